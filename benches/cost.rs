@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group};
-use tollgate::clock::UnixNanos;
-use tollgate::genai::{self, Vocabulary};
-use tollgate::otlp::{Payload, Signal, json};
-use tollgate::pipeline::{Batch, Origin, Processor, Trust};
-use tollgate::processors::cost::{Config, Cost};
-use tollgate::processors::normalize::{self, Normalize};
-use tollgate::rates::{Circumstances, Query, Rates, Source, Table, Unit};
-use tollgate::telemetry::Meter;
+use genai::{self, Vocabulary};
+use kernel::clock::UnixNanos;
+use otlp::{Payload, Signal, json};
+use pipeline::{Batch, Origin, Processor, Trust};
+use processors::cost::{Config, Cost};
+use processors::normalize::{self, Normalize};
+use rates::{Circumstances, Query, Rates, Source, Table, Unit};
+use telemetry::Meter;
 
 /// One agent run: of ten spans one is a model call with 4 KiB of content, the rest are tools.
 fn request(spans: usize) -> Bytes {

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tollgate::otlp::{Signal, json};
+use otlp::{Signal, json};
 
 const LOGS: &str = include_str!("../tests/recordings/claude-code/detailed/002-logs.json");
 

@@ -17,32 +17,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ::vault::books::Writer;
+use ::vault::names::Names;
+use ::vault::seal::{AgeSealer, NewSession, SealFailed, Sealer, SessionSeal};
+use ::vault::ticket::UriBase;
 use bytes::Bytes;
+use config::env::Nothing;
 use criterion::{Criterion, SamplingMode, Throughput};
+use echoes::{Echoes, Memory, Prints};
+use genai::Vocabulary;
+use kernel::clock::{SystemClock, UnixNanos};
+use kernel::pseudonym::Pseudonymizer;
+use kernel::rng::{Rng, SystemRng};
+use kernel::secret::Secret;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otlp::{Payload, Signal, UnknownFields};
+use pipeline::{Batch, Effect, Origin, Processor, RealDisk, Trust};
+use processors::{cost, normalize, redact, runs, vault};
 use prost::Message;
+use redaction::Ids;
+use telemetry::{Health, Meter};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve, tasks};
-use tollgate::clock::{SystemClock, UnixNanos};
-use tollgate::config::env::Nothing;
-use tollgate::echoes::{Echoes, Memory, Prints};
-use tollgate::genai::Vocabulary;
-use tollgate::otlp::{Payload, Signal, UnknownFields};
-use tollgate::pipeline::{Batch, Effect, Origin, Processor, RealDisk, Trust};
-use tollgate::processors::{cost, normalize, redact, runs, vault};
-use tollgate::pseudonym::Pseudonymizer;
-use tollgate::redaction::Ids;
-use tollgate::rng::{Rng, SystemRng};
-use tollgate::secret::Secret;
-use tollgate::telemetry::{Health, Meter};
-use tollgate::vault::books::Writer;
-use tollgate::vault::names::Names;
-use tollgate::vault::seal::{AgeSealer, NewSession, SealFailed, Sealer, SessionSeal};
-use tollgate::vault::ticket::UriBase;
 
 /// The binary's.
 #[global_allocator]
@@ -154,7 +154,7 @@ fn number(key: &str, value: usize) -> KeyValue {
 }
 
 fn marked(prefix: &str, index: usize) -> String {
-    format!("{prefix}_{}{index:06}", tollgate::hex::encode(&MARK))
+    format!("{prefix}_{}{index:06}", kernel::hex::encode(&MARK))
 }
 
 fn chat(source: &mut Source, index: usize, content: usize) -> Vec<KeyValue> {
@@ -237,14 +237,14 @@ impl Template {
         let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
         let bytes = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
         let binary = memchr::memmem::find_iter(&bytes, &MARK).collect();
-        let hex = memchr::memmem::find_iter(&bytes, &tollgate::hex::encode(&MARK)).collect();
+        let hex = memchr::memmem::find_iter(&bytes, &kernel::hex::encode(&MARK)).collect();
         Self { bytes, binary, hex }
     }
 
     /// Gives the request ids that none had before.
     fn renew(&mut self, number: u64) {
         let id = number.to_be_bytes();
-        let hex = tollgate::hex::encode(&id);
+        let hex = kernel::hex::encode(&id);
         for at in &self.binary {
             self.bytes[*at..at + id.len()].copy_from_slice(&id);
         }
@@ -335,7 +335,7 @@ impl Chain {
                 rng: Arc::new(SystemRng),
                 store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()), awaited: false }),
                 leave: vault::Leave::Nothing,
-                unlisted: tollgate::genai::Unlisted::Text,
+                unlisted: genai::Unlisted::Text,
                 echoing: vault::Echoing {
                     memory: Arc::new(Memory::new(&SystemRng)),
                     error_text: redact::ERROR_TEXT,
@@ -572,7 +572,7 @@ fn run() -> Template {
     let mut spans: Vec<Span> = (0..RUN_SPANS).map(|index| span(&mut source, shape, index)).collect();
     for span in &mut spans {
         span.attributes.retain(|one| one.key != "gen_ai.conversation.id");
-        span.attributes.push(text("gen_ai.conversation.id", format!("s-{}", tollgate::hex::encode(&MARK))));
+        span.attributes.push(text("gen_ai.conversation.id", format!("s-{}", kernel::hex::encode(&MARK))));
     }
     Template::of(spans)
 }
@@ -716,7 +716,7 @@ fn gates() -> bool {
 // --- over sockets ---
 
 fn configuration(folder: &Path) -> String {
-    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = ::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     let processors = ["normalize", "cost", "runs", "vault", "redact"];
     serde_json::json!({

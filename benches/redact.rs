@@ -21,8 +21,8 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use tollgate::config::load;
-use tollgate::redaction::{BUILTIN, Custom, Detector, RuleData, Scratch};
+use config::load;
+use redaction::{BUILTIN, Custom, Detector, RuleData, Scratch};
 
 /// Bytes of each corpus.
 const SIZE: usize = 2 << 20;

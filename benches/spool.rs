@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use tollgate::clock::SystemClock;
-use tollgate::pipeline::RealDisk;
-use tollgate::pipeline::spool::{Committer, Record, RecordKind, Settings, Spool, SpoolKey, Transaction, room_for};
-use tollgate::rng::{Rng, SeededRng, SystemRng};
-use tollgate::telemetry::Meter;
+use kernel::clock::SystemClock;
+use kernel::rng::{Rng, SeededRng, SystemRng};
+use pipeline::RealDisk;
+use pipeline::spool::{Committer, Record, RecordKind, Settings, Spool, SpoolKey, Transaction, room_for};
+use telemetry::Meter;
 
 const BODY: usize = 64 << 10;
 const LIMIT: u64 = 4 << 30;

@@ -14,8 +14,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otlp::{OwnedValue, Payload, Signal, TextEdit, UnknownFields, split};
 use prost::Message;
-use tollgate::otlp::{OwnedValue, Payload, Signal, TextEdit, UnknownFields, split};
 
 /// Content attributes of a model span: removed by the edit.
 const CONTENT: [&str; 5] = [

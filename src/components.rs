@@ -4,17 +4,17 @@
 
 use schemars::SchemaGenerator;
 
-use crate::config::tree::Node;
-use crate::config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
-use crate::connectors::{forward, runs as connector};
-use crate::exporters::stanza::destination;
-use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
-use crate::otlp::Signal;
-use crate::pipeline::{OutletSettings, Trust};
-use crate::processors::{attributes, cost, filter, normalize, redact, resource, runs, vault};
-use crate::receivers::otlp;
-use crate::telemetry::{admin, health};
-use crate::vault::chain::digest::MadeBy;
+use ::otlp::Signal;
+use ::vault::chain::digest::MadeBy;
+use config::tree::Node;
+use config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
+use connectors::{forward, runs as connector};
+use exporters::stanza::destination;
+use exporters::{debug, file, otlp as otlp_grpc, otlp_http};
+use pipeline::{OutletSettings, Trust};
+use processors::{attributes, cost, filter, normalize, redact, resource, runs, vault};
+use receivers::otlp;
+use telemetry::{admin, health};
 
 macro_rules! table {
     ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $module:ident, $summary:literal;)*) => {

@@ -4,7 +4,7 @@
 #
 #   spool-sim   the spool on the simulated disk, round after round with new seeds
 #   simulation  the whole engine in simulated time: back ends, disk, clocks and process fail as a seed has it; 10,000 seeds a round. A seed that
-#               finds something goes into src/pipeline/engine/tests/regressions.txt
+#               finds something goes into crates/exporters/tests/engine/regressions.txt
 #   properties  the property tests of `cargo test` with other cases, a round for each seed
 #   chain       vaults written through crashes verify with nothing to find, 1,000 a round
 #   crash       SIGKILL under load, 100 cycles a round
@@ -52,10 +52,10 @@ rounds() {
 }
 
 case $part in
-  spool-sim) TOLLGATE_SEEDS=2000 rounds 2000 cargo test --locked --lib spool::tests::simulation::seeds -- --nocapture ;;
-  simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 cargo test --release --locked --lib engine::tests::simulation::every -- --nocapture' ;;
-  properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --lib' ;;
-  chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked --lib verify::tests::clean ;;
+  spool-sim) TOLLGATE_SEEDS=2000 rounds 2000 cargo test --locked -p pipeline --lib spool::tests::simulation::seeds -- --nocapture ;;
+  simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
+  properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
+  chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked -p vault --lib verify::tests::clean ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;
   faults)
     mark=target/nightly/faults.cycles
@@ -95,12 +95,12 @@ case $part in
     tests/peers/run.sh vault_speed || code=1
     tests/peers/run.sh tables || code=1
     cargo bench --locked --bench pipeline -- gates || code=1
-    cargo test --locked --lib -- --nocapture requests_per_million_spans proofs_are_short || code=1
+    cargo test --locked -p vault -p processors --lib -- --nocapture requests_per_million_spans proofs_are_short || code=1
     exit $code ;;
   runs)
     # a process each: the first one reads what it holds
     for figure in life::a_hundred_thousand_runs bounds::a_million_small_runs; do
-      said=$(timeout "$((minutes * 60))" cargo test --locked --release --lib "processors::runs::tests::$figure" -- --ignored --nocapture 2>&1) || { echo "$said" >&2; exit 1; }
+      said=$(timeout "$((minutes * 60))" cargo test --locked --release -p processors --lib "runs::tests::$figure" -- --ignored --nocapture 2>&1) || { echo "$said" >&2; exit 1; }
       grep -E 'MiB|^test .*ok$' <<< "$said"
       grep -q '^test result: ok. 1 passed' <<< "$said" || { echo "nightly: runs: no test $figure" >&2; exit 1; }
     done ;;

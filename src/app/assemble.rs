@@ -31,36 +31,34 @@ use crate::app::{strangers, tap};
 use crate::components::{
     ConnectorSettings, ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text,
 };
-use crate::config::file::Pipeline;
-use crate::config::{At, ComponentId, env};
-use crate::connectors;
-use crate::echoes::Memory;
-use crate::exporters::remote::Deps;
-use crate::exporters::{debug, file, otlp as otlp_grpc, otlp_http};
-use crate::files::folder_of;
-use crate::genai::Vocabulary;
-use crate::history::Watch;
-use crate::net::{Kept, Proxies, Sockets, server_tls};
-use crate::otlp::Signal;
-use crate::pages;
-use crate::pipeline::plan::{Ack, Limits, PipelinePlan};
-use crate::pipeline::{EnginePlan, Exporter, OutletSettings, Processor, Source};
-use crate::processors::attributes::Attributes;
-use crate::processors::cost::Cost;
-use crate::processors::filter::Filter;
-use crate::processors::normalize::Normalize;
-use crate::processors::redact::{self, Redact};
-use crate::processors::resource::ResourceAttributes;
-use crate::processors::runs::Runs;
-use crate::processors::vault::Echoing;
-use crate::receivers::otlp;
-use crate::recogniser::{self, Presidio, Recognise};
-use crate::redaction::{Detector, Ids};
-use crate::runs::api::Api;
-use crate::runs::{Board, Boards};
-use crate::telemetry::admin::{self, Admin};
-use crate::telemetry::names;
-use crate::vault::chain::note::SigningKey;
+use ::otlp::Signal;
+use config::file::Pipeline;
+use config::{At, ComponentId, env};
+use echoes::Memory;
+use exporters::remote::Deps;
+use exporters::{debug, file, otlp as otlp_grpc, otlp_http};
+use genai::Vocabulary;
+use history::Watch;
+use kernel::files::folder_of;
+use net::{Kept, Proxies, Sockets, server_tls};
+use pipeline::plan::{Ack, Limits, PipelinePlan};
+use pipeline::{EnginePlan, Exporter, OutletSettings, Processor, Source};
+use processors::attributes::Attributes;
+use processors::cost::Cost;
+use processors::filter::Filter;
+use processors::normalize::Normalize;
+use processors::redact::{self, Redact};
+use processors::resource::ResourceAttributes;
+use processors::runs::Runs;
+use processors::vault::Echoing;
+use receivers::otlp;
+use recogniser::{self, Presidio, Recognise};
+use redaction::{Detector, Ids};
+use runs::api::Api;
+use runs::{Board, Boards};
+use telemetry::admin::{self, Admin};
+use telemetry::names;
+use vault::chain::note::SigningKey;
 
 /// What was sent of alerts, beside the spool.
 const ALERTS: &str = "alerts-sent.json";
@@ -463,7 +461,7 @@ impl Assembly<'_> {
         let (way, runs) = (Arc::clone(&known.way), known.runs.iter().map(|(_, runs)| Arc::clone(runs)).collect());
         let humans = Humans { runs, way, clock: Arc::clone(&self.site.seams.clock) };
         let tasks = Arc::clone(&self.site.tasks);
-        crate::runs::api::router(Api { board: known.board(), judge: Arc::new(humans), tasks })
+        runs::api::router(Api { board: known.board(), judge: Arc::new(humans), tasks })
     }
 }
 

@@ -13,12 +13,12 @@ use tokio::sync::watch;
 
 use crate::app::destinations::Pointed;
 use crate::app::memory::Limit;
-use crate::clock::Clock;
-use crate::net::Spawn;
-use crate::pipeline::spool::{self, Spool, SpoolKey};
-use crate::pipeline::{Disk, EnginePlan, Inlet, OutletSettings};
-use crate::rng::Rng;
-use crate::telemetry::{Health, Meter};
+use kernel::clock::Clock;
+use kernel::rng::Rng;
+use net::Spawn;
+use pipeline::spool::{self, Spool, SpoolKey};
+use pipeline::{Disk, EnginePlan, Inlet, OutletSettings};
+use telemetry::{Health, Meter};
 
 /// The seams of a gateway. Tests give others.
 #[derive(Clone)]

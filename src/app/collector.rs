@@ -9,9 +9,9 @@ mod remedies;
 pub(super) use remedies::remedy;
 
 use crate::app::{limiter, own};
-use crate::config::file::File;
-use crate::config::tree::Val;
-use crate::config::{ComponentId, Problem};
+use config::file::File;
+use config::tree::Val;
+use config::{ComponentId, Problem};
 
 /// Processors that do nothing here.
 const PROCESSORS: [(&str, &str); 2] = [

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::connectors::runs::Runs;
+use connectors::runs::Runs;
 
 use super::build::{Companion, Way};
 

@@ -4,9 +4,9 @@
 
 use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
-use crate::config::graph::Step;
-use crate::config::schema::Documented;
-use crate::pipeline::spool;
+use config::graph::Step;
+use config::schema::Documented;
+use pipeline::spool;
 
 /// The file as committed: what runs when no `--config` is given.
 pub const TEXT: &str = include_str!("../../config/default.yaml");

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use crate::app::StartError;
 use crate::app::resolve::{Placed, Valid};
 use crate::components::{ExporterSettings, id_text};
-use crate::config::ComponentId;
-use crate::files;
-use crate::pipeline::spool::{Committer, ConsumerStatus, Spool};
+use config::ComponentId;
+use kernel::files;
+use pipeline::spool::{Committer, ConsumerStatus, Spool};
 
 /// The file in the spool's folder.
 const FILE: &str = "destinations";

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::clock::Clock;
-use crate::otlp::Signal;
-use crate::pipeline::{BytePermit, Clearance, Made, Outcome as Answer, Submission, Trust};
-use crate::processors::runs::Runs;
-use crate::runs::{Judge, NotTaken, Outcome};
+use kernel::clock::Clock;
+use otlp::Signal;
+use pipeline::{BytePermit, Clearance, Made, Outcome as Answer, Submission, Trust};
+use processors::runs::Runs;
+use runs::{Judge, NotTaken, Outcome};
 
 use super::build::Way;
 

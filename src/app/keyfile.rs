@@ -11,9 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::files;
-use crate::rng::Rng;
-use crate::secret::Secret;
+use kernel::files;
+use kernel::rng::Rng;
+use kernel::secret::Secret;
 
 /// Longest key file that is read, bytes.
 const MOST: u64 = 64 << 10;

@@ -16,14 +16,14 @@ use crate::app::StartError;
 use crate::app::keyfile::{self, random_key};
 use crate::app::resolve::{Placed, Valid};
 use crate::components::{ProcessorSettings, id_text};
-use crate::files::folder_of;
-use crate::pipeline::spool::SpoolKey;
-use crate::processors::vault::{self, StoreSettings};
-use crate::pseudonym::Pseudonymizer;
-use crate::rng::Rng;
-use crate::secret::Secret;
-use crate::vault::chain::note::SigningKey;
-use crate::vault::kms::{self, Ciphertext, SealedKey};
+use ::vault::chain::note::SigningKey;
+use ::vault::kms::{self, Ciphertext, SealedKey};
+use kernel::files::folder_of;
+use kernel::pseudonym::Pseudonymizer;
+use kernel::rng::Rng;
+use kernel::secret::Secret;
+use pipeline::spool::SpoolKey;
+use processors::vault::{self, StoreSettings};
 
 /// A key that may lie in a file.
 struct Kind {

@@ -2,8 +2,8 @@
 //! **Invariants**: refusing begins at the figure at which the Collector's soft limit stands, or before, unless that can't hold a gateway
 //! (it is told then); what the file says itself under `limits` wins. **Not here**: what the guard does (`memory`), other parts of a Collector (`collector`).
 
-use crate::config::tree::{Key, Node, Val};
-use crate::config::{At, ByteSize, Problem};
+use config::tree::{Key, Node, Val};
+use config::{At, ByteSize, Problem};
 
 use super::limits::LEAST_MEMORY;
 use super::memory::SHORT;

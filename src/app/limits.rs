@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::components::ReceiverSettings;
-use crate::config::{ByteSize, FieldProblem, Span};
-use crate::pipeline::accounts;
-use crate::pipeline::plan::{INFLATING, WORKING_FACTOR};
+use config::{ByteSize, FieldProblem, Span};
+use pipeline::accounts;
+use pipeline::plan::{INFLATING, WORKING_FACTOR};
 
 use super::resolve::Placed;
 

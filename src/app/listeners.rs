@@ -14,13 +14,13 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::config::Endpoint;
-use crate::net::listen::{self, Handler, Meters, ReplyBody, Serving};
-use crate::net::server_tls;
-use crate::net::spawn::blocking;
-use crate::net::{ServerTls, Sockets, Spawn};
-use crate::receivers::otlp::{self, Otlp};
-use crate::telemetry::{Meter, names};
+use config::Endpoint;
+use net::listen::{self, Handler, Meters, ReplyBody, Serving};
+use net::server_tls;
+use net::spawn::blocking;
+use net::{ServerTls, Sockets, Spawn};
+use receivers::otlp::{self, Otlp};
+use telemetry::{Meter, names};
 
 use super::build::{BoundListener, Listener, Serve, ServingListener};
 
@@ -31,7 +31,7 @@ pub const REST: Duration = Duration::from_secs(5);
 
 impl Listener for Otlp {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
-        let id = Arc::clone(crate::pipeline::Receiver::id(&*self));
+        let id = Arc::clone(pipeline::Receiver::id(&*self));
         Box::pin(async move {
             let bound = Otlp::bind(*self).await?;
             Ok(Box::new(Receiver { id, bound }) as Box<dyn BoundListener>)

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pipeline::plan::{INFLATING, WORKING_FACTOR};
-use crate::pipeline::{Level, Pressure};
-use crate::telemetry::names;
+use pipeline::plan::{INFLATING, WORKING_FACTOR};
+use pipeline::{Level, Pressure};
+use telemetry::names;
 
 use super::build::Seams;
 use super::process;

@@ -49,15 +49,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::clock::Clock;
-use crate::net::Spawn;
-use crate::net::spawn::blocking;
-use crate::pipeline::Reason;
-use crate::pipeline::checkpoint::{self, Checkpoints};
-use crate::pipeline::engine::{Context, Engine};
-use crate::pipeline::spool::{Committer, Spool};
-use crate::pipeline::workers::{Queue, Workers};
-use crate::telemetry::{GATEWAY, logging, names};
+use kernel::clock::Clock;
+use net::Spawn;
+use net::spawn::blocking;
+use pipeline::Reason;
+use pipeline::checkpoint::{self, Checkpoints};
+use pipeline::engine::{Context, Engine};
+use pipeline::spool::{Committer, Spool};
+use pipeline::workers::{Queue, Workers};
+use telemetry::{GATEWAY, logging, names};
 
 use self::build::{Blueprint, BoundListener, Companion, Listener, Seams, Serve, ServingListener, Settings, Site};
 use self::destinations::Pointed;

@@ -28,17 +28,17 @@ pub(super) mod routes;
 mod turns;
 
 use crate::app::build::{Companion, Seams};
-use crate::files;
-use crate::hex;
-use crate::net::client::{self, Client, read, upload};
-use crate::net::spawn::blocking;
-use crate::net::{Proxies, Spawn, tls};
-use crate::pages::notice;
-use crate::pseudonym::IdPolicy;
-use crate::runs::{Alert, Board, Severity};
-use crate::telemetry::admin::links::TraceLink;
-use crate::telemetry::admin::webhook::{Least, Webhook};
-use crate::telemetry::names;
+use kernel::files;
+use kernel::hex;
+use kernel::pseudonym::IdPolicy;
+use net::client::{self, Client, read, upload};
+use net::spawn::blocking;
+use net::{Proxies, Spawn, tls};
+use pages::notice;
+use runs::{Alert, Board, Severity};
+use telemetry::admin::links::TraceLink;
+use telemetry::admin::webhook::{Least, Webhook};
+use telemetry::names;
 
 use mute::Mutes;
 use rests::Rests;
@@ -391,7 +391,7 @@ impl Notify {
 
 /// A pseudonym stays one.
 fn keep_pseudonym(id: &str, shown: impl Fn(&str) -> String) -> String {
-    if id.starts_with(crate::pseudonym::PREFIX) { id.to_owned() } else { shown(id) }
+    if id.starts_with(kernel::pseudonym::PREFIX) { id.to_owned() } else { shown(id) }
 }
 
 /// Rule, account, and what it is about.

@@ -10,13 +10,13 @@ use crate::app::build::{Companion, Site};
 use crate::app::remember::Remember;
 use crate::app::resolve::Valid;
 use crate::components::{ExtensionSettings, ProcessorSettings};
-use crate::files::folder_of;
-use crate::history::{Failures, History, Write};
-use crate::pages::{Pages, Shelf};
-use crate::pipeline::spool::SpoolKey;
-use crate::processors::vault::StoreSettings;
-use crate::runs::Board;
-use crate::telemetry::admin::links::TraceLink;
+use history::{Failures, History, Write};
+use kernel::files::folder_of;
+use pages::{Pages, Shelf};
+use pipeline::spool::SpoolKey;
+use processors::vault::StoreSettings;
+use runs::Board;
+use telemetry::admin::links::TraceLink;
 
 /// The file of the last 48 hours.
 const HISTORY: &str = "history.sqlite";

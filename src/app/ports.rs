@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::resolve::Placed;
 use crate::components::{ExtensionSettings, ReceiverSettings};
-use crate::config::{ComponentId, Endpoint};
+use config::{ComponentId, Endpoint};
 
 /// A listener: its section, its component, the field that says where, and what it says.
 pub(super) struct Port<'a> {

@@ -16,13 +16,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::build::{Companion, Seams};
-use crate::clock::UnixNanos;
-use crate::net::client::{self, Client, read, upload};
-use crate::net::spawn::blocking;
-use crate::net::{Proxies, Spawn, tls};
-use crate::processors::cost::{Cost, RefreshFrom, RefreshSettings, Settings};
-use crate::rates::{Gravity, Offer, Pin, Refresher, Taken};
-use crate::telemetry::names;
+use kernel::clock::UnixNanos;
+use net::client::{self, Client, read, upload};
+use net::spawn::blocking;
+use net::{Proxies, Spawn, tls};
+use processors::cost::{Cost, RefreshFrom, RefreshSettings, Settings};
+use rates::{Gravity, Offer, Pin, Refresher, Taken};
+use telemetry::names;
 
 /// Largest table, bytes.
 const MAX_BYTES: usize = 64 << 20;

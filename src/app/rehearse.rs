@@ -11,18 +11,18 @@ use crate::app::assemble::exporter;
 use crate::app::resolve::{Placed, Valid};
 use crate::app::tasks::Tasks;
 use crate::app::{keys, own, vaults, volume};
-use crate::clock::Clock;
 use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
-use crate::config::{ComponentId, env};
-use crate::exporters::remote::Deps;
-use crate::genai::Vocabulary;
-use crate::net::{Proxies, ServerTls, server_tls};
-use crate::processors::cost::Cost;
-use crate::processors::vault::{self, StoreSettings};
-use crate::receivers::otlp;
-use crate::recogniser::{self, Presidio};
-use crate::rng::SystemRng;
-use crate::telemetry::Meter;
+use config::{ComponentId, env};
+use exporters::remote::Deps;
+use genai::Vocabulary;
+use kernel::clock::Clock;
+use kernel::rng::SystemRng;
+use net::{Proxies, ServerTls, server_tls};
+use processors::cost::Cost;
+use processors::vault::{self, StoreSettings};
+use receivers::otlp;
+use recogniser::{self, Presidio};
+use telemetry::Meter;
 
 /// What would keep `valid` from starting, of what it reads of files and folders. Call it in a runtime, on a thread that may wait.
 pub fn faults(valid: &Valid, clock: &Arc<dyn Clock>) -> Vec<String> {

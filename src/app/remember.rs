@@ -15,12 +15,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::build::{Companion, Seams};
-use crate::history::{Entry, Failures, History, Store, Write};
-use crate::net::{Spawn, spawn::blocking};
-use crate::pages::Shelf;
-use crate::pipeline::spool::SpoolKey;
-use crate::runs::share::fair;
-use crate::runs::{Board, Detail, json as shape};
+use history::{Entry, Failures, History, Store, Write};
+use net::{Spawn, spawn::blocking};
+use pages::Shelf;
+use pipeline::spool::SpoolKey;
+use runs::share::fair;
+use runs::{Board, Detail, json as shape};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(5);

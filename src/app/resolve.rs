@@ -14,18 +14,18 @@ use crate::components::{
     ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
     ReceiverSettings, names,
 };
-use crate::config::env::Lookup;
-use crate::config::file::{self, File, Pipeline, Reading, Section};
-use crate::config::graph::{self, Known};
-use crate::config::problem::nearest;
-use crate::config::tree::{Node, Val};
-use crate::config::{At, ComponentId, FieldProblem, Gravity, Problem, Source, de};
-use crate::connectors::forward;
-use crate::net::{Kept, server_tls};
-use crate::otlp::Signal;
-use crate::pipeline::{Trust, spool};
-use crate::secret::Secret;
-use crate::telemetry::logging;
+use config::env::Lookup;
+use config::file::{self, File, Pipeline, Reading, Section};
+use config::graph::{self, Known};
+use config::problem::nearest;
+use config::tree::{Node, Val};
+use config::{At, ComponentId, FieldProblem, Gravity, Problem, Source, de};
+use connectors::forward;
+use kernel::secret::Secret;
+use net::{Kept, server_tls};
+use otlp::Signal;
+use pipeline::{Trust, spool};
+use telemetry::logging;
 
 pub use super::limits::{AccountRate, Limits};
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::net::spawn::blocking;
-use crate::pipeline::Reason;
-use crate::telemetry::GATEWAY;
+use net::spawn::blocking;
+use pipeline::Reason;
+use telemetry::GATEWAY;
 
 use super::App;
 

@@ -9,8 +9,8 @@ use axum::http::{Extensions, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::net::Peer;
-use crate::net::listen::Near;
+use net::Peer;
+use net::listen::Near;
 
 /// Whether a client that the port's own guard let through is known: `guarded` if that guard asks for credentials.
 pub(super) fn is_known(guarded: bool, extensions: &Extensions) -> bool {

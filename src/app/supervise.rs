@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 
 use super::App;
 use super::build::Companion;
-use crate::telemetry::names;
+use telemetry::names;
 
 /// Rest before an outlet begins again; doubled with each panic, up to the second.
 const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));

@@ -22,13 +22,13 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::app::build::Way;
 use crate::app::strangers::is_known;
-use crate::clock::Clock;
-use crate::exporters::debug;
-use crate::net::Spawn;
-use crate::net::spawn::blocking;
-use crate::otlp::{Payload, Signal, UnknownFields, json as otlp_json};
-use crate::pipeline::ExportRequest;
-use crate::pipeline::tap::{LeftOut, Look, Tapped, Wanted};
+use exporters::debug;
+use kernel::clock::Clock;
+use net::Spawn;
+use net::spawn::blocking;
+use otlp::{Payload, Signal, UnknownFields, json as otlp_json};
+use pipeline::ExportRequest;
+use pipeline::tap::{LeftOut, Look, Tapped, Wanted};
 
 /// So long after it, it is told what was left out, if nothing is shown meanwhile.
 const TOLD: Duration = Duration::from_secs(1);

@@ -13,10 +13,10 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
-use crate::net::Spawn;
-use crate::pipeline::inquiry::Errands;
-use crate::pipeline::offload::Offload;
-use crate::telemetry::{Meter, names};
+use net::Spawn;
+use pipeline::inquiry::Errands;
+use pipeline::offload::Offload;
+use telemetry::{Meter, names};
 
 /// Threads for blocking and CPU work that sockets or outlets hand off.
 const BLOCKING_THREADS: usize = 16;

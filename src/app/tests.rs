@@ -12,16 +12,16 @@ use parking_lot::Mutex;
 
 use super::build::Built;
 use super::*;
-use crate::clock::SystemClock;
-use crate::otlp::Signal;
-use crate::pipeline::{
+use fixtures::until::until;
+use kernel::clock::SystemClock;
+use kernel::rng::SystemRng;
+use otlp::Signal;
+use pipeline::testing::engine::{Sink, Step, Tally, spans};
+use pipeline::{
     BytePermit, EnginePlan, Exporter, Inlet, Limits, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
     Reason, Submission, Trust, spool,
 };
-use crate::rng::SystemRng;
-use crate::telemetry::{Health, Meter};
-use crate::testing::engine::{Sink, Step, Tally, spans};
-use crate::testing::until::until;
+use telemetry::{Health, Meter};
 
 mod notify;
 mod rates;
@@ -332,15 +332,15 @@ async fn http(address: SocketAddr, head: &str, body: &[u8]) -> String {
 
 /// OTLP over HTTP, and the admin port.
 fn sockets(seams: &Seams) -> Vec<Box<dyn Listener>> {
-    let config: crate::receivers::otlp::Config =
+    let config: receivers::otlp::Config =
         serde_json::from_str(r#"{"protocols": {"http": {"endpoint": "127.0.0.1:0"}}}"#).unwrap();
-    let receiver = crate::receivers::otlp::Otlp::build("otlp".into(), config.settings().unwrap());
+    let receiver = receivers::otlp::Otlp::build("otlp".into(), config.settings().unwrap());
     let (meter, health) = (seams.meter.clone(), seams.health.clone());
-    let admin = crate::telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new(), auth: None };
+    let admin = telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new(), auth: None };
     let web = listeners::Web {
         name: "admin",
-        endpoint: crate::config::Endpoint::parse("127.0.0.1:0").unwrap(),
-        router: crate::telemetry::admin::router(Arc::new(admin), axum::Router::new()),
+        endpoint: config::Endpoint::parse("127.0.0.1:0").unwrap(),
+        router: telemetry::admin::router(Arc::new(admin), axum::Router::new()),
         rest: listeners::REST,
         tls: None,
         sockets: None,
@@ -352,9 +352,8 @@ fn sockets(seams: &Seams) -> Vec<Box<dyn Listener>> {
 /// runs all the same. (Shown to fail: it was "the spool is full", and `/readyz` was fine.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exporter_that_has_too_much_waiting_is_named() {
-    let away = |_: &crate::pipeline::ExportRequest| {
-        (Duration::ZERO, Outcome::Retry { after: None, reason: Reason::Unavailable })
-    };
+    let away =
+        |_: &pipeline::ExportRequest| (Duration::ZERO, Outcome::Retry { after: None, reason: Reason::Unavailable });
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new("x", Trust::Internal, 1 << 20, away));
     let seams = seams();
     let bounded = OutletSettings { max_pending: Some(1), ..OutletSettings::default() };
@@ -407,7 +406,7 @@ fn an_empty_key_file_is_refused() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("pseudonym.key");
     std::fs::write(&path, "\n").expect("written");
-    let made = super::keyfile::ensure(&path, || crate::secret::Secret::new("x".to_owned()));
+    let made = super::keyfile::ensure(&path, || kernel::secret::Secret::new("x".to_owned()));
     assert!(made.is_err());
 }
 
@@ -457,7 +456,7 @@ exporters:
   debug: { trust: internal }
 service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp/slow, debug] } } }
 ";
-    let read = resolve::read("t.yaml", text, &crate::config::env::Process, folder.path());
+    let read = resolve::read("t.yaml", text, &config::env::Process, folder.path());
     let Ok((_, valid)) = read.result else { panic!("not valid") };
     let seams = seams();
     let Blueprint { spool, keys, build, .. } = assemble::blueprint(valid, &seams).await.unwrap();

@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::build::{Companion, Site};
-use crate::genai::Vocabulary;
-use crate::pipeline::Processor;
-use crate::processors::vault::{self, Echoing, Forward, Settings, StoreSettings};
-use crate::pseudonym::IdPolicy;
-use crate::vault::chain::note::SigningKey;
-use crate::vault::store::DirectoryStore;
-use crate::vault::ticket::put_holder;
-use crate::vault::uploader::{SpoolJournal, Uploader};
+use ::vault::chain::note::SigningKey;
+use ::vault::store::DirectoryStore;
+use ::vault::ticket::put_holder;
+use ::vault::uploader::{SpoolJournal, Uploader};
+use genai::Vocabulary;
+use kernel::pseudonym::IdPolicy;
+use pipeline::Processor;
+use processors::vault::{self, Echoing, Forward, Settings, StoreSettings};
 
 /// What a vault brings besides its processor.
 pub(super) struct Vault {

@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use super::place::Place;
 use crate::app::tasks::Tasks;
-use crate::net::client::{self, Client, read, upload};
-use crate::net::{Proxies, Spawn, tls};
-use crate::secret::Secret;
-use crate::telemetry::Meter;
+use kernel::secret::Secret;
+use net::client::{self, Client, read, upload};
+use net::{Proxies, Spawn, tls};
+use telemetry::Meter;
 
 /// Largest answer, bytes.
 const MAX_BYTES: usize = 64 << 20;
@@ -198,5 +198,5 @@ fn reason(text: &str) -> String {
     let said = serde_json::from_str::<Value>(text).ok();
     let said = said.and_then(|value| value.get("error")?.as_str().map(str::to_owned));
     let said = said.unwrap_or_else(|| text.lines().next().unwrap_or("").to_owned());
-    crate::vault::read::clean(said.get(..said.floor_char_boundary(300)).unwrap_or(""))
+    vault::read::clean(said.get(..said.floor_char_boundary(300)).unwrap_or(""))
 }

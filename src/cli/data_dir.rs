@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::env;
+use config::env;
 
 /// The data directory.
 ///

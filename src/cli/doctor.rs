@@ -16,17 +16,17 @@ use super::run::fail;
 use super::source::{Make, load};
 use crate::app::keys;
 use crate::app::resolve::Placed;
-use crate::clock::{Clock, SystemClock};
 use crate::components::{ProcessorSettings, ReceiverSettings};
-use crate::processors::vault::StoreSettings;
-use crate::receivers::otlp;
-use crate::rng::{Rng, SystemRng};
-use crate::vault::kms::SealedKey;
-use crate::vault::policy::Policy;
-use crate::vault::read::clean;
-use crate::vault::store::S3Store;
-use crate::vault::store::probe::{Check, Verdict, probe};
-use crate::vault::store::settings::S3Settings;
+use kernel::clock::{Clock, SystemClock};
+use kernel::rng::{Rng, SystemRng};
+use processors::vault::StoreSettings;
+use receivers::otlp;
+use vault::kms::SealedKey;
+use vault::policy::Policy;
+use vault::read::clean;
+use vault::store::S3Store;
+use vault::store::probe::{Check, Verdict, probe};
+use vault::store::settings::S3Settings;
 
 const NO_S3: &str = "the configuration has no vault in S3";
 
@@ -180,7 +180,7 @@ pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Exit {
                 checks.push((id.clone(), key(path, sealed).await));
             }
             let Some(settings) = s3 else { continue };
-            let name = crate::hex::encode(&SystemRng.id());
+            let name = kernel::hex::encode(&SystemRng.id());
             let store = S3Store::new(settings);
             let found = probe(&store, &name, SystemClock::new().now()).await.map_err(|error| error.to_string())?;
             checks.extend(found.into_iter().map(|check| (id.clone(), check)));

@@ -7,10 +7,10 @@ use super::Common;
 use super::output::{Exit, complain, out};
 use super::source::{Make, load, load_with};
 use crate::app::{outside, volume};
-use crate::clock::{Clock, SystemClock};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
-use crate::config::ComponentId;
-use crate::config::schema::Documented;
+use config::ComponentId;
+use config::schema::Documented;
+use kernel::clock::{Clock, SystemClock};
 
 /// Options of `validate`.
 #[derive(Args, Clone, Copy)]
@@ -77,9 +77,8 @@ pub(super) fn print_config(common: &Common, comments: bool) -> Exit {
         text.push_str(&format!("{name}:{}\n{body}", if empty { " {}" } else { "" }));
     }
     text.push_str("service:\n");
-    let list = |ids: &[(ComponentId, crate::config::At)]| {
-        ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(", ")
-    };
+    let list =
+        |ids: &[(ComponentId, config::At)]| ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(", ");
     text.push_str(&format!("  extensions: [{}]\n  telemetry:\n", list(&typed.file.enabled)));
     Documented::of(&typed.telemetry).write(&mut text, 4, comments);
     text.push_str("  pipelines:\n");

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app::process;
-use crate::config::env;
+use config::env;
 use output::complain;
 
 pub use output::Exit;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::clock::{Clock, SystemClock};
-use crate::vault::names::rfc3339;
+use kernel::clock::{Clock, SystemClock};
+use vault::names::rfc3339;
 
 /// A file that lines are added to, or none.
 pub(super) struct OpeningLog {

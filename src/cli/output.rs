@@ -4,8 +4,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use crate::config::env;
-use crate::vault::read::{clean, escaped};
+use config::env;
+use vault::read::{clean, escaped};
 
 /// How a command ended, by its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,10 +14,10 @@ use super::reach::block_on;
 use super::run::{ended, fail};
 use super::source::{Loaded, Make, load};
 use crate::components::{ExtensionConfig, ExtensionSettings};
-use crate::config::{Endpoint, env};
-use crate::net::{server_tls, tls};
-use crate::secret::Secret;
-use crate::telemetry::admin;
+use config::{Endpoint, env};
+use kernel::secret::Secret;
+use net::{server_tls, tls};
+use telemetry::admin;
 
 /// Of the embedded default, and of a configuration that says nothing else.
 const USUAL: &str = "http://127.0.0.1:8888";

@@ -21,9 +21,9 @@ use crate::app::build::Seams;
 use crate::app::rehearse;
 use crate::app::resolve::Valid;
 use crate::app::tasks::Tasks;
-use crate::clock::Clock;
-use crate::net::spawn::blocking;
-use crate::telemetry::{Counter, names};
+use kernel::clock::Clock;
+use net::spawn::blocking;
+use telemetry::{Counter, names};
 
 /// How often a watched file is looked at, unless that takes long.
 const LOOK: Duration = Duration::from_secs(1);

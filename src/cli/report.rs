@@ -8,8 +8,8 @@ use super::Common;
 use super::ask::{Asker, basic, parsed, part};
 use super::output::{self, Exit};
 use super::place::{Where, with};
-use crate::config::env;
-use crate::net::Proxies;
+use config::env;
+use net::Proxies;
 
 /// What it is written in.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -22,11 +22,11 @@ use crate::app::build::Seams;
 use crate::app::keys::Keys;
 use crate::app::resolve::Valid;
 use crate::app::{App, Life, StartError, assemble, outside, process, tasks, volume};
-use crate::clock::{Clock, SystemClock, UnixNanos};
-use crate::net::Sockets;
-use crate::pipeline::RealDisk;
-use crate::rng::SystemRng;
-use crate::telemetry::{Health, Meter, logging};
+use kernel::clock::{Clock, SystemClock, UnixNanos};
+use kernel::rng::SystemRng;
+use net::Sockets;
+use pipeline::RealDisk;
+use telemetry::{Health, Meter, logging};
 
 /// What is left of threads that hang when all is over.
 pub(super) const GRACE: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
-use crate::pipeline::spool;
+use pipeline::spool;
 
 /// The schema, as text.
 pub fn text() -> String {

@@ -12,16 +12,16 @@ use std::time::Duration;
 use super::output::{self, Exit};
 use super::reach::{Reach, block_on};
 use super::vault::{Source, open, print, public_keys};
-use crate::clock::{Clock, SystemClock, UnixNanos};
-use crate::config::types::ByteSize;
-use crate::vault::chain::note::VerifyKey;
-use crate::vault::names::rfc3339;
-use crate::vault::read::{
+use config::types::ByteSize;
+use kernel::clock::{Clock, SystemClock, UnixNanos};
+use vault::chain::note::VerifyKey;
+use vault::names::rfc3339;
+use vault::read::{
     Content, Filter, Format, Found, Opener, Query, Replay, Vault, clean, escaped, find, find_in, find_in_signed,
     find_signed, replay, shown,
 };
-use crate::vault::row::Row;
-use crate::vault::signed::Signed;
+use vault::row::Row;
+use vault::signed::Signed;
 
 /// Options of `find`.
 #[derive(Args)]

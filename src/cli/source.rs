@@ -12,9 +12,9 @@ use super::{Common, data_dir};
 use crate::app::defaults::{DATA_DIR, TEXT, TRYOUT_RECIPIENT};
 use crate::app::keyfile;
 use crate::app::resolve::{Read, Typed, Valid, read};
-use crate::config::env::{Lookup, Process};
-use crate::config::{Gravity, Problem, Source};
-use crate::secret::Secret;
+use config::env::{Lookup, Process};
+use config::{Gravity, Problem, Source};
+use kernel::secret::Secret;
 
 /// The try-out auditor's key in the data directory.
 pub(super) const TRYOUT_KEY: &str = "auditor.key";

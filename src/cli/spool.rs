@@ -14,12 +14,12 @@ use super::spool_move;
 use crate::app::build::Seams;
 use crate::app::destinations::held;
 use crate::app::keys::present_spool_keys;
-use crate::clock::{Clock, UnixNanos};
 use crate::components::id_text;
-use crate::config::ByteSize;
-use crate::pipeline::RealDisk;
-use crate::pipeline::spool::{Committer, ConsumerStatus, Spool, SpoolKey, Status};
-use crate::telemetry::logging;
+use config::ByteSize;
+use kernel::clock::{Clock, UnixNanos};
+use pipeline::RealDisk;
+use pipeline::spool::{Committer, ConsumerStatus, Spool, SpoolKey, Status};
+use telemetry::logging;
 
 /// Subcommands of `spool`.
 #[derive(Subcommand)]

@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 
 use super::output::{Exit, complain, out};
 use super::run::fail;
-use crate::clock::UnixNanos;
-use crate::otlp::json;
-use crate::pipeline::Reason;
-use crate::pipeline::forward::Label;
-use crate::pipeline::outlet::QUARANTINE;
-use crate::pipeline::spool::{Committer, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
+use kernel::clock::UnixNanos;
+use otlp::json;
+use pipeline::Reason;
+use pipeline::forward::Label;
+use pipeline::outlet::QUARANTINE;
+use pipeline::spool::{Committer, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
 
 /// Records at once.
 const AT_ONCE: usize = 64;

@@ -12,8 +12,8 @@ use super::Common;
 use super::ask::{Asker, parsed};
 use super::output::{self, Exit, colour_out};
 use super::place::{Where, with};
-use crate::clock::{Clock, SystemClock};
-use crate::vault::read::clean;
+use kernel::clock::{Clock, SystemClock};
+use vault::read::clean;
 
 /// Rows of each table.
 const ROWS: usize = 8;

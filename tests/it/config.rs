@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use config::env::Lookup;
+use config::load;
 use tollgate::app::{defaults, resolve};
 use tollgate::components::ExtensionSettings;
-use tollgate::config::env::Lookup;
-use tollgate::config::load;
 
 pub(crate) struct Everything;
 

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use echoes::Memory;
+use genai::{Role, Vocabulary};
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::{PlainIds, Pseudonymizer};
+use kernel::rng::{Rng, SystemRng};
+use kernel::secret::Secret;
+use otlp::{Field, Payload, PlaceKind, Signal, TextEdit, UnknownFields, Value, json as otlp_json};
+use pipeline::{Batch, Origin, Processor, Trust};
+use processors::{redact, vault};
 use serde_json::{Value as Json, json};
-use tollgate::clock::UnixNanos;
-use tollgate::echoes::Memory;
-use tollgate::genai::{Role, Vocabulary};
-use tollgate::otlp::{Field, Payload, PlaceKind, Signal, TextEdit, UnknownFields, Value, json as otlp_json};
-use tollgate::pipeline::{Batch, Origin, Processor, Trust};
-use tollgate::processors::{redact, vault};
-use tollgate::pseudonym::{PlainIds, Pseudonymizer};
-use tollgate::rng::{Rng, SystemRng};
-use tollgate::secret::Secret;
-use tollgate::telemetry::Meter;
+use telemetry::Meter;
 
 struct Line {
     vault: vault::VaultProcessor,
@@ -41,7 +41,7 @@ impl Line {
             rng: Arc::new(SystemRng),
             store: None,
             leave: vault::Leave::Nothing,
-            unlisted: tollgate::genai::Unlisted::Text,
+            unlisted: genai::Unlisted::Text,
             echoing: vault::Echoing {
                 memory: Arc::new(Memory::new(&SystemRng)),
                 error_text: redact::ERROR_TEXT,
@@ -436,7 +436,7 @@ fn compare(line: &Line, vocabulary: &Vocabulary, payload: Payload, content: &mut
     assert_eq!(before.len(), after.len());
     count.texts += before.len();
     for (before, after) in before.iter().zip(&after) {
-        count.searched += usize::from(tollgate::echoes::may_quote(before, &[]));
+        count.searched += usize::from(echoes::may_quote(before, &[]));
         if before != after {
             count.changed += 1;
             if !before.contains("CANARY") {

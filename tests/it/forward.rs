@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use otlp::{Signal, json};
 use tollgate::app::resolve;
-use tollgate::otlp::{Signal, json};
 
 use super::config::Everything;
 use super::gateway;

@@ -1,9 +1,9 @@
 //! The bodies of fuzz targets (`tests/fuzz/bodies`) over inputs that a seed has changed: short enough for every run. What is searched at
-//! length is the nightly part `fuzz`; the data plane's targets are run by `src/otlp/tests/fuzz.rs`.
+//! length is the nightly part `fuzz`; the data plane's targets are run by `crates/otlp/src/tests/fuzz.rs`.
 
 use std::io::Write as _;
 
-use tollgate::rng::{Rng, SeededRng};
+use kernel::rng::{Rng, SeededRng};
 
 #[allow(unreachable_pub, reason = "shared with the fuzz targets")]
 #[path = "../fuzz/bodies/config.rs"]

@@ -6,18 +6,18 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
+use config::env::Nothing;
+use kernel::clock::SystemClock;
+use kernel::rng::SystemRng;
+use otlp::{Signal, json};
+use pipeline::RealDisk;
+use telemetry::{Health, Meter};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
-use tollgate::clock::SystemClock;
-use tollgate::config::env::Nothing;
-use tollgate::otlp::{Signal, json};
-use tollgate::pipeline::RealDisk;
-use tollgate::rng::SystemRng;
-use tollgate::telemetry::{Health, Meter};
 
 /// Every step, and a file in place of a third party.
 fn configuration(folder: &Path) -> String {
-    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     let steps = ["normalize", "cost", "runs", "vault", "redact"];
     let pipeline =

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::fake_kms::{FakeKms, KEY, Mood, seal};
 use crate::reload::Running;
+use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 
 /// What the standard chain takes, and nothing from this machine.
 const CREDENTIALS: [(&str, &str); 3] =

@@ -11,15 +11,15 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
+use config::env::Nothing;
+use kernel::clock::SystemClock;
+use kernel::rng::SystemRng;
+use pipeline::RealDisk;
+use telemetry::{Health, Meter};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
-use tollgate::clock::SystemClock;
 use tollgate::components::ProcessorSettings;
-use tollgate::config::env::Nothing;
-use tollgate::pipeline::RealDisk;
-use tollgate::rng::SystemRng;
-use tollgate::telemetry::{Health, Meter};
-use tollgate::vault::seal::{NewSession, SealFailed, Sealer, SessionSeal};
+use vault::seal::{NewSession, SealFailed, Sealer, SessionSeal};
 
 const RECORDING: &str = "tests/recordings/claude-code";
 const SESSION: &str = "plain";
@@ -70,7 +70,7 @@ fn canaries() -> Vec<String> {
 
 /// Two branches: what a third party gets, and, for the spool, everything, to an exporter in the house that is away.
 fn configuration(folder: &Path) -> String {
-    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     serde_json::json!({
         "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
@@ -177,7 +177,7 @@ fn found(canaries: &[String], bytes: &[u8], depth: u32) -> BTreeSet<String> {
     for canary in canaries {
         let tail = canary.get(canary.len() - 16..).unwrap();
         let wide: Vec<u8> = tail.bytes().flat_map(|byte| [byte, 0]).collect();
-        let mut forms = vec![tail.as_bytes().to_vec(), tollgate::hex::encode(tail.as_bytes()).into_bytes(), wide];
+        let mut forms = vec![tail.as_bytes().to_vec(), kernel::hex::encode(tail.as_bytes()).into_bytes(), wide];
         for shift in 0..3 {
             let coded = STANDARD_NO_PAD.encode([&b"\0\0\0"[..shift], tail.as_bytes()].concat());
             forms.push(coded.as_bytes()[(shift * 8).div_ceil(6)..(shift + 16) * 8 / 6].to_vec());

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use tollgate::otlp::{Signal, json};
+use otlp::{Signal, json};
 
 use super::reload::Running;
 

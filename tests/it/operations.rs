@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use config::tree::Node;
+use otlp::{Signal, json};
 use tollgate::app::App;
 use tollgate::cli::schema;
-use tollgate::config::tree::Node;
-use tollgate::otlp::{Signal, json};
 
 use super::gateway;
 
@@ -40,12 +40,12 @@ fn the_schema_is_generated_and_knows_the_examples() {
         fs::read_dir(root.join("config/examples")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.push(root.join("config/default.yaml"));
     for file in files {
-        let tree = tollgate::config::load::tree(&fs::read_to_string(&file).unwrap()).unwrap_or_else(|_| panic!("YAML"));
+        let tree = config::load::tree(&fs::read_to_string(&file).unwrap()).unwrap_or_else(|_| panic!("YAML"));
         let mut unknown = Vec::new();
         known(&schema, &schema, &tree, "", &mut unknown);
         assert!(unknown.is_empty(), "{}: {unknown:?}", file.display());
     }
-    let typo = tollgate::config::load::tree("receivers: { otlp: { protocol: {} } }").unwrap_or_else(|_| panic!("YAML"));
+    let typo = config::load::tree("receivers: { otlp: { protocol: {} } }").unwrap_or_else(|_| panic!("YAML"));
     let mut unknown = Vec::new();
     known(&schema, &schema, &typo, "", &mut unknown);
     assert_eq!(unknown, [".receivers.otlp.protocol"]);

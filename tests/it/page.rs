@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use kernel::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
+use telemetry::samples::parse;
 use tollgate::app::App;
-use tollgate::clock::{Clock, SystemClock};
-use tollgate::telemetry::samples::parse;
 
 use crate::gateway;
 
@@ -18,7 +18,7 @@ const RUNS: u64 = 12;
 const ITERATIONS: u64 = 3;
 
 fn configuration(folder: &Path) -> String {
-    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     json!({
         "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },

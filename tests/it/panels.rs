@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use otlp::{Field, Node, NodeKind, Payload, Signal, Value};
 use serde_json::{Map, Value as Json, json};
-use tollgate::otlp::{Field, Node, NodeKind, Payload, Signal, Value};
 
 use crate::gateway;
 
@@ -218,7 +218,7 @@ fn built() -> (Signal, Vec<u8>) {
     ];
     let request = json!({"resourceSpans": [{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "claude-code"}}]},
         "scopeSpans": [{"scope": {"name": "claude_code_hooks"}, "spans": spans}]}]});
-    (Signal::Traces, tollgate::otlp::json::decode(Signal::Traces, request.to_string().as_bytes()).unwrap())
+    (Signal::Traces, otlp::json::decode(Signal::Traces, request.to_string().as_bytes()).unwrap())
 }
 
 /// Every panel, from built spans, from the recorded hooks, and from Claude Code itself (its log events name the errors).

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use rates::{Circumstances, Query, Table, Unit};
 use serde_json::Value as Json;
-use tollgate::rates::{Circumstances, Query, Table, Unit};
 
 /// Pricing a call of an id that was seen before allocates nothing, whatever the form of the id and its circumstances.
 #[test]

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use config::env::Nothing;
+use kernel::clock::SystemClock;
+use kernel::rng::SystemRng;
+use pipeline::RealDisk;
 use serde_json::{Value as Json, json};
+use telemetry::{Health, Meter};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
-use tollgate::clock::SystemClock;
-use tollgate::config::env::Nothing;
-use tollgate::pipeline::RealDisk;
-use tollgate::rng::SystemRng;
-use tollgate::telemetry::{Health, Meter};
 
 /// What the server does with a call.
 #[derive(Clone, Copy, PartialEq)]
@@ -110,7 +110,7 @@ fn found(text: &str) -> Vec<Json> {
 }
 
 fn configuration(folder: &Path, analyzer: &Analyzer, more: &Json) -> String {
-    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     let steps = ["normalize", "cost", "runs", "vault", "redact"];
     let mut recogniser =

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use tollgate::config::load;
-use tollgate::redaction::{BUILTIN, Detector, RuleData, Scratch};
+use config::load;
+use redaction::{BUILTIN, Detector, RuleData, Scratch};
 
 fn detector() -> Detector {
     let rules: Vec<RuleData> =
@@ -29,7 +29,7 @@ fn texts() -> Vec<String> {
         let text = fs::read_to_string(root.join("tests/recordings").join(recording)).unwrap();
         strings(&serde_json::from_str(&text).unwrap(), &mut out);
     }
-    let code = fs::read_to_string(root.join("src/otlp/walk.rs")).unwrap();
+    let code = fs::read_to_string(root.join("crates/otlp/src/walk.rs")).unwrap();
     out.extend(code.as_bytes().chunks(2_000).map(|piece| String::from_utf8_lossy(piece).into_owned()));
     out.extend((0..200_u64).map(|n| {
         let id = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);

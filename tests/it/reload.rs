@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use tollgate::otlp::{Signal, json};
+use otlp::{Signal, json};
 
 mod files;
 mod sockets;

@@ -1,16 +1,16 @@
 //! What the users ask for by name: each of their alerts, thresholds, metrics and attributes has a line in a table here, and each
 //! line is held against what ships. How they behave is shown elsewhere: rules in `deploy/alerts/tests`, tollgate's own alerts and
-//! metrics in `src/processors/runs/tests`, panels in `panels`.
+//! metrics in `crates/processors/src/runs/tests`, panels in `panels`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use ::otlp::{Payload, Signal, json as otlp};
 use bytes::Bytes;
+use processors::runs::{ALERT_RULES, Config, Limits};
 use serde_json::{Value as Json, json};
-use tollgate::otlp::{Payload, Signal, json as otlp};
-use tollgate::processors::runs::{ALERT_RULES, Config, Limits};
-use tollgate::telemetry::names::ALL;
+use telemetry::names::ALL;
 
 use crate::gateway;
 
@@ -146,7 +146,7 @@ const METRICS: [(&str, &str); 17] = [
 /// Each metric has its name on `/metrics`, its name over OTLP, and a place in the docs.
 #[test]
 fn metrics_by_name() {
-    let (told, docs) = (read("src/processors/runs/points.rs"), read("docs/runs.md"));
+    let (told, docs) = (read("crates/processors/src/runs/points.rs"), read("docs/runs.md"));
     for (otlp, prometheus) in METRICS {
         assert!(ALL.iter().any(|def| def.name == prometheus), "{prometheus}");
         assert!(told.contains(&format!("\"{otlp}\"")), "{otlp} is not told over OTLP");
@@ -225,8 +225,7 @@ async fn attributes_by_name() {
     let items = || payloads.iter().flat_map(|payload| payload.items().map(move |item| (payload, item)));
     assert_eq!(items().count(), asked_for().len());
     for (name, wanted) in asked_for() {
-        let (payload, item) =
-            items().find(|(payload, item)| payload.text(*item, tollgate::otlp::Field::Name) == name).unwrap();
+        let (payload, item) = items().find(|(payload, item)| payload.text(*item, ::otlp::Field::Name) == name).unwrap();
         let there = |node, key: &str| -> Json {
             let mut text = String::new();
             payload.get(node, key).unwrap_or_else(|| panic!("{name}: {key} is gone")).write_json(&mut text);

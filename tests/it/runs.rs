@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use config::env::Nothing;
+use kernel::clock::{Clock, SystemClock};
+use kernel::rng::SystemRng;
+use pipeline::RealDisk;
 use serde_json::{Value, json};
+use telemetry::{Health, Meter};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
-use tollgate::clock::{Clock, SystemClock};
-use tollgate::config::env::Nothing;
-use tollgate::pipeline::RealDisk;
-use tollgate::rng::SystemRng;
-use tollgate::telemetry::{Health, Meter};
 
 const TOKEN: &str = "only for operators";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

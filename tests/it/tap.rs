@@ -7,15 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use otlp::{Signal, json};
 use tollgate::app::App;
-use tollgate::otlp::{Signal, json};
 
 use super::gateway;
-use crate::authority::{Authority, pem_file};
+use fakes::tls::{Authority, pem_file};
 
 /// A pipeline for third parties and one that does not redact; an admin port.
 async fn started(folder: &std::path::Path, admin: serde_json::Value) -> App {
-    let public = tollgate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     std::fs::create_dir_all(folder.join("data")).unwrap();
     let configuration = serde_json::json!({

@@ -1,106 +1,40 @@
-//! The house's rules as tests: layers as absences, sizes, headings, paths that documents name.
+//! The rules that a compiler can't keep, as tests: who may do what, heads of files, import cycles, paths that documents name.
+
+mod knots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which rooms a room may import. A room that is not listed here fails the test: decide where it stands.
-const LAYERS: &[(&str, &[&str])] = &[
-    ("clock", &[]),
-    ("rng", &[]),
-    ("echoes", &["rng"]),
-    ("hex", &[]),
-    ("secret", &[]),
-    ("files", &[]),
-    ("otlp", &[]),
-    ("config", &["otlp", "secret"]),
-    ("telemetry", &["clock", "config", "otlp", "secret"]),
-    ("pseudonym", &["hex", "secret"]),
-    ("redaction", &["config", "pseudonym"]),
-    ("recogniser", &["clock", "config", "net", "pipeline", "redaction", "secret", "telemetry"]),
-    ("rates", &["config", "clock", "hex"]),
-    ("runs", &["clock", "genai", "hex", "net", "rates", "vault"]),
-    ("history", &["clock", "hex", "otlp", "pipeline", "rates", "rng", "runs", "vault"]),
-    ("pages", &["clock", "hex", "history", "net", "rates", "runs", "telemetry", "vault"]),
-    ("genai", &["config", "otlp", "pipeline", "hex"]),
-    ("net", &["config", "pipeline", "secret", "telemetry", "clock"]),
-    ("pipeline", &["clock", "config", "files", "otlp", "rng", "secret", "telemetry", "hex"]),
-    (
-        "vault",
-        &[
-            "clock",
-            "config",
-            "files",
-            "genai",
-            "hex",
-            "net",
-            "otlp",
-            "pipeline",
-            "pseudonym",
-            "rng",
-            "secret",
-            "telemetry",
-        ],
-    ),
-    ("receivers", &["clock", "config", "hex", "net", "otlp", "pipeline", "rng", "secret", "telemetry"]),
-    (
-        "processors",
-        &[
-            "clock",
-            "config",
-            "echoes",
-            "genai",
-            "hex",
-            "otlp",
-            "pipeline",
-            "pseudonym",
-            "rates",
-            "recogniser",
-            "redaction",
-            "rng",
-            "runs",
-            "secret",
-            "telemetry",
-            "vault",
-        ],
-    ),
-    ("connectors", &["clock", "config", "otlp", "pipeline", "telemetry"]),
-    ("exporters", &["clock", "config", "hex", "net", "otlp", "pipeline", "rng", "secret", "telemetry"]),
-    ("components", &["*"]),
-    ("app", &["*"]),
-    ("cli", &["*"]),
-    ("testing", &["*"]),
-];
-
 /// A text that only some files may hold, and why.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
-    ("serde_saphyr", &["src/config/load.rs"], "only config/load.rs knows YAML"),
-    ("SystemTime::now", &["src/clock.rs"], "only clock.rs reads time"),
-    ("Instant::now", &["src/clock.rs"], "only clock.rs reads time"),
+    ("serde_saphyr", &["crates/config/src/load.rs"], "only config/load.rs knows YAML"),
+    ("SystemTime::now", &["crates/kernel/src/clock.rs"], "only clock.rs reads time"),
+    ("Instant::now", &["crates/kernel/src/clock.rs"], "only clock.rs reads time"),
     ("tokio::spawn", &["src/app/tasks.rs"], "only app/tasks.rs spawns"),
     ("thread::spawn", &["src/app/tasks.rs"], "only app/tasks.rs spawns"),
     ("thread::Builder", &["src/app/tasks.rs"], "only app/tasks.rs spawns"),
     (
         "env::var",
         &[
-            "src/config/env.rs",
+            "crates/config/src/env.rs",
             "src/cli/",
-            "src/telemetry/logging.rs",
+            "crates/telemetry/src/logging.rs",
             "src/app/",
-            "src/net/",
-            "src/exporters/",
-            "src/vault/",
+            "crates/net/src/",
+            "crates/exporters/src/",
+            "crates/vault/src/",
             "src/components.rs",
         ],
         "only config/env.rs reads the environment (others call it)",
     ),
-    ("std::env::var", &["src/config/env.rs"], "only config/env.rs reads the environment"),
+    ("std::env::var", &["crates/config/src/env.rs"], "only config/env.rs reads the environment"),
     ("unsafe {", &[], "no unsafe"),
     ("todo!(", &[], "nothing is left to do"),
     ("unimplemented!(", &[], "nothing is left to do"),
     ("unbounded_channel", &[], "bounded everything"),
-    ("\"tollgate_", &["src/telemetry/names.rs"], "only telemetry/names.rs names metrics"),
-    ("\"otelcol_", &["src/telemetry/names.rs"], "only telemetry/names.rs names metrics"),
+    ("\"tollgate_", &["crates/telemetry/src/names.rs"], "only telemetry/names.rs names metrics"),
+    ("\"otelcol_", &["crates/telemetry/src/names.rs"], "only telemetry/names.rs names metrics"),
 ];
 
 /// Types that hold telemetry text or configuration values: no `Debug`, no `Display`.
@@ -129,8 +63,8 @@ const NO_DEBUG: &[&str] = &[
     "SessionView",
 ];
 
-/// Longest product file, lines.
-const MAX_LINES: usize = 500;
+/// Crates that only tests use.
+const TEST_CRATES: [&str; 2] = ["crates/fakes/", "crates/fixtures/"];
 
 struct File {
     path: String,
@@ -158,75 +92,65 @@ fn files(folder: &Path, ending: &str, out: &mut Vec<File>) {
 fn product() -> Vec<File> {
     let mut all = Vec::new();
     files(&root().join("src"), ".rs", &mut all);
+    files(&root().join("crates"), ".rs", &mut all);
     all.retain(|file| {
         let tests = file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
-        !tests && !file.path.starts_with("src/otlp/gen/") && !file.path.starts_with("src/testing/")
+        let support = file.path.contains("/testing/") || TEST_CRATES.iter().any(|name| file.path.starts_with(name));
+        !tests && !support && !file.path.starts_with("crates/otlp/src/gen/")
     });
     all
 }
 
-fn room(path: &str) -> Option<&str> {
-    let inside = path.strip_prefix("src/")?;
-    let room = inside.split('/').next()?.trim_end_matches(".rs");
-    (!matches!(room, "lib" | "main")).then_some(room)
-}
-
-/// Rooms named by `crate::room` in code (comments left out).
-fn imports(text: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for line in text.lines().map(str::trim_start).filter(|line| !line.starts_with("//")) {
-        for piece in line.split("crate::").skip(1) {
-            if let Some(group) = piece.strip_prefix('{') {
-                for name in group.split(',') {
-                    found.insert(name.trim().split("::").next().unwrap().trim_end_matches(['}', ';']).to_owned());
-                }
-                continue;
-            }
-            let name: String = piece.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-            found.insert(name);
-        }
-    }
-    found.remove("");
-    found
-}
-
-/// A room imports only what stands below it; `otlp` imports nothing of ours, `pipeline` names no component.
+/// The table of crates in ARCHITECTURE.md says of each crate which of ours it depends on, as its manifest does. The
+/// compiler keeps the layers; this keeps the map of them.
 #[test]
-fn layers_hold() {
-    let layers: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
+fn the_map_of_crates_is_true() {
+    let listed = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows: BTreeMap<String, String> = listed
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| `")?.split(" | ").collect();
+            let [name, _, uses, _] = cells[..] else { return None };
+            Some((name.trim_end_matches('`').to_owned(), uses.replace('`', "")))
+        })
+        .collect();
     let mut broken = Vec::new();
-    for file in product() {
-        let Some(room) = room(&file.path) else { continue };
-        let Some(allowed) = layers.get(room) else {
-            broken.push(format!("{}: the room `{room}` is not in LAYERS", file.path));
-            continue;
-        };
-        for import in imports(&file.text) {
-            let known = layers.contains_key(import.as_str());
-            if known && import != room && !allowed.contains(&"*") && !allowed.contains(&import.as_str()) {
-                broken.push(format!("{}: `{room}` may not import `{import}`", file.path));
-            }
+    let mut manifests = Vec::new();
+    files(&root().join("crates"), "Cargo.toml", &mut manifests);
+    let names: BTreeSet<String> =
+        manifests.iter().map(|file| file.path.split('/').nth(1).unwrap().to_owned()).collect();
+    for file in &manifests {
+        let name = file.path.split('/').nth(1).unwrap();
+        let section = file.text.split("[dependencies]").nth(1).unwrap_or("").split("\n[").next().unwrap_or("");
+        let uses: Vec<&str> = section
+            .lines()
+            .filter(|line| !line.contains("optional"))
+            .filter_map(|line| line.split(['.', ' ']).next().filter(|dependency| names.contains(*dependency)))
+            .collect();
+        let uses = if uses.is_empty() { "nothing".to_owned() } else { uses.join(" ") };
+        if rows.get(name) != Some(&uses) {
+            broken.push(format!("`{name}` depends on: {uses}; ARCHITECTURE.md says {:?}", rows.get(name)));
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// Components never import each other.
+/// Components of one kind never import each other (those of different kinds are crates of their own).
 #[test]
 fn components_stand_alone() {
     let mut broken = Vec::new();
     for file in product() {
         let parts: Vec<&str> = file.path.split('/').collect();
-        let ["src", kind @ ("receivers" | "processors" | "exporters" | "connectors"), component, ..] = parts[..] else {
+        let ["crates", kind @ ("receivers" | "processors" | "exporters" | "connectors"), "src", component, ..] =
+            parts[..]
+        else {
             continue;
         };
-        for other in ["receivers", "processors", "exporters", "connectors"] {
-            for piece in file.text.split(&format!("crate::{other}::")).skip(1) {
-                let named: String = piece.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-                let folder = root().join("src").join(other).join(&named);
-                if folder.is_dir() && (other != kind || named != component) {
-                    broken.push(format!("{}: imports {other}::{named}", file.path));
-                }
+        for piece in file.text.split("crate::").skip(1) {
+            let named: String = piece.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let folder = root().join("crates").join(kind).join("src").join(&named);
+            if folder.is_dir() && named != component {
+                broken.push(format!("{}: imports {kind}::{named}", file.path));
             }
         }
     }
@@ -263,7 +187,7 @@ fn telemetry_text_has_no_debug() {
             let name = line.strip_prefix("pub struct ").or_else(|| line.strip_prefix("pub enum "));
             let Some(name) = name else { continue };
             let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
-            if !NO_DEBUG.contains(&name.as_str()) || file.path.starts_with("src/config/") {
+            if !NO_DEBUG.contains(&name.as_str()) || file.path.starts_with("crates/config/src/") {
                 continue;
             }
             let head =
@@ -281,26 +205,19 @@ fn telemetry_text_has_no_debug() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// No product file outgrows its room; every file says what it is; every `mod.rs` says why, what holds, what is elsewhere.
+/// Every file says what it is; every `lib.rs` and `mod.rs` says more: what holds, and where its neighbours are.
 #[test]
-fn files_have_heads_and_bounds() {
+fn files_have_heads() {
     let mut broken = Vec::new();
     for file in product() {
-        let lines = file.text.lines().count();
-        if lines > MAX_LINES {
-            broken.push(format!("{}: {lines} lines, at most {MAX_LINES}", file.path));
-        }
-        if !file.text.starts_with("//!") {
+        let head = file.text.lines().take_while(|line| line.starts_with("//!")).count();
+        if head == 0 {
             broken.push(format!("{}: does not open with //!", file.path));
         }
-        let head: String = file.text.lines().take_while(|line| line.starts_with("//!")).collect();
-        let wanted: &[&str] = if file.path.ends_with("/mod.rs") {
-            &["**What**", "**Why**", "**Invariants**", "**Not here**"]
-        } else {
-            &[]
-        };
-        for heading in wanted.iter().filter(|heading| !head.contains(**heading)) {
-            broken.push(format!("{}: its head lacks {heading}", file.path));
+        let door =
+            file.path.ends_with("/mod.rs") || (file.path.starts_with("crates/") && file.path.ends_with("/lib.rs"));
+        if door && head < 2 {
+            broken.push(format!("{}: its head lacks invariants and neighbours", file.path));
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
@@ -327,7 +244,7 @@ fn documents_name_real_paths() {
             let path = quoted.trim_end_matches('/');
             let looks = path.contains('/') && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
             let top = path.split('/').next().unwrap_or("");
-            let ours = ["src", "tests", "config", "deploy", "proto", "benches", "docs", ".ci"].contains(&top);
+            let ours = ["src", "crates", "tests", "config", "deploy", "proto", "benches", "docs", ".ci"].contains(&top);
             if looks && ours && !root().join(path).exists() {
                 broken.push(format!("{document}: `{quoted}` does not exist"));
             }

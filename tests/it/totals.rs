@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use tollgate::otlp::{Signal, json};
+use otlp::{Signal, json};
 
 use super::gateway;
 

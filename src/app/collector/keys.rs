@@ -3,8 +3,8 @@
 //! became. **Invariants**: only keys that change no data are taken out with a note; values are never quoted.
 //! **Not here**: whole components (`collector`), keys that are part of a stanza here (each component's `config`).
 
-use crate::config::tree::{Key, Node, Val};
-use crate::config::{Gravity, Problem};
+use config::tree::{Key, Node, Val};
+use config::{Gravity, Problem};
 
 /// What is said of a key.
 enum Said {

@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::clock::UnixNanos;
-use crate::config::Span;
-use crate::files;
-use crate::processors::runs::ALERT_RULES;
-use crate::runs::Alert;
-use crate::telemetry::admin::webhook::Muted;
-use crate::vault::names::rfc3339;
+use config::Span;
+use kernel::clock::UnixNanos;
+use kernel::files;
+use processors::runs::ALERT_RULES;
+use runs::Alert;
+use telemetry::admin::webhook::Muted;
+use vault::names::rfc3339;
 
 /// Beside the spool.
 const FILE: &str = "alerts-muted.json";
@@ -168,5 +168,5 @@ fn known(rule: &str) -> Result<(), String> {
         return Ok(());
     }
     let names: Vec<&str> = ALERT_RULES.iter().map(|(name, _)| *name).collect();
-    Err(format!("no rule is called `{}`: {}", crate::vault::read::clean(rule), names.join(", ")))
+    Err(format!("no rule is called `{}`: {}", vault::read::clean(rule), names.join(", ")))
 }

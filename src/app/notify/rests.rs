@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::key;
-use crate::runs::Alert;
+use runs::Alert;
 
 /// The pause after a message that failed, ns.
 const SHORTEST: u64 = 60 * 1_000_000_000;

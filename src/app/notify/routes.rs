@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use super::mute::Saved;
 use super::{ANSWER, Notify, delivery};
-use crate::net::spawn::blocking;
-use crate::pages::notice;
-use crate::runs::{Alert, Severity};
+use net::spawn::blocking;
+use pages::notice;
+use runs::{Alert, Severity};
 
 /// Between two test messages, ns.
 const TESTS: u64 = 2_000_000_000;

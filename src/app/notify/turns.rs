@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::runs::Alert;
+use runs::Alert;
 
 /// In the order in which they are told of: the loud ones first; among them accounts take turns, and of each account the first of
 /// each tenant and rule comes before the second ones; then the oldest. So ten messages tell of what is different.

@@ -5,18 +5,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::clock::UnixNanos;
 use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
-use crate::config::file::{File, Pipeline, Section};
-use crate::config::tree::{Node, Val};
-use crate::config::{At, ByteSize, ComponentId, Gravity, Problem};
-use crate::files::folder_of;
-use crate::genai::Vocabulary;
-use crate::net::{Trouble, server_tls, tls};
-use crate::processors::cost::Cost;
-use crate::processors::vault::{self, StoreSettings};
-use crate::rng::SystemRng;
-use crate::telemetry::Meter;
+use config::file::{File, Pipeline, Section};
+use config::tree::{Node, Val};
+use config::{At, ByteSize, ComponentId, Gravity, Problem};
+use genai::Vocabulary;
+use kernel::clock::UnixNanos;
+use kernel::files::folder_of;
+use kernel::rng::SystemRng;
+use net::{Trouble, server_tls, tls};
+use processors::cost::Cost;
+use processors::vault::{self, StoreSettings};
+use telemetry::Meter;
 
 use super::resolve::{Placed, StandsIn, Valid};
 use super::{destinations, keyfile, keys, volume};

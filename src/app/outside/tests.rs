@@ -2,9 +2,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::app::resolve;
-use crate::config::Gravity;
-use crate::config::env::Process;
-use crate::testing::tls::{Authority, Certified, pem_file};
+use config::Gravity;
+use config::env::Process;
+use fakes::tls::{Authority, Certified, pem_file};
 
 const NOW: u64 = 1_800_000_000;
 const IN_2050: u64 = 2_540_000_000;
@@ -136,14 +136,14 @@ fn certificates_that_nobody_takes_are_told_as_what_they_are() {
     remade(&tls, &authority.issue_of_version_1("localhost"));
     let told = of_port(&tls, NOW);
     assert!(told.len() == 1 && told[0].contains("tls.cert_file: ") && told[0].contains("version 1"), "{told:?}");
-    let port = server_tls::Settings::from(&crate::config::PortTls {
+    let port = server_tls::Settings::from(&config::PortTls {
         cert_file: tls.cert.clone(),
         key_file: tls.key.clone(),
         client_ca_file: None,
         crl_file: None,
-        reload_interval: crate::config::Span::seconds(1),
+        reload_interval: config::Span::seconds(1),
     });
-    let refused = crate::net::ServerTls::read(port).err().unwrap();
+    let refused = net::ServerTls::read(port).err().unwrap();
     assert!(refused.contains("tls.cert_file: ") && refused.contains("version 1"), "{refused}");
 }
 
@@ -252,7 +252,7 @@ fn a_bundle_of_roots_may_be_old() {
 fn keys_folders_and_tables_are_looked_at() {
     let tls = tls();
     let folder = tls.folder.path();
-    let recipient = crate::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let recipient = ::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let (open, cert) = (folder.join("signing.pem"), tls.cert.display());
     std::fs::write(&open, "not a key\n").unwrap();
     mode(&open, 0o644);

@@ -9,11 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::components::ExporterSettings;
-use crate::config::{FieldProblem, Millis, Span};
-use crate::exporters::stanza::{Compression, Tls};
-use crate::exporters::{otlp, otlp_http};
-use crate::pipeline::Trust;
-use crate::secret::Secret;
+use config::{FieldProblem, Millis, Span};
+use exporters::stanza::{Compression, Tls};
+use exporters::{otlp, otlp_http};
+use kernel::secret::Secret;
+use pipeline::Trust;
 
 /// `service.telemetry.metrics:`
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

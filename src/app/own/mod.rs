@@ -17,17 +17,17 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::watch;
 
-use crate::clock::{Clock, UnixNanos};
 use crate::components::ExporterSettings;
-use crate::config::ComponentId;
-use crate::exporters::remote::Deps;
-use crate::hex;
-use crate::net::Spawn;
-use crate::net::spawn::blocking;
-use crate::otlp::Signal;
-use crate::pipeline::{ExportRequest, Exporter, Outcome};
-use crate::rng::Rng;
-use crate::telemetry::{Counter, Meter, names};
+use ::config::ComponentId;
+use exporters::remote::Deps;
+use kernel::clock::{Clock, UnixNanos};
+use kernel::hex;
+use kernel::rng::Rng;
+use net::Spawn;
+use net::spawn::blocking;
+use otlp::Signal;
+use pipeline::{ExportRequest, Exporter, Outcome};
+use telemetry::{Counter, Meter, names};
 
 use super::assemble::exporter;
 use super::build::Companion;

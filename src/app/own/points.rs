@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::clock::UnixNanos;
-use crate::otlp::{Signal, json as otlp_json};
-use crate::telemetry::names::{ALL, Def, Kind};
-use crate::telemetry::samples::{Sample, parse};
+use kernel::clock::UnixNanos;
+use otlp::{Signal, json as otlp_json};
+use telemetry::names::{ALL, Def, Kind};
+use telemetry::samples::{Sample, parse};
 
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`
 const CUMULATIVE: u8 = 2;

@@ -3,12 +3,12 @@ use std::path::Path;
 use super::points::{self, Resource};
 use super::*;
 use crate::app::resolve;
-use crate::config::env::Nothing;
-use crate::otlp::Payload;
-use crate::otlp::json::encode;
-use crate::rng::SystemRng;
-use crate::testing::sink::{Answer, Sink};
-use crate::testing::until::until;
+use ::config::env::Nothing;
+use fakes::sink::{Answer, Sink};
+use fixtures::until::until;
+use kernel::rng::SystemRng;
+use otlp::Payload;
+use otlp::json::encode;
 
 fn told(text: &str) -> (serde_json::Value, u64) {
     let (began, now) = (UnixNanos(5_000_000_000), UnixNanos(9_000_000_000));
@@ -117,7 +117,7 @@ fn over(protocol: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Ar
     let deps = Deps {
         tasks: crate::app::tasks::Tasks::new(meter),
         clock,
-        proxies: Arc::new(crate::net::Proxies::none()),
+        proxies: Arc::new(net::Proxies::none()),
         meter: meter.clone(),
     };
     companions(valid(&text).unwrap().0, &deps, &SystemRng).unwrap().remove(0)
@@ -127,7 +127,7 @@ fn over(protocol: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Ar
 #[tokio::test]
 async fn a_reload_is_no_second_instance() {
     let (sink, meter) = (Sink::new(None, []).await, Meter::new());
-    let clock = crate::clock::ManualClock::at(UnixNanos(7_000_000_000));
+    let clock = kernel::clock::ManualClock::at(UnixNanos(7_000_000_000));
     meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
     let mut told = Vec::new();
     for _ in 0..2 {
@@ -149,7 +149,7 @@ async fn a_reload_is_no_second_instance() {
 #[tokio::test]
 async fn a_back_end_that_hangs_holds_up_no_end() {
     let (sink, meter) = (Sink::new(None, [Answer { hang: true, ..Answer::http(200) }]).await, Meter::new());
-    let clock = crate::clock::ManualClock::at(UnixNanos(7_000_000_000));
+    let clock = kernel::clock::ManualClock::at(UnixNanos(7_000_000_000));
     let own = to(&sink, clock.clone(), &meter);
     let asked = async {
         until(|| !sink.seen().is_empty()).await;
@@ -173,8 +173,8 @@ async fn exports_reach_a_receiver() {
         meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
         let deps = Deps {
             tasks: crate::app::tasks::Tasks::new(&meter),
-            clock: Arc::new(crate::clock::SystemClock::new()),
-            proxies: Arc::new(crate::net::Proxies::none()),
+            clock: Arc::new(kernel::clock::SystemClock::new()),
+            proxies: Arc::new(net::Proxies::none()),
             meter: meter.clone(),
         };
         let own = companions(readings, &deps, &SystemRng).unwrap().remove(0);
@@ -206,7 +206,7 @@ async fn exports_reach_a_receiver() {
 async fn exports_go_over_grpc_too() {
     for (answer, outcome) in [(Answer::grpc(0, b""), "sent"), (Answer::grpc_failure(14), "failed")] {
         let (sink, meter) = (Sink::new(None, [answer]).await, Meter::new());
-        let clock = crate::clock::ManualClock::at(UnixNanos(7_000_000_000));
+        let clock = kernel::clock::ManualClock::at(UnixNanos(7_000_000_000));
         meter.counter(&names::RECEIVER_ACCEPTED_SPANS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(7);
         over("grpc", &sink, clock, &meter).run(watch::channel(true).1).await;
         let (seen, mut json) = (sink.seen(), String::new());

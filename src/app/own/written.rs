@@ -1,8 +1,8 @@
 //! **What**: what a Collector's `service.telemetry.metrics` may say besides: taken out with a note, or brought into our spelling.
 //! **Not here**: types (`config`).
 
-use crate::config::Problem;
-use crate::config::tree::{Key, Node, Val};
+use config::Problem;
+use config::tree::{Key, Node, Val};
 
 const PAGE: &str = "`/metrics` of the extension `admin` tells all";
 

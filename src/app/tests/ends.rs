@@ -4,7 +4,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::super::Life;
 use super::*;
-use crate::pipeline::{Batch, ExportRequest};
+use pipeline::{Batch, ExportRequest};
 
 /// Longest that a thread which hangs may keep a test's runtime.
 const MOMENT: Duration = Duration::from_millis(10);
@@ -233,8 +233,7 @@ processors:
 exporters: { debug: { trust: internal } }
 service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporters: [debug] } } }
 ";
-    let resolve::Read { source, result, .. } =
-        resolve::read("t.yaml", text, &crate::config::env::Process, folder.path());
+    let resolve::Read { source, result, .. } = resolve::read("t.yaml", text, &config::env::Process, folder.path());
     let (_, valid) =
         result.map_err(|problems| source.render(&problems, false)).map_err(|told| panic!("{told}")).unwrap();
     let error = App::start(assemble::blueprint(valid, &seams()).await.unwrap(), seams()).await.err().unwrap();
@@ -245,8 +244,8 @@ service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporter
 #[tokio::test]
 async fn a_page_port_closes_who_rests() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let router = crate::telemetry::admin::health_router(Health::new(), "/");
-    let endpoint = crate::config::Endpoint::parse("127.0.0.1:0").unwrap();
+    let router = telemetry::admin::health_router(Health::new(), "/");
+    let endpoint = config::Endpoint::parse("127.0.0.1:0").unwrap();
     let bound = Box::new(listeners::Web {
         name: "health_check",
         endpoint,

@@ -6,8 +6,8 @@ use std::sync::Barrier;
 use super::super::keyfile;
 use super::super::keys::{present_spool_keys, pseudonyms, spool_keys};
 use super::*;
-use crate::config::env::Process;
-use crate::secret::Secret;
+use config::env::Process;
+use kernel::secret::Secret;
 
 fn valid(spool: &Path) -> resolve::Valid {
     let text = format!(

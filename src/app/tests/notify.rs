@@ -17,16 +17,16 @@ use super::super::build::{Companion as _, Seams};
 use super::super::notify::{Notify, Parts, routes};
 use super::super::tasks::Tasks;
 use super::seams;
-use crate::clock::{Clock, UnixNanos};
-use crate::net::Proxies;
-use crate::processors::redact;
-use crate::pseudonym::Pseudonymizer;
-use crate::redaction::Ids;
-use crate::runs::{Alert, Board, Severity};
-use crate::secret::Secret;
-use crate::telemetry::admin::{self, links, webhook};
-use crate::testing::runs::{MINUTE, Made, NOW as START, alert};
-use crate::testing::until::until;
+use fixtures::until::until;
+use kernel::clock::{Clock, UnixNanos};
+use kernel::pseudonym::Pseudonymizer;
+use kernel::secret::Secret;
+use net::Proxies;
+use processors::redact;
+use redaction::Ids;
+use runs::testing::runs::{MINUTE, Made, NOW as START, alert};
+use runs::{Alert, Board, Severity};
+use telemetry::admin::{self, links, webhook};
 
 mod quiet;
 
@@ -173,7 +173,7 @@ async fn told_once_signed_and_redacted() {
     };
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(KEY.as_bytes()).unwrap();
     mac.update(format!("v1:{}:{body}", header("x-tollgate-timestamp")).as_bytes());
-    assert_eq!(header("x-tollgate-signature"), format!("v1={}", crate::hex::encode(&mac.finalize().into_bytes())));
+    assert_eq!(header("x-tollgate-signature"), format!("v1={}", kernel::hex::encode(&mac.finalize().into_bytes())));
     assert_eq!(header("x-tollgate-timestamp"), (START / 1_000_000_000).to_string());
     let message: Value = serde_json::from_str(&body).unwrap();
     let text = message["text"].as_str().unwrap();
@@ -408,7 +408,7 @@ fn names_are_text() {
         tenant: Some("\u{200f}\u{202e}*b* _i_ `c`\n".into()),
         ..alert("limit_hit", "r-1", START)
     };
-    let message = crate::pages::notice::message(&evil, None);
+    let message = pages::notice::message(&evil, None);
     let text = message["text"].as_str().unwrap();
     for dead in ["<!", "@channel", "@all", "https://", "](", "*b*", "_i_", "`c`", "#room", "\u{200f}", "\u{202e}"] {
         assert!(!text.contains(dead), "{dead}: {text}");

@@ -12,10 +12,10 @@ use super::super::build::{Companion as _, Seams};
 use super::super::rates::RatesTask;
 use super::super::tasks::Tasks;
 use super::seams;
-use crate::net::{Proxies, Spawn};
-use crate::processors::cost::config::Refresh;
-use crate::processors::cost::{Config, Cost};
-use crate::testing::builtin::vocabulary;
+use genai::testing::builtin::vocabulary;
+use net::{Proxies, Spawn};
+use processors::cost::config::Refresh;
+use processors::cost::{Config, Cost};
 
 /// A table of two models; `input` is what `m` costs from May 2026 on.
 fn table(version: &str, input: &str) -> String {
@@ -103,7 +103,7 @@ async fn a_file_is_taken_or_refused() {
 async fn a_digest_pins() {
     use sha2::{Digest, Sha256};
     let folder = tempfile::tempdir().unwrap();
-    let digest = crate::hex::encode(&Sha256::digest(table("2", "3").as_bytes()));
+    let digest = kernel::hex::encode(&Sha256::digest(table("2", "3").as_bytes()));
     let rig = rig(folder.path(), Refresh { sha256: Some(digest), ..from_file(folder.path()) });
     for (text, version) in [(table("2", "2.9"), "1"), (table("2", "3"), "2"), (table("3", "3"), "2")] {
         std::fs::write(folder.path().join("new.json"), text).unwrap();
@@ -146,7 +146,7 @@ async fn an_address_is_asked() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/rates.json", listener.local_addr().unwrap());
     let text = table("2", "3");
-    let digest = crate::hex::encode(&Sha256::digest(text.as_bytes()));
+    let digest = kernel::hex::encode(&Sha256::digest(text.as_bytes()));
     let rig = rig(folder.path(), Refresh { url: Some(url), sha256: Some(digest), ..Refresh::default() });
     let server = async {
         let mut asked = Vec::new();

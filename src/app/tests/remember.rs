@@ -11,12 +11,12 @@ use super::super::build::{Companion as _, Seams};
 use super::super::remember::Remember;
 use super::super::tasks::Tasks;
 use super::seams;
-use crate::clock::{Clock, UnixNanos};
-use crate::history::tests::view;
-use crate::history::{Failures, History, Write};
-use crate::pages::Shelf;
-use crate::pipeline::spool::SpoolKey;
-use crate::runs::{Board, Budget, Detail, Investigations, Measure, RunState, RunSums, RunView, Step};
+use history::testing::view;
+use history::{Failures, History, Write};
+use kernel::clock::{Clock, UnixNanos};
+use pages::Shelf;
+use pipeline::spool::SpoolKey;
+use runs::{Board, Budget, Detail, Investigations, Measure, RunState, RunSums, RunView, Step};
 
 const MINUTE: u64 = 60_000_000_000;
 const START: u64 = 1_800_000_000_000_000_000;
@@ -61,7 +61,7 @@ impl Board for Shown {
     fn measures(&self) -> Vec<Measure> {
         Vec::new()
     }
-    fn alerts(&self) -> Vec<crate::runs::Alert> {
+    fn alerts(&self) -> Vec<runs::Alert> {
         Vec::new()
     }
 }

@@ -13,10 +13,10 @@ use crate::app::build::Way;
 use crate::app::strangers::only_read;
 use crate::app::tap::{Site, router};
 use crate::app::tasks::Tasks;
-use crate::clock::SystemClock;
-use crate::net::Peer;
-use crate::net::listen::Near;
-use crate::telemetry::Meter;
+use kernel::clock::SystemClock;
+use net::Peer;
+use net::listen::Near;
+use telemetry::Meter;
 
 /// A client of another machine must not look where the port asks nobody who is there; one on this machine, one that the port's
 /// guard let through, and one with a certificate may.

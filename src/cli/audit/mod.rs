@@ -21,15 +21,15 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use crate::clock::{Clock as _, SystemClock};
-use crate::vault::calls::Calls;
-use crate::vault::chain::note::VerifyKey;
-use crate::vault::read::{
+use kernel::clock::{Clock as _, SystemClock};
+use vault::calls::Calls;
+use vault::chain::note::VerifyKey;
+use vault::read::{
     Content, Filter, Found, Opener, Query, ReadError, Replay, Vault, clean, find, find_signed, replay, unclean,
 };
-use crate::vault::row::Row;
-use crate::vault::signed::Signed;
-use crate::vault::verify::Report;
+use vault::row::Row;
+use vault::signed::Signed;
+use vault::verify::Report;
 
 use self::page::{Banner, Front, Line, Session, Turn, Verification};
 use super::opening_log::OpeningLog;
@@ -339,7 +339,7 @@ fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay, moved: &[String]) -> S
                 .and_then(|before| text(&|out| replay.diff(before, turn, out).ok()?.ok())),
         ),
     };
-    let segment = crate::pseudonym::segment(&wanted.session).unwrap_or_else(|| wanted.session.clone());
+    let segment = kernel::pseudonym::segment(&wanted.session).unwrap_or_else(|| wanted.session.clone());
     let concerned = match &*audit.verified.lock() {
         Verified::Done(report) => {
             let place = format!("/{segment}/");

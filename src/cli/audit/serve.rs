@@ -13,13 +13,13 @@ use super::super::vault::{Source, open, public_keys};
 use super::{Audit, Verified, router};
 use crate::app::listeners::serve_pages;
 use crate::app::tasks::Tasks;
-use crate::clock::{Clock, SystemClock};
-use crate::config::Endpoint;
-use crate::net::{Spawn, listen};
-use crate::rng::{Rng, SystemRng};
-use crate::telemetry::Meter;
-use crate::vault::read::Vault;
-use crate::vault::verify::{Options, Progress, verify};
+use config::Endpoint;
+use kernel::clock::{Clock, SystemClock};
+use kernel::rng::{Rng, SystemRng};
+use net::{Spawn, listen};
+use telemetry::Meter;
+use vault::read::Vault;
+use vault::verify::{Options, Progress, verify};
 
 /// How long a browser's connection may rest.
 const REST: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
         let endpoint = Endpoint::parse(&format!("127.0.0.1:{}", options.port))?;
         let bound = listen::bind(&endpoint).await?;
         let port = bound.address().map_or(0, |at| at.port());
-        let [token, cookie, path] = [(); 3].map(|()| crate::hex::encode(&SystemRng.id()));
+        let [token, cookie, path] = [(); 3].map(|()| kernel::hex::encode(&SystemRng.id()));
         let address = format!("http://127.0.0.1:{port}/{path}/?token={token}");
         if !keys.is_empty() {
             log.note("serve", "every fragment, to verify what is shown")?;

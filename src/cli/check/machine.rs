@@ -16,17 +16,17 @@ use super::Tried;
 use crate::app::keys;
 use crate::app::resolve::Valid;
 use crate::app::tasks::Tasks;
-use crate::clock::{Clock, SystemClock};
 use crate::components::{ExporterSettings, ProcessorSettings};
-use crate::config::env;
-use crate::exporters::verdict;
-use crate::net::client::{self, Client, upload};
-use crate::net::{Proxies, tls};
-use crate::processors::vault::StoreSettings;
-use crate::rng::{Rng, SystemRng};
-use crate::telemetry::Meter;
-use crate::vault::store::S3Store;
-use crate::vault::store::probe::{Verdict, writes};
+use config::env;
+use exporters::verdict;
+use kernel::clock::{Clock, SystemClock};
+use kernel::rng::{Rng, SystemRng};
+use net::client::{self, Client, upload};
+use net::{Proxies, tls};
+use processors::vault::StoreSettings;
+use telemetry::Meter;
+use vault::store::S3Store;
+use vault::store::probe::{Verdict, writes};
 
 /// Syncs that are timed.
 const SYNCS: usize = 16;
@@ -83,7 +83,7 @@ pub(super) async fn stores(valid: &Valid) -> Vec<Tried> {
         let ProcessorSettings::Vault(vault) = &placed.what else { continue };
         let StoreSettings::S3(s3) = &vault.store else { continue };
         let store = S3Store::new(s3.clone());
-        let name = crate::hex::encode(&SystemRng.id());
+        let name = kernel::hex::encode(&SystemRng.id());
         match writes(&store, &name, SystemClock::new().now()).await {
             Ok(checks) => tried.extend(checks.into_iter().map(|check| {
                 let held = if check.verdict == Verdict::Holds { Ok(()) } else { Err((check.answer, check.remedy)) };

@@ -21,14 +21,14 @@ use super::run::{fail, seams};
 use super::source::{Loaded, Make, load};
 use crate::app::tasks::Tasks;
 use crate::app::{assemble, outside, volume};
-use crate::clock::{Clock, SystemClock};
 use crate::components::{ExporterSettings, ProcessorSettings, ReceiverSettings};
-use crate::config::{ByteSize, ComponentId, Gravity, Problem, env};
-use crate::exporters::remote::Deps;
-use crate::net::{Proxies, ServerTls};
-use crate::otlp::Signal;
-use crate::pipeline::{ExportRequest, Exporter, Outcome, Reason};
-use crate::processors::vault::StoreSettings;
+use config::{ByteSize, ComponentId, Gravity, Problem, env};
+use exporters::remote::Deps;
+use kernel::clock::{Clock, SystemClock};
+use net::{Proxies, ServerTls};
+use otlp::Signal;
+use pipeline::{ExportRequest, Exporter, Outcome, Reason};
+use processors::vault::StoreSettings;
 
 /// Options of `check`.
 #[derive(Args)]

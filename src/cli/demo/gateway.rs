@@ -13,10 +13,10 @@ use crate::app::{App, StartError, assemble};
 use crate::cli::Common;
 use crate::cli::source::{Make, TRYOUT_KEY, load};
 use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings};
-use crate::config::ComponentId;
-use crate::exporters::file;
-use crate::net::Endpoint;
-use crate::pipeline::{Trust, spool};
+use config::ComponentId;
+use exporters::file;
+use net::Endpoint;
+use pipeline::{Trust, spool};
 
 /// An object is written, and the index, at this age.
 const SOON: Duration = Duration::from_secs(1);

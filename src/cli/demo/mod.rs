@@ -40,8 +40,8 @@ use super::output::{Exit, complain};
 use super::run::{GRACE, fail, runtime_threads, seams};
 use crate::app::build::Seams;
 use crate::app::{App, process, tasks};
-use crate::clock::within;
-use crate::telemetry::logging;
+use kernel::clock::within;
+use telemetry::logging;
 
 use check::Leaks;
 use costs::Bill;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 
-use crate::clock::Clock;
-use crate::net::client::{self, Client, Settings};
-use crate::net::{Proxies, Spawn};
+use kernel::clock::Clock;
+use net::client::{self, Client, Settings};
+use net::{Proxies, Spawn};
 
 use super::session::Request;
 

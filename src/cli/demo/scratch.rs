@@ -5,8 +5,8 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::hex;
-use crate::rng::Rng;
+use kernel::hex;
+use kernel::rng::Rng;
 
 /// A directory for one run.
 pub(super) struct Scratch {

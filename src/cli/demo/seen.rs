@@ -2,8 +2,8 @@
 //! compared item by item. **Invariants**: what went out is read from the exporter's own file. **Not here**: what is
 //! made of it (`costs`, `opened`, `story`).
 
-use crate::hex;
-use crate::otlp::{Node, NodeKind, Payload, Signal, Value, json};
+use kernel::hex;
+use otlp::{Node, NodeKind, Payload, Signal, Value, json};
 
 use super::session::Request;
 
@@ -82,7 +82,7 @@ impl<'a> Item<'a> {
     /// Name of the span; event name of the log record, without a prefix.
     pub(super) fn name(self) -> &'a str {
         match self.payload.kind(self.node) {
-            NodeKind::Span => self.payload.text(self.node, crate::otlp::Field::Name),
+            NodeKind::Span => self.payload.text(self.node, otlp::Field::Name),
             _ => self.payload.get_str(self.node, "event.name").unwrap_or_default(),
         }
     }
@@ -100,7 +100,7 @@ impl<'a> Item<'a> {
     pub(super) fn text(self, place: &str) -> Option<String> {
         let (node, key) = match place.split_once('/') {
             Some((event, key)) => {
-                let named = |child: &Node| self.payload.text(*child, crate::otlp::Field::Name) == event;
+                let named = |child: &Node| self.payload.text(*child, otlp::Field::Name) == event;
                 (self.payload.children(self.node).find(named)?, key)
             }
             None => (self.node, place),

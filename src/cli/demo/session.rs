@@ -11,9 +11,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::clock::UnixNanos;
-use crate::otlp::{Signal, json};
-use crate::rng::Rng;
+use kernel::clock::UnixNanos;
+use kernel::rng::Rng;
+use otlp::{Signal, json};
 
 /// The version that was recorded.
 pub(super) const CLIENT: &str = "Claude Code 2.1.328";
@@ -174,7 +174,7 @@ fn unhex(text: &str) -> Vec<u8> {
 fn renewed_id(old: &str, rng: &dyn Rng) -> String {
     let start = old.rfind('_').map_or(0, |at| at + 1);
     let uuid = old.len() == 36 && old.matches('-').count() == 4;
-    let random = crate::hex::encode(&[rng.id(), rng.id()].concat());
+    let random = kernel::hex::encode(&[rng.id(), rng.id()].concat());
     let fixed = |at: usize| at < start || (uuid && (at == 14 || at == 19));
     let mut digits = random.chars();
     old.char_indices()

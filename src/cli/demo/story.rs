@@ -8,7 +8,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 
 use crate::cli::source::TRYOUT_KEY;
-use crate::otlp::Signal;
+use otlp::Signal;
 
 use super::check::{self, Leaks};
 use super::costs::Bill;

@@ -21,10 +21,10 @@ use super::search::Search;
 use super::seen::Seen;
 use super::session::{self, Request};
 use super::story::quoted;
-use crate::clock::UnixNanos;
-use crate::otlp::{Node, OwnedValue, Payload, Signal, UnknownFields, json};
-use crate::rng::{SeededRng, SystemRng};
-use crate::vault::keygen::keygen;
+use kernel::clock::UnixNanos;
+use kernel::rng::{SeededRng, SystemRng};
+use otlp::{Node, OwnedValue, Payload, Signal, UnknownFields, json};
+use vault::keygen::keygen;
 
 const NOW: UnixNanos = UnixNanos(1_900_000_000_000_000_000);
 
@@ -137,7 +137,7 @@ fn the_search_finds_every_form() {
     let around = |text: &str| format!("{{\"key\":\"some {text} more\"}}").into_bytes();
     let percent: String = PRIVATE.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let escaped: String = PRIVATE.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
-    let hex = crate::hex::encode(format!("x{PRIVATE}").as_bytes());
+    let hex = kernel::hex::encode(format!("x{PRIVATE}").as_bytes());
     let mut forms = vec![
         around(PRIVATE),
         around(&PRIVATE.to_lowercase()),

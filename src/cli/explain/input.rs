@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::otlp::{Payload, Signal, json};
+use otlp::{Payload, Signal, json};
 
 /// Largest file.
 const LARGEST: u64 = 256 << 20;

@@ -8,13 +8,11 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::app::dry::{Passed, Verdict};
-use crate::genai::usage::split;
-use crate::genai::{
-    Buckets, Call, ContentAt, ContentPlace, Facts, Inside, ItemFacts, Usage, Vocabulary, Why, missing, why,
-};
-use crate::hex;
-use crate::otlp::{Field, Node, NodeKind, Payload, Value};
-use crate::redaction::Scratch;
+use genai::usage::split;
+use genai::{Buckets, Call, ContentAt, ContentPlace, Facts, Inside, ItemFacts, Usage, Vocabulary, Why, missing, why};
+use kernel::hex;
+use otlp::{Field, Node, NodeKind, Payload, Value};
+use redaction::Scratch;
 
 /// One request.
 #[derive(Serialize)]

@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::output::{Exit, complain, print, print_json};
 use super::run::fail;
-use crate::clock::{Clock as _, SystemClock};
-use crate::rates::import::{Format, import};
-use crate::rates::{Finding, Gravity, Source};
+use kernel::clock::{Clock as _, SystemClock};
+use rates::import::{Format, import};
+use rates::{Finding, Gravity, Source};
 
 /// Subcommands of `rates`.
 #[derive(Subcommand)]
@@ -189,7 +189,7 @@ fn import_list(
         return Ok(Exit::Usage);
     };
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {}", file.display(), error.kind()))?;
-    let at = at.unwrap_or_else(|| crate::vault::names::rfc3339(SystemClock::new().now()));
+    let at = at.unwrap_or_else(|| vault::names::rfc3339(SystemClock::new().now()));
     let version = version.unwrap_or_else(|| at.clone());
     let imported = import(format, &text, &version).map_err(|error| format!("{}: {}", file.display(), error.0))?;
     let table = match onto {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::rates::import::Compared;
-use crate::rates::{Finding, Listed, Source};
+use rates::import::Compared;
+use rates::{Finding, Listed, Source};
 
 /// Differences of one list that the text shows.
 const MAX_LINES: usize = 200;

@@ -1,16 +1,16 @@
 //! Repricing: from OTLP and from index rows, to the same last digit.
 
 use super::reprice::{Calls, Known, Report, as_json, of_row};
-use crate::clock::UnixNanos;
-use crate::genai::facts;
-use crate::genai::usage::Basis;
-use crate::pseudonym::Pseudonymizer;
-use crate::rates::{Rates, Source};
-use crate::secret::Secret;
-use crate::testing::builtin::vocabulary;
-use crate::testing::request;
-use crate::vault::names::rfc3339;
-use crate::vault::row::{Row, Tail};
+use genai::facts;
+use genai::testing::builtin::vocabulary;
+use genai::testing::request;
+use genai::usage::Basis;
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::Pseudonymizer;
+use kernel::secret::Secret;
+use rates::{Rates, Source};
+use vault::names::rfc3339;
+use vault::row::{Row, Tail};
 
 /// A table with other prices, tiers and adjustments than the built-in one: three tenths more.
 fn dearer() -> Rates {
@@ -21,7 +21,7 @@ fn dearer() -> Rates {
 }
 
 fn hex(bytes: &[u8]) -> Option<String> {
-    (!bytes.is_empty()).then(|| crate::hex::encode(bytes))
+    (!bytes.is_empty()).then(|| kernel::hex::encode(bytes))
 }
 
 /// Calls of every recorded session: priced again from the requests themselves, and from what index rows keep of them

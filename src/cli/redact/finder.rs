@@ -8,9 +8,9 @@ use tokio::runtime::Runtime;
 
 use crate::app::dry::recogniser;
 use crate::cli::run::seams;
-use crate::processors::redact::Settings;
-use crate::recogniser::{Presidio, Recognise};
-use crate::redaction::{Detector, Hit, Scratch};
+use ::recogniser::{Presidio, Recognise};
+use processors::redact::Settings;
+use redaction::{Detector, Hit, Scratch};
 
 /// See the module.
 pub(super) struct Finder {

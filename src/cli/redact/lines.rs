@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::redaction::score::Marked;
+use redaction::score::Marked;
 
 /// Longest line, bytes.
 const LONGEST: u64 = 256 << 20;

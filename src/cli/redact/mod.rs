@@ -22,11 +22,11 @@ use super::output::{Exit, complain, print, print_json};
 use super::run::fail;
 use super::source::{Make, load};
 use crate::components::ProcessorSettings;
-use crate::processors::redact;
-use crate::redaction::Detector;
-use crate::redaction::score::{Case, Score};
 use finder::Finder;
 use lines::{Lines, Record};
+use processors::redact;
+use redaction::Detector;
+use redaction::score::{Case, Score};
 
 /// Options of `redact`.
 #[derive(Args, Clone)]

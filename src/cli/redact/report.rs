@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 
 use super::finder::Finder;
 use super::lines::Record;
-use crate::redaction::score::{Marked, Score, Tally};
-use crate::redaction::{Detector, Hit, replace};
+use redaction::score::{Marked, Score, Tally};
+use redaction::{Detector, Hit, replace};
 
 #[derive(Serialize)]
 struct Line<'l> {

@@ -8,7 +8,7 @@ use super::finder::Finder;
 use super::lines::Lines;
 use super::{finder, report, rewrite, score};
 use crate::cli::Common;
-use crate::redaction::score::{Case, Marked, Score};
+use redaction::score::{Case, Marked, Score};
 
 fn rules() -> Finder {
     finder(&Common::default()).unwrap_or_else(|_| panic!("the default rules"))

@@ -13,14 +13,14 @@ use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
 use super::super::sessions::{Moment, moment};
-use crate::clock::{Clock, SystemClock};
-use crate::config::types::Span;
-use crate::secret::Secret;
-use crate::vault::chain::note::{SigningKey, VerifyKey};
-use crate::vault::names::rfc3339;
-use crate::vault::read::{Vault, clean, escaped};
-use crate::vault::store::settings::LockMode;
-use crate::vault::verify::{Options, Progress, Report, Retention, anchor, verify};
+use config::types::Span;
+use kernel::clock::{Clock, SystemClock};
+use kernel::secret::Secret;
+use vault::chain::note::{SigningKey, VerifyKey};
+use vault::names::rfc3339;
+use vault::read::{Vault, clean, escaped};
+use vault::store::settings::LockMode;
+use vault::verify::{Options, Progress, Report, Retention, anchor, verify};
 
 /// Largest file of the caller's that is read, bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -240,7 +240,7 @@ pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
         return Ok(Exit::Failed);
     }
     let text = anchor::make(&heads, &rfc3339(SystemClock::new().now()), &key);
-    let written = crate::files::write_new(&options.output, text.as_bytes());
+    let written = kernel::files::write_new(&options.output, text.as_bytes());
     written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
     let left = left.iter().map(|line| format!("left out: {}\n", clean(line))).collect::<String>();
     output::print(&format!("{left}{} writers, signed by {}\n", heads.len(), key.public()))?;

@@ -9,8 +9,8 @@ use clap::Args;
 use super::super::output;
 use super::super::reach::{Reach, block_on};
 use super::chain::public_keys;
-use crate::vault::parquet::{Compacted, Options, compact};
-use crate::vault::read::{Vault, clean};
+use vault::parquet::{Compacted, Options, compact};
+use vault::read::{Vault, clean};
 
 /// Objects that could not be read and are named.
 const MAX_TOLD: usize = 100;

@@ -14,19 +14,19 @@ use super::super::reach::{Reach, block_on};
 use super::super::sessions::ago;
 use super::chain::{public_keys_of, read};
 use super::{Source, print};
-use crate::clock::{Clock, SystemClock};
-use crate::files;
-use crate::processors::redact;
-use crate::redaction::Scratch;
-use crate::rng::{Rng, SystemRng};
-use crate::secret::Secret;
-use crate::vault::chain::note::SigningKey;
-use crate::vault::erase::{Asked, Executed, Ledger, Place, Request, Target, execute, request, resolve, resume};
-use crate::vault::names::rfc3339;
-use crate::vault::read::clean;
-use crate::vault::rewrap::{Which, rewrap};
-use crate::vault::row::Shredded;
-use crate::vault::seal::parse_recipient;
+use kernel::clock::{Clock, SystemClock};
+use kernel::files;
+use kernel::rng::{Rng, SystemRng};
+use kernel::secret::Secret;
+use processors::redact;
+use redaction::Scratch;
+use vault::chain::note::SigningKey;
+use vault::erase::{Asked, Executed, Ledger, Place, Request, Target, execute, request, resolve, resume};
+use vault::names::rfc3339;
+use vault::read::clean;
+use vault::rewrap::{Which, rewrap};
+use vault::row::Shredded;
+use vault::seal::parse_recipient;
 
 /// The writer in whose name erasures are told.
 pub(in crate::cli) const ERASER: &str = "eraser";
@@ -223,7 +223,7 @@ fn make(options: &Erase) -> Result<Exit, String> {
             why,
             time: rfc3339(now),
             expires: rfc3339(now.plus(options.valid)),
-            nonce: crate::hex::encode(&SystemRng.id()),
+            nonce: kernel::hex::encode(&SystemRng.id()),
             sessions: found.sessions,
             keys: found.keys,
             holds: found.holds,

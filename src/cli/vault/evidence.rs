@@ -14,14 +14,14 @@ use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::block_on;
 use super::chain::{Chains, public_keys_of, read};
-use crate::clock::{Clock, SystemClock};
-use crate::files;
-use crate::secret::Secret;
-use crate::vault::chain::note::SigningKey;
-use crate::vault::evidence::{Gathered, Period, gather};
-use crate::vault::names::rfc3339;
-use crate::vault::read::escaped;
-use crate::vault::verify::{Report, verify};
+use kernel::clock::{Clock, SystemClock};
+use kernel::files;
+use kernel::secret::Secret;
+use vault::chain::note::SigningKey;
+use vault::evidence::{Gathered, Period, gather};
+use vault::names::rfc3339;
+use vault::read::escaped;
+use vault::verify::{Report, verify};
 
 /// Largest file that is taken along, bytes.
 const MAX_ATTACHED: u64 = 64 << 20;
@@ -214,7 +214,7 @@ impl Bundle {
 
     fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
         self.put(name, bytes)?;
-        let sha256 = crate::hex::encode(&Sha256::digest(bytes));
+        let sha256 = kernel::hex::encode(&Sha256::digest(bytes));
         self.files.push(Entry { name: name.to_owned(), bytes: bytes.len(), sha256 });
         Ok(())
     }
@@ -248,7 +248,7 @@ impl Bundle {
         let text = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n"; // strings and numbers: can't fail
         self.put("manifest.json", text.as_bytes())?;
         let sums = self.files.iter().map(|file| format!("{}  {}\n", file.sha256, file.name));
-        let own = format!("{}  manifest.json\n", crate::hex::encode(&Sha256::digest(text.as_bytes())));
+        let own = format!("{}  manifest.json\n", kernel::hex::encode(&Sha256::digest(text.as_bytes())));
         self.put("SHA256SUMS", (sums.collect::<String>() + &own).as_bytes())?;
         match key {
             None => Ok(()),

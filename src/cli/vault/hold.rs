@@ -8,11 +8,11 @@ use super::super::output::Exit;
 use super::super::reach::{Reach, block_on};
 use super::chain::public_keys;
 use super::print;
-use crate::clock::{Clock, SystemClock};
-use crate::rng::SystemRng;
-use crate::vault::erase::{Asked, Place, Target};
-use crate::vault::hold::{hold, notes};
-use crate::vault::read::{Vault, clean};
+use kernel::clock::{Clock, SystemClock};
+use kernel::rng::SystemRng;
+use vault::erase::{Asked, Place, Target};
+use vault::hold::{hold, notes};
+use vault::read::{Vault, clean};
 
 /// Subcommands of `vault hold`.
 #[derive(Subcommand)]

@@ -29,10 +29,10 @@ use super::reach::Reach;
 use super::redact;
 use super::run::fail;
 use super::sessions::{As, Find, Session, run_find, run_session};
-use crate::redaction::Scratch;
-use crate::rng::SystemRng;
-use crate::vault::keygen::{keygen, signing_key};
-use crate::vault::read::{Replay, Vault, clean, escaped};
+use kernel::rng::SystemRng;
+use redaction::Scratch;
+use vault::keygen::{keygen, signing_key};
+use vault::read::{Replay, Vault, clean, escaped};
 
 /// Subcommands of `vault`.
 #[derive(Subcommand)]
@@ -179,7 +179,7 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
         }
         Command::Erase(options) => return ended(erase::run_erase(&options)),
         Command::Evidence(options) => return ended(evidence::run_evidence(&options)),
-        Command::Schema => output::print(&crate::vault::schema::text()),
+        Command::Schema => output::print(&vault::schema::text()),
         Command::Rewrap(options) => return ended(erase::run_rewrap(&options)),
         Command::Hold(command) => return ended(hold::run_hold(&command)),
         Command::Doctor(options) => return run_doctor(common, &options),

@@ -9,7 +9,7 @@ use super::super::output;
 use super::super::reach::block_on;
 use super::chain::public_keys;
 use super::{Source, open, print};
-use crate::vault::read::{Leaf, Lines, Opener, Query, Wanted, escaped, get, get_lines};
+use vault::read::{Leaf, Lines, Opener, Query, Wanted, escaped, get, get_lines};
 
 /// Options of `vault get`: one of the four that say what.
 #[derive(Args)]

@@ -8,8 +8,8 @@ use clap::Args;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
 use super::chain::{public_keys, public_keys_of, read};
-use crate::vault::prove::{Proved, Wanted, check, prove};
-use crate::vault::read::{Vault, clean};
+use vault::prove::{Proved, Wanted, check, prove};
+use vault::read::{Vault, clean};
 
 /// Options of `vault prove`.
 #[derive(Args)]
@@ -82,7 +82,7 @@ pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
     let text = serde_json::to_string_pretty(&file).unwrap_or_default(); // strings and numbers: can't fail
     // what is handed on must hold
     check(&text, &keys, &[])?;
-    let written = crate::files::write_new(&options.output, format!("{text}\n").as_bytes());
+    let written = kernel::files::write_new(&options.output, format!("{text}\n").as_bytes());
     written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
     output::print(&format!("{} lines proved\n", file.proofs.len()))?;
     output::tell("not proved", &told);

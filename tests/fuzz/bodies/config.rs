@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use config::env::Lookup;
 use tollgate::app::resolve;
-use tollgate::config::env::Lookup;
 
 struct Nothing;
 

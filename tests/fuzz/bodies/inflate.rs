@@ -2,9 +2,9 @@
 //! step; the rest is the body, in two pieces.
 
 use bytes::Bytes;
-use tollgate::net::Encoding;
-use tollgate::net::encoding::{Inflater, Step};
-use tollgate::net::rope::Rope;
+use net::Encoding;
+use net::encoding::{Inflater, Step};
+use net::rope::Rope;
 
 pub fn body(data: &[u8]) {
     let Some((&[coding, cap, step], rest)) = data.split_first_chunk() else { return };

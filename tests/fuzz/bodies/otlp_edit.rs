@@ -2,7 +2,7 @@
 //! edits; four bytes an edit; the rest is the request.
 
 use super::oracle;
-use crate::otlp::Signal;
+use otlp::Signal;
 
 pub fn body(data: &[u8]) {
     let Some((pick, rest)) = data.split_first() else { return };

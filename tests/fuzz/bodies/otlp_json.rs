@@ -1,7 +1,7 @@
 //! Any text as OTLP/JSON: refused, or a request that parses, and whose JSON leads to the same JSON again (the order of
 //! fields may differ from that of the text). The first byte picks the signal.
 
-use crate::otlp::{Payload, Signal, json};
+use otlp::{Payload, Signal, json};
 
 pub fn body(data: &[u8]) {
     let Some((pick, text)) = data.split_first() else { return };

@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
 use super::oracle;
-use crate::otlp::Signal;
+use otlp::Signal;
 
 pub fn body(data: &[u8]) {
     let Some((pick, bytes)) = data.split_first() else { return };

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::otlp::{Payload, Signal, count_items, merge, split};
+use otlp::{Payload, Signal, count_items, merge, split};
 
 pub fn body(data: &[u8]) {
     let Some(([pick, low, high], bytes)) = data.split_first_chunk() else { return };

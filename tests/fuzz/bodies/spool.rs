@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::clock::{ManualClock, UnixNanos};
-use tollgate::pipeline::RealDisk;
-use tollgate::pipeline::spool::{Committer, Record, RecordKind, Settings, Spool, SpoolKey, Transaction, room_for};
-use tollgate::rng::SeededRng;
-use tollgate::telemetry::Meter;
+use kernel::clock::{ManualClock, UnixNanos};
+use kernel::rng::SeededRng;
+use pipeline::RealDisk;
+use pipeline::spool::{Committer, Record, RecordKind, Settings, Spool, SpoolKey, Transaction, room_for};
+use telemetry::Meter;
 
 const NAMES: [&str; 24] = [
     "n00", "n01", "n02", "n03", "n04", "n05", "n06", "n07", "n08", "n09", "n10", "n11", "n12", "n13", "n14", "n15",

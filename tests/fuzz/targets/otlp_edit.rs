@@ -3,9 +3,7 @@
 
 #[path = "../bodies/otlp_edit.rs"]
 mod body;
-#[path = "../../../src/otlp/tests/oracle.rs"]
+#[path = "../../../crates/otlp/src/tests/oracle.rs"]
 mod oracle;
-#[path = "../../../src/otlp/mod.rs"]
-mod otlp;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| body::body(data));

@@ -3,7 +3,5 @@
 
 #[path = "../bodies/otlp_requests.rs"]
 mod body;
-#[path = "../../../src/otlp/mod.rs"]
-mod otlp;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| body::body(data));

@@ -11,12 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use otlp::{Signal, json};
 use rustls::ClientConfig;
-use tollgate::otlp::{Signal, json};
 
 use super::Running;
 use super::sockets::{over_tls, trusting};
-use crate::authority::{Authority, pem_file};
+use fakes::tls::{Authority, pem_file};
 
 const TOKEN: &str = "a-token-of-thirty-two-characters";
 

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use otlp::{Signal, json};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use tollgate::otlp::{Signal, json};
 
 use super::{Running, names};
-use crate::authority::{Authority, pem_file};
+use fakes::tls::{Authority, pem_file};
 
 trait Both: Read + Write {}
 impl<T: Read + Write> Both for T {}

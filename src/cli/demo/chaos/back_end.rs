@@ -14,10 +14,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::app::listeners::serve_pages;
-use crate::config::Endpoint;
-use crate::net::{Spawn, listen};
-use crate::otlp::{Payload, Signal};
-use crate::telemetry::Meter;
+use config::Endpoint;
+use net::{Spawn, listen};
+use otlp::{Payload, Signal};
+use telemetry::Meter;
 
 /// How long a connection may rest.
 const REST: Duration = Duration::from_secs(60);

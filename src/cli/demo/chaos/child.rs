@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::super::LOOK;
-use crate::clock::{Clock, within};
+use kernel::clock::{Clock, within};
 
 /// See the module.
 pub(super) struct Child {

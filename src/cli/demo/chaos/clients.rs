@@ -13,10 +13,10 @@ use http::{Method, Request, StatusCode, header};
 use parking_lot::Mutex;
 
 use crate::app::build::Seams;
-use crate::clock::{Clock, within};
-use crate::net::client::{self, Client, Settings};
-use crate::net::{Proxies, Spawn};
-use crate::otlp::{Signal, json};
+use kernel::clock::{Clock, within};
+use net::client::{self, Client, Settings};
+use net::{Proxies, Spawn};
+use otlp::{Signal, json};
 
 /// Who sends at once.
 const CLIENTS: usize = 3;

@@ -19,7 +19,7 @@ use crate::app::build::Seams;
 use crate::app::{process, tasks};
 use crate::cli::output::Exit;
 use crate::cli::run::fail;
-use crate::clock::{Clock, within};
+use kernel::clock::{Clock, within};
 
 use back_end::BackEnd;
 use child::Child;
@@ -72,7 +72,7 @@ async fn chaos(screen: &mut Screen, scratch: &Scratch, seams: &Seams) -> Result<
     let what = "A gateway in a process of its own is killed, cut off from its back end and run out of room while clients \
                 send. Nothing leaves the machine.";
     screen.say(0, &Text::of(Paint::Dim, what));
-    let spawn: Arc<dyn crate::net::Spawn> = tasks::Tasks::new(&seams.meter);
+    let spawn: Arc<dyn net::Spawn> = tasks::Tasks::new(&seams.meter);
     let back_end = BackEnd::start(&seams.meter, Arc::clone(&spawn)).await?;
     let child = Child::new(scratch.path(), back_end.address(), ROOM)?;
     let clients = Clients::start(child.http(), seams, spawn)?;

@@ -1,10 +1,10 @@
 use clap::Parser;
 
 use super::*;
-use crate::vault::chain::note::SigningKey;
-use crate::vault::uploader::tests::signing_key;
-use crate::vault::verify::anchor;
-use crate::vault::verify::tests::Site;
+use vault::chain::note::SigningKey;
+use vault::testing::journal::signing_key;
+use vault::testing::site::Site;
+use vault::verify::anchor;
 
 #[derive(Parser)]
 struct ProveLine {
@@ -37,7 +37,7 @@ fn filled(folder: &std::path::Path, signer: &SigningKey) -> String {
 #[test]
 fn a_part_and_what_is_not_anchored_end_with_one() {
     let folder = tempfile::tempdir().expect("scratch");
-    let generated = SigningKey::generate("anchor.test", &crate::rng::SeededRng::new(9)).expect("key");
+    let generated = SigningKey::generate("anchor.test", &kernel::rng::SeededRng::new(9)).expect("key");
     let signer = SigningKey::from_secret(&generated).expect("key");
     let (store, at) = (folder.path().join("vault"), |name: &str| folder.path().join(name).display().to_string());
     std::fs::create_dir(&store).expect("made");

@@ -1,0 +1,241 @@
+//! **What**: the configuration file's outer shape: sections of components, the service with its pipelines.
+//! **Why**: component bodies stay nodes, typed by `components`, so that `config` knows no component.
+//! **Invariants**: all problems of the shape are collected. **Not here**: checks across pipelines (`graph`).
+
+use otlp::Signal;
+
+use super::env::{self, Lookup};
+use super::id::ComponentId;
+use super::load;
+use super::problem::{At, Problem, Source, nearest};
+use super::tree::{Key, Node, Val};
+
+/// One component as written.
+#[derive(Clone)]
+pub struct Section {
+    /// Its id.
+    pub id: ComponentId,
+    /// Where its key stands.
+    pub at: At,
+    /// Its body.
+    pub body: Node,
+}
+
+/// One pipeline as written.
+#[derive(Clone)]
+pub struct Pipeline {
+    /// `traces`, `traces/second`.
+    pub id: ComponentId,
+    /// Its signal: the type of its id.
+    pub signal: Signal,
+    /// Where its key stands.
+    pub at: At,
+    /// Receivers with their places.
+    pub receivers: Vec<(ComponentId, At)>,
+    /// Processors in order.
+    pub processors: Vec<(ComponentId, At)>,
+    /// Exporters.
+    pub exporters: Vec<(ComponentId, At)>,
+}
+
+/// A whole file.
+#[derive(Clone)]
+pub struct File {
+    /// `receivers:`
+    pub receivers: Vec<Section>,
+    /// `processors:`
+    pub processors: Vec<Section>,
+    /// `exporters:`
+    pub exporters: Vec<Section>,
+    /// `connectors:`
+    pub connectors: Vec<Section>,
+    /// `extensions:`
+    pub extensions: Vec<Section>,
+    /// `service.extensions`
+    pub enabled: Vec<(ComponentId, At)>,
+    /// `service.pipelines`
+    pub pipelines: Vec<Pipeline>,
+    /// `service.telemetry`
+    pub telemetry: Node,
+    /// `spool:`
+    pub spool: Node,
+    /// `pseudonyms:`
+    pub pseudonyms: Node,
+    /// `limits:`
+    pub limits: Node,
+}
+
+const TOP: [&str; 9] =
+    ["receivers", "processors", "exporters", "connectors", "extensions", "service", "spool", "pseudonyms", "limits"];
+
+/// A file as far as it could be read.
+pub struct Reading {
+    /// For rendering problems.
+    pub source: Source,
+    /// Its shape; none when it is no YAML.
+    pub file: Option<File>,
+    /// What is wrong so far.
+    pub problems: Vec<Problem>,
+    /// Scalars whose `${…}` could not be resolved: whatever else seems wrong with them follows from that.
+    pub unresolved: Vec<At>,
+}
+
+/// Parses and resolves a file. Goes on after problems, so that later checks can tell theirs at once.
+pub fn read(name: &str, text: &str, lookup: &dyn Lookup) -> Reading {
+    let mut root = match load::tree(text) {
+        Ok(root) => root,
+        Err(problem) => {
+            let source = Source::opaque(name);
+            return Reading { source, file: None, problems: vec![problem], unresolved: Vec::new() };
+        }
+    };
+    let mut keys = Vec::new();
+    root.keys(&mut keys);
+    let source = Source::new(name, text, &keys);
+    let mut problems = env::resolve(&mut root, lookup);
+    let unresolved = problems.iter().filter_map(|problem| problem.at).collect();
+    let file = Some(Shape { problems: &mut problems }.file(&root));
+    Reading { source, file, problems, unresolved }
+}
+
+struct Shape<'p> {
+    problems: &'p mut Vec<Problem>,
+}
+
+impl Shape<'_> {
+    fn error(&mut self, at: At, path: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem::error(Some(at), path, what).with_hint(hint));
+    }
+
+    fn file(&mut self, root: &Node) -> File {
+        self.keys(root, "", &TOP);
+        let empty = Node::null(root.at);
+        let part = |name: &str| root.get(name).map_or(&empty, |(_, node)| node).clone();
+        let service = part("service");
+        self.keys(&service, "service", &["extensions", "pipelines", "telemetry"]);
+        let pipelines = match service.get("pipelines") {
+            Some((_, node)) => self.pipelines(node),
+            None => {
+                let at = root.get("service").map_or(root.at, |(key, _)| key.at);
+                self.error(
+                    at,
+                    "service",
+                    "no pipelines",
+                    "add `service.pipelines`, e.g. `traces: { receivers: [otlp], processors: […], exporters: […] }`",
+                );
+                Vec::new()
+            }
+        };
+        let enabled = service.get("extensions").map(|(_, node)| self.references(node, "service.extensions"));
+        File {
+            receivers: self.sections(&part("receivers"), "receivers"),
+            processors: self.sections(&part("processors"), "processors"),
+            exporters: self.sections(&part("exporters"), "exporters"),
+            connectors: self.sections(&part("connectors"), "connectors"),
+            extensions: self.sections(&part("extensions"), "extensions"),
+            enabled: enabled.unwrap_or_default(),
+            pipelines,
+            telemetry: service.get("telemetry").map_or(empty.clone(), |(_, node)| node.clone()),
+            spool: part("spool"),
+            pseudonyms: part("pseudonyms"),
+            limits: part("limits"),
+        }
+    }
+
+    /// Refuses keys that are not in `known`; a non-map is refused too.
+    fn keys(&mut self, node: &Node, path: &str, known: &[&str]) {
+        if !matches!(node.value, Val::Map(_) | Val::Null) {
+            self.error(node.at, path, "expected a map", "");
+        }
+        for (key, _) in node.entries().iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
+            let hint = nearest(&key.name, known.iter().copied()).map_or_else(
+                || format!("expected one of: {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let path = join(path, &key.name);
+            self.error(key.at, path, format!("unknown key `{}`", key.name), hint);
+        }
+    }
+
+    fn sections(&mut self, node: &Node, path: &str) -> Vec<Section> {
+        if !matches!(node.value, Val::Map(_) | Val::Null) {
+            self.error(node.at, path, "expected a map of components", "");
+        }
+        let mut sections = Vec::new();
+        for (key, body) in node.entries() {
+            if let Some(id) = self.id(key, path) {
+                sections.push(Section { id, at: key.at, body: body.clone() });
+            }
+        }
+        sections
+    }
+
+    fn id(&mut self, key: &Key, path: &str) -> Option<ComponentId> {
+        match ComponentId::parse(&key.name) {
+            Ok(id) => Some(id),
+            Err(what) => {
+                self.error(key.at, join(path, &key.name), what, "");
+                None
+            }
+        }
+    }
+
+    fn pipelines(&mut self, node: &Node) -> Vec<Pipeline> {
+        if node.entries().is_empty() {
+            self.error(node.at, "service.pipelines", "no pipelines", "");
+        }
+        let mut pipelines = Vec::new();
+        for (key, body) in node.entries() {
+            let path = join("service.pipelines", &key.name);
+            let Some(id) = self.id(key, "service.pipelines") else { continue };
+            let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.as_str() == id.kind) else {
+                let hint = nearest(&id.kind, Signal::ALL.iter().map(|signal| signal.as_str()))
+                    .map_or("expected one of: traces, metrics, logs".to_owned(), |near| {
+                        format!("did you mean `{near}`?")
+                    });
+                self.error(key.at, path, format!("`{}` is not a signal", id.kind), hint);
+                continue;
+            };
+            self.keys(body, &path, &["receivers", "processors", "exporters"]);
+            let mut list = |name: &str| {
+                body.get(name).map(|(_, node)| self.references(node, &join(&path, name))).unwrap_or_default()
+            };
+            let (receivers, processors, exporters) = (list("receivers"), list("processors"), list("exporters"));
+            for (name, list) in [("receivers", &receivers), ("exporters", &exporters)] {
+                if list.is_empty() {
+                    self.error(key.at, path.clone(), format!("no {name}"), "");
+                }
+            }
+            pipelines.push(Pipeline { id, signal, at: key.at, receivers, processors, exporters });
+        }
+        pipelines
+    }
+
+    fn references(&mut self, node: &Node, path: &str) -> Vec<(ComponentId, At)> {
+        let Val::Seq(items) = &node.value else {
+            if !matches!(node.value, Val::Null) {
+                self.error(node.at, path, "expected a list of component ids", "");
+            }
+            return Vec::new();
+        };
+        let mut references: Vec<(ComponentId, At)> = Vec::new();
+        for item in items {
+            let id = match &item.value {
+                Val::Str(text) => ComponentId::parse(text).ok(),
+                _ => None,
+            };
+            match id {
+                None => self.error(item.at, path, "not a component id", "write `type` or `type/name`"),
+                Some(id) if references.iter().any(|(other, _)| *other == id) => {
+                    self.error(item.at, path, format!("`{id}` stands here twice"), "");
+                }
+                Some(id) => references.push((id, item.at)),
+            }
+        }
+        references
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}

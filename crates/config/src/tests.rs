@@ -1,0 +1,308 @@
+//! Tests of the configuration's own layers; component bodies are tested with their components.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Deserialize;
+
+use super::env::Lookup;
+use super::graph::{Known, Step, check, references};
+use super::problem::{At, Gravity, Source, nearest};
+use super::types::{ByteSize, Span};
+use super::{ComponentId, de, file, load};
+use otlp::Signal;
+
+struct Fixed;
+
+impl Lookup for Fixed {
+    fn var(&self, name: &str) -> Option<String> {
+        (name == "SET").then(|| "value-of-set".to_owned())
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        if path == "/there" { Ok("from-file".to_owned()) } else { Err("No such file or directory".to_owned()) }
+    }
+}
+
+fn problems_of(text: &str) -> String {
+    let file::Reading { source, file, mut problems, .. } = file::read("t.yaml", text, &Fixed);
+    let problems = match file {
+        Some(file) if problems.is_empty() => {
+            problems.extend(references(&file));
+            let steps: HashMap<ComponentId, Step> = file
+                .processors
+                .iter()
+                .filter_map(|section| {
+                    let steps = [Step::Normalize, Step::Cost, Step::Runs, Step::Vault, Step::Redact];
+                    steps.into_iter().find(|step| step.name() == section.id.kind).map(|step| (section.id.clone(), step))
+                })
+                .collect();
+            let third_party: HashSet<ComponentId> = file.exporters.iter().map(|section| section.id.clone()).collect();
+            let not_taken = HashSet::new();
+            // by their names here: what they are is told by settings
+            let named = |name: &str| -> HashSet<ComponentId> {
+                let ids = file.processors.iter().map(|section| section.id.clone());
+                ids.filter(|id| id.name == name).collect()
+            };
+            let (audits, allows) = (named("audit"), named("allow"));
+            let tells: &[Signal] = &[Signal::Logs, Signal::Metrics];
+            let joins = file.connectors.iter().map(|section| (section.id.clone(), (Step::Runs, tells))).collect();
+            let known = Known {
+                steps: &steps,
+                audits: &audits,
+                allows: &allows,
+                third_party: &third_party,
+                not_taken: &not_taken,
+                joins: &joins,
+            };
+            problems.extend(check(&file, &known));
+            problems
+        }
+        _ => problems,
+    };
+    source.render(&problems, false)
+}
+
+const GOOD: &str = "
+receivers: { otlp: }
+processors: { vault: , redact: , normalize: , cost: }
+exporters: { otlp/h: }
+service:
+  pipelines:
+    traces: { receivers: [otlp], processors: [normalize, cost, vault, redact], exporters: [otlp/h] }
+";
+
+/// A plain file has no problems; a key without a body is an empty component.
+#[test]
+fn a_good_file_passes() {
+    assert_eq!(problems_of(GOOD), "");
+}
+
+/// Every shape error is told at once, with its place and the nearest key.
+#[test]
+fn all_shape_errors_at_once() {
+    let text = "
+recievers: { otlp: }
+exporters: { otlp/: }
+service:
+  pipelnes: {}
+  pipelines:
+    trace: { receivers: [otlp], exporters: [x] }
+    logs: { receivers: otlp, exporters: [Otlp] }
+";
+    insta::assert_snapshot!(problems_of(text));
+}
+
+/// The path that lacks a step is named, with what to add.
+#[test]
+fn uncleared_paths_are_refused() {
+    let text = GOOD.replace("vault, redact]", "redact]");
+    insta::assert_snapshot!(problems_of(&text));
+    assert!(problems_of(&GOOD.replace("cost, vault, redact", "vault, cost, redact")).contains("stands after"));
+}
+
+/// Metrics need redact only.
+#[test]
+fn metrics_need_no_vault() {
+    let text = GOOD.replace("traces: {", "metrics: {").replace("vault, redact]", "redact]");
+    assert!(!problems_of(&text).contains("error"), "{}", problems_of(&text));
+}
+
+/// A reference to nothing names the nearest component.
+#[test]
+fn unknown_references_are_named() {
+    assert!(
+        problems_of(&GOOD.replace("exporters: [otlp/h]", "exporters: [otlp/hh]")).contains("did you mean `otlp/h`?")
+    );
+}
+
+/// An unset variable and an unreadable file are errors that name variable and file; `$$` is a dollar.
+#[test]
+fn substitution_is_strict() {
+    let text = GOOD.replace(
+        "otlp/h: }",
+        "otlp/h: { a: '${env:UNSET}', b: '${file:/gone}', c: '${env:SET}', d: '$$5', e: '${SET}' } }",
+    );
+    let shown = problems_of(&text);
+    assert!(shown.contains("the environment variable `UNSET` is not set"), "{shown}");
+    assert!(shown.contains("can't read `/gone`: No such file"), "{shown}");
+    assert!(shown.contains("without `env:` or `file:`"), "{shown}");
+    assert!(!shown.contains("value-of-set"), "{shown}");
+}
+
+/// A snippet shows keys, never a value or a comment.
+#[test]
+fn snippets_show_no_values() {
+    let text = "exporters: { otlp: { api_key: hunter2-secret } } # hunter3\nsrvice: hunter4\n";
+    let shown = problems_of(text);
+    assert!(shown.contains("srvice") && !shown.contains("hunter"), "{shown}");
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Inner {
+    size: ByteSize,
+    #[serde(default)]
+    count: u32,
+    #[serde(default)]
+    text: String,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Outer {
+    inner: Inner,
+    #[serde(default)]
+    wait: Span,
+    #[serde(default)]
+    list: Vec<u8>,
+}
+
+fn typed_errors(text: &str) -> Vec<String> {
+    let node = load::tree(text).expect("yaml");
+    match de::typed::<Outer>(&node, "top") {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems
+            .iter()
+            .map(|p| format!("{}:{} {p} {}", p.at.unwrap_or_default().line, p.at.unwrap_or_default().column, p.hint))
+            .collect(),
+    }
+}
+
+/// Prune and retry finds every error of one nested value, each with its own place, without its value.
+#[test]
+fn all_type_errors_at_once() {
+    let errors = typed_errors("inner: { size: secret1, cuont: 1, text: {} }\nwait: secret2\nlist: [1, secret3, 999]\n");
+    insta::assert_snapshot!(errors.join("\n"));
+    assert!(!errors.concat().contains("secret"));
+}
+
+/// Numbers may come as text (from the environment); text keeps what the user wrote, whatever YAML makes of it.
+#[test]
+fn scalars_are_retyped_as_wanted() {
+    let node = load::tree("inner: { size: '64MiB', count: '7', text: 007 }").expect("yaml");
+    let outer: Outer = de::typed(&node, "").expect("typed");
+    assert_eq!((outer.inner.size, outer.inner.count, outer.inner.text.as_str()), (ByteSize::mib(64), 7, "007"));
+    let node = load::tree("inner: { size: 1, text: 1.10 }").expect("yaml");
+    let outer: Outer = de::typed(&node, "").expect("typed");
+    assert_eq!(outer.inner.text, "1.10");
+}
+
+/// Duplicate keys, tabs, merge keys and alias bombs are refused with a place.
+#[test]
+fn yaml_traps_are_refused() {
+    for text in ["a: 1\na: 2\n", "a:\n\tb: 1\n", "x: &x { a: 1 }\ny: { <<: *x }\n"] {
+        let problem = load::tree(text).err().expect("refused");
+        assert!(problem.at.is_some_and(|at| at.line > 0), "{text:?}: {problem}");
+    }
+    let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..10 {
+        let before = format!("*a{},", level - 1).repeat(10);
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", before.trim_end_matches(',')));
+    }
+    assert!(load::tree(&bomb).is_err());
+}
+
+/// Sizes and spans read their own output, and refuse what is neither.
+#[test]
+fn sizes_and_spans_round_trip() {
+    for text in ["64MiB", "1", "20GiB", "1500"] {
+        let size: ByteSize = serde_json::from_value(text.into()).expect("size");
+        assert_eq!(size.to_string(), text);
+    }
+    for text in ["30s", "200ms", "5m", "400d", "90m", "0s"] {
+        let span: Span = serde_json::from_value(text.into()).expect("span");
+        assert_eq!(span.to_string(), text);
+    }
+    assert!(serde_json::from_value::<Span>("5".into()).is_err());
+    assert!(serde_json::from_value::<ByteSize>("5 apples".into()).is_err());
+}
+
+/// A path finds the deepest node that exists, also through keys with dots.
+#[test]
+fn places_are_found_by_path() {
+    let node = load::tree("a:\n  b.c: 5\n").expect("yaml");
+    assert_eq!(node.nearest("a.b.c").line, 2);
+    assert_eq!(node.nearest("a.x").line, 1);
+    assert_eq!(nearest("endpiont", ["endpoint", "headers"]), Some("endpoint"));
+    assert_eq!(nearest("zzz", ["endpoint"]), None);
+    let _ = (At::default(), Gravity::Error, Source::opaque("x").name());
+}
+
+/// A `redact` step that only counts is none towards a third party; one that allows content takes the vault's place, and
+/// is warned of.
+#[test]
+fn audits_and_allowances() {
+    let with = |processor: &str| {
+        problems_of(&format!(
+            "receivers: {{ otlp: }}\nprocessors: {{ {processor}: }}\nexporters: {{ otlp: }}\nservice: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [{processor}], exporters: [otlp] }} }} }}\n"
+        ))
+    };
+    let audit = with("redact/audit");
+    assert!(audit.contains("only counts (`mode: audit`)") && audit.contains("error"), "{audit}");
+    let allow = with("redact/allow");
+    assert!(allow.contains("`redact/allow` has `content: allow`") && !allow.contains("error"), "{allow}");
+    assert!(with("redact").contains("nothing does: vault"));
+}
+
+const JOINED: &str = "
+receivers: { otlp: }
+processors: { vault: , redact: , runs: , cost: }
+exporters: { otlp/h: }
+connectors: { runs/told: }
+service:
+  pipelines:
+    traces: { receivers: [otlp], processors: [cost, runs, vault, redact], exporters: [otlp/h, runs/told] }
+    logs/runs: { receivers: [runs/told], processors: [redact], exporters: [otlp/h] }
+    metrics/runs: { receivers: [runs/told], processors: [redact], exporters: [otlp/h] }
+";
+
+/// A connector joins pipelines; what it tells needs no vault, but its texts are redacted.
+#[test]
+fn connectors_join_pipelines() {
+    assert_eq!(problems_of(JOINED), "");
+    let bare = JOINED.replace(
+        "logs/runs: { receivers: [runs/told], processors: [redact]",
+        "logs/runs: { receivers: [runs/told], processors: []",
+    );
+    assert!(problems_of(&bare).contains("nothing does: redact"), "{}", problems_of(&bare));
+}
+
+/// What a connector can't be: on one side only, of a pipeline without its step, a source of traces, in a ring, beside what
+/// tracks, of two meanings.
+#[test]
+fn connectors_are_checked() {
+    let with = |from: &str, to: &str| {
+        assert!(JOINED.contains(from), "{from}");
+        problems_of(&JOINED.replace(from, to))
+    };
+    for (from, to, says) in [
+        (", runs/told] }", "] }", "but no pipeline exports to it"),
+        (
+            "[cost, runs, vault, redact]",
+            "[cost, vault, redact]",
+            "tells what `runs` found, but the pipeline has no such processor",
+        ),
+        ("metrics/runs:", "traces/runs:", "tells logs and metrics, not traces"),
+        (
+            "processors: [redact], exporters: [otlp/h] }\n    metrics",
+            "processors: [runs, redact], exporters: [otlp/h, runs/told] }\n    metrics",
+            "comes back to it",
+        ),
+        (
+            "receivers: [runs/told], processors: [redact], exporters: [otlp/h] }\n    metrics",
+            "receivers: [runs/told], processors: [cost, redact], exporters: [otlp/h] }\n    metrics",
+            "would track what",
+        ),
+        ("receivers: { otlp: }", "receivers: { otlp: , runs/told: }", "is in `receivers:` too"),
+    ] {
+        let problems = with(from, to);
+        assert!(problems.contains(says), "{says} is not in\n{problems}");
+    }
+    let unused = JOINED
+        .replace(", runs/told]", "]")
+        .replace("receivers: [runs/told]", "receivers: [otlp]")
+        .replace("processors: [redact]", "processors: [runs, vault, redact]");
+    assert!(problems_of(&unused).contains("is in no pipeline and will not run"), "{}", problems_of(&unused));
+}

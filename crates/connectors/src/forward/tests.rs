@@ -1,0 +1,107 @@
+//! Ways through connectors, as pipelines.
+
+use std::collections::HashSet;
+
+use super::{joined, one_sided};
+use config::file::{self, Pipeline};
+use config::{ComponentId, env::Lookup};
+
+struct Nothing;
+
+impl Lookup for Nothing {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &str) -> Result<String, String> {
+        Err(String::new())
+    }
+}
+
+fn pipelines(text: &str) -> Vec<Pipeline> {
+    file::read("test", &format!("service: {{ pipelines: {{ {text} }} }}"), &Nothing).file.unwrap().pipelines
+}
+
+fn forwards() -> HashSet<ComponentId> {
+    ["forward", "forward/b"].map(|id| ComponentId::parse(id).unwrap()).into()
+}
+
+/// `traces/in>out: otlp → a b → x`
+fn shown(text: &str) -> Vec<String> {
+    let list =
+        |ids: &[(ComponentId, config::At)]| ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(" ");
+    let all = joined(&pipelines(text), &forwards()).unwrap_or_else(|_| panic!("too many"));
+    let line =
+        |p: &Pipeline| format!("{}: {} → {} → {}", p.id, list(&p.receivers), list(&p.processors), list(&p.exporters));
+    all.iter().map(line).collect()
+}
+
+/// What goes through a connector is one pipeline, whether it merges, parts, or both; nothing else is touched.
+#[test]
+fn ways_are_pipelines() {
+    assert_eq!(
+        shown(
+            "traces: { receivers: [otlp], processors: [a], exporters: [x] }, logs: { receivers: [otlp], exporters: [x] }"
+        ),
+        ["traces: otlp → a → x", "logs: otlp →  → x"],
+        "none"
+    );
+    assert_eq!(
+        shown(
+            "traces/one: { receivers: [otlp/1], processors: [a], exporters: [forward, y] }, \
+             traces/two: { receivers: [otlp/2], processors: [b], exporters: [forward] }, \
+             traces: { receivers: [forward, otlp/3], processors: [c], exporters: [x] }, \
+             traces/raw: { receivers: [forward], exporters: [z] }"
+        ),
+        [
+            "traces/one: otlp/1 → a → y",
+            "traces/one>traces: otlp/1 → a c → x",
+            "traces/one>raw: otlp/1 → a → z",
+            "traces/two>traces: otlp/2 → b c → x",
+            "traces/two>raw: otlp/2 → b → z",
+            "traces: otlp/3 → c → x",
+        ],
+        "merged and parted"
+    );
+    assert_eq!(
+        shown(
+            "logs/1: { receivers: [otlp], processors: [a], exporters: [forward] }, \
+             logs/2: { receivers: [forward], processors: [b], exporters: [forward/b] }, \
+             logs/3: { receivers: [forward/b], exporters: [x] }, \
+             metrics/3: { receivers: [forward/b], exporters: [x] }"
+        ),
+        ["logs/1>2>3: otlp → a b → x"],
+        "one behind the other, by signal"
+    );
+}
+
+/// A ring is told elsewhere; here it must end. A file can't make more ways than anyone could mean.
+#[test]
+fn rings_and_floods_end() {
+    let ring = "traces/1: { receivers: [otlp, forward/b], exporters: [forward] }, \
+                traces/2: { receivers: [forward], exporters: [forward/b, x] }";
+    assert_eq!(shown(ring), ["traces/1>2: otlp →  → x"]);
+    let mut text = String::new();
+    for stage in 0..12 {
+        let from = if stage == 0 { "otlp".to_owned() } else { format!("forward/s{stage}") };
+        let to = if stage == 11 { "x".to_owned() } else { format!("forward/s{}", stage + 1) };
+        for twin in ["a", "b"] {
+            text.push_str(&format!("traces/{stage}{twin}: {{ receivers: [{from}], exporters: [{to}] }}, "));
+        }
+    }
+    let stages = (0..12).map(|stage| ComponentId::parse(&format!("forward/s{stage}")).unwrap()).collect();
+    assert!(joined(&pipelines(text.trim_end_matches(", ")), &stages).is_err(), "4096 ways");
+}
+
+/// A signal that enters a connector must leave it.
+#[test]
+fn each_signal_has_both_sides() {
+    let told = |text: &str| -> Vec<String> {
+        one_sided(&pipelines(text), &forwards()).into_iter().map(|problem| problem.path).collect()
+    };
+    let crossed = "traces: { receivers: [otlp], exporters: [forward] }, logs: { receivers: [forward], exporters: [x] }";
+    assert_eq!(told(crossed), ["service.pipelines.traces.exporters", "service.pipelines.logs.receivers"]);
+    let right =
+        "traces: { receivers: [otlp], exporters: [forward] }, traces/2: { receivers: [forward], exporters: [x] }";
+    assert!(told(right).is_empty());
+}

@@ -1,0 +1,139 @@
+//! What a source says goes through the pipelines once; what they do not take comes again, what they refuse does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{Config, Runs};
+use kernel::clock::{ManualClock, UnixNanos};
+use otlp::Signal;
+use pipeline::testing::engine::{Sink, spans};
+use pipeline::testing::rig::{Parts, Rig};
+use pipeline::{Batch, Clearance, Content, Effect, PipelinePlan, Portion, Processor, Reason, Source, Text, Trust};
+use telemetry::Meter;
+
+/// Says one word after the other; a step whose effects tell which were told; it may refuse for good, or for now.
+struct Words {
+    id: Arc<str>,
+    left: Mutex<Vec<&'static str>>,
+    asked: Mutex<Vec<Signal>>,
+    answer: Mutex<Option<Reason>>,
+    seen: Mutex<Vec<Clearance>>,
+}
+
+impl Source for Words {
+    fn ask(&self, signals: &[Signal]) {
+        self.asked.lock().extend(signals);
+    }
+
+    fn portion(&self, _: Signal, _: UnixNanos) -> Option<Portion> {
+        let word = *self.left.lock().first()?;
+        let effect = Effect::new(Arc::clone(&self.id), word.as_bytes().to_vec());
+        Some(Portion { account: "default".into(), wire: spans(&[word]), effect })
+    }
+}
+
+impl Processor for Words {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        self.seen.lock().push(batch.clearance);
+        self.answer.lock().map_or(Ok(()), Err)
+    }
+
+    fn apply(&self, effect: &Effect) {
+        self.left.lock().retain(|word| word.as_bytes() != effect.body);
+    }
+}
+
+struct Scene {
+    rig: Rig,
+    words: Arc<Words>,
+    connector: Runs,
+    meter: Meter,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let words = Arc::new(Words {
+            id: "words".into(),
+            left: Mutex::new(vec!["one", "two", "three"]),
+            asked: Mutex::default(),
+            answer: Mutex::default(),
+            seen: Mutex::default(),
+        });
+        let step = Arc::<Words>::clone(&words) as Arc<dyn Processor>;
+        let mut parts = Parts::new(vec![step], vec![Sink::open("sink", Trust::Internal)]);
+        let told: Vec<PipelinePlan> =
+            parts.pipelines.drain(..).map(|plan| PipelinePlan { receivers: vec!["told".into()], ..plan }).collect();
+        parts.pipelines = told;
+        let clock = Arc::<ManualClock>::clone(&parts.clock);
+        let (folder, meter) = (tempfile::tempdir().unwrap(), Meter::new());
+        let source = Arc::<Words>::clone(&words) as Arc<dyn Source>;
+        let settings = Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+        // no metric is asked for: spans stand for any signal here
+        let connector = Runs::build("told".into(), settings, vec![source], vec![Signal::Traces], clock, &meter);
+        Self { rig: parts.open(folder.path()), words, connector, meter, _folder: folder }
+    }
+
+    fn run(&mut self, time: Duration) -> bool {
+        let (stop, inlet) = (watch::Sender::new(false), Arc::clone(&self.rig.engine.inlet));
+        let (clock, committer) = (Arc::clone(&self.rig.clock), &mut self.rig.committer);
+        let commit = || committer.step(Duration::ZERO).committed > 0;
+        let run = self.connector.run(&inlet, stop.subscribe());
+        pipeline::testing::drive::drive(&clock, time, run, commit).is_some()
+    }
+}
+
+/// All of it is told, once, after the interval; cleared of content, not of texts.
+#[test]
+fn told_once() {
+    let mut scene = Scene::new();
+    assert_eq!(*scene.words.asked.lock(), [Signal::Traces]);
+    assert!(!scene.run(Duration::from_secs(9)));
+    assert!(scene.rig.forwarded("sink").is_empty(), "before the interval");
+    scene.run(Duration::from_secs(30));
+    assert_eq!(scene.rig.forwarded("sink"), ["one", "two", "three"]);
+    assert!(scene.words.left.lock().is_empty());
+    let cleared = Clearance { content: Content::Stripped, text: Text::Raw };
+    assert!(scene.words.seen.lock().iter().all(|seen| *seen == cleared));
+    assert!(scene.meter.render().contains("tollgate_connector_requests_total{connector=\"told\"} 3"));
+}
+
+/// What is kept back for now comes again; what is refused for good is taken out and counted.
+#[test]
+fn refusals() {
+    let mut scene = Scene::new();
+    *scene.words.answer.lock() = Some(Reason::Overloaded);
+    scene.run(Duration::from_secs(60));
+    assert_eq!(scene.words.left.lock().len(), 3, "it waits");
+    assert!(scene.rig.forwarded("sink").is_empty());
+    *scene.words.answer.lock() = Some(Reason::Malformed);
+    scene.run(Duration::from_secs(60));
+    assert!(scene.words.left.lock().is_empty());
+    assert!(scene.rig.forwarded("sink").is_empty());
+    assert!(scene.meter.render().contains("tollgate_connector_refused_total{connector=\"told\"} 3"));
+}
+
+/// It ends when it is told to, also in the middle of a wait.
+#[test]
+fn it_ends() {
+    let scene = Scene::new();
+    let stop = watch::Sender::new(true);
+    let inlet = Arc::clone(&scene.rig.engine.inlet);
+    let run = scene.connector.run(&inlet, stop.subscribe());
+    assert!(pipeline::testing::drive::drive(&scene.rig.clock, Duration::from_secs(1), run, || false).is_some());
+}
+
+/// A bad interval is told.
+#[test]
+fn bad_settings() {
+    let config: Config = serde_json::from_str(r#"{"interval": "0s"}"#).unwrap();
+    assert_eq!(config.settings().err().unwrap()[0].path, "interval");
+    assert!(serde_json::from_str::<Config>(r#"{"every": "1s"}"#).is_err());
+}

@@ -1,0 +1,180 @@
+//! **What**: one series: its total so far, and how a point of deltas becomes the next total. **Invariants**: a point that is not
+//! newer than the last one, or that began before the series did, is no part of it; a value that no total can hold leaves the
+//! total as it was; what can't be added (other bounds, an overflow) begins the series again.
+//! **Not here**: which series there are (the parent module), buckets of powers (`exponential`).
+
+use ::otlp::r#gen::opentelemetry::proto::metrics::v1 as otlp;
+use otlp::number_data_point::Value;
+use otlp::{ExponentialHistogramDataPoint, HistogramDataPoint, NumberDataPoint};
+
+use super::exponential::Buckets;
+
+/// `DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK`
+const NO_VALUE: u32 = 1;
+
+/// A series.
+#[derive(Clone)]
+pub(super) struct Stream {
+    /// When its total was zero, nanoseconds.
+    start: u64,
+    /// Time of its last point.
+    last: u64,
+    total: Total,
+}
+
+#[derive(Clone)]
+enum Total {
+    Number(Value),
+    Histogram(HistogramDataPoint),
+    Exponential(Buckets),
+}
+
+/// A point of deltas, to become one of totals.
+pub(super) enum Point<'p> {
+    /// Of a sum; whether it only grows.
+    Number(&'p mut NumberDataPoint, bool),
+    /// With bounds.
+    Histogram(&'p mut HistogramDataPoint),
+    /// With powers.
+    Exponential(&'p mut ExponentialHistogramDataPoint),
+}
+
+/// Why a point does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// It is not newer than the last one: a repeat, or too late.
+    Older,
+    /// It has no value that could be added.
+    Invalid,
+}
+
+impl Stream {
+    /// The series after `point`, which says the total then.
+    pub(super) fn add(before: Option<&Self>, point: Point<'_>) -> Result<Self, Dropped> {
+        let (start, time, flags) = match &point {
+            Point::Number(point, _) => (point.start_time_unix_nano, point.time_unix_nano, point.flags),
+            Point::Histogram(point) => (point.start_time_unix_nano, point.time_unix_nano, point.flags),
+            Point::Exponential(point) => (point.start_time_unix_nano, point.time_unix_nano, point.flags),
+        };
+        if flags & NO_VALUE != 0 || time == 0 {
+            return Err(Dropped::Invalid);
+        }
+        if before.is_some_and(|before| time <= before.last || (start != 0 && start < before.start)) {
+            return Err(Dropped::Older);
+        }
+        let began = if start == 0 { time } else { start };
+        let total = match &point {
+            Point::Number(point, monotonic) => number(before.map(|before| &before.total), point, *monotonic)?,
+            Point::Histogram(point) => histogram(before.map(|before| &before.total), point)?,
+            Point::Exponential(point) => exponential(before.map(|before| &before.total), point)?,
+        };
+        let (total, goes_on) = total;
+        let start = before.filter(|_| goes_on).map_or(began, |before| before.start);
+        let after = Self { start, last: time, total };
+        after.write(point);
+        Ok(after)
+    }
+
+    fn write(&self, point: Point<'_>) {
+        match (point, &self.total) {
+            (Point::Number(point, _), Total::Number(value)) => {
+                (point.start_time_unix_nano, point.value) = (self.start, Some(*value));
+            }
+            (Point::Histogram(point), Total::Histogram(total)) => {
+                point.start_time_unix_nano = self.start;
+                (point.count, point.sum, point.min, point.max) = (total.count, total.sum, total.min, total.max);
+                point.bucket_counts.clone_from(&total.bucket_counts);
+            }
+            (Point::Exponential(point), Total::Exponential(total)) => {
+                point.start_time_unix_nano = self.start;
+                total.write(point);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The total after a point, and whether the series goes on rather than begins again.
+type Added = Result<(Total, bool), Dropped>;
+
+fn number(before: Option<&Total>, point: &NumberDataPoint, monotonic: bool) -> Added {
+    let delta = point.value.ok_or(Dropped::Invalid)?;
+    let bad = match delta {
+        Value::AsInt(value) => monotonic && value < 0,
+        Value::AsDouble(value) => !value.is_finite() || (monotonic && value < 0.0),
+    };
+    if bad {
+        return Err(Dropped::Invalid);
+    }
+    let sum = match (before, delta) {
+        (Some(Total::Number(Value::AsInt(total))), Value::AsInt(value)) => total.checked_add(value).map(Value::AsInt),
+        (Some(Total::Number(total)), delta) => {
+            Some(Value::AsDouble(double(*total) + double(delta))).filter(|sum| double(*sum).is_finite())
+        }
+        _ => None,
+    };
+    Ok((Total::Number(sum.unwrap_or(delta)), sum.is_some()))
+}
+
+fn double(value: Value) -> f64 {
+    match value {
+        Value::AsInt(value) => value as f64,
+        Value::AsDouble(value) => value,
+    }
+}
+
+fn histogram(before: Option<&Total>, point: &HistogramDataPoint) -> Added {
+    let whole = point.bucket_counts.is_empty() || point.bucket_counts.len() == point.explicit_bounds.len() + 1;
+    if !whole || point.sum.is_some_and(|sum| !sum.is_finite()) {
+        return Err(Dropped::Invalid);
+    }
+    let sum = match before {
+        Some(Total::Histogram(total)) => together(total, point),
+        _ => None,
+    };
+    let goes_on = sum.is_some();
+    let mut total = sum.unwrap_or_else(|| point.clone());
+    // The point keeps its own.
+    (total.attributes, total.exemplars) = (Vec::new(), Vec::new());
+    Ok((Total::Histogram(total), goes_on))
+}
+
+/// None: they can't be added.
+fn together(total: &HistogramDataPoint, point: &HistogramDataPoint) -> Option<HistogramDataPoint> {
+    let same = total.explicit_bounds == point.explicit_bounds && total.bucket_counts.len() == point.bucket_counts.len();
+    if !same {
+        return None;
+    }
+    let pairs = total.bucket_counts.iter().zip(&point.bucket_counts);
+    let bucket_counts = pairs.map(|(total, more)| total.checked_add(*more)).collect::<Option<Vec<u64>>>()?;
+    Some(HistogramDataPoint {
+        count: total.count.checked_add(point.count)?,
+        sum: plus(total.sum, point.sum)?,
+        min: both(total.min, point.min, f64::min),
+        max: both(total.max, point.max, f64::max),
+        bucket_counts,
+        explicit_bounds: total.explicit_bounds.clone(),
+        ..HistogramDataPoint::default()
+    })
+}
+
+/// The sum, where both have one; outer None: it is not finite.
+pub(super) fn plus(total: Option<f64>, more: Option<f64>) -> Option<Option<f64>> {
+    let sum = total.zip(more).map(|(total, more)| total + more);
+    if sum.is_some_and(|sum| !sum.is_finite()) { None } else { Some(sum) }
+}
+
+/// The smallest or largest, where both are known.
+pub(super) fn both(a: Option<f64>, b: Option<f64>, pick: fn(f64, f64) -> f64) -> Option<f64> {
+    a.zip(b).map(|(a, b)| pick(a, b))
+}
+
+fn exponential(before: Option<&Total>, point: &ExponentialHistogramDataPoint) -> Added {
+    let delta = Buckets::of(point).ok_or(Dropped::Invalid)?;
+    let sum = match before {
+        Some(Total::Exponential(total)) => total.plus(&delta),
+        _ => None,
+    };
+    let goes_on = sum.is_some();
+    Ok((Total::Exponential(sum.unwrap_or(delta)), goes_on))
+}

@@ -1,0 +1,49 @@
+//! **What**: the `debug` stanza, in the Collector's shape. **Not here**: what each verbosity shows (`render`).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use config::FieldProblem;
+use pipeline::Trust;
+
+/// Prints telemetry to the standard output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `basic`: a line per request; `normal`: a line per item too; `detailed`: every field.
+    pub verbosity: Verbosity,
+    /// `internal` shows everything; `third_party` only what is stripped and redacted.
+    pub trust: Trust,
+}
+
+/// How much is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verbosity {
+    /// A line per request.
+    #[default]
+    Basic,
+    /// A line per item too.
+    Normal,
+    /// Every field.
+    Detailed,
+}
+
+/// How the exporter is to work. Valid by construction.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How much is printed.
+    pub verbosity: Verbosity,
+    /// What may be printed.
+    pub trust: Trust,
+}
+
+impl Config {
+    /// Checks the stanza.
+    ///
+    /// # Errors
+    /// None; the shape is that of all components.
+    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+        Ok(Settings { verbosity: self.verbosity, trust: self.trust })
+    }
+}

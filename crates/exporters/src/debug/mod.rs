@@ -1,0 +1,97 @@
+//! **What**: the `debug` exporter: prints what would be sent. **Why**: to see what leaves, and what no longer does.
+//! **Invariants**: third party unless told otherwise; control characters of telemetry never reach the terminal; a
+//! closed pipe is no error, printing just ends; a slow reader holds up nothing but this exporter.
+//! **Not here**: log lines of the gateway (`telemetry/logging`).
+
+mod config;
+mod render;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Mutex;
+
+use ::config::ComponentId;
+use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+
+pub use config::{Config, Settings, Verbosity};
+
+/// Up to here batches are merged, and above it split: it is shown to a person. One item may be as large as receivers take it.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// Where it prints.
+type Sink = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// The exporter.
+pub struct Debug {
+    id: Arc<str>,
+    settings: Settings,
+    /// None once it is closed.
+    sink: Mutex<Option<Sink>>,
+}
+
+/// Makes the exporter. It prints to the standard output, if there is one.
+pub fn build(id: &ComponentId, settings: Settings) -> Debug {
+    // A descriptor of its own: writes go to the runtime's threads for files, not through the shared, blocking handle.
+    let stdout = io::stdout().as_fd().try_clone_to_owned().ok();
+    let sink = stdout.map(|stdout| Box::new(tokio::fs::File::from_std(File::from(stdout))) as Sink);
+    with_sink(id, settings, sink)
+}
+
+/// A request as the exporter prints it, a line per item; none if it is not one.
+pub fn text(request: &ExportRequest) -> Option<String> {
+    render::request(request, Verbosity::Normal)
+}
+
+fn with_sink(id: &ComponentId, settings: Settings, sink: Option<Sink>) -> Debug {
+    Debug { id: id.to_string().into(), settings, sink: Mutex::new(sink) }
+}
+
+impl Exporter for Debug {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn trust(&self) -> Trust {
+        self.settings.trust
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        MAX_REQUEST
+    }
+
+    fn max_item_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            let Some(text) = render::request(request, self.settings.verbosity) else {
+                return Outcome::Refused { reason: Reason::BadData };
+            };
+            let mut open = self.sink.lock().await;
+            let Some(sink) = open.as_mut() else { return Outcome::Accepted };
+            match print(sink, text.as_bytes()).await {
+                Ok(()) => Outcome::Accepted,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    *open = None;
+                    Outcome::Accepted
+                }
+                Err(_) => Outcome::Retry { after: None, reason: Reason::Unavailable },
+            }
+        })
+    }
+}
+
+async fn print(sink: &mut Sink, text: &[u8]) -> io::Result<()> {
+    sink.write_all(text).await?;
+    sink.flush().await
+}

@@ -1,0 +1,245 @@
+//! **What**: a request as text for people. **Invariants**: what a terminal could take as a command (control
+//! characters, direction marks) is shown as an escape. **Not here**: printing (`mod`).
+
+use std::fmt::Write as _;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::Verbosity;
+use super::tree::Node;
+use otlp::{Signal, json};
+use pipeline::ExportRequest;
+
+/// The text of a request; none if it is not one.
+pub(super) fn request(request: &ExportRequest, verbosity: Verbosity) -> Option<String> {
+    let (signal, items) = (request.signal.as_str(), request.signal.items().replace('_', " "));
+    let mut out = format!("{signal}: {} {items}, {} bytes\n", request.items, request.body.len());
+    if verbosity == Verbosity::Basic {
+        return Some(out);
+    }
+    let mut text = String::new();
+    json::encode(request.signal, &request.body, &mut text).ok()?;
+    let tree = Node::read(&text)?;
+    if verbosity == Verbosity::Detailed {
+        fields(&mut out, &tree, 1);
+    } else {
+        lines(&mut out, request.signal, &tree);
+    }
+    Some(out)
+}
+
+// --- normal ---
+
+/// A line per resource, scope and item.
+fn lines(out: &mut String, signal: Signal, tree: &Node<'_>) {
+    let (groups, scopes, items) = match signal {
+        Signal::Traces => ("resourceSpans", "scopeSpans", "spans"),
+        Signal::Metrics => ("resourceMetrics", "scopeMetrics", "metrics"),
+        Signal::Logs => ("resourceLogs", "scopeLogs", "logRecords"),
+    };
+    for group in elements(tree, groups) {
+        out.push_str("  resource");
+        attributes(out, group.get("resource"), "attributes");
+        out.push('\n');
+        for scope in elements(group, scopes) {
+            out.push_str("    scope");
+            if let Some(scope) = scope.get("scope") {
+                named(out, scope, &["name", "version"]);
+                attributes(out, Some(scope), "attributes");
+            }
+            out.push('\n');
+            for item in elements(scope, items) {
+                item_lines(out, signal, item);
+            }
+        }
+    }
+}
+
+fn item_lines(out: &mut String, signal: Signal, item: &Node<'_>) {
+    out.push_str("      ");
+    match signal {
+        Signal::Traces => {
+            out.push_str("span");
+            named(out, item, &["name", "traceId", "spanId"]);
+            attributes(out, Some(item), "attributes");
+        }
+        Signal::Logs => {
+            out.push_str("log");
+            named(out, item, &["severityText", "eventName", "traceId", "spanId"]);
+            if let Some(body) = item.get("body") {
+                out.push(' ');
+                any(out, body);
+            }
+            attributes(out, Some(item), "attributes");
+        }
+        Signal::Metrics => {
+            out.push_str("metric");
+            named(out, item, &["name", "unit"]);
+            for (_, data) in item.members().iter().filter(|(_, node)| node.get("dataPoints").is_some()) {
+                for point in elements(data, "dataPoints") {
+                    out.push_str("\n        point");
+                    named(out, point, &["asInt", "asDouble"]);
+                    for name in ["count", "sum"] {
+                        if let Some(value) = point.get(name) {
+                            let _ = write!(out, " {name}={}", value.scalar());
+                        }
+                    }
+                    attributes(out, Some(point), "attributes");
+                }
+            }
+        }
+    }
+    out.push('\n');
+}
+
+/// Values of the given fields, those that are there.
+fn named(out: &mut String, node: &Node<'_>, names: &[&str]) {
+    for field in names.iter().filter_map(|name| node.get(name)) {
+        out.push(' ');
+        text(out, field.scalar());
+    }
+}
+
+/// ` key=value` for each attribute.
+fn attributes(out: &mut String, node: Option<&Node<'_>>, name: &str) {
+    for attribute in node.map(|node| elements(node, name)).unwrap_or_default() {
+        out.push(' ');
+        pair(out, attribute, "=");
+    }
+}
+
+fn elements<'n, 'a>(node: &'n Node<'a>, name: &str) -> &'n [Node<'a>] {
+    node.get(name).map(Node::elements).unwrap_or_default()
+}
+
+// --- detailed ---
+
+/// Every field of a message, nested ones indented.
+fn fields(out: &mut String, message: &Node<'_>, depth: usize) {
+    let indent = |out: &mut String| out.extend(std::iter::repeat_n("  ", depth));
+    for (name, node) in message.members() {
+        match (*name, node) {
+            ("attributes" | "filteredAttributes" | "metadata", Node::List(list)) => {
+                indent(out);
+                let _ = writeln!(out, "{name}:");
+                for attribute in list {
+                    indent(out);
+                    out.push_str("  -> ");
+                    pair(out, attribute, ": ");
+                    out.push('\n');
+                }
+            }
+            ("body", _) => {
+                indent(out);
+                out.push_str("body: ");
+                any(out, node);
+                out.push('\n');
+            }
+            (_, Node::List(list)) if list.iter().any(|element| matches!(element, Node::Object(_))) => {
+                for (index, element) in list.iter().enumerate() {
+                    indent(out);
+                    let _ = writeln!(out, "{name} #{index}");
+                    fields(out, element, depth + 1);
+                }
+            }
+            (_, Node::List(list)) => {
+                indent(out);
+                let _ = write!(out, "{name}: ");
+                row(out, list, |out, element| text(out, element.scalar()));
+                out.push('\n');
+            }
+            (_, Node::Object(_)) => {
+                indent(out);
+                let _ = writeln!(out, "{name}:");
+                fields(out, node, depth + 1);
+            }
+            _ => {
+                indent(out);
+                let _ = write!(out, "{name}: ");
+                scalar(out, name, node.scalar());
+                out.push('\n');
+            }
+        }
+    }
+}
+
+/// A number or text; times and enums as people know them.
+fn scalar(out: &mut String, name: &str, value: &str) {
+    if name.ends_with("UnixNano") {
+        let time = value.parse().ok().and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok());
+        if let Some(time) = time.and_then(|time| time.format(&Rfc3339).ok()) {
+            out.push_str(&time);
+            return;
+        }
+    }
+    text(out, value);
+    let names: &[&str] = match name {
+        "kind" => &["unspecified", "internal", "server", "client", "producer", "consumer"],
+        "code" => &["unset", "ok", "error"],
+        "aggregationTemporality" => &["unspecified", "delta", "cumulative"],
+        _ => &[],
+    };
+    if let Some(word) = value.parse().ok().and_then(|index: usize| names.get(index)) {
+        let _ = write!(out, " ({word})");
+    }
+}
+
+// --- values ---
+
+/// A key and its value.
+fn pair(out: &mut String, attribute: &Node<'_>, between: &str) {
+    text(out, attribute.get("key").map(Node::scalar).unwrap_or_default());
+    out.push_str(between);
+    match attribute.get("value") {
+        Some(value) => any(out, value),
+        None => out.push_str("(none)"),
+    }
+}
+
+/// An `AnyValue`: strings in quotes, lists and maps in brackets.
+fn any(out: &mut String, value: &Node<'_>) {
+    match value.members().first() {
+        None => out.push_str("(empty)"),
+        Some(("arrayValue", list)) => row(out, elements(list, "values"), any),
+        Some(("kvlistValue", map)) => {
+            out.push('{');
+            for (index, entry) in elements(map, "values").iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { ", " });
+                pair(out, entry, ": ");
+            }
+            out.push('}');
+        }
+        Some(("stringValue", string)) => {
+            out.push('"');
+            text(out, string.scalar());
+            out.push('"');
+        }
+        Some(("bytesValue", bytes)) => {
+            let _ = write!(out, "bytes({})", bytes.scalar());
+        }
+        Some((_, number)) => out.push_str(number.scalar()),
+    }
+}
+
+fn row(out: &mut String, list: &[Node<'_>], one: fn(&mut String, &Node<'_>)) {
+    out.push('[');
+    for (index, element) in list.iter().enumerate() {
+        out.push_str(if index == 0 { "" } else { ", " });
+        one(out, element);
+    }
+    out.push(']');
+}
+
+/// A text that is escaped as in JSON; other control characters and direction marks are escaped here.
+fn text(out: &mut String, text: &str) {
+    for c in text.chars() {
+        let hidden =
+            matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if c.is_control() || hidden {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+}

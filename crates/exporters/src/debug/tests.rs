@@ -1,0 +1,165 @@
+//! Tests of the debug exporter.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use tokio::io::AsyncWrite;
+
+use super::{Config, Debug, Settings, Sink, Verbosity, with_sink};
+use config::ComponentId;
+use otlp::{MAX_DEPTH, Signal, json};
+use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+
+/// Keeps what is written, or fails with a kind of error.
+#[derive(Clone, Default)]
+struct Kept {
+    text: Arc<Mutex<Vec<u8>>>,
+    fails: Arc<Mutex<Option<io::ErrorKind>>>,
+}
+
+impl AsyncWrite for Kept {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(kind) = *self.fails.lock() {
+            return Poll::Ready(Err(kind.into()));
+        }
+        self.text.lock().extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn exporter(verbosity: Verbosity) -> (Debug, Kept) {
+    let kept = Kept::default();
+    let settings = Settings { verbosity, trust: Trust::ThirdParty };
+    let sink: Sink = Box::new(kept.clone());
+    (with_sink(&ComponentId::parse("debug").unwrap(), settings, Some(sink)), kept)
+}
+
+fn request(signal: Signal, text: &str, items: u64) -> ExportRequest {
+    let body = json::decode(signal, text.as_bytes()).unwrap();
+    ExportRequest { signal, account: "default".into(), body: body.into(), items }
+}
+
+fn recorded(signal: Signal, name: &str, items: u64) -> ExportRequest {
+    let path = fixtures::at("tests/recordings").join(name);
+    let bytes = std::fs::read(&path).unwrap();
+    if name.ends_with(".json") {
+        return request(signal, std::str::from_utf8(&bytes).unwrap(), items);
+    }
+    ExportRequest { signal, account: "default".into(), body: bytes.into(), items }
+}
+
+async fn printed(verbosity: Verbosity, request: &ExportRequest) -> String {
+    let (exporter, kept) = exporter(verbosity);
+    assert_eq!(exporter.send(request).await, Outcome::Accepted);
+    String::from_utf8(kept.text.lock().clone()).unwrap()
+}
+
+fn log(body: &str) -> ExportRequest {
+    request(Signal::Logs, &format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{body}]}}]}}]}}"#), 1)
+}
+
+/// Traces of a real client, at each verbosity.
+#[tokio::test]
+async fn real_traces() {
+    let request = recorded(Signal::Traces, "claude-code/json/004-traces.json", 2);
+    insta::assert_snapshot!("traces_basic", printed(Verbosity::Basic, &request).await);
+    insta::assert_snapshot!("traces_normal", printed(Verbosity::Normal, &request).await);
+    insta::assert_snapshot!("traces_detailed", printed(Verbosity::Detailed, &request).await);
+}
+
+/// Logs of a real client: bodies and attributes.
+#[tokio::test]
+async fn real_logs() {
+    let request = recorded(Signal::Logs, "claude-code/json/003-logs.json", 3);
+    insta::assert_snapshot!("logs_normal", printed(Verbosity::Normal, &request).await);
+    insta::assert_snapshot!("logs_detailed", printed(Verbosity::Detailed, &request).await);
+}
+
+/// Metrics of a real client: points and buckets.
+#[tokio::test]
+async fn real_metrics() {
+    let request = recorded(Signal::Metrics, "semconv/anthropic/008-metrics.pb", 7);
+    insta::assert_snapshot!("metrics_normal", printed(Verbosity::Normal, &request).await);
+    insta::assert_snapshot!("metrics_detailed", printed(Verbosity::Detailed, &request).await);
+}
+
+/// Every kind of value has a readable form.
+#[tokio::test]
+async fn values() {
+    let request = log(
+        r#"{"body":{"kvlistValue":{"values":[{"key":"list","value":{"arrayValue":{"values":[{"intValue":"-1"},{"boolValue":true},{"doubleValue":"NaN"},{}]}}},{"key":"bytes","value":{"bytesValue":"AQI="}},{"key":"none"},{"key":"map","value":{"kvlistValue":{}}},{"key":"list","value":{"arrayValue":{}}}]}}}"#,
+    );
+    let text = printed(Verbosity::Detailed, &request).await;
+    let wanted = r#"body: {list: [-1, true, "NaN", (empty)], bytes: bytes(AQI=), none: (none), map: {}, list: []}"#;
+    assert!(text.contains(&wanted.replace("\"NaN\"", "NaN")), "{text}");
+}
+
+/// Control characters and direction marks of telemetry are escaped, in keys too: a terminal must not obey them.
+#[tokio::test]
+async fn terminal_commands_are_escaped() {
+    let request = log(
+        r#"{"severityText":"\u009b31m","body":{"stringValue":"\u001b[31mred\u202e\u0085\u007f\n\"quoted\""},"attributes":[{"key":"\u001b]0;x\u0007","value":{"stringValue":"é"}}]}"#,
+    );
+    for verbosity in [Verbosity::Normal, Verbosity::Detailed] {
+        let text = printed(verbosity, &request).await;
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(!text.contains('\u{202e}') && text.contains("é"), "{text:?}");
+        assert!(text.contains(r#""\u001b[31mred\u202e\u0085\u007f\n\"quoted\"""#), "{text}");
+    }
+}
+
+/// Values nested as deep as the receiver takes them are shown, on a stack of ordinary size.
+#[tokio::test]
+async fn deep_values() {
+    let levels = MAX_DEPTH - 1;
+    let body = format!(
+        r#"{}{{"intValue":"7"}}{}"#,
+        r#"{"kvlistValue":{"values":[{"key":"k","value":"#.repeat(levels),
+        "}]}}".repeat(levels)
+    );
+    let text = printed(Verbosity::Detailed, &log(&format!(r#"{{"body":{body}}}"#))).await;
+    assert!(text.contains(&format!("{}7{}", "{k: ".repeat(levels), "}".repeat(levels))), "{text}");
+}
+
+/// A reader that went away ends the printing, not the delivery; other errors are tried again.
+#[tokio::test]
+async fn closed_pipe() {
+    let (exporter, kept) = exporter(Verbosity::Basic);
+    *kept.fails.lock() = Some(io::ErrorKind::StorageFull);
+    assert_eq!(exporter.send(&log("{}")).await, Outcome::Retry { after: None, reason: Reason::Unavailable });
+    *kept.fails.lock() = Some(io::ErrorKind::BrokenPipe);
+    assert_eq!(exporter.send(&log("{}")).await, Outcome::Accepted);
+    *kept.fails.lock() = None;
+    assert_eq!(exporter.send(&log("{}")).await, Outcome::Accepted);
+    assert!(kept.text.lock().is_empty());
+}
+
+/// Bytes that are no request are refused, never shown.
+#[tokio::test]
+async fn not_a_request() {
+    let (exporter, kept) = exporter(Verbosity::Normal);
+    let request = ExportRequest { signal: Signal::Logs, account: "a".into(), body: vec![0x0b].into(), items: 1 };
+    assert_eq!(exporter.send(&request).await, Outcome::Refused { reason: Reason::BadData });
+    assert!(kept.text.lock().is_empty());
+}
+
+/// Third party by default: only cleared data arrives. Unknown keys are refused.
+#[test]
+fn config() {
+    let config: Config = serde_json::from_str("{}").unwrap();
+    let settings = config.settings().unwrap();
+    assert_eq!((settings.trust, settings.verbosity), (Trust::ThirdParty, Verbosity::Basic));
+    let config: Config = serde_json::from_str(r#"{"verbosity":"detailed","trust":"internal"}"#).unwrap();
+    let settings = config.settings().unwrap();
+    assert_eq!((settings.trust, settings.verbosity), (Trust::Internal, Verbosity::Detailed));
+    assert!(serde_json::from_str::<Config>(r#"{"loglevel":"debug"}"#).is_err());
+}

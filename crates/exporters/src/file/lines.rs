@@ -1,0 +1,128 @@
+//! **What**: appends lines to a file and syncs each. **Invariants**: a line that was not finished (an error, a dropped
+//! future) is cut off before the next is written; a tail that a crash left gets a line end of its own; a file that was
+//! renamed or removed by others is opened anew. **Not here**: names of renamed files (`rotate`).
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::fs::{self, File, OpenOptions};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use super::Limits;
+use super::rotate;
+use kernel::clock::Clock;
+
+/// The file, opened when needed.
+pub(super) struct Lines {
+    path: PathBuf,
+    rotation: Option<Limits>,
+    clock: Arc<dyn Clock>,
+    open: Option<Open>,
+}
+
+struct Open {
+    file: File,
+    /// Device and inode.
+    identity: (u64, u64),
+    /// A real file; not a terminal or a pipe, which have no size, no sync and no second name.
+    regular: bool,
+    /// An unfinished line begins here.
+    torn: Option<u64>,
+}
+
+impl Lines {
+    pub(super) fn new(path: PathBuf, rotation: Option<Limits>, clock: Arc<dyn Clock>) -> Self {
+        Self { path, rotation, clock, open: None }
+    }
+
+    /// Writes `line`, which ends with a line end, and syncs it. After an error nothing of it counts.
+    pub(super) async fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut open = self.ready().await?;
+        if let Some(limits) = self.rotation.filter(|_| open.regular) {
+            let size = open.file.metadata().await?.len();
+            if size > 0 && size.saturating_add(line.len() as u64) > limits.max_bytes {
+                drop(open);
+                rotate::rename(&self.path, self.clock.now(), limits.max_backups).await?;
+                open = Open::at(&self.path).await?;
+            }
+        }
+        // It is kept while the line is written: a dropped future must leave the trace of its torn line.
+        self.open.insert(open).write(line).await
+    }
+
+    /// The open file if it can still be used, else a new one.
+    async fn ready(&mut self) -> io::Result<Open> {
+        if let Some(open) = &mut self.open {
+            // A file that can't be mended is left alone: its tail is looked at when it is opened again.
+            let usable = open.mend().await.is_ok() && open.stands_at(&self.path).await;
+            if let Some(open) = self.open.take().filter(|_| usable) {
+                return Ok(open);
+            }
+        }
+        Open::at(&self.path).await
+    }
+}
+
+impl Open {
+    async fn at(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).await?;
+        let metadata = file.metadata().await?;
+        let mut open =
+            Self { file, identity: (metadata.dev(), metadata.ino()), regular: metadata.is_file(), torn: None };
+        if !open.regular {
+            return Ok(open);
+        }
+        let file = open.file.into_std().await;
+        file.try_lock()?;
+        open.file = File::from_std(file);
+        if metadata.len() == 0 {
+            sync_folder(path).await?;
+        } else if open.last_byte().await? != b'\n' {
+            open.write(b"\n").await?;
+        }
+        Ok(open)
+    }
+
+    async fn last_byte(&mut self) -> io::Result<u8> {
+        self.file.seek(io::SeekFrom::End(-1)).await?;
+        self.file.read_u8().await
+    }
+
+    async fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if !self.regular {
+            self.file.write_all(line).await?;
+            return self.file.flush().await;
+        }
+        self.torn = Some(self.file.metadata().await?.len());
+        self.file.write_all(line).await?;
+        self.file.flush().await?;
+        self.file.sync_data().await?;
+        self.torn = None;
+        Ok(())
+    }
+
+    /// Cuts off an unfinished line. Waits for what is still being written.
+    async fn mend(&mut self) -> io::Result<()> {
+        let Some(end) = self.torn else { return Ok(()) };
+        let _ = self.file.flush().await; // its error was of the unfinished line
+        if self.file.metadata().await?.len() > end {
+            self.file.set_len(end).await?;
+        }
+        self.torn = None;
+        Ok(())
+    }
+
+    /// The file is still the one of this name (it may have been renamed or removed).
+    async fn stands_at(&self, path: &Path) -> bool {
+        let there = fs::metadata(path).await;
+        there.is_ok_and(|there| (there.dev(), there.ino()) == self.identity)
+    }
+}
+
+/// Makes a new name in the folder of `path` durable.
+async fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).await?.sync_all().await
+}

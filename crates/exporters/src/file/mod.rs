@@ -1,0 +1,75 @@
+//! **What**: the `file` exporter: OTLP/JSON lines, one request each. **Why**: the simplest sink that loses nothing;
+//! other tools read its lines. **Invariants**: a line is on the disk before the request is accepted, whole or not at
+//! all; a file is made with mode 0600; two writers never share a file (advisory lock).
+//! **Not here**: JSON (`otlp/json`), retry (`pipeline/outlet`).
+
+mod config;
+mod lines;
+mod rotate;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+
+use ::config::ComponentId;
+use kernel::clock::Clock;
+use otlp::json;
+use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+
+pub use config::{Config, Limits, Rotation, Settings};
+use lines::Lines;
+
+/// Up to here batches are merged, and above it split: lines stay readable for other tools. One item may be as large as receivers take it.
+const MAX_REQUEST: usize = 4 << 20;
+
+/// The exporter.
+pub struct File {
+    id: Arc<str>,
+    trust: Trust,
+    lines: Mutex<Lines>,
+}
+
+/// Makes the exporter; the file is opened with the first request. `clock` names renamed files.
+pub fn build(id: &ComponentId, settings: Settings, clock: Arc<dyn Clock>) -> File {
+    let id: Arc<str> = id.to_string().into();
+    File { id, trust: settings.trust, lines: Mutex::new(Lines::new(settings.path, settings.rotation, clock)) }
+}
+
+impl Exporter for File {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        MAX_REQUEST
+    }
+
+    fn max_item_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            let mut line = String::with_capacity(request.body.len().saturating_mul(2));
+            if json::encode(request.signal, &request.body, &mut line).is_err() {
+                return Outcome::Refused { reason: Reason::BadData };
+            }
+            line.push('\n');
+            match self.lines.lock().await.append(line.as_bytes()).await {
+                Ok(()) => Outcome::Accepted,
+                Err(error) => {
+                    tracing::warn!(exporter = &*self.id, error = %error.kind(), "the file can't be written");
+                    Outcome::Retry { after: None, reason: Reason::Unavailable }
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! **What**: the `otlp` exporter (gRPC) as a user writes it. **Not here**: what both exporters share (`stanza`).
+
+use http::Uri;
+
+use crate::stanza::{Common, remote_config};
+use config::FieldProblem;
+use pipeline::Trust;
+
+remote_config! {
+    /// Sends OTLP over gRPC.
+    timeout = 5;
+    /// `host:port`, or with `https://` or `http://` (plain).
+    endpoint;
+}
+
+/// The exporter's settings. Valid by construction.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `https://host:port` or `http://host:port`.
+    pub endpoint: Uri,
+    /// What both exporters share.
+    pub common: Common,
+    /// What it may be given.
+    pub trust: Trust,
+}
+
+impl Config {
+    /// Checks what was written.
+    ///
+    /// # Errors
+    /// Every problem, with its path inside the component.
+    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+        let mut problems = Vec::new();
+        let common = self.written().resolve(&mut problems);
+        let text = self.endpoint.as_deref().or(common.base.as_deref());
+        let endpoint = text.map(|text| address(&common, text));
+        match endpoint {
+            Some(Ok(endpoint)) if problems.is_empty() => return Ok(Settings { endpoint, common, trust: self.trust }),
+            Some(Err(what)) => problems.push(FieldProblem::new("endpoint", what)),
+            None if self.preset.is_none() => {
+                problems.push(FieldProblem::new("endpoint", "is missing: where to send, `host:port`"));
+            }
+            Some(Ok(_)) | None => {}
+        }
+        Err(problems)
+    }
+}
+
+fn address(common: &Common, text: &str) -> Result<Uri, &'static str> {
+    let text = text.strip_prefix("dns:///").unwrap_or(text);
+    let uri = common.url(text, false)?;
+    if !matches!(uri.path(), "" | "/") {
+        return Err("has a path, which gRPC does not: write `host:port`, or use `otlp_http`");
+    }
+    // With a scheme the port is that of the scheme.
+    if uri.port_u16().is_none() && !text.contains("://") {
+        return Err("has no port: write `host:port`, such as `collector:4317`");
+    }
+    Ok(uri)
+}

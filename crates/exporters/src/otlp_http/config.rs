@@ -1,0 +1,70 @@
+//! **What**: the `otlp_http` exporter as a user writes it. **Not here**: what both exporters share (`stanza`).
+
+use http::Uri;
+
+use crate::stanza::{Common, remote_config, with_path};
+use config::FieldProblem;
+use otlp::Signal;
+use pipeline::Trust;
+
+remote_config! {
+    /// Sends OTLP over HTTP, as protobuf.
+    timeout = 30;
+    /// Base URL; `/v1/traces`, `/v1/metrics` and `/v1/logs` are put after it.
+    endpoint;
+    /// URL of traces, whole.
+    traces_endpoint;
+    /// URL of metrics, whole.
+    metrics_endpoint;
+    /// URL of logs, whole.
+    logs_endpoint;
+}
+
+/// The exporter's settings. Valid by construction.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where each signal goes; a signal without a URL is not taken.
+    pub urls: Vec<(Signal, Uri)>,
+    /// What both exporters share.
+    pub common: Common,
+    /// What it may be given.
+    pub trust: Trust,
+}
+
+impl Settings {
+    /// Whether there is a URL for `signal`.
+    pub fn takes(&self, signal: Signal) -> bool {
+        self.urls.iter().any(|(known, _)| *known == signal)
+    }
+}
+
+impl Config {
+    /// Checks what was written.
+    ///
+    /// # Errors
+    /// Every problem, with its path inside the component.
+    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+        let mut problems = Vec::new();
+        let own = [&self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint];
+        let common = self.written().resolve(&mut problems);
+        let base = self.endpoint.as_deref().or(common.base.as_deref());
+        let base = base.and_then(|text| read(&common, "endpoint", text, &mut problems));
+        let mut urls = Vec::new();
+        for (signal, own) in Signal::ALL.into_iter().zip(own) {
+            let key = format!("{}_endpoint", signal.as_str());
+            let url = match own {
+                Some(text) => read(&common, &key, text, &mut problems),
+                None => base.as_ref().and_then(|base| with_path(base, &format!("/v1/{}", signal.as_str()))),
+            };
+            urls.extend(url.map(|url| (signal, url)));
+        }
+        if urls.is_empty() && problems.is_empty() {
+            problems.push(FieldProblem::new("endpoint", "is missing: the URL to send to, or a `preset`"));
+        }
+        if problems.is_empty() { Ok(Settings { urls, common, trust: self.trust }) } else { Err(problems) }
+    }
+}
+
+fn read(common: &Common, key: &str, text: &str, problems: &mut Vec<FieldProblem>) -> Option<Uri> {
+    common.url(text, true).map_err(|what| problems.push(FieldProblem::new(key, what))).ok()
+}

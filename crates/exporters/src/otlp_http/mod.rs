@@ -1,0 +1,125 @@
+//! **What**: the `otlp_http` exporter: one attempt to send one request over HTTP, as protobuf.
+//! **Why**: some back ends and most proxies speak nothing else. **Invariants**: no queue, no retry, no metrics of its
+//! own; redirects are not followed; the answer is read up to [`MAX_ANSWER`]. **Not here**: what both exporters share
+//! (`remote`), statuses (`verdict`).
+
+mod config;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+
+pub use config::{Config, Settings};
+
+use super::remote::{Deps, Remote};
+use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
+use net::Encoding;
+use net::client::{self, AnswerError, upload};
+use otlp::Signal;
+use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+
+/// How long and how much of an error's body is read.
+const ERROR_READ: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
+
+/// The exporter.
+pub struct OtlpHttp {
+    remote: Remote,
+    trust: Trust,
+    urls: Vec<(Signal, Uri)>,
+}
+
+impl OtlpHttp {
+    /// An exporter with component id `id`. Reads TLS files; connects when there is something to send.
+    ///
+    /// # Errors
+    /// One line about a TLS file or missing roots.
+    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, String> {
+        let destinations: Vec<&Uri> = settings.urls.iter().map(|(_, url)| url).collect();
+        let remote = Remote::build(id, settings.common, false, &destinations, deps)?;
+        Ok(Self { remote, trust: settings.trust, urls: settings.urls })
+    }
+
+    async fn attempt(&self, request: &ExportRequest) -> Outcome {
+        let Some((_, url)) = self.urls.iter().find(|(signal, _)| *signal == request.signal) else {
+            self.remote.complain(Some(format!("no URL for {}", request.signal.as_str())));
+            return Outcome::Retry { after: None, reason: Reason::Denied };
+        };
+        let encoding = self.remote.encoding();
+        let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNREACHABLE };
+        let mut sent = Request::new(upload(Bytes::new(), body));
+        *sent.method_mut() = Method::POST;
+        *sent.uri_mut() = url.clone();
+        let headers = sent.headers_mut();
+        self.remote.headers(request.signal, &request.account, headers);
+        headers.insert(CONTENT_TYPE, PROTOBUF);
+        headers.insert(ACCEPT, PROTOBUF);
+        if encoding != Encoding::Identity {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+        }
+        match self.remote.send(sent).await {
+            Ok(response) => self.judge(encoding, response).await,
+            Err(error) => {
+                self.remote.complain(Some(error.to_string()));
+                UNREACHABLE
+            }
+        }
+    }
+
+    async fn judge(&self, used: Encoding, response: Response<Incoming>) -> Outcome {
+        let (parts, body) = response.into_parts();
+        self.remote.advertised(&parts.headers, "accept-encoding");
+        if parts.status == StatusCode::UNSUPPORTED_MEDIA_TYPE && self.remote.step_down(used) {
+            return Outcome::Retry { after: Some(Duration::ZERO), reason: Reason::Unavailable };
+        }
+        let body = if parts.status.is_success() {
+            client::read(body, MAX_ANSWER).await
+        } else {
+            // Read only so that the connection can be used again: the status says it all.
+            let rest = tokio::time::timeout(ERROR_READ.0, client::read(body, ERROR_READ.1)).await;
+            rest.unwrap_or(Err(AnswerError::Cut))
+        };
+        let body = body.as_ref().map(|(bytes, _)| &bytes[..]).map_err(|error| *error);
+        let protobuf = parts.headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().ends_with(b"protobuf"));
+        let outcome = verdict::http(parts.status, &parts.headers, body, protobuf, self.remote.deps.clock.now());
+        let denied = matches!(outcome, Outcome::Retry { reason: Reason::Denied, .. });
+        let page = if parts.status.is_success() && denied { " with a web page" } else { "" };
+        let status = format!("HTTP {}{page}", parts.status.as_u16());
+        self.remote.report(&outcome, status);
+        outcome
+    }
+}
+
+impl Exporter for OtlpHttp {
+    fn id(&self) -> &Arc<str> {
+        &self.remote.id
+    }
+
+    fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        self.remote.common.max_request_bytes
+    }
+
+    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            let sent = self.remote.totals(request).await;
+            let outcome = match sent.on_the_wire(request) {
+                Ok(request) => self.remote.timed(self.attempt(request)).await,
+                Err(outcome) => outcome,
+            };
+            sent.end(outcome)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! **What**: `sending_queue` and `retry_on_failure` in the Collector's spelling, as settings of the outlet that serves the
+//! exporter. **Why**: a stanza of the Collector pastes in; its queue is our spool, its batcher our outlet.
+//! **Invariants**: what the Collector would do otherwise is accepted with a note that says what happens here; a number
+//! that counts items is never taken for bytes. **Not here**: the outlet (`pipeline/outlet`), the spool.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use config::{ByteSize, FieldProblem, Span};
+use pipeline::OutletSettings;
+
+/// Most requests on their way at once that may be configured.
+const MAX_CONSUMERS: u32 = 1024;
+
+/// How what waits in the spool is read, merged and sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SendingQueue {
+    /// Requests on their way at once.
+    pub num_consumers: u32,
+    /// Bytes read ahead from the spool.
+    pub read_ahead: ByteSize,
+    /// How small batches of one signal and account are merged.
+    pub batch: Merge,
+    /// Not used: everything waits in the spool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Not used: `spool.max_size` bounds what waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_size: Option<u64>,
+    /// Not used: see `queue_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sizer: Option<Sizer>,
+    /// Not used: everything waits in the spool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
+    /// Not used: clients are answered once the spool has their data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_for_result: Option<bool>,
+    /// Not used: a full spool refuses, and clients come again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_on_overflow: Option<bool>,
+}
+
+/// How small batches of one signal and account are merged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Merge {
+    /// How long a small batch waits for others to go with.
+    pub flush_timeout: Span,
+    /// Size from which a batch waits no longer, and up to which batches are merged. Bytes, with `sizer: bytes` beside
+    /// it; 4 MiB, or `max_request_size` if that is less, without this key.
+    pub min_size: Option<ByteSize>,
+    /// Largest request, as `max_request_size`; the smaller one holds. Bytes, with `sizer: bytes` beside it.
+    pub max_size: Option<ByteSize>,
+    /// What sizes count. tollgate knows bytes only; the Collector counts items without this key.
+    pub sizer: Option<Sizer>,
+}
+
+/// What the Collector counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sizer {
+    /// Protobuf bytes.
+    Bytes,
+    /// Spans, log records, data points.
+    Items,
+    /// Batches.
+    Requests,
+}
+
+/// How long to wait before a failed request is sent again. It is, until the back end takes or refuses it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryOnFailure {
+    /// First wait. Each further one is half longer, give or take a quarter.
+    pub initial_interval: Span,
+    /// Longest wait, unless the back end asks for a longer one.
+    pub max_interval: Span,
+    /// Not used: what was accepted is sent until it is delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Not used: what was accepted is sent until it is delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_elapsed_time: Option<Span>,
+    /// Not used: waits grow by half.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multiplier: Option<f64>,
+    /// Not used: waits differ by a quarter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub randomization_factor: Option<f64>,
+}
+
+impl Default for SendingQueue {
+    fn default() -> Self {
+        let outlet = OutletSettings::default();
+        Self {
+            num_consumers: u32::try_from(outlet.consumers).unwrap_or(MAX_CONSUMERS),
+            read_ahead: ByteSize(outlet.window_bytes as u64),
+            batch: Merge::default(),
+            enabled: None,
+            queue_size: None,
+            sizer: None,
+            storage: None,
+            wait_for_result: None,
+            block_on_overflow: None,
+        }
+    }
+}
+
+impl Default for Merge {
+    fn default() -> Self {
+        Self { flush_timeout: Span(OutletSettings::default().linger), min_size: None, max_size: None, sizer: None }
+    }
+}
+
+impl Default for RetryOnFailure {
+    fn default() -> Self {
+        let outlet = OutletSettings::default();
+        Self {
+            initial_interval: Span(outlet.retry_initial),
+            max_interval: Span(outlet.retry_max),
+            enabled: None,
+            max_elapsed_time: None,
+            multiplier: None,
+            randomization_factor: None,
+        }
+    }
+}
+
+impl Merge {
+    fn in_bytes(&self) -> bool {
+        self.sizer == Some(Sizer::Bytes)
+    }
+}
+
+impl SendingQueue {
+    /// The outlet's settings, and the largest request if this stanza says so, bytes; problems go to `problems`.
+    pub fn outlet(&self, retry: &RetryOnFailure, problems: &mut Vec<FieldProblem>) -> (OutletSettings, Option<u64>) {
+        let mut problem = |path: &str, what: &str| problems.push(FieldProblem::new(path, what));
+        if self.num_consumers == 0 || self.num_consumers > MAX_CONSUMERS {
+            problem("sending_queue.num_consumers", "must be from 1 to 1024");
+        }
+        if self.read_ahead.0 == 0 {
+            problem("sending_queue.read_ahead", "must be more than zero");
+        }
+        let (min, max) = match self.batch.in_bytes() {
+            true => (self.batch.min_size.map(|size| size.0), self.batch.max_size.map(|size| size.0)),
+            false => (None, None),
+        };
+        // As in the Collector, 0 means no limit.
+        let max = max.filter(|max| *max > 0);
+        if max.zip(min).is_some_and(|(max, min)| min > max) {
+            problem("sending_queue.batch.max_size", "must be at least `min_size`");
+        }
+        if retry.initial_interval.0.is_zero() {
+            problem("retry_on_failure.initial_interval", "must be more than zero");
+        }
+        if retry.max_interval < retry.initial_interval {
+            problem("retry_on_failure.max_interval", "must be at least `initial_interval`");
+        }
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let standard = OutletSettings::default();
+        let settings = OutletSettings {
+            consumers: self.num_consumers as usize,
+            linger: self.batch.flush_timeout.0,
+            merge_bytes: min.map_or(standard.merge_bytes, bytes),
+            window_bytes: bytes(self.read_ahead.0),
+            retry_initial: retry.initial_interval.0,
+            retry_max: retry.max_interval.0,
+            ..standard
+        };
+        (settings, max)
+    }
+
+    /// Keys that do something else in the Collector.
+    pub fn notes(&self) -> Vec<FieldProblem> {
+        let batch = &self.batch;
+        let items = "is not used: tollgate counts bytes; set `sizer: bytes` beside it, and a size in bytes";
+        let spool = "is not used: everything waits in the spool, which is sealed and synced";
+        notes(
+            "sending_queue",
+            [
+                ("enabled", self.enabled == Some(false), spool),
+                ("queue_size", self.queue_size.is_some(), "is not used: `spool.max_size` bounds what waits, in bytes"),
+                ("sizer", self.sizer.is_some(), "is not used: `spool.max_size` bounds what waits, in bytes"),
+                ("storage", self.storage.is_some(), spool),
+                (
+                    "wait_for_result",
+                    self.wait_for_result == Some(true),
+                    "is not used: the spool's fsync is the result; see `ack: delivered`",
+                ),
+                (
+                    "block_on_overflow",
+                    self.block_on_overflow == Some(true),
+                    "is not used: a full spool refuses at once",
+                ),
+                ("batch.min_size", batch.min_size.is_some() && !batch.in_bytes(), items),
+                ("batch.max_size", batch.max_size.is_some() && !batch.in_bytes(), items),
+            ],
+        )
+    }
+}
+
+impl RetryOnFailure {
+    /// Keys that do something else in the Collector.
+    pub fn notes(&self) -> Vec<FieldProblem> {
+        let ends = self.max_elapsed_time.is_some_and(|time| time.0 > Duration::ZERO);
+        let until = "is not used: what was accepted is sent until the back end takes it or refuses it for good";
+        let other = |written: Option<f64>, ours: f64| written.is_some_and(|written| (written - ours).abs() > 1e-9);
+        notes(
+            "retry_on_failure",
+            [
+                ("enabled", self.enabled == Some(false), until),
+                ("max_elapsed_time", ends, until),
+                (
+                    "multiplier",
+                    other(self.multiplier, 1.5),
+                    "is not used: each wait is half longer than the one before",
+                ),
+                (
+                    "randomization_factor",
+                    other(self.randomization_factor, 0.25),
+                    "is not used: waits differ by a quarter",
+                ),
+            ],
+        )
+    }
+}
+
+fn notes<const N: usize>(stanza: &str, all: [(&str, bool, &str); N]) -> Vec<FieldProblem> {
+    let told = all.into_iter().filter(|(_, told, _)| *told);
+    told.map(|(key, _, what)| FieldProblem::new(format!("{stanza}.{key}"), what)).collect()
+}

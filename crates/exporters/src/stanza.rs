@@ -1,0 +1,490 @@
+//! **What**: what a user writes about every exporter that speaks OTLP to another machine: preset, `headers`, compression,
+//! `tls`, queue and retry (`remote_config` puts them beside an exporter's own keys), and what that means ([`Common`]).
+//! **Why**: `otlp` and `otlp_http` differ in their endpoints only. **Invariants**: header values are secrets; what
+//! contradicts itself is an error, so that nothing goes out in clear by accident. **Not here**: running (`remote`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderName, HeaderValue, Uri};
+use rustls::pki_types::ServerName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::cumulative;
+pub use super::cumulative::Config as Totals;
+use super::preset::{Asked, Preset, PresetHeader};
+use super::queue::{RetryOnFailure, SendingQueue};
+use config::{ByteSize, FieldProblem, Span};
+use kernel::secret::Secret;
+use net::tls;
+use otlp::Signal;
+use pipeline::{Ack, OnFull, OutletSettings};
+
+/// Largest request without a preset's or the user's word: gRPC servers take 4 MiB by default.
+const MAX_REQUEST: u64 = 4 << 20;
+
+/// An exporter's `Config`: its own keys (each an `Option<String>`), then those that all have. One struct, because
+/// `deny_unknown_fields` does not go with `flatten`.
+macro_rules! remote_config {
+    ($(#[$doc:meta])* timeout = $timeout:literal; $($(#[$own_doc:meta])* $own:ident;)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Config {
+            $($(#[$own_doc])* pub $own: Option<String>,)*
+            /// A back end known by name.
+            pub preset: Option<$crate::preset::Preset>,
+            /// Region of the preset.
+            pub region: Option<String>,
+            /// API key of the preset `honeycomb`.
+            pub api_key: Option<::kernel::secret::Secret>,
+            /// Ingestion key of the preset `signoz`.
+            pub ingestion_key: Option<::kernel::secret::Secret>,
+            /// Dataset of the preset `honeycomb`: for Classic keys, and for logs without a service name.
+            pub dataset: Option<String>,
+            /// Headers of every request.
+            pub headers: std::collections::BTreeMap<String, ::kernel::secret::Secret>,
+            /// Headers of requests with one account's data, by account; they win over `headers`.
+            #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+            pub account_headers:
+                std::collections::BTreeMap<String, std::collections::BTreeMap<String, ::kernel::secret::Secret>>,
+            /// Compression of requests.
+            pub compression: $crate::stanza::Compression,
+            /// From sending to the whole answer.
+            pub timeout: ::config::Span,
+            /// TLS of the connection.
+            pub tls: $crate::stanza::Tls,
+            /// Largest request before compression: larger batches are split, a larger item is not sent but set aside. Without either this key
+            /// or a preset 4 MiB: raise it where the back end takes more.
+            pub max_request_size: Option<::config::ByteSize>,
+            /// What a client's OK stands for: `spooled`, `delivered` (it waits for the back end's verdict), `offered` (nothing is
+            /// kept for this exporter but in memory).
+            pub ack: ::pipeline::Ack,
+            /// Bytes that may wait for this exporter; without it `spool.max_size` alone bounds them (64 MiB of memory with
+            /// `ack: offered`, where what is read ahead comes on top).
+            pub max_pending: Option<::config::ByteSize>,
+            /// What happens beyond: `refuse` (clients come again, with all that a request holds; `/readyz` names the exporter), or `expire`
+            /// (the oldest goes, and is counted).
+            pub on_full: ::pipeline::OnFull,
+            /// One request at a time, in the order of arrival.
+            pub ordered: bool,
+            /// Where it pointed before, `host:port` as the log and `spool list` tell it: what waited for there goes to where it points now. Without
+            /// that it is held.
+            pub moved_from: Vec<String>,
+            /// How what waits in the spool is read, merged and sent.
+            pub sending_queue: $crate::queue::SendingQueue,
+            /// How long to wait before a failed request is sent again. It is, until the back end takes or refuses it.
+            pub retry_on_failure: $crate::queue::RetryOnFailure,
+            /// Metrics of deltas go on as totals, for back ends that take no deltas; `{}` for the defaults.
+            pub deltatocumulative: Option<$crate::stanza::Totals>,
+            /// `third_party` gets only what is stripped and redacted; `internal` gets everything.
+            pub trust: ::pipeline::Trust,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    $($own: None,)*
+                    preset: None,
+                    region: None,
+                    api_key: None,
+                    ingestion_key: None,
+                    dataset: None,
+                    headers: Default::default(),
+                    account_headers: Default::default(),
+                    compression: Default::default(),
+                    timeout: ::config::Span::seconds($timeout),
+                    tls: Default::default(),
+                    max_request_size: None,
+                    ack: Default::default(),
+                    max_pending: None,
+                    on_full: Default::default(),
+                    ordered: false,
+                    moved_from: Default::default(),
+                    sending_queue: Default::default(),
+                    retry_on_failure: Default::default(),
+                    deltatocumulative: None,
+                    trust: Default::default(),
+                }
+            }
+        }
+
+        impl Config {
+            /// The keys that all exporters have.
+            fn written(&self) -> $crate::stanza::Written<'_> {
+                $crate::stanza::Written {
+                    preset: self.preset,
+                    asked: $crate::preset::Asked {
+                        region: self.region.as_deref(),
+                        api_key: self.api_key.as_ref(),
+                        ingestion_key: self.ingestion_key.as_ref(),
+                        dataset: self.dataset.as_deref(),
+                        own_endpoint: [$(&self.$own),*].iter().any(|own| own.is_some()),
+                    },
+                    headers: &self.headers,
+                    account_headers: &self.account_headers,
+                    compression: self.compression,
+                    timeout: self.timeout,
+                    tls: &self.tls,
+                    max_request_size: self.max_request_size,
+                    ack: self.ack,
+                    max_pending: self.max_pending,
+                    on_full: self.on_full,
+                    ordered: self.ordered,
+                    moved_from: &self.moved_from,
+                    queue: &self.sending_queue,
+                    retry: &self.retry_on_failure,
+                    deltatocumulative: self.deltatocumulative.as_ref(),
+                }
+            }
+        }
+    };
+}
+pub(super) use remote_config;
+
+/// TLS of a connection, with the Collector's keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Plain text instead of TLS, for an endpoint without a scheme.
+    pub insecure: bool,
+    /// Not supported: an unverified server may be anybody. Give `ca_file` instead.
+    pub insecure_skip_verify: bool,
+    /// PEM file of the certificates to trust, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The system's certificates beside `ca_file`.
+    pub include_system_ca_certs_pool: bool,
+    /// PEM file of the client's certificate chain.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of the client's key.
+    pub key_file: Option<PathBuf>,
+    /// Name to check the server's certificate against.
+    pub server_name_override: Option<String>,
+    /// How often the files are looked at: changed ones hold for connections that are made from then on.
+    pub reload_interval: Option<Span>,
+}
+
+/// How requests are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// zstd where the back end is known to take it or says so, else gzip; steps down when the back end refuses.
+    #[default]
+    Auto,
+    /// zstd, level 1.
+    Zstd,
+    /// gzip, level 1.
+    Gzip,
+    /// Not at all.
+    #[serde(alias = "")]
+    None,
+}
+
+/// What both exporters' stanzas have in common, borrowed.
+pub struct Written<'a> {
+    /// `preset`
+    pub preset: Option<Preset>,
+    /// What the preset is asked.
+    pub asked: Asked<'a>,
+    /// `headers`
+    pub headers: &'a BTreeMap<String, Secret>,
+    /// `account_headers`
+    pub account_headers: &'a BTreeMap<String, BTreeMap<String, Secret>>,
+    /// `compression`
+    pub compression: Compression,
+    /// `timeout`
+    pub timeout: Span,
+    /// `tls`
+    pub tls: &'a Tls,
+    /// `max_request_size`
+    pub max_request_size: Option<ByteSize>,
+    /// `ack`
+    pub ack: Ack,
+    /// `max_pending`
+    pub max_pending: Option<ByteSize>,
+    /// `on_full`
+    pub on_full: OnFull,
+    /// `ordered`
+    pub ordered: bool,
+    /// `moved_from`
+    pub moved_from: &'a [String],
+    /// `sending_queue`
+    pub queue: &'a SendingQueue,
+    /// `retry_on_failure`
+    pub retry: &'a RetryOnFailure,
+    /// `deltatocumulative`
+    pub deltatocumulative: Option<&'a cumulative::Config>,
+}
+
+/// What both exporters' settings have in common. Valid by construction.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// `https://host:port` of the preset, if the stanza names no endpoint.
+    pub base: Option<String>,
+    /// Headers of every request, or of one signal.
+    pub headers: Vec<(HeaderName, Secret, Option<Signal>)>,
+    /// Headers of requests with one account's data.
+    pub account_headers: BTreeMap<String, Vec<(HeaderName, Secret)>>,
+    /// How requests are compressed.
+    pub compression: Compression,
+    /// Whether the back end is known to take zstd.
+    pub zstd: bool,
+    /// From sending to the whole answer.
+    pub timeout: Duration,
+    /// TLS of `https://` destinations.
+    pub tls: tls::Settings,
+    /// Whether an endpoint without a scheme is plain.
+    pub insecure: bool,
+    /// Whether TLS was asked for by a key that plain text has no use for.
+    pub tls_asked: bool,
+    /// Largest request before compression, bytes.
+    pub max_request_bytes: usize,
+    /// How it is served from the spool.
+    pub outlet: OutletSettings,
+    /// Deltas become totals.
+    pub cumulative: Option<cumulative::Settings>,
+    /// Where it pointed before: what waited for there goes to where it points now.
+    pub moved_from: Vec<String>,
+    /// What is valid, but served otherwise than the Collector would.
+    pub notes: Vec<FieldProblem>,
+}
+
+impl Written<'_> {
+    /// Checks what was written; problems go to `problems`.
+    pub fn resolve(&self, problems: &mut Vec<FieldProblem>) -> Common {
+        let preset = self.preset(problems);
+        let mut headers: Vec<_> = preset
+            .headers
+            .into_iter()
+            .filter_map(|PresetHeader { name, value, only }| {
+                if HeaderValue::from_str(value.expose()).is_err() {
+                    problems.push(FieldProblem::new("", "a key or dataset has characters that no header can hold"));
+                }
+                (!self.says(name)).then(|| (HeaderName::from_static(name), value, only))
+            })
+            .collect();
+        let own = checked("headers", self.headers, problems);
+        headers.extend(own.into_iter().map(|(name, value)| (name, value, None)));
+        let account_headers = (self.account_headers.iter())
+            .map(|(account, headers)| {
+                (account.clone(), checked(&format!("account_headers.{account}"), headers, problems))
+            })
+            .collect();
+        if self.timeout.0.is_zero() {
+            problems.push(FieldProblem::new("timeout", "must be more than zero: every wait has an end"));
+        }
+        let (outlet, split) = self.queue.outlet(self.retry, problems);
+        if self.max_pending.is_some_and(|bound| bound.0 == 0) {
+            problems.push(FieldProblem::new("max_pending", "must be more than zero"));
+        }
+        if self.on_full == OnFull::Expire && self.max_pending.is_none() {
+            problems.push(FieldProblem::new("on_full", "needs `max_pending` beside it"));
+        }
+        if self.on_full == OnFull::Expire && self.ack == Ack::Delivered {
+            problems
+                .push(FieldProblem::new("on_full", "`expire` gives up what `ack: delivered` promises: use `refuse`"));
+        }
+        let max_pending = self.max_pending.map(|bound| bound.0);
+        let cumulative = self.deltatocumulative.map(|written| written.settings(problems));
+        // Totals hang on the order of deltas.
+        let ordered = self.ordered || cumulative.is_some();
+        let outlet = OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered, ..outlet };
+        let size = self.max_request_size.map_or(preset.max_request_bytes, |size| size.0);
+        let size = split.map_or(size, |split| split.min(size));
+        if size < 1024 {
+            problems.push(FieldProblem::new("max_request_size", "must be at least 1 KiB"));
+        }
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let moved_from = self.moved_from.iter().enumerate();
+        let moved_from = moved_from.filter_map(|(at, place)| former(at, place, problems)).collect();
+        Common {
+            base: preset.base,
+            headers,
+            account_headers,
+            compression: self.compression,
+            zstd: preset.zstd,
+            timeout: self.timeout.0,
+            tls: self.tls.settings(problems),
+            insecure: self.tls.insecure,
+            tls_asked: self.tls.ca_file.is_some() || self.tls.cert_file.is_some() || self.tls.key_file.is_some(),
+            max_request_bytes: bytes(size),
+            outlet,
+            cumulative,
+            moved_from,
+            notes: [self.queue.notes(), self.retry.notes()].concat(),
+        }
+    }
+
+    /// Whether the user's own headers hold `name`.
+    fn says(&self, name: &str) -> bool {
+        self.headers.keys().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    fn preset(&self, problems: &mut Vec<FieldProblem>) -> super::preset::Resolved {
+        let nothing = super::preset::Resolved { max_request_bytes: MAX_REQUEST, ..Default::default() };
+        let Some(preset) = self.preset else {
+            let asked = self.asked;
+            for (key, given) in [
+                ("region", asked.region.is_some()),
+                ("api_key", asked.api_key.is_some()),
+                ("ingestion_key", asked.ingestion_key.is_some()),
+                ("dataset", asked.dataset.is_some()),
+            ] {
+                if given {
+                    problems.push(FieldProblem::new(key, "belongs to a `preset`; other keys stand under `headers`"));
+                }
+            }
+            return nothing;
+        };
+        match preset.resolve(self.asked) {
+            Ok(resolved) => resolved,
+            Err(found) => {
+                problems.extend(found.into_iter().map(|(key, what)| FieldProblem::new(key, what)));
+                nothing
+            }
+        }
+    }
+}
+
+/// Headers as written, checked.
+fn checked(
+    key: &str,
+    written: &BTreeMap<String, Secret>,
+    problems: &mut Vec<FieldProblem>,
+) -> Vec<(HeaderName, Secret)> {
+    let mut headers = Vec::new();
+    for (name, value) in written {
+        let path = format!("{key}.{name}");
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            problems.push(FieldProblem::new(path, "not the name of a header"));
+            continue;
+        };
+        if HeaderValue::from_str(value.expose()).is_err() {
+            problems.push(FieldProblem::new(path, "has characters that no header can hold, such as a line end"));
+        } else if is_ours(&name) {
+            problems.push(FieldProblem::new(path, "is set by tollgate itself"));
+        }
+        headers.push((name, value.clone()));
+    }
+    headers
+}
+
+/// A place of `moved_from`, as [`destination`] tells it.
+fn former(at: usize, place: &str, problems: &mut Vec<FieldProblem>) -> Option<String> {
+    let place = place.trim().to_ascii_lowercase();
+    let port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let plain = !place.contains(|c: char| c.is_whitespace() || c == '/') && place.split(',').all(port);
+    if !plain {
+        problems.push(FieldProblem::new(
+            format!("moved_from.{at}"),
+            "is not `host:port`, as `spool list` tells it behind the `@`",
+        ));
+    }
+    plain.then_some(place)
+}
+
+/// Headers that belong to the protocol.
+fn is_ours(name: &HeaderName) -> bool {
+    const OURS: [&str; 9] = [
+        "host",
+        "te",
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "transfer-encoding",
+        "connection",
+        "grpc-encoding",
+        "grpc-timeout",
+    ];
+    OURS.contains(&name.as_str())
+}
+
+impl Tls {
+    fn settings(&self, problems: &mut Vec<FieldProblem>) -> tls::Settings {
+        if self.insecure_skip_verify {
+            let what = "is not supported: an unverified server may be anybody; give its certificate as `ca_file`";
+            problems.push(FieldProblem::new("tls.insecure_skip_verify", what));
+        }
+        let identity = match (&self.cert_file, &self.key_file) {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+            (None, None) => None,
+            (Some(_), None) => {
+                problems.push(FieldProblem::new("tls.key_file", "is missing beside `cert_file`"));
+                None
+            }
+            (None, Some(_)) => {
+                problems.push(FieldProblem::new("tls.cert_file", "is missing beside `key_file`"));
+                None
+            }
+        };
+        let server_name = self.server_name_override.as_ref().and_then(|name| {
+            let name = ServerName::try_from(name.clone()).ok();
+            if name.is_none() {
+                problems.push(FieldProblem::new("tls.server_name_override", "not the name of a host"));
+            }
+            name
+        });
+        let ca_file = self.ca_file.clone();
+        if self.reload_interval.is_some_and(|every| every.0.is_zero()) {
+            problems.push(FieldProblem::new("tls.reload_interval", "must be more than zero: every wait has an end"));
+        }
+        let usual = tls::Settings::default();
+        let reload_interval = self.reload_interval.map_or(usual.reload_interval, |every| every.0);
+        let system_roots_too = self.include_system_ca_certs_pool;
+        tls::Settings { ca_file, system_roots_too, identity, server_name, reload_interval, ..usual }
+    }
+}
+
+impl Common {
+    /// `text` as an absolute URL; without a scheme it is https unless `tls.insecure`.
+    ///
+    /// # Errors
+    /// A fixed text.
+    pub fn url(&self, text: &str, scheme_needed: bool) -> Result<Uri, &'static str> {
+        let bare = !text.contains("://");
+        if bare && scheme_needed {
+            return Err("is a URL: it begins with `https://` or `http://`");
+        }
+        let full = match (bare, self.insecure) {
+            (true, true) => format!("http://{text}"),
+            (true, false) => format!("https://{text}"),
+            (false, _) => text.to_owned(),
+        };
+        let uri: Uri = full.parse().map_err(|_| "is not an address")?;
+        if uri.scheme() != Some(&Scheme::HTTPS) && uri.scheme() != Some(&Scheme::HTTP) {
+            return Err("has neither `https://` nor `http://`");
+        }
+        if uri.authority().is_none_or(|authority| authority.as_str().contains('@') || authority.host().is_empty()) {
+            return Err("has no host, or a user in front of it: credentials belong under `headers`");
+        }
+        let plain = uri.scheme() == Some(&Scheme::HTTP);
+        if plain && self.tls_asked {
+            return Err("is plain text, though `tls` names certificates");
+        }
+        if !plain && self.insecure {
+            return Err("is https, though `tls.insecure` says plain text");
+        }
+        Ok(uri)
+    }
+}
+
+/// Where these point: `host:port`, several with commas between them. Schemes and paths are details of one place.
+pub fn destination<'u>(urls: impl Iterator<Item = &'u Uri>) -> String {
+    let place = |url: &Uri| {
+        let port = url.port_u16().unwrap_or(if url.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 });
+        format!("{}:{port}", url.host().unwrap_or_default().to_ascii_lowercase())
+    };
+    let places: BTreeSet<String> = urls.map(place).collect();
+    places.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// `base` with `path` after its own.
+pub fn with_path(base: &Uri, path: &str) -> Option<Uri> {
+    let mut parts = base.clone().into_parts();
+    let own = base.path().trim_end_matches('/');
+    parts.path_and_query = Some(PathAndQuery::try_from(format!("{own}{path}")).ok()?);
+    Uri::from_parts(parts).ok()
+}

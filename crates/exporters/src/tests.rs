@@ -1,0 +1,326 @@
+//! What both exporters share: verdicts, presets, and both against the gateway's own receiver.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+
+use super::preset::{Asked, Preset};
+use super::remote::Deps;
+use super::verdict;
+use kernel::clock::{ManualClock, UnixNanos};
+use kernel::secret::Secret;
+use net::client::AnswerError;
+use net::encoding::{Inflater, Step};
+use net::rope::Rope;
+use net::testing::tasks::TestTasks;
+use net::{Encoding, Proxies};
+use otlp::Signal;
+use otlp::status::{Code, PartialSuccess, Status, response_to_protobuf};
+use pipeline::{Admission, BytePermit, ExportRequest, Exporter, Outcome, OutletSettings, Reason, Submission};
+use receivers::otlp as receiver;
+use telemetry::Meter;
+
+/// What exporters are built with; `env` are the proxy variables.
+pub(super) fn deps(env: &[(&str, String)]) -> Deps {
+    let var = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+    let proxies = Arc::new(Proxies::from_env(&var).unwrap());
+    Deps { tasks: TestTasks::shared(), clock: ManualClock::at(NOW), proxies, meter: Meter::new() }
+}
+
+/// A request of `size` bytes that compresses well.
+pub(super) fn request(signal: Signal, size: usize) -> ExportRequest {
+    ExportRequest { signal, account: Arc::from("default"), body: Bytes::from(vec![b'x'; size]), items: 1 }
+}
+
+/// What was sent, inflated.
+pub(super) fn inflated(encoding: Option<&str>, body: &Bytes) -> Bytes {
+    let encoding = Encoding::parse(encoding.unwrap_or_default()).unwrap();
+    let mut rope = Rope::default();
+    rope.push(body.clone());
+    let mut inflater = Inflater::new(encoding, rope, 64 << 20).unwrap();
+    while inflater.step(1 << 20).unwrap() == Step::More {}
+    inflater.into_bytes()
+}
+
+/// 1994-11-06 08:49:37 UTC.
+const NOW: UnixNanos = UnixNanos(784_111_777_000_000_000);
+
+fn retry(after: Option<u64>, reason: Reason) -> Outcome {
+    Outcome::Retry { after: after.map(Duration::from_secs), reason }
+}
+
+fn http(status: u16, headers: &[(&'static str, &str)], body: Result<&[u8], AnswerError>) -> Outcome {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.insert(*name, value.parse().unwrap());
+    }
+    verdict::http(StatusCode::from_u16(status).unwrap(), &map, body, true, NOW)
+}
+
+/// OTLP/HTTP: 429, 502, 503, 504 are retried and nothing else; what the operator must mend waits, what the data is
+/// refused for does not.
+#[test]
+fn each_http_status_has_one_outcome() {
+    for status in 100..600 {
+        let want = match status {
+            200..=299 => Outcome::Accepted,
+            429 | 502 | 503 | 504 => retry(None, Reason::Unavailable),
+            300..=399 | 401..=405 | 407 | 410 | 421 => retry(None, Reason::Denied),
+            413 => Outcome::Refused { reason: Reason::TooLarge },
+            _ => Outcome::Refused { reason: Reason::BadData },
+        };
+        assert_eq!(http(status, &[], Ok(b"")), want, "{status}");
+    }
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date_and_never_for_ever() {
+    for (text, seconds) in [
+        ("3", Some(3)),
+        (" 0 ", Some(0)),
+        ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+        ("Sun, 06 Nov 1994 08:49:27 GMT", Some(0)),
+        ("Mon, 07 Nov 1994 08:49:37 GMT", Some(3600)),
+        ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
+        ("Sun Nov  6 08:49:47 1994", Some(10)),
+        ("99999999999", Some(3600)),
+        ("18446744073709551616", Some(3600)),
+        ("soon", None),
+        ("-1", None),
+    ] {
+        assert_eq!(http(503, &[("retry-after", text)], Ok(b"")), retry(seconds, Reason::Unavailable), "{text}");
+    }
+}
+
+#[test]
+fn partial_success_ends_a_delivery_and_a_warning_is_success() {
+    let partial = |rejected| response_to_protobuf(Some(&PartialSuccess { rejected, message: "secret text".into() }));
+    let rejected = Outcome::Partial { rejected: 3, reason: Reason::BadData };
+    assert_eq!(http(200, &[], Ok(&partial(3))), rejected);
+    assert_eq!(http(200, &[], Ok(&partial(0))), Outcome::Accepted);
+    assert_eq!(http(200, &[], Ok(b"not protobuf")), Outcome::Accepted);
+    assert_eq!(verdict::http(StatusCode::OK, &HeaderMap::new(), Ok(&partial(3)), false, NOW), Outcome::Accepted);
+    // Too large to read: taken, and not to be sent again. Cut: nobody knows.
+    let unreadable = Outcome::Partial { rejected: 0, reason: Reason::BadData };
+    assert_eq!(http(200, &[], Err(AnswerError::TooLarge)), unreadable);
+    assert_eq!(http(200, &[], Err(AnswerError::Cut)), retry(None, Reason::Unavailable));
+    assert_eq!(http(400, &[], Err(AnswerError::Cut)), Outcome::Refused { reason: Reason::BadData });
+
+    let ok = tonic::Status::new(tonic::Code::Ok, "");
+    assert_eq!(verdict::grpc(StatusCode::OK, Some(&ok), Ok(&partial(3))), rejected);
+    assert_eq!(verdict::grpc(StatusCode::OK, Some(&ok), Ok(b"")), Outcome::Accepted);
+    assert_eq!(verdict::grpc(StatusCode::OK, None, Err(AnswerError::TooLarge)), unreadable);
+}
+
+/// A login page of a proxy, or a front end that answers 200 on every path, has taken nothing: what was sent must wait, and be told,
+/// not go from the spool. A success in words of its own is one.
+#[test]
+fn a_page_for_people_is_no_delivery() {
+    let page = b"\n<!doctype html><title>Sign in</title>";
+    let answer = |kind: Option<&str>, body: Result<&[u8], AnswerError>| {
+        let mut headers = HeaderMap::new();
+        kind.iter().for_each(|kind| drop(headers.insert("content-type", kind.parse().unwrap())));
+        let protobuf = kind.is_none_or(|kind| kind.ends_with("protobuf"));
+        verdict::http(StatusCode::OK, &headers, body, protobuf, NOW)
+    };
+    let denied = retry(None, Reason::Denied);
+    for kind in [Some("text/html; charset=utf-8"), Some("Text/HTML"), Some("text/plain"), Some("application/xml")] {
+        assert_eq!(answer(kind, Ok(page)), denied, "{kind:?}");
+    }
+    for kind in [None, Some("application/x-protobuf")] {
+        assert_eq!(answer(kind, Ok(page.trim_ascii_start())), denied, "{kind:?}");
+    }
+    // of 60 bytes inside, which reads as a line end and `<`
+    let sixty = response_to_protobuf(Some(&PartialSuccess { rejected: 3, message: "x".repeat(56) }));
+    assert_eq!(sixty.get(..2), Some(&b"\n<"[..]));
+    let partial = Outcome::Partial { rejected: 3, reason: Reason::BadData };
+    assert_eq!(
+        (answer(None, Ok(&sixty)), answer(Some("application/x-protobuf"), Ok(&sixty))),
+        (partial.clone(), partial)
+    );
+    for body in [Err(AnswerError::TooLarge), Err(AnswerError::Cut)] {
+        assert_eq!(answer(Some("text/html"), body), denied);
+    }
+    // what frameworks call HTML by default is a success all the same
+    for kind in [Some("text/html"), Some("text/plain"), Some("application/json"), Some("application/x-protobuf"), None]
+    {
+        for body in [&b""[..], b"OK", b"{}"] {
+            assert_eq!(answer(kind, Ok(body)), Outcome::Accepted, "{kind:?}");
+        }
+    }
+}
+
+/// OTLP/gRPC: the specification's table; RESOURCE_EXHAUSTED without RetryInfo is the outlet's to find out about.
+#[test]
+fn each_grpc_code_has_one_outcome() {
+    for number in 0..=17 {
+        let code = Code::from_number(number);
+        let want = |after| match number {
+            0 => Outcome::Accepted,
+            1 | 4 | 10 | 11 | 14 | 15 => retry(after, Reason::Unavailable),
+            8 if after.is_some() => retry(after, Reason::Unavailable),
+            8 => retry(None, Reason::TooLarge),
+            5 | 7 | 12 | 16 => retry(after, Reason::Denied),
+            _ => Outcome::Refused { reason: Reason::BadData },
+        };
+        let bare = tonic::Status::new(number.into(), "");
+        assert_eq!(verdict::grpc(StatusCode::OK, Some(&bare), Ok(b"")), want(None), "{number}");
+        let details =
+            Status { code, message: String::new(), retry_after: Some(Duration::from_secs(7)), violation: None };
+        let with = tonic::Status::with_details(number.into(), "", details.to_protobuf().into());
+        assert_eq!(verdict::grpc(StatusCode::OK, Some(&with), Ok(b"")), want(Some(7)), "{number} with RetryInfo");
+    }
+}
+
+#[test]
+fn an_http_answer_to_grpc_is_read_by_grpcs_table() {
+    let outcome = |status: u16| verdict::grpc(StatusCode::from_u16(status).unwrap(), None, Ok(b""));
+    for status in [200, 429, 502, 503, 504] {
+        assert_eq!(outcome(status), retry(None, Reason::Unavailable), "{status}");
+    }
+    for status in [301, 401, 403, 404, 405, 407, 415] {
+        assert_eq!(outcome(status), retry(None, Reason::Denied), "{status}");
+    }
+    for status in [400, 500] {
+        assert_eq!(outcome(status), Outcome::Refused { reason: Reason::BadData }, "{status}");
+    }
+}
+
+/// The Collector's queue and retry keys reach the outlet; both exporters have them; a number of items is no size.
+#[test]
+fn queue_and_retry_become_the_outlets_settings() {
+    let json = |more: &str| {
+        let keys = format!(r#"{{"endpoint": "http://127.0.0.1:1", {more}}}"#);
+        serde_json::from_str::<serde_json::Value>(&keys).unwrap()
+    };
+    let grpc = |more: &str| serde_json::from_value::<super::otlp::Config>(json(more)).unwrap().settings();
+    let http = |more: &str| serde_json::from_value::<super::otlp_http::Config>(json(more)).unwrap().settings();
+    let all = r#""sending_queue": {"num_consumers": 7, "read_ahead": "1MiB",
+        "batch": {"flush_timeout": "50ms", "sizer": "bytes", "min_size": 5000, "max_size": "64KiB"}},
+        "retry_on_failure": {"initial_interval": "1s", "max_interval": "2s"}"#;
+    let standard = OutletSettings::default();
+    for (common, more) in [(grpc(all).unwrap().common, "grpc"), (http(all).unwrap().common, "http")] {
+        let got = common.outlet;
+        assert_eq!((got.consumers, got.window_bytes, got.merge_bytes), (7, 1 << 20, 5000), "{more}");
+        assert_eq!((got.linger, common.max_request_bytes), (Duration::from_millis(50), 64 << 10), "{more}");
+        assert_eq!((got.retry_initial, got.retry_max), (Duration::from_secs(1), Duration::from_secs(2)), "{more}");
+    }
+    let plain = grpc(r#""trust": "internal""#).unwrap().common;
+    assert_eq!((plain.outlet.linger, plain.outlet.retry_max), (standard.linger, standard.retry_max));
+    assert!(plain.notes.is_empty());
+    let items = grpc(r#""sending_queue": {"batch": {"min_size": 8192, "max_size": 10000}}"#).unwrap().common;
+    assert_eq!((items.outlet.merge_bytes, items.max_request_bytes), (standard.merge_bytes, 4 << 20));
+    assert_eq!(items.notes.len(), 2);
+    let own = grpc(r#""max_request_size": "1MiB""#).unwrap().common;
+    let split = http(r#""sending_queue": {"batch": {"sizer": "bytes", "max_size": "64KiB"}}"#).unwrap().common;
+    let preset = http(r#""preset": "signoz", "ingestion_key": "k""#).unwrap().common;
+    let sizes = [plain, own, split, preset].map(|common| common.max_request_bytes);
+    let wanted = [4 << 20, 1 << 20, 64 << 10, 4 << 20];
+    assert_eq!(sizes, wanted);
+    let bad = r#""sending_queue": {"num_consumers": 0, "read_ahead": 0,
+        "batch": {"sizer": "bytes", "min_size": 5000, "max_size": 4000}},
+        "retry_on_failure": {"initial_interval": "0s", "max_interval": "0s"}"#;
+    let paths: Vec<String> = grpc(bad).unwrap_err().into_iter().map(|problem| problem.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "sending_queue.num_consumers",
+            "sending_queue.read_ahead",
+            "sending_queue.batch.max_size",
+            "retry_on_failure.initial_interval"
+        ]
+    );
+    let bad = r#""retry_on_failure": {"initial_interval": "3s", "max_interval": "2s"}"#;
+    assert_eq!(http(bad).unwrap_err()[0].path, "retry_on_failure.max_interval");
+}
+
+fn asked<'a>(region: Option<&'a str>, key: Option<&'a Secret>, dataset: Option<&'a str>) -> Asked<'a> {
+    Asked { region, api_key: key, ingestion_key: None, dataset, own_endpoint: false }
+}
+
+#[test]
+fn honeycomb_knows_its_regions_and_when_a_dataset_is_wanted() {
+    let modern = Secret::new("hcaik_0123".into());
+    let classic = Secret::new("0123456789abcdef0123456789abcdef".into());
+    let resolve = |asked| Preset::Honeycomb.resolve(asked);
+    let us = resolve(asked(None, Some(&modern), None)).unwrap();
+    assert_eq!(us.base.as_deref(), Some("https://api.honeycomb.io:443"));
+    let names: Vec<&str> = us.headers.iter().map(|header| header.name).collect();
+    assert_eq!((names, us.zstd), (vec!["x-honeycomb-team"], true));
+    let eu = resolve(asked(Some("eu"), Some(&modern), Some("agents"))).unwrap();
+    assert_eq!(eu.base.as_deref(), Some("https://api.eu1.honeycomb.io:443"));
+    assert_eq!((eu.headers[1].name, eu.headers[1].only), ("x-honeycomb-dataset", Some(Signal::Logs)));
+    let old = resolve(asked(None, Some(&classic), Some("agents"))).unwrap();
+    assert_eq!(old.headers[1].only, None);
+    let keys = |found: Vec<(&'static str, &str)>| found.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(keys(resolve(asked(None, Some(&classic), None)).unwrap_err()), ["dataset"]);
+    assert_eq!(keys(resolve(asked(Some("mars"), None, None)).unwrap_err()), ["region", "api_key"]);
+}
+
+#[test]
+fn signoz_needs_a_region_and_a_key_in_the_cloud_and_neither_at_home() {
+    let key = Secret::new("k".into());
+    let cloud = |region, ingestion_key| Asked { ingestion_key, ..asked(region, None, None) };
+    let resolve = |asked| Preset::Signoz.resolve(asked);
+    for region in ["us", "eu", "in", "in2"] {
+        let resolved = resolve(cloud(Some(region), Some(&key))).unwrap();
+        assert_eq!(resolved.base, Some(format!("https://ingest.{region}.signoz.cloud:443")));
+        assert_eq!(resolved.headers[0].name, "signoz-ingestion-key");
+    }
+    let home = resolve(Asked { own_endpoint: true, ..cloud(None, None) }).unwrap();
+    assert_eq!((home.base, home.headers.len()), (None, 0));
+    let keys = |found: Vec<(&'static str, &str)>| found.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(keys(resolve(cloud(None, None)).unwrap_err()), ["region", "ingestion_key"]);
+    assert_eq!(keys(resolve(asked(Some("eu"), Some(&key), None)).unwrap_err()), ["api_key", "ingestion_key"]);
+}
+
+/// A door that keeps what it is given.
+#[derive(Default)]
+struct Door(Mutex<Vec<(Signal, Bytes)>>);
+
+impl Admission for Door {
+    fn takes(&self, _: Signal) -> bool {
+        true
+    }
+
+    fn charge<'a>(&'a self, _: &'a mut BytePermit, _: usize) -> BoxFuture<'a, Result<(), Outcome>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
+        self.0.lock().push((submission.signal, submission.wire));
+        Box::pin(async { Outcome::Partial { rejected: 1, reason: Reason::Quarantined } })
+    }
+}
+
+/// What an exporter sends is what a tollgate behind it takes in, and the answer comes back; zstd after the first.
+#[tokio::test]
+async fn exporters_and_the_receiver_understand_each_other() {
+    let mut settings = receiver::Config::default().settings().unwrap();
+    let any = net::Endpoint::parse("127.0.0.1:0").unwrap();
+    settings.grpc.as_mut().unwrap().endpoint = any.clone();
+    settings.http.as_mut().unwrap().endpoint = any;
+    let door = Arc::new(Door::default());
+    let bound = receiver::Otlp::build(Arc::from("otlp"), settings).bind().await.unwrap();
+    let running = bound.serve(Arc::clone(&door) as Arc<dyn Admission>, TestTasks::shared(), &Meter::new()).await;
+    let grpc = serde_json::json!({ "endpoint": format!("http://{}", running.grpc().unwrap()) });
+    let grpc: super::otlp::Config = serde_json::from_value(grpc).unwrap();
+    let grpc = super::otlp::Otlp::build(Arc::from("otlp"), grpc.settings().unwrap(), deps(&[])).unwrap();
+    let http = serde_json::json!({ "endpoint": format!("http://{}", running.http().unwrap()) });
+    let http: super::otlp_http::Config = serde_json::from_value(http).unwrap();
+    let http = super::otlp_http::OtlpHttp::build(Arc::from("otlp_http"), http.settings().unwrap(), deps(&[])).unwrap();
+    let exporters: [&dyn Exporter; 2] = [&grpc, &http];
+    for exporter in exporters {
+        for (signal, size) in [(Signal::Traces, 10), (Signal::Metrics, 100_000), (Signal::Logs, 3_000_000)] {
+            let sent = request(signal, size);
+            let partial = Outcome::Partial { rejected: 1, reason: Reason::BadData };
+            assert_eq!(exporter.send(&sent).await, partial);
+            assert!(door.0.lock().pop() == Some((signal, sent.body)));
+        }
+    }
+    running.drain(Duration::from_secs(10)).await;
+}

@@ -1,0 +1,169 @@
+//! **What**: what only the whole request tells: models inherited from ancestors, leaves, turn ends that are the only
+//! carrier of tokens, copies beside a call, and which items are an agent's. **Invariants**: linear but for walks of at most
+//! 64 ancestors. **Not here**: traces known from earlier requests (`adopt`), layers around a call (`layers`).
+
+use std::collections::{HashMap, HashSet};
+
+use otlp::{Node, NodeKind, Payload, Signal};
+
+use super::facts::{Call, ItemFacts};
+use super::item::Spans;
+use super::layers::{Counts, wrappers};
+use super::vocabulary::Dialect;
+
+/// An item with its dialect.
+pub(super) struct Entry<'v> {
+    pub(super) facts: ItemFacts,
+    pub(super) dialect: Option<&'v Dialect>,
+}
+
+/// Settles what depends on other items.
+pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
+    let call = |entry: &Entry<'_>| matches!(entry.facts.call, Call::Model | Call::ModelCopy);
+    if payload.signal() == Signal::Traces && entries.iter().any(call) {
+        let nodes: Vec<Node> = entries.iter().map(|entry| entry.facts.node).collect();
+        let spans = Spans::new(payload, nodes.iter().copied());
+        wrappers(payload, entries, &nodes, &spans);
+        leaves(payload, entries, &nodes, &spans);
+        asides(payload, entries);
+        inherit(payload, entries, &nodes, &spans);
+    }
+    turn_ends(payload, entries);
+    agents(payload, entries);
+}
+
+/// In dialects that nobody described a span above one with tokens is a roll-up; so is one whose operation has a name that
+/// nobody knows, if it has no more than twice the tokens of those below it.
+fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
+    let mut rolled = vec![false; entries.len()];
+    let mut below: HashMap<usize, Counts> = HashMap::new();
+    let guesses = entries.iter().any(|entry| entry.facts.guessed);
+    for (at, entry) in entries.iter().enumerate() {
+        if !entry.facts.usage.reported() || payload.kind(entry.facts.node) != NodeKind::Span {
+            continue;
+        }
+        let ancestors = || spans.ancestors(payload, nodes, entry.facts.node).filter(|ancestor| *ancestor != at);
+        let told = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.reported());
+        if guesses && let Some(above) = ancestors().find(told) {
+            let sum = below.entry(above).or_default();
+            *sum = sum.and(&Counts::of(&entry.facts));
+        }
+        for ancestor in ancestors() {
+            match rolled.get_mut(ancestor) {
+                // what is above it was marked when it was
+                Some(true) | None => break,
+                Some(mark) => *mark = true,
+            }
+        }
+    }
+    for (at, (entry, rolled)) in entries.iter_mut().zip(rolled).enumerate() {
+        let held = || below.get(&at).is_some_and(|sum| !Counts::of(&entry.facts).exceed(sum));
+        let leaves_only = entry.dialect.is_some_and(|dialect| dialect.leaves_only) || (entry.facts.guessed && held());
+        if rolled && leaves_only && entry.facts.call == Call::Model {
+            entry.facts.call = Call::ModelCopy;
+            entry.facts.billable = false;
+        }
+    }
+}
+
+/// Calls that are compared with one.
+const DEPTH: usize = 64;
+
+/// A vendor's SDK may trace a call beside the instrumentation's span of it, even in a trace of its own. Two that say the
+/// same of model and tokens at the same time are one call, unless both know the vendor's id of it; that with the id is billed.
+fn asides(payload: &Payload, entries: &mut [Entry<'_>]) {
+    type Said<'a> = (Option<&'a str>, Option<u64>, Option<u64>);
+    fn said(facts: &ItemFacts) -> Said<'_> {
+        (facts.request_model.as_deref(), facts.usage.input, facts.usage.output)
+    }
+    let calls = || entries.iter().enumerate().filter(|(_, entry)| entry.facts.call == Call::Model);
+    let mut inner: HashMap<Said<'_>, Vec<usize>> = HashMap::new();
+    for (at, entry) in calls().filter(|(_, entry)| entry.facts.inner) {
+        inner.entry(said(&entry.facts)).or_default().push(at);
+    }
+    if inner.is_empty() {
+        return;
+    }
+    let meets = |one: &ItemFacts, other: &ItemFacts| {
+        payload.time(one.node) <= payload.end_time(other.node) && payload.time(other.node) <= payload.end_time(one.node)
+    };
+    let mut copies = Vec::new();
+    for (at, entry) in calls().filter(|(_, entry)| !entry.facts.inner) {
+        let (facts, known) = (&entry.facts, entry.facts.response_id.is_some());
+        let same = |other: &usize| {
+            let other = entries.get(*other).map(|entry| &entry.facts);
+            other.is_some_and(|other| meets(facts, other) && !(known && other.response_id.is_some()))
+        };
+        let Some(others) = inner.get_mut(&said(facts)) else { continue };
+        // each of the vendor's calls is one of theirs
+        if let Some(found) = others.iter().take(DEPTH).position(same) {
+            let other = others.swap_remove(found);
+            copies.push(if known { other } else { at });
+        }
+    }
+    for at in copies {
+        if let Some(entry) = entries.get_mut(at) {
+            entry.facts.call = Call::ModelCopy;
+            (entry.facts.billable, entry.facts.copy) = (false, true);
+        }
+    }
+}
+
+fn inherit(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
+    for at in 0..entries.len() {
+        let Some(entry) = entries.get(at) else { continue };
+        let facts = &entry.facts;
+        let call = matches!(facts.call, Call::Model | Call::ModelCopy);
+        let inherits = entry.dialect.is_some_and(|dialect| dialect.inherit);
+        let model = facts.request_model.is_none() && facts.response_model.is_none();
+        if !call || !inherits || !(model || facts.provider.is_none()) {
+            continue;
+        }
+        let mut found = (None, None);
+        for ancestor in spans.ancestors(payload, nodes, facts.node) {
+            let Some(above) = entries.get(ancestor).map(|entry| &entry.facts) else { break };
+            found.0 = found.0.or_else(|| above.request_model.clone());
+            found.1 = found.1.or_else(|| above.provider.clone());
+            if found.0.is_some() && found.1.is_some() {
+                break;
+            }
+        }
+        if let Some(entry) = entries.get_mut(at) {
+            if model {
+                entry.facts.request_model = found.0;
+            }
+            entry.facts.provider = entry.facts.provider.take().or(found.1);
+        }
+    }
+}
+
+/// A turn's end carries the only tokens of the turn unless the request holds a model call of the same trace.
+fn turn_ends(payload: &Payload, entries: &mut [Entry<'_>]) {
+    let alone = |facts: &ItemFacts| facts.billable && facts.call == Call::TurnEnd;
+    if !entries.iter().any(|entry| alone(&entry.facts)) {
+        return;
+    }
+    let calls = entries.iter().filter(|entry| entry.facts.call == Call::Model);
+    let traces: HashSet<&[u8]> = calls.map(|entry| payload.trace_id(entry.facts.node)).collect();
+    for entry in entries.iter_mut().filter(|entry| alone(&entry.facts)) {
+        entry.facts.billable = !traces.contains(payload.trace_id(entry.facts.node));
+    }
+}
+
+/// Items in the trace or session of a recognised one are an agent's too.
+fn agents(payload: &Payload, entries: &mut [Entry<'_>]) {
+    let (mut traces, mut sessions) = (HashSet::new(), HashSet::new());
+    for entry in entries.iter().filter(|entry| entry.facts.agent) {
+        traces.insert(payload.trace_id(entry.facts.node));
+        sessions.extend(entry.facts.session.clone());
+    }
+    traces.remove([].as_slice());
+    if traces.is_empty() && sessions.is_empty() {
+        return;
+    }
+    for entry in entries.iter_mut().filter(|entry| !entry.facts.agent) {
+        let facts = &mut entry.facts;
+        let session = facts.session.as_ref().is_some_and(|session| sessions.contains(session));
+        facts.agent = session || traces.contains(payload.trace_id(facts.node));
+    }
+}

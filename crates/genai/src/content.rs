@@ -1,0 +1,329 @@
+//! **What**: where content stands: listed keys and events anywhere, unlisted text in an agent's items (design §5).
+//! **Invariants**: every occurrence of a key is a place of its own; what stays for redaction (error text, queries,
+//! URLs, ids, credentials) is no place. Span names and status messages are redaction's too.
+//!
+//! For one attribute the first answer holds: credential, error text, the event's own list, the dialect's list, the list
+//! for all, personal id or metadata, then its shape.
+
+use std::collections::HashMap;
+
+use otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
+
+use super::facts::{ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
+use super::item::{Attr, Reader};
+use super::keys::{AGENT, Class, GLOBAL, Listed, Memo, Role, SetId};
+use super::messages;
+use super::named::Named;
+use super::nested::{Lists, Nested, Taken, Took};
+use super::shape;
+use super::vocabulary::{Dialect, EventRule, Vocabulary};
+
+/// Finds the content of the nodes of one payload.
+pub(super) struct Finder<'v, 'p> {
+    vocabulary: &'v Vocabulary,
+    payload: &'p Payload,
+    nested: Nested<'v>,
+    unlisted: Unlisted,
+}
+
+/// What becomes of text of an agent's items whose key is on no list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Unlisted {
+    /// It is content unless it has the shape of a label; structure and bytes are content.
+    #[default]
+    Text,
+    /// It is content; so are structure and bytes. Numbers stay.
+    All,
+    /// It stays.
+    Keep,
+}
+
+/// What was found on one item.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) content: Vec<ContentPlace>,
+    /// Error texts: they stay, redacted.
+    pub(super) errors: Vec<ContentPlace>,
+    /// What stands inside values that stay.
+    pub(super) inside: Inside,
+}
+
+/// What holds for the attributes of one node.
+#[derive(Clone, Copy)]
+struct Rules {
+    agent: bool,
+    unlisted: Unlisted,
+    dialect: Option<SetId>,
+    event: Option<EventRule>,
+    /// Its keys are those of a call of a model.
+    marked: bool,
+}
+
+impl<'v, 'p> Finder<'v, 'p> {
+    pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload, unlisted: Unlisted) -> Self {
+        Self { vocabulary, payload, nested: Nested::new(&vocabulary.keys), unlisted }
+    }
+
+    /// Content and error texts of the reader's present item: its attributes (already read), body, events and links.
+    pub(super) fn item(
+        &self,
+        reader: &mut Reader<'v, 'p>,
+        node: Node,
+        dialect: Option<&Dialect>,
+        agent: bool,
+    ) -> Found {
+        let mut out = Found::default();
+        let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
+        let event = log.and_then(|(name, _)| self.event(name, dialect));
+        let marked = self.marked(&mut reader.memo, node, agent);
+        let rules =
+            Rules { agent, unlisted: self.unlisted, dialect: dialect.map(|dialect| dialect.set), event, marked };
+        let named = if agent { reader.named() } else { Named::default() };
+        if let Some(name) = reader.named_message().filter(|_| agent) {
+            out.inside.name = Some(name.to_owned());
+            out.push(node, ContentAt::Name, Some((Part::Other, true)));
+        }
+        for attr in &reader.attrs {
+            let class = reader.memo.class(attr.code);
+            let part = self.named(class, attr, &named);
+            self.attribute(node, attr.id, class, attr.value, rules, part, &mut out);
+        }
+        if let Some(body) = log.and_then(|(_, body)| body) {
+            match judge_body(body, rules) {
+                None => self.inside(node, None, body, rules, &mut out),
+                found => out.push(node, ContentAt::Body, found),
+            }
+        }
+        let memo = &mut reader.memo;
+        for child in self.payload.children(node) {
+            let event = match self.payload.kind(child) {
+                NodeKind::Event => self.event(self.payload.text(child, Field::Name), dialect),
+                NodeKind::Link => None,
+                _ => continue,
+            };
+            let marked = rules.marked || self.marked(memo, child, agent);
+            self.node(memo, child, Rules { event, marked, ..rules }, &mut out);
+        }
+        out
+    }
+
+    /// A text whose key another attribute names, and of which nothing else is known.
+    fn named(&self, class: &Class, attr: &Attr<'p>, named: &Named) -> Option<(Part, bool)> {
+        let number = matches!(attr.value, Value::Int(_) | Value::Double(_));
+        let plain = !named.is_empty() && class.is_unknown() && (number || attr.value.as_str().is_some());
+        let key = self.payload.attribute(attr.id).filter(|_| plain && !shape::is_void(attr.value))?.key;
+        named.holds(key, number).then_some((Part::Other, false))
+    }
+
+    /// Content of a resource or scope.
+    pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Found {
+        let mut out = Found::default();
+        let marked = self.marked(memo, node, agent);
+        self.node(memo, node, Rules { agent, unlisted: self.unlisted, dialect: None, event: None, marked }, &mut out);
+        out
+    }
+
+    /// Whether a key that could mean something else is content here: asked only where one is.
+    fn marked(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> bool {
+        let mut is = |key: &'p str, of: fn(&Class) -> bool| {
+            let code = memo.code(key);
+            of(memo.class(code))
+        };
+        let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
+        let doubt = !agent && keys.any(|key| is(key, Class::is_generic));
+        let keys = self.payload.attributes(node).map(|attribute| attribute.key);
+        agent || (doubt && messages::mark(keys, |key| is(key, Class::marks_call)))
+    }
+
+    fn node(&self, memo: &mut Memo<'v, 'p>, node: Node, rules: Rules, out: &mut Found) {
+        for attribute in self.payload.attributes(node) {
+            let code = memo.code(attribute.key);
+            self.attribute(node, attribute.id, memo.class(code), attribute.value, rules, None, out);
+        }
+    }
+
+    /// `named`: what the attribute is if nothing else says.
+    #[expect(clippy::too_many_arguments, reason = "an attribute and what holds for it")]
+    fn attribute(
+        &self,
+        node: Node,
+        id: AttrId,
+        class: &Class,
+        value: Value<'_>,
+        rules: Rules,
+        named: Option<(Part, bool)>,
+        out: &mut Found,
+    ) {
+        let at = ContentAt::Attribute(id);
+        let texts = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_));
+        if class.role == Role::ErrorText && texts && !shape::is_void(value) {
+            out.errors.push(ContentPlace { node, at, part: Part::Other, listed: true });
+            return;
+        }
+        match judge(class, value, rules).or(named) {
+            None if !matches!(class.role, Role::Secret | Role::ErrorText | Role::Redact) => {
+                self.inside(node, Some(id), value, rules, out);
+            }
+            found => out.push(node, at, found),
+        }
+    }
+
+    /// Listed content inside a value that stays.
+    fn inside(&self, node: Node, attribute: Option<AttrId>, value: Value<'_>, rules: Rules, out: &mut Found) {
+        match self.nested.look(value, Lists { dialect: rules.dialect, agent: rules.agent }) {
+            Took::Nothing => {}
+            Took::Whole => {
+                let at = attribute.map_or(ContentAt::Body, ContentAt::Attribute);
+                out.push(node, at, Some((Part::Other, true)));
+            }
+            Took::Some(taken) => {
+                let key = attribute.and_then(|id| self.payload.attribute(id)).map_or("", |attribute| attribute.key);
+                out.take(node, attribute, key, taken);
+            }
+        }
+    }
+
+    fn event(&self, name: &str, dialect: Option<&Dialect>) -> Option<EventRule> {
+        let own = dialect.and_then(|dialect| {
+            let bare = name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(name);
+            dialect.events.find(bare).next()
+        });
+        let known = own.or_else(|| self.vocabulary.events.find(name).next().filter(|_| !name.is_empty()));
+        known.copied().or_else(|| dialect?.any_event)
+    }
+}
+
+impl Found {
+    fn take(&mut self, node: Node, attribute: Option<AttrId>, of: &str, taken: Taken) {
+        for (part, key, value) in taken.parts {
+            let at = ContentAt::Inside(u32::try_from(self.inside.parts.len()).unwrap_or(u32::MAX));
+            self.content.push(ContentPlace { node, at, part, listed: true });
+            self.inside.parts.push(InsidePart { key: format!("{of}#{key}"), value });
+        }
+        self.inside.edits.push(InsideEdit { node, attribute, keys: taken.keys, texts: taken.texts });
+    }
+
+    /// Gives what was found to an item, in front of what it has (`first`), or in its place.
+    pub(super) fn give(mut self, item: &mut ItemFacts, first: bool) {
+        if !first {
+            (item.content, item.errors, item.inside) = (Vec::new(), self.errors, None);
+        }
+        let empty = self.inside.parts.is_empty() && self.inside.name.is_none();
+        if !empty {
+            let inside = item.inside.get_or_insert_default();
+            let by = u32::try_from(inside.parts.len()).unwrap_or(u32::MAX);
+            for place in &mut self.content {
+                if let ContentAt::Inside(at) = &mut place.at {
+                    *at = at.saturating_add(by);
+                }
+            }
+            inside.parts.append(&mut self.inside.parts);
+            inside.edits.append(&mut self.inside.edits);
+            inside.name = self.inside.name.or(inside.name.take());
+        }
+        item.content.splice(0..0, self.content);
+    }
+
+    fn push(&mut self, node: Node, at: ContentAt, found: Option<(Part, bool)>) {
+        self.content.extend(found.map(|(part, listed)| ContentPlace { node, at, part, listed }));
+    }
+}
+
+/// The part an attribute holds, and whether a list says so; None: it is no content.
+fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
+    if class.prose.0 || (rules.agent && class.prose.1) {
+        return Some((Part::Other, false));
+    }
+    if matches!(class.role, Role::Secret | Role::ErrorText) || shape::is_void(value) {
+        return None;
+    }
+    let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+    let set = rules.event.and_then(|event| event.set);
+    let keeps = |listed: &Listed| {
+        // ids and names among a family of content; numbers of a family that is nobody's words
+        (listed.named && shape::is_label_value(value)) || (number && listed.wild && listed.part == Part::Other)
+    };
+    // a key that may hold any part holds the one of its event
+    let part = |listed: &Listed| match rules.event.filter(|event| event.set.is_none()) {
+        Some(event) if listed.part == Part::Other => event.part,
+        // on the event of a tool's result the output is the tool's
+        Some(event) if event.part == Part::ToolResult && listed.part == Part::Output => event.part,
+        _ => listed.part,
+    };
+    if let Some(listed) = [set, rules.dialect].into_iter().flatten().find_map(|set| class.content(set)) {
+        return (!keeps(&listed)).then_some((part(&listed), true));
+    }
+    if class.role == Role::Redact {
+        return None;
+    }
+    let sure = rules.marked || !class.is_generic() || messages::are_messages(value);
+    if let Some(listed) = class.content(GLOBAL).filter(|_| sure) {
+        return (!keeps(&listed) && (rules.agent || !number)).then_some((part(&listed), true));
+    }
+    let label = class.role == Role::Label && shape::is_known_label_value(value);
+    if number || label || class.role == Role::Pii {
+        return None;
+    }
+    if let Some(event) = rules.event.filter(|event| event.set.is_none()) {
+        return Some((event.part, true));
+    }
+    let guessed = class.content(AGENT).filter(|listed| rules.agent && !listed.named && value.as_str().is_some());
+    if let Some(listed) = guessed.filter(|_| rules.unlisted != Unlisted::Keep) {
+        return Some((listed.part, false));
+    }
+    unlisted(value, class.is_unknown(), rules)
+}
+
+/// Text of an agent's item that no list names.
+fn unlisted(value: Value<'_>, unknown: bool, rules: Rules) -> Option<(Part, bool)> {
+    let goes = match rules.unlisted {
+        Unlisted::Text => !shape::is_label_value(value),
+        Unlisted::All => {
+            !shape::is_label_value(value)
+                || (unknown && matches!(value, Value::Str(_) | Value::Bytes(_)) && !shape::is_void(value))
+        }
+        Unlisted::Keep => false,
+    };
+    (rules.agent && goes).then_some((Part::Other, false))
+}
+
+fn judge_body(body: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
+    if shape::is_void(body) {
+        return None;
+    }
+    match rules.event {
+        Some(event) if event.body => Some((event.part, true)),
+        _ => unlisted(body, true, rules),
+    }
+}
+
+/// Gives each resource and scope to the first agent's item below it, else to the first item.
+pub(super) struct Shared {
+    owners: HashMap<Node, (usize, bool)>,
+    order: Vec<Node>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self { owners: HashMap::new(), order: Vec::new() }
+    }
+
+    /// Tells of item number `at`, in order.
+    pub(super) fn tell(&mut self, payload: &Payload, at: usize, node: Node, agent: bool) {
+        for node in [payload.resource(node), payload.scope(node)] {
+            let order = &mut self.order;
+            let owner = self.owners.entry(node).or_insert_with(|| {
+                order.push(node);
+                (at, agent)
+            });
+            if agent && !owner.1 {
+                *owner = (at, true);
+            }
+        }
+    }
+
+    /// Each shared node, the item it was given to, and whether that is an agent's.
+    pub(super) fn owners(&self) -> impl DoubleEndedIterator<Item = (Node, usize, bool)> {
+        self.order.iter().filter_map(|node| self.owners.get(node).map(|(at, agent)| (*node, *at, *agent)))
+    }
+}

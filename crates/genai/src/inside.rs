@@ -1,0 +1,188 @@
+//! **What**: looking into a value: structure, JSON in text, or a Python dict in text. **Why**: some emitters put numbers
+//! and ids only there, and the text goes to the vault. **Invariants**: bounded in bytes and depth; what can't be read
+//! gives nothing. **Not here**: log bodies, of which only top-level entries are read (`json_body`).
+
+use serde_json::{Map, Value as Json};
+
+use otlp::Value;
+
+use super::pattern::Pattern;
+
+/// Longest text that is looked into, bytes.
+const BYTES: usize = 1 << 20;
+/// Elements of a list that are looked at.
+const ELEMENTS: usize = 64;
+/// Deepest nesting of a Python text.
+const DEPTH: usize = 32;
+
+/// The structure of a value, if it has one.
+pub(super) fn parse(value: Value<'_>) -> Option<Json> {
+    match value {
+        Value::Str(text) if text.len() <= BYTES => serde_json::from_str(text).ok().or_else(|| python(text)),
+        Value::Map(_) | Value::List(_) => {
+            let mut text = String::new();
+            value.write_json(&mut text);
+            serde_json::from_str(&text).ok()
+        }
+        _ => None,
+    }
+}
+
+/// What stands at `path`: of the keys that fit a step the first with a scalar or with the rest of the path below it. A last
+/// step `~name` reads `name=123` in what Python's `repr` wrote of an answer, behind the last `usage=`.
+pub(super) fn at(json: &Json, path: &[Pattern]) -> Option<Json> {
+    let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)).cloned() };
+    match (json, step.literal()) {
+        (Json::Object(map), Some(key)) => at(map.get(key)?, rest),
+        (Json::Object(map), None) => {
+            map.iter().filter(|(key, _)| step.matches(key)).find_map(|(_, below)| at(below, rest))
+        }
+        // a star stands for any element too
+        (Json::Array(list), None) => list.iter().take(ELEMENTS).find_map(|below| at(below, rest)),
+        (Json::String(text), Some(key)) if rest.is_empty() => repr(text, key.strip_prefix('~')?),
+        _ => None,
+    }
+}
+
+/// The whole number behind the words that one of the first lines begins with: what a client's own head of a tool's output
+/// says. Further down stands what the tool said, which may be anything.
+pub(super) fn line(text: &str, words: &str) -> Option<Json> {
+    const HEAD: usize = 4;
+    let said = text.lines().take(HEAD).find_map(|line| line.strip_prefix(words))?;
+    said.trim().parse::<i64>().ok().map(Json::from)
+}
+
+/// A whole number that `repr` wrote as `name=123`.
+fn repr(text: &str, name: &str) -> Option<Json> {
+    let usage = text.rsplit_once("usage=")?.1;
+    let mut found = usage.match_indices(name).map(|(at, _)| usage.split_at(at));
+    let value = found.find_map(|(before, from)| {
+        let whole = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        from.strip_prefix(name)?.strip_prefix('=').filter(|_| whole)
+    })?;
+    let digits = value.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())?;
+    digits.parse::<u64>().ok().map(Json::from)
+}
+
+fn is_scalar(json: &Json) -> bool {
+    json.is_number() || json.is_string()
+}
+
+/// A scalar as text.
+pub(super) fn text(json: &Json) -> Option<String> {
+    match json {
+        Json::String(text) if !text.is_empty() => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A whole number, also as a decimal or in text.
+pub(super) fn count(json: &Json) -> Option<i64> {
+    match json {
+        Json::Number(number) => {
+            number.as_i64().or_else(|| number.as_f64().and_then(|value| Value::Double(value).as_count()))
+        }
+        Json::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists.
+fn python(text: &str) -> Option<Json> {
+    let mut parser = Python { rest: text.trim(), depth: 0 };
+    let looks = parser.rest.starts_with('{') || parser.rest.starts_with('[');
+    let json = looks.then(|| parser.value())??;
+    parser.rest.trim().is_empty().then_some(json)
+}
+
+struct Python<'t> {
+    rest: &'t str,
+    depth: usize,
+}
+
+impl Python<'_> {
+    fn value(&mut self) -> Option<Json> {
+        self.rest = self.rest.trim_start();
+        let first = self.rest.chars().next()?;
+        match first {
+            '{' => self.nested('}', true),
+            '[' => self.nested(']', false),
+            '(' => self.nested(')', false),
+            '\'' | '"' => self.string(first).map(Json::String),
+            _ => self.word(),
+        }
+    }
+
+    fn nested(&mut self, close: char, dict: bool) -> Option<Json> {
+        self.depth += 1;
+        self.eat_any()?;
+        let (mut map, mut list) = (Map::new(), Vec::new());
+        while self.depth <= DEPTH {
+            self.rest = self.rest.trim_start();
+            if self.eat(close) {
+                self.depth -= 1;
+                return Some(if dict { Json::Object(map) } else { Json::Array(list) });
+            }
+            let value = self.value()?;
+            if dict {
+                self.rest = self.rest.trim_start();
+                self.eat(':').then_some(())?;
+                let key = text(&value)?;
+                map.insert(key, self.value()?);
+            } else {
+                list.push(value);
+            }
+            self.rest = self.rest.trim_start();
+            let more = self.eat(',') || self.rest.starts_with(close);
+            more.then_some(())?;
+        }
+        None
+    }
+
+    fn string(&mut self, quote: char) -> Option<String> {
+        self.eat_any()?;
+        let mut out = String::new();
+        let mut chars = self.rest.char_indices();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '\\' => match chars.next()?.1 {
+                    'n' => out.push('\n'),
+                    't' => out.push('\t'),
+                    other => out.push(other),
+                },
+                c if c == quote => {
+                    self.rest = self.rest.get(at + 1..)?;
+                    return Some(out);
+                }
+                c => out.push(c),
+            }
+        }
+        None
+    }
+
+    /// A number, `None`, `True`, `False`, or a call like `Decimal('1')`, which is refused.
+    fn word(&mut self) -> Option<Json> {
+        let end = self.rest.find([',', '}', ']', ')', ':']).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest;
+        match word.trim() {
+            "None" => Some(Json::Null),
+            "True" => Some(Json::Bool(true)),
+            "False" => Some(Json::Bool(false)),
+            number => serde_json::from_str::<serde_json::Number>(number).ok().map(Json::Number),
+        }
+    }
+
+    fn eat(&mut self, wanted: char) -> bool {
+        let rest = self.rest.strip_prefix(wanted);
+        rest.inspect(|rest| self.rest = rest).is_some()
+    }
+
+    fn eat_any(&mut self) -> Option<()> {
+        let mut chars = self.rest.chars();
+        chars.next()?;
+        self.rest = chars.as_str();
+        Some(())
+    }
+}

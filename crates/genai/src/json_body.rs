@@ -1,0 +1,127 @@
+//! **What**: the plain entries of a JSON object in text, and of objects in it, without copying. **Invariants**: lists and
+//! texts with escapes are passed over; what is no object gives nothing.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use otlp::Value;
+
+/// Most entries that are looked at.
+const ENTRIES: usize = 256;
+
+/// Entries of one object whose value is a plain text, number or boolean.
+type Entries<'a> = Vec<(&'a str, Value<'a>)>;
+
+/// Those of the object at the top.
+pub(super) fn entries(text: &str) -> Entries<'_> {
+    maps(text, 0).into_iter().next().unwrap_or_default()
+}
+
+/// Those of the object at the top and of objects up to `levels` below it, in order.
+pub(super) fn maps(text: &str, levels: usize) -> Vec<Entries<'_>> {
+    let mut maps = Vec::new();
+    let mut left = ENTRIES;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let walk = Walk { maps: &mut maps, left: &mut left, levels, top: true };
+    let whole = walk.deserialize(&mut json).is_ok() && json.end().is_ok();
+    if whole { maps } else { Vec::new() }
+}
+
+struct Walk<'m, 'a> {
+    maps: &'m mut Vec<Entries<'a>>,
+    left: &'m mut usize,
+    levels: usize,
+    top: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
+    type Value = Option<Value<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_, 'de> {
+    type Value = Option<Value<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Value::Str(text)))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Some(Value::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Some(Value::Int(value)))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(i64::try_from(value).ok().map(Value::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Some(Value::Double(value)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        if !self.top && self.levels == 0 {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(None);
+        }
+        let at = self.maps.len();
+        self.maps.push(Vec::new());
+        // an object inside the top one is a level down
+        let levels = if self.top { self.levels } else { self.levels - 1 };
+        while let Some(Key(key)) = map.next_key()? {
+            let inner = Walk { maps: &mut *self.maps, left: &mut *self.left, levels, top: false };
+            let value = map.next_value_seed(inner)?;
+            if let (Some(key), Some(value), true) = (key, value, *self.left > 0) {
+                *self.left -= 1;
+                self.maps.get_mut(at).into_iter().for_each(|entries| entries.push((key, value)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A key that can be borrowed.
+struct Key<'a>(Option<&'a str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Some(text)))
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Key<'de>, E> {
+                Ok(Key(None))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}

@@ -1,0 +1,168 @@
+//! **What**: the layers of one call within a request: an instrumentation's span around a vendor's SDK, with chains, retry
+//! helpers or HTTP spans between them. **Invariants**: nearer to the vendor is billed; walks are bounded; two calls are
+//! one only if their tokens are the same, their models may be and their ids are not two. **Not here**: layers in other requests
+//! (`processors/cost`).
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use otlp::{Node, Payload};
+
+use super::calls::Entry;
+use super::facts::{Call, ItemFacts};
+use super::item::Spans;
+use super::read::id_kind;
+use super::usage::{input_forms, split};
+
+/// A model call above others, with nothing that has tokens between, that has the same counts as one of them is the same
+/// call seen by an outer layer; one with the sum of theirs is their roll-up: the inner ones are billed. A call that asks
+/// another for one word has an output like it, and an input or a model of its own.
+pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
+    let mut below: HashMap<usize, Vec<usize>> = HashMap::new();
+    let model = |entry: &Entry<'_>| entry.facts.call == Call::Model;
+    let tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.reported());
+    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| model(entry)) {
+        // what runs inside of a tool or an agent is a call of its own
+        let inside = |at: &usize| {
+            let call = entries.get(*at).map(|entry| entry.facts.call);
+            !matches!(call, None | Some(Call::Tool | Call::Agent))
+        };
+        let above = spans.ancestors(payload, nodes, entry.facts.node).take_while(inside).find(tokens);
+        if let Some(above) = above.filter(|above| *above != at && entries.get(*above).is_some_and(model)) {
+            below.entry(above).or_default().push(at);
+        }
+    }
+    let mut found = Vec::new();
+    for (at, inner) in below {
+        let Some(outer) = entries.get(at).map(|entry| Layer::of(&entry.facts)) else { continue };
+        let inner: Vec<Layer<'_>> = inner.iter().filter_map(|at| Some(Layer::of(&entries.get(*at)?.facts))).collect();
+        let same = |inner: &&Layer<'_>| outer.may_be(inner) && !outer.is_other(inner);
+        let copy = inner.iter().filter(same).any(|inner| outer.counts.says(&inner.counts));
+        let sum = || {
+            let all = inner.iter().fold(Counts::default(), |sum, layer| sum.and(&layer.counts));
+            inner.len() > 1 && inner.iter().any(|inner| outer.may_be(inner)) && outer.counts.says(&all)
+        };
+        if copy || sum() {
+            found.push((at, copy));
+        }
+    }
+    for (at, copy) in found {
+        if let Some(facts) = entries.get_mut(at).map(|entry| &mut entry.facts) {
+            facts.call = Call::ModelCopy;
+            (facts.billable, facts.copy) = (false, copy);
+        }
+    }
+}
+
+/// What a layer says of a call.
+struct Layer<'f> {
+    counts: Counts,
+    /// The answer's, the one asked for.
+    models: [Option<&'f str>; 2],
+    id: Option<&'f str>,
+}
+
+impl<'f> Layer<'f> {
+    fn of(facts: &'f ItemFacts) -> Self {
+        Self {
+            counts: Counts::of(facts),
+            models: [&facts.response_model, &facts.request_model].map(|model| model.as_deref().map(stem)),
+            id: facts.vendor_id(),
+        }
+    }
+
+    /// Whether both know the vendor's id of their call, and not the same.
+    fn is_other(&self, other: &Self) -> bool {
+        self.id.zip(other.id).is_some_and(|(one, other)| one != other && id_kind(one) == id_kind(other))
+    }
+
+    /// Whether their models can be one: one of them tells none, or they have one in common.
+    fn may_be(&self, other: &Self) -> bool {
+        let told = |layer: &Self| layer.models.iter().any(Option::is_some);
+        let mut own = self.models.iter().flatten();
+        let same = |one: &&str, other: &&str| one.eq_ignore_ascii_case(other);
+        !told(self) || !told(other) || own.any(|one| other.models.iter().flatten().any(|other| same(one, other)))
+    }
+}
+
+/// The part of a model's name that all layers of a call agree in: without a path, a vendor in front of it, and the date or
+/// version behind it. For telling layers from calls, never for prices.
+pub fn stem(model: &str) -> &str {
+    const BEFORE: [&str; 14] = [
+        "us",
+        "eu",
+        "apac",
+        "global",
+        "anthropic",
+        "amazon",
+        "meta",
+        "mistral",
+        "cohere",
+        "deepseek",
+        "openai",
+        "qwen",
+        "google",
+        "ai21",
+    ];
+    let model = model.trim();
+    let mut stem = model.rsplit('/').next().unwrap_or(model);
+    stem = stem.split([':', '@', '[']).next().unwrap_or(stem);
+    while let Some((first, rest)) = stem.split_once('.') {
+        if !BEFORE.iter().any(|word| first.eq_ignore_ascii_case(word)) {
+            break;
+        }
+        stem = rest;
+    }
+    while let Some((rest, last)) = stem.rsplit_once('-') {
+        let version = last.strip_prefix('v').unwrap_or(last);
+        let digits = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+        let dropped = digits && (last.starts_with('v') || last.len() > 1);
+        if rest.is_empty() || !(dropped || last == "latest") {
+            break;
+        }
+        stem = rest;
+    }
+    stem
+}
+
+/// What an item says of a call's size: its input may be told with or without what caches held.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counts {
+    /// As reported, whole, outside of caches.
+    input: [Option<u64>; 3],
+    output: Option<u64>,
+}
+
+impl Counts {
+    /// Those of an item.
+    pub fn of(facts: &ItemFacts) -> Self {
+        Self { input: input_forms(facts, split(facts).ok().as_ref()), output: facts.usage.output }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(&self, more: &Self) -> Self {
+        let add = |sum: Option<u64>, more: Option<u64>| match (sum, more) {
+            (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+            (sum, more) => sum.or(more),
+        };
+        let ([a, b, c], [d, e, f]) = (self.input, more.input);
+        Self { input: [add(a, d), add(b, e), add(c, f)], output: add(self.output, more.output) }
+    }
+
+    /// Whether an outer layer with these counts can be that of a call, or of calls, with those.
+    pub fn says(&self, inner: &Self) -> bool {
+        let told = |input: &[Option<u64>; 3]| input.iter().any(Option::is_some);
+        let silent = !told(&self.input) || !told(&inner.input);
+        let same = self.input.iter().flatten().any(|input| inner.input.contains(&Some(*input)));
+        self.output == inner.output && (same || (silent && self.output.is_some()))
+    }
+
+    /// Whether these have more than twice as much input or output: a sum may hold calls that told nothing, but most are told.
+    pub fn exceed(&self, other: &Self) -> bool {
+        let input = |counts: &Self| counts.input.iter().flatten().copied().max().unwrap_or(0);
+        let more = |one: u64, other: u64| one > other.saturating_mul(2);
+        more(input(self), input(other)) || more(self.output.unwrap_or(0), other.output.unwrap_or(0))
+    }
+}

@@ -1,0 +1,131 @@
+//! **What**: the GenAI vocabulary: what instrumentation dialects call things, as data ([`Vocabulary`]), and what it
+//! reads in one payload ([`facts()`]).
+//! **Why**: normalize, cost, runs and vault must agree on what an item is. **Invariants**: reads only; never edits;
+//! adding a dialect is a change of `config/dialects.yaml`. **Not here**: prices (`rates/`), stripping (`processors/vault`).
+
+mod adopt;
+mod calls;
+mod content;
+mod detect;
+pub mod facts;
+mod inside;
+mod item;
+mod json_body;
+mod keys;
+mod layers;
+mod messages;
+mod named;
+mod nested;
+mod pattern;
+mod quoted;
+mod read;
+mod required;
+mod schema;
+mod shape;
+mod sources;
+pub mod texts;
+pub mod usage;
+mod vaulted;
+mod vocabulary;
+mod wrapped;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use otlp::{Payload, Signal};
+
+use calls::Entry;
+use content::{Finder, Found, Shared};
+use item::Reader;
+
+pub use adopt::{adopt, agent_traces};
+pub use content::Unlisted;
+pub use facts::{
+    Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, Inside, InsideEdit, InsidePart, ItemFacts, LatePrice,
+    Part, PriceContext, Usage,
+};
+pub use item::carried_id;
+pub use keys::Role;
+pub use layers::{Counts, stem};
+pub use read::id_kind;
+pub use required::missing;
+pub use vaulted::Vaulted;
+pub use vocabulary::{Fact, Vocabulary, VocabularyError};
+
+/// Reads a payload. Linear in its size.
+pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
+    let mut reader = Reader::new(vocabulary, payload);
+    let finder = Finder::new(vocabulary, payload, Unlisted::Text);
+    let mut entries = Vec::with_capacity(payload.item_count());
+    for node in payload.items() {
+        reader.enter(node);
+        let dialect = detect::dialect(&reader).and_then(|at| vocabulary.dialects.get(at));
+        let mut facts = read::item(&reader, node, dialect);
+        if dialect.is_some() && payload.signal() != Signal::Metrics {
+            finder.item(&mut reader, node, dialect, true).give(&mut facts, false);
+        }
+        entries.push(Entry { facts, dialect });
+    }
+    calls::settle(payload, &mut entries);
+    if payload.signal() != Signal::Metrics {
+        rest(&mut reader, &finder, &mut entries);
+    }
+    let agent = entries.iter().any(|entry| entry.facts.agent);
+    Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), agent, late: Vec::new() }
+}
+
+/// Content of items no dialect recognised, and of resources and scopes.
+fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &mut [Entry<'v>]) {
+    let payload = reader.payload;
+    let mut shared = Shared::new();
+    for (at, entry) in entries.iter_mut().enumerate() {
+        let (node, agent) = (entry.facts.node, entry.facts.agent);
+        shared.tell(payload, at, node, agent);
+        if entry.dialect.is_none() {
+            reader.enter(node);
+            finder.item(reader, node, None, agent).give(&mut entry.facts, false);
+        }
+    }
+    for (node, at, agent) in shared.owners().rev() {
+        let found: Found = finder.shared(&mut reader.memo, node, agent);
+        if let Some(entry) = entries.get_mut(at) {
+            found.give(&mut entry.facts, true);
+        }
+    }
+}
+
+/// Why an item speaks its dialect.
+pub struct Why {
+    /// The dialect, if any.
+    pub dialect: Option<&'static str>,
+    /// The conditions of the clause that holds, with the values that fulfil them: payload.
+    pub because: Vec<String>,
+}
+
+/// For each item of a payload why its dialect was chosen. For people who ask; the facts do not need it.
+pub fn why(vocabulary: &Vocabulary, payload: &Payload) -> Vec<Why> {
+    let mut reader = Reader::new(vocabulary, payload);
+    let each = payload.items().map(|node| {
+        reader.enter(node);
+        detect::why(&reader)
+    });
+    each.collect()
+}
+
+/// The facts of a batch, kept beside its payload for the next step: whatever type the engine carries along untouched.
+pub type KeptFacts = Option<Arc<dyn Any + Send + Sync>>;
+
+/// The facts of a payload, read once and kept in `kept`.
+pub fn facts_of(vocabulary: &Vocabulary, payload: &Payload, kept: &mut KeptFacts) -> Arc<Facts> {
+    if let Some(facts) = kept.clone().and_then(|facts| facts.downcast::<Facts>().ok()) {
+        return facts;
+    }
+    let facts = Arc::new(facts(vocabulary, payload));
+    *kept = Some(Arc::<Facts>::clone(&facts));
+    facts
+}

@@ -1,0 +1,415 @@
+//! **What**: the facts of one item, read by its dialect's sources. **Not here**: what only the whole request tells
+//! (`calls`), content (`content`).
+
+use kernel::hex;
+use otlp::{Node, NodeKind, Value};
+
+use super::detect::equal;
+use super::facts::{Call, ItemFacts, PriceContext, Usage};
+use super::item::{Count, Reader, text_of};
+use super::schema::Is;
+use super::shape;
+use super::sources::{Emitter, SourceList, Sources, UsageSources};
+use super::vocabulary::{CallRule, Dialect};
+
+/// Stop reasons that mean failure.
+const FAILED_STOPS: [&str; 2] = ["error", "max_turns"];
+
+/// Facts of the present item.
+pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect>) -> ItemFacts {
+    let sources = dialect.map_or(&reader.vocabulary.identity, |dialect| &dialect.sources);
+    let mut facts = blank(node);
+    facts.dialect = dialect.map(|dialect| dialect.name);
+    facts.agent = dialect.is_some();
+    facts.inherits = dialect.is_some_and(|dialect| dialect.inherit);
+    facts.inner = dialect.is_some_and(|dialect| dialect.inner);
+    identity(reader, sources, &mut facts);
+    if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
+        call(reader, dialect, &mut facts);
+        let taken = reader.vocabulary.extract.iter().filter(|one| one.dialect.is_none_or(|name| name == dialect.name));
+        facts.extracted = taken.filter_map(|one| Some((one.to, reader.taken(&one.from)?))).collect();
+        outcome(reader, sources, &mut facts);
+        facts.unbilled &= !facts.failed;
+        if facts.call == Call::Model && facts.failed && !facts.usage.spent() {
+            (facts.call, facts.billable) = (Call::ModelCopy, false); // some report zeros for what was refused
+        }
+    }
+    facts
+}
+
+fn blank(node: Node) -> ItemFacts {
+    ItemFacts {
+        node,
+        dialect: None,
+        agent: false,
+        call: Call::Other,
+        billable: false,
+        twin: false,
+        inner: false,
+        copy: false,
+        guessed: false,
+        if_no_span: false,
+        unbilled: false,
+        call_key: None,
+        event: None,
+        operation: None,
+        session: None,
+        run: None,
+        sub_agent: None,
+        turn: None,
+        iteration: None,
+        trace: None,
+        span: None,
+        user: None,
+        tenant: None,
+        feature: None,
+        actor: None,
+        provider: None,
+        request_model: None,
+        response_model: None,
+        response_id: None,
+        inherits: false,
+        usage: Usage::default(),
+        context: None,
+        input_includes_cached: None,
+        output_includes_reasoning: true,
+        total_by_provider: false,
+        cost: None,
+        reported_cost: None,
+        tool: None,
+        tool_call: None,
+        finish: None,
+        failed: false,
+        error: None,
+        status: None,
+        decision: None,
+        extracted: Vec::new(),
+        content: Vec::new(),
+        errors: Vec::new(),
+        inside: None,
+    }
+}
+
+fn identity(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
+    facts.session = reader.text_anywhere(&sources.session);
+    facts.run = reader.text(&sources.run);
+    facts.sub_agent = reader.text(&sources.sub_agent);
+    facts.turn = reader.text(&sources.turn);
+    facts.user = reader.text_anywhere(&sources.user);
+    facts.tenant = reader.text_anywhere(&sources.tenant);
+    facts.feature = reader.text_anywhere(&sources.feature);
+    facts.actor = reader.text_anywhere(&sources.actor);
+    facts.trace = reader.text(&sources.trace);
+    facts.span = reader.text(&sources.span);
+    facts.iteration = match reader.count(&sources.iteration) {
+        Count::Is(number) => i64::try_from(number).ok(),
+        Count::Bad | Count::Absent => None,
+    };
+}
+
+/// Everything about model and tool calls.
+fn call(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
+    let sources = &dialect.sources;
+    let event = reader.event.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(reader.event);
+    facts.event =
+        (reader.kind == NodeKind::LogRecord && shape::is_label(event) && !event.is_empty()).then(|| event.to_owned());
+    facts.operation = operation(reader, &sources.operation);
+    facts.usage = usage(reader, &dialect.usage);
+    facts.request_model = reader.label(&sources.request_model);
+    facts.response_model = reader.label(&sources.response_model);
+    facts.provider = provider(reader, dialect);
+    facts.tool = reader.label_of(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
+    facts.tool_call = reader.text(&sources.tool_call);
+    let rule = dialect.calls.iter().find(|rule| holds(rule, reader, event, facts));
+    if let Some(rule) = rule {
+        settle(reader, rule, facts);
+    }
+    match facts.call {
+        // what the dialect's key names there is the agent or workflow
+        Call::Model | Call::ModelCopy | Call::Agent => facts.tool = None,
+        Call::Tool => facts.tool = facts.tool.take().or_else(|| reader.label_of(sources.tool.iter())),
+        _ => {}
+    }
+    if matches!(facts.call, Call::Model | Call::ModelCopy) || facts.billable {
+        facts.response_id = reader.text(&sources.response_id);
+        windows(reader, &dialect.usage, &mut facts.usage);
+        facts.context = context(reader, sources);
+        facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
+        let usage = &dialect.usage;
+        let emitter = Emitter {
+            scope: reader.scope_name,
+            version: reader.scope_version,
+            provider: facts.provider.as_deref(),
+            marks: reader.marks,
+        };
+        facts.input_includes_cached = usage.includes_cached(emitter);
+        facts.output_includes_reasoning = usage.includes_reasoning(emitter);
+        facts.total_by_provider = usage.total_by_provider;
+        if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, facts.provider.as_deref()) {
+            facts.usage.reasoning = Some(reasoning);
+            facts.output_includes_reasoning = false;
+        }
+        facts.call_key = call_key(reader, facts);
+    }
+    if facts.operation.is_none() {
+        facts.operation = default_operation(facts.call).map(str::to_owned);
+    }
+}
+
+fn holds(rule: &CallRule, reader: &Reader<'_, '_>, event: &str, facts: &ItemFacts) -> bool {
+    let operation = facts.operation.as_deref().unwrap_or("");
+    (rule.span.is_empty() || (reader.kind == NodeKind::Span && rule.span.matches(reader.name)))
+        && (rule.log.is_empty() || (reader.kind == NodeKind::LogRecord && rule.log.matches(event)))
+        && (rule.operation.is_empty() || rule.operation.matches(operation))
+        && equal(&rule.equals, reader)
+        && (!rule.root || (reader.kind == NodeKind::Span && reader.payload.parent_span_id(facts.node).is_empty()))
+        && (!rule.usage || facts.usage.reported())
+}
+
+fn settle(reader: &Reader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
+    facts.call = match rule.is {
+        Is::Model if facts.usage.reported() => Call::Model,
+        Is::Model | Is::Copy => Call::ModelCopy,
+        Is::Tool => Call::Tool,
+        Is::Agent => Call::Agent,
+        Is::TurnEnd => Call::TurnEnd,
+        Is::SessionEnd => Call::SessionEnd,
+        Is::Permission => Call::Permission,
+        Is::Other => Call::Other,
+    };
+    facts.twin = rule.twin;
+    facts.failed |= rule.failed;
+    facts.decision.clone_from(&rule.decision);
+    let word = facts.operation.as_deref();
+    facts.guessed = facts.call == Call::Model
+        && rule.usage
+        && word.is_some_and(|word| !reader.vocabulary.known_operations.contains(word));
+    facts.unbilled = rule.is == Is::Model
+        && facts.call == Call::ModelCopy
+        && word.is_some_and(|word| reader.vocabulary.media.contains(word));
+    facts.copy = rule.is == Is::Copy && facts.usage.spent();
+    facts.if_no_span = rule.if_no_span && facts.usage.reported();
+    let alone = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {
+        None => true,
+        Some(value) => value.as_count() == Some(0),
+    });
+    facts.billable = facts.call == Call::Model || (alone && facts.usage.reported());
+}
+
+fn default_operation(call: Call) -> Option<&'static str> {
+    match call {
+        Call::Model | Call::ModelCopy => Some("chat"),
+        Call::Tool => Some("execute_tool"),
+        Call::Agent => Some("invoke_agent"),
+        Call::TurnEnd | Call::SessionEnd | Call::Permission | Call::Other => None,
+    }
+}
+
+/// Today's word for the operation; a span kind without one stays unnamed.
+fn operation(reader: &Reader<'_, '_>, sources: &SourceList) -> Option<String> {
+    let vocabulary = reader.vocabulary;
+    sources.iter().find_map(|source| {
+        let text = reader.text_at(source)?;
+        let known = vocabulary.operations.get(&text.to_lowercase()).cloned();
+        known.or_else(|| (source.slot == vocabulary.operation_name && shape::is_label(&text)).then_some(text))
+    })
+}
+
+fn provider(reader: &Reader<'_, '_>, dialect: &Dialect) -> Option<String> {
+    let mut told = false;
+    for name in dialect.sources.provider.iter().filter_map(|source| reader.text_at(source)) {
+        told = true;
+        let name = Some(name).filter(|name| name.len() <= shape::LABEL_BYTES);
+        if let Some(provider) = name.and_then(|name| reader.vocabulary.provider(&name)) {
+            return Some(provider);
+        }
+    }
+    if told { None } else { dialect.default_provider.clone() }
+}
+
+/// What is wrong with the counts of an item.
+#[derive(Default)]
+struct Faults {
+    bad: bool,
+    conflict: bool,
+}
+
+fn number(reader: &Reader<'_, '_>, list: &SourceList, faults: &mut Faults) -> Option<u64> {
+    match reader.count(list) {
+        Count::Is(number) => {
+            faults.conflict |= list.len() > 1 && reader.contradicts(list, number);
+            Some(number)
+        }
+        Count::Absent => None,
+        Count::Bad => {
+            faults.bad = true;
+            None
+        }
+    }
+}
+
+/// How long what was written to a cache stays there: often told only inside content, so looked up for calls alone.
+fn windows(reader: &Reader<'_, '_>, sources: &UsageSources, usage: &mut Usage) {
+    let mut faults = Faults { bad: usage.bad, conflict: usage.conflict };
+    usage.cache_write_5m = number(reader, &sources.cache_write_5m, &mut faults);
+    usage.cache_write_1h = number(reader, &sources.cache_write_1h, &mut faults);
+    let inside = [
+        (&mut usage.cache_read, &sources.cache_read_inside),
+        (&mut usage.cache_write, &sources.cache_write_inside),
+        (&mut usage.reasoning, &sources.reasoning_inside),
+    ];
+    for (count, places) in inside {
+        *count = count.or_else(|| number(reader, places, &mut faults));
+    }
+    (usage.bad, usage.conflict) = (faults.bad, faults.conflict);
+}
+
+fn usage(reader: &Reader<'_, '_>, sources: &UsageSources) -> Usage {
+    let mut faults = Faults::default();
+    let mut read = |list: &SourceList| number(reader, list, &mut faults);
+    let usage = Usage {
+        input: read(&sources.input),
+        output: read(&sources.output),
+        cache_read: read(&sources.cache_read),
+        cache_write: read(&sources.cache_write),
+        cache_write_5m: None,
+        cache_write_1h: None,
+        reasoning: read(&sources.reasoning),
+        total: read(&sources.total),
+        input_audio: read(&sources.input_audio),
+        output_audio: read(&sources.output_audio),
+        cache_read_audio: read(&sources.cache_read_audio),
+        input_image: read(&sources.input_image),
+        output_image: read(&sources.output_image),
+        input_video: read(&sources.input_video),
+        ..Usage::default()
+    };
+    Usage { bad: faults.bad, conflict: faults.conflict, ..usage }
+}
+
+fn context(reader: &Reader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {
+    let lower = |list| reader.label(list).map(|text| text.to_lowercase());
+    let times = |list| match reader.count(list) {
+        Count::Is(number) => number,
+        Count::Bad | Count::Absent => 0,
+    };
+    let context = PriceContext {
+        service_tier: lower(&sources.service_tier),
+        speed: lower(&sources.speed),
+        inference_geo: lower(&sources.inference_geo),
+        server_address: lower(&sources.server_address),
+        web_searches: times(&sources.web_searches),
+        file_searches: times(&sources.file_searches),
+    };
+    (context != PriceContext::default()).then(|| Box::new(context))
+}
+
+fn is_decimal(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+/// Whether a response's id is one: not a word for none, nor marks or zeros alone.
+fn identifies(id: &str) -> bool {
+    const NONE: [&str; 20] = [
+        "none",
+        "null",
+        "nil",
+        "undefined",
+        "unknown",
+        "unset",
+        "missing",
+        "empty",
+        "absent",
+        "default",
+        "n/a",
+        "na",
+        "nan",
+        "no id",
+        "no_id",
+        "no-id",
+        "not set",
+        "not_set",
+        "true",
+        "false",
+    ];
+    let word = id.trim_matches(|c: char| !c.is_alphanumeric());
+    let zeros = id.chars().all(|c| c == '0' || !c.is_alphanumeric());
+    !zeros && !NONE.iter().any(|none| word.eq_ignore_ascii_case(none))
+}
+
+/// Of two ids of one kind (`chatcmpl-…`, `msg_…`, none of these) that differ, each is another call's; those of two kinds may
+/// be an instrumentation's and the vendor's.
+pub fn id_kind(id: &str) -> &str {
+    let kind = id.split_once(['-', '_']).map_or("", |(kind, _)| kind);
+    if kind.bytes().all(|byte| byte.is_ascii_alphabetic()) { kind } else { "" }
+}
+
+/// The provider's id of the response; else the span; else, for a log without either, when and where it was written.
+fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
+    // what a client writes when it knows none would make one call of all
+    if let Some(id) = facts.response_id.as_deref().filter(|id| identifies(id)) {
+        return Some(format!("r/{id}"));
+    }
+    let payload = reader.payload;
+    let (trace, span) = (hex::encode(payload.trace_id(facts.node)), hex::encode(payload.span_id(facts.node)));
+    if reader.kind == NodeKind::Span || (facts.if_no_span && !span.is_empty()) {
+        return (!trace.is_empty() && !span.is_empty()).then(|| format!("s/{trace}/{span}"));
+    }
+    let (time, usage) = (payload.time(facts.node), &facts.usage);
+    let session = facts.session.as_deref().unwrap_or("");
+    let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
+    Some(format!("l/{session}/{trace}/{span}/{time}/{input}/{output}"))
+}
+
+fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
+    facts.finish = finish(reader, &sources.finish);
+    facts.decision = reader.label(&sources.decision).or_else(|| facts.decision.take());
+    facts.status = reader.values(&sources.status).find_map(|(_, value)| {
+        value.as_count().and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))
+    });
+    let success = reader.values(&sources.success).find_map(|(_, value)| outcome_word(value));
+    let exited = !matches!(reader.count(&sources.exit_code), Count::Absent | Count::Is(0));
+    let mut said = false;
+    for (_, value) in reader.values(&sources.error) {
+        match truth(value) {
+            Some(truth) => said |= truth,
+            None => said = true,
+        }
+        let label = text_of(value).filter(|text| truth(value).is_none() && shape::is_label(text));
+        facts.error = facts.error.take().or(label);
+    }
+    let stopped = facts.finish.as_deref().is_some_and(|finish| FAILED_STOPS.contains(&finish));
+    let status = reader.kind == NodeKind::Span && reader.payload.status_code(facts.node) == 2;
+    facts.failed |= said || stopped || status || exited || success == Some(false);
+}
+
+/// Success as a truth or as a word.
+fn outcome_word(value: Value<'_>) -> Option<bool> {
+    match value {
+        Value::Str("success" | "ok" | "OK") => Some(true),
+        Value::Str("error" | "failed" | "failure") => Some(false),
+        _ => truth(value),
+    }
+}
+
+fn truth(value: Value<'_>) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(truth),
+        Value::Str("true" | "True") => Some(true),
+        Value::Str("false" | "False") => Some(false),
+        _ => None,
+    }
+}
+
+/// The first finish reason, also out of a list in JSON text.
+fn finish(reader: &Reader<'_, '_>, sources: &SourceList) -> Option<String> {
+    sources.iter().find_map(|source| {
+        let text = reader.text_at(source)?;
+        if !text.starts_with('[') {
+            return shape::is_label(&text).then_some(text);
+        }
+        let list: Vec<String> = serde_json::from_str(&text).ok()?;
+        list.into_iter().next().filter(|reason| shape::is_label(reason))
+    })
+}

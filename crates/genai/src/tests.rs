@@ -1,0 +1,451 @@
+//! The vocabulary: patterns, shapes, and every case of `tests/cases/dialects`.
+
+mod docs;
+mod texts;
+
+use super::pattern::{Names, Pattern, PatternMap};
+use super::shape::{is_label, version_fits};
+use super::usage::split;
+use super::{ContentAt, ContentPlace, ItemFacts, Role, Usage, Vocabulary};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::testing::request;
+use otlp::{Field, NodeKind, Payload, Signal};
+use serde_json::{Value as Json, json};
+
+/// The YAML file as it is now: a change of data needs no build. `builtin_is_the_yaml_file` holds the program to it.
+fn builtin() -> Vocabulary {
+    let yaml = std::fs::read_to_string(request::at("config/dialects.yaml")).unwrap();
+    Vocabulary::parse("dialects.yaml", &yaml).unwrap_or_else(|error| panic!("{}", error.0))
+}
+
+/// The shipped dialects load, and the most specific comes first.
+#[test]
+fn builtin_loads_in_order_of_priority() {
+    let vocabulary = builtin();
+    let names: Vec<_> = vocabulary.dialects().collect();
+    assert_eq!(names.first(), Some(&"claude-otel-hooks"));
+    assert_eq!(names.last(), Some(&"unknown"));
+    assert!(vocabulary.keys.len() > 300);
+}
+
+/// What every start reads is small: a start has 100 ms.
+#[test]
+fn what_a_start_reads_is_small() {
+    assert!(super::vocabulary::BUILTIN.len() < 256 << 10, "{} bytes", super::vocabulary::BUILTIN.len());
+}
+
+/// `dialects.json` is `dialects.yaml`. To make it anew: `TOLLGATE_UPDATE=1 cargo test -p genai`.
+#[test]
+fn builtin_is_the_yaml_file() {
+    let yaml = std::fs::read_to_string(request::at("config/dialects.yaml")).unwrap();
+    let data: Json = config::load::data("dialects.yaml", &yaml).unwrap_or_else(|problem| panic!("{problem}"));
+    let (text, path) = (data.to_string(), request::at("config/dialects.json"));
+    if config::env::var("TOLLGATE_UPDATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap() == text,
+        "config/dialects.json is out of date: run with TOLLGATE_UPDATE=1"
+    );
+    assert!(Vocabulary::builtin().is_ok());
+}
+
+/// Every dialect that was described is there: the list is written by hand from the survey of instrumentations.
+#[test]
+fn no_dialect_is_missing() {
+    let listed = std::fs::read_to_string(request::at("tests/cases/dialects/list.txt")).unwrap();
+    let listed: BTreeSet<&str> = listed.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let vocabulary = builtin();
+    let known: BTreeSet<&str> = vocabulary.dialects().collect();
+    assert_eq!(known.difference(&listed).collect::<Vec<_>>(), listed.difference(&known).collect::<Vec<_>>());
+}
+
+/// Wildcards cross dots, indexes do not stand for words.
+#[test]
+fn patterns() {
+    let cases = [
+        ("a.b", "a.b", true),
+        ("a.b", "a.bc", false),
+        ("a.{i}.b", "a.12.b", true),
+        ("a.{i}.b", "a.x.b", false),
+        ("a.{i}.b", "a..b", false),
+        ("a.{i}.b.{j}.*", "a.0.b.3.c.d", true),
+        ("a.{i}.b.{j}.*", "a.0.b.c.d", false),
+        ("gen_ai.*.message", "gen_ai.user.message", true),
+        ("gen_ai.*.message", "gen_ai.user.messages", false),
+        ("gen_ai.*.message", "gen_ai.x.message.y.message", true),
+        ("gen_ai.*.message", "gen_ai.message", false),
+        ("*prompt*", "my.prompt", true),
+        ("*prompt*", "prompt", true),
+        ("*prompt*", "promp", false),
+        ("annotations*", "annotations", true),
+        ("*.langgraph_node", "metadata.langgraph_node", true),
+        ("*.langgraph_node", "metadata.langgraph_node.x", false),
+        ("*", "", true),
+        ("*{i}", "a12", true),
+    ];
+    for (pattern, key, expected) in cases {
+        assert_eq!(Pattern::new(pattern).matches(key), expected, "{pattern} {key}");
+    }
+}
+
+/// A map finds literals and wildcards alike, and names with a wildcard in the first segment.
+#[test]
+fn pattern_map_finds_all() {
+    let mut map = PatternMap::default();
+    for (at, pattern) in ["a.b", "a.*", "*b", "c.{i}"].into_iter().enumerate() {
+        map.insert(pattern, at);
+    }
+    let find = |key| map.find(key).copied().collect::<Vec<_>>();
+    assert_eq!(find("a.b"), [0, 1, 2]);
+    assert_eq!(find("a.c"), [1]);
+    assert_eq!(find("c.7"), [3]);
+    assert_eq!(find("d"), Vec::<usize>::new());
+    assert!(Names::new(&["x.*".to_owned()]).matches("x.y"));
+}
+
+/// Labels are short, without blanks and no JSON; what a client left out is no content.
+#[test]
+fn label_shapes() {
+    let long = "x".repeat(129);
+    for (text, expected) in [
+        ("claude-sonnet-5", true),
+        ("", true),
+        ("two words", false),
+        ("a\u{a0}b", false),
+        ("{\"a\":1}", false),
+        ("[1]", false),
+        ("[]", true),
+        ("<REDACTED>", true),
+        (long.as_str(), false),
+        (long.get(..128).unwrap(), true),
+        // scripts without blanks: a few letters are a name, more are a sentence
+        ("天气查询", true),
+        ("我有抑郁症请帮我", false),
+        ("ฉันเป็นโรคซึมเศร้า", false),
+        ("ខ្ញុំឈឺ", false),
+        ("わたしはうつ病です", false),
+        ("погода", true),
+        ("пожалуйста_помогите_мне_с_разводом", false),
+        ("naïve-café_Ærø", true),
+        // blanks that are not ASCII's, and words joined as forms join them
+        ("a\u{200b}b", false),
+        ("a\u{3000}b", false),
+        ("q=please+help+me+with+my+divorce", false),
+        ("please%20help%20me", false),
+        ("%E6%88%91%E6%9C%89%E6%8A%91%E9%83%81%E7%97%87", false),
+        ("2026-01-02T03:04:05+01:00", true),
+        ("application/vnd.api+json", true),
+        ("1.2.3+build.5", true),
+        ("C++", true),
+        ("aGVsbG8+d29ybGQ/Zm9v+YmFy==", true),
+    ] {
+        assert_eq!(is_label(text), expected, "{text}");
+    }
+}
+
+/// Keys are compared without case, and in camel case as with underscores; such a key is no fact's place.
+#[test]
+fn keys_without_case() {
+    let vocabulary = builtin();
+    for key in
+        ["PROMPT", "Prompt", "SystemPrompt", "systemPrompt", "System-Prompt", "toolArgs", "GEN_AI.PROMPT.0.CONTENT"]
+    {
+        assert!(vocabulary.content_part(key).is_some(), "{key}");
+    }
+    assert_eq!(vocabulary.role("Authorization"), Role::Secret);
+    assert_eq!(vocabulary.content_part("PromptCount"), None);
+    assert!(vocabulary.keys.classify("Model").slot.is_none());
+}
+
+/// A key that is text goes with its value; long ones everywhere, a few words only on an agent's items.
+#[test]
+fn keys_that_are_prose() {
+    let long = "k".repeat(257);
+    let case = |span: &str| {
+        json!({"items": [{"name": span, "trace": 1, "span": 1, "attributes": {"input_tokens": 1, "output_tokens": 1, span: "m",
+            "please help me sue": 1, "我有抑郁症请帮我": 2, "two words": 3, long.as_str(): 4}}]})
+    };
+    let count = |span: &str| super::facts(&builtin(), &request::payload(&case(span))).items[0].content.len();
+    assert_eq!((count("model"), count("other")), (3, 1));
+}
+
+/// Versions compare by number, part by part.
+#[test]
+fn versions() {
+    for (rule, version, expected) in [
+        ("<=0.1.12", "0.1.9", true),
+        ("<=0.1.12", "0.1.13", false),
+        (">=0.1.18", "0.1.18", true),
+        (">=0.1.18", "1.0.0b2", true),
+        ("0.30.x", "0.30.7", true),
+        ("0.30.x", "0.31.0", false),
+        ("<2", "1.9", true),
+        ("<2", "", false),
+    ] {
+        assert_eq!(version_fits(rule, version), expected, "{rule} {version}");
+    }
+}
+
+/// Roles that redaction asks for.
+#[test]
+fn roles() {
+    let vocabulary = builtin();
+    for (key, role) in [
+        ("http.request.header.authorization", Role::Secret),
+        ("http.request.header.x-goog-api-key", Role::Secret),
+        ("error.message", Role::ErrorText),
+        ("db.query.text", Role::Redact),
+        ("url.full", Role::Redact),
+        ("user.email", Role::Pii),
+        ("host.name", Role::Pii),
+        ("gen_ai.response.finish_reasons", Role::Label),
+        ("billing.record_count", Role::Unknown),
+    ] {
+        assert_eq!(vocabulary.role(key), role, "{key}");
+    }
+    for key in ["session.id", "prompt.id", "agent_id", "tollgate.run.id", "tollgate.run.turn"] {
+        assert!(vocabulary.is_identity(key), "{key}");
+    }
+    // the operating system's, on every span of some emitters
+    assert!(!vocabulary.is_identity("thread.id"));
+}
+
+/// Providers compare without case; frameworks are no providers; unknown names stay.
+#[test]
+fn providers() {
+    let vocabulary = builtin();
+    assert_eq!(vocabulary.provider("AWS").as_deref(), Some("aws.bedrock"));
+    assert_eq!(vocabulary.provider("LangChain"), None);
+    assert_eq!(vocabulary.provider("Ollama").as_deref(), Some("ollama"));
+}
+
+/// Every golden case: attributes in, facts and content places out. Only what a case names is compared.
+#[test]
+fn golden_cases() {
+    let vocabulary = builtin();
+    let cases = request::cases("tests/cases/dialects");
+    assert!(cases.len() >= 30, "{}", cases.len());
+    let mut failed = Vec::new();
+    for (name, case) in &cases {
+        let payload = request::payload(case);
+        let facts = super::facts(&vocabulary, &payload);
+        let none = Vec::new();
+        let expected = case["expect"].as_array().unwrap_or(&none);
+        if expected.len() != facts.items.len() {
+            failed.push(format!("{name}: {} items, {} expected", facts.items.len(), expected.len()));
+        }
+        for (at, (item, expected)) in facts.items.iter().zip(expected).enumerate() {
+            let got = show(&payload, item);
+            for (key, value) in expected.as_object().unwrap().iter().filter(|(key, _)| *key != "set") {
+                if got[key] != *value {
+                    failed.push(format!("{name}, item {at}: {key} is {} instead of {value}", got[key]));
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+}
+
+fn show(payload: &Payload, item: &ItemFacts) -> Json {
+    let context = item.context.as_deref().cloned().unwrap_or_default();
+    let mut out = json!({
+        "dialect": item.dialect, "agent": item.agent, "call": format!("{:?}", item.call).to_lowercase(),
+        "billable": item.billable, "twin": item.twin, "call_key": item.call_key, "event": item.event,
+        "session": item.session, "run": item.run, "sub_agent": item.sub_agent, "turn": item.turn, "iteration": item.iteration, "user": item.user,
+        "tenant": item.tenant, "feature": item.feature, "actor": item.actor,
+    });
+    let more = json!({
+        "operation": item.operation, "provider": item.provider, "request_model": item.request_model,
+        "response_model": item.response_model, "response_id": item.response_id, "tool": item.tool,
+        "tool_call": item.tool_call, "finish": item.finish, "failed": item.failed, "error": item.error,
+        "status": item.status, "decision": item.decision, "reported_cost": item.reported_cost,
+        "includes_cached": item.input_includes_cached, "includes_reasoning": item.output_includes_reasoning,
+        "context": [context.service_tier, context.speed, context.inference_geo, context.server_address],
+        "usage": show_usage(&item.usage),
+        "buckets": buckets(item),
+        "content": item.content.iter().map(|place| place_text(payload, item, place)).collect::<Vec<_>>(),
+    });
+    out.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    out
+}
+
+fn buckets(item: &ItemFacts) -> Json {
+    split(item).map_or(Json::Null, |split| {
+        json!({"input": split.input, "cache_read": split.cache_read, "cache_write": split.writes(), "output": split.output})
+    })
+}
+
+/// The survey's vectors: what is billable sums to these tokens and, at given prices, to this amount, to the last digit.
+#[test]
+fn vectors() {
+    let vocabulary = builtin();
+    let mut amounts = 0;
+    for (name, case) in request::cases("tests/cases/dialects").iter().filter(|(_, case)| case["total"].is_object()) {
+        let payload = request::payload(case);
+        let facts = super::facts(&vocabulary, &payload);
+        let all = facts.items.iter().filter(|item| item.billable).map(|item| split(item).unwrap());
+        let sum = all.fold([0; 4], |sum, one| {
+            [sum[0] + one.input, sum[1] + one.output, sum[2] + one.cache_read, sum[3] + one.writes()]
+        });
+        let total = &case["total"];
+        assert_eq!((json!(sum[0]), json!(sum[1])), (total["uncached"].clone(), total["output"].clone()), "{name}");
+        if let Some(usd) = total["usd"].as_str() {
+            // in 1e-8 USD: 3, 15, 0.30 and 3.75 USD per million
+            let exact = sum[0] * 300 + sum[1] * 1500 + sum[2] * 30 + sum[3] * 375;
+            let decimals = usd.split_once('.').unwrap().1;
+            let wanted: u64 = format!("{decimals:0<8}").parse().unwrap();
+            assert_eq!(exact, wanted, "{name}");
+            amounts += 1;
+        }
+    }
+    assert!(amounts >= 4);
+}
+
+fn show_usage(usage: &Usage) -> Json {
+    let all = [
+        ("input", usage.input),
+        ("output", usage.output),
+        ("cache_read", usage.cache_read),
+        ("cache_write", usage.cache_write),
+        ("cache_write_5m", usage.cache_write_5m),
+        ("cache_write_1h", usage.cache_write_1h),
+        ("reasoning", usage.reasoning),
+        ("total", usage.total),
+        ("input_audio", usage.input_audio),
+        ("output_audio", usage.output_audio),
+    ];
+    let told = all.into_iter().filter_map(|(key, count)| Some((key.to_owned(), Json::from(count?))));
+    let bad = usage.bad.then(|| ("bad".to_owned(), Json::Bool(true)));
+    told.chain(bad).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn place_text(payload: &Payload, item: &ItemFacts, place: &ContentPlace) -> String {
+    let node = match payload.kind(place.node) {
+        NodeKind::Event => format!("event {} ", payload.text(place.node, Field::Name)),
+        NodeKind::Resource => "resource ".to_owned(),
+        NodeKind::Scope => "scope ".to_owned(),
+        NodeKind::Link => "link ".to_owned(),
+        _ => String::new(),
+    };
+    let at = match place.at {
+        ContentAt::Attribute(id) => payload.attribute(id).unwrap().key.to_owned(),
+        ContentAt::Body => "(body)".to_owned(),
+        ContentAt::Status => "(status)".to_owned(),
+        ContentAt::Name => "(name)".to_owned(),
+        ContentAt::Inside(at) => item.inside.as_ref().unwrap().parts[at as usize].key.clone(),
+    };
+    format!("{node}{at}: {}{}", place.part.as_str(), if place.listed { "" } else { "?" })
+}
+
+/// Every canary that a real client put into a prompt, completion, tool argument or result stands in a content place.
+/// Error text stays for redaction by design, and so may quote some.
+#[test]
+fn recorded_canaries_are_content() {
+    let vocabulary = builtin();
+    let mut missed = BTreeSet::new();
+    let mut found = 0;
+    for path in recordings() {
+        let payload = request::recorded(&path);
+        if payload.signal() == Signal::Metrics {
+            continue;
+        }
+        let facts = super::facts(&vocabulary, &payload);
+        let places: Vec<&ContentPlace> = facts.items.iter().flat_map(|item| &item.content).collect();
+        for node in payload.nodes() {
+            let body = payload.body(node).map(|body| (ContentAt::Body, "(body)", body));
+            let attributes = payload.attributes(node).map(|a| (ContentAt::Attribute(a.id), a.key, a.value));
+            for (at, key, value) in attributes.chain(body) {
+                let mut text = String::new();
+                value.write_json(&mut text);
+                if !text.contains("CANARY-") {
+                    continue;
+                }
+                if places.iter().any(|place| place.node == node && place.at == at) {
+                    found += 1;
+                } else if vocabulary.role(key) != Role::ErrorText {
+                    missed.insert(format!("{} {key}", path.parent().unwrap().display()));
+                }
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+    assert!(found > 100, "{found}");
+}
+
+/// No item of a recorded client is left unrecognised, and what dashboards read is no content.
+#[test]
+fn recorded_metadata_stays() {
+    let vocabulary = builtin();
+    let kept = [
+        "model",
+        "tool_name",
+        "gen_ai.tool.name",
+        "session.id",
+        "gen_ai.request.model",
+        "gen_ai.response.finish_reasons",
+        "stop_reason",
+        "agent.stop_reason",
+        "service.name",
+        "build.commit_sha",
+        "work_tracker.issue_id",
+        "tenant.id",
+    ];
+    for path in recordings() {
+        let payload = request::recorded(&path);
+        let facts = super::facts(&vocabulary, &payload);
+        for item in &facts.items {
+            assert!(item.agent || payload.signal() == Signal::Metrics, "{}", path.display());
+            for place in &item.content {
+                let ContentAt::Attribute(id) = place.at else { continue };
+                let key = payload.attribute(id).unwrap().key;
+                assert!(!kept.contains(&key), "{}: {key}", path.display());
+            }
+        }
+    }
+}
+
+fn recordings() -> Vec<PathBuf> {
+    let mut folders = vec![request::at("tests/recordings")];
+    let mut out = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let numbered = name.get(..3).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+            if path.is_dir() && name != "hooks" {
+                folders.push(path);
+            } else if numbered {
+                out.push(path);
+            }
+        }
+    }
+    out.sort();
+    out
+}
+
+/// Two attributes of one key are two places.
+#[test]
+fn every_occurrence_is_a_place() {
+    let one = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"model","traceId":"","spanId":"","attributes":[
+        {"key":"model","value":{"stringValue":"a"}},{"key":"model","value":{"stringValue":"b"}},
+        {"key":"input_tokens","value":{"intValue":"1"}},
+        {"key":"prompt","value":{"stringValue":"x"}},{"key":"prompt","value":{"stringValue":"y"}}]}]}]}]}"#;
+    let facts = super::facts(&builtin(), &request::from_json(Signal::Traces, one));
+    assert_eq!(facts.items[0].content.len(), 2);
+    assert_eq!(facts.items[0].request_model.as_deref(), Some("b"));
+}
+
+/// Long ids are cut but stay apart, and stay too long to pass for a label.
+#[test]
+fn long_ids_are_bounded() {
+    let of = |end: &str| {
+        let id = format!("{}{end}", "s".repeat(4_000));
+        let case = json!({"items": [{"name": "model", "attributes": {"input_tokens": 1, "session.id": id}}]});
+        super::facts(&builtin(), &request::payload(&case)).items.remove(0).session.unwrap()
+    };
+    assert_ne!(of("1"), of("2"));
+    assert!(of("1").len() < 700 && of("1").len() > 128);
+}

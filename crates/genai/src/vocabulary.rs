@@ -1,0 +1,500 @@
+//! **What**: [`Vocabulary`]: `config/dialects.yaml`, compiled: keys to classes and slots, dialects by priority.
+//! **Why**: the built-in one is read from its JSON form, which takes a twentieth of the time; a test holds the two together.
+//! **Invariants**: a list that is too long for its index, an unknown `@list` or a duplicate dialect is an error at load.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use parking_lot::Mutex;
+
+use config::load;
+
+use super::detect::Clause;
+use super::facts::Part;
+use super::keys::{CALL, GLOBAL, KeyFact, Keys, Role, SetId, Slot};
+use super::pattern::{Names, PatternMap, weight};
+use super::schema::{self, Data, List};
+use super::sources::{Source, Sources, UsageSources};
+use super::wrapped::Wrapped;
+
+pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");
+
+/// What can be wrong with a vocabulary.
+#[derive(Debug)]
+pub struct VocabularyError(pub String);
+
+/// The compiled dialects. Shared; reads only.
+pub struct Vocabulary {
+    pub(super) keys: Keys,
+    pub(super) slots: usize,
+    pub(super) event_name: Slot,
+    pub(super) operation_name: Slot,
+    pub(super) span_name: Slot,
+    pub(super) log_body: Slot,
+    pub(super) dialects: Vec<Dialect>,
+    /// All marker bits but those of dialects that nobody described.
+    pub(super) described_marks: u128,
+    pub(super) events: PatternMap<EventRule>,
+    pub(super) identity: Sources,
+    /// Attributes that name others which hold content: a JSON schema, a message template.
+    pub(super) named_by: (Slot, Slot, Slot),
+    pub(super) wrapped: Wrapped,
+    /// Places inside content, and the attributes they are written to.
+    pub(super) extract: Vec<Extract>,
+    pub(super) providers: HashMap<String, String>,
+    pub(super) frameworks: HashSet<String>,
+    pub(super) operations: HashMap<String, String>,
+    /// Today's words for operations.
+    pub(super) known_operations: HashSet<String>,
+    /// Those sold by image, second or page.
+    pub(super) media: HashSet<String>,
+    /// The keys behind the slots.
+    slot_keys: Vec<Box<str>>,
+    /// Attribute keys under which sessions, turns, users and tenants are named.
+    identity_keys: HashSet<String>,
+    version: String,
+}
+
+/// One dialect, compiled.
+pub(super) struct Dialect {
+    pub(super) name: &'static str,
+    pub(super) clauses: Vec<Clause>,
+    pub(super) event_prefix: String,
+    pub(super) calls: Vec<CallRule>,
+    pub(super) leaves_only: bool,
+    pub(super) inherit: bool,
+    pub(super) inner: bool,
+    pub(super) default_provider: Option<String>,
+    pub(super) sources: Sources,
+    pub(super) usage: UsageSources,
+    pub(super) set: SetId,
+    pub(super) events: PatternMap<EventRule>,
+    /// What holds for events of no other rule, nameless ones too.
+    pub(super) any_event: Option<EventRule>,
+}
+
+/// A span or log event that carries content.
+#[derive(Clone, Copy)]
+pub(super) struct EventRule {
+    pub(super) part: Part,
+    /// None: every attribute.
+    pub(super) set: Option<SetId>,
+    pub(super) body: bool,
+}
+
+/// A compiled [`schema::Extract`].
+pub(super) struct Extract {
+    pub(super) dialect: Option<&'static str>,
+    pub(super) from: Source,
+    pub(super) to: &'static str,
+}
+
+/// A compiled [`schema::CallRule`].
+pub(super) struct CallRule {
+    pub(super) is: schema::Is,
+    pub(super) span: Names,
+    pub(super) log: Names,
+    pub(super) operation: Names,
+    pub(super) equals: Vec<(Slot, Vec<String>)>,
+    pub(super) usage: bool,
+    pub(super) root: bool,
+    pub(super) twin: bool,
+    pub(super) if_no_span: bool,
+    pub(super) failed: bool,
+    pub(super) decision: Option<String>,
+    pub(super) bill_unless: Option<Slot>,
+}
+
+impl Vocabulary {
+    /// The dialects that come with the program.
+    ///
+    /// # Errors
+    /// Never for a released program: a test loads it.
+    pub fn builtin() -> Result<Self, VocabularyError> {
+        let data: Data = serde_json::from_str(BUILTIN).map_err(|error| VocabularyError(error.to_string()))?;
+        Self::compile("dialects.json", &data)
+    }
+
+    /// Reads a dialects file.
+    ///
+    /// # Errors
+    /// The first thing wrong.
+    pub fn parse(name: &str, text: &str) -> Result<Self, VocabularyError> {
+        let data: Data = load::data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
+        Self::compile(name, &data)
+    }
+
+    fn compile(name: &str, data: &Data) -> Result<Self, VocabularyError> {
+        if data.schema != schema::SCHEMA {
+            return Err(VocabularyError(format!("{name}: schema {} is not known", data.schema)));
+        }
+        Compiler::new(&data.lists).compile(data)
+    }
+
+    /// The version written in the data.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What an attribute key is, whatever the dialect.
+    pub fn role(&self, key: &str) -> Role {
+        self.keys.classify(key).role
+    }
+
+    /// The part of a conversation that a listed content key holds, whatever the dialect.
+    pub fn content_part(&self, key: &str) -> Option<Part> {
+        self.keys.classify(key).content(GLOBAL).filter(|listed| !listed.named).map(|listed| listed.part)
+    }
+
+    /// Whether the key names a session, turn, user or tenant in any dialect: its value is an id, never free text.
+    pub fn is_identity(&self, key: &str) -> bool {
+        self.identity_keys.contains(key)
+    }
+
+    /// The plain attribute keys under which a dialect tells a fact (places inside content and on resources left out).
+    pub fn originals(&self, dialect: &str, fact: Fact) -> Vec<&str> {
+        let dialect = self.dialects.iter().find(|known| known.name == dialect);
+        let sources = dialect.map(|dialect| {
+            let (fields, usage) = (&dialect.sources, &dialect.usage);
+            match fact {
+                Fact::Session => &fields.session,
+                Fact::Operation => &fields.operation,
+                Fact::Provider => &fields.provider,
+                Fact::RequestModel => &fields.request_model,
+                Fact::ResponseModel => &fields.response_model,
+                Fact::ResponseId => &fields.response_id,
+                Fact::Tool => &fields.tool,
+                Fact::ToolCall => &fields.tool_call,
+                Fact::Finish => &fields.finish,
+                Fact::Input => &usage.input,
+                Fact::Output => &usage.output,
+                Fact::CacheRead => &usage.cache_read,
+                Fact::CacheWrite => &usage.cache_write,
+                Fact::Reasoning => &usage.reasoning,
+            }
+        });
+        let plain = sources.into_iter().flatten().filter(|source| source.is_plain());
+        plain.filter_map(|source| self.slot_keys.get(source.slot as usize).map(|key| &**key)).collect()
+    }
+
+    /// Whether a dialect is a guess: nobody described its emitter, and only structure tells calls from roll-ups.
+    pub fn guesses(&self, dialect: &str) -> bool {
+        self.dialects.iter().any(|known| known.leaves_only && known.name == dialect)
+    }
+
+    /// Names of the dialects, most specific first.
+    pub fn dialects(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.dialects.iter().map(|dialect| dialect.name)
+    }
+
+    /// Today's name of a provider as sent; None when it names a framework. Unknown names stay, in lower case.
+    pub fn provider(&self, sent: &str) -> Option<String> {
+        let lower = sent.trim().to_lowercase();
+        if lower.is_empty() || self.frameworks.contains(&lower) {
+            return None;
+        }
+        // the AI SDK names the kind of model too: `openai.embedding`
+        let stem = lower.rsplit_once('.').map_or("", |(stem, _)| stem);
+        let known = self.providers.get(&lower).or_else(|| self.providers.get(stem));
+        Some(known.cloned().unwrap_or(lower))
+    }
+}
+
+/// A fact that today's conventions have a name for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are those of `ItemFacts`")]
+pub enum Fact {
+    Session,
+    Operation,
+    Provider,
+    RequestModel,
+    ResponseModel,
+    ResponseId,
+    Tool,
+    ToolCall,
+    Finish,
+    Input,
+    Output,
+    CacheRead,
+    CacheWrite,
+    Reasoning,
+}
+
+impl Fact {
+    /// Every one.
+    pub const ALL: [Self; 14] = [
+        Self::Session,
+        Self::Operation,
+        Self::Provider,
+        Self::RequestModel,
+        Self::ResponseModel,
+        Self::ResponseId,
+        Self::Tool,
+        Self::ToolCall,
+        Self::Finish,
+        Self::Input,
+        Self::Output,
+        Self::CacheRead,
+        Self::CacheWrite,
+        Self::Reasoning,
+    ];
+}
+
+fn slot_keys(slots: &HashMap<String, Slot>) -> Vec<Box<str>> {
+    let mut keys: Vec<(Slot, &String)> = slots.iter().map(|(key, slot)| (*slot, key)).collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|(_, key)| key.as_str().into()).collect()
+}
+
+/// What tollgate stamps with ids of clients.
+const STAMPED_IDS: [&str; 2] = ["tollgate.run.id", "tollgate.run.turn"];
+
+/// Plain keys of all identity lists (`resource:key` is a key too; `key#path` and `text:key`, which may be something else,
+/// are not), and stamps that repeat them.
+fn identity_keys(data: &Data) -> HashSet<String> {
+    let all = std::iter::once(&data.identity).chain(data.dialects.iter().map(|dialect| &dialect.fields));
+    all.flat_map(|fields| [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.user, &fields.tenant])
+        .flatten()
+        .filter(|place| !place.contains('#') && !place.starts_with('@') && !place.starts_with("text:"))
+        .map(|place| place.strip_prefix("resource:").unwrap_or(place))
+        .chain(STAMPED_IDS)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Gathers keys while lists are compiled.
+pub(super) struct Compiler<'d> {
+    lists: &'d BTreeMap<String, List>,
+    facts: PatternMap<KeyFact>,
+    slots: HashMap<String, Slot>,
+    sets: SetId,
+    marks: u32,
+    problem: Option<String>,
+}
+
+impl<'d> Compiler<'d> {
+    fn new(lists: &'d BTreeMap<String, List>) -> Self {
+        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: CALL, marks: 0, problem: None }
+    }
+
+    fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
+        self.roles(&data.keys);
+        let identity_keys = identity_keys(data);
+        for key in &identity_keys {
+            self.facts.insert(key, KeyFact::Identity);
+        }
+        data.keys.sets().into_iter().for_each(|(set, lists)| self.content(set, lists));
+        let event_name = self.slot("event.name");
+        let operation_name = self.slot("gen_ai.operation.name");
+        let (span_name, log_body) = (self.slot("span.name"), self.slot("log.body"));
+        let identity = Sources::compile(&mut self, &data.identity, None);
+        let events = self.events(&data.events);
+        let extract = data.extract.iter().map(|one| Extract {
+            dialect: one.dialect.as_deref().map(intern),
+            from: Source::compile(&mut self, &one.from),
+            to: intern(&one.to),
+        });
+        let extract = extract.collect();
+        let named = &data.named_by;
+        let named_by = (self.slot(&named.schema), self.slot(&named.template), self.slot(&named.message));
+        let mut order: Vec<&schema::Dialect> = data.dialects.iter().collect();
+        order.sort_by_key(|dialect| dialect.priority);
+        let mut names = BTreeSet::new();
+        let mut dialects = Vec::with_capacity(order.len());
+        for dialect in order {
+            if !names.insert(&dialect.name) {
+                self.fail(format!("dialect {} is there twice", dialect.name));
+            }
+            dialects.push(self.dialect(dialect, &data.identity));
+        }
+        let guessed = dialects.iter().filter(|dialect| dialect.leaves_only);
+        let guessed = guessed.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
+        let lower = |text: &String| text.to_lowercase();
+        let wrapped = Wrapped::compile(&mut self, &data.dialects, &dialects);
+        if let Some(problem) = self.problem {
+            return Err(VocabularyError(problem));
+        }
+        Ok(Vocabulary {
+            slots: self.slots.len(),
+            slot_keys: slot_keys(&self.slots),
+            keys: Keys::new(self.facts),
+            event_name,
+            operation_name,
+            span_name,
+            log_body,
+            dialects,
+            described_marks: !guessed,
+            events,
+            identity,
+            named_by,
+            wrapped,
+            extract,
+            providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
+            frameworks: data.frameworks.iter().map(lower).collect(),
+            operations: data.operations.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
+            known_operations: data.operations.values().cloned().collect(),
+            media: data.media.iter().cloned().collect(),
+            identity_keys,
+            version: data.version.clone(),
+        })
+    }
+
+    fn dialect(&mut self, data: &schema::Dialect, identity: &schema::Fields) -> Dialect {
+        let set = self.new_set();
+        self.content(set, &data.content.attributes);
+        let (any, named) = match data.content.events.split_last() {
+            Some((last, named)) if last.name == "*" => (Some(last), named),
+            _ => (None, data.content.events.as_slice()),
+        };
+        Dialect {
+            name: intern(&data.name),
+            clauses: data.detect.iter().map(|clause| Clause::compile(self, clause)).collect(),
+            event_prefix: data.event_prefix.clone(),
+            calls: data.calls.iter().map(|rule| self.call(rule)).collect(),
+            leaves_only: data.leaves_only,
+            inherit: data.inherit,
+            inner: data.inner,
+            default_provider: data.default_provider.clone(),
+            sources: Sources::compile(self, &data.fields, Some(identity)),
+            usage: UsageSources::compile(self, &data.usage),
+            set,
+            any_event: any.and_then(|event| self.events(std::slice::from_ref(event)).find("").next().copied()),
+            events: self.events(named),
+        }
+    }
+
+    fn call(&mut self, rule: &schema::CallRule) -> CallRule {
+        CallRule {
+            is: rule.is,
+            span: self.names(&rule.span),
+            log: self.names(&rule.log),
+            operation: self.names(&rule.operation),
+            equals: self.equals(&rule.equals),
+            usage: rule.usage,
+            root: rule.root,
+            twin: rule.twin,
+            if_no_span: rule.if_no_span,
+            failed: rule.failed,
+            decision: rule.decision.clone(),
+            bill_unless: rule.bill_unless.as_deref().map(|key| self.slot(key)),
+        }
+    }
+
+    fn roles(&mut self, keys: &schema::Keys) {
+        let lists = [
+            (&keys.secret, Role::Secret),
+            (&keys.pii, Role::Pii),
+            (&keys.error_text, Role::ErrorText),
+            (&keys.redact, Role::Redact),
+            (&keys.label, Role::Label),
+        ];
+        for (list, role) in lists {
+            for key in self.expand(list) {
+                self.facts.insert(&key, KeyFact::Role(role, weight(&key)));
+            }
+        }
+    }
+
+    fn content(&mut self, set: SetId, lists: &BTreeMap<schema::PartName, List>) {
+        for (part, list) in lists {
+            for key in self.expand(list) {
+                self.facts.insert(&key, KeyFact::Content(set, (*part).into(), weight(&key)));
+            }
+        }
+    }
+
+    fn events(&mut self, list: &[schema::Event]) -> PatternMap<EventRule> {
+        let mut out = PatternMap::default();
+        for event in list {
+            let part = event.part.into();
+            let set = event.attributes.as_ref().map(|keys| {
+                let set = self.new_set();
+                for key in self.expand(keys) {
+                    self.facts.insert(&key, KeyFact::Content(set, part, weight(&key)));
+                }
+                set
+            });
+            out.insert(&event.name, EventRule { part, set, body: event.body });
+        }
+        out
+    }
+
+    /// The patterns of a list, `@lists` put in.
+    pub(super) fn names(&mut self, list: &[String]) -> Names {
+        Names::new(&self.expand(list))
+    }
+
+    pub(super) fn equals(&mut self, pairs: &BTreeMap<String, List>) -> Vec<(Slot, Vec<String>)> {
+        pairs.iter().map(|(key, values)| (self.slot(key), self.expand(values))).collect()
+    }
+
+    /// A bit that any key of the list sets.
+    pub(super) fn mark(&mut self, list: &[String]) -> u128 {
+        if list.is_empty() {
+            return 0;
+        }
+        let bit = self.marks;
+        self.marks += 1;
+        let Some(mark) = 1_u128.checked_shl(bit) else {
+            self.fail("more than 128 lists of marker attributes".to_owned());
+            return 0;
+        };
+        for key in self.expand(list) {
+            self.facts.insert(&key, KeyFact::Mark(bit));
+        }
+        mark
+    }
+
+    /// The slot of a literal key.
+    pub(super) fn slot(&mut self, key: &str) -> Slot {
+        if let Some(slot) = self.slots.get(key) {
+            return *slot;
+        }
+        let slot = Slot::try_from(self.slots.len()).unwrap_or_else(|_| {
+            self.fail("more than 65536 keys are read".to_owned());
+            0
+        });
+        self.slots.insert(key.to_owned(), slot);
+        self.facts.insert(key, KeyFact::Slot(slot));
+        slot
+    }
+
+    fn new_set(&mut self) -> SetId {
+        self.sets = self.sets.checked_add(1).unwrap_or_else(|| {
+            self.fail("more than 65535 content lists".to_owned());
+            GLOBAL
+        });
+        self.sets
+    }
+
+    pub(super) fn expand(&mut self, list: &[String]) -> Vec<String> {
+        let mut out = Vec::with_capacity(list.len());
+        for entry in list {
+            match entry.strip_prefix('@') {
+                None => out.push(entry.clone()),
+                Some(name) => match self.lists.get(name) {
+                    Some(shared) => out.extend(shared.iter().cloned()),
+                    // scope names may begin with `@`
+                    None if name.contains('/') => out.push(entry.clone()),
+                    None => self.fail(format!("list @{name} is not there")),
+                },
+            }
+        }
+        out
+    }
+
+    fn fail(&mut self, problem: String) {
+        self.problem.get_or_insert(problem);
+    }
+}
+
+/// Dialect names live as long as the program: there are a few dozen, and facts carry them everywhere.
+fn intern(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock();
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    names.insert(name);
+    name
+}

@@ -1,0 +1,493 @@
+//! **What**: [`figures`]: what runs of a window add up to, beside the same window a day before; [`changes`]: by commit or
+//! issue. **Invariants**: a run belongs to the window in which its last event lies, once it is over; live runs are shown,
+//! not counted; counts and cost are exact; nothing of nothing is no number, never zero.
+//! **Not here**: how that looks (`pages`).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::Entry;
+
+/// One day, ns.
+pub const DAY: u64 = 24 * 3_600_000_000_000;
+/// Steps of a sparkline.
+const STEPS: usize = 24;
+/// Names of a table before the rest is `other`.
+const TOP: usize = 10;
+/// Runs in a table of runs.
+const RUNS: usize = 10;
+/// Rows of tables of tools, denials and fallbacks.
+const ROWS: usize = 12;
+/// What has no name.
+pub const UNATTRIBUTED: &str = "unattributed";
+
+/// A span of time, unix ns: after `from`, up to `to`.
+#[derive(Clone, Copy)]
+pub struct Window {
+    /// Begin.
+    pub from: u64,
+    /// End.
+    pub to: u64,
+}
+
+impl Window {
+    /// The last `length` ns.
+    pub fn last(length: u64, now: u64) -> Self {
+        Self { from: now.saturating_sub(length), to: now }
+    }
+
+    fn holds(&self, at: u64) -> bool {
+        at > self.from && at <= self.to
+    }
+
+    /// The same, a day before.
+    fn yesterday(&self) -> Self {
+        Self { from: self.from.saturating_sub(DAY), to: self.to.saturating_sub(DAY) }
+    }
+
+    fn step(&self, at: u64) -> Option<usize> {
+        let length = u128::from(self.to.saturating_sub(self.from));
+        let into = u128::from(at.checked_sub(self.from)?.checked_sub(1)?);
+        let step = (into * STEPS as u128).checked_div(length)?;
+        usize::try_from(step).ok().filter(|step| *step < STEPS)
+    }
+}
+
+/// One number: now, a day before, and its course.
+#[derive(Clone, Default)]
+pub struct Number {
+    /// Of the window; none of no runs.
+    pub value: Option<f64>,
+    /// Of the same window a day before.
+    pub before: Option<f64>,
+    /// Its course through the window.
+    pub course: Vec<Option<f64>>,
+}
+
+impl Number {
+    /// By how much it rose, as a share; none if there was nothing before.
+    pub fn change(&self) -> Option<f64> {
+        let (value, before) = (self.value?, self.before?);
+        (before > 0.0).then(|| value / before - 1.0)
+    }
+}
+
+/// What one tenant, model or feature took.
+#[derive(Clone, Default)]
+pub struct Share {
+    /// Whose it is: of tenants and features, which are an account's own; "" for what all accounts share.
+    pub account: String,
+    /// Its name.
+    pub name: String,
+    /// How many names this row stands for.
+    pub names: u64,
+    /// Runs.
+    pub runs: u64,
+    /// Of these, failed or killed.
+    pub failed: u64,
+    /// Answered model calls.
+    pub calls: u64,
+    /// Tokens in.
+    pub input: u64,
+    /// Tokens out.
+    pub output: u64,
+    /// Cost, 1e-18 USD.
+    pub atto: i128,
+    /// Calls without a price.
+    pub unpriced: u64,
+}
+
+impl Share {
+    fn add(&mut self, other: &Self) {
+        self.names += other.names;
+        self.runs += other.runs;
+        self.failed += other.failed;
+        self.calls += other.calls;
+        self.input = self.input.saturating_add(other.input);
+        self.output = self.output.saturating_add(other.output);
+        self.atto = self.atto.saturating_add(other.atto);
+        self.unpriced += other.unpriced;
+    }
+}
+
+/// One tool.
+#[derive(Clone, Default)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// Calls.
+    pub calls: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Of these, not allowed.
+    pub denied: u64,
+}
+
+/// Denied permissions.
+#[derive(Clone)]
+pub struct Denied {
+    /// The tool.
+    pub tool: String,
+    /// Who denied it.
+    pub source: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// One model stood in for another.
+#[derive(Clone)]
+pub struct Stepped {
+    /// Why.
+    pub reason: String,
+    /// Provider of the model that did not answer.
+    pub provider: String,
+    /// That model.
+    pub from: String,
+    /// The one that did.
+    pub to: String,
+    /// For whom; "" = not told.
+    pub tenant: String,
+    /// The prompt template; "" = not told.
+    pub template: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// What a screen shows of a window.
+pub struct Figures {
+    /// The window.
+    pub window: Window,
+    /// Runs that are over.
+    pub runs: u64,
+    /// Of these, failed or killed.
+    pub failed: u64,
+    /// Runs that were over in the same window a day before.
+    pub runs_before: u64,
+    /// Runs that are live now.
+    pub live: u64,
+    /// Iterations of all.
+    pub iterations_total: u64,
+    /// Cost of all, 1e-18 USD.
+    pub atto: i128,
+    /// The same a day before.
+    pub atto_before: i128,
+    /// Calls that are not in the cost.
+    pub unpriced: u64,
+    /// Tool calls, failed ones.
+    pub tool_calls: u64,
+    /// Tool calls that failed.
+    pub tool_failures: u64,
+    /// Iterations per run.
+    pub iterations: Number,
+    /// Most iterations of one run.
+    pub most_iterations: u64,
+    /// 95th percentile of time per run, seconds.
+    pub p95: Number,
+    /// Share of runs that failed or were killed.
+    pub failure: Number,
+    /// USD per run.
+    pub cost: Number,
+    /// By tenant, dearest first: ten, `other`, `unattributed`.
+    pub by_tenant: Vec<Share>,
+    /// By model.
+    pub by_model: Vec<Share>,
+    /// By feature.
+    pub by_feature: Vec<Share>,
+    /// Tools with failures or denials, most first.
+    pub tools: Vec<Tool>,
+    /// Denied permissions.
+    pub denials: Vec<Denied>,
+    /// Fallbacks.
+    pub fallbacks: Vec<Stepped>,
+    /// Longest runs, live ones too.
+    pub longest: Vec<Arc<Entry>>,
+    /// Dearest runs, live ones too.
+    pub dearest: Vec<Arc<Entry>>,
+}
+
+/// Runs of one step or window.
+#[derive(Default)]
+struct Tally {
+    runs: u64,
+    failed: u64,
+    iterations: u64,
+    atto: i128,
+    durations: Vec<u64>,
+}
+
+impl Tally {
+    fn add(&mut self, run: &Entry) {
+        self.runs += 1;
+        self.failed += u64::from(run.failed());
+        self.iterations += run.iterations;
+        self.atto = self.atto.saturating_add(run.atto);
+        self.durations.push(run.duration);
+    }
+
+    fn per_run(&self, sum: f64) -> Option<f64> {
+        (self.runs > 0).then(|| sum / self.runs as f64)
+    }
+
+    fn iterations(&self) -> Option<f64> {
+        self.per_run(self.iterations as f64)
+    }
+
+    fn failure(&self) -> Option<f64> {
+        self.per_run(self.failed as f64)
+    }
+
+    fn cost(&self) -> Option<f64> {
+        self.per_run(self.atto as f64 / 1e18)
+    }
+
+    /// Nearest rank, seconds.
+    fn p95(&mut self) -> Option<f64> {
+        let rank = (self.durations.len() * 95).div_ceil(100).checked_sub(1)?;
+        let (_, value, _) = self.durations.select_nth_unstable(rank);
+        Some(*value as f64 / 1e9)
+    }
+}
+
+/// What `runs` add up to.
+pub fn figures(runs: &[Arc<Entry>], window: Window) -> Figures {
+    let (mut now, mut before) = (Tally::default(), Tally::default());
+    let mut steps: Vec<Tally> = (0..STEPS).map(|_| Tally::default()).collect();
+    let yesterday = window.yesterday();
+    let mut inside: Vec<&Arc<Entry>> = Vec::new();
+    let mut shown: Vec<&Arc<Entry>> = Vec::new();
+    for run in runs {
+        if run.live() {
+            shown.push(run);
+        } else if window.holds(run.at) {
+            now.add(run);
+            inside.push(run);
+            shown.push(run);
+            window.step(run.at).and_then(|step| steps.get_mut(step)).into_iter().for_each(|step| step.add(run));
+        } else if yesterday.holds(run.at) {
+            before.add(run);
+        }
+    }
+    let live = (shown.len() - inside.len()) as u64;
+    let number = |value: Option<f64>, before: Option<f64>, course: Vec<Option<f64>>| Number { value, before, course };
+    let course = |of: fn(&Tally) -> Option<f64>| steps.iter().map(of).collect();
+    let iterations = number(now.iterations(), before.iterations(), course(Tally::iterations));
+    let failure = number(now.failure(), before.failure(), course(Tally::failure));
+    let cost = number(now.cost(), before.cost(), course(Tally::cost));
+    let p95 = number(now.p95(), before.p95(), steps.iter_mut().map(Tally::p95).collect());
+    let shares = |name: fn(&Entry) -> &Option<Arc<str>>| top(inside.iter().map(|run| whole(run, name(run))));
+    let now_ns = window.to;
+    Figures {
+        window,
+        runs: now.runs,
+        failed: now.failed,
+        runs_before: before.runs,
+        live,
+        iterations_total: now.iterations,
+        atto: now.atto,
+        atto_before: before.atto,
+        unpriced: inside.iter().map(|run| run.unpriced).sum(),
+        tool_calls: inside.iter().map(|run| run.tool_calls).sum(),
+        tool_failures: inside.iter().map(|run| run.tool_failures).sum(),
+        most_iterations: shown.iter().map(|run| run.iterations).max().unwrap_or(0),
+        iterations,
+        p95,
+        failure,
+        cost,
+        by_tenant: shares(|run| &run.tenant),
+        by_model: top(inside.iter().flat_map(|run| models(run))),
+        by_feature: shares(|run| &run.feature),
+        tools: tools(&inside),
+        denials: denials(&inside),
+        fallbacks: fallbacks(&inside),
+        longest: first(&shown, |run| Reverse((run.elapsed(now_ns), run.at))),
+        dearest: first(&shown, |run| Reverse((run.atto, run.at))),
+    }
+}
+
+fn first<K: Ord>(runs: &[&Arc<Entry>], by: impl Fn(&Entry) -> K) -> Vec<Arc<Entry>> {
+    let mut runs: Vec<&Arc<Entry>> = runs.to_vec();
+    if runs.len() > RUNS {
+        runs.select_nth_unstable_by_key(RUNS, |run| by(run));
+        runs.truncate(RUNS);
+    }
+    runs.sort_by_key(|run| by(run));
+    runs.into_iter().map(Arc::clone).collect()
+}
+
+fn whole(run: &Entry, name: &Option<Arc<str>>) -> Share {
+    Share {
+        account: if name.is_some() { run.account.to_string() } else { String::new() },
+        name: name.as_deref().unwrap_or(UNATTRIBUTED).to_owned(),
+        names: 1,
+        runs: 1,
+        failed: u64::from(run.failed()),
+        calls: run.calls,
+        input: run.input,
+        output: run.output,
+        atto: run.atto,
+        unpriced: run.unpriced,
+    }
+}
+
+fn models(run: &Entry) -> impl Iterator<Item = Share> + '_ {
+    run.models.iter().map(|model| Share {
+        account: String::new(),
+        name: model.name.to_string(),
+        names: 1,
+        runs: 1,
+        failed: u64::from(run.failed()),
+        calls: model.calls,
+        input: model.input,
+        output: model.output,
+        atto: model.atto,
+        unpriced: model.unpriced,
+    })
+}
+
+/// By name, dearest first; what is beyond ten is `other`; what has no name comes last.
+fn top(shares: impl Iterator<Item = Share>) -> Vec<Share> {
+    let mut by_name: HashMap<(String, String), Share> = HashMap::new();
+    // what the tracker had to give up naming goes with what is left out here
+    let mut other = Share { name: runs::OTHER.to_owned(), ..Share::default() };
+    for share in shares {
+        let given_up = share.name == runs::OTHER;
+        let key = if given_up { Default::default() } else { (share.account.clone(), share.name.clone()) };
+        match by_name.get_mut(&key) {
+            Some(sum) => {
+                sum.add(&share);
+                sum.names = 1;
+            }
+            None => {
+                by_name.insert(key, share);
+            }
+        }
+    }
+    let unnamed = by_name.remove(&(String::new(), UNATTRIBUTED.to_owned()));
+    let given_up = by_name.remove(&Default::default());
+    let mut rows: Vec<Share> = by_name.into_values().collect();
+    let place = |share: &Share| (Reverse(share.atto), Reverse(share.runs));
+    rows.sort_by(|a, b| (place(a), &a.name, &a.account).cmp(&(place(b), &b.name, &b.account)));
+    let rest = rows.split_off(rows.len().min(TOP));
+    rest.iter().chain(&given_up).for_each(|share| other.add(share));
+    rows.extend((other.names > 0).then_some(other));
+    rows.extend(unnamed);
+    rows
+}
+
+fn tools(runs: &[&Arc<Entry>]) -> Vec<Tool> {
+    let mut by_name: HashMap<&str, Tool> = HashMap::new();
+    for part in runs.iter().flat_map(|run| &run.tools) {
+        let tool = by_name.entry(&part.name).or_default();
+        tool.calls += part.calls;
+        tool.failed += part.failed;
+        tool.denied += part.denied;
+    }
+    let named = by_name.into_iter().map(|(name, tool)| Tool { name: name.to_owned(), ..tool });
+    let mut rows: Vec<Tool> = named.filter(|tool| tool.failed + tool.denied > 0).collect();
+    rows.sort_by(|a, b| {
+        (Reverse(a.failed), Reverse(a.denied), &a.name).cmp(&(Reverse(b.failed), Reverse(b.denied), &b.name))
+    });
+    rows.truncate(ROWS);
+    rows
+}
+
+fn denials(runs: &[&Arc<Entry>]) -> Vec<Denied> {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (tool, source, count) in runs.iter().flat_map(|run| &run.denials) {
+        *sums.entry((tool, source)).or_default() += count;
+    }
+    let row = |((tool, source), count): ((&str, &str), u64)| Denied { tool: tool.into(), source: source.into(), count };
+    let mut rows: Vec<Denied> = sums.into_iter().map(row).collect();
+    rows.sort_by_key(|row| Reverse(row.count));
+    rows.truncate(ROWS);
+    rows
+}
+
+fn fallbacks(runs: &[&Arc<Entry>]) -> Vec<Stepped> {
+    let mut sums: BTreeMap<[&str; 6], u64> = BTreeMap::new();
+    for run in runs {
+        let (tenant, template) = (run.tenant.as_deref().unwrap_or(""), run.template.as_deref().unwrap_or(""));
+        for ([reason, provider, from, to], count) in &run.fallbacks {
+            *sums.entry([reason, provider, from, to, tenant, template]).or_default() += count;
+        }
+    }
+    let row = |([reason, provider, from, to, tenant, template], count): ([&str; 6], u64)| Stepped {
+        reason: reason.into(),
+        provider: provider.into(),
+        from: from.into(),
+        to: to.into(),
+        tenant: tenant.into(),
+        template: template.into(),
+        count,
+    };
+    let mut rows: Vec<Stepped> = sums.into_iter().map(row).collect();
+    rows.sort_by_key(|row| Reverse(row.count));
+    rows.truncate(ROWS);
+    rows
+}
+
+/// Runs of one commit or issue.
+pub struct Changed {
+    /// The commit or issue.
+    pub name: String,
+    /// The service that most of its runs name.
+    pub service: String,
+    /// First event of its first run, unix ns.
+    pub first: u64,
+    /// Last event.
+    pub last: u64,
+    /// Runs that are over.
+    pub runs: u64,
+    /// Iterations per run.
+    pub iterations: Option<f64>,
+    /// 95th percentile of time per run, s.
+    pub p95: Option<f64>,
+    /// Share of runs that failed or were killed.
+    pub failure: Option<f64>,
+    /// USD per run.
+    pub cost: Option<f64>,
+    /// Cost of all, 1e-18 USD.
+    pub atto: i128,
+    /// Tool calls that failed, of all: share.
+    pub tool_failure: Option<f64>,
+}
+
+/// Most commits or issues that are told apart; the latest ones.
+const CHANGES: usize = 50;
+
+/// What changed: runs of the window by commit or issue (`name`) and service, the one seen first last.
+pub fn changes(runs: &[Arc<Entry>], window: Window, name: fn(&Entry) -> &Option<Arc<str>>) -> Vec<Changed> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&Entry>> = BTreeMap::new();
+    for run in runs.iter().filter(|run| !run.live() && window.holds(run.at)) {
+        if let Some(name) = name(run) {
+            groups.entry((name, run.service.as_deref().unwrap_or(""))).or_default().push(run);
+        }
+    }
+    let mut rows: Vec<Changed> =
+        groups.into_iter().map(|((name, service), runs)| changed(name, service, &runs)).collect();
+    rows.sort_by(|a, b| (Reverse(a.first), &a.name, &a.service).cmp(&(Reverse(b.first), &b.name, &b.service)));
+    rows.truncate(CHANGES);
+    rows
+}
+
+fn changed(name: &str, service: &str, runs: &[&Entry]) -> Changed {
+    let mut tally = Tally::default();
+    runs.iter().for_each(|run| tally.add(run));
+    let calls: u64 = runs.iter().map(|run| run.tool_calls).sum();
+    let failures: u64 = runs.iter().map(|run| run.tool_failures).sum();
+    let starts = runs.iter().map(|run| if run.start == 0 { run.at } else { run.start });
+    Changed {
+        name: name.to_owned(),
+        service: service.to_owned(),
+        first: starts.min().unwrap_or(0),
+        last: runs.iter().map(|run| run.at).max().unwrap_or(0),
+        runs: tally.runs,
+        iterations: tally.iterations(),
+        failure: tally.failure(),
+        cost: tally.cost(),
+        atto: tally.atto,
+        p95: tally.p95(),
+        tool_failure: (calls > 0).then(|| failures as f64 / calls as f64),
+    }
+}

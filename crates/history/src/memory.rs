@@ -1,0 +1,142 @@
+//! **What**: [`History`]: the runs of the last 48 hours in memory. **Invariants**: at most [`MAX_RUNS`]: the account that has
+//! most gives way, oldest first; one entry a run, that of the last look; runs whose own clock is further back are counted, not kept.
+//! **Not here**: sums (`figures`), the file (`store`).
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::Entry;
+use runs::share::fair;
+use runs::{RunState, RunView};
+
+/// How far back it goes, ns.
+pub const KEEP: u64 = 48 * 3_600_000_000_000;
+/// Runs that are kept.
+pub const MAX_RUNS: usize = 50_000;
+
+struct Kept {
+    entry: Arc<Entry>,
+    /// When it was last shown by the tracker, unix ns; 0 = before this start.
+    seen: u64,
+    /// Which of those with one time came first.
+    order: u64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct History {
+    runs: RwLock<HashMap<String, Kept>>,
+    orders: AtomicU64,
+    crowded: AtomicU64,
+    old: AtomicU64,
+}
+
+impl History {
+    /// Takes in what the tracker shows now; those that are new or have changed come back, to be written down.
+    pub fn note<'v>(&self, views: impl IntoIterator<Item = &'v RunView>, now: u64) -> Vec<Arc<Entry>> {
+        let (mut changed, mut old) = (Vec::new(), 0);
+        let mut runs = self.runs.write();
+        for view in views {
+            let mut entry = Entry::of(view, now);
+            if entry.at.saturating_add(KEEP) < now {
+                old += 1;
+                continue;
+            }
+            let key = entry.key();
+            let mut order = None;
+            if let Some(known) = runs.get_mut(&key) {
+                order = Some(known.order);
+                if view.last > now {
+                    // its clock is ahead: it does not change just because ours goes on
+                    (entry.at, entry.start) = (known.entry.at, known.entry.start);
+                }
+                if *known.entry == entry {
+                    known.seen = now;
+                    continue;
+                }
+            }
+            let entry = Arc::new(entry);
+            changed.push(Arc::clone(&entry));
+            let order = order.unwrap_or_else(|| self.order());
+            runs.insert(key, Kept { entry, seen: now, order });
+        }
+        drop(runs);
+        self.old.fetch_max(old, Ordering::Relaxed);
+        changed
+    }
+
+    fn order(&self) -> u64 {
+        self.orders.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes in what was written down before the start.
+    pub fn restore(&self, entries: Vec<Entry>) {
+        let mut runs = self.runs.write();
+        for entry in entries {
+            let key = entry.key();
+            runs.entry(key).or_insert_with(|| Kept { entry: Arc::new(entry), seen: 0, order: self.order() });
+        }
+    }
+
+    /// Forgets what is older than 48 hours, and what is too much.
+    pub fn forget(&self, now: u64) {
+        let before = now.saturating_sub(KEEP);
+        let mut runs = self.runs.write();
+        runs.retain(|_, kept| kept.entry.at >= before);
+        if runs.len() <= MAX_RUNS {
+            return;
+        }
+        let all = runs.iter().map(|(key, kept)| (&*kept.entry.account, (kept.entry.at, kept.order), 1, key));
+        let gone: Vec<String> = fair(all, MAX_RUNS).1.into_iter().cloned().collect();
+        gone.iter().for_each(|key| drop(runs.remove(key)));
+        self.crowded.fetch_add(gone.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Live runs that the tracker did not show for `patience` ns, at most `most`: of each account those unseen longest.
+    pub fn unseen(&self, now: u64, patience: u64, most: usize) -> Vec<Arc<Entry>> {
+        let runs = self.runs.read();
+        let unseen = runs.values().filter(|kept| kept.entry.live() && kept.seen.saturating_add(patience) < now);
+        let unseen = unseen.map(|kept| (&*kept.entry.account, Reverse((kept.seen, kept.order)), 1, kept));
+        fair(unseen, most).0.into_iter().map(|kept| Arc::clone(&kept.entry)).collect()
+    }
+
+    /// The tracker does not know a live run any more.
+    pub fn lost(&self, entry: &Entry, now: u64) -> Arc<Entry> {
+        let lost = Arc::new(Entry { state: RunState::Evicted.as_str().into(), ..entry.clone() });
+        self.runs.write().insert(lost.key(), Kept { entry: Arc::clone(&lost), seen: now, order: self.order() });
+        lost
+    }
+
+    /// All of them, in no order.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        self.runs.read().values().map(|kept| Arc::clone(&kept.entry)).collect()
+    }
+
+    /// One run by its id.
+    pub fn find_of(&self, account: &str, run: &str) -> Option<Arc<Entry>> {
+        let runs = self.runs.read();
+        let is_it = |kept: &&Kept| *kept.entry.run == *run && *kept.entry.account == *account;
+        runs.values().filter(is_it).max_by_key(|kept| kept.entry.at).map(|kept| Arc::clone(&kept.entry))
+    }
+
+    /// The accounts that have a run of this id.
+    pub fn accounts(&self, run: &str) -> Vec<String> {
+        let runs = self.runs.read();
+        runs.values().filter(|kept| *kept.entry.run == *run).map(|kept| kept.entry.account.to_string()).collect()
+    }
+
+    /// Whether this very entry is known.
+    pub fn knows(&self, view: &RunView, now: u64) -> bool {
+        let entry = Entry::of(view, now);
+        self.runs.read().get(&entry.key()).is_some_and(|kept| *kept.entry == entry)
+    }
+
+    /// Runs that were left out: because there were too many; at one look, because their times are more than 48 hours back.
+    pub fn left_out(&self) -> [u64; 2] {
+        [self.crowded.load(Ordering::Relaxed), self.old.load(Ordering::Relaxed)]
+    }
+}

@@ -1,0 +1,278 @@
+//! **What**: [`report`]: the failing spans of a night in groups, with samples and the issues they belong to; and the comment
+//! on a ticket ([`JiraComment`]). **Why**: an agent, or a person with coffee, reads it in the morning. **Invariants**: groups by
+//! count, then by name; `schema` as in `runs/json`; every text in Markdown is escaped or in code. **Not here**: who asks.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::failures::{Failures, Sample};
+use super::json::{time, usd};
+use super::{Entry, KEEP};
+use runs::json::SCHEMA;
+
+/// What failures can be grouped by, in the order of [`super::Key`].
+pub const BY: [&str; 7] =
+    ["exception.slug", "build.commit_sha", "service.name", "error.type", "name", "tenant.id", "work_tracker.issue_id"];
+/// Place of the issue in it.
+const ISSUE: usize = 6;
+
+/// What a report is asked for.
+pub struct Asked {
+    /// How far back, ns.
+    pub since: u64,
+    /// Groups.
+    pub limit: usize,
+    /// Samples of each.
+    pub samples: usize,
+    /// Places in [`BY`].
+    pub by: Vec<usize>,
+}
+
+impl Asked {
+    /// The usual: 24 hours, 20 groups, 5 samples, by slug, commit and service.
+    pub fn usual() -> Self {
+        Self { since: super::DAY, limit: 20, samples: 5, by: vec![0, 1, 2] }
+    }
+
+    /// The names in [`BY`] that are asked for.
+    ///
+    /// # Errors
+    /// One line that names those there are.
+    pub fn by(names: &str) -> Result<Vec<usize>, String> {
+        let place = |name: &str| {
+            let known = BY.iter().position(|known| *known == name.trim());
+            known.ok_or_else(|| format!("failures can be grouped by {}", BY.join(", ")))
+        };
+        let mut places: Vec<usize> = names.split(',').map(place).collect::<Result<_, _>>()?;
+        let mut seen = BTreeSet::new();
+        places.retain(|place| seen.insert(*place));
+        Ok(places)
+    }
+}
+
+/// One group.
+pub struct Grouped {
+    /// Values in the order asked for; "" = none.
+    pub values: Vec<Arc<str>>,
+    /// Spans.
+    pub count: u64,
+    /// Issues that they name.
+    pub issues: BTreeSet<Arc<str>>,
+    /// Some of them, the latest first.
+    pub samples: Vec<Arc<Sample>>,
+}
+
+/// The report.
+pub struct Report {
+    /// What was asked for.
+    pub asked: Asked,
+    /// When it was made, unix ns.
+    pub at: u64,
+    /// All failing spans.
+    pub spans: u64,
+    /// All groups, also those left out.
+    pub groups: usize,
+    /// The largest.
+    pub largest: Vec<Grouped>,
+}
+
+/// Makes it.
+pub fn report(failures: &Failures, asked: Asked, now: u64) -> Report {
+    let from = now.saturating_sub(asked.since.min(KEEP));
+    let values = |key: &super::Key| -> Vec<Arc<str>> {
+        asked.by.iter().filter_map(|place| key.get(*place)).map(Arc::clone).collect()
+    };
+    let mut groups: BTreeMap<Vec<Arc<str>>, Grouped> = BTreeMap::new();
+    let mut spans = 0;
+    for (key, count) in failures.counts(from) {
+        spans += count;
+        let values = values(&key);
+        let group = groups.entry(values.clone());
+        let group = group.or_insert_with(|| Grouped { values, count: 0, issues: BTreeSet::new(), samples: Vec::new() });
+        group.count += count;
+        group.issues.extend(key.get(ISSUE).filter(|issue| !issue.is_empty()).cloned());
+    }
+    for sample in failures.samples(from) {
+        let group = groups.get_mut(&values(&sample.key)).filter(|group| group.samples.len() < asked.samples);
+        group.into_iter().for_each(|group| group.samples.push(Arc::clone(&sample)));
+    }
+    let count = groups.len();
+    let mut largest: Vec<Grouped> = groups.into_values().collect();
+    largest.sort_by(|a, b| (Reverse(a.count), &a.values).cmp(&(Reverse(b.count), &b.values)));
+    largest.truncate(asked.limit);
+    Report { asked, at: now, spans, groups: count, largest }
+}
+
+impl Report {
+    fn names(&self) -> Vec<&'static str> {
+        self.asked.by.iter().filter_map(|place| BY.get(*place)).copied().collect()
+    }
+}
+
+/// The report as JSON (docs/runs.md has the schema). `link`: a trace's address.
+pub fn report_json(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) -> Value {
+    let names = report.names();
+    let sample = |sample: &Arc<Sample>| {
+        let named = BY.iter().zip(&sample.key).filter(|(_, value)| !value.is_empty());
+        let mut fields: Map<String, Value> =
+            named.map(|(name, value)| ((*name).to_owned(), Value::from(&**value))).collect();
+        let attributes: Map<String, Value> =
+            sample.attributes.iter().map(|(key, value)| (key.to_string(), Value::from(&**value))).collect();
+        fields.insert("time".into(), time(sample.at));
+        fields.insert("trace_id".into(), (&*sample.trace).into());
+        fields.insert("span_id".into(), (&*sample.span).into());
+        fields.insert("duration_seconds".into(), (sample.duration as f64 / 1e9).into());
+        fields.insert("status_message".into(), (&*sample.status).into());
+        fields.insert("attributes".into(), attributes.into());
+        fields.insert("trace_url".into(), link(sample).map_or(Value::Null, Value::from));
+        Value::from(fields)
+    };
+    let group = |group: &Grouped| {
+        let value = |value: &Arc<str>| if value.is_empty() { Value::Null } else { Value::from(&**value) };
+        let by: Map<String, Value> =
+            names.iter().zip(&group.values).map(|(name, text)| ((*name).to_owned(), value(text))).collect();
+        json!({"by": by, "count": group.count, "issues": group.issues, "samples": group.samples.iter().map(sample).collect::<Vec<_>>()})
+    };
+    json!({
+        "schema": SCHEMA,
+        "made_at": time(report.at),
+        "from": time(report.at.saturating_sub(report.asked.since.min(KEEP))),
+        "selected": "name = \"claude_code.turn.stop_failure\" OR error = true",
+        "by": names,
+        "spans": report.spans,
+        "group_count": report.groups,
+        "groups": report.largest.iter().map(group).collect::<Vec<_>>(),
+    })
+}
+
+/// Text for a line of Markdown: nothing in it means anything.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => out.push(' '),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '!' | '~' | '&' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() || is_direction(c) => {}
+            '/' if out.ends_with(":/") => {
+                // an address, and a mention below, are text behind a space of no width
+                out.push_str("\u{200b}/");
+            }
+            '@' => out.push_str("@\u{200b}"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Marks that turn the direction of a line, or that nobody sees.
+pub(super) fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
+}
+
+/// The report as Markdown.
+pub fn markdown(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) -> String {
+    let names = report.names();
+    let hours = report.asked.since as f64 / 3.6e12;
+    let mut out =
+        format!("# Failures of the last {hours:.1} h\n\n{} failing spans in {} groups", report.spans, report.groups);
+    let _ = writeln!(out, " by {}; the {} largest.\n", names.join(", "), report.largest.len());
+    for (number, group) in (1..).zip(&report.largest) {
+        let title: Vec<String> =
+            group.values.iter().map(|value| if value.is_empty() { "–".to_owned() } else { plain(value) }).collect();
+        let _ = writeln!(out, "## {number}. {} × {}\n", group.count, title.join(" · "));
+        if !group.issues.is_empty() {
+            let issues: Vec<String> = group.issues.iter().map(|issue| plain(issue)).collect();
+            let _ = writeln!(out, "Issues: {}\n", issues.join(", "));
+        }
+        for sample in &group.samples {
+            let name = sample.key.get(4).map_or("", |name| &**name);
+            let at = time(sample.at);
+            let trace =
+                link(sample).map_or_else(|| plain(&sample.trace), |url| format!("[{}]({url})", plain(&sample.trace)));
+            let _ = writeln!(
+                out,
+                "- {} {} ({:.2} s), trace {trace}",
+                at.as_str().unwrap_or(""),
+                plain(name),
+                sample.duration as f64 / 1e9
+            );
+            if !sample.status.is_empty() {
+                let _ = writeln!(out, "  - {}", plain(&sample.status));
+            }
+            for (key, value) in &sample.attributes {
+                let _ = writeln!(out, "  - {}: {}", plain(key), plain(value));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// The comment on a ticket: what agents did for it.
+pub struct JiraComment {
+    /// The issue.
+    pub issue: String,
+    /// What is said, in Jira's own markup.
+    pub text: String,
+    /// How many runs it is about.
+    pub runs: usize,
+}
+
+impl JiraComment {
+    /// Of the runs of an issue. `link`: a run's trace; `vault`: where its content is.
+    pub fn of(
+        issue: &str,
+        runs: &[Arc<Entry>],
+        link: &dyn Fn(&Entry) -> Option<String>,
+        vault: &dyn Fn(&Entry) -> Option<String>,
+    ) -> Self {
+        let mut of_issue: Vec<&Arc<Entry>> = runs.iter().filter(|run| run.issue.as_deref() == Some(issue)).collect();
+        of_issue.sort_by_key(|run| run.start);
+        let mut sessions: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+        of_issue.iter().for_each(|run| sessions.entry(&run.session).or_default().push(run));
+        let mut text =
+            format!("tollgate: {} agent runs in {} sessions for {}\n", of_issue.len(), sessions.len(), jira(issue));
+        for (session, runs) in sessions {
+            let sum = |of: fn(&Entry) -> u64| runs.iter().map(|run| of(run)).sum::<u64>();
+            let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
+            let last = runs.iter().map(|run| run.at).max().unwrap_or(0);
+            let atto = runs.iter().fold(0_i128, |sum, run| sum.saturating_add(run.atto));
+            let seconds = last.saturating_sub(if start == 0 { last } else { start }) / 1_000_000_000;
+            let _ = writeln!(text, "* session: {}", jira(session));
+            let _ = writeln!(
+                text,
+                "** tool calls: {} ({} failed)",
+                sum(|run| run.tool_calls),
+                sum(|run| run.tool_failures)
+            );
+            let _ = writeln!(text, "** duration: {} min {} s", seconds / 60, seconds % 60);
+            let _ = writeln!(text, "** edits: {} tool calls that change something", sum(|run| run.writes));
+            let _ = writeln!(text, "** cost: {} USD", usd(atto));
+            let dearest = runs.iter().max_by_key(|run| run.atto);
+            if let Some(url) = dearest.and_then(|run| link(run)) {
+                let _ = writeln!(text, "** trace: {url}");
+            }
+            if let Some(place) = dearest.and_then(|run| vault(run)) {
+                let _ = writeln!(text, "** s3_uri: {place}");
+            }
+        }
+        Self { issue: issue.to_owned(), text, runs: of_issue.len() }
+    }
+}
+
+/// Text in which nothing is Jira's markup.
+fn jira(text: &str) -> String {
+    let shown = text.chars().filter(|c| !c.is_control() && !is_direction(*c));
+    shown
+        .flat_map(|c| {
+            matches!(c, '{' | '}' | '[' | ']' | '*' | '|' | '!' | '\\').then_some('\\').into_iter().chain([c])
+        })
+        .collect()
+}

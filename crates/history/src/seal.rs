@@ -1,0 +1,43 @@
+//! **What**: [`Seal`]: seals samples at rest with a key derived from the spool's. **Invariants**: AES-256-GCM; a fresh random
+//! nonce each; the salt is the file's own. **Not here**: the file (`store`).
+
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+
+use kernel::rng::Rng;
+use pipeline::spool::SpoolKey;
+
+const INFO: &[u8] = b"tollgate history samples v1";
+
+/// See the module.
+pub(super) struct Seal {
+    key: LessSafeKey,
+    rng: Arc<dyn Rng>,
+}
+
+impl Seal {
+    /// The seal of a file with this salt. `None`: the library refused (it has no reason to).
+    pub(super) fn new(key: &SpoolKey, salt: &[u8; 32], rng: Arc<dyn Rng>) -> Option<Self> {
+        let derived = key.derive(salt, INFO);
+        Some(Self { key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?), rng })
+    }
+
+    /// Nonce, ciphertext, tag.
+    pub(super) fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let mut nonce = [0; NONCE_LEN];
+        self.rng.fill(&mut nonce);
+        let mut body = plain.to_vec();
+        let sealed = Nonce::assume_unique_for_key(nonce);
+        self.key.seal_in_place_append_tag(sealed, Aad::empty(), &mut body).ok()?;
+        Some([nonce.as_slice(), &body].concat())
+    }
+
+    /// What [`Seal::seal`] sealed.
+    pub(super) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let mut body = body.to_vec();
+        let plain = self.key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut body).ok()?;
+        Some(plain.to_vec())
+    }
+}

@@ -1,0 +1,269 @@
+//! Tests of history: what counts, what is kept, what a file that is wrong costs.
+
+use std::sync::Arc;
+
+use super::figures::UNATTRIBUTED;
+use super::*;
+
+mod crowd;
+mod file;
+use crate::testing::view;
+use ::runs::RunState;
+use ::runs::testing::runs::{MINUTE, NOW};
+use kernel::rng::{Rng, SystemRng};
+use pipeline::spool::SpoolKey;
+
+fn day(history: &History) -> Figures {
+    figures(&history.all(), Window::last(DAY, NOW))
+}
+
+/// Runs count once, in the window of their last event, once they are over; yesterday's are held against them.
+#[test]
+fn figures_are_those_of_the_window() {
+    let history = History::default();
+    let views = [
+        view("a", 10, 2, RunState::Ended, Some("acme"), 3),
+        view("b", 20, 4, RunState::Failed, None, 5),
+        view("c", 30, 6, RunState::Killed, Some("acme"), 7),
+        view("live", 1, 60, RunState::Live, Some("acme"), 1000),
+        view("yesterday", 24 * 60 + 10, 8, RunState::Ended, Some("acme"), 6),
+        view("old", 49 * 60, 8, RunState::Ended, Some("acme"), 6),
+    ];
+    assert_eq!(history.note(&views, NOW).len(), 5);
+    assert!(history.note(&views, NOW).is_empty(), "the same again is no news");
+    let figures = day(&history);
+    assert_eq!((figures.runs, figures.failed, figures.live, figures.runs_before), (3, 2, 1, 1));
+    assert_eq!((figures.iterations_total, figures.atto, figures.atto_before), (12, 15, 6));
+    assert_eq!(figures.iterations.value, Some(4.0));
+    assert_eq!(figures.failure.value, Some(2.0 / 3.0));
+    assert_eq!(figures.p95.value, Some(360.0));
+    assert_eq!(figures.iterations.change(), Some(-0.5));
+    assert_eq!((figures.tool_calls, figures.tool_failures), (12, 3));
+    let names: Vec<&str> = figures.by_tenant.iter().map(|share| share.name.as_str()).collect();
+    assert_eq!(names, ["acme", UNATTRIBUTED]);
+    assert_eq!(figures.by_model.iter().map(|share| share.atto).sum::<i128>(), figures.atto);
+    assert_eq!(figures.longest.first().map(|run| &*run.run), Some("live"));
+    assert_eq!(history.left_out(), [0, 1]);
+}
+
+/// No runs: no numbers, rather than zeros that look like good news.
+#[test]
+fn nothing_is_no_number() {
+    let figures = day(&History::default());
+    assert!(figures.iterations.value.is_none() && figures.p95.value.is_none());
+    assert!(figures.failure.value.is_none() && figures.cost.value.is_none());
+    assert_eq!(figures.failure.course, vec![None; 24]);
+}
+
+/// A table has ten names, `other` and `unattributed`, and adds up to the whole.
+#[test]
+fn tables_are_bounded_and_whole() {
+    let history = History::default();
+    for number in 0..40_u32 {
+        let tenant = (number % 20 != 0).then(|| format!("tenant-{}", number % 20));
+        let one = view(&format!("r{number}"), 5, 1, RunState::Ended, tenant.as_deref(), i128::from(number));
+        history.note([&one], NOW);
+    }
+    let figures = day(&history);
+    assert_eq!(figures.by_tenant.len(), 12);
+    assert_eq!(figures.by_tenant.iter().map(|share| share.atto).sum::<i128>(), figures.atto);
+    assert_eq!(figures.by_tenant.get(10).map(|share| (share.name.as_str(), share.names)), Some(("other", 9)));
+    assert_eq!(figures.by_tenant.last().map(|share| share.name.as_str()), Some(UNATTRIBUTED));
+}
+
+/// A run of a clock that is ahead counts now, and is not news at every look.
+#[test]
+fn a_clock_that_is_ahead_is_now() {
+    let history = History::default();
+    let mut ahead = view("a", 0, 1, RunState::Ended, None, 1);
+    ahead.last = NOW + 9 * 60 * MINUTE;
+    assert_eq!(history.note([&ahead], NOW).len(), 1);
+    assert!(history.note([&ahead], NOW + MINUTE).is_empty());
+    assert_eq!(day(&history).runs, 1);
+}
+
+/// 48 hours and no more; too many lose the oldest.
+#[test]
+fn it_forgets() {
+    let history = History::default();
+    history.note([&view("a", 10, 1, RunState::Ended, None, 1)], NOW);
+    history.forget(NOW + KEEP - 20 * MINUTE);
+    assert_eq!(history.all().len(), 1);
+    history.forget(NOW + KEEP);
+    assert!(history.all().is_empty());
+}
+
+fn open(path: &std::path::Path, key: &SpoolKey) -> Opened {
+    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+    Store::open(path, std::slice::from_ref(key), &rng, NOW).unwrap_or_else(|why| panic!("{why}"))
+}
+
+fn sample(at: u64) -> Sample {
+    let key: Key = ["timeout-1", "c0ffee", "agents", "Timeout", "chat", "acme", "OPS-1"].map(Arc::from);
+    let attributes = vec![("error.type".into(), "CANARY-sealed".into())];
+    Sample {
+        account: "default".into(),
+        key,
+        at,
+        trace: "0a".into(),
+        span: "0b".into(),
+        duration: 5,
+        status: "timed out".into(),
+        attributes,
+    }
+}
+
+fn group(slot: u64, count: u64) -> Group {
+    Group { account: "default".into(), key: sample(NOW).key, slot, count }
+}
+
+/// What was written is there again; samples are sealed; another key opens none and harms nothing else.
+#[test]
+fn it_survives_a_restart() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (path, key) = (folder.path().join("h.sqlite"), SpoolKey::from_bytes([1; 32]));
+    let history = History::default();
+    let news = history.note(&[view("a", 10, 2, RunState::Ended, Some("acme"), i128::from(u64::MAX) * 9)], NOW);
+    let runs = news.into_iter().map(|entry| (entry, Some("{\"id\":\"a\"}".to_owned()))).collect();
+    let (counts, samples) = (vec![group(NOW, 4)], vec![Arc::new(sample(NOW))]);
+    let mut opened = open(&path, &key);
+    opened.store.write(&Write { runs, counts, samples }, NOW).expect("write");
+    drop(opened);
+    let mut bytes = std::fs::read(&path).expect("file");
+    bytes.extend(std::fs::read(folder.path().join("h.sqlite-wal")).unwrap_or_default());
+    assert!(!bytes.windows(13).any(|window| window == b"CANARY-sealed"), "samples lie sealed");
+    let again = open(&path, &key);
+    assert!(again.aside.is_none());
+    assert!(again.samples.first() == Some(&sample(NOW)) && again.counts.first().map(|group| group.count) == Some(4));
+    let restored = History::default();
+    restored.restore(again.runs);
+    let entry = restored.find_of("default", "a").expect("run");
+    assert_eq!(entry.atto, i128::from(u64::MAX) * 9);
+    assert_eq!(again.store.detail(&entry).as_deref(), Some("{\"id\":\"a\"}"));
+    drop(again.store);
+    let other = open(&path, &SpoolKey::from_bytes([2; 32]));
+    assert!(other.samples.is_empty() && other.runs.len() == 1);
+}
+
+/// A damaged, a newer, and somebody else's file are moved aside; the file is for nobody else.
+#[test]
+fn a_file_that_is_wrong_is_moved_aside() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let key = SpoolKey::from_bytes([1; 32]);
+    let newer = |path: &std::path::Path| {
+        drop(open(path, &key));
+        let db = rusqlite::Connection::open(path).expect("open");
+        db.execute_batch("PRAGMA user_version = 99").expect("version");
+    };
+    let foreign = |path: &std::path::Path| {
+        let db = rusqlite::Connection::open(path).expect("open");
+        db.execute_batch("CREATE TABLE theirs (x)").expect("table");
+    };
+    let damaged = |path: &std::path::Path| std::fs::write(path, b"not a database ".repeat(999)).expect("file");
+    let spoils: [&dyn Fn(&std::path::Path); 3] = [&newer, &foreign, &damaged];
+    for spoil in spoils {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("h.sqlite");
+        spoil(&path);
+        let opened = open(&path, &key);
+        assert!(opened.aside.as_ref().is_some_and(|aside| aside.exists()));
+        assert!(opened.runs.is_empty());
+        let mode = std::fs::metadata(&path).expect("file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+/// Groups are by what was asked for; samples are bounded, the latest first; a batch of two pipelines counts once.
+#[test]
+fn the_report_groups() {
+    let failures = Failures::default();
+    let noticed = |batch: u8, at: u64, count: u64| failures::Noticed {
+        account: "default".into(),
+        batch: [batch; 16],
+        at,
+        counts: [(sample(at).key, count)].into(),
+        samples: (0..3).map(|number| sample(at + number)).collect(),
+    };
+    failures.take(&noticed(1, NOW - 10 * MINUTE, 5));
+    failures.take(&noticed(1, NOW - 10 * MINUTE, 5));
+    failures.take(&noticed(2, NOW - 5 * MINUTE, 2));
+    failures.take(&noticed(3, NOW - 30 * 60 * MINUTE, 100));
+    let made = report(&failures, Asked { samples: 4, ..Asked::usual() }, NOW);
+    assert_eq!((made.spans, made.groups), (7, 1));
+    let value = report_json(&made, &|_| Some("https://back.example/t".to_owned()));
+    assert_eq!(value["groups"][0]["by"]["exception.slug"], "timeout-1");
+    assert_eq!(value["groups"][0]["issues"][0], "OPS-1");
+    assert_eq!(value["groups"][0]["samples"].as_array().map(Vec::len), Some(4));
+    assert_eq!(value["groups"][0]["samples"][0]["time"], json::time(NOW - 5 * MINUTE + 2));
+    assert!(Asked::by("name,nonsense").is_err());
+    let longer =
+        report(&failures, Asked { since: KEEP, by: Asked::by("tenant.id").expect("by"), ..Asked::usual() }, NOW);
+    assert_eq!(longer.spans, 107);
+    let text = markdown(&longer, &|_| None);
+    assert!(text.contains("107 × acme") && text.contains("CANARY-sealed"), "{text}");
+}
+
+/// Nothing in a name is markup.
+#[test]
+fn markdown_means_nothing() {
+    let failures = Failures::default();
+    let mut hostile = sample(NOW);
+    hostile.status = "](javascript:x) <b>\u{202e}|\n# Title https://evil.example @team".into();
+    let key = hostile.key.clone();
+    let (account, counts) = ("default".into(), [(key, 1)].into());
+    failures.take(&failures::Noticed { account, batch: [9; 16], at: NOW, counts, samples: vec![hostile] });
+    let text = markdown(&report(&failures, Asked::usual(), NOW), &|_| None);
+    assert!(text.contains("\\]\u{28}javascript:x) \\<b\\>\\| \\# Title"), "{text}");
+    assert!(!text.contains('\u{202e}') && !text.contains("https://evil") && !text.contains("@team"), "{text}");
+}
+
+/// The comment has what the ticket needs, per session.
+#[test]
+fn the_ticket_is_told() {
+    let history = History::default();
+    history.note(&[view("a", 10, 2, RunState::Ended, Some("acme"), 25 * 10_i128.pow(16))], NOW);
+    let link = |_: &Entry| Some("https://back.example/trace/1".to_owned());
+    let vault = |_: &Entry| Some("s3://audit-logs/x/".to_owned());
+    let comment = JiraComment::of("OPS-1", &history.all(), &link, &vault);
+    assert_eq!(comment.runs, 1);
+    for part in [
+        "session: session-of-a",
+        "tool calls: 4 (1 failed)",
+        "duration: 2 min 0 s",
+        "cost: 0.25 USD",
+        "https://back.example/trace/1",
+        "s3_uri: s3://audit-logs/x/",
+    ] {
+        assert!(comment.text.contains(part), "{part}: {}", comment.text);
+    }
+    assert_eq!(JiraComment::of("OPS-2", &history.all(), &link, &vault).runs, 0);
+}
+
+/// What could not be written goes with the next, before it: what is written last holds; what waits does not grow for ever.
+/// (A look's own news are never cut: a bound on both lost runs that came in a crowd.)
+#[test]
+fn what_could_not_be_written_waits() {
+    let write = |slots: std::ops::Range<u64>, count: u64| Write {
+        counts: slots.map(|slot| group(slot, count)).collect(),
+        samples: vec![Arc::new(sample(count))],
+        ..Write::default()
+    };
+    let all = write(2..5, 2).after(write(0..3, 1));
+    let told = |write: &Write| write.counts.iter().map(|group| (group.slot, group.count)).collect::<Vec<_>>();
+    assert_eq!(told(&all), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 2)]);
+    assert_eq!(all.samples.len(), 2);
+    assert_eq!(told(&all.newest(3)), [(2, 2), (3, 2), (4, 2)]);
+}
+
+/// Texts that the vault step fills in later are in no sample; whose name is only like theirs is.
+#[test]
+fn slots_are_in_no_sample() {
+    for key in
+        ["gen_ai.payload.ref", "gen_ai.tool.call.arguments_ref", "gen_ai.input.messages_ref", "tollgate.content.shape"]
+    {
+        assert!(watch::is_slot(key), "{key}");
+    }
+    for key in ["gen_ai.tool.name", "tollgate.run.id", "customer_ref", "error.type"] {
+        assert!(!watch::is_slot(key), "{key}");
+    }
+}

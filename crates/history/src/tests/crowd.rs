@@ -1,0 +1,155 @@
+//! Tests of what one account's flood may take: its own past, never that of others.
+
+use std::collections::HashMap;
+
+use super::super::failures::{MAX_COUNTS, MAX_KINDS, Noticed};
+use super::*;
+use ::runs::share::fair;
+
+fn entry(account: &str, run: usize, at: u64) -> Entry {
+    let mut entry = Entry::of(&view("r", 0, 1, RunState::Ended, None, 1), NOW);
+    (entry.account, entry.run, entry.at) = (account.into(), format!("r{run}").into(), at);
+    entry
+}
+
+fn of<'e>(all: &'e [Arc<Entry>], account: &str) -> Vec<&'e Arc<Entry>> {
+    all.iter().filter(|entry| &*entry.account == account).collect()
+}
+
+/// Runs that all end in one nanosecond are as many as are kept, no more; those that came last stay.
+#[test]
+fn one_time_for_all_is_no_way_around_the_bound() {
+    let history = History::default();
+    history.restore((0..MAX_RUNS + 30).map(|run| entry("flood", run, NOW)).collect());
+    history.forget(NOW);
+    assert_eq!((history.all().len(), history.left_out()), (MAX_RUNS, [30, 0]));
+    assert!(history.find_of("flood", "r29").is_none() && history.find_of("flood", "r30").is_some());
+}
+
+/// An account that sends as many runs as are kept, all of them now, takes nothing of others, whose runs are older.
+#[test]
+fn a_flood_takes_its_own_past() {
+    let history = History::default();
+    history.restore((0..100).map(|run| entry("quiet", run, NOW - 60 * MINUTE)).collect());
+    history.restore((0..MAX_RUNS).map(|run| entry("flood", run, NOW)).collect());
+    history.forget(NOW);
+    let all = history.all();
+    assert_eq!((of(&all, "quiet").len(), of(&all, "flood").len()), (100, MAX_RUNS - 100));
+}
+
+/// Of live runs that were not shown for long, some of each account are asked for.
+#[test]
+fn unseen_runs_of_all_are_asked_for() {
+    let history = History::default();
+    for (account, count) in [("flood", 500), ("quiet", 2)] {
+        for run in 0..count {
+            let mut live = view(&format!("r{run}"), 10, 1, RunState::Live, None, 1);
+            live.account = account.into();
+            history.note([&live], NOW);
+        }
+    }
+    let unseen = history.unseen(NOW + 3 * MINUTE, MINUTE, 32);
+    assert_eq!((unseen.len(), of(&unseen, "quiet").len()), (32, 2));
+}
+
+/// Where weights differ, what an account uses counts, not how many things it has.
+#[test]
+fn what_is_used_counts() {
+    let all = [("big", 3, 60, 'a'), ("big", 2, 60, 'b'), ("small", 1, 5, 'c'), ("small", 0, 5, 'd')];
+    let (stay, go) = fair(all.into_iter(), 100);
+    assert_eq!((stay, go), (vec!['c', 'd', 'a'], vec!['b']));
+}
+
+fn noticed(account: &str, number: u64, kinds: std::ops::Range<usize>) -> Noticed {
+    let key = |kind: usize| -> Key { [format!("k{kind}").as_str(), "", "", "", "", "", ""].map(Arc::from) };
+    let sample = |kind: usize| Sample { account: account.into(), key: key(kind), ..sample(NOW + number) };
+    let mut batch = [0; 16];
+    batch[..8].copy_from_slice(&number.to_be_bytes());
+    Noticed {
+        account: account.into(),
+        batch,
+        at: NOW,
+        counts: kinds.clone().map(|kind| (key(kind), 1)).collect::<HashMap<_, _>>(),
+        samples: kinds.map(sample).collect(),
+    }
+}
+
+/// An account that fails in more kinds than are kept takes neither samples nor names of others, before nor after; what it
+/// counts is `other` then, and nothing is lost of the sum; the file is told what went.
+#[test]
+fn failures_of_others_keep_their_names() {
+    let failures = Failures::default();
+    let kinds = MAX_COUNTS / 100;
+    failures.take(&noticed("before", 1, 0..1));
+    for number in 0..101 {
+        let first = usize::try_from(number).unwrap() * kinds;
+        failures.take(&noticed("flood", 2 + number, first + 10..first + kinds + 10));
+    }
+    drop(failures.changed());
+    failures.take(&noticed("after", 900, 1..3));
+    let counts: HashMap<Arc<str>, u64> =
+        failures.counts(0).into_iter().map(|(key, count)| (Arc::clone(&key[0]), count)).collect();
+    assert_eq!([counts.get("k0"), counts.get("k1"), counts.get("k2")], [Some(&1); 3]);
+    assert_eq!(counts.values().sum::<u64>(), 101 * kinds as u64 + 3);
+    assert!(counts.len() <= MAX_COUNTS + 1 && counts["other"] > kinds as u64);
+    let samples = failures.samples(0);
+    assert_eq!(samples.len(), MAX_KINDS);
+    let theirs = samples.iter().filter(|sample| &*sample.account != "flood").count();
+    assert_eq!(theirs, 3);
+    let (groups, fresh) = failures.changed();
+    let gone = groups.iter().filter(|group| group.count == 0 && &*group.account == "flood").count();
+    assert_eq!((gone, fresh.len()), (2, 2));
+}
+
+/// Of a flood's samples between two looks, only those that are kept are written, and none of others is missing.
+#[test]
+fn fresh_samples_of_others_are_written() {
+    let failures = Failures::default();
+    failures.take(&noticed("quiet", 1, 0..1));
+    for number in 0..700 {
+        failures.take(&noticed("flood", 2 + number, 0..5));
+    }
+    let (_, fresh) = failures.changed();
+    assert_eq!((fresh.len(), fresh.iter().filter(|sample| &*sample.account == "quiet").count()), (51, 1));
+    assert!(failures.changed().1.is_empty(), "once");
+}
+
+/// Failures that were counted before the file could be opened are added to those in it, which are written again.
+#[test]
+fn a_file_that_comes_late_adds() {
+    let failures = Failures::default();
+    let mut early = noticed("default", 1, 0..0);
+    (early.at, early.counts) = (NOW - NOW % super::super::failures::SLOT, [(sample(NOW).key, 2)].into());
+    failures.take(&early);
+    drop(failures.changed());
+    failures.restore(vec![group(early.at, 5)], vec![sample(NOW - MINUTE)]);
+    assert_eq!(failures.counts(0).iter().map(|(_, count)| *count).collect::<Vec<_>>(), [7]);
+    let (groups, fresh) = failures.changed();
+    assert_eq!((groups.iter().map(|group| group.count).collect::<Vec<_>>(), fresh.len()), (vec![7], 0));
+}
+
+/// What waits for the file is shared out: runs, counts and samples of an account stay though another floods; details that
+/// wait are bounded in bytes.
+#[test]
+fn what_waits_is_shared_out() {
+    let detail = || Some("x".repeat(1 << 20));
+    let mut runs = vec![(Arc::new(entry("quiet", 0, NOW - MINUTE)), detail())];
+    runs.extend((0..40).map(|run| (Arc::new(entry("flood", run, NOW)), detail())));
+    let counts = |account: &str, slots: std::ops::Range<u64>| -> Vec<Group> {
+        slots.map(|slot| Group { account: account.into(), ..group(slot, 1) }).collect()
+    };
+    let samples = |account: &str, count: usize| {
+        let one = Sample { account: account.into(), ..sample(NOW) };
+        (0..count).map(|_| Arc::new(one.clone())).collect::<Vec<_>>()
+    };
+    let write = Write {
+        runs,
+        counts: counts("quiet", 0..1).into_iter().chain(counts("flood", 1..60)).collect(),
+        samples: samples("quiet", 1).into_iter().chain(samples("flood", 60)).collect(),
+    };
+    let few = write.newest(30);
+    assert_eq!((few.runs.len(), few.counts.len(), few.samples.len()), (30, 30, 30));
+    assert!(few.runs[0].1.is_some() && &*few.runs[0].0.account == "quiet");
+    assert_eq!(few.runs.iter().filter(|(_, detail)| detail.is_some()).count(), 16);
+    assert!(&*few.counts[0].account == "quiet" && &*few.samples[0].account == "quiet");
+}

@@ -1,0 +1,87 @@
+//! **What**: [`Write`]: what is to be written at once, and what of it waits for a file that can't be written. **Invariants**: of
+//! a run, and of a count, the latest waits; whichever account has most gives way, oldest first. **Not here**: the file (`store`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Entry;
+use super::failures::{Group, Sample};
+use runs::share::fair;
+
+/// Details that wait, bytes of JSON.
+const MAX_WAITING: usize = 16 << 20;
+
+/// What is to be written at once.
+#[derive(Default)]
+pub struct Write {
+    /// Runs that are new or changed; their JSON, if it was fetched.
+    pub runs: Vec<(Arc<Entry>, Option<String>)>,
+    /// Counts as they stand; 0 = gone.
+    pub counts: Vec<Group>,
+    /// New samples.
+    pub samples: Vec<Arc<Sample>>,
+}
+
+impl Write {
+    /// This with what could not be written before, which goes first; of one run, and of one count, what is said last.
+    pub fn after(self, older: Self) -> Self {
+        if older.is_empty() {
+            return self;
+        }
+        let mut runs: Vec<(Arc<Entry>, Option<String>)> = Vec::new();
+        let mut places = HashMap::new();
+        for (entry, detail) in older.runs.into_iter().chain(self.runs) {
+            let place = *places.entry(entry.key()).or_insert(runs.len());
+            match runs.get_mut(place) {
+                Some(known) => *known = (entry, detail.or_else(|| known.1.take())),
+                None => runs.push((entry, detail)),
+            }
+        }
+        let mut counts: Vec<Group> = Vec::new();
+        let mut places = HashMap::new();
+        for group in older.counts.into_iter().chain(self.counts) {
+            let name = (Arc::clone(&group.account), group.slot, group.key.clone());
+            let place = *places.entry(name).or_insert(counts.len());
+            match counts.get_mut(place) {
+                Some(known) => *known = group,
+                None => counts.push(group),
+            }
+        }
+        let mut samples = older.samples;
+        samples.extend(self.samples);
+        Self { runs, counts, samples }
+    }
+
+    /// What of it waits for a file that can be written: of each kind `most`, of details 16 MiB.
+    pub fn newest(self, most: usize) -> Self {
+        let Self { mut runs, mut counts, mut samples } = self;
+        let ranks = (0..).zip(&runs).map(|(place, (run, _))| (&*run.account, (run.at, place), 1, place));
+        let gone = fair(ranks, most).1;
+        drop_these(&mut runs, gone);
+        let details = (0..)
+            .zip(&runs)
+            .filter_map(|(place, (run, detail))| Some((&*run.account, (run.at, place), detail.as_ref()?.len(), place)));
+        for place in fair(details, MAX_WAITING).1 {
+            runs.get_mut(place).into_iter().for_each(|(_, detail)| *detail = None);
+        }
+        let ranks = (0..).zip(&counts).map(|(place, group)| (&*group.account, (group.slot, place), 1, place));
+        let gone = fair(ranks, most).1;
+        drop_these(&mut counts, gone);
+        let ranks = (0..).zip(&samples).map(|(place, one)| (&*one.account, (one.at, place), 1, place));
+        let gone = fair(ranks, most).1;
+        drop_these(&mut samples, gone);
+        Self { runs, counts, samples }
+    }
+
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.counts.is_empty() && self.samples.is_empty()
+    }
+}
+
+/// What stands at `places` goes.
+fn drop_these<T>(all: &mut Vec<T>, mut places: Vec<usize>) {
+    places.sort_unstable();
+    let mut next = 0..;
+    all.retain(|_| next.next().is_none_or(|place| places.binary_search(&place).is_err()));
+}

@@ -1,0 +1,10 @@
+//! The seams under everything: time, randomness, secrets, pseudonyms, durable files, hex.
+//! Invariants: imports nothing of ours; the only place that reads time and asks the system for randomness.
+//! Neighbours: every crate uses it; `config` reads what users write, `telemetry` counts and logs.
+
+pub mod clock;
+pub mod files;
+pub mod hex;
+pub mod pseudonym;
+pub mod rng;
+pub mod secret;

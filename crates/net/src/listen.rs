@@ -1,0 +1,499 @@
+//! **What**: one accept loop for every server of ours: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain.
+//! **Why**: neither hyper nor tonic closes a client that connects and stays silent, and both ports must behave alike.
+//! **Invariants**: at most [`Settings::max_connections`] at once; when all places are taken, those that have rested longest make room
+//! for who comes, and where none rests, uploads that trickle in do; a connection without a first request is closed at
+//! the deadline, whatever it sent, and so is one that rests longer than [`Settings::idle`] between requests, pings
+//! answered or not; after [`Serving::drain`] none is left. What clients may send before anybody reads it is bounded
+//! ([`unread_bound`]): it is outside the byte budget, which is charged as bodies are read.
+//! **Not here**: what is answered ([`Handler`]), when a connection rests (`activity`), certificates (`server_tls`).
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::activity::{self, Activity, Rest, Resting, Room};
+use super::places::Places;
+use super::server_tls::{Peer, ServerTls};
+use super::socket::{Socket, Sockets, Stream, is_handed_on};
+use super::spawn::{HyperTasks, Spawn};
+use config::Endpoint;
+use telemetry::{Counter, Gauge};
+
+/// What a client may send ahead, bytes.
+#[derive(Clone, Copy)]
+struct Window {
+    /// HTTP/2 flow control.
+    stream: u32,
+    connection: u32,
+    /// Largest HTTP/2 frame: half a one is kept until the rest comes.
+    frame: u32,
+    /// HTTP/1.1 read buffer; also bounds a request's head.
+    read: usize,
+}
+
+/// As measured: with small windows a link's round trip bounds the rate.
+const WIDE: Window = Window { stream: 1 << 20, connection: 4 << 20, frame: 256 * 1024, read: 256 * 1024 };
+/// HTTP/2's own defaults, below which a connection's window can't be set.
+const NARROW: Window = Window { stream: 65_535, connection: 65_535, frame: 16_384, read: 64 * 1024 };
+/// Connections of a port with [`WIDE`] windows at once; those that come while all are taken get [`NARROW`] ones.
+const WIDE_CONNECTIONS: usize = 32;
+const MAX_STREAMS: u32 = 256;
+/// Header bytes of one request.
+const MAX_HEADERS: u32 = 64 * 1024;
+/// Rest after an accept that failed for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time for a refused or silent connection to close in order.
+const CLOSE_WAIT: Duration = Duration::from_millis(200);
+/// Time for a client that has connected to say its first word, when the port drains, and for one of HTTP/1 to say its next: it may be
+/// on its way.
+const WORD: Duration = Duration::from_millis(500);
+/// Looks at a place coming back from those that were told to make room, and the time of each; who rests in HTTP/1.1 is gone
+/// after [`GONE`], in HTTP/2 it takes the client's answer, or [`CLOSE_WAIT`].
+const ROOM_LOOKS: (usize, Duration) = (5, Duration::from_millis(100));
+const GONE: Duration = Duration::from_millis(5);
+/// Time for the peer of an idle HTTP/2 connection to answer the GOAWAY; requests that crossed it are answered first.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Most bytes that the clients of a port with `connections` connections may have sent without being read: window and
+/// half a frame each (an HTTP/1.1 buffer is smaller), 213 MiB with 1024 connections. Heads of requests in hand are not
+/// in it: `MAX_HEADERS` each.
+pub const fn unread_bound(connections: usize) -> usize {
+    const fn each(window: Window) -> usize {
+        window.connection as usize + window.frame as usize
+    }
+    let wide = if connections < WIDE_CONNECTIONS { connections } else { WIDE_CONNECTIONS };
+    wide * each(WIDE) + (connections - wide) * each(NARROW)
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body of an answer.
+pub type ReplyBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Among the extensions of a request whose client is on this machine, where [`Settings::tell_near`] says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Near;
+
+/// Answers requests. Shared by all connections of a port.
+pub trait Handler: Send + Sync + 'static {
+    /// The answer to one request. Dropped when the client goes away.
+    fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>>;
+    /// What it reads bodies with; by default it reads none that could be slow.
+    fn places(&self) -> Arc<Places> {
+        Arc::default()
+    }
+}
+
+/// How connections are treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Connections at once; one more takes the place of one that rests, else of an upload that trickles in, else it is closed at once.
+    pub max_connections: usize,
+    /// Streams at once on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// From accept to the first whole request head.
+    pub first_request: Duration,
+    /// Longest rest of a connection between requests (HTTP/2: without an active stream, GOAWAY follows), and of a later
+    /// HTTP/1.1 request's head.
+    pub idle: Duration,
+    /// HTTP/2 pings to a silent peer, and how long one may stay unanswered.
+    pub ping: (Duration, Duration),
+    /// Longest life of a connection, give or take a tenth, and how long requests in hand may still take then; so that
+    /// clients spread over gateways that came later.
+    pub age: Option<(Duration, Duration)>,
+    /// Whether requests of clients on this machine (loopback, unix socket; not what a proxy hands on) carry [`Near`].
+    pub tell_near: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_streams: MAX_STREAMS,
+            first_request: Duration::from_secs(10),
+            idle: Duration::from_secs(180),
+            ping: (Duration::from_secs(30), Duration::from_secs(20)),
+            age: None,
+            tell_near: false,
+        }
+    }
+}
+
+/// What a port counts.
+#[derive(Clone)]
+pub struct Meters {
+    /// Open connections.
+    pub open: Gauge,
+    /// Closed at once: too many, and none of them rested.
+    pub over_limit: Counter,
+    /// Closed to make room: of too many they had rested longest.
+    pub crowded: Counter,
+    /// Closed at the first-request deadline.
+    pub silent: Counter,
+    /// Closed because they rested too long between requests.
+    pub idle: Counter,
+    /// Closed because they were old.
+    pub aged: Counter,
+    /// Closed because the TLS handshake failed, or took too long.
+    pub handshake: Counter,
+    /// Closed because what came is no HTTP/1.1 request, or one with too long a head; the answer has no body.
+    pub head: Counter,
+}
+
+/// A bound port, not yet accepting.
+pub struct Bound {
+    socket: Socket,
+    tls: Option<Arc<ServerTls>>,
+}
+
+/// Takes the port of `endpoint`, or makes its socket.
+///
+/// # Errors
+/// One line with the address and the reason.
+pub async fn bind(endpoint: &Endpoint) -> Result<Bound, String> {
+    Ok(Bound { socket: Socket::bind(endpoint).await?, tls: None })
+}
+
+/// The same, among sockets that are kept.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_among(sockets: Option<&Sockets>, endpoint: &Endpoint) -> Result<Bound, String> {
+    match sockets {
+        None => bind(endpoint).await,
+        Some(sockets) => Ok(Bound { socket: sockets.bind(endpoint).await?, tls: None }),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serve,
+    Drain,
+    Kill,
+}
+
+/// A port in service. Dropping it closes the port and every connection.
+pub struct Serving {
+    address: Option<SocketAddr>,
+    phase: watch::Sender<Phase>,
+    /// Ends with the accept loop.
+    accepting: watch::Receiver<()>,
+    slots: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Serving {
+    /// The address as bound (the port is the system's choice when 0 was asked for). None: a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest. Returns when no
+    /// connection is left.
+    pub async fn drain(mut self, grace: Duration) {
+        self.phase.send_replace(Phase::Drain);
+        // Whoever was accepted has a slot before all of them are asked for.
+        while self.accepting.changed().await.is_ok() {}
+        let gone = Arc::clone(&self.slots).acquire_many_owned(self.all);
+        if tokio::time::timeout(grace, gone).await.is_err() {
+            self.phase.send_replace(Phase::Kill);
+            let _ = self.slots.acquire_many(self.all).await;
+        }
+    }
+}
+
+struct Port<H> {
+    handler: Arc<H>,
+    tls: Option<Arc<ServerTls>>,
+    settings: Settings,
+    meters: Meters,
+    tasks: Arc<dyn Spawn>,
+    wide: auto::Builder<HyperTasks>,
+    narrow: auto::Builder<HyperTasks>,
+    slots: Arc<Semaphore>,
+    room: Arc<Room>,
+    places: Arc<Places>,
+    wide_slots: Arc<Semaphore>,
+    /// Connections so far: spreads their ages.
+    accepted: AtomicU32,
+}
+
+impl Bound {
+    /// The address as bound. None: a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.socket.address()
+    }
+
+    /// The same port inside TLS. Requests carry the client's [`Peer`] among their extensions, where it showed a certificate.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Accepts and serves through tasks of `tasks`.
+    pub fn serve<H: Handler>(
+        self,
+        handler: Arc<H>,
+        settings: Settings,
+        meters: Meters,
+        tasks: Arc<dyn Spawn>,
+    ) -> Serving {
+        let (phase, watched) = watch::channel(Phase::Serve);
+        let all = u32::try_from(settings.max_connections).unwrap_or(u32::MAX).min(1 << 20);
+        let slots = Arc::new(Semaphore::new(all as usize));
+        let requests = HyperTasks::new(Arc::clone(&tasks), "request");
+        let port = Port {
+            wide: builder(&settings, WIDE, requests.clone()),
+            narrow: builder(&settings, NARROW, requests),
+            places: handler.places(),
+            handler,
+            tls: self.tls,
+            settings,
+            meters,
+            tasks: Arc::clone(&tasks),
+            slots: Arc::clone(&slots),
+            room: Arc::default(),
+            wide_slots: Arc::new(Semaphore::new(WIDE_CONNECTIONS)),
+            accepted: AtomicU32::new(0),
+        };
+        let address = self.socket.address();
+        let (loops, accepting) = watch::channel(());
+        let accept = accept(Arc::new(port), self.socket, watched);
+        let until_ended = async move {
+            let _loops = loops;
+            accept.await;
+        };
+        tasks.spawn("accept", Box::pin(until_ended));
+        Serving { address, phase, accepting, slots, all }
+    }
+}
+
+fn builder(settings: &Settings, window: Window, tasks: HyperTasks) -> auto::Builder<HyperTasks> {
+    let mut builder = auto::Builder::new(tasks);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.idle)
+        .max_buf_size(window.read)
+        .max_headers(128);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(window.stream)
+        .initial_connection_window_size(window.connection)
+        .max_frame_size(window.frame)
+        .max_concurrent_streams(settings.max_streams)
+        .max_header_list_size(MAX_HEADERS)
+        .keep_alive_interval(settings.ping.0)
+        .keep_alive_timeout(settings.ping.1);
+    builder
+}
+
+async fn accept<H: Handler>(port: Arc<Port<H>>, socket: Socket, mut phase: watch::Receiver<Phase>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = ended(&mut phase, Phase::Drain) => return,
+            accepted = socket.accept() => accepted,
+        };
+        let Ok(stream) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Some(slot) = port.slot().await else {
+            port.meters.over_limit.increment(1);
+            continue;
+        };
+        let seat = activity::new(&port.room);
+        let connection = connection(Arc::clone(&port), stream, phase.clone(), (slot, seat));
+        port.tasks.spawn("connection", Box::pin(connection));
+    }
+}
+
+/// Waits until the port is at least in phase `until`; a dropped [`Serving`] counts as killed.
+async fn ended(phase: &mut watch::Receiver<Phase>, until: Phase) {
+    let _ = phase.wait_for(|phase| *phase == Phase::Kill || *phase == until).await;
+}
+
+async fn connection<H: Handler>(
+    port: Arc<Port<H>>,
+    socket: Stream,
+    mut phase: watch::Receiver<Phase>,
+    (slot, (activity, mut rest)): (OwnedSemaphorePermit, (Activity, Resting)),
+) {
+    port.meters.open.increment(1.0);
+    let mut kill = phase.clone();
+    let near = port.settings.tell_near && socket.is_near();
+    let served = async {
+        let Some(tls) = &port.tls else { return serve(&port, socket, (None, near), (activity, rest), phase).await };
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => shaken,
+            () = rest.crowded() => {
+                port.meters.crowded.increment(1);
+                return;
+            }
+            () = async {
+                ended(&mut phase, Phase::Drain).await;
+                tokio::time::sleep(WORD).await;
+            } => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => {
+                let peer = Peer::of(stream.get_ref().1).map(Arc::new);
+                serve(&port, stream, (peer, near), (activity, rest), phase).await;
+            }
+            failed => {
+                port.meters.handshake.increment(1);
+                let why = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "it took too long".to_owned(),
+                };
+                tracing::debug!(why, "a TLS handshake failed");
+            }
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = ended(&mut kill, Phase::Kill) => {}
+    }
+    port.meters.open.decrement(1.0);
+    drop(slot);
+}
+
+async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    port: &Port<H>,
+    stream: S,
+    (peer, near): (Option<Arc<Peer>>, bool),
+    (activity, mut rest): (Activity, Resting),
+    mut phase: watch::Receiver<Phase>,
+) {
+    let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
+    let builder = if wide.is_some() { &port.wide } else { &port.narrow };
+    let aged = Arc::new(AtomicBool::new(false));
+    let service = {
+        let (handler, ending, aged) = (Arc::clone(&port.handler), phase.clone(), Arc::clone(&aged));
+        hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            let begun = activity.begin(request.version());
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(Arc::clone(peer));
+            }
+            if near && !is_handed_on(request.headers()) {
+                request.extensions_mut().insert(Near);
+            }
+            let last = (request.version() < Version::HTTP_2).then(|| (ending.clone(), Arc::clone(&aged)));
+            let reply = Arc::clone(&handler).handle(request);
+            async move {
+                let mut reply = reply.await;
+                if last.is_some_and(|(phase, aged)| *phase.borrow() != Phase::Serve || aged.load(Ordering::Relaxed)) {
+                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(begun.sending(reply))
+            }
+        })
+    };
+    let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+    let Settings { first_request, idle, .. } = port.settings;
+    let may_be_told = rest.may_be_told();
+    let old = async {
+        let grace = port.old().await;
+        // the next answer says so
+        aged.store(true, Ordering::Relaxed);
+        may_be_told.await;
+        grace
+    };
+    let ending = tokio::select! {
+        ended = conn.as_mut() => {
+            let is_head = |error: &BoxError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
+            port.meters.head.increment(ended.err().as_ref().is_some_and(is_head).into());
+            // told by an answer, it went
+            port.meters.aged.increment(aged.load(Ordering::Relaxed).into());
+            return;
+        }
+        grace = old => {
+            port.meters.aged.increment(1);
+            conn.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(grace, conn).await;
+            return;
+        }
+        ending = rest.over(first_request, idle) => ending,
+        () = ended(&mut phase, Phase::Drain) => {
+            tokio::select! {
+                _ = conn.as_mut() => return,
+                _ = tokio::time::timeout(WORD, rest.may_be_told()) => {}
+            }
+            conn.as_mut().graceful_shutdown();
+            let _ = conn.await;
+            return;
+        }
+    };
+    conn.as_mut().graceful_shutdown();
+    match ending {
+        Rest::Silent => {
+            port.meters.silent.increment(1);
+            let _ = tokio::time::timeout(CLOSE_WAIT, conn).await;
+        }
+        Rest::Idle => {
+            port.meters.idle.increment(1);
+            tokio::select! {
+                _ = conn => {}
+                () = rest.quiet(FAREWELL.min(idle)) => {}
+            }
+        }
+        Rest::Crowded => {
+            port.meters.crowded.increment(1);
+            // A request that crossed it is answered first.
+            tokio::select! {
+                _ = conn => {}
+                () = rest.quiet(CLOSE_WAIT) => {}
+            }
+        }
+    }
+}
+
+impl<H> Port<H> {
+    /// A place for one more connection. None: all are taken, and whoever has one uses it.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Some(slot);
+        }
+        let mut slot = pin!(Arc::clone(&self.slots).acquire_owned());
+        let mut told = false;
+        for look in 0..ROOM_LOOKS.0 {
+            told = told && self.room.is_leaving() || self.room.make();
+            // A request may have crossed what was told. A connection of HTTP/2 whose upload was ended rests then, and is told at the next look.
+            if !told && !self.places.ask() {
+                return None;
+            }
+            let wait = if told && look == 0 { GONE } else { ROOM_LOOKS.1 };
+            let came = tokio::time::timeout(wait, slot.as_mut()).await;
+            self.places.ask_nobody();
+            if let Ok(came) = came {
+                return came.ok();
+            }
+        }
+        None
+    }
+
+    /// Ends when a connection that begins now is old; what requests in hand may still take.
+    async fn old(&self) -> Duration {
+        let Some((age, grace)) = self.settings.age else { return std::future::pending().await };
+        // Steps of the golden ratio are spread evenly, however many there are.
+        let step = self.accepted.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9);
+        let spread = f64::from(step) / f64::from(u32::MAX);
+        tokio::time::sleep(age.mul_f64(0.9 + spread * 0.2)).await;
+        grace
+    }
+}

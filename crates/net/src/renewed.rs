@@ -1,0 +1,104 @@
+//! **What**: [`Renewed`]: a client that is built again where its TLS files changed. **Why**: certificates are rotated while
+//! exporters run for months. **Invariants**: files that can't be used change nothing, and are told once; requests in hand keep
+//! their connection. **Not here**: when to look at the rest of a configuration (`cli/reload`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::client::{self, Client};
+use super::proxy::Proxies;
+use super::spawn::{Spawn, blocking};
+use super::tls;
+use kernel::clock::Clock;
+
+/// See the module.
+pub struct Renewed {
+    settings: client::Settings,
+    proxies: Arc<Proxies>,
+    tasks: Arc<dyn Spawn>,
+    clock: Arc<dyn Clock>,
+    current: RwLock<Arc<Client>>,
+    looked: Mutex<Looked>,
+}
+
+/// What was found when the files were looked at last.
+struct Looked {
+    at: Duration,
+    digest: [u8; 32],
+    complaint: String,
+}
+
+impl Renewed {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// One line about a TLS file or missing roots.
+    pub fn build(
+        settings: client::Settings,
+        proxies: Arc<Proxies>,
+        tasks: Arc<dyn Spawn>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        let (tls, digest) = settings.tls.as_ref().map(tls::Settings::read).transpose()?.unzip();
+        let client = Client::with(&settings, tls, Arc::clone(&proxies), Arc::clone(&tasks))?;
+        let digest = digest.unwrap_or_default();
+        let looked = Mutex::new(Looked { at: clock.monotonic(), digest, complaint: String::new() });
+        Ok(Self { settings, proxies, tasks, clock, current: RwLock::new(Arc::new(client)), looked })
+    }
+
+    /// The client of the moment.
+    pub async fn client(self: &Arc<Self>, id: &str) -> Arc<Client> {
+        if self.is_due() {
+            let own = Arc::clone(self);
+            let looked = blocking(&*self.tasks, "reload", move || own.look()).await;
+            match looked {
+                Some(Ok(true)) => tracing::info!(exporter = id, "certificates are read again"),
+                Some(Err(why)) => {
+                    tracing::error!(exporter = id, why, "a changed file can't be used: the last good one stays");
+                }
+                Some(Ok(false)) | None => {}
+            }
+        }
+        Arc::clone(&self.current.read())
+    }
+
+    /// Whether it is time to look; whoever is told so looks.
+    fn is_due(&self) -> bool {
+        let Some(tls) = self.settings.tls.as_ref().filter(|tls| tls.has_files()) else { return false };
+        let (mut looked, now) = (self.looked.lock(), self.clock.monotonic());
+        let due = now.saturating_sub(looked.at) >= tls.reload_interval;
+        if due {
+            looked.at = now;
+        }
+        due
+    }
+
+    /// Whether the client is another one now; an error is told once.
+    fn look(&self) -> Result<bool, String> {
+        let Some(tls) = &self.settings.tls else { return Ok(false) };
+        let known = self.looked.lock().digest;
+        let client =
+            |config| Client::with(&self.settings, Some(config), Arc::clone(&self.proxies), Arc::clone(&self.tasks));
+        let made =
+            tls.changed(known).and_then(|made| made.map(|(config, digest)| Ok((client(config)?, digest))).transpose());
+        match made {
+            Ok(None) => Ok(false),
+            Ok(Some((client, digest))) => {
+                *self.current.write() = Arc::new(client);
+                let mut looked = self.looked.lock();
+                (looked.digest, looked.complaint) = (digest, String::new());
+                Ok(true)
+            }
+            Err(why) => {
+                let mut looked = self.looked.lock();
+                if looked.complaint == why {
+                    return Ok(false);
+                }
+                looked.complaint.clone_from(&why);
+                Err(why)
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! **What**: [`Socket`]: what is listened on, TCP or a unix socket, and [`Stream`], a connection of either. **Why**: a sidecar
+//! needs no port. **Invariants**: a socket that somebody listens on is never taken away from them; one that nobody does (left by
+//! a crash) is replaced, any other file is left alone; the file goes with the socket; a kept port that is in the way of a wanted one is closed. **Not here**: the accept loop (`listen`).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::HeaderMap;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use config::Endpoint;
+
+/// Bound, not accepting yet.
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, _file: Arc<Owned> },
+}
+
+/// Sockets that outlive those who listen on them: a gateway that begins again with another configuration takes them over, and
+/// clients that connect in between wait instead of being refused. Clones share them.
+#[derive(Clone, Default)]
+pub struct Sockets(Arc<Mutex<Vec<Kept>>>);
+
+struct Kept {
+    endpoint: Endpoint,
+    socket: Second,
+    /// By who listens now.
+    used: bool,
+}
+
+/// Another handle of a socket.
+enum Second {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, Arc<Owned>),
+}
+
+impl Sockets {
+    /// A new round: what is not asked for until [`Sockets::settle`] is closed then.
+    pub fn begin(&self) {
+        self.0.lock().iter_mut().for_each(|kept| kept.used = false);
+    }
+
+    /// Closes what nobody asked for.
+    pub fn settle(&self) {
+        self.0.lock().retain(|kept| kept.used);
+    }
+
+    /// Keeps nothing: from now on a port closes with who listens on it.
+    pub fn close(&self) {
+        self.0.lock().clear();
+    }
+
+    /// The kept socket of `endpoint`, or a new one.
+    pub(super) async fn bind(&self, endpoint: &Endpoint) -> Result<Socket, String> {
+        let failed = |error: io::Error| format!("can't listen on {endpoint}: {}", reason(&error));
+        let mut known = self.0.lock().iter_mut().find(|kept| !kept.used && kept.is(endpoint)).map(|kept| {
+            kept.used = true;
+            kept.socket.again()
+        });
+        if let Some(known) = known.take() {
+            return known.map_err(failed);
+        }
+        let bound = match Socket::listen(endpoint).await {
+            // The same port at another address of ours, of the round before.
+            Err((io::ErrorKind::AddrInUse, _)) if self.make_room(endpoint) => Socket::listen(endpoint).await,
+            bound => bound,
+        };
+        let (socket, second) = bound.map_err(|(_, what)| what)?.doubled().map_err(failed)?;
+        self.0.lock().push(Kept { endpoint: endpoint.clone(), socket: second, used: true });
+        Ok(socket)
+    }
+
+    /// Closes what is kept of this port and nobody listens on now (whoever wants it later in this round gets a new one); whether there
+    /// was such a socket.
+    fn make_room(&self, endpoint: &Endpoint) -> bool {
+        let mut kept = self.0.lock();
+        let before = kept.len();
+        kept.retain(|kept| kept.used || kept.socket.port().is_none_or(|port| port != endpoint.port()));
+        kept.len() < before
+    }
+}
+
+impl Kept {
+    /// Whether it is what `endpoint` asks for, perhaps in other words.
+    fn is(&self, endpoint: &Endpoint) -> bool {
+        let same_address = match &self.socket {
+            Second::Tcp(listener) => {
+                endpoint.literal().is_some_and(|at| listener.local_addr().is_ok_and(|own| own == at))
+            }
+            Second::Unix(..) => false,
+        };
+        self.endpoint == *endpoint || same_address
+    }
+}
+
+impl Second {
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(|at| at.port()),
+            Self::Unix(..) => None,
+        }
+    }
+
+    fn again(&self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener.try_clone()?)?),
+            Self::Unix(listener, file) => {
+                Socket::Unix { listener: UnixListener::from_std(listener.try_clone()?)?, _file: Arc::clone(file) }
+            }
+        })
+    }
+}
+
+/// The file of a unix socket; removed when dropped, if it is still the one that was made.
+pub(super) struct Owned {
+    path: PathBuf,
+    id: Option<(u64, u64)>,
+}
+
+/// A connection.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Whether the other end is on this machine. Sidecars hand on what comes from elsewhere with other addresses of 127/8.
+    pub(super) fn is_near(&self) -> bool {
+        let near = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| near(peer.ip().to_canonical())),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl Socket {
+    fn doubled(self) -> io::Result<(Self, Second)> {
+        let second = match self {
+            Self::Tcp(listener) => Second::Tcp(listener.into_std()?),
+            Self::Unix { listener, _file } => Second::Unix(listener.into_std()?, _file),
+        };
+        Ok((second.again()?, second))
+    }
+
+    pub(super) async fn bind(endpoint: &Endpoint) -> Result<Self, String> {
+        Self::listen(endpoint).await.map_err(|(_, what)| what)
+    }
+
+    async fn listen(endpoint: &Endpoint) -> Result<Self, (io::ErrorKind, String)> {
+        let told = |kind, what: &str| (kind, format!("can't listen on {endpoint}: {what}"));
+        let failed = |error: io::Error| told(error.kind(), &reason(&error));
+        if let Some(path) = endpoint.socket() {
+            let listener = match UnixListener::bind(path) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    abandoned(path).await.map_err(|what| told(error.kind(), &what))?;
+                    UnixListener::bind(path)
+                }
+                bound => bound,
+            };
+            let listener = listener.map_err(failed)?;
+            return Ok(Self::Unix { listener, _file: Arc::new(Owned { path: path.to_owned(), id: id(path) }) });
+        }
+        let listener = match endpoint.literal() {
+            Some(address) => TcpListener::bind(address).await,
+            None => TcpListener::bind((endpoint.host(), endpoint.port())).await,
+        };
+        Ok(Self::Tcp(listener.map_err(failed)?))
+    }
+
+    /// None: a unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix { .. } => None,
+        }
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _peer) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok(Stream::Tcp(stream))
+            }
+            Self::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Removes a socket that nobody listens on.
+async fn abandoned(path: &Path) -> Result<(), String> {
+    let kind = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?.file_type();
+    if !kind.is_socket() {
+        return Err("there is a file that is no socket".to_owned());
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err("somebody listens there".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn id(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if self.id.is_some() && id(&self.path) == self.id {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// An I/O error in a user's words, without the number.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied (ports below 1024 need a privilege)".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        io::ErrorKind::NotFound => "the folder does not exist".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, to),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, to),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, from),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, from),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, from),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, from),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+/// Whether a proxy says that it hands a request on: then the client is not who connected.
+pub(super) fn is_handed_on(headers: &HeaderMap) -> bool {
+    let by_proxies = |name: &str| {
+        matches!(name, "forwarded" | "via" | "x-real-ip")
+            || name.starts_with("x-forwarded-")
+            || name.starts_with("x-envoy-")
+    };
+    headers.keys().any(|name| by_proxies(name.as_str()))
+}

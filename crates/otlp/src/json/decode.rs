@@ -1,0 +1,329 @@
+//! **What**: OTLP/JSON text to protobuf bytes. **Invariants**: a stack of our own, bounded by the schema and
+//! [`MAX_DEPTH`]; fields of a message keep the text's order; zero values without presence are not written.
+//! **Not here**: tokens (`text`), lengths (`lengths`), names and numbers of fields (`schema`).
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::lengths::{Open, Output};
+use super::schema::{self, Field, Kind, Message, Rule};
+use super::text::Text;
+use super::{JsonError, MAX_WIRE, TOO_LARGE, number};
+use crate::wire::{FIXED32, FIXED64, LEN};
+use crate::{MAX_DEPTH, Signal};
+
+/// The protobuf bytes of an OTLP/JSON export request.
+///
+/// # Errors
+/// The text is not JSON, or not an export request of `signal` in OTLP/JSON, or grows past [`MAX_WIRE`].
+pub fn decode(signal: Signal, json: &[u8]) -> Result<Vec<u8>, JsonError> {
+    decode_within(signal, json, json.len().max(MAX_WIRE))
+}
+
+/// The same, of at most `limit` bytes (and one more element or member).
+///
+/// # Errors
+/// As [`decode`]; [`JsonError::too_large`] tells a text that is right so far but leads past `limit`.
+pub fn decode_within(signal: Signal, json: &[u8], limit: usize) -> Result<Vec<u8>, JsonError> {
+    if let Err(invalid) = simdutf8::compat::from_utf8(json) {
+        return Err(JsonError { what: "not UTF-8", at: invalid.valid_up_to() });
+    }
+    let mut decoder = Decoder {
+        text: Text::new(json),
+        wire: Output::default(),
+        scratch: Vec::new(),
+        stack: Vec::new(),
+        values: 0,
+        limit,
+    };
+    decoder.enter(schema::request(signal), None)?;
+    while !decoder.stack.is_empty() {
+        decoder.step()?;
+    }
+    decoder.text.end()?;
+    Ok(decoder.wire.finish())
+}
+
+struct Decoder<'a> {
+    text: Text<'a>,
+    wire: Output,
+    /// A string with escapes taken out, reused.
+    scratch: Vec<u8>,
+    stack: Vec<Frame>,
+    /// `AnyValue`s on the stack.
+    values: usize,
+    limit: usize,
+}
+
+/// An open message.
+struct Frame {
+    message: &'static Message,
+    /// Its length; none for the request.
+    length: Option<Open>,
+    /// The list of messages that is open within it.
+    list: Option<&'static Field>,
+    /// No element of the innermost list or object was read yet. (A list is only ever entered from a key, so the
+    /// object has one after it.)
+    first: bool,
+    /// Fields that stood already, one bit each in the order of the table.
+    seen: u32,
+    /// A member of the oneof was set.
+    one_of: bool,
+}
+
+impl Decoder<'_> {
+    /// Opens a message at its brace.
+    fn enter(&mut self, message: &'static Message, number: Option<u32>) -> Result<(), JsonError> {
+        self.text.expect(b'{', "expected an object")?;
+        if message.any_value {
+            if self.values == MAX_DEPTH {
+                return Err(self.text.error("nested too deeply"));
+            }
+            self.values += 1;
+        }
+        let length = number.map(|number| {
+            self.wire.tag(number, LEN);
+            self.wire.open()
+        });
+        self.stack.push(Frame { message, length, list: None, first: true, seen: 0, one_of: false });
+        Ok(())
+    }
+
+    /// One element of the innermost list, one member of the innermost object, or the end of either.
+    fn step(&mut self) -> Result<(), JsonError> {
+        let Some(frame) = self.stack.last_mut() else { return Ok(()) };
+        let close = if frame.list.is_some() { b']' } else { b'}' };
+        let more = self.text.element(frame.first, close)?;
+        frame.first = false;
+        if let Some(field) = frame.list {
+            match field.kind {
+                Kind::Message(message) if more => self.enter(message, Some(field.number))?,
+                _ => frame.list = None,
+            }
+            return Ok(());
+        }
+        if more { self.member() } else { self.leave() }
+    }
+
+    fn leave(&mut self) -> Result<(), JsonError> {
+        if let Some(frame) = self.stack.pop() {
+            self.values -= usize::from(frame.message.any_value);
+            if let Some(length) = frame.length {
+                self.wire.close(length);
+            }
+        }
+        if self.wire.len() > self.limit {
+            return Err(self.text.error(TOO_LARGE));
+        }
+        Ok(())
+    }
+
+    /// A key and its value.
+    fn member(&mut self) -> Result<(), JsonError> {
+        let Some(frame) = self.stack.last_mut() else { return Ok(()) };
+        self.text.peek();
+        let at = self.text.at();
+        let key = self.text.key(&mut self.scratch)?;
+        let found = frame.message.fields.iter().enumerate().find(|(_, field)| field.name.as_bytes() == key);
+        let Some((index, field)) = found else { return self.text.skip() };
+        let bit = 1 << index;
+        if frame.seen & bit != 0 {
+            return Err(JsonError { what: "a field stands twice in an object", at });
+        }
+        frame.seen |= bit;
+        if self.text.null()? {
+            return Ok(());
+        }
+        if field.rule == Rule::OneOf {
+            if frame.one_of {
+                return Err(JsonError { what: "two members of a oneof are set", at });
+            }
+            frame.one_of = true;
+        }
+        match (field.rule, field.kind) {
+            (Rule::Repeated, _) => self.text.expect(b'[', "expected a list")?,
+            (_, Kind::Message(message)) => return self.enter(message, Some(field.number)),
+            _ => return self.scalar(field),
+        }
+        match field.kind {
+            Kind::Message(_) => {
+                frame.list = Some(field);
+                frame.first = true;
+                Ok(())
+            }
+            Kind::String => self.strings(field),
+            _ => self.packed(field),
+        }
+    }
+
+    /// A list of strings, behind its bracket.
+    fn strings(&mut self, field: &Field) -> Result<(), JsonError> {
+        let mut first = true;
+        while self.text.element(first, b']')? {
+            first = false;
+            self.string(field.number, true)?;
+        }
+        Ok(())
+    }
+
+    /// A list of numbers, behind its bracket.
+    fn packed(&mut self, field: &Field) -> Result<(), JsonError> {
+        if !self.text.element(true, b']')? {
+            return Ok(());
+        }
+        self.wire.tag(field.number, LEN);
+        let length = self.wire.open();
+        loop {
+            let bits = self.number(field.kind)?;
+            self.raw(field.kind, bits);
+            if self.wire.len() > self.limit {
+                return Err(self.text.error(TOO_LARGE));
+            }
+            if !self.text.element(false, b']')? {
+                break;
+            }
+        }
+        self.wire.close(length);
+        Ok(())
+    }
+
+    /// A value that is not a list and not a message.
+    fn scalar(&mut self, field: &Field) -> Result<(), JsonError> {
+        let zero_too = field.rule != Rule::Implicit;
+        match field.kind {
+            Kind::String => self.string(field.number, zero_too),
+            Kind::Id(_) => self.id(field.number),
+            Kind::Bytes => self.base64(field.number, zero_too),
+            kind => {
+                let bits =
+                    if matches!(kind, Kind::Bool) { u64::from(self.text.boolean()?) } else { self.number(kind)? };
+                if bits != 0 || zero_too {
+                    self.wire.tag(field.number, kind.wire_type());
+                    self.raw(kind, bits);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn string(&mut self, number: u32, empty_too: bool) -> Result<(), JsonError> {
+        let (start, whole) = self.text.string_start()?;
+        if whole {
+            if !start.is_empty() || empty_too {
+                self.wire.tag(number, LEN);
+                self.wire.chunk(start);
+            }
+            return Ok(());
+        }
+        self.wire.tag(number, LEN);
+        let length = self.wire.open();
+        self.wire.bytes().extend_from_slice(start);
+        self.text.string_rest(Some(self.wire.bytes()))?;
+        self.wire.close(length);
+        Ok(())
+    }
+
+    /// A trace or span id in hexadecimal. One of a wrong length becomes the bytes that it is: the item that has it is judged
+    /// as in protobuf, and the rest of the request does not suffer.
+    fn id(&mut self, number: u32) -> Result<(), JsonError> {
+        self.text.peek();
+        let at = self.text.at();
+        let digits = self.text.string(&mut self.scratch)?;
+        if digits.is_empty() {
+            return Ok(());
+        }
+        if !digits.len().is_multiple_of(2) || digits.len() > LONGEST_ID {
+            return Err(JsonError { what: "an id of a wrong length", at });
+        }
+        self.wire.tag(number, LEN);
+        self.wire.varint(digits.len() as u64 / 2);
+        let (pairs, _) = digits.as_chunks::<2>();
+        for [high, low] in pairs {
+            let byte = char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16));
+            let (high, low) = byte.ok_or(JsonError { what: "an id that is not hexadecimal", at })?;
+            self.wire.bytes().push((high << 4 | low).to_le_bytes()[0]);
+        }
+        Ok(())
+    }
+
+    fn base64(&mut self, number: u32, empty_too: bool) -> Result<(), JsonError> {
+        self.text.peek();
+        let at = self.text.at();
+        let text = self.text.string(&mut self.scratch)?;
+        if text.is_empty() && !empty_too {
+            return Ok(());
+        }
+        self.wire.tag(number, LEN);
+        let length = self.wire.open();
+        let url_safe = memchr::memchr2(b'-', b'_', text).is_some();
+        let engine = if url_safe { &URL_SAFE } else { &STANDARD };
+        if engine.decode_vec(text, self.wire.bytes()).is_err() {
+            return Err(JsonError { what: "bytes that are not base64", at });
+        }
+        self.wire.close(length);
+        Ok(())
+    }
+
+    /// A number, written as one or as a string, as the bits that stand for it on the wire.
+    fn number(&mut self, kind: Kind) -> Result<u64, JsonError> {
+        self.text.peek();
+        let at = self.text.at();
+        let quoted = self.text.peek() == Some(b'"');
+        if quoted && matches!(kind, Kind::Enum) {
+            return Err(JsonError { what: "an enum is written as an integer", at });
+        }
+        let text = if quoted { self.text.string(&mut self.scratch)? } else { self.text.number()? };
+        if matches!(kind, Kind::Double) {
+            let value = match text {
+                b"NaN" if quoted => Some(f64::NAN),
+                b"Infinity" if quoted => Some(f64::INFINITY),
+                b"-Infinity" if quoted => Some(f64::NEG_INFINITY),
+                _ => whole_token(text).and_then(number::double),
+            };
+            return value.map(f64::to_bits).ok_or(JsonError { what: "not a number of the field's range", at });
+        }
+        let value = whole_token(text).and_then(number::integer).and_then(|value| integer_bits(kind, value));
+        value.ok_or(JsonError { what: "not a whole number of the field's range", at })
+    }
+
+    /// The bits of a number, without a tag.
+    fn raw(&mut self, kind: Kind, bits: u64) {
+        let bytes = bits.to_le_bytes();
+        match kind.wire_type() {
+            FIXED64 => self.wire.bytes().extend_from_slice(&bytes),
+            FIXED32 => self.wire.bytes().extend(bytes.iter().take(4)),
+            _ => self.wire.varint(bits),
+        }
+    }
+}
+
+/// `text` if all of it is one JSON number.
+fn whole_token(text: &[u8]) -> Option<&[u8]> {
+    number::token(text).filter(|token| token.len() == text.len())
+}
+
+/// The wire's bits of an integer, if it is in the range of its kind.
+fn integer_bits(kind: Kind, value: i128) -> Option<u64> {
+    match kind {
+        Kind::Fixed64 | Kind::UInt64 => u64::try_from(value).ok(),
+        Kind::Fixed32 | Kind::UInt32 => u32::try_from(value).ok().map(u64::from),
+        Kind::SFixed64 | Kind::Int64 => i64::try_from(value).ok().map(i64::cast_unsigned),
+        Kind::Int32 | Kind::Enum => i32::try_from(value).ok().map(|value| i64::from(value).cast_unsigned()),
+        Kind::SInt32 => {
+            i32::try_from(value).ok().map(|value| u64::from(((value << 1) ^ (value >> 31)).cast_unsigned()))
+        }
+        Kind::String | Kind::Id(_) | Kind::Bytes | Kind::Bool | Kind::Double | Kind::Message(_) => None,
+    }
+}
+
+/// Digits of the longest text that is taken for an id, right or wrong.
+const LONGEST_ID: usize = 128;
+
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+/// `+` and `/`, padded or not.
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+/// `-` and `_`, padded or not.
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);

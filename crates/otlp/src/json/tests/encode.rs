@@ -1,0 +1,223 @@
+//! Protobuf to JSON: round trips, the official reader, repeated occurrences, hostile bytes.
+
+use opentelemetry_proto::tonic::collector::{
+    logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
+};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data, number_data_point,
+};
+use proptest::prelude::*;
+use prost::Message;
+
+use super::super::{decode, encode};
+use crate::tests::strategies;
+use crate::{Malformed, Signal};
+
+fn json(signal: Signal, wire: &[u8]) -> Result<String, Malformed> {
+    let mut out = String::new();
+    encode(signal, wire, &mut out)?;
+    Ok(out)
+}
+
+/// Our JSON is valid, and read back by us it is the same request.
+fn round_trip<M: Message + Default>(signal: Signal, message: &M) -> M {
+    let text = json(signal, &message.encode_to_vec()).unwrap();
+    serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    M::decode(decode(signal, text.as_bytes()).unwrap().as_slice()).unwrap()
+}
+
+fn logs(record: LogRecord) -> ExportLogsServiceRequest {
+    let scope_logs = vec![ScopeLogs { log_records: vec![record], ..ScopeLogs::default() }];
+    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] }
+}
+
+fn body(value: Value) -> String {
+    let record = LogRecord { body: Some(AnyValue { value: Some(value) }), ..LogRecord::default() };
+    let text = json(Signal::Logs, &logs(record).encode_to_vec()).unwrap();
+    let start = text.find("\"body\":").unwrap() + 7;
+    text[start..text.len() - "}]}]}]}".len()].to_owned()
+}
+
+/// The spelling: hexadecimal ids, 64-bit integers as strings, enums as integers, base64, words for non-finite doubles.
+#[test]
+fn spelling() {
+    assert_eq!(json(Signal::Traces, b""), Ok("{}".to_owned()));
+    assert_eq!(body(Value::IntValue(-5)), r#"{"intValue":"-5"}"#);
+    assert_eq!(body(Value::BoolValue(false)), r#"{"boolValue":false}"#);
+    assert_eq!(body(Value::BytesValue(vec![0xfb, 0xff])), r#"{"bytesValue":"+/8="}"#);
+    assert_eq!(body(Value::StringValue("a\"\\\n\t\u{1}é🙂/".into())), r#"{"stringValue":"a\"\\\n\t\u0001é🙂/"}"#);
+    assert_eq!(body(Value::ArrayValue(ArrayValue::default())), r#"{"arrayValue":{}}"#);
+    for (value, text) in [
+        (0.0, "0.0"),
+        (-0.0, "-0.0"),
+        (1.5, "1.5"),
+        (100.0, "100.0"),
+        (1e300, "1e300"),
+        (-2.5e-9, "-2.5e-9"),
+        (f64::NAN, "\"NaN\""),
+        (f64::INFINITY, "\"Infinity\""),
+        (f64::NEG_INFINITY, "\"-Infinity\""),
+    ] {
+        assert_eq!(body(Value::DoubleValue(value)), format!(r#"{{"doubleValue":{text}}}"#));
+    }
+    let record = LogRecord {
+        time_unix_nano: u64::MAX,
+        severity_number: 9,
+        trace_id: vec![0xab; 16],
+        span_id: vec![0x0c; 8],
+        flags: 1,
+        ..LogRecord::default()
+    };
+    assert_eq!(
+        json(Signal::Logs, &logs(record).encode_to_vec()).unwrap(),
+        concat!(
+            r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"18446744073709551615","severityNumber":9,"#,
+            r#""flags":1,"traceId":"abababababababababababababababab","spanId":"0c0c0c0c0c0c0c0c"}]}]}]}"#
+        )
+    );
+}
+
+/// An id of a wrong length is no id: it could hold a text, and no reader of OTLP/JSON would take the request.
+#[test]
+fn ids_of_a_wrong_length() {
+    for length in [1, 7, 9, 16] {
+        let record = LogRecord { span_id: vec![b'a'; length], event_name: "e".into(), ..LogRecord::default() };
+        let text = json(Signal::Logs, &logs(record).encode_to_vec()).unwrap();
+        assert!(text.contains(r#"[{"eventName":"e"}]"#), "{text}");
+    }
+}
+
+/// An error leaves the output as it was.
+#[test]
+fn errors_write_nothing() {
+    let mut out = "before".to_owned();
+    for bad in [&[0x0a, 5, 1][..], &[0x08, 1], &[0x0b], &[0x07], &[0x80], &[0x0a, 3, 0x1a, 1, 0xff]] {
+        assert!(encode(Signal::Logs, bad, &mut out).is_err(), "{bad:?}");
+        assert_eq!(out, "before");
+    }
+}
+
+/// Fields of a later schema are dropped at every level.
+#[test]
+fn unknown_fields() {
+    let mut inner = LogRecord { event_name: "e".into(), ..LogRecord::default() }.encode_to_vec();
+    inner.extend([0xa2, 0x06, 3, b'n', b'e', b'w', 0xa8, 0x06, 1]);
+    let wrap = |number: u8, bytes: &[u8]| {
+        let mut out = vec![number << 3 | 2, bytes.len() as u8];
+        out.extend(bytes);
+        out.extend([0xad, 0x06, 1, 2, 3, 4]);
+        out
+    };
+    let wire = wrap(1, &wrap(2, &wrap(2, &inner)));
+    let text = json(Signal::Logs, &wire).unwrap();
+    assert_eq!(text, r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"eventName":"e"}]}]}]}"#);
+}
+
+/// Values 65 deep are refused, 64 deep written.
+#[test]
+fn depth() {
+    let mut value = AnyValue { value: None };
+    for level in 1..=65 {
+        let record = LogRecord { body: Some(value.clone()), ..LogRecord::default() };
+        let result = json(Signal::Logs, &logs(record).encode_to_vec());
+        assert_eq!(result.is_ok(), level <= 64, "{level}");
+        value = AnyValue { value: Some(Value::ArrayValue(ArrayValue { values: vec![value] })) };
+    }
+}
+
+/// A singular field, a oneof and lists that stand several times mean what prost says they mean.
+#[test]
+fn repeated_occurrences() {
+    let value = |value| AnyValue { value: Some(value) };
+    let list = |n| Value::ArrayValue(ArrayValue { values: vec![value(Value::IntValue(n))] });
+    let mut all = Vec::new();
+    for body in [list(1), Value::StringValue("gone".into()), list(2), list(3)] {
+        let attributes = vec![KeyValue { key: "k".into(), value: Some(value(list(4))), key_strindex: 0 }];
+        let record = LogRecord { body: Some(value(body)), event_name: "e".into(), attributes, ..LogRecord::default() };
+        all.extend(record.encode_to_vec());
+    }
+    let wanted = LogRecord::decode(all.as_slice()).unwrap();
+    let wrap = |number: u8, bytes: &[u8]| {
+        let mut out = vec![number << 3 | 2];
+        prost::encoding::encode_varint(bytes.len() as u64, &mut out);
+        out.extend(bytes);
+        out
+    };
+    let text = json(Signal::Logs, &wrap(1, &wrap(2, &wrap(2, &all)))).unwrap();
+    assert!(!text.contains("gone"), "{text}");
+    let wire = decode(Signal::Logs, text.as_bytes()).unwrap();
+    assert_eq!(ExportLogsServiceRequest::decode(wire.as_slice()).unwrap(), logs(wanted));
+}
+
+/// A number that is not finite survives the way to JSON and back.
+#[test]
+fn not_finite() {
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let value = Some(number_data_point::Value::AsDouble(number));
+        let point = NumberDataPoint { value, ..NumberDataPoint::default() };
+        let metrics = vec![Metric { data: Some(Data::Gauge(Gauge { data_points: vec![point] })), ..Metric::default() }];
+        let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
+        let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
+        let wire = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
+        let text = json(Signal::Metrics, &wire).unwrap();
+        assert_eq!(decode(Signal::Metrics, text.as_bytes()), Ok(wire));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
+
+    /// Traces survive the way to JSON and back; the official types read the same from it.
+    #[test]
+    fn traces(message in strategies::traces()) {
+        prop_assert_eq!(&round_trip::<ExportTraceServiceRequest>(Signal::Traces, &message), &message);
+        let text = json(Signal::Traces, &message.encode_to_vec()).unwrap();
+        prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+    }
+
+    /// Logs survive the way to JSON and back.
+    #[test]
+    fn records(message in prop_oneof![4 => strategies::logs(), 1 => strategies::indexed()]) {
+        prop_assert_eq!(&round_trip::<ExportLogsServiceRequest>(Signal::Logs, &message), &message);
+    }
+
+    /// Metrics survive the way to JSON and back.
+    #[test]
+    fn metrics(message in strategies::metrics()) {
+        prop_assert_eq!(&round_trip::<ExportMetricsServiceRequest>(Signal::Metrics, &message), &message);
+    }
+
+    /// Two requests' bytes in a row are one request with both, as in protobuf.
+    #[test]
+    fn concatenated(first in strategies::traces(), second in strategies::traces()) {
+        let wire = [first.encode_to_vec(), second.encode_to_vec()].concat();
+        let text = json(Signal::Traces, &wire).unwrap();
+        let back = ExportTraceServiceRequest::decode(decode(Signal::Traces, text.as_bytes()).unwrap().as_slice()).unwrap();
+        prop_assert_eq!(back, ExportTraceServiceRequest::decode(wire.as_slice()).unwrap());
+    }
+
+    /// Changed bytes: never a panic, and what comes out is JSON.
+    #[test]
+    fn mutations(
+        message in strategies::logs(),
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3_u8), 1..6),
+    ) {
+        let mut wire = message.encode_to_vec();
+        for (at, byte, how) in edits {
+            if wire.is_empty() {
+                continue;
+            }
+            let at = at.index(wire.len());
+            match how {
+                0 => wire[at] = byte,
+                1 => { wire.remove(at); }
+                _ => wire.insert(at, byte),
+            }
+        }
+        if let Ok(text) = json(Signal::Logs, &wire) {
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}", text);
+        }
+    }
+}

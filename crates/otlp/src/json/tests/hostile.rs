@@ -1,0 +1,160 @@
+//! Hostile input: depth, size, mutations.
+
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::super::decode;
+use crate::tests::strategies;
+use crate::{MAX_DEPTH, Payload, Signal};
+
+fn nested(levels: usize, map: bool) -> String {
+    let (open, close) = if map {
+        (r#"{"kvlistValue":{"values":[{"key":"k","value":"#, "}]}}")
+    } else {
+        (r#"{"arrayValue":{"values":["#, "]}}")
+    };
+    let body = format!("{}{{}}{}", open.repeat(levels - 1), close.repeat(levels - 1));
+    format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{body}}}]}}]}}]}}"#)
+}
+
+/// 64 values inside each other are taken, 65 refused, for maps and lists.
+#[test]
+fn value_depth() {
+    for map in [false, true] {
+        let wire = decode(Signal::Logs, nested(MAX_DEPTH, map).as_bytes()).unwrap();
+        assert!(Payload::parse(Signal::Logs, wire.into()).is_ok(), "the data plane's limit is the same");
+        let error = decode(Signal::Logs, nested(MAX_DEPTH + 1, map).as_bytes()).unwrap_err();
+        assert_eq!(error.what, "nested too deeply");
+    }
+}
+
+/// The depth is that of one value, not the number of values in the request.
+#[test]
+fn value_depth_counts_nesting_only() {
+    let one = r#"{"key":"k","value":{"arrayValue":{"values":[{"intValue":1}]}}}"#;
+    let text = format!(r#"{{"resourceLogs":[{{"resource":{{"attributes":[{}]}}}}]}}"#, vec![one; 1000].join(","));
+    assert!(decode(Signal::Logs, text.as_bytes()).is_ok());
+}
+
+/// Unknown values may nest 64 deep, no deeper; brackets without end fail at once.
+#[test]
+fn unknown_depth() {
+    let text = |depth: usize| format!(r#"{{"x":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    assert!(decode(Signal::Logs, text(64).as_bytes()).is_ok());
+    assert_eq!(decode(Signal::Logs, text(65).as_bytes()).unwrap_err().what, "nested too deeply");
+    let objects = |depth: usize| format!(r#"{{"x":{}1{}}}"#, r#"{"a":"#.repeat(depth), "}".repeat(depth));
+    assert!(decode(Signal::Logs, objects(64).as_bytes()).is_ok());
+    assert!(decode(Signal::Logs, objects(65).as_bytes()).is_err());
+    let brackets = vec![b'['; 64 << 20];
+    assert_eq!(decode(Signal::Logs, &brackets).unwrap_err().at, 0);
+    let mut inside = br#"{"x":"#.to_vec();
+    inside.extend_from_slice(&brackets);
+    assert!(decode(Signal::Logs, &inside).unwrap_err().at < 100);
+}
+
+/// Huge numbers and long runs of escapes take time in proportion and give the right value or an error.
+#[test]
+fn long_tokens() {
+    let million = 1 << 20;
+    let number = |text: String| {
+        let text = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"timeUnixNano":{text}}}]}}]}}]}}"#);
+        decode(Signal::Logs, text.as_bytes())
+    };
+    assert!(number("9".repeat(million)).is_err());
+    assert!(number(format!("1.{}", "0".repeat(million))).is_ok());
+    assert!(number(format!("0.{}1e{million}", "0".repeat(million - 1))).is_ok_and(|wire| wire.len() > 8));
+    assert!(number(format!("1e{}", "9".repeat(million))).is_err());
+    assert!(number(format!("1e-{}", "9".repeat(million))).is_err());
+    let double = format!(
+        r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{{"doubleValue":0.{}}}}}]}}]}}]}}"#,
+        "3".repeat(million)
+    );
+    assert!(decode(Signal::Logs, double.as_bytes()).is_ok());
+    for escape in [r"\\", r"\u0041", r"\ud83d\ude42"] {
+        let text = format!(r#"{{"resourceLogs":[{{"schemaUrl":"{0}","x{0}":"{0}"}}]}}"#, escape.repeat(million));
+        assert!(decode(Signal::Logs, text.as_bytes()).is_ok());
+    }
+}
+
+/// A text whose lists of numbers would grow past the limit is refused instead.
+#[test]
+fn growth_is_bounded() {
+    let zeros = |count: usize| {
+        let list = "0,".repeat(count);
+        format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"histogram":{{"dataPoints":[{{"bucketCounts":[{list}0]}}]}}}}]}}]}}]}}"#
+        )
+    };
+    assert!(decode(Signal::Metrics, zeros(100_000).as_bytes()).is_ok_and(|wire| wire.len() > 800_000));
+    assert!(decode(Signal::Metrics, zeros(9 << 20).as_bytes()).unwrap_err().too_large());
+}
+
+/// A megabyte inside 64 levels: each level's length is written without moving the megabyte per level.
+#[test]
+fn deep_and_long() {
+    let text = nested(MAX_DEPTH, true).replacen("{}", &format!(r#"{{"stringValue":"{}"}}"#, "a".repeat(1 << 20)), 1);
+    let wire = decode(Signal::Logs, text.as_bytes()).unwrap();
+    assert!(wire.len() > 1 << 20 && wire.len() < text.len());
+}
+
+/// Every prefix of a request is refused, none panics.
+#[test]
+fn prefixes() {
+    let text = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"a\u0041\ud83d\ude42"},"traceId":"00000000000000000000000000000001","flags":1.0e0,"x":[true,null]}]}]}]}"#;
+    assert!(decode(Signal::Logs, text.as_bytes()).is_ok());
+    for length in 0..text.len() {
+        assert!(decode(Signal::Logs, &text.as_bytes()[..length]).is_err(), "{length}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    /// A request with bytes changed, cut out or doubled is read or refused, never a panic; what is read is protobuf.
+    #[test]
+    fn mutations(
+        message in strategies::traces(),
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..4_u8), 1..6),
+    ) {
+        let mut json = serde_json::to_vec(&message).unwrap();
+        for (at, byte, how) in edits {
+            let at = at.index(json.len().max(1)).min(json.len().saturating_sub(1));
+            match how {
+                _ if json.is_empty() => {}
+                0 => json[at] = byte,
+                1 => { json.remove(at); }
+                2 => json.insert(at, b"{}[]\",:\\u0e.-"[usize::from(byte) % 13]),
+                _ => { let tail = json[at..].to_vec(); json.extend(tail); }
+            }
+        }
+        if let Ok(wire) = decode(Signal::Traces, &json) {
+            type Request = opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+            prop_assert!(Request::decode(wire.as_slice()).is_ok());
+            prop_assert!(Payload::parse(Signal::Traces, wire.into()).is_ok());
+        }
+    }
+
+    /// Any bytes at all: never a panic.
+    #[test]
+    fn noise(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for signal in Signal::ALL {
+            let _ = decode(signal, &bytes);
+        }
+    }
+
+    /// JSON of any shape under real keys: never a panic; what is read is protobuf.
+    #[test]
+    fn shuffled_tokens(tokens in proptest::collection::vec(0..22_usize, 0..60)) {
+        const TOKENS: [&str; 22] = [
+            "{", "}", "[", "]", ",", ":", "null", "true", "1", "-0.5e3", "\"\"", "\"a\\n\"", "\"resourceLogs\":[{",
+            "\"scopeLogs\":[{", "\"logRecords\":[{", "\"body\":{", "\"arrayValue\":{\"values\":[", "\"stringValue\":", "\"attributes\":[{\"key\":",
+            "}]}]}", "\"flags\":", " ",
+        ];
+        let text: String = std::iter::once("{\"resourceLogs\":[{").chain(tokens.into_iter().map(|i| TOKENS[i])).collect();
+        if let Ok(wire) = decode(Signal::Logs, text.as_bytes()) {
+            type Request = opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+            prop_assert!(Request::decode(wire.as_slice()).is_ok());
+            prop_assert!(Payload::parse(Signal::Logs, wire.into()).is_ok());
+        }
+    }
+}

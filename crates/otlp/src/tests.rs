@@ -1,0 +1,21 @@
+//! The data plane against prost as the oracle.
+
+pub(crate) mod completeness;
+mod edits;
+mod fuzz;
+mod generated;
+mod hostile;
+mod oracle;
+mod reading;
+mod requests;
+mod status;
+pub(crate) mod strategies;
+
+use bytes::Bytes;
+
+use super::{Payload, Signal};
+
+/// Parses what must parse.
+fn parse(signal: Signal, bytes: &[u8]) -> Payload {
+    Payload::parse(signal, Bytes::copy_from_slice(bytes)).expect("a good request")
+}

@@ -1,0 +1,269 @@
+//! No text can be forgotten: every place where the protocol allows text is tried, by the official descriptors.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost_types::field_descriptor_proto::Type;
+
+use crate::schema::{Msg, Rule};
+use crate::testing::fields::{Path, ProtoField, allowed, name, paths, reachable, wrap};
+use crate::wire::{FIXED32, FIXED64, VARINT, put_bytes, put_tag, put_varint};
+use crate::{Encoded, OwnedValue, Payload, PlaceKind, Signal, TextEdit, UnknownFields};
+
+const CANARY: &str = "canary-7f3a91";
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+fn parse(signal: Signal, bytes: &[u8], path: &Path<'_>) -> Payload {
+    Payload::parse(signal, Bytes::copy_from_slice(bytes)).unwrap_or_else(|error| panic!("{}: {error}", name(path)))
+}
+
+fn encode(payload: &Payload, unknown: UnknownFields) -> Encoded {
+    payload.encode(unknown).expect("encodes")
+}
+
+/// Replaces the canary wherever it is shown; how often it was.
+fn replace(payload: &mut Payload) -> usize {
+    let mut seen = 0;
+    payload.edit_text(|_, text| {
+        if text.contains(CANARY) {
+            seen += 1;
+            TextEdit::Replace("[REDACTED]".into())
+        } else {
+            TextEdit::Keep
+        }
+    });
+    seen
+}
+
+/// The message that the data plane knows under the protocol's name.
+fn msg(name: &str) -> Msg {
+    match name.trim_start_matches(".opentelemetry.proto.") {
+        "collector.trace.v1.ExportTraceServiceRequest" => Msg::TraceRequest,
+        "collector.metrics.v1.ExportMetricsServiceRequest" => Msg::MetricsRequest,
+        "collector.logs.v1.ExportLogsServiceRequest" => Msg::LogsRequest,
+        "trace.v1.ResourceSpans" => Msg::ResourceSpans,
+        "metrics.v1.ResourceMetrics" => Msg::ResourceMetrics,
+        "logs.v1.ResourceLogs" => Msg::ResourceLogs,
+        "trace.v1.ScopeSpans" => Msg::ScopeSpans,
+        "metrics.v1.ScopeMetrics" => Msg::ScopeMetrics,
+        "logs.v1.ScopeLogs" => Msg::ScopeLogs,
+        "resource.v1.Resource" => Msg::Resource,
+        "common.v1.EntityRef" => Msg::EntityRef,
+        "common.v1.InstrumentationScope" => Msg::Scope,
+        "trace.v1.Span" => Msg::Span,
+        "trace.v1.Span.Event" => Msg::Event,
+        "trace.v1.Span.Link" => Msg::Link,
+        "trace.v1.Status" => Msg::Status,
+        "logs.v1.LogRecord" => Msg::LogRecord,
+        "metrics.v1.Metric" => Msg::Metric,
+        "metrics.v1.Gauge" => Msg::Gauge,
+        "metrics.v1.Sum" => Msg::Sum,
+        "metrics.v1.Histogram" => Msg::Histogram,
+        "metrics.v1.ExponentialHistogram" => Msg::ExponentialHistogram,
+        "metrics.v1.Summary" => Msg::Summary,
+        "metrics.v1.NumberDataPoint" => Msg::NumberPoint,
+        "metrics.v1.HistogramDataPoint" => Msg::HistogramPoint,
+        "metrics.v1.ExponentialHistogramDataPoint" => Msg::ExponentialPoint,
+        "metrics.v1.ExponentialHistogramDataPoint.Buckets" => Msg::Buckets,
+        "metrics.v1.SummaryDataPoint" => Msg::SummaryPoint,
+        "metrics.v1.SummaryDataPoint.ValueAtQuantile" => Msg::Quantile,
+        "metrics.v1.Exemplar" => Msg::Exemplar,
+        "common.v1.KeyValue" => Msg::KeyValue,
+        "common.v1.AnyValue" => Msg::AnyValue,
+        "common.v1.ArrayValue" => Msg::ArrayValue,
+        "common.v1.KeyValueList" => Msg::KeyValueList,
+        other => panic!("a message that the data plane does not know: {other}"),
+    }
+}
+
+/// Whether a rule fits what the protocol says of a field.
+fn fits(rule: Rule, field: &ProtoField) -> bool {
+    let wire = match field.kind() {
+        Type::Fixed64 | Type::Sfixed64 | Type::Double => FIXED64,
+        Type::Fixed32 | Type::Sfixed32 | Type::Float => FIXED32,
+        _ => VARINT,
+    };
+    match (field.kind(), rule) {
+        (Type::String, Rule::Text(_) | Rule::Key | Rule::ValueText) => true,
+        (Type::Bytes, Rule::Id(..) | Rule::ValueBytes) => true,
+        (Type::Message, Rule::Inner(inner) | Rule::Node(inner, _)) => inner == msg(field.field.type_name()),
+        (Type::Message, Rule::Attribute) => msg(field.field.type_name()) == Msg::KeyValue && field.repeated(),
+        (Type::Message, Rule::Value) => msg(field.field.type_name()) == Msg::AnyValue,
+        (Type::String | Type::Bytes | Type::Message, _) => false,
+        (_, Rule::Number(own) | Rule::Read(_, own)) => own == wire && !field.repeated(),
+        (_, Rule::Numbers(own)) => own == wire && field.repeated(),
+        _ => false,
+    }
+}
+
+/// The table of the data plane knows every field of the protocol rightly, and no other.
+#[test]
+fn schema_is_the_protocol() {
+    for (message, fields) in &reachable() {
+        let known: BTreeMap<u32, &ProtoField> =
+            fields.iter().map(|field| (field.field.number() as u32, field)).collect();
+        for number in 1..2000 {
+            let rule = msg(message).rule(number);
+            match known.get(&number) {
+                Some(field) => assert!(fits(rule, field), "{}: {rule:?}", field.name()),
+                None => assert_eq!(rule, Rule::Unknown, "{message} {number}"),
+            }
+        }
+        let attributes = fields.iter().find(|field| msg(message).rule(field.field.number() as u32) == Rule::Attribute);
+        if let Some(field) = attributes {
+            assert_eq!(msg(message).attributes_number(), field.field.number() as u32, "{message}");
+        }
+    }
+}
+
+/// Every string and bytes field is visited, or stands on the list with a reason; what is replaced is gone.
+#[test]
+fn every_text_is_visited() {
+    let messages = reachable();
+    for (signal, path) in paths(&messages) {
+        let field = path.last().expect("a field");
+        if !matches!(field.kind(), Type::String | Type::Bytes) {
+            continue;
+        }
+        let request = wrap(&path, CANARY.as_bytes(), &|_| Vec::new());
+        let mut payload = parse(signal, &request, &path);
+        if let Some(length) = allowed(&field.name()) {
+            // Of the right length it is an id; of another it could be text and does not leave.
+            let encoded = encode(&payload, UnknownFields::Drop);
+            assert!(!contains(&encoded.bytes, CANARY) && encoded.unknown_dropped == 1, "{}", name(&path));
+            assert_eq!(encode(&payload, UnknownFields::Keep).bytes, request);
+            let id = parse(signal, &wrap(&path, &CANARY.repeat(2).as_bytes()[..length], &|_| Vec::new()), &path);
+            assert_eq!(encode(&id, UnknownFields::Drop).unknown_dropped, 0);
+            continue;
+        }
+        assert_eq!(replace(&mut payload), 1, "{}", name(&path));
+        for unknown in [UnknownFields::Drop, UnknownFields::Keep] {
+            let bytes = encode(&payload, unknown).bytes;
+            assert!(!contains(&bytes, CANARY), "{}", name(&path));
+            assert_eq!(bytes, wrap(&path, b"[REDACTED]", &|_| Vec::new()), "{}", name(&path));
+        }
+    }
+}
+
+/// The place says which kind of text it is and under which keys it stands.
+#[test]
+fn places() {
+    let messages = reachable();
+    for (signal, path) in paths(&messages) {
+        let field = path.last().expect("a field");
+        if !matches!(field.kind(), Type::String | Type::Bytes) || allowed(&field.name()).is_some() {
+            continue;
+        }
+        let request = wrap(&path, CANARY.as_bytes(), &|_| Vec::new());
+        let mut kinds = Vec::new();
+        parse(signal, &request, &path).edit_text(|place, _| {
+            if !matches!(place.kind, PlaceKind::Entry { .. }) {
+                kinds.push(place.kind);
+            }
+            TextEdit::Keep
+        });
+        let body = path.iter().any(|field| field.name() == "logs.v1.LogRecord.body");
+        let right = match (field.name().as_str(), kinds[0]) {
+            ("common.v1.KeyValue.key", kind) => kind == PlaceKind::Key,
+            ("common.v1.AnyValue.string_value", kind) if body => kind == PlaceKind::Body,
+            ("common.v1.AnyValue.string_value", kind) => kind == PlaceKind::Value,
+            ("common.v1.AnyValue.bytes_value", kind) => kind == PlaceKind::BytesValue,
+            (name, PlaceKind::Other) => name.starts_with("common.v1.EntityRef."),
+            (_, kind) => matches!(kind, PlaceKind::Field(_)),
+        };
+        assert!(right, "{}: {:?}", name(&path), kinds);
+    }
+}
+
+/// A field that no schema knows, in every message at every level, leaves with Keep and never with Drop, also beside edits.
+#[test]
+fn unknown_fields() {
+    let messages = reachable();
+    for (signal, path) in paths(&messages) {
+        if path.last().is_none_or(|field| field.kind() != Type::Message) {
+            continue;
+        }
+        for number in [19, 99, 1000, 536_870_911] {
+            let mut inside = Vec::new();
+            put_bytes(&mut inside, number, CANARY.as_bytes());
+            let request = wrap(&path, &inside, &|_| Vec::new());
+            let mut payload = parse(signal, &request, &path);
+            assert_eq!(encode(&payload, UnknownFields::Keep).bytes, request, "{}", name(&path));
+            let dropped = encode(&payload, UnknownFields::Drop);
+            assert!(!contains(&dropped.bytes, CANARY), "{} {number}", name(&path));
+            assert_eq!(dropped.unknown_dropped, 1, "{} {number}", name(&path));
+            assert_eq!(dropped.bytes, wrap(&path, &[], &|_| Vec::new()), "{}", name(&path));
+            let nodes: Vec<_> = payload.nodes().collect();
+            nodes.iter().for_each(|node| payload.set(*node, "added", OwnedValue::Bool(true)));
+            payload.edit_text(|_, text| TextEdit::Replace(format!("{text}!")));
+            let both = encode(&payload, UnknownFields::Drop);
+            assert!(!contains(&both.bytes, CANARY) && both.unknown_dropped == 1, "{} {number}", name(&path));
+            let kept = encode(&payload, UnknownFields::Keep);
+            assert!(contains(&kept.bytes, CANARY) && contains(&kept.bytes, "added!"), "{} {number}", name(&path));
+        }
+    }
+}
+
+/// Unknown numbers are dropped too, whatever their wire type.
+#[test]
+fn unknown_numbers() {
+    let messages = reachable();
+    for (signal, path) in paths(&messages) {
+        if path.last().is_none_or(|field| field.kind() != Type::Message) {
+            continue;
+        }
+        let mut inside = Vec::new();
+        put_tag(&mut inside, 77, VARINT);
+        put_varint(&mut inside, u64::MAX);
+        put_tag(&mut inside, 78, FIXED64);
+        inside.extend_from_slice(b"canary-7");
+        put_tag(&mut inside, 79, FIXED32);
+        inside.extend_from_slice(b"cana");
+        let payload = parse(signal, &wrap(&path, &inside, &|_| Vec::new()), &path);
+        let dropped = encode(&payload, UnknownFields::Drop);
+        assert_eq!(dropped.bytes, wrap(&path, &[], &|_| Vec::new()), "{}", name(&path));
+        assert_eq!(dropped.unknown_dropped, 3);
+    }
+}
+
+/// A second occurrence of any field on the way, or another member of its oneof, hides nothing: the canary in the first
+/// occurrence is replaced or gone.
+#[test]
+fn second_occurrences() {
+    let messages = reachable();
+    for (signal, path) in paths(&messages) {
+        let field = path.last().expect("a field");
+        if !matches!(field.kind(), Type::String | Type::Bytes) || allowed(&field.name()).is_some() {
+            continue;
+        }
+        for double in 0..path.len() {
+            let second = |level: usize| {
+                let mut out = Vec::new();
+                if level == double {
+                    let last = level + 1 == path.len();
+                    put_bytes(&mut out, path[level].field.number() as u32, if last { b"second" } else { b"" });
+                }
+                out
+            };
+            let member = |level: usize| {
+                let mut out = Vec::new();
+                if level == double && path[level].message.ends_with(".AnyValue") {
+                    put_tag(&mut out, 3, VARINT);
+                    put_varint(&mut out, 5);
+                }
+                out
+            };
+            for request in [wrap(&path, CANARY.as_bytes(), &second), wrap(&path, CANARY.as_bytes(), &member)] {
+                let mut payload = parse(signal, &request, &path);
+                replace(&mut payload);
+                for unknown in [UnknownFields::Drop, UnknownFields::Keep] {
+                    let bytes = encode(&payload, unknown).bytes;
+                    assert!(!contains(&bytes, CANARY), "{} doubled at {double}", name(&path));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Bytes that are wrong, by chance or on purpose: refused, or the same to us as to prost.
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use prost::Message;
+
+use super::oracle::{Step, against_prost, edited};
+use super::strategies::{logs, metrics, traces};
+use crate::wire::put_bytes;
+use crate::{MAX_DEPTH, OwnedValue, Payload, Signal, TextEdit, UnknownFields};
+
+/// One change of some bytes.
+#[derive(Clone, Debug)]
+enum Change {
+    Flip(prop::sample::Index, u8),
+    Cut(prop::sample::Index),
+    Insert(prop::sample::Index, Vec<u8>),
+    Repeat(prop::sample::Index, prop::sample::Index),
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let at = any::<prop::sample::Index>;
+    let one = prop_oneof![
+        4 => (at(), any::<u8>()).prop_map(|(at, bits)| Change::Flip(at, bits)),
+        1 => at().prop_map(Change::Cut),
+        2 => (at(), vec(any::<u8>(), 1..5)).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
+        2 => (at(), at()).prop_map(|(from, to)| Change::Repeat(from, to)),
+    ];
+    vec(one, 1..4)
+}
+
+fn change(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
+    for change in changes {
+        if bytes.is_empty() {
+            break;
+        }
+        match change {
+            Change::Flip(at, bits) => {
+                let at = at.index(bytes.len());
+                bytes[at] ^= bits;
+            }
+            Change::Cut(at) => bytes.truncate(at.index(bytes.len())),
+            Change::Insert(at, new) => {
+                let at = at.index(bytes.len());
+                bytes.splice(at..at, new.iter().copied());
+            }
+            Change::Repeat(from, to) => {
+                let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
+                let part = bytes[from.min(to)..from.max(to)].to_vec();
+                bytes.splice(from..from, part);
+            }
+        }
+    }
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Traces, changed at random.
+    #[test]
+    fn changed_traces(request in traces(), changes in changes()) {
+        against_prost::<ExportTraceServiceRequest>(Signal::Traces, &change(request.encode_to_vec(), &changes));
+    }
+
+    /// Logs, changed at random.
+    #[test]
+    fn changed_logs(request in logs(), changes in changes()) {
+        against_prost::<ExportLogsServiceRequest>(Signal::Logs, &change(request.encode_to_vec(), &changes));
+    }
+
+    /// Metrics, changed at random.
+    #[test]
+    fn changed_metrics(request in metrics(), changes in changes()) {
+        against_prost::<ExportMetricsServiceRequest>(Signal::Metrics, &change(request.encode_to_vec(), &changes));
+    }
+
+    /// Noise.
+    #[test]
+    fn noise(bytes in vec(any::<u8>(), 0..40)) {
+        against_prost::<ExportTraceServiceRequest>(Signal::Traces, &bytes);
+        against_prost::<ExportLogsServiceRequest>(Signal::Logs, &bytes);
+        against_prost::<ExportMetricsServiceRequest>(Signal::Metrics, &bytes);
+    }
+}
+
+proptest! {
+    // three signals and up to forty edits a case: these took as long as all others together
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Any edits in any order: what the payload says of itself is what a reader of its bytes sees.
+    #[test]
+    fn edited_at_random(
+        traces in traces(), logs in logs(), metrics in metrics(), steps in vec(any::<[u8; 4]>().prop_map(Step), 0..40),
+    ) {
+        edited(Signal::Traces, &traces.encode_to_vec(), &steps);
+        edited(Signal::Logs, &logs.encode_to_vec(), &steps);
+        edited(Signal::Metrics, &metrics.encode_to_vec(), &steps);
+    }
+}
+
+/// `body` in the attribute of a span.
+fn in_attribute(any_value: &[u8]) -> Vec<u8> {
+    [2, 9, 2, 2, 1].iter().fold(any_value.to_vec(), |inner, number| {
+        let mut outer = Vec::new();
+        put_bytes(&mut outer, *number, &inner);
+        outer
+    })
+}
+
+fn error(bytes: &[u8]) -> &'static str {
+    Payload::parse(Signal::Traces, Bytes::copy_from_slice(bytes)).map(|_| "taken").unwrap_or_else(|error| error.what)
+}
+
+/// Each kind of damage has its own answer, and none quotes what it found.
+#[test]
+fn refusals() {
+    let cases: [(&[u8], &str); 13] = [
+        (&[0x0a], "bad length"),
+        (&[0x0a, 5, 0], "length beyond the message"),
+        (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], "bad length"),
+        (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "length beyond the message"),
+        (&[0x02, 0], "bad field number"),
+        (&[0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0], "bad field number"),
+        (&[0x80], "bad field tag"),
+        (&[0x0b, 0x0c], "groups are not allowed"),
+        (&[0x0e], "bad wire type"),
+        (&[0x08, 1], "wrong wire type"),
+        (&[0x19, 1, 2], "cut off"),
+        (&[0x15, 1, 2], "cut off"),
+        (&[0x10, 0x80], "bad varint"),
+    ];
+    for (bytes, what) in cases {
+        assert_eq!(error(bytes), what, "{bytes:?}");
+    }
+    assert_eq!(error(&in_attribute(&[0x0a, 2, 0xc3, 0x28])), "text is not UTF-8");
+    // Bytes need not be text.
+    assert_eq!(error(&in_attribute(&[0x3a, 2, 0xc3, 0x28])), "taken");
+}
+
+/// Lists and maps nest as deep as the limit says, and no deeper; a very deep one does not use up the stack.
+#[test]
+fn depth() {
+    let nest = |levels: usize| {
+        let mut value = vec![0x10, 1];
+        for level in 1..levels {
+            let mut list = Vec::new();
+            if level % 2 == 0 {
+                put_bytes(&mut list, 1, &value);
+            } else {
+                let mut entry = Vec::new();
+                put_bytes(&mut entry, 2, &value);
+                put_bytes(&mut list, 1, &entry);
+            }
+            value.clear();
+            put_bytes(&mut value, if level % 2 == 0 { 5 } else { 6 }, &list);
+        }
+        in_attribute(&value)
+    };
+    assert_eq!(error(&nest(MAX_DEPTH)), "taken");
+    assert_eq!(error(&nest(MAX_DEPTH + 1)), "values nest too deep");
+    assert_eq!(error(&nest(20_000)), "values nest too deep");
+    let mut payload = Payload::parse(Signal::Traces, nest(MAX_DEPTH).into()).expect("parses");
+    payload.edit_text(|_, text| TextEdit::Replace(text.to_owned()));
+    assert_eq!(payload.encode(UnknownFields::Drop).expect("encodes").bytes, nest(MAX_DEPTH));
+}
+
+/// `record`, a log record's body, in a request.
+fn record(record: Vec<u8>) -> Bytes {
+    let request = [2, 2, 1].iter().fold(record, |inner, number| {
+        let mut outer = Vec::new();
+        put_bytes(&mut outer, *number, &inner);
+        outer
+    });
+    request.into()
+}
+
+/// Many repeated keys and values in one attribute are merged in linear time.
+#[test]
+fn repetition_is_linear() {
+    let mut element = Vec::new();
+    put_bytes(&mut element, 1, b"\x0a\x01x");
+    let mut list = Vec::new();
+    put_bytes(&mut list, 5, &element);
+    let (mut body, mut key_value) = (Vec::new(), Vec::new());
+    for count in 0..100_000 {
+        if count < 50 {
+            put_bytes(&mut body, 5, &list);
+        }
+        put_bytes(&mut key_value, 2, &list);
+        put_bytes(&mut key_value, 1, b"key");
+    }
+    put_bytes(&mut body, 6, &key_value);
+    let payload = Payload::parse(Signal::Logs, record(body)).expect("parses");
+    let node = payload.items().next().expect("the record");
+    assert_eq!(payload.body(node).expect("a body").items().count(), 50);
+    assert_eq!(payload.get(node, "key").expect("a value").items().count(), 100_000);
+    assert!(payload.encode(UnknownFields::Drop).expect("encodes").bytes.len() < 100_000 * 12);
+}
+
+/// Nobody repeats a singular field dozens of times but to make each look at it slow: refused.
+#[test]
+fn a_field_that_stands_too_often() {
+    let names = |count: usize| record([0x62, 1, b'n'].repeat(count));
+    assert!(Payload::parse(Signal::Logs, names(64)).is_ok());
+    let error = Payload::parse(Signal::Logs, names(65)).map(|_| ()).expect_err("refused");
+    assert_eq!(error.what, "a field stands too often");
+}
+
+/// A node with very many attributes answers by key as one with few does, also when each of them is asked for, set,
+/// renamed and removed: in linear time.
+#[test]
+fn many_attributes() {
+    const MANY: u32 = 100_000;
+    let mut body = Vec::new();
+    for number in 0..MANY {
+        let mut key_value = Vec::new();
+        put_bytes(&mut key_value, 1, format!("key.{}", number % (MANY - 10)).as_bytes());
+        put_bytes(&mut key_value, 2, &[0x18, 1]);
+        put_bytes(&mut body, 6, &key_value);
+    }
+    let mut payload = Payload::parse(Signal::Logs, record(body)).expect("parses");
+    let node = payload.items().next().expect("the record");
+    let key = |number: u32| format!("key.{number}");
+    for number in 0..MANY - 10 {
+        assert!(payload.get(node, &key(number)).is_some());
+    }
+    assert!(payload.get(node, &key(MANY)).is_none());
+    // The first ten keys stand twice.
+    assert_eq!(payload.remove(node, &key(3)), 2);
+    payload.set(node, &key(4), OwnedValue::Int(4));
+    assert_eq!(payload.remove(node, &key(4)), 1);
+    payload.set(node, &key(4), OwnedValue::Int(5));
+    assert_eq!(payload.get(node, &key(4)).and_then(|value| value.as_count()), Some(5));
+    let id = payload.attributes(node).map(|attribute| attribute.id).nth(50_000).expect("an attribute");
+    let old = payload.attribute(id).expect("it").key.to_owned();
+    for name in ["new", &old, "new"] {
+        payload.rename_attribute(id, name);
+        assert!(payload.get(node, name).is_some());
+    }
+    assert!(payload.get(node, &old).is_none());
+    assert_eq!(payload.remove(node, "new"), 1);
+    // Every key becomes the same; each is still found once.
+    payload.edit_text(|_, _| TextEdit::Replace("[EMAIL]".into()));
+    assert!(payload.get(node, "[EMAIL]").is_some() && payload.get(node, &key(9)).is_none());
+    let left = payload.attributes(node).count();
+    assert_eq!(payload.clone().remove(node, "[EMAIL]"), left);
+    let bytes = payload.encode(UnknownFields::Drop).expect("encodes").bytes;
+    let again = Payload::parse(Signal::Logs, bytes.into()).expect("parses");
+    assert_eq!(again.attributes(node).count(), left);
+}
+
+/// Two bytes on the wire make a span: what is kept about each is far larger, so their number has a limit.
+#[test]
+fn a_flood_of_empty_items_is_refused() {
+    let spans = |count: usize| {
+        let (mut scope, mut resource, mut request) = (Vec::new(), Vec::new(), Vec::new());
+        let body = [0x12, 0].repeat(count);
+        crate::wire::put_bytes(&mut resource, 2, &body);
+        scope.append(&mut resource);
+        crate::wire::put_bytes(&mut request, 1, &scope);
+        request
+    };
+    let parse = |count| crate::Payload::parse(crate::Signal::Traces, spans(count).into());
+    assert_eq!(parse(100_000).map(|payload| payload.item_count()).map_err(|error| error.what), Ok(100_000));
+    assert!(parse(300_000).is_err());
+}

@@ -1,0 +1,424 @@
+//! **What**: the one screen. **Invariants**: a number is bad only against the threshold it shows; money points at its exact
+//! amount. **Not here**: adding up (`history/figures`).
+
+use std::sync::Arc;
+
+use askama::Template;
+use serde_json::{Value, json};
+
+use super::spark::Spark;
+use super::{Asked, Pages, text};
+use history::{Entry, Figures, Number, Share, Stepped, Window, figures, figures_json};
+use runs::{Alert, OTHER, json as shape};
+use telemetry::names::{self, Def};
+
+/// Windows that can be chosen.
+const WINDOWS: [(&str, u64); 3] = [("1h", 1), ("6h", 6), ("24h", 24)];
+const HOUR: u64 = 3_600_000_000_000;
+/// A rise by so much against yesterday is told.
+const RISE: f64 = 1.5;
+/// Least failures that are told, as a share; and how many times yesterday's.
+const FAILURES: f64 = 0.05;
+const FAILURES_RISE: f64 = 2.0;
+/// Runs that a comparison needs on either side.
+const ENOUGH: u64 = 30;
+/// Share of the ceiling at which a run is told of.
+const NEAR: f64 = 0.8;
+/// Alerts that are shown.
+const ALERTS: usize = 12;
+
+/// The window that is asked for: its word and its length, ns.
+pub(super) fn window(asked: &Asked) -> (&'static str, u64) {
+    let known = WINDOWS.iter().find(|(word, _)| *word == asked.window).or_else(|| WINDOWS.last());
+    known.map_or(("24h", 24 * HOUR), |(word, hours)| (*word, hours * HOUR))
+}
+
+/// All of it as JSON.
+pub(super) fn json(pages: &Pages, asked: &Asked) -> Value {
+    let now = pages.now();
+    let (word, length) = window(asked);
+    let figures = figures(&pages.history.all(), Window::last(length, now));
+    let mut all = figures_json(&figures);
+    let mut alerts = shape::alerts(&pages.board.alerts());
+    let [crowded, old] = pages.history.left_out();
+    if let Value::Object(fields) = &mut all {
+        let linked = |runs: &[Arc<Entry>]| runs.iter().map(|run| json!(pages.trace(run))).collect::<Vec<_>>();
+        fields.insert("window".into(), word.into());
+        fields.insert("longest_trace_urls".into(), linked(&figures.longest).into());
+        fields.insert("dearest_trace_urls".into(), linked(&figures.dearest).into());
+        fields.insert("alerts".into(), alerts.get_mut("alerts").map(Value::take).unwrap_or_default());
+        fields.insert("ready".into(), pages.health.troubles().is_empty().into());
+        fields.insert("runs_left_out".into(), json!({"too_many": crowded, "too_old": old}));
+    }
+    all
+}
+
+/// One of the four numbers.
+struct Card {
+    title: &'static str,
+    value: String,
+    /// `good`, `warn`, `bad` or "".
+    state: &'static str,
+    trend: String,
+    /// "up", "down" or "".
+    way: &'static str,
+    threshold: String,
+    href: String,
+    label: String,
+    spark: Spark,
+}
+
+/// A row of a table by cost.
+pub(super) struct Cost {
+    name: String,
+    href: Option<String>,
+    runs: String,
+    tokens: String,
+    cost: String,
+    exact: String,
+    width: String,
+    unpriced: u64,
+}
+
+/// A run in a table.
+pub(super) struct RunRow {
+    pub(super) href: String,
+    pub(super) id: String,
+    pub(super) state: String,
+    pub(super) live: bool,
+    pub(super) bad: bool,
+    pub(super) tenant: String,
+    pub(super) feature: String,
+    pub(super) model: String,
+    pub(super) iterations: String,
+    pub(super) tools: String,
+    pub(super) tool_failures: u64,
+    pub(super) tokens: String,
+    pub(super) duration: String,
+    pub(super) cost: String,
+    pub(super) exact: String,
+    pub(super) when: String,
+    pub(super) at: String,
+    pub(super) trace: Option<String>,
+    pub(super) trace_id: String,
+}
+
+impl RunRow {
+    pub(super) fn of(pages: &Pages, run: &Entry, now: u64) -> Self {
+        let or_none = |name: &Option<Arc<str>>| name.as_deref().map_or_else(|| "–".to_owned(), text::name);
+        let model = run.models.iter().max_by_key(|model| (model.atto, model.calls));
+        Self {
+            href: pages.href(&run.account, &run.run),
+            id: text::name(&run.run),
+            state: run.state.to_string(),
+            live: run.live(),
+            bad: run.failed(),
+            tenant: or_none(&run.tenant),
+            feature: or_none(&run.feature),
+            model: model.map_or_else(|| "–".to_owned(), |model| text::name(&model.name)),
+            iterations: text::count(run.iterations),
+            tools: text::count(run.tool_calls),
+            tool_failures: run.tool_failures,
+            tokens: text::tokens(run.input.saturating_add(run.output)),
+            duration: text::seconds(run.elapsed(now) as f64 / 1e9),
+            cost: if run.unpriced > 0 && run.atto == 0 { "no price".to_owned() } else { text::usd(run.atto) },
+            exact: text::exact(run.atto),
+            when: text::ago(run.at, now),
+            at: text::time(run.at),
+            trace: pages.trace(run),
+            trace_id: run.trace.chars().take(8).collect(),
+        }
+    }
+}
+
+struct AlertRow {
+    rule: String,
+    severity: &'static str,
+    about: String,
+    what: String,
+    since: String,
+    href: Option<String>,
+}
+
+struct Row {
+    name: String,
+    detail: String,
+    value: String,
+    note: String,
+}
+
+struct Vital {
+    what: &'static str,
+    value: String,
+}
+
+#[derive(Template)]
+#[template(path = "board_front.html")]
+pub(super) struct Front {
+    page: &'static str,
+    version: &'static str,
+    tracked: bool,
+    linked: bool,
+    window: &'static str,
+    windows: Vec<(&'static str, bool)>,
+    runs: String,
+    live: String,
+    cost: String,
+    exact: String,
+    unpriced: u64,
+    cards: Vec<Card>,
+    alerts: Vec<AlertRow>,
+    dearest: Vec<RunRow>,
+    longest: Vec<RunRow>,
+    costs: Vec<(&'static str, Vec<Cost>)>,
+    tools: Vec<Row>,
+    denials: Vec<Row>,
+    fallbacks: Vec<Row>,
+    troubles: Vec<(String, &'static str)>,
+    vitals: Vec<Vital>,
+    left_out: String,
+    at: String,
+}
+
+impl Front {
+    pub(super) fn of(pages: &Pages, asked: &Asked) -> Self {
+        let now = pages.now();
+        let (word, length) = window(asked);
+        let figures = figures(&pages.history.all(), Window::last(length, now));
+        let several = pages.several();
+        let rows = |runs: &[Arc<Entry>]| runs.iter().map(|run| RunRow::of(pages, run, now)).collect();
+        let tools = figures.tools.iter().map(|tool| Row {
+            name: text::name(&tool.name),
+            detail: format!("of {}", text::count(tool.calls)),
+            value: text::count(tool.failed),
+            note: if tool.denied > 0 { format!("{} denied", text::count(tool.denied)) } else { String::new() },
+        });
+        let denials = figures.denials.iter().map(|row| Row {
+            name: text::name(&row.tool),
+            detail: format!("by {}", text::name(&row.source)),
+            value: text::count(row.count),
+            note: String::new(),
+        });
+        let fallbacks = figures.fallbacks.iter().map(|row| Row {
+            name: text::name(&row.reason),
+            detail: format!("{}: {} → {}", text::name(&row.provider), text::name(&row.from), text::name(&row.to)),
+            value: text::count(row.count),
+            note: whose(row),
+        });
+        Self {
+            page: "overview",
+            version: env!("CARGO_PKG_VERSION"),
+            tracked: pages.tracked,
+            linked: pages.link.is_some(),
+            window: word,
+            windows: WINDOWS.iter().map(|(known, _)| (*known, *known == word)).collect(),
+            runs: text::runs(figures.runs),
+            live: text::count(figures.live),
+            cost: text::usd(figures.atto),
+            exact: text::exact(figures.atto),
+            unpriced: figures.unpriced,
+            cards: cards(&figures, pages.ceiling, word),
+            alerts: alerts(pages, &pages.board.alerts(), now),
+            dearest: rows(&figures.dearest),
+            longest: rows(&figures.longest),
+            costs: vec![
+                ("tenant", costs(&figures.by_tenant, "tenant", word, several)),
+                ("model", costs(&figures.by_model, "model", word, several)),
+                ("feature", costs(&figures.by_feature, "feature", word, several)),
+            ],
+            tools: tools.collect(),
+            denials: denials.collect(),
+            fallbacks: fallbacks.collect(),
+            troubles: pages.health.troubles(),
+            vitals: vitals(pages),
+            left_out: left_out(pages.history.left_out()),
+            at: text::time(now),
+        }
+    }
+}
+
+/// For whom, and with which prompt template, a model stood in for another.
+fn whose(row: &Stepped) -> String {
+    let part = |word: &str, name: &str| (!name.is_empty()).then(|| format!("{word} {}", text::name(name)));
+    [part("tenant", &row.tenant), part("template", &row.template)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What is not in the figures, and why.
+fn left_out([crowded, old]: [u64; 2]) -> String {
+    let mut said = String::new();
+    if crowded > 0 {
+        said.push_str(&format!(" · {} older runs were left out to bound memory", text::count(crowded)));
+    }
+    if old > 0 {
+        said.push_str(&format!(" · {} runs whose times are more than 48 hours back are left out", text::count(old)));
+    }
+    said
+}
+
+fn trend(number: &Number, word: &str) -> (String, &'static str) {
+    match number.change() {
+        None => (format!("no runs in the same {word} yesterday"), ""),
+        Some(change) if change.abs() < 0.005 => ("as yesterday".to_owned(), ""),
+        Some(change) => {
+            (format!("{} vs. yesterday", text::percent(change.abs())), if change > 0.0 { "up" } else { "down" })
+        }
+    }
+}
+
+/// How a number is judged and shown.
+struct Look {
+    title: &'static str,
+    state: &'static str,
+    as_text: fn(f64) -> String,
+    /// How its runs are sorted.
+    sort: &'static str,
+    limit: Option<f64>,
+    threshold: String,
+}
+
+/// The four numbers.
+fn cards(figures: &Figures, ceiling: u64, word: &str) -> Vec<Card> {
+    let slow = risen(figures, &figures.p95, "p95 time per run", "time", text::seconds);
+    let dear = risen(figures, &figures.cost, "Cost per run", "cost", text::dollars);
+    vec![
+        card(&figures.iterations, looping(figures, ceiling), word),
+        card(&figures.p95, slow, word),
+        card(&figures.failure, failing(figures), word),
+        card(&figures.cost, dear, word),
+    ]
+}
+
+/// Iterations against the ceiling.
+fn looping(figures: &Figures, ceiling: u64) -> Look {
+    let most = figures.most_iterations as f64 / ceiling.max(1) as f64;
+    let state = match figures.iterations.value {
+        _ if most >= 1.0 => "bad",
+        _ if most >= NEAR => "warn",
+        Some(_) => "good",
+        None => "",
+    };
+    let threshold = format!("ceiling {ceiling}; most in one run {}", text::count(figures.most_iterations));
+    let (title, limit) = ("Iterations per run", Some(ceiling as f64));
+    Look { title, state, as_text: text::decimal, sort: "iterations", limit, threshold }
+}
+
+/// A number that must not rise much above yesterday's.
+fn risen(
+    figures: &Figures,
+    number: &Number,
+    title: &'static str,
+    sort: &'static str,
+    as_text: fn(f64) -> String,
+) -> Look {
+    let enough = figures.runs >= ENOUGH && figures.runs_before >= ENOUGH;
+    let limit = number.before.map(|before| before * RISE);
+    let state = match (number.value, limit) {
+        (Some(value), Some(limit)) if enough && value > limit => "bad",
+        (Some(_), Some(_)) if enough => "good",
+        _ => "",
+    };
+    let waits = || "threshold: 1.5 × yesterday, once there is one".to_owned();
+    let threshold = limit.map_or_else(waits, |limit| format!("threshold {} (1.5 × yesterday)", as_text(limit)));
+    Look { title, state, as_text, sort, limit, threshold }
+}
+
+/// Failures against 5 % and yesterday.
+fn failing(figures: &Figures) -> Look {
+    let twice = figures.failure.before.map(|before| before * FAILURES_RISE);
+    let limit = twice.map_or(FAILURES, |twice| twice.max(FAILURES));
+    let state = match figures.failure.value {
+        Some(rate) if figures.runs >= ENOUGH && rate > limit => "bad",
+        Some(_) => "good",
+        None => "",
+    };
+    let threshold = format!("threshold {} (5 %, or 2 × yesterday)", text::percent(limit));
+    let (title, limit) = ("Failure rate", Some(limit));
+    Look { title, state, as_text: text::percent, sort: "failed", limit, threshold }
+}
+
+fn card(number: &Number, look: Look, word: &str) -> Card {
+    let Look { title, state, as_text, sort, limit, threshold } = look;
+    let (trend, way) = trend(number, word);
+    let points = number.course.iter().flatten().copied();
+    let (least, greatest) =
+        points.fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
+    let course = if least.is_finite() {
+        format!("between {} and {}", as_text(least), as_text(greatest))
+    } else {
+        "no runs".to_owned()
+    };
+    Card {
+        title,
+        value: number.value.map_or_else(|| "–".to_owned(), as_text),
+        state,
+        trend,
+        way,
+        threshold,
+        href: format!("/runs?sort={sort}&window={word}"),
+        label: format!("{title}, course over the last {word}: {course}"),
+        spark: Spark::of(&number.course, limit),
+    }
+}
+
+fn costs(shares: &[Share], kind: &str, word: &str, several: bool) -> Vec<Cost> {
+    let most = shares.iter().map(|share| share.atto).max().unwrap_or(0).max(1);
+    let row = |share: &Share| {
+        let named = share.name != OTHER && share.name != history::UNATTRIBUTED;
+        let several = several && named && !share.account.is_empty();
+        let note = match share.names {
+            more if more > 1 => format!(" ({} more)", text::count(more)),
+            _ if several => format!(" · {}", text::name(&share.account)),
+            _ => String::new(),
+        };
+        let account = if several { format!("&account={}", text::part(&share.account)) } else { String::new() };
+        Cost {
+            name: format!("{}{note}", text::name(&share.name)),
+            href: named.then(|| format!("/runs?sort=cost&window={word}&{kind}={}{account}", text::part(&share.name))),
+            runs: text::runs(share.runs),
+            tokens: text::tokens(share.input.saturating_add(share.output)),
+            cost: text::usd(share.atto),
+            exact: text::exact(share.atto),
+            width: format!("{:.1}", share.atto as f64 / most as f64 * 100.0),
+            unpriced: share.unpriced,
+        }
+    };
+    shares.iter().map(row).collect()
+}
+
+fn alerts(pages: &Pages, alerts: &[Alert], now: u64) -> Vec<AlertRow> {
+    let row = |alert: &Alert| {
+        let names =
+            [alert.tenant.as_deref(), alert.feature.as_deref(), Some(&*alert.tool).filter(|tool| !tool.is_empty())];
+        AlertRow {
+            rule: text::name(alert.rule),
+            severity: alert.severity.as_str(),
+            about: names.into_iter().flatten().map(text::name).collect::<Vec<_>>().join(" · "),
+            what: format!("{} (threshold {})", text::decimal(alert.value), text::decimal(alert.threshold)),
+            since: text::ago(alert.since, now),
+            href: (!alert.run.is_empty()).then(|| pages.href(&alert.account, &alert.run)),
+        }
+    };
+    alerts.iter().filter(|alert| alert.until.is_none()).take(ALERTS).map(row).collect()
+}
+
+/// How the gateway itself does, in a few words; the rest is on its own page.
+fn vitals(pages: &Pages) -> Vec<Vital> {
+    let sum = |def: &'static Def| pages.meter.values(def).iter().sum::<f64>();
+    let most = |def: &'static Def| pages.meter.values(def).into_iter().fold(0.0, f64::max);
+    let mib = |bytes: f64| format!("{:.1} MiB", bytes / 1_048_576.0);
+    let whole = |number: f64| text::count(number.max(0.0) as u64);
+    vec![
+        Vital {
+            what: "Spool",
+            value: format!("{} of {}", mib(sum(&names::SPOOL_BYTES)), mib(sum(&names::SPOOL_LIMIT_BYTES))),
+        },
+        Vital { what: "Oldest waits", value: text::seconds(most(&names::SPOOL_OLDEST_SECONDS)) },
+        Vital { what: "Batches waiting", value: whole(sum(&names::QUEUE_SIZE)) },
+        Vital { what: "Spans sent", value: whole(sum(&names::SENT_SPANS)) },
+        Vital { what: "Upload lag", value: text::seconds(most(&names::VAULT_UPLOAD_LAG)) },
+        Vital { what: "Unpriced calls", value: whole(sum(&names::COST_UNPRICED)) },
+        Vital { what: "Set aside", value: whole(sum(&names::SET_ASIDE) + sum(&names::QUARANTINED_ITEMS)) },
+        Vital { what: "Memory", value: mib(sum(&names::RSS)) },
+        Vital { what: "Up", value: text::seconds(sum(&names::UPTIME)) },
+    ]
+}

@@ -1,0 +1,274 @@
+//! **What**: the pages of the admin port: `/` (the one screen), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the same as
+//! JSON. **Why**: somebody is woken at two and wants to know which agent, what it costs, and where its trace is.
+//! **Invariants**: made on the server, no script, nothing loaded from elsewhere; everything is escaped, names are cut and lose
+//! characters that nobody sees; figures come from history, never from the tracker's locks; two clicks from a number to a trace.
+//! **Not here**: who may ask, security headers (`telemetry/admin`), what is shown (`history`, `runs`).
+
+mod front;
+mod list;
+pub mod notice;
+mod report;
+mod run;
+mod spark;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use history::{Entry, Failures, History, Store};
+use kernel::clock::Clock;
+use kernel::hex;
+use net::{Spawn, spawn::blocking};
+use runs::Board;
+use telemetry::admin::links::{Target, TraceLink};
+use telemetry::{Health, Meter};
+
+/// The file of history, once it is open.
+pub type Shelf = Arc<Mutex<Option<Store>>>;
+
+/// What the pages are made from.
+pub struct Pages {
+    /// The last 48 hours.
+    pub history: Arc<History>,
+    /// Spans that failed.
+    pub failures: Arc<Failures>,
+    /// The file.
+    pub shelf: Shelf,
+    /// The tracker: one run's calls, alerts.
+    pub board: Arc<dyn Board>,
+    /// Whether runs are tracked at all.
+    pub tracked: bool,
+    /// Iterations at which a run should stop.
+    pub ceiling: u64,
+    /// Addresses of traces.
+    pub link: Option<TraceLink>,
+    /// Where content is: begin of its names, if that is told.
+    pub vault: Option<String>,
+    /// The gateway's own numbers.
+    pub meter: Meter,
+    /// Readiness.
+    pub health: Health,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// For work that takes a while.
+    pub tasks: Arc<dyn Spawn>,
+    /// Runs of more than one account were seen: then an id alone may name two.
+    pub several: AtomicBool,
+}
+
+/// The routes; they go behind the admin port's guard.
+pub fn router(pages: Arc<Pages>) -> Router {
+    Router::new()
+        .route("/", get(front))
+        .route("/runs", get(list))
+        .route("/runs/{id}", get(run))
+        .route("/changes", get(changes))
+        .route("/report", get(report))
+        .route("/report/issue/{id}", get(issue))
+        .with_state(pages)
+}
+
+/// What an address may ask for.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    window: String,
+    sort: String,
+    tenant: Option<String>,
+    feature: Option<String>,
+    model: Option<String>,
+    state: Option<String>,
+    session: Option<String>,
+    /// Whose run, where several accounts have one of the same id.
+    account: Option<String>,
+    by: String,
+    since: String,
+    limit: Option<usize>,
+    samples: Option<usize>,
+}
+
+/// A program asks, not a browser.
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    accept.contains("application/json") && !accept.contains("text/html")
+}
+
+fn page(template: &impl Template) -> Response {
+    template
+        .render()
+        .map_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response(), |page| Html(page).into_response())
+}
+
+fn answer(value: &Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
+}
+
+fn refused(status: StatusCode, why: &str) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", json!({"error": why}))).into_response()
+}
+
+type Site = State<Arc<Pages>>;
+
+/// Pages are made where they hold up no socket.
+async fn made(pages: &Arc<Pages>, make: impl FnOnce(&Pages) -> Response + Send + 'static) -> Response {
+    let site = Arc::clone(pages);
+    let make = move || {
+        site.count_accounts();
+        make(&site)
+    };
+    let made = blocking(&*pages.tasks, "page", make).await;
+    made.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
+}
+
+async fn front(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    let program = wants_json(&headers);
+    made(
+        &pages,
+        move |pages| if program { answer(&front::json(pages, &asked)) } else { page(&front::Front::of(pages, &asked)) },
+    )
+    .await
+}
+
+async fn list(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    let program = wants_json(&headers);
+    made(&pages, move |pages| {
+        let list = list::List::of(pages, &asked);
+        if program { answer(&list.json(pages)) } else { page(&list) }
+    })
+    .await
+}
+
+async fn run(State(pages): Site, Path(id): Path<String>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    let program = wants_json(&headers);
+    made(&pages, move |pages| match pages.whose(asked.account, &id).map(|account| pages.detail(&account?, &id)) {
+        Err(accounts) if !program => {
+            (StatusCode::CONFLICT, page(&run::Whose::of(pages, &id, &accounts))).into_response()
+        }
+        Err(accounts) => {
+            let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
+            let why = "several accounts have a run of this id: add ?account= and one of ";
+            refused(StatusCode::CONFLICT, &format!("{why}{}", names.join(", ")))
+        }
+        Ok(run) => shown(pages, run, program),
+    })
+    .await
+}
+
+fn shown(pages: &Pages, run: Option<Value>, program: bool) -> Response {
+    match run {
+        None if program => refused(StatusCode::NOT_FOUND, "no run has this id"),
+        None => (StatusCode::NOT_FOUND, page(&run::Unknown)).into_response(),
+        Some(detail) if program => answer(&detail),
+        Some(detail) => page(&run::Run::of(pages, &detail)),
+    }
+}
+
+async fn changes(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    let program = wants_json(&headers);
+    made(&pages, move |pages| {
+        let changes = list::Changes::of(pages, &asked);
+        if program { answer(&changes.json()) } else { page(&changes) }
+    })
+    .await
+}
+
+async fn report(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    let program = wants_json(&headers);
+    made(&pages, move |pages| report::report(pages, &asked, program)).await
+}
+
+async fn issue(State(pages): Site, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let program = wants_json(&headers);
+    made(&pages, move |pages| report::issue(pages, &id, program)).await
+}
+
+impl Pages {
+    fn now(&self) -> u64 {
+        self.clock.now().0
+    }
+
+    /// Where a run's trace is shown.
+    fn trace(&self, run: &Entry) -> Option<String> {
+        let span = if run.root == [0; 8] { String::new() } else { hex::encode(&run.root) };
+        let service = run.service.as_deref().unwrap_or("");
+        self.link.as_ref()?.url(&Target { trace: &run.trace, span: &span, start: run.start, end: run.at, service })
+    }
+
+    /// Whether there is more than one account, as far as history knows.
+    fn several(&self) -> bool {
+        self.several.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether there is: once there is, it stays so.
+    fn count_accounts(&self) {
+        if !self.several() {
+            let all = self.history.all();
+            let first = all.first().map(|run| &run.account);
+            self.several.store(all.iter().any(|run| Some(&run.account) != first), Ordering::Relaxed);
+        }
+    }
+
+    /// The page of a run.
+    fn href(&self, account: &str, run: &str) -> String {
+        let whose = if self.several() { format!("?account={}", text::part(account)) } else { String::new() };
+        format!("/runs/{}{whose}", text::part(run))
+    }
+
+    /// Whose run is meant; the accounts if that is not told and there are several.
+    fn whose(&self, account: Option<String>, id: &str) -> Result<Option<String>, BTreeSet<String>> {
+        if account.is_some() {
+            return Ok(account);
+        }
+        let all = self.history.accounts(id).into_iter().chain(self.board.accounts(id));
+        let mut all: BTreeSet<String> = all.collect();
+        if all.len() > 1 { Err(all) } else { Ok(all.pop_first()) }
+    }
+
+    /// A run with its calls, from the tracker or from the file.
+    fn detail(&self, account: &str, id: &str) -> Option<Value> {
+        let kept = self.history.find_of(account, id);
+        let live = self.board.run_of(account, id);
+        let mut value = match live.filter(|detail| detail.steps.is_some() || kept.is_none()) {
+            Some(detail) => runs::json::detail(&detail),
+            None => self.kept(kept.as_deref()?),
+        };
+        let trace = kept.as_deref().and_then(|run| self.trace(run));
+        let session: Vec<Value> = kept.iter().flat_map(|run| self.turns(run)).collect();
+        if let Value::Object(fields) = &mut value {
+            fields.insert("trace_url".into(), trace.map_or(Value::Null, Value::from));
+            fields.insert("session_runs".into(), session.into());
+        }
+        Some(value)
+    }
+
+    /// What was written down of a run, in the form of the tracker's own JSON; without it, what memory has.
+    fn kept(&self, run: &Entry) -> Value {
+        let written = self.shelf.lock().as_ref().and_then(|store| store.detail(run));
+        let written = written.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        written.unwrap_or_else(|| history::entry_json(run))
+    }
+
+    /// Runs of the same session, in their order: the turns.
+    fn turns(&self, run: &Entry) -> Vec<Value> {
+        /// Turns that are shown.
+        const MOST: usize = 200;
+        let mut all: Vec<Arc<Entry>> = self.history.all();
+        all.retain(|one| one.session == run.session && one.account == run.account);
+        all.sort_by(|a, b| (a.start, &a.run).cmp(&(b.start, &b.run)));
+        all.iter().take(MOST).map(|one| history::entry_json(one)).collect()
+    }
+}

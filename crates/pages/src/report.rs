@@ -1,0 +1,80 @@
+//! **What**: `/report`: failing spans in groups, as Markdown or JSON; `/report/issue/{id}`: what agents did for an issue.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::{Asked, Pages, answer, refused};
+use history::{Asked as Wanted, Entry, JiraComment, KEEP, Sample, markdown, report as make, report_json};
+use runs::json::SCHEMA;
+use telemetry::admin::links::Target;
+
+/// Groups and samples that one answer holds at most.
+const MOST_GROUPS: usize = 1000;
+const MOST_SAMPLES: usize = 10;
+
+/// `90m`, `24h`, `2d` in ns, at most what is kept.
+fn since(text: &str) -> Result<u64, String> {
+    let wrong = || "`since` is a number with m, h or d, up to 48h".to_owned();
+    let unit = match text.chars().last() {
+        Some('m') => 60_u64,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.trim_end_matches(['m', 'h', 'd']).parse().map_err(|_| wrong())?;
+    let span = number.saturating_mul(unit).saturating_mul(1_000_000_000);
+    if span == 0 || span > KEEP { Err(wrong()) } else { Ok(span) }
+}
+
+fn wanted(asked: &Asked) -> Result<Wanted, String> {
+    let mut wanted = Wanted::usual();
+    if !asked.since.is_empty() {
+        wanted.since = since(&asked.since)?;
+    }
+    if !asked.by.is_empty() {
+        wanted.by = Wanted::by(&asked.by)?;
+    }
+    wanted.limit = asked.limit.unwrap_or(wanted.limit).clamp(1, MOST_GROUPS);
+    wanted.samples = asked.samples.unwrap_or(wanted.samples).min(MOST_SAMPLES);
+    Ok(wanted)
+}
+
+pub(super) fn report(pages: &Pages, asked: &Asked, program: bool) -> Response {
+    let wanted = match wanted(asked) {
+        Ok(wanted) => wanted,
+        Err(why) => return refused(StatusCode::BAD_REQUEST, &why),
+    };
+    let report = make(&pages.failures, wanted, pages.now());
+    let link = |sample: &Sample| {
+        let start = sample.at.saturating_sub(sample.duration);
+        let service = sample.key.get(2).map_or("", |service| &**service);
+        let target = Target { trace: &sample.trace, span: &sample.span, start, end: sample.at, service };
+        pages.link.as_ref()?.url(&target)
+    };
+    if program {
+        return answer(&report_json(&report, &link));
+    }
+    ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], markdown(&report, &link)).into_response()
+}
+
+pub(super) fn issue(pages: &Pages, id: &str, program: bool) -> Response {
+    let link = |run: &Entry| pages.trace(run);
+    let vault = |run: &Entry| Some(format!("{}/{}", pages.vault.as_deref()?, scope(run)));
+    let comment = JiraComment::of(id, &pages.history.all(), &link, &vault);
+    if comment.runs == 0 {
+        return refused(StatusCode::NOT_FOUND, "no run of the last 48 hours names this issue");
+    }
+    if program {
+        return answer(
+            &json!({"schema": SCHEMA, "issue": comment.issue, "runs": comment.runs, "comment": comment.text}),
+        );
+    }
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], comment.text).into_response()
+}
+
+/// The folder of a session in the vault.
+fn scope(run: &Entry) -> String {
+    let tenant = run.tenant.as_deref().unwrap_or("unattributed");
+    vault::names::session_folder(&run.account, tenant, &run.session)
+}

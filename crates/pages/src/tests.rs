@@ -1,0 +1,285 @@
+//! Tests of the pages without sockets.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::{Pages, router};
+use ::runs::testing::runs::{self, MINUTE, Made, NOW};
+use ::runs::{Alert, Board, RunState, RunView, Step, StepKind};
+use history::{Failures, History};
+use kernel::clock::{Clock, UnixNanos};
+use telemetry::admin::{self, Admin, Config};
+use telemetry::{Health, Meter};
+
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> UnixNanos {
+        UnixNanos(NOW)
+    }
+
+    fn monotonic(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
+struct Here;
+
+impl net::Spawn for Here {
+    fn spawn(&self, _: &'static str, _: futures_util::future::BoxFuture<'static, ()>) {}
+
+    fn blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
+        work();
+    }
+}
+
+/// The calls of a run, its failures, denials and fallbacks are on every page.
+fn run(id: &str, tenant: &str, state: RunState, atto: i128) -> RunView {
+    let mut one = runs::ended(id, 2, atto);
+    one.totals.tool("Bash").failed = 1;
+    one.totals.add_denial("Edit", "user_reject", 2);
+    one.totals.add_fallback(["overloaded_529", "anthropic", "claude-opus-4-5", "claude-sonnet-4-5"], 1);
+    let failed = state == RunState::Failed;
+    let (start, last) = (NOW - 12 * MINUTE, NOW - 10 * MINUTE);
+    RunView { session: "s".into(), tenant: Some(tenant.into()), state, failed, start, last, ..one }
+}
+
+fn made(runs: Vec<(RunView, Vec<Step>)>) -> Made {
+    Made { runs, ..Made::default() }
+}
+
+fn step(name: &str, span: u8, parent: u8, kind: StepKind) -> Step {
+    Step {
+        kind,
+        name: name.into(),
+        span: [span; 8],
+        parent: [parent; 8],
+        start: NOW - 12 * MINUTE + u64::from(span),
+        duration: 1000,
+        ..Step::default()
+    }
+}
+
+fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
+    let (meter, health, history) = (Meter::new(), Health::new(), Arc::new(History::default()));
+    history.note(&tracker.recent(usize::MAX), NOW);
+    let config = Config {
+        trace_link: admin::links::Config { template: Some(link.to_owned()), ..Default::default() },
+        ..Config::default()
+    };
+    let settings = config.settings().unwrap_or_else(|_| panic!("settings"));
+    let pages = Pages {
+        history,
+        failures: Arc::new(Failures::default()),
+        shelf: super::Shelf::default(),
+        board: Arc::new(tracker),
+        tracked: true,
+        ceiling: 50,
+        link: settings.trace_link,
+        vault: Some("s3://audit-logs/x".to_owned()),
+        meter: meter.clone(),
+        health: health.clone(),
+        clock: Arc::new(Still),
+        tasks: Arc::new(Here),
+        several: Default::default(),
+    };
+    let guard = Admin { meter: meter.clone(), health, allowed_hosts: Vec::new(), auth: None };
+    (admin::router(Arc::new(guard), router(Arc::new(pages))), meter)
+}
+
+async fn ask(router: &axum::Router, path: &str, accept: &str) -> (StatusCode, String) {
+    let request = Request::get(path).header("host", "localhost").header("accept", accept);
+    let answer = router.clone().oneshot(request.body(Body::empty()).expect("request")).await.expect("answer");
+    let policy = answer.headers().get("content-security-policy").and_then(|value| value.to_str().ok()).unwrap_or("");
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("script-src"), "{path}");
+    let status = answer.status();
+    let body = answer.into_body().collect().await.expect("body").to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+const HTML: &str = "text/html,application/xhtml+xml";
+const LINK: &str = "https://back.example/t/{trace_id}?span={span_id}&from={start_s}";
+
+/// From a number on the front page to the trace: the number's link, then a run's link.
+#[tokio::test]
+async fn two_clicks_from_a_number_to_the_trace() {
+    let details =
+        vec![(run("cheap", "acme", RunState::Ended, 1), vec![]), (run("dear", "acme", RunState::Ended, 9), vec![])];
+    let (router, _) = pages(made(details), LINK);
+    let (status, front) = ask(&router, "/", HTML).await;
+    assert_eq!(status, StatusCode::OK);
+    let card = front.split("<a class=\"card").find(|card| card.contains("Cost per run")).expect("card");
+    let first = card
+        .split("href=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("first click")
+        .replace("&#38;", "&");
+    let (status, list) = ask(&router, &first, HTML).await;
+    assert_eq!(status, StatusCode::OK, "{first}");
+    let row = list.split("<tr>").nth(2).expect("the first run");
+    assert!(row.contains(">dear<"), "the dearest comes first: {row}");
+    assert!(row.contains("https://back.example/t/0af7651916cd43dd8448eb211c80319c?span=0707070707070707"), "{row}");
+}
+
+/// JSON at the same address, with the same figures; a browser gets HTML.
+#[tokio::test]
+async fn programs_get_json() {
+    let details = vec![
+        (run("a", "acme", RunState::Ended, 250_000_000_000_000_000), vec![]),
+        (run("b", "acme", RunState::Failed, 500_000_000_000_000_000), vec![]),
+    ];
+    let (router, _) = pages(made(details), LINK);
+    let (_, text) = ask(&router, "/?window=1h", "application/json").await;
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (value["runs"].as_u64(), value["failed_runs"].as_u64(), value["cost_usd"].as_str()),
+        (Some(2), Some(1), Some("0.75"))
+    );
+    assert_eq!(value["window"], "1h");
+    let (_, html) = ask(&router, "/?window=1h", HTML).await;
+    for shown in ["2 runs", "$0.75", "50 %", "user_reject", "overloaded_529", "claude-opus-4-5 → claude-sonnet-4-5"] {
+        assert!(html.contains(shown), "{shown}: {html}");
+    }
+    for path in ["/runs", "/runs/a", "/changes", "/changes?by=issue", "/report", "/report/issue/OPS-1"] {
+        let (status, text) = ask(&router, path, "application/json").await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert!(serde_json::from_str::<Value>(&text).is_ok_and(|value| value["schema"] == 1), "{path}: {text}");
+    }
+    assert_eq!(ask(&router, "/runs/nobody", "application/json").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(ask(&router, "/report?since=3w", HTML).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(ask(&router, "/report?by=nonsense", HTML).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(ask(&router, "/report/issue/OPS-9", HTML).await.0, StatusCode::NOT_FOUND);
+}
+
+/// Names that would be markup, that turn their direction, or that are endless: escaped, cut, cleaned, on every page.
+#[tokio::test]
+async fn hostile_names_do_nothing() {
+    let names = ["<script>alert(1)</script>", "\u{202e}evil\u{2066}", "\" onmouseover=\"x", "a\u{0}b\n\r"];
+    let endless = "x".repeat(5000);
+    let details: Vec<_> = (names.into_iter().chain([endless.as_str()]).enumerate())
+        .map(|(number, name)| {
+            let mut one = run(&format!("{name}{number}"), name, RunState::Ended, 1);
+            (one.feature, one.service, one.commit, one.issue) =
+                (Some(name.into()), Some(name.into()), Some(name.into()), Some(name.into()));
+            one.totals.tool(name).failed = 1;
+            (one, vec![step(name, 1, 2, StepKind::Tool)])
+        })
+        .collect();
+    let ids: Vec<String> = details.iter().map(|(view, _)| format!("/runs/{}", super::text::part(&view.run))).collect();
+    let (router, _) = pages(made(details), "https://back.example/{trace_id}/{service}");
+    let fixed = ["/", "/runs", "/changes", "/changes?by=issue"].map(str::to_owned);
+    for path in fixed.into_iter().chain(ids) {
+        let (status, html) = ask(&router, &path, HTML).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert!(!html.contains("<script") && !html.contains("onmouseover=\"x"), "{path}");
+        assert!(!html.contains('\u{202e}') && !html.contains('\u{2066}') && !html.contains('\u{0}'), "{path}");
+        assert!(!html.contains(&"x".repeat(61)) || path.contains("xxxx") || html.contains("href"), "{path}");
+        let longest = html
+            .split(['"', '<', '>'])
+            .filter(|text| !text.starts_with("/runs") && !text.starts_with("https:"))
+            .map(str::len)
+            .max();
+        assert!(longest.is_some_and(|longest| longest < 9000), "{path}: {longest:?}");
+    }
+}
+
+/// Cyclic, foreign and missing parents draw a tree all the same, with every call in it.
+#[tokio::test]
+async fn a_run_is_a_tree_whatever_it_says() {
+    let steps = vec![
+        step("first", 1, 2, StepKind::Model),
+        step("second", 2, 1, StepKind::Model),
+        step("self", 3, 3, StepKind::Tool),
+        step("foreign", 4, 99, StepKind::Model),
+        Step { failed: true, duration: u64::MAX, start: 0, ..step("odd", 5, 4, StepKind::Tool) },
+    ];
+    let (router, _) = pages(made(vec![(run("a", "acme", RunState::Ended, 1), steps)]), LINK);
+    let (status, html) = ask(&router, "/runs/a", HTML).await;
+    assert_eq!(status, StatusCode::OK);
+    for name in ["first", "second", "self", "foreign", "odd"] {
+        assert_eq!(html.matches(&format!(">{name}<")).count(), 1, "{name}");
+    }
+    assert!(html.contains("Open trace"));
+}
+
+/// An alert that holds is shown with its run; one that ended is not.
+#[tokio::test]
+async fn alerts_that_hold_are_shown() {
+    let alert = |rule, until| Alert { until, ..runs::alert(rule, "a", NOW - MINUTE) };
+    let alerts = vec![alert("iteration_ceiling", None), alert("tool_loop", Some(NOW))];
+    let (router, _) = pages(Made { alerts: alerts.into(), ..Made::default() }, LINK);
+    let (_, html) = ask(&router, "/", HTML).await;
+    assert!(html.contains("iteration_ceiling") && html.contains("/runs/a") && !html.contains("tool_loop"));
+    assert!(html.contains("No runs yet"));
+}
+
+/// Two accounts with a run of one id: each link says whose, an address without it asks, and tenants of one name are two.
+#[tokio::test]
+async fn an_id_of_two_accounts() {
+    let of =
+        |account: &str, atto: i128| RunView { account: account.into(), ..run("same", "acme", RunState::Ended, atto) };
+    let details = vec![(of("ours", 9), vec![step("mine", 1, 0, StepKind::Tool)]), (of("theirs", 5), vec![])];
+    let tracker = made(details);
+    tracker.alerts.lock().push(Alert { account: "theirs".into(), ..runs::alert("limit_hit", "same", NOW) });
+    let (router, _) = pages(tracker, LINK);
+    let (_, front) = ask(&router, "/", HTML).await;
+    for link in
+        ["/runs/same?account=ours", "/runs/same?account=theirs", "tenant=acme&#38;account=ours", "acme · theirs"]
+    {
+        assert!(front.contains(link), "{link}: {front}");
+    }
+    assert!(!front.contains("\"/runs/same\""), "a link that leads to two");
+    let (status, whose) = ask(&router, "/runs/same", HTML).await;
+    assert!(status == StatusCode::CONFLICT && whose.contains("/runs/same?account=theirs"), "{whose}");
+    let (status, text) = ask(&router, "/runs/same", "application/json").await;
+    assert!(status == StatusCode::CONFLICT && text.contains("add ?account="), "{text}");
+    let (status, html) = ask(&router, "/runs/same?account=ours", HTML).await;
+    assert!(status == StatusCode::OK && html.contains("mine"), "{html}");
+    let (_, text) = ask(&router, "/runs?account=theirs", "application/json").await;
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (value["runs"].as_array().map(Vec::len), value["runs"][0]["account"].as_str()),
+        (Some(1), Some("theirs"))
+    );
+    let (_, text) = ask(&router, "/", "application/json").await;
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(value["by_tenant"].as_array().map(Vec::len), Some(2), "{text}");
+}
+
+/// A link leads to the back end only, whatever an id says; what can't be an address is refused with its field.
+#[test]
+fn links_lead_where_they_should() {
+    use telemetry::admin::links::{BackEnd, Config as Link, Target};
+    let settle = |link: Link| Config { trace_link: link, ..Config::default() }.settings();
+    let of = |back_end, base: &str| Link { back_end: Some(back_end), base: Some(base.to_owned()), ..Link::default() };
+    let link = settle(of(BackEnd::Signoz, "https://signoz.example/"))
+        .ok()
+        .and_then(|settings| settings.trace_link)
+        .expect("link");
+    let target = Target { trace: "../../evil?x=\"", span: "", start: 0, end: 0, service: "" };
+    let url = link.url(&target).expect("url");
+    assert_eq!(url, "https://signoz.example/trace/%2E%2E%2F%2E%2E%2Fevil%3Fx%3D%22?spanId=");
+    assert!(link.url(&Target { trace: "", ..target }).is_none());
+    let base = "https://ui.honeycomb.io/team/environments/prod/datasets/agents";
+    let link = settle(of(BackEnd::Honeycomb, base)).ok().and_then(|settings| settings.trace_link).expect("link");
+    let url = link.url(&Target { trace: "ab", span: "cd", start: 100_000_000_000, end: 160_000_000_000, service: "" });
+    assert_eq!(url.as_deref(), Some(&*format!("{base}/trace?trace_id=ab&span=cd&trace_start_ts=40&trace_end_ts=220")));
+    let own = |template: &str| Link { template: Some(template.to_owned()), ..Link::default() };
+    for wrong in [
+        own("javascript:alert({trace_id})"),
+        own("https://x/{nonsense}{trace_id}"),
+        own("https://x/"),
+        own("https://{service}/{trace_id}"),
+        of(BackEnd::Tempo, "https://x"),
+        Link { back_end: Some(BackEnd::Jaeger), ..Link::default() },
+    ] {
+        let problems = settle(wrong).expect_err("refused");
+        assert!(problems.iter().all(|problem| problem.path.starts_with("trace_link.")));
+    }
+}

@@ -1,0 +1,57 @@
+//! Rates per account: refused is what is over, with the time after which it fits; accounts do not share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use kernel::clock::{ManualClock, UnixNanos};
+
+fn limiter(clock: &Arc<ManualClock>, requests: Option<f64>, bytes: Option<f64>) -> Limiter {
+    let rate = Rate { requests, bytes, burst: Duration::from_secs(2) };
+    let named = [("free".into(), Rate { requests: None, bytes: None, burst: Duration::from_secs(1) })].into();
+    Limiter::new(Rates { others: Some(rate), named }, Arc::clone(clock) as Arc<dyn Clock>, &Meter::new())
+}
+
+fn after(limiter: &Limiter, account: &str) -> Option<Duration> {
+    match limiter.admit(&account.into()) {
+        Ok(()) => None,
+        Err(Outcome::Retry { after, reason: Reason::RateLimited }) => after,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// A burst passes, one more is told when; each account has its own; one that is named has its own rate.
+#[test]
+fn requests_over_the_rate_are_told_when_to_come() {
+    let clock = ManualClock::at(UnixNanos(0));
+    let limiter = limiter(&clock, Some(10.0), None);
+    for _ in 0..20 {
+        assert_eq!(after(&limiter, "acme"), None);
+    }
+    assert_eq!(after(&limiter, "acme"), Some(Duration::from_millis(100)));
+    assert_eq!(after(&limiter, "globex"), None);
+    clock.advance(Duration::from_millis(100));
+    assert_eq!(after(&limiter, "acme"), None);
+    assert!(after(&limiter, "acme").is_some());
+    for _ in 0..1000 {
+        assert_eq!(after(&limiter, "free"), None);
+    }
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!((0..100).filter(|_| after(&limiter, "acme").is_none()).count(), 20, "no more than a burst is saved");
+}
+
+/// Bytes are known when they are there: what was too much is paid back before the next request.
+#[test]
+fn bytes_that_were_too_many_are_paid_back() {
+    let clock = ManualClock::at(UnixNanos(0));
+    let limiter = limiter(&clock, None, Some(1000.0));
+    assert_eq!(after(&limiter, "acme"), None);
+    limiter.charge(&"acme".into(), 7000);
+    let wait = after(&limiter, "acme").expect("5000 bytes are owed");
+    assert!(wait > Duration::from_millis(5000) && wait < Duration::from_millis(5010), "{wait:?}");
+    assert_eq!(after(&limiter, "globex"), None);
+    clock.advance(wait);
+    assert_eq!(after(&limiter, "acme"), None);
+    limiter.charge(&"acme".into(), 1 << 40);
+    assert_eq!(after(&limiter, "acme"), Some(LONGEST), "nobody is told to come back in a year");
+}

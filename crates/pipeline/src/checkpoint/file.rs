@@ -1,0 +1,73 @@
+//! **What**: the checkpoint's bytes: magic, key id, salt, then the sealed snapshot. **Invariants**: the key is made for
+//! this one file (HKDF of the spool's key over a random salt), so the fixed nonce is used once; the head is authenticated.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+
+use crate::effects::{Snapshot, put, take};
+use crate::spool::{Seq, SpoolKey};
+
+const MAGIC: &[u8; 8] = b"TGCKPT\0\x01";
+const INFO: &[u8] = b"tollgate checkpoint v1";
+const KEY_ID: usize = 16;
+const SALT: usize = 32;
+const HEAD: usize = MAGIC.len() + KEY_ID + SALT;
+
+pub(super) fn seal(key: &SpoolKey, salt: &[u8; SALT], snapshot: &Snapshot) -> Option<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD);
+    head.extend_from_slice(MAGIC);
+    head.extend_from_slice(key.id().as_bytes());
+    head.extend_from_slice(salt);
+    let mut body = encode(snapshot);
+    cipher(key, salt)?.seal_in_place_append_tag(nonce(), Aad::from(&head), &mut body).ok()?;
+    head.append(&mut body);
+    Some(head)
+}
+
+pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<Snapshot> {
+    let (head, body) = sealed.split_at_checked(HEAD)?;
+    let (magic, rest) = head.split_first_chunk::<8>()?;
+    let (id, salt) = rest.split_first_chunk::<KEY_ID>()?;
+    let salt = <&[u8; SALT]>::try_from(salt).ok()?;
+    if magic != MAGIC {
+        return None;
+    }
+    let key = keys.iter().find(|key| key.id().as_bytes() == id)?;
+    let mut body = body.to_vec();
+    decode(cipher(key, salt)?.open_in_place(nonce(), Aad::from(head), &mut body).ok()?)
+}
+
+fn cipher(key: &SpoolKey, salt: &[u8; SALT]) -> Option<LessSafeKey> {
+    let derived = key.derive(salt, INFO);
+    Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?))
+}
+
+fn nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; NONCE_LEN])
+}
+
+fn encode(snapshot: &Snapshot) -> Vec<u8> {
+    let size: usize = snapshot.states.iter().map(|(id, state)| id.len() + state.len() + 8).sum();
+    // Room for the tag as well.
+    let mut out = Vec::with_capacity(size + 9 + 16);
+    out.push(u8::from(snapshot.applied.is_some()));
+    out.extend_from_slice(&snapshot.applied.map_or(0, |seq| seq.0).to_le_bytes());
+    for (id, state) in &snapshot.states {
+        put(&mut out, id.as_bytes());
+        put(&mut out, state);
+    }
+    out
+}
+
+fn decode(bytes: &[u8]) -> Option<Snapshot> {
+    let (&some, rest) = bytes.split_first()?;
+    let (seq, mut rest) = rest.split_first_chunk::<8>()?;
+    let applied = (some == 1).then_some(Seq(u64::from_le_bytes(*seq)));
+    let mut states = Vec::new();
+    while !rest.is_empty() {
+        let (id, after) = take(rest)?;
+        let (state, after) = take(after)?;
+        states.push((std::str::from_utf8(id).ok()?.into(), state.to_vec()));
+        rest = after;
+    }
+    Some(Snapshot { applied, states })
+}

@@ -1,0 +1,283 @@
+//! **What**: [`Checkpoints`]: the processors' state on disk, and how it is rebuilt after a start.
+//! **Why**: what was committed counts exactly once, also over a crash: the state up to a position comes from the file,
+//! everything behind it from the spool's effects records.
+//! **Invariants**: the file is replaced whole or not at all, and is durable before the records it stands for are given
+//! up, and a start gives up those it finds; it is sealed under a key of its own, derived from the spool's. A file that can't be read is said so and counted,
+//! and set aside before another takes its place: it may be its key that is missing; the state then begins with what the spool still holds.
+//! **Not here**: what the state is (processors), when effects are applied (`effects`).
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use kernel::clock::Clock;
+use kernel::rng::Rng;
+use telemetry::{Counter, Gauge, Histogram, Meter, names};
+
+use super::effects::{self, Applier, Snapshot};
+use super::sequencer::CHECKPOINT;
+use super::spool::{ReadError, RecordKind, Seq, Spool, SpoolKey};
+use super::{Directory, Disk, DiskFile};
+
+/// Name of the file.
+pub const FILE: &str = "checkpoint";
+const DRAFT: &str = "checkpoint.new";
+/// What it is called once another takes its place, where nobody could read it. One is kept, the newest.
+const ASIDE: &str = "checkpoint.unreadable";
+/// A larger file than this is not ours.
+const LARGEST: u64 = 1 << 30;
+const REPLAY_BYTES: usize = 4 << 20;
+const REPLAY_RECORDS: usize = 1024;
+
+/// Where state rests.
+pub struct Checkpoints {
+    directory: Arc<dyn Directory>,
+    keys: Vec<SpoolKey>,
+    rng: Arc<dyn Rng>,
+    clock: Arc<dyn Clock>,
+    spool: Arc<Spool>,
+    applier: Arc<Applier>,
+    /// What the file on disk holds. Held while one is written.
+    written: Mutex<Option<Seq>>,
+    /// The file on disk says what nobody here could read.
+    unreadable: AtomicBool,
+    seconds: Histogram,
+    bytes: Gauge,
+    write_failures: Counter,
+    read_failures: Counter,
+}
+
+/// The seams that a checkpoint needs.
+pub struct Seams {
+    /// The file system.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Salts.
+    pub rng: Arc<dyn Rng>,
+    /// Metrics.
+    pub meter: Meter,
+}
+
+/// What a start found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// The file was read.
+    pub file: bool,
+    /// Effects records applied from the spool.
+    pub replayed: u64,
+}
+
+impl Checkpoints {
+    /// In the folder `path`, which is made if it is not there. The first key writes, all of them read.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn open(
+        seams: &Seams,
+        path: &std::path::Path,
+        keys: &[SpoolKey],
+        spool: Arc<Spool>,
+        applier: Arc<Applier>,
+    ) -> io::Result<Self> {
+        let (meter, failures) = (&seams.meter, &names::CHECKPOINT_FAILURES);
+        Ok(Self {
+            directory: seams.disk.directory(path)?,
+            keys: keys.to_vec(),
+            rng: Arc::clone(&seams.rng),
+            clock: Arc::clone(&seams.clock),
+            spool,
+            applier,
+            written: Mutex::new(None),
+            unreadable: AtomicBool::new(false),
+            seconds: meter.histogram(&names::CHECKPOINT_SECONDS, &[]),
+            bytes: meter.gauge(&names::CHECKPOINT_BYTES, &[]),
+            write_failures: meter.counter(failures, &[("step", "write")]),
+            read_failures: meter.counter(failures, &[("step", "read")]),
+        })
+    }
+
+    /// Brings the processors' state to where the spool stands. Call it once, before anything is admitted.
+    ///
+    /// # Errors
+    /// The spool, or the file, can't be read now: to go on without it would lose for good what it says. A damaged file is no error.
+    pub fn restore(&self) -> Result<Restored, ReadError> {
+        let mut restored = Restored::default();
+        let (snapshot, bytes) = self.read()?;
+        self.spool.spare(CHECKPOINT, bytes);
+        if let Some(mut snapshot) = snapshot {
+            if snapshot.applied.is_some_and(|applied| applied >= self.spool.status().next) {
+                // Another spool's position: its numbers mean nothing here.
+                snapshot.applied = None;
+            }
+            self.applier.restore(&snapshot);
+            *self.written.lock() = snapshot.applied;
+            if let Some(applied) = snapshot.applied {
+                // A crash may have come before these were given up; an idle gateway has no later write to do it.
+                self.spool.drop_pending(CHECKPOINT, Some(applied));
+            }
+            restored.file = true;
+        }
+        restored.replayed = self.replay()?;
+        Ok(restored)
+    }
+
+    fn replay(&self) -> Result<u64, ReadError> {
+        let (mut after, mut replayed) = (self.applier.applied(), 0);
+        loop {
+            let records = match self.spool.read(CHECKPOINT, after, REPLAY_BYTES, REPLAY_RECORDS) {
+                Ok(records) => records,
+                Err(ReadError::Damaged(seq)) => {
+                    tracing::error!(record = seq.0, "effects in the spool are damaged; counts may be too low");
+                    self.read_failures.increment(1);
+                    // What can't be counted is passed by: the next checkpoint gives it up.
+                    self.applier.apply(&[], seq);
+                    after = Some(seq);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let Some(last) = records.last().map(|record| record.seq) else { return Ok(replayed) };
+            for record in records.iter().filter(|record| record.kind == RecordKind::Effects) {
+                match effects::decode(&record.body) {
+                    Some(effects) => {
+                        self.applier.apply(&effects, record.seq);
+                        replayed += 1;
+                    }
+                    None => {
+                        tracing::error!(record = record.seq.0, "effects of another version; counts may be too low");
+                        self.read_failures.increment(1);
+                        self.applier.apply(&[], record.seq);
+                    }
+                }
+            }
+            after = Some(last);
+        }
+    }
+
+    /// Writes the state as it is now, if something changed, and gives up the effects it covers.
+    ///
+    /// # Errors
+    /// Whatever the file system says; the last file and all effects behind it are then still there.
+    pub fn write(&self) -> io::Result<()> {
+        let mut written = self.written.lock();
+        if self.applier.applied() <= *written {
+            return Ok(());
+        }
+        let began = self.clock.monotonic();
+        let snapshot = self.applier.snapshot();
+        if let Err(error) = self.replace(&snapshot) {
+            self.write_failures.increment(1);
+            return Err(error);
+        }
+        *written = snapshot.applied;
+        if let Some(applied) = snapshot.applied {
+            self.spool.drop_pending(CHECKPOINT, Some(applied));
+        }
+        self.seconds.record(self.clock.monotonic().saturating_sub(began).as_secs_f64());
+        Ok(())
+    }
+
+    fn replace(&self, snapshot: &Snapshot) -> io::Result<()> {
+        let Some(key) = self.keys.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let mut salt = [0; 32];
+        self.rng.fill(&mut salt);
+        let sealed = file::seal(key, &salt, snapshot).ok_or(io::ErrorKind::InvalidData)?;
+        // on a volume that fills up the next one must still fit beside this one: until it is written, effects hold the spool
+        self.spool.spare(CHECKPOINT, sealed.len() as u64);
+        match self.directory.remove(DRAFT) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if let Err(error) = self.draft(&sealed) {
+            // Best effort: half of a draft would take the last bytes of a full volume.
+            let _ = self.directory.remove(DRAFT);
+            return Err(error);
+        }
+        self.set_aside()?;
+        self.directory.rename(DRAFT, FILE)?;
+        self.directory.sync()?;
+        self.bytes.set(sealed.len() as f64);
+        Ok(())
+    }
+
+    /// Keeps what nobody could read from being written over. A crash behind it finds no file, and begins as this start did.
+    fn set_aside(&self) -> io::Result<()> {
+        if !self.unreadable.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        match self.directory.rename(FILE, ASIDE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {
+                tracing::warn!("the checkpoint that could not be read is kept as `state/{ASIDE}` in the spool's folder")
+            }
+        }
+        self.unreadable.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn draft(&self, sealed: &[u8]) -> io::Result<()> {
+        let (draft, _) = self.directory.create(DRAFT, 0)?;
+        write_all(&*draft, sealed)?;
+        draft.sync_data()
+    }
+
+    /// What the file holds, and its bytes.
+    fn read(&self) -> Result<(Option<Snapshot>, u64), ReadError> {
+        let sealed = match self.read_file() {
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => return Ok((None, 0)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
+            Err(error) => {
+                let text = format!("its `{FILE}`: {error}; if that lasts, remove it (counts will be too low)");
+                return Err(ReadError::Io(io::Error::new(error.kind(), text)));
+            }
+        };
+        let snapshot = file::open(&self.keys, &sealed);
+        if snapshot.is_none() {
+            tracing::error!(
+                "the checkpoint is damaged, or its key is missing; counts may be too low; it is kept as `{ASIDE}` once the next one is written"
+            );
+            self.read_failures.increment(1);
+            self.unreadable.store(true, Ordering::SeqCst);
+        }
+        Ok((snapshot, sealed.len() as u64))
+    }
+
+    fn read_file(&self) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.directory.open(FILE) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let size = file.size()?;
+        if size > LARGEST {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        super::disk::read_exact_at(&*file, 0, &mut bytes)?;
+        Ok(Some(bytes))
+    }
+}
+
+fn write_all(file: &dyn DiskFile, mut bytes: &[u8]) -> io::Result<()> {
+    let mut offset = 0;
+    while !bytes.is_empty() {
+        match file.write_at(offset, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => {
+                offset += taken as u64;
+                bytes = bytes.get(taken..).unwrap_or_default();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+use std::path::Path;
+
+use super::*;
+use crate::spool::{Record, Transaction};
+use crate::testing::engine::{Sink, Tally, spans};
+use crate::testing::rig::{Parts, Rig};
+use crate::testing::sim_disk::{Fault, Op, SimDisk};
+use crate::{Exporter, Trust};
+
+fn open(folder: &Path) -> (Rig, Arc<Tally>) {
+    let tally = Tally::new("tally");
+    let parts = Parts::new(vec![tally.clone()], vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>]);
+    (parts.open(folder), tally)
+}
+
+fn counted(tally: &Tally) -> String {
+    tally.counted().iter().map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Without a checkpoint the state must come from the spool; with one, from both; never twice.
+#[test]
+fn state_is_rebuilt_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    rig.put(spans(&["a", "b"]));
+    drop(rig);
+    let (mut rig, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "a=1 b=1");
+    rig.put(spans(&["c"]));
+    rig.checkpoints.write().unwrap();
+    rig.put(spans(&["d", "a"]));
+    drop(rig);
+    let (rig, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
+    drop(rig);
+    // The checkpoint is there, but giving up the effects it covers was lost.
+    let (_, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
+}
+
+/// A gateway that comes back from a crash and gets nothing to do must let go of effects that its checkpoint covers: they
+/// would keep their segments for ever, and look like a backlog that grows older.
+#[test]
+fn an_idle_start_gives_up_what_the_checkpoint_covers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    for name in ["a", "b", "c"] {
+        rig.put(spans(&[name]));
+    }
+    rig.checkpoints.write().unwrap();
+    // Killed before the committer kept its progress.
+    drop(rig);
+    let (mut rig, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "a=1 b=1 c=1");
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    assert!(rig.waiting(CHECKPOINT).is_empty(), "nothing to do, and nothing held");
+    let held = rig.spool.status().consumers.into_iter().find(|consumer| &*consumer.name == CHECKPOINT).unwrap();
+    assert_eq!((held.records, held.oldest), (0, None));
+}
+
+/// A file that can't be read for the moment must end the start: counts that begin at zero would be written over it.
+#[test]
+fn a_file_that_can_not_be_read_now_is_not_given_up() {
+    let disk = SimDisk::new();
+    let mut parts = Parts::new(vec![Tally::new("tally")], vec![Sink::open("x", Trust::Internal)]);
+    parts.disk = Arc::new(disk.clone());
+    let mut rig = parts.open(Path::new("/sim"));
+    rig.put(spans(&["a"]));
+    rig.checkpoints.write().unwrap();
+    disk.set_faults(Some(Box::new(|op| (op == Op::Other).then_some(Fault::Io))));
+    let failed = rig.checkpoints.restore().unwrap_err().to_string();
+    assert!(failed.contains(FILE), "{failed}");
+    disk.set_faults(None);
+    assert!(rig.checkpoints.restore().unwrap().file);
+}
+
+/// A volume that somebody else fills to the last byte: the checkpoint fails, is counted, leaves nothing behind and covers nothing; what was
+/// delivered meanwhile is remembered; with the first room all goes on. (Without the removal in `replace` half of a draft stays.)
+#[test]
+fn a_volume_filled_by_others_is_outlived() {
+    let disk = SimDisk::new();
+    let (tally, sink) = (Tally::new("tally"), Sink::open("x", Trust::Internal));
+    let mut parts = Parts::new(vec![tally.clone()], vec![sink.clone()]);
+    let _ = sink.clock.set(parts.clock.clone());
+    parts.disk = Arc::new(disk.clone());
+    let mut rig = parts.open(Path::new("/sim"));
+    rig.put(spans(&["a"]));
+    // so much room that a draft can be begun and not ended
+    disk.set_capacity(disk.used() + 20);
+    assert_eq!(rig.checkpoints.write().unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert!(!disk.names().iter().any(|name| name == DRAFT), "{:?}", disk.names());
+    assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"write\"} 1"));
+    assert_eq!(rig.waiting(CHECKPOINT).len(), 1, "its effects are still there");
+    disk.set_capacity(disk.used());
+    assert!(rig.checkpoints.write().is_err());
+    rig.run_outlet(std::time::Duration::from_secs(1), &tokio::sync::watch::Sender::new(false));
+    assert_eq!(sink.all(), ["a"]);
+    drop(rig);
+    disk.kill();
+    let again = |disk: &SimDisk| {
+        let mut parts = Parts::new(vec![tally.clone()], vec![sink.clone() as Arc<dyn Exporter>]);
+        parts.disk = Arc::new(disk.clone());
+        parts.open(Path::new("/sim"))
+    };
+    let mut rig = again(&disk);
+    assert!(rig.waiting("x").is_empty(), "delivered on the full volume, and known after a kill");
+    assert_eq!(rig.waiting(CHECKPOINT).len(), 1);
+    disk.set_capacity(u64::MAX);
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    assert!(rig.waiting(CHECKPOINT).is_empty());
+    assert_eq!(rig.put(spans(&["b"])), crate::Outcome::Accepted);
+}
+
+/// Effects of another version can't be counted; they must not be held for ever.
+#[test]
+fn effects_of_another_version_are_passed_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    let record =
+        Record { kind: RecordKind::Effects, holders: Arc::new([CHECKPOINT.into()]), body: vec![255, 1].into() };
+    let reservation = rig.spool.reserve(1000).unwrap();
+    let transaction = Transaction { account: "default".into(), records: vec![record] };
+    rig.spool.enqueue(transaction, reservation, Box::new(|_| {}));
+    rig.commit();
+    drop(rig);
+    let (rig, _) = open(folder.path());
+    assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"read\"} 1"));
+    assert_eq!(rig.waiting(CHECKPOINT).len(), 1);
+    rig.checkpoints.write().unwrap();
+    assert!(rig.waiting(CHECKPOINT).is_empty());
+}
+
+/// A checkpoint with nothing new must cost nothing.
+#[test]
+fn an_unchanged_state_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    rig.checkpoints.write().unwrap();
+    let file = folder.path().join("spool/state").join(FILE);
+    assert!(!file.exists());
+    rig.put(spans(&["a"]));
+    rig.checkpoints.write().unwrap();
+    let first = std::fs::read(&file).unwrap();
+    rig.checkpoints.write().unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), first, "the salt would differ");
+}
+
+/// The file must hold nothing readable, and a damaged one must be noticed, not believed.
+#[test]
+fn the_file_is_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    rig.put(spans(&["canary-in-the-state"]));
+    rig.checkpoints.write().unwrap();
+    drop(rig);
+    let path = folder.path().join("spool/state").join(FILE);
+    let mut sealed = std::fs::read(&path).unwrap();
+    assert!(memchr::memmem::find(&sealed, b"canary").is_none());
+    *sealed.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &sealed).unwrap();
+    let (rig, _) = open(folder.path());
+    assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"read\"} 1"));
+}
+
+/// A file that nobody can read is not written over: with its key, or by whoever mends it, it may be read again. One is kept. (Shown to fail:
+/// the next checkpoint took its place, and what it counted was gone.)
+#[test]
+fn what_can_not_be_read_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    rig.put(spans(&["a", "b"]));
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    drop(rig);
+    let state = folder.path().join("spool/state");
+    let (path, aside) = (state.join(FILE), state.join(ASIDE));
+    for round in 0..2 {
+        let mut sealed = std::fs::read(&path).unwrap();
+        *sealed.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, &sealed).unwrap();
+        let (mut rig, _) = open(folder.path());
+        assert!(!rig.checkpoints.restore().unwrap().file);
+        assert_eq!(std::fs::read(&path).unwrap(), sealed, "nothing takes its place before there is something to write");
+        rig.put(spans(&["c"]));
+        rig.checkpoints.write().unwrap();
+        assert_eq!(std::fs::read(&aside).unwrap(), sealed, "round {round}");
+        rig.put(spans(&["d"]));
+        rig.checkpoints.write().unwrap();
+        assert_eq!(std::fs::read(&aside).unwrap(), sealed, "one that can be read is replaced as ever");
+        drop(rig);
+        let (rig, _) = open(folder.path());
+        assert!(rig.checkpoints.restore().unwrap().file);
+        assert_eq!(std::fs::read_dir(&state).unwrap().count(), 2);
+    }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot { applied: Some(Seq(77)), states: vec![("cost".into(), b"state".to_vec()), ("runs".into(), Vec::new())] }
+}
+
+/// A sealed snapshot must open with its key only, and any changed byte must be noticed.
+#[test]
+fn sealed_snapshots_come_back() {
+    let (key, other) = (SpoolKey::from_bytes([1; 32]), SpoolKey::from_bytes([2; 32]));
+    let sealed = file::seal(&key, &[9; 32], &snapshot()).unwrap();
+    let read = file::open(&[other.clone(), key.clone()], &sealed).unwrap();
+    assert!(read == snapshot());
+    assert!(file::open(&[other], &sealed).is_none());
+    for at in 0..sealed.len() {
+        let mut damaged = sealed.clone();
+        damaged[at] ^= 0x40;
+        assert!(file::open(std::slice::from_ref(&key), &damaged).is_none(), "byte {at}");
+        assert!(file::open(std::slice::from_ref(&key), &sealed[..at]).is_none(), "cut at {at}");
+    }
+}

@@ -1,0 +1,242 @@
+//! **What**: [`Claims`]: "count once" as a claim, key → batch. **Why**: a copy or repeat of a call that was counted
+//! elsewhere must not count again, whichever of the copies comes first.
+//! **Invariants**: a key is held by at most one batch; a claim counts for good only when its batch was committed
+//! ([`Claims::settle`]) and is free again when it was not ([`Claims::discard`]); only settled claims are saved; at most
+//! the configured number of keys is kept, and what is dropped is counted.
+//! **Not here**: what a key is made of (the processor that counts), when batches commit (`sequencer`).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use kernel::clock::UnixNanos;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a claim is kept at least, if there is room.
+pub const KEEP: Duration = Duration::from_secs(3600);
+/// How many keys are kept at most.
+pub const LIMIT: usize = 1_000_000;
+
+const SAVED_VERSION: u8 = 1;
+const SAVED_ENTRY: usize = 40;
+
+/// What is to be counted once: a digest of account and ids.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimKey([u8; 16]);
+
+impl ClaimKey {
+    /// The key of these parts, in order; no two lists of parts share one (but for a collision of 128 bits).
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(hash.finalize()) {
+            *to = from;
+        }
+        Self(key)
+    }
+
+    /// For an effect's body.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// From an effect's body.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// Answer to a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is yours: count it.
+    First,
+    /// That batch (maybe the asking one) has it: don't count.
+    Held([u8; 16]),
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    batch: [u8; 16],
+    /// Nanoseconds since the epoch, as of the claiming batch's arrival.
+    at: u64,
+    settled: bool,
+}
+
+/// Keys and who holds them. Shared by all workers.
+pub struct Claims {
+    keep: Duration,
+    limit: usize,
+    inner: Mutex<Inner>,
+}
+
+/// Two generations: keys go into `young`; a full or old `young` becomes `old`, and what was `old` is forgotten. So a
+/// key lives for one to two times `keep`, and at most `limit` keys live.
+#[derive(Default)]
+struct Inner {
+    young: HashMap<[u8; 16], Entry>,
+    old: HashMap<[u8; 16], Entry>,
+    /// When `young` began.
+    since: Option<u64>,
+    /// Keys claimed by batches that are not committed yet.
+    open: HashMap<[u8; 16], Vec<[u8; 16]>>,
+    forgotten: u64,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self::new(KEEP, LIMIT)
+    }
+}
+
+impl Claims {
+    /// Keeps each key for at least `keep` unless there are more than `limit`.
+    pub fn new(keep: Duration, limit: usize) -> Self {
+        Self { keep, limit: limit.max(2), inner: Mutex::new(Inner::default()) }
+    }
+
+    /// Claims `key` for `batch`, which arrived at `now`. Asking twice for one batch gives `Held(batch)` the second time.
+    pub fn claim(&self, key: ClaimKey, batch: &[u8; 16], now: UnixNanos) -> Claim {
+        let mut inner = self.inner.lock();
+        if let Some(entry) = inner.find(&key.0) {
+            return Claim::Held(entry.batch);
+        }
+        inner.insert(key.0, Entry { batch: *batch, at: now.0, settled: false }, self.limit);
+        inner.open.entry(*batch).or_default().push(key.0);
+        Claim::First
+    }
+
+    /// Who holds `key`, without claiming it.
+    pub fn holder(&self, key: ClaimKey) -> Option<[u8; 16]> {
+        self.inner.lock().find(&key.0).map(|entry| entry.batch)
+    }
+
+    /// The batch was committed: these of its keys are counted for good. Called from `Processor::apply`, also for
+    /// effects read back after a crash, when the keys are not there yet.
+    pub fn settle(&self, batch: &[u8; 16], at: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {
+        let mut inner = self.inner.lock();
+        for ClaimKey(key) in keys {
+            if let Some(entry) = inner.find_mut(&key) {
+                entry.settled |= entry.batch == *batch;
+            } else {
+                inner.insert(key, Entry { batch: *batch, at: at.0, settled: true }, self.limit);
+            }
+        }
+        inner.release(batch);
+    }
+
+    /// The batch was not committed: all it claimed is free again.
+    pub fn discard(&self, batch: &[u8; 16]) {
+        self.inner.lock().release(batch);
+    }
+
+    /// Forgets what is old. Call it about once a second.
+    pub fn expire(&self, now: UnixNanos) {
+        let keep = u64::try_from(self.keep.as_nanos()).unwrap_or(u64::MAX);
+        let mut inner = self.inner.lock();
+        let age = inner.since.map_or(0, |since| now.0.saturating_sub(since));
+        if age >= keep {
+            inner.rotate(now.0);
+        }
+        if age >= keep.saturating_mul(2) {
+            inner.rotate(now.0);
+        }
+    }
+
+    /// Keys dropped so far, by age or for room.
+    pub fn forgotten(&self) -> u64 {
+        self.inner.lock().forgotten
+    }
+
+    /// Keys kept now.
+    pub fn len(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.young.len() + inner.old.len()
+    }
+
+    /// Whether no key is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The settled claims, for `Processor::checkpoint`.
+    pub fn save(&self) -> Vec<u8> {
+        let inner = self.inner.lock();
+        let mut out = Vec::with_capacity(1 + (inner.young.len() + inner.old.len()) * SAVED_ENTRY);
+        out.push(SAVED_VERSION);
+        for (key, entry) in inner.old.iter().chain(&inner.young).filter(|(_, entry)| entry.settled) {
+            out.extend_from_slice(key);
+            out.extend_from_slice(&entry.batch);
+            out.extend_from_slice(&entry.at.to_le_bytes());
+        }
+        out
+    }
+
+    /// Replaces everything by what [`Claims::save`] gave. False: it is not readable, and nothing is kept.
+    pub fn load(&self, saved: &[u8]) -> bool {
+        let mut inner = self.inner.lock();
+        let forgotten = inner.forgotten;
+        *inner = Inner { forgotten, ..Inner::default() };
+        let Some((&SAVED_VERSION, saved)) = saved.split_first() else { return false };
+        let entries = saved.chunks_exact(SAVED_ENTRY);
+        if !entries.remainder().is_empty() {
+            return false;
+        }
+        let mut entries: Vec<_> = entries.filter_map(read_entry).collect();
+        entries.sort_unstable_by_key(|(_, entry)| entry.at);
+        for (key, entry) in entries {
+            inner.insert(key, entry, self.limit);
+        }
+        true
+    }
+}
+
+fn read_entry(bytes: &[u8]) -> Option<([u8; 16], Entry)> {
+    let (key, rest) = bytes.split_first_chunk::<16>()?;
+    let (batch, rest) = rest.split_first_chunk::<16>()?;
+    let (at, _) = rest.split_first_chunk::<8>()?;
+    Some((*key, Entry { batch: *batch, at: u64::from_le_bytes(*at), settled: true }))
+}
+
+impl Inner {
+    fn find(&self, key: &[u8; 16]) -> Option<&Entry> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
+    fn find_mut(&mut self, key: &[u8; 16]) -> Option<&mut Entry> {
+        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
+    }
+
+    fn insert(&mut self, key: [u8; 16], entry: Entry, limit: usize) {
+        if self.young.len() >= limit / 2 {
+            self.rotate(entry.at);
+        }
+        self.since.get_or_insert(entry.at);
+        self.young.insert(key, entry);
+    }
+
+    fn rotate(&mut self, now: u64) {
+        self.forgotten += self.old.len() as u64;
+        self.old = std::mem::take(&mut self.young);
+        self.since = if self.old.is_empty() { None } else { Some(now) };
+    }
+
+    /// Ends the batch's open claims; those that were not settled are free again.
+    fn release(&mut self, batch: &[u8; 16]) {
+        for key in self.open.remove(batch).unwrap_or_default() {
+            for map in [&mut self.young, &mut self.old] {
+                if map.get(&key).is_some_and(|entry| entry.batch == *batch && !entry.settled) {
+                    map.remove(&key);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! **What**: the seam to the file system: [`Disk`], [`Directory`], [`DiskFile`]; [`RealDisk`] is the operating
+//! system's. **Why**: a seeded simulation (`testing/sim_disk`) crashes, tears and fills the disk at every step.
+//! **Invariants**: files are 0600 in a 0700 directory; one level, plain names; nothing is durable before
+//! [`DiskFile::sync_data`] (contents and size) and [`Directory::sync`] (names); a short write is the caller's to judge.
+//! **Not here**: what is in the files (`spool/`).
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kernel::files::make_folders;
+
+#[cfg(test)]
+mod tests;
+
+/// Where directories come from.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens `path`, making it (0700, durable in its parent) if it does not exist.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn directory(&self, path: &Path) -> io::Result<Arc<dyn Directory>>;
+    /// Opens `path`, which must exist.
+    ///
+    /// # Errors
+    /// `NotFound`, or whatever the file system says.
+    fn existing(&self, path: &Path) -> io::Result<Arc<dyn Directory>>;
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its plain name.
+    pub name: String,
+    /// Size in bytes.
+    pub len: u64,
+}
+
+/// What is left on the volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes an ordinary process may still take.
+    pub bytes: u64,
+    /// The volume's size, bytes; `u64::MAX` where it does not tell.
+    pub total: u64,
+    /// Files that may still be made; `u64::MAX` where the volume has no such count.
+    pub files: u64,
+}
+
+/// A flat folder of files. All names are plain (no `/`).
+pub trait Directory: Send + Sync {
+    /// Makes a new file of mode 0600; it must not exist. `reserve` > 0 also takes that many bytes of room (the file
+    /// then has that size and reads as zeros). The flag says whether the room is really taken: some file systems
+    /// can't, and the file then is empty.
+    ///
+    /// # Errors
+    /// `StorageFull` and `QuotaExceeded` when there is no room; the file is then gone again.
+    fn create(&self, name: &str, reserve: u64) -> io::Result<(Arc<dyn DiskFile>, bool)>;
+    /// Opens an existing file for reading and cutting.
+    ///
+    /// # Errors
+    /// `NotFound`, or whatever the file system says.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// All plain files.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn list(&self) -> io::Result<Vec<Entry>>;
+    /// Takes a name away; open handles stay usable.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Gives a file another name, replacing what had it, at once or not at all.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes names durable.
+    ///
+    /// # Errors
+    /// Whatever the file system says; the names may then be gone after a crash.
+    fn sync(&self) -> io::Result<()>;
+    /// What is left on the volume.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn free(&self) -> io::Result<Free>;
+    /// Takes the lock file `name`; `None`: another process has it. It is released when the value is dropped or the
+    /// process ends.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>>;
+}
+
+/// An open file. Positioned access only.
+pub trait DiskFile: Send + Sync {
+    /// One write; may take fewer bytes than given.
+    ///
+    /// # Errors
+    /// Whatever the file system says; any part may have been written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
+    /// One read; 0 = end of the file.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize>;
+    /// Makes contents and size durable.
+    ///
+    /// # Errors
+    /// Whatever the file system says; what was not yet durable must then be taken as lost.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Cuts or extends (with zeros).
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Size in bytes.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn size(&self) -> io::Result<u64>;
+}
+
+/// Whether an error says that there is no room: it may come back.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+/// Reads exactly `out`.
+///
+/// # Errors
+/// The file's, or `UnexpectedEof`.
+pub fn read_exact_at(file: &dyn DiskFile, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+    while !out.is_empty() {
+        match file.read_at(offset, out) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                offset = offset.saturating_add(read as u64);
+                out = out.get_mut(read..).unwrap_or_default();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The operating system's file systems.
+#[derive(Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn directory(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
+        make_folders(path)?;
+        self.existing(path)
+    }
+
+    fn existing(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
+        let handle = File::open(path)?;
+        if !handle.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Arc::new(RealDirectory { path: path.to_owned(), handle }))
+    }
+}
+
+struct RealDirectory {
+    path: PathBuf,
+    handle: File,
+}
+
+impl RealDirectory {
+    fn path(&self, name: &str) -> io::Result<PathBuf> {
+        if name.is_empty() || name.contains(['/', '\0']) || name == ".." || name == "." {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(self.path.join(name))
+    }
+}
+
+impl Directory for RealDirectory {
+    fn create(&self, name: &str, reserve: u64) -> io::Result<(Arc<dyn DiskFile>, bool)> {
+        let path = self.path(name)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let taken = if reserve == 0 { Ok(true) } else { take_room(&file, reserve) };
+        match taken {
+            Ok(taken) => Ok((Arc::new(RealFile(file)), taken)),
+            Err(error) => {
+                // Best effort: a file without its room is of no use, and is swept at the next start.
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(true).open(self.path(name)?)?)))
+    }
+
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
+            if metadata.is_file() {
+                entries.push(Entry { name, len: metadata.len() });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name)?)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from)?, self.path(to)?)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
+    fn free(&self) -> io::Result<Free> {
+        let stat = rustix::fs::fstatvfs(&self.handle)?;
+        let files = if stat.f_files == 0 { u64::MAX } else { stat.f_favail };
+        let total = if stat.f_blocks == 0 { u64::MAX } else { stat.f_blocks.saturating_mul(stat.f_frsize) };
+        Ok(Free { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), total, files })
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(self.path(name)?)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Takes room on the volume. `Ok(false)`: this file system can't; the file is left empty.
+#[cfg(target_os = "linux")]
+fn take_room(file: &File, bytes: u64) -> io::Result<bool> {
+    use rustix::io::Errno;
+    loop {
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn take_room(_: &File, _: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write_at(bytes, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(out, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}

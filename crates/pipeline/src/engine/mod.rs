@@ -1,0 +1,184 @@
+//! **What**: [`Engine`]: the parts of the engine put together from a plan and an open spool.
+//! **Why**: the app, and a simulation on one thread, run the same parts. **Invariants**: spawns and binds nothing.
+//! **Not here**: tasks and threads (`app/tasks`), start and stop (`app/`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use kernel::clock::Clock;
+use kernel::rng::Rng;
+use telemetry::{Meter, names};
+
+use super::accounts::Limiter;
+use super::delivery::Delivery;
+use super::effects::Applier;
+use super::inlet::{ByteBudget, Inlet};
+use super::inquiry::Errands;
+use super::offload::Offload;
+use super::outlet::{Outlet, QUARANTINE, Shared};
+use super::plan::WORKING_FACTOR;
+use super::receipt::Desk;
+use super::repeats::Repeats;
+use super::route::Routes;
+use super::sequencer::{CHECKPOINT, Sequencer};
+use super::spool::Spool;
+use super::worker::{Metrics, Worker};
+use super::workers::Workers;
+use super::{EnginePlan, OutletSettings};
+
+#[cfg(test)]
+mod tests;
+
+/// The seams that the engine is given.
+#[derive(Clone)]
+pub struct Context {
+    /// The durable queue.
+    pub spool: Arc<Spool>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and jitter.
+    pub rng: Arc<dyn Rng>,
+    /// Metrics.
+    pub meter: Meter,
+    /// Runs disk and CPU work of outlets.
+    pub offload: Arc<dyn Offload>,
+    /// Runs requests.
+    pub workers: Arc<dyn Workers>,
+    /// Runs what steps ask outside.
+    pub errands: Arc<dyn Errands>,
+}
+
+/// A running engine's parts.
+pub struct Engine {
+    /// Where requests come in.
+    pub inlet: Arc<Inlet>,
+    /// State of the processors.
+    pub applier: Arc<Applier>,
+    /// Order of commits.
+    pub sequencer: Arc<Sequencer>,
+    /// Answers that wait for back ends, and bounds of what waits.
+    pub delivery: Arc<Delivery>,
+    /// One per exporter.
+    pub outlets: Vec<Arc<Outlet>>,
+    trend: Mutex<Trend>,
+    context: Context,
+}
+
+impl Engine {
+    /// Puts the parts together. `outlets`: settings by exporter id; those that are not named get the defaults.
+    /// `others`: consumers of the spool besides the exporters.
+    pub fn new(
+        plan: &EnginePlan,
+        outlets: &HashMap<Arc<str>, OutletSettings>,
+        others: &[Arc<str>],
+        context: Context,
+    ) -> Self {
+        let Context { spool, clock, rng, meter, .. } = &context;
+        let processors = plan.processors();
+        let applier = Arc::new(Applier::new(processors.clone(), meter));
+        let delivery = Arc::new(Delivery::new(outlets, spool.next(), Arc::clone(clock), meter));
+        let (spool_too, applier_too, clock_too) = (Arc::clone(spool), Arc::clone(&applier), Arc::clone(clock));
+        let sequencer = Sequencer::new(spool_too, applier_too, &processors, Arc::clone(&delivery), clock_too, meter);
+        let desk = Arc::new(Desk::new(Repeats::new(plan.limits.repeats), Arc::clone(clock), meter));
+        let worker = Worker {
+            routes: Routes::new(plan, meter),
+            sequencer: Arc::clone(&sequencer),
+            applier: Arc::clone(&applier),
+            desk,
+            workers: Arc::clone(&context.workers),
+            errands: Arc::clone(&context.errands),
+            clock: Arc::clone(clock),
+            rng: Arc::clone(rng),
+            bisect_tries: plan.limits.bisect_tries,
+            max_item_bytes: plan.limits.max_item_bytes,
+            metrics: Metrics::new(meter),
+        };
+        let budget = ByteBudget::new(plan.limits.in_flight_bytes / WORKING_FACTOR, plan.limits.admission_wait);
+        let workers = Arc::clone(&context.workers);
+        let limiter = Limiter::new(plan.limits.accounts.clone(), Arc::clone(clock), meter);
+        let inlet = Inlet::new(Arc::new(worker), workers, budget, limiter, Arc::clone(clock));
+        let shared = Shared {
+            spool: Arc::clone(spool),
+            offload: Arc::clone(&context.offload),
+            clock: Arc::clone(clock),
+            rng: Arc::clone(rng),
+            meter: meter.clone(),
+            delivery: Arc::clone(&delivery),
+        };
+        let exporters = plan.exporters();
+        let mut consumers: Vec<Arc<str>> = exporters.iter().map(|exporter| Arc::clone(exporter.id())).collect();
+        consumers.extend([CHECKPOINT.into(), QUARANTINE.into()]);
+        consumers.extend(others.iter().cloned());
+        spool.expect(&consumers);
+        let outlets = exporters.into_iter().map(|exporter| {
+            let settings = outlets.get(exporter.id()).cloned().unwrap_or_default();
+            Outlet::new(exporter, settings, shared.clone())
+        });
+        Self { inlet, applier, sequencer, delivery, outlets: outlets.collect(), context, trend: Mutex::default() }
+    }
+
+    /// Once a second: lets processors see the time and brings gauges up to date.
+    pub fn tick(&self) {
+        let Context { spool, clock, meter, workers, .. } = &self.context;
+        let now = clock.now();
+        self.applier.tick(now);
+        self.delivery.tick();
+        self.delivery.expire(spool);
+        self.delivery.look(spool);
+        let budget = self.inlet.budget();
+        meter.gauge(&names::IN_FLIGHT_BYTES, &[]).set(budget.in_use() as f64);
+        meter.gauge(&names::IN_FLIGHT_LIMIT, &[]).set(budget.size() as f64);
+        meter.gauge(&names::WORKERS_WAITING, &[]).set(workers.waiting() as f64);
+        let status = spool.status();
+        let left = self.trend.lock().time_left(clock.monotonic(), status.left);
+        meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(left);
+        for outlet in &self.outlets {
+            let waiting = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
+            let labels = [("exporter", &**outlet.id())];
+            let age =
+                waiting.and_then(|consumer| consumer.oldest).map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
+            meter.gauge(&names::QUEUE_SIZE, &labels).set(waiting.map_or(0, |consumer| consumer.records) as f64);
+            meter.gauge(&names::QUEUE_CAPACITY, &labels).set(status.capacity(waiting) as f64);
+            meter.gauge(&names::QUEUE_AGE, &labels).set(age);
+        }
+    }
+}
+
+/// How fast the spool fills.
+#[derive(Default)]
+struct Trend {
+    /// When it was looked at last, monotonic, and the bytes that it could take then.
+    last: Option<(Duration, u64)>,
+    /// Bytes a second, smoothed.
+    rate: f64,
+}
+
+impl Trend {
+    /// Looks back so long, mostly.
+    const MEMORY: f64 = 300.0;
+    /// What is said where it does not fill: seconds.
+    const MOST: f64 = 10_000.0 * 3600.0;
+
+    /// Seconds until it is full at the present rate.
+    fn time_left(&mut self, now: Duration, left: u64) -> f64 {
+        if let Some((then, before)) = self.last {
+            let seconds = now.saturating_sub(then).as_secs_f64();
+            if seconds > 0.0 {
+                let present = (before as f64 - left as f64) / seconds;
+                let weight = 1.0 - (-seconds / Self::MEMORY).exp();
+                self.rate += (present - self.rate) * weight;
+            }
+        }
+        self.last = Some((now, left));
+        if left == 0 {
+            return 0.0;
+        }
+        if self.rate <= 0.0 {
+            return Self::MOST;
+        }
+        (left as f64 / self.rate).min(Self::MOST)
+    }
+}

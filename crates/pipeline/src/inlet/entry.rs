@@ -1,0 +1,135 @@
+//! **What**: [`Inlet`]: the engine's own door, and [`Door`], what one receiver sees of it.
+//! **Invariants**: after [`Inlet::close`] nothing new is admitted; what was admitted is answered.
+//! **Not here**: the budget itself (the parent module), what is done with a request (`worker`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use crate::accounts::Limiter;
+use crate::tap::Tap;
+use crate::worker::{Request, Worker};
+use crate::workers::Workers;
+use crate::{Admission, ByteBudget, BytePermit, Made, Outcome, Reason, Submission};
+use kernel::clock::Clock;
+use otlp::Signal;
+
+/// Admits requests of all receivers.
+pub struct Inlet {
+    worker: Arc<Worker>,
+    workers: Arc<dyn Workers>,
+    budget: ByteBudget,
+    limiter: Limiter,
+    clock: Arc<dyn Clock>,
+    open: AtomicBool,
+}
+
+impl Inlet {
+    /// Admitted requests go to `worker`, on `workers`.
+    pub fn new(
+        worker: Arc<Worker>,
+        workers: Arc<dyn Workers>,
+        budget: ByteBudget,
+        limiter: Limiter,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self { worker, workers, budget, limiter, clock, open: AtomicBool::new(true) })
+    }
+
+    /// What the receiver with this id is given.
+    pub fn door(self: &Arc<Self>, receiver: &str) -> Arc<dyn Admission> {
+        Arc::new(Door { inlet: Arc::clone(self), receiver: receiver.into() })
+    }
+
+    /// Admits nothing new.
+    pub fn close(&self) {
+        self.open.store(false, Ordering::SeqCst);
+    }
+
+    /// Ends when everything that was admitted is answered.
+    pub async fn drained(&self) {
+        self.worker.desk.drained().await;
+    }
+
+    /// Shows what is committed.
+    pub fn tap(&self) -> &Tap {
+        self.worker.sequencer.tap()
+    }
+
+    /// The byte budget.
+    pub fn budget(&self) -> &ByteBudget {
+        &self.budget
+    }
+
+    /// Hands in what tollgate makes itself. Without bytes the effects alone are committed, and no pipeline is needed.
+    pub fn submit_made(&self, submission: Submission, made: Made) -> BoxFuture<'static, Outcome> {
+        reply(self.submit(submission, Some(made)))
+    }
+
+    fn submit(&self, submission: Submission, made: Option<Made>) -> Result<oneshot::Receiver<Outcome>, Reason> {
+        // Counted first: whoever closes the inlet and then waits sees every request that found it open.
+        let open = self.worker.desk.enter();
+        if !self.open.load(Ordering::SeqCst) {
+            return Err(Reason::ShuttingDown);
+        }
+        if made.is_none() {
+            self.limiter.charge(&submission.account, submission.wire.len());
+        }
+        let (waiter, answer) = oneshot::channel();
+        let worker = Arc::clone(&self.worker);
+        let request = Request { submission, received: self.clock.now(), waiter, open, made };
+        let taken = self.workers.submit(Box::new(move || worker.work(request)));
+        if taken { Ok(answer) } else { Err(Reason::Overloaded) }
+    }
+}
+
+/// One receiver's view of the inlet.
+struct Door {
+    inlet: Arc<Inlet>,
+    receiver: Arc<str>,
+}
+
+impl Admission for Door {
+    fn takes(&self, signal: Signal) -> bool {
+        self.inlet.worker.routes.find(&self.receiver, signal).is_some()
+    }
+
+    fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
+        if self.inlet.budget.is_short(0) {
+            return Err(Reason::LowMemory.outcome());
+        }
+        self.inlet.limiter.admit(account)
+    }
+
+    fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {
+        Box::pin(async move {
+            if !self.inlet.open.load(Ordering::SeqCst) {
+                return Err(Reason::ShuttingDown.outcome());
+            }
+            self.inlet.budget.charge(permit, n).await
+        })
+    }
+
+    fn crowded(&self) -> bool {
+        self.inlet.budget.crowded()
+    }
+
+    fn spend(&self, account: &Arc<str>, bytes: usize) {
+        self.inlet.limiter.charge(account, bytes);
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
+        reply(self.inlet.submit(submission, None))
+    }
+}
+
+fn reply(answer: Result<oneshot::Receiver<Outcome>, Reason>) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move {
+        match answer {
+            Ok(answer) => answer.await.unwrap_or_else(|_| Reason::Lost.outcome()),
+            Err(reason) => reason.outcome(),
+        }
+    })
+}

@@ -1,0 +1,166 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use crate::forward::Label;
+use crate::testing::engine::{Drafter, Sink, Step, Tally, attributes, spans};
+use crate::testing::errands::{Asker, Later};
+use crate::testing::rig::{Parts, Rig, submission};
+use crate::{BytePermit, Exporter, Outcome, PipelinePlan, Processor, Reason, Trust};
+use otlp::Signal;
+
+fn rig(processors: Vec<Arc<dyn Processor>>) -> (Rig, Arc<Later>, tempfile::TempDir) {
+    let (folder, later) = (tempfile::tempdir().unwrap(), Arc::new(Later::default()));
+    let mut parts = Parts::new(processors, vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>]);
+    parts.errands = later.clone();
+    (parts.open(folder.path()), later, folder)
+}
+
+fn first(rig: &Rig, exporter: &str) -> std::collections::BTreeMap<String, String> {
+    attributes(&Label::split(&rig.waiting(exporter)[0].body).unwrap().1)
+}
+
+/// A step's question must stand between the steps before it and itself; what it learnt goes on, each step runs once.
+#[test]
+fn a_step_that_asks_goes_on_with_its_answer() {
+    let (before, asker, after) = (Step::mark("before"), Asker::new("asker"), Step::mark("after"));
+    let (mut rig, later, _folder) = rig(vec![before.clone(), Drafter::new("vault"), asker.clone(), after.clone()]);
+    let mut answer = rig.submit(spans(&["a"]));
+    assert_eq!((before.runs(), asker.runs.load(Ordering::SeqCst), later.waiting()), (1, 0, 1));
+    later.look();
+    assert_eq!(rig.commit().committed, 0, "nothing is committed before the answer");
+    assert_eq!((&mut answer).now_or_never(), None);
+    asker.tell(Ok("yes"));
+    later.look();
+    assert_eq!(rig.commit().committed, 1);
+    assert_eq!(answer.now_or_never(), Some(Outcome::Accepted));
+    assert_eq!((before.runs(), asker.runs.load(Ordering::SeqCst), after.runs()), (1, 1, 1));
+    let marks = first(&rig, "x");
+    assert_eq!((marks["asker"].as_str(), marks["reference"].as_str()), ("yes", "0000000001"));
+    assert!(rig.meter.render().contains("tollgate_work_parked_requests 0"));
+}
+
+/// A question that fails must keep the batch back for a retry, store nothing, and free claims and bytes.
+#[test]
+fn a_question_that_fails_holds_the_batch() {
+    let (tally, asker) = (Tally::new("tally"), Asker::new("asker"));
+    let (mut rig, later, _folder) = rig(vec![tally.clone(), asker.clone()]);
+    let answer = rig.submit(spans(&["a"]));
+    asker.tell(Err(Reason::Held));
+    later.look();
+    assert_eq!(answer.now_or_never(), Some(Reason::Held.outcome()));
+    assert!(matches!(Reason::Held.outcome(), Outcome::Retry { after: Some(_), .. }));
+    assert!(rig.waiting("x").is_empty());
+    let again = rig.submit(spans(&["a"]));
+    asker.tell(Ok("yes"));
+    later.look();
+    rig.commit();
+    assert_eq!(again.now_or_never(), Some(Outcome::Accepted));
+    assert_eq!(tally.counted()["a"], 1, "the claim of the held batch was released");
+}
+
+/// Later requests must pass one that waits, and the numbers of tickets follow the commits.
+#[test]
+fn a_request_that_waits_holds_up_no_other() {
+    let asker = Asker::new("asker");
+    let (mut rig, later, _folder) = rig(vec![Drafter::new("vault"), asker.clone()]);
+    let slow = rig.submit(spans(&["slow"]));
+    let fast = rig.submit(spans(&["fast"]));
+    let last = asker.open.lock().pop().unwrap();
+    last.send(Ok("yes")).unwrap();
+    later.look();
+    rig.commit();
+    assert_eq!(fast.now_or_never(), Some(Outcome::Accepted));
+    asker.tell(Ok("yes"));
+    later.look();
+    rig.commit();
+    assert_eq!(slow.now_or_never(), Some(Outcome::Accepted));
+    assert_eq!(rig.forwarded("x"), ["fast", "slow"]);
+    let fragments: Vec<_> = rig.waiting("vault").iter().map(|kept| kept.body.clone()).collect();
+    assert_eq!(fragments, [&b"0000000001:fast"[..], b"0000000002:slow"]);
+}
+
+/// Bytes of a request that waits must stay charged, and come back however the question ends, also when it vanishes;
+/// equal bytes must wait with it.
+#[tokio::test]
+async fn a_question_that_vanishes_gives_everything_back() {
+    let asker = Asker::new("asker");
+    let (rig, later, _folder) = rig(vec![asker.clone()]);
+    let (door, wire) = (rig.engine.inlet.door("otlp"), spans(&["a"]));
+    let hand_in = |permit: BytePermit, wire: Bytes| door.submit(submission(wire, permit));
+    let mut permit = BytePermit::new();
+    door.charge(&mut permit, wire.len()).await.unwrap();
+    let (one, two) = (hand_in(permit, wire.clone()), hand_in(BytePermit::new(), wire.clone()));
+    later.look();
+    assert_eq!(rig.engine.inlet.budget().in_use(), wire.len());
+    assert_eq!(asker.asked.load(Ordering::SeqCst), 1, "equal bytes wait for the first");
+    later.drop_all();
+    for answer in [one.await, two.await] {
+        assert!(matches!(answer, Outcome::Retry { .. }), "{answer:?}");
+    }
+    assert_eq!((rig.engine.inlet.budget().in_use(), asker.discarded.load(Ordering::SeqCst)), (0, 1));
+    rig.engine.inlet.drained().await;
+}
+
+/// A batch that fails with its answer must not be forwarded: the bad items are found or all are kept back, and the loop
+/// of asking and failing ends.
+#[test]
+fn a_panic_after_the_answer_ends_in_quarantine() {
+    let asker = Asker::new("asker");
+    asker.fails.store(true, Ordering::SeqCst);
+    let (mut rig, later, _folder) = rig(vec![Drafter::new("vault"), asker.clone()]);
+    let answer = rig.submit(spans(&["a", "b"]));
+    asker.tell(Ok("bad"));
+    later.look();
+    rig.commit();
+    let told = answer.now_or_never();
+    assert_eq!(told, Some(Outcome::Partial { rejected: 2, reason: Reason::Quarantined }));
+    assert!(rig.waiting("x").is_empty() && later.waiting() == 0);
+    assert!(String::from_utf8_lossy(&rig.waiting("vault")[0].body).contains("quarantine 2: a,b"));
+}
+
+/// Items that fail before anybody is asked must be sealed, and the others asked about and forwarded.
+#[test]
+fn poison_before_the_question_costs_only_itself() {
+    let asker = Asker::new("asker");
+    let (mut rig, later, _folder) = rig(vec![Drafter::new("vault"), Step::picky("picky"), asker.clone()]);
+    let answer = rig.submit(spans(&["a", "poison", "b"]));
+    assert_eq!(asker.asked.load(Ordering::SeqCst), 1, "no question while poison is looked for");
+    asker.tell(Ok("yes"));
+    later.look();
+    rig.commit();
+    assert_eq!(answer.now_or_never(), Some(Outcome::Partial { rejected: 1, reason: Reason::Quarantined }));
+    assert_eq!(rig.forwarded("x"), ["a", "b"]);
+    assert_eq!(first(&rig, "x")["asker"], "yes");
+}
+
+/// Each fork's step must get the answer to its own question, and the copies go to their own exporters.
+#[test]
+fn each_fork_asks_for_itself() {
+    let (folder, later) = (tempfile::tempdir().unwrap(), Arc::new(Later::default()));
+    let (shared, one, two) = (Step::mark("shared"), Asker::new("one"), Asker::new("two"));
+    let pipeline = |id: &str, step: Arc<Asker>, exporter: &str| PipelinePlan {
+        id: id.into(),
+        signal: Signal::Traces,
+        receivers: vec!["otlp".into()],
+        processors: vec![shared.clone(), step],
+        exporters: vec![Sink::open(exporter, Trust::Internal)],
+    };
+    let mut parts = Parts::new(Vec::new(), Vec::new());
+    parts.pipelines = vec![pipeline("traces/a", one.clone(), "x"), pipeline("traces/b", two.clone(), "y")];
+    parts.errands = later.clone();
+    let mut rig = parts.open(folder.path());
+    let answer = rig.submit(spans(&["a"]));
+    one.tell(Ok("first"));
+    later.look();
+    assert_eq!(two.asked.load(Ordering::SeqCst), 1);
+    two.tell(Ok("second"));
+    later.look();
+    rig.commit();
+    assert_eq!((answer.now_or_never(), shared.runs()), (Some(Outcome::Accepted), 1));
+    let (x, y) = (first(&rig, "x"), first(&rig, "y"));
+    assert_eq!((x["one"].as_str(), x.get("two")), ("first", None));
+    assert_eq!((y["two"].as_str(), y.get("one")), ("second", None));
+}

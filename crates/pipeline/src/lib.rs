@@ -1,0 +1,46 @@
+//! **What**: the engine: what happens to a batch between receiver and exporters.
+//! **Why**: durability, order and clearance are decided once, for all components.
+//! **Invariants**: knows no component by name; makes no thread; nothing fails between ticket and append but I/O;
+//! an item whose processing failed is never forwarded as it was.
+//! **Not here**: protobuf (`otlp/`), what components do (`processors/`, `exporters/`), tasks (`app/tasks`).
+
+pub mod accounts;
+pub mod batch;
+pub mod bisect;
+pub mod checkpoint;
+pub mod claims;
+pub mod clearance;
+pub mod component;
+pub mod delivery;
+pub mod disk;
+pub mod effects;
+pub mod engine;
+pub mod forward;
+pub mod inlet;
+pub mod inquiry;
+pub mod offload;
+pub mod outcome;
+pub mod outlet;
+pub mod plan;
+pub mod pressure;
+pub mod receipt;
+pub mod repeats;
+pub mod route;
+pub mod sequencer;
+pub mod spool;
+pub mod tap;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod worker;
+pub mod workers;
+
+pub use batch::{Batch, Draft, Effect, Origin};
+pub use claims::{Claim, ClaimKey, Claims};
+pub use clearance::{Clearance, Content, Text, Trust};
+pub use component::{ExportRequest, Exporter, Portion, Processor, Quarantine, Receiver, Source, Ticketed, Ticketer};
+pub use disk::{Directory, Disk, DiskFile, RealDisk};
+pub use inlet::{Admission, ByteBudget, BytePermit, Inlet, Made, Submission};
+pub use inquiry::{Answer, Inquiry};
+pub use outcome::{LONGEST_WISH, Outcome, Reason};
+pub use plan::{Ack, EnginePlan, Limits, OnFull, OutletSettings, PipelinePlan};
+pub use pressure::{Level, Pressure};

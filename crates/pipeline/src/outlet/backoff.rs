@@ -1,0 +1,36 @@
+//! **What**: how long to wait before the next attempt. **Not here**: what is retried (`deliver`).
+
+use std::time::Duration;
+
+use crate::{LONGEST_WISH, OutletSettings};
+use kernel::rng::Rng;
+
+const SHORTEST: Duration = Duration::from_millis(100);
+/// A shorter wish, `Retry-After: 0` or a date that is over, is none: it says that the back end's clock is behind, or nothing at all.
+const SHORTEST_WISH: Duration = Duration::from_secs(1);
+
+/// Grows by half from attempt to attempt, up to a bound, with a quarter of jitter either way.
+pub(super) struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new(settings: &OutletSettings) -> Self {
+        Self { next: settings.retry_initial, max: settings.retry_max }
+    }
+
+    /// The next wait. `wish`: what the back end asked for; it wins, unless it asks for no wait, and only grows by jitter.
+    pub(super) fn wait(&mut self, wish: Option<Duration>, rng: &dyn Rng) -> Duration {
+        let mut bytes = [0; 2];
+        rng.fill(&mut bytes);
+        let part = f64::from(u16::from_le_bytes(bytes)) / 65_536.0;
+        let own = self.next.min(self.max);
+        self.next = own.mul_f64(1.5).min(self.max);
+        let wait = match wish.filter(|wish| *wish >= SHORTEST_WISH) {
+            Some(wish) => wish.min(LONGEST_WISH).mul_f64(1.0 + part / 10.0),
+            None => own.mul_f64(0.75 + part / 2.0),
+        };
+        wait.max(SHORTEST)
+    }
+}

@@ -1,0 +1,614 @@
+mod aside;
+mod refused;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::forward::Label;
+use crate::testing::engine::{Sink, Step, logs, names, padded, spans, with_unknown_field};
+use crate::testing::rig::{Parts, Rig};
+use crate::{ExportRequest, Outcome, PipelinePlan, Processor, Reason, Trust};
+use otlp::Signal;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn rig(sink: &Arc<Sink>) -> (Rig, tempfile::TempDir) {
+    with(sink, vec![Step::clear("clear")], OutletSettings::default())
+}
+
+fn with(sink: &Arc<Sink>, processors: Vec<Arc<dyn Processor>>, outlets: OutletSettings) -> (Rig, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = Parts::new(processors, vec![sink.clone()]);
+    parts.outlets = outlets;
+    let _ = sink.clock.set(parts.clock.clone());
+    (parts.open(folder.path()), folder)
+}
+
+fn going() -> watch::Sender<bool> {
+    watch::Sender::new(false)
+}
+
+/// A sink that gives these answers in turn, the last one for ever.
+fn scripted(answers: Vec<Outcome>) -> Arc<Sink> {
+    let asked = AtomicUsize::new(0);
+    Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
+        let asked = asked.fetch_add(1, Ordering::SeqCst);
+        (Duration::ZERO, answers[asked.min(answers.len() - 1)].clone())
+    })
+}
+
+fn retry(after: Option<u64>, reason: Reason) -> Outcome {
+    Outcome::Retry { after: after.map(Duration::from_secs), reason }
+}
+
+/// Seconds between attempts.
+fn gaps(sink: &Sink) -> Vec<f64> {
+    sink.asked.lock().windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
+}
+
+fn quarantined(rig: &Rig) -> Vec<(Label, Vec<String>)> {
+    let stored = rig.waiting(QUARANTINE);
+    let split = stored.iter().map(|stored| Label::split(&stored.body).unwrap());
+    split.map(|(label, otlp)| (label, names(&otlp))).collect()
+}
+
+/// What is in the spool must be delivered, and only then be done; small batches must go together.
+#[test]
+fn batches_are_merged_and_delivered() {
+    let sink = Sink::open("x", Trust::ThirdParty);
+    let (mut rig, _folder) = rig(&sink);
+    for n in 0..5 {
+        rig.put(spans(&[format!("item{n}")]));
+    }
+    assert!(!rig.run_outlet(SECOND, &going()));
+    assert_eq!(*sink.taken.lock(), [["item0", "item1", "item2", "item3", "item4"]]);
+    assert!(rig.waiting("x").is_empty());
+    assert!(rig.meter.render().contains("otelcol_exporter_sent_spans_total{exporter=\"x\"} 5"));
+}
+
+/// A request must never mix accounts.
+#[test]
+fn accounts_are_kept_apart() {
+    let sink = Sink::open("x", Trust::ThirdParty);
+    let (mut rig, _folder) = rig(&sink);
+    for n in 0..6 {
+        drop(rig.submit_as(["one", "two"][n % 2], spans(&[format!("{}-{n}", ["one", "two"][n % 2])])));
+    }
+    rig.commit();
+    rig.run_outlet(SECOND, &going());
+    let requests = sink.requests.lock();
+    assert_eq!(requests.len(), 2);
+    for request in &*requests {
+        assert!(names(&request.body).iter().all(|name| name.starts_with(&*request.account)));
+    }
+}
+
+/// A request must never be larger than the back end takes, and splitting must lose and double nothing.
+#[test]
+fn large_batches_are_split() {
+    let sink = Sink::new("x", Trust::ThirdParty, 4_000, |_| (Duration::ZERO, Outcome::Accepted));
+    let (mut rig, _folder) = rig(&sink);
+    let all: Vec<String> = (0..40).map(|n| format!("item{n:02}")).collect();
+    rig.put(padded(&all, 500));
+    rig.put(spans(&["small"]));
+    rig.run_outlet(SECOND, &going());
+    assert!(sink.requests.lock().iter().all(|request| request.body.len() <= 4_000));
+    let requests = sink.requests.lock();
+    assert!(requests.iter().all(|request| request.items == names(&request.body).len() as u64));
+    let mut found = sink.all();
+    found.sort();
+    assert_eq!(found, [all, vec!["small".to_owned()]].concat());
+    assert!(rig.waiting("x").is_empty());
+}
+
+/// A dead back end must be tried again without end, ever more rarely, with jitter, within the bounds.
+#[test]
+fn retries_grow_and_do_not_end() {
+    let mut answers = vec![retry(None, Reason::Unavailable); 30];
+    answers.push(Outcome::Accepted);
+    let sink = scripted(answers);
+    let (mut rig, _folder) = rig(&sink);
+    rig.put(spans(&["a"]));
+    rig.run_outlet(1200 * SECOND, &going());
+    assert_eq!(sink.all(), ["a"]);
+    let gaps = gaps(&sink);
+    assert_eq!(gaps.len(), 30);
+    assert!((3.7..=6.3).contains(&gaps[0]), "{gaps:?}");
+    assert!(gaps.iter().all(|gap| (3.7..=37.6).contains(gap)), "{gaps:?}");
+    assert!(gaps[10..].iter().all(|gap| *gap >= 22.4), "{gaps:?}");
+    assert!(gaps[10..].windows(2).any(|pair| (pair[0] - pair[1]).abs() > 0.1), "jitter: {gaps:?}");
+}
+
+/// What a back end asks for must be honoured.
+#[test]
+fn retry_after_wins() {
+    let sink =
+        scripted(vec![retry(Some(60), Reason::Unavailable), retry(Some(1), Reason::Unavailable), Outcome::Accepted]);
+    let (mut rig, _folder) = rig(&sink);
+    rig.put(spans(&["a"]));
+    rig.run_outlet(100 * SECOND, &going());
+    let gaps = gaps(&sink);
+    assert!((60.0..=66.1).contains(&gaps[0]) && (1.0..=1.2).contains(&gaps[1]), "{gaps:?}");
+    // up to an hour (shown to fail: a second bound cut it to a quarter of one)
+    let sink = scripted(vec![retry(Some(50_000), Reason::Unavailable), Outcome::Accepted]);
+    let (mut rig, _folder) = self::rig(&sink);
+    rig.put(spans(&["a"]));
+    rig.run_outlet(4000 * SECOND, &going());
+    assert!((3600.0..=3960.1).contains(&self::gaps(&sink)[0]), "{:?}", self::gaps(&sink));
+}
+
+/// "Come at once" (`Retry-After: 0`, or a date that is over) must not undercut the exporter's own waits. (Shown to fail: ten attempts a
+/// second.)
+#[test]
+fn a_wish_for_no_wait_is_none() {
+    for wish in [Duration::ZERO, SECOND / 2] {
+        let mut answers = vec![Outcome::Retry { after: Some(wish), reason: Reason::Unavailable }; 8];
+        answers.push(Outcome::Accepted);
+        let sink = scripted(answers);
+        let (mut rig, _folder) = rig(&sink);
+        rig.put(spans(&["a"]));
+        rig.run_outlet(400 * SECOND, &going());
+        let gaps = gaps(&sink);
+        assert_eq!(gaps.len(), 8);
+        assert!(gaps.iter().all(|gap| *gap >= 3.7) && gaps[6] >= 22.4, "{gaps:?}");
+    }
+}
+
+/// A refused credential must not lose data: it is tried again, and alarms until it works.
+#[test]
+fn a_refused_credential_alarms_and_is_retried() {
+    let denied = Outcome::Refused { reason: Reason::Denied };
+    let sink = scripted(vec![denied.clone(), denied, Outcome::Accepted]);
+    let (mut rig, _folder) = rig(&sink);
+    rig.put(spans(&["a"]));
+    rig.run_outlet(SECOND, &going());
+    assert!(rig.meter.render().contains("tollgate_exporter_denied{exporter=\"x\"} 1"));
+    assert_eq!(rig.waiting("x").len(), 1);
+    rig.run_outlet(60 * SECOND, &going());
+    assert!(rig.meter.render().contains("tollgate_exporter_denied{exporter=\"x\"} 0"));
+    assert_eq!(sink.all(), ["a"]);
+}
+
+/// Items that a back end refuses for good must be set aside, and cost their neighbours nothing.
+#[test]
+fn refused_items_are_quarantined() {
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |request| {
+        let bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
+        (Duration::ZERO, if bad { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
+    });
+    let (mut rig, _folder) = rig(&sink);
+    rig.put(spans(&["a", "b", "bad1", "c"]));
+    rig.put(spans(&["bad2", "d"]));
+    rig.run_outlet(5 * SECOND, &going());
+    let mut taken = sink.all();
+    taken.sort();
+    assert_eq!(taken, ["a", "b", "c", "d"]);
+    assert!(rig.waiting("x").is_empty());
+    let aside = quarantined(&rig);
+    let mut found: Vec<_> = aside.iter().flat_map(|(_, names)| names.clone()).collect();
+    found.sort();
+    assert_eq!(found, ["bad1", "bad2"]);
+    for (label, _) in &aside {
+        assert_eq!(label.refused, Some(("x".to_owned(), Reason::BadData)));
+        assert_eq!((label.items, &*label.pipeline), (1, "traces"));
+    }
+    let metrics = rig.meter.render();
+    assert!(metrics.contains("otelcol_exporter_send_failed_spans_total{exporter=\"x\"} 2"));
+    assert!(metrics.contains("tollgate_exporter_quarantined_items_total{exporter=\"x\"} 2"));
+}
+
+/// However many refused items a request holds, and wherever they are, each is set aside alone and all others are delivered. (With 64
+/// halvings a parcel, as it once was, good items go to the quarantine with their neighbours.)
+#[test]
+fn many_refused_items_cost_their_neighbours_nothing() {
+    let every_third: fn(usize) -> bool = |n| n.is_multiple_of(3);
+    let first_hundred: fn(usize) -> bool = |n| n < 100;
+    let all_but_the_last: fn(usize) -> bool = |n| n < 15;
+    for (bad, count) in [(every_third, 600), (first_hundred, 600), (all_but_the_last, 16)] {
+        for ordered in [false, true] {
+            let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |request| {
+                let bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
+                (Duration::ZERO, if bad { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
+            });
+            let settings = OutletSettings { ordered, ..OutletSettings::default() };
+            let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+            let all: Vec<String> =
+                (0..count).map(|n| format!("{}{n:03}", if bad(n) { "bad" } else { "good" })).collect();
+            rig.put(spans(&all));
+            rig.run_outlet(600 * SECOND, &going());
+            let aside = quarantined(&rig);
+            assert!(aside.iter().all(|(label, names)| label.items == 1 && names.len() == 1));
+            let mut found = [sink.all(), aside.into_iter().flat_map(|(_, names)| names).collect()].concat();
+            found.sort();
+            let mut wanted = all.clone();
+            wanted.sort();
+            assert_eq!(found, wanted);
+            let good: Vec<_> = all.iter().filter(|name| name.starts_with("good")).cloned().collect();
+            let mut taken = sink.all();
+            assert!(!ordered || taken == good, "in order");
+            taken.sort();
+            let mut good = good;
+            good.sort();
+            assert_eq!(taken, good);
+            assert!(rig.waiting("x").is_empty());
+        }
+    }
+}
+
+/// gRPC has one word for "too large" and "no room now". A back end without room for some minutes must cost nothing of a parcel, not even
+/// where one item is all there is; an item that stays refused is set aside after some minutes, and what stood beside it was delivered
+/// before. (Shown to fail: each item went to the quarantine at once.)
+#[test]
+fn no_room_now_is_not_too_large() {
+    let word = || retry(None, Reason::TooLarge);
+    let clock: Arc<std::sync::OnceLock<Arc<dyn kernel::clock::Clock>>> = Arc::default();
+    let theirs = Arc::clone(&clock);
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request: &ExportRequest| {
+        let full = theirs.get().unwrap().monotonic() < 200 * SECOND;
+        let large = request.body.len() > 1_000;
+        (Duration::ZERO, if full || large { word() } else { Outcome::Accepted })
+    });
+    let (mut rig, _folder) = rig(&sink);
+    let _ = clock.set(rig.clock.clone());
+    rig.put(spans(&["a", "b", "c", "d"]));
+    rig.run_outlet(400 * SECOND, &going());
+    let mut taken = sink.all();
+    taken.sort();
+    assert_eq!(taken, ["a", "b", "c", "d"]);
+    assert!(quarantined(&rig).is_empty() && sink.requests.lock().len() < 30);
+    rig.put(padded(&["large"], 2_000));
+    rig.run_outlet(200 * SECOND, &going());
+    assert!(quarantined(&rig).is_empty(), "not believed yet");
+    rig.run_outlet(400 * SECOND, &going());
+    assert_eq!(quarantined(&rig)[0].1, ["large"]);
+    // where others are taken meanwhile there is room
+    rig.put(padded(&["larger"], 3_000));
+    let (outlet, stop) = (Arc::clone(&rig.engine.outlets[0]), going());
+    let mut run = Box::pin(outlet.run(stop.subscribe()));
+    rig.run(SECOND, &mut run);
+    rig.put(spans(&["small"]));
+    rig.run(30 * SECOND, &mut run);
+    assert_eq!(quarantined(&rig)[1].1, ["larger"]);
+    assert!(rig.waiting("x").is_empty());
+}
+
+/// A back end that refuses everything must not be asked for every single item, and nothing may vanish.
+#[test]
+fn halving_is_bounded() {
+    for (ordered, most) in [(false, 200), (true, 400)] {
+        let refused = |_: &ExportRequest| (Duration::ZERO, Outcome::Refused { reason: Reason::BadData });
+        let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, refused);
+        let settings = OutletSettings { ordered, ..OutletSettings::default() };
+        let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+        let all: Vec<String> = (0..1000).map(|n| format!("item{n:03}")).collect();
+        rig.put(spans(&all));
+        rig.run_outlet(60 * SECOND, &going());
+        let requests = sink.requests.lock().len();
+        assert!(requests < most, "{requests}");
+        let mut found: Vec<_> = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
+        assert!(!ordered || found == all, "in order");
+        found.sort();
+        assert_eq!(found, all);
+        assert!(rig.waiting("x").is_empty());
+    }
+}
+
+/// A parcel of many tiny items of which every second one is refused must end within bounds, of requests and of time, or it keeps the
+/// exporter from everybody else's; nothing of it may vanish or be sent again.
+#[test]
+fn a_search_for_refused_items_ends() {
+    for (each, count, most) in [(Duration::ZERO, 6_000, 2_100), (SECOND / 2, 1_000, 200)] {
+        let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request| {
+            let bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
+            (each, if bad { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
+        });
+        let (mut rig, _folder) = rig(&sink);
+        let all: Vec<String> = (0..count).map(|n| format!("{}{n:04}", ["bad", "good"][n % 2])).collect();
+        rig.put(spans(&all));
+        rig.run_outlet(200 * SECOND, &going());
+        assert!(rig.waiting("x").is_empty());
+        let requests = sink.requests.lock().len();
+        assert!(requests < most, "{requests}");
+        let aside = quarantined(&rig).into_iter().flat_map(|(_, names)| names).collect();
+        let mut found = [sink.all(), aside].concat();
+        found.sort();
+        let mut wanted = all;
+        wanted.sort();
+        assert_eq!(found, wanted);
+    }
+}
+
+/// An outage in the middle of a search is none of its time: what is good is still found beside what is refused.
+#[test]
+fn an_outage_is_no_part_of_a_search() {
+    let asked = AtomicUsize::new(0);
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request: &ExportRequest| {
+        if (3..20).contains(&asked.fetch_add(1, Ordering::SeqCst)) {
+            return (10 * SECOND, retry(None, Reason::Unavailable));
+        }
+        let bad = names(&request.body).iter().any(|name| name.starts_with("bad"));
+        (Duration::ZERO, if bad { Outcome::Refused { reason: Reason::BadData } } else { Outcome::Accepted })
+    });
+    let (mut rig, _folder) = rig(&sink);
+    rig.put(spans(&["a", "bad1", "b", "c", "d", "bad2", "e", "f"]));
+    rig.run_outlet(3_000 * SECOND, &going());
+    let mut taken = sink.all();
+    taken.sort();
+    assert_eq!(taken, ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(quarantined(&rig).len(), 2);
+}
+
+/// What can't be split must go alone where the limit is not the back end's own; halves of it must not. (Shown to fail: it was accepted
+/// and never sent.)
+#[test]
+fn an_item_above_the_size_of_a_request_goes_alone() {
+    let sink = Sink::new("x", Trust::ThirdParty, 1_000, |_| (Duration::ZERO, Outcome::Accepted));
+    sink.alone.set(5_000).unwrap();
+    let (mut rig, _folder) = rig(&sink);
+    rig.put(padded(&["large", "small", "larger"], 2_000));
+    rig.put(padded(&["largest"], 6_000));
+    rig.run_outlet(5 * SECOND, &going());
+    assert_eq!(sink.taken.lock().iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+    let aside = quarantined(&rig);
+    assert_eq!((aside.len(), &aside[0].1[0][..]), (1, "largest"));
+    assert!(rig.waiting("x").is_empty());
+}
+
+/// One item above the limit must be set aside without an attempt.
+#[test]
+fn an_item_above_the_limit_is_quarantined() {
+    let sink = Sink::new("x", Trust::ThirdParty, 1_000, |_| (Duration::ZERO, Outcome::Accepted));
+    let (mut rig, _folder) = rig(&sink);
+    rig.put(padded(&["large"], 2_000));
+    rig.put(spans(&["small"]));
+    rig.run_outlet(5 * SECOND, &going());
+    assert_eq!(sink.all(), ["small"]);
+    assert_eq!(sink.requests.lock().len(), 1);
+    let aside = quarantined(&rig);
+    assert_eq!(aside[0].0.refused, Some(("x".to_owned(), Reason::AboveLimit)));
+    assert_eq!(aside[0].1, ["large"]);
+}
+
+/// Items that a back end takes only in part must not be sent again.
+#[test]
+fn a_partial_success_ends_the_delivery() {
+    let sink = scripted(vec![Outcome::Partial { rejected: 1, reason: Reason::BadData }]);
+    let (mut rig, _folder) = rig(&sink);
+    rig.put(spans(&["a", "b", "c"]));
+    rig.run_outlet(60 * SECOND, &going());
+    assert_eq!(sink.requests.lock().len(), 1);
+    let metrics = rig.meter.render();
+    assert!(metrics.contains("otelcol_exporter_sent_spans_total{exporter=\"x\"} 2"));
+    assert!(metrics.contains("otelcol_exporter_send_failed_spans_total{exporter=\"x\"} 1"));
+}
+
+/// What is not cleared for an exporter must never be sent, whatever was configured when it was stored, and must stay.
+#[test]
+fn what_is_not_cleared_is_held() {
+    let sink = Sink::open("x", Trust::ThirdParty);
+    let (mut rig, _folder) = with(&sink, vec![], OutletSettings::default());
+    rig.put(spans(&["raw"]));
+    rig.run_outlet(60 * SECOND, &going());
+    assert!(sink.requests.lock().is_empty());
+    assert_eq!(rig.forwarded("x"), ["raw"]);
+    assert!(rig.meter.render().contains("tollgate_exporter_held_batches{exporter=\"x\"} 1"));
+    rig.put(spans(&["raw2"]));
+    rig.run_outlet(SECOND, &going());
+    assert!(sink.requests.lock().is_empty());
+}
+
+/// Exactly the copies that are cleared must go, for every clearance and trust.
+#[test]
+fn the_last_look_agrees_with_the_rule() {
+    use crate::{Clearance, Content, Text};
+    for content in [Content::Kept, Content::Stripped] {
+        for text in [Text::Raw, Text::Redacted] {
+            for trust in [Trust::ThirdParty, Trust::Internal] {
+                let clearance = Clearance { content, text };
+                let step = Step::new("set", move |batch| {
+                    batch.clearance = clearance;
+                    Ok(())
+                });
+                let sink = Sink::open("x", trust);
+                let (mut rig, _folder) = with(&sink, vec![step], OutletSettings::default());
+                rig.put(spans(&["a"]));
+                rig.run_outlet(SECOND, &going());
+                let wanted = trust == Trust::Internal || (content == Content::Stripped && text == Text::Redacted);
+                assert_eq!(sink.all().len(), usize::from(wanted), "{clearance:?} {trust:?}");
+                assert_eq!(rig.waiting("x").len(), usize::from(!wanted), "{clearance:?} {trust:?}");
+            }
+        }
+    }
+}
+
+/// A copy stored for an internal exporter must lose unknown fields when the exporter is a third party now.
+#[test]
+fn unknown_fields_are_dropped_late_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = Sink::open("x", Trust::Internal);
+    let mut rig = Parts::new(vec![Step::clear("clear")], vec![inside.clone()]).open(folder.path());
+    rig.put(with_unknown_field("a"));
+    assert!(rig.waiting("x")[0].body.contains(&b'?'));
+    drop(rig);
+    let outside = Sink::open("x", Trust::ThirdParty);
+    let mut rig = Parts::new(vec![Step::clear("clear")], vec![outside.clone()]).open(folder.path());
+    rig.run_outlet(SECOND, &going());
+    assert_eq!(outside.all(), ["a"]);
+    assert!(!outside.requests.lock()[0].body.contains(&b'?'));
+}
+
+/// Several requests must be on their way at once, but not more than configured.
+#[test]
+fn sends_run_side_by_side() {
+    let sink = Sink::new("x", Trust::ThirdParty, 300, |_| (10 * SECOND, Outcome::Accepted));
+    let (mut rig, _folder) = rig(&sink);
+    for n in 0..9 {
+        rig.put(padded(&[format!("item{n}")], 200));
+    }
+    rig.run_outlet(5 * SECOND, &going());
+    assert_eq!(sink.requests.lock().len(), 4);
+    sink.requests.lock().clear();
+    rig.run_outlet(31 * SECOND, &going());
+    assert_eq!(sink.requests.lock().len(), 9, "an outlet that was dropped delivers again");
+    assert!(rig.waiting("x").is_empty());
+}
+
+/// Memory must be bounded by the window, however much waits.
+#[test]
+fn reading_ahead_is_bounded() {
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (10 * SECOND, Outcome::Accepted));
+    let settings = OutletSettings { window_bytes: 2_000, merge_bytes: 500, ..OutletSettings::default() };
+    let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+    for n in 0..50 {
+        rig.put(padded(&[format!("item{n:02}")], 300));
+    }
+    rig.run_outlet(5 * SECOND, &going());
+    let on_their_way: usize = sink.requests.lock().iter().map(|request| request.body.len()).sum();
+    assert!(on_their_way <= 2_500, "{on_their_way}");
+    sink.requests.lock().clear();
+    rig.run_outlet(300 * SECOND, &going());
+    assert_eq!(sink.all().len(), 50);
+}
+
+/// An exporter that panics must be asked again like one that failed.
+#[test]
+fn a_panic_in_an_exporter_is_a_retry() {
+    let asked = AtomicUsize::new(0);
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
+        assert!(asked.fetch_add(1, Ordering::SeqCst) > 0, "the first time");
+        (Duration::ZERO, Outcome::Accepted)
+    });
+    let (mut rig, _folder) = rig(&sink);
+    rig.put(spans(&["a"]));
+    rig.run_outlet(10 * SECOND, &going());
+    assert_eq!(sink.all(), ["a"]);
+}
+
+/// At a stop, what goes through at once must go, without waiting for company.
+#[test]
+fn a_stop_delivers_what_it_can() {
+    let sink = Sink::open("x", Trust::ThirdParty);
+    let (mut rig, _folder) = rig(&sink);
+    for n in 0..300 {
+        rig.put(spans(&[format!("item{n}")]));
+    }
+    let stop = going();
+    stop.send_replace(true);
+    let began = rig.clock.monotonic();
+    assert!(rig.run_outlet(60 * SECOND, &stop), "it ends by itself");
+    assert!(rig.clock.monotonic() - began < SECOND);
+    assert_eq!(sink.all().len(), 300);
+    assert!(rig.waiting("x").is_empty());
+}
+
+/// At a stop, a dead back end must not hold things up, and everything must stay in the spool.
+#[test]
+fn a_stop_leaves_the_rest_in_the_spool() {
+    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
+    let (mut rig, _folder) = rig(&sink);
+    for n in 0..10 {
+        rig.put(spans(&[format!("item{n}")]));
+    }
+    let stop = going();
+    let (outlet, clock) = (Arc::clone(&rig.engine.outlets[0]), Arc::clone(&rig.clock));
+    let both = async {
+        let later = async {
+            clock.sleep(7 * SECOND).await;
+            stop.send_replace(true);
+        };
+        futures_util::join!(outlet.run(stop.subscribe()), later);
+    };
+    let began = rig.clock.monotonic();
+    assert!(rig.run(60 * SECOND, both), "it ends by itself");
+    assert!(rig.clock.monotonic() - began < 8 * SECOND);
+    assert_eq!(rig.forwarded("x").len(), 10);
+}
+
+/// What comes while the outlet runs must be delivered soon, not at the next restart.
+#[test]
+fn news_is_noticed() {
+    let sink = Sink::open("x", Trust::ThirdParty);
+    let (mut rig, _folder) = rig(&sink);
+    let answer = rig.submit(spans(&["late"]));
+    // The rig commits while the outlet runs.
+    rig.run_outlet(SECOND, &going());
+    assert_eq!(answer.now_or_never(), Some(Outcome::Accepted));
+    assert_eq!(sink.all(), ["late"]);
+}
+
+/// A request's shape for the property below: item counts, padding.
+fn shapes() -> impl Strategy<Value = Vec<(usize, usize)>> {
+    proptest::collection::vec((1..12_usize, 0..600_usize), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the sizes, limits and failures: every item is delivered exactly once or set aside.
+    #[test]
+    fn no_item_is_lost_or_doubled(shapes in shapes(), limit in 300..6_000_usize, merge in 100..6_000_usize, seed: u64) {
+        let calls = AtomicUsize::new(0);
+        let sink = Sink::new("x", Trust::ThirdParty, limit, move |request: &ExportRequest| {
+            let call = calls.fetch_add(1, Ordering::SeqCst) as u64;
+            let bad = names(&request.body).iter().any(|name| name.ends_with("-7"));
+            let outcome = match (call ^ seed) % 5 {
+                0 => retry(None, Reason::Unavailable),
+                _ if bad => Outcome::Refused { reason: Reason::BadData },
+                _ => Outcome::Accepted,
+            };
+            (Duration::ZERO, outcome)
+        });
+        let settings = OutletSettings { merge_bytes: merge, ..OutletSettings::default() };
+        let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+        let mut all = Vec::new();
+        for (batch, (count, pad)) in shapes.iter().enumerate() {
+            let names: Vec<String> = (0..*count).map(|n| format!("{batch:02}-{n}")).collect();
+            rig.put(padded(&names, *pad));
+            all.extend(names);
+        }
+        rig.run_outlet(3_000 * SECOND, &going());
+        let mut found = sink.all();
+        found.extend(quarantined(&rig).into_iter().flat_map(|(_, names)| names));
+        found.sort();
+        all.sort();
+        prop_assert_eq!(found, all);
+        prop_assert!(rig.waiting("x").is_empty());
+        prop_assert!(sink.requests.lock().iter().all(|request| request.body.len() <= limit));
+    }
+}
+
+/// Where exporters wait for puts: nothing goes before everything that stands before it is put, what stands before that goes
+/// at once, and what waits goes soon after, in order.
+#[test]
+fn nothing_goes_before_its_content_is_put() {
+    use crate::spool::{Record, RecordKind, Seq, Transaction, room_for};
+    let sink = Sink::open("x", Trust::ThirdParty);
+    let settings = OutletSettings { waits_for: vec!["vault+put".into()], ..OutletSettings::default() };
+    let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
+    let fragment = |rig: &mut Rig| {
+        let holders: Arc<[Arc<str>]> = Arc::new(["vault".into(), "vault+put".into()]);
+        let records = vec![Record { kind: RecordKind::Fragment, holders, body: "x".into() }];
+        let room = rig.spool.reserve_to_drain(room_for(1, 1)).unwrap();
+        rig.spool.enqueue(Transaction { account: "default".into(), records }, room, Box::new(|_| {}));
+        rig.commit();
+    };
+    rig.put(spans(&["before"]));
+    fragment(&mut rig);
+    rig.put(spans(&["first"]));
+    fragment(&mut rig);
+    rig.put(spans(&["second"]));
+    rig.run_outlet(600 * SECOND, &going());
+    assert_eq!(sink.all(), ["before"]);
+    let waiting: Vec<Seq> = rig.waiting("vault+put").iter().map(|stored| stored.seq).collect();
+    // the later one first: it helps nobody
+    rig.spool.done("vault+put", &waiting[1..]);
+    rig.run_outlet(5 * SECOND, &going());
+    assert_eq!(sink.all(), ["before"]);
+    rig.spool.done("vault+put", &waiting[..1]);
+    rig.run_outlet(5 * SECOND, &going());
+    assert_eq!(sink.all(), ["before", "first", "second"]);
+    assert!(rig.waiting("x").is_empty());
+}

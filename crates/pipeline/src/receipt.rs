@@ -1,0 +1,112 @@
+//! **What**: [`Receipt`]: the duty to answer one request. **Why**: every way a request can end passes here: its permit
+//! returns, those who wait hear of it, it is counted. **Invariants**: a receipt that vanishes answers *retry*.
+//! **Not here**: which requests wait together (`repeats`).
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use kernel::clock::Clock;
+use telemetry::{Counter, Meter, names};
+
+use super::repeats::{Fingerprint, Repeats};
+use super::{BytePermit, Outcome, Reason};
+
+/// What all receipts share.
+pub struct Desk {
+    repeats: Repeats,
+    clock: Arc<dyn Clock>,
+    meter: Meter,
+    accepted: Counter,
+    /// Requests between admission and answer.
+    open: watch::Sender<usize>,
+}
+
+impl Desk {
+    /// A desk with nothing open.
+    pub fn new(repeats: Repeats, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
+        let accepted = meter.counter(&names::REQUESTS, &[("outcome", "accepted"), ("reason", "")]);
+        Self { repeats, clock, meter: meter.clone(), accepted, open: watch::Sender::new(0) }
+    }
+
+    /// Remembered requests.
+    pub fn repeats(&self) -> &Repeats {
+        &self.repeats
+    }
+
+    /// Ends when no request is open.
+    pub async fn drained(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Requests between admission and answer.
+    pub fn open(&self) -> usize {
+        *self.open.borrow()
+    }
+
+    /// One more request is open until the value is dropped.
+    pub fn enter(self: &Arc<Self>) -> Open {
+        self.open.send_modify(|open| *open += 1);
+        Open(Arc::clone(self))
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let (outcome, reason) = match outcome {
+            Outcome::Accepted => return self.accepted.increment(1),
+            Outcome::Partial { reason, .. } => ("partial", reason),
+            Outcome::Retry { reason, .. } => ("retry", reason),
+            Outcome::Refused { reason } => ("refused", reason),
+        };
+        self.meter.counter(&names::REQUESTS, &[("outcome", outcome), ("reason", reason.label())]).increment(1);
+    }
+}
+
+/// A request that is open.
+pub struct Open(Arc<Desk>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+    }
+}
+
+/// The duty to answer one request.
+pub struct Receipt {
+    desk: Arc<Desk>,
+    fingerprint: Fingerprint,
+    answered: bool,
+    // In the order in which they go: bytes return before the request counts as ended.
+    permit: BytePermit,
+    _open: Open,
+}
+
+impl Receipt {
+    /// For the request that entered under `fingerprint`.
+    pub fn new(desk: &Arc<Desk>, fingerprint: Fingerprint, permit: BytePermit, open: Open) -> Self {
+        Self { desk: Arc::clone(desk), fingerprint, answered: false, permit, _open: open }
+    }
+
+    /// Gives the bytes back before the answer: the request is on disk and nowhere else.
+    pub fn release(&mut self) {
+        drop(std::mem::take(&mut self.permit));
+    }
+
+    /// Answers. `committed`: the data is safe, whatever the answer says.
+    pub fn resolve(mut self, outcome: &Outcome, committed: bool) {
+        self.end(outcome, committed);
+    }
+
+    fn end(&mut self, outcome: &Outcome, committed: bool) {
+        self.answered = true;
+        self.desk.count(outcome);
+        self.desk.repeats.finish(self.fingerprint, outcome, committed, self.desk.clock.now());
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.end(&Outcome::Retry { after: None, reason: Reason::Lost }, false);
+        }
+    }
+}

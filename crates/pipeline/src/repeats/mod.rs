@@ -1,0 +1,154 @@
+//! **What**: [`Repeats`]: what becomes of a request whose bytes were seen before. **Why**: clients send again when they
+//! heard no answer; that must neither lose nor double anything.
+//! **Invariants**: equal bytes join a request only while it is in flight, or when it was committed and nobody heard the
+//! answer. After an answer was heard, equal bytes are a new request, marked as a repeat. Each table is bounded; a
+//! request that ends without a verdict answers *retry*.
+//! **Not here**: which calls count again (`claims`), what the hash covers (`inlet`).
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use kernel::clock::UnixNanos;
+
+use super::{Outcome, Reason};
+
+#[cfg(test)]
+mod tests;
+
+/// Digest of account, receiver, signal and body.
+pub type Fingerprint = [u8; 16];
+
+/// Who waits for an answer.
+pub type Waiter = oneshot::Sender<Outcome>;
+
+/// Bounds of the tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long an answered request is remembered at least, if there is room.
+    pub keep: Duration,
+    /// Answered requests remembered at most.
+    pub answered: usize,
+    /// Committed requests whose answer nobody heard, remembered at most.
+    pub unheard: usize,
+    /// Requests that may wait for one in flight.
+    pub waiters: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(3600), answered: 1_000_000, unheard: 100_000, waiters: 64 }
+    }
+}
+
+/// What [`Repeats::enter`] decided.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// Go on; end it with [`Repeats::finish`]. `repeat`: equal bytes were accepted before.
+    First {
+        /// Equal bytes were accepted before.
+        repeat: bool,
+    },
+    /// The waiter was answered or will be, by another request.
+    Joined,
+}
+
+/// Requests in flight and remembered ones.
+pub struct Repeats {
+    limits: Limits,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    in_flight: HashMap<Fingerprint, Vec<Waiter>>,
+    unheard: Generations<HashMap<Fingerprint, Outcome>>,
+    answered: Generations<HashSet<Fingerprint>>,
+}
+
+/// `young` takes what comes; full or old, it becomes `old`, and `old` is forgotten.
+#[derive(Default)]
+struct Generations<T> {
+    young: T,
+    old: T,
+    since: Option<UnixNanos>,
+}
+
+impl<T: Default> Generations<T> {
+    fn turn(&mut self, now: UnixNanos, keep: Duration, full: bool) {
+        let age = self.since.map_or(Duration::ZERO, |since| now.since(since));
+        if full || age >= keep {
+            self.old = std::mem::take(&mut self.young);
+            self.since = Some(now);
+        }
+        if age >= keep.saturating_mul(2) {
+            self.old = T::default();
+        }
+        self.since.get_or_insert(now);
+    }
+}
+
+impl Repeats {
+    /// Empty tables.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, inner: Mutex::new(Inner::default()) }
+    }
+
+    /// A request arrives; `waiter` gets its answer, sooner or later.
+    pub fn enter(&self, fingerprint: Fingerprint, waiter: Waiter, now: UnixNanos) -> Entered {
+        let mut inner = self.inner.lock();
+        if let Some(waiters) = inner.in_flight.get_mut(&fingerprint) {
+            if waiters.len() < self.limits.waiters {
+                waiters.push(waiter);
+            } else {
+                let _ = waiter.send(Outcome::Retry { after: None, reason: Reason::Overloaded });
+            }
+            return Entered::Joined;
+        }
+        inner.unheard.turn(now, self.limits.keep, false);
+        inner.answered.turn(now, self.limits.keep, false);
+        let unheard = inner.unheard.young.remove(&fingerprint).or_else(|| inner.unheard.old.remove(&fingerprint));
+        if let Some(outcome) = unheard {
+            let heard = waiter.send(outcome.clone()).is_ok();
+            inner.remember(fingerprint, outcome, heard, now, &self.limits);
+            return Entered::Joined;
+        }
+        let repeat = inner.answered.young.contains(&fingerprint) || inner.answered.old.contains(&fingerprint);
+        inner.in_flight.insert(fingerprint, vec![waiter]);
+        Entered::First { repeat }
+    }
+
+    /// The request ends. `committed`: its data is safe, whatever the answer.
+    pub fn finish(&self, fingerprint: Fingerprint, outcome: &Outcome, committed: bool, now: UnixNanos) {
+        let mut inner = self.inner.lock();
+        let waiters = inner.in_flight.remove(&fingerprint).unwrap_or_default();
+        // Everyone is told, also after the first who heard it.
+        let heard = waiters.into_iter().map(|waiter| waiter.send(outcome.clone()).is_ok()).fold(false, |a, b| a | b);
+        if committed {
+            let heard = heard && !matches!(outcome, Outcome::Retry { .. });
+            let kept = if matches!(outcome, Outcome::Retry { .. }) { Outcome::Accepted } else { outcome.clone() };
+            inner.remember(fingerprint, kept, heard, now, &self.limits);
+        }
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.inner.lock().in_flight.len()
+    }
+}
+
+impl Inner {
+    fn remember(&mut self, fingerprint: Fingerprint, outcome: Outcome, heard: bool, now: UnixNanos, limits: &Limits) {
+        if heard {
+            let full = self.answered.young.len() >= limits.answered / 2;
+            self.answered.turn(now, limits.keep, full);
+            self.answered.young.insert(fingerprint);
+        } else {
+            let full = self.unheard.young.len() >= limits.unheard / 2;
+            self.unheard.turn(now, limits.keep, full);
+            self.unheard.young.insert(fingerprint, outcome);
+        }
+    }
+}

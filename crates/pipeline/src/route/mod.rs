@@ -1,0 +1,253 @@
+//! **What**: [`Route`]: the pipelines that take a receiver's signal, as a tree: what they have in common runs once.
+//! **Why**: a record that reaches two pipelines is priced, tracked and vaulted once.
+//! **Invariants**: the payload is cloned at a fork, effects and drafts are not; a copy for third parties is encoded
+//! without unknown fields; copies carry their clearance.
+//! **Not here**: panics and poison (`worker`), storing (`sequencer`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use otlp::{Malformed, Signal, SlotRange, UnknownFields};
+use telemetry::{Counter, Meter, names};
+
+use super::forward::Label;
+use super::{Batch, Draft, Effect, EnginePlan, PipelinePlan, Processor, Quarantine, Reason, Trust};
+
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use walk::Walk;
+
+/// Who needs a copy: consumer ids of the spool.
+pub type Holders = Arc<[Arc<str>]>;
+
+/// The routes of a plan.
+pub struct Routes {
+    by_receiver: HashMap<Arc<str>, HashMap<Signal, Arc<Route>>>,
+}
+
+/// A part of the tree: steps all pipelines below share, then where pipelines end, then where they part.
+#[derive(Default)]
+pub struct Route {
+    steps: Vec<Step>,
+    ends: Vec<End>,
+    forks: Vec<Arc<Route>>,
+}
+
+/// A step, and how many items come to it and go on.
+struct Step {
+    processor: Arc<dyn Processor>,
+    incoming: Counter,
+    outgoing: Counter,
+}
+
+impl Step {
+    fn new(processor: Arc<dyn Processor>, signal: Signal, meter: &Meter) -> Self {
+        let labels = [("processor", &**processor.id()), ("otel_signal", signal.as_str())];
+        let count = |def| meter.counter(def, &labels);
+        let (incoming, outgoing) = (count(&names::PROCESSOR_INCOMING), count(&names::PROCESSOR_OUTGOING));
+        Self { processor, incoming, outgoing }
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        self.incoming.increment(batch.payload.item_count() as u64);
+        self.processor.process(batch)?;
+        self.outgoing.increment(batch.payload.item_count() as u64);
+        Ok(())
+    }
+}
+
+/// A pipeline's end.
+struct End {
+    pipeline: Arc<str>,
+    third_parties: Holders,
+    internal: Holders,
+}
+
+/// What a batch becomes.
+#[derive(Default)]
+pub struct Product {
+    /// For after the commit.
+    pub effects: Vec<Effect>,
+    /// For the ticket.
+    pub drafts: Vec<Draft>,
+    /// For the exporters.
+    pub copies: Vec<ForwardCopy>,
+    /// Unknown fields that copies for third parties do without.
+    pub unknown_dropped: u64,
+}
+
+/// One forward copy: OTLP bytes and label.
+pub struct ForwardCopy {
+    /// Who needs it.
+    pub holders: Holders,
+    /// OTLP bytes, label behind them.
+    pub body: Vec<u8>,
+    /// Texts to be filled in after the ticket.
+    pub slots: Vec<SlotRange>,
+    /// What is inside.
+    pub signal: Signal,
+    /// How many of them.
+    pub items: u64,
+}
+
+/// Why a batch did not get through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A processor keeps it back.
+    Kept(Reason),
+    /// It can't be encoded.
+    Encode,
+}
+
+impl From<Malformed> for Failure {
+    fn from(_: Malformed) -> Self {
+        Self::Encode
+    }
+}
+
+impl Routes {
+    /// The routes of `plan`.
+    pub fn new(plan: &EnginePlan, meter: &Meter) -> Self {
+        let mut grouped: HashMap<Arc<str>, HashMap<Signal, Vec<&PipelinePlan>>> = HashMap::new();
+        for pipeline in &plan.pipelines {
+            for receiver in &pipeline.receivers {
+                let signals = grouped.entry(Arc::clone(receiver)).or_default();
+                signals.entry(pipeline.signal).or_default().push(pipeline);
+            }
+        }
+        let tree = |signals: HashMap<Signal, Vec<&PipelinePlan>>| {
+            let route = |signal, pipelines: &[&PipelinePlan]| Arc::new(Route::new(pipelines, 0, (signal, meter)));
+            signals.into_iter().map(|(signal, pipelines)| (signal, route(signal, &pipelines))).collect()
+        };
+        Self { by_receiver: grouped.into_iter().map(|(receiver, signals)| (receiver, tree(signals))).collect() }
+    }
+
+    /// The route of what `receiver` takes in, if a pipeline wants it.
+    pub fn find(&self, receiver: &str, signal: Signal) -> Option<&Arc<Route>> {
+        self.by_receiver.get(receiver)?.get(&signal)
+    }
+}
+
+impl Route {
+    fn new(pipelines: &[&PipelinePlan], depth: usize, (signal, meter): (Signal, &Meter)) -> Self {
+        let mut route = Self::default();
+        let mut depth = depth;
+        while let Some(step) = common_step(pipelines, depth) {
+            route.steps.push(Step::new(step, signal, meter));
+            depth += 1;
+        }
+        let mut groups: Vec<(&Arc<dyn Processor>, Vec<&PipelinePlan>)> = Vec::new();
+        for pipeline in pipelines {
+            match pipeline.processors.get(depth) {
+                None => route.ends.push(End::new(pipeline)),
+                Some(step) => match groups.iter_mut().find(|(known, _)| known.id() == step.id()) {
+                    Some((_, group)) => group.push(pipeline),
+                    None => groups.push((step, vec![pipeline])),
+                },
+            }
+        }
+        route.forks =
+            groups.into_iter().map(|(_, group)| Arc::new(Self::new(&group, depth, (signal, meter)))).collect();
+        route
+    }
+
+    /// Who seals what these pipelines can't process: the vault of one of them. (Pipelines that share a receiver and a
+    /// signal share their vault: `config/graph`.) None: no pipeline of the route keeps anything.
+    pub fn quarantine(&self) -> Option<&dyn Quarantine> {
+        let own = self.steps.iter().find_map(|step| step.processor.quarantine());
+        own.or_else(|| self.forks.iter().find_map(|fork| fork.quarantine()))
+    }
+}
+
+/// The processor that all pipelines have at `depth`.
+fn common_step(pipelines: &[&PipelinePlan], depth: usize) -> Option<Arc<dyn Processor>> {
+    let (first, others) = pipelines.split_first()?;
+    let step = first.processors.get(depth)?;
+    let same = |other: &&PipelinePlan| other.processors.get(depth).is_some_and(|known| known.id() == step.id());
+    others.iter().all(same).then(|| Arc::clone(step))
+}
+
+fn fork_of(batch: &Batch) -> Batch {
+    Batch {
+        origin: Arc::clone(&batch.origin),
+        payload: batch.payload.clone(),
+        clearance: batch.clearance,
+        effects: Vec::new(),
+        drafts: Vec::new(),
+        facts: batch.facts.clone(),
+        echoes: batch.echoes.clone(),
+        answer: None,
+    }
+}
+
+impl End {
+    fn new(pipeline: &PipelinePlan) -> Self {
+        let of = |trust: Trust| {
+            let exporters = pipeline.exporters.iter().filter(|exporter| exporter.trust() == trust);
+            exporters.map(|exporter| Arc::clone(exporter.id())).collect::<Vec<_>>().into()
+        };
+        Self { pipeline: Arc::clone(&pipeline.id), third_parties: of(Trust::ThirdParty), internal: of(Trust::Internal) }
+    }
+
+    fn encode(&self, batch: &Batch, product: &mut Product) -> Result<(), Failure> {
+        let items = batch.payload.item_count() as u64;
+        if items == 0 {
+            return Ok(());
+        }
+        let mut shared = false;
+        if !self.third_parties.is_empty() {
+            let encoded = batch.payload.encode(UnknownFields::Drop)?;
+            product.unknown_dropped += encoded.unknown_dropped;
+            // Nothing was dropped: the one copy serves all.
+            shared = encoded.unknown_dropped == 0;
+            let holders = if shared && !self.internal.is_empty() {
+                self.third_parties.iter().chain(self.internal.iter()).cloned().collect()
+            } else {
+                Arc::clone(&self.third_parties)
+            };
+            let label = self.label(batch, UnknownFields::Drop, items);
+            product.copies.push(ForwardCopy::new(holders, encoded, &label));
+        }
+        if !self.internal.is_empty() && !shared {
+            let encoded = batch.payload.encode(UnknownFields::Keep)?;
+            let label = self.label(batch, UnknownFields::Keep, items);
+            product.copies.push(ForwardCopy::new(Arc::clone(&self.internal), encoded, &label));
+        }
+        Ok(())
+    }
+
+    fn label(&self, batch: &Batch, unknown: UnknownFields, items: u64) -> Label {
+        Label {
+            signal: batch.payload.signal(),
+            clearance: batch.clearance,
+            unknown,
+            items,
+            pipeline: self.pipeline.as_ref().to_owned(),
+            refused: None,
+        }
+    }
+}
+
+impl ForwardCopy {
+    fn new(holders: Holders, encoded: otlp::Encoded, label: &Label) -> Self {
+        let mut body = encoded.bytes;
+        body.reserve_exact(Label::room(&label.pipeline));
+        label.append_to(&mut body);
+        Self { holders, body, slots: encoded.slots, signal: label.signal, items: label.items }
+    }
+
+    /// Fills the texts of the ticket in. Returns how many slots got none of their width.
+    pub fn patch(&mut self, texts: &HashMap<otlp::SlotId, String>) -> u64 {
+        let mut missing = 0;
+        for slot in &self.slots {
+            let to = self.body.get_mut(slot.range.clone());
+            match (to, texts.get(&slot.slot)) {
+                (Some(to), Some(text)) if to.len() == text.len() => to.copy_from_slice(text.as_bytes()),
+                _ => missing += 1,
+            }
+        }
+        missing
+    }
+}

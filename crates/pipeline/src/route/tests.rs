@@ -1,0 +1,142 @@
+use super::*;
+use crate::testing::engine::{Drafter, Sink, Step, attributes, names, origin, spans, with_unknown_field};
+use crate::{Clearance, Exporter, Limits};
+use otlp::Payload;
+
+fn pipeline(id: &str, processors: Vec<Arc<dyn Processor>>, exporters: &[(&str, Trust)]) -> PipelinePlan {
+    let exporters = exporters.iter().map(|(id, trust)| Sink::open(id, *trust) as Arc<dyn Exporter>).collect();
+    PipelinePlan { id: id.into(), signal: Signal::Traces, receivers: vec!["otlp".into()], processors, exporters }
+}
+
+fn plan(pipelines: Vec<PipelinePlan>) -> EnginePlan {
+    EnginePlan { pipelines, limits: Limits::default() }
+}
+
+fn run(pipelines: Vec<PipelinePlan>, wire: bytes::Bytes) -> Result<Product, Failure> {
+    let routes = Routes::new(&plan(pipelines), &Meter::new());
+    let route = routes.find("otlp", Signal::Traces).unwrap();
+    Walk::begin(route, Batch::new(origin(), Payload::parse(Signal::Traces, wire).unwrap())).to_end()
+}
+
+fn read(copy: &ForwardCopy) -> (Label, bytes::Bytes) {
+    Label::split(&bytes::Bytes::copy_from_slice(&copy.body)).unwrap()
+}
+
+/// What two pipelines have in common must run once, and what differs must not show in the other's copy.
+#[test]
+fn a_shared_prefix_runs_once() {
+    let (shared, one, two) = (Step::mark("shared"), Step::mark("one"), Step::mark("two"));
+    let product = run(
+        vec![
+            pipeline("traces/a", vec![shared.clone(), one.clone()], &[("x", Trust::Internal)]),
+            pipeline("traces/b", vec![shared.clone(), two.clone()], &[("y", Trust::Internal)]),
+            pipeline("traces/c", vec![shared.clone()], &[("z", Trust::Internal)]),
+        ],
+        spans(&["a"]),
+    );
+    let product = product.ok().unwrap();
+    assert_eq!((shared.runs(), one.runs(), two.runs()), (1, 1, 1));
+    let mut found: Vec<_> = product
+        .copies
+        .iter()
+        .map(|copy| {
+            let (label, otlp) = read(copy);
+            (label.pipeline, copy.holders.to_vec(), attributes(&otlp).into_keys().collect::<Vec<_>>().join(" "))
+        })
+        .collect();
+    found.sort();
+    let wanted = [
+        ("traces/a", "x", "mark.one mark.shared"),
+        ("traces/b", "y", "mark.shared mark.two"),
+        ("traces/c", "z", "mark.shared"),
+    ];
+    let wanted: Vec<_> = wanted
+        .map(|(pipeline, holder, marks)| (pipeline.to_owned(), vec![Arc::from(holder)], marks.to_owned()))
+        .to_vec();
+    assert_eq!(found, wanted);
+}
+
+/// Drafts and effects of a shared step must be there once, whatever the number of pipelines.
+#[test]
+fn drafts_are_not_doubled_at_a_fork() {
+    let vault = Drafter::new("vault");
+    let pipelines = ["a", "b", "c"].map(|name| {
+        let exporters = [(name, Trust::Internal)];
+        pipeline(&format!("traces/{name}"), vec![vault.clone(), Step::mark(name)], &exporters)
+    });
+    let product = run(pipelines.to_vec(), spans(&["a"])).ok().unwrap();
+    assert_eq!((product.drafts.len(), product.copies.len()), (1, 3));
+    assert!(product.copies.iter().all(|copy| copy.slots.len() == 1), "each copy has the reference");
+}
+
+/// A field that no schema knows must not reach a third party, and must reach an internal exporter.
+#[test]
+fn unknown_fields_are_dropped_for_third_parties_only() {
+    let both = [("outside", Trust::ThirdParty), ("inside", Trust::Internal)];
+    let product = run(vec![pipeline("traces", vec![], &both)], with_unknown_field("a")).ok().unwrap();
+    assert_eq!((product.copies.len(), product.unknown_dropped), (2, 1));
+    for copy in &product.copies {
+        let (label, otlp) = read(copy);
+        let kept = otlp.contains(&b'?');
+        match &*copy.holders[0] {
+            "outside" => assert!(!kept && label.unknown == UnknownFields::Drop),
+            _ => assert!(kept && label.unknown == UnknownFields::Keep),
+        }
+        assert_eq!((copy.holders.len(), label.items), (1, 1));
+    }
+    let product = run(vec![pipeline("traces", vec![], &both)], spans(&["a"])).ok().unwrap();
+    assert_eq!(product.copies.len(), 1, "with nothing unknown one copy serves both");
+    assert_eq!(product.copies[0].holders.len(), 2);
+}
+
+/// The copy must say what was done to it, and no more.
+#[test]
+fn a_copy_carries_its_clearance() {
+    for (processors, wanted) in [
+        (vec![], Clearance::RECEIVED),
+        (
+            vec![Step::clear("clear") as Arc<dyn Processor>],
+            Clearance { content: crate::Content::Stripped, text: crate::Text::Redacted },
+        ),
+    ] {
+        let product =
+            run(vec![pipeline("traces", processors, &[("x", Trust::ThirdParty)])], spans(&["a", "b"])).ok().unwrap();
+        let (label, otlp) = read(&product.copies[0]);
+        assert_eq!((label.clearance, label.items), (wanted, 2));
+        assert_eq!(names(&otlp), ["a", "b"]);
+    }
+}
+
+/// A processor's refusal must keep the batch back from all pipelines.
+#[test]
+fn a_refusal_keeps_everything_back() {
+    let pipelines = vec![
+        pipeline("traces/a", vec![], &[("x", Trust::Internal)]),
+        pipeline("traces/b", vec![Step::picky("picky")], &[("y", Trust::Internal)]),
+    ];
+    assert_eq!(run(pipelines, spans(&["keep"])).err(), Some(Failure::Kept(Reason::SpoolFull)));
+}
+
+/// A ticket's text must stand in the copy, and one that does not fit must be seen.
+#[test]
+fn slots_are_patched_in_place() {
+    let mut product =
+        run(vec![pipeline("traces", vec![Drafter::new("vault")], &[("x", Trust::Internal)])], spans(&["a"]))
+            .ok()
+            .unwrap();
+    let copy = &mut product.copies[0];
+    let slot = copy.slots[0].slot;
+    assert_eq!(copy.patch(&HashMap::new()), 1);
+    assert_eq!(copy.patch(&HashMap::from([(slot, "short".to_owned())])), 1);
+    assert_eq!(copy.patch(&HashMap::from([(slot, "0123456789".to_owned())])), 0);
+    assert_eq!(attributes(&read(copy).1)["reference"], "0123456789");
+}
+
+/// Signals and receivers that no pipeline names must have no route.
+#[test]
+fn only_named_receivers_have_routes() {
+    let routes = Routes::new(&plan(vec![pipeline("traces", vec![], &[("x", Trust::Internal)])]), &Meter::new());
+    assert!(routes.find("otlp", Signal::Traces).is_some());
+    assert!(routes.find("otlp", Signal::Logs).is_none());
+    assert!(routes.find("otlp/other", Signal::Traces).is_none());
+}

@@ -1,0 +1,340 @@
+//! **What**: [`Sequencer`]: gives a processed batch its ticket, its place in the spool and, after the commit, its answer.
+//! **Why**: object, offset, leaf and record numbers must follow the order of commits, across all workers.
+//! **Invariants**: room is reserved before the ticket; tickets and appends happen in one order, under one lock; between
+//! them nothing can fail but I/O; effects are applied in commit order before the client hears *OK*; after a failed
+//! commit nothing is accepted any more.
+//! **Not here**: what a ticket fixes (ticketers), writing (`spool/`).
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use kernel::clock::Clock;
+use otlp::{Signal, SlotId};
+use telemetry::{Counter, Histogram, Meter, names};
+
+use super::delivery::Delivery;
+use super::effects::{self, Applier};
+use super::receipt::Receipt;
+use super::route::{ForwardCopy, Holders, Product};
+use super::spool::{MAX_HOLDERS, OnCommit, Record, RecordKind, Seq, Spool, Transaction, room_for};
+use super::tap::Tap;
+use super::{Effect, Origin, Outcome, Processor, Reason, Ticketer};
+
+#[cfg(test)]
+mod tests;
+
+/// Consumer name of effects in the spool.
+pub const CHECKPOINT: &str = "checkpoint";
+
+/// A batch that went through its pipelines.
+pub struct Finished {
+    /// Where it came from.
+    pub origin: Arc<Origin>,
+    /// What it became.
+    pub product: Product,
+    /// The answer once it is committed.
+    pub answer: Outcome,
+    /// Who is answered.
+    pub receipt: Receipt,
+}
+
+type Tickets = HashMap<Arc<str>, Box<dyn Ticketer>>;
+
+/// See the module.
+pub struct Sequencer {
+    spool: Arc<Spool>,
+    applier: Arc<Applier>,
+    delivery: Arc<Delivery>,
+    clock: Arc<dyn Clock>,
+    checkpoint: Arc<[Arc<str>]>,
+    tickets: Mutex<Tickets>,
+    /// Processors whose drafts have a ticketer.
+    drafters: HashSet<Arc<str>>,
+    /// Set once: nothing can be committed any more.
+    failed: watch::Sender<Option<Reason>>,
+    tap: Tap,
+    meter: Meter,
+    unfilled: Counter,
+    commit_seconds: Histogram,
+}
+
+impl Sequencer {
+    /// Tickets come from these processors' ticketers.
+    pub fn new(
+        spool: Arc<Spool>,
+        applier: Arc<Applier>,
+        processors: &[Arc<dyn Processor>],
+        delivery: Arc<Delivery>,
+        clock: Arc<dyn Clock>,
+        meter: &Meter,
+    ) -> Arc<Self> {
+        let tickets: Tickets =
+            processors.iter().filter_map(|one| Some((Arc::clone(one.id()), one.ticketer()?))).collect();
+        Arc::new(Self {
+            spool,
+            applier,
+            delivery,
+            clock,
+            checkpoint: Arc::new([CHECKPOINT.into()]),
+            drafters: tickets.keys().cloned().collect(),
+            tickets: Mutex::new(tickets),
+            failed: watch::Sender::new(None),
+            tap: Tap::new(meter),
+            meter: meter.clone(),
+            unfilled: meter.counter(&names::SLOTS_UNFILLED, &[]),
+            commit_seconds: meter.histogram(&names::COMMIT_SECONDS, &[]),
+        })
+    }
+
+    /// Becomes `Some` when nothing can be committed any more; the process must then end.
+    pub fn failed(&self) -> watch::Receiver<Option<Reason>> {
+        self.failed.subscribe()
+    }
+
+    /// Nothing can be committed any more.
+    pub fn fail(&self, reason: Reason) {
+        self.failed.send_if_modified(|failed| failed.replace(reason).is_none());
+    }
+
+    /// Shows what is committed.
+    pub fn tap(&self) -> &Tap {
+        &self.tap
+    }
+
+    /// Queues the batch for its commit; its receipt is answered after that, or now if there is no room.
+    pub fn commit(self: &Arc<Self>, finished: Finished) {
+        let Finished { origin, mut product, answer, receipt } = finished;
+        let effects = std::mem::take(&mut product.effects);
+        let effects_body = if effects.is_empty() { Bytes::new() } else { effects::encode(&effects).into() };
+        if product.copies.is_empty() && product.drafts.is_empty() && effects.is_empty() {
+            return receipt.resolve(&answer, true);
+        }
+        let failed = *self.failed.borrow();
+        if let Some(reason) = failed {
+            return self.refuse(&origin, receipt, reason);
+        }
+        if product.drafts.iter().any(|draft| !self.drafters.contains(&draft.processor)) {
+            // Nobody would store it: content must not be lost by a plan that is not whole.
+            return self.refuse(&origin, receipt, Reason::Lost);
+        }
+        let offered = self.take_offers(&mut product);
+        if product.copies.is_empty() && product.drafts.is_empty() && effects.is_empty() {
+            self.offer(&origin, offered, &HashMap::new());
+            return receipt.resolve(&answer, false);
+        }
+        if let Some(reason) = self.delivery.full(&self.spool, &product) {
+            self.not_queued(&product);
+            return self.refuse(&origin, receipt, reason);
+        }
+        let reservation = match self.spool.reserve(room(&product, &effects_body)) {
+            Ok(reservation) => reservation,
+            Err(reason) => {
+                self.not_queued(&product);
+                return self.refuse(&origin, receipt, reason);
+            }
+        };
+        let items = product.copies.iter().map(|copy| copy.items).max().unwrap_or(0);
+        let began = self.clock.monotonic();
+        let mut pending = Pending {
+            effects,
+            answer,
+            receipt,
+            began,
+            effects_at: None,
+            awaited: Vec::new(),
+            items,
+            tapped: Vec::new(),
+        };
+        let mut tickets = self.tickets.lock();
+        let ticketed = catch_unwind(AssertUnwindSafe(|| self.ticket(&mut tickets, product)));
+        let Ok((mut records, texts)) = ticketed else {
+            // Numbers may be taken that will never be committed: the order is broken.
+            self.fail(Reason::SpoolFailed);
+            drop(tickets);
+            return self.refuse(&origin, pending.receipt, Reason::SpoolFailed);
+        };
+        if !effects_body.is_empty() {
+            pending.effects_at = Some(records.len());
+            let holders = Arc::clone(&self.checkpoint);
+            records.push(Record { kind: RecordKind::Effects, holders, body: effects_body });
+        }
+        pending.awaited = self.awaited(&records);
+        let offers: Vec<_> = offered.into_iter().map(|copy| self.patched(copy, &texts)).collect();
+        if self.tap.on() {
+            pending.tapped = forwarded(&records).chain(offers.iter().map(|(_, body)| body)).cloned().collect();
+        }
+        let transaction = Transaction { account: Arc::clone(&origin.account), records };
+        self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending, offers));
+    }
+
+    /// Everything that must happen in ticket order, up to the append.
+    fn ticket(&self, tickets: &mut Tickets, product: Product) -> (Vec<Record>, Texts) {
+        let mut records = Vec::new();
+        let mut texts = Texts::new();
+        for draft in product.drafts {
+            let Some(ticketer) = tickets.get_mut(&draft.processor) else { continue };
+            let mut ticketed = ticketer.ticket(draft.body);
+            records.append(&mut ticketed.records);
+            for (slot, text) in ticketed.slots {
+                // A draft of items that were kept back comes last; it has no say in the copies.
+                texts.entry(slot).or_insert(text);
+            }
+        }
+        for copy in product.copies {
+            let (all, body) = self.patched(copy, &texts);
+            if all.len() <= MAX_HOLDERS {
+                records.push(Record { kind: RecordKind::Forward, holders: all, body });
+                continue;
+            }
+            for holders in all.chunks(MAX_HOLDERS) {
+                records.push(Record { kind: RecordKind::Forward, holders: holders.into(), body: body.clone() });
+            }
+        }
+        (records, texts)
+    }
+
+    fn patched(&self, mut copy: ForwardCopy, texts: &Texts) -> (Holders, Bytes) {
+        let unfilled = copy.patch(texts);
+        if unfilled > 0 {
+            self.unfilled.increment(unfilled);
+        }
+        (copy.holders, Bytes::from(copy.body))
+    }
+
+    /// Takes out of the copies what is for exporters that are offered only.
+    fn take_offers(&self, product: &mut Product) -> Vec<ForwardCopy> {
+        let is_offered = |id: &Arc<str>| self.delivery.offers(id).is_some();
+        let mut offered = Vec::new();
+        product.copies.retain_mut(|copy| {
+            let (memory, spool): (Vec<_>, Vec<_>) = copy.holders.iter().cloned().partition(is_offered);
+            if memory.is_empty() {
+                return true;
+            }
+            let (body, slots) = match spool.is_empty() {
+                true => (std::mem::take(&mut copy.body), std::mem::take(&mut copy.slots)),
+                false => (copy.body.clone(), copy.slots.clone()),
+            };
+            offered.push(ForwardCopy { holders: memory.into(), body, slots, signal: copy.signal, items: copy.items });
+            copy.holders = spool.into();
+            !copy.holders.is_empty()
+        });
+        offered
+    }
+
+    fn offer(&self, origin: &Origin, offered: Vec<ForwardCopy>, texts: &Texts) {
+        let patched: Vec<_> = offered.into_iter().map(|copy| self.patched(copy, texts)).collect();
+        if self.tap.on() {
+            let bodies: Vec<Bytes> = patched.iter().map(|(_, body)| body.clone()).collect();
+            self.tap.show(&origin.account, &bodies);
+        }
+        self.push_offers(origin, patched);
+    }
+
+    fn push_offers(&self, origin: &Origin, offered: Vec<(Holders, Bytes)>) {
+        let now = self.clock.now();
+        for (holders, body) in offered {
+            for offers in holders.iter().filter_map(|id| self.delivery.offers(id)) {
+                offers.push(Arc::clone(&origin.account), now, body.clone());
+            }
+        }
+    }
+
+    /// Whose verdicts the client waits for, by place among the records.
+    fn awaited(&self, records: &[Record]) -> Vec<(usize, Arc<str>)> {
+        let forward = records.iter().enumerate().filter(|(_, record)| record.kind == RecordKind::Forward);
+        let holders = forward.flat_map(|(at, record)| record.holders.iter().map(move |holder| (at, holder)));
+        holders
+            .filter(|(_, holder)| self.delivery.awaits(holder))
+            .map(|(at, holder)| (at, Arc::clone(holder)))
+            .collect()
+    }
+
+    fn on_commit(self: &Arc<Self>, origin: Arc<Origin>, pending: Pending, offers: Vec<(Holders, Bytes)>) -> OnCommit {
+        let sequencer = Arc::clone(self);
+        Box::new(move |committed| match committed {
+            Ok(seqs) => {
+                if !pending.tapped.is_empty() {
+                    sequencer.tap.show(&origin.account, &pending.tapped);
+                }
+                sequencer.push_offers(&origin, offers);
+                sequencer.committed(pending, seqs);
+            }
+            Err(reason) => {
+                sequencer.fail(reason);
+                sequencer.refuse(&origin, pending.receipt, reason);
+            }
+        })
+    }
+
+    fn committed(&self, pending: Pending, seqs: &[Seq]) {
+        self.commit_seconds.record(self.clock.monotonic().saturating_sub(pending.began).as_secs_f64());
+        if let Some(seq) = pending.effects_at.and_then(|at| seqs.get(at)) {
+            self.applier.apply(&pending.effects, *seq);
+        }
+        let Pending { awaited, items, answer, receipt, .. } = pending;
+        self.delivery.committed(seqs, awaited, items, answer, receipt);
+    }
+
+    /// Counts, for each exporter, what the spool does not take for it.
+    fn not_queued(&self, product: &Product) {
+        for copy in &product.copies {
+            let def = match copy.signal {
+                Signal::Traces => &names::NOT_QUEUED_SPANS,
+                Signal::Logs => &names::NOT_QUEUED_LOGS,
+                Signal::Metrics => &names::NOT_QUEUED_POINTS,
+            };
+            for holder in copy.holders.iter() {
+                self.meter.counter(def, &[("exporter", holder)]).increment(copy.items);
+            }
+        }
+    }
+
+    fn refuse(&self, origin: &Origin, receipt: Receipt, reason: Reason) {
+        self.applier.discard(&origin.id);
+        receipt.resolve(&reason.outcome(), false);
+    }
+}
+
+/// What is left to do once the batch is committed.
+struct Pending {
+    effects: Vec<Effect>,
+    answer: Outcome,
+    receipt: Receipt,
+    /// Monotonic.
+    began: Duration,
+    /// Index of the effects record in the transaction.
+    effects_at: Option<usize>,
+    /// Whose verdicts the client waits for, by place in the transaction.
+    awaited: Vec<(usize, Arc<str>)>,
+    items: u64,
+    /// Copies to be shown, if somebody looks on.
+    tapped: Vec<Bytes>,
+}
+
+/// Bodies of copies for exporters.
+fn forwarded(records: &[Record]) -> impl Iterator<Item = &Bytes> {
+    records.iter().filter(|record| record.kind == RecordKind::Forward).map(|record| &record.body)
+}
+
+/// What slots are filled with.
+type Texts = HashMap<SlotId, String>;
+
+/// Upper bound of what the batch takes in the spool.
+fn room(product: &Product, effects: &Bytes) -> u64 {
+    let mut records = usize::from(!effects.is_empty());
+    let mut bytes = effects.len() as u64;
+    for copy in &product.copies {
+        let times = copy.holders.len().div_ceil(MAX_HOLDERS);
+        records += times;
+        bytes = bytes.saturating_add((copy.body.len() as u64).saturating_mul(times as u64));
+    }
+    // A draft's own bound covers its records' heads.
+    let drafts = product.drafts.iter().fold(0_u64, |sum, draft| sum.saturating_add(draft.bytes));
+    room_for(records, bytes.saturating_add(drafts))
+}

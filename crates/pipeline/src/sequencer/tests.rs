@@ -1,0 +1,121 @@
+use std::any::Any;
+
+use futures_util::FutureExt;
+
+use super::*;
+use crate::testing::engine::{Drafter, Sink, Step, Tally, spans};
+use crate::testing::rig::{Parts, Rig};
+use crate::{Batch, Draft, Exporter, Ticketed, Trust};
+
+fn rig(processors: Vec<Arc<dyn Processor>>, spool_bytes: u64) -> (Rig, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = Parts::new(processors, vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>]);
+    parts.spool_bytes = spool_bytes;
+    (parts.open(folder.path()), folder)
+}
+
+/// Tickets, appends and answers must be in one order, whatever the number of batches in one commit.
+#[test]
+fn tickets_and_records_are_in_one_order() {
+    let (mut rig, _folder) = rig(vec![Drafter::new("vault")], 16 << 20);
+    let answers: Vec<_> = (0..20).map(|n| rig.submit(spans(&[format!("item{n}")]))).collect();
+    rig.commit();
+    assert!(answers.into_iter().all(|answer| answer.now_or_never() == Some(Outcome::Accepted)));
+    let fragments = rig.waiting("vault");
+    for (n, fragment) in fragments.iter().enumerate() {
+        assert_eq!(fragment.body, format!("{:010}:item{n}", n + 1));
+    }
+    assert!(fragments.is_sorted_by_key(|fragment| fragment.seq));
+}
+
+/// Effects must be applied after the commit and not before, and be in the spool until a checkpoint covers them.
+#[test]
+fn effects_follow_the_commit() {
+    let tally = Tally::new("tally");
+    let (mut rig, _folder) = rig(vec![tally.clone()], 16 << 20);
+    let _answer = rig.submit(spans(&["a"]));
+    assert!(tally.counted().is_empty());
+    rig.commit();
+    assert_eq!(tally.counted()["a"], 1);
+    assert_eq!(rig.waiting(CHECKPOINT).len(), 1);
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    assert!(rig.waiting(CHECKPOINT).is_empty());
+}
+
+/// A full spool must be told as *retry*, with nothing claimed and no number taken.
+#[test]
+fn a_full_spool_is_told() {
+    let tally = Tally::new("tally");
+    let (mut rig, _folder) = rig(vec![tally.clone(), Drafter::new("vault")], 1 << 20);
+    let mut accepted = Vec::new();
+    let refused = loop {
+        let name = format!("item{:04}{}", accepted.len(), "x".repeat(200));
+        let many: Vec<String> = (0..100).map(|n| format!("{name}{n}")).collect();
+        let answer = rig.put(spans(&many));
+        if answer != Outcome::Accepted {
+            assert_eq!(answer, Reason::SpoolFull.outcome());
+            break many;
+        }
+        accepted.push(many);
+        assert!(accepted.len() < 1000, "the bound holds");
+    };
+    let line = r#"otelcol_exporter_enqueue_failed_spans_total{exporter="x"} 100"#;
+    assert!(rig.meter.render().contains(line), "{}", rig.meter.render());
+    assert_eq!(rig.waiting("vault").len(), accepted.len());
+    assert!(refused.iter().all(|name| !tally.counted().contains_key(name)));
+    rig.spool.drop_pending("x", None);
+    rig.spool.drop_pending("vault", None);
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    rig.commit();
+    assert_eq!(rig.put(spans(&refused)), Outcome::Accepted, "room again, and the claims were free");
+    assert_eq!(tally.counted()[&refused[0]], 1);
+}
+
+struct Broken(Arc<str>);
+
+impl Processor for Broken {
+    fn id(&self) -> &Arc<str> {
+        &self.0
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        batch.drafts.push(Draft { processor: Arc::clone(&self.0), bytes: 1, body: Box::new(()) });
+        Ok(())
+    }
+
+    fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
+        Some(Box::new(BrokenTickets))
+    }
+}
+
+struct BrokenTickets;
+
+impl Ticketer for BrokenTickets {
+    fn ticket(&mut self, _: Box<dyn Any + Send>) -> Ticketed {
+        panic!("a ticketer must not")
+    }
+}
+
+/// A ticketer that breaks the order of numbers must end acceptance for good.
+#[test]
+fn a_broken_ticketer_ends_everything() {
+    let (mut rig, _folder) = rig(vec![Arc::new(Broken("vault".into()))], 16 << 20);
+    assert_eq!(rig.put(spans(&["a"])), Reason::SpoolFailed.outcome());
+    assert_eq!(*rig.engine.sequencer.failed().borrow(), Some(Reason::SpoolFailed));
+    assert_eq!(rig.put(spans(&["b"])), Reason::SpoolFailed.outcome());
+    assert!(rig.waiting("x").is_empty());
+}
+
+/// A draft that nobody tickets must keep its batch back: content must not be lost by a plan that is not whole.
+#[test]
+fn a_draft_without_a_ticketer_is_kept_back() {
+    let step = Step::new("orphan", |batch| {
+        batch.drafts.push(Draft { processor: "nobody".into(), bytes: 1, body: Box::new(()) });
+        Ok(())
+    });
+    let (mut rig, _folder) = rig(vec![step], 16 << 20);
+    assert_eq!(rig.put(spans(&["a"])), Reason::Lost.outcome());
+    assert!(rig.waiting("x").is_empty());
+}

@@ -1,0 +1,168 @@
+//! **What**: the `spool:` stanza, and what it means. **Invariants**: [`Settings`] is valid: at least four segments fit
+//! into the limit. **Not here**: key files beside the spool (the app makes them).
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use config::{ByteSize, FieldProblem};
+use kernel::secret::Secret;
+
+use super::key::SpoolKey;
+
+/// Smallest segment, bytes.
+pub const MIN_SEGMENT: u64 = 64 << 10;
+/// Largest segment, bytes: offsets in a segment are 32 bits wide.
+pub const MAX_SEGMENT: u64 = 1 << 30;
+
+/// The durable queue between the receivers and the vault and exporters.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Its folder, on a volume that survives the process; one gateway each. Default: `spool` in the data directory.
+    pub directory: Option<PathBuf>,
+    /// All its files together never take more; requests are refused (retryable) when it is reached.
+    pub max_size: ByteSize,
+    /// Size of one file; default 64MiB, less for a small and more for a very large `max_size`. At most a quarter of it.
+    pub segment_size: Option<ByteSize>,
+    /// What is kept of items that back ends refused for good.
+    pub quarantine: Quarantine,
+    /// Keys that seal it, 32 bytes as base64 or hex. The first one writes, all of them read. Default: a key file is
+    /// made beside the spool.
+    pub keys: Vec<Secret>,
+}
+
+/// What is kept of items that back ends refused for good. It is a part of the spool.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quarantine {
+    /// Bytes of it; a quarter of the spool's `max_size` without this key. Beyond, the oldest goes, and is counted; where a back end takes
+    /// nothing else, what it refuses stays with its exporter instead.
+    pub max_size: Option<ByteSize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let (max_size, quarantine) = (ByteSize(20 << 30), Quarantine::default());
+        Self { directory: None, max_size, segment_size: None, quarantine, keys: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Checks the numbers; `fallback` is the directory when none is given.
+    ///
+    /// # Errors
+    /// Every problem at once.
+    pub fn settings(&self, fallback: &Path) -> Result<Settings, Vec<FieldProblem>> {
+        let mut problems = Vec::new();
+        let max_size = self.max_size.0;
+        if max_size < 4 * MIN_SEGMENT {
+            problems.push(FieldProblem::new("max_size", "too small: at least 256KiB"));
+        }
+        let segment_size = match self.segment_size {
+            Some(size) if size.0 < MIN_SEGMENT || size.0 > MAX_SEGMENT => {
+                problems.push(FieldProblem::new("segment_size", "must be between 64KiB and 1GiB"));
+                size.0
+            }
+            Some(size) if size.0 > max_size / 4 => {
+                problems.push(FieldProblem::new("segment_size", "must be at most a quarter of max_size"));
+                size.0
+            }
+            Some(size) => size.0,
+            None => Settings::default_segment(max_size),
+        };
+        let quarantine = self.quarantine.max_size.map(|size| size.0);
+        if quarantine.is_some_and(|size| size == 0 || size > max_size) {
+            let what = "must be more than zero, and at most the spool's max_size";
+            problems.push(FieldProblem::new("quarantine.max_size", what));
+        }
+        let directory = self.directory.clone().unwrap_or_else(|| fallback.to_owned());
+        if directory.as_os_str().is_empty() {
+            problems.push(FieldProblem::new("directory", "must not be empty"));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let quarantine = quarantine.unwrap_or(Settings::default_quarantine(max_size));
+        Ok(Settings { segment_size, quarantine, ..Settings::new(directory, max_size) })
+    }
+
+    /// The keys as given, in order; empty when none is given.
+    ///
+    /// # Errors
+    /// One problem for each key that is not 32 bytes of base64 or hex, or that is given twice.
+    pub fn spool_keys(&self) -> Result<Vec<SpoolKey>, Vec<FieldProblem>> {
+        let mut keys: Vec<SpoolKey> = Vec::new();
+        let mut problems = Vec::new();
+        for (index, secret) in self.keys.iter().enumerate() {
+            match SpoolKey::from_secret(secret) {
+                Ok(key) if keys.iter().any(|other| other.id() == key.id()) => {
+                    problems.push(FieldProblem::new(format!("keys[{index}]"), "the same key twice"));
+                }
+                Ok(key) => keys.push(key),
+                Err(what) => problems.push(FieldProblem::new(format!("keys[{index}]"), what)),
+            }
+        }
+        if problems.is_empty() { Ok(keys) } else { Err(problems) }
+    }
+}
+
+/// How the spool is to work. Valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Its folder.
+    pub directory: PathBuf,
+    /// Bytes that all files together may take.
+    pub max_size: u64,
+    /// Bytes of an ordinary segment.
+    pub segment_size: u64,
+    /// Bytes of what is kept of items that back ends refused for good.
+    pub quarantine: u64,
+    /// Records (internal ones too) that may be held: 16 bytes of memory each.
+    pub max_records: u64,
+    pub(super) sealing: bool,
+}
+
+impl Settings {
+    /// Settings for `directory` with everything else derived from `max_size` (raised to 256 KiB).
+    pub fn new(directory: PathBuf, max_size: u64) -> Self {
+        let max_size = max_size.max(4 * MIN_SEGMENT);
+        let max_records = (max_size / 2048).clamp(1 << 16, 1 << 25);
+        let (segment_size, quarantine) = (Self::default_segment(max_size), Self::default_quarantine(max_size));
+        Self { directory, max_size, segment_size, quarantine, max_records, sealing: true }
+    }
+
+    fn default_quarantine(max_size: u64) -> u64 {
+        max_size / 4
+    }
+
+    /// Size at which the progress file is written anew.
+    pub(super) fn progress_size(&self) -> u64 {
+        (self.max_size / 32).min(4 << 20)
+    }
+
+    /// Room kept so that progress can be written on a full disk.
+    pub(super) fn cushion(&self) -> u64 {
+        (self.max_size / 32).min(1 << 20)
+    }
+
+    /// What segments may take: the progress file, its successor and the cushion have their own room.
+    pub(super) fn room(&self) -> u64 {
+        self.max_size - 2 * self.progress_size() - self.cushion()
+    }
+
+    /// A sixteenth, at most 64 MiB; but no more than about 512 files, since each is held open.
+    fn default_segment(max_size: u64) -> u64 {
+        (max_size / 16).clamp(MIN_SEGMENT / 4, 64 << 20).max(max_size / 512).min(MAX_SEGMENT)
+    }
+
+    /// Writes and reads unsealed segments, so that a leak search can show that it would find something. No
+    /// configuration leads here, and a sealed spool refuses what was written this way.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unsealed_for_self_check(mut self) -> Self {
+        self.sealing = false;
+        self
+    }
+}

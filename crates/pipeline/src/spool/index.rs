@@ -1,0 +1,470 @@
+//! **What**: [`Index`]: what is in all segments, and who still needs it. **Invariants**: segments in rising order of
+//! number and position; counts per consumer agree with the segments'. **Not here**: bodies (`read`), locks (the spool's).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::disk::DiskFile;
+use kernel::clock::UnixNanos;
+
+use super::Seq;
+use super::cipher::Cipher;
+use super::encode::{Additions, Encoded};
+use super::segment::Segment;
+use super::status::ConsumerStatus;
+
+struct Consumer {
+    name: Arc<str>,
+    configured: bool,
+    records: u64,
+    bytes: u64,
+    /// Bytes that are stored anew, and counted twice until that is done.
+    doubled: u64,
+    changed: watch::Sender<u64>,
+}
+
+/// A record to be read.
+pub(super) struct Planned {
+    pub(super) seq: Seq,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) cipher: Arc<Cipher>,
+    pub(super) account: Arc<str>,
+    pub(super) record: u32,
+    pub(super) offset: u64,
+    pub(super) size: u64,
+}
+
+impl Planned {
+    fn of(segment: &Segment, record: u32) -> Option<Self> {
+        let ((offset, size), account) = (segment.place(record)?, Arc::clone(segment.account(record)?));
+        let (file, cipher) = segment.reader();
+        let seq = Seq(segment.first.saturating_add(u64::from(record)));
+        Some(Self { seq, file, cipher, account, record, offset, size })
+    }
+}
+
+/// Positions that a consumer is done with: its number, the first, how many.
+pub(super) type DoneRun = (usize, u64, u32);
+
+/// Positions that a consumer gave to another: their numbers, the first, how many.
+pub(super) type GivenRun = (usize, usize, u64, u32);
+
+/// Everything that is held.
+pub(super) struct Index {
+    segments: VecDeque<Segment>,
+    consumers: Vec<Consumer>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// Records in memory.
+    records: u64,
+    /// Position of the next record, at least.
+    next: u64,
+    /// Done since the committer last looked.
+    done_log: Vec<DoneRun>,
+    /// Given away since then.
+    given_log: Vec<GivenRun>,
+}
+
+impl Index {
+    pub(super) fn new() -> Self {
+        Self {
+            segments: VecDeque::new(),
+            consumers: Vec::new(),
+            by_name: HashMap::new(),
+            records: 0,
+            next: 1,
+            done_log: Vec::new(),
+            given_log: Vec::new(),
+        }
+    }
+
+    /// Records in memory, internal ones too.
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Position of the next record, at least.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Positions below `next` are taken.
+    pub(super) fn reserve_positions(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
+    pub(super) fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter()
+    }
+
+    /// The consumer's number; made when it is new.
+    pub(super) fn consumer(&mut self, name: &Arc<str>) -> usize {
+        if let Some(known) = self.by_name.get(name) {
+            return *known;
+        }
+        let number = self.consumers.len();
+        self.by_name.insert(Arc::clone(name), number);
+        let (changed, _) = watch::channel(0);
+        self.consumers.push(Consumer {
+            name: Arc::clone(name),
+            configured: false,
+            records: 0,
+            bytes: 0,
+            doubled: 0,
+            changed,
+        });
+        number
+    }
+
+    pub(super) fn name(&self, consumer: usize) -> Option<&Arc<str>> {
+        self.consumers.get(consumer).map(|consumer| &consumer.name)
+    }
+
+    pub(super) fn watch(&mut self, name: &str) -> watch::Receiver<u64> {
+        let number = self.consumer(&Arc::from(name));
+        self.consumers.get(number).map_or_else(|| watch::channel(0).1, |consumer| consumer.changed.subscribe())
+    }
+
+    pub(super) fn expect(&mut self, names: &[Arc<str>]) {
+        for name in names {
+            self.consumer(name);
+        }
+        for consumer in &mut self.consumers {
+            consumer.configured = names.contains(&consumer.name);
+        }
+    }
+
+    /// Tells these that something waits for them.
+    pub(super) fn notify(&self, consumers: &[usize]) {
+        for consumer in consumers.iter().filter_map(|number| self.consumers.get(*number)) {
+            consumer.changed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    /// Adds a segment; its number is higher than all before.
+    pub(super) fn add(&mut self, segment: Segment) {
+        self.reserve_positions(segment.first);
+        self.segments.push_back(segment);
+    }
+
+    fn place(&self, number: u64) -> Option<usize> {
+        let at = self.segments.partition_point(|segment| segment.number < number);
+        self.segments.get(at).filter(|segment| segment.number == number).map(|_| at)
+    }
+
+    /// Nothing more will be appended to segment `number`; its file has `size` bytes.
+    pub(super) fn close(&mut self, number: u64, size: u64) {
+        if let Some(segment) = self.place(number).and_then(|at| self.segments.get_mut(at)) {
+            segment.close(size);
+        }
+    }
+
+    /// Forgets a segment whose file is gone; gives the bytes that it took.
+    pub(super) fn remove(&mut self, number: u64) -> u64 {
+        let Some(segment) = self.place(number).and_then(|at| self.segments.remove(at)) else { return 0 };
+        self.records = self.records.saturating_sub(segment.records());
+        segment.size
+    }
+
+    /// Segments that nobody needs.
+    pub(super) fn reclaimable(&self) -> Vec<u64> {
+        self.segments.iter().filter(|segment| segment.reclaimable()).map(|segment| segment.number).collect()
+    }
+
+    /// Whether segment `number` holds records and nobody needs any of them.
+    pub(super) fn finished(&self, number: u64) -> bool {
+        self.place(number).and_then(|at| self.segments.get(at)).is_some_and(Segment::finished)
+    }
+
+    /// Adds to the tables of segment `number`. False: the numbers don't follow those before.
+    pub(super) fn extend_tables(&mut self, number: u64, additions: &Additions) -> bool {
+        let Some(at) = self.place(number) else { return false };
+        for (id, name) in &additions.names {
+            if !self.segments.get_mut(at).is_some_and(|segment| segment.add_name(*id, Arc::clone(name))) {
+                return false;
+            }
+        }
+        for (id, members) in &additions.sets {
+            let Some(segment) = self.segments.get(at) else { return false };
+            let names: Option<Vec<Arc<str>>> = members.iter().map(|member| segment.name(*member).cloned()).collect();
+            let Some(names) = names else { return false };
+            let consumers = names.iter().map(|name| self.consumer(name)).collect();
+            if !self.segments.get_mut(at).is_some_and(|segment| segment.add_set(*id, consumers)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Adds a committed transaction of segment `number` that ends at offset `end`. Gives who needs it.
+    pub(super) fn commit(&mut self, number: u64, encoded: &Encoded, end: u64, committed: u64) -> Vec<usize> {
+        let mut touched = Vec::new();
+        let Some(at) = self.place(number) else { return touched };
+        let Some(segment) = self.segments.get_mut(at) else { return touched };
+        let consumers = &mut self.consumers;
+        segment.commit(encoded, end, committed, |consumer, bytes| {
+            if let Some(waits) = consumers.get_mut(consumer) {
+                waits.records += 1;
+                waits.bytes += bytes;
+            }
+            if !touched.contains(&consumer) {
+                touched.push(consumer);
+            }
+        });
+        self.next = self.next.max(segment.next());
+        self.records += encoded.records.len() as u64;
+        touched
+    }
+
+    /// Marks one position; true if that is news.
+    pub(super) fn mark(&mut self, consumer: usize, seq: u64) -> bool {
+        let at = self.segments.partition_point(|segment| segment.next() <= seq);
+        let Some(segment) = self.segments.get_mut(at) else { return false };
+        let record = seq.checked_sub(segment.first).and_then(|record| u32::try_from(record).ok());
+        let Some(bytes) = record.and_then(|record| segment.done(consumer, record)) else { return false };
+        if let Some(waits) = self.consumers.get_mut(consumer) {
+            waits.records = waits.records.saturating_sub(1);
+            waits.bytes = waits.bytes.saturating_sub(bytes);
+        }
+        true
+    }
+
+    /// What waits for `from` at this position waits for `to` from now on. False: it does not, or `to` has a part in it of its own.
+    pub(super) fn give(&mut self, from: usize, to: usize, seq: u64) -> bool {
+        let at = self.segments.partition_point(|segment| segment.next() <= seq);
+        let Some(segment) = self.segments.get_mut(at) else { return false };
+        let record = seq.checked_sub(segment.first).and_then(|record| u32::try_from(record).ok());
+        let Some(bytes) = record.and_then(|record| segment.give(from, to, record)) else { return false };
+        if let Some(waits) = self.consumers.get_mut(from) {
+            waits.records = waits.records.saturating_sub(1);
+            waits.bytes = waits.bytes.saturating_sub(bytes);
+        }
+        if let Some(waits) = self.consumers.get_mut(to) {
+            waits.records += 1;
+            waits.bytes += bytes;
+        }
+        true
+    }
+
+    /// The same by name; it goes to the log.
+    pub(super) fn give_by_name(&mut self, from: &Arc<str>, to: &Arc<str>, seq: u64) -> bool {
+        let (from, to) = (self.consumer(from), self.consumer(to));
+        let given = from != to && self.give(from, to, seq);
+        if given {
+            match self.given_log.last_mut() {
+                Some((by, whom, first, count))
+                    if (*by, *whom) == (from, to) && first.saturating_add(u64::from(*count)) == seq =>
+                {
+                    *count = count.saturating_add(1);
+                }
+                _ => self.given_log.push((from, to, seq, 1)),
+            }
+            self.notify(&[to]);
+        }
+        given
+    }
+
+    /// `consumer` needs these no more; what is news goes to the log.
+    pub(super) fn done(&mut self, consumer: usize, seqs: impl IntoIterator<Item = u64>) -> u64 {
+        let mut news = 0;
+        for seq in seqs {
+            if !self.mark(consumer, seq) {
+                continue;
+            }
+            news += 1;
+            match self.done_log.last_mut() {
+                Some((who, first, count)) if *who == consumer && first.saturating_add(u64::from(*count)) == seq => {
+                    *count = count.saturating_add(1);
+                }
+                _ => self.done_log.push((consumer, seq, 1)),
+            }
+        }
+        news
+    }
+
+    /// The same by name.
+    pub(super) fn done_by_name(&mut self, consumer: &str, seqs: impl IntoIterator<Item = u64>) -> u64 {
+        self.by_name.get(consumer).copied().map_or(0, |consumer| self.done(consumer, seqs))
+    }
+
+    /// Positions that wait for `consumer`, up to and including `through`.
+    pub(super) fn waiting(&self, consumer: &str, through: u64) -> Vec<u64> {
+        let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
+        let all = self.segments.iter().flat_map(|segment| {
+            segment.waiting(consumer, 0).map(|record| segment.first.saturating_add(u64::from(record)))
+        });
+        all.take_while(|seq| *seq <= through).collect()
+    }
+
+    /// Bytes that wait for `consumer`.
+    pub(super) fn pending_bytes(&self, consumer: &str) -> u64 {
+        let known = self.by_name.get(consumer).and_then(|number| self.consumers.get(*number));
+        known.map_or(0, |consumer| consumer.bytes.saturating_sub(consumer.doubled))
+    }
+
+    /// Closed segments of which nobody but `consumer` needs anything, and it no more than half and `most` bytes; those with least of it first.
+    pub(super) fn sparse(&self, consumer: &str, most: u64) -> Vec<(u64, u64)> {
+        let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
+        let needed = self.segments.iter().filter_map(|segment| {
+            let bytes = segment.only(consumer)?;
+            (bytes <= most.min(segment.size / 2)).then_some((segment.number, bytes))
+        });
+        let mut sparse: Vec<(u64, u64)> = needed.collect();
+        sparse.sort_by_key(|(_, bytes)| *bytes);
+        sparse
+    }
+
+    /// What of segment `number` waits for `consumer`.
+    pub(super) fn plan_in(&self, consumer: &str, number: u64) -> Vec<Planned> {
+        let segment = self.place(number).and_then(|at| self.segments.get(at));
+        let (Some(segment), Some(consumer)) = (segment, self.by_name.get(consumer)) else { return Vec::new() };
+        segment.waiting(*consumer, 0).filter_map(|record| Planned::of(segment, record)).collect()
+    }
+
+    /// So many bytes of `consumer` will be stored anew: they do not count until [`Index::stored_anew`].
+    pub(super) fn store_anew(&mut self, consumer: &str, bytes: u64) {
+        if let Some(consumer) = self.by_name.get(consumer).and_then(|number| self.consumers.get_mut(*number)) {
+            consumer.doubled = consumer.doubled.saturating_add(bytes);
+        }
+    }
+
+    /// What `consumer` had at the first positions stands at the second ones too. What it needs no more at the first ones (it was given up, or to
+    /// another) it does not need there.
+    pub(super) fn stored_anew(&mut self, consumer: &str, bytes: u64, seqs: impl IntoIterator<Item = (u64, u64)>) {
+        for (before, now) in seqs {
+            if self.done_by_name(consumer, [before]) == 0 {
+                self.done_by_name(consumer, [now]);
+            }
+        }
+        if let Some(consumer) = self.by_name.get(consumer).and_then(|number| self.consumers.get_mut(*number)) {
+            consumer.doubled = consumer.doubled.saturating_sub(bytes);
+        }
+    }
+
+    /// Positions of the oldest that wait for `consumer`, so many that the others have no more than `keep` bytes.
+    pub(super) fn oldest_beyond(&self, consumer: &str, keep: u64) -> Vec<u64> {
+        let mut over = self.pending_bytes(consumer).saturating_sub(keep);
+        let mut oldest = Vec::new();
+        let Some(consumer) = self.by_name.get(consumer).copied() else { return oldest };
+        for segment in &self.segments {
+            for record in segment.waiting(consumer, 0) {
+                if over == 0 {
+                    return oldest;
+                }
+                over = over.saturating_sub(segment.place(record).map_or(0, |(_, size)| size));
+                oldest.push(segment.first.saturating_add(u64::from(record)));
+            }
+        }
+        oldest
+    }
+
+    /// What was marked since the last call.
+    pub(super) fn take_done_log(&mut self) -> Vec<DoneRun> {
+        std::mem::take(&mut self.done_log)
+    }
+
+    /// What was given away since the last call.
+    pub(super) fn take_given_log(&mut self) -> Vec<GivenRun> {
+        std::mem::take(&mut self.given_log)
+    }
+
+    /// Everything that was given away in the segments that exist.
+    pub(super) fn given_runs(&self) -> Vec<GivenRun> {
+        let of = |segment: &Segment| {
+            let first = segment.first;
+            let runs = segment.given_runs().into_iter();
+            runs.map(move |(from, to, record, count)| (from, to, first.saturating_add(u64::from(record)), count))
+        };
+        self.segments.iter().flat_map(of).collect()
+    }
+
+    /// Everything that is done in the segments that exist.
+    pub(super) fn done_runs(&self) -> Vec<DoneRun> {
+        let mut runs = Vec::new();
+        for segment in &self.segments {
+            for consumer in segment.consumers() {
+                let here = segment.done_runs(consumer);
+                runs.extend(
+                    here.iter()
+                        .map(|(first, count)| (consumer, segment.first.saturating_add(u64::from(*first)), *count)),
+                );
+            }
+        }
+        runs
+    }
+
+    /// What `consumer` may read next, of one account or of all; `most`: bytes and records.
+    pub(super) fn plan(
+        &self,
+        consumer: &str,
+        of: Option<&str>,
+        after: Option<Seq>,
+        most: (usize, usize),
+    ) -> Vec<Planned> {
+        let mut plan = Vec::new();
+        let Some(consumer) = self.by_name.get(consumer).copied() else { return plan };
+        let start = after.map_or(0, |after| after.0.saturating_add(1));
+        let skip = self.segments.partition_point(|segment| segment.next() <= start);
+        let mut room = most.0 as u64;
+        for segment in self.segments.iter().skip(skip) {
+            let from = u32::try_from(start.saturating_sub(segment.first)).unwrap_or(u32::MAX);
+            for record in segment.waiting(consumer, from) {
+                if of.is_some_and(|of| segment.account(record).is_some_and(|account| **account != *of)) {
+                    continue;
+                }
+                let Some(planned) = Planned::of(segment, record) else { continue };
+                if plan.len() >= most.1 || (planned.size > room && !plan.is_empty()) {
+                    return plan;
+                }
+                room = room.saturating_sub(planned.size);
+                plan.push(planned);
+            }
+        }
+        plan
+    }
+
+    /// Those of `seqs` that wait for `consumer`.
+    pub(super) fn plan_these(&self, consumer: &str, seqs: &[Seq]) -> Vec<Planned> {
+        let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
+        let planned = seqs.iter().filter_map(|seq| {
+            let at = self.segments.partition_point(|segment| segment.next() <= seq.0);
+            let segment = self.segments.get(at)?;
+            let record = u32::try_from(seq.0.checked_sub(segment.first)?).ok()?;
+            if segment.waits(consumer, record) { Planned::of(segment, record) } else { None }
+        });
+        planned.collect()
+    }
+
+    /// The first record that `consumer` needs.
+    pub(super) fn first_waiting(&mut self, consumer: &str) -> Option<Seq> {
+        let consumer = *self.by_name.get(consumer)?;
+        self.segments.iter_mut().find_map(|segment| {
+            let record = segment.first_waiting(consumer)?;
+            Some(Seq(segment.first.saturating_add(u64::from(record))))
+        })
+    }
+
+    /// Numbers of every consumer that is configured or has records.
+    pub(super) fn consumers(&mut self) -> Vec<ConsumerStatus> {
+        let mut first: Vec<Option<(Seq, UnixNanos)>> = vec![None; self.consumers.len()];
+        for segment in &mut self.segments {
+            for consumer in segment.holders() {
+                let Some(known @ None) = first.get_mut(consumer) else { continue };
+                let Some(record) = segment.first_waiting(consumer) else { continue };
+                let seq = Seq(segment.first.saturating_add(u64::from(record)));
+                *known = Some((seq, UnixNanos(segment.time(record))));
+            }
+        }
+        let all = self.consumers.iter().zip(first).filter(|(consumer, _)| consumer.configured || consumer.records > 0);
+        all.map(|(consumer, first)| ConsumerStatus {
+            name: Arc::clone(&consumer.name),
+            configured: consumer.configured,
+            records: consumer.records,
+            bytes: consumer.bytes,
+            first: first.map(|(seq, _)| seq),
+            oldest: first.map(|(_, time)| time),
+        })
+        .collect()
+    }
+}

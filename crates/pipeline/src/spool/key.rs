@@ -1,0 +1,93 @@
+//! **What**: [`SpoolKey`]: what seals the spool. **Invariants**: never printed; the id is a hash of the key, so a key
+//! can't be taken for another. **Not here**: the cipher (`cipher`), key files (the app).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use kernel::hex;
+use kernel::rng::Rng;
+use kernel::secret::Secret;
+
+/// A 256-bit key of the spool and its public id.
+#[derive(Clone)]
+pub struct SpoolKey {
+    id: [u8; 8],
+    bytes: Zeroizing<[u8; 32]>,
+}
+
+impl SpoolKey {
+    /// From 32 bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"tollgate spool key id\0");
+        hash.update(bytes);
+        let mut id = [0; 8];
+        for (to, from) in id.iter_mut().zip(hash.finalize()) {
+            *to = from;
+        }
+        Self { id, bytes: Zeroizing::new(bytes) }
+    }
+
+    /// From 32 bytes written as base64 (either alphabet, padded or not) or as 64 hex digits; white space around is
+    /// ignored.
+    ///
+    /// # Errors
+    /// A fixed text.
+    pub fn from_secret(secret: &Secret) -> Result<Self, &'static str> {
+        const WRONG: &str = "not 32 bytes as base64 or hex";
+        let text = secret.expose().trim();
+        let decoded = if text.len() == 64 {
+            Zeroizing::new(unhex(text.as_bytes()).ok_or(WRONG)?)
+        } else {
+            let engines = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
+            Zeroizing::new(engines.iter().find_map(|engine| engine.decode(text).ok()).ok_or(WRONG)?)
+        };
+        let bytes = Zeroizing::new(<[u8; 32]>::try_from(decoded.as_slice()).map_err(|_| WRONG)?);
+        Ok(Self::from_bytes(*bytes))
+    }
+
+    /// A new random key.
+    pub fn generate(rng: &dyn Rng) -> Self {
+        let mut bytes = Zeroizing::new([0; 32]);
+        rng.fill(bytes.as_mut_slice());
+        Self::from_bytes(*bytes)
+    }
+
+    /// The key as text for a key file (base64).
+    pub fn to_secret(&self) -> Secret {
+        Secret::new(STANDARD.encode(self.bytes.as_slice()))
+    }
+
+    /// Public id: 16 hex digits, a hash of the key.
+    pub fn id(&self) -> String {
+        hex::encode(&self.id)
+    }
+
+    /// A key for another file beside the spool: HKDF-SHA256 of this one. `info` names the use, `salt` is the file's own.
+    pub fn derive(&self, salt: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut derived = Zeroizing::new([0; 32]);
+        // 32 bytes are within what HKDF can give: it can't fail.
+        let _ = hkdf::Hkdf::<Sha256>::new(Some(salt), self.bytes.as_slice()).expand(info, derived.as_mut_slice());
+        derived
+    }
+
+    pub(super) fn id_bytes(&self) -> [u8; 8] {
+        self.id
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+}
+
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.chunks_exact(2)
+        .map(|pair| {
+            let (high, low) = (pair.first()?, pair.get(1)?);
+            Some(digit(*high)? << 4 | digit(*low)?)
+        })
+        .collect()
+}

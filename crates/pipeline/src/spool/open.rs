@@ -1,0 +1,166 @@
+//! **What**: makes a spool directory ready: lock, recovery, sweeping. **Invariants**: what was read is synced before it
+//! counts as committed; nothing that was written before is appended to. **Not here**: reading (`recover`).
+
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::{Directory, Disk, DiskFile, is_full, read_exact_at};
+use kernel::clock::Clock;
+use kernel::rng::Rng;
+use telemetry::Meter;
+
+use super::commit::Committer;
+use super::config::{MIN_SEGMENT, Settings};
+use super::key::SpoolKey;
+use super::meters::Meters;
+use super::recover::{Found, survey};
+use super::room::{CUSHION, Room};
+use super::status::OpenError;
+use super::upkeep::Clean;
+use super::{Spool, Status};
+
+const LOCK: &str = "lock";
+const PIECE: usize = 1 << 20;
+/// Looks at a directory that does not hold still.
+const LOOKS: u32 = 5;
+
+fn cant(settings: &Settings, what: &str, error: &io::Error) -> OpenError {
+    OpenError::config(format!("spool directory {} can't be {what}: {error}", settings.directory.display()))
+}
+
+pub(super) fn open(
+    disk: &dyn Disk,
+    settings: &Settings,
+    keys: &[SpoolKey],
+    (clock, rng, meter): (Arc<dyn Clock>, Arc<dyn Rng>, &Meter),
+) -> Result<(Arc<Spool>, Committer), OpenError> {
+    let Some(key) = keys.first().cloned() else { return Err(OpenError::config("the spool has no key")) };
+    let directory = disk.directory(&settings.directory).map_err(|error| cant(settings, "used", &error))?;
+    let lock = match directory.lock(LOCK) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            let path = settings.directory.display();
+            return Err(OpenError::failed(format!("spool directory {path} is in use by another process")));
+        }
+        Err(error) => return Err(cant(settings, "locked", &error)),
+    };
+    let found = survey(&directory, settings, keys)?;
+    settle(&*directory, &found).map_err(|error| {
+        OpenError::failed(format!("spool directory {} can't be made ready: {error}", settings.directory.display()))
+    })?;
+    let cushion = match directory.open(CUSHION) {
+        Ok(file) => file.size().unwrap_or(0),
+        Err(_) => 0,
+    };
+    let settings = &fitting(settings, &*directory);
+    let (limit, least) = (settings.room(), 2 * settings.cushion());
+    let room = Room::new(Arc::clone(&directory), Arc::clone(&clock), limit, settings.segment_size, least);
+    room.active(0, 0, found.bytes);
+    let meters = Meters::new(meter, settings.max_size);
+    let spool = Arc::new(Spool::new(settings.clone(), found.index, room, meters, clock, rng));
+    let mut committer = Committer::new(Arc::clone(&spool), directory, key, lock);
+    committer.newest = (found.highest, found.newest_len);
+    committer.removed = found.removed;
+    committer.clean = Clean::with_cushion(cushion);
+    committer.upkeep();
+    if !spool.progress.lock().usable() && !spool.room.resting() {
+        tracing::warn!("the spool starts without a progress file");
+    }
+    Ok((spool, committer))
+}
+
+/// Files no larger than the volume lets them be useful: of one that is a few segments large most could not be taken, or nothing at all.
+/// What others have on it does not count: they may go, and small files would stay.
+fn fitting(settings: &Settings, directory: &dyn Directory) -> Settings {
+    let mut settings = settings.clone();
+    let volume = directory.free().map_or(u64::MAX, |free| free.total);
+    if settings.segment_size > volume / 4 {
+        settings.segment_size = (volume / 16).max(MIN_SEGMENT);
+        let (size, asked) = (settings.segment_size, settings.max_size);
+        tracing::warn!(
+            volume,
+            max_size = asked,
+            segment_size = size,
+            "the spool's volume is small: its files are made smaller"
+        );
+    }
+    settings
+}
+
+/// Makes durable what was read, and removes what is of no use.
+fn settle(directory: &dyn Directory, found: &Found) -> io::Result<()> {
+    if let Some((file, from, to)) = &found.unproven {
+        prove(&**file, *from, *to)?;
+    }
+    for name in &found.sweep {
+        directory.remove(name)?;
+    }
+    directory.sync()?;
+    for (file, len) in &found.cut {
+        // Best effort: it only gives room back.
+        let _ = file.set_len(*len);
+    }
+    Ok(())
+}
+
+/// Writes the last group once more, byte for byte, and syncs. After a sync that failed, the system shows data that the
+/// disk does not have and calls it clean; only writing it again brings it there.
+fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let mut piece = vec![0; usize::try_from(to - at).unwrap_or(PIECE).min(PIECE)];
+        read_exact_at(file, at, &mut piece)?;
+        match file.write_at(at, &piece) {
+            Ok(written) if written == piece.len() => {}
+            // The disk is full, and this file system takes room even for the same bytes: the sync has to do.
+            Ok(_) => break,
+            Err(error) if is_full(&error) => break,
+            Err(error) => return Err(error),
+        }
+        at += piece.len() as u64;
+    }
+    file.sync_data()
+}
+
+/// What is in a spool directory, without taking its lock or changing anything; one that is missing stays missing.
+pub(super) fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
+    let directory = disk.existing(&settings.directory).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::failed(format!("there is no spool in {}", settings.directory.display())),
+        _ => cant(settings, "used", &error),
+    })?;
+    let mut found = survey_beside(&directory, settings, keys)?;
+    Ok(Status {
+        bytes: found.bytes,
+        limit: settings.max_size,
+        left: settings.max_size.saturating_sub(found.bytes),
+        segments: found.index.segments().count() as u64,
+        records: found.index.records(),
+        max_records: settings.max_records,
+        next: super::Seq(found.index.next()),
+        poisoned: None,
+        refusing: None,
+        consumers: found.index.consumers(),
+    })
+}
+
+/// Surveys a directory in which a gateway may be at work: files come and go between the look at their names and the
+/// look into them. An error counts once all names and sizes stayed as they were meanwhile.
+pub(super) fn survey_beside(
+    directory: &Arc<dyn Directory>,
+    settings: &Settings,
+    keys: &[SpoolKey],
+) -> Result<Found, OpenError> {
+    let names = || {
+        let mut entries = directory.list().ok()?;
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Some(entries)
+    };
+    for _ in 1..LOOKS {
+        let before = names();
+        let found = survey(directory, settings, keys);
+        if found.is_ok() || names() == before {
+            return found;
+        }
+    }
+    survey(directory, settings, keys)
+}

@@ -1,0 +1,319 @@
+//! **What**: the progress file: what consumers are done with, and what became of segments. **Why**: it is synced
+//! before any segment is unlinked, so a lost segment is never mistaken for a finished one, nor the reverse.
+//! **Invariants**: appended to by the process that wrote it, until a write fails; else written anew (tmp, sync, rename,
+//! directory sync). A line that is lost means delivery again, nothing worse. **Not here**: when (`reclaim`).
+//!
+//! ```text
+//! progress: magic "TGPROGR\n" | u16 version | 6 zeros, then lines, each:
+//!   u32 length of the payload | u32 CRC32C(payload) | payload =
+//!     1 | u16 length | consumer | (u64 first position | u32 count)…     done
+//!     2 | u64 segment | u64 valid bytes                                 nothing is appended to it any more
+//!     3 | u64 segment                                                   everything in it is done, it may be unlinked
+//!     4 | u64 next position | u64 highest segment | u64 lowest segment  positions below the first and segments up to
+//!                                                                       the second were used; below the third none exists
+//!     5 | u64 segment | u64 bytes                                       so much of it was synced, said after the sync
+//!     6 | twice u16 length | consumer, then (u64 first position | u32 count)…
+//!                                                                       what the first needed the second has instead
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::{Directory, DiskFile};
+
+use super::record::Take;
+
+/// Name of the file.
+pub(super) const NAME: &str = "progress";
+/// Name while it is written anew.
+pub(super) const TEMPORARY: &str = "progress.tmp";
+
+const MAGIC: [u8; 8] = *b"TGPROGR\n";
+const VERSION: u16 = 1;
+const HEADER: usize = 16;
+/// Runs of one line.
+const RUNS: usize = 4096;
+
+/// What the file says.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Consumer, first position, count.
+    pub(super) done: Vec<(Arc<str>, u64, u32)>,
+    /// By whom, to whom, first position, count: before anything is done by the latter.
+    pub(super) given: Vec<(Arc<str>, Arc<str>, u64, u32)>,
+    /// Valid bytes of closed segments.
+    pub(super) closed: BTreeMap<u64, u64>,
+    /// Bytes of segments that are known to have been synced.
+    pub(super) synced: BTreeMap<u64, u64>,
+    /// Segments that may be gone.
+    pub(super) removed: BTreeSet<u64>,
+    /// Lowest position that may be given out.
+    pub(super) next: u64,
+    /// Highest segment number used.
+    pub(super) highest: u64,
+    /// Segments below are gone for good.
+    pub(super) lowest: u64,
+    /// Bytes that could be read; 0: there was no usable file.
+    pub(super) read: u64,
+    /// The format is of a later version.
+    pub(super) newer: Option<u16>,
+}
+
+/// Reads a progress file's contents as far as it is whole.
+pub(super) fn read(bytes: &[u8]) -> Known {
+    let mut known = Known::default();
+    let mut take = Take(bytes);
+    match (take.array::<8>(), take.u16(), take.array::<6>()) {
+        (Some(MAGIC), Some(VERSION), Some(_)) => {}
+        (Some(MAGIC), Some(version), _) if version > VERSION => {
+            known.newer = Some(version);
+            return known;
+        }
+        _ => return known,
+    }
+    while let Some(payload) = line(&mut take) {
+        if apply(&mut known, payload).is_none() {
+            break;
+        }
+    }
+    known.read = (bytes.len() - take.0.len()) as u64;
+    known
+}
+
+fn line<'a>(take: &mut Take<'a>) -> Option<&'a [u8]> {
+    let mut ahead = Take(take.0);
+    let (len, checksum) = (ahead.u32()?, ahead.u32()?);
+    let payload = ahead.bytes(len as usize)?;
+    if payload.is_empty() || crc32c::crc32c(payload) != checksum {
+        return None;
+    }
+    take.0 = ahead.0;
+    Some(payload)
+}
+
+fn apply(known: &mut Known, payload: &[u8]) -> Option<()> {
+    let mut take = Take(payload);
+    match take.u8()? {
+        1 => {
+            let name = name(&mut take)?;
+            while !take.0.is_empty() {
+                known.done.push((Arc::clone(&name), take.u64()?, take.u32()?));
+            }
+        }
+        2 => {
+            known.closed.insert(take.u64()?, take.u64()?);
+        }
+        3 => {
+            known.removed.insert(take.u64()?);
+        }
+        4 => {
+            known.next = known.next.max(take.u64()?);
+            known.highest = known.highest.max(take.u64()?);
+            known.lowest = known.lowest.max(take.u64()?);
+        }
+        5 => {
+            let (segment, bytes) = (take.u64()?, take.u64()?);
+            let synced = known.synced.entry(segment).or_default();
+            *synced = bytes.max(*synced);
+        }
+        6 => {
+            let (from, to) = (name(&mut take)?, name(&mut take)?);
+            while !take.0.is_empty() {
+                known.given.push((Arc::clone(&from), Arc::clone(&to), take.u64()?, take.u32()?));
+            }
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn name(take: &mut Take<'_>) -> Option<Arc<str>> {
+    let len = take.u16()?;
+    Some(Arc::from(std::str::from_utf8(take.bytes(usize::from(len))?).ok()?))
+}
+
+/// Lines to be appended.
+#[derive(Default)]
+pub(super) struct Lines(Vec<u8>);
+
+impl Lines {
+    fn push(&mut self, payload: &[u8]) {
+        self.0.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        self.0.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+        self.0.extend_from_slice(payload);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn done<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, u64, u32)>) {
+        self.runs(1, runs.into_iter().map(|(name, first, count)| ([name], first, count)));
+    }
+
+    pub(super) fn given<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>, u64, u32)>) {
+        self.runs(6, runs.into_iter().map(|(from, to, first, count)| ([from, to], first, count)));
+    }
+
+    /// Runs in their order; those of the same consumers that follow each other share a line.
+    fn runs<'a, const N: usize>(&mut self, tag: u8, runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>) {
+        let mut open: Option<([&Arc<str>; N], usize)> = None;
+        let mut payload = Vec::new();
+        for (names, first, count) in runs {
+            match &mut open {
+                Some((whose, runs)) if *whose == names && *runs < RUNS => *runs += 1,
+                _ => {
+                    if open.is_some() {
+                        self.push(&payload);
+                    }
+                    payload.clear();
+                    payload.push(tag);
+                    names.iter().for_each(|name| put_name(&mut payload, name));
+                    open = Some((names, 1));
+                }
+            }
+            put_run(&mut payload, first, count);
+        }
+        if open.is_some() {
+            self.push(&payload);
+        }
+    }
+
+    pub(super) fn closed(&mut self, segment: u64, len: u64) {
+        self.push(&numbers(2, &[segment, len]));
+    }
+
+    pub(super) fn synced(&mut self, segment: u64, bytes: u64) {
+        self.push(&numbers(5, &[segment, bytes]));
+    }
+
+    pub(super) fn removed(&mut self, segment: u64) {
+        self.push(&numbers(3, &[segment]));
+    }
+
+    pub(super) fn mark(&mut self, next: u64, highest: u64, lowest: u64) {
+        self.push(&numbers(4, &[next, highest, lowest]));
+    }
+}
+
+fn put_name(payload: &mut Vec<u8>, name: &str) {
+    payload.extend_from_slice(&(name.len() as u16).to_le_bytes());
+    payload.extend_from_slice(name.as_bytes());
+}
+
+fn put_run(payload: &mut Vec<u8>, first: u64, count: u32) {
+    payload.extend_from_slice(&first.to_le_bytes());
+    payload.extend_from_slice(&count.to_le_bytes());
+}
+
+fn numbers(tag: u8, numbers: &[u64]) -> Vec<u8> {
+    let mut payload = vec![tag];
+    for number in numbers {
+        payload.extend_from_slice(&number.to_le_bytes());
+    }
+    payload
+}
+
+/// The file as this process writes it.
+pub(super) struct Progress {
+    /// `None`: must be written anew before anything can be appended.
+    file: Option<Arc<dyn DiskFile>>,
+    len: u64,
+    /// Size when it was last written anew.
+    base: u64,
+    /// Above this size it is written anew when it has doubled.
+    large: u64,
+    synced: bool,
+}
+
+impl Progress {
+    /// Nothing written yet.
+    pub(super) fn new(large: u64) -> Self {
+        Self { file: None, len: 0, base: 0, large, synced: true }
+    }
+
+    /// Bytes on disk.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it can be appended to.
+    pub(super) fn usable(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Whether it must (or should) be written anew.
+    pub(super) fn wants_rewrite(&self) -> bool {
+        self.file.is_none() || (self.len > self.large && self.len > self.base.saturating_mul(2))
+    }
+
+    /// Whether everything in it is durable.
+    pub(super) fn synced(&self) -> bool {
+        self.file.is_some() && self.synced
+    }
+
+    /// Appends. After an error the file must be written anew.
+    pub(super) fn append(&mut self, lines: &Lines) -> io::Result<()> {
+        let Some(file) = &self.file else { return Err(io::Error::other("the progress file is closed")) };
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.synced = false;
+        let result = match file.write_at(self.len, &lines.0) {
+            Ok(written) if written == lines.0.len() => Ok(()),
+            Ok(_) => Err(io::ErrorKind::StorageFull.into()),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => self.len += lines.0.len() as u64,
+            Err(_) => self.file = None,
+        }
+        result
+    }
+
+    /// Makes it durable. After an error the file must be written anew.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Err(io::Error::other("the progress file is closed")) };
+        if self.synced {
+            return Ok(());
+        }
+        let result = file.sync_data();
+        match result {
+            Ok(()) => self.synced = true,
+            Err(_) => self.file = None,
+        }
+        result
+    }
+
+    /// Nothing more is written.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Replaces the file by one that says `lines`, durably.
+    pub(super) fn rewrite(&mut self, directory: &dyn Directory, lines: &Lines) -> io::Result<()> {
+        self.file = None;
+        match directory.remove(TEMPORARY) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let (file, _) = directory.create(TEMPORARY, 0)?;
+        let mut bytes = Vec::with_capacity(HEADER + lines.0.len());
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&[0; 6]);
+        bytes.extend_from_slice(&lines.0);
+        if file.write_at(0, &bytes)? != bytes.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.sync_data()?;
+        directory.rename(TEMPORARY, NAME)?;
+        directory.sync()?;
+        self.len = bytes.len() as u64;
+        self.base = self.len;
+        self.synced = true;
+        self.file = Some(file);
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! **What**: reads one committed record back. **Invariants**: number, checksum and seal must all be right.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::disk::read_exact_at;
+use kernel::clock::UnixNanos;
+
+use super::index::Planned;
+use super::record::{RECORD_HEADER, RecordHeader};
+use super::status::ReadError;
+use super::{RecordKind, Stored};
+
+/// Reads and opens `planned`.
+pub(super) fn read(planned: &Planned) -> Result<Stored, ReadError> {
+    let damaged = || ReadError::Damaged(planned.seq);
+    let size = usize::try_from(planned.size).map_err(|_| damaged())?;
+    let mut bytes = vec![0; size];
+    read_exact_at(&*planned.file, planned.offset, &mut bytes).map_err(|error| match error.kind() {
+        // The file was longer when it was opened.
+        io::ErrorKind::UnexpectedEof => damaged(),
+        _ => ReadError::Io(error),
+    })?;
+    let (raw, rest) = bytes.split_at_mut_checked(RECORD_HEADER).ok_or_else(damaged)?;
+    let header = RecordHeader::decode(raw).filter(|header| header.record == planned.record).ok_or_else(damaged)?;
+    let stored = rest.get_mut(..header.len as usize).ok_or_else(damaged)?;
+    let tail = header.tail();
+    if crc32c::crc32c_append(planned.cipher.checksum_start(&tail), stored) != header.checksum {
+        return Err(damaged());
+    }
+    let plain = planned.cipher.open(&tail, planned.record, &planned.account, stored).ok_or_else(damaged)?;
+    let kind = RecordKind::from_byte(header.kind).ok_or_else(damaged)?;
+    let body = Bytes::from(bytes).slice(RECORD_HEADER..RECORD_HEADER + plain);
+    Ok(Stored {
+        seq: planned.seq,
+        kind,
+        account: planned.account.clone(),
+        committed: UnixNanos(header.committed),
+        body,
+    })
+}

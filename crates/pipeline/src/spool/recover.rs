@@ -1,0 +1,264 @@
+//! **What**: finds out what a spool directory holds, without changing anything. **Invariants**: what was acknowledged is
+//! found or its loss is reported with what to do; a missing key, a newer format, a missing segment stop the start.
+//! **Not here**: making the directory ready for writing (`open`), one segment's records (`scan`).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::{Directory, DiskFile, Entry, read_exact_at};
+
+use super::cipher::Cipher;
+use super::config::Settings;
+use super::index::Index;
+use super::key::SpoolKey;
+use super::progress::{self, Known};
+use super::record::{HeaderError, SEGMENT_HEADER, SegmentHeader, segment_name};
+use super::room::SPARE;
+use super::scan::{Scanned, Source, Trouble, scan};
+use super::segment::Segment;
+use super::status::OpenError;
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) index: Index,
+    /// Valid bytes of the newest segment that was found.
+    pub(super) newest_len: u64,
+    /// Segments known to be gone.
+    pub(super) removed: BTreeSet<u64>,
+    /// Highest segment number ever used.
+    pub(super) highest: u64,
+    /// The file that was written to last, and the part of it (from, to) that may be in the page cache only.
+    pub(super) unproven: Option<(Arc<dyn DiskFile>, u64, u64)>,
+    /// Bytes of the segments' files.
+    pub(super) bytes: u64,
+    /// Files with something behind what counts, and the size that is enough.
+    pub(super) cut: Vec<(Arc<dyn DiskFile>, u64)>,
+    /// Files that are of no use any more.
+    pub(super) sweep: Vec<String>,
+}
+
+struct Named {
+    number: u64,
+    name: String,
+    size: u64,
+}
+
+struct Opened {
+    named: Named,
+    header: SegmentHeader,
+    file: Arc<dyn DiskFile>,
+    cipher: Arc<Cipher>,
+}
+
+/// Reads the directory.
+pub(super) fn survey(
+    directory: &Arc<dyn Directory>,
+    settings: &Settings,
+    keys: &[SpoolKey],
+) -> Result<Found, OpenError> {
+    let entries = directory.list().map_err(|error| failed("can't be listed", &error))?;
+    let known = read_progress(&**directory, &entries)?;
+    let (mut segments, lost) = (numbered(&entries, ".spool"), numbered(&entries, ".lost"));
+    let mut sweep: Vec<String> = entries
+        .iter()
+        .map(|entry| entry.name.clone())
+        .filter(|name| name.starts_with(SPARE) || name == progress::TEMPORARY)
+        .collect();
+    sweep.extend(
+        segments.iter().filter(|segment| known.removed.contains(&segment.number)).map(|gone| gone.name.clone()),
+    );
+    segments.retain(|segment| !known.removed.contains(&segment.number));
+    let lost: BTreeSet<u64> = lost.iter().map(|segment| segment.number).collect();
+    missing(&segments, &lost, &known)?;
+
+    let highest = segments.iter().map(|segment| segment.number).chain(lost.iter().copied()).max().unwrap_or(0);
+    let mut found = Found {
+        index: Index::new(),
+        newest_len: 0,
+        removed: known.removed.clone(),
+        highest: highest.max(known.highest),
+        unproven: None,
+        bytes: segments.iter().map(|segment| segment.size).sum(),
+        cut: Vec::new(),
+        sweep,
+    };
+    let opened = segments
+        .into_iter()
+        .map(|named| open_segment(&**directory, settings, keys, named))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut following: Vec<Option<SegmentHeader>> =
+        opened.iter().skip(1).map(|next| Some(next.header.clone())).collect();
+    following.push(None);
+    for (segment, next) in opened.into_iter().zip(following) {
+        read_segment(&mut found, segment, next.as_ref(), &known)?;
+    }
+    found.index.reserve_positions(known.next);
+    for (from, to, first, count) in &known.given {
+        let (from, to) = (found.index.consumer(from), found.index.consumer(to));
+        for seq in *first..first.saturating_add(u64::from(*count)).min(found.index.next()) {
+            found.index.give(from, to, seq);
+        }
+    }
+    for (name, first, count) in &known.done {
+        let consumer = found.index.consumer(name);
+        for seq in *first..first.saturating_add(u64::from(*count)).min(found.index.next()) {
+            found.index.mark(consumer, seq);
+        }
+    }
+    Ok(found)
+}
+
+fn failed(what: &str, error: &io::Error) -> OpenError {
+    OpenError::failed(format!("the spool directory {what}: {error}"))
+}
+
+/// Segments by number. `suffix` tells what kind of file.
+fn numbered(entries: &[Entry], suffix: &str) -> Vec<Named> {
+    let number = |name: &str| {
+        let digits = name.strip_prefix("seg-")?.strip_suffix(suffix)?;
+        let plain = digits.len() >= 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then_some(digits)?.parse::<u64>().ok()
+    };
+    let mut found: Vec<Named> = entries
+        .iter()
+        .filter_map(|entry| Some(Named { number: number(&entry.name)?, name: entry.name.clone(), size: entry.len }))
+        .collect();
+    found.sort_by_key(|named| named.number);
+    found
+}
+
+fn read_progress(directory: &dyn Directory, entries: &[Entry]) -> Result<Known, OpenError> {
+    let Some(entry) = entries.iter().find(|entry| entry.name == progress::NAME) else { return Ok(Known::default()) };
+    let len = usize::try_from(entry.len).unwrap_or(usize::MAX);
+    let file = directory.open(progress::NAME).map_err(|error| failed("can't be read (progress)", &error))?;
+    let mut bytes = vec![0; len];
+    read_exact_at(&*file, 0, &mut bytes).map_err(|error| failed("can't be read (progress)", &error))?;
+    let known = progress::read(&bytes);
+    if let Some(version) = known.newer {
+        return Err(newer(progress::NAME, version));
+    }
+    if known.read == 0 {
+        tracing::warn!("the spool's progress file is not readable; what is still in the spool is delivered again");
+    } else if known.read < entry.len {
+        tracing::info!(bytes = entry.len - known.read, "the end of the spool's progress file was cut off by a crash");
+    }
+    Ok(known)
+}
+
+fn newer(name: &str, version: u16) -> OpenError {
+    OpenError::failed(format!(
+        "spool file {name} has format {version}, written by a newer tollgate; this one reads format {} \
+         (start the newer version, or let it drain the spool first)",
+        super::record::VERSION
+    ))
+}
+
+/// Every number between the lowest and the highest segment must be accounted for.
+fn missing(segments: &[Named], lost: &BTreeSet<u64>, known: &Known) -> Result<(), OpenError> {
+    if known.read == 0 {
+        return Ok(());
+    }
+    let there: BTreeSet<u64> = segments.iter().map(|segment| segment.number).chain(lost.iter().copied()).collect();
+    let highest = there.last().copied().unwrap_or(0).max(known.highest);
+    let mut expect = known.lowest.max(1);
+    let all: BTreeSet<u64> = there.union(&known.removed).copied().collect();
+    for number in all.range(expect..) {
+        if *number != expect {
+            break;
+        }
+        expect = expect.saturating_add(1);
+    }
+    if expect > highest {
+        return Ok(());
+    }
+    let name = segment_name(expect);
+    Err(OpenError::failed(format!(
+        "spool file {name} is missing, and with it accepted data that was not delivered; nothing was changed. \
+         Put it back, or make an empty file {} beside it to go on without",
+        name.replace(".spool", ".lost")
+    )))
+}
+
+fn open_segment(
+    directory: &dyn Directory,
+    settings: &Settings,
+    keys: &[SpoolKey],
+    named: Named,
+) -> Result<Opened, OpenError> {
+    let name = &named.name;
+    let unreadable = |error: io::Error| OpenError::failed(format!("spool file {name} can't be read: {error}"));
+    let file = directory.open(name).map_err(unreadable)?;
+    let mut bytes = [0; SEGMENT_HEADER];
+    let header = match read_exact_at(&*file, 0, &mut bytes) {
+        Ok(()) => SegmentHeader::decode(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(HeaderError::Damaged),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let header = match header {
+        Ok(header) if header.number == named.number => header,
+        Err(HeaderError::Newer(version)) => return Err(newer(name, version)),
+        _ => return Err(damaged(name, 0, "its header is not valid")),
+    };
+    if !header.sealed && settings.sealing {
+        return Err(OpenError::failed(format!("spool file {name} is not sealed; it was not written by this gateway")));
+    }
+    let Some(key) = keys.iter().find(|key| key.id_bytes() == header.key_id) else {
+        return Err(OpenError::config(format!(
+            "spool file {name} is sealed with key {}, which is not given; add that key to spool.keys \
+             (it may stand behind the key that is to be used from now on)",
+            kernel::hex::encode(&header.key_id)
+        )));
+    };
+    let cipher = Cipher::new(key, &header.salt, header.number, header.sealed)
+        .ok_or_else(|| OpenError::failed("the cipher of the spool can't be set up"))?;
+    Ok(Opened { named, header, file, cipher: Arc::new(cipher) })
+}
+
+fn damaged(name: &str, offset: u64, what: &str) -> OpenError {
+    OpenError::failed(format!(
+        "spool file {name} is damaged at byte {offset}: {what}; nothing was changed. Restore the file, or rename it to \
+         {} to go on without what it holds",
+        name.replace(".spool", ".lost")
+    ))
+}
+
+fn read_segment(
+    found: &mut Found,
+    opened: Opened,
+    next: Option<&SegmentHeader>,
+    known: &Known,
+) -> Result<(), OpenError> {
+    let Opened { named, header, file, cipher } = opened;
+    let number = header.number;
+    let recorded = next.filter(|next| next.number == number + 1).map(|next| next.previous_len);
+    let source = Source {
+        number,
+        file: Arc::clone(&file),
+        cipher: Arc::clone(&cipher),
+        size: named.size,
+        known: recorded.or_else(|| known.closed.get(&number).copied()),
+        synced: known.synced.get(&number).copied().unwrap_or(0),
+        first: header.first,
+        bound: next.map_or(u64::MAX, |next| next.first),
+    };
+    found.index.add(Segment::new(number, header.first, file, cipher, SEGMENT_HEADER as u64, named.size));
+    match scan(&mut found.index, &source) {
+        Ok(Scanned { valid, used, group }) => {
+            if source.known.is_none() {
+                found.unproven = Some((Arc::clone(&source.file), group, valid));
+            }
+            if used < named.size {
+                found.cut.push((Arc::clone(&source.file), used));
+                found.bytes = found.bytes.saturating_sub(named.size - used);
+            }
+            found.index.close(number, used.min(named.size));
+            found.newest_len = valid;
+            Ok(())
+        }
+        Err(Trouble::Damage(offset)) => {
+            Err(damaged(&named.name, offset, "records that had been written whole are not whole any more"))
+        }
+        Err(Trouble::Io(error)) => Err(OpenError::failed(format!("spool file {} can't be read: {error}", named.name))),
+    }
+}

@@ -1,0 +1,345 @@
+//! **What**: [`Segment`]: what one segment holds, in memory: 12 bytes a record. **Invariants**: committed records only;
+//! `held` and `live` always agree with the records' pending bits. **Not here**: all segments together (`index`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::disk::DiskFile;
+
+use super::cipher::Cipher;
+use super::encode::{Encoded, Placed};
+
+/// One record.
+#[derive(Clone, Copy)]
+struct Entry {
+    offset: u32,
+    /// Bit i: the i-th member of its set still needs it.
+    pending: u32,
+    account: u16,
+    set: u16,
+}
+
+/// What waits in one segment for one consumer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Held {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    /// No record before this number waits.
+    from: u32,
+}
+
+/// One segment.
+pub(super) struct Segment {
+    pub(super) number: u64,
+    /// Position of its record 0.
+    pub(super) first: u64,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) cipher: Arc<Cipher>,
+    /// Bytes that hold committed records, header included.
+    pub(super) len: u64,
+    /// Nothing will be appended.
+    pub(super) closed: bool,
+    /// Size of the file.
+    pub(super) size: u64,
+    entries: Vec<Entry>,
+    names: Vec<Arc<str>>,
+    /// Consumers of each set; the place is the bit.
+    sets: Vec<Box<[usize]>>,
+    /// (record, time of its commit), where that differs by a second or more from the one before.
+    times: Vec<(u32, u64)>,
+    held: HashMap<usize, Held>,
+    /// What members of a record's set gave to other consumers: (record, that member), who has it instead.
+    given: BTreeMap<(u32, usize), usize>,
+    /// Records that somebody needs.
+    live: u64,
+}
+
+impl Segment {
+    /// An empty one whose header takes `len` bytes of a file of `size` bytes.
+    pub(super) fn new(
+        number: u64,
+        first: u64,
+        file: Arc<dyn DiskFile>,
+        cipher: Arc<Cipher>,
+        len: u64,
+        size: u64,
+    ) -> Self {
+        Self {
+            number,
+            first,
+            file,
+            cipher,
+            len,
+            closed: false,
+            size,
+            entries: Vec::new(),
+            names: vec![Arc::from("")],
+            sets: vec![Box::default()],
+            times: Vec::new(),
+            held: HashMap::new(),
+            given: BTreeMap::new(),
+            live: 0,
+        }
+    }
+
+    /// Position behind its last record.
+    pub(super) fn next(&self) -> u64 {
+        self.first.saturating_add(self.entries.len() as u64)
+    }
+
+    /// Records in it, internal ones too.
+    pub(super) fn records(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Whether nobody needs it any more and nothing more comes.
+    pub(super) fn reclaimable(&self) -> bool {
+        self.closed && self.live == 0
+    }
+
+    /// Whether it holds records and nobody needs any of them.
+    pub(super) fn finished(&self) -> bool {
+        self.live == 0 && !self.entries.is_empty()
+    }
+
+    pub(super) fn close(&mut self, size: u64) {
+        self.closed = true;
+        self.size = size;
+        self.entries.shrink_to_fit();
+    }
+
+    /// The name with number `id`.
+    pub(super) fn name(&self, id: u16) -> Option<&Arc<str>> {
+        self.names.get(usize::from(id))
+    }
+
+    /// Adds a name to the table. False: its number is not the next one.
+    pub(super) fn add_name(&mut self, id: u16, name: Arc<str>) -> bool {
+        let next = self.names.len() == usize::from(id);
+        if next {
+            self.names.push(name);
+        }
+        next
+    }
+
+    /// Adds a set to the table. False: its number is not the next one.
+    pub(super) fn add_set(&mut self, id: u16, consumers: Box<[usize]>) -> bool {
+        let next = self.sets.len() == usize::from(id) && consumers.len() <= super::MAX_HOLDERS;
+        if next {
+            self.sets.push(consumers);
+        }
+        next
+    }
+
+    /// Adds a committed transaction that ends at `end`; `waits(consumer, bytes)` is called for everyone who needs a
+    /// record of it.
+    pub(super) fn commit(&mut self, encoded: &Encoded, end: u64, committed: u64, mut waits: impl FnMut(usize, u64)) {
+        let last = self.times.last().map(|(_, time)| *time);
+        if last.is_none_or(|last| committed.abs_diff(last) >= 1_000_000_000) {
+            self.times.push((encoded.first, committed));
+        }
+        let ends = encoded.records.iter().skip(1).map(|placed| u64::from(placed.offset)).chain([end]);
+        for (placed, end) in encoded.records.iter().zip(ends) {
+            self.add(placed, end.saturating_sub(u64::from(placed.offset)), &mut waits);
+        }
+        self.len = end;
+    }
+
+    fn add(&mut self, placed: &Placed, bytes: u64, waits: &mut impl FnMut(usize, u64)) {
+        let record = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let members = self.sets.get(usize::from(placed.set)).map_or(&[][..], |members| members);
+        let mut pending = 0_u32;
+        for (bit, consumer) in members.iter().enumerate() {
+            pending |= 1 << (bit as u32 % 32);
+            let held = self.held.entry(*consumer).or_insert(Held { from: record, ..Held::default() });
+            held.records += 1;
+            held.bytes += bytes;
+            waits(*consumer, bytes);
+        }
+        self.live += u64::from(pending != 0);
+        let Placed { offset, account, set } = *placed;
+        self.entries.push(Entry { offset, pending, account, set });
+    }
+
+    /// `consumer` needs record `record` no more. Gives the record's bytes if that is news.
+    pub(super) fn done(&mut self, consumer: usize, record: u32) -> Option<u64> {
+        let (_, bytes) = self.place(record)?;
+        let bit = self.bit(consumer, record)?;
+        let entry = self.entries.get_mut(record as usize)?;
+        if entry.pending & bit == 0 {
+            return None;
+        }
+        entry.pending &= !bit;
+        self.live -= u64::from(entry.pending == 0);
+        self.release(consumer, record, bytes);
+        Some(bytes)
+    }
+
+    fn release(&mut self, consumer: usize, record: u32, bytes: u64) {
+        if let Some(held) = self.held.get_mut(&consumer) {
+            held.records = held.records.saturating_sub(1);
+            held.bytes = held.bytes.saturating_sub(bytes);
+            if held.from == record {
+                held.from = record.saturating_add(1);
+            }
+        }
+    }
+
+    /// A record that waits for `from` waits for `to` from now on, also where `to` once gave it away. Gives its bytes; `None`: it does not
+    /// wait for `from`, or `to` has a part in it of its own.
+    pub(super) fn give(&mut self, from: usize, to: usize, record: u32) -> Option<u64> {
+        let (_, bytes) = self.place(record)?;
+        let set = self.entries.get(record as usize)?.set;
+        let member = self.gifts(record).find(|(_, whose)| *whose == from).map_or(from, |(member, _)| member);
+        let taken = self.gifts(record).any(|(_, whose)| whose == to);
+        let part = taken || (member != to && self.sets.get(usize::from(set))?.contains(&to));
+        if part || !self.waits(from, record) {
+            return None;
+        }
+        if member == to {
+            self.given.remove(&(record, member));
+        } else {
+            self.given.insert((record, member), to);
+        }
+        self.release(from, record, bytes);
+        let held = self.held.entry(to).or_insert(Held { from: record, ..Held::default() });
+        held.records += 1;
+        held.bytes += bytes;
+        held.from = held.from.min(record);
+        Some(bytes)
+    }
+
+    /// Runs of records that were given away: (by whom, to whom, first record, count). For the progress file.
+    pub(super) fn given_runs(&self) -> Vec<(usize, usize, u32, u32)> {
+        let mut all: Vec<(usize, usize, u32)> =
+            self.given.iter().map(|((record, member), whose)| (*member, *whose, *record)).collect();
+        all.sort_unstable();
+        let mut runs: Vec<(usize, usize, u32, u32)> = Vec::new();
+        for (member, whose, record) in all {
+            match runs.last_mut() {
+                Some((by, to, first, count))
+                    if (*by, *to) == (member, whose) && first.saturating_add(*count) == record =>
+                {
+                    *count += 1;
+                }
+                _ => runs.push((member, whose, record, 1)),
+            }
+        }
+        runs
+    }
+
+    /// Who gave a record away, and to whom.
+    fn gifts(&self, record: u32) -> impl Iterator<Item = (usize, usize)> {
+        self.given.range((record, 0)..=(record, usize::MAX)).map(|((_, member), whose)| (*member, *whose))
+    }
+
+    /// The bit of a consumer in a record's set, its own or one that was given to it.
+    fn bit(&self, consumer: usize, record: u32) -> Option<u32> {
+        let set = self.entries.get(record as usize)?.set;
+        let member = match self.gifts(record).find(|(_, whose)| *whose == consumer) {
+            Some((member, _)) => member,
+            None if self.given.contains_key(&(record, consumer)) => return None,
+            None => consumer,
+        };
+        let at = self.sets.get(usize::from(set))?.iter().position(|known| *known == member)?;
+        Some(1 << (at as u32 % 32))
+    }
+
+    /// Offset and size of a record.
+    pub(super) fn place(&self, record: u32) -> Option<(u64, u64)> {
+        let offset = u64::from(self.entries.get(record as usize)?.offset);
+        let end = self.entries.get(record as usize + 1).map_or(self.len, |entry| u64::from(entry.offset));
+        Some((offset, end.saturating_sub(offset)))
+    }
+
+    /// Name of the record's account.
+    pub(super) fn account(&self, record: u32) -> Option<&Arc<str>> {
+        self.entries.get(record as usize).and_then(|entry| self.name(entry.account))
+    }
+
+    /// When the record was committed, to the second.
+    pub(super) fn time(&self, record: u32) -> u64 {
+        let after = self.times.partition_point(|(from, _)| *from <= record);
+        after.checked_sub(1).and_then(|at| self.times.get(at)).map_or(0, |(_, time)| *time)
+    }
+
+    /// What waits here for `consumer`.
+    pub(super) fn held(&self, consumer: usize) -> Option<Held> {
+        self.held.get(&consumer).copied().filter(|held| held.records > 0)
+    }
+
+    /// Bytes that wait here for `consumer`, if it is closed and something does, and for nobody else.
+    pub(super) fn only(&self, consumer: usize) -> Option<u64> {
+        let held = self.held(consumer).filter(|_| self.closed)?;
+        let others = self.held.iter().any(|(who, held)| *who != consumer && held.records > 0);
+        (!others).then_some(held.bytes)
+    }
+
+    /// Everyone for whom something waits here.
+    pub(super) fn holders(&self) -> Vec<usize> {
+        self.held.iter().filter(|(_, held)| held.records > 0).map(|(consumer, _)| *consumer).collect()
+    }
+
+    /// Records at or behind `from` that wait for `consumer`, in order.
+    pub(super) fn waiting(&self, consumer: usize, from: u32) -> impl Iterator<Item = u32> {
+        let bits: Vec<u32> = self
+            .sets
+            .iter()
+            .map(|members| {
+                members.iter().position(|member| *member == consumer).map_or(0, |bit| 1 << (bit as u32 % 32))
+            })
+            .collect();
+        let none = u32::try_from(self.entries.len()).unwrap_or(u32::MAX - 1);
+        let start = self.held(consumer).map_or(none, |held| held.from.max(from)).min(none);
+        (start..).zip(self.entries.iter().skip(start as usize)).filter_map(move |(record, entry)| {
+            let usual = bits.get(usize::from(entry.set)).copied().unwrap_or(0);
+            let given = !self.given.is_empty() && self.gifts(record).next().is_some();
+            let bit = if given { self.bit(consumer, record).unwrap_or(0) } else { usual };
+            (entry.pending & bit != 0).then_some(record)
+        })
+    }
+
+    /// Whether this record waits for `consumer`.
+    pub(super) fn waits(&self, consumer: usize, record: u32) -> bool {
+        let bit = self.bit(consumer, record).unwrap_or(0);
+        self.entries.get(record as usize).is_some_and(|entry| entry.pending & bit != 0)
+    }
+
+    /// The first record that waits for `consumer`; remembers where it is.
+    pub(super) fn first_waiting(&mut self, consumer: usize) -> Option<u32> {
+        let first = self.waiting(consumer, 0).next()?;
+        if let Some(held) = self.held.get_mut(&consumer) {
+            held.from = first;
+        }
+        Some(first)
+    }
+
+    /// Runs of records that were held by `consumer` and are done: (first record, count). For the progress file.
+    pub(super) fn done_runs(&self, consumer: usize) -> Vec<(u32, u32)> {
+        let mut runs: Vec<(u32, u32)> = Vec::new();
+        for (record, entry) in (0_u32..).zip(&self.entries) {
+            if self.bit(consumer, record).is_none_or(|bit| entry.pending & bit != 0) {
+                continue;
+            }
+            match runs.last_mut() {
+                Some((first, count)) if first.saturating_add(*count) == record => *count += 1,
+                _ => runs.push((record, 1)),
+            }
+        }
+        runs
+    }
+
+    /// Everyone who is in one of its sets, or was given a record.
+    pub(super) fn consumers(&self) -> Vec<usize> {
+        let members = self.sets.iter().flat_map(|members| members.iter().copied());
+        let mut all: Vec<usize> = members.chain(self.given.values().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Cipher, file and all that a reader needs of a record.
+    pub(super) fn reader(&self) -> (Arc<dyn DiskFile>, Arc<Cipher>) {
+        (Arc::clone(&self.file), Arc::clone(&self.cipher))
+    }
+}

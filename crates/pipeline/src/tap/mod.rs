@@ -1,0 +1,194 @@
+//! **What**: [`Tap`]: what was committed for exporters, shown to who looks on. **Why**: to see live what passes.
+//! **Invariants**: only copies that third parties may see, after their commit; nobody waits for a looker: what does not fit in
+//! its queue is left out and counted; without lookers it costs one read of a number per batch; queues are bounded in requests
+//! and bytes, and so are the lookers.
+//! **Not here**: who may look, and how it is written (`app/tap`).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use otlp::Signal;
+use telemetry::{Counter, Gauge, Meter, names};
+
+use super::Trust;
+use super::forward::Label;
+
+#[cfg(test)]
+mod tests;
+
+/// Who may look at once.
+const LOOKERS: usize = 4;
+/// Requests that wait for one looker.
+const WAITING: usize = 256;
+/// Bytes of them, where it is more than one.
+const WAITING_BYTES: usize = 8 << 20;
+
+/// See the module.
+pub struct Tap {
+    lookers: Arc<Lookers>,
+    left_out: Counter,
+}
+
+/// Who looks.
+struct Lookers {
+    /// How many.
+    number: AtomicUsize,
+    queues: Mutex<Vec<Looker>>,
+    looking: Gauge,
+}
+
+/// What a looker wants to see.
+#[derive(Clone, Default)]
+pub struct Wanted {
+    /// Id of a pipeline.
+    pub pipeline: Option<String>,
+    /// A signal.
+    pub signal: Option<Signal>,
+}
+
+/// One request that passed. No `Debug`: it holds telemetry.
+pub struct Tapped {
+    /// What it is, and which pipeline it passed.
+    pub label: Label,
+    /// Whose it is.
+    pub account: Arc<str>,
+    /// `Export*ServiceRequest` in protobuf.
+    pub body: Bytes,
+}
+
+/// What a looker was not shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Requests for which there was no room: it reads too slowly.
+    pub slow: u64,
+    /// Requests that third parties may not see.
+    pub withheld: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    bytes: AtomicUsize,
+    slow: AtomicU64,
+    withheld: AtomicU64,
+}
+
+struct Looker {
+    wanted: Wanted,
+    queue: mpsc::Sender<Tapped>,
+    shared: Arc<Shared>,
+}
+
+/// The looker's end. Dropping it ends the look.
+pub struct Look {
+    queue: mpsc::Receiver<Tapped>,
+    shared: Arc<Shared>,
+    lookers: Arc<Lookers>,
+}
+
+impl Tap {
+    /// Nobody looks yet.
+    pub fn new(meter: &Meter) -> Self {
+        let looking = meter.gauge(&names::TAP_LOOKERS, &[]);
+        let lookers = Lookers { number: AtomicUsize::new(0), queues: Mutex::default(), looking };
+        Self { lookers: Arc::new(lookers), left_out: meter.counter(&names::TAP_LEFT_OUT, &[]) }
+    }
+
+    /// Whether somebody looks.
+    pub fn on(&self) -> bool {
+        self.lookers.number.load(Ordering::Relaxed) > 0
+    }
+
+    /// Begins to look. None: as many look as may.
+    pub fn look(&self, wanted: Wanted) -> Option<Look> {
+        let mut queues = self.lookers.queues.lock();
+        if queues.len() >= LOOKERS {
+            return None;
+        }
+        let (give, queue) = mpsc::channel(WAITING);
+        let shared = Arc::<Shared>::default();
+        queues.push(Looker { wanted, queue: give, shared: Arc::clone(&shared) });
+        self.lookers.told(queues.len());
+        Some(Look { queue, shared, lookers: Arc::clone(&self.lookers) })
+    }
+
+    /// Ends every look, once what waits is read.
+    pub fn close(&self) {
+        let mut queues = self.lookers.queues.lock();
+        queues.clear();
+        self.lookers.told(0);
+    }
+
+    /// Bodies of forward records (OTLP and label) of one batch that was committed. A pipeline's copies say the same: one is shown.
+    pub fn show(&self, account: &Arc<str>, bodies: &[Bytes]) {
+        let queues = self.lookers.queues.lock();
+        let mut seen = HashSet::new();
+        for (label, body) in bodies.iter().filter_map(Label::split) {
+            if !seen.insert(label.pipeline.clone()) {
+                continue;
+            }
+            let wants = queues.iter().filter(|looker| looker.wanted.takes(&label));
+            wants.for_each(|looker| looker.offer(&label, account, &body, &self.left_out));
+        }
+    }
+}
+
+impl Lookers {
+    fn told(&self, number: usize) {
+        self.number.store(number, Ordering::Relaxed);
+        self.looking.set(number as f64);
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let mut queues = self.lookers.queues.lock();
+        queues.retain(|looker| !Arc::ptr_eq(&looker.shared, &self.shared));
+        self.lookers.told(queues.len());
+    }
+}
+
+impl Wanted {
+    fn takes(&self, label: &Label) -> bool {
+        self.pipeline.as_ref().is_none_or(|id| *id == label.pipeline)
+            && self.signal.is_none_or(|signal| signal == label.signal)
+    }
+}
+
+impl Looker {
+    fn offer(&self, label: &Label, account: &Arc<str>, body: &Bytes, left_out: &Counter) {
+        if !label.clearance.allows(Trust::ThirdParty) {
+            self.shared.withheld.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let waits = self.shared.bytes.load(Ordering::Relaxed);
+        // one alone always fits, or large ones would never be seen
+        let fits = waits == 0 || waits.saturating_add(body.len()) <= WAITING_BYTES;
+        let tapped = || Tapped { label: label.clone(), account: Arc::clone(account), body: body.clone() };
+        self.shared.bytes.fetch_add(body.len(), Ordering::Relaxed);
+        if !fits || self.queue.try_send(tapped()).is_err() {
+            self.shared.bytes.fetch_sub(body.len(), Ordering::Relaxed);
+            self.shared.slow.fetch_add(1, Ordering::Relaxed);
+            left_out.increment(1);
+        }
+    }
+}
+
+impl Look {
+    /// The next request; None: the gateway ends.
+    pub async fn next(&mut self) -> Option<Tapped> {
+        let tapped = self.queue.recv().await?;
+        self.shared.bytes.fetch_sub(tapped.body.len(), Ordering::Relaxed);
+        Some(tapped)
+    }
+
+    /// What was not shown since this was asked last.
+    pub fn left_out(&self) -> LeftOut {
+        let take = |number: &AtomicU64| number.swap(0, Ordering::Relaxed);
+        LeftOut { slow: take(&self.shared.slow), withheld: take(&self.shared.withheld) }
+    }
+}

@@ -1,0 +1,434 @@
+//! **What**: fakes for tests of the engine: small requests whose items are known by name, processors and exporters that
+//! do as they are told.
+
+#![allow(missing_docs, reason = "test support")]
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use parking_lot::Mutex;
+use prost::Message;
+
+use crate::spool::{Record, RecordKind};
+use crate::{
+    Batch, Claim, ClaimKey, Claims, Clearance, Content, Draft, Effect, ExportRequest, Exporter, Origin, Outcome,
+    Processor, Quarantine, Reason, Text, Ticketed, Ticketer, Trust,
+};
+use kernel::clock::{Clock, UnixNanos};
+use otlp::{Field, OwnedValue, Payload, Signal, SlotId};
+
+/// A trace request with one span for each name.
+pub fn spans<S: AsRef<str>>(names: &[S]) -> Bytes {
+    padded(names, 0)
+}
+
+/// The same, each span with `extra` bytes of attribute.
+pub fn padded<S: AsRef<str>>(names: &[S], extra: usize) -> Bytes {
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+    let pad = (extra > 0).then(|| KeyValue {
+        key: "pad".to_owned(),
+        value: Some(AnyValue { value: Some(Value::StringValue("x".repeat(extra))) }),
+        ..Default::default()
+    });
+    let spans = names
+        .iter()
+        .map(|name| Span {
+            name: name.as_ref().to_owned(),
+            trace_id: vec![1; 16],
+            span_id: vec![2; 8],
+            attributes: pad.clone().into_iter().collect(),
+            ..Default::default()
+        })
+        .collect();
+    let scope = ScopeSpans { spans, ..Default::default() };
+    let request = ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans { scope_spans: vec![scope], ..Default::default() }],
+    };
+    request.encode_to_vec().into()
+}
+
+/// A trace request with one span, and a field that no schema knows.
+pub fn with_unknown_field(name: &str) -> Bytes {
+    let mut bytes = spans(&[name]).to_vec();
+    // Field 1000, length-delimited, "?".
+    bytes.extend_from_slice(&[0xc2, 0x3e, 1, b'?']);
+    bytes.into()
+}
+
+/// A logs request with one record for each name.
+pub fn logs<S: AsRef<str>>(names: &[S]) -> Bytes {
+    let record =
+        |name: &S| LogRecord { event_name: name.as_ref().to_owned(), observed_time_unix_nano: 1, ..Default::default() };
+    let scope = ScopeLogs { log_records: names.iter().map(record).collect(), ..Default::default() };
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs { scope_logs: vec![scope], ..Default::default() }],
+    };
+    request.encode_to_vec().into()
+}
+
+/// Names of the items of a request of [`spans`] or [`logs`], which no reader of the other takes.
+pub fn names(request: &[u8]) -> Vec<String> {
+    names_with(request, "").into_iter().map(|(name, _)| name).collect()
+}
+
+/// The same, each with one attribute's text.
+pub fn names_with(request: &[u8], key: &str) -> Vec<(String, String)> {
+    use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+    let text = |attributes: Vec<KeyValue>| {
+        let value = attributes.into_iter().find(|pair| pair.key == key)?.value?.value?;
+        if let Value::StringValue(text) = value { Some(text) } else { None }
+    };
+    if let Ok(request) = ExportTraceServiceRequest::decode(request) {
+        let spans = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+        let spans = spans.flat_map(|scope| scope.spans);
+        return spans.map(|span| (span.name, text(span.attributes).unwrap_or_default())).collect();
+    }
+    let request = ExportLogsServiceRequest::decode(request).unwrap();
+    let records = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+    let records = records.flat_map(|scope| scope.log_records);
+    records.map(|record| (record.event_name, text(record.attributes).unwrap_or_default())).collect()
+}
+
+/// The attributes of the first span.
+pub fn attributes(request: &[u8]) -> BTreeMap<String, String> {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    let request = ExportTraceServiceRequest::decode(request).unwrap();
+    let span = &request.resource_spans[0].scope_spans[0].spans[0];
+    let text = |value: &Option<Value>| match value {
+        Some(Value::StringValue(text)) => text.clone(),
+        other => format!("{other:?}"),
+    };
+    let pairs = span.attributes.iter();
+    pairs.map(|pair| (pair.key.clone(), text(&pair.value.as_ref().unwrap().value))).collect()
+}
+
+/// Names of the items of a payload.
+pub fn item_names(payload: &Payload) -> Vec<String> {
+    let field = if payload.signal() == Signal::Logs { Field::EventName } else { Field::Name };
+    payload.items().map(|item| payload.text(item, field).to_owned()).collect()
+}
+
+/// Where test batches come from.
+pub fn origin() -> Arc<Origin> {
+    Arc::new(Origin {
+        account: "default".into(),
+        receiver: "otlp".into(),
+        trust: Trust::ThirdParty,
+        received: UnixNanos(1),
+        id: [7; 16],
+        repeat: false,
+    })
+}
+
+/// What a [`Step`] does with a batch.
+type Act = Box<dyn Fn(&mut Batch) -> Result<(), Reason> + Send + Sync>;
+
+/// A processor made from a closure; counts its runs.
+pub struct Step {
+    id: Arc<str>,
+    act: Act,
+    pub runs: AtomicUsize,
+    pub discarded: AtomicUsize,
+}
+
+impl Step {
+    pub fn new(id: &str, act: impl Fn(&mut Batch) -> Result<(), Reason> + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { id: id.into(), act: Box::new(act), runs: AtomicUsize::new(0), discarded: AtomicUsize::new(0) })
+    }
+
+    /// Sets the attribute `mark.ID` on every item.
+    pub fn mark(id: &str) -> Arc<Self> {
+        let key = format!("mark.{id}");
+        Self::new(id, move |batch| {
+            for item in batch.payload.items().collect::<Vec<_>>() {
+                batch.payload.set(item, &key, OwnedValue::Str("1".to_owned()));
+            }
+            Ok(())
+        })
+    }
+
+    /// Says that content is stripped and text redacted.
+    pub fn clear(id: &str) -> Arc<Self> {
+        Self::new(id, |batch| {
+            batch.clearance = Clearance { content: Content::Stripped, text: Text::Redacted };
+            Ok(())
+        })
+    }
+
+    /// Panics when an item's name starts with `poison`, keeps back when one starts with `keep`.
+    pub fn picky(id: &str) -> Arc<Self> {
+        Self::new(id, |batch| {
+            let names = item_names(&batch.payload);
+            if names.iter().any(|name| name.starts_with("poison")) {
+                // a panic like any other, but no hook writes a backtrace of it: simulations do this thousands of times
+                std::panic::resume_unwind(Box::new("poison"));
+            }
+            if names.iter().any(|name| name.starts_with("keep")) { Err(Reason::SpoolFull) } else { Ok(()) }
+        })
+    }
+
+    pub fn runs(&self) -> usize {
+        self.runs.load(Ordering::SeqCst)
+    }
+}
+
+impl Processor for Step {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        (self.act)(batch)
+    }
+
+    fn discard(&self, _: &[u8; 16]) {
+        self.discarded.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts each item once by name, as a pricing processor does: claims, effects, a checkpoint.
+pub struct Tally {
+    id: Arc<str>,
+    claims: Claims,
+    counted: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Tally {
+    pub fn new(id: &str) -> Arc<Self> {
+        Arc::new(Self { id: id.into(), claims: Claims::default(), counted: Mutex::default() })
+    }
+
+    /// How often each name was counted.
+    pub fn counted(&self) -> BTreeMap<String, u64> {
+        self.counted.lock().clone()
+    }
+}
+
+impl Processor for Tally {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        let mut body = batch.origin.id.to_vec();
+        for name in item_names(&batch.payload) {
+            let key = ClaimKey::of(&[name.as_bytes()]);
+            if self.claims.claim(key, &batch.origin.id, batch.origin.received) == Claim::First {
+                body.push(u8::try_from(name.len()).unwrap());
+                body.extend_from_slice(name.as_bytes());
+            }
+        }
+        batch.effects.push(Effect::new(Arc::clone(&self.id), body));
+        Ok(())
+    }
+
+    fn apply(&self, effect: &Effect) {
+        let (batch, mut rest) = effect.body.split_first_chunk::<16>().unwrap();
+        let mut keys = Vec::new();
+        while let Some((&length, after)) = rest.split_first() {
+            let (name, after) = after.split_at(usize::from(length));
+            rest = after;
+            keys.push(ClaimKey::of(&[name]));
+            *self.counted.lock().entry(String::from_utf8(name.to_vec()).unwrap()).or_default() += 1;
+        }
+        self.claims.settle(batch, UnixNanos(1), keys);
+    }
+
+    fn discard(&self, batch: &[u8; 16]) {
+        self.claims.discard(batch);
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        let claims = self.claims.save();
+        let mut out = u32::try_from(claims.len()).unwrap().to_le_bytes().to_vec();
+        out.extend_from_slice(&claims);
+        for (name, count) in &*self.counted.lock() {
+            out.extend_from_slice(format!("{name}={count}\n").as_bytes());
+        }
+        Some(out)
+    }
+
+    fn restore(&self, checkpoint: &[u8]) {
+        let (length, rest) = checkpoint.split_first_chunk::<4>().unwrap();
+        let (claims, counts) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        assert!(self.claims.load(claims));
+        let counts = std::str::from_utf8(counts).unwrap().lines().map(|line| line.split_once('=').unwrap());
+        *self.counted.lock() = counts.map(|(name, count)| (name.to_owned(), count.parse().unwrap())).collect();
+    }
+}
+
+/// Makes one draft a batch, and one reference of ten bytes on every item, as the vault does.
+pub struct Drafter {
+    id: Arc<str>,
+    next: Arc<Mutex<u64>>,
+}
+
+/// Attribute that a [`Drafter`] sets.
+pub const REFERENCE: &str = "reference";
+
+impl Drafter {
+    pub fn new(id: &str) -> Arc<Self> {
+        Self::after(id, 0)
+    }
+
+    /// One whose numbers go on behind `last`.
+    pub fn after(id: &str, last: u64) -> Arc<Self> {
+        Arc::new(Self { id: id.into(), next: Arc::new(Mutex::new(last)) })
+    }
+}
+
+impl Processor for Drafter {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        for item in batch.payload.items().collect::<Vec<_>>() {
+            batch.payload.set_slot(item, REFERENCE, SlotId(1), 10);
+        }
+        let body: Vec<u8> = item_names(&batch.payload).join(",").into_bytes();
+        batch.clearance.content = Content::Stripped;
+        batch.drafts.push(Draft {
+            processor: Arc::clone(&self.id),
+            bytes: body.len() as u64 + 64,
+            body: Box::new(body),
+        });
+        Ok(())
+    }
+
+    fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
+        Some(Box::new(Numbers { holders: Arc::new([Arc::clone(&self.id)]), next: Arc::clone(&self.next) }))
+    }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        Some(self)
+    }
+}
+
+/// Keeps the names.
+impl Quarantine for Drafter {
+    fn seal(&self, _: &Origin, _: Signal, request: &Bytes, items: u64) -> Option<Draft> {
+        let body = format!("quarantine {items}: {}", names(request).join(",")).into_bytes();
+        Some(Draft { processor: Arc::clone(&self.id), bytes: body.len() as u64 + 64, body: Box::new(body) })
+    }
+}
+
+struct Numbers {
+    holders: Arc<[Arc<str>]>,
+    next: Arc<Mutex<u64>>,
+}
+
+impl Ticketer for Numbers {
+    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> Ticketed {
+        let body = *draft.downcast::<Vec<u8>>().unwrap();
+        let mut next = self.next.lock();
+        *next += 1;
+        let mut record = format!("{next:010}:").into_bytes();
+        record.extend_from_slice(&body);
+        Ticketed {
+            records: vec![Record {
+                kind: RecordKind::Fragment,
+                holders: Arc::clone(&self.holders),
+                body: record.into(),
+            }],
+            slots: vec![(SlotId(1), format!("{next:010}"))],
+        }
+    }
+}
+
+/// What a [`Sink`] answers.
+type Answer = Box<dyn Fn(&ExportRequest) -> (Duration, Outcome) + Send + Sync>;
+
+/// An exporter that remembers what it took.
+pub struct Sink {
+    id: Arc<str>,
+    trust: Trust,
+    limit: usize,
+    /// Largest request with what can't be split, if not the same.
+    pub alone: OnceLock<usize>,
+    answer: Answer,
+    /// Names of the items of each request that was taken.
+    pub taken: Mutex<Vec<Vec<String>>>,
+    /// Every request, taken or not.
+    pub requests: Mutex<Vec<ExportRequest>>,
+    /// When each request came, by the clock if there is one.
+    pub asked: Mutex<Vec<Duration>>,
+    /// Needed by answers that take time.
+    pub clock: OnceLock<Arc<dyn Clock>>,
+}
+
+impl Sink {
+    pub fn new(
+        id: &str,
+        trust: Trust,
+        limit: usize,
+        answer: impl Fn(&ExportRequest) -> (Duration, Outcome) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let answer: Answer = Box::new(answer);
+        Arc::new(Self {
+            id: id.into(),
+            trust,
+            limit,
+            alone: OnceLock::new(),
+            answer,
+            taken: Mutex::default(),
+            requests: Mutex::default(),
+            asked: Mutex::default(),
+            clock: OnceLock::new(),
+        })
+    }
+
+    /// Takes everything.
+    pub fn open(id: &str, trust: Trust) -> Arc<Self> {
+        Self::new(id, trust, 1 << 20, |_| (Duration::ZERO, Outcome::Accepted))
+    }
+
+    /// Names of all items taken, in order.
+    pub fn all(&self) -> Vec<String> {
+        self.taken.lock().concat()
+    }
+}
+
+impl Exporter for Sink {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        self.limit
+    }
+
+    fn max_item_bytes(&self) -> usize {
+        self.alone.get().copied().unwrap_or(self.limit)
+    }
+
+    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
+        async move {
+            self.requests.lock().push(request.clone());
+            self.asked.lock().extend(self.clock.get().map(|clock| clock.monotonic()));
+            let (wait, outcome) = (self.answer)(request);
+            if !wait.is_zero() {
+                self.clock.get().unwrap().sleep(wait).await;
+            }
+            if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
+                self.taken.lock().push(names(&request.body));
+            }
+            outcome
+        }
+        .boxed()
+    }
+}

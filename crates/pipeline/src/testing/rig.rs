@@ -1,0 +1,183 @@
+//! **What**: [`Rig`]: a whole engine on one thread over a spool in a scratch folder; commits happen when the test says so.
+
+#![allow(missing_docs, reason = "test support")]
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+
+use tokio::sync::watch;
+
+use crate::checkpoint::{Checkpoints, Seams};
+use crate::engine::{Context, Engine};
+use crate::forward::Label;
+use crate::inquiry::Errands;
+use crate::spool::{Committer, Settings, Spool, SpoolKey, Step, Stored};
+use crate::{
+    BytePermit, Disk, EnginePlan, Exporter, Limits, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
+    Submission, Trust, inquiry, offload, workers,
+};
+use kernel::clock::{ManualClock, UnixNanos};
+use kernel::rng::SeededRng;
+use otlp::Signal;
+use telemetry::Meter;
+
+use super::drive::drive;
+use super::engine::names;
+
+/// See the module.
+pub struct Rig {
+    pub engine: Engine,
+    pub spool: Arc<Spool>,
+    pub committer: Committer,
+    pub clock: Arc<ManualClock>,
+    pub meter: Meter,
+    pub checkpoints: Checkpoints,
+}
+
+/// How a [`Rig`] is made.
+pub struct Parts {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<ManualClock>,
+    pub seed: u64,
+    pub pipelines: Vec<PipelinePlan>,
+    pub outlets: OutletSettings,
+    /// Exporters that have others.
+    pub others: HashMap<Arc<str>, OutletSettings>,
+    pub spool_bytes: u64,
+    /// The quarantine's own bound, if not a part of that.
+    pub quarantine_bytes: Option<u64>,
+    pub errands: Arc<dyn Errands>,
+}
+
+impl Parts {
+    /// One traces pipeline from `otlp` on the real disk.
+    pub fn new(processors: Vec<Arc<dyn Processor>>, exporters: Vec<Arc<dyn Exporter>>) -> Self {
+        let pipeline = PipelinePlan {
+            id: "traces".into(),
+            signal: Signal::Traces,
+            receivers: vec!["otlp".into()],
+            processors,
+            exporters,
+        };
+        Self {
+            disk: Arc::new(RealDisk),
+            clock: ManualClock::at(UnixNanos(1_700_000_000_000_000_000)),
+            seed: 1,
+            pipelines: vec![pipeline],
+            outlets: OutletSettings::default(),
+            others: HashMap::new(),
+            spool_bytes: 16 << 20,
+            quarantine_bytes: None,
+            errands: Arc::new(inquiry::Inline),
+        }
+    }
+
+    /// Opens the spool in `folder` and puts the engine together; state is rebuilt.
+    pub fn open(self, folder: &Path) -> Rig {
+        self.try_open(folder).unwrap()
+    }
+
+    /// The same on a disk that may be sick.
+    pub fn try_open(self, folder: &Path) -> Result<Rig, String> {
+        let (meter, rng) = (Meter::new(), Arc::new(SeededRng::new(self.seed)));
+        let mut settings = Settings::new(folder.join("spool"), self.spool_bytes);
+        settings.quarantine = self.quarantine_bytes.unwrap_or(settings.quarantine);
+        let keys = [SpoolKey::from_bytes([3; 32])];
+        let opened = Spool::open(Arc::clone(&self.disk), &settings, &keys, self.clock.clone(), rng.clone(), &meter);
+        let (spool, committer) = opened.map_err(|error| error.to_string())?;
+        let plan = EnginePlan { pipelines: self.pipelines, limits: Limits::default() };
+        let exporters = plan.exporters();
+        let mut outlets: HashMap<_, _> =
+            exporters.iter().map(|exporter| (Arc::clone(exporter.id()), self.outlets.clone())).collect();
+        outlets.extend(self.others);
+        let context = Context {
+            spool: Arc::clone(&spool),
+            clock: self.clock.clone(),
+            rng: rng.clone(),
+            meter: meter.clone(),
+            offload: Arc::new(offload::Inline),
+            workers: Arc::new(workers::Inline),
+            errands: self.errands,
+        };
+        let engine = Engine::new(&plan, &outlets, &["vault".into()], context);
+        let seams = Seams { disk: self.disk, clock: self.clock.clone(), rng, meter: meter.clone() };
+        let applier = Arc::clone(&engine.applier);
+        let state = folder.join("spool/state");
+        let checkpoints = Checkpoints::open(&seams, &state, &keys, Arc::clone(&spool), applier);
+        let checkpoints = checkpoints.map_err(|error| error.to_string())?;
+        checkpoints.restore().map_err(|error| error.to_string())?;
+        Ok(Rig { engine, spool, committer, clock: self.clock, meter, checkpoints })
+    }
+}
+
+/// A trace request as the receiver `otlp` hands it in, with what it holds of the budget.
+pub fn submission(wire: Bytes, permit: BytePermit) -> Submission {
+    Submission {
+        signal: Signal::Traces,
+        wire,
+        permit,
+        account: "default".into(),
+        receiver: "otlp".into(),
+        transport: "grpc",
+        trust: Trust::ThirdParty,
+    }
+}
+
+impl Rig {
+    /// Hands a trace request in; the answer comes with a commit.
+    pub fn submit(&self, wire: Bytes) -> BoxFuture<'static, Outcome> {
+        self.submit_as("default", wire)
+    }
+
+    /// The same for an account.
+    pub fn submit_as(&self, account: &str, wire: Bytes) -> BoxFuture<'static, Outcome> {
+        self.submit_signal(account, Signal::Traces, wire)
+    }
+
+    /// The same of any signal.
+    pub fn submit_signal(&self, account: &str, signal: Signal, wire: Bytes) -> BoxFuture<'static, Outcome> {
+        let submission = Submission { account: account.into(), signal, ..submission(wire, BytePermit::new()) };
+        self.engine.inlet.door("otlp").submit(submission)
+    }
+
+    /// Hands a trace request in, commits, gives the answer.
+    pub fn put(&mut self, wire: Bytes) -> Outcome {
+        let answer = self.submit(wire);
+        self.commit();
+        answer.now_or_never().unwrap()
+    }
+
+    /// Runs the first outlet for `time` (or until it ends), committing when it waits. True: it ended.
+    pub fn run_outlet(&mut self, time: Duration, stop: &watch::Sender<bool>) -> bool {
+        let outlet = Arc::clone(&self.engine.outlets[0]);
+        let run = outlet.run(stop.subscribe());
+        self.run(time, run)
+    }
+
+    /// Runs a future likewise.
+    pub fn run(&mut self, time: Duration, future: impl Future<Output = ()>) -> bool {
+        let clock = Arc::clone(&self.clock);
+        drive(&clock, time, future, || self.commit().committed > 0).is_some()
+    }
+
+    /// What waits for a consumer, bodies as stored.
+    pub fn waiting(&self, consumer: &str) -> Vec<Stored> {
+        self.spool.read(consumer, None, usize::MAX, usize::MAX).unwrap()
+    }
+
+    /// Names of the items that wait for an exporter.
+    pub fn forwarded(&self, exporter: &str) -> Vec<String> {
+        let copies = self.waiting(exporter);
+        copies.iter().flat_map(|copy| names(&Label::split(&copy.body).unwrap().1)).collect()
+    }
+
+    /// One step of the committer.
+    pub fn commit(&mut self) -> Step {
+        self.committer.step(Duration::ZERO)
+    }
+}

@@ -1,0 +1,326 @@
+//! **What**: [`Worker`]: what happens to one request on a worker: seen before? parse, processors, encode; then the
+//! sequencer. A step that asks somebody outside ends its turn; another turn goes on with the answer.
+//! **Why**: all CPU work of a request is in one place and on one thread at a time.
+//! **Invariants**: what a processor refuses or panics on is never forwarded; a panic costs only the items that cause it,
+//! and those are sealed to the auditors of their pipelines' vault or dropped and counted; tries to find them leave no claims behind.
+//! **Not here**: the order of commits (`sequencer`), threads (`workers`).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use kernel::clock::{Clock, UnixNanos};
+use kernel::rng::Rng;
+use otlp::{Payload, Signal, UnknownFields};
+use telemetry::{Counter, Gauge, Histogram, Meter, names};
+
+use super::bisect;
+use super::effects::Applier;
+use super::inquiry::Errands;
+use super::receipt::{Desk, Open, Receipt};
+use super::repeats::{Entered, Fingerprint, Waiter};
+use super::route::{Failure, Product, Route, Routes, Walk};
+use super::sequencer::{Finished, Sequencer};
+use super::workers::Workers;
+use super::{Batch, BytePermit, Clearance, Effect, Made, Origin, Outcome, Reason, Submission};
+
+mod parked;
+mod refused;
+#[cfg(test)]
+mod tests;
+
+/// What a worker needs. Shared by all.
+pub struct Worker {
+    /// Which pipelines take what.
+    pub routes: Routes,
+    /// Orders commits.
+    pub sequencer: Arc<Sequencer>,
+    /// Frees claims.
+    pub applier: Arc<Applier>,
+    /// Answers.
+    pub desk: Arc<Desk>,
+    /// Where turns run.
+    pub workers: Arc<dyn Workers>,
+    /// What runs the questions of steps.
+    pub errands: Arc<dyn Errands>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of batches.
+    pub rng: Arc<dyn Rng>,
+    /// Tries to find the poison items of one batch.
+    pub bisect_tries: usize,
+    /// Largest span, record or point, bytes.
+    pub max_item_bytes: usize,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// What a worker counts.
+pub struct Metrics {
+    meter: Meter,
+    joined: Counter,
+    repeats: Counter,
+    panics: Counter,
+    seconds: Histogram,
+    /// Requests that wait for an answer from outside.
+    waiting: Gauge,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new(meter: &Meter) -> Self {
+        Self {
+            meter: meter.clone(),
+            joined: meter.counter(&names::REPEATS, &[("kind", "joined")]),
+            repeats: meter.counter(&names::REPEATS, &[("kind", "repeat")]),
+            panics: meter.counter(&names::PANICS, &[("place", "process")]),
+            seconds: meter.histogram(&names::WORK_SECONDS, &[]),
+            waiting: meter.gauge(&names::WORK_PARKED, &[]),
+        }
+    }
+}
+
+/// A request that was admitted.
+pub struct Request {
+    /// As handed in.
+    pub submission: Submission,
+    /// When.
+    pub received: UnixNanos,
+    /// Who hears the answer, maybe.
+    pub waiter: Waiter,
+    /// Counts it as open.
+    pub open: Open,
+    /// What it brings if tollgate itself made it.
+    pub made: Option<Made>,
+}
+
+/// A request that this worker answers.
+struct Work {
+    origin: Arc<Origin>,
+    signal: Signal,
+    /// As received, for another try.
+    wire: Bytes,
+    route: Arc<Route>,
+    receipt: Receipt,
+    /// Time that turns took before this one.
+    busy: Duration,
+    /// When this turn began, monotonic.
+    began: Duration,
+    poisoned: Option<Poisoned>,
+    /// Effects that came with it.
+    effects: Vec<Effect>,
+    /// How far its bytes may travel as they came.
+    clearance: Clearance,
+    /// Items that were refused one by one, and why.
+    refused: Option<(u64, Reason)>,
+}
+
+/// A request with items that can't be processed.
+struct Poisoned {
+    /// All of it.
+    payload: Payload,
+    /// Which items.
+    items: Vec<bool>,
+}
+
+impl Worker {
+    /// Does everything up to the commit, or to a question; the answer follows the commit.
+    pub fn work(self: &Arc<Self>, request: Request) {
+        let began = self.clock.monotonic();
+        let Request { submission, received, waiter, open, made } = request;
+        let Submission { signal, wire, permit, account, receiver, trust, .. } = submission;
+        // What tollgate makes is never a repeat: its effects are its own.
+        let own = made.as_ref().map(|_| self.rng.id());
+        let fingerprint = fingerprint(&account, &receiver, signal, own.as_ref().map_or(&*wire, |id| id.as_slice()));
+        let alone = made.is_some() && wire.is_empty();
+        let (effects, clearance) =
+            made.map_or((Vec::new(), Clearance::RECEIVED), |made| (made.effects, made.clearance));
+        let Some((receipt, repeat)) = self.enter(fingerprint, waiter, permit, open, received) else { return };
+        let route = match self.routes.find(&receiver, signal) {
+            Some(route) => Arc::clone(route),
+            None if alone => Arc::default(),
+            None => return receipt.resolve(&Reason::NoPipeline.outcome(), false),
+        };
+        let origin = Arc::new(Origin { account, receiver, trust, received, id: self.rng.id(), repeat });
+        let payload = self.parse(signal, wire.clone());
+        let (busy, poisoned, refused) = (Duration::ZERO, None, None);
+        let mut work =
+            Work { origin, signal, wire, route, receipt, busy, began, poisoned, effects, clearance, refused };
+        match payload.and_then(|payload| self.without_refused(&mut work, payload)) {
+            Ok(payload) if payload.item_count() == 0 => self.finish(work, Product::default()),
+            Ok(payload) => {
+                let walk = work.walk(payload);
+                self.advance(work, walk);
+            }
+            Err(reason) => self.keep_back(work, reason),
+        }
+    }
+
+    /// One turn: steps until one asks, fails, or all are done.
+    fn advance(self: &Arc<Self>, mut work: Work, mut walk: Walk) {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| walk.go(true))) {
+                Ok(Ok(None)) => return self.finish(work, walk.product()),
+                Ok(Ok(Some(inquiry))) => return self.park(work, walk, inquiry),
+                Ok(Err(Failure::Kept(reason))) => return self.keep_back(work, reason),
+                Ok(Err(Failure::Encode)) => {}
+                Err(_) => self.metrics.panics.increment(1),
+            }
+            // Processing changed the payload: begin again from the bytes.
+            match self.without_poison(&mut work) {
+                Ok(Some(again)) => walk = again,
+                Ok(None) => return self.finish(work, Product::default()),
+                Err(reason) => return self.keep_back(work, reason),
+            }
+        }
+    }
+
+    fn finish(&self, work: Work, mut product: Product) {
+        let Work { origin, signal, route, receipt, busy, began, poisoned, mut effects, refused, .. } = work;
+        product.effects.append(&mut effects);
+        let mut answer = refused.map_or(Outcome::Accepted, |(rejected, reason)| Outcome::Partial { rejected, reason });
+        if let Some(Poisoned { payload, items }) = poisoned {
+            let rejected = items.iter().filter(|poison| **poison).count() as u64;
+            let bad = payload.subset(&|item| items.get(item) != Some(&false));
+            self.set_aside(&route, &origin, &bad, rejected, &mut product);
+            if rejected > 0 {
+                let rejected = rejected.saturating_add(refused.map_or(0, |(refused, _)| refused));
+                answer = Outcome::Partial { rejected, reason: Reason::Quarantined };
+            }
+        }
+        if product.unknown_dropped > 0 {
+            let unknown = self.metrics.meter.counter(&names::UNKNOWN_DROPPED, &[("signal", signal.as_str())]);
+            unknown.increment(product.unknown_dropped);
+        }
+        let busy = busy + self.clock.monotonic().saturating_sub(began);
+        self.metrics.seconds.record(busy.as_secs_f64());
+        self.sequencer.commit(Finished { origin, product, answer, receipt });
+    }
+
+    fn keep_back(&self, work: Work, reason: Reason) {
+        self.applier.discard(&work.origin.id);
+        work.receipt.resolve(&reason.outcome(), false);
+    }
+
+    /// `None`: another request answers.
+    fn enter(
+        &self,
+        fingerprint: Fingerprint,
+        waiter: Waiter,
+        permit: BytePermit,
+        open: Open,
+        now: UnixNanos,
+    ) -> Option<(Receipt, bool)> {
+        match self.desk.repeats().enter(fingerprint, waiter, now) {
+            Entered::First { repeat } => {
+                self.metrics.repeats.increment(u64::from(repeat));
+                Some((Receipt::new(&self.desk, fingerprint, permit, open), repeat))
+            }
+            Entered::Joined => {
+                self.metrics.joined.increment(1);
+                None
+            }
+        }
+    }
+
+    fn parse(&self, signal: Signal, wire: Bytes) -> Result<Payload, Reason> {
+        match catch_unwind(AssertUnwindSafe(|| Payload::parse(signal, wire))) {
+            Ok(parsed) => parsed.map_err(|_| Reason::Malformed),
+            Err(_) => {
+                // Bytes that can't be read have no items to tell apart; sent again they would do the same.
+                self.metrics.panics.increment(1);
+                Err(Reason::Malformed)
+            }
+        }
+    }
+
+    /// Whether the processors fail on something inside of `payload`.
+    fn fails(&self, work: &Work, payload: Payload) -> Result<bool, Reason> {
+        let walk = work.walk(payload);
+        match catch_unwind(AssertUnwindSafe(|| walk.to_end())) {
+            Ok(Ok(_)) => Ok(false),
+            Ok(Err(Failure::Kept(reason))) => Err(reason),
+            Ok(Err(Failure::Encode)) => Ok(true),
+            Err(_) => {
+                self.metrics.panics.increment(1);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Finds the items that can't be processed; the rest begins again as one batch, if there is any.
+    fn without_poison(&self, work: &mut Work) -> Result<Option<Walk>, Reason> {
+        self.applier.discard(&work.origin.id);
+        if let Some(poisoned) = &mut work.poisoned {
+            // Good ones apart and poison together: nothing is known to be good.
+            poisoned.items.fill(true);
+            return Ok(None);
+        }
+        let payload = self.parse(work.signal, work.wire.clone())?;
+        let mut kept_back = None;
+        let items = bisect::poison(payload.item_count(), self.bisect_tries, |from, to| {
+            let fails = self.fails(work, payload.subset(&|item| (from..to).contains(&item)));
+            self.applier.discard(&work.origin.id);
+            fails.unwrap_or_else(|reason| {
+                kept_back = Some(reason);
+                true
+            })
+        });
+        if let Some(reason) = kept_back {
+            return Err(reason);
+        }
+        let good = items.contains(&false).then(|| payload.subset(&|item| items.get(item) == Some(&false)));
+        work.poisoned = Some(Poisoned { payload, items });
+        Ok(good.map(|good| work.walk(good)))
+    }
+
+    fn set_aside(&self, route: &Route, origin: &Origin, bad: &Payload, items: u64, product: &mut Product) {
+        let signal = bad.signal().as_str();
+        let sealed = route.quarantine().map(|quarantine| {
+            catch_unwind(AssertUnwindSafe(|| {
+                let request = Bytes::from(bad.encode(UnknownFields::Keep).ok()?.bytes);
+                quarantine.seal(origin, bad.signal(), &request, items)
+            }))
+        });
+        let meter = &self.metrics.meter;
+        let (counter, became) = match sealed {
+            Some(Ok(Some(draft))) => {
+                product.drafts.push(draft);
+                (meter.counter(&names::QUARANTINED_ITEMS, &[("signal", signal)]), "sealed to the auditors")
+            }
+            // Another pipeline's auditors are not these items' auditors.
+            None => (dropped(meter, signal, "no_vault"), "dropped: their pipelines have no vault that keeps anything"),
+            Some(_) => (dropped(meter, signal, "not_sealed"), "dropped: they can't be sealed"),
+        };
+        counter.increment(items);
+        tracing::error!(signal, items, became, "items could not be processed and were kept back");
+    }
+}
+
+impl Work {
+    fn walk(&self, payload: Payload) -> Walk {
+        let batch = Batch { clearance: self.clearance, ..Batch::new(Arc::clone(&self.origin), payload) };
+        Walk::begin(&self.route, batch)
+    }
+}
+
+fn dropped(meter: &Meter, signal: &str, reason: &str) -> Counter {
+    meter.counter(&names::DROPPED_ITEMS, &[("signal", signal), ("reason", reason)])
+}
+
+/// Requests are equal when these are.
+pub fn fingerprint(account: &str, receiver: &str, signal: Signal, wire: &[u8]) -> Fingerprint {
+    let mut hash = Sha256::new();
+    for part in [account.as_bytes(), receiver.as_bytes(), signal.as_str().as_bytes(), wire] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let mut fingerprint = [0; 16];
+    for (to, from) in fingerprint.iter_mut().zip(hash.finalize()) {
+        *to = from;
+    }
+    fingerprint
+}

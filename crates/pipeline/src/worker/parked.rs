@@ -1,0 +1,71 @@
+//! **What**: [`Parked`]: a request whose step asked somebody outside, between two turns. **Why**: no worker waits.
+//! **Invariants**: it holds what the request holds (bytes, receipt, claims); whatever becomes of the question, the request
+//! is answered: it goes on, is kept back for the question's reason, or, if it vanishes, is told to come again.
+//! **Not here**: deadlines (whoever asks has one).
+
+use std::sync::Arc;
+
+use crate::inquiry::Inquiry;
+use crate::route::Walk;
+use crate::{Answer, Reason};
+
+use super::{Work, Worker};
+
+/// See the module.
+struct Parked {
+    worker: Arc<Worker>,
+    /// Until it goes on.
+    inside: Option<(Work, Walk)>,
+}
+
+impl Worker {
+    /// Ends this turn; the next one begins with the answer.
+    pub(super) fn park(self: &Arc<Self>, mut work: Work, walk: Walk, inquiry: Inquiry) {
+        work.busy += self.clock.monotonic().saturating_sub(work.began);
+        let parked = Parked::new(self, work, walk);
+        let errand = async move {
+            match inquiry.await {
+                Ok(answer) => parked.go_on(answer),
+                Err(reason) => parked.keep_back(reason),
+            }
+        };
+        self.errands.run("inquiry", Box::pin(errand));
+    }
+}
+
+impl Parked {
+    fn new(worker: &Arc<Worker>, work: Work, walk: Walk) -> Self {
+        worker.metrics.waiting.increment(1.0);
+        Self { worker: Arc::clone(worker), inside: Some((work, walk)) }
+    }
+
+    fn go_on(mut self, answer: Answer) {
+        if let Some((_, walk)) = &mut self.inside {
+            walk.answer(answer);
+        }
+        let workers = Arc::clone(&self.worker.workers);
+        // A job that is refused is dropped, and says so.
+        workers.submit(Box::new(move || self.resume()));
+    }
+
+    fn resume(mut self) {
+        let Some((mut work, walk)) = self.inside.take() else { return };
+        work.began = self.worker.clock.monotonic();
+        self.worker.advance(work, walk);
+    }
+
+    fn keep_back(mut self, reason: Reason) {
+        if let Some((work, _)) = self.inside.take() {
+            self.worker.keep_back(work, reason);
+        }
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.worker.metrics.waiting.decrement(1.0);
+        if let Some((work, _)) = self.inside.take() {
+            self.worker.keep_back(work, Reason::Overloaded);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::engine::{Drafter, Sink, Step, Tally, attributes, names, spans};
+use crate::testing::rig::{Parts, Rig, submission};
+use crate::{Exporter, Processor, Trust};
+
+fn rig(processors: Vec<Arc<dyn Processor>>) -> (Rig, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let parts = Parts::new(processors, vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>]);
+    (parts.open(folder.path()), folder)
+}
+
+fn partial(rejected: u64) -> Outcome {
+    Outcome::Partial { rejected, reason: Reason::Quarantined }
+}
+
+fn fragments(rig: &Rig) -> Vec<String> {
+    rig.waiting("vault").iter().map(|stored| String::from_utf8(stored.body.to_vec()).unwrap()).collect()
+}
+
+/// OK must follow the commit, and what was accepted must wait for its exporter.
+#[test]
+fn ok_follows_the_commit() {
+    let (mut rig, _folder) = rig(vec![Drafter::new("vault")]);
+    let mut answer = rig.submit(spans(&["a", "b"]));
+    assert_eq!((&mut answer).now_or_never(), None, "before the commit");
+    assert_eq!(rig.commit().committed, 1);
+    assert_eq!(answer.now_or_never(), Some(Outcome::Accepted));
+    assert_eq!(rig.forwarded("x"), ["a", "b"]);
+    assert_eq!(fragments(&rig), ["0000000001:a,b"]);
+    let copy = crate::forward::Label::split(&rig.waiting("x")[0].body).unwrap().1;
+    assert_eq!(attributes(&copy)["reference"], "0000000001", "the ticket's number stands in the copy");
+}
+
+/// Requests with nothing inside, nonsense and signals nobody takes must be answered without a commit.
+#[test]
+fn some_answers_need_no_commit() {
+    let (rig, _folder) = rig(vec![]);
+    let now = |wire: Bytes| rig.submit(wire).now_or_never();
+    assert_eq!(now(Bytes::new()), Some(Outcome::Accepted));
+    assert_eq!(now(Bytes::from_static(b"\xff\xff")), Some(Outcome::Refused { reason: Reason::Malformed }));
+    let door = rig.engine.inlet.door("otlp/other");
+    let other = submission(spans(&["a"]), BytePermit::new());
+    let other = Submission { receiver: "otlp/other".into(), transport: "http", ..other };
+    assert!(!door.takes(Signal::Traces));
+    assert_eq!(door.submit(other).now_or_never(), Some(Outcome::Refused { reason: Reason::NoPipeline }));
+}
+
+/// A processor's refusal must keep the batch back: *retry*, nothing stored, claims free.
+#[test]
+fn a_refusal_is_told_and_nothing_stored() {
+    let (tally, picky) = (Tally::new("tally"), Step::picky("picky"));
+    let (mut rig, _folder) = rig(vec![tally.clone(), picky.clone()]);
+    let answer = rig.submit(spans(&["keep", "a"])).now_or_never();
+    assert_eq!(answer, Some(Reason::SpoolFull.outcome()));
+    assert!(rig.waiting("x").is_empty() && rig.waiting("vault").is_empty());
+    assert!(picky.discarded.load(Ordering::SeqCst) > 0);
+    assert_eq!(rig.put(spans(&["a"])), Outcome::Accepted);
+    assert_eq!(tally.counted()["a"], 1, "the claim of the refused batch was released");
+}
+
+/// A panic must cost only the items that cause it; they must be sealed, and never forwarded.
+#[test]
+fn poison_items_are_sealed_and_the_rest_goes_on() {
+    let tally = Tally::new("tally");
+    let (mut rig, _folder) = rig(vec![tally.clone(), Drafter::new("vault"), Step::picky("picky")]);
+    assert_eq!(rig.put(spans(&["a", "poison1", "b", "c", "poison2"])), partial(2));
+    assert_eq!(rig.forwarded("x"), ["a", "b", "c"]);
+    assert_eq!(fragments(&rig), ["0000000001:a,b,c", "0000000002:quarantine 2: poison1,poison2"]);
+    assert_eq!(tally.counted().into_values().collect::<Vec<_>>(), [1, 1, 1], "each good item counts once");
+    assert!(rig.meter.render().contains("tollgate_quarantined_items_total{signal=\"traces\"} 2"));
+}
+
+/// A request that is poison as a whole must be sealed as a whole.
+#[test]
+fn a_wholly_poisoned_request_is_sealed() {
+    let (mut rig, _folder) = rig(vec![Drafter::new("vault"), Step::picky("picky")]);
+    assert_eq!(rig.put(spans(&["poison"])), partial(1));
+    assert!(rig.waiting("x").is_empty());
+    assert_eq!(fragments(&rig), ["0000000001:quarantine 1: poison"]);
+}
+
+/// Items that fail only together must be kept back together, not forwarded.
+#[test]
+fn items_that_fail_together_are_kept_together() {
+    let pair = Step::new("pair", |batch| {
+        assert!(batch.payload.item_count() < 2, "only together");
+        Ok(())
+    });
+    let (mut rig, _folder) = rig(vec![Drafter::new("vault"), pair]);
+    assert_eq!(rig.put(spans(&["a", "b"])), partial(2));
+    assert!(rig.waiting("x").is_empty());
+}
+
+/// Without anybody to seal them, poison items must be dropped and counted, never stored.
+#[test]
+fn without_a_vault_poison_is_dropped_and_counted() {
+    let (mut rig, _folder) = rig(vec![Step::picky("picky")]);
+    assert_eq!(rig.put(spans(&["a", "poison"])), partial(1));
+    assert_eq!(rig.forwarded("x"), ["a"]);
+    let dropped = "tollgate_dropped_items_total{signal=\"traces\",reason=\"no_vault\"} 1";
+    assert!(rig.meter.render().contains(dropped), "{}", rig.meter.render());
+}
+
+/// Items must be sealed to the auditors of their own pipelines' vault, whichever stands first in the configuration; where
+/// their pipelines have none they must be dropped and counted, not shown to other pipelines' auditors.
+#[test]
+fn poison_goes_to_its_own_vault_alone() {
+    let other: Vec<Arc<dyn Processor>> = vec![Drafter::new("vault/other"), Step::picky("picky/other")];
+    for (own, other) in [(vec![Drafter::new("vault") as Arc<dyn Processor>], &other), (vec![], &other)] {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = || vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>];
+        let keeps = !own.is_empty();
+        let mut parts = Parts::new([own, vec![Step::picky("picky")]].concat(), sink());
+        let mut first = Parts::new(other.clone(), sink()).pipelines.remove(0);
+        (first.id, first.receivers) = ("traces/other".into(), vec!["otlp/other".into()]);
+        parts.pipelines.insert(0, first);
+        let mut rig = parts.open(folder.path());
+        assert_eq!(rig.put(spans(&["poison"])), partial(1));
+        assert!(rig.waiting("vault/other").is_empty());
+        let sealed: &[&str] = if keeps { &["0000000001:quarantine 1: poison"] } else { &[] };
+        assert_eq!(fragments(&rig), sealed);
+        assert_eq!(rig.meter.render().contains("tollgate_dropped_items_total{"), !keeps);
+    }
+}
+
+/// A pipeline beside it that keeps nothing must not keep a shared record's poison from the vault it was on its way to.
+#[test]
+fn one_vault_serves_the_pipelines_of_a_route() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = |id| vec![Sink::open(id, Trust::Internal) as Arc<dyn Exporter>];
+    let mut parts = Parts::new(vec![Step::picky("picky")], sink("x"));
+    let mut second = Parts::new(vec![Drafter::new("vault")], sink("y")).pipelines.remove(0);
+    second.id = "traces/vaulted".into();
+    parts.pipelines.push(second);
+    let mut rig = parts.open(folder.path());
+    assert_eq!(rig.put(spans(&["poison", "a"])), partial(1));
+    assert_eq!((rig.forwarded("x"), rig.forwarded("y")), (vec!["a".to_owned()], vec!["a".to_owned()]));
+    assert_eq!(fragments(&rig), ["0000000001:a", "0000000002:quarantine 1: poison"]);
+}
+
+/// Equal bytes in flight must be worked on once, and both clients must be answered.
+#[test]
+fn equal_requests_in_flight_are_one() {
+    let step = Step::mark("step");
+    let (mut rig, _folder) = rig(vec![step.clone()]);
+    let (first, second) = (rig.submit(spans(&["a"])), rig.submit(spans(&["a"])));
+    rig.commit();
+    assert_eq!(first.now_or_never(), Some(Outcome::Accepted));
+    assert_eq!(second.now_or_never(), Some(Outcome::Accepted));
+    assert_eq!((step.runs(), rig.forwarded("x").len()), (1, 1));
+}
+
+/// Equal bytes after an OK must be forwarded again, marked, and not counted again.
+#[test]
+fn equal_requests_after_an_ok_are_marked_repeats() {
+    let (seen, tally) = (Arc::new(parking_lot::Mutex::new(Vec::new())), Tally::new("tally"));
+    let marks = Arc::clone(&seen);
+    let look = Step::new("look", move |batch| {
+        marks.lock().push(batch.origin.repeat);
+        Ok(())
+    });
+    let (mut rig, _folder) = rig(vec![tally.clone(), look]);
+    rig.put(spans(&["a"]));
+    rig.put(spans(&["a"]));
+    assert_eq!(*seen.lock(), [false, true]);
+    assert_eq!(rig.forwarded("x"), ["a", "a"]);
+    assert_eq!(tally.counted()["a"], 1);
+}
+
+/// Work must go on when the client goes away, and its next try must join the committed request.
+#[test]
+fn a_client_that_goes_away_loses_nothing() {
+    let step = Step::mark("step");
+    let (mut rig, _folder) = rig(vec![step.clone()]);
+    drop(rig.submit(spans(&["a"])));
+    assert_eq!(rig.commit().committed, 1);
+    assert_eq!(rig.submit(spans(&["a"])).now_or_never(), Some(Outcome::Accepted));
+    assert_eq!((step.runs(), rig.forwarded("x").len()), (1, 1));
+}
+
+/// A closed inlet must refuse what comes and let what is inside end.
+#[tokio::test]
+async fn a_closed_inlet_drains() {
+    let (mut rig, _folder) = rig(vec![]);
+    let inside = rig.submit(spans(&["a"]));
+    rig.engine.inlet.close();
+    assert_eq!(rig.submit(spans(&["b"])).await, Reason::ShuttingDown.outcome());
+    let mut permit = BytePermit::new();
+    let door = rig.engine.inlet.door("otlp");
+    assert_eq!(door.charge(&mut permit, 1).await, Err(Reason::ShuttingDown.outcome()));
+    assert!(rig.engine.inlet.drained().now_or_never().is_none());
+    rig.commit();
+    assert!(rig.engine.inlet.drained().now_or_never().is_some());
+    assert_eq!(inside.await, Outcome::Accepted);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever is poison: every item is forwarded or sealed, none twice, none of the poison forwarded.
+    #[test]
+    fn every_item_is_forwarded_or_sealed(bad in proptest::collection::vec(any::<bool>(), 1..40)) {
+        let all: Vec<String> =
+            bad.iter().enumerate().map(|(n, bad)| format!("{}{n}", if *bad { "poison" } else { "item" })).collect();
+        let (mut rig, _folder) = rig(vec![Drafter::new("vault"), Step::picky("picky")]);
+        let poison = bad.iter().filter(|bad| **bad).count() as u64;
+        let wanted = if poison == 0 { Outcome::Accepted } else { partial(poison) };
+        prop_assert_eq!(rig.put(spans(&all)), wanted);
+        let forwarded = rig.forwarded("x");
+        let sealed: Vec<String> = fragments(&rig)
+            .iter()
+            .filter_map(|fragment| fragment.split_once("quarantine ")?.1.split_once(": "))
+            .flat_map(|(_, names)| names.split(',').map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        prop_assert!(forwarded.iter().all(|name| name.starts_with("item")));
+        let mut found = [forwarded, sealed].concat();
+        let mut all = all;
+        found.sort();
+        all.sort();
+        prop_assert_eq!(found, all);
+    }
+}
+
+/// Requests that differ in account, receiver, signal or body must not be taken for each other.
+#[test]
+fn fingerprints_differ() {
+    let base = fingerprint("a", "r", Signal::Traces, b"x");
+    assert_ne!(base, fingerprint("b", "r", Signal::Traces, b"x"));
+    assert_ne!(base, fingerprint("a", "s", Signal::Traces, b"x"));
+    assert_ne!(base, fingerprint("a", "r", Signal::Logs, b"x"));
+    assert_ne!(base, fingerprint("a", "r", Signal::Traces, b"y"));
+    assert_ne!(fingerprint("ab", "c", Signal::Traces, b""), fingerprint("a", "bc", Signal::Traces, b""));
+    assert_eq!(names(&spans(&["a"])), ["a"]);
+}

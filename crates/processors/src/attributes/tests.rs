@@ -1,0 +1,89 @@
+//! Actions as the Collector does them, on items; and what can't be meant.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Attributes, Config};
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use otlp::Node;
+use pipeline::{Batch, Origin, Processor, Trust};
+
+fn batch(case: &serde_json::Value) -> Batch {
+    let origin = Origin {
+        account: "default".into(),
+        receiver: "otlp".into(),
+        trust: Trust::ThirdParty,
+        received: UnixNanos(0),
+        id: [1; 16],
+        repeat: false,
+    };
+    Batch::new(Arc::new(origin), request::payload(case))
+}
+
+fn config(actions: serde_json::Value) -> Config {
+    serde_json::from_value(json!({ "actions": actions })).expect("readable")
+}
+
+/// insert leaves what is there, update leaves what is not, upsert does both, delete takes all occurrences; in order; types stay.
+#[test]
+fn each_verb_does_what_the_collector_does() {
+    let actions = json!([
+        { "key": "there", "action": "insert", "value": "new" },
+        { "key": "absent", "action": "insert", "value": 7 },
+        { "key": "there2", "action": "update", "value": true },
+        { "key": "absent2", "action": "update", "value": "new" },
+        { "key": "absent3", "action": "upsert", "value": 0.5 },
+        { "key": "copy", "action": "upsert", "from_attribute": "number" },
+        { "key": "copy2", "action": "upsert", "from_attribute": "nothing" },
+        { "key": "gone", "action": "delete" },
+    ]);
+    let step = Attributes::new("attributes".into(), config(actions).settings().expect("valid"));
+    let item = json!({ "name": "a", "trace": 1, "span": 2, "attributes": { "there": "old", "there2": "old", "gone": 1, "number": 3 } });
+    let mut batch = batch(&json!({ "resource": { "gone": "stays" }, "items": [item.clone(), item] }));
+    step.process(&mut batch).expect("never fails");
+    let payload = &batch.payload;
+    for item in payload.items() {
+        let mut all: Vec<String> = (payload.attributes(item))
+            .map(|attribute| {
+                let mut text = String::new();
+                attribute.value.write_json(&mut text);
+                format!("{}={text}", attribute.key)
+            })
+            .collect();
+        all.sort();
+        assert_eq!(all, ["absent3=0.5", "absent=7", "copy=3", "number=3", "there2=true", "there=\"old\""]);
+    }
+    let resource: Node = payload.resource(payload.items().next().expect("an item"));
+    assert_eq!(payload.get_str(resource, "gone"), Some("stays"), "items alone");
+}
+
+/// What tollgate stamps can be deleted, never made or copied; everything wrong is told at once.
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let wrong = config(json!([
+        { "key": "", "action": "upsert", "value": 1 },
+        { "key": "gen_ai.payload.s3_uri", "action": "upsert", "value": "s3://elsewhere" },
+        { "key": "a", "action": "insert", "from_attribute": "gen_ai.input.messages_ref" },
+        { "key": "a", "action": "insert", "value": 1, "from_attribute": "b" },
+        { "key": "a", "action": "update" },
+        { "key": "a", "action": "delete", "value": 1 },
+        { "key": "tollgate.run.id", "action": "delete" },
+    ]));
+    let problems = wrong.settings().expect_err("refused");
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "actions[0].key",
+            "actions[1].key",
+            "actions[2].from_attribute",
+            "actions[3].from_attribute",
+            "actions[4]",
+            "actions[5]"
+        ]
+    );
+    assert!(Config::default().settings().is_err());
+    assert!(serde_json::from_value::<Config>(json!({ "actions": [{ "key": "a", "action": "hash" }] })).is_err());
+}

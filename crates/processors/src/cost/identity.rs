@@ -1,0 +1,134 @@
+//! **What**: response ids that identify nothing: the same id in another trace with another model or other counts, or in
+//! the same trace with another input, is another call (`chatcmpl-1` of a mock or a gateway that counts its answers). **Invariants**: linear; a repeat or another layer of a
+//! call, in whatever trace, says the same of it; records without a trace are taken at their id's word.
+//! **Not here**: layers of one call (`layers`).
+
+use std::collections::{HashMap, HashSet};
+
+use genai::{Facts, ItemFacts};
+use kernel::hex;
+use otlp::Payload;
+use pipeline::{ClaimKey, Claims};
+
+use super::layers::Size;
+
+/// What a call's key is, if it is the provider's id of it.
+fn by_id(item: &ItemFacts) -> Option<&str> {
+    item.call_key.as_deref().filter(|key| key.starts_with("r/"))
+}
+
+/// The key of a call whose id was used before.
+fn apart(base: &str, trace: &[u8], span: &[u8]) -> String {
+    format!("{base}@{}/{}", hex::encode(trace), hex::encode(span))
+}
+
+/// Gives calls of this request that share an id and nothing else keys of their own; the items that got one.
+pub(super) fn tell_apart(payload: &Payload, facts: &mut Facts) -> HashSet<usize> {
+    let mut reused = HashSet::new();
+    let mut ids: HashMap<&str, usize> = HashMap::new();
+    for id in facts.items.iter().filter(|item| item.billable).filter_map(by_id) {
+        *ids.entry(id).or_default() += 1;
+    }
+    let shared: HashSet<String> =
+        ids.into_iter().filter(|(_, times)| *times > 1).map(|(id, _)| id.to_owned()).collect();
+    if shared.is_empty() {
+        return reused;
+    }
+    let (mut known, mut first) = (HashMap::<ClaimKey, String>::new(), HashSet::new());
+    for (at, item) in facts.items.iter_mut().enumerate().filter(|(_, item)| item.billable) {
+        let Some(base) = by_id(item).filter(|id| shared.contains(*id)).map(str::to_owned) else { continue };
+        let trace = payload.trace_id(item.node);
+        let marks = Marks::of("", &base, payload, item);
+        let same = marks.all().find_map(|mark| known.get(&mark)).cloned();
+        let fresh = first.insert(base.clone());
+        let key = same.unwrap_or_else(|| {
+            if fresh || trace.is_empty() { base.clone() } else { apart(&base, trace, payload.span_id(item.node)) }
+        });
+        for mark in marks.own() {
+            known.entry(mark).or_insert_with(|| key.clone());
+        }
+        if key != base {
+            reused.insert(at);
+            item.call_key = Some(key);
+        }
+    }
+    reused
+}
+
+/// How an id was used: in which trace and span, for a call of which model and size.
+pub(super) struct Marks {
+    /// What a use leaves behind.
+    own: Vec<ClaimKey>,
+    /// Any of them tells that a use was of the same call.
+    same: Vec<ClaimKey>,
+}
+
+impl Marks {
+    /// In one trace uses are of one call if they tell the same input (a stream's output grows), if one tells none, if they
+    /// are of one span, or of a span and the one around it; in others if they agree in size and model.
+    fn of(account: &str, base: &str, payload: &Payload, item: &ItemFacts) -> Self {
+        let Size { whole, fresh, output, model, silent } = Size::of(item);
+        let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
+        let parent = payload.parent_span_id(item.node);
+        let (account, base) = (account.as_bytes(), base.as_bytes());
+        let key = |word: &[u8], trace: &[u8], more: &[u8]| ClaimKey::of(&[word, account, base, trace, more]);
+        let size = |input: &[u8]| ClaimKey::of(&[b"id of", account, base, input, &output, model.as_bytes()]);
+        let forms = if whole == fresh { vec![whole] } else { vec![whole, fresh] };
+        let mut own = vec![key(b"id in", trace, &[])];
+        let mut same = vec![key(b"id in", &[], &[]), key(b"id in silent", trace, &[])];
+        own.extend(forms.iter().map(|input| size(input)));
+        if silent {
+            own.push(key(b"id in silent", trace, &[]));
+            same.push(key(b"id in", trace, &[]));
+        } else {
+            own.extend(forms.iter().map(|input| key(b"id with", trace, input)));
+        }
+        same.extend(own.iter().skip(1));
+        if !span.is_empty() {
+            own.push(key(b"id at", trace, span));
+            same.extend([key(b"id at", trace, span), key(b"id below", trace, span)]);
+        }
+        if !parent.is_empty() {
+            own.push(key(b"id below", trace, parent));
+            same.push(key(b"id at", trace, parent));
+        }
+        Self { own, same }
+    }
+
+    /// What a use of the id leaves behind.
+    pub(super) fn own(&self) -> impl Iterator<Item = ClaimKey> {
+        self.own.iter().copied()
+    }
+
+    fn all(&self) -> impl Iterator<Item = ClaimKey> {
+        self.same.iter().copied()
+    }
+}
+
+/// What earlier requests say of a call's id.
+pub(super) struct Identity {
+    pub(super) marks: Marks,
+    /// The key to count it by, where its id was used for another call before.
+    pub(super) apart: Option<String>,
+    /// The call came before, under the id as it is.
+    pub(super) known: bool,
+}
+
+/// Compares a call with what its id was used for in other requests than `batch`; none where its key is no id.
+pub(super) fn compare(
+    claims: &Claims,
+    batch: &[u8; 16],
+    payload: &Payload,
+    account: &str,
+    item: &ItemFacts,
+) -> Option<Identity> {
+    let (id, told) = (by_id(item)?, item.response_id.as_deref()?);
+    let base = format!("r/{told}");
+    let trace = payload.trace_id(item.node);
+    let marks = Marks::of(account, &base, payload, item);
+    let elsewhere = |key: ClaimKey| claims.holder(key).is_some_and(|holder| holder != *batch);
+    let used = elsewhere(ClaimKey::of(&[b"call", account.as_bytes(), base.as_bytes()]));
+    let same = trace.is_empty() || marks.all().any(elsewhere);
+    let key = (used && !same && id == base).then(|| apart(&base, trace, payload.span_id(item.node)));
+    Some(Identity { marks, apart: key, known: used && same })
+}

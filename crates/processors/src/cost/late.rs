@@ -1,0 +1,246 @@
+//! **What**: calls whose model or provider stands on an ancestor in another batch: they wait ([`Waiting`]) and are priced
+//! when it comes. **Invariants**: bounded; each is priced once; changed after commits only; a call that waits too long is
+//! unpriced, and counted. **Not here**: totals (`ledger`), stamps.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use genai::usage::Basis;
+use genai::{Facts, ItemFacts};
+use otlp::{Node, NodeKind, Payload, Signal};
+use pipeline::ClaimKey;
+
+/// Calls that may wait: one more gets no price at once. Ancestors that are remembered: one more drives the oldest out.
+pub(super) const LIMIT: usize = 50_000;
+/// Longest walk to an ancestor within a batch.
+const DEPTH: usize = 64;
+
+/// A call that waits.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Late {
+    pub(super) call_key: String,
+    pub(super) trace: [u8; 16],
+    pub(super) span: [u8; 8],
+    pub(super) parent: [u8; 8],
+    pub(super) session: Option<String>,
+    pub(super) tenant: Option<String>,
+    pub(super) basis: Basis,
+    /// Unix ns after which it waits no more.
+    pub(super) until: u64,
+}
+
+/// What a span tells those below it.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Above {
+    pub(super) model: Option<String>,
+    pub(super) provider: Option<String>,
+    /// Unix ns after which it is forgotten.
+    pub(super) until: u64,
+}
+
+/// The place of a span: account, trace, span.
+pub(super) type Place = [u8; 16];
+
+/// Things with their places.
+pub(super) type Placed<T> = Vec<(Place, T)>;
+
+/// What waits, by the span that is waited for.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// By call key.
+    calls: HashMap<Place, BTreeMap<String, Late>>,
+    above: HashMap<Place, Above>,
+    /// Remembered places, oldest first, with the time that each was remembered until then.
+    order: VecDeque<(Place, u64)>,
+    count: usize,
+}
+
+/// A span as a place.
+pub(super) fn place(account: &str, trace: &[u8], span: &[u8]) -> Place {
+    ClaimKey::of(&[b"awaits", account.as_bytes(), trace, span]).to_bytes()
+}
+
+impl Waiting {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn at(&self, place: &Place) -> impl Iterator<Item = &Late> {
+        self.calls.get(place).into_iter().flat_map(BTreeMap::values)
+    }
+
+    pub(super) fn above(&self, place: &Place) -> Option<&Above> {
+        self.above.get(place)
+    }
+
+    /// Whether none of `more` calls can wait.
+    pub(super) fn is_full(&self, more: usize) -> bool {
+        self.count.saturating_add(more) >= LIMIT
+    }
+
+    /// Gives the call back where there is no room.
+    pub(super) fn wait(&mut self, place: Place, late: Late) -> Option<Late> {
+        if self.count >= LIMIT {
+            return Some(late);
+        }
+        if self.calls.entry(place).or_default().insert(late.call_key.clone(), late).is_none() {
+            self.count += 1;
+        }
+        None
+    }
+
+    /// Remembers an ancestor; how many were forgotten for it.
+    pub(super) fn remember(&mut self, place: Place, above: Above) -> u64 {
+        let mut forgotten = 0;
+        self.order.push_back((place, above.until));
+        self.above.insert(place, above);
+        while self.above.len() > LIMIT || self.order.len() > 2 * LIMIT {
+            let Some((oldest, until)) = self.order.pop_front() else { break };
+            // one that was remembered again since stays
+            if self.above.get(&oldest).is_some_and(|above| above.until == until) {
+                self.above.remove(&oldest);
+                forgotten += 1;
+            }
+        }
+        forgotten
+    }
+
+    /// Takes one call away from where it waits.
+    pub(super) fn take(&mut self, place: &Place, call_key: &str) -> Option<Late> {
+        let calls = self.calls.get_mut(place)?;
+        let late = calls.remove(call_key)?;
+        self.count -= 1;
+        if calls.is_empty() {
+            self.calls.remove(place);
+        }
+        Some(late)
+    }
+
+    /// Those whose time is up, and forgets old ancestors.
+    pub(super) fn expire(&mut self, now: u64) -> Vec<Late> {
+        self.above.retain(|_, above| above.until > now);
+        self.order.retain(|(_, until)| *until > now);
+        let mut out = Vec::new();
+        self.calls.retain(|_, calls| {
+            let all = std::mem::take(calls).into_iter();
+            let (over, left): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(_, late)| late.until <= now);
+            *calls = left;
+            out.extend(over.into_values());
+            !calls.is_empty()
+        });
+        self.count -= out.len();
+        out
+    }
+
+    /// Everything, for a checkpoint.
+    pub(super) fn all(&self) -> (Placed<Late>, Placed<Above>) {
+        let calls = self.calls.iter().flat_map(|(place, calls)| calls.values().map(|late| (*place, late.clone())));
+        (calls.collect(), self.above.iter().map(|(place, above)| (*place, above.clone())).collect())
+    }
+}
+
+/// Trace and span.
+pub(super) type SpanId = ([u8; 16], [u8; 8]);
+
+/// The spans of a batch, for walks upwards.
+pub(super) struct Family {
+    by_id: HashMap<SpanId, usize>,
+    /// By item.
+    parents: Vec<Option<SpanId>>,
+}
+
+/// A span's own id; none where it has none of the right length.
+pub(super) fn span_of(payload: &Payload, node: Node) -> Option<SpanId> {
+    if payload.kind(node) != NodeKind::Span {
+        return None;
+    }
+    Some((payload.trace_id(node).try_into().ok()?, payload.span_id(node).try_into().ok()?))
+}
+
+impl Family {
+    pub(super) fn of(payload: &Payload) -> Self {
+        let (mut by_id, mut parents) = (HashMap::new(), Vec::with_capacity(payload.item_count()));
+        for (at, node) in payload.items().enumerate() {
+            let own = span_of(payload, node);
+            let parent = own.and_then(|(trace, span)| {
+                let parent = <[u8; 8]>::try_from(payload.parent_span_id(node)).ok()?;
+                (parent != [0; 8] && parent != span).then_some((trace, parent))
+            });
+            parents.push(parent);
+            if let Some(own) = own {
+                by_id.insert(own, at);
+            }
+        }
+        Self { by_id, parents }
+    }
+
+    fn parent(&self, at: usize) -> Option<SpanId> {
+        self.parents.get(at).copied().flatten()
+    }
+
+    /// The spans above an item, nearest first, up to the first that has tokens (`told`) or is not in the batch.
+    pub(super) fn above(&self, at: usize, told: &[bool]) -> Vec<SpanId> {
+        let (mut at, mut above) = (at, Vec::new());
+        for _ in 0..DEPTH {
+            let Some(parent) = self.parent(at) else { break };
+            above.push(parent);
+            match self.by_id.get(&parent) {
+                Some(next) if told.get(*next) == Some(&false) => at = *next,
+                _ => break,
+            }
+        }
+        above
+    }
+
+    /// The nearest ancestor of an item that is not in the batch.
+    pub(super) fn missing(&self, at: usize) -> Option<SpanId> {
+        let mut at = at;
+        for _ in 0..DEPTH {
+            let parent = self.parent(at)?;
+            match self.by_id.get(&parent) {
+                Some(above) => at = *above,
+                None => return Some(parent),
+            }
+        }
+        None
+    }
+
+    /// The item of a span.
+    pub(super) fn item(&self, id: &SpanId) -> Option<usize> {
+        self.by_id.get(id).copied()
+    }
+
+    /// What a span and those above it in the batch tell.
+    pub(super) fn tells(&self, facts: &Facts, at: usize) -> Above {
+        let (mut told, mut at) = (Above::default(), Some(at));
+        for _ in 0..DEPTH {
+            let Some(here) = at else { break };
+            if let Some(item) = facts.items.get(here) {
+                told.model = told.model.or_else(|| item.request_model.clone());
+                told.provider = told.provider.or_else(|| item.provider.clone());
+            }
+            at = self.parent(here).and_then(|parent| self.item(&parent));
+        }
+        told
+    }
+}
+
+/// A call as it waits; none where it has no span to wait for.
+pub(super) fn late(payload: &Payload, item: &ItemFacts, until: u64) -> Option<Late> {
+    let node = item.node;
+    let told = item.request_model.is_some() || item.response_model.is_some();
+    if !item.inherits || (told && item.provider.is_some()) || payload.signal() != Signal::Traces {
+        return None;
+    }
+    Some(Late {
+        call_key: item.call_key.clone()?,
+        trace: payload.trace_id(node).try_into().ok()?,
+        span: payload.span_id(node).try_into().ok()?,
+        parent: payload.parent_span_id(node).try_into().unwrap_or_default(),
+        session: item.session.clone(),
+        tenant: item.tenant.clone(),
+        basis: Basis::of(item, payload.time(node))?,
+        until,
+    })
+}

@@ -1,0 +1,467 @@
+//! **What**: what the processor remembers: which calls were counted, exact totals, calls that wait for their other signal.
+//! **Invariants**: changed by effects only, after the commit (claims are taken before and released if there is none);
+//! totals are exact and survive a restart by checkpoint and effects; labels are capped.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use serde::{Deserialize, Serialize};
+
+use kernel::clock::UnixNanos;
+use kernel::hex;
+use kernel::pseudonym::IdPolicy;
+use pipeline::{ClaimKey, Claims};
+use rates::{Shelf, Unpriced, Usd};
+use telemetry::{Counter, Gauge, Meter, names};
+
+use super::late::{Above, Late, Place, Waiting};
+use super::sums::{Sum, Sums};
+
+/// Values that one label may have; the rest is [`OTHER`].
+const LABELS: usize = 200;
+const OTHER: &str = "other";
+const UNKNOWN: &str = "unknown";
+/// Things that are logged once a day.
+const LOGGED: usize = 2_000;
+const DAY: u64 = 86_400_000_000_000;
+/// Longest label, bytes.
+const LABEL_BYTES: usize = 64;
+/// How long a call waits for its other signal before it counts as unbilled.
+pub(super) const WAIT: u64 = 600_000_000_000;
+/// Calls that may wait; beyond that none is watched.
+const WAITING: usize = 100_000;
+
+/// How names of one account are shown in metrics and logs.
+#[derive(Clone, Default)]
+pub(super) struct Show {
+    pub(super) ids: Option<Arc<dyn IdPolicy>>,
+    pub(super) account: Arc<str>,
+}
+
+impl Show {
+    fn tenant<'a>(&self, tenant: &'a str) -> Cow<'a, str> {
+        self.ids.as_ref().map_or(Cow::Borrowed(tenant), |ids| ids.shown(&self.account, tenant))
+    }
+
+    /// A provider or model as a label.
+    fn label(&self, name: Option<&str>) -> String {
+        name.map_or(UNKNOWN.to_owned(), |name| label(&self.name(name)).to_owned())
+    }
+
+    fn name<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        self.ids.as_ref().map_or(Cow::Borrowed(name), |ids| ids.column(&self.account, name))
+    }
+}
+
+/// Changes by one batch, stored with its commit.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Changes {
+    batch: String,
+    at: u64,
+    claims: Vec<String>,
+    /// Tenant, model, provider, 1e-18 USD.
+    priced: Vec<(String, String, String, String)>,
+    /// Provider, model, reason, tokens.
+    unpriced: Vec<(String, String, String, u64)>,
+    /// Dialect, claim.
+    deferred: Vec<(String, String)>,
+    /// Calls that wait for a span from now on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    waits: Vec<(Place, Late)>,
+    /// Calls that wait no more: where they waited, and their keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settled: Vec<(Place, String)>,
+    /// Spans that tell a model to those below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    above: Vec<(Place, Above)>,
+    /// What was billed, by the span above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sums: Vec<(Place, Sum)>,
+    statuses: BTreeMap<String, u64>,
+    mismatches: u64,
+    /// Calls without tokens that are sold otherwise, by dialect.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unbilled: BTreeMap<String, u64>,
+    /// Calls that could not wait.
+    #[serde(default)]
+    full: u64,
+    #[serde(skip)]
+    show: Show,
+}
+
+impl Changes {
+    pub(super) fn new(batch: &[u8; 16], at: UnixNanos, show: Show) -> Self {
+        Self { batch: hex::encode(batch), at: at.0, show, ..Self::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.statuses.is_empty()
+            && self.claims.is_empty()
+            && self.waits.is_empty()
+            && self.settled.is_empty()
+            && self.above.is_empty()
+            && self.unbilled.is_empty()
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    pub(super) fn claim(&mut self, key: ClaimKey) {
+        self.claims.push(hex::encode(&key.to_bytes()));
+    }
+
+    pub(super) fn status(&mut self, status: &str) {
+        *self.statuses.entry(status.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn priced(&mut self, tenant: Option<&str>, model: &str, provider: &str, total: Usd) {
+        let tenant = tenant.map(|tenant| self.show.tenant(tenant));
+        let tenant = tenant.as_deref().map_or("unattributed", label).to_owned();
+        let model = label(&self.show.name(model)).to_owned();
+        self.priced.push((tenant, model, provider.to_owned(), total.0.to_string()));
+    }
+
+    pub(super) fn unpriced(&mut self, provider: Option<&str>, model: Option<&str>, reason: &str, tokens: u64) {
+        let (provider, model) = (self.show.label(provider), self.show.label(model));
+        self.unpriced.push((provider, model, reason.to_owned(), tokens));
+    }
+
+    pub(super) fn deferred(&mut self, dialect: &str, key: ClaimKey) {
+        self.deferred.push((dialect.to_owned(), hex::encode(&key.to_bytes())));
+    }
+
+    pub(super) fn waits(&mut self, place: Place, late: Late) {
+        self.waits.push((place, late));
+    }
+
+    pub(super) fn settled(&mut self, place: Place, call_key: &str) {
+        self.settled.push((place, call_key.to_owned()));
+    }
+
+    pub(super) fn above(&mut self, place: Place, above: Above) {
+        self.above.push((place, above));
+    }
+
+    pub(super) fn sum(&mut self, place: Place, sum: Sum) {
+        self.sums.push((place, sum));
+    }
+
+    /// How many calls wait from now on.
+    pub(super) fn waiting(&self) -> usize {
+        self.waits.len()
+    }
+
+    /// A call found no room to wait.
+    pub(super) fn full(&mut self) {
+        self.full += 1;
+    }
+
+    pub(super) fn unbilled(&mut self, dialect: &str) {
+        *self.unbilled.entry(dialect.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn mismatch(&mut self) {
+        self.mismatches += 1;
+    }
+}
+
+/// Text of telemetry as a label: only what looks like a name.
+fn label(text: &str) -> &str {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
+    if !text.is_empty() && text.len() <= LABEL_BYTES && text.bytes().all(plain) { text } else { OTHER }
+}
+
+/// At most [`LABELS`] values.
+#[derive(Default)]
+struct Cap(BTreeSet<String>);
+
+impl Cap {
+    fn admit(&mut self, value: &str) -> String {
+        if !self.0.contains(value) {
+            if self.0.len() >= LABELS {
+                return OTHER.to_owned();
+            }
+            self.0.insert(value.to_owned());
+        }
+        value.to_owned()
+    }
+}
+
+type Labels = (String, String, String);
+
+#[derive(Default)]
+struct Totals {
+    tenants: Cap,
+    models: Cap,
+    providers: Cap,
+    unpriced: Cap,
+    usd: BTreeMap<Labels, (i128, Option<Gauge>)>,
+    /// Claim → dialect and when it stops waiting.
+    waiting: HashMap<[u8; 16], (String, u64)>,
+    /// When what was logged last, Unix ns.
+    logged: HashMap<String, u64>,
+    /// The listed id nearest to what has no price.
+    nearest: HashMap<String, String>,
+}
+
+/// The memory.
+pub(super) struct Ledger {
+    pub(super) claims: Claims,
+    meter: Meter,
+    totals: Mutex<Totals>,
+    mismatches: Counter,
+    forgotten: Gauge,
+    full: Counter,
+    parents_forgotten: Counter,
+    /// Calls that wait for a model or provider.
+    late: Mutex<Waiting>,
+    sums: Mutex<Sums>,
+    /// For the nearest known id.
+    shelf: Arc<Shelf>,
+    /// Of calls that wait: any account.
+    pub(super) show: Show,
+}
+
+/// What a checkpoint holds besides the claims.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    usd: Vec<(Labels, String)>,
+    waiting: Vec<(String, String, u64)>,
+    #[serde(default)]
+    late: Vec<(Place, Late)>,
+    #[serde(default)]
+    above: Vec<(Place, Above)>,
+    #[serde(default)]
+    sums: Vec<(Place, Sum)>,
+}
+
+impl Ledger {
+    pub(super) fn new(meter: &Meter, shelf: Arc<Shelf>) -> Self {
+        Self {
+            claims: Claims::default(),
+            meter: meter.clone(),
+            totals: Mutex::new(Totals::default()),
+            mismatches: meter.counter(&names::COST_MISMATCH, &[]),
+            forgotten: meter.gauge(&names::COST_FORGOTTEN, &[]),
+            full: meter.counter(&names::COST_WAITING_FULL, &[]),
+            parents_forgotten: meter.counter(&names::COST_PARENTS_FORGOTTEN, &[]),
+            late: Mutex::default(),
+            sums: Mutex::default(),
+            shelf,
+            show: Show::default(),
+        }
+    }
+
+    /// Applies what a committed batch changed.
+    pub(super) fn apply(&self, body: &[u8]) {
+        let Ok(changes) = serde_json::from_slice::<Changes>(body) else { return };
+        let claims: Vec<[u8; 16]> = changes.claims.iter().filter_map(|text| bytes(text)).collect();
+        if let Some(batch) = bytes(&changes.batch) {
+            self.claims.settle(&batch, UnixNanos(changes.at), claims.iter().copied().map(ClaimKey::from_bytes));
+        }
+        for (status, calls) in &changes.statuses {
+            self.meter.counter(&names::COST_CALLS, &[("status", status)]).increment(*calls);
+        }
+        self.add_sums(&changes.sums);
+        self.mismatches.increment(changes.mismatches);
+        self.full.increment(changes.full);
+        for (dialect, calls) in &changes.unbilled {
+            self.meter.counter(&names::COST_UNBILLED, &[("dialect", dialect)]).increment(*calls);
+        }
+        let mut totals = self.totals.lock();
+        for (tenant, model, provider, atto) in &changes.priced {
+            let labels = (totals.tenants.admit(tenant), totals.models.admit(model), totals.providers.admit(provider));
+            self.add(&mut totals, labels, atto.parse().unwrap_or(0));
+        }
+        for (provider, model, reason, tokens) in &changes.unpriced {
+            self.count_unpriced(&mut totals, provider, model, reason, *tokens, changes.at);
+        }
+        for claim in &claims {
+            totals.waiting.remove(claim);
+        }
+        let until = changes.at.saturating_add(WAIT);
+        let left = self.apply_late(changes.settled, changes.waits, changes.above);
+        self.full.increment(u64::try_from(left.len()).unwrap_or(u64::MAX));
+        self.give_up(&mut totals, left, changes.at);
+        for (dialect, claim) in changes.deferred {
+            let Some(claim) = bytes(&claim) else { continue };
+            let counted = self.claims.holder(ClaimKey::from_bytes(claim)).is_some();
+            if !counted && totals.waiting.len() < WAITING {
+                totals.waiting.insert(claim, (dialect, until));
+            }
+        }
+    }
+
+    /// Gives back the calls that found no room.
+    fn apply_late(
+        &self,
+        settled: Vec<(Place, String)>,
+        waits: Vec<(Place, Late)>,
+        above: Vec<(Place, Above)>,
+    ) -> Vec<Late> {
+        let mut late = self.late.lock();
+        for (place, call_key) in &settled {
+            late.take(place, call_key);
+        }
+        let left = waits.into_iter().filter_map(|(place, call)| late.wait(place, call)).collect();
+        let forgotten = above.into_iter().map(|(place, above)| late.remember(place, above)).sum();
+        self.parents_forgotten.increment(forgotten);
+        left
+    }
+
+    /// Calls that waited in vain, or could not.
+    fn give_up(&self, totals: &mut Totals, calls: Vec<Late>, at: u64) {
+        for late in calls {
+            let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first());
+            let (provider, model) = (self.show.label(provider), self.show.label(model.map(String::as_str)));
+            let reason = if late.basis.models.is_empty() { Unpriced::NoModel } else { Unpriced::UnknownProvider };
+            let tokens = late.basis.units.total_input().saturating_add(late.basis.units.output);
+            self.count_unpriced(totals, &provider, &model, reason.as_str(), tokens, at);
+        }
+    }
+
+    fn add_sums(&self, more: &[(Place, Sum)]) {
+        let mut sums = self.sums.lock();
+        more.iter().for_each(|(place, sum)| sums.add(*place, sum));
+    }
+
+    /// What was billed below a span.
+    pub(super) fn sum(&self, place: &Place) -> Option<Sum> {
+        self.sums.lock().of(place).copied()
+    }
+
+    /// What waits and what is remembered, for a look.
+    pub(super) fn late(&self) -> MutexGuard<'_, Waiting> {
+        self.late.lock()
+    }
+
+    /// Counts a call without a price, and says so once a day, with the nearest id that the table lists.
+    fn count_unpriced(&self, totals: &mut Totals, provider: &str, model: &str, reason: &str, tokens: u64, at: u64) {
+        let (provider, model) = (totals.providers.admit(provider), totals.unpriced.admit(model));
+        let key = format!("{provider} {model} {reason}");
+        let nearest = self.nearest(totals, &key, &provider, &model);
+        let labels =
+            [("provider", provider.as_str()), ("model", &model), ("reason", reason), ("nearest", nearest.as_str())];
+        self.meter.counter(&names::COST_UNPRICED, &labels).increment(1);
+        let labels = [("provider", provider.as_str()), ("model", model.as_str())];
+        self.meter.counter(&names::COST_UNPRICED_TOKENS, &labels).increment(tokens);
+        if due(&mut totals.logged, key, at) {
+            tracing::warn!(provider, model, reason, nearest, "calls without a price; told once a day");
+        }
+    }
+
+    /// Looked up once for each that is counted: comparing with thousands of ids takes its time.
+    fn nearest(&self, totals: &mut Totals, key: &str, provider: &str, model: &str) -> String {
+        let none = |word: &str| matches!(word, OTHER | UNKNOWN);
+        if none(model) {
+            return String::new();
+        }
+        if let Some(known) = totals.nearest.get(key) {
+            return known.clone();
+        }
+        let told = Some(provider).filter(|provider| !none(provider));
+        let nearest = self.shelf.rates().common().nearest(told, model).unwrap_or_default();
+        if totals.nearest.len() < LOGGED {
+            totals.nearest.insert(key.to_owned(), nearest.clone());
+        }
+        nearest
+    }
+
+    fn add(&self, totals: &mut Totals, labels: Labels, atto: i128) {
+        let entry = totals.usd.entry(labels.clone()).or_default();
+        entry.0 = entry.0.saturating_add(atto);
+        let gauge = entry.1.get_or_insert_with(|| {
+            let (tenant, model, provider) = &labels;
+            self.meter.gauge(&names::COST_USD, &[("tenant", tenant), ("model", model), ("provider", provider)])
+        });
+        gauge.set(Usd(entry.0).to_f64());
+    }
+
+    /// Forgets what is old, counts calls whose other signal never came.
+    pub(super) fn tick(&self, now: UnixNanos) {
+        self.claims.expire(now);
+        self.forgotten.set(self.claims.forgotten() as f64);
+        let over = self.late.lock().expire(now.0);
+        let mut totals = self.totals.lock();
+        self.give_up(&mut totals, over, now.0);
+        let (meter, Totals { waiting, logged, .. }) = (&self.meter, &mut *totals);
+        waiting.retain(|_, (dialect, until)| {
+            let waits = *until > now.0;
+            if !waits {
+                meter.counter(&names::COST_UNBILLED, &[("dialect", dialect)]).increment(1);
+                if due(logged, format!("unbilled {dialect}"), now.0) {
+                    tracing::warn!(dialect, "calls whose billed signal never came; told once a day");
+                }
+            }
+            waits
+        });
+    }
+
+    /// Totals, then claims: JSON with its length in front.
+    pub(super) fn save(&self) -> Vec<u8> {
+        let (late, above) = self.late.lock().all();
+        let sums = self.sums.lock().all();
+        let totals = self.totals.lock();
+        let saved = Saved {
+            late,
+            above,
+            sums,
+            usd: totals.usd.iter().map(|(labels, (atto, _))| (labels.clone(), atto.to_string())).collect(),
+            waiting: (totals.waiting.iter())
+                .map(|(claim, (dialect, until))| (hex::encode(claim), dialect.clone(), *until))
+                .collect(),
+        };
+        drop(totals);
+        let head = serde_json::to_vec(&saved).unwrap_or_default();
+        let mut out = u32::try_from(head.len()).unwrap_or(0).to_le_bytes().to_vec();
+        out.extend_from_slice(&head);
+        out.extend_from_slice(&self.claims.save());
+        out
+    }
+
+    /// What [`Ledger::save`] gave; anything unreadable is left out.
+    pub(super) fn restore(&self, saved: &[u8]) {
+        let Some((length, rest)) = saved.split_first_chunk::<4>() else { return };
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let Some((head, claims)) = rest.split_at_checked(length) else { return };
+        let Ok(saved) = serde_json::from_slice::<Saved>(head) else { return };
+        self.claims.load(claims);
+        let mut totals = self.totals.lock();
+        for ((tenant, model, provider), atto) in saved.usd {
+            let labels =
+                (totals.tenants.admit(&tenant), totals.models.admit(&model), totals.providers.admit(&provider));
+            self.add(&mut totals, labels, atto.parse().unwrap_or(0));
+        }
+        self.apply_late(Vec::new(), saved.late, saved.above);
+        self.add_sums(&saved.sums);
+        let waiting = saved.waiting.into_iter().take(WAITING);
+        totals.waiting.extend(waiting.filter_map(|(claim, dialect, until)| Some((bytes(&claim)?, (dialect, until)))));
+    }
+}
+
+/// Whether something is to be logged again.
+fn due(logged: &mut HashMap<String, u64>, key: String, now: u64) -> bool {
+    if logged.len() >= LOGGED && !logged.contains_key(&key) {
+        return false;
+    }
+    let last = logged.entry(key).or_insert(0);
+    let due = *last == 0 || now.saturating_sub(*last) >= DAY;
+    if due {
+        *last = now;
+    }
+    due
+}
+
+fn bytes(text: &str) -> Option<[u8; 16]> {
+    let mut out = [0; 16];
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    Some(out)
+}

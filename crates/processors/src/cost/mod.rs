@@ -1,0 +1,500 @@
+//! **What**: the processor that prices model calls. **Why**: cost per run, tenant and model, exact, from a versioned table;
+//! what has no price says so and is counted, never 0.
+//! **Invariants**: pure but for claims; each call is priced once, over signals, repeats, layers and branches; the time of the
+//! call decides; roll-ups and failures without tokens get no stamp. **Not here**: what a call is (`genai/`), prices
+//! (`rates/`), roll-ups by run (`processors/runs`).
+
+pub mod config;
+mod identity;
+mod late;
+mod layers;
+mod ledger;
+mod price;
+mod settle;
+mod stamp;
+mod sums;
+mod tables;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use genai::usage::Flags;
+use genai::{self, Billing, Buckets, Cost as CostFact, Facts, ItemFacts, Vocabulary, facts_of};
+use kernel::clock::UnixNanos;
+use kernel::hex;
+use kernel::pseudonym::IdPolicy;
+use otlp::{Node, Payload, Signal};
+use pipeline::{Batch, Claim, ClaimKey, Effect, Processor, Reason, Trust};
+use rates::{Rates, RatesError, Shelf, Table};
+use telemetry::{Gauge, Meter, names};
+
+pub use config::{Alias, Config, DetailsEvent, RatesFrom, RefreshFrom, RefreshSettings, Settings};
+pub use price::{Call, NotPriced, Parts, Priced, price};
+
+use late::{Family, Place, SpanId};
+use layers::{Layers, Rise};
+use ledger::{Changes, Ledger, Show};
+use sums::Sum;
+
+/// The processor.
+pub struct Cost {
+    id: Arc<str>,
+    vocabulary: Arc<Vocabulary>,
+    shelf: Arc<Shelf>,
+    age_gauge: Gauge,
+    meter: Meter,
+    ledger: Ledger,
+    billed: Signal,
+    usage_attributes: bool,
+    aliases: Vec<Alias>,
+    fees: bool,
+    tolerance: i128,
+    reprice: bool,
+    details: DetailsEvent,
+}
+
+impl Cost {
+    /// Reads the table and builds it.
+    ///
+    /// # Errors
+    /// The table's file can't be read, or what is wrong with it.
+    pub fn new(
+        id: Arc<str>,
+        settings: &Settings,
+        vocabulary: Arc<Vocabulary>,
+        meter: &Meter,
+    ) -> Result<Self, RatesError> {
+        let rates = Rates::build(&settings.base()?, &settings.overlays()?)?;
+        tables::tell(meter, &rates, 1.0);
+        let shelf = Arc::new(Shelf::new(rates));
+        Ok(Self {
+            id,
+            vocabulary,
+            ledger: Ledger::new(meter, Arc::clone(&shelf)),
+            shelf,
+            age_gauge: meter.gauge(&names::RATES_AGE, &[]),
+            meter: meter.clone(),
+            billed: settings.billed_signal(),
+            usage_attributes: settings.usage_attributes,
+            aliases: settings.aliases.clone(),
+            fees: settings.fees,
+            tolerance: settings.tolerance.0,
+            reprice: settings.reprice,
+            details: settings.details_event,
+        })
+    }
+
+    /// The same; names of tenants, models and providers pass `ids` before metrics and logs show them. Without it they
+    /// are shown as they came: for tools that show them to nobody.
+    #[must_use]
+    pub fn with_ids(mut self, ids: Arc<dyn IdPolicy>) -> Self {
+        self.ledger.show.ids = Some(ids);
+        self
+    }
+
+    /// The table in use, for tenants without one of their own.
+    pub fn table(&self) -> Arc<Table> {
+        Arc::clone(self.shelf.rates().common())
+    }
+
+    /// Takes other tables into use, known to be the newest at `now`; batches in hand keep theirs.
+    pub fn adopt(&self, rates: Rates, now: UnixNanos) {
+        tables::tell(&self.meter, &rates, 1.0);
+        let before = self.shelf.swap(rates);
+        let after = self.shelf.rates();
+        if before.common().digest() != after.common().digest() {
+            tables::tell(&self.meter, &before, 0.0);
+        }
+        self.confirm(now);
+    }
+
+    /// How long ago the tables in use were known to be the newest.
+    pub fn age(&self, now: UnixNanos) -> std::time::Duration {
+        now.since(UnixNanos(self.shelf.confirmed(now.0)))
+    }
+
+    /// The tables in use are the newest at `now`.
+    pub fn confirm(&self, now: UnixNanos) {
+        self.shelf.confirm(now.0);
+    }
+
+    /// Stamps one item that is billable; returns what becomes of it.
+    fn bill(&self, pass: &mut Pass<'_>, at: usize, item: &mut ItemFacts, winner: bool) -> CostFact {
+        let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
+        let rates = table.stamp();
+        let (node, account) = (item.node, pass.account.clone());
+        let contract: Option<Box<str>> = pass.rates.contract(item.tenant.as_deref()).map(Into::into);
+        let bare = |status| fact(status, rates, Buckets::default());
+        if let Some(kept) = self.kept(pass, node) {
+            return kept;
+        }
+        stamp::reported(pass.payload, node, item.reported_cost.as_deref());
+        if item.twin && pass.payload.signal() != self.billed {
+            if let (Some(key), Some(dialect)) = (twin_claim(&account, item), item.dialect) {
+                pass.changes.deferred(dialect, key);
+            }
+            pass.mark(node, Billing::Deferred, Flags::default());
+            return bare(Billing::Deferred);
+        }
+        match self.claim(pass, at, item, winner) {
+            Counted::No(flags) => {
+                pass.mark(node, Billing::NotCounted, flags);
+                bare(Billing::NotCounted)
+            }
+            Counted::Yes { count, flags } => {
+                let deferred = self.defer(pass, &table, at, item, count);
+                let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
+                CostFact { contract, ..fact }
+            }
+        }
+    }
+
+    /// Marks what repeats a call of this very request.
+    fn copy(&self, pass: &mut Pass<'_>, item: &ItemFacts) -> CostFact {
+        if let Some(kept) = self.kept(pass, item.node) {
+            return kept;
+        }
+        stamp::reported(pass.payload, item.node, item.reported_cost.as_deref());
+        pass.mark(item.node, Billing::NotCounted, Flags::LATE_COPY);
+        fact(Billing::NotCounted, pass.rates.table(item.tenant.as_deref()).stamp(), Buckets::default())
+    }
+
+    /// What an upstream tollgate stamped stays, where it is trusted.
+    fn kept(&self, pass: &Pass<'_>, node: Node) -> Option<CostFact> {
+        let status = pass.payload.get_str(node, stamp::STATUS).filter(|_| pass.trusted && !self.reprice)?;
+        let rates = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
+        let usd = pass.payload.get_str(node, "tollgate.cost.usd").map(str::to_owned);
+        Some(CostFact {
+            status: Billing::ALL.into_iter().find(|known| known.as_str() == status)?,
+            atto_usd: usd.as_deref().and_then(rates::Usd::parse).map(|usd| usd.0),
+            usd,
+            rates: rates.into(),
+            rate: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
+            contract: None,
+            reason: None,
+            buckets: Buckets::default(),
+        })
+    }
+
+    /// Whether this record is the one that counts for its call.
+    fn claim(&self, pass: &mut Pass<'_>, at: usize, item: &mut ItemFacts, winner: bool) -> Counted {
+        if pass.repeat {
+            return Counted::No(Flags::default());
+        }
+        if !winner {
+            return Counted::No(Flags::LATE_COPY);
+        }
+        let claims = &self.ledger.claims;
+        let mut flags = if pass.reused.contains(&at) { Flags::ID_REUSED } else { Flags::default() };
+        let identity = identity::compare(claims, &pass.batch, pass.payload, &pass.account, item);
+        if let Some(apart) = identity.as_ref().and_then(|identity| identity.apart.clone()) {
+            item.call_key = Some(apart);
+            flags.add(Flags::ID_REUSED);
+        }
+        let call = call_claim(&pass.account, item);
+        // another branch of the pipelines saw this very batch: the same stamps, counted there
+        let branch = |key: ClaimKey| claims.holder(key) == Some(pass.batch);
+        if call.is_some_and(branch) {
+            return Counted::Yes { count: false, flags };
+        }
+        let guessed = item.guessed || item.dialect.is_some_and(|dialect| self.vocabulary.guesses(dialect));
+        let above = self.above(pass, at);
+        let below = self.below(pass, item);
+        let guessed = guessed && !(item.guessed && below.is_some_and(|below| below.is_dwarfed_by(item)));
+        let layers = Layers::of(pass.payload, &pass.account, item, guessed, &above);
+        let known = identity.as_ref().is_some_and(|identity| identity.known);
+        let span = self.span_claim(pass, item).filter(|span| Some(*span) != call);
+        let known = known || span.is_some_and(|span| claims.holder(span).is_some());
+        let rolled_up = || below.is_some_and(|below| below.is(item));
+        if known || layers.as_ref().is_some_and(|layers| layers.seen(claims)) || rolled_up() {
+            return Counted::No(Flags::LATE_COPY);
+        }
+        let Some(key) = call else { return Counted::Yes { count: true, flags } };
+        match claims.claim(key, &pass.batch, pass.now) {
+            Claim::First => {}
+            Claim::Held(holder) if holder == pass.batch => return Counted::Yes { count: false, flags },
+            Claim::Held(_) => return Counted::No(Flags::LATE_COPY),
+        }
+        pass.changes.claim(key);
+        if let Some((trace, span)) = above.last() {
+            pass.changes.sum(late::place(&pass.account, trace, span), Sum::of(item));
+        }
+        let twin = item.twin.then(|| twin_claim(&pass.account, item)).flatten().filter(|twin| *twin != key);
+        let marks = identity.iter().flat_map(|identity| identity.marks.own());
+        for key in layers.iter().flat_map(|layers| layers.own.iter().copied()).chain(marks).chain(twin).chain(span) {
+            if claims.claim(key, &pass.batch, pass.now) == Claim::First {
+                pass.changes.claim(key);
+            }
+        }
+        Counted::Yes { count: true, flags }
+    }
+
+    /// What a span and the event that repeats it share, where either may be the call.
+    fn span_claim(&self, pass: &Pass<'_>, item: &ItemFacts) -> Option<ClaimKey> {
+        let payload = &*pass.payload;
+        let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
+        let either = self.details == DetailsEvent::IfNoSpan && !trace.is_empty() && !span.is_empty();
+        let told = either && (item.if_no_span || payload.signal() == Signal::Traces);
+        let key = || format!("s/{}/{}", hex::encode(trace), hex::encode(span));
+        told.then(|| ClaimKey::of(&[b"call", pass.account.as_bytes(), key().as_bytes()]))
+    }
+
+    /// The spans above an item, nearest first, up to the first that has tokens or is not in the request.
+    fn above(&self, pass: &mut Pass<'_>, at: usize) -> Vec<SpanId> {
+        if pass.payload.signal() != Signal::Traces {
+            return Vec::new();
+        }
+        pass.family.get_or_insert_with(|| Family::of(pass.payload)).above(at, &pass.told)
+    }
+
+    /// Events that repeat a call are the call itself where no span of it comes.
+    fn adopt_details(&self, facts: &mut Facts) {
+        if self.details == DetailsEvent::Never {
+            return;
+        }
+        for item in facts.items.iter_mut().filter(|item| item.if_no_span) {
+            (item.call, item.billable, item.copy) = (genai::Call::Model, true, false);
+        }
+    }
+
+    /// Claims for spans above what was billed.
+    fn rise(&self, pass: &mut Pass<'_>) {
+        if pass.payload.signal() != Signal::Traces || pass.repeat {
+            return;
+        }
+        let (claims, changes) = (&self.ledger.claims, &mut pass.changes);
+        let mut claim = |key| {
+            let claim = claims.claim(key, &pass.batch, pass.now);
+            if claim == Claim::First {
+                changes.claim(key);
+            }
+            claim
+        };
+        Rise::of(claims, pass.payload, &pass.account, &pass.apart).run(claims, pass.payload, &pass.account, &mut claim);
+    }
+
+    fn price(&self, pass: &mut Pass<'_>, table: &Table, item: &ItemFacts, count: bool, flags: Flags) -> CostFact {
+        let (node, rates) = (item.node, table.stamp());
+        let time = pass.payload.time(node);
+        let priced = Call::of(item, time).and_then(|call| price::price(table, &call, self.fees));
+        let out = match priced {
+            Ok(mut priced) => {
+                priced.flags.add(flags);
+                stamp::priced(pass.payload, node, &priced, rates);
+                stamp::aliases(pass.payload, node, &priced, &self.aliases);
+                if count {
+                    pass.changes.status(Billing::Priced.as_str());
+                    pass.changes.priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
+                    if item
+                        .reported_cost
+                        .as_deref()
+                        .is_some_and(|own| price::differs(own, priced.total, self.tolerance))
+                    {
+                        pass.changes.mismatch();
+                    }
+                }
+                CostFact {
+                    usd: Some(priced.total.to_string()),
+                    atto_usd: Some(priced.total.0),
+                    rate: Some(priced.rate),
+                    ..fact(Billing::Priced, rates, priced.buckets)
+                }
+            }
+            Err(unpriced) => {
+                stamp::unpriced(pass.payload, node, &unpriced, rates, flags);
+                let reason = unpriced.reason.as_str();
+                if count {
+                    let model = item.response_model.as_deref().or(item.request_model.as_deref());
+                    pass.changes.status(Billing::Unpriced.as_str());
+                    pass.changes.unpriced(item.provider.as_deref(), model, reason, tokens(&unpriced.buckets));
+                }
+                CostFact { reason: Some(reason), ..fact(Billing::Unpriced, rates, unpriced.buckets) }
+            }
+        };
+        if self.usage_attributes {
+            stamp::buckets(pass.payload, node, &out.buckets);
+        }
+        out
+    }
+}
+
+/// Whether a record counts.
+enum Counted {
+    /// It is priced; `count`: and enters totals.
+    Yes { count: bool, flags: Flags },
+    /// Another record of the call does.
+    No(Flags),
+}
+
+/// One batch on its way through.
+struct Pass<'b> {
+    payload: &'b mut Payload,
+    /// The tables that the whole batch is priced with.
+    rates: Arc<Rates>,
+    changes: Changes,
+    account: Arc<str>,
+    batch: [u8; 16],
+    now: UnixNanos,
+    repeat: bool,
+    trusted: bool,
+    /// Its spans, once somebody asked.
+    family: Option<Family>,
+    /// Whether an item tells tokens, or is a tool's or an agent's.
+    told: Vec<bool>,
+    /// Whether it is a tool's or an agent's: what runs inside is a call of its own.
+    apart: Vec<bool>,
+    /// Items whose response id another call of the request has too.
+    reused: HashSet<usize>,
+    /// What calls of the request have, by the span above.
+    below: HashMap<Place, Sum>,
+}
+
+impl Pass<'_> {
+    fn mark(&mut self, node: Node, status: Billing, flags: Flags) {
+        stamp::status(self.payload, node, status, flags);
+        self.changes.status(status.as_str());
+    }
+}
+
+fn fact(status: Billing, rates: &Arc<str>, buckets: Buckets) -> CostFact {
+    CostFact {
+        status,
+        usd: None,
+        atto_usd: None,
+        rates: rates.clone(),
+        rate: None,
+        contract: None,
+        reason: None,
+        buckets,
+    }
+}
+
+fn is_apart(item: &ItemFacts) -> bool {
+    matches!(item.call, genai::Call::Tool | genai::Call::Agent)
+}
+
+fn tokens(buckets: &Buckets) -> u64 {
+    let Buckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning: _ } = *buckets;
+    [cache_read, cache_write_5m, cache_write_1h, output].into_iter().fold(input, u64::saturating_add)
+}
+
+fn call_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
+    Some(ClaimKey::of(&[b"call", account.as_bytes(), item.call_key.as_deref()?.as_bytes()]))
+}
+
+/// What both records of a call that comes on two signals know: the vendor's id, else what they say of tokens. It only tells
+/// whether the billed one came, so that two calls of the same size may share it.
+fn twin_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
+    if item.response_id.is_some() {
+        return call_claim(account, item);
+    }
+    let (input, output) = (item.usage.input?.to_le_bytes(), item.usage.output?.to_le_bytes());
+    Some(ClaimKey::of(&[b"twin", account.as_bytes(), item.dialect?.as_bytes(), &input, &output]))
+}
+
+/// Of records of one call in one batch the best wins: the one that tells cache writes apart, then the largest output (a
+/// stream's snapshots grow), then the last.
+fn winners(facts: &Facts) -> HashMap<&str, usize> {
+    let mut best: HashMap<&str, usize> = HashMap::new();
+    let rank = |at: usize| {
+        let usage = facts.items.get(at).map(|item| item.usage);
+        usage.map(|usage| (usage.cache_write_1h.is_some(), usage.output, at))
+    };
+    for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.billable) {
+        let Some(key) = item.call_key.as_deref() else { continue };
+        let present = best.entry(key).or_insert(at);
+        if rank(at) > rank(*present) {
+            *present = at;
+        }
+    }
+    best
+}
+
+impl Processor for Cost {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        if batch.payload.signal() == Signal::Metrics {
+            return Ok(());
+        }
+        let facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
+        batch.facts = None;
+        let mut facts = Arc::try_unwrap(facts).unwrap_or_else(|shared| (*shared).clone());
+        self.adopt_details(&mut facts);
+        let origin = batch.origin.clone();
+        let show = Show { ids: self.ledger.show.ids.clone(), account: origin.account.clone() };
+        let mut pass = Pass {
+            payload: &mut batch.payload,
+            rates: self.shelf.rates(),
+            changes: Changes::new(&origin.id, origin.received, show),
+            account: origin.account.clone(),
+            batch: origin.id,
+            now: origin.received,
+            repeat: origin.repeat,
+            trusted: origin.trust == Trust::Internal,
+            family: None,
+            told: facts.items.iter().map(|item| item.usage.reported() || is_apart(item)).collect(),
+            apart: facts.items.iter().map(is_apart).collect(),
+            reused: HashSet::new(),
+            below: HashMap::new(),
+        };
+        pass.reused = identity::tell_apart(pass.payload, &mut facts);
+        // a roll-up must know what earlier requests billed below it, later ones what this one did
+        self.rise(&mut pass);
+        pass.below = self.sums(&mut pass, &facts);
+        let winners: HashMap<String, usize> =
+            winners(&facts).into_iter().map(|(key, at)| (key.to_owned(), at)).collect();
+        // the vendor's own spans know more, so they are billed before those around them
+        let (inner, outer): (Vec<_>, Vec<_>) = facts.items.iter_mut().enumerate().partition(|(_, item)| item.inner);
+        for (at, item) in inner.into_iter().chain(outer) {
+            if item.billable {
+                let winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&at));
+                item.cost = Some(Box::new(self.bill(&mut pass, at, item, winner)));
+            } else if item.copy {
+                item.cost = Some(Box::new(self.copy(&mut pass, item)));
+            } else if !pass.trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
+                stamp::reported(pass.payload, item.node, None);
+            }
+            if let Some(dialect) = item.dialect.filter(|_| item.unbilled && !pass.repeat) {
+                pass.changes.unbilled(dialect);
+            }
+        }
+        if !pass.changes.is_empty() {
+            self.rise(&mut pass);
+        }
+        let late = self.settle(&mut pass, &facts);
+        facts.late.extend(late);
+        let changes = pass.changes;
+        if !changes.is_empty() {
+            batch.effects.push(Effect::new(self.id.clone(), changes.encode()));
+        }
+        batch.facts = Some(Arc::new(facts));
+        Ok(())
+    }
+
+    fn apply(&self, effect: &Effect) {
+        self.ledger.apply(&effect.body);
+    }
+
+    fn discard(&self, batch_id: &[u8; 16]) {
+        self.ledger.claims.discard(batch_id);
+    }
+
+    fn tick(&self, now: UnixNanos) {
+        self.ledger.tick(now);
+        self.age_gauge.set(self.age(now).as_secs_f64());
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        Some(self.ledger.save())
+    }
+
+    fn restore(&self, checkpoint: &[u8]) {
+        self.ledger.restore(checkpoint);
+    }
+}

@@ -1,0 +1,241 @@
+//! **What**: the price of one call: its tokens made disjoint, times the prices of its row. **Invariants**: exact, no partial
+//! amounts; a split of cache writes is taken from the client's own cost only when it fits to 1e-9 USD; the same from facts
+//! and from the basis that an index row keeps.
+
+use genai::usage::{Basis, Flags, Split, endpoint, split};
+use genai::{Buckets, ItemFacts};
+use rates::{Circumstances, Fee, Query, Row, Table, Unit, Unpriced, Usd};
+
+/// How far the client's own cost may be off a split that explains it: 1e-9 USD.
+const TOLERANCE: i128 = 1_000_000_000;
+
+/// What a call's price is made from.
+pub struct Call<'a> {
+    provider: Option<&'a str>,
+    /// The response's, the request's; "" = not told.
+    models: [&'a str; 2],
+    time: u64,
+    split: Split,
+    circumstances: Circumstances<'a>,
+    reported: Option<&'a str>,
+    /// Web and file searches.
+    uses: [(Fee, u64); 2],
+}
+
+/// A call with its price.
+pub struct Priced<'t> {
+    /// The sum of the parts.
+    pub total: Usd,
+    /// What it is made of.
+    pub parts: Parts,
+    /// The row used: `provider/id@from;adjusts`.
+    pub rate: String,
+    /// Key of the provider in the table.
+    pub provider: &'t str,
+    /// Canonical id of the model.
+    pub model: &'t str,
+    /// What was assumed.
+    pub flags: Flags,
+    /// What was billed.
+    pub buckets: Buckets,
+}
+
+/// A call without.
+pub struct NotPriced {
+    /// Why.
+    pub reason: Unpriced,
+    /// What would have been billed.
+    pub buckets: Buckets,
+}
+
+/// What the total is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Input, audio and images included.
+    pub input: Usd,
+    /// Output, audio, images and reasoning included.
+    pub output: Usd,
+    /// Read from caches.
+    pub cache_read: Usd,
+    /// Written to caches.
+    pub cache_write: Usd,
+    /// Fees by use.
+    pub fees: Usd,
+}
+
+impl Parts {
+    /// The sum, if it can be held.
+    pub fn total(self) -> Option<Usd> {
+        self.input.plus(self.output)?.plus(self.cache_read)?.plus(self.cache_write)?.plus(self.fees)
+    }
+}
+
+impl<'a> Call<'a> {
+    /// A call as its facts tell it, begun at `time` (Unix ns).
+    ///
+    /// # Errors
+    /// Its counts can't be.
+    pub fn of(item: &'a ItemFacts, time: u64) -> Result<Self, NotPriced> {
+        let bad = |_| NotPriced { reason: Unpriced::BadUsage, buckets: Buckets::default() };
+        let context = item.context.as_deref();
+        let circumstances = context.map_or_else(Circumstances::default, |context| Circumstances {
+            service_tier: context.service_tier.as_deref(),
+            speed: context.speed.as_deref(),
+            inference_geo: context.inference_geo.as_deref(),
+            endpoint: context.server_address.as_deref().and_then(endpoint),
+        });
+        Ok(Self {
+            provider: item.provider.as_deref(),
+            models: [&item.response_model, &item.request_model].map(|model| model.as_deref().unwrap_or("")),
+            time,
+            split: split(item).map_err(bad)?,
+            circumstances,
+            reported: item.reported_cost.as_deref(),
+            uses: context.map_or([(Fee::WebSearch, 0), (Fee::FileSearch, 0)], |context| {
+                [(Fee::WebSearch, context.web_searches), (Fee::FileSearch, context.file_searches)]
+            }),
+        })
+    }
+
+    /// A call as an index row keeps it.
+    pub fn kept(basis: &'a Basis) -> Self {
+        let mut models = basis.listed.iter().chain(&basis.models).map(String::as_str);
+        let mut units = basis.units;
+        units.flags = Flags::of_words(basis.flags.iter().map(String::as_str));
+        Self {
+            provider: basis.provider.as_deref(),
+            models: [models.next().unwrap_or(""), models.next().unwrap_or("")],
+            time: basis.time,
+            split: units,
+            circumstances: Circumstances {
+                service_tier: basis.service_tier.as_deref(),
+                speed: basis.speed.as_deref(),
+                inference_geo: basis.inference_geo.as_deref(),
+                endpoint: basis.endpoint.as_deref(),
+            },
+            reported: basis.reported.as_deref(),
+            uses: [(Fee::WebSearch, basis.web_searches), (Fee::FileSearch, basis.file_searches)],
+        }
+    }
+}
+
+/// Prices a call; `fees`: what is charged by use too. What is charged by the call always is.
+///
+/// # Errors
+/// Why there is no price.
+pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced<'t>, NotPriced> {
+    let fail = |reason| NotPriced { reason, buckets: call.split.buckets() };
+    let Call { provider, models, time, circumstances, .. } = *call;
+    let query = Query { provider, models: &models, time, circumstances };
+    let row = table.row(&query, call.split.total_input()).map_err(fail)?;
+    let split = settle_writes(&row, call.split, call.reported);
+    let mut flags = split.flags;
+    let mut parts = parts(&row, &split, &mut flags).map_err(fail)?;
+    parts.fees = row.fee(Fee::Request).unwrap_or(Usd::ZERO);
+    if fees {
+        let uses = charge(&row, &call.uses, &mut flags).and_then(|uses| parts.fees.plus(uses));
+        parts.fees = uses.ok_or_else(|| fail(Unpriced::BadUsage))?;
+    }
+    let total = parts.total().ok_or_else(|| fail(Unpriced::BadUsage))?;
+    let found = row.flags();
+    for (set, flag) in [
+        (found.date_dropped, Flags::DATE_DROPPED),
+        (found.vendor_inferred, Flags::VENDOR_INFERRED),
+        (found.context_unmatched, Flags::CONTEXT_UNMATCHED),
+        (found.incomplete, Flags::INCOMPLETE_RATE),
+    ] {
+        if set {
+            flags.add(flag);
+        }
+    }
+    let (provider, model) = (row.provider(), row.model());
+    Ok(Priced { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
+}
+
+/// What uses cost; one that the table has no fee for is told as incomplete.
+fn charge(row: &Row<'_>, uses: &[(Fee, u64)], flags: &mut Flags) -> Option<Usd> {
+    let mut total = Usd::ZERO;
+    for (fee, count) in uses.iter().filter(|(_, count)| *count > 0) {
+        match row.fee(*fee) {
+            Some(price) => total = total.plus(Usd(price.0.checked_mul(i128::from(*count))?))?,
+            None => flags.add(Flags::INCOMPLETE_RATE),
+        }
+    }
+    Some(total)
+}
+
+fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpriced> {
+    let mut sum = |counts: &[(Unit, u64)]| -> Result<Usd, Unpriced> {
+        let mut total = Usd::ZERO;
+        for (unit, count) in counts.iter().filter(|(_, count)| *count > 0) {
+            let (price, named) = row.price(*unit).ok_or(Unpriced::MissingUnit)?;
+            // `cache_write` is the 5m price by definition
+            if named != *unit && (*unit, named) != (Unit::CacheWrite5m, Unit::CacheWrite) {
+                flags.add(Flags::UNIT_FALLBACK);
+            }
+            let amount = price.0.checked_mul(i128::from(*count)).ok_or(Unpriced::BadUsage)?;
+            total = total.plus(Usd(amount)).ok_or(Unpriced::BadUsage)?;
+        }
+        Ok(total)
+    };
+    // only where reasoning is sold apart does it leave the output bucket
+    let apart = if row.has(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
+    Ok(Parts {
+        input: sum(&[
+            (Unit::Input, split.input),
+            (Unit::InputAudio, split.input_audio),
+            (Unit::InputImage, split.input_image),
+            (Unit::InputVideo, split.input_video),
+        ])?,
+        output: sum(&[
+            (Unit::Output, split.output.saturating_sub(apart)),
+            (Unit::Reasoning, apart),
+            (Unit::OutputAudio, split.output_audio),
+            (Unit::OutputImage, split.output_image),
+        ])?,
+        cache_read: sum(&[(Unit::CacheRead, split.cache_read), (Unit::CacheReadAudio, split.cache_read_audio)])?,
+        cache_write: sum(&[
+            (Unit::CacheWrite, split.cache_write),
+            (Unit::CacheWrite5m, split.cache_write_5m),
+            (Unit::CacheWrite1h, split.cache_write_1h),
+        ])?,
+        fees: Usd::ZERO,
+    })
+}
+
+/// Cache writes without a split: found from the client's own cost, else taken as 5m and told. Where the table sells both
+/// alike there is nothing to find.
+fn settle_writes(row: &Row<'_>, mut split: Split, reported: Option<&str>) -> Split {
+    if split.cache_write == 0 || !row.has(Unit::CacheWrite1h) {
+        return split;
+    }
+    match reported.and_then(|text| infer(row, &split, text)) {
+        Some(long) => {
+            split.cache_write_1h = split.cache_write_1h.saturating_add(long);
+            split.cache_write_5m = split.cache_write_5m.saturating_add(split.cache_write.saturating_sub(long));
+            split.cache_write = 0;
+            split.flags.add(Flags::SPLIT_INFERRED);
+        }
+        None => split.flags.add(Flags::SPLIT_UNKNOWN),
+    }
+    split
+}
+
+/// The number of 1h writes that explains the client's own cost.
+fn infer(row: &Row<'_>, split: &Split, reported: &str) -> Option<u64> {
+    let reported = Usd::parse_cut(reported)?;
+    let all_short = parts(row, split, &mut Flags::default()).ok()?.total()?;
+    let (short, long) = (row.price(Unit::CacheWrite)?.0, row.price(Unit::CacheWrite1h)?.0);
+    let step = long.0.checked_sub(short.0).filter(|step| *step > 0)?;
+    let rest = reported.0.checked_sub(all_short.0)?;
+    let count = rest.checked_add(step / 2)?.div_euclid(step);
+    let off = rest.checked_sub(count.checked_mul(step)?)?;
+    let count = u64::try_from(count).ok().filter(|count| *count <= split.cache_write)?;
+    (off.abs() <= TOLERANCE).then_some(count)
+}
+
+/// Whether the client's own cost is another amount, by more than `tolerance` (1e-18 USD).
+pub(super) fn differs(reported: &str, total: Usd, tolerance: i128) -> bool {
+    let apart = |reported: Usd| reported.0.checked_sub(total.0).is_none_or(|apart| apart.abs() > tolerance);
+    Usd::parse_cut(reported).is_none_or(apart)
+}

@@ -1,0 +1,97 @@
+//! Calls whose model or provider stands on an ancestor in another batch.
+
+use serde_json::{Value as Json, json};
+
+use super::{attributes, batch, build, build_with, facts_in, one, run, status};
+use crate::cost::Config;
+use genai::Billing;
+use kernel::clock::UnixNanos;
+use pipeline::Processor;
+use telemetry::Meter;
+
+/// A call that carries only its tokens.
+fn child(span: u64, parent: u64) -> Json {
+    json!({"name": "gen_ai.chat", "trace": 1, "span": span, "parent": parent, "attributes": {
+        "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 50, "tenant.id": "acme"}})
+}
+
+fn root(span: u64, parent: u64) -> Json {
+    json!({"name": "agent.run", "trace": 1, "span": span, "parent": parent, "attributes": {
+        "gen_ai.system": "openai", "gen_ai.request.model": "gpt-5-mini"}})
+}
+
+const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\"}";
+
+/// Deferred now, priced once when the ancestor comes, whichever pipelines see it; totals and what later steps are told.
+#[test]
+fn priced_when_the_ancestor_comes() {
+    let meter = Meter::new();
+    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let first = run(&cost, one(child(3, 2)), 1);
+    assert_eq!(status(&first, 0), Some(Billing::Deferred));
+    assert_eq!(attributes(&first, 0)["tollgate.cost.status"], "deferred");
+    assert!(!meter.render().contains(TOTAL));
+    let second = run(&cost, one(root(2, 0)), 2);
+    let late = &facts_in(&second).late;
+    assert_eq!(late.len(), 1);
+    assert_eq!(late[0].cost.usd.as_deref(), Some("0.00035"));
+    assert_eq!((late[0].span[7], late[0].parent[7]), (3, 2));
+    assert!(meter.render().contains(&format!("{TOTAL} 0.00035")), "{}", meter.render());
+    let again = run(&cost, one(root(2, 0)), 3);
+    assert!(facts_in(&again).late.is_empty(), "once");
+    assert!(meter.render().contains(&format!("{TOTAL} 0.00035")));
+}
+
+/// An ancestor that came before tells it at once; one further up tells it when it comes.
+#[test]
+fn ancestors_before_and_further_up() {
+    let cost = build();
+    run(&cost, one(root(2, 0)), 1);
+    assert_eq!(status(&run(&cost, one(child(3, 2)), 2), 0), Some(Billing::Priced));
+
+    let cost = build();
+    run(&cost, one(child(4, 3)), 1);
+    let middle = json!({"name": "agent.run", "trace": 1, "span": 3, "parent": 2, "attributes": {}});
+    assert!(facts_in(&run(&cost, one(middle), 2)).late.is_empty());
+    assert_eq!(facts_in(&run(&cost, one(root(2, 0)), 3)).late.len(), 1);
+}
+
+/// What waits survives a crash and a checkpoint; a batch that is not committed changes nothing.
+#[test]
+fn restarts_and_lost_batches() {
+    let first = build();
+    let deferred = run(&first, one(child(3, 2)), 1);
+    let replayed = build();
+    deferred.effects.iter().for_each(|effect| replayed.apply(effect));
+    assert_eq!(facts_in(&run(&replayed, one(root(2, 0)), 2)).late.len(), 1);
+
+    let restored = build();
+    restored.restore(&first.checkpoint().unwrap());
+    let mut lost = batch(one(root(2, 0)), 3);
+    restored.process(&mut lost).unwrap();
+    assert_eq!(facts_in(&lost).late.len(), 1);
+    restored.discard(&lost.origin.id);
+    assert_eq!(facts_in(&run(&restored, one(root(2, 0)), 4)).late.len(), 1, "not committed: not priced yet");
+}
+
+/// A call that waits in vain is unpriced, and counted; a call without any ancestor is unpriced at once.
+#[test]
+fn waiting_ends() {
+    let meter = Meter::new();
+    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    run(&cost, one(child(3, 2)), 1);
+    cost.tick(UnixNanos(1_795_000_500_000_000_000));
+    assert!(!meter.render().contains("tollgate_cost_unpriced_total{"));
+    cost.tick(UnixNanos(1_795_000_700_000_000_000));
+    assert!(meter.render().contains("reason=\"no_model\",nearest=\"\"} 1"), "{}", meter.render());
+    assert!(facts_in(&run(&cost, one(root(2, 0)), 2)).late.is_empty());
+    assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), Some(Billing::Unpriced));
+}
+
+/// A model that nobody lists stays unpriced: it does not wait for anybody.
+#[test]
+fn unknown_models_do_not_wait() {
+    let mut call = child(3, 2);
+    call["attributes"]["gen_ai.request.model"] = json!("nobody");
+    assert_eq!(status(&run(&build(), one(call), 1), 0), Some(Billing::Unpriced));
+}

@@ -1,0 +1,385 @@
+//! Each call once: layers with spans between them, ids that identify nothing, operations that nobody knows, events that
+//! repeat spans.
+
+use serde_json::{Value as Json, json};
+
+use super::{attributes, build, build_with, chat, guess, one, run, status};
+use crate::cost::{Config, DetailsEvent, Settings};
+use genai::Billing;
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use otlp::Payload;
+use pipeline::Processor as _;
+use telemetry::Meter;
+
+fn all(items: &[&Json]) -> Payload {
+    request::payload(&json!({ "items": items }))
+}
+
+fn call(span: u64, parent: u64, model: &str, input: u64, output: u64) -> Json {
+    json!({"name": "chat", "trace": 1, "span": span, "parent": parent, "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": model,
+        "gen_ai.usage.input_tokens": input, "gen_ai.usage.output_tokens": output}})
+}
+
+fn between(span: u64, parent: u64) -> Json {
+    json!({"name": "RunnableSequence", "trace": 1, "span": span, "parent": parent, "attributes": {"http.request.method": "POST"}})
+}
+
+/// What became of the spans of some requests, by span id.
+fn statuses(requests: &[&[&Json]]) -> std::collections::BTreeMap<u64, Option<Billing>> {
+    let (cost, mut out) = (build(), std::collections::BTreeMap::new());
+    for (id, items) in (1..).zip(requests) {
+        let batch = run(&cost, all(items), id);
+        out.extend(items.iter().enumerate().map(|(at, item)| (item["span"].as_u64().unwrap(), status(&batch, at))));
+    }
+    out
+}
+
+/// A chain, a retry helper or an HTTP span between an instrumentation's span and the vendor's: one call, in one request or
+/// in as many as there are spans, the inner or the outer first.
+#[test]
+fn layers_with_spans_between() {
+    let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 17), call(4, 3, "gpt-4o-2024-08-06", 1000, 17));
+    let (upper, lower) = (between(2, 1), between(3, 2));
+    let ways: [&[&[&Json]]; 7] = [
+        &[&[&outer, &upper, &lower, &inner]],
+        &[&[&inner], &[&lower], &[&upper], &[&outer]],
+        &[&[&inner, &lower], &[&upper, &outer]],
+        &[&[&inner], &[&outer, &upper, &lower]],
+        &[&[&inner, &lower, &upper], &[&outer]],
+        &[&[&outer], &[&upper, &lower, &inner]],
+        &[&[&outer, &upper], &[&outer, &upper, &lower, &inner]],
+    ];
+    for (way, requests) in ways.into_iter().enumerate() {
+        let found = statuses(requests);
+        let priced = found.values().filter(|status| **status == Some(Billing::Priced)).count();
+        let copies = found.values().filter(|status| **status == Some(Billing::NotCounted)).count();
+        let late_outer = way == 6;
+        assert!(priced == 1 || late_outer, "way {way}: {found:?}");
+        assert!(copies == 1 || late_outer, "way {way}: {found:?}");
+        assert_eq!((found.get(&2), found.get(&3).copied().flatten()), (Some(&None), None), "way {way}");
+    }
+}
+
+/// Two calls, one in the other, that agree in tokens and not in model are two; so are two with other tokens.
+#[test]
+fn calls_in_calls_with_spans_between() {
+    let middle = between(2, 1);
+    for (inner, told) in [
+        (call(3, 2, "gpt-4o-mini", 900, 1), "model"),
+        (call(3, 2, "gpt-4o", 901, 1), "input"),
+        (call(3, 2, "gpt-4o", 900, 2), "output"),
+    ] {
+        let outer = call(1, 0, "gpt-4o", 900, 1);
+        for requests in [&[&[&inner, &middle, &outer][..]][..], &[&[&inner], &[&middle], &[&outer]]] {
+            let found = statuses(requests);
+            assert_eq!([found[&1], found[&3]], [Some(Billing::Priced); 2], "{told}");
+        }
+        let (direct, outer) =
+            (call(3, 1, inner["attributes"]["gen_ai.request.model"].as_str().unwrap(), 900, 1), outer);
+        if told == "model" {
+            for requests in [&[&[&direct, &outer][..]][..], &[&[&direct], &[&outer]]] {
+                assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(Billing::Priced); 2]);
+            }
+        }
+    }
+}
+
+/// A copy in the same request says so; a roll-up says nothing.
+#[test]
+fn copies_say_so_and_roll_ups_nothing() {
+    let batch = run(&build(), all(&[&call(1, 0, "gpt-4o", 10, 5), &call(2, 1, "gpt-4o", 10, 5)]), 1);
+    assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(Billing::NotCounted), Some(Billing::Priced)]);
+    assert_eq!(attributes(&batch, 0)["tollgate.cost.status"], "not_counted");
+    assert!(!attributes(&batch, 0).contains_key("tollgate.cost.usd"));
+    let parts = [call(2, 1, "gpt-4o", 10, 5), call(3, 1, "gpt-4o", 20, 6)];
+    let batch = run(&build(), all(&[&call(1, 0, "gpt-4o", 30, 11), &parts[0], &parts[1]]), 1);
+    let expected = [None, Some(Billing::Priced), Some(Billing::Priced)];
+    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), expected);
+    assert!(attributes(&batch, 0).keys().all(|key| !key.starts_with("tollgate.cost.")));
+}
+
+fn with_id(trace: u64, output: u64) -> Json {
+    let mut item = chat("chatcmpl-1", output);
+    item["trace"] = json!(trace);
+    item
+}
+
+/// An id that another trace uses for another call is no id of this one: both are priced, the second says so; what comes
+/// again, or tells the same in another trace, is a repeat.
+#[test]
+fn ids_that_are_used_again() {
+    let cost = build();
+    let both = run(&cost, all(&[&with_id(1, 50), &with_id(2, 60)]), 1);
+    assert_eq!([status(&both, 0), status(&both, 1)], [Some(Billing::Priced); 2]);
+    assert!(!attributes(&both, 0).contains_key("tollgate.cost.flags"));
+    assert_eq!(attributes(&both, 1)["tollgate.cost.flags"], json!(["id_reused"]));
+    let third = run(&cost, one(with_id(3, 70)), 2);
+    assert_eq!(status(&third, 0), Some(Billing::Priced));
+    assert_eq!(attributes(&third, 0)["tollgate.cost.flags"], json!(["id_reused"]));
+    for (again, why) in [
+        (with_id(1, 50), "the first again"),
+        (with_id(2, 60), "the second again"),
+        (with_id(3, 70), "the third again"),
+        (with_id(1, 55), "a later snapshot of a stream"),
+        (with_id(9, 50), "another trace of the same call"),
+    ] {
+        assert_eq!(status(&run(&cost, one(again), 3), 0), Some(Billing::NotCounted), "{why}");
+    }
+    // another branch of the pipelines that sees the batch stamps the same
+    let mut branch = super::batch(one(with_id(4, 80)), 4);
+    let first = run(&cost, one(with_id(4, 80)), 4);
+    cost.process(&mut branch).unwrap();
+    assert_eq!(attributes(&first, 0), attributes(&branch, 0));
+    assert_eq!(status(&branch, 0), Some(Billing::Priced));
+}
+
+/// An id that calls of one trace share with different inputs identifies nothing, in one request or in many; nor do words for
+/// "none". The same input is a stream's snapshot.
+#[test]
+fn ids_that_are_used_again_in_a_trace() {
+    let used = |id: &str| -> Vec<Json> {
+        let calls = (1..4_u64).map(|at| {
+            let mut one = call(at + 1, 1, "gpt-4o", at * 1000, at);
+            one["attributes"]["gen_ai.response.id"] = json!(id);
+            one
+        });
+        calls.collect()
+    };
+    for id in ["chatcmpl-1", "-", "0", "unset", "<none>", "00000000-0000-0000-0000-000000000000"] {
+        let calls = used(id);
+        let refs: Vec<&Json> = calls.iter().collect();
+        let each: Vec<&[&Json]> = refs.chunks(1).collect();
+        for requests in [&[&refs[..]][..], &each] {
+            assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(Billing::Priced); 3], "{id}");
+        }
+        let flags = |at: usize| attributes(&run(&build(), all(&refs), 1), at).get("tollgate.cost.flags").cloned();
+        let told = (id == "chatcmpl-1").then(|| json!(["id_reused"]));
+        assert_eq!([flags(0), flags(1), flags(2)], [None, told.clone(), told], "{id}");
+    }
+    let mut calls = used("chatcmpl-1");
+    calls[1]["attributes"]["gen_ai.usage.input_tokens"] = json!(1000);
+    let found = statuses(&[&[&calls[0]], &[&calls[1]]]);
+    assert_eq!([found[&2], found[&3]], [Some(Billing::Priced), Some(Billing::NotCounted)]);
+}
+
+/// Two calls, one in the other, that agree in all but the vendor's id, or between which a tool or an agent runs, are two.
+#[test]
+fn certain_calls_within_calls() {
+    let with = |mut item: Json, id: &str| {
+        item["attributes"]["gen_ai.response.id"] = json!(id);
+        item
+    };
+    let (outer, inner) = (with(call(1, 0, "gpt-4o", 100, 7), "a"), with(call(2, 1, "gpt-4o", 100, 7), "b"));
+    for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]], &[&[&outer], &[&inner]]] {
+        assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(Billing::Priced); 2]);
+    }
+    // an instrumentation's own id beside the vendor's says nothing
+    let framework = with(call(1, 0, "gpt-4o", 100, 7), "run-9");
+    let vendor = with(call(2, 1, "gpt-4o", 100, 7), "chatcmpl-9");
+    let found = statuses(&[&[&framework, &vendor]]);
+    assert_eq!([found[&1], found[&2]], [Some(Billing::NotCounted), Some(Billing::Priced)]);
+    for operation in ["execute_tool", "invoke_agent"] {
+        let mut middle = between(2, 1);
+        middle["attributes"] = json!({"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai"});
+        let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 1), call(3, 2, "gpt-4o", 1000, 1));
+        for requests in [
+            &[&[&outer, &middle, &inner][..]][..],
+            &[&[&inner], &[&middle], &[&outer]],
+            &[&[&inner, &middle], &[&outer]],
+            &[&[&inner], &[&middle, &outer]],
+            &[&[&outer], &[&middle, &inner]],
+        ] {
+            let found = statuses(requests);
+            assert_eq!([found[&1], found[&3]], [Some(Billing::Priced); 2], "{operation}: {found:?}");
+        }
+    }
+}
+
+/// A layer that tells its output alone is no call beside the one below it, in one request or two, whichever is first.
+#[test]
+fn layers_that_tell_their_output_alone() {
+    let inner = call(2, 1, "gpt-4o", 1000, 17);
+    let mut outer = call(1, 0, "gpt-4o", 0, 17);
+    outer["attributes"].as_object_mut().unwrap().remove("gen_ai.usage.input_tokens");
+    for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]]] {
+        let found = statuses(requests);
+        assert_eq!([found[&1], found[&2]], [Some(Billing::NotCounted), Some(Billing::Priced)]);
+    }
+    let found = statuses(&[&[&outer], &[&inner]]);
+    assert_eq!(found.values().filter(|status| **status == Some(Billing::Priced)).count(), 1, "{found:?}");
+}
+
+/// A total tells whether input leaves cached tokens out, and output reasoning, whatever the conventions say.
+#[test]
+fn totals_are_evidence() {
+    let item = |provider: &str, model: &str, more: &Json| {
+        let mut item = call(2, 1, model, 1000, 50);
+        item["attributes"]["gen_ai.provider.name"] = json!(provider);
+        item["attributes"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        attributes(&run(&build(), one(item), 1), 0)["tollgate.cost.usd"].clone()
+    };
+    let cached = json!({"gen_ai.usage.cache_read.input_tokens": 800, "gen_ai.usage.total_tokens": 1850});
+    assert_eq!(item("anthropic", "claude-sonnet-4-5", &cached), "0.00399");
+    let thought = json!({"gen_ai.usage.reasoning.output_tokens": 40, "gen_ai.usage.total_tokens": 1090});
+    assert_eq!(item("gcp.gemini", "gemini-2.5-pro", &thought), "0.00215");
+}
+
+/// An application's own `request_id` is no id of a model call.
+#[test]
+fn request_ids_of_applications() {
+    let steps: Vec<Json> = (2..5)
+        .map(|span| {
+            let mut step = guess(span, 0, Some(span * 10));
+            step["attributes"]["request_id"] = json!("http-req-1");
+            step
+        })
+        .collect();
+    let batch = run(&build(), all(&steps.iter().collect::<Vec<_>>()), 1);
+    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [Some(Billing::Priced); 3]);
+}
+
+/// Whatever an operation is called: with tokens and a model it is a call, unless its name says that it sums up calls.
+#[test]
+fn operations_by_other_names() {
+    let item = |operation: &str| {
+        let mut item = call(2, 1, "gpt-4o", 1000, 10);
+        item["attributes"]["gen_ai.operation.name"] = json!(operation);
+        item
+    };
+    for operation in [
+        "chat_completions",
+        "text_generation",
+        "generate_text",
+        "stream_chat",
+        "create_response",
+        "message_create",
+        "responses_create",
+        "structured_output",
+        "image_generation",
+        "speech_to_text",
+        "chat_completion",
+        "completion",
+    ] {
+        let batch = run(&build(), one(item(operation)), 1);
+        assert_eq!(status(&batch, 0), Some(Billing::Priced), "{operation}");
+        assert!(!attributes(&batch, 0).contains_key("tollgate.cost.flags"), "{operation}");
+    }
+    for operation in ["invoke_model", "invoke_model_with_response_stream", "InvokeModel"] {
+        let batch = run(&build(), one(item(operation)), 1);
+        assert_eq!(status(&batch, 0), Some(Billing::Priced), "{operation}");
+        assert!(!attributes(&batch, 0).contains_key("tollgate.cost.flags"), "{operation}");
+    }
+    for operation in [
+        "ask_oracle",
+        "summarise_letters",
+        "execute_model",
+        "agent_chat",
+        "team_chat",
+        "task_completion",
+        "agent_llm_call",
+        "summarize_thread",
+        "flow_llm",
+    ] {
+        let cost = build();
+        let batch = run(&cost, one(item(operation)), 1);
+        assert_eq!(status(&batch, 0), Some(Billing::Priced), "{operation}");
+        assert_eq!(attributes(&batch, 0)["tollgate.cost.flags"], json!(["unknown_operation"]));
+        // above a call it is a roll-up, in one request or two
+        let mut above = item(operation);
+        (above["span"], above["parent"], above["attributes"]["gen_ai.usage.input_tokens"]) =
+            (json!(1), json!(0), json!(1100));
+        assert_eq!(status(&run(&cost, one(above.clone()), 2), 0), Some(Billing::NotCounted));
+        assert_eq!(status(&run(&build(), all(&[&above, &item("chat")]), 1), 0), None);
+    }
+    for operation in
+        ["invoke_agent", "create_agent", "plan", "agent_step", "run_workflow", "search_memory", "execute_tool"]
+    {
+        assert_eq!(status(&run(&build(), one(item(operation)), 1), 0), None, "{operation}");
+    }
+}
+
+/// Images and speech that tell no tokens are counted as unbilled.
+#[test]
+fn media_without_tokens() {
+    let meter = Meter::new();
+    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    for (id, operation) in [(1, "image_generation"), (2, "text_to_speech"), (3, "chat")] {
+        let item = json!({"name": operation, "attributes": {"gen_ai.operation.name": operation,
+            "gen_ai.provider.name": "openai", "gen_ai.request.model": "dall-e-3"}});
+        assert_eq!(status(&run(&cost, one(item), id), 0), None);
+    }
+    let rendered = meter.render();
+    assert!(
+        rendered.contains("tollgate_cost_unbilled_calls_total{dialect=\"otel-semconv-1.37-1.41\"} 2"),
+        "{rendered}"
+    );
+}
+
+/// The details event repeats its span; where spans never come it is the call, if that is wanted: once, whichever comes first.
+#[test]
+fn details_events() {
+    let span = || one(call(2, 0, "gpt-5-mini", 1000, 50));
+    let event = || {
+        let mut attributes = call(2, 0, "gpt-5-mini", 1000, 50)["attributes"].clone();
+        attributes["event.name"] = json!("gen_ai.client.inference.operation.details");
+        request::payload(&json!({"signal": "logs", "items": [{"trace": 1, "span": 2, "attributes": attributes}]}))
+    };
+    let with =
+        |details_event| build_with(&Settings { details_event, ..Config::default().settings().unwrap() }, &Meter::new());
+    assert_eq!(status(&run(&with(DetailsEvent::Never), event(), 1), 0), Some(Billing::NotCounted));
+    for (first, second) in [(span as fn() -> Payload, event as fn() -> Payload), (event, span)] {
+        let cost = with(DetailsEvent::IfNoSpan);
+        let first = run(&cost, first(), 1);
+        assert_eq!(attributes(&first, 0)["tollgate.cost.usd"], "0.00035");
+        let second = run(&cost, second(), 2);
+        assert_eq!(status(&second, 0), Some(Billing::NotCounted));
+    }
+    // only one of the two tells the provider's id
+    let mut named = call(2, 0, "gpt-5-mini", 1000, 50);
+    named["attributes"]["gen_ai.response.id"] = json!("chatcmpl-7");
+    let cost = with(DetailsEvent::IfNoSpan);
+    assert_eq!(status(&run(&cost, one(named), 1), 0), Some(Billing::Priced));
+    assert_eq!(status(&run(&cost, event(), 2), 0), Some(Billing::NotCounted));
+}
+
+/// A client's retry is a call of its own where it has tokens; a failed attempt without any is none.
+#[test]
+fn retries() {
+    let mut failed = call(2, 1, "gpt-4o", 0, 0);
+    failed["attributes"] = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o", "error.type": "429"});
+    let mut cut_off = call(3, 1, "gpt-4o", 1000, 7);
+    cut_off["attributes"]["error.type"] = json!("timeout");
+    let batch = run(&build(), all(&[&failed, &cut_off, &call(4, 1, "gpt-4o", 1000, 90)]), 1);
+    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [None, Some(Billing::Priced), Some(Billing::Priced)]);
+}
+
+/// Where too many calls wait for a parent, one more has no price at once, and is counted.
+#[test]
+fn no_room_to_wait() {
+    let waiting = |span: u64| {
+        json!({"name": "gen_ai.chat", "trace": 1, "span": span, "parent": 1, "attributes": {
+            "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5}})
+    };
+    let meter = Meter::new();
+    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let room = super::super::late::LIMIT as u64;
+    let items: Vec<Json> = (2..room + 12).map(waiting).collect();
+    let batch = run(&cost, all(&items.iter().collect::<Vec<_>>()), 1);
+    let (last, first) = (items.len() - 1, attributes(&batch, 0));
+    assert_eq!(first["tollgate.cost.status"], "deferred");
+    let over = attributes(&batch, last);
+    assert_eq!(
+        (&over["tollgate.cost.status"], &over["tollgate.cost.reason"]),
+        (&json!("unpriced"), &json!("no_model"))
+    );
+    assert!(meter.render().contains("tollgate_cost_waiting_full_total 10"), "{}", meter.render());
+    // all that wait for one parent are settled by it
+    let root = json!({"name": "agent.run", "trace": 1, "span": 1, "attributes": {"gen_ai.system": "openai", "gen_ai.request.model": "gpt-5-mini"}});
+    let settled = run(&cost, one(root), 2);
+    assert_eq!(super::facts_in(&settled).late.len(), room as usize);
+    cost.tick(UnixNanos(1_795_000_700_000_000_000));
+    assert!(meter.render().contains("reason=\"no_model\",nearest=\"\"} 10"), "{}", meter.render());
+}

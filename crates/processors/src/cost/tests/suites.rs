@@ -1,0 +1,145 @@
+//! Usage cases of public pricing libraries' test suites (`tests/cases/cost/suites.yaml`), sent as the spans that
+//! instrumentations make of such calls: however it is told, a call costs the same.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{attributes, build_with, run, time_of};
+use crate::cost::Config;
+use genai::testing::request;
+use telemetry::Meter;
+
+/// Names of one vocabulary for the counts of a case.
+struct Voice {
+    name: &'static str,
+    scope: &'static str,
+    provider: &'static str,
+    model: &'static str,
+    counts: &'static [(&'static str, &'static str)],
+    /// Providers that it is sent for; none = all.
+    of: &'static [&'static str],
+}
+
+const VOICES: [Voice; 3] = [
+    Voice {
+        name: "semconv",
+        scope: "my.app",
+        provider: "gen_ai.provider.name",
+        model: "gen_ai.request.model",
+        counts: &[
+            ("input", "gen_ai.usage.input_tokens"),
+            ("output", "gen_ai.usage.output_tokens"),
+            ("cache_read", "gen_ai.usage.cache_read.input_tokens"),
+            ("cache_write", "gen_ai.usage.cache_creation.input_tokens"),
+            ("cache_write_5m", "gen_ai.usage.cache_creation.ephemeral_5m_input_tokens"),
+            ("cache_write_1h", "gen_ai.usage.cache_creation.ephemeral_1h_input_tokens"),
+            ("reasoning", "gen_ai.usage.reasoning.output_tokens"),
+            ("input_audio", "gen_ai.usage.audio.input_tokens"),
+            ("output_audio", "gen_ai.usage.audio.output_tokens"),
+            ("cache_read_audio", "gen_ai.usage.audio.cache_read.input_tokens"),
+            ("output_image", "gen_ai.usage.image.output_tokens"),
+            ("web_searches", "gen_ai.usage.web_search_requests"),
+        ],
+        of: &[],
+    },
+    Voice {
+        name: "openinference",
+        scope: "openinference.instrumentation.",
+        provider: "llm.provider",
+        model: "llm.model_name",
+        counts: &[
+            ("input", "llm.token_count.prompt"),
+            ("output", "llm.token_count.completion"),
+            ("cache_read", "llm.token_count.prompt_details.cache_read"),
+            ("cache_write", "llm.token_count.prompt_details.cache_write"),
+            ("reasoning", "llm.token_count.completion_details.reasoning"),
+            ("input_audio", "llm.token_count.prompt_details.audio"),
+            ("output_audio", "llm.token_count.completion_details.audio"),
+        ],
+        of: &["openai", "anthropic"],
+    },
+    Voice {
+        name: "openllmetry",
+        scope: "opentelemetry.instrumentation.",
+        provider: "gen_ai.system",
+        model: "gen_ai.request.model",
+        counts: &[
+            ("input", "gen_ai.usage.input_tokens"),
+            ("output", "gen_ai.usage.output_tokens"),
+            ("cache_read", "gen_ai.usage.cache_read_input_tokens"),
+            ("cache_write", "gen_ai.usage.cache_creation_input_tokens"),
+            ("reasoning", "gen_ai.usage.reasoning_tokens"),
+            ("total", "llm.usage.total_tokens"),
+        ],
+        of: &["openai", "anthropic"],
+    },
+];
+
+fn span(case: &Json, voice: &Voice, at: usize) -> Json {
+    let call = &case["call"];
+    let provider = call["provider"].as_str().unwrap_or("");
+    let mut attributes = Map::new();
+    if !provider.is_empty() {
+        attributes.insert(voice.provider.into(), provider.into());
+    }
+    attributes.insert(voice.model.into(), call["model"].clone());
+    for (count, key) in voice.counts {
+        if let Some(number) = call["usage"].get(*count) {
+            attributes.insert((*key).into(), number.clone());
+        }
+    }
+    let operation = call["operation"].as_str().unwrap_or("chat");
+    match voice.name {
+        "openinference" => {
+            attributes.insert("openinference.span.kind".into(), "LLM".into());
+            let (short, long) = (&call["usage"]["cache_write_5m"], &call["usage"]["cache_write_1h"]);
+            if !short.is_null() {
+                let split = json!({"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long});
+                let answer = json!({"usage": {"cache_creation": split}}).to_string();
+                attributes.insert("output.value".into(), answer.into());
+            }
+        }
+        "openllmetry" => drop(attributes.insert("llm.request.type".into(), operation.into())),
+        _ => drop(attributes.insert("gen_ai.operation.name".into(), operation.into())),
+    }
+    if let Some(tier) = call["tier"].as_str() {
+        attributes.insert("gen_ai.response.service_tier".into(), tier.into());
+    }
+    let scope = if voice.of.is_empty() { voice.scope.to_owned() } else { format!("{}{provider}", voice.scope) };
+    let seconds = time_of(call) as f64 / 1e9;
+    json!({"scope": {"name": scope, "version": "0.50.0"}, "items": [{"name": format!("{operation} m"), "trace": at + 1, "span": 1,
+        "start": seconds, "attributes": attributes}]})
+}
+
+/// Every case of the suites, in every vocabulary that can tell it, costs what the suite says.
+#[test]
+fn suites_in_every_vocabulary() {
+    let mut cases = request::cases("tests/cases/cost");
+    cases.retain(|(name, _)| name.starts_with("suites.yaml"));
+    assert!(cases.len() >= 70, "{}", cases.len());
+    let (mut sent, mut failed) = (0, Vec::new());
+    for voice in &VOICES {
+        for (at, (name, case)) in cases.iter().enumerate() {
+            let provider = case["call"]["provider"].as_str().unwrap_or("");
+            let told = case["voices"].as_array().is_none_or(|list| list.iter().any(|one| one == voice.name));
+            if !told || !(voice.of.is_empty() || voice.of.contains(&provider)) {
+                continue;
+            }
+            let mut settings = Config::default().settings().unwrap();
+            settings.fees = case["call"]["fees"].as_bool().unwrap_or(false);
+            if settings.fees && voice.name != "semconv" {
+                continue;
+            }
+            let batch = run(&build_with(&settings, &Meter::new()), request::payload(&span(case, voice, at)), 1);
+            let got = attributes(&batch, 0);
+            for (key, expected) in [("tollgate.cost.usd", "usd"), ("tollgate.cost.reason", "reason")] {
+                let (got, expected) = (got.get(key).unwrap_or(&Json::Null), &case["expect"][expected]);
+                if !expected.is_null() && got != expected {
+                    failed.push(format!("{name}, {}: {got} instead of {expected}", voice.name));
+                }
+            }
+            sent += 1;
+        }
+    }
+    assert!(failed.is_empty(), "{} of {sent}:\n{}", failed.len(), failed.join("\n"));
+    assert!(sent >= 110, "{sent}");
+}

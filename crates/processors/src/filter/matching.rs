@@ -1,0 +1,78 @@
+//! **What**: whether a rule's conditions hold for an item, and whether its trace is sampled. **Invariants**: reads only; a
+//! pattern costs its length times the text's at most. **Not here**: what a user writes (`config`).
+
+use config::glob::matches;
+use otlp::{Field, Node, NodeKind, Payload, Value};
+
+use super::config::{Rule, Severity};
+
+/// Status code of failed spans.
+const FAILED: i32 = 2;
+/// Bits of a trace id that are random (W3C Trace Context, level 2).
+const RANDOM: u32 = 56;
+
+fn any(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern.as_bytes(), text.as_bytes()))
+}
+
+/// Whether `rule` drops `item`.
+pub(super) fn drops(rule: &Rule, payload: &Payload, item: Node) -> bool {
+    if !rule.errors_too && is_error(payload, item) {
+        return false;
+    }
+    if let Some(severity) = rule.severity_below
+        && !(payload.kind(item) == NodeKind::LogRecord
+            && (1..severity.number()).contains(&payload.severity_number(item)))
+    {
+        return false;
+    }
+    (rule.names.is_empty() || named(&rule.names, payload, item))
+        && (rule.scopes.is_empty() || any(&rule.scopes, payload.text(payload.scope(item), Field::Name)))
+        && rule.attributes.iter().all(|(key, pattern)| has(payload, item, key, pattern))
+        && rule.resource.iter().all(|(key, pattern)| has(payload, payload.resource(item), key, pattern))
+        && (rule.without.is_empty() || !payload.attributes(item).any(|attribute| any(&rule.without, attribute.key)))
+}
+
+fn is_error(payload: &Payload, item: Node) -> bool {
+    match payload.kind(item) {
+        NodeKind::Span => payload.status_code(item) == FAILED,
+        NodeKind::LogRecord => payload.severity_number(item) >= Severity::Error.number(),
+        _ => false,
+    }
+}
+
+/// A span's name; a log record's event name, in the field or the attribute; a point's metric.
+fn named(patterns: &[String], payload: &Payload, item: Node) -> bool {
+    match payload.kind(item) {
+        NodeKind::LogRecord => {
+            any(patterns, payload.text(item, Field::EventName))
+                || payload.get_str(item, "event.name").is_some_and(|name| any(patterns, name))
+        }
+        NodeKind::DataPoint => {
+            payload.parent(item).is_some_and(|metric| any(patterns, payload.text(metric, Field::Name)))
+        }
+        _ => any(patterns, payload.text(item, Field::Name)),
+    }
+}
+
+fn has(payload: &Payload, node: Node, key: &str, pattern: &str) -> bool {
+    let fits = |text: &str| matches(pattern.as_bytes(), text.as_bytes());
+    match payload.get(node, key) {
+        Some(Value::Str(text)) => fits(text),
+        Some(Value::Bool(value)) => fits(if value { "true" } else { "false" }),
+        Some(Value::Int(value)) => fits(&value.to_string()),
+        Some(Value::Double(value)) => fits(&value.to_string()),
+        Some(_) => pattern == "*",
+        None => false,
+    }
+}
+
+/// Whether the trace with this id is among the `ratio` of all that are kept: the lowest 56 bits are compared with a
+/// threshold, as OpenTelemetry's consistent sampling does, so that a smaller ratio keeps a part of a larger one's traces.
+/// What has no trace stays.
+pub(super) fn sampled(trace: &[u8], ratio: f64) -> bool {
+    let Some(random) = trace.last_chunk::<7>() else { return true };
+    let random = random.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    let all = (1_u64 << RANDOM) as f64;
+    random >= ((1.0 - ratio) * all).round() as u64
+}

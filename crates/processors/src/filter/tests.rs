@@ -1,0 +1,197 @@
+//! Conditions, presets on real recordings, sampling; drops are counted by rule once the batch is committed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+
+use super::{Config, Filter, matching};
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use otlp::{Field, Payload, Signal, json as otlp_json};
+use pipeline::{Batch, Origin, Processor, Trust};
+use telemetry::Meter;
+
+fn batch(payload: Payload) -> Batch {
+    let origin = Origin {
+        account: "default".into(),
+        receiver: "otlp".into(),
+        trust: Trust::ThirdParty,
+        received: UnixNanos(0),
+        id: [1; 16],
+        repeat: false,
+    };
+    Batch::new(Arc::new(origin), payload)
+}
+
+fn filter(json: Json, meter: &Meter) -> Filter {
+    let config: Config = serde_json::from_value(json).expect("readable");
+    Filter::new("filter".into(), config.settings().expect("valid"), meter)
+}
+
+/// Names of what stays of `case`.
+fn left(filter: &Filter, case: &Json) -> Vec<String> {
+    let mut batch = batch(request::payload(case));
+    filter.process(&mut batch).expect("never fails");
+    batch.effects.iter().for_each(|effect| filter.apply(effect));
+    let payload = &batch.payload;
+    payload.items().map(|item| payload.text(item, Field::Name).to_owned()).collect()
+}
+
+/// Each condition alone, and all of a rule together; errors stay unless they are named.
+#[test]
+fn all_conditions_of_a_rule_must_hold() {
+    let span = |name: &str, attributes: Json| json!({ "name": name, "trace": 1, "span": 2, "attributes": attributes });
+    let case = json!({ "resource": { "service.name": "shop" }, "scope": { "name": "http.server" }, "items": [
+        span("GET /healthz", json!({ "http.route": "/healthz", "code": 200 })),
+        span("GET /orders", json!({ "http.route": "/orders", "code": 200 })),
+        { "name": "GET /healthz", "trace": 1, "span": 3, "status": "error", "attributes": { "http.route": "/healthz" } },
+    ] });
+    let meter = Meter::new();
+    let rule = |conditions: Json| {
+        let mut rule = conditions;
+        rule["name"] = "r".into();
+        left(&filter(json!({ "drop": [rule] }), &meter), &case).len()
+    };
+    for (conditions, kept) in [
+        (json!({ "names": ["GET /health*"] }), 2),
+        (json!({ "names": ["GET /health*"], "errors_too": true }), 1),
+        (json!({ "names": ["POST *", "*orders"] }), 2),
+        (json!({ "scopes": ["http.*"] }), 1),
+        (json!({ "scopes": ["grpc.*"] }), 3),
+        (json!({ "attributes": { "code": "2*" } }), 1),
+        (json!({ "attributes": { "code": "*", "http.route": "/orders" } }), 2),
+        (json!({ "resource": { "service.name": "shop" } }), 1),
+        (json!({ "resource": { "service.name": "other" } }), 3),
+        (json!({ "without": ["code"], "errors_too": true }), 2),
+        (json!({ "names": ["*"], "signals": ["logs"] }), 3),
+        (json!({ "names": ["GET *"], "attributes": { "http.route": "/nowhere" } }), 3),
+    ] {
+        assert_eq!(rule(conditions.clone()), kept, "{conditions}");
+    }
+    let text = meter.render();
+    assert!(text.contains(r#"tollgate_filtered_items_total{processor="filter",rule="r",signal="traces"} "#), "{text}");
+}
+
+/// Log records go by severity; what has none stays. Points go by the name of their metric.
+#[test]
+fn logs_by_severity_and_points_by_metric() {
+    let meter = Meter::new();
+    let quiet = filter(json!({ "drop": [{ "name": "quiet", "severity_below": "warn" }] }), &meter);
+    let record = |severity: u8| format!(r#"{{"severityNumber":{severity},"body":{{"stringValue":"x"}}}}"#);
+    let records: Vec<String> = [0, 5, 9, 12, 13, 17].into_iter().map(record).collect();
+    let text = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}]}}]}}]}}"#, records.join(","));
+    let mut logs = batch(request::from_json(Signal::Logs, &text));
+    quiet.process(&mut logs).expect("never fails");
+    let payload = &logs.payload;
+    assert_eq!(payload.items().map(|item| payload.severity_number(item)).collect::<Vec<_>>(), [0, 13, 17]);
+    assert!(!meter.render().contains("rule=\"quiet\""), "nothing is counted before the commit");
+    let points = filter(json!({ "drop": [{ "name": "m", "names": ["process.*"] }] }), &meter);
+    let metrics = json!({ "signal": "metrics", "items": [{ "metric": "process.cpu", "value": 1 }, { "metric": "runs", "value": 2 }] });
+    let mut metrics = batch(request::payload(&metrics));
+    points.process(&mut metrics).expect("never fails");
+    assert_eq!(metrics.payload.item_count(), 1);
+}
+
+/// A trace is kept whole or not at all, by every gateway alike; a smaller part is within a larger one; what is kept says so.
+#[test]
+fn sampling_keeps_whole_traces() {
+    let id = |number: u64| {
+        // Spread as random ids are.
+        let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        [&[7; 8][..], &mixed.to_be_bytes()].concat()
+    };
+    let kept =
+        |ratio: f64| (0..10_000).filter(|number| matching::sampled(&id(*number), ratio)).collect::<BTreeSet<_>>();
+    let (tenth, half) = (kept(0.1), kept(0.5));
+    assert!((900..1100).contains(&tenth.len()), "{}", tenth.len());
+    assert!((4800..5200).contains(&half.len()), "{}", half.len());
+    assert!(tenth.is_subset(&half));
+    assert_eq!((kept(0.0).len(), kept(1.0).len()), (0, 10_000));
+    assert!(matching::sampled(&[], 0.0), "what has no trace stays");
+    let meter = Meter::new();
+    let step = filter(json!({ "sampling": { "ratio": 0.5 } }), &meter);
+    let hex = |number: u64| id(number).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let items: Vec<Json> = (0..40).map(|at| json!({ "name": "a", "trace": hex(at / 4), "span": at + 1 })).collect();
+    let mut batch = batch(request::payload(&json!({ "items": items })));
+    step.process(&mut batch).expect("never fails");
+    let payload = &batch.payload;
+    let traces: Vec<&[u8]> = payload.items().map(|item| payload.trace_id(item)).collect();
+    assert!(!traces.is_empty() && traces.len() < 40);
+    for trace in &traces {
+        assert_eq!(traces.iter().filter(|other| other == &trace).count(), 4, "whole");
+    }
+    assert!(payload.items().all(|item| payload.get(item, "tollgate.sample.ratio").is_some()));
+}
+
+fn recordings(client: &str, found: &mut Vec<PathBuf>) {
+    let mut folders = vec![fixtures::at("tests/recordings").join(client)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("recordings") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+}
+
+/// What real clients sent: most of it goes, and nothing that holds tokens, a tool call, a turn or an error.
+#[test]
+fn presets_on_recordings() {
+    for (client, most) in [("codex", 0.8), ("opencode", 0.7)] {
+        let step = filter(json!({ "presets": [client] }), &Meter::new());
+        let mut files = Vec::new();
+        recordings(client, &mut files);
+        let (mut before, mut after) = (0, 0);
+        for path in files {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let signal = match &name {
+                name if name.contains("-traces.") => Signal::Traces,
+                name if name.contains("-logs.") => Signal::Logs,
+                _ => continue,
+            };
+            let bytes = fs::read(&path).expect("readable");
+            let wire = if name.ends_with(".json") { otlp_json::decode(signal, &bytes).expect("JSON") } else { bytes };
+            let payload = Payload::parse(signal, Bytes::from(wire)).expect("a request");
+            let telling = |payload: &Payload| {
+                let tells =
+                    |key: &str| key.starts_with("gen_ai.usage") || key.ends_with("token_count") || key == "tool_name";
+                let has = |item| payload.attributes(item).any(|attribute| tells(attribute.key));
+                let names = ["ai.", "Tool.", "session_task", "run_turn", "turn", "codex.api_request", "codex.tool"];
+                let named = |item| names.iter().any(|name| payload.text(item, Field::Name).starts_with(name));
+                payload.items().filter(|item| has(*item) || named(*item) || payload.status_code(*item) == 2).count()
+            };
+            let was = telling(&payload);
+            let mut batch = batch(payload);
+            let spans = |payload: &Payload| if signal == Signal::Traces { payload.item_count() } else { 0 };
+            before += spans(&batch.payload);
+            step.process(&mut batch).expect("never fails");
+            after += spans(&batch.payload);
+            assert_eq!(telling(&batch.payload), was, "{}", path.display());
+        }
+        assert!(before > 100, "{client}: {before} spans");
+        let gone = 1.0 - f64::from(after as u32) / f64::from(before as u32);
+        assert!(gone >= most, "{client}: {gone} of {before} spans go");
+    }
+}
+
+/// A rule that would drop everything, two of one name, a part over one: each is told.
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let config: Config = serde_json::from_value(json!({
+        "drop": [
+            { "name": "all" },
+            { "name": "a b", "names": ["x"] },
+            { "name": "sampling", "names": ["x"] },
+            { "name": "traces", "signals": ["traces"], "severity_below": "warn" },
+        ],
+        "sampling": { "ratio": 1.5 },
+    }))
+    .expect("readable");
+    let problems = config.settings().expect_err("refused");
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["drop[0]", "drop[1].name", "drop[2].name", "drop[3].severity_below", "sampling.ratio"]);
+    assert!(Config::default().settings().is_err());
+}

@@ -1,0 +1,47 @@
+//! **What**: trace and span ids that a log record tells only as attributes or in its body, put into its own fields.
+//! **Invariants**: an id that is there stays; what is no id of the right length is left alone.
+
+use genai::{Facts, ItemFacts};
+use otlp::{NodeKind, Payload};
+
+/// Fills what is missing on an agent's records; whether anything was.
+pub(super) fn fill(payload: &mut Payload, facts: &Facts) -> bool {
+    let mut filled = false;
+    for item in facts.items.iter().filter(|item| item.agent && (item.trace.is_some() || item.span.is_some())) {
+        if payload.kind(item.node) != NodeKind::LogRecord {
+            continue;
+        }
+        let trace = trace(item).filter(|_| payload.trace_id(item.node).is_empty());
+        let span = span(item).filter(|_| payload.span_id(item.node).is_empty());
+        filled |= trace.is_some() || span.is_some();
+        payload.set_ids(item.node, trace, span);
+    }
+    filled
+}
+
+fn trace(item: &ItemFacts) -> Option<[u8; 16]> {
+    let text = item.trace.as_deref()?;
+    id(parent(text).map_or(text, |(trace, _)| trace))
+}
+
+fn span(item: &ItemFacts) -> Option<[u8; 8]> {
+    let text = item.span.as_deref()?;
+    id(parent(text).map_or(text, |(_, span)| span))
+}
+
+/// Trace and span of a W3C `traceparent`.
+fn parent(text: &str) -> Option<(&str, &str)> {
+    let mut parts = text.split('-');
+    let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
+    (version.len() == 2 && trace.len() == 32 && span.len() == 16).then_some((trace, span))
+}
+
+/// Hex digits, with or without the dashes of a UUID; all zeros are no id.
+fn id<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
+    let digits = text.trim().chars().filter(|c| *c != '-').take(2 * LEN + 1);
+    let digits: Vec<u8> =
+        digits.map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let bytes: Vec<u8> = pairs.iter().map(|[high, low]| (high << 4) | low).collect();
+    <[u8; LEN]>::try_from(bytes).ok().filter(|id| rest.is_empty() && id.iter().any(|byte| *byte != 0))
+}

@@ -1,0 +1,175 @@
+//! **What**: how a value is treated for the key it stands under, and the cuts. **Invariants**: a cut text fits its
+//! cap with its mark, so that a second pass changes nothing. **Not here**: rules (`redaction`), key lists (`genai`).
+
+use std::ops::Range;
+
+use echoes::frames;
+use genai::{Role, Vocabulary};
+use otlp::Signal;
+
+/// How a value is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// Rules, and the cap of values.
+    Scan,
+    /// The same with the cap of error texts.
+    ErrorText,
+    /// An id: whole value becomes a keyed pseudonym when a rule matches, else it stays.
+    Identity,
+    /// A path or command: rules, and the user's part of home directories goes.
+    Path,
+    /// A version: shape alone (four numbers) is no address.
+    Version,
+    /// A credential: the attribute goes.
+    Drop,
+}
+
+pub(super) fn treatment(vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
+    let content_on_metric = signal == Signal::Metrics && vocabulary.content_part(key).is_some();
+    if content_on_metric || credential(key) {
+        return Treatment::Drop;
+    }
+    match vocabulary.role(key) {
+        Role::Secret => Treatment::Drop,
+        Role::ErrorText => Treatment::ErrorText,
+        _ if vocabulary.is_identity(key) => Treatment::Identity,
+        _ if key.ends_with("version") => Treatment::Version,
+        Role::Pii if key != "host.name" => Treatment::Path,
+        _ => Treatment::Scan,
+    }
+}
+
+/// Header names that carry credentials, wherever they stand: the last segment of the key decides.
+fn credential(key: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let is = |name: &str| last.eq_ignore_ascii_case(name);
+    let dashed = |suffix: &str| {
+        last.len() > suffix.len() + 2
+            && last.get(..2).is_some_and(|head| head.eq_ignore_ascii_case("x-"))
+            && last.get(last.len() - suffix.len()..).is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
+    };
+    is("authorization")
+        || is("proxy-authorization")
+        || is("cookie")
+        || is("set-cookie")
+        || dashed("-key")
+        || dashed("-token")
+}
+
+const USERNAME: &str = "[USERNAME]";
+
+/// Puts `[USERNAME]` in place of the user's part of `/home/x`, `/Users/x` and `C:\Users\x`.
+pub(super) fn hide_home(text: &str) -> Option<String> {
+    let mut out: Option<String> = None;
+    let mut from = 0;
+    while let Some((at, len)) = next_home(text, from) {
+        let start = at + len;
+        let rest = text.get(start..).unwrap_or("");
+        let end = rest.find(|c: char| c == '/' || c == '\\' || c.is_whitespace() || "\"',:;)]}".contains(c));
+        let end = start + end.unwrap_or(rest.len());
+        let user = text.get(start..end).unwrap_or("");
+        let keep = user.is_empty() || user.starts_with('[') || user == "Shared" || user == "Public";
+        let out = out.get_or_insert_with(String::new);
+        out.push_str(text.get(from..start).unwrap_or(""));
+        out.push_str(if keep { user } else { USERNAME });
+        from = end;
+    }
+    let mut out = out?;
+    out.push_str(text.get(from..).unwrap_or(""));
+    (out != text).then_some(out)
+}
+
+/// Where the next root of home directories begins, and its length; each byte is looked at once.
+fn next_home(text: &str, from: usize) -> Option<(usize, usize)> {
+    /// Longer ones first.
+    const ROOTS: [&str; 4] = ["\\\\Users\\\\", "\\Users\\", "/home/", "/Users/"];
+    let rest = text.get(from..)?;
+    memchr::memchr2_iter(b'/', b'\\', rest.as_bytes()).find_map(|at| {
+        let here = rest.get(at..)?;
+        ROOTS.iter().find(|root| here.starts_with(**root)).map(|root| (from + at, root.len()))
+    })
+}
+
+/// What stands at the end of a text that was cut.
+const MARK: &str = "…[TRUNCATED]";
+
+/// `text` cut to `limit` bytes with its mark, or none when it fits.
+pub(super) fn cap(text: &str, limit: usize) -> Option<String> {
+    if text.len() <= limit {
+        return None;
+    }
+    let mut end = limit.saturating_sub(MARK.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut out = String::with_capacity(limit);
+    out.push_str(text.get(..end).unwrap_or(""));
+    out.push_str(MARK);
+    Some(out)
+}
+
+/// `text` cut to `limit` bytes with its frames kept: what is cut is the rest, then frames in the middle.
+pub(super) fn cap_error(text: &str, limit: usize) -> Option<String> {
+    if text.len() <= limit {
+        return None;
+    }
+    let lines: Vec<(Range<usize>, bool)> = frames::lines(text).collect();
+    if !lines.iter().any(|(_, frame)| *frame) {
+        return cap(text, limit);
+    }
+    let mut kept = Lines { text, budget: limit, kept: vec![0; lines.len()], lines: &lines };
+    let others = |take: bool| lines.iter().enumerate().filter(move |(_, (_, frame))| *frame == take).map(|(at, _)| at);
+    // what went wrong stands first or last
+    let (first, last) = (others(false).next(), others(false).next_back());
+    first.into_iter().for_each(|at| kept.keep(at, limit / 8));
+    last.into_iter().for_each(|at| kept.keep(at, limit / 8));
+    let frames: Vec<usize> = others(true).collect();
+    let (mut top, mut bottom) = (frames.iter(), frames.iter().rev());
+    for _ in 0..frames.len().div_ceil(2) {
+        top.next().into_iter().chain(bottom.next()).for_each(|at| kept.keep(*at, usize::MAX));
+    }
+    others(false).for_each(|at| kept.keep(at, usize::MAX));
+    Some(kept.joined())
+}
+
+/// The lines of a text that stay, and how many bytes of each.
+struct Lines<'t> {
+    text: &'t str,
+    lines: &'t [(Range<usize>, bool)],
+    kept: Vec<usize>,
+    budget: usize,
+}
+
+/// The mark and an end of line: what a cut costs.
+const MARK_COST: usize = MARK.len() + 1;
+
+impl Lines<'_> {
+    /// Keeps up to `most` bytes of a line, if it fits with a mark behind it.
+    fn keep(&mut self, at: usize, most: usize) {
+        let (Some((range, frame)), Some(kept)) = (self.lines.get(at), self.kept.get_mut(at)) else { return };
+        let length = range.len().min(most);
+        let left = self.budget.saturating_sub(MARK_COST * 2);
+        let length = if *frame && length > left { 0 } else { length.min(left) };
+        if *kept == 0 && length > 0 {
+            *kept = length;
+            self.budget = left.saturating_sub(length) + if length == range.len() { MARK_COST } else { 0 };
+        }
+    }
+
+    fn joined(&self) -> String {
+        let mut out = String::with_capacity(self.text.len().min(1 << 20));
+        let mut cut = false;
+        for ((range, _), kept) in self.lines.iter().zip(&self.kept) {
+            let line = self.text.get(range.clone()).unwrap_or_default();
+            let end = (0..=*kept).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+            out.push_str(line.get(..end).unwrap_or_default());
+            cut &= end == 0;
+            if end < line.len() && !cut {
+                out.push_str(MARK);
+                out.push_str(if line.ends_with('\n') { "\n" } else { "" });
+                cut = true;
+            }
+        }
+        out
+    }
+}

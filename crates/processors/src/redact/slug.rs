@@ -1,0 +1,200 @@
+//! **What**: `exception.slug`: one word for "the same failure", from the type, the redacted message with digits, ids and
+//! quotations blanked, and the top frame. **Why**: the nightly list groups failures of all agents by it, over restarts,
+//! replicas and versions. **Invariants**: made of redacted text only, before any cut; the same text gives the same slug on
+//! every gateway; a client's own slug stays. **Not here**: redaction (the processor gives the redacted texts).
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use echoes::frames;
+use genai::{ContentAt, ContentPlace, ItemFacts, facts_of};
+use kernel::hex;
+use otlp::{Field, Node, NodeKind, Payload, Signal};
+use pipeline::Batch;
+use redaction::replace;
+
+use super::ask::Asked;
+use super::{Redact, UNSCANNED, Visit, Worker, echoes_of};
+
+/// The attribute.
+pub(super) const SLUG: &str = "exception.slug";
+/// Bytes of the digest.
+const DIGEST: usize = 6;
+/// Longest type in a slug, bytes.
+const TYPE_BYTES: usize = 48;
+/// Blanked text that counts, bytes.
+const TEXT_BYTES: usize = 16 << 10;
+
+/// What an item says of its failure.
+#[derive(Default)]
+pub(super) struct Failure<'p> {
+    kind: Option<&'p str>,
+    message: Option<&'p str>,
+    trace: Option<&'p str>,
+}
+
+impl<'p> Failure<'p> {
+    /// The failure of an item, if it has one and no slug yet.
+    pub(super) fn of(payload: &'p Payload, item: &'p ItemFacts) -> Option<Self> {
+        let failed = payload.status_code(item.node) == 2;
+        if !failed && !item.failed && item.errors.is_empty() {
+            return None;
+        }
+        if payload.get(item.node, SLUG).is_some() {
+            return None;
+        }
+        let mut found = Self::default();
+        let own = |place: &&ContentPlace| place.node == item.node;
+        item.errors.iter().filter(own).for_each(|place| found.read(payload, place));
+        // the last exception is the one that ended the item
+        let events = item.errors.iter().filter(|place| !own(place) && payload.kind(place.node) == NodeKind::Event);
+        events.for_each(|place| found.read(payload, place));
+        found.kind = found.kind.or(item.error.as_deref());
+        if failed || item.failed {
+            let status = payload.text(item.node, Field::StatusMessage);
+            found.message = found.message.or(Some(status).filter(|text| !text.is_empty()));
+        } else if found.kind.is_none() && found.trace.is_none() {
+            return None;
+        }
+        (found.kind.is_some() || found.message.is_some()).then_some(found)
+    }
+
+    fn read(&mut self, payload: &'p Payload, place: &ContentPlace) {
+        let ContentAt::Attribute(id) = place.at else { return };
+        let Some(attribute) = payload.attribute(id) else { return };
+        let Some(text) = attribute.value.as_str() else { return };
+        match attribute.key {
+            "exception.type" => self.kind = Some(text),
+            "exception.message" => self.message = Some(text),
+            "error.message" | "error" => self.message = self.message.or(Some(text)),
+            "exception.stacktrace" => self.trace = Some(text),
+            "error.stack" => self.trace = self.trace.or(Some(text)),
+            _ => {}
+        }
+    }
+
+    /// The slug; `redacted` gives a text as it would go on, but whole.
+    pub(super) fn slug(&self, redacted: &mut dyn FnMut(&str) -> String) -> String {
+        let kind = self.kind.map(&mut *redacted);
+        let kind = kind.as_deref().map_or("", |kind| kind.rsplit(['.', ':', '/']).next().unwrap_or_default());
+        let message = self.message.map(|text| blank(&redacted(text))).unwrap_or_default();
+        let frame =
+            self.trace.and_then(top_frame).map(|frame| blank(&without_folders(&redacted(frame)))).unwrap_or_default();
+        let mut hash = Sha256::new();
+        for part in [kind, &message, &frame] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let digest = hash.finalize();
+        let word: String = kind.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(TYPE_BYTES).collect();
+        let mut out = if word.is_empty() { "error".to_owned() } else { word };
+        out.push('-');
+        hex::push(&mut out, digest.get(..DIGEST).unwrap_or(&digest));
+        out
+    }
+}
+
+impl Redact {
+    /// `exception.slug` of each item that failed, while texts are whole.
+    pub(super) fn slugs(&self, batch: &mut Batch, asked: Asked<'_>, worker: &mut Worker) -> Vec<(Node, String)> {
+        let signal = batch.payload.signal();
+        if signal == Signal::Metrics {
+            return Vec::new();
+        }
+        let facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let echoes = echoes_of(batch);
+        let account = Arc::clone(&batch.origin.account);
+        let echoed = echoes.as_deref();
+        let visit = Visit {
+            account: &account,
+            node: None,
+            tells: None,
+            signal,
+            place: "other",
+            keyed: false,
+            echoes: echoed,
+            asked,
+        };
+        let mut redacted = |text: &str| {
+            if text.len() > self.settings.max_scan {
+                return UNSCANNED.to_owned();
+            }
+            let text = echoes.as_ref().and_then(|echoes| echoes.of(text)).unwrap_or(text);
+            // a frame by itself was not asked about, and holds code
+            let told = if let Asked::Told(answers) = visit.asked { answers.of(text) } else { None };
+            let named = told.unwrap_or_default();
+            let hits = self.settings.detector.find_with("", text, named, &mut worker.scratch);
+            replace(text, hits, &mut |hit, found, out| self.place(&visit, hit, found, out))
+        };
+        let failures = facts.items.iter().filter_map(|item| Some((item.node, Failure::of(&batch.payload, item)?)));
+        failures.map(|(node, failure)| (node, failure.slug(&mut redacted))).collect()
+    }
+}
+
+/// The frame where it happened: of Python the last one, elsewhere the first.
+fn top_frame(trace: &str) -> Option<&str> {
+    let mut found = None;
+    for (range, frame) in frames::lines(trace) {
+        let Some(line) = trace.get(range).map(str::trim).filter(|line| frame && !line.ends_with(':')) else { continue };
+        if !line.starts_with("File \"") {
+            return Some(found.unwrap_or(line));
+        }
+        found = Some(line);
+    }
+    found
+}
+
+/// Paths without their folders: the same code lies elsewhere on each machine.
+fn without_folders(frame: &str) -> String {
+    let mut out = String::with_capacity(frame.len());
+    for (index, word) in frame.split(' ').enumerate() {
+        if index > 0 {
+            out.push(' ');
+        }
+        let cut = word.rfind(['/', '\\']).map_or(0, |at| at + 1);
+        out.push_str(word.get(cut..).unwrap_or(word));
+    }
+    out
+}
+
+/// Without what differs from one time to the next: digits and ids become `#`, quotations `""`.
+pub(super) fn blank(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(TEXT_BYTES));
+    let mut rest = text;
+    while let Some(char) = rest.chars().next() {
+        if out.len() >= TEXT_BYTES {
+            break;
+        }
+        let (taken, put) = match char {
+            '"' | '`' | '\'' => quoted(rest, char, &out).map_or((char.len_utf8(), None), |len| (len, Some("\"\""))),
+            _ if char.is_alphanumeric() => {
+                let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).unwrap_or(rest.len());
+                let token = rest.get(..word).unwrap_or_default();
+                (word, token.contains(|c: char| c.is_ascii_digit()).then_some("#"))
+            }
+            _ if char.is_whitespace() => {
+                let blanks = rest.len() - rest.trim_start().len();
+                (blanks, Some(" "))
+            }
+            _ => (char.len_utf8(), None),
+        };
+        out.push_str(put.unwrap_or_else(|| rest.get(..taken).unwrap_or_default()));
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    out
+}
+
+/// Length of the quotation that `rest` begins with; an apostrophe in a word begins none.
+fn quoted(rest: &str, mark: char, before: &str) -> Option<usize> {
+    if mark == '\'' && before.ends_with(char::is_alphanumeric) {
+        return None;
+    }
+    let inner = rest.get(mark.len_utf8()..)?;
+    let ends = |at: usize| {
+        let next = inner.get(at + mark.len_utf8()..).and_then(|tail| tail.chars().next());
+        mark != '\'' || !next.is_some_and(char::is_alphanumeric)
+    };
+    let (end, _) = inner.match_indices(mark).take(64).find(|(at, _)| ends(*at))?;
+    Some(mark.len_utf8() * 2 + end)
+}

@@ -1,0 +1,455 @@
+//! Tests of the processor: places, treatments, caps. Rules are tested in `redaction`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value};
+use prost::Message;
+
+use super::{Config, Redact};
+use genai::testing::builtin::vocabulary;
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
+use kernel::secret::Secret;
+use otlp::{Payload, Signal, UnknownFields};
+use pipeline::{Batch, Clearance, Content, Origin, Processor, Text, Trust};
+use telemetry::Meter;
+
+mod across;
+mod ask;
+mod fields;
+mod left;
+mod options;
+
+fn processor(config: &Config, meter: &Meter) -> Redact {
+    let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
+    Redact::new("redact".into(), settings, vocabulary(), Arc::new(ids()), meter)
+}
+
+fn ids() -> PlainIds {
+    PlainIds(Pseudonymizer::new(&Secret::new("key".to_owned())))
+}
+
+fn pass(redact: &Redact, signal: Signal, wire: Vec<u8>) -> (Vec<u8>, Clearance) {
+    pass_with(redact, signal, wire, Content::Kept)
+}
+
+fn pass_with(redact: &Redact, signal: Signal, wire: Vec<u8>, content: Content) -> (Vec<u8>, Clearance) {
+    let origin = Origin {
+        account: "default".into(),
+        receiver: "otlp".into(),
+        trust: Trust::ThirdParty,
+        received: UnixNanos(1),
+        id: [0; 16],
+        repeat: false,
+    };
+    let payload = Payload::parse(signal, Bytes::from(wire)).expect("payload");
+    let mut batch = Batch::new(Arc::new(origin), payload);
+    batch.clearance.content = content;
+    redact.process(&mut batch).expect("processed");
+    (batch.payload.encode(UnknownFields::Drop).expect("encoded").bytes, batch.clearance)
+}
+
+fn kv(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    kv(key, Value::StringValue(value.to_owned()))
+}
+
+fn span_with(attributes: Vec<KeyValue>) -> Vec<u8> {
+    let json = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
+        "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "x",
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2"}]}]}]});
+    let mut request: ExportTraceServiceRequest = serde_json::from_value(json).expect("request");
+    request.resource_spans[0].scope_spans[0].spans[0].attributes = attributes;
+    request.encode_to_vec()
+}
+
+fn attributes_after(redact: &Redact, attributes: Vec<KeyValue>) -> Vec<KeyValue> {
+    let (bytes, _) = pass(redact, Signal::Traces, span_with(attributes));
+    let request = ExportTraceServiceRequest::decode(&bytes[..]).expect("decodes");
+    request.resource_spans[0].scope_spans[0].spans[0].attributes.clone()
+}
+
+fn string_after(redact: &Redact, key: &str, value: &str) -> Option<String> {
+    attributes_after(redact, vec![text(key, value)]).into_iter().find_map(|kv| match kv.value?.value? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    })
+}
+
+const MAIL: &str = "jane@example.com";
+
+/// Every text place of a trace request loses what is private: names, keys, values, nested values, bytes, events,
+/// links, status, trace state, scope, resource, schema URLs.
+#[test]
+fn every_place_of_traces() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let json = serde_json::json!({"resourceSpans": [{
+    "resource": {"attributes": [{"key": MAIL, "value": {"stringValue": MAIL}}]},
+    "schemaUrl": MAIL,
+    "scopeSpans": [{
+        "schemaUrl": MAIL,
+        "scope": {"name": MAIL, "version": MAIL, "attributes": [{"key": "a", "value": {"stringValue": MAIL}}]},
+        "spans": [{
+            "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": format!("GET {MAIL}"),
+            "startTimeUnixNano": "1", "endTimeUnixNano": "2", "traceState": format!("k={MAIL}"),
+            "attributes": [{"key": "b", "value": {"arrayValue": {"values": [{"kvlistValue": {"values": [{"key": MAIL, "value": {"stringValue": MAIL}}]}}]}}}],
+            "events": [{"timeUnixNano": "1", "name": MAIL, "attributes": [{"key": "c", "value": {"stringValue": MAIL}}]}],
+            "links": [{"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "traceState": MAIL, "attributes": [{"key": "d", "value": {"stringValue": MAIL}}]}],
+            "status": {"code": 2, "message": format!("no {MAIL}")}
+        }]}]}]});
+    let request: ExportTraceServiceRequest = serde_json::from_value(json).expect("request");
+    let (bytes, clearance) = pass(&redact, Signal::Traces, request.encode_to_vec());
+    assert!(!String::from_utf8_lossy(&bytes).contains("jane"), "{}", String::from_utf8_lossy(&bytes));
+    assert_eq!((clearance.text, clearance.content), (Text::Redacted, Content::Kept));
+    let again = pass(&redact, Signal::Traces, bytes.clone()).0;
+    assert_eq!(again, bytes, "a second pass changes nothing");
+}
+
+/// The same for logs: bodies of every shape, severity text, event name.
+#[test]
+fn every_place_of_logs() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let json = serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [
+        {"timeUnixNano": "1", "body": {"stringValue": MAIL}, "severityText": MAIL, "eventName": MAIL},
+        {"timeUnixNano": "1", "body": {"kvlistValue": {"values": [{"key": "k", "value": {"stringValue": MAIL}}]}}}]}]}]});
+    let mut request: ExportLogsServiceRequest = serde_json::from_value(json).expect("request");
+    request.resource_logs[0].scope_logs[0].log_records[0]
+        .attributes
+        .push(kv("raw", Value::BytesValue(MAIL.as_bytes().to_vec())));
+    let (bytes, _) = pass(&redact, Signal::Logs, request.encode_to_vec());
+    assert!(!String::from_utf8_lossy(&bytes).contains("jane"));
+}
+
+/// On data points a placeholder keeps series apart; elsewhere on metrics it does not carry a pseudonym; content goes.
+#[test]
+fn metrics_keep_series_apart() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let point = |mail: &str| {
+        serde_json::json!({"timeUnixNano": "1", "asInt": "1", "attributes": [
+        {"key": "who", "value": {"stringValue": mail}}, {"key": "user.id", "value": {"stringValue": mail}},
+        {"key": "gen_ai.input.messages", "value": {"stringValue": "a prompt"}}]})
+    };
+    let json = serde_json::json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "m", "description": MAIL, "unit": "1",
+        "sum": {"aggregationTemporality": 1, "isMonotonic": true, "dataPoints": [point(MAIL), point("joe@example.com")]}}]}]}]});
+    let request: ExportMetricsServiceRequest = serde_json::from_value(json).expect("request");
+    let (bytes, clearance) = pass(&redact, Signal::Metrics, request.encode_to_vec());
+    assert!(clearance.allows(Trust::ThirdParty));
+    let shown = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(!shown.contains("jane") && !shown.contains("joe") && !shown.contains("a prompt"));
+    let keyed: std::collections::BTreeSet<&str> =
+        shown.split("[EMAIL:h-").skip(1).filter_map(|rest| rest.get(..16)).collect();
+    assert_eq!(keyed.len(), 2, "two series stay two");
+    let request = ExportMetricsServiceRequest::decode(&bytes[..]).expect("decodes");
+    assert_eq!(request.resource_metrics[0].scope_metrics[0].metrics[0].description, "[EMAIL]");
+}
+
+/// Credentials are dropped by key; other headers stay.
+#[test]
+fn credentials_are_dropped() {
+    let redact = processor(&Config::default(), &Meter::new());
+    for key in [
+        "authorization",
+        "http.request.header.authorization",
+        "Cookie",
+        "http.response.header.set-cookie",
+        "x-api-key",
+        "http.request.header.x-auth-token",
+        "rpc.grpc.request.metadata.authorization",
+    ] {
+        assert_eq!(attributes_after(&redact, vec![text(key, "opaque")]).len(), 0, "{key}");
+    }
+    assert_eq!(string_after(&redact, "http.request.header.content-type", "text/html").as_deref(), Some("text/html"));
+    let nested = kv("h", Value::KvlistValue(KeyValueList { values: vec![text("authorization", "opaque")] }));
+    let after = attributes_after(&redact, vec![nested]);
+    assert!(!format!("{after:?}").contains("opaque"));
+}
+
+/// Ids stay as they are, or become one keyed pseudonym when a rule matches, never a shared placeholder.
+#[test]
+fn ids_become_pseudonyms() {
+    let redact = processor(&Config::default(), &Meter::new());
+    assert_eq!(string_after(&redact, "session.id", "sess-42").as_deref(), Some("sess-42"));
+    let one = string_after(&redact, "user.id", MAIL).expect("kept");
+    let two = string_after(&redact, "enduser.id", MAIL).expect("kept");
+    assert!(one.starts_with("h-") && one == two, "{one} {two}");
+    assert_ne!(one, string_after(&redact, "user.id", "joe@example.com").expect("kept"));
+}
+
+/// An id that pretends to be a pseudonym, or is too long for a name, has on a span the form that it has in the vault's
+/// index and object names.
+#[test]
+fn ids_have_one_form_everywhere() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let (forged, long, wide) = ("h-".to_owned() + &"0".repeat(32), "s".repeat(129), "é".repeat(60));
+    for id in [&forged, &long, &wide] {
+        let shown = string_after(&redact, "session.id", id).expect("kept");
+        assert!(shown.starts_with("h-") && shown != *id, "{shown}");
+        assert_eq!(shown, ids().shown("default", id));
+        assert_eq!(shown, ids().key_form("default", id), "{id}");
+    }
+    let endless = "s".repeat(5000);
+    let carried = genai::carried_id(&endless);
+    assert_eq!(string_after(&redact, "session.id", &endless).as_deref(), Some(&*ids().shown("default", &carried)));
+    assert_eq!(string_after(&redact, "session.id", &"s".repeat(128)).as_deref(), Some(&*"s".repeat(128)));
+}
+
+/// What a dashboard needs survives, whatever it looks like.
+#[test]
+fn dashboards_survive() {
+    let redact = processor(&Config::default(), &Meter::new());
+    for (key, value) in [
+        ("build.commit_sha", "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12"),
+        ("deploy.environment", "prod-eu-1"),
+        ("work_tracker.issue_id", "ABC-1234"),
+        ("tenant.id", "acme"),
+        ("incident.id", "INC-2026-0042"),
+        ("gen_ai.request.model", "claude-opus-4-8"),
+        ("gen_ai.tool.name", "mcp__jira__get_issue"),
+        ("tool_use_id", "toolu_01A09q90qw90lq917835lq9"),
+        ("k8s.pod.ip", "10.1.2.3"),
+        ("service.version", "1.2.3.4"),
+        ("gen_ai.response.id", "chatcmpl-9XyZ0123456789abcdefghijkl"),
+    ] {
+        assert_eq!(string_after(&redact, key, value).as_deref(), Some(value), "{key}");
+    }
+    let number = attributes_after(&redact, vec![kv("n", Value::IntValue(4_111)), kv("d", Value::DoubleValue(0.5))]);
+    assert_eq!(number.len(), 2);
+}
+
+/// Long values are cut to their cap, mark included; a second pass cuts no more; error texts have their own cap.
+#[test]
+fn long_values_are_cut() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let long = "é".repeat(40_000);
+    let cut = string_after(&redact, "note", &long).expect("kept");
+    assert!(cut.len() <= 32 << 10 && cut.ends_with("…[TRUNCATED]"), "{}", cut.len());
+    assert_eq!(string_after(&redact, "note", &cut).as_deref(), Some(cut.as_str()));
+    let error = string_after(&redact, "exception.stacktrace", &long).expect("kept");
+    assert!(error.len() <= 8 << 10);
+}
+
+/// Paths keep their shape without the user's name.
+#[test]
+fn homes_are_hidden() {
+    let redact = processor(&Config::default(), &Meter::new());
+    for (path, wanted) in [
+        ("/home/alice/src/main.rs", "/home/[USERNAME]/src/main.rs"),
+        ("/Users/bob", "/Users/[USERNAME]"),
+        ("C:\\Users\\carol\\x", "C:\\Users\\[USERNAME]\\x"),
+        ("/srv/app", "/srv/app"),
+        ("/home/[USERNAME]/x", "/home/[USERNAME]/x"),
+    ] {
+        assert_eq!(string_after(&redact, "cwd", path).as_deref(), Some(wanted));
+    }
+}
+
+/// Hits are counted by rule and signal, without their text.
+#[test]
+fn hits_are_counted() {
+    let meter = Meter::new();
+    let redact = processor(&Config::default(), &meter);
+    let list = kv(
+        "l",
+        Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::StringValue(MAIL.to_owned())) }] }),
+    );
+    attributes_after(&redact, vec![list, text("x", &format!("{MAIL} and {MAIL}"))]);
+    let rendered = meter.render();
+    assert!(rendered.contains("tollgate_redactions_total{rule=\"email\",signal=\"traces\"} 3"), "{rendered}");
+    assert!(!rendered.contains("jane"));
+}
+
+/// Unknown rule sets, unusable patterns and caps that are too small are refused by field.
+#[test]
+fn bad_settings_are_refused() {
+    let config: Config =
+        config::load::data("t", "{ rules: [pii, pee], custom: [{ name: ok, pattern: 'a*' }], max_value_bytes: 1 }")
+            .expect("yaml");
+    let problems = config.settings().err().expect("refused");
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["rules[1]", "max_value_bytes", "custom[0]"]);
+}
+
+fn map(entries: Vec<KeyValue>) -> Value {
+    Value::KvlistValue(KeyValueList { values: entries })
+}
+
+fn bytes_after(redact: &Redact, bytes: &[u8]) -> Vec<u8> {
+    let after = attributes_after(redact, vec![kv("raw", Value::BytesValue(bytes.to_vec()))]);
+    let Some(Value::BytesValue(bytes)) = after[0].value.clone().unwrap().value else { panic!("bytes stay bytes") };
+    bytes
+}
+
+/// Bytes that no rule can read must not go on: a bad byte, wide characters, compressed text hide what is private. Ids
+/// and text go on, and a second pass changes nothing.
+#[test]
+fn bytes_that_are_no_text_do_not_go_on() {
+    let meter = Meter::new();
+    let redact = processor(&Config::default(), &meter);
+    let wide: Vec<u8> = MAIL.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (card, cyrillic) = ("4111111111111111", "Жанна: жанна@почта.рф и так далее");
+    let mut hidden = vec![
+        [b"\xff reply to ".as_slice(), MAIL.as_bytes()].concat(),
+        card.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        "41111111".encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        "41111111".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect(),
+        cyrillic.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        vec![0xff, 0xfe, 0x00, 0x80],
+        wide,
+    ];
+    hidden.push(vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xcb, 0x4a, 0xcc, 0x4b, 0xad, 0x74]);
+    hidden[7].extend([0; 7]);
+    for bytes in &hidden {
+        assert_eq!(bytes_after(&redact, bytes), b"[UNSCANNED]", "{bytes:x?}");
+    }
+    assert_eq!(bytes_after(&redact, b"[UNSCANNED]"), b"[UNSCANNED]");
+    let told = format!("tollgate_redact_unscanned_values_total{{signal=\"traces\"}} {}", hidden.len());
+    assert!(meter.render().contains(&told), "{}", meter.render());
+    for width in [8_u8, 16, 32] {
+        let id: Vec<u8> = (0..width).map(|n| n.wrapping_mul(37) ^ 0x9c).collect();
+        assert_eq!(bytes_after(&redact, &id), id);
+        assert_eq!(bytes_after(&redact, &vec![0; width.into()]), vec![0; width.into()]);
+    }
+    let text = "plain \u{e9}\n\x1b[1mtext\x1b[0m".as_bytes();
+    assert_eq!(bytes_after(&redact, text), text);
+    assert_eq!(bytes_after(&redact, MAIL.as_bytes()), b"[EMAIL]");
+    let nested = kv("a", map(vec![kv("b", Value::BytesValue(hidden[0].clone()))]));
+    assert!(format!("{:?}", attributes_after(&redact, vec![nested])).contains(&format!("{:?}", b"[UNSCANNED]")));
+}
+
+/// A credential below another key goes whatever its value is: nothing reads numbers and lists.
+#[test]
+fn nested_credentials_are_dropped_whole() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let values = || {
+        vec![
+            Value::IntValue(987_654_321),
+            Value::DoubleValue(98765.4321),
+            Value::BoolValue(true),
+            Value::BytesValue(b"opaque".to_vec()),
+            Value::StringValue("opaque".to_owned()),
+            Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::IntValue(987_654_321)) }] }),
+            map(vec![kv("deeper", Value::IntValue(987_654_321))]),
+        ]
+    };
+    for value in values() {
+        let headers = map(vec![kv("x-api-key", value), text("accept", "text/html")]);
+        let list = Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(headers.clone()) }] });
+        for holder in [headers, list] {
+            let after = attributes_after(&redact, vec![kv("headers", holder)]);
+            let shown = format!("{after:?}");
+            assert!(!shown.contains("x-api-key") && shown.contains("text/html"), "{shown}");
+        }
+    }
+    let mut body = ExportLogsServiceRequest::default();
+    let json = serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": "1"}]}]}]});
+    body.clone_from(&serde_json::from_value(json).expect("request"));
+    let record = &mut body.resource_logs[0].scope_logs[0].log_records[0];
+    record.body =
+        Some(AnyValue { value: Some(map(vec![kv("authorization", Value::IntValue(987_654_321)), text("a", "b")])) });
+    let (bytes, _) = pass(&redact, Signal::Logs, body.encode_to_vec());
+    assert!(!String::from_utf8_lossy(&bytes).contains("authorization"));
+}
+
+/// Listed content that stands below another key never saw the vault step: it goes, and is counted; numbers stay.
+#[test]
+fn nested_content_is_dropped() {
+    let meter = Meter::new();
+    let redact = processor(&Config::default(), &meter);
+    let call = map(vec![
+        text("gen_ai.input.messages", "dear doctor"),
+        kv("gen_ai.completion", map(vec![text("x", "dear patient")])),
+        kv("completion", Value::IntValue(7)),
+        text("model", "gpt-4o"),
+    ]);
+    let shown = format!("{:?}", attributes_after(&redact, vec![kv("call", call)]));
+    assert!(!shown.contains("dear") && shown.contains("gpt-4o") && shown.contains("IntValue(7)"), "{shown}");
+    assert!(meter.render().contains("tollgate_redact_dropped_attributes_total{signal=\"traces\"} 2"));
+}
+
+/// Home directories are looked for in linear time: quadratic work would not end for minutes.
+#[test]
+fn many_homes_take_linear_time() {
+    let hidden = fixtures::guard::ends("homes", || {
+        let redact = processor(&Config::default(), &Meter::new());
+        string_after(&redact, "cwd", &"/home/a".repeat(60_000)).expect("kept")
+    });
+    assert!(hidden.starts_with("/home/[USERNAME]/home/[USERNAME]"));
+}
+
+/// What a user groups by: the same failure gives the same slug whatever ids, numbers and quotations are in it; another
+/// type, message or place gives another; it is made of redacted text, before any cut.
+#[test]
+fn slugs() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let slug = |kind: &str, message: &str, trace: &str| {
+        let mut attributes = vec![text("exception.message", message), text("exception.stacktrace", trace)];
+        attributes.extend((!kind.is_empty()).then(|| text("exception.type", kind)));
+        let out = attributes_after(&redact, attributes);
+        let found = out.iter().find(|kv| kv.key == "exception.slug")?.value.clone()?.value?;
+        match found {
+            Value::StringValue(text) => Some(text),
+            _ => None,
+        }
+    };
+    let trace = |folder: &str, line: u32, name: &str| {
+        format!(
+            "Traceback (most recent call last):\n  File \"{folder}/main.py\", line {line}, in start\n  File \"{folder}/mail.py\", line {line}, in {name}\nMailError: x"
+        )
+    };
+    let one = slug("app.MailError", "no user 'Jane' at 10.0.0.1 (req_01HZX9A7 12)", &trace("/srv/a", 12, "send"))
+        .expect("slug");
+    assert!(one.starts_with("MailError-") && one.len() == "MailError-".len() + 12, "{one}");
+    let same =
+        slug("app.MailError", "no user 'Joe O’Neil'  at 10.0.0.77 (req_77AAAA12 9)", &trace("/home/b/c", 99, "send"));
+    assert_eq!(same.as_ref(), Some(&one));
+    for other in [
+        slug("app.MailFault", "no user 'Jane' at 10.0.0.1 (req_01HZX9A7 12)", &trace("/srv/a", 12, "send")),
+        slug("app.MailError", "no server 'Jane' at 10.0.0.1 (req_01HZX9A7 12)", &trace("/srv/a", 12, "send")),
+        slug("app.MailError", "no user 'Jane' at 10.0.0.1 (req_01HZX9A7 12)", &trace("/srv/a", 12, "receive")),
+    ] {
+        assert!(other.is_some() && other.as_ref() != Some(&one), "{other:?}");
+    }
+    let mails = [slug("E", "sent to jane@example.com", ""), slug("E", "sent to joe@example.org", "")];
+    assert_eq!(mails[0], mails[1], "redacted first");
+    let long = |end: &str| slug("E", &format!("{} {end}", "word ".repeat(2_000)), "");
+    assert_ne!(long("one"), long("other"), "before the cut");
+    let own = attributes_after(&redact, vec![text("exception.type", "E"), text("exception.slug", "ours")]);
+    assert!(own.iter().any(|kv| kv.key == "exception.slug" && kv.value == text("", "ours").value));
+    assert!(
+        attributes_after(&redact, vec![text("notification.message", "Claude waits")]).len() == 1,
+        "no failure, no slug"
+    );
+}
+
+/// A long error text keeps its frames and says where it was cut; a second pass changes nothing.
+#[test]
+fn error_texts_keep_frames() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let frame = |line: usize| format!("    at send (/srv/app/mail.js:{line}:7)\n");
+    let message = "can't send ".repeat(900);
+    let long: String = (0..1_000).map(frame).collect();
+    for trace in [
+        format!("MailError: {message}\n{}", frame(1)),
+        format!("MailError: no\n{long}"),
+        format!("{}{message}", frame(1)),
+        format!("MailError: {message}\n{long}Caused by: {message}"),
+    ] {
+        let out = string_after(&redact, "exception.stacktrace", &trace).expect("there");
+        assert!(out.len() <= 8 << 10 && out.contains("…[TRUNCATED]"), "{}", out.len());
+        assert!(out.contains(&frame(1)), "the frame nearest to the fault stays: {out}");
+        assert_eq!(string_after(&redact, "exception.stacktrace", &out).as_ref(), Some(&out));
+    }
+}
+
+fn attributes_of(bytes: &[u8]) -> std::collections::HashMap<String, Value> {
+    let request = ExportTraceServiceRequest::decode(bytes).expect("OTLP");
+    let attributes = request.resource_spans[0].scope_spans[0].spans[0].attributes.clone();
+    attributes.into_iter().filter_map(|one| Some((one.key, one.value?.value?))).collect()
+}

@@ -1,0 +1,169 @@
+//! No field of the protocol is forgotten: a private text in each, by the official descriptors.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use otlp::testing::fields::requests_with;
+
+/// Every field of type string or bytes that telemetry can bring, ids of spans and traces excepted. Whoever adds one to the
+/// schema names it here, and has thought of what may stand in it.
+const FIELDS: &[&str] = &[
+    "common.v1.AnyValue.bytes_value",
+    "common.v1.AnyValue.string_value",
+    "common.v1.EntityRef.description_keys",
+    "common.v1.EntityRef.id_keys",
+    "common.v1.EntityRef.schema_url",
+    "common.v1.EntityRef.type",
+    "common.v1.InstrumentationScope.name",
+    "common.v1.InstrumentationScope.version",
+    "common.v1.KeyValue.key",
+    "logs.v1.LogRecord.event_name",
+    "logs.v1.LogRecord.severity_text",
+    "logs.v1.ResourceLogs.schema_url",
+    "logs.v1.ScopeLogs.schema_url",
+    "metrics.v1.Metric.description",
+    "metrics.v1.Metric.name",
+    "metrics.v1.Metric.unit",
+    "metrics.v1.ResourceMetrics.schema_url",
+    "metrics.v1.ScopeMetrics.schema_url",
+    "trace.v1.ResourceSpans.schema_url",
+    "trace.v1.ScopeSpans.schema_url",
+    "trace.v1.Span.Event.name",
+    "trace.v1.Span.Link.trace_state",
+    "trace.v1.Span.name",
+    "trace.v1.Span.trace_state",
+    "trace.v1.Status.message",
+];
+
+/// Ways down that must be among those tried: each place that a peer forgets, by the protocol's own words.
+const WAYS: &[&str] = &[
+    "resource_spans/resource/attributes/key",
+    "resource_spans/resource/attributes/value/string_value",
+    "resource_spans/resource/entity_refs/id_keys",
+    "resource_spans/scope_spans/scope/attributes/value/string_value",
+    "resource_spans/scope_spans/spans/attributes/value/array_value/values/string_value",
+    "resource_spans/scope_spans/spans/attributes/value/kvlist_value/values/key",
+    "resource_spans/scope_spans/spans/attributes/value/kvlist_value/values/value/bytes_value",
+    "resource_spans/scope_spans/spans/events/attributes/value/string_value",
+    "resource_spans/scope_spans/spans/links/attributes/value/string_value",
+    "resource_logs/scope_logs/log_records/attributes/value/bytes_value",
+    "resource_logs/scope_logs/log_records/body/kvlist_value/values/key",
+    "resource_logs/scope_logs/log_records/body/string_value",
+    "resource_metrics/scope_metrics/metrics/metadata/value/string_value",
+    "resource_metrics/scope_metrics/metrics/gauge/data_points/exemplars/filtered_attributes/value/string_value",
+    "resource_metrics/scope_metrics/metrics/exponential_histogram/data_points/attributes/value/string_value",
+    "resource_metrics/scope_metrics/metrics/histogram/data_points/attributes/key",
+    "resource_metrics/scope_metrics/metrics/sum/data_points/attributes/value/array_value/values/string_value",
+    "resource_metrics/scope_metrics/metrics/summary/data_points/attributes/value/string_value",
+];
+
+/// The list above is the protocol's, field by field.
+#[test]
+fn every_field_is_named() {
+    let requests = requests_with(MAIL.as_bytes());
+    let there: BTreeSet<&str> = requests.iter().map(|(_, field, ..)| field.as_str()).collect();
+    let named: BTreeSet<&str> = FIELDS.iter().copied().collect();
+    assert_eq!(there, named);
+    let ways: BTreeSet<&str> = requests.iter().map(|(_, _, way, _)| way.as_str()).collect();
+    for way in WAYS {
+        assert!(ways.contains(way), "{way}");
+    }
+}
+
+/// A mail address and a key in each of them: none goes out, whatever the signal, and what is left is OTLP. Numbers that
+/// are cards go too, where they stand in text.
+#[test]
+fn nothing_private_leaves_any_field() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let private = format!("to {MAIL} with ghp_16C7e42F292c6912E7710c838347Ae178B4a");
+    for (signal, _, way, request) in requests_with(private.as_bytes()) {
+        let (bytes, clearance) = pass(&redact, signal, request);
+        let left = String::from_utf8_lossy(&bytes);
+        assert!(!left.contains("jane") && !left.contains("example.com") && !left.contains("ghp_"), "{way}: {left}");
+        assert!(clearance.text == Text::Redacted && Payload::parse(signal, Bytes::from(bytes)).is_ok(), "{way}");
+    }
+}
+
+fn shown_number(redact: &Redact, key: &str, value: Value) -> String {
+    let after = attributes_after(redact, vec![kv(key, value)]);
+    match after[0].value.clone().and_then(|value| value.value).expect("a value") {
+        Value::StringValue(text) => text,
+        Value::IntValue(number) => number.to_string(),
+        Value::DoubleValue(number) => number.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Numbers are as private as the same digits in a string: under a key that says so, or as a card's; in lists and maps too. What
+/// dashboards count stays a number.
+#[test]
+fn private_numbers_become_placeholders() {
+    let redact = processor(&Config::default(), &Meter::new());
+    for (key, number, wanted) in [
+        ("x", 4_111_111_111_111_111, "[CREDIT_CARD]"),
+        ("payment.card_number", 4_111_111_111_111_111, "[CREDIT_CARD]"),
+        ("phone", 4_155_550_132, "[PHONE]"),
+        ("customer.ssn", 219_099_998, "[SSN]"),
+        ("password", 48_291_355, "[PASSWORD]"),
+        ("app.password", 48_291_355, "[PASSWORD]"),
+    ] {
+        assert_eq!(shown_number(&redact, key, Value::IntValue(number)), wanted, "{key}");
+        assert_eq!(shown_number(&redact, key, Value::DoubleValue(number as f64)), wanted, "{key}, a double");
+        let list = Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::IntValue(number)) }] });
+        let shown = shown_number(&redact, key, list);
+        assert!(shown.contains(wanted) && !shown.contains(&number.to_string()), "{shown}");
+        let shown =
+            shown_number(&redact, "a", map(vec![kv(key, Value::IntValue(number)), kv("n", Value::IntValue(7))]));
+        assert!(shown.contains(wanted) && shown.contains("IntValue(7)"), "{shown}");
+    }
+    for (key, number) in [
+        ("gen_ai.usage.input_tokens", 123_456),
+        ("max_tokens", 4_096_000),
+        ("token", 48_291_355),
+        ("server.port", 443),
+        ("duration_ms", 1_763_628_543_123),
+        ("order_id", 4_111_111_111_111_111),
+        ("dd.trace_id", 4_872_472_213_245_830_845),
+        ("x", 4_872_472_213_245_830_845),
+        ("x", 4_111_111_111_111_112),
+        ("user.id", 48_291_355),
+        ("password_length", 482_913),
+        ("http.response.body.size", 4_155_550_132),
+    ] {
+        assert_eq!(shown_number(&redact, key, Value::IntValue(number)), number.to_string(), "{key}");
+    }
+    let twice = attributes_after(&redact, attributes_after(&redact, vec![kv("phone", Value::IntValue(4_155_550_132))]));
+    assert_eq!(twice, vec![text("phone", "[PHONE]")], "a second pass changes nothing");
+}
+
+/// An attribute whose key says that it is secret goes as a whole, in a list or map too; words about secrets stay.
+#[test]
+fn secret_keys_of_attributes() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let item = |value: &str| AnyValue { value: Some(Value::StringValue(value.to_owned())) };
+    for (key, value) in [
+        ("app.password", "Tr0ub4dor3w"),
+        ("db.password", "hunter22"),
+        ("client_secret", "q8w7e6r5t4y3u2i1"),
+        ("api_key", "q8w7e6r5t4y3u2i1"),
+    ] {
+        let shown = string_after(&redact, key, value).expect("kept");
+        assert!(shown.starts_with('[') && !shown.contains(value), "{key}: {shown}");
+        let list = Value::ArrayValue(ArrayValue { values: vec![item(value)] });
+        for holder in [list, map(vec![text(key, value)])] {
+            let after = format!("{:?}", attributes_after(&redact, vec![kv(key, holder)]));
+            assert!(!after.contains(value), "{after}");
+        }
+    }
+    for (key, value) in [
+        ("auth.method", "password"),
+        ("gen_ai.token.type", "input"),
+        ("token_endpoint", "https://id.example.com/oauth2/token"),
+        ("k8s.secret.name", "db-credentials"),
+        ("session.id", "sess-42"),
+        ("messaging.message.key", "order-7"),
+        ("order_id", "4111111111111111"),
+    ] {
+        assert_eq!(string_after(&redact, key, value).as_deref(), Some(value), "{key}");
+    }
+}

@@ -1,0 +1,40 @@
+//! Actions on resources, and on nothing else.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Config, ResourceAttributes};
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use pipeline::{Batch, Origin, Processor, Trust};
+
+/// Each resource of a request has the actions done once; items are left alone.
+#[test]
+fn resources_alone_are_changed() {
+    let config: Config = serde_json::from_value(json!({ "attributes": [
+        { "key": "deployment.environment.name", "action": "upsert", "value": "prod" },
+        { "key": "host.id", "action": "delete" },
+    ] }))
+    .expect("readable");
+    let step = ResourceAttributes::new("resource".into(), config.settings().expect("valid"));
+    let group = |name: &str| json!({ "resource": { "service.name": name, "host.id": "h" }, "items": [{ "name": "a", "trace": 1, "span": 2, "attributes": { "host.id": "item's" } }] });
+    let origin = Origin {
+        account: "default".into(),
+        receiver: "otlp".into(),
+        trust: Trust::ThirdParty,
+        received: UnixNanos(0),
+        id: [1; 16],
+        repeat: false,
+    };
+    let payload = request::payload(&json!({ "groups": [group("a"), group("b")] }));
+    let mut batch = Batch::new(Arc::new(origin), payload);
+    step.process(&mut batch).expect("never fails");
+    for item in batch.payload.items() {
+        let resource = batch.payload.resource(item);
+        assert_eq!(batch.payload.get_str(resource, "deployment.environment.name"), Some("prod"));
+        assert!(batch.payload.get(resource, "host.id").is_none());
+        assert!(batch.payload.get_str(resource, "service.name").is_some());
+        assert_eq!(batch.payload.get_str(item, "host.id"), Some("item's"));
+    }
+}

@@ -1,0 +1,491 @@
+//! **What**: [`Alerts`]: what a metrics store can't tell because it needs single runs or medians: loops, ceilings, runs that
+//! do not end, sessions far above what their feature costs or takes, drift. **Why**: somebody must wake up, and know for
+//! which run. **Invariants**: an alert fires once for its subject and ends with it; a rise in traffic alone fires nothing: no
+//! rule looks at how many runs there are; medians and drift need `least_runs` ended ones; bounded.
+//! **Not here**: when a run is over (`state`), who is told (`runs::Board`, the connector).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use config::{FieldProblem, Span};
+use runs::share::{Queue, Used, victim};
+use runs::{Alert, RunState, RunView, SessionView, Severity, input};
+
+use super::codec::{Code, fields};
+use super::look::nanos;
+use super::resolve::Run;
+
+/// Alerts that hold at once; of the account with most the oldest makes room.
+const ACTIVE: usize = 1000;
+/// Alerts that ended and are still shown.
+const DONE: usize = 200;
+/// Features or tenants of all accounts whose past is known.
+const PASTS: usize = 200;
+/// Ended runs or sessions that make a past.
+const PAST: usize = 200;
+
+/// What alerts hold runs against.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Equal calls of one tool in a row.
+    pub identical_calls: u32,
+    /// Calls of one tool within `tool_window`: more than this.
+    pub tool_calls: u32,
+    /// Tool calls of a run made again after a failure: more than this.
+    pub tool_retries: u32,
+    /// A run that did not end for this long.
+    pub unended_after: Span,
+    /// A session's cost, as a multiple of the median of its feature: above it is a warning.
+    pub session_cost: f64,
+    /// Above this multiple it is a runaway.
+    pub session_cost_runaway: f64,
+    /// A session's duration, as a multiple of the 95th percentile of its feature.
+    pub session_duration: f64,
+    /// Tokens per run of a feature and cost per run of a tenant: the latest runs as a multiple of those before.
+    pub drift: f64,
+    /// Ended ones that a median, a percentile or a drift needs.
+    pub least_runs: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            identical_calls: 5,
+            tool_calls: 20,
+            tool_retries: 2,
+            unended_after: Span::seconds(3600),
+            session_cost: 5.0,
+            session_cost_runaway: 50.0,
+            session_duration: 2.0,
+            drift: 1.5,
+            least_runs: 30,
+        }
+    }
+}
+
+impl Limits {
+    /// What is wrong with it.
+    pub(super) fn check(&self, problems: &mut Vec<FieldProblem>) {
+        let factors = [
+            ("session_cost", self.session_cost),
+            ("session_cost_runaway", self.session_cost_runaway),
+            ("session_duration", self.session_duration),
+            ("drift", self.drift),
+        ];
+        for (name, _) in factors.iter().filter(|(_, factor)| factor.is_nan() || *factor <= 1.0) {
+            problems.push(FieldProblem::new(format!("alerts.{name}"), "must be more than 1"));
+        }
+        if self.identical_calls < 2 {
+            problems.push(FieldProblem::new("alerts.identical_calls", "must be at least 2"));
+        }
+        if !(5..=PAST as u32 / 2).contains(&self.least_runs) {
+            problems.push(FieldProblem::new("alerts.least_runs", format!("must be from 5 to {}", PAST / 2)));
+        }
+    }
+}
+
+/// Every rule: name, how loud.
+pub const RULES: [(&str, Severity); 12] = [
+    ("iteration_ceiling_near", Severity::Warning),
+    ("iteration_ceiling", Severity::Critical),
+    ("identical_tool_calls", Severity::Critical),
+    ("tool_calls_in_window", Severity::Warning),
+    ("tool_retries", Severity::Warning),
+    ("run_unended", Severity::Warning),
+    ("limit_hit", Severity::Warning),
+    ("session_cost", Severity::Warning),
+    ("session_cost_runaway", Severity::Critical),
+    ("session_duration", Severity::Warning),
+    ("tokens_per_run_drift", Severity::Warning),
+    ("cost_per_run_drift", Severity::Warning),
+];
+
+const NEAR: usize = 0;
+const CEILING: usize = 1;
+const ROW: usize = 2;
+const WINDOW: usize = 3;
+const RETRIES: usize = 4;
+const UNENDED: usize = 5;
+const LIMIT: usize = 6;
+const COST: usize = 7;
+const RUNAWAY: usize = 8;
+const DURATION: usize = 9;
+const TOKENS: usize = 10;
+const PER_RUN: usize = 11;
+
+/// The latest ended ones of a feature or tenant, oldest first.
+#[derive(Clone, Default)]
+struct Past(VecDeque<f64>);
+
+impl Code for Past {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.len().put(out);
+        self.0.iter().for_each(|value| value.put(out));
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Vec::take(from).map(|values: Vec<f64>| Self(values.into()))
+    }
+}
+
+impl Past {
+    fn add(&mut self, value: f64) {
+        self.0.push_back(value);
+        self.0.drain(..self.0.len().saturating_sub(PAST));
+    }
+
+    /// Of at least `least` values the one at `share` of them.
+    fn at(&self, share: f64, least: usize) -> Option<f64> {
+        if self.0.len() < least {
+            return None;
+        }
+        let mut values: Vec<f64> = self.0.iter().copied().collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let rank = (values.len() as f64 * share).ceil() as usize;
+        values.get(rank.saturating_sub(1)).copied().filter(|value| *value > 0.0)
+    }
+
+    /// The median of the latest `least` as a multiple of the median of those before, which are as many at least.
+    fn drift(&self, least: usize) -> Option<f64> {
+        let cut = self.0.len().checked_sub(least).filter(|before| *before >= least)?;
+        let part = |values: &mut dyn Iterator<Item = &f64>| Self(values.copied().collect());
+        let before = part(&mut self.0.iter().take(cut)).at(0.5, 1)?;
+        let latest = part(&mut self.0.iter().skip(cut)).at(0.5, 1)?;
+        Some(latest / before)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Known {
+    session_cost: Past,
+    session_duration: Past,
+    run_tokens: Past,
+}
+
+fields!(Known { session_cost, session_duration, run_tokens });
+
+/// Rule, account, subject.
+type Key = (usize, (String, String));
+
+/// See the module.
+#[derive(Clone, Default)]
+pub(super) struct Alerts {
+    active: BTreeMap<Key, Alert>,
+    done: Queue<Alert>,
+    features: BTreeMap<String, Known>,
+    tenants: BTreeMap<String, Past>,
+    /// What follows from `features`, until they change.
+    bounds: Option<Arc<Bounds>>,
+    used: Used,
+    used_by_tenant: Used,
+}
+
+/// What sessions of a feature may cost (USD) and take (seconds) before somebody should look.
+#[derive(Default)]
+pub(super) struct Bounds(BTreeMap<String, (f64, f64)>);
+
+impl Bounds {
+    pub(super) fn of(&self, account: &str, feature: &str) -> Option<(f64, f64)> {
+        self.0.get(&whose(account, feature)).copied()
+    }
+}
+
+/// A name of an account: what another calls the same is another's.
+fn whose(account: &str, name: &str) -> String {
+    format!("{account}\n{name}")
+}
+
+impl Code for Alert {
+    fn put(&self, out: &mut Vec<u8>) {
+        RULES.iter().position(|(rule, _)| *rule == self.rule).unwrap_or(0).put(out);
+        for text in [&self.account, &self.run, &self.session, &self.trace, &self.tool] {
+            text.put(out);
+        }
+        self.tenant.put(out);
+        self.feature.put(out);
+        self.value.put(out);
+        self.threshold.put(out);
+        self.since.put(out);
+        self.until.put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        let &(rule, severity) = RULES.get(usize::take(from)?)?;
+        let mut text = || String::take(from);
+        let (account, run, session, trace, tool) = (text()?, text()?, text()?, text()?, text()?);
+        Some(Self {
+            rule,
+            severity,
+            account,
+            run,
+            session,
+            trace,
+            tool,
+            tenant: Code::take(from)?,
+            feature: Code::take(from)?,
+            value: Code::take(from)?,
+            threshold: Code::take(from)?,
+            since: Code::take(from)?,
+            until: Code::take(from)?,
+        })
+    }
+}
+
+impl Code for Alerts {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.active.put(out);
+        self.done.len().put(out);
+        self.done.iter().for_each(|alert| alert.put(out));
+        self.features.put(out);
+        self.tenants.put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            active: Code::take(from)?,
+            done: Vec::take(from)?.into_iter().collect(),
+            features: Code::take(from)?,
+            tenants: Code::take(from)?,
+            bounds: None,
+            used: Used::default(),
+            used_by_tenant: Used::default(),
+        })
+    }
+}
+
+/// What a look goes by.
+#[derive(Clone, Copy)]
+pub(super) struct Rule<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) ceiling: u64,
+    /// By the clock, unix ns; 0 = not known yet.
+    pub(super) now: u64,
+}
+
+impl Rule<'_> {
+    /// Whether a run that is not over is worth a closer look: cheap, and never wrongly no.
+    pub(super) fn suspects(&self, run: &Run) -> bool {
+        let (totals, peaks, limits) = (&run.totals, &run.peaks, self.limits);
+        let most = |streak: &Option<runs::Streak>| streak.as_ref().map_or(0, |streak| streak.count);
+        totals.iterations.saturating_mul(5) >= self.ceiling.saturating_mul(4)
+            || most(&peaks.row) >= u64::from(limits.identical_calls)
+            || most(&peaks.window) > u64::from(limits.tool_calls)
+            || totals.tool_retries() > u64::from(limits.tool_retries)
+            || run.killed
+            || self.is_late(run.start)
+    }
+
+    fn is_late(&self, start: u64) -> bool {
+        start != 0 && self.now.saturating_sub(start) > nanos(self.limits.unended_after.0)
+    }
+}
+
+impl Alerts {
+    /// Looks at a run, over or not. Returns what fires now.
+    pub(super) fn run(&mut self, view: &RunView, rule: Rule<'_>) -> Vec<Alert> {
+        let (totals, peaks, limits) = (&view.totals, &view.peaks, rule.limits);
+        let mut found: Vec<(usize, f64, f64, &str)> = Vec::new();
+        let (used, ceiling) = (totals.iterations as f64, rule.ceiling as f64);
+        if used >= ceiling {
+            found.push((CEILING, used, ceiling, ""));
+        } else if used >= 0.8 * ceiling {
+            found.push((NEAR, used, 0.8 * ceiling, ""));
+        }
+        if let Some(row) = peaks.row.as_ref().filter(|row| row.count >= u64::from(limits.identical_calls)) {
+            found.push((ROW, row.count as f64, f64::from(limits.identical_calls), &row.tool));
+        }
+        if let Some(window) = peaks.window.as_ref().filter(|window| window.count > u64::from(limits.tool_calls)) {
+            found.push((WINDOW, window.count as f64, f64::from(limits.tool_calls), &window.tool));
+        }
+        if totals.tool_retries() > u64::from(limits.tool_retries) {
+            found.push((RETRIES, totals.tool_retries() as f64, f64::from(limits.tool_retries), ""));
+        }
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        if view.state == RunState::Live && rule.is_late(view.start) {
+            let age = seconds(rule.now.saturating_sub(view.start));
+            found.push((UNENDED, age, limits.unended_after.0.as_secs_f64(), ""));
+        }
+        if view.state == RunState::Killed {
+            found.push((LIMIT, 1.0, 0.0, ""));
+        }
+        let mut fired = Vec::new();
+        for (rule_at, value, threshold, tool) in found {
+            fired.extend(self.fire(rule_at, &of_run(view, rule.now, tool), value, threshold));
+        }
+        if view.state != RunState::Live {
+            self.end(&view.account, &view.run, rule.now);
+        }
+        fired
+    }
+
+    /// A run is over: what its feature and tenant are used to, and whether that moved.
+    pub(super) fn learn(&mut self, view: &RunView, rule: Rule<'_>) -> Vec<Alert> {
+        let least = rule.limits.least_runs as usize;
+        let tokens = view.totals.tokens();
+        let tokens = input(&tokens).saturating_add(tokens.output) as f64;
+        let mut moved: Vec<(usize, String, Option<f64>)> = Vec::new();
+        if let Some(feature) = &view.feature {
+            let known = self.used.entry(&mut self.features, &whose(&view.account, feature), PASTS);
+            known.run_tokens.add(tokens);
+            moved.push((TOKENS, feature.clone(), known.run_tokens.drift(least)));
+        }
+        if let Some(tenant) = &view.tenant {
+            let past = self.used_by_tenant.entry(&mut self.tenants, &whose(&view.account, tenant), PASTS);
+            past.add(view.totals.atto_usd() as f64);
+            moved.push((PER_RUN, tenant.clone(), past.drift(least)));
+        }
+        let mut fired = Vec::new();
+        for (at, subject, drift) in moved {
+            let mut about = of_run(view, rule.now, "");
+            (about.run, about.session, about.trace) = (String::new(), String::new(), String::new());
+            if at == TOKENS {
+                about.tenant = None
+            } else {
+                about.feature = None
+            }
+            match drift {
+                Some(drift) if drift > rule.limits.drift => {
+                    fired.extend(self.fire_about(at, &about, &subject, drift, rule.limits.drift));
+                }
+                _ => self.end_one(&(at, (view.account.clone(), subject)), rule.now),
+            }
+        }
+        fired
+    }
+
+    /// Looks at a session; `over`: it counts for its feature from now on.
+    pub(super) fn session(&mut self, view: &SessionView, over: bool, rule: Rule<'_>) -> Vec<Alert> {
+        let Some(feature) = view.feature.clone() else { return Vec::new() };
+        let least = rule.limits.least_runs as usize;
+        let (cost, seconds) = (view.totals.atto_usd() as f64 / 1e18, view.duration as f64 / 1e9);
+        let known = self.features.get(&whose(&view.account, &feature)).cloned().unwrap_or_default();
+        let mut found = Vec::new();
+        if let Some(median) = known.session_cost.at(0.5, least) {
+            if cost > rule.limits.session_cost_runaway * median {
+                found.push((RUNAWAY, cost, rule.limits.session_cost_runaway * median));
+            } else if cost > rule.limits.session_cost * median {
+                found.push((COST, cost, rule.limits.session_cost * median));
+            }
+        }
+        if let Some(p95) = known.session_duration.at(0.95, least)
+            && seconds > rule.limits.session_duration * p95
+        {
+            found.push((DURATION, seconds, rule.limits.session_duration * p95));
+        }
+        let about = Alert {
+            rule: "",
+            severity: Severity::Warning,
+            account: view.account.clone(),
+            run: String::new(),
+            session: view.session.clone(),
+            trace: String::new(),
+            tenant: view.tenant.clone(),
+            feature: Some(feature.clone()),
+            tool: String::new(),
+            value: 0.0,
+            threshold: 0.0,
+            since: rule.now,
+            until: None,
+        };
+        let mut fired = Vec::new();
+        for (at, value, threshold) in found {
+            fired.extend(self.fire_about(at, &about, &view.session, value, threshold));
+        }
+        if over {
+            self.bounds = None;
+            let known = self.used.entry(&mut self.features, &whose(&view.account, &feature), PASTS);
+            known.session_cost.add(cost);
+            known.session_duration.add(seconds);
+            self.end(&view.account, &view.session, rule.now);
+        }
+        fired
+    }
+
+    /// What sessions are held against while they go on.
+    pub(super) fn bounds(&mut self, limits: &Limits) -> Arc<Bounds> {
+        let least = limits.least_runs as usize;
+        let bound = |known: &Known| {
+            let cost = known.session_cost.at(0.5, least).map(|median| median * limits.session_cost);
+            let seconds = known.session_duration.at(0.95, least).map(|p95| p95 * limits.session_duration);
+            (cost.is_some() || seconds.is_some()).then(|| (cost.unwrap_or(f64::MAX), seconds.unwrap_or(f64::MAX)))
+        };
+        let all = |features: &BTreeMap<String, Known>| {
+            features.iter().filter_map(|(name, known)| Some((name.clone(), bound(known)?))).collect()
+        };
+        Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(Bounds(all(&self.features)))))
+    }
+
+    /// A run is no longer known.
+    pub(super) fn forget(&mut self, account: &str, run: &str, now: u64) {
+        if !self.active.is_empty() {
+            self.end(account, run, now);
+        }
+    }
+
+    fn fire(&mut self, at: usize, about: &Alert, value: f64, threshold: f64) -> Option<Alert> {
+        let subject = about.run.clone();
+        self.fire_about(at, about, &subject, value, threshold)
+    }
+
+    fn fire_about(&mut self, at: usize, about: &Alert, subject: &str, value: f64, threshold: f64) -> Option<Alert> {
+        let &(rule, severity) = RULES.get(at)?;
+        let key = (at, (about.account.clone(), subject.to_owned()));
+        if let Some(known) = self.active.get_mut(&key) {
+            known.value = known.value.max(value);
+            return None;
+        }
+        let alert = Alert { rule, severity, value, threshold, ..about.clone() };
+        if self.active.len() >= ACTIVE {
+            let all = self.active.iter().map(|(key, alert)| (&*alert.account, alert.since, key));
+            if let Some(oldest) = victim(all).cloned() {
+                self.end_one(&oldest, about.since);
+            }
+        }
+        self.active.insert(key, alert.clone());
+        Some(alert)
+    }
+
+    /// A subject is over, and with it what it did.
+    fn end(&mut self, account: &str, subject: &str, now: u64) {
+        for at in 0..RULES.len() {
+            self.end_one(&(at, (account.to_owned(), subject.to_owned())), now);
+        }
+    }
+
+    fn end_one(&mut self, key: &Key, now: u64) {
+        let Some(mut alert) = self.active.remove(key) else { return };
+        alert.until = Some(now.max(alert.since));
+        self.done.push(alert, DONE);
+    }
+
+    /// What holds, the latest first; then what ended, the latest first.
+    pub(super) fn all(&self) -> Vec<Alert> {
+        let mut all: Vec<Alert> = self.active.values().cloned().collect();
+        all.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity)));
+        all.extend(self.done.iter().rev().cloned());
+        all.truncate(ACTIVE);
+        all
+    }
+}
+
+fn of_run(view: &RunView, now: u64, tool: &str) -> Alert {
+    Alert {
+        rule: "",
+        severity: Severity::Warning,
+        account: view.account.clone(),
+        run: view.run.clone(),
+        session: view.session.clone(),
+        trace: view.trace.clone(),
+        tenant: view.tenant.clone(),
+        feature: view.feature.clone(),
+        tool: tool.to_owned(),
+        value: 0.0,
+        threshold: 0.0,
+        since: now,
+        until: None,
+    }
+}

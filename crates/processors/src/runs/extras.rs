@@ -1,0 +1,178 @@
+//! **What**: what runs ask of an item besides the vocabulary's facts: commit, issue, incident, template, attempts, who denied
+//! a permission, outcomes, and the configured measures. **Invariants**: one walk over the attributes of an item, one over those
+//! of each resource; only label-shaped texts and numbers are taken. **Not here**: what becomes of it (`observe`).
+
+use otlp::{Field, Node, NodeKind, Payload, Value};
+use runs::{Judged, Outcome, Score, Verdict};
+
+use super::Settings;
+
+/// Longest text that is taken, bytes.
+const LONGEST: usize = 128;
+/// Larger numbers than this are no measure: a sum of doubles would lose all others.
+const HUGE: f64 = 1e15;
+/// The event of the conventions that tells a score.
+const EVALUATION: &str = "gen_ai.evaluation.result";
+
+/// What a resource tells.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Origin<'p> {
+    pub(super) service: Option<&'p str>,
+    pub(super) commit: Option<&'p str>,
+    pub(super) issue: Option<&'p str>,
+    incident: Option<&'p str>,
+    /// By position in `feature_from`.
+    feature: Option<(usize, &'p str)>,
+}
+
+/// What an item tells.
+#[derive(Default)]
+pub(super) struct Extras<'p> {
+    pub(super) template: Option<&'p str>,
+    pub(super) incident: Option<&'p str>,
+    pub(super) commit: Option<&'p str>,
+    pub(super) issue: Option<&'p str>,
+    pub(super) feature: Option<&'p str>,
+    pub(super) source: Option<&'p str>,
+    pub(super) fallback: Option<&'p str>,
+    pub(super) denied: bool,
+    pub(super) attempts: u8,
+    /// By position in the settings.
+    pub(super) measures: Vec<(usize, f64)>,
+    /// Values that are none: negative, not finite, too large.
+    pub(super) refused: u64,
+    verdict: Option<Verdict>,
+    confidence: Option<f64>,
+    resolved_in: Option<f64>,
+    score: Score,
+}
+
+fn label(value: Value<'_>) -> Option<&str> {
+    let text = value.as_str()?;
+    let fits = !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control);
+    fits.then_some(text)
+}
+
+fn number(value: Value<'_>) -> Option<f64> {
+    match value {
+        Value::Int(number) => Some(number as f64),
+        Value::Double(number) => Some(number),
+        _ => None,
+    }
+}
+
+impl<'p> Origin<'p> {
+    /// Reads a resource.
+    pub(super) fn of(payload: &'p Payload, resource: Node, settings: &Settings) -> Self {
+        let mut origin = Self::default();
+        for attribute in payload.attributes(resource) {
+            let Some(text) = label(attribute.value) else { continue };
+            match attribute.key {
+                "service.name" => origin.service = Some(text),
+                "build.commit_sha" | "vcs.ref.head.revision" => origin.commit = origin.commit.or(Some(text)),
+                "work_tracker.issue_id" => origin.issue = Some(text),
+                "incident.id" => origin.incident = Some(text),
+                _ => {}
+            }
+            origin.feature = first_feature(settings, attribute.key, text, origin.feature);
+        }
+        origin
+    }
+}
+
+/// The feature that stands first in the list.
+fn first_feature<'p>(
+    settings: &Settings,
+    key: &str,
+    text: &'p str,
+    known: Option<(usize, &'p str)>,
+) -> Option<(usize, &'p str)> {
+    let own = settings.feature_from.as_ref()?;
+    match (own.iter().position(|name| name == key), known) {
+        (Some(at), Some((best, _))) if at >= best => known,
+        (Some(at), _) => Some((at, text)),
+        (None, known) => known,
+    }
+}
+
+impl<'p> Extras<'p> {
+    /// Reads an item.
+    pub(super) fn of(payload: &'p Payload, node: Node, origin: &Origin<'p>, settings: &Settings) -> Self {
+        let mut extras =
+            Self { incident: origin.incident, commit: origin.commit, issue: origin.issue, ..Self::default() };
+        let mut feature = None;
+        let mut event = payload.kind(node) == NodeKind::LogRecord && payload.text(node, Field::EventName) == EVALUATION;
+        for attribute in payload.attributes(node) {
+            let (key, value) = (attribute.key, attribute.value);
+            if let Some(at) = settings.measures.iter().position(|name| name == key) {
+                extras.measure(at, value);
+            }
+            if let Some(text) = label(value) {
+                event |= key == "event.name" && text == EVALUATION;
+                feature = first_feature(settings, key, text, feature);
+                extras.text(key, text);
+            } else {
+                extras.number(key, value);
+            }
+        }
+        if !event {
+            extras.score = Score::default();
+        }
+        extras.feature = feature.or(origin.feature).map(|(_, text)| text);
+        extras
+    }
+
+    fn text(&mut self, key: &str, text: &'p str) {
+        match key {
+            "prompt.template"
+            | "prompt_template"
+            | "prompt.template.name"
+            | "prompt.name"
+            | "langfuse.prompt.name"
+            | "langfuse.observation.prompt.name" => self.template = self.template.or(Some(text)),
+            "incident.id" => self.incident = Some(text),
+            "build.commit_sha" => self.commit = Some(text),
+            "work_tracker.issue_id" => self.issue = Some(text),
+            "source" | "permission.source" | "decision.source" => self.source = Some(text),
+            "fallback.reason" | "fallback_reason" | "agent.fallback.reason" | "gen_ai.fallback.reason" => {
+                self.fallback = Some(text);
+            }
+            "agent.outcome" => self.verdict = Verdict::parse(text),
+            "gen_ai.evaluation.name" => text.clone_into(&mut self.score.name),
+            "gen_ai.evaluation.score.label" => text.clone_into(&mut self.score.label),
+            _ => {}
+        }
+    }
+
+    fn number(&mut self, key: &str, value: Value<'p>) {
+        let within = |low: f64, high: f64| number(value).filter(|number| (low..=high).contains(number));
+        match key {
+            "attempt" | "gen_ai.request.attempt" | "llm.request.attempt" => {
+                self.attempts = within(0.0, 255.0).map_or(0, |number| number as u8);
+            }
+            "permission.denied" => self.denied = value.as_bool() == Some(true),
+            "agent.confidence" | "agent.outcome.confidence" => self.confidence = within(0.0, 1.0),
+            "agent.resolved_in" | "agent.outcome.resolved_in" => self.resolved_in = within(0.0, HUGE),
+            "gen_ai.evaluation.score.value" => self.score.value = within(-HUGE, HUGE),
+            _ => {}
+        }
+    }
+
+    fn measure(&mut self, at: usize, value: Value<'p>) {
+        match number(value) {
+            Some(number) if (0.0..=HUGE).contains(&number) => self.measures.push((at, number)),
+            Some(_) => self.refused += 1,
+            None => {}
+        }
+    }
+
+    /// What it says of the run's result, if anything.
+    pub(super) fn judged(&self) -> Option<Judged> {
+        let verdict = self.verdict.or_else(|| Verdict::parse(&self.score.label));
+        let (confidence, resolved_in) = (self.confidence, self.resolved_in);
+        let outcome = verdict.map(|verdict| Outcome { verdict, confidence, resolved_in });
+        let scored = !self.score.name.is_empty() && (self.score.value.is_some() || !self.score.label.is_empty());
+        let scores: Vec<Score> = scored.then(|| self.score.clone()).into_iter().collect();
+        (outcome.is_some() || !scores.is_empty()).then_some(Judged { outcome, scores })
+    }
+}

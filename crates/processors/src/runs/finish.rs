@@ -1,0 +1,95 @@
+//! **What**: one word for each way a model call ends: finish reasons ([`one_word`]), and what kept it from being answered as
+//! asked ([`trouble`]). **Why**: `length`, `max_tokens` and `MAX_TOKENS` are one, and "fallbacks" as one number says nothing.
+
+use genai::ItemFacts;
+
+use super::seen::trouble as kind;
+
+/// Finish reasons by their one spelling.
+const WORDS: &[(&str, &[&str])] = &[
+    (
+        "stop",
+        &["stop", "end_turn", "stop_sequence", "eos", "eos_token", "completed", "complete", "finished", "success"],
+    ),
+    (
+        "length",
+        &[
+            "length",
+            "max_tokens",
+            "max_output_tokens",
+            "max_completion_tokens",
+            "token_limit",
+            "model_length",
+            "model_context_window_exceeded",
+            "incomplete",
+        ],
+    ),
+    ("tool_calls", &["tool_calls", "tool_call", "tool_use", "function_call", "tool-calls"]),
+    ("refusal", &["refusal", "refused"]),
+    (
+        "content_filter",
+        &[
+            "content_filter",
+            "content-filter",
+            "content_filtered",
+            "safety",
+            "recitation",
+            "blocklist",
+            "prohibited_content",
+            "spii",
+            "guardrail_intervened",
+        ],
+    ),
+    ("max_turns", &["max_turns", "error_max_turns"]),
+];
+
+/// The one spelling of a finish reason; others stay as they are.
+pub(super) fn one_word(reason: &str) -> &str {
+    let mut lower = reason.to_ascii_lowercase();
+    if let Some(rest) = lower.strip_prefix("finish_reason_") {
+        lower = rest.to_owned();
+    }
+    let found = WORDS.iter().find(|(_, spellings)| spellings.contains(&lower.as_str()));
+    found.map_or(reason, |(word, _)| word)
+}
+
+/// What kept a model call from being answered as asked.
+/// `error`: the type of its error, as the item or its exception tells it.
+pub(super) fn trouble(item: &ItemFacts, error: Option<&str>) -> u8 {
+    if matches!(item.finish.as_deref().map(one_word), Some("refusal" | "content_filter")) {
+        return kind::REFUSAL;
+    }
+    if !item.failed {
+        return if item.event.as_deref() == Some("api_refusal") { kind::REFUSAL } else { kind::NONE };
+    }
+    match item.status {
+        Some(429) => kind::RATE_LIMITED,
+        Some(529) => kind::OVERLOADED,
+        _ => error.map_or(kind::OTHER, reason),
+    }
+}
+
+/// The kind of trouble that a word names.
+pub(super) fn reason(word: &str) -> u8 {
+    let word = word.to_ascii_lowercase();
+    let has = |part: &str| word.contains(part);
+    if has("429") || has("ratelimit") || has("rate_limit") || has("rate limit") || has("too_many_requests") {
+        kind::RATE_LIMITED
+    } else if has("529") || has("overloaded") {
+        kind::OVERLOADED
+    } else if has("refus") || has("content_filter") || has("content filter") {
+        kind::REFUSAL
+    } else {
+        kind::OTHER
+    }
+}
+
+/// Whether two ids may be one model: one is the other with a date, a path or `-latest`.
+pub(super) fn same_model(asked: &str, answered: &str) -> bool {
+    let bare = |id: &str| {
+        let id = id.rsplit('/').next().unwrap_or(id).to_ascii_lowercase();
+        id.trim_end_matches("-latest").to_owned()
+    };
+    let (asked, answered) = (bare(asked), bare(answered));
+    asked.is_empty() || answered.is_empty() || answered.contains(&asked) || asked.contains(&answered)
+}

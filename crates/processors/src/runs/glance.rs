@@ -1,0 +1,198 @@
+//! **What**: what pages and the API are shown of runs: the latest ones ([`Glances::recent`]), one by its id ([`Glances::find`]). **Why**:
+//! it takes as long as what is shown is large, so the state is held only while snapshots are taken.
+//! **Invariants**: views of heavy groups are kept until the group changes; what is kept is bounded.
+//! **Not here**: what a view is (`view`).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use kernel::pseudonym::IdPolicy;
+use runs::{Detail, RunState, RunView};
+
+use super::group::Group;
+use super::look::{Seen, ended_state};
+use super::resolve::{Resolved, Run};
+use super::state::State;
+use super::store::KeyId;
+use super::view::Viewer;
+
+/// Groups among which a run with a pseudonym for an id is searched, the latest: each id there has to be made one.
+const SEARCHED: usize = 20_000;
+/// Of these so many are looked into whatever their ids.
+const NEAR: usize = 200;
+/// Keys whose pseudonyms are remembered.
+const SHOWN: usize = 50_000;
+/// Weight of a group whose views are kept, and how many views.
+const HEAVY: usize = 1000;
+const KEPT: usize = 4096;
+/// Least groups of one snapshot.
+const SLICE: usize = 128;
+
+/// What looking needs.
+#[derive(Clone, Copy)]
+pub(super) struct With<'a> {
+    pub(super) ids: &'a dyn IdPolicy,
+    /// Time in which calls of one tool are counted, ns.
+    pub(super) window: u64,
+}
+
+/// The latest runs of a group, as of a batch.
+#[derive(Clone)]
+struct Glance {
+    batch: u64,
+    /// Those are all.
+    whole: bool,
+    views: Arc<Vec<(RunView, u64)>>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Glances {
+    kept: Mutex<HashMap<KeyId, Glance>>,
+    /// The pseudonym of a key's text, if it is shown as one: to make them takes longer than all else of a search.
+    shown: Mutex<HashMap<KeyId, Option<Box<str>>>>,
+}
+
+impl Glances {
+    /// The latest runs, by their last event as the gateway saw it; those that are not over come first.
+    pub(super) fn recent(&self, state: &Mutex<State>, with: With<'_>, most: usize) -> Vec<RunView> {
+        let (mut views, mut kept, mut before) = (Vec::new(), HashMap::new(), None);
+        while views.len() < most {
+            let groups = state.lock().store.latest_before(None, before, most.clamp(1, SLICE));
+            let Some(last) = groups.last() else { break };
+            before = Some(last.batch);
+            for group in groups {
+                if views.len() >= most {
+                    break;
+                }
+                let glance = self.glance(&group, with, most.saturating_sub(views.len()), &mut kept);
+                views.extend(glance.views.iter().cloned());
+            }
+        }
+        *self.kept.lock() = kept;
+        let state = state.lock();
+        for (view, digest) in &mut views {
+            view.judged = state.history.judged(*digest);
+        }
+        let mut views: Vec<RunView> = views.into_iter().map(|(view, _)| view).collect();
+        views.extend(state.history.recent().rev().take(most.saturating_sub(views.len())).cloned());
+        views.truncate(most);
+        views
+    }
+
+    fn glance(&self, group: &Group, with: With<'_>, most: usize, kept: &mut HashMap<KeyId, Glance>) -> Glance {
+        let heavy = group.keys.first().filter(|_| group.weight() > HEAVY);
+        let known = heavy.and_then(|first| self.kept.lock().get(&first.id).cloned());
+        let known = known.filter(|one| one.batch == group.batch && (one.whole || one.views.len() >= most));
+        let glance = known.unwrap_or_else(|| Glance::of(group, with, most));
+        let room = KEPT.saturating_sub(kept.values().map(|one| one.views.len()).sum());
+        if let Some(first) = heavy.filter(|_| glance.views.len() <= room) {
+            kept.insert(first.id, glance.clone());
+        }
+        glance
+    }
+
+    /// One run; of several the latest. `account`: whose, if that matters.
+    pub(super) fn find(&self, state: &Mutex<State>, with: With<'_>, account: Option<&str>, id: &str) -> Option<Detail> {
+        let look = |group: &Group| {
+            let resolved = Resolved::of(group, with.window);
+            let viewer = Viewer { ids: with.ids, resolved: &resolved };
+            let of_id = |run: &&Run| with.ids.shown(&group.account, &run.text) == id;
+            let run = resolved.runs.iter().filter(of_id).max_by_key(|run| run.last)?;
+            Some(viewer.detail(run, ended_state(run, RunState::Live)))
+        };
+        if let Some(mut detail) = self.search(state, with, account, id, look) {
+            let digest = super::observe::run_digest(&detail.view.account, &detail.view.run);
+            detail.view.judged = state.lock().history.judged(digest);
+            return Some(detail);
+        }
+        let of_id = |view: &&RunView| view.run == id && account.is_none_or(|account| view.account == account);
+        let view = state.lock().history.recent().rev().find(of_id)?.clone();
+        let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();
+        Some(Detail { view, steps: None, step_count })
+    }
+
+    /// Whose runs have this id.
+    pub(super) fn accounts(&self, state: &Mutex<State>, with: With<'_>, id: &str) -> Vec<String> {
+        let mut accounts: BTreeSet<String> = {
+            let state = state.lock();
+            state.history.recent().filter(|view| view.run == id).map(|view| view.account.clone()).collect()
+        };
+        let look = |group: &Group| {
+            if !accounts.contains(&*group.account) {
+                let resolved = Resolved::of(group, 0);
+                if resolved.runs.iter().any(|run| with.ids.shown(&group.account, &run.text) == id) {
+                    accounts.insert(group.account.to_string());
+                }
+            }
+            None::<()>
+        };
+        self.search(state, with, None, id, look);
+        accounts.into_iter().collect()
+    }
+
+    /// The first that `look` finds in groups that may hold a run of this id, the latest first; of an account, or of all. They are
+    /// looked through some at a time: others use the state in between.
+    fn search<T>(
+        &self,
+        state: &Mutex<State>,
+        with: With<'_>,
+        account: Option<&str>,
+        id: &str,
+        mut look: impl FnMut(&Group) -> Option<T>,
+    ) -> Option<T> {
+        let pseudonym = id.starts_with(kernel::pseudonym::PREFIX);
+        let most = if pseudonym { SEARCHED } else { usize::MAX };
+        let (mut before, mut searched) = (None, 0);
+        while searched < most {
+            let groups = state.lock().store.latest_before(account, before, SLICE);
+            before = Some(groups.last()?.batch);
+            // an id made of a trace and a span may be a pseudonym as a whole: of the latest all are looked into
+            let near = pseudonym && searched < NEAR;
+            searched += groups.len();
+            for group in groups {
+                let named = near || group.keys.iter().any(|key| id.starts_with(&*key.text) && !key.text.is_empty());
+                if (named || (pseudonym && self.has_pseudonym(&group, with, id)))
+                    && let Some(found) = look(&group)
+                {
+                    return Some(found);
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a name in the group is shown as what `id` begins with.
+    fn has_pseudonym(&self, group: &Group, with: With<'_>, id: &str) -> bool {
+        let mut known = self.shown.lock();
+        if known.len() > SHOWN {
+            known.clear();
+        }
+        group.keys.iter().filter(|key| !key.text.is_empty()).any(|key| {
+            let shown = known.entry(key.id).or_insert_with(|| {
+                let shown = with.ids.shown(&group.account, &key.text);
+                shown.starts_with(kernel::pseudonym::PREFIX).then(|| shown.into())
+            });
+            shown.as_deref().is_some_and(|shown| id.starts_with(shown))
+        })
+    }
+}
+
+impl Glance {
+    fn of(group: &Group, with: With<'_>, most: usize) -> Self {
+        let resolved = Resolved::of(group, with.window);
+        let viewer = Viewer { ids: with.ids, resolved: &resolved };
+        let mut runs: Vec<&Run> = resolved.runs.iter().collect();
+        runs.sort_by_key(|run| Reverse((run.last, &run.text)));
+        let whole = runs.len() <= most;
+        let view = |run: &Run| {
+            let Seen { view, digest } = Seen::of(viewer.run(run, ended_state(run, RunState::Live)));
+            (view, digest)
+        };
+        let views = Arc::new(runs.into_iter().take(most).map(view).collect());
+        Self { batch: group.batch, whole, views }
+    }
+}

@@ -1,0 +1,335 @@
+//! **What**: [`History`]: runs that are over and still shown, what they add up to, what became of them, and the investigations
+//! they belong to. **Invariants**: bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions (the dearest each), 10,000
+//! outcomes, 5,000 investigations; whose account has most makes room: what goes is added to its `other`, or forgotten.
+//! **Not here**: when a run is over (`state`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use runs::share::{Owned, Queue, victim};
+use runs::{Investigations, Judged, OTHER, RunSums, RunView, Sum, Totals, Verdict};
+
+use super::codec::{Code, fields};
+use super::observe::run_digest;
+use super::outbox::News;
+use super::seen::SeenOutcome;
+use super::state::Recorder;
+
+/// Runs that are over and still shown.
+pub(super) const RECENT: usize = 1000;
+/// Tenants, features or models that sums tell apart.
+const SUMS: usize = 200;
+/// Users or sessions.
+const PEOPLE: usize = 1000;
+const OUTCOMES: usize = 10_000;
+const INVESTIGATIONS: usize = 5000;
+/// Runs of one investigation whose outcomes are told apart.
+const RUNS: usize = 1000;
+/// Evaluations of one run.
+const SCORES: usize = 8;
+/// What has no name.
+pub(super) const UNATTRIBUTED: &str = "unattributed";
+
+/// What is known of one incident.
+#[derive(Clone, Default)]
+pub(super) struct Case {
+    kind: String,
+    runs: Vec<u64>,
+    tool_calls: u64,
+    atto: i128,
+    overridden: bool,
+    judged: bool,
+    confidence: Option<f64>,
+    resolved_in: Option<f64>,
+    /// Begin of the last run that was added, unix ns.
+    last: u64,
+}
+
+fields!(Case { kind, runs, tool_calls, atto, overridden, judged, confidence, resolved_in, last });
+
+/// A run that is over, and its digest.
+struct Retired {
+    view: RunView,
+    digest: u64,
+}
+
+impl Owned for Retired {
+    fn account(&self) -> &str {
+        &self.view.account
+    }
+}
+
+/// Whose outcome of which run.
+struct Told {
+    account: String,
+    run: u64,
+}
+
+fields!(Told { account, run });
+
+impl Owned for Told {
+    fn account(&self) -> &str {
+        &self.account
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct History {
+    recent: Queue<Retired>,
+    /// By account.
+    sums: BTreeMap<String, RunSums>,
+    outcomes: BTreeMap<u64, Judged>,
+    /// Keys of outcomes in the order they came.
+    order: Queue<Told>,
+    /// By account and incident.
+    cases: BTreeMap<(String, String), Case>,
+    /// Which of them a run is in, by its digest.
+    case_of: HashMap<u64, (String, String)>,
+    /// Accounts and agent types whose figures changed.
+    stale: BTreeSet<(String, String)>,
+    /// What is to be told of investigations; taken at once.
+    pub(super) news: Vec<News>,
+}
+
+impl Code for RunSums {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.all.put(out);
+        for map in [&self.by_tenant, &self.by_feature, &self.by_model, &self.by_user, &self.by_session] {
+            map.put(out);
+        }
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            all: Code::take(from)?,
+            by_tenant: Code::take(from)?,
+            by_feature: Code::take(from)?,
+            by_model: Code::take(from)?,
+            by_user: Code::take(from)?,
+            by_session: Code::take(from)?,
+            by_account: BTreeMap::new(),
+        })
+    }
+}
+
+impl Code for History {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.recent.len().put(out);
+        self.recent().for_each(|view| view.put(out));
+        self.sums.put(out);
+        self.outcomes.put(out);
+        self.order.len().put(out);
+        self.order.iter().for_each(|key| key.put(out));
+        self.cases.put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        let retired = |view: RunView| Retired { digest: run_digest(&view.account, &view.run), view };
+        let recent = Vec::take(from)?.into_iter().map(retired).collect();
+        let (sums, outcomes) = (Code::take(from)?, Code::take(from)?);
+        let order = Vec::take(from)?.into_iter().collect();
+        let cases: BTreeMap<(String, String), Case> = Code::take(from)?;
+        let runs = cases.iter().flat_map(|(key, case)| case.runs.iter().map(|run| (*run, key.clone())));
+        let case_of = runs.collect();
+        let (stale, news) = (BTreeSet::new(), Vec::new());
+        Some(Self { recent, sums, outcomes, order, cases, case_of, stale, news })
+    }
+}
+
+impl History {
+    /// A run is over: it counts.
+    pub(super) fn add_up(&mut self, view: &RunView, digest: u64, recorder: &dyn Recorder) {
+        let name = |name: &Option<String>| name.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned());
+        let (all, account) = (&mut self.sums, &*view.account);
+        all.entry(account.to_owned()).or_default().all.add_run(view);
+        dearest(all, |sums| &mut sums.by_tenant, [account, &name(&view.tenant)], SUMS).add_run(view);
+        dearest(all, |sums| &mut sums.by_feature, [account, &name(&view.feature)], SUMS).add_run(view);
+        for (model, totals) in &view.totals.models {
+            let part = Totals { models: [(model.clone(), *totals)].into(), ..Totals::default() };
+            dearest(all, |sums| &mut sums.by_model, [account, model], SUMS).add_share(view, &part);
+        }
+        dearest(all, |sums| &mut sums.by_user, [account, &name(&view.user)], PEOPLE).add_run(view);
+        dearest(all, |sums| &mut sums.by_session, [account, &view.session], PEOPLE).add_run(view);
+        self.investigate(view, digest, recorder);
+    }
+
+    /// What ended runs add up to.
+    pub(super) fn sums(&self) -> RunSums {
+        let mut sums = RunSums::default();
+        self.sums.values().for_each(|one| sums.add(one));
+        RunSums { by_account: self.sums.clone(), ..sums }
+    }
+
+    /// Runs that are over, the oldest first.
+    pub(super) fn recent(&self) -> impl DoubleEndedIterator<Item = &RunView> {
+        self.recent.iter().map(|one| &one.view)
+    }
+
+    /// A run goes into the list of those that are over.
+    pub(super) fn retire(&mut self, view: RunView, digest: u64) {
+        self.recent.push(Retired { view, digest }, RECENT);
+    }
+
+    /// What became of a run, by its digest.
+    pub(super) fn judged(&self, digest: u64) -> Judged {
+        self.outcomes.get(&digest).cloned().unwrap_or_default()
+    }
+
+    /// Somebody said what became of a run.
+    pub(super) fn judge(&mut self, account: &str, seen: &SeenOutcome, recorder: &dyn Recorder) {
+        if !self.outcomes.contains_key(&seen.run) {
+            let gone = self.order.push(Told { account: account.to_owned(), run: seen.run }, OUTCOMES);
+            gone.and_then(|gone| self.outcomes.remove(&gone.run));
+        }
+        let known = self.outcomes.entry(seen.run).or_default();
+        known.outcome = seen.judged.outcome.or(known.outcome);
+        for score in &seen.judged.scores {
+            known.scores.retain(|one| one.name != score.name);
+            known.scores.push(score.clone());
+        }
+        known.scores.drain(..known.scores.len().saturating_sub(SCORES));
+        let judged = known.clone();
+        let views = self.recent.iter_mut().filter(|one| one.digest == seen.run);
+        views.for_each(|one| one.view.judged = judged.clone());
+        let named = (account.to_owned(), seen.incident.to_string());
+        let by_run = || self.case_of.get(&seen.run).filter(|key| key.0 == account).cloned();
+        let key = if seen.incident.is_empty() { by_run() } else { Some(named) };
+        let Some(key) = key else { return };
+        if let Some(case) = self.cases.get_mut(&key)
+            && case.judge(account, &judged, recorder)
+        {
+            self.news.push(News::Overridden(key.0, case.kind.clone(), key.1));
+        }
+    }
+
+    fn investigate(&mut self, view: &RunView, digest: u64, recorder: &dyn Recorder) {
+        let Some(incident) = &view.incident else { return };
+        let kind = view.feature.as_deref().unwrap_or(UNATTRIBUTED);
+        let key = (view.account.clone(), incident.clone());
+        if !self.cases.contains_key(&key) {
+            recorder.investigation(&key.0, kind);
+            self.news.push(News::Investigation(key.0.clone(), kind.to_owned(), key.1.clone()));
+            if self.cases.len() >= INVESTIGATIONS {
+                let all = self.cases.iter().map(|(key, case)| (&*key.0, case.last, key));
+                let oldest = victim(all).cloned();
+                let gone = oldest.and_then(|key| self.cases.remove(&key));
+                gone.iter().flat_map(|case| &case.runs).for_each(|run| drop(self.case_of.remove(run)));
+            }
+        }
+        let judged = self.judged(digest);
+        let (account, incident) = key.clone();
+        let case = self.cases.entry(key.clone()).or_default();
+        if case.kind.is_empty() {
+            kind.clone_into(&mut case.kind);
+        }
+        if !case.runs.contains(&digest) && case.runs.len() < RUNS {
+            case.runs.push(digest);
+            self.case_of.insert(digest, key);
+        }
+        case.tool_calls += view.totals.tool_calls();
+        case.atto = case.atto.saturating_add(view.totals.atto_usd());
+        case.last = case.last.max(view.start);
+        let overridden = case.judge(&account, &judged, recorder);
+        let kind = case.kind.clone();
+        if overridden {
+            self.news.push(News::Overridden(account.clone(), kind.clone(), incident));
+        }
+        self.stale.insert((account, kind));
+    }
+
+    /// Figures of investigations that changed: once for all runs that were added up before. An account is told its own.
+    pub(super) fn figure(&mut self, recorder: &dyn Recorder) {
+        let stale = std::mem::take(&mut self.stale);
+        if stale.is_empty() {
+            return;
+        }
+        // one walk for all that changed
+        let (mut all, mut own) = (BTreeMap::<&str, Vec<u64>>::new(), BTreeMap::<[&str; 2], Vec<u64>>::new());
+        for ((account, _), case) in &self.cases {
+            all.entry(&case.kind).or_default().push(case.tool_calls);
+            own.entry([account, &case.kind]).or_default().push(case.tool_calls);
+        }
+        let all: BTreeMap<&str, f64> = all.into_iter().map(|(kind, calls)| (kind, percentile(calls, 0.95))).collect();
+        for (account, kind) in &stale {
+            recorder.tool_calls_p95(account, kind, all.get(&**kind).copied().unwrap_or(0.0));
+            let own = percentile(own.remove(&[&**account, &**kind]).unwrap_or_default(), 0.95);
+            self.news.push(News::ToolCalls(account.clone(), kind.clone(), own));
+        }
+    }
+
+    /// Investigations by agent type.
+    pub(super) fn investigations(&self) -> BTreeMap<String, Investigations> {
+        let mut all: BTreeMap<String, Investigations> = BTreeMap::new();
+        let mut calls: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for case in self.cases.values() {
+            let one = all.entry(case.kind.clone()).or_default();
+            one.count += 1;
+            one.judged += u64::from(case.judged);
+            one.overridden += u64::from(case.overridden);
+            one.atto_usd = one.atto_usd.saturating_add(case.atto);
+            calls.entry(&case.kind).or_default().push(case.tool_calls);
+            let Some((confidence, seconds)) = case.confidence.zip(case.resolved_in) else { continue };
+            let tenth = ((confidence * 10.0) as usize).min(9);
+            if let Some((count, mean)) = one.resolution.get_mut(tenth) {
+                *count += 1;
+                *mean += (seconds - *mean) / *count as f64;
+            }
+        }
+        for (kind, calls) in calls {
+            let Some(one) = all.get_mut(kind) else { continue };
+            one.tool_calls_mean = calls.iter().sum::<u64>() as f64 / calls.len().max(1) as f64;
+            one.tool_calls_p95 = percentile(calls, 0.95);
+        }
+        all
+    }
+}
+
+impl Case {
+    /// Whether it is overridden now and was not before.
+    fn judge(&mut self, account: &str, judged: &Judged, recorder: &dyn Recorder) -> bool {
+        let Some(outcome) = judged.outcome else { return false };
+        self.confidence = outcome.confidence.or(self.confidence);
+        self.resolved_in = outcome.resolved_in.or(self.resolved_in);
+        let overridden = outcome.verdict == Verdict::Overridden;
+        // Who overrode once has: a later word does not undo it, and no override counts twice.
+        let new = overridden && !self.overridden;
+        if new {
+            recorder.overridden(account, &self.kind);
+        }
+        self.overridden |= overridden;
+        self.judged = true;
+        new
+    }
+}
+
+/// The nearest-rank percentile; 0 of nothing.
+pub(super) fn percentile(mut values: Vec<u64>, share: f64) -> f64 {
+    values.sort_unstable();
+    let rank = (values.len() as f64 * share).ceil() as usize;
+    values.get(rank.saturating_sub(1)).map_or(0.0, |value| *value as f64)
+}
+
+/// The entry of a name of an account; of the account with most names the cheapest makes room for it.
+fn dearest<'m>(
+    all: &'m mut BTreeMap<String, RunSums>,
+    of: impl Fn(&mut RunSums) -> &mut BTreeMap<String, Sum>,
+    [account, name]: [&str; 2],
+    most: usize,
+) -> &'m mut Sum {
+    let known = of(all.entry(account.to_owned()).or_default()).contains_key(name);
+    let count = |sums: &mut RunSums| of(sums).keys().filter(|name| *name != OTHER).count();
+    if !known && all.values_mut().map(count).sum::<usize>() >= most {
+        let fullest = all.iter_mut().map(|(account, sums)| (of(sums).len(), account)).max();
+        let fullest = fullest.map(|(_, account)| account.clone());
+        fullest.and_then(|account| all.get_mut(&account)).into_iter().for_each(|sums| drop_cheapest(of(sums)));
+    }
+    of(all.entry(account.to_owned()).or_default()).entry(name.to_owned()).or_default()
+}
+
+fn drop_cheapest(sums: &mut BTreeMap<String, Sum>) {
+    let cheapest = sums.iter().filter(|(name, _)| *name != OTHER).min_by_key(|(_, sum)| (sum.atto_usd, sum.runs));
+    let cheapest = cheapest.map(|(name, _)| name.clone());
+    if let Some(sum) = cheapest.and_then(|name| sums.remove(&name)) {
+        sums.entry(OTHER.to_owned()).or_default().add(&sum);
+    }
+}

@@ -1,0 +1,294 @@
+//! **What**: [`Look`]: what a look at one group finds: runs and sessions that are over, that changed, that somebody should
+//! know of. **Why**: this is the work, and it needs nothing but the group: so it is done while others use the state.
+//! **Invariants**: a function of the group and of [`Eyes`]; nothing in it refers to the group. **Not here**: what becomes
+//! of it (`state`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use kernel::pseudonym::IdPolicy;
+use runs::{RunState, RunView, SessionView};
+
+use super::Settings;
+use super::alerts::{Bounds, Rule};
+use super::codec::Code;
+use super::group::{Closed, Group};
+use super::history::RECENT;
+use super::observe::{digest, run_digest};
+use super::resolve::{Resolved, Run};
+use super::seen::mark;
+use super::store::KeyId;
+use super::view::Viewer;
+
+/// Items this late still change what is told of a run, ns.
+const LATE: u64 = 15 * 60_000_000_000;
+/// Weight of a group that is looked at once in `settle`; a lighter one more often.
+const HEAVY: u64 = 400_000;
+
+/// What looks go by.
+pub(super) struct Eyes {
+    /// The engine's running time.
+    pub(super) running: u64,
+    /// The clock, unix ns; 0 = not known yet.
+    pub(super) wall: u64,
+    /// What sessions of a feature may cost and take.
+    pub(super) bounds: Arc<Bounds>,
+}
+
+/// A view and by what outcomes find it.
+pub(super) struct Seen {
+    pub(super) view: RunView,
+    pub(super) digest: u64,
+}
+
+impl Seen {
+    pub(super) fn of(view: RunView) -> Self {
+        let digest = run_digest(&view.account, &view.run);
+        Self { view, digest }
+    }
+}
+
+/// One thing that was found.
+pub(super) enum Found {
+    /// A run that is not over and looks as if somebody should know.
+    Suspect(Box<Seen>),
+    /// A run is over.
+    Over(Box<Seen>, u64, Closed),
+    /// A run that was told before got more: what it looks like now, if that changed.
+    More(Option<Box<Seen>>, u64, Closed),
+    /// A session is over: what to tell, and what to remember of its runs.
+    Session(Box<SessionView>, Vec<(u64, Closed)>),
+    /// A session goes on and stands out.
+    Outstanding(Box<SessionView>),
+}
+
+/// See the module.
+pub(super) struct Look {
+    /// By this the group is known again.
+    pub(super) first: Option<KeyId>,
+    /// The group's last batch.
+    pub(super) batch: u64,
+    /// Runs that are not over.
+    pub(super) open: u32,
+    /// Runs that are given up.
+    pub(super) lost: u64,
+    /// When to look again.
+    pub(super) next: u64,
+    /// The group goes.
+    pub(super) idle: bool,
+    /// In the order in which it is to be told.
+    pub(super) found: Vec<Found>,
+    /// Of a group that goes: its latest runs, the latest last; ids of the rest.
+    pub(super) retired: Vec<Seen>,
+    pub(super) forgotten: Vec<String>,
+}
+
+struct Looker<'l> {
+    group: &'l Group,
+    viewer: Viewer<'l>,
+    eyes: &'l Eyes,
+    settings: &'l Settings,
+    /// By session, when its end was told.
+    ends: HashMap<u32, u64>,
+    look: Look,
+}
+
+impl Look {
+    /// Looks at a group.
+    pub(super) fn of(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
+        let resolved = Resolved::of(group, nanos(settings.tool_window));
+        let mut looker = Looker::new(&resolved, ids, settings, eyes);
+        let idle = looker.look.idle;
+        let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
+        for run in &resolved.runs {
+            let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
+            session.0.push(run);
+            session.1 &= looker.run(run);
+        }
+        for (runs, closed) in sessions.into_values() {
+            if idle || (closed && looker.is_over(&runs)) {
+                looker.end_session(&runs);
+            } else if looker.stands_out(&runs) {
+                let view = looker.viewer.session(&runs, true);
+                looker.look.found.push(Found::Outstanding(Box::new(view)));
+            }
+        }
+        if idle {
+            looker.retire(&resolved.runs, RunState::Idle);
+        }
+        let mut look = looker.look;
+        // the heavier, the more rarely: whoever sends to it all the time does not make it be added up all the time
+        let weight = u64::try_from(group.weight()).unwrap_or(u64::MAX);
+        let rest = nanos(settings.settle) / HEAVY * weight.min(HEAVY);
+        look.next = look.next.max(eyes.running.saturating_add(rest.max(1)));
+        look
+    }
+
+    /// The last look at a group that has to make room.
+    pub(super) fn last(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
+        let resolved = Resolved::of(group, nanos(settings.tool_window));
+        let mut looker = Looker::new(&resolved, ids, settings, eyes);
+        let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
+        for run in &resolved.runs {
+            let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
+            session.0.push(run);
+            let key = run_key(run);
+            if group.closed.get(key).is_some() {
+                continue;
+            }
+            if run.ended {
+                looker.over(run, key, RunState::Evicted);
+            } else {
+                session.1 = false;
+                looker.look.lost += 1;
+            }
+        }
+        for (runs, _) in sessions.into_values().filter(|(_, closed)| *closed) {
+            looker.end_session(&runs);
+        }
+        looker.retire(&resolved.runs, RunState::Evicted);
+        looker.look
+    }
+}
+
+impl<'l> Looker<'l> {
+    fn new(resolved: &'l Resolved<'l>, ids: &'l dyn IdPolicy, settings: &'l Settings, eyes: &'l Eyes) -> Self {
+        let group = resolved.group;
+        let mut ends: HashMap<u32, u64> = HashMap::new();
+        for mark in group.marks.values().filter(|mark| mark.kind == mark::SESSION_END) {
+            let latest = ends.entry(mark.session).or_default();
+            *latest = mark.end.max(*latest);
+        }
+        let idle_at = group.touched.saturating_add(nanos(settings.idle_timeout));
+        let look = Look {
+            first: group.keys.first().map(|key| key.id),
+            batch: group.batch,
+            open: 0,
+            lost: 0,
+            next: idle_at,
+            idle: idle_at <= eyes.running,
+            found: Vec::new(),
+            retired: Vec::new(),
+            forgotten: Vec::new(),
+        };
+        Self { group, viewer: Viewer { ids, resolved }, eyes, settings, ends, look }
+    }
+
+    /// One run. Whether it is over.
+    fn run(&mut self, run: &Run) -> bool {
+        let (key, running) = (run_key(run), self.eyes.running);
+        let settled_at = run.touched.saturating_add(nanos(self.settings.settle));
+        let settled = settled_at <= running;
+        if let Some(closed) = self.group.closed.get(key) {
+            let late = run.touched > closed.at && run.touched <= closed.at.saturating_add(LATE);
+            if late && !settled {
+                self.look.next = self.look.next.min(settled_at);
+            } else if late {
+                let view = self.viewer.run(run, ended_state(run, RunState::Idle));
+                let told = fingerprint(&view);
+                let changed = told != closed.told;
+                let revision = closed.revision.saturating_add(u32::from(changed));
+                let view = changed.then(|| Box::new(Seen::of(view)));
+                self.look.found.push(Found::More(view, key, Closed { at: closed.at, told, revision }));
+            }
+            return true;
+        }
+        if self.look.idle || (run.ended && settled) {
+            self.over(run, key, RunState::Idle);
+            return true;
+        }
+        self.look.open += 1;
+        let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
+        let ceiling = self.settings.ceiling(feature);
+        if (Rule { limits: &self.settings.alerts, ceiling, now: self.eyes.wall }).suspects(run) {
+            let view = self.viewer.run(run, ended_state(run, RunState::Live));
+            self.look.found.push(Found::Suspect(Box::new(Seen::of(view))));
+        }
+        self.look.next = self.look.next.min(if run.ended { settled_at } else { self.idle_at() });
+        false
+    }
+
+    fn idle_at(&self) -> u64 {
+        self.group.touched.saturating_add(nanos(self.settings.idle_timeout))
+    }
+
+    fn over(&mut self, run: &Run, key: u64, unended: RunState) {
+        let view = self.viewer.run(run, ended_state(run, unended));
+        let closed = Closed { at: self.eyes.running, told: fingerprint(&view), revision: 0 };
+        self.look.found.push(Found::Over(Box::new(Seen::of(view)), key, closed));
+    }
+
+    /// Tells of the runs of a session that is over, but for those that were in it when it was over before: a session may
+    /// be resumed.
+    fn end_session(&mut self, runs: &[&Run]) {
+        let is_new = |run: &&&Run| self.group.closed.get(session_key(run)).is_none();
+        let new: Vec<&Run> = runs.iter().filter(is_new).copied().collect();
+        if new.is_empty() {
+            return;
+        }
+        let view = self.viewer.session(&new, new.len() == runs.len());
+        let closed = Closed { at: self.eyes.running, told: 0, revision: 0 };
+        let keys = new.into_iter().map(|run| (session_key(run), closed.clone())).collect();
+        self.look.found.push(Found::Session(Box::new(view), keys));
+    }
+
+    /// A session whose runs are all closed is over when its end was told and none began later, or when it is one trace.
+    fn is_over(&self, runs: &[&Run]) -> bool {
+        let Some(session) = runs.first().map(|run| run.session_key) else { return false };
+        session == 0 || self.ends.get(&session).is_some_and(|end| runs.iter().all(|run| run.start <= *end))
+    }
+
+    /// Whether a session that goes on costs or takes more than its feature is used to: cheap.
+    fn stands_out(&self, runs: &[&Run]) -> bool {
+        let feature = runs.iter().map(|run| self.group.name(run.tags.feature)).find(|name| !name.is_empty());
+        let Some((cost, seconds)) = feature.and_then(|name| self.eyes.bounds.of(&self.group.account, name)) else {
+            return false;
+        };
+        let spent = runs.iter().fold(0_i128, |sum, run| sum.saturating_add(run.totals.atto_usd()));
+        let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
+        let last = runs.iter().map(|run| run.last).max().unwrap_or(0);
+        spent as f64 / 1e18 > cost || last.saturating_sub(start) as f64 / 1e9 > seconds
+    }
+
+    /// The runs of a group that goes stay to be seen for a while.
+    fn retire(&mut self, runs: &[Run], unended: RunState) {
+        let mut runs: Vec<&Run> = runs.iter().collect();
+        runs.sort_by_key(|run| (run.last, &run.text));
+        let (rest, latest) = runs.split_at_checked(runs.len().saturating_sub(RECENT)).unwrap_or((&[], &runs));
+        let ids = self.viewer.ids;
+        let id = |run: &&Run| ids.shown(&self.group.account, &run.text).into_owned();
+        self.look.forgotten = rest.iter().map(id).collect();
+        self.look.retired =
+            latest.iter().map(|run| Seen::of(self.viewer.run(run, ended_state(run, unended)))).collect();
+    }
+}
+
+/// Where a run stands; `unended`: if nobody told its end.
+pub(super) fn ended_state(run: &Run, unended: RunState) -> RunState {
+    match (run.ended, run.failed) {
+        (true, _) if run.killed => RunState::Killed,
+        (true, true) => RunState::Failed,
+        (true, false) => RunState::Ended,
+        (false, _) if run.killed && unended == RunState::Idle => RunState::Killed,
+        (false, _) => unended,
+    }
+}
+
+fn run_key(run: &Run) -> u64 {
+    digest(&["run", &run.session, &run.text])
+}
+
+fn session_key(run: &Run) -> u64 {
+    digest(&["session", &run.session, &run.text])
+}
+
+pub(super) fn nanos(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// By this a change is told.
+fn fingerprint(view: &RunView) -> u64 {
+    let mut bytes = Vec::new();
+    RunView { judged: Default::default(), ..view.clone() }.put(&mut bytes);
+    digest(&[&kernel::hex::encode(&bytes)])
+}

@@ -1,0 +1,143 @@
+//! **What**: [`Measures`]: configured numeric span attributes, added up by service, tenant and commit.
+//! **Invariants**: at most 500 series, the rest is `other`; a span counts once while it is among the latest 100,000 or so;
+//! the 95th percentile is right within 1 %. **Not here**: which numbers are measures (`extras`).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use runs::{Measure, OTHER};
+
+use super::Settings;
+use super::codec::{Code, fields};
+use super::history::UNATTRIBUTED;
+use super::seen::Sight;
+use super::state::Recorder;
+
+/// Most series.
+const SERIES: usize = 500;
+/// Spans that are remembered: one to two times as many.
+const SPANS: usize = 65_536;
+/// Growth of a bucket: values of one differ by 2 % at most, so its middle is within 1 %.
+const STEP: f64 = 1.02;
+/// The least value that has a bucket; what is less counts as it.
+const LEAST: f64 = 1e-6;
+
+/// One series.
+#[derive(Clone, Default)]
+struct Series {
+    count: u64,
+    sum: f64,
+    /// Values by bucket.
+    buckets: BTreeMap<u32, u64>,
+}
+
+fields!(Series { count, sum, buckets });
+
+/// Measure, service, tenant, commit.
+type Key = (String, (String, (String, String)));
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Measures {
+    series: BTreeMap<Key, Series>,
+    young: HashSet<u64>,
+    old: HashSet<u64>,
+}
+
+impl Code for Measures {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.series.put(out);
+        self.young.put(out);
+        self.old.put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some(Self { series: Code::take(from)?, young: Code::take(from)?, old: Code::take(from)? })
+    }
+}
+
+impl Measures {
+    /// Takes a committed batch in. `shown`: its names as they may be shown.
+    pub(super) fn apply(
+        &mut self,
+        sight: &Sight,
+        settings: &Settings,
+        shown: &HashMap<u32, String>,
+        recorder: &dyn Recorder,
+    ) {
+        for seen in &sight.measures {
+            let Some(name) = settings.measures.get(seen.name as usize) else { continue };
+            if !self.is_new(seen.place, seen.name) {
+                continue;
+            }
+            let text = |at: u32| shown.get(&at).map_or_else(|| UNATTRIBUTED.to_owned(), Clone::clone);
+            let [service, tenant, commit] = [seen.service, seen.tenant, seen.commit].map(text);
+            recorder.measure(&sight.account, [name, &service, &tenant, &commit], seen.value);
+            let series = self.series(name, service, tenant, commit);
+            series.count += 1;
+            series.sum += seen.value;
+            *series.buckets.entry(bucket(seen.value)).or_default() += 1;
+        }
+    }
+
+    fn is_new(&mut self, place: u64, name: u32) -> bool {
+        if place == 0 {
+            return true;
+        }
+        let key = place.wrapping_add(u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        if self.old.contains(&key) || !self.young.insert(key) {
+            return false;
+        }
+        if self.young.len() >= SPANS {
+            self.old = std::mem::take(&mut self.young);
+        }
+        true
+    }
+
+    fn series(&mut self, name: &str, service: String, tenant: String, commit: String) -> &mut Series {
+        let key: Key = (name.to_owned(), (service, (tenant, commit)));
+        let other = || OTHER.to_owned();
+        let full = self.series.len() >= SERIES && !self.series.contains_key(&key);
+        let key = if full { (name.to_owned(), (other(), (other(), other()))) } else { key };
+        self.series.entry(key).or_default()
+    }
+
+    /// Every series.
+    pub(super) fn all(&self) -> Vec<Measure> {
+        let measure = |((name, (service, (tenant, commit))), series): (&Key, &Series)| Measure {
+            name: name.clone(),
+            service: service.clone(),
+            tenant: tenant.clone(),
+            commit: commit.clone(),
+            count: series.count,
+            sum: series.sum,
+            p95: series.p95(),
+        };
+        self.series.iter().map(measure).collect()
+    }
+}
+
+impl Series {
+    fn p95(&self) -> f64 {
+        let rank = (self.count as f64 * 0.95).ceil() as u64;
+        let mut seen = 0;
+        for (bucket, count) in &self.buckets {
+            seen += count;
+            if seen >= rank {
+                return middle(*bucket);
+            }
+        }
+        0.0
+    }
+}
+
+/// 0 is for nothing at all.
+fn bucket(value: f64) -> u32 {
+    if value <= 0.0 {
+        return 0;
+    }
+    1 + ((value / LEAST).ln() / STEP.ln()).max(0.0) as u32
+}
+
+fn middle(bucket: u32) -> f64 {
+    if bucket == 0 { 0.0 } else { LEAST * STEP.powf(f64::from(bucket) - 0.5) }
+}

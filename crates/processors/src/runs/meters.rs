@@ -1,0 +1,204 @@
+//! **What**: [`Meters`]: runs and sessions that are over, and what is counted at once, as metrics under the users' names.
+//! **Invariants**: labels are tenants, features, models, tools and the like, each capped; never an id of a run, session
+//! or user. **Not here**: when something is over (`state`), the same over OTLP (`points`).
+
+use std::sync::Arc;
+
+use runs::{Alert, RunView, SessionView, input};
+use telemetry::labels::Values;
+use telemetry::{Counter, Gauge, Meter, names};
+
+use super::state::Recorder;
+use super::store::Heard;
+
+const NANOS: f64 = 1e9;
+const ATTO: f64 = 1e18;
+
+/// Every label whose values come from telemetry.
+pub(super) struct Labels {
+    pub(super) tenants: Arc<Values>,
+    pub(super) features: Arc<Values>,
+    pub(super) models: Arc<Values>,
+    pub(super) tools: Arc<Values>,
+    pub(super) providers: Arc<Values>,
+    pub(super) templates: Arc<Values>,
+    pub(super) sources: Arc<Values>,
+    pub(super) finishes: Arc<Values>,
+    pub(super) services: Arc<Values>,
+    pub(super) commits: Arc<Values>,
+    pub(super) errors: Arc<Values>,
+}
+
+impl Labels {
+    fn of(meter: &Meter) -> Self {
+        let of = |name| meter.label(name);
+        Self {
+            tenants: of("tenant"),
+            features: of("feature"),
+            models: of("model"),
+            tools: of("tool_name"),
+            providers: of("provider"),
+            templates: of("template"),
+            sources: of("source"),
+            finishes: of("reason"),
+            services: of("service"),
+            commits: of("commit"),
+            errors: of("error_type"),
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Meters {
+    meter: Meter,
+    pub(super) labels: Labels,
+    pub(super) live: Gauge,
+    evicted: Counter,
+    refused: Counter,
+    untold: Counter,
+}
+
+impl Meters {
+    pub(super) fn new(meter: &Meter) -> Self {
+        Self {
+            meter: meter.clone(),
+            labels: Labels::of(meter),
+            live: meter.gauge(&names::RUNS_LIVE, &[]),
+            evicted: meter.counter(&names::RUNS_EVICTED, &[]),
+            refused: meter.counter(&names::MEASURES_REFUSED, &[]),
+            untold: meter.counter(&names::RUNS_UNTOLD, &[]),
+        }
+    }
+
+    /// Values that are no measure.
+    pub(super) fn refused(&self, count: u64) {
+        self.refused.increment(count);
+    }
+
+    /// A tool was called, or failed. `name`: as it may be shown.
+    pub(super) fn tool(&self, account: &str, name: &str, heard: &Heard) {
+        let labels = [("tool_name", self.labels.tools.value(account, Some(name)))];
+        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(heard.ran));
+        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(heard.failed));
+    }
+
+    /// What went wrong in a run, by kind.
+    fn troubles(&self, run: &RunView, tenant: &str) {
+        let (meter, labels, account) = (&self.meter, &self.labels, &*run.account);
+        let template = labels.templates.value(account, run.template.as_deref());
+        for (fallback, count) in &run.totals.fallbacks {
+            let provider = labels.providers.value(account, Some(&fallback.provider));
+            let reason = ("reason", &*fallback.reason);
+            let labels = [reason, ("provider", provider), ("tenant", tenant), ("template", template)];
+            meter.counter(&names::FALLBACKS, &labels).increment(*count);
+        }
+        for (trouble, count) in &run.totals.troubles {
+            let provider = labels.providers.value(account, Some(&trouble.provider));
+            let reason = ("reason", &*trouble.reason);
+            let labels = [reason, ("provider", provider), ("tenant", tenant), ("template", template)];
+            meter.counter(&names::MODEL_TROUBLES, &labels).increment(*count);
+        }
+        for (denial, count) in &run.totals.denials {
+            let (tool, source) =
+                (labels.tools.value(account, Some(&denial.tool)), labels.sources.value(account, Some(&denial.source)));
+            meter.counter(&names::PERMISSION_DENIALS, &[("tool", tool), ("source", source)]).increment(*count);
+        }
+        for (reason, count) in &run.totals.finish {
+            let reason = labels.finishes.value(account, Some(reason));
+            meter.counter(&names::FINISHES, &[("reason", reason)]).increment(*count);
+        }
+        for (error, count) in &run.totals.errors {
+            let error = labels.errors.value(account, Some(error));
+            meter.counter(&names::RUN_ERRORS, &[("error_type", error)]).increment(*count);
+        }
+    }
+}
+
+impl Recorder for Meters {
+    fn run(&self, run: &RunView) {
+        let (meter, values, totals, account) = (&self.meter, &self.labels, &run.totals, &*run.account);
+        let tenant = values.tenants.value(account, run.tenant.as_deref());
+        let feature = values.features.value(account, run.feature.as_deref());
+        let labels = [("tenant", tenant), ("feature", feature)];
+        let state = [("state", run.state.as_str()), ("tenant", tenant), ("feature", feature)];
+        meter.counter(&names::RUNS, &state).increment(1);
+        meter.histogram(&names::RUN_ITERATIONS, &labels).record(totals.iterations as f64);
+        meter.histogram(&names::RUN_DURATION, &labels).record(run.duration as f64 / NANOS);
+        meter.histogram(&names::RUN_COST, &labels).record(usd(totals.atto_usd()));
+        meter.gauge(&names::ESTIMATED_COST, &[("agent_type", feature)]).increment(usd(totals.atto_usd()));
+        meter.histogram(&names::RUN_TOOL_RETRIES, &[("feature", feature)]).record(totals.tool_retries() as f64);
+        for (name, model) in &totals.models {
+            let labels = [("model", values.models.value(account, Some(name)))];
+            meter.histogram(&names::TURN_INPUT_TOKENS, &labels).record(input(&model.tokens) as f64);
+            meter.histogram(&names::TURN_OUTPUT_TOKENS, &labels).record(model.tokens.output as f64);
+        }
+        self.troubles(run, tenant);
+    }
+
+    fn session(&self, session: &SessionView) {
+        let (meter, values, totals) = (&self.meter, &self.labels, &session.totals);
+        let account = &*session.account;
+        let feature = values.features.value(account, session.feature.as_deref());
+        let tenant = values.tenants.value(account, session.tenant.as_deref());
+        let model = values.models.value(account, totals.main_model());
+        let by_feature = [("feature", feature)];
+        let duration = meter.histogram(&names::SESSION_DURATION, &[("feature", feature), ("model", model)]);
+        duration.record(session.duration as f64 / NANOS);
+        meter.histogram(&names::SESSION_LLM_CALLS, &by_feature).record(totals.calls() as f64);
+        for (name, tool) in &totals.tools {
+            let labels = [("feature", feature), ("tool_name", values.tools.value(account, Some(name)))];
+            let calls = tool.ok + tool.failed + tool.denied;
+            meter.histogram(&names::SESSION_TOOL_CALLS, &labels).record(calls as f64);
+        }
+        let cost = meter.histogram(&names::SESSION_COST, &[("feature", feature), ("tenant", tenant)]);
+        cost.record(usd(totals.atto_usd()));
+        meter.counter(&names::SESSIONS, &by_feature).increment(1);
+        meter.counter(&names::SESSION_ERRORS, &by_feature).increment(u64::from(session.failed));
+    }
+
+    fn evicted(&self, runs: u64) {
+        self.evicted.increment(runs);
+    }
+
+    fn measure(&self, account: &str, [measure, service, tenant, commit]: [&str; 4], value: f64) {
+        let values = &self.labels;
+        let labels = [
+            ("measure", measure),
+            ("service", values.services.value(account, Some(service))),
+            ("tenant", values.tenants.value(account, Some(tenant))),
+            ("commit", values.commits.value(account, Some(commit))),
+        ];
+        self.meter.histogram(&names::MEASURE, &labels).record(value);
+    }
+
+    fn untold(&self, news: u64) {
+        self.untold.increment(news);
+    }
+
+    fn alert(&self, alert: &Alert) {
+        let tenant = self.labels.tenants.value(&alert.account, alert.tenant.as_deref());
+        self.meter.counter(&names::ALERTS, &[("rule", alert.rule), ("tenant", tenant)]).increment(1);
+    }
+
+    fn investigation(&self, account: &str, kind: &str) {
+        let labels = [("agent_type", self.labels.features.value(account, Some(kind)))];
+        self.meter.counter(&names::INVESTIGATIONS, &labels).increment(1);
+        self.meter.counter(&names::OVERRIDES, &labels).increment(0);
+    }
+
+    fn overridden(&self, account: &str, kind: &str) {
+        self.meter
+            .counter(&names::OVERRIDES, &[("agent_type", self.labels.features.value(account, Some(kind)))])
+            .increment(1);
+    }
+
+    fn tool_calls_p95(&self, account: &str, kind: &str, calls: f64) {
+        let labels = [("agent_type", self.labels.features.value(account, Some(kind)))];
+        self.meter.gauge(&names::TOOL_CALLS_P95, &labels).set(calls);
+    }
+}
+
+/// For a histogram; sums that have to be exact are taken from the views.
+pub(super) fn usd(atto: i128) -> f64 {
+    atto as f64 / ATTO
+}

@@ -1,0 +1,306 @@
+//! **What**: [`Outbox`]: what connectors are still to tell: runs and sessions that are over, alerts, overrides. **Why**: it is
+//! part of the state, so a crash between the end of a run and its telling loses nothing; what was told is taken out by an
+//! effect of the very transaction that tells it, so nothing is told twice either.
+//! **Invariants**: at most 20,000 entries, then the oldest of the account with most are dropped and counted; empty while no connector asks; what
+//! the spool says was told before the state knows of it again (a crash) is not told again.
+//! **Not here**: the forms (`summary`, `points`), sending (`connectors/runs`).
+
+use std::collections::{HashMap, HashSet};
+
+use otlp::Signal;
+use runs::share::{Owned, Queue};
+use runs::{Alert, RunView, SessionView};
+
+use super::codec::Code;
+use super::observe::digest;
+
+/// Most entries.
+const ENTRIES: usize = 20_000;
+/// Entries of one request.
+const PORTION: usize = 500;
+/// Numbers that are remembered as told.
+const FORETOLD: usize = 100_000;
+/// First byte of an effect that says what was told.
+const TAG: u8 = 0xe1;
+
+/// What is told.
+#[derive(Clone)]
+pub(super) enum News {
+    /// A run is over, or was told before and changed: then its revision is above 0.
+    Run(Box<RunView>, u32),
+    /// A session is over.
+    Session(Box<SessionView>),
+    /// An alert fires.
+    Alert(Box<Alert>),
+    /// A new investigation: account, agent type, incident.
+    Investigation(String, String, String),
+    /// A human decided otherwise: account, agent type, incident.
+    Overridden(String, String, String),
+    /// The 95th percentile of tool calls per investigation: account, agent type, value.
+    ToolCalls(String, String, f64),
+}
+
+impl News {
+    /// Whose credential it comes from.
+    pub(super) fn account(&self) -> &str {
+        match self {
+            Self::Run(view, _) => &view.account,
+            Self::Session(view) => &view.account,
+            Self::Alert(alert) => &alert.account,
+            Self::Investigation(account, ..) | Self::Overridden(account, ..) | Self::ToolCalls(account, ..) => account,
+        }
+    }
+
+    /// The same news have the same number, also after a crash.
+    fn number(&self) -> u64 {
+        match self {
+            Self::Run(view, revision) => {
+                digest(&["run", &view.account, &view.session, &view.run, &revision.to_string()])
+            }
+            Self::Session(view) => digest(&["session", &view.account, &view.session, &view.start.to_string()]),
+            Self::Alert(alert) => {
+                let subject = [&*alert.account, &alert.session, &alert.run];
+                let [account, session, run] = subject;
+                let whose = alert.tenant.as_deref().or(alert.feature.as_deref()).unwrap_or("");
+                digest(&["alert", alert.rule, account, session, run, whose, &alert.since.to_string()])
+            }
+            Self::Investigation(account, kind, incident) => digest(&["case", account, kind, incident]),
+            Self::Overridden(account, kind, incident) => digest(&["override", account, kind, incident]),
+            Self::ToolCalls(account, kind, value) => digest(&["calls", account, kind, &value.to_bits().to_string()]),
+        }
+    }
+
+    /// What it is the latest value of, if it is one.
+    fn figure(&self) -> Option<u64> {
+        match self {
+            Self::ToolCalls(account, kind, _) => Some(digest(&["calls", account, kind])),
+            _ => None,
+        }
+    }
+
+    /// Which signals tell it.
+    fn signals(&self) -> u8 {
+        match self {
+            Self::Run(_, 0) | Self::Alert(_) => LOGS | METRICS,
+            Self::Run(..) => LOGS,
+            Self::Session(_) | Self::Investigation(..) | Self::Overridden(..) | Self::ToolCalls(..) => METRICS,
+        }
+    }
+}
+
+const LOGS: u8 = 1;
+const METRICS: u8 = 2;
+
+fn bit(signal: Signal) -> u8 {
+    match signal {
+        Signal::Logs => LOGS,
+        Signal::Metrics => METRICS,
+        Signal::Traces => 0,
+    }
+}
+
+/// News that are not told yet.
+struct Entry {
+    number: u64,
+    news: News,
+    /// Signals that have not told it.
+    pending: u8,
+}
+
+impl Owned for Entry {
+    fn account(&self) -> &str {
+        self.news.account()
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Outbox {
+    entries: Queue<Entry>,
+    /// What was told before it was known.
+    foretold: HashMap<u64, u8>,
+    /// Signals that connectors ask for.
+    asked: u8,
+    /// Until when metrics were told, unix ns.
+    told: u64,
+    dropped: u64,
+}
+
+/// What goes into one request.
+pub(super) struct Portion<'a> {
+    pub(super) account: &'a str,
+    pub(super) news: Vec<&'a News>,
+    /// Until when metrics were told before, unix ns; 0 = never.
+    pub(super) since: u64,
+    /// The effect that says it was told.
+    pub(super) effect: Vec<u8>,
+}
+
+impl Outbox {
+    /// Connectors ask for these signals.
+    pub(super) fn ask(&mut self, signals: &[Signal]) {
+        self.asked = signals.iter().fold(self.asked, |asked, signal| asked | bit(*signal));
+    }
+
+    /// Whether any connector asks.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked != 0
+    }
+
+    /// There are news. Returns how many older ones had to go.
+    pub(super) fn put_in(&mut self, all: Vec<News>) -> u64 {
+        // Of a figure the latest says it all. What waits is walked once for all of them.
+        let mut latest = HashMap::new();
+        for (at, news) in all.iter().enumerate() {
+            latest.extend(news.figure().map(|figure| (figure, at)));
+        }
+        if !latest.is_empty() {
+            self.entries.retain_mut(|entry| entry.news.figure().is_none_or(|figure| !latest.contains_key(&figure)));
+        }
+        let is_latest = |(at, news): &(usize, News)| {
+            news.figure().is_none_or(|figure| latest.get(&figure).is_none_or(|latest| latest == at))
+        };
+        all.into_iter().enumerate().filter(is_latest).map(|(_, news)| self.put(news)).sum()
+    }
+
+    fn put(&mut self, news: News) -> u64 {
+        let number = news.number();
+        let told = self.foretold.remove(&number).unwrap_or(0);
+        let pending = news.signals() & self.asked & !told;
+        if pending == 0 {
+            return 0;
+        }
+        let over = u64::from(self.entries.push(Entry { number, news, pending }, ENTRIES).is_some());
+        self.dropped += over;
+        over
+    }
+
+    /// The next request of `signal`, which is told at `now`; the same again until it was told.
+    pub(super) fn portion(&self, signal: Signal, now: u64) -> Option<Portion<'_>> {
+        let open = |entry: &&Entry| entry.pending & bit(signal) != 0;
+        let account = self.entries.iter().find(open)?.news.account();
+        let of_account = |entry: &&Entry| open(entry) && entry.news.account() == account;
+        let chosen: Vec<&Entry> = self.entries.iter().filter(of_account).take(PORTION).collect();
+        let mut effect = vec![TAG, bit(signal)];
+        now.put(&mut effect);
+        let numbers: Vec<u64> = chosen.iter().map(|entry| entry.number).collect();
+        numbers.put(&mut effect);
+        Some(Portion { account, news: chosen.iter().map(|entry| &entry.news).collect(), since: self.told, effect })
+    }
+
+    /// An effect that says what was told. False: it is another's.
+    pub(super) fn apply(&mut self, effect: &[u8]) -> bool {
+        let Some((&[TAG, signal], mut rest)) = effect.split_first_chunk::<2>() else { return false };
+        let (Some(now), Some(numbers)) = (u64::take(&mut rest), <Vec<u64>>::take(&mut rest)) else { return true };
+        if signal == METRICS {
+            self.told = self.told.max(now);
+        }
+        let mut numbers: HashSet<u64> = numbers.into_iter().collect();
+        self.entries.retain_mut(|entry| {
+            if numbers.remove(&entry.number) {
+                entry.pending &= !signal;
+            }
+            entry.pending != 0
+        });
+        for number in numbers {
+            if self.foretold.len() < FORETOLD {
+                *self.foretold.entry(number).or_default() |= signal;
+            }
+        }
+        true
+    }
+
+    /// Entries that wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What waits, the oldest first.
+    #[cfg(test)]
+    pub(super) fn news(&self) -> impl Iterator<Item = &News> {
+        self.entries.iter().map(|entry| &entry.news)
+    }
+
+    /// Takes over who asks from the state before a restored one; nobody asks for signals that are not configured any more.
+    pub(super) fn keep_asking(&mut self, before: &Self) {
+        self.asked = before.asked;
+        let asked = self.asked;
+        self.entries.retain_mut(|entry| {
+            entry.pending &= asked;
+            entry.pending != 0
+        });
+    }
+}
+
+impl Code for News {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Run(view, revision) => {
+                out.push(0);
+                view.put(out);
+                revision.put(out);
+            }
+            Self::Session(view) => {
+                out.push(1);
+                view.put(out);
+            }
+            Self::Alert(alert) => {
+                out.push(2);
+                alert.put(out);
+            }
+            Self::Investigation(account, kind, incident) => {
+                out.push(3);
+                [account, kind, incident].into_iter().for_each(|text| text.put(out));
+            }
+            Self::Overridden(account, kind, incident) => {
+                out.push(4);
+                [account, kind, incident].into_iter().for_each(|text| text.put(out));
+            }
+            Self::ToolCalls(account, kind, value) => {
+                out.push(5);
+                [account, kind].into_iter().for_each(|text| text.put(out));
+                value.put(out);
+            }
+        }
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some(match u8::take(from)? {
+            0 => Self::Run(Box::new(Code::take(from)?), Code::take(from)?),
+            1 => Self::Session(Box::new(Code::take(from)?)),
+            2 => Self::Alert(Box::new(Code::take(from)?)),
+            3 => Self::Investigation(Code::take(from)?, Code::take(from)?, Code::take(from)?),
+            4 => Self::Overridden(Code::take(from)?, Code::take(from)?, Code::take(from)?),
+            5 => Self::ToolCalls(Code::take(from)?, Code::take(from)?, Code::take(from)?),
+            _ => return None,
+        })
+    }
+}
+
+impl Code for Outbox {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.entries.len().put(out);
+        for entry in self.entries.iter() {
+            entry.number.put(out);
+            entry.pending.put(out);
+            entry.news.put(out);
+        }
+        self.foretold.put(out);
+        self.told.put(out);
+        self.dropped.put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        let count = usize::take(from).filter(|count| *count <= from.len())?;
+        let mut outbox = Self::default();
+        for _ in 0..count {
+            let (number, pending, news) = (Code::take(from)?, Code::take(from)?, Code::take(from)?);
+            outbox.entries.push(Entry { number, news, pending }, ENTRIES);
+        }
+        outbox.foretold = Code::take(from)?;
+        outbox.told = Code::take(from)?;
+        outbox.dropped = Code::take(from)?;
+        Some(outbox)
+    }
+}

@@ -1,0 +1,273 @@
+//! **What**: news as OTLP metrics under the users' names (design of names: docs/runs.md): deltas since the request before.
+//! **Why**: a delta is exact whatever restarts between: each run is in one of them. **Invariants**: labels are those of
+//! `/metrics`, capped alike; buckets are the same. **Not here**: when (`outbox`), logs (`summary`).
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+
+use otlp::r#gen::opentelemetry::proto;
+use proto::collector::metrics::v1::ExportMetricsServiceRequest;
+use proto::metrics::v1::number_data_point::Value as Number;
+use proto::metrics::v1::{
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+    ScopeMetrics, Sum, metric,
+};
+use runs::{RunView, SessionView, input};
+use telemetry::names::{self, Def, Kind};
+
+use super::meters::{Labels, usd};
+use super::outbox::News;
+use super::summary::{resource, scope, text};
+
+const NANOS: f64 = 1e9;
+
+/// Names, units and where the buckets stand.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    name: &'static str,
+    unit: &'static str,
+}
+
+const fn name(name: &'static str, unit: &'static str) -> Name {
+    Name { name, unit }
+}
+
+type Attributes = Vec<(&'static str, String)>;
+
+#[derive(Clone)]
+struct Spread {
+    bounds: &'static [f64],
+    buckets: Vec<u64>,
+    sum: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn new(def: &Def) -> Self {
+        let bounds = if let Kind::Histogram(bounds) = def.kind { bounds } else { &[] };
+        Self { bounds, buckets: vec![0; bounds.len() + 1], sum: 0.0, min: f64::MAX, max: f64::MIN }
+    }
+
+    fn add(&mut self, value: f64) {
+        let at = self.bounds.iter().take_while(|bound| value > **bound).count();
+        if let Some(bucket) = self.buckets.get_mut(at) {
+            *bucket += 1;
+        }
+        self.sum += value;
+        (self.min, self.max) = (self.min.min(value), self.max.max(value));
+    }
+}
+
+/// What one request tells.
+struct Points<'l> {
+    labels: &'l Labels,
+    spreads: BTreeMap<(Name, Attributes), Spread>,
+    sums: BTreeMap<(Name, Attributes), f64>,
+    gauges: BTreeMap<(Name, Attributes), f64>,
+}
+
+/// A request with what these news add up to, from `since` to `now`.
+pub(super) fn request(news: &[&News], labels: &Labels, since: u64, now: u64) -> Vec<u8> {
+    let mut points = Points { labels, spreads: BTreeMap::new(), sums: BTreeMap::new(), gauges: BTreeMap::new() };
+    for news in news {
+        match news {
+            News::Run(view, _) => points.run(view),
+            News::Session(view) => points.session(view),
+            News::Alert(alert) => {
+                let tenant = points.labels.tenants.value(&alert.account, alert.tenant.as_deref()).to_owned();
+                points.count(
+                    name("agent.alerts", "{alert}"),
+                    vec![("rule", alert.rule.to_owned()), ("tenant", tenant)],
+                    1,
+                );
+            }
+            News::Investigation(account, kind, _) => {
+                let kind = points.kind(account, kind);
+                points.count(name("agent.human_override_count", "{investigation}"), kind.clone(), 0);
+                points.count(name("agent.investigations", "{investigation}"), kind, 1);
+            }
+            News::Overridden(account, kind, _) => {
+                let kind = points.kind(account, kind);
+                points.count(name("agent.human_override_count", "{investigation}"), kind, 1);
+            }
+            News::ToolCalls(account, kind, calls) => {
+                let kind = points.kind(account, kind);
+                points.gauges.insert((name("agent.tool_calls_per_investigation_p95", "{call}"), kind), *calls);
+            }
+        }
+    }
+    points.error_rates();
+    points.encode(if since == 0 { now.saturating_sub(1) } else { since.min(now) }, now)
+}
+
+impl Points<'_> {
+    fn kind(&self, account: &str, kind: &str) -> Attributes {
+        vec![("agent.type", self.labels.features.value(account, Some(kind)).to_owned())]
+    }
+
+    fn spread(&mut self, name: Name, def: &Def, attributes: Attributes, value: f64) {
+        self.spreads.entry((name, attributes)).or_insert_with(|| Spread::new(def)).add(value);
+    }
+
+    fn count(&mut self, name: Name, attributes: Attributes, count: u64) {
+        *self.sums.entry((name, attributes)).or_default() += count as f64;
+    }
+
+    fn run(&mut self, view: &RunView) {
+        let (labels, totals, account) = (self.labels, &view.totals, &*view.account);
+        let tenant = labels.tenants.value(account, view.tenant.as_deref()).to_owned();
+        let feature = labels.features.value(account, view.feature.as_deref()).to_owned();
+        let whose = vec![("tenant", tenant.clone()), ("feature", feature.clone())];
+        let seconds = view.duration as f64 / NANOS;
+        self.spread(
+            name("agent.run.iterations", "{iteration}"),
+            &names::RUN_ITERATIONS,
+            whose.clone(),
+            totals.iterations as f64,
+        );
+        self.spread(name("agent.run.duration_seconds", "s"), &names::RUN_DURATION, whose.clone(), seconds);
+        self.spread(name("agent.run.cost_usd", "USD"), &names::RUN_COST, whose.clone(), usd(totals.atto_usd()));
+        let mut state = vec![("state", view.state.as_str().to_owned())];
+        state.extend(whose);
+        self.count(name("agent.runs", "{run}"), state, 1);
+        let kind = self.kind(account, &feature);
+        *self.sums.entry((name("agent.estimated_cost_usd", "USD"), kind)).or_default() += usd(totals.atto_usd());
+        for (model, sum) in &totals.models {
+            let model = vec![("model", labels.models.value(account, Some(model)).to_owned())];
+            let size = input(&sum.tokens) as f64;
+            self.spread(name("agent.turn.input_tokens", "{token}"), &names::TURN_INPUT_TOKENS, model.clone(), size);
+            let output = sum.tokens.output as f64;
+            self.spread(name("agent.turn.output_tokens", "{token}"), &names::TURN_OUTPUT_TOKENS, model, output);
+        }
+        let template = labels.templates.value(account, view.template.as_deref());
+        for (fallback, count) in &totals.fallbacks {
+            let provider = labels.providers.value(account, Some(&fallback.provider)).to_owned();
+            let why = [("reason", fallback.reason.clone()), ("provider", provider)];
+            let all = why.into_iter().chain([("tenant", tenant.clone()), ("template", template.to_owned())]).collect();
+            self.count(name("agent.fallbacks", "{fallback}"), all, *count);
+        }
+        for (denial, count) in &totals.denials {
+            let tool = labels.tools.value(account, Some(&denial.tool)).to_owned();
+            let source = labels.sources.value(account, Some(&denial.source)).to_owned();
+            self.count(name("agent.permission_denials", "{denial}"), vec![("tool", tool), ("source", source)], *count);
+        }
+    }
+
+    fn session(&mut self, view: &SessionView) {
+        let (labels, totals, account) = (self.labels, &view.totals, &*view.account);
+        let feature = ("feature", labels.features.value(account, view.feature.as_deref()).to_owned());
+        let tenant = labels.tenants.value(account, view.tenant.as_deref()).to_owned();
+        let model = labels.models.value(account, totals.main_model()).to_owned();
+        let by_feature = vec![feature.clone()];
+        let seconds = view.duration as f64 / NANOS;
+        let with = |more: (&'static str, String)| vec![feature.clone(), more];
+        self.spread(
+            name("agent.session.duration_seconds", "s"),
+            &names::SESSION_DURATION,
+            with(("model", model)),
+            seconds,
+        );
+        let calls = totals.calls() as f64;
+        self.spread(
+            name("agent.session.llm_calls_total", "{call}"),
+            &names::SESSION_LLM_CALLS,
+            by_feature.clone(),
+            calls,
+        );
+        for (tool, sum) in &totals.tools {
+            let tool = with(("tool_name", labels.tools.value(account, Some(tool)).to_owned()));
+            let calls = (sum.ok + sum.failed + sum.denied) as f64;
+            self.spread(name("agent.session.tool_calls_total", "{call}"), &names::SESSION_TOOL_CALLS, tool, calls);
+        }
+        let cost = usd(totals.atto_usd());
+        self.spread(name("agent.session.cost_usd", "USD"), &names::SESSION_COST, with(("tenant", tenant)), cost);
+        self.count(SESSIONS, by_feature.clone(), 1);
+        self.count(SESSION_ERRORS, by_feature, u64::from(view.failed));
+    }
+
+    /// `agent.session.error_rate` of what this request tells.
+    fn error_rates(&mut self) {
+        let sessions = self.sums.iter().filter(|((name, _), count)| *name == SESSIONS && **count > 0.0);
+        let rates: Vec<(Attributes, f64)> = sessions
+            .map(|((_, feature), count)| {
+                let errors = self.sums.get(&(SESSION_ERRORS, feature.clone())).copied().unwrap_or(0.0);
+                (feature.clone(), errors / count)
+            })
+            .collect();
+        for (feature, rate) in rates {
+            self.gauges.insert((name("agent.session.error_rate", "1"), feature), rate);
+        }
+    }
+
+    fn encode(self, start: u64, now: u64) -> Vec<u8> {
+        let delta = AggregationTemporality::Delta as i32;
+        let mut metrics: BTreeMap<Name, metric::Data> = BTreeMap::new();
+        for ((name, attributes), spread) in self.spreads {
+            let data = metrics.entry(name).or_insert_with(|| {
+                metric::Data::Histogram(Histogram { data_points: Vec::new(), aggregation_temporality: delta })
+            });
+            let point = HistogramDataPoint {
+                attributes: labelled(attributes),
+                start_time_unix_nano: start,
+                time_unix_nano: now,
+                count: spread.buckets.iter().sum(),
+                sum: Some(spread.sum),
+                bucket_counts: spread.buckets,
+                explicit_bounds: spread.bounds.to_vec(),
+                min: Some(spread.min),
+                max: Some(spread.max),
+                ..HistogramDataPoint::default()
+            };
+            if let metric::Data::Histogram(histogram) = data {
+                histogram.data_points.push(point);
+            }
+        }
+        for ((name, attributes), value) in self.sums {
+            let data = metrics.entry(name).or_insert_with(|| {
+                metric::Data::Sum(Sum { data_points: Vec::new(), aggregation_temporality: delta, is_monotonic: true })
+            });
+            if let metric::Data::Sum(sum) = data {
+                sum.data_points.push(number(attributes, value, start, now));
+            }
+        }
+        for ((name, attributes), value) in self.gauges {
+            let data = metrics.entry(name).or_insert_with(|| metric::Data::Gauge(Gauge { data_points: Vec::new() }));
+            if let metric::Data::Gauge(gauge) = data {
+                gauge.data_points.push(number(attributes, value, 0, now));
+            }
+        }
+        let metrics = metrics.into_iter().map(|(name, data)| Metric {
+            name: name.name.to_owned(),
+            unit: name.unit.to_owned(),
+            data: Some(data),
+            ..Metric::default()
+        });
+        let scope_metrics =
+            ScopeMetrics { scope: Some(scope()), metrics: metrics.collect(), ..ScopeMetrics::default() };
+        let all = ResourceMetrics {
+            resource: Some(resource()),
+            scope_metrics: vec![scope_metrics],
+            ..ResourceMetrics::default()
+        };
+        ExportMetricsServiceRequest { resource_metrics: vec![all] }.encode_to_vec()
+    }
+}
+
+const SESSIONS: Name = name("agent.sessions", "{session}");
+const SESSION_ERRORS: Name = name("agent.session.errors", "{session}");
+
+fn labelled(attributes: Attributes) -> Vec<proto::common::v1::KeyValue> {
+    attributes.into_iter().map(|(key, value)| text(key, &value)).collect()
+}
+
+fn number(attributes: Attributes, value: f64, start: u64, now: u64) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes: labelled(attributes),
+        start_time_unix_nano: start,
+        time_unix_nano: now,
+        value: Some(Number::AsDouble(value)),
+        ..NumberDataPoint::default()
+    }
+}

@@ -1,0 +1,374 @@
+//! **What**: [`Resolved`]: the runs of one group, and what each adds up to. **Why**: items come in any order; who belongs
+//! to whom is decided only when somebody asks, from all that is known by then.
+//! **Invariants**: a function of the set of items alone; every counted item is in exactly one run.
+//! **Not here**: spans as a tree (`tree`), sums (`sum`), when a run is closed (`ends`).
+
+use std::collections::{HashMap, HashSet};
+
+use runs::{Peaks, Totals};
+
+use super::acts::Act;
+use super::group::{Call, Group, Mark, Spot, Tags, Tool};
+use super::seen::{earlier, flag, kind, mark};
+use super::sum;
+use super::timeline::{Timeline, count_steps};
+use super::tree::Tree;
+
+/// What makes a run one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Id {
+    /// The dialect names it.
+    Named(u32),
+    /// An agent invocation that stands under no other.
+    Root(u64),
+    /// A trace without either.
+    Trace(u32),
+    /// A session, for what has no trace.
+    Session(u32),
+}
+
+/// One run.
+pub(super) struct Run {
+    pub(super) id: Id,
+    /// Its id as text.
+    pub(super) text: String,
+    /// Its session's id; `trace-…` where none is told.
+    pub(super) session: String,
+    /// The session's key; 0 where none is told.
+    pub(super) session_key: u32,
+    /// Names of the group.
+    pub(super) tags: Tags,
+    /// The model that its root names.
+    pub(super) model: u16,
+    /// Unix ns; 0 = not told.
+    pub(super) start: u64,
+    pub(super) last: u64,
+    /// Places of the agent invocation itself, sorted (a run that the dialect names may have more than one).
+    pub(super) roots: Vec<u64>,
+    /// Its times.
+    pub(super) root: Option<(u64, u64)>,
+    /// The engine's running time at its last batch.
+    pub(super) touched: u64,
+    /// Its end was told.
+    pub(super) ended: bool,
+    pub(super) failed: bool,
+    /// It says that all went well.
+    pub(super) okay: bool,
+    /// A limit ended it.
+    pub(super) killed: bool,
+    pub(super) totals: Totals,
+    pub(super) peaks: Peaks,
+    /// Its calls by begin.
+    pub(super) acts: Vec<Act>,
+    pub(super) trace: u32,
+    /// The session that the root itself tells.
+    own_session: u32,
+}
+
+/// What is counted, or marks something.
+pub(super) enum What<'g> {
+    Call(&'g Call),
+    Tool(&'g Tool),
+    Mark(&'g Mark),
+}
+
+/// An item of a group.
+pub(super) struct Item<'g> {
+    pub(super) key: u64,
+    /// The run that it names.
+    named: u32,
+    session: u32,
+    pub(super) spot: &'g Spot,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) what: What<'g>,
+}
+
+/// The runs of a group.
+pub(super) struct Resolved<'g> {
+    pub(super) group: &'g Group,
+    pub(super) tree: Tree,
+    pub(super) runs: Vec<Run>,
+    by_id: HashMap<Id, usize>,
+    /// Named runs and roots that a trace takes part in.
+    by_trace: HashMap<u32, Vec<usize>>,
+    by_session: HashMap<u32, Vec<usize>>,
+    /// The same by time, as of when it was last told.
+    times_of_traces: HashMap<u32, Timeline>,
+    times_of_sessions: HashMap<u32, Timeline>,
+}
+
+impl<'g> Resolved<'g> {
+    /// `window`: the time in which calls of one tool are counted, ns.
+    pub(super) fn of(group: &'g Group, window: u64) -> Self {
+        let items = items(group);
+        count_steps(items.len());
+        let mut resolved = Self {
+            group,
+            tree: Tree::of(group),
+            runs: Vec::new(),
+            by_id: HashMap::new(),
+            by_trace: HashMap::new(),
+            by_session: HashMap::new(),
+            times_of_traces: HashMap::new(),
+            times_of_sessions: HashMap::new(),
+        };
+        resolved.find(&items);
+        let mut homes: Vec<Option<usize>> =
+            items.iter().map(|item| resolved.certain(item.named, item.spot.node)).collect();
+        for (item, home) in items.iter().zip(&homes) {
+            resolved.widen(*home, item);
+        }
+        resolved.place(&items, &mut homes);
+        resolved.name();
+        sum::add_up(&mut resolved, &items, &homes, window);
+        resolved
+    }
+
+    /// The run of an item: by what it names and where it stands, else by trace, session and time.
+    pub(super) fn run_of(&self, named: u32, spot: &Spot, session: u32, at: u64) -> Option<&Run> {
+        let run = self.certain(named, spot.node).or_else(|| self.likely(spot.trace, session, at));
+        let run = run.or_else(|| self.by_id.get(&stray(spot.trace, session)).copied())?;
+        self.runs.get(run)
+    }
+
+    fn certain(&self, named: u32, place: u64) -> Option<usize> {
+        let root = self.tree.above(place).root;
+        let id = match (named, self.tree.run(place)) {
+            (0, 0) if root == 0 => return None,
+            (0, 0) => Id::Root(root),
+            (0, named) | (named, _) => Id::Named(named),
+        };
+        self.by_id.get(&id).copied()
+    }
+
+    fn likely(&self, trace: u32, session: u32, at: u64) -> Option<usize> {
+        match self.times_of_traces.get(&trace) {
+            Some(several) => {
+                let by_time = || several.under_way(at).or_else(|| several.begun(at)).or_else(|| several.first());
+                several.only().or_else(by_time)
+            }
+            None => self.times_of_sessions.get(&session)?.under_way(at),
+        }
+    }
+
+    /// Tells what [`Self::likely`] goes by, from the times that runs have now.
+    fn tell_times(&mut self) {
+        let timeline = |runs: &Vec<usize>| {
+            let times = |run: usize| self.runs.get(run).map_or((0, 0, run), |one| (one.start, one.last, run));
+            let mut ranked: Vec<usize> = runs.clone();
+            ranked.sort_by(|a, b| self.rank(*a).cmp(&self.rank(*b)));
+            Timeline::of(&ranked.into_iter().map(times).collect::<Vec<_>>())
+        };
+        let all = |by: &HashMap<u32, Vec<usize>>| by.iter().map(|(key, runs)| (*key, timeline(runs))).collect();
+        (self.times_of_traces, self.times_of_sessions) = (all(&self.by_trace), all(&self.by_session));
+    }
+
+    /// By begin, then by what does not depend on the order of items.
+    fn rank(&self, run: usize) -> (u64, (&str, &str), u64) {
+        self.runs.get(run).map_or((0, ("", ""), 0), |run| match run.id {
+            Id::Root(place) => (run.start, ("", ""), place),
+            Id::Named(key) | Id::Trace(key) | Id::Session(key) => (run.start, self.group.full_text(key), 0),
+        })
+    }
+
+    fn open(&mut self, id: Id) -> usize {
+        let runs = &mut self.runs;
+        *self.by_id.entry(id).or_insert_with(|| {
+            runs.push(Run {
+                id,
+                text: String::new(),
+                session: String::new(),
+                session_key: 0,
+                tags: Tags::default(),
+                model: 0,
+                start: 0,
+                last: 0,
+                roots: Vec::new(),
+                root: None,
+                touched: 0,
+                ended: false,
+                failed: false,
+                okay: false,
+                killed: false,
+                totals: Totals::default(),
+                peaks: Peaks::default(),
+                acts: Vec::new(),
+                trace: 0,
+                own_session: 0,
+            });
+            runs.len() - 1
+        })
+    }
+
+    /// Named runs, and agent invocations under no other; and in which traces they are.
+    fn find(&mut self, items: &[Item<'_>]) {
+        let group = self.group;
+        for (number, key) in (1..).zip(&group.keys).filter(|(_, key)| key.kind == kind::RUN) {
+            let run = self.open(Id::Named(number));
+            if let Some(run) = self.runs.get_mut(run) {
+                (run.start, run.last, run.session_key) = (key.first, key.last, key.within);
+                (run.tags, run.touched) = (key.tags, key.touched);
+            }
+        }
+        let mut pairs: HashSet<(u32, usize)> = HashSet::new();
+        for (place, node) in group.nodes.iter() {
+            let named = first_nonzero(node.run, self.tree.run(place));
+            let id = if named != 0 { Id::Named(named) } else { Id::Root(place) };
+            if named != 0 || self.tree.above(place).root == place {
+                pairs.insert((node.trace, self.open(id)));
+            }
+        }
+        for item in items.iter().filter(|item| item.named != 0) {
+            pairs.insert((item.spot.trace, self.open(Id::Named(item.named))));
+        }
+        for (trace, at) in pairs.into_iter().filter(|(trace, _)| *trace != 0) {
+            self.by_trace.entry(trace).or_default().push(at);
+            if let Some(run) = self.runs.get_mut(at) {
+                run.trace = group.first_key(run.trace, trace);
+            }
+        }
+    }
+
+    /// A run lasts at least as long as its items.
+    fn widen(&mut self, run: Option<usize>, item: &Item<'_>) {
+        let group = self.group;
+        let Some(run) = run.and_then(|run| self.runs.get_mut(run)) else { return };
+        run.start = earlier(run.start, item.start);
+        run.last = run.last.max(item.end);
+        if !matches!(run.id, Id::Named(_)) {
+            run.session_key = group.first_key(run.session_key, item.session);
+        }
+        let What::Mark(mark) = item.what else { return };
+        if mark.kind != mark::AGENT || self.tree.above(item.spot.node).root != item.spot.node {
+            return;
+        }
+        run.model = first_nonzero(run.model, mark.model);
+        if run.id == Id::Root(item.spot.node) {
+            run.tags = Tags { tenant: mark.tenant, feature: mark.feature, ..run.tags };
+            run.own_session = mark.session;
+        }
+    }
+
+    /// Finds a run for what no run is certain of: first those that are counted, which may open one.
+    fn place(&mut self, items: &[Item<'_>], homes: &mut [Option<usize>]) {
+        for run in 0..self.runs.len() {
+            if let Some(session) = self.runs.get(run).map(|run| self.session_of(run)) {
+                self.by_session.entry(session).or_default().push(run);
+            }
+        }
+        self.tell_times();
+        for (item, home) in items.iter().zip(homes.iter_mut()).filter(|(_, home)| home.is_none()) {
+            *home = self.likely(item.spot.trace, item.session, item.start);
+            if home.is_none() && item.opens() {
+                *home = Some(self.open(stray(item.spot.trace, item.session)));
+            }
+        }
+        for (item, home) in items.iter().zip(homes.iter_mut()) {
+            let by_stray = self.by_id.get(&stray(item.spot.trace, item.session)).copied();
+            *home = home.or(by_stray);
+            if let Some(run) = home.and_then(|run| self.runs.get_mut(run))
+                && let Id::Trace(key) = run.id
+            {
+                run.trace = key;
+            }
+        }
+        for (item, home) in items.iter().zip(homes.iter()) {
+            self.widen(*home, item);
+        }
+        self.tell_times();
+    }
+
+    fn session_of(&self, run: &Run) -> u32 {
+        let by_trace = self.group.key(run.trace).map_or(0, |trace| trace.within);
+        [run.own_session, run.session_key, by_trace].into_iter().fold(0, first_nonzero)
+    }
+
+    /// Texts, sessions, tenants. The first root of a trace has the trace's id.
+    fn name(&mut self) {
+        let group = self.group;
+        let mut ranks: Vec<(u32, u64, u64, usize)> = Vec::new();
+        for at in 0..self.runs.len() {
+            let session = self.runs.get(at).map_or(0, |run| self.session_of(run));
+            let Some(run) = self.runs.get_mut(at) else { continue };
+            if let Id::Root(place) = run.id {
+                ranks.push((run.trace, run.start, place, at));
+            }
+            run.session_key = session;
+            run.text = match run.id {
+                Id::Named(key) | Id::Trace(key) | Id::Session(key) => group.text(key).to_owned(),
+                Id::Root(place) => format!("{}-{place:016x}", group.text(run.trace)),
+            };
+        }
+        ranks.sort_unstable();
+        ranks.dedup_by_key(|(trace, ..)| *trace);
+        for (trace, .., at) in ranks {
+            if let Some(run) = self.runs.get_mut(at) {
+                run.text = group.text(trace).to_owned();
+            }
+        }
+        for run in &mut self.runs {
+            run.session = match (run.session_key, run.trace) {
+                (0, 0) => run.text.clone(),
+                (0, trace) => format!("trace-{}", group.text(trace)),
+                (session, _) => group.text(session).to_owned(),
+            };
+            if let Some(key) = group.key(run.trace) {
+                run.tags = run.tags.zip(key.tags, first_nonzero);
+            }
+            if let Some(Tags { tenant, feature, user, service, .. }) = group.key(run.session_key).map(|key| key.tags) {
+                // An incident, template, commit or issue of another run of the session is not this one's.
+                let shared = Tags { tenant, feature, user, service, ..Tags::default() };
+                run.tags = run.tags.zip(shared, first_nonzero);
+            }
+            let trace = group.key(run.trace).map_or(0, |key| key.touched);
+            run.touched = run.touched.max(if run.trace == 0 { group.touched } else { trace });
+        }
+    }
+}
+
+impl Run {
+    /// Whether the agent invocation at a place is the run's own, not one below it.
+    pub(super) fn is_root(&self, place: u64) -> bool {
+        self.roots.binary_search(&place).is_ok()
+    }
+}
+
+impl Item<'_> {
+    /// Whether it makes a run where there is none.
+    fn opens(&self) -> bool {
+        match self.what {
+            What::Call(_) => true,
+            What::Tool(tool) => tool.flags & flag::RAN != 0,
+            What::Mark(mark) => mark.kind == mark::TURN_END,
+        }
+    }
+}
+
+/// All items, in an order that does not depend on the order they came in.
+fn items(group: &Group) -> Vec<Item<'_>> {
+    let mut items = Vec::with_capacity(group.calls.len() + group.tools.len() + group.marks.len());
+    items.extend(group.calls.iter().map(|(key, call)| {
+        let Call { run, session, start, end, spot, .. } = call;
+        Item { key, named: *run, session: *session, spot, start: *start, end: *end, what: What::Call(call) }
+    }));
+    items.extend(group.tools.iter().map(|(key, tool)| {
+        let Tool { run, session, start, end, spot, .. } = tool;
+        Item { key, named: *run, session: *session, spot, start: *start, end: *end, what: What::Tool(tool) }
+    }));
+    items.extend(group.marks.iter().map(|(key, mark)| {
+        let Mark { run, session, start, end, spot, .. } = mark;
+        Item { key, named: *run, session: *session, spot, start: *start, end: *end, what: What::Mark(mark) }
+    }));
+    items.sort_unstable_by_key(|item| item.key);
+    items
+}
+
+/// The run of what belongs to no other.
+fn stray(trace: u32, session: u32) -> Id {
+    if trace == 0 { Id::Session(session) } else { Id::Trace(trace) }
+}
+
+pub(super) fn first_nonzero<N: Default + PartialEq>(a: N, b: N) -> N {
+    if a == N::default() { b } else { a }
+}

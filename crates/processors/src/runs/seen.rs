@@ -1,0 +1,321 @@
+//! **What**: [`Sight`]: what runs saw in one batch, as its effect carries it. **Why**: state is changed by effects alone,
+//! so the same ones give the same state, now or after a crash.
+//! **Invariants**: holds ids and label-shaped names, never content; index 0 is "none" everywhere.
+//! **Not here**: how it is read from a payload (`observe`), what becomes of it (`group`).
+
+use std::collections::{BTreeSet, HashMap};
+
+use genai::Buckets;
+use runs::Judged;
+
+use super::codec::{Code, record};
+
+/// Yes-or-no facts of an item, as bits.
+pub(super) mod flag {
+    /// It failed.
+    pub(crate) const FAILED: u16 = 1;
+    /// Whatever it tells of is over.
+    pub(crate) const ENDED: u16 = 1 << 1;
+    /// It is a span, so its place is its own; of a log record it is where it was written.
+    pub(crate) const SPAN: u16 = 1 << 2;
+    /// A sub-agent did it.
+    pub(crate) const SUB: u16 = 1 << 3;
+    /// The tool call was denied: the item's own, or that of the span directly above.
+    pub(crate) const DENIED: u16 = 1 << 4;
+    /// A model answered, as far as this item knows (not a copy, not a failure without tokens).
+    pub(crate) const REAL: u16 = 1 << 5;
+    /// The tokens of a whole turn: they count where no call of the run tells its own.
+    pub(crate) const TURN: u16 = 1 << 6;
+    /// The tool was run or its result told (a decision alone is no call).
+    pub(crate) const RAN: u16 = 1 << 7;
+    /// The item is the tool call itself, so its name for the tool is the best.
+    pub(crate) const NAMED: u16 = 1 << 8;
+    /// It says of itself that all went well.
+    pub(crate) const OKAY: u16 = 1 << 9;
+    /// A model call that is no step of the agent's loop (embeddings, rankings).
+    pub(crate) const ASIDE: u16 = 1 << 10;
+    /// A limit ended what it tells of: turns, iterations, recursion.
+    pub(crate) const LIMIT: u16 = 1 << 11;
+    /// The same call comes on another signal too, and this record does not know the answer's id.
+    pub(crate) const TWIN: u16 = 1 << 12;
+}
+
+/// What an item marks.
+pub(super) mod mark {
+    /// Nothing.
+    pub(crate) const NONE: u8 = 0;
+    /// An agent invocation.
+    pub(crate) const AGENT: u8 = 1;
+    /// The end of a turn.
+    pub(crate) const TURN_END: u8 = 2;
+    /// The end of a session.
+    pub(crate) const SESSION_END: u8 = 3;
+    /// A sub-agent that is known by its id alone.
+    pub(crate) const SUB_AGENT: u8 = 4;
+    /// A failure that is nothing else's, e.g. a graph that hit its recursion limit.
+    pub(crate) const FAILURE: u8 = 5;
+}
+
+/// What an id is an id of.
+pub(super) mod kind {
+    /// Of none: a key that was left out of a part of a group.
+    pub(crate) const NONE: u8 = 0;
+    /// A session.
+    pub(crate) const SESSION: u8 = 1;
+    /// A trace, in hex.
+    pub(crate) const TRACE: u8 = 2;
+    /// A run that the dialect names, within its session.
+    pub(crate) const RUN: u8 = 3;
+}
+
+record! {
+    /// One batch.
+    pub(super) struct Sight {
+        account: Box<str>,
+        /// When the gateway got it, unix ns.
+        received: u64,
+        keys: Vec<KeySeen>,
+        names: Vec<Box<str>>,
+        items: Vec<Seen>,
+        outcomes: Vec<SeenOutcome>,
+        measures: Vec<SeenMeasure>,
+    }
+
+    /// An id.
+    #[derive(Clone, PartialEq, Eq, Hash)]
+    pub(super) struct KeySeen {
+        kind: u8,
+        text: Box<str>,
+        /// Of a run: its session.
+        within: u32,
+    }
+
+    /// Whose work it was and where it came from; names.
+    #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+    pub(super) struct Who {
+        tenant: u32,
+        feature: u32,
+        user: u32,
+        /// The prompt template.
+        template: u32,
+        incident: u32,
+        /// `build.commit_sha`.
+        commit: u32,
+        /// `work_tracker.issue_id`.
+        issue: u32,
+        service: u32,
+    }
+
+    /// One agent item.
+    #[derive(Clone)]
+    pub(super) struct Seen {
+        trace: u32,
+        session: u32,
+        run: u32,
+        /// Place in the trace: see [`place`].
+        node: u64,
+        parent: u64,
+        flags: u16,
+        /// Number + 1.
+        iteration: u32,
+        /// Unix ns; 0 = not told, or absurd.
+        start: u64,
+        end: u64,
+        who: Who,
+        finish: u32,
+        /// Type of the error, where it failed.
+        error: u32,
+        /// The model of an agent invocation: that of its calls which tell none.
+        model: u32,
+        mark: u8,
+        /// Digest of the sub-agent's id.
+        sub_agent: u64,
+        call: Option<SeenCall>,
+        tool: Option<SeenTool>,
+    }
+
+    /// A model call.
+    #[derive(Clone)]
+    pub(super) struct SeenCall {
+        /// Digest of what identifies it.
+        key: u64,
+        model: u32,
+        /// How good its price is: see [`worth`].
+        worth: u8,
+        buckets: Buckets,
+        /// 1e-18 USD; counts only when priced.
+        atto: i128,
+        /// The model that was asked for, where another may have answered.
+        asked: u32,
+        provider: u32,
+        /// Why it was not answered as asked: see [`trouble`].
+        trouble: u8,
+        /// Why this model stands in for another, where it says so: see [`trouble`].
+        fallback: u8,
+        /// Attempts that it took, where told.
+        attempts: u8,
+    }
+
+    /// A tool call.
+    #[derive(Clone)]
+    pub(super) struct SeenTool {
+        key: u64,
+        name: u32,
+        /// Keyed digest of the arguments; 0 = not told. Those of the tool's own span have the highest bit set.
+        args: u64,
+        /// Who denied it.
+        source: u32,
+    }
+
+    /// What became of a run.
+    #[derive(Clone)]
+    pub(super) struct SeenOutcome {
+        /// Digest of the account and the run's id as shown.
+        run: u64,
+        /// "" = none.
+        incident: Box<str>,
+        judged: Judged,
+    }
+
+    /// A numeric attribute of a span.
+    #[derive(Clone)]
+    pub(super) struct SeenMeasure {
+        /// Digest of the span; 0 = it has no id.
+        place: u64,
+        /// Which of the configured ones.
+        name: u32,
+        service: u32,
+        tenant: u32,
+        commit: u32,
+        value: f64,
+    }
+}
+
+/// Why a model call was not answered as asked.
+pub(super) mod trouble {
+    /// It was, or nobody tells.
+    pub(crate) const NONE: u8 = 0;
+    /// The model, or its filter, refused.
+    pub(crate) const REFUSAL: u8 = 1;
+    /// 429.
+    pub(crate) const RATE_LIMITED: u8 = 2;
+    /// 529.
+    pub(crate) const OVERLOADED: u8 = 3;
+    /// Anything else.
+    pub(crate) const OTHER: u8 = 4;
+
+    /// The word of `tollgate.fallback.reason`; "" for none.
+    pub(crate) fn word(kind: u8) -> &'static str {
+        match kind {
+            NONE => "",
+            REFUSAL => "refusal",
+            RATE_LIMITED => "rate_limited_429",
+            OVERLOADED => "overloaded_529",
+            _ => "other",
+        }
+    }
+}
+
+/// Of the records of one call the one with the most worth gives the price.
+pub(super) mod worth {
+    /// A repeat of a call that was counted before.
+    pub(crate) const NOT_COUNTED: u8 = 0;
+    /// No cost step saw it.
+    pub(crate) const UNKNOWN: u8 = 1;
+    /// Billed on its other signal.
+    pub(crate) const DEFERRED: u8 = 2;
+    /// It has no price.
+    pub(crate) const UNPRICED: u8 = 3;
+    /// Priced.
+    pub(crate) const PRICED: u8 = 4;
+}
+
+const VERSION: u8 = 2;
+
+impl Sight {
+    /// The effect's body.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + self.items.len() * 48);
+        out.push(VERSION);
+        self.put(&mut out);
+        out
+    }
+
+    /// `None`: damaged, or of another version.
+    pub(super) fn decode(body: &[u8]) -> Option<Self> {
+        let (&VERSION, mut rest) = body.split_first()? else { return None };
+        Self::take(&mut rest).filter(|_| rest.is_empty())
+    }
+
+    /// The names of its measures, with their numbers.
+    pub(super) fn measured(&self) -> impl Iterator<Item = (u32, &str)> {
+        let numbers: BTreeSet<u32> =
+            self.measures.iter().flat_map(|one| [one.service, one.tenant, one.commit]).collect();
+        let name = |at: u32| Some((at, &**self.names.get((at as usize).checked_sub(1)?)?));
+        numbers.into_iter().filter_map(name)
+    }
+
+    /// Makes one of what differs in its time alone: a client's start writes dozens of such records.
+    pub(super) fn compact(&mut self) {
+        let mut plain = HashMap::new();
+        let mut kept: Vec<Seen> = Vec::with_capacity(self.items.len());
+        for seen in self.items.drain(..) {
+            if !seen.is_plain() {
+                kept.push(seen);
+                continue;
+            }
+            let who = (seen.who, seen.iteration, seen.sub_agent);
+            let at = *plain.entry((seen.trace, seen.session, seen.run, seen.node, who)).or_insert(kept.len());
+            match kept.get_mut(at) {
+                Some(known) => {
+                    known.start = earlier(known.start, seen.start);
+                    known.end = known.end.max(seen.end);
+                }
+                None => kept.push(seen),
+            }
+        }
+        self.items = kept;
+    }
+}
+
+impl Seen {
+    /// Tells nothing but who was active, where and when.
+    fn is_plain(&self) -> bool {
+        self.flags == 0 && self.mark == mark::NONE && self.call.is_none() && self.tool.is_none()
+    }
+}
+
+/// The earlier of two times, of which 0 is none.
+pub(super) fn earlier(a: u64, b: u64) -> u64 {
+    if a == 0 || b == 0 { a.max(b) } else { a.min(b) }
+}
+
+/// One number for a span of a trace; never 0. Spans of one trace never share one.
+pub(super) fn place(trace: [u8; 16], span: [u8; 8]) -> u64 {
+    let number = u128::from_be_bytes(trace);
+    let seed = scramble(number as u64 ^ scramble((number >> 64) as u64));
+    scramble(u64::from_be_bytes(span) ^ seed).max(1)
+}
+
+/// The span's id of a place of this trace: what [`place`] was made from.
+pub(super) fn span_at(trace: [u8; 16], place: u64) -> [u8; 8] {
+    let number = u128::from_be_bytes(trace);
+    let seed = scramble(number as u64 ^ scramble((number >> 64) as u64));
+    (unscramble(place) ^ seed).to_be_bytes()
+}
+
+/// Undoes [`scramble`].
+fn unscramble(mut bits: u64) -> u64 {
+    bits ^= (bits >> 31) ^ (bits >> 62);
+    bits = bits.wrapping_mul(0x3196_42b2_d24d_8ec3);
+    bits ^= (bits >> 27) ^ (bits >> 54);
+    bits = bits.wrapping_mul(0x96de_1b17_3f11_9089);
+    bits ^ (bits >> 30) ^ (bits >> 60)
+}
+
+/// A one-to-one mixing of 64 bits (the finaliser of splitmix64).
+fn scramble(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}

@@ -1,0 +1,316 @@
+//! **What**: [`State`]: all that runs remembers, and how it changes: by committed batches and by time passing.
+//! **Why**: a run is added up when its end was told and its stragglers had time to come, or when nothing came for long.
+//! **Invariants**: bounded; time is the engine's running time, which no step of the clock moves by more than a minute;
+//! each run and each session is handed to the recorder at most once. **Not here**: metrics (`meters`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kernel::clock::UnixNanos;
+use runs::{Alert, RunView, SessionView};
+
+use super::Settings;
+use super::alerts::{Alerts, Rule};
+use super::codec::Code;
+use super::group::{Closed, Group};
+use super::history::History;
+use super::look::{Eyes, Found, Look, Seen, nanos};
+use super::measures::Measures;
+use super::outbox::{News, Outbox};
+use super::seen::Sight;
+use super::store::{Heard, Store};
+
+/// A step of the clock counts for at most this long, ns.
+const MAX_STEP: u64 = 60_000_000_000;
+const VERSION: u8 = 4;
+
+/// Hears of what is over, and of what is counted at once.
+pub(super) trait Recorder {
+    /// A run is over.
+    fn run(&self, run: &RunView);
+    /// A session is over.
+    fn session(&self, session: &SessionView);
+    /// Runs were given up that were not over.
+    fn evicted(&self, runs: u64);
+    /// A numeric attribute of an account: measure, service, tenant, commit.
+    fn measure(&self, account: &str, labels: [&str; 4], value: f64);
+    /// The first run of an incident is over.
+    fn investigation(&self, account: &str, kind: &str);
+    /// News that no connector told in time.
+    fn untold(&self, news: u64);
+    /// An alert fires.
+    fn alert(&self, alert: &Alert);
+    /// A human decided otherwise.
+    fn overridden(&self, account: &str, kind: &str);
+    /// Tool calls per investigation; the last one who ran such was of this account.
+    fn tool_calls_p95(&self, account: &str, kind: &str, calls: f64);
+}
+
+/// Everything.
+pub(super) struct State {
+    settings: Settings,
+    pub(super) store: Store,
+    /// Time that passed while the engine ran, ns.
+    running: u64,
+    /// The clock at the last tick.
+    wall: Option<u64>,
+    pub(super) history: History,
+    pub(super) measures: Measures,
+    pub(super) alerts: Alerts,
+    /// What connectors are still to tell.
+    pub(super) outbox: Outbox,
+    open: u64,
+    /// Time passes: what is applied now is new, not read back from the spool.
+    live: bool,
+}
+
+/// What a batch left to do.
+pub(super) struct Applied {
+    /// Tool calls to tell of.
+    pub(super) heard: Vec<Heard>,
+    /// Groups that had to make room.
+    pub(super) gone: Vec<Group>,
+}
+
+impl State {
+    pub(super) fn new(settings: Settings) -> Self {
+        let store = Store::new(settings.max_runs);
+        Self {
+            settings,
+            store,
+            running: 0,
+            wall: None,
+            history: History::default(),
+            measures: Measures::default(),
+            alerts: Alerts::default(),
+            outbox: Outbox::default(),
+            open: 0,
+            live: false,
+        }
+    }
+
+    /// Runs that are not over, as far as looked.
+    pub(super) fn open(&self) -> u64 {
+        self.open
+    }
+
+    /// Takes a committed batch in. `shown`: names of its measures as they may be shown.
+    pub(super) fn apply(&mut self, sight: &Sight, shown: &HashMap<u32, String>, recorder: &dyn Recorder) -> Applied {
+        let live: &dyn Recorder = if self.live { recorder } else { &Silent };
+        self.measures.apply(sight, &self.settings, shown, live);
+        sight.outcomes.iter().for_each(|outcome| self.history.judge(&sight.account, outcome, live));
+        self.tell(Vec::new(), live);
+        let (mut heard, alive) = (Vec::new(), self.live);
+        let mut hear = |one: Heard| heard.extend(alive.then_some(one));
+        let (touched, gone) = self.store.apply(sight, self.running, &mut hear);
+        let settle = nanos(self.settings.settle);
+        for id in touched {
+            self.store.look_at(id, self.running.saturating_add(settle));
+        }
+        Applied { heard, gone }
+    }
+
+    /// Lets time pass.
+    pub(super) fn pass(&mut self, now: UnixNanos) {
+        let passed = self.wall.map_or(0, |wall| now.0.saturating_sub(wall)).min(MAX_STEP);
+        (self.wall, self.live) = (Some(now.0), true);
+        self.running = self.running.saturating_add(passed);
+    }
+
+    /// What looks go by until time passes.
+    pub(super) fn eyes(&mut self) -> Eyes {
+        let bounds = self.alerts.bounds(&self.settings.alerts);
+        Eyes { running: self.running, wall: self.wall.unwrap_or(0), bounds }
+    }
+
+    /// The next group to look at.
+    pub(super) fn next_due(&mut self) -> Option<(u32, Arc<Group>)> {
+        loop {
+            let id = self.store.next_due(self.running)?;
+            if let Some(group) = self.store.snapshot(id) {
+                return Some((id, group));
+            }
+        }
+    }
+
+    /// Counts runs that are not over.
+    pub(super) fn count(&mut self) {
+        self.open = self.store.groups().map(|group| u64::from(group.open)).sum();
+    }
+
+    /// Whether what a look found still holds: the group is the same, and if it goes, then nothing was added to it since.
+    fn holds(&self, id: u32, look: &Look) -> bool {
+        let same = self.store.get(id).filter(|group| group.keys.first().map(|key| key.id) == look.first);
+        same.is_some_and(|group| !look.idle || group.batch == look.batch)
+    }
+
+    /// Takes in a part of what a look found, as if it had been found before whatever was added to the group since. False:
+    /// the group went into another or was woken up, and is looked at in its turn.
+    pub(super) fn take(&mut self, id: u32, look: &Look, part: Vec<Found>, recorder: &dyn Recorder) -> bool {
+        if !self.holds(id, look) {
+            return false;
+        }
+        let closed = self.tell_of(part, true, recorder);
+        self.store.change(id, |group| {
+            closed.into_iter().for_each(|(key, closed)| group.closed.insert(key, closed));
+        });
+        true
+    }
+
+    /// Ends a look whose parts were all taken in.
+    pub(super) fn end_look(&mut self, id: u32, look: Look) {
+        if !self.holds(id, &look) {
+            return;
+        }
+        if look.idle {
+            // what was closed in it goes with it
+            drop(self.store.remove(id));
+            self.retire(look);
+            return;
+        }
+        self.store.change(id, |group| group.open = look.open);
+        self.store.look_at(id, look.next);
+    }
+
+    /// Lets alerts, history and connectors know. What to remember of runs and sessions; `alive`: others may come.
+    fn tell_of(&mut self, found: Vec<Found>, alive: bool, recorder: &dyn Recorder) -> Vec<(u64, Closed)> {
+        let mut closed: Vec<(u64, Closed)> = Vec::new();
+        let (mut over, mut more, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for one in found {
+            match one {
+                Found::Suspect(seen) => alerts.extend(self.warn(&self.judged(*seen), false)),
+                Found::Over(seen, key, end) => {
+                    closed.push((key, end));
+                    let (digest, view) = (seen.digest, self.judged(*seen));
+                    recorder.run(&view);
+                    if alive {
+                        alerts.extend(self.warn(&view, true));
+                    }
+                    self.history.add_up(&view, digest, recorder);
+                    over.push(News::Run(Box::new(view), 0));
+                }
+                Found::More(seen, key, end) => {
+                    let revision = end.revision;
+                    closed.push((key, end));
+                    more.extend(seen.map(|seen| News::Run(Box::new(self.judged(*seen)), revision)));
+                }
+                Found::Session(view, keys) => {
+                    closed.extend(keys);
+                    recorder.session(&view);
+                    if alive {
+                        alerts.extend(self.warn_of(&view, true));
+                    }
+                    sessions.push(News::Session(view));
+                }
+                Found::Outstanding(view) => alerts.extend(self.warn_of(&view, false)),
+            }
+        }
+        self.history.figure(recorder);
+        alerts.iter().for_each(|alert| recorder.alert(alert));
+        let alerts = alerts.into_iter().map(|alert| News::Alert(Box::new(alert)));
+        let asked = self.outbox.is_asked();
+        let news = over.into_iter().chain(more).chain(sessions).chain(alerts).filter(|_| asked).collect();
+        self.tell(news, recorder);
+        closed
+    }
+
+    /// Lets alerts see a run.
+    fn warn(&mut self, view: &RunView, over: bool) -> Vec<Alert> {
+        let ceiling = self.settings.ceiling(view.feature.as_deref());
+        let rule = Rule { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
+        let mut fired = self.alerts.run(view, rule);
+        if over {
+            fired.extend(self.alerts.learn(view, rule));
+        }
+        fired
+    }
+
+    /// Lets alerts see a session.
+    fn warn_of(&mut self, view: &SessionView, over: bool) -> Vec<Alert> {
+        let rule = Rule { limits: &self.settings.alerts, ceiling: u64::MAX, now: self.wall.unwrap_or(0) };
+        self.alerts.session(view, over, rule)
+    }
+
+    fn judged(&self, seen: Seen) -> RunView {
+        RunView { judged: self.history.judged(seen.digest), ..seen.view }
+    }
+
+    /// Puts news where connectors find them.
+    fn tell(&mut self, news: Vec<News>, recorder: &dyn Recorder) {
+        let news = news.into_iter().chain(self.history.news.drain(..));
+        let dropped = self.outbox.put_in(news.collect());
+        recorder.untold(dropped);
+    }
+
+    /// Takes in the last look at a group that had to make room: what was over counts, the rest is counted as lost.
+    pub(super) fn give_up(&mut self, mut look: Look, recorder: &dyn Recorder) {
+        let found = std::mem::take(&mut look.found);
+        self.tell_of(found, false, recorder);
+        recorder.evicted(look.lost);
+        self.retire(look);
+    }
+
+    /// The runs of a group that goes stay to be seen for a while.
+    fn retire(&mut self, look: Look) {
+        let now = self.wall.unwrap_or(0);
+        let account = look.retired.first().map(|seen| seen.view.account.clone()).unwrap_or_default();
+        look.forgotten.iter().for_each(|run| self.alerts.forget(&account, run, now));
+        for seen in look.retired {
+            self.alerts.forget(&seen.view.account, &seen.view.run, now);
+            let digest = seen.digest;
+            let view = self.judged(seen);
+            self.history.retire(view, digest);
+        }
+    }
+
+    pub(super) fn save(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        self.running.put(&mut out);
+        self.wall.put(&mut out);
+        self.history.put(&mut out);
+        self.measures.put(&mut out);
+        self.alerts.put(&mut out);
+        self.outbox.put(&mut out);
+        self.store.len().put(&mut out);
+        self.store.groups().for_each(|group| group.put(&mut out));
+        out
+    }
+
+    /// What [`State::save`] gave, with the settings of today. `None`: damaged, or of another version.
+    pub(super) fn load(settings: Settings, saved: &[u8]) -> Option<Self> {
+        let (&VERSION, mut rest) = saved.split_first()? else { return None };
+        let from = &mut rest;
+        let mut state = Self::new(settings);
+        state.running = Code::take(from)?;
+        state.wall = Code::take(from)?;
+        state.history = Code::take(from)?;
+        state.measures = Code::take(from)?;
+        state.alerts = Code::take(from)?;
+        state.outbox = Code::take(from)?;
+        let groups: Vec<Group> = Code::take(from)?;
+        if !from.is_empty() {
+            return None;
+        }
+        for group in groups {
+            state.open += u64::from(group.open);
+            let id = state.store.insert(group);
+            state.store.look_at(id, state.running);
+        }
+        Some(state)
+    }
+}
+
+/// Hears nothing.
+struct Silent;
+
+impl Recorder for Silent {
+    fn run(&self, _: &RunView) {}
+    fn session(&self, _: &SessionView) {}
+    fn evicted(&self, _: u64) {}
+    fn measure(&self, _: &str, _: [&str; 4], _: f64) {}
+    fn untold(&self, _: u64) {}
+    fn alert(&self, _: &Alert) {}
+    fn investigation(&self, _: &str, _: &str) {}
+    fn overridden(&self, _: &str, _: &str) {}
+    fn tool_calls_p95(&self, _: &str, _: &str, _: f64) {}
+}

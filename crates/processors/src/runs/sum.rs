@@ -1,0 +1,239 @@
+//! **What**: adds the items of a group's runs up. **Invariants**: a call that several layers tell of counts once; the
+//! tokens of a turn count only where no call tells its own; sums do not depend on the order of items.
+//! **Not here**: whose item it is (`resolve`).
+
+use std::collections::{HashMap, HashSet};
+
+use runs::StepKind;
+
+use super::acts::{self, Act};
+use super::group::{Call, Group, Mark, Spot, Tool};
+use super::layers::{self, Counts};
+use super::resolve::{Id, Item, Resolved, Run, What};
+use super::seen::{flag, mark, trouble};
+use super::tokens::Tokens;
+use super::twins::Twins;
+
+/// Fills in totals, peaks, ends and failures.
+pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>], window: u64) {
+    let twins = Twins::of(items, homes);
+    let counts = layers::counts(&resolved.group.nodes, items, &twins);
+    let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, Counts::Answered(_)));
+    let with_calls: HashSet<usize> = answered.filter_map(|(_, home)| *home).collect();
+    let denied: HashMap<u64, u16> = denials(resolved.group);
+    let mut state = Latest::default();
+    for (number, ((item, home), counts)) in items.iter().zip(homes).zip(&counts).enumerate() {
+        let Some(at) = *home else { continue };
+        let above = resolved.tree.above(item.spot.node);
+        let (group, Some(run)) = (resolved.group, resolved.runs.get_mut(at)) else { continue };
+        match item.what {
+            What::Call(call) => {
+                let Some(call) = twins.call(number, call) else { continue };
+                let counts = match *counts {
+                    Counts::Turn(_) if with_calls.contains(&at) => Counts::Nothing,
+                    counts => counts,
+                };
+                let aside = above.nested || call.flags & (flag::SUB | flag::ASIDE) != 0;
+                run.killed |= call.flags & flag::LIMIT != 0;
+                state.call(run, at, (item, call), counts, group, aside);
+            }
+            What::Tool(tool) => {
+                let Some(tool) = twins.tool(number, tool) else { continue };
+                let above = denied.get(&tool.spot.node).copied().filter(|_| tool.spot.own);
+                add_tool(run, item, tool, above, group);
+            }
+            What::Mark(mark) => {
+                let is_root = mark.kind == mark::AGENT && mark.spot.own && above.root == mark.spot.node;
+                add_mark(run, item, mark, is_root, group);
+            }
+        }
+    }
+    state.finish(&mut resolved.runs);
+    for run in &mut resolved.runs {
+        run.roots.sort_unstable();
+        run.peaks = acts::tell(&mut run.acts, &mut run.totals, resolved.group, window);
+    }
+    iterations(resolved);
+    session_ends(resolved);
+}
+
+/// Tools that were denied by a span below them, and by whom.
+fn denials(group: &Group) -> HashMap<u64, u16> {
+    let mut denied: HashMap<u64, u16> = HashMap::new();
+    for node in group.nodes.values().filter(|node| node.denied) {
+        let known = denied.entry(node.parent).or_default();
+        *known = group.first_name(*known, node.source);
+    }
+    denied
+}
+
+fn add_tool(run: &mut Run, item: &Item<'_>, tool: &Tool, above: Option<u16>, group: &Group) {
+    let name = if tool.name == 0 { tool.alias } else { tool.name };
+    let denied = above.is_some() || tool.flags & flag::DENIED != 0;
+    if denied {
+        let source = group.first_name(tool.source, above.unwrap_or(0));
+        run.totals.add_denial(group.name(name), group.name(source), 1);
+    }
+    if tool.flags & flag::RAN == 0 {
+        return;
+    }
+    let (failed, sub) = Act::flagged(tool.flags);
+    let sum = run.totals.tool(group.name(name));
+    match (denied, failed) {
+        (true, _) => sum.denied += 1,
+        (false, true) => sum.failed += 1,
+        (false, false) => sum.ok += 1,
+    }
+    run.acts.push(Act {
+        kind: StepKind::Tool,
+        key: item.key,
+        parent: parent(group, &tool.spot),
+        spot: tool.spot.clone(),
+        start: tool.start,
+        end: tool.end,
+        name,
+        error: tool.error,
+        failed: failed && !denied,
+        denied,
+        aside: false,
+        sub,
+        tokens: Tokens::of(&Default::default()),
+        atto: None,
+        asked: 0,
+        provider: 0,
+        trouble: trouble::NONE,
+        fallback: trouble::NONE,
+        attempts: 0,
+        args: tool.args,
+        stands_in: None,
+    });
+}
+
+/// The span above: of a log record that it was written in.
+fn parent(group: &Group, spot: &Spot) -> u64 {
+    if spot.own { group.nodes.get(spot.node).map_or(0, |node| node.parent) } else { spot.node }
+}
+
+fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, is_root: bool, group: &Group) {
+    let (failed, sub) = Act::flagged(mark.flags);
+    run.killed |= mark.flags & flag::LIMIT != 0 && !sub;
+    if is_root || mark.kind == mark::TURN_END {
+        run.ended |= mark.flags & flag::ENDED != 0;
+        run.failed |= failed;
+        run.okay |= mark.flags & flag::OKAY != 0;
+    }
+    if failed && (is_root || matches!(mark.kind, mark::TURN_END | mark::FAILURE)) {
+        run.totals.add_error(group.name(mark.error));
+    }
+    if is_root {
+        run.roots.push(mark.spot.node);
+        let (start, end) = run.root.unwrap_or((item.start, item.end));
+        run.root = Some((start.min(item.start), end.max(item.end)));
+    } else if mark.kind == mark::SUB_AGENT || (mark.kind == mark::AGENT && !sub) {
+        run.totals.sub_agents += 1;
+    }
+}
+
+/// What is only known when all calls of a run were seen.
+#[derive(Default)]
+struct Latest {
+    /// Time of the latest call of a run, and whether it failed.
+    calls: HashMap<usize, (u64, bool)>,
+    /// Answered calls that are steps of the run's own loop.
+    own: HashMap<usize, u64>,
+}
+
+impl Latest {
+    fn call(
+        &mut self,
+        run: &mut Run,
+        at: usize,
+        (item, call): (&Item<'_>, &Call),
+        counts: Counts,
+        group: &Group,
+        aside: bool,
+    ) {
+        let model = if call.model == 0 { run.model } else { call.model };
+        let price = match counts {
+            Counts::Nothing => return,
+            Counts::Failed => {
+                run.totals.failed_calls += 1;
+                None
+            }
+            Counts::Answered(price) | Counts::Turn(price) => {
+                run.totals.add_call(group.name(model), call.tokens.buckets(), price);
+                run.totals.add_finish(group.name(call.finish));
+                *self.own.entry(at).or_default() += u64::from(!aside);
+                price
+            }
+        };
+        let failed = counts == Counts::Failed;
+        run.acts.push(Act {
+            kind: StepKind::Model,
+            key: item.key,
+            parent: parent(group, &call.spot),
+            spot: call.spot.clone(),
+            start: call.start,
+            end: call.end,
+            name: model,
+            error: call.error,
+            failed,
+            denied: false,
+            aside,
+            sub: call.flags & flag::SUB != 0,
+            tokens: if failed { Tokens::of(&Default::default()) } else { call.tokens },
+            atto: price,
+            asked: call.asked,
+            provider: call.provider,
+            trouble: call.trouble,
+            fallback: call.fallback,
+            attempts: call.attempts,
+            args: 0,
+            stands_in: None,
+        });
+        let latest = self.calls.entry(at).or_default();
+        // of two at one time the answered one
+        *latest = match latest.0.cmp(&call.end) {
+            std::cmp::Ordering::Less => (call.end, failed),
+            std::cmp::Ordering::Equal => (latest.0, latest.1 && failed),
+            std::cmp::Ordering::Greater => *latest,
+        };
+    }
+
+    /// A run whose last call failed has failed, unless it says that all went well. Calls are its iterations, unless told.
+    fn finish(self, runs: &mut [Run]) {
+        for (at, run) in runs.iter_mut().enumerate() {
+            run.failed |= !run.okay && self.calls.get(&at).is_some_and(|(_, failed)| *failed);
+            run.totals.iterations = self.own.get(&at).copied().unwrap_or(0);
+        }
+    }
+}
+
+/// Where items tell the number of their iteration, these count.
+fn iterations(resolved: &mut Resolved<'_>) {
+    let mut told: HashMap<Id, HashSet<u32>> = HashMap::new();
+    for (place, node) in resolved.group.nodes.iter().filter(|(_, node)| node.iteration != 0) {
+        let spot = super::group::Spot { own: true, node: place, trace: node.trace };
+        let session = resolved.group.key(node.trace).map_or(0, |key| key.within);
+        if let Some(run) = resolved.run_of(node.run, &spot, session, 0) {
+            told.entry(run.id).or_default().insert(node.iteration);
+        }
+    }
+    for run in &mut resolved.runs {
+        if let Some(told) = told.get(&run.id) {
+            run.totals.iterations = told.len() as u64;
+        }
+    }
+}
+
+/// The end of a session ends the runs that had begun by then.
+fn session_ends(resolved: &mut Resolved<'_>) {
+    let mut ends: HashMap<u32, u64> = HashMap::new();
+    for mark in resolved.group.marks.values().filter(|mark| mark.kind == mark::SESSION_END) {
+        let latest = ends.entry(mark.session).or_default();
+        *latest = mark.end.max(*latest);
+    }
+    for run in &mut resolved.runs {
+        run.ended |= run.session_key != 0 && ends.get(&run.session_key).is_some_and(|end| run.start <= *end);
+    }
+}

@@ -1,0 +1,180 @@
+//! **What**: news as OTLP log events: `tollgate.run.summary` for a run that is over, `tollgate.alert` for an alert.
+//! **Invariants**: only numbers, shown ids and names; every text is short and on one line. **Not here**: metrics (`points`).
+
+use prost::Message;
+
+use kernel::pseudonym::PREFIX;
+use otlp::r#gen::opentelemetry::proto;
+use proto::collector::logs::v1::ExportLogsServiceRequest;
+use proto::common::v1::any_value::Value;
+use proto::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use proto::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
+use proto::resource::v1::Resource;
+use rates::Usd;
+use runs::{Alert, RunState, RunView, Severity};
+
+use super::outbox::News;
+
+/// The event of a run that is over.
+const RUN: &str = "tollgate.run.summary";
+/// The event of an alert.
+const ALERT: &str = "tollgate.alert";
+
+pub(super) fn attribute(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
+}
+
+pub(super) fn text(key: &str, text: &str) -> KeyValue {
+    attribute(key, Value::StringValue(text.to_owned()))
+}
+
+/// An id under its key, unless it is a pseudonym already: redaction would make another of it.
+fn id(key: &str, of_pseudonym: &str, id: &str) -> KeyValue {
+    text(if id.starts_with(PREFIX) { of_pseudonym } else { key }, id)
+}
+
+fn int(key: &str, count: u64) -> KeyValue {
+    attribute(key, Value::IntValue(i64::try_from(count).unwrap_or(i64::MAX)))
+}
+
+fn double(key: &str, number: f64) -> KeyValue {
+    attribute(key, Value::DoubleValue(number))
+}
+
+/// Who speaks.
+pub(super) fn resource() -> Resource {
+    let attributes = vec![text("service.name", "tollgate"), text("service.version", env!("CARGO_PKG_VERSION"))];
+    Resource { attributes, ..Resource::default() }
+}
+
+/// The scope of what runs tell.
+pub(super) fn scope() -> InstrumentationScope {
+    let (name, version) = ("tollgate.runs".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    InstrumentationScope { name, version, ..InstrumentationScope::default() }
+}
+
+/// A request with a record for each of the news that are told in logs.
+pub(super) fn request(news: &[&News], now: u64) -> Vec<u8> {
+    let log_records = news.iter().filter_map(|news| match news {
+        News::Run(view, revision) => Some(of_run(view, *revision, now)),
+        News::Alert(alert) => Some(of_alert(alert, now)),
+        _ => None,
+    });
+    let scope_logs = ScopeLogs { scope: Some(scope()), log_records: log_records.collect(), ..ScopeLogs::default() };
+    let resource_logs =
+        ResourceLogs { resource: Some(resource()), scope_logs: vec![scope_logs], ..ResourceLogs::default() };
+    ExportLogsServiceRequest { resource_logs: vec![resource_logs] }.encode_to_vec()
+}
+
+fn trace_id(hex: &str) -> Vec<u8> {
+    let fits = hex.len() == 32;
+    let number = u128::from_str_radix(hex, 16).ok().filter(|_| fits);
+    number.map_or(Vec::new(), |number| number.to_be_bytes().to_vec())
+}
+
+fn record(name: &str, time: u64, now: u64, severity: SeverityNumber, attributes: Vec<KeyValue>) -> LogRecord {
+    LogRecord {
+        time_unix_nano: if time == 0 { now } else { time },
+        observed_time_unix_nano: now,
+        severity_number: severity as i32,
+        severity_text: if severity == SeverityNumber::Info { "INFO" } else { "WARN" }.to_owned(),
+        body: Some(AnyValue { value: Some(Value::StringValue(name.to_owned())) }),
+        attributes,
+        event_name: name.to_owned(),
+        ..LogRecord::default()
+    }
+}
+
+fn of_run(view: &RunView, revision: u32, now: u64) -> LogRecord {
+    let mut all = whose(view);
+    if revision > 0 {
+        all.push(int("tollgate.run.revision", u64::from(revision)));
+    }
+    all.extend(numbers(view));
+    let bad = view.failed || !matches!(view.state, RunState::Ended | RunState::Idle);
+    let severity = if bad { SeverityNumber::Warn } else { SeverityNumber::Info };
+    let span_id = if view.root == [0; 8] { Vec::new() } else { view.root.to_vec() };
+    LogRecord { trace_id: trace_id(&view.trace), span_id, ..record(RUN, view.last, now, severity, all) }
+}
+
+fn whose(view: &RunView) -> Vec<KeyValue> {
+    let mut all = vec![
+        id("tollgate.run.id", "tollgate.run.key", &view.run),
+        id("session.id", "tollgate.run.session_key", &view.session),
+        text("tollgate.run.state", view.state.as_str()),
+        attribute("error", Value::BoolValue(view.failed)),
+    ];
+    let told = [
+        ("agent.feature", &view.feature),
+        ("tollgate.run.user_key", &view.user),
+        ("prompt.template", &view.template),
+        ("incident.id", &view.incident),
+        ("build.commit_sha", &view.commit),
+        ("work_tracker.issue_id", &view.issue),
+        ("tollgate.run.service", &view.service),
+    ];
+    all.extend(told.into_iter().filter_map(|(key, value)| Some(text(key, value.as_deref()?))));
+    all.extend(view.tenant.as_deref().map(|tenant| id("tenant.id", "tollgate.run.tenant_key", tenant)));
+    all
+}
+
+fn numbers(view: &RunView) -> Vec<KeyValue> {
+    let (totals, peaks) = (&view.totals, &view.peaks);
+    let tokens = totals.tokens();
+    let sum = |counts: &mut dyn Iterator<Item = &u64>| counts.sum::<u64>();
+    let mut all = vec![
+        double("tollgate.run.duration_seconds", view.duration as f64 / 1e9),
+        int("tollgate.run.iterations", totals.iterations),
+        int("tollgate.run.model_calls", totals.calls()),
+        int("tollgate.run.failed_model_calls", totals.failed_calls),
+        int("tollgate.run.model_retries", totals.retries),
+        int("agent.total_input_tokens", totals.input_tokens()),
+        int("agent.total_output_tokens", tokens.output),
+        int("tollgate.run.cache_read_tokens", tokens.cache_read),
+        int("tollgate.run.cache_write_tokens", tokens.cache_write_5m.saturating_add(tokens.cache_write_1h)),
+        int("agent.tool_calls_made", totals.tool_calls()),
+        int("tollgate.run.failed_tool_calls", totals.tool_failures()),
+        int("tollgate.run.tool_retries", totals.tool_retries()),
+        int("tollgate.run.permission_denials", sum(&mut totals.denials.values())),
+        int("tollgate.run.fallbacks", sum(&mut totals.fallbacks.values())),
+        int("tollgate.run.sub_agents", totals.sub_agents),
+        int("tollgate.run.reads", totals.reads),
+        int("tollgate.run.writes", totals.writes),
+        int("tollgate.run.model_changes", totals.swapped),
+        int("tollgate.run.cut_off", totals.finish.get("length").copied().unwrap_or(0)),
+        int("tollgate.run.unpriced_calls", totals.unpriced()),
+        text("tollgate.run.cost_usd", &Usd(totals.atto_usd()).to_string()),
+        double("tollgate.run.context_growth", peaks.context_growth()),
+    ];
+    if totals.unpriced() == 0 {
+        all.push(double("agent.estimated_cost_usd", super::meters::usd(totals.atto_usd())));
+    }
+    let streaks = [("tollgate.run.identical_calls", &peaks.row), ("tollgate.run.calls_in_window", &peaks.window)];
+    all.extend(streaks.into_iter().filter_map(|(key, streak)| Some(int(key, streak.as_ref()?.count))));
+    if let Some(step) = &peaks.slowest {
+        all.push(text("tollgate.run.slowest_step", &step.name));
+        all.push(double("tollgate.run.slowest_step_seconds", step.duration as f64 / 1e9));
+    }
+    if let Some(step) = &peaks.dearest {
+        all.push(text("tollgate.run.dearest_step", &step.name));
+        all.push(text("tollgate.run.dearest_step_usd", &Usd(step.atto_usd.unwrap_or(0)).to_string()));
+    }
+    all.extend(totals.main_model().map(|model| text("gen_ai.request.model", model)));
+    all.extend(view.judged.outcome.map(|outcome| text("agent.outcome", outcome.verdict.as_str())));
+    all
+}
+
+fn of_alert(alert: &Alert, now: u64) -> LogRecord {
+    let mut all = vec![
+        text("tollgate.alert.rule", alert.rule),
+        text("tollgate.alert.severity", alert.severity.as_str()),
+        double("tollgate.alert.value", alert.value),
+        double("tollgate.alert.threshold", alert.threshold),
+    ];
+    let told = [("tollgate.run.id", &alert.run), ("session.id", &alert.session), ("gen_ai.tool.name", &alert.tool)];
+    all.extend(told.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| text(key, value)));
+    let told = [("tenant.id", &alert.tenant), ("agent.feature", &alert.feature)];
+    all.extend(told.into_iter().filter_map(|(key, value)| Some(text(key, value.as_deref()?))));
+    let severity = if alert.severity == Severity::Critical { SeverityNumber::Error } else { SeverityNumber::Warn };
+    LogRecord { trace_id: trace_id(&alert.trace), ..record(ALERT, alert.since, now, severity, all) }
+}

@@ -1,0 +1,227 @@
+//! Each rule fires for its subject and stays silent otherwise; traffic alone fires nothing.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::support::*;
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use otlp::Payload;
+use pipeline::Processor;
+use runs::{Alert, Board};
+use telemetry::Meter;
+
+const T0: u64 = 1_795_166_000;
+
+/// A run with a session of its own: model calls of so many tokens, tools, seconds.
+#[derive(Clone, Copy)]
+struct Plan {
+    trace: u64,
+    calls: u64,
+    tokens: u64,
+    tools: u64,
+    equal: bool,
+    failing: bool,
+    seconds: u64,
+    ended: bool,
+}
+
+const PLAIN: Plan =
+    Plan { trace: 1, calls: 3, tokens: 1000, tools: 2, equal: false, failing: false, seconds: 60, ended: true };
+
+fn payload(plan: &Plan) -> Payload {
+    let session = format!("s{}", plan.trace);
+    let whose =
+        json!({"session.id": session, "feature": "triage", "tenant.id": "acme", "gen_ai.provider.name": "openai"});
+    let item = |name: &str, span: u64, at: u64, length: u64, more: Json| {
+        let mut attributes = whose.clone();
+        more.as_object().unwrap().iter().for_each(|(key, value)| attributes[key] = value.clone());
+        json!({"name": name, "trace": plan.trace, "span": span, "parent": u64::from(span != 1), "start": T0 + at, "end": T0 + at + length, "attributes": attributes})
+    };
+    let mut items = Vec::new();
+    for n in 0..plan.calls {
+        let usage = json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5-mini", "gen_ai.usage.input_tokens": plan.tokens,
+            "gen_ai.usage.output_tokens": 1});
+        items.push(item("chat", 1000 + n, n, 1, usage));
+    }
+    for n in 0..plan.tools {
+        let args = if plan.equal { "{}".to_owned() } else { format!("{{\"n\": {n}}}") };
+        let call = json!({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "grep", "gen_ai.tool.call.arguments": args});
+        let mut tool = item("execute_tool", 5000 + n, n, 1, call);
+        if plan.failing {
+            tool["status"] = json!("error");
+        }
+        items.push(tool);
+    }
+    if plan.ended {
+        items.push(item("invoke_agent a", 1, 0, plan.seconds, json!({"gen_ai.operation.name": "invoke_agent"})));
+    }
+    request::payload(&json!({"items": items}))
+}
+
+struct Scene {
+    line: Line,
+    meter: Meter,
+    now: UnixNanos,
+    next: u64,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let meter = Meter::new();
+        let line = Line::whole(runs_with(settings(), &meter));
+        let now = UnixNanos((T0 + 60) * 1_000_000_000);
+        line.runs.tick(now);
+        Self { line, meter, now, next: 100 }
+    }
+
+    fn play(&mut self, plan: Plan) -> &mut Self {
+        self.line.play(payload(&plan));
+        self
+    }
+
+    /// So many runs that end, each with a trace and a session of its own.
+    fn past(&mut self, count: u64, plan: Plan) -> &mut Self {
+        for _ in 0..count {
+            self.next += 1;
+            self.line.play(payload(&Plan { trace: self.next, ..plan }));
+        }
+        self
+    }
+
+    fn wait(&mut self, minutes: u64) -> &mut Self {
+        self.now = wait(&self.line.runs, self.now, Duration::from_secs(60 * minutes));
+        self
+    }
+
+    /// Rules that fire now.
+    fn firing(&self) -> Vec<&'static str> {
+        let mut rules: Vec<&str> =
+            self.all().iter().filter(|alert| alert.until.is_none()).map(|alert| alert.rule).collect();
+        rules.sort_unstable();
+        rules
+    }
+
+    /// Rules that fired at all.
+    fn fired(&self) -> Vec<&'static str> {
+        let mut rules: Vec<&str> = self.all().iter().map(|alert| alert.rule).collect();
+        rules.sort_unstable();
+        rules
+    }
+
+    fn all(&self) -> Vec<Alert> {
+        self.line.runs.alerts()
+    }
+}
+
+/// What is usual fires nothing, nor do three times as many runs.
+#[test]
+fn traffic_alone_is_silent() {
+    let mut scene = Scene::new();
+    scene.past(60, PLAIN).wait(35).past(180, PLAIN).wait(35);
+    assert!(scene.fired().is_empty(), "{:?}", scene.fired());
+    assert!(!scene.meter.render().contains("agent_alert_total{"));
+}
+
+/// Near the ceiling a warning, at the ceiling an alarm; both end with the run, and fire once.
+#[test]
+fn ceilings() {
+    let mut scene = Scene::new();
+    scene.play(Plan { calls: 40, ended: false, ..PLAIN }).wait(1);
+    assert_eq!(scene.firing(), ["iteration_ceiling_near"]);
+    scene.play(Plan { calls: 50, ended: false, ..PLAIN }).wait(1);
+    assert_eq!(scene.firing(), ["iteration_ceiling", "iteration_ceiling_near"]);
+    let alert = scene.all().into_iter().find(|alert| alert.rule == "iteration_ceiling").unwrap();
+    assert_eq!((alert.value, alert.threshold, &*alert.session), (50.0, 50.0, "s1"));
+    assert_eq!(alert.trace, format!("{:032}", 1), "it leads to its trace");
+    scene.play(Plan { calls: 50, ..PLAIN }).wait(2);
+    assert!(scene.firing().is_empty(), "{:?}", scene.firing());
+    assert_eq!(scene.fired(), ["iteration_ceiling", "iteration_ceiling_near"]);
+    assert!(
+        scene.meter.render().contains("agent_alert_total{rule=\"iteration_ceiling\",tenant=\"acme\"} 1"),
+        "{}",
+        scene.meter.render()
+    );
+    let mut below = Scene::new();
+    below.play(Plan { calls: 39, ..PLAIN }).wait(2);
+    assert!(below.fired().is_empty());
+}
+
+/// Loops: five equal calls in a row, more than twenty calls of one tool, more than two retries of one.
+#[test]
+fn loops() {
+    let fired = |plan: Plan| Scene::new().play(plan).wait(2).fired();
+    assert_eq!(fired(Plan { tools: 5, equal: true, ..PLAIN }), ["identical_tool_calls"]);
+    assert!(fired(Plan { tools: 4, equal: true, ..PLAIN }).is_empty());
+    assert_eq!(fired(Plan { tools: 21, ..PLAIN }), ["tool_calls_in_window"]);
+    assert!(fired(Plan { tools: 20, ..PLAIN }).is_empty());
+    assert_eq!(fired(Plan { tools: 4, failing: true, ..PLAIN }), ["tool_retries"]);
+    assert!(fired(Plan { tools: 3, failing: true, ..PLAIN }).is_empty());
+}
+
+/// A run that goes on and on; one that was quiet has ended instead.
+#[test]
+fn unended_runs() {
+    let mut scene = Scene::new();
+    for n in 0..7 {
+        scene.play(Plan { calls: 3 + n, ended: false, ..PLAIN }).wait(10);
+    }
+    assert_eq!(scene.firing(), ["run_unended"]);
+    scene.wait(40);
+    assert!(scene.firing().is_empty(), "ended by being quiet");
+}
+
+/// A session far above the median of its feature, told while it goes on; without a past nothing is told.
+#[test]
+fn dear_sessions() {
+    let mut scene = Scene::new();
+    scene.past(29, PLAIN).wait(35).play(Plan { tokens: 60_000, ..PLAIN }).wait(2);
+    assert!(scene.fired().is_empty(), "29 are no past");
+    let mut scene = Scene::new();
+    scene.past(30, PLAIN).wait(35).play(Plan { tokens: 4_900, ended: false, ..PLAIN }).wait(1);
+    assert!(scene.fired().is_empty(), "{:?}", scene.fired());
+    scene.play(Plan { trace: 2, tokens: 6_000, ended: false, ..PLAIN }).wait(1);
+    assert_eq!(scene.firing(), ["session_cost"]);
+    scene.play(Plan { trace: 3, tokens: 60_000, ended: false, ..PLAIN }).wait(1);
+    assert_eq!(scene.firing(), ["session_cost", "session_cost_runaway"]);
+    scene.wait(35);
+    assert!(scene.firing().iter().all(|rule| !rule.starts_with("session")), "{:?}", scene.firing());
+}
+
+/// A session that takes more than twice the 95th percentile.
+#[test]
+fn long_sessions() {
+    let mut scene = Scene::new();
+    scene.past(30, PLAIN).wait(35).play(Plan { seconds: 119, ..PLAIN }).wait(2);
+    assert!(scene.fired().is_empty(), "{:?}", scene.fired());
+    scene.play(Plan { trace: 2, seconds: 130, ..PLAIN }).wait(2);
+    assert_eq!(scene.fired(), ["session_duration"]);
+}
+
+/// Tokens per run and cost per run that climb by half are drift, whatever the traffic; back to normal ends it.
+#[test]
+fn drift() {
+    let mut scene = Scene::new();
+    scene.past(60, PLAIN).wait(2).past(30, Plan { tokens: 1_400, ..PLAIN }).wait(2);
+    assert!(scene.fired().is_empty(), "{:?}", scene.fired());
+    let mut scene = Scene::new();
+    scene.past(60, PLAIN).wait(2).past(30, Plan { tokens: 1_700, ..PLAIN }).wait(2);
+    assert_eq!(scene.firing(), ["cost_per_run_drift", "tokens_per_run_drift"]);
+    scene.past(60, PLAIN).wait(2);
+    assert!(scene.firing().is_empty(), "{:?}", scene.firing());
+}
+
+/// Alerts survive a restart, and do not fire again for it.
+#[test]
+fn alerts_survive() {
+    let mut scene = Scene::new();
+    scene.play(Plan { calls: 50, ended: false, ..PLAIN }).wait(1);
+    let saved = scene.line.runs.checkpoint().unwrap();
+    let meter = Meter::new();
+    let after = Line::new(runs_with(settings(), &meter));
+    after.runs.restore(&saved);
+    wait(&after.runs, scene.now, Duration::from_secs(120));
+    assert_eq!(after.runs.alerts().len(), 1);
+    assert!(!meter.render().contains("agent_alert_total{"));
+}

@@ -1,0 +1,494 @@
+//! **What**: the `vault` stanza, and what it means. **Invariants**: [`Settings`] is valid: recipients parse, a lock is
+//! chosen for S3, names need no escaping. **Not here**: clients (`vault/store`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use config::{ByteSize, FieldProblem, Span};
+use vault::chain::digest::MadeBy;
+use vault::kms::SealedKey;
+use vault::names;
+use vault::seal::{Sealer, parse_recipient};
+use vault::store::Limits;
+use vault::store::settings::{Lock, LockMode, S3Settings};
+
+use super::options::{Directory, Forward, Kms, Layout, url};
+
+/// Shortest retention in compliance mode.
+const MIN_COMPLIANCE: Duration = Duration::from_secs(90 * 86_400);
+/// Longest retention: a slip of the pen can't be taken back.
+const MAX_RETENTION: Duration = Duration::from_secs(3660 * 86_400);
+
+/// Moves prompts, completions and tool payloads into an encrypted, write-once store and leaves a reference.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Public keys (`age1…`) of the auditors; each of them can open everything. Two are recommended.
+    pub recipients: Vec<String>,
+    /// Where content goes: `s3: {…}`, `directory: path`, or `none` (content is dropped).
+    pub store: Option<Store>,
+    /// What stays in the telemetry: `nothing`, or `redacted` (the text, after redaction, beside the reference).
+    pub leave: Leave,
+    /// What becomes of text of an agent's spans and logs whose key is on no list: `text` (it is content unless it has the
+    /// shape of a label), `all` (all of it is content), or `keep` (it stays, redacted).
+    pub unlisted: Unlisted,
+    /// Name of this writer in object names; default: the host's name. Unique among the gateways of one store.
+    pub writer: Option<String>,
+    /// File with the key that signs digests (`tollgate vault keygen --signing`); default: `signing.key` beside the spool,
+    /// made if it is missing.
+    pub signing_key: Option<PathBuf>,
+    /// The signing key's file is ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), which opens it at each start and reload:
+    /// `{ region: eu-central-1 }`.
+    pub signing_key_kms: Option<Kms>,
+    /// When exporters get telemetry: `committed` (its content is in the spool, which outlives crashes), or `after_put` (content and
+    /// keys are in the store; it comes later by `object_age` and the upload, and not at all while the store is away).
+    pub forward: Forward,
+    /// How content lies in the store: `session` (objects of one session), `packed` (objects of all sessions of an account: a
+    /// quarter of the requests, for large fleets), or `turn` (an object for each turn: five times the requests).
+    pub layout: Layout,
+    /// An object is closed when it has this size; default: 1 MiB, packed 8 MiB.
+    pub object_size: Option<ByteSize>,
+    /// An object is closed when it is this old, at the end of its session, and at shutdown; default: 2 minutes, packed 5
+    /// seconds.
+    pub object_age: Option<Span>,
+    /// How often a signed digest, with the index lines it is about, is written.
+    pub index_interval: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            recipients: Vec::new(),
+            store: None,
+            leave: Leave::Nothing,
+            unlisted: Unlisted::Text,
+            writer: None,
+            signing_key: None,
+            signing_key_kms: None,
+            forward: Forward::Committed,
+            layout: Layout::Session,
+            object_size: None,
+            object_age: None,
+            index_interval: Span::seconds(60),
+        }
+    }
+}
+
+/// Where content goes.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Store {
+    /// Nowhere: content is dropped, and items say so.
+    None,
+    /// A folder: its path, or `{ path: …, retention: 400d, max_size: 100GiB }`.
+    Directory(Directory),
+    /// An S3 bucket with Object Lock.
+    S3(S3),
+}
+
+/// What stays in the telemetry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Leave {
+    /// Only the reference.
+    #[default]
+    Nothing,
+    /// The text after redaction, capped; structure stays structure, redacted and cut in its leaves.
+    Redacted,
+}
+
+/// Text of an agent's items under keys that no list names. Listed content always goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unlisted {
+    /// What is longer than 128 bytes, has white space, is JSON, or is a map, a list or bytes, is content.
+    #[default]
+    Text,
+    /// Every text, map, list and bytes is content, labels too; numbers and booleans stay.
+    All,
+    /// It stays, redacted and capped; so a new client's new key for its prompts leaves until somebody lists it.
+    Keep,
+}
+
+impl From<Unlisted> for genai::Unlisted {
+    fn from(unlisted: Unlisted) -> Self {
+        match unlisted {
+            Unlisted::Text => Self::Text,
+            Unlisted::All => Self::All,
+            Unlisted::Keep => Self::Keep,
+        }
+    }
+}
+
+/// An S3 store.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3 {
+    /// Bucket of payload and index objects.
+    pub bucket: String,
+    /// Bucket of the session keys: erasing a session deletes its key, so this bucket is never in compliance mode.
+    pub key_bucket: String,
+    /// Start of all names.
+    pub prefix: String,
+    /// Region.
+    pub region: String,
+    /// Address of a store that is not AWS.
+    pub endpoint: Option<String>,
+    /// `endpoint/bucket/key` in place of `bucket.endpoint/key`.
+    pub force_path_style: bool,
+    /// Object Lock: has no default.
+    pub object_lock: Option<ObjectLock>,
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for S3 {
+    fn default() -> Self {
+        Self {
+            bucket: String::new(),
+            key_bucket: String::new(),
+            prefix: "agent-sessions".to_owned(),
+            region: String::new(),
+            endpoint: None,
+            force_path_style: false,
+            object_lock: None,
+            ca_file: None,
+        }
+    }
+}
+
+/// Object Lock of payload and index objects. Key objects get `governance` unless the mode is `none`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectLock {
+    /// Mode.
+    pub mode: ObjectLockMode,
+    /// How long nobody may delete or replace an object, from its upload: a time such as `400d`, or `minimum` (90 days),
+    /// `ai-act-high-risk` (200 days), `soc2` (400 days).
+    #[serde(default)]
+    pub retention: Option<Retention>,
+}
+
+/// How long objects are locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Retention {
+    /// A preset.
+    Preset(RetentionPreset),
+    /// A time.
+    Span(Span),
+}
+
+/// Retentions by what asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetentionPreset {
+    /// 90 days: the shortest that is taken in compliance mode.
+    Minimum,
+    /// 200 days: the EU AI Act asks for at least six months (articles 19 and 26).
+    AiActHighRisk,
+    /// 400 days: an observation period of a year, and the time of the audit.
+    Soc2,
+}
+
+impl Retention {
+    pub(super) fn span(self) -> Duration {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        match self {
+            Self::Preset(RetentionPreset::Minimum) => days(90),
+            Self::Preset(RetentionPreset::AiActHighRisk) => days(200),
+            Self::Preset(RetentionPreset::Soc2) => days(400),
+            Self::Span(span) => span.0,
+        }
+    }
+}
+
+/// Object Lock modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectLockMode {
+    /// Nobody can, not even the account's owner.
+    Compliance,
+    /// Those with a special permission can.
+    Governance,
+    /// No lock: the store must protect objects in another way.
+    None,
+}
+
+/// How the vault is to work. Valid by construction.
+#[derive(Clone)]
+pub struct Settings {
+    /// Auditors; empty only without a store.
+    pub recipients: Vec<age::x25519::Recipient>,
+    /// Where content goes.
+    pub store: StoreSettings,
+    /// What stays.
+    pub leave: Leave,
+    /// What becomes of unlisted text.
+    pub unlisted: Unlisted,
+    /// Writer's name, `[A-Za-z0-9._-]`, at most 64 bytes.
+    pub writer: String,
+    /// File of the key that signs digests; default: beside the spool.
+    pub signing_key: Option<PathBuf>,
+    /// It is ciphertext of a KMS, which opens it.
+    pub signing_key_kms: Option<SealedKey>,
+    /// What a folder keeps.
+    pub limits: Limits,
+    /// When exporters get telemetry.
+    pub forward: Forward,
+    /// How content lies in the store.
+    pub layout: names::Layout,
+    /// Bytes at which objects close.
+    pub object_size: u64,
+    /// Age at which objects close.
+    pub object_age: Duration,
+    /// Time between digests.
+    pub index_interval: Duration,
+    /// What digests say of the gateway; none until somebody tells.
+    pub made_by: Option<MadeBy>,
+    /// What the user should know.
+    pub notes: Vec<FieldProblem>,
+    /// Seals in place of age.
+    pub(super) sealer: Option<Arc<dyn Sealer>>,
+}
+
+impl Settings {
+    /// The signing key's file and who opens it, where it lies as ciphertext.
+    pub fn sealed_key(&self) -> Option<(&Path, &SealedKey)> {
+        self.signing_key.as_deref().zip(self.signing_key_kms.as_ref())
+    }
+
+    /// Seals with something else than age, so that a leak search can show that it would find something. No configuration
+    /// leads here.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn sealed_by_for_self_check(mut self, sealer: Arc<dyn Sealer>) -> Self {
+        self.sealer = Some(sealer);
+        self
+    }
+}
+
+/// Where content goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// Nowhere.
+    None,
+    /// A folder.
+    Directory(PathBuf),
+    /// S3.
+    S3(S3Settings),
+}
+
+impl Config {
+    /// Checks everything that can be checked without I/O.
+    ///
+    /// # Errors
+    /// Every problem at once.
+    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+        let mut problems = Vec::new();
+        let mut notes = Vec::new();
+        let store = self.store_settings(&mut problems, &mut notes);
+        let recipients = self.recipients(&store, &mut problems, &mut notes);
+        let writer = self.writer.clone().unwrap_or_else(host_name);
+        if !plain_name(&writer) {
+            problems.push(FieldProblem::new("writer", "is 1 to 64 letters, digits, `.`, `_` or `-`"));
+        }
+        if self.signing_key.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            problems.push(FieldProblem::new("signing_key", "is empty"));
+        }
+        let signing_key_kms = self.signing_key_kms.as_ref().map(|kms| self.sealed_key(kms, &mut problems));
+        let (size, age) = match self.layout {
+            Layout::Packed => (ByteSize(8 << 20), Span::seconds(5)),
+            Layout::Session | Layout::Turn => (ByteSize(1 << 20), Span::seconds(120)),
+        };
+        let (object_size, object_age) = (self.object_size.unwrap_or(size), self.object_age.unwrap_or(age));
+        if !(64 << 10..=64 << 20).contains(&object_size.0) {
+            problems.push(FieldProblem::new("object_size", "is between 64KiB and 64MiB"));
+        }
+        for (path, span, most) in [("object_age", object_age, 3600), ("index_interval", self.index_interval, 3600)] {
+            if span.0.is_zero() || span.0 > Duration::from_secs(most) {
+                problems.push(FieldProblem::new(path, "is between 1ms and 1h"));
+            }
+        }
+        if self.leave == Leave::Redacted && matches!(store, Some(StoreSettings::None)) {
+            problems.push(FieldProblem::new("leave", "`redacted` needs a store; `none` drops content"));
+        }
+        if self.forward == Forward::AfterPut && matches!(store, Some(StoreSettings::None)) {
+            problems.push(FieldProblem::new("forward", "`after_put` needs a store"));
+        }
+        if self.unlisted == Unlisted::Keep {
+            let what = "`keep`: prompts under keys that no list knows go on, redacted; `text` holds them back";
+            notes.push(FieldProblem::new("unlisted", what));
+        }
+        let limits = match &self.store {
+            Some(Store::Directory(folder)) => folder.limits(&mut problems),
+            _ => Limits::default(),
+        };
+        let (true, Some(store)) = (problems.is_empty(), store) else { return Err(problems) };
+        Ok(Settings {
+            recipients,
+            store,
+            leave: self.leave,
+            unlisted: self.unlisted,
+            writer,
+            signing_key: self.signing_key.clone(),
+            signing_key_kms,
+            limits,
+            forward: self.forward,
+            layout: self.layout.into(),
+            object_size: object_size.0,
+            object_age: object_age.0,
+            index_interval: self.index_interval.0,
+            notes,
+            made_by: None,
+            sealer: None,
+        })
+    }
+
+    fn sealed_key(&self, kms: &Kms, problems: &mut Vec<FieldProblem>) -> SealedKey {
+        const PATH: &str = "signing_key_kms";
+        if self.signing_key.is_none() {
+            problems.push(FieldProblem::new(PATH, "opens nothing: give `signing_key`, the file with the ciphertext"));
+        }
+        SealedKey { kms: kms.settings(PATH, problems), ..SealedKey::default() }
+    }
+
+    fn recipients(
+        &self,
+        store: &Option<StoreSettings>,
+        problems: &mut Vec<FieldProblem>,
+        notes: &mut Vec<FieldProblem>,
+    ) -> Vec<age::x25519::Recipient> {
+        let mut recipients = Vec::new();
+        for (index, text) in self.recipients.iter().enumerate() {
+            match parse_recipient(text) {
+                Ok(recipient) => recipients.push(recipient),
+                Err(what) => problems.push(FieldProblem::new(format!("recipients[{index}]"), what)),
+            }
+        }
+        let kept = !matches!(store, Some(StoreSettings::None));
+        if kept && self.recipients.is_empty() {
+            let what = "at least one auditor's public key is needed; `tollgate vault keygen` makes one";
+            problems.push(FieldProblem::new("recipients", what));
+        } else if kept && self.recipients.len() == 1 {
+            notes.push(FieldProblem::new("recipients", "one recipient: if its secret key is lost, so is the vault"));
+        }
+        recipients
+    }
+
+    fn store_settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<StoreSettings> {
+        match &self.store {
+            None => {
+                let what = "is missing: `s3: {…}`, `directory: path`, or `none` to drop content";
+                problems.push(FieldProblem::new("store", what));
+                None
+            }
+            Some(Store::None) => {
+                notes.push(FieldProblem::new("store", "`none`: prompts, completions and tool payloads are dropped"));
+                Some(StoreSettings::None)
+            }
+            Some(Store::Directory(folder)) if folder.path().as_os_str().is_empty() => {
+                problems.push(FieldProblem::new("store.directory", "is empty"));
+                None
+            }
+            Some(Store::Directory(folder)) => Some(StoreSettings::Directory(folder.path().to_owned())),
+            Some(Store::S3(s3)) => s3.settings(problems, notes).map(StoreSettings::S3),
+        }
+    }
+}
+
+impl S3 {
+    fn settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<S3Settings> {
+        let before = problems.len();
+        for (path, bucket) in [("store.s3.bucket", &self.bucket), ("store.s3.key_bucket", &self.key_bucket)] {
+            if !bucket_name(bucket) {
+                let what = if bucket.is_empty() { "is missing" } else { "is not a bucket's name" };
+                problems.push(FieldProblem::new(path, what));
+            }
+        }
+        if self.region.is_empty() {
+            problems.push(FieldProblem::new("store.s3.region", "is missing"));
+        }
+        let prefix = self.prefix.trim_matches('/');
+        if prefix.len() > 200 || !prefix.split('/').all(|part| prefix.is_empty() || plain_name(part)) {
+            let what = "is at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`";
+            problems.push(FieldProblem::new("store.s3.prefix", what));
+        }
+        if self.endpoint.as_ref().is_some_and(|endpoint| !url(endpoint)) {
+            problems.push(FieldProblem::new("store.s3.endpoint", "is not a URL such as `https://s3.example.com`"));
+        }
+        let lock = lock(self.object_lock.as_ref(), problems, notes);
+        if self.bucket == self.key_bucket {
+            let what = "is the same bucket: a default retention or a policy that keeps payload keeps keys, and then no session can be erased; \
+                        give keys a bucket of their own";
+            notes.push(FieldProblem::new("store.s3.key_bucket", what));
+        }
+        (problems.len() == before).then(|| S3Settings {
+            bucket: self.bucket.clone(),
+            key_bucket: self.key_bucket.clone(),
+            prefix: prefix.to_owned(),
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            force_path_style: self.force_path_style,
+            lock,
+            ca_file: self.ca_file.clone(),
+        })
+    }
+}
+
+fn lock(lock: Option<&ObjectLock>, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<Lock> {
+    const PATH: &str = "store.s3.object_lock";
+    let Some(lock) = lock else {
+        let what = "is missing and has no default: `{ mode: compliance, retention: 400d }`, `governance`, or `none`";
+        problems.push(FieldProblem::new(PATH, what));
+        return None;
+    };
+    let mode = match lock.mode {
+        ObjectLockMode::None => {
+            notes.push(FieldProblem::new(PATH, "`none`: whoever can write to the bucket can delete the evidence"));
+            return None;
+        }
+        ObjectLockMode::Compliance => LockMode::Compliance,
+        ObjectLockMode::Governance => LockMode::Governance,
+    };
+    let path = format!("{PATH}.retention");
+    let Some(retention) = lock.retention.map(Retention::span) else {
+        problems.push(FieldProblem::new(path, "is missing: how long, e.g. `400d` or `soc2`"));
+        return None;
+    };
+    if mode == LockMode::Compliance && retention < MIN_COMPLIANCE {
+        problems.push(FieldProblem::new(path, "is under 90 days, too short for an audit in compliance mode"));
+    } else if retention < Duration::from_secs(86_400) || retention > MAX_RETENTION {
+        problems.push(FieldProblem::new(path, "is between 1d and 3660d"));
+    }
+    Some(Lock { mode, retention })
+}
+
+fn plain_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+fn bucket_name(text: &str) -> bool {
+    (3..=63).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte))
+}
+
+/// The host's name, with what names can't hold replaced.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name: String = name
+        .nodename()
+        .to_string_lossy()
+        .chars()
+        .take(64)
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .collect();
+    if plain_name(&name) { name } else { "tollgate".to_owned() }
+}

@@ -1,0 +1,133 @@
+//! **What**: reads an item's content into the form of a document: pieces with their places, and their shape.
+//! **Invariants**: reads only; every content place gives one piece. **Not here**: what is content (`genai`), sealing
+//! (`gather`).
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use genai::{ContentAt, ContentPlace, ItemFacts, Part};
+use otlp::{Field, Node, NodeKind, Payload, Value};
+use vault::document::{Content, Piece};
+use vault::names;
+
+use super::echo::value_at;
+use super::shape::Shape;
+
+/// Reads an item's content places into the document's form.
+pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (Content<'p>, Shape) {
+    let (mut content, mut shape, mut json) = (Content::default(), Shape::default(), String::new());
+    let places = &item.content;
+    let mut flat: BTreeMap<(Part, &str, u64), Flat> = BTreeMap::new();
+    let mut whole = None;
+    for place in places {
+        if let ContentAt::Inside(at) = place.at {
+            let part = item.inside.as_deref().and_then(|inside| inside.parts.get(at as usize));
+            let Some(part) = part else { continue };
+            match serde_json::from_str::<String>(&part.value) {
+                Ok(text) => shape.add(place.part, &text, None),
+                Err(_) => shape.add(place.part, &part.value, None),
+            }
+            content.push(place.part, &piece(payload, place, Some(&part.key)), &part.value, None);
+            continue;
+        }
+        let (key, value) = match place.at {
+            ContentAt::Body => (None, payload.body(place.node)),
+            ContentAt::Status => (Some(STATUS_MESSAGE), value_at(payload, place)),
+            ContentAt::Name | ContentAt::Inside(_) => (Some(NAME), value_at(payload, place)),
+            ContentAt::Attribute(id) => {
+                let attribute = payload.attribute(id);
+                (attribute.map(|attribute| attribute.key), attribute.map(|attribute| attribute.value))
+            }
+        };
+        let Some(value) = value else { continue };
+        json.clear();
+        value.write_json(&mut json);
+        if let Some((stem, index, rest)) =
+            key.filter(|_| matches!(place.part, Part::Input | Part::Output)).and_then(indexed)
+        {
+            flat.entry((place.part, stem, index)).or_default().add(rest, value);
+            content.push(place.part, &piece(payload, place, key), &json, value.as_str());
+            continue;
+        }
+        match value {
+            Value::Str(text) => {
+                let before = shape.input;
+                shape.add(place.part, text, role(payload, place.node, key, places.len()));
+                whole = whole.or((key == Some(WHOLE)).then_some(before));
+            }
+            _ => shape.add(place.part, &json, None),
+        }
+        content.push(place.part, &piece(payload, place, key), &json, value.as_str());
+    }
+    // what stands in attributes of its own is not counted a second time
+    if let Some(before) = whole.filter(|_| flat.keys().any(|(part, ..)| *part == Part::Input)) {
+        shape.input = before;
+    }
+    for ((part, ..), message) in flat {
+        shape.flat(part, message.role.as_deref(), &message.pieces);
+    }
+    (content, shape)
+}
+
+/// `llm.input_messages.3.message.content` → what is before the index, the index, what is behind it.
+fn indexed(key: &str) -> Option<(&str, u64, &str)> {
+    let (stem, rest) = ["llm.input_messages.", "llm.output_messages.", "gen_ai.prompt.", "gen_ai.completion."]
+        .into_iter()
+        .find_map(|stem| Some((stem, key.strip_prefix(stem)?)))?;
+    let (index, rest) = rest.split_once('.')?;
+    Some((stem, index.parse().ok()?, rest))
+}
+
+/// A message that stands in attributes of its own.
+#[derive(Default)]
+struct Flat {
+    role: Option<String>,
+    pieces: Vec<(&'static str, u64)>,
+}
+
+impl Flat {
+    fn add(&mut self, rest: &str, value: Value<'_>) {
+        let bytes = value.as_str().map_or(0, |text| text.len() as u64);
+        match rest.rsplit('.').next().unwrap_or(rest) {
+            "role" => self.role = value.as_str().map(str::to_owned),
+            "type" | "id" | "tool_call_id" | "finish_reason" | "mime_type" => {}
+            _ if rest.contains("tool_calls.") => self.pieces.push(("tool_call", bytes)),
+            "content" | "text" => self.pieces.push(("text", bytes)),
+            _ => self.pieces.push(("json", bytes)),
+        }
+    }
+}
+
+/// Where OpenInference repeats the whole request, first of an item's content.
+const WHOLE: &str = "input.value";
+/// Keys of a status message and of a span's name in a document.
+const STATUS_MESSAGE: &str = "status.message";
+const NAME: &str = "name";
+
+/// The role that stands beside a flattened message's content (`….message.content`, `….message.role`).
+fn role<'a>(payload: &'a Payload, node: Node, key: Option<&str>, places: usize) -> Option<&'a str> {
+    // looking up is linear in the node's attributes: not for thousands of messages
+    let stem = key.filter(|_| places <= 64)?.strip_suffix("content")?;
+    payload.get_str(node, &format!("{stem}role"))
+}
+
+fn piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a str>) -> Piece<'a> {
+    let on = match (place.at, payload.kind(place.node)) {
+        (ContentAt::Body, _) => "body",
+        (_, NodeKind::Span) => "span",
+        (_, NodeKind::LogRecord) => "log",
+        (_, NodeKind::Event) => "event",
+        (_, NodeKind::Link) => "link",
+        (_, NodeKind::Scope) => "scope",
+        (_, NodeKind::Resource) => "resource",
+        _ => "other",
+    };
+    let event = on == "event";
+    Piece {
+        part: Cow::Borrowed(place.part.as_str()),
+        on: Cow::Borrowed(on),
+        key: key.map(Cow::Borrowed),
+        event: event.then(|| Cow::Borrowed(payload.text(place.node, Field::Name))),
+        time: event.then(|| names::rfc3339(kernel::clock::UnixNanos(payload.time(place.node)))),
+    }
+}

@@ -1,0 +1,195 @@
+//! **What**: what of a batch goes into one document: its items by tenant and session, their heads and parameters.
+//! **Invariants**: reads only. **Not here**: content (`content`), sealing (`gather`).
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use genai::{Call, ContentAt, Facts, ItemFacts, Part};
+use kernel::pseudonym::IdPolicy;
+use otlp::{Field, NodeKind, Payload, Signal};
+use vault::calls::starts_agent;
+use vault::document::ItemHead;
+use vault::names::{self, SessionName};
+
+/// Items of one tenant and session, by index.
+pub(super) struct Session<'a> {
+    pub(super) tenant: Option<&'a str>,
+    pub(super) name: SessionName<'a>,
+    /// Only where objects are of one turn.
+    pub(super) turn: Option<TurnName<'a>>,
+    pub(super) items: Vec<usize>,
+    pub(super) content: bool,
+    pub(super) end: bool,
+}
+
+/// What a turn's objects are named by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum TurnName<'a> {
+    /// The turn id that the client told (raw).
+    Id(&'a str),
+    /// The trace, where it told none: agents by the semantic conventions have one for each turn.
+    Trace(&'a [u8]),
+}
+
+impl<'a> TurnName<'a> {
+    fn of(payload: &'a Payload, item: &'a ItemFacts) -> Option<Self> {
+        let told = item.turn.as_deref().filter(|turn| !turn.is_empty()).map(Self::Id);
+        told.or_else(|| Some(payload.trace_id(item.node)).filter(|trace| !trace.is_empty()).map(Self::Trace))
+    }
+
+    /// As a part of a file's name.
+    pub(super) fn segment(self, ids: &dyn IdPolicy, account: &str) -> String {
+        match self {
+            Self::Id(turn) => names::turn_segment(ids, account, turn),
+            Self::Trace(trace) => format!("trace-{}", kernel::hex::encode(trace)),
+        }
+    }
+}
+
+/// Groups the items that have content or are actions; `by_turn`: those of different turns apart.
+pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool) -> Vec<Session<'a>> {
+    let mut found: HashMap<(Option<&str>, SessionName<'_>, Option<TurnName<'_>>), usize> = HashMap::new();
+    let mut out: Vec<Session<'a>> = Vec::new();
+    let starters = starters(payload, facts);
+    for (at, item) in facts.items.iter().enumerate() {
+        let content = !item.content.is_empty();
+        let is_action = is_action(item) || is_start(payload, item, &starters);
+        if !content && (payload.signal() == Signal::Metrics || !is_action) {
+            continue;
+        }
+        let tenant = item.tenant.as_deref().filter(|tenant| !tenant.is_empty());
+        let name = match item.session.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => SessionName::Id(id),
+            None => SessionName::Trace(payload.trace_id(item.node)),
+        };
+        let turn = if by_turn { TurnName::of(payload, item) } else { None };
+        let index = *found.entry((tenant, name, turn)).or_insert_with(|| {
+            out.push(Session { tenant, name, turn, items: Vec::new(), content: false, end: false });
+            out.len() - 1
+        });
+        if let Some(session) = out.get_mut(index) {
+            session.items.push(at);
+            session.content |= content;
+            session.end |= item.call == Call::SessionEnd;
+        }
+    }
+    out
+}
+
+/// Whether an item gets a leaf even without content.
+fn is_action(item: &ItemFacts) -> bool {
+    item.agent && item.call != Call::Other
+}
+
+/// Spans of calls that start agents, by trace and id.
+fn starters<'a>(payload: &'a Payload, facts: &'a Facts) -> HashSet<(&'a [u8], &'a [u8])> {
+    let is_starter = |item: &&ItemFacts| item.call == Call::Tool && item.tool.as_deref().is_some_and(starts_agent);
+    let calls = facts.items.iter().filter(is_starter);
+    let spans = calls.filter(|item| payload.kind(item.node) == NodeKind::Span);
+    spans.map(|item| (payload.trace_id(item.node), payload.span_id(item.node))).collect()
+}
+
+/// The span through which a sub-agent's calls hang on the call that started it, where the sub-agent has none of its own: what that is in
+/// between, a leaf tells.
+fn is_start(payload: &Payload, item: &ItemFacts, starters: &HashSet<(&[u8], &[u8])>) -> bool {
+    let below = || starters.contains(&(payload.trace_id(item.node), payload.parent_span_id(item.node)));
+    item.agent && !starters.is_empty() && item.tool_call.is_some() && below()
+}
+
+/// Parts present, each once, in a fixed order.
+pub(super) fn parts(item: &ItemFacts) -> impl Iterator<Item = Part> + '_ {
+    [Part::Input, Part::Output, Part::System, Part::Tools, Part::ToolArgs, Part::ToolResult, Part::Other]
+        .into_iter()
+        .filter(|part| item.content.iter().any(|place| place.part == *part))
+}
+
+pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {
+    let node = item.node;
+    let log = payload.kind(node) == NodeKind::LogRecord;
+    let field = if log { Field::EventName } else { Field::Name };
+    let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
+    let end = payload.end_time(node);
+    ItemHead {
+        kind: Cow::Borrowed(if log { "log" } else { "span" }),
+        name: Cow::Borrowed(match payload.text(node, field) {
+            "" => item.event.as_deref().unwrap_or_default(),
+            name => name,
+        }),
+        trace_id: id(payload.trace_id(node)),
+        span_id: id(payload.span_id(node)),
+        parent_span_id: id(payload.parent_span_id(node)),
+        start: names::rfc3339(kernel::clock::UnixNanos(payload.time(node))),
+        end: (end > 0).then(|| names::rfc3339(kernel::clock::UnixNanos(end))),
+        dialect: item.dialect.map(Cow::Borrowed),
+        call: Cow::Borrowed(super::row::call_word(item.call)),
+        operation: text(&item.operation),
+        run: payload.get_str(node, super::row::RUN_ID).map(Cow::Borrowed),
+        turn: text(&item.turn),
+        iteration: item.iteration,
+        user: text(&item.user),
+        actor: text(&item.actor),
+        agent: text(&item.sub_agent),
+        provider: text(&item.provider),
+        request_model: text(&item.request_model),
+        response_model: text(&item.response_model),
+        response_id: text(&item.response_id),
+        tool: text(&item.tool),
+        tool_call: text(&item.tool_call),
+        finish: text(&item.finish),
+        failed: item.failed,
+        error: text(&item.error),
+        decision: text(&item.decision),
+        tokens_in: item.usage.input,
+        tokens_out: item.usage.output,
+        cost_status: item.cost.as_ref().map(|cost| Cow::Borrowed(cost.status.as_str())),
+        cost_usd: item.cost.as_ref().and_then(|cost| cost.usd.as_deref().map(Cow::Borrowed)),
+        rates: item.cost.as_ref().map(|cost| Cow::Borrowed(&*cost.rates)),
+    }
+}
+
+/// Hex of an id that is there.
+pub(super) fn id(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| kernel::hex::encode(bytes))
+}
+
+/// What a replay needs beside the content: parameters of request and response, and times that are no start and no end.
+const PARAMETERS: [&str; 8] = [
+    "gen_ai.request.",
+    "gen_ai.response.",
+    "gen_ai.server.",
+    "gen_ai.client.",
+    "llm.request.",
+    "llm.response.",
+    "ai.settings.",
+    "ai.response.ms",
+];
+/// The same under whole keys.
+const NAMED: [&str; 12] = [
+    "llm.invocation_parameters",
+    "gen_ai.output.type",
+    "gen_ai.openai.request.service_tier",
+    "gen_ai.openai.response.service_tier",
+    "gen_ai.openai.response.system_fingerprint",
+    "llm.is_streaming",
+    "ai.response.avgOutputTokensPerSecond",
+    "duration_ms",
+    "ttft_ms",
+    "time_to_first_token_ms",
+    "api_request_duration_ms",
+    "attempt",
+];
+
+/// Parameters of request and response, and timing.
+pub(super) fn parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
+    let wanted = |key: &str| PARAMETERS.iter().any(|prefix| key.starts_with(prefix)) || NAMED.contains(&key);
+    let content: HashSet<ContentAt> = item.content.iter().map(|place| place.at).collect();
+    payload
+        .attributes(item.node)
+        .filter(|attribute| wanted(attribute.key) && !content.contains(&ContentAt::Attribute(attribute.id)))
+        .map(|attribute| {
+            let mut json = String::new();
+            attribute.value.write_json(&mut json);
+            (attribute.key, json)
+        })
+        .collect()
+}

@@ -1,0 +1,39 @@
+//! **What**: index lines of prices that came later than their calls: a leaf of its own in the call's session, because a
+//! line that was written stays as it is. **Not here**: the line (`row`), which call it belongs to (`vault/ticket`).
+
+use std::sync::Arc;
+
+use genai::LatePrice;
+use kernel::pseudonym::IdPolicy;
+use pipeline::Origin;
+use vault::names::{Scope, SessionName};
+use vault::row::Unnumbered;
+use vault::ticket::Group;
+
+use super::gather::Keeper;
+use super::row;
+
+impl Keeper {
+    /// A group with one line and no content.
+    pub(super) fn late(&self, ids: &dyn IdPolicy, origin: &Origin, late: &LatePrice) -> Group {
+        let tenant = late.tenant.as_deref().filter(|tenant| !tenant.is_empty());
+        let name = match late.session.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => SessionName::Id(id),
+            None => SessionName::Trace(&late.trace),
+        };
+        let scope = Arc::new(Scope::new(ids, &origin.account, tenant, name, origin.received));
+        let names = self.writer.names();
+        let mut tail = row::late(ids, origin, late);
+        tail.writer = names.writer().to_string();
+        tail.epoch = names.epoch().to_string();
+        Group {
+            spot: names.spot(&scope, origin.received, None),
+            scope,
+            arrived: origin.received,
+            end: false,
+            fragment: None,
+            rows: vec![Unnumbered::new(&tail, false)],
+            leaf_slots: vec![None],
+        }
+    }
+}

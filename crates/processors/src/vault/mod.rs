@@ -1,0 +1,310 @@
+//! **What**: the processor that moves content into the vault. **Why**: prompts, completions and tool payloads leave
+//! the telemetry entirely; a reference stays.
+//! **Invariants**: pure; content is removed only together with a draft that holds it sealed (or with `store: none`);
+//! if sealing fails the batch is kept back. **Not here**: numbers and names (`vault/`), what content is (`genai/`).
+
+use std::any::Any;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use echoes::Echoes;
+use genai::{Facts, Unlisted, Vocabulary, adopt, agent_traces, facts_of};
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::IdPolicy;
+use kernel::rng::Rng;
+use otlp::{OwnedValue, Signal};
+use pipeline::{Batch, Content, Draft, Effect, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
+use telemetry::{Counter, Gauge, Meter, names as metric};
+use vault::books::Writer;
+use vault::keys::{KeyRing, LIMIT};
+use vault::seal::Sealer;
+use vault::ticket::{UriBase, VaultDraft, VaultTicketer};
+
+mod arrival;
+mod bases;
+mod build;
+pub mod config;
+mod content;
+mod echo;
+mod gather;
+mod items;
+mod late;
+mod options;
+mod requests;
+mod row;
+mod shape;
+mod stamp;
+mod traces;
+mod weigh;
+
+pub use build::{Built, Site, build, processor};
+pub use config::{Config, Leave, Settings, StoreSettings};
+pub use echo::Echoing;
+pub use options::{Directory, Forward};
+
+use bases::{Bases, Learnt as Told};
+use echo::Remembered;
+use gather::{Compressors, Keeper, Kept};
+use requests::{Asked, Requests};
+use traces::Traces;
+
+#[cfg(test)]
+mod tests;
+
+/// What keeps content; without it content is dropped (`store: none`).
+pub struct Store {
+    /// Makes session keys.
+    pub sealer: Arc<dyn Sealer>,
+    /// Numbers objects and leaves.
+    pub writer: Arc<Writer>,
+    /// Start of references.
+    pub uri: UriBase,
+    /// Exporters wait until keys and fragments are put.
+    pub awaited: bool,
+}
+
+/// What the processor is made of.
+pub struct Parts {
+    /// Component id, e.g. `vault`; also the name under which the spool keeps its records.
+    pub id: Arc<str>,
+    /// The vocabulary.
+    pub vocabulary: Arc<Vocabulary>,
+    /// How ids may be shown.
+    pub ids: Arc<dyn IdPolicy>,
+    /// For fragment ids and salts.
+    pub rng: Arc<dyn Rng>,
+    /// Where content goes.
+    pub store: Option<Store>,
+    /// What stays in the telemetry.
+    pub leave: Leave,
+    /// What becomes of text of an agent's items whose key is on no list.
+    pub unlisted: Unlisted,
+    /// For texts that repeat content.
+    pub echoing: Echoing,
+}
+
+/// See the module.
+pub struct VaultProcessor {
+    id: Arc<str>,
+    vocabulary: Arc<Vocabulary>,
+    leave: Leave,
+    unlisted: Unlisted,
+    echoing: Echoing,
+    requests: Requests,
+    keeper: Option<Keeper>,
+    traces: Traces,
+    metrics: Metrics,
+}
+
+/// What a batch adds to the memories, once it is committed; never stored.
+struct Learnt {
+    content: Remembered,
+    asked: Asked,
+}
+
+struct Metrics {
+    fragments: Counter,
+    plain_bytes: Counter,
+    dropped: Counter,
+    references: Counter,
+    traces: Gauge,
+    echo_bytes: Gauge,
+    context_bytes: Gauge,
+}
+
+impl VaultProcessor {
+    /// Makes the processor.
+    pub fn new(parts: Parts, meter: &Meter) -> Self {
+        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, echoing } = parts;
+        let labels: &[(&'static str, &str)] = &[("processor", &id)];
+        let metrics = Metrics {
+            fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
+            plain_bytes: meter.counter(&metric::VAULT_CONTENT_BYTES, labels),
+            dropped: meter.counter(&metric::VAULT_DROPPED_ITEMS, labels),
+            references: meter.counter(&metric::VAULT_FORGED_REFERENCES, labels),
+            traces: meter.gauge(&metric::VAULT_AGENT_TRACES, labels),
+            echo_bytes: meter.gauge(&metric::ECHO_MEMORY_BYTES, &[]),
+            context_bytes: meter.gauge(&metric::VAULT_CONTEXT_BYTES, labels),
+        };
+        let slot_base = slot_base(&id);
+        let keeper = store.map(|store| Keeper {
+            ids,
+            rng,
+            keys: KeyRing::new(store.sealer, LIMIT),
+            writer: store.writer,
+            uri: store.uri,
+            awaited: store.awaited,
+            slot_base,
+            zstd: Compressors::default(),
+            bases: Bases::default(),
+        });
+        Self {
+            id,
+            vocabulary,
+            leave,
+            unlisted,
+            echoing,
+            requests: Requests::default(),
+            keeper,
+            traces: Traces::default(),
+            metrics,
+        }
+    }
+
+    /// The batch's facts, with items of traces that are known as an agent's; what is new about traces is an effect.
+    fn facts(&self, batch: &mut Batch) -> Arc<Facts> {
+        let mut facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let account = Arc::clone(&batch.origin.account);
+        let known = |trace: &[u8]| self.traces.holds(&account, trace);
+        if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, self.unlisted, known) {
+            facts = Arc::new(adopted);
+            batch.facts = Some(Arc::<Facts>::clone(&facts));
+        }
+        if facts.agent {
+            let news = self.traces.effect(&account, &agent_traces(&batch.payload, &facts));
+            batch.effects.extend(news.map(|body| Effect::new(self.id.clone(), body)));
+        }
+        facts
+    }
+
+    /// What has to be done while the content is inside: finds texts that repeat it and who asked for a tool call. Gives
+    /// the facts with the error texts that the vault keeps whole.
+    fn listen(&self, batch: &mut Batch, facts: &Arc<Facts>) -> Arc<Facts> {
+        if batch.payload.signal() == Signal::Metrics {
+            return Arc::clone(facts);
+        }
+        let (asked, answers) = self.requests.of(&batch.origin.account, &batch.payload, facts);
+        for (tool, by) in answers {
+            batch.payload.set(tool, requests::REQUESTED_BY, OwnedValue::Str(kernel::hex::encode(&by)));
+        }
+        let heard = match self.leave {
+            Leave::Nothing => self.echoing.hear(&batch.origin.account, &batch.payload, facts, &self.vocabulary),
+            // what stays, redacted, need not be hidden where it is quoted
+            Leave::Redacted => self.echoing.hear_nothing(&batch.payload, facts),
+        };
+        if !heard.echoes.is_empty() {
+            batch.echoes = Some(Arc::new(heard.echoes));
+        }
+        let learnt = Learnt { content: heard.remembered, asked };
+        if !(learnt.content.is_empty() && learnt.asked.is_empty()) {
+            let aside: Arc<dyn Any + Send + Sync> = Arc::new(learnt);
+            batch.effects.push(Effect { aside: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
+        }
+        if heard.cut.is_empty() {
+            return Arc::clone(facts);
+        }
+        let mut facts = Facts::clone(facts);
+        for (at, place) in heard.cut {
+            if let Some(item) = facts.items.get_mut(at) {
+                item.content.push(place);
+            }
+        }
+        Arc::new(facts)
+    }
+
+    fn draft(&self, keeper: &Keeper, draft: VaultDraft) -> Draft {
+        let bytes = draft.bytes(keeper.writer.names());
+        self.metrics.fragments.increment(draft.groups.iter().filter(|group| group.fragment.is_some()).count() as u64);
+        Draft { processor: self.id.clone(), bytes, body: Box::new(draft) as Box<dyn Any + Send> }
+    }
+}
+
+/// Where a processor's slot numbers begin: two vaults of one request must not share slots.
+fn slot_base(id: &str) -> u32 {
+    match id.split_once('/') {
+        None => 0,
+        Some((_, name)) => {
+            name.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+        }
+    }
+}
+
+impl Processor for VaultProcessor {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        if batch.origin.trust == Trust::ThirdParty {
+            self.metrics.references.increment(arrival::clean(&mut batch.payload));
+        }
+        let facts = self.facts(batch);
+        let kept = self.listen(batch, &facts);
+        match &self.keeper {
+            None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
+            Some(keeper) => {
+                // nothing may go on unsealed: the client keeps it
+                let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<Echoes>().ok());
+                let kept = keeper.keep(&batch.origin, &batch.payload, &kept, echoes.as_deref());
+                let kept = kept.map_err(|_| Reason::Lost)?;
+                if let Some(Kept { draft, stamps, learnt }) = kept {
+                    if !learnt.is_empty() {
+                        let aside: Arc<dyn Any + Send + Sync> = Arc::new(learnt);
+                        batch.effects.push(Effect { aside: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
+                    }
+                    stamp::stamp(&mut batch.payload, &stamps);
+                    self.metrics.plain_bytes.increment(stamps.iter().map(|stamp| stamp.bytes).sum());
+                    batch.drafts.push(self.draft(keeper, draft));
+                }
+            }
+        }
+        match self.leave {
+            Leave::Nothing => stamp::strip(&mut batch.payload, &facts),
+            Leave::Redacted => stamp::strip_structure(&mut batch.payload, &facts),
+        }
+        batch.clearance.content = Content::Stripped;
+        Ok(())
+    }
+
+    fn apply(&self, effect: &Effect) {
+        if !effect.body.is_empty() {
+            self.traces.apply(&effect.body);
+        }
+        let Some(aside) = &effect.aside else { return };
+        if let (Some(told), Some(keeper)) = (aside.downcast_ref::<Vec<Told>>(), &self.keeper) {
+            told.iter().for_each(|told| keeper.bases.remember(told));
+        }
+        let Some(learnt) = aside.downcast_ref::<Learnt>() else { return };
+        for said in &learnt.content {
+            said.keys.iter().flatten().for_each(|key| self.echoing.memory.remember(*key, &said.prints));
+        }
+        self.requests.remember(&learnt.asked);
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        Some(self.traces.save())
+    }
+
+    fn restore(&self, checkpoint: &[u8]) {
+        self.traces.apply(checkpoint);
+    }
+
+    fn tick(&self, now: UnixNanos) {
+        self.metrics.traces.set(self.traces.len() as f64);
+        self.metrics.echo_bytes.set(self.echoing.memory.bytes() as f64);
+        if let Some(keeper) = &self.keeper {
+            keeper.keys.sweep(now);
+            keeper.bases.sweep(&keeper.writer);
+            self.metrics.context_bytes.set(keeper.bases.size().1 as f64);
+        }
+    }
+
+    fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
+        let keeper = self.keeper.as_ref()?;
+        let ticketer = VaultTicketer::new(keeper.writer.clone(), keeper.uri.clone(), self.id.clone());
+        Some(Box::new(if keeper.awaited { ticketer.awaited() } else { ticketer }))
+    }
+
+    fn quarantine(&self) -> Option<&dyn Quarantine> {
+        self.keeper.as_ref().map(|_| self as &dyn Quarantine)
+    }
+}
+
+impl Quarantine for VaultProcessor {
+    fn seal(&self, origin: &Origin, signal: Signal, request: &Bytes, items: u64) -> Option<Draft> {
+        let keeper = self.keeper.as_ref()?;
+        let draft = keeper.quarantine(origin, signal, request, items).ok()?;
+        Some(self.draft(keeper, draft))
+    }
+}

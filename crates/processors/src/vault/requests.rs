@@ -1,0 +1,213 @@
+//! **What**: which model call asked for a tool call: `tollgate.tool.requested_by`. **Why**: an auditor asks which step of
+//! reasoning decided on an action, and the answer stands in content that is gone.
+//! **Invariants**: reads only; ids of earlier batches are kept as keyed hashes, at most [`KEPT`], filled after the commit.
+//! **Not here**: runs and their tools (`processors/runs`).
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+
+use parking_lot::Mutex;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use genai::{Call, ContentAt, Facts, ItemFacts, Part};
+use otlp::{Node, Payload, Value};
+
+use super::echo::value_at;
+
+/// The attribute.
+pub(super) const REQUESTED_BY: &str = "tollgate.tool.requested_by";
+/// Tool calls of earlier batches that are remembered.
+const KEPT: usize = 1 << 16;
+/// Longest output that is looked into, bytes.
+const OUTPUT_BYTES: usize = 1 << 20;
+/// Longest id, bytes; and most ids of one output.
+const ID: (usize, usize) = (256, 256);
+
+/// A span's id.
+type SpanId = [u8; 8];
+/// What is remembered of a batch: hash of account and tool call id, span.
+pub(super) type Asked = Vec<(u64, SpanId)>;
+
+/// Tool calls that models asked for.
+#[derive(Default)]
+pub(super) struct Requests {
+    hasher: RandomState,
+    state: Mutex<(HashMap<u64, SpanId>, VecDeque<u64>)>,
+}
+
+impl Requests {
+    /// What the model calls of a batch asked for, and which of its tool calls were asked for by whom.
+    pub(super) fn of(&self, account: &str, payload: &Payload, facts: &Facts) -> (Asked, Vec<(Node, SpanId)>) {
+        let mut asked = Asked::new();
+        let mut ids = Vec::new();
+        for item in facts.items.iter().filter(|item| item.call != Call::Tool) {
+            let Ok(span) = SpanId::try_from(payload.span_id(item.node)) else { continue };
+            ids.clear();
+            outputs(payload, item, &mut ids);
+            asked.extend(ids.iter().map(|id| (self.hash(account, id), span)));
+        }
+        let here: HashMap<u64, SpanId> = asked.iter().copied().collect();
+        let mut found = Vec::new();
+        for item in facts.items.iter().filter(|item| item.call == Call::Tool) {
+            let Some(id) = item.tool_call.as_deref() else { continue };
+            let hash = self.hash(account, id);
+            let by = here.get(&hash).copied().or_else(|| self.state.lock().0.get(&hash).copied());
+            found.extend(by.filter(|by| by != payload.span_id(item.node)).map(|by| (item.node, by)));
+        }
+        (asked, found)
+    }
+
+    /// Adds what a committed batch asked for.
+    pub(super) fn remember(&self, asked: &Asked) {
+        let mut state = self.state.lock();
+        let (spans, order) = &mut *state;
+        for (hash, span) in asked {
+            if spans.insert(*hash, *span).is_none() {
+                order.push_back(*hash);
+            }
+            if order.len() > KEPT
+                && let Some(oldest) = order.pop_front()
+            {
+                spans.remove(&oldest);
+            }
+        }
+    }
+
+    fn hash(&self, account: &str, id: &str) -> u64 {
+        self.hasher.hash_one((account, id))
+    }
+}
+
+/// Ids of the tool calls in the outputs of an item.
+fn outputs(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
+    let mut json = String::new();
+    for place in item.content.iter().filter(|place| place.part == Part::Output) {
+        // a list under such a key is one of tool calls
+        let calls = match place.at {
+            ContentAt::Attribute(id) => payload
+                .attribute(id)
+                .is_some_and(|one| one.key.ends_with("toolCalls") || one.key.ends_with("tool_calls")),
+            _ => false,
+        };
+        match value_at(payload, place) {
+            Some(Value::Str(text)) => in_json(text, calls, ids),
+            Some(value @ (Value::Map(_) | Value::List(_))) => {
+                json.clear();
+                value.write_json(&mut json);
+                in_json(&json, calls, ids);
+            }
+            _ => {}
+        }
+    }
+    answers(payload, item, ids);
+    if !matches!(item.call, Call::Model | Call::ModelCopy) {
+        return;
+    }
+    // `llm.output_messages.0.message.tool_calls.0.tool_call.id`, `gen_ai.completion.0.tool_calls.0.id`
+    for attribute in payload.attributes(item.node).filter(|attribute| attribute.key.ends_with(".id")) {
+        let of_output =
+            attribute.key.starts_with("llm.output_messages.") || attribute.key.starts_with("gen_ai.completion.");
+        if of_output && attribute.key.contains(".tool_calls.") {
+            ids.extend(attribute.value.as_str().filter(|id| fits(id, ids.len())).map(str::to_owned));
+        }
+    }
+}
+
+fn fits(id: &str, count: usize) -> bool {
+    (1..=ID.0).contains(&id.len()) && count < ID.1
+}
+
+/// What the model said stands among what it was told: a list of events, of which the choices count.
+fn answers(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
+    for place in item.content.iter().filter(|place| matches!(place.part, Part::Input | Part::Other)) {
+        let Some(text) = value_at(payload, place).and_then(|value| value.as_str()) else { continue };
+        let choice = text.len() <= OUTPUT_BYTES && memchr::memmem::find(text.as_bytes(), b"gen_ai.choice").is_some();
+        let events = choice.then(|| serde_json::from_str::<Vec<serde_json::Value>>(text).ok()).flatten();
+        for event in events.into_iter().flatten() {
+            if event.get("event.name").and_then(|name| name.as_str()) == Some("gen_ai.choice") {
+                in_json(&event.to_string(), false, ids);
+            }
+        }
+    }
+}
+
+fn in_json(text: &str, call: bool, ids: &mut Vec<String>) {
+    let structured = text.trim_start().starts_with(['[', '{']) && text.len() <= OUTPUT_BYTES;
+    let asks = ["tool", "function"].iter().any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some());
+    if structured && asks {
+        // broken JSON gives what stood before the break
+        let _ = Walk { ids, call }.deserialize(&mut serde_json::Deserializer::from_str(text));
+    }
+}
+
+/// Walks JSON; `call`: what comes is a tool call, or a list of them.
+struct Walk<'i> {
+    ids: &'i mut Vec<String>,
+    call: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// Gives a text back; of structure the ids are collected.
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok((text.len() <= ID.0).then(|| text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element_seed(Walk { ids: &mut *self.ids, call: self.call })?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut id, mut call) = (None, self.call);
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            let inner = Walk { ids: &mut *self.ids, call: matches!(&*key, "tool_calls" | "toolCalls") };
+            let text = map.next_value_seed(inner)?;
+            match &*key {
+                "id" => id = id.or(text),
+                "call_id" | "tool_call_id" | "toolCallId" => id = text.or(id),
+                "type" => {
+                    let kinds = ["tool_call", "tool_use", "function_call", "tool-call", "toolCall"];
+                    call |= text.is_some_and(|kind| kinds.contains(&kind.as_str()));
+                }
+                _ => {}
+            }
+        }
+        self.ids.extend(id.filter(|id| call && fits(id, self.ids.len())));
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}

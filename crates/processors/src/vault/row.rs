@@ -1,0 +1,217 @@
+//! **What**: an item's index line, but for what the fragment and the ticket add. **Why**: who did what, when, at what
+//! cost must be found without opening anything. **Invariants**: each text passed the redaction rules and is cut to 256
+//! bytes; ids have the form that spans show; a user is always a pseudonym. **Not here**: the columns' meaning
+//! (`vault/row`).
+
+use genai::usage::Basis;
+use genai::{Billing, Call, Cost, ItemFacts, LatePrice};
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::IdPolicy;
+use otlp::{Node, Payload};
+use pipeline::Origin;
+use vault::names::{UNATTRIBUTED, rfc3339};
+use vault::row::{Buckets, Kind, Tail};
+
+use super::items::id;
+
+/// What runs stamps.
+pub(super) const RUN_ID: &str = "tollgate.run.id";
+const AGENT_VERSION: [&str; 4] = ["gen_ai.agent.version", "agent.version", "agent_version", "service.version"];
+const ISSUE: [&str; 1] = ["work_tracker.issue_id"];
+const COMMIT: [&str; 2] = ["build.commit_sha", "vcs.ref.head.revision"];
+const ENVIRONMENT: [&str; 3] = ["deploy.environment", "deployment.environment.name", "deployment.environment"];
+const ARGUMENTS_BYTES: [&str; 1] = ["tool_input_size_bytes"];
+const RESULT_BYTES: [&str; 1] = ["tool_result_size_bytes"];
+const DECIDED_BY: [&str; 3] = ["permission.source", "decision.source", "source"];
+const DURATION_MS: &str = "duration_ms";
+/// Longest text of a column, bytes.
+const MAX_COLUMN: usize = 256;
+
+/// The line of one item.
+pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item: &ItemFacts) -> Tail {
+    let account = &*origin.account;
+    let column = |text: &Option<String>| text.as_deref().map(|text| cut(&ids.column(account, text)));
+    let shown = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut(&ids.shown(account, text)));
+    let (node, end) = (item.node, payload.end_time(item.node));
+    let cost = item.cost.as_ref();
+    let label = |keys: &[&str]| told(payload, node, keys).map(|text| cut(&ids.column(account, text)));
+    Tail {
+        ts: rfc3339(UnixNanos(payload.time(node))),
+        end_ts: (end > 0).then(|| rfc3339(UnixNanos(end))),
+        ingest_ts: rfc3339(origin.received),
+        signal: payload.signal().as_str().to_owned(),
+        account: account.to_owned(),
+        tenant: shown(item.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
+        session_id: shown(item.session.as_deref()),
+        run_id: shown(payload.get_str(node, RUN_ID)),
+        turn: shown(item.turn.as_deref()),
+        iteration: item.iteration,
+        trace_id: id(payload.trace_id(node)),
+        span_id: id(payload.span_id(node)),
+        parent_span_id: id(payload.parent_span_id(node)),
+        user_key: item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user)),
+        actor: column(&item.actor),
+        agent_id: shown(item.sub_agent.as_deref()),
+        agent_version: label(&AGENT_VERSION),
+        feature: column(&item.feature),
+        issue_id: label(&ISSUE),
+        commit_sha: label(&COMMIT),
+        environment: label(&ENVIRONMENT),
+        call: call_word(item.call).to_owned(),
+        action_type: column(&item.operation),
+        tool_name: column(&item.tool),
+        tool_call_id: column(&item.tool_call),
+        arguments_bytes: count(payload, node, &ARGUMENTS_BYTES),
+        result_bytes: count(payload, node, &RESULT_BYTES),
+        model: column(&item.response_model).or_else(|| column(&item.request_model)),
+        provider: column(&item.provider),
+        response_id: column(&item.response_id),
+        status: status(ids, account, item),
+        duration_ns: duration(payload, node),
+        finish: column(&item.finish),
+        decision: column(&item.decision),
+        decided_by: decided_by(payload, item).map(|text| cut(&ids.column(account, text))),
+        repeat: origin.repeat,
+        tokens_in: item.usage.input,
+        tokens_out: item.usage.output,
+        buckets: cost.map(|cost| buckets(cost.buckets)),
+        tier: item.context.as_deref().and_then(|context| column(&context.service_tier)),
+        cost_status: cost.map(|cost| cost.status.as_str().to_owned()),
+        cost_usd: cost.and_then(|cost| cost.usd.clone()),
+        rates: cost.map(|cost| cost.rates.to_string()),
+        rate: cost.and_then(|cost| cost.rate.clone()),
+        basis: cost.and_then(|cost| basis(ids, account, payload, item, cost)),
+        ..Tail::default()
+    }
+}
+
+/// The first of `keys` with a text, on the item, else on its resource.
+fn told<'p>(payload: &'p Payload, node: Node, keys: &[&str]) -> Option<&'p str> {
+    let on = |node: Node| keys.iter().find_map(|key| payload.get_str(node, key).filter(|text| !text.is_empty()));
+    on(node).or_else(|| on(payload.resource(node)))
+}
+
+/// Who decided; `source` means that beside a decision only.
+fn decided_by<'p>(payload: &'p Payload, item: &ItemFacts) -> Option<&'p str> {
+    item.decision.as_ref()?;
+    DECIDED_BY.iter().find_map(|key| payload.get_str(item.node, key).filter(|text| !text.is_empty()))
+}
+
+/// The first of `keys` with a count.
+fn count(payload: &Payload, node: Node, keys: &[&str]) -> Option<u64> {
+    keys.iter().find_map(|key| u64::try_from(payload.get(node, key)?.as_count()?).ok())
+}
+
+/// A span's own time, else what a record tells.
+fn duration(payload: &Payload, node: Node) -> Option<u64> {
+    let (start, end) = (payload.time(node), payload.end_time(node));
+    let told = || count(payload, node, &[DURATION_MS])?.checked_mul(1_000_000);
+    let own = end.checked_sub(start).filter(|_| start > 0);
+    own.filter(|own| *own > 0).or_else(told).or(own)
+}
+
+/// The line of a price that came later than its call.
+pub(super) fn late(ids: &dyn IdPolicy, origin: &Origin, late: &LatePrice) -> Tail {
+    let account = &*origin.account;
+    let shown = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut(&ids.shown(account, text)));
+    let column = |text: Option<&str>| text.map(|text| cut(&ids.column(account, text)));
+    let (basis, cost) = (&late.basis, &late.cost);
+    let mut kept = basis.clone();
+    pass(ids, account, &mut kept, cost);
+    Tail {
+        kind: Some(Kind::Price),
+        ts: rfc3339(UnixNanos(basis.time)),
+        ingest_ts: rfc3339(origin.received),
+        signal: "traces".to_owned(),
+        account: account.to_owned(),
+        tenant: shown(late.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
+        session_id: shown(late.session.as_deref()),
+        trace_id: id(&late.trace),
+        span_id: id(&late.span),
+        parent_span_id: id(&late.parent).filter(|_| late.parent != [0; 8]),
+        call: "model".to_owned(),
+        model: column(basis.models.first().map(String::as_str)),
+        provider: column(basis.provider.as_deref()),
+        status: "ok".to_owned(),
+        buckets: Some(buckets(cost.buckets)),
+        cost_status: Some(cost.status.as_str().to_owned()),
+        cost_usd: cost.usd.clone(),
+        rates: Some(cost.rates.to_string()),
+        rate: cost.rate.clone(),
+        basis: Some(kept),
+        ..Tail::default()
+    }
+}
+
+fn status(ids: &dyn IdPolicy, account: &str, item: &ItemFacts) -> String {
+    match (&item.error, item.failed) {
+        (Some(error), _) => cut(&ids.column(account, error)),
+        (None, true) => "error".to_owned(),
+        (None, false) => "ok".to_owned(),
+    }
+}
+
+/// What its price is made from; names pass the rules as every column does.
+fn basis(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts, cost: &Cost) -> Option<Basis> {
+    if cost.status == Billing::NotCounted {
+        return None;
+    }
+    let mut basis = Basis::of(item, payload.time(item.node))?;
+    pass(ids, account, &mut basis, cost);
+    Some(basis)
+}
+
+/// A name of a model that the rules change, or that is too long, would find no row again: the table's own id stands beside it.
+fn pass(ids: &dyn IdPolicy, account: &str, basis: &mut Basis, cost: &Cost) {
+    let mut changed = false;
+    for model in &mut basis.models {
+        let shown = cut(&ids.column(account, model));
+        changed |= shown != *model;
+        *model = shown;
+    }
+    basis.listed = cost.rate.as_deref().filter(|_| changed).and_then(listed).map(str::to_owned);
+    basis.contract = cost.contract.as_deref().map(str::to_owned);
+    let shown = |text: &mut String| *text = cut(&ids.column(account, text));
+    let told = [&mut basis.provider, &mut basis.service_tier, &mut basis.speed, &mut basis.inference_geo];
+    told.into_iter().flatten().for_each(shown);
+}
+
+/// The model's id in the name of a row: `provider/id@from;adjusts`.
+fn listed(rate: &str) -> Option<&str> {
+    let (_, id) = rate.split(';').next()?.split_once('/')?;
+    let from = |tail: &str| tail.len() == "2026-01-01T00:00:00Z".len() && tail.ends_with('Z') && tail.contains('T');
+    Some(id.rsplit_once('@').filter(|(_, tail)| from(tail)).map_or(id, |(id, _)| id))
+}
+
+fn buckets(from: genai::Buckets) -> Buckets {
+    Buckets {
+        input: from.input,
+        cache_read: from.cache_read,
+        cache_write_5m: from.cache_write_5m,
+        cache_write_1h: from.cache_write_1h,
+        output: from.output,
+        reasoning: from.reasoning,
+    }
+}
+
+/// What an item is in a run, in one word.
+pub(super) fn call_word(call: Call) -> &'static str {
+    match call {
+        Call::Model => "model",
+        Call::ModelCopy => "model_copy",
+        Call::Tool => "tool",
+        Call::Agent => "agent",
+        Call::TurnEnd => "turn_end",
+        Call::SessionEnd => "session_end",
+        Call::Permission => "permission",
+        Call::Other => "other",
+    }
+}
+
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_COLUMN);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,160 @@
+//! **What**: removes content and leaves references. **Why**: what is stamped must pass the redaction step unread: it
+//! stands in slots, which no text edit visits. **Invariants**: every content place of the facts goes; nothing else does.
+//! **Not here**: the texts of the slots (`vault/ticket`).
+
+use genai::{ContentAt, Facts, InsideEdit, Part};
+use otlp::{Field, Node, OwnedValue, Payload, Place, PlaceKind, SlotId, TextEdit, Value};
+
+use super::arrival::ref_key;
+use super::content::read_content;
+use super::weigh::{KEYS, billed_input};
+
+pub(super) const S3_URI: &str = "gen_ai.payload.s3_uri";
+pub(super) const RANGE: &str = "gen_ai.payload.range";
+pub(super) const KEY_ID: &str = "gen_ai.payload.key_id";
+pub(super) const LEAF: &str = "gen_ai.payload.leaf";
+pub(super) const COMMITMENT: &str = "gen_ai.payload.commitment";
+pub(super) const BYTES: &str = "gen_ai.payload.bytes";
+pub(super) const DROPPED: &str = "gen_ai.payload.dropped";
+pub(super) const SHAPE: &str = "tollgate.content.shape";
+/// What the model was given: all of it, system instructions, tool definitions. Equal where that is equal, within an account.
+pub(super) const CONTEXT: [&str; 3] = ["tollgate.context.hash", "tollgate.context.system", "tollgate.context.tools"];
+
+/// A text that is filled in after the encoding.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) id: SlotId,
+    pub(super) width: usize,
+}
+
+/// What one item gets.
+pub(super) struct Stamp {
+    pub(super) node: Node,
+    pub(super) uri: Slot,
+    pub(super) range: Slot,
+    pub(super) key: Slot,
+    pub(super) leaf: Slot,
+    pub(super) commitment: Slot,
+    pub(super) shape: Slot,
+    /// Fingerprints of what the model was given, in the order of [`CONTEXT`].
+    pub(super) context: [Option<Slot>; 3],
+    /// Size of its content as canonical JSON.
+    pub(super) bytes: u64,
+    pub(super) parts: Vec<Part>,
+    /// Where its billed input went.
+    pub(super) input: Option<[u64; 5]>,
+}
+
+/// Writes the references.
+pub(super) fn stamp(payload: &mut Payload, stamps: &[Stamp]) {
+    for stamp in stamps {
+        let node = stamp.node;
+        let slots = [
+            (S3_URI, stamp.uri),
+            (RANGE, stamp.range),
+            (KEY_ID, stamp.key),
+            (LEAF, stamp.leaf),
+            (COMMITMENT, stamp.commitment),
+            (SHAPE, stamp.shape),
+        ];
+        let references = stamp.parts.iter().filter_map(|part| ref_key(*part)).map(|key| (key, stamp.uri));
+        let context = CONTEXT.into_iter().zip(stamp.context).filter_map(|(key, slot)| Some((key, slot?)));
+        for (key, slot) in slots.into_iter().chain(references).chain(context) {
+            payload.set_slot(node, key, slot.id, slot.width);
+        }
+        payload.set(node, BYTES, OwnedValue::Int(i64::try_from(stamp.bytes).unwrap_or(i64::MAX)));
+        stamp_input(payload, node, stamp.input);
+    }
+}
+
+fn stamp_input(payload: &mut Payload, node: Node, input: Option<[u64; 5]>) {
+    for (key, tokens) in input.into_iter().flat_map(|input| KEYS.into_iter().zip(input)) {
+        payload.set(node, key, OwnedValue::Int(i64::try_from(tokens).unwrap_or(i64::MAX)));
+    }
+}
+
+/// Takes all content out.
+pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
+    for place in facts.items.iter().flat_map(|item| &item.content) {
+        match place.at {
+            ContentAt::Attribute(id) => payload.remove_attribute(id),
+            ContentAt::Body => payload.remove_body(place.node),
+            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
+        }
+    }
+    for item in &facts.items {
+        let Some(inside) = &item.inside else { continue };
+        inside.edits.iter().for_each(|edit| take_out(payload, edit));
+        if let Some(name) = &inside.name {
+            payload.set_text(item.node, Field::Name, name);
+        }
+    }
+}
+
+/// Takes the listed parts out of a value that stays.
+fn take_out(payload: &mut Payload, edit: &InsideEdit) {
+    let change = |place: &Place<'_>, text: &str| match place.kind {
+        PlaceKind::Entry { .. } if edit.keys.contains(place.path_key) => TextEdit::Remove,
+        PlaceKind::Value | PlaceKind::Body => {
+            edit.texts.get(text).map_or(TextEdit::Keep, |rest| TextEdit::Replace(rest.clone()))
+        }
+        _ => TextEdit::Keep,
+    };
+    match edit.attribute {
+        Some(id) => payload.edit_attribute_text(id, change),
+        None => payload.edit_body_text(edit.node, change),
+    }
+}
+
+/// Takes content out that redaction can't read: bytes, numbers, structure with bytes in it.
+pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
+    for place in facts.items.iter().flat_map(|item| &item.content) {
+        match place.at {
+            ContentAt::Attribute(id) => {
+                if payload.attribute(id).is_some_and(|attribute| !is_readable(attribute.value)) {
+                    payload.remove_attribute(id);
+                }
+            }
+            ContentAt::Body => {
+                if payload.body(place.node).is_some_and(|body| !is_readable(body)) {
+                    payload.remove_body(place.node);
+                }
+            }
+            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
+        }
+    }
+}
+
+fn is_readable(value: Value<'_>) -> bool {
+    let holds =
+        |value: Value<'_>| !matches!(value, Value::Bytes(_)) && (value.as_str().is_some() || is_readable(value));
+    match value {
+        Value::Str(_) => true,
+        Value::Map(_) => value.entries().all(|(_, entry)| is_number(entry) || holds(entry)),
+        Value::List(_) => value.items().all(|item| is_number(item) || holds(item)),
+        _ => false,
+    }
+}
+
+fn is_number(value: Value<'_>) -> bool {
+    matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty)
+}
+
+/// Says on each item that its content is gone for good, and what it was like; before [`strip`]. Gives the number of
+/// items.
+pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
+    let mut count = 0;
+    for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
+        let (content, shape) = read_content(payload, item);
+        let bytes = content.len();
+        if content.is_empty() {
+            continue;
+        }
+        count += 1;
+        payload.set(item.node, DROPPED, OwnedValue::Bool(true));
+        payload.set(item.node, BYTES, OwnedValue::Int(i64::try_from(bytes).unwrap_or(i64::MAX)));
+        payload.set(item.node, SHAPE, OwnedValue::Str(shape.render()));
+        stamp_input(payload, item.node, billed_input(item).and_then(|tokens| shape.input.spread(tokens)));
+    }
+    count
+}

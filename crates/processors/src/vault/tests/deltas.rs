@@ -1,0 +1,222 @@
+//! Turns that refer to earlier ones: how much is stored, that it comes back, and that nothing is lost with a batch.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::super::bases::Bases;
+use super::whole::{Gateway, NOON, files, gateway, turn, verified};
+use pipeline::Processor as _;
+use vault::read::{Filter, Format, Opener, Replay, Vault, Wanted, get, replay};
+
+/// Text that does not compress: hex of hashes.
+fn words(seed: u64, bytes: usize) -> String {
+    use sha2::{Digest, Sha256};
+    let mut out = String::new();
+    while out.len() < bytes {
+        out.push_str(&kernel::hex::encode(&Sha256::digest(format!("{seed} {}", out.len()))));
+    }
+    out.truncate(bytes);
+    out
+}
+
+/// Turn `n` of a conversation that grows by two messages of `bytes` each.
+fn grown(n: u64, bytes: usize) -> Json {
+    let said: Vec<(&str, String)> =
+        (1..2 * n).map(|at| (if at % 2 == 1 { "user" } else { "assistant" }, words(at, bytes))).collect();
+    let history: Vec<(&str, &str)> = said.iter().map(|(role, text)| (*role, text.as_str())).collect();
+    json!({"items": [turn(n, &history, &words(2 * n, bytes))]})
+}
+
+async fn read(gateway: &Gateway) -> Replay {
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    replay(&vault, &mut opener, "s-1", &Filter::default()).await.expect("read")
+}
+
+/// Bytes of payload objects, and how many there are.
+fn payload(gateway: &Gateway) -> (usize, usize) {
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let objects: Vec<usize> =
+        all.iter().filter(|(name, _)| name.ends_with(".agev")).map(|(_, bytes)| bytes.len()).collect();
+    (objects.iter().sum(), objects.len())
+}
+
+/// Thirty turns that grow by 4 KB each: in the store, encrypted, they take a small part of what thirty whole contexts take;
+/// each turn is read whole, alone too, and everything verifies.
+#[tokio::test]
+async fn thirty_turns_in_the_store() {
+    let (mut whole, mut deltas) = (gateway(), gateway());
+    for n in 1..=30 {
+        whole.send(&grown(n, 2000));
+        deltas.pass(&grown(n, 2000));
+    }
+    assert!(whole.uploader.drain().await && deltas.uploader.drain().await);
+    let ((before, _), (after, objects)) = (payload(&whole), payload(&deltas));
+    // hex halves: 1.9 MB of text are 0.95 MB
+    assert!(objects == 1 && before > 900_000 && after < 200_000, "{before} {after} {objects}");
+    let replay = read(&deltas).await;
+    let show = |number| {
+        let mut out = Vec::new();
+        replay.write_turn(number, &mut out).expect("a turn").expect("written");
+        String::from_utf8(out).expect("text")
+    };
+    assert_eq!(replay.turns().len(), 30);
+    for number in [1, 2, 16, 17, 30] {
+        let text = show(number);
+        assert!((1..=2 * number as u64).all(|at| text.contains(&words(at, 2000))), "turn {number}");
+    }
+    let mut changed = Vec::new();
+    replay.diff(29, 30, &mut changed).expect("turns").expect("written");
+    let changed = String::from_utf8(changed).expect("text");
+    assert!(changed.contains("(57 messages as before)") && !changed.contains(&words(57, 2000)), "{changed:.300}");
+    let mut exported = Vec::new();
+    replay.export(Format::Messages, &mut exported).expect("written");
+    let last = String::from_utf8(exported).expect("text");
+    let last: Json = serde_json::from_str(last.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(last["messages"].as_array().map(Vec::len), Some(60));
+    verified(&deltas).await;
+}
+
+/// One fragment alone, by its range: what it refers to is fetched too.
+#[tokio::test]
+async fn a_range_is_read_whole() {
+    let mut gateway = gateway();
+    (1..=3).for_each(|n| gateway.pass(&grown(n, 1000)));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
+    let third = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").nth(2).expect("three fragments");
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    let mut out = Vec::new();
+    let uri = object.split_once("/vault/").expect("inside").1.to_owned();
+    let wanted = Wanted { uri, range: Some(format!("bytes={third}-{}", bytes.len() - 1)) };
+    get(&vault, &mut opener, &wanted, &mut out).await.expect("found").expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert!((1..=6).all(|at| text.contains(&words(at, 1000))));
+    assert_eq!(text.lines().count(), 1);
+}
+
+/// A batch that is not committed is no base; two that are on their way at once don't know of each other; whatever order
+/// they commit in, each turn can be read and verified.
+#[tokio::test]
+async fn only_what_is_committed_is_referred_to() {
+    let mut gateway = gateway();
+    gateway.pass(&grown(1, 1000));
+    // lost: never committed
+    drop(gateway.process(&grown(2, 1000)));
+    let (third, fourth) = (gateway.process(&grown(3, 1000)), gateway.process(&grown(4, 1000)));
+    let fourth = gateway.commit(fourth);
+    let fifth = gateway.process(&grown(5, 1000));
+    let third = gateway.commit(third);
+    for effect in fourth.iter().chain(&third) {
+        gateway.processor.apply(effect);
+    }
+    drop(gateway.commit(fifth));
+    gateway.pass(&grown(6, 1000));
+    assert!(gateway.uploader.drain().await);
+    assert_eq!(read(&gateway).await.turns().len(), 5);
+    verified(&gateway).await;
+}
+
+/// A turn that refers into an open object gets there, however long it takes; one that is gone holds nothing open. What
+/// comes after begins another object with a whole context.
+#[tokio::test]
+async fn an_object_never_needs_another() {
+    let mut gateway = gateway();
+    gateway.pass(&grown(1, 1000));
+    let (late, gone) = (gateway.process(&grown(2, 1000)), gateway.process(&grown(2, 1000)));
+    gateway.clock.advance(Duration::from_secs(300));
+    for _ in 0..4 {
+        gateway.uploader.step().await;
+    }
+    assert_eq!(payload(&gateway), (0, 0), "two batches are on their way into it");
+    let while_closing = gateway.process(&grown(3, 1000));
+    drop(gateway.commit(late));
+    drop(gone);
+    drop(gateway.commit(while_closing));
+    for _ in 0..4 {
+        gateway.uploader.step().await;
+    }
+    assert_eq!(payload(&gateway).1, 1, "closed");
+    gateway.pass(&grown(4, 1000));
+    gateway.pass(&grown(5, 1000));
+    assert!(gateway.uploader.drain().await);
+    assert_eq!(payload(&gateway).1, 2);
+    // each object is read without the other
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut turns = 0;
+    for (name, _) in all.iter().filter(|(name, _)| name.ends_with(".agev")) {
+        let mut opener = Opener::new(&vault, gateway.auditors());
+        let hidden = all.iter().map(|(name, _)| name).filter(|other| other.ends_with(".agev") && *other != name);
+        let hidden: Vec<_> = hidden.map(|other| (other.clone(), format!("{other}.hidden"))).collect();
+        hidden.iter().for_each(|(from, to)| std::fs::rename(from, to).expect("hidden"));
+        let mut out = Vec::new();
+        let uri = name.split_once("/vault/").expect("inside").1.to_owned();
+        get(&vault, &mut opener, &Wanted { uri, range: None }, &mut out).await.expect("found").expect("written");
+        turns += out.iter().filter(|byte| **byte == b'\n').count();
+        hidden.iter().for_each(|(from, to)| std::fs::rename(to, from).expect("back"));
+    }
+    assert_eq!(turns, 5);
+    verified(&gateway).await;
+}
+
+/// An agent and its sub-agent take turns in one session: each goes on from its own last context.
+#[tokio::test]
+async fn sub_agents_have_contexts_of_their_own() {
+    let (mut alone, mut mixed) = (gateway(), gateway());
+    for n in 1..=8 {
+        alone.pass(&grown(n, 1000));
+        mixed.pass(&grown(n, 1000));
+        let words: Vec<String> = (0..2 * n).map(|at| words(1000 + at, 1000)).collect();
+        let said: Vec<(&str, &str)> = words.iter().map(|text| ("user", text.as_str())).collect();
+        mixed.pass(&json!({"items": [turn(100 + n, &said, "done")]}));
+    }
+    assert!(alone.uploader.drain().await && mixed.uploader.drain().await);
+    let (alone, both) = (payload(&alone).0, payload(&mixed).0);
+    assert!(both < 3 * alone, "{both} of {alone}");
+    verified(&mixed).await;
+}
+
+/// Memory for contexts is bounded; a session beyond it is stored whole and costs nothing; closed objects are forgotten.
+#[test]
+fn memory_is_bounded() {
+    let gateway = gateway();
+    let writer = gateway.writer();
+    let small = Bases::new(20_000);
+    let mut refused = 0;
+    for n in 0..400_u32 {
+        let scope = vault::names::Scope {
+            account: "default".into(),
+            tenant: "acme".into(),
+            session: format!("s-{n}"),
+            date: "2026-11-20".into(),
+        };
+        let spot = writer.names().spot(&scope, NOON, None);
+        let mut lookup = small.lookup(&writer, &scope, &spot, "f");
+        let mut content = vault::document::Content::default();
+        let piece =
+            vault::document::Piece { part: "input".into(), on: "span".into(), key: None, event: None, time: None };
+        let text = Json::Array((0..3).map(|at| json!({ "content": words(at, 300) })).collect()).to_string();
+        content.push(genai::Part::Input, &piece, &json!(text).to_string(), Some(&text));
+        lookup.say(&mut content, 0);
+        let landed = std::sync::Arc::default();
+        let (_, _, learnt) = lookup.finish(&landed);
+        let placed = writer.place(&spot, 10, NOON, false, None);
+        landed.set(placed.n).expect("once");
+        let before = small.size().0;
+        small.remember(&learnt);
+        refused += u32::from(small.size().0 == before);
+    }
+    let (sessions, bytes) = small.size();
+    assert!(bytes <= 20_000 && sessions > 20 && refused > 300, "{sessions} {bytes} {refused}");
+    assert!(bytes / sessions < 700, "{bytes} {sessions}");
+    writer.close(NOON, Duration::ZERO);
+    small.sweep(&writer);
+    assert_eq!(small.size(), (0, 0));
+}

@@ -1,0 +1,281 @@
+//! What a vault keeps for how long: legal holds, and the retention and bound of a folder.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::super::options::{Directory, Kept, Layout};
+use super::whole::{Gateway, NOON, files, gateway, gateway_with, tool, turn};
+use crate::vault::config::{Retention, Store};
+use config::{ByteSize, Span};
+use kernel::clock::UnixNanos;
+use kernel::rng::SystemRng;
+use vault::erase::{Asked, Place, Target, resolve};
+use vault::hold::{hold, holds, is_held, notes};
+use vault::read::Vault;
+use vault::store::{DirectoryStore, Limits, ObjectKind, StoreError, Swept, VaultReader};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn session(id: &str) -> Asked {
+    Asked { what: Target::Session(id.to_owned()), account: None, tenant: None }
+}
+
+fn of(id: &str, n: u64) -> serde_json::Value {
+    let mut item = tool(n);
+    item["attributes"]["gen_ai.conversation.id"] = json!(id);
+    item
+}
+
+fn names(gateway: &Gateway) -> Vec<String> {
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let mut names: Vec<String> =
+        all.into_iter().map(|(name, _)| name.split_once("/vault/").expect("inside").1.to_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Everything in the vault was written so long ago.
+fn age(gateway: &Gateway, age: Duration) {
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    for (name, _) in all {
+        let written = SystemTime::UNIX_EPOCH + Duration::from_nanos(NOON.0) - age;
+        std::fs::File::options().write(true).open(name).expect("file").set_modified(written).expect("dated");
+    }
+}
+
+/// A hold is set, listed, kept from erasure, released, set again; each step is a note that stays; other sessions know nothing of it.
+#[tokio::test]
+async fn a_hold_is_set_and_released() {
+    let mut gateway = gateway();
+    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
+    assert!(gateway.uploader.drain().await);
+    let place = Place::at(&gateway.location(), None).expect("a place");
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let by = ("legal", "case 7");
+    assert!(holds(&vault, None).await.expect("read").is_empty());
+    assert!(hold(&place, &session("none"), true, by, NOON, &SystemRng).await.is_err());
+    let touched = hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    assert_eq!((touched.sessions, touched.objects, touched.noted), (vec!["acme/s-1".to_owned()], 0, 2));
+    let listed = holds(&vault, Some("default")).await.expect("read");
+    assert_eq!((listed.len(), &*listed[0].session, &*listed[0].by, &*listed[0].why), (1, "s-1", "legal", "case 7"));
+    assert!(is_held(&vault, "default", "acme", "s-1").await.expect("read"));
+    assert!(!is_held(&vault, "default", "acme", "s-2").await.expect("read"));
+    let resolved = resolve(&place, &session("s-1")).await.expect("resolved");
+    assert_eq!(resolved.holds.len(), 2, "erasure is told of key and payload: {:?}", resolved.holds);
+    assert!(resolve(&place, &session("s-2")).await.expect("resolved").holds.is_empty());
+    // released by a clock that runs behind: still the last word
+    hold(&place, &session("s-1"), false, by, UnixNanos(5), &SystemRng).await.expect("released");
+    assert!(holds(&vault, None).await.expect("read").is_empty());
+    assert!(resolve(&place, &session("s-1")).await.expect("resolved").holds.is_empty());
+    hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    assert!(is_held(&vault, "default", "acme", "s-1").await.expect("read"));
+    assert_eq!(names(&gateway).iter().filter(|name| name.starts_with("holds/default/acme/s-1/")).count(), 3);
+}
+
+/// Nobody who can only write ends a hold: a note that is last, or has no number that can be, is told and counts for nothing. What
+/// can't be read holds until it is released.
+#[tokio::test]
+async fn a_planted_note_ends_no_hold() {
+    let mut gateway = gateway();
+    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
+    assert!(gateway.uploader.drain().await);
+    let place = Place::at(&gateway.location(), None).expect("a place");
+    let folder = gateway.folder.path().join("vault/holds/default/acme/s-1");
+    let by = ("legal", "case 7");
+    hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    let forged = json!({"v": 2, "account": "default", "tenant": "acme", "session": "s-1", "set": false, "by": "x", "why": "x", "at": "x",
+        "releases": ["00"]});
+    for name in ["99999999999999999999.json", "18446744073709551615.json", "18446744073709551614.json", "x.json"] {
+        std::fs::write(folder.join(name), forged.to_string()).expect("planted");
+    }
+    let held = async || {
+        let noted = notes(&place.vault, None).await.expect("read");
+        let erasable = resolve(&place, &session("s-1")).await.expect("resolved").holds.is_empty();
+        assert_eq!(erasable, !is_held(&place.vault, "default", "acme", "s-1").await.expect("read"));
+        (noted.in_force.len(), noted.strange.len(), erasable)
+    };
+    assert_eq!(held().await, (1, 2, false));
+    // another hold stands beside them, and both are released
+    hold(&place, &session("s-1"), true, ("legal", "case 8"), NOON, &SystemRng).await.expect("held");
+    assert_eq!(held().await, (2, 2, false));
+    std::fs::write(folder.join("00000000000000000001.json"), "x").expect("planted");
+    assert_eq!(held().await, (3, 3, false));
+    hold(&place, &session("s-1"), false, by, NOON, &SystemRng).await.expect("released");
+    assert_eq!(held().await, (0, 3, true));
+    // a release that is seen can't be used again
+    hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    assert_eq!(held().await, (1, 3, false));
+    // a note lies where it holds, whatever it says
+    let other = gateway.folder.path().join("vault/holds/default/acme/s-2");
+    std::fs::create_dir_all(&other).expect("folder");
+    std::fs::write(other.join("00000000000000000001.json"), forged.to_string().replace("false", "true"))
+        .expect("planted");
+    assert!(is_held(&place.vault, "default", "acme", "s-2").await.expect("read"));
+}
+
+/// A folder of which one object can't be read.
+struct Shut(DirectoryStore, String, StoreError);
+
+impl VaultReader for Shut {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        if name == self.1 {
+            return Box::pin(async { Err(self.2.clone()) });
+        }
+        self.0.get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        self.0.list(kind, prefix)
+    }
+}
+
+/// A note that is archived, or encrypted with somebody's own key, holds its session until it can be read, and is in nobody else's way; nothing
+/// that can be written without reading it releases it.
+#[tokio::test]
+async fn a_note_that_cannot_be_read_holds_its_session_alone() {
+    let mut gateway = gateway();
+    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
+    assert!(gateway.uploader.drain().await);
+    let place = Place::at(&gateway.location(), None).expect("a place");
+    let (by, store) = (("legal", "case 7"), gateway.folder.path().join("vault"));
+    for id in ["s-1", "s-2"] {
+        hold(&place, &session(id), true, by, NOON, &SystemRng).await.expect("held");
+    }
+    let name = names(&gateway).into_iter().find(|name| name.starts_with("holds/default/acme/s-2/")).expect("a note");
+    let nothing = kernel::hex::encode(&Sha256::digest(b""));
+    let forged = json!({"v": 2, "account": "default", "tenant": "acme", "session": "s-2", "set": false, "by": "x", "why": "x", "at": "x",
+        "releases": [nothing]});
+    std::fs::write(store.join("holds/default/acme/s-2/00000000000000000007.json"), forged.to_string())
+        .expect("planted");
+    for why in [StoreError::Archived, StoreError::Denied("400 InvalidRequest".to_owned())] {
+        let shut = Shut(DirectoryStore::new(&store), name.clone(), why);
+        let shut = Place {
+            vault: Vault::new(Arc::new(shut), "", None),
+            ..Place::at(&gateway.location(), None).expect("a place")
+        };
+        let listed = notes(&shut.vault, None).await.expect("listed");
+        assert_eq!(listed.in_force.iter().map(|hold| &*hold.session).collect::<Vec<_>>(), ["s-1", "s-2"]);
+        assert!(listed.strange.len() == 1 && listed.strange[0].contains(&name), "{:?}", listed.strange);
+        assert!(is_held(&shut.vault, "default", "acme", "s-2").await.expect("read"));
+        let refused =
+            hold(&shut, &session("s-2"), false, by, NOON, &SystemRng).await.expect_err("nobody knows its hash");
+        assert!(refused.contains(&name), "{refused}");
+        hold(&shut, &session("s-1"), false, by, NOON, &SystemRng).await.expect("released");
+        hold(&shut, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    }
+    hold(&place, &session("s-2"), false, by, NOON, &SystemRng).await.expect("released, now that it can be read");
+    // nothing at all can be read: that is no list of holds
+    let only = store.join("holds/default/acme/s-1");
+    std::fs::remove_dir_all(&only).expect("gone");
+    std::fs::remove_dir_all(store.join("holds/default/acme/s-2")).expect("gone");
+    std::fs::create_dir_all(&only).expect("folder");
+    let name = format!("holds/default/acme/s-1/{:020}.json", 7);
+    std::fs::write(store.join(&name), "x").expect("planted");
+    let shut = Shut(DirectoryStore::new(&store), name, StoreError::Denied("403 AccessDenied".to_owned()));
+    assert!(notes(&Vault::new(Arc::new(shut), "", None), None).await.is_err());
+}
+
+/// All sessions of a user are held at once; in packed objects a held session holds what lies beside it.
+#[tokio::test]
+async fn a_user_is_held_and_packed_objects_too() {
+    let mut gateway = gateway_with(|config| config.layout = Layout::Packed);
+    for (n, id) in [(1, "s-1"), (2, "s-2"), (3, "s-3")] {
+        let mut item = of(id, n);
+        item["attributes"]["user.id"] = json!(if id == "s-3" { "bob" } else { "ada" });
+        gateway.pass(&json!({"items": [item]}));
+    }
+    assert!(gateway.uploader.drain().await);
+    let keys = vec![vault::testing::journal::signing_key().public().clone()];
+    let place = Place { keys, ..Place::at(&gateway.location(), None).expect("a place") };
+    let mut users = Vec::new();
+    vault::read::each_row(&place.vault, None, &|_| true, &mut |row| users.push(row.tail.user_key.expect("user")))
+        .await
+        .expect("lines");
+    let asked = Asked { what: Target::User(users[0].clone()), account: None, tenant: None };
+    let touched = hold(&place, &asked, true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
+    assert_eq!(touched.sessions, ["acme/s-1", "acme/s-2"]);
+    let packed = names(&gateway).into_iter().find(|name| name.starts_with("packed/")).expect("an object");
+    assert!(place.eraser.held(vault::store::ObjectKind::Payload, &packed).await.expect("read"));
+}
+
+/// Nothing goes before its retention is over; then payload and index go, keys two days later, and digests, session lines and what
+/// is held stay.
+#[tokio::test]
+async fn a_folder_keeps_what_it_should() {
+    let mut gateway = gateway_with(|config| {
+        let path = config.store.take().map(|store| match store {
+            Store::Directory(folder) => folder.path().to_owned(),
+            _ => panic!("a folder"),
+        });
+        let retention = Some(Retention::Span(Span::seconds(90 * 86_400)));
+        config.store = Some(Store::Directory(Directory::Kept(Kept {
+            path: path.expect("a path"),
+            retention,
+            max_size: Some(ByteSize(64 << 20)),
+        })));
+    });
+    gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
+    assert!(gateway.uploader.drain().await);
+    let place = Place::at(&gateway.location(), None).expect("a place");
+    hold(&place, &session("s-2"), true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
+    let count = |gateway: &Gateway, start: &str| names(gateway).iter().filter(|name| name.starts_with(start)).count();
+    let counts =
+        |gateway: &Gateway| ["default/", "keys/", "index/", "chain/", "holds/"].map(|start| count(gateway, start));
+    let sweep = async |gateway: &mut Gateway, days: u64| {
+        age(gateway, DAY * u32::try_from(days).expect("small"));
+        gateway.clock.advance(Duration::from_secs(3601));
+        gateway.uploader.step().await;
+    };
+    let before = counts(&gateway);
+    assert_eq!(before[..3], [2, 2, 1]);
+    sweep(&mut gateway, 89).await;
+    assert_eq!(counts(&gateway)[..3], before[..3], "a day is left");
+    sweep(&mut gateway, 90).await;
+    assert_eq!(counts(&gateway)[..3], [1, 2, 0], "the held session stays");
+    sweep(&mut gateway, 119).await;
+    assert_eq!(counts(&gateway)[..3], [1, 2, 0], "what a key opens may have waited for the store");
+    sweep(&mut gateway, 121).await;
+    assert_eq!(counts(&gateway)[..3], [1, 1, 0]);
+    assert!(count(&gateway, "default/acme/s-2/") == 1 && count(&gateway, "keys/default/acme/s-2/") == 1);
+    assert!(counts(&gateway)[3] >= before[3] && counts(&gateway)[4] == 1);
+    // no line tells of it any more; its note does
+    hold(&place, &session("s-2"), false, ("legal", "closed"), NOON, &SystemRng).await.expect("released");
+    sweep(&mut gateway, 121).await;
+    assert_eq!(counts(&gateway)[..3], [0, 0, 0]);
+}
+
+/// A full folder takes nothing more and loses nothing; what waits is written once there is room.
+#[tokio::test]
+async fn a_full_folder_refuses() {
+    use vault::store::{ObjectKind, Put, VaultReader as _, VaultStore as _};
+    let folder = tempfile::tempdir().expect("scratch");
+    let limits = Limits { retention: Some(DAY), max_size: Some(1000) };
+    let store = DirectoryStore::new(folder.path()).limited(limits);
+    let name = |n: u32| format!("default/acme/s/2026-11-20/gw-E-{n:010}.agev");
+    let put = async |n: u32| store.put_once(ObjectKind::Payload, &name(n), vec![7; 400].into(), NOON).await;
+    assert_eq!(put(1).await, Ok(Put::Written));
+    assert_eq!(put(2).await, Ok(Put::Written));
+    assert_eq!(put(3).await, Err(StoreError::Full));
+    assert_eq!(put(2).await, Ok(Put::Exists), "what is there takes no room");
+    assert_eq!(StoreError::Full.label(), "full");
+    let again = DirectoryStore::new(folder.path()).limited(limits);
+    let refused = again.put_once(ObjectKind::Payload, &name(3), vec![7; 400].into(), NOON).await;
+    assert_eq!(refused, Err(StoreError::Full), "counted after a start");
+    assert_eq!(store.list(ObjectKind::Payload, "").await.expect("listed").len(), 2);
+    let later = UnixNanos(u64::MAX);
+    assert_eq!(store.remove_expired(later).await, Ok(Swept { objects: 2, bytes: 800, held: 0 }));
+    assert!(!folder.path().join("default").exists(), "empty folders go");
+    assert_eq!(put(3).await, Ok(Put::Written));
+}

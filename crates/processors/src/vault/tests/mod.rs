@@ -1,0 +1,227 @@
+mod agents;
+mod deltas;
+mod dialects;
+mod hostile;
+mod inside;
+mod keeping;
+mod layouts;
+mod planted;
+mod process;
+mod schema;
+mod sessions;
+mod whole;
+
+use super::config::{Leave, StoreSettings};
+use super::*;
+use genai::Part;
+
+fn parse(text: &str) -> Config {
+    ::config::load::data("vault.yaml", text).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn recipient() -> String {
+    age::x25519::Identity::generate().to_public().to_string()
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match parse(text).settings() {
+        Ok(_) => panic!("accepted"),
+        Err(problems) => problems.into_iter().map(|p| format!("{}: {}", p.path, p.what)).collect(),
+    }
+}
+
+/// The stanza of the documentation must load, with what it says.
+#[test]
+fn the_documented_stanza_loads() {
+    let (one, two) = (recipient(), recipient());
+    let settings = parse(&format!(
+        "recipients: [{one}, {two}]\nstore: {{ s3: {{ bucket: audit-logs, key_bucket: audit-keys, prefix: agent-sessions, \
+         region: eu-west-1, object_lock: {{ mode: compliance, retention: 400d }} }} }}"
+    ))
+    .settings()
+    .unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(settings.notes.is_empty() && settings.recipients.len() == 2 && settings.leave == Leave::Nothing);
+    let StoreSettings::S3(s3) = settings.store else { panic!("not S3") };
+    assert_eq!(s3.lock.map(|lock| lock.retention.as_secs()), Some(400 * 86_400));
+    assert!(!settings.writer.is_empty() && settings.writer.len() <= 64);
+}
+
+/// The short forms of `store` must load, each with the note its user needs.
+#[test]
+fn stores_in_short() {
+    let one = recipient();
+    let settings = parse(&format!("recipients: [{one}]\nstore: {{ directory: ./vault }}\nleave: redacted"))
+        .settings()
+        .unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(settings.store, StoreSettings::Directory("./vault".into()));
+    assert_eq!((settings.leave, settings.notes.len()), (Leave::Redacted, 1));
+    let none = parse("store: none").settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!((none.store, none.notes.len()), (StoreSettings::None, 1));
+}
+
+/// Everything wrong is said at once, and an S3 store without a decision about its lock is refused.
+#[test]
+fn all_problems_at_once() {
+    let found = problems("recipients: [nonsense]\nwriter: a/b\nobject_size: 1\nstore: { s3: { bucket: B } }");
+    for path in [
+        "recipients[0]",
+        "writer",
+        "object_size",
+        "store.s3.bucket",
+        "store.s3.key_bucket",
+        "store.s3.region",
+        "store.s3.object_lock",
+    ] {
+        assert!(found.iter().any(|problem| problem.starts_with(&format!("{path}:"))), "{path} in {found:?}");
+    }
+    assert!(!found.iter().any(|problem| problem.contains("nonsense")), "values are not quoted");
+    assert_eq!(problems("{}").len(), 2, "store and recipients");
+}
+
+/// A compliance lock too short for an audit is refused, as is one that nobody will live to see end.
+#[test]
+fn retention_is_bounded() {
+    let s3 = |lock: &str| {
+        let one = recipient();
+        parse(&format!(
+            "recipients: [{one}]\nstore: {{ s3: {{ bucket: abc, key_bucket: abd, region: x, object_lock: {{ {lock} }} }} }}"
+        ))
+        .settings()
+    };
+    for refused in [
+        "mode: compliance, retention: 89d",
+        "mode: compliance",
+        "mode: governance, retention: 4000d",
+        "mode: governance, retention: 1h",
+    ] {
+        assert!(s3(refused).is_err(), "{refused}");
+    }
+    for taken in ["mode: compliance, retention: 90d", "mode: governance, retention: 1d", "mode: none"] {
+        assert!(s3(taken).is_ok(), "{taken}");
+    }
+}
+
+/// Who opens the signing key is told whole: half of it would only be found out by a gateway that does not start.
+#[test]
+fn a_kms_is_named_whole() {
+    let with = |key: &str| problems(&format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{key}", recipient()));
+    let found = with("signing_key_kms: { endpoint: here, key_id: '' }");
+    for path in ["signing_key_kms", "signing_key_kms.region", "signing_key_kms.endpoint", "signing_key_kms.key_id"] {
+        assert!(found.iter().any(|problem| problem.starts_with(&format!("{path}:"))), "{path} in {found:?}");
+    }
+    let clear = with("signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://kms.example.com' }");
+    assert!(clear.iter().any(|problem| problem.contains("in clear")), "{clear:?}");
+    let text = "signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://[::1]:4566', encryption_context: { purpose: vault } }";
+    let text = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{text}", recipient());
+    let settings = parse(&text).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    let (path, sealed) = settings.sealed_key().expect("a sealed key");
+    assert!(path == std::path::Path::new("/k") && sealed.kms.region == "eu-central-1");
+    assert_eq!(sealed.kms.encryption_context.get("purpose").map(String::as_str), Some("vault"));
+}
+
+fn shape_of(part: Part, text: &str) -> String {
+    let mut shape = shape::Shape::default();
+    shape.add(part, text, None);
+    shape.render()
+}
+
+/// Structure is kept in all the ways that clients write messages.
+#[test]
+fn shapes_keep_structure() {
+    let parts = r#"[{"role":"user","parts":[{"type":"text","content":"hello"},{"type":"tool_call","name":"ls","arguments":{"p":"/"}}]}]"#;
+    assert_eq!(
+        shape_of(Part::Input, parts),
+        r#"{"input":[{"role":"user","parts":[{"type":"text","bytes":5},{"type":"tool_call","bytes":3}]}]}"#
+    );
+    let openai = r#"{"messages":[{"role":"system","content":"be brief"},{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f"}}]}]}"#;
+    assert_eq!(
+        shape_of(Part::Input, openai),
+        r#"{"input":[{"role":"system","parts":[{"type":"text","bytes":8}]},{"role":"assistant","parts":[{"type":"tool_call","bytes":1}]}]}"#
+    );
+    assert_eq!(
+        shape_of(Part::System, r#"[{"type":"text","content":"be brief"}]"#),
+        r#"{"system":[{"parts":[{"type":"text","bytes":8}]}]}"#
+    );
+    assert_eq!(
+        shape_of(Part::ToolArgs, r#"{"command":"ls -l"}"#),
+        r#"{"tool_args":[{"parts":[{"type":"json","bytes":5}]}]}"#
+    );
+    assert_eq!(shape_of(Part::Output, "plain"), r#"{"output":[{"parts":[{"type":"text","bytes":5}]}]}"#);
+    assert_eq!(shape_of(Part::Output, "{broken"), r#"{"output":[{"parts":[{"type":"text","bytes":7}]}]}"#);
+}
+
+/// Whatever stands in the content, a shape holds only our words and numbers, and stays small.
+#[test]
+fn shapes_never_hold_text() {
+    let hostile = [
+        r#"[{"role":"CANARY","content":"CANARY","type":"CANARY","CANARY":"CANARY"}]"#,
+        r#"[{"type":"CANARY","text":"CANARY"},["CANARY"],"CANARY",{"role":{"CANARY":1}}]"#,
+        r#"{"messages":{"CANARY":["CANARY"]}}"#,
+        r#"["CANARY" 1"#,
+    ];
+    for text in hostile {
+        assert!(!shape_of(Part::Other, text).contains("CANARY"), "{text}");
+        serde_json::from_str::<serde_json::Value>(&shape_of(Part::Other, text)).expect("JSON");
+    }
+    let many = format!(
+        "[{}{{}}]",
+        r#"{"role":"user","content":[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]},"#.repeat(1000)
+    );
+    let shape = shape_of(Part::Input, &many);
+    assert!(
+        shape.len() < 16_384 && shape.contains(r#"{"earlier":977}"#) && shape.contains(r#""more":4"#),
+        "{}",
+        shape.len()
+    );
+    assert!(shape_of(Part::Input, &"[".repeat(100_000)).len() < 200, "deep nesting is text");
+}
+
+/// Estimates of where the input went sum to what was billed, whatever the proportions.
+#[test]
+fn shares_sum_exactly() {
+    use super::weigh::Shares;
+    let some = Shares { system: 100, tools: 0, results: 1, history: 333, user: 7 };
+    for total in [0, 1, 2, 3, 99, 12_345, u64::MAX] {
+        let spread = some.spread(total).expect("bytes");
+        assert_eq!(spread.iter().map(|tokens| u128::from(*tokens)).sum::<u128>(), u128::from(total), "{spread:?}");
+        assert_eq!(spread[1], 0, "nothing where nothing was");
+    }
+    assert_eq!(some.spread(441), Some([100, 0, 1, 333, 7]), "in proportion");
+    assert_eq!(Shares::default().spread(5), None);
+    proptest::proptest!(|(bytes: [u32; 5], total: u64)| {
+        let [system, tools, results, history, user] = bytes.map(u64::from);
+        let shares = Shares { system, tools, results, history, user };
+        if let Some(spread) = shares.spread(total) {
+            proptest::prop_assert_eq!(spread.iter().map(|tokens| u128::from(*tokens)).sum::<u128>(), u128::from(total));
+        }
+    });
+}
+
+/// System, tools, tool results, history and the last question are told apart in the ways that clients write them.
+#[test]
+fn shares_of_a_conversation() {
+    use super::weigh::Shares;
+    let input = |texts: &[(Part, &str, Option<&str>)]| {
+        let mut shape = shape::Shape::default();
+        texts.iter().for_each(|(part, text, role)| shape.add(*part, text, *role));
+        shape.input
+    };
+    let expected = Shares { system: 5, tools: 0, results: 4, history: 7, user: 6 };
+    let parts = r#"[{"role":"system","parts":[{"type":"text","content":"brief"}]},{"role":"user","parts":[{"type":"text","content":"one"}]},
+        {"role":"assistant","parts":[{"type":"text","content":"four"}]},{"role":"tool","parts":[{"type":"tool_call_response","response":"done"}]},
+        {"role":"user","parts":[{"type":"text","content":"second"}]}]"#;
+    assert_eq!(input(&[(Part::Input, parts, None)]), expected);
+    let flat = [("system", "brief"), ("user", "one"), ("assistant", "four"), ("tool", "done"), ("user", "second")];
+    let flat: Vec<_> = flat.iter().map(|(role, text)| (Part::Input, *text, Some(*role))).collect();
+    assert_eq!(input(&flat), expected);
+    let anthropic = r#"{"system":"brief","tools":[{"name":"ab"}],"messages":[{"role":"user","content":"one"},{"role":"assistant","content":"four"},
+        {"role":"user","content":[{"type":"tool_result","content":"done"},{"type":"text","text":"second"}]}]}"#;
+    assert_eq!(input(&[(Part::Input, anthropic, None)]), Shares { tools: 2, ..expected });
+    let apart = [
+        (Part::System, "brief", None),
+        (Part::Tools, "ab", None),
+        (Part::Input, "hello", None),
+        (Part::Output, "no input", None),
+    ];
+    assert_eq!(input(&apart), Shares { system: 5, tools: 2, results: 0, history: 0, user: 5 });
+}

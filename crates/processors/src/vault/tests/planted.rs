@@ -1,0 +1,87 @@
+//! Index lines that somebody planted, and `vault get` by lines.
+
+use serde_json::json;
+
+use super::super::options::Layout;
+use super::whole::{Gateway, gateway_with, turn};
+use vault::chain::note::VerifyKey;
+use vault::read::{Leaf, Lines, Opener, Query, Vault, each_row, get_lines};
+use vault::row::Row;
+use vault::testing::journal::signing_key;
+
+/// Who may only write plants a line with another's number, or one that gives a fragment to somebody else: without keys what opens is
+/// printed and the strange is told; with the writers' key only what it signed leads anywhere.
+#[tokio::test]
+async fn planted_lines_answer_for_no_others() {
+    for layout in [Layout::Session, Layout::Packed] {
+        let mut gateway = gateway_with(|config| config.layout = layout);
+        gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+        let mut other = turn(3, &[("user", "CANARY three")], "y");
+        other["trace"] = json!(2);
+        gateway.send(&json!({"items": [other]}));
+        assert!(gateway.uploader.drain().await);
+        let vault = Vault::at(&gateway.location()).expect("vault");
+        let mut rows = Vec::new();
+        each_row(&vault, None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
+        let [one, three] = &rows[..] else { panic!("{} lines", rows.len()) };
+        let leaf = format!("{}/{}/{}", three.tail.writer, three.tail.epoch, three.leaf);
+        let ask = async |keys: &[VerifyKey]| {
+            let (mut opener, mut out) = (Opener::new(&vault, gateway.auditors()), Vec::new());
+            let leaf = Some(Leaf::parse(&leaf).expect("a leaf"));
+            let wanted = Lines { query: Query::default(), leaf, keys: keys.to_vec() };
+            let got = get_lines(&vault, &mut opener, &wanted, &mut out).await;
+            (got.map(|written| written.expect("written")), String::from_utf8(out).expect("text"))
+        };
+        let keys = [signing_key().public().clone()];
+        for keys in [&[][..], &keys] {
+            let (got, text) = ask(keys).await;
+            assert!(got.is_ok() && text.contains("CANARY three"), "{layout:?}: {got:?} {text}");
+        }
+        // the number of the one, the place of the other
+        let planted = Row { leaf: three.leaf, ..one.clone() };
+        plant(&gateway, "2020-01-01", &planted);
+        let (got, _) = ask(&[]).await;
+        assert!(got.expect_err("told").contains("claim numbers of others"), "{layout:?}");
+        let (got, text) = ask(&keys).await;
+        assert!(text.contains("CANARY three") && !text.contains("CANARY one"), "{layout:?}: {text}");
+        assert!(got.expect_err("told").contains("none of the given keys signed"), "{layout:?}");
+    }
+}
+
+/// A planted line that gives a fragment of a packed object to another session hides it from nobody.
+#[tokio::test]
+async fn a_fragment_that_two_sessions_claim_is_opened() {
+    let mut gateway = gateway_with(|config| config.layout = Layout::Packed);
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    assert!(gateway.uploader.drain().await);
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut rows = Vec::new();
+    each_row(&vault, None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
+    for session in ["a-1", "zz-9"] {
+        let mut planted = rows[0].clone();
+        planted.leaf += if session == "a-1" { 900 } else { 901 };
+        planted.tail.session_id = Some(session.to_owned());
+        plant(&gateway, "2020-01-02", &planted);
+    }
+    let query = Query { trace: rows[0].tail.trace_id.clone(), ..Query::default() };
+    let (mut opener, mut out) = (Opener::new(&vault, gateway.auditors()), Vec::new());
+    let wanted = Lines { query: query.clone(), leaf: None, keys: Vec::new() };
+    drop(get_lines(&vault, &mut opener, &wanted, &mut out).await);
+    assert!(String::from_utf8_lossy(&out).matches("CANARY one").count() == 1, "{}", String::from_utf8_lossy(&out));
+    // an index object that can't be read is told, whatever else opens
+    let index = gateway.folder.path().join("vault/index/v1/account=default/dt=2020-01-03");
+    std::fs::create_dir_all(&index).expect("folder");
+    std::fs::write(index.join("gw-1-E-0000000000.ndjson.zst"), "junk").expect("planted");
+    let mut out = Vec::new();
+    let why = get_lines(&vault, &mut opener, &wanted, &mut out).await.expect_err("told");
+    assert!(why.contains("not read: ") && why.contains("2020-01-03") && !out.is_empty(), "{why}");
+}
+
+/// Puts an index object with one line where a gateway puts its own of `day`.
+fn plant(gateway: &Gateway, day: &str, row: &Row) {
+    let line = serde_json::to_string(row).expect("a line") + "\n";
+    let folder = gateway.folder.path().join(format!("vault/index/v1/account=default/dt={day}"));
+    std::fs::create_dir_all(&folder).expect("folder");
+    let file = format!("{}-{}-{:010}.ndjson.zst", row.tail.writer, row.tail.epoch, row.leaf);
+    std::fs::write(folder.join(file), zstd::bulk::compress(line.as_bytes(), 3).expect("zstd")).expect("planted");
+}

@@ -1,0 +1,221 @@
+//! What the processor takes out, what it leaves, what an auditor finds.
+
+mod columns;
+mod content;
+mod recorded;
+mod traces;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+
+use super::super::{Echoing, Leave, Parts, Store, VaultProcessor};
+use echoes::Memory;
+use genai::Unlisted;
+use genai::testing::builtin::vocabulary;
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
+use kernel::rng::SystemRng;
+use kernel::secret::Secret;
+use otlp::{Payload, PlaceKind, Signal, TextEdit, UnknownFields};
+use pipeline::spool::{Record, RecordKind};
+use pipeline::{Batch, Content, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
+use telemetry::Meter;
+use vault::books::Writer;
+use vault::delta::Rebuilder;
+use vault::document::{Document, commitment};
+use vault::names::{Names, ObjectName};
+use vault::record::{self, FragmentHeader, KeyHeader};
+use vault::row::{Kind, Row};
+use vault::seal::{AgeSealer, NewSession, SealFailed, Sealer};
+use vault::ticket::UriBase;
+
+pub(super) struct Bench {
+    processor: VaultProcessor,
+    ticketer: Option<Box<dyn Ticketer>>,
+    auditor: age::x25519::Identity,
+    ids: PlainIds,
+    rebuilder: Rebuilder,
+    identities: BTreeMap<String, age::x25519::Identity>,
+}
+
+/// What one batch became.
+pub(super) struct Out {
+    payload: Payload,
+    pub(super) bytes: Vec<u8>,
+    pub(super) documents: Vec<Document>,
+    headers: Vec<FragmentHeader>,
+    keys: Vec<KeyHeader>,
+    rows: Vec<Row>,
+    records: Vec<Record>,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        Self::with(Leave::Nothing, true)
+    }
+
+    pub(super) fn with(leave: Leave, store: bool) -> Self {
+        let auditor = age::x25519::Identity::generate();
+        let sealer: Arc<dyn Sealer> = Arc::new(AgeSealer::new(vec![auditor.to_public()]));
+        Self::made(leave, store.then_some(sealer), auditor)
+    }
+
+    fn made(leave: Leave, sealer: Option<Arc<dyn Sealer>>, auditor: age::x25519::Identity) -> Self {
+        let ids = PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())));
+        let store = sealer.map(|sealer| Store {
+            sealer,
+            writer: Arc::new(Writer::new(Names::new("agent-sessions", "gw-1", "01KAEPOCH"), 1 << 20)),
+            uri: UriBase("s3://audit-logs/".into()),
+            awaited: false,
+        });
+        let parts = Parts {
+            id: "vault".into(),
+            vocabulary: vocabulary(),
+            ids: Arc::new(ids.clone()),
+            rng: Arc::new(SystemRng),
+            store,
+            leave,
+            unlisted: Unlisted::Text,
+            echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
+        };
+        let processor = VaultProcessor::new(parts, &Meter::new());
+        let ticketer = processor.ticketer();
+        Self { processor, ticketer, auditor, ids, rebuilder: Rebuilder::default(), identities: BTreeMap::new() }
+    }
+
+    pub(super) fn unlisted(mut self, unlisted: Unlisted) -> Self {
+        self.processor.unlisted = unlisted;
+        self
+    }
+
+    /// With another limit of what redaction searches.
+    pub(super) fn scanning(mut self, scan: usize) -> Self {
+        self.processor.echoing.scan = scan;
+        self
+    }
+
+    /// Lines that a request became.
+    pub(super) fn rows(&mut self, payload: Payload) -> Vec<Row> {
+        self.pass_payload(payload, origin(Trust::ThirdParty)).rows
+    }
+
+    pub(super) fn pass(&mut self, case: &Json) -> Out {
+        self.pass_payload(request::payload(case), origin(Trust::ThirdParty))
+    }
+
+    fn pass_payload(&mut self, payload: Payload, origin: Origin) -> Out {
+        let mut batch = Batch::new(Arc::new(origin), payload);
+        self.processor.process(&mut batch).expect("processed");
+        assert!(batch.clearance.content == Content::Stripped);
+        let mut records = Vec::new();
+        let mut slots = BTreeMap::new();
+        for draft in batch.drafts {
+            let ticketed = self.ticketer.as_mut().expect("a ticketer").ticket(draft.body);
+            let size: u64 = ticketed.records.iter().map(|record| record.body.len() as u64 + 64).sum();
+            assert!(size <= draft.bytes, "the reservation was too small: {size} > {}", draft.bytes);
+            records.extend(ticketed.records);
+            slots.extend(ticketed.slots);
+        }
+        // what redact does to every text must not reach the references
+        batch.payload.edit_text(|place, text| {
+            if text.contains("REDACTME") || (place.kind != PlaceKind::Key && place.key.starts_with("gen_ai.payload.")) {
+                TextEdit::Replace("[X]".to_owned())
+            } else {
+                TextEdit::Keep
+            }
+        });
+        let mut encoded = batch.payload.encode(UnknownFields::Drop).expect("encoded");
+        for place in &encoded.slots {
+            let text = slots.get(&place.slot).expect("every slot has a text");
+            assert_eq!(text.len(), place.range.len(), "{text}");
+            encoded.bytes[place.range.clone()].copy_from_slice(text.as_bytes());
+        }
+        let payload = Payload::parse(batch.payload.signal(), Bytes::from(encoded.bytes.clone())).expect("OTLP");
+        self.open(payload, encoded.bytes, records)
+    }
+
+    fn open(&mut self, payload: Payload, bytes: Vec<u8>, records: Vec<Record>) -> Out {
+        let mut out =
+            Out { payload, bytes, documents: vec![], headers: vec![], keys: vec![], rows: vec![], records: vec![] };
+        for stored in &records {
+            match stored.kind {
+                RecordKind::Key => {
+                    let (header, object): (KeyHeader, _) = record::unpack(&stored.body).expect("key");
+                    let secret = age::decrypt(&self.auditor, &object).expect("the auditor opens the key");
+                    let identity = String::from_utf8(secret).expect("text").trim().parse().expect("identity");
+                    self.identities.insert(header.key.clone(), identity);
+                    out.keys.push(header);
+                }
+                RecordKind::Fragment => {
+                    let (header, sealed): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
+                    let plain =
+                        age::decrypt(&self.identities[&header.key], &sealed).expect("the session's key opens it");
+                    let json = zstd::decode_all(&plain[..]).expect("zstd");
+                    self.rebuilder.add(&json).expect("a document");
+                    let whole = self.rebuilder.rebuild(&json, 1 << 30).expect("whole");
+                    out.documents.push(serde_json::from_slice(&whole.unwrap_or(json)).expect("a document"));
+                    out.headers.push(header);
+                }
+                RecordKind::Leaf => {
+                    let (_, lines): (record::LeafHeader, _) = record::unpack(&stored.body).expect("leaf");
+                    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                    out.rows.extend(lines.map(|line| serde_json::from_slice::<Row>(line).expect("a row")));
+                }
+                kind => panic!("{kind:?}"),
+            }
+        }
+        out.records = records;
+        out
+    }
+}
+
+impl Out {
+    pub(super) fn attributes(&self, item: usize) -> BTreeMap<String, String> {
+        let node = self.payload.items().nth(item).expect("item");
+        self.of(node)
+    }
+
+    fn of(&self, node: otlp::Node) -> BTreeMap<String, String> {
+        let text = |value: otlp::Value<'_>| match value.as_str() {
+            Some(text) => text.to_owned(),
+            None => {
+                let mut json = String::new();
+                value.write_json(&mut json);
+                json
+            }
+        };
+        self.payload.attributes(node).map(|attribute| (attribute.key.to_owned(), text(attribute.value))).collect()
+    }
+
+    fn leaks(&self, word: &str) -> bool {
+        let holds = |bytes: &[u8]| bytes.windows(word.len()).any(|window| window == word.as_bytes());
+        holds(&self.bytes) || self.records.iter().any(|record| holds(&record.body))
+    }
+}
+
+fn origin(trust: Trust) -> Origin {
+    Origin {
+        account: "default".into(),
+        receiver: "otlp".into(),
+        trust,
+        received: UnixNanos(1_795_168_800_000_000_000),
+        id: [7; 16],
+        repeat: false,
+    }
+}
+
+fn chat(session: &str, tenant: &str, text: &str) -> Json {
+    json!({"name": "chat gpt", "trace": 1, "span": 2, "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o",
+        "gen_ai.request.temperature": 0.5, "gen_ai.response.finish_reasons": ["stop"],
+        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5,
+        "gen_ai.conversation.id": session, "tenant.id": tenant, "user.id": "ada@example.com",
+        "gen_ai.input.messages": format!(r#"[{{"role":"user","parts":[{{"type":"text","content":"{text}"}}]}}]"#),
+        "gen_ai.output.messages": r#"[{"role":"assistant","parts":[{"type":"text","content":"CANARY out"}]}]"#,
+        "gen_ai.system_instructions": r#"[{"type":"text","content":"CANARY sys"}]"#}})
+}

@@ -1,0 +1,173 @@
+//! What an index line tells of an item, and what it must not.
+
+use super::*;
+
+/// An action without content gets a leaf; what is no agent's item gets neither leaf nor reference.
+#[test]
+fn actions_without_content_get_a_leaf() {
+    let mut bench = Bench::new();
+    let tool = json!({"name": "execute_tool ls", "trace": 1, "span": 3, "attributes": {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls", "gen_ai.conversation.id": "s"}});
+    let plain = json!({"name": "GET /", "trace": 9, "span": 4, "attributes": {"http.route": "/"}});
+    let out = bench.pass(&json!({"items": [tool, plain]}));
+    assert_eq!(out.rows.len(), 1);
+    let row = &out.rows[0];
+    assert_eq!(
+        (row.tail.kind, row.tail.tool_name.as_deref(), row.object_key.as_deref()),
+        (Some(Kind::Action), Some("ls"), None)
+    );
+    assert!(out.headers.is_empty() && !out.attributes(0).contains_key("gen_ai.payload.leaf"));
+    assert_eq!(out.attributes(1), BTreeMap::from([("http.route".to_owned(), "/".to_owned())]));
+}
+
+/// Fingerprints of what the model was given are equal where that is equal, tell apart where it is not, and are no bare
+/// hashes: another account's are others.
+#[test]
+fn contexts_are_comparable() {
+    let call = |span: u64, system: &str, input: &str| {
+        json!({"name": "chat", "trace": 1, "span": span, "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.conversation.id": "s", "gen_ai.provider.name": "openai",
+        "gen_ai.system_instructions": system, "gen_ai.input.messages": input}})
+    };
+    let mut bench = Bench::new();
+    let items = json!({"items": [call(1, "be kind", "one"), call(2, "be kind", "two"), call(3, "be kind", "one"), call(4, "be rude", "one")]});
+    let out = bench.pass(&items);
+    let of = |at: usize, key: &str| out.attributes(at).get(&format!("tollgate.context.{key}")).cloned();
+    assert!(of(0, "hash").is_some() && of(0, "tools").is_none());
+    assert_eq!((of(0, "hash"), of(0, "system")), (of(2, "hash"), of(2, "system")));
+    assert_eq!(of(0, "system"), of(1, "system"));
+    assert_ne!(of(0, "hash"), of(1, "hash"));
+    assert_ne!(of(0, "system"), of(3, "system"));
+    let bare = kernel::hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(b"\"be kind\"\0"));
+    assert!(!format!("{:?}", out.attributes(0)).contains(&bare[..16]));
+}
+
+/// A line tells who, on what behalf, how large and how long: labels of the item or its resource, sizes of the content, the
+/// span's own time.
+#[test]
+fn columns_of_an_action() {
+    let mut bench = Bench::new();
+    let tool = json!({"name": "execute_tool ls", "trace": 1, "span": 3, "start": 1_795_000_000,
+        "end": 1_795_000_002, "attributes": {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls", "gen_ai.conversation.id": "s",
+        "work_tracker.issue_id": "PAY-17", "build.commit_sha": "0a1b2c3", "deploy.environment": "prod",
+        "gen_ai.tool.call.arguments": {"path": "/tmp"}, "gen_ai.tool.call.result": "total 0"}});
+    let bare = json!({"name": "execute_tool cat", "trace": 1, "span": 4, "attributes": {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "cat", "gen_ai.conversation.id": "s",
+        "tool_result_size_bytes": 512, "duration_ms": 40}});
+    let out = bench.pass(&json!({"items": [tool, bare], "resource": {"service.version": "2.1.0"}}));
+    let row =
+        |tool: &str| &out.rows.iter().find(|row| row.tail.tool_name.as_deref() == Some(tool)).expect("a line").tail;
+    let (ls, cat) = (row("ls"), row("cat"));
+    assert_eq!(ls.agent_version.as_deref(), Some("2.1.0"));
+    assert_eq!((ls.issue_id.as_deref(), ls.commit_sha.as_deref()), (Some("PAY-17"), Some("0a1b2c3")));
+    assert_eq!(ls.environment.as_deref(), Some("prod"));
+    assert_eq!((ls.arguments_bytes, ls.result_bytes), (Some(15), Some(9)));
+    assert_eq!(ls.duration_ns, Some(2_000_000_000));
+    assert_eq!((cat.arguments_bytes, cat.result_bytes, cat.duration_ns), (None, Some(512), Some(40_000_000)));
+}
+
+/// A repeat is kept as a second copy and marked.
+#[test]
+fn repeats_are_marked() {
+    let mut bench = Bench::new();
+    let payload = request::payload(&json!({"items": [chat("s", "acme", "x")]}));
+    let out = bench.pass_payload(payload, Origin { repeat: true, ..origin(Trust::ThirdParty) });
+    assert!(out.rows[0].tail.repeat && out.documents[0].head.repeat);
+}
+
+/// What no processor could finish is sealed as it came, away from every session, to the auditors.
+#[test]
+fn quarantine_is_sealed() {
+    let mut bench = Bench::new();
+    let request = Bytes::from_static(b"CANARY poison");
+    let draft = bench.processor.seal(&origin(Trust::ThirdParty), Signal::Traces, &request, 2).expect("sealed");
+    let ticketed = bench.ticketer.as_mut().expect("ticketer").ticket(draft.body);
+    let empty = request::payload(&json!({"items": []}));
+    let out = bench.open(empty, Vec::new(), ticketed.records);
+    assert!(!out.leaks("CANARY"));
+    use base64::Engine as _;
+    let opened = out.documents[0]
+        .request
+        .as_deref()
+        .map(|text| base64::engine::general_purpose::STANDARD.decode(text).expect("base64"));
+    assert_eq!(opened.as_deref(), Some(&request[..]));
+    assert_eq!(out.rows[0].tail.kind, Some(Kind::Quarantine));
+    assert!(out.headers[0].object.contains("/=quarantine/"));
+    assert!(
+        Bench::with(Leave::Nothing, false)
+            .processor
+            .seal(&origin(Trust::ThirdParty), Signal::Traces, &request, 2)
+            .is_none()
+    );
+}
+
+/// A text that goes to the vault because it is no label must not stand in an index line or an object's name instead.
+#[test]
+fn what_is_content_is_no_column() {
+    for key in [
+        "gen_ai.conversation.id",
+        "session.id",
+        "turn.id",
+        "turn",
+        "gen_ai.agent.name",
+        "agent.name",
+        "feature",
+        "gen_ai.agent.id",
+        "gen_ai.tool.name",
+        "gen_ai.tool.call.id",
+        "gen_ai.response.id",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "error.type",
+        "tenant.id",
+        "gen_ai.operation.name",
+    ] {
+        for text in ["CANARY is asked\nto transfer money", "{\"prompt\": \"CANARY please\"}"] {
+            let mut bench = Bench::new();
+            let mut item = chat("s-1", "acme", "x");
+            item["attributes"][key] = json!(text);
+            let out = bench.pass(&json!({"signal": "traces", "items": [item]}));
+            let kept = out.attributes(0).get(key).is_some_and(|kept| kept == text);
+            assert!(!kept && !out.leaks("CANARY"), "{key}");
+        }
+    }
+}
+
+/// Nanoseconds that this thread was at work: what others do on the machine does not count.
+fn at_work() -> u64 {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    told.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap()
+}
+
+/// Eight times as many parameters beside eight times as many content places take about eight times the work, not 64 times.
+#[test]
+fn many_parameters_take_linear_time() {
+    let work = |count: usize| {
+        let mut item = chat("s-1", "acme", "x");
+        for n in 0..count {
+            item["attributes"][format!("gen_ai.request.p{n}")] = json!(n);
+            item["attributes"][format!("note.{n}")] = json!("some words");
+        }
+        let payload = request::payload(&json!({"signal": "traces", "items": [item]}));
+        let mut bench = Bench::new();
+        let before = at_work();
+        bench.pass_payload(payload, origin(Trust::ThirdParty));
+        at_work() - before
+    };
+    let (few, many) = (work(5_000), work(40_000));
+    assert!(many < 32 * few, "{few} ns, {many} ns");
+}
+
+/// The same for a sentence under a key that is not known to hold names.
+#[test]
+fn a_sentence_is_no_column() {
+    for key in ["turn", "feature", "langfuse.session.id"] {
+        let mut bench = Bench::new();
+        let mut item = chat("s-1", "acme", "x");
+        item["attributes"][key] = json!("CANARY asks to move money");
+        let out = bench.pass(&json!({"signal": "traces", "items": [item]}));
+        let kept = out.attributes(0).contains_key(key);
+        assert!(kept || !out.leaks("CANARY"), "{key}");
+    }
+}

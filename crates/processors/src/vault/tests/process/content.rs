@@ -1,0 +1,291 @@
+//! What goes to the vault, what stays, and that nothing goes unsealed.
+
+use super::*;
+
+/// Content leaves the span entirely; a reference stays that leads to exactly that content; the rest survives.
+#[test]
+fn content_goes_a_reference_stays() {
+    let mut bench = Bench::new();
+    let out = bench.pass(&json!({"signal": "traces", "items": [chat("s-1", "acme", "CANARY in")]}));
+    assert!(!out.leaks("CANARY"));
+    let attributes = out.attributes(0);
+    assert!(
+        ["gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"]
+            .iter()
+            .all(|key| !attributes.contains_key(*key))
+    );
+    for (key, value) in [("gen_ai.request.model", "gpt-4o"), ("gen_ai.usage.input_tokens", "10"), ("tenant.id", "acme")]
+    {
+        assert_eq!(attributes.get(key).map(String::as_str), Some(value), "{key}");
+    }
+    let (header, row) = (&out.headers[0], &out.rows[0]);
+    let uri = format!("s3://audit-logs/{}", header.object);
+    assert_eq!(attributes["gen_ai.payload.s3_uri"], uri);
+    for part in ["gen_ai.input.messages_ref", "gen_ai.output.messages_ref", "gen_ai.system_instructions_ref"] {
+        assert_eq!(attributes[part], uri);
+    }
+    assert!(!attributes.contains_key("gen_ai.tool.call.result_ref"));
+    assert_eq!(attributes["gen_ai.payload.range"], format!("bytes=0000000000-{:010}", row.tail.len.expect("len") - 1));
+    assert_eq!(attributes["gen_ai.payload.key_id"], header.key);
+    assert_eq!(attributes["gen_ai.payload.leaf"], "gw-1/01KAEPOCH/000000000000");
+    assert_eq!(attributes["gen_ai.payload.bytes"], row.tail.pt_bytes.expect("size").to_string());
+    assert!(
+        attributes["tollgate.content.shape"]
+            .contains(r#""input":[{"role":"user","parts":[{"type":"text","bytes":9}]}]"#)
+    );
+    let parsed = ObjectName::parse(&header.object).and_then(|object| object.scope).expect("an object");
+    assert_eq!((parsed.account.as_str(), parsed.tenant.as_str(), parsed.session.as_str()), ("default", "acme", "s-1"));
+}
+
+/// What the auditor opens is what was sent, bound to its place, and the commitment outside can be checked against it.
+#[test]
+fn the_auditor_finds_what_was_sent() {
+    let mut bench = Bench::new();
+    let out = bench.pass(&json!({"items": [chat("s-1", "acme", "CANARY in")]}));
+    let (document, row) = (&out.documents[0], &out.rows[0]);
+    assert_eq!(
+        (&*document.head.account, &*document.head.tenant, document.head.session.as_deref()),
+        ("default", "acme", Some("s-1"))
+    );
+    assert_eq!((&*document.head.writer, &*document.head.epoch), ("gw-1", "01KAEPOCH"));
+    assert_eq!(Some(&*document.head.fragment), row.tail.fragment.as_deref());
+    let item = &document.items[0];
+    assert_eq!(item.head.user.as_deref(), Some("ada@example.com"));
+    assert_eq!(item.parameters["gen_ai.request.temperature"], 0.5);
+    let parts: BTreeSet<&str> = item.content.iter().map(|piece| piece.part.as_str()).collect();
+    assert_eq!(parts, ["input", "output", "system"].into());
+    assert!(item.content.iter().any(|piece| piece.value.as_str().is_some_and(|text| text.contains("CANARY in"))));
+    let hex = |text: &str| -> [u8; 32] {
+        let bytes: Vec<u8> =
+            (0..64).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect();
+        bytes.try_into().expect("32 bytes")
+    };
+    assert_eq!(row.tail.commitment.as_deref(), Some(&*commitment(&hex(&item.salt), &hex(&item.content_sha256))));
+    assert_eq!(row.tail.commitment.as_deref(), out.attributes(0).get("gen_ai.payload.commitment").map(String::as_str));
+    let sealed: (FragmentHeader, Bytes) = record::unpack(&out.records[1].body).expect("fragment");
+    assert_eq!(row.tail.ct_sha256, Some(kernel::hex::encode(&Sha256::digest(&sealed.1))));
+}
+
+/// The stated way to recompute the content hash works on the document as stored.
+#[test]
+fn the_content_hash_is_over_the_stored_bytes() {
+    let mut bench = Bench::new();
+    let out = bench.pass(&json!({"items": [chat("s-1", "acme", "hello")]}));
+    let (header, sealed): (FragmentHeader, Bytes) = record::unpack(&out.records[1].body).expect("fragment");
+    let (_, key): (KeyHeader, Bytes) = record::unpack(&out.records[0].body).expect("key");
+    let secret = String::from_utf8(age::decrypt(&bench.auditor, &key).expect("opens")).expect("text");
+    let identity: age::x25519::Identity = secret.trim().parse().expect("identity");
+    let json = zstd::decode_all(&age::decrypt(&identity, &sealed).expect("opens")[..]).expect("zstd");
+    #[derive(serde::Deserialize)]
+    struct Raw<'a> {
+        #[serde(borrow)]
+        items: Vec<RawItem<'a>>,
+    }
+    #[derive(serde::Deserialize)]
+    struct RawItem<'a> {
+        #[serde(borrow)]
+        content: &'a serde_json::value::RawValue,
+        content_sha256: String,
+    }
+    let raw: Raw<'_> = serde_json::from_slice(&json).expect("document");
+    assert_eq!(
+        kernel::hex::encode(&Sha256::digest(raw.items[0].content.get())),
+        raw.items[0].content_sha256,
+        "{}",
+        header.object
+    );
+    // compact JSON with keys in a fixed order: what `jq -c` prints
+    let again =
+        serde_json::to_string(&serde_json::from_str::<Json>(raw.items[0].content.get()).expect("JSON")).expect("text");
+    assert_eq!(again, raw.items[0].content.get());
+}
+
+/// No fragment mixes tenants or sessions, and each session has its own key.
+#[test]
+fn sessions_and_tenants_are_kept_apart() {
+    let mut bench = Bench::new();
+    let items =
+        [chat("a", "acme", "one"), chat("a", "zeta", "two"), chat("b", "acme", "three"), chat("a", "acme", "four")];
+    let out = bench.pass(&json!({ "items": items }));
+    assert_eq!(out.documents.iter().map(|document| document.items.len()).collect::<Vec<_>>(), [2, 1, 1]);
+    assert_eq!(out.headers.iter().map(|header| &header.key).collect::<BTreeSet<_>>().len(), 3);
+    assert_eq!(out.headers.iter().map(|header| &header.object).collect::<BTreeSet<_>>().len(), 3);
+    assert_eq!(out.keys.len(), 3);
+    let leaves: Vec<u64> = out.rows.iter().map(|row| row.leaf).collect();
+    assert_eq!(leaves, [0, 1, 2, 3]);
+    assert_eq!(
+        out.attributes(3)["gen_ai.payload.leaf"],
+        "gw-1/01KAEPOCH/000000000001",
+        "the fourth item is the second leaf"
+    );
+    assert_eq!(out.rows[1].tail.item, Some(1));
+    let again = bench.pass(&json!({"items": [chat("a", "acme", "five")]}));
+    assert!(!again.records.iter().any(|record| record.kind == RecordKind::Key), "its key is in the vault already");
+}
+
+/// Content in span events goes; the event and its metadata stay.
+#[test]
+fn events_lose_content_only() {
+    let mut bench = Bench::new();
+    let mut span = chat("s", "acme", "x");
+    span["events"] =
+        json!([{"name": "gen_ai.event.prompt", "attributes": {"gen_ai.prompt": "CANARY event", "message_count": 3}}]);
+    let out = bench.pass(&json!({ "items": [span] }));
+    assert!(!out.leaks("CANARY"));
+    let item = out.payload.items().next().expect("item");
+    let event = out.payload.children(item).next().expect("the event stays");
+    assert!(!out.of(event).contains_key("gen_ai.prompt"));
+    let piece = out.documents[0].items[0].content.iter().find(|piece| piece.on == "event").expect("in the vault");
+    assert_eq!(piece.event.as_deref(), Some("gen_ai.event.prompt"));
+}
+
+/// Log bodies that are content go too, whatever their structure.
+#[test]
+fn log_bodies_go() {
+    let mut bench = Bench::new();
+    let record = json!({"event_name": "gen_ai.user.message", "trace": 1, "span": 2,
+        "body": {"content": "CANARY body", "n": [1, 2.5, true]}, "attributes": {"gen_ai.system": "openai"}});
+    let out = bench.pass(&json!({"signal": "logs", "items": [record]}));
+    assert!(!out.leaks("CANARY"));
+    let piece = &out.documents[0].items[0].content[0];
+    assert_eq!(
+        (piece.on.as_str(), &piece.value["content"], &piece.value["n"][1]),
+        ("body", &json!("CANARY body"), &json!(2.5))
+    );
+    assert!(out.headers[0].object.contains("/trace-00000000000000000000000000000001/"), "no session: its trace");
+}
+
+/// Hostile ids must not leave their place in object names, nor show an address or a forged pseudonym.
+#[test]
+fn hostile_sessions_are_harmless() {
+    let long = "x".repeat(500);
+    for session in [
+        "../../../etc/passwd",
+        "..",
+        ".",
+        "a/b",
+        long.as_str(),
+        "日本語セッション",
+        "h-0123456789abcdef0123456789abcdef",
+        "a\u{0}b",
+        "%2e%2e",
+    ] {
+        let mut bench = Bench::new();
+        let out = bench.pass(&json!({"items": [chat(session, session, "x")]}));
+        let name = &out.headers[0].object;
+        let parsed = ObjectName::parse(name).and_then(|object| object.scope).expect("an object name");
+        let segments: Vec<&str> = name.split('/').collect();
+        assert_eq!(segments.len(), 6, "{name}");
+        assert!(
+            segments.iter().all(|part| !part.is_empty() && *part != "." && *part != ".." && part.len() <= 255),
+            "{name}"
+        );
+        assert_eq!(parsed.session, bench.ids.key_form("default", session));
+        assert_eq!(out.documents[0].head.session.as_deref(), Some(session), "the auditor sees the id as sent");
+        assert_eq!(out.keys[0].name.split('/').count(), 7);
+    }
+}
+
+/// A user id is in the index as a pseudonym only.
+#[test]
+fn the_index_holds_no_user() {
+    let mut bench = Bench::new();
+    let out = bench.pass(&json!({"items": [chat("s", "acme", "x")]}));
+    assert_eq!(out.rows[0].tail.user_key.as_deref(), Some(&*bench.ids.pseudonym("default", "ada@example.com")));
+    let leaf = out.records.iter().find(|record| record.kind == RecordKind::Leaf).expect("leaf");
+    assert!(!String::from_utf8_lossy(&leaf.body).contains("ada@"));
+    let tail = &out.rows[0].tail;
+    assert_eq!(
+        (tail.action_type.as_deref(), tail.model.as_deref(), tail.status.as_str()),
+        (Some("chat"), Some("gpt-4o"), "ok")
+    );
+    assert_eq!((tail.tokens_in, tail.tokens_out, tail.kind), (Some(10), Some(5), Some(Kind::Payload)));
+}
+
+/// A client must not be able to forge references; its own `…_ref` moves aside; others are ordinary.
+#[test]
+fn forged_references_are_removed() {
+    let mut bench = Bench::new();
+    let span = json!({"name": "x", "trace": 1, "span": 2, "attributes": {
+        "gen_ai.payload.s3_uri": "s3://evil/x", "gen_ai.payload.dropped": true,
+        "gen_ai.input.messages_ref": "s3://theirs", "git_ref": "main"}});
+    let out = bench.pass(&json!({"resource": {"gen_ai.payload.leaf": "x"}, "items": [span.clone()]}));
+    let attributes = out.attributes(0);
+    assert!(!attributes.keys().any(|key| key.starts_with("gen_ai.payload.")) && !out.leaks("evil"));
+    assert_eq!(attributes.get("tollgate.reported.gen_ai.input.messages_ref").map(String::as_str), Some("s3://theirs"));
+    assert_eq!(attributes.get("git_ref").map(String::as_str), Some("main"));
+    let resource = out.payload.resource(out.payload.items().next().expect("item"));
+    assert!(out.of(resource).is_empty());
+    let kept = bench.pass_payload(request::payload(&json!({ "items": [span] })), origin(Trust::Internal));
+    assert!(kept.attributes(0).contains_key("gen_ai.input.messages_ref"), "an upstream tollgate's references stay");
+}
+
+/// Without a store content is dropped, and the item says so.
+#[test]
+fn without_a_store_content_is_dropped() {
+    let mut bench = Bench::with(Leave::Nothing, false);
+    let out = bench.pass(&json!({"items": [chat("s", "acme", "CANARY in")]}));
+    assert!(!out.leaks("CANARY") && out.records.is_empty());
+    let attributes = out.attributes(0);
+    assert_eq!(attributes["gen_ai.payload.dropped"], "true");
+    assert!(
+        attributes["tollgate.content.shape"].contains("bytes") && !attributes.contains_key("gen_ai.payload.s3_uri")
+    );
+}
+
+/// `leave: redacted` seals the original and leaves the text for the redaction step.
+#[test]
+fn text_may_stay_for_redaction() {
+    let mut bench = Bench::with(Leave::Redacted, true);
+    let out = bench.pass(&json!({"items": [chat("s", "acme", "REDACTME")]}));
+    let attributes = out.attributes(0);
+    assert_eq!(attributes["gen_ai.input.messages"], "[X]", "the rules saw it");
+    assert!(attributes.contains_key("gen_ai.payload.s3_uri"));
+    assert!(
+        out.documents[0].items[0]
+            .content
+            .iter()
+            .any(|piece| piece.value.as_str().is_some_and(|text| text.contains("REDACTME")))
+    );
+}
+
+/// What is left for redaction is what rules can read: numbers, bytes, and structure that holds bytes go to the vault alone.
+#[test]
+fn only_text_stays_for_redaction() {
+    let mut bench = Bench::with(Leave::Redacted, true);
+    let mut call = chat("s", "acme", "kept");
+    call["attributes"]["gen_ai.output.messages"] = json!("kept");
+    call["attributes"]["gen_ai.system_instructions"] = json!("kept");
+    call["attributes"]["gen_ai.tool.call.arguments"] =
+        json!({"card": 4_111_111_111_111_111_u64, "to": [{"$bytes": "Q0FOQVJZ"}]});
+    call["attributes"]["gen_ai.tool.call.result"] = json!(4_111_111_111_111_111_u64);
+    call["attributes"]["gen_ai.prompt"] = json!({"$bytes": "Q0FOQVJZ"});
+    let log = json!({"signal": "logs", "items": [{"event_name": "gen_ai.user.message", "trace": 1, "span": 2,
+        "attributes": {"gen_ai.system": "openai"}, "body": {"content": [{"$bytes": "Q0FOQVJZ"}, 4_111_111_111_111_111_u64]}}]});
+    for case in [json!({"items": [call]}), log] {
+        let out = bench.pass(&case);
+        assert!(!out.leaks("CANARY") && !String::from_utf8_lossy(&out.bytes).contains("card"));
+        let left = format!("{:?}", out.attributes(0));
+        assert!(!left.contains("4111111111111111"), "{left}");
+        assert!(out.payload.items().all(|item| out.payload.body(item).is_none()));
+        assert_eq!(out.documents.len(), 1, "the auditors have it");
+    }
+}
+
+struct Broken;
+
+impl Sealer for Broken {
+    fn new_session(&self) -> Result<NewSession, SealFailed> {
+        Err(SealFailed)
+    }
+}
+
+/// If sealing fails nothing is cleared, nothing is drafted, and the client keeps its batch.
+#[test]
+fn sealing_fails_closed() {
+    let bench = Bench::made(Leave::Nothing, Some(Arc::new(Broken)), age::x25519::Identity::generate());
+    let mut batch =
+        Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&json!({"items": [chat("s", "a", "x")]})));
+    assert_eq!(bench.processor.process(&mut batch), Err(Reason::Lost));
+    assert!(batch.clearance.content == Content::Kept && batch.drafts.is_empty());
+}

@@ -1,0 +1,43 @@
+//! Lines as they are written from what real clients sent, against the published schema.
+
+use std::collections::BTreeSet;
+
+use super::process::Bench;
+use genai::testing::request;
+use vault::testing::schema::broken;
+
+/// Every line of every recording holds; each action that the schema tells of is among them.
+#[test]
+fn recorded_lines_hold_against_the_schema() {
+    let (mut wrong, mut seen, mut lines) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let folders = std::fs::read_dir(request::at("tests/recordings")).expect("recordings");
+    for client in folders.map(|entry| entry.expect("entry").path()).filter(|path| path.is_dir()) {
+        let sessions = std::fs::read_dir(&client).expect("a client").map(|entry| entry.expect("entry").path());
+        for session in sessions.filter(|path| path.is_dir()) {
+            let mut files: Vec<_> =
+                std::fs::read_dir(&session).expect("a session").map(|entry| entry.expect("entry").path()).collect();
+            files.sort();
+            let mut bench = Bench::new();
+            for file in files.iter().filter(|path| {
+                let name = path.file_name().expect("name").to_string_lossy();
+                name.contains("-logs.") || name.contains("-traces.")
+            }) {
+                for row in bench.rows(request::recorded(file)) {
+                    let line = serde_json::to_value(&row).expect("json");
+                    seen.extend(line["action_type"].as_str().map(str::to_owned));
+                    seen.insert(line["call"].as_str().expect("a call").to_owned());
+                    lines += 1;
+                    let at = file.strip_prefix(request::at("tests/recordings")).unwrap_or(file).display().to_string();
+                    wrong.extend(broken(&line).into_iter().map(|what| format!("{at} {}: {what}", line["action_type"])));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.into_iter().take(20).collect::<Vec<_>>().join("\n"));
+    assert!(lines > 1000, "{lines}");
+    for action in
+        ["chat", "text_completion", "generate_content", "embeddings", "execute_tool", "invoke_agent", "permission"]
+    {
+        assert!(seen.contains(action), "{action} is not among {seen:?}");
+    }
+}

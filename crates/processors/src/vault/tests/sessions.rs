@@ -1,0 +1,260 @@
+//! What an auditor asks of an index and of a session: `find`, turns, `diff`, `export`.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::whole::{Gateway, gateway, tool, turn};
+use vault::calls::Calls;
+use vault::read::{Filter, Format, Opener, Query, Replay, Vault, find, replay, shown};
+use vault::row::{Buckets, Kind, Row, Tail};
+use vault::sessions::SessionLine;
+
+async fn read(gateway: &Gateway) -> Replay {
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    replay(&vault, &mut opener, "s-1", &Filter::default()).await.expect("read")
+}
+
+async fn told() -> Gateway {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("system", "be kind"), ("user", "one")], "two"), tool(2)]}));
+    gateway.send(&json!({"items": [turn(3, &[("system", "be kind"), ("user", "one"), ("assistant", "two"), ("user", "three")], "four")]}));
+    gateway.send(&json!({"items": [turn(4, &[("system", "be rude"), ("user", "one"), ("user", "three\nand more")], "\u{1b}[2J")]}));
+    let mut failed = tool(5);
+    failed["status"] = json!("error");
+    failed["attributes"]["gen_ai.conversation.id"] = json!("s-2");
+    failed["attributes"]["work_tracker.issue_id"] = json!("PAY-17");
+    failed["attributes"]["build.commit_sha"] = json!("0a1b2c3d");
+    gateway.send(&json!({"items": [failed]}));
+    assert!(gateway.uploader.drain().await);
+    gateway
+}
+
+/// Each filter holds alone and together with others; nothing is opened, no line of a price is told as an action.
+#[tokio::test]
+async fn lines_are_found_by_what_they_tell() {
+    let gateway = told().await;
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let text = |text: &str| Some(text.to_owned());
+    let all = Query::default();
+    let cases = [
+        (all.clone(), 5, 2),
+        (Query { session: text("s-1"), ..all.clone() }, 4, 1),
+        (Query { tool: text("ls"), ..all.clone() }, 2, 2),
+        (Query { tool: text("ls"), session: text("s-1"), ..all.clone() }, 1, 1),
+        (Query { action: text("chat"), model: text("gpt-4o"), ..all.clone() }, 3, 1),
+        (Query { issue: text("PAY-17"), ..all.clone() }, 1, 1),
+        (Query { commit: text("0a1b"), ..all.clone() }, 1, 1),
+        (Query { commit: text("0a1"), ..all.clone() }, 0, 0),
+        (Query { failed: true, ..all.clone() }, 1, 1),
+        (Query { account: text("default"), tenant: text("acme"), ..all.clone() }, 5, 2),
+        (Query { account: text("other"), ..all.clone() }, 0, 0),
+        (Query { since: text("2026-11-20T10:00:03"), ..all.clone() }, 3, 2),
+        (Query { since: text("2026-11-20"), until: text("2026-11-20T10:00:03"), ..all.clone() }, 2, 1),
+        (Query { since: text("2026-11-22"), ..all.clone() }, 0, 0),
+    ];
+    for (query, lines, sessions) in cases {
+        let mut seen = Vec::new();
+        let found = find(&vault, &query, &mut |row| seen.push(shown(row))).await.expect("found");
+        assert_eq!((found.lines, found.sessions.len()), (lines, sessions), "{query:?}: {seen:#?}");
+        assert_eq!(seen.len() as u64, lines);
+    }
+}
+
+/// A turn is a model call: all that it was given and what it answered, counted from 1; one that is not there says which are.
+#[tokio::test]
+async fn one_turn() {
+    let replay = read(&told().await).await;
+    let show = |number| {
+        let mut out = Vec::new();
+        replay.write_turn(number, &mut out).map(|wrote| {
+            wrote.expect("written");
+            String::from_utf8(out).expect("text")
+        })
+    };
+    assert_eq!(replay.turns().len(), 3);
+    let second = show(2).expect("a turn");
+    for word in ["turn 2", "gpt-4o", "be kind", "one", "two", "three", "answered", "four"] {
+        assert!(second.contains(word), "{word} in {second}");
+    }
+    let third = show(3).expect("a turn");
+    assert!(!third.contains('\u{1b}') && third.contains("\\u{1b}[2J"), "{third}");
+    assert_eq!(show(4).unwrap_err(), "the session has turns 1 to 3");
+    assert_eq!(show(0).unwrap_err(), "the session has turns 1 to 3");
+}
+
+/// A client that tells its content beside its calls has turns, too: each answer with what was said since the one before, once.
+#[tokio::test]
+async fn answers_beside_the_calls() {
+    let mut gateway = gateway();
+    let event = |n: u64, name: &str, key: &str, text: &str| {
+        json!({"signal": "logs", "event_name": name, "time": 1_795_168_800 + n,
+        "trace": 1, "span": n, "attributes": {"session.id": "s-1", "event.name": name.rsplit('.').next(), key: text}})
+    };
+    for (n, name, key, text) in [
+        (1, "claude_code.user_prompt", "prompt", "first question of mine"),
+        (2, "claude_code.assistant_response", "response", "first answer to it"),
+        (3, "claude_code.user_prompt", "prompt", "second question of mine"),
+        (4, "claude_code.assistant_response", "response", "second answer to it"),
+    ] {
+        gateway.send(&json!({"signal": "logs", "scope": {"name": "com.anthropic.claude_code.events"}, "items": [event(n, name, key, text)]}));
+    }
+    assert!(gateway.uploader.drain().await);
+    let replay = read(&gateway).await;
+    assert_eq!(replay.turns().len(), 2);
+    let mut out = Vec::new();
+    replay.write_turn(2, &mut out).expect("a turn").expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("second question") && text.contains("second answer") && !text.contains("first"), "{text}");
+}
+
+/// Two contexts: what came, what went, how much stayed.
+#[tokio::test]
+async fn two_turns_are_compared() {
+    let replay = read(&told().await).await;
+    let show = |one, other| {
+        let mut out = Vec::new();
+        replay.diff(one, other, &mut out).expect("turns").expect("written");
+        String::from_utf8(out).expect("text").lines().skip(2).map(str::trim_end).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(show(1, 2), ["  (2 messages as before)", "+ assistant   two", "+ user        three"]);
+    assert_eq!(
+        show(2, 3),
+        [
+            "- system      be kind",
+            "+ system      be rude",
+            "  (1 message as before)",
+            "- assistant   two",
+            "- user        three",
+            "+ user        three",
+            "+             and more",
+        ]
+    );
+    assert_eq!(show(2, 2), ["the same context"]);
+}
+
+/// A dataset: a line for each model call in the form of chat APIs, or each item whole.
+#[tokio::test]
+async fn a_session_is_exported() {
+    let replay = read(&told().await).await;
+    let lines = |format| -> Vec<Json> {
+        let mut out = Vec::new();
+        replay.export(format, &mut out).expect("written");
+        String::from_utf8(out).expect("text").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let messages = lines(Format::Messages);
+    assert_eq!(messages.len(), 3);
+    assert_eq!(
+        messages[0]["messages"],
+        json!([{"role": "system", "content": "be kind"}, {"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}])
+    );
+    assert_eq!(messages[0]["model"], "gpt-4o");
+    let items = lines(Format::Jsonl);
+    assert_eq!(items.len(), 4);
+    assert!(
+        items.iter().any(|item| item["tool"] == "ls" && item["content"][0]["value"].to_string().contains("CANARY")),
+        "{items:#?}"
+    );
+}
+
+/// Lines of sessions that are over, with the objects that hold them.
+fn over(gateway: &Gateway) -> Vec<SessionLine> {
+    let mut all = Vec::new();
+    super::whole::files(&gateway.folder.path().join("vault"), &mut all);
+    all.sort();
+    let objects =
+        all.iter().filter(|(name, _)| name.contains("/vault/sessions/v1/account=default/dt=2026-11-20/gw-1-"));
+    let lines = objects.flat_map(|(_, bytes)| {
+        let text = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect::<Vec<SessionLine>>()
+    });
+    lines.collect()
+}
+
+/// Time goes by; the uploader does what is due.
+async fn minutes(gateway: &mut Gateway, minutes: u64) {
+    for _ in 0..minutes {
+        gateway.clock.advance(Duration::from_secs(60));
+        for _ in 0..12 {
+            gateway.uploader.step().await;
+        }
+    }
+}
+
+/// A session that ended or was quiet has a line in an object of its own, which a signed digest names; a session that goes on has
+/// another one, and both add up. Copies and repeats count nothing; the line says what index lines say, no more.
+#[tokio::test]
+async fn a_session_that_is_over_has_a_line() {
+    let mut gateway = gateway();
+    gateway.pass(&json!({"items": [turn(1, &[("user", "CANARY")], "two"), tool(2)]}));
+    minutes(&mut gateway, 10).await;
+    assert!(over(&gateway).is_empty(), "it goes on");
+    gateway.pass(&json!({"items": [turn(3, &[("user", "CANARY")], "four")]}));
+    minutes(&mut gateway, 40).await;
+    let lines = over(&gateway);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = &lines[0];
+    assert_eq!((line.session_id.as_deref(), &*line.tenant, &*line.account), (Some("s-1"), "acme", "default"));
+    assert_eq!((line.lines, line.model_calls, line.tool_calls, line.ended), (3, 2, 1, false), "{line:?}");
+    assert!(line.first_ts.starts_with("2026-11-20T10:00:01") && line.last_ts.starts_with("2026-11-20T10:00:03"));
+    assert!(line.pt_bytes > 100 && line.v == 1 && line.errors == 0, "{line:?}");
+    gateway.pass(&json!({"items": [tool(4)]}));
+    minutes(&mut gateway, 40).await;
+    let lines = over(&gateway);
+    assert_eq!((lines.len(), lines[1].lines, lines[1].tool_calls), (2, 1, 1), "{lines:?}");
+    minutes(&mut gateway, 200).await;
+    assert_eq!(over(&gateway).len(), 2, "said once");
+    assert!(!serde_json::to_string(&lines).expect("json").contains("CANARY"));
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let keys = vec![vault::testing::journal::signing_key().public().clone()];
+    let options = vault::verify::Options { keys, ..Default::default() };
+    let judge = async || {
+        let report = vault::verify::verify(&vault, &options, &mut |_| {}).await.expect("a report");
+        serde_json::to_string(&report).expect("json")
+    };
+    assert!(judge().await.contains("\"verified\":true"));
+    let mut all = Vec::new();
+    super::whole::files(&gateway.folder.path().join("vault/sessions"), &mut all);
+    std::fs::write(&all[0].0, b"other").expect("changed");
+    assert!(judge().await.contains("sessions_changed"));
+    std::fs::remove_file(&all[0].0).expect("removed");
+    assert!(judge().await.contains("sessions_missing"));
+}
+
+/// Sums of calls, tokens and cost: exact, once for each line, prices that come later included.
+#[test]
+fn totals_add_up() {
+    let (mut totals, mut calls) = (SessionLine::default(), Calls::default());
+    let priced = Tail {
+        kind: Some(Kind::Action),
+        ts: "2026-11-20T10:00:00.0Z".to_owned(),
+        account: "a".to_owned(),
+        session_id: Some("s".to_owned()),
+        call: "model".to_owned(),
+        model: Some("m".to_owned()),
+        status: "ok".to_owned(),
+        pt_bytes: Some(5),
+        buckets: Some(Buckets { input: 10, output: 3, ..Buckets::default() }),
+        cost_status: Some("priced".to_owned()),
+        cost_usd: Some("0.1".to_owned()),
+        ..Tail::default()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let plain = Tail { cost_status: None, cost_usd: None, buckets: None, ..priced.clone() };
+    for tail in [
+        priced.clone(),
+        Tail { cost_usd: text("0.2"), ..priced.clone() },
+        Tail { cost_status: text("not_counted"), repeat: true, ..priced.clone() },
+        Tail { cost_status: text("deferred"), ..plain.clone() },
+        Tail { kind: Some(Kind::Price), ..priced.clone() },
+        Tail { cost_status: text("unpriced"), status: "error".to_owned(), ..plain.clone() },
+        Tail { call: "permission".to_owned(), decision: text("reject"), ..plain.clone() },
+        Tail { call: "session_end".to_owned(), ..plain },
+    ] {
+        totals.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }, &mut calls);
+    }
+    assert_eq!((totals.lines, totals.model_calls, totals.denials, totals.errors), (8, 4, 1, 1), "{totals:?}");
+    assert_eq!((totals.cost_usd.as_str(), totals.buckets.input, totals.unpriced), ("0.4", 30, 1), "{totals:?}");
+    assert!(totals.ended && totals.models.len() == 1 && totals.pt_bytes == 35);
+}

@@ -1,0 +1,475 @@
+//! From a request to a directory and back to an auditor's eyes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::super::options::Layout;
+use super::super::{Built, Config, Echoing, Site, build, config::Store};
+use echoes::Memory;
+use genai::testing::builtin::vocabulary;
+use genai::testing::request;
+use kernel::clock::{Clock, ManualClock, UnixNanos};
+use kernel::pseudonym::{PlainIds, Pseudonymizer};
+use kernel::rng::SystemRng;
+use kernel::secret::Secret;
+use otlp::Payload;
+use pipeline::{Batch, Effect, Origin, Processor, Ticketer, Trust};
+use telemetry::Meter;
+use vault::keygen::keygen;
+use vault::read::{
+    Filter, Leaf, Lines, Location, Opener, Query, Vault, Wanted, each_row, get, get_lines, identities, replay,
+};
+use vault::row::Row;
+use vault::testing::journal::{FakeJournal, signing_key};
+use vault::uploader::Uploader;
+use vault::verify::{Options, verify};
+
+pub(super) const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
+
+pub(super) struct Gateway {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) clock: Arc<ManualClock>,
+    journal: Arc<FakeJournal>,
+    pub(super) processor: Arc<super::super::VaultProcessor>,
+    ticketer: Box<dyn Ticketer>,
+    pub(super) uploader: Uploader,
+}
+
+pub(super) fn gateway() -> Gateway {
+    gateway_with(|_| {})
+}
+
+pub(super) fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
+    let folder = tempfile::tempdir().expect("scratch");
+    let public = keygen(&folder.path().join("auditor.key")).expect("key");
+    let mut config = Config {
+        recipients: vec![public],
+        store: Some(Store::Directory(folder.path().join("vault").into())),
+        writer: Some("gw-1".to_owned()),
+        ..Config::default()
+    };
+    change(&mut config);
+    let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
+    let clock = ManualClock::at(NOON);
+    let site = Site {
+        vocabulary: vocabulary(),
+        ids: Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())))),
+        clock: clock.clone(),
+        rng: Arc::new(SystemRng),
+        meter: Meter::new(),
+        echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
+    };
+    let journal = Arc::new(FakeJournal::default());
+    let Built { processor, uploader } =
+        build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())));
+    let ticketer = processor.ticketer().expect("ticketer");
+    Gateway { folder, clock, journal, processor, ticketer, uploader: uploader.expect("uploader") }
+}
+
+impl Gateway {
+    /// Passes a batch whose effects are not applied.
+    pub(super) fn send(&mut self, case: &Json) {
+        let batch = self.process(case);
+        drop(self.commit(batch));
+    }
+
+    /// A batch on its way.
+    pub(super) fn process(&self, case: &Json) -> Batch {
+        self.process_after(&[], request::payload(case))
+    }
+
+    /// The same of a request, behind other steps.
+    pub(super) fn process_after(&self, steps: &[Box<dyn Processor>], payload: Payload) -> Batch {
+        let origin = Origin {
+            account: "default".into(),
+            receiver: "otlp".into(),
+            trust: Trust::ThirdParty,
+            received: self.clock.now(),
+            id: [7; 16],
+            repeat: false,
+        };
+        let mut batch = Batch::new(Arc::new(origin), payload);
+        steps.iter().for_each(|step| step.process(&mut batch).expect("processed"));
+        self.processor.process(&mut batch).expect("processed");
+        batch
+    }
+
+    /// Gives it its ticket and commits it; gives its effects.
+    pub(super) fn commit(&mut self, batch: Batch) -> Vec<Effect> {
+        for draft in batch.drafts {
+            for record in self.ticketer.ticket(draft.body).records {
+                self.journal.append(record.kind, "default", record.body);
+            }
+        }
+        batch.effects
+    }
+
+    /// Passes a batch through, as the engine does.
+    pub(super) fn pass(&mut self, case: &Json) {
+        let batch = self.process(case);
+        let effects = self.commit(batch);
+        effects.iter().for_each(|effect| self.processor.apply(effect));
+    }
+
+    pub(super) fn writer(&self) -> Arc<vault::books::Writer> {
+        self.processor.keeper.as_ref().expect("a store").writer.clone()
+    }
+
+    pub(super) fn location(&self) -> Location {
+        Location { store: self.folder.path().join("vault").display().to_string(), ..Location::default() }
+    }
+
+    pub(super) fn auditors(&self) -> Vec<age::x25519::Identity> {
+        identities(&[self.folder.path().join("auditor.key")]).expect("identity")
+    }
+
+    pub(super) async fn replay(&self, session: &str) -> Result<String, String> {
+        let vault = Vault::at(&self.location())?;
+        let mut opener = Opener::new(&vault, self.auditors());
+        let found = replay(&vault, &mut opener, session, &Filter::default()).await?;
+        let mut out = Vec::new();
+        found.write(&mut out).expect("written");
+        Ok(String::from_utf8(out).expect("text"))
+    }
+}
+
+pub(super) fn turn(n: u64, history: &[(&str, &str)], answer: &str) -> Json {
+    let messages: Vec<Json> = history
+        .iter()
+        .map(|(role, text)| json!({"role": role, "parts": [{"type": "text", "content": text}]}))
+        .collect();
+    json!({"name": "chat gpt-4o", "trace": 1, "span": n, "start": 1_795_168_800 + n, "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o",
+        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5, "gen_ai.conversation.id": "s-1",
+        "tenant.id": "acme",
+        "gen_ai.input.messages": Json::Array(messages).to_string(),
+        "gen_ai.output.messages": json!([{"role": "assistant", "parts": [{"type": "text", "content": answer}]}]).to_string()}})
+}
+
+pub(super) fn tool(n: u64) -> Json {
+    json!({"name": "execute_tool ls", "trace": 1, "span": n, "start": 1_795_168_800 + n, "attributes": {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls", "gen_ai.conversation.id": "s-1", "tenant.id": "acme",
+        "gen_ai.tool.call.arguments": r#"{"path":"/CANARY"}"#, "gen_ai.tool.call.result": "a\u{1b}[31mred\nb CANARY"}})
+}
+
+pub(super) fn files(folder: &Path, out: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).expect("folder") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            files(&path, out);
+        } else {
+            out.push((path.display().to_string(), std::fs::read(&path).expect("file")));
+        }
+    }
+}
+
+/// A session is told in order, messages shown once, tools with arguments and results, nothing that drives a terminal;
+/// and it is the same before and after the index is written.
+#[tokio::test]
+async fn a_session_is_replayed() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "CANARY two"), tool(2)]}));
+    gateway.send(&json!({"items": [
+        turn(3, &[("user", "CANARY one"), ("assistant", "CANARY two"), ("user", "CANARY three")], "CANARY four")]}));
+    assert!(gateway.uploader.drain().await);
+    let text = gateway.replay("s-1").await.expect("replayed");
+    let at = |word: &str| text.find(word).unwrap_or_else(|| panic!("{word} is not in\n{text}"));
+    let order = [
+        "CANARY one",
+        "CANARY two",
+        "execute_tool ls",
+        "arguments",
+        "result",
+        "(2 earlier",
+        "CANARY three",
+        "CANARY four",
+    ];
+    assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{text}");
+    assert_eq!(text.matches("CANARY one").count(), 1, "{text}");
+    assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[31mred"), "{text}");
+    assert!(text.contains("model calls: 2, tool calls: 1, cost: 0 USD"), "{text}");
+    std::fs::remove_dir_all(gateway.folder.path().join("vault/index")).expect("index");
+    let unindexed = gateway.replay("s-1").await.expect("replayed");
+    assert_eq!(unindexed.matches("CANARY").count(), text.matches("CANARY").count());
+    assert!(gateway.replay("s-2").await.is_err());
+}
+
+/// A reference with its range leads to its document; without a range to the whole object.
+#[tokio::test]
+async fn a_reference_is_opened() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    gateway.send(&json!({"items": [turn(2, &[("user", "CANARY two")], "y")]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
+    let name = object.split_once("/vault/").expect("inside").1;
+    let second = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").nth(1).expect("two fragments");
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    let mut out = Vec::new();
+    let range = Some(format!("bytes={second:010}-{:010}", bytes.len() - 1));
+    let wanted = Wanted { uri: format!("file:///{name}"), range };
+    get(&vault, &mut opener, &wanted, &mut out).await.expect("found").expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("CANARY two") && !text.contains("CANARY one"));
+    let mut out = Vec::new();
+    get(&vault, &mut opener, &Wanted { uri: name.to_owned(), range: None }, &mut out)
+        .await
+        .expect("found")
+        .expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert_eq!(text.lines().count(), 2);
+    serde_json::from_str::<Json>(text.lines().next().expect("line")).expect("JSON");
+    for (uri, range) in
+        [("s3://b/x.agev", None), (name, Some("bytes=5-1")), (name, Some("bytes=1-9")), ("no/such.agev", None)]
+    {
+        let wanted = Wanted { uri: uri.to_owned(), range: range.map(str::to_owned) };
+        assert!(get(&vault, &mut opener, &wanted, &mut Vec::new()).await.is_err(), "{uri} {range:?}");
+    }
+}
+
+/// What a trace, a span or a line of the index names is opened, each fragment once, in every layout; what has no line, or no
+/// content, says so.
+#[tokio::test]
+async fn lines_are_opened() {
+    for layout in [Layout::Session, Layout::Packed, Layout::Turn] {
+        let mut gateway = gateway_with(|config| config.layout = layout);
+        gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x"), tool(2)]}));
+        let mut other = turn(3, &[("user", "CANARY three")], "y");
+        other["trace"] = json!(2);
+        gateway.send(&json!({"items": [other]}));
+        assert!(gateway.uploader.drain().await);
+        let vault = Vault::at(&gateway.location()).expect("vault");
+        let mut rows = Vec::new();
+        each_row(&vault, None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
+        let [one, two, three] = &rows[..] else { panic!("{} lines", rows.len()) };
+        let ask = async |query: Query, leaf: Option<&str>| {
+            let leaf = leaf.map(|leaf| Leaf::parse(leaf).expect("a leaf"));
+            let (mut opener, mut out) = (Opener::new(&vault, gateway.auditors()), Vec::new());
+            let wanted = Lines { query, leaf, keys: Vec::new() };
+            let got = get_lines(&vault, &mut opener, &wanted, &mut out).await;
+            got.map(|written| written.map(|()| String::from_utf8(out).expect("text")).expect("written"))
+        };
+        let (trace, span) = (|row: &Row| row.tail.trace_id.clone(), |row: &Row| row.tail.span_id.clone());
+        let text = ask(Query { trace: trace(one), ..Query::default() }, None).await.expect("opened");
+        assert_eq!(text.lines().count(), 1, "{layout:?}: each fragment once: {text}");
+        assert!(text.contains("CANARY one") && text.contains("/CANARY") && !text.contains("CANARY three"), "{text}");
+        let text = ask(Query { span: span(two), ..Query::default() }, None).await.expect("opened");
+        assert!(text.lines().count() == 1 && text.contains("/CANARY"), "{layout:?}: {text}");
+        let leaf = format!("{}/{}/{:012}", three.tail.writer, three.tail.epoch, three.leaf);
+        let text = ask(Query::default(), Some(&leaf)).await.expect("opened");
+        assert!(text.lines().count() == 1 && text.contains("CANARY three"), "{layout:?}: {text}");
+        let none = ask(Query { trace: Some("00".into()), ..Query::default() }, None).await.expect_err("no line");
+        assert!(none.contains("no index line"), "{none}");
+        let none = ask(Query { account: Some("team".into()), ..Query::default() }, Some(&leaf)).await;
+        assert!(none.expect_err("another account's").contains("no index line"));
+        assert!(Leaf::parse("gw/5").is_err() && Leaf::parse("gw/E/x").is_err() && Leaf::parse("/E/1").is_err());
+    }
+}
+
+/// No file of the vault shows content, and no one else's key opens it.
+#[tokio::test]
+async fn nothing_readable_lies_in_the_directory() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "CANARY"), tool(2)]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    assert_eq!(all.len(), 5, "key, object, index, digest, signature");
+    for (name, bytes) in &all {
+        let plain = if name.ends_with(".zst") { zstd::decode_all(&bytes[..]).expect("zstd") } else { bytes.clone() };
+        assert!(!String::from_utf8_lossy(&plain).contains("CANARY"), "{name}");
+    }
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut opener = Opener::new(&vault, vec![age::x25519::Identity::generate()]);
+    let found = replay(&vault, &mut opener, "s-1", &Filter::default()).await.expect("the index can be read");
+    let mut out = Vec::new();
+    found.write(&mut out).expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("no identity given here opens") && !text.contains("CANARY"), "{text}");
+}
+
+/// A fragment moved to another object's name must not pass for that object's.
+#[tokio::test]
+async fn moved_fragments_are_refused() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
+    let moved = object.replace("gw-1-", "gw-2-");
+    std::fs::write(&moved, bytes).expect("moved");
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    let wanted = Wanted { uri: moved.split_once("/vault/").expect("inside").1.to_owned(), range: None };
+    let refused = get(&vault, &mut opener, &wanted, &mut Vec::new()).await.expect_err("refused");
+    assert!(refused.contains("belongs to another object"), "{refused}");
+}
+
+/// The object's name says account, tenant, session and day: a copy under another of them must not pass for it, even
+/// with its key objects copied too.
+#[tokio::test]
+async fn a_fragment_copied_to_another_tenant_or_session_is_refused() {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    for (from, to, session) in [
+        ("/acme/s-1/", "/globex/s-1/", "s-1"),
+        ("/acme/s-1/", "/acme/s-2/", "s-2"),
+        ("/2026-11-20/", "/2026-11-21/", "s-1"),
+    ] {
+        for (name, bytes) in all.iter().filter(|(name, _)| !name.contains("/index/") && !name.contains("/chain/")) {
+            let copy = name.replace(from, to);
+            assert_ne!(&copy, name, "the case moves something");
+            std::fs::create_dir_all(Path::new(&copy).parent().expect("folder")).expect("folders");
+            std::fs::write(&copy, bytes).expect("copied");
+        }
+        let text = gateway.replay(session).await.unwrap_or_else(|why| why);
+        let own = usize::from(session == "s-1");
+        assert_eq!(text.matches("CANARY one").count(), own, "{to}: {text}");
+        assert!(text.contains("belongs to another object"), "{to}: {text}");
+    }
+}
+
+/// A session of three fragments in one object, and the files of its vault.
+async fn three_turns() -> (Gateway, Vec<(String, Vec<u8>)>) {
+    let mut gateway = gateway();
+    gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
+    gateway.send(&json!({"items": [turn(2, &[("user", "CANARY two")], "y")]}));
+    gateway.send(&json!({"items": [turn(3, &[("user", "CANARY three")], "z")]}));
+    assert!(gateway.uploader.drain().await);
+    let mut all = Vec::new();
+    files(&gateway.folder.path().join("vault"), &mut all);
+    (gateway, all)
+}
+
+/// Junk in the index, a missing object, a flipped bit, an index line that points outside: each is said and hides
+/// nothing else; sums of forged lines do not end the replay.
+#[tokio::test]
+async fn what_is_damaged_hides_nothing_else() {
+    let (gateway, all) = three_turns().await;
+    let index = &all.iter().find(|(name, _)| name.ends_with(".ndjson.zst")).expect("index").0;
+    std::fs::write(index.replace("0000000000.nd", "0000000009.nd"), b"junk").expect("junk");
+    std::fs::write(index.replace("0000000000.ndjson.zst", "x"), b"no index object").expect("junk");
+    let lines =
+        String::from_utf8(zstd::decode_all(&std::fs::read(index).expect("index")[..]).expect("zstd")).expect("text");
+    let mut forged: Json = serde_json::from_str(lines.lines().next().expect("line")).expect("JSON");
+    let mut rows = lines.clone();
+    for (leaf, object) in [
+        (90, "default/acme/s-1/2026-11-20/gw-1-x-0000000099.agev".to_owned()),
+        (91, forged["object_key"].as_str().expect("key").to_owned()),
+    ] {
+        forged["leaf"] = json!(leaf);
+        forged["fragment"] = json!(format!("{leaf:032}"));
+        forged["object_key"] = json!(object);
+        forged["off"] = json!(1_u64 << 40);
+        forged["cost_status"] = json!("priced");
+        forged["cost_usd"] = json!("79000000000000000000000000000");
+        rows.push_str(&format!("{forged}\nno line\n"));
+    }
+    std::fs::write(index, zstd::encode_all(rows.as_bytes(), 1).expect("zstd")).expect("index");
+    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
+    let second = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").nth(1).expect("three fragments");
+    let mut flipped = bytes.clone();
+    flipped[second + 300] ^= 1;
+    std::fs::write(object, flipped).expect("flipped");
+    let text = gateway.replay("s-1").await.expect("replayed");
+    for said in [
+        "CANARY one",
+        "CANARY three",
+        "0000000009.ndjson.zst: damaged",
+        "2 lines are not index lines",
+        "no such object",
+        "points outside of the object",
+        "too large to add",
+    ] {
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
+    assert!(!text.contains("CANARY two"), "{text}");
+}
+
+/// A fragment before a hole (a lost one, written as zeros) opens without the index too.
+#[tokio::test]
+async fn a_hole_takes_nothing_with_it() {
+    let (gateway, all) = three_turns().await;
+    let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
+    let starts: Vec<usize> = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").collect();
+    let mut holed = bytes.clone();
+    holed[starts[1]..starts[2]].fill(0);
+    std::fs::write(object, holed).expect("holed");
+    std::fs::remove_dir_all(gateway.folder.path().join("vault/index")).expect("index");
+    let text = gateway.replay("s-1").await.expect("replayed");
+    assert!(text.contains("CANARY one") && text.contains("CANARY three") && !text.contains("CANARY two"), "{text}");
+    assert!(text.contains("(not in the index)"), "{text}");
+}
+
+/// An audit shows all that was said: refusals, thoughts, old function calls, request fields, the same word twice.
+#[tokio::test]
+async fn nothing_that_was_said_is_left_out() {
+    let mut gateway = gateway();
+    let mut case = turn(1, &[("user", "go on"), ("user", "go on")], "x");
+    case["attributes"]["gen_ai.output.messages"] = json!(
+        json!([
+            {"role": "assistant", "content": null, "refusal": "CANARY-refusal"},
+            {"role": "assistant", "content": "", "reasoning_content": "CANARY-thought"},
+            {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": "CANARY-call"}},
+            {"messages": [{"role": "user", "content": "CANARY-inner"}], "tools": ["CANARY-tool"]},
+        ])
+        .to_string()
+    );
+    gateway.send(&json!({"items": [case]}));
+    assert!(gateway.uploader.drain().await);
+    let text = gateway.replay("s-1").await.expect("replayed");
+    for said in ["refusal", "thought", "call", "inner", "tool"] {
+        assert!(text.contains(&format!("CANARY-{said}")), "{said} is not in\n{text}");
+    }
+    assert_eq!(text.matches("go on").count(), 2, "{text}");
+}
+
+/// The largest range there is must be an answer, not an overflow.
+#[tokio::test]
+async fn absurd_ranges_are_refused() {
+    let gateway = gateway();
+    std::fs::create_dir_all(gateway.folder.path().join("vault")).expect("folder");
+    let vault = Vault::at(&gateway.location()).expect("vault");
+    let mut opener = Opener::new(&vault, gateway.auditors());
+    let wanted = |range: &str| Wanted { uri: "a/b/c/d/x.agev".to_owned(), range: Some(range.to_owned()) };
+    for range in ["bytes=0-18446744073709551615", "bytes=2-1", "bytes=-1"] {
+        assert!(get(&vault, &mut opener, &wanted(range), &mut Vec::new()).await.is_err(), "{range}");
+    }
+}
+
+/// Keys are private, never overwritten; identity files say what is wrong without showing a key.
+#[test]
+fn keys_are_made_once() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("scratch");
+    let path = folder.path().join("k");
+    let public = keygen(&path).expect("made");
+    assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    assert!(keygen(&path).is_err());
+    let found = identities(std::slice::from_ref(&path)).expect("read");
+    assert_eq!(found[0].to_public().to_string(), public);
+    std::fs::write(&path, "AGE-SECRET-KEY-1BROKEN\n").expect("broken");
+    let error = identities(&[path]).err().expect("refused");
+    assert!(!error.contains("BROKEN"), "{error}");
+    assert!(identities(&[]).is_err());
+}
+
+/// The vault verifies with an auditor's key: nothing is found, something was opened.
+pub(super) async fn verified(gateway: &Gateway) {
+    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let (keys, auditors) = (vec![signing_key().public().clone()], gateway.auditors());
+    let report =
+        verify(&vault, &Options { keys, auditors, ..Options::default() }, &mut |_| {}).await.expect("a report");
+    let report = serde_json::to_string(&report).expect("json");
+    assert!(report.contains("\"verified\":true") && report.contains("\"findings\":[]"), "{report}");
+    assert!(!report.contains("\"opened\":0"), "{report}");
+}

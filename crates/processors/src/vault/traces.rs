@@ -1,0 +1,93 @@
+//! **What**: [`Traces`]: which traces are an agent's, as committed batches told. **Why**: an item of such a trace is an
+//! agent's although nothing in its own request says so (design §5): its unlisted text is content.
+//! **Invariants**: changes by effects alone; holds digests, no ids; at most [`LIMIT`] traces, those that were not told
+//! of for longest go first (two generations: a full younger one becomes the older one). Best effort: what is forgotten,
+//! or comes before its trace is known, is judged by its own request.
+//! **Not here**: what follows for an item (`genai::adopt`).
+
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
+
+use pipeline::claims::ClaimKey;
+
+/// Traces that are known at most.
+pub(super) const LIMIT: usize = 131_072;
+/// Bytes of a digest.
+const DIGEST: usize = 16;
+const VERSION: u8 = 1;
+
+/// See the module.
+pub(super) struct Traces {
+    limit: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    young: HashSet<[u8; DIGEST]>,
+    old: HashSet<[u8; DIGEST]>,
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self::new(LIMIT)
+    }
+}
+
+fn digest(account: &str, trace: &[u8]) -> [u8; DIGEST] {
+    ClaimKey::of(&[account.as_bytes(), trace]).to_bytes()
+}
+
+impl Traces {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, known: Mutex::default() }
+    }
+
+    /// Whether `trace` is an agent's.
+    pub(super) fn holds(&self, account: &str, trace: &[u8]) -> bool {
+        let digest = digest(account, trace);
+        let known = self.known.lock();
+        known.young.contains(&digest) || known.old.contains(&digest)
+    }
+
+    /// The effect's body for an agent's traces; None when it would change nothing.
+    pub(super) fn effect(&self, account: &str, traces: &[&[u8]]) -> Option<Vec<u8>> {
+        let digests: Vec<_> = traces.iter().map(|trace| digest(account, trace)).collect();
+        let known = self.known.lock();
+        let mut body = vec![VERSION];
+        digests
+            .iter()
+            .filter(|digest| !known.young.contains(*digest))
+            .for_each(|digest| body.extend_from_slice(digest));
+        (body.len() > 1).then_some(body)
+    }
+
+    /// Applies an effect, or adds what [`Traces::save`] gave.
+    pub(super) fn apply(&self, body: &[u8]) {
+        let Some((&VERSION, digests)) = body.split_first() else { return };
+        let mut known = self.known.lock();
+        for digest in digests.as_chunks::<DIGEST>().0 {
+            if known.young.len() >= (self.limit / 2).max(1) {
+                known.old = std::mem::take(&mut known.young);
+            }
+            known.young.insert(*digest);
+            known.old.remove(digest);
+        }
+    }
+
+    /// Everything, for the checkpoint: the older ones first.
+    pub(super) fn save(&self) -> Vec<u8> {
+        let known = self.known.lock();
+        let mut out = Vec::with_capacity(1 + (known.young.len() + known.old.len()) * DIGEST);
+        out.push(VERSION);
+        known.old.iter().chain(&known.young).for_each(|digest| out.extend_from_slice(digest));
+        out
+    }
+
+    /// How many are known.
+    pub(super) fn len(&self) -> usize {
+        let known = self.known.lock();
+        known.young.len() + known.old.len()
+    }
+}

@@ -1,0 +1,209 @@
+//! **What**: genai-prices' data: providers, models with matching clauses, windows by date, prices by time of day and by
+//! circumstances. **Invariants**: `equals` gives an id, `starts_with` the id it begins with and never a prefix; of entries
+//! that hold at a time the last one wins, as there.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::schema::{Adjust, Model, Price, Rate, Tier};
+use crate::unit::{Fee, Unit};
+
+use super::raw::{Object, count, decimal, list, object, text};
+use super::{Gathered, put, put_fee};
+
+const UNITS: &[(&str, Unit)] = &[
+    ("input_mtok", Unit::Input),
+    ("output_mtok", Unit::Output),
+    ("cache_read_mtok", Unit::CacheRead),
+    ("cache_write_mtok", Unit::CacheWrite),
+    ("cache_write_5m_mtok", Unit::CacheWrite5m),
+    ("cache_write_1h_mtok", Unit::CacheWrite1h),
+    ("input_audio_mtok", Unit::InputAudio),
+    ("output_audio_mtok", Unit::OutputAudio),
+    ("input_image_mtok", Unit::InputImage),
+    ("output_image_mtok", Unit::OutputImage),
+    ("input_video_mtok", Unit::InputVideo),
+    ("output_video_mtok", Unit::OutputVideo),
+    ("cache_audio_read_mtok", Unit::CacheReadAudio),
+    ("cache_image_read_mtok", Unit::CacheReadImage),
+    ("output_reasoning_mtok", Unit::Reasoning),
+    ("output_citation_mtok", Unit::OutputCitation),
+];
+
+const FEES: &[(&str, Fee)] = &[
+    ("web_searches_kcount", Fee::WebSearch),
+    ("storage_searches_kcount", Fee::FileSearch),
+    ("requests_kcount", Fee::Request),
+];
+
+/// Reads the data.
+pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
+    let raw: Box<RawValue> = serde_json::from_str(file).map_err(|error| error.to_string())?;
+    let providers = object(&raw).and_then(|all| list(all.get("providers")?)).or_else(|| list(&raw));
+    for provider in providers.ok_or("no providers")? {
+        let Some(provider) = object(&provider) else { continue };
+        let Some(key) = provider.get("id").and_then(|raw| text(raw)) else { continue };
+        for raw in provider.get("models").and_then(|raw| list(raw)).unwrap_or_default() {
+            let Some(entry) = object(&raw) else { continue };
+            let Some(id) = entry.get("id").and_then(|raw| text(raw)) else { continue };
+            let mut ids = vec![id.clone()];
+            if let Some(clause) = entry.get("match") {
+                clauses(clause, &mut ids, out);
+            }
+            unread(&raw, out);
+            let deprecated = entry.get("deprecated").is_some_and(|raw| raw.get() == "true");
+            let rates = rates(&entry);
+            out.add(&key, Model { id, ids, patterns: Vec::new(), deprecated, rates });
+        }
+    }
+    Ok(())
+}
+
+/// Ids of a clause; what is not an id is left to the date rules of the look-up.
+fn clauses(raw: &RawValue, ids: &mut Vec<String>, out: &mut Gathered) {
+    let Some(clause) = object(raw) else { return };
+    if let Some(id) = clause.get("equals").and_then(|raw| text(raw)) {
+        ids.push(id);
+    }
+    if let Some(start) = clause.get("starts_with").and_then(|raw| text(raw)) {
+        ids.push(start.trim_end_matches(['-', '@', ':', '.']).to_owned());
+    }
+    for one in clause.get("or").and_then(|raw| list(raw)).unwrap_or_default() {
+        clauses(&one, ids, out);
+    }
+    for word in ["contains", "ends_with", "regex", "and"].into_iter().filter(|word| clause.contains_key(*word)) {
+        out.unread(&format!("match: {word}"));
+    }
+}
+
+/// Prices and circumstances without a word of ours, wherever they stand in a model.
+fn unread(model: &RawValue, out: &mut Gathered) {
+    let Some(entry) = object(model) else { return };
+    for (word, raw) in &entry {
+        let known = UNITS.iter().any(|(theirs, _)| theirs == word) || FEES.iter().any(|(theirs, _)| theirs == word);
+        if ["_mtok", "_kcount", "_hours", "_mchar"].iter().any(|tail| word.ends_with(tail)) && !known {
+            out.unread(word);
+        }
+        match word.as_str() {
+            "when" => {
+                let asked = object(raw).unwrap_or_default();
+                let unknown = asked.keys().filter(|word| crate::unit::Variable::parse(word).is_none());
+                unknown.for_each(|word| out.unread(&format!("when: {word}")));
+            }
+            "prices" | "price_variants" => {
+                list(raw).unwrap_or_default().iter().for_each(|one| unread(one, out));
+                unread(raw, out);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Windows by their first day; prices by time of day become adjustments of the window they stand in.
+fn rates(entry: &Object) -> Vec<Rate> {
+    let Some(raw) = entry.get("prices") else { return Vec::new() };
+    let mut windows: BTreeMap<Option<String>, Rate> = BTreeMap::new();
+    let mut by_clock: Vec<Adjust> = Vec::new();
+    match list(raw) {
+        None => drop(windows.insert(None, object(raw).map(|prices| rate(&prices)).unwrap_or_default())),
+        Some(entries) => {
+            for one in entries.iter().filter_map(|raw| object(raw)) {
+                let Some(prices) = one.get("prices").and_then(|raw| object(raw)).map(|prices| rate(&prices)) else {
+                    continue;
+                };
+                let constraint = one.get("constraint").and_then(|raw| object(raw)).unwrap_or_default();
+                let told = |word: &str| constraint.get(word).and_then(|raw| text(raw));
+                match (told("start_date"), told("start_time"), told("end_time")) {
+                    (date, None, None) => drop(windows.insert(date.map(|date| midnight(&date)), prices)),
+                    (_, Some(from), Some(to)) => by_clock.push(clocked(&from, &to, prices)),
+                    _ => {}
+                }
+            }
+        }
+    }
+    // the first entry that names a unit decides with us, the last one there
+    by_clock.reverse();
+    let variants = variants(entry);
+    let starts: Vec<Option<String>> = windows.keys().cloned().collect();
+    let mut out = Vec::new();
+    for (at, (from, mut rate)) in windows.into_iter().enumerate() {
+        rate.from = from;
+        rate.to = starts.get(at + 1).cloned().flatten();
+        rate.adjust.clone_from(&variants);
+        rate.adjust.extend(by_clock.iter().cloned());
+        out.push(rate);
+    }
+    out
+}
+
+fn midnight(date: &str) -> String {
+    format!("{date}T00:00:00Z")
+}
+
+fn clocked(from: &str, to: &str, rate: Rate) -> Adjust {
+    let minutes = |text: &str| text.get(..5).unwrap_or("00:00").to_owned();
+    let when = BTreeMap::from([("utc_time".to_owned(), vec![format!("{}-{}", minutes(from), minutes(to))])]);
+    Adjust { when, price: rate.price, tiers: rate.tiers, ..Adjust::default() }
+}
+
+fn variants(entry: &Object) -> Vec<Adjust> {
+    let raw = entry.get("price_variants").and_then(|raw| list(raw)).unwrap_or_default();
+    let known = |word: &str| crate::unit::Variable::parse(word).is_some();
+    let one = |raw: &RawValue| {
+        let variant = object(raw)?;
+        let rate = rate(&object(variant.get("prices")?)?);
+        let when = object(variant.get("when")?)?
+            .iter()
+            .filter_map(|(word, raw)| Some((word.clone(), vec![text(raw)?])))
+            .collect::<BTreeMap<_, _>>();
+        let from = variant.get("constraint").and_then(|raw| object(raw)).and_then(|one| text(one.get("start_date")?));
+        when.keys().all(|word| known(word)).then(|| Adjust {
+            when,
+            from: from.map(|date| midnight(&date)),
+            price: rate.price,
+            tiers: rate.tiers,
+            fees_per_1000: rate.fees_per_1000,
+            ..Adjust::default()
+        })
+    };
+    raw.iter().filter_map(|raw| one(raw)).collect()
+}
+
+fn rate(prices: &Object) -> Rate {
+    let mut rate = Rate::default();
+    let mut tiers: BTreeMap<u64, Price> = BTreeMap::new();
+    for (word, unit) in UNITS {
+        let Some(raw) = prices.get(*word) else { continue };
+        if let Some(price) = decimal(raw) {
+            put(&mut rate.price, *unit, price.to_string());
+            continue;
+        }
+        let Some(tiered) = object(raw) else { continue };
+        if let Some(base) = tiered.get("base").and_then(|raw| decimal(raw)) {
+            put(&mut rate.price, *unit, base.to_string());
+        }
+        for tier in tiered.get("tiers").and_then(|raw| list(raw)).unwrap_or_default() {
+            let Some(tier) = object(&tier) else { continue };
+            let (start, price) =
+                (tier.get("start").and_then(|raw| count(raw)), tier.get("price").and_then(|raw| decimal(raw)));
+            if let (Some(start), Some(price)) = (start, price) {
+                put(tiers.entry(start).or_default(), *unit, price.to_string());
+            }
+        }
+    }
+    for (word, fee) in FEES {
+        if let Some(price) = prices.get(*word).and_then(|raw| decimal(raw)) {
+            put_fee(&mut rate.fees_per_1000, *fee, price.to_string());
+        }
+    }
+    rate.tiers = tiers
+        .into_iter()
+        .map(|(start, price)| match start {
+            // a limit that is inclusive, written as exclusive
+            199_999 => Tier { over_input: None, at_least_input: Some(200_000), price },
+            _ => Tier { over_input: Some(start), at_least_input: None, price },
+        })
+        .collect();
+    rate
+}

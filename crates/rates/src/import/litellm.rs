@@ -1,0 +1,190 @@
+//! **What**: LiteLLM's map: one object per id, USD per token. **Invariants**: exact ids, a region's own rows (`eu/gpt-4o`,
+//! `us-east-1/…`) included; `deprecation_date` ends nothing.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::decimal::Decimal;
+use crate::schema::{Adjust, Model, Price, Rate, Tier};
+use crate::unit::Unit;
+
+use super::raw::{Object, count, decimal, list, object, text};
+use super::{Gathered, put};
+
+/// Its providers and ours.
+const PROVIDERS: &[(&str, &str)] = &[
+    ("text-completion-openai", "openai"),
+    ("azure_ai", "azure"),
+    ("azure_text", "azure"),
+    ("bedrock", "aws"),
+    ("bedrock_converse", "aws"),
+    ("gemini", "google"),
+    ("xai", "x-ai"),
+    ("cohere_chat", "cohere"),
+    ("together_ai", "together"),
+    ("fireworks_ai", "fireworks"),
+    ("fireworks_ai-embedding-models", "fireworks"),
+    ("moonshot", "moonshotai"),
+    ("bedrock_mantle", "aws"),
+    ("github_copilot", "github-copilot"),
+    ("voyage", "voyageai"),
+];
+
+/// Its words for a price per token.
+const UNITS: &[(&str, Unit)] = &[
+    ("input_cost_per_token", Unit::Input),
+    ("output_cost_per_token", Unit::Output),
+    ("cache_read_input_token_cost", Unit::CacheRead),
+    ("cache_creation_input_token_cost", Unit::CacheWrite),
+    ("cache_creation_input_token_cost_above_1hr", Unit::CacheWrite1h),
+    ("input_cost_per_audio_token", Unit::InputAudio),
+    ("output_cost_per_audio_token", Unit::OutputAudio),
+    ("input_cost_per_image_token", Unit::InputImage),
+    ("output_cost_per_image_token", Unit::OutputImage),
+    ("cache_read_input_audio_token_cost", Unit::CacheReadAudio),
+    ("output_cost_per_reasoning_token", Unit::Reasoning),
+    ("input_cost_per_video_token", Unit::InputVideo),
+    ("output_cost_per_video_token", Unit::OutputVideo),
+];
+
+/// Ends of its words that ask for circumstances.
+const CIRCUMSTANCES: &[(&str, &str, &str)] = &[
+    ("_flex", "service_tier", "flex"),
+    ("_priority", "service_tier", "priority"),
+    ("_ultrafast", "service_tier", "ultrafast"),
+    ("_batches", "processing", "batch"),
+];
+
+/// Reads the map.
+pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
+    let all: Object = serde_json::from_str(file).map_err(|error| error.to_string())?;
+    for (id, raw) in &all {
+        let Some(entry) = object(raw).filter(|_| id != "sample_spec") else { continue };
+        let Some(named) = entry.get("litellm_provider").and_then(|raw| text(raw)) else {
+            out.skip(id, "no provider");
+            continue;
+        };
+        let vertex = named.starts_with("vertex_ai");
+        let key = PROVIDERS.iter().find(|(theirs, _)| *theirs == named).map_or(named.as_str(), |(_, ours)| ours);
+        let provider = if vertex { "google" } else { key };
+        let bare = bare(id, &named);
+        // sold by the hour or month, whatever was called
+        if bare.contains("commitment/") {
+            out.skip(id, "a commitment, not a call");
+            continue;
+        }
+        for word in entry.keys().filter(|word| word.contains("cost_per") && !known(word)) {
+            out.unread(word);
+        }
+        let rate = rate(&entry);
+        if vertex && out.providers.get("google").is_some_and(|known| known.contains_key(bare)) {
+            out.skip(id, "Vertex' row of a model that the same list has for the Gemini API");
+            continue;
+        }
+        let model =
+            Model { id: bare.to_owned(), ids: Vec::new(), patterns: Vec::new(), deprecated: false, rates: vec![rate] };
+        out.add(provider, model);
+    }
+    Ok(())
+}
+
+/// Whether a word is one of ours, tails included.
+fn known(word: &str) -> bool {
+    let tail = CIRCUMSTANCES.iter().find_map(|(tail, _, _)| word.strip_suffix(tail));
+    let (word, _) = above(tail.unwrap_or(word));
+    UNITS.iter().any(|(theirs, _)| *theirs == word)
+}
+
+/// The id without the route to the provider.
+fn bare<'i>(id: &'i str, named: &str) -> &'i str {
+    match id.split_once('/') {
+        Some((first, rest)) if first == named || named.starts_with(first) => rest,
+        _ => id,
+    }
+}
+
+/// Prices by the size of the prompt that they begin above.
+type Tiers = BTreeMap<u64, Price>;
+
+fn rate(entry: &Object) -> Rate {
+    let mut rate = Rate::default();
+    let mut tiers = Tiers::new();
+    let mut adjusts: BTreeMap<(&str, &str), (Price, Tiers)> = BTreeMap::new();
+    for (word, raw) in entry {
+        let circumstance =
+            CIRCUMSTANCES.iter().find_map(|(tail, name, value)| Some((word.strip_suffix(tail)?, (*name, *value))));
+        let (word, asked) = circumstance.map_or((word.as_str(), None), |(word, asked)| (word, Some(asked)));
+        let (word, over) = above(word);
+        let Some((_, unit)) = UNITS.iter().find(|(theirs, _)| *theirs == word) else { continue };
+        let Some(price) = decimal(raw).and_then(per_million) else { continue };
+        let (own, own_tiers) = match asked {
+            None => (&mut rate.price, &mut tiers),
+            Some(asked) => {
+                let (price, tiers) = adjusts.entry(asked).or_default();
+                (price, tiers)
+            }
+        };
+        put(over.map_or(own, |over| own_tiers.entry(over).or_default()), *unit, price);
+    }
+    if let Some(ranges) = entry.get("tiered_pricing").and_then(|raw| list(raw)) {
+        ranged(&ranges, &mut rate.price, &mut tiers);
+    }
+    rate.tiers = tiers_of(tiers);
+    rate.adjust =
+        adjusts.into_iter().map(|((name, value), (price, tiers))| adjust(name, value, price, tiers)).collect();
+    rate.adjust.extend(multipliers(entry));
+    rate
+}
+
+/// `[{range: [0, 32000], input_cost_per_token: …}, …]`: the first is the list price, the others begin above their lower end.
+fn ranged(ranges: &[Box<RawValue>], base: &mut Price, tiers: &mut Tiers) {
+    for range in ranges.iter().filter_map(|raw| object(raw)) {
+        let ends = range.get("range").and_then(|raw| list(raw)).unwrap_or_default();
+        let Some(from) = ends.first().and_then(|raw| count(raw)) else { continue };
+        let own = if from == 0 { &mut *base } else { tiers.entry(from).or_default() };
+        for (word, unit) in UNITS {
+            if let Some(price) = range.get(*word).and_then(|raw| decimal(raw)).and_then(per_million) {
+                put(own, *unit, price);
+            }
+        }
+    }
+}
+
+fn adjust(name: &str, value: &str, price: Price, tiers: BTreeMap<u64, Price>) -> Adjust {
+    Adjust {
+        when: BTreeMap::from([(name.to_owned(), vec![value.to_owned()])]),
+        price,
+        tiers: tiers_of(tiers),
+        ..Adjust::default()
+    }
+}
+
+fn tiers_of(tiers: BTreeMap<u64, Price>) -> Vec<Tier> {
+    tiers.into_iter().map(|(over, price)| Tier { over_input: Some(over), at_least_input: None, price }).collect()
+}
+
+/// `…_above_200k_tokens` and the limit.
+fn above(word: &str) -> (&str, Option<u64>) {
+    let found = word.strip_suffix("k_tokens").and_then(|rest| rest.rsplit_once("_above_"));
+    match found.and_then(|(word, limit)| Some((word, limit.parse::<u64>().ok()?))) {
+        Some((word, limit)) => (word, Some(limit * 1_000)),
+        None => (word, None),
+    }
+}
+
+/// `provider_specific_entry: {us: 1.1}`
+fn multipliers(entry: &Object) -> Vec<Adjust> {
+    let own = entry.get("provider_specific_entry").and_then(|raw| object(raw)).unwrap_or_default();
+    let factor = |name: &str| Some(decimal(own.get(name)?)?.to_string());
+    let one = |name: &str, value: &str, factor: String| Adjust {
+        multiply: Some(factor),
+        ..adjust(name, value, Price::new(), BTreeMap::new())
+    };
+    let us = factor("us").map(|factor| one("inference_geo", "us", factor));
+    us.into_iter().chain(factor("fast").map(|factor| one("speed", "fast", factor))).collect()
+}
+
+fn per_million(price: Decimal) -> Option<String> {
+    Some(price.times(Decimal::parse("1000000")?)?.to_string())
+}

@@ -1,0 +1,262 @@
+//! **What**: whose a request is: the account of its bearer token, its user or its client's certificate. **Why**: limits, the vault
+//! and keys are kept apart by account, so it must come from a credential, never from telemetry. **Invariants**: tokens are
+//! kept as SHA-256 and compared as such; a receiver with `auth` serves nobody without a credential it knows; a tokens file
+//! that can't be read, or says something twice, changes nothing: the last good one stays. **Not here**: TLS (`net/server_tls`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
+use parking_lot::{Mutex, RwLock};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::reply::Refusal;
+use kernel::secret::Secret;
+use net::{Kept, Peer};
+use otlp::status::Code;
+
+/// Account of requests to a receiver without `auth`.
+pub(super) const DEFAULT_ACCOUNT: &str = "default";
+/// Longest tokens file, bytes.
+const MAX_FILE: usize = 1 << 20;
+/// Longest account, bytes: it is part of object names.
+const MAX_ACCOUNT: usize = 64;
+/// Shortest token, bytes: what is shorter can be guessed.
+pub(super) const MIN_TOKEN: usize = 16;
+
+/// Who may send, valid by construction but for the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Tokens of each account.
+    pub tokens: Vec<(Arc<str>, Secret)>,
+    /// Lines `account token`.
+    pub tokens_file: Option<PathBuf>,
+    /// `user:password` of each account.
+    pub basic: Vec<(Arc<str>, Secret)>,
+    /// Names in clients' certificates, and the account of each.
+    pub certificates: BTreeMap<String, Arc<str>>,
+    /// All tokens as read last, and SHA-256 of the file.
+    pub kept: Kept<(Tokens, Hash)>,
+}
+
+impl Settings {
+    /// Accounts of the tokens file, as it stands now; none without one.
+    ///
+    /// # Errors
+    /// One line: the file, its line, the reason.
+    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, String> {
+        let file = read_file(self)?;
+        Ok(tokens(self, &file)?.into_values().collect())
+    }
+}
+
+/// SHA-256 of a token.
+type Hash = [u8; 32];
+type Tokens = HashMap<Hash, Arc<str>>;
+
+/// The clients of a receiver.
+pub(super) struct Clients {
+    /// None: everybody is served.
+    auth: Option<Auth>,
+    default: Arc<str>,
+}
+
+struct Auth {
+    settings: Settings,
+    tokens: RwLock<Tokens>,
+    /// SHA-256 of `user:password`.
+    basic: Tokens,
+    /// SHA-256 of the file in use, and of what the last look found.
+    seen: Mutex<[Hash; 2]>,
+}
+
+impl Clients {
+    /// Reads the tokens file, if there is one. Where it can't be used, what it said last, if these settings were in use before.
+    ///
+    /// # Errors
+    /// One line: the file, its line, the reason.
+    pub(super) fn read(settings: Option<Settings>) -> Result<Self, String> {
+        let auth = match settings {
+            None => None,
+            Some(settings) => {
+                let read = read_file(&settings).and_then(|file| Ok((tokens(&settings, &file)?, hash(file.as_bytes()))));
+                let (tokens, file) = settings.kept.or_last(read)?;
+                let one = |(account, pair): &(Arc<str>, Secret)| (hash(pair.expose().as_bytes()), Arc::clone(account));
+                let basic = settings.basic.iter().map(one).collect();
+                Some(Auth { settings, tokens: RwLock::new(tokens), basic, seen: Mutex::new([file; 2]) })
+            }
+        };
+        Ok(Self { auth, default: DEFAULT_ACCOUNT.into() })
+    }
+
+    /// Whether there is a tokens file.
+    pub(super) fn has_file(&self) -> bool {
+        self.auth.as_ref().is_some_and(|auth| auth.settings.tokens_file.is_some())
+    }
+
+    /// Reads the tokens file again where it changed; whether it did. A change counts when two looks find the same, so
+    /// that a file that is being written is not taken for a short one.
+    ///
+    /// # Errors
+    /// As [`Clients::read`], and for a file that has no token any more; what was in use stays.
+    pub(super) fn reload(&self) -> Result<bool, String> {
+        let Some(auth) = self.auth.as_ref().filter(|auth| auth.settings.tokens_file.is_some()) else {
+            return Ok(false);
+        };
+        let file = read_file(&auth.settings)?;
+        let now = hash(file.as_bytes());
+        let mut seen = auth.seen.lock();
+        let [used, last] = *seen;
+        *seen = [used, now];
+        if used == now || last != now {
+            return Ok(false);
+        }
+        let tokens = tokens(&auth.settings, &file)?;
+        if tokens.len() <= auth.settings.tokens.len() {
+            // clients drop what is answered 401: nobody empties this file on purpose
+            return Err("auth.tokens_file: it has no token any more; take `tokens_file` out to use none".to_owned());
+        }
+        auth.settings.kept.keep((tokens.clone(), now));
+        *auth.tokens.write() = tokens;
+        *seen = [now; 2];
+        Ok(true)
+    }
+
+    /// Whose a request is. A token that is shown decides, also where a certificate is shown, too.
+    pub(super) fn account(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Arc<str>, Refusal> {
+        let Some(auth) = &self.auth else { return Ok(Arc::clone(&self.default)) };
+        if headers.contains_key(AUTHORIZATION) {
+            let mut all = headers.get_all(AUTHORIZATION).iter();
+            let shown = all.next().map(HeaderValue::as_bytes).filter(|_| all.next().is_none()).unwrap_or_default();
+            let account = match (shown_as(shown, b"bearer "), shown_as(shown, b"basic ")) {
+                (Some(token), _) => auth.tokens.read().get(&hash(token)).cloned(),
+                (_, Some(pair)) => auth.basic(pair),
+                _ => None,
+            };
+            return account.ok_or_else(|| auth.refused("the credential is not one that this receiver knows"));
+        }
+        let names = extensions.get::<Arc<Peer>>().map_or(&[][..], |peer| &peer.names);
+        let named = names.iter().find_map(|name| auth.settings.certificates.get(name));
+        named.cloned().ok_or_else(|| {
+            let scheme = if auth.only_basic() { "Basic" } else { "Bearer" };
+            let or = if auth.settings.certificates.is_empty() { "" } else { ", or a client certificate that it knows" };
+            auth.refused(&format!(
+                "this receiver asks for `authorization: {scheme} …` (OTEL_EXPORTER_OTLP_HEADERS){or}"
+            ))
+        })
+    }
+}
+
+impl Auth {
+    /// The account of base64 `user:password`. Compared as hashes: the time tells nothing of the password.
+    fn basic(&self, pair: &[u8]) -> Option<Arc<str>> {
+        let pair = Zeroizing::new(BASE64_STANDARD.decode(pair).ok()?);
+        self.basic.get(&hash(&pair)).cloned()
+    }
+
+    fn only_basic(&self) -> bool {
+        !self.basic.is_empty() && self.settings.tokens.is_empty() && self.settings.tokens_file.is_none()
+    }
+
+    fn refused(&self, message: &str) -> Refusal {
+        let asks = match (self.only_basic(), self.basic.is_empty()) {
+            (true, _) => "Basic realm=\"tollgate\", charset=\"UTF-8\"",
+            (_, true) => "Bearer",
+            _ => "Bearer, Basic realm=\"tollgate\", charset=\"UTF-8\"",
+        };
+        Refusal::new(Code::Unauthenticated, StatusCode::UNAUTHORIZED, "unauthenticated", message)
+            .with_header("www-authenticate", asks)
+    }
+}
+
+/// What follows `scheme`, which is written in any case (RFC 9110, section 11.1).
+fn shown_as<'v>(value: &'v [u8], scheme: &[u8]) -> Option<&'v [u8]> {
+    let (written, token) = value.split_at_checked(scheme.len())?;
+    let token = token.trim_ascii();
+    (written.eq_ignore_ascii_case(scheme) && !token.is_empty()).then_some(token)
+}
+
+fn hash(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
+}
+
+fn read_file(settings: &Settings) -> Result<Zeroizing<String>, String> {
+    let Some(path) = &settings.tokens_file else { return Ok(Zeroizing::default()) };
+    let mode = std::fs::metadata(path).map_or(0, |file| file.mode());
+    if mode & 0o002 != 0 {
+        return Err(format!("auth.tokens_file: everybody may write {}: chmod o-w", path.display()));
+    }
+    let bytes = std::fs::read(path).map(Zeroizing::new);
+    let bytes = bytes.map_err(|error| format!("auth.tokens_file: can't read {}: {error}", path.display()))?;
+    let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() <= MAX_FILE);
+    text.map(|text| Zeroizing::new(text.to_owned()))
+        .ok_or_else(|| format!("auth.tokens_file: {} is no text of at most 1 MiB", path.display()))
+}
+
+/// Those of the configuration and of the file. Errors name lines and accounts, no tokens.
+fn tokens(settings: &Settings, file: &str) -> Result<Tokens, String> {
+    let mut out = Tokens::new();
+    for (account, token) in &settings.tokens {
+        out.insert(hash(token.expose().as_bytes()), Arc::clone(account));
+    }
+    let name = settings.tokens_file.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+    for (number, line) in (1..).zip(file.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = |what: &str| format!("auth.tokens_file: {name}:{number}: {what}");
+        let (account, token) = line
+            .split_once(char::is_whitespace)
+            .map(|(account, token)| (account, token.trim()))
+            .ok_or_else(|| wrong("a line is an account, a space and a token"))?;
+        check_account(account).map_err(wrong)?;
+        check_token(token).map_err(wrong)?;
+        if out.insert(hash(token.as_bytes()), account.into()).is_some_and(|other| *other != *account) {
+            return Err(wrong("the token stands for another account, too"));
+        }
+    }
+    Ok(out)
+}
+
+/// # Errors
+/// What is wrong with an account's name.
+pub(super) fn check_account(account: &str) -> Result<(), &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let named = account.bytes().any(|byte| byte.is_ascii_alphanumeric());
+    if named && account.len() <= MAX_ACCOUNT && account.bytes().all(plain) {
+        return Ok(());
+    }
+    Err("an account is 1 to 64 letters, digits, `.`, `_` and `-`")
+}
+
+/// # Errors
+/// What is wrong with a token.
+pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
+    if token.len() < MIN_TOKEN {
+        return Err("a token has at least 16 characters (`openssl rand -hex 32` makes a good one)");
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("a token has no spaces and only printable ASCII");
+    }
+    Ok(())
+}
+
+/// # Errors
+/// What is wrong with a user and password.
+pub(super) fn check_basic(pair: &str) -> Result<(), &'static str> {
+    match pair.split_once(':') {
+        None | Some(("", _)) => Err("is `user:password`"),
+        Some((_, password)) if password.len() < MIN_TOKEN => {
+            Err("a password has at least 16 characters (`openssl rand -hex 32` makes a good one)")
+        }
+        Some(_) if pair.chars().any(char::is_control) => Err("a user and a password have no control characters"),
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,216 @@
+//! **What**: the gRPC port: one unary message per request, read by hand. **Why**: tonic
+//! can bound a message but not charge it while it arrives, knows one limit where OTLP needs two, and answers an
+//! oversize so that clients loop. **Invariants**: nothing is handed in unless the message was whole; the client's
+//! `grpc-timeout` ends the wait, not the work. **Not here**: statuses (`reply`), `grpc.health.v1` (`health`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use super::health::{self, HealthDoor};
+use super::port::{Partial, Port, Tally};
+use super::reply::{self, Format, Refusal};
+use net::collect::discard;
+use net::listen::{Handler, ReplyBody};
+use net::rope::Rope;
+use net::{Collected, Encoding, Places};
+use otlp::Signal;
+use otlp::status::Code;
+use pipeline::{BytePermit, Outcome, Reason};
+
+/// Flag and length before each message.
+pub(super) const PREFIX: usize = 5;
+/// Longest read of a request that came to the wrong port, so that the answer arrives.
+const WRONG_PORT_READ: (usize, Duration) = (1 << 20, Duration::from_secs(2));
+
+/// Answers on the gRPC port.
+pub(super) struct GrpcPort {
+    pub(super) port: Port,
+    pub(super) health: HealthDoor,
+}
+
+/// Full name of a signal's service.
+pub(super) fn service(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Traces => "opentelemetry.proto.collector.trace.v1.TraceService",
+        Signal::Metrics => "opentelemetry.proto.collector.metrics.v1.MetricsService",
+        Signal::Logs => "opentelemetry.proto.collector.logs.v1.LogsService",
+    }
+}
+
+impl Handler for GrpcPort {
+    fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
+        Box::pin(async move {
+            if request.version() != Version::HTTP_2 || !is_grpc(request.headers()) {
+                return self.wrong_port(request).await;
+            }
+            if health::asked(request.uri().path()) {
+                return self.health.answer(request, (&self.port.limits, &self.port.places)).await.unwrap_or_else(
+                    |refusal| {
+                        self.port.meters.refusal(refusal.label);
+                        refusal.grpc()
+                    },
+                );
+            }
+            match self.export(request).await {
+                Ok(partial) => {
+                    self.port.meters.success();
+                    reply::grpc_ok(partial.as_ref())
+                }
+                Err(refusal) => {
+                    self.port.meters.refusal(refusal.label);
+                    refusal.grpc()
+                }
+            }
+        })
+    }
+
+    fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.port.places)
+    }
+}
+
+/// `application/grpc` or `application/grpc+proto`, with parameters or without.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/grpc") || essence.eq_ignore_ascii_case("application/grpc+proto")
+}
+
+impl GrpcPort {
+    /// gRPC's own answer to another content type is HTTP 415; the body says which port was meant.
+    async fn wrong_port(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+        let format = Format::of(request.headers());
+        let http1 = request.version() < Version::HTTP_2;
+        if http1 {
+            discard(&mut request.into_body(), WRONG_PORT_READ.0, WRONG_PORT_READ.1).await;
+        }
+        self.port.meters.refusal("wrong_port");
+        let message = self.port.elsewhere("OTLP/gRPC", "OTLP/HTTP");
+        Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_port", message).http(format)
+    }
+
+    async fn export(&self, request: Request<Incoming>) -> Result<Partial, Refusal> {
+        let signal = signal_of(request.uri().path())?;
+        if request.method() != Method::POST {
+            let message = "gRPC requests are sent with POST";
+            return Err(Refusal::new(Code::Unimplemented, StatusCode::METHOD_NOT_ALLOWED, "method", message));
+        }
+        let account = self.port.door.clients.account(request.headers(), request.extensions())?;
+        self.port.takes(signal)?;
+        self.port.admit(&account)?;
+        let encoding = encoding(request.headers())?;
+        let Some(limit) = timeout(request.headers())? else {
+            return self.receive(signal, account, encoding, request.into_body()).await;
+        };
+        match tokio::time::timeout(limit, self.receive(signal, account, encoding, request.into_body())).await {
+            Ok(result) => result,
+            Err(_) => Err(Refusal::deadline()),
+        }
+    }
+
+    async fn receive(
+        &self,
+        signal: Signal,
+        account: Arc<str>,
+        encoding: Encoding,
+        mut body: Incoming,
+    ) -> Result<Partial, Refusal> {
+        let tally = self.port.tally();
+        let whole = self.collect(&tally, encoding, &mut body).await;
+        let whole = whole.map_err(|refusal| self.port.refused(&account, &tally, refusal))?;
+        self.port.submit(signal, account, whole).await
+    }
+
+    /// The one message of a request.
+    async fn collect(&self, tally: &Tally<'_>, encoding: Encoding, body: &mut Incoming) -> Result<Collected, Refusal> {
+        let intake = self.port.intake(tally);
+        let mut head = Head { limit: intake.limits.wire, found: None };
+        let mut permit = BytePermit::new();
+        let gathered = intake.gather(body, &mut permit, |rope| head.check(rope)).await;
+        let rope = gathered.map_err(|outcome| Refusal::of(&outcome))?;
+        let Some((compressed, length)) = head.found else {
+            return Err(Refusal::malformed("the request has no message".to_owned()));
+        };
+        if rope.len() != length {
+            return Err(Refusal::malformed("the message is shorter than its length says".to_owned()));
+        }
+        if compressed && encoding == Encoding::Identity {
+            return Err(Refusal::malformed("the message is marked compressed without a grpc-encoding".to_owned()));
+        }
+        let encoding = if compressed { encoding } else { Encoding::Identity };
+        intake.inflate(encoding, rope, permit).await.map_err(|outcome| Refusal::inflating(encoding, &outcome))
+    }
+}
+
+/// The prefix of the one message.
+struct Head {
+    limit: usize,
+    found: Option<(bool, usize)>,
+}
+
+impl Head {
+    /// Takes the prefix off as soon as it is there; refuses on what it says, and on bytes after the message.
+    fn check(&mut self, rope: &mut Rope) -> Result<(), Outcome> {
+        if self.found.is_none()
+            && let Some([flag, a, b, c, d]) = rope.take::<PREFIX>()
+        {
+            let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+            if length.saturating_add(PREFIX) > self.limit {
+                return Err(Outcome::Refused { reason: Reason::TooLarge });
+            }
+            if flag > 1 {
+                return Err(Outcome::Refused { reason: Reason::Malformed });
+            }
+            self.found = Some((flag == 1, length));
+        }
+        match self.found {
+            Some((_, length)) if rope.len() > length => Err(Outcome::Refused { reason: Reason::Malformed }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn signal_of(path: &str) -> Result<Signal, Refusal> {
+    let unknown = |message| Refusal::new(Code::Unimplemented, StatusCode::NOT_FOUND, "not_found", message);
+    let (service_name, method) =
+        path.strip_prefix('/').and_then(|path| path.split_once('/')).ok_or_else(|| unknown("unknown service"))?;
+    let signal = Signal::ALL.into_iter().find(|signal| service(*signal) == service_name);
+    let signal = signal.ok_or_else(|| unknown("unknown service"))?;
+    if method == "Export" { Ok(signal) } else { Err(unknown("unknown method: an OTLP service has `Export`")) }
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+    let Some(value) = headers.get("grpc-encoding") else { return Ok(Encoding::Identity) };
+    value.to_str().ok().and_then(Encoding::parse).ok_or_else(|| {
+        let message = format!("this grpc-encoding is not supported; these are: {}", Encoding::ACCEPTED);
+        Refusal::new(Code::Unimplemented, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
+    })
+}
+
+/// `grpc-timeout`: up to eight digits and a unit.
+pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let read = || {
+        let text = value.to_str().ok()?;
+        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let n: u64 = digits.parse().ok()?;
+        Some(match unit {
+            "H" => Duration::from_secs(n.saturating_mul(3600)),
+            "M" => Duration::from_secs(n.saturating_mul(60)),
+            "S" => Duration::from_secs(n),
+            "m" => Duration::from_millis(n),
+            "u" => Duration::from_micros(n),
+            "n" => Duration::from_nanos(n),
+            _ => return None,
+        })
+    };
+    read().map(Some).ok_or_else(|| Refusal::malformed("grpc-timeout is not digits and a unit".to_owned()))
+}

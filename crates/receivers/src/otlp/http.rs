@@ -1,0 +1,180 @@
+//! **What**: the HTTP port: `/v1/traces`, `/v1/metrics`, `/v1/logs`, protobuf and JSON. **Invariants**: the answer's
+//! content type is the request's; JSON becomes protobuf before it is handed in; an HTTP/1.1 client that is refused
+//! while it sends still gets the answer. **Not here**: statuses (`reply`), JSON (`otlp/json`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use hyper::body::{Body as _, Incoming};
+
+use super::cors;
+use super::port::{Partial, Port, Tally};
+use super::reply::{self, Format, Refusal};
+use net::collect::discard;
+use net::listen::{Handler, ReplyBody};
+use net::spawn::blocking;
+use net::{Collected, Encoding, Intake, Places};
+use otlp::status::Code;
+use otlp::{Signal, json};
+use pipeline::{BytePermit, Outcome, Reason};
+
+/// JSON under this size is transcoded where it was read.
+const INLINE_JSON: usize = 64 * 1024;
+/// How long a refused HTTP/1.1 client may go on sending before the answer is written.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Answers on the HTTP port.
+pub(super) struct HttpPort {
+    pub(super) port: Port,
+    /// The first three are told to who asks for another one.
+    pub(super) paths: Vec<(Signal, String)>,
+    pub(super) cors: Option<cors::Settings>,
+}
+
+impl Handler for HttpPort {
+    fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
+        Box::pin(async move {
+            let (parts, mut body) = request.into_parts();
+            if let Some(answer) = self.cors.as_ref().and_then(|cors| cors.preflight(&parts.method, &parts.headers)) {
+                let mut response = Response::new(reply::boxed(http_body_util::Empty::new()));
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                *response.headers_mut() = answer;
+                return response;
+            }
+            let mut response = match self.export(&parts, &mut body).await {
+                Ok((signal, format, partial)) => {
+                    self.port.meters.success();
+                    reply::http_ok(signal, format, partial.as_ref())
+                }
+                Err(refusal) => self.refuse(&parts, body, &refusal).await,
+            };
+            if let Some(cors) = &self.cors {
+                cors.mark(&parts.headers, response.headers_mut());
+            }
+            response
+        })
+    }
+
+    fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.port.places)
+    }
+}
+
+impl HttpPort {
+    async fn export(&self, parts: &request::Parts, body: &mut Incoming) -> Result<(Signal, Format, Partial), Refusal> {
+        if is_grpc(&parts.headers) {
+            let message = self.port.elsewhere("OTLP/HTTP", "OTLP/gRPC");
+            return Err(Refusal::new(Code::Unimplemented, StatusCode::OK, WRONG_PORT, message));
+        }
+        let signal = self.signal_of(parts.uri.path())?;
+        if parts.method != Method::POST {
+            let refusal = Refusal::new(
+                Code::Unimplemented,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "OTLP requests are sent with POST",
+            );
+            return Err(refusal.with_header("allow", "POST"));
+        }
+        let account = self.port.door.clients.account(&parts.headers, &parts.extensions)?;
+        self.port.takes(signal)?;
+        self.port.admit(&account)?;
+        let format = Format::of(&parts.headers).ok_or_else(|| {
+            let message = "the content type of an OTLP request is application/x-protobuf or application/json";
+            Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
+        })?;
+        let encoding = encoding(&parts.headers)?;
+        let tally = self.port.tally();
+        let whole = self.collect(&tally, (signal, format, encoding), body).await;
+        let whole = whole.map_err(|refusal| self.port.refused(&account, &tally, refusal))?;
+        Ok((signal, format, self.port.submit(signal, account, whole).await?))
+    }
+
+    /// A body as protobuf.
+    async fn collect(
+        &self,
+        tally: &Tally<'_>,
+        (signal, format, encoding): (Signal, Format, Encoding),
+        body: &mut Incoming,
+    ) -> Result<Collected, Refusal> {
+        let intake = self.port.intake(tally);
+        let mut permit = BytePermit::new();
+        let refused = |outcome: Outcome| Refusal::of(&outcome);
+        let rope = intake.gather(body, &mut permit, |_| Ok(())).await.map_err(refused)?;
+        let whole = intake.inflate(encoding, rope, permit).await;
+        let whole = whole.map_err(|outcome| Refusal::inflating(encoding, &outcome))?;
+        if format == Format::Json { self.transcode(&intake, signal, whole).await } else { Ok(whole) }
+    }
+
+    fn signal_of(&self, path: &str) -> Result<Signal, Refusal> {
+        self.paths.iter().find(|(_, known)| known == path).map(|(signal, _)| *signal).ok_or_else(|| {
+            let known: Vec<&str> = self.paths.iter().take(3).map(|(_, path)| path.as_str()).collect();
+            let message = format!("OTLP is served at {}", known.join(", "));
+            Refusal::new(Code::NotFound, StatusCode::NOT_FOUND, "not_found", message)
+        })
+    }
+
+    /// JSON to protobuf, no more of it than a request may have. The text stays charged while both are held. No text at
+    /// all is no JSON; an empty protobuf message is one.
+    async fn transcode(&self, intake: &Intake<'_>, signal: Signal, text: Collected) -> Result<Collected, Refusal> {
+        let Collected { bytes, mut permit } = text;
+        let refused = |outcome: Outcome| Refusal::of(&outcome);
+        let size = bytes.len();
+        intake.admission.charge(&mut permit, size).await.map_err(refused)?;
+        let limit = self.port.limits.inflated;
+        let work = move || json::decode_within(signal, &bytes, limit);
+        let done =
+            if size <= INLINE_JSON { Some(work()) } else { blocking(&*self.port.door.tasks, "json", work).await };
+        let lost = || Refusal::of(&Outcome::Retry { after: None, reason: Reason::Lost });
+        let wire = done.ok_or_else(lost)?.map_err(|error| match error.too_large() {
+            true => Refusal::of(&Outcome::Refused { reason: Reason::TooLarge }),
+            false => Refusal::malformed(error.to_string()),
+        })?;
+        let held = permit.bytes();
+        intake.admission.charge(&mut permit, wire.len().saturating_sub(held)).await.map_err(refused)?;
+        permit.release(permit.bytes().saturating_sub(wire.len()));
+        Ok(Collected { bytes: Bytes::from(wire), permit })
+    }
+
+    async fn refuse(&self, parts: &request::Parts, mut body: Incoming, refusal: &Refusal) -> Response<ReplyBody> {
+        self.port.meters.refusal(refusal.label);
+        if refusal.label == WRONG_PORT {
+            return refusal.grpc();
+        }
+        let mut response = refusal.http(Format::of(&parts.headers));
+        if parts.version < Version::HTTP_2 && !body.is_end_stream() {
+            let gone = [Reason::TimedOut.label(), Reason::Disconnected.label()].contains(&refusal.label);
+            // A client that waits for "100 Continue" sends nothing; reading would ask it to.
+            if !gone && !parts.headers.contains_key(EXPECT) {
+                discard(&mut body, self.port.limits.wire.saturating_mul(2), LINGER).await;
+            }
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+const WRONG_PORT: &str = "wrong_port";
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    value.get(..16).is_some_and(|head| head.eq_ignore_ascii_case(b"application/grpc"))
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    let unknown = || {
+        let message = format!("this content encoding is not supported; these are: {}", Encoding::ACCEPTED);
+        Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
+            .with_header("accept-encoding", "gzip, zstd, deflate, identity")
+    };
+    match (values.next(), values.next()) {
+        (None, _) => Ok(Encoding::Identity),
+        (Some(value), None) => value.to_str().ok().and_then(Encoding::parse).ok_or_else(unknown),
+        (Some(_), Some(_)) => Err(unknown()),
+    }
+}

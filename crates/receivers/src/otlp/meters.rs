@@ -1,0 +1,110 @@
+//! **What**: what one port of the receiver counts, under the Collector's names. **Invariants**: labels are receiver,
+//! transport, outcome and a finite reason. **Not here**: the engine's own counts.
+
+use net::listen;
+use otlp::Signal;
+use pipeline::{Outcome, Reason};
+use telemetry::{Counter, Meter, names};
+
+/// One port's handles.
+pub(super) struct Meters {
+    meter: Meter,
+    receiver: String,
+    transport: &'static str,
+    /// Accepted, refused, failed; in the order of [`Signal::ALL`].
+    items: [[Counter; 3]; 3],
+    success: Counter,
+    refused: Counter,
+    failure: Counter,
+}
+
+impl Meters {
+    /// Registers the handles of `transport` of `receiver`.
+    pub(super) fn new(meter: &Meter, receiver: &str, transport: &'static str) -> Self {
+        let labels = [("receiver", receiver), ("transport", transport)];
+        let counter = |def| meter.counter(def, &labels);
+        let requests = |outcome| {
+            let labels = [("receiver", receiver), ("transport", transport), ("outcome", outcome)];
+            meter.counter(&names::RECEIVER_REQUESTS, &labels)
+        };
+        Self {
+            items: [
+                [&names::RECEIVER_ACCEPTED_SPANS, &names::RECEIVER_REFUSED_SPANS, &names::RECEIVER_FAILED_SPANS],
+                [&names::RECEIVER_ACCEPTED_POINTS, &names::RECEIVER_REFUSED_POINTS, &names::RECEIVER_FAILED_POINTS],
+                [&names::RECEIVER_ACCEPTED_LOGS, &names::RECEIVER_REFUSED_LOGS, &names::RECEIVER_FAILED_LOGS],
+            ]
+            .map(|signal| signal.map(counter)),
+            success: requests("success"),
+            refused: requests("refused"),
+            failure: requests("failure"),
+            meter: meter.clone(),
+            receiver: receiver.to_owned(),
+            transport,
+        }
+    }
+
+    /// A submitted request with `items` items.
+    pub(super) fn submitted(&self, signal: Signal, items: u64, outcome: &Outcome) {
+        let [traces, metrics, logs] = &self.items;
+        let [accepted, refused, failed] = match signal {
+            Signal::Traces => traces,
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+        };
+        match *outcome {
+            Outcome::Accepted => accepted.increment(items),
+            Outcome::Partial { rejected, .. } => {
+                accepted.increment(items.saturating_sub(rejected));
+                refused.increment(rejected);
+            }
+            Outcome::Retry { reason, .. } | Outcome::Refused { reason } => {
+                if internal(reason) {
+                    failed.increment(items)
+                } else {
+                    refused.increment(items)
+                }
+            }
+        }
+    }
+
+    /// A request that ended well.
+    pub(super) fn success(&self) {
+        self.success.increment(1);
+    }
+
+    /// A request that did not; `label` is a fixed word.
+    pub(super) fn refusal(&self, label: &'static str) {
+        let own = Reason::ALL.iter().any(|reason| reason.label() == label && internal(*reason));
+        if own {
+            self.failure.increment(1)
+        } else {
+            self.refused.increment(1)
+        }
+        let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport), ("reason", label)];
+        self.meter.counter(&names::RECEIVER_REJECTIONS, &labels).increment(1);
+    }
+
+    /// Handles of the port's connections.
+    pub(super) fn connections(&self) -> listen::Meters {
+        let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport)];
+        let closed = |reason| {
+            let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport), ("reason", reason)];
+            self.meter.counter(&names::RECEIVER_CONNECTIONS_CLOSED, &labels)
+        };
+        listen::Meters {
+            open: self.meter.gauge(&names::RECEIVER_CONNECTIONS, &labels),
+            over_limit: closed("limit"),
+            crowded: closed("crowded"),
+            silent: closed("silent"),
+            idle: closed("idle"),
+            aged: closed("age"),
+            handshake: closed("handshake"),
+            head: closed("head"),
+        }
+    }
+}
+
+/// Ours rather than pushed back: the Collector's `failed` beside its `refused`.
+fn internal(reason: Reason) -> bool {
+    matches!(reason, Reason::Lost | Reason::SpoolFailed | Reason::Quarantined | Reason::NotCleared)
+}

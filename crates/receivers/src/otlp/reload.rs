@@ -1,0 +1,69 @@
+//! **What**: reads certificates and tokens again when their files change. **Why**: both are rotated by others, at times when
+//! nobody may restart a gateway. **Invariants**: what can't be used changes nothing, is counted each time and told once;
+//! ends with the receiver. **Not here**: what the files mean (`auth`, `net/server_tls`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::auth::Clients;
+use net::spawn::blocking;
+use net::{ServerTls, Spawn};
+use telemetry::{Meter, names};
+
+/// What a receiver reads from files.
+pub(super) struct Files {
+    pub(super) clients: Arc<Clients>,
+    pub(super) tls: Vec<Arc<ServerTls>>,
+}
+
+impl Files {
+    /// Looks at the files every so often until what is given back is dropped; None where there are none.
+    pub(super) fn follow(
+        self,
+        receiver: &Arc<str>,
+        tokens: Duration,
+        tasks: &Arc<dyn Spawn>,
+        meter: &Meter,
+    ) -> Option<watch::Sender<()>> {
+        let intervals = self.tls.iter().map(|tls| tls.interval()).chain(self.clients.has_file().then_some(tokens));
+        let every = intervals.min()?;
+        let failures = meter.counter(&names::RECEIVER_RELOAD_FAILURES, &[("receiver", receiver)]);
+        let (service, mut over) = watch::channel(());
+        let (files, receiver, own) = (Arc::new(self), Arc::clone(receiver), Arc::clone(tasks));
+        let follow = async move {
+            let mut told = String::new();
+            loop {
+                tokio::select! {
+                    _ = over.changed() => return,
+                    () = tokio::time::sleep(every) => {}
+                }
+                let files = Arc::clone(&files);
+                match blocking(&*own, "reload", move || files.look()).await {
+                    Some(Ok(false)) => told.clear(),
+                    Some(Ok(true)) => {
+                        told.clear();
+                        tracing::info!(%receiver, "certificates and tokens are read again");
+                    }
+                    Some(Err(why)) => {
+                        failures.increment(1);
+                        if told != why {
+                            tracing::error!(%receiver, why, "a changed file can't be used: the last good one stays");
+                            told = why;
+                        }
+                    }
+                    None => {}
+                }
+            }
+        };
+        tasks.spawn("reload", Box::pin(follow));
+        Some(service)
+    }
+
+    /// Whether anything was read again.
+    fn look(&self) -> Result<bool, String> {
+        let looks = self.tls.iter().map(|tls| tls.reload()).chain([self.clients.reload()]);
+        looks.collect::<Vec<_>>().into_iter().try_fold(false, |any, look| Ok(look? || any))
+    }
+}

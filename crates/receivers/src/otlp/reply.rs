@@ -1,0 +1,249 @@
+//! **What**: the only place where an outcome becomes a status, for both protocols, and where answers are written.
+//! **Why**: OTLP clients drop what is answered wrongly: a full queue that says 500 loses data, an oversize that says
+//! "try again" loops. **Invariants**: `Retry` is UNAVAILABLE with RetryInfo and 503 with Retry-After (RESOURCE_EXHAUSTED and 429 over an
+//! account's rate); everything else
+//! is final; every HTTP error body is a `google.rpc.Status` in the request's encoding, protobuf if that is unknown;
+//! no text quotes payload. **Not here**: which outcome it is.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+
+use net::Encoding;
+use net::listen::ReplyBody;
+use otlp::Signal;
+use otlp::status::{Code, PartialSuccess, Status, response_to_json, response_to_protobuf};
+use pipeline::{Outcome, Reason};
+
+/// When the engine doesn't know better.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+/// Header that tells gRPC clients what they may send.
+pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+/// How a body is encoded, from its content type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// `application/x-protobuf`
+    Protobuf,
+    /// `application/protobuf`, which some clients and back ends say
+    ProtobufAlias,
+    /// `application/json`
+    Json,
+}
+
+impl Format {
+    /// The format of a content type; parameters (`; charset=utf-8`) are ignored.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        [Self::Protobuf, Self::ProtobufAlias, Self::Json]
+            .into_iter()
+            .find(|format| essence.eq_ignore_ascii_case(format.content_type()))
+    }
+
+    /// The content type of answers: that of the request.
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::ProtobufAlias => "application/protobuf",
+            Self::Json => "application/json",
+        }
+    }
+}
+
+/// A request that was not accepted: everything that both protocols say about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// gRPC code, also in `google.rpc.Status`.
+    pub(super) code: Code,
+    /// HTTP status.
+    pub(super) http: StatusCode,
+    /// For people.
+    pub(super) message: String,
+    /// When the same bytes may come again; `Some` makes it retryable.
+    pub(super) after: Option<Duration>,
+    /// What is wrong with the body.
+    pub(super) violation: Option<String>,
+    /// Metric label.
+    pub(super) label: &'static str,
+    /// One more HTTP header (`Allow`, `Accept-Encoding`).
+    pub(super) header: Option<(&'static str, &'static str)>,
+}
+
+impl Refusal {
+    /// A refusal by protocol, not by outcome.
+    pub(super) fn new(code: Code, http: StatusCode, label: &'static str, message: impl Into<String>) -> Self {
+        Self { code, http, message: message.into(), after: None, violation: None, label, header: None }
+    }
+
+    /// The same with an HTTP header.
+    pub(super) fn with_header(self, name: &'static str, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
+    /// A body that is not what it claims to be; `what` is a fixed text or an offset, never payload.
+    pub(super) fn malformed(what: String) -> Self {
+        Self { violation: Some(what), ..Self::of(&Outcome::Refused { reason: Reason::Malformed }) }
+    }
+
+    /// What came of inflating a body; a damaged one is said to be that, so that nobody looks for the fault in what was compressed.
+    pub(super) fn inflating(encoding: Encoding, outcome: &Outcome) -> Self {
+        if encoding != Encoding::Identity && *outcome == (Outcome::Refused { reason: Reason::Malformed }) {
+            return Self::malformed(format!(
+                "the body is damaged, or no {}, which its encoding says it is",
+                encoding.as_str()
+            ));
+        }
+        Self::of(outcome)
+    }
+
+    /// The deadline that the client set has passed; what was submitted goes on.
+    pub(super) fn deadline() -> Self {
+        let refusal = Self::of(&Outcome::Retry { after: None, reason: Reason::TimedOut });
+        Self { code: Code::DeadlineExceeded, ..refusal }
+    }
+
+    /// The table. Accepted outcomes have no refusal; they are treated as lost here, which can't be asked for.
+    pub(super) fn of(outcome: &Outcome) -> Self {
+        match *outcome {
+            Outcome::Retry { after, reason } => {
+                let (code, http) = match reason {
+                    // Retryable with RetryInfo alone, which is always there.
+                    Reason::RateLimited => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS),
+                    _ => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
+                };
+                let after = Some(after.unwrap_or(RETRY_AFTER_DEFAULT));
+                Self { after, ..Self::new(code, http, reason.label(), reason.text()) }
+            }
+            Outcome::Refused { reason } => Self::refused(reason),
+            Outcome::Accepted | Outcome::Partial { .. } => {
+                Self::of(&Outcome::Retry { after: None, reason: Reason::Lost })
+            }
+        }
+    }
+
+    fn refused(reason: Reason) -> Self {
+        let (code, http) = match reason {
+            // Not retryable, so without RetryInfo.
+            Reason::TooLarge | Reason::AboveLimit => (Code::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE),
+            Reason::Malformed | Reason::BadData | Reason::BadIds | Reason::ItemTooLarge | Reason::BadItems => {
+                (Code::InvalidArgument, StatusCode::BAD_REQUEST)
+            }
+            Reason::NoPipeline => (Code::Unimplemented, StatusCode::NOT_FOUND),
+            // Ours, and final: a client that sent the same again would get the same.
+            Reason::Quarantined
+            | Reason::NotCleared
+            | Reason::Denied
+            | Reason::Unavailable
+            | Reason::Overloaded
+            | Reason::RateLimited
+            | Reason::LowMemory
+            | Reason::SpoolFull
+            | Reason::PendingFull(_)
+            | Reason::SpoolFailed
+            | Reason::ShuttingDown
+            | Reason::Lost
+            | Reason::Held
+            | Reason::Disconnected
+            | Reason::TimedOut => (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR),
+        };
+        let violation = (http == StatusCode::BAD_REQUEST).then(|| reason.text().to_owned());
+        Self { violation, ..Self::new(code, http, reason.label(), reason.text()) }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            code: self.code,
+            message: self.message.clone(),
+            retry_after: self.after,
+            violation: self.violation.clone(),
+        }
+    }
+
+    /// The answer on the HTTP port; protobuf when the request's format is unknown.
+    pub(super) fn http(&self, format: Option<Format>) -> Response<ReplyBody> {
+        let format = format.unwrap_or(Format::Protobuf);
+        let status = self.status();
+        let body = if format == Format::Json { status.to_json().into_bytes() } else { status.to_protobuf() };
+        let mut response = Response::new(boxed(Full::from(body)));
+        *response.status_mut() = self.http;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        if let Some(after) = self.after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        }
+        if let Some((name, value)) = self.header {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    /// The answer on the gRPC port: trailers only.
+    pub(super) fn grpc(&self) -> Response<ReplyBody> {
+        let details =
+            if self.after.is_some() || self.violation.is_some() { self.status().to_protobuf() } else { Vec::new() };
+        let status = tonic::Status::with_details((self.code as i32).into(), self.message.clone(), Bytes::from(details));
+        let mut response = status.into_http::<http_body_util::Empty<Bytes>>().map(boxed);
+        response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
+        response
+    }
+}
+
+/// Retry-After has whole seconds: rounded up, at least one.
+fn whole_seconds(after: Duration) -> u64 {
+    after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1)
+}
+
+/// What an accepted outcome says beyond OK: rejected items and why.
+pub(super) fn accepted(outcome: &Outcome) -> Result<Option<PartialSuccess>, Refusal> {
+    match *outcome {
+        Outcome::Accepted => Ok(None),
+        Outcome::Partial { rejected, reason } => Ok(Some(PartialSuccess {
+            rejected: i64::try_from(rejected).unwrap_or(i64::MAX),
+            message: reason.text().to_owned(),
+        })),
+        Outcome::Retry { .. } | Outcome::Refused { .. } => Err(Refusal::of(outcome)),
+    }
+}
+
+/// 200 with the export response, in the request's encoding.
+pub(super) fn http_ok(signal: Signal, format: Format, partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
+    let body = match format {
+        Format::Json => response_to_json(signal, partial).into_bytes(),
+        Format::Protobuf | Format::ProtobufAlias => response_to_protobuf(partial),
+    };
+    let mut response = Response::new(boxed(Full::from(body)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    response
+}
+
+/// One message with the export response, and status OK in the trailers.
+pub(super) fn grpc_ok(partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
+    let message = response_to_protobuf(partial);
+    let mut frame = BytesMut::with_capacity(message.len().saturating_add(5));
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).unwrap_or_default());
+    frame.put_slice(&message);
+    let trailers = async {
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        Some(Ok(trailers))
+    };
+    let mut response = Response::new(boxed(Full::new(frame.freeze()).with_trailers(trailers)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
+    response
+}
+
+/// Any body as an answer's.
+pub(super) fn boxed<B>(body: B) -> ReplyBody
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}

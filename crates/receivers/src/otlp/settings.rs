@@ -1,0 +1,367 @@
+//! **What**: the receiver's [`Settings`], and what is wrong with a stanza. **Invariants**: every problem is found at once; every
+//! wait has an end; what is valid but dangerous is noted. **Not here**: the stanza (`config`), taking ports (`mod`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{Auth, Config, Cors, Grpc, Http, Tls, Transport};
+use super::{auth, cors};
+use config::{FieldProblem, Span};
+use kernel::secret::Secret;
+use net::{Endpoint, Limits, listen, server_tls};
+use otlp::Signal;
+use pipeline::Trust;
+
+/// Largest request that may be configured: lengths of the wire format and of permits are 32 bits.
+const MAX_REQUEST: u64 = 2 << 30;
+/// Longest silence within a body.
+const BODY_IDLE: Duration = Duration::from_secs(15);
+/// What requests in hand may take on a connection that is too old.
+const AGE_GRACE: Duration = Duration::from_secs(30);
+
+/// The receiver's settings, valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// OTLP/gRPC, if on.
+    pub grpc: Option<GrpcSettings>,
+    /// OTLP/HTTP, if on.
+    pub http: Option<HttpSettings>,
+    /// How far the clients are trusted.
+    pub trust: Trust,
+    /// Who they are; None: anybody.
+    pub auth: Option<auth::Settings>,
+    /// How often the tokens file is looked at.
+    pub reload: Duration,
+    /// What is valid, but should be known.
+    pub notes: Vec<FieldProblem>,
+}
+
+/// OTLP/gRPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcSettings {
+    /// Where to listen.
+    pub endpoint: Endpoint,
+    /// Limits of one message.
+    pub limits: Limits,
+    /// How connections are treated.
+    pub connections: listen::Settings,
+    /// Certificate and key.
+    pub tls: Option<server_tls::Settings>,
+}
+
+/// OTLP/HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Where to listen.
+    pub endpoint: Endpoint,
+    /// Limits of one body.
+    pub limits: Limits,
+    /// How connections are treated.
+    pub connections: listen::Settings,
+    /// Paths of each signal; the three that requests should use first.
+    pub paths: Vec<(Signal, String)>,
+    /// Which web pages may send.
+    pub cors: Option<cors::Settings>,
+    /// Certificate and key.
+    pub tls: Option<server_tls::Settings>,
+}
+
+impl Settings {
+    /// Takes no request of more than `bytes`, as sent or inflated; whether it would have.
+    pub fn at_most(&mut self, bytes: usize) -> bool {
+        let grpc = self.grpc.iter_mut().map(|grpc| &mut grpc.limits);
+        let mut lowered = false;
+        for limits in grpc.chain(self.http.iter_mut().map(|http| &mut http.limits)) {
+            lowered |= limits.wire.max(limits.inflated) > bytes;
+            (limits.wire, limits.inflated) = (limits.wire.min(bytes), limits.inflated.min(bytes));
+        }
+        lowered
+    }
+
+    /// Accounts that the configuration names; those of a tokens file are not among them. `default` without `auth`.
+    pub fn accounts(&self) -> Vec<Arc<str>> {
+        let Some(auth) = &self.auth else { return vec![auth::DEFAULT_ACCOUNT.into()] };
+        let shown = auth.tokens.iter().chain(&auth.basic).map(|(account, _)| account);
+        shown.chain(auth.certificates.values()).cloned().collect()
+    }
+
+    /// Accounts of the tokens file, as it stands now; none without one.
+    ///
+    /// # Errors
+    /// One line: why nobody knows them.
+    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, String> {
+        self.auth.as_ref().map_or(Ok(BTreeSet::new()), auth::Settings::accounts_of_file)
+    }
+
+    /// The tokens file.
+    pub fn tokens_file(&self) -> Option<&Path> {
+        self.auth.as_ref()?.tokens_file.as_deref()
+    }
+}
+
+impl Config {
+    /// Checks what was written.
+    ///
+    /// # Errors
+    /// Every problem, with its path inside the component.
+    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+        let mut problems = Problems::default();
+        let grpc = self.protocols.grpc.as_ref().and_then(|grpc| grpc_settings(grpc, &mut problems));
+        let http = self.protocols.http.as_ref().and_then(|http| http_settings(http, &mut problems));
+        if self.protocols.grpc.is_none() && self.protocols.http.is_none() {
+            problems.add("protocols", "names no protocol: `grpc`, `http` or both");
+        }
+        if let (Some(grpc), Some(http)) = (&grpc, &http)
+            && grpc.endpoint == http.endpoint
+            && (grpc.endpoint.port() != 0 || grpc.endpoint.socket().is_some())
+        {
+            problems.add("protocols.http.endpoint", "is the same as that of `grpc`: each protocol has its own port");
+        }
+        let ports = [
+            self.protocols.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref()),
+            self.protocols.http.as_ref().and_then(|http| http.tls.as_ref()),
+        ];
+        let mutual = ports.into_iter().flatten().any(|tls| tls.client_ca_file.is_some());
+        let auth = self.auth.as_ref().map(|auth| auth_settings(auth, mutual, &mut problems));
+        let reload = self.auth.as_ref().map_or(Span::seconds(10), |auth| auth.reload_interval);
+        let reload = problems.span("auth.reload_interval", reload);
+        let notes = self.notes(grpc.as_ref().map(|grpc| &grpc.endpoint), http.as_ref().map(|http| &http.endpoint));
+        problems.end(Settings { grpc, http, trust: self.trust, auth, reload, notes })
+    }
+
+    /// What is served otherwise than in the Collector, and doors that stand open.
+    fn notes(&self, grpc: Option<&Endpoint>, http: Option<&Endpoint>) -> Vec<FieldProblem> {
+        let open = "everybody who reaches this address may send, and fill vault and spool: the receiver has no `auth`";
+        let unused = "is not used";
+        let (written_grpc, written_http) = (self.protocols.grpc.as_ref(), self.protocols.http.as_ref());
+        let beyond = |endpoint: Option<&Endpoint>| self.auth.is_none() && endpoint.is_some_and(|at| !at.is_local());
+        let has_grpc = |has: fn(&Grpc) -> bool| written_grpc.is_some_and(has);
+        let has_http = |has: fn(&Http) -> bool| written_http.is_some_and(has);
+        let notes = [
+            ("grpc.endpoint", beyond(grpc), open),
+            ("http.endpoint", beyond(http), open),
+            ("grpc.include_metadata", has_grpc(|grpc| grpc.include_metadata == Some(true)), unused),
+            ("grpc.read_buffer_size", has_grpc(|grpc| grpc.read_buffer_size.is_some()), unused),
+            ("grpc.write_buffer_size", has_grpc(|grpc| grpc.write_buffer_size.is_some()), unused),
+            ("grpc.keepalive.enforcement_policy", has_grpc(|grpc| grpc.keepalive.enforcement_policy.is_some()), unused),
+            ("http.include_metadata", has_http(|http| http.include_metadata == Some(true)), unused),
+            ("http.write_timeout", has_http(|http| http.write_timeout.is_some()), unused),
+        ];
+        let told = notes.into_iter().filter(|(_, told, _)| *told);
+        told.map(|(key, _, what)| FieldProblem::new(format!("protocols.{key}"), what)).collect()
+    }
+}
+
+#[derive(Default)]
+struct Problems(Vec<FieldProblem>);
+
+impl Problems {
+    fn add(&mut self, path: &str, what: &str) {
+        self.0.push(FieldProblem::new(path, what));
+    }
+
+    fn end<T>(self, settings: T) -> Result<T, Vec<FieldProblem>> {
+        if self.0.is_empty() { Ok(settings) } else { Err(self.0) }
+    }
+
+    fn endpoint(&mut self, path: &str, text: &str, transport: Transport) -> Option<Endpoint> {
+        let endpoint = match transport {
+            Transport::Unix if !text.starts_with("unix:") => Endpoint::unix(text),
+            Transport::Unix | Transport::Tcp => Endpoint::parse(text),
+        };
+        endpoint.map_err(|what| self.add(path, what)).ok()
+    }
+
+    fn age(&mut self, path: &str, age: Option<Span>, grace: Option<Span>) -> Option<(Duration, Duration)> {
+        let age = age.map(|age| self.span(&format!("{path}.max_connection_age"), age));
+        if age.is_none() && grace.is_some() {
+            self.add(&format!("{path}.max_connection_age_grace"), "needs `max_connection_age` beside it");
+        }
+        age.map(|age| (age, grace.map_or(AGE_GRACE, |grace| grace.0)))
+    }
+
+    fn size(&mut self, path: &str, bytes: u64) -> usize {
+        if bytes == 0 || bytes > MAX_REQUEST {
+            self.add(path, "a request may be limited to 1 byte up to 2 GiB");
+        }
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    fn span(&mut self, path: &str, span: Span) -> Duration {
+        if span.0.is_zero() {
+            self.add(path, "must be more than zero: every wait has an end");
+        }
+        span.0
+    }
+
+    fn tls(&mut self, path: &str, tls: &Tls) -> server_tls::Settings {
+        tls.check(path, &mut self.0);
+        server_tls::Settings::from(tls)
+    }
+
+    fn count(&mut self, path: &str, count: u32) -> u32 {
+        if count == 0 || count > 1 << 20 {
+            self.add(path, "must be from 1 to 1048576");
+        }
+        count
+    }
+}
+
+fn auth_settings(auth: &Auth, mutual: bool, problems: &mut Problems) -> auth::Settings {
+    if auth.tokens.is_empty() && auth.tokens_file.is_none() && auth.basic.is_empty() && auth.certificates.is_empty() {
+        problems.add("auth", "knows nobody: give `tokens`, `tokens_file`, `basic` or `certificates`");
+    }
+    if !auth.certificates.is_empty() && !mutual {
+        problems
+            .add("auth.certificates", "needs `client_ca_file` under the `tls` of a protocol: nobody else checks them");
+    }
+    let tokens = credentials("tokens", "token", &auth.tokens, auth::check_token, problems);
+    let basic = credentials("basic", "user", &auth.basic, auth::check_basic, problems);
+    let mut certificates = BTreeMap::new();
+    for (name, account) in &auth.certificates {
+        if let Err(what) = auth::check_account(account) {
+            problems.add(&format!("auth.certificates.{name}"), what);
+        }
+        certificates.insert(name.clone(), account.as_str().into());
+    }
+    auth::Settings { tokens, tokens_file: auth.tokens_file.clone(), basic, certificates, ..auth::Settings::default() }
+}
+
+/// What each account shows, checked.
+fn credentials(
+    key: &str,
+    one: &str,
+    written: &BTreeMap<String, Vec<Secret>>,
+    check: fn(&str) -> Result<(), &'static str>,
+    problems: &mut Problems,
+) -> Vec<(Arc<str>, Secret)> {
+    let (mut found, mut seen) = (Vec::new(), BTreeMap::new());
+    for (account, list) in written {
+        let path = format!("auth.{key}.{account}");
+        if let Err(what) = auth::check_account(account) {
+            problems.add(&path, what);
+        }
+        if list.is_empty() {
+            problems.add(&path, &format!("has no {one}"));
+        }
+        for (at, token) in list.iter().enumerate() {
+            let path = format!("{path}[{at}]");
+            if let Err(what) = check(token.expose()) {
+                problems.add(&path, what);
+            } else if seen.insert(token.expose(), account).is_some_and(|other| other != account) {
+                problems.add(&path, "stands for another account, too");
+            }
+            found.push((account.as_str().into(), token.clone()));
+        }
+    }
+    found
+}
+
+fn grpc_settings(grpc: &Grpc, problems: &mut Problems) -> Option<GrpcSettings> {
+    let endpoint = problems.endpoint("protocols.grpc.endpoint", &grpc.endpoint, grpc.transport);
+    let size = grpc.max_recv_msg_size_mib.saturating_mul(1 << 20);
+    let inflated = problems.size("protocols.grpc.max_recv_msg_size_mib", size);
+    let wire = grpc.max_wire_size.map_or(inflated, |wire| problems.size("protocols.grpc.max_wire_size", wire.0));
+    let total = problems.span("protocols.grpc.read_timeout", grpc.read_timeout);
+    let keepalive = &grpc.keepalive.server_parameters;
+    let quiet = |key: &str, span, problems: &mut Problems| {
+        problems.span(&format!("protocols.grpc.keepalive.server_parameters.{key}"), span)
+    };
+    let connections = listen::Settings {
+        max_connections: problems.count("protocols.grpc.max_connections", grpc.max_connections) as usize,
+        max_streams: problems.count("protocols.grpc.max_concurrent_streams", grpc.max_concurrent_streams),
+        first_request: problems.span("protocols.grpc.read_header_timeout", grpc.read_header_timeout),
+        idle: quiet("max_connection_idle", keepalive.max_connection_idle, problems),
+        ping: (quiet("time", keepalive.time, problems), quiet("timeout", keepalive.timeout, problems)),
+        age: problems.age(
+            "protocols.grpc.keepalive.server_parameters",
+            keepalive.max_connection_age,
+            keepalive.max_connection_age_grace,
+        ),
+        tell_near: false,
+    };
+    let limits = Limits { wire, inflated, idle: BODY_IDLE.min(total), total };
+    let tls = grpc.tls.as_ref().map(|tls| problems.tls("protocols.grpc.tls", tls));
+    Some(GrpcSettings { endpoint: endpoint?, limits, connections, tls })
+}
+
+fn http_settings(http: &Http, problems: &mut Problems) -> Option<HttpSettings> {
+    let endpoint = problems.endpoint("protocols.http.endpoint", &http.endpoint, http.transport);
+    let inflated = problems.size("protocols.http.max_request_body_size", http.max_request_body_size.0);
+    let wire = http.max_wire_size.map_or(inflated, |wire| problems.size("protocols.http.max_wire_size", wire.0));
+    let total = problems.span("protocols.http.read_timeout", http.read_timeout);
+    let connections = listen::Settings {
+        max_connections: problems.count("protocols.http.max_connections", http.max_connections) as usize,
+        first_request: problems.span("protocols.http.read_header_timeout", http.read_header_timeout),
+        max_streams: problems.count("protocols.http.max_concurrent_streams", http.max_concurrent_streams),
+        idle: problems.span("protocols.http.idle_timeout", http.idle_timeout),
+        age: problems.age("protocols.http", http.max_connection_age, http.max_connection_age_grace),
+        ..listen::Settings::default()
+    };
+    let paths = paths(http, problems);
+    let cors = http.cors.as_ref().map(|cors| cors_settings(cors, problems));
+    let limits = Limits { wire, inflated, idle: BODY_IDLE.min(total), total };
+    let tls = http.tls.as_ref().map(|tls| problems.tls("protocols.http.tls", tls));
+    Some(HttpSettings { endpoint: endpoint?, limits, connections, paths, cors, tls })
+}
+
+/// The path of each signal, then those behind prefixes.
+fn paths(http: &Http, problems: &mut Problems) -> Vec<(Signal, String)> {
+    let mut paths: Vec<(Signal, String)> = Vec::new();
+    for (signal, key, path) in [
+        (Signal::Traces, "traces_url_path", &http.traces_url_path),
+        (Signal::Metrics, "metrics_url_path", &http.metrics_url_path),
+        (Signal::Logs, "logs_url_path", &http.logs_url_path),
+    ] {
+        if !path.starts_with('/') || path.contains(['?', '#', ' ']) {
+            problems.add(&format!("protocols.http.{key}"), "is a path: it begins with `/` and has no query");
+        } else if paths.iter().any(|(_, other)| other == path) {
+            problems.add(&format!("protocols.http.{key}"), "is the path of another signal");
+        }
+        paths.push((signal, path.clone()));
+    }
+    let own = paths.clone();
+    for (at, prefix) in http.path_prefixes.iter().enumerate() {
+        let key = format!("protocols.http.path_prefixes[{at}]");
+        if !prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', ' ']) {
+            problems.add(&key, "begins with `/`, does not end with it, and has no query");
+        }
+        for (signal, path) in &own {
+            let path = format!("{prefix}{path}");
+            if own.iter().any(|(other, known)| *known == path && other != signal) {
+                problems.add(&key, "makes the path of another signal");
+            }
+            paths.push((*signal, path));
+        }
+    }
+    paths
+}
+
+fn cors_settings(cors: &Cors, problems: &mut Problems) -> cors::Settings {
+    let key = |key: &str, at: usize| format!("protocols.http.cors.{key}[{at}]");
+    if cors.allowed_origins.is_empty() {
+        problems.add("protocols.http.cors.allowed_origins", "names no origin: nobody could send");
+    }
+    for (at, origin) in cors.allowed_origins.iter().enumerate() {
+        let whole = origin == "*" || (origin.contains("://") && !origin.ends_with('/'));
+        if !whole || !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
+            problems.add(&key("allowed_origins", at), "is an origin: `https://app.example.com`, without a path");
+        }
+    }
+    let mut headers = |name: &str, written: &[String]| {
+        for (at, header) in written.iter().enumerate() {
+            if header != "*" && http::HeaderName::from_bytes(header.as_bytes()).is_err() {
+                problems.add(&key(name, at), "not the name of a header");
+            }
+        }
+        written.to_vec()
+    };
+    cors::Settings {
+        origins: cors.allowed_origins.clone(),
+        headers: headers("allowed_headers", &cors.allowed_headers),
+        exposed: headers("exposed_headers", &cors.exposed_headers),
+        max_age: cors.max_age,
+    }
+}

@@ -1,0 +1,353 @@
+//! Who a client is, over real sockets: bearer tokens, client certificates, files that change while the receiver runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Version};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::Code;
+
+use super::super::auth;
+use super::support::{Answer, INFLATED, Knobs, Rig, send, send_over};
+use super::{Refused, WAYS, Way, check_refused, frame, request, span};
+use fakes::tls::{Authority, Certified, pem_file};
+use kernel::secret::Secret;
+use net::encoding::compress;
+use net::{Encoding, Kept, server_tls};
+use otlp::Signal;
+
+const ACME: &str = "acme-token-0123456789";
+const GLOBEX: &str = "globex-token-0123456789";
+
+fn knobs(auth: auth::Settings) -> Knobs {
+    Knobs { auth: Some(auth), ..Knobs::default() }
+}
+
+fn tokens() -> auth::Settings {
+    auth::Settings { tokens: vec![("acme".into(), Secret::new(ACME.to_owned()))], ..auth::Settings::default() }
+}
+
+/// A request with these `authorization` headers.
+fn with(way: Way, headers: &[&str]) -> Request<()> {
+    let mut request = request(way, Signal::Traces, None);
+    for value in headers {
+        request.headers_mut().append("authorization", value.parse().expect("a header"));
+    }
+    request
+}
+
+async fn ask(rig: &Rig, way: Way, headers: &[&str]) -> Answer {
+    match way {
+        Way::Grpc => send(rig.grpc(), Version::HTTP_2, with(way, headers), vec![frame(0, &span(way, 5))]).await,
+        _ => send(rig.http(), Version::HTTP_11, with(way, headers), vec![span(way, 5)]).await,
+    }
+}
+
+/// Waits until a request with this token is answered as asked.
+async fn until(rig: &Rig, token: &str, served: bool) {
+    let header = format!("Bearer {token}");
+    for _ in 0..500 {
+        if (ask(rig, Way::Json, &[&header]).await.status == 200) == served {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the file was not read again");
+}
+
+/// A receiver with tokens serves those who show one, as the account it stands for, and nobody else; without `auth` everybody
+/// is `default`. A refusal is final (401, UNAUTHENTICATED), says what to send, and repeats nothing of what was sent.
+#[tokio::test]
+async fn bearer_tokens() {
+    let rig = Rig::with(knobs(tokens())).await;
+    let refused = Refused { code: Code::Unauthenticated, http: 401, after: None };
+    let right = format!("Bearer {ACME}");
+    let (lower, padded) = (format!("bearer {ACME}"), format!("Bearer  {ACME} "));
+    let wrong: [&[&str]; 7] = [
+        &[],
+        &["Bearer not-the-token-0123"],
+        &["Bearer "],
+        &["Basic YWNtZTphY21l"],
+        &[ACME],
+        &[&right, &right],
+        &["Bearer acme-token-012345678"],
+    ];
+    for way in WAYS {
+        for headers in wrong {
+            let answer = ask(&rig, way, headers).await;
+            check_refused(&format!("{headers:?}"), way, &answer, refused);
+            let shown = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
+            assert!(!shown.contains("0123") && !shown.contains("YWNt"), "{shown}");
+            if way != Way::Grpc {
+                assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            }
+        }
+        for headers in [&right, &lower, &padded] {
+            let answer = ask(&rig, way, &[headers]).await;
+            assert_eq!(answer.status, 200);
+            if way == Way::Grpc {
+                assert_eq!(answer.grpc().code(), Code::Ok);
+            }
+        }
+    }
+    assert_eq!(*rig.door.accounts.lock(), ["acme"; 9]);
+    let open = Rig::new().await;
+    ask(&open, Way::Json, &[&right]).await;
+    ask(&open, Way::Json, &[]).await;
+    assert_eq!(*open.door.accounts.lock(), ["default"; 2]);
+}
+
+/// Who sends only what is refused pays for it all the same, or others would: damaged, too large once inflated, no JSON. What is taken in
+/// the engine counts; what may come again pays then. (Shown to fail: only whole requests were counted.)
+#[tokio::test]
+async fn refused_bodies_are_paid_for() {
+    let rig = Rig::with(knobs(tokens())).await;
+    let header = format!("Bearer {ACME}");
+    let post = async |way: Way, encoding: Option<&str>, body: Vec<u8>| {
+        let mut request = request(way, Signal::Traces, encoding);
+        request.headers_mut().append("authorization", header.parse().expect("a header"));
+        let (at, version) =
+            if way == Way::Grpc { (rig.grpc(), Version::HTTP_2) } else { (rig.http(), Version::HTTP_11) };
+        send(at, version, request, vec![body.into()]).await;
+        std::mem::take(&mut *rig.door.spent.lock())
+    };
+    let bomb = compress(Encoding::Gzip, &Bytes::from(vec![0; INFLATED + 1])).expect("compresses");
+    for (way, encoding, body, least) in [
+        (Way::Json, None, vec![b'{'; 5000], 5000),
+        (Way::Proto, Some("gzip"), vec![7; 5000], 5000),
+        (Way::Proto, Some("gzip"), bomb.to_vec(), INFLATED),
+        (Way::Grpc, Some("gzip"), frame(1, &bomb).to_vec(), INFLATED),
+        (Way::Grpc, None, frame(0, &[0; 5000]).iter().chain(&[0; 9]).copied().collect(), 5000),
+    ] {
+        let spent = post(way, encoding, body).await;
+        let [(account, bytes)] = &spent[..] else { panic!("{way:?}: {spent:?}") };
+        assert!(account == "acme" && *bytes >= least, "{way:?}: {spent:?}");
+    }
+    assert!(post(Way::Proto, None, span(Way::Proto, 5).to_vec()).await.is_empty(), "the engine counts it");
+}
+
+/// Tokens are rotated in a file while the receiver runs; a file that can't be used changes nothing, and is counted.
+#[tokio::test]
+async fn tokens_are_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, format!("# ours\n\nacme {ACME}\n")).expect("written");
+    let settings = auth::Settings { tokens_file: Some(file.clone()), ..auth::Settings::default() };
+    let rig = Rig::with(knobs(settings)).await;
+    until(&rig, ACME, true).await;
+    until(&rig, GLOBEX, false).await;
+    std::fs::write(&file, format!("acme {ACME}\nglobex\t{GLOBEX}\n")).expect("written");
+    until(&rig, GLOBEX, true).await;
+    assert_eq!(rig.door.accounts.lock().last().map(String::as_str), Some("globex"));
+    let failures = |rig: &Rig| {
+        let all = rig.meter.render();
+        let line = all.lines().find(|line| line.starts_with("tollgate_receiver_reload_failures_total{"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    assert_eq!(failures(&rig), 0.0);
+    for broken in [
+        "",
+        "# nobody\n",
+        "acme\n",
+        "acme short\n",
+        &format!("acme {ACME}\nglobex {ACME}\n"),
+        &format!("../x {ACME}\n"),
+    ] {
+        let before = failures(&rig);
+        std::fs::write(&file, broken).expect("written");
+        while failures(&rig) <= before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        until(&rig, ACME, true).await;
+        until(&rig, GLOBEX, true).await;
+    }
+    std::fs::write(&file, format!("globex {GLOBEX}\n")).expect("written");
+    until(&rig, ACME, false).await;
+    until(&rig, GLOBEX, true).await;
+}
+
+/// What can't be read at the start refuses to start, naming the file and the line, no token.
+#[tokio::test]
+async fn unusable_files_refuse_to_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, format!("acme {ACME}\nglobex {ACME}\n")).expect("written");
+    let settings = auth::Settings { tokens_file: Some(file), ..auth::Settings::default() };
+    let why = Rig::try_with(knobs(settings)).await.err().expect("refused");
+    assert!(why.contains("tokens:2: the token stands for another account, too") && !why.contains(ACME), "{why}");
+    let tls = server_tls::Settings {
+        cert_file: "/nowhere/cert.pem".into(),
+        key_file: "/nowhere/key.pem".into(),
+        client_ca_file: None,
+        crl_file: None,
+        reload_interval: Duration::from_millis(20),
+        kept: Kept::default(),
+    };
+    let why = Rig::try_with(Knobs { tls: Some(tls), ..Knobs::default() }).await.err().expect("refused");
+    assert!(why.contains("tls.cert_file: can't read /nowhere/cert.pem"), "{why}");
+}
+
+/// Files of a server and what its clients need.
+struct Pki {
+    folder: tempfile::TempDir,
+    authority: Authority,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let pki = Self { folder: tempfile::tempdir().expect("a folder"), authority: Authority::new() };
+        pki.renew(&pki.authority);
+        pki
+    }
+
+    /// Writes a pair signed by `authority`.
+    fn renew(&self, authority: &Authority) {
+        let Certified { certificate, key, .. } = authority.issue("localhost");
+        pem_file(&self.folder, "key.pem", "PRIVATE KEY", &key);
+        pem_file(&self.folder, "cert.pem", "CERTIFICATE", &certificate);
+    }
+
+    fn settings(&self, mutual: bool) -> server_tls::Settings {
+        let path = |name: &str| -> PathBuf { self.folder.path().join(name) };
+        let ca = mutual.then(|| pem_file(&self.folder, "ca.pem", "CERTIFICATE", &self.authority.certificate));
+        server_tls::Settings {
+            cert_file: path("cert.pem"),
+            key_file: path("key.pem"),
+            client_ca_file: ca,
+            crl_file: None,
+            reload_interval: Duration::from_millis(20),
+            kept: Kept::default(),
+        }
+    }
+}
+
+/// A handshake as a client that trusts `authority` and shows `identity`; None where it fails.
+async fn shake(
+    at: std::net::SocketAddr,
+    authority: &Authority,
+    identity: Option<Certified>,
+    alpn: &[u8],
+) -> Option<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(authority.certificate.clone())).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let builder = builder.with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(Certified { certificate, key, .. }) => {
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key));
+            builder.with_client_auth_cert(vec![CertificateDer::from(certificate)], key).expect("a pair")
+        }
+    };
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let socket = TcpStream::connect(at).await.expect("connects");
+    let name = ServerName::try_from("localhost").expect("a name");
+    TlsConnector::from(Arc::new(config)).connect(name, socket).await.ok()
+}
+
+/// One request of each way over TLS; the HTTP status, None where there was no answer.
+async fn ask_over_tls(rig: &Rig, way: Way, authority: &Authority, identity: Option<Certified>) -> Option<Answer> {
+    let (at, alpn, version, body): (_, &[u8], _, Bytes) = match way {
+        Way::Grpc => (rig.grpc(), b"h2", Version::HTTP_2, frame(0, &span(way, 5))),
+        _ => (rig.http(), b"http/1.1", Version::HTTP_11, span(way, 5)),
+    };
+    let stream = shake(at, authority, identity, alpn).await?;
+    send_over(stream, version, with(way, &[]), vec![body]).await
+}
+
+/// Both ports inside TLS; a client that speaks plain text, or trusts somebody else, gets nothing and is counted; a
+/// renewed certificate is shown to the next connection, a broken one never.
+#[tokio::test]
+async fn tls_and_renewal() {
+    let pki = Pki::new();
+    let rig = Rig::with(Knobs { tls: Some(pki.settings(false)), ..Knobs::default() }).await;
+    for way in WAYS {
+        let answer = ask_over_tls(&rig, way, &pki.authority, None).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{way:?}");
+        if way == Way::Grpc {
+            assert_eq!(answer.grpc().code(), Code::Ok);
+        }
+    }
+    // A client of the other protocol gets that far, and is told where to go. (Shown to fail: with `h2` alone the handshake ends it.)
+    let stream = shake(rig.grpc(), &pki.authority, None, b"http/1.1").await.expect("a handshake");
+    let lost = send_over(stream, Version::HTTP_11, with(Way::Json, &[]), vec![span(Way::Json, 5)]).await;
+    let lost = lost.expect("an answer");
+    assert_eq!(lost.status, 415);
+    assert!(String::from_utf8_lossy(&lost.body).contains("this is the OTLP/gRPC port"));
+    let plain = TcpStream::connect(rig.http()).await.expect("connects");
+    assert!(send_over(plain, Version::HTTP_11, with(Way::Json, &[]), vec![span(Way::Json, 5)]).await.is_none());
+    let other = Authority::new();
+    assert!(ask_over_tls(&rig, Way::Json, &other, None).await.is_none());
+    while !rig.meter.render().contains(r#"reason="handshake"} 2"#) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // half a renewal: the key does not fit
+    pem_file(&pki.folder, "key.pem", "PRIVATE KEY", &other.issue("localhost").key);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(ask_over_tls(&rig, Way::Json, &pki.authority, None).await.is_some());
+    pki.renew(&other);
+    while ask_over_tls(&rig, Way::Json, &other, None).await.is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(ask_over_tls(&rig, Way::Grpc, &pki.authority, None).await.is_none());
+}
+
+/// A certificate that its authority called back is not served, from the moment on that the list is read; one of another
+/// authority, whose list is not there, never is.
+#[tokio::test]
+async fn revoked_certificates_are_refused() {
+    let pki = Pki::new();
+    let (good, bad) = (pki.authority.issue("good"), pki.authority.issue("bad"));
+    let list = |revoked: &[u8]| pem_file(&pki.folder, "crl.pem", "X509 CRL", &pki.authority.revoke(revoked));
+    let crl_file = Some(list(&[]));
+    let tls = server_tls::Settings { crl_file, ..pki.settings(true) };
+    let rig = Rig::with(Knobs { tls: Some(tls), ..Knobs::default() }).await;
+    let serves = async |identity: &Certified| {
+        let (certificate, key) = (identity.certificate.clone(), identity.key.clone());
+        let identity = Certified { certificate, key, serial: identity.serial };
+        ask_over_tls(&rig, Way::Json, &pki.authority, Some(identity)).await.is_some()
+    };
+    assert!(serves(&good).await && serves(&bad).await, "nobody is called back");
+    list(&[bad.serial]);
+    while serves(&bad).await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(serves(&good).await);
+    std::fs::write(pki.folder.path().join("crl.pem"), "no list").expect("written");
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(serves(&good).await && !serves(&bad).await, "a file that can't be used changes nothing");
+}
+
+/// A client is the account that its certificate's name stands for; one that nobody signed for us is not served, nor one
+/// whose name we don't know.
+#[tokio::test]
+async fn certificates_tell_accounts() {
+    let pki = Pki::new();
+    let certificates = [("agent-1.acme.example".to_owned(), "acme".into())].into();
+    let auth = Some(auth::Settings { certificates, ..auth::Settings::default() });
+    let rig = Rig::with(Knobs { tls: Some(pki.settings(true)), auth, ..Knobs::default() }).await;
+    for way in WAYS {
+        let identity = pki.authority.issue("agent-1.acme.example");
+        let answer = ask_over_tls(&rig, way, &pki.authority, Some(identity)).await.expect("an answer");
+        assert_eq!(answer.status, 200, "{way:?}");
+        let stranger = pki.authority.issue("agent-1.globex.example");
+        let answer = ask_over_tls(&rig, way, &pki.authority, Some(stranger)).await.expect("an answer");
+        check_refused(
+            "a name that we don't know",
+            way,
+            &answer,
+            Refused { code: Code::Unauthenticated, http: 401, after: None },
+        );
+        assert!(ask_over_tls(&rig, way, &pki.authority, None).await.is_none(), "{way:?}");
+        let forged = Authority::new().issue("agent-1.acme.example");
+        assert!(ask_over_tls(&rig, way, &pki.authority, Some(forged)).await.is_none(), "{way:?}");
+    }
+    assert_eq!(*rig.door.accounts.lock(), ["acme"; 3]);
+}

@@ -1,0 +1,484 @@
+//! Connections that misbehave, and the end of a port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tonic::codec::CompressionEncoding;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt as _;
+
+use super::super::*;
+use super::support::{INFLATED, Knobs, Rig, WIRE};
+use super::{Way, span};
+use fakes::raw::Raw;
+use fixtures::until::until;
+use net::Endpoint;
+use net::listen::Settings;
+use pipeline::{Outcome, Reason};
+
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads until the other side closes; an aborted connection counts as closed.
+pub(super) async fn closed(socket: &mut TcpStream) -> Vec<u8> {
+    let mut read = Vec::new();
+    let _ = socket.read_to_end(&mut read).await;
+    read
+}
+
+#[tokio::test]
+async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
+    let connections = Settings { first_request: Duration::from_millis(50), ..Settings::default() };
+    let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
+    // Nothing, half a head, part of a preface, a preface without a request, the beginning of TLS.
+    let table: [&[u8]; 5] = [b"", b"POST /v1/traces HTTP/1.1\r\nhost: x\r\n", b"PRI * HT", H2_PREFACE, b"\x16\x03\x01"];
+    for at in [rig.grpc(), rig.http()] {
+        for bytes in table {
+            let mut socket = TcpStream::connect(at).await.expect("connects");
+            socket.write_all(bytes).await.expect("writes");
+            closed(&mut socket).await;
+        }
+    }
+    let text = rig.meter.render();
+    assert!(
+        text.contains(r#"connections_closed_total{receiver="otlp/test",transport="grpc",reason="silent"}"#),
+        "{text}"
+    );
+    assert!(rig.door.taken().is_empty());
+}
+
+/// Begins a request whose body is yet to come.
+async fn busy(at: std::net::SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(at).await.expect("connects");
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.expect("writes");
+    stream
+}
+
+/// Whoever has a request under way keeps its place, and who comes then is closed at once.
+#[tokio::test]
+async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
+    let connections = Settings { max_connections: 1, ..Settings::default() };
+    let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
+    let mut first = busy(rig.http()).await;
+    rig.door.charged.acquire().await.expect("open").forget();
+    let mut second = TcpStream::connect(rig.http()).await.expect("connects");
+    assert!(closed(&mut second).await.is_empty());
+    first.write_all(b"}").await.expect("still served");
+    assert!(read_head(&mut first).await.starts_with("HTTP/1.1 200"));
+    let text = rig.meter.render();
+    assert!(text.contains(r#"reason="limit"} 1"#) && text.contains(r#"reason="crowded"} 0"#), "{text}");
+}
+
+/// Connections that rest, whether they asked for something or never did, can't hold all places: who has rested longest makes room, and
+/// nobody with a request under way. (Shown to fail: every newcomer was closed until the others' time was over.)
+#[tokio::test]
+async fn whoever_rests_longest_makes_room() {
+    for silent in [false, true] {
+        let connections = Settings { max_connections: 3, ..Settings::default() };
+        let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
+        let mut working = busy(rig.http()).await;
+        rig.door.charged.acquire().await.expect("open").forget();
+        let mut resting = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(rig.http()).await.expect("connects");
+            if !silent {
+                stream.write_all(&post(b"{}", "")).await.expect("writes");
+                read_head(&mut stream).await;
+            }
+            resting.push(stream);
+        }
+        let mut new = TcpStream::connect(rig.http()).await.expect("connects");
+        new.write_all(&post(b"{}", "")).await.expect("writes");
+        assert!(read_head(&mut new).await.starts_with("HTTP/1.1 200"));
+        let [longest, other] = &mut resting[..] else { panic!("two") };
+        closed(longest).await;
+        other.write_all(&post(b"{}", "")).await.expect("still served");
+        assert!(read_head(other).await.starts_with("HTTP/1.1 200"));
+        working.write_all(b"}").await.expect("still served");
+        assert!(read_head(&mut working).await.starts_with("HTTP/1.1 200"));
+        let text = rig.meter.render();
+        assert!(text.contains(r#"reason="crowded"} 1"#) && text.contains(r#"reason="limit"} 0"#), "{text}");
+    }
+}
+
+/// One HTTP/2 connection whose client answers pings; `window` is how much of each answer it takes.
+async fn client(at: std::net::SocketAddr, window: u32) -> Http2 {
+    let io = TokioIo::new(TcpStream::connect(at).await.expect("connects"));
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window).handshake(io).await.expect("handshake")
+}
+
+type Body = http_body_util::Full<bytes::Bytes>;
+type Http2 = (
+    hyper::client::conn::http2::SendRequest<Body>,
+    hyper::client::conn::http2::Connection<TokioIo<TcpStream>, Body, TokioExecutor>,
+);
+
+fn one_span() -> ::http::Request<Body> {
+    super::request(Way::Grpc, Signal::Traces, None).map(|()| super::frame(0, &span(Way::Grpc, 5)).into())
+}
+
+/// A rest between requests, short enough for a test, with pings in between.
+fn restless() -> Settings {
+    let ping = (Duration::from_millis(10), Duration::from_secs(60));
+    Settings { idle: Duration::from_millis(60), ping, ..Settings::default() }
+}
+
+fn closed_as_idle(rig: &Rig, transport: &str) -> String {
+    let name = "tollgate_receiver_connections_closed_total";
+    let line = format!(r#"{name}{{receiver="otlp/test",transport="{transport}",reason="idle"}} "#);
+    let text = rig.meter.render();
+    text.lines().find_map(|text| text.strip_prefix(&line)).unwrap_or_default().to_owned()
+}
+
+/// A client that answers pings can't hold a connection for ever, nor one that does not take its answers; it is told to
+/// go (an end without GOAWAY would be an error to it).
+#[tokio::test]
+async fn a_connection_that_rests_too_long_is_closed_in_order() {
+    let rig = Rig::with(Knobs { connections: restless(), ..Knobs::default() }).await;
+    let (mut requests, mut conn) = client(rig.grpc(), 1 << 16).await;
+    let answer = tokio::select! {
+        answer = requests.send_request(one_span()) => answer.expect("an answer"),
+        ended = &mut conn => panic!("closed before its answer: {ended:?}"),
+    };
+    drop(answer);
+    conn.await.expect("told to go");
+    assert_eq!(closed_as_idle(&rig, "grpc"), "1");
+
+    let (mut requests, mut conn) = client(rig.grpc(), 0).await;
+    let answer = tokio::select! {
+        answer = requests.send_request(one_span()) => answer.expect("the head of an answer"),
+        ended = &mut conn => panic!("closed before its answer: {ended:?}"),
+    };
+    let _ = conn.await;
+    assert_eq!(closed_as_idle(&rig, "grpc"), "2");
+    drop(answer);
+}
+
+/// A connection that is old is closed in order, a request in hand is answered first; one that takes longer than the grace is cut.
+#[tokio::test]
+async fn an_old_connection_is_closed_in_order() {
+    let gate = Arc::new(Semaphore::new(0));
+    let with_grace = async |grace| {
+        let connections = Settings { age: Some((Duration::from_millis(500), grace)), ..Settings::default() };
+        Rig::with(Knobs { connections, gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await
+    };
+    let rig = with_grace(Duration::from_secs(600)).await;
+    let (mut requests, conn) = client(rig.grpc(), 1 << 16).await;
+    let sent = requests.send_request(one_span());
+    let told = async {
+        rig.door.arrived.acquire().await.expect("open").forget();
+        // Longer than any age: the connection is told to go meanwhile.
+        until(|| rig.meter.render().contains(r#"reason="age"} 1"#)).await;
+        gate.add_permits(1);
+    };
+    // Its end may be seen in the same moment as the answer, which came before.
+    let (answer, (), ended) = tokio::join!(sent, told, conn);
+    assert_eq!(answer.expect("an answer").status(), 200);
+    ended.expect("told to go");
+    let rig = with_grace(Duration::from_millis(20)).await;
+    let (mut requests, conn) = client(rig.grpc(), 1 << 16).await;
+    let (cut, _) = tokio::join!(requests.send_request(one_span()), conn);
+    assert!(cut.is_err(), "nobody opens the gate");
+    assert!(rig.meter.render().contains(r#"transport="grpc",reason="age"} 1"#), "{}", rig.meter.render());
+}
+
+/// A request that takes longer than any rest is no rest: others come and go idle three times in the meantime.
+#[tokio::test]
+async fn a_request_in_hand_is_no_rest() {
+    let gate = Arc::new(Semaphore::new(0));
+    let rig = Rig::with(Knobs { connections: restless(), gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await;
+    let (mut requests, mut conn) = client(rig.grpc(), 1 << 16).await;
+    let others = async {
+        rig.door.arrived.acquire().await.expect("open").forget();
+        for _ in 0..3 {
+            // Refused before its body is looked at.
+            let (mut requests, conn) = client(rig.grpc(), 1 << 16).await;
+            let nothing = ::http::Request::post("http://test/x.Y/Export").header("content-type", "application/grpc");
+            let nothing = requests.send_request(nothing.body(Body::default()).expect("a request"));
+            let (_, ended) = tokio::join!(nothing, conn);
+            ended.expect("told to go");
+        }
+        assert_eq!(closed_as_idle(&rig, "grpc"), "3");
+        gate.add_permits(1);
+    };
+    let sent = requests.send_request(one_span());
+    let both = async { tokio::join!(sent, others).0 };
+    let answer = tokio::select! {
+        answer = both => answer.expect("an answer"),
+        ended = &mut conn => panic!("closed with a request in hand: {ended:?}"),
+    };
+    assert_eq!(answer.status(), 200);
+    conn.await.expect("told to go, later");
+}
+
+/// The window of streams that the server offers.
+pub(super) async fn offered(at: std::net::SocketAddr) -> (TcpStream, u32) {
+    let mut socket = TcpStream::connect(at).await.expect("connects");
+    socket.write_all(H2_PREFACE).await.expect("writes");
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).await.expect("a frame");
+    assert_eq!(head[3], 4, "SETTINGS come first");
+    let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    socket.read_exact(&mut settings).await.expect("the frame");
+    let window = settings.chunks_exact(6).find(|setting| setting[..2] == [0, 4]);
+    (socket, window.map_or(65_535, |setting| u32::from_be_bytes(setting[2..].try_into().expect("four bytes"))))
+}
+
+/// Windows are memory outside the byte budget: only some connections get wide ones, and they come back.
+#[tokio::test]
+async fn only_so_many_connections_may_send_far_ahead() {
+    let rig = Rig::new().await;
+    let mut wide = Vec::new();
+    for _ in 0..32 {
+        let (socket, window) = offered(rig.http()).await;
+        assert_eq!(window, 1 << 20);
+        wide.push(socket);
+    }
+    assert_eq!(offered(rig.http()).await.1, 65_535);
+    assert_eq!(net::listen::unread_bound(1024), 32 * ((4 << 20) + (256 << 10)) + 992 * (65_535 + (16 << 10)));
+    drop(wide.pop());
+    while offered(rig.http()).await.1 != 1 << 20 {}
+}
+
+/// A POST of JSON with `length` bytes to come.
+fn post_head(length: usize, more: &str) -> Vec<u8> {
+    format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n"
+    )
+    .into_bytes()
+}
+
+/// A POST of JSON, whole.
+pub(super) fn post(body: &[u8], more: &str) -> Vec<u8> {
+    [&post_head(body.len(), more), body].concat()
+}
+
+/// The head and body of one answer with a content length.
+pub(super) async fn read_head(socket: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    loop {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).await.expect("an answer");
+        read.push(byte[0]);
+        if read.ends_with(b"\r\n\r\n") {
+            break;
+        }
+    }
+    let text = String::from_utf8(read).expect("a head");
+    let length = text
+        .to_ascii_lowercase()
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ").and_then(|n| n.parse::<usize>().ok()));
+    let mut body = vec![0; length.unwrap_or(0)];
+    socket.read_exact(&mut body).await.expect("the body");
+    text + &String::from_utf8_lossy(&body)
+}
+
+#[tokio::test]
+async fn a_client_that_stops_within_a_body_is_told_to_come_again_and_nothing_is_handed_in() {
+    for knobs in [
+        Knobs { body_idle: Duration::from_millis(50), ..Knobs::default() },
+        Knobs { body_total: Duration::from_millis(50), ..Knobs::default() },
+    ] {
+        let rig = Rig::with(knobs).await;
+        let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+        socket.write_all(&post_head(1000, "")).await.expect("writes");
+        socket.write_all(b"{\"resourceSpans\":").await.expect("writes");
+        let answer = String::from_utf8_lossy(&closed(&mut socket).await).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 503"), "408 would be dropped by OTLP clients: {answer}");
+        assert!(answer.contains("retry-after: 1"), "{answer}");
+        assert!(rig.door.taken().is_empty());
+        rig.door.idle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_gone_within_a_body_leaves_nothing_behind() {
+    let rig = Rig::new().await;
+    let body = span(Way::Json, 500);
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    socket.write_all(&post_head(body.len(), "")).await.expect("writes");
+    socket.write_all(&body[..100]).await.expect("writes");
+    rig.door.charged.acquire().await.expect("open").forget();
+    drop(socket);
+
+    // And on the gRPC port: a message that does not end, then no connection.
+    let part = super::frame(0, &span(Way::Grpc, 500)).slice(..100);
+    let frames = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Frame::data(part))])
+        .chain(futures_util::stream::pending());
+    let request = super::request(Way::Grpc, Signal::Traces, None).map(|()| StreamBody::new(frames));
+    let io = TokioIo::new(TcpStream::connect(rig.grpc()).await.expect("connects"));
+    let (mut client, conn) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("handshake");
+    tokio::select! {
+        _ = conn => panic!("the server closed"),
+        _ = client.send_request(request) => panic!("answered"),
+        charged = rig.door.charged.acquire() => charged.expect("open").forget(),
+    }
+    drop(client);
+    rig.door.idle().await;
+    assert!(rig.door.taken().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_continue_is_refused_before_it_sends() {
+    let rig = Rig::new().await;
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    socket.write_all(&post_head(WIRE + 1, "expect: 100-continue\r\n")).await.expect("writes");
+    let answer = String::from_utf8_lossy(&closed(&mut socket).await).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    socket.write_all(&post_head(2, "expect: 100-continue\r\n")).await.expect("writes");
+    assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 100"));
+    socket.write_all(b"{}").await.expect("writes");
+    assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_at_once_still_reads_413() {
+    let rig = Rig::new().await;
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    socket.write_all(&post_head(2 * WIRE, "")).await.expect("writes");
+    socket.write_all(&vec![b' '; 2 * WIRE]).await.expect("the whole body is taken");
+    assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 413"));
+}
+
+#[tokio::test]
+async fn an_http1_connection_is_kept_for_the_next_request() {
+    let rig = Rig::new().await;
+    let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
+    for _ in 0..3 {
+        socket.write_all(&post_head(2, "")).await.expect("writes");
+        socket.write_all(b"{}").await.expect("writes");
+        assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn a_drain_answers_what_is_in_hand_and_closes_the_ports() {
+    let gate = Arc::new(Semaphore::new(0));
+    let rig = Rig::with(Knobs { gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await;
+    let (grpc, http) = (rig.grpc(), rig.http());
+    let mut socket = TcpStream::connect(http).await.expect("connects");
+    let body = span(Way::Json, 5);
+    socket.write_all(&post_head(body.len(), "")).await.expect("writes");
+    socket.write_all(&body).await.expect("writes");
+    rig.door.arrived.acquire().await.expect("open").forget();
+    let drain = rig.running.drain(Duration::from_secs(60));
+    let client = async {
+        gate.add_permits(1);
+        assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 200"));
+        assert!(closed(&mut socket).await.is_empty());
+    };
+    tokio::join!(drain, client);
+    assert!(TcpStream::connect(grpc).await.is_err());
+    assert!(TcpStream::connect(http).await.is_err());
+}
+
+#[tokio::test]
+async fn a_drain_ends_at_its_deadline_with_a_request_still_in_hand() {
+    let rig = Rig::with(Knobs { gate: Some(Arc::new(Semaphore::new(0))), ..Knobs::default() }).await;
+    let body = span(Way::Json, 5);
+    let mut half = TcpStream::connect(rig.http()).await.expect("connects");
+    half.write_all(&post_head(body.len(), "")).await.expect("writes");
+    let mut whole = TcpStream::connect(rig.http()).await.expect("connects");
+    whole.write_all(&post_head(body.len(), "")).await.expect("writes");
+    whole.write_all(&body).await.expect("writes");
+    rig.door.arrived.acquire().await.expect("open").forget();
+    rig.running.drain(Duration::from_secs(4)).await;
+    assert!(closed(&mut half).await.is_empty());
+    assert!(closed(&mut whole).await.starts_with(b"HTTP/1.1 503"), "who waits for an outcome is told to come again");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_clear_line() {
+    let rig = Rig::new().await;
+    let mut settings = Config::default().settings().expect("valid");
+    settings.http = None;
+    let taken = rig.grpc();
+    settings.grpc.as_mut().expect("on").endpoint = Endpoint::parse(&taken.to_string()).expect("an endpoint");
+    let error = Otlp::build(Arc::from("otlp"), settings).bind().await.err();
+    assert_eq!(error, Some(format!("can't listen on {taken}: the port is in use")));
+}
+
+#[tokio::test]
+async fn health_is_answered_by_service_and_follows_the_gateway() {
+    let rig = Rig::new().await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", rig.grpc())).expect("a URL");
+    let mut client = HealthClient::new(channel.connect().await.expect("connects"));
+    let mut ask = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        client.check(request).await.map(|answer| answer.into_inner().status).map_err(|status| status.code())
+    };
+    let traces = "opentelemetry.proto.collector.trace.v1.TraceService";
+    assert_eq!((ask("").await, ask(traces).await), (Ok(1), Ok(1)));
+    assert_eq!(ask("unknown").await, Err(tonic::Code::NotFound));
+    rig.running.set_serving(false).await;
+    assert_eq!((ask("").await, ask(traces).await), (Ok(2), Ok(2)));
+}
+
+/// Who watches health has no end of its own: a drain must end it, and not wait for its deadline.
+#[tokio::test]
+async fn a_watch_does_not_hold_up_a_drain() {
+    let rig = Rig::new().await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", rig.grpc())).expect("a URL");
+    let mut client = HealthClient::new(channel.connect().await.expect("connects"));
+    let request = HealthCheckRequest { service: String::new() };
+    let mut told = client.watch(request).await.expect("watches").into_inner();
+    assert_eq!(told.message().await.expect("told").map(|answer| answer.status), Some(1));
+    // A drain that waited for the watch would take a day.
+    let drained = rig.running.drain(Duration::from_secs(86_400));
+    let seen = async {
+        let mut last = None;
+        while let Ok(Some(answer)) = told.message().await {
+            last = Some(answer.status);
+        }
+        drop((told, client));
+        last
+    };
+    assert_eq!(tokio::join!(drained, seen).1, Some(2), "told that it does not serve any more, then ended");
+}
+
+/// tonic's own client, compressed and not, reads our answers as it should.
+#[tokio::test]
+async fn tonics_client_understands_the_grpc_port() {
+    let rig = Rig::new().await;
+    let url = format!("http://{}", rig.grpc());
+    let channel = tonic::transport::Endpoint::from_shared(url).expect("a URL").connect().await.expect("connects");
+    let path = || "/opentelemetry.proto.collector.trace.v1.TraceService/Export".parse().expect("a path");
+    for encoding in [None, Some(CompressionEncoding::Gzip), Some(CompressionEncoding::Zstd)] {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        if let Some(encoding) = encoding {
+            client = client.send_compressed(encoding).accept_compressed(encoding);
+        }
+        let body = span(Way::Grpc, 30_000);
+        client.ready().await.expect("ready");
+        let answer = client.unary(tonic::Request::new(body.clone()), path(), Raw).await.expect("accepted");
+        assert!(answer.into_inner().is_empty());
+        assert_eq!(rig.door.taken()[0].1, body);
+
+        let outcome = Outcome::Retry { after: Some(Duration::from_secs(3)), reason: Reason::SpoolFull };
+        rig.door.outcomes.lock().push_back(outcome);
+        client.ready().await.expect("ready");
+        let status = client.unary(tonic::Request::new(body), path(), Raw).await.expect_err("refused");
+        assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "the spool is full"));
+        let delay = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        assert_eq!(delay, Some(Duration::from_secs(3)));
+        rig.door.taken();
+
+        let large = span(Way::Grpc, INFLATED + 1);
+        client.ready().await.expect("ready");
+        let status = client.unary(tonic::Request::new(large), path(), Raw).await.expect_err("refused");
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(status.get_details_retry_info().is_none());
+    }
+}

@@ -1,0 +1,85 @@
+//! **What**: one call's body, and what its answer says. **Invariants**: an answer counts only if it has as many lists as
+//! texts were sent and every offset in it is one; names of entities are looked up, never kept. **Not here**: HTTP (`client`).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use redaction::recognised::{Named, byte_ranges};
+
+use super::Settings;
+
+/// As Presidio's analyzer wants it.
+#[derive(Serialize)]
+struct Question<'a> {
+    text: Texts<'a>,
+    language: &'a str,
+    score_threshold: f64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    entities: &'a [String],
+}
+
+/// One text by itself, for analyzers that know no lists, or several.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Texts<'a> {
+    One(&'a str),
+    Several(Vec<&'a str>),
+}
+
+/// What it names; whatever else it tells is passed over.
+#[derive(Deserialize)]
+struct Found<'a> {
+    #[serde(borrow)]
+    entity_type: Cow<'a, str>,
+    start: u64,
+    end: u64,
+    #[serde(default)]
+    score: Option<f64>,
+}
+
+/// The body of a call.
+pub(super) fn question(settings: &Settings, texts: &[Arc<str>]) -> Option<Vec<u8>> {
+    let text = match texts {
+        [one] if settings.batch_texts == 1 => Texts::One(one),
+        several => Texts::Several(several.iter().map(|text| &**text).collect()),
+    };
+    let question = Question {
+        text,
+        language: &settings.language,
+        score_threshold: settings.threshold,
+        entities: &settings.entities,
+    };
+    serde_json::to_vec(&question).ok()
+}
+
+/// What an answer says of each text. None: it is not the answer to these texts.
+pub(super) fn findings(settings: &Settings, texts: &[Arc<str>], body: &[u8]) -> Option<Vec<Vec<Named>>> {
+    let lists: Vec<Vec<Found<'_>>> = match settings.batch_texts {
+        1 => vec![serde_json::from_slice(body).ok()?],
+        _ => serde_json::from_slice(body).ok()?,
+    };
+    if lists.len() != texts.len() {
+        return None;
+    }
+    lists.iter().zip(texts).map(|(found, text)| named(settings, text, found)).collect()
+}
+
+fn named(settings: &Settings, text: &str, found: &[Found<'_>]) -> Option<Vec<Named>> {
+    let offsets: Vec<(u64, u64)> = found.iter().map(|found| (found.start, found.end)).collect();
+    let ranges = byte_ranges(text, &offsets)?;
+    let rules = &settings.rules;
+    let mut named: Vec<Named> = Vec::with_capacity(found.len());
+    for (found, range) in found.iter().zip(ranges) {
+        let sure = found.score.is_none_or(|score| score.is_nan() || score >= settings.threshold);
+        let rule = rules.known.get(found.entity_type.as_ref()).copied().unwrap_or(rules.other);
+        if sure && rule != usize::MAX && !range.is_empty() {
+            named.push(Named { range, rule });
+        }
+    }
+    // whoever answers may tell in any order
+    named.sort_by_key(|named| (named.range.start, named.range.end, named.rule));
+    named.dedup();
+    Some(named)
+}

@@ -1,0 +1,319 @@
+//! **What**: what a user writes under `redact: { recogniser: … }`, and what it means. **Invariants**: texts go to this
+//! machine or through TLS, and somebody has said that they may. **Not here**: calling (`client`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use config::{ByteSize, FieldProblem, Span, load};
+use kernel::secret::Secret;
+use net::{is_this_machine, tls};
+use pipeline::Trust;
+use redaction::RuleData;
+use redaction::recognised::{ENTITIES, EntityRow};
+
+/// An external recogniser with the API of Presidio's analyzer: it is sent the texts that stay, and names what is private.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where it listens, such as `http://127.0.0.1:5002`; `/analyze` is added. `http://` to this machine only.
+    pub endpoint: String,
+    /// Must be `internal`: texts go to it before anything in them is replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+    /// Language of the texts, as the recogniser knows it.
+    pub language: String,
+    /// What to ask for, in the recogniser's words; empty: all that it knows.
+    pub entities: Vec<String>,
+    /// Findings below it are left out, from 0 to 1.
+    pub score_threshold: f64,
+    /// Placeholders of entities that `config/rules/recogniser.yaml` does not name or names otherwise.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub placeholders: BTreeMap<String, String>,
+    /// When there is no answer: `hold` tells the client to come again, `unscanned` puts `[UNSCANNED]` in place of each text.
+    pub on_error: OnError,
+    /// From the batch's first question to its last answer.
+    pub timeout: Span,
+    /// Texts of one call; 1: each by itself, as old analyzers want it.
+    pub batch_texts: usize,
+    /// Bytes of texts of one call.
+    pub batch_bytes: ByteSize,
+    /// Longest text that is sent; longer ones become `[UNSCANNED]`.
+    pub max_text_bytes: ByteSize,
+    /// Calls at once; an account that has none on its way may always make one.
+    pub in_flight: usize,
+    /// Headers of every call.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Secret>,
+    /// TLS of `https://`.
+    pub tls: Tls,
+}
+
+/// TLS of the connection.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// PEM file of the certificates to trust, instead of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What becomes of texts without an answer. There is no way to let them pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The request is refused for now; its client sends it again.
+    #[default]
+    Hold,
+    /// Each of them becomes `[UNSCANNED]`.
+    Unscanned,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            trust: None,
+            language: "en".to_owned(),
+            entities: vec!["PERSON".to_owned(), "LOCATION".to_owned()],
+            score_threshold: 0.5,
+            placeholders: BTreeMap::new(),
+            on_error: OnError::Hold,
+            timeout: Span::seconds(5),
+            batch_texts: 64,
+            batch_bytes: ByteSize(256 << 10),
+            max_text_bytes: ByteSize(64 << 10),
+            in_flight: 2,
+            headers: BTreeMap::new(),
+            tls: Tls::default(),
+        }
+    }
+}
+
+/// Valid settings.
+#[derive(Clone)]
+pub struct Settings {
+    /// With its path.
+    pub endpoint: Uri,
+    /// For `https://`.
+    pub tls: Option<tls::Settings>,
+    /// Of every call.
+    pub headers: HeaderMap,
+    /// See [`Config::language`].
+    pub language: String,
+    /// See [`Config::entities`].
+    pub entities: Vec<String>,
+    /// See [`Config::score_threshold`].
+    pub threshold: f64,
+    /// See [`Config::on_error`].
+    pub on_error: OnError,
+    /// See [`Config::timeout`].
+    pub timeout: Duration,
+    /// See [`Config::batch_texts`].
+    pub batch_texts: usize,
+    /// See [`Config::batch_bytes`].
+    pub batch_bytes: usize,
+    /// See [`Config::max_text_bytes`].
+    pub max_text: usize,
+    /// See [`Config::in_flight`].
+    pub in_flight: usize,
+    /// Kinds of findings; the last is that of entities without a row.
+    pub rows: Vec<EntityRow>,
+    /// Indices of rules in the detector, by entity; filled in once there is one.
+    pub rules: Arc<Rules>,
+}
+
+/// Which rule of the detector stands for an entity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// By entity.
+    pub known: HashMap<String, usize>,
+    /// Of all others.
+    pub other: usize,
+}
+
+impl Settings {
+    /// The rules that stand for findings: to be added to the detector's.
+    pub fn data(&self) -> impl Iterator<Item = RuleData> + '_ {
+        self.rows.iter().map(EntityRow::data)
+    }
+
+    /// Looks rules up by name; those that are off are left out: what they stand for stays.
+    pub fn bind(&mut self, index: impl Fn(&str) -> Option<usize>) {
+        let mut rules = Rules { known: HashMap::new(), other: usize::MAX };
+        for row in &self.rows {
+            let rule = index(&row.rule()).unwrap_or(usize::MAX);
+            rules.known.extend(row.entities.iter().map(|entity| (entity.clone(), rule)));
+            rules.other = rule;
+        }
+        self.rules = Arc::new(rules);
+    }
+}
+
+/// Bounds of what may be written.
+const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+const MOST_TEXTS: usize = 1000;
+const MOST_BYTES: u64 = 4 << 20;
+pub(super) const MOST_CALLS: usize = 64;
+const MOST_ENTITIES: usize = 200;
+
+impl Config {
+    /// Checks everything; the rules are bound later.
+    ///
+    /// # Errors
+    /// Every problem, by field below `recogniser`.
+    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+        let mut problems = Vec::new();
+        let mut wrong = |path: &str, what: String| problems.push(FieldProblem::new(format!("recogniser.{path}"), what));
+        let endpoint = endpoint(&self.endpoint).map_err(|what| wrong("endpoint", what.to_owned())).ok();
+        match self.trust {
+            Some(Trust::Internal) => {}
+            Some(Trust::ThirdParty) => {
+                wrong("trust", "texts go to it as they are: a third party can't be one".to_owned())
+            }
+            None => wrong("trust", "texts go to it as they are: say `trust: internal` if that may be".to_owned()),
+        }
+        if !(0.0..=1.0).contains(&self.score_threshold) {
+            wrong("score_threshold", "from 0 to 1".to_owned());
+        }
+        if self.language.is_empty() || self.language.len() > 16 {
+            wrong("language", "a language code such as `en`".to_owned());
+        }
+        if !(TIMEOUT.0..=TIMEOUT.1).contains(&self.timeout.0) {
+            wrong("timeout", "from 100ms to 1m".to_owned());
+        }
+        if !(1..=MOST_TEXTS).contains(&self.batch_texts) {
+            wrong("batch_texts", format!("from 1 to {MOST_TEXTS}"));
+        }
+        for (path, size) in [("batch_bytes", self.batch_bytes), ("max_text_bytes", self.max_text_bytes)] {
+            if !(1024..=MOST_BYTES).contains(&size.0) {
+                wrong(path, format!("from 1KiB to {}", ByteSize(MOST_BYTES)));
+            }
+        }
+        if !(1..=MOST_CALLS).contains(&self.in_flight) {
+            wrong("in_flight", format!("from 1 to {MOST_CALLS}"));
+        }
+        if self.entities.len() > MOST_ENTITIES {
+            wrong("entities", format!("at most {MOST_ENTITIES}"));
+        }
+        let headers = self.headers(&mut wrong);
+        let rows = self.rows(&mut wrong);
+        let tls = self.tls(endpoint.as_ref(), &mut wrong);
+        match endpoint {
+            Some(endpoint) if problems.is_empty() => Ok(Settings {
+                endpoint,
+                tls,
+                headers,
+                language: self.language.clone(),
+                entities: self.entities.clone(),
+                threshold: self.score_threshold,
+                on_error: self.on_error,
+                timeout: self.timeout.0,
+                batch_texts: self.batch_texts,
+                batch_bytes: usize::try_from(self.batch_bytes.0).unwrap_or(usize::MAX),
+                max_text: usize::try_from(self.max_text_bytes.0).unwrap_or(usize::MAX),
+                in_flight: self.in_flight,
+                rows,
+                rules: Arc::default(),
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    fn tls(&self, endpoint: Option<&Uri>, wrong: &mut impl FnMut(&str, String)) -> Option<tls::Settings> {
+        let secure = endpoint?.scheme_str() == Some("https");
+        if !secure && self.tls.ca_file.is_some() {
+            wrong("tls.ca_file", "the endpoint is `http://`: there is no TLS".to_owned());
+        }
+        secure.then(|| tls::Settings { ca_file: self.tls.ca_file.clone(), ..tls::Settings::default() })
+    }
+
+    fn headers(&self, wrong: &mut impl FnMut(&str, String)) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let path = format!("headers.{name}");
+            let Ok(name) = name.parse::<HeaderName>() else {
+                wrong(&path, "not a header name".to_owned());
+                continue;
+            };
+            if name == header::HOST || name == header::CONTENT_TYPE || name == header::CONTENT_LENGTH {
+                wrong(&path, "this header is set by the call itself".to_owned());
+                continue;
+            }
+            match HeaderValue::from_str(value.expose()) {
+                Ok(mut value) => {
+                    value.set_sensitive(true);
+                    headers.insert(name, value);
+                }
+                Err(_) => wrong(&path, "not a header value".to_owned()),
+            }
+        }
+        headers
+    }
+
+    /// The built-in table with the user's words; the generic row stays last.
+    fn rows(&self, wrong: &mut impl FnMut(&str, String)) -> Vec<EntityRow> {
+        let mut rows: Vec<EntityRow> = match load::data("recogniser.yaml", ENTITIES) {
+            Ok(rows) => rows,
+            Err(problem) => {
+                wrong("entities", problem.to_string());
+                return Vec::new();
+            }
+        };
+        for (entity, placeholder) in &self.placeholders {
+            let path = format!("placeholders.{entity}");
+            let capitals = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+            let begins = placeholder.starts_with(|char: char| char.is_ascii_uppercase());
+            if !((2..=41).contains(&placeholder.len()) && begins && placeholder.bytes().all(capitals)) {
+                wrong(&path, "a placeholder is 2 to 41 capital letters, digits and `_`".to_owned());
+                continue;
+            }
+            let entity = entity.to_ascii_uppercase();
+            rows.iter_mut().for_each(|row| row.entities.retain(|known| *known != entity));
+            match rows.iter_mut().find(|row| row.placeholder == *placeholder) {
+                Some(row) => row.entities.push(entity),
+                None => {
+                    rows.insert(0, EntityRow { placeholder: placeholder.clone(), entities: vec![entity] });
+                }
+            }
+        }
+        rows
+    }
+}
+
+/// The address of calls.
+fn endpoint(text: &str) -> Result<Uri, &'static str> {
+    const FORM: &str = "an address such as `http://127.0.0.1:5002`";
+    if text.is_empty() {
+        return Err(FORM);
+    }
+    let uri: Uri = text.parse().map_err(|_| FORM)?;
+    let (Some(scheme), Some(host), Some(authority)) = (uri.scheme_str(), uri.host(), uri.authority()) else {
+        return Err(FORM);
+    };
+    if authority.as_str().contains('@') {
+        return Err("no user or password in the address: give `headers`");
+    }
+    if uri.query().is_some() {
+        return Err("no query in the address");
+    }
+    match scheme {
+        "https" => {}
+        "http" if is_this_machine(host) => {}
+        "http" => {
+            return Err(
+                "texts would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost, else `https://`",
+            );
+        }
+        _ => return Err("`http://` to this machine, or `https://`"),
+    }
+    let path = uri.path().trim_end_matches('/');
+    let path = if path.ends_with("/analyze") { path.to_owned() } else { format!("{path}/analyze") };
+    let parts = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path);
+    parts.build().map_err(|_| FORM)
+}

@@ -1,0 +1,514 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::breaker::Breaker;
+use super::config::Rules;
+use super::turns::Turns;
+use super::*;
+use ::config::Span;
+use fakes::sink::{Answer, Sink};
+use fakes::tls::{Authority, pem_file};
+use fixtures::until::until;
+use kernel::clock::{Clock, ManualClock, SystemClock, UnixNanos};
+use net::Proxies;
+use net::testing::tasks::TestTasks;
+use pipeline::Trust;
+use telemetry::Meter;
+
+fn config(endpoint: &str) -> Config {
+    Config { endpoint: endpoint.to_owned(), trust: Some(Trust::Internal), ..Config::default() }
+}
+
+/// Rules are numbered 1 PERSON, 2 LOCATION, 9 all others.
+fn bound(config: &Config) -> Settings {
+    let mut settings = config.settings().map_err(|problems| format!("{problems:?}")).unwrap();
+    settings.bind(|name| match name {
+        "recogniser_person" => Some(1),
+        "recogniser_location" => Some(2),
+        "recogniser_pii" => Some(9),
+        _ => None,
+    });
+    settings
+}
+
+fn build(settings: Settings, clock: Arc<dyn Clock>) -> (Presidio, Meter) {
+    let meter = Meter::new();
+    let deps = Deps { tasks: TestTasks::shared(), clock, proxies: Arc::new(Proxies::none()), meter: meter.clone() };
+    (Presidio::build("redact".into(), settings, deps).unwrap(), meter)
+}
+
+fn system() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
+}
+
+fn texts(of: &[&str]) -> Vec<Arc<str>> {
+    of.iter().map(|text| Arc::from(*text)).collect()
+}
+
+fn found(entity: &str, start: i64, end: i64) -> Json {
+    json!({"entity_type": entity, "start": start, "end": end, "score": 0.85, "analysis_explanation": null})
+}
+
+fn answer(lists: &[Vec<Json>]) -> Answer {
+    Answer::http(200).body(serde_json::to_vec(lists).unwrap())
+}
+
+/// Asks a server that gives `answers` in turn; what was found in each text, and how calls were counted.
+async fn ask(
+    answers: Vec<Answer>,
+    change: impl FnOnce(&mut Config),
+    of: &[&str],
+) -> (Vec<Option<Vec<Named>>>, String, Sink) {
+    let sink = Sink::new(None, answers).await;
+    let mut config = config(&format!("http://{}", sink.address));
+    change(&mut config);
+    let (presidio, meter) = build(bound(&config), system());
+    let answers = presidio.ask("a".into(), texts(of)).await;
+    let found = of.iter().map(|text| answers.of(text).map(<[Named]>::to_vec)).collect();
+    (found, meter.render(), sink)
+}
+
+fn at(range: std::ops::Range<usize>, rule: usize) -> Named {
+    Named { range, rule }
+}
+
+fn calls(metrics: &str, outcome: &str) -> Option<u64> {
+    let line = format!("tollgate_recogniser_calls_total{{processor=\"redact\",outcome=\"{outcome}\"}} ");
+    metrics.lines().find_map(|known| known.strip_prefix(&line)?.parse().ok())
+}
+
+/// A call must be what Presidio's analyzer takes, and its answer be read text by text, offsets in characters.
+#[tokio::test]
+async fn a_call_and_its_answer() {
+    let lists = [vec![found("PERSON", 0, 4)], vec![], vec![found("LOCATION", 3, 5), found("MARTIAN", 0, 1)]];
+    let of = ["Jane came", "nothing here", "𝒳é Ulm is there"];
+    let (got, metrics, sink) = ask(vec![answer(&lists)], |_| {}, &of).await;
+    let place = "𝒳é ".len();
+    let wanted = [vec![at(0..4, 1)], vec![], vec![at(0..4, 9), at(place..place + 2, 2)]];
+    assert_eq!(got, wanted.map(Some));
+    let seen = sink.seen();
+    let body: Json = serde_json::from_slice(&seen[0].body).unwrap();
+    let asked = json!({"text": of, "language": "en", "score_threshold": 0.5, "entities": ["PERSON", "LOCATION"]});
+    assert_eq!((seen.len(), seen[0].uri.path(), body), (1, "/analyze", asked));
+    assert_eq!(seen[0].header("content-type"), Some("application/json"));
+    assert_eq!(calls(&metrics, "answered"), Some(1));
+    assert!(metrics.contains("tollgate_recogniser_texts_total{processor=\"redact\"} 3"), "{metrics}");
+}
+
+/// Texts must be parted into calls by number and bytes, in order, each text once; one a call is sent by itself.
+#[tokio::test]
+async fn texts_are_parted_into_calls() {
+    let empty = |count: usize| answer(&vec![Vec::new(); count]);
+    let long = "x ".repeat(400);
+    let of = [&long[..], "b b", &long[2..], "d d", "e e"];
+    let by_bytes = |config: &mut Config| (config.batch_bytes, config.in_flight) = (::config::ByteSize(1024), 1);
+    let (got, _, sink) = ask(vec![empty(2), empty(3)], by_bytes, &of).await;
+    assert!(got.iter().all(Option::is_some));
+    let counts = |sink: &Sink| {
+        let bodies = sink.seen().into_iter().map(|seen| serde_json::from_slice::<Json>(&seen.body).unwrap());
+        bodies.map(|body| body["text"].as_array().map(Vec::len)).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&sink), [Some(2), Some(3)]);
+    let single = |config: &mut Config| (config.batch_texts, config.in_flight) = (1, 1);
+    let one = Answer::http(200).body(json!([found("PERSON", 0, 1)]).to_string());
+    let (got, _, sink) = ask(vec![one, Answer::http(200).body("[]")], single, &["a b", "c d"]).await;
+    assert_eq!(got, [Some(vec![at(0..1, 1)]), Some(vec![])]);
+    assert_eq!(counts(&sink), [None, None], "a text, no list");
+}
+
+/// Whatever is wrong with an answer, none of its texts may count as answered.
+#[tokio::test]
+async fn wrong_answers_are_none() {
+    let two = |second: Json| answer(&[vec![found("PERSON", 0, 1)], vec![second]]);
+    let without = |key: &str| {
+        let mut one = found("PERSON", 0, 1);
+        one.as_object_mut().unwrap().remove(key);
+        two(one)
+    };
+    let cases = [
+        ("bad_answer", Answer::http(200)),
+        ("bad_answer", Answer::http(200).body("<html>")),
+        ("bad_answer", Answer::http(200).body("{\"error\": \"no\"}")),
+        ("bad_answer", Answer::http(200).body("[[], [")),
+        ("bad_answer", answer(&[vec![]])),
+        ("bad_answer", answer(&[vec![], vec![], vec![]])),
+        ("bad_answer", Answer::http(200).body("[]")),
+        ("bad_answer", Answer::http(200).body("[[], null]")),
+        ("bad_answer", two(found("PERSON", 0, 4))),
+        ("bad_answer", two(found("PERSON", 2, 1))),
+        ("bad_answer", two(found("PERSON", -1, 1))),
+        ("bad_answer", two(found("PERSON", 4_000_000_000_000, 4_000_000_000_001))),
+        ("bad_answer", two(json!({"entity_type": "PERSON", "start": 0.5, "end": 1}))),
+        ("bad_answer", two(json!({"entity_type": 7, "start": 0, "end": 1}))),
+        ("bad_answer", without("end")),
+        ("bad_answer", without("entity_type")),
+        ("bad_answer", Answer::http(200).body(" ".repeat((8 << 20) + 1))),
+        ("bad_answer", Answer::http(200).body("[".repeat(100_000))),
+        ("failed", Answer::http(500).body("{\"error\": \"x\"}")),
+        ("refused", Answer::http(404)),
+        ("refused", Answer::http(401)),
+        ("refused", Answer::http(204)),
+        ("refused", Answer::http(302).with("location", "http://127.0.0.1:1/analyze")),
+        ("unavailable", Answer::http(503)),
+    ];
+    for (number, (outcome, wrong)) in cases.into_iter().enumerate() {
+        let (got, metrics, sink) = ask(vec![wrong], |_| {}, &["a b", "c d"]).await;
+        assert_eq!(got, [None, None], "case {number}");
+        assert_eq!(calls(&metrics, outcome), Some(1), "case {number}: {metrics}");
+        assert_eq!(sink.seen().len(), 1, "case {number}: one call, redirects are not followed");
+    }
+}
+
+/// Sane findings of all shapes must be taken: empty, equal, overlapping, unsure, without a score, in any order.
+#[tokio::test]
+async fn odd_but_sane_findings_are_taken() {
+    let unsure = json!({"entity_type": "PERSON", "start": 0, "end": 2, "score": 0.2});
+    let silent = json!({"entity_type": "LOCATION", "start": 3, "end": 5, "recognition_metadata": {"a": [1]}});
+    let list = vec![silent, found("PERSON", 2, 4), found("PERSON", 2, 4), found("PERSON", 1, 1), unsure];
+    let (got, ..) = ask(vec![answer(&[list])], |_| {}, &["abcdefgh"]).await;
+    assert_eq!(got, [Some(vec![at(2..4, 1), at(3..5, 2)])]);
+}
+
+/// 413 must be answered with halves, down to single texts; a text that is too much by itself has no answer.
+#[tokio::test]
+async fn too_large_is_asked_in_halves() {
+    let empty = |count: usize| answer(&vec![Vec::new(); count]);
+    let large = || Answer::http(413);
+    let one_by_one = |config: &mut Config| (config.in_flight, config.on_error) = (1, OnError::Unscanned);
+    let order = vec![large(), empty(2), large(), large(), empty(1)];
+    let (got, metrics, _) = ask(order, one_by_one, &["a b", "c d", "e f", "g h"]).await;
+    assert_eq!(got, [Some(vec![]), Some(vec![]), None, Some(vec![])]);
+    assert_eq!((calls(&metrics, "too_large"), calls(&metrics, "answered")), (Some(3), Some(2)));
+}
+
+/// What was answered before a failure must count; with `hold` nobody is asked any more after it.
+#[tokio::test]
+async fn failures_are_per_call() {
+    let one_each = |on_error: OnError| {
+        move |config: &mut Config| (config.batch_texts, config.in_flight, config.on_error) = (1, 1, on_error)
+    };
+    let order = || vec![Answer::http(200).body("[]"), Answer::http(500), Answer::http(200).body("[]")];
+    let of = ["a b", "c d", "e f"];
+    let (got, _, sink) = ask(order(), one_each(OnError::Unscanned), &of).await;
+    assert_eq!((got, sink.seen().len()), (vec![Some(vec![]), None, Some(vec![])], 3));
+    let (got, _, sink) = ask(order(), one_each(OnError::Hold), &of).await;
+    assert_eq!((got, sink.seen().len()), (vec![Some(vec![]), None, None], 2));
+}
+
+/// A call that fails on its texts must not make others of the same batch look as if the server could not be reached.
+#[tokio::test]
+async fn a_failure_counts_once() {
+    let two = |config: &mut Config| (config.batch_texts, config.in_flight) = (1, 2);
+    let (_, metrics, sink) = ask(vec![Answer::http(500), Answer::http(200).body("[]")], two, &["a b", "c d"]).await;
+    assert_eq!(sink.seen().len(), 2);
+    assert_eq!(
+        (calls(&metrics, "failed"), calls(&metrics, "answered"), calls(&metrics, "timed_out")),
+        (Some(1), Some(1), None)
+    );
+}
+
+/// A server that never answers must cost the deadline and no more; what came before it counts.
+#[tokio::test]
+async fn a_silent_server_costs_the_deadline() {
+    let hang = Answer { hang: true, ..Answer::http(200) };
+    let sink = Sink::new(None, [Answer::http(200).body("[]"), hang]).await;
+    let clock = ManualClock::at(UnixNanos(1));
+    let change = Config { batch_texts: 1, in_flight: 1, timeout: Span::seconds(3), ..config("http://x") };
+    let (presidio, meter) =
+        build(bound(&Config { endpoint: format!("http://{}", sink.address), ..change }), clock.clone());
+    let mut asked = presidio.ask("a".into(), texts(&["a b", "c d", "e f"]));
+    let mut seen = 0;
+    until(|| {
+        assert!((&mut asked).now_or_never().is_none());
+        seen += sink.seen().len();
+        seen == 2
+    })
+    .await;
+    clock.advance(Duration::from_millis(2999));
+    assert!((&mut asked).now_or_never().is_none());
+    clock.advance(Duration::from_millis(1));
+    let answers = asked.await;
+    let got: Vec<bool> = ["a b", "c d", "e f"].iter().map(|text| answers.of(text).is_some()).collect();
+    assert_eq!(got, [true, false, false]);
+    assert_eq!(calls(&meter.render(), "timed_out"), Some(1));
+}
+
+/// Connections that are closed at once, in the middle of an answer, or never taken must end as unreachable.
+#[tokio::test]
+async fn broken_connections_are_no_answers() {
+    let short = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[[";
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n[[],";
+    for reply in ["", "HTTP/1.1 2", "no http\r\n\r\n", short, chunked] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                socket.readable().await.unwrap();
+                let _ = socket.try_read(&mut [0; 4096]);
+                socket.write_all(reply.as_bytes()).await.unwrap();
+            }
+        };
+        let (presidio, meter) = build(bound(&config(&format!("http://{address}"))), system());
+        let answers = tokio::select! {
+            answers = presidio.ask("a".into(), texts(&["a b"])) => answers,
+            () = serve => unreachable!(),
+        };
+        assert!(answers.of("a b").is_none());
+        assert_eq!(calls(&meter.render(), "unreachable"), Some(1), "{reply}");
+    }
+}
+
+/// A connection that the server closed while it was in reserve must not cost an answer.
+#[tokio::test]
+async fn a_call_that_met_a_closed_connection_is_made_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = async {
+        for reply in ["", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n[[]]"] {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"}") {
+                socket.read_buf(&mut request).await.unwrap();
+            }
+            socket.write_all(reply.as_bytes()).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    };
+    let (presidio, _) = build(bound(&config(&format!("http://{address}"))), system());
+    let answers = tokio::select! {
+        answers = presidio.ask("a".into(), texts(&["a b"])) => answers,
+        () = serve => unreachable!(),
+    };
+    assert!(answers.of("a b").is_some());
+}
+
+/// After failures in a row nobody is called for a while; then one call finds out, and success ends it.
+#[test]
+fn the_breaker_rests_and_probes() {
+    let (breaker, second) = (Breaker::default(), Duration::from_secs(1));
+    for _ in 0..2 {
+        assert!(breaker.may_call(second));
+        assert!(!breaker.failed(second));
+    }
+    assert!(breaker.may_call(second), "two failures may be chance");
+    assert!(breaker.failed(second), "said once");
+    assert!(!breaker.may_call(second * 2 - Duration::from_nanos(1)));
+    assert!(breaker.may_call(second * 2));
+    assert!(!breaker.may_call(second * 2), "one at a time finds out");
+    assert!(!breaker.failed(second * 2));
+    assert!(!breaker.may_call(second * 3), "the rest grows");
+    assert!(breaker.may_call(second * 4));
+    breaker.forgotten();
+    assert!(breaker.may_call(second * 4), "it did not find out");
+    assert!(breaker.succeeded() && !breaker.succeeded());
+    assert!(breaker.may_call(second * 4) && breaker.may_call(second * 4));
+}
+
+/// A server that is away must not be called for each batch; one bad text must not stop calls for others.
+#[tokio::test]
+async fn the_breaker_is_told_of_general_failures_alone() {
+    for (status, wanted) in [(500, 6), (503, 3)] {
+        let sink = Sink::new(None, (0..6).map(|_| Answer::http(status))).await;
+        let clock = ManualClock::at(UnixNanos(1));
+        let (presidio, meter) = build(bound(&config(&format!("http://{}", sink.address))), clock);
+        for _ in 0..6 {
+            presidio.ask("a".into(), texts(&["a b"])).await;
+        }
+        assert_eq!(sink.seen().len(), wanted);
+        assert_eq!(calls(&meter.render(), "resting").unwrap_or(0), 6 - wanted as u64);
+    }
+}
+
+/// Over TLS the server must be known by the CA file; another's certificate gets no text.
+#[tokio::test]
+async fn tls_is_verified() {
+    let (own, other) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    for (authority, known) in [(&own, true), (&other, false)] {
+        let sink = Sink::new(Some(own.server("localhost", false)), [answer(&[vec![]])]).await;
+        let file = pem_file(&folder, "ca.pem", "CERTIFICATE", &authority.certificate);
+        let endpoint = format!("https://localhost:{}", sink.address.port());
+        let config = Config { tls: Tls { ca_file: Some(file) }, ..config(&endpoint) };
+        let (presidio, _) = build(bound(&config), system());
+        let answers = presidio.ask("a".into(), texts(&["a b"])).await;
+        assert_eq!((answers.of("a b").is_some(), sink.seen().len()), (known, usize::from(known)));
+    }
+}
+
+fn problems(config: &Config) -> Vec<String> {
+    let problems = config.settings().err().unwrap_or_default();
+    problems.into_iter().map(|problem| format!("{}: {}", problem.path, problem.what)).collect()
+}
+
+/// Text may leave this machine through TLS only, and only to whom somebody trusts; both are told when loading.
+#[test]
+fn endpoints_are_this_machine_or_tls() {
+    for good in [
+        "http://127.0.0.1:5002",
+        "http://127.9.9.9",
+        "http://[::1]:5002/",
+        "http://LocalHost:5002/presidio",
+        "http://[::ffff:127.0.0.1]:1",
+        "https://presidio.internal",
+        "https://10.1.2.3:8443/x/analyze",
+    ] {
+        assert_eq!(problems(&config(good)), [""; 0], "{good}");
+    }
+    let clear = [
+        "http://presidio:5002",
+        "http://10.1.2.3",
+        "http://127.0.0.1.example.com",
+        "http://localhost.example.com",
+        "http://0.0.0.0:1",
+        "http://[::]:1",
+        "http://2130706433",
+        "HTTP://example.com",
+    ];
+    for clear in clear {
+        let told = problems(&config(clear));
+        assert!(told.len() == 1 && told[0].contains("recogniser.endpoint: texts would cross"), "{clear}: {told:?}");
+    }
+    for wrong in
+        ["", "127.0.0.1:5002", "ftp://127.0.0.1", "http://a:b@127.0.0.1", "http://127.0.0.1/?x=1", "unix:/x", "http://"]
+    {
+        assert_eq!(problems(&config(wrong)).len(), 1, "{wrong}");
+    }
+    let path = |text: &str| bound(&config(text)).endpoint.path().to_owned();
+    assert_eq!(path("http://127.0.0.1"), "/analyze");
+    assert_eq!(path("http://127.0.0.1/p/"), "/p/analyze");
+    assert_eq!(path("http://127.0.0.1/p/analyze/"), "/p/analyze");
+    let untold = Config { trust: None, ..config("http://127.0.0.1") };
+    assert!(problems(&untold)[0].contains("say `trust: internal`"));
+    let third = Config { trust: Some(Trust::ThirdParty), ..config("http://127.0.0.1") };
+    assert!(problems(&third)[0].starts_with("recogniser.trust:"));
+}
+
+/// Every bound must be told at once, by its key.
+#[test]
+fn what_is_out_of_bounds_is_told() {
+    let mut config = config("http://127.0.0.1");
+    (config.score_threshold, config.batch_texts, config.in_flight) = (1.5, 0, 0);
+    (config.timeout, config.language) = (Span::seconds(600), String::new());
+    (config.batch_bytes, config.max_text_bytes) = (::config::ByteSize(1), ::config::ByteSize(1 << 40));
+    config.tls.ca_file = Some("/x".into());
+    config.headers.insert("a b".to_owned(), kernel::secret::Secret::new("v".to_owned()));
+    config.placeholders.insert("BADGE".to_owned(), "no".to_owned());
+    let told = problems(&config);
+    let keys: Vec<&str> =
+        told.iter().filter_map(|line| Some(line.split_once(':')?.0.rsplit_once("recogniser.")?.1)).collect();
+    let wanted = [
+        "score_threshold",
+        "language",
+        "timeout",
+        "batch_texts",
+        "batch_bytes",
+        "max_text_bytes",
+        "in_flight",
+        "headers.a b",
+        "placeholders.BADGE",
+        "tls.ca_file",
+    ];
+    assert_eq!(keys, wanted);
+    config.score_threshold = f64::NAN;
+    assert!(problems(&config).iter().any(|line| line.contains("score_threshold")));
+}
+
+/// Rows of the table must have placeholders of the grammar, each entity once; users' words win; the last row is for all others.
+#[test]
+fn the_table_of_entities() {
+    let mut config = config("http://127.0.0.1");
+    config.placeholders.insert("person".to_owned(), "HUMAN".to_owned());
+    config.placeholders.insert("BADGE".to_owned(), "EMAIL".to_owned());
+    let settings = config.settings().map_err(drop).unwrap();
+    let mut entities = std::collections::HashSet::new();
+    for row in &settings.rows {
+        let grammar = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        assert!((2..=41).contains(&row.placeholder.len()) && row.placeholder.bytes().all(grammar));
+        for entity in &row.entities {
+            assert!(entities.insert(entity.clone()) && *entity == entity.to_ascii_uppercase(), "{entity}");
+        }
+    }
+    let of = |entity: &str| settings.rows.iter().find(|row| row.entities.iter().any(|known| known == entity)).unwrap();
+    assert_eq!((of("PERSON").placeholder.as_str(), of("BADGE").placeholder.as_str()), ("HUMAN", "EMAIL"));
+    assert_eq!((of("GPE").placeholder.as_str(), of("PER").placeholder.as_str()), ("LOCATION", "PERSON"));
+    let last = settings.rows.last().unwrap();
+    assert_eq!((last.placeholder.as_str(), last.entities.len()), ("PII", 0));
+    let mut off = settings.clone();
+    off.bind(|name| (name != "recogniser_location").then_some(3));
+    let Rules { known, other } = &*off.rules;
+    assert_eq!((known["GPE"], known["PER"], *other), (usize::MAX, 3, 3), "a rule that is off is nobody's");
+}
+
+/// An account without a call on its way must wait for nobody, free places must go round, and one that is given up come back.
+#[tokio::test]
+async fn places_go_round_among_accounts() {
+    let turns = Turns::new(2);
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    let first = turns.take(&a).await.unwrap();
+    let second = turns.take(&a).await.unwrap();
+    let mut third = Box::pin(turns.take(&a));
+    assert!((&mut third).now_or_never().is_none(), "both places are taken");
+    let other = turns.take(&b).now_or_never().flatten().expect("the first call of another account");
+    let mut next = Box::pin(turns.take(&b));
+    assert!((&mut next).now_or_never().is_none());
+    let mut gone = Box::pin(turns.take(&a));
+    assert!((&mut gone).now_or_never().is_none());
+    drop(gone);
+    drop(first);
+    assert!((&mut third).now_or_never().is_none(), "three were on their way: one more than places");
+    drop(second);
+    let third = third.now_or_never().flatten().expect("the place of the one before");
+    drop((third, other));
+    let next = next.now_or_never().flatten().expect("a place is free");
+    drop(next);
+    for _ in 0..2 {
+        assert!(turns.take(&a).now_or_never().flatten().is_some(), "all places came back");
+    }
+}
+
+/// Texts of one account that take too long must not hold up another's, and not stop calls for it.
+#[tokio::test]
+async fn slow_texts_of_one_account_hold_up_no_other() {
+    let hang = || Answer { hang: true, ..Answer::http(200) };
+    let answers = [hang(), answer(&[vec![]]), hang(), hang(), answer(&[vec![]])];
+    let sink = Sink::new(None, answers).await;
+    let clock = ManualClock::at(UnixNanos(1));
+    let change = Config { in_flight: 1, timeout: Span::seconds(3), ..config("http://x") };
+    let (presidio, meter) =
+        build(bound(&Config { endpoint: format!("http://{}", sink.address), ..change }), clock.clone());
+    let mut seen = 0;
+    for round in 0..3 {
+        let mut slow = presidio.ask("slow".into(), texts(&["a b"]));
+        until(|| {
+            assert!((&mut slow).now_or_never().is_none());
+            seen += sink.seen().len();
+            seen == round + 1 + usize::from(round > 0)
+        })
+        .await;
+        if round == 0 {
+            assert!(presidio.ask("quick".into(), texts(&["c d"])).await.of("c d").is_some(), "while the other waits");
+            seen += sink.seen().len();
+        }
+        clock.advance(Duration::from_secs(3));
+        assert!(slow.await.of("a b").is_none());
+    }
+    assert!(presidio.ask("slow".into(), texts(&["a b"])).await.of("a b").is_none());
+    assert_eq!(calls(&meter.render(), "resting"), Some(1), "its own breaker is open");
+    assert!(presidio.ask("quick".into(), texts(&["c d"])).await.of("c d").is_some());
+}
+
+/// One text that the server fails on must not cost the others of its call their answers.
+#[tokio::test]
+async fn a_text_that_spoils_a_call_is_found() {
+    let empty = |count: usize| answer(&vec![Vec::new(); count]);
+    let unscanned = |config: &mut Config| (config.in_flight, config.on_error) = (1, OnError::Unscanned);
+    let order = vec![Answer::http(500), Answer::http(500), empty(1), Answer::http(500), empty(2)];
+    let (got, ..) = ask(order, unscanned, &["a b", "c d", "e f", "g h"]).await;
+    assert_eq!(got, [Some(vec![]), None, Some(vec![]), Some(vec![])]);
+}

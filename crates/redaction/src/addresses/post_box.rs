@@ -1,0 +1,73 @@
+//! **What**: post boxes and military addresses, which have no street. **Not here**: streets (`street`), units and places behind
+//! them (`tail`).
+
+use crate::scan::Scan;
+use crate::stems::WordAt;
+
+/// `P.O. Box 12`: its start and end.
+pub(super) fn at(scan: &Scan<'_>, cue: &WordAt) -> Option<(usize, usize)> {
+    let word = scan.part(cue.at..cue.end);
+    let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
+    let blanks = rest.iter().take_while(|byte| b" #:.".contains(byte)).count();
+    if word.len() == 3 {
+        return military(scan, cue, rest);
+    }
+    let id = box_number(rest.get(blanks..).unwrap_or_default());
+    (blanks > 0 && id > 0).then_some((stop_before(scan, cue.at), cue.end + blanks + id))
+}
+
+/// Digits of a number of more than one group, `12 345`; what goes on behind them is no part of it.
+const GROUPED: usize = 6;
+/// Digits of the longest number of a box.
+const LONGEST: usize = 10;
+
+/// Bytes of the number that `rest` begins with; 0 where there is none.
+fn box_number(rest: &[u8]) -> usize {
+    let (mut len, mut digits) = (0, 0);
+    loop {
+        let from = len + usize::from(len > 0);
+        let group = rest.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let most = if len == 0 { LONGEST } else { GROUPED };
+        if group == 0 || digits + group > most {
+            return len;
+        }
+        (len, digits) = (from + group, digits + group);
+        if rest.get(len) != Some(&b' ') {
+            return len;
+        }
+    }
+}
+
+/// Where `lockbox 1007 `, `dept. 8096 ` or `MSC 41083 ` before a post box at `at` starts.
+fn stop_before(scan: &Scan<'_>, at: usize) -> usize {
+    let head = scan.part(scan.widen(at.saturating_sub(24)..at).start..at);
+    let trimmed = head.trim_end_matches([' ', ',']);
+    let Some((before, id)) = trimmed.rsplit_once(' ').filter(|_| trimmed.len() < head.len()) else { return at };
+    let digits = (1..11).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit());
+    let bare = before.strip_suffix('.').unwrap_or(before);
+    let word = bare.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
+    let known = ["lockbox", "dept", "department", "msc", "drawer"].iter().any(|stop| stop.eq_ignore_ascii_case(word));
+    if digits && known { at - head.len() + bare.len() - word.len() } else { at }
+}
+
+/// `PSC 12, Box 34` and `APO AE 09012`.
+fn military(scan: &Scan<'_>, cue: &WordAt, rest: &[u8]) -> Option<(usize, usize)> {
+    if !scan.part(cue.at..cue.end).bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    if let [b' ', b'A', b'A' | b'E' | b'P', b' ', digits @ ..] = rest {
+        let len = digits.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
+        // the line before it is the rest of the address
+        let head = scan.part(scan.widen(cue.at.saturating_sub(48)..cue.at).start..cue.at);
+        let line = head.trim_end_matches(['\n', ' ', ',']);
+        let line = line.rsplit(['\n', '"', ':']).next().unwrap_or("");
+        let unit =
+            ["PSC ", "Unit ", "USNS ", "USCGC ", "USNV ", "USS "].iter().filter_map(|unit| line.rfind(unit)).min();
+        let start = unit.map_or(cue.at, |at| {
+            let offset = line.as_ptr() as usize - head.as_ptr() as usize;
+            cue.at - head.len() + offset + at
+        });
+        return (len == 5).then_some((start, cue.end + 4 + len));
+    }
+    None
+}

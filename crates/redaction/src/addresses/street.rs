@@ -1,0 +1,479 @@
+//! **What**: the street line itself, by country. **Not here**: units and places behind it (`tail`), streets without a word for it (`told`).
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use crate::names::words::{self, List};
+use crate::scan::Scan;
+use crate::sets::{Bytes, Words};
+
+use super::numbers::is_alone;
+use super::told;
+
+/// Words that end a street's name in English, in full: they make a street of any name before them.
+static SURE: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
+    street avenue boulevard road lane drive court place terrace circle parkway highway way crescent close mews \
+    square trail alley plaza freeway expressway turnpike st ave av blvd boul rd ln dr ct pl ter terr cir pkwy \
+    hwy sq trl aly plz fwy expy cres broadway str",
+    )
+});
+/// Words that may end a street's name: more must say that it is one.
+static MAYBE: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
+    annex anex arcade bayou beach bend bluff bluffs bottom branch bridge brook brooks burg burgs bypass camp \
+    canyon cape causeway center centers centre circles cliff cliffs club common commons corner corners course \
+    courts cove coves creek crest crossing crossroad crossroads curve dale dam divide drives estate estates \
+    extension extensions fall falls ferry field fields flat flats ford fords forest forge forges fork forks fort \
+    garden gardens gateway gate glen glens green greens grove groves harbor harbors harbour haven heights hill \
+    hills hollow inlet island islands isle junction junctions key keys knoll knolls lake lakes land landing \
+    light lights loaf lock locks lodge loop mall manor manors meadow meadows mews mill mills mission motorway \
+    mount mountain mountains neck orchard oval overpass park parks parkways pass passage path pike pine pines \
+    plain plains plazas point points port ports prairie radial ramp ranch rapid rapids rest ridge ridges rise \
+    river roads route row rue run shoal shoals shore shores skyway spring springs spur spurs squares station \
+    stravenue stream streets summit throughway trace track trafficway trailer tunnel underpass union unions \
+    valley valleys via viaduct view views village villages ville vista walk walks wall ways well wells wharf \
+    yard end parade esplanade gdns pde hts xing marg nagar chowk zila sarani salai gali vihar colony enclave",
+    )
+});
+/// What says that a number before a doubtful street is a house number.
+const NEAR: &[&str] = &[
+    "address",
+    "lives at",
+    "live at",
+    "living at",
+    "located",
+    "reside",
+    "ship",
+    "deliver",
+    "send",
+    "sent",
+    "goes to",
+    "parcel",
+    "mail",
+    "moved",
+    "move to",
+    "home",
+    "taxi to",
+    "meet me at",
+    "lived in",
+    "live in",
+    "street",
+    "billing",
+    "residence",
+    "drop",
+    "pick",
+    "house",
+    "office",
+    "visit",
+];
+/// Words within or before a street's name.
+static DIRECTIONS: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
+    n s e w ne nw se sw north south east west northeast northwest southeast southwest",
+    )
+});
+/// Words after a number that never begin a street, where the street is in lower case.
+static NOT_LOWER: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
+    minute minutes min hour hours day days mile miles km meter meters m best different more other new places \
+    people percent dollars usd eur times of in to and or the a on at is are for from way ways level cars years",
+    )
+});
+/// Words that begin a street's name before its number.
+static PREFIXES: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
+    rue avenue av av. boulevard bd place chemin allée allee impasse quai cours route square faubourg ruelle via \
+    viale piazza piazzale corso largo vicolo strada vico borgo contrada calle c/ avenida avda avda. plaza paseo \
+    carrera ronda camino travesía rambla carretera glorieta pasaje rua praça praca travessa alameda estrada \
+    rodovia ul. ul ulica al. aleja plac pl. os. calea str. bulevardul diagonal cuesta urbanización acceso vial \
+    callejón canal stretto rotonda incrocio colônia núcleo trecho ladeira loteamento setor viela quinta \
+    esplanada jardim parque residencial sítio vereda",
+    )
+});
+/// Words for a street that stand behind its number.
+static FRENCH: LazyLock<List> = LazyLock::new(|| {
+    List::new(
+        "\
+    rue avenue boulevard bd place chemin allée allee impasse quai cours route square av. passage faubourg ruelle sentier",
+    )
+});
+/// Ends of street names that are one word, before their number.
+const ENDINGS_TEXT: &str = "\
+    straße strasse str. weg platz allee gasse ring damm ufer steig graben markt stieg laan straat gracht kade \
+    plein dreef singel hof pad steeg dijk baan gatan vägen vej gade veien vegen gata gate katu tie kuja polku \
+    utca útja stræde allé gränd väg stigen gården torget gt. str lunden tjernet bakken stykket vollen stien \
+    jordet haugen toppen vang parken svingen kollen løkka ruds åsen grenda sletta skogen tunet weide hoek berg";
+
+static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| ENDINGS_TEXT.split(' ').collect());
+
+/// Words for a street in lower case that leave no doubt, and those that leave some.
+static LOWER: LazyLock<Words> = LazyLock::new(|| Words::new("street avenue boulevard road lane blvd ave pkwy"));
+static LOWER_MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("drive court st dr rd ln ct terrace circle parkway"));
+/// Words before a house number that say what kind of room it is.
+static UNITS: LazyLock<Words> =
+    LazyLock::new(|| Words::new("suite unit flat level studio apt apt. apartment room floor shop"));
+/// Words in lower case within names of streets.
+static PARTICLES: LazyLock<Words> =
+    LazyLock::new(|| Words::new("de du des la le les l d di della del dei da do dos das los las el e y en sur"));
+static GERMANIC_PARTICLES: LazyLock<Words> =
+    LazyLock::new(|| Words::new("am an der auf dem im in van de den unter zum zur"));
+
+/// What words that end as [`ENDINGS`] do end with.
+static LAST_LETTERS: Bytes = Bytes::of(b"adefgjklmnrstuz.").and_high();
+
+/// The street line around a number, where it may be ([`super::numbers::may_be`]).
+pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
+    let boxed = || Some(told::boxed(scan, number)?..number.end);
+    number_first(scan, number).or_else(|| number_last(scan, number)).or_else(boxed)
+}
+
+/// Whether a word is one of a list, without case.
+fn is(list: &List, word: &str) -> bool {
+    list.has_any_case(word)
+}
+
+/// `12 Main Street`, `12 rue de la Paix`.
+fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
+    let mut at = number.end;
+    // `12-14`, `12 bis`, `12, rue`
+    if scan.byte(at) == b'-' && scan.byte(at + 1).is_ascii_digit() {
+        // `1997-2000, Main Street Software` holds rights
+        if is_year(scan.bytes(number.clone())) && is_year(scan.bytes(at + 1..at + 5)) {
+            return None;
+        }
+        at += 1 + scan.bytes(at + 1..at + 6).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    }
+    at += usize::from(scan.byte(at) == b',');
+    if scan.byte(at) != b' ' {
+        return None;
+    }
+    at += 1;
+    // `2615 1/2 Gary Avenue`
+    at += if scan.bytes(at..at + 4) == b"1/2 " { 4 } else { 0 };
+    let begins = scan.byte(at);
+    if begins.is_ascii() && !begins.is_ascii_alphanumeric() {
+        return None;
+    }
+    if begins.is_ascii_digit() {
+        // one number behind another begins no street; `12 5th Avenue` does
+        if is_alone(scan, at) {
+            return None;
+        }
+    }
+    static UPTO: Bytes = Bytes::of(b"\n\":;(){}[<=|/\t").others();
+    let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 72)).end);
+    let rest = rest.get(..UPTO.leading(rest.as_bytes())).unwrap_or("");
+    let rest = rest.strip_prefix("bis ").or_else(|| rest.strip_prefix("ter ")).map_or((0, rest), |rest| (4, rest));
+    let (at, rest) = (at + rest.0, rest.1);
+    let first = rest.chars().next()?;
+    if let Some(len) = told::road(scan, number, at, rest) {
+        return Some(unit_before(scan, number.start)..at + len);
+    }
+    let in_small = || lower(scan, number, rest).map(|len| number.start..at + len);
+    if first.is_lowercase() {
+        return romance(rest).map(|len| number.start..at + len).or_else(in_small);
+    }
+    if !(first.is_uppercase() || first.is_ascii_digit()) {
+        return None;
+    }
+    if let Some(len) = romance(rest) {
+        return Some(number.start..at + len);
+    }
+    let told = || {
+        let len = told::behind_number(scan, number, at, rest)?;
+        Some(unit_before(scan, number.start)..at + len)
+    };
+    // `830 3rd st s`
+    let ordinal = || if first.is_ascii_digit() { in_small() } else { None };
+    english(scan, number, at, rest).or_else(told).or_else(ordinal)
+}
+
+/// Whether digits are a year of this century or the last one.
+pub(super) fn is_year(digits: &[u8]) -> bool {
+    matches!(digits, [b'1', b'9', a, b] | [b'2', b'0', a, b] if a.is_ascii_digit() && b.is_ascii_digit())
+}
+
+/// A street with capital letters, up to the last word that ends streets.
+fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<Range<usize>> {
+    let (mut offset, mut names, mut best) = (0, 0, None);
+    for (index, word) in rest.split(' ').enumerate().take(7) {
+        let bare = word.trim_end_matches(['.', ',', '!', '?', '\'', '\\']);
+        let end = offset
+            + bare.len()
+            + usize::from(word.get(bare.len()..).is_some_and(|rest| rest.starts_with('.')) && bare.len() < 5);
+        let capital = bare.starts_with(char::is_uppercase);
+        let ordinal =
+            bare.starts_with(|c: char| c.is_ascii_digit()) && bare.ends_with(['t', 'd', 'h']) && bare.len() > 2;
+        if !capital && !ordinal {
+            break;
+        }
+        let alone = bare.eq_ignore_ascii_case("broadway");
+        if is(&SURE, bare) && (names > 0 || alone) {
+            best = Some((end, true));
+        } else if is(&MAYBE, bare) && names > 0 && best.is_none_or(|(_, sure)| !sure) {
+            best = Some((end, false));
+        } else if is(&DIRECTIONS, bare) && best.is_some_and(|(_, sure)| sure) {
+            best = Some((end, true));
+            break;
+        } else if best.is_some_and(|(_, sure)| sure) && index > 1 {
+            break;
+        }
+        names += usize::from(!is(&DIRECTIONS, bare) || names > 0);
+        let ends = word.len() > bare.len() && !(word.ends_with('.') && bare.len() < 5);
+        offset += word.len() + 1;
+        if ends {
+            break;
+        }
+    }
+    let (len, sure) = best?;
+    let name = rest.get(..len)?;
+    // `0 AN AV` is no street
+    if number.len() < 2 && !name.contains(char::is_lowercase) {
+        return None;
+    }
+    let common = name.split(' ').next().is_some_and(words::is_common);
+    let big = number.len() > 2;
+    let near = || likely(scan, number.start);
+    let holds = match sure {
+        true => !common || big || near() || is_placed(scan, at + len),
+        false => (big || near()) && near_or_long(scan, number, at + len, common),
+    };
+    holds.then_some(unit_before(scan, number.start)..at + len)
+}
+
+/// Whether a place, state or lettered postcode stands behind a street.
+pub(super) fn is_placed(scan: &Scan<'_>, end: usize) -> bool {
+    let behind = super::tail::behind(scan, end);
+    scan.bytes(end..behind).iter().any(u8::is_ascii_alphabetic)
+}
+
+/// Where `Suite 415 `, `Flat 3\n`, `H.No. ` before a house number starts.
+fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
+    let from = scan.widen(start.saturating_sub(18)..start).start;
+    let head = scan.part(from..start);
+    if let Some(house) = ["H.No. ", "No. ", "Nr. ", "№ "].iter().find(|house| head.ends_with(*house)) {
+        return start - house.len();
+    }
+    let Some(trimmed) = head.strip_suffix([' ', '\n', '/']) else { return start };
+    let trimmed = trimmed.trim_end_matches(',');
+    let Some((before, id)) = trimmed.rsplit_once(' ') else { return start };
+    let digit = !id.is_empty() && id.len() < 6 && id.bytes().any(|byte| byte.is_ascii_digit());
+    let word = before.rsplit([' ', '\n', '"', ':']).next().unwrap_or("");
+    let known = UNITS.has(word);
+    if digit && known { from + before.len() - word.len() } else { start }
+}
+
+/// A doubtful street needs something attached, a word that says so, or a house number of three digits and an odd name.
+fn near_or_long(scan: &Scan<'_>, number: &Range<usize>, end: usize, common: bool) -> bool {
+    let year = number.len() == 4 && matches!(scan.bytes(number.clone()), [b'1', b'9', ..] | [b'2', b'0', ..]);
+    likely(scan, number.start) || super::tail::behind(scan, end) > end || (number.len() > 3 && !common && !year)
+}
+
+/// Whether what stands before says that an address follows.
+pub(super) fn likely(scan: &Scan<'_>, start: usize) -> bool {
+    let head = scan.part(scan.widen(start.saturating_sub(48)..start).start..start);
+    NEAR.iter().any(|word| {
+        head.len() >= word.len()
+            && head.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    })
+}
+
+/// `12 main street`: only with a full word for it.
+fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
+    let mut offset = 0;
+    for (index, word) in rest.as_bytes().split(|byte| *byte == b' ').enumerate().take(4) {
+        let bare = word.len() - MARKS.trailing(word);
+        let bare = word.get(..bare).filter(|bare| IN_WORD.leading(bare) == bare.len() && !bare.is_empty())?;
+        let street = index > 0 && (LOWER.has(bare) || LOWER_MAYBE.has(bare) && likely(scan, number.start));
+        if street {
+            let end = offset + bare.len();
+            let plain = |word: &str| !is(&NOT_LOWER, word.trim_end_matches(['.', ',', '!', '?']));
+            let end_of = end + usize::from(bare.len() < word.len() && rest.get(end..)?.starts_with(". "));
+            return rest
+                .get(..end)?
+                .split(' ')
+                .all(plain)
+                .then(|| end + direction(rest.get(end..).unwrap_or(""), end_of - end));
+        }
+        if bare.len() < word.len() {
+            return None;
+        }
+        offset += word.len() + 1;
+    }
+    None
+}
+
+/// Length of a direction in small letters that `rest` begins with, behind a blank and `dots`: ` nw`, ` s,`; 0 where it has none.
+fn direction(rest: &str, dots: usize) -> usize {
+    let Some(behind) = rest.get(dots..).and_then(|rest| rest.strip_prefix(' ')) else { return 0 };
+    let len = behind.bytes().take_while(u8::is_ascii_lowercase).count();
+    let two = matches!(behind.get(..len), Some("ne" | "nw" | "se" | "sw"));
+    // a letter by itself may be any word's
+    let one = matches!(behind.get(..len), Some("n" | "e" | "s" | "w"));
+    let next = behind.get(len..).unwrap_or_default();
+    let ends = next.is_empty() || next.starts_with([',', '.']) || next.starts_with(" #");
+    let parted = !next.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '/' | '_' | '\''));
+    if two && parted || one && ends { dots + 1 + len } else { 0 }
+}
+
+/// Letters and digits, and what may end a word.
+static IN_WORD: Bytes = Bytes::of(b"").and_alnum();
+static MARKS: Bytes = Bytes::of(b".,!?");
+
+/// `rue de la Paix`, `avenue Foch`: French and its neighbours, behind the number.
+fn romance(rest: &str) -> Option<usize> {
+    let mut words = rest.split(' ');
+    let first = words.next()?;
+    if !is(&FRENCH, first) {
+        return None;
+    }
+    name_len(rest, first.len() + 1)
+}
+
+/// Length of a street's name from `from` on: particles in lower case, then words with a capital letter.
+fn name_len(rest: &str, from: usize) -> Option<usize> {
+    let (mut offset, mut end) = (from, None);
+    for word in rest.get(from..)?.split(' ').take(6) {
+        let bare = word.trim_end_matches([',', '.', '\'', '\\']);
+        let particle = PARTICLES.has(bare);
+        let elided = bare.get(..2).is_some_and(|head| matches!(head, "d'" | "l'" | "D'" | "L'"));
+        if bare.starts_with(char::is_uppercase) || elided {
+            end = Some(offset + bare.len());
+        } else if !particle {
+            break;
+        }
+        offset += word.len() + 1;
+        if bare.len() < word.len() && !word.ends_with('.') {
+            break;
+        }
+    }
+    end
+}
+
+/// `Hauptstraße 12`, `Calle de Alcalá 45`.
+fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
+    let last = scan.before(number.start, 2);
+    let ends = last.is_ascii_alphabetic() || !last.is_ascii() || END_MARKS.contains(&last);
+    if scan.before(number.start, 1) != b' ' || number.len() > 5 || !ends {
+        return None;
+    }
+    let from = scan.widen(number.start.saturating_sub(56)..number.start).start;
+    let head = scan.part(from..number.start - 1);
+    let line = head.bytes().rposition(|byte| ENDS.has(byte)).map_or(0, |at| at + 1);
+    let head = head.get(line..).filter(|head| may_be_street(head.as_bytes()))?;
+    let base = from + line;
+    let trimmed = head.trim_end_matches([',', '°', 'º']);
+    let trimmed = ["nº", "n", "No", "Nr.", "núm.", "s/n"].iter().fold(trimmed, |head, end| {
+        head.strip_suffix(end)
+            .filter(|rest| rest.ends_with([' ', ',']))
+            .map_or(head, |rest| rest.trim_end_matches([' ', ',']))
+    });
+    let last = trimmed.rsplit(' ').next()?;
+    if last.is_empty() || !last.chars().next_back().is_some_and(|c| c.is_alphabetic() || c == '.') {
+        return None;
+    }
+    let end = number.end + range_behind(scan, number.end);
+    let end = end + suffix_letter(scan, end);
+    let start = germanic(trimmed, last)
+        .or_else(|| prefixed(trimmed))
+        .or_else(|| told::before_number(scan, base, trimmed, end))?;
+    Some(base + start..end)
+}
+
+/// What else than a letter a street may end in, before its number.
+const END_MARKS: [u8; 2] = *b".,";
+/// What ends the line of a street, seen from its number.
+static ENDS: Bytes = Bytes::of(b"\n\":;({[<=|");
+
+/// Whether a street may end here, as far as a few bytes tell: its last word begins with a capital letter or an elision.
+fn may_be_street(head: &[u8]) -> bool {
+    let word = head.get(head.iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1)..).unwrap_or_default();
+    let (Some(first), Some(last)) = (word.first(), word.last()) else { return false };
+    // `nº`, `s/n`: the word before them counts
+    let sign = word.len() < 6 && (matches!(first, b'n' | b's') || matches!(word, b"ulica" | b"utca" | b"u."));
+    let ends = last.is_ascii_alphabetic() || !last.is_ascii() || END_MARKS.contains(last);
+    ends && (first.is_ascii_uppercase() || !first.is_ascii() || sign || word.get(1) == Some(&b'\''))
+}
+
+/// `-14`, `/68` behind a house number.
+fn range_behind(scan: &Scan<'_>, at: usize) -> usize {
+    let joined = b"-/".contains(&scan.byte(at));
+    let len =
+        scan.bytes(at + 1..scan.text.len().min(at + 7)).iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    if joined && (1..5).contains(&len) && scan.byte(at + 1).is_ascii_digit() { 1 + len } else { 0 }
+}
+
+/// ` a` behind a house number.
+fn suffix_letter(scan: &Scan<'_>, at: usize) -> usize {
+    let letter =
+        scan.byte(at) == b' ' && scan.byte(at + 1).is_ascii_lowercase() && !scan.byte(at + 2).is_ascii_alphanumeric();
+    let letter = letter && matches!(scan.byte(at + 2), b',' | b'\n' | b'"' | b'.');
+    if letter { 2 } else { 0 }
+}
+
+/// Longest word that may name a street, bytes.
+const LONGEST_WORD: usize = 96;
+
+/// A word in lower case; none if it is longer.
+fn lowered<'r>(word: &str, room: &'r mut [u8; LONGEST_WORD]) -> Option<&'r str> {
+    let mut len = 0;
+    for letter in word.chars().flat_map(char::to_lowercase) {
+        letter.encode_utf8(room.get_mut(len..len + letter.len_utf8())?);
+        len += letter.len_utf8();
+    }
+    std::str::from_utf8(room.get(..len)?).ok()
+}
+
+/// Where a street whose last word ends as German, Dutch and Nordic streets do starts.
+fn germanic(head: &str, last: &str) -> Option<usize> {
+    let capital = last.starts_with(char::is_uppercase)
+        && !last.split('-').any(|part| part.chars().skip(1).any(char::is_uppercase));
+    if !capital || !last.bytes().next_back().is_some_and(|byte| LAST_LETTERS.has(byte)) {
+        return None;
+    }
+    let mut room = [0; LONGEST_WORD];
+    let lower = lowered(last, &mut room)?;
+    let ends = ENDINGS.iter().any(|end| lower.ends_with(end));
+    let sure =
+        ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];
+    let known = || sure.iter().any(|end| lower.ends_with(end));
+    if !ends || (!known() && (words::is_common(last) || last.len() < 6)) {
+        return None;
+    }
+    let alone = ENDINGS.contains(&lower);
+    let mut start = head.len() - last.len();
+    // `Berliner Straße`, `Am Alten Markt`
+    while let Some(before) = head.get(..start).and_then(|head| head.strip_suffix(' ')) {
+        let word = before.rsplit(' ').next().unwrap_or("");
+        let joins = GERMANIC_PARTICLES.has(word);
+        if !(word.starts_with(char::is_uppercase) && (alone || joins)) || word.ends_with(',') {
+            break;
+        }
+        start -= word.len() + 1;
+        if !joins {
+            break;
+        }
+    }
+    (!alone || start + last.len() < head.len()).then_some(start)
+}
+
+/// Where a street that begins with a word for it starts.
+fn prefixed(head: &str) -> Option<usize> {
+    let mut offset = 0;
+    for word in head.split(' ') {
+        if is(&PREFIXES, word) && name_len(head, offset + word.len() + 1) == Some(head.len()) {
+            // `via PEP 658`: what is in capitals behind a small word is no street
+            let name = head.get(offset + word.len()..).unwrap_or_default();
+            let street = word.starts_with(char::is_uppercase) || name.contains(char::is_lowercase);
+            return street.then_some(offset);
+        }
+        offset += word.len() + 1;
+    }
+    None
+}

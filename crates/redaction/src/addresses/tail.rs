@@ -1,0 +1,377 @@
+//! **What**: what is directly attached to a street line: unit, place, state, postcode, country. **Invariants**: at most
+//! [`MOST`] parts. **Not here**: places that stand alone (they stay).
+
+use crate::scan::Scan;
+
+/// Most parts behind a street line.
+const MOST: usize = 6;
+/// Words before a unit's number.
+const UNITS: &[&str] = &[
+    "apt",
+    "apartment",
+    "suite",
+    "ste",
+    "unit",
+    "floor",
+    "fl",
+    "room",
+    "rm",
+    "bldg",
+    "building",
+    "lot",
+    "space",
+    "flat",
+    "no",
+    "box",
+    "piso",
+    "puerta",
+    "etage",
+    "stock",
+    "appt",
+    "appartement",
+    "interno",
+    "scala",
+    "bus",
+    "level",
+    "block",
+    "dept",
+    "oficina",
+    "local",
+    "depto",
+    "penthouse",
+    "apto",
+    "studio",
+    "bld",
+    "flr",
+    "pmb",
+    "pbm",
+    "pob",
+    "mc",
+    "msc",
+    "lockbox",
+];
+/// Countries that may end an address.
+const COUNTRIES: &[&str] = &[
+    "usa",
+    "us",
+    "u.s.a.",
+    "united states",
+    "uk",
+    "united kingdom",
+    "canada",
+    "germany",
+    "deutschland",
+    "france",
+    "spain",
+    "españa",
+    "italy",
+    "italia",
+    "portugal",
+    "netherlands",
+    "nederland",
+    "belgium",
+    "austria",
+    "österreich",
+    "switzerland",
+    "schweiz",
+    "australia",
+    "ireland",
+    "india",
+    "mexico",
+    "méxico",
+    "brazil",
+    "brasil",
+    "poland",
+    "polska",
+    "sweden",
+    "norway",
+    "denmark",
+    "finland",
+    "japan",
+    "singapore",
+    "new zealand",
+    "argentina",
+    "chile",
+    "colombia",
+    "england",
+    "scotland",
+    "wales",
+];
+/// American states and Canadian and Australian provinces.
+pub(crate) const STATES: &[&str] = &[
+    "AL", "AK", "AZ", "AR", "CA", "CO", "CT", "DE", "FL", "GA", "HI", "ID", "IL", "IN", "IA", "KS", "KY", "LA", "ME",
+    "MD", "MA", "MI", "MN", "MS", "MO", "MT", "NE", "NV", "NH", "NJ", "NM", "NY", "NC", "ND", "OH", "OK", "OR", "PA",
+    "RI", "SC", "SD", "TN", "TX", "UT", "VT", "VA", "WA", "WV", "WI", "WY", "DC", "PR", "VI", "GU", "AS", "MP", "MH",
+    "FM", "PW", "AE", "AP", "AA", "ON", "QC", "BC", "AB", "MB", "SK", "NS", "NB", "NL", "PE", "YT", "NT", "NU", "NSW",
+    "VIC", "QLD", "SA", "WA", "TAS", "ACT",
+];
+const LONG_STATES: &[&str] = &[
+    "alabama",
+    "alaska",
+    "arizona",
+    "arkansas",
+    "california",
+    "colorado",
+    "connecticut",
+    "delaware",
+    "florida",
+    "georgia",
+    "hawaii",
+    "idaho",
+    "illinois",
+    "indiana",
+    "iowa",
+    "kansas",
+    "kentucky",
+    "louisiana",
+    "maine",
+    "maryland",
+    "massachusetts",
+    "michigan",
+    "minnesota",
+    "mississippi",
+    "missouri",
+    "montana",
+    "nebraska",
+    "nevada",
+    "new hampshire",
+    "new jersey",
+    "new mexico",
+    "new york",
+    "north carolina",
+    "north dakota",
+    "ohio",
+    "oklahoma",
+    "oregon",
+    "pennsylvania",
+    "rhode island",
+    "south carolina",
+    "south dakota",
+    "tennessee",
+    "texas",
+    "utah",
+    "vermont",
+    "virginia",
+    "washington",
+    "west virginia",
+    "wisconsin",
+    "wyoming",
+    "ontario",
+    "quebec",
+    "british columbia",
+    "alberta",
+    "new south wales",
+    "victoria",
+    "queensland",
+];
+
+/// What a part of an address is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Belongs to the street line.
+    Unit,
+    /// Only counts with a state or postcode behind or before it.
+    Place,
+    /// A state, postcode or country.
+    Code,
+}
+
+/// Where an address ends whose street line ends at `end`.
+pub(super) fn behind(scan: &Scan<'_>, end: usize) -> usize {
+    let (mut at, mut best) = (end, end);
+    let mut coded = false;
+    for _ in 0..MOST {
+        let Some(next) = separator(scan, at) else { break };
+        let rest = scan.part(next..scan.widen(next..scan.text.len().min(next + 48)).end);
+        let comma = scan.part(at..next).contains([',', '\n', '\\']);
+        let Some((len, part)) = part(rest, comma) else { break };
+        at = next + len;
+        match part {
+            Part::Unit => best = at,
+            Part::Code => {
+                best = at;
+                coded = true;
+            }
+            // `10115 Berlin`
+            Part::Place if coded && !comma => best = at,
+            Part::Place if coded => {
+                let next = scan.byte(at);
+                best = if b"\n\".)\\".contains(&next) { at } else { best };
+                break;
+            }
+            Part::Place => {}
+        }
+    }
+    best
+}
+
+/// Whether a city with its state's letters and its code of five digits stands behind `end`: `, Chicago, IL 60640`.
+pub(super) fn is_zipped(scan: &Scan<'_>, end: usize) -> bool {
+    let text = scan.part(end..behind(scan, end)).trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+    let digits = scan.bytes(end + text.len()..end + text.len() + 5);
+    let Some((city, state)) = text.strip_suffix(' ').and_then(|text| text.rsplit_once(' ')) else { return false };
+    let city = city.contains(char::is_alphabetic);
+    city && digits.len() == 5 && digits.iter().all(u8::is_ascii_digit) && STATES.contains(&state)
+}
+
+/// Whether a place and a postcode stand behind `end`: `, Barnag 8291`.
+pub(super) fn is_coded(scan: &Scan<'_>, end: usize) -> bool {
+    let text = scan.bytes(end..behind(scan, end));
+    text.iter().any(u8::is_ascii_alphabetic) && text.iter().filter(|byte| byte.is_ascii_digit()).count() > 3
+}
+
+/// Whether a unit stands behind `end`.
+pub(super) fn has_unit(scan: &Scan<'_>, end: usize) -> bool {
+    let rest = separator(scan, end).map(|next| scan.part(next..scan.widen(next..scan.text.len().min(next + 48)).end));
+    rest.and_then(|rest| part(rest, false)).is_some_and(|(_, part)| part == Part::Unit)
+}
+
+/// Whether a word stands before a unit's number.
+pub(crate) fn is_unit(word: &str) -> bool {
+    UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word))
+}
+
+/// Behind what parts two parts of an address.
+fn separator(scan: &Scan<'_>, at: usize) -> Option<usize> {
+    let rest = scan.bytes(at..scan.text.len().min(at + 6));
+    let mut len = rest.iter().take_while(|byte| b",. -".contains(byte)).count();
+    match rest.get(len) {
+        Some(b'\n') => len += 1,
+        Some(b'\\') if rest.get(len + 1) == Some(&b'n') => len += 2,
+        _ => {}
+    }
+    (1..=4).contains(&len).then_some(at + len).filter(|_| rest.first() != Some(&b'-'))
+}
+
+/// The part of an address that a text begins with.
+fn part(rest: &str, comma: bool) -> Option<(usize, Part)> {
+    let word = rest.split([' ', ',', '.', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
+    if word.is_empty() && !rest.starts_with('#') {
+        return None;
+    }
+    if let Some(len) = unit(rest, word).or_else(|| storey(rest, word)).or_else(|| lettered(word, comma)) {
+        return Some((len, Part::Unit));
+    }
+    if let Some(len) = postcode(rest) {
+        return Some((len, Part::Code));
+    }
+    if STATES.contains(&word) {
+        return Some((word.len(), Part::Code));
+    }
+    let named = |name: &&&str| {
+        rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
+            && !rest.get(name.len()..).unwrap_or("").starts_with(char::is_alphanumeric)
+    };
+    if comma && let Some(name) = COUNTRIES.iter().chain(LONG_STATES).find(named) {
+        return Some((name.len(), Part::Code));
+    }
+    let mut len = 0;
+    for (index, word) in rest.split(' ').enumerate().take(4) {
+        let bare = word.split([',', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
+        let small = ["de", "la", "am", "an", "der", "upon", "on", "le", "sur", "do", "da", "del"].contains(&bare);
+        let capital =
+            bare.starts_with(char::is_uppercase) && bare.chars().all(|c| c.is_alphabetic() || "-.'’".contains(c));
+        if !(capital || (small && index > 0)) || STATES.contains(&bare) {
+            break;
+        }
+        len += bare.len() + usize::from(index > 0);
+        if bare.len() < word.len() {
+            break;
+        }
+    }
+    (len > 1).then_some((len, Part::Place))
+}
+
+/// `Apt. 4B`, `Suite 300`, `#12`.
+fn unit(rest: &str, word: &str) -> Option<usize> {
+    let known = is_unit(word);
+    let from = match (known, rest.starts_with('#')) {
+        (true, _) => word.len(),
+        (_, true) => 0,
+        _ => return None,
+    };
+    let behind = rest.get(from..)?;
+    let blanks = behind.bytes().take(3).take_while(|byte| b" .#:".contains(byte)).count();
+    let id = behind.get(blanks..)?.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'-').count();
+    let text = behind.get(blanks..blanks + id)?;
+    let digit = text.bytes().any(|byte| byte.is_ascii_digit());
+    let letters = || matches!(text.as_bytes(), [a, b'-', b] if a.is_ascii_uppercase() && b.is_ascii_uppercase());
+    // `Apt. 3rd Flr.`
+    let storey = storey(behind.get(blanks..)?, text).unwrap_or(id);
+    (blanks > 0 && id <= 8 && (digit || id == 1 || letters())).then_some(from + blanks + storey)
+}
+
+/// `2nd floor`, `3rd fl.`: an ordinal before a word for a storey.
+fn storey(rest: &str, word: &str) -> Option<usize> {
+    let digits = word.bytes().take_while(u8::is_ascii_digit).count();
+    let ordinal =
+        (1..4).contains(&digits) && word.len() == digits + 2 && word.ends_with(['t', 'd', 'h', 'T', 'D', 'H']);
+    let behind = rest.get(word.len()..).filter(|_| ordinal)?.strip_prefix(' ')?;
+    let name = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let known = ["floor", "flr", "fl"]
+        .iter()
+        .any(|storey| behind.get(..name).is_some_and(|word| word.eq_ignore_ascii_case(storey)));
+    let dot = usize::from(name < 5 && behind.get(name..).is_some_and(|rest| rest.starts_with('.')));
+    known.then_some(word.len() + 1 + name + dot)
+}
+
+/// `NW`, and `C-5` behind a comma.
+fn lettered(word: &str, comma: bool) -> Option<usize> {
+    let numbered = matches!(word.as_bytes(), [letter, b'-', digits @ ..]
+        if letter.is_ascii_uppercase() && (1..4).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit));
+    (matches!(word, "NW" | "NE" | "SW" | "SE") || comma && numbered).then_some(word.len())
+}
+
+/// American, British, Canadian, Dutch postcodes, and those of four to six digits.
+fn postcode(rest: &str) -> Option<usize> {
+    let bytes = rest.as_bytes();
+    let digits = bytes.iter().take(7).take_while(|byte| byte.is_ascii_digit()).count();
+    let at = |index: usize| bytes.get(index).copied().unwrap_or(b' ');
+    let ends = |len: usize| !at(len).is_ascii_alphanumeric();
+    if (4..=6).contains(&digits) {
+        if digits == 5
+            && at(5) == b'-'
+            && bytes.iter().skip(6).take(4).filter(|byte| byte.is_ascii_digit()).count() == 4
+        {
+            return Some(10);
+        }
+        // `1012 AB`
+        if digits == 4 && at(4) == b' ' && at(5).is_ascii_uppercase() && at(6).is_ascii_uppercase() && ends(7) {
+            return Some(7);
+        }
+        let brazil = digits == 5 && at(5) == b'-' && bytes.iter().skip(6).take(3).all(u8::is_ascii_digit) && ends(9);
+        if brazil {
+            return Some(9);
+        }
+        return ends(digits).then_some(digits);
+    }
+    // `111 23 Stockholm`
+    if digits == 3 && at(3) == b' ' && at(4).is_ascii_digit() && at(5).is_ascii_digit() && at(6) == b' ' {
+        return (at(7).is_ascii_uppercase() || !at(7).is_ascii()).then_some(6);
+    }
+    let hyphened = digits == 2 && at(2) == b'-' && bytes.iter().skip(3).take(3).all(u8::is_ascii_digit) && ends(6);
+    if hyphened {
+        return Some(6);
+    }
+    if !at(0).is_ascii_uppercase() {
+        return None;
+    }
+    // `SW1A 1AA`, `M5V 2T6`
+    let canadian = || {
+        let blank = usize::from(at(3) == b' ');
+        let [a, b, c, d, e, f] = [at(0), at(1), at(2), at(3 + blank), at(4 + blank), at(5 + blank)];
+        let letters = a.is_ascii_uppercase() && c.is_ascii_uppercase() && e.is_ascii_uppercase();
+        let digits = b.is_ascii_digit() && d.is_ascii_digit() && f.is_ascii_digit();
+        (letters && digits && ends(6 + blank)).then_some(6 + blank)
+    };
+    if let Some(len) = canadian() {
+        return Some(len);
+    }
+    let head = bytes.iter().take(4).take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()).count();
+    let blank = usize::from(at(head) == b' ');
+    let tail = head + blank;
+    let (a, b, c) = (at(tail), at(tail + 1), at(tail + 2));
+    let british = a.is_ascii_digit() && b.is_ascii_uppercase() && c.is_ascii_uppercase();
+    let digit = bytes.get(..head)?.iter().any(u8::is_ascii_digit);
+    (british && digit && head >= 2 && ends(tail + 3)).then_some(tail + 3)
+}

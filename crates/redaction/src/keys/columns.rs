@@ -1,0 +1,288 @@
+//! **What**: values whose key stands elsewhere: `INSERT INTO t (name, email) VALUES ('…', '…')` by order of columns, and
+//! lines of a table below a line of column names (CSV, TSV, `|`). **Invariants**: at most [`MOST`] columns; each byte of rows
+//! is read once; what follows no list of known columns is not looked at; what a column of secrets holds is asked of `secrets`. **Not here**: `SET name = '…'` (`flat`).
+
+use std::ops::Range;
+
+use super::json::Kind;
+use super::table::{Evidence, Match};
+use super::{Value, claim_value};
+use crate::find::Action;
+use crate::scan::{Claims, Scan};
+use crate::secrets::{Column, Cue, cell, column};
+use crate::sets::Bytes;
+use crate::stems::WordAt;
+
+/// Most columns of a table.
+const MOST: usize = 64;
+/// Most bytes of a list of columns.
+const HEADER: usize = 2048;
+/// Most rows of a table.
+const ROWS: usize = 100_000;
+
+/// Columns of a table, and the keys that they are.
+struct Columns {
+    found: [Match; MOST],
+    secret: [Option<Column>; MOST],
+    count: usize,
+    beside: Evidence,
+    /// The names have nothing but separators between them: no list in code.
+    bare: bool,
+}
+
+impl Columns {
+    fn read<'t>(scan: &Scan<'_>, names: impl Iterator<Item = &'t str>) -> Self {
+        let beside = Evidence::default();
+        let mut made = Self { found: [Match::NONE; MOST], secret: [None; MOST], count: 0, beside, bare: false };
+        for ((name, slot), secret) in names.zip(&mut made.found).zip(&mut made.secret) {
+            let name = name.trim_matches([' ', '"', '`', '\'', '[', ']', '\t', '\n', '\r', '\\', '*']);
+            let name = name.rsplit('.').next().unwrap_or(name);
+            let (found, says) = scan.detector.keys.find(name.as_bytes());
+            *slot = found;
+            *secret = if found == Match::NONE { column(&scan.detector.secrets, name.as_bytes()) } else { None };
+            made.count += 1;
+            made.beside = made.beside.and(says);
+        }
+        made
+    }
+
+    fn any(&self) -> bool {
+        self.found.iter().any(|found| *found != Match::NONE) || self.secret.iter().any(Option::is_some)
+    }
+
+    /// What each column is, in order.
+    fn each(&self) -> impl Iterator<Item = (Match, Option<Column>)> {
+        self.found.iter().copied().zip(self.secret.iter().copied()).take(self.count)
+    }
+}
+
+/// Claims values by their columns.
+pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
+    let text = scan.text.as_bytes();
+    let inserts = scan.anchors.by.inserts;
+    // a line is looked at once, from its first key; one line without end is most of agents' JSON
+    let (mut upto, mut line, mut listed) = (0, 0, 0);
+    for word in &scan.anchors.words {
+        if word.at < upto || !(matches!(word.action, Action::Key) || is_secret_name(scan, word, inserts)) {
+            continue;
+        }
+        let tried = !inserts || word.at < listed;
+        if let Some(end) = if tried { None } else { sql(scan, word.at, &mut listed, named, claims) } {
+            upto = end;
+        } else if word.at >= line {
+            let end = text.get(word.at..).and_then(|rest| memchr::memchr(b'\n', rest));
+            line = end.map_or(text.len(), |end| word.at + end);
+            // a header is no longer than that
+            if line - word.at <= HEADER && line < text.len() {
+                upto = csv(scan, word.at, named, claims).unwrap_or(upto);
+            }
+        }
+    }
+}
+
+/// A word of secrets that ends the name of a column.
+fn is_secret_name(scan: &Scan<'_>, word: &WordAt, inserts: bool) -> bool {
+    if !matches!(word.action, Action::Secret(Cue::Key)) {
+        return false;
+    }
+    match (scan.byte(word.end), scan.byte(word.end + 1)) {
+        (b',' | b'\t' | b';' | b'|' | b'\n' | b'\r', _) | (b' ', b'|') => true,
+        (b'"' | b'`', next) => b",;|\t\r\n".contains(&next) || inserts && next == b')',
+        (b')', _) => inserts,
+        _ => false,
+    }
+}
+
+/// `(a, b, c) VALUES (…), (…)`, where a known column stands at `at`: gives where it ends. What is no such list is not read again for
+/// other words in it, which end at `listed`.
+fn sql(
+    scan: &Scan<'_>,
+    at: usize,
+    listed: &mut usize,
+    named: &mut Vec<Range<usize>>,
+    claims: &mut Claims,
+) -> Option<usize> {
+    static IN_LIST: Bytes = Bytes::of(b"_ ,.`\"[]\t\r\n\\").and_alnum();
+    let open = at - IN_LIST.trailing(scan.bytes(at.saturating_sub(512)..at));
+    if scan.before(open, 1) != b'(' {
+        *listed = at + IN_LIST.leading(scan.bytes(at..scan.text.len().min(at + 512)));
+        return None;
+    }
+    let rest = scan.bytes(open..scan.text.len().min(open + HEADER));
+    let len = IN_LIST.leading(rest);
+    *listed = open + len;
+    if rest.get(len) != Some(&b')') {
+        return None;
+    }
+    let behind = scan.part(open + len + 1..scan.widen(open..scan.text.len().min(open + len + 24)).end);
+    let trimmed = behind.trim_start_matches([' ', '\n', '\r', '\t', '\\', 'n']);
+    if !trimmed.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("values")) {
+        return None;
+    }
+    let columns = Columns::read(scan, scan.part(open..open + len).split(','));
+    let mut from = open + len + 1 + (behind.len() - trimmed.len()) + 6;
+    for _ in 0..ROWS {
+        match row(scan, from, &columns, named, claims) {
+            Some(end) => from = end,
+            None => break,
+        }
+    }
+    Some(from)
+}
+
+/// One `(…)` of values at `from`; gives where it ends.
+fn row(
+    scan: &Scan<'_>,
+    from: usize,
+    columns: &Columns,
+    named: &mut Vec<Range<usize>>,
+    claims: &mut Claims,
+) -> Option<usize> {
+    let blanks = scan.bytes(from..scan.text.len().min(from + 64));
+    let blanks = blanks.iter().take_while(|byte| b" ,\n\r\t\\n".contains(byte)).count();
+    let mut at = from + blanks;
+    if scan.byte(at) != b'(' {
+        return None;
+    }
+    at += 1;
+    for (found, secret) in columns.each() {
+        while b" \n\t\\".contains(&scan.byte(at)) && scan.byte(at + 1) != b'\'' && at < scan.text.len() {
+            at += 1;
+        }
+        at += usize::from(b" \\".contains(&scan.byte(at)));
+        at += usize::from(b"NEn".contains(&scan.byte(at)) && scan.byte(at + 1) == b'\'');
+        let quote = scan.byte(at);
+        let (range, behind) = if quote == b'\'' || quote == b'"' {
+            let end = closing(scan, at + 1, quote)?;
+            (at + 1..end, end + 1)
+        } else {
+            let rest = scan.bytes(at..scan.text.len().min(at + 256));
+            let len = rest.iter().take_while(|byte| !b",)\n".contains(byte)).count();
+            let value = rest.get(..len).unwrap_or_default().trim_ascii_end().len();
+            (at..at + value, at + len)
+        };
+        let literal = quote == b'\'' || quote == b'"';
+        let number = scan.bytes(range.clone()).iter().all(u8::is_ascii_digit);
+        if found != Match::NONE && (literal || number) {
+            let value = Value { found, beside: columns.beside.and(Evidence::all()), range, kind: Kind::Text };
+            claim_value(scan, &scan.detector.keys, &value, named, claims);
+        } else if let Some(secret) = secret.filter(|_| literal || number) {
+            cell(scan, secret, range, true, claims);
+        }
+        at = behind;
+        while b" \n\t".contains(&scan.byte(at)) && at < scan.text.len() {
+            at += 1;
+        }
+        match scan.byte(at) {
+            b',' => at += 1,
+            b')' => return Some(at + 1),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Where a quoted SQL literal ends; a doubled quote belongs to it.
+fn closing(scan: &Scan<'_>, from: usize, quote: u8) -> Option<usize> {
+    let rest = scan.bytes(from..scan.text.len().min(from + 8192));
+    let mut at = 0;
+    loop {
+        at += memchr::memchr(quote, rest.get(at..)?)?;
+        if rest.get(at + 1) == Some(&quote) {
+            at += 2;
+            continue;
+        }
+        let slashed = at > 0 && rest.get(at - 1) == Some(&b'\\');
+        return Some(from + at - usize::from(slashed));
+    }
+}
+
+/// A line of column names with `at` in it, and the lines below: gives where they end.
+fn csv(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut Claims) -> Option<usize> {
+    static IN_HEADER: Bytes = Bytes::of(b"_ ,;\t|\".-*").and_alnum();
+    let start = at - IN_HEADER.trailing(scan.bytes(at.saturating_sub(512)..at));
+    if start > 0 && scan.before(start, 1) != b'\n' {
+        return None;
+    }
+    let rest = scan.bytes(start..scan.text.len().min(start + HEADER));
+    let len = IN_HEADER.leading(rest);
+    if !matches!(rest.get(len), Some(b'\n' | b'\r')) {
+        return None;
+    }
+    let header = scan.part(start..start + len);
+    let parts = |by: char| header.matches(by).count();
+    let by = [',', '\t', ';', '|'].into_iter().max_by_key(|by| parts(*by)).filter(|by| parts(*by) > 0)?;
+    // `name,` on a line of code is no table
+    header.split(by).filter(|name| !name.trim().is_empty()).nth(1)?;
+    let short = header.split(by).all(|name| name.split(' ').filter(|word| !word.is_empty()).count() <= 4);
+    let mut columns = Columns::read(scan, header.split(by));
+    columns.bare = by != '|' && !header.contains(' ') && !header.ends_with(by);
+    if !short || !columns.any() {
+        return None;
+    }
+    let mut from = start + len + 1;
+    if by == '|' {
+        let rest = scan.bytes(from..scan.text.len().min(from + 512));
+        let dashes = rest.iter().take_while(|byte| b"|-+: \r".contains(byte)).count();
+        if dashes < 3 || rest.get(dashes) != Some(&b'\n') {
+            return None;
+        }
+        from += dashes + 1;
+    }
+    for _ in 0..ROWS {
+        match line(scan, from, by, &columns, named, claims) {
+            Some(end) => from = end,
+            None => break,
+        }
+    }
+    Some(from)
+}
+
+/// One line of a table; none where it has another number of columns.
+fn line(
+    scan: &Scan<'_>,
+    from: usize,
+    by: char,
+    columns: &Columns,
+    named: &mut Vec<Range<usize>>,
+    claims: &mut Claims,
+) -> Option<usize> {
+    let rest = scan.part(from..scan.text.len());
+    let rest = rest.strip_prefix('\n').unwrap_or(rest);
+    let from = scan.text.len() - rest.len();
+    let len = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len()).min(16 << 10);
+    let text = rest.get(..len)?;
+    if text.is_empty() {
+        return None;
+    }
+    let mut cells = [const { 0..0 }; MOST];
+    let (mut count, mut start, mut quoted) = (0, 0, false);
+    for (index, byte) in text.bytes().chain([by as u8]).enumerate() {
+        if byte == b'"' {
+            quoted = !quoted;
+        } else if byte == by as u8 && (!quoted || index == text.len()) {
+            if let Some(cell) = cells.get_mut(count) {
+                *cell = start..index;
+            }
+            count += 1;
+            start = index + 1;
+        }
+    }
+    // a cell with a separator in it, without quotes: the next line may be whole again
+    if count != columns.count {
+        return (count > columns.count).then_some(from + len + 1);
+    }
+    for (place, (found, secret)) in cells.iter().zip(columns.each()) {
+        let all = text.get(place.clone()).unwrap_or("");
+        let inner = all.trim_matches([' ', '\t', '\r', '"', '\'', '*']);
+        let lead = all.len() - all.trim_start_matches([' ', '\t', '\r', '"', '\'', '*']).len();
+        let range = from + place.start + lead..from + place.start + lead + inner.len();
+        if found != Match::NONE && !inner.is_empty() {
+            let value = Value { found, beside: columns.beside, range, kind: Kind::Text };
+            claim_value(scan, &scan.detector.keys, &value, named, claims);
+        } else if let Some(secret) = secret {
+            cell(scan, secret, range, columns.bare, claims);
+        }
+    }
+    Some(from + len + 1)
+}

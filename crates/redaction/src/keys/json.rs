@@ -1,0 +1,449 @@
+//! **What**: a tolerant walk over whatever looks like JSON anywhere in a text: objects, Python dicts, JS literals, text
+//! that is escaped as a whole, ends that were cut off. **Why**: what a key means hangs on the keys beside and above it.
+//! **Invariants**: no recursion; depth at most [`DEPTH`]; each byte is read a bounded number of times; what is no
+//! structure is left after a few bytes. **Not here**: what keys mean (`table`).
+
+use std::ops::Range;
+
+use memchr::{memchr, memchr2};
+
+use crate::sets::Bytes;
+
+use super::table::{Evidence, KeyTable, Known, LONGEST, Match};
+
+/// Deepest nesting that is followed.
+const DEPTH: usize = 64;
+/// Times that text in a string is walked as structure of its own.
+const NESTED: usize = 4;
+/// No pair.
+const NONE: u32 = u32::MAX;
+
+/// How a value was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// In quotes.
+    Text,
+    /// Without quotes.
+    Bare,
+    /// An object or list.
+    Container,
+}
+
+/// A key with its value, or an item of a list (whose key is empty).
+#[derive(Clone)]
+pub(crate) struct Pair {
+    /// The key without quotes.
+    pub(crate) key: Range<usize>,
+    /// The value without quotes.
+    pub(crate) value: Range<usize>,
+    /// How the value is written.
+    pub(crate) kind: Kind,
+    /// The object or list that it stands in.
+    pub(crate) object: u32,
+    /// What the key is.
+    pub(crate) found: Match,
+    /// What the key says about keys beside and below it.
+    says: Evidence,
+}
+
+/// An object or list.
+#[derive(Clone, Copy)]
+struct Holder {
+    /// The pair whose value it is.
+    parent: u32,
+    /// What its keys say.
+    says: Evidence,
+}
+
+/// All pairs of a text, in order.
+#[derive(Default)]
+pub(crate) struct Tree {
+    pub(crate) pairs: Vec<Pair>,
+    holders: Vec<Holder>,
+    stack: Vec<Frame>,
+    nested: Vec<Task>,
+    starts: Vec<usize>,
+}
+
+/// What a key without quotes is made of.
+static IN_KEY: Bytes = Bytes::of(b"_-$.").and_alnum().and_high();
+/// What a value without quotes may end with.
+static MAY_END: Bytes = Bytes::of(b"(),}]{\"\n\\");
+/// Blanks.
+static BLANKS: Bytes = Bytes::of(b" \t\r\n");
+/// Blanks, also escaped ones.
+static LINE_ENDS: Bytes = Bytes::of(b" \t\r\n\\n");
+
+/// An object or list that is open.
+#[derive(Clone, Copy)]
+struct Frame {
+    holder: u32,
+    list: bool,
+}
+
+/// A stretch to walk, and whose value it is.
+#[derive(Clone)]
+struct Task {
+    range: Range<usize>,
+    parent: u32,
+    depth: usize,
+}
+
+impl Tree {
+    /// Nothing was walked.
+    pub(crate) fn clear(&mut self) {
+        self.pairs.clear();
+        self.starts.clear();
+    }
+
+    /// Walks `text`; what was here before is gone.
+    pub(crate) fn walk(&mut self, text: &str, table: &KeyTable, known: &mut Known) {
+        self.pairs.clear();
+        self.holders.clear();
+        self.nested.clear();
+        self.nested.push(Task { range: 0..text.len(), parent: NONE, depth: 0 });
+        while let Some(task) = self.nested.pop() {
+            self.stack.clear();
+            let bytes = text.as_bytes().get(..task.range.end).unwrap_or_default();
+            Walk { text: bytes, at: task.range.start, slashes: 0, table, known, tree: self, task }.run();
+        }
+        self.starts.clear();
+        self.starts.extend(self.pairs.iter().filter(|pair| pair.found != Match::NONE).map(|pair| pair.key.start));
+        // nested text comes later than what is around it
+        if !self.starts.is_sorted() {
+            self.starts.sort_unstable();
+        }
+    }
+
+    /// Where keys of the table start, in order.
+    pub(crate) fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    fn pair(&self, at: u32) -> Option<&Pair> {
+        self.pairs.get(at as usize)
+    }
+
+    fn holder(&self, pair: &Pair) -> Option<&Holder> {
+        self.holders.get(pair.object as usize)
+    }
+
+    /// The pair whose object or list holds `pair`.
+    pub(crate) fn parent(&self, pair: &Pair) -> Option<&Pair> {
+        self.pair(self.holder(pair)?.parent)
+    }
+
+    /// The keyed pair whose list holds the item `at`.
+    pub(crate) fn list_key(&self, at: usize) -> Option<&Pair> {
+        self.above(self.pairs.get(at)?)
+    }
+
+    /// The nearest pair with a key whose value holds `pair`.
+    fn above<'t>(&'t self, pair: &'t Pair) -> Option<&'t Pair> {
+        let mut pair = pair;
+        for _ in 0..4 {
+            pair = self.pair(self.holder(pair)?.parent)?;
+            if !pair.key.is_empty() {
+                return Some(pair);
+            }
+        }
+        None
+    }
+
+    /// What the keys beside and above a pair say.
+    pub(crate) fn evidence(&self, pair: &Pair) -> Evidence {
+        let mut all = self.holder(pair).map(|holder| holder.says).unwrap_or_default();
+        if let Some(above) = self.above(pair) {
+            all = all.and(above.says);
+            if let Some(second) = self.above(above) {
+                all.with |= second.says.with;
+            }
+        }
+        all
+    }
+}
+
+/// One walk at work.
+struct Walk<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// Backslashes before each quote of this structure.
+    slashes: usize,
+    table: &'a KeyTable,
+    known: &'a mut Known,
+    tree: &'a mut Tree,
+    task: Task,
+}
+
+/// A token in quotes.
+struct Quoted {
+    /// Without quotes.
+    range: Range<usize>,
+    /// Behind the closing quote.
+    behind: usize,
+}
+
+/// Where the first of two bytes stands in the 24 bytes that `rest` begins with, which most keys end in; none where that is
+/// further on or not told.
+#[inline(always)]
+fn near(rest: &[u8], one: u8, other: u8) -> Option<Option<usize>> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let (ones, others) = (EACH * u64::from(one), EACH * u64::from(other));
+    for (index, eight) in rest.as_chunks::<8>().0.iter().take(3).enumerate() {
+        let bytes = u64::from_le_bytes(*eight);
+        // the highest bit of each that is zero; what is borrowed comes behind the first of them
+        let zero = |bytes: u64| bytes.wrapping_sub(EACH) & !bytes & (EACH << 7);
+        let found = zero(bytes ^ ones) | zero(bytes ^ others);
+        if found != 0 {
+            return Some(Some(8 * index + (found.trailing_zeros() / 8) as usize));
+        }
+    }
+    None
+}
+
+impl Walk<'_> {
+    fn run(&mut self) {
+        while let Some(open) = self.text.get(self.at..).and_then(|rest| memchr2(b'{', b'[', rest)) {
+            self.at += open;
+            self.tree.stack.clear();
+            self.slashes = 0;
+            let list = self.byte() == Some(b'[');
+            // a list of words or numbers outside all objects says nothing
+            if if list { !self.list_of_objects() } else { self.is_block() } {
+                self.at += 1;
+                continue;
+            }
+            self.open(self.task.parent, list);
+            while !self.tree.stack.is_empty() && self.step().is_some() {}
+        }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// Whether `{` begins a block of code: neither a quote nor a word with `:` or `=` behind it follows.
+    fn is_block(&self) -> bool {
+        let rest = self.text.get(self.at + 1..).unwrap_or_default();
+        let rest = rest.get(BLANKS.leading(rest)..).unwrap_or_default();
+        let key = IN_KEY.leading(rest.get(..rest.len().min(LONGEST)).unwrap_or_default());
+        match rest.get(key) {
+            Some(b'"' | b'\'' | b'\\' | b',' | b';' | b'{' | b'[' | b'}' | b']') if key == 0 => false,
+            _ if key == 0 => true,
+            Some(b':' | b'=' | b'\\') => false,
+            Some(byte) if BLANKS.has(*byte) => {
+                let rest = rest.get(key..).unwrap_or_default();
+                !matches!(rest.get(BLANKS.leading(rest)), Some(b':' | b'=' | b'\\'))
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether `[` is followed by `{`, as far as a few bytes tell.
+    fn list_of_objects(&self) -> bool {
+        let rest = self.text.get(self.at + 1..).unwrap_or_default();
+        let next = rest.iter().take(64).find(|byte| !LINE_ENDS.has(**byte));
+        matches!(next, Some(b'{')) || (self.task.parent != NONE && matches!(next, Some(b'"' | b'\'')))
+    }
+
+    fn open(&mut self, parent: u32, list: bool) {
+        let holder = u32::try_from(self.tree.holders.len()).unwrap_or(NONE);
+        self.tree.holders.push(Holder { parent, says: Evidence::default() });
+        self.tree.stack.push(Frame { holder, list });
+        self.at += 1;
+    }
+
+    /// One pair, item or end; none where this is no structure (or no more).
+    fn step(&mut self) -> Option<()> {
+        self.blanks(true);
+        let frame = *self.tree.stack.last()?;
+        match self.byte()? {
+            b'}' | b']' => {
+                self.tree.stack.pop();
+                self.at += 1;
+                Some(())
+            }
+            _ if frame.list => self.value(0..0, frame),
+            _ => {
+                let key = self.key()?;
+                self.blanks(false);
+                match self.byte()? {
+                    b':' => self.at += 1,
+                    b'=' => self.at += 1 + usize::from(self.text.get(self.at + 1) == Some(&b'>')),
+                    _ => return None,
+                }
+                self.blanks(false);
+                self.value(key, frame)
+            }
+        }
+    }
+
+    /// Blanks, escaped line ends, and commas.
+    fn blanks(&mut self, commas: bool) {
+        while let Some(byte) = self.byte() {
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => self.at += 1,
+                b',' | b';' if commas => self.at += 1,
+                b'\\' => {
+                    let rest = self.text.get(self.at..).unwrap_or_default();
+                    let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+                    match rest.get(slashes) {
+                        Some(b'n' | b'r' | b't') => self.at += slashes + 1,
+                        _ => return,
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn key(&mut self) -> Option<Range<usize>> {
+        if let Some(quoted) = self.quoted(256) {
+            self.at = quoted.behind;
+            return Some(quoted.range);
+        }
+        let rest = self.text.get(self.at..)?;
+        let len = IN_KEY.leading(rest.get(..rest.len().min(LONGEST))?);
+        let key = self.at..self.at + len;
+        self.at += len;
+        (len > 0).then_some(key)
+    }
+
+    /// A token in quotes that starts here, of at most so many bytes; one that the end of the text cuts goes up to there.
+    fn quoted(&mut self, most: usize) -> Option<Quoted> {
+        let rest = self.text.get(self.at..)?;
+        let slashes = match rest.first()? {
+            b'\\' => rest.iter().take(16).take_while(|byte| **byte == b'\\').count(),
+            b'"' | b'\'' => 0,
+            _ => return None,
+        };
+        let quote = *rest.get(slashes)?;
+        if quote != b'"' && quote != b'\'' {
+            return None;
+        }
+        self.slashes = slashes;
+        let from = self.at + slashes + 1;
+        let text = self.text.get(..self.text.len().min(from.saturating_add(most)))?;
+        let mut at = from;
+        loop {
+            let rest = text.get(at..)?;
+            let next = match slashes {
+                0 => near(rest, quote, b'\\').unwrap_or_else(|| memchr2(quote, b'\\', rest)),
+                _ => near(rest, quote, quote).unwrap_or_else(|| memchr(quote, rest)),
+            };
+            let Some(next) = next else {
+                let end = self.text.len();
+                return (most == usize::MAX).then_some(Quoted { range: from.min(end)..end, behind: end });
+            };
+            at += next;
+            if slashes == 0 {
+                if self.text.get(at) == Some(&b'\\') {
+                    at += 2;
+                    continue;
+                }
+                return Some(Quoted { range: from..at, behind: at + 1 });
+            }
+            let back = self.text.get(from..at)?.iter().rev().take(16).take_while(|byte| **byte == b'\\').count();
+            if back <= slashes {
+                return Some(Quoted { range: from..at - back, behind: at + 1 });
+            }
+            at += 1;
+        }
+    }
+
+    /// What the key of the next pair is, and what it says about others.
+    fn find(&mut self, range: &Range<usize>) -> Option<(Match, Evidence)> {
+        let key = self.text.get(range.clone())?;
+        if key.is_empty() {
+            return Some((Match::NONE, Evidence::default()));
+        }
+        Some(self.known.find(self.table, key))
+    }
+
+    fn value(&mut self, key: Range<usize>, frame: Frame) -> Option<()> {
+        let (found, says) = self.find(&key)?;
+        if let Some(holder) = self.tree.holders.get_mut(frame.holder as usize) {
+            holder.says = holder.says.and(says);
+        }
+        let mut pair = Pair { key, value: self.at..self.at, kind: Kind::Container, object: frame.holder, found, says };
+        let index = u32::try_from(self.tree.pairs.len()).unwrap_or(NONE);
+        let byte = self.byte()?;
+        match byte {
+            b'{' | b'[' => {
+                self.tree.pairs.push(pair);
+                if self.tree.stack.len() >= DEPTH {
+                    return None;
+                }
+                self.open(index, byte == b'[');
+                return Some(());
+            }
+            b'"' | b'\'' | b'\\' => {
+                let quoted = self.quoted(usize::MAX)?;
+                pair.value = quoted.range.clone();
+                pair.kind = Kind::Text;
+                self.at = quoted.behind;
+                let nests = self.nest(index, quoted.range);
+                if frame.list && !nests && !self.list_matters(frame) {
+                    return Some(());
+                }
+            }
+            _ => {
+                pair.value = self.bare();
+                pair.kind = Kind::Bare;
+                if pair.value.is_empty() {
+                    return None;
+                }
+                if frame.list && !self.list_matters(frame) {
+                    return Some(());
+                }
+            }
+        }
+        self.tree.pairs.push(pair);
+        Some(())
+    }
+
+    /// A string that holds a structure is walked later.
+    fn nest(&mut self, parent: u32, range: Range<usize>) -> bool {
+        let text = self.text.get(range.clone()).unwrap_or_default();
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        let nests = range.len() > 8 && self.task.depth < NESTED && matches!(first, Some(b'{' | b'['));
+        if nests {
+            self.tree.nested.push(Task { range, parent, depth: self.task.depth + 1 });
+        }
+        nests
+    }
+
+    /// Whether the items of a list are values of a key of the table.
+    fn list_matters(&self, frame: Frame) -> bool {
+        let holder = self.tree.holders.get(frame.holder as usize);
+        let pair = holder.and_then(|holder| self.tree.pair(holder.parent));
+        pair.is_some_and(|pair| pair.key.is_empty() || pair.found != Match::NONE)
+    }
+
+    /// A value without quotes; brackets within it are balanced as far as a few hundred bytes tell.
+    fn bare(&mut self) -> Range<usize> {
+        let from = self.at;
+        let mut open = 0_usize;
+        let rest = self.text.get(from..).unwrap_or_default();
+        let rest = rest.get(..rest.len().min(512)).unwrap_or_default();
+        let mut ends = |on: usize, byte: u8| match byte {
+            b'(' => {
+                open += 1;
+                false
+            }
+            b')' => {
+                open = open.saturating_sub(1);
+                false
+            }
+            b',' | b'}' | b']' => open == 0,
+            // an escaped line end
+            b'\\' => matches!(self.text.get(from + on + 1), Some(b'n' | b'r' | b'"' | b'\\')),
+            _ => true,
+        };
+        let end = rest.iter().enumerate().position(|(on, byte)| MAY_END.has(*byte) && ends(on, *byte));
+        let end = end.unwrap_or(rest.len());
+        let text = rest.get(..end).unwrap_or_default();
+        self.at = from + end;
+        from..from + text.trim_ascii_end().len()
+    }
+}

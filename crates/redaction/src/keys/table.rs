@@ -1,0 +1,366 @@
+//! **What**: the table of keys: which rules a key has, and what it says about the keys beside it. **Invariants**: a look-up
+//! takes time linear in the key, reads at most [`LONGEST`] bytes of it and allocates nothing. **Not here**: where keys
+//! stand (`json`, `flat`), what values look like (`values`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::rule::{Class, KeyValue, RuleData};
+use crate::sets::{Bytes, hash};
+
+/// Longest key that is looked up.
+pub(crate) const LONGEST: usize = 64;
+/// Most rules that ask for evidence.
+const MOST: usize = 32;
+/// Bits of the filter of last words.
+const TAILS: usize = 1 << 16;
+/// Bits of the filter of last letters: five of each of three.
+const ENDS: usize = 1 << 15;
+
+/// What keys beside a key say: a bit for each rule that asks, for and against it.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    /// Rules that this speaks for.
+    pub(crate) with: u32,
+    /// Rules that this speaks against.
+    pub(crate) against: u32,
+}
+
+impl Evidence {
+    /// Everything speaks for a rule.
+    pub(crate) fn all() -> Self {
+        Self { with: u32::MAX, against: 0 }
+    }
+
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { with: self.with | other.with, against: self.against | other.against }
+    }
+}
+
+/// What a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Match {
+    /// Place in the table; `u16::MAX` where it is in none.
+    at: u16,
+    /// What its own first words say (`customer` of `customer_name`).
+    own: Evidence,
+    /// It has words before the ones that were found.
+    tail: bool,
+}
+
+impl Match {
+    /// No key of the table.
+    pub(crate) const NONE: Self = Self { at: u16::MAX, own: Evidence { with: 0, against: 0 }, tail: false };
+}
+
+/// One rule on a key.
+#[derive(Clone)]
+pub(crate) struct KeyRule {
+    /// Index of the rule.
+    pub(crate) rule: u16,
+    /// What a value must look like.
+    pub(crate) value: KeyValue,
+    /// Its values are names of persons.
+    pub(crate) person: bool,
+    /// The bit of its evidence, if it asks for any.
+    bit: u32,
+    /// It counts also behind other words (`*_phone`).
+    open: bool,
+}
+
+impl KeyRule {
+    /// Whether the key counts only beside others.
+    pub(crate) fn asks(&self) -> bool {
+        self.bit != 0
+    }
+
+    /// Whether the key counts where `beside` is what stands beside it.
+    pub(crate) fn allowed(&self, found: Match, beside: Evidence) -> bool {
+        if self.bit == 0 {
+            return self.open || !found.tail || found.own.with != 0;
+        }
+        if found.tail && !self.open {
+            return found.own.with & self.bit != 0;
+        }
+        found.own.with & self.bit != 0 || (beside.with & self.bit != 0 && beside.against & self.bit == 0)
+    }
+}
+
+/// What the table knows of one key.
+#[derive(Default)]
+struct Entry {
+    name: Box<[u8]>,
+    rules: Vec<KeyRule>,
+    says: Evidence,
+}
+
+/// Tables that were made.
+static TABLES: AtomicU64 = AtomicU64::new(1);
+
+/// All keys.
+pub(crate) struct KeyTable {
+    /// No other table has it.
+    id: u64,
+    entries: Vec<Entry>,
+    /// Entries by the hash of their name, one more than their place; 0 is free. At least half of them are.
+    slots: Vec<u16>,
+    /// First and last bytes and lengths of last words, as bits: most keys are refused here.
+    tails: Vec<u64>,
+    /// The last three bytes of names, as bits: asked before that.
+    ends: Vec<u64>,
+    bits: u32,
+}
+
+impl Default for KeyTable {
+    fn default() -> Self {
+        let id = TABLES.fetch_add(1, Ordering::Relaxed);
+        Self { id, entries: Vec::new(), slots: Vec::new(), tails: Vec::new(), ends: Vec::new(), bits: 0 }
+    }
+}
+
+/// Longest key that is remembered.
+const SHORT: usize = 24;
+
+/// Keys that were looked up, by their first and last bytes and their length: objects have the same keys again and again.
+/// Of one table at a time; made for the first key.
+#[derive(Default)]
+pub(crate) struct Known {
+    table: u64,
+    slots: Vec<Slot>,
+}
+
+/// A key and what it is.
+#[derive(Clone)]
+struct Slot {
+    key: [u8; SHORT],
+    len: u8,
+    found: Match,
+    says: Evidence,
+}
+
+impl Known {
+    /// As [`KeyTable::find`].
+    pub(crate) fn find(&mut self, table: &KeyTable, key: &[u8]) -> (Match, Evidence) {
+        if self.table != table.id {
+            self.table = table.id;
+            self.slots.clear();
+            // no key has this length
+            let none = Slot { key: [0; SHORT], len: u8::MAX, found: Match::NONE, says: Evidence::default() };
+            self.slots.resize(128, none);
+        }
+        let head: [u8; 4] = key.first_chunk().copied().unwrap_or_else(|| [0, 0, 0, key.first().copied().unwrap_or(0)]);
+        let tail: [u8; 4] = key.last_chunk().copied().unwrap_or_else(|| [0, 0, 0, key.last().copied().unwrap_or(0)]);
+        let mixed = u32::from_le_bytes(head) ^ u32::from_le_bytes(tail).rotate_left(9) ^ key.len() as u32;
+        let Some(slot) = self.slots.get_mut((mixed.wrapping_mul(0x9E37_79B1) >> 25) as usize) else {
+            return table.find(key);
+        };
+        if slot.key.get(..usize::from(slot.len)) == Some(key) {
+            return (slot.found, slot.says);
+        }
+        let (found, says) = table.find(key);
+        if let Some(kept) = slot.key.get_mut(..key.len()) {
+            kept.copy_from_slice(key);
+            (slot.len, slot.found, slot.says) = (key.len() as u8, found, says);
+        }
+        (found, says)
+    }
+}
+
+impl KeyTable {
+    /// Whether no rule has keys.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes in the keys of a rule.
+    pub(crate) fn add(&mut self, rule: &RuleData, index: u16) -> Result<(), String> {
+        let asks = !rule.beside.is_empty() || !rule.against.is_empty();
+        let bit = if asks { self.next_bit()? } else { 0 };
+        for key in &rule.keys {
+            let (name, open) = key.strip_prefix("*_").map_or((key.as_str(), false), |name| (name, true));
+            let person = rule.placeholder == "PERSON";
+            let made = KeyRule { rule: index, value: rule.value, person, bit, open };
+            for form in forms(name) {
+                // users' rules are asked first
+                let at = |rules: &Vec<KeyRule>| if rule.class == Class::Custom { 0 } else { rules.len() };
+                self.edit(&form, |entry| entry.rules.insert(at(&entry.rules), made.clone()));
+            }
+        }
+        for key in &rule.beside {
+            forms(key).for_each(|form| self.edit(&form, |entry| entry.says.with |= bit));
+        }
+        for key in &rule.against {
+            forms(key).for_each(|form| self.edit(&form, |entry| entry.says.against |= bit));
+        }
+        if self.entries.len() >= usize::from(u16::MAX) {
+            return Err(format!("more than {} keys in all rules", u16::MAX - 1));
+        }
+        Ok(())
+    }
+
+    fn next_bit(&mut self) -> Result<u32, String> {
+        let bit = 1_u32.checked_shl(self.bits).filter(|_| (self.bits as usize) < MOST);
+        self.bits += 1;
+        bit.ok_or_else(|| format!("more than {MOST} rules ask for keys beside theirs"))
+    }
+
+    fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Entry)) {
+        let at = match self.get(name.as_bytes()) {
+            Some((at, _)) => at,
+            None => self.put(name.as_bytes()),
+        };
+        self.tails.resize(TAILS / 64, 0);
+        self.ends.resize(ENDS / 64, 0);
+        let last = name.rsplit('_').next().unwrap_or(name).as_bytes();
+        set(&mut self.tails, tail_slot(last));
+        // before a shorter word any byte may stand
+        let known = 5 * last.len().min(3);
+        (0..ENDS >> known).for_each(|before| set(&mut self.ends, end_slot(last) | before << known));
+        if let Some(entry) = self.entries.get_mut(usize::from(at)) {
+            edit(entry);
+        }
+    }
+
+    /// The rules of a key.
+    pub(crate) fn rules(&self, found: Match) -> &[KeyRule] {
+        self.entries.get(usize::from(found.at)).map_or(&[], |entry| &entry.rules)
+    }
+
+    /// What a key is, and what it says about the keys beside it.
+    pub(crate) fn find(&self, key: &[u8]) -> (Match, Evidence) {
+        let mut says = Evidence::default();
+        let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or_default();
+        // what parts words may stand behind the last of them
+        let ends = key.last().is_some_and(|last| PARTS.has(*last)) || has(&self.ends, end_slot(key));
+        if !ends || !has(&self.tails, tail_slot(last_word(key))) {
+            return (Match::NONE, says);
+        }
+        let mut buffer = [0_u8; LONGEST + 16];
+        let Some((name, segment)) = snake(key, &mut buffer) else { return (Match::NONE, says) };
+        let (mut own, mut from) = (Evidence::default(), 0);
+        for _ in 0..8 {
+            let rest = name.get(from..).unwrap_or_default();
+            if let Some((at, entry)) = self.get(rest) {
+                says = says.and(entry.says);
+                if !entry.rules.is_empty() {
+                    return (Match { at, own, tail: from > 0 && from != segment }, says);
+                }
+            }
+            let Some(cut) = rest.iter().position(|byte| *byte == b'_') else { break };
+            if let Some((_, first)) = self.get(rest.get(..cut).unwrap_or_default()) {
+                own = own.and(first.says);
+            }
+            from += cut + 1;
+        }
+        (Match::NONE, says)
+    }
+
+    fn get(&self, name: &[u8]) -> Option<(u16, &Entry)> {
+        let (mut slot, mask) = (hash(name), self.slots.len().wrapping_sub(1));
+        loop {
+            let at = self.slots.get(slot & mask)?.checked_sub(1)?;
+            let entry = self.entries.get(usize::from(at))?;
+            if *entry.name == *name {
+                return Some((at, entry));
+            }
+            slot += 1;
+        }
+    }
+
+    /// Adds an entry without rules.
+    fn put(&mut self, name: &[u8]) -> u16 {
+        let at = u16::try_from(self.entries.len()).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
+        self.entries.push(Entry { name: name.into(), ..Entry::default() });
+        if self.entries.len() * 2 > self.slots.len() {
+            self.slots = vec![0; (self.entries.len() * 4).next_power_of_two()];
+            (0..=at).for_each(|at| self.place(at));
+        } else {
+            self.place(at);
+        }
+        at
+    }
+
+    fn place(&mut self, at: u16) {
+        let Some(entry) = self.entries.get(usize::from(at)) else { return };
+        let (mut slot, mask) = (hash(&entry.name), self.slots.len().wrapping_sub(1));
+        while self.slots.get(slot & mask).is_some_and(|taken| *taken != 0) {
+            slot += 1;
+        }
+        if let Some(free) = self.slots.get_mut(slot & mask) {
+            *free = at + 1;
+        }
+    }
+}
+
+/// A key, and its plural.
+fn forms(name: &str) -> impl Iterator<Item = String> {
+    let plural = if name.ends_with('s') { format!("{name}es") } else { format!("{name}s") };
+    [name.to_owned(), plural].into_iter()
+}
+
+/// By the last three bytes of a key, of which five bits tell letters apart; the last one lowest.
+fn end_slot(key: &[u8]) -> usize {
+    let byte =
+        |back: usize| key.len().checked_sub(back).and_then(|at| key.get(at)).map_or(0, |byte| usize::from(byte & 31));
+    byte(1) | byte(2) << 5 | byte(3) << 10
+}
+
+fn set(bits: &mut [u64], slot: usize) {
+    if let Some(word) = bits.get_mut(slot / 64) {
+        *word |= 1 << (slot % 64);
+    }
+}
+
+#[inline(always)]
+fn has(bits: &[u64], slot: usize) -> bool {
+    bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+}
+
+/// By the first and last letters of a last word and its length, in lower case.
+fn tail_slot(last: &[u8]) -> usize {
+    let byte = |at: usize| usize::from(last.get(at).copied().unwrap_or(0).to_ascii_lowercase());
+    let end = usize::from(last.last().copied().unwrap_or(0).to_ascii_lowercase());
+    (byte(0) ^ byte(1) << 3 ^ byte(2) << 6 ^ end << 9 ^ last.len() << 12) % TAILS
+}
+
+/// What parts the words of a key.
+static PARTS: Bytes = Bytes::of(b"-. /:[]_+?#*");
+
+/// The last word of a key, as [`snake`] parts them.
+fn last_word(key: &[u8]) -> &[u8] {
+    let key = key.get(..key.len() - PARTS.trailing(key)).unwrap_or_default();
+    let mut behind = b'_';
+    for (at, byte) in key.iter().enumerate().rev() {
+        let border = behind.is_ascii_uppercase() && (byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if border || PARTS.has(*byte) {
+            return key.get(at + 1..).unwrap_or_default();
+        }
+        behind = *byte;
+    }
+    key
+}
+
+/// `billing.firstName` as `billing_first_name` and where its last segment starts, in `buffer`; none if it is empty.
+fn snake<'b>(key: &[u8], buffer: &'b mut [u8; LONGEST + 16]) -> Option<(&'b [u8], usize)> {
+    let (mut len, mut segment) = (0, 0);
+    let mut before = b'_';
+    for byte in key {
+        if byte.is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_digit()) {
+            *buffer.get_mut(len)? = b'_';
+            len += 1;
+        }
+        let made = if PARTS.has(*byte) { b'_' } else { byte.to_ascii_lowercase() };
+        before = *byte;
+        let doubled = made == b'_' && (len == 0 || buffer.get(len - 1) == Some(&b'_'));
+        if !doubled {
+            *buffer.get_mut(len)? = made;
+            len += 1;
+        }
+        if b"./[:".contains(byte) {
+            segment = len;
+        }
+    }
+    let name = buffer.get(..len)?;
+    let name = name.strip_suffix(b"_").unwrap_or(name);
+    (!name.is_empty()).then_some((name, segment))
+}

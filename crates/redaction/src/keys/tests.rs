@@ -1,0 +1,255 @@
+//! Tests of key rules: where keys and values stand, what counts as a value, what attributes' keys do.
+
+use super::json::{Kind, Tree};
+use super::table::{Evidence, KeyTable, Known, Match};
+use crate::tests::{redact, shared};
+use crate::{Scratch, replace};
+
+fn pairs(text: &str) -> Vec<(String, String)> {
+    let mut tree = Tree::default();
+    tree.walk(text, &shared().keys, &mut Known::default());
+    let pairs = tree.pairs.iter().filter(|pair| pair.kind != Kind::Container);
+    pairs.map(|pair| (text[pair.key.clone()].to_owned(), text[pair.value.clone()].to_owned())).collect()
+}
+
+/// Whatever looks like JSON gives its pairs: Python, JS, behind prose, escaped as a whole, nested in strings, cut off.
+#[test]
+fn structures_are_read() {
+    let two = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    let wanted = [two("first_name", "Ann"), two("n", "1")];
+    for text in [
+        r#"{"first_name":"Ann","n":1}"#,
+        r#"said: {"first_name" : "Ann", "n": 1} and left"#,
+        "{'first_name': 'Ann', 'n': 1}",
+        r#"{first_name: "Ann", n: 1}"#,
+        r#"{\"first_name\": \"Ann\", \"n\": 1}"#,
+        r#"{\\\"first_name\\\": \\\"Ann\\\", \\\"n\\\": 1}"#,
+        r#"{\n  \"first_name\": \"Ann\",\n  \"n\": 1\n}"#,
+        "fn main() { let x = 3; } {\"first_name\": \"Ann\", \"n\": 1}",
+        r#"{"first_name" => "Ann", "n" => 1}"#,
+    ] {
+        assert_eq!(pairs(text), wanted, "{text}");
+    }
+    assert_eq!(pairs(r#"{"first_name":"An"#), [two("first_name", "An")]);
+    assert_eq!(pairs(r#"{"a":"say \"hi\"","first_name":"Ann"}"#)[1], two("first_name", "Ann"));
+    let nested = pairs(r#"{"arguments": "{\"first_name\": \"Ann\"}"}"#);
+    assert_eq!(nested[1], two("first_name", "Ann"));
+}
+
+/// What was looked up is remembered of its own table only, and no other key is taken for it.
+#[test]
+fn remembered_keys_are_of_their_table() {
+    let (mut known, table, empty) = (Known::default(), &shared().keys, KeyTable::default());
+    let long = format!("{}_first_name", "x".repeat(40));
+    for key in ["email", "first_name", "fire_shame", "customer.first_name", "nothing", "e", "", &long] {
+        for _ in 0..2 {
+            assert_eq!(known.find(table, key.as_bytes()), table.find(key.as_bytes()), "{key}");
+        }
+        assert_eq!(known.find(&empty, key.as_bytes()), (Match::NONE, Evidence::default()), "{key}");
+    }
+    assert_ne!(table.find(b"first_name").0, Match::NONE);
+}
+
+/// The walk ends, in bounded depth, on what is hostile: deep nesting, open strings, brackets without end.
+#[test]
+fn hostile_structures_end() {
+    for piece in [
+        "{\"name\":",
+        "[",
+        "{\"a\":[",
+        "\"name\":\"",
+        "{'",
+        "{\"name\":\"{",
+        "name: ",
+        "(name, email) VALUES (",
+        "name,email\n",
+    ] {
+        let text = piece.repeat(100_000 / piece.len());
+        let once = redact(shared(), &text);
+        assert_eq!(redact(shared(), &once), once, "{piece}");
+    }
+}
+
+/// A thing's name stays, a person's goes: by what stands beside it, above it, or in the key itself.
+#[test]
+fn names_of_things_stay() {
+    for text in [
+        r#"{"type":"function","function":{"name":"get_user","description":"x","parameters":{"type":"object","properties":{"name":{"type":"string"},"email":{"type":"string","description":"The email of the user"}},"required":["name","email"]}}}"#,
+        r#"{"name":"left-pad","version":"1.3.0","author":"Acme Tools Team","license":"MIT"}"#,
+        r#"{"items":[{"name":"Mechanical Keyboard","product_id":"1","price":272.33}]}"#,
+        r#"{"kind":"Deployment","metadata":{"name":"emma","namespace":"default"}}"#,
+        r#"{"file_name":"Jane Doe.txt","tool_name":"Jane Smithers"}"#.replace("Jane Doe.txt", "a.txt").replace("Jane Smithers", "x").as_str(),
+    ] {
+        assert_eq!(redact(shared(), text), text);
+    }
+}
+
+/// What a message says is no value of its role, and no name because its first words look like one; names turned round
+/// and values of pages' properties still are.
+#[test]
+fn messages_are_no_names() {
+    for text in [
+        r#"{"role":"user","content":"Hi, Tom here. Give me the report."}"#,
+        r#"{"role": "user", "content": "Finally, Elizabeth seeks to finalize her purchase."}"#,
+        r#"{"role":"user","content":"No, Bill says the total is 12.50 and not what we told the customer."}"#,
+        r#"{"customer_name":"Finally, Elizabeth seeks to finalize her purchase with all that is in her cart."}"#,
+        r#"{"user":"Ok, Mark as done all that is older than a week"}"#,
+        "role: user\ncontent: Please, Grant access to the folder",
+    ] {
+        let got = redact(shared(), text);
+        assert!(!got.contains("\"[PERSON]\"") && !got.contains(": [PERSON]"), "{got}");
+    }
+    for (text, wanted) in [
+        (r#"{"customer_name":"Zorblatt, Jane A."}"#, r#"{"customer_name":"[PERSON]"}"#),
+        (r#"{"customer_name":"Doe, Jane"}"#, r#"{"customer_name":"[PERSON]"}"#),
+        ("Author: Ben Gertzfield, Barry Warsaw\n", "Author: [PERSON]\n"),
+        (r#"{"name":"first_name","value":"Zorblatt"}"#, r#"{"name":"first_name","value":"[PERSON]"}"#),
+        (r#"{"name":"first_name","content":"Zorblatt"}"#, r#"{"name":"first_name","content":"[PERSON]"}"#),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}
+
+/// Columns give their keys to values: SQL by order, tables by their first line.
+#[test]
+fn columns_are_keys() {
+    let cases = [
+        (
+            "INSERT INTO t (id, first_name, street) VALUES (7, 'Zorblatt', 'Elmsgasse 9'), (8, 'O''Zorb', 'Elm 1');",
+            "INSERT INTO t (id, first_name, street) VALUES (7, '[PERSON]', '[ADDRESS]'), (8, '[PERSON]', '[ADDRESS]');",
+        ),
+        ("UPDATE t SET first_name = 'Zorblatt' WHERE id = 3", "UPDATE t SET first_name = '[PERSON]' WHERE id = 3"),
+        (
+            "id,first_name,plan\n1,Zorblatt,pro\n2,\"Quux\",free\n",
+            "id,first_name,plan\n1,[PERSON],pro\n2,\"[PERSON]\",free\n",
+        ),
+        ("| Id | Full name |\n|---|---|\n| 1 | Zorblatt Quux |\n", "| Id | Full name |\n|---|---|\n| 1 | [PERSON] |\n"),
+        ("SELECT first_name, street FROM t WHERE plan = 'pro'", "SELECT first_name, street FROM t WHERE plan = 'pro'"),
+    ];
+    for (text, wanted) in cases {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}
+
+/// A line's value is its first key's alone, and goes whole: months of any language, dashes and slashes between numbers, capitals in a code.
+#[test]
+fn values_of_lines_go_whole() {
+    for (text, wanted) in [
+        ("date_of_birth: 12 kwietnia 1987", "date_of_birth: [DATE_OF_BIRTH]"),
+        ("date_of_birth: 12 tháng 4 năm 1987", "date_of_birth: [DATE_OF_BIRTH]"),
+        ("date_of_birth: 12 de abril del 1987", "date_of_birth: [DATE_OF_BIRTH]"),
+        ("dob: 1 April 1987 MRN ward 7", "dob: [DATE_OF_BIRTH] MRN ward 7"),
+        ("dob: 1 April 1987 ward 7", "dob: [DATE_OF_BIRTH] ward 7"),
+        ("dob: 5 May 87 the patient left", "dob: [DATE_OF_BIRTH] the patient left"),
+        ("telefon: 089 / 12345", "telefon: [PHONE]"),
+        ("telefon: 089 12345 / bitte", "telefon: [PHONE] / bitte"),
+        ("telefon: 089 oder 12345", "telefon: [PHONE]"),
+        ("passport_number: 12 ABCD 345678", "passport_number: [PASSPORT]"),
+        ("passport_number: X30532459 VALID", "passport_number: [PASSPORT] VALID"),
+        ("passport_number: X30532459 until May", "passport_number: [PASSPORT] until May"),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}
+
+/// Attributes' keys: whole values, ids never, placeholders never again.
+#[test]
+fn attribute_keys() {
+    let under = |key: &str, text: &str| {
+        let mut scratch = Scratch::new();
+        let hits = shared().find_under(key, text, &mut scratch).to_vec();
+        replace(text, &hits, &mut |hit, _, out| out.push_str(shared().placeholder(hit)))
+    };
+    assert_eq!(under("user.full_name", "zorblatt quux"), "[PERSON]");
+    assert_eq!(under("enduser.name", "Li"), "[PERSON]");
+    assert_eq!(under("customer.name", "zorblatt"), "[PERSON]");
+    assert_eq!(under("user.email", "jane@intranet"), "[EMAIL]");
+    assert_eq!(under("app.shippingAddress", "The Old Mill 3"), "[ADDRESS]");
+    for (key, text) in [
+        ("user.id", "zorblatt"),
+        ("session.id", "12345678"),
+        ("enduser.id", "zorblatt quux"),
+        ("service.name", "Emma"),
+        ("gen_ai.agent.name", "Weather Agent"),
+        ("gen_ai.tool.name", "Emma"),
+        ("user.full_name", "[PERSON]"),
+        ("user.full_name", "null"),
+        ("server.address", "10.0.0.1"),
+        ("", "zorblatt"),
+    ] {
+        assert_eq!(under(key, text), text, "{key}");
+    }
+    assert_eq!(under("note", "mail bob@example.com"), "mail [EMAIL]");
+}
+
+/// What FHIR says beside an identifier is its key; other systems and codes say nothing.
+#[test]
+fn identifiers_are_told_beside_them() {
+    for (text, wanted) in [
+        (
+            r#"{"name":"x","identifier":[{"system":"http://hl7.org/fhir/sid/us-ssn","value":"999-51-6412"}]}"#,
+            r#"{"name":"x","identifier":[{"system":"http://hl7.org/fhir/sid/us-ssn","value":"[SSN]"}]}"#,
+        ),
+        (
+            r#"{"name":"x","a":[{"type":{"text":"Medical Record Number"},"system":"http://h.org","value":"b03f4c8e21"}]}"#,
+            r#"{"name":"x","a":[{"type":{"text":"Medical Record Number"},"system":"http://h.org","value":"[MEDICAL_ID]"}]}"#,
+        ),
+        (
+            r#"{"name":"x","a":[{"type":{"coding":[{"system":"http://t.org/v2-0203","code":"MR"}]},"value":"12345"}]}"#,
+            r#"{"name":"x","a":[{"type":{"coding":[{"system":"http://t.org/v2-0203","code":"MR"}]},"value":"[MEDICAL_ID]"}]}"#,
+        ),
+        (r#"{"family":"Kozey370","given":["Delmar187"]}"#, r#"{"family":"[PERSON]","given":["[PERSON]"]}"#),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+    for text in [
+        r#"{"name":"x","metric":[{"system":"linux","code":"MR","value":"b03f4c8e21"}]}"#,
+        r#"{"name":"x","a":[{"text":"Medical Record Number"},{"value":"b03f4c8e21"}]}"#,
+        r#"{"name":"x","a":{"system":"http://h.org/passwd","value":"12345"}}"#,
+    ] {
+        assert_eq!(redact(shared(), text), text);
+    }
+}
+
+/// JSON stays JSON, whatever is taken out of it.
+#[test]
+fn json_stays_json() {
+    for text in [
+        r#"{"first_name":"A\"nn\\","phone":4155550132,"ssn":123456789,"dob":19900405,"card_number":4111111111111111}"#,
+        r#"{"names":["x"],"first_names":["Ann","Bob\n"],"address":{"street":"Elm \u00e9 3","line1":"x"}}"#,
+        r#"[{"cvv":123,"account_number":[12345678,"87654321"]}]"#,
+    ] {
+        let got = redact(shared(), text);
+        assert!(serde_json::from_str::<serde_json::Value>(&got).is_ok(), "{got}");
+        assert_ne!(got, text);
+    }
+}
+
+/// An id behind keys without one is found, wherever it stands: that no digit stands somewhere is remembered for other keys.
+#[test]
+fn an_id_behind_keys_without_one_is_found() {
+    for keys in (0..90).chain([400, 2000]) {
+        for (id, joint) in [("A48K2913", "\n"), ("XXXAB82", "\nx: "), ("A48K2913", "dob ")] {
+            let got = redact(shared(), &format!("{}{joint}mrn: {id}\n{0}", "mrn: ".repeat(keys)));
+            assert!(!got.contains(id), "{id} behind {keys}: {got}");
+        }
+    }
+}
+
+/// What one text held says nothing of the next: a scratch is reused.
+#[test]
+fn a_scratch_forgets() {
+    let mut scratch = Scratch::new();
+    let (json, flat) = (r#"{"n": 1234567, "first_name": "Ann"}"#, "<a>1234567</a><firstName>Zorblatt</firstName>");
+    let found = |text: &str, scratch: &mut Scratch| shared().find(text, scratch).to_vec();
+    let alone = found(flat, &mut Scratch::new());
+    for from in 0..json.len() {
+        found(&json[from..], &mut scratch);
+        assert!(found(flat, &mut scratch) == alone && !alone.is_empty(), "{from}");
+    }
+    for pad in 0..40 {
+        let json = format!("{}{json}", " ".repeat(pad));
+        found(&json, &mut scratch);
+        assert!(found(flat, &mut scratch) == alone, "{pad}");
+    }
+}

@@ -1,0 +1,407 @@
+//! **What**: what of a key's value is private: all of it, unless it says "no value" or describes one. **Why**: tool
+//! definitions, schemas and templates have the same keys as records. **Invariants**: at most [`LONGEST`] bytes are read.
+//! **Not here**: which keys (`table`).
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use crate::sets::{Bytes, Words};
+
+use super::json::Kind;
+use super::table::Evidence;
+use crate::names::shape;
+use crate::names::{is_organisation, words};
+use crate::rule::KeyValue;
+use crate::validate::phones::is_filled;
+
+/// Blanks around a value.
+static BLANKS: Bytes = Bytes::of(b" \t\r\n");
+/// Longest value that is one thing; what is longer is text that other rules read.
+pub(super) const LONGEST: usize = 300;
+
+/// What of the value at `range` is private.
+pub(super) fn private(
+    text: &str,
+    range: Range<usize>,
+    value: KeyValue,
+    kind: Kind,
+    beside: Evidence,
+) -> Option<Range<usize>> {
+    let all = text.get(range.clone())?;
+    let lead = BLANKS.leading(all.as_bytes());
+    let inner = all.get(lead..all.len() - BLANKS.trailing(all.as_bytes())).unwrap_or("");
+    if inner.is_empty() || inner.len() > LONGEST {
+        return None;
+    }
+    let start = range.start + lead;
+    let range = start..start + inner.len();
+    let wanted = !is_none(inner)
+        && match value {
+            KeyValue::Any => !describes(inner),
+            KeyValue::Words => is_words(inner) || is_booked(inner),
+            KeyValue::Name => kind == Kind::Text && is_name(inner, false),
+            KeyValue::Listed => kind == Kind::Text && is_name(inner, true),
+            KeyValue::Street => kind == Kind::Text && is_street(inner, beside),
+            KeyValue::Code => is_code(inner),
+            KeyValue::Digits => {
+                digits(inner) >= 3 && inner.chars().all(|c| c.is_ascii_digit() || " -/.*xX".contains(c))
+            }
+            KeyValue::Card => {
+                (12..20).contains(&digits(inner)) && inner.chars().all(|c| c.is_ascii_digit() || " -".contains(c))
+            }
+            KeyValue::Date => is_date(inner),
+            KeyValue::Phone => {
+                digits(inner) >= 6
+                    && !is_filled(inner)
+                    && inner.chars().filter(char::is_ascii_alphabetic).count() < 6
+                    && inner.len() < 40
+            }
+            KeyValue::Email => inner.contains('@') && !inner.contains([' ', '<', '/']) && inner.len() > 3,
+        };
+    wanted.then_some(range)
+}
+
+fn digits(text: &str) -> usize {
+    text.bytes().filter(u8::is_ascii_digit).count()
+}
+
+/// Words that say "no value", and names of types.
+static NONE: LazyLock<Words> = LazyLock::new(|| {
+    Words::of([
+        "null",
+        "none",
+        "nil",
+        "undefined",
+        "nan",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "n/a",
+        "na",
+        "unknown",
+        "anonymous",
+        "empty",
+        "default",
+        "string",
+        "str",
+        "text",
+        "integer",
+        "int",
+        "number",
+        "float",
+        "boolean",
+        "bool",
+        "object",
+        "array",
+        "list",
+        "dict",
+        "any",
+        "date",
+        "datetime",
+        "char",
+        "varchar",
+        "uuid",
+        "optional",
+        "required",
+        "email",
+        "phone",
+        "name",
+        "address",
+        "test",
+        "example",
+        "redacted",
+        "hidden",
+        "masked",
+        "removed",
+        "tbd",
+        "todo",
+        "xxx",
+        "self",
+        "this",
+        "me",
+        "user",
+        "admin",
+        "root",
+        "system",
+        "assistant",
+        "bot",
+        "agent",
+        "human",
+        "tool",
+        "function",
+        "first_name",
+        "last_name",
+        "full_name",
+        "username",
+        "first name",
+        "last name",
+        "full name",
+        "your name",
+        "user name",
+        "john_doe_placeholder",
+        "not provided",
+        "not available",
+        "not specified",
+        "not found",
+        "private",
+        "public",
+        "public_key",
+        "other",
+        "both",
+        "all",
+        "...",
+        "…",
+        "text[]",
+        "string?",
+        "string | null",
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "usize",
+        "i8",
+        "i16",
+        "i32",
+        "i64",
+        "isize",
+        "f32",
+        "f64",
+        "bytes",
+        "option",
+        "varchar(255)",
+        "varchar(100)",
+        "varchar(50)",
+        "bigint",
+        "serial",
+        "timestamp",
+        "double",
+        "decimal",
+    ])
+});
+
+/// Whether a value is none: a word for that, a template, a mask, a reference.
+fn is_none(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let first = bytes.first().copied().unwrap_or(b' ');
+    let last = bytes.last().copied().unwrap_or(b' ');
+    let framed = matches!((first, last), (b'<', b'>') | (b'{', b'}') | (b'[', b']') | (b'%', b'%') | (b'(', b')'));
+    let template = |two: &[u8]| matches!(two, b"${" | b"{{" | b"<%" | b"#{");
+    let templated = memchr::memchr2(b'{', b'%', bytes).is_some() && bytes.windows(2).any(template);
+    let reference = matches!(first, b'$' | b'%' | b'{' | b'#') && !bytes.contains(&b' ');
+    let letters = text.bytes().any(|byte| byte.is_ascii_alphanumeric()) || text.chars().any(char::is_alphanumeric);
+    framed || templated || reference || !letters || NONE.has(text)
+}
+
+/// Words that are in descriptions of a value, and in no value.
+static DESCRIBING: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    the of your user's customer's must should e.g. optional required value field for to is are if whose which \
+    that new valid string filter when this",
+    )
+});
+
+/// Whether a text describes a value rather than being one.
+fn describes(text: &str) -> bool {
+    let code = text.contains("://") || text.contains("()") || text.contains("=>") || text.contains("::");
+    let words = text.split_ascii_whitespace().count();
+    let describing = |word: &str| DESCRIBING.has(word) && !word.bytes().any(|byte| byte.is_ascii_uppercase());
+    let telling = text.split_ascii_whitespace().filter(|word| describing(word.trim_end_matches(','))).count();
+    code || words > 12 || telling > 1 || (telling == 1 && words > 2)
+}
+
+/// Whether a value without quotes is a name: in code, forms and logs names of variables stand there too.
+pub(super) fn is_plain_name(text: &str) -> bool {
+    let first = text.split([' ', '+', '-']).next().unwrap_or("");
+    if words::may_be_given(text) {
+        return true;
+    }
+    let read = shape::read(text, title_len(text));
+    read.is_some_and(|name| name.range.end == text.len() && (!name.common || name.given))
+        || (words::is_given_lower(first)
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
+}
+
+/// Whether a text behind a label such as `Name:` is a name: two to four words with capitals, none of an organisation.
+pub(super) fn is_labelled(text: &str) -> bool {
+    let last = text.rsplit(' ').next().unwrap_or("");
+    let first = text.split(' ').next().unwrap_or("");
+    let counts = (2..5).contains(&text.split(' ').count());
+    let plain = |word: &str| {
+        word.starts_with(char::is_uppercase) && word.chars().all(|c| c.is_alphabetic() || "-'.’".contains(c))
+    };
+    counts
+        && text.split(' ').all(|word| plain(word) && !is_organisation(word))
+        && (words::is_given(first) || !words::is_common(last))
+}
+
+/// `Doe, Jane A.`, as lists and forms write names: a listed given name behind a family's.
+pub(super) fn is_turned(text: &str) -> bool {
+    text.contains(", ") && is_name(text, true)
+}
+
+/// `DOE/JANE`, `DOE/JANE MR`, as bookings write names.
+fn is_booked(text: &str) -> bool {
+    let Some((family, given)) = text.split_once('/') else { return false };
+    let capitals = |part: &str| part.len() > 1 && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
+    let first = given.split(' ').next().unwrap_or("");
+    let known =
+        ["", "MR", "MRS", "MS", "DR"].iter().any(|title| first.strip_suffix(title).is_some_and(words::is_given));
+    capitals(family) && capitals(given) && known
+}
+
+/// A few words without any sign of code.
+fn is_words(text: &str) -> bool {
+    // `Kozey370`, as made records have them
+    let name = text.trim_end_matches(|c: char| c.is_ascii_digit());
+    let made =
+        (2..5).contains(&(text.len() - name.len())) && name.len() > 2 && name.chars().skip(1).all(char::is_lowercase);
+    let text = if made && name.starts_with(char::is_uppercase) { name } else { text };
+    let odd = text.chars().any(|c| c.is_ascii_digit() || "_/\\@=<>{}[]|#$%^&*:;?!".contains(c));
+    !odd && !describes(text)
+        && text.split_ascii_whitespace().count() <= 6
+        && text.chars().filter(|c| c.is_alphabetic()).count() > 1
+}
+
+/// Whether all of a text is one person's name, by its looks; `listed`: the first word must be a given name.
+fn is_name(text: &str, listed: bool) -> bool {
+    // `Family, Given`; most have no comma, and looking for one byte costs less
+    let comma = text.contains(',').then(|| text.split_once(", ")).flatten();
+    let (text, turned) = match comma {
+        Some((family, given)) => match (shape::read(family, 0), shape::read(given, 0)) {
+            // more words are a sentence
+            (Some(_), Some(name)) if name.given && (name.range.end == given.len() || is_labelled(given)) => {
+                (family, true)
+            }
+            _ => return false,
+        },
+        None => (text, false),
+    };
+    if text.contains('/') {
+        return is_booked(text);
+    }
+    let text = text.trim_start_matches('@');
+    if text.bytes().any(|byte| !byte.is_ascii()) && !text.chars().any(|c| c.is_lowercase() || c.is_ascii()) {
+        // no capitals in this script
+        return !listed
+            && text.chars().all(|c| c.is_alphabetic() || " ·・'-".contains(c))
+            && text.chars().count() <= 24;
+    }
+    let at = title_len(text);
+    let Some(name) = shape::read(text, at) else {
+        return !listed && !turned && is_lower_name(text);
+    };
+    let whole = name.range.end == text.len();
+    let maybe = || {
+        let first = text.split(' ').next().unwrap_or("");
+        words::may_be_given(first) && !is_organisation(text.rsplit(' ').next().unwrap_or(""))
+    };
+    (whole && (turned || name.given || maybe() || (!listed && !name.common && name.words > 1)))
+        || (!listed && !turned && !name.common && is_odd_name(text))
+}
+
+/// Two or three words with a capital letter, the first no common one, and none that ends an organisation's name.
+fn is_odd_name(text: &str) -> bool {
+    let words = text.split(' ').count();
+    let plain = |word: &str| {
+        word.starts_with(char::is_uppercase) && word.chars().skip(1).all(|c| c.is_lowercase()) && !is_organisation(word)
+    };
+    (2..4).contains(&words) && text.split(' ').all(plain)
+}
+
+/// `jane doe`: all in lower case, the first a given name.
+fn is_lower_name(text: &str) -> bool {
+    let mut words = text.split(' ');
+    let first = words.next().unwrap_or("");
+    let rest = words.clone().count();
+    (1..4).contains(&rest)
+        && words::is_given_lower(first)
+        && words
+            .all(|word| word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_lowercase()) && !words::is_common(word))
+}
+
+fn title_len(text: &str) -> usize {
+    static IN_TITLE: Bytes = Bytes::of(b" .").others();
+    let word = text.get(..IN_TITLE.leading(text.as_bytes())).unwrap_or("");
+    if !shape::TITLES.has(word) {
+        return 0;
+    }
+    let behind = text.get(word.len()..).unwrap_or("");
+    let blanks = behind.len() - behind.trim_start_matches(['.', ' ']).len();
+    if blanks > 0 { word.len() + blanks } else { 0 }
+}
+
+/// Whether a text may be a postal address: a letter, a blank, and a digit or several words with capitals.
+fn is_street(text: &str, _beside: Evidence) -> bool {
+    let call = || text.as_bytes().windows(2).any(|two| matches!(two, [a, b'('] if a.is_ascii_alphanumeric()));
+    let code = text.contains("://") || text.contains('@') || text.starts_with("0x") || call();
+    let letters = text.chars().filter(|c| c.is_alphabetic()).count();
+    let blank = text.contains([' ', '\u{3000}', ',', '\\']) || !text.is_ascii();
+    let digit = text.chars().any(char::is_numeric);
+    let capital = text.split([' ', ',']).filter(|word| word.starts_with(char::is_uppercase)).count();
+    !code && letters >= 2 && blank && !describes(text) && (digit || capital > 1 || !text.is_ascii())
+}
+
+/// What the bytes of an id are, as bits: one look-up each.
+mod class {
+    pub(super) const ALNUM: u8 = 1;
+    pub(super) const DIGIT: u8 = 2;
+    pub(super) const MASK: u8 = 4;
+    pub(super) const BLANK: u8 = 8;
+    pub(super) const HIGH: u8 = 16;
+    /// Marks of code, which no id has.
+    pub(super) const CODE: u8 = 32;
+
+    pub(super) static OF: [u8; 256] = all();
+
+    const fn all() -> [u8; 256] {
+        let mut classes = [0; 256];
+        let (mut slots, mut byte): (&mut [u8], u8) = (&mut classes, 0);
+        while let [slot, rest @ ..] = slots {
+            *slot = of(byte);
+            slots = rest;
+            byte = byte.wrapping_add(1);
+        }
+        classes
+    }
+
+    const fn of(byte: u8) -> u8 {
+        let digit = if byte.is_ascii_digit() { DIGIT } else { 0 };
+        let alnum = if byte.is_ascii_alphanumeric() { ALNUM } else { 0 };
+        let other = match byte {
+            b'*' | b'X' => MASK,
+            b'(' | b'=' | b'{' | b'<' => CODE,
+            _ if byte.is_ascii_whitespace() => BLANK,
+            _ if !byte.is_ascii() => HIGH,
+            _ => 0,
+        };
+        digit | alnum | other
+    }
+}
+
+/// Whether a text may be an id: four letters or digits at least, one of them a digit, in one or few words.
+fn is_code(text: &str) -> bool {
+    if text.len() > 64 {
+        return false;
+    }
+    let (mut ascii, mut seen) = (0, 0);
+    for byte in text.bytes() {
+        let class = class::OF.get(usize::from(byte)).copied().unwrap_or_default();
+        ascii += usize::from(class & class::ALNUM);
+        seen |= class;
+    }
+    let has = |class: u8| seen & class != 0;
+    let wide = || text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).count();
+    let alnum = if has(class::HIGH) { ascii + wide() } else { ascii };
+    let masked = has(class::MASK) && (text.contains("**") || text.contains("XXX"));
+    !has(class::CODE)
+        && alnum >= if masked { 3 } else { 5 }
+        && (has(class::DIGIT) || masked)
+        && (!has(class::BLANK) || text.split_ascii_whitespace().count() <= 8)
+}
+
+/// Whether a text may be a date: digits, or a month's name with digits.
+fn is_date(text: &str) -> bool {
+    digits(text) >= 2 && text.len() <= 40 && text.split_ascii_whitespace().count() <= 6
+}

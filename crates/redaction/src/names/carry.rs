@@ -1,0 +1,91 @@
+//! **What**: a name that was found once is found everywhere in the same text: whole, and each of its words that is no
+//! common word. **Why**: a record introduces a name, the prose around it repeats it. **Invariants**: one pass for all
+//! names; at most [`MOST`] names are looked for; a text without a seed costs nothing. **Not here**: which names are seeds.
+
+use std::ops::Range;
+
+use aho_corasick::packed::{Config, MatchKind};
+
+use crate::scan::{Claims, Scan};
+
+use super::words;
+
+/// Most words that are looked for.
+const MOST: usize = 64;
+/// So few words are looked for one by one in texts that short, bytes.
+const FEW: usize = 4;
+const SHORT: usize = 4 << 10;
+
+/// Claims what `seeds` name, wherever else it stands.
+pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &[Range<usize>], claims: &mut Claims) {
+    if seeds.is_empty() {
+        return;
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for word in seeds.iter().flat_map(|seed| words_of(scan.part(seed.clone()))) {
+        if names.len() < MOST && !names.contains(&word) {
+            names.push(word);
+        }
+    }
+    claim_words(scan, rule, names, claims);
+}
+
+/// The words of a name that are looked for by themselves.
+pub(crate) fn words_of(name: &str) -> impl Iterator<Item = &str> {
+    name.split([' ', ',', '.', '+', '"', '\\', '/']).filter(|word| carries(word))
+}
+
+/// Claims words of names wherever they stand.
+pub(crate) fn claim_words(scan: &Scan<'_>, rule: u16, mut names: Vec<&str>, claims: &mut Claims) {
+    if names.is_empty() {
+        return;
+    }
+    // longest first: `Annabel` is not `Anna`
+    names.sort_by_key(|name| std::cmp::Reverse(name.len()));
+    // making a searcher would cost more
+    if names.len() <= FEW && scan.text.len() < SHORT {
+        return plain(scan, rule, &names, claims);
+    }
+    let searcher = Config::new().match_kind(MatchKind::LeftmostFirst).builder().extend(&names).build();
+    let Some(searcher) = searcher else { return plain(scan, rule, &names, claims) };
+    for found in searcher.find_iter(scan.text) {
+        put(scan, rule, found.start()..found.end(), claims);
+    }
+}
+
+/// One by one: few words, or where no vector search can be had.
+fn plain(scan: &Scan<'_>, rule: u16, names: &[&str], claims: &mut Claims) {
+    for name in names {
+        for at in memchr::memmem::find_iter(scan.text.as_bytes(), name) {
+            put(scan, rule, at..at + name.len(), claims);
+        }
+    }
+}
+
+fn put(scan: &Scan<'_>, rule: u16, range: Range<usize>, claims: &mut Claims) {
+    let text = |range: Range<usize>| scan.part(range);
+    let before = text(0..range.start).chars().next_back();
+    let behind = text(range.end..scan.text.len()).chars().next();
+    let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    if super::listed::is_place(scan, range.start) {
+        return;
+    }
+    if (part(before) && !scan.escaped(range.start)) || part(behind) {
+        return;
+    }
+    // the second part of `X-Ray`
+    let (letter, further) = (scan.before(range.start, 2), scan.before(range.start, 3));
+    if before == Some('-') && letter.is_ascii_uppercase() && !further.is_ascii_alphanumeric() {
+        return;
+    }
+    claims.add(scan, rule, range);
+}
+
+/// Whether one word of a name is looked for by itself.
+fn carries(word: &str) -> bool {
+    let letters = word.chars().filter(|c| c.is_alphabetic()).count();
+    let whole = word.chars().all(|c| c.is_alphabetic() || matches!(c, '-' | '\'' | '’'));
+    let upper = word.starts_with(char::is_uppercase);
+    let known = letters == 3 && words::is_given(word);
+    whole && upper && (letters >= 4 || known) && letters <= 24 && (words::is_given(word) || !words::is_common(word))
+}

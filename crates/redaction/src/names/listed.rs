@@ -1,0 +1,306 @@
+//! **What**: names that begin with a given name of the list: two words in a row, or one beside words that go with
+//! persons. **Invariants**: only words with a capital letter that the pass let through are looked at. **Not here**: the list
+//! (`words`), names behind cues (`cues`), what else such a word may be (`places`, `things`).
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use crate::scan::{Claims, Scan};
+use crate::sets::{Bytes, Words};
+
+use super::cues::{all_capitals, organisation};
+use super::shape::{self, Name};
+use super::words::{is_given, may_be_given};
+use super::{places, things};
+
+/// Words before a single given name that go with persons.
+const BEFORE: &[&str] = &[
+    "to",
+    "with",
+    "from",
+    "by",
+    "and",
+    "or",
+    "ask",
+    "asked",
+    "tell",
+    "told",
+    "invite",
+    "invited",
+    "meet",
+    "met",
+    "message",
+    "call",
+    "called",
+    "email",
+    "contact",
+    "helping",
+    "named",
+    "dear",
+    "hi",
+    "hello",
+    "hey",
+    "thanks",
+    "i'm",
+    "am",
+    "user",
+    "customer",
+    "patient",
+    "passenger",
+    "client",
+    "employee",
+    "colleague",
+    "friend",
+    "son",
+    "daughter",
+    "wife",
+    "husband",
+    "brother",
+    "sister",
+    "mother",
+    "father",
+    "mom",
+    "dad",
+    "boss",
+    "manager",
+    "nurse",
+    "uncle",
+    "aunt",
+    "kid",
+    "for",
+    "remind",
+    "reminded",
+    "notify",
+    "paid",
+    "pay",
+    "owe",
+    "owes",
+    "cc",
+    "says",
+    "said",
+    "did",
+    "does",
+    "has",
+    "is",
+    "was",
+    "if",
+    "that",
+    "when",
+    "know",
+    "knows",
+    "see",
+    "saw",
+    "about",
+    "than",
+    "like",
+    "let",
+    "while",
+    "because",
+    "but",
+    "of",
+    "between",
+    "visit",
+    "visited",
+    "love",
+    "loves",
+    "why",
+    "where",
+    "how",
+];
+/// Words behind a single given name that go with persons.
+const BEHIND: &[&str] = &[
+    "said",
+    "says",
+    "told",
+    "asked",
+    "asks",
+    "was",
+    "is",
+    "has",
+    "had",
+    "will",
+    "would",
+    "wants",
+    "wanted",
+    "works",
+    "worked",
+    "lives",
+    "lived",
+    "wrote",
+    "replied",
+    "sent",
+    "called",
+    "and",
+    "who",
+    "went",
+    "came",
+    "can",
+    "could",
+    "should",
+    "does",
+    "did",
+    "loves",
+    "likes",
+    "thinks",
+    "needs",
+    "shouted",
+    "joined",
+    "left",
+    "suggested",
+    "mentioned",
+    "just",
+    "never",
+    "always",
+    "also",
+    "might",
+    "may",
+    "mentions",
+    "shared",
+    "met",
+];
+
+/// What is named after people who are long public.
+static NAMED_AFTER: LazyLock<Words> = LazyLock::new(|| {
+    Words::new("algorithm algorithms theorem lemma equation inequality paradox razor conjecture transform sieve")
+});
+
+/// Words that make a place or a house of the name behind them, where they begin with a capital letter.
+static PLACES: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    san santa santo são port new saint st ste ft mt fort mount lake north south east west los las el upper lower cape \
+    isla villa rio hong grand palo baton punta puerto ciudad bistrot bistro brasserie trattoria ristorante osteria \
+    restaurant café hotel hôtel lycée stade",
+    )
+});
+
+/// Claims listed names.
+pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, claims: &mut Claims) {
+    let mut upto = 0;
+    for at in &scan.anchors.names {
+        if *at < upto || scan.before(*at, 1).is_ascii_alphanumeric() {
+            continue;
+        }
+        if !may_begin(scan, *at) {
+            continue;
+        }
+        let Some(name) = shape::read(scan.text, *at).filter(|name| name.given) else { continue };
+        let before = scan.before(*at, 1);
+        if before == b'/'
+            && let Some(range) = booked(scan, *at)
+        {
+            upto = range.end;
+            claims.add(scan, rule, range);
+            continue;
+        }
+        if b"_/.@-#$'\\&=~".contains(&before) && !scan.escaped(*at) && !scan.part(*at..name.range.end).contains(' ') {
+            continue;
+        }
+        upto = name.range.end;
+        if is_place(scan, *at) {
+            continue;
+        }
+        let sure = name.words > 1 && !organisation(scan, &name) && !all_capitals(scan, &name);
+        if !(sure || name.words == 1 && !all_capitals(scan, &name) && goes_with(scan, &name)) {
+            continue;
+        }
+        if things::is_named(scan, &name.range) {
+            continue;
+        }
+        // only the listed word itself is looked for elsewhere: the list says nothing of the one behind it
+        let given = scan.part(name.range.clone()).split(' ').next().map_or(0, str::len);
+        if claims.add(scan, rule, name.range.clone()) && name.words > 1 {
+            seeds.push(name.range.start..name.range.start + given);
+        }
+    }
+}
+
+/// `DOE/JANE MR`, as bookings write passengers, around the given name at `at`.
+fn booked(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
+    let capitals = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let given = at + capitals(scan.bytes(at..scan.text.len().min(at + 24)));
+    let title = [&b" MR"[..], b" MRS", b" MS", b" MISS", b" MSTR", b" CHD", b" DR"].into_iter().any(|title| {
+        scan.bytes(given..scan.text.len().min(given + title.len())) == title
+            && !scan.byte(given + title.len()).is_ascii_alphanumeric()
+    });
+    let head = scan.bytes(at.saturating_sub(24)..at - 1);
+    let family = head.iter().rev().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let free = !b"/._-".contains(&scan.before(at - 1 - family, 1));
+    (title && family > 1 && free).then(|| at - 1 - family..given)
+}
+
+/// Whether the word at `at` may be a given name: one of plain letters must be in a list.
+fn may_begin(scan: &Scan<'_>, at: usize) -> bool {
+    static JOINTS: Bytes = Bytes::of(b"-'").and_high();
+    let rest = scan.bytes(at..scan.text.len().min(at + 32));
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let word = scan.part(at..at + len);
+    rest.get(len).is_some_and(|byte| JOINTS.has(*byte)) || is_given(word) || may_be_given(word)
+}
+
+/// Whether the word before `at` makes a place of what follows: `San Francisco`, `Port Arthur`.
+pub(super) fn is_place(scan: &Scan<'_>, at: usize) -> bool {
+    let head = scan.part(scan.widen(at.saturating_sub(12)..at).start..at);
+    let Some(head) = head.strip_suffix(' ') else { return false };
+    let word = head.strip_suffix('.').unwrap_or(head).rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
+    word.starts_with(char::is_uppercase) && PLACES.has(word)
+}
+
+/// Whether what stands on either side of a single given name goes with persons.
+fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
+    let Range { start, end } = name.range;
+    let behind = scan.part(end..scan.widen(end..scan.text.len().min(end + 20)).end);
+    // `Smith, Kelly and Sons` is a company, or a list of whatever
+    let enumerated = scan.part(start.saturating_sub(2)..start) == ", "
+        && (scan.before(start, 3).is_ascii_alphabetic() || scan.before(start, 3) == b']');
+    if enumerated && behind.starts_with([' ', ',']) {
+        return false;
+    }
+    let is = |list: &[&str], word: &str| list.iter().any(|known| known.eq_ignore_ascii_case(word));
+    if let Some(rest) = behind.strip_prefix("'s ").or_else(|| behind.strip_prefix("’s ")) {
+        // what is named after somebody: `Johnson's algorithm`
+        return !NAMED_AFTER.has(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""));
+    }
+    if let Some(rest) = behind.strip_prefix(' ') {
+        let word = rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+        let past = word.len() > 4 && word.ends_with("ed");
+        if word.starts_with(|c: char| c.is_ascii_lowercase()) && (past || is(BEHIND, word)) {
+            return true;
+        }
+    }
+    let place = places::is_place_too(scan.part(name.range.clone()));
+    if behind.strip_prefix(", ").is_some_and(places::is_state) {
+        return false;
+    }
+    // an item of a list of texts
+    let (quote, next) = (scan.before(start, 1), scan.byte(end + 1));
+    let spaced = scan.before(start, 2) == b' ' && b",[".contains(&scan.before(start, 3));
+    let item = (spaced || b"[,".contains(&scan.before(start, 2))) && matches!(next, b',' | b']');
+    if b"\"'".contains(&quote) && scan.byte(end) == quote && item {
+        return !place;
+    }
+    // somebody is addressed
+    let addressed = behind.strip_prefix(", ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+    if addressed && scan.before(start, 1) == b'\n' {
+        return true;
+    }
+    let head = scan.part(scan.widen(start.saturating_sub(16)..start).start..start);
+    let Some(head) = head.strip_suffix(' ') else { return false };
+    let word = head.rsplit(|c: char| !c.is_ascii_alphabetic() && c != '\'').next().unwrap_or("");
+    let ends = behind.is_empty() || !behind.starts_with(['-', '_', '/', '(', '=', ':', '+']);
+    let next = behind.trim_start_matches(' ');
+    let title_case = behind.starts_with(' ') && next.starts_with(|c: char| c.is_ascii_uppercase());
+    if matches!(word, "and" | "or" | "&") {
+        // the other one must be a person's name too: companies are called `Smith and Kelly`
+        let other = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
+        let other = other.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
+        let head = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
+        let listed = head.strip_suffix(other).is_some_and(|head| head.ends_with(", "));
+        return ends && !title_case && !listed && is_given(other);
+    }
+    ends && !title_case
+        && word.starts_with(|c: char| c.is_ascii_lowercase())
+        && is(BEFORE, word)
+        && !(place && places::goes_with(word))
+        && !places::is_journey(scan, start)
+}

@@ -1,0 +1,281 @@
+//! **What**: reads a person's name: one to five words with capital letters, particles, initials. **Invariants**: at most
+//! [`MOST`] words and some 150 bytes are read. **Not here**: what announces a name (`cues`), the lists (`words`).
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::words;
+use crate::sets::Words;
+
+/// Most words of a name.
+const MOST: usize = 5;
+/// Longest word of a name, characters.
+const WORD: usize = 24;
+
+/// A name, as far as its looks go.
+#[derive(Clone, Debug)]
+pub(crate) struct Name {
+    /// From its first word to its last.
+    pub(crate) range: Range<usize>,
+    /// Words, without particles.
+    pub(crate) words: usize,
+    /// Its first word is a given name of the list.
+    pub(crate) given: bool,
+    /// One of its words is common (and it is no family name behind a given one).
+    pub(crate) common: bool,
+}
+
+/// A word with a capital letter.
+struct Word<'t> {
+    text: &'t str,
+    initial: bool,
+}
+
+/// Particles that may stand before a family name.
+const PARTICLES: &[&str] = &[
+    "al", "af", "av", "bin", "ben", "bint", "ibn", "da", "das", "de", "del", "della", "den", "der", "di", "do", "dos",
+    "du", "e", "el", "la", "las", "le", "los", "mac", "op", "ten", "ter", "van", "vander", "von", "y", "zu", "zum",
+    "'t", "d", "het",
+];
+/// What may stand before a name and belongs to the person, not to the name.
+pub(crate) static TITLES: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    mr mrs ms miss mx dr prof professor sir madam herr frau sr sra srta sig dott dna avv don doña mme mlle monsieur madame hr fr señor señora signor signora rev capt lt col sgt judge doctor dra drs dhr mevr",
+    )
+});
+
+/// The name that starts at `at`.
+pub(crate) fn read(text: &str, at: usize) -> Option<Name> {
+    let first = word(text, at)?;
+    if TITLES.has(first.text) && !first.text.eq_ignore_ascii_case("don") {
+        return None;
+    }
+    let given = words::is_given(first.text);
+    let mut name = Name { range: at..at + first.text.len(), words: 1, given, common: false };
+    name.common = !given && !first.initial && words::is_common(first.text);
+    if first.initial {
+        name.range.end += 1;
+    }
+    let maybe = !given && words::may_be_given(first.text);
+    let (mut known, mut family) = (given || maybe, false);
+    while name.words < MOST {
+        let Some((next_at, after_particle)) = next(text, name.range.end, first.initial && name.words == 1) else {
+            break;
+        };
+        let Some(next) = word(text, next_at).or_else(|| middle(text, next_at, &name)) else { break };
+        if after_particle && TITLES.has(next.text) {
+            break;
+        }
+        let next_given = words::is_given(next.text);
+        let next_family = || !next.initial && words::is_family(next.text);
+        let common = !next.initial && !next_given && words::is_common(next.text);
+        if common && !after_particle && !(known && next_family()) {
+            break;
+        }
+        // asked of names that may be given ones only
+        family |= maybe && !common && !family && next_family();
+        let dot = next.initial && text.as_bytes().get(next_at + next.text.len()) == Some(&b'.');
+        name.range.end = next_at + next.text.len() + usize::from(dot);
+        name.words += 1;
+        known |= next_given;
+    }
+    if first.initial && name.words == 1 {
+        return None;
+    }
+    name.given |= (first.initial && known) || (maybe && family);
+    name.common &= !name.given;
+    suffix(text, &mut name);
+    Some(name)
+}
+
+/// An initial without a dot between a given name and a word of the same case that may be a family's: `JANE Q DOE`.
+fn middle<'t>(text: &'t str, at: usize, name: &Name) -> Option<Word<'t>> {
+    let initial = text.get(at..at + 1).filter(|c| name.given && name.words == 1 && *c != "I")?;
+    let capitals = !text.get(name.range.clone())?.bytes().any(|byte| byte.is_ascii_lowercase());
+    let behind = text.get(at + 1..)?.strip_prefix(' ')?;
+    let next = word(text, text.len() - behind.len()).filter(|next| !next.initial && next.text.len() > 2)?;
+    let alike = capitals != next.text.bytes().any(|byte| byte.is_ascii_lowercase());
+    let fits = initial.bytes().all(|byte| byte.is_ascii_uppercase()) && alike && !words::is_common(next.text);
+    fits.then_some(Word { text: initial, initial: true })
+}
+
+/// The name that starts with particles at `at`: `van den Berg`.
+pub(crate) fn behind_particles(text: &str, at: usize) -> Option<Name> {
+    let begins = text.get(at..)?.bytes().take(4).take_while(u8::is_ascii_lowercase).count();
+    let first = text.get(at..at + begins).filter(|word| PARTICLES.contains(word) && word.len() > 1)?;
+    let (from, _) = next(text, at + first.len(), false)?;
+    let name = read(text, from).filter(|name| !name.common)?;
+    Some(Name { range: at..name.range.end, ..name })
+}
+
+/// `, Jr.` and the like belong to a name.
+fn suffix(text: &str, name: &mut Name) {
+    let rest = text.get(name.range.end..).unwrap_or_default();
+    let read = text.get(name.range.clone()).unwrap_or_default();
+    if rest.starts_with('.') && (read.ends_with(" Jr") || read.ends_with(" Sr")) {
+        name.range.end += 1;
+        return;
+    }
+    // nearly none has one
+    let may = matches!(
+        rest.as_bytes(),
+        [b' ', b'J' | b'S', b'r', ..]
+            | [b' ', b'I', b'I' | b'V', ..]
+            | [b' ', b'P', b'h', ..]
+            | [b' ', b'M', b'D', ..]
+            | [b' ', b'D', b'D' | b'V', ..]
+            | [b',', b' ', b'J' | b'S' | b'M' | b'P', ..]
+    );
+    if !may {
+        return;
+    }
+    for end in
+        [" Jr.", ", Jr.", " Sr.", ", Sr.", " Jr", " III", " II", " IV", ", MD", ", PhD", " PhD", " MD", " DDS", " DVM"]
+    {
+        if rest.strip_prefix(end).is_some_and(|behind| !behind.starts_with(|c: char| c.is_alphanumeric())) {
+            name.range.end += end.len();
+            return;
+        }
+    }
+}
+
+/// Where the next word of a name starts behind `end`, and whether particles stand between.
+fn next(text: &str, end: usize, _initial: bool) -> Option<(usize, bool)> {
+    let mut at = blank(text, end)?;
+    let mut particles = 0;
+    while particles < 3 {
+        let rest = text.get(at..)?;
+        let len = rest.bytes().take_while(|byte| byte.is_ascii_lowercase() || *byte == b'\'').count();
+        let word = rest.get(..len)?;
+        if len == 0 || !PARTICLES.contains(&word.trim_end_matches('\'')) && !PARTICLES.contains(&word) {
+            break;
+        }
+        at = if word.ends_with('\'') { at + len } else { blank(text, at + len)? };
+        particles += 1;
+    }
+    Some((at, particles > 0))
+}
+
+/// Behind the one blank at `at`.
+fn blank(text: &str, at: usize) -> Option<usize> {
+    let rest = text.get(at..)?;
+    for blank in [" ", "\u{a0}", "+", "%20"] {
+        if let Some(behind) = rest.strip_prefix(blank) {
+            let next = behind.trim_start_matches(' ');
+            return (behind.len() - next.len() <= 1).then(|| text.len() - next.len());
+        }
+    }
+    None
+}
+
+/// The word that `rest` begins with, if it is a capital and small letters of ASCII, as nearly all are; empty where digits or signs
+/// of code are tied to it. None where more must be read.
+fn plain(rest: &str) -> Option<&str> {
+    let (_, behind) = rest.as_bytes().split_first().filter(|(first, _)| first.is_ascii_uppercase())?;
+    let small = behind.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
+    match behind.get(small) {
+        None | Some(b' ' | b',' | b'\n' | b'"') if small > 0 => rest.get(..=small),
+        Some(b'0'..=b'9' | b'_' | b'/' | b'=' | b'#' | b'$') => Some(""),
+        _ => None,
+    }
+}
+
+/// One word with a capital letter at `at`.
+fn word(text: &str, at: usize) -> Option<Word<'_>> {
+    let rest = text.get(at..)?;
+    if let Some(text) = plain(rest) {
+        return (1..=WORD).contains(&text.len()).then_some(Word { text, initial: false });
+    }
+    let letters = letters(rest)?;
+    let text = rest.get(..letters.end)?;
+    if letters.count == 1 {
+        let initial = rest.get(letters.end..).unwrap_or_default().starts_with('.') && text != "I";
+        return initial.then_some(Word { text, initial: true });
+    }
+    let Letters { upper, lower, inner, .. } = letters;
+    let prefixed =
+        ["Mc", "Mac", "De", "Di", "La", "Le", "Van", "Von", "Du", "Fitz", "Des", "Da", "El", "Al", "Ab", "O"];
+    // the inner capital stands right behind the prefix: `DeVito`, not `DejaVu`
+    let behind =
+        |prefix: &&str| text.strip_prefix(*prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_uppercase()));
+    if inner && !(upper == 2 && prefixed.iter().any(behind)) {
+        return None;
+    }
+    // `McX` aside, a mix such as `IDs` or `APIs` is no name
+    if lower > 0
+        && upper > 1
+        && !inner
+        && text.starts_with(|c: char| c.is_uppercase())
+        && !text.contains(['-', '\'', '’', '‐'])
+    {
+        return None;
+    }
+    Some(Word { text, initial: false })
+}
+
+/// The letters of a word, with what joins them.
+struct Letters {
+    /// Behind the last of them, bytes.
+    end: usize,
+    count: usize,
+    upper: usize,
+    lower: usize,
+    /// A capital stands behind a small letter.
+    inner: bool,
+}
+
+/// The letters that `rest` begins with, the first a capital; none where digits or signs of code are tied to them.
+fn letters(rest: &str) -> Option<Letters> {
+    let mut chars = rest.char_indices().peekable();
+    let (_, first) = chars.next()?;
+    if !first.is_uppercase() {
+        return None;
+    }
+    let (mut end, mut count, mut upper, mut lower) = (first.len_utf8(), 1, 1, 0);
+    let mut inner = false;
+    let mut joint = false;
+    while let Some((index, c)) = chars.next() {
+        if c.is_alphabetic() {
+            inner |= c.is_uppercase() && lower > 0 && !joint;
+            upper += usize::from(c.is_uppercase());
+            lower += usize::from(!c.is_uppercase());
+            joint = false;
+        } else if matches!(c, '\'' | '’' | '-' | '‐') && chars.peek().is_some_and(|(_, next)| next.is_alphabetic())
+        {
+            // a possessive ends a name
+            let tail = rest.get(index + c.len_utf8()..).unwrap_or_default();
+            let possessive = c != '-' && tail.starts_with(['s', 'S']);
+            if possessive && !tail.get(1..).unwrap_or_default().starts_with(|c: char| c.is_alphanumeric()) {
+                break;
+            }
+            // so does a contraction (`Who'll`)
+            if c != '-' && !tail.starts_with(|c: char| c.is_uppercase()) && count > 2 {
+                return None;
+            }
+            joint = true;
+        } else {
+            // digits, underscores and signs of code make it something else
+            let code = c.is_ascii_digit() || matches!(c, '_' | '/' | '\\' | '@' | '(' | '[' | '=' | '#' | '*' | '$');
+            // `Bernstein[^1]` has a footnote
+            let note = c == '[' && chars.peek().is_some_and(|(_, next)| *next == '^');
+            let call = matches!(c, '(' | '[') && count > 0 && !note;
+            let spaced = matches!(c, '*' | '\\' | '[' | '(') && !call;
+            if code && !spaced && !matches!(c, '\\' | '*' | '@') {
+                return None;
+            }
+            let dotted =
+                matches!(c, '.' | ':') && chars.peek().is_some_and(|(_, next)| next.is_alphanumeric() || *next == ':');
+            if dotted && count > 1 {
+                return None;
+            }
+            break;
+        }
+        end = index + c.len_utf8();
+        count += 1;
+        if count > WORD {
+            return None;
+        }
+    }
+    Some(Letters { end, count, upper, lower, inner })
+}

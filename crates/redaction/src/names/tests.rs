@@ -1,0 +1,122 @@
+//! Tests of names: lists, shapes, cues' limits, what is carried over.
+
+use super::{shape, words};
+use crate::tests::{redact, shared};
+
+/// The lists are sorted, and a given name is no common word.
+#[test]
+fn lists_are_sorted_and_apart() {
+    assert!(words::sorted());
+    for name in words::given_names().filter(|name| !words::may_be_given(name)) {
+        assert!(name.starts_with(char::is_uppercase), "{name}");
+    }
+    assert!(
+        words::is_given("Emma") && words::is_given("EMMA") && !words::is_given("emma") && !words::is_given("Claude")
+    );
+    assert!(words::is_common("Please") && words::is_common("tables") && !words::is_common("Okonkwo"));
+}
+
+/// What is read as one name, and where it ends.
+#[test]
+fn names_are_read_whole() {
+    for name in [
+        "Jane Doe",
+        "Jürgen van der Meer",
+        "O'Neil Brandt",
+        "Mary-Jane Watson",
+        "J. R. Ewing",
+        "JANE DOE",
+        "Ludwig McAllister",
+        "Emma Price",
+        "María del Carmen Ruiz",
+        "Ahmed bin Rashid",
+        "Sean Connery Jr.",
+    ] {
+        let text = format!("{name}, and more");
+        let read = shape::read(&text, 0).map(|read| text[read.range].to_owned());
+        assert_eq!(read.as_deref(), Some(name));
+    }
+    for text in ["jane", "GitHub", "JavaScript", "iPhone", "HTTP2", "X1", "Player_one", "Foo::Bar", "I", "Vec<Emma"] {
+        assert!(
+            shape::read(text, 0)
+                .is_none_or(|read| read.common || text.starts_with("Vec") || text.starts_with("GitHub")),
+            "{text}"
+        );
+    }
+}
+
+/// A name that a key or strong cue gave is found everywhere in the text, whole words only; common words are not.
+#[test]
+fn names_are_carried_over() {
+    let text =
+        r#"{"first_name": "Zorblatt", "last_name": "Brown"} Zorblatt's Zorblattian brown Brown zorblatt_1 (Zorblatt)"#;
+    let wanted = r#"{"first_name": "[PERSON]", "last_name": "[PERSON]"} [PERSON]'s Zorblattian brown Brown zorblatt_1 ([PERSON])"#;
+    assert_eq!(redact(shared(), text), wanted);
+}
+
+/// Words of code and products that begin like names stay.
+#[test]
+fn look_alikes_stay() {
+    for text in [
+        "Claude Code and Gemini Pro are models",
+        "Dear Sir or Madam, Best Buy opens in Paris in May",
+        "the customer Success Team named Release Candidate",
+        "Thanks,\nThe Platform Team",
+        "Thanks,\nTravel Deals Team",
+        "Hello World, Welcome Home. Good Morning America",
+        "new Date(); class Jasper extends Base {}",
+        "assert_eq!(Martin::new(), Rose)",
+        "This is Great News. I am Groot-like. I'm Not Sure",
+    ] {
+        assert_eq!(redact(shared(), text), text);
+    }
+}
+
+/// Places, firms and goods that are called as persons are stay; persons beside the same words go.
+#[test]
+fn what_is_called_as_persons_are_stays() {
+    for text in [
+        "an order sent to Texas by accident, a half-day trip to Texas.",
+        "you moved from Florida (32169) to Phoenix; a flight to Charlotte, then a train from Victoria",
+        "St. Louis is 500 miles away, Grand Canyon, Palo Alto, Ft. Wayne",
+        "The Martin Marietta index rose, Calvin Klein and Louis Vuitton did not",
+        r#"{"enum": ["Celsius", "Fahrenheit", "Kelvin"], "default": "Celsius"}"#,
+        r#"{"name":"Charlotte Sofa","sku":"x-1","variants":{"a":{"price":1}}}"#,
+        r#"{\"title\": \"Kelly Green Rug\", \"price\": 129}"#,
+        "name: Charlotte Sofa\nprice: 129\nstock: 3",
+    ] {
+        assert_eq!(redact(shared(), text), text);
+    }
+    for (text, wanted) in [
+        ("send it to Charlotte, please", "send it to [PERSON], please"),
+        ("a trip with Emma to Texas", "a trip with [PERSON] to Texas"),
+        (r#"{"name":"Emma Okonkwo","quantity":2}"#, r#"{"name":"[PERSON]","quantity":2}"#),
+        (
+            r#"{"name": "Emma Okonkwo", "price": 12, "orderId": 3}"#,
+            r#"{"name": "[PERSON]", "price": 12, "orderId": 3}"#,
+        ),
+        ("we met Mary Kay Okonkwo and Jim Beam Carter", "we met [PERSON] and [PERSON]"),
+        ("Thanks,\nZorblatt Okonkwo Sales Manager", "Thanks,\n[PERSON] Sales Manager"),
+        (r#"{"name":"Emma Okonkwo","email":1,"price":3}"#, r#"{"name":"[PERSON]","email":1,"price":3}"#),
+        (r#"{"title":"Lunch with Emma Okonkwo","price":3}"#, r#"{"title":"Lunch with [PERSON]","price":3}"#),
+        (r#"{"sku":1},{"name":"Emma Okonkwo","n":3}"#, r#"{"sku":1},{"name":"[PERSON]","n":3}"#),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}
+
+/// A segment of HL7 goes by its fields, a name before `(DOB` by its place; tables of processes stay.
+#[test]
+fn records_go_by_their_places() {
+    for (text, wanted) in [
+        (
+            "PID|1||10101^^^GATEWAY&1.3.6||ZORB^SMITH^^^^^A||19690113|M|||VIA DELLE VIE 4^^CAGLIARI^^^100^H^^092009",
+            "PID|1||[MEDICAL_ID]^^^GATEWAY&1.3.6||[PERSON]^^^^^A||[DATE_OF_BIRTH]|M|||[ADDRESS]^^CAGLIARI^^^100^H^^092009",
+        ),
+        ("1. Lei Kim (DOB 1990-04-05)", "1. [PERSON] (DOB [DATE_OF_BIRTH])"),
+        ("Field (DOB 1990-04-05)", "Field (DOB [DATE_OF_BIRTH])"),
+        ("The Required Field (DOB 1990-04-05)", "The Required Field (DOB [DATE_OF_BIRTH])"),
+    ] {
+        assert_eq!(redact(shared(), text), wanted);
+    }
+}

@@ -1,0 +1,161 @@
+//! **What**: two word lists: given names of many languages, and words that are no names however they are written.
+//! **Why**: a capital letter alone says little. **Invariants**: both lists are sorted (`tests`); a look-up compares a
+//! word or two and allocates nothing. **Not here**: what is made of it (`shape`).
+
+use std::sync::LazyLock;
+
+use crate::sets;
+
+/// Given names as they are written. From the public lists of the US census of 1990 and the name lists of Faker (MIT), without those that are
+/// common words.
+const GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/given.txt");
+/// Common words, places, products, in lower case: counted in documentation and source code.
+const COMMON_TEXT: &str = include_str!("../../../../config/rules/words/common.txt");
+
+static GIVEN: LazyLock<List> = LazyLock::new(|| List::new(GIVEN_TEXT));
+static COMMON: LazyLock<List> = LazyLock::new(|| List::new(COMMON_TEXT));
+
+/// Words of a text by their hash.
+pub(crate) struct List {
+    text: &'static str,
+    /// Where each begins in the text: a slice for each would take four times the room.
+    words: Box<[u32]>,
+    /// One more than the place of a word, from its hash on; 0 is free. Half of them are.
+    slots: Vec<u16>,
+}
+
+impl List {
+    /// The words of a text; they are parted by white space.
+    pub(crate) fn new(text: &'static str) -> Self {
+        let begins = |(at, byte): (usize, &u8)| {
+            let first =
+                at.checked_sub(1).and_then(|before| text.as_bytes().get(before)).is_none_or(u8::is_ascii_whitespace);
+            (first && !byte.is_ascii_whitespace()).then(|| u32::try_from(at).ok()).flatten()
+        };
+        let words: Box<[u32]> = text.as_bytes().iter().enumerate().filter_map(begins).collect();
+        let mut slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
+        let mask = slots.len() - 1;
+        for (place, word) in (1_u16..).zip(text.split_ascii_whitespace()) {
+            let mut at = sets::hash(word.as_bytes()) & mask;
+            while slots.get(at).is_some_and(|slot| *slot != 0) {
+                at = (at + 1) & mask;
+            }
+            if let Some(slot) = slots.get_mut(at) {
+                *slot = place;
+            }
+        }
+        Self { text, words, slots }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.text.split_ascii_whitespace()
+    }
+
+    /// Whether the word at a place is this one.
+    fn is(&self, place: u16, word: &[u8]) -> bool {
+        let first =
+            self.words.get(usize::from(place) - 1).and_then(|first| self.text.as_bytes().get(*first as usize..));
+        let behind = first.and_then(|rest| rest.strip_prefix(word));
+        behind.is_some_and(|behind| behind.first().is_none_or(u8::is_ascii_whitespace))
+    }
+
+    fn has(&self, word: &[u8]) -> bool {
+        let mut at = sets::hash(word) & (self.slots.len() - 1);
+        loop {
+            match self.slots.get(at) {
+                None | Some(0) => return false,
+                Some(place) if self.is(*place, word) => return true,
+                Some(_) => at = (at + 1) & (self.slots.len() - 1),
+            }
+        }
+    }
+}
+
+impl List {
+    /// Whether a word, in whatever ASCII case, is in a list of words in lower case.
+    pub(crate) fn has_any_case(&self, word: &str) -> bool {
+        lower(word, |word| self.has(word))
+    }
+}
+
+/// Given names that are common words or places too: they are names before a family name of the list.
+const MAYBE_TEXT: &str = include_str!("../../../../config/rules/words/maybe.txt");
+/// Family names, in lower case, from the same census.
+const FAMILY_TEXT: &str = include_str!("../../../../config/rules/words/family.txt");
+
+static MAYBE: LazyLock<List> = LazyLock::new(|| List::new(MAYBE_TEXT));
+static FAMILY: LazyLock<List> = LazyLock::new(|| List::new(FAMILY_TEXT));
+
+/// Longest word that is looked up, bytes.
+const LONGEST: usize = 32;
+
+/// All given names.
+pub(crate) fn given_names() -> impl Iterator<Item = &'static str> {
+    GIVEN.all().chain(MAYBE.all())
+}
+
+/// Whether a word is a given name of the list. It begins with a capital letter; all in capitals will do.
+pub(crate) fn is_given(word: &str) -> bool {
+    let list = &*GIVEN;
+    let hyphened = || word.contains('-') && word.split('-').all(|part| list.has(part.as_bytes()));
+    if list.has(word.as_bytes()) || hyphened() {
+        return true;
+    }
+    // all in capitals
+    if !word.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return false;
+    }
+    let mut buffer = [0_u8; LONGEST];
+    let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 3) else { return false };
+    copy.copy_from_slice(word.as_bytes());
+    copy.iter_mut().skip(1).for_each(|byte| byte.make_ascii_lowercase());
+    list.has(copy)
+}
+
+/// As [`is_given`], for a word in lower case.
+pub(crate) fn is_given_lower(word: &str) -> bool {
+    is_given_bytes(word.as_bytes())
+}
+
+fn is_given_bytes(word: &[u8]) -> bool {
+    let mut buffer = [0_u8; LONGEST];
+    let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 2 && word.is_ascii()) else { return false };
+    copy.copy_from_slice(word);
+    copy.iter_mut().take(1).for_each(|byte| byte.make_ascii_uppercase());
+    GIVEN.has(copy)
+}
+
+/// Whether a word, in whatever case, is common and so no name by itself.
+pub(crate) fn is_common(word: &str) -> bool {
+    let found = |word: &[u8]| COMMON.has(word);
+    let ends: [&[u8]; 4] = [b"s", b"ed", b"ing", b"'s"];
+    // plurals and forms of common words are common
+    lower(word, |lower| {
+        found(lower)
+            || ends.iter().any(|end| {
+                lower.strip_suffix(*end).is_some_and(|stem| stem.len() > 3 && found(stem) && !is_given_bytes(lower))
+            })
+    })
+}
+
+/// Whether a word is a family name of the list.
+pub(crate) fn is_family(word: &str) -> bool {
+    lower(word, |lower| FAMILY.has(lower))
+}
+
+/// Whether a word may be a given name, or something else.
+pub(crate) fn may_be_given(word: &str) -> bool {
+    MAYBE.has(word.as_bytes())
+}
+
+fn lower(word: &str, ask: impl FnOnce(&[u8]) -> bool) -> bool {
+    let mut buffer = [0_u8; LONGEST];
+    let Some(copy) = buffer.get_mut(..word.len()) else { return false };
+    copy.iter_mut().zip(word.bytes()).for_each(|(to, byte)| *to = byte.to_ascii_lowercase());
+    ask(copy)
+}
+
+#[cfg(test)]
+pub(crate) fn sorted() -> bool {
+    [&*GIVEN, &*COMMON, &*MAYBE, &*FAMILY].iter().all(|list| list.all().is_sorted())
+}

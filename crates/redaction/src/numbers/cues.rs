@@ -1,0 +1,317 @@
+//! **What**: [`Cues`]: which kinds of numbers the words around a value speak of, the nearest first. **Why**: most ids are
+//! bare digits; only a word or key tells a phone number from an order number. **Invariants**: a value that has a key of
+//! its own listens to that alone, unless the key says nothing (`value`); no more than [`FAR`] bytes on one line are
+//! read. **Not here**: the words (`pii.yaml`), what each kind demands (`cued`).
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use crate::sets::{Bytes, Words};
+
+use super::super::find::Action;
+use super::super::rule::Family;
+use super::super::scan::Scan;
+
+/// Bytes before a value in which its word may end.
+const FAR: usize = 40;
+/// Bytes behind it.
+const BEHIND: usize = 16;
+/// Most bytes of a key and of what stands between it and its value.
+const KEY: usize = 48;
+/// Most cues of one value.
+const MOST: usize = 12;
+
+/// How close a word is to a value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Grade {
+    /// On its line.
+    Near,
+    /// With nothing but small words between.
+    Close,
+    /// It is the key of the value.
+    Key,
+}
+
+/// The kinds that the words around a value speak of.
+pub(super) struct Cues {
+    list: [Option<(Family, Grade)>; MOST],
+    count: usize,
+    behind: u64,
+    /// The value's own key, if it has one.
+    pub(super) key: Option<Range<usize>>,
+}
+
+impl Cues {
+    /// No words.
+    pub(super) const NONE: Self = Self { list: [None; MOST], count: 0, behind: 0, key: None };
+
+    /// Words around `value`.
+    pub(super) fn of(scan: &Scan<'_>, value: &Range<usize>) -> Self {
+        // `VAT number FR 736 220 50 318`
+        let value = &(country(scan, value.start)..value.end);
+        let foreign = foreign(scan, value.start);
+        let words = &scan.anchors.by.numbers;
+        let upto = words.partition_point(|word| word.at < value.start);
+        if foreign.is_none() && !is_near_word(scan, value, upto) {
+            return Self::NONE;
+        }
+        let mut cues = Self { key: own_key(scan, value.start), ..Self::NONE };
+        if let Some(family) = foreign {
+            cues.push(family, Grade::Close);
+        }
+        let mute = cues.key.clone().is_none_or(|key| says_nothing(scan.bytes(key)));
+        let far = cues.key.as_ref().map_or(value.start, |key| key.start).saturating_sub(FAR);
+        for word in words.get(..upto).unwrap_or_default().iter().rev().take_while(|word| word.at >= far) {
+            let (family, prose) = match word.action {
+                Action::Number(family) => (family, false),
+                Action::NumberProse(family) => (family, true),
+                _ => continue,
+            };
+            let part = prose && is_part(scan, word.at, word.end);
+            let plain = prose && !is_told(scan, family, value);
+            if word.end > value.start || part || plain || scan.is_reserved(&(word.at..word.end)) {
+                continue;
+            }
+            let in_key = cues.key.as_ref().is_some_and(|key| word.at >= key.start && word.end <= key.end);
+            let between = scan.bytes(word.end..value.start);
+            let grade = match in_key {
+                true if prose && is_json_key(scan, cues.key.as_ref()) => continue,
+                true => Grade::Key,
+                false if !mute => continue,
+                false if between.len() > FAR || scan.holds_placeholder(&(word.end..value.start)) => break,
+                false if is_link(between) => Grade::Close,
+                false if between.iter().any(|byte| byte.is_ascii_digit() || *byte == b'\n') => break,
+                false => Grade::Near,
+            };
+            cues.push(family, grade);
+        }
+        if mute {
+            cues.look_behind(scan, upto, value.end);
+        }
+        cues
+    }
+
+    /// As from a value right before it, of which this one is the next in a list.
+    pub(super) fn inherit(&mut self, family: Family) {
+        self.push(family, Grade::Close);
+    }
+
+    fn push(&mut self, family: Family, grade: Grade) {
+        let known = self.list.iter_mut().flatten().find(|(known, _)| *known == family);
+        match known {
+            Some((_, best)) => *best = (*best).max(grade),
+            None => {
+                if let Some(slot) = self.list.get_mut(self.count) {
+                    *slot = Some((family, grade));
+                    self.count += 1;
+                }
+            }
+        }
+    }
+
+    /// `upto` of the words begin before the value that ends at `end`.
+    fn look_behind(&mut self, scan: &Scan<'_>, upto: usize, end: usize) {
+        let words = scan.anchors.by.numbers.get(upto..).unwrap_or_default().iter();
+        for word in words.skip_while(|word| word.at < end).take_while(|word| word.at <= end + BEHIND) {
+            let between = scan.bytes(end..word.at);
+            if let Action::Number(family) = word.action
+                && !scan.is_reserved(&(word.at..word.end))
+                && !between.iter().any(|byte| b"\n,;:\"'=.[".contains(byte) || byte.is_ascii_digit())
+            {
+                self.behind |= family.bit();
+            }
+        }
+    }
+
+    /// How close the words of a kind are.
+    pub(super) fn grade(&self, family: Family) -> Option<Grade> {
+        self.list.iter().flatten().find(|(known, _)| *known == family).map(|(_, grade)| *grade)
+    }
+
+    /// Whether a word of a kind stands before or behind.
+    pub(super) fn speaks_of(&self, family: Family) -> bool {
+        self.grade(family).is_some() || self.behind & family.bit() != 0
+    }
+
+    /// The kinds, best first: keys before others, then the nearest.
+    pub(super) fn best(&self) -> impl Iterator<Item = (Family, Grade)> + '_ {
+        let graded = |wanted: Grade| self.list.iter().flatten().filter(move |(_, grade)| *grade == wanted).copied();
+        graded(Grade::Key).chain(graded(Grade::Close)).chain(graded(Grade::Near))
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// Marks and small words of scripts without blanks, between a word and its number.
+const BETWEEN: &[char] = &[
+    ' ', ':', '：', '=', '\u{3000}', '是', '为', '為', '号', '號', 'は', '는', '은', '（', '(', '「', '"', '\'', '.',
+    '，', '、', '*',
+];
+
+/// Marks of ASCII there.
+static MARKS: Bytes = Bytes::of(b" :=.('\"*");
+
+/// The kind that a word of another script right before `at` speaks of (`电话`, `телефон`): such words begin no word of ASCII.
+pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
+    let marks = MARKS.trailing(scan.bytes(at.saturating_sub(6)..at));
+    if scan.before(at, marks + 1).is_ascii() {
+        return None;
+    }
+    let mut from = at.saturating_sub(64);
+    while !scan.text.is_char_boundary(from) {
+        from += 1;
+    }
+    let head = scan.part(from..at).trim_end_matches(BETWEEN);
+    let ends = |word: &str| {
+        let mut near = head.chars().rev();
+        word.chars().rev().all(|c| near.next().is_some_and(|near| near == c || near.to_lowercase().next() == Some(c)))
+    };
+    let words = scan.detector.foreign.iter().filter(|(word, _)| ends(word));
+    words.max_by_key(|(word, _)| word.len()).map(|(_, family)| *family)
+}
+
+/// Where the letters of a country begin that stand with a blank before an id, `FR 736 220 50 318`; else `at`.
+pub(super) fn country(scan: &Scan<'_>, at: usize) -> usize {
+    if scan.before(at, 1) != b' ' || !scan.before(at, 2).is_ascii_uppercase() {
+        return at;
+    }
+    let [edge, first, second] = [4, 3, 2].map(|back| scan.before(at, back));
+    let austrian = [edge, first, second] == *b"ATU" && !scan.before(at, 5).is_ascii_alphanumeric();
+    let known = !edge.is_ascii_alphanumeric() && !b"_-.".contains(&edge) && COUNTRIES.contains(&[first, second]);
+    at - if austrian { 4 } else { 3 * usize::from(known) }
+}
+
+/// Countries whose tax and national ids are written so. Norway's letters are the word `no`.
+const COUNTRIES: &[[u8; 2]] = &[
+    *b"AT", *b"BE", *b"BG", *b"CH", *b"CY", *b"CZ", *b"DE", *b"DK", *b"EE", *b"EL", *b"ES", *b"FI", *b"FR", *b"GB",
+    *b"HR", *b"HU", *b"IE", *b"IT", *b"LT", *b"LU", *b"LV", *b"MT", *b"NL", *b"NZ", *b"PL", *b"PT", *b"RO", *b"SE",
+    *b"SI", *b"SK", *b"XI",
+];
+
+/// Whether a value has what a word of prose asks for: `claim`, `referral` and `state id` have few ids behind them.
+fn is_told(scan: &Scan<'_>, family: Family, value: &Range<usize>) -> bool {
+    let text = scan.bytes(value.start..value.end.min(value.start + 24));
+    let lettered = family == Family::License || text.first().is_some_and(u8::is_ascii_uppercase);
+    let digits = || text.iter().filter(|byte| byte.is_ascii_digit()).count();
+    // a document's number
+    let standard = || {
+        STANDARDS
+            .iter()
+            .any(|name| text.strip_prefix(*name).is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_alphabetic)))
+    };
+    !matches!(family, Family::MedicalCued | Family::License) || (lettered && digits() >= 6 && !standard())
+}
+
+/// What publishes numbered documents.
+const STANDARDS: [&[u8]; 8] = [b"RFC", b"ISO", b"IEC", b"IEEE", b"CVE", b"DIN", b"ANSI", b"BCP"];
+
+/// Whether any word of numbers stands where it could matter; `upto` of the words begin before the value.
+fn is_near_word(scan: &Scan<'_>, value: &Range<usize>, upto: usize) -> bool {
+    let (before, behind) = scan.anchors.by.numbers.split_at_checked(upto).unwrap_or_default();
+    let before = before.iter().rev().take_while(|word| word.at + FAR + KEY >= value.start);
+    let behind = behind.iter().take_while(|word| word.at <= value.end + BEHIND);
+    before.chain(behind).next().is_some()
+}
+
+/// Whether a word is part of a longer name: `call_id`, `re-call`.
+fn is_part(scan: &Scan<'_>, at: usize, end: usize) -> bool {
+    let joint = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    joint(scan.before(at, 1)) || (joint(scan.byte(end)) && (scan.byte(end) != b'.' || joint(scan.byte(end + 1))))
+}
+
+fn is_json_key(scan: &Scan<'_>, key: Option<&Range<usize>>) -> bool {
+    key.is_some_and(|key| b"\"'".contains(&scan.byte(key.end)) || scan.byte(key.end) == b'\\')
+}
+
+/// Words that may stand between a word and its value.
+static LINKS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    a are at as be by code de e es est for her here his id ist is it its lautet me mine my n new no nr num \
+    number numbers nummer numero of on our s t the their to u us value was your date following using with and \
+    r him them b strong td span br p li holder details provided",
+    )
+});
+
+/// Whether `between` is nothing but small words and marks; a line may end there if no word stands behind it.
+fn is_link(between: &[u8]) -> bool {
+    let between = filed(between);
+    if between.len() > 32 {
+        return false;
+    }
+    let line_end = between.contains(&b'\n');
+    let mut words = between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let small = |word: &[u8]| LINKS.has(word);
+    let marks = between
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?\xc2\xba\xb0".contains(byte));
+    // a sentence or list that ends in between ends the word's reach
+    let stop = |at: usize| between.get(at..at + 2) == Some(b". ") && !is_short(between.get(..at).unwrap_or_default());
+    let ends = (1..between.len()).any(|at| stop(at) || between.get(at) == Some(&b','));
+    marks
+        && !ends
+        && (!line_end || words.next().is_none())
+        && between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).all(small)
+}
+
+/// Without ` on file,`, which says where a value is kept.
+fn filed(between: &[u8]) -> &[u8] {
+    let own = between.trim_ascii_end();
+    let own = own.strip_suffix(b",").or_else(|| own.strip_suffix(b":")).unwrap_or(own);
+    own.strip_suffix(b" on file").unwrap_or(between)
+}
+
+/// Whether `head` ends in a word for a number, whose dot ends no sentence: `no. `.
+fn is_short(head: &[u8]) -> bool {
+    [&b"no"[..], b"nr", b"num"].iter().any(|word| {
+        let (before, last) = head.split_at_checked(head.len().saturating_sub(word.len())).unwrap_or_default();
+        last.eq_ignore_ascii_case(word) && !before.last().is_some_and(u8::is_ascii_alphanumeric)
+    })
+}
+
+/// Keys that say nothing about their values.
+static MUTE: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    value val text content number num no nr data string default input output answer result message msg body \
+    query q note notes comment comments description details info args arguments prompt response expected \
+    example it is this",
+    )
+});
+
+fn says_nothing(key: &[u8]) -> bool {
+    let last = key.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
+    // `42:` is no key, nor is what a sentence ends in
+    let numeric = last.iter().all(u8::is_ascii_digit);
+    numeric || MUTE.has(last)
+}
+
+/// What stands between a key and its value, from the value on, and what keys are made of.
+static OPENING: Bytes = Bytes::of(b" \t\"'`\\[({<*+$#_");
+static SEPARATORS: Bytes = Bytes::of(b":=>");
+static BLANK: Bytes = Bytes::of(b" ");
+static CLOSING: Bytes = Bytes::of(b"\"'`\\])*_");
+static IN_KEY: Bytes = Bytes::of(b"_-. #()'/").and_alnum().and_high();
+static IN_QUOTES: Bytes = Bytes::of(b"\"\\\n{").others();
+
+/// The key of the value at `start`: what stands before `:`, `=` or `>`, on one line.
+pub(super) fn own_key(scan: &Scan<'_>, start: usize) -> Option<Range<usize>> {
+    let floor = start.saturating_sub(KEY);
+    let back =
+        |from: usize, like: &Bytes, most: usize| like.trailing(scan.bytes(floor.max(from.saturating_sub(most))..from));
+    let mut at = start - back(start, &OPENING, 12);
+    let seps = back(at, &SEPARATORS, 3);
+    if seps == 0 || scan.bytes(at - seps..at) == b"::" {
+        return None;
+    }
+    at -= seps;
+    at -= back(at, &BLANK, 4);
+    let quotes = back(at, &CLOSING, 8);
+    at -= quotes;
+    let quoted = quotes > 0 && matches!(scan.byte(at + quotes - 1), b'"' | b'\'');
+    let length = back(at, if quoted { &IN_QUOTES } else { &IN_KEY }, KEY);
+    (length > 0).then_some(at - length..at)
+}

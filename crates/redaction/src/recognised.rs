@@ -1,0 +1,290 @@
+//! **What**: what an external recogniser names becomes hits beside those of the rules. **Why**: offsets of another program
+//! count characters, know nothing of escapes, JSON or placeholders, and may be anything.
+//! **Invariants**: an answer with an offset that is none is refused whole; hits only add; they touch no placeholder that
+//! came in, cut no escape and no character with its marks, and leave quotes and brackets, so that JSON stays valid.
+//! **Not here**: asking (`recogniser`), overlaps (`resolve`).
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use serde::Deserialize;
+
+use super::compile::Detector;
+use super::find::Scratch;
+use super::json;
+use super::resolve::{Hit, reserved, resolve};
+use super::rule::{Class, Family, RuleData};
+
+/// A row of `config/rules/recogniser.yaml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntityRow {
+    /// `PERSON` for `[PERSON]`.
+    pub placeholder: String,
+    /// What recognisers call it, in capitals.
+    pub entities: Vec<String>,
+}
+
+/// The table of entities that comes with the program.
+pub const ENTITIES: &str = include_str!("../../../config/rules/recogniser.yaml");
+
+impl EntityRow {
+    /// Name of the rule that stands for what a recogniser finds of this kind.
+    pub fn rule(&self) -> String {
+        format!("recogniser_{}", self.placeholder.to_ascii_lowercase())
+    }
+
+    /// That rule.
+    pub fn data(&self) -> RuleData {
+        RuleData {
+            name: self.rule(),
+            placeholder: self.placeholder.clone(),
+            class: Class::Recognised,
+            on: true,
+            family: Some(Family::Recognised),
+            ..RuleData::default()
+        }
+    }
+}
+
+/// A stretch of a text that a recogniser named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Byte range, on character boundaries.
+    pub range: Range<usize>,
+    /// Index of the rule in its detector.
+    pub rule: usize,
+}
+
+/// Byte ranges of ranges in characters (code points), in their order. None: one of them ends before it begins or beyond
+/// the text, so that whoever counted counts otherwise, and none can be trusted.
+pub fn byte_ranges(text: &str, ranges: &[(u64, u64)]) -> Option<Vec<Range<usize>>> {
+    if text.is_ascii() {
+        let range = |&(start, end): &(u64, u64)| {
+            let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+            (start <= end && end <= text.len()).then_some(start..end)
+        };
+        return ranges.iter().map(range).collect();
+    }
+    let mut wanted: Vec<u64> = ranges.iter().flat_map(|(start, end)| [*start, *end]).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut places: HashMap<u64, usize> = HashMap::with_capacity(wanted.len());
+    let mut boundaries = text.char_indices().map(|(at, _)| at).chain([text.len()]).zip(0_u64..);
+    for want in wanted {
+        let (at, _) = boundaries.by_ref().find(|(_, count)| *count == want)?;
+        places.insert(want, at);
+    }
+    let range = |(start, end): &(u64, u64)| {
+        let (start, end) = (*places.get(start)?, *places.get(end)?);
+        (start <= end).then_some(start..end)
+    };
+    ranges.iter().map(range).collect()
+}
+
+impl Detector {
+    /// Hits of `text` under `key` ("": none) as [`Detector::find_under`] finds them, and those that were named outside.
+    pub fn find_with<'s>(&self, key: &str, text: &str, named: &[Named], scratch: &'s mut Scratch) -> &'s [Hit] {
+        self.find_under(key, text, scratch);
+        if !named.is_empty() {
+            self.add_named(text, named, &mut scratch.hits);
+            json::mend(text, &mut scratch.hits, &|name| self.is_placeholder(name));
+            self.find_again(key, text, scratch);
+        }
+        &scratch.hits
+    }
+
+    /// The rule of a recogniser's entity row, by the row's rule name.
+    pub fn rule_of(&self, name: &str) -> Option<usize> {
+        self.rules.iter().position(|rule| *rule.name == *name)
+    }
+
+    fn add_named(&self, text: &str, named: &[Named], hits: &mut Vec<Hit>) {
+        let mut held = Vec::new();
+        reserved(text, &|name| self.is_placeholder(name), &mut held);
+        let quotes = Quotes::of(text);
+        let atoms = atoms(text, &held, &quotes);
+        for Named { range, rule } in named {
+            let allow = self.rules.get(*rule).and_then(|rule| rule.allow.as_ref());
+            for piece in pieces(text, &atoms, range) {
+                let found = text.get(piece.clone()).unwrap_or_default();
+                let said = found.bytes().any(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii());
+                if !said || allow.is_some_and(|allow| allow.is_match(found)) {
+                    continue;
+                }
+                match quotes.bare(text, &piece) {
+                    None => hits.push(Hit { range: piece, rule: *rule, bare: None }),
+                    Some(Bare::Number(range, bare)) => hits.push(Hit { range, rule: *rule, bare: Some(bare) }),
+                    Some(Bare::Word) => {}
+                }
+            }
+        }
+        resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
+    }
+}
+
+/// What is replaced whole or not at all: a character with its marks, or an escape. `stays`: never part of a hit.
+struct Atom {
+    range: Range<usize>,
+    stays: bool,
+    blank: bool,
+}
+
+fn atoms(text: &str, held: &[Range<usize>], quotes: &Quotes) -> Vec<Atom> {
+    let mut out: Vec<Atom> = Vec::with_capacity(text.len());
+    let (mut at, mut next_held) = (0, held.iter().peekable());
+    while let Some(char) = text.get(at..).and_then(|rest| rest.chars().next()) {
+        while next_held.next_if(|held| held.end <= at).is_some() {}
+        if let Some(range) = next_held.next_if(|held| held.start <= at) {
+            out.push(Atom { range: range.clone(), stays: true, blank: false });
+            at = range.end;
+            continue;
+        }
+        if is_mark(char)
+            && let Some(last) = out.last_mut().filter(|last| !last.stays)
+        {
+            at += char.len_utf8();
+            last.range.end = at;
+            continue;
+        }
+        let rest = text.get(at..).unwrap_or_default();
+        let (length, stays) = match char {
+            '\\' => escape(rest.as_bytes()),
+            '\'' => (1, !within_word(text, at)),
+            _ => (char.len_utf8(), matches!(char, '"' | '{' | '}' | '[' | ']' | '<' | '>') || quotes.part(char, at)),
+        };
+        out.push(Atom { range: at..at + length, stays, blank: char.is_whitespace() });
+        at += length;
+    }
+    out
+}
+
+/// Characters that belong to the one before them: marks, variation selectors, joiners, skin tones.
+fn is_mark(char: char) -> bool {
+    matches!(u32::from(char),
+        0x300..=0x36f | 0x483..=0x489 | 0x591..=0x5bd | 0x610..=0x61a | 0x64b..=0x65f | 0x93c..=0x94d | 0x1ab0..=0x1aff
+        | 0x1dc0..=0x1dff | 0x200c..=0x200d | 0x20d0..=0x20ff | 0x302a..=0x302f | 0x3099..=0x309a | 0xfe00..=0xfe0f
+        | 0xfe20..=0xfe2f | 0x1f3fb..=0x1f3ff | 0xe0100..=0xe01ef)
+}
+
+/// Length of what a backslash begins, and whether it stays: the escape of a letter or digit does not.
+fn escape(rest: &[u8]) -> (usize, bool) {
+    let hex = |count: usize| {
+        let digits = rest.iter().skip(2).take(count);
+        digits.clone().count() == count && digits.clone().all(u8::is_ascii_hexdigit)
+    };
+    match rest.get(1) {
+        Some(b'u') if hex(4) => {
+            // a low surrogate goes with the high one before it
+            let high = matches!(rest.get(2..4), Some([b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B']));
+            let low = high && rest.get(6..8) == Some(b"\\u") && rest.len() >= 12;
+            (if low { 12 } else { 6 }, matches!(rest.get(2..5), Some(b"000" | b"001" | b"002")))
+        }
+        Some(b'x') if hex(2) => (4, false),
+        Some(b'n' | b't' | b'r' | b'b' | b'f' | b'"' | b'\'' | b'/' | b'\\') => (2, true),
+        _ => (1, true),
+    }
+}
+
+fn within_word(text: &str, at: usize) -> bool {
+    let before = text.get(..at).and_then(|head| head.chars().next_back());
+    let after = text.get(at + 1..).and_then(|tail| tail.chars().next());
+    before.is_some_and(char::is_alphanumeric) && after.is_some_and(char::is_alphanumeric)
+}
+
+/// The stretches of `range` that may go: whole atoms, without blanks at their ends.
+fn pieces(text: &str, atoms: &[Atom], range: &Range<usize>) -> Vec<Range<usize>> {
+    let mut out = Vec::new();
+    if range.is_empty() || range.end > text.len() {
+        return out;
+    }
+    let first = atoms.partition_point(|atom| atom.range.end <= range.start);
+    let mut open: Option<Range<usize>> = None;
+    for atom in atoms.iter().skip(first).take_while(|atom| atom.range.start < range.end) {
+        if atom.stays {
+            out.extend(open.take());
+        } else if !atom.blank {
+            open = Some(open.map_or(atom.range.start, |open| open.start)..atom.range.end);
+        }
+    }
+    out.extend(open);
+    out
+}
+
+/// A value of JSON that stands without quotes.
+enum Bare {
+    /// A number: what takes its place needs quotes, each behind so many backslashes.
+    Number(Range<usize>, u8),
+    /// `true`, `false`, `null`.
+    Word,
+}
+
+/// Where texts with structure have quotes.
+struct Quotes {
+    /// Behind each quote: whether a string goes on, and quotes behind one backslash within it so far.
+    states: Vec<(usize, bool, usize)>,
+    structured: bool,
+}
+
+impl Quotes {
+    fn of(text: &str) -> Self {
+        let structured = text.contains(['{', '[']) && text.contains('"');
+        let mut states = Vec::new();
+        let (mut inside, mut inner) = (false, 0);
+        let quotes = structured.then(|| memchr::memchr_iter(b'"', text.as_bytes()));
+        for at in quotes.into_iter().flatten() {
+            let before = text.as_bytes().get(..at).unwrap_or_default();
+            match before.iter().rev().take(ESCAPES).take_while(|byte| **byte == b'\\').count() {
+                // backslashes in pairs are text
+                count if count % 2 == 0 => (inside, inner) = (!inside, 0),
+                1 => inner += 1,
+                _ => {}
+            }
+            states.push((at, inside, inner));
+        }
+        Self { states, structured }
+    }
+
+    /// Whether a character parts values where it stands.
+    fn part(&self, char: char, at: usize) -> bool {
+        self.structured && matches!(char, ',' | ':') && self.outside(at).is_some()
+    }
+
+    /// Backslashes before quotes where `at` stands between strings; none within one.
+    fn outside(&self, at: usize) -> Option<u8> {
+        let behind = self.states.partition_point(|(quote, ..)| *quote < at);
+        match behind.checked_sub(1).and_then(|last| self.states.get(last)) {
+            None | Some((_, false, _)) => Some(0),
+            // JSON in a string of JSON
+            Some((_, true, inner)) => (*inner > 0 && inner % 2 == 0).then_some(1),
+        }
+    }
+
+    /// The value without quotes that a piece lies in.
+    fn bare(&self, text: &str, piece: &Range<usize>) -> Option<Bare> {
+        if !self.structured {
+            return None;
+        }
+        let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        let (head, tail) = (text.as_bytes().get(..piece.start)?, text.as_bytes().get(piece.end..)?);
+        let start = piece.start - head.iter().rev().take(LONGEST).take_while(|byte| part(byte)).count();
+        let end = piece.end + tail.iter().take(LONGEST).take_while(|byte| part(byte)).count();
+        let found = text.get(start..end)?;
+        let number = found.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+        if !number && !matches!(found, "true" | "false" | "null") {
+            return None;
+        }
+        let before = text.get(..start)?.trim_end().bytes().next_back();
+        let after = text.get(end..)?.trim_start().bytes().next();
+        if !matches!(before, Some(b':' | b',' | b'[')) || !matches!(after, Some(b',' | b'}' | b']')) {
+            return None;
+        }
+        let backslashes = self.outside(start)?;
+        Some(if number { Bare::Number(start..end, backslashes) } else { Bare::Word })
+    }
+}
+
+/// Backslashes before a quote that are looked at.
+const ESCAPES: usize = 64;
+/// Longest number that is looked for around a piece, bytes to each side.
+const LONGEST: usize = 64;

@@ -1,0 +1,219 @@
+//! **What**: credentials of HTTP headers: `Authorization` with any scheme, cookies. **Invariants**: the scheme, the
+//! names of cookies and their attributes stay. **Not here**: finding the header (`assign`).
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::super::pairs::{Pair, Sep};
+use super::super::scan::{Claims, Scan};
+use super::keys::Kind;
+use super::values::{Look, refused, wordy};
+use super::{Rules, ahead};
+use crate::sets::{Bytes, Map, Words};
+
+/// Most bytes of a header.
+const MOST: usize = 4096;
+/// Schemes before credentials.
+const ONE: &str = "\
+    bearer basic token apikey api-key key negotiate ntlm sharedkey sharedkeylite \
+    bot jwt splunk geniekey snyk discogs klaviyo-api-key aws private-token \
+    ssws dpop client-id";
+/// Schemes whose credentials are many words.
+const LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature hmac oauth mac hawk";
+/// All schemes, and whether their credentials are many words.
+static SCHEMES: LazyLock<Map<bool>> = LazyLock::new(|| {
+    let of = |words: &'static str, many: bool| words.split_ascii_whitespace().map(move |word| (word, many));
+    Map::mapped(of(ONE, false).chain(of(LISTS, true)).collect())
+});
+/// What stands in `Set-Cookie` beside the cookie.
+static ATTRIBUTES: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    path domain expires max-age samesite secure httponly priority partitioned version comment",
+    )
+});
+
+/// Cookies that hold a choice of the page, no session.
+static CHOICES: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    theme lang language locale currency country region tz timezone mode color colour scheme dark consent cookieconsent \
+    cookie_consent gdpr ccpa layout sidebar view font size sort order display dnt tab i18n i18next seen dismissed beta \
+    variant platform device site_lang ui_theme color_mode data-theme intl prefs preferences",
+    )
+});
+
+/// Values of cookies that are none.
+static SAYS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "true false null none deleted accept accepted declined denied granted dark light auto default value enabled disabled desktop mobile",
+    )
+});
+
+/// Adds what is secret in the header `pair`; gives up to where nothing needs another look.
+pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
+    // `curl --cookie "a=b"`
+    let flag = kind == Kind::Cookie && pair.sep == Sep::Space && scan.before(pair.key.start, 1) == b'-';
+    let header = matches!(
+        pair.sep,
+        Sep::Colon | Sep::Equals | Sep::Arrow | Sep::Comma | Sep::Sibling | Sep::Call | Sep::Element
+    );
+    if !header && !flag {
+        return pair.key.end;
+    }
+    // `Digest username="bob"` reads like a type before a value
+    let typed = pair.sep == Sep::Equals && pair.quote.is_some() && scan.byte(pair.key.end) == b':';
+    let restored = typed.then(|| behind_type(scan, pair)).flatten();
+    let pair = restored.as_ref().unwrap_or(pair);
+    // a line is read only where its first word may be a scheme, credentials or a cookie
+    let first = scan.bytes(pair.value.clone());
+    let scheme = SCHEMES.get(first);
+    let plausible = scheme.is_some() || first.iter().any(|byte| byte.is_ascii_digit() || *byte == b'=');
+    if pair.quote.is_none() && !plausible {
+        return pair.key.end;
+    }
+    let content = match pair.quote {
+        Some(_) => pair.value.clone(),
+        None => unquoted(scan, pair.value.start, kind == Kind::Cookie || scheme == Some(true)),
+    };
+    let end = content.end;
+    match kind {
+        Kind::Cookie => cookies(scan, pair, content, rules, claims),
+        _ => credentials(scan, content, (first.len(), scheme), rules, claims),
+    }
+    // a long line is not read again from each of its keys
+    if pair.quote.is_none() && end > pair.key.end + 512 { end } else { pair.key.end }
+}
+
+/// From `start` to the line's end or the quote around the header. What is no list of words is a scheme and what stands behind it: no
+/// more is read, or a line of headers would be read from each of them.
+fn unquoted(scan: &Scan<'_>, start: usize, list: bool) -> Range<usize> {
+    let rest = ahead(scan, start, MOST);
+    static MARKS: Bytes = Bytes::of(b"\n\r\"'`\\ \t");
+    let mut words = 0;
+    let mut ends = |on: usize, byte: u8| match byte {
+        b'\\' => rest.get(on + 1).is_some_and(|next| b"nr\"'".contains(next)),
+        b' ' | b'\t' if list => false,
+        b' ' | b'\t' => {
+            words += usize::from(!matches!(rest.get(on + 1), Some(b' ' | b'\t')));
+            words > 1
+        }
+        _ => true,
+    };
+    let len = rest.iter().enumerate().position(|(on, byte)| MARKS.has(*byte) && ends(on, *byte)).unwrap_or(rest.len());
+    start..start + rest.get(..len).unwrap_or_default().trim_ascii_end().len()
+}
+
+/// `asked`: of what stands first, how long it is and whether it is a scheme.
+fn credentials(
+    scan: &Scan<'_>,
+    content: Range<usize>,
+    asked: (usize, Option<bool>),
+    rules: &Rules,
+    claims: &mut Claims,
+) {
+    static IN_SCHEME: Bytes = Bytes::of(b"-").and_alnum();
+    static IN_CREDENTIALS: Bytes = Bytes::of(b" \t\n\x0c\r,;<>}()").others();
+    let bytes = scan.bytes(content.clone());
+    let scheme = IN_SCHEME.leading(bytes);
+    let name = bytes.get(..scheme).unwrap_or_default();
+    let blanks = bytes.iter().skip(scheme).take_while(|byte| **byte == b' ' || **byte == b':').count();
+    let known = if asked.0 == scheme { asked.1 } else { SCHEMES.get(name) }.filter(|_| blanks > 0);
+    let (start, many, known) = (known.map_or(0, |_| scheme + blanks), known == Some(true), known.is_some());
+    let rest = bytes.get(start..).unwrap_or_default();
+    if known && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
+        return digest(scan, content.start + start..content.end, rules, claims);
+    }
+    let len = match many {
+        true => rest.len(),
+        false => IN_CREDENTIALS.leading(rest),
+    };
+    let found = rest.get(..len).unwrap_or_default();
+    // the next header stands where credentials would
+    if known && found.ends_with(b":") {
+        return;
+    }
+    let look = Look::at(found);
+    let secret = match known {
+        true => {
+            // `Token token="…"`: what is in the quotes has a key of its own
+            let key = look.letters() + 1 == look.len && found.ends_with(b"=");
+            let word = key || look.only_letters() && look.upper == 0 && found.len() < 20;
+            found.len() >= 4 && !word && !refused(found)
+        }
+        false => found.len() >= 8 && !refused(found) && look.digits > 0 && look.letters() > 0 && !wordy(found),
+    };
+    let rule = if name.eq_ignore_ascii_case(b"basic") { rules.basic } else { rules.header };
+    if let Some(rule) = rule.filter(|_| secret && !found.starts_with(b"realm=") && !found.starts_with(b"{")) {
+        claims.add(scan, rule, content.start + start..content.start + start + len);
+    }
+}
+
+/// `Digest username="…", realm="…", response="…"`: what is computed of the password goes. The quotes around its parts also end what
+/// was read as the header where that has none.
+fn digest(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &mut Claims) {
+    let Some(rule) = rules.header else { return };
+    let rest = ahead(scan, content.start, MOST);
+    let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
+    let Some(at) = memchr::memmem::find(line, b"response=") else { return };
+    let from = at + 9 + line.iter().skip(at + 9).take_while(|byte| b"\\\"'".contains(byte)).count();
+    let len = line.iter().skip(from).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    if len >= 16 {
+        claims.add(scan, rule, content.start + from..content.start + from + len);
+    }
+}
+
+/// The pair whose value is the scheme behind the key's colon, where one stands there.
+fn behind_type(scan: &Scan<'_>, pair: &Pair) -> Option<Pair> {
+    let head = ahead(scan, pair.key.end + 1, 64);
+    let blanks = head.iter().take_while(|byte| **byte == b' ').count();
+    let word = head.iter().skip(blanks).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
+    let start = pair.key.end + 1 + blanks;
+    let scheme = SCHEMES.get(scan.bytes(start..start + word));
+    scheme.map(|_| Pair { sep: Sep::Colon, quote: None, value: start..start + word, ..pair.clone() })
+}
+
+fn cookies(scan: &Scan<'_>, pair: &Pair, content: Range<usize>, rules: &Rules, claims: &mut Claims) {
+    let told = pair.quote.is_some() || pair.sep == Sep::Colon;
+    let one = scan.bytes(pair.key.clone()).get(..3).is_some_and(|head| head.eq_ignore_ascii_case(b"set"));
+    values(scan, content, (one, told), rules, claims);
+}
+
+/// Claims the values of cookies: of the first alone (`one`), and words of small letters only where it is `told` that these are cookies.
+pub(super) fn values(
+    scan: &Scan<'_>,
+    content: Range<usize>,
+    (one, told): (bool, bool),
+    rules: &Rules,
+    claims: &mut Claims,
+) {
+    let Some(rule) = rules.cookie else { return };
+    let mut at = content.start;
+    for part in scan.bytes(content).split(|byte| *byte == b';') {
+        let from = at;
+        at += part.len() + 1;
+        let Some(equals) = part.iter().position(|byte| *byte == b'=') else { continue };
+        let name = part.get(..equals).unwrap_or_default().trim_ascii_start();
+        let value = part.get(equals + 1..).unwrap_or_default();
+        let len = value.trim_ascii_end().len();
+        let named = !name.is_empty()
+            && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.!#$%&*+^|~:[]@".contains(byte));
+        let word = value.iter().all(|byte| byte.is_ascii_lowercase());
+        let plain = value.len() < 4
+            || word && (!told || CHOICES.has(name) || SAYS.has(value) || name.eq_ignore_ascii_case(value))
+            || value.iter().all(u8::is_ascii_digit) && value.len() < 6;
+        let plain = plain || value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
+        let hidden = plain
+            || value.iter().all(|byte| b"*.xX".contains(byte))
+            || value.starts_with(b"$")
+            || value.starts_with(b"<")
+            || value.starts_with(b"{");
+        if named && !ATTRIBUTES.has(name) && !hidden {
+            let blank = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            claims.add(scan, rule, from + equals + 1 + blank..from + equals + 1 + len);
+        }
+        if one {
+            break;
+        }
+    }
+}

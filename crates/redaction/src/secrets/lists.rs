@@ -1,0 +1,210 @@
+//! **What**: values whose secret key stands elsewhere: items of a list, what an object only wraps, cells of a column.
+//! **Why**: a list has the key of its parent, a row the names of its columns. **Invariants**: what is no random value, nor a
+//! password by its look, stays: rules of forms, names of secrets and words stand in lists, too. **Not here**: where rows and
+//! columns stand (`keys::columns`), how lists are read (`pairs`).
+
+use std::ops::Range;
+
+use super::super::pairs::{Pair, Sep, behind_user, ends_with, wrapped};
+use super::super::scan::{Claims, Scan};
+use super::assign::judge;
+use super::keys::{Kind, kind};
+use super::place::Place;
+use super::templates::is_torn;
+use super::told::is_phrase;
+use super::values::{Look, is_talk, path, random, refused, wordy};
+use super::{Rules, ahead, headers};
+use crate::validate::Validator;
+
+/// A list or object in place of the value.
+pub(super) fn is_opened(scan: &Scan<'_>, pair: &Pair) -> bool {
+    let begins = match scan.byte(pair.value.start) {
+        b'[' | b'{' => true,
+        b'n' => scan.bytes(pair.value.start..pair.value.start + 12) == b"new String[]",
+        _ => false,
+    };
+    begins
+        && !is_torn(scan.bytes(pair.value.clone()))
+        && pair.quote.is_none()
+        && matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow)
+}
+
+/// The strings of a list, or of an object that only wraps a value, have the key of their parent. Rules of forms and names of secrets
+/// stand in lists, too: what is hidden there is no word. Gives up to where nothing needs another look.
+pub(super) fn items(scan: &Scan<'_>, parent: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
+    let mut end = parent.key.end;
+    for (quote, range) in wrapped(scan.text.as_bytes(), parent.value.start) {
+        if item(scan, &parent.key, (Some(quote), range.clone()), kind, rules, claims) {
+            end = range.end;
+        }
+    }
+    end
+}
+
+/// One item of the list under `key`, with its quote.
+pub(super) fn item(
+    scan: &Scan<'_>,
+    key: &Range<usize>,
+    (quote, range): (Option<u8>, Range<usize>),
+    kind: Kind,
+    rules: &Rules,
+    claims: &mut Claims,
+) -> bool {
+    let value = scan.bytes(range.clone());
+    let pair = Pair { key: key.clone(), sep: Sep::Colon, quote, json_key: false, value: range.clone() };
+    if matches!(kind, Kind::Header | Kind::Cookie) {
+        headers::look(scan, &pair, kind, rules, claims);
+        return false;
+    }
+    let look = Look::at(value);
+    let mixed = look.digits > 0 && look.letters() > 0 || look.marks > look.joints;
+    let plain = kind == Kind::Token || look.blanks > 0 || value.contains(&b'|') || wordy(value) || !mixed;
+    let stands = random(value) || !plain || kind == Kind::Pin;
+    let rule = rules.of_pair(kind, scan.bytes(key.clone())).filter(|_| stands);
+    rule.is_some_and(|rule| judge(kind, value, &pair, &Place::of(scan, &pair, false)) && claims.add(scan, rule, range))
+}
+
+/// YAML's list on the lines below a key: `- v`, `- "v"`. Gives up to where nothing needs another look.
+pub(super) fn below(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
+    let mut at = key.end + 2;
+    for _ in 0..ITEMS {
+        let rest = ahead(scan, at, LINE);
+        let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = rest.get(..len).unwrap_or_default();
+        let blanks = line.iter().take_while(|byte| **byte == b' ').count();
+        let body = line.get(blanks..).unwrap_or_default();
+        let lead = match body {
+            [b'-', b' ', ..] => 2,
+            // a map below the key may only wrap its value
+            _ if blanks > 0 && at < key.end + 2 + MAP => match wrapping(body) {
+                Some(0) => {
+                    at += len + 1;
+                    continue;
+                }
+                Some(lead) => lead,
+                None => break,
+            },
+            _ => break,
+        };
+        let value = body.get(lead..).unwrap_or_default().trim_ascii_end();
+        let start = at + blanks + lead;
+        let (quote, range) = match value {
+            [mark @ (b'"' | b'\''), inner @ .., close] if close == mark => {
+                (Some(*mark), start + 1..start + 1 + inner.len())
+            }
+            _ => (None, start..start + value.len()),
+        };
+        // an item that is a pair itself has its own key
+        if quote.is_some() || !value.contains(&b' ') {
+            item(scan, key, (quote, range), kind, rules, claims);
+        }
+        at += len + 1;
+    }
+    key.end
+}
+
+/// Bytes before the value of a line such as `Default: v` of a template's parameter; 0 where the line is another pair of it (`Type: String`).
+fn wrapping(line: &[u8]) -> Option<usize> {
+    let word = line.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let name = line.get(..word).filter(|name| !name.is_empty())?;
+    let value = line.get(word..)?.strip_prefix(b": ")?;
+    let wraps = [&b"default"[..], b"value", b"defaultvalue"].iter().any(|wrap| wrap.eq_ignore_ascii_case(name));
+    let blanks = value.iter().take_while(|byte| **byte == b' ').count();
+    Some(if wraps { word + 2 + blanks } else { 0 })
+}
+
+/// Bytes of a map below a key.
+const MAP: usize = 400;
+/// Most items below a key, and bytes of each line.
+const ITEMS: usize = 32;
+const LINE: usize = 512;
+
+/// `auth=("user", "password")` of an HTTP library, `CREDENTIALS = ("user", "password")`.
+pub(super) fn is_login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> bool {
+    if pair.sep != Sep::Equals || pair.quote.is_some() || scan.byte(pair.value.start) != b'(' {
+        return false;
+    }
+    let key = scan.bytes(pair.key.clone());
+    match kind {
+        Kind::Weak => ends_with(key, b"auth"),
+        Kind::Secret => ends_with(key, b"credentials") || ends_with(key, b"creds"),
+        _ => false,
+    }
+}
+
+/// The password of `credentials: admin / x`, `id/pw: admin/x`.
+pub(super) fn login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>> {
+    if pair.sep != Sep::Colon || pair.quote.is_some() {
+        return None;
+    }
+    let key = scan.bytes(pair.key.clone());
+    let named = kind == Kind::Secret && (ends_with(key, b"credentials") || ends_with(key, b"creds"));
+    let both = matches!(kind, Kind::Password | Kind::Pass) && behind_user(scan.text.as_bytes(), &pair.key);
+    if !(named || both) {
+        return None;
+    }
+    let rest = ahead(scan, pair.value.start, 128);
+    let (slash, found) = user_and(rest)?;
+    let value = rest.get(found.clone())?;
+    let look = Look::at(value);
+    let mixed = look.digits > 0 && look.letters() > 0 && !wordy(value) && !path(value);
+    let stands = slash && value.len() >= 6 && mixed;
+    let from = pair.value.start + found.start;
+    // a value behind both keys is nothing else
+    (stands || both).then(|| from..from + if stands { found.len() } else { 0 })
+}
+
+/// The password of `user / password`, and whether one slash stands between them, behind a user.
+pub(super) fn user_and(rest: &[u8]) -> Option<(bool, Range<usize>)> {
+    let user = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(byte)).count();
+    let gap = rest.iter().skip(user).take(4).take_while(|byte| b" /".contains(byte)).count();
+    let from = user + gap;
+    let password =
+        rest.iter().skip(from).take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'`,;)\\".contains(byte)).count();
+    let slash = rest.get(user..from)?.iter().filter(|byte| **byte == b'/').count() == 1;
+    Some((slash && user > 0, from..from + password))
+}
+
+/// `"auth": "…"` of Docker's configuration: a user and password in base64.
+pub(super) fn is_basic(scan: &Scan<'_>, pair: &Pair) -> bool {
+    let named = scan.bytes(pair.key.clone()).eq_ignore_ascii_case(b"auth") && pair.json_key && pair.quote.is_some();
+    named && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
+}
+
+/// What a column of a table holds, if that is secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Column {
+    kind: Kind,
+    rule: u16,
+}
+
+/// What the column `name` holds.
+pub(in super::super) fn column(rules: &Rules, name: &[u8]) -> Option<Column> {
+    let kind = kind(name).filter(|kind| !matches!(kind, Kind::Parameter | Kind::Header | Kind::Cookie))?;
+    Some(Column { kind, rule: rules.of_pair(kind, name)? })
+}
+
+/// Claims the cell at `range` of a column. One in quotes, or a text between commas (`sure`), may be a password of small letters.
+pub(in super::super) fn cell(scan: &Scan<'_>, column: Column, range: Range<usize>, sure: bool, claims: &mut Claims) {
+    let value = scan.bytes(range.clone());
+    let look = Look::at(value);
+    if look.len < 4 || look.len > 4096 || look.blanks > 0 || refused(value) || is_talk(value) || path(value) {
+        return;
+    }
+    let mixed = look.classes() >= 2 && !wordy(value);
+    let stands = match column.kind {
+        Kind::Password => {
+            let joined = look.marks == look.joints && look.digits > 1 && look.letters() > 0;
+            mixed
+                || is_phrase(value, &look, false)
+                || sure && (look.marks == 0 && (look.lower == look.len || look.digits > 0) || joined)
+        }
+        Kind::Pass | Kind::Doubtful => mixed && look.len >= 6,
+        Kind::Pin => look.digits == look.len && look.len <= 8,
+        Kind::Secret => random(value) || mixed && look.len >= 8 && look.digits > 0 && look.letters() > 0,
+        _ => random(value),
+    };
+    if stands {
+        claims.add(scan, column.rule, range);
+    }
+}

@@ -1,0 +1,433 @@
+//! **What**: says whether a value can be a secret: what is masked, a variable, a type, a path or prose is none, and
+//! how random a value is. **Invariants**: one pass over at most 8 KiB; pure. **Not here**: keys (`keys`).
+
+use std::sync::LazyLock;
+
+pub(super) use super::look::Look;
+use super::templates::{is_filled, is_format, is_torn, is_variable};
+use super::words::ByFirst;
+use crate::pairs::ends_with;
+use crate::sets::{Bytes, Words};
+
+/// Words that stand where a value would, and are none.
+static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    true false null nil none undefined yes no on off n/a na required optional string str text bytes int \
+    integer number bool boolean any object array list dict empty unset hidden redacted masked removed \
+    filtered secretstr value allow warn deny forbid char varchar self this void args kwargs stdin option<string> \
+    varchar2 nvarchar nvarchar2 nchar int2 int4 int8 float4 float8 bigint smallint tinytext mediumtext longtext bytea \
+    timestamptz clob nclob jsonb",
+    )
+});
+
+/// Words of prose and code that follow a key, and are passwords only where a notation leaves no doubt.
+static TALK: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    default invalid incorrect missing wrong expired valid correct enabled disabled unknown input prompt \
+    never always auto automatic generated enter here nothing field column variable username email user login \
+    name the a an is was and or for of to in must should will cannot can not may has have with from your \
+    current-password new-password off; hash hashed encrypted data res req ctx key keys token tokens secret \
+    secrets id jwt bearer basic oauth oauth2 apikey api_key change reset update forgot used set same using \
+    when if then that which session pending success failed error ok done test: passwd cookie cookies",
+    )
+});
+
+/// Words of sentences.
+static SENTENCE: LazyLock<Words> = LazyLock::new(|| {
+    Words::new(
+        "\
+    the your must is for a to and or not no be in of please enter password characters with that should from invalid \
+    required incorrect wrong new user",
+    )
+});
+
+/// A sentence rather than a passphrase.
+pub(super) fn prose(value: &[u8]) -> bool {
+    value.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'').any(|word| SENTENCE.has(word))
+}
+
+/// A sentence in any language: a capital first, several words, and its end.
+pub(super) fn is_sentence(value: &[u8], look: &Look) -> bool {
+    let begins = value.first().is_some_and(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
+    look.blanks >= 4 && begins && value.last().is_some_and(|byte| b".!?".contains(byte))
+}
+
+/// Beginnings of values that say where the secret is to be had.
+static ELSEWHERE: LazyLock<ByFirst> = LazyLock::new(|| {
+    ByFirst::of(&[
+        "process.env",
+        "os.environ",
+        "os.getenv",
+        "os.env",
+        "getenv",
+        "env.",
+        "env[",
+        "env(",
+        "env:",
+        "system.getenv",
+        "config.",
+        "config[",
+        "settings.",
+        "self.",
+        "this.",
+        "args.",
+        "options.",
+        "opts.",
+        "req.",
+        "request.",
+        "params.",
+        "params[",
+        "var.",
+        "local.",
+        "data.",
+        "secrets.",
+        "vault:",
+        "ref+",
+        "op://",
+        "arn:",
+        "enc(",
+        "!vault",
+        "file:",
+        "/run/",
+        "./",
+        "../",
+        "~/",
+        "/etc/",
+        "/var/",
+        "/tmp/",
+        "/usr/",
+        "/home/",
+        "http://",
+        "https://",
+        "await ",
+        "new ",
+        "async ",
+        "function",
+        "import ",
+        "keyring:",
+        "steps.",
+        "github.",
+        "inputs.",
+        "values.",
+        ".values",
+        "props.",
+        "state.",
+        "user.",
+        "ctx.",
+        "cfg.",
+        "conf.",
+        "app.",
+        "input(",
+        "projects/",
+        "s3://",
+        "gs://",
+        "app.config",
+        "credentials.",
+        "creds.",
+        "argv",
+        "kubernetes.io/",
+        "$env:",
+        "std::",
+        "crypto.",
+        "base64.",
+        "secrets/",
+        "data:",
+        "sha256:",
+        "sha512-",
+        "sha384-",
+        "sha1-",
+        "urn:",
+        "module.",
+        "resource.",
+        "each.",
+        "input.",
+    ])
+});
+
+/// Words within a value that say that it is an example.
+static PLACEHOLDERS: LazyLock<ByFirst> = LazyLock::new(|| {
+    ByFirst::of(&[
+        "your_",
+        "your-",
+        "your ",
+        "yourapi",
+        "yourtoken",
+        "yoursecret",
+        "yourkey",
+        "placeholder",
+        "redacted",
+        "insert_",
+        "insert-",
+        "replace_",
+        "replace-",
+        "replaceme",
+        "<your",
+        "xxxxx",
+        "_here",
+        "-here",
+        "put_your",
+        "add_your",
+        "goes_here",
+        "goes-here",
+        "fill_in",
+        "fill-in",
+        "todo",
+        "dummy_",
+        "dummy-",
+        "filtered",
+        "****",
+        "${",
+        "{{",
+        "}}",
+        "<%",
+        "...",
+        "\u{2022}",
+        "\u{2026}",
+    ])
+});
+
+/// Whether something hides the value already, or it is no value: `***`, `${X}`, `<token>`, `null`, `process.env.X`.
+pub(super) fn refused(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let (Some(first), Some(last)) = (value.first(), value.last()) else { return true };
+    if is_torn(value) {
+        return false;
+    }
+    let alike = value.iter().all(|byte| byte == first);
+    let starred = || value.iter().filter(|byte| matches!(byte, b'*' | b'x' | b'X')).count() * 2 > value.len() + 2;
+    let within = |a: u8, b: u8| *first == a && *last == b;
+    let windows = within(b'%', b'%') || (*first == b'%' && value.len() <= 3);
+    let braces =
+        within(b'{', b'}') || within(b'<', b'>') || within(b'[', b']') || within(b'(', b')') || within(b'#', b'#');
+    let typed = value.starts_with(b"<")
+        || value.starts_with(b"&lt;")
+        || value.starts_with(b"${")
+        || value.starts_with(b"#{")
+        || value.starts_with(b"@{");
+    let filled = memchr::memchr(b'{', value).is_some_and(|at| {
+        let rest = value.get(at + 1..).unwrap_or_default();
+        let name =
+            rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_' || **byte == b'.').count();
+        name > 1 && rest.get(name) == Some(&b'}') && rest.first().is_some_and(u8::is_ascii_alphabetic)
+    });
+    // `"password: " + x + ","`: what stands between two strings
+    let concatenated = value.starts_with(b"+ ") || value.ends_with(b" +") || value.starts_with(b".$");
+    // a number of source code: `ERR_TOKEN = 0x80041064`
+    let number = value.len() <= 18
+        && (value.starts_with(b"0x") || value.starts_with(b"0X"))
+        && value.iter().skip(2).all(u8::is_ascii_hexdigit);
+    // '"'$PASSWORD'"'
+    let shell = value.starts_with(b"'$");
+    alike
+        || concatenated
+        || number
+        || shell
+        || filled
+        || starred()
+        || matches!(first, b'$' | b'\\') && is_variable(value)
+        || windows
+        || braces
+        || typed
+        || is_word(value)
+        || ELSEWHERE.begin(value)
+        || has_placeholder(value)
+        || *last == b'}' && is_format(value)
+}
+
+/// A version of a package: `1:4.13+dfsg1-1`, `0.0~git20220621.cb9428e`, `v1.2.3`.
+pub(super) fn is_version(value: &[u8]) -> bool {
+    let bare = value.strip_prefix(b"v").unwrap_or(value);
+    let digits = bare.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let parted = bare.get(digits).is_some_and(|byte| b".:".contains(byte));
+    (1..=4).contains(&digits)
+        && parted
+        && bare.get(digits + 1).is_some_and(u8::is_ascii_digit)
+        && bare.len() <= 48
+        && bare.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".:+~-_".contains(byte))
+}
+
+/// A word of prose or code.
+pub(super) fn is_talk(value: &[u8]) -> bool {
+    TALK.has(value)
+}
+
+pub(super) fn is_word(value: &[u8]) -> bool {
+    // Swift's `String!`, `String?`
+    WORDS.has(value.strip_suffix(b"!").or_else(|| value.strip_suffix(b"?")).unwrap_or(value))
+}
+
+fn has_placeholder(value: &[u8]) -> bool {
+    let head = value.get(..value.len().min(160)).unwrap_or_default();
+    head.iter().enumerate().filter(|(_, byte)| BEGIN_PLACEHOLDERS.has(**byte)).any(|(at, _)| {
+        let rest = head.get(at..).unwrap_or_default();
+        if let [b'%' | b'$', b'(', inner @ ..] = rest {
+            return is_filled(rest, inner);
+        }
+        PLACEHOLDERS.begin(rest)
+    })
+}
+
+/// What [`PLACEHOLDERS`] begin with, in either case.
+static BEGIN_PLACEHOLDERS: Bytes = Bytes::of(b"yYpPrRiI<xX_-aAgGfFtTdD*${}.%\xe2");
+
+/// Whether `text` holds `word`, without case.
+pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
+    let Some(first) = word.first() else { return false };
+    text.windows(word.len().max(1)).any(|part| {
+        part.first().is_some_and(|byte| byte.eq_ignore_ascii_case(first)) && part.eq_ignore_ascii_case(word)
+    })
+}
+
+/// Words, short numbers and versions joined by `-`, `_`, `.`, `/` or `:`: a name, not a random value.
+pub(in super::super) fn wordy(value: &[u8]) -> bool {
+    value.split(|byte| matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b' ')).filter(|piece| !piece.is_empty()).all(
+        |piece| {
+            let look = Look::at(piece);
+            if look.marks > 2 && look.marks * 2 >= look.len {
+                return false;
+            }
+            let word = look.digits == 0 && (look.lower == 0 || look.upper <= 1 || camel(piece)) && vowels(piece);
+            let numbered = look.digits <= 3
+                && look.digits < look.len
+                && piece.iter().rev().take(look.digits).all(u8::is_ascii_digit)
+                && (look.upper <= 1 || look.lower == 0)
+                && vowels(piece);
+            word || (look.digits == look.len && look.len <= 8) || look.len <= 3 || numbered
+        },
+    )
+}
+
+/// Camel case of words of three letters and more.
+fn camel(piece: &[u8]) -> bool {
+    let humps = piece.iter().filter(|byte| byte.is_ascii_uppercase()).count();
+    humps * 4 <= piece.len()
+}
+
+/// As many vowels as words have; short ones pass.
+fn vowels(piece: &[u8]) -> bool {
+    let letters = piece.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    let vowels = piece.iter().filter(|byte| b"aeiouyAEIOUY".contains(byte)).count();
+    letters <= 5 || (vowels * 5 >= letters && vowels * 5 <= letters * 4)
+}
+
+/// Random enough to be a secret where the key says little: sixteen of letters and digits mixed.
+pub(super) fn random(value: &[u8]) -> bool {
+    let look = Look::at(value);
+    let token = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+/=~:!@#%^*$&".contains(byte));
+    look.len >= 16
+        && token
+        && look.distinct >= 8
+        && !value.windows(7).any(|part| part == b"EXAMPLE")
+        && look.letters() >= 3
+        && !wordy(value)
+        && !path(value)
+        && (look.digits >= 2 || (look.upper * 3 >= look.len && look.lower * 4 >= look.len && look.len >= 20))
+}
+
+/// `a/b/c`, a host, a file.
+pub(super) fn path(value: &[u8]) -> bool {
+    let slashes = value.iter().filter(|byte| **byte == b'/').count();
+    slashes > 0
+        && (value.starts_with(b"/") || value.starts_with(b".") || slashes * 12 > value.len())
+        && value.split(|byte| *byte == b'/').any(|piece| piece.len() > 2 && wordy(piece))
+}
+
+/// An id of Twilio's (`AC…`, `SM…`): two capitals and 32 digits in hex.
+pub(super) fn is_twilio_id(value: &[u8]) -> bool {
+    let hex = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    value
+        .split_at_checked(2)
+        .is_some_and(|(kind, id)| kind.iter().all(u8::is_ascii_uppercase) && id.len() == 32 && id.iter().all(hex))
+}
+
+/// 8-4-4-4-12 hex digits.
+pub(super) fn uuid(value: &[u8]) -> bool {
+    value.len() == 36
+        && value
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| if matches!(at, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
+}
+
+/// Average information of a character, in bits (Shannon).
+pub(super) fn entropy(value: &[u8]) -> f32 {
+    let mut counts = [0_u16; 256];
+    for byte in value.iter().take(512) {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count += 1;
+        }
+    }
+    let total = f32::from(u16::try_from(value.len().clamp(1, 512)).unwrap_or(512));
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f32::from(*count) / total)
+        .map(|share| -share * share.log2())
+        .sum()
+}
+
+/// Whether a token with a prefix has a body that is random, and no example's.
+pub(in super::super) fn token_body(token: &[u8]) -> bool {
+    let parted = token.iter().position(|byte| b"-_.~:".contains(byte)).map_or(0, |at| at + 1);
+    let body = token.get(parted.min(12)..).unwrap_or_default();
+    let hidden = [&b"EXAMPLE"[..], b"xxxxxx", b"your-", b"your_", b"_here", b"-here", b"redacted"]
+        .iter()
+        .any(|word| contains(token, word));
+    // zero bytes in base64 begin so, too; of those few are alone
+    if token.starts_with(b"AAAAAAAA") {
+        let lead = token.iter().take_while(|byte| **byte == b'A').count();
+        let rest = token.get(lead..).unwrap_or_default();
+        let look = Look::at(rest);
+        let zeros = rest.windows(4).any(|part| part == b"AAAA");
+        return lead <= 22 && !zeros && look.distinct >= 20 && look.upper > 4 && look.lower > 4 && look.digits > 2;
+    }
+    let look = Look::at(body);
+    let tail = body.rsplit(|byte| b"-_.~".contains(byte)).next().unwrap_or(body);
+    let masked = tail.len() > 8 && tail.iter().all(|byte| Some(byte) == tail.first());
+    let mixed = look.digits > 0 || (look.upper > 3 && look.lower > 3) || (look.len > 20 && !vowels(body));
+    !hidden && !masked && mixed && look.distinct > 5 && !wordy(body)
+}
+
+/// Words that name a secret rather than being one: `password`, `my_secret`, `userPassword`.
+pub(super) fn names_itself(value: &[u8]) -> bool {
+    const NAMES: [&[u8]; 12] = [
+        b"password",
+        b"passwd",
+        b"pass",
+        b"passwort",
+        b"secret",
+        b"token",
+        b"key",
+        b"username",
+        b"user",
+        b"pwd",
+        b"value",
+        b"pw",
+    ];
+    let plain = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_. ".contains(byte));
+    let last = value.rsplit(|byte| b"-_. ".contains(byte)).next().unwrap_or_default();
+    plain && (is_talk(last) || NAMES.iter().any(|name| ends_with(value, name)))
+}
+
+/// The name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `HmacSHA256`, `utf8`.
+pub(super) fn is_algorithm(value: &[u8]) -> bool {
+    const BEGIN: [&[u8]; 31] = [
+        b"rot", b"hs2", b"hs3", b"hs5", b"rs2", b"rs3", b"rs5", b"es2", b"es3", b"es5", b"ps2", b"ps3", b"ps5", b"sha",
+        b"md5", b"aes", b"des", b"rc4", b"utf", b"base", b"latin", b"iso", b"hmac", b"pbkdf", b"argon", b"bcrypt",
+        b"scrypt", b"ed25519", b"secp", b"x25519", b"chacha",
+    ];
+    value.len() <= 24
+        && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_/".contains(byte))
+        && BEGIN.iter().any(|begin| value.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin)))
+}
+
+/// What stands in the configuration of blogs, `define('AUTH_KEY', '…')`: many marks, perhaps blanks.
+pub(super) fn is_salt(value: &[u8], look: &Look) -> bool {
+    (40..=96).contains(&look.len)
+        && look.classes() == 4
+        && look.distinct >= 22
+        && look.marks >= look.joints + 6
+        && !value.windows(2).any(|part| part == b"  ")
+}

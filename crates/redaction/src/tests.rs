@@ -1,0 +1,227 @@
+//! Tests of the rules (every example in the rule files) and of the engine's properties.
+
+use std::sync::{Arc, LazyLock};
+
+use proptest::prelude::*;
+
+use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
+use config::load;
+
+mod choices;
+mod differential;
+mod families;
+mod glued;
+mod heads;
+mod hostile;
+mod json;
+mod keys_kept;
+mod lines;
+mod masks;
+mod numbers;
+mod offsets;
+mod pairs;
+mod properties;
+mod recognised;
+mod records;
+mod reviewed;
+mod score;
+mod steps;
+mod tables;
+
+fn rules() -> Vec<RuleData> {
+    BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()
+}
+
+/// The built-in rules, compiled once: compiling them takes longer than most tests.
+pub(super) fn detector() -> Arc<Detector> {
+    static BUILT: LazyLock<Arc<Detector>> = LazyLock::new(|| {
+        Arc::new(Detector::new(&rules(), &[]).map_err(|errors| format!("{errors:?}")).expect("rules compile"))
+    });
+    BUILT.clone()
+}
+
+/// One detector for tests of examples.
+pub(super) fn shared() -> &'static Detector {
+    static SHARED: std::sync::LazyLock<std::sync::Arc<Detector>> = std::sync::LazyLock::new(detector);
+    &SHARED
+}
+
+pub(super) fn redact(detector: &Detector, text: &str) -> String {
+    let mut scratch = Scratch::new();
+    let hits = detector.find(text, &mut scratch).to_vec();
+    replace(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))
+}
+
+/// An example's text, and what becomes of it: each «private part» goes, as does each «TYPE|part» of another type.
+fn marked(hit: &str, placeholder: &str) -> (String, String) {
+    let (mut text, mut wanted, mut rest) = (String::new(), String::new(), hit);
+    assert!(hit.contains('«'), "a marked part: {hit}");
+    while let Some((head, (part, tail))) =
+        rest.split_once('«').map(|(head, tail)| (head, tail.split_once('»').unwrap_or((tail, ""))))
+    {
+        let typed = part.split_once('|').filter(|(kind, _)| kind.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+        let (kind, part) = typed.unwrap_or((placeholder, part));
+        text += &format!("{head}{part}");
+        wanted += &format!("{head}[{kind}]");
+        rest = tail;
+    }
+    (text + rest, wanted + rest)
+}
+
+/// Each rule has three hits and three near-misses of different kinds; each hit loses its marked part and nothing
+/// else, each near-miss stays, with all rules on.
+#[test]
+fn every_example_of_every_rule() {
+    let (detector, rules) = (detector(), rules());
+    let mut failures = Vec::new();
+    for rule in &rules {
+        assert!(rule.hits.len() >= 3 && rule.misses.len() >= 3, "{} lacks examples", rule.name);
+        for hit in &rule.hits {
+            let (text, wanted) = marked(hit, &rule.placeholder);
+            let got = redact(&detector, &text);
+            // what takes the place of a bare number has quotes
+            let quoted = format!("\"[{0}]\"", rule.placeholder);
+            let got =
+                if wanted.contains(&quoted) { got } else { got.replace(&quoted, &format!("[{}]", rule.placeholder)) };
+            if got != wanted {
+                failures.push(format!("{}: wanted {wanted:?}, got {got:?}", rule.name));
+            }
+        }
+        for miss in &rule.misses {
+            let got = redact(&detector, miss);
+            if got != *miss {
+                failures.push(format!("{}: near-miss became {got:?}", rule.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A second pass changes nothing, on every example.
+#[test]
+fn examples_are_idempotent() {
+    let detector = detector();
+    for rule in rules() {
+        for text in rule.hits.iter().chain(&rule.misses) {
+            let text = if text.contains('«') { marked(text, "X").0 } else { text.clone() };
+            let once = redact(&detector, &text);
+            assert_eq!(redact(&detector, &once), once);
+        }
+    }
+}
+
+/// Placeholders that came in stay; clear text beside one does not hide behind it.
+#[test]
+fn placeholders_are_reserved() {
+    let detector = detector();
+    assert_eq!(
+        redact(&detector, "[EMAIL] a@b.io [EMAIL:h-0123456789abcdef]"),
+        "[EMAIL] [EMAIL] [EMAIL:h-0123456789abcdef]"
+    );
+    assert_eq!(redact(&detector, "Authorization: Bearer [API_KEY]"), "Authorization: Bearer [API_KEY]");
+    assert_eq!(
+        redact(&detector, "postgres://[CONNECTION_STRING]@db.example.net/x"),
+        "postgres://[CONNECTION_STRING]@db.example.net/x"
+    );
+}
+
+/// A partial overlap goes whole under the winner: no tail of the loser is left.
+#[test]
+fn overlaps_merge() {
+    let got = redact(&detector(), "db postgres://jane:pw12345@example.com/x");
+    assert_eq!(got, "db postgres://[CONNECTION_STRING]@example.com/x");
+    assert_eq!(redact(&detector(), "https://example.com:8080?x=bob@example.org"), "https://example.com:8080?x=[EMAIL]");
+    let custom = Custom { name: "CASE".to_owned(), pattern: "case-[0-9]+ for bob".to_owned(), ..Custom::default() };
+    let detector = Detector::new(&rules(), &[custom]).unwrap_or_else(|errors| panic!("{errors:?}"));
+    assert_eq!(redact(&detector, "case-77 for bob@example.com"), "[CASE]");
+}
+
+/// JSON that holds a value right after an escape stays JSON.
+#[test]
+fn escapes_survive() {
+    let json = r#"{"t":"line\nbob@example.com\tghp_16C7e42F292c6912E7710c838347Ae178B4a"}"#;
+    let got = redact(&detector(), json);
+    assert_eq!(got, r#"{"t":"line\n[EMAIL]\t[GITHUB_TOKEN]"}"#);
+    assert!(serde_json::from_str::<serde_json::Value>(&got).is_ok());
+}
+
+/// Users' rules win over built-in ones; unusable ones are refused with a reason.
+#[test]
+fn users_rules() {
+    let custom =
+        |name: &str, pattern: &str| Custom { name: name.to_owned(), pattern: pattern.to_owned(), ..Custom::default() };
+    let good =
+        Detector::new(&rules(), &[custom("ACCOUNT_ID", r"ACC-\d{8}")]).unwrap_or_else(|errors| panic!("{errors:?}"));
+    assert_eq!(redact(&good, "for ACC-12345678."), "for [ACCOUNT_ID].");
+    let cases = [
+        ("ACCOUNT_ID", "a*"),
+        ("account", "a"),
+        ("A", "a"),
+        ("BIG", "a{1000}{1000}"),
+        ("LOOK", "(?=a)b"),
+        ("OPEN", "("),
+        ("ALL", "."),
+        ("ALL", r"\S+|\s+"),
+        ("NONE", ""),
+    ];
+    for (name, pattern) in cases {
+        let errors = Detector::new(&[], &[custom(name, pattern)]).err().expect(pattern);
+        assert_eq!(errors.len(), 1);
+        assert!(!errors[0].what.contains('\n') && !errors[0].what.is_empty());
+    }
+}
+
+/// Hostile repetitions of nearly matching text end in time (a bound, not a timing): the engine is linear in text.
+#[test]
+fn hostile_repetitions_end() {
+    let detector = detector();
+    for piece in ["a@", "1-", "eyJ", "00:", "4111 ", "+1 ", "-----BEGIN PRIVATE KEY-----", "sk-", "basic "] {
+        let text = piece.repeat(20_000 / piece.len());
+        let once = redact(&detector, &text);
+        assert_eq!(redact(&detector, &once), once, "{piece}");
+    }
+}
+
+/// A user's rule may ask for a word nearby, a check, a key; an allowed match stays, the same beside it does not.
+#[test]
+fn users_rules_with_conditions() {
+    let parse = |text: &str| load::data::<Custom>("custom", text).unwrap_or_else(|_| panic!("{text}"));
+    let with = |text: &str| Detector::new(&rules(), &[parse(text)]).map_err(|errors| errors.len());
+    let made = |text: &str| with(text).unwrap_or_else(|_| panic!("{text}"));
+    let near = made(r"{name: BADGE, pattern: 'B\d{4}', near: [badge, door]}");
+    assert_eq!(redact(&near, "badge no. B1234; order B1234\nB1234"), "badge no. [BADGE]; order [BADGE]\nB1234");
+    let luhn = made(r"{name: CARD, pattern: 'c:(\d{16})', validator: credit_card}");
+    assert_eq!(redact(&luhn, "c:4111111111111111 c:4111111111111112"), "c:[CARD] c:4111111111111112");
+    let keys = made("{name: BADGE, keys: [badge_no]}");
+    assert_eq!(redact(&keys, r#"{"badge_no":"anything at all","x":1}"#), r#"{"badge_no":"[BADGE]","x":1}"#);
+    let allow = made(r"{name: HOST, pattern: '[a-z]+\.corp', allow: ['www\.corp']}");
+    assert_eq!(redact(&allow, "www.corp db.corp www.corpx"), "www.corp [HOST] www.corpx");
+    for text in [
+        "{name: BADGE, near: [x]}",
+        "{name: BADGE, pattern: 'B1', near: [x]}",
+        "{name: BADGE, pattern: 'B1', validator: nothing}",
+        "{name: BADGE, pattern: 'B1', allow: ['.*']}",
+    ] {
+        assert_eq!(with(text).err(), Some(1), "{text}");
+    }
+}
+
+/// No word of context holds two apostrophes: a plain scalar does not halve them, and the word would stand nowhere.
+#[test]
+fn words_are_written_as_texts_have_them() {
+    for rule in rules() {
+        for word in rule.context.iter().chain(&rule.prose).chain(&rule.cues) {
+            assert!(!word.contains("''"), "{}: {word}", rule.name);
+        }
+    }
+}
+
+proptest! {
+    /// Any text: never a panic, idempotent, and the engine works on whole characters.
+    #[test]
+    fn any_text_is_idempotent(text in "\\PC{0,60}[a-z0-9@. +:/-]{0,60}\\PC{0,20}") {
+        let detector = detector();
+        let once = redact(&detector, &text);
+        prop_assert_eq!(redact(&detector, &once), once);
+    }
+}

@@ -1,0 +1,101 @@
+//! What users choose beside the rules: depth, private addresses, spelt addresses, what is carried over.
+
+use super::super::{Choices, Custom, Detector};
+use super::{redact, rules};
+
+fn choosing(choices: Choices) -> Detector {
+    Detector::new(&rules(), &[]).map_err(|errors| errors.len()).expect("rules compile").choosing(choices)
+}
+
+/// Addresses of private networks stay by default and go where they are chosen; those of nobody always stay.
+#[test]
+fn private_addresses() {
+    let (plain, all) =
+        (choosing(Choices::default()), choosing(Choices { private_addresses: true, ..Choices::default() }));
+    for text in [
+        "from 10.1.2.3 on",
+        "peer 192.168.1.7:443",
+        "at 172.16.0.9",
+        "via fd00:1234:abcd::17 now",
+        "fe80::1ff:fe23:4567:890a up",
+    ] {
+        assert_eq!(redact(&plain, text), text);
+        assert!(redact(&all, text).contains("[IP_ADDRESS]"), "{text}");
+    }
+    for text in ["on 127.0.0.1:80", "bind 0.0.0.0", "mask 255.255.255.0", "at ::1 there"] {
+        assert_eq!(redact(&all, text), text);
+    }
+}
+
+/// Spelt mail addresses go where they are chosen: in brackets always, in plain words behind a word that announces them.
+#[test]
+fn spelt_addresses() {
+    let (plain, all) = (choosing(Choices::default()), choosing(Choices { spelled_emails: true, ..Choices::default() }));
+    for (text, wanted) in [
+        ("mail me: jane dot doe at example dot com, ok", "mail me: [EMAIL], ok"),
+        ("write to jane (at) example (dot) org.", "write to [EMAIL]."),
+        ("jane.doe [at] example.org wrote", "[EMAIL] wrote"),
+        ("contact bob AT example DOT co DOT uk today", "contact [EMAIL] today"),
+    ] {
+        assert_eq!(redact(&plain, text), text);
+        assert_eq!(redact(&all, text), wanted);
+    }
+    for text in [
+        "meet at example dot com at noon",
+        "look at main.rs",
+        "mail arrived at noon. Then",
+        "a[at] b",
+        "reach us at example.com",
+    ] {
+        assert_eq!(redact(&all, text), text);
+    }
+}
+
+/// What lies deeper than chosen is closed, not passed on.
+#[test]
+fn depth() {
+    let nested = |levels: usize| {
+        (0..levels).fold("password=tr0ub4dor3xyz".to_owned(), |text, _| serde_json::json!({"a": text}).to_string())
+    };
+    for (depth, levels, closed) in [(4, 3, false), (1, 4, true), (0, 3, true)] {
+        let detector = choosing(Choices { depth, ..Choices::default() });
+        let got = redact(&detector, &nested(levels));
+        assert!(!got.contains("tr0ub4dor3xyz"), "{got}");
+        assert_eq!(got.contains("[UNSCANNED]"), closed, "{depth} {levels}: {got}");
+    }
+}
+
+/// Without carrying over, a bare copy of a value stays.
+#[test]
+fn carrying_over() {
+    let text = "DB_PASSWORD=tr0ub4dor3xyz; Mr. Quesadero; psql tr0ub4dor3xyz Quesadero";
+    let off = choosing(Choices { carry_over: false, ..Choices::default() });
+    assert_eq!(redact(&off, text), "DB_PASSWORD=[PASSWORD]; Mr. [PERSON]; psql tr0ub4dor3xyz Quesadero");
+    let on = choosing(Choices::default());
+    assert_eq!(redact(&on, text), "DB_PASSWORD=[PASSWORD]; Mr. [PERSON]; psql [PASSWORD] [PERSON]");
+}
+
+/// Patterns that could match the empty text, single characters or most of any sentence are no rules; what words or a check
+/// narrow down is one, and a search with any of them ends.
+#[test]
+fn rules_that_find_anything_are_refused() {
+    let rule = |pattern: &str, near: &[&str]| Custom {
+        name: "BADGE".to_owned(),
+        pattern: pattern.to_owned(),
+        near: near.iter().map(|word| (*word).to_owned()).collect(),
+        ..Custom::default()
+    };
+    for pattern in
+        [r"\b", r"\bx*", "(?m)^", r"\B", "a?", r"\w+", r"\d", "[A-Za-z]+", "e", r"\w{2,}", r"\S+", "[a-z ]{3,}", "(x)?"]
+    {
+        assert!(Detector::new(&[], &[rule(pattern, &[])]).is_err(), "{pattern}");
+    }
+    for (pattern, near) in
+        [(r"B\d{4}", &[][..]), (r"\bcat\b", &[]), (r"\d+", &["badge"]), (r"ref (\d*)", &[]), ("é{2}", &[])]
+    {
+        let Ok(detector) = Detector::new(&[], &[rule(pattern, near)]) else { panic!("{pattern}") };
+        let text = "a badge 12 of B1234, ref \nref 7 cat éé";
+        let shown = fixtures::guard::ends("rules", move || super::redact(&detector, text));
+        assert!(shown.contains("[BADGE]") && !shown.contains("[BADGE][BADGE]"), "{pattern}: {shown}");
+    }
+}

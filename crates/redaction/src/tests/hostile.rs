@@ -1,0 +1,142 @@
+//! Tests of hostile and unlucky texts: what looks like a placeholder, and what would take too long.
+
+use super::super::compile::MAX_CACHE;
+use super::super::{Custom, Detector, Scratch};
+use super::properties::Random;
+use super::{detector, redact, rules};
+use fixtures::guard::ends;
+
+/// A private value in square brackets is no placeholder, though it has only capitals and digits.
+#[test]
+fn a_bracketed_secret_is_no_placeholder() {
+    let detector = detector();
+    for text in ["key [AKIAQ3EGRIU2SZKWX4FN] used", "account [GB29NWBK60161331926819]"] {
+        let got = redact(&detector, text);
+        assert!(!got.contains("AKIAQ3") && !got.contains("GB29"), "{got}");
+        assert_eq!(redact(&detector, &got), got);
+    }
+    assert_eq!(redact(&detector, "[EMAIL] [JWT] [IP_ADDRESS]"), "[EMAIL] [JWT] [IP_ADDRESS]");
+}
+
+/// A text is searched in time linear in its length, whatever is in it: quadratic searches would take minutes here, and
+/// candidates are not read again and again.
+#[test]
+fn hostile_texts_take_linear_time() {
+    for (name, text) in [
+        ("jwt look-alikes", "eyJ-".repeat(60_000) + ".aaaaaaaaa"),
+        ("addresses without a scheme", "abc@example.org ".repeat(80_000)),
+        ("placeholders and addresses", "[EMAIL] 8.8.4.4 ".repeat(80_000)),
+    ] {
+        let size = text.len();
+        let (got, read) = ends(name, move || {
+            let (detector, mut scratch) = (detector(), Scratch::new());
+            detector.find(&text, &mut scratch);
+            (redact(&detector, &text), scratch.read())
+        });
+        assert!(!got.contains("example.org") && !got.contains("8.8.4.4"), "{name}");
+        assert!(read < 40 * size + (8 << 20), "{name}: {read} bytes of {size}");
+    }
+}
+
+/// Keys in keys, headers in headers, blocks that never end: no stretch is read from each of its bytes.
+#[test]
+fn hostile_secrets_end() {
+    for piece in [
+        "password=",
+        "password='",
+        "\"token\": \"{\\\"token\\\": ",
+        "authorization: bearer ",
+        "cookie: a=b ",
+        "-----BEGIN PRIVATE KEY-----",
+        "curl -u ",
+        "aws ",
+        "datadog 0a1b2c3d4e5f6071 ",
+        "my key aB3dE6gH9jK2mN5pQ8rS1t ",
+        "https://a:b",
+        "| key | ",
+        "1234567890:A",
+        "password: a ",
+        "Authorization: Basic ",
+        "auth=(",
+        "ssn: ",
+        "Name: Jane ",
+        "kind: Secret\n  ",
+        "id/pw:",
+        "schtasks /p ",
+    ] {
+        let text = piece.repeat(1_000_000 / piece.len());
+        let got = ends(piece, move || redact(&detector(), &text).len());
+        assert!(got > 0, "{piece}");
+    }
+}
+
+/// Headers in a row on one line: the next header is no credential of the one before, so that the text comes to rest and is not closed;
+/// and each of them is read, however long their line.
+#[test]
+fn headers_in_a_row_are_read() {
+    let detector = detector();
+    for scheme in ["Basic", "Bearer", "Token"] {
+        let text = format!("Authorization: {scheme} ").repeat(50);
+        assert_eq!(redact(&detector, &text), text);
+    }
+    let text = (0..40).map(|n| format!("Authorization: Token aB3dE6gH9j{n}K2mN5pQ was taken ")).collect::<String>();
+    let got = redact(&detector, &text);
+    assert!(got.matches("[API_KEY]").count() == 40 && !got.contains("aB3dE6"), "{got}");
+}
+
+/// DFA cache thrash: automata are made while they read, and thrown away where they would become too large, again and again on a text made
+/// for that. Those of all built-in patterns stay far below that size, whatever follows their beginnings.
+#[test]
+fn dfa_cache_thrash_by_built_in_patterns() {
+    const MARKS: &[u8] = b"abcxyzABCXYZ0123456789-_.:/+=";
+    let (mut random, mut text) = (Random::new(7), String::new());
+    let hits = rules().into_iter().filter(|rule| !rule.pattern.is_empty()).flat_map(|rule| rule.hits);
+    let begins: Vec<String> = hits.filter_map(|hit| hit.split_once('«').map(|(_, value)| value.to_owned())).collect();
+    for begin in begins.iter().cycle().take(4_000) {
+        text.extend(begin.chars().take(4 + random.below(12)));
+        text.extend((0..random.below(200)).map(|_| char::from(MARKS[random.below(MARKS.len())])));
+        text.push(' ');
+    }
+    let mut scratch = Scratch::new();
+    detector().find(&text, &mut scratch);
+    let largest = scratch.largest_cache();
+    assert!(largest > 0 && largest < MAX_CACHE, "{largest} bytes");
+}
+
+/// DFA cache thrash by a user's pattern, whose automaton has a state for each row of sixteen bits: another engine takes over, the time stays
+/// linear, and what it finds the same.
+#[test]
+fn dfa_cache_thrash_by_a_users_pattern() {
+    let mut random = Random::new(11);
+    let mut bits = |count: usize| (0..count).map(|_| if random.below(2) == 0 { '0' } else { '1' }).collect::<String>();
+    let text = format!("{}1{}x {}x", bits(200_000), bits(15), "1".repeat(16));
+    let found = ends("bits", move || {
+        let bits = Custom { name: "BITS".to_owned(), pattern: "[01]*1[01]{15}x".to_owned(), ..Custom::default() };
+        let detector = Detector::new(&[], &[bits]).map_err(|errors| errors.len()).expect("compiles");
+        let mut scratch = Scratch::new();
+        let found: Vec<_> = detector.find(&text, &mut scratch).iter().map(|hit| hit.range.clone()).collect();
+        assert!(detector.is_loose() && scratch.read() < 4 * text.len());
+        found
+    });
+    assert_eq!(found, [0..200_017, 200_018..200_035]);
+}
+
+/// References to the vault stand in every pipeline: an id is private when any rule set says so, in whatever order.
+#[test]
+fn ids_follow_the_strictest_rules() {
+    use std::sync::Arc;
+
+    use super::super::{Detector, Ids};
+    use kernel::pseudonym::{IdPolicy, Pseudonymizer};
+    use kernel::secret::Secret;
+
+    let lax = Arc::new(Detector::new(&[], &[]).map_err(|errors| errors.len()).expect("no rules"));
+    let strict = detector();
+    for detectors in [vec![lax.clone(), strict.clone()], vec![strict, lax]] {
+        let ids = Ids::new(detectors, Pseudonymizer::new(&Secret::new("key".to_owned())));
+        assert!(ids.shown("default", "jane@example.com").starts_with("h-"));
+        assert!(!ids.key_form("default", "jane@example.com").contains("jane"));
+        assert_eq!(ids.column("default", "by jane@example.com"), "by [EMAIL]");
+        assert_eq!(ids.shown("default", "sess-42"), "sess-42");
+    }
+}

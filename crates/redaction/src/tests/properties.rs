@@ -1,0 +1,402 @@
+//! What holds for every text: pieces of examples, of real texts and of noise in a row, and documents made of them.
+
+use proptest::prelude::*;
+
+use super::super::{Detector, Scratch, replace};
+use super::{detector, rules};
+use std::sync::LazyLock;
+
+/// Numbers of a seed.
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from((self.0 >> 11) % limit.max(1) as u64).unwrap_or(0)
+    }
+
+    pub(super) fn pick<'t, T: AsRef<str>>(&mut self, list: &'t [T]) -> &'t str {
+        list[self.below(list.len())].as_ref()
+    }
+}
+
+/// Texts of the rules' examples, then real ones: documents, code, recorded telemetry.
+pub(super) fn sources() -> &'static [String] {
+    static SOURCES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let examples = rules().into_iter().flat_map(|rule| rule.hits.into_iter().chain(rule.misses));
+        let real = [
+            include_str!("../../../../README.md"),
+            include_str!("../find.rs"),
+            include_str!("../../../../config/examples/signoz.yaml"),
+            include_str!("../../../../tests/recordings/claude-code/detailed/002-logs.json"),
+        ];
+        let pieces = real.iter().flat_map(|text| text.as_bytes().chunks(240));
+        let pieces = pieces.map(|piece| String::from_utf8_lossy(piece).into_owned());
+        examples.map(|text| text.replace(['«', '»'], "")).chain(pieces).collect()
+    });
+    &SOURCES
+}
+
+const WORDS: &[&str] = &[
+    "phone",
+    "ssn",
+    "card",
+    "call",
+    "account",
+    "mrn",
+    "born",
+    "dob",
+    "ip",
+    "vin",
+    "iban",
+    "password",
+    "token",
+    "secret",
+    "name",
+    "address",
+    "street",
+    "email",
+    "user",
+    "Dear ",
+    "my name is ",
+    "twitch",
+    "datadog",
+    "aadhaar",
+    "license",
+];
+const JOINTS: &[&str] = &[
+    "", " ", "\n", ", ", ",", "\": \"", "\",\"", "=", ": ", "&", "=40", "%40", "\\n", "\\u0040", "@", ".", "-", "|",
+    "\t", "&#64;", "=3D", "; ", "/", "\u{200b}", "\"", "'", "(", ")", "+",
+];
+const NOISE: &[char] = &[
+    'a', 'b', 'c', 'e', 'A', 'B', 'F', 'x', 'y', 'z', '0', '1', '2', '4', '7', '9', ' ', '.', '-', '_', '@', ':', '/',
+    '\\', '"', '\'', '=', '%', '&', '+', ';', ',', '<', '>', '{', '[', 'é', '｡', '０',
+];
+
+/// Some pieces in a row.
+pub(super) fn spliced(random: &mut Random) -> String {
+    let sources = sources();
+    let mut text = String::new();
+    for _ in 0..=random.below(5) {
+        match random.below(8) {
+            0 => text += random.pick(WORDS),
+            1 => text
+                .extend((0..=random.below(20)).map(|_| char::from(b'0' + u8::try_from(random.below(10)).unwrap_or(0)))),
+            2 => text.extend((0..=random.below(12)).map(|_| NOISE[random.below(NOISE.len())])),
+            3..=5 => text += random.pick(sources),
+            _ => {
+                let piece: Vec<char> = random.pick(sources).chars().collect();
+                let from = random.below(piece.len());
+                text.extend(piece.iter().skip(from).take(random.below(160)));
+            }
+        }
+        text += random.pick(JOINTS);
+    }
+    text
+}
+
+/// A document of spliced texts: beside each other, and as documents in texts.
+fn document(random: &mut Random) -> String {
+    let mut text = spliced(random);
+    for _ in 0..=random.below(3) {
+        let key = spliced(random).chars().take(20).collect::<String>();
+        let number = random.0 >> random.below(60);
+        text = match random.below(3) {
+            0 => serde_json::json!({"t": text, "n": number, "name": "x"}).to_string(),
+            1 => serde_json::json!([text, {key: number}, random.pick(WORDS)]).to_string(),
+            _ => serde_json::json!({random.pick(WORDS): text, "card": 4_111_111_111_111_111_u64, "x": [number]})
+                .to_string(),
+        };
+    }
+    text
+}
+
+/// What looks like a string behind its key, in the middle of a value that is a secret as a whole, or would be without it.
+fn within_a_secret(random: &mut Random) -> String {
+    const AROUND: &[&str] = &[
+        "define('AUTH_KEY', '*');",
+        "AUTH_KEY='*'",
+        "AUTH_KEY=*",
+        "password: *",
+        "secret = `*`",
+        "<password>*</password>",
+        "{\"password\":'*'}",
+        "Cookie: a=*",
+    ];
+    const VALUES: &[&str] = &["John Smith", "jane@example.com", "415-555-0132", "219-09-9998", "4111111111111111"];
+    let mut noise = |most: usize| -> String {
+        (0..random.below(most)).map(|_| char::from(33 + u8::try_from(random.below(94)).unwrap_or(0))).collect()
+    };
+    let (before, behind) = (noise(40), noise(40));
+    let (space, end) = (random.pick(&["", " "]), random.pick(&[",", "}"]));
+    let string = format!("{before}\"{}\":{space}\"{}\"{end}{behind}", random.pick(WORDS), random.pick(VALUES));
+    random.pick(AROUND).replace('*', &string)
+}
+
+/// Keys of attributes that say what their value is, and one that does not.
+const KEYS: &[&str] = &["", "note", "address", "from", "dob", "phone", "card_number", "password", "user.full_name"];
+
+/// The text after one pass.
+fn once(detector: &Detector, key: &str, text: &str, scratch: &mut Scratch) -> String {
+    let hits = detector.find_under(key, text, scratch).to_vec();
+    replace(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A second pass changes nothing, whatever stands together, under whatever key.
+    #[test]
+    fn a_second_pass_changes_nothing(seed in any::<u64>()) {
+        let (detector, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
+        let text = match random.below(6) {
+            0 | 1 => document(&mut random),
+            2 => within_a_secret(&mut random),
+            _ => spliced(&mut random),
+        };
+        let key = random.pick(KEYS);
+        let first = once(&detector, key, &text, &mut scratch);
+        prop_assert_eq!(once(&detector, key, &first, &mut scratch), first);
+    }
+
+    /// What is a JSON document stays one: hits beyond a string's quote are parted, escapes go whole, numbers get quotes.
+    #[test]
+    fn documents_stay_documents(seed in any::<u64>()) {
+        let (detector, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
+        let text = document(&mut random);
+        let first = once(&detector, "", &text, &mut scratch);
+        prop_assert!(serde_json::from_str::<serde_json::Value>(&first).is_ok(), "{} became {}", text, first);
+    }
+
+    /// The same text gives the same hits, whatever the scratch has seen before, and in whatever thread.
+    #[test]
+    fn nothing_but_the_text_counts(seed in any::<u64>()) {
+        let (detector, mut random, mut used) = (detector(), Random::new(seed), Scratch::new());
+        let texts: Vec<String> = (0..4).map(|_| spliced(&mut random)).collect();
+        let fresh: Vec<String> = texts.iter().map(|text| once(&detector, "", text, &mut Scratch::new())).collect();
+        let turned: Vec<String> = texts.iter().rev().map(|text| once(&detector, "", text, &mut used)).collect();
+        prop_assert!(fresh.iter().eq(turned.iter().rev()));
+        let there = std::thread::scope(|scope| {
+            let work = || texts.iter().map(|text| once(&detector, "", text, &mut Scratch::new())).collect::<Vec<_>>();
+            scope.spawn(work).join()
+        });
+        prop_assert!(there.is_ok_and(|there| there == fresh));
+    }
+}
+
+/// Texts that once needed a second pass: a word's reach, the columns of a table, numbers beside numbers, whole documents.
+#[test]
+fn found_by_luck() {
+    let (detector, mut scratch) = (detector(), Scratch::new());
+    for (key, text) in [
+        ("", "dob:00000000000000phone phone=000000000000000"),
+        (
+            "",
+            "id,name,email,street\n1,Georges Perret,rocheadele@example.com,7, rue Lacroix\n2,Émilie Rey,zd@example.org,62, avenue de Julien",
+        ),
+        ("", "+1 415 555 2671/415-555-2672"),
+        ("", "mail size=40jane@example.com =40b.example.com"),
+        ("", "looker`2rkkhp1gm332jq5n 557367749tarjet-"),
+        ("", "7 chemin e L o 2 l Drive"),
+        ("address", "s 01 42 68 53 00 : , d e , 6 ,"),
+        ("", "{\"a\":\"<token>\",\"b\":4,\"c\":\"x\"}"),
+        ("", "[\"b_token:'\",{\"a\":1}]"),
+        ("", "{\"a\":\"FacebookT\\t5bc5e4b4358/C70\",\"b\":8}"),
+    ] {
+        let first = once(&detector, key, text, &mut scratch);
+        assert_eq!(once(&detector, key, &first, &mut scratch), first, "{text}");
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok();
+        assert!(!text.starts_with(['{', '[']) || json(&first), "{text} became {first}");
+    }
+}
+
+/// A word announces one value: what stands behind a placeholder is not announced by what stands before it.
+#[test]
+fn words_do_not_reach_beyond_placeholders() {
+    let (detector, mut scratch) = (detector(), Scratch::new());
+    for text in ["looker`2rkkhp1gm332jq5n 557367749tarjet-", "Netlify,5Y0zA3bC6dE9f012 7dxpqbdrlhlckr64"] {
+        assert_eq!(detector.find(text, &mut scratch).len(), 1, "{text}");
+    }
+}
+
+/// A text that never comes to rest is closed whole, and long texts are read again near what was found.
+#[test]
+fn long_texts_are_read_again_where_it_matters() {
+    let (detector, mut scratch) = (detector(), Scratch::new());
+    let filler = "the quick brown fox jumps over the lazy dog\n".repeat(400);
+    for text in ["a@b.io0c@d.io", "+1 415 555 2671/415-555-2672"] {
+        let first = once(&detector, "", &format!("{filler}{text}\n{filler}"), &mut scratch);
+        assert_eq!(once(&detector, "", &first, &mut scratch), first);
+        assert!(!first.contains("d.io") && !first.contains("2672"), "{text}");
+    }
+}
+
+/// `text` in base64 without padding.
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD_NO_PAD.encode(text)
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn percent(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// The forms in which a value may stand.
+const FORMS: &[fn(&str) -> String] = &[str::to_owned, base64, hex, percent];
+
+/// A value that no other has, and a text that tells what it is. Words may or may not be what tells.
+fn private(random: &mut Random) -> (String, String) {
+    let mut any = |count: usize, from: &[u8]| -> String {
+        (0..count).map(|_| char::from(from[random.below(from.len())])).collect()
+    };
+    let (letters, digits) = (b"abcdefghijklmnopqrstuvwxyz".as_slice(), b"23456789".as_slice());
+    let mixed = b"abcdefghjkmnpqrstuvwxyzABCDEFGHJKMNPQRSTUVWXYZ23456789".as_slice();
+    match any(1, b"0123456789").as_str() {
+        "0" => {
+            let value =
+                format!("{}.{}{}@{}.example.org", any(5, letters), any(6, letters), any(2, digits), any(6, letters));
+            (value.clone(), format!("to {value} now"))
+        }
+        "1" => {
+            let value = format!("ghp_{}", any(36, mixed));
+            (value.clone(), format!("push with {value} please"))
+        }
+        "2" => {
+            let value = format!("{}{}7Qx", any(9, mixed), any(3, digits));
+            (value.clone(), format!("DB_PASSWORD={value}"))
+        }
+        "3" => {
+            let value = format!("+1 415 55{}-{}", any(1, digits), any(4, digits));
+            (value.clone(), format!("call {value} after six"))
+        }
+        "4" => {
+            let value = format!("219-09-{}", any(4, digits));
+            (value.clone(), format!("ssn {value}"))
+        }
+        "5" => {
+            let value = format!("203.0.113.{}", 100 + any(2, digits).parse::<u32>().unwrap_or(0));
+            (value.clone(), format!("client {value} left"))
+        }
+        "6" => {
+            let value = any(10, digits);
+            (value.clone(), format!("{{\"account_number\":\"{value}\"}}"))
+        }
+        "7" => {
+            let value = format!("{}{}k3", any(18, mixed), any(12, mixed));
+            (value.clone(), format!("\"api_key\": \"{value}\""))
+        }
+        "8" => {
+            let value = format!("AKIA{}", any(16, b"ABCDEFGHJKLMNPQRSTUVWXYZ234567"));
+            (value.clone(), format!("key id {value}"))
+        }
+        _ => {
+            let value = format!("{}9{}", any(6, mixed), any(9, mixed));
+            (value.clone(), format!("Authorization: Bearer {value}Zq8"))
+        }
+    }
+}
+
+/// Whether `text` says `value`: as it is, or in any run that is base64 (from any of four places), hex or percent form.
+fn says(text: &str, value: &str) -> bool {
+    use base64::Engine as _;
+    if text.contains(value) || percent_decoded(text).contains(value) {
+        return true;
+    }
+    let holds = |bytes: Vec<u8>| memchr::memmem::find(&bytes, value.as_bytes()).is_some();
+    let in_run = |c: char| c.is_ascii_alphanumeric() || "+/-_".contains(c);
+    text.split(|c| !in_run(c)).filter(|run| run.len() >= 11).any(|run| {
+        let hexed = |from: usize| -> Vec<u8> {
+            let digits = run.as_bytes().get(from..).unwrap_or_default();
+            let pair = |two: &[u8]| std::str::from_utf8(two).ok().and_then(|two| u8::from_str_radix(two, 16).ok());
+            digits.chunks(2).map_while(pair).collect()
+        };
+        let standard = run.replace('-', "+").replace('_', "/");
+        let decoded = |from: usize| {
+            let part = standard.get(from..from + (standard.len() - from) / 4 * 4).unwrap_or_default();
+            let rest = standard.get(from..).unwrap_or_default();
+            let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
+            engine.decode(rest).or_else(|_| engine.decode(part)).unwrap_or_default()
+        };
+        (0..4.min(run.len())).any(|from| holds(decoded(from)) || holds(hexed(from)))
+    })
+}
+
+fn percent_decoded(text: &str) -> String {
+    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some(byte) = rest.first() {
+        let code = rest.get(1..3).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        let (taken, put) = if *byte == b'%' { code.map_or((1, *byte), |code| (3, code)) } else { (1, *byte) };
+        out.push(put);
+        rest = &rest[taken..];
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What is found in a text does not survive elsewhere in it: not as it is, nor in base64, hex or percent form.
+    #[test]
+    fn no_finding_survives(seed in any::<u64>()) {
+        let (detector, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
+        let (value, told) = private(&mut random);
+        let mut around = || {
+            let text: String = spliced(&mut random).chars().take(160).collect();
+            // a quote that does not close makes one value of all
+            text.replace(['"', '\'', '`', '\\'], " ")
+        };
+        let (before, behind) = (around(), around());
+        let forms: Vec<String> = FORMS.iter().map(|form| form(&value)).collect();
+        let copies = match seed % 3 {
+            0 => forms.join(" "),
+            1 => forms.join("\n"),
+            _ => format!("x={} y: {}, \"{}\" ({})", forms[0], forms[1], forms[2], forms[3]),
+        };
+        let text = format!("{before}\n{told}\n{behind}\n{copies}\n");
+        // what is not found at its place is a miss, not a survivor
+        let at = before.len() + 1 + told.find(&value).unwrap_or(0);
+        let found = detector.find(&text, &mut scratch).iter().any(|hit| hit.range == (at..at + value.len()));
+        prop_assume!(found);
+        let first = once(&detector, "", &text, &mut scratch);
+        prop_assert!(!says(&first, &value), "{} of {} in {}", value, text, first);
+    }
+}
+
+/// Values that words tell are found where nothing tells them, in any form; words, short numbers and parts of words stay.
+#[test]
+fn values_are_carried() {
+    let (detector, mut scratch) = (detector(), Scratch::new());
+    for (text, wanted) in [
+        ("DB_PASSWORD=tr0ub4dor&3xyz then psql tr0ub4dor&3xyz now", "DB_PASSWORD=[PASSWORD] then psql [PASSWORD] now"),
+        ("account number 4155550132, row 4155550132", "account number [ACCOUNT_ID], row [ACCOUNT_ID]"),
+        ("to jane@example.com amFuZUBleGFtcGxlLmNvbQ==", "to [EMAIL] [EMAIL]"),
+        ("to jane@example.com 6a616e65406578616d706c652e636f6d", "to [EMAIL] [EMAIL]"),
+        ("DB_PASSWORD=tr0ub4dor3xyz ?p=a%74r0ub4dor%33xyz", "DB_PASSWORD=[PASSWORD] ?p=a[PASSWORD]"),
+        ("password: production in production", "password: production in production"),
+        // what a key's header takes from the rule that would have told
+        (
+            "-----BEGIN PRIVATE KEY--\n\"api_key\": \"Zccba6gGAVBfCKDEmcDxtHfkMpXT9Uk3\"\nthen Zccba6gGAVBfCKDEmcDxtHfkMpXT9Uk3 .",
+            "-----BEGIN PRIVATE KEY--\n\"api_key\": \"[PRIVATE_KEY]\"\nthen [PRIVATE_KEY] .",
+        ),
+        // a value that begins with another, and one that stands a byte further in
+        (
+            "password=zaq1xsw2cd token=zaq1xsw2cdE9 then zaq1xsw2cdE9 or zaq1xsw2cd.",
+            "password=[PASSWORD] token=[API_KEY] then [API_KEY] or [PASSWORD].",
+        ),
+    ] {
+        assert_eq!(once(&detector, "", text, &mut scratch), wanted);
+    }
+    for text in ["password: Production1 and xProduction1y", "dob 1990-04-05, build 11990-04-051"] {
+        assert_eq!(detector.find(text, &mut scratch).len(), 1, "{text}");
+    }
+}

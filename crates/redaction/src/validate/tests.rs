@@ -1,0 +1,288 @@
+//! Tests of the checks: published examples of each, and the same with a wrong digit.
+
+/// A check by its digits.
+type Check = fn(&[u8]) -> bool;
+
+mod bank {
+    use super::super::bank::{bic, card, iban, iban_length, routing};
+
+    fn digits(text: &str) -> Vec<u8> {
+        text.bytes().map(|byte| byte - b'0').collect()
+    }
+
+    /// Examples of the IBAN registry; lengths and checks tell wrong ones.
+    #[test]
+    fn ibans() {
+        for good in
+            ["DE89370400440532013000", "GB29NWBK60161331926819", "NO9386011117947", "MT84MALT011000012345MTLCAST001S"]
+        {
+            assert!(iban(good.as_bytes()) && iban_length(&good.as_bytes()[..2]) == Some(good.len()), "{good}");
+        }
+        assert!(!iban(b"DE89370400440532013001") && iban_length(b"US").is_none());
+    }
+
+    /// Routing numbers of public examples; one digit off fails, so does a district that is none.
+    #[test]
+    fn routing_numbers() {
+        assert!(routing(&digits("021000021")) && routing(&digits("111000025")));
+        assert!(!routing(&digits("021000022")) && !routing(&digits("500000005")) && !routing(&[]));
+    }
+
+    /// Test cards of the issuers; other prefixes and lengths, and sums that fail.
+    #[test]
+    fn cards() {
+        for good in [
+            "4111111111111111",
+            "5555555555554444",
+            "378282246310005",
+            "6011111111111117",
+            "3530111333300000",
+            "2223003122003222",
+            "30569309025904",
+            "6759649826438453",
+            "4222222222222",
+        ] {
+            assert!(card(&digits(good)), "{good}");
+        }
+        for bad in
+            ["4111111111111112", "1763628543123456789", "490154203237518", "0000000000000000", "9111111111111111"]
+        {
+            assert!(!card(&digits(bad)), "{bad}");
+        }
+    }
+
+    /// BICs of the standard's examples, and upper case words that are none.
+    #[test]
+    fn bics() {
+        assert!(bic(b"DEUTDEFF") && bic(b"DEUTDEFF500") && bic(b"NEDSZAJJXXX"));
+        assert!(!bic(b"PASSWORDS") && !bic(b"PASSXXRD") && !bic(b"DEUTDEF") && !bic(b"deutdeff"));
+    }
+}
+
+mod crypto {
+    use super::super::crypto::{base58check, bech32};
+
+    /// The first block's address and an example of BIP 16; one letter off fails.
+    #[test]
+    fn base58() {
+        assert!(
+            base58check(b"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa") && base58check(b"3P14159f73E4gFr7JterCCQh9QjiTjiZrG")
+        );
+        assert!(
+            !base58check(b"1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb") && !base58check(b"1A1zP1eP5QGefi2DMPTf0L5SLmv7DivfNa")
+        );
+    }
+
+    /// Examples of BIP 173 and BIP 350.
+    #[test]
+    fn segwit() {
+        assert!(bech32(b"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"));
+        assert!(bech32(b"bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0"));
+        assert!(bech32(b"BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4"));
+        assert!(!bech32(b"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5") && !bech32(b"bc1") && !bech32(b"abcdef"));
+    }
+}
+
+mod dates {
+    use super::super::dates::{is_day, month};
+
+    /// Leap days count in leap years only; lives begin after 1900.
+    #[test]
+    fn real_days() {
+        assert!(is_day(2000, 2, 29) && is_day(1991, 6, 15) && !is_day(1900, 2, 29) && !is_day(1991, 13, 1));
+        assert!(!is_day(1899, 1, 1) && !is_day(2001, 4, 31) && !is_day(2001, 4, 0));
+    }
+
+    /// Names and short forms of months.
+    #[test]
+    fn months() {
+        assert_eq!(
+            (month("June"), month("Sep"), month("sept"), month("März"), month("août")),
+            (Some(6), Some(9), Some(9), Some(3), Some(8))
+        );
+        assert_eq!((month("Ju"), month("monday"), month("")), (None, None, None));
+    }
+}
+
+mod lettered {
+    use super::super::lettered::*;
+
+    /// Published examples pass, and the same with another check letter does not.
+    #[test]
+    fn published_examples() {
+        let checks: [(&str, super::Check); 10] = [
+            ("S1234567D", nric),
+            ("12345678Z", dni),
+            ("X1234567L", dni),
+            ("RCCMNL83S18D969H", codice_fiscale),
+            ("131052-308T", hetu),
+            ("1M8GDM9AXKP042788", vin),
+            ("AB1234563", dea),
+            ("QQ123456C", |text| !nino(text)),
+            ("AB123456C", nino),
+            ("AAPFU0939F", pan_india),
+        ];
+        for (good, check) in checks {
+            assert!(check(good.as_bytes()), "{good}");
+        }
+        for (good, check) in checks.iter().take(5) {
+            let mut other = good.as_bytes().to_vec();
+            other[3] = if other[3] == b'1' {
+                b'2'
+            } else if other[3].is_ascii_digit() {
+                b'1'
+            } else {
+                b'A'
+            };
+            assert!(!check(&other), "{good}");
+        }
+    }
+
+    /// Shapes without a published sum.
+    #[test]
+    fn shapes() {
+        assert!(mbi(b"1EG4TE5MK73") && !mbi(b"1EG4TE5MK7S") && !mbi(b"0EG4TE5MK73"));
+        assert!(curp(b"HEGG560427MVZRRL04") && !curp(b"HEGG561327MVZRRL04"));
+        assert!(rfc(b"GODE561231GR8") && rfc(b"ABC680524P76") && !rfc(b"GODE569931GR8"));
+        assert!(uk_licence(b"MORGA753116SM9IJ") && !uk_licence(b"MORGA793996SM9IJ"));
+    }
+}
+
+mod national {
+    use super::super::national::*;
+
+    fn digits(text: &str) -> Vec<u8> {
+        text.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
+    }
+
+    /// Published examples of each id pass; with one digit changed, they do not.
+    #[test]
+    fn published_examples() {
+        let checks: [(&str, super::Check); 22] = [
+            ("756.9217.0769.85", ahv),
+            ("943 476 5919", nhs),
+            ("1234567893", npi),
+            ("2123 45670 1", medicare),
+            ("390.533.447-05", cpf),
+            ("16.727.230/0001-97", cnpj),
+            ("83010411457", pesel),
+            ("130 692 544", sin),
+            ("2341 2341 2346", aadhaar),
+            ("1112.22.333", bsn),
+            ("2 95 10 99 126 111 93", nir),
+            ("811228-9874", personnummer),
+            ("10000000146", kimlik),
+            ("1-2345-45678-78-1", thai),
+            ("5831-2578-4054", |d| my_number(d) || d.len() == 12),
+            ("36574261809", steuer_id),
+            ("51 824 753 556", abn),
+            ("004 085 616", acn),
+            ("123 456 782", tfn),
+            ("20-05536168-2", cuit),
+            ("980780684", vat_gb),
+            ("130692544", |d| d.len() == 9),
+        ];
+        for (good, check) in checks {
+            assert!(check(&digits(good)), "{good}");
+        }
+        for (good, check) in checks.iter().take(13) {
+            let mut other = digits(good);
+            other[4] = (other[4] + 1) % 10;
+            assert!(!check(&other), "{good}");
+        }
+    }
+
+    /// Ids with a check that is no digit.
+    #[test]
+    fn other_checks() {
+        assert!(rut(&digits("12531909"), 2) && !rut(&digits("12531909"), 3));
+        assert!(resident(&digits("11010519491231002"), 10) && !resident(&digits("11010519491331002"), 10));
+    }
+
+    /// Areas that are not issued, and numbers printed in advertising, are no social security numbers.
+    #[test]
+    fn social_security() {
+        assert!(ssn(&digits("536-90-4399")) && itin(&digits("912-70-1234")));
+        for bad in ["000-12-3456", "666-12-3456", "987-65-4321", "078-05-1120", "123-00-4567", "123-45-0000"] {
+            assert!(!ssn(&digits(bad)), "{bad}");
+        }
+    }
+}
+
+mod phones {
+    use super::super::phones::{code_length, is_international};
+
+    /// Examples of the numbering plans, and numbers one digit off.
+    #[test]
+    fn plans() {
+        for good in
+            ["14155550123", "442079460958", "33142685300", "4930901820", "919876543210", "8613800138000", "298123456"]
+        {
+            assert!(is_international(good.as_bytes()), "{good}");
+        }
+        for bad in ["1415555012", "11155550123", "3314268530", "999123456789", "0000", "", "44", "1111111111111"] {
+            assert!(!is_international(bad.as_bytes()), "{bad}");
+        }
+        assert_eq!(code_length(b"442079460958"), Some(2));
+    }
+}
+
+mod sums {
+    use super::super::sums::{luhn, mod_11_10, mod_97, verhoeff};
+
+    fn digits(text: &str) -> Vec<u8> {
+        text.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
+    }
+
+    /// Published examples pass, and no single wrong digit does.
+    #[test]
+    fn published_examples() {
+        let sums: [(&str, super::Check); 5] = [
+            ("79927398713", luhn),
+            ("4111111111111111", luhn),
+            ("2363", verhoeff),
+            ("86095742719", mod_11_10),
+            ("794623", mod_11_10),
+        ];
+        for (good, check) in sums {
+            assert!(check(&digits(good)), "{good}");
+            let last = digits(good).len() - 1;
+            for wrong in 1..10 {
+                let mut other = digits(good);
+                other[last] = (other[last] + wrong) % 10;
+                assert!(!check(&other), "{other:?}");
+            }
+        }
+        assert_eq!(mod_97("3214282912345698765432161182".bytes()), Some(1));
+        assert_eq!(mod_97("WEST12345698765432GB82".bytes()), Some(1));
+        assert_eq!(mod_97("-".bytes()), None);
+    }
+}
+
+/// Checks that users' rules name: each takes a right value and refuses the same with another digit.
+#[test]
+fn checks_by_name() {
+    use crate::tests::redact;
+    use crate::{Custom, Detector};
+    for (validator, right, wrong) in [
+        ("luhn", "79927398713", "79927398710"),
+        ("mod_97", "79444", "79445"),
+        ("mod_11_10", "86095742719", "86095742718"),
+        ("nhs_number", "943 476 5919", "943 476 5918"),
+        ("aba_routing", "111000025", "111000026"),
+        ("vin", "1M8GDM9AXKP042788", "1M8GDM9AXKP042789"),
+        ("base58check", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNb"),
+        ("bech32", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5"),
+    ] {
+        let name = "PART".to_owned();
+        let rule = Custom {
+            name,
+            pattern: "no: ([A-Za-z0-9 ]+)".to_owned(),
+            validator: validator.to_owned(),
+            ..Custom::default()
+        };
+        let Ok(detector) = Detector::new(&[], &[rule]) else { panic!("{validator}") };
+        assert_eq!(redact(&detector, &format!("no: {right}")), "no: [PART]", "{validator}");
+        assert_eq!(redact(&detector, &format!("no: {wrong}")), format!("no: {wrong}"), "{validator}");
+    }
+}

@@ -1,0 +1,147 @@
+//! **What**: quoted-printable: `=40`, and `=` at line ends. **Invariants**: `=40` counts where it may be the `@` of an
+//! address, `=3D` between a key and a value; all else only in a text that says it is quoted-printable, holds three escapes that are no numbers of
+//! `key=20`, or six side by side; of what is found, only what an escape touches.
+
+use std::ops::Range;
+
+use super::super::scan::Scan;
+use super::percent::{character, hex};
+use super::{View, windows};
+
+/// Escapes that tell a text in this form.
+const ENOUGH: usize = 3;
+/// Escapes side by side that do so without a letter.
+const RUN: usize = 6;
+/// Where a header is looked for.
+const HEAD: usize = 16 << 10;
+
+pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+    let bytes = scan.text.as_bytes();
+    let mut add = |at: usize, told: bool| {
+        let counts = || is_address(bytes, at) || is_pair(bytes, at) || (told && len_at(bytes, at).is_some());
+        if !windows::holds(out, at) && counts() && fresh(at..at + 3) {
+            windows::add(scan.text, at..at + 3, out);
+        }
+    };
+    if is_told(bytes, scan.anchors.facts.soft) || has_run(scan) {
+        memchr::memchr_iter(b'=', bytes).for_each(|at| add(at, true));
+        return;
+    }
+    let mut ats = memchr::memmem::find_iter(bytes, b"=40").peekable();
+    let mut pairs = memchr::memmem::find_iter(bytes, b"=3D").peekable();
+    loop {
+        let pair_first = pairs.peek().is_some_and(|pair| ats.peek().is_none_or(|at| pair < at));
+        match if pair_first { pairs.next() } else { ats.next() } {
+            Some(at) => add(at, false),
+            None => return,
+        }
+    }
+}
+
+/// `=40` between a local part and a domain with a dot.
+fn is_address(bytes: &[u8], at: usize) -> bool {
+    let word = |byte: &u8| byte.is_ascii_alphanumeric();
+    bytes.get(at + 1..at + 3) == Some(b"40")
+        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(word)
+        && bytes.get(at + 3).is_some_and(word)
+        && bytes.iter().skip(at + 3).take(64).take_while(|byte| word(byte) || b".-".contains(byte)).any(|b| *b == b'.')
+}
+
+/// `=3D` between a key and a value.
+fn is_pair(bytes: &[u8], at: usize) -> bool {
+    let key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'\'');
+    bytes.get(at + 1..at + 3) == Some(b"3D")
+        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(key)
+        && bytes.get(at + 3).is_some_and(|byte| byte.is_ascii_graphic())
+}
+
+/// Length of the escape or soft line end at `at`.
+fn len_at(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at..at + 3).or_else(|| bytes.get(at..at + 2))? {
+        [b'=', b'\n', ..] => Some(2),
+        [b'=', b'\r', b'\n'] => Some(3),
+        [b'=', high, low] => (is_upper_hex(*high) && is_upper_hex(*low)).then_some(3),
+        _ => None,
+    }
+}
+
+/// Whether the `=` at `at` may tell that a text is in this form: it stands before a line's end, and is no end of a line of
+/// code, or before an escape with a letter.
+#[inline]
+pub(crate) fn is_soft(bytes: &[u8], at: usize) -> bool {
+    match bytes.get(at + 1..bytes.len().min(at + 3)).unwrap_or_default() {
+        [b'\n' | b'\r', ..] => at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(|before| *before != b' '),
+        [high, low] => {
+            is_upper_hex(*high) && is_upper_hex(*low) && (high.is_ascii_uppercase() || low.is_ascii_uppercase())
+        }
+        _ => false,
+    }
+}
+
+fn is_upper_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte)
+}
+
+/// Whether a text says that it is in this form. `soft`: an escape with a letter or a soft line end may stand in it.
+fn is_told(bytes: &[u8], soft: bool) -> bool {
+    let head = bytes.get(..bytes.len().min(HEAD)).unwrap_or_default();
+    if memchr::memmem::find(head, b"uoted-printable").is_some() {
+        return true;
+    }
+    let (mut all, mut sure) = (0, 0);
+    for at in memchr::memchr_iter(b'=', bytes).take_while(|_| soft) {
+        let Some(len) = len_at(bytes, at) else { continue };
+        let digits = bytes.get(at + 1..at + len).unwrap_or_default();
+        // `status=404`, `id=3F2504E0`, `size=40)` are none
+        let behind = bytes.get(at + len).copied().unwrap_or(b' ');
+        let letters = digits.iter().any(u8::is_ascii_uppercase) && !behind.is_ascii_digit() && !is_upper_hex(behind);
+        let soft =
+            digits.ends_with(b"\n") && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(|b| *b != b' ');
+        sure += usize::from(letters || soft);
+        all += usize::from(letters || soft || behind.is_ascii_lowercase() || behind == b'=');
+        if all >= ENOUGH && sure > 0 {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether [`RUN`] escapes of digits stand side by side: `=34=35=33=39=31=34`. One with a letter tells by itself ([`is_soft`]).
+fn has_run(scan: &Scan<'_>) -> bool {
+    let (mut run, mut next) = (0, 0);
+    for number in &scan.anchors.numbers {
+        if number.before == b'=' && number.len() == 2 {
+            run = if number.start == next { run + 1 } else { 1 };
+            next = number.end + 1;
+            if run == RUN {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+pub(super) fn decode(text: &str, view: &mut View) {
+    let bytes = text.as_bytes();
+    let byte = |at: usize| match (len_at(bytes, at), bytes.get(at + 1..at + 3)) {
+        (Some(3), Some([high, low])) => hex(*high, *low),
+        _ => None,
+    };
+    let mut from = 0;
+    for at in memchr::memchr_iter(b'=', bytes) {
+        if at < from {
+            continue;
+        }
+        let soft = bytes.get(at + 1).is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
+        let decoded = match (soft, len_at(bytes, at)) {
+            (true, Some(len)) => Some((len, None)),
+            _ => character(|index| byte(at + index * 3)).map(|(len, char)| (len * 3, Some(char))),
+        };
+        if let Some((len, char)) = decoded {
+            view.copy(text.get(from..at).unwrap_or_default());
+            view.put(len, char);
+            from = at + len;
+        }
+    }
+    view.copy(text.get(from..).unwrap_or_default());
+}

@@ -1,0 +1,192 @@
+//! **What**: characters that look like others or like nothing: invisible ones, full-width and mathematical forms,
+//! digits of all scripts, dashes, blanks, look-alikes. **Invariants**: accents, dashes of prose, curly quotes, emoji and
+//! other scripts alone open no window; look-alikes fold only in a token that holds ASCII letters too.
+//! Tables: Unicode 15 (general category Nd, compatibility forms FF01-FF5E, 1D400-1D7FF, 24B6-24E9).
+
+use std::ops::Range;
+
+use super::super::scan::Scan;
+use super::{View, windows};
+use crate::glued::SCRIPTS;
+
+/// What a character is read as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fold {
+    /// Nothing.
+    Drop,
+    /// A letter, digit or `@`, wherever it stands.
+    Plain(char),
+    /// A mark of an address or number.
+    Mark(char),
+    /// A digit that is more often an exponent or a footnote.
+    Raised(char),
+    Dash,
+    Blank,
+    /// Looks as this letter does.
+    Like(char),
+}
+
+impl Fold {
+    fn char(self) -> Option<char> {
+        match self {
+            Self::Drop => None,
+            Self::Plain(char) | Self::Mark(char) | Self::Raised(char) | Self::Like(char) => Some(char),
+            Self::Dash => Some('-'),
+            Self::Blank => Some(' '),
+        }
+    }
+}
+
+/// The zeros of all scripts' decimal digits; the mathematical ones are five tens in a row.
+const ZEROS: [u32; 61] = [
+    0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0, 0xf20,
+    0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40, 0x1c50, 0xa620, 0xa8d0,
+    0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10, 0x104a0, 0x10d30, 0x11066, 0x110f0, 0x11136, 0x111d0, 0x112f0,
+    0x11450, 0x114d0, 0x11650, 0x116c0, 0x11730, 0x118e0, 0x11950, 0x11c50, 0x11d50, 0x11da0, 0x16a60, 0x16ac0,
+    0x16b50, 0x1e140, 0x1e2f0, 0x1e4d0, 0x1e950, 0x1fbf0,
+];
+
+/// Cyrillic, Greek and other letters, and the ASCII letters that they look like.
+const LIKE: (&str, &str) =
+    ("аеорсхуіѕјԁһԛѵкАВЕКМНОРСТХУІЅЈοανιρΑΒΕΖΗΙΚΜΝΟΡΤΥΧıɡɑօ", "aeopcxyisjdhqvkABEKMHOPCTXYISJoavipABEZHIKMNOPTYXigao");
+
+fn fold(char: char) -> Option<Fold> {
+    let code = u32::from(char);
+    Some(match code {
+        0xad | 0x34f | 0x61c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f | 0x3164 | 0xfeff | 0xffa0 => {
+            Fold::Drop
+        }
+        0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfe00..=0xfe0f | 0xe0000..=0xe01ef => Fold::Drop,
+        0xa0 | 0x2000..=0x200a | 0x202f | 0x205f | 0x3000 => Fold::Blank,
+        0x2010..=0x2015 | 0x2212 | 0xfe58 | 0xfe63 => Fold::Dash,
+        0xb2 | 0xb3 => Fold::Raised(digit(code - 0xb0)?),
+        0xb9 => Fold::Raised('1'),
+        0x2070 | 0x2074..=0x2079 => Fold::Raised(digit(code - 0x2070)?),
+        0x2080..=0x2089 => Fold::Raised(digit(code - 0x2080)?),
+        0xfe6b => Fold::Plain('@'),
+        0xfe52 | 0x3002 | 0xff61 | 0x2024 => Fold::Mark('.'),
+        0xfe55 => Fold::Mark(':'),
+        0xff01..=0xff5e => match char::from_u32(code - 0xfee0)? {
+            plain @ ('@' | 'a'..='z' | 'A'..='Z' | '0'..='9') => Fold::Plain(plain),
+            mark => Fold::Mark(mark),
+        },
+        0x1d400..=0x1d6a3 => Fold::Plain(letter((code - 0x1d400) % 52)?),
+        0x1d7ce..=0x1d7ff => Fold::Plain(digit((code - 0x1d7ce) % 10)?),
+        0x24b6..=0x24e9 => Fold::Plain(letter(code - 0x24b6)?),
+        0x131..=0x58f if LIKE.0.contains(char) => {
+            let at = LIKE.0.chars().position(|like| like == char)?;
+            Fold::Like(LIKE.1.chars().nth(at)?)
+        }
+        _ => {
+            let zero = ZEROS.get(ZEROS.partition_point(|zero| *zero <= code).checked_sub(1)?)?;
+            Fold::Plain(digit(code - zero)?)
+        }
+    })
+}
+
+fn digit(value: u32) -> Option<char> {
+    char::from_digit(value, 10)
+}
+
+/// A to Z, then a to z.
+fn letter(index: u32) -> Option<char> {
+    let base = if index < 26 { u32::from('A') } else { u32::from('a') - 26 };
+    char::from_u32(base + index)
+}
+
+/// Whether a character that is written as an escape could be part of a value.
+pub(super) fn is_hidden(char: char) -> bool {
+    matches!(fold(char), Some(Fold::Drop | Fold::Plain(_)))
+}
+
+pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+    let bytes = scan.text.as_bytes();
+    let mut at = 0;
+    while let Some(found) = next_high(bytes, at) {
+        at = found;
+        let len = match bytes.get(at) {
+            Some(0xe4..=0xe9 | 0xeb..=0xed) => 3,
+            // half of the three-byte letters of Africa and Asia have no digits near them, but all are cheap
+            _ => {
+                let Some(char) = scan.text.get(at..).and_then(|rest| rest.chars().next()) else { return };
+                let end = at + char.len_utf8();
+                let opens = fold(char).is_some_and(|fold| opens(bytes, fold, at, end));
+                if opens && !windows::holds(out, at) && fresh(at..end) {
+                    windows::add(scan.text, at..end, out);
+                }
+                char.len_utf8()
+            }
+        };
+        at += len;
+    }
+}
+
+/// The next byte from `at` on that is no ASCII.
+fn next_high(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at;
+    let rest = bytes.get(at..)?;
+    for chunk in rest.chunks(64) {
+        if chunk.iter().fold(0, |all, byte| all | byte) >= 0x80 {
+            return chunk.iter().position(|byte| *byte >= 0x80).map(|found| at + found);
+        }
+        at += chunk.len();
+    }
+    None
+}
+
+/// Whether a character at `at..end` may be part of a value, by what stands beside it.
+fn opens(bytes: &[u8], fold: Fold, at: usize, end: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
+    let behind = bytes.get(end).copied().unwrap_or(b' ');
+    let word = |byte: u8| byte.is_ascii_alphanumeric();
+    let part = |byte: u8| word(byte) || b"@._-+:=".contains(&byte);
+    match fold {
+        Fold::Plain(_) => true,
+        Fold::Drop => part(before) || part(behind),
+        Fold::Mark('.') => word(before) && word(behind),
+        // behind a word for a password in its own script
+        Fold::Mark(':' | '=') if before >= 0x80 => {
+            let head = bytes.get(..at).unwrap_or_default();
+            (word(behind) || behind == b' ' && bytes.get(end + 1).is_some_and(|next| word(*next)))
+                && SCRIPTS.iter().any(|word| head.ends_with(word.as_bytes()))
+        }
+        Fold::Mark(':' | '=' | '-' | '_' | '+' | '/') => word(before) && !behind.is_ascii_whitespace(),
+        Fold::Mark(_) => false,
+        Fold::Raised(_) => before.is_ascii_digit() || behind.is_ascii_digit() || behind >= 0x80,
+        Fold::Dash => word(before) && behind.is_ascii_digit() || before.is_ascii_digit() && word(behind),
+        Fold::Blank => (before.is_ascii_digit() || before == b')') && (behind.is_ascii_digit() || behind == b'('),
+        Fold::Like(_) => word(before) || word(behind),
+    }
+}
+
+pub(super) fn decode(text: &str, view: &mut View) {
+    let bytes = text.as_bytes();
+    let (mut from, mut at) = (0, 0);
+    while let Some(found) = next_high(bytes, at) {
+        let Some(char) = text.get(found..).and_then(|rest| rest.chars().next()) else { break };
+        at = found + char.len_utf8();
+        let like = |fold: &Fold| match fold {
+            Fold::Like(_) => holds_ascii(text, found),
+            Fold::Mark('.') => opens(bytes, *fold, found, at),
+            _ => true,
+        };
+        if let Some(fold) = fold(char).filter(like) {
+            view.copy(text.get(from..found).unwrap_or_default());
+            view.put(char.len_utf8(), fold.char());
+            from = at;
+        }
+    }
+    view.copy(text.get(from..).unwrap_or_default());
+}
+
+/// Characters of a token on each side in which an ASCII letter is looked for.
+const TOKEN: usize = 48;
+
+/// Whether the token around `at` holds an ASCII letter.
+fn holds_ascii(text: &str, at: usize) -> bool {
+    let part = |char: &char| char.is_alphanumeric() || "@._-+".contains(*char);
+    let letter = |char: char| char.is_ascii_alphabetic();
+    let (Some(before), Some(behind)) = (text.get(..at), text.get(at..)) else { return false };
+    before.chars().rev().take(TOKEN).take_while(part).any(letter)
+        || behind.chars().take(TOKEN).take_while(part).any(letter)
+}

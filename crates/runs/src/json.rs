@@ -1,0 +1,324 @@
+//! **What**: the JSON of runs: what the API answers, what pages and commands pass on. **Why**: one schema, documented in
+//! docs/runs.md; `schema` is raised when a field changes its meaning or goes, not when one is added.
+//! **Invariants**: money is decimal text in USD, exact; times are RFC 3339 in UTC or null; durations are seconds.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use genai::Buckets;
+use kernel::clock::UnixNanos;
+use kernel::hex;
+use rates::Usd;
+use vault::names::rfc3339;
+
+use super::{Alert, Budget, Detail, Investigations, Measure, RunSums, RunView, Step, Streak, Sum, Totals, add, input};
+
+/// Version of the schema.
+pub const SCHEMA: u32 = 1;
+
+const NANOS: f64 = 1e9;
+
+fn time(at: u64) -> Value {
+    if at == 0 { Value::Null } else { rfc3339(UnixNanos(at)).into() }
+}
+
+fn usd(atto: i128) -> String {
+    Usd(atto).to_string()
+}
+
+fn span(id: [u8; 8]) -> Value {
+    if id == [0; 8] { Value::Null } else { hex::encode(&id).into() }
+}
+
+fn text(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { text.into() }
+}
+
+fn tokens(tokens: &Buckets) -> Value {
+    json!({
+        "input": tokens.input,
+        "cache_read": tokens.cache_read,
+        "cache_write_5m": tokens.cache_write_5m,
+        "cache_write_1h": tokens.cache_write_1h,
+        "output": tokens.output,
+        "reasoning": tokens.reasoning,
+        "input_total": input(tokens),
+    })
+}
+
+/// What a run or session did.
+pub fn totals(totals: &Totals) -> Value {
+    let models: Map<String, Value> = (totals.models.iter())
+        .map(|(name, model)| {
+            let one = json!({"calls": model.calls, "tokens": tokens(&model.tokens), "cost_usd": usd(model.atto_usd),
+                "unpriced_calls": model.unpriced});
+            (name.clone(), one)
+        })
+        .collect();
+    let tools: Map<String, Value> = (totals.tools.iter())
+        .map(|(name, tool)| {
+            let one = json!({"ok": tool.ok, "failed": tool.failed, "denied": tool.denied, "retries": tool.retries});
+            (name.clone(), one)
+        })
+        .collect();
+    let fallbacks = totals.fallbacks.iter().map(|(one, count)| {
+        json!({"reason": one.reason, "provider": one.provider, "from": one.from, "to": one.to, "count": count})
+    });
+    let troubles = totals.troubles.iter();
+    let troubles = troubles.map(|(one, count)| json!({"reason": one.reason, "provider": one.provider, "count": count}));
+    let denials = totals.denials.iter();
+    let denials = denials.map(|(one, count)| json!({"tool": one.tool, "source": one.source, "count": count}));
+    json!({
+        "iterations": totals.iterations,
+        "model_calls": totals.calls(),
+        "failed_model_calls": totals.failed_calls,
+        "model_retries": totals.retries,
+        "tool_calls": totals.tool_calls(),
+        "failed_tool_calls": totals.tool_failures(),
+        "tool_retries": totals.tool_retries(),
+        "sub_agents": totals.sub_agents,
+        "tokens": tokens(&totals.tokens()),
+        "cost_usd": usd(totals.atto_usd()),
+        "unpriced_calls": totals.unpriced(),
+        "models": models,
+        "tools": tools,
+        "finish_reasons": totals.finish,
+        "errors": totals.errors,
+        "troubles": troubles.collect::<Vec<_>>(),
+        "fallbacks": fallbacks.collect::<Vec<_>>(),
+        "permission_denials": denials.collect::<Vec<_>>(),
+        "reads": totals.reads,
+        "writes": totals.writes,
+        "read_write_ratio": if totals.writes == 0 { Value::Null } else { json!(totals.reads as f64 / totals.writes as f64) },
+        "model_changes": totals.swapped,
+    })
+}
+
+fn step(step: &Step) -> Value {
+    json!({
+        "kind": step.kind.as_str(),
+        "name": text(&step.name),
+        "span_id": span(step.span),
+        "parent_span_id": span(step.parent),
+        "start": time(step.start),
+        "duration_seconds": step.duration as f64 / NANOS,
+        "failed": step.failed,
+        "denied": step.denied,
+        "sub_agent": step.sub_agent,
+        "input_tokens": step.input_tokens,
+        "output_tokens": step.output_tokens,
+        "cost_usd": step.atto_usd.map(usd),
+    })
+}
+
+fn streak(streak: &Option<Streak>) -> Value {
+    streak.as_ref().map_or(Value::Null, |streak| json!({"tool": text(&streak.tool), "count": streak.count}))
+}
+
+/// One run, without its steps.
+pub fn run(view: &RunView) -> Value {
+    let peaks = &view.peaks;
+    let [first, last, most] = peaks.context;
+    let outcome = view.judged.outcome.map(|outcome| {
+        json!({"outcome": outcome.verdict.as_str(), "confidence": outcome.confidence, "resolved_in": outcome.resolved_in})
+    });
+    let scores = view.judged.scores.iter();
+    let scores = scores.map(|score| json!({"name": score.name, "label": text(&score.label), "value": score.value}));
+    json!({
+        "id": view.run,
+        "session_id": view.session,
+        "account": view.account,
+        "trace_id": text(&view.trace),
+        "root_span_id": span(view.root),
+        "tenant": view.tenant,
+        "feature": view.feature,
+        "user": view.user,
+        "prompt_template": view.template,
+        "incident": view.incident,
+        "commit_sha": view.commit,
+        "issue_id": view.issue,
+        "service": view.service,
+        "state": view.state.as_str(),
+        "failed": view.failed,
+        "start": time(view.start),
+        "last": time(view.last),
+        "duration_seconds": view.duration as f64 / NANOS,
+        "totals": totals(&view.totals),
+        "slowest_step": peaks.slowest.as_ref().map(step),
+        "dearest_step": peaks.dearest.as_ref().map(step),
+        "identical_in_a_row": streak(&peaks.row),
+        "most_in_window": streak(&peaks.window),
+        "context": {"first": first, "last": last, "most": most, "growth": peaks.context_growth()},
+        "outcome": outcome,
+        "evaluations": scores.collect::<Vec<_>>(),
+    })
+}
+
+/// One run with its steps.
+pub fn detail(detail: &Detail) -> Value {
+    let mut all = run(&detail.view);
+    if let Value::Object(fields) = &mut all {
+        let steps = detail.steps.as_ref().map(|steps| steps.iter().map(step).collect::<Vec<_>>());
+        fields.insert("steps".into(), steps.map_or(Value::Null, Value::from));
+        fields.insert("step_count".into(), detail.step_count.into());
+        fields.insert("schema".into(), SCHEMA.into());
+    }
+    all
+}
+
+/// What a run may still do.
+pub fn budget(budget: &Budget) -> Value {
+    let totals = &budget.view.totals;
+    json!({
+        "schema": SCHEMA,
+        "id": budget.view.run,
+        "state": budget.state.as_str(),
+        "iterations": totals.iterations,
+        "iteration_ceiling": budget.ceiling,
+        "iterations_left": budget.ceiling.saturating_sub(totals.iterations),
+        "cost_usd": usd(totals.atto_usd()),
+        "tool_calls": totals.tool_calls(),
+        "run_state": budget.view.state.as_str(),
+    })
+}
+
+fn sum(sum: &Sum) -> Value {
+    json!({
+        "runs": sum.runs,
+        "failed": sum.failed,
+        "killed": sum.killed,
+        "iterations": sum.iterations,
+        "model_calls": sum.calls,
+        "failed_model_calls": sum.failed_calls,
+        "tool_calls": sum.tool_calls,
+        "failed_tool_calls": sum.tool_failures,
+        "duration_seconds": sum.duration as f64 / NANOS,
+        "tokens": tokens(&sum.tokens),
+        "cost_usd": usd(sum.atto_usd),
+        "unpriced_calls": sum.unpriced,
+    })
+}
+
+/// What ended runs add up to.
+pub fn sums(sums: &RunSums) -> Value {
+    let accounts: Map<String, Value> = sums.by_account.iter().map(|(name, one)| (name.clone(), sums_of(one))).collect();
+    let mut all = sums_of(sums);
+    if let Value::Object(fields) = &mut all {
+        fields.insert("schema".into(), SCHEMA.into());
+        fields.insert("by_account".into(), accounts.into());
+    }
+    all
+}
+
+fn sums_of(sums: &RunSums) -> Value {
+    let map = |map: &BTreeMap<String, Sum>| -> Map<String, Value> {
+        map.iter().map(|(name, one)| (name.clone(), sum(one))).collect()
+    };
+    json!({
+        "all": sum(&sums.all),
+        "by_tenant": map(&sums.by_tenant),
+        "by_feature": map(&sums.by_feature),
+        "by_model": map(&sums.by_model),
+        "by_user": map(&sums.by_user),
+        "by_session": map(&sums.by_session),
+    })
+}
+
+/// Investigations by agent type.
+pub fn investigations(all: &BTreeMap<String, Investigations>) -> Value {
+    let one = |one: &Investigations| {
+        let tenths = (0_u32..).zip(&one.resolution).filter(|(_, (count, _))| *count > 0);
+        let resolution = tenths.map(|(tenth, (count, mean))| {
+            json!({"confidence_from": f64::from(tenth) / 10.0, "count": count, "mean_resolution_seconds": mean})
+        });
+        json!({
+            "investigations": one.count,
+            "judged": one.judged,
+            "overridden": one.overridden,
+            "override_rate": if one.judged == 0 { Value::Null } else { json!(one.overridden as f64 / one.judged as f64) },
+            "tool_calls_p95": one.tool_calls_p95,
+            "tool_calls_mean": one.tool_calls_mean,
+            "cost_usd": usd(one.atto_usd),
+            "resolution_by_confidence": resolution.collect::<Vec<_>>(),
+        })
+    };
+    let types: Map<String, Value> = all.iter().map(|(kind, all)| (kind.clone(), one(all))).collect();
+    json!({"schema": SCHEMA, "by_agent_type": types})
+}
+
+/// Numeric span attributes.
+pub fn measures(all: &[Measure]) -> Value {
+    let one = |one: &Measure| {
+        json!({"measure": one.name, "service": one.service, "tenant": one.tenant, "commit_sha": one.commit,
+            "count": one.count, "sum": one.sum, "p95": one.p95})
+    };
+    json!({"schema": SCHEMA, "measures": all.iter().map(one).collect::<Vec<_>>()})
+}
+
+/// Alerts.
+pub fn alerts(all: &[Alert]) -> Value {
+    let one = |alert: &Alert| {
+        json!({
+            "rule": alert.rule,
+            "severity": alert.severity.as_str(),
+            "state": if alert.until.is_none() { "firing" } else { "resolved" },
+            "account": alert.account,
+            "run_id": text(&alert.run),
+            "session_id": text(&alert.session),
+            "trace_id": text(&alert.trace),
+            "tenant": alert.tenant,
+            "feature": alert.feature,
+            "tool": text(&alert.tool),
+            "value": alert.value,
+            "threshold": alert.threshold,
+            "since": time(alert.since),
+            "until": alert.until.map_or(Value::Null, time),
+        })
+    };
+    json!({"schema": SCHEMA, "alerts": all.iter().map(one).collect::<Vec<_>>()})
+}
+
+/// The latest runs.
+pub fn runs(all: &[RunView]) -> Value {
+    json!({"schema": SCHEMA, "runs": all.iter().map(run).collect::<Vec<_>>()})
+}
+
+/// Sessions of these runs, by session, the one with the latest event first.
+pub fn sessions(all: &[RunView]) -> Value {
+    let mut by_session: BTreeMap<(&str, &str), Vec<&RunView>> = BTreeMap::new();
+    for view in all {
+        by_session.entry((&view.account, &view.session)).or_default().push(view);
+    }
+    let mut sessions: Vec<(u64, Value)> = (by_session.into_iter())
+        .map(|((account, session), runs)| {
+            let mut sum = Totals::default();
+            runs.iter().for_each(|run| sum.add(&run.totals));
+            let last = runs.iter().map(|run| run.last).max().unwrap_or(0);
+            let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
+            let live = runs.iter().any(|run| run.state == super::RunState::Live);
+            let one = json!({
+                "id": session,
+                "account": account,
+                "runs": runs.len(),
+                "live": live,
+                "failed": runs.iter().any(|run| run.failed),
+                "tenant": runs.iter().find_map(|run| run.tenant.clone()),
+                "feature": runs.iter().find_map(|run| run.feature.clone()),
+                "user": runs.iter().find_map(|run| run.user.clone()),
+                "start": time(start),
+                "last": time(last),
+                "duration_seconds": last.saturating_sub(start) as f64 / NANOS,
+                "totals": totals(&sum),
+            });
+            (last, one)
+        })
+        .collect();
+    sessions.sort_by_key(|(last, _)| std::cmp::Reverse(*last));
+    json!({"schema": SCHEMA, "sessions": sessions.into_iter().map(|(_, one)| one).collect::<Vec<_>>()})
+}
+
+/// Tokens of several, for whoever adds up views.
+pub fn add_tokens<'a>(all: impl Iterator<Item = &'a Totals>) -> Buckets {
+    all.fold(Buckets::default(), |sum, totals| add(sum, totals.tokens()))
+}

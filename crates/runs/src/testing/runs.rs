@@ -1,0 +1,114 @@
+//! **What**: runs that are made up: [`ended`], and [`Made`], a board of such. **Why**: pages, history and alerts need one, not
+//! a tracker. **Not here**: runs of recorded telemetry (`processors/runs/tests`).
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use crate::{
+    Alert, Board, Budget, Detail, Investigations, Judged, Measure, Peaks, RunState, RunSums, RunView, Severity, Step,
+    Totals,
+};
+use genai::Buckets;
+
+/// When runs that are made up end, unless a test says otherwise, unix ns.
+pub const NOW: u64 = 1_800_000_000 * 1_000_000_000;
+/// One minute, ns.
+pub const MINUTE: u64 = 60_000_000_000;
+
+/// A run of the account `default` that took `minutes` and ended at [`NOW`], with one model call that cost `atto`.
+pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
+    let mut totals = Totals { iterations: minutes, ..Totals::default() };
+    totals.add_call("claude-sonnet-4-5", Buckets { input: 1200, output: 34, ..Buckets::default() }, Some(atto));
+    RunView {
+        account: "default".into(),
+        run: run.into(),
+        session: format!("session-of-{run}"),
+        trace: "0af7651916cd43dd8448eb211c80319c".into(),
+        root: [7; 8],
+        tenant: Some("acme".into()),
+        feature: None,
+        user: None,
+        template: None,
+        incident: None,
+        commit: Some("c0ffee".into()),
+        issue: Some("OPS-1".into()),
+        service: Some("agents".into()),
+        state: RunState::Ended,
+        failed: false,
+        start: NOW - minutes * MINUTE,
+        last: NOW,
+        duration: minutes * MINUTE,
+        totals,
+        peaks: Peaks::default(),
+        judged: Judged::default(),
+    }
+}
+
+/// An alert about a run, which holds.
+pub fn alert(rule: &'static str, run: &str, since: u64) -> Alert {
+    Alert {
+        rule,
+        severity: Severity::Critical,
+        account: "default".into(),
+        run: run.into(),
+        session: "s-1".into(),
+        trace: "0af7651916cd43dd8448eb211c80319c".into(),
+        tenant: Some("acme".into()),
+        feature: Some("triage".into()),
+        tool: "Bash".into(),
+        value: 7.0,
+        threshold: 5.0,
+        since,
+        until: None,
+    }
+}
+
+/// What a tracker would know.
+#[derive(Default)]
+pub struct Made {
+    /// Runs with their calls, the latest first.
+    pub runs: Vec<(RunView, Vec<Step>)>,
+    /// What fires, or did.
+    pub alerts: Mutex<Vec<Alert>>,
+}
+
+impl Board for Made {
+    fn recent(&self, most: usize) -> Vec<RunView> {
+        self.runs.iter().take(most).map(|(view, _)| view.clone()).collect()
+    }
+
+    fn run(&self, id: &str) -> Option<Detail> {
+        let (view, _) = self.runs.iter().find(|(view, _)| view.run == id)?;
+        self.run_of(&view.account, id)
+    }
+
+    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
+        let (view, steps) = self.runs.iter().find(|(view, _)| view.run == id && view.account == account)?;
+        Some(Detail { view: view.clone(), steps: Some(steps.clone()), step_count: steps.len() as u64 })
+    }
+
+    fn accounts(&self, id: &str) -> Vec<String> {
+        self.runs.iter().filter(|(view, _)| view.run == id).map(|(view, _)| view.account.clone()).collect()
+    }
+
+    fn budget(&self, _: &str, _: &str) -> Option<Budget> {
+        None
+    }
+
+    fn sums(&self) -> RunSums {
+        RunSums::default()
+    }
+
+    fn investigations(&self) -> BTreeMap<String, Investigations> {
+        BTreeMap::new()
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        Vec::new()
+    }
+
+    fn alerts(&self) -> Vec<Alert> {
+        self.alerts.lock().clone()
+    }
+}

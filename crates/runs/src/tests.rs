@@ -1,0 +1,246 @@
+//! The API over a board of one run: its schema, its errors, what is taken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::api::{Api, router};
+use super::*;
+use genai::Buckets;
+
+struct One;
+
+fn view() -> RunView {
+    let mut totals = Totals { iterations: 4, ..Totals::default() };
+    totals.add_call(
+        "gpt",
+        Buckets { input: 10, cache_read: 5, output: 2, ..Buckets::default() },
+        Some(1_500_000_000_000_000),
+    );
+    totals.add_call("gpt", Buckets::default(), None);
+    totals.tool("grep").ok = 3;
+    totals.add_denial("Bash", "hook", 1);
+    totals.add_fallback(["refusal", "openai", "gpt", "mini"], 2);
+    (totals.reads, totals.writes) = (3, 2);
+    RunView {
+        account: "default".into(),
+        run: "run <1>".into(),
+        session: "s".into(),
+        trace: "0af7651916cd43dd8448eb211c80319c".into(),
+        root: [0, 0, 0, 0, 0, 0, 0, 9],
+        tenant: Some("acme".into()),
+        feature: None,
+        user: Some("h-1".into()),
+        template: None,
+        incident: None,
+        commit: None,
+        issue: None,
+        service: None,
+        state: RunState::Killed,
+        failed: true,
+        start: 1_795_166_000_000_000_000,
+        last: 0,
+        duration: 1_500_000_000,
+        totals,
+        peaks: Peaks { context: [100, 250, 300], ..Peaks::default() },
+        judged: Judged::default(),
+    }
+}
+
+impl Board for One {
+    fn recent(&self, most: usize) -> Vec<RunView> {
+        vec![view(); most.min(3)]
+    }
+
+    fn run(&self, id: &str) -> Option<Detail> {
+        (id == "run <1>").then(|| Detail { view: view(), steps: Some(vec![Step::default()]), step_count: 1 })
+    }
+
+    fn accounts(&self, id: &str) -> Vec<String> {
+        match id {
+            "nobody" => Vec::new(),
+            "shared" => vec!["ours".into(), "theirs".into()],
+            _ => vec!["default".into()],
+        }
+    }
+
+    fn budget(&self, _: &str, id: &str) -> Option<Budget> {
+        (id == "run <1>").then(|| Budget { view: view(), ceiling: 5, state: BudgetState::Warned })
+    }
+
+    fn sums(&self) -> RunSums {
+        let mut sums = RunSums::default();
+        sums.all.add_run(&view());
+        sums
+    }
+
+    fn investigations(&self) -> BTreeMap<String, Investigations> {
+        BTreeMap::from([(
+            "sre".to_owned(),
+            Investigations { count: 3, judged: 2, overridden: 1, ..Investigations::default() },
+        )])
+    }
+
+    fn measures(&self) -> Vec<Measure> {
+        Vec::new()
+    }
+
+    fn alerts(&self) -> Vec<Alert> {
+        Vec::new()
+    }
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<(String, Outcome)>>);
+
+impl Judge for Heard {
+    fn judge<'a>(&'a self, account: &'a str, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>> {
+        Box::pin(async move {
+            match id {
+                "busy" => Err(NotTaken::Later),
+                "nobody" => Err(NotTaken::Unknown),
+                _ => {
+                    let whose = if account == "default" { id.to_owned() } else { format!("{account}/{id}") };
+                    self.0.lock().push((whose, outcome));
+                    Ok(())
+                }
+            }
+        })
+    }
+}
+
+fn api() -> (Router, Arc<Heard>) {
+    let heard = Arc::<Heard>::default();
+    let tasks = net::testing::tasks::TestTasks::shared();
+    (router(Api { board: Arc::new(One), judge: Arc::<Heard>::clone(&heard), tasks }), heard)
+}
+
+async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, Value) {
+    let answer = router.clone().oneshot(request).await.unwrap();
+    let status = answer.status();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+async fn get(router: &Router, path: &str) -> (StatusCode, Value) {
+    ask(router, Request::get(path).body(Body::empty()).unwrap()).await
+}
+
+/// The fields that others build on, with their forms: exact money, RFC 3339, seconds, null for what is not told.
+#[tokio::test]
+async fn the_schema_of_a_run() {
+    let (api, _) = api();
+    let (status, run) = get(&api, "/api/runs/run%20%3C1%3E").await;
+    assert_eq!(status, StatusCode::OK);
+    for (pointer, expected) in [
+        ("/schema", json!(1)),
+        ("/id", json!("run <1>")),
+        ("/trace_id", json!("0af7651916cd43dd8448eb211c80319c")),
+        ("/root_span_id", json!("0000000000000009")),
+        ("/state", json!("killed")),
+        ("/start", json!("2026-11-20T09:13:20.000000000Z")),
+        ("/last", Value::Null),
+        ("/feature", Value::Null),
+        ("/duration_seconds", json!(1.5)),
+        ("/totals/model_calls", json!(2)),
+        ("/totals/unpriced_calls", json!(1)),
+        ("/totals/cost_usd", json!("0.0015")),
+        ("/totals/tokens/input_total", json!(15)),
+        ("/totals/tools/grep/ok", json!(3)),
+        ("/totals/read_write_ratio", json!(1.5)),
+        ("/totals/permission_denials", json!([{"tool": "Bash", "source": "hook", "count": 1}])),
+        ("/totals/fallbacks/0/reason", json!("refusal")),
+        ("/context/growth", json!(2.5)),
+        ("/outcome", Value::Null),
+        ("/steps/0/span_id", Value::Null),
+        ("/step_count", json!(1)),
+    ] {
+        assert_eq!(run.pointer(pointer), Some(&expected), "{pointer} in {run}");
+    }
+    assert_eq!(get(&api, "/api/runs/other").await.0, StatusCode::NOT_FOUND);
+}
+
+/// Lists keep to their limit and to what was asked for.
+#[tokio::test]
+async fn lists() {
+    let (api, _) = api();
+    let count = |answer: Value, key: &str| answer[key].as_array().unwrap().len();
+    assert_eq!(count(get(&api, "/api/runs").await.1, "runs"), 3);
+    assert_eq!(count(get(&api, "/api/runs?limit=2").await.1, "runs"), 2);
+    assert_eq!(count(get(&api, "/api/runs?tenant=acme&state=killed&session=s").await.1, "runs"), 3);
+    assert_eq!(count(get(&api, "/api/runs?tenant=globex").await.1, "runs"), 0);
+    assert_eq!(count(get(&api, "/api/sessions").await.1, "sessions"), 1);
+    let (_, budget) = get(&api, "/api/runs/run%20%3C1%3E/budget").await;
+    assert_eq!((&budget["state"], &budget["iterations_left"]), (&json!("warned"), &json!(1)));
+    let (_, sums) = get(&api, "/api/sums").await;
+    assert_eq!((&sums["all"]["runs"], &sums["all"]["killed"]), (&json!(1), &json!(1)));
+    let (_, cases) = get(&api, "/api/investigations").await;
+    assert_eq!(cases["by_agent_type"]["sre"]["override_rate"], json!(0.5));
+    for path in ["/api/measures", "/api/alerts"] {
+        assert_eq!(get(&api, path).await, (StatusCode::OK, json!({"schema": 1, path.trim_start_matches("/api/"): []})));
+    }
+    assert_eq!(get(&api, "/api/runs?limit=many").await.0, StatusCode::BAD_REQUEST);
+}
+
+/// An outcome is taken whole or refused with what is wrong.
+#[tokio::test]
+async fn outcomes() {
+    let (api, heard) = api();
+    let post = |id: &'static str, body: &'static str| {
+        let api = api.clone();
+        async move { ask(&api, Request::post(format!("/api/runs/{id}/outcome")).body(Body::from(body)).unwrap()).await.0 }
+    };
+    let good = r#"{"outcome": "overridden", "confidence": 0.7, "resolved_in": 90}"#;
+    assert_eq!(post("r", good).await, StatusCode::OK);
+    assert_eq!(post("r", r#"{"outcome": "confirmed"}"#).await, StatusCode::OK);
+    for bad in [
+        "",
+        "[]",
+        r#"{"outcome": "maybe"}"#,
+        r#"{"outcome": "confirmed", "confidence": 2}"#,
+        r#"{"outcome": "confirmed", "confidence": -0.1}"#,
+        r#"{"outcome": "confirmed", "resolved_in": -1}"#,
+        r#"{"outcome": "confirmed", "resolved_in": 1e99}"#,
+        r#"{"outcome": "confirmed", "note": "x"}"#,
+    ] {
+        assert_eq!(post("r", bad).await, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    assert_eq!(post("nobody", good).await, StatusCode::NOT_FOUND);
+    assert_eq!(post("busy", good).await, StatusCode::SERVICE_UNAVAILABLE);
+    let heard: Vec<(String, Outcome)> = heard.0.lock().clone();
+    assert_eq!(heard.len(), 2);
+    let (id, outcome) = &heard[0];
+    assert_eq!(
+        (&**id, outcome.verdict, outcome.confidence, outcome.resolved_in),
+        ("r", Verdict::Overridden, Some(0.7), Some(90.0))
+    );
+    let long = Body::from(vec![b' '; 5000]);
+    let status = ask(&api, Request::post("/api/runs/r/outcome").body(long).unwrap()).await.0;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+/// Two accounts have a run of one id: nobody's outcome goes to the other; who says whose gets it.
+#[tokio::test]
+async fn an_id_of_two_accounts() {
+    let (api, heard) = api();
+    for path in ["/api/runs/shared", "/api/runs/shared/budget"] {
+        let (status, answer) = get(&api, path).await;
+        assert_eq!((status, &answer["accounts"]), (StatusCode::CONFLICT, &json!(["ours", "theirs"])));
+        assert!(answer["error"].as_str().unwrap().contains("?account="), "{answer}");
+    }
+    let post = |path: &str| Request::post(path).body(Body::from(r#"{"outcome": "confirmed"}"#)).unwrap();
+    let (status, _) = ask(&api, post("/api/runs/shared/outcome")).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(heard.0.lock().is_empty());
+    let (status, _) = ask(&api, post("/api/runs/shared/outcome?account=theirs")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(heard.0.lock()[0].0, "theirs/shared");
+}

@@ -1,0 +1,86 @@
+//! **What**: who may read the admin port: everybody, or whoever knows a password or a token. **Invariants**: secrets are kept
+//! and compared as SHA-256; `/livez` and `/readyz` stay open for probes.
+
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use config::FieldProblem;
+use kernel::secret::Secret;
+
+/// Shortest secret, bytes: what is shorter can be guessed.
+const SHORTEST: usize = 12;
+/// Open to probes.
+const OPEN: [&str; 2] = ["/livez", "/readyz"];
+
+/// Who may read the admin port; everybody without it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// User name of HTTP basic authentication.
+    pub username: Option<String>,
+    /// Its password, at least 12 bytes.
+    pub password: Option<Secret>,
+    /// A bearer token, at least 12 bytes. Beside a password either opens.
+    pub bearer: Option<Secret>,
+}
+
+/// SHA-256 of what a header must say after its scheme.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    basic: Option<[u8; 32]>,
+    bearer: Option<[u8; 32]>,
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+impl Config {
+    /// Checks it. `None`: open to everybody.
+    pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<Auth> {
+        let short = |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.expose().len() < SHORTEST);
+        if self.username.is_some() != self.password.is_some() {
+            problems.push(FieldProblem::new("auth", "`username` and `password` belong together"));
+        }
+        if self.username.as_ref().is_some_and(|name| name.is_empty() || name.contains(':')) {
+            problems.push(FieldProblem::new("auth.username", "must not be empty or hold a colon"));
+        }
+        for (path, secret) in [("auth.password", &self.password), ("auth.bearer", &self.bearer)] {
+            if short(secret) {
+                problems.push(FieldProblem::new(path, "is shorter than 12 bytes: it could be guessed"));
+            }
+        }
+        let basic = self.username.as_ref().zip(self.password.as_ref());
+        let basic = basic.map(|(name, password)| hash(format!("{name}:{}", password.expose()).as_bytes()));
+        let bearer = self.bearer.as_ref().map(|token| hash(token.expose().as_bytes()));
+        (basic.is_some() || bearer.is_some()).then_some(Auth { basic, bearer })
+    }
+}
+
+impl Auth {
+    /// Whether a request for `path` may be answered.
+    pub(super) fn opens(&self, path: &str, headers: &HeaderMap) -> bool {
+        OPEN.contains(&path) || self.knows(headers).unwrap_or(false)
+    }
+
+    fn knows(&self, headers: &HeaderMap) -> Option<bool> {
+        let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+        let rest = rest.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(self.bearer? == hash(rest.as_bytes()));
+        }
+        if scheme.eq_ignore_ascii_case("basic") {
+            return Some(self.basic? == hash(&STANDARD.decode(rest).ok()?));
+        }
+        None
+    }
+
+    /// The challenge of an answer that refuses.
+    pub(super) fn challenge(&self) -> &'static str {
+        if self.basic.is_some() { "Basic realm=\"tollgate\", charset=\"UTF-8\"" } else { "Bearer realm=\"tollgate\"" }
+    }
+}

@@ -1,0 +1,160 @@
+//! **What**: `trace_link`: where a trace is found in the back end. **Invariants**: an address is `http` or `https`; what is put
+//! into it is percent-encoded, so that no id can change where it leads. **Not here**: pages.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use config::FieldProblem;
+
+/// What a template may hold.
+const NAMES: [&str; 7] = ["trace_id", "span_id", "start_s", "end_s", "start_ms", "end_ms", "service"];
+/// A back end finds a trace whose begin or end it was told a little off, seconds.
+const AROUND: u64 = 60;
+
+/// A back end whose addresses are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BackEnd {
+    /// `base`: `https://ui.honeycomb.io/TEAM/environments/ENVIRONMENT/datasets/DATASET` (EU: `ui.eu1.honeycomb.io`).
+    Honeycomb,
+    /// `base`: the address of SigNoz.
+    Signoz,
+    /// `base`: the address of Jaeger.
+    Jaeger,
+    /// `base`: the address of Grafana; `data_source`: the uid of the Tempo data source.
+    Tempo,
+    /// `base`: the address of Phoenix.
+    Phoenix,
+    /// `base`: `https://HOST/project/PROJECT`.
+    Langfuse,
+    /// `base`: `https://HOST/ORGANIZATION/PROJECT`.
+    Logfire,
+    /// `base`: the address of HyperDX.
+    Hyperdx,
+}
+
+impl BackEnd {
+    /// What stands behind `base`.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Honeycomb => {
+                "/trace?trace_id={trace_id}&span={span_id}&trace_start_ts={start_s}&trace_end_ts={end_s}"
+            }
+            Self::Signoz => "/trace/{trace_id}?spanId={span_id}",
+            Self::Jaeger | Self::Hyperdx => "/trace/{trace_id}",
+            // {"a":{"datasource":"…","queries":[{"refId":"A","queryType":"traceql","query":"…"}],"range":{"from":"…","to":"…"}}}
+            Self::Tempo => {
+                "/explore?schemaVersion=1&orgId=1&panes=%7B%22a%22%3A%7B%22datasource%22%3A%22{data_source}%22%2C%22queries%22%3A%5B%7B%22refId%22%3A%22A%22%2C%22queryType%22%3A%22traceql%22%2C%22query%22%3A%22{trace_id}%22%7D%5D%2C%22range%22%3A%7B%22from%22%3A%22{start_ms}%22%2C%22to%22%3A%22{end_ms}%22%7D%7D%7D"
+            }
+            Self::Phoenix => "/redirects/traces/{trace_id}",
+            Self::Langfuse => "/traces/{trace_id}",
+            Self::Logfire => "?q=trace_id%3D%27{trace_id}%27",
+        }
+    }
+}
+
+/// Where a trace is found in the back end: a back end that is known by name and its `base`, or a `template` of your own.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// A back end that is known by name; needs `base`.
+    pub back_end: Option<BackEnd>,
+    /// Begin of its addresses.
+    pub base: Option<String>,
+    /// Uid of Grafana's data source.
+    pub data_source: Option<String>,
+    /// An address with `{trace_id}`, and if wanted `{span_id}`, `{start_s}`, `{end_s}`, `{start_ms}`, `{end_ms}`, `{service}`.
+    pub template: Option<String>,
+}
+
+/// What an address is made for.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// Trace id in hex.
+    pub trace: &'a str,
+    /// Span id in hex, or "".
+    pub span: &'a str,
+    /// Begin, unix ns.
+    pub start: u64,
+    /// End, unix ns.
+    pub end: u64,
+    /// `service.name`, or "".
+    pub service: &'a str,
+}
+
+/// Makes addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceLink(String);
+
+impl Config {
+    /// Checks it. `None`: there are no links.
+    pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<TraceLink> {
+        let mut bad = |field: &str, what: &str| problems.push(FieldProblem::new(format!("trace_link.{field}"), what));
+        let template = match (&self.template, self.back_end, &self.base) {
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
+                bad("template", "stands for itself: leave `back_end` and `base` out");
+                return None;
+            }
+            (Some(template), None, None) => template.clone(),
+            (None, Some(back_end), Some(base)) => {
+                let data_source = self.data_source.as_deref().unwrap_or("");
+                if (back_end == BackEnd::Tempo) != self.data_source.is_some() {
+                    bad("data_source", "belongs to the back end `tempo`, which needs it");
+                }
+                let path = back_end.path().replace("{data_source}", &encoded(data_source));
+                format!("{}{path}", base.trim_end_matches('/'))
+            }
+            (None, None, None) => return None,
+            (None, Some(_), None) => {
+                bad("base", "is missing: where the back end's pages begin");
+                return None;
+            }
+            (None, None, Some(_)) => {
+                bad("back_end", "is missing: whose pages begin at `base`");
+                return None;
+            }
+        };
+        let field = if self.template.is_some() { "template" } else { "base" };
+        let host = ["https://", "http://"].iter().find_map(|scheme| template.strip_prefix(scheme)).unwrap_or("");
+        if host.is_empty()
+            || host.starts_with(['/', '{', '?'])
+            || template.chars().any(|c| c.is_whitespace() || c.is_control())
+        {
+            bad(field, "must be an address that begins with https:// or http:// and a host");
+        }
+        let mut names = template.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or(""));
+        if names.any(|name| !NAMES.contains(&name)) {
+            bad(field, "may hold {trace_id}, {span_id}, {start_s}, {end_s}, {start_ms}, {end_ms} and {service} only");
+        }
+        if !template.contains("{trace_id}") {
+            bad(field, "has no {trace_id}");
+        }
+        problems.is_empty().then_some(TraceLink(template))
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+impl TraceLink {
+    /// The address of a trace; none without a trace id.
+    pub fn url(&self, target: &Target<'_>) -> Option<String> {
+        if target.trace.is_empty() {
+            return None;
+        }
+        let start = (target.start / 1_000_000_000).saturating_sub(AROUND);
+        let end = (target.end / 1_000_000_000).max(start).saturating_add(AROUND);
+        let numbers =
+            [start, end, start.saturating_mul(1000), end.saturating_mul(1000)].map(|number| number.to_string());
+        let [start_s, end_s, start_ms, end_ms] = numbers;
+        let values =
+            [encoded(target.trace), encoded(target.span), start_s, end_s, start_ms, end_ms, encoded(target.service)];
+        let mut url = self.0.clone();
+        for (name, value) in NAMES.iter().zip(values) {
+            url = url.replace(&format!("{{{name}}}"), &value);
+        }
+        Some(url)
+    }
+}

@@ -1,0 +1,235 @@
+//! **What**: the admin port: `/metrics`, `/livez`, `/readyz`, the gateway's own page at `/health-page`, and the guard before all
+//! pages of the port.
+//! **Why**: one place to look at, for people and for probes. **Invariants**: other Host names than IP literals,
+//! localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site POSTs; the page's values are those of `/metrics`.
+//! **Not here**: sockets (`net/listen`), what readiness means ([`super::health`]).
+
+pub mod auth;
+pub mod links;
+mod page;
+#[cfg(test)]
+mod tests;
+pub mod webhook;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Health, Meter};
+use config::{Endpoint, FieldProblem, PortTls};
+
+/// The `admin` extension.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the page and `/metrics`.
+    pub endpoint: String,
+    /// Host names, besides IP literals and localhost, under which a browser may reach it.
+    pub allowed_hosts: Vec<String>,
+    /// Who may read it; everybody without it.
+    pub auth: auth::Config,
+    /// Where pages and reports link traces to.
+    pub trace_link: links::Config,
+    /// Where the alerts that tollgate computes itself are sent.
+    pub alerts: webhook::Config,
+    /// Certificate and key; plain text without. With `client_ca_file` browsers and scrapers show a certificate.
+    pub tls: Option<PortTls>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            endpoint: "127.0.0.1:8888".to_owned(),
+            allowed_hosts: Vec::new(),
+            auth: auth::Config::default(),
+            trace_link: links::Config::default(),
+            alerts: webhook::Config::default(),
+            tls: None,
+        }
+    }
+}
+
+/// Valid settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen.
+    pub endpoint: Endpoint,
+    /// See [`Config::allowed_hosts`].
+    pub allowed_hosts: Vec<String>,
+    /// Who may read it; none: everybody.
+    pub auth: Option<auth::Auth>,
+    /// Makes addresses of traces; none: there are no links.
+    pub trace_link: Option<links::TraceLink>,
+    /// Where alerts are sent; none: nowhere.
+    pub alerts: Option<webhook::Webhook>,
+    /// See [`Config::tls`].
+    pub tls: Option<PortTls>,
+}
+
+impl Config {
+    /// Checks the address and the names.
+    ///
+    /// # Errors
+    /// Every problem, by field.
+    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+        let bad = |host: &String| host.is_empty() || host.contains([':', '/', ' ']);
+        let mut problems: Vec<FieldProblem> = (self.allowed_hosts.iter().enumerate())
+            .filter(|(_, host)| bad(host))
+            .map(|(index, _)| {
+                FieldProblem::new(format!("allowed_hosts[{index}]"), "a host name without scheme and port")
+            })
+            .collect();
+        let auth = self.auth.settings(&mut problems);
+        let trace_link = self.trace_link.settings(&mut problems);
+        let alerts = self.alerts.settings(&mut problems);
+        self.tls.iter().for_each(|tls| tls.check("tls", &mut problems));
+        match Endpoint::parse(&self.endpoint) {
+            Ok(endpoint) if problems.is_empty() => {
+                let (allowed_hosts, tls) = (self.allowed_hosts.clone(), self.tls.clone());
+                return Ok(Settings { endpoint, allowed_hosts, auth, trace_link, alerts, tls });
+            }
+            Ok(_) => {}
+            Err(what) => problems.push(FieldProblem::new("endpoint", what)),
+        }
+        Err(problems)
+    }
+}
+
+/// What the pages show.
+pub struct Admin {
+    /// Metrics.
+    pub meter: Meter,
+    /// Readiness.
+    pub health: Health,
+    /// See [`Config::allowed_hosts`].
+    pub allowed_hosts: Vec<String>,
+    /// Who may read them; none: everybody.
+    pub auth: Option<auth::Auth>,
+}
+
+/// The admin port's routes, and `more` behind the same guard.
+pub fn router(admin: Arc<Admin>, more: Router) -> Router {
+    Router::new()
+        .route("/health-page", get(front))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz).with_state(admin.health.clone()))
+        .with_state(Arc::clone(&admin))
+        .merge(more)
+        .layer(middleware::from_fn_with_state(admin, guard))
+}
+
+/// The `health_check` extension's routes. `/` is what the Collector's says, and what its operator takes for liveness: whether it
+/// runs, also while its spool is full, so that a sidecar takes no pod out of service. `path` says the same as `/`.
+pub fn health_router(health: Health, path: &str) -> Router {
+    let known = ["/", "/livez", "/readyz"];
+    let more = if known.contains(&path) { Router::new() } else { Router::new().route(path, get(runs)) };
+    let [root, live, ready] = known;
+    more.route(root, get(runs)).route(live, get(livez)).route(ready, get(readyz)).with_state(health)
+}
+
+async fn front(State(admin): State<Arc<Admin>>) -> Response {
+    match page::render(&admin.meter.render(), &admin.health.troubles()) {
+        Ok(page) => Html(page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.meter.render())
+}
+
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn runs(State(health): State<Health>) -> Response {
+    if health.runs() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "starting, or ending\n").into_response()
+}
+
+async fn readyz(State(health): State<Health>) -> Response {
+    if health.ready() {
+        return "ok\n".into_response();
+    }
+    let troubles = health.troubles();
+    let mut text: String = troubles.iter().map(|(part, why)| format!("{part}: {why}\n")).collect();
+    if text.is_empty() {
+        text.push_str("starting\n");
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if !host_allowed(request.headers(), request.uri().authority().map(|a| a.host()), &admin.allowed_hosts) {
+        let text = "this host name is not allowed here; add it to `extensions.admin.allowed_hosts`\n";
+        return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && cross_site(request.headers()) {
+        return (StatusCode::FORBIDDEN, "cross-site requests are refused\n").into_response();
+    }
+    if let Some(auth) = admin.auth.as_ref().filter(|auth| !auth.opens(request.uri().path(), request.headers())) {
+        let challenge = [(header::WWW_AUTHENTICATE, auth.challenge())];
+        return (StatusCode::UNAUTHORIZED, challenge, "who asks is not known here\n").into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, header::HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> bool {
+    let from_header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // HTTP/1.0 without Host: no browser, so no rebinding.
+    let Some(host) = from_header.map(without_port).or(authority) else { return true };
+    let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok()
+        || allowed.iter().any(|name| name.eq_ignore_ascii_case(bare))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // A bare IPv6 address has colons and no brackets: then there is no port.
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (name.ends_with(']') || !name.contains(':')) =>
+        {
+            name
+        }
+        _ => host,
+    }
+}
+
+/// `Sec-Fetch-Site` where the browser sends it; else the Origin must name the host itself.
+fn cross_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    match (text("origin"), text("host")) {
+        (None, _) => false,
+        (Some(origin), Some(host)) => origin.split_once("://").map(|(_, rest)| rest) != Some(host),
+        (Some(_), None) => true,
+    }
+}

@@ -1,0 +1,220 @@
+//! **What**: C2SP signed notes and checkpoints; the Ed25519 key of a writer ([`SigningKey`]) and what checks it
+//! ([`VerifyKey`]), in the texts that Go's `note` package has for both.
+//! **Why**: an auditor may use other people's tools. **Invariants**: the secret is in a [`Secret`] or wiped; a note is
+//! taken only with a signature of a known key, whose name and id must match too.
+//! **Not here**: where keys lie (`app/keys`).
+
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use kernel::rng::Rng;
+use kernel::secret::Secret;
+
+use super::tree::Hash;
+
+/// Ed25519, in key texts.
+const ALGORITHM: u8 = 1;
+const PRIVATE: &str = "PRIVATE+KEY+";
+/// Longest note that is read, bytes.
+const MAX_NOTE: usize = 64 << 10;
+
+/// Signs digests. The secret stays within the TLS library's memory, which wipes it.
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    public: VerifyKey,
+}
+
+/// The public half: `name+id+key`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyKey {
+    name: String,
+    id: [u8; 4],
+    key: [u8; 32],
+}
+
+/// Whether a key may have this name.
+pub fn key_name(name: &str) -> bool {
+    (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+')
+}
+
+impl SigningKey {
+    /// A new key's text, `PRIVATE+KEY+name+id+secret`.
+    pub fn generate(name: &str, rng: &dyn Rng) -> Option<Secret> {
+        let mut seed = Zeroizing::new([0_u8; 32]);
+        rng.fill(&mut *seed);
+        let public = Self::from_seed(name, &seed)?.public;
+        let mut bytes = Zeroizing::new([ALGORITHM; 33]);
+        for (to, from) in bytes.iter_mut().skip(1).zip(seed.iter()) {
+            *to = *from;
+        }
+        let mut text = Zeroizing::new(String::with_capacity(PRIVATE.len() + name.len() + 64));
+        text.push_str(PRIVATE);
+        text.push_str(name);
+        text.push('+');
+        text.push_str(&kernel::hex::encode(&public.id));
+        text.push('+');
+        STANDARD.encode_string(*bytes, &mut text);
+        Some(Secret::new(std::mem::take(&mut *text)))
+    }
+
+    fn from_seed(name: &str, seed: &[u8; 32]) -> Option<Self> {
+        if !key_name(name) {
+            return None;
+        }
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
+        let key: [u8; 32] = pair.public_key().as_ref().try_into().ok()?;
+        let public = VerifyKey { name: name.to_owned(), id: key_id(name, &key), key };
+        Some(Self { pair, public })
+    }
+
+    /// The key in a file's text: its line that is no comment.
+    ///
+    /// # Errors
+    /// What is wrong, without the value.
+    pub fn from_secret(text: &Secret) -> Result<Self, &'static str> {
+        const BAD: &str = "holds no signing key (`PRIVATE+KEY+name+id+…`; `tollgate vault keygen --signing` makes one)";
+        let mut lines = text.expose().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let (line, None) = (lines.next().ok_or(BAD)?, lines.next()) else { return Err(BAD) };
+        let mut parts = line.strip_prefix(PRIVATE).ok_or(BAD)?.splitn(3, '+');
+        let (name, id, key) = (parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?);
+        let mut bytes = Zeroizing::new([0_u8; 48]);
+        let decoded = STANDARD.decode_slice(key, &mut *bytes).map_err(|_| BAD)?;
+        let Some((ALGORITHM, seed)) = bytes.get(..decoded).and_then(|bytes| bytes.split_first()).map(|(a, s)| (*a, s))
+        else {
+            return Err(BAD);
+        };
+        let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| BAD)?);
+        let key = Self::from_seed(name, &seed).ok_or(BAD)?;
+        if kernel::hex::encode(&key.public.id) == id {
+            Ok(key)
+        } else {
+            Err("holds a signing key whose id is not its own")
+        }
+    }
+
+    /// What checks its signatures.
+    pub fn public(&self) -> &VerifyKey {
+        &self.public
+    }
+
+    /// The signature of some bytes.
+    pub fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        self.pair.sign(bytes).as_ref().try_into().unwrap_or([0; 64]) // Ed25519's are of 64 bytes
+    }
+
+    /// A note of this text, which ends in a line feed.
+    pub fn note(&self, text: &str) -> String {
+        let mut bytes = [0_u8; 68];
+        for (to, from) in bytes.iter_mut().zip(self.public.id.iter().chain(&self.sign(text.as_bytes()))) {
+            *to = *from;
+        }
+        format!("{text}\n\u{2014} {} {}\n", self.public.name, STANDARD.encode(bytes))
+    }
+}
+
+/// First four bytes of SHA-256 of name, line feed, algorithm, key.
+fn key_id(name: &str, key: &[u8; 32]) -> [u8; 4] {
+    let hash = Sha256::new().chain_update(name).chain_update([b'\n', ALGORITHM]).chain_update(key).finalize();
+    hash.first_chunk::<4>().copied().unwrap_or_default()
+}
+
+impl VerifyKey {
+    /// `name+id+key`, the id in 8 digits, the key in base64.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const BAD: &str =
+            "is no public key of a signer (`name+id+key`, as `tollgate vault keygen --signing` prints it)";
+        let mut parts = text.trim().splitn(3, '+');
+        let (name, id, key) = (parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?);
+        if name == "PRIVATE" {
+            return Err("is a secret key; give the public one");
+        }
+        let bytes = STANDARD.decode(key).map_err(|_| BAD)?;
+        let Some((&ALGORITHM, key)) = bytes.split_first() else { return Err(BAD) };
+        let key: [u8; 32] = key.try_into().map_err(|_| BAD)?;
+        let known = Self { name: name.to_owned(), id: key_id(name, &key), key };
+        if key_name(name) && kernel::hex::encode(&known.id) == id { Ok(known) } else { Err(BAD) }
+    }
+
+    /// The signer's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether this key signed these bytes.
+    pub fn signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.key).verify(bytes, signature).is_ok()
+    }
+}
+
+impl std::fmt::Display for VerifyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = [&[ALGORITHM][..], &self.key].concat();
+        write!(f, "{}+{}+{}", self.name, kernel::hex::encode(&self.id), STANDARD.encode(key))
+    }
+}
+
+/// Opens a note: its text, and the first of `keys` that signed it.
+pub fn open<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, &'k VerifyKey)> {
+    let (text, signers) = signers(note, keys).filter(|_| note.len() <= MAX_NOTE)?;
+    Some((text, *signers.first()?))
+}
+
+/// Opens a note of any length: its text, and those of `keys` that signed it, in its order; none twice, whatever its name.
+pub fn signers<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, Vec<&'k VerifyKey>)> {
+    let at = note.rfind("\n\n").filter(|_| note.ends_with('\n'))?;
+    let (text, signatures) = (note.get(..=at)?, note.get(at + 2..)?);
+    let signers = signatures.lines().map(|line| {
+        let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+        let bytes = STANDARD.decode(signature).ok()?;
+        let (id, signature) = bytes.split_first_chunk::<4>()?;
+        let same = |key: &&VerifyKey| key.name == name && key.id == *id;
+        Some(keys.iter().filter(same).find(|key| key.signed(text.as_bytes(), signature)))
+    });
+    let signers: Option<Vec<_>> = signers.collect();
+    let mut distinct: Vec<&VerifyKey> = Vec::new();
+    for signer in signers?.into_iter().flatten() {
+        if !distinct.iter().any(|known| known.key == signer.key) {
+            distinct.push(signer);
+        }
+    }
+    Some((text, distinct))
+}
+
+/// What a note says of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Whose tree: `key name/account/writer/epoch`.
+    pub origin: String,
+    /// Its leaves.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+}
+
+impl Checkpoint {
+    /// The text to sign.
+    pub fn text(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
+    }
+
+    /// Reads a text (of ours: no extension lines).
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.strip_suffix('\n')?.split('\n');
+        let (origin, size, root, None) = (lines.next()?, lines.next()?, lines.next()?, lines.next()) else {
+            return None;
+        };
+        let number: u64 = size.parse().ok()?;
+        let root = <Hash>::try_from(STANDARD.decode(root).ok()?).ok()?;
+        (!origin.is_empty() && number.to_string() == size).then(|| Self {
+            origin: origin.to_owned(),
+            size: number,
+            root,
+        })
+    }
+}

@@ -1,0 +1,231 @@
+//! **What**: RFC 6962 hashing: [`Frontier`] (a tree that only grows, without its leaves), proofs and their checks.
+//! **Why**: the gateway keeps 64 hashes at most; a prover reads the leaves once. **Invariants**: section 2.1 of the
+//! RFC; checks follow RFC 9162, 2.1.3.2 and 2.1.4.2, and take nothing that is longer than it has to be.
+//! **Not here**: signatures (`note`).
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A node.
+pub type Hash = [u8; 32];
+
+/// The hash of a leaf.
+pub fn leaf_hash(line: &[u8]) -> Hash {
+    Sha256::new().chain_update([0]).chain_update(line).finalize().into()
+}
+
+/// The hash of two nodes.
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+}
+
+/// A tree that can take leaves and tell its root: the roots of its whole subtrees, the largest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frontier {
+    size: u64,
+    nodes: Vec<Hash>,
+}
+
+impl Frontier {
+    /// Leaves.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a leaf.
+    pub fn push(&mut self, leaf: Hash) {
+        let (mut node, mut merge) = (leaf, self.size);
+        while merge & 1 == 1 {
+            let Some(left) = self.nodes.pop() else { break };
+            node = node_hash(&left, &node);
+            merge >>= 1;
+        }
+        self.nodes.push(node);
+        self.size += 1;
+    }
+
+    /// The root; of no leaves the hash of nothing.
+    pub fn root(&self) -> Hash {
+        let mut nodes = self.nodes.iter().rev();
+        match nodes.next() {
+            None => Sha256::digest([]).into(),
+            Some(last) => nodes.fold(*last, |right, left| node_hash(left, &right)),
+        }
+    }
+}
+
+/// As it is written down: hexadecimal.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    size: u64,
+    nodes: Vec<String>,
+}
+
+impl Serialize for Frontier {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let nodes = self.nodes.iter().map(|node| kernel::hex::encode(node)).collect();
+        Written { size: self.size, nodes }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Frontier {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Written { size, nodes } = Written::deserialize(deserializer)?;
+        let nodes: Option<Vec<Hash>> = nodes.iter().map(|node| from_hex(node)).collect();
+        let nodes = nodes.filter(|nodes| nodes.len() == size.count_ones() as usize);
+        let nodes = nodes.ok_or_else(|| serde::de::Error::custom("not a frontier"))?;
+        Ok(Self { size, nodes })
+    }
+}
+
+/// 32 bytes from their hexadecimal digits.
+pub fn from_hex(text: &str) -> Option<Hash> {
+    let mut out = Hash::default();
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() || pairs.len() != out.len() {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    for (to, [high, low]) in out.iter_mut().zip(pairs) {
+        *to = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(out)
+}
+
+/// Whole subtrees whose roots make a proof, as ranges of leaves, in the proof's order.
+pub type Ranges = Vec<(u64, u64)>;
+
+/// The audit path of leaf `index` in a tree of `size` leaves; `None`: there is no such leaf.
+pub fn inclusion(index: u64, size: u64) -> Option<Ranges> {
+    if index >= size {
+        return None;
+    }
+    let (mut low, mut high, mut out) = (0, size, Ranges::new());
+    while high - low > 1 {
+        let middle = low + split(high - low);
+        if index < middle {
+            out.push((middle, high));
+            high = middle;
+        } else {
+            out.push((low, middle));
+            low = middle;
+        }
+    }
+    out.reverse();
+    Some(out)
+}
+
+/// The proof that a tree of `old` leaves is the beginning of one of `new`; `None`: it is none.
+pub fn consistency(old: u64, new: u64) -> Option<Ranges> {
+    if old == 0 || old > new {
+        return None;
+    }
+    let (mut low, mut high, mut whole, mut out) = (0, new, true, Ranges::new());
+    while old != high {
+        let middle = low + split(high - low);
+        if old <= middle {
+            out.push((middle, high));
+            high = middle;
+        } else {
+            out.push((low, middle));
+            low = middle;
+            whole = false;
+        }
+    }
+    if !whole {
+        out.push((low, high));
+    }
+    out.reverse();
+    Some(out)
+}
+
+/// The largest power of two below `size` (of at least 2).
+fn split(size: u64) -> u64 {
+    1 << (u64::BITS - 1 - (size - 1).leading_zeros())
+}
+
+/// Makes a proof while leaves go by.
+pub struct Prover {
+    ranges: Vec<((u64, u64), Frontier)>,
+}
+
+impl Prover {
+    /// For the roots of these ranges.
+    pub fn new(ranges: Ranges) -> Self {
+        Self { ranges: ranges.into_iter().map(|range| (range, Frontier::default())).collect() }
+    }
+
+    /// Leaf number `index` goes by: each once, in order.
+    pub fn leaf(&mut self, index: u64, hash: Hash) {
+        if let Some((_, tree)) = self.ranges.iter_mut().find(|((first, end), _)| (*first..*end).contains(&index)) {
+            tree.push(hash);
+        }
+    }
+
+    /// The proof, if all leaves went by.
+    pub fn proof(&self) -> Option<Vec<Hash>> {
+        self.ranges.iter().map(|((first, end), tree)| (tree.size() == end - first).then(|| tree.root())).collect()
+    }
+}
+
+/// Whether `leaf` is number `index` of the tree of `size` leaves with this root.
+pub fn includes(leaf: &Hash, index: u64, size: u64, path: &[Hash], root: &Hash) -> bool {
+    if index >= size {
+        return false;
+    }
+    let (mut number, mut last, mut node) = (index, size - 1, *leaf);
+    for part in path {
+        if last == 0 {
+            return false;
+        }
+        if number & 1 == 1 || number == last {
+            node = node_hash(part, &node);
+            while number & 1 == 0 && number != 0 {
+                number >>= 1;
+                last >>= 1;
+            }
+        } else {
+            node = node_hash(&node, part);
+        }
+        number >>= 1;
+        last >>= 1;
+    }
+    last == 0 && node == *root
+}
+
+/// Whether the tree of `old.0` leaves with root `old.1` is the beginning of `new`.
+pub fn extends(old: (u64, &Hash), new: (u64, &Hash), proof: &[Hash]) -> bool {
+    let ((old, old_root), (new, new_root)) = (old, new);
+    if old > new || old == 0 {
+        return false;
+    }
+    if old == new {
+        return proof.is_empty() && old_root == new_root;
+    }
+    let mut parts = proof.iter();
+    let first = if old.is_power_of_two() { Some(old_root) } else { parts.next() };
+    let Some(first) = first else { return false };
+    let (mut number, mut last) = (old - 1, new - 1);
+    while number & 1 == 1 {
+        number >>= 1;
+        last >>= 1;
+    }
+    let (mut from, mut to) = (*first, *first);
+    for part in parts {
+        if last == 0 {
+            return false;
+        }
+        if number & 1 == 1 || number == last {
+            (from, to) = (node_hash(part, &from), node_hash(part, &to));
+            while number & 1 == 0 && number != 0 {
+                number >>= 1;
+                last >>= 1;
+            }
+        } else {
+            to = node_hash(&to, part);
+        }
+        number >>= 1;
+        last >>= 1;
+    }
+    last == 0 && from == *old_root && to == *new_root
+}

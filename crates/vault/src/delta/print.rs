@@ -1,0 +1,74 @@
+//! **What**: [`Print`]: what is remembered of a piece of content. **Invariants**: no text; hashes are 16 bytes of SHA-256,
+//! so that nobody can make two contents that are taken for one.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use sha2::{Digest, Sha256};
+
+use crate::document::Piece;
+
+use super::chunks::chunks;
+
+/// Shorter values are not cut: saying that they repeat takes as much.
+pub(super) const MIN_CHARS: usize = 256;
+
+/// One message, or another element, of a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chunk {
+    hash: [u8; 16],
+    pub(super) chars: u32,
+    pub(super) bytes: u32,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Print {
+    /// It is a part of what a model was given.
+    pub(super) context: bool,
+    /// It is system instructions or tool definitions.
+    pub(super) fixed: bool,
+    /// Part, place, key and event.
+    pub(super) like: u64,
+    /// The whole element, its value included.
+    pub(super) same: [u8; 16],
+    /// Size of the element, bytes.
+    pub(super) bytes: u32,
+    /// Its value, if it is long enough.
+    pub(super) chunks: Box<[Chunk]>,
+}
+
+impl Print {
+    /// Of a piece that is never referred to.
+    pub fn none() -> Self {
+        Self { context: false, fixed: false, like: 0, same: [0; 16], bytes: 0, chunks: Box::default() }
+    }
+
+    /// Of a part of a context: its head, its element as JSON, and its value as text (as JSON if it is none).
+    pub fn of(piece: &Piece<'_>, fixed: bool, element: &str, value: &str) -> Self {
+        let mut like = DefaultHasher::new();
+        (&piece.part, &piece.on, &piece.key, &piece.event).hash(&mut like);
+        let cut = if value.len() < MIN_CHARS { Vec::new() } else { chunks(value) };
+        let chunk = |chunk: &str| Chunk {
+            hash: short(chunk),
+            chars: u32::try_from(chunk.chars().count()).unwrap_or(u32::MAX),
+            bytes: u32::try_from(chunk.len()).unwrap_or(u32::MAX),
+        };
+        Self {
+            context: true,
+            fixed,
+            like: like.finish(),
+            same: short(element),
+            bytes: u32::try_from(element.len()).unwrap_or(u32::MAX),
+            chunks: cut.into_iter().map(chunk).collect(),
+        }
+    }
+
+    /// Bytes that it takes in memory.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.chunks.len() * size_of::<Chunk>()
+    }
+}
+
+fn short(text: &str) -> [u8; 16] {
+    Sha256::digest(text).first_chunk::<16>().copied().unwrap_or_default()
+}

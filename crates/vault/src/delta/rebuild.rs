@@ -1,0 +1,279 @@
+//! **What**: [`Rebuilder`]: documents with whole content from those that refer to others. **Invariants**: exact bytes; a
+//! document that claims nonsense, or too much, is an error; keeps documents of one object as they are stored.
+//! **Not here**: opening fragments (`read`).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::document::{self, Piece};
+use otlp::write_json_text;
+
+use super::plan::MAX_DEPTH;
+
+/// Longest row of references that is followed.
+const MAX_ROW: u8 = 2 * MAX_DEPTH + 2;
+/// Longest value, bytes; a request of 64 MiB gives at most about 140 MiB.
+const MAX_VALUE: usize = 256 << 20;
+/// Rebuilt pieces that are kept, bytes.
+const KEPT: usize = 64 << 20;
+
+/// Why content can't be made whole.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unbuilt {
+    /// It refers to this fragment, which was not given.
+    Missing(String),
+    /// It refers to what can't be.
+    Damaged(&'static str),
+}
+
+const SHAPE: Unbuilt = Unbuilt::Damaged("the fragment is not a document of the vault");
+const BASE: Unbuilt = Unbuilt::Damaged("the fragment refers to content that is not there");
+/// More than was asked for.
+pub const LARGE: Unbuilt = Unbuilt::Damaged("the fragment's content is too large");
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    #[serde(borrow)]
+    fragment: Cow<'a, str>,
+    #[serde(borrow)]
+    items: Vec<Item<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Base<'a> {
+    #[serde(borrow)]
+    fragment: Cow<'a, str>,
+    item: u32,
+    piece: u32,
+}
+
+#[derive(Deserialize)]
+struct Element<'a> {
+    #[serde(borrow)]
+    part: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    on: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    key: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
+    time: Option<String>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    base: Option<Base<'a>>,
+    pieces: Option<u32>,
+    #[serde(default)]
+    json: bool,
+    #[serde(default)]
+    prefix_chars: usize,
+    #[serde(default)]
+    suffix_chars: usize,
+    #[serde(borrow)]
+    new: Option<Cow<'a, str>>,
+}
+
+/// Elements of an item as stored, and the number of pieces up to each one's end.
+type Stored = Vec<(u32, Arc<str>)>;
+type At = (Arc<str>, u32, u32);
+
+/// See the module.
+#[derive(Default)]
+pub struct Rebuilder {
+    fragments: HashMap<Arc<str>, Vec<Stored>>,
+    whole: HashMap<At, Arc<str>>,
+    bytes: usize,
+}
+
+impl Rebuilder {
+    /// Keeps a document, so that others may refer to it.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn add(&mut self, plain: &[u8]) -> Result<(), Unbuilt> {
+        let document: Document<'_> = serde_json::from_slice(plain).map_err(|_| SHAPE)?;
+        let items: Result<Vec<Stored>, Unbuilt> =
+            document.items.iter().map(|item| Ok(elements(item.content.get())?.0)).collect();
+        self.fragments.insert(document.fragment.into(), items?);
+        Ok(())
+    }
+
+    /// The document with whole content, at most `limit` bytes; `None`: it is whole. It must have been added if its items
+    /// refer to each other.
+    ///
+    /// # Errors
+    /// What it refers to is not here, or can't be.
+    pub fn rebuild(&mut self, plain: &[u8], limit: usize) -> Result<Option<Vec<u8>>, Unbuilt> {
+        let document: Document<'_> = serde_json::from_slice(plain).map_err(|_| SHAPE)?;
+        let (mut out, mut done) = (Vec::with_capacity(plain.len()), 0);
+        for item in &document.items {
+            let text = item.content.get();
+            let (stored, refers) = elements(text)?;
+            if !refers {
+                continue;
+            }
+            let range = place(plain, text).ok_or(SHAPE)?;
+            out.extend_from_slice(plain.get(done..range.start).ok_or(SHAPE)?);
+            done = range.end;
+            out.push(b'[');
+            let mut first = true;
+            for (_, element) in &stored {
+                for piece in self.pieces(element, limit)? {
+                    if !std::mem::take(&mut first) {
+                        out.push(b',');
+                    }
+                    out.extend_from_slice(piece.as_bytes());
+                    if out.len() > limit {
+                        return Err(LARGE);
+                    }
+                }
+            }
+            out.push(b']');
+        }
+        if done == 0 {
+            return Ok(None);
+        }
+        out.extend_from_slice(plain.get(done..).ok_or(SHAPE)?);
+        if out.len() > limit { Err(LARGE) } else { Ok(Some(out)) }
+    }
+
+    /// All pieces that an element stands for.
+    fn pieces(&mut self, element: &Arc<str>, limit: usize) -> Result<Vec<Arc<str>>, Unbuilt> {
+        let parsed: Element<'_> = serde_json::from_str(element).map_err(|_| SHAPE)?;
+        let (Some(base), Some(count)) = (&parsed.base, parsed.pieces) else {
+            return Ok(vec![self.resolve(element, 0, 0)?]);
+        };
+        let stored = self.item(base)?;
+        let end = base.piece.checked_add(count).ok_or(BASE)?;
+        if stored.last().is_none_or(|(pieces, _)| end > *pieces) {
+            return Err(BASE);
+        }
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        for nth in 0..count {
+            let piece = self.resolve(element, nth, 0)?;
+            bytes += piece.len();
+            if bytes > limit {
+                return Err(LARGE);
+            }
+            out.push(piece);
+        }
+        Ok(out)
+    }
+
+    fn item(&self, base: &Base<'_>) -> Result<&Stored, Unbuilt> {
+        let items = self.fragments.get(&*base.fragment).ok_or_else(|| Unbuilt::Missing(base.fragment.to_string()))?;
+        usize::try_from(base.item).ok().and_then(|item| items.get(item)).ok_or(BASE)
+    }
+
+    /// A piece of a base, whole.
+    fn piece(&mut self, base: &Base<'_>, row: u8) -> Result<Arc<str>, Unbuilt> {
+        if row > MAX_ROW {
+            return Err(BASE);
+        }
+        let at: At = (Arc::from(&*base.fragment), base.item, base.piece);
+        if let Some(whole) = self.whole.get(&at) {
+            return Ok(Arc::clone(whole));
+        }
+        let stored = self.item(base)?;
+        let found = stored.partition_point(|(end, _)| *end <= base.piece);
+        let (_, element) = stored.get(found).ok_or(BASE)?;
+        let before = found.checked_sub(1).and_then(|at| stored.get(at)).map_or(0, |(end, _)| *end);
+        let (element, nth) = (Arc::clone(element), base.piece - before);
+        let whole = self.resolve(&element, nth, row)?;
+        if self.bytes > KEPT {
+            self.whole.clear();
+            self.bytes = 0;
+        }
+        self.bytes += whole.len();
+        self.whole.insert(at, Arc::clone(&whole));
+        Ok(whole)
+    }
+
+    /// Piece number `nth` of those that an element stands for.
+    fn resolve(&mut self, element: &Arc<str>, nth: u32, row: u8) -> Result<Arc<str>, Unbuilt> {
+        let parsed: Element<'_> = serde_json::from_str(element).map_err(|_| SHAPE)?;
+        let Some(base) = parsed.base else { return Ok(Arc::clone(element)) };
+        if parsed.pieces.is_some() {
+            let piece = base.piece.checked_add(nth).ok_or(BASE)?;
+            return self.piece(&Base { piece, ..base }, row + 1);
+        }
+        let whole = self.piece(&base, row + 1)?;
+        let earlier: Element<'_> = serde_json::from_str(&whole).map_err(|_| SHAPE)?;
+        let earlier = text(earlier.value.ok_or(BASE)?);
+        let new = parsed.new.unwrap_or_default();
+        let start = ends(&earlier, parsed.prefix_chars).ok_or(BASE)?;
+        let suffix = match parsed.suffix_chars.checked_sub(1) {
+            None => earlier.len(),
+            Some(back) => earlier.char_indices().nth_back(back).ok_or(BASE)?.0,
+        };
+        let (Some(start), Some(end)) = (earlier.get(..start), earlier.get(suffix..)) else { return Err(BASE) };
+        if start.len() + new.len() + end.len() > MAX_VALUE {
+            return Err(LARGE);
+        }
+        let value = [start, &new, end].concat();
+        let piece = Piece {
+            part: parsed.part.ok_or(SHAPE)?,
+            on: parsed.on.ok_or(SHAPE)?,
+            key: parsed.key,
+            event: parsed.event,
+            time: parsed.time,
+        };
+        let mut out = String::with_capacity(value.len() + 256);
+        document::open(&mut out, &piece);
+        out.push_str(",\"value\":");
+        if parsed.json {
+            out.push_str(&value)
+        } else {
+            write_json_text(&value, &mut out)
+        }
+        out.push('}');
+        Ok(out.into())
+    }
+}
+
+/// The elements of a content array, and whether any refers to another.
+fn elements(content: &str) -> Result<(Stored, bool), Unbuilt> {
+    let raw: Vec<&RawValue> = serde_json::from_str(content).map_err(|_| SHAPE)?;
+    let (mut stored, mut refers, mut pieces) = (Stored::with_capacity(raw.len()), false, 0_u32);
+    for element in raw {
+        let parsed: Element<'_> = serde_json::from_str(element.get()).map_err(|_| SHAPE)?;
+        refers |= parsed.base.is_some();
+        pieces = pieces.checked_add(parsed.pieces.unwrap_or(1)).ok_or(SHAPE)?;
+        stored.push((pieces, element.get().into()));
+    }
+    Ok((stored, refers))
+}
+
+/// A value as text: a text itself, structure as JSON.
+fn text(value: &RawValue) -> Cow<'_, str> {
+    match serde_json::from_str::<String>(value.get()) {
+        Ok(text) => Cow::Owned(text),
+        Err(_) => Cow::Borrowed(value.get()),
+    }
+}
+
+/// Where the first `chars` characters end.
+fn ends(text: &str, chars: usize) -> Option<usize> {
+    match chars.checked_sub(1) {
+        None => Some(0),
+        Some(last) => text.char_indices().nth(last).map(|(at, char)| at + char.len_utf8()),
+    }
+}
+
+/// Where a part of `whole` stands in it.
+fn place(whole: &[u8], part: &str) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = start.checked_add(part.len()).filter(|end| *end <= whole.len())?;
+    Some(start..end)
+}

@@ -1,0 +1,148 @@
+//! **What**: [`KeyRing`]: the session keys in use. **Why**: one key a session and day, so that erasing a session is
+//! deleting a small object, and one leaked secret opens little.
+//! **Invariants**: a key lives at most a day and an hour without use; the ring is bounded; a key object is handed out
+//! once, to the first draft that gets a ticket, so that it is committed no later than the first fragment that needs it.
+//! **Not here**: sealing (`seal`), names (`names`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use kernel::clock::UnixNanos;
+
+use super::names::Scope;
+use super::seal::{SealFailed, Sealer, SessionSeal};
+
+/// A key that was not used for so long is replaced.
+pub const IDLE: Duration = Duration::from_secs(3600);
+/// A key is replaced after so long in any case (a new day does it earlier).
+pub const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Days for which stores keep a key beyond the retention: what it seals may be written a day later, or weeks, when the store comes back.
+pub const KEYS_LONGER_DAYS: u64 = 30;
+/// Keys kept at most.
+pub const LIMIT: usize = 50_000;
+
+/// One session's key: seals, can't open.
+pub struct SessionKey {
+    seal: Box<dyn SessionSeal>,
+    object: Mutex<Option<Bytes>>,
+    object_len: usize,
+}
+
+impl SessionKey {
+    /// A key whose object is still to be committed.
+    pub fn new(seal: Box<dyn SessionSeal>, object: Bytes) -> Self {
+        Self { seal, object_len: object.len(), object: Mutex::new(Some(object)) }
+    }
+
+    /// The public id.
+    pub fn id(&self) -> &str {
+        self.seal.key_id()
+    }
+
+    /// Seals to it.
+    pub fn seal(&self) -> &dyn SessionSeal {
+        &*self.seal
+    }
+
+    /// Size of the key object, bytes.
+    pub fn object_len(&self) -> usize {
+        self.object_len
+    }
+
+    /// The key object, the first time. Called with a ticket: whoever gets it commits it, or the spool is poisoned.
+    pub fn take_object(&self) -> Option<Bytes> {
+        self.object.lock().take()
+    }
+}
+
+/// The keys in use, by scope.
+pub struct KeyRing {
+    sealer: Arc<dyn Sealer>,
+    limit: usize,
+    keys: Mutex<HashMap<Arc<Scope>, Entry>>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    /// Locked while the key is made, so that two workers make one.
+    key: Arc<Mutex<Option<Arc<SessionKey>>>>,
+    made: UnixNanos,
+    used: UnixNanos,
+}
+
+impl Entry {
+    fn stale(&self, now: UnixNanos) -> bool {
+        now.since(self.used) > IDLE || now.since(self.made) > MAX_AGE
+    }
+}
+
+impl KeyRing {
+    /// A ring of at most `limit` keys.
+    pub fn new(sealer: Arc<dyn Sealer>, limit: usize) -> Self {
+        Self { sealer, limit: limit.max(1), keys: Mutex::new(HashMap::new()) }
+    }
+
+    /// The key of `scope` for a batch that arrived at `now`; made when there is none.
+    ///
+    /// # Errors
+    /// When a new key's secret can't be sealed.
+    pub fn key(&self, scope: &Arc<Scope>, now: UnixNanos) -> Result<Arc<SessionKey>, SealFailed> {
+        let cell = self.entry(scope, now);
+        let mut cell = cell.lock();
+        if let Some(key) = &*cell {
+            return Ok(key.clone());
+        }
+        let new = self.sealer.new_session()?;
+        let key = Arc::new(SessionKey::new(new.seal, new.object));
+        *cell = Some(key.clone());
+        Ok(key)
+    }
+
+    fn entry(&self, scope: &Arc<Scope>, now: UnixNanos) -> Arc<Mutex<Option<Arc<SessionKey>>>> {
+        let mut keys = self.keys.lock();
+        if let Some(entry) = keys.get_mut(scope) {
+            if !entry.stale(now) {
+                entry.used = entry.used.max(now);
+                return entry.key.clone();
+            }
+        } else if keys.len() >= self.limit {
+            evict(&mut keys, self.limit);
+        }
+        let entry = Entry { key: Arc::default(), made: now, used: now };
+        keys.insert(scope.clone(), entry.clone());
+        entry.key
+    }
+
+    /// Forgets keys that are idle or old.
+    pub fn sweep(&self, now: UnixNanos) {
+        self.keys.lock().retain(|_, entry| !entry.stale(now));
+    }
+
+    /// Keys held now.
+    pub fn len(&self) -> usize {
+        self.keys.lock().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Drops the least recently used tenth (at least one).
+fn evict(keys: &mut HashMap<Arc<Scope>, Entry>, limit: usize) {
+    let mut used: Vec<UnixNanos> = keys.values().map(|entry| entry.used).collect();
+    let count = (limit / 10).clamp(1, used.len().max(1));
+    let (_, pivot, _) = used.select_nth_unstable(count - 1);
+    let pivot = *pivot;
+    let mut left = count;
+    keys.retain(|_, entry| {
+        let drop = left > 0 && entry.used <= pivot;
+        left -= usize::from(drop);
+        !drop
+    });
+}

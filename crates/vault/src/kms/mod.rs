@@ -1,0 +1,243 @@
+//! **What**: keys that lie as ciphertext of AWS KMS ([`Ciphertext`]), and [`decrypt`], which has KMS open one. **Why**: a disk, a backup or
+//! an image that holds a key file then holds no key; who opened it stands in the log of the KMS. **Invariants**: one request, `Decrypt`;
+//! it ends within [`DEADLINE`], attempts included; what looks like a key is sent to nobody; what was opened is a [`Secret`], and errors
+//! hold codes and remedies, no values. **Not here**: which keys (`app/keys`, `cli/auditors`), making ciphertext (`aws kms encrypt`).
+
+mod ciphertext;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_kms::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_kms::config::retry::RetryConfig;
+use aws_sdk_kms::config::timeout::TimeoutConfig;
+use aws_sdk_kms::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_kms::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::{Client, Config};
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
+use zeroize::Zeroizing;
+
+use super::aws::{CONNECT, NO_TIME, chain, is_code, not_sent};
+use super::chain::note::SigningKey;
+use kernel::secret::Secret;
+use net::{Kept, is_this_machine};
+
+pub use ciphertext::Ciphertext;
+
+/// For all of it: credentials, attempts, waits between them.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+const ATTEMPT: Duration = Duration::from_secs(5);
+const ATTEMPTS: u32 = 5;
+
+/// Where KMS is, and what it is told besides the ciphertext.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KmsSettings {
+    /// Region; empty: the standard chain's.
+    pub region: String,
+    /// Address, if it is not AWS' own of the region.
+    pub endpoint: Option<String>,
+    /// The only key that may open it; none: the one that the ciphertext names.
+    pub key_id: Option<String>,
+    /// What was given when it was encrypted.
+    pub encryption_context: BTreeMap<String, String>,
+    /// PEM certificates to trust.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A signing key that lies as ciphertext, of one configuration.
+#[derive(Clone, Default)]
+pub struct SealedKey {
+    /// Who opens it.
+    pub kms: KmsSettings,
+    /// The key, once it was opened: a reload that asked beforehand does not ask again while nobody serves.
+    pub opened: Kept<Arc<SigningKey>>,
+}
+
+/// Why KMS did not open something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KmsError {
+    /// Someone has to change something: what KMS answered, and what to do.
+    Refused(String, &'static str),
+    /// Not now.
+    Away(String),
+}
+
+impl KmsError {
+    /// Whether trying again is of no use.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused(..))
+    }
+}
+
+impl fmt::Display for KmsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(answer, remedy) => write!(f, "KMS does not open it ({answer}): {remedy}"),
+            Self::Away(why) => write!(f, "KMS is not available: {why}"),
+        }
+    }
+}
+
+/// Opens ciphertext with the credentials of the standard chain.
+///
+/// # Errors
+/// KMS refuses, or is away.
+pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
+    if settings.endpoint.as_deref().is_some_and(is_in_clear) {
+        return Err(KmsError::Refused("not asked".to_owned(), IN_CLEAR));
+    }
+    let opened = async {
+        let shared = chain(&settings.region, settings.ca_file.as_deref()).await.map_err(unusable)?.load().await;
+        if shared.region().is_none() {
+            return Err(KmsError::Refused("not asked".to_owned(), "say in which region the key is"));
+        }
+        ask(&Client::from_conf(configure(Builder::from(&shared), settings)), settings, sealed).await
+    };
+    // a metadata service that hangs is not within the SDK's own deadline
+    tokio::time::timeout(DEADLINE, opened).await.unwrap_or_else(|_| Err(KmsError::Away(NO_TIME.to_owned())))
+}
+
+/// Why a KMS is not spoken to.
+pub const IN_CLEAR: &str = "the key would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost and through no proxy, else `https://`";
+
+/// Whether what a KMS at `endpoint` answers could be read on its way.
+pub fn is_in_clear(endpoint: &str) -> bool {
+    endpoint.parse::<Uri>().is_ok_and(|uri| is_open(&uri) && !uri.host().is_some_and(is_this_machine))
+}
+
+/// Lets nothing leave in clear: the environment and profiles name addresses and proxies too.
+#[derive(Debug)]
+struct Guard;
+
+/// The request would have crossed the network in clear.
+#[derive(Debug)]
+struct InClear;
+
+impl fmt::Display for InClear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(IN_CLEAR)
+    }
+}
+
+impl Error for InClear {}
+
+impl Intercept for Guard {
+    fn name(&self) -> &'static str {
+        "tollgate: no key in clear"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let uri = context.request().uri();
+        // the client's proxies are those of the environment, also on the way to this machine
+        let proxied = |uri: Uri| is_open(&uri) && Matcher::from_env().intercept(&uri).is_some();
+        let clear = is_in_clear(uri) || uri.parse().is_ok_and(proxied);
+        if clear { Err(InClear.into()) } else { Ok(()) }
+    }
+}
+
+/// Whether an address is without TLS.
+fn is_open(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("http")
+}
+
+/// Whether an error says so.
+fn was_in_clear(error: &(dyn Error + 'static)) -> bool {
+    error.is::<InClear>() || error.source().is_some_and(was_in_clear)
+}
+
+fn unusable(why: String) -> KmsError {
+    KmsError::Refused(why, "give `ca_file` the PEM certificates of who signed that of the endpoint")
+}
+
+fn configure(mut builder: Builder, settings: &KmsSettings) -> Config {
+    if settings.endpoint.is_some() {
+        // else what the environment says (AWS_ENDPOINT_URL_KMS)
+        builder.set_endpoint_url(settings.endpoint.clone());
+    }
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(DEADLINE)
+        .build();
+    builder
+        .interceptor(Guard)
+        .retry_config(
+            RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(Duration::from_millis(200)),
+        )
+        .timeout_config(timeouts)
+        .build()
+}
+
+async fn ask(client: &Client, settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
+    let context = &settings.encryption_context;
+    let asked = client
+        .decrypt()
+        .ciphertext_blob(Blob::new(sealed.bytes()))
+        .set_key_id(settings.key_id.clone())
+        .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
+    let opened = asked.send().await.map_err(|error| judge(&error))?;
+    let plain = Zeroizing::new(opened.plaintext.map(Blob::into_inner).unwrap_or_default());
+    let text = std::str::from_utf8(&plain).ok().map(str::trim).filter(|text| !text.is_empty());
+    let nothing =
+        || KmsError::Refused("200".to_owned(), "what was encrypted is no key file of `tollgate vault keygen`");
+    text.map(|text| Secret::new(text.to_owned())).ok_or_else(nothing)
+}
+
+/// What an SDK error means. Texts are error codes, never bodies.
+fn judge<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> KmsError {
+    match error {
+        error if was_in_clear(error) => KmsError::Refused("not asked".to_owned(), IN_CLEAR),
+        SdkError::TimeoutError(_) => KmsError::Away(NO_TIME.to_owned()),
+        SdkError::DispatchFailure(failure) => KmsError::Away(not_sent(failure.as_connector_error()).to_owned()),
+        SdkError::ConstructionFailure(_) => {
+            KmsError::Refused("not asked".to_owned(), "look at credentials, region and endpoint")
+        }
+        SdkError::ServiceError(service) => {
+            judge_answer(service.raw().status().as_u16(), service.err().code().unwrap_or_default())
+        }
+        _ => KmsError::Away("the answer can't be read".to_owned()),
+    }
+}
+
+fn judge_answer(status: u16, code: &str) -> KmsError {
+    // who answers may be anybody: only what can be a code is shown
+    let code = if is_code(code) { code } else { "" };
+    let answer = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
+    let remedy = match code {
+        "ThrottlingException" | "LimitExceededException" | "RequestLimitExceeded" => return KmsError::Away(answer),
+        _ if status >= 500 || status == 408 || status == 429 => return KmsError::Away(answer),
+        "AccessDeniedException" => {
+            "the credentials need kms:Decrypt on this key, by its policy too (which may ask for an encryption context)"
+        }
+        "InvalidCiphertextException" => {
+            "it is damaged, or was encrypted in another region, or with another encryption context"
+        }
+        "IncorrectKeyException" => "it was encrypted under another key than the one that is named",
+        "NotFoundException" => "there is no such key in this region",
+        "DisabledException" | "KMSInvalidStateException" => "the key is disabled, or about to be deleted",
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "ExpiredTokenException"
+        | "ExpiredToken" => "the credentials are wrong or over, or this machine's clock is",
+        "" => "this is no answer of KMS: look at endpoint and proxy",
+        _ => "look at key, region and endpoint",
+    };
+    KmsError::Refused(answer, remedy)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! What is said to a KMS, and what its answers mean.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_kms::config::Credentials;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::aws::http_client;
+use super::*;
+use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
+
+/// Of an auditor or a signer: must stand nowhere but in what was opened.
+const SECRET: &str = "# public key: CANARY\nCANARY-SECRET";
+
+fn settings(fake: &FakeKms) -> KmsSettings {
+    KmsSettings { region: "eu-central-1".to_owned(), endpoint: Some(fake.url()), ..KmsSettings::default() }
+}
+
+/// As [`decrypt`], with credentials that no environment gives.
+async fn opened(settings: &KmsSettings, file: &[u8]) -> Result<Secret, KmsError> {
+    let builder = Builder::new()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(Credentials::new("AKIATEST", "CANARY-CREDENTIAL", None, None, "test"))
+        .region(Region::new(settings.region.clone()))
+        .http_client(http_client(None).await.expect("a client"));
+    let client = Client::from_conf(configure(builder, settings));
+    ask(&client, settings, &Ciphertext::parse(file).expect("ciphertext")).await
+}
+
+/// One request, as KMS takes it, with all that was configured; what comes back is the key and prints as nothing.
+#[tokio::test]
+async fn a_key_is_opened_with_one_request() {
+    let fake = FakeKms::start();
+    let context = [("purpose", "vault"), ("env", "prod")];
+    let settings = KmsSettings {
+        key_id: Some(KEY.to_owned()),
+        encryption_context: context.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        ..settings(&fake)
+    };
+    let secret = opened(&settings, &seal(&context, SECRET.as_bytes())).await.expect("opened");
+    assert_eq!(secret.expose(), SECRET);
+    assert!(!format!("{secret:?} {secret}").contains("CANARY"));
+    let state = fake.state();
+    assert!(state.wrong.is_empty(), "{:?}", state.wrong);
+    assert_eq!(state.asked.len(), 1);
+    assert_eq!(state.asked[0]["KeyId"], KEY);
+    assert_eq!(state.asked[0]["EncryptionContext"], serde_json::json!({"purpose": "vault", "env": "prod"}));
+}
+
+/// Every form in which people keep what `aws kms encrypt` printed is the same ciphertext.
+#[tokio::test]
+async fn ciphertext_is_taken_in_every_form() {
+    let fake = FakeKms::start();
+    let sealed = seal(&[], SECRET.as_bytes());
+    let text = STANDARD.encode(&sealed);
+    let (half, rest) = text.split_at(40);
+    for file in
+        [sealed.clone(), format!("{text}\n").into(), format!("\"{text}\"\n").into(), format!("{half}\r\n{rest}").into()]
+    {
+        let secret = opened(&settings(&fake), &file).await.expect("opened");
+        assert_eq!(secret.expose(), SECRET);
+    }
+}
+
+/// What is no ciphertext, and above all a key in plain text, must be sent to nobody, and is not shown.
+#[test]
+fn a_plain_key_is_no_ciphertext() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = |name: &str| Ciphertext::read(&folder.path().join(name)).err().expect("refused");
+    crate::keygen::keygen(&folder.path().join("auditor.key")).expect("a key");
+    crate::keygen::signing_key(&folder.path().join("signing.key"), "x", &kernel::rng::SystemRng).expect("a key");
+    std::fs::write(folder.path().join("bare"), "PRIVATE+KEY+xyz+abcd1234+AAAA").expect("written");
+    std::fs::write(folder.path().join("pem"), "-----BEGIN PRIVATE KEY-----\nAAAA\n").expect("written");
+    for name in ["auditor.key", "signing.key", "bare", "pem"] {
+        assert!(read(name).contains("in plain text"), "{name}: {}", read(name));
+    }
+    std::fs::write(folder.path().join("long"), STANDARD.encode(vec![7; 6145])).expect("written");
+    std::fs::write(folder.path().join("empty"), "\n").expect("written");
+    std::fs::write(folder.path().join("json"), "{\"CiphertextBlob\": \"CANARY\"}").expect("written");
+    // 32 bytes in base64, as keys of the spool are
+    std::fs::write(folder.path().join("short"), STANDARD.encode([7; 32])).expect("written");
+    std::fs::write(folder.path().join("words"), "no ciphertext").expect("written");
+    for name in ["long", "empty", "json", "short", "words"] {
+        assert!(read(name).contains("no ciphertext of KMS") && !read(name).contains("CANARY"), "{name}");
+    }
+    assert!(read("missing").contains("can't be read"));
+}
+
+/// What someone has to change is asked once, and told with a remedy; nothing of what KMS says beside its code is passed on.
+#[tokio::test]
+async fn a_refusal_names_what_to_change() {
+    let fake = FakeKms::start();
+    let sealed = seal(&[("purpose", "vault")], SECRET.as_bytes());
+    let right =
+        KmsSettings { encryption_context: [("purpose".to_owned(), "vault".to_owned())].into(), ..settings(&fake) };
+    let said = async |settings: &KmsSettings, mood: Mood, file: &[u8]| {
+        fake.set(mood);
+        let before = fake.count();
+        let error = opened(settings, file).await.expect_err("refused");
+        assert!(error.is_refused() && fake.count() == before + 1, "{mood:?}: {error}");
+        let told = format!("{error} {error:?}");
+        assert!(!told.contains("CANARY"), "{told}");
+        told
+    };
+    for (code, remedy) in [
+        ("AccessDeniedException", "kms:Decrypt"),
+        ("NotFoundException", "no such key in this region"),
+        ("DisabledException", "disabled"),
+        ("KMSInvalidStateException", "disabled"),
+        ("UnrecognizedClientException", "credentials are wrong"),
+        ("SomethingNewException", "look at key"),
+    ] {
+        let told = said(&right, Mood::Says(400, code), &sealed).await;
+        assert!(told.contains(code) && told.contains(remedy), "{told}");
+    }
+    assert!(said(&right, Mood::Page, &sealed).await.contains("proxy"));
+    assert!(said(&settings(&fake), Mood::Works, &sealed).await.contains("encryption context"));
+    assert!(said(&right, Mood::Works, &[0xfe; 80]).await.contains("InvalidCiphertext"));
+    let other = KmsSettings { key_id: Some("alias/other".to_owned()), ..right.clone() };
+    assert!(said(&other, Mood::Works, &sealed).await.contains("another key"));
+    for nothing in [b"".as_slice(), b"  \n", b"\xff\xfeCANARY"] {
+        let told = said(&settings(&fake), Mood::Works, &seal(&[], nothing)).await;
+        assert!(told.contains("no key file"), "{told}");
+    }
+}
+
+/// An outage is tried again, so that a moment of it ends no start; one that lasts is told as such, after few attempts.
+#[tokio::test]
+async fn an_outage_is_tried_again_for_a_while() {
+    let fake = FakeKms::start();
+    let sealed = seal(&[], SECRET.as_bytes());
+    fake.set(Mood::Fails(2));
+    assert!(opened(&settings(&fake), &sealed).await.is_ok());
+    assert_eq!(fake.count(), 3);
+    for (status, code) in [(500, "KMSInternalException"), (400, "ThrottlingException"), (503, "")] {
+        fake.set(Mood::Says(status, code));
+        let before = fake.count();
+        let error = opened(&settings(&fake), &sealed).await.expect_err("away");
+        assert!(!error.is_refused() && error.to_string().contains("not available"), "{error}");
+        assert_eq!(fake.count() - before, ATTEMPTS as usize, "{status} {code}");
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let dead = KmsSettings { endpoint: Some(format!("http://{free}")), ..settings(&fake) };
+    assert_eq!(opened(&dead, &sealed).await.expect_err("away"), KmsError::Away("no connection".to_owned()));
+}
+
+/// A KMS that takes requests and never answers ends a start in time.
+#[tokio::test]
+async fn a_kms_that_hangs_is_waited_for_in_bounds() {
+    let fake = FakeKms::start();
+    fake.set(Mood::Hangs);
+    let clock = kernel::clock::SystemClock::new();
+    let began = kernel::clock::Clock::monotonic(&clock);
+    let (settings, sealed) = (settings(&fake), seal(&[], SECRET.as_bytes()));
+    let asked = opened(&settings, &sealed);
+    let error = tokio::time::timeout(DEADLINE + Duration::from_secs(10), asked).await.expect("in time");
+    assert_eq!(error.expect_err("away"), KmsError::Away("timed out".to_owned()));
+    assert!(kernel::clock::Clock::monotonic(&clock) - began >= ATTEMPT, "an attempt has its time");
+    assert!(fake.count() > 1, "more than one attempt");
+}
+
+/// A key never crosses the network in clear, whoever named the address.
+#[tokio::test]
+async fn a_key_crosses_no_network_in_clear() {
+    for (endpoint, clear) in [
+        ("http://kms.example.com", true),
+        ("http://10.0.0.1:4566", true),
+        ("http://127.0.0.1.example.com", true),
+        ("http://127.0.0.1:4566", false),
+        ("http://[::1]:4566", false),
+        ("HTTP://LOCALHOST:1", false),
+        ("https://kms.example.com", false),
+    ] {
+        assert_eq!(is_in_clear(endpoint), clear, "{endpoint}");
+    }
+    let settings = KmsSettings {
+        region: "x".to_owned(),
+        endpoint: Some("http://kms.example.com".to_owned()),
+        ..KmsSettings::default()
+    };
+    let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
+    let error = decrypt(&settings, &sealed).await.expect_err("refused");
+    assert!(error.is_refused() && error.to_string().contains("in clear"), "{error}");
+}
+
+/// Nor where the environment or a profile names the address: the request does not leave.
+#[tokio::test]
+async fn no_address_of_the_environment_is_asked_in_clear() {
+    let builder = Builder::new()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(Credentials::new("AKIATEST", "CANARY-CREDENTIAL", None, None, "test"))
+        .region(Region::new("eu-central-1"))
+        .endpoint_url("http://192.0.2.1:9")
+        .http_client(http_client(None).await.expect("a client"));
+    let client = Client::from_conf(configure(builder, &KmsSettings::default()));
+    let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
+    let error = ask(&client, &KmsSettings::default(), &sealed).await.expect_err("refused");
+    assert_eq!(error, KmsError::Refused("not asked".to_owned(), IN_CLEAR));
+}
+
+/// What a service calls its error's code is shown only where it can be one: it reaches terminals and logs.
+#[tokio::test]
+async fn strange_codes_are_not_shown() {
+    let fake = FakeKms::start();
+    fake.set(Mood::Says(400, "\u{1b}[31mCANARY error: all is well"));
+    let error = opened(&settings(&fake), &seal(&[], SECRET.as_bytes())).await.expect_err("refused").to_string();
+    assert!(error.contains("(400)") && !error.contains("CANARY") && !error.contains('\u{1b}'), "{error:?}");
+}
+
+/// A key in plain text is sent to nobody, in base64 neither: so `aws kms decrypt` writes it.
+#[test]
+fn plain_keys_are_no_ciphertext() {
+    for key in [
+        "# public key: x\nPRIVATE+KEY+gw+0a1b2c3d+AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA\n".to_owned(),
+        format!("# created: 2026\nAGE-SECRET-KEY-1{}\n", "Q".repeat(58)),
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", "A".repeat(64)),
+    ] {
+        for file in [key.clone(), STANDARD.encode(&key), format!("\"{}\"\n", STANDARD.encode(&key))] {
+            let why = Ciphertext::parse(file.as_bytes()).err().expect("refused");
+            assert!(why.contains("plain text"), "{why}");
+        }
+    }
+}

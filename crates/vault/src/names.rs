@@ -1,0 +1,418 @@
+//! **What**: names of vault objects, epochs, dates. **Why**: writer, reader and uploader must agree on every name.
+//! **Invariants**: a name is `prefix` + `[A-Za-z0-9._%=/-]` segments of at most 255 bytes; an account can't take the
+//! place of `keys`, `index` or `chain`; parsing gives back what was formatted. **Not here**: which ids may be shown
+//! (`kernel::pseudonym`).
+
+use std::sync::Arc;
+
+use time::{Date, OffsetDateTime};
+
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::IdPolicy;
+use kernel::rng::Rng;
+
+use super::row::{Kind, Tail};
+
+/// Tenant of records that name none.
+pub const UNATTRIBUTED: &str = "unattributed";
+/// Session segment of quarantined requests: no id has this form.
+pub const QUARANTINE: &str = "=quarantine";
+/// Digits of the object number in a name.
+pub const NUMBER_DIGITS: usize = 10;
+/// Largest number that fits.
+pub const MAX_NUMBER: u64 = 9_999_999_999;
+/// Crockford's base 32.
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const RESERVED: [&str; 6] = ["keys", "index", "chain", "packed", "sessions", "holds"];
+/// Longest segment that tells a turn, bytes.
+const MAX_TURN: usize = 64;
+
+/// How payload objects are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// One session's fragments of some time, below its name.
+    #[default]
+    Session,
+    /// Fragments of all sessions of an account, by the hour.
+    Packed,
+    /// One fragment of one turn each, below its session's name; not compressed.
+    Turn,
+}
+
+impl Layout {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Session | Self::Packed => ".agev",
+            Self::Turn => ".json.age",
+        }
+    }
+}
+
+/// Where a fragment belongs: account, tenant, session, day. The first three in the form of object names.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope {
+    /// Account segment.
+    pub account: String,
+    /// Tenant segment.
+    pub tenant: String,
+    /// Session segment, or `trace-{trace id}`.
+    pub session: String,
+    /// UTC day of arrival, `2026-11-20`.
+    pub date: String,
+}
+
+impl Scope {
+    /// The scope of raw ids; `session` of a record without one is its trace.
+    pub fn new(
+        ids: &dyn IdPolicy,
+        account: &str,
+        tenant: Option<&str>,
+        session: SessionName<'_>,
+        day: UnixNanos,
+    ) -> Self {
+        let tenant = tenant.filter(|tenant| !tenant.is_empty()).unwrap_or(UNATTRIBUTED);
+        let session = match session {
+            SessionName::Id(id) => ids.key_form(account, id).into_owned(),
+            SessionName::Trace([]) => "trace-none".to_owned(),
+            SessionName::Trace(trace) => format!("trace-{}", kernel::hex::encode(trace)),
+        };
+        Self {
+            account: account_segment(account),
+            tenant: ids.key_form(account, tenant).into_owned(),
+            session,
+            date: date(day),
+        }
+    }
+
+    /// The scope of an index line: ids stand there as they are shown.
+    pub fn of(tail: &Tail) -> Self {
+        let segment = |id: &str| kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
+        let session = match (&tail.session_id, &tail.trace_id) {
+            _ if tail.kind == Some(Kind::Quarantine) => QUARANTINE.to_owned(),
+            (Some(id), _) => segment(id),
+            (None, trace) => format!("trace-{}", trace.as_deref().unwrap_or("none")),
+        };
+        let date = tail.ingest_ts.get(..10).unwrap_or_default().to_owned();
+        Self { account: account_segment(&tail.account), tenant: segment(&tail.tenant), session, date }
+    }
+
+    /// `account/tenant/session/date`.
+    pub fn path(&self) -> String {
+        format!("{}/{}/{}/{}", self.account, self.tenant, self.session, self.date)
+    }
+}
+
+/// What a fragment's records share.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionName<'a> {
+    /// A session id (raw).
+    Id(&'a str),
+    /// Trace id of records without a session; empty when they have none either.
+    Trace(&'a [u8]),
+}
+
+/// The folder of a session, of ids as they are shown.
+pub fn session_folder(account: &str, tenant: &str, session: &str) -> String {
+    let name = |id: &str| kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
+    format!("{}/{}/{}/", account_segment(account), name(tenant), name(session))
+}
+
+/// An account's segment: accounts come from the configuration, not from clients, and are never pseudonyms.
+pub fn account_segment(account: &str) -> String {
+    let segment = kernel::pseudonym::segment(account).unwrap_or_else(|| account.to_owned());
+    if RESERVED.contains(&segment.as_str()) {
+        let mut chars = segment.chars();
+        let mut out = String::from("%");
+        kernel::hex::push_upper(&mut out, &[chars.next().map_or(0, |first| first as u8)]);
+        out.push_str(chars.as_str());
+        return out;
+    }
+    segment
+}
+
+/// Builds names under one prefix (empty, or ending in `/`).
+#[derive(Clone, Debug)]
+pub struct Names {
+    prefix: Arc<str>,
+    writer: Arc<str>,
+    epoch: Arc<str>,
+    layout: Layout,
+}
+
+impl Names {
+    /// Names of one writer and epoch. `prefix` without slashes at its ends.
+    pub fn new(prefix: &str, writer: &str, epoch: &str) -> Self {
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Self { prefix: prefix.into(), writer: writer.into(), epoch: epoch.into(), layout: Layout::Session }
+    }
+
+    /// The same with another layout.
+    #[must_use]
+    pub fn laid_out(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// How payload objects are laid out.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The prefix without its slash.
+    pub fn prefix(&self) -> &str {
+        self.prefix.strip_suffix('/').unwrap_or(&self.prefix)
+    }
+
+    /// The writer's name.
+    pub fn writer(&self) -> &Arc<str> {
+        &self.writer
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> &Arc<str> {
+        &self.epoch
+    }
+
+    /// How the names of payload objects begin that hold fragments of a scope and turn (a segment) that arrived at `at`.
+    pub fn spot(&self, scope: &Scope, at: UnixNanos, turn: Option<&str>) -> Arc<str> {
+        let prefix = &self.prefix;
+        match self.layout {
+            Layout::Session => format!("{prefix}{}/", scope.path()).into(),
+            Layout::Packed => {
+                let hour = utc(at).time().hour();
+                format!("{prefix}packed/{}/{}/{hour:02}/", scope.account, scope.date).into()
+            }
+            Layout::Turn => format!("{prefix}{}/turn_{}.", scope.path(), turn.unwrap_or("none")).into(),
+        }
+    }
+
+    /// Payload object number `n` at a spot. All numbers give names of one length.
+    pub fn object(&self, spot: &str, n: u64) -> String {
+        format!("{spot}{}-{}-{n:010}{}", self.writer, self.epoch, self.layout.suffix())
+    }
+
+    /// The key object of a session key.
+    pub fn key(&self, scope: &Scope, id: &str) -> String {
+        format!("{}keys/{}/{id}{KEY}", self.prefix, scope.path())
+    }
+
+    /// The index object that starts with leaf `first` of an account.
+    pub fn index(&self, account: &str, day: &str, first: u64) -> String {
+        let account = account_segment(account);
+        format!(
+            "{}index/v1/account={account}/dt={day}/{}-{}-{first:010}.ndjson.zst",
+            self.prefix, self.writer, self.epoch
+        )
+    }
+}
+
+impl Names {
+    /// The object with lines of sessions that digest number `n` names.
+    pub fn sessions(&self, account: &str, day: &str, n: u64) -> String {
+        let account = account_segment(account);
+        format!(
+            "{}sessions/v1/account={account}/dt={day}/{}-{}-{n:010}.ndjson.zst",
+            self.prefix, self.writer, self.epoch
+        )
+    }
+}
+
+/// How names of key objects end.
+pub const KEY: &str = ".age";
+/// What a signature's name has behind its digest's.
+pub const SIGNATURE: &str = ".sig";
+
+impl Names {
+    /// Digest number `n` of an account.
+    pub fn digest(&self, account: &str, n: u64) -> String {
+        format!("{}{}", self.prefix, digest_name(&account_segment(account), &self.writer, &self.epoch, n))
+    }
+}
+
+/// Name of the digest number `n`, without the vault's prefix; `account` as names have it ([`account_segment`]).
+pub fn digest_name(account: &str, writer: &str, epoch: &str, n: u64) -> String {
+    format!("chain/{account}/{writer}/{epoch}/{n:010}.json")
+}
+
+/// A turn as a part of a file's name: no dot.
+pub fn turn_segment(ids: &dyn IdPolicy, account: &str, turn: &str) -> String {
+    let segment = ids.key_form(account, turn).replace('.', "%2E");
+    if segment.len() > MAX_TURN { ids.pseudonym(account, turn) } else { segment }
+}
+
+/// Whether a name has the form of a payload object's.
+pub fn is_payload(name: &str) -> bool {
+    name.ends_with(Layout::Session.suffix()) || name.ends_with(Layout::Turn.suffix())
+}
+
+/// The name of a payload object, taken apart.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ObjectName {
+    /// Prefix with its slash, or empty.
+    pub prefix: String,
+    /// Account segment.
+    pub account: String,
+    /// Where its fragments belong; `None`: it is packed, and only the index tells.
+    pub scope: Option<Scope>,
+    /// `{writer}-{epoch}-{number}`.
+    pub file: String,
+}
+
+impl ObjectName {
+    /// Takes a payload object's name apart. `None`: it is none.
+    pub fn parse(name: &str) -> Option<Self> {
+        let turn = name.strip_suffix(Layout::Turn.suffix());
+        let mut parts: Vec<&str> = turn.or_else(|| name.strip_suffix(Layout::Session.suffix()))?.split('/').collect();
+        let file = parts.pop()?;
+        let file = match turn {
+            Some(_) => file.strip_prefix("turn_")?.split_once('.')?.1,
+            None => file,
+        };
+        let mut last = || parts.pop().filter(|part| !part.is_empty()).map(str::to_owned);
+        let (date, session, tenant, account) = (last()?, last()?, last()?, last()?);
+        let prefix = if parts.is_empty() { String::new() } else { format!("{}/", parts.join("/")) };
+        let file = file.to_owned();
+        if account == "packed" {
+            // packed, account, day, hour
+            return Some(Self { prefix, account: tenant, scope: None, file });
+        }
+        let scope = Scope { account: account.clone(), tenant, session, date };
+        Some(Self { prefix, account, scope: Some(scope), file })
+    }
+
+    /// Where the key objects of a scope are.
+    pub fn keys(&self, scope: &Scope) -> String {
+        format!("{}keys/{}/", self.prefix, scope.path())
+    }
+}
+
+/// The name of an index object, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexName {
+    /// Account, as it stands in names.
+    pub account: String,
+    /// Writer.
+    pub writer: String,
+    /// Epoch of its lines.
+    pub epoch: String,
+    /// Number of its first line.
+    pub first: u64,
+}
+
+impl IndexName {
+    /// Takes the name of an index object apart, without the vault's prefix. `None`: no gateway gives such a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::below("index/v1/account=", name)
+    }
+
+    /// The same of an object with lines of sessions; `first` is the number of its digest.
+    pub fn parse_sessions(name: &str) -> Option<Self> {
+        Self::below("sessions/v1/account=", name)
+    }
+
+    fn below(start: &str, name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix(start)?.split('/');
+        let (account, day, file) = (parts.next()?, parts.next()?.strip_prefix("dt=")?, parts.next()?);
+        let (writer, epoch, first) = file_parts(file.strip_suffix(".ndjson.zst")?)?;
+        (parts.next().is_none() && !account.is_empty() && is_day(day)).then(|| Self {
+            account: account.to_owned(),
+            writer: writer.to_owned(),
+            epoch: epoch.to_owned(),
+            first,
+        })
+    }
+}
+
+/// Writer, epoch and number of `{writer}-{epoch}-{number}`.
+pub fn file_parts(stem: &str) -> Option<(&str, &str, u64)> {
+    let mut parts = stem.rsplitn(3, '-');
+    let (number, epoch, writer) = (parts.next()?, parts.next()?, parts.next()?);
+    let n: u64 = number.parse().ok().filter(|n| format!("{n:010}") == number)?;
+    (!epoch.is_empty() && !writer.is_empty()).then_some((writer, epoch, n))
+}
+
+/// When an epoch began: the time in its ULID, in milliseconds since 1970. `None`: it is no ULID.
+pub fn epoch_began(epoch: &str) -> Option<u64> {
+    if epoch.len() != 26 {
+        return None;
+    }
+    let digit = |byte: u8| DIGITS.iter().position(|digit| *digit == byte).and_then(|at| u64::try_from(at).ok());
+    let millis = epoch.bytes().take(10).try_fold(0_u64, |sum, byte| Some((sum << 5) | digit(byte)?))?;
+    epoch.bytes().all(|byte| digit(byte).is_some()).then_some(millis)
+}
+
+/// A payload object's name without what it ends in.
+fn stem(name: &str) -> Option<(&str, &'static str)> {
+    let suffixes = [Layout::Session.suffix(), Layout::Turn.suffix()];
+    suffixes.into_iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)))
+}
+
+/// Another name for a payload or key object whose own was taken: in the same folder, and nobody knows it before. A key's is
+/// named as its copies are, so that it is found, opened and erased like one.
+pub fn aside(name: &str, rng: &dyn Rng) -> String {
+    let random = rng.id();
+    let random = kernel::hex::encode(random.first_chunk::<8>().map_or(&[][..], |bytes| bytes.as_slice()));
+    match (stem(name), name.strip_suffix(KEY)) {
+        (Some((stem, suffix)), _) => format!("{stem}.{random}{suffix}"),
+        (None, Some(stem)) => format!("{stem}-{random}{KEY}"),
+        (None, None) => format!("{name}.{random}"),
+    }
+}
+
+/// Whether a name is one that [`aside`] gave for `name`.
+pub fn is_aside(name: &str, other: &str) -> bool {
+    let stem = stem(name).map_or(name, |(stem, _)| stem);
+    other != name && other.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.') && !rest.contains('/'))
+}
+
+/// The day of arrival in the name of a payload, index or key object, without the vault's prefix. `None`: it is another, which
+/// does not expire.
+pub fn day_of(name: &str) -> Option<&str> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let day = match parts[..] {
+        ["index", "v1", _, day, _] => day.strip_prefix("dt=")?,
+        ["keys", _, _, _, day, file] if file.ends_with(KEY) => day,
+        ["packed", _, day, _, file] | [_, _, _, day, file] if is_payload(file) => day,
+        _ => return None,
+    };
+    is_day(day).then_some(day)
+}
+
+/// Whether it looks like `2026-11-20`.
+fn is_day(day: &str) -> bool {
+    day.len() == 10 && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+}
+
+/// UTC day, `2026-11-20`.
+pub fn date(at: UnixNanos) -> String {
+    let day = utc(at).date();
+    format_date(day)
+}
+
+fn format_date(day: Date) -> String {
+    format!("{:04}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day())
+}
+
+/// RFC 3339 in UTC with nanoseconds.
+pub fn rfc3339(at: UnixNanos) -> String {
+    let time = utc(at);
+    let (hour, minute, second, nano) = time.time().as_hms_nano();
+    format!("{}T{hour:02}:{minute:02}:{second:02}.{nano:09}Z", format_date(time.date()))
+}
+
+fn utc(at: UnixNanos) -> OffsetDateTime {
+    // u64 nanoseconds end in 2554: always in range
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// A ULID: 48 bits of milliseconds and 80 random bits in Crockford's base 32, sortable by time.
+pub fn epoch(now: UnixNanos, rng: &dyn Rng) -> String {
+    let random = u128::from_le_bytes(rng.id()) >> 48;
+    let value = (u128::from(now.0 / 1_000_000) << 80) | random;
+    (0..26)
+        .rev()
+        .map(|digit| {
+            let index = usize::try_from((value >> (5 * digit)) & 31).unwrap_or(0);
+            char::from(DIGITS.get(index).copied().unwrap_or(b'0'))
+        })
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! **What**: what was made of one day of one account: which index objects stand in which files. **Invariants**: replaced as a
+//! whole; says only what is durable. **Not here**: when a day is written anew (`compact`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::columns::schema;
+use super::{STATES, TABLES, part};
+
+/// One day of one account, as they stand in names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Day {
+    pub(super) account: String,
+    pub(super) day: String,
+}
+
+impl Day {
+    /// Of an index object's name.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let (account, day) = (part(name, "account")?, part(name, "dt")?);
+        Some(Self { account: account.to_owned(), day: day.to_owned() })
+    }
+
+    pub(super) fn state(&self, folder: &Path) -> PathBuf {
+        folder.join(STATES).join(format!("account={}", self.account)).join(format!("{}.json", self.day))
+    }
+
+    /// A file of a tenant, below the folder.
+    pub(super) fn file(&self, tenant: &str, id: &str, number: usize) -> String {
+        let encoded = kernel::pseudonym::segment(tenant).unwrap_or_else(|| tenant.to_owned());
+        let tenant = if encoded.len() > 200 { format!("h-{}", short(&[tenant])) } else { encoded };
+        format!("{TABLES}/account={}/tenant={tenant}/dt={}/part-{id}-{number:03}.parquet", self.account, self.day)
+    }
+
+    /// Every table file of this day that lies below the folder.
+    pub(super) fn files(&self, folder: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        let account = format!("{TABLES}/account={}", self.account);
+        let Ok(tenants) = std::fs::read_dir(folder.join(&account)) else { return found };
+        for tenant in tenants.flatten() {
+            let name = format!("{account}/{}/dt={}", tenant.file_name().to_string_lossy(), self.day);
+            let Ok(files) = std::fs::read_dir(folder.join(&name)) else { continue };
+            found.extend(files.flatten().map(|file| format!("{name}/{}", file.file_name().to_string_lossy())));
+        }
+        found
+    }
+}
+
+/// A hash of texts, 32 hex digits.
+pub(super) fn short(texts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    kernel::hex::encode(hash.finalize().get(..16).unwrap_or_default())
+}
+
+/// Files that were written at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Part {
+    /// Index objects, without the vault's prefix, and the SHA-256 (hex) of what was read; empty in states that only listed names.
+    #[serde(deserialize_with = "objects")]
+    pub(super) objects: BTreeMap<String, String>,
+    /// Files, below the folder.
+    pub(super) files: Vec<String>,
+    pub(super) lines: u64,
+}
+
+fn objects<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Hashed(BTreeMap<String, String>),
+        Named(BTreeSet<String>),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::Hashed(objects) => objects,
+        Either::Named(names) => names.into_iter().map(|name| (name, String::new())).collect(),
+    })
+}
+
+/// What was made of a day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) v: u8,
+    /// Hash of the columns: other ones make the day be written anew.
+    pub(super) columns: String,
+    pub(super) parts: Vec<Part>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { v: 1, columns: short(&[&schema()]), parts: Vec::new() }
+    }
+}
+
+impl State {
+    /// The state at `path`; none yet where there is no file.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
+                format!("{} is not a state of `vault compact`: remove the folder and start again", path.display())
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<(), String> {
+        let why = |error: std::io::Error| format!("{}: {error}", path.display());
+        kernel::files::make_folders(kernel::files::folder_of(path)).map_err(why)?;
+        let json = serde_json::to_vec(self).unwrap_or_default(); // strings and numbers: can't fail
+        kernel::files::replace(path, &json).map_err(why)
+    }
+
+    pub(super) fn objects(&self) -> BTreeSet<&str> {
+        self.parts.iter().flat_map(|part| part.objects.keys().map(String::as_str)).collect()
+    }
+
+    pub(super) fn files(&self) -> BTreeSet<&str> {
+        self.parts.iter().flat_map(|part| part.files.iter().map(String::as_str)).collect()
+    }
+}

@@ -1,0 +1,128 @@
+//! **What**: writes sorted lines into one table file. **Invariants**: a file appears whole and synced under its name or not
+//! at all; the same lines give the same bytes. **Not here**: which lines, which file (`compact`).
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::ColumnPath;
+use serde_json::{Map, Value};
+
+use super::cells::Cells;
+use super::columns::{COLUMNS, FILTERED, Form, leaves, schema, slots};
+
+/// Rows of a row group, and bytes of their lines: what is in memory while a file is written.
+const GROUP: (usize, usize) = (128 * 1024, 256 << 20);
+/// Level of zstd.
+const LEVEL: i32 = 3;
+
+/// A file that is being written.
+pub(super) struct Table {
+    path: PathBuf,
+    temporary: PathBuf,
+    writer: SerializedFileWriter<File>,
+    cells: Vec<Cells>,
+    rows: usize,
+    /// Bytes of their lines.
+    bytes: usize,
+    /// Rows in all.
+    pub(super) lines: u64,
+}
+
+fn told(error: &ParquetError) -> String {
+    format!("the table can't be written: {error}")
+}
+
+fn properties() -> Result<WriterProperties, ParquetError> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
+        .set_created_by("tollgate".to_owned())
+        .set_max_row_group_row_count(Some(GROUP.0))
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    for name in FILTERED {
+        properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(name), true);
+    }
+    Ok(properties.build())
+}
+
+impl Table {
+    /// A new file at `path`, 0600, in a folder that is made.
+    pub(super) fn new(path: &Path) -> Result<Self, String> {
+        let folder = kernel::files::folder_of(path);
+        let why = |error: io::Error| format!("{}: {error}", path.display());
+        kernel::files::make_folders(folder).map_err(why)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = folder.join(format!(".{name}.tmp"));
+        // a left-over of a run that died
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+        let schema = parse_message_type(&schema()).map_err(|error| told(&error))?;
+        let properties = properties().map_err(|error| told(&error))?;
+        let writer = SerializedFileWriter::new(file.map_err(why)?, Arc::new(schema), Arc::new(properties));
+        let writer = writer.map_err(|error| told(&error))?;
+        Ok(Self { path: path.to_owned(), temporary, writer, cells: empty(), rows: 0, bytes: 0, lines: 0 })
+    }
+
+    /// Adds a line of so many bytes.
+    pub(super) fn push(&mut self, line: Map<String, Value>, bytes: usize) -> Result<(), String> {
+        let mut cells = self.cells.iter_mut();
+        for (column, value) in COLUMNS.iter().zip(slots(line)) {
+            match column.form {
+                Form::Ints(fields) => {
+                    for (cells, field) in cells.by_ref().take(fields.len()).zip(fields) {
+                        cells.field(&value, field);
+                    }
+                }
+                form => {
+                    if let Some(cells) = cells.next() {
+                        cells.push(form, &value);
+                    }
+                }
+            }
+        }
+        (self.rows, self.bytes, self.lines) = (self.rows + 1, self.bytes + bytes, self.lines + 1);
+        if self.rows == GROUP.0 || self.bytes >= GROUP.1 { self.group() } else { Ok(()) }
+    }
+
+    fn group(&mut self) -> Result<(), String> {
+        let cells = std::mem::replace(&mut self.cells, empty());
+        (self.rows, self.bytes) = (0, 0);
+        self.write(cells).map_err(|error| told(&error))
+    }
+
+    fn write(&mut self, cells: Vec<Cells>) -> Result<(), ParquetError> {
+        let mut group = self.writer.next_row_group()?;
+        let forms = COLUMNS.iter().flat_map(|column| std::iter::repeat_n(column.form, leaves(column.form)));
+        for (form, cells) in forms.zip(cells) {
+            let column = group.next_column()?;
+            let column = column.ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
+            cells.write(form, column)?;
+        }
+        group.close().map(drop)
+    }
+
+    /// The file under its name; its size in bytes.
+    pub(super) fn finish(mut self) -> Result<u64, String> {
+        if self.rows > 0 {
+            self.group()?;
+        }
+        let file = self.writer.into_inner().map_err(|error| told(&error))?;
+        let why = |error: io::Error| format!("{}: {error}", self.path.display());
+        file.sync_all().map_err(why)?;
+        let size = file.metadata().map_err(why)?.len();
+        std::fs::rename(&self.temporary, &self.path).map_err(why)?;
+        kernel::files::sync_folder(kernel::files::folder_of(&self.path)).map_err(why)?;
+        Ok(size)
+    }
+}
+
+fn empty() -> Vec<Cells> {
+    let count = COLUMNS.iter().map(|column| leaves(column.form)).sum();
+    std::iter::repeat_with(Cells::default).take(count).collect()
+}

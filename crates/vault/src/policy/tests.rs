@@ -1,0 +1,237 @@
+//! What operators apply: that it is what the vault needs, and no more.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Policy;
+use crate::store::settings::{Lock, LockMode, S3Settings};
+
+fn settings(days: u64) -> S3Settings {
+    S3Settings {
+        bucket: "audit-logs".into(),
+        key_bucket: "audit-keys".into(),
+        prefix: "agent-sessions".into(),
+        region: "eu-west-1".into(),
+        endpoint: None,
+        force_path_style: false,
+        lock: Some(Lock { mode: LockMode::Compliance, retention: Duration::from_secs(days * 86_400) }),
+        ca_file: None,
+    }
+}
+
+/// The writer is allowed to put locked objects below its prefix, conditionally, and nothing else; reading, listing, deleting
+/// and bypassing are denied whatever else it is given.
+#[test]
+fn a_writer_writes() {
+    let settings = settings(400);
+    let policy = Policy::new(&settings).writer();
+    let statements = policy["Statement"].as_array().expect("statements");
+    let (allowed, denied): (Vec<&Value>, Vec<&Value>) = statements.iter().partition(|one| one["Effect"] == "Allow");
+    assert_eq!((allowed.len(), denied.len()), (4, 3));
+    let theirs = denied[2]["Resource"].to_string();
+    for place in ["audit-keys/agent-sessions/holds/*", "agent-sessions/chain/*/eraser/*", "index/v1/*/eraser-*"] {
+        assert!(theirs.contains(place), "{place}");
+    }
+    for (both, mode, bucket) in
+        [(&allowed[..2], "COMPLIANCE", "audit-logs"), (&allowed[2..], "GOVERNANCE", "audit-keys")]
+    {
+        let folder = if bucket == "audit-keys" { "keys/" } else { "" };
+        for one in both {
+            assert_eq!(one["Resource"], json!(format!("arn:aws:s3:::{bucket}/agent-sessions/{folder}*")));
+            assert_eq!(one["Condition"]["StringEquals"]["s3:object-lock-mode"], mode);
+            assert_eq!(one["Condition"]["NumericGreaterThanEquals"]["s3:object-lock-remaining-retention-days"], "399");
+        }
+        // AWS knows the condition on overwriting for PutObject alone: tied to another action it would allow nothing
+        assert_eq!((&both[0]["Action"], &both[1]["Action"]), (&json!("s3:PutObjectRetention"), &json!("s3:PutObject")));
+        assert!(both[0]["Condition"].get("Null").is_none());
+        assert_eq!(both[1]["Condition"]["Null"]["s3:if-none-match"], "false");
+    }
+    for action in ["s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention"] {
+        assert!(denied[1]["Action"].as_array().expect("a list").contains(&json!(action)), "{action}");
+    }
+}
+
+/// Erasers destroy keys and write under their own name; nothing lets them delete payload, index or chain.
+#[test]
+fn an_eraser_reaches_keys_only() {
+    let settings = settings(400);
+    let policy = Policy::new(&settings).eraser("eraser");
+    let statements = policy["Statement"].as_array().expect("statements");
+    let with = |action: &str| -> Vec<&Value> {
+        let has = |one: &&Value| one["Action"].as_array().is_some_and(|all| all.contains(&json!(action)));
+        statements.iter().filter(has).collect()
+    };
+    for action in ["s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"] {
+        let found = with(action);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0]["Resource"], "arn:aws:s3:::audit-keys/agent-sessions/keys/*");
+    }
+    let puts = with("s3:PutObject");
+    assert_eq!(puts.len(), 1);
+    assert!(puts[0]["Resource"].as_array().expect("a list").iter().all(|one| one.to_string().contains("/eraser")));
+    assert!(with("s3:DeleteObject").is_empty() && with("s3:*").is_empty());
+}
+
+/// Payload goes after its retention and gets colder only where that pays; no rule's prefix holds the chain, which stays.
+#[test]
+fn the_chain_outlives_the_payload() {
+    let long = settings(400);
+    let rules = Policy::new(&long).lifecycle(&["default".to_owned(), "acme".to_owned()]);
+    let rules = rules["Rules"].as_array().expect("rules").clone();
+    let prefixes: Vec<&str> = rules.iter().filter_map(|rule| rule["Filter"]["Prefix"].as_str()).collect();
+    let payload = ["default/", "packed/default/", "acme/", "packed/acme/"].map(|name| format!("agent-sessions/{name}"));
+    assert_eq!(prefixes[0], "agent-sessions/index/");
+    assert_eq!(prefixes[1..5], payload);
+    assert!(prefixes[..5].iter().all(|prefix| !"agent-sessions/chain/default/w/e/1.json".starts_with(prefix)));
+    let (sessions, others) = rules.split_last().expect("rules");
+    let (markers, others) = others.split_last().expect("rules");
+    assert_eq!(markers["Expiration"], json!({"ExpiredObjectDeleteMarker": true}));
+    assert!(others.iter().all(|rule| rule["Expiration"]["Days"] == 401));
+    assert_eq!(sessions["Filter"]["And"]["Prefix"], "agent-sessions/sessions/");
+    assert!(sessions.get("Expiration").is_none(), "what was done and what it cost outlives the content");
+    assert_eq!(rules[1]["Transitions"][0], json!({"Days": 30, "StorageClass": "GLACIER_IR"}));
+    assert!(rules[0].get("Transitions").is_none());
+    let short = settings(90);
+    let rules = Policy::new(&short).lifecycle(&["default".to_owned()]);
+    assert!(
+        rules["Rules"][1].get("Transitions").is_none_or(|all| all.as_array().is_some_and(|all| all.len() == 1)),
+        "{rules}"
+    );
+}
+
+/// The Terraform names both buckets, each with lock, versions and policy, and holds each policy as JSON.
+#[test]
+fn terraform_is_whole() {
+    let settings = settings(400);
+    let accounts = ["default".to_owned()];
+    let text = Policy::new(&settings).terraform(&accounts, true);
+    for word in [
+        "\"audit-logs\"",
+        "\"audit-keys\"",
+        "object_lock_enabled = true",
+        "tollgate-writer",
+        "tollgate-auditor",
+        "s3:RestoreObject",
+        "days = 400",
+    ] {
+        assert!(text.contains(word), "{word}");
+    }
+    let blocks: Vec<&str> = text.split("<<-JSON").skip(1).filter_map(|rest| rest.split("  JSON").next()).collect();
+    assert_eq!(blocks.len(), 5);
+    for block in blocks {
+        assert!(serde_json::from_str::<Value>(block).is_ok(), "{block}");
+    }
+    assert_eq!(text.matches('{').count(), text.matches('}').count());
+    // the same rules as the other format has, each with its days
+    let (payload, keys) = (Policy::new(&settings).lifecycle(&accounts), Policy::new(&settings).key_lifecycle());
+    for (name, rules) in [("vault", payload), ("vault_keys", keys)] {
+        let start = format!("resource \"aws_s3_bucket_lifecycle_configuration\" \"{name}\" {{");
+        let block = text.split(&start).nth(1).and_then(|rest| rest.split("\n}\n").next()).expect("a lifecycle");
+        let rules = rules["Rules"].as_array().expect("rules").clone();
+        assert_eq!(block.matches("  rule {").count(), rules.len());
+        for rule in rules {
+            let own =
+                block.split("  rule {").find(|one| one.contains(&format!("= {}\n", rule["ID"]))).expect("the rule");
+            let prefix = rule["Filter"].get("And").unwrap_or(&rule["Filter"])["Prefix"].clone();
+            assert!(own.contains(&format!("prefix = {prefix}\n")), "{own}");
+            let days = rule["Expiration"]["Days"].as_u64();
+            assert!(days.is_none_or(|days| own.contains(&format!("expiration {{\n      days = {days}\n"))), "{own}");
+            let colder = rule["Transitions"].as_array().cloned().unwrap_or_default();
+            assert_eq!(own.matches("transition {").count(), colder.len(), "{own}");
+            assert!(colder.iter().all(|to| own.contains(&format!("storage_class = {}", to["StorageClass"]))), "{own}");
+        }
+    }
+    assert!(text.contains("object_size_greater_than = 131072") && text.contains("expired_object_delete_marker = true"));
+}
+
+/// What IAM makes of a policy, as far as ours go: an explicit deny wins, without an allow nothing is allowed, every condition of
+/// a statement must hold; of a key that the request lacks, only `Null` does.
+fn allows(policy: &Value, action: &str, resource: &str, told: &[(&str, &str)]) -> bool {
+    let list = |value: &Value| -> Vec<String> {
+        let one = value.as_str().map(|one| vec![one.to_owned()]);
+        let many =
+            || value.as_array().expect("a list").iter().map(|one| one.as_str().expect("text").to_owned()).collect();
+        one.unwrap_or_else(many)
+    };
+    let fits = |pattern: &String, text: &str| match pattern.strip_suffix('*') {
+        Some(start) => text.starts_with(start),
+        None => pattern == text,
+    };
+    let holds = |operator: &str, key: &str, wanted: &str| {
+        let told = told.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        let number = |text: &str| text.parse::<u64>().expect("a number");
+        match (operator, told) {
+            ("Null", told) => told.is_none() == (wanted == "true"),
+            (_, None) => false,
+            ("StringEquals", Some(told)) => told == wanted,
+            ("NumericGreaterThanEquals", Some(told)) => number(told) >= number(wanted),
+            ("NumericLessThanEquals", Some(told)) => number(told) <= number(wanted),
+            _ => panic!("{operator}"),
+        }
+    };
+    let matches = |statement: &&Value| {
+        let conditions = statement["Condition"].as_object().into_iter().flatten();
+        list(&statement["Action"]).iter().any(|one| fits(one, action))
+            && list(&statement["Resource"]).iter().any(|one| fits(one, resource))
+            && conditions.into_iter().all(|(operator, keys)| {
+                let keys = keys.as_object().expect("keys");
+                keys.iter().all(|(key, wanted)| holds(operator, key, wanted.as_str().expect("text")))
+            })
+    };
+    let found: Vec<&Value> = policy["Statement"].as_array().expect("statements").iter().filter(matches).collect();
+    !found.is_empty() && found.iter().all(|statement| statement["Effect"] == "Allow")
+}
+
+/// With one bucket as with two: payload under compliance for its retention and keys under governance for theirs can be written,
+/// anything else that a thief of the credential would like (weaker, shorter, for a century, keys that nobody can erase, without a
+/// lock, over what is there) can't.
+#[test]
+fn a_thief_writes_only_what_the_gateway_writes() {
+    for key_bucket in ["audit-keys", "audit-logs"] {
+        let settings = S3Settings { key_bucket: key_bucket.into(), ..settings(400) };
+        let policy = Policy::new(&settings).writer();
+        let payload = "arn:aws:s3:::audit-logs/agent-sessions/default/acme/s/2026-11-20/gw-E-0.agev";
+        let key = format!("arn:aws:s3:::{key_bucket}/agent-sessions/keys/default/acme/s/2026-11-20/k.age");
+        let put = |resource: &str, mode: &str, days: &str| {
+            let told = [
+                ("s3:if-none-match", "*"),
+                ("s3:object-lock-mode", mode),
+                ("s3:object-lock-remaining-retention-days", days),
+            ];
+            let given = |action: &str, told: &[(&str, &str)]| allows(&policy, action, resource, told);
+            // without the condition on the name, or without a lock, nothing passes
+            assert!(
+                !given("s3:PutObject", &told[1..]) && !given("s3:PutObject", &told[..1]),
+                "{resource} {mode} {days}"
+            );
+            // a lock is set with the object, whatever the request says of the name
+            let lock = given("s3:PutObjectRetention", &told[1..]);
+            given("s3:PutObject", &told) && lock
+        };
+        for days in ["399", "400"] {
+            assert!(put(payload, "COMPLIANCE", days) && put(&key, "GOVERNANCE", days), "{key_bucket} {days}");
+        }
+        for days in ["400", "1", "398", "402", "36500"] {
+            assert!(!put(payload, "GOVERNANCE", days) && !put(&key, "COMPLIANCE", days), "{key_bucket} {days}");
+        }
+        for days in ["0", "1", "398", "402", "36500"] {
+            assert!(!put(payload, "COMPLIANCE", days) && !put(&key, "GOVERNANCE", days), "{key_bucket} {days}");
+        }
+        for action in ["s3:GetObject", "s3:DeleteObjectVersion", "s3:RestoreObject", "s3:PutObjectLegalHold"] {
+            assert!(!allows(&policy, action, payload, &[]), "{action}");
+        }
+    }
+}
+
+/// In one bucket one set of rules holds for everything, keys too: they go last.
+#[test]
+fn one_bucket_has_all_rules() {
+    let settings = S3Settings { key_bucket: "audit-logs".into(), ..settings(400) };
+    let rules = Policy::new(&settings).lifecycle(&["default".to_owned()]);
+    let policy = Policy::new(&settings).bucket(false);
+    assert!(policy.to_string().contains("OnlyErasersBypass"), "nobody could erase: {policy}");
+    let rules = rules["Rules"].as_array().expect("rules");
+    let keys = rules.iter().find(|rule| rule["ID"] == "keys").expect("keys");
+    assert_eq!((&keys["Filter"]["Prefix"], &keys["Expiration"]["Days"]), (&json!("agent-sessions/keys/"), &json!(431)));
+}

@@ -1,0 +1,178 @@
+//! What an auditor is told when something is wrong: with the key, the object, the index.
+
+use std::path::{Path, PathBuf};
+
+use crate::read::{Content, Filter, Location, Opener, Query, Replay, Vault, Wanted, find, get, identities, replay};
+use crate::testing::site::Site;
+
+/// A vault in a folder: a session of two fragments in one object.
+async fn folder(place: &Path) -> (Vault, age::x25519::Identity) {
+    let mut site = Site::new(11);
+    site.send("default", "s0", "the first");
+    site.send("default", "s0", "the second");
+    site.minutes(4).await;
+    for (name, bytes) in &*site.store.0.lock() {
+        let path = place.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, bytes).expect("written");
+    }
+    let location = Location { store: place.display().to_string(), ..Location::default() };
+    (Vault::at(&location).expect("a vault"), site.auditor)
+}
+
+/// The only file with this ending.
+fn file(place: &Path, ending: &str) -> PathBuf {
+    let mut folders = vec![place.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                return path;
+            }
+        }
+    }
+    panic!("no {ending}")
+}
+
+async fn read(vault: &Vault, key: &age::x25519::Identity) -> Result<Replay, String> {
+    replay(vault, &mut Opener::new(vault, vec![key.clone()]), "s0", &Filter::default()).await
+}
+
+fn told(replay: &Replay) -> (String, String) {
+    let mut out = Vec::new();
+    replay.write(&mut out).expect("written");
+    (String::from_utf8(out).expect("text"), replay.closed().join("\n"))
+}
+
+/// Another auditor's key opens nothing, and the answer says which folder's keys; the lines are shown all the same.
+#[tokio::test]
+async fn a_wrong_key_is_told() {
+    let place = tempfile::tempdir().expect("scratch");
+    let (vault, right) = folder(place.path()).await;
+    let (text, closed) = told(&read(&vault, &right).await.expect("read"));
+    assert!(text.contains("the first") && text.contains("the second") && closed.is_empty(), "{text}");
+    let (text, closed) = told(&read(&vault, &age::x25519::Identity::generate()).await.expect("read"));
+    assert!(!text.contains("the first") && text.contains("not read"), "{text}");
+    assert!(closed.contains("no identity given here opens the session's key"), "{closed}");
+    let key = file(place.path(), ".age");
+    std::fs::write(&key, b"age-encryption.org/v1\nnonsense").expect("written");
+    assert!(told(&read(&vault, &right).await.expect("read")).1.contains("no identity"));
+    std::fs::remove_file(key).expect("removed");
+    assert!(told(&read(&vault, &right).await.expect("read")).1.contains("no key object"));
+}
+
+/// A key file that is missing, empty, a public key or something else: what is wrong, never what stands in it.
+#[test]
+fn a_key_file_that_is_none_is_told() {
+    let place = tempfile::tempdir().expect("scratch");
+    let path = place.path().join("key");
+    assert!(identities(std::slice::from_ref(&path)).err().expect("missing").contains("can't be read"));
+    assert!(identities(&[]).err().expect("none given").contains("--identity"));
+    let public = age::x25519::Identity::generate().to_public().to_string();
+    for (text, why) in [
+        ("", "holds no key"),
+        ("# comment\n", "holds no key"),
+        (&*public, "no `AGE-SECRET-KEY"),
+        ("SECRET-XYZ", "no `AGE"),
+    ] {
+        std::fs::write(&path, text).expect("written");
+        let said = identities(std::slice::from_ref(&path)).err().expect("refused");
+        assert!(said.contains(why) && !said.contains("XYZ") && !said.contains(&public), "{said}");
+    }
+}
+
+/// An object that was cut loses its end and nothing else; one that is gone is named.
+#[tokio::test]
+async fn a_cut_object_is_told() {
+    let place = tempfile::tempdir().expect("scratch");
+    let (vault, key) = folder(place.path()).await;
+    let object = file(place.path(), ".agev");
+    let bytes = std::fs::read(&object).expect("there");
+    std::fs::write(&object, &bytes[..bytes.len() - 5]).expect("cut");
+    let (text, closed) = told(&read(&vault, &key).await.expect("read"));
+    assert!(text.contains("the first") && !text.contains("the second"), "{text}");
+    assert!(closed.contains("points outside of the object") || closed.contains("cut off"), "{closed}");
+    let mut flipped = bytes.clone();
+    *flipped.last_mut().expect("a byte") ^= 1;
+    std::fs::write(&object, flipped).expect("changed");
+    assert!(told(&read(&vault, &key).await.expect("read")).1.contains("damaged"));
+    std::fs::remove_file(&object).expect("removed");
+    let (text, closed) = told(&read(&vault, &key).await.expect("read"));
+    assert!(closed.contains("no such object") && text.contains("not read"), "{closed}");
+}
+
+/// Lines that point outside of their object, past the end of numbers, or at another session's: told, nothing is made up.
+#[tokio::test]
+async fn lines_that_point_outside_are_told() {
+    for (from, to) in [
+        ("\"off\":0,", "\"off\":99999999,"),
+        ("\"len\":", "\"len\":9"),
+        ("\"off\":0,", "\"off\":18446744073709551615,"),
+    ] {
+        let place = tempfile::tempdir().expect("scratch");
+        let (vault, key) = folder(place.path()).await;
+        let index = file(place.path(), ".ndjson.zst");
+        let bytes = std::fs::read(&index).expect("there");
+        let lines = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
+        let changed = lines.replace(from, to);
+        assert_ne!(lines, changed);
+        std::fs::write(&index, zstd::bulk::compress(changed.as_bytes(), 3).expect("zstd")).expect("written");
+        let (_, closed) = told(&read(&vault, &key).await.expect("read"));
+        assert!(closed.contains("points outside of the object"), "{to}: {closed}");
+        std::fs::write(&index, &bytes[..bytes.len() / 2]).expect("cut");
+        let (_, closed) = told(&read(&vault, &key).await.expect("by their names"));
+        assert!(closed.contains("damaged"), "{closed}");
+        let found = find(&vault, &Query::default(), &mut |_| {}).await.expect("the rest");
+        assert!(found.closed.concat().contains("damaged"), "{:?}", found.closed);
+    }
+}
+
+/// A reference to bytes that are not there, to nothing, or out of the vault's folder.
+#[tokio::test]
+async fn references_that_lead_nowhere_are_told() {
+    let place = tempfile::tempdir().expect("scratch");
+    let (vault, key) = folder(place.path()).await;
+    let name = file(place.path(), ".agev").strip_prefix(place.path()).expect("below").display().to_string();
+    for (uri, range, why) in [
+        (name.as_str(), Some("bytes=99999999-100000000"), "no fragment"),
+        (name.as_str(), Some("bytes=7-3"), "is not `bytes="),
+        (name.as_str(), Some("nonsense"), "is not `bytes="),
+        ("default/acme/s0/2026-11-20/gw-E0000-0000000077.agev", None, "no such object"),
+        ("file:///../../etc/passwd", None, "refuses"),
+        ("s3://bucket/x.agev", None, "the store is a folder"),
+    ] {
+        let wanted = Wanted { uri: uri.to_owned(), range: range.map(str::to_owned) };
+        let mut out = Vec::new();
+        let said = get(&vault, &mut Opener::new(&vault, vec![key.clone()]), &wanted, &mut out).await;
+        let said = said.expect_err(uri);
+        assert!(said.contains(why) && out.is_empty(), "{uri} {range:?}: {said}");
+    }
+}
+
+/// A session that is larger than what may be read into memory is an error that says so, and what was read is shown; a fragment
+/// that would unpack to far more than it is takes no more than that either.
+#[tokio::test]
+async fn a_session_that_is_too_large_is_told() {
+    let mut site = Site::new(12);
+    for n in 0..4 {
+        site.send("default", "s0", &format!("number {n} {}", "x".repeat(100_000)));
+    }
+    site.send("default", "s1", &"a".repeat(20 << 20));
+    site.minutes(4).await;
+    let vault = Vault::new(site.store.clone(), "", None);
+    let read = async |session: &str, content: u64| {
+        let filter = Filter { content: Content(content), ..Filter::default() };
+        replay(&vault, &mut Opener::new(&vault, vec![site.auditor.clone()]), session, &filter).await.expect("read")
+    };
+    let whole = read("s0", 1 << 30).await;
+    assert!(!whole.is_cut() && whole.closed().is_empty(), "{:?}", whole.closed());
+    let (text, closed) = told(&read("s0", 250_000).await);
+    assert!(text.contains("number 0") && text.contains("number 1") && !text.contains("number 2"), "{}", closed);
+    assert!(closed.contains("2 fragments or lines") && closed.contains("--content"), "{closed}");
+    let (_, closed) = told(&read("s1", 1 << 20).await);
+    assert!(closed.contains("1 fragments or lines: the session is larger than the 1 MiB"), "{closed}");
+    let lines = read("s0", 2048).await;
+    assert!(lines.is_cut() && lines.closed().concat().contains("lines"), "{:?}", lines.closed());
+}

@@ -1,0 +1,131 @@
+//! **What**: [`Sealer`]: makes session keys and seals fragments; [`AgeSealer`]: the one in use.
+//! **Why**: a seam, so that a seeded simulation replays and a leak search can prove that it would see a leak.
+//! **Invariants**: a session's secret exists only inside [`Sealer::new_session`] and is wiped; what is kept can seal
+//! and cannot open. **Not here**: which key a session uses (`keys`), opening (`read`).
+
+use std::io::Write;
+
+use age::secrecy::ExposeSecret;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// Sealing failed. The reason never matters to the caller: nothing may go on unsealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealFailed;
+
+/// Seals to one session's public key.
+pub trait SessionSeal: Send + Sync {
+    /// First 16 hex digits of the SHA-256 of the public key.
+    fn key_id(&self) -> &str;
+    /// Appends one age file that holds `plain` to `out`. Its length can't be known before.
+    ///
+    /// # Errors
+    /// `out` may then hold a part.
+    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed>;
+}
+
+/// A new session key.
+pub struct NewSession {
+    /// Seals to it.
+    pub seal: Box<dyn SessionSeal>,
+    /// The key object: the session's secret, sealed to the auditors.
+    pub object: Bytes,
+}
+
+/// Makes session keys.
+pub trait Sealer: Send + Sync {
+    /// A fresh key pair; its secret is sealed to the auditors and forgotten.
+    ///
+    /// # Errors
+    /// When the secret can't be sealed.
+    fn new_session(&self) -> Result<NewSession, SealFailed>;
+}
+
+/// age v1 files to X25519 recipients: what Debian's `age` 1.1 opens.
+pub struct AgeSealer {
+    auditors: Vec<age::x25519::Recipient>,
+}
+
+impl AgeSealer {
+    /// Seals session keys to all of `auditors` (at least one, or every [`Sealer::new_session`] fails).
+    pub fn new(auditors: Vec<age::x25519::Recipient>) -> Self {
+        Self { auditors }
+    }
+}
+
+impl Sealer for AgeSealer {
+    fn new_session(&self) -> Result<NewSession, SealFailed> {
+        let identity = age::x25519::Identity::generate();
+        let recipient = identity.to_public();
+        let object = seal_identity(&identity, &self.auditors)?;
+        let id = key_id(&recipient.to_string());
+        Ok(NewSession { seal: Box::new(AgeSession { id, recipient }), object: object.into() })
+    }
+}
+
+/// A key object: a session's secret, sealed to `auditors`.
+///
+/// # Errors
+/// There is nobody to seal to.
+pub fn seal_identity(
+    identity: &age::x25519::Identity,
+    auditors: &[age::x25519::Recipient],
+) -> Result<Vec<u8>, SealFailed> {
+    let secret = identity.to_string();
+    let mut line = Zeroizing::new(String::with_capacity(secret.expose_secret().len() + 1));
+    line.push_str(secret.expose_secret());
+    line.push('\n');
+    let mut object = Vec::with_capacity(1024);
+    age_file(auditors.iter().map(|auditor| auditor as &dyn age::Recipient), line.as_bytes(), &mut object)?;
+    Ok(object)
+}
+
+struct AgeSession {
+    id: String,
+    recipient: age::x25519::Recipient,
+}
+
+impl SessionSeal for AgeSession {
+    fn key_id(&self) -> &str {
+        &self.id
+    }
+
+    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
+        age_file(std::iter::once(&self.recipient as &dyn age::Recipient), plain, out)
+    }
+}
+
+fn age_file<'a>(
+    to: impl Iterator<Item = &'a dyn age::Recipient>,
+    plain: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), SealFailed> {
+    let encryptor = age::Encryptor::with_recipients(to).map_err(|_| SealFailed)?;
+    let mut writer = encryptor.wrap_output(out).map_err(|_| SealFailed)?;
+    writer.write_all(plain).map_err(|_| SealFailed)?;
+    writer.finish().map_err(|_| SealFailed)?;
+    Ok(())
+}
+
+/// First 16 hex digits of SHA-256 of a public key's text.
+pub fn key_id(public: &str) -> String {
+    let digest = Sha256::digest(public.as_bytes());
+    kernel::hex::encode(digest.get(..8).unwrap_or(&digest))
+}
+
+/// An auditor's public key as configured: `age1…`, X25519.
+///
+/// # Errors
+/// What is wrong, without the value.
+pub fn parse_recipient(text: &str) -> Result<age::x25519::Recipient, &'static str> {
+    let text = text.trim();
+    if text.starts_with("AGE-SECRET-KEY-") {
+        return Err("is a secret key; give the public key (`age1…`) and keep the secret with the auditor");
+    }
+    // The `1` ends the type in Bech32 and never stands in the data: an X25519 key may well begin with `age1pq`.
+    if ["age1pq1", "age1tag1", "age1tagpq1"].iter().any(|kind| text.starts_with(kind)) {
+        return Err("post-quantum and tag recipients are not taken: the stock `age` of Debian 12 can't open them");
+    }
+    text.parse().map_err(|_| "is not an age public key (`age1…`, 62 characters)")
+}

@@ -1,0 +1,270 @@
+//! **What**: the vault in a directory. **Why**: try-outs, tests, and stores mounted as a file system.
+//! **Invariants**: folders 0700, files 0600; a file appears whole and synced under its name or not at all, and is never
+//! replaced; an existing file with the same bytes is a success, with others an error; only regular files are opened.
+//! **Not here**: immutability against the machine's own administrator (that takes Object Lock).
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use kernel::clock::UnixNanos;
+
+use super::sweep::Used;
+use super::{Limits, MAX_READ, ObjectKind, Put, StoreError, Swept, VaultReader, VaultStore};
+
+/// Start of references to objects in a directory: the path is relative to the vault's folder.
+pub const DIRECTORY_URI: &str = "file:///";
+
+/// Objects as files below one folder.
+pub struct DirectoryStore {
+    pub(super) root: PathBuf,
+    pub(super) limits: Limits,
+    pub(super) used: Used,
+}
+
+impl DirectoryStore {
+    /// A store below `root`, which is made with the first object.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), limits: Limits::default(), used: Used::default() }
+    }
+
+    /// The same with a retention and a size.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Makes the folder (0700) if it is missing, so that one that can't be used is told at start.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn prepare(root: &Path) -> io::Result<()> {
+        std::fs::DirBuilder::new().mode(0o700).recursive(true).create(root)?;
+        std::fs::File::open(root)?.sync_all()
+    }
+
+    /// The file of `name`; refuses names that would leave the folder.
+    pub(super) fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let relative = Path::new(name);
+        let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        if name.is_empty() || !inside {
+            return Err(StoreError::Denied("the name leaves the vault's folder".to_owned()));
+        }
+        Ok(self.root.join(relative))
+    }
+
+    async fn put(&self, name: &str, bytes: &Bytes) -> Result<Put, StoreError> {
+        let path = self.path(name)?;
+        if let Some(put) = compare(&path, bytes).await? {
+            return Ok(put);
+        }
+        self.fits(bytes.len() as u64).await?;
+        let folder = path.parent().unwrap_or(&self.root).to_owned();
+        make_folders(&folder).await.map_err(classify)?;
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        // the name is ours alone (epoch), so a left-over of a crash is overwritten by the retry
+        let temporary = folder.join(format!(".{file_name}.tmp"));
+        write_synced(&temporary, bytes).await.map_err(classify)?;
+        match rename_new(&temporary, &path).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let _ = tokio::fs::remove_file(&temporary).await; // a left-over does no harm
+                return compare(&path, bytes).await?.ok_or_else(|| StoreError::Unavailable("raced".to_owned()));
+            }
+            Err(error) => return Err(classify(error)),
+        }
+        sync_folder(&folder).await.map_err(classify)?;
+        self.wrote(bytes.len() as u64);
+        Ok(Put::Written)
+    }
+}
+
+impl VaultStore for DirectoryStore {
+    fn put_once<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        _now: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        Box::pin(async move {
+            // a folder that vanished under us comes back with the next attempt
+            let gone = || StoreError::Unavailable("the folder vanished".to_owned());
+            self.put(name, &bytes).await.map_err(|error| if error == StoreError::Missing { gone() } else { error })
+        })
+    }
+
+    fn sweep(&self, now: UnixNanos) -> BoxFuture<'_, Result<Option<Swept>, StoreError>> {
+        Box::pin(async move { self.remove_expired(now).await.map(Some) })
+    }
+}
+
+impl VaultReader for DirectoryStore {
+    fn get<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move {
+            let mut file = open_regular(&self.path(name)?).await?;
+            let mut out = Vec::new();
+            let (first, length) = range.unwrap_or((0, u64::MAX));
+            file.seek(io::SeekFrom::Start(first)).await.map_err(classify)?;
+            file.take(length.min(MAX_READ as u64 + 1)).read_to_end(&mut out).await.map_err(classify)?;
+            if out.len() > MAX_READ { Err(StoreError::TooLarge) } else { Ok(out.into()) }
+        })
+    }
+
+    fn list<'a>(&'a self, _kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let start = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let mut folders = vec![if start.is_empty() { self.root.clone() } else { self.path(start)? }];
+            let mut names = Vec::new();
+            while let Some(folder) = folders.pop() {
+                let mut entries = match tokio::fs::read_dir(&folder).await {
+                    Ok(entries) => entries,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(classify(error)),
+                };
+                while let Some(entry) = entries.next_entry().await.map_err(classify)? {
+                    if entry.file_type().await.map_err(classify)?.is_dir() {
+                        folders.push(entry.path());
+                    } else if let Some(name) = relative(&self.root, &entry.path())
+                        && name.starts_with(prefix)
+                        && !name.ends_with(".tmp")
+                    {
+                        names.push(name);
+                    }
+                }
+            }
+            names.sort_unstable();
+            Ok(names)
+        })
+    }
+
+    fn written<'a>(&'a self, _kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        Box::pin(async move {
+            let data = tokio::fs::symlink_metadata(self.path(name)?).await.map_err(classify)?;
+            modified(&data).map(Some)
+        })
+    }
+}
+
+/// When a file was written, by the folder's machine.
+pub(super) fn modified(data: &std::fs::Metadata) -> Result<UnixNanos, StoreError> {
+    let since = data.modified().map_err(classify)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+fn relative(root: &Path, path: &Path) -> Option<String> {
+    Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
+}
+
+/// `Some(Exists)` when the file is there with these bytes, `None` when it is not there.
+async fn compare(path: &Path, bytes: &Bytes) -> Result<Option<Put>, StoreError> {
+    let found = match read_regular(path, bytes.len() as u64).await {
+        Ok(found) => found,
+        Err(StoreError::Missing) => return Ok(None),
+        Err(StoreError::Denied(why)) if why == NOT_A_FILE => return Err(StoreError::Differs),
+        Err(error) => return Err(error),
+    };
+    if found != *bytes {
+        return Err(StoreError::Differs);
+    }
+    // an earlier attempt may have died between rename and sync
+    sync_folder(path.parent().unwrap_or(path)).await.map_err(classify)?;
+    Ok(Some(Put::Exists))
+}
+
+/// Why what is no file is refused.
+pub(crate) const NOT_A_FILE: &str = "not a regular file";
+
+/// Opens a file that is one: who may write the folder can put a pipe, a device or a link where an object should be, and whoever
+/// opens a pipe waits for ever.
+async fn open_regular(path: &Path) -> Result<tokio::fs::File, StoreError> {
+    let odd = || StoreError::Denied(NOT_A_FILE.to_owned());
+    // a device may act on being opened
+    if !tokio::fs::symlink_metadata(path).await.map_err(classify)?.is_file() {
+        return Err(odd());
+    }
+    let mut options = std::fs::OpenOptions::new();
+    // it may have been put there since
+    options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    let file = tokio::fs::OpenOptions::from(options).open(path).await.map_err(classify)?;
+    if file.metadata().await.map_err(classify)?.is_file() { Ok(file) } else { Err(odd()) }
+}
+
+/// The bytes of a regular file, one more than `most` at most.
+pub(super) async fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    open_regular(path).await?.take(most.saturating_add(1)).read_to_end(&mut bytes).await.map_err(classify)?;
+    Ok(bytes)
+}
+
+/// Makes missing folders, 0700, each synced into its parent.
+async fn make_folders(folder: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    let mut at = Some(folder);
+    while let Some(here) = at.filter(|here| !here.as_os_str().is_empty()) {
+        if tokio::fs::metadata(here).await.is_ok() {
+            break;
+        }
+        missing.push(here);
+        at = here.parent();
+    }
+    for here in missing.into_iter().rev() {
+        match std::fs::DirBuilder::new().mode(0o700).create(here) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if let Some(parent) = here.parent() {
+            sync_folder(parent).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn write_synced(path: &Path, bytes: &Bytes) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = tokio::fs::OpenOptions::from(options).open(path).await?;
+    file.write_all(bytes).await?;
+    file.flush().await?;
+    file.sync_all().await
+}
+
+/// Gives `from` the name `to` unless that exists.
+async fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match tokio::fs::hard_link(from, to).await {
+            Ok(()) => tokio::fs::remove_file(from).await,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // no hard links either: the name is ours alone, and was free a moment ago
+            Err(_) => tokio::fs::rename(from, to).await,
+        },
+        done => Ok(done?),
+    }
+}
+
+pub(super) async fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    tokio::fs::File::open(folder).await?.sync_all().await
+}
+
+pub(super) fn classify(error: io::Error) -> StoreError {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::NotFound => StoreError::Missing,
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem | Kind::NotADirectory | Kind::InvalidInput => {
+            StoreError::Denied(error.kind().to_string())
+        }
+        kind => StoreError::Unavailable(kind.to_string()),
+    }
+}

@@ -1,0 +1,80 @@
+//! **What**: [`VaultHolder`]: legal holds on objects; in a folder the notes of holds, read back. **Invariants**: every version of an
+//! object is held. **Not here**: which objects (`vault/hold`).
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus};
+use futures_util::future::BoxFuture;
+
+use super::directory::{classify as io_error, read_regular};
+use super::s3::classify;
+use super::{DirectoryStore, ObjectKind, S3Store, StoreError};
+use crate::hold::{FOLDER, MAX_NOTE, bounded, in_force, number};
+use crate::names::ObjectName;
+
+/// Sets and releases legal holds.
+pub trait VaultHolder: Send + Sync {
+    /// Sets a hold on every version of an object, or releases it. False: the store knows no holds, notes do it.
+    fn hold<'a>(&'a self, kind: ObjectKind, name: &'a str, set: bool) -> BoxFuture<'a, Result<bool, StoreError>>;
+}
+
+impl VaultHolder for S3Store {
+    fn hold<'a>(&'a self, kind: ObjectKind, name: &'a str, set: bool) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let status = if set { ObjectLockLegalHoldStatus::On } else { ObjectLockLegalHoldStatus::Off };
+        Box::pin(async move {
+            for id in self.version_ids(kind, name).await? {
+                let put =
+                    self.client().await?.put_object_legal_hold().bucket(self.bucket(kind)).key(name).version_id(id);
+                let hold = ObjectLockLegalHold::builder().status(status.clone()).build();
+                put.legal_hold(hold).send().await.map_err(|error| classify(&error).error())?;
+            }
+            Ok(true)
+        })
+    }
+}
+
+impl VaultHolder for DirectoryStore {
+    fn hold<'a>(&'a self, _: ObjectKind, _: &'a str, _: bool) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async { Ok(false) })
+    }
+}
+
+impl DirectoryStore {
+    /// Whether a note holds the object: by its session, a packed one by any session of its account.
+    pub(super) async fn is_held(&self, name: &str) -> Result<bool, StoreError> {
+        let folder = match name.strip_prefix("keys/") {
+            Some(rest) => rest.split('/').take(3).collect::<Vec<_>>().join("/"),
+            None => match ObjectName::parse(name) {
+                None => return Ok(false),
+                Some(ObjectName { scope: Some(scope), .. }) => {
+                    format!("{}/{}/{}", scope.account, scope.tenant, scope.session)
+                }
+                Some(object) => object.account,
+            },
+        };
+        let mut folders: Vec<PathBuf> = vec![self.path(&format!("{FOLDER}{folder}"))?];
+        while let Some(folder) = folders.pop() {
+            let mut entries = match tokio::fs::read_dir(&folder).await {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(io_error(error)),
+            };
+            let mut notes = BTreeMap::new();
+            while let Some(entry) = entries.next_entry().await.map_err(io_error)? {
+                let path = entry.path();
+                if entry.file_type().await.map_err(io_error)?.is_dir() {
+                    folders.push(path);
+                } else if let Some(number) = path.file_name().and_then(|name| number(&name.to_string_lossy())) {
+                    // what can't be read holds
+                    notes.insert(number, bounded(read_regular(&path, MAX_NOTE).await.unwrap_or_default().into()));
+                }
+            }
+            if !in_force(&notes).is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

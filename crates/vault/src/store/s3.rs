@@ -1,0 +1,361 @@
+//! **What**: the vault in S3 (or what speaks it): conditional, checksummed, locked puts; gets and lists for readers.
+//! **Why**: aws-sdk-s3 is the only client with Object Lock headers.
+//! **Invariants**: one plain signed body with an explicit SHA-256, never Content-MD5, never a trailer; `If-None-Match: *`
+//! on every put; a lock is dated from the put; the client is made with the first call. **Not here**: endless retries
+//! (`uploader`), the bytes of objects.
+
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::ObjectLockMode;
+use aws_sdk_s3::{Client, Config};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+use crate::aws::{CONNECT, NO_TIME, chain, http_client, is_code, not_sent};
+use kernel::clock::UnixNanos;
+use kernel::secret::Secret;
+
+use super::settings::{LockMode, S3Settings};
+use super::{Held, MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
+
+/// An attempt takes this and a second for each megabyte.
+const ATTEMPT: Duration = Duration::from_secs(30);
+const SDK_ATTEMPTS: u32 = 2;
+/// Longest silence within an answer.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Objects in S3 buckets.
+pub struct S3Store {
+    settings: S3Settings,
+    client: OnceCell<Client>,
+    /// Reads the first version of each name, also below a delete marker.
+    oldest: bool,
+}
+
+impl S3Store {
+    /// A store; credentials come from the standard chain with the first call.
+    pub fn new(settings: S3Settings) -> Self {
+        Self { settings, client: OnceCell::new(), oldest: false }
+    }
+
+    /// A store with these credentials in place of the standard chain's.
+    ///
+    /// # Errors
+    /// When the certificates can't be used.
+    pub async fn with_credentials(settings: S3Settings, key: &str, secret: &Secret) -> Result<Self, StoreError> {
+        let credentials = Credentials::new(key, secret.expose(), None, None, "tollgate");
+        let mut config = aws_sdk_s3::config::Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(credentials)
+            .region(Region::new(settings.region.clone()))
+            .http_client(http_client(settings.ca_file.as_deref()).await.map_err(StoreError::Denied)?);
+        config.set_endpoint_url(settings.endpoint.clone());
+        let client = Client::from_conf(configure(config, &settings));
+        Ok(Self { settings, client: OnceCell::new_with(Some(client)), oldest: false })
+    }
+
+    /// The same, reading the first version of each name in place of the newest: what somebody wrote over an object later, or
+    /// a delete marker over it, hides nothing.
+    #[must_use]
+    pub fn oldest(self, oldest: bool) -> Self {
+        Self { oldest, ..self }
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> &S3Settings {
+        &self.settings
+    }
+
+    pub(super) async fn client(&self) -> Result<&Client, StoreError> {
+        self.client.get_or_try_init(|| connect(&self.settings)).await
+    }
+
+    pub(super) fn bucket(&self, kind: ObjectKind) -> &str {
+        if kind == ObjectKind::Key { &self.settings.key_bucket } else { &self.settings.bucket }
+    }
+
+    async fn put(&self, kind: ObjectKind, name: &str, bytes: Bytes, now: UnixNanos) -> Result<Put, StoreError> {
+        let digest = STANDARD.encode(Sha256::digest(&bytes));
+        let attempt = ATTEMPT + Duration::from_secs(bytes.len() as u64 / 1_000_000);
+        let mut put = self
+            .client()
+            .await?
+            .put_object()
+            .bucket(self.bucket(kind))
+            .key(name)
+            .if_none_match("*")
+            .checksum_sha256(digest)
+            .content_type("application/octet-stream")
+            .body(ByteStream::from(bytes));
+        if let Some(lock) = self.settings.lock {
+            let mode = match (kind, lock.mode) {
+                (ObjectKind::Key, _) | (_, LockMode::Governance) => ObjectLockMode::Governance,
+                (_, LockMode::Compliance) => ObjectLockMode::Compliance,
+            };
+            let until = i64::try_from(now.plus(lock.retention).seconds()).unwrap_or(i64::MAX);
+            put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
+        }
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(attempt).build();
+        // "it exists" must mean that somebody else wrote it, not that the first of two attempts did; the uploader tries again
+        let overridden = Config::builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
+        match put.customize().config_override(overridden).send().await {
+            Ok(_) => Ok(Put::Written),
+            Err(error) => match classify(&error) {
+                Failed::Exists => Ok(Put::Exists),
+                Failed::Error(error) => Err(error),
+            },
+        }
+    }
+
+    async fn read(&self, kind: ObjectKind, name: &str, range: Option<(u64, u64)>) -> Result<Bytes, StoreError> {
+        let from_start = range.is_some_and(|(first, _)| first == 0);
+        let range =
+            range.map(|(first, length)| format!("bytes={first}-{}", first.saturating_add(length).saturating_sub(1)));
+        let version = if self.oldest { Some(self.first_version(kind, name).await?) } else { None };
+        let get = self.client().await?.get_object().bucket(self.bucket(kind)).key(name).set_range(range);
+        let get = get.set_version_id(version);
+        let mut body = match get.send().await.map_err(|error| classify(&error).error()) {
+            Ok(object) => object.body,
+            // an empty object has no first byte
+            Err(StoreError::Denied(why)) if why.starts_with("416") && from_start => return Ok(Bytes::new()),
+            Err(error) => return Err(error),
+        };
+        let mut out = BytesMut::new();
+        loop {
+            let next = tokio::time::timeout(SILENCE, body.next()).await;
+            let next = next.map_err(|_| StoreError::Unavailable("the answer stalled".to_owned()))?;
+            let Some(piece) = next else { return Ok(out.freeze()) };
+            let piece = piece.map_err(|_| StoreError::Unavailable("the answer was cut off".to_owned()))?;
+            if out.len().saturating_add(piece.len()) > MAX_READ {
+                return Err(StoreError::TooLarge);
+            }
+            out.extend_from_slice(&piece);
+        }
+    }
+
+    async fn page(
+        &self,
+        kind: ObjectKind,
+        prefix: &str,
+        after: Option<(String, String)>,
+    ) -> Result<VersionPage, StoreError> {
+        let (key, version) = after.unzip();
+        let list = self.client().await?.list_object_versions().bucket(self.bucket(kind)).prefix(prefix);
+        let page = list.set_key_marker(key).set_version_id_marker(version.filter(|id| !id.is_empty())).send().await;
+        let page = page.map_err(|error| classify(&error).error())?;
+        let version = |name: Option<String>, id: Option<String>, marker: bool| Version {
+            name: name.unwrap_or_default(),
+            id: id.unwrap_or_default(),
+            marker,
+        };
+        let markers = page.delete_markers.unwrap_or_default().into_iter();
+        let objects = page.versions.unwrap_or_default().into_iter();
+        let markers = markers.map(|one| version(one.key, one.version_id, true));
+        let mut versions: Vec<Version> =
+            objects.map(|one| version(one.key, one.version_id, false)).chain(markers).collect();
+        versions.sort_by(|a, b| a.name.cmp(&b.name));
+        let next = match (page.is_truncated, page.next_key_marker) {
+            (Some(true), Some(key)) => Some((key, page.next_version_id_marker.unwrap_or_default())),
+            _ => None,
+        };
+        Ok(VersionPage { versions, next })
+    }
+
+    /// The id of the version that was written first.
+    async fn first_version(&self, kind: ObjectKind, name: &str) -> Result<String, StoreError> {
+        let (mut first, mut after) = (None, None);
+        loop {
+            // newest first; names that only begin like this one come behind
+            let page = self.page(kind, name, after.clone()).await?;
+            let beyond = page.versions.iter().any(|version| version.name != name);
+            let mut own = page.versions.into_iter().filter(|version| version.name == name && !version.marker);
+            first = own.next_back().map(|version| version.id).or(first);
+            match page.next {
+                Some(next) if !beyond && after.as_ref() != Some(&next) => after = Some(next),
+                _ => return first.ok_or(StoreError::Missing),
+            }
+        }
+    }
+
+    /// Names that have a version, hidden or not.
+    async fn names_ever(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.page(kind, prefix, after.clone()).await?;
+            names.extend(page.versions.into_iter().filter(|version| !version.marker).map(|version| version.name));
+            names.dedup();
+            match page.next {
+                Some(next) if after.as_ref() != Some(&next) => after = Some(next),
+                _ => break,
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    async fn lock(&self, kind: ObjectKind, version: &Version) -> Result<Held, StoreError> {
+        let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(&version.name);
+        let head = head.version_id(&version.id).send().await.map_err(|error| classify(&error).error())?;
+        let mode = head.object_lock_mode.as_ref().and_then(|mode| match mode {
+            ObjectLockMode::Compliance => Some(LockMode::Compliance),
+            ObjectLockMode::Governance => Some(LockMode::Governance),
+            _ => None,
+        });
+        let lock = mode.zip(head.object_lock_retain_until_date.map(time_of));
+        Ok(Held { written: head.last_modified.map_or(UnixNanos(0), time_of), lock })
+    }
+
+    async fn dated(&self, kind: ObjectKind, name: &str) -> Result<Option<UnixNanos>, StoreError> {
+        let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(name);
+        let head = head.send().await.map_err(|error| classify(&error).error())?;
+        Ok(head.last_modified.map(time_of))
+    }
+
+    async fn names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
+        if self.oldest {
+            return self.names_ever(kind, prefix).await;
+        }
+        let list = self.client().await?.list_objects_v2().bucket(self.bucket(kind)).prefix(prefix);
+        let mut pages = list.into_paginator().send();
+        let mut names = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| classify(&error).error())?;
+            names.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl VaultStore for S3Store {
+    fn put_once<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        now: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        Box::pin(self.put(kind, name, bytes, now))
+    }
+}
+
+impl VaultReader for S3Store {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(self.read(kind, name, range))
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(self.names(kind, prefix))
+    }
+
+    fn versions<'a>(
+        &'a self,
+        kind: ObjectKind,
+        prefix: &'a str,
+        after: Option<(String, String)>,
+    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        Box::pin(async move { self.page(kind, prefix, after).await.map(Some) })
+    }
+
+    fn written<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        Box::pin(self.dated(kind, name))
+    }
+
+    fn held<'a>(&'a self, kind: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        Box::pin(async move { self.lock(kind, version).await.map(Some) })
+    }
+}
+
+/// A time as the store tells it; one before 1970 is 0.
+fn time_of(time: DateTime) -> UnixNanos {
+    UnixNanos(u64::try_from(time.as_nanos()).unwrap_or_default())
+}
+
+pub(super) enum Failed {
+    Exists,
+    Error(StoreError),
+}
+
+impl Failed {
+    pub(super) fn error(self) -> StoreError {
+        match self {
+            Self::Exists => StoreError::Differs,
+            Self::Error(error) => error,
+        }
+    }
+}
+
+/// What an SDK error means. Texts are error codes, never bodies.
+pub(super) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
+    let unavailable = |why: String| Failed::Error(StoreError::Unavailable(why));
+    match error {
+        SdkError::TimeoutError(_) => unavailable(NO_TIME.to_owned()),
+        SdkError::DispatchFailure(failure) => unavailable(not_sent(failure.as_connector_error()).to_owned()),
+        SdkError::ResponseError(_) => unavailable("the answer can't be read".to_owned()),
+        SdkError::ConstructionFailure(_) => {
+            Failed::Error(StoreError::Denied("the request can't be made: look at credentials and region".to_owned()))
+        }
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            classify_answer(status, service.err().code().unwrap_or_default())
+        }
+        _ => unavailable("failed".to_owned()),
+    }
+}
+
+fn classify_answer(status: u16, code: &str) -> Failed {
+    let code = if is_code(code) { code } else { "" };
+    let text = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
+    let checksum = code == "BadDigest" || code == "InvalidDigest" || code.contains("SHA256Mismatch");
+    Failed::Error(match (status, code) {
+        (412, _) => return Failed::Exists,
+        (400, _) if checksum => StoreError::Corrupt(text),
+        (404, "NoSuchKey") => StoreError::Missing,
+        (403, "InvalidObjectState") => StoreError::Archived,
+        (409 | 429, _) | (503, "SlowDown") => StoreError::Busy(text),
+        (400, "RequestTimeout") | (408, _) | (500.., _) => StoreError::Unavailable(text),
+        _ => StoreError::Denied(text),
+    })
+}
+
+async fn connect(settings: &S3Settings) -> Result<Client, StoreError> {
+    let loader = chain(&settings.region, settings.ca_file.as_deref()).await;
+    let mut loader = loader.map_err(StoreError::Denied)?;
+    if let Some(endpoint) = &settings.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let shared = loader.load().await;
+    Ok(Client::from_conf(configure(aws_sdk_s3::config::Builder::from(&shared), settings)))
+}
+
+/// What every client of ours has.
+fn configure(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> Config {
+    builder
+        .force_path_style(settings.force_path_style)
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .retry_config(
+            RetryConfig::standard().with_max_attempts(SDK_ATTEMPTS).with_initial_backoff(Duration::from_millis(100)),
+        )
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
+        .build()
+}

@@ -1,0 +1,160 @@
+//! A spool in memory, and the key that signs in tests.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use kernel::clock::UnixNanos;
+use kernel::rng::SeededRng;
+use pipeline::Reason;
+use pipeline::spool::{RecordKind, Seq, Stored};
+
+use crate::record;
+use crate::uploader::{Journal, Pending, Unread};
+
+/// Where tests begin.
+pub const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
+
+/// A spool in memory. `done` is durable only up to the last `sync`.
+#[derive(Default)]
+pub struct FakeJournal(pub Mutex<FakeState>);
+
+#[derive(Default)]
+/// What it holds.
+pub struct FakeState {
+    pub records: Vec<Stored>,
+    pub done: Vec<Seq>,
+    pub synced: usize,
+    pub full: bool,
+    pub damaged: HashSet<Seq>,
+    pub chains: Option<Vec<u8>>,
+}
+
+impl FakeJournal {
+    pub fn append(&self, kind: RecordKind, account: &str, body: Bytes) {
+        let mut state = self.0.lock();
+        let seq = Seq(state.records.last().map_or(0, |last| last.seq.0 + 3)); // positions have gaps
+        state.records.push(Stored { seq, kind, account: account.into(), committed: NOON, body });
+    }
+
+    /// A copy of the volume.
+    pub fn fork(&self) -> Self {
+        let FakeState { records, done, synced, full, damaged, chains } = &*self.0.lock();
+        let (records, done, damaged, chains) = (records.clone(), done.clone(), damaged.clone(), chains.clone());
+        Self(Mutex::new(FakeState { records, done, synced: *synced, full: *full, damaged, chains }))
+    }
+
+    /// A crash: of what was marked done since the last sync, only the first `kept` marks are still there.
+    pub fn crash(&self, kept: usize) {
+        let mut state = self.0.lock();
+        let keep = (state.synced + kept).min(state.done.len());
+        state.done.truncate(keep);
+        state.synced = keep;
+    }
+
+    /// The `n`th record of this kind can't be read any more.
+    pub fn damage(&self, kind: RecordKind, n: usize) -> Seq {
+        let mut state = self.0.lock();
+        let seq = state.records.iter().filter(|stored| stored.kind == kind).nth(n).expect("a record").seq;
+        state.damaged.insert(seq);
+        seq
+    }
+
+    /// One of those of this kind that are not done can't be read any more.
+    pub fn damage_waiting(&self, kind: RecordKind, n: usize) {
+        let mut state = self.0.lock();
+        let waiting = |stored: &&Stored| stored.kind == kind && !state.done.contains(&stored.seq);
+        let seqs: Vec<Seq> = state.records.iter().filter(waiting).map(|stored| stored.seq).collect();
+        if !seqs.is_empty() {
+            state.damaged.insert(seqs[n % seqs.len()]);
+        }
+    }
+
+    pub fn left_seqs(&self) -> HashSet<Seq> {
+        let state = self.0.lock();
+        let done: HashSet<Seq> = state.done.iter().copied().collect();
+        state.records.iter().map(|stored| stored.seq).filter(|seq| !done.contains(seq)).collect()
+    }
+
+    /// The records of a kind.
+    pub fn of_kind(&self, kind: RecordKind) -> Vec<Stored> {
+        self.0.lock().records.iter().filter(|stored| stored.kind == kind).cloned().collect()
+    }
+
+    pub fn left(&self) -> Vec<RecordKind> {
+        let state = self.0.lock();
+        let done: HashSet<Seq> = state.done.iter().copied().collect();
+        state.records.iter().filter(|stored| !done.contains(&stored.seq)).map(|stored| stored.kind).collect()
+    }
+}
+
+impl Journal for FakeJournal {
+    fn read(
+        &self,
+        after: Option<Seq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>> {
+        let state = self.0.lock();
+        let done: HashSet<Seq> = state.done.iter().copied().collect();
+        let mut bytes = 0;
+        let behind = |stored: &&Stored| after.is_none_or(|after| stored.seq > after) && !done.contains(&stored.seq);
+        let first = state.records.iter().find(behind).map(|stored| stored.seq);
+        if let Some(damaged) = first.filter(|first| state.damaged.contains(first)) {
+            return Box::pin(async move { Err(Unread::Damaged(damaged)) });
+        }
+        let read = state
+            .records
+            .iter()
+            .filter(behind)
+            .take_while(|stored| !state.damaged.contains(&stored.seq))
+            .take(max_records.min(3)) // so that a restart takes many steps
+            .take_while(|stored| {
+                let first = bytes == 0;
+                bytes += stored.body.len();
+                first || bytes <= max_bytes
+            })
+            .cloned()
+            .collect();
+        Box::pin(async move { Ok(read) })
+    }
+
+    fn done(&self, seqs: &[Seq]) {
+        self.0.lock().done.extend_from_slice(seqs);
+    }
+
+    fn seal(&self, account: &Arc<str>, body: Bytes, _: record::Sealed) -> Result<(), Reason> {
+        if self.0.lock().full {
+            return Err(Reason::SpoolFull);
+        }
+        self.append(RecordKind::Seal, account, body);
+        Ok(())
+    }
+
+    fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>> {
+        let chains = self.0.lock().chains.clone();
+        Box::pin(async move { Ok(chains) })
+    }
+
+    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, Result<(), String>> {
+        self.0.lock().chains = Some(bytes);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn pending(&self) -> Pending {
+        Pending::default()
+    }
+}
+
+/// The same key each time.
+pub fn signing_key() -> crate::chain::note::SigningKey {
+    let text = crate::chain::note::SigningKey::generate("vault.test", &SeededRng::new(7)).expect("key");
+    crate::chain::note::SigningKey::from_secret(&text).expect("key")
+}

@@ -1,0 +1,92 @@
+//! Whether a line of the index is as the published schema says.
+
+use serde_json::{Value, json};
+
+use crate::schema::schema;
+
+/// What of `line` breaks the schema: columns that it does not know too.
+pub fn broken(line: &Value) -> Vec<String> {
+    let root = schema();
+    let mut out = Vec::new();
+    check(&root, &root, line, "", &mut out);
+    let known = root["properties"].as_object().expect("columns");
+    out.extend(line.as_object().expect("a line").keys().filter(|key| !known.contains_key(*key)).cloned());
+    out
+}
+
+/// The part of JSON Schema that is used here; another keyword is an error, so that nothing goes unchecked.
+fn check(root: &Value, schema: &Value, value: &Value, at: &str, out: &mut Vec<String>) {
+    let Some(map) = schema.as_object() else { return assert_eq!(schema, &json!(true)) };
+    for (keyword, wanted) in map {
+        let holds = match keyword.as_str() {
+            "description" | "title" | "format" | "default" | "$schema" | "$defs" | "then" | "maximum" => true,
+            "additionalProperties" => wanted == true,
+            "$ref" => {
+                let name = wanted.as_str().and_then(|name| name.strip_prefix("#/$defs/")).expect("a definition");
+                check(root, &root["$defs"][name], value, at, out);
+                root["$defs"].get(name).is_some()
+            }
+            "type" => {
+                let is = |name: &Value| match name.as_str().expect("a type") {
+                    "null" => value.is_null(),
+                    "string" => value.is_string(),
+                    "boolean" => value.is_boolean(),
+                    "integer" => value.is_i64() || value.is_u64(),
+                    "array" => value.is_array(),
+                    "object" => value.is_object(),
+                    other => panic!("type {other}"),
+                };
+                wanted.as_array().map_or_else(|| is(wanted), |names| names.iter().any(is))
+            }
+            "const" => value == wanted,
+            "enum" => wanted.as_array().expect("a list").contains(value),
+            "minimum" => {
+                value.is_null() || value.as_i64().is_none_or(|value| value >= wanted.as_i64().expect("a number"))
+            }
+            "pattern" => {
+                let digits = wanted.as_str().and_then(|text| text.strip_prefix("^[0-9a-f]{")?.strip_suffix("}$"));
+                let digits: usize = digits.and_then(|digits| digits.parse().ok()).expect("hex");
+                let hex =
+                    |text: &str| text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                value.as_str().is_none_or(hex)
+            }
+            "required" => {
+                wanted.as_array().expect("a list").iter().all(|key| value.get(key.as_str().expect("a key")).is_some())
+            }
+            "properties" => {
+                for (key, schema) in wanted.as_object().expect("columns") {
+                    if let Some(value) = value.get(key) {
+                        check(root, schema, value, &format!("{at}/{key}"), out);
+                    }
+                }
+                true
+            }
+            "items" => {
+                let items = value.as_array().into_iter().flatten();
+                items.for_each(|item| check(root, wanted, item, &format!("{at}/*"), out));
+                true
+            }
+            "allOf" => {
+                wanted.as_array().expect("a list").iter().for_each(|one| check(root, one, value, at, out));
+                true
+            }
+            "anyOf" | "oneOf" => wanted.as_array().expect("a list").iter().any(|one| is_valid(root, one, value)),
+            "if" => {
+                if is_valid(root, wanted, value) {
+                    check(root, &map["then"], value, at, out);
+                }
+                true
+            }
+            other => panic!("the keyword {other} is not known here"),
+        };
+        if !holds {
+            out.push(format!("{at}: {keyword} {wanted}"));
+        }
+    }
+}
+
+fn is_valid(root: &Value, schema: &Value, value: &Value) -> bool {
+    let mut out = Vec::new();
+    check(root, schema, value, "", &mut out);
+    out.is_empty()
+}

@@ -1,0 +1,172 @@
+//! **What**: [`Journal`]: what the uploader needs of the spool; [`SpoolJournal`]: the spool as such.
+//! **Why**: tests crash, cut and fail it at will. **Invariants**: reading happens off the async threads.
+//! **Not here**: what the records mean (`shelf`).
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::record::Sealed;
+use crate::ticket::put_holder;
+use kernel::files;
+use net::Spawn;
+use net::spawn::blocking;
+use pipeline::Reason;
+use pipeline::spool::{ReadError, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
+
+const SHUTTING: &str = "the gateway is shutting down";
+
+/// What waits in the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Bytes.
+    pub bytes: u64,
+    /// When the oldest was committed.
+    pub oldest: Option<kernel::clock::UnixNanos>,
+}
+
+/// Why nothing was read.
+#[derive(Debug)]
+pub enum Unread {
+    /// The first record behind the position is damaged; those behind it may be whole.
+    Damaged(Seq),
+    /// The disk, or the gateway stops.
+    Failed(String),
+}
+
+/// The uploader's side of the spool.
+pub trait Journal: Send + Sync {
+    /// Records behind `after` that are not done, in order, up to the first that is damaged.
+    fn read(
+        &self,
+        after: Option<Seq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>>;
+    /// These are needed no more.
+    fn done(&self, seqs: &[Seq]);
+    /// Nobody need wait for these any more, though they are not done: they can't be stored.
+    fn lost(&self, _seqs: &[Seq]) {}
+    /// Appends a seal of an object or digest; it is durable once it is read back. Seals of objects let nothing go: they leave
+    /// room for those that do.
+    ///
+    /// # Errors
+    /// No room, or the spool failed.
+    fn seal(&self, account: &Arc<str>, body: Bytes, of: Sealed) -> Result<(), Reason>;
+    /// The file with the positions of the chains; `None`: there is none.
+    fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>>;
+    /// Replaces it, durably.
+    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, Result<(), String>>;
+    /// Resolves when something is committed after this call (not only after the first poll).
+    fn changed(&self) -> BoxFuture<'static, ()>;
+    /// What waits.
+    fn pending(&self) -> Pending;
+}
+
+/// The spool as one holder sees it.
+pub struct SpoolJournal {
+    spool: Arc<Spool>,
+    tasks: Arc<dyn Spawn>,
+    holders: Arc<[Arc<str>]>,
+    holder: Arc<str>,
+    /// Who waits for puts, if anybody does.
+    put: Arc<str>,
+    chains: PathBuf,
+    changed: tokio::sync::watch::Receiver<u64>,
+}
+
+impl SpoolJournal {
+    /// Records held by `holder`, the vault processor's id; the positions of its chains are kept in `folder`, the
+    /// spool's.
+    pub fn new(spool: Arc<Spool>, tasks: Arc<dyn Spawn>, holder: Arc<str>, folder: &Path) -> Self {
+        let changed = spool.changed(&holder);
+        let chains = folder.join(format!("chain-{}", holder.replace('/', "-")));
+        let put = put_holder(&holder);
+        Self { spool, tasks, holders: Arc::new([holder.clone()]), holder, put, chains, changed }
+    }
+}
+
+impl Journal for SpoolJournal {
+    fn read(
+        &self,
+        after: Option<Seq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>> {
+        let (spool, holder, tasks) = (self.spool.clone(), self.holder.clone(), self.tasks.clone());
+        Box::pin(async move {
+            let read = move || {
+                spool.read(&holder, after, max_bytes, max_records).map_err(|error| match error {
+                    ReadError::Damaged(seq) => Unread::Damaged(seq),
+                    error @ ReadError::Io(_) => Unread::Failed(error.to_string()),
+                })
+            };
+            match blocking(&*tasks, "vault read", read).await {
+                Some(result) => result,
+                None => Err(Unread::Failed(SHUTTING.to_owned())),
+            }
+        })
+    }
+
+    fn done(&self, seqs: &[Seq]) {
+        // in this order: after a crash nobody may wait for what the uploader has forgotten
+        self.spool.done(&self.put, seqs);
+        self.spool.done(&self.holder, seqs);
+    }
+
+    fn lost(&self, seqs: &[Seq]) {
+        self.spool.done(&self.put, seqs);
+    }
+
+    fn seal(&self, account: &Arc<str>, body: Bytes, of: Sealed) -> Result<(), Reason> {
+        let room = room_for(1, body.len() as u64);
+        let reservation = match of {
+            Sealed::Object => self.spool.reserve_to_prepare(room)?,
+            Sealed::Digest | Sealed::Index => self.spool.reserve_to_drain(room)?,
+        };
+        let record = Record { kind: RecordKind::Seal, holders: self.holders.clone(), body };
+        let transaction = Transaction { account: account.clone(), records: vec![record] };
+        // a commit that fails poisons the spool, and the process ends
+        self.spool.enqueue(transaction, reservation, Box::new(|_| {}));
+        Ok(())
+    }
+
+    fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>> {
+        let (tasks, path) = (self.tasks.clone(), self.chains.clone());
+        Box::pin(async move {
+            let read = move || match std::fs::read(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error.to_string()),
+                Ok(bytes) => Ok(Some(bytes)),
+            };
+            blocking(&*tasks, "chain positions", read).await.unwrap_or_else(|| Err(SHUTTING.to_owned()))
+        })
+    }
+
+    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, Result<(), String>> {
+        let (tasks, path) = (self.tasks.clone(), self.chains.clone());
+        Box::pin(async move {
+            let write = move || files::replace(&path, &bytes).map_err(|error| error.to_string());
+            blocking(&*tasks, "chain positions", write).await.unwrap_or_else(|| Err(SHUTTING.to_owned()))
+        })
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let mut changed = self.changed.clone();
+        changed.mark_unchanged(); // what happens from now on counts
+        Box::pin(async move {
+            if changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    fn pending(&self) -> Pending {
+        let status = self.spool.status();
+        let ours = status.consumers.iter().find(|consumer| consumer.name == self.holder);
+        ours.map_or_else(Pending::default, |ours| Pending { bytes: ours.bytes, oldest: ours.oldest })
+    }
+}

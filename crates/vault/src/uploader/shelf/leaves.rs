@@ -1,0 +1,93 @@
+//! **What**: the [`Shelf`]'s lines: those that wait for the chain, by log. **Why**: a line goes into the chain in the order
+//! of its number, once the object it points into is stored. **Invariants**: nothing here decides what is in the chain.
+//! **Not here**: digests (`digests`).
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use pipeline::spool::Seq;
+
+use super::{Leaves, Line, Log, Next, Shelf};
+
+impl Shelf {
+    /// These records' lines are in an index object now.
+    pub(in crate::uploader) fn claim_leaves(&mut self, claims: &[Seq]) {
+        let claimed: HashSet<Seq> = claims.iter().copied().collect();
+        for leaves in self.logs.values_mut() {
+            let before = leaves.len();
+            leaves.retain(|leaves| !claimed.contains(&leaves.seq));
+            self.tracked = self.tracked.saturating_sub(before - leaves.len());
+        }
+        self.logs.retain(|_, leaves| !leaves.is_empty());
+        self.tracked += claims.len();
+    }
+
+    /// What goes into the next index object of a log that has come to leaf number `number`: contiguous, of one day,
+    /// pointing into stored objects, at most `max_len` bytes (or one record).
+    pub(in crate::uploader) fn next_leaves(&self, log: &Log, number: u64, max_len: usize) -> Next {
+        let Some(waiting) = self.logs.get(log) else { return Next::Nothing };
+        let (mut run, mut len) = (Vec::<Leaves>::new(), 0);
+        for leaves in waiting {
+            let number = run.last().map_or(number, |last| last.first + last.count);
+            if leaves.first != number {
+                return match (run.is_empty(), leaves.first > number) {
+                    (true, true) => Next::Hole(leaves.first),
+                    (true, false) => Next::Stale(leaves.seq),
+                    (false, _) => Next::Lines(run, true),
+                };
+            }
+            if leaves.object.as_ref().is_some_and(|object| self.unstored.contains(object)) {
+                break;
+            }
+            let another_day = run.first().is_some_and(|first| leaves.day > first.day);
+            if another_day || (len + leaves.len > max_len && !run.is_empty()) {
+                return Next::Lines(run, true);
+            }
+            len += leaves.len;
+            run.push(leaves.clone());
+        }
+        if run.is_empty() { Next::Nothing } else { Next::Lines(run, false) }
+    }
+
+    /// Whether lines of former epochs wait.
+    pub(in crate::uploader) fn has_former(&self) -> bool {
+        self.logs.keys().any(|log| log.epoch != self.live)
+    }
+
+    /// The chains that have lines waiting.
+    pub(in crate::uploader) fn lines(&self) -> impl Iterator<Item = Line> {
+        self.logs.keys().map(|log| Line { account: log.account.clone(), writer: log.writer.clone() })
+    }
+
+    /// The first line of a log that waits.
+    pub(in crate::uploader) fn first_leaf(&self, log: &Log) -> Option<u64> {
+        self.logs.get(log)?.front().map(|leaves| leaves.first)
+    }
+
+    /// The epoch of a chain whose lines stand first in the spool; the live one is the last.
+    pub(in crate::uploader) fn oldest(&self, line: &Line) -> Option<Log> {
+        let mine = self.logs.iter().filter(|(log, _)| log.account == line.account && log.writer == line.writer);
+        let first = |(log, leaves): &(&Log, &VecDeque<Leaves>)| {
+            (log.epoch == self.live, leaves.front().map(|leaves| leaves.seq))
+        };
+        mine.min_by_key(first).map(|(log, _)| log.clone())
+    }
+
+    /// Objects that lines of a log from number `number` on point into; `None`: no such line waits.
+    pub(in crate::uploader) fn awaited_from(&self, log: &Log, number: u64) -> Option<HashSet<Arc<str>>> {
+        let mut waiting = self.logs.get(log).into_iter().flatten().filter(|leaves| leaves.first >= number).peekable();
+        waiting.peek()?;
+        Some(waiting.filter_map(|leaves| leaves.object.clone()).collect())
+    }
+
+    /// A record of this log is gone.
+    pub(in crate::uploader) fn forget_leaves(&mut self, log: &Log, seq: Seq) {
+        if let Some(waiting) = self.logs.get_mut(log) {
+            waiting.retain(|leaves| leaves.seq != seq);
+            self.tracked = self.tracked.saturating_sub(1);
+            if waiting.is_empty() {
+                self.logs.remove(log);
+            }
+        }
+    }
+}

@@ -1,0 +1,536 @@
+mod damage;
+mod totals;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::keys::KeyRing;
+use crate::names::{Names, Scope};
+use crate::record::{FragmentHeader, SealHeader};
+use crate::row::{Row, Tail, Unnumbered};
+use crate::seal::{NewSession, SealFailed, Sealer, SessionSeal};
+use crate::testing::journal::{FakeJournal, NOON, signing_key};
+use crate::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
+use kernel::clock::ManualClock;
+use kernel::rng::SeededRng;
+use pipeline::Ticketer;
+use pipeline::spool::{RecordKind, Stored};
+
+/// A store in memory that notes the order and fails as told.
+#[derive(Default)]
+struct FakeStore(Mutex<StoreState>);
+
+#[derive(Default)]
+struct StoreState {
+    objects: BTreeMap<String, Bytes>,
+    order: Vec<(ObjectKind, String)>,
+    /// What happens to the next attempts.
+    faults: std::collections::VecDeque<Fault>,
+    differed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Not written.
+    Refused,
+    /// Written, but the answer is lost.
+    Lost,
+    /// The credential is wrong.
+    Denied,
+}
+
+impl VaultStore for FakeStore {
+    fn put_once<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        _: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        let mut state = self.0.lock();
+        let fault = state.faults.pop_front();
+        let result = match (fault, state.objects.get(name)) {
+            (Some(Fault::Refused), _) => Err(StoreError::Unavailable("refused".to_owned())),
+            (Some(Fault::Denied), _) => Err(StoreError::Denied("403".to_owned())),
+            (_, Some(there)) if *there == bytes => Ok(Put::Exists),
+            (_, Some(_)) => {
+                state.differed = true;
+                Err(StoreError::Differs)
+            }
+            (fault, None) => {
+                state.objects.insert(name.to_owned(), bytes);
+                state.order.push((kind, name.to_owned()));
+                match fault {
+                    Some(_) => Err(StoreError::Unavailable("lost".to_owned())),
+                    None => Ok(Put::Written),
+                }
+            }
+        };
+        Box::pin(async move { result })
+    }
+}
+
+/// Fast stand-in for age.
+struct TestSealer(SeededRng);
+struct TestSeal(String);
+
+impl Sealer for TestSealer {
+    fn new_session(&self) -> Result<NewSession, SealFailed> {
+        let id = format!("{:016x}", self.0.next());
+        Ok(NewSession { object: Bytes::from(format!("key {id}")), seal: Box::new(TestSeal(id)) })
+    }
+}
+
+impl SessionSeal for TestSeal {
+    fn key_id(&self) -> &str {
+        &self.0
+    }
+
+    fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
+        out.extend_from_slice(plain);
+        Ok(())
+    }
+}
+
+/// A gateway: one process at a time over one journal and one store.
+struct World {
+    journal: Arc<FakeJournal>,
+    store: Arc<FakeStore>,
+    clock: Arc<ManualClock>,
+    rng: SeededRng,
+    meter: Meter,
+    epochs: u32,
+    keys: KeyRing,
+    writer: Arc<Writer>,
+    ticketer: VaultTicketer,
+    uploader: Uploader,
+    sent: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let (journal, store, clock) = (Arc::default(), Arc::default(), ManualClock::at(NOON));
+        let meter = Meter::new();
+        let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0, &meter);
+        let keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(seed))), 100);
+        let rng = SeededRng::new(seed);
+        Self { journal, store, clock, meter, rng, epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
+    }
+
+    /// Dies and comes back; of the last marks only some are durable.
+    fn crash(&mut self) {
+        let kept = usize::try_from(self.rng.next() % 8).expect("small");
+        self.journal.crash(kept);
+        self.epochs += 1;
+        self.meter = Meter::new();
+        (self.writer, self.ticketer, self.uploader) =
+            process(&self.journal, &self.store, &self.clock, self.epochs, &self.meter);
+        self.keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(self.rng.next()))), 100);
+    }
+
+    fn send(&mut self, session: &str, size: usize, end: bool) {
+        let scope = Arc::new(Scope {
+            account: "default".into(),
+            tenant: "acme".into(),
+            session: session.into(),
+            date: crate::names::date(self.clock.now()),
+        });
+        let key = self.keys.key(&scope, NOON).expect("key");
+        let id = format!("{:08}", self.sent);
+        self.sent += 1;
+        let spot = self.writer.names().spot(&scope, self.clock.now(), None);
+        let mut frame = Fragment::frame(self.writer.names(), &spot, key.id(), &id);
+        frame.rest_mut().extend_from_slice(format!("<{id}:{}>", "x".repeat(size)).as_bytes());
+        let tail = Tail { fragment: Some(id.clone()), ..Tail::default() };
+        let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&Tail::default(), false)];
+        let fragment = Fragment {
+            id,
+            key,
+            frame,
+            uri_slot: None,
+            range_slot: None,
+            known: Vec::new(),
+            pin: None,
+            landed: Arc::default(),
+        };
+        let arrived = self.clock.now();
+        let group = Group { scope, spot, arrived, end, fragment: Some(fragment), rows, leaf_slots: vec![None, None] };
+        let ticketed = self.ticketer.ticket(Box::new(VaultDraft { account: "default".into(), groups: vec![group] }));
+        for record in ticketed.records {
+            self.journal.append(record.kind, "default", record.body);
+        }
+    }
+
+    async fn settle(&mut self) {
+        for _ in 0..200 {
+            self.clock.advance(Duration::from_secs(61));
+            self.uploader.step().await;
+        }
+        // what the last interval asked for
+        for _ in 0..5 {
+            self.uploader.step().await;
+        }
+    }
+
+    /// Every committed fragment is where its header says; keys precede objects, objects precede index lines; every leaf
+    /// is in the index once.
+    fn check(&self) {
+        assert_eq!(self.check_whole() as u64, 2 * self.sent, "a leaf is missing");
+    }
+
+    /// The same of everything that is not damaged; gives how many leaves are in the index.
+    fn check_whole(&self) -> usize {
+        let (journal, store) = (self.journal.0.lock(), self.store.0.lock());
+        let whole = |stored: &&Stored| !journal.damaged.contains(&stored.seq);
+        assert!(!store.differed, "an attempt had other bytes than the one before");
+        let at: HashMap<&str, usize> =
+            store.order.iter().enumerate().map(|(at, (_, name))| (name.as_str(), at)).collect();
+        let keys_lost = journal.records.iter().any(|stored| stored.kind == RecordKind::Key && !whole(&stored));
+        for stored in journal.records.iter().filter(whole).filter(|stored| stored.kind == RecordKind::Fragment) {
+            let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
+            let object = store.objects.get(&header.object).unwrap_or_else(|| panic!("{} is missing", header.object));
+            let start = usize::try_from(header.offset).expect("small");
+            assert_eq!(object.slice(start..start + rest.len()), rest, "{}", header.object);
+            match at.iter().find(|(name, _)| name.ends_with(&format!("/{}.age", header.key))) {
+                Some(key) => assert!(*key.1 < at[header.object.as_str()], "keys first"),
+                None => assert!(keys_lost, "its key is missing"),
+            }
+        }
+        let mut sealed = HashMap::new();
+        for stored in journal.records.iter().filter(whole).filter(|stored| stored.kind == RecordKind::Seal) {
+            let (header, _): (SealHeader, _) = record::unpack(&stored.body).expect("seal");
+            if let Some(before) = sealed.insert(header.name.clone(), header.claims.clone()) {
+                let allowed = !journal.damaged.is_empty() && before == header.claims;
+                assert!(allowed, "{} was sealed twice", header.name);
+            }
+        }
+        let (mut leaves, mut gaps): (BTreeMap<(String, u64), usize>, usize) = (BTreeMap::new(), 0);
+        for (name, bytes) in store.objects.iter().filter(|(name, _)| name.contains("index/v1/account=default/dt=")) {
+            let lines = zstd::decode_all(&bytes[..]).expect("zstd");
+            for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let row: Row = serde_json::from_slice(line).expect("row");
+                let epoch = name.rsplit('-').nth(1).expect("epoch").to_owned();
+                // in a chain that left its epoch, lines bear the old one
+                let epoch = if row.tail.epoch.is_empty() { epoch } else { row.tail.epoch.clone() };
+                *leaves.entry((epoch, row.leaf)).or_default() += 1;
+                gaps += usize::from(row.tail.kind == Some(crate::row::Kind::Gap));
+                if let Some(object) = row.object_key {
+                    match at.get(object.as_str()) {
+                        Some(object) => assert!(*object < at[name.as_str()], "objects before their lines"),
+                        None => assert!(!journal.damaged.is_empty(), "{object} is missing"),
+                    }
+                }
+            }
+        }
+        assert!(leaves.values().all(|count| *count == 1), "a leaf is in the index twice");
+        leaves.len() - gaps
+    }
+}
+
+fn process<S: VaultStore + 'static>(
+    journal: &Arc<FakeJournal>,
+    store: &Arc<S>,
+    clock: &Arc<ManualClock>,
+    epoch: u32,
+    meter: &Meter,
+) -> (Arc<Writer>, VaultTicketer, Uploader) {
+    let writer = Arc::new(Writer::new(Names::new("p", "gw", &format!("E{epoch:04}")), 1000));
+    let ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://b/".into()), "vault".into());
+    let parts = Parts {
+        id: "vault".into(),
+        journal: journal.clone(),
+        store: store.clone(),
+        writer: writer.clone(),
+        clock: clock.clone(),
+        rng: Arc::new(SeededRng::new(u64::from(epoch))),
+        pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
+        key: Arc::new(signing_key()),
+        made_by: Some(MadeBy::this("the configuration")),
+    };
+    (writer, ticketer, Uploader::new(parts, meter))
+}
+
+/// What was written, in order, without the chain.
+fn kinds(world: &World) -> Vec<ObjectKind> {
+    let order = &world.store.0.lock().order;
+    order.iter().map(|(kind, _)| *kind).filter(|kind| *kind != ObjectKind::Chain).collect()
+}
+
+/// An object stays open until it is old, full or its session ends; then key, object, index go out in this order.
+#[tokio::test]
+async fn keys_then_objects_then_index() {
+    let mut world = World::new(1);
+    world.send("a", 10, false);
+    world.send("a", 10, false);
+    for _ in 0..5 {
+        world.uploader.step().await;
+    }
+    assert_eq!(kinds(&world), [ObjectKind::Key], "the object is open, its key needs no waiting");
+    world.clock.advance(Duration::from_secs(121));
+    for _ in 0..5 {
+        world.uploader.step().await;
+    }
+    assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload]);
+    world.settle().await;
+    assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload, ObjectKind::Index]);
+    world.check();
+    assert!(world.journal.left().is_empty());
+}
+
+/// The end of a session closes its object at once.
+#[tokio::test]
+async fn a_session_that_ends_is_written_at_once() {
+    let mut world = World::new(2);
+    world.send("a", 10, false);
+    world.send("a", 10, true);
+    for _ in 0..5 {
+        world.uploader.step().await;
+    }
+    assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload]);
+}
+
+/// During an outage nothing is marked done, attempts slow down, and afterwards everything arrives.
+#[tokio::test]
+async fn an_outage_loses_nothing() {
+    let mut world = World::new(3);
+    world.store.0.lock().faults.extend([Fault::Denied; 5].into_iter().chain([Fault::Refused; 60]));
+    for n in 0..50 {
+        world.send(&format!("s{}", n % 7), 300, false);
+        world.uploader.step().await;
+    }
+    assert!(world.store.0.lock().faults.len() > 40, "attempts must not hammer a store that fails");
+    assert!(kinds(&world).is_empty());
+    assert_eq!(world.journal.0.lock().done.len(), 0, "nothing is done before it is stored");
+    world.settle().await;
+    world.settle().await;
+    world.check();
+    assert!(world.journal.left().is_empty());
+}
+
+/// A drain writes what is open, in one index object; with a dead store it ends and leaves the rest.
+#[tokio::test]
+async fn a_drain_ends() {
+    let mut world = World::new(4);
+    for n in 0..20 {
+        world.send(&format!("s{n}"), 10, false);
+    }
+    world.store.0.lock().faults.extend([Fault::Refused; 60]);
+    assert!(!world.uploader.drain().await, "the store is dead");
+    assert!(!world.journal.left().is_empty());
+    world.store.0.lock().faults.clear();
+    assert!(world.uploader.drain().await);
+    assert_eq!(kinds(&world).iter().filter(|kind| **kind == ObjectKind::Index).count(), 1);
+    world.check();
+    assert!(world.journal.left().is_empty());
+}
+
+/// A full spool that has no room for seals must recover by itself.
+#[tokio::test]
+async fn seals_wait_for_room() {
+    let mut world = World::new(5);
+    world.send("a", 2000, false);
+    world.journal.0.lock().full = true;
+    world.settle().await;
+    assert_eq!(kinds(&world), [ObjectKind::Key], "no object without its seal");
+    world.journal.0.lock().full = false;
+    world.settle().await;
+    world.check();
+}
+
+/// Any order of sending, crashing, losing marks, failing and losing answers ends with everything stored once.
+#[tokio::test]
+async fn crashes_and_faults_lose_nothing() {
+    for seed in 0..120 {
+        let mut world = World::new(seed);
+        for _ in 0..60 {
+            match world.rng.next() % 16 {
+                0 => world.crash(),
+                1..=3 => {
+                    let fault = [Fault::Refused, Fault::Lost, Fault::Lost]
+                        [usize::try_from(world.rng.next() % 3).expect("small")];
+                    world.store.0.lock().faults.push_back(fault);
+                }
+                4 => world.clock.advance(Duration::from_secs(130)),
+                5..=9 => {
+                    world.uploader.step().await;
+                }
+                10 => {
+                    let mut journal = world.journal.0.lock();
+                    journal.synced = journal.done.len();
+                }
+                11 => world.clock.advance(Duration::from_secs(7 * 3600)),
+                n => {
+                    let size = usize::try_from(world.rng.next() % 500).expect("small");
+                    let session = format!("s{}", world.rng.next() % 4);
+                    world.send(&session, size, n >= 14);
+                }
+            }
+        }
+        world.crash();
+        world.store.0.lock().faults.clear();
+        world.settle().await;
+        assert!(world.uploader.drain().await, "seed {seed}: {:?} left", world.journal.left());
+        world.check();
+        assert!(world.journal.left().is_empty(), "seed {seed}");
+    }
+}
+
+/// One object that was written by someone else must not hold up the others, nor be taken for ours: ours goes beside it.
+#[tokio::test]
+async fn a_foreign_object_holds_up_nobody_else() {
+    let mut world = World::new(6);
+    world.send("a", 10, true);
+    let name = {
+        let journal = world.journal.0.lock();
+        let fragment = journal.records.iter().find(|stored| stored.kind == RecordKind::Fragment).expect("fragment");
+        let (header, _): (FragmentHeader, _) = record::unpack(&fragment.body).expect("header");
+        header.object
+    };
+    world.store.0.lock().objects.insert(name.clone(), Bytes::from_static(b"foreign"));
+    for n in 0..10 {
+        world.send(&format!("s{n}"), 10, true);
+    }
+    world.settle().await;
+    assert!(world.uploader.drain().await);
+    assert!(world.journal.left().is_empty());
+    let store = world.store.0.lock();
+    assert_eq!(store.objects.get(&name).map(|bytes| &bytes[..]), Some(&b"foreign"[..]));
+    let beside = |other: &&String| crate::names::is_aside(&name, other);
+    assert_eq!(store.objects.keys().filter(beside).count(), 1);
+    assert_eq!(store.order.iter().filter(|(kind, _)| *kind == ObjectKind::Payload).count(), 11);
+}
+
+/// Fragments that an operator dropped leave the ranges of the others as they were promised.
+#[tokio::test]
+async fn dropped_records_do_not_move_others() {
+    let mut world = World::new(7);
+    world.send("a", 10, false);
+    world.send("a", 10, false);
+    {
+        let mut journal = world.journal.0.lock();
+        let first = journal.records.iter().find(|stored| stored.kind == RecordKind::Fragment).expect("one").seq;
+        journal.done.push(first);
+        journal.synced = 1;
+    }
+    world.crash();
+    world.settle().await;
+    {
+        // lines that are dropped while they wait hold up nobody
+        world.send("b", 10, true);
+        world.uploader.step().await;
+        let mut journal = world.journal.0.lock();
+        let leaf = journal.records.iter().rfind(|stored| stored.kind == RecordKind::Leaf).expect("one").seq;
+        journal.done.push(leaf);
+    }
+    world.settle().await;
+    assert!(world.journal.left().is_empty());
+    let store = world.store.0.lock();
+    let object =
+        store.objects.iter().find(|(name, _)| name.contains("/a/") && name.ends_with(".agev")).expect("object").1;
+    assert!(object.ends_with(b"<00000001:xxxxxxxxxx>") && object.starts_with(b"\0\0"));
+}
+
+/// A store over HTTP.
+async fn s3(fake: &fakes::fake_s3::FakeS3) -> Arc<crate::store::S3Store> {
+    let settings = crate::store::settings::S3Settings {
+        bucket: "audit-logs".into(),
+        key_bucket: "audit-logs".into(),
+        prefix: "p".into(),
+        region: "eu-west-1".into(),
+        endpoint: Some(fake.url()),
+        force_path_style: true,
+        lock: None,
+        ca_file: None,
+    };
+    let secret = kernel::secret::Secret::new(fakes::fake_s3::KEYS.1.into());
+    let store =
+        crate::store::S3Store::with_credentials(settings, fakes::fake_s3::KEYS.0, &secret).await.expect("store");
+    Arc::new(store)
+}
+
+/// Over real HTTP: conflicts, throttling, lost answers, a refused credential, a crash; every object is written once,
+/// with the same bytes, and the writer asks for nothing but puts.
+#[tokio::test]
+async fn s3_faults_lose_nothing() {
+    use fakes::fake_s3::{FakeS3, Fault as S3Fault};
+    let fake = FakeS3::start(false).await;
+    let store = s3(&fake).await;
+    let mut world = World::new(11);
+    for round in 0..3 {
+        (world.writer, world.ticketer, world.uploader) =
+            process(&world.journal, &store, &world.clock, round, &world.meter);
+        world.keys = KeyRing::new(Arc::new(TestSealer(SeededRng::new(u64::from(round)))), 100);
+        for n in 0..6 {
+            world.send(&format!("s{}", n % 3), 100, n == 5);
+        }
+        let faults =
+            [S3Fault::Conflict, S3Fault::LostAnswer, S3Fault::SlowDown, S3Fault::LostAnswer, S3Fault::AccessDenied];
+        fake.state.lock().faults.extend(faults);
+        for _ in 0..4 {
+            world.clock.advance(Duration::from_secs(61));
+            world.uploader.step().await;
+        }
+        world.journal.crash(0);
+    }
+    (world.writer, world.ticketer, world.uploader) = process(&world.journal, &store, &world.clock, 9, &world.meter);
+    fake.state.lock().faults.clear();
+    world.settle().await;
+    assert!(world.journal.left().is_empty(), "{:?} {:?}", world.journal.left(), fake.state.lock().log);
+    let state = fake.state.lock();
+    for stored in world.journal.0.lock().records.iter().filter(|stored| stored.kind == RecordKind::Fragment) {
+        let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
+        let object = &state.objects[&("audit-logs".to_owned(), header.object)];
+        let start = usize::try_from(header.offset).expect("small");
+        assert_eq!(object.bytes.slice(start..start + rest.len()), rest);
+    }
+    assert!(state.log.iter().all(|line| line.starts_with("PutObject ")));
+}
+
+/// Whoever throttles the store and takes a name before the attempt is repeated loses nobody a key or content: an attempt that the
+/// store turned away has written nothing, so what is there then is somebody else's.
+#[tokio::test]
+async fn a_name_taken_behind_a_throttled_attempt_loses_nothing() {
+    use fakes::fake_s3::{FakeS3, Fault as S3Fault, Stored as InS3};
+    let fake = FakeS3::start(false).await;
+    let store = s3(&fake).await;
+    let mut world = World::new(12);
+    (world.writer, world.ticketer, world.uploader) = process(&world.journal, &store, &world.clock, 0, &world.meter);
+    world.send("a", 10, true);
+    let mut taken = Vec::new();
+    for kind in ["/keys/", ".agev"] {
+        if kind == ".agev" {
+            // the key, under its other name
+            world.uploader.step().await;
+        }
+        fake.state.lock().faults.push_back(S3Fault::SlowDown);
+        for _ in 0..20 {
+            world.uploader.step().await;
+            let name = fake.state.lock().log.last().cloned().filter(|line| line.contains(kind));
+            let Some(name) = name else { continue };
+            let key = name.strip_prefix("PutObject audit-logs ").expect("a put").to_owned();
+            let junk = Bytes::from_static(b"planted");
+            let planted = InS3 { bytes: junk, lock: None, until: None, written: 0, archived: false };
+            fake.state.lock().objects.insert(("audit-logs".to_owned(), key.clone()), planted);
+            taken.push(key);
+            break;
+        }
+        assert!(fake.state.lock().faults.is_empty(), "{kind}: nothing was turned away");
+        world.clock.advance(Duration::from_secs(2));
+        world.uploader.step().await;
+    }
+    assert_eq!(taken.len(), 2, "{:?}", fake.state.lock().log);
+    world.settle().await;
+    assert!(world.journal.left().is_empty());
+    let state = fake.state.lock();
+    for name in &taken {
+        let there = |key: &str| state.objects[&("audit-logs".to_owned(), key.to_owned())].bytes.clone();
+        assert_eq!(&there(name)[..], b"planted");
+        let stem = name.rsplit_once('.').expect("an ending").0;
+        let beside: Vec<_> = state.objects.keys().filter(|(_, key)| key.starts_with(stem) && key != name).collect();
+        assert_eq!(beside.len(), 1, "{name}: {:?}", state.objects.keys());
+        assert_ne!(&there(&beside[0].1)[..], b"planted");
+    }
+}

@@ -1,0 +1,104 @@
+//! **What**: [`Open`]: sessions whose line is not written yet, by chain. **Invariants**: holds what stands in digests that are stored,
+//! and is saved with their position: after any crash each index line counts once. Lines of sessions go into a digest only
+//! when none is on its way before it. At most [`MAX`] sessions: beyond that those that were quiet for longest get their line early.
+//! **Not here**: what a line says (`vault/sessions`).
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::time::Duration;
+
+use crate::calls::Calls;
+use crate::names::rfc3339;
+use crate::row::Row;
+use crate::sessions::{Key, SessionLine};
+use kernel::clock::UnixNanos;
+
+/// Sessions that are kept in mind.
+pub(super) const MAX: usize = 8_192;
+/// Lines that one digest takes.
+const AT_ONCE: usize = 4_096;
+/// A session that was quiet for so long is over.
+pub(super) const IDLE: Duration = Duration::from_secs(1_800);
+/// Largest index object, bytes after decompression.
+const MAX_LINES: u64 = 256 << 20;
+
+/// Tellings of tool calls that are kept in mind, for each chain.
+const TOLD: usize = 1 << 15;
+
+/// See the module.
+pub(super) struct Open {
+    lines: BTreeMap<Key, SessionLine>,
+    /// Not saved: of a call that is told before a restart and after it, both are counted.
+    calls: Calls,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self { lines: BTreeMap::new(), calls: Calls::with_room(TOLD) }
+    }
+}
+
+impl Open {
+    /// What was saved.
+    pub(super) fn restore(saved: Vec<SessionLine>) -> Self {
+        Self { lines: saved.into_iter().map(|totals| (totals.own_key(), totals)).collect(), ..Self::default() }
+    }
+
+    /// To be saved.
+    pub(super) fn saved(&self) -> Vec<SessionLine> {
+        self.lines.values().cloned().collect()
+    }
+
+    /// The lines of sessions that are over at `now`, each ended by a line feed, and how many; empty: none.
+    pub(super) fn due(&self, now: UnixNanos) -> (Vec<u8>, u64) {
+        let quiet = rfc3339(UnixNanos(now.0.saturating_sub(u64::try_from(IDLE.as_nanos()).unwrap_or(u64::MAX))));
+        let mut due: Vec<&SessionLine> =
+            self.lines.values().filter(|totals| totals.ended || totals.seen_ts < quiet).collect();
+        if let Some(more) = self.lines.len().checked_sub(MAX + due.len()) {
+            let mut rest: Vec<&SessionLine> =
+                self.lines.values().filter(|totals| !totals.ended && totals.seen_ts >= quiet).collect();
+            rest.sort_unstable_by(|one, other| one.seen_ts.cmp(&other.seen_ts));
+            due.extend(rest.into_iter().take(more));
+        }
+        due.truncate(AT_ONCE);
+        let mut out = Vec::new();
+        for totals in &due {
+            out.extend_from_slice(&serde_json::to_vec(totals).unwrap_or_default()); // strings and numbers: can't fail
+            out.push(b'\n');
+        }
+        (out, due.len() as u64)
+    }
+
+    /// A digest is stored: the lines of sessions in it are written, its index lines count from now on. Both as they are
+    /// stored.
+    pub(super) fn stored(&mut self, index: &[u8], sessions: &[u8]) {
+        for line in lines(sessions) {
+            if let Ok(totals) = serde_json::from_slice::<SessionLine>(&line) {
+                self.lines.remove(&totals.own_key());
+            }
+        }
+        for line in lines(index) {
+            let Ok(row) = serde_json::from_slice::<Row>(&line) else { continue };
+            if let Some(key) = SessionLine::key(&row) {
+                self.lines.entry(key).or_default().add(&row, &mut self.calls);
+            }
+        }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+}
+
+fn lines(packed: &[u8]) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    if !packed.is_empty()
+        && let Ok(decoder) = zstd::Decoder::new(packed)
+        && decoder.take(MAX_LINES).read_to_end(&mut out).is_ok()
+    {
+        return out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect();
+    }
+    Vec::new()
+}

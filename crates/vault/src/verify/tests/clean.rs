@@ -1,0 +1,199 @@
+//! Runs in which nobody did anything wrong must verify. `TOLLGATE_CHAIN_RUNS` asks for more of them (1,000 at night).
+
+use super::*;
+
+/// A run of several digests and restarts verifies with nothing to say but what it did not look at.
+#[tokio::test]
+async fn a_clean_vault_verifies() {
+    let mut site = Site::new(1);
+    for n in 0..6 {
+        site.send("default", &format!("s{}", n % 2), &format!("text {n}"));
+        site.send("team", "t", "more");
+        site.minutes(2).await;
+    }
+    assert!(site.uploader.drain().await);
+    site.restart(100);
+    site.send("default", "s0", "later");
+    site.minutes(4).await;
+    let report = site.audit().await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    let counts = &report.counts;
+    assert_eq!((counts.epochs, counts.leaves, counts.fragments, counts.opened), (4, 26, 13, 13), "{}", report.text());
+    assert_eq!(report.heads.len(), 2);
+    assert!(report.not_verified.iter().any(|what| what.contains("--anchor")));
+    let outside = site.verify(Options::default()).await;
+    assert!(outside.verified && outside.counts.opened == 0 && outside.counts.fragments == 13);
+    assert!(outside.not_verified.iter().any(|what| what.contains("--identity")));
+}
+
+/// Another signing key and another auditor, from one process to the next, while lines and content wait: what waits is finished with the new
+/// key, both keys together verify everything, and each fragment opens for who was an auditor when it was sealed.
+#[tokio::test]
+async fn keys_are_rotated_without_a_gap() {
+    let mut site = Site::new(5);
+    site.send("default", "s0", "before");
+    site.minutes(3).await;
+    site.send("default", "s0", "waits");
+    let (old, before) = (site.signer.public().clone(), site.auditor.clone());
+    let text = SigningKey::generate("vault.next", &SeededRng::new(6)).expect("key");
+    site.signer = Arc::new(SigningKey::from_secret(&text).expect("key"));
+    site.auditor = age::x25519::Identity::generate();
+    site.restart(100);
+    site.send("default", "s0", "after");
+    site.minutes(4).await;
+    let new = site.signer.public().clone();
+    let with = async |keys: Vec<VerifyKey>, auditors: Vec<age::x25519::Identity>| {
+        site.verify(Options { keys, auditors, ..Options::default() }).await
+    };
+    let report = with(vec![old.clone(), new.clone()], vec![before, site.auditor.clone()]).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.epochs, report.counts.leaves, report.counts.gaps), (2, 6, 0), "{}", report.text());
+    assert_eq!((report.counts.fragments, report.counts.opened), (3, 3), "{}", report.text());
+    for one in [old, new] {
+        assert!(!with(vec![one], Vec::new()).await.verified, "one key has signed a part only");
+    }
+}
+
+/// Whatever moment a process dies at, and whatever of its last marks is lost: everything is finished by the next one,
+/// and there is nothing to find.
+#[tokio::test]
+async fn crashes_are_no_alarms() {
+    let asked = |name| config::env::var(name).and_then(|number| number.parse::<u64>().ok());
+    let first = asked("TOLLGATE_SEED").unwrap_or_default();
+    let mut erased = 0;
+    for seed in first..first + asked("TOLLGATE_CHAIN_RUNS").unwrap_or(40) {
+        let mut site = Site::new(seed);
+        for _ in 0..12 {
+            let dice = site.rng.next();
+            match dice % 8 {
+                0..3 => {
+                    site.send(["default", "team"][(dice >> 8) as usize % 2], &format!("s{}", (dice >> 16) % 3), "text")
+                }
+                3..6 => {
+                    site.clock.advance(Duration::from_secs((dice >> 8) % 90));
+                    site.uploader.step().await;
+                }
+                6 => site.restart((dice >> 8) as usize % 6),
+                _ => {
+                    site.uploader.drain().await;
+                    if (dice >> 8).is_multiple_of(2) {
+                        site.restart(100);
+                    }
+                }
+            }
+        }
+        if seed % 2 == 0 {
+            site.minutes(5).await;
+        } else {
+            assert!(site.uploader.drain().await, "seed {seed}");
+        }
+        if site.store.0.lock().is_empty() {
+            continue;
+        }
+        let report = site.audit().await;
+        assert!(report.verified && report.findings.is_empty(), "seed {seed}: {}", report.text());
+        assert_eq!(report.counts.leaves, 2 * site.sent, "seed {seed}: {}", report.text());
+        assert_eq!(report.counts.opened, site.sent, "seed {seed}: {}", report.text());
+        erased += u64::from(erased_is_no_alarm(&mut site, seed).await);
+    }
+    assert!(erased > 0, "nothing was erased");
+}
+
+/// A session is erased by a run that dies somewhere and one that finishes; then the session goes on.
+async fn erased_is_no_alarm(site: &mut Site, seed: u64) -> bool {
+    use crate::erase::Target;
+    use crate::erase::tests::Desk;
+    if !site.store.0.lock().keys().any(|name| name.starts_with("keys/default/acme/s0/")) {
+        return false;
+    }
+    let request = Desk::of(site, None).request(site, Target::Session("s0".to_owned())).await;
+    let desk = Desk::of(site, Some(seed % 9));
+    let file = desk.signed(&request);
+    let first = desk.run(site, &file).await;
+    let desk = Desk::of(site, None);
+    if first.is_err() {
+        desk.run(site, &file).await.expect("finished");
+    }
+    // the gateway keeps a session's public key for a while: what it seals to it now is noise from the start
+    site.send("default", "s0", "afterwards");
+    site.send("default", "s1", "something else");
+    assert!(site.uploader.drain().await, "seed {seed}");
+    let report = desk.audit(site).await;
+    assert!(report.verified && report.findings.is_empty(), "seed {seed}: {}", report.text());
+    let noise = report.erased.first().expect("it is told").fragments;
+    assert_eq!(report.counts.opened + noise, site.sent, "seed {seed}: {}", report.text());
+    assert!(noise > 0, "seed {seed}: {}", report.text());
+    true
+}
+
+/// What is gone because its retention is over is no alarm to who says so; the chain, which stays, still holds.
+#[tokio::test]
+async fn what_expired_is_told() {
+    let mut site = Site::new(1);
+    site.send("default", "s0", "old");
+    site.minutes(4).await;
+    let now = rfc3339(site.clock.now());
+    site.send("default", "s0", "new");
+    site.minutes(4).await;
+    site.remove(&site.name(&["index/", "-0000000000.ndjson"]));
+    site.remove(&site.name(&["default/acme/s0/", "E0000-0000000000.agev"]));
+    assert!(!site.verify(Options::default()).await.verified);
+    let report = site.verify(Options { expired: Some(now), ..Options::default() }).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert!(
+        report.not_verified.iter().any(|what| what.contains("1 objects that expired and are gone")),
+        "{}",
+        report.text()
+    );
+    assert_eq!(report.counts.fragments, 1);
+    site.remove(&site.name(&["default/acme/s0/", "E0000-0000000001.agev"]));
+    let early = Options { expired: Some("2026-11-20T10:00:01Z".to_owned()), ..Options::default() };
+    assert!(!site.verify(early).await.verified);
+}
+
+/// Records that can't be read any more, wherever: what is lost is told, and what is not lost still verifies.
+#[tokio::test]
+async fn damage_is_told_and_no_alarm() {
+    use pipeline::spool::RecordKind;
+    let asked = |name| config::env::var(name).and_then(|number| number.parse::<u64>().ok());
+    let first = asked("TOLLGATE_SEED").unwrap_or_default();
+    let (mut told, mut forks) = (0, 0);
+    let runs = asked("TOLLGATE_CHAIN_RUNS").unwrap_or(60);
+    // 676: a digest that its writer did not know of had lines
+    for seed in (first..first + runs).chain([676]) {
+        let mut site = Site::new(seed);
+        for _ in 0..14 {
+            let dice = site.rng.next();
+            match dice % 8 {
+                0..3 => {
+                    site.send(["default", "team"][(dice >> 8) as usize % 2], &format!("s{}", (dice >> 16) % 3), "text")
+                }
+                3..5 => {
+                    site.clock.advance(Duration::from_secs((dice >> 8) % 90));
+                    site.uploader.step().await;
+                }
+                5 => site.restart((dice >> 8) as usize % 6),
+                _ => {
+                    let kind = [RecordKind::Leaf, RecordKind::Seal, RecordKind::Fragment][(dice >> 8) as usize % 3];
+                    site.journal.damage_waiting(kind, (dice >> 16) as usize);
+                }
+            }
+        }
+        site.minutes(12).await;
+        let report = site.verify(Options::default()).await;
+        told += u64::from(!report.findings.is_empty() || report.counts.gaps > 0);
+        // a digest was stored, then its seal was damaged, then the process died: it can't know, and says so
+        forks += u64::from(report.found.contains_key("fork"));
+        // what is gone for good is gone, and the writer has said that its spool is damaged
+        let explained = |finding: &&crate::verify::Finding| {
+            finding.code == "fork"
+                || finding.what.contains("could not read records")
+                || finding.code == "object_changed"
+        };
+        let failures = report.findings.iter().filter(|finding| finding.severity == crate::verify::Severity::Failure);
+        let bad: Vec<_> = failures.filter(|finding| !explained(finding)).collect();
+        assert!(bad.is_empty() || report.counts.epochs == 0, "seed {seed}: {bad:?}\n{}", report.text());
+    }
+    assert!(told > 0, "nothing was damaged");
+    assert!(forks * 10 <= runs, "{forks} of {runs}");
+}

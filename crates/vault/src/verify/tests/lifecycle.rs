@@ -1,0 +1,318 @@
+//! What the vault's own lifecycle does to it, and what only looks like that.
+
+use super::locks::{WANTED, bucket, change, codes, look, look_at, vault_of};
+use super::*;
+use crate::read::{Filter, Opener, Wanted, get, replay};
+use fakes::fake_s3::{FakeS3, Planted};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Hides every object whose name has one of these parts behind a delete marker.
+fn hide(fake: &FakeS3, parts: &[&str]) -> usize {
+    let mut state = fake.state.lock();
+    let names = state.objects.keys().filter(|(_, name)| parts.iter().any(|part| name.contains(part)));
+    let names: Vec<_> = names.cloned().collect();
+    state.planted.extend(names.iter().map(|name| (name.clone(), Planted::Marker)));
+    names.len()
+}
+
+fn expired(at: UnixNanos) -> Options {
+    Options { expired: Some(rfc3339(at)), ..Options::default() }
+}
+
+/// Lifecycle rules hide payload, index and keys behind markers a day after their retention: to who says what the retention is
+/// that is counted, and no alarm. What is not over is one, and so is a marker over the chain, at any time.
+#[tokio::test]
+async fn expiry_by_lifecycle_is_no_alarm() {
+    let (site, fake) = bucket().await;
+    let hidden = hide(&fake, &[".agev", "index/", "keys/"]) as u64;
+    let report = look(&site, &fake, Options::default()).await;
+    for code in ["hidden", "index_missing"] {
+        assert!(report.found.contains_key(code), "{code}: {}", report.text());
+    }
+    let report = look(&site, &fake, expired(NOON.plus(2 * DAY))).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!(report.counts.expired, 3, "an index object each: {}", report.text());
+    assert!(report.not_verified.iter().any(|what| what.contains(&format!("{hidden} delete markers"))));
+    // on the day itself nothing is over
+    let report = look(&site, &fake, expired(NOON.plus(Duration::from_secs(3600)))).await;
+    assert_eq!(report.found.get("hidden"), Some(&hidden), "{}", report.text());
+    let signature = change(&fake, ".json.sig", |_| {});
+    fake.state.lock().planted.push((("vault".to_owned(), signature.clone()), Planted::Marker));
+    let report = look(&site, &fake, expired(NOON.plus(2 * DAY))).await;
+    assert!(codes(&report).contains(&("hidden", &*signature)) && !report.verified, "{}", report.text());
+}
+
+/// What somebody hides before its time is an alarm, though others have expired.
+#[tokio::test]
+async fn what_is_hidden_too_early_is_an_alarm() {
+    let (site, fake) = bucket().await;
+    let payload = change(&fake, ".agev", |_| {});
+    fake.state.lock().planted.push((("vault".to_owned(), payload.clone()), Planted::Marker));
+    for early in [expired(NOON), Options { retention: Some(WANTED), ..Options::default() }] {
+        let report = look(&site, &fake, early).await;
+        let mut found = codes(&report);
+        found.sort_unstable();
+        assert_eq!(found, [("hidden", &*payload), ("object_missing", &*payload)], "{}", report.text());
+    }
+}
+
+/// Payload may outlive its lines by a day: what a signed digest names is no stray. Erasures and lines behind a gap are still
+/// held by the hashes of their objects, so that a change there is found.
+#[tokio::test]
+async fn payload_outlives_its_lines() {
+    let (mut site, over) = (Site::new(3), rfc3339(NOON.plus(DAY)));
+    site.send("default", "s0", "old");
+    site.minutes(4).await;
+    site.clock.advance(2 * DAY);
+    site.send("default", "s0", "new");
+    site.minutes(4).await;
+    site.remove(&site.name(&["index/", "-0000000000.ndjson"]));
+    let options =
+        || Options { expired: Some(over.clone()), auditors: vec![site.auditor.clone()], ..Options::default() };
+    let report = site.verify(options()).await;
+    let alarms: Vec<_> = report.findings.iter().filter(|one| one.severity == super::super::Severity::Failure).collect();
+    assert!(report.verified && alarms.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.expired, report.counts.opened), (1, 1), "{}", report.text());
+    let later = site.name(&["index/", "-0000000002.ndjson"]);
+    site.change(&later, |bytes| bytes.extend_from_slice(b"junk"));
+    let report = site.verify(options()).await;
+    assert!(report.found.contains_key("index_changed"), "{}", report.text());
+}
+
+/// An archived object is whole as far as anybody can tell: it is counted, with what to do, and is no failure.
+#[tokio::test]
+async fn archived_objects_are_counted() {
+    let (site, fake) = bucket().await;
+    let mut count = 0;
+    for ((_, name), object) in &mut fake.state.lock().objects {
+        object.archived = name.ends_with(".agev") || name.starts_with("sessions/");
+        count += u64::from(object.archived);
+    }
+    let report = look(&site, &fake, Options::default()).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.archived, report.counts.objects), (count, 0), "{}", report.text());
+    assert!(report.not_verified.iter().any(|what| what.contains("restore-object")), "{}", report.text());
+    // a line of the index that is archived takes the roots behind it with it, and nothing else
+    change(&fake, "index/", |object| object.archived = true);
+    let report = look(&site, &fake, Options::default()).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+}
+
+/// Who replays or opens what is archived is told so, and how to have it back; lines are shown, and once it is back everything is.
+#[tokio::test]
+async fn archived_content_says_what_to_do() {
+    let (site, fake) = bucket().await;
+    let archive = |on: bool| {
+        let mut state = fake.state.lock();
+        let payload = state.objects.iter_mut().filter(|((_, name), _)| name.ends_with(".agev"));
+        payload.for_each(|(_, object)| object.archived = on);
+    };
+    let vault = vault_of(&fake, false).await;
+    let read = async || {
+        let mut opener = Opener::new(&vault, vec![site.auditor.clone()]);
+        let replay = replay(&vault, &mut opener, "s0", &Filter::default()).await.expect("its lines");
+        let mut text = Vec::new();
+        replay.write(&mut text).expect("written");
+        (String::from_utf8(text).expect("text"), replay.closed().join("\n"))
+    };
+    let uri = site.name(&["default/acme/s0/", ".agev"]);
+    let open = async || {
+        let (mut opener, mut out) = (Opener::new(&vault, vec![site.auditor.clone()]), Vec::new());
+        let wanted = Wanted { uri: uri.clone(), range: None };
+        get(&vault, &mut opener, &wanted, &mut out).await.map(|_| out.len())
+    };
+    archive(true);
+    let (text, closed) = read().await;
+    assert!(text.contains("session s0") && !text.contains("input"), "{text}");
+    assert!(closed.contains(&uri) && closed.contains("restore-object"), "{closed}");
+    let why = open().await.expect_err("archived");
+    assert!(why.contains(&uri) && why.contains("restore-object"), "{why}");
+    archive(false);
+    let (text, closed) = read().await;
+    assert!(closed.is_empty() && text.contains("text"), "{text}{closed}");
+    assert!(open().await.expect("opened") > 0);
+}
+
+/// A store that refuses the objects that `names` says yes to, with an error.
+struct Refusing<F> {
+    store: Arc<Memory>,
+    names: F,
+    error: StoreError,
+}
+
+impl<F: Fn(&str) -> bool + Send + Sync> VaultReader for Refusing<F> {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        if (self.names)(name) {
+            return Box::pin(async { Err(self.error.clone()) });
+        }
+        self.store.get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        self.store.list(kind, prefix)
+    }
+}
+
+/// A store that does not answer, or lets nobody read the chain, makes nothing unsigned: whoever asks what was signed is told. What is
+/// planted in the chain, of any size, archived, or encrypted with somebody's own key, ends no answer.
+#[tokio::test]
+async fn what_was_signed_is_told_whole_or_not_at_all() {
+    use crate::signed::Signed;
+    let mut site = Site::new(3);
+    site.send("default", "s0", "text");
+    site.minutes(4).await;
+    let keys = [signing_key().public().clone()];
+    let index = site.name(&["index/"]);
+    let (denied, down) = (StoreError::Denied("403".to_owned()), StoreError::Unavailable("503".to_owned()));
+    let store = || site.store.clone();
+    let read = async |reader: Arc<dyn VaultReader>| Signed::read(&Vault::new(reader, "", None), &keys, None).await;
+    for own in [site.name(&["chain/", ".json"]), site.name(&["chain/", ".sig"])] {
+        let names = move |name: &str| name == own;
+        let told = read(Arc::new(Refusing { store: store(), names, error: down.clone() })).await;
+        assert!(told.expect_err("down").contains("503"));
+    }
+    let names = |name: &str| name.starts_with("chain/");
+    let told = read(Arc::new(Refusing { store: store(), names, error: denied.clone() })).await;
+    assert!(told.expect_err("refused").contains("403"));
+    let epoch = site.name(&["chain/", ".json"]).rsplit_once('/').expect("a folder").0.to_owned();
+    let large = |bytes: usize| Bytes::from(vec![b' '; bytes]);
+    site.store.0.lock().insert(format!("{epoch}/0000000900.json"), large((16 << 20) + 1));
+    site.store.0.lock().insert(format!("{epoch}/0000000901.json"), Bytes::new());
+    site.store.0.lock().insert(format!("{epoch}/0000000901.json.sig"), large((4 << 10) + 1));
+    let signed = Signed::read(&Vault::new(site.store.clone(), "", None), &keys, None).await.expect("read");
+    assert!(signed.names(&index) && signed.closed().is_empty());
+    for error in [denied, StoreError::Archived] {
+        let names = |name: &str| name.contains("0000000901.json");
+        let signed = read(Arc::new(Refusing { store: store(), names, error })).await.expect("the others can be read");
+        assert!(signed.names(&index) && signed.closed().len() == 2, "{:?}", signed.closed());
+        assert!(signed.closed().iter().all(|why| why.contains("0000000901.json")), "{:?}", signed.closed());
+    }
+}
+
+/// Only what is not there counts as expired: an answer that hides something does not.
+#[tokio::test]
+async fn a_refusal_is_not_expiry() {
+    let mut site = Site::new(5);
+    site.send("default", "s0", "old");
+    site.minutes(4).await;
+    for (parts, code) in [(["index/", ".ndjson"], "index_unread"), (["default/acme/", ".agev"], "object_unread")] {
+        let name = site.name(&parts);
+        let (names, error) = (move |asked: &str| asked == name, StoreError::Denied("403".to_owned()));
+        let vault = Vault::new(Arc::new(Refusing { store: site.store.clone(), names, error }), "", None);
+        let options = Options {
+            keys: vec![signing_key().public().clone()],
+            now: site.clock.now(),
+            ..expired(NOON.plus(2 * DAY))
+        };
+        let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
+        assert!(!report.verified && report.found.contains_key(code), "{}", report.text());
+        assert_eq!(report.counts.expired, 0);
+    }
+}
+
+/// Where somebody wrote a second version over objects, or hid them, the first versions are the evidence: they verify.
+#[tokio::test]
+async fn the_oldest_versions_are_the_evidence() {
+    let (site, fake) = bucket().await;
+    let options = || Options { auditors: vec![site.auditor.clone()], ..Options::default() };
+    let parts = [
+        ("keys/", "key_unreadable"),
+        (".agev", "object_changed"),
+        ("index/", "index_changed"),
+        ("chain/", "digest_format"),
+    ];
+    for (part, code) in parts {
+        let mut old = Bytes::new();
+        let name =
+            change(&fake, part, |object| old = std::mem::replace(&mut object.bytes, Bytes::from_static(b"junk")));
+        let name = (if part == "keys/" { "keys" } else { "vault" }.to_owned(), name);
+        {
+            let mut state = fake.state.lock();
+            state.below.insert(name.clone(), old);
+            state.planted.push((name, Planted::Version));
+        }
+        let report = look(&site, &fake, options()).await;
+        assert!(report.found.contains_key(code), "{code}: {}", report.text());
+    }
+    let report = look_at(&site, &fake, options(), true).await;
+    assert!(report.verified && report.found.keys().eq(&["versions"]), "{}", report.text());
+    assert_eq!(report.counts.opened, 3, "{}", report.text());
+    hide(&fake, &["index/"]);
+    let report = look_at(&site, &fake, options(), true).await;
+    assert!(!report.verified && report.found.keys().eq(["hidden", "versions"].iter()), "{}", report.text());
+}
+
+/// What somebody planted under a name with line feeds, escapes or marks of direction can't make lines of the report.
+#[test]
+fn names_forge_no_lines() {
+    let mut report = Report { verified: true, ..Report::default() };
+    report.fail("stray", "keys/a\nverified\u{9b}31m", "planted \u{202e}deifirev");
+    let text = report.text();
+    assert_eq!(text.lines().filter(|line| *line == "verified").count(), 0, "{text}");
+    assert!(text.ends_with("\nNOT VERIFIED") && !text.contains(['\u{9b}', '\u{202e}']), "{text}");
+}
+
+/// Signed lines that are not there are told by whoever asks for signed ones: as missing where older ones are there, as what may have
+/// expired where none is. Else an answer without them would pass for whole.
+#[tokio::test]
+async fn signed_lines_that_are_gone_are_told() {
+    use crate::evidence::{Period, gather};
+    use crate::parquet::{Options as Tables, compact};
+    use crate::read::{Query, find_signed};
+    use crate::signed::Signed;
+    let mut site = Site::new(3);
+    for _ in 0..3 {
+        site.send("default", "s0", "text");
+        site.minutes(4).await;
+        site.clock.advance(DAY);
+    }
+    let (keys, vault) = ([signing_key().public().clone()], Vault::new(site.store.clone(), "", None));
+    let names: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("index/")).cloned().collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    let whole = site.store.0.lock().clone();
+    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("signed"));
+    let found = async || find_signed(&vault, &Query::default(), &signed, &mut |_, _| {}).await.expect("found").0;
+    let period = Period { from: "2026-01-01T00:00:00.000000000Z".into(), to: "2027-01-01T00:00:00.000000000Z".into() };
+    let closed = async || gather(&vault, &period, None, &keys).await.expect("gathered").closed;
+    let seen = async || {
+        let mut opener = Opener::new(&vault, vec![site.auditor.clone()]);
+        let filter = Filter { signed: Some(signed.clone()), ..Filter::default() };
+        replay(&vault, &mut opener, "s0", &filter).await.expect("its lines")
+    };
+    let tables = async || {
+        let folder = tempfile::tempdir().expect("scratch");
+        let options = Tables { folder: folder.path().to_owned(), keys: keys.to_vec(), ..Tables::default() };
+        compact(&vault, &options, &mut |_| {}).await.expect("compacted")
+    };
+    assert!(found().await.closed.is_empty() && closed().await.is_empty() && tables().await.unread.is_empty());
+    // one in the middle, and the newest
+    for name in names.get(1..).expect("two") {
+        site.remove(name);
+        assert!(found().await.closed.iter().any(|why| why.contains(name)), "{name}");
+        assert!(closed().await.iter().any(|why| why.contains(name)), "{name}");
+        assert!(seen().await.closed().iter().any(|why| why.contains(name)), "{name}");
+        assert!(tables().await.unread.iter().any(|why| why.contains(name)), "{name}");
+    }
+    // all of them: no answer is whole
+    site.remove(&names[0]);
+    assert_eq!((closed().await.len(), found().await.closed.len()), (3, 3));
+    // the oldest: its retention may be over, which ends nothing, but a population is not complete
+    *site.store.0.lock() = whole;
+    site.remove(&names[0]);
+    let told = found().await;
+    assert!(
+        told.closed.is_empty() && told.older.is_some_and(|older| older.contains("2026-11-20")),
+        "{:?}",
+        told.closed
+    );
+    assert!(seen().await.closed().is_empty() && seen().await.older().is_some());
+    let tables = tables().await;
+    assert!(tables.unread.is_empty() && tables.older.is_some(), "{:?}", tables.unread);
+    assert_eq!(closed().await.len(), 1);
+}

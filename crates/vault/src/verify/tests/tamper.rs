@@ -1,0 +1,345 @@
+//! Every row of the table of attacks in docs/vault.md, on objects as they are really written. Each is detected, or the
+//! table says that it is not.
+
+use super::*;
+
+mod chain;
+mod forged;
+mod planted;
+
+/// Two epochs, two accounts, several digests, objects of several fragments.
+async fn site() -> Site {
+    let site = written(&[]).await;
+    let report = site.audit().await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    site
+}
+
+/// The same, into a store where somebody has taken some names.
+async fn written(taken: &[String]) -> Site {
+    let mut site = Site::new(1);
+    site.store.0.lock().extend(taken.iter().map(|name| (name.clone(), Bytes::from_static(b"junk"))));
+    for n in 0..6 {
+        site.send("default", &format!("s{}", n % 2), &format!("text {n}"));
+        site.send("default", &format!("s{}", n % 2), &format!("more {n}"));
+        site.send("team", "t", "team");
+        site.minutes(3).await;
+    }
+    assert!(site.uploader.drain().await);
+    site.restart(100);
+    for n in 0..3 {
+        site.send("default", "s0", &format!("later {n}"));
+        site.minutes(3).await;
+    }
+    site
+}
+
+const FIRST: [&str; 3] = ["chain/default/", "/E0000/", "0000000002.json"];
+
+fn codes(report: &Report) -> Vec<&'static str> {
+    report.found.keys().copied().collect()
+}
+
+/// Found, with this code, and not by the way.
+async fn found(site: &Site, code: &str, what: &str) {
+    let report = site.audit().await;
+    assert!(!report.verified, "{what} was not detected");
+    assert!(codes(&report).contains(&code), "{what}: {}", report.text());
+}
+
+fn thief() -> SigningKey {
+    let text = SigningKey::generate("vault.test", &SeededRng::new(99)).expect("key");
+    SigningKey::from_secret(&text).expect("key")
+}
+
+fn lines(site: &Site, name: &str) -> Vec<String> {
+    let bytes = site.store.0.lock().get(name).cloned().expect("there");
+    let text = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
+    text.lines().map(str::to_owned).collect()
+}
+
+fn set_lines(site: &Site, name: &str, lines: &[String]) {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    site.change(name, |bytes| *bytes = zstd::bulk::compress(text.as_bytes(), 3).expect("zstd"));
+}
+
+/// The digest of the first epoch that names index lines, by turns.
+fn with_index(site: &Site) -> (String, Digest) {
+    let objects = site.store.0.lock();
+    let mut digests =
+        objects.iter().filter(|(name, _)| name.starts_with("chain/default/gw/E0000/") && name.ends_with(".json"));
+    let found = digests.find_map(|(name, bytes)| {
+        let digest: Digest = serde_json::from_slice(bytes).expect("digest");
+        digest.index.as_ref().filter(|index| index.first_leaf > 0).map(|_| (name.clone(), digest.clone()))
+    });
+    found.expect("a digest with lines")
+}
+
+/// Payload: a byte, an object replaced by another whole one, bytes cut off or put behind, an object gone or in another's
+/// place.
+#[tokio::test]
+async fn payload_is_watched() {
+    let object = ["default/acme/s0/", "E0000", ".agev"];
+    let s = site().await;
+    s.change(&s.name(&object), |bytes| *bytes.last_mut().expect("a byte") ^= 1);
+    found(&s, "fragment", "a byte").await;
+    found(&s, "object_changed", "a byte").await;
+    let s = site().await;
+    let other = s.name(&["default/acme/s1/", "E0000", ".agev"]);
+    let other = s.store.0.lock().get(&other).cloned().expect("there");
+    s.change(&s.name(&object), |bytes| *bytes = other.to_vec());
+    found(&s, "object_changed", "an object replaced").await;
+    let s = site().await;
+    s.change(&s.name(&object), |bytes| bytes.truncate(bytes.len() - 5));
+    found(&s, "object_changed", "an object cut").await;
+    let s = site().await;
+    s.change(&s.name(&object), |bytes| bytes.extend_from_slice(b"more"));
+    found(&s, "object_changed", "bytes behind").await;
+    let s = site().await;
+    s.remove(&s.name(&object));
+    found(&s, "object_missing", "an object gone").await;
+    let s = site().await;
+    s.change(&s.name(&object), |bytes| bytes.fill(0));
+    found(&s, "fragment", "zeros").await;
+}
+
+/// Two fragments of one object swapped, whole; also where the thief of the key signs what fits.
+#[tokio::test]
+async fn swapped_fragments_are_found() {
+    let s = site().await;
+    let name = s.name(&["default/acme/s0/", "E0000", ".agev"]);
+    let bytes = s.store.0.lock().get(&name).cloned().expect("there");
+    let second = memchr::memmem::find_iter(&bytes, b"age-encryption.org/v1\n").nth(1).expect("two fragments");
+    let swapped = [&bytes[second..], &bytes[..second]].concat();
+    s.change(&name, |bytes| *bytes = swapped);
+    found(&s, "fragment", "fragments swapped").await;
+}
+
+/// Index: lines changed, added, removed, in another order; the object gone, renamed, planted.
+#[tokio::test]
+async fn lines_are_watched() {
+    type Change = fn(&mut Vec<String>);
+    let changes: [(&str, Change); 4] = [
+        ("a line changed", |lines| lines[0] = lines[0].replace("\"ok\"", "\"no\"")),
+        ("a line added", |lines| lines.push(lines[0].clone())),
+        ("a line removed", |lines| drop(lines.pop())),
+        ("lines in another order", |lines| lines.swap(0, 1)),
+    ];
+    for (what, change) in changes {
+        for resign in [false, true] {
+            let s = site().await;
+            let (digest, said) = with_index(&s);
+            let key = said.index.expect("lines").key;
+            let mut text = lines(&s, &key);
+            change(&mut text);
+            set_lines(&s, &key, &text);
+            if resign {
+                // who can sign, and makes the digest fit the object, still has another root than the note before
+                let sha256 = kernel::hex::encode(&sha2::Sha256::digest(s.store.0.lock().get(&key).expect("there")));
+                s.resign(&digest, &signing_key(), |digest| digest.index.as_mut().expect("lines").sha256 = sha256);
+                found(&s, "root", what).await;
+                found(&s, "link", what).await;
+            } else {
+                found(&s, "index_changed", what).await;
+                found(&s, "root", what).await;
+            }
+        }
+    }
+    let s = site().await;
+    let (_, said) = with_index(&s);
+    let key = said.index.expect("lines").key;
+    let bytes = s.store.0.lock().get(&key).cloned().expect("there");
+    s.store.0.lock().insert(key.replace("E0000-", "E0000-9"), bytes);
+    found(&s, "stray", "an index object planted").await;
+    s.remove(&key);
+    found(&s, "index_missing", "an index object gone").await;
+}
+
+/// A fragment put into another session's object, whole, by somebody who can sign: what is inside tells.
+#[tokio::test]
+async fn what_is_inside_must_agree() {
+    let s = site().await;
+    let name = s.name(&["default/acme/s0/", "E0000", ".agev"]);
+    let other = s.name(&["default/acme/s1/", "E0000", ".agev"]);
+    let other = s.store.0.lock().get(&other).cloned().expect("there");
+    let ends: Vec<usize> = memchr::memmem::find_iter(&other, b"age-encryption.org/v1\n").collect();
+    let fragment = other.slice(..ends.get(1).copied().unwrap_or(other.len()));
+    s.change(&name, |bytes| *bytes = fragment.to_vec());
+    let report = s.audit().await;
+    assert!(!report.verified && codes(&report).contains(&"fragment"), "{}", report.text());
+    // keys: without an erasure that says so, a missing key is told
+    let s = site().await;
+    let keys: Vec<String> =
+        s.store.0.lock().keys().filter(|name| name.starts_with("keys/default/acme/s0/")).cloned().collect();
+    keys.iter().for_each(|name| s.remove(name));
+    found(&s, "key_missing", "keys destroyed without a word").await;
+}
+
+/// What the spool lost is told in the chain: lines of kind `gap` in their places, and fragments as lost.
+#[tokio::test]
+async fn losses_are_told() {
+    let mut s = Site::new(5);
+    for n in 0..4 {
+        s.send("default", &format!("s{n}"), "text");
+    }
+    s.journal.damage(pipeline::spool::RecordKind::Leaf, 1);
+    s.minutes(10).await;
+    let report = s.audit().await;
+    assert!(report.verified, "{}", report.text());
+    assert_eq!((report.counts.leaves, report.counts.gaps), (8, 2), "{}", report.text());
+}
+
+/// A run that ended early goes on, and sees what was changed behind it.
+#[tokio::test]
+async fn a_run_goes_on() {
+    let s = site().await;
+    let folder = tempfile::tempdir().expect("scratch");
+    let path = folder.path().join("resume.json");
+    let options = || Options { resume: Some(path.clone()), ..Options::default() };
+    let first = s.verify(options()).await;
+    let again = s.verify(options()).await;
+    assert!(first.verified && again.verified, "{}", again.text());
+    assert_eq!(first.counts, again.counts, "nothing is counted twice");
+    s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
+    assert!(!s.verify(options()).await.verified);
+}
+
+/// A store that fails when payload is listed: a run ends early, behind its walk along the chains.
+struct Breaking(Arc<Memory>);
+
+impl VaultReader for Breaking {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.0.get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        match kind {
+            ObjectKind::Payload => Box::pin(async { Err(StoreError::Unavailable("503".to_owned())) }),
+            kind => self.0.list(kind, prefix),
+        }
+    }
+}
+
+/// A run that ends early, with these options.
+async fn broken_off(s: &Site, options: Options) {
+    let vault = Vault::new(Arc::new(Breaking(s.store.clone())), "", None);
+    let options = Options { keys: vec![signing_key().public().clone()], now: s.clock.now(), ..options };
+    verify(&vault, &options, &mut |_| {}).await.expect_err("the store failed");
+}
+
+/// What one run did not look at is no reason for the next not to: a file of positions counts only for who asks for the same. What was
+/// changed before a run that went on is its own; a run that came to its end leaves no positions.
+#[tokio::test]
+async fn a_run_that_looked_at_less_is_not_taken_up() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let path = folder.path().join("resume.json");
+    let options = || Options { resume: Some(path.clone()), ..Options::default() };
+    let s = site().await;
+    let auditors = || vec![s.auditor.clone()];
+    let far = || Some("2099-01-01T00:00:00.000000000Z".to_owned());
+    // taken up where the same is asked for, to the same counts
+    broken_off(&s, Options { auditors: auditors(), ..options() }).await;
+    let before = std::fs::read(&path).expect("positions");
+    let went_on = s.verify(Options { auditors: auditors(), ..options() }).await;
+    assert!(went_on.verified, "{}", went_on.text());
+    assert_eq!(went_on.counts, s.audit().await.counts);
+    assert!(went_on.not_verified.iter().any(|what| what.contains("a part of the chain")), "{}", went_on.text());
+    let payload = s.name(&["default/acme/", ".agev"]);
+    s.change(&payload, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
+    for less in [
+        Options { no_payload: true, ..options() },
+        Options { to: Some("2020".to_owned()), ..options() },
+        Options { from: far(), ..options() },
+    ] {
+        broken_off(&s, less).await;
+        let report = s.verify(options()).await;
+        assert!(!report.verified, "{}", report.text());
+    }
+    // what is there but gone for this run: an earlier one with a wider `expired` let it be
+    s.remove(&payload);
+    broken_off(&s, Options { expired: far(), ..options() }).await;
+    let report = s.verify(options()).await;
+    assert!(report.found.contains_key("object_missing"), "{}", report.text());
+    // a run that came to its end: the next reads all anew, and knows which digests it saw
+    std::fs::write(&path, before).expect("written");
+    let done = s.verify(options()).await;
+    assert!(!done.verified, "other auditors: {}", done.text());
+    let last = s.name(&["chain/team/gw/E0000/", "0.json"]);
+    let epoch = last.rsplit_once('/').expect("a folder").0.to_owned();
+    s.store.0.lock().retain(|name, _| !name.starts_with(&epoch));
+    let report = s.verify(options()).await;
+    let gone = |one: &super::super::Finding| one.code == "changed" && one.at.starts_with(&epoch);
+    assert!(report.findings.iter().any(gone), "{}", report.text());
+}
+
+/// A completed run's file hides nothing that is changed later.
+#[tokio::test]
+async fn a_completed_run_is_begun_anew() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let options = || Options { resume: Some(folder.path().join("resume.json")), ..Options::default() };
+    let s = site().await;
+    for parts in [["index/", "account=default"], ["default/acme/", ".agev"]] {
+        assert!(s.verify(options()).await.verified);
+        let (name, mut kept) = (s.name(&parts), Vec::new());
+        s.change(&name, |bytes| {
+            kept.clone_from(bytes);
+            bytes.truncate(bytes.len() / 2);
+        });
+        let report = s.verify(options()).await;
+        assert!(!report.verified, "{name}: {}", report.text());
+        s.change(&name, |bytes| *bytes = kept);
+    }
+}
+
+/// Nothing that somebody plants beside the chain is in the way of an anchor; a broken chain is.
+#[tokio::test]
+async fn an_anchor_looks_at_the_chain_alone() {
+    let s = site().await;
+    let plant = |name: &str| drop(s.store.0.lock().insert(name.to_owned(), Bytes::from_static(b"junk")));
+    let payload = s.name(&["default/acme/", ".agev"]);
+    plant(&payload.replace("gw-E0000", "gw-E0000-9"));
+    plant("index/v1/account=default/dt=2026-11-20/gw-E0000-0000099999.ndjson.zst");
+    plant("sessions/junk");
+    plant("chain/junk");
+    let chain = || Options { chain_only: true, ..Options::default() };
+    assert!(!s.verify(Options { no_payload: true, ..Options::default() }).await.verified, "that they are strays");
+    let report = s.verify(chain()).await;
+    assert!(report.verified && !report.heads.is_empty(), "{}", report.text());
+    s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
+    let report = s.verify(chain()).await;
+    assert!(!report.verified && report.found.contains_key("link"), "{}", report.text());
+    let (heads, left) = report.anchorable();
+    assert!(left == ["default/gw"] && heads.len() == 1 && heads[0].account == "team", "the others are anchored");
+}
+
+/// What stands in the place of a digest and is none, behind the newest one or where the gateway had to go around it, is told, and in the
+/// way of no anchor; a digest that is missing before the newest one is.
+#[tokio::test]
+async fn planted_digests_stop_no_anchor() {
+    let chain = || Options { chain_only: true, ..Options::default() };
+    let s = site().await;
+    let whole = s.verify(chain()).await.heads;
+    let newest = whole.iter().find(|head| head.account == "default").expect("a head").digest.clone();
+    let name = format!("chain/default/gw/{}/{:010}.json", newest.epoch, newest.n + 1);
+    s.store.0.lock().insert(name, Bytes::from_static(b"junk"));
+    s.store.0.lock().insert("chain/default/gw/E0000/9999999999.json".to_owned(), Bytes::from_static(b"{}"));
+    let report = s.verify(chain()).await;
+    assert!(!report.verified, "it is told");
+    assert_eq!(report.anchorable(), (whole, Vec::new()), "{}", report.text());
+    // taken before the gateway wrote there
+    let taken = site().await.name(&FIRST);
+    let s = written(std::slice::from_ref(&taken)).await;
+    let report = s.verify(chain()).await;
+    let (heads, left) = report.anchorable();
+    assert!(!report.verified && left.is_empty() && heads.len() == 2, "{}", report.text());
+    // gone
+    let s = site().await;
+    s.remove(&s.name(&FIRST));
+    let (heads, left) = s.verify(chain()).await.anchorable();
+    assert!(left == ["default/gw"] && heads.len() == 1);
+}

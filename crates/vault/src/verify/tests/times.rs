@@ -1,0 +1,83 @@
+//! When digests were made: what is told of it, and what is not.
+
+use super::*;
+use crate::verify::Severity;
+
+/// The remarks of a report; anything else is none.
+fn remarks(report: &Report) -> Vec<&str> {
+    assert!(report.verified, "{}", report.text());
+    assert!(report.findings.iter().all(|finding| finding.severity == Severity::Warning));
+    report.findings.iter().map(|finding| finding.code).collect()
+}
+
+/// A writer that makes no digest for longer than it usually takes is told, with the time; one that has nothing to say, makes
+/// digests every few minutes only, or was stopped in between, is not.
+#[tokio::test]
+async fn holes_between_digests_are_told() {
+    let mut site = Site::new(1);
+    site.send("default", "s0", "text");
+    site.minutes(12).await;
+    let before = rfc3339(site.clock.now());
+    assert!(remarks(&site.audit().await).is_empty(), "idle");
+    site.clock.advance(Duration::from_secs(700));
+    site.minutes(3).await;
+    let report = site.audit().await;
+    assert_eq!(remarks(&report), ["no_digest"], "{}", report.text());
+    let what = &report.findings[0].what;
+    assert!(what.contains(&format!("between {before} and 2026-")), "{what}");
+    // it stops, and another process finishes what it left
+    site.clock.advance(Duration::from_secs(7_200));
+    site.restart(100);
+    site.send("default", "s0", "more");
+    site.minutes(5).await;
+    assert_eq!(remarks(&site.audit().await), ["no_digest"]);
+    let mut slow = Site::new(1);
+    slow.send("default", "s0", "text");
+    for _ in 0..12 {
+        slow.clock.advance(Duration::from_secs(840));
+        slow.minutes(1).await;
+    }
+    assert!(remarks(&slow.audit().await).is_empty());
+}
+
+/// A clock that is set back shows: digests stand still until it has caught up.
+#[tokio::test]
+async fn a_clock_that_went_back_is_told() {
+    let mut site = Site::new(1);
+    site.send("default", "s0", "text");
+    site.minutes(5).await;
+    let at = rfc3339(site.clock.now());
+    site.clock.set_back(Duration::from_secs(1_800));
+    site.send("default", "s0", "text");
+    site.minutes(5).await;
+    let report = site.audit().await;
+    assert_eq!(remarks(&report), ["clock"], "{}", report.text());
+    assert!(
+        report.findings[0].what.contains(&format!("digests one after the other are dated {at}")),
+        "{}",
+        report.text()
+    );
+    site.minutes(40).await;
+    assert_eq!(remarks(&site.audit().await), ["clock"]);
+}
+
+/// A leaf that was seen elsewhere is held against each account's chain that may be meant: the longer one must not hide that the other was cut.
+#[tokio::test]
+async fn a_leaf_is_somebodys() {
+    let mut site = Site::new(1);
+    site.send("default", "s0", "text");
+    site.send("default", "s0", "text");
+    site.send("team", "s0", "text");
+    site.minutes(5).await;
+    let leaf = |number: u64, account: Option<&str>| Options {
+        leaves: vec![format!("gw/E0000/{number:012}")],
+        account: account.map(str::to_owned),
+        ..Options::default()
+    };
+    assert!(site.verify(leaf(1, None)).await.verified, "both have it");
+    let report = site.verify(leaf(3, None)).await;
+    assert!(!report.verified && report.findings[0].what.contains("but not that of team"), "{}", report.text());
+    assert!(site.verify(leaf(3, Some("default"))).await.verified);
+    assert!(!site.verify(leaf(3, Some("team"))).await.verified);
+    assert!(!site.verify(leaf(4, None)).await.verified);
+}
