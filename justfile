@@ -28,4 +28,4 @@ nightly PART:
     bash tests/nightly.sh {{PART}}
 
 bench *ARGS:
-    cargo bench {{ARGS}}
+    cargo bench -p benches {{ARGS}}

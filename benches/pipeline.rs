@@ -37,7 +37,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlp::{Payload, Signal, UnknownFields};
 use pipeline::{Batch, Effect, Origin, Processor, RealDisk, Trust};
-use processors::{cost, normalize, redact, runs, vault};
+use processors::{cost, normalize, redact, vault};
 use prost::Message;
 use redaction::Ids;
 use telemetry::{Health, Meter};
@@ -311,12 +311,12 @@ impl Chain {
         let ids = Arc::new(Ids::new(vec![Arc::clone(&redact.detector)], pseudonyms));
         let mut cost = cost::Config::default().settings().ok().unwrap();
         cost.signals = vec![Signal::Traces];
-        let runs = runs::Config::default().settings().ok().unwrap();
+        let runs = tracker::Config::default().settings().ok().unwrap();
         let normalize = normalize::Config::default().settings().ok().unwrap();
         let mut processors: Vec<Arc<dyn Processor>> = vec![
             Arc::new(normalize::Normalize::new("normalize".into(), &normalize, Arc::clone(&vocabulary), &meter)),
             Arc::new(cost::Cost::new("cost".into(), &cost, Arc::clone(&vocabulary), &meter).ok().unwrap()),
-            Arc::new(runs::Runs::new("runs".into(), runs, Arc::clone(&vocabulary), ids.clone(), &meter)),
+            Arc::new(tracker::Runs::new("runs".into(), runs, Arc::clone(&vocabulary), ids.clone(), &meter)),
         ];
         let sealer: Option<Arc<dyn Sealer>> = match vault {
             Vault::Age => {
@@ -632,7 +632,7 @@ impl Tracked {
 }
 
 /// What tracking a span costs with so many live runs, side by side in rounds that take turns: a table, and the last as a
-/// multiple of the first. `cargo bench --bench pipeline -- runs`
+/// multiple of the first. `cargo bench -p benches --bench pipeline -- runs`
 fn live_runs() -> f64 {
     let mut tracked = LIVE.map(Tracked::new);
     let mut rounds: [Vec<[f64; 2]>; LIVE.len()] = Default::default();
@@ -680,7 +680,7 @@ fn gate(what: &str, figures: &[f64], limit: f64) -> bool {
     figure <= limit
 }
 
-/// The shares that have a limit: `cargo bench --bench pipeline -- gates`.
+/// The shares that have a limit: `cargo bench -p benches --bench pipeline -- gates`.
 fn gates() -> bool {
     let mut runs = Vec::new();
     let (mut first, mut second, mut third, mut sealing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -158,7 +158,7 @@ fn cut(text: &str, size: usize) -> Vec<String> {
 }
 
 fn corpora() -> Vec<Corpus> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = &fixtures::at("");
     let (mut recorded, mut code) = (Vec::new(), Vec::new());
     files(&root.join("tests/recordings"), "json", &mut recorded);
     files(&root.join("src"), "rs", &mut code);

@@ -1,6 +1,6 @@
 //! The data plane: parse, read, edit and encode one request, beside the same with prost's structs, in one run.
 //!
-//! `cargo bench --bench wire`. Read ratios, not times: `ours` / `prost` of a group; over the portions of `flat` the time
+//! `cargo bench -p benches --bench wire`. Read ratios, not times: `ours` / `prost` of a group; over the portions of `flat` the time
 //! should stay within 30 %.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, missing_docs, reason = "a bench")]

@@ -12,7 +12,7 @@ use connectors::{forward, runs as connector};
 use exporters::stanza::destination;
 use exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use pipeline::{OutletSettings, Trust};
-use processors::{attributes, cost, filter, normalize, redact, resource, runs, vault};
+use processors::{attributes, cost, filter, normalize, redact, resource, vault};
 use receivers::otlp;
 use telemetry::{admin, health};
 
@@ -114,7 +114,7 @@ table! {
     /// Prices.
     Cost = "cost", cost, "prices each model call once, exactly, from a versioned rate table";
     /// Runs and sessions.
-    Runs = "runs", runs, "tells which run an item belongs to; adds up what runs and sessions did and cost";
+    Runs = "runs", tracker, "tells which run an item belongs to; adds up what runs and sessions did and cost";
     /// Content to the vault.
     Vault = "vault", vault, "moves prompts, completions and tool payloads into an encrypted, write-once vault";
     /// Typed placeholders.

@@ -55,7 +55,7 @@ case $part in
   spool-sim) TOLLGATE_SEEDS=2000 rounds 2000 cargo test --locked -p pipeline --lib spool::tests::simulation::seeds -- --nocapture ;;
   simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
   properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
-  chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked -p vault --lib verify::tests::clean ;;
+  chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked -p audit --lib verify::tests::clean ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;
   faults)
     mark=target/nightly/faults.cycles
@@ -94,23 +94,23 @@ case $part in
     code=0
     tests/peers/run.sh vault_speed || code=1
     tests/peers/run.sh tables || code=1
-    cargo bench --locked --bench pipeline -- gates || code=1
+    cargo bench --locked -p benches --bench pipeline -- gates || code=1
     cargo test --locked -p vault -p processors --lib -- --nocapture requests_per_million_spans proofs_are_short || code=1
     exit $code ;;
   runs)
     # a process each: the first one reads what it holds
     for figure in life::a_hundred_thousand_runs bounds::a_million_small_runs; do
-      said=$(timeout "$((minutes * 60))" cargo test --locked --release -p processors --lib "runs::tests::$figure" -- --ignored --nocapture 2>&1) || { echo "$said" >&2; exit 1; }
+      said=$(timeout "$((minutes * 60))" cargo test --locked --release -p tracker --lib "tests::$figure" -- --ignored --nocapture 2>&1) || { echo "$said" >&2; exit 1; }
       grep -E 'MiB|^test .*ok$' <<< "$said"
       grep -q '^test result: ok. 1 passed' <<< "$said" || { echo "nightly: runs: no test $figure" >&2; exit 1; }
     done ;;
   speed)
     code=0
-    for bench in cost pipeline; do cargo bench --locked --bench "$bench" -- gates || code=1; done
+    for bench in cost pipeline; do cargo bench --locked -p benches --bench "$bench" -- gates || code=1; done
     exit $code ;;
   instructions)
     command -v valgrind >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends valgrind; } >&2
-    bench=$(cargo bench --locked --bench redact --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\)).*/\1/p' | tail -1)
+    bench=$(cargo bench --locked -p benches --bench redact --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\)).*/\1/p' | tail -1)
     counted() { # NAME PASSES: instructions of so many passes; the corpus' bytes come first
       valgrind --tool=callgrind --callgrind-out-file=/dev/null "$bench" count "$1" "$2" 2>&1 | sed -n 's/^[0-9]*$/&/p; s/.*Collected : \([0-9]*\)/\1/p' | tr '\n' ' '
     }

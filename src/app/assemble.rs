@@ -49,7 +49,6 @@ use processors::filter::Filter;
 use processors::normalize::Normalize;
 use processors::redact::{self, Redact};
 use processors::resource::ResourceAttributes;
-use processors::runs::Runs;
 use processors::vault::Echoing;
 use receivers::otlp;
 use recogniser::{self, Presidio, Recognise};
@@ -58,6 +57,7 @@ use runs::api::Api;
 use runs::{Board, Boards};
 use telemetry::admin::{self, Admin};
 use telemetry::names;
+use tracker::Runs;
 use vault::chain::note::SigningKey;
 
 /// What was sent of alerts, beside the spool.

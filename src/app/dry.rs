@@ -28,10 +28,10 @@ use processors::filter::Filter;
 use processors::normalize::Normalize;
 use processors::redact::Redact;
 use processors::resource::ResourceAttributes;
-use processors::runs::Runs;
 use processors::vault::{self, Echoing};
 use recogniser::{self, Answers, Presidio};
 use redaction::{Detector, Ids};
+use tracker::Runs;
 
 use super::assemble::{detectors, error_text, scan};
 

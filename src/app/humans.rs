@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use kernel::clock::Clock;
 use otlp::Signal;
 use pipeline::{BytePermit, Clearance, Made, Outcome as Answer, Submission, Trust};
-use processors::runs::Runs;
 use runs::{Judge, NotTaken, Outcome};
+use tracker::Runs;
 
 use super::build::Way;
 

@@ -3,7 +3,7 @@
 //! its message is not; what was sent is on disk before the next message, so that a restart sends nothing twice, and what was not
 //! is sent after it; each message is tried five times, then it comes again after a longer pause, for as long as its alert holds, and the others go meanwhile;
 //! the loud ones come first, and whoever raises many does not push out others'; nothing here holds up an end; names pass the redaction rules once more; neither address nor key is ever logged or answered.
-//! **Not here**: which alerts there are (`processors/runs`), what a message says (`pages/notice`), mutes (`mute`), pauses (`rests`),
+//! **Not here**: which alerts there are (the crate `tracker`), what a message says (`pages/notice`), mutes (`mute`), pauses (`rests`),
 //! HTTP and test messages (`routes`).
 
 use std::collections::BTreeMap;

@@ -11,7 +11,7 @@ use super::Common;
 use super::ask::{Asker, parsed, part};
 use super::output::{self, Exit};
 use super::place::{Where, with};
-use vault::read::clean;
+use kernel::terminal::clean;
 
 /// What is asked.
 #[derive(Subcommand)]

@@ -198,5 +198,5 @@ fn reason(text: &str) -> String {
     let said = serde_json::from_str::<Value>(text).ok();
     let said = said.and_then(|value| value.get("error")?.as_str().map(str::to_owned));
     let said = said.unwrap_or_else(|| text.lines().next().unwrap_or("").to_owned());
-    vault::read::clean(said.get(..said.floor_char_boundary(300)).unwrap_or(""))
+    kernel::terminal::clean(said.get(..said.floor_char_boundary(300)).unwrap_or(""))
 }

@@ -8,8 +8,8 @@ use age::x25519::Identity;
 use clap::Args;
 
 use super::reach::Reach;
+use audit::read::{identities, identities_in};
 use vault::kms::{Ciphertext, KmsSettings, decrypt};
-use vault::read::{identities, identities_in};
 
 /// Keys that KMS opens.
 #[derive(Args)]

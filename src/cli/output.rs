@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use config::env;
-use vault::read::{clean, escaped};
+use kernel::terminal::{clean, escaped};
 
 /// How a command ended, by its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

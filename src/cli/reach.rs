@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::run::runtime_threads;
 use crate::app::tasks;
-use vault::read::Location;
+use audit::read::Location;
 
 /// Options of a store in S3.
 #[derive(Args)]

@@ -12,16 +12,17 @@ use std::time::Duration;
 use super::output::{self, Exit};
 use super::reach::{Reach, block_on};
 use super::vault::{Source, open, print, public_keys};
+use audit::read::{
+    Content, Filter, Format, Found, Opener, Query, Replay, Vault, find, find_in, find_in_signed, find_signed, replay,
+    shown,
+};
+use audit::signed::Signed;
 use config::types::ByteSize;
 use kernel::clock::{Clock, SystemClock, UnixNanos};
+use kernel::terminal::{clean, escaped};
 use vault::chain::note::VerifyKey;
 use vault::names::rfc3339;
-use vault::read::{
-    Content, Filter, Format, Found, Opener, Query, Replay, Vault, clean, escaped, find, find_in, find_in_signed,
-    find_signed, replay, shown,
-};
 use vault::row::Row;
-use vault::signed::Signed;
 
 /// Options of `find`.
 #[derive(Args)]

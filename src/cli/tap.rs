@@ -15,7 +15,7 @@ use super::Common;
 use super::ask::{Asker, part};
 use super::output::{self, Exit};
 use super::place::{Where, with};
-use vault::read::escaped;
+use kernel::terminal::escaped;
 
 /// Options of `tap`.
 #[derive(Args)]

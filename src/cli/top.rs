@@ -13,7 +13,7 @@ use super::ask::{Asker, parsed};
 use super::output::{self, Exit, colour_out};
 use super::place::{Where, with};
 use kernel::clock::{Clock, SystemClock};
-use vault::read::clean;
+use kernel::terminal::clean;
 
 /// Rows of each table.
 const ROWS: usize = 8;

@@ -1,6 +1,6 @@
 //! What the users ask for by name: each of their alerts, thresholds, metrics and attributes has a line in a table here, and each
 //! line is held against what ships. How they behave is shown elsewhere: rules in `deploy/alerts/tests`, tollgate's own alerts and
-//! metrics in `crates/processors/src/runs/tests`, panels in `panels`.
+//! metrics in `crates/tracker/src/tests`, panels in `panels`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,9 +8,9 @@ use std::path::Path;
 
 use ::otlp::{Payload, Signal, json as otlp};
 use bytes::Bytes;
-use processors::runs::{ALERT_RULES, Config, Limits};
 use serde_json::{Value as Json, json};
 use telemetry::names::ALL;
+use tracker::{ALERT_RULES, Config, Limits};
 
 use crate::gateway;
 
@@ -146,7 +146,7 @@ const METRICS: [(&str, &str); 17] = [
 /// Each metric has its name on `/metrics`, its name over OTLP, and a place in the docs.
 #[test]
 fn metrics_by_name() {
-    let (told, docs) = (read("crates/processors/src/runs/points.rs"), read("docs/runs.md"));
+    let (told, docs) = (read("crates/tracker/src/points.rs"), read("docs/runs.md"));
     for (otlp, prometheus) in METRICS {
         assert!(ALL.iter().any(|def| def.name == prometheus), "{prometheus}");
         assert!(told.contains(&format!("\"{otlp}\"")), "{otlp} is not told over OTLP");

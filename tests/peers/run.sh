@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A proof against real peers: run.sh PART. The parts are parts/*.py; README.md tells what each proves.
-# The binary is $TOLLGATE_BIN (default target/release/tollgate). What a part needs is installed under target/peers; a part that can't be
+# The binary is $TOLLGATE_BIN (default target/debug/tollgate). What a part needs is installed under target/peers; a part that can't be
 # installed fails, it is never skipped. Ports are the system's; what is started ends with the part. Exit 0 only if every check held.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -8,9 +8,9 @@ repo=$(cd "$here/../.." && pwd)
 part=${1:?usage: run.sh PART: $(cd "$here/parts" && echo *.py | sed "s/\.py//g")}
 shift
 export PEERS_CACHE=${PEERS_CACHE:-$repo/target/peers}
-export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/release/tollgate}
+export TOLLGATE_BIN=${TOLLGATE_BIN:-$repo/target/debug/tollgate}
 [ -f "$here/parts/$part.py" ] || { echo "run.sh: no part $part" >&2; exit 2; }
-[ -x "$TOLLGATE_BIN" ] || { echo "run.sh: no binary $TOLLGATE_BIN: cargo build --release, or set TOLLGATE_BIN" >&2; exit 1; }
+[ -x "$TOLLGATE_BIN" ] || { echo "run.sh: no binary $TOLLGATE_BIN: cargo build, or set TOLLGATE_BIN" >&2; exit 1; }
 
 debian() { # COMMAND PACKAGE: from Debian, if it is not there
   command -v "$1" >/dev/null && return

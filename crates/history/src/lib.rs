@@ -5,7 +5,7 @@
 //! redacted); bounded in memory and on disk: whichever account
 //! has most gives way, oldest first; nothing here is on the way of a batch but a look at the spans
 //! that failed; whatever is wrong with the file, the gateway starts.
-//! **Not here**: telling runs apart (`processors/runs`), HTML (`pages`), when it is written (`app/remember`).
+//! **Not here**: telling runs apart (the crate `tracker`), HTML (`pages`), when it is written (`app/remember`).
 
 mod entry;
 mod failures;

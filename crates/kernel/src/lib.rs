@@ -1,4 +1,5 @@
-//! The seams under everything: time, randomness, secrets, pseudonyms, durable files, hex.
+//! The seams under everything: time, randomness, secrets, pseudonyms, durable files, hex,
+//! text made safe for a terminal.
 //! Invariants: imports nothing of ours; the only place that reads time and asks the system for randomness.
 //! Neighbours: every crate uses it; `config` reads what users write, `telemetry` counts and logs.
 
@@ -8,3 +9,4 @@ pub mod hex;
 pub mod pseudonym;
 pub mod rng;
 pub mod secret;
+pub mod terminal;

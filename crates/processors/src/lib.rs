@@ -9,5 +9,4 @@ pub mod filter;
 pub mod normalize;
 pub mod redact;
 pub mod resource;
-pub mod runs;
 pub mod vault;

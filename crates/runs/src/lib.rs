@@ -3,7 +3,7 @@
 //! one model and one JSON.
 //! **Invariants**: ids and names have passed the id policy; users are keyed pseudonyms; no content; nothing here has
 //! `Debug`; counts are whole and cost is exact (1e-18 USD).
-//! **Not here**: how runs are told apart and added up (`processors/runs`), sockets and guards (`telemetry/admin`).
+//! **Not here**: how runs are told apart and added up (the crate `tracker`), sockets and guards (`telemetry/admin`).
 
 pub mod api;
 mod board;

@@ -1,6 +1,6 @@
 //! **What**: what a run or a session adds up to: [`Totals`]. **Invariants**: exact: counts are whole, cost is in 1e-18 USD;
 //! what has no price is counted apart, never as zero; sums are the same in any order; no map tells more than 64 kinds apart.
-//! **Not here**: what belongs to a run (`processors/runs`), what can't be added ([`super::Peaks`]).
+//! **Not here**: what belongs to a run (the crate `tracker`), what can't be added ([`super::Peaks`]).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! **What**: one run or session as pages, metrics and stamps see it: [`RunView`], [`SessionView`], [`Detail`].
-//! **Not here**: how they come about (`processors/runs`), their JSON ([`super::json`]).
+//! **Not here**: how they come about (the crate `tracker`), their JSON ([`super::json`]).
 
 use super::{Outcome, Totals};
 

@@ -285,3 +285,12 @@ impl Calls {
         self.now.entry(number).or_insert_with(|| before.unwrap_or_default())
     }
 }
+
+/// Whether a permission's outcome says no.
+pub fn is_denied(decision: &str) -> bool {
+    let decision = decision.to_ascii_lowercase();
+    ["rej", "den", "block", "refus", "forbid", "disallow", "abort", "cancel"]
+        .iter()
+        .any(|word| decision.starts_with(word))
+        || decision == "no"
+}

@@ -3,7 +3,7 @@
 //! **Invariants**: nothing readable at rest; a name is written once, with the same bytes at every attempt; keys are
 //! stored before the objects that need them, objects before the index lines that point to them; an upload can be
 //! resumed from the spool alone.
-//! **Not here**: what is content and how spans are stamped (`processors/vault`), redaction rules.
+//! **Not here**: reading a vault (the crate `audit`), what is content and how spans are stamped (`processors/vault`), redaction rules.
 //!
 //! A payload object is one or more age files, end to end; each holds one zstd frame of JSON. Stock tools open it:
 //!
@@ -21,29 +21,20 @@ pub mod calls;
 pub mod chain;
 pub mod delta;
 pub mod document;
-pub mod erase;
-pub mod evidence;
-pub mod hold;
+pub mod hold_note;
 pub mod keygen;
 pub mod keys;
 pub mod kms;
 pub mod names;
-pub mod parquet;
-pub mod place;
 pub mod policy;
-pub mod prove;
-pub mod read;
 pub mod record;
-pub mod rewrap;
 pub mod row;
 pub mod schema;
 pub mod seal;
 pub mod sessions;
-pub mod signed;
 pub mod store;
 pub mod ticket;
 pub mod uploader;
-pub mod verify;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

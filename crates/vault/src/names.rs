@@ -299,6 +299,13 @@ pub struct IndexName {
 }
 
 impl IndexName {
+    /// Whether a line can stand in an object of this name.
+    pub fn holds(&self, row: &crate::row::Row) -> bool {
+        let tail = &row.tail;
+        let account = account_segment(&tail.account) == self.account;
+        account && tail.writer == self.writer && row.leaf >= self.first
+    }
+
     /// Takes the name of an index object apart, without the vault's prefix. `None`: no gateway gives such a name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::below("index/v1/account=", name)

@@ -230,9 +230,9 @@ pub struct Tail {
 }
 
 /// Longest line but an erasure's, bytes. A gateway cuts what a client tells to 256 bytes a column.
-pub(super) const MAX_LINE: usize = 1 << 20;
+pub const MAX_LINE: usize = 1 << 20;
 /// Longest text of a column, bytes.
-pub(super) const MAX_TEXT: usize = 1 << 10;
+pub const MAX_TEXT: usize = 1 << 10;
 /// Longest name of an object, bytes.
 const MAX_NAME: usize = 4 << 10;
 

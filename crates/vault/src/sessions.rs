@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::calls::{Calls, Telling, is_model_line};
-use super::read::is_denied;
+use super::calls::{Calls, Telling, is_denied, is_model_line};
 use super::row::{Buckets, Kind, Row};
 
 #[cfg(test)]

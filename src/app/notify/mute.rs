@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use config::Span;
 use kernel::clock::UnixNanos;
 use kernel::files;
-use processors::runs::ALERT_RULES;
 use runs::Alert;
 use telemetry::admin::webhook::Muted;
+use tracker::ALERT_RULES;
 use vault::names::rfc3339;
 
 /// Beside the spool.
@@ -168,5 +168,5 @@ fn known(rule: &str) -> Result<(), String> {
         return Ok(());
     }
     let names: Vec<&str> = ALERT_RULES.iter().map(|(name, _)| *name).collect();
-    Err(format!("no rule is called `{}`: {}", vault::read::clean(rule), names.join(", ")))
+    Err(format!("no rule is called `{}`: {}", kernel::terminal::clean(rule), names.join(", ")))
 }

@@ -21,15 +21,14 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+use audit::read::{Content, Filter, Found, Opener, Query, ReadError, Replay, Vault, find, find_signed, replay};
+use audit::signed::Signed;
+use audit::verify::Report;
 use kernel::clock::{Clock as _, SystemClock};
+use kernel::terminal::{clean, unclean};
 use vault::calls::Calls;
 use vault::chain::note::VerifyKey;
-use vault::read::{
-    Content, Filter, Found, Opener, Query, ReadError, Replay, Vault, clean, find, find_signed, replay, unclean,
-};
 use vault::row::Row;
-use vault::signed::Signed;
-use vault::verify::Report;
 
 use self::page::{Banner, Front, Line, Session, Turn, Verification};
 use super::opening_log::OpeningLog;

@@ -5,8 +5,9 @@ use askama::Template;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rust_decimal::Decimal;
 
+use audit::read::{self};
+use kernel::terminal::clean;
 use vault::calls::{Calls, Telling, is_model_line};
-use vault::read::{self, clean};
 use vault::row::Row;
 
 use super::{Search, Verified};

@@ -13,13 +13,13 @@ use super::super::vault::{Source, open, public_keys};
 use super::{Audit, Verified, router};
 use crate::app::listeners::serve_pages;
 use crate::app::tasks::Tasks;
+use audit::read::Vault;
+use audit::verify::{Options, Progress, verify};
 use config::Endpoint;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
 use net::{Spawn, listen};
 use telemetry::Meter;
-use vault::read::Vault;
-use vault::verify::{Options, Progress, verify};
 
 /// How long a browser's connection may rest.
 const REST: Duration = Duration::from_secs(60);

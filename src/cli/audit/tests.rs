@@ -10,8 +10,8 @@ use tower::ServiceExt as _;
 
 use super::{Audit, Verified, router};
 use crate::cli::opening_log::OpeningLog;
+use audit::read::{Location, Vault};
 use vault::chain::note::VerifyKey;
-use vault::read::{Location, Vault};
 use vault::row::{Row, Tail};
 use vault::testing::journal::signing_key;
 
@@ -163,12 +163,12 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) {
 #[tokio::test]
 async fn marks_are_shown() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut site = vault::testing::site::Site::new(31);
+    let mut site = audit::testing::site::Site::new(31);
     site.send("default", "s\u{202e}x\u{9b}", "what was said");
     site.minutes(4).await;
     site.store.0.lock().iter().for_each(|(name, bytes)| put(folder.path(), name, bytes));
     let audit = audit(folder.path());
-    let mut report = vault::verify::Report::default();
+    let mut report = audit::verify::Report::default();
     report.fail("stray", "default/acme/s%E2%80%AEx%C2%9B/1", "planted \u{202e}");
     report.fail("stray", "default/acme/s\u{202e}x\u{9b}/1", "planted \u{202e}");
     *audit.verified.lock() = Verified::Done(Box::new(report));
@@ -194,7 +194,7 @@ async fn marks_are_shown() {
 #[tokio::test]
 async fn planted_lines_are_marked() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut site = vault::testing::site::Site::new(32);
+    let mut site = audit::testing::site::Site::new(32);
     site.send("default", "s", "what was said");
     site.minutes(4).await;
     let objects = site.store.0.lock().clone();

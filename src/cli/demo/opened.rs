@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use audit::read::{Location, Opener, Vault, Wanted, get, identities};
 use vault::document::Document;
-use vault::read::{Location, Opener, Vault, Wanted, get, identities};
 
 use super::seen::Seen;
 

@@ -17,9 +17,9 @@ use super::output::{Exit, colour_out, out};
 use super::run::{fail, seams};
 use super::source::{Make, load};
 use crate::app::dry::Dry;
+use kernel::terminal::escaped;
 use look::Request;
 use otlp::Signal;
-use vault::read::escaped;
 
 /// Options of `explain`.
 #[derive(Args, Clone)]

@@ -15,6 +15,7 @@ use super::{pretty, source};
 use crate::app::keyfile;
 use crate::cli::output::{Exit, complain, print};
 use crate::cli::reach::{Reach, block_on};
+use audit::read::{Vault, each_row};
 use genai::{Billing, Facts, Vocabulary};
 use kernel::clock::UnixNanos;
 use kernel::hex;
@@ -25,7 +26,6 @@ use processors::cost::{Call, Config, Cost, price};
 use rates::{Rates, RatesError, Usd};
 use telemetry::Meter;
 use vault::names::{UNATTRIBUTED, rfc3339};
-use vault::read::{Vault, each_row};
 use vault::row::Row;
 
 /// Lines of calls that the text shows.

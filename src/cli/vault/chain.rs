@@ -13,14 +13,15 @@ use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
 use super::super::sessions::{Moment, moment};
+use audit::read::Vault;
+use audit::verify::{Options, Progress, Report, Retention, anchor, verify};
 use config::types::Span;
 use kernel::clock::{Clock, SystemClock};
 use kernel::secret::Secret;
+use kernel::terminal::{clean, escaped};
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::names::rfc3339;
-use vault::read::{Vault, clean, escaped};
 use vault::store::settings::LockMode;
-use vault::verify::{Options, Progress, Report, Retention, anchor, verify};
 
 /// Largest file of the caller's that is read, bytes.
 const MAX_FILE: u64 = 256 << 20;

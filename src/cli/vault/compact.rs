@@ -9,8 +9,9 @@ use clap::Args;
 use super::super::output;
 use super::super::reach::{Reach, block_on};
 use super::chain::public_keys;
-use vault::parquet::{Compacted, Options, compact};
-use vault::read::{Vault, clean};
+use audit::parquet::{Compacted, Options, compact};
+use audit::read::Vault;
+use kernel::terminal::clean;
 
 /// Objects that could not be read and are named.
 const MAX_TOLD: usize = 100;

@@ -14,14 +14,14 @@ use super::super::opening_log::OpeningLog;
 use super::super::output::{self, Exit};
 use super::super::reach::block_on;
 use super::chain::{Chains, public_keys_of, read};
+use audit::evidence::{Gathered, Period, gather};
+use audit::verify::{Report, verify};
 use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::secret::Secret;
+use kernel::terminal::escaped;
 use vault::chain::note::SigningKey;
-use vault::evidence::{Gathered, Period, gather};
 use vault::names::rfc3339;
-use vault::read::escaped;
-use vault::verify::{Report, verify};
 
 /// Largest file that is taken along, bytes.
 const MAX_ATTACHED: u64 = 64 << 20;

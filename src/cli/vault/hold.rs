@@ -8,11 +8,12 @@ use super::super::output::Exit;
 use super::super::reach::{Reach, block_on};
 use super::chain::public_keys;
 use super::print;
+use audit::erase::{Asked, Place, Target};
+use audit::hold::{hold, notes};
+use audit::read::Vault;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::SystemRng;
-use vault::erase::{Asked, Place, Target};
-use vault::hold::{hold, notes};
-use vault::read::{Vault, clean};
+use kernel::terminal::clean;
 
 /// Subcommands of `vault hold`.
 #[derive(Subcommand)]

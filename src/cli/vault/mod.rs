@@ -29,10 +29,11 @@ use super::reach::Reach;
 use super::redact;
 use super::run::fail;
 use super::sessions::{As, Find, Session, run_find, run_session};
+use audit::read::{Replay, Vault};
 use kernel::rng::SystemRng;
+use kernel::terminal::{clean, escaped};
 use redaction::Scratch;
 use vault::keygen::{keygen, signing_key};
-use vault::read::{Replay, Vault, clean, escaped};
 
 /// Subcommands of `vault`.
 #[derive(Subcommand)]

@@ -9,7 +9,8 @@ use super::super::output;
 use super::super::reach::block_on;
 use super::chain::public_keys;
 use super::{Source, open, print};
-use vault::read::{Leaf, Lines, Opener, Query, Wanted, escaped, get, get_lines};
+use audit::read::{Leaf, Lines, Opener, Query, Wanted, get, get_lines};
+use kernel::terminal::escaped;
 
 /// Options of `vault get`: one of the four that say what.
 #[derive(Args)]

@@ -8,8 +8,9 @@ use clap::Args;
 use super::super::output::{self, Exit};
 use super::super::reach::{Reach, block_on};
 use super::chain::{public_keys, public_keys_of, read};
-use vault::prove::{Proved, Wanted, check, prove};
-use vault::read::{Vault, clean};
+use audit::prove::{Proved, Wanted, check, prove};
+use audit::read::Vault;
+use kernel::terminal::clean;
 
 /// Options of `vault prove`.
 #[derive(Args)]

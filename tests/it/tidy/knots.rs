@@ -7,6 +7,7 @@ use super::{File, product};
 /// The modules of each knot that still exists, largest first, by crate ("src" is the root package). A knot that is not
 /// listed fails the test; one that became smaller must be lowered here.
 const KNOTS: &[(&str, &[usize])] = &[
+    ("audit", &[35, 2]),
     ("config", &[2]),
     ("echoes", &[9]),
     ("exporters", &[2, 2, 2]),
@@ -16,14 +17,15 @@ const KNOTS: &[(&str, &[usize])] = &[
     ("otlp", &[17, 3]),
     ("pages", &[5]),
     ("pipeline", &[38, 2]),
-    ("processors", &[15, 5, 4, 3, 2, 2, 2, 2]),
+    ("processors", &[5, 3, 2, 2, 2, 2]),
     ("rates", &[7, 4, 2]),
     ("receivers", &[2]),
     ("recogniser", &[3]),
     ("redaction", &[102]),
     ("runs", &[4]),
     ("src", &[42, 26]),
-    ("vault", &[42, 5, 2, 2]),
+    ("tracker", &[15, 4]),
+    ("vault", &[6, 5, 2]),
 ];
 
 /// A module: its path inside the crate, empty for the root.

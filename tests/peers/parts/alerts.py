@@ -21,7 +21,7 @@ from harness import BINARY, RECORDINGS, REPO, Gateway, Sink, check, figure, fini
 ALERTS = os.path.join(REPO, "deploy", "alerts")
 PROMETHEUS = os.path.join(ALERTS, "prometheus")
 RUNBOOK = os.path.join(REPO, "docs", "alerts.md")
-RULES = os.path.join(REPO, "crates", "processors", "src", "runs", "alerts.rs")
+RULES = os.path.join(REPO, "crates", "tracker", "src", "alerts.rs")
 NAMES = os.path.join(REPO, "crates", "telemetry", "src", "names.rs")
 # promtool's only remarks on /metrics: sums of money are floats, which the counters of the library in use can't hold; the second name is its users'.
 REMARKS = {'tollgate_cost_usd_total non-counter metrics should not have "_total" suffix',

@@ -2,7 +2,7 @@
 //! what has no price says so and is counted, never 0.
 //! **Invariants**: pure but for claims; each call is priced once, over signals, repeats, layers and branches; the time of the
 //! call decides; roll-ups and failures without tokens get no stamp. **Not here**: what a call is (`genai/`), prices
-//! (`rates/`), roll-ups by run (`processors/runs`).
+//! (`rates/`), roll-ups by run (the crate `tracker`).
 
 pub mod config;
 mod identity;

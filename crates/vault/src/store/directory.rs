@@ -184,7 +184,7 @@ async fn compare(path: &Path, bytes: &Bytes) -> Result<Option<Put>, StoreError> 
 }
 
 /// Why what is no file is refused.
-pub(crate) const NOT_A_FILE: &str = "not a regular file";
+pub const NOT_A_FILE: &str = "not a regular file";
 
 /// Opens a file that is one: who may write the folder can put a pipe, a device or a link where an object should be, and whoever
 /// opens a pipe waits for ever.

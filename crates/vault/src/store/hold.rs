@@ -1,5 +1,5 @@
 //! **What**: [`VaultHolder`]: legal holds on objects; in a folder the notes of holds, read back. **Invariants**: every version of an
-//! object is held. **Not here**: which objects (`vault/hold`).
+//! object is held. **Not here**: which objects (the crate `audit`).
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use super::directory::{classify as io_error, read_regular};
 use super::s3::classify;
 use super::{DirectoryStore, ObjectKind, S3Store, StoreError};
-use crate::hold::{FOLDER, MAX_NOTE, bounded, in_force, number};
+use crate::hold_note::{FOLDER, MAX_NOTE, bounded, in_force, number};
 use crate::names::ObjectName;
 
 /// Sets and releases legal holds.

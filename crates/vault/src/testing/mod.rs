@@ -11,4 +11,3 @@
 
 pub mod journal;
 pub mod schema;
-pub mod site;

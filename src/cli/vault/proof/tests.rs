@@ -1,10 +1,10 @@
 use clap::Parser;
 
 use super::*;
+use audit::testing::site::Site;
+use audit::verify::anchor;
 use vault::chain::note::SigningKey;
 use vault::testing::journal::signing_key;
-use vault::testing::site::Site;
-use vault::verify::anchor;
 
 #[derive(Parser)]
 struct ProveLine {

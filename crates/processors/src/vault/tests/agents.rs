@@ -4,12 +4,12 @@ use serde_json::{Value as Json, json};
 
 use super::whole::{Gateway, gateway, turn};
 use crate::cost;
+use audit::read::{Filter, Format, Opener, Replay, Vault, replay};
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use otlp::{Payload, Signal};
 use pipeline::Processor;
 use telemetry::Meter;
-use vault::read::{Filter, Format, Opener, Replay, Vault, replay};
 
 /// A session whose agent called another one, named after what each of its texts is.
 const MIXED: &str = "1447e970-5059-53ca-8cc5-b60b42c9e765";

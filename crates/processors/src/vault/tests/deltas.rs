@@ -6,8 +6,8 @@ use serde_json::{Value as Json, json};
 
 use super::super::bases::Bases;
 use super::whole::{Gateway, NOON, files, gateway, turn, verified};
+use audit::read::{Filter, Format, Opener, Replay, Vault, Wanted, get, replay};
 use pipeline::Processor as _;
-use vault::read::{Filter, Format, Opener, Replay, Vault, Wanted, get, replay};
 
 /// Text that does not compress: hex of hashes.
 fn words(seed: u64, bytes: usize) -> String {

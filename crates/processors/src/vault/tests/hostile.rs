@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::super::options::Layout;
 use super::whole::{files, gateway, gateway_with, turn};
+use audit::read::{Opener, Vault, each_row};
+use audit::verify::{Options, verify};
 use kernel::clock::Clock as _;
 use pipeline::Processor as _;
 use vault::names::ObjectName;
-use vault::read::{Opener, Vault, each_row};
 use vault::testing::journal::signing_key;
-use vault::verify::{Options, verify};
 
 /// Session ids that are paths, escapes, emoji, long, empty or addresses: in every layout each session is where its index line
 /// says, is read, and nothing leaves the store's folder.
@@ -69,7 +69,7 @@ async fn sixty_four_mib() {
     assert!(gateway.uploader.drain().await);
     let vault = Vault::at(&gateway.location()).expect("a vault");
     let mut opener = Opener::new(&vault, gateway.auditors());
-    let replay = vault::read::replay(&vault, &mut opener, "s-1", &Default::default()).await.expect("read");
+    let replay = audit::read::replay(&vault, &mut opener, "s-1", &Default::default()).await.expect("read");
     let mut first = Vec::new();
     replay.write_turn(1, &mut first).expect("a turn").expect("written");
     let lines = first.split(|byte| *byte == b'\n').filter(|line| line.ends_with(b"0123456789abcde")).count();

@@ -11,12 +11,12 @@ use sha2::{Digest as _, Sha256};
 use super::super::options::{Directory, Kept, Layout};
 use super::whole::{Gateway, NOON, files, gateway, gateway_with, tool, turn};
 use crate::vault::config::{Retention, Store};
+use audit::erase::{Asked, Place, Target, resolve};
+use audit::hold::{hold, holds, is_held, notes};
+use audit::read::Vault;
 use config::{ByteSize, Span};
 use kernel::clock::UnixNanos;
 use kernel::rng::SystemRng;
-use vault::erase::{Asked, Place, Target, resolve};
-use vault::hold::{hold, holds, is_held, notes};
-use vault::read::Vault;
 use vault::store::{DirectoryStore, Limits, ObjectKind, StoreError, Swept, VaultReader};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -200,7 +200,7 @@ async fn a_user_is_held_and_packed_objects_too() {
     let keys = vec![vault::testing::journal::signing_key().public().clone()];
     let place = Place { keys, ..Place::at(&gateway.location(), None).expect("a place") };
     let mut users = Vec::new();
-    vault::read::each_row(&place.vault, None, &|_| true, &mut |row| users.push(row.tail.user_key.expect("user")))
+    audit::read::each_row(&place.vault, None, &|_| true, &mut |row| users.push(row.tail.user_key.expect("user")))
         .await
         .expect("lines");
     let asked = Asked { what: Target::User(users[0].clone()), account: None, tenant: None };

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::options::Layout;
 use super::whole::{Gateway, files, gateway_with, tool, turn, verified};
-use vault::read::{Opener, Vault, Wanted, get};
+use audit::read::{Opener, Vault, Wanted, get};
 
 fn laid_out(layout: Layout) -> Gateway {
     gateway_with(|config| config.layout = layout)

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::super::options::Layout;
 use super::whole::{Gateway, gateway_with, turn};
+use audit::read::{Leaf, Lines, Opener, Query, Vault, each_row, get_lines};
 use vault::chain::note::VerifyKey;
-use vault::read::{Leaf, Lines, Opener, Query, Vault, each_row, get_lines};
 use vault::row::Row;
 use vault::testing::journal::signing_key;
 

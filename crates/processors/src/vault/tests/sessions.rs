@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::whole::{Gateway, gateway, tool, turn};
+use audit::read::{Filter, Format, Opener, Query, Replay, Vault, find, replay, shown};
 use vault::calls::Calls;
-use vault::read::{Filter, Format, Opener, Query, Replay, Vault, find, replay, shown};
 use vault::row::{Buckets, Kind, Row, Tail};
 use vault::sessions::SessionLine;
 
@@ -208,9 +208,9 @@ async fn a_session_that_is_over_has_a_line() {
     assert!(!serde_json::to_string(&lines).expect("json").contains("CANARY"));
     let vault = Vault::at(&gateway.location()).expect("a vault");
     let keys = vec![vault::testing::journal::signing_key().public().clone()];
-    let options = vault::verify::Options { keys, ..Default::default() };
+    let options = audit::verify::Options { keys, ..Default::default() };
     let judge = async || {
-        let report = vault::verify::verify(&vault, &options, &mut |_| {}).await.expect("a report");
+        let report = audit::verify::verify(&vault, &options, &mut |_| {}).await.expect("a report");
         serde_json::to_string(&report).expect("json")
     };
     assert!(judge().await.contains("\"verified\":true"));

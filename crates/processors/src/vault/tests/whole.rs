@@ -7,6 +7,10 @@ use serde_json::{Value as Json, json};
 
 use super::super::options::Layout;
 use super::super::{Built, Config, Echoing, Site, build, config::Store};
+use audit::read::{
+    Filter, Leaf, Lines, Location, Opener, Query, Vault, Wanted, each_row, get, get_lines, identities, replay,
+};
+use audit::verify::{Options, verify};
 use echoes::Memory;
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
@@ -18,13 +22,9 @@ use otlp::Payload;
 use pipeline::{Batch, Effect, Origin, Processor, Ticketer, Trust};
 use telemetry::Meter;
 use vault::keygen::keygen;
-use vault::read::{
-    Filter, Leaf, Lines, Location, Opener, Query, Vault, Wanted, each_row, get, get_lines, identities, replay,
-};
 use vault::row::Row;
 use vault::testing::journal::{FakeJournal, signing_key};
 use vault::uploader::Uploader;
-use vault::verify::{Options, verify};
 
 pub(super) const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 

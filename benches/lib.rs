@@ -1,0 +1,1 @@
+//! The benchmarks have nothing in common but their manifest.

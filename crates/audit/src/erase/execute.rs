@@ -1,0 +1,194 @@
+//! **What**: executes a request: says so, destroys, says that it is done. **Invariants**: nothing is destroyed before the digest that
+//! announces it is stored; what the request does not name stays, and what it names are keys of the sessions that its signers
+//! were shown; what is under legal hold stops everything.
+//! **Not here**: the chain (`ledger`), signatures (`request`).
+
+use std::collections::BTreeSet;
+
+use crate::hold::is_noted;
+use crate::read::ReadError;
+use kernel::clock::UnixNanos;
+use vault::chain::note::VerifyKey;
+use vault::names::account_segment;
+use vault::row::{Erasure, ErasureState, Shredded};
+use vault::store::ObjectKind;
+
+use super::request::{self, Request, Target};
+use super::resolve::{Asked, Folder, copies, holds, session_of, shredded, told};
+use super::{Ledger, Place};
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// Keys that can't be had any more.
+    pub keys: usize,
+    /// Objects, all versions, that this run destroyed.
+    pub objects: u64,
+    /// An earlier run had begun it.
+    pub resumed: bool,
+    /// Keys of its sessions that it does not name: what came later, or what was left out of it.
+    pub left: usize,
+}
+
+/// Executes a request that two of `erasers` signed; finishes it if an earlier run had begun it.
+///
+/// # Errors
+/// One line. What was begun is finished by calling again.
+pub async fn execute(
+    place: &Place,
+    ledger: &mut Ledger<'_>,
+    file: &str,
+    erasers: &[VerifyKey],
+    store: &str,
+    now: UnixNanos,
+) -> Result<Executed, ReadError> {
+    let (request, signers) = request::open(file, erasers).map_err(|why| format!("the request {why}"))?;
+    let keys = judge(place, ledger, &request, store)?;
+    let resumed = match ledger.begun() {
+        Some(begun) if begun.nonce == request.nonce => true,
+        Some(begun) => {
+            return Err(format!(
+                "the erasure {} ({}) was begun and is not finished: finish it first (--resume)",
+                begun.nonce, begun.why
+            ));
+        }
+        None => false,
+    };
+    if !resumed {
+        request::timely(&request, now).map_err(|why| format!("the request {why}"))?;
+        users_own(place, &request).await?;
+    }
+    unheld(place, &request, &keys).await?;
+    if !resumed {
+        let begun = Erasure { request: Some(file.to_owned()), ..said(&request, &signers, ErasureState::Begun) };
+        ledger.append(begun, now).await?;
+    }
+    let objects = finish(place, ledger, &request, &signers, &keys, now).await?;
+    // it is done, whatever can't be listed now
+    let left = others(place, &request, &keys).await.unwrap_or_default();
+    Ok(Executed { keys: keys.len(), objects, resumed, left })
+}
+
+/// How many keys its sessions have that it does not name.
+async fn others(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> Result<usize, ReadError> {
+    let mut left = BTreeSet::new();
+    for session in &request.sessions {
+        let folder = format!("keys/{}/{session}/", account_segment(&request.account));
+        let names = place.vault.list(ObjectKind::Key, &folder).await?;
+        left.extend(names.iter().filter_map(|name| shredded(name)).filter(|key| !keys.contains(key)));
+    }
+    Ok(left.len())
+}
+
+/// Whether the sessions of a request for a user are that user's, as the index tells: those who signed saw a pseudonym and sessions,
+/// and can't know that they belong together.
+async fn users_own(place: &Place, request: &Request) -> Result<(), ReadError> {
+    let Target::User(_) = &request.what else { return Ok(()) };
+    let asked = Asked { what: request.what.clone(), account: Some(request.account.clone()), tenant: None };
+    let own = told(place, &asked).await?.found;
+    let own: BTreeSet<String> =
+        own.into_values().flatten().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
+    match request.sessions.iter().find(|session| !own.contains(*session)) {
+        None => Ok(()),
+        Some(session) => {
+            Err(format!("the request names the session {session}, which no line of the index says is this user's"))
+        }
+    }
+}
+
+/// Finishes what an earlier run had begun, from what it had written; the signatures are checked again. `None`: nothing was.
+///
+/// # Errors
+/// One line.
+pub async fn resume(
+    place: &Place,
+    ledger: &mut Ledger<'_>,
+    erasers: &[VerifyKey],
+    store: &str,
+    now: UnixNanos,
+) -> Result<Option<Executed>, ReadError> {
+    let Some(begun) = ledger.begun() else { return Ok(None) };
+    let file = begun.request.clone().ok_or("the line that begins the erasure holds no request")?;
+    execute(place, ledger, &file, erasers, store, now).await.map(Some)
+}
+
+/// Whether a request is one for this vault and this chain, and was not executed.
+fn judge(place: &Place, ledger: &Ledger<'_>, request: &Request, store: &str) -> Result<BTreeSet<Shredded>, ReadError> {
+    if request.store != store {
+        return Err(format!("the request is for the vault {}", request.store));
+    }
+    if ledger.is_done(&request.nonce) {
+        return Err("the request was executed: it stands in the chain as done".to_owned());
+    }
+    let start = place.vault.full(&format!("keys/{}/", account_segment(&request.account)));
+    // they are keys of its sessions (`request::read`) below the prefix in its own words: this is the vault's
+    if !request.keys.iter().all(|key| key.folder.starts_with(&start)) {
+        return Err("the request names keys of another vault, or of another account".to_owned());
+    }
+    Ok(request.keys.iter().cloned().collect())
+}
+
+/// A legal hold freezes everything.
+async fn unheld(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> Result<(), ReadError> {
+    let session = |session: &String| session.split_once('/').map(|(t, s)| (t.to_owned(), s.to_owned()));
+    let folders: BTreeSet<_> = request.sessions.iter().filter_map(session).collect();
+    for folder in &folders {
+        unnoted(place, request, folder).await?;
+    }
+    let held = holds(place, &account_segment(&request.account), &folders, keys).await?;
+    match held.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("{} objects are under legal hold, {first} is one: release it first", held.len())),
+    }
+}
+
+/// A note of a hold freezes its session, also what of it no object tells: packed content, keys that were not there.
+async fn unnoted(place: &Place, request: &Request, (tenant, session): &Folder) -> Result<(), ReadError> {
+    match is_noted(&place.vault, &account_segment(&request.account), tenant, session).await? {
+        false => Ok(()),
+        true => Err(format!("the session {tenant}/{session} is under legal hold: release it first")),
+    }
+}
+
+fn said(request: &Request, signers: &[String], state: ErasureState) -> Erasure {
+    Erasure {
+        state,
+        nonce: request.nonce.clone(),
+        who: request.who.clone(),
+        why: request.why.clone(),
+        signers: signers.to_vec(),
+        sessions: request.sessions.clone(),
+        key_ids: request.keys.iter().map(|key| key.id.clone()).collect(),
+        destroyed: None,
+        request: None,
+    }
+}
+
+/// Destroys, looks that nothing is left, and says so.
+async fn finish(
+    place: &Place,
+    ledger: &mut Ledger<'_>,
+    request: &Request,
+    signers: &[String],
+    keys: &BTreeSet<Shredded>,
+    now: UnixNanos,
+) -> Result<u64, ReadError> {
+    let again = |why: String| format!("{why}\nthe erasure has begun and is not finished: run it again");
+    let mut gone = 0;
+    let start = place.vault.full(&format!("keys/{}/", account_segment(&request.account)));
+    for key in keys {
+        let stem = format!("{}{}", key.folder, key.id);
+        // a hold may have been set since
+        if let Some(folder) = session_of(&format!("{stem}.age"), &start) {
+            unnoted(place, request, &folder).await.map_err(again)?;
+        }
+        gone += place.eraser.destroy(&stem).await.map_err(|error| again(format!("{stem}: {error}")))?;
+    }
+    let left = copies(place, keys).await.map_err(again)?;
+    if let Some(name) = left.first() {
+        return Err(again(format!("{name} is there again")));
+    }
+    let done = Erasure { destroyed: Some(gone), ..said(request, signers, ErasureState::Done) };
+    ledger.append(done, now).await.map_err(again)?;
+    Ok(gone)
+}

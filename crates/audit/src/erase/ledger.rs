@@ -1,0 +1,461 @@
+//! **What**: [`Ledger`]: the eraser's own chain: an epoch for each erasure, of two lines: begun, done. **Why**: what was destroyed,
+//! why and by whom must be as provable as what was written. **Invariants**: there is no state but the store's, and of that only what
+//! a known key signed; the next epoch's name follows from the last digest and the key, a digest's bytes from its lines and the digest
+//! before, so that a run that ended anywhere writes the same again, and two runs at a time collide instead of forking; what
+//! somebody planted in the way is gone around. **Not here**: what is erased (`execute`).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::read::{ReadError, unpack_index};
+use crate::verify::{Options, chains};
+use kernel::clock::UnixNanos;
+use kernel::rng::Rng;
+use vault::chain::digest::{Counters, Digest, Index, Link, VERSION, origin};
+use vault::chain::note::{Checkpoint, SigningKey, VerifyKey};
+use vault::chain::tree::{Frontier, leaf_hash};
+use vault::names::{self, Names, SIGNATURE, UNATTRIBUTED, account_segment, rfc3339};
+use vault::row::{Erasure, ErasureState, Kind, Row, Tail};
+use vault::store::{ObjectKind, Put, StoreError};
+
+use super::Place;
+
+/// Compression of its index objects.
+const LEVEL: i32 = 3;
+/// Names that are tried for a new epoch: each must be taken after it was used first, before its digest is there.
+const ATTEMPTS: u64 = 64;
+/// How far ahead of this clock an earlier run's may have been.
+const SKEW: Duration = Duration::from_secs(300);
+/// Why the first epoch has none before it.
+const FIRST: &str = "first: this writer erased nothing before";
+
+/// The chain of erasures of one account and writer.
+pub struct Ledger<'p> {
+    place: &'p Place,
+    key: &'p SigningKey,
+    account: String,
+    writer: String,
+    /// Keys whose signatures count.
+    keys: Vec<VerifyKey>,
+    /// The last digest there is, and the end of its time.
+    head: Option<(Link, String)>,
+    /// Epochs so far.
+    epochs: u64,
+    /// Requests that were executed.
+    done: BTreeSet<String>,
+    /// An epoch that is not over.
+    open: Option<Epoch>,
+    strangers: Strangers,
+}
+
+/// What lies under the writer's name and is nobody's that is known.
+#[derive(Default)]
+struct Strangers {
+    first: Option<String>,
+    count: u64,
+    /// One has the form of a digest that belongs there: a gateway's, an earlier key's, or a good forgery.
+    chains: bool,
+}
+
+/// An epoch that is being written.
+struct Epoch {
+    names: Names,
+    tree: Frontier,
+    begun: Option<Row>,
+}
+
+/// Random bytes that are known: of an epoch's name.
+struct Known([u8; 32]);
+
+impl Rng for Known {
+    fn fill(&self, out: &mut [u8]) {
+        out.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+    }
+}
+
+impl<'p> Ledger<'p> {
+    /// Reads where the chain stands: what `key`, or one of `before` (keys that signed it earlier), signed. All else under its name is
+    /// somebody else's and counts for nothing.
+    ///
+    /// # Errors
+    /// One line: the store fails, or this is no chain of erasures.
+    pub async fn read(
+        place: &'p Place,
+        key: &'p SigningKey,
+        before: &[VerifyKey],
+        account: &str,
+        writer: &str,
+    ) -> Result<Self, ReadError> {
+        if writer.is_empty() || account_segment(writer) != writer {
+            return Err(format!("{writer:?} is no name of a writer: letters, digits, `.`, `_`, `-`"));
+        }
+        let (account, writer) = (account.to_owned(), writer.to_owned());
+        let keys = [std::slice::from_ref(key.public()), before].concat();
+        let (head, epochs, done, open, strangers) = (None, 0, BTreeSet::new(), None, Strangers::default());
+        let mut ledger = Self { place, key, keys, account, writer, head, epochs, done, open, strangers };
+        let wanted = Options {
+            account: Some(ledger.account.clone()),
+            writer: Some(ledger.writer.clone()),
+            ..Options::default()
+        };
+        let found = chains(&place.vault, &wanted).await?;
+        for (epoch, numbers) in found.into_values().flatten() {
+            ledger.epoch(&epoch, &numbers).await?;
+        }
+        if ledger.head.is_none() && ledger.strangers.chains {
+            return Err(ledger.strange("no key given here signed it"));
+        }
+        Ok(ledger)
+    }
+
+    /// Digests under the writer's name that no key given to [`Self::read`] signed: the first, and how many.
+    pub fn strangers(&self) -> Option<(&str, u64)> {
+        self.strangers.first.as_deref().map(|first| (first, self.strangers.count))
+    }
+
+    /// Takes one epoch, in order.
+    async fn epoch(&mut self, name: &str, numbers: &BTreeSet<u64>) -> Result<(), ReadError> {
+        let mut epoch = Epoch { names: self.names(name), tree: Frontier::default(), begun: None };
+        let (mut over, mut whole, mut taken) = (false, true, 0);
+        for n in numbers {
+            let at = epoch.names.digest(&self.account, *n);
+            let Some((digest, sha256)) = self.own(&at, name, *n).await? else { continue };
+            // what was signed in this name follows what was signed before, or the chain is not what it was
+            let follows = *n == taken && digest.prev == self.head.as_ref().map(|(link, _)| link.clone());
+            if !follows || over || self.open.is_some() {
+                return Err(self.strange("its digests do not follow each other"));
+            }
+            taken += 1;
+            self.epochs += u64::from(*n == 0);
+            let index = digest.index.as_ref().ok_or_else(|| self.strange("a digest has no line"))?;
+            over = digest.last;
+            match self.place.vault.try_fetch(ObjectKind::Index, &index.key).await {
+                Ok(lines) if kernel::hex::encode(&Sha256::digest(&lines)) == index.sha256 => {
+                    self.take(&mut epoch, &lines)?;
+                }
+                // its retention is over (requests expire long before), or it is not the one that was signed
+                Ok(_) | Err(StoreError::Missing) => whole = false,
+                Err(error) => return Err(format!("{}: {error}", index.key)),
+            }
+            self.head = Some((Link { epoch: name.to_owned(), n: *n, sha256 }, digest.end));
+        }
+        match (taken, over, whole) {
+            (0, ..) | (_, true, _) => {}
+            (_, false, true) => self.open = Some(epoch),
+            (_, false, false) => return Err(self.strange("a line of an erasure that is not finished is missing")),
+        }
+        Ok(())
+    }
+
+    /// A digest that one of the keys signed, and that says that it belongs where it is, with its hash; else it is noted as a stranger's.
+    async fn own(&mut self, at: &str, epoch: &str, n: u64) -> Result<Option<(Digest, String)>, ReadError> {
+        let (bytes, signature) = (self.there(at).await?, self.there(&format!("{at}{SIGNATURE}")).await?);
+        let digest: Option<Digest> = bytes.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let here = |digest: &Digest| {
+            (&*digest.account, &*digest.writer, &*digest.epoch, digest.n) == (&*self.account, &*self.writer, epoch, n)
+        };
+        let digest = digest.filter(here);
+        let signed = match (&bytes, &signature) {
+            (Some(bytes), Some(signature)) => self.keys.iter().any(|key| key.signed(bytes, signature)),
+            _ => false,
+        };
+        match (digest, bytes) {
+            (Some(digest), Some(bytes)) if signed => {
+                return Ok(Some((digest, kernel::hex::encode(&Sha256::digest(&bytes)))));
+            }
+            (digest, _) => {
+                // garbage is no chain: it must not look like somebody's, or anybody could stop every erasure
+                self.strangers.chains |= digest.is_some();
+                self.strangers.count += 1;
+                self.strangers.first.get_or_insert_with(|| at.to_owned());
+            }
+        }
+        Ok(None)
+    }
+
+    /// An object of the chain, if it is there.
+    async fn there(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
+        match self.place.vault.try_fetch(ObjectKind::Chain, name).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::Missing) => Ok(None),
+            // larger than any object of ours
+            Err(StoreError::TooLarge) => Ok(Some(Bytes::new())),
+            Err(error) => Err(format!("{name}: {error}")),
+        }
+    }
+
+    fn take(&mut self, epoch: &mut Epoch, lines: &Bytes) -> Result<(), ReadError> {
+        let (row, line) = self.line(lines)?;
+        epoch.tree.push(leaf_hash(line.as_bytes()));
+        let erasure = row.tail.erasure.as_ref().ok_or_else(|| self.strange("a line is no erasure"))?;
+        if erasure.state == ErasureState::Done {
+            self.done.insert(erasure.nonce.clone());
+        } else {
+            epoch.begun = Some(row);
+        }
+        Ok(())
+    }
+
+    /// The only line of an index object of ours, as it stands there.
+    fn line(&self, object: &Bytes) -> Result<(Row, String), ReadError> {
+        let mut text = unpack_index("", object).map_err(|_| self.strange("an index object is damaged"))?;
+        if text.pop() != Some('\n') || text.contains('\n') {
+            return Err(self.strange("an index object has other lines"));
+        }
+        let row: Row = serde_json::from_str(&text).map_err(|_| self.strange("a line is none"))?;
+        if row.tail.kind != Some(Kind::Erasure) {
+            return Err(self.strange("a line is no erasure"));
+        }
+        Ok((row, text))
+    }
+
+    fn strange(&self, what: &str) -> ReadError {
+        format!(
+            "the chain of the writer {} is not one of erasures ({what}): give another --writer, or --before with the key that \
+             signed it earlier",
+            self.writer
+        )
+    }
+
+    fn names(&self, epoch: &str) -> Names {
+        Names::new(self.place.vault.prefix(), &self.writer, epoch)
+    }
+
+    /// The name of the epoch behind the last digest: the same for everybody who has the key, and nobody else can tell it before it
+    /// is used, so that nobody can take it.
+    fn next_epoch(&self, attempt: u64) -> String {
+        let before = self.head.as_ref().map_or("", |(link, _)| link.sha256.as_str());
+        let mut hash = Sha256::new();
+        for part in ["erase", self.account.as_str(), self.writer.as_str(), before, &attempt.to_string()] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let known = Sha256::digest(self.key.sign(&hash.finalize()));
+        names::epoch(UnixNanos((self.epochs + 1) * 1_000_000), &Known(known.into()))
+    }
+
+    /// The erasure that was begun and is not done.
+    pub fn begun(&self) -> Option<&Erasure> {
+        self.open.as_ref()?.begun.as_ref()?.tail.erasure.as_deref()
+    }
+
+    /// An object of the last epoch that the store could lock and does not; `None`: it locks them, or is a folder.
+    ///
+    /// # Errors
+    /// One line: the store does not tell.
+    pub async fn unlocked(&self) -> Result<Option<String>, ReadError> {
+        let Some((head, _)) = &self.head else { return Ok(None) };
+        let folder = format!("chain/{}/{}/{}/", account_segment(&self.account), self.writer, head.epoch);
+        let page = self.place.vault.versions(ObjectKind::Chain, &folder, None).await?;
+        for version in page.map(|page| page.versions).unwrap_or_default().into_iter().filter(|one| !one.marker) {
+            let held = self.place.vault.held(ObjectKind::Chain, &version).await?;
+            if held.is_some_and(|held| held.lock.is_none()) {
+                return Ok(Some(version.name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the request of this nonce was executed.
+    pub fn is_done(&self, nonce: &str) -> bool {
+        self.done.contains(nonce)
+    }
+
+    /// Writes the next line and its digest: with [`ErasureState::Done`] the epoch's last one. A new epoch whose name somebody took
+    /// is left for another.
+    ///
+    /// # Errors
+    /// One line: the store fails, or another run is at work.
+    pub async fn append(&mut self, erasure: Erasure, now: UnixNanos) -> Result<(), ReadError> {
+        if let Some(epoch) = self.open.take() {
+            let done = self.write(&epoch, erasure, now).await?;
+            return done.ok_or_else(|| {
+                let folder = epoch.names.digest(&self.account, epoch.tree.size());
+                format!("{folder}, or its signature, was taken by somebody else: the erasure can't be told as done")
+            });
+        }
+        for attempt in 0..ATTEMPTS {
+            let epoch = Epoch { names: self.names(&self.next_epoch(attempt)), tree: Frontier::default(), begun: None };
+            let at = epoch.names.digest(&self.account, 0);
+            match self.there(&at).await? {
+                // written since the chain was read
+                Some(_) if self.own(&at, epoch.names.epoch(), 0).await?.is_some() => return Err(busy()),
+                Some(_) => {}
+                None if self.write(&epoch, erasure.clone(), now).await?.is_some() => return Ok(()),
+                None => {}
+            }
+        }
+        Err(format!("somebody takes every name that the writer {} may use next: give another --writer", self.writer))
+    }
+
+    /// Writes a line and its digest. `None`: other bytes are under a name of the digest.
+    async fn write(&mut self, epoch: &Epoch, erasure: Erasure, now: UnixNanos) -> Result<Option<()>, ReadError> {
+        let last = erasure.state == ErasureState::Done;
+        let (n, mut tree) = (epoch.tree.size(), epoch.tree.clone());
+        let (name, index) = self.index(epoch, n, erasure, now).await?;
+        let (row, line) = self.line(&index)?;
+        tree.push(leaf_hash(line.as_bytes()));
+        let json = self.digest(epoch, n, &tree, &name, &index, &row.tail.ts, last);
+        let bytes = Bytes::from(serde_json::to_vec(&json).unwrap_or_default()); // strings and numbers: can't fail
+        let at = epoch.names.digest(&self.account, n);
+        let signature = Bytes::copy_from_slice(&self.key.sign(&bytes));
+        for (name, bytes) in [(format!("{at}{SIGNATURE}"), signature), (at.clone(), bytes.clone())] {
+            if !self.ensure(ObjectKind::Chain, &name, bytes, now).await? {
+                return if self.own(&at, epoch.names.epoch(), n).await?.is_some() { Err(busy()) } else { Ok(None) };
+            }
+        }
+        let sha256 = kernel::hex::encode(&Sha256::digest(&bytes));
+        self.head = Some((Link { epoch: epoch.names.epoch().to_string(), n, sha256 }, json.end));
+        if n == 0 {
+            self.epochs += 1;
+        }
+        if let (Some(erasure), true) = (&row.tail.erasure, last) {
+            self.done.insert(erasure.nonce.clone());
+        } else {
+            self.open = Some(Epoch { names: epoch.names.clone(), begun: Some(row), tree });
+        }
+        Ok(Some(()))
+    }
+
+    /// The index object of leaf `n`: the one that an earlier run wrote, else a new one.
+    async fn index(
+        &self,
+        epoch: &Epoch,
+        n: u64,
+        erasure: Erasure,
+        now: UnixNanos,
+    ) -> Result<(String, Bytes), ReadError> {
+        let folder = format!("index/v1/account={}/", account_segment(&self.account));
+        let file = format!("/{}-{}-{n:010}.ndjson.zst", self.writer, epoch.names.epoch());
+        let there = self.place.vault.list(ObjectKind::Index, &folder).await?;
+        let (mut found, mut others): (Option<(String, String, Bytes)>, bool) = (None, false);
+        for name in there.into_iter().filter(|name| name.ends_with(&file)) {
+            let bytes = self.place.vault.fetch(ObjectKind::Index, &name, None).await;
+            let Some((row, line)) = bytes.as_ref().ok().and_then(|bytes| self.line(bytes).ok()) else { continue };
+            let ours = self.row(epoch, n, &erasure, &row);
+            // a line is not signed yet: only one that says what this run would say is an earlier run's
+            if line.as_bytes() != ours || row.tail.ts > rfc3339(now.plus(SKEW)) {
+                others = true;
+            } else if found.as_ref().is_none_or(|(ts, ..)| *ts < row.tail.ts) {
+                found = bytes.ok().map(|bytes| (row.tail.ts.clone(), name, bytes));
+            }
+        }
+        match found {
+            Some((_, name, bytes)) => return Ok((name, bytes)),
+            // nobody else knew the name of a new epoch: somebody with the key is, or was, at work
+            None if others && n == 0 => return Err(busy()),
+            None => {}
+        }
+        let tail = Tail { ts: rfc3339(now), ..Tail::default() };
+        let now_row = Row { v: 1, leaf: n, object_key: None, off: None, of: None, tail };
+        let mut line = self.row(epoch, n, &erasure, &now_row);
+        line.push(b'\n');
+        let bytes = Bytes::from(zstd::bulk::compress(&line, LEVEL).map_err(|_| "a line can't be compressed")?);
+        let name = epoch.names.index(&self.account, now_row.tail.ts.get(..10).unwrap_or_default(), n);
+        if self.ensure(ObjectKind::Index, &name, bytes.clone(), now).await? { Ok((name, bytes)) } else { Err(busy()) }
+    }
+
+    /// The line of an erasure as it would be written at the time of `at`, and with its count of what was destroyed.
+    fn row(&self, epoch: &Epoch, n: u64, erasure: &Erasure, at: &Row) -> Vec<u8> {
+        let destroyed = at.tail.erasure.as_ref().map_or(erasure.destroyed, |told| told.destroyed);
+        let destroyed = destroyed.filter(|_| erasure.destroyed.is_some());
+        let ts = at.tail.ts.clone();
+        let tail = Tail {
+            kind: Some(Kind::Erasure),
+            ingest_ts: ts.clone(),
+            account: self.account.clone(),
+            tenant: UNATTRIBUTED.to_owned(),
+            call: "other".to_owned(),
+            action_type: Some("erase".to_owned()),
+            status: "ok".to_owned(),
+            writer: self.writer.clone(),
+            epoch: epoch.names.epoch().to_string(),
+            erasure: Some(Box::new(Erasure { destroyed, ..erasure.clone() })),
+            ts,
+            ..Tail::default()
+        };
+        let row = Row { v: 1, leaf: n, object_key: None, off: None, of: None, tail };
+        serde_json::to_vec(&row).unwrap_or_default() // strings and numbers: can't fail
+    }
+
+    /// Digest number `n`, made from nothing but its line and what was before.
+    #[allow(clippy::too_many_arguments, reason = "each is a part of the digest")]
+    fn digest(
+        &self,
+        epoch: &Epoch,
+        n: u64,
+        tree: &Frontier,
+        name: &str,
+        index: &Bytes,
+        ts: &str,
+        last: bool,
+    ) -> Digest {
+        let name_of = epoch.names.epoch().to_string();
+        let origin = origin(self.key.public().name(), &self.account, &self.writer, &name_of);
+        let (size, root) = (tree.size(), tree.root());
+        let (prev, before) = self.head.clone().unzip();
+        let start = before.unwrap_or_else(|| ts.to_owned());
+        Digest {
+            v: VERSION,
+            account: self.account.clone(),
+            writer: self.writer.clone(),
+            epoch: name_of,
+            n,
+            // a clock that went back does not make time go back
+            end: start.clone().max(ts.to_owned()),
+            start,
+            reason: prev.is_none().then(|| FIRST.to_owned()),
+            prev,
+            continues: None,
+            tree_size: size,
+            root: STANDARD.encode(root),
+            index: Some(Index {
+                key: name.to_owned(),
+                version_id: None,
+                sha256: kernel::hex::encode(&Sha256::digest(index)),
+                first_leaf: n,
+                leaves: 1,
+            }),
+            sessions: None,
+            objects: Vec::new(),
+            counters: Counters { acked: size, uploaded: size, ..Counters::default() },
+            last,
+            recovered: false,
+            made_by: None,
+            note: self.key.note(&Checkpoint { origin, size, root }.text()),
+        }
+    }
+
+    /// Writes an object; false: its name has other bytes.
+    async fn ensure(&self, kind: ObjectKind, name: &str, bytes: Bytes, now: UnixNanos) -> Result<bool, ReadError> {
+        let say = |error: StoreError| format!("{name}: {error}");
+        // not every store heeds the condition of a put
+        let there = match self.place.vault.try_fetch(kind, name).await {
+            Ok(there) => Some(there),
+            Err(StoreError::Missing) => None,
+            Err(StoreError::TooLarge) => return Ok(false),
+            Err(error) => return Err(say(error)),
+        };
+        let there = match there {
+            Some(there) => there,
+            None => match self.place.store.put_once(kind, name, bytes.clone(), now).await {
+                Ok(Put::Written) => return Ok(true),
+                Ok(Put::Exists) => self.place.vault.try_fetch(kind, name).await.map_err(say)?,
+                Err(StoreError::Differs) => return Ok(false),
+                Err(error) => return Err(say(error)),
+            },
+        };
+        Ok(there == bytes)
+    }
+}
+
+fn busy() -> ReadError {
+    "another erasure is at work, or was begun in another way (--sign-with, or the request with other signatures): finish that one \
+     first"
+        .to_owned()
+}

@@ -1,0 +1,868 @@
+//! Erasures over vaults as they are really written: what is told, what is refused, what becomes of crashes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::request::{self, Request, Target};
+use super::{Asked, Ledger, Place, execute, resolve, resume, sessions, sessions_with_unsigned};
+use crate::read::{Filter, Opener, Vault, replay};
+use crate::testing::site::{Memory, Site};
+use crate::verify::{Options, Report};
+use kernel::clock::{Clock, UnixNanos};
+use kernel::rng::SeededRng;
+use vault::chain::note::{SigningKey, VerifyKey};
+use vault::names::rfc3339;
+use vault::row::{Erasure, ErasureState};
+use vault::store::settings::LockMode;
+use vault::store::{Held, ObjectKind, Put, StoreError, VaultEraser, VaultReader, VaultStore, Version, VersionPage};
+use vault::testing::journal::signing_key;
+
+const STORE: &str = "memory";
+
+/// A store that ends after so many changes, as a process does that is killed.
+pub(crate) struct Mortal {
+    store: Arc<Memory>,
+    left: Mutex<Option<u64>>,
+    held: Mutex<BTreeSet<String>>,
+}
+
+impl Mortal {
+    pub(crate) fn new(store: Arc<Memory>, left: Option<u64>) -> Arc<Self> {
+        Arc::new(Self { store, left: Mutex::new(left), held: Mutex::default() })
+    }
+
+    /// Whether there is life left for one more change.
+    fn lives(&self) -> Result<(), StoreError> {
+        match &mut *self.left.lock() {
+            Some(0) => Err(StoreError::Unavailable("killed".to_owned())),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl VaultStore for Mortal {
+    fn put_once<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        now: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        Box::pin(async move {
+            self.lives()?;
+            self.store.put_once(kind, name, bytes, now).await
+        })
+    }
+}
+
+impl VaultEraser for Mortal {
+    fn held<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.held.lock().contains(name)) })
+    }
+
+    fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move {
+            self.lives()?;
+            let mut objects = self.store.0.lock();
+            let before = objects.len();
+            objects.retain(|name, _| !(name.starts_with(stem) && name.ends_with(".age")));
+            Ok((before - objects.len()) as u64)
+        })
+    }
+}
+
+/// The eraser's side of a site.
+pub(crate) struct Desk {
+    pub(crate) store: Arc<Mortal>,
+    pub(crate) place: Place,
+    chain: SigningKey,
+    /// Who signed the chain before.
+    before: Vec<VerifyKey>,
+    pub(crate) people: [SigningKey; 3],
+}
+
+fn key(name: &str, seed: u64) -> SigningKey {
+    let text = SigningKey::generate(name, &SeededRng::new(seed)).expect("key");
+    SigningKey::from_secret(&text).expect("key")
+}
+
+impl Desk {
+    pub(crate) fn of(site: &Site, left: Option<u64>) -> Self {
+        let store = Mortal::new(site.store.clone(), left);
+        let reader: Arc<dyn VaultReader> = site.store.clone();
+        let (eraser, holder) = (store.clone(), Arc::new(vault::store::DirectoryStore::new("unused")));
+        let keys = vec![signing_key().public().clone()];
+        let place = Place { vault: Vault::new(reader, "", None), store: store.clone(), eraser, holder, keys };
+        let people = [key("alice", 1), key("bob", 2), key("carol", 3)];
+        Self { store, place, chain: key("erase.test", 50), before: Vec::new(), people }
+    }
+
+    pub(crate) fn chain_key(&self) -> VerifyKey {
+        self.chain.public().clone()
+    }
+
+    pub(crate) fn erasers(&self) -> Vec<VerifyKey> {
+        self.people.iter().take(2).map(|person| person.public().clone()).collect()
+    }
+
+    pub(crate) async fn request(&self, site: &Site, what: Target) -> Request {
+        let asked = Asked { what: what.clone(), account: Some("default".to_owned()), tenant: None };
+        let found = resolve(&self.place, &asked).await.expect("resolved");
+        let now = site.clock.now();
+        Request {
+            v: Request::VERSION,
+            store: STORE.to_owned(),
+            account: found.account,
+            what,
+            who: "data protection officer".to_owned(),
+            why: "ticket 4711".to_owned(),
+            time: rfc3339(now),
+            expires: rfc3339(now.plus(Duration::from_secs(86_400))),
+            nonce: format!("{:032x}", site.rng.next()),
+            sessions: found.sessions,
+            keys: found.keys,
+            holds: found.holds,
+        }
+    }
+
+    pub(crate) fn signed(&self, request: &Request) -> String {
+        let once = request::sign(&request.text(), &self.people[0]).expect("signed");
+        request::sign(&once, &self.people[1]).expect("signed")
+    }
+
+    /// Signed by two who do not look.
+    fn forged(&self, request: &Request) -> String {
+        let text = request.text();
+        let lines = self.people.iter().take(2).map(|person| person.note(&text)[text.len() + 1..].to_owned());
+        format!("{text}\n{}", lines.collect::<String>())
+    }
+
+    pub(crate) async fn run(&self, site: &Site, file: &str) -> Result<super::Executed, String> {
+        let mut ledger = Ledger::read(&self.place, &self.chain, &self.before, "default", "eraser").await?;
+        execute(&self.place, &mut ledger, file, &self.erasers(), STORE, site.clock.now()).await
+    }
+
+    pub(crate) async fn erase(&self, site: &Site, session: &str) -> super::Executed {
+        let request = self.request(site, Target::Session(session.to_owned())).await;
+        self.run(site, &self.signed(&request)).await.expect("erased")
+    }
+
+    /// What an auditor sees who has every key.
+    pub(crate) async fn audit(&self, site: &Site) -> Report {
+        let keys = vec![signing_key().public().clone(), self.chain.public().clone()];
+        let auditors = vec![site.auditor.clone()];
+        site.verify(Options { keys, auditors, erasers: self.erasers(), ..Options::default() }).await
+    }
+}
+
+pub(crate) async fn site() -> Site {
+    let mut site = Site::new(7);
+    for n in 0..4 {
+        site.send("default", &format!("s{}", n % 2), &format!("text {n}"));
+        site.send("team", "s0", "another account's");
+        site.minutes(3).await;
+    }
+    site
+}
+
+fn session(name: &str) -> Target {
+    Target::Session(name.to_owned())
+}
+
+/// What was erased can't be opened by anybody and verifies as erased by request; what was not still opens. A second
+/// erasure goes on in the same chain.
+#[tokio::test]
+async fn an_erased_session_is_told_and_nothing_else_is_lost() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let before = desk.audit(&site).await;
+    assert!(before.verified && before.erased.is_empty() && before.counts.opened == 8, "{}", before.text());
+    let done = desk.erase(&site, "s0").await;
+    assert_eq!((done.keys, done.objects, done.resumed), (1, 1, false));
+    let report = desk.audit(&site).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.opened, report.erased.len(), report.erased[0].fragments), (6, 1, 2), "{}", report.text());
+    assert!(report.erased[0].done.is_some() && report.erased[0].signers == ["alice", "bob"]);
+    assert!(report.text().contains("ticket 4711"), "{}", report.text());
+    let mut opener = Opener::new(&desk.place.vault, vec![site.auditor.clone()]);
+    let filter = Filter { account: Some("default".into()), tenant: None, ..Filter::default() };
+    let told = replay(&desk.place.vault, &mut opener, "s0", &filter).await.expect("its lines are there");
+    assert!(
+        !told.closed().is_empty() && told.closed().iter().all(|why| why.contains("no key object")),
+        "{:?}",
+        told.closed()
+    );
+    desk.erase(&site, "s1").await;
+    let report = desk.audit(&site).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.opened, report.erased.len()), (4, 2), "only the other account's: {}", report.text());
+    // who does not know the erasers is told what that means
+    let keys = vec![signing_key().public().clone(), key("erase.test", 50).public().clone()];
+    let report = site.verify(Options { keys, ..Options::default() }).await;
+    assert!(report.verified && report.not_verified.iter().any(|what| what.contains("--erasers")), "{}", report.text());
+}
+
+/// Killed after each single change: at no moment are keys gone that no signed digest speaks of, and whoever runs it again
+/// finishes it, with nothing left to find.
+#[tokio::test]
+async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word() {
+    for n in 0.. {
+        let site = site().await;
+        let request = Desk::of(&site, None).request(&site, session("s0")).await;
+        let desk = Desk::of(&site, Some(n));
+        let file = desk.signed(&request);
+        let keys = || site.store.0.lock().keys().filter(|name| name.starts_with("keys/default/acme/s0/")).count();
+        let first = desk.run(&site, &file).await;
+        let report = desk.audit(&site).await;
+        let told = !report.erased.is_empty();
+        assert!(keys() > 0 || told, "after {n} changes keys are gone without a word: {}", report.text());
+        let ended_well = first.is_ok();
+        if told && !ended_well {
+            assert!(report.verified && report.found.contains_key("erasure_open"), "{n}: {}", report.text());
+        }
+        site.clock.advance(Duration::from_secs(2 * 86_400)); // the request has expired by now: what was begun is finished
+        let desk = Desk::of(&site, None);
+        if told && !ended_well && n % 2 == 0 {
+            let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("ledger");
+            let done = resume(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await;
+            assert!(done.expect("finished").expect("something was begun").resumed);
+        } else if ended_well {
+            assert!(desk.run(&site, &file).await.expect_err("again").contains("was executed"));
+        } else if told {
+            assert!(desk.run(&site, &file).await.expect("finished").resumed);
+        } else {
+            assert!(desk.run(&site, &file).await.expect_err("late").contains("expired"), "{n}");
+            continue;
+        }
+        let report = desk.audit(&site).await;
+        let odd: Vec<_> = report.findings.iter().filter(|finding| finding.code != "silent").collect();
+        assert!(report.verified && odd.is_empty() && keys() == 0, "{n}: {}", report.text());
+        if ended_well {
+            assert!(n >= 7, "two lines, two signatures, two digests, one key: {n}");
+            return;
+        }
+    }
+}
+
+/// A user's sessions go together; other users' stay.
+#[tokio::test]
+async fn a_user_is_erased_whole() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let request = desk.request(&site, Target::User("h-default".to_owned())).await;
+    assert_eq!(request.sessions, ["acme/s0", "acme/s1"]);
+    assert_eq!(desk.run(&site, &desk.signed(&request)).await.expect("erased").keys, 2);
+    assert_eq!(desk.audit(&site).await.counts.opened, 4, "the other account's are left");
+    let asked = Asked { what: Target::User("h-nobody".to_owned()), account: None, tenant: None };
+    assert!(resolve(&desk.place, &asked).await.expect_err("nobody").contains("no line"));
+    let asked = Asked { what: session("s0"), account: None, tenant: None };
+    assert!(resolve(&desk.place, &asked).await.expect_err("two accounts").contains("--account"));
+    let asked = Asked { what: session("s0"), account: Some("default".to_owned()), tenant: None };
+    assert!(resolve(&desk.place, &asked).await.expect_err("gone").contains("no key object"));
+}
+
+/// Keys of a session whose lines can't be read go with the others, under whatever tenant they lie; that lines could not be read is said. What
+/// no gateway names so makes no request void.
+#[tokio::test]
+async fn keys_of_lines_that_cannot_be_read_are_found() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let asked = Asked { what: session("s0"), account: Some("default".to_owned()), tenant: None };
+    let whole = resolve(&desk.place, &asked).await.expect("resolved");
+    assert_eq!((whole.keys.len(), whole.left_out.len()), (1, 0));
+    let junk = "index/v1/account=default/dt=2026-11-20/gw-E0009-0000000000.ndjson.zst";
+    for name in [
+        junk,
+        "keys/default/t2/s0/2026-11-20/0123456789abcdef.age",
+        "keys/default/no segment/s0/2026-11-20/0123456789abcdef.age",
+        "keys/default/acme/s0/no day/0123456789abcdef.age",
+    ] {
+        site.store.0.lock().insert(name.to_owned(), Bytes::from_static(b"junk"));
+    }
+    let found = resolve(&desk.place, &asked).await.expect("resolved");
+    assert_eq!((found.sessions.clone(), found.keys.len()), (vec!["acme/s0".to_owned(), "t2/s0".to_owned()], 2));
+    assert!(found.left_out.len() == 1 && found.left_out[0].contains(junk), "{:?}", found.left_out);
+    let request = desk.request(&site, session("s0")).await;
+    assert_eq!(desk.run(&site, &desk.signed(&request)).await.expect("erased").keys, 2);
+    let one = Asked { tenant: Some("t2".to_owned()), ..asked };
+    assert!(resolve(&desk.place, &one).await.expect_err("gone").contains("no key object"));
+}
+
+/// Lines that nobody signed tell of a user's sessions, as many as somebody likes: they are counted up to a bound, and that there are more is said.
+#[tokio::test]
+async fn planted_sessions_of_a_user_are_bounded() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let of = |name: &&String| name.starts_with("index/v1/account=default/");
+    let name = site.store.0.lock().keys().find(of).cloned().expect("an object of the index");
+    let bytes = site.store.0.lock().get(&name).cloned().expect("there");
+    let lines = crate::read::unpack_index(&name, &bytes).expect("lines");
+    let line = lines.lines().find(|line| line.contains("\"s0\"")).expect("a line of s0");
+    let one = |n: usize| {
+        let leaf = line.replacen("\"leaf\":", &format!("\"leaf\":{}", 1000 + n), 1);
+        leaf.replace("\"s0\"", &format!("\"{n:0>1000}\"")) + "\n"
+    };
+    let text: String = (0..200).map(one).collect();
+    let planted = "index/v1/account=default/dt=2026-11-20/gw-E0009-0000000000.ndjson.zst";
+    let bytes = Bytes::from(zstd::bulk::compress(text.as_bytes(), 1).expect("zstd"));
+    site.store.0.lock().insert(planted.to_owned(), bytes);
+    let asked = Asked { what: Target::User("h-default".to_owned()), account: None, tenant: None };
+    let found = resolve(&desk.place, &asked).await.expect("resolved");
+    assert_eq!(found.sessions, ["acme/s0", "acme/s1"]);
+    let named = found.left_out.iter().filter(|why| why.contains("/000")).count();
+    assert!((40..64).contains(&named), "{named} names of 1000 bytes in 64 KiB");
+    assert!(
+        found.left_out.iter().any(|why| why.contains("more sessions than are kept")),
+        "{:?}",
+        found.left_out.last()
+    );
+}
+
+/// One signer, one key under two names, a text that was changed, another vault, too late, twice: nothing is touched.
+#[tokio::test]
+async fn what_two_people_did_not_ask_for_is_refused() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let request = desk.request(&site, session("s0")).await;
+    let once = request::sign(&request.text(), &desk.people[0]).expect("signed");
+    let all = desk.signed(&request);
+    assert!(request::sign(&once, &desk.people[0]).expect_err("twice").contains("already"));
+    // alice's secret under another name is still one person
+    let again = request::sign(&once, &key("alice-too", 1)).expect("signed");
+    let both = [desk.erasers(), vec![key("alice-too", 1).public().clone()]].concat();
+    assert!(request::open(&again, &both).expect_err("one person").contains("1 of"));
+    let stranger = request::sign(&once, &desk.people[2]).expect("signed");
+    let changed = all.replace("\"who\": \"data", "\"who\": \"date");
+    let spaced = all.replacen("\"v\": 1", "\"v\":  1", 1);
+    let elsewhere = Request { store: "other".to_owned(), ..request.clone() };
+    let foreign = request
+        .keys
+        .iter()
+        .map(|key| vault::row::Shredded { folder: key.folder.replace("/default/", "/team/"), ..key.clone() });
+    let foreign = Request { keys: foreign.collect(), ..request.clone() };
+    // what its signers see is one session, what would be destroyed is another's
+    let neighbour = desk.request(&site, session("s1")).await;
+    let swapped = Request { keys: neighbour.keys.clone(), ..request.clone() };
+    let retold = Request { sessions: neighbour.sessions.clone(), ..neighbour.clone() };
+    let retold = Request { what: request.what.clone(), ..retold };
+    let more = Request { keys: [request.keys.clone(), neighbour.keys.clone()].concat(), ..request.clone() };
+    let whole = Request { sessions: vec!["acme".to_owned()], ..request.clone() };
+    let above = request
+        .keys
+        .iter()
+        .map(|key| vault::row::Shredded { folder: key.folder.replace("/s0/", "/s0/../s1/"), ..key.clone() });
+    let above = Request { keys: above.collect(), ..request.clone() };
+    let no_key = request.keys.iter().map(|key| vault::row::Shredded { id: String::new(), ..key.clone() });
+    let no_key = Request { keys: no_key.collect(), ..request.clone() };
+    let forged = |request: &Request| desk.forged(request);
+    let early = Request { time: rfc3339(site.clock.now().plus(Duration::from_secs(60))), ..request.clone() };
+    for (what, file, why) in [
+        ("no signature", request.text(), "no signatures"),
+        ("one signature", once.clone(), "signed by 1"),
+        ("a stranger", stranger, "signed by 1"),
+        ("another text", changed, "signed by 0"),
+        ("the same in other letters", spaced, "written anew"),
+        ("another vault", desk.signed(&elsewhere), "for the vault other"),
+        ("another account's keys", forged(&foreign), "another account"),
+        ("another session's keys", forged(&swapped), "keys of sessions that it does not name"),
+        ("another session than it asks for", forged(&retold), "another session than"),
+        ("another session's keys too", forged(&more), "keys of sessions that it does not name"),
+        ("all sessions of a tenant", forged(&whole), "a session that is none"),
+        ("a way out of the folder", forged(&above), "keys of sessions that it does not name"),
+        ("no key's id", forged(&no_key), "names no keys"),
+        ("from the future", desk.signed(&early), "future"),
+        ("no request", "{}".to_owned(), "no request"),
+        ("nothing", String::new(), "no request"),
+    ] {
+        let refused = desk.run(&site, &file).await.expect_err(what);
+        assert!(refused.contains(why), "{what}: {refused}");
+        if what.contains("session") {
+            let signed = request::sign(&file, &desk.people[2]).expect_err("who signs is told too");
+            assert!(signed.contains(why), "{what}: {signed}");
+        }
+    }
+    site.clock.advance(Duration::from_secs(90_000));
+    assert!(desk.run(&site, &all).await.expect_err("late").contains("expired"));
+    let report = desk.audit(&site).await;
+    assert_eq!((report.counts.opened, report.erased.len()), (8, 0), "{}", report.text());
+}
+
+/// A hold on a key, a copy of it or an object of the session stops everything, before anything is said or done.
+#[tokio::test]
+async fn a_legal_hold_freezes() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let names: Vec<String> = {
+        let objects = site.store.0.lock();
+        let of = |start: &str| objects.keys().find(|name| name.starts_with(start)).cloned().expect("there");
+        vec![of("keys/default/acme/s0/"), of("default/acme/s0/")]
+    };
+    for name in names {
+        desk.store.held.lock().insert(name.clone());
+        let request = desk.request(&site, session("s0")).await;
+        assert_eq!(request.holds, [name.as_str()]);
+        let before = site.store.0.lock().clone();
+        let refused = desk.run(&site, &desk.signed(&request)).await.expect_err("held");
+        assert!(refused.contains("legal hold") && refused.contains(&name), "{refused}");
+        assert_eq!(*site.store.0.lock(), before);
+        desk.store.held.lock().clear();
+    }
+    desk.erase(&site, "s0").await;
+}
+
+/// Copies for other readers go too; what is there again is told.
+#[tokio::test]
+async fn a_key_that_comes_back_is_found() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let (name, bytes) = {
+        let objects = site.store.0.lock();
+        let found = objects.iter().find(|(name, _)| name.starts_with("keys/default/acme/s0/")).expect("a key");
+        (found.0.clone(), found.1.clone())
+    };
+    let copy = name.replace(".age", "-0badcafe.age");
+    site.store.0.lock().insert(copy.clone(), bytes.clone());
+    assert_eq!(desk.erase(&site, "s0").await.objects, 2);
+    assert!(desk.audit(&site).await.verified);
+    site.store.0.lock().insert(copy, bytes);
+    let report = desk.audit(&site).await;
+    assert!(!report.verified && report.found.contains_key("key_back"), "{}", report.text());
+}
+
+/// Whoever has a key that signs digests, and no eraser's, can't make destroyed keys look like erased ones.
+#[tokio::test]
+async fn a_false_erasure_is_found() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let request = desk.request(&site, session("s0")).await;
+    let thief = Desk { people: [key("alice", 91), key("bob", 92), key("carol", 93)], ..Desk::of(&site, None) };
+    let forged = thief.signed(&request);
+    thief.run(&site, &forged).await.expect("the thief's own erasers agree");
+    let report = desk.audit(&site).await;
+    assert!(!report.verified, "{}", report.text());
+    let codes: Vec<_> = report.found.keys().copied().collect();
+    assert!(codes.contains(&"erasure") && codes.contains(&"key_missing"), "{}", report.text());
+}
+
+/// Erasers who sign what destroys another session's keys are no excuse: who verifies sees what was done, not what was said.
+#[tokio::test]
+async fn an_erasure_of_other_keys_is_found() {
+    for name in ["keys", "a user's", "sessions"] {
+        let site = site().await;
+        let desk = Desk::of(&site, None);
+        let request = desk.request(&site, session("s0")).await;
+        let Request { keys, sessions, .. } = desk.request(&site, session("s1")).await;
+        // an eraser's program of before did not look
+        let told = match name {
+            "keys" => Request { keys, ..request },
+            "sessions" => Request { keys, sessions, ..request },
+            _ => Request { keys, what: Target::User("h-default".to_owned()), ..request },
+        };
+        let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("ledger");
+        let line = |state, file: Option<String>| Erasure {
+            state,
+            nonce: told.nonce.clone(),
+            who: told.who.clone(),
+            why: told.why.clone(),
+            signers: vec!["alice".to_owned(), "bob".to_owned()],
+            sessions: told.sessions.clone(),
+            key_ids: told.keys.iter().map(|key| key.id.clone()).collect(),
+            destroyed: None,
+            request: file,
+        };
+        let now = site.clock.now();
+        ledger.append(line(ErasureState::Begun, Some(desk.forged(&told))), now).await.expect("begun");
+        site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s1/"));
+        ledger.append(line(ErasureState::Done, None), now).await.expect("done");
+        for erasers in [desk.erasers(), Vec::new()] {
+            let keys = vec![signing_key().public().clone(), desk.chain.public().clone()];
+            let report = site.verify(Options { keys, erasers, ..Options::default() }).await;
+            let codes: Vec<_> = report.found.keys().copied().collect();
+            assert!(!report.verified && codes.contains(&"erasure"), "{name}: {}", report.text());
+            assert!(codes.contains(&"key_missing") && report.erased.is_empty(), "{name}: {}", report.text());
+        }
+    }
+}
+
+/// A request for a user names that user's sessions only, whoever signed it; a line that somebody planted unreadable stops nothing.
+#[tokio::test]
+async fn a_users_sessions_are_the_users() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let request = desk.request(&site, Target::User("h-default".to_owned())).await;
+    site.store.0.lock().insert("index/v1/account=default/dt=2026-11-20/gw-Z-0000000000.ndjson.zst".into(), "x".into());
+    let other = Request { what: Target::User("h-team".to_owned()), ..request.clone() };
+    let refused = desk.run(&site, &desk.signed(&other)).await.expect_err("another user's");
+    assert!(refused.contains("this user's"), "{refused}");
+    let done = desk.run(&site, &desk.signed(&request)).await.expect("erased");
+    assert_eq!((done.keys, done.left), (2, 0));
+}
+
+/// Keys that came after the request was made are told, and stay.
+#[tokio::test]
+async fn what_came_later_is_told() {
+    let mut site = site().await;
+    let desk = Desk::of(&site, None);
+    let file = desk.signed(&desk.request(&site, session("s0")).await);
+    site.begin(1);
+    site.send("default", "s0", "later");
+    site.minutes(4).await;
+    let done = desk.run(&site, &file).await.expect("erased");
+    assert_eq!((done.keys, done.left), (1, 1));
+}
+
+/// Nobody who may only write stops an erasure, or makes one look executed: what no known key signed counts for nothing, and a name
+/// that was taken is left.
+#[tokio::test]
+async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let plant = |name: &str, bytes: &[u8]| drop(site.store.0.lock().insert(name.to_owned(), bytes.to_vec().into()));
+    let chain = "chain/default/eraser";
+    // garbage, before there is anything
+    plant(&format!("{chain}/000000000104GJQ6F3H7F2Q4ZV/0000000000.json"), b"x");
+    plant(&format!("{chain}/000000000104GJQ6F3H7F2Q4ZV/0000000000.json.sig"), b"x");
+    plant(&format!("{chain}/0/0000000007.json"), b"{}");
+    desk.erase(&site, "s0").await;
+    // a done that nobody did: another's digest and line, with the nonce of a request that is known
+    let request = desk.request(&site, session("s1")).await;
+    let file = desk.signed(&request);
+    let thief = Desk { chain: key("erase.test", 99), ..Desk::of(&site, None) };
+    let forged = Desk::of(&self::site().await, None);
+    {
+        let mut ledger = Ledger::read(&forged.place, &thief.chain, &[], "default", "eraser").await.expect("ledger");
+        let said = Erasure {
+            state: ErasureState::Done,
+            nonce: request.nonce.clone(),
+            who: String::new(),
+            why: String::new(),
+            signers: Vec::new(),
+            sessions: request.sessions.clone(),
+            key_ids: Vec::new(),
+            destroyed: Some(1),
+            request: None,
+        };
+        ledger.append(said, site.clock.now()).await.expect("forged");
+        assert!(ledger.is_done(&request.nonce));
+    }
+    for (name, bytes) in forged.store.store.0.lock().iter().filter(|(name, _)| name.contains("/eraser")) {
+        plant(name, bytes);
+    }
+    let ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("read");
+    assert!(!ledger.is_done(&request.nonce) && ledger.strangers().is_some_and(|(_, count)| count == 3));
+    // killed behind its first object; then somebody who has seen that takes the names behind it
+    let dying = Desk::of(&site, Some(1));
+    assert!(dying.run(&site, &file).await.is_err());
+    let begun = {
+        let objects = site.store.0.lock();
+        let lines = objects.keys().filter(|name| name.starts_with("index/") && name.contains("/eraser-"));
+        let epochs: BTreeSet<String> = lines.map(|name| name.rsplit('-').nth(1).expect("epoch").to_owned()).collect();
+        let mut epochs =
+            epochs.into_iter().filter(|epoch| !objects.keys().any(|name| name.contains(&format!("{chain}/{epoch}/"))));
+        epochs.next().expect("an epoch without a digest")
+    };
+    plant(&format!("{chain}/{begun}/0000000000.json"), b"x");
+    let done = desk.run(&site, &file).await.expect("erased all the same");
+    assert_eq!((done.keys, done.resumed), (1, false));
+    assert!(desk.run(&site, &file).await.expect_err("once").contains("was executed"));
+    let report = desk.audit(&site).await;
+    assert!(!report.verified && report.erased.len() == 2, "what was planted is told: {}", report.text());
+    assert!(report.erased.iter().all(|erased| erased.done.is_some()), "{}", report.text());
+}
+
+/// Bytes that were planted beside an earlier run's line are not signed as if they were its own.
+#[tokio::test]
+async fn a_line_that_was_planted_is_not_signed() {
+    let site = site().await;
+    let file = Desk::of(&site, None).signed(&Desk::of(&site, None).request(&site, session("s0")).await);
+    assert!(Desk::of(&site, Some(1)).run(&site, &file).await.is_err());
+    let name = {
+        let objects = site.store.0.lock();
+        objects.keys().find(|name| name.contains("/eraser-")).expect("a line").clone()
+    };
+    let planted = name.replace("dt=2026-11-20", "dt=2026-11-19").replace("dt=2026-11-21", "dt=2026-11-19");
+    let line = {
+        let objects = site.store.0.lock();
+        let text = crate::read::unpack_index("", &objects[&name]).expect("a line");
+        zstd::bulk::compress(text.replace("ticket 4711", "ticket 4712").as_bytes(), 3).expect("zstd")
+    };
+    assert_ne!(name, planted);
+    site.store.0.lock().insert(planted, line.into());
+    let desk = Desk::of(&site, None);
+    desk.run(&site, &file).await.expect("erased");
+    let report = desk.audit(&site).await;
+    assert_eq!((report.erased.len(), &*report.erased[0].why), (1, "ticket 4711"), "{}", report.text());
+}
+
+/// A writer's own name is refused: its chain is not one of erasures.
+#[tokio::test]
+async fn a_gateways_chain_is_left_alone() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let refused = Ledger::read(&desk.place, &desk.chain, &[], "default", "gw").await.err().expect("refused");
+    assert!(refused.contains("--writer"), "{refused}");
+    assert!(Ledger::read(&desk.place, &desk.chain, &[], "default", "../x").await.is_err());
+    // another key goes on with the chain of the first; both are given to who verifies
+    desk.erase(&site, "s0").await;
+    let other = Desk { chain: key("erase.second", 51), ..Desk::of(&site, None) };
+    let refused = other.run(&site, &other.signed(&other.request(&site, session("s1")).await)).await;
+    assert!(refused.expect_err("nobody said who signed before").contains("--before"));
+    let other = Desk { before: vec![desk.chain.public().clone()], ..other };
+    other.erase(&site, "s1").await;
+    let keys = vec![signing_key().public().clone(), desk.chain.public().clone(), other.chain.public().clone()];
+    let report = site.verify(Options { keys, erasers: desk.erasers(), ..Options::default() }).await;
+    assert!(report.verified && report.erased.len() == 2, "{}", report.text());
+}
+
+/// What earlier runs verified is neither forgotten nor counted twice; lines whose retention is over end no chain of erasures.
+#[tokio::test]
+async fn erasures_outlive_runs_and_lines() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    desk.erase(&site, "s0").await;
+    let folder = tempfile::tempdir().expect("scratch");
+    let keys = vec![signing_key().public().clone(), desk.chain.public().clone()];
+    let options = || Options {
+        keys: keys.clone(),
+        erasers: desk.erasers(),
+        resume: Some(folder.path().join("resume.json")),
+        ..Options::default()
+    };
+    let (first, again) = (site.verify(options()).await, site.verify(options()).await);
+    assert!(first.verified && again.verified, "{}", again.text());
+    assert_eq!((&first.counts, first.erased.len(), again.erased.len()), (&again.counts, 1, 1), "{}", again.text());
+    desk.erase(&site, "s1").await;
+    let third = site.verify(options()).await;
+    assert!(third.verified && third.erased.len() == 2, "{}", third.text());
+    site.store.0.lock().retain(|name, _| !name.contains("/eraser-"));
+    let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("goes on");
+    assert!(ledger.begun().is_none());
+    assert!(
+        resume(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await.expect("nothing").is_none()
+    );
+}
+
+/// Another auditor opens what was written before, with the product and by the key object alone; the same copy is not made
+/// twice; who has no key makes none; an erasure takes copies too.
+#[tokio::test]
+async fn a_later_auditor_opens_what_was_written_before() {
+    use crate::rewrap::{Rewrapped, Which, rewrap};
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let (new, nobody) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
+    let recipients = [new.to_public()];
+    let which = Which { account: Some("default".to_owned()), ..Which::default() };
+    let now = site.clock.now();
+    let opened = async |identity: &age::x25519::Identity| {
+        let keys = vec![signing_key().public().clone()];
+        let report = site.verify(Options { keys, auditors: vec![identity.clone()], ..Options::default() }).await;
+        assert!(report.verified, "{}", report.text());
+        report.counts.opened
+    };
+    assert_eq!(opened(&new).await, 0);
+    let none = rewrap(&desk.place, &[nobody], &recipients, &which, now).await.expect("nothing");
+    assert_eq!((none.keys, none.written, none.closed.len()), (2, 0, 2), "{:?}", none.closed);
+    let done = rewrap(&desk.place, std::slice::from_ref(&site.auditor), &recipients, &which, now).await.expect("done");
+    assert_eq!(done, Rewrapped { keys: 2, written: 2, ..Rewrapped::default() });
+    let again = rewrap(&desk.place, std::slice::from_ref(&site.auditor), &recipients, &which, now).await.expect("done");
+    assert_eq!(again, Rewrapped { keys: 2, there: 2, ..Rewrapped::default() });
+    assert_eq!((opened(&new).await, opened(&site.auditor).await), (4, 8), "the other account's stay closed");
+    let one = Which { session: Some("s0".to_owned()), since: Some("2027-01-01".to_owned()), ..Which::default() };
+    assert_eq!(rewrap(&desk.place, &[new], &recipients, &one, now).await.expect("none").keys, 0);
+    assert_eq!(desk.erase(&site, "s0").await.objects, 2);
+}
+
+/// Junk in a copy's place is not taken for the copy: one is written beside it, it is told, and the next run finds it.
+#[tokio::test]
+async fn junk_in_a_copys_place_is_told() {
+    use crate::rewrap::{Rewrapped, Which, rewrap};
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let new = age::x25519::Identity::generate();
+    let which = Which { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..Which::default() };
+    let run = async || {
+        let (auditors, now) = ([site.auditor.clone()], site.clock.now());
+        rewrap(&desk.place, &auditors, &[new.to_public()], &which, now).await.expect("done")
+    };
+    assert_eq!(run().await.written, 1);
+    let copy = site
+        .store
+        .0
+        .lock()
+        .keys()
+        .find(|name| {
+            name.starts_with("keys/default/acme/s0/") && name.rsplit('/').next().is_some_and(|file| file.contains('-'))
+        })
+        .expect("a copy")
+        .clone();
+    site.store.0.lock().insert(copy.clone(), Bytes::from_static(b"junk"));
+    let done = run().await;
+    assert_eq!((done.written, done.there, done.closed.len()), (1, 0, 1), "{:?}", done.closed);
+    assert!(done.closed[0].starts_with(&copy), "{:?}", done.closed);
+    assert_eq!(run().await, Rewrapped { keys: 1, there: 1, ..Rewrapped::default() });
+    let vault = Vault::new(site.store.clone(), "", None);
+    let filter = Filter { account: Some("default".into()), ..Filter::default() };
+    let read = replay(&vault, &mut Opener::new(&vault, vec![new.clone()]), "s0", &filter).await.expect("read");
+    let mut text = Vec::new();
+    read.write(&mut text).expect("written");
+    assert!(String::from_utf8_lossy(&text).contains("text 0"), "the copy beside it opens");
+}
+
+/// A line that somebody planted says nothing of whose a session is: neither a request for a user, nor one that two signed, takes it
+/// in; and without the writers' public key nobody is asked.
+#[tokio::test]
+async fn a_planted_line_makes_no_session_a_users() {
+    let site = site().await;
+    let mut desk = Desk::of(&site, None);
+    let index = |name: &&String| name.starts_with("index/v1/account=default/");
+    let name = site.store.0.lock().keys().find(index).expect("lines").clone();
+    let bytes = site.store.0.lock().get(&name).cloned().expect("lines");
+    let lines = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
+    let line = lines.lines().next().expect("a line").replacen("\"leaf\":0", "\"leaf\":900", 1);
+    let planted = line.replace("h-default", "h-planted") + "\n";
+    assert!(planted.contains("h-planted") && planted.contains("900"), "{planted}");
+    let (head, _) = name.rsplit_once('-').expect("a number");
+    let object = zstd::bulk::compress(planted.as_bytes(), 3).expect("zstd");
+    site.store.0.lock().insert(format!("{head}-0000000900.ndjson.zst"), object.into());
+    let user = || Target::User("h-planted".to_owned());
+    let asked = Asked { what: user(), account: Some("default".to_owned()), tenant: None };
+    let none = resolve(&desk.place, &asked).await.expect_err("nobody signed it");
+    assert!(none.contains("no line of the index tells of this user"), "{none}");
+    assert!(none.contains("not included: acme/s0 of account default"), "{none}");
+    let own = desk.request(&site, session("s0")).await;
+    let refused = desk.run(&site, &desk.signed(&Request { what: user(), ..own })).await.expect_err("refused");
+    assert!(refused.contains("this user's"), "{refused}");
+    // nor is it in the way of who may ask
+    desk.request(&site, Target::User("h-default".to_owned())).await;
+    desk.place.keys.clear();
+    let asked = Asked { what: Target::User("h-default".to_owned()), ..asked };
+    assert!(resolve(&desk.place, &asked).await.expect_err("no key").contains("public key"));
+}
+
+/// Sessions of a user that another signer's lines tell of, or such as are not signed yet, are in no request, and told; a hold takes them in.
+#[tokio::test]
+async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
+    let mut site = site().await;
+    let desk = Desk::of(&site, None);
+    let user = Asked { what: Target::User("h-default".to_owned()), account: None, tenant: None };
+    let before = resolve(&desk.place, &user).await.expect("resolved");
+    assert!(before.left_out.is_empty(), "{:?}", before.left_out);
+    let signed: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("chain/")).cloned().collect();
+    site.send("default", "s-new", "text");
+    site.minutes(4).await;
+    // the digest of what came is not there
+    site.store.0.lock().retain(|name, _| !name.starts_with("chain/") || signed.contains(name));
+    let found = resolve(&desk.place, &user).await.expect("resolved");
+    assert_eq!(found.sessions, before.sessions);
+    let [why] = &found.left_out[..] else { panic!("{:?}", found.left_out) };
+    assert!(why.contains("acme/s-new of account default: no signature of the given keys"), "{why}");
+    let told = sessions_with_unsigned(&desk.place, &user).await.expect("told");
+    assert!(told.folders.contains(&("acme".to_owned(), "s-new".to_owned())) && told.left_out().is_empty());
+    assert_eq!(told.folders.len(), found.sessions.len() + 1);
+    // who releases a hold goes by what was signed
+    assert_eq!(sessions(&desk.place, &user).await.expect("told").folders.len(), found.sessions.len());
+    // what has no keys was planted, or is empty: there is nothing to hold
+    site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s-new/"));
+    let told = sessions_with_unsigned(&desk.place, &user).await.expect("told");
+    assert!(told.folders.len() == found.sessions.len() && told.left_out().len() == 1, "{:?}", told.left_out());
+}
+
+/// A hold that is set after an erasure was announced stops it where it stands; released, it is finished.
+#[tokio::test]
+async fn a_hold_stops_an_erasure_that_has_begun() {
+    let mut begun = 0;
+    for n in 0..8 {
+        let site = site().await;
+        let request = Desk::of(&site, None).request(&site, session("s0")).await;
+        let desk = Desk::of(&site, Some(n));
+        let file = desk.signed(&request);
+        if desk.run(&site, &file).await.is_ok() {
+            break;
+        }
+        let desk = Desk::of(&site, None);
+        let ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("a ledger");
+        begun += usize::from(ledger.begun().is_some());
+        let keys = || site.store.0.lock().keys().filter(|name| name.starts_with("keys/default/acme/s0/")).count();
+        let before = keys();
+        let note = format!("holds/default/acme/s0/{:020}.json", 7);
+        site.store.0.lock().insert(note.clone(), Bytes::from_static(b"a note that nobody can read holds"));
+        let refused = desk.run(&site, &file).await.expect_err("held");
+        assert!(refused.contains("legal hold") && keys() == before, "{n}: {refused}");
+        site.store.0.lock().remove(&note);
+        desk.run(&site, &file).await.expect("finished");
+        assert_eq!(keys(), 0);
+    }
+    assert!(begun > 0, "no run ended between announcement and deed");
+}
+
+/// A reader that tells of locks, as a bucket does.
+struct Locked {
+    store: Arc<Memory>,
+    /// Whether what tells of erasures is locked; `None`: the store can't lock.
+    locked: Option<bool>,
+}
+
+impl VaultReader for Locked {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.store.get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        self.store.list(kind, prefix)
+    }
+
+    fn versions<'a>(
+        &'a self,
+        kind: ObjectKind,
+        prefix: &'a str,
+        _: Option<(String, String)>,
+    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        Box::pin(async move {
+            let names = self.list(kind, prefix).await?.into_iter();
+            let versions = names.map(|name| Version { name, id: "1".to_owned(), marker: false }).collect();
+            Ok(self.locked.map(|_| VersionPage { versions, next: None }))
+        })
+    }
+
+    fn held<'a>(&'a self, _: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        let lock = |locked: bool| {
+            (locked || version.name.ends_with(".sig")).then_some((LockMode::Compliance, UnixNanos(u64::MAX)))
+        };
+        let held = self.locked.map(|locked| Held { written: UnixNanos(0), lock: lock(locked) });
+        Box::pin(async move { Ok(held) })
+    }
+}
+
+/// Where what tells of an erasure can be deleted, because the bucket locked it not, who erases is told by name; where it is
+/// locked, or nothing is to be locked, nobody is alarmed.
+#[tokio::test]
+async fn an_erasure_that_could_be_deleted_is_told() {
+    for (locked, told) in [(Some(false), true), (Some(true), false), (None, false)] {
+        let site = site().await;
+        let mut desk = Desk::of(&site, None);
+        desk.place.vault = Vault::new(Arc::new(Locked { store: site.store.clone(), locked }), "", None);
+        let request = desk.request(&site, session("s0")).await;
+        let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("a ledger");
+        assert_eq!(ledger.unlocked().await, Ok(None), "nothing is written yet");
+        let file = desk.signed(&request);
+        execute(&desk.place, &mut ledger, &file, &desk.erasers(), STORE, site.clock.now()).await.expect("erased");
+        let name = ledger.unlocked().await.expect("asked");
+        let of_its_chain = |name: &String| name.starts_with("chain/default/eraser/") && name.ends_with(".json");
+        assert_eq!(name.as_ref().is_some_and(of_its_chain), told, "{locked:?}: {name:?}");
+        assert_eq!(name.is_some(), told);
+    }
+}

@@ -1,0 +1,185 @@
+//! Populations are complete, periods have sharp ends, denials are never lost.
+
+use super::*;
+use crate::erase::tests::{Desk, site};
+use kernel::clock::Clock as _;
+use vault::names::rfc3339;
+use vault::row::Tail;
+use vault::testing::journal::signing_key;
+
+fn all() -> Period {
+    Period { from: "2026-01-01T00:00:00.000000000Z".to_owned(), to: "2027-01-01T00:00:00.000000000Z".to_owned() }
+}
+
+/// The writers' key, and the erasers' chain's.
+fn keys(desk: &Desk) -> Vec<VerifyKey> {
+    vec![signing_key().public().clone(), desk.chain_key()]
+}
+
+/// Nobody who may only write gets a session into a population: what no signed digest names is told apart, what was signed and is
+/// not what it was is told to be missing.
+#[tokio::test]
+async fn what_nobody_signed_is_no_evidence() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let vault = &desk.place.vault;
+    let honest = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert!(honest.unsigned.is_empty() && honest.closed.is_empty(), "{:?}", honest.unsigned);
+    let mut row = line("tool", "Bash", Some("denied"), "ok");
+    (row.tail.writer, row.tail.epoch) = ("gw".to_owned(), "E9999".to_owned());
+    let text = format!("{}\n", serde_json::to_string(&row).expect("json"));
+    let forged = zstd::bulk::compress(text.as_bytes(), 3).expect("zstd");
+    let folder = "index/v1/account=default/dt=2026-11-20";
+    let plant = |name: String, bytes: &[u8]| drop(site.store.0.lock().insert(name, bytes.to_vec().into()));
+    plant(format!("{folder}/gw-E9999-0000000000.ndjson.zst"), &forged);
+    plant(format!("{folder}/gw-E9998-0000000000.ndjson.zst"), b"x");
+    plant("chain/default/gw/E9999/0000000000.json".to_owned(), b"{}");
+    let told = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert_eq!((told.lines, told.sessions.len(), told.boundary.len()), (honest.lines, honest.sessions.len(), 0));
+    assert_eq!((told.digests.len(), told.closed.len()), (honest.digests.len(), 0));
+    assert_eq!(told.unsigned.iter().map(|one| one.lines).sum::<u64>(), 1);
+    assert_eq!(told.unsigned.len(), 3, "a line, garbage, a digest: {:?}", told.unsigned);
+    // who gives another key has nothing
+    let none = gather(vault, &all(), None, &[desk.chain_key()]).await.expect("gathered");
+    assert_eq!((none.lines, none.digests.len()), (0, 0));
+    // a signed object that was exchanged is missing, and said to be
+    let name = {
+        let objects = site.store.0.lock();
+        objects.keys().find(|name| name.starts_with(folder) && name.contains("gw-E0000")).expect("an object").clone()
+    };
+    plant(name, &forged);
+    let torn = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert!(torn.lines < honest.lines && torn.closed.len() == 1, "{:?}", torn.closed);
+}
+
+/// Every line is in one session; halves of a period add up to the whole; an account's bundle holds no other's.
+#[tokio::test]
+async fn a_population_is_complete() {
+    let mut site = site().await;
+    let desk = Desk::of(&site, None);
+    let vault = &desk.place.vault;
+    let middle = rfc3339(site.clock.now());
+    site.send("default", "s9", "later");
+    site.minutes(4).await;
+    let whole = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert_eq!((whole.lines, whole.sessions.len(), whole.homeless, whole.gaps), (18, 4, 0, 0));
+    assert_eq!(whole.sessions.values().map(|session| session.lines).sum::<u64>(), 18);
+    assert_eq!((whole.keys.len(), whole.sessions.values().map(|session| session.with_content).sum::<u64>()), (4, 9));
+    let before = gather(vault, &Period { to: middle.clone(), ..all() }, None, &keys(&desk)).await.expect("gathered");
+    let after = gather(vault, &Period { from: middle, ..all() }, None, &keys(&desk)).await.expect("gathered");
+    assert_eq!((before.lines, after.lines, after.sessions.len()), (16, 2, 1));
+    assert!(before.digests.len() < whole.digests.len() && !after.digests.is_empty());
+    let own = gather(vault, &all(), Some("team"), &keys(&desk)).await.expect("gathered");
+    assert!(own.lines == 8 && own.sessions.keys().all(|(account, ..)| account == "team") && own.keys.len() == 1);
+    desk.erase(&site, "s0").await;
+    let erased = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered").erased;
+    assert_eq!(erased.len(), 2, "begun and done");
+    assert!(erased.iter().all(|one| one.erasure.why == "ticket 4711" && one.erasure.request.is_none()));
+}
+
+fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> Row {
+    let tail = Tail {
+        ts: "2026-11-20T10:00:00Z".to_owned(),
+        ingest_ts: "2026-11-20T10:00:00Z".to_owned(),
+        account: "default".to_owned(),
+        tenant: "acme".to_owned(),
+        session_id: Some("s".to_owned()),
+        call: call.to_owned(),
+        tool_name: Some(tool.to_owned()),
+        decision: decision.map(str::to_owned),
+        status: status.to_owned(),
+        actor: Some("agent".to_owned()),
+        user_key: Some("h-1".to_owned()),
+        cost_status: (call == "model").then(|| "priced".to_owned()),
+        cost_usd: (call == "model").then(|| "0.1".to_owned()),
+        ..Tail::default()
+    };
+    Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
+}
+
+/// A rule's refusals and a user's are told apart.
+#[test]
+fn a_denial_tells_by_whom() {
+    let mut all_of = Gathered::default();
+    for by in ["config", "user_reject", "config"] {
+        let mut row = line("permission", "Bash", Some("reject"), "ok");
+        row.tail.decided_by = Some(by.to_owned());
+        assert!(all_of.take(&row, &all()));
+    }
+    let told: Vec<_> = all_of.boundary.iter().map(|(key, times)| (key.decided_by.as_deref(), times.count)).collect();
+    assert_eq!(told, [(Some("config"), 2), (Some("user_reject"), 1)]);
+}
+
+/// Which configuration the gateways had, and until when, is what their signed digests say (SOC 2, CC8.1).
+#[tokio::test]
+async fn configurations_are_told_from_digests() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let gathered = gather(&desk.place.vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    let made_by: Vec<_> = gathered.configurations.keys().filter_map(|one| one.made_by.clone()).collect();
+    let hash = "40bcb3ec21c27562e50fdb9f3b503f068bf02b48d59f34031f8323c1f2112b1f";
+    assert!(!made_by.is_empty() && made_by.iter().all(|by| by.configuration == hash), "{made_by:?}");
+    let digests: u64 = gathered.configurations.values().map(|spell| spell.digests).sum();
+    assert_eq!(digests, gathered.digests.len() as u64, "each digest is under one configuration");
+}
+
+/// Tools used and what was denied, by whom, are counted apart; sums are exact.
+#[test]
+fn a_boundary_report_tells_denials() {
+    let mut all_of = Gathered::default();
+    let lines = [
+        line("tool", "Bash", None, "ok"),
+        line("tool", "Bash", None, "ToolFailed"),
+        line("permission", "Bash", Some("accept"), "ok"),
+        line("permission", "Bash", Some("reject"), "ok"),
+        line("permission", "Read", None, "ok"),
+        line("tool", "Write", Some("denied"), "ok"),
+        line("model", "", None, "ok"),
+        line("model", "", None, "ok"),
+        line("model", "", None, "ok"),
+    ];
+    assert!(lines.iter().all(|row| all_of.take(row, &all())));
+    let told: Vec<(Option<&str>, &str, bool, u64, u64)> = (all_of.boundary.iter())
+        .map(|(key, times)| (key.tool.as_deref(), key.what.as_str(), key.denied, times.count, times.failed))
+        .collect();
+    let want = [
+        (Some("Bash"), "accept", false, 1, 0),
+        (Some("Bash"), "reject", true, 1, 0),
+        (Some("Bash"), "used", false, 2, 1),
+        (Some("Read"), "asked", false, 1, 0),
+        (Some("Write"), "denied", true, 1, 0),
+    ];
+    assert_eq!(told, want);
+    assert!(all_of.boundary.keys().all(|key| key.user.as_deref() == Some("h-1") && key.actor.is_some()));
+    let session = all_of.sessions.values().next().expect("one");
+    assert_eq!((session.denied, session.decisions, session.tool_calls, session.failed), (2, 3, 3, 1));
+    assert_eq!((session.model_calls, session.cost_usd.map(|usd| usd.to_string())), (3, Some("0.3".to_owned())));
+}
+
+/// A call that a span and a log tell is one in the population, and was used once.
+#[test]
+fn what_is_told_twice_is_counted_once() {
+    let mut all_of = Gathered::default();
+    for (call, signal, status) in [
+        ("tool", "traces", None),
+        ("tool", "logs", None),
+        ("model", "traces", Some("deferred")),
+        ("model", "logs", Some("priced")),
+    ] {
+        let mut row = line(call, "Bash", None, "ok");
+        (row.tail.signal, row.tail.tool_call_id) = (signal.to_owned(), Some("c1".to_owned()));
+        row.tail.cost_status = status.map(str::to_owned);
+        assert!(all_of.take(&row, &all()));
+    }
+    let session = all_of.sessions.values().next().expect("one");
+    assert_eq!((session.lines, session.tool_calls, session.model_calls), (4, 1, 1));
+    for (call, signal) in [("model", "traces"), ("model_copy", "logs")] {
+        let mut row = line(call, "", None, "overloaded");
+        (row.tail.signal, row.tail.response_id) = (signal.to_owned(), Some("r1".to_owned()));
+        row.tail.cost_status = None;
+        assert!(all_of.take(&row, &all()));
+    }
+    let session = all_of.sessions.values().next().expect("one");
+    assert_eq!((session.lines, session.failed), (6, 1));
+    assert_eq!(all_of.boundary.values().map(|times| times.count).collect::<Vec<_>>(), [1]);
+}

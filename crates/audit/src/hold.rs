@@ -1,0 +1,280 @@
+//! **What**: legal holds: [`hold`] sets or releases one for sessions, [`holds`] lists those in force, [`is_held`] tells of one
+//! session. **Why**: what a court asks for must outlive retention and erasure, and whoever releases it must be told later.
+//! **Invariants**: a hold is a note that is never changed, and all of them stay; it holds until another note releases it by the hash of
+//! its bytes, which only who may read can tell: whoever may only write can add holds, and end none. One that nobody can read now (archived,
+//! another's key) holds, and is released when it can be. It stands before the objects are
+//! held, and is released after they are, so that nothing in between is unprotected. In S3 each version of payload and
+//! keys is held as well; in a folder the note holds them ([`vault::store::DirectoryStore`]). **Not here**: who may (the store's rights).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use kernel::clock::UnixNanos;
+use kernel::rng::Rng;
+
+use super::erase::{Asked, Folder, Target, sessions, sessions_with_unsigned};
+use super::place::Place;
+use super::read::{ReadError, Vault, each_row};
+use vault::hold_note::{FOLDER, Hold, bounded, in_force, number};
+use vault::names::{ObjectName, Scope, account_segment, rfc3339};
+use vault::store::directory::NOT_A_FILE;
+use vault::store::{ObjectKind, StoreError};
+
+/// What notes say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Those in force: the session may have several.
+    pub in_force: Vec<Hold>,
+    /// What is no note, or can't be read, a line each. What can't be read holds until it is released.
+    pub strange: Vec<String>,
+}
+
+/// What a hold was set on, or released from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Sessions, as `tenant/session` in names.
+    pub sessions: Vec<String>,
+    /// Objects that the store itself holds, or holds no more.
+    pub objects: u64,
+    /// Objects of a store that knows no holds: the note alone protects them.
+    pub noted: u64,
+    /// What of the index could not be read, so that packed objects may have been missed.
+    pub closed: Vec<String>,
+    /// What lines say of the user that none of the given keys signed, and was left out.
+    pub left_out: Vec<String>,
+}
+
+/// Sets a hold on what `asked` names, or releases it. Content that comes later is protected from erasure and sweeps by the note; in
+/// S3 the hold itself is set on it by doing this again. Of a user sessions are held that only lines tell of which nobody signed: to hold
+/// too much is safe; to release it is not.
+///
+/// # Errors
+/// One line: the store fails, or there is no such session.
+pub async fn hold(
+    place: &Place,
+    asked: &Asked,
+    set: bool,
+    (by, why): (&str, &str),
+    now: UnixNanos,
+    rng: &dyn Rng,
+) -> Result<Touched, ReadError> {
+    let mut touched = Touched::default();
+    let (segment, folders) = match (&asked.what, set) {
+        (Target::Session(session), false) => noted(place, asked, session).await?,
+        (_, set) => {
+            let told = if set { sessions_with_unsigned(place, asked).await? } else { sessions(place, asked).await? };
+            touched.left_out = told.left_out();
+            (account_segment(&told.account), told.folders)
+        }
+    };
+    if folders.is_empty() {
+        return Err("there is no such session".to_owned());
+    }
+    for (tenant, session) in &folders {
+        let folder = format!("{FOLDER}{segment}/{tenant}/{session}/");
+        let before = read(&place.vault, &folder).await?;
+        if let Some(why) = before.unread.values().next().filter(|_| !set) {
+            return Err(format!("{why}; until it can be read nobody can release it"));
+        }
+        let before = in_force(&before.notes);
+        let note = Hold {
+            v: 2,
+            account: segment.clone(),
+            tenant: tenant.clone(),
+            session: session.clone(),
+            set,
+            by: by.to_owned(),
+            why: why.to_owned(),
+            at: rfc3339(now),
+            id: if set { kernel::hex::encode(&rng.id()) } else { String::new() },
+            releases: if set { Vec::new() } else { before.into_iter().map(|(hash, _)| hash).collect() },
+        };
+        if set {
+            write(place, &folder, &note, now).await?;
+        }
+        let (objects, closed) = objects(place, &segment, tenant, session).await?;
+        touched.closed.extend(closed);
+        for (kind, name) in objects {
+            let say = |error| format!("{name}: {error}");
+            let held = place.holder.hold(kind, &name, set).await.map_err(say)?;
+            *(if held { &mut touched.objects } else { &mut touched.noted }) += 1;
+            if set && !place.eraser.held(kind, &name).await.map_err(say)? {
+                return Err(format!("{name}: the hold was set, and the store does not hold it"));
+            }
+        }
+        if !set {
+            write(place, &folder, &note, now).await?;
+        }
+        // what was written counts only if it is read as it was meant
+        let after = in_force(&read(&place.vault, &folder).await?.notes);
+        if after.iter().any(|(_, told)| told.as_ref() == Some(&note)) != set || (!set && !after.is_empty()) {
+            return Err(format!("{folder}: the note was written, and does not say so when it is read: do it again"));
+        }
+        touched.sessions.push(format!("{tenant}/{session}"));
+    }
+    Ok(touched)
+}
+
+/// A session that is held: its content, and its lines in the index, may be gone.
+async fn noted(place: &Place, asked: &Asked, session: &str) -> Result<(String, BTreeSet<Folder>), ReadError> {
+    let segment = |id: &str| kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
+    let mut found: BTreeMap<String, BTreeSet<Folder>> = BTreeMap::new();
+    for held in holds(&place.vault, asked.account.as_deref()).await? {
+        let tenant = asked.tenant.as_deref().is_none_or(|tenant| segment(tenant) == held.tenant);
+        if tenant && held.session == segment(session) {
+            found.entry(held.account).or_default().insert((held.tenant, held.session));
+        }
+    }
+    match found.len() {
+        0 => Err("this session is not under hold".to_owned()),
+        1 => Ok(found.pop_first().unwrap_or_default()),
+        count => Err(format!("{count} accounts have such a session under hold; give --account")),
+    }
+}
+
+async fn write(place: &Place, folder: &str, note: &Hold, now: UnixNanos) -> Result<(), ReadError> {
+    let there = read(&place.vault, folder).await?;
+    let taken = |number: &u64| there.notes.contains_key(number) || there.unread.contains_key(number);
+    // which comes first means nothing: only its name must be its own
+    let number = (now.0..).find(|number| !taken(number)).unwrap_or(now.0);
+    let name = place.vault.full(&format!("{folder}{number:020}.json"));
+    let bytes = serde_json::to_vec(note).unwrap_or_default(); // strings: can't fail
+    let put = place.store.put_once(ObjectKind::Key, &name, bytes.into(), now).await;
+    put.map(drop).map_err(|error| format!("{name}: {error}"))
+}
+
+/// The notes of a session's folder.
+#[derive(Default)]
+struct There {
+    notes: BTreeMap<u64, Bytes>,
+    /// Those that can't be read now: what they say, and which hash releases them, nobody knows. Why, in a line.
+    unread: BTreeMap<u64, String>,
+    /// One of these was refused, which may be for want of a right.
+    denied: bool,
+    /// Names that are none, and what is no note.
+    strange: Vec<String>,
+}
+
+async fn read(vault: &Vault, folder: &str) -> Result<There, ReadError> {
+    let mut there = There::default();
+    for name in vault.list(ObjectKind::Key, folder).await? {
+        let file = vault.relative(&name).and_then(|own| own.strip_prefix(folder));
+        let Some(number) = file.and_then(number) else {
+            there.strange.push(format!("{name}: no note of a hold has such a name; it counts for nothing"));
+            continue;
+        };
+        let bytes = match vault.try_fetch(ObjectKind::Key, &name).await {
+            Ok(bytes) => bounded(bytes),
+            Err(StoreError::TooLarge) => Bytes::new(),
+            Err(StoreError::Denied(why)) if why == NOT_A_FILE => Bytes::new(),
+            Err(error @ (StoreError::Archived | StoreError::Denied(_))) => {
+                there.denied |= matches!(error, StoreError::Denied(_));
+                there.unread.insert(number, format!("{name}: a note that can't be read now, which holds: {error}"));
+                continue;
+            }
+            Err(error) => return Err(format!("{name}: {error}")),
+        };
+        if serde_json::from_slice::<Hold>(&bytes).is_err() {
+            there.strange.push(format!("{name}: is no note of a hold that can be read; it holds until it is released"));
+        }
+        there.notes.insert(number, bytes);
+    }
+    Ok(there)
+}
+
+/// Payload and key objects of a session: by their names, and packed ones by the index; and what of the index could not be read.
+async fn objects(
+    place: &Place,
+    segment: &str,
+    tenant: &str,
+    session: &str,
+) -> Result<(BTreeSet<(ObjectKind, String)>, Vec<String>), ReadError> {
+    let mut out = BTreeSet::new();
+    for (kind, folder) in [
+        (ObjectKind::Key, format!("keys/{segment}/{tenant}/{session}/")),
+        (ObjectKind::Payload, format!("{segment}/{tenant}/{session}/")),
+    ] {
+        out.extend(place.vault.list(kind, &folder).await?.into_iter().map(|name| (kind, name)));
+    }
+    let mut packed = BTreeSet::new();
+    let mut visit = |row: vault::row::Row| {
+        let scope = Scope::of(&row.tail);
+        let same = scope.account == segment && scope.tenant == tenant && scope.session == session;
+        // a line is anybody's claim: it can name no object of another session
+        let own =
+            |name: &String| ObjectName::parse(name).is_some_and(|one| one.scope.is_none() && one.account == segment);
+        packed.extend(row.object_key.filter(|_| same).filter(own));
+    };
+    let closed = each_row(&place.vault, None, &|_| true, &mut visit).await?;
+    for name in packed {
+        let own = place.vault.relative(&name).unwrap_or(&name);
+        // nor one that is not there
+        if place.vault.list(ObjectKind::Payload, own).await?.contains(&name) {
+            out.insert((ObjectKind::Payload, name));
+        }
+    }
+    Ok((out, closed))
+}
+
+/// Notes of one account (as the index shows it) or of all.
+///
+/// # Errors
+/// One line: the store fails.
+pub async fn notes(vault: &Vault, account: Option<&str>) -> Result<Notes, ReadError> {
+    let start = account.map_or(FOLDER.to_owned(), |account| format!("{FOLDER}{}/", account_segment(account)));
+    let (mut all, mut folders) = (Notes::default(), BTreeSet::new());
+    for name in vault.list(ObjectKind::Key, &start).await? {
+        match vault.relative(&name).and_then(|own| own.rsplit_once('/')) {
+            Some((folder, _)) if folder.split('/').count() == 4 => drop(folders.insert(format!("{folder}/"))),
+            _ => all.strange.push(format!("{name}: no note of a hold has such a name; it counts for nothing")),
+        }
+    }
+    let (mut denied, mut may_read) = (None, false);
+    for folder in folders {
+        let mut parts = folder.trim_start_matches(FOLDER).split('/').map(str::to_owned);
+        let mut part = || parts.next().unwrap_or_default();
+        let (account, tenant, session) = (part(), part(), part());
+        let there = read(vault, &folder).await?;
+        may_read |= !there.notes.is_empty();
+        denied = denied.or_else(|| there.unread.values().next().filter(|_| there.denied).cloned());
+        let unread = there.unread.values().map(|_| None);
+        for note in in_force(&there.notes).into_iter().map(|(_, note)| note).chain(unread) {
+            // where it lies is what it holds, whatever it says
+            let (account, tenant, session) = (account.clone(), tenant.clone(), session.clone());
+            let unread = || Hold { why: "a note that can't be read".to_owned(), set: true, ..Hold::default() };
+            all.in_force.push(Hold { account, tenant, session, ..note.unwrap_or_else(unread) });
+        }
+        all.strange.extend(there.strange.into_iter().chain(there.unread.into_values()));
+    }
+    // no right to read, rather than one note that somebody put there
+    match denied.filter(|_| !may_read) {
+        Some(why) => Err(why),
+        None => Ok(all),
+    }
+}
+
+/// Holds in force, of one account (as the index shows it) or of all.
+///
+/// # Errors
+/// One line: the store fails.
+pub async fn holds(vault: &Vault, account: Option<&str>) -> Result<Vec<Hold>, ReadError> {
+    Ok(notes(vault, account).await?.in_force)
+}
+
+/// Whether a session, all as names have it, is under hold.
+pub(super) async fn is_noted(vault: &Vault, account: &str, tenant: &str, session: &str) -> Result<bool, ReadError> {
+    let there = read(vault, &format!("{FOLDER}{account}/{tenant}/{session}/")).await?;
+    Ok(!there.unread.is_empty() || !in_force(&there.notes).is_empty())
+}
+
+/// Whether a session (as the index shows it, `trace-…` for records without one) is under hold.
+///
+/// # Errors
+/// One line: the store fails.
+pub async fn is_held(vault: &Vault, account: &str, tenant: &str, session: &str) -> Result<bool, ReadError> {
+    let segment = |id: &str| kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
+    let (tenant, session) = (segment(tenant), segment(session));
+    let holds = holds(vault, Some(account)).await?;
+    Ok(holds.iter().any(|hold| hold.tenant == tenant && hold.session == session))
+}

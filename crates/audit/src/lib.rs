@@ -1,0 +1,19 @@
+//! The auditor's side of the vault: finding, opening, replaying, verifying, proving, holding and erasing what it holds.
+//!
+//! Invariants: trusts no writer, only bytes, signatures and the keys it is given; reads through [`vault::store::VaultReader`],
+//! so that a folder and S3 look alike; writes only what a named person asked for (holds, erasures, copies of keys).
+//! Neighbours: `vault` writes what is read here; `src/cli` prints it. The gateway at work calls nothing of this crate.
+
+pub mod erase;
+pub mod evidence;
+pub mod hold;
+pub mod parquet;
+pub mod place;
+pub mod prove;
+pub mod read;
+pub mod rewrap;
+pub mod signed;
+pub mod verify;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -1,0 +1,278 @@
+//! **What**: [`compact()`]: brings the tables of a folder up to what the index holds. **Invariants**: a day is touched only if
+//! its index has objects that are in no file yet; new files are durable before the state names them, old ones go after. A
+//! reader that looks at all files while a day is written anew may see its lines twice; never too few. **Not here**: columns,
+//! files.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::read::{ReadError, Vault};
+use crate::signed::Signed;
+use vault::chain::note::VerifyKey;
+use vault::names::account_segment;
+use vault::store::{ObjectKind, StoreError};
+
+use super::sort::{Line, Sorter, is_sane};
+use super::state::{Day, Part, State, short};
+use super::write::Table;
+
+/// Parts of a day that stand beside each other before they are made one.
+const PARTS: usize = 8;
+/// Lines of a file.
+const FILE_LINES: u64 = 4 << 20;
+
+/// What is wanted.
+#[derive(Default)]
+pub struct Options {
+    /// Where tables go.
+    pub folder: PathBuf,
+    /// Only this account.
+    pub account: Option<String>,
+    /// Public keys of the writers' signers: only lines whose object a digest names, with its hash, are taken.
+    pub keys: Vec<VerifyKey>,
+    /// Removes days that the index has no more.
+    pub prune: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Index objects read.
+    pub objects: u64,
+    /// Lines written.
+    pub lines: u64,
+    /// Files written.
+    pub files: u64,
+    /// Their size, bytes.
+    pub bytes: u64,
+    /// Days that were written to.
+    pub days: u64,
+    /// Days removed.
+    pub pruned: u64,
+    /// Index objects that no signed digest names (yet): left out.
+    pub unsigned: Vec<String>,
+    /// Index objects that can't be read, or that a signed digest names and that are not there: left out.
+    pub unread: Vec<String>,
+    /// Signed ones that are not there, and older than any that is.
+    pub older: Option<String>,
+}
+
+struct Run<'a> {
+    vault: &'a Vault,
+    options: &'a Options,
+    /// Hashes that the chain tells, if keys were given.
+    signed: Option<Signed>,
+    done: Compacted,
+}
+
+/// Brings the tables up to the index.
+///
+/// # Errors
+/// One line: the store or the folder fails, a signed index object is damaged or is not what its digest says, or one that tables hold
+/// can't be read any more to write them anew.
+pub async fn compact(vault: &Vault, options: &Options, show: &mut dyn FnMut(&str)) -> Result<Compacted, ReadError> {
+    let prefix = match &options.account {
+        Some(account) => format!("index/v1/account={}/", account_segment(account)),
+        None => "index/v1/".to_owned(),
+    };
+    let signed = match options.keys.is_empty() {
+        true => None,
+        false => Some(Signed::read(vault, &options.keys, options.account.as_deref()).await?),
+    };
+    let mut run = Run { vault, options, signed, done: Compacted::default() };
+    let mut days: BTreeMap<Day, BTreeSet<String>> = BTreeMap::new();
+    let listed = vault.list(ObjectKind::Index, &prefix).await?;
+    for name in &listed {
+        let object = vault.relative(name).filter(|name| name.ends_with(".ndjson.zst"));
+        if let Some((day, object)) = object.and_then(|object| Some((Day::of(object)?, object))) {
+            days.entry(day).or_default().insert(object.to_owned());
+        }
+    }
+    for (day, objects) in &days {
+        show(&format!("{} {}", day.account, day.day));
+        run.day(day, objects).await?;
+    }
+    run.absent(&listed)?;
+    if options.prune {
+        run.prune(&days)?;
+    }
+    Ok(run.done)
+}
+
+impl Run<'_> {
+    async fn day(&mut self, day: &Day, objects: &BTreeSet<String>) -> Result<(), ReadError> {
+        let path = day.state(&self.options.folder);
+        let mut state = State::read(&path)?;
+        let done: BTreeSet<String> = state.objects().into_iter().map(str::to_owned).collect();
+        let other = state.columns != State::default().columns;
+        let mut new: BTreeSet<String> = BTreeSet::new();
+        for object in objects.difference(&done) {
+            match &self.signed {
+                Some(signed) if !signed.names(&self.vault.full(object)) => {
+                    self.done.unsigned.push(object.clone());
+                }
+                _ => drop(new.insert(object.clone())),
+            }
+        }
+        if new.is_empty() && !other {
+            return Ok(());
+        }
+        // what the index has no more can't be written anew
+        let whole = done.is_subset(objects);
+        if other && !whole {
+            return Err(format!(
+                "{} was made with other columns, and its index is not whole any more: remove it, or keep it elsewhere",
+                path.display()
+            ));
+        }
+        if other || (state.parts.len() >= PARTS && whole) {
+            (new, state) = (new.into_iter().chain(done.iter().cloned()).collect(), State::default());
+        }
+        let Some(part) = self.write(day, new, &done).await? else { return Ok(()) };
+        self.done.days += 1;
+        state.parts.push(part);
+        state.write(&path)?;
+        for file in day.files(&self.options.folder) {
+            if !state.files().contains(file.as_str()) {
+                let gone = std::fs::remove_file(self.options.folder.join(&file));
+                gone.map_err(|error| format!("{file}: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of signed objects that are in no table and not there.
+    fn absent(&mut self, listed: &[String]) -> Result<(), ReadError> {
+        let Some(signed) = &self.signed else { return Ok(()) };
+        let there: HashSet<&str> = listed.iter().map(String::as_str).collect();
+        let gone = signed.objects().filter(|name| !there.contains(name));
+        let days: BTreeSet<Day> = gone.filter_map(|name| Day::of(self.vault.relative(name)?)).collect();
+        let mut held: BTreeSet<String> = BTreeSet::new();
+        for day in days {
+            let state = State::read(&day.state(&self.options.folder))?;
+            held.extend(state.objects().into_iter().map(|object| self.vault.full(object)));
+        }
+        let wanted = self.options.account.as_deref().map(account_segment);
+        let asked = |name: &str| {
+            let account = wanted.as_deref().is_none_or(|wanted| Day::of(name).is_some_and(|day| day.account == wanted));
+            account && !held.contains(name)
+        };
+        let absent = signed.absent(self.vault, listed, &asked);
+        self.done.unread.extend(absent.holes);
+        self.done.older = absent.older;
+        Ok(())
+    }
+
+    /// Writes the lines of these objects; `None`: not one of them can be read. Those in `held` stand in tables that go.
+    async fn write(
+        &mut self,
+        day: &Day,
+        objects: BTreeSet<String>,
+        held: &BTreeSet<String>,
+    ) -> Result<Option<Part>, ReadError> {
+        let mut sorter = Sorter::new(&self.options.folder);
+        let mut hashes = BTreeMap::new();
+        for object in &objects {
+            let (lines, sha256) = match self.lines(object).await? {
+                Ok(lines) => lines,
+                // who may only write must not end every run
+                Err(why) if self.signed.is_none() && !held.contains(object) => {
+                    self.done.unread.push(why);
+                    continue;
+                }
+                Err(why) => return Err(why),
+            };
+            hashes.insert(object.clone(), sha256);
+            for text in lines.lines() {
+                if !sorter.push(text)? {
+                    return Err(format!("{object}: a line is not an index line"));
+                }
+            }
+        }
+        if hashes.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<&str> = hashes.keys().map(String::as_str).collect();
+        let id = short(&names);
+        let folder = &self.options.folder;
+        let (mut files, mut lines, mut bytes) = (Vec::new(), 0, 0);
+        let mut table: Option<(String, Table)> = None;
+        sorter.finish(&mut |line: Line| {
+            let full = |(tenant, table): &mut (String, Table)| *tenant != line.tenant() || table.lines == FILE_LINES;
+            if let Some((_, table)) = table.take_if(full) {
+                bytes += table.finish()?;
+            }
+            if table.is_none() {
+                let name = day.file(line.tenant(), &id, files.len());
+                table = Some((line.tenant().to_owned(), Table::new(&folder.join(&name))?));
+                files.push(name);
+            }
+            let map: Map<String, Value> =
+                serde_json::from_str(&line.text).map_err(|_| "a line of the index is no object".to_owned())?;
+            lines += 1;
+            table.as_mut().map_or(Ok(()), |(_, table)| table.push(map, line.text.len()))
+        })?;
+        if let Some((_, table)) = table {
+            bytes += table.finish()?;
+        }
+        self.done.lines += lines;
+        self.done.files += files.len() as u64;
+        self.done.bytes += bytes;
+        Ok(Some(Part { objects: hashes, files, lines }))
+    }
+
+    /// The lines of an index object, and the SHA-256 of its bytes; else what is wrong with it.
+    async fn lines(&mut self, object: &str) -> Result<Result<(String, String), ReadError>, ReadError> {
+        let name = self.vault.full(object);
+        let signed = self.signed.is_some();
+        let bytes = match self.vault.index_object(&name, signed).await {
+            Ok(bytes) => bytes,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(format!("{name}: {error}")),
+            Err(error) => return Ok(Err(format!("{name}: {error}"))),
+        };
+        if self.signed.as_ref().is_some_and(|signed| signed.names(&name) && !signed.is(&name, &bytes)) {
+            return Ok(Err(format!("{name}: it is not what its digest says; `vault verify` tells more")));
+        }
+        let lines = match Vault::index_lines(&name, &bytes, signed) {
+            // what is signed ends the run at the line that is none (see the sorter); a planted object is passed over whole
+            Ok(lines) if signed || lines.lines().all(is_sane) => lines,
+            Ok(_) => return Ok(Err(format!("{object}: a line is not an index line"))),
+            Err(why) => return Ok(Err(why)),
+        };
+        self.done.objects += 1;
+        Ok(Ok((lines, kernel::hex::encode(&Sha256::digest(&bytes)))))
+    }
+
+    /// Removes what was made of days that the index has no more.
+    fn prune(&mut self, days: &BTreeMap<Day, BTreeSet<String>>) -> Result<(), ReadError> {
+        if days.is_empty() {
+            return Err("--prune: the index is empty, which is more likely a mistake".to_owned());
+        }
+        let folder = &self.options.folder;
+        let wanted = self.options.account.as_deref().map(account_segment);
+        let accounts = std::fs::read_dir(folder.join(super::STATES)).into_iter().flatten().flatten();
+        for account in accounts {
+            let name = account.file_name().to_string_lossy().into_owned();
+            let Some(name) = name.strip_prefix("account=") else { continue };
+            if wanted.as_deref().is_some_and(|wanted| wanted != name) {
+                continue;
+            }
+            for state in std::fs::read_dir(account.path()).into_iter().flatten().flatten() {
+                let day = state.file_name().to_string_lossy().trim_end_matches(".json").to_owned();
+                let day = Day { account: name.to_owned(), day };
+                if days.contains_key(&day) {
+                    continue;
+                }
+                let files = day.files(folder).into_iter().map(|file| folder.join(file));
+                for file in files.chain([state.path()]) {
+                    std::fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+                }
+                self.done.pruned += 1;
+            }
+        }
+        Ok(())
+    }
+}

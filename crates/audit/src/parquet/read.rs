@@ -1,0 +1,311 @@
+//! **What**: lines of tables that may answer a query ([`rows`]), and which index objects stand in them ([`Covered`]).
+//! **Why**: a lookup over millions of lines must not read them. **Invariants**: what may hold is kept: a file, row group or
+//! row is left out only where its name, filter, bounds or value says that it can't be meant. **Not here**: what a query means.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use parquet::errors::{ParquetError, Result};
+use parquet::file::properties::ReaderProperties;
+use parquet::file::reader::{FileReader, RowGroupReader};
+use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+use serde_json::{Map, Value};
+
+use vault::row::Row;
+
+use super::cells::Cursor;
+use super::columns::{COLUMNS, Form, leaves, line, position};
+use super::state::{Part, State};
+use super::{STATES, TABLES, part};
+
+/// Rows that are put together at a time.
+const AT_ONCE: usize = 4096;
+/// Rows that are read though they are not wanted, rather than skipped one by one.
+const NEAR: usize = 16;
+
+/// Something that must hold of a text column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test<'q> {
+    /// It is this.
+    Is(&'static str, &'q str),
+    /// It is something else, or nothing.
+    IsNot(&'static str, &'q str),
+    /// It starts so.
+    Starts(&'static str, &'q str),
+    /// It is not before this.
+    From(&'static str, &'q str),
+    /// It is before this.
+    Before(&'static str, &'q str),
+}
+
+impl Test<'_> {
+    fn column(&self) -> &'static str {
+        let (Self::Is(name, _)
+        | Self::IsNot(name, _)
+        | Self::Starts(name, _)
+        | Self::From(name, _)
+        | Self::Before(name, _)) = self;
+        name
+    }
+
+    fn holds(&self, value: Option<&[u8]>) -> bool {
+        match self {
+            Self::Is(_, wanted) => value == Some(wanted.as_bytes()),
+            Self::IsNot(_, wanted) => value != Some(wanted.as_bytes()),
+            Self::Starts(_, wanted) => value.is_some_and(|value| value.starts_with(wanted.as_bytes())),
+            Self::From(_, wanted) => value.is_some_and(|value| value >= wanted.as_bytes()),
+            Self::Before(_, wanted) => value.is_some_and(|value| value < wanted.as_bytes()),
+        }
+    }
+
+    /// Whether a value between these bounds can hold.
+    fn within(&self, least: &[u8], most: &[u8]) -> bool {
+        match self {
+            Self::Is(_, wanted) => least <= wanted.as_bytes() && wanted.as_bytes() <= most,
+            Self::From(_, wanted) => most >= wanted.as_bytes(),
+            Self::Before(_, wanted) => least < wanted.as_bytes(),
+            Self::IsNot(..) | Self::Starts(..) => true,
+        }
+    }
+}
+
+/// Calls `visit` with each line of the tables below `folder` for which every test holds, of the days of arrival that `day` says
+/// yes to, and of the files that `covered` lets in.
+///
+/// # Errors
+/// One line: a file can't be read, or is damaged.
+pub fn rows(
+    folder: &Path,
+    covered: &Covered,
+    tests: &[Test<'_>],
+    day: &dyn Fn(&str) -> bool,
+    visit: &mut dyn FnMut(Row),
+) -> std::result::Result<(), String> {
+    for path in files(folder, tests, day)? {
+        if !covered.lets_in(path.strip_prefix(folder).unwrap_or(&path)) {
+            continue;
+        }
+        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let file = File::open(&path).map_err(|error| told(&error))?;
+        let mut each = |line: Map<String, Value>| {
+            let row = serde_json::from_value(Value::Object(line));
+            visit(row.map_err(|_| ParquetError::General("a row is no index line".to_owned()))?);
+            Ok(())
+        };
+        table(file, tests, &mut each).map_err(|error| told(&error))?;
+    }
+    Ok(())
+}
+
+/// The files whose names say that they may hold such lines, in order.
+fn files(folder: &Path, tests: &[Test<'_>], day: &dyn Fn(&str) -> bool) -> std::result::Result<Vec<PathBuf>, String> {
+    let wanted = |name: &str| {
+        let named = |key: &str| part(name, key);
+        let is = |test: &Test<'_>| match test {
+            Test::Is("account", wanted) => {
+                named("account").is_none_or(|name| name == vault::names::account_segment(wanted))
+            }
+            Test::Is("tenant", wanted) => named("tenant").is_none_or(|name| {
+                let segment = kernel::pseudonym::segment(wanted);
+                name.starts_with("h-") || name == segment.as_deref().unwrap_or(wanted)
+            }),
+            _ => true,
+        };
+        tests.iter().all(is) && named("dt").is_none_or(day)
+    };
+    let (mut found, mut folders) = (Vec::new(), vec![folder.join(TABLES)]);
+    while let Some(here) = folders.pop() {
+        let entries = std::fs::read_dir(&here).map_err(|error| format!("{}: {error}", here.display()))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| format!("{}: {error}", here.display()))?;
+            let path = entry.path();
+            let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+            if !wanted(&name) {
+                continue;
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if name.ends_with(".parquet") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// What takes a line of a table.
+type Visit<'v> = &'v mut dyn FnMut(Map<String, Value>) -> Result<()>;
+
+/// Every line of a file for which every test holds.
+pub(super) fn table(file: File, tests: &[Test<'_>], visit: Visit<'_>) -> Result<()> {
+    let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
+    let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
+    let reader = SerializedFileReader::new_with_options(file, options)?;
+    for n in 0..reader.num_row_groups() {
+        let metadata = reader.metadata().row_group(n);
+        // bounds stand in the footer; filters are read with the group
+        let bounds = |test: &Test<'_>| {
+            let at = leaf(test.column()).and_then(|at| metadata.columns().get(at));
+            let bounds = at.and_then(|column| column.statistics());
+            let bounds = bounds.and_then(|bounds| Some((bounds.min_bytes_opt()?, bounds.max_bytes_opt()?)));
+            bounds.is_none_or(|(least, most)| test.within(least, most))
+        };
+        if tests.iter().all(bounds) {
+            let group = reader.get_row_group(n)?;
+            let count = usize::try_from(metadata.num_rows()).unwrap_or_default();
+            if let Some(rows) = matching(&*group, tests, count)? {
+                lines(&*group, &rows, visit)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Position of a column's first leaf column.
+fn leaf(name: &str) -> Option<usize> {
+    let at = position(name)?;
+    Some(COLUMNS.iter().take(at).map(|column| leaves(column.form)).sum())
+}
+
+/// The rows for which every test holds, as ranges; `None` if there are none.
+fn matching(group: &dyn RowGroupReader, tests: &[Test<'_>], count: usize) -> Result<Option<Vec<Range<usize>>>> {
+    for test in tests {
+        let filter = leaf(test.column()).and_then(|at| group.get_column_bloom_filter(at));
+        if let (Some(filter), Test::Is(_, wanted)) = (filter, test)
+            && !filter.check(*wanted)
+        {
+            return Ok(None);
+        }
+    }
+    let mut rows = std::iter::once(0..count).collect::<Vec<_>>();
+    for test in tests {
+        let Some(at) = leaf(test.column()) else { continue };
+        let mut cursor = Cursor::new(group.get_column_reader(at)?);
+        let mut kept: Vec<Range<usize>> = Vec::new();
+        for range in rows {
+            cursor.texts(range, &mut |row, value| {
+                if test.holds(value) {
+                    match kept.last_mut() {
+                        Some(last) if last.end == row => last.end = row + 1,
+                        _ => kept.push(row..row + 1),
+                    }
+                }
+            })?;
+        }
+        rows = kept;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(rows))
+}
+
+/// Puts the rows together and hands them over, some thousand at a time.
+fn lines(group: &dyn RowGroupReader, rows: &[Range<usize>], visit: Visit<'_>) -> Result<()> {
+    let count = COLUMNS.iter().map(|column| leaves(column.form)).sum();
+    let mut cursors = (0..count).map(|at| group.get_column_reader(at).map(Cursor::new)).collect::<Result<Vec<_>>>()?;
+    for (range, wanted) in pieces(rows) {
+        let mut maps = vec![Map::new(); range.len()];
+        let mut at = cursors.iter_mut();
+        for column in COLUMNS {
+            let fields: &[&str] = if let Form::Ints(fields) = column.form { fields } else { &[] };
+            for n in 0..leaves(column.form) {
+                if let Some(cursor) = at.next() {
+                    cursor.fill(column.form, column.name, fields.get(n).copied(), &range, &mut maps)?;
+                }
+            }
+        }
+        for (_, map) in (range.start..).zip(maps).filter(|(row, _)| wanted.contains(row)) {
+            visit(line(map))?;
+        }
+    }
+    Ok(())
+}
+
+/// Ranges to read, and which rows of them are wanted: what lies near is read together, what is long in pieces.
+fn pieces(rows: &[Range<usize>]) -> Vec<(Range<usize>, BTreeSet<usize>)> {
+    let mut out: Vec<(Range<usize>, BTreeSet<usize>)> = Vec::new();
+    for row in rows.iter().cloned().flatten() {
+        match out.last_mut() {
+            Some((range, wanted)) if row < range.end + NEAR && row - range.start < AT_ONCE => {
+                range.end = row + 1;
+                wanted.insert(row);
+            }
+            _ => out.push((row..row + 1, BTreeSet::from([row]))),
+        }
+    }
+    out
+}
+
+/// Index objects whose lines stand in the tables.
+#[derive(Default)]
+pub struct Covered {
+    objects: BTreeSet<String>,
+    /// The files to read; `None`: all.
+    files: Option<BTreeSet<String>>,
+    /// Objects whose lines stand in files that are not read.
+    left: usize,
+}
+
+impl Covered {
+    /// What the states below `folder` say.
+    ///
+    /// # Errors
+    /// One line: a state can't be read.
+    pub fn read(folder: &Path) -> std::result::Result<Self, String> {
+        let mut covered = Self::default();
+        Self::parts(folder, &mut |part| covered.objects.extend(part.objects.into_keys()))?;
+        Ok(covered)
+    }
+
+    /// As [`Self::read`], of files alone in which nothing stands but objects (their names, the SHA-256 of what was read) that
+    /// `signed` says yes to.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn signed(folder: &Path, signed: &dyn Fn(&str, &str) -> bool) -> std::result::Result<Self, String> {
+        let (mut objects, mut files, mut left) = (BTreeSet::new(), BTreeSet::new(), 0);
+        Self::parts(folder, &mut |part| {
+            if part.objects.iter().all(|(name, sha256)| signed(name, sha256)) {
+                objects.extend(part.objects.into_keys());
+                files.extend(part.files);
+            } else {
+                left += part.objects.len();
+            }
+        })?;
+        Ok(Self { objects, files: Some(files), left })
+    }
+
+    /// Calls `each` with what the states below `folder` tell of.
+    fn parts(folder: &Path, each: &mut dyn FnMut(Part)) -> std::result::Result<(), String> {
+        let accounts = std::fs::read_dir(folder.join(STATES));
+        let accounts =
+            accounts.map_err(|error| format!("{} holds no tables of `vault compact`: {error}", folder.display()))?;
+        for account in accounts.flatten() {
+            for state in std::fs::read_dir(account.path()).into_iter().flatten().flatten() {
+                let path = state.path();
+                if path.extension().is_some_and(|extension| extension == "json") {
+                    State::read(&path)?.parts.into_iter().for_each(&mut *each);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lets_in(&self, file: &Path) -> bool {
+        self.files.as_ref().is_none_or(|files| file.to_str().is_some_and(|file| files.contains(file)))
+    }
+
+    /// Objects whose lines stand in files that are not read, because not all that stands there was signed.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Whether this one (without the vault's prefix) does.
+    pub fn has(&self, object: &str) -> bool {
+        self.objects.contains(object)
+    }
+}

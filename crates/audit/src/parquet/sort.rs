@@ -1,0 +1,209 @@
+//! **What**: lines by tenant, session, turn, time, however many there are. **Invariants**: memory is bounded; what does not
+//! fit goes to sorted files of the folder given, which are gone when the sorter is. **Not here**: what is done with them.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use vault::row::{self, Row};
+
+/// Lines that are in memory, bytes.
+const IN_MEMORY: usize = 128 << 20;
+/// Largest key of a line that a gateway writes, bytes: eight columns.
+const MAX_KEY: usize = 8 * row::MAX_TEXT;
+/// Largest line and key, bytes.
+const MAX_LINE: u32 = 16 << 20;
+
+/// Where a line belongs.
+#[derive(Deserialize)]
+struct Place<'l> {
+    leaf: u64,
+    #[serde(borrow)]
+    tenant: Cow<'l, str>,
+    #[serde(borrow)]
+    session_id: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    trace_id: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    turn: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    ts: Cow<'l, str>,
+    #[serde(borrow)]
+    writer: Cow<'l, str>,
+    #[serde(borrow)]
+    epoch: Cow<'l, str>,
+}
+
+/// A line and what it is sorted by; equal keys are one line that was stored twice.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Line {
+    key: String,
+    pub(super) text: String,
+}
+
+/// Whether a text is an index line, of a size that a gateway's can have, whatever else a newer one writes.
+pub(super) fn is_sane(text: &str) -> bool {
+    let Some(line) = Line::parse(text) else { return false };
+    // a table's columns are taken from its fields
+    let Ok(fields) = serde_json::from_str::<Map<String, Value>>(text) else { return false };
+    let large = fields.get("kind").and_then(Value::as_str) == Some("erasure");
+    let fits = line.key.len() <= MAX_KEY && (large || text.len() <= row::MAX_LINE);
+    // who reads the tables must find the line in them that the index has
+    fits && Row::deserialize(Value::Object(fields)).is_ok()
+}
+
+impl Line {
+    /// The tenant, which the key starts with.
+    pub(super) fn tenant(&self) -> &str {
+        self.key.split('\0').next().unwrap_or_default()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let place: Place<'_> = serde_json::from_str(text).ok()?;
+        let Place { leaf, tenant, session_id, trace_id, turn, ts, writer, epoch } = place;
+        let (session, trace) = (session_id.unwrap_or_default(), trace_id.unwrap_or_default());
+        let turn = turn.unwrap_or_default();
+        // numbers in their own order
+        let turn = turn.parse::<u64>().map_or(turn.into_owned(), |number| format!("{number:020}"));
+        let key = format!("{tenant}\0{session}\0{turn}\0{ts}\0{trace}\0{writer}\0{epoch}\0{leaf:020}");
+        Some(Self { key, text: text.to_owned() })
+    }
+}
+
+/// Takes lines in any order.
+pub(super) struct Sorter {
+    folder: PathBuf,
+    lines: Vec<Line>,
+    bytes: usize,
+    limit: usize,
+    runs: Vec<PathBuf>,
+}
+
+fn told(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+impl Sorter {
+    /// A sorter that may write into `folder`.
+    pub(super) fn new(folder: &Path) -> Self {
+        Self::with_limit(folder, IN_MEMORY)
+    }
+
+    /// As `new`, with so many bytes in memory.
+    pub(super) fn with_limit(folder: &Path, limit: usize) -> Self {
+        Self { folder: folder.to_owned(), lines: Vec::new(), bytes: 0, limit, runs: Vec::new() }
+    }
+
+    /// Adds a line; false if it is no index line.
+    pub(super) fn push(&mut self, text: &str) -> Result<bool, String> {
+        let Some(line) = Line::parse(text) else { return Ok(false) };
+        self.bytes += line.key.len() + line.text.len() + size_of::<Line>();
+        self.lines.push(line);
+        if self.bytes >= self.limit {
+            self.spill()?;
+        }
+        Ok(true)
+    }
+
+    fn spill(&mut self) -> Result<(), String> {
+        let path = self.folder.join(format!(".sorting-{}-{}.tmp", std::process::id(), self.runs.len()));
+        kernel::files::make_folders(&self.folder).map_err(|error| told(&path, &error))?;
+        self.lines.sort_unstable();
+        self.runs.push(path.clone());
+        write_run(&path, &self.lines).map_err(|error| told(&path, &error))?;
+        self.lines.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+
+    /// Calls `each` with every line in order, each once.
+    pub(super) fn finish(mut self, each: &mut dyn FnMut(Line) -> Result<(), String>) -> Result<(), String> {
+        self.lines.sort_unstable();
+        let mut last = String::new();
+        let mut once = |line: Line| {
+            if line.key == last {
+                return Ok(());
+            }
+            last.clone_from(&line.key);
+            each(line)
+        };
+        let mut runs = Vec::new();
+        for path in &self.runs {
+            let file = File::open(path).map_err(|error| told(path, &error))?;
+            let reader = zstd::Decoder::new(BufReader::new(file)).map_err(|error| told(path, &error))?;
+            runs.push((path.clone(), reader));
+        }
+        let mut heap = BinaryHeap::new();
+        for (n, (path, run)) in runs.iter_mut().enumerate() {
+            heap.extend(next(run).map_err(|error| told(path, &error))?.map(|line| Reverse((line, n))));
+        }
+        let own = runs.len();
+        let mut lines = std::mem::take(&mut self.lines).into_iter();
+        heap.extend(lines.next().map(|line| Reverse((line, own))));
+        while let Some(mut top) = heap.peek_mut() {
+            let n = top.0.1;
+            let following = match runs.get_mut(n) {
+                Some((path, run)) => next(run).map_err(|error| told(path, &error))?,
+                None => lines.next(),
+            };
+            let line = match following {
+                Some(line) => std::mem::replace(&mut top.0.0, line),
+                None => PeekMut::pop(top).0.0,
+            };
+            once(line)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sorter {
+    fn drop(&mut self) {
+        for path in &self.runs {
+            // what can't be removed is removed by the next run
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn write_run(path: &Path, lines: &[Line]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut out = zstd::Encoder::new(file, 1)?;
+    for line in lines {
+        for text in [&line.key, &line.text] {
+            let length = u32::try_from(text.len()).ok().filter(|length| *length <= MAX_LINE);
+            let length = length.ok_or_else(|| io::Error::other("a line of the index is too long"))?;
+            out.write_all(&length.to_le_bytes())?;
+            out.write_all(text.as_bytes())?;
+        }
+    }
+    out.finish().map(drop)
+}
+
+fn next(run: &mut impl Read) -> io::Result<Option<Line>> {
+    let Some(key) = text(run)? else { return Ok(None) };
+    let text = text(run)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(Some(Line { key, text }))
+}
+
+fn text(run: &mut impl Read) -> io::Result<Option<String>> {
+    let mut length = [0; 4];
+    match run.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let length = u32::from_le_bytes(length);
+    if length > MAX_LINE {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = vec![0; length as usize];
+    run.read_exact(&mut bytes)?;
+    String::from_utf8(bytes).map(Some).map_err(|_| io::ErrorKind::InvalidData.into())
+}

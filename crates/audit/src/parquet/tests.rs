@@ -1,0 +1,466 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::columns::{COLUMNS, Form, position};
+use super::read::{Covered, Test, rows, table};
+use super::sort::Sorter;
+use super::write::Table;
+use super::*;
+use crate::read::{Query, Vault, find, find_in, find_in_signed, find_signed};
+use crate::signed::Signed;
+use crate::testing::site::{Memory, Site};
+use kernel::rng::SeededRng;
+use vault::row::{Buckets, Row, Tail};
+use vault::testing::journal::signing_key;
+
+/// An index line in which much is set, by a seed.
+fn line(rng: &mut SeededRng, leaf: u64) -> Value {
+    let dice = rng.next();
+    let tenant = ["acme", "a/b c", "", "\u{1F600}"][(dice >> 10) as usize % 4];
+    let one_of = |shift: u32, of: u64, name: &str| format!("{name}{}", (dice >> shift) % of);
+    json!({
+        "v": 1, "leaf": leaf, "object_key": one_of(0, 3, "o"), "off": dice % 7, "len": 100, "item": null, "kind": "action",
+        "ts": format!("2026-11-{:02}T10:00:{:02}.000000000Z", 19 + dice % 3, (dice >> 4) % 60),
+        "ingest_ts": "2026-11-20T10:00:00.000000000Z", "signal": "traces", "account": "default",
+        "tenant": tenant,
+        "session_id": if dice.is_multiple_of(5) { Value::Null } else { one_of(12, 40, "s").into() },
+        "trace_id": one_of(20, 60, "7d"), "span_id": format!("{leaf:016x}"), "turn": one_of(14, 12, ""),
+        "user_key": one_of(28, 9, "h-"), "tool_name": if dice.is_multiple_of(3) { Value::Null } else { one_of(32, 5, "Tool").into() },
+        "call": "tool", "status": if dice.is_multiple_of(11) { "timeout" } else { "ok" }, "part": vec!["input"; dice as usize % 3],
+        "writer": "gw", "epoch": "E1", "repeat": dice.is_multiple_of(2), "commit_sha": one_of(36, 4, "abcdef"),
+        "buckets": if dice.is_multiple_of(4) { json!({"input": 1, "cache_read": 2, "cache_write_5m": 3, "cache_write_1h": 4, "output": 5, "reasoning": 6}) } else { Value::Null },
+        "duration_ns": dice >> 1, "basis": Value::Null,
+    })
+}
+
+fn some(seed: u64, from: u64, count: u64) -> Vec<Value> {
+    let mut rng = SeededRng::new(seed);
+    (from..from + count).map(|leaf| line(&mut rng, leaf)).collect()
+}
+
+/// Puts lines into an index object.
+fn put(store: &Memory, account: &str, day: &str, first: u64, lines: &[Value]) -> String {
+    let name = format!("index/v1/account={account}/dt={day}/gw-E1-{first:010}.ndjson.zst");
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    store.0.lock().insert(name.clone(), Bytes::from(zstd::bulk::compress(text.as_bytes(), 3).expect("zstd")));
+    name
+}
+
+fn vault(store: &Arc<Memory>) -> Vault {
+    Vault::new(store.clone(), "", None)
+}
+
+async fn run(store: &Arc<Memory>, folder: &Path) -> Compacted {
+    let options = Options { folder: folder.to_owned(), ..Options::default() };
+    compact(&vault(store), &options, &mut |_| {}).await.expect("compacted")
+}
+
+/// Every file below a folder with its bytes.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(here) = folders.pop() {
+        for entry in std::fs::read_dir(here).expect("folder").flatten() {
+            match entry.file_type().expect("kind").is_dir() {
+                true => folders.push(entry.path()),
+                false => {
+                    let name = entry.path().strip_prefix(folder).expect("below").to_string_lossy().into_owned();
+                    drop(found.insert(name, std::fs::read(entry.path()).expect("file")));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn tables(folder: &Path) -> Vec<String> {
+    files(folder).into_keys().filter(|name| name.ends_with(".parquet")).collect()
+}
+
+/// What is left of a line when `null` and a missing field are one.
+fn without_nulls(line: &Value) -> Map<String, Value> {
+    line.as_object().expect("an object").clone().into_iter().filter(|(_, value)| !value.is_null()).collect()
+}
+
+/// Every field of an index line has a column. Whoever adds a field adds a column: COLUMNS in `columns.rs`.
+#[test]
+fn fields_have_columns() {
+    let tail = Tail { buckets: Some(Buckets::default()), agent_id: Some("a1".to_owned()), ..Tail::default() };
+    let row = Row { v: 1, leaf: 0, object_key: None, off: None, of: Some("a/b/1".to_owned()), tail };
+    let Value::Object(row) = serde_json::to_value(row).expect("json") else { panic!("an object") };
+    let missing: Vec<_> = row.keys().filter(|name| position(name).is_none()).collect();
+    assert!(missing.is_empty(), "no column for {missing:?}");
+    let unknown: Vec<_> = COLUMNS.iter().map(|column| column.name).filter(|name| !row.contains_key(*name)).collect();
+    assert_eq!(unknown, ["more"]);
+    let Some(Form::Ints(fields)) = position("buckets").and_then(|at| COLUMNS.get(at)).map(|column| column.form) else {
+        panic!("a group")
+    };
+    assert_eq!(
+        row["buckets"].as_object().expect("buckets").keys().collect::<Vec<_>>(),
+        fields.iter().collect::<Vec<_>>()
+    );
+}
+
+/// What goes into a table comes out of it, whatever it is: fields nobody knows, values that fit no column, empty lists.
+#[test]
+fn tables_lose_nothing() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let path = folder.path().join("t.parquet");
+    let mut lines = some(1, 0, 300);
+    lines.push(json!({"v": 2, "leaf": u64::MAX, "turn": 7, "tool_name": {"new": "form"}, "part": "input", "unheard": [1, {"of": null}],
+        "more": "a field of this name", "buckets": {"input": 1, "other": 2}, "repeat": "yes", "basis": {"tier": "batch"}}));
+    lines.push(json!({"v": 1, "buckets": {}, "part": [], "duration_ns": -5}));
+    lines.push(json!({}));
+    lines.push(json!({"buckets": {"output": 9}, "part": ["", "\u{0}", "x".repeat(100_000)]}));
+    let mut table = Table::new(&path).expect("a file");
+    for line in &lines {
+        table.push(line.as_object().expect("an object").clone(), 1).expect("pushed");
+    }
+    assert!(table.finish().expect("finished") > 0);
+    let mut read = Vec::new();
+    super::read::table(std::fs::File::open(&path).expect("file"), &[], &mut |line| {
+        read.push(line);
+        Ok(())
+    })
+    .expect("read");
+    assert_eq!(read.len(), lines.len());
+    for (read, line) in read.iter().zip(&lines) {
+        assert_eq!(*read, without_nulls(line));
+    }
+    let bytes = std::fs::read(&path).expect("file");
+    for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..cut]).expect("written");
+        let cut = super::read::table(std::fs::File::open(&path).expect("file"), &[], &mut |_| Ok(()));
+        assert!(cut.is_err(), "a file that was cut off");
+    }
+}
+
+/// A query over tables finds what it finds in the index, whether tables are whole, behind, or the only thing there is.
+#[tokio::test]
+async fn tables_answer_as_the_index() {
+    let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
+    for (n, day) in ["2026-11-19", "2026-11-20", "2026-11-21"].into_iter().enumerate() {
+        let first = n as u64 * 400;
+        put(&store, "default", day, first, &some(n as u64 + 5, first, 400));
+    }
+    run(&store, folder.path()).await;
+    // this one comes later, and is read from the index
+    put(&store, "default", "2026-11-21", 2000, &some(9, 2000, 50));
+    let is = |text: &str| Some(text.to_owned());
+    let queries = [
+        Query::default(),
+        Query { session: is("s7"), ..Query::default() },
+        Query { session: is("trace-7d11"), ..Query::default() },
+        Query { session: is("nobody"), ..Query::default() },
+        Query { tenant: is("a/b c"), tool: is("Tool3"), ..Query::default() },
+        Query { tenant: is(""), failed: true, ..Query::default() },
+        Query { account: is("default"), user: is("h-4"), since: is("2026-11-20"), ..Query::default() },
+        Query { account: is("team"), ..Query::default() },
+        Query { commit: is("abcdef2"), until: is("2026-11-20T10:00:30"), ..Query::default() },
+        Query { commit: is("abc"), ..Query::default() },
+        Query { trace: is("7d5"), span: is("0000000000000005"), ..Query::default() },
+        Query { since: is("2026-11-21T10:00:50"), ..Query::default() },
+    ];
+    let mut found_any = 0;
+    for query in queries {
+        let (mut index, mut both, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+        let text = |row: &Row| serde_json::to_string(row).expect("json");
+        let vault = vault(&store);
+        let counted = find(&vault, &query, &mut |row| index.push(text(row))).await.expect("found");
+        let again = find_in(folder.path(), Some(&vault), &query, &mut |row| both.push(text(row))).await.expect("found");
+        assert_eq!(counted, again, "{query:?}");
+        find_in(folder.path(), None, &query, &mut |row| alone.push(text(row))).await.expect("found");
+        index.sort_unstable();
+        both.sort_unstable();
+        assert_eq!(index, both, "{query:?}");
+        let late = |row: &str| serde_json::from_str::<Value>(row).expect("json")["leaf"].as_u64() >= Some(2000);
+        let old: BTreeSet<_> = index.iter().filter(|row| !late(row)).collect();
+        assert_eq!(alone.iter().collect::<BTreeSet<_>>(), old, "{query:?}");
+        found_any += usize::from(!index.is_empty());
+    }
+    assert!(found_any >= 8, "queries must find something to prove something: {found_any}");
+}
+
+/// A second run changes not a byte; what is new goes into files of its own; many parts become one, with the same lines.
+#[tokio::test]
+async fn runs_are_incremental() {
+    let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
+    put(&store, "default", "2026-11-19", 0, &some(1, 0, 20));
+    put(&store, "default", "2026-11-20", 20, &some(2, 20, 20));
+    let first = run(&store, folder.path()).await;
+    assert_eq!((first.objects, first.lines, first.days), (2, 40, 2));
+    let before = files(folder.path());
+    assert_eq!(run(&store, folder.path()).await, Compacted::default());
+    assert_eq!(files(folder.path()), before);
+    for n in 1..=7 {
+        put(&store, "default", "2026-11-20", 20 + n * 20, &some(2 + n, 20 + n * 20, 20));
+        let more = run(&store, folder.path()).await;
+        assert_eq!((more.objects, more.lines, more.days), (1, 20, 1));
+        let now = files(folder.path());
+        assert!(
+            before
+                .iter()
+                .filter(|(name, _)| name.ends_with(".parquet"))
+                .all(|(name, bytes)| now.get(name) == Some(bytes))
+        );
+    }
+    let parts = tables(folder.path()).len();
+    put(&store, "default", "2026-11-20", 900, &some(99, 900, 20));
+    let merged = run(&store, folder.path()).await;
+    assert_eq!((merged.objects, merged.lines), (9, 180), "the whole day");
+    assert!(tables(folder.path()).len() < parts);
+    let mut lines = 0;
+    find_in(folder.path(), None, &Query::default(), &mut |_| lines += 1).await.expect("found");
+    assert_eq!(lines, 200, "each line once");
+}
+
+/// A run that died at any moment is put right by the next one.
+#[tokio::test]
+async fn runs_that_died_are_put_right() {
+    let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
+    put(&store, "default", "2026-11-19", 0, &some(1, 0, 20));
+    run(&store, folder.path()).await;
+    let wanted = files(folder.path());
+    let state = wanted.keys().find(|name| name.ends_with(".json")).expect("a state");
+    let table = tables(folder.path()).first().expect("a table").clone();
+    // before the state was written: with files of this run, and of one that had read other objects
+    std::fs::remove_file(folder.path().join(state)).expect("removed");
+    std::fs::copy(folder.path().join(&table), folder.path().join(table.replace("part-", "part-0"))).expect("copied");
+    std::fs::write(folder.path().join(table.replace("part-", ".part-") + ".tmp"), b"half").expect("written");
+    run(&store, folder.path()).await;
+    assert_eq!(files(folder.path()), wanted);
+    // a state that is damaged is told, not guessed at
+    std::fs::write(folder.path().join(state), b"{").expect("written");
+    let options = Options { folder: folder.path().to_owned(), ..Options::default() };
+    let told = compact(&vault(&store), &options, &mut |_| {}).await.expect_err("damaged");
+    assert!(told.contains("not a state"), "{told}");
+}
+
+/// What no reader takes for an index line gets into no table: one planted line would end every search of its day. (Shown to fail: without the
+/// row's own form in `is_sane` the table is written, and `find` ends at it.)
+#[tokio::test]
+async fn what_find_refuses_is_in_no_table() {
+    for (field, value) in [
+        ("off", json!(-1)),
+        ("item", json!(1_u64 << 40)),
+        ("duration_ns", json!(-1)),
+        ("basis", json!([[[]]])),
+        ("leaf", json!("1")),
+    ] {
+        let folder = tempfile::tempdir().expect("scratch");
+        let store = Arc::new(Memory::default());
+        put(&store, "default", "2026-11-20", 0, &some(1, 0, 5));
+        let mut strange = some(2, 7, 1);
+        strange[0][field] = value;
+        let planted = put(&store, "default", "2026-11-20", 7, &strange);
+        let done = run(&store, folder.path()).await;
+        assert_eq!(done.lines, 5, "{field}");
+        assert!(done.unread.len() == 1 && done.unread[0].contains(&planted), "{field}: {:?}", done.unread);
+        let (mut count, vault) = (0, vault(&store));
+        let found = find_in(folder.path(), Some(&vault), &Query::default(), &mut |_| count += 1).await;
+        assert!(found.is_ok() && count == 5, "{field}: {count}");
+    }
+}
+
+/// With a key only lines are taken that a signed digest names; a planted object is told, a changed one ends the run.
+#[tokio::test]
+async fn planted_lines_are_left_out() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let mut site = Site::new(3);
+    site.send("default", "s", "text");
+    site.minutes(4).await;
+    let planted = put(&site.store, "default", "2026-11-20", 777, &some(1, 777, 5));
+    let options = |folder: &Path| Options {
+        folder: folder.to_owned(),
+        keys: vec![signing_key().public().clone()],
+        ..Options::default()
+    };
+    let vault = vault(&site.store);
+    let done = compact(&vault, &options(folder.path()), &mut |_| {}).await.expect("compacted");
+    assert_eq!(done.unsigned, std::slice::from_ref(&planted));
+    assert_eq!((done.objects, done.lines), (1, 2));
+    let other = Options { keys: vec![other_key()], ..options(&folder.path().join("other")) };
+    assert_eq!(
+        compact(&vault, &other, &mut |_| {}).await.expect("compacted").unsigned.len(),
+        2,
+        "nobody signed anything"
+    );
+    let named =
+        site.store.0.lock().keys().find(|name| name.contains("index/") && **name != planted).expect("one").clone();
+    put(&site.store, "default", "2026-11-20", 778, &[]);
+    let other = site.store.0.lock().get(&planted).cloned().expect("there");
+    site.store.0.lock().insert(named, other);
+    let told = compact(&vault, &options(&folder.path().join("third")), &mut |_| {}).await.expect_err("changed");
+    assert!(told.contains("not what its digest says"), "{told}");
+}
+
+/// With a key a table is read only if nothing stands in it but what was signed, as it was signed: the answer is that of the index,
+/// planted lines marked, whoever made the tables and however.
+#[tokio::test]
+async fn tables_with_planted_lines_are_not_read() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let mut site = Site::new(3);
+    site.send("default", "s", "text");
+    site.minutes(4).await;
+    run(&site.store, folder.path()).await;
+    let first: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("index/")).cloned().collect();
+    site.send("default", "later", "more");
+    site.minutes(4).await;
+    put(&site.store, "default", "2026-11-20", 0, &some(1, 0, 5));
+    run(&site.store, folder.path()).await;
+    let vault = vault(&site.store);
+    let signed = Signed::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
+    let ask = async || {
+        let (mut lines, query) = (BTreeSet::new(), Query::default());
+        let mut each = |row: &Row, unsigned| lines.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
+        let found = find_in_signed(folder.path(), &vault, &query, &signed, &mut each).await.expect("found");
+        (lines, found)
+    };
+    let (lines, (own, others)) = ask().await;
+    assert_eq!((own.lines, others.lines), (4, 5));
+    assert!(own.closed.len() == 1 && own.closed[0].contains("tables that hold lines of"), "{:?}", own.closed);
+    let mut index = BTreeSet::new();
+    let mut each = |row: &Row, unsigned| index.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
+    find_signed(&vault, &Query::default(), &signed, &mut each).await.expect("found");
+    assert_eq!(lines, index);
+    // what was signed is read from its table
+    let kept = site.store.0.lock().remove(&first[0]).expect("there");
+    assert_eq!(ask().await.0, index);
+    // a table whose object was another than its digest says, or of which nobody knows what was read, is not
+    let state = files(folder.path()).into_keys().find(|name| name.ends_with(".json")).expect("a state");
+    let path = folder.path().join(state);
+    let whole: Value = serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("json");
+    let mut named = whole.clone();
+    for part in named["parts"].as_array_mut().expect("parts") {
+        let names: Vec<String> = part["objects"].as_object().expect("a map").keys().cloned().collect();
+        part["objects"] = json!(names);
+    }
+    let mut changed = whole.clone();
+    changed["parts"][0]["objects"][&first[0]] = json!("00".repeat(32));
+    for state in [named, changed] {
+        std::fs::write(&path, state.to_string()).expect("written");
+        let (lines, (own, _)) = ask().await;
+        assert_eq!((own.lines, lines.len()), (2, 7), "the signed table is gone too");
+    }
+    site.store.0.lock().insert(first[0].clone(), kept);
+    assert_eq!(ask().await.0, index);
+    find_in(folder.path(), None, &Query::default(), &mut |_| {}).await.expect("a state of names alone is one");
+}
+
+/// A key that signed nothing here.
+fn other_key() -> vault::chain::note::VerifyKey {
+    let folder = tempfile::tempdir().expect("scratch");
+    let public = vault::keygen::signing_key(&folder.path().join("key"), "other.example", &SeededRng::new(77));
+    vault::chain::note::VerifyKey::parse(&public.expect("a key")).expect("a key")
+}
+
+/// Order is by tenant, session, turn as a number, time; with little memory the same as with much; what was stored twice comes once.
+#[test]
+fn lines_are_sorted_in_little_memory() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let mut lines = some(4, 0, 500);
+    lines.extend(lines[100..150].to_vec());
+    let sorted = |limit: usize| {
+        let mut sorter = Sorter::with_limit(folder.path(), limit);
+        for line in &lines {
+            assert!(sorter.push(&line.to_string()).expect("pushed"));
+        }
+        assert!(!sorter.push("{\"v\":1}").expect("pushed"), "no line");
+        let mut out: Vec<Value> = Vec::new();
+        sorter
+            .finish(&mut |line| {
+                out.push(serde_json::from_str(&line.text).expect("json"));
+                Ok(())
+            })
+            .expect("sorted");
+        out
+    };
+    let (much, little) = (sorted(usize::MAX), sorted(20_000));
+    assert!(std::fs::read_dir(folder.path()).expect("folder").next().is_none(), "runs are gone");
+    assert_eq!(much, little);
+    assert_eq!(much.len(), 500);
+    let key = |line: &Value| {
+        let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+        (text("tenant"), text("session_id"), text("turn").parse::<u64>().expect("a number"), text("ts"))
+    };
+    assert!(much.iter().map(key).is_sorted());
+}
+
+/// Days whose index is gone are kept until somebody says that they may go; an index that can't be found takes nothing along.
+#[tokio::test]
+async fn days_without_an_index_are_pruned() {
+    let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
+    let old = put(&store, "default", "2026-01-01", 0, &some(1, 0, 20));
+    put(&store, "default", "2026-11-20", 20, &some(2, 20, 20));
+    run(&store, folder.path()).await;
+    store.0.lock().remove(&old);
+    assert_eq!(run(&store, folder.path()).await, Compacted::default());
+    assert!(tables(folder.path()).iter().any(|name| name.contains("2026-01-01")));
+    let prune = Options { folder: folder.path().to_owned(), prune: true, ..Options::default() };
+    let done = compact(&vault(&store), &prune, &mut |_| {}).await.expect("pruned");
+    assert_eq!(done.pruned, 1);
+    assert!(!files(folder.path()).keys().any(|name| name.contains("2026-01-01")));
+    store.0.lock().clear();
+    assert!(compact(&vault(&store), &prune, &mut |_| {}).await.is_err());
+    assert!(!tables(folder.path()).is_empty());
+}
+
+/// Names and bounds leave out only what can't be meant.
+#[test]
+fn tests_are_asked_of_single_columns() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let path = folder.path().join(TABLES).join("account=default/tenant=acme/dt=2026-11-20/part-x-000.parquet");
+    let mut one = Table::new(&path).expect("a file");
+    for line in some(6, 0, 1000) {
+        one.push(without_nulls(&line), 1).expect("pushed");
+    }
+    one.finish().expect("finished");
+    let count = |tests: &[Test<'_>]| {
+        let mut count = 0;
+        let all = Covered::default();
+        rows(folder.path(), &all, tests, &|_| true, &mut |_| count += 1).expect("read");
+        count
+    };
+    let by = |holds: &dyn Fn(&Map<String, Value>) -> bool| {
+        some(6, 0, 1000).iter().filter(|line| holds(&without_nulls(line))).count()
+    };
+    assert_eq!(count(&[]), 1000);
+    assert_eq!(count(&[Test::Is("tool_name", "Tool1")]), by(&|line| line.get("tool_name") == Some(&"Tool1".into())));
+    assert_eq!(count(&[Test::IsNot("tool_name", "Tool1")]), by(&|line| line.get("tool_name") != Some(&"Tool1".into())));
+    let text = |line: &Map<String, Value>, name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
+    let since = "2026-11-20T10:00:30";
+    assert_eq!(count(&[Test::From("ts", since)]), by(&|line| text(line, "ts").is_some_and(|ts| &*ts >= since)));
+    assert_eq!(count(&[Test::Before("ts", since)]), by(&|line| text(line, "ts").is_some_and(|ts| &*ts < since)));
+    assert_eq!(count(&[Test::Starts("user_key", "h-")]), 1000);
+    assert_eq!(count(&[Test::Is("account", "other")]), 0);
+    let mut far = 0;
+    let file = std::fs::File::open(&path).expect("file");
+    table(file, &[Test::Is("session_id", "zzz")], &mut |_| {
+        far += 1;
+        Ok(())
+    })
+    .expect("read");
+    assert_eq!(far, 0);
+}
+
+/// Without a key an object that is none ends no run: it is left out and told, what else is new comes into the tables, every time.
+#[tokio::test]
+async fn a_planted_object_ends_no_run() {
+    let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
+    put(&store, "default", "2026-11-20", 20, &some(2, 20, 20));
+    let day = "index/v1/account=default/dt=2026-11-20";
+    let plant = |name: &str, bytes: Vec<u8>| drop(store.0.lock().insert(format!("{day}/{name}"), bytes.into()));
+    plant("gw-E1-0000000500.ndjson.zst", b"junk".to_vec());
+    let lines = format!("{}\n{{}}\n", some(3, 600, 1)[0]);
+    plant("gw-E1-0000000600.ndjson.zst", zstd::bulk::compress(lines.as_bytes(), 3).expect("zstd"));
+    let first = run(&store, folder.path()).await;
+    assert_eq!((first.objects, first.lines, first.unread.len()), (1, 20, 2), "{:?}", first.unread);
+    let again = run(&store, folder.path()).await;
+    assert_eq!((again.objects, again.lines, again.unread.len()), (0, 0, 2), "{:?}", again.unread);
+    put(&store, "default", "2026-11-20", 40, &some(4, 40, 20));
+    let more = run(&store, folder.path()).await;
+    assert_eq!((more.objects, more.lines, more.unread.len()), (1, 20, 2), "{:?}", more.unread);
+}

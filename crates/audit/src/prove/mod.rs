@@ -1,0 +1,384 @@
+//! **What**: proofs that a third party can check without the vault: [`prove`] makes them, [`check`] checks them.
+//! **Why**: evidence must be handed on one record at a time, to people who may see no other. **Invariants**: a proof holds
+//! the line itself, not a copy of what it means; what is proved is compared with the chain while it is made; a session's lines are
+//! the signed ones, and what of them may be missing is told; checking needs the file and public keys only. **Not here**: the whole vault (`verify`), anchors (`verify/anchor`).
+//!
+//! docs/vault.md has the steps for checking a proof with other tools.
+
+mod check;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::read::{Hashes, Leaf, Missed, ReadError, Vault, each_signed_row, each_unsigned_row, unpack_index, whose};
+use super::signed::Signed;
+use super::verify::{Chains, Line, Options, chains};
+use vault::chain::digest::Digest;
+use vault::chain::note::{self, Checkpoint, VerifyKey};
+use vault::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
+use vault::names::{SIGNATURE, account_segment, digest_name};
+use vault::row::Row;
+use vault::store::ObjectKind;
+
+pub use check::{Checked, check};
+
+/// Objects in a digest's place that are passed over before an epoch is given up.
+const MAX_STRANGE: usize = 100;
+/// Lines that are proved at once.
+const MAX_LEAVES: usize = if cfg!(test) { 100 } else { 10_000 };
+
+/// Ids of turns that are told where none of them was meant.
+const MAX_TOLD: usize = 20;
+
+/// What is to be proved.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Only of this account. Lines are numbered by account: where several have such lines, it must be given.
+    pub account: Option<String>,
+    /// `writer/epoch/number`, as on the span.
+    pub leaves: Vec<String>,
+    /// All lines of this session.
+    pub session: Option<String>,
+    /// Of it, only the turn that the client called so (`turn.id`); most clients tell none.
+    pub turn_id: Option<String>,
+    /// Without the fragments: only the lines are proved.
+    pub bare: bool,
+    /// An anchor to hand over, as its file holds it.
+    pub anchor: Option<String>,
+}
+
+/// A proof file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// The format, 1.
+    pub v: u8,
+    /// The public key that signed; who checks takes it from elsewhere.
+    pub key: String,
+    /// One for each line.
+    pub proofs: Vec<Proof>,
+    /// An anchor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<String>,
+}
+
+/// A line is in a tree, and that tree is the beginning of the newest one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// Place in the tree, from 0.
+    pub index: u64,
+    /// The index line, without its line feed.
+    pub line: String,
+    /// Signed checkpoint of the first tree that held it.
+    pub note: String,
+    /// Audit path to its root, base64.
+    pub path: Vec<String>,
+    /// Signed checkpoint of the newest tree.
+    pub newest: String,
+    /// Consistency of the two, base64.
+    pub consistency: Vec<String>,
+    /// The fragment that the line names, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragment: Option<String>,
+}
+
+/// A proof file, and what it may lack.
+#[derive(Clone, Debug)]
+pub struct Proved {
+    /// The file.
+    pub file: File,
+    /// Of a session: where lines of it may stand that are not proved, a line each; with any the file may be one of a part.
+    pub missed: Vec<String>,
+    /// What else is to be told: nobody could tell lines of the session in it, or nobody signed them.
+    pub told: Vec<String>,
+}
+
+/// Account as in names, writer, epoch of the line.
+type Log = (String, String, String);
+
+/// Lines that are wanted, by log.
+#[derive(Default)]
+struct Logs {
+    numbers: BTreeMap<Log, BTreeSet<u64>>,
+    missed: Vec<String>,
+    told: Vec<String>,
+}
+
+/// Makes a proof file.
+///
+/// # Errors
+/// One line: no such line, or the chain does not hold it.
+pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result<Proved, ReadError> {
+    let found = chains(vault, &Options { account: wanted.account.clone(), ..Options::default() }).await?;
+    let Logs { numbers, missed, told } = logs(vault, wanted, keys, &found).await?;
+    let (mut proofs, mut signer) = (Vec::new(), None);
+    for ((account, writer, of), numbers) in numbers {
+        let line = Line { account, writer };
+        let epochs = found.get(&line).ok_or_else(|| format!("no chain of {}/{}", line.account, line.writer))?;
+        let mut left: BTreeSet<u64> = numbers;
+        let own = epochs.iter().filter(|(name, _)| **name == of);
+        for (name, digests) in own.chain(epochs.iter().filter(|(name, _)| **name != of)) {
+            if left.is_empty() {
+                break;
+            }
+            let mut epoch = Epoch { vault, line: &line, name, of: &of, keys, signer: &mut signer };
+            epoch.prove(digests, &mut left, &mut proofs).await?;
+        }
+        if let Some(number) = left.first() {
+            let missing = format!("{}/{of}/{number:012} is in no digest (yet)", line.writer);
+            return Err(missing);
+        }
+    }
+    if !wanted.bare {
+        for proof in &mut proofs {
+            proof.fragment = fragment(vault, &proof.line).await?.map(|bytes| STANDARD.encode(bytes));
+        }
+    }
+    let key = signer.ok_or("there is nothing to prove")?;
+    let file = File { v: 1, key, proofs, anchor: wanted.anchor.clone() };
+    Ok(Proved { file, missed, told })
+}
+
+async fn logs(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], found: &Chains) -> Result<Logs, ReadError> {
+    let mut logs = Logs::default();
+    for leaf in &wanted.leaves {
+        let Leaf { writer, epoch, number } = Leaf::parse(leaf)?;
+        // the span does not say the account, and each numbers its lines from 0
+        let has = |(line, epochs): &(&Line, &_)| line.writer == writer && BTreeMap::contains_key(*epochs, &epoch);
+        let accounts: Vec<&str> = found.iter().filter(has).map(|(line, _)| line.account.as_str()).collect();
+        match accounts[..] {
+            [] => return Err(format!("no chain of {writer}/{epoch}")),
+            [account] => drop(logs.numbers.entry((account.to_owned(), writer, epoch)).or_default().insert(number)),
+            _ => return Err(whose(leaf, &accounts)),
+        }
+    }
+    if wanted.session.is_some() {
+        session(vault, wanted, keys, &mut logs).await?;
+    }
+    Ok(logs)
+}
+
+impl Wanted {
+    fn takes(&self, row: &Row) -> bool {
+        row.tail.session_id == self.session && (self.turn_id.is_none() || row.tail.turn == self.turn_id)
+    }
+
+    /// What is not there.
+    fn lacks(&self, name: &str, told: &BTreeSet<String>) -> String {
+        let Some(id) = &self.turn_id else { return format!("no signed line of {name} in the index") };
+        let told = if told.is_empty() {
+            "its client told no turn's id: give the lines themselves, as `vault replay --json` tells them of each turn"
+                .to_owned()
+        } else {
+            format!("its client told {}", told.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
+        };
+        format!("no signed line of {name} in the index has the turn id {id:?}; {told}")
+    }
+}
+
+/// Adds the lines of the session that is wanted: those that signed digests name. Whoever may only write must neither take a line's place,
+/// nor be in the way of a proof.
+async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut Logs) -> Result<(), ReadError> {
+    let account = wanted.account.as_deref();
+    let signed = Signed::read(vault, keys, account).await?;
+    let (mut count, mut accounts, mut turns) = (0, BTreeSet::new(), BTreeSet::new());
+    // days of arrival, by account: the oldest that there is, and the session's first
+    let (mut oldest, mut first) = (BTreeMap::new(), BTreeMap::new());
+    let sooner = |days: &mut BTreeMap<String, String>, row: &Row| {
+        let day = row.tail.ingest_ts.get(..10).unwrap_or_default();
+        match days.get_mut(&row.tail.account) {
+            Some(known) if day < known.as_str() => day.clone_into(known),
+            Some(_) => {}
+            None => drop(days.insert(row.tail.account.clone(), day.to_owned())),
+        }
+    };
+    let mut each = |row: Row| {
+        sooner(&mut oldest, &row);
+        if !wanted.takes(&row) {
+            turns.extend(row.tail.turn.filter(|_| row.tail.session_id == wanted.session && turns.len() < MAX_TOLD));
+            return;
+        }
+        sooner(&mut first, &row);
+        let tail = row.tail;
+        count += 1;
+        if count <= MAX_LEAVES {
+            let log = (account_segment(&tail.account), tail.writer, tail.epoch);
+            logs.numbers.entry(log).or_default().insert(row.leaf);
+        }
+        accounts.insert(tail.account);
+    };
+    let Missed { closed, older } = each_signed_row(vault, account, &|_| true, &signed, &mut each).await?;
+    let mut unsigned = 0_u64;
+    // what can't be read of these is nothing that a proof could lack: it is in no digest
+    let mut each = |_: &str, row: Row| unsigned += u64::from(wanted.takes(&row));
+    each_unsigned_row(vault, account, &|_| true, &signed, &mut each).await?;
+    logs.missed.extend(closed.into_iter().chain(signed.closed().iter().cloned()));
+    // of a session that begins where the index does, nobody knows whether it began before
+    let edge = first.is_empty() || first.iter().any(|(account, day)| oldest.get(account) == Some(day));
+    if edge { &mut logs.missed } else { &mut logs.told }.extend(older);
+    let name = format!("the session {:?}", wanted.session.as_deref().unwrap_or_default());
+    if unsigned > 0 {
+        logs.told.push(format!(
+            "{unsigned} lines of {name} that none of the given keys signed: another signer's, not signed yet, or planted"
+        ));
+    }
+    if accounts.len() > 1 {
+        return Err(whose(&name, accounts));
+    }
+    if count > MAX_LEAVES {
+        return Err(format!(
+            "{name} has {count} lines; {MAX_LEAVES} are proved at once: give --turn-id, or the lines themselves (`vault find --json` tells them)"
+        ));
+    }
+    if count == 0 {
+        let all = [vec![wanted.lacks(&name, &turns)], std::mem::take(&mut logs.missed), std::mem::take(&mut logs.told)];
+        return Err(all.concat().join("\nnot proved: "));
+    }
+    Ok(())
+}
+
+/// The tree that is read.
+struct Epoch<'a> {
+    vault: &'a Vault,
+    line: &'a Line,
+    name: &'a str,
+    of: &'a str,
+    keys: &'a [VerifyKey],
+    signer: &'a mut Option<String>,
+}
+
+/// A line on its way to a proof.
+struct Open {
+    number: u64,
+    index: u64,
+    line: String,
+    note: String,
+    path: Prover,
+    consistency: Prover,
+}
+
+impl Epoch<'_> {
+    /// Proves what of `left` is here.
+    async fn prove(
+        &mut self,
+        digests: &BTreeSet<u64>,
+        left: &mut BTreeSet<u64>,
+        proofs: &mut Vec<Proof>,
+    ) -> Result<(), ReadError> {
+        // what is no digest of ours may have been planted behind those that are
+        let mut signed = None;
+        let mut strange = None;
+        for n in digests.iter().rev().take(MAX_STRANGE) {
+            match self.digest(*n).await {
+                Ok(digest) => {
+                    signed = Some((*n, digest));
+                    break;
+                }
+                Err(why) => drop(strange.get_or_insert(why)),
+            }
+        }
+        let Some((last, newest)) = signed else { return strange.map_or(Ok(()), Err) };
+        let base = newest.continues.as_ref().map_or(0, |continues| continues.leaf);
+        let of = newest.continues.as_ref().map_or(self.name, |continues| continues.epoch.as_str());
+        let end = base.checked_add(newest.tree_size).ok_or("a digest's tree is larger than trees can be")?;
+        let here: Vec<u64> = left.range(base..end).copied().collect();
+        if of != self.of || here.is_empty() {
+            return Ok(());
+        }
+        let mut open = Vec::new();
+        let mut waiting = here.iter().copied().peekable();
+        // first which digest has which line, so that the hashes of all lines need to go by only once
+        let mut indexes = Vec::new();
+        for n in digests.range(..=last) {
+            let digest = if *n == last { newest.clone() } else { self.digest(*n).await? };
+            let end = base.saturating_add(digest.tree_size);
+            while let Some(number) = waiting.next_if(|number| *number < end) {
+                let index = number - base;
+                let path = inclusion(index, digest.tree_size).map(Prover::new);
+                let beginning = consistency(digest.tree_size, newest.tree_size).map(Prover::new);
+                let (path, consistency) = path.zip(beginning).ok_or("a digest's tree is larger than the newest one")?;
+                let note = digest.note.clone();
+                open.push(Open { number, index, line: String::new(), note, path, consistency });
+            }
+            indexes.extend(digest.index);
+        }
+        let mut tree = Frontier::default();
+        for index in indexes {
+            let bytes = self.vault.fetch(ObjectKind::Index, &index.key, None).await?;
+            for text in unpack_index(&index.key, &bytes)?.lines() {
+                let (at, hash) = (tree.size(), leaf_hash(text.as_bytes()));
+                for one in &mut open {
+                    one.path.leaf(at, hash);
+                    one.consistency.leaf(at, hash);
+                    if one.index == at {
+                        text.clone_into(&mut one.line);
+                    }
+                }
+                tree.push(hash);
+            }
+        }
+        if tree.size() != newest.tree_size || STANDARD.encode(tree.root()) != newest.root {
+            return Err("the lines in the store are not those that were signed: see `tollgate vault verify`".to_owned());
+        }
+        for one in open {
+            let proof =
+                (one.path.proof()).zip(one.consistency.proof()).ok_or("the index has fewer lines than its tree")?;
+            left.remove(&one.number);
+            proofs.push(Proof {
+                index: one.index,
+                line: one.line,
+                note: one.note,
+                path: texts(&proof.0),
+                newest: newest.note.clone(),
+                consistency: texts(&proof.1),
+                fragment: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// A digest whose bytes and checkpoint are signed, and which stands where it says.
+    async fn digest(&mut self, n: u64) -> Result<Digest, ReadError> {
+        let Line { account, writer } = self.line;
+        let name = self.vault.full(&digest_name(account, writer, self.name, n));
+        let bytes = self.vault.fetch_chain(&name).await?;
+        let signature = self.vault.fetch_chain(&format!("{name}{SIGNATURE}")).await?;
+        if !self.keys.iter().any(|key| key.signed(&bytes, &signature)) {
+            return Err(format!("{name}: none of the keys given here signed it"));
+        }
+        let digest: Digest = serde_json::from_slice(&bytes).map_err(|_| format!("{name} is no digest"))?;
+        let here = digest.n == n && digest.epoch == self.name && digest.writer == *writer;
+        if !here || account_segment(&digest.account) != *account {
+            return Err(format!("{name}: this digest belongs somewhere else"));
+        }
+        let (text, key) = note::open(&digest.note, self.keys)
+            .ok_or_else(|| format!("{name}: none of the keys given here signed its checkpoint"))?;
+        let same = Checkpoint::parse(text)
+            .is_some_and(|said| said.size == digest.tree_size && STANDARD.encode(said.root) == digest.root);
+        if !same {
+            return Err(format!("{name}: its checkpoint is another tree's"));
+        }
+        self.signer.get_or_insert_with(|| key.to_string());
+        Ok(digest)
+    }
+}
+
+/// The fragment that a line names; none for a line without content.
+async fn fragment(vault: &Vault, line: &str) -> Result<Option<Bytes>, ReadError> {
+    let row: Row = serde_json::from_str(line).map_err(|_| "a line is not an index line")?;
+    let (Some(object), Some(off), Some(len)) = (&row.object_key, row.off, row.tail.len) else { return Ok(None) };
+    let mut hashes = Hashes::default();
+    hashes.add(&row);
+    vault.payload(object, Some((off, len)), &hashes).await.bytes.map(Some)
+}
+
+fn texts(hashes: &[Hash]) -> Vec<String> {
+    hashes.iter().map(|hash| STANDARD.encode(hash)).collect()
+}

@@ -1,0 +1,356 @@
+//! **What**: [`Agents`]: which agent of a session did what: its own, or a sub-agent, and by which call that was started. **Why**: what a
+//! sub-agent was told is not what the user said to the agent that called it.
+//! **Invariants**: told by the client's id of the sub-agent, by an agent's span below others, or by a call of the tool that starts agents above;
+//! whatever is told by none of these is the session's own agent's. A call starts one agent, unless ids say otherwise.
+//! **Not here**: what stands above what (`links`), turns (`turns`), how it is shown (`tree`).
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use vault::calls::starts_agent;
+use vault::document::Item;
+
+use super::links::{LOOKED_AT, Links, Node};
+
+/// The session's own agent.
+pub(super) const OWN: usize = 0;
+
+/// An agent.
+#[derive(Default)]
+struct Agent<'e> {
+    /// Its id, as the client tells it.
+    told: Option<&'e str>,
+    name: Option<String>,
+    /// The call that started it.
+    call: Option<usize>,
+    /// Its own span.
+    span: Option<usize>,
+    /// Its first and last entry.
+    seen: Option<(usize, usize)>,
+}
+
+/// See the module. Entries go by their positions.
+pub(super) struct Agents<'n, 'e> {
+    nodes: &'n [Node<'e>],
+    /// Of each entry.
+    of: Vec<usize>,
+    /// Of each entry, the nearest span of an agent above, or itself.
+    span: Vec<Option<usize>>,
+    all: Vec<Agent<'e>>,
+    /// By the call that started them, in the order they were found.
+    called: BTreeMap<usize, Vec<usize>>,
+    /// What is told of these calls.
+    told: HashMap<usize, Told>,
+    /// These calls by the last entry that tells of them.
+    last: HashMap<usize, usize>,
+}
+
+/// What is told of a call that started agents: looked for once, however many these are.
+struct Told {
+    /// What they are called.
+    name: Option<String>,
+    /// What they were told.
+    prompt: Option<String>,
+    /// A result is told.
+    is_answered: bool,
+}
+
+/// Keys of arguments that hold what an agent is told.
+const PROMPTS: [&str; 6] = ["prompt", "task", "message", "instructions", "query", "input"];
+/// Keys of arguments that name it.
+const NAMES: [&str; 3] = ["subagent_type", "agent_type", "agent"];
+
+impl<'n, 'e> Agents<'n, 'e> {
+    pub(super) fn of(nodes: &'n [Node<'e>], links: &Links) -> Self {
+        let mut this = Self {
+            nodes,
+            of: vec![OWN; nodes.len()],
+            span: vec![None; nodes.len()],
+            all: vec![Agent::default()],
+            called: BTreeMap::new(),
+            told: HashMap::new(),
+            last: HashMap::new(),
+        };
+        let (mut near, mut by_id) = (vec![None; nodes.len()], HashMap::new());
+        for at in links.order() {
+            let Some(node) = nodes.get(at) else { continue };
+            let up = links.up(at);
+            let above = up.and_then(|up| match nodes.get(up) {
+                Some(node) if node.is_span && matches!(node.call, "tool" | "agent") => Some(up),
+                _ => near.get(up).copied().flatten(),
+            });
+            let is_agent = node.is_span && node.call == "agent";
+            let span = if is_agent { Some(at) } else { up.and_then(|up| this.span.get(up).copied().flatten()) };
+            let agent = this.find((at, node), up, above, &mut by_id);
+            for (list, value) in [(&mut near, above), (&mut this.span, span)] {
+                list.get_mut(at).into_iter().for_each(|place| *place = value);
+            }
+            this.of.get_mut(at).into_iter().for_each(|place| *place = agent);
+        }
+        this.finish(links);
+        this
+    }
+
+    /// The agent of an entry. `above`: the nearest call of a tool or span of an agent above it.
+    fn find(
+        &mut self,
+        (at, node): (usize, &Node<'e>),
+        up: Option<usize>,
+        above: Option<usize>,
+        by_id: &mut HashMap<&'e str, usize>,
+    ) -> usize {
+        let call = above.and_then(|above| Some((above, self.nodes.get(above)?)));
+        let call = call.filter(|(_, call)| call.call == "tool" && !node.is_about(call));
+        let is_span = node.is_span && node.call == "agent";
+        let inherited = up.map_or(OWN, |up| self.agent(up));
+        let starter = call.filter(|(_, call)| call.tool.is_some_and(starts_agent));
+        let agent = match (node.agent, is_span && above.is_some(), starter) {
+            (Some(id), ..) => match by_id.get(id) {
+                Some(known) => *known,
+                None => {
+                    let nameless = |agent: &Agent<'_>| agent.told.is_none();
+                    let agent = self.started(starter.map(|(call, _)| call), nameless);
+                    by_id.insert(id, agent);
+                    self.all.get_mut(agent).into_iter().for_each(|agent| agent.told = Some(id));
+                    agent
+                }
+            },
+            (None, true, _) => self.started(call.map(|(call, _)| call), |agent| agent.span.is_none()),
+            (None, false, Some((call, _))) => self.started(Some(call), |_| true),
+            (None, false, None) => return inherited,
+        };
+        let from_outside = call.map(|(call, _)| call).filter(|call| self.agent(*call) != agent);
+        let Some(known) = self.all.get_mut(agent) else { return OWN };
+        if is_span && known.span.is_none() {
+            known.span = Some(at);
+        }
+        if let Some(call) = from_outside.filter(|_| known.call.is_none()) {
+            known.call = Some(call);
+            self.called.entry(call).or_default().push(agent);
+        }
+        agent
+    }
+
+    /// The agent that a call started, if it `may` be that one; else a new one.
+    fn started(&mut self, call: Option<usize>, may: impl Fn(&Agent<'_>) -> bool) -> usize {
+        let known = call.and_then(|call| self.called.get(&call)).into_iter().flatten();
+        let found = known.copied().take(LOOKED_AT).find(|agent| self.all.get(*agent).is_some_and(&may));
+        found.unwrap_or_else(|| {
+            self.all.push(Agent::default());
+            self.all.len() - 1
+        })
+    }
+
+    /// Whatever needs to know them all: when they were at work, what tells of their calls, what they are called.
+    fn finish(&mut self, links: &Links) {
+        self.silent();
+        for (at, of) in self.of.iter().enumerate() {
+            let Some(agent) = self.all.get_mut(*of) else { continue };
+            agent.seen = Some((agent.seen.map_or(at, |(first, _)| first), at));
+        }
+        self.call_by_events();
+        let about = self.about(links);
+        self.last = about.iter().filter_map(|(call, about)| Some((*about.last()?, *call))).collect();
+        self.told = about.iter().map(|(call, about)| (*call, Told::of(self.nodes, about))).collect();
+        self.names();
+    }
+
+    /// What tells of calls that started agents, in order of time.
+    fn about(&self, links: &Links) -> HashMap<usize, Vec<usize>> {
+        let (mut ids, mut about): (HashMap<_, usize>, HashMap<_, Vec<usize>>) = (HashMap::new(), HashMap::new());
+        for call in self.called.keys() {
+            let Some(node) = self.nodes.get(*call) else { continue };
+            ids.extend(node.call_id().map(|id| (id, *call)));
+        }
+        for (at, node) in self.nodes.iter().enumerate() {
+            let up = links.up(at);
+            let told = [Some(at), up, node.call_id().and_then(|id| ids.get(&id).copied())];
+            // what stands at a call of another tool, and names none itself, tells of that one
+            let near = up.and_then(|up| self.nodes.get(up)).filter(|up| up.is_tool_span() && node.is_about(up));
+            let is_it = |call: &usize| {
+                let is_of = |call: &Node<'_>| node.is_about(call) && near.is_none_or(|near| near.may_be(call));
+                let of_call = || self.nodes.get(*call).is_some_and(is_of);
+                self.called.contains_key(call) && (*call == at || of_call())
+            };
+            if let Some(call) = told.into_iter().flatten().find(is_it) {
+                about.entry(call).or_default().push(at);
+            }
+        }
+        about
+    }
+
+    /// What a call did in which no model spoke is no agent's: other tools are named like that, too.
+    fn silent(&mut self) {
+        let mut speaks = vec![false; self.all.len()];
+        for (node, of) in self.nodes.iter().zip(&self.of) {
+            let said = || node.item().is_some_and(|item| item.content.iter().any(|piece| piece.part == "output"));
+            let is_model = node.call.starts_with("model") || (node.call != "tool" && said());
+            speaks.get_mut(*of).into_iter().for_each(|speaks| *speaks |= is_model);
+        }
+        // who called comes before who was called
+        let mut instead: Vec<usize> = Vec::with_capacity(self.all.len());
+        for (agent, (known, speaks)) in self.all.iter().zip(speaks).enumerate() {
+            let is_agent = speaks || agent == OWN || known.told.is_some() || known.span.is_some();
+            let caller = || instead.get(self.agent(known.call?)).copied();
+            instead.push(if is_agent { agent } else { caller().unwrap_or(OWN) });
+        }
+        for of in &mut self.of {
+            *of = instead.get(*of).copied().unwrap_or(OWN);
+        }
+    }
+
+    /// Where a client sends events alone: the call of an agent during which an agent that has an id was at work, if it is one alone.
+    fn call_by_events(&mut self) {
+        let mut calls: HashMap<(&str, &str), (usize, String)> = HashMap::new();
+        let starters = self.nodes.iter().enumerate().filter(|(_, node)| node.tool.is_some_and(starts_agent));
+        for (at, node) in starters {
+            if let Some(call) = node.call_id() {
+                let began = calls.remove(&call).map_or_else(|| node.began(), |(_, began)| began.min(node.began()));
+                calls.insert(call, (at, began));
+            }
+        }
+        if calls.len() > LOOKED_AT {
+            return;
+        }
+        for agent in self.subs() {
+            let Some(known) = self.all.get(agent).filter(|known| known.call.is_none() && known.span.is_none()) else {
+                continue;
+            };
+            let time = |at: usize| self.nodes.get(at).map(|node| node.at);
+            let Some((Some(from), Some(until))) = known.seen.map(|(first, last)| (time(first), time(last))) else {
+                continue;
+            };
+            let around = |(at, began): &&(usize, String)| {
+                began.as_str() <= from && time(*at).is_some_and(|end| until <= end) && self.agent(*at) != agent
+            };
+            let mut found = calls.values().filter(around);
+            if let (Some((call, _)), None) = (found.next(), found.next()) {
+                let call = *call;
+                self.called.entry(call).or_default().push(agent);
+                self.all.get_mut(agent).into_iter().for_each(|agent| agent.call = Some(call));
+            }
+        }
+    }
+
+    fn names(&mut self) {
+        let own = self.nodes.iter().zip(&self.of).find_map(|(node, agent)| node.actor.filter(|_| *agent == OWN));
+        let mut names: Vec<Option<String>> = vec![None; self.all.len()];
+        for (at, (node, of)) in self.nodes.iter().zip(&self.of).enumerate() {
+            let (Some(agent), Some(name)) = (self.all.get(*of), names.get_mut(*of)) else { continue };
+            let caller = agent.call.and_then(|call| self.nodes.get(call)?.actor).or(own);
+            let is_its = agent.span == Some(at) || (agent.span.is_none() && node.actor != caller);
+            if name.is_none() && is_its {
+                *name = node.actor.map(str::to_owned);
+            }
+        }
+        for (agent, name) in (0..).zip(names).skip(1) {
+            let name = name.or_else(|| self.told(agent)?.name.clone());
+            if let Some(agent) = self.all.get_mut(agent) {
+                let call = agent.call.and_then(|call| self.nodes.get(call)?.tool);
+                agent.name = name.or_else(|| agent.told.or(call).map(str::to_owned));
+            }
+        }
+    }
+
+    /// The agent of an entry.
+    pub(super) fn agent(&self, at: usize) -> usize {
+        self.of.get(at).copied().unwrap_or(OWN)
+    }
+
+    /// Sub-agents.
+    pub(super) fn subs(&self) -> std::ops::Range<usize> {
+        1..self.all.len()
+    }
+
+    /// What a sub-agent is called, or its kind.
+    pub(super) fn name(&self, agent: usize) -> Option<&str> {
+        self.all.get(agent)?.name.as_deref()
+    }
+
+    /// What the agent of an entry is called.
+    pub(super) fn name_of(&self, at: usize) -> Option<&str> {
+        let of_span = || self.nodes.get(self.span.get(at).copied().flatten()?)?.actor;
+        self.name(self.agent(at)).or_else(of_span)
+    }
+
+    /// The call that started a sub-agent.
+    pub(super) fn call(&self, agent: usize) -> Option<usize> {
+        self.all.get(agent)?.call
+    }
+
+    /// Whether a span tells of the agent itself.
+    pub(super) fn has_span(&self, agent: usize) -> bool {
+        self.all.get(agent).is_some_and(|agent| agent.span.is_some())
+    }
+
+    /// The first entry of an agent.
+    pub(super) fn first(&self, agent: usize) -> Option<&Node<'e>> {
+        self.nodes.get(self.all.get(agent)?.seen?.0)
+    }
+
+    /// What the call that started it told it. `None`: that is not told.
+    pub(super) fn prompt(&self, agent: usize) -> Option<&str> {
+        self.told(agent)?.prompt.as_deref()
+    }
+
+    /// What is told of its call; nothing of one that so many name that it can't be said to have told each of them.
+    fn told(&self, agent: usize) -> Option<&Told> {
+        let call = self.call(agent)?;
+        let few = self.called.get(&call).is_some_and(|agents| agents.len() <= LOOKED_AT);
+        self.told.get(&call).filter(|_| few)
+    }
+
+    /// Agents whose call this entry is the last to tell of.
+    pub(super) fn ended(&self, at: usize) -> impl Iterator<Item = usize> {
+        self.last.get(&at).and_then(|call| self.called.get(call)).into_iter().flatten().copied()
+    }
+
+    /// Of an agent that has something to say to the one that called it, as nobody else tells its result: that agent, and when the call ended.
+    pub(super) fn answers_to(&self, agent: usize) -> Option<(usize, &'e str)> {
+        let call = self.call(agent).filter(|call| self.told.get(call).is_none_or(|told| !told.is_answered))?;
+        Some((self.agent(call), self.nodes.get(call)?.until()))
+    }
+
+    /// The id of the call that started it.
+    pub(super) fn call_id(&self, agent: usize) -> Option<&'e str> {
+        self.nodes.get(self.call(agent)?)?.tool_call
+    }
+}
+
+impl Told {
+    /// `about`: what tells of the call.
+    fn of(nodes: &[Node<'_>], about: &[usize]) -> Self {
+        let items: Vec<&Item> = about.iter().filter_map(|at| nodes.get(*at)?.item()).collect();
+        let pieces = |part: &'static str| {
+            let all = items.iter().flat_map(|item| &item.content);
+            all.filter(move |piece| piece.part == part).map(|piece| &piece.value)
+        };
+        let all: Vec<Value> = pieces("tool_args").filter_map(object).collect();
+        // the first of the keys that any of them has
+        let argument = |keys: &[&str]| {
+            let of = |key: &&str| all.iter().find_map(|value| value.get(key)?.as_str());
+            keys.iter().find_map(of).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let longest = || {
+            let texts = pieces("tool_args").map(|value| match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            });
+            texts.max_by_key(String::len)
+        };
+        let of_tool = items.iter().filter(|item| item.head.call == "tool");
+        let is_answered = pieces("tool_result").next().is_some()
+            || of_tool.flat_map(|item| &item.content).any(|piece| piece.part == "output");
+        Self { name: argument(&NAMES), prompt: argument(&PROMPTS).or_else(longest), is_answered }
+    }
+}
+
+/// Arguments as JSON: structure, its text, or the text behind a heading.
+fn object(value: &Value) -> Option<Value> {
+    match value {
+        Value::Object(_) => Some(value.clone()),
+        Value::String(text) => serde_json::from_str(text.get(text.find('{')?..)?).ok(),
+        _ => None,
+    }
+}

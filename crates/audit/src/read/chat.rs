@@ -1,0 +1,484 @@
+//! **What**: model calls as chat APIs take them (OpenAI's form): `messages` with the roles system, user, assistant and tool, `tool_calls` with
+//! arguments as text, answers to them by id; `tools`. **Why**: a dataset is to be run, not only read, whatever client told it.
+//! **Invariants**: nothing that was said is left out: what has no form of its own is text, as JSON; thinking, which no API takes back in this
+//! form, stands apart; a call without an id gets one, and so does its answer. **Not here**: which calls there are (`turns`), text for people (`messages`).
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value, json};
+
+use vault::calls::{same_arguments, same_tool};
+use vault::document::{Item, ReadPiece};
+
+use super::links::LOOKED_AT;
+
+/// A call's content in the form of chat APIs.
+#[derive(Default)]
+pub(super) struct Chat {
+    pub(super) messages: Vec<Value>,
+    pub(super) tools: Vec<Value>,
+    /// What models thought, in order.
+    pub(super) reasoning: Vec<String>,
+    /// The message that parts go to.
+    open: Option<usize>,
+    /// Ids of calls that have no answer yet.
+    unanswered: Vec<String>,
+    /// Calls that had no id.
+    nameless: usize,
+}
+
+/// What was said between two answers.
+pub(super) enum Step<'i> {
+    /// By an item.
+    Told(&'i Item),
+    /// To a sub-agent, by the call that started it.
+    Begun(String),
+    /// By a sub-agent, to this call.
+    Ended(Option<&'i str>, String),
+}
+
+/// A call of a tool that was said.
+struct Called<'i> {
+    tool: Option<&'i str>,
+    /// Its message.
+    at: usize,
+    /// Kinds and names of the items that told it.
+    by: Vec<(&'i str, &'i str)>,
+    /// Its arguments are what its key says they are, not what a client thinks worth telling of them.
+    is_whole: bool,
+    is_answered: bool,
+}
+
+/// Where a message has the arguments of its call.
+const ARGUMENTS: &str = "/tool_calls/0/function/arguments";
+
+/// Parts of a model call, and who speaks where they do not say.
+const CONTEXT: [(&str, &str); 3] = [("system", "system"), ("input", "user"), ("output", "assistant")];
+/// Texts of a content part.
+const TEXTS: [&str; 3] = ["text", "content", "thinking"];
+
+impl Chat {
+    /// Of a model call that says itself what it was given.
+    pub(super) fn of(item: &Item) -> Self {
+        let mut chat = Self::default();
+        for (part, role) in CONTEXT {
+            chat.pieces(item.content.iter().filter(|piece| piece.part == part), role);
+        }
+        let definitions = item.content.iter().filter(|piece| piece.part == "tools");
+        definitions.for_each(|piece| chat.definitions(&piece.value));
+        chat
+    }
+
+    /// Of what clients tell beside their calls: each item says one thing.
+    pub(super) fn told(steps: &[Step<'_>]) -> Self {
+        let (mut chat, mut calls) = (Self::default(), HashMap::new());
+        for step in steps {
+            let item = match step {
+                Step::Told(item) => item,
+                Step::Begun(prompt) => {
+                    chat.open = None;
+                    chat.say("user", json!({"type": "text", "text": prompt}));
+                    continue;
+                }
+                Step::Ended(id, answer) => {
+                    chat.answer(*id, &Value::String(answer.clone()));
+                    continue;
+                }
+            };
+            let is_tool = item.head.call == "tool";
+            let of = |part: &'static str| item.content.iter().filter(move |piece| piece.part == part);
+            let before = chat.messages.len();
+            chat.pieces(of("system"), "system");
+            chat.pieces(of("input"), "user");
+            // the same prompt stands on a span and in an event
+            let (old, new) = chat.messages.split_at(before);
+            if new.iter().all(|message| old.contains(message)) {
+                chat.messages.truncate(before);
+            }
+            chat.tool(item, &mut calls);
+            chat.pieces(of("output").filter(|_| !is_tool), "assistant");
+            of("tools").for_each(|piece| chat.definitions(&piece.value));
+        }
+        chat
+    }
+
+    /// What an item says of a tool's call and its result. Clients tell a call several times: that is one call, with the arguments that are
+    /// named so, and one answer. Of another tool, or with other arguments, it is another call, whatever its id.
+    fn tool<'i>(&mut self, item: &'i Item, calls: &mut HashMap<&'i str, Vec<Called<'i>>>) {
+        let id = item.head.tool_call.as_deref();
+        let telling = (&*item.head.kind, &*item.head.name);
+        let of = |part: &'static str| item.content.iter().filter(move |piece| piece.part == part);
+        let is_whole = |piece: &&ReadPiece| {
+            let key = piece.key.as_deref().unwrap_or_default();
+            ["input", "arguments", "args"].iter().any(|word| key.ends_with(word))
+        };
+        let whole = of("tool_args").find(is_whole);
+        let args = whole.or(of("tool_args").next());
+        let result = of("tool_result").chain(of("output").filter(|_| item.head.call == "tool")).next();
+        // the same way of telling again is another call, whatever its id
+        let tool = item.head.tool.as_deref().filter(|tool| !tool.is_empty());
+        let is_it = |known: &&mut Called<'_>| {
+            let said = || self.messages.get(known.at)?.pointer(ARGUMENTS);
+            let differs =
+                |args: &ReadPiece| known.is_whole && said().is_some_and(|said| !same_arguments(said, &args.value));
+            let is_named = known.tool.zip(tool).is_none_or(|(one, other)| same_tool(one, other));
+            is_named && !known.by.contains(&telling) && !whole.is_some_and(differs)
+        };
+        let known = id.and_then(|id| calls.get_mut(id)?.iter_mut().rev().take(LOOKED_AT).find(is_it));
+        match (known, args) {
+            (Some(known), args) => {
+                known.by.push(telling);
+                known.tool = known.tool.or(tool);
+                if let Some(args) = args.filter(|_| whole.is_some() && !known.is_whole) {
+                    known.is_whole = true;
+                    let said = self.messages.get_mut(known.at).and_then(|message| message.pointer_mut(ARGUMENTS));
+                    said.into_iter().for_each(|said| *said = arguments(Some(&args.value)).into());
+                }
+                if let Some(result) = result.filter(|_| !known.is_answered) {
+                    known.is_answered = true;
+                    self.answer(id, &result.value);
+                }
+                return;
+            }
+            (None, Some(args)) => {
+                self.open = None;
+                self.call(&json!({"id": id, "name": item.head.tool, "arguments": args.value}));
+                let (at, is_whole) = (self.messages.len().saturating_sub(1), whole.is_some());
+                let called = Called { tool, at, by: vec![telling], is_whole, is_answered: result.is_some() };
+                if let Some(id) = id {
+                    calls.entry(id).or_default().push(called);
+                }
+            }
+            (None, None) => {}
+        }
+        if let Some(result) = result {
+            self.answer(id, &result.value);
+        }
+    }
+
+    /// Pieces of one part; what says the same as one before it is said once.
+    fn pieces<'p>(&mut self, pieces: impl Iterator<Item = &'p ReadPiece>, role: &str) {
+        let (begin, mut known) = (self.messages.len(), Vec::new());
+        let mut numbered: BTreeMap<(String, u64), Map<String, Value>> = BTreeMap::new();
+        for piece in pieces {
+            if let Some((list, number, field)) = piece.key.as_deref().and_then(numbered_key) {
+                field_of(numbered.entry((list.to_owned(), number)).or_default(), field, &piece.value);
+                continue;
+            }
+            let value = parsed(&piece.value);
+            if known.contains(&value) {
+                continue;
+            }
+            let (before, unanswered) = (self.messages.len(), self.unanswered.len());
+            self.open = None;
+            self.walk(&value, role);
+            known.push(value);
+            // the same in another form
+            let (old, new) = self.messages.split_at(before);
+            if old.get(begin..).is_some_and(|old| !new.is_empty() && old.ends_with(new)) {
+                self.messages.truncate(before);
+                self.unanswered.truncate(unanswered);
+            }
+        }
+        for message in numbered.into_values().filter(|message| !message.is_empty()) {
+            self.message(&message, role);
+        }
+        self.open = None;
+    }
+
+    fn walk(&mut self, value: &Value, role: &str) {
+        match &parsed(value) {
+            Value::Null => {}
+            Value::Array(items) => self.list(items, role),
+            Value::Object(map) if map.get("messages").is_some_and(Value::is_array) => {
+                for (key, who) in [("system", "system"), ("messages", role)] {
+                    map.get(key).into_iter().for_each(|value| self.walk(value, who));
+                }
+                map.get("tools").into_iter().for_each(|tools| self.definitions(tools));
+            }
+            Value::Object(map) if map.contains_key("role") => self.message(map, role),
+            other => self.part(other, role),
+        }
+    }
+
+    /// Messages, or the parts of one; answers to calls come first, as they must follow their calls.
+    fn list(&mut self, items: &[Value], role: &str) {
+        let (answers, rest): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|item| {
+            role != "assistant" && is_answer(item) && items.iter().all(|item| item.get("role").is_none())
+        });
+        let ordered =
+            items.iter().all(|item| matches!(kind(item), "function_call" | "function_call_output" | "reasoning"));
+        if ordered {
+            return items.iter().for_each(|item| self.part(item, role));
+        }
+        for item in answers.into_iter().chain(rest) {
+            match item {
+                Value::Object(map) if map.contains_key("role") => self.message(map, role),
+                item => self.part(item, role),
+            }
+        }
+    }
+
+    fn message(&mut self, map: &Map<String, Value>, default: &str) {
+        let role = role_of(map.get("role").and_then(Value::as_str).unwrap_or(default));
+        self.open = None;
+        let thought = map.get("reasoning_content").and_then(Value::as_str);
+        self.reasoning.extend(thought.map(str::to_owned));
+        let body = map.get("parts").or(map.get("content")).unwrap_or(&Value::Null);
+        if role == "tool" && !body.as_array().is_some_and(|parts| parts.iter().any(is_answer)) {
+            let id = map.get("tool_call_id").or(map.get("id")).and_then(Value::as_str);
+            return self.answer(id, body);
+        }
+        // an object in a text is what was said
+        let body = if body.as_str().is_some_and(|text| text.trim_start().starts_with('[')) {
+            parsed(body)
+        } else {
+            body.clone()
+        };
+        match &body {
+            Value::Null => {}
+            Value::Array(parts) => self.list(parts, role),
+            other => self.part(other, role),
+        }
+        for call in map.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+            self.call(call);
+        }
+        if let (Some(name), Some(at)) = (map.get("name").filter(|name| name.is_string()), self.open)
+            && let Some(message) = self.messages.get_mut(at).and_then(Value::as_object_mut)
+        {
+            message.insert("name".to_owned(), name.clone());
+        }
+        if let Some(refusal) = map.get("refusal").and_then(Value::as_str) {
+            self.say("assistant", json!({"type": "text", "text": refusal}));
+        }
+        self.open = None;
+    }
+
+    fn part(&mut self, part: &Value, role: &str) {
+        let text = TEXTS.iter().find_map(|key| part.get(key).and_then(Value::as_str));
+        match (part, kind(part), text) {
+            (Value::Null, ..) => {}
+            (Value::String(text), ..) => self.say(role, json!({"type": "text", "text": text})),
+            (_, "text" | "input_text" | "output_text", Some(text)) => {
+                self.say(role, json!({"type": "text", "text": text}))
+            }
+            (_, "thinking" | "reasoning" | "redacted_thinking", text) => {
+                self.reasoning.push(text.map_or_else(|| part.to_string(), str::to_owned));
+            }
+            (_, "tool_call" | "tool_use" | "function_call" | "server_tool_use", _) => self.call(part),
+            (answer, ..) if is_answer(answer) => {
+                let id =
+                    ["tool_use_id", "call_id", "tool_call_id", "id"].iter().find_map(|key| part.get(key)?.as_str());
+                let said = ["response", "result", "content", "output"].iter().find_map(|key| part.get(key));
+                self.answer(id, said.unwrap_or(&Value::Null));
+            }
+            (_, "image_url" | "input_audio" | "file", _) => self.say(role, part.clone()),
+            // Gemini's parts have no type
+            (_, "", Some(text)) if part.get("text").is_some() => self.say(role, json!({"type": "text", "text": text})),
+            (_, "", _) if part.get("functionCall").is_some() => {
+                part.get("functionCall").into_iter().for_each(|call| self.call(call));
+            }
+            (_, "", _) if part.get("functionResponse").is_some() => {
+                let response = part.get("functionResponse").unwrap_or(&Value::Null);
+                self.answer(
+                    response.get("id").and_then(Value::as_str),
+                    response.get("response").unwrap_or(&Value::Null),
+                );
+            }
+            _ => {
+                let other = picture(part).unwrap_or_else(|| json!({"type": "text", "text": part.to_string()}));
+                self.say(role, other);
+            }
+        }
+    }
+
+    /// The open message, of this role.
+    fn opened(&mut self, role: &str) -> Option<&mut Map<String, Value>> {
+        let is_open =
+            |at: &usize| self.messages.get(*at).is_some_and(|message| message.get("role").is_some_and(|it| it == role));
+        let at = self.open.filter(is_open).unwrap_or_else(|| {
+            self.messages.push(json!({"role": role, "content": null}));
+            self.messages.len() - 1
+        });
+        self.open = Some(at);
+        self.messages.get_mut(at)?.as_object_mut()
+    }
+
+    /// A text alone is a text; more are a list of parts.
+    fn say(&mut self, role: &str, part: Value) {
+        let Some(message) = self.opened(role_of(role)) else { return };
+        let Some(content) = message.get_mut("content") else { return };
+        *content = match (content.take(), part) {
+            (Value::Null, part) if kind(&part) == "text" => part.get("text").cloned().unwrap_or_default(),
+            (Value::Null, part) => json!([part]),
+            (Value::Array(mut parts), part) => {
+                parts.push(part);
+                Value::Array(parts)
+            }
+            (first, part) => json!([{"type": "text", "text": first}, part]),
+        };
+    }
+
+    /// A call of a tool, in whatever form.
+    fn call(&mut self, call: &Value) {
+        let function = call.get("function").filter(|function| function.is_object()).unwrap_or(call);
+        let id = ["call_id", "id", "tool_call_id"].iter().find_map(|key| call.get(key)?.as_str());
+        let id = id.map_or_else(
+            || {
+                self.nameless += 1;
+                format!("call_{}", self.nameless)
+            },
+            str::to_owned,
+        );
+        let arguments = arguments(["arguments", "input", "args"].iter().find_map(|key| function.get(key)));
+        let name = function.get("name").and_then(Value::as_str).unwrap_or("unknown");
+        let made = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+        self.unanswered.push(id);
+        let Some(message) = self.opened("assistant") else { return };
+        match message.get_mut("tool_calls").and_then(Value::as_array_mut) {
+            Some(calls) => calls.push(made),
+            None => drop(message.insert("tool_calls".to_owned(), json!([made]))),
+        }
+    }
+
+    /// What a tool said; without an id to the first call that nothing was said to.
+    fn answer(&mut self, id: Option<&str>, said: &Value) {
+        let at = match id {
+            Some(id) => self.unanswered.iter().position(|call| call == id),
+            None => (!self.unanswered.is_empty()).then_some(0),
+        };
+        let call = at.map(|at| self.unanswered.remove(at));
+        let id = id.map(str::to_owned).or(call).unwrap_or_else(|| "unknown".to_owned());
+        let parts = said.as_array().filter(|parts| !parts.is_empty() && parts.iter().all(|part| kind(part) == "text"));
+        let texts: Option<Vec<&str>> =
+            parts.and_then(|parts| parts.iter().map(|part| part.get("text")?.as_str()).collect());
+        let text = match (said, texts) {
+            (_, Some(texts)) => texts.join("\n"),
+            (Value::String(text), _) => text.clone(),
+            (Value::Null, _) => String::new(),
+            (other, _) => other.to_string(),
+        };
+        self.messages.push(json!({"role": "tool", "tool_call_id": id, "content": text}));
+        self.open = None;
+    }
+
+    fn definitions(&mut self, value: &Value) {
+        let parsed = value.as_str().and_then(|text| serde_json::from_str(text).ok());
+        match parsed.as_ref().unwrap_or(value) {
+            Value::Array(tools) => tools.iter().for_each(|tool| self.definitions(tool)),
+            Value::Object(tool) => {
+                let made = match (tool.get("function"), tool.get("name")) {
+                    (Some(function), _) => json!({"type": "function", "function": function}),
+                    (None, Some(name)) => {
+                        let mut function = Map::from_iter([("name".to_owned(), name.clone())]);
+                        let parameters = tool.get("parameters").or(tool.get("input_schema"));
+                        for (key, value) in [("description", tool.get("description")), ("parameters", parameters)] {
+                            function.extend(value.map(|value| (key.to_owned(), value.clone())));
+                        }
+                        json!({"type": "function", "function": function})
+                    }
+                    (None, None) => Value::Object(tool.clone()),
+                };
+                if !self.tools.contains(&made) {
+                    self.tools.push(made);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Arguments as text.
+fn arguments(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "{}".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The value, or what its text holds if that is messages, parts of one or definitions of tools: other JSON is what somebody said.
+fn parsed(value: &Value) -> Value {
+    let Value::String(text) = value else { return value.clone() };
+    if !text.trim_start().starts_with(['[', '{']) {
+        return value.clone();
+    }
+    let has = |value: &Value, keys: &[&str]| keys.iter().any(|key| value.get(key).is_some());
+    let is_form = |value: &Value| has(value, &["role", "type", "parts", "functionCall", "functionResponse"]);
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Array(items)) if !items.is_empty() && items.iter().all(is_form) => Value::Array(items),
+        Ok(object) if has(&object, &["role", "messages", "parts"]) => object,
+        _ => value.clone(),
+    }
+}
+
+fn kind(part: &Value) -> &str {
+    part.get("type").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn is_answer(part: &Value) -> bool {
+    matches!(kind(part), "tool_call_response" | "tool_result" | "function_call_output")
+}
+
+fn role_of(role: &str) -> &'static str {
+    match role {
+        "system" | "developer" => "system",
+        "assistant" | "model" | "ai" => "assistant",
+        "tool" | "function" => "tool",
+        _ => "user",
+    }
+}
+
+/// A picture in OpenAI's form, from Anthropic's and OpenTelemetry's.
+fn picture(part: &Value) -> Option<Value> {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let data = |kind: String, data: String| format!("data:{kind};base64,{data}");
+    let url = match kind(part) {
+        "image" => {
+            let source = part.get("source")?;
+            text(source, "url").or_else(|| Some(data(text(source, "media_type")?, text(source, "data")?)))?
+        }
+        "blob" => {
+            let kind = text(part, "mime_type").filter(|kind| kind.starts_with("image/"))?;
+            data(kind, text(part, "content").or_else(|| text(part, "data"))?)
+        }
+        "uri" if text(part, "modality").is_some_and(|modality| modality == "image") => text(part, "uri")?,
+        _ => return None,
+    };
+    Some(json!({"type": "image_url", "image_url": {"url": url}}))
+}
+
+/// `gen_ai.prompt.0.content`: the list, the number, the field.
+fn numbered_key(key: &str) -> Option<(&str, u64, &str)> {
+    let mut from = 0;
+    for part in key.split('.') {
+        let behind = from + part.len() + 1;
+        if let (Ok(number), Some(list), Some(field)) = (part.parse(), key.get(..from), key.get(behind..)) {
+            return Some((list, number, field.strip_prefix("message.").unwrap_or(field)));
+        }
+        from = behind;
+    }
+    None
+}
+
+/// Sets a field that has a key of its own.
+fn field_of(message: &mut Map<String, Value>, field: &str, value: &Value) {
+    match field.split('.').collect::<Vec<_>>()[..] {
+        ["role" | "content" | "tool_call_id" | "name" | "parts" | "tool_calls" | "reasoning_content"] => {
+            message.insert(field.to_owned(), value.clone());
+        }
+        [list @ ("tool_calls" | "contents"), number, .., last] => {
+            let Some(at) = number.parse::<usize>().ok().filter(|at| *at < 1_000) else { return };
+            let list = if list == "contents" { "parts" } else { list };
+            let all = message.entry(list).or_insert_with(|| json!([]));
+            let Some(all) = all.as_array_mut() else { return };
+            while all.len() <= at {
+                all.push(json!({}));
+            }
+            if let Some(one) = all.get_mut(at).and_then(Value::as_object_mut) {
+                one.insert(last.to_owned(), value.clone());
+            }
+        }
+        _ => {}
+    }
+}

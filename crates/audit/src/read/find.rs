@@ -1,0 +1,332 @@
+//! **What**: `vault find`: lines of the index by what they tell. **Why**: which sessions to open is decided before anything is
+//! opened, by people who may see the index and hold no key. **Invariants**: opens nothing; one index object is in memory at
+//! a time; a filter that is not given holds for every line. **Not here**: reading the index (`index`), tables of many
+//! vaults (DuckDB over the index objects).
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+
+use time::{Date, Month};
+
+use super::index::{each_signed_row_of, place_of};
+use super::{Missed, ReadError, Vault, each_row, each_row_of, each_signed_row, each_unsigned_row};
+use crate::parquet::read::{Covered, Test, rows};
+use crate::signed::Signed;
+use kernel::terminal::clean;
+use vault::row::{Kind, Row};
+
+/// What is looked for: each that is given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Account.
+    pub account: Option<String>,
+    /// Tenant, as the index shows it.
+    pub tenant: Option<String>,
+    /// Session id, as the index shows it; `trace-…` for lines without one.
+    pub session: Option<String>,
+    /// Trace id, hex.
+    pub trace: Option<String>,
+    /// Span id, hex.
+    pub span: Option<String>,
+    /// The user's pseudonym, `h-…`.
+    pub user: Option<String>,
+    /// Tool's name.
+    pub tool: Option<String>,
+    /// Operation: `chat`, `execute_tool`, …
+    pub action: Option<String>,
+    /// `work_tracker.issue_id`.
+    pub issue: Option<String>,
+    /// `build.commit_sha`, or its beginning (4 digits and more).
+    pub commit: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+    /// Only those that failed.
+    pub failed: bool,
+    /// Not before this time, RFC 3339 as in the index; compared as text.
+    pub since: Option<String>,
+    /// Before this time.
+    pub until: Option<String>,
+}
+
+impl Query {
+    fn holds(&self, row: &Row) -> bool {
+        let tail = &row.tail;
+        let is =
+            |wanted: &Option<String>, told: Option<&str>| wanted.as_deref().is_none_or(|wanted| told == Some(wanted));
+        let session = || match &self.session {
+            None => true,
+            Some(wanted) => match (&tail.session_id, &tail.trace_id) {
+                (Some(id), _) => id == wanted,
+                (None, Some(trace)) => wanted.strip_prefix("trace-") == Some(trace),
+                (None, None) => false,
+            },
+        };
+        let commit = || match (&self.commit, &tail.commit_sha) {
+            (None, _) => true,
+            (Some(wanted), Some(told)) => told == wanted || (wanted.len() >= 4 && told.starts_with(wanted.as_str())),
+            (Some(_), None) => false,
+        };
+        tail.kind != Some(Kind::Price)
+            && is(&self.account, Some(&tail.account))
+            && is(&self.tenant, Some(&tail.tenant))
+            && is(&self.trace, tail.trace_id.as_deref())
+            && is(&self.span, tail.span_id.as_deref())
+            && is(&self.user, tail.user_key.as_deref())
+            && is(&self.tool, tail.tool_name.as_deref())
+            && is(&self.action, tail.action_type.as_deref())
+            && is(&self.issue, tail.issue_id.as_deref())
+            && is(&self.model, tail.model.as_deref())
+            && (!self.failed || tail.status != "ok")
+            && self.since.as_deref().is_none_or(|since| &*tail.ts >= since)
+            && self.until.as_deref().is_none_or(|until| &*tail.ts < until)
+            && session()
+            && commit()
+    }
+
+    /// What of it can be asked of single columns; what `holds` says is the rest.
+    fn tests(&self) -> Vec<Test<'_>> {
+        let is = [
+            ("account", &self.account),
+            ("tenant", &self.tenant),
+            ("trace_id", &self.trace),
+            ("span_id", &self.span),
+            ("user_key", &self.user),
+            ("tool_name", &self.tool),
+            ("action_type", &self.action),
+            ("issue_id", &self.issue),
+            ("model", &self.model),
+        ];
+        let is = is.into_iter().filter_map(|(name, wanted)| Some(Test::Is(name, wanted.as_deref()?)));
+        // a session without an id is named after its trace; one with such an id would not be found by its trace
+        let session = self.session.as_deref().filter(|session| !session.starts_with("trace-"));
+        let mut tests: Vec<Test<'_>> = session.map(|session| Test::Is("session_id", session)).into_iter().collect();
+        tests.extend(is);
+        let commit = self.commit.as_deref();
+        tests.extend(commit.map(|commit| match commit.len() {
+            0..4 => Test::Is("commit_sha", commit),
+            _ => Test::Starts("commit_sha", commit),
+        }));
+        tests.extend(self.failed.then_some(Test::IsNot("status", "ok")));
+        tests.extend(self.since.as_deref().map(|since| Test::From("ts", since)));
+        tests.extend(self.until.as_deref().map(|until| Test::Before("ts", until)));
+        tests
+    }
+
+    /// Days whose folders can hold such lines: those of the index are days of arrival, which may be later, never earlier
+    /// than a day before the item's own clock.
+    fn may_hold(&self, folder_day: &str) -> bool {
+        // an item's clock may be ahead of the gateway's by hours: one day is left for that
+        let since = self.since.as_deref().and_then(|since| day_before(since.get(..10)?));
+        since.is_none_or(|since| folder_day >= &*since)
+    }
+}
+
+/// `2026-11-19` for `2026-11-20`.
+pub(crate) fn day_before(day: &str) -> Option<String> {
+    let mut parts = day.split('-');
+    let mut next = || parts.next()?.parse::<u16>().ok();
+    let (year, month, day) = (next()?, u8::try_from(next()?).ok()?, u8::try_from(next()?).ok()?);
+    let date = Date::from_calendar_date(i32::from(year), Month::try_from(month).ok()?, day).ok()?.previous_day()?;
+    Some(format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
+}
+
+/// The most that names of sessions take, bytes: of signed lines, which may be many, and of those that anybody may have written.
+const MAX_SESSIONS: (usize, usize) = if cfg!(test) { (64 << 10, 32 << 10) } else { (256 << 20, 32 << 20) };
+/// What a name takes beside its bytes, about.
+const A_SESSION: usize = 96;
+
+/// How many lines and sessions were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Lines.
+    pub lines: u64,
+    /// Sessions, as `replay` takes them, and their accounts.
+    pub sessions: BTreeSet<(String, String)>,
+    /// There are more sessions than are kept.
+    pub more_sessions: bool,
+    /// What of the index could not be read, a line each.
+    pub closed: Vec<String>,
+    /// Signed objects that are not there, and older than any that is.
+    pub older: Option<String>,
+}
+
+/// What was found so far.
+struct Finder<'q, 'v> {
+    query: &'q Query,
+    found: Found,
+    /// Bytes of names that there is room for.
+    room: usize,
+    visit: &'v mut (dyn FnMut(&Row) + Send),
+}
+
+impl<'q, 'v> Finder<'q, 'v> {
+    fn new(query: &'q Query, room: usize, visit: &'v mut (dyn FnMut(&Row) + Send)) -> Self {
+        Self { query, found: Found::default(), room, visit }
+    }
+
+    fn row(&mut self, row: &Row) {
+        if self.query.holds(row) {
+            self.found.lines += 1;
+            if let Some(session) = session_of(row) {
+                self.keep((session, row.tail.account.clone()));
+            }
+            (self.visit)(row);
+        }
+    }
+
+    fn keep(&mut self, session: (String, String)) {
+        if self.found.sessions.contains(&session) {
+            return;
+        }
+        match self.room.checked_sub(session.0.len() + session.1.len() + A_SESSION) {
+            Some(room) => {
+                self.room = room;
+                self.found.sessions.insert(session);
+            }
+            None => self.found.more_sessions = true,
+        }
+    }
+}
+
+/// Calls `visit` with each line that `query` holds for, in the order of index objects.
+///
+/// # Errors
+/// One line: the index can't be listed.
+pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + Send)) -> Result<Found, ReadError> {
+    // nobody looks whether they are signed
+    let mut finder = Finder::new(query, MAX_SESSIONS.0, visit);
+    let day = |day: &str| query.may_hold(day);
+    let closed = each_row(vault, query.account.as_deref(), &day, &mut |row| finder.row(&row)).await?;
+    finder.found.closed = closed;
+    Ok(finder.found)
+}
+
+/// As [`find`], with what `signed` says of a line's object: first the lines of objects that a digest names, then the others, with
+/// true. Gives both counts.
+///
+/// # Errors
+/// One line: the index can't be listed.
+pub async fn find_signed(
+    vault: &Vault,
+    query: &Query,
+    signed: &Signed,
+    visit: &mut (dyn FnMut(&Row, bool) + Send),
+) -> Result<(Found, Found), ReadError> {
+    let (day, account) = (|day: &str| query.may_hold(day), query.account.as_deref());
+    let mut own_visit = |row: &Row| visit(row, false);
+    let mut own = Finder::new(query, MAX_SESSIONS.0, &mut own_visit);
+    let Missed { mut closed, older } = each_signed_row(vault, account, &day, signed, &mut |row| own.row(&row)).await?;
+    closed.extend_from_slice(signed.closed());
+    let own = Found { closed, older, ..own.found };
+    let mut other_visit = |row: &Row| visit(row, true);
+    let mut others = Finder::new(query, MAX_SESSIONS.1, &mut other_visit);
+    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
+    Ok((own, Found { closed, ..others.found }))
+}
+
+/// As [`find`], from the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then, if the
+/// vault is given, from the index objects that stand in no table yet.
+///
+/// # Errors
+/// One line: a table or the store can't be read.
+pub async fn find_in(
+    folder: &Path,
+    vault: Option<&Vault>,
+    query: &Query,
+    visit: &mut (dyn FnMut(&Row) + Send),
+) -> Result<Found, ReadError> {
+    let mut finder = Finder::new(query, MAX_SESSIONS.0, visit);
+    let covered = Covered::read(folder)?;
+    let mut seen = Seen::default();
+    let mut once = |row: &Row| {
+        if seen.is_new(row) {
+            finder.row(row);
+        }
+    };
+    let day = |day: &str| query.may_hold(day);
+    rows(folder, &covered, &query.tests(), &day, &mut |row| once(&row))?;
+    if let Some(vault) = vault {
+        let new = |name: &str| vault.relative(name).is_none_or(|object| !covered.has(object));
+        finder.found.closed = each_row_of(vault, query.account.as_deref(), &day, &new, &mut |row| once(&row)).await?;
+    }
+    Ok(finder.found)
+}
+
+/// As [`find_in`], with what `signed` says of the objects that a line came from, as [`find_signed`] tells it. A table in which
+/// a line stands that was not signed is not read: its lines come from the index.
+///
+/// # Errors
+/// One line: a table or the store can't be read.
+pub async fn find_in_signed(
+    folder: &Path,
+    vault: &Vault,
+    query: &Query,
+    signed: &Signed,
+    visit: &mut (dyn FnMut(&Row, bool) + Send),
+) -> Result<(Found, Found), ReadError> {
+    let covered = Covered::signed(folder, &|object, sha256| signed.hash_is(&vault.full(object), sha256))?;
+    let (day, account, mut seen) = (|day: &str| query.may_hold(day), query.account.as_deref(), Seen::default());
+    let mut own_visit = |row: &Row| visit(row, false);
+    let mut own = Finder::new(query, MAX_SESSIONS.0, &mut own_visit);
+    rows(folder, &covered, &query.tests(), &day, &mut |row| {
+        if seen.is_new(&row) {
+            own.row(&row);
+        }
+    })?;
+    let new = |name: &str| vault.relative(name).is_none_or(|object| !covered.has(object));
+    let mut each = |row: Row| {
+        if seen.is_new(&row) {
+            own.row(&row);
+        }
+    };
+    let Missed { mut closed, older } = each_signed_row_of(vault, account, &day, &new, signed, &mut each).await?;
+    closed.extend_from_slice(signed.closed());
+    if covered.left() > 0 {
+        closed.push(format!(
+            "tables that hold lines of {} index objects: not all of them were signed; what the index still has was read from there",
+            covered.left()
+        ));
+    }
+    let own = Found { closed, older, ..own.found };
+    let mut other_visit = |row: &Row| visit(row, true);
+    let mut others = Finder::new(query, MAX_SESSIONS.1, &mut other_visit);
+    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
+    Ok((own, Found { closed, ..others.found }))
+}
+
+/// Lines that came: one that was stored twice may stand in two tables.
+#[derive(Default)]
+struct Seen(HashSet<[u8; 16]>);
+
+impl Seen {
+    fn is_new(&mut self, row: &Row) -> bool {
+        self.0.insert(place_of(row))
+    }
+}
+
+/// What `replay` calls the session of a line.
+fn session_of(row: &Row) -> Option<String> {
+    row.tail.session_id.clone().or_else(|| row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}")))
+}
+
+/// A line for people: when, who, what, how it ended, what it cost, which session.
+pub fn shown(row: &Row) -> String {
+    let tail = &row.tail;
+    let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let action = tail.action_type.clone().unwrap_or_else(|| tail.call.clone());
+    let what = tail.tool_name.as_ref().or(tail.model.as_ref()).map_or(String::new(), |name| format!(" {name}"));
+    let cost = tail.cost_usd.as_ref().map_or(String::new(), |usd| format!("  {usd} USD"));
+    let by = tail.decided_by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
+    let decision = tail.decision.as_ref().map_or(String::new(), |decision| format!("  {decision}{by}"));
+    clean(&format!(
+        "{}  {}  {}  {}{}  {}{}{}",
+        tail.ts.get(..23).unwrap_or(&tail.ts),
+        session_of(row).unwrap_or_else(|| "-".to_owned()),
+        or(&tail.actor),
+        action,
+        what,
+        tail.status,
+        decision,
+        cost
+    ))
+}

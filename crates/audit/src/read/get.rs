@@ -1,0 +1,282 @@
+//! **What**: `vault get`: what a reference leads to, as JSON. **Not here**: opening (`read`), the command line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use sha2::{Digest, Sha256};
+
+use crate::signed::Signed;
+use vault::chain::note::VerifyKey;
+use vault::names::{ObjectName, Scope};
+use vault::row::Row;
+
+use super::{
+    Content, Fetched, Hashes, Inside, NOT_MEANT, Opener, Places, Query, ReadError, Vault, each_row, find, find_signed,
+    whose,
+};
+
+/// What is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The reference: `s3://bucket/name`, `file:///name`, or the name.
+    pub uri: String,
+    /// The range attribute, `bytes=0000004096-0000009215`; default: the whole object.
+    pub range: Option<String>,
+}
+
+/// Opens what `wanted` refers to and writes its documents, one line of JSON each, then says which did not open.
+///
+/// # Errors
+/// One line for each fragment that did not open; [`io::Error`]s of `out` come through as they are.
+pub async fn get(
+    vault: &Vault,
+    opener: &mut Opener<'_>,
+    wanted: &Wanted,
+    out: &mut (dyn Write + Send),
+) -> Result<io::Result<()>, ReadError> {
+    let name = vault.name(&wanted.uri)?;
+    let range = wanted.range.as_deref().map(parse_range).transpose()?;
+    let (mut closed, mut text) = (Vec::new(), Vec::new());
+    let packed = ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
+    let mut lines = if packed { lines_of(vault, name, range).await? } else { (Places::new(), Hashes::default()) };
+    opened(opener, (name, range), &lines, &[], &mut Content::default().0, &mut closed, &mut text).await;
+    if !closed.is_empty() && !packed {
+        // somebody else's object may have the name: then lines tell which is meant
+        lines = (Places::new(), lines_of(vault, name, range).await?.1);
+        let mut again = (Vec::new(), Vec::new());
+        let moved = opener.moved().len();
+        opened(opener, (name, range), &lines, &[], &mut Content::default().0, &mut again.0, &mut again.1).await;
+        if opener.moved().len() > moved {
+            (closed, text) = again;
+        }
+    }
+    let written = out.write_all(&text);
+    if closed.is_empty() { Ok(written) } else { Err(closed.join("\n")) }
+}
+
+/// A line of the index, as spans name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Writer.
+    pub writer: String,
+    /// Epoch.
+    pub epoch: String,
+    /// Number, in the account's chain.
+    pub number: u64,
+}
+
+impl Leaf {
+    /// Of `writer/epoch/number`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(text: &str) -> Result<Self, ReadError> {
+        let mut parts = text.rsplitn(3, '/');
+        let number = parts.next().and_then(|number| number.parse().ok());
+        let (epoch, writer) = (parts.next(), parts.next());
+        let found = number.zip(epoch).zip(writer).filter(|(_, writer)| !writer.is_empty());
+        let ((number, epoch), writer) = found.ok_or_else(|| format!("{text} is no `writer/epoch/number`"))?;
+        Ok(Self { writer: writer.to_owned(), epoch: epoch.to_owned(), number })
+    }
+
+    fn is(&self, row: &Row) -> bool {
+        row.leaf == self.number && row.tail.writer == self.writer && row.tail.epoch == self.epoch
+    }
+}
+
+/// Lines that are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    /// What holds for them.
+    pub query: Query,
+    /// Of these one alone.
+    pub leaf: Option<Leaf>,
+    /// Public keys of the writers' signers: only lines that they signed count. None: every line does, whoever wrote it.
+    pub keys: Vec<VerifyKey>,
+}
+
+/// What lines name.
+#[derive(Default)]
+struct Named {
+    /// Lines that were found, and those of them that were passed over: nobody signed them.
+    lines: u64,
+    unsigned: u64,
+    /// Fragments (object, first byte, length), and the lines that mean them.
+    fragments: BTreeMap<(String, u64, u64), Vec<Row>>,
+    /// Their hashes, by object.
+    hashes: BTreeMap<String, Hashes>,
+    /// Accounts that such lines are of.
+    accounts: BTreeSet<String>,
+    /// What of the index could not be read.
+    unread: Vec<String>,
+}
+
+impl Named {
+    async fn read(vault: &Vault, wanted: &Lines) -> Result<Self, ReadError> {
+        let (query, mut named) = (&wanted.query, Self::default());
+        let mut visit = |row: &Row, unsigned: bool| {
+            if wanted.leaf.as_ref().is_none_or(|leaf| leaf.is(row)) {
+                named.add(row, unsigned);
+            }
+        };
+        let unread = if wanted.keys.is_empty() {
+            find(vault, query, &mut |row| visit(row, false)).await?.closed
+        } else {
+            let signed = Signed::read(vault, &wanted.keys, query.account.as_deref()).await?;
+            // what was planted besides is not read for an answer
+            find_signed(vault, query, &signed, &mut visit).await?.0.closed
+        };
+        named.unread = unread.iter().map(|why| format!("not read: {why}")).collect();
+        Ok(named)
+    }
+
+    fn add(&mut self, row: &Row, unsigned: bool) {
+        let place = row.object_key.clone().zip(row.off).zip(row.tail.len);
+        let place = place.map(|((object, off), len)| (object, off, len));
+        if unsigned {
+            // signed lines come first: one that says the same is stored twice
+            let same = |known: &Row| Scope::of(&known.tail) == Scope::of(&row.tail);
+            let new = |place| self.fragments.get(&place).is_none_or(|rows| !rows.iter().any(same));
+            self.unsigned += u64::from(place.is_some_and(new));
+            return;
+        }
+        self.lines += 1;
+        self.accounts.insert(row.tail.account.clone());
+        if let Some(place) = place {
+            self.hashes.entry(place.0.clone()).or_default().add(row);
+            self.fragments.entry(place).or_default().push(row.clone());
+        }
+    }
+
+    /// What is to be said beside what opens.
+    fn told(&mut self) -> Vec<ReadError> {
+        let none = match (self.fragments.is_empty(), self.lines) {
+            (false, _) => None,
+            (true, 0) => Some(
+                "no index line says this; those of the last minute are not written yet: give the reference of the span"
+                    .to_owned(),
+            ),
+            (true, _) => Some("what the index tells of it has no content".to_owned()),
+        };
+        let passed = (self.unsigned > 0).then(|| {
+            format!(
+                "not opened: what {} lines name that none of the given keys signed: another signer's, not signed yet, or planted",
+                self.unsigned
+            )
+        });
+        none.into_iter().chain(passed).chain(std::mem::take(&mut self.unread)).collect()
+    }
+}
+
+/// Opens what index lines name, each fragment once, and writes it as [`get`] does.
+///
+/// # Errors
+/// One line for each fragment that did not open and each part of the index that was not read, after what opened was written; there is no
+/// such line, or none that names content; lines of several accounts have the leaf's number.
+pub async fn get_lines(
+    vault: &Vault,
+    opener: &mut Opener<'_>,
+    wanted: &Lines,
+    out: &mut (dyn Write + Send),
+) -> Result<io::Result<()>, ReadError> {
+    let mut named = Named::read(vault, wanted).await?;
+    if named.accounts.len() > 1 && wanted.leaf.is_some() {
+        return Err(whose("this number", &named.accounts));
+    }
+    let (mut closed, mut room) = (named.told(), Content::default().0);
+    for ((object, off, len), rows) in named.fragments {
+        let mut refused = Vec::new();
+        let mut lines = (Places::new(), named.hashes.get(&object).cloned().unwrap_or_default());
+        // another line may say that it is somebody else's
+        let scopes: BTreeSet<Scope> = rows.iter().map(|row| Scope::of(&row.tail)).collect();
+        for scope in scopes {
+            let (mut text, before) = (Vec::new(), refused.len());
+            let meant: Vec<&Row> = rows.iter().filter(|row| Scope::of(&row.tail) == scope).collect();
+            lines.0 = Places::from([((0, len), scope)]);
+            let place = (&*object, Some((off, len)));
+            opened(opener, place, &lines, &meant, &mut room, &mut refused, &mut text).await;
+            let written = out.write_all(&text);
+            if written.is_err() {
+                return Ok(written);
+            }
+            if refused.len() == before {
+                break;
+            }
+        }
+        refused.dedup();
+        closed.extend(refused);
+    }
+    if closed.is_empty() { Ok(Ok(())) } else { Err(closed.join("\n")) }
+}
+
+/// Writes what opens of a range of an object; what does not goes to `closed`, a line each. `lines`: whose its fragments are, by offsets from
+/// the start of the range, and their hashes. `meant`: lines that mean the range as a whole: it must be what they say.
+async fn opened(
+    opener: &mut Opener<'_>,
+    (name, range): (&str, Option<(u64, u64)>),
+    (known, hashes): &(Places, Hashes),
+    meant: &[&Row],
+    room: &mut u64,
+    closed: &mut Vec<ReadError>,
+    out: &mut Vec<u8>,
+) {
+    let Fetched { at, bytes, .. } = opener.fetch(name, range, hashes).await;
+    let held = bytes.as_ref().ok().filter(|_| !meant.is_empty());
+    let sealed = held.map(|bytes| kernel::hex::encode(&Sha256::digest(bytes)));
+    let documents = match bytes {
+        Ok(bytes) => opener.documents(&at, &bytes, known, room).await.map_err(ReadError::from),
+        Err(why) => Err(why),
+    };
+    match documents {
+        Err(why) => closed.push(why),
+        Ok(documents) => {
+            for document in documents {
+                match document {
+                    Err(why) => closed.push(why.into()),
+                    Ok(opened) if !meant.is_empty() && !is_meant(&opened.plain, sealed.as_deref(), meant) => {
+                        closed.push(format!("{at} at {}: {NOT_MEANT}", range.map_or(0, |(first, _)| first)));
+                    }
+                    Ok(opened) => {
+                        out.extend_from_slice(&opened.plain);
+                        out.push(b'\n');
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a document, and its sealed bytes' hash, are what one of these lines says: others may have been planted.
+fn is_meant(plain: &[u8], sealed: Option<&str>, meant: &[&Row]) -> bool {
+    let same = |row: &&&Row| sealed.is_some() && row.tail.ct_sha256.as_deref() == sealed;
+    Inside::read(plain).is_ok_and(|inside| meant.iter().filter(same).any(|row| inside.agree([*row]).is_ok()))
+}
+
+/// What lines tell of a range of an object: whose its fragments are, by offsets from the start of the range, and their hashes.
+async fn lines_of(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Result<(Places, Hashes), ReadError> {
+    let ((start, length), mut places, mut hashes) = (range.unwrap_or((0, u64::MAX)), Places::new(), Hashes::default());
+    let mut visit = |row: Row| {
+        let range = row.off.and_then(|off| Some((off.checked_sub(start)?, row.tail.len?)));
+        let inside = |(off, len): &(u64, u64)| off.checked_add(*len).is_some_and(|end| end <= length);
+        if let Some(range) = range.filter(inside).filter(|_| row.object_key.as_deref() == Some(name)) {
+            places.insert(range, Scope::of(&row.tail));
+            hashes.add(&row);
+        }
+    };
+    // lines stand in the folder of their day, which is the object's
+    let day = |day: &str| name.contains(&format!("/{day}/"));
+    each_row(vault, None, &day, &mut visit).await?;
+    Ok((places, hashes))
+}
+
+/// `bytes=first-last` to first and length.
+fn parse_range(text: &str) -> Result<(u64, u64), ReadError> {
+    Ok(text
+        .trim()
+        .strip_prefix("bytes=")
+        .unwrap_or(text)
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)))
+        .and_then(|(first, last)| Some((first, last.checked_sub(first)?.checked_add(1)?)))
+        .ok_or("the range is not `bytes=first-last`")?)
+}

@@ -1,0 +1,291 @@
+//! **What**: every line of a vault's index, one after the other. **Why**: questions and proofs begin there.
+//! **Invariants**: needs no auditor's key; a line that was stored twice comes once; objects are fetched a few at a time and their
+//! lines come in order of names; anybody who may write may plant, so an object that is none of a gateway's, or can't be read, ends nothing: it is told,
+//! and what no gateway can have written by its size is not read.
+//! **Not here**: whether a line is what was signed (`vault/verify`; whose object is, [`Signed`] says).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::Read;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use sha2::{Digest, Sha256};
+
+use crate::signed::Signed;
+use vault::names::{IndexName, day_of};
+use vault::row::Row;
+use vault::store::{ObjectKind, StoreError};
+
+use super::{ReadError, Vault};
+
+/// Largest index object, bytes after decompression.
+const MAX_INDEX: u64 = 256 << 20;
+/// Largest index object as it is stored, bytes: a gateway's hold 4 MiB of lines, or a line that is larger.
+const MAX_STORED: u64 = 32 << 20;
+/// The same of one that nobody signed, as far as is known: there may be as many of these as somebody likes. A gateway's hold 4 MiB of lines, or those of
+/// one session of one request, which are more from 50,000 items on, or that of a large erasure.
+const MAX_UNSIGNED: (u64, u64) = (64 << 20, 16 << 20);
+/// Objects that are fetched at a time.
+const AT_ONCE: usize = 16;
+/// Objects that could not be read and are named.
+const MAX_CLOSED: usize = 100;
+
+/// Calls `visit` with each line, of one account or of all, of the days of arrival (`2026-11-20`) that `day` says yes to.
+/// Gives what could not be read, a line each.
+///
+/// # Errors
+/// One line: the index can't be listed.
+pub async fn each_row(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> Result<Vec<String>, ReadError> {
+    each_row_of(vault, account, day, &|_| true, visit).await
+}
+
+/// As [`each_row`], of the index objects whose names `object` says yes to.
+///
+/// # Errors
+/// As [`each_row`].
+pub async fn each_row_of(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    object: &(dyn Fn(&str) -> bool + Sync),
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> Result<Vec<String>, ReadError> {
+    Ok(each(vault, account, day, object, None, &mut |_, row| visit(row)).await?.closed)
+}
+
+/// As [`each_row`], of the index objects that signed digests name; one that is not what its digest says is not
+/// read, one that is not there is told.
+///
+/// # Errors
+/// As [`each_row`].
+pub async fn each_signed_row(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    signed: &Signed,
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> Result<Missed, ReadError> {
+    each_signed_row_of(vault, account, day, &|_| true, signed, visit).await
+}
+
+/// As [`each_signed_row`], of the objects whose names `object` says yes to.
+///
+/// # Errors
+/// As [`each_row`].
+pub(super) async fn each_signed_row_of(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    object: &(dyn Fn(&str) -> bool + Sync),
+    signed: &Signed,
+    visit: &mut (dyn FnMut(Row) + Send),
+) -> Result<Missed, ReadError> {
+    let object = |name: &str| signed.names(name) && object(name);
+    each(vault, account, day, &object, Some(signed), &mut |_, row| visit(row)).await
+}
+
+/// As [`each_row`], of the index objects that no signed digest names, each line with its object: what a gateway is about to sign, or
+/// somebody planted.
+///
+/// # Errors
+/// As [`each_row`].
+pub async fn each_unsigned_row(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    signed: &Signed,
+    visit: &mut (dyn FnMut(&str, Row) + Send),
+) -> Result<Vec<String>, ReadError> {
+    Ok(each(vault, account, day, &|name| !signed.names(name), None, visit).await?.closed)
+}
+
+async fn each(
+    vault: &Vault,
+    account: Option<&str>,
+    day: &(dyn Fn(&str) -> bool + Sync),
+    object: &(dyn Fn(&str) -> bool + Sync),
+    signed: Option<&Signed>,
+    visit: &mut (dyn FnMut(&str, Row) + Send),
+) -> Result<Missed, ReadError> {
+    let folder = match account {
+        Some(account) => format!("index/v1/account={}/", vault::names::account_segment(account)),
+        None => "index/v1/".to_owned(),
+    };
+    let mut closed = Closed::default();
+    let mut seen = Seen::default();
+    // what has no day is none of a gateway's: it is told
+    let day_of = |name: &str| vault.relative(name).and_then(day_of).is_none_or(day);
+    let listed = vault.list(ObjectKind::Index, &folder).await?;
+    let start = vault.full(&folder);
+    let asked = |name: &str| name.starts_with(&start) && day_of(name) && object(name);
+    let absent = signed.map(|signed| signed.absent(vault, &listed, &asked)).unwrap_or_default();
+    let names = listed.into_iter().filter(|name| day_of(name) && object(name));
+    let names: Vec<String> = names.collect();
+    let is_signed = signed.is_some();
+    let objects = stream::iter(names).map(async |name| (vault.index_object(&name, is_signed).await, name));
+    let mut objects = objects.buffered(AT_ONCE);
+    while let Some((bytes, name)) = objects.next().await {
+        let Some(own) = vault.relative(&name).and_then(IndexName::parse) else {
+            closed.add(format!("{name}: no gateway gives an index object such a name; it was planted"));
+            continue;
+        };
+        let bytes = bytes.map_err(|error| format!("{name}: {error}")).and_then(|bytes| match signed {
+            Some(signed) if !signed.is(&name, &bytes) => {
+                Err(format!("{name}: it is not what its digest says; `tollgate vault verify` tells more"))
+            }
+            _ => Ok(bytes),
+        });
+        let lines = bytes.and_then(|bytes| Vault::index_lines(&name, &bytes, is_signed));
+        match lines {
+            Ok(lines) => each_line(&name, &own, &lines, &mut seen, &mut closed, visit),
+            Err(why) => closed.add(why),
+        }
+    }
+    absent.holes.into_iter().for_each(|why| closed.add(why));
+    Ok(Missed { closed: closed.list(), older: absent.older })
+}
+
+/// What of the index was not read.
+#[derive(Debug, Default)]
+pub struct Missed {
+    /// What can't be read, and signed objects that are not there though older ones are, a line each.
+    pub closed: Vec<String>,
+    /// Signed objects that are not there, and older than any that is: their retention is over, or they were deleted.
+    pub older: Option<String>,
+}
+
+/// Takes the lines of one object.
+fn each_line(
+    name: &str,
+    own: &IndexName,
+    lines: &str,
+    seen: &mut Seen,
+    closed: &mut Closed,
+    visit: &mut (dyn FnMut(&str, Row) + Send),
+) {
+    let (mut strange, mut twice) = (0_u64, 0_u64);
+    for line in lines.lines() {
+        match serde_json::from_str::<Row>(line).ok().filter(|row| own.holds(row) && row.is_sane(line.len())) {
+            None => strange += 1,
+            Some(row) => match seen.take(&row, line) {
+                Taken::New => visit(name, row),
+                Taken::Again => {}
+                Taken::Another => twice += 1,
+            },
+        }
+    }
+    if strange > 0 {
+        closed.add(format!("{name}: {strange} lines are not index lines of its name"));
+    }
+    if twice > 0 {
+        closed.add(format!(
+            "{name}: {twice} lines claim numbers of others: `tollgate vault verify` tells which were signed"
+        ));
+    }
+}
+
+/// Lines that came, by writer, epoch, account and number, as hashes: 40 bytes or so for each.
+#[derive(Default)]
+struct Seen(HashMap<[u8; 16], [u8; 8]>);
+
+/// What a line is.
+enum Taken {
+    New,
+    /// Stored twice.
+    Again,
+    /// Its number is another's, which came first and stands.
+    Another,
+}
+
+impl Seen {
+    fn take(&mut self, row: &Row, line: &str) -> Taken {
+        let place = place_of(row);
+        let hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
+        match self.0.entry(place) {
+            Entry::Occupied(before) if *before.get() == hash => Taken::Again,
+            Entry::Occupied(_) => Taken::Another,
+            Entry::Vacant(free) => {
+                free.insert(hash);
+                Taken::New
+            }
+        }
+    }
+}
+
+/// A line's place, as a hash: writer, epoch, account and number, however long they are.
+pub(super) fn place_of(row: &Row) -> [u8; 16] {
+    let tail = &row.tail;
+    let mut place = Sha256::new();
+    for part in [&tail.writer, &tail.epoch, &tail.account] {
+        place.update((part.len() as u64).to_le_bytes());
+        place.update(part);
+    }
+    place.update(row.leaf.to_le_bytes());
+    place.finalize().first_chunk::<16>().copied().unwrap_or_default()
+}
+
+impl Vault {
+    /// An index object's bytes; no more than one can have, less of one that nobody signed.
+    pub(crate) async fn index_object(&self, name: &str, signed: bool) -> Result<Bytes, StoreError> {
+        let most = if signed { MAX_STORED } else { MAX_UNSIGNED.1 };
+        let bytes = self.reader.get(ObjectKind::Index, name, Some((0, most + 1))).await?;
+        if bytes.len() as u64 > most { Err(StoreError::TooLarge) } else { Ok(bytes) }
+    }
+
+    /// The lines of an index object; less of one that nobody signed.
+    pub(crate) fn index_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
+        unpack_within(name, bytes, if signed { MAX_INDEX } else { MAX_UNSIGNED.0 })
+    }
+}
+
+/// What could not be read, bounded.
+#[derive(Default)]
+struct Closed {
+    told: Vec<String>,
+    more: u64,
+}
+
+impl Closed {
+    fn add(&mut self, why: String) {
+        if self.told.len() < MAX_CLOSED { self.told.push(why) } else { self.more += 1 }
+    }
+
+    fn list(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.told.push(format!("and {} more objects", self.more));
+        }
+        self.told
+    }
+}
+
+/// An index object's lines.
+pub(crate) fn unpack(name: &str, bytes: &[u8]) -> Result<String, ReadError> {
+    unpack_within(name, bytes, MAX_INDEX)
+}
+
+fn unpack_within(name: &str, bytes: &[u8], most: u64) -> Result<String, ReadError> {
+    let lines = inflate_within(bytes, most).map_err(|why| format!("{name}: {why}"))?;
+    String::from_utf8(lines).map_err(|_| format!("{name}: damaged"))
+}
+
+/// An index object's bytes, decompressed; else what is wrong with it, in words.
+pub(crate) fn inflate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+    inflate_within(bytes, MAX_INDEX)
+}
+
+fn inflate_within(bytes: &[u8], most: u64) -> Result<Vec<u8>, &'static str> {
+    let mut lines = Vec::new();
+    let decoder = zstd::Decoder::new(bytes).map_err(|_| "damaged")?;
+    decoder.take(most + 1).read_to_end(&mut lines).map_err(|_| "damaged")?;
+    match lines.len() as u64 {
+        len if len <= most => Ok(lines),
+        _ if most == MAX_INDEX => Err("too large"),
+        _ => Err("too large for one of which nobody knows that it was signed (--key tells)"),
+    }
+}

@@ -1,0 +1,147 @@
+//! **What**: opens the key objects of a session. **Why**: anybody who may write can put something beside a session's keys; it
+//! must neither hide them nor fill the memory. **Invariants**: no more than [`MAX_KEY`] bytes of an object are read; what is no
+//! key is told and skipped; a key counts only under its own id. **Not here**: whether keys are missing (`vault/verify`).
+
+use std::io::Read as _;
+
+use age::x25519::Identity;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use zeroize::Zeroizing;
+
+use super::{Opener, ReadError, Vault};
+use crate::erase::shredded;
+use vault::seal::key_id;
+use vault::store::{ObjectKind, StoreError};
+
+/// Largest key object that is read, bytes: a secret sealed to some hundred auditors.
+const MAX_KEY: u64 = 64 << 10;
+/// Key objects that are fetched at a time.
+const AT_ONCE: usize = 16;
+/// Objects that are told of.
+const MAX_TOLD: usize = 1000;
+
+/// Why something stays closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shut {
+    /// There is no key object.
+    NoKey(ReadError),
+    /// None of the identities given opens a key.
+    NoIdentity(ReadError),
+    /// There is no room in memory for what it holds.
+    NoRoom,
+    /// Nothing tells whose the fragment at this offset is.
+    Untold(ReadError, u64),
+    /// Anything else.
+    Other(ReadError),
+}
+
+impl Shut {
+    /// The same, of a fragment.
+    pub(super) fn at(self, name: &str, offset: u64) -> Self {
+        let said = |why: ReadError| format!("{name} at {offset}: {why}");
+        match self {
+            Self::NoKey(why) => Self::NoKey(said(why)),
+            Self::NoIdentity(why) => Self::NoIdentity(said(why)),
+            Self::NoRoom => Self::NoRoom,
+            Self::Untold(why, _) => Self::Untold(said(why), offset),
+            Self::Other(why) => Self::Other(said(why)),
+        }
+    }
+}
+
+impl From<Shut> for ReadError {
+    fn from(shut: Shut) -> Self {
+        match shut {
+            Shut::NoRoom => "its content is larger than what is read into memory".to_owned(),
+            Shut::NoKey(why) | Shut::NoIdentity(why) | Shut::Untold(why, _) | Shut::Other(why) => why,
+        }
+    }
+}
+
+/// Something among a session's keys that is none, or can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadKey {
+    /// The object.
+    pub name: String,
+    /// What is wrong.
+    pub why: String,
+    /// It is whole, and has to be restored before it can be read.
+    pub archived: bool,
+}
+
+impl Vault {
+    /// A key object's bytes.
+    pub(crate) async fn key_object(&self, name: &str) -> Result<Bytes, StoreError> {
+        let bytes = self.reader.get(ObjectKind::Key, name, Some((0, MAX_KEY + 1))).await?;
+        if bytes.len() as u64 > MAX_KEY { Err(StoreError::TooLarge) } else { Ok(bytes) }
+    }
+}
+
+impl Opener<'_> {
+    /// The keys in a folder of key objects. What was found is kept, also that there is none; what could not be asked is not.
+    pub(super) async fn session_keys(&mut self, folder: &str) -> Result<&[Identity], Shut> {
+        if !self.sessions.contains_key(folder) {
+            let found = self.look_for_keys(folder).await?;
+            self.sessions.insert(folder.to_owned(), found);
+        }
+        match self.sessions.get(folder) {
+            Some(Ok(keys)) => Ok(keys),
+            Some(Err(shut)) => Err(shut.clone()),
+            None => Ok(&[]), // it was put there just now
+        }
+    }
+
+    async fn look_for_keys(&mut self, folder: &str) -> Result<Result<Vec<Identity>, Shut>, Shut> {
+        let away = |error: StoreError| Shut::Other(format!("{folder}: {error}"));
+        let vault = self.vault;
+        let names = vault.reader.list(ObjectKind::Key, folder).await.map_err(away)?;
+        let count = names.len();
+        let mut objects = stream::iter(names).map(async |name| (vault.key_object(&name).await, name)).buffered(AT_ONCE);
+        let mut keys = Vec::new();
+        while let Some((object, name)) = objects.next().await {
+            let opened = match object {
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(away(error)),
+                Err(error) => Err((error == StoreError::Archived, error.to_string())),
+                Ok(object) => open_named(&name, &object, &self.auditors).map_err(|why| (false, why.to_owned())),
+            };
+            match opened {
+                Ok(key) => keys.extend(key),
+                Err((archived, why)) if self.bad.len() < MAX_TOLD => self.bad.push(BadKey { name, why, archived }),
+                Err(_) => {}
+            }
+        }
+        Ok(match (keys.is_empty(), count) {
+            (false, _) => Ok(keys),
+            (true, 0) => {
+                Err(Shut::NoKey(format!("{folder}: no key object; it was erased, or lies in another bucket (--keys)")))
+            }
+            (true, _) => Err(Shut::NoIdentity(format!("{folder}: no identity given here opens the session's key"))),
+        })
+    }
+
+    /// What was among the keys and is none, since the last time.
+    pub fn bad_keys(&mut self) -> Vec<BadKey> {
+        std::mem::take(&mut self.bad)
+    }
+}
+
+/// As [`open_key`], of an object whose name says which key it is.
+fn open_named(name: &str, object: &[u8], auditors: &[Identity]) -> Result<Option<Identity>, &'static str> {
+    let Some(key) = open_key(object, auditors)? else { return Ok(None) };
+    let own = shredded(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));
+    if own { Ok(Some(key)) } else { Err("it holds another key than its name says") }
+}
+
+/// The secret in a key object; none where it is sealed to others.
+///
+/// # Errors
+/// It is no key object.
+pub(crate) fn open_key(object: &[u8], auditors: &[Identity]) -> Result<Option<Identity>, &'static str> {
+    let mut secret = Zeroizing::new(String::new());
+    let decryptor = age::Decryptor::new_buffered(object).map_err(|_| "it is no age file")?;
+    let Ok(plain) = decryptor.decrypt(auditors.iter().map(|key| key as &dyn age::Identity)) else { return Ok(None) };
+    plain.take(4096).read_to_string(&mut secret).map_err(|_| "it is damaged")?;
+    let line = secret.lines().find(|line| !line.starts_with('#')).ok_or("it holds no key")?;
+    line.trim().parse().map(Some).map_err(|_| "it holds no key")
+}

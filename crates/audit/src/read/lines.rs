@@ -1,0 +1,194 @@
+//! **What**: what the index tells of one session: its lines, erasures that name it, objects that no line knows yet. **Invariants**: what
+//! is planted hides nothing and is marked, where somebody looked for signatures. **Not here**: content (`replay`).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use vault::names::{ObjectName, account_segment, session_folder};
+use vault::row::{ErasureState, Kind, Row};
+use vault::store::ObjectKind;
+
+use super::index::{each_row, each_signed_row, each_unsigned_row};
+use super::replay::Filter;
+use super::{Missed, ReadError, Vault};
+
+/// What an index line is taken to need in memory, bytes.
+const LINE: u64 = 1024;
+
+/// A line's place: writer and epoch, number.
+pub(super) type Line = (String, u64);
+
+pub(super) fn line(row: &Row) -> Line {
+    (format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf)
+}
+
+fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
+    let same = match (&row.tail.session_id, &row.tail.trace_id) {
+        (Some(id), _) => id == session,
+        (None, Some(trace)) => session.strip_prefix("trace-") == Some(trace),
+        (None, None) => session == "trace-none",
+    };
+    same && !matches!(row.tail.kind, Some(Kind::Quarantine | Kind::Gap))
+        && filter.account.as_ref().is_none_or(|account| *account == row.tail.account)
+        && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
+}
+
+/// What the index tells of a session.
+pub(super) struct Indexed {
+    pub(super) rows: Vec<Row>,
+    /// Lines of erasures, whosever.
+    pub(super) erasures: Vec<Row>,
+    /// What of the index could not be read: one strange object must not end every replay.
+    pub(super) closed: Vec<String>,
+    /// How many of these are no loss: what nobody signed.
+    pub(super) planted: usize,
+    /// Signed objects that are not there, and older than any that is.
+    pub(super) older: Option<String>,
+    /// Lines that there was no room for.
+    pub(super) left_out: u64,
+    pub(super) unsigned: BTreeSet<Line>,
+}
+
+/// Erasures that name this session, in words; those of other accounts don't.
+pub(super) fn erased(erasures: &[Row], session: &str, rows: &[Row]) -> Vec<String> {
+    let segment = kernel::pseudonym::segment(session).unwrap_or_else(|| session.to_owned());
+    let account = rows.first().map(|row| row.tail.account.as_str());
+    let concerned = erasures.iter().filter(|row| account.is_none_or(|account| account == row.tail.account));
+    let erasures = concerned.filter_map(|row| Some((row, row.tail.erasure.as_ref()?)));
+    let mut said: BTreeMap<&str, (ErasureState, String)> = BTreeMap::new();
+    for (row, erasure) in erasures {
+        if !erasure.sessions.iter().any(|one| one.split_once('/').is_some_and(|(_, one)| one == segment)) {
+            continue;
+        }
+        let state = if erasure.state == ErasureState::Done { "erased" } else { "being erased since" };
+        let text = format!(
+            "{state} {} at the request of {} ({}), signed by {}: {} keys destroyed",
+            row.tail.ts,
+            erasure.who,
+            erasure.why,
+            erasure.signers.join(", "),
+            erasure.key_ids.len()
+        );
+        let known = said.get(erasure.nonce.as_str()).is_some_and(|(state, _)| *state == ErasureState::Done);
+        if !known {
+            said.insert(&erasure.nonce, (erasure.state, text));
+        }
+    }
+    said.into_values().map(|(_, text)| text).collect()
+}
+
+/// The lines of a session.
+pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, ReadError> {
+    let (mut rows, mut erasures, mut left_out) = (Vec::new(), Vec::new(), 0_u64);
+    let most = usize::try_from(filter.content.0 / LINE).unwrap_or(usize::MAX);
+    let mut visit = |row: Row| {
+        if row.tail.kind == Some(Kind::Erasure) {
+            erasures.push(row);
+        } else if wanted(&row, session, filter) {
+            if rows.len() < most { rows.push(row) } else { left_out += 1 }
+        }
+    };
+    let account = filter.account.as_deref();
+    let Some(signed) = &filter.signed else {
+        let closed = each_row(vault, account, &|_| true, &mut visit).await?;
+        let unsigned = BTreeSet::new();
+        return Ok(Indexed { rows, erasures, closed, planted: 0, older: None, left_out, unsigned });
+    };
+    let Missed { mut closed, older } = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
+    closed.extend_from_slice(signed.closed());
+    let (mut unsigned, mut twice, mut strange, mut more) = (BTreeSet::new(), 0_u64, 0_u64, 0_u64);
+    let known: HashSet<Line> = rows.iter().map(line).collect();
+    let accounts: HashSet<String> = rows.iter().map(|row| row.tail.account.clone()).collect();
+    let mut visit = |_: &str, row: Row| {
+        // an erasure that nobody signed is none
+        if row.tail.kind == Some(Kind::Erasure) || !wanted(&row, session, filter) {
+            return;
+        }
+        match (known.contains(&line(&row)), rows.len() < most) {
+            (true, _) => twice += 1,
+            _ if !accounts.is_empty() && !accounts.contains(&row.tail.account) => strange += 1,
+            (false, true) => {
+                unsigned.insert(line(&row));
+                rows.push(row);
+            }
+            (false, false) => more += 1,
+        }
+    };
+    let missing = closed.len();
+    closed.extend(each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?);
+    for (count, what) in [
+        (twice, "claim numbers of signed ones: they were planted"),
+        (strange, "are of accounts that have no signed line of this session"),
+        (more, "are left out: there is no room for them"),
+    ] {
+        closed.extend((count > 0).then(|| format!("{count} lines that nobody signed {what}")));
+    }
+    let planted = closed.len() - missing;
+    Ok(Indexed { rows, erasures, closed, planted, older, left_out, unsigned })
+}
+
+/// Where fragments of other sessions begin in those of these objects that several share: only the index tells. Of no more of them than there is room
+/// for; of the rest it is said that nobody tells.
+pub(super) async fn of_others(
+    vault: &Vault,
+    session: &str,
+    filter: &Filter,
+    objects: impl Iterator<Item = &str>,
+) -> Result<BTreeMap<String, BTreeSet<u64>>, ReadError> {
+    let packed = |name: &&str| ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
+    let mut others: BTreeMap<String, BTreeSet<u64>> =
+        objects.filter(packed).map(|name| (name.to_owned(), BTreeSet::new())).collect();
+    if others.is_empty() {
+        return Ok(others);
+    }
+    let days: BTreeSet<String> = others.keys().filter_map(|name| Some(name.rsplit('/').nth(2)?.to_owned())).collect();
+    let mut left = filter.content.0 / LINE;
+    let mut visit = |row: Row| {
+        let place = row.object_key.as_deref().and_then(|name| others.get_mut(name)).zip(row.off);
+        if let Some((starts, off)) = place.filter(|_| left > 0 && !wanted(&row, session, filter)) {
+            left -= u64::from(starts.insert(off));
+        }
+    };
+    // lines stand in the folder of their day, which is the object's
+    let day = |day: &str| days.contains(day);
+    match &filter.signed {
+        None => drop(each_row(vault, filter.account.as_deref(), &day, &mut visit).await?),
+        Some(signed) => drop(each_signed_row(vault, filter.account.as_deref(), &day, signed, &mut visit).await?),
+    }
+    Ok(others)
+}
+
+/// Objects of the session by their names: those of the last minutes are not in the index yet. They are looked for in the
+/// accounts that its lines are of; only of a session without lines (signed ones, where somebody looked), whose account nobody gave,
+/// every object's name is listed.
+pub(super) async fn unindexed(
+    vault: &Vault,
+    session: &str,
+    filter: &Filter,
+    accounts: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, ReadError> {
+    let segment = kernel::pseudonym::segment(session);
+    let segment = segment.as_deref().unwrap_or(session);
+    let tenant = filter.tenant.as_deref().map(|tenant| kernel::pseudonym::segment(tenant).unwrap_or(tenant.to_owned()));
+    // of each account that has lines, whatever tenant: one may have just come
+    let mut folders: BTreeSet<String> = match &filter.tenant {
+        Some(tenant) => accounts.iter().map(|account| session_folder(account, tenant, session)).collect(),
+        None => accounts.iter().map(|account| format!("{}/", account_segment(account))).collect(),
+    };
+    if folders.is_empty() {
+        folders.insert(match (filter.account.as_deref().map(account_segment), &tenant) {
+            (Some(account), Some(tenant)) => format!("{account}/{tenant}/{segment}/"),
+            (Some(account), None) => format!("{account}/"),
+            (None, _) => String::new(),
+        });
+    }
+    let mine = |name: &String| {
+        ObjectName::parse(name).and_then(|object| object.scope).is_some_and(|scope| {
+            scope.session == segment && tenant.as_ref().is_none_or(|tenant| *tenant == scope.tenant)
+        })
+    };
+    let mut names = BTreeSet::new();
+    for folder in folders {
+        names.extend(vault.list(ObjectKind::Payload, &folder).await?.into_iter().filter(mine));
+    }
+    Ok(names)
+}

@@ -1,0 +1,279 @@
+//! **What**: [`Links`]: which entry of a session stands directly above which. **Why**: its tree (`tree`) and who did what (`agents`) must not
+//! tell it in two ways. **Invariants**: a span stands below its parent; an event below its span, one that names a call of a tool below that call;
+//! rings are cut, so that every way up ends; time and memory grow with the entries, whatever they name; what is told is never guessed at: where
+//! the span above left no line, entries stand below the one call of an agent that they all happened during, if there is one alone.
+//! **Not here**: what is shown (`tree`).
+
+use std::collections::{HashMap, HashSet};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use kernel::clock::UnixNanos;
+use vault::calls::{same_tool, starts_agent};
+use vault::document::Item;
+use vault::names::rfc3339;
+
+use super::replay::Entry;
+
+/// Calls with one id, and calls of agents in one trace, that are looked through: more tell nothing.
+pub(super) const LOOKED_AT: usize = 64;
+
+/// What an entry says of its place.
+pub(super) struct Node<'e> {
+    pub(super) at: &'e str,
+    /// End of a span.
+    end: Option<&'e str>,
+    pub(super) call: &'e str,
+    trace: &'e str,
+    pub(super) span: Option<&'e str>,
+    parent: Option<&'e str>,
+    pub(super) tool: Option<&'e str>,
+    pub(super) tool_call: Option<&'e str>,
+    /// Id of the sub-agent, where the client tells it.
+    pub(super) agent: Option<&'e str>,
+    pub(super) actor: Option<&'e str>,
+    pub(super) status: &'e str,
+    pub(super) is_span: bool,
+    pub(super) entry: &'e Entry,
+}
+
+impl<'e> Node<'e> {
+    pub(super) fn of(entry: &'e Entry) -> Self {
+        if let Some(row) = &entry.row {
+            let tail = &row.tail;
+            return Self {
+                at: &entry.at,
+                end: tail.end_ts.as_deref(),
+                call: &tail.call,
+                trace: tail.trace_id.as_deref().unwrap_or_default(),
+                span: tail.span_id.as_deref(),
+                parent: tail.parent_span_id.as_deref(),
+                tool: tail.tool_name.as_deref(),
+                tool_call: tail.tool_call_id.as_deref(),
+                agent: tail.agent_id.as_deref(),
+                actor: tail.actor.as_deref(),
+                status: &tail.status,
+                is_span: tail.signal == "traces",
+                entry,
+            };
+        }
+        let head = entry.item.as_ref().map(|item| &item.head);
+        let id = |id: Option<&'e Option<String>>| id.and_then(|id| id.as_deref());
+        let failed = if head.is_some_and(|head| head.failed) { "error" } else { "ok" };
+        Self {
+            at: &entry.at,
+            end: id(head.map(|head| &head.end)),
+            call: head.map(|head| &*head.call).unwrap_or_default(),
+            trace: id(head.map(|head| &head.trace_id)).unwrap_or_default(),
+            span: id(head.map(|head| &head.span_id)),
+            parent: id(head.map(|head| &head.parent_span_id)),
+            tool: head.and_then(|head| head.tool.as_deref()),
+            tool_call: head.and_then(|head| head.tool_call.as_deref()),
+            agent: head.and_then(|head| head.agent.as_deref()),
+            actor: head.and_then(|head| head.actor.as_deref()),
+            status: head.and_then(|head| head.error.as_deref()).unwrap_or(failed),
+            is_span: head.is_some_and(|head| head.kind == "span"),
+            entry,
+        }
+    }
+
+    pub(super) fn item(&self) -> Option<&'e Item> {
+        self.entry.item.as_ref()
+    }
+
+    pub(super) fn is_tool_span(&self) -> bool {
+        self.is_span && self.call == "tool"
+    }
+
+    /// The span that it stands below, or at.
+    fn place(&self) -> Option<&'e str> {
+        if self.is_span { self.parent } else { self.span }
+    }
+
+    /// Whether it tells of the call that this other one is.
+    pub(super) fn is_about(&self, call: &Node<'_>) -> bool {
+        let (is_named, same_id) =
+            (self.tool_call.is_some() && call.tool_call.is_some(), self.tool_call == call.tool_call);
+        let is_at = !self.is_span && self.span.is_some() && self.span == call.span;
+        self.trace == call.trace && self.may_be(call) && if is_named { same_id } else { is_at }
+    }
+
+    /// Whether both may name one tool.
+    pub(super) fn may_be(&self, call: &Node<'_>) -> bool {
+        self.tool.zip(call.tool).is_none_or(|(one, other)| same_tool(one, other))
+    }
+
+    /// Whether all of the other happened during this one.
+    fn is_around(&self, (from, until): (&str, &str)) -> bool {
+        self.at <= from && self.end.is_some_and(|end| until <= end)
+    }
+
+    /// Trace and id of the call of a tool that it is or tells of.
+    pub(super) fn call_id(&self) -> Option<(&'e str, &'e str)> {
+        Some((self.trace, self.tool_call?))
+    }
+
+    /// When what it tells of began; an event may say how long that took.
+    pub(super) fn began(&self) -> String {
+        let took = self.entry.row.as_ref().and_then(|row| row.tail.duration_ns).filter(|_| !self.is_span);
+        let began = took.and_then(|took| {
+            let at = OffsetDateTime::parse(self.at, &Rfc3339).ok()?;
+            let at = u64::try_from(at.unix_timestamp_nanos()).ok()?;
+            Some(rfc3339(UnixNanos(at.checked_sub(took)?)))
+        });
+        began.unwrap_or_else(|| self.at.to_owned())
+    }
+
+    pub(super) fn until(&self) -> &'e str {
+        self.end.unwrap_or(self.at)
+    }
+}
+
+/// See the module.
+pub(super) struct Links {
+    up: Vec<Option<usize>>,
+    order: Vec<usize>,
+}
+
+impl Links {
+    /// `again`: entries that tell of what another one stands for; no others stand below them, if there is a choice.
+    pub(super) fn of(nodes: &[Node<'_>], again: &HashSet<usize>) -> Self {
+        let known = Known::of(nodes, again);
+        let mut up: Vec<Option<usize>> =
+            nodes.iter().enumerate().map(|(at, node)| known.above(nodes, node).filter(|up| *up != at)).collect();
+        for (orphan, call) in adopted(nodes, &up, again) {
+            if let Some(up) = up.get_mut(orphan) {
+                *up = Some(call);
+            }
+        }
+        let order = cut(&mut up);
+        Self { up, order }
+    }
+
+    /// The one above.
+    pub(super) fn up(&self, at: usize) -> Option<usize> {
+        self.up.get(at).copied().flatten()
+    }
+
+    /// All, each behind what is above it.
+    pub(super) fn order(&self) -> impl Iterator<Item = usize> {
+        self.order.iter().copied()
+    }
+}
+
+/// Spans and calls of tools by their ids.
+struct Known<'e> {
+    spans: HashMap<(&'e str, &'e str), usize>,
+    calls: HashMap<(&'e str, &'e str), Vec<usize>>,
+}
+
+impl<'e> Known<'e> {
+    fn of(nodes: &[Node<'e>], again: &HashSet<usize>) -> Self {
+        let of_spans = || {
+            let spans = nodes.iter().enumerate().filter(|(_, node)| node.is_span);
+            spans.filter_map(|(at, node)| Some(((node.trace, node.span?), at)))
+        };
+        let mut spans: HashMap<_, _> = of_spans().collect();
+        spans.extend(of_spans().filter(|(_, at)| !again.contains(at)));
+        let mut calls: HashMap<_, Vec<usize>> = HashMap::new();
+        for (at, node) in nodes.iter().enumerate().filter(|(at, node)| node.is_tool_span() && !again.contains(at)) {
+            if let Some(id) = node.tool_call {
+                calls.entry((node.trace, id)).or_default().push(at);
+            }
+        }
+        Self { spans, calls }
+    }
+
+    fn above(&self, nodes: &[Node<'e>], node: &Node<'e>) -> Option<usize> {
+        let by_place = || self.spans.get(&(node.trace, node.place()?)).copied();
+        match (node.is_span, node.call) {
+            (true, "permission") => by_place().or_else(|| self.call(nodes, node)),
+            (true, _) | (false, "tool") => by_place(),
+            (false, _) => self.call(nodes, node).or_else(by_place),
+        }
+    }
+
+    /// The call of a tool that it names; of several with this id the one that it happened during.
+    fn call(&self, nodes: &[Node<'e>], node: &Node<'e>) -> Option<usize> {
+        let all = self.calls.get(&(node.trace, node.tool_call?)).filter(|all| all.len() <= LOOKED_AT)?;
+        let told = || all.iter().copied().filter(|at| nodes.get(*at).is_some_and(|call| node.may_be(call)));
+        let around = |at: &usize| nodes.get(*at).is_some_and(|call| call.is_around((node.at, node.at)));
+        // events may call it by another name
+        let during = || only(all.iter().copied().filter(around));
+        only(told()).or_else(|| only(told().filter(around))).or_else(during)
+    }
+}
+
+fn only(mut all: impl Iterator<Item = usize>) -> Option<usize> {
+    all.next().filter(|_| all.next().is_none())
+}
+
+/// Entries whose span above left no line, with the call of an agent that they happened during.
+fn adopted(nodes: &[Node<'_>], up: &[Option<usize>], again: &HashSet<usize>) -> Vec<(usize, usize)> {
+    let mut starters: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, node) in nodes.iter().enumerate().filter(|(at, node)| node.is_tool_span() && !again.contains(at)) {
+        if node.tool.is_some_and(starts_agent) {
+            starters.entry(node.trace).or_default().push(at);
+        }
+    }
+    starters.retain(|_, calls| calls.len() <= LOOKED_AT);
+    let mut orphans: HashMap<(&str, &str), (Vec<usize>, &str, &str)> = HashMap::new();
+    for (at, (node, up)) in nodes.iter().zip(up).enumerate() {
+        let Some(place) = node.place().filter(|_| up.is_none() && starters.contains_key(node.trace)) else { continue };
+        let (all, from, until) = orphans.entry((node.trace, place)).or_insert((Vec::new(), node.at, node.until()));
+        all.push(at);
+        (*from, *until) = ((*from).min(node.at), (*until).max(node.until()));
+    }
+    let mut out = Vec::new();
+    for ((trace, place), (all, from, until)) in orphans {
+        let around = |at: &usize| {
+            let call = nodes.get(*at);
+            call.is_some_and(|call| {
+                call.parent != Some(place) && call.span != Some(place) && call.is_around((from, until))
+            })
+        };
+        if let Some(call) = only(starters.get(trace).into_iter().flatten().copied().filter(around)) {
+            out.extend(all.into_iter().map(|orphan| (orphan, call)));
+        }
+    }
+    out
+}
+
+/// Cuts rings; gives all entries, each behind what is above it.
+pub(super) fn cut(up: &mut [Option<usize>]) -> Vec<usize> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Seen {
+        Not,
+        OnThisWay,
+        Before,
+    }
+    let (mut order, mut seen) = (Vec::with_capacity(up.len()), vec![Seen::Not; up.len()]);
+    let mut way = Vec::new();
+    for start in 0..up.len() {
+        let mut next = Some(start);
+        while let Some(at) = next {
+            let Some(seen_here) = seen.get_mut(at) else { break };
+            match seen_here {
+                Seen::Before => break,
+                Seen::OnThisWay => {
+                    // the last one names one that is above it itself
+                    if let Some(up) = way.last().and_then(|last: &usize| up.get_mut(*last)) {
+                        *up = None;
+                    }
+                    break;
+                }
+                Seen::Not => *seen_here = Seen::OnThisWay,
+            }
+            way.push(at);
+            next = up.get(at).copied().flatten();
+        }
+        for at in way.drain(..).rev() {
+            if let Some(seen) = seen.get_mut(at) {
+                *seen = Seen::Before;
+            }
+            order.push(at);
+        }
+    }
+    order
+}

@@ -1,0 +1,339 @@
+//! What must not drive an auditor's terminal; what a session looks like as a tree.
+
+mod bounds;
+mod chat;
+mod faults;
+
+use super::Replay;
+use kernel::terminal::{clean, escaped};
+use vault::document::{Item, ItemHead};
+use vault::row::{Kind, Row, Tail};
+
+/// No control character of any plane reaches the terminal; JSON stays the same JSON.
+#[test]
+fn nothing_drives_the_terminal() {
+    let hostile = "a\u{1b}[31m\u{9b}2J\u{7f}\u{202e}b\tc é 漢 😀";
+    assert_eq!(clean(hostile), "a\\u{1b}[31m\\u{9b}2J\\u{7f}\\u{202e}b\tc é 漢 😀");
+    let json = serde_json::json!({ "k": hostile }).to_string();
+    let shown = escaped(&json);
+    assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202e}'), "{shown:?}");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).ok(), serde_json::from_str(&json).ok());
+}
+
+/// A line: second, call, span, parent, name, decision.
+fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decision: Option<&str>) -> Row {
+    let id = |id: &str| Some(id.to_owned()).filter(|id| !id.is_empty());
+    let tail = Tail {
+        ts: format!("2026-11-20T10:00:{second:02}.000000000Z"),
+        signal: if span.starts_with('e') { "logs" } else { "traces" }.to_owned(),
+        call: call.to_owned(),
+        status: "ok".to_owned(),
+        span_id: id(span.trim_start_matches('e')),
+        parent_span_id: id(parent),
+        tool_name: id(name).filter(|_| matches!(call, "tool" | "permission")),
+        model: id(name).filter(|_| call == "model"),
+        actor: id(name).filter(|_| call == "agent"),
+        decision: decision.map(str::to_owned),
+        writer: "gw".to_owned(),
+        epoch: "E".to_owned(),
+        ..Tail::default()
+    };
+    Row { v: 1, leaf: u64::from(second), object_key: None, off: None, of: None, tail }
+}
+
+/// A replay says of each entry what the rules hide of its content, by placeholder, in text and JSON; and nothing where they hide nothing.
+#[test]
+fn a_replay_tells_what_is_redacted() {
+    let item = |text: serde_json::Value| {
+        let mut item = serde_json::to_value(ItemHead::default()).expect("json");
+        item["content"] = serde_json::json!([{ "part": "input", "on": "span", "key": "k", "value": text }]);
+        item["content_sha256"] = "".into();
+        item["salt"] = "".into();
+        serde_json::from_value::<Item>(item).expect("an item")
+    };
+    let mut replay = Replay::of_rows("s", (1..=3).map(|n| row(n, "model", ("m", ""), "gpt", None)).collect());
+    let texts = ["x and x, y".into(), serde_json::json!({ "a": ["x"] }), "nothing".into()];
+    replay.entries_mut().iter_mut().zip(texts).for_each(|(entry, text)| entry.item = Some(item(text)));
+    replay.look_for_private(&mut |key, text| {
+        assert_eq!(key, "k");
+        let of = |what: char| text.matches(what).map(move |_| what.to_uppercase().to_string());
+        of('x').chain(of('y')).collect()
+    });
+    let mut out = Vec::new();
+    replay.write(&mut out).expect("written");
+    let text = String::from_utf8(out).expect("text");
+    let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  redacted    ")).collect();
+    assert_eq!(told, ["2 X, 1 Y", "1 X"], "{text}");
+    let json: serde_json::Value = serde_json::from_str(&replay.json().expect("json")).expect("json");
+    let told: Vec<_> =
+        json["entries"].as_array().into_iter().flatten().map(|entry| entry["redacted"].clone()).collect();
+    assert_eq!(told, [serde_json::json!({ "X": 2, "Y": 1 }), serde_json::json!({ "X": 1 }), serde_json::json!({})]);
+}
+
+fn told(rows: Vec<Row>) -> String {
+    let mut out = Vec::new();
+    Replay::of_rows("s", rows).write_tree(&mut out).expect("written");
+    String::from_utf8(out).expect("text")
+}
+
+/// Turns hold their calls, sub-agents theirs; what is denied says so; events stand below their span, or in the turn that had
+/// begun; a call that a span and an event tell of stands once; what is in between and no call is passed over.
+#[test]
+fn a_tree_has_every_call_once() {
+    let mut again = row(4, "tool", ("e", ""), "Read", None);
+    let mut tool = row(3, "tool", ("t1", "x"), "Read", None);
+    (again.tail.tool_call_id, tool.tail.tool_call_id) = (Some("c1".into()), Some("c1".into()));
+    let rows = vec![
+        row(0, "model", ("e", ""), "early", None),
+        row(1, "agent", ("a", ""), "main", None),
+        row(2, "other", ("x", "a"), "", None),
+        tool,
+        again,
+        row(5, "permission", ("e", ""), "Bash", Some("reject")),
+        row(6, "permission", ("et1", ""), "Read", Some("accept")),
+        row(7, "agent", ("b", "t1"), "sub", None),
+        row(8, "model", ("m", "b"), "gpt", None),
+        row(9, "agent", ("c", ""), "main", None),
+        row(10, "model", ("n", "c"), "gpt", None),
+    ];
+    let want = "session s
+turn 1  
+  model  early
+turn 2  2026-11-20 10:00:01  main
+  tool  Read
+    permission  Read  accept
+    agent  sub
+      model  gpt
+  permission  Bash  reject  DENIED
+turn 3  2026-11-20 10:00:09  main
+  model  gpt
+model calls: 3, tool calls: 1, cost: 0 USD
+";
+    assert_eq!(told(rows), want);
+}
+
+/// What clients tell twice stands once, over a sum that counts the same: a model call by its span and a log that has its price, by a span
+/// that waits and the line of its price; a tool call by two spans. A call that still waits, and one that was denied, stand in any case.
+#[test]
+fn what_is_told_twice_stands_once() {
+    let model = |mut row: Row, response: &str, status: &str| {
+        (row.tail.response_id, row.tail.cost_status) = (Some(response.to_owned()), Some(status.to_owned()));
+        row
+    };
+    let tool = |mut row: Row, until: u32| {
+        row.tail.tool_call_id = Some("c1".to_owned());
+        row.tail.end_ts = Some(format!("2026-11-20T10:00:{until:02}.000000000Z"));
+        row
+    };
+    let mut price = row(4, "model", ("m2", "a"), "opus", None);
+    (price.tail.kind, price.tail.cost_status) = (Some(Kind::Price), Some("priced".to_owned()));
+    let rows = vec![
+        row(0, "agent", ("a", ""), "main", None),
+        model(row(1, "model", ("m1", "a"), "haiku", None), "r1", "deferred"),
+        model(row(2, "model", ("ea", ""), "haiku", None), "r1", "priced"),
+        model(row(3, "model", ("m2", "a"), "opus", None), "r2", "deferred"),
+        price,
+        model(row(5, "model", ("m3", "a"), "late", None), "r3", "deferred"),
+        model(row(6, "model", ("m4", "a"), "inner", None), "r4", "not_counted"),
+        tool(row(7, "tool", ("t1", "a"), "Bash", None), 9),
+        tool(row(8, "tool", ("t2", "x"), "Bash", None), 9),
+        tool(row(9, "tool", ("ea", ""), "Bash", Some("reject")), 9),
+    ];
+    let want = "session s
+turn 1  2026-11-20 10:00:00  main
+  model  haiku
+  model  opus
+  model  late
+  tool  Bash
+  tool  Bash  reject  DENIED
+model calls: 2, tool calls: 1, cost: 0 USD
+";
+    assert_eq!(told(rows), want);
+}
+
+/// Spans that name each other as parents, or hang on each other a thousand deep, end no replay and lose no call.
+#[test]
+fn strange_trees_are_shown() {
+    let ring = vec![
+        row(1, "tool", ("p", "q"), "one", None),
+        row(2, "tool", ("q", "p"), "two", None),
+        row(3, "agent", ("r", "r"), "self", None),
+    ];
+    let text = told(ring);
+    assert!(["one", "two", "self"].iter().all(|name| text.matches(name).count() == 1), "{text}");
+    let deep = (0..900_u32).map(|n| {
+        let mut row = row(n % 60, "tool", (&format!("s{n}"), &format!("s{}", n.wrapping_sub(1))), "deep", None);
+        row.tail.ts = format!("2026-11-20T10:{:02}:{:02}.000000000Z", n / 60, n % 60);
+        row
+    });
+    let text = told([row(0, "agent", ("s4294967295", ""), "main", None)].into_iter().chain(deep).collect());
+    assert_eq!(text.matches("deep").count(), 900);
+    assert!(text.lines().all(|line| line.len() < 200));
+}
+
+/// Sub-agents that have no span of their own stand below the calls that started them, with what they called; what went wrong is told once,
+/// where the span says nothing of it.
+#[test]
+fn sub_agents_have_their_calls() {
+    let of = |mut row: Row, agent: &str, actor: &str| {
+        row.tail.agent_id = Some(agent.to_owned()).filter(|id| !id.is_empty());
+        row.tail.actor = Some(actor.to_owned());
+        row
+    };
+    let call = |mut row: Row, id: &str, until: u32| {
+        row.tail.tool_call_id = Some(id.to_owned());
+        row.tail.end_ts = Some(format!("2026-11-20T10:00:{until:02}.000000000Z"));
+        row
+    };
+    let mut failed = call(row(9, "other", ("ea", ""), "", None), "c3", 9);
+    failed.tail.status = "exit_1".to_owned();
+    let rows = vec![
+        of(row(0, "agent", ("a", ""), "main", None), "", "main"),
+        of(call(row(1, "tool", ("t1", "a"), "Task", None), "c1", 8), "", "main"),
+        of(call(row(1, "tool", ("t2", "a"), "Task", None), "c2", 9), "", "main"),
+        call(row(1, "permission", ("ex", ""), "Task", Some("accept")), "c1", 1),
+        of(row(2, "other", ("x1", "t1"), "", None), "", "main"),
+        of(row(3, "model", ("m1", "x1"), "haiku", None), "id1", "main"),
+        of(row(4, "model", ("m2", "x2"), "opus", None), "id2", "main"),
+        of(row(4, "other", ("x2", "t2"), "", None), "", "main"),
+        of(call(row(5, "tool", ("t3", "x1"), "Bash", None), "c3", 6), "id1", "main"),
+        call(row(5, "permission", ("ey", ""), "Bash", Some("accept")), "c3", 5),
+        failed,
+        of(row(7, "model", ("ex1", ""), "haiku", None), "id1", "digger"),
+        of(row(8, "model", ("m9", "gone"), "sonnet", None), "id9", "main"),
+        row(10, "tool", ("t8", "a"), "task", None),
+        row(11, "tool", ("t9", "t8"), "query", None),
+    ];
+    let want = "session s
+turn 1  2026-11-20 10:00:00  main
+  tool  Task
+    permission  Task  accept
+    agent  digger
+      model  haiku
+      tool  Bash  exit_1
+        permission  Bash  accept
+      model  haiku
+  tool  Task
+    agent  id2
+      model  opus
+  agent  id9
+    model  sonnet
+  tool  task
+    tool  query
+model calls: 4, tool calls: 5, failed: 1, cost: 0 USD
+";
+    assert_eq!(told(rows), want);
+}
+
+/// Parents a hundred thousand deep, agents that start each other in a ring, as many turns as calls: each call stands once, soon, and not deep.
+#[test]
+fn hostile_parents_cost_little() {
+    let at = |n: u32| format!("2026-11-20T{:02}:{:02}:{:02}.000000000Z", n / 3600, n / 60 % 60, n % 60);
+    let node = |n: u32, call: &str, span: &str, parent: &str, agent: &str| {
+        let mut row = row(0, call, (span, parent), if call == "tool" { "Task" } else { "deep" }, None);
+        row.tail.agent_id = Some(agent.to_owned()).filter(|id| !id.is_empty());
+        row.tail.ts = at(n);
+        row.leaf = u64::from(n);
+        row
+    };
+    let count = |rows: Vec<Row>, calls: usize| {
+        let text = told(rows);
+        let is_call = |line: &&str| line.starts_with(' ') && !line.trim_start().starts_with("agent  id");
+        assert_eq!(text.lines().filter(is_call).count(), calls);
+        assert!(text.lines().all(|line| line.len() < 200));
+    };
+    // work that grows with the square would not end: each the parent of the next, told backwards, each of an agent of its own
+    let (many, some) = (100_000_u32, 10_000_u32);
+    let id = |n: u32| if n.is_multiple_of(2) { format!("id{n}") } else { String::new() };
+    count(
+        (0..many).map(|n| node(n, "tool", &format!("s{n}"), &format!("s{}", n + 1), &id(n))).collect(),
+        many as usize,
+    );
+    count((0..some).map(|n| node(n, "tool", &format!("s{}", n + 1), &format!("s{n}"), "")).collect(), some as usize);
+    // as many turns, as many calls that name nobody
+    let turns = (0..some).map(|n| node(n, "agent", &format!("s{n}"), "", ""));
+    count(turns.chain((0..some).map(|n| node(n, "model", "", "", ""))).collect(), some as usize);
+    // one started the other, which started it
+    let ring = vec![
+        node(1, "tool", "p1", "", "id1"),
+        node(2, "model", "p2", "p1", "id2"),
+        node(3, "tool", "q1", "", "id2"),
+        node(4, "model", "q2", "q1", "id1"),
+    ];
+    count(ring, 4);
+}
+
+/// Of two calls that a model gave one id, the one that went well is not said to have failed; what an event of another tool says is no call's.
+#[test]
+fn a_failure_is_its_own_calls() {
+    let call = |second: u32, call: &str, at: (&str, &str), tool: &str, id: &str, status: &str| {
+        let mut row = row(second, call, at, "", None);
+        (row.tail.tool_name, row.tail.tool_call_id) = (Some(tool.to_owned()), Some(id.to_owned()));
+        row.tail.status = status.to_owned();
+        row
+    };
+    let text = told(vec![
+        call(1, "tool", ("t1", "a"), "Bash", "call_0", "exit_1"),
+        call(3, "tool", ("t2", "a"), "Read", "call_0", "ok"),
+        call(5, "tool", ("t3", "a"), "Write", "call_1", "ok"),
+        call(6, "other", ("ea", ""), "Bash", "call_1", "exit_2"),
+        call(7, "tool", ("t4", "a"), "Edit", "call_2", "ok"),
+        call(8, "other", ("ea", ""), "Edit", "call_2", "exit_3"),
+    ]);
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("  tool")).collect();
+    assert_eq!(lines, ["  tool  Bash  exit_1", "  tool  Read", "  tool  Write", "  tool  Edit  exit_3"], "{text}");
+}
+
+/// One call that thousands of agents claim to be started by, and of which as many events tell: what it says is looked for once, not once for
+/// each of them, in a tree, turns and datasets; work that grows with the square would not end.
+#[test]
+fn hostile_calls_cost_little() {
+    const MANY: u32 = 5_000;
+    let at = |n: u32| format!("2026-11-20T{:02}:{:02}:{:02}.000000000Z", n / 3600, n / 60 % 60, n % 60);
+    let node = |n: u32, call: &str, place: (&str, &str), agent: Option<String>| {
+        let mut row = row(0, call, place, if call == "model" { "gpt" } else { "Task" }, None);
+        (row.tail.agent_id, row.tail.ts, row.leaf) = (agent, at(n), u64::from(n));
+        row.tail.tool_call_id = Some("X".to_owned()).filter(|_| call != "model");
+        row
+    };
+    let mut task = node(0, "tool", ("t", ""), None);
+    task.tail.end_ts = Some(at(3 * MANY));
+    let model = |n: u32| node(n, "model", (&format!("m{n}"), "t"), Some(format!("id{n}")));
+    let told = |n: u32| node(MANY + n, "permission", ("et", ""), None);
+    let rows = [task].into_iter().chain((1..=MANY).map(model)).chain((1..=MANY).map(told));
+    let mut replay = Replay::of_rows("s", rows.collect());
+    for (n, entry) in replay.entries_mut().iter_mut().enumerate().skip(1) {
+        let is_model = entry.row.as_ref().is_some_and(|row| row.tail.call == "model");
+        let args = serde_json::json!({ "x": "y".repeat(60), "i": n }).to_string();
+        let (call, part, text) =
+            if is_model { ("other", "output", n.to_string()) } else { ("other", "tool_args", args) };
+        let mut item = serde_json::to_value(ItemHead::default()).expect("json");
+        (item["call"], item["kind"], item["tool"]) = (call.into(), "log".into(), "Task".into());
+        item["content"] = serde_json::json!([{ "part": part, "on": "log", "key": "k", "value": text }]);
+        (item["content_sha256"], item["salt"]) = ("".into(), "".into());
+        entry.item = Some(serde_json::from_value::<Item>(item).expect("an item"));
+    }
+    let mut out = Vec::new();
+    replay.write_tree(&mut out).expect("written");
+    assert_eq!(String::from_utf8(out).expect("text").matches("model  gpt").count(), MANY as usize);
+    assert_eq!(replay.turns().len(), MANY as usize);
+    let mut out = Vec::new();
+    replay.export(super::Format::Messages, &mut out).expect("written");
+    assert_eq!(String::from_utf8(out).expect("text").lines().count(), MANY as usize);
+}
+
+/// A name can't end a label of Mermaid, nor begin HTML or an entity in it.
+#[test]
+fn mermaid_labels_are_labels() {
+    let hostile = "a\"] --> n1[\"<img src=x onerror=alert(1)>#quot;`\n%%{init}";
+    let mut out = Vec::new();
+    let replay = Replay::of_rows(hostile, vec![row(1, "tool", ("t", ""), hostile, Some("deny"))]);
+    replay.write_mermaid(&mut out).expect("written");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains(":::denied") && !text.contains('<') && !text.contains("#quot;"), "{text}");
+    for line in text.lines().skip(2).filter(|line| line.contains('[')) {
+        assert_eq!(line.matches('"').count(), 2, "{line}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&replay.json().expect("json")).expect("json");
+    assert_eq!((json["v"].clone(), json["turns"][0]["calls"][0]["denied"].clone()), (1.into(), true.into()));
+}

@@ -1,0 +1,119 @@
+//! How much of a reader's memory somebody takes who may only write: objects of the index that are small as they are stored.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::row;
+use crate::parquet::{Options, compact};
+use crate::read::{Found, Hashes, Query, Vault, find, find_signed, unpack_index};
+use crate::signed::Signed;
+use crate::testing::site::Site;
+use vault::testing::journal::signing_key;
+
+const PLANTED: &str = "index/v1/account=default/dt=2026-11-20/gw-E0000-0000000100.ndjson.zst";
+
+/// A vault with a session, and a line of it.
+async fn site() -> (Site, Vault, String) {
+    let mut site = Site::new(11);
+    site.send("default", "s0", "what was said");
+    site.minutes(4).await;
+    let of = |name: &&String| name.starts_with("index/");
+    let name = site.store.0.lock().keys().find(of).cloned().expect("an object of the index");
+    let bytes = site.store.0.lock().get(&name).cloned().expect("there");
+    let line = unpack_index(&name, &bytes).expect("lines").lines().next().expect("a line").to_owned();
+    let vault = Vault::new(site.store.clone(), "", None);
+    (site, vault, line)
+}
+
+/// Plants so many lines, each of a session of its own whose id has so many bytes; gives the object's size.
+pub(crate) fn plant(site: &Site, line: &str, count: usize, id: usize) -> usize {
+    let one = |n: usize| {
+        let session = format!("\"{}{n:03}\"", "0".repeat(id - 3));
+        line.replacen("\"leaf\":0", &format!("\"leaf\":{}", 100 + n), 1).replace("\"s0\"", &session) + "\n"
+    };
+    let text: String = (0..count).map(one).collect();
+    let bytes = Bytes::from(zstd::bulk::compress(text.as_bytes(), 1).expect("zstd"));
+    let size = bytes.len();
+    site.store.0.lock().insert(PLANTED.to_owned(), bytes);
+    size
+}
+
+fn kept(found: &Found) -> usize {
+    found.sessions.iter().map(|(session, account)| session.len() + account.len()).sum()
+}
+
+/// An object of a few KB that becomes larger than any that a gateway is about to sign, and one whose lines have ids that no gateway writes,
+/// are told and keep nothing; so does a run that makes tables.
+#[tokio::test]
+async fn what_no_gateway_can_have_written_is_not_read() {
+    let (site, vault, line) = site().await;
+    let query = Query::default();
+    let whole = find(&vault, &query, &mut |_| {}).await.expect("found");
+    let only = BTreeSet::from([("s0".to_owned(), "default".to_owned())]);
+    assert_eq!((&whole.sessions, whole.closed.len()), (&only, 0));
+    let keys = [signing_key().public().clone()];
+    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("read"));
+    for (count, id, why) in [(17, 4 << 20, "too large"), (2, 4 << 20, "2 lines are not"), (3, 1025, "3 lines are not")]
+    {
+        let size = plant(&site, &line, count, id);
+        assert!(size < 64 << 10, "{size} bytes");
+        let found = find(&vault, &query, &mut |_| {}).await.expect("found");
+        assert_eq!((found.lines, &found.sessions), (whole.lines, &only), "{why}");
+        assert!(found.closed.len() == 1 && found.closed[0].contains(why), "{:?}", found.closed);
+        let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
+        assert_eq!((own.lines, others.lines, others.sessions.len()), (whole.lines, 0, 0), "{why}");
+    }
+    for (count, id) in [(17, 4 << 20), (2, 4 << 20)] {
+        plant(&site, &line, count, id);
+        let folder = tempfile::tempdir().expect("scratch");
+        let options = Options { folder: folder.path().to_owned(), ..Options::default() };
+        let done = compact(&vault, &options, &mut |_| {}).await.expect("compacted");
+        assert_eq!((done.lines, done.unread.len()), (whole.lines, 1), "{:?}", done.unread);
+    }
+}
+
+/// Names of sessions that are found are kept up to a bound, less where nobody signed; that there are more is said, and every line is
+/// shown.
+#[tokio::test]
+async fn names_of_sessions_are_bounded() {
+    let (site, vault, line) = site().await;
+    let query = Query::default();
+    plant(&site, &line, 200, 1000);
+    let found = find(&vault, &query, &mut |_| {}).await.expect("found");
+    assert!(
+        found.more_sessions && found.lines > 200 && kept(&found) <= 64 << 10,
+        "{} of {}",
+        kept(&found),
+        found.lines
+    );
+    let keys = [signing_key().public().clone()];
+    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("read"));
+    let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
+    assert_eq!((own.sessions.len(), own.more_sessions), (1, false));
+    assert!(others.more_sessions && others.lines == 200 && kept(&others) <= 32 << 10, "{}", kept(&others));
+}
+
+/// Planted lines of places that overlap must not make a reader hash an object again for each of them; places that don't overlap are all found.
+#[test]
+fn overlapping_places_are_hashed_a_bounded_number_of_times() {
+    let bytes = vec![7_u8; 10_000];
+    let hashes = |places: &[(u64, u64)]| {
+        let mut hashes = Hashes::default();
+        for (off, len) in places {
+            let mut line = row(1, "model", ("m", ""), "gpt", None);
+            let range = *off as usize..(*off + *len) as usize;
+            (line.off, line.tail.len) = (Some(*off), Some(*len));
+            line.tail.ct_sha256 = Some(kernel::hex::encode(&Sha256::digest(&bytes[range])));
+            hashes.add(&line);
+        }
+        hashes.found(&bytes, 0).len()
+    };
+    let apart: Vec<(u64, u64)> = (0..1_000).map(|n| (n * 10, 10)).collect();
+    assert_eq!(hashes(&apart), 1_000);
+    let over: Vec<(u64, u64)> = (0..1_200).map(|n| (n / 20, 9_900 + n % 20)).collect();
+    let found = hashes(&over);
+    assert!((1_000..1_040).contains(&found), "{found}");
+}

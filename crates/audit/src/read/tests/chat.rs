@@ -1,0 +1,330 @@
+//! Conversations as clients tell them, and as a chat API takes them.
+
+use serde_json::{Value, json};
+
+use crate::read::chat::{Chat, Step};
+use vault::document::{Item, ItemHead};
+
+/// An item of these pieces: part, key, value.
+fn item(call: &str, pieces: &[(&str, &str, Value)]) -> Item {
+    let mut item =
+        serde_json::to_value(ItemHead { call: call.to_owned().into(), ..ItemHead::default() }).expect("json");
+    let piece =
+        |(part, key, value): &(&str, &str, Value)| json!({"part": part, "on": "span", "key": key, "value": value});
+    item["content"] = pieces.iter().map(piece).collect();
+    item["content_sha256"] = "".into();
+    item["salt"] = "".into();
+    serde_json::from_value(item).expect("an item")
+}
+
+fn call(id: &str, arguments: &str) -> Value {
+    json!({"role": "assistant", "content": null,
+        "tool_calls": [{"id": id, "type": "function", "function": {"name": "ls", "arguments": arguments}}]})
+}
+
+/// What every one of these says.
+fn wanted() -> Value {
+    json!([
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "what is here?"},
+        call("c1", "{\"path\":\"/\"}"),
+        {"role": "tool", "tool_call_id": "c1", "content": "notes.txt"},
+        {"role": "assistant", "content": "a file"},
+    ])
+}
+
+/// What chat APIs ask of a request, as they say it when they refuse one.
+fn is_runnable(messages: &[Value]) {
+    let mut open: Vec<String> = Vec::new();
+    for message in messages {
+        let role = message["role"].as_str().expect("a role");
+        assert!(["system", "user", "assistant", "tool"].contains(&role), "{message}");
+        let content = &message["content"];
+        let parts = content.as_array().map(|parts| parts.iter().all(|part| part["type"].is_string()));
+        let calls = message["tool_calls"].as_array().cloned().unwrap_or_default();
+        assert!(content.is_string() || parts == Some(true) || (content.is_null() && !calls.is_empty()), "{message}");
+        match role {
+            "tool" => {
+                let id = message["tool_call_id"].as_str().expect("an id");
+                let at = open.iter().position(|call| call == id).unwrap_or_else(|| panic!("{id} answers nothing"));
+                open.remove(at);
+            }
+            _ => assert!(open.is_empty(), "{open:?} have no answer before {message}"),
+        }
+        for call in calls {
+            assert!(
+                role == "assistant" && call["type"] == "function" && call["function"]["name"].is_string(),
+                "{call}"
+            );
+            let arguments = call["function"]["arguments"].as_str().expect("text");
+            assert!(serde_json::from_str::<Value>(arguments).is_ok_and(|arguments| arguments.is_object()), "{call}");
+            open.push(call["id"].as_str().expect("an id").to_owned());
+        }
+    }
+}
+
+fn chat_of(item: &Item) -> Value {
+    let chat = Chat::of(item);
+    is_runnable(&chat.messages);
+    chat.messages.into()
+}
+
+/// Whatever client told a conversation, it is one that chat APIs take, the same one.
+#[test]
+fn every_form_becomes_one() {
+    let arguments = json!({"path": "/"});
+    let parts = item(
+        "model",
+        &[
+            ("system", "gen_ai.system_instructions", json!([{"type": "text", "content": "be kind"}])),
+            (
+                "input",
+                "gen_ai.input.messages",
+                json!([
+                    {"role": "user", "parts": [{"type": "text", "content": "what is here?"}]},
+                    {"role": "assistant", "parts": [{"type": "tool_call", "id": "c1", "name": "ls", "arguments": arguments}]},
+                    {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "notes.txt"}]},
+                ]),
+            ),
+            (
+                "output",
+                "gen_ai.output.messages",
+                json!([
+            {"role": "assistant", "parts": [{"type": "text", "content": "a file"}], "finish_reason": "stop"}]),
+            ),
+        ],
+    );
+    assert_eq!(chat_of(&parts), wanted(), "OpenTelemetry");
+    let messages = json!([
+        {"role": "developer", "content": "be kind"},
+        {"role": "user", "content": [{"type": "text", "text": "what is here?"}]},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "ls", "arguments": "{\"path\":\"/\"}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "notes.txt"},
+    ]);
+    let openai = item(
+        "model",
+        &[
+            ("input", "messages", Value::String(messages.to_string())),
+            ("output", "choice", json!({"role": "assistant", "content": "a file"})),
+        ],
+    );
+    assert_eq!(chat_of(&openai), wanted(), "OpenAI, as text");
+    let anthropic = item(
+        "model",
+        &[
+            (
+                "input",
+                "request",
+                json!({"system": "be kind", "messages": [
+                    {"role": "user", "content": "what is here?"},
+                    {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "ls", "input": arguments}]},
+                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "notes.txt"}]}]},
+                ]}),
+            ),
+            ("output", "response", json!([{"type": "text", "text": "a file"}])),
+        ],
+    );
+    assert_eq!(chat_of(&anthropic), wanted(), "Anthropic");
+    let responses = item(
+        "model",
+        &[
+            ("system", "instructions", "be kind".into()),
+            (
+                "input",
+                "input",
+                json!([
+                    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "what is here?"}]},
+                    {"type": "function_call", "call_id": "c1", "id": "fc_1", "name": "ls", "arguments": "{\"path\":\"/\"}"},
+                    {"type": "function_call_output", "call_id": "c1", "output": "notes.txt"},
+                ]),
+            ),
+            (
+                "output",
+                "output",
+                json!([{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a file"}]}]),
+            ),
+        ],
+    );
+    assert_eq!(chat_of(&responses), wanted(), "Responses");
+    let gemini = item(
+        "model",
+        &[
+            ("system", "system_instruction", "be kind".into()),
+            (
+                "input",
+                "contents",
+                json!([
+                    {"role": "user", "parts": [{"text": "what is here?"}]},
+                    {"role": "model", "parts": [{"functionCall": {"id": "c1", "name": "ls", "args": arguments}}]},
+                    {"role": "user", "parts": [{"functionResponse": {"id": "c1", "name": "ls", "response": "notes.txt"}}]},
+                ]),
+            ),
+            ("output", "candidates", json!([{"role": "model", "parts": [{"text": "a file"}]}])),
+        ],
+    );
+    assert_eq!(chat_of(&gemini), wanted(), "Gemini");
+    let flat = |field: &str, value: &str| ("input", field.to_owned(), Value::from(value));
+    let keys = [
+        flat("gen_ai.prompt.0.role", "system"),
+        flat("gen_ai.prompt.0.content", "be kind"),
+        flat("gen_ai.prompt.1.content", "what is here?"),
+        flat("gen_ai.prompt.2.role", "assistant"),
+        flat("gen_ai.prompt.2.tool_calls.0.id", "c1"),
+        flat("gen_ai.prompt.2.tool_calls.0.name", "ls"),
+        flat("gen_ai.prompt.2.tool_calls.0.arguments", "{\"path\":\"/\"}"),
+        flat("gen_ai.prompt.3.role", "tool"),
+        flat("gen_ai.prompt.3.tool_call_id", "c1"),
+        flat("gen_ai.prompt.3.content", "notes.txt"),
+    ];
+    let mut pieces: Vec<(&str, &str, Value)> =
+        keys.iter().map(|(part, key, value)| (*part, key.as_str(), value.clone())).collect();
+    pieces.push(("output", "gen_ai.completion.0.content", "a file".into()));
+    assert_eq!(chat_of(&item("model", &pieces)), wanted(), "numbered keys");
+}
+
+/// Where calls have no ids they get some, their answers the same; two calls at once stay one message; what a user says beside an answer
+/// comes behind it; the same told twice is said once.
+#[test]
+fn calls_and_answers_belong_together() {
+    let use_of = |name: &str| json!({"type": "tool_call", "name": name, "arguments": null});
+    let messages = json!([
+        {"role": "user", "parts": [{"type": "text", "content": "go"}]},
+        {"role": "assistant", "parts": [{"type": "text", "content": "I look"}, use_of("a"), use_of("b")]},
+        {"role": "user", "parts": [
+            {"type": "text", "content": "and?"},
+            {"type": "tool_call_response", "response": {"ok": true}},
+            {"type": "tool_call_response", "response": null},
+        ]},
+    ]);
+    let twice = item(
+        "model",
+        &[("input", "messages", messages.clone()), ("input", "again", Value::String(messages.to_string()))],
+    );
+    let function = |name: &str| json!({"name": name, "arguments": "{}"});
+    assert_eq!(
+        chat_of(&twice),
+        json!([
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": "I look", "tool_calls": [
+                {"id": "call_1", "type": "function", "function": function("a")},
+                {"id": "call_2", "type": "function", "function": function("b")}]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "{\"ok\":true}"},
+            {"role": "tool", "tool_call_id": "call_2", "content": ""},
+            {"role": "user", "content": "and?"},
+        ])
+    );
+}
+
+/// Pictures and texts are parts; what nobody knows is text; JSON that a user says is what they said; thinking stands apart; tools are functions.
+#[test]
+fn nothing_is_left_out() {
+    let one = item(
+        "model",
+        &[
+            (
+                "input",
+                "messages",
+                json!([
+                    {"role": "user", "content": [
+                        {"type": "text", "text": "look"},
+                        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+                        {"type": "odd", "x": 1},
+                    ]},
+                    {"role": "user", "content": "{\"json\": 1}"},
+                ]),
+            ),
+            (
+                "output",
+                "answer",
+                json!([{"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}]),
+            ),
+            ("tools", "tools", json!([{"name": "ls", "description": "lists", "input_schema": {"type": "object"}}])),
+        ],
+    );
+    assert_eq!(
+        chat_of(&one),
+        json!([
+            {"role": "user", "content": [
+                {"type": "text", "text": "look"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                {"type": "text", "text": "{\"type\":\"odd\",\"x\":1}"}]},
+            {"role": "user", "content": "{\"json\": 1}"},
+            {"role": "assistant", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]},
+        ])
+    );
+    let Chat { reasoning, tools, .. } = Chat::of(&one);
+    assert_eq!(reasoning, ["hm"]);
+    let function = json!({"name": "ls", "description": "lists", "parameters": {"type": "object"}});
+    assert_eq!(tools, [json!({"type": "function", "function": function})]);
+}
+
+/// What a client tells item by item (Claude Code's events) is the same conversation.
+#[test]
+fn events_become_a_conversation() {
+    let mut tool = item(
+        "tool",
+        &[("tool_args", "tool_input", json!({"path": "/"})), ("output", "tool_output", "notes.txt".into())],
+    );
+    (tool.head.tool, tool.head.tool_call) = (Some("ls".into()), Some("c1".into()));
+    let told = [
+        item("other", &[("system", "system_prompt", "be kind".into())]),
+        item("other", &[("input", "prompt", "what is here?".into())]),
+        tool,
+        item("other", &[("output", "response", "a file".into())]),
+    ];
+    let told: Vec<Step<'_>> = told.iter().map(Step::Told).collect();
+    let chat = Chat::told(&told);
+    is_runnable(&chat.messages);
+    assert_eq!(Value::from(chat.messages), wanted());
+}
+
+/// A call that a decision, a span and its result's event tell is one call, with all its arguments, and has one answer; where the same kind of
+/// item tells an id again, as of clients that give each call the same, it is another call.
+#[test]
+fn a_call_that_is_told_thrice_is_said_once() {
+    let told = |kind: &str, name: &str, pieces: &[(&str, &str, Value)]| {
+        let mut item = item("tool", pieces);
+        (item.head.kind, item.head.name) = (kind.to_owned().into(), name.to_owned().into());
+        (item.head.tool, item.head.tool_call) = (Some("ls".into()), Some("c1".into()));
+        item
+    };
+    let summary = ("tool_args", "tool_parameters", json!({"first": "/"}));
+    let result = ("tool_result", "output", Value::from("notes.txt"));
+    let all = [
+        told("log", "tool_decision", std::slice::from_ref(&summary)),
+        told("span", "tool", &[summary.clone(), result.clone()]),
+        told("log", "tool_result", &[summary, ("tool_args", "tool_input", json!({"path": "/"})), result.clone()]),
+    ];
+    let chat = Chat::told(&all.each_ref().map(Step::Told));
+    is_runnable(&chat.messages);
+    assert_eq!(chat.messages.len(), 2, "{:#?}", chat.messages);
+    assert_eq!(chat.messages[0]["tool_calls"][0]["function"]["arguments"], json!({"path": "/"}).to_string());
+    let again = told("span", "tool", &[("tool_args", "tool_input", json!({"path": "/etc"})), result]);
+    let chat = Chat::told(&[Step::Told(&all[1]), Step::Told(&again)]);
+    assert_eq!(chat.messages.len(), 4, "{:#?}", chat.messages);
+}
+
+/// Models repeat ids: a call of another tool, or one with other arguments, is another call, however it is told; arguments that were cut short,
+/// or a tool that an event names by its kind, are none.
+#[test]
+fn a_call_with_anothers_id_is_said() {
+    let told = |kind: &str, tool: &str, args: Value| {
+        let mut item = item("tool", &[("tool_args", "tool_input", args)]);
+        (item.head.kind, item.head.name) = (kind.to_owned().into(), kind.to_owned().into());
+        (item.head.tool, item.head.tool_call) = (Some(tool.to_owned().into()), Some("call_0".into()));
+        item
+    };
+    let calls = |all: [Item; 2]| {
+        let chat = Chat::told(&all.each_ref().map(Step::Told));
+        chat.messages.iter().map(|message| message["tool_calls"][0]["function"]["name"].clone()).collect::<Vec<_>>()
+    };
+    let read = || told("span", "Read", json!({"file_path": "/etc/hosts"}));
+    assert_eq!(calls([read(), told("log", "Bash", json!({"full_command": "curl"}))]), ["Read", "Bash"]);
+    assert_eq!(calls([read(), told("log", "Read", json!({"file_path": "/etc/passwd"}))]), ["Read", "Read"]);
+    let long = "x".repeat(200);
+    let whole = || told("span", "Write", json!({"text": long, "path": "/"}));
+    assert_eq!(calls([whole(), told("log", "Write", json!({"text": long[..90]}).to_string().into())]), ["Write"]);
+    assert_eq!(calls([told("span", "mcp__db__get", json!({})), told("log", "mcp_tool", json!({}))]), ["mcp__db__get"]);
+}

@@ -1,0 +1,361 @@
+//! **What**: a session as a tree: turns, the calls in them, what these called, sub-agents with theirs, what was denied; as text and as Mermaid.
+//! **Why**: what an agent did is seen at once, without what was said. **Invariants**: needs the index only; each call stands
+//! once, also where a span and an event tell of it, or two spans (`vault/calls`); nothing that was denied is left out; what nobody signed is in no tree, where somebody looked;
+//! whatever parents are claimed, work grows with the entries, and nothing stands deeper than [`DEEPEST`].
+//! **Not here**: reading (`replay`), contexts (`turns`), what stands above what (`links`), whose it is (`agents`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::agents::{Agents, OWN};
+use super::links::{LOOKED_AT, Links, Node, cut};
+use super::replay::{Replay, facts};
+use kernel::terminal::clean;
+use vault::calls::{Calls, is_denied};
+
+/// Deepest nesting that is shown; below it calls stand side by side.
+const DEEPEST: usize = 32;
+
+/// A turn: one invocation of the agent.
+#[derive(Serialize)]
+pub struct TurnOf {
+    /// From 1.
+    pub number: usize,
+    /// When it began; null where only calls are known.
+    pub at: Option<String>,
+    /// Agent.
+    pub actor: Option<String>,
+    /// Run, as the index shows it.
+    pub run_id: Option<String>,
+    /// What was called.
+    pub calls: Vec<Call>,
+}
+
+/// A call.
+#[derive(Serialize)]
+pub struct Call {
+    /// When.
+    pub at: String,
+    /// `model`, `tool`, `agent`, `permission`.
+    pub call: String,
+    /// Model, tool or agent.
+    pub name: Option<String>,
+    /// `ok`, or what went wrong.
+    pub status: String,
+    /// A permission's outcome.
+    pub decision: Option<String>,
+    /// It was not allowed.
+    pub denied: bool,
+    /// Exact decimal, USD.
+    pub cost_usd: Option<String>,
+    /// Leaf, `writer/epoch/number`; null: no index line tells of it.
+    pub leaf: Option<String>,
+    /// What it called.
+    pub calls: Vec<Call>,
+}
+
+/// The provider's id of a model's answer.
+fn response<'e>(node: &Node<'e>) -> Option<&'e str> {
+    let (row, item) = (node.entry.row.as_ref(), node.entry.item.as_ref());
+    row.and_then(|row| row.tail.response_id.as_deref()).or(item.and_then(|item| item.head.response_id.as_deref()))
+}
+
+fn was_denied(node: &Node<'_>) -> bool {
+    node.entry.row.as_ref().and_then(|row| row.tail.decision.as_deref()).is_some_and(is_denied)
+}
+
+fn is_shown(node: &Node<'_>) -> bool {
+    matches!(node.call, "model" | "tool" | "agent" | "permission")
+}
+
+impl Replay {
+    /// The session's turns with their calls.
+    pub fn tree(&self) -> Vec<TurnOf> {
+        let nodes: Vec<Node<'_>> = self.counted().map(Node::of).collect();
+        let again = again(&nodes);
+        let links = Links::of(&nodes, &again);
+        let agents = Agents::of(&nodes, &links);
+        Forest::of(&nodes, &again, &links, &agents).turns()
+    }
+
+    /// Writes the tree as text.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_tree(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "session {}", clean(self.id()))?;
+        for erased in self.erased() {
+            writeln!(out, "{}", clean(erased))?;
+        }
+        for turn in self.tree() {
+            writeln!(out, "turn {}  {}", turn.number, clean(&turn.headline()))?;
+            turn.calls.iter().try_for_each(|call| branch(call, 1, out))?;
+        }
+        self.closed().iter().try_for_each(|why| writeln!(out, "not read: {}", clean(why)))?;
+        writeln!(out, "{}", self.total_line())
+    }
+
+    /// Writes the tree as a Mermaid flowchart.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_mermaid(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "flowchart LR\n  classDef denied stroke-width:4px,stroke-dasharray:4")?;
+        writeln!(out, "  n0[\"session {}\"]", quoted(self.id()))?;
+        let mut next = 1;
+        for turn in self.tree() {
+            let number = next;
+            next += 1;
+            writeln!(out, "  n{number}[\"turn {} {}\"]\n  n0 --> n{number}", turn.number, quoted(&turn.headline()))?;
+            let mut waiting: Vec<(usize, &Call)> = turn.calls.iter().rev().map(|call| (number, call)).collect();
+            while let Some((above, call)) = waiting.pop() {
+                let class = if call.denied { ":::denied" } else { "" };
+                writeln!(out, "  n{next}[\"{}\"]{class}\n  n{above} --> n{next}", quoted(&call.words()))?;
+                waiting.extend(call.calls.iter().rev().map(|call| (next, call)));
+                next += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TurnOf {
+    fn headline(&self) -> String {
+        let at = self.at.as_deref().map(|at| at.get(..19).unwrap_or(at).replace('T', " "));
+        [at.as_deref(), self.actor.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("  ")
+    }
+}
+
+impl Call {
+    fn words(&self) -> String {
+        let mut words = vec![self.call.clone()];
+        words.extend(self.name.clone());
+        words.extend(Some(self.status.clone()).filter(|status| status != "ok"));
+        words.extend(self.decision.clone());
+        words.extend(self.denied.then(|| "DENIED".to_owned()));
+        words.extend(self.cost_usd.as_ref().map(|usd| format!("{usd} USD")));
+        words.join("  ")
+    }
+}
+
+fn branch(call: &Call, depth: usize, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}{}", "  ".repeat(depth), clean(&call.words()))?;
+    call.calls.iter().try_for_each(|below| branch(below, depth + 1, out))
+}
+
+/// A text within quotes of Mermaid: entities for whatever it might take for its own.
+fn quoted(text: &str) -> String {
+    clean(text)
+        .chars()
+        .map(|c| match c {
+            '"' | '#' | '<' | '>' | '&' | '`' | ';' | '\\' => format!("#{};", u32::from(c)),
+            c => c.to_string(),
+        })
+        .collect()
+}
+
+/// Nodes that tell of a call that another one stands for: of a model call the one that counts, of a tool call the span. What was denied
+/// stands in any case, as does a call whose other telling did not come.
+fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
+    let (mut spans, mut responses) = (HashSet::new(), HashSet::new());
+    for node in nodes.iter().filter(|node| node.entry.is_model_call()) {
+        spans.extend(node.span.filter(|_| node.is_span));
+        responses.extend(response(node));
+    }
+    let is_settled = |node: &Node<'_>| {
+        let by_other = || response(node).is_some_and(|response| responses.contains(response));
+        node.span.is_some_and(|span| spans.contains(span)) || by_other()
+    };
+    let mut calls = Calls::default();
+    let mut again = HashSet::new();
+    for is_span in [true, false] {
+        for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_span == is_span) {
+            let is_again = match node.call {
+                "model" => !node.entry.is_model_call() && (facts(node.entry).1 != "deferred" || is_settled(node)),
+                _ => {
+                    !was_denied(node)
+                        && node.call == "tool"
+                        && node.entry.told().is_some_and(|told| !calls.is_new_tool(&told))
+                }
+            };
+            if is_again {
+                again.insert(at);
+            }
+        }
+    }
+    again
+}
+
+/// Who is below whom, of what is shown. Agents that nothing but their calls tells of go by numbers behind those of all nodes.
+struct Forest<'n, 'e> {
+    nodes: &'n [Node<'e>],
+    agents: &'n Agents<'n, 'e>,
+    /// What is shown.
+    shown: BTreeSet<usize>,
+    /// Of these, the nearest one above that is shown too.
+    above: Vec<Option<usize>>,
+    /// Agents that nobody called: turns. In order of time.
+    roots: Vec<usize>,
+    /// What failed, by trace and id: calls of tools may say nothing of it themselves.
+    failed: HashMap<(&'e str, &'e str), Vec<&'n Node<'e>>>,
+    /// Calls of tools that are shown, by trace and id.
+    calls: HashMap<(&'e str, &'e str), usize>,
+}
+
+impl<'n, 'e> Forest<'n, 'e> {
+    /// `again`: nodes that tell of a call that another one stands for.
+    fn of(nodes: &'n [Node<'e>], again: &HashSet<usize>, links: &Links, agents: &'n Agents<'n, 'e>) -> Self {
+        let shown = |at: usize| !again.contains(&at) && nodes.get(at).is_some_and(is_shown);
+        let mut nearest: Vec<Option<usize>> = vec![None; nodes.len()];
+        for at in links.order() {
+            let up = links.up(at);
+            let above = up.and_then(|up| if shown(up) { Some(up) } else { nearest.get(up).copied().flatten() });
+            nearest.get_mut(at).into_iter().for_each(|place| *place = above);
+        }
+        let near = |at: usize| nearest.get(at).copied().flatten();
+        let mut above = vec![None; nodes.len() + agents.subs().end];
+        let mut all: BTreeSet<usize> = (0..nodes.len()).filter(|at| shown(*at)).collect();
+        for at in all.clone() {
+            let agent = agents.agent(at);
+            let hidden = agent != OWN && !agents.has_span(agent);
+            let of_agent = near(at).filter(|up| !hidden || agents.agent(*up) == agent);
+            let up = of_agent.or_else(|| hidden.then_some(nodes.len() + agent));
+            all.extend(up.filter(|up| *up >= nodes.len()));
+            above.get_mut(at).into_iter().for_each(|place| *place = up);
+        }
+        for at in all.range(nodes.len()..) {
+            let call = agents.call(at - nodes.len());
+            let up = call.and_then(|call| if shown(call) { Some(call) } else { near(call) });
+            above.get_mut(*at).into_iter().for_each(|place| *place = up);
+        }
+        // agents may claim to have called each other
+        cut(&mut above);
+        let is_root = |at: &usize| {
+            let is_agent = nodes.get(*at).is_some_and(|node| node.call == "agent" && node.is_span);
+            is_agent && above.get(*at).is_none_or(Option::is_none)
+        };
+        let roots = (0..nodes.len()).filter(is_root).collect();
+        let is_told = |node: &Node<'_>| node.call == "other" || (node.call == "tool" && !node.is_span);
+        let (mut failed, mut calls): (HashMap<_, Vec<_>>, HashMap<_, usize>) = (HashMap::new(), HashMap::new());
+        for (at, node) in nodes.iter().enumerate() {
+            let Some(id) = node.call_id() else { continue };
+            if node.status != "ok" && is_told(node) {
+                let all = failed.entry(id).or_default();
+                all.extend(Some(node).filter(|_| all.len() < LOOKED_AT));
+            }
+            if node.call == "tool" && shown(at) {
+                *calls.entry(id).or_default() += 1;
+            }
+        }
+        Self { nodes, agents, shown: all, above, roots, failed, calls }
+    }
+
+    fn turns(&self) -> Vec<TurnOf> {
+        let mut below: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut first = Vec::new();
+        let roots: HashSet<usize> = self.roots.iter().copied().collect();
+        for at in self.shown.iter().filter(|at| !roots.contains(at)) {
+            let above = self.above.get(*at).copied().flatten();
+            // what names nobody above it belongs to the turn that had begun
+            let begun = || {
+                self.roots.get(self.roots.partition_point(|root| self.time(*root) <= self.time(*at)).checked_sub(1)?)
+            };
+            match above.or_else(|| begun().copied()) {
+                Some(up) => below.entry(up).or_default().push(*at),
+                None => first.push(*at),
+            }
+        }
+        below.values_mut().chain([&mut first]).for_each(|calls| calls.sort_by_key(|at| (self.time(*at), *at)));
+        let mut turns = Vec::new();
+        if !first.is_empty() {
+            let calls = first.iter().filter_map(|at| self.call(*at, &below, 0)).collect();
+            turns.push(TurnOf { number: 0, at: None, actor: None, run_id: None, calls });
+        }
+        for root in &self.roots {
+            let Some(node) = self.nodes.get(*root) else { continue };
+            let tail = node.entry.row.as_ref().map(|row| &row.tail);
+            turns.push(TurnOf {
+                number: 0,
+                at: Some(node.at.to_owned()),
+                actor: tail.and_then(|tail| tail.actor.clone()),
+                run_id: tail.and_then(|tail| tail.run_id.clone()),
+                calls: self.calls(*root, &below, 0),
+            });
+        }
+        (1..).zip(&mut turns).for_each(|(number, turn)| turn.number = number);
+        turns
+    }
+
+    fn time(&self, at: usize) -> &str {
+        let of_agent = || self.agents.first(at.checked_sub(self.nodes.len())?).map(|node| node.at);
+        self.nodes.get(at).map(|node| node.at).or_else(of_agent).unwrap_or_default()
+    }
+
+    fn calls(&self, at: usize, below: &BTreeMap<usize, Vec<usize>>, depth: usize) -> Vec<Call> {
+        let calls = below.get(&at).map(Vec::as_slice).unwrap_or_default();
+        if depth < DEEPEST {
+            return calls.iter().filter_map(|at| self.call(*at, below, depth + 1)).collect();
+        }
+        // everything that is deeper, side by side
+        let (mut out, mut waiting) = (Vec::new(), calls.iter().rev().copied().collect::<Vec<_>>());
+        while let Some(at) = waiting.pop() {
+            out.extend(self.call(at, &BTreeMap::new(), depth));
+            waiting.extend(below.get(&at).into_iter().flatten().rev());
+        }
+        out
+    }
+
+    fn call(&self, at: usize, below: &BTreeMap<usize, Vec<usize>>, depth: usize) -> Option<Call> {
+        let Some(node) = self.nodes.get(at) else {
+            let (name, calls) = (self.agents.name(at - self.nodes.len()), self.calls(at, below, depth));
+            let (at, name) = (self.time(at).to_owned(), name.map(str::to_owned));
+            let (call, status) = ("agent".to_owned(), "ok".to_owned());
+            return Some(Call {
+                at,
+                call,
+                name,
+                status,
+                decision: None,
+                denied: false,
+                cost_usd: None,
+                leaf: None,
+                calls,
+            });
+        };
+        let (tail, head) =
+            (node.entry.row.as_ref().map(|row| &row.tail), node.entry.item.as_ref().map(|item| &item.head));
+        let named = match node.call {
+            "tool" | "permission" => tail.and_then(|tail| tail.tool_name.clone()),
+            "model" => tail.and_then(|tail| tail.model.clone()),
+            _ => tail.and_then(|tail| tail.actor.clone()),
+        };
+        let name = named.or_else(|| head.map(|head| head.name.to_string()).filter(|name| !name.is_empty()));
+        let decision = tail.and_then(|tail| tail.decision.clone());
+        let leaf =
+            node.entry.row.as_ref().map(|row| format!("{}/{}/{:012}", row.tail.writer, row.tail.epoch, row.leaf));
+        Some(Call {
+            at: node.at.to_owned(),
+            call: node.call.to_owned(),
+            name,
+            status: self.status(node).to_owned(),
+            denied: decision.as_deref().is_some_and(is_denied),
+            decision,
+            cost_usd: tail.and_then(|tail| tail.cost_usd.clone()),
+            leaf,
+            calls: self.calls(at, below, depth),
+        })
+    }
+
+    /// What went wrong; of a call of a tool also where its result's event alone tells, and no other call has its id.
+    fn status(&self, node: &Node<'e>) -> &'e str {
+        let told = || {
+            let id = node.call_id().filter(|id| self.calls.get(id) == Some(&1))?;
+            let mut all = self.failed.get(&id)?.iter().rev();
+            all.find(|failed| failed.may_be(node)).map(|failed| failed.status)
+        };
+        let is_silent = node.status == "ok" && node.call == "tool";
+        if is_silent { told().unwrap_or(node.status) } else { node.status }
+    }
+}

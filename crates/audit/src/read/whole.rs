@@ -1,0 +1,101 @@
+//! **What**: makes the content of an object's documents whole, where they refer to earlier ones. **Invariants**: a document
+//! that can't be made whole hides no other. **Not here**: how (`vault/delta`), opening (`read`).
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::{MAX_PLAIN, NO_DOCUMENT, Opened, Opener, Shut, fragments, open_fragment};
+use vault::delta::{LARGE, Rebuilder, Unbuilt};
+use vault::names::{ObjectName, Scope};
+use vault::store::ObjectKind;
+
+/// A fragment's place and document, as it is stored.
+type Stored = (u64, Result<Vec<u8>, Shut>);
+
+/// What a reference to earlier content holds; in a text its quotes would be escaped.
+const REFERENCE: &[u8] = b"\"base\":{\"fragment\":";
+
+fn refers(plain: &[u8]) -> bool {
+    memmem::find(plain, REFERENCE).is_some()
+}
+
+impl Opener<'_> {
+    /// The documents with whole content.
+    pub(super) async fn whole(
+        &mut self,
+        name: &str,
+        object: &ObjectName,
+        scopes: &BTreeSet<&Scope>,
+        stored: Vec<Stored>,
+        room: &mut u64,
+    ) -> Result<Vec<Result<Opened, Shut>>, Shut> {
+        let mut rebuilder = Rebuilder::default();
+        if stored.iter().any(|(_, plain)| plain.as_ref().is_ok_and(|plain| refers(plain))) {
+            add(&mut rebuilder, &stored);
+            if stored.iter().any(|one| lacks(&mut rebuilder, one)) {
+                // a part of the object was given: what it refers to lies before
+                let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await.map_err(Shut::Other)?;
+                add(&mut rebuilder, &self.all(object, scopes, &bytes, *room));
+            }
+        }
+        let mut out = Vec::with_capacity(stored.len());
+        for (offset, plain) in stored {
+            let said = |why: &str| Shut::Other(why.to_owned()).at(name, offset);
+            out.push(plain.and_then(|plain| {
+                let whole = match refers(&plain) {
+                    true => {
+                        // what it refers to was counted where it stands, and is here once more
+                        let most = usize::try_from(*room).unwrap_or(usize::MAX).min(MAX_PLAIN);
+                        let whole = rebuilder.rebuild(&plain, most);
+                        whole.map_err(|why| {
+                            if why == LARGE && most < MAX_PLAIN { Shut::NoRoom } else { said(&shown(&why)) }
+                        })?
+                    }
+                    false => None,
+                };
+                *room = room.saturating_sub(whole.as_ref().map_or(0, |whole| whole.len() as u64));
+                let plain = whole.unwrap_or(plain);
+                let document = serde_json::from_slice(&plain).map_err(|_| said(NO_DOCUMENT))?;
+                Ok(Opened { offset, document, plain })
+            }));
+        }
+        Ok(out)
+    }
+
+    /// Every fragment that the keys of these scopes open.
+    fn all(&self, object: &ObjectName, scopes: &BTreeSet<&Scope>, bytes: &Bytes, mut room: u64) -> Vec<Stored> {
+        let mut open = |one: &Bytes| {
+            let keys = |scope: &Scope| {
+                self.sessions.get(&object.keys(scope)).and_then(|keys| keys.as_deref().ok()).unwrap_or_default()
+            };
+            let mut opened = scopes.iter().map(|scope| open_fragment(&object.file, scope, one, keys(scope), room));
+            let plain = opened.find_map(Result::ok).ok_or_else(|| Shut::Other(String::new()));
+            room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
+            plain
+        };
+        fragments::split(bytes).iter().map(|(at, one)| (*at, open(one))).collect()
+    }
+}
+
+/// What is no document is said when it is read.
+fn add(rebuilder: &mut Rebuilder, stored: &[Stored]) {
+    for plain in stored.iter().filter_map(|(_, plain)| plain.as_ref().ok()) {
+        let _ = rebuilder.add(plain);
+    }
+}
+
+fn lacks(rebuilder: &mut Rebuilder, (_, plain): &Stored) -> bool {
+    let Ok(plain) = plain else { return false };
+    refers(plain) && matches!(rebuilder.rebuild(plain, MAX_PLAIN), Err(Unbuilt::Missing(_)))
+}
+
+fn shown(why: &Unbuilt) -> String {
+    match why {
+        Unbuilt::Missing(fragment) => {
+            format!("it refers to content of the fragment {fragment}, which is not in the object or does not open")
+        }
+        Unbuilt::Damaged(why) => (*why).to_owned(),
+    }
+}

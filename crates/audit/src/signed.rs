@@ -1,0 +1,232 @@
+//! **What**: [`Signed`]: which index objects signed digests name, with their hashes. **Why**: tables, evidence and answers made of
+//! lines that somebody planted would lie with a straight face. **Invariants**: only digests that a given key signed count. **Not here**: whether the chain is
+//! whole (`vault verify`).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use sha2::{Digest as _, Sha256};
+
+use crate::read::{ReadError, Vault};
+use crate::verify;
+use vault::chain::digest::Digest;
+use vault::chain::note::VerifyKey;
+use vault::names::{IndexName, SIGNATURE, account_segment, day_of, digest_name};
+use vault::store::StoreError;
+use vault::store::directory::NOT_A_FILE;
+
+/// Digests that are fetched at a time.
+const AT_ONCE: usize = 16;
+
+/// Objects that can't be read and are named.
+const MAX_CLOSED: usize = 100;
+
+/// Index objects that signed digests name: SHA-256 in hex, by full name.
+#[derive(Clone, Debug, Default)]
+pub struct Signed {
+    objects: BTreeMap<String, String>,
+    /// Digests that were read and are signed, by full name.
+    digests: BTreeSet<String>,
+    /// What of the chains nobody can read, a line each.
+    closed: Vec<String>,
+}
+
+impl Signed {
+    /// What digests name that one of `keys` signed, of one account or of all.
+    ///
+    /// # Errors
+    /// The chains can't be listed, nothing of them may be read, or a digest can't be read now: what it names is not unsigned.
+    pub async fn read(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Self, ReadError> {
+        let mut signed = Self::default();
+        signed.more(vault, keys, account).await?;
+        Ok(signed)
+    }
+
+    /// Reads what came since: digests that are known are not read again.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn more(&mut self, vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<(), ReadError> {
+        let options = verify::Options { account: account.map(str::to_owned), ..verify::Options::default() };
+        let chains = verify::chains(vault, &options).await?;
+        let digests = chains.iter().flat_map(|(line, epochs)| {
+            let name = move |epoch: &str, n: u64| vault.full(&digest_name(&line.account, &line.writer, epoch, n));
+            epochs.iter().flat_map(move |(epoch, numbers)| numbers.iter().map(move |n| name(epoch, *n)))
+        });
+        let new: Vec<String> = digests.filter(|name| !self.digests.contains(name)).collect();
+        let fetched = stream::iter(new).map(|name| async move {
+            let json = look(vault, &name).await?;
+            let signature = look(vault, &format!("{name}{SIGNATURE}")).await?;
+            Ok::<_, ReadError>((name, json, signature))
+        });
+        let mut fetched = fetched.buffer_unordered(AT_ONCE);
+        let (mut closed, mut denied, mut may_read) = (Vec::new(), None, !self.digests.is_empty());
+        while let Some(fetched) = fetched.next().await {
+            let (name, json, signature) = fetched?;
+            may_read |= matches!(signature, Look::Bytes(_));
+            for look in [&json, &signature] {
+                match look {
+                    Look::Bytes(_) | Look::None => {}
+                    Look::Archived(why) => closed.push(why.clone()),
+                    Look::Denied(why) => {
+                        denied = denied.or_else(|| Some(why.clone()));
+                        closed.push(why.clone());
+                    }
+                }
+            }
+            // one that is missing or unsigned names nothing: `vault verify` says so
+            let (Look::Bytes(json), Look::Bytes(signature)) = (json, signature) else { continue };
+            if keys.iter().any(|key| key.signed(&json, &signature))
+                && let Ok(digest) = serde_json::from_slice::<Digest>(&json)
+                && vault.relative(&name) == Some(&name_of(&digest))
+            {
+                self.objects.extend(digest.index.map(|index| (index.key, index.sha256)));
+                self.digests.insert(name);
+            }
+        }
+        // no right to read, rather than one object that somebody put there
+        if let Some(why) = denied.filter(|_| !may_read) {
+            return Err(why);
+        }
+        for (line, epochs) in &chains {
+            for (epoch, numbers) in epochs {
+                let name = |n: u64| vault.full(&digest_name(&line.account, &line.writer, epoch, n));
+                let signed = |n: &u64| self.digests.contains(&name(*n));
+                // nobody can plant a signed one: those before it were there, and are signed
+                let last = numbers.iter().rev().copied().find(signed).unwrap_or_default();
+                closed.extend((0..last).filter(|n| !signed(n)).map(|n| {
+                    let name = name(n);
+                    format!("{name}: it is not there, or no key given here signed it, as one did later ones of its epoch: what it names counts as unsigned")
+                }));
+            }
+        }
+        closed.sort_unstable();
+        let more = closed.len().saturating_sub(MAX_CLOSED);
+        closed.truncate(MAX_CLOSED);
+        closed.extend((more > 0).then(|| format!("and {more} more objects of the chains")));
+        self.closed = closed;
+        Ok(())
+    }
+
+    /// What of the chains nobody can read (archived, or encrypted with somebody's own key), a line each: it signs nothing.
+    pub fn closed(&self) -> &[String] {
+        &self.closed
+    }
+
+    /// Whether a digest names the object.
+    pub fn names(&self, object: &str) -> bool {
+        self.objects.contains_key(object)
+    }
+
+    /// The objects that digests name.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &str> {
+        self.objects.keys().map(String::as_str)
+    }
+
+    /// Whether these are the bytes that the digest means.
+    pub fn is(&self, object: &str, bytes: &[u8]) -> bool {
+        self.hash_is(object, &kernel::hex::encode(&Sha256::digest(bytes)))
+    }
+
+    /// Whether the digest means bytes of this SHA-256 (hex).
+    pub fn hash_is(&self, object: &str, sha256: &str) -> bool {
+        self.objects.get(object).is_some_and(|known| known == sha256)
+    }
+}
+
+/// The name of a digest, without the vault's prefix.
+fn name_of(digest: &Digest) -> String {
+    let Digest { account, writer, epoch, n, .. } = digest;
+    digest_name(&account_segment(account), writer, epoch, *n)
+}
+
+/// Index objects that signed digests name and that are not there.
+#[derive(Debug, Default)]
+pub(crate) struct Absent {
+    /// Though older ones of the account are there: a line for each day.
+    pub(crate) holes: Vec<String>,
+    /// Those of days before the oldest that is there: in a line.
+    pub(crate) older: Option<String>,
+}
+
+impl Signed {
+    /// Of the signed objects that `asked` says yes to, those that are not in `listed`: every name of the index, or of an account's.
+    pub(crate) fn absent(&self, vault: &Vault, listed: &[String], asked: &dyn Fn(&str) -> bool) -> Absent {
+        let there: HashSet<&str> = listed.iter().map(String::as_str).collect();
+        // what somebody planted must not make the rest look old
+        let mut oldest: BTreeMap<String, &str> = BTreeMap::new();
+        for name in listed.iter().filter(|name| self.names(name)) {
+            let Some((account, day)) = place(vault, name) else { continue };
+            let known = oldest.entry(account).or_insert(day);
+            *known = day.min(*known);
+        }
+        // one that sends no more has nothing left some day
+        let first = oldest.values().min().copied();
+        let mut holes: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+        let (mut older, mut olds) = (BTreeSet::new(), 0_u64);
+        for name in self.objects.keys().filter(|name| !there.contains(name.as_str()) && asked(name)) {
+            let Some((account, day)) = place(vault, name) else { continue };
+            if oldest.get(&account).copied().or(first).is_some_and(|oldest| day < oldest) {
+                olds += 1;
+                older.insert(day);
+            } else {
+                holes.entry((account, day)).or_default().push(name);
+            }
+        }
+        let hole = |names: Vec<&str>| {
+            let more = match names.len() {
+                0 | 1 => String::new(),
+                count => format!(" (and {} more of that day)", count - 1),
+            };
+            let name = names.first().copied().unwrap_or_default();
+            format!(
+                "{name}{more}: a signed digest names it, and it is not there: it was deleted, or its retention is over"
+            )
+        };
+        let older = older.first().zip(older.last()).map(|(first, last)| {
+            format!(
+                "{olds} index objects of {first} to {last} that signed digests name are not there, nor any that is older: \
+                 their retention is over, or they were deleted"
+            )
+        });
+        Absent { holes: holes.into_values().map(hole).collect(), older }
+    }
+}
+
+/// Account, as names have it, and day of an index object.
+fn place<'n>(vault: &Vault, name: &'n str) -> Option<(String, &'n str)> {
+    let name = vault.relative(name)?;
+    Some((IndexName::parse(name)?.account, day_of(name)?))
+}
+
+/// What is found in a digest's place, or a signature's.
+enum Look {
+    Bytes(Bytes),
+    /// It is not there, or is none by its size: planted.
+    None,
+    Archived(String),
+    /// The store refuses this object, or every one.
+    Denied(String),
+}
+
+async fn look(vault: &Vault, name: &str) -> Result<Look, ReadError> {
+    let say = |error: &StoreError| format!("{name}: {error}; what it signed counts as unsigned");
+    Ok(match vault.chain_object(name).await {
+        Ok(bytes) => Look::Bytes(bytes),
+        Err(StoreError::Missing | StoreError::TooLarge) => Look::None,
+        // in a folder: a pipe, a link, a folder in its place
+        Err(StoreError::Denied(why)) if why == NOT_A_FILE => Look::None,
+        Err(error @ StoreError::Archived) => Look::Archived(say(&error)),
+        Err(error @ StoreError::Denied(_)) => Look::Denied(say(&error)),
+        Err(error) => return Err(format!("{name}: {error}")),
+    })
+}
+
+/// A digest or a signature that can be read. `None`: there is none that can.
+pub(super) async fn there(vault: &Vault, name: &str) -> Result<Option<Bytes>, ReadError> {
+    Ok(match look(vault, name).await? {
+        Look::Bytes(bytes) => Some(bytes),
+        Look::None | Look::Archived(_) | Look::Denied(_) => None,
+    })
+}

@@ -1,0 +1,12 @@
+//! Fixtures for the tests of this crate and of those that use it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "test support"
+)]
+
+pub mod site;

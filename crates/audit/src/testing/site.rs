@@ -1,0 +1,313 @@
+//! A vault as it is really written, in memory, and what becomes of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use sha2::Digest as _;
+
+use crate::read::Vault;
+use crate::verify::{Options, Report, verify};
+use genai::Part;
+use kernel::clock::{Clock, ManualClock, UnixNanos};
+use kernel::rng::{Rng, SeededRng};
+use pipeline::Ticketer;
+use pipeline::spool::Record;
+use telemetry::Meter;
+use vault::books::Writer;
+use vault::chain::digest::{Digest, MadeBy};
+use vault::chain::note::SigningKey;
+use vault::delta::Plan;
+use vault::document::{self, Content, Head, ItemHead, Piece};
+use vault::keys::KeyRing;
+use vault::names::{Names, Scope, date, rfc3339};
+use vault::row::{Kind, Tail, Unnumbered};
+use vault::seal::AgeSealer;
+use vault::store::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
+use vault::testing::journal::{FakeJournal, signing_key};
+use vault::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
+use vault::uploader::{Journal, Pace, Parts, Uploader};
+
+const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
+
+/// Objects in memory.
+#[derive(Default)]
+pub struct Memory(pub Mutex<BTreeMap<String, Bytes>>);
+
+impl VaultStore for Memory {
+    fn put_once<'a>(
+        &'a self,
+        _: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        _: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        let mut objects = self.0.lock();
+        let put = match objects.get(name) {
+            Some(there) if *there == bytes => Ok(Put::Exists),
+            // as S3 says it, which does not compare
+            Some(_) => Ok(Put::Exists),
+            None => {
+                objects.insert(name.to_owned(), bytes);
+                Ok(Put::Written)
+            }
+        };
+        Box::pin(async move { put })
+    }
+}
+
+impl VaultReader for Memory {
+    fn get<'a>(
+        &'a self,
+        _: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        let cut = |bytes: &Bytes| match range {
+            None => bytes.clone(),
+            Some((first, len)) => {
+                let (first, len) = (first as usize, len as usize);
+                bytes.slice(first.min(bytes.len())..first.saturating_add(len).min(bytes.len()))
+            }
+        };
+        let bytes = self.0.lock().get(name).map(cut).ok_or(StoreError::Missing);
+        Box::pin(async move { bytes })
+    }
+
+    fn list<'a>(&'a self, _: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        let names = self.0.lock().keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+        Box::pin(async move { Ok(names) })
+    }
+}
+
+/// A gateway's vault: one process at a time over one journal and one store.
+pub struct Site {
+    pub journal: Arc<FakeJournal>,
+    pub store: Arc<Memory>,
+    pub clock: Arc<ManualClock>,
+    pub rng: SeededRng,
+    pub auditor: age::x25519::Identity,
+    pub signer: Arc<SigningKey>,
+    pub epochs: u32,
+    pub keys: KeyRing,
+    pub writer: Arc<Writer>,
+    pub ticketer: VaultTicketer,
+    pub uploader: Uploader,
+    pub sent: u64,
+}
+
+/// One process of it.
+pub fn process<J: Journal + 'static, S: VaultStore + 'static>(
+    journal: &Arc<J>,
+    store: &Arc<S>,
+    clock: &Arc<ManualClock>,
+    epoch: u32,
+    signer: &Arc<SigningKey>,
+) -> (Arc<Writer>, VaultTicketer, Uploader) {
+    let writer = Arc::new(Writer::new(Names::new("", "gw", &format!("E{epoch:04}")), 4000));
+    let ticketer = VaultTicketer::new(writer.clone(), UriBase("file:///".into()), "vault".into());
+    let parts = Parts {
+        id: "vault".into(),
+        journal: journal.clone(),
+        store: store.clone(),
+        writer: writer.clone(),
+        clock: clock.clone(),
+        rng: Arc::new(SeededRng::new(u64::from(epoch))),
+        pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
+        key: signer.clone(),
+        made_by: Some(MadeBy::this("the configuration")),
+    };
+    (writer, ticketer, Uploader::new(parts, &Meter::new()))
+}
+
+impl Site {
+    pub fn new(seed: u64) -> Self {
+        let (journal, store, clock) = (Arc::default(), Arc::default(), ManualClock::at(NOON));
+        let signer = Arc::new(signing_key());
+        let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0, &signer);
+        let auditor = age::x25519::Identity::generate();
+        let keys = KeyRing::new(Arc::new(AgeSealer::new(vec![auditor.to_public()])), 100);
+        let rng = SeededRng::new(seed);
+        Self { journal, store, clock, rng, auditor, signer, epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
+    }
+
+    /// A line of the session `s0` from each of two processes.
+    pub async fn of_two_epochs() -> Self {
+        let mut site = Site::new(1);
+        for epoch in 0..2 {
+            site.send("default", "s0", "text");
+            site.minutes(3).await;
+            assert!(site.uploader.drain().await);
+            if epoch == 0 {
+                site.restart(1000);
+            }
+        }
+        site
+    }
+
+    /// Another process; of the last marks only `kept` are durable.
+    pub fn restart(&mut self, kept: usize) {
+        self.journal.crash(kept);
+        self.epochs += 1;
+        self.begin(self.epochs);
+    }
+
+    /// A process of this epoch.
+    pub fn begin(&mut self, epoch: u32) {
+        (self.writer, self.ticketer, self.uploader) =
+            process(&self.journal, &self.store, &self.clock, epoch, &self.signer);
+        self.keys = KeyRing::new(Arc::new(AgeSealer::new(vec![self.auditor.to_public()])), 100);
+    }
+
+    /// A batch of one session: an item with content, and an action without.
+    pub fn send(&mut self, account: &str, session: &str, text: &str) {
+        for record in self.made(account, session, text) {
+            self.journal.append(record.kind, account, record.body);
+        }
+    }
+
+    /// The records of such a batch.
+    pub fn made(&mut self, account: &str, session: &str, text: &str) -> Vec<Record> {
+        let now = self.clock.now();
+        let scope = Arc::new(Scope {
+            account: account.into(),
+            tenant: "acme".into(),
+            session: session.into(),
+            date: date(now),
+        });
+        let key = self.keys.key(&scope, now).expect("key");
+        let (id, names) = (format!("{:016x}", self.sent), self.writer.names().clone());
+        self.sent += 1;
+        let head = Head {
+            v: 1,
+            fragment: id.as_str().into(),
+            account: account.into(),
+            tenant: "acme".into(),
+            session: Some(session.into()),
+            writer: names.writer().as_ref().into(),
+            epoch: names.epoch().as_ref().into(),
+            received: rfc3339(now).into(),
+            signal: "traces".into(),
+            repeat: false,
+        };
+        let mut content = Content::default();
+        let piece = Piece { part: "input".into(), on: "span".into(), key: None, event: None, time: None };
+        content.push(Part::Input, &piece, &serde_json::to_string(text).expect("json"), None);
+        let mut salt = [0; 32];
+        self.rng.fill(&mut salt);
+        let mut document = document::Writer::begin(&head);
+        let (item, hashes) = document.item(&ItemHead::default(), &[], content, &Plan::whole(1), &salt);
+        let plain = zstd::bulk::compress(document.finish().as_bytes(), 3).expect("zstd");
+        let spot = names.spot(&scope, now, None);
+        let mut frame = Fragment::frame(&names, &spot, key.id(), &id);
+        key.seal().seal(&plain, frame.rest_mut()).expect("sealed");
+        let base = Tail {
+            ts: rfc3339(now),
+            ingest_ts: rfc3339(now),
+            signal: "traces".into(),
+            account: account.into(),
+            tenant: "acme".into(),
+            session_id: Some(session.into()),
+            user_key: Some(format!("h-{account}")),
+            call: "model".into(),
+            status: "ok".into(),
+            writer: names.writer().to_string(),
+            epoch: names.epoch().to_string(),
+            ..Tail::default()
+        };
+        let tail = Tail {
+            len: Some(frame.rest().len() as u64),
+            item: Some(item),
+            kind: Some(Kind::Payload),
+            fragment: Some(id.clone()),
+            ct_sha256: Some(kernel::hex::encode(&sha2::Sha256::digest(frame.rest()))),
+            key_id: Some(key.id().to_owned()),
+            commitment: Some(hashes.commitment),
+            ..base.clone()
+        };
+        let action = Tail { kind: Some(Kind::Action), ..base };
+        let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&action, false)];
+        let fragment = Fragment {
+            id,
+            key,
+            frame,
+            uri_slot: None,
+            range_slot: None,
+            known: Vec::new(),
+            pin: None,
+            landed: Arc::default(),
+        };
+        let group = Group {
+            scope,
+            spot,
+            arrived: now,
+            end: false,
+            fragment: Some(fragment),
+            rows,
+            leaf_slots: vec![None, None],
+        };
+        self.ticketer.ticket(Box::new(VaultDraft { account: account.into(), groups: vec![group] })).records
+    }
+
+    /// Time goes by.
+    pub async fn minutes(&mut self, minutes: u32) {
+        for _ in 0..minutes {
+            self.clock.advance(Duration::from_secs(61));
+            for _ in 0..6 {
+                self.uploader.step().await;
+            }
+        }
+    }
+
+    pub async fn verify(&self, options: Options) -> Report {
+        let vault = Vault::new(self.store.clone(), "", None);
+        let options = Options {
+            keys: if options.keys.is_empty() { vec![signing_key().public().clone()] } else { options.keys },
+            now: self.clock.now(),
+            ..options
+        };
+        verify(&vault, &options, &mut |_| {}).await.expect("verified")
+    }
+
+    /// With everything an auditor has.
+    pub async fn audit(&self) -> Report {
+        self.verify(Options { auditors: vec![self.auditor.clone()], ..Options::default() }).await
+    }
+
+    /// The first object whose name has these parts.
+    pub fn name(&self, parts: &[&str]) -> String {
+        let objects = self.store.0.lock();
+        let name = objects.keys().find(|name| parts.iter().all(|part| name.contains(part)));
+        name.unwrap_or_else(|| panic!("{parts:?} in {:?}", objects.keys())).clone()
+    }
+
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut objects = self.store.0.lock();
+        let mut bytes = objects.get(name).expect("there").to_vec();
+        change(&mut bytes);
+        objects.insert(name.to_owned(), bytes.into());
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.store.0.lock().remove(name).expect("there");
+    }
+
+    /// Changes a digest and signs it as `key`.
+    pub fn resign(&self, name: &str, key: &SigningKey, change: impl FnOnce(&mut Digest)) {
+        let bytes = self.store.0.lock().get(name).cloned().expect("there");
+        let mut digest: Digest = serde_json::from_slice(&bytes).expect("a digest");
+        change(&mut digest);
+        let root = STANDARD.decode(&digest.root).expect("base64").try_into().expect("32 bytes");
+        let origin = vault::chain::digest::origin(key.public().name(), &digest.account, &digest.writer, &digest.epoch);
+        digest.note = key.note(&vault::chain::note::Checkpoint { origin, size: digest.tree_size, root }.text());
+        let json = serde_json::to_vec(&digest).expect("json");
+        let mut objects = self.store.0.lock();
+        objects.insert(format!("{name}.sig"), key.sign(&json).to_vec().into());
+        objects.insert(name.to_owned(), json.into());
+    }
+}

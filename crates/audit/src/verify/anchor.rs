@@ -1,0 +1,77 @@
+//! **What**: an anchor: the newest digest of every writer, signed by somebody else and kept somewhere else.
+//! **Why**: a chain can't show what was cut off its end, nor that its key was stolen; an anchor can.
+//! **Invariants**: the signed checkpoint is over an RFC 6962 tree of the entries' lines. **Not here**: keeping it.
+
+use serde::{Deserialize, Serialize};
+
+use vault::chain::digest::Link;
+use vault::chain::note::{self, Checkpoint, SigningKey, VerifyKey};
+use vault::chain::tree::{Frontier, leaf_hash};
+
+use super::report::Head;
+
+/// The newest digest of one writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// When, RFC 3339.
+    pub time: String,
+    /// Account.
+    pub account: String,
+    /// Writer.
+    pub writer: String,
+    /// The digest.
+    pub digest: Link,
+    /// Leaves.
+    pub tree_size: u64,
+    /// Root, base64.
+    pub root: String,
+}
+
+/// An anchor that was opened.
+pub struct Anchor {
+    /// When it was made.
+    pub time: String,
+    /// What it holds.
+    pub entries: Vec<Entry>,
+}
+
+/// An anchor as a file holds it: a line of JSON for each entry, an empty line, and the signed checkpoint.
+pub fn make(heads: &[Head], time: &str, key: &SigningKey) -> String {
+    let (mut lines, mut tree) = (String::new(), Frontier::default());
+    for head in heads {
+        let Head { account, writer, digest, tree_size, root, .. } = head.clone();
+        let entry = Entry { time: time.to_owned(), account, writer, digest, tree_size, root };
+        let line = serde_json::to_string(&entry).unwrap_or_default(); // strings and numbers: can't fail
+        tree.push(leaf_hash(line.as_bytes()));
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    let origin = format!("{}/anchor", key.public().name());
+    let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
+    format!("{lines}\n{}", key.note(&checkpoint.text()))
+}
+
+/// Opens an anchor.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn open(text: &str, keys: &[VerifyKey]) -> Result<Anchor, &'static str> {
+    if keys.is_empty() {
+        return Err("no public key of those who anchor was given (--anchor-key)");
+    }
+    let (lines, signed) = text.split_once("\n\n").ok_or("it is no anchor")?;
+    let (note, key) = note::open(signed, keys).ok_or("none of the keys given here signed it")?;
+    let checkpoint = Checkpoint::parse(note).ok_or("its checkpoint is none")?;
+    let (mut tree, mut entries) = (Frontier::default(), Vec::new());
+    for line in lines.lines() {
+        tree.push(leaf_hash(line.as_bytes()));
+        entries.push(serde_json::from_str::<Entry>(line).map_err(|_| "an entry is none")?);
+    }
+    let said = Checkpoint { origin: format!("{}/anchor", key.name()), size: tree.size(), root: tree.root() };
+    if checkpoint != said {
+        return Err("its entries are not those that were signed");
+    }
+    let time = entries.first().map(|entry| entry.time.clone()).unwrap_or_default();
+    Ok(Anchor { time, entries })
+}

@@ -1,0 +1,112 @@
+//! **What**: opens fragments and holds what they say against their lines: place, ids, hashes, commitments.
+//! **Why**: a fragment could be swapped for another whole one; only inside stands where it belongs. **Invariants**: what
+//! was said is hashed, never shown. **Not here**: bytes (`content`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::read::{BadKey, Content, Inside, Opened, Opener, Places, ReadError, Shut};
+use vault::names::Scope;
+use vault::row::Row;
+
+use super::Walk;
+use super::content::Held;
+use super::epoch::Epoch;
+
+impl Walk<'_> {
+    /// Opens an object's fragments, if there is a key; those in `lost` are not there.
+    /// `over`: its retention is over, and so may be that of its keys.
+    pub(super) async fn inside(
+        &mut self,
+        epoch: &mut Epoch,
+        held: &Held,
+        bytes: &Bytes,
+        lost: &BTreeSet<u64>,
+        over: bool,
+    ) {
+        let Some(opener) = &mut self.opener else { return };
+        let mut rows: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
+        for row in &held.rows {
+            if let Some(off) = row.off.filter(|off| !lost.contains(off)) {
+                rows.entry(off).or_default().push(row);
+            }
+        }
+        if rows.is_empty() {
+            return;
+        }
+        let known = rows.iter().filter_map(|(off, rows)| {
+            let tail = &rows.first()?.tail;
+            Some(((*off, tail.len?), Scope::of(tail)))
+        });
+        let known: Places = known.collect();
+        let opened = documents(opener, held, bytes, &known, lost).await;
+        for BadKey { name, why, archived } in opener.bad_keys() {
+            match archived {
+                true => self.report.counts.archived += 1,
+                false => self.report.fail("key_unreadable", name, format!("among the session's keys, and none: {why}")),
+            }
+        }
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(shut) => {
+                epoch.unread += rows.len() as u64;
+                return self.shut(&held.name, shut, over);
+            }
+        };
+        for opened in opened {
+            match opened {
+                Err(shut) => {
+                    epoch.unread += u64::from(matches!(shut, Shut::NoKey(_) | Shut::NoIdentity(_)));
+                    self.shut(&held.name, shut, over);
+                }
+                Ok(opened) => {
+                    let Some(rows) = rows.remove(&opened.offset) else { continue };
+                    let agrees = || Inside::read(&opened.plain)?.agree(rows.iter().copied());
+                    match agrees() {
+                        Ok(()) => self.report.counts.opened += 1,
+                        Err(why) => self.report.fail("inside", format!("{} at {}", held.name, opened.offset), why),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// A key is not there, or not for us, or could not be looked for.
+    fn shut(&mut self, name: &str, shut: Shut, over: bool) {
+        match shut {
+            Shut::NoKey(why) if !over => self.report.fail("key_missing", name, why),
+            Shut::NoKey(_) | Shut::NoIdentity(_) => {}
+            Shut::NoRoom | Shut::Untold(..) | Shut::Other(_) => self.report.fail("inside", name, ReadError::from(shut)),
+        }
+    }
+}
+
+/// The fragments of an object that can be there, opened.
+async fn documents(
+    opener: &mut Opener<'_>,
+    held: &Held,
+    bytes: &Bytes,
+    known: &Places,
+    lost: &BTreeSet<u64>,
+) -> Result<Vec<Result<Opened, Shut>>, Shut> {
+    let mut room = Content::default().0;
+    if lost.is_empty() {
+        return opener.documents(&held.name, bytes, known, &mut room).await;
+    }
+    // others, which can't be opened, stand between them
+    let mut out = Vec::new();
+    for ((off, len), scope) in known {
+        let range = off.checked_add(*len).and_then(|end| Some(usize::try_from(*off).ok()?..usize::try_from(end).ok()?));
+        let Some(range) = range.filter(|range| range.end <= bytes.len()) else {
+            out.push(Err(Shut::Other(format!("{} at {off}: the index points outside of the object", held.name))));
+            continue;
+        };
+        let alone = Places::from([((0, *len), scope.clone())]);
+        let opened = opener.documents(&held.name, &bytes.slice(range), &alone, &mut room).await?;
+        out.extend(opened.into_iter().map(|one| one.map(|one| Opened { offset: *off, ..one })));
+    }
+    Ok(out)
+}

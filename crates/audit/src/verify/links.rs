@@ -1,0 +1,224 @@
+//! **What**: judges how the epochs of a writer hang together, its newest digest, anchors, and leaves seen elsewhere.
+//! **Why**: what was cut off or forked shows between epochs, or only from outside. **Invariants**: what the writer itself
+//! says in a signed digest (lost state, a damaged spool) is a warning; what nobody says is a failure.
+//! **Not here**: within an epoch (`epoch`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::read::Leaf;
+use vault::chain::digest::Link;
+use vault::names::{account_segment, rfc3339};
+
+use super::epoch::Epoch;
+use super::report::Head;
+use super::walk::{Line, folder};
+use super::{Walk, anchor};
+
+/// A chain that is silent for so long is told.
+const SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);
+
+impl Walk<'_> {
+    /// Judges the epochs of one writer.
+    pub(super) fn links(&mut self, line: &Line, epochs: &[Epoch]) {
+        let (before, excused) = (self.report.failures, self.excused);
+        self.between(line, epochs);
+        let wrong = self.report.failures - before > self.excused - excused;
+        if wrong || epochs.iter().any(|epoch| epoch.broken) {
+            self.report.broken.insert((line.account.clone(), line.writer.clone()));
+        }
+    }
+
+    fn between(&mut self, line: &Line, epochs: &[Epoch]) {
+        let mut followed: BTreeMap<(&str, u64), &Epoch> = BTreeMap::new();
+        let mut roots = Vec::new();
+        for epoch in epochs {
+            let at = folder(line, &epoch.name);
+            let Some(prev) = &epoch.prev else {
+                if !epoch.digests.contains_key(&0) {
+                    continue; // the missing ones were told
+                }
+                roots.push(epoch);
+                continue;
+            };
+            if let Some(other) = followed.insert((&prev.epoch, prev.n), epoch) {
+                let what = format!("it follows the same digest as the epoch {}", other.name);
+                self.report.fail("fork", &at, what);
+            }
+            self.link(line, epoch, prev, epochs);
+        }
+        if let Some((_, later)) = roots.split_first() {
+            for epoch in later {
+                let what = "no digest before it is named: the writer had lost its state, or this is another writer of \
+                            the same name; whether epochs before it are missing can't be told";
+                self.report.warn("unlinked", folder(line, &epoch.name), what);
+            }
+        }
+        for epoch in &roots {
+            if epoch.reason.is_none() {
+                self.report.fail("link", folder(line, &epoch.name), "no digest before it is named, and no reason why");
+            }
+        }
+        if roots.is_empty() && epochs.iter().any(|epoch| epoch.digests.contains_key(&0)) {
+            self.report.fail("link", folder(line, ""), "no epoch is the first");
+        }
+        let heads: Vec<&Epoch> =
+            epochs.iter().filter(|epoch| !epochs.iter().any(|other| follows(other, epoch))).collect();
+        if heads.len() > roots.len().max(1) {
+            let names: Vec<&str> = heads.iter().map(|epoch| epoch.name.as_str()).collect();
+            self.report.fail("fork", folder(line, ""), format!("no digest follows the epochs {}", names.join(", ")));
+        }
+        for epoch in heads {
+            self.head(line, epoch);
+        }
+    }
+
+    /// Judges a link to the epoch before.
+    fn link(&mut self, line: &Line, epoch: &Epoch, prev: &Link, epochs: &[Epoch]) {
+        let at = folder(line, &epoch.name);
+        let Some(before) = epochs.iter().find(|other| other.name == prev.epoch) else {
+            return self.report.fail("epoch_missing", at, format!("the epoch {} before it is missing", prev.epoch));
+        };
+        match before.digests.get(&prev.n) {
+            None => {
+                let what = format!("digest {} of the epoch {}, its last, is missing", prev.n, prev.epoch);
+                return self.report.fail("cut_off", at, what);
+            }
+            Some(sha256) if kernel::hex::encode(sha256) != prev.sha256 => {
+                let what = format!("digest {} of the epoch {} is not the one that it names", prev.n, prev.epoch);
+                return self.report.fail("link", at, what);
+            }
+            Some(_) => {}
+        }
+        // what stands behind the digest that is named and is none ends no epoch
+        let named = before.newest.as_ref().filter(|newest| newest.n == prev.n);
+        let Some(last) = named.or(before.last.as_ref()) else { return };
+        // lines go on where the tree that was left ends: none is skipped, none comes twice
+        if let Some(continues) = &epoch.continues
+            && epoch.of == before.of
+            && before.base.checked_add(last.tree_size) != Some(continues.leaf)
+        {
+            // behind the digest that it names there may be more than its writer knew of: that is a fork, whatever the lines
+            let (code, end) = if last.n == prev.n { ("size", "end") } else { ("fork", "end now") };
+            let what = format!("its lines do not start where those of the epoch {} {end}", prev.epoch);
+            self.report.fail(code, at.clone(), what);
+        }
+        let said = epoch.reason.as_deref().filter(|_| epoch.continues.is_some());
+        let said = said.filter(|reason| ["damaged:", "dropped:"].iter().any(|why| reason.starts_with(why)));
+        match said {
+            Some(reason) => self.report.warn("left", at, format!("the chain left the epoch {}: {reason}", prev.epoch)),
+            None if epoch.continues.is_some() => {
+                // the writer says itself, signed, why it left: where something stands in the way that is no digest, that is why
+                self.excused += u64::from(before.planted && epoch.reason.is_some());
+                let reason = epoch.reason.as_deref().unwrap_or("no reason is given");
+                self.report.fail("fork", at, format!("the chain left the epoch {}: {reason}", prev.epoch));
+            }
+            None if last.n != prev.n => {
+                let what = format!("the epoch {} goes on behind the digest that it names", prev.epoch);
+                self.report.fail("fork", at, what);
+            }
+            None if !last.last => {
+                let what = format!("it follows the epoch {}, whose last digest is not final", prev.epoch);
+                self.report.fail("cut_off", at, what);
+            }
+            None => {}
+        }
+    }
+
+    /// The newest digest of a writer.
+    fn head(&mut self, line: &Line, epoch: &Epoch) {
+        let (Some(last), at) = (&epoch.newest, folder(line, &epoch.name)) else { return };
+        let Some(sha256) = epoch.digests.get(&last.n) else { return };
+        let old = self.options.now.0.saturating_sub(u64::try_from(SILENCE.as_nanos()).unwrap_or(u64::MAX));
+        if !last.last && last.end < rfc3339(kernel::clock::UnixNanos(old)) {
+            let what = format!(
+                "no digest since {}, and that one is not final: the writer was stopped the hard way and never started \
+                 again, can't reach the store, or newer digests were cut off",
+                last.end
+            );
+            self.report.warn("silent", &at, what);
+        }
+        let digest = Link { epoch: epoch.name.clone(), n: last.n, sha256: kernel::hex::encode(sha256) };
+        self.report.heads.push(Head {
+            account: epoch.account.clone(),
+            writer: line.writer.clone(),
+            digest,
+            tree_size: last.tree_size,
+            root: last.root.clone(),
+            end: last.end.clone(),
+            last: last.last,
+            pending: last.pending,
+        });
+    }
+
+    /// Holds the chains against anchors.
+    pub(super) fn anchors(&mut self, lines: &[(Line, Vec<Epoch>)]) {
+        for (number, text) in self.options.anchors.iter().enumerate() {
+            let at = format!("anchor {}", number + 1);
+            let anchor = match anchor::open(text, &self.options.anchor_keys) {
+                Ok(anchor) => anchor,
+                Err(why) => {
+                    self.report.fail("anchor", at, why);
+                    continue;
+                }
+            };
+            for entry in &anchor.entries {
+                let account = account_segment(&entry.account);
+                let wanted = |(line, _): &&(Line, Vec<Epoch>)| line.account == account && line.writer == entry.writer;
+                let elsewhere = self.options.account.as_ref().is_some_and(|account| *account != entry.account)
+                    || self.options.writer.as_ref().is_some_and(|writer| *writer != entry.writer);
+                if elsewhere {
+                    continue;
+                }
+                let epochs = lines.iter().find(wanted).map(|(_, epochs)| epochs.as_slice()).unwrap_or_default();
+                let epoch = epochs.iter().find(|epoch| epoch.name == entry.digest.epoch);
+                let found = epoch.and_then(|epoch| epoch.digests.get(&entry.digest.n));
+                if found.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&entry.digest.sha256) {
+                    let Link { epoch, n, .. } = &entry.digest;
+                    let what = format!(
+                        "digest {n} of {}/{}/{epoch}, anchored at {}, is missing or another one",
+                        entry.account, entry.writer, anchor.time
+                    );
+                    self.report.fail("anchor", &at, what);
+                }
+            }
+        }
+    }
+
+    /// Leaves that were seen elsewhere.
+    pub(super) fn leaves(&mut self, lines: &[(Line, Vec<Epoch>)]) {
+        for leaf in &self.options.leaves {
+            let Ok(Leaf { writer, epoch, number }) = Leaf::parse(leaf) else {
+                self.report.fail("leaf", leaf, "is no `writer/epoch/number`");
+                continue;
+            };
+            let holds = |found: &Epoch| {
+                let size = found.last.as_ref().map_or(0, |last| last.tree_size);
+                found.of == epoch && (found.base..found.base.saturating_add(size)).contains(&number)
+            };
+            // the span does not say the account, and each numbers its lines from 0
+            let (mut there, mut short) = (false, BTreeSet::new());
+            for (line, epochs) in lines.iter().filter(|(line, _)| line.writer == writer) {
+                if epochs.iter().any(holds) {
+                    there = true;
+                } else if epochs.iter().any(|found| found.of == epoch) {
+                    short.insert(line.account.as_str());
+                }
+            }
+            if !there {
+                self.report.fail("leaf", leaf, "no chain holds it: its digest was cut off, or is still to come");
+            } else if !short.is_empty() {
+                let accounts = short.into_iter().collect::<Vec<_>>().join(", ");
+                let what = format!(
+                    "a chain holds it, but not that of {accounts}, whose line it may be: verify with the --account that it was seen of"
+                );
+                self.report.fail("leaf", leaf, what);
+            }
+        }
+    }
+}
+
+/// Whether `other` names `epoch` as the one before it.
+fn follows(other: &Epoch, epoch: &Epoch) -> bool {
+    other.prev.as_ref().is_some_and(|prev| prev.epoch == epoch.name)
+}

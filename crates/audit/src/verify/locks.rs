@@ -1,0 +1,221 @@
+//! **What**: every version in the store: one of each name, none behind a delete marker, each locked as long as it must be.
+//! **Why**: an object that can be deleted tomorrow is evidence until tomorrow. **Invariants**: one page of versions is in
+//! memory; locks are asked for by version, so that what lies below a marker is looked at too. **Not here**: what objects
+//! hold.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+
+use crate::read::ReadError;
+use kernel::clock::UnixNanos;
+use vault::names::{day_of, rfc3339};
+use vault::store::settings::LockMode;
+use vault::store::{Held, ObjectKind, Version};
+
+use super::Walk;
+
+/// Locks that are asked for at a time.
+const AT_ONCE: usize = 32;
+/// A lock is dated by the writer's clock, the object by the store's: they may differ by this.
+const SLACK: Duration = Duration::from_secs(3600);
+/// `vault doctor` tries what must be refused on objects of its own, below these.
+const TRIED: [&str; 2] = ["doctor/", "keys/doctor/"];
+
+/// How objects must be locked. Keys are always under governance, so that they can be erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Mode of all but keys.
+    pub mode: LockMode,
+    /// At least so long from the moment it was written on.
+    pub least: Duration,
+}
+
+/// What was seen of the locks of one kind of object.
+#[derive(Default)]
+struct Seen {
+    locked: u64,
+    /// Without a lock: how many, and the first of them.
+    open: u64,
+    first: Vec<String>,
+    /// Not told by the store.
+    untold: u64,
+    why: String,
+}
+
+/// The name that versions are being listed of.
+#[derive(Default)]
+struct Name {
+    name: String,
+    /// Versions and markers of it: a store may begin a page with the last one of the page before.
+    ids: BTreeSet<(String, bool)>,
+    objects: u64,
+}
+
+impl Name {
+    fn is_new(&mut self, version: &Version) -> bool {
+        if self.name != version.name {
+            *self = Self { name: version.name.clone(), ..Self::default() };
+        }
+        self.ids.insert((version.id.clone(), version.marker))
+    }
+}
+
+/// What is wrong with a lock.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// There is none.
+    None,
+    /// Under governance in place of compliance.
+    Mode,
+    /// A key that nobody could erase.
+    Key,
+    /// Held until then only.
+    Short(UnixNanos),
+}
+
+pub(super) fn judge(wanted: Option<Retention>, key: bool, held: &Held) -> Result<(), Wrong> {
+    let Some((mode, until)) = held.lock else { return Err(Wrong::None) };
+    if key && mode == LockMode::Compliance {
+        return Err(Wrong::Key);
+    }
+    let Some(wanted) = wanted else { return Ok(()) };
+    if !key && wanted.mode == LockMode::Compliance && mode != LockMode::Compliance {
+        return Err(Wrong::Mode);
+    }
+    if until.plus(SLACK) < held.written.plus(wanted.least) { Err(Wrong::Short(until)) } else { Ok(()) }
+}
+
+impl Walk<'_> {
+    /// Objects behind delete markers, with more than one version, or not locked as they should be.
+    pub(super) async fn versions(&mut self) {
+        for (kind, folder, what) in
+            [(ObjectKind::Payload, "", "versions"), (ObjectKind::Key, "keys/", "the keys' versions")]
+        {
+            let mut seen = Seen::default();
+            match self.bucket(kind, folder, &mut seen).await {
+                Err(why) => self.report.not_verified.push(format!("{what}: {why}")),
+                Ok(true) => self.locks_of(kind, seen),
+                Ok(false) => {
+                    let why = "object lock, versions and delete markers: the store is a folder";
+                    return self.report.not_verified.push(why.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Looks at every version; false if the store has none.
+    async fn bucket(&mut self, kind: ObjectKind, folder: &str, seen: &mut Seen) -> Result<bool, ReadError> {
+        let (mut after, mut last) = (None, Name::default());
+        loop {
+            let Some(page) = self.vault.versions(kind, folder, after.clone()).await? else { return Ok(false) };
+            let mut objects = Vec::new();
+            for version in page.versions {
+                let name = self.vault.relative(&version.name).unwrap_or(&version.name);
+                let elsewhere = kind == ObjectKind::Payload && name.starts_with("keys/");
+                if elsewhere || TRIED.iter().any(|tried| name.starts_with(tried)) || !last.is_new(&version) {
+                    continue;
+                }
+                if version.marker {
+                    if self.is_over(name) {
+                        self.hidden += 1;
+                        continue;
+                    }
+                    let what = "hidden behind a delete marker; the version below it may be whole: --oldest reads it";
+                    self.report.fail("hidden", &version.name, what);
+                    continue;
+                }
+                last.objects += 1;
+                if last.objects == 2 {
+                    // a repeated attempt on a store that ignores If-None-Match writes the same bytes again
+                    self.report.warn("versions", &version.name, "has more than one version");
+                }
+                objects.push(version);
+            }
+            if !self.options.no_locks {
+                self.page(kind, objects, seen).await;
+            }
+            match page.next {
+                None => return Ok(true),
+                same if same == after => return Err("the store lists its versions in a circle".to_owned()),
+                next => after = next,
+            }
+        }
+    }
+
+    /// Whether the retention of what has this name is over, by the day of arrival in it: then lifecycle rules make markers.
+    fn is_over(&self, name: &str) -> bool {
+        let before = self.options.expired.as_ref().and_then(|expired| expired.get(..10));
+        before.zip(day_of(name)).is_some_and(|(before, day)| day < before)
+    }
+
+    async fn page(&mut self, kind: ObjectKind, objects: Vec<Version>, seen: &mut Seen) {
+        let vault = self.vault;
+        let ask = |version: Version| async move { (vault.held(kind, &version).await, version.name) };
+        let mut answers = stream::iter(objects).map(ask).buffered(AT_ONCE);
+        while let Some((held, name)) = answers.next().await {
+            match held {
+                Ok(Some(held)) => self.lock(kind, name, &held, seen),
+                Ok(None) => seen.untold += 1,
+                Err(why) => {
+                    seen.untold += 1;
+                    seen.why = why;
+                }
+            }
+        }
+    }
+
+    fn lock(&mut self, kind: ObjectKind, name: String, held: &Held, seen: &mut Seen) {
+        let wanted = self.options.retention;
+        match judge(wanted, kind == ObjectKind::Key, held) {
+            Ok(()) => {
+                seen.locked += 1;
+                self.report.counts.locked += 1;
+            }
+            Err(Wrong::None) if wanted.is_some() => self.report.fail("lock", name, "it is not locked"),
+            Err(Wrong::None) => {
+                seen.open += 1;
+                if seen.first.len() < 100 {
+                    seen.first.push(name);
+                }
+            }
+            Err(Wrong::Mode) => {
+                let what = "it is under governance: whoever may bypass that can delete it";
+                self.report.fail("lock", name, what);
+            }
+            Err(Wrong::Key) => {
+                seen.locked += 1;
+                let what = "a key under compliance: nobody can erase what it opens before its retention ends";
+                self.report.warn("key_locked", name, what);
+            }
+            Err(Wrong::Short(until)) => {
+                let what = format!("it is locked until {} only", rfc3339(until));
+                self.report.fail("lock", name, what);
+            }
+        }
+    }
+
+    /// What the locks of a kind say together.
+    fn locks_of(&mut self, kind: ObjectKind, seen: Seen) {
+        let (of, not) = (if kind == ObjectKind::Key { "keys" } else { "objects" }, &mut self.report.not_verified);
+        if self.options.no_locks {
+            return not.push(format!("locks of {of} (--no-locks)"));
+        }
+        if seen.untold > 0 {
+            not.push(format!("locks of {} {of}: {}", seen.untold, seen.why));
+        }
+        match (seen.locked, seen.open) {
+            (0, 0) => {}
+            (0, open) => not.push(format!("object lock: none of {open} {of} is locked")),
+            (_, 0) if self.options.retention.is_none() => {
+                not.push(format!("how long {of} are locked: give --retention"))
+            }
+            (_, open) => {
+                for name in seen.first {
+                    self.report.warn("unlocked", name, format!("not locked, as {open} {of} are not; others are"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! **What**: objects of the index and of payload that no digest and no line names. **Why**: what is planted must not pass
+//! for evidence. **Invariants**: what an open epoch may still name is told apart. **Not here**: what is named.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+
+use crate::read::ReadError;
+use kernel::clock::UnixNanos;
+use vault::names::{IndexName, ObjectName, epoch_began, file_parts, is_payload, rfc3339};
+use vault::store::ObjectKind;
+
+use super::Walk;
+use super::epoch::Epoch;
+use super::walk::Line;
+
+/// Names that were seen, as the first half of their hash.
+#[derive(Default)]
+pub(super) struct Referenced(HashSet<[u8; 16]>);
+
+fn short(name: &str) -> [u8; 16] {
+    Sha256::digest(name).first_chunk::<16>().copied().unwrap_or_default()
+}
+
+impl Referenced {
+    pub(super) fn add(&mut self, name: &str) {
+        self.0.insert(short(name));
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains(&short(name))
+    }
+}
+
+/// What an epoch has said so far.
+struct Covered {
+    /// Nothing more will come.
+    over: bool,
+    /// The next line.
+    next: u64,
+    /// The next digest.
+    digest: u64,
+    lost: bool,
+}
+
+/// What an object is, by where it lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Index,
+    Sessions,
+    Payload,
+}
+
+impl Walk<'_> {
+    /// Lists what is there and looks for what nobody named.
+    pub(super) async fn strays(&mut self, lines: &[(Line, Vec<Epoch>)]) -> Result<(), ReadError> {
+        let partly = self.options.account.is_some() || self.options.writer.is_some() || self.resume.goes_on();
+        if partly {
+            self.report
+                .not_verified
+                .push("objects that nobody names: this run looked at a part of the chain".to_owned());
+            return Ok(());
+        }
+        let mut covered: BTreeMap<(String, String), Covered> = BTreeMap::new();
+        for (line, epochs) in lines {
+            for epoch in epochs {
+                let size = epoch.last.as_ref().map_or(0, |last| last.tree_size);
+                let over = epoch.last.as_ref().is_some_and(|last| last.last)
+                    || epochs.iter().any(|other| other.prev.as_ref().is_some_and(|prev| prev.epoch == epoch.name));
+                let lost = epoch.gaps > 0 || epoch.damaged;
+                for name in [&epoch.name, &epoch.of] {
+                    let digest = epoch.last.as_ref().map_or(0, |last| last.n + 1);
+                    let one = Covered { over, next: epoch.base + size, digest, lost };
+                    let known = covered.entry((line.writer.clone(), name.clone())).or_insert(one);
+                    known.over &= over;
+                    known.next = known.next.max(epoch.base + size);
+                    known.digest = known.digest.max(digest);
+                    known.lost |= lost;
+                }
+            }
+        }
+        let lossy = |(line, epochs): &(Line, Vec<Epoch>)| {
+            epochs.iter().any(|epoch| epoch.damaged || epoch.gaps > 0).then(|| line.writer.clone())
+        };
+        // who lost records may have lost every digest of an epoch
+        let lossy: HashSet<String> = lines.iter().filter_map(lossy).collect();
+        let now = self.options.now.0 / 1_000_000;
+        let mut coming = Vec::new();
+        for (what, kind, prefix) in [
+            (What::Index, ObjectKind::Index, "index/"),
+            (What::Sessions, ObjectKind::Index, "sessions/"),
+            (What::Payload, ObjectKind::Payload, ""),
+        ] {
+            for name in self.vault.list(kind, prefix).await? {
+                let own = self.vault.relative(&name).unwrap_or(&name);
+                let ours = what != What::Payload || is_payload(&name);
+                if !ours || self.referenced.has(&name) {
+                    continue;
+                }
+                let at = name.clone();
+                match explained(own, what, &covered, &lossy, now) {
+                    Explained::Coming => coming.push((kind, at)),
+                    Explained::Unknown => {
+                        let what =
+                            "no digest of its epoch is there (yet): its gateway has just begun, or it was planted";
+                        self.report.warn("unclaimed", at, what);
+                    }
+                    Explained::Lost => {
+                        let what =
+                            "no line names it: its writer says that it lost records in its spool, or it was planted";
+                        self.report.warn("unclaimed", at, what);
+                    }
+                    Explained::Not => {
+                        let what = "no digest and no line names it: it was planted, or is left over";
+                        self.report.fail("stray", at, what);
+                    }
+                }
+            }
+        }
+        self.coming(coming).await;
+        Ok(())
+    }
+
+    /// Objects that a digest of an open epoch may still name: those that have been there for long are told by name.
+    async fn coming(&mut self, names: Vec<(ObjectKind, String)>) {
+        let mut waiting = names.len();
+        let vault = self.vault;
+        let dated = stream::iter(names.into_iter().take(MAX_DATED)).map(|(kind, name)| async move {
+            let written = vault.written(kind, &name).await;
+            (name, written)
+        });
+        let dated: Vec<(String, Option<UnixNanos>)> = dated.buffered(AT_ONCE).collect().await;
+        for (name, written) in dated {
+            let Some(written) = written.filter(|written| written.plus(LONG) < self.options.now) else { continue };
+            waiting -= 1;
+            let what = format!(
+                "no digest names it, though it has been there since {}: its gateway is behind, or away, or it was planted",
+                rfc3339(written)
+            );
+            self.report.warn("unclaimed", name, what);
+        }
+        if waiting > 0 {
+            let what = format!("{waiting} objects that no digest covers yet (or whose lines were lost)");
+            self.report.not_verified.push(what);
+        }
+    }
+}
+
+/// After so long an object should have its digest: they come every minute.
+const LONG: Duration = Duration::from_secs(30 * 60);
+/// Objects without a digest whose dates are asked for, and how many at a time.
+const MAX_DATED: usize = 10_000;
+const AT_ONCE: usize = 16;
+
+/// Why an object may be there that nobody names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Explained {
+    /// A digest of a known epoch may still come.
+    Coming,
+    /// Its epoch may be one that has no digest yet.
+    Unknown,
+    /// Its epoch lost records.
+    Lost,
+    /// By nothing.
+    Not,
+}
+
+/// How far the clocks of a gateway and of who verifies may be apart, milliseconds.
+const SKEW: u64 = 15 * 60 * 1000;
+
+/// What explains an object, by its name.
+fn explained(
+    name: &str,
+    what: What,
+    covered: &BTreeMap<(String, String), Covered>,
+    lossy: &HashSet<String>,
+    now: u64,
+) -> Explained {
+    let index = |one: IndexName| (one.writer, one.epoch, one.first);
+    let file = ObjectName::parse(name).map(|object| object.file);
+    let parts = |file: &str| file_parts(file).map(|(writer, epoch, n)| (writer.to_owned(), epoch.to_owned(), n));
+    let payload = || file.as_deref().and_then(parts);
+    let parts = match what {
+        What::Index => IndexName::parse(name).map(index),
+        What::Sessions => IndexName::parse_sessions(name).map(index),
+        What::Payload => payload(),
+    };
+    let Some((writer, epoch, number)) = parts else { return Explained::Not };
+    let Some(known) = covered.get(&(writer.clone(), epoch.clone())) else {
+        // an epoch that began before one of the same writer that has digests would have digests too
+        let newest = covered.keys().filter(|(other, _)| *other == writer).map(|(_, epoch)| epoch.as_str()).max();
+        let later = newest.is_none_or(|newest| *epoch > *newest);
+        let began = epoch_began(&epoch).is_some_and(|began| began <= now.saturating_add(SKEW));
+        return match (later && began, lossy.contains(&writer)) {
+            (true, _) => Explained::Unknown,
+            (false, true) => Explained::Lost,
+            (false, false) => Explained::Not,
+        };
+    };
+    let open = match what {
+        What::Index => !known.over && number >= known.next,
+        What::Sessions => !known.over && number >= known.digest,
+        What::Payload => !known.over,
+    };
+    match (open, known.lost) {
+        (true, _) => Explained::Coming,
+        (false, true) => Explained::Lost,
+        (false, false) => Explained::Not,
+    }
+}

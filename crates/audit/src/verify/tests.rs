@@ -1,0 +1,32 @@
+//! A vault as it is really written, in memory, and what becomes of it.
+
+mod clean;
+mod keys;
+mod lifecycle;
+mod locks;
+mod outage;
+mod tamper;
+mod times;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use sha2::Digest as _;
+
+use super::{Options, Report, verify};
+use crate::read::Vault;
+use crate::testing::site::{Memory, Site, process};
+use kernel::clock::{Clock, UnixNanos};
+use kernel::rng::SeededRng;
+use telemetry::Meter;
+use vault::chain::digest::Digest;
+use vault::chain::note::{SigningKey, VerifyKey};
+use vault::keys::KeyRing;
+use vault::names::rfc3339;
+use vault::seal::AgeSealer;
+use vault::store::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
+use vault::testing::journal::signing_key;
+
+const NOON: UnixNanos = vault::testing::journal::NOON;

@@ -1,0 +1,90 @@
+//! What is planted among session keys.
+
+use super::*;
+use crate::read::{Filter, Opener, replay};
+use pipeline::spool::RecordKind;
+use vault::record::{self, KeyHeader};
+use vault::seal::seal_identity;
+
+/// Names of the key objects that wait in the journal.
+fn waiting(site: &Site) -> Vec<String> {
+    let keys = site.journal.of_kind(RecordKind::Key);
+    keys.iter().map(|stored| record::unpack::<KeyHeader>(&stored.body).expect("a key").0.name).collect()
+}
+
+/// Junk beside a session's keys, far too large, damaged, or a key of somebody else's, hides nothing: the session opens, each
+/// is told by name, and the vault does not verify.
+#[tokio::test]
+async fn junk_among_keys_hides_nothing() {
+    let mut site = Site::new(21);
+    site.send("default", "s0", "what was said");
+    let folder = waiting(&site).first().expect("a key").rsplit_once('/').expect("a folder").0.to_owned();
+    assert!(site.uploader.drain().await);
+    let other = age::x25519::Identity::generate();
+    let foreign = seal_identity(&other, &[site.auditor.to_public()]).expect("sealed");
+    let key = site.name(&["keys/", ".age"]);
+    let mut cut = site.store.0.lock().get(&key).expect("there").to_vec();
+    cut.truncate(cut.len() - 1);
+    let junk: [(&str, Bytes); 5] = [
+        ("0000.age", vec![0; (64 << 10) + 1].into()),
+        ("zzzz.age", Bytes::from_static(b"garbage")),
+        ("0123456789abcdef.age", foreign.into()),
+        ("fedcba9876543210.age", cut.into()),
+        ("empty", Bytes::new()),
+    ];
+    for (name, bytes) in &junk {
+        site.store.0.lock().insert(format!("{folder}/{name}"), bytes.clone());
+    }
+    let report = site.audit().await;
+    assert_eq!(report.found.get("key_unreadable"), Some(&5), "{}", report.text());
+    assert!(!report.verified && report.counts.opened == 1, "{}", report.text());
+    for (name, _) in &junk {
+        assert!(report.findings.iter().any(|one| one.at.ends_with(name)), "{name}: {}", report.text());
+    }
+    let vault = Vault::new(site.store.clone(), "", None);
+    let mut opener = Opener::new(&vault, vec![site.auditor.clone()]);
+    let read = replay(&vault, &mut opener, "s0", &Filter::default()).await.expect("read");
+    assert_eq!(read.closed().len(), 5, "{:?}", read.closed());
+    let mut text = Vec::new();
+    read.write(&mut text).expect("written");
+    assert!(String::from_utf8_lossy(&text).contains("what was said"));
+}
+
+/// A key whose name was taken before the gateway wrote it is stored beside, named as a copy is, and opens its session; after a
+/// crash too, once its other name is saved.
+#[tokio::test]
+async fn a_key_whose_name_was_taken_is_not_lost() {
+    for crash in [false, true] {
+        let mut site = Site::new(22);
+        site.send("default", "s0", "what was said");
+        let name = waiting(&site).pop().expect("a key");
+        site.store.0.lock().insert(name.clone(), Bytes::from_static(b"planted"));
+        if crash {
+            site.uploader.step().await;
+            site.uploader.step().await;
+            site.restart(0);
+        }
+        assert!(site.uploader.drain().await);
+        let stem = name.strip_suffix(".age").expect("a key").to_owned() + "-";
+        let beside = site.store.0.lock().keys().filter(|other| other.starts_with(&stem)).count();
+        assert_eq!(beside, 1, "crash: {crash}");
+        let report = site.audit().await;
+        let found: Vec<_> = report.found.keys().copied().collect();
+        assert!(found.contains(&"key_unreadable") && !found.contains(&"key_missing"), "{}", report.text());
+        assert_eq!(report.counts.opened, 1, "{}", report.text());
+    }
+}
+
+/// A key that opens nothing of a vault proves nothing of its content: that is told as such, and is not the end of a good check.
+#[tokio::test]
+async fn a_strangers_key_is_told() {
+    let mut site = Site::new(24);
+    site.send("default", "s0", "what was said");
+    assert!(site.uploader.drain().await);
+    let stranger = Options { auditors: vec![age::x25519::Identity::generate()], ..Options::default() };
+    let report = site.verify(stranger).await;
+    assert!(report.verified && report.opened_nothing() && report.counts.fragments > 0, "{}", report.text());
+    assert!(report.text().contains("warning identity") && !report.text().ends_with("\nverified"), "{}", report.text());
+    let with_nothing_asked = site.verify(Options::default()).await;
+    assert!(!with_nothing_asked.opened_nothing() && !site.audit().await.opened_nothing());
+}

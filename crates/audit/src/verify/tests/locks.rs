@@ -1,0 +1,174 @@
+//! Versions and locks, as a strict S3 tells them.
+
+use super::super::locks::{Retention, Wrong, judge};
+use super::*;
+use fakes::fake_s3::{FakeS3, KEYS, Planted, Stored};
+use kernel::secret::Secret;
+use vault::store::settings::{LockMode, S3Settings};
+use vault::store::{Held, S3Store};
+
+const DAYS: u64 = 86_400;
+pub(super) const WANTED: Retention = Retention { mode: LockMode::Compliance, least: Duration::from_secs(100 * DAYS) };
+
+/// A vault as it is written, in a bucket and a key bucket, locked for 100 days.
+pub(super) async fn bucket() -> (Site, FakeS3) {
+    let mut site = Site::new(7);
+    for n in 0..3 {
+        site.send("default", &format!("s{n}"), "text");
+        site.minutes(2).await;
+    }
+    assert!(site.uploader.drain().await);
+    let fake = FakeS3::start(true).await;
+    let written = i64::try_from(NOON.seconds()).expect("a time");
+    for (name, bytes) in site.store.0.lock().iter() {
+        let (bucket, lock) = if name.starts_with("keys/") { ("keys", "GOVERNANCE") } else { ("vault", "COMPLIANCE") };
+        let until = Some(written + 100 * DAYS as i64);
+        let stored = Stored { bytes: bytes.clone(), lock: Some(lock.to_owned()), until, written, archived: false };
+        fake.state.lock().objects.insert((bucket.to_owned(), name.clone()), stored);
+    }
+    (site, fake)
+}
+
+pub(super) async fn look(site: &Site, fake: &FakeS3, options: Options) -> Report {
+    look_at(site, fake, options, false).await
+}
+
+/// As [`look`], of the newest versions or the oldest.
+pub(super) async fn look_at(site: &Site, fake: &FakeS3, options: Options, oldest: bool) -> Report {
+    let vault = vault_of(fake, oldest).await;
+    let options = Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..options };
+    verify(&vault, &options, &mut |_| {}).await.expect("verified")
+}
+
+/// The vault as an auditor reaches it.
+pub(super) async fn vault_of(fake: &FakeS3, oldest: bool) -> Vault {
+    let settings = S3Settings {
+        bucket: "vault".into(),
+        key_bucket: "keys".into(),
+        prefix: String::new(),
+        region: "eu-west-1".into(),
+        endpoint: Some(fake.url()),
+        force_path_style: true,
+        lock: None,
+        ca_file: None,
+    };
+    let store = S3Store::with_credentials(settings, KEYS.0, &Secret::new(KEYS.1.into())).await.expect("store");
+    Vault::new(Arc::new(store.oldest(oldest)), "", Some("vault".into()))
+}
+
+fn wanted() -> Options {
+    Options { retention: Some(WANTED), ..Options::default() }
+}
+
+/// Changes the first object whose name has this part.
+pub(super) fn change(fake: &FakeS3, part: &str, change: impl FnOnce(&mut Stored)) -> String {
+    let mut state = fake.state.lock();
+    let (name, object) = state.objects.iter_mut().find(|((_, key), _)| key.contains(part)).expect("an object");
+    change(object);
+    name.1.clone()
+}
+
+pub(super) fn codes(report: &Report) -> Vec<(&str, &str)> {
+    report.findings.iter().map(|finding| (finding.code, finding.at.as_str())).collect()
+}
+
+/// Every object of a vault that is as it should be is counted, over pages, keys too, and nothing is found.
+#[tokio::test]
+async fn a_locked_vault_verifies() {
+    let (site, fake) = bucket().await;
+    let report = look(&site, &fake, wanted()).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!(report.counts.locked, fake.state.lock().objects.len() as u64, "{}", report.text());
+    assert!(!report.not_verified.iter().any(|what| what.contains("lock")), "{}", report.text());
+    let report = look(&site, &fake, Options::default()).await;
+    assert!(
+        report.verified && report.not_verified.iter().any(|what| what.contains("--retention")),
+        "{}",
+        report.text()
+    );
+    let report = look(&site, &fake, Options { no_locks: true, ..Options::default() }).await;
+    assert!(report.counts.locked == 0 && report.not_verified.iter().any(|what| what.contains("--no-locks")));
+    let heads = fake.state.lock().log.iter().filter(|line| line.starts_with("HeadObject")).count();
+    assert_eq!(heads, 2 * fake.state.lock().objects.len(), "a request for each object, none with --no-locks");
+}
+
+/// An object that is not locked, not long enough, or only under governance is found where a retention is asked for.
+#[tokio::test]
+async fn weak_locks_are_found() {
+    let (site, fake) = bucket().await;
+    let open = change(&fake, "index/", |object| (object.lock, object.until) = (None, None));
+    let short = change(&fake, ".json.sig", |object| object.until = object.until.map(|until| until - 2 * DAYS as i64));
+    let weak = change(&fake, ".agev", |object| object.lock = Some("GOVERNANCE".into()));
+    let key = change(&fake, "keys/", |object| object.lock = Some("COMPLIANCE".into()));
+    let report = look(&site, &fake, wanted()).await;
+    let mut found = codes(&report);
+    found.sort_unstable();
+    let mut expected = vec![("key_locked", &*key), ("lock", &*open), ("lock", &*short), ("lock", &*weak)];
+    expected.sort_unstable();
+    assert_eq!(found, expected, "{}", report.text());
+    assert!(!report.verified);
+    // who asks for governance only gets what was asked for
+    let least = Duration::from_secs(98 * DAYS);
+    let asked = Retention { mode: LockMode::Governance, least };
+    let report = look(&site, &fake, Options { retention: Some(asked), ..Options::default() }).await;
+    assert_eq!(codes(&report), [("lock", &*open), ("key_locked", &*key)], "{}", report.text());
+}
+
+/// Without a retention to compare with, what is locked unlike the rest is told; a store without locks says so, once.
+#[tokio::test]
+async fn unlike_the_rest_is_told() {
+    let (site, fake) = bucket().await;
+    let open = change(&fake, "index/", |object| (object.lock, object.until) = (None, None));
+    let report = look(&site, &fake, Options::default()).await;
+    assert_eq!(codes(&report), [("unlocked", &*open)], "{}", report.text());
+    assert!(report.verified, "a warning");
+    for object in fake.state.lock().objects.values_mut() {
+        (object.lock, object.until) = (None, None);
+    }
+    let report = look(&site, &fake, Options::default()).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert!(report.not_verified.iter().any(|what| what.contains("none of") && what.contains("is locked")));
+    assert!(!look(&site, &fake, wanted()).await.verified);
+}
+
+/// A second version is a warning, a delete marker a failure; what lies below is looked at all the same. `vault doctor`'s own
+/// trials are neither.
+#[tokio::test]
+async fn versions_and_markers_are_found() {
+    let (site, fake) = bucket().await;
+    let twice = change(&fake, "index/", |_| {});
+    let gone = change(&fake, ".agev", |_| {});
+    let tried = Stored { bytes: Bytes::new(), lock: None, until: None, written: 0, archived: false };
+    let doctor = ("vault".to_owned(), "doctor/1".to_owned());
+    {
+        let mut state = fake.state.lock();
+        state.objects.insert(doctor.clone(), tried);
+        for (name, what) in [(&twice, Planted::Version), (&gone, Planted::Marker)] {
+            state.planted.push((("vault".to_owned(), name.clone()), what));
+        }
+        state.planted.extend([(doctor.clone(), Planted::Version), (doctor, Planted::Marker)]);
+    }
+    let report = look(&site, &fake, wanted()).await;
+    let mut found = codes(&report);
+    found.sort_unstable();
+    let expected = [("hidden", &*gone), ("object_missing", &*gone), ("versions", &*twice)];
+    assert_eq!(found, expected, "{}", report.text());
+}
+
+/// The limits of a lock, to the hour that clocks may differ by.
+#[test]
+fn a_lock_is_judged_by_its_own_times() {
+    let written = NOON;
+    let held = |mode, days: u64, seconds: u64| Held {
+        written,
+        lock: Some((mode, written.plus(Duration::from_secs(days * DAYS - seconds)))),
+    };
+    use LockMode::{Compliance, Governance};
+    assert_eq!(judge(Some(WANTED), false, &held(Compliance, 100, 3600)), Ok(()));
+    assert!(matches!(judge(Some(WANTED), false, &held(Compliance, 100, 3601)), Err(Wrong::Short(_))));
+    assert_eq!(judge(Some(WANTED), false, &held(Governance, 400, 0)), Err(Wrong::Mode));
+    assert_eq!(judge(Some(WANTED), true, &held(Governance, 400, 0)), Ok(()));
+    assert_eq!(judge(None, true, &held(Compliance, 400, 0)), Err(Wrong::Key));
+    assert_eq!(judge(Some(WANTED), false, &Held { written, lock: None }), Err(Wrong::None));
+    assert_eq!(judge(None, false, &held(Governance, 1, 0)), Ok(()));
+}

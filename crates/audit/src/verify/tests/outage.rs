@@ -1,0 +1,157 @@
+//! A store that is dead for a working day, over the real spool on a simulated disk, in paused time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use net::testing::tasks::TestTasks;
+use pipeline::Reason;
+use pipeline::spool::{Committer, Settings, Spool, SpoolKey, Transaction, room_for};
+use pipeline::testing::sim_disk::SimDisk;
+use vault::uploader::SpoolJournal;
+
+/// The spool's limit, bytes.
+const LIMIT: u64 = 4 << 20;
+/// Between two batches.
+const PAUSE: Duration = Duration::from_secs(20);
+
+/// A store that can be away.
+#[derive(Default)]
+struct Flaky {
+    store: Arc<Memory>,
+    dead: AtomicBool,
+}
+
+impl VaultStore for Flaky {
+    fn put_once<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        bytes: Bytes,
+        now: UnixNanos,
+    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+        if self.dead.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::Unavailable("no connection".to_owned())) });
+        }
+        self.store.put_once(kind, name, bytes, now)
+    }
+}
+
+/// A gateway's spool, on a disk whose every byte is counted.
+struct Gateway {
+    disk: SimDisk,
+    spool: Arc<Spool>,
+    committer: Committer,
+    accepted: u64,
+    refused: u64,
+}
+
+impl Gateway {
+    fn open(disk: &SimDisk, site: &Site) -> Self {
+        let settings = Settings::new("/spool".into(), LIMIT);
+        let rng = Arc::new(SeededRng::new(disk.ops() + 1));
+        let keys = [SpoolKey::from_bytes([3; 32])];
+        let opened = Spool::open(Arc::new(disk.clone()), &settings, &keys, site.clock.clone(), rng, &Meter::new());
+        let (spool, committer) = opened.expect("a spool");
+        Self { disk: disk.clone(), spool, committer, accepted: 0, refused: 0 }
+    }
+
+    /// A process over it: uploader and ticketer.
+    fn begin(&self, site: &mut Site, store: &Arc<Flaky>, folder: &std::path::Path, epoch: u32) {
+        let journal = SpoolJournal::new(self.spool.clone(), TestTasks::shared(), "vault".into(), folder);
+        (site.writer, site.ticketer, site.uploader) =
+            process(&Arc::new(journal), store, &site.clock, epoch, &site.signer);
+        site.keys = KeyRing::new(Arc::new(AgeSealer::new(vec![site.auditor.to_public()])), 100);
+    }
+
+    /// A client's batch: room is taken before the ticket; without room the client is told to come again.
+    fn offer(&mut self, site: &mut Site) {
+        let session = format!("s{}", site.sent % 7);
+        match self.spool.reserve(room_for(6, 20 << 10)) {
+            Err(reason) => {
+                assert_eq!(reason, Reason::SpoolFull);
+                self.refused += 1;
+            }
+            Ok(reservation) => {
+                // as large as what agents send, and as hard to compress
+                let text: String = (0..1500).map(|_| format!("{:016x}", site.rng.next())).collect();
+                let records = site.made("default", &session, &text);
+                self.spool.enqueue(Transaction { account: "default".into(), records }, reservation, Box::new(|_| {}));
+                assert_eq!(self.committer.step(Duration::ZERO).committed, 1, "an OK");
+                self.accepted += 1;
+            }
+        }
+    }
+
+    /// Until nothing waits any more, within a working day.
+    async fn drained(&mut self, site: &mut Site) {
+        for minute in 0..480 {
+            let waiting = self.spool.read("vault", None, usize::MAX, usize::MAX).expect("read");
+            if waiting.is_empty() {
+                return;
+            }
+            if minute == 479 {
+                let kinds: Vec<_> = waiting.iter().map(|stored| stored.kind).collect();
+                panic!("{} records wait, {} bytes used: {kinds:?}", waiting.len(), self.disk.used());
+            }
+            self.pass(site, Duration::from_secs(61)).await;
+        }
+    }
+
+    /// Time goes by; the limit holds at every moment.
+    async fn pass(&mut self, site: &mut Site, time: Duration) {
+        site.clock.advance(time);
+        for _ in 0..6 {
+            site.uploader.step().await;
+            self.committer.step(Duration::ZERO);
+            assert!(self.disk.used() <= LIMIT, "{} bytes on the disk", self.disk.used());
+        }
+    }
+}
+
+/// Eight hours without a store: everything that got an OK is kept within the spool's limit, also over a crash in the middle;
+/// what has no room is refused before its ticket, not lost; the store comes back, all of it is uploaded, nothing is found.
+#[tokio::test]
+async fn a_store_that_is_dead_for_eight_hours() {
+    let (mut site, folder) = (Site::new(5), tempfile::tempdir().expect("scratch"));
+    let (disk, store) = (SimDisk::new(), Arc::new(Flaky { store: site.store.clone(), dead: AtomicBool::new(false) }));
+    let mut gateway = Gateway::open(&disk, &site);
+    gateway.begin(&mut site, &store, folder.path(), 1);
+    for _ in 0..30 {
+        gateway.offer(&mut site);
+        gateway.pass(&mut site, PAUSE).await;
+    }
+    assert_eq!(gateway.refused, 0);
+    store.dead.store(true, Ordering::SeqCst);
+    let before = site.store.0.lock().len();
+    let dead = 8 * 3600 / PAUSE.as_secs();
+    for n in 0..dead {
+        gateway.offer(&mut site);
+        gateway.pass(&mut site, PAUSE).await;
+        if n == dead / 2 {
+            // the machine stops in the middle of it
+            let (accepted, refused) = (gateway.accepted, gateway.refused);
+            drop(gateway);
+            disk.kill();
+            gateway = Gateway { accepted, refused, ..Gateway::open(&disk, &site) };
+            gateway.begin(&mut site, &store, folder.path(), 2);
+        }
+    }
+    assert_eq!(site.store.0.lock().len(), before, "it was dead");
+    assert!(gateway.refused > 100, "the limit was never met: {} accepted", gateway.accepted);
+    assert!(disk.used() > LIMIT / 2, "room was refused that is there: {} bytes used", disk.used());
+    store.dead.store(false, Ordering::SeqCst);
+    let refused = gateway.refused;
+    gateway.drained(&mut site).await;
+    for _ in 0..30 {
+        gateway.offer(&mut site);
+        gateway.pass(&mut site, PAUSE).await;
+    }
+    assert_eq!(gateway.refused, refused, "there is room again");
+    gateway.drained(&mut site).await;
+    let report = site.audit().await;
+    // for as long no digest was made, which is told; it is nobody's fault
+    assert!(report.verified && report.found.keys().all(|code| *code == "no_digest"), "{}", report.text());
+    let counts = &report.counts;
+    assert_eq!((counts.leaves, counts.opened), (2 * gateway.accepted, gateway.accepted), "{}", report.text());
+    assert!(gateway.disk.rule_breaks().is_empty(), "{:?}", gateway.disk.rule_breaks());
+}

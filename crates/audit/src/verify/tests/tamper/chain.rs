@@ -1,0 +1,202 @@
+//! Digests, epochs, writers: removed, changed, forged, forked.
+
+use super::*;
+use crate::verify::anchor;
+
+/// Digests: gone, changed, signed by somebody else, in another place, reordered, without signature.
+#[tokio::test]
+async fn digests_are_watched() {
+    let s = site().await;
+    s.remove(&s.name(&FIRST));
+    found(&s, "digest_missing", "a digest in the middle").await;
+    let s = site().await;
+    s.change(&s.name(&FIRST), |bytes| {
+        let at = memchr::memmem::find(bytes, b"\"acked\":").expect("counters");
+        bytes[at + 8] = b'9';
+    });
+    found(&s, "signature", "a digest changed").await;
+    let s = site().await;
+    s.resign(&s.name(&FIRST), &thief(), |digest| digest.counters.acked = 99);
+    found(&s, "signature", "a digest of somebody else").await;
+    let s = site().await;
+    s.remove(&format!("{}.sig", s.name(&FIRST)));
+    found(&s, "signature", "no signature").await;
+    let s = site().await;
+    s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
+    found(&s, "link", "a digest signed anew").await;
+    let s = site().await;
+    let (one, two) = (s.name(&FIRST), s.name(&["chain/default/", "/E0000/", "0000000003.json"]));
+    for end in ["", ".sig"] {
+        let mut objects = s.store.0.lock();
+        let (a, b) = (objects[&format!("{one}{end}")].clone(), objects[&format!("{two}{end}")].clone());
+        objects.insert(format!("{one}{end}"), b);
+        objects.insert(format!("{two}{end}"), a);
+    }
+    found(&s, "moved", "digests in another order").await;
+    let s = site().await;
+    let copies: Vec<(String, Bytes)> = {
+        let objects = s.store.0.lock();
+        let team = objects.iter().filter(|(name, _)| name.starts_with("chain/team/"));
+        team.map(|(name, bytes)| (name.replace("team", "other"), bytes.clone())).collect()
+    };
+    s.store.0.lock().extend(copies);
+    found(&s, "moved", "a chain under another account").await;
+    let s = site().await;
+    s.store.0.lock().insert("chain/default/gw/E0000/hello".to_owned(), Bytes::new());
+    found(&s, "stray", "something else in the chain's folder").await;
+}
+
+/// A continuation that skips lines, and is signed, is found by where the tree before it ends.
+#[tokio::test]
+async fn a_continuation_that_skips_lines_is_found() {
+    let s = site().await;
+    s.resign("chain/default/gw/E0001/0000000000.json", &signing_key(), |digest| {
+        digest.continues = Some(vault::chain::digest::Continues { epoch: "E0000".to_owned(), leaf: 99 });
+        digest.reason = Some("damaged: x".to_owned());
+    });
+    let report = s.audit().await;
+    let what = "do not start where those of the epoch E0000 end";
+    assert!(report.findings.iter().any(|one| one.code == "size" && one.what.contains(what)), "{}", report.text());
+}
+
+/// A digest that says something false, and is signed: the walk compares everything that can be compared.
+#[tokio::test]
+async fn false_digests_are_found() {
+    type Change = fn(&mut Digest);
+    let changes: [(&str, &str, Change); 6] = [
+        ("size", "a smaller tree", |digest| digest.tree_size = 1),
+        ("counters", "fewer lost lines", |digest| digest.counters.gaps = 7),
+        ("time", "a clock that goes back", |digest| digest.end = "2026-11-19T00:00:00.000000000Z".to_owned()),
+        ("note", "a note of another tree", |_| {}),
+        ("objects", "an object that no line names", |digest| digest.objects.clear()),
+        ("link", "another beginning", |digest| digest.reason = Some("damaged: x".to_owned())),
+    ];
+    for (code, what, change) in changes {
+        let s = site().await;
+        let (name, _) = with_index(&s);
+        s.resign(&name, &signing_key(), change);
+        if code == "note" {
+            let other = s.store.0.lock().get("chain/default/gw/E0001/0000000000.json").cloned().expect("there");
+            s.change(&name, |bytes| {
+                let mut digest: Digest = serde_json::from_slice(bytes).expect("digest");
+                digest.note = serde_json::from_slice::<Digest>(&other).expect("digest").note;
+                *bytes = serde_json::to_vec(&digest).expect("json");
+            });
+        }
+        found(&s, code, what).await;
+    }
+}
+
+/// Whole epochs and writers: gone, cut at their ends where another follows.
+#[tokio::test]
+async fn epochs_are_watched() {
+    let all = |s: &Site, start: &str| -> Vec<String> {
+        s.store.0.lock().keys().filter(|name| name.starts_with(start)).cloned().collect()
+    };
+    let s = site().await;
+    all(&s, "chain/default/gw/E0000/").iter().for_each(|name| s.remove(name));
+    found(&s, "epoch_missing", "a whole epoch").await;
+    let s = site().await;
+    let last = all(&s, "chain/default/gw/E0000/").into_iter().next_back().expect("digests");
+    s.remove(&last);
+    s.remove(last.strip_suffix(".sig").expect("a signature"));
+    found(&s, "cut_off", "the end of an epoch that another follows").await;
+    let s = site().await;
+    all(&s, "").iter().filter(|name| name.starts_with("chain/")).for_each(|name| s.remove(name));
+    found(&s, "empty", "the whole chain").await;
+}
+
+/// The end of the newest epoch, and a whole writer: silence at most, unless something outside knows better.
+#[tokio::test]
+async fn what_is_cut_off_the_end_takes_an_anchor() {
+    let anchor_of = |report: &Report| anchor::make(&report.heads, "2026-11-20T12:00:00Z", &thief());
+    let cut = |s: &Site, start: &str| {
+        let names: Vec<String> = s.store.0.lock().keys().filter(|name| name.starts_with(start)).cloned().collect();
+        names.iter().for_each(|name| s.remove(name));
+    };
+    let anchored = |text: &str| Options {
+        anchors: vec![text.to_owned()],
+        anchor_keys: vec![thief().public().clone()],
+        ..Options::default()
+    };
+    for start in ["chain/default/gw/E0001/", "chain/team/"] {
+        let s = site().await;
+        let text = anchor_of(&s.audit().await);
+        let report = s.verify(anchored(&text)).await;
+        assert!(report.verified, "{}", report.text());
+        cut(&s, start);
+        let report = s.verify(anchored(&text)).await;
+        assert!(!report.verified && codes(&report).contains(&"anchor"), "{start}: {}", report.text());
+    }
+    // only the last digests: the lines' numbers on spans know, and after two hours the silence
+    let s = site().await;
+    let last = s.store.0.lock().keys().filter(|name| name.starts_with("chain/default/gw/E0001/")).count() / 2 - 1;
+    let text = anchor_of(&s.audit().await);
+    for n in 1..=last {
+        cut(&s, &format!("chain/default/gw/E0001/{n:010}"));
+    }
+    let report = s.verify(anchored(&text)).await;
+    assert!(codes(&report).contains(&"anchor"), "{}", report.text());
+    let leaves = Options { leaves: vec!["gw/E0001/000000000005".to_owned()], ..Options::default() };
+    let report = s.verify(leaves).await;
+    assert!(codes(&report).contains(&"leaf"), "{}", report.text());
+    s.clock.advance(Duration::from_secs(3 * 3600));
+    assert!(codes(&s.audit().await).contains(&"silent"));
+    // an anchor that was changed is none
+    let forged = text.replace("\"tree_size\":", "\"tree_size\":1");
+    let report = s.verify(anchored(&forged)).await;
+    assert!(
+        report.findings.iter().any(|finding| finding.what.contains("not those that were signed")),
+        "{}",
+        report.text()
+    );
+}
+
+/// The whole history written anew with a stolen key: only an anchor (or a locked older version) knows.
+#[tokio::test]
+async fn a_rewritten_history_takes_an_anchor() {
+    let s = site().await;
+    let text = anchor::make(&s.audit().await.heads, "2026-11-20T12:00:00Z", &thief());
+    // the thief runs a gateway of the same name, epochs and key, and says other things
+    let mut forged = Site::new(1);
+    forged.auditor = s.auditor.clone();
+    forged.begin(0);
+    forged.send("default", "s0", "nothing happened");
+    forged.minutes(3).await;
+    let report = forged.audit().await;
+    assert!(report.verified, "a stolen key is not seen from inside: {}", report.text());
+    let options = Options { anchors: vec![text], anchor_keys: vec![thief().public().clone()], ..Options::default() };
+    assert!(codes(&forged.verify(options).await).contains(&"anchor"));
+}
+
+/// Two processes that take themselves for one: the second to write a digest's name leaves the epoch, nothing is lost, and
+/// the walk tells of the fork.
+#[tokio::test]
+async fn a_fork_is_found() {
+    let mut s = Site::new(3);
+    s.send("default", "s0", "before");
+    s.minutes(4).await;
+    // a copy of the volume, and a process that finishes the epoch from it
+    let mut copy = Site::new(4);
+    copy.auditor = s.auditor.clone();
+    copy.store = s.store.clone();
+    copy.journal = Arc::new(s.journal.fork());
+    copy.clock = s.clock.clone();
+    copy.begin(7);
+    copy.send("default", "s0", "in the copy");
+    copy.minutes(4).await;
+    // the first one goes on: its next digest's name is taken
+    s.send("default", "s0", "in the first");
+    s.minutes(4).await;
+    let report = s.audit().await;
+    assert!(!report.verified && codes(&report).contains(&"fork"), "{}", report.text());
+    assert_eq!(report.counts.leaves, 6, "nothing is lost: {}", report.text());
+}
+
+/// A key that nobody asked for verifies nothing.
+#[tokio::test]
+async fn another_key_verifies_nothing() {
+    let s = site().await;
+    let report = s.verify(Options { keys: vec![thief().public().clone()], ..Options::default() }).await;
+    assert!(!report.verified && report.counts.digests == 0, "{}", report.text());
+}

@@ -1,0 +1,241 @@
+//! Content that somebody who may only write lays beside what was written, or in its place: whoever looks for signatures is shown what was
+//! signed, and nothing else as if it were.
+
+use super::*;
+use crate::read::{Filter, Format, Leaf, Lines, Opener, Query, Replay, get_lines, replay};
+use crate::signed::Signed;
+use vault::row::Row;
+
+/// What a thief of the gateway's credential makes: an object of session `s0`, sealed to the auditors' public keys, with this fragment id.
+async fn forgery(site: &Site, fragment: &str, text: &str) -> Site {
+    let mut forger = Site::new(77);
+    forger.auditor = site.auditor.clone();
+    // read before the genuine one
+    forger.clock.set_back(Duration::from_secs(86_400));
+    forger.begin(1);
+    forger.sent = u64::from_str_radix(fragment, 16).expect("an id");
+    forger.send("default", "s0", text);
+    forger.minutes(4).await;
+    forger
+}
+
+/// Every object of the forger's whose name begins so.
+fn objects(forger: &Site, prefix: &str) -> Vec<(String, Bytes)> {
+    let objects = forger.store.0.lock();
+    objects
+        .iter()
+        .filter(|(name, _)| name.starts_with(prefix))
+        .map(|(name, bytes)| (name.clone(), bytes.clone()))
+        .collect()
+}
+
+/// Its payload object.
+fn payload(forger: &Site) -> (String, Bytes) {
+    objects(forger, "default/acme/s0/").pop().expect("an object")
+}
+
+fn plant(site: &Site, objects: impl IntoIterator<Item = (String, Bytes)>) {
+    site.store.0.lock().extend(objects);
+}
+
+/// An index object with these lines, under the running epoch's name.
+fn plant_lines(site: &Site, rows: &[Row]) {
+    let first = rows.first().expect("a line");
+    let text: String = rows.iter().map(|row| serde_json::to_string(row).expect("json") + "\n").collect();
+    let folder = format!("index/v1/account={}/dt=2026-11-19", first.tail.account);
+    let name = format!("{folder}/gw-E0001-{:010}.ndjson.zst", first.leaf);
+    plant(site, [(name, zstd::bulk::compress(text.as_bytes(), 3).expect("zstd").into())]);
+}
+
+/// The signed line of the first content that the running epoch holds of `s0`.
+fn genuine(site: &Site) -> Row {
+    let names: Vec<String> = objects(site, "index/v1/account=default/").into_iter().map(|(name, _)| name).collect();
+    let rows =
+        names.iter().flat_map(|name| lines(site, name)).map(|line| serde_json::from_str::<Row>(&line).expect("a line"));
+    let mut rows = rows.filter(|row| row.tail.epoch == "E0001" && row.object_key.is_some());
+    rows.next().expect("content")
+}
+
+/// How replay shows `s0` to who has the keys: as text, as dataset.
+async fn shown(site: &Site, unsigned: bool) -> (Replay, String, String) {
+    let vault = Vault::new(site.store.clone(), "", None);
+    let signed = Signed::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
+    let filter = Filter { signed: Some(Arc::new(signed)), unsigned, ..Filter::default() };
+    let told = replay(&vault, &mut Opener::new(&vault, vec![site.auditor.clone()]), "s0", &filter).await.expect("told");
+    let (mut text, mut dataset) = (Vec::new(), Vec::new());
+    told.write(&mut text).expect("written");
+    told.export(Format::Jsonl, &mut dataset).expect("written");
+    let as_text = |bytes| String::from_utf8(bytes).expect("text");
+    (told, as_text(text), as_text(dataset))
+}
+
+/// Forged content takes no signed line, with a planted line or without one: it is marked, in no dataset, no tree and no sum, and what was
+/// written stays where it was.
+#[tokio::test]
+async fn forged_content_is_nobodys() {
+    let s = site().await;
+    let row = genuine(&s);
+    let (honest, _, dataset) = shown(&s, false).await;
+    assert!(dataset.contains("later 0") && honest.unsigned() == 0);
+    let forger = forgery(&s, row.tail.fragment.as_deref().expect("an id"), "FORGED").await;
+    plant(&s, objects(&forger, "keys/").into_iter().chain([payload(&forger)]));
+    for with_line in [false, true] {
+        if with_line {
+            let mut forged = row.clone();
+            let (name, bytes) = payload(&forger);
+            (forged.leaf, forged.object_key, forged.tail.len) = (900, Some(name), Some(bytes.len() as u64));
+            forged.tail.ct_sha256 = Some(kernel::hex::encode(&sha2::Sha256::digest(&bytes)));
+            forged.tail.commitment = None;
+            plant_lines(&s, &[forged]);
+        }
+        let (told, text, now) = shown(&s, false).await;
+        assert_eq!(now, dataset, "with a line: {with_line}");
+        assert_eq!(told.total(), honest.total(), "with a line: {with_line}");
+        let calls = |replay: &Replay| replay.tree().iter().map(|turn| turn.calls.len()).sum::<usize>();
+        assert_eq!(calls(&told), calls(&honest));
+        assert!(!told.is_partial() && told.unsigned() > 0, "{:?}", told.closed());
+        let entry = text.split("\n\n").find(|entry| entry.contains("FORGED")).expect("it is shown");
+        assert!(entry.contains("UNSIGNED"), "{text}");
+        let own = text.split("\n\n").find(|entry| entry.contains("later 0")).expect("it is shown");
+        assert!(!own.contains("UNSIGNED") && !own.contains("not in the index"), "{text}");
+        assert!(shown(&s, true).await.2.contains("FORGED"), "who asks for it has it");
+    }
+}
+
+/// What stands at a signed line's place and is something else is not shown as that line's content: not by replay, not by get.
+#[tokio::test]
+async fn content_in_the_place_of_other_content_is_told() {
+    let s = site().await;
+    let row = genuine(&s);
+    let name = row.object_key.clone().expect("an object");
+    let forger = forgery(&s, row.tail.fragment.as_deref().expect("an id"), "forged0").await;
+    // on the genuine one's day, so that it opens as if it stood there
+    forger.clock.set_forward(Duration::from_secs(86_400));
+    let mut again = forger;
+    again.sent = u64::from_str_radix(row.tail.fragment.as_deref().expect("an id"), 16).expect("an id");
+    again.send("default", "s0", "forged0");
+    again.minutes(4).await;
+    let bytes = objects(&again, "default/acme/s0/2026-11-20/").pop().expect("an object").1;
+    plant(&s, objects(&again, "keys/"));
+    plant(&s, [(name.clone(), bytes.clone())]);
+    let (told, _, dataset) = shown(&s, false).await;
+    assert!(!dataset.contains("forged0") && told.is_partial(), "{:?}", told.closed());
+    let leaf = Leaf::parse(&format!("gw/E0001/{}", row.leaf)).expect("a leaf");
+    let vault = Vault::new(s.store.clone(), "", None);
+    for keys in [Vec::new(), vec![signing_key().public().clone()]] {
+        let query = Query { account: Some("default".to_owned()), ..Query::default() };
+        let (wanted, mut out) = (Lines { query, leaf: Some(leaf.clone()), keys }, Vec::new());
+        let mut opener = Opener::new(&vault, vec![s.auditor.clone()]);
+        let why = get_lines(&vault, &mut opener, &wanted, &mut out).await.expect_err("it is not what was meant");
+        assert!(out.is_empty() && why.contains(&name), "{why}");
+    }
+}
+
+/// A planted line about a genuine object, or about none, changes no answer and no exit code: another hash, another tenant, a missing object,
+/// another account.
+#[tokio::test]
+async fn planted_lines_take_nothing_away() {
+    let s = site().await;
+    let row = genuine(&s);
+    let (_, _, dataset) = shown(&s, false).await;
+    let name = row.object_key.clone().expect("an object");
+    let aside = name.replace(".agev", ".ffffffffffffffff.agev");
+    let forger = forgery(&s, "00000000000000ff", "FORGED").await;
+    let bytes = payload(&forger).1;
+    let planted = |leaf: u64, change: &dyn Fn(&mut Row)| {
+        let mut planted = Row { leaf, ..row.clone() };
+        change(&mut planted);
+        plant_lines(&s, &[planted]);
+    };
+    let hash = kernel::hex::encode(&sha2::Sha256::digest(&bytes));
+    plant(&s, [(aside, bytes)]);
+    planted(900, &|row| row.tail.ct_sha256 = Some(hash.clone()));
+    planted(901, &|row| row.tail.tenant = "evil".to_owned());
+    planted(902, &|row| row.object_key = Some(name.replace("gw-E0001", "gw-E0001-00")));
+    planted(903, &|row| row.tail.account = "evil".to_owned());
+    planted(904, &|row| row.tail.len = Some(7));
+    planted(905, &|row| row.off = Some(1 << 40));
+    let (told, text, now) = shown(&s, false).await;
+    assert_eq!(now, dataset, "{text}");
+    assert!(!told.is_partial(), "{:?}", told.closed());
+    assert!(told.closed().iter().any(|why| why.contains("accounts that have no signed line")), "{:?}", told.closed());
+}
+
+/// An object under a running epoch's name that no digest comes to name is told by name, once digests should have come; the newest are counted.
+#[tokio::test]
+async fn what_stays_without_a_digest_is_named() {
+    let s = site().await;
+    let forger = forgery(&s, "00000000000000ff", "FORGED").await;
+    let (name, bytes) = payload(&forger);
+    plant(&s, [(name.clone(), bytes)]);
+    let place = tempfile::tempdir().expect("scratch");
+    for (name, bytes) in &*s.store.0.lock() {
+        let path = place.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, bytes).expect("written");
+    }
+    let location = crate::read::Location { store: place.path().display().to_string(), ..Default::default() };
+    let vault = Vault::at(&location).expect("a vault");
+    for (age, named) in [(60, false), (7200, true)] {
+        let written = std::time::UNIX_EPOCH + Duration::from_nanos(s.clock.now().0) - Duration::from_secs(age);
+        let file = std::fs::File::options().write(true).open(place.path().join(&name)).expect("there");
+        file.set_modified(written).expect("dated");
+        let options = Options { keys: vec![signing_key().public().clone()], now: s.clock.now(), ..Options::default() };
+        let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
+        let told = report.findings.iter().any(|one| one.code == "unclaimed" && one.at == name);
+        assert_eq!((told, report.verified), (named, true), "{}", report.text());
+    }
+}
+
+/// A signature that somebody wrote over, in the middle of a chain, unsigns lines: what is left out for that is a loss and told, not a matter of what
+/// comes later. Nobody makes such a hole by planting a copy of a signed digest.
+#[tokio::test]
+async fn a_hole_in_a_chain_is_a_loss() {
+    let s = site().await;
+    let (_, _, dataset) = shown(&s, false).await;
+    let row = genuine(&s);
+    let digests: Vec<String> = objects(&s, "chain/default/gw/E0001/")
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    let names_it = |name: &&String| {
+        let digest: Digest = serde_json::from_slice(&s.store.0.lock()[*name]).expect("a digest");
+        digest.index.is_some_and(|index| (index.first_leaf..index.first_leaf + index.leaves).contains(&row.leaf))
+    };
+    let (first, last) = (digests.iter().find(names_it).expect("one"), digests.last().expect("one"));
+    assert!(digests.len() > 2);
+    for end in ["", ".sig"] {
+        let bytes = s.store.0.lock().get(&format!("{last}{end}")).cloned().expect("there");
+        plant(&s, [(format!("chain/default/gw/E0001/0000099999.json{end}"), bytes)]);
+    }
+    let (told, _, now) = shown(&s, false).await;
+    assert_eq!((now, told.is_partial()), (dataset.clone(), false), "{:?}", told.closed());
+    plant(&s, [(format!("{first}.sig"), Bytes::from_static(b"x"))]);
+    let (told, _, now) = shown(&s, false).await;
+    assert!(now.len() < dataset.len(), "its lines are unsigned now");
+    assert!(told.is_partial() && told.closed().iter().any(|why| why.contains(first.as_str())), "{:?}", told.closed());
+}
+
+/// A planted line whose object's name is a part of a genuine one's takes no line's content, whether anybody looks for signatures or not.
+#[tokio::test]
+async fn a_name_that_is_part_of_another_hides_nothing() {
+    let s = site().await;
+    let row = genuine(&s);
+    let name = row.object_key.clone().expect("an object");
+    plant_lines(&s, &[Row { leaf: 900, object_key: name.strip_suffix(".agev").map(str::to_owned), ..row.clone() }]);
+    let vault = Vault::new(s.store.clone(), "", None);
+    let told = replay(&vault, &mut Opener::new(&vault, vec![s.auditor.clone()]), "s0", &Filter::default())
+        .await
+        .expect("told");
+    let (mut text, own) = (Vec::new(), format!("gw/E0001/{:012}", row.leaf));
+    told.write(&mut text).expect("written");
+    let json = told.json().expect("json");
+    let entries: serde_json::Value = serde_json::from_str(&json).expect("json");
+    let entry = entries["entries"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .find(|entry| entry["line"]["leaf"] == row.leaf && entry["line"]["epoch"] == "E0001");
+    assert!(entry.is_some_and(|entry| !entry["item"].is_null()), "{own}: {json}");
+}

@@ -1,0 +1,214 @@
+//! What is planted, under taken, strange and future names.
+
+use super::*;
+use pipeline::spool::RecordKind;
+use vault::record::{FragmentHeader, unpack};
+
+/// Who can write and nothing else takes names in advance: nothing is lost, and it is told. Payload goes under another name,
+/// lines and digests under another epoch.
+#[tokio::test]
+async fn names_taken_in_advance_lose_nothing() {
+    let twin = site().await;
+    let payload = twin.name(&["default/acme/s0/", "E0000", ".agev"]);
+    let s = written(std::slice::from_ref(&payload)).await;
+    let report = s.audit().await;
+    assert_eq!(codes(&report), ["stray"], "{}", report.text());
+    assert_eq!(report.counts.fragments, twin.audit().await.counts.fragments);
+    let stem = payload.strip_suffix(".agev").expect("payload");
+    assert_eq!(s.store.0.lock().keys().filter(|name| name.starts_with(stem)).count(), 2);
+
+    let (digest, said) = with_index(&twin);
+    for name in [said.index.expect("lines").key, format!("{digest}.sig"), digest.clone()] {
+        let s = written(std::slice::from_ref(&name)).await;
+        let report = s.audit().await;
+        assert!(codes(&report).contains(&"fork"), "{name}: {}", report.text());
+        let lost = ["index_missing", "object_missing", "fragment", "root", "counters"];
+        assert!(!codes(&report).iter().any(|code| lost.contains(code)), "{name}: {}", report.text());
+        assert_eq!(report.counts.fragments, twin.audit().await.counts.fragments, "{name}: {}", report.text());
+    }
+}
+
+/// What stands beside its name, because somebody had taken that, is read from there by everyone who reads, and said.
+#[tokio::test]
+async fn what_stands_beside_its_name_is_read() {
+    use crate::prove;
+    use crate::read::{Filter, Format, Leaf, Lines, Opener, Query, Wanted, get, get_lines, replay};
+    let taken = site().await.name(&["default/acme/s0/", "E0000", ".agev"]);
+    let s = written(std::slice::from_ref(&taken)).await;
+    let vault = Vault::new(s.store.clone(), "", None);
+    let opener = || Opener::new(&vault, vec![s.auditor.clone()]);
+    let said = |moved: &[String]| moved.len() == 1 && moved[0].starts_with(&taken) && moved[0].contains("read at");
+
+    let filter = Filter { account: Some("default".to_owned()), ..Filter::default() };
+    let mut reader = opener();
+    let session = replay(&vault, &mut reader, "s0", &filter).await.expect("read");
+    assert!(!session.is_partial() && session.closed().is_empty(), "{:?}", session.closed());
+    assert!(said(reader.moved()), "{:?}", reader.moved());
+    let mut out = Vec::new();
+    session.export(Format::Jsonl, &mut out).expect("written");
+    let text = String::from_utf8(out).expect("text");
+    // s0 has every second of six, each twice, and three later
+    assert_eq!(text.lines().count(), 9, "{text}");
+    assert!(text.contains("text 0") && text.contains("later 2") && !text.contains("junk"));
+
+    // by a line
+    let mut rows = Vec::new();
+    let query = Query { account: filter.account.clone(), ..Query::default() };
+    crate::read::find(&vault, &query, &mut |row| rows.push(row.clone())).await.expect("found");
+    let row = rows.iter().find(|row| row.object_key.as_ref() == Some(&taken)).expect("a line");
+    let leaf = format!("{}/{}/{:012}", row.tail.writer, row.tail.epoch, row.leaf);
+    let (mut reader, mut out) = (opener(), Vec::new());
+    let lines = Lines { query, leaf: Some(Leaf::parse(&leaf).expect("a leaf")), keys: Vec::new() };
+    get_lines(&vault, &mut reader, &lines, &mut out).await.expect("opened").expect("written");
+    assert!(said(reader.moved()) && out.starts_with(b"{\"v\":1"));
+    // by the reference that went out with the span
+    for range in [None, row.off.zip(row.tail.len).map(|(off, len)| format!("bytes={off}-{}", off + len - 1))] {
+        let (mut reader, mut whole) = (opener(), Vec::new());
+        let wanted = Wanted { uri: taken.clone(), range };
+        get(&vault, &mut reader, &wanted, &mut whole).await.expect("opened").expect("written");
+        assert!(said(reader.moved()) && whole.starts_with(&out[..out.len() - 1]), "{:?}", reader.moved());
+    }
+    // in a proof
+    let wanted = prove::Wanted { account: filter.account.clone(), leaves: vec![leaf], ..prove::Wanted::default() };
+    let key = vec![signing_key().public().clone()];
+    let file = prove::prove(&vault, &wanted, &key).await.expect("proved").file;
+    prove::check(&serde_json::to_string(&file).expect("json"), &key, &[]).expect("holds");
+    // other accounts' lines of this number are not opened by the way
+    let lines =
+        Lines { query: Query::default(), leaf: Some(Leaf::parse("gw/E0000/0").expect("a leaf")), keys: Vec::new() };
+    let why = get_lines(&vault, &mut opener(), &lines, &mut Vec::new()).await.expect_err("whose?");
+    assert!(why.contains("--account: default, team"), "{why}");
+}
+
+/// A planted payload object must not pass for evidence.
+#[tokio::test]
+async fn planted_payload_is_found() {
+    let s = site().await;
+    let name = s.name(&["default/acme/s0/", "E0000", ".agev"]);
+    let bytes = s.store.0.lock().get(&name).cloned().expect("there");
+    s.store.0.lock().insert("default/acme/s0/2026-11-20/gw-E0000-0000000099.agev".to_owned(), bytes);
+    found(&s, "stray", "payload planted").await;
+}
+
+/// What is planted under names that no gateway gives, or of epochs that nobody knows, is told by name: never only counted.
+#[tokio::test]
+async fn planted_names_are_told() {
+    let s = site().await;
+    let real = s.name(&["index/v1/account=default/", "E0000", ".ndjson.zst"]);
+    let lines = s.store.0.lock().get(&real).cloned().expect("there");
+    let plant = |name: &str| drop(s.store.0.lock().insert(name.to_owned(), lines.clone()));
+    let strange = [
+        "index/v1/account=default/dt=2000-01-01/a",
+        "index/v1/x",
+        "index/v2/account=default/dt=2026-11-20/gw-E0000-0000000000.ndjson.zst",
+        // an epoch that begins in the future, and one that is none
+        "index/v1/account=default/dt=9999-12-31/gw-7ZZZZZZZZZZZZZZZZZZZZZZZZZ-0000000000.ndjson.zst",
+        "index/v1/account=default/dt=2026-11-20/gw-F0000-0000000000.ndjson.zst",
+    ];
+    strange.iter().for_each(|name| plant(name));
+    // one that may just have begun: a warning that names it
+    let begun = "index/v1/account=default/dt=2026-11-20/other-01KAFMGG00ABCDEFGHJKMNPQRS-0000000000.ndjson.zst";
+    plant(begun);
+    let report = s.audit().await;
+    assert!(!report.verified);
+    let of = |code: &str| {
+        report.findings.iter().filter(|one| one.code == code).map(|one| one.at.clone()).collect::<Vec<_>>()
+    };
+    let mut stray = of("stray");
+    let mut wanted: Vec<String> = strange.iter().map(|name| (*name).to_owned()).collect();
+    stray.sort();
+    wanted.sort();
+    assert_eq!(stray, wanted);
+    assert_eq!(of("unclaimed"), [begun]);
+}
+
+/// What is planted into the index neither ends a search nor stands for what was written: it is told, the first line of a
+/// number that a gateway's object holds is shown.
+#[tokio::test]
+async fn planted_objects_end_no_search() {
+    use crate::read::{Filter, Opener, Query, find, find_signed, replay};
+    use crate::signed::Signed;
+    let s = site().await;
+    let vault = Vault::new(s.store.clone(), "", None);
+    let query = Query { session: Some("s0".to_owned()), ..Query::default() };
+    let whole = find(&vault, &query, &mut |_| {}).await.expect("found");
+    assert!(whole.closed.is_empty() && whole.lines > 0);
+    let real = s.name(&["index/v1/account=default/", "E0000", ".ndjson.zst"]);
+    let forged: Vec<String> = lines(&s, &real).iter().map(|line| line.replace("\"s0\"", "\"forged\"")).collect();
+    let packed = zstd::bulk::compress(forged.join("\n").as_bytes(), 3).expect("zstd");
+    for (name, bytes) in [
+        ("index/v1/x", b"garbage".to_vec()),
+        ("index/v1/account=default/dt=2000-01-01/a", packed.clone()),
+        ("index/v1/account=default/dt=2000-01-01/other-E0000-0000000000.ndjson.zst", packed.clone()),
+        ("index/v1/account=default/dt=2026-11-20/gw-E0009-0000000000.ndjson.zst", b"garbage".to_vec()),
+        ("index/v1/account=default/dt=9999-12-31/gw-E0000-0000000000.ndjson.zst", packed),
+    ] {
+        s.store.0.lock().insert(name.to_owned(), Bytes::from(bytes));
+    }
+    let found = find(&vault, &query, &mut |_| {}).await.expect("found");
+    assert_eq!((found.lines, found.closed.len()), (whole.lines, 5), "{:?}", found.closed);
+    let forged = Query { session: Some("forged".to_owned()), ..Query::default() };
+    assert_eq!(find(&vault, &forged, &mut |_| {}).await.expect("found").lines, 0);
+    // who has the writer's key sees what is planted, and sees that it is
+    let keys = [signing_key().public().clone()];
+    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("read"));
+    let mut marks = Vec::new();
+    let (own, others) =
+        find_signed(&vault, &forged, &signed, &mut |_, unsigned| marks.push(unsigned)).await.expect("found");
+    assert_eq!((own.lines, others.lines > 0, own.closed.len()), (0, true, 0));
+    assert!(marks.iter().all(|unsigned| *unsigned), "{marks:?}");
+    let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
+    assert_eq!((own.lines, others.lines), (whole.lines, 0));
+    let none = Arc::new(Signed::read(&vault, &[], None).await.expect("read"));
+    assert_eq!(find_signed(&vault, &query, &none, &mut |_, _| {}).await.expect("found").0.lines, 0);
+    for (session, signed, marked) in [("forged", &signed, true), ("s0", &signed, false), ("s0", &none, true)] {
+        let filter = Filter { signed: Some(signed.clone()), account: Some("default".to_owned()), ..Filter::default() };
+        let mut opener = Opener::new(&vault, vec![s.auditor.clone()]);
+        let told = replay(&vault, &mut opener, session, &filter).await.expect("told");
+        let mut text = Vec::new();
+        told.write(&mut text).expect("written");
+        let text = String::from_utf8(text).expect("text");
+        assert_eq!((text.contains("UNSIGNED"), told.unsigned() > 0), (marked, marked), "{session}: {text}");
+        assert_eq!(told.json().expect("json").contains("\"unsigned\": true"), marked, "{session}");
+    }
+}
+
+/// A name that is taken while an attempt's fate is not known (the gateway was killed before it noted the answer) is taken for its own:
+/// that content is lost, and never without a word.
+#[tokio::test]
+async fn a_name_taken_behind_a_crash_is_told() {
+    let mut s = Site::new(41);
+    s.send("default", "s0", "what was said");
+    s.send("default", "s1", "what else was said");
+    let fragment = s.journal.of_kind(RecordKind::Fragment).into_iter().next().expect("a fragment");
+    let (FragmentHeader { object, .. }, _) = unpack(&fragment.body).expect("a header");
+    s.restart(0);
+    s.store.0.lock().insert(object.clone(), Bytes::from_static(b"planted"));
+    assert!(s.uploader.drain().await);
+    let report = s.audit().await;
+    assert!(!report.verified && codes(&report).contains(&"object_changed"), "{}", report.text());
+    assert!(report.findings.iter().all(|one| one.at.contains(&object)), "{}", report.text());
+    assert_eq!(report.counts.opened, 1, "the other session's content");
+}
+
+/// Lines of sessions that no digest names are told by name, wherever they claim to come from; those that one names are not.
+#[tokio::test]
+async fn planted_lines_of_sessions_are_found() {
+    let mut s = Site::new(43);
+    s.send("default", "s0", "what was said");
+    s.minutes(40).await;
+    let own = s.name(&["sessions/v1/account=default/"]);
+    let report = s.audit().await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    let bytes = s.store.0.lock().get(&own).cloned().expect("there");
+    let (folder, number) = own.rsplit_once('-').expect("a number");
+    let first = format!("{folder}-0000000000.ndjson.zst");
+    assert_ne!(number, "0000000000.ndjson.zst");
+    for planted in [first, own.replace("E0000", "D0000"), own.replace("/v1/", "/v2/"), "sessions/junk".to_owned()] {
+        s.store.0.lock().insert(planted.clone(), bytes.clone());
+        let report = s.audit().await;
+        let told: Vec<_> = report.findings.iter().map(|one| (one.code, one.at.as_str())).collect();
+        assert_eq!(told, [("stray", planted.as_str())], "{}", report.text());
+        s.remove(&planted);
+    }
+}

@@ -1,0 +1,286 @@
+//! **What**: the bytes of effects and checkpoints: [`Code`]. **Invariants**: numbers are varints, so small ones are one
+//! byte; reading never allocates more than the bytes that are there; damaged bytes read as `None`, never as a panic.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher, Hash};
+
+use genai::Buckets;
+
+/// Something with an encoding.
+pub(super) trait Code: Sized {
+    fn put(&self, out: &mut Vec<u8>);
+    /// Reads one off the front.
+    fn take(from: &mut &[u8]) -> Option<Self>;
+}
+
+/// Gives structs the encoding of their fields, in order.
+macro_rules! fields {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl $crate::codec::Code for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                let Self { $($field),* } = self;
+                $($crate::codec::Code::put($field, out);)*
+            }
+            fn take(from: &mut &[u8]) -> Option<Self> {
+                Some(Self { $($field: $crate::codec::Code::take(from)?,)* })
+            }
+        }
+    };
+}
+
+/// Makes structs with an encoding.
+macro_rules! record {
+    ($($(#[$meta:meta])* pub(super) struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $kind:ty,)* })*) => {
+        $(
+            $(#[$meta])*
+            pub(super) struct $name { $($(#[$field_meta])* pub(super) $field: $kind,)* }
+            $crate::codec::fields!($name { $($field),* });
+        )*
+    };
+}
+pub(super) use {fields, record};
+
+macro_rules! varint {
+    ($($kind:ty)*) => {
+        $(impl Code for $kind {
+            fn put(&self, out: &mut Vec<u8>) {
+                let mut rest = *self;
+                while rest >= 0x80 {
+                    out.push((rest & 0x7f) as u8 | 0x80);
+                    rest >>= 7;
+                }
+                out.push(rest as u8);
+            }
+
+            fn take(from: &mut &[u8]) -> Option<Self> {
+                let mut number: $kind = 0;
+                for shift in (0..<$kind>::BITS).step_by(7) {
+                    let (&byte, rest) = from.split_first()?;
+                    *from = rest;
+                    let part = <$kind>::from(byte & 0x7f);
+                    number |= part.checked_shl(shift).filter(|moved| moved >> shift == part)?;
+                    if byte & 0x80 == 0 {
+                        return Some(number);
+                    }
+                }
+                None
+            }
+        })*
+    };
+}
+varint!(u64 u128);
+
+impl Code for i128 {
+    fn put(&self, out: &mut Vec<u8>) {
+        ((self << 1) ^ (self >> 127)).cast_unsigned().put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        let number = u128::take(from)?;
+        Some((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
+    }
+}
+
+macro_rules! small {
+    ($($kind:ty)*) => {
+        $(impl Code for $kind {
+            fn put(&self, out: &mut Vec<u8>) {
+                u64::from(*self).put(out);
+            }
+
+            fn take(from: &mut &[u8]) -> Option<Self> {
+                u64::take(from)?.try_into().ok()
+            }
+        })*
+    };
+}
+small!(u8 u16 u32);
+
+impl Code for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        u8::take(from).map(|byte| byte != 0)
+    }
+}
+
+impl<const N: usize> Code for [u8; N] {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        let (bytes, rest) = from.split_first_chunk::<N>()?;
+        *from = rest;
+        Some(*bytes)
+    }
+}
+
+impl Code for [u64; 3] {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.iter().for_each(|number| number.put(out));
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some([u64::take(from)?, u64::take(from)?, u64::take(from)?])
+    }
+}
+
+impl Code for f64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.to_bits().to_le_bytes().put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        <[u8; 8]>::take(from).map(|bytes| Self::from_bits(u64::from_le_bytes(bytes)))
+    }
+}
+
+/// Length and bytes.
+fn bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::take(from)?;
+    let (bytes, rest) = from.split_at_checked(length)?;
+    *from = rest;
+    Some(bytes)
+}
+
+impl Code for usize {
+    fn put(&self, out: &mut Vec<u8>) {
+        (*self as u64).put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        u64::take(from)?.try_into().ok()
+    }
+}
+
+impl Code for Box<str> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.len().put(out);
+        out.extend_from_slice(self.as_bytes());
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        std::str::from_utf8(bytes(from)?).ok().map(Self::from)
+    }
+}
+
+impl Code for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.len().put(out);
+        out.extend_from_slice(self.as_bytes());
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        std::str::from_utf8(bytes(from)?).ok().map(Self::from)
+    }
+}
+
+impl<T: Code> Code for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(inner) = self {
+            inner.put(out);
+        }
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        if bool::take(from)? { Some(Some(T::take(from)?)) } else { Some(None) }
+    }
+}
+
+impl<A: Code, B: Code> Code for (A, B) {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some((A::take(from)?, B::take(from)?))
+    }
+}
+
+/// A list: its length, then the elements, each at least one byte.
+fn put_all<'a, T: Code + 'a>(length: usize, all: impl Iterator<Item = &'a T>, out: &mut Vec<u8>) {
+    length.put(out);
+    all.for_each(|one| one.put(out));
+}
+
+fn take_all<T: Code, L: Default + Extend<T>>(from: &mut &[u8]) -> Option<L> {
+    let length = usize::take(from).filter(|length| *length <= from.len())?;
+    let mut all = L::default();
+    for _ in 0..length {
+        all.extend([T::take(from)?]);
+    }
+    Some(all)
+}
+
+impl<T: Code> Code for Vec<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_all(self.len(), self.iter(), out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        take_all(from)
+    }
+}
+
+impl<T: Code + Eq + Hash, S: BuildHasher + Default> Code for HashSet<T, S> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_all(self.len(), self.iter(), out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        take_all(from)
+    }
+}
+
+impl<K: Code + Eq + Hash, V: Code, S: BuildHasher + Default> Code for HashMap<K, V, S> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.len().put(out);
+        for (key, value) in self {
+            key.put(out);
+            value.put(out);
+        }
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        take_all::<(K, V), Self>(from)
+    }
+}
+
+impl<K: Code + Ord, V: Code> Code for BTreeMap<K, V> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.len().put(out);
+        for (key, value) in self {
+            key.put(out);
+            value.put(out);
+        }
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        take_all::<(K, V), Self>(from)
+    }
+}
+
+impl Code for Buckets {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } = self;
+        for count in [input, cache_read, cache_write_5m, cache_write_1h, output, reasoning] {
+            count.put(out);
+        }
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            input: u64::take(from)?,
+            cache_read: u64::take(from)?,
+            cache_write_5m: u64::take(from)?,
+            cache_write_1h: u64::take(from)?,
+            output: u64::take(from)?,
+            reasoning: u64::take(from)?,
+        })
+    }
+}

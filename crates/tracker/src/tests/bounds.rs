@@ -1,0 +1,151 @@
+//! What must not bring it down: many runs, large runs, late ones, ids that two tenants use.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::support::*;
+use crate::Config;
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use pipeline::Processor;
+use runs::{Board, RunState};
+use telemetry::Meter;
+
+const T0: u64 = 1_795_166_000;
+
+fn one_span(trace: u64) -> Json {
+    json!({"name": "chat m", "trace": trace, "span": 2, "start": T0, "end": T0 + 1, "attributes": {"gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1}})
+}
+
+fn many(runs: u64) {
+    let meter = Meter::new();
+    let settings = Config { max_runs: 500, ..Config::default() }.settings().unwrap_or_else(|_| panic!("valid"));
+    let line = Line::new(runs_with(settings, &meter));
+    let mut now = NOW;
+    for from in (0..runs).step_by(1000) {
+        let items: Vec<Json> = (from..from + 1000).map(|n| one_span(n + 1)).collect();
+        line.play(request::payload(&json!({"items": items})));
+        now = now.plus(Duration::from_secs(1));
+        line.runs.tick(now);
+    }
+    assert!(line.runs.state.lock().store.len() <= 500);
+    assert!(line.runs.recent(usize::MAX).len() <= 1500);
+    let evicted = format!("tollgate_runs_evicted_total {}", runs - 500);
+    assert!(meter.render().contains(&evicted), "{}", meter.render());
+    assert!(line.runs.checkpoint().unwrap().len() < 4 << 20);
+}
+
+/// Runs of one span each, far more than are remembered: all but the latest are given up, each is counted, memory stays.
+#[test]
+fn many_small_runs() {
+    many(20_000);
+}
+
+/// The same with a million. `cargo test -p tracker --release -- --ignored a_million`
+#[test]
+#[ignore = "a million runs: minutes"]
+fn a_million_small_runs() {
+    many(1_000_000);
+}
+
+/// 50,000 spans in one run are added up, looked at and shown.
+#[test]
+fn a_run_of_fifty_thousand_spans() {
+    let line = Line::new(runs());
+    for part in 0..50_u64 {
+        let items: Vec<Json> = (0..1000)
+            .map(|n| {
+                let mut item = one_span(1);
+                item["span"] = json!(2 + part * 1000 + n);
+                item["parent"] = json!(1);
+                item
+            })
+            .collect();
+        line.play(request::payload(&json!({"items": items})));
+    }
+    wait(&line.runs, NOW, Duration::from_secs(60));
+    let detail = line.runs.run(&format!("{:032}", 1)).unwrap();
+    assert_eq!((detail.view.totals.calls(), detail.step_count), (50_000, 50_000));
+    assert_eq!(detail.steps.unwrap().len(), 2000);
+}
+
+/// Two tenants of one account that use one session id: each run is its own tenant's, and so is its cost.
+#[test]
+fn two_tenants_with_one_session_id() {
+    let line = Line::new(runs());
+    for (trace, tenant) in [(1, "acme"), (2, "globex")] {
+        let whose = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "invoke_agent", "session.id": "s", "tenant.id": tenant});
+        let root = json!({"name": "invoke_agent a", "trace": trace, "span": 1, "start": T0, "end": T0 + 5, "attributes": whose});
+        let mut call = one_span(trace);
+        call["parent"] = json!(1);
+        line.play(request::payload(&json!({"items": [root, call]})));
+    }
+    wait(&line.runs, NOW, Duration::from_secs(120));
+    let tenants: Vec<_> = line.views().into_iter().map(|view| (view.tenant.unwrap(), view.totals.calls())).collect();
+    assert_eq!(tenants.len(), 2);
+    assert!(tenants.contains(&("acme".into(), 1)) && tenants.contains(&("globex".into(), 1)));
+    let sums = line.runs.sums().by_tenant;
+    assert_eq!((sums["acme"].calls, sums["globex"].calls), (1, 1));
+}
+
+/// Clocks of clients that are hours apart, behind and ahead: event times are kept, runs end as usual.
+#[test]
+fn clocks_that_disagree() {
+    let line = Line::new(runs());
+    for (trace, at) in [(1, T0 - 6 * 3600), (2, T0 + 6 * 3600)] {
+        let root = json!({"name": "invoke_agent a", "trace": trace, "span": 1, "start": at, "end": at + 5,
+            "attributes": {"gen_ai.provider.name": "openai", "gen_ai.operation.name": "invoke_agent"}});
+        let mut call = one_span(trace);
+        call["parent"] = json!(1);
+        call["start"] = json!(at + 1);
+        call["end"] = json!(at + 2);
+        line.play(request::payload(&json!({"items": [root, call]})));
+    }
+    wait(&line.runs, NOW, Duration::from_secs(60));
+    assert!(line.views().iter().all(|view| view.state == RunState::Ended && view.duration == 5_000_000_000));
+    assert_eq!(line.runs.sums().all.runs, 2);
+    assert!(line.runs.alerts().is_empty(), "a clock behind is no run that does not end");
+}
+
+/// Names made to break labels and pages stay out of labels, and are short everywhere.
+#[test]
+fn hostile_names() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    let evil = "\"} 1\n<script>alert(1)</script>\u{202e}";
+    let mut call = one_span(1);
+    call["parent"] = json!(1);
+    call["attributes"]["gen_ai.request.model"] = json!(evil);
+    let root = json!({"name": "invoke_agent a", "trace": 1, "span": 1, "start": T0, "end": T0 + 5, "attributes": {
+        "gen_ai.provider.name": "openai", "gen_ai.operation.name": "invoke_agent", "tenant.id": evil, "feature": evil.repeat(100), "incident.id": evil,
+        "prompt.template": evil, "build.commit_sha": "x".repeat(10_000), "error.type": evil}});
+    let tool = json!({"name": "execute_tool", "trace": 1, "span": 9, "parent": 1, "start": T0, "end": T0 + 1, "attributes": {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.provider.name": "openai", "gen_ai.tool.name": evil, "s3.bytes_scanned": 5, "tenant.id": evil}});
+    line.runs.tick(NOW);
+    line.play(request::payload(&json!({"items": [root, call, tool]})));
+    wait(&line.runs, NOW, Duration::from_secs(40 * 60));
+    let text = meter.render();
+    assert!(!text.contains("script") && !text.contains('\u{202e}'), "{text}");
+    let view = line.views().into_iter().next().unwrap();
+    assert!(view.commit.is_none_or(|commit| commit.len() <= 128));
+    assert!(view.feature.is_none_or(|feature| feature.len() <= 128));
+}
+
+/// Items that come after a run was added up change what is shown, for 15 minutes; sums stay.
+#[test]
+fn late_items_are_shown() {
+    let line = Line::new(runs());
+    let root = json!({"name": "invoke_agent a", "trace": 1, "span": 1, "start": T0, "end": T0 + 5, "attributes": {"gen_ai.provider.name": "openai",
+        "gen_ai.operation.name": "invoke_agent"}});
+    line.play(request::payload(&json!({"items": [root]})));
+    let now = wait(&line.runs, NOW, Duration::from_secs(60));
+    assert_eq!(line.runs.sums().all.calls, 0);
+    let mut call = one_span(1);
+    call["parent"] = json!(1);
+    line.play(request::payload(&json!({"items": [call]})));
+    wait(&line.runs, UnixNanos(now.0), Duration::from_secs(120));
+    assert_eq!(line.views()[0].totals.calls(), 1);
+    assert_eq!((line.runs.sums().all.calls, line.runs.sums().all.runs), (0, 1));
+}

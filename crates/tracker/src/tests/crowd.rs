@@ -1,0 +1,386 @@
+//! What one sender must not do to the others: requests that cost far more than their size, and time under the lock.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::support::*;
+use crate::Runs;
+use crate::alerts::{Alerts, Limits, Rule};
+use crate::look::Look;
+use crate::timeline::tests::steps;
+use genai::testing::request;
+use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
+use kernel::secret::Secret;
+use pipeline::{Batch, Processor};
+use redaction::Ids;
+use runs::share::{Owned, Queue, Used};
+use runs::{Board, Outcome, RunState, SessionView, Totals, Verdict};
+use telemetry::Meter;
+
+const T0: u64 = 1_795_166_000;
+
+fn span(trace: u64, span: u64, operation: &str) -> Json {
+    let mut item = json!({"name": operation, "trace": trace, "span": span, "start": T0, "end": T0 + 1, "attributes": {
+        "gen_ai.operation.name": operation, "gen_ai.provider.name": "openai", "session.id": "s"}});
+    let more = match operation {
+        "chat" => json!({"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1}),
+        "execute_tool" => json!({"gen_ai.tool.name": "t"}),
+        _ => json!({}),
+    };
+    item["attributes"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    item
+}
+
+fn play(line: &Line, items: &[Json]) -> Batch {
+    line.play(request::payload(&json!({"items": items})))
+}
+
+/// `count` roots and as many calls that name no run and stand under none.
+fn crowd(count: u64, trace: impl Fn(u64) -> u64, stray: impl Fn(u64) -> u64) -> Line {
+    let line = Line::new(runs());
+    for from in (0..count).step_by(500) {
+        let mut items: Vec<Json> = (from..from + 500).map(|n| span(trace(n), 1 + n, "invoke_agent")).collect();
+        items.extend((from..from + 500).map(|n| {
+            let mut call = span(stray(n), 1_000_000 + n, "chat");
+            call["parent"] = json!(2_000_000 + n);
+            call
+        }));
+        // each begins when those before are over: the latest that was under way is the worst to look for
+        for (n, item) in items.iter_mut().enumerate() {
+            let begin = T0 + 2 * (from + n as u64 % 500);
+            (item["start"], item["end"]) = (json!(begin), json!(begin + 1));
+        }
+        play(&line, &items);
+    }
+    line
+}
+
+/// Many roots in one trace cost as much as many roots: four times as many, four to five times as much.
+#[test]
+fn roots_of_one_trace() {
+    let look = |count: u64| {
+        let line = crowd(count, |_| 1, |_| 1);
+        let mut views = Vec::new();
+        let steps = steps(|| views = line.runs.recent(usize::MAX));
+        assert_eq!(views.len() as u64, count);
+        assert!(views.iter().all(|view| view.totals.calls() == 1), "each call is in the run that was under way");
+        steps
+    };
+    let (few, many) = (look(500), look(2000));
+    assert!(many < 6 * few && many < 100 * 2000, "{few} steps for 500 roots, {many} for 2000");
+}
+
+/// The same in one session: each root a trace of its own, each call too.
+#[test]
+fn roots_of_one_session() {
+    let look = |count: u64| {
+        let line = crowd(count, |n| 1 + n, |n| 1_000_000 + n);
+        let mut views = Vec::new();
+        let steps = steps(|| views = line.runs.recent(usize::MAX));
+        assert_eq!(views.len() as u64, count);
+        assert!(views.iter().all(|view| view.totals.calls() == 1));
+        steps
+    };
+    let (few, many) = (look(500), look(2000));
+    assert!(many < 6 * few && many < 100 * 2000, "{few} steps for 500 roots, {many} for 2000");
+}
+
+/// A heavy group that nobody adds to is looked at once, however often somebody asks.
+#[test]
+fn who_asks_again_gets_what_is_known() {
+    let line = crowd(500, |_| 1, |_| 1);
+    let first = line.runs.recent(100);
+    let mut again = Vec::new();
+    assert_eq!(steps(|| again = line.runs.recent(100)), 0);
+    assert!(first.iter().map(|view| &view.run).eq(again.iter().map(|view| &view.run)) && first.len() == 100);
+    play(&line, &[span(1, 9_000_000, "chat")]);
+    assert_ne!(steps(|| again = line.runs.recent(100)), 0, "it changed");
+}
+
+/// One-span requests into a session of thousands: what all of them look at together is bounded by what the session
+/// holds; the first root still gets its totals.
+#[test]
+fn small_requests_into_a_large_session() {
+    let line = Line::new(runs());
+    for from in (0..4000_u64).step_by(1000) {
+        let mut items: Vec<Json> = (from..from + 1000).map(|n| span(1, 100 + n, "execute_tool")).collect();
+        items.iter_mut().for_each(|item| item["parent"] = json!(1));
+        play(&line, &items);
+    }
+    let stamped = |batch: &Batch| {
+        let root = batch.payload.items().next().unwrap();
+        batch.payload.get(root, "agent.tool_calls_made").and_then(|value| value.as_count())
+    };
+    assert_eq!(stamped(&play(&line, &[span(1, 1, "invoke_agent")])), Some(4000));
+    let spent = steps(|| {
+        for n in 0..200 {
+            play(&line, &[span(1, 10_000 + n, "invoke_agent")]);
+        }
+    });
+    assert!(spent < 12 * 4000, "200 requests of one span looked at {spent} items");
+}
+
+/// The turns of a long session, each a trace of its own, get their own totals to the last.
+#[test]
+fn turns_of_a_long_session() {
+    let line = Line::new(runs());
+    for turn in 1..=120_u64 {
+        let mut items: Vec<Json> = (0..30).map(|n| span(turn, 100 + n, "execute_tool")).collect();
+        items.iter_mut().for_each(|item| item["parent"] = json!(1));
+        items.insert(0, span(turn, 1, "invoke_agent"));
+        let batch = play(&line, &items);
+        let root = batch.payload.items().next().unwrap();
+        let made = batch.payload.get(root, "agent.tool_calls_made").and_then(|value| value.as_count());
+        assert_eq!(made, Some(30), "turn {turn}");
+    }
+}
+
+/// A tool's name with a secret in it, counted at once: the label is what the rules make of it.
+#[test]
+fn a_secret_for_a_tool_name() {
+    let meter = Meter::new();
+    let rules = processors::redact::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let ids = Ids::new(vec![rules.detector], Pseudonymizer::new(&Secret::new("key".into())));
+    let line = Line::new(Runs::new("runs".into(), settings(), vocabulary(), Arc::new(ids), &meter));
+    line.runs.tick(NOW);
+    // no real key: parts, so that nobody's scanner takes it for one
+    let secret = ["sk-ant-", "api03-", &"aB3dE5fG7hJ9kL1m".repeat(5), "-xYz12QAA"].concat();
+    let mut tool = span(1, 2, "execute_tool");
+    tool["attributes"]["gen_ai.tool.name"] = json!(secret);
+    play(&line, &[tool]);
+    let text = meter.render();
+    assert!(text.contains("agent_tool_calls_total{"), "it was counted: {text}");
+    assert!(!text.contains("api03"), "{text}");
+}
+
+/// Hears whether the state is held while somebody works with ids: that is the slow part of a look.
+struct Listener {
+    ids: PlainIds,
+    runs: Mutex<Weak<Runs>>,
+    asked: AtomicU64,
+    held: AtomicU64,
+}
+
+impl Listener {
+    fn note(&self) {
+        let Some(runs) = self.runs.lock().unwrap().upgrade() else { return };
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.held.fetch_add(u64::from(runs.state.is_locked()), Ordering::Relaxed);
+    }
+}
+
+impl IdPolicy for Listener {
+    fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
+        self.note();
+        self.ids.shown(account, id)
+    }
+
+    fn column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
+        self.note();
+        self.ids.column(account, text)
+    }
+
+    fn pseudonym(&self, account: &str, id: &str) -> String {
+        self.note();
+        self.ids.pseudonym(account, id)
+    }
+}
+
+/// A look for a run whose id is a pseudonym must not make one of every id that others sent, nor of its own account's each time: that
+/// takes seconds with 20,000 groups. (By counts: a time would depend on the machine.)
+#[test]
+fn a_pseudonym_is_looked_up_among_its_own() {
+    let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
+    let zero = || AtomicU64::new(0);
+    let listener = Arc::new(Listener { ids, runs: Mutex::new(Weak::new()), asked: zero(), held: zero() });
+    let policy: Arc<dyn IdPolicy> = Arc::<Listener>::clone(&listener);
+    let runs = Arc::new(Runs::new("runs".into(), settings(), vocabulary(), policy, &Meter::new()));
+    *listener.runs.lock().unwrap() = Arc::downgrade(&runs);
+    runs.tick(NOW);
+    for (account, count) in [("few", 5_u64), ("many", 400)] {
+        for trace in 1..=count {
+            let mut root = span(trace, 1, "invoke_agent");
+            root["attributes"]["session.id"] = json!(format!("s{trace}"));
+            let mut batch = batch(request::payload(&json!({"items": [root]})));
+            let mut origin = (*batch.origin).clone();
+            origin.account = account.into();
+            batch.origin = origin.into();
+            runs.process(&mut batch).unwrap();
+            batch.effects.iter().for_each(|effect| runs.apply(effect));
+        }
+    }
+    let asked = |account: &str| {
+        let before = listener.asked.load(Ordering::Relaxed);
+        assert!(runs.run_of(account, "h-00000000000000000000000000000000").is_none());
+        listener.asked.load(Ordering::Relaxed) - before
+    };
+    let few = asked("few");
+    assert!(few < 60, "{few} ids of others");
+    let (first, again) = (asked("many"), asked("many"));
+    // the ids of the latest groups are looked at in any case
+    assert!(first >= again + 144, "{first}, then {again}: they are made anew each time");
+}
+
+/// Who owns an entry, and how often that was asked.
+struct Asked<'a>(&'a str, &'a AtomicU64);
+
+impl Owned for Asked<'_> {
+    fn account(&self) -> &str {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0
+    }
+}
+
+/// A full queue must not be walked for each entry that comes: it is under the tracker's lock. (By counts.)
+#[test]
+fn making_room_does_not_walk_the_queue() {
+    let asked = AtomicU64::new(0);
+    let mut queue = Queue::default();
+    for account in ["few", "many"] {
+        (0..1000).for_each(|_| assert!(queue.push(Asked(account, &asked), 2000).is_none()));
+    }
+    asked.store(0, Ordering::Relaxed);
+    for _ in 0..100 {
+        assert_eq!(queue.push(Asked("many", &asked), 2000).unwrap().0, "many");
+    }
+    assert!(asked.load(Ordering::Relaxed) < 1000, "{}", asked.load(Ordering::Relaxed));
+}
+
+/// Looks, pages, tool calls, measures and groups that make room: none works with names while others wait for the state.
+#[test]
+fn nobody_waits_for_a_look() {
+    let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
+    let zero = || AtomicU64::new(0);
+    let listener = Arc::new(Listener { ids, runs: Mutex::new(Weak::new()), asked: zero(), held: zero() });
+    let config = crate::Config { max_runs: 2, ..Default::default() };
+    let settings = config.settings().unwrap_or_else(|_| panic!("valid"));
+    let policy: Arc<dyn IdPolicy> = Arc::<Listener>::clone(&listener);
+    let runs = Arc::new(Runs::new("runs".into(), settings, vocabulary(), policy, &Meter::new()));
+    *listener.runs.lock().unwrap() = Arc::downgrade(&runs);
+    runs.tick(NOW);
+    for trace in 1..6_u64 {
+        let mut root = span(trace, 1, "invoke_agent");
+        root["attributes"]["session.id"] = json!(format!("s{trace}"));
+        root["attributes"]["s3.bytes_scanned"] = json!(5);
+        let mut tool = span(trace, 2, "execute_tool");
+        tool["attributes"]["session.id"] = json!(format!("s{trace}"));
+        let mut batch = batch(request::payload(&json!({"items": [root, tool]})));
+        runs.process(&mut batch).unwrap();
+        batch.effects.iter().for_each(|effect| runs.apply(effect));
+        assert!(!runs.recent(10).is_empty());
+    }
+    assert!(runs.run(&format!("{:032}", 5)).is_some());
+    let now = wait(&runs, NOW, Duration::from_secs(60));
+    wait(&runs, now, Duration::from_secs(3600));
+    let (asked, held) = (listener.asked.load(Ordering::Relaxed), listener.held.load(Ordering::Relaxed));
+    assert!(asked > 20 && held == 0, "of {asked} times {held} with the state held");
+}
+
+/// A batch that comes while somebody looks: what was found counts once, what came is told as more of the same run, and a
+/// group that wakes up stays.
+#[test]
+fn a_batch_comes_while_somebody_looks() {
+    let line = Line::new(runs());
+    play(&line, &[span(1, 1, "invoke_agent")]);
+    let look_then_add = |after: u64, added: u64| {
+        let (id, look) = {
+            let mut state = line.runs.state.lock();
+            state.pass(NOW.plus(Duration::from_secs(after)));
+            let eyes = state.eyes();
+            let (id, group) = state.next_due().unwrap();
+            (id, Look::of(&group, &line.ids(), &settings(), &eyes))
+        };
+        let mut call = span(1, 1 + added, "chat");
+        call["parent"] = json!(1);
+        play(&line, &[call]);
+        let (mut look, meters) = (look, &line.runs.meters);
+        let found = std::mem::take(&mut look.found);
+        let mut state = line.runs.state.lock();
+        let taken = state.take(id, &look, found, meters);
+        state.end_look(id, look);
+        taken
+    };
+    line.runs.tick(NOW);
+    assert!(look_then_add(60, 1));
+    assert_eq!(line.runs.sums().all.runs, 1);
+    let mut now = NOW.plus(Duration::from_secs(60));
+    for _ in 0..4 {
+        now = wait(&line.runs, now, Duration::from_secs(30));
+    }
+    assert_eq!((line.runs.sums().all.runs, line.views()[0].totals.calls()), (1, 1));
+    assert_eq!(line.views()[0].state, RunState::Ended);
+    // quiet for so long that the group would go
+    let mut passed = now.0.saturating_sub(NOW.0) / 1_000_000_000;
+    while line.runs.state.lock().store.len() == 1 && passed < 1900 {
+        passed += 50;
+        line.runs.state.lock().pass(NOW.plus(Duration::from_secs(passed)));
+    }
+    assert!(!look_then_add(passed + 50, 2), "it woke up");
+    assert_eq!(line.runs.state.lock().store.len(), 1);
+    assert_eq!(line.views()[0].totals.calls(), 2);
+}
+
+/// One account that names hundreds takes nothing from one that names few.
+#[test]
+fn whoever_has_most_makes_room() {
+    let (mut map, mut used) = (BTreeMap::<String, u32>::new(), Used::default());
+    for (account, names) in [("few", 5), ("many", 500)] {
+        for n in 0..names {
+            *used.entry(&mut map, &format!("{account}\nname-{n}"), 20) = n;
+        }
+    }
+    assert_eq!(map.len(), 20);
+    assert_eq!(map.keys().filter(|name| name.starts_with("few\n")).count(), 5);
+    assert!(map.contains_key("many\nname-499") && !map.contains_key("many\nname-0"), "the latest stay");
+}
+
+/// What one account's sessions cost says nothing of another's, though they call their feature the same.
+#[test]
+fn medians_are_an_accounts_own() {
+    let session = |account: &str, usd: i128| {
+        let mut totals = Totals::default();
+        totals.add_call("m", Default::default(), Some(usd * 1_000_000_000_000_000_000));
+        let (account, session, feature) = (account.to_owned(), "s".to_owned(), Some("triage".to_owned()));
+        let (tenant, user) = (None, None);
+        SessionView { account, session, tenant, feature, user, runs: 1, failed: false, start: 1, duration: 1, totals }
+    };
+    let limits = Limits::default();
+    let rule = Rule { limits: &limits, ceiling: 50, now: 1 };
+    let mut alerts = Alerts::default();
+    for _ in 0..40 {
+        assert!(alerts.session(&session("ours", 1), true, rule).is_empty());
+        assert!(alerts.session(&session("theirs", 1000), true, rule).is_empty());
+    }
+    assert_eq!(alerts.session(&session("ours", 20), false, rule).len(), 1);
+    assert!(alerts.session(&session("theirs", 1500), false, rule).is_empty());
+    assert!(alerts.session(&session("others", 1_000_000), false, rule).is_empty(), "nothing is known of it");
+}
+
+/// Two accounts with a run of one id: both are told, and an outcome reaches the one that was meant.
+#[test]
+fn an_id_of_two_accounts() {
+    let line = Line::new(runs());
+    for account in ["a", "b"] {
+        let mut batch = batch(request::payload(&json!({"items": [span(1, 1, "invoke_agent")]})));
+        let mut origin = (*batch.origin).clone();
+        origin.account = account.into();
+        batch.origin = origin.into();
+        line.runs.process(&mut batch).unwrap();
+        batch.effects.iter().for_each(|effect| line.apply(effect));
+    }
+    let id = format!("{:032}", 1);
+    assert_eq!(line.runs.accounts(&id), ["a", "b"]);
+    let outcome = Outcome { verdict: Verdict::Overridden, confidence: None, resolved_in: None };
+    for account in ["b", "a"] {
+        line.apply(&line.runs.judged(account, &id, outcome, NOW).unwrap());
+        let judged = |account: &str| line.runs.run_of(account, &id).unwrap().view.judged.outcome.is_some();
+        assert_eq!((judged("a"), judged("b")), (account == "a", true));
+        assert_eq!(line.runs.budget(account, &id).unwrap().view.account, account);
+    }
+    assert!(line.runs.judged("c", &id, outcome, NOW).is_none());
+}

@@ -1,0 +1,322 @@
+//! What runs tell beyond calls and cost: limits, retries, fallbacks, loops, steps that stand out; nobody waits for who asks.
+
+use serde_json::{Value as Json, json};
+
+use super::support::*;
+use crate::{Runs, seen};
+use genai::testing::request;
+use runs::{Board, RunState, RunView, StepKind};
+use telemetry::Meter;
+
+const T0: u64 = 1_795_166_000;
+
+pub(super) fn span(name: &str, at: u64, attributes: Json) -> Json {
+    json!({"name": name, "trace": 1, "span": at + 1, "parent": 1, "start": T0 + at, "end": T0 + at + 1, "attributes": attributes})
+}
+
+fn chat(at: u64, model: &str, more: Json) -> Json {
+    let mut attributes =
+        json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "chat", "gen_ai.request.model": model});
+    merge(&mut attributes, &more);
+    span("chat", at, attributes)
+}
+
+pub(super) fn answered(at: u64, model: &str, input: u64) -> Json {
+    chat(at, model, json!({"gen_ai.usage.input_tokens": input, "gen_ai.usage.output_tokens": 1}))
+}
+
+fn failed(at: u64, model: &str, status: u64) -> Json {
+    let mut item = chat(at, model, json!({"error.type": "api_error", "http.response.status_code": status}));
+    item["status"] = json!("error");
+    item
+}
+
+pub(super) fn tool(at: u64, name: &str, args: &str, more: Json) -> Json {
+    let mut attributes = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": name, "gen_ai.tool.call.arguments": args});
+    merge(&mut attributes, &more);
+    span("execute_tool", at, attributes)
+}
+
+fn merge(into: &mut Json, more: &Json) {
+    for (key, value) in more.as_object().unwrap() {
+        into[key] = value.clone();
+    }
+}
+
+pub(super) fn root(attributes: Json) -> Json {
+    let mut all = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "invoke_agent"});
+    merge(&mut all, &attributes);
+    json!({"name": "invoke_agent a", "trace": 1, "span": 1, "start": T0, "end": T0 + 500, "attributes": all})
+}
+
+/// The one run of these items, the same forwards and backwards.
+pub(super) fn run(items: &[Json]) -> RunView {
+    let play = |items: &[&Json]| {
+        let line = Line::new(runs());
+        items.iter().for_each(|item| drop(line.play(request::payload(&json!({"items": [item]})))));
+        let views = line.views();
+        assert_eq!(views.len(), 1);
+        views.into_iter().next().unwrap()
+    };
+    let there = play(&items.iter().collect::<Vec<_>>());
+    let back = play(&items.iter().rev().collect::<Vec<_>>());
+    assert!(there == back, "{}\n{}", show(&there), show(&back));
+    there
+}
+
+/// A run that a limit ended says so, whoever tells: a stop reason, a type of error, the exception of a graph.
+#[test]
+fn killed_by_a_limit() {
+    let stopped = run(&[answered(1, "m", 1), root(json!({"agent.stop_reason": "max_turns"}))]);
+    assert_eq!((stopped.state, stopped.failed), (RunState::Killed, true));
+    let mut graph = root(json!({"error.type": "langgraph.errors.GraphRecursionError"}));
+    graph["status"] = json!("error");
+    let view = run(&[answered(1, "m", 1), graph]);
+    assert_eq!(view.state, RunState::Killed);
+    assert_eq!(view.totals.errors["langgraph.errors.GraphRecursionError"], 1);
+    let plain = run(&[answered(1, "m", 1), root(json!({}))]);
+    assert_eq!(plain.state, RunState::Ended);
+}
+
+/// A failed call made again with its model is a retry; with another model it is a fallback with its reason.
+#[test]
+fn retries_and_fallbacks() {
+    let view = run(&[failed(1, "big", 429), failed(3, "big", 529), answered(5, "small", 10), root(json!({}))]);
+    assert_eq!((view.totals.retries, view.totals.failed_calls), (1, 2));
+    let told: Vec<_> = view
+        .totals
+        .fallbacks
+        .iter()
+        .map(|(one, count)| (&*one.reason, &*one.provider, &*one.from, &*one.to, *count))
+        .collect();
+    assert_eq!(told, [("overloaded_529", "openai", "big", "small", 1)]);
+    let troubles: Vec<_> = view.totals.troubles.iter().map(|(one, count)| (&*one.reason, *count)).collect();
+    assert_eq!(troubles, [("overloaded_529", 1), ("rate_limited_429", 1)]);
+    let mut refused = answered(1, "big", 10);
+    refused["attributes"]["gen_ai.response.finish_reasons"] = json!(["refusal"]);
+    let view = run(&[refused, answered(3, "small", 10), root(json!({}))]);
+    assert_eq!(view.totals.fallbacks.keys().next().map(|one| &*one.reason), Some("refusal"));
+    assert_eq!(view.totals.retries, 0);
+    let view = run(&[failed(1, "big", 400), answered(3, "other", 1), root(json!({}))]);
+    assert_eq!(view.totals.fallbacks.keys().next().map(|one| &*one.reason), Some("other"));
+    let view = run(&[answered(1, "big", 1), answered(3, "small", 1), root(json!({}))]);
+    assert!(view.totals.fallbacks.is_empty(), "two models are no fallback");
+}
+
+/// `length`, `max_tokens` and `MAX_TOKENS` are one reason.
+#[test]
+fn finish_reasons_are_one() {
+    let mut items: Vec<Json> = ["length", "max_tokens", "MAX_TOKENS", "end_turn", "STOP"]
+        .iter()
+        .zip([1, 3, 5, 7, 9])
+        .map(|(reason, at)| {
+            let mut item = answered(at, "m", 1);
+            item["attributes"]["gen_ai.response.finish_reasons"] = json!([reason]);
+            item
+        })
+        .collect();
+    items.push(root(json!({})));
+    let finish = run(&items).totals.finish;
+    assert_eq!((finish["length"], finish["stop"], finish.len()), (3, 2, 2));
+}
+
+/// Equal calls in a row are told by their arguments, in any order of keys; others, and calls without arguments, are not.
+#[test]
+fn equal_calls_in_a_row() {
+    let none = || json!({});
+    let items = [
+        tool(1, "grep", r#"{"path": "a", "q": 1}"#, none()),
+        tool(3, "grep", r#"{"q":1,"path":"a"}"#, none()),
+        tool(5, "grep", r#"{"q": 1.0, "path": "a"}"#, none()),
+        tool(7, "grep", r#"{"q": 2, "path": "a"}"#, none()),
+        tool(9, "read_file", r#"{"q": 2, "path": "a"}"#, none()),
+        tool(11, "mcp__db__update", "x", none()),
+        root(none()),
+    ];
+    let view = run(&items);
+    let row = view.peaks.row.unwrap();
+    assert_eq!((&*row.tool, row.count), ("grep", 3));
+    let window = view.peaks.window.unwrap();
+    assert_eq!((&*window.tool, window.count), ("grep", 4));
+    assert_eq!((view.totals.reads, view.totals.writes), (5, 1));
+    let mut silent: Vec<Json> = (0..4).map(|n| tool(1 + 2 * n, "grep", "", none())).collect();
+    silent.push(root(none()));
+    assert!(run(&silent).peaks.row.is_none());
+}
+
+/// What stays of arguments is keyed: the same call of two accounts, or under two keys, has two digests.
+#[test]
+fn digests_of_arguments_are_keyed() {
+    let digest = |line: &Line, account: &str| {
+        let mut batch = batch(request::payload(&json!({"items": [tool(1, "grep", r#"{"q": 1}"#, json!({}))]})));
+        let mut origin = (*batch.origin).clone();
+        origin.account = account.into();
+        batch.origin = origin.into();
+        pipeline::Processor::process(&line.runs, &mut batch).unwrap();
+        let sight = seen::Sight::decode(&batch.effects[0].body).unwrap();
+        sight.items[0].tool.as_ref().unwrap().args
+    };
+    let line = Line::new(runs());
+    assert_eq!(digest(&line, "a"), digest(&line, "a"));
+    assert_ne!(digest(&line, "a"), digest(&line, "b"));
+    let other = Line::new(runs_keyed("another"));
+    assert_ne!(digest(&line, "a"), digest(&other, "a"));
+}
+
+/// Calls of one tool in a window of time: those outside it do not add up.
+#[test]
+fn a_tool_in_a_window() {
+    let at = |n: u64| {
+        let mut item = tool(1 + n, "search", "", json!({}));
+        item["start"] = json!(T0 + n * 200);
+        item["end"] = json!(T0 + n * 200 + 1);
+        item
+    };
+    let mut items: Vec<Json> = (0..10).map(at).collect();
+    items.push(root(json!({})));
+    let window = run(&items).peaks.window.unwrap();
+    assert_eq!(window.count, 3, "of ten calls 200 s apart three fit into 10 minutes");
+}
+
+/// A tool called again after it failed is a retry; the slowest and the dearest step, and the context, are told.
+#[test]
+fn steps_that_stand_out() {
+    let mut failing = tool(1, "build", "", json!({}));
+    failing["status"] = json!("error");
+    let mut slow = tool(10, "build", "", json!({}));
+    slow["end"] = json!(T0 + 60);
+    let view =
+        run(&[failing, slow, answered(3, "m", 100), answered(5, "m", 900), answered(7, "m", 400), root(json!({}))]);
+    assert_eq!((view.totals.tools["build"].retries, view.totals.tools["build"].failed), (1, 1));
+    let slowest = view.peaks.slowest.as_ref().unwrap();
+    assert_eq!((slowest.kind, &*slowest.name, slowest.duration), (StepKind::Tool, "build", 50_000_000_000));
+    assert_eq!(slowest.span, 0x11_u64.to_be_bytes(), "the span is known again");
+    assert_eq!(view.peaks.context, [100, 400, 900]);
+    assert!((view.peaks.context_growth() - 4.0).abs() < 1e-9);
+    assert_eq!(view.root, 1_u64.to_be_bytes());
+    assert_eq!(view.trace, format!("{:032}", 1));
+}
+
+/// An answer by another model than was asked for is told; a date behind the name is no other model.
+#[test]
+fn changed_models() {
+    let ask = |at: u64, asked: &str, got: &str| {
+        let mut item = answered(at, asked, 1);
+        item["attributes"]["gen_ai.response.model"] = json!(got);
+        item
+    };
+    let view = run(&[ask(1, "gpt-5-mini", "gpt-5-mini-2025-08-07"), ask(3, "opus", "haiku"), root(json!({}))]);
+    assert_eq!(view.totals.swapped, 1);
+}
+
+/// Tool calls count as they come, once each, whatever records tell of them, and not again when they are read back.
+#[test]
+fn tools_count_at_once() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    let with_id = |at: u64| tool(at, "grep", "", json!({"gen_ai.tool.call.id": "c1"}));
+    line.play(request::payload(&json!({"items": [with_id(1)]})));
+    assert!(!meter.render().contains("agent_tool_calls_total{"), "before the first tick effects are old ones");
+    line.runs.tick_now(NOW);
+    let mut bad = with_id(3);
+    bad["status"] = json!("error");
+    line.play(request::payload(&json!({"items": [with_id(3), bad, tool(5, "grep", "", json!({}))]})));
+    let text = meter.render();
+    assert!(text.contains("agent_tool_calls_total{tool_name=\"grep\"} 1"), "{text}");
+    assert!(text.contains("agent_tool_failures_total{tool_name=\"grep\"} 1"), "{text}");
+}
+
+/// A place in a trace gives its span back.
+#[test]
+fn places_are_spans() {
+    for n in 0..1000_u64 {
+        let (trace, span) = ((u128::from(n) * 77 + 1).to_be_bytes(), (n * 31 + 1).to_be_bytes());
+        assert_eq!(seen::span_at(trace, seen::place(trace, span)), span);
+    }
+}
+
+fn runs_keyed(key: &str) -> Runs {
+    use kernel::pseudonym::{PlainIds, Pseudonymizer};
+    let ids = PlainIds(Pseudonymizer::new(&kernel::secret::Secret::new(key.into())));
+    Runs::new("runs".into(), settings(), vocabulary(), std::sync::Arc::new(ids), &Meter::new())
+}
+
+/// The span of a model that stands in for another says why and for which, also where the failed call came in an earlier request;
+/// no other span says so.
+#[test]
+fn fallbacks_are_stamped() {
+    let line = Line::new(runs());
+    let words = |batch: &pipeline::Batch| -> Vec<Vec<String>> {
+        let of = |node| {
+            let names = ["reason", "from", "to"].map(|name| format!("tollgate.fallback.{name}"));
+            names.iter().filter_map(|name| batch.payload.get_str(node, name).map(str::to_owned)).collect()
+        };
+        batch.payload.items().map(of).collect()
+    };
+    let none: Vec<Vec<String>> = vec![Vec::new()];
+    assert_eq!(words(&line.play(request::payload(&json!({"items": [failed(1, "big", 529)]})))), none);
+    let batch = line.play(request::payload(&json!({"items": [answered(3, "small", 10)]})));
+    assert_eq!(words(&batch), [["overloaded_529", "big", "small"]]);
+    assert_eq!(words(&line.play(request::payload(&json!({"items": [answered(5, "small", 10)]})))), none);
+    let both = line.play(request::payload(&json!({"items": [failed(7, "small", 429), answered(9, "other", 1)]})));
+    assert_eq!(words(&both), [vec![], ["rate_limited_429", "small", "other"].map(str::to_owned).to_vec()]);
+}
+
+/// Nobody who commits waits while runs are put together, redacted or looked through for somebody who asks.
+#[test]
+fn who_asks_holds_no_lock() {
+    use std::borrow::Cow;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, OnceLock, Weak};
+
+    /// Counts names that were redacted, and those of them while the state was locked.
+    #[derive(Default)]
+    struct Prying {
+        runs: OnceLock<Weak<Runs>>,
+        asked: AtomicU64,
+        locked: AtomicU64,
+    }
+    impl Prying {
+        fn pry(&self) {
+            if let Some(runs) = self.runs.get().and_then(Weak::upgrade) {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                self.locked.fetch_add(u64::from(runs.state.try_lock().is_none()), Ordering::Relaxed);
+            }
+        }
+    }
+    impl kernel::pseudonym::IdPolicy for Prying {
+        fn shown<'a>(&self, _: &str, id: &'a str) -> Cow<'a, str> {
+            self.pry();
+            id.into()
+        }
+        fn column<'a>(&self, _: &str, text: &'a str) -> Cow<'a, str> {
+            self.pry();
+            text.into()
+        }
+        fn pseudonym(&self, _: &str, id: &str) -> String {
+            format!("h-{id}")
+        }
+    }
+    let prying = Arc::new(Prying::default());
+    let runs = Runs::new("runs".into(), settings(), vocabulary(), Arc::clone(&prying) as _, &Meter::new());
+    let line = Line::new(runs);
+    line.play(request::payload(&json!({"items": [answered(1, "m", 1), root(json!({}))]})));
+    let runs = Arc::new(line.runs);
+    prying.runs.set(Arc::downgrade(&runs)).unwrap();
+    let id = runs.recent(10)[0].run.clone();
+    assert!(runs.run(&id).is_some() && runs.budget("default", &id).is_some() && runs.run("nobody").is_none());
+    assert!(prying.asked.load(Ordering::Relaxed) > 3);
+    assert_eq!(prying.locked.load(Ordering::Relaxed), 0);
+}
+
+/// A span that ends before it begins lasts no time, and its run does not last less than its other spans.
+#[test]
+fn ends_before_begins() {
+    let mut odd = answered(20, "m", 5);
+    odd["end"] = json!(T0 + 1);
+    let view = run(&[odd, answered(3, "m", 10), root(json!({}))]);
+    assert_eq!(view.totals.calls(), 2);
+    assert!(view.start <= view.last && view.duration < 3_600_000_000_000, "{}", show(&view));
+    assert!(view.peaks.slowest.is_some_and(|step| step.duration <= 1_000_000_000));
+}

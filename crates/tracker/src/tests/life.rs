@@ -1,0 +1,439 @@
+//! How runs and sessions end, what is measured then, what a root is told, and what bounds there are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::support::*;
+use crate::{Config, Runs, Settings};
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::{IdPolicy, Pseudonymizer};
+use kernel::secret::Secret;
+use otlp::Value;
+use pipeline::Processor;
+use redaction::Ids;
+use runs::{Board, RunState};
+use telemetry::Meter;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A run of two calls and a tool under `agent.run`, trace and session by number.
+fn agent_run(n: u64) -> Vec<Json> {
+    let (trace, session) = (n + 1, format!("s{n}"));
+    let usage = json!({"session.id": session, "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 100,
+        "gen_ai.usage.output_tokens": 10, "gen_ai.response.finish_reason": "stop"});
+    vec![
+        json!({"name": "gen_ai.chat", "trace": trace, "span": 2, "parent": 1, "start": 1_795_166_000, "end": 1_795_166_003, "attributes": usage}),
+        json!({"name": "gen_ai.tool.grep", "trace": trace, "span": 3, "parent": 1, "start": 1_795_166_004, "end": 1_795_166_005,
+            "attributes": {"gen_ai.tool.name": "grep", "session.id": session}}),
+        json!({"name": "gen_ai.chat", "trace": trace, "span": 4, "parent": 1, "start": 1_795_166_005, "end": 1_795_166_007, "attributes": usage}),
+        json!({"name": "agent.run", "trace": trace, "span": 1, "start": 1_795_166_000, "end": 1_795_166_008,
+            "attributes": {"gen_ai.request.model": "m", "agent.type": "sre", "tenant.id": "acme", "session.id": session}}),
+    ]
+}
+
+fn play(line: &Line, items: &[Json]) -> pipeline::Batch {
+    line.play(request::payload(&json!({"items": items})))
+}
+
+/// A call that came before the span that tells its model is in the run's cost once that comes, and counts once.
+#[test]
+fn late_prices_reach_the_run() {
+    let line = Line::whole(runs());
+    let usage = json!({"session.id": "s", "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 50});
+    play(
+        &line,
+        &[
+            json!({"name": "gen_ai.chat", "trace": 1, "span": 2, "parent": 1, "start": 1_795_166_000, "attributes": usage}),
+        ],
+    );
+    play(
+        &line,
+        &[json!({"name": "agent.run", "trace": 1, "span": 1, "start": 1_795_166_000, "end": 1_795_166_008,
+        "attributes": {"gen_ai.system": "openai", "gen_ai.request.model": "gpt-5-mini", "session.id": "s"}})],
+    );
+    let views = line.views();
+    let totals: Vec<(u64, i128, u64)> = views
+        .iter()
+        .flat_map(|view| view.totals.models.values())
+        .map(|model| (model.calls, model.atto_usd, model.unpriced))
+        .collect();
+    assert_eq!(views.len(), 1);
+    assert_eq!(totals, [(1, 350_000_000_000_000, 0)], "{}", show(&views[0]));
+}
+
+fn states(line: &Line) -> Vec<RunState> {
+    line.views().iter().map(|view| view.state).collect()
+}
+
+fn small(max_runs: u32) -> Settings {
+    Config { max_runs, ..Config::default() }.settings().unwrap_or_else(|_| panic!("valid"))
+}
+
+/// A run is measured once, some time after its end, so that stragglers are in; its session when that is over.
+#[test]
+fn measured_after_the_end() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    let items = agent_run(0);
+    // the last call comes after the root
+    play(&line, &[items[0].clone(), items[1].clone(), items[3].clone()]);
+    assert_eq!(states(&line), [RunState::Ended]);
+    let now = wait(&line.runs, NOW, Duration::from_secs(20));
+    assert!(!meter.render().contains("agent_run_iterations_count"), "{}", meter.render());
+    play(&line, &[items[2].clone()]);
+    let now = wait(&line.runs, now, MINUTE);
+    let text = meter.render();
+    let labels = "{tenant=\"acme\",feature=\"sre\"}";
+    for line in [
+        format!("agent_run_iterations_sum{labels} 2"),
+        format!("agent_run_duration_seconds_sum{labels} 8"),
+        format!("agent_run_duration_seconds_count{labels} 1"),
+        "agent_turn_input_tokens_sum{model=\"m\"} 200".to_owned(),
+        "agent_turn_output_tokens_sum{model=\"m\"} 20".to_owned(),
+        "tollgate_runs_live 0".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+    // the session may go on
+    assert!(!text.contains("agent_sessions_total{"), "{text}");
+    wait(&line.runs, now, 31 * MINUTE);
+    let text = meter.render();
+    for line in [
+        "agent_sessions_total{feature=\"sre\"} 1",
+        "agent_session_errors_total{feature=\"sre\"} 0",
+        "agent_session_llm_calls_sum{feature=\"sre\"} 2",
+        "agent_session_tool_calls_sum{feature=\"sre\",tool_name=\"grep\"} 1",
+        "agent_session_duration_seconds_sum{feature=\"sre\",model=\"m\"} 8",
+        "agent_session_cost_usd_count{feature=\"sre\",tenant=\"acme\"} 1",
+        "agent_run_iterations_count{tenant=\"acme\",feature=\"sre\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert_eq!(states(&line), [RunState::Ended], "still to be seen");
+}
+
+/// Without an end a run and its session end by being quiet; its time is that of its events, without the wait.
+#[test]
+fn idle_end() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    play(&line, &agent_run(0)[..3]);
+    assert_eq!(states(&line), [RunState::Live]);
+    let now = wait(&line.runs, NOW, 29 * MINUTE);
+    assert!(meter.render().contains("tollgate_runs_live 1"));
+    assert_eq!(states(&line), [RunState::Live]);
+    wait(&line.runs, now, 2 * MINUTE);
+    assert_eq!(states(&line), [RunState::Idle]);
+    assert!(meter.render().contains("agent_session_duration_seconds_sum{feature=\"unattributed\",model=\"m\"} 7"));
+    assert_eq!(line.runs.sums().by_tenant["unattributed"].calls, 2);
+    assert_eq!(line.runs.sums().by_model["m"].tokens.input, 200);
+}
+
+/// The end of a session ends its runs and, once quiet, the session; one that goes on afterwards is not cut off.
+#[test]
+fn session_end() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    let hook = |name: &str, trace: u64, start: u64, turn: &str| {
+        let mut attributes = json!({"session.id": "s", "gen_ai.tool.name": "Bash", "tool_use_id": turn});
+        if !turn.is_empty() {
+            attributes["turn.id"] = json!(turn);
+        }
+        json!({"name": name, "trace": trace, "span": 1, "start": start, "attributes": attributes})
+    };
+    let hooks = |items: &[Json]| {
+        line.play(request::payload(&json!({"scope": {"name": "claude_code_hooks"}, "items": items})));
+    };
+    hooks(&[hook("claude_code.tool", 1, 1_795_166_000, "t1"), hook("claude_code.session.end", 2, 1_795_166_010, "")]);
+    assert_eq!(states(&line), [RunState::Ended]);
+    let now = wait(&line.runs, NOW, MINUTE);
+    assert!(meter.render().contains("agent_sessions_total{feature=\"unattributed\"} 1"), "{}", meter.render());
+    // resumed
+    hooks(&[hook("claude_code.tool", 3, 1_795_166_100, "t2")]);
+    assert_eq!(states(&line), [RunState::Ended, RunState::Live]);
+    wait(&line.runs, now, 40 * MINUTE);
+    assert_eq!(states(&line), [RunState::Ended, RunState::Idle]);
+    let text = meter.render();
+    // its second part is measured by itself, not with the first again
+    assert!(text.contains("agent_sessions_total{feature=\"unattributed\"} 2"), "{text}");
+    let tools = "agent_session_tool_calls_sum{feature=\"unattributed\",tool_name=\"Bash\"} 2";
+    assert!(text.contains(tools), "{text}");
+    let seconds = "agent_session_duration_seconds_sum{feature=\"unattributed\",model=\"unattributed\"} 10";
+    assert!(text.contains(seconds), "{text}");
+}
+
+/// A clock that jumps ends nothing, forward or back.
+#[test]
+fn clock_jumps() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    play(&line, &agent_run(0)[..3]);
+    line.runs.tick(NOW);
+    line.runs.tick(NOW.plus(Duration::from_secs(30 * 86_400)));
+    line.runs.tick(UnixNanos(5));
+    line.runs.tick(NOW);
+    assert_eq!(states(&line), [RunState::Live]);
+    wait(&line.runs, NOW, 31 * MINUTE);
+    assert_eq!(states(&line), [RunState::Idle]);
+}
+
+/// Times that can't be, and ends before begins, make no absurd durations.
+#[test]
+fn absurd_times() {
+    let line = Line::new(runs());
+    let at = |name: &str, span: u64, start: Json, end: Json| {
+        json!({"name": name, "trace": 1, "span": span, "parent": if span == 1 { 0 } else { 1 }, "start": start, "end": end,
+            "attributes": {"gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1}})
+    };
+    play(
+        &line,
+        &[
+            at("gen_ai.chat", 2, json!(0), json!(0)),
+            at("gen_ai.chat", 3, json!(9_000_000_000_u64), json!(1)),
+            at("gen_ai.chat", 4, json!(1_795_166_010), json!(1_795_166_001)),
+            at("agent.run", 1, json!(1_795_166_005), json!(1_795_166_000)),
+        ],
+    );
+    let views = line.views();
+    assert_eq!(views.len(), 1);
+    assert_eq!((views[0].totals.calls(), views[0].duration), (3, 0), "{}", show(&views[0]));
+    assert!(views[0].last - views[0].start < 60_000_000_000, "{}", show(&views[0]));
+}
+
+/// A root is told what its run did, from this request and earlier ones; a client's own totals stay.
+#[test]
+fn roots_are_told() {
+    let line = Line::new(runs());
+    let items = agent_run(0);
+    play(&line, &items[..2]);
+    let batch = play(&line, &items[2..]);
+    let payload = &batch.payload;
+    let nodes: Vec<_> = payload.items().collect();
+    let int = |at: usize, key: &str| payload.get(nodes[at], key).and_then(|value| value.as_count());
+    assert_eq!(int(1, "agent.total_input_tokens"), Some(200));
+    assert_eq!(int(1, "agent.total_output_tokens"), Some(20));
+    assert_eq!(int(1, "agent.tool_calls_made"), Some(1));
+    // no step gave a price, so no cost is told
+    assert!(payload.get(nodes[1], "agent.estimated_cost_usd").is_none());
+    assert_eq!(int(0, "agent.total_input_tokens"), None);
+    let trace = format!("{:032}", 1);
+    assert!(nodes.iter().all(|node| payload.get_str(*node, "tollgate.run.id") == Some(&trace)));
+
+    let mut own = items;
+    own[3]["attributes"]["agent.total_input_tokens"] = json!(7);
+    let batch = play(&line, &own);
+    let root = batch.payload.items().last().unwrap();
+    assert!(matches!(batch.payload.get(root, "agent.total_input_tokens"), Some(Value::Int(7))));
+}
+
+/// Spans are told the run that only logs name, once these were committed; turns and iterations as told.
+#[test]
+fn stamps_follow_the_state() {
+    let session = sessions("claude-code").into_iter().find(|session| session.name == "claude-code/mixed").unwrap();
+    let line = Line::new(runs());
+    let (mut stamped, mut of_first) = (0, 0);
+    for payload in session.payloads {
+        let batch = line.play(payload);
+        for node in batch.payload.items() {
+            if let Some(run) = batch.payload.get_str(node, "tollgate.run.id") {
+                stamped += 1;
+                of_first += usize::from(run == "58482aff-ccd9-4a1b-a00e-22857c324a05");
+                let told = batch.payload.get_str(node, "prompt.id");
+                assert!(told.is_none_or(|told| told == run));
+            }
+        }
+    }
+    // all but two spans of the sub-agent, whose parent had not come, and start-up records
+    assert!(stamped > 60 && of_first > 40, "{of_first} of {stamped}");
+    let plain = json!({"items": [{"name": "model", "trace": 9, "span": 1, "attributes": {"model": "m", "iteration": 3,
+        "input_tokens": 1, "output_tokens": 1, "turn.id": "t"}}]});
+    let batch = line.play(request::payload(&plain));
+    let node = batch.payload.items().next().unwrap();
+    assert_eq!(batch.payload.get(node, "tollgate.run.iteration").and_then(|value| value.as_count()), Some(3));
+    assert_eq!(batch.payload.get_str(node, "tollgate.run.turn"), Some("t"));
+}
+
+/// Processing changes nothing that is shared: what is not committed was never there.
+#[test]
+fn uncommitted_is_nothing() {
+    let line = Line::new(runs());
+    line.process(request::payload(&json!({"items": agent_run(0)})));
+    assert!(line.views().is_empty());
+}
+
+/// Equal bytes that were accepted before are forwarded, but counted once.
+#[test]
+fn repeats_count_once() {
+    let line = Line::new(runs());
+    let batch = play(&line, &agent_run(0));
+    let before = line.views();
+    let mut origin = (*batch.origin).clone();
+    origin.repeat = true;
+    let mut repeat = pipeline::Batch::new(origin.into(), request::payload(&json!({"items": agent_run(0)})));
+    line.runs.process(&mut repeat).unwrap();
+    assert!(repeat.effects.is_empty());
+    play(&line, &agent_run(0));
+    assert!(line.views() == before);
+}
+
+/// Beyond the limit the quietest go first; those that had not ended are counted as lost, not as runs.
+#[test]
+fn too_many_runs() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(small(10), &meter));
+    for n in 0..15 {
+        let items = agent_run(n);
+        play(&line, if n < 2 { &items } else { &items[..3] });
+    }
+    let text = meter.render();
+    assert!(text.contains("tollgate_runs_evicted_total 3"), "{text}");
+    assert!(text.contains("agent_run_iterations_count{tenant=\"acme\",feature=\"sre\"} 2"), "{text}");
+    let views = line.views();
+    assert_eq!(views.iter().filter(|view| view.state == RunState::Live).count(), 10);
+    assert_eq!(views.iter().filter(|view| view.state == RunState::Evicted).count(), 3);
+}
+
+/// Labels are capped, and never hold ids.
+#[test]
+fn labels_are_capped() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    for n in 0..250_u64 {
+        let mut items = agent_run(n);
+        items[3]["attributes"]["tenant.id"] = json!(format!("tenant-{n}"));
+        items[1]["attributes"]["gen_ai.tool.name"] = json!(format!("tool-{n}"));
+        play(&line, &items);
+    }
+    wait(&line.runs, NOW, 32 * MINUTE);
+    let text = meter.render();
+    // a hundred at once; of the others none came often enough
+    assert!(text.contains("agent_run_iterations_count{tenant=\"other\",feature=\"sre\"} 150"), "{text}");
+    assert!(text.contains("tool_name=\"other\""));
+    assert!(!text.contains("\"s1\"") && !text.contains("000000000001"));
+    assert_eq!(line.runs.sums().by_tenant.len(), 201);
+}
+
+/// Names that the rules call private stand nowhere as they were sent: not in sums, views, metrics or labels.
+#[test]
+fn private_names_are_shown_nowhere() {
+    let meter = Meter::new();
+    let rules = processors::redact::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let key = Pseudonymizer::new(&Secret::new("key".into()));
+    let ids: Arc<dyn IdPolicy> = Arc::new(Ids::new(vec![rules.detector], key));
+    let line = Line::new(Runs::new("runs".into(), settings(), vocabulary(), Arc::clone(&ids), &meter));
+    let private = "4111-1111-1111-1111";
+    let mut items = agent_run(1);
+    items[3]["attributes"]["tenant.id"] = json!(private);
+    for at in [0, 2, 3] {
+        items[at]["attributes"]["gen_ai.request.model"] = json!(format!("m-{private}"));
+    }
+    items[1]["attributes"]["gen_ai.tool.name"] = json!(format!("t-{private}"));
+    play(&line, &items);
+    wait(&line.runs, NOW, 32 * MINUTE);
+    let sums = line.runs.sums();
+    assert_eq!(sums.by_tenant.keys().collect::<Vec<_>>(), [&*ids.shown("default", private)]);
+    assert_eq!(sums.by_model.len(), 1);
+    assert!(sums.by_model.keys().all(|model| !model.contains("4111")));
+    for view in line.views() {
+        assert!(view.totals.models.keys().chain(view.totals.tools.keys()).all(|name| !name.contains("4111")));
+        assert!(view.tenant.is_some_and(|tenant| tenant.starts_with("h-")));
+    }
+    assert!(!meter.render().contains("4111"), "{}", meter.render());
+}
+
+/// A million names in one run cost no more than a few.
+#[test]
+fn names_of_a_run_are_capped() {
+    let line = Line::new(runs());
+    let items: Vec<Json> = (0..600_u64)
+        .map(|n| {
+            json!({"name": "tool", "trace": 1, "span": n + 2, "parent": 1, "attributes": {"tool": format!("t{n}"), "arguments": "x"}})
+        })
+        .collect();
+    play(&line, &items);
+    let views = line.views();
+    assert_eq!(views[0].totals.tool_calls(), 600);
+    assert!(views[0].totals.tools.len() <= 65);
+    assert!(views[0].totals.tools["other"].ok > 500);
+}
+
+/// Settings say what is wrong with them.
+#[test]
+fn bad_settings() {
+    let config: Config = serde_json::from_value(json!({"idle_timeout": "0s", "settle": "1h", "max_runs": 0})).unwrap();
+    let paths: Vec<String> = config.settings().err().unwrap().into_iter().map(|problem| problem.path).collect();
+    assert_eq!(paths, ["idle_timeout", "settle", "max_runs"]);
+    assert!(serde_json::from_value::<Config>(json!({"idle": "1m"})).is_err());
+}
+
+/// 100,000 live runs of a usual size fit into 256 MiB. `cargo test -p tracker -- --ignored a_hundred_thousand`
+#[test]
+#[ignore = "100,000 runs: a figure"]
+#[expect(clippy::print_stderr, reason = "shown with --nocapture")]
+#[expect(clippy::disallowed_methods, reason = "measures")]
+fn a_hundred_thousand_runs() {
+    use crate::seen::Sight;
+    let resident = || -> u64 {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let mut items = Vec::new();
+    for n in 0..4_u64 {
+        let one = agent_run(0);
+        for (at, mut item) in one[..2].iter().cloned().enumerate() {
+            item["span"] = json!(10 + n * 4 + at as u64);
+            items.push(item);
+        }
+        items.push(json!({"name": "POST", "trace": 1, "span": 12 + n * 4, "parent": 10 + n * 4, "attributes": {}}));
+    }
+    let line = Line::new(runs());
+    let batch = line.process(request::payload(&json!({"items": items})));
+    let before = resident();
+    for n in 0..100_000_u64 {
+        let mut sight = Sight::decode(&batch.effects[0].body).unwrap();
+        for key in &mut sight.keys {
+            key.text = format!("{}{n:08}", key.text).into();
+        }
+        for seen in &mut sight.items {
+            seen.node ^= n << 20;
+            seen.parent ^= n << 20;
+        }
+        let mut effect = batch.effects[0].clone();
+        effect.body = sight.encode();
+        line.apply(&effect);
+    }
+    let used = (resident() - before) >> 20;
+    eprintln!("{used} MiB for {} groups of {} items", line.runs.state.lock().store.len(), items.len());
+    let start = std::time::Instant::now();
+    let checkpoint = line.runs.checkpoint().unwrap();
+    eprintln!("checkpoint {} MiB in {:?}", checkpoint.len() >> 20, start.elapsed());
+    assert_eq!(line.runs.state.lock().store.len(), 100_000);
+    assert!(used <= 256, "{used} MiB");
+}
+
+/// Texts that are no names must reach neither labels nor stamps: an address as tenant, a sentence as turn.
+#[test]
+fn private_texts_are_no_labels_or_stamps() {
+    let meter = Meter::new();
+    let line = Line::new(runs_with(settings(), &meter));
+    let mut items = agent_run(0);
+    for item in &mut items {
+        item["attributes"]["tenant.id"] = json!("jane@example.com");
+        item["attributes"]["agent.type"] = json!("CANARY asks to move money");
+        item["attributes"]["turn"] = json!("CANARY asks to move money");
+    }
+    let batch = play(&line, &items);
+    for node in batch.payload.items() {
+        let stamped = batch.payload.attributes(node).filter(|attribute| attribute.key.starts_with("tollgate."));
+        for attribute in stamped {
+            assert!(!attribute.value.as_str().is_some_and(|text| text.contains("CANARY")), "{}", attribute.key);
+        }
+    }
+    wait(&line.runs, NOW, 2 * MINUTE);
+    let text = meter.render();
+    assert!(text.contains("agent_run_iterations_count{tenant=\"other\",feature=\"other\"}"), "{text}");
+    assert!(!text.contains("jane") && !text.contains("CANARY"), "{text}");
+}

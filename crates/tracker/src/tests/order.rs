@@ -1,0 +1,153 @@
+//! The order and batching of items change nothing; nor does a crash.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Runner, RngSeed, TestRunner};
+
+use super::support::*;
+use otlp::Payload;
+use pipeline::Processor;
+use runs::{Board, RunView};
+
+fn play_all(payloads: &[Payload]) -> Vec<RunView> {
+    let line = Line::whole(runs());
+    payloads.iter().for_each(|payload| drop(line.play(payload.clone())));
+    line.views()
+}
+
+/// Of two spans of one call in two requests the first is billed, and only the inner one tells cache writes apart: there
+/// the price depends on the order. Everything else does not.
+fn without_price(session: &str, mut views: Vec<RunView>) -> Vec<RunView> {
+    if ["semconv/anthropic", "openinference/anthropic"].contains(&session) {
+        let models = views.iter_mut().flat_map(|view| view.totals.models.values_mut());
+        models.for_each(|model| model.atto_usd = 0);
+    }
+    views
+}
+
+fn differ(session: &str, what: &str, got: &[RunView], expected: &[RunView]) -> Result<(), TestCaseError> {
+    let text = |views: &[RunView]| views.iter().map(show).collect::<Vec<_>>().join("\n  ");
+    prop_assert!(got == expected, "{session}, {what}:\n  {}\ninstead of\n  {}", text(got), text(expected));
+    Ok(())
+}
+
+/// Items of one signal that come together again in other requests: a cut of a shuffled list.
+fn batches(payloads: &[Payload], order: &[usize], cuts: &[bool]) -> Vec<Payload> {
+    let mut out = Vec::new();
+    for (at, payload) in payloads.iter().enumerate() {
+        if !cuts.get(at % cuts.len()).copied().unwrap_or(false) || payload.item_count() < 2 {
+            out.push(payload.clone());
+            continue;
+        }
+        let half = payload.item_count() / 2;
+        out.push(payload.subset(&|item| item >= half));
+        out.push(payload.subset(&|item| item < half));
+    }
+    let mut keyed: Vec<(usize, Payload)> = out
+        .into_iter()
+        .enumerate()
+        .map(|(at, payload)| (order.get(at % order.len()).copied().unwrap_or(0), payload))
+        .collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    keyed.into_iter().map(|(_, payload)| payload).collect()
+}
+
+/// Every recorded session: requests and single items, in any order, cut anywhere, some twice: the same runs.
+#[test]
+fn any_order_and_batching() {
+    let all: Vec<Session> = CLIENTS.into_iter().flat_map(sessions).collect();
+    for session in &all {
+        let expected = without_price(&session.name, play_all(&session.payloads));
+        let singles = single_items(&session.payloads);
+        let mut runner = TestRunner::new(Runner {
+            cases: 6,
+            rng_seed: RngSeed::Fixed(7),
+            failure_persistence: None,
+            ..Runner::default()
+        });
+        let order = prop::collection::vec(any::<usize>(), 64..=512);
+        let cuts = prop::collection::vec(any::<bool>(), 1..16);
+        let tested = runner.run(&(order, cuts, any::<bool>()), |(order, cuts, single)| {
+            let mut payloads = batches(if single { &singles } else { &session.payloads }, &order, &cuts);
+            // a few come again
+            let again: Vec<Payload> = payloads.iter().step_by(3).cloned().collect();
+            payloads.extend(again);
+            let got = without_price(&session.name, play_all(&payloads));
+            differ(&session.name, "shuffled", &got, &expected)
+        });
+        tested.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// All sessions at once, mixed up: the same runs as each alone.
+#[test]
+fn sessions_do_not_mix() {
+    let all: Vec<Session> = CLIENTS.into_iter().flat_map(sessions).collect();
+    let mut expected: Vec<RunView> = all.iter().flat_map(|session| play_all(&session.payloads)).collect();
+    expected.sort_by(|a, b| (&a.session, &a.run).cmp(&(&b.session, &b.run)));
+    let mut payloads: Vec<&Payload> = all.iter().flat_map(|session| &session.payloads).collect();
+    payloads.sort_by_key(|payload| payload.wire_len());
+    let line = Line::whole(runs());
+    payloads.into_iter().for_each(|payload| drop(line.play(payload.clone())));
+    differ("all", "at once", &line.views(), &expected).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A crash anywhere: the state of a checkpoint plus the effects behind it is the state without a crash.
+#[test]
+fn crash_and_replay() {
+    for session in CLIENTS.into_iter().flat_map(sessions) {
+        let whole = Line::whole(runs());
+        let effects: Vec<_> = session.payloads.iter().flat_map(|payload| whole.play(payload.clone()).effects).collect();
+        for saved in 0..=effects.len() {
+            let before = Line::new(runs());
+            effects.iter().take(saved).for_each(|effect| before.apply(effect));
+            let checkpoint = before.runs.checkpoint().unwrap();
+            let after = Line::new(runs());
+            after.runs.restore(&checkpoint);
+            effects.iter().skip(saved).for_each(|effect| after.apply(effect));
+            differ(&session.name, "after a crash", &after.views(), &whole.views())
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
+/// What can't be read is no state: a damaged checkpoint or effect is ignored.
+#[test]
+fn damage_is_ignored() {
+    let session = sessions("claude-code").into_iter().next().unwrap();
+    let line = Line::new(runs());
+    let batches: Vec<_> = session.payloads.into_iter().map(|payload| line.play(payload)).collect();
+    let checkpoint = line.runs.checkpoint().unwrap();
+    let effect = batches.iter().flat_map(|batch| &batch.effects).max_by_key(|effect| effect.body.len()).unwrap();
+    for at in 0..checkpoint.len() {
+        let after = runs();
+        after.restore(&checkpoint[..at]);
+        assert!(after.recent(10).is_empty(), "{at} of {}", checkpoint.len());
+    }
+    for at in 0..effect.body.len() {
+        let after = Line::new(runs());
+        let mut effect = effect.clone();
+        effect.body.truncate(at);
+        after.apply(&effect);
+        assert!(after.views().is_empty());
+        let mut flipped = effect.clone();
+        flipped.body.iter_mut().for_each(|byte| *byte ^= 0x55);
+        after.apply(&flipped);
+    }
+}
+
+/// Numbers of all sizes survive their encoding.
+#[test]
+fn numbers_survive() {
+    use crate::codec::Code;
+    proptest!(|(number in any::<i128>(), count in any::<u64>(), text in ".{0,40}")| {
+        let mut out = Vec::new();
+        number.put(&mut out);
+        count.put(&mut out);
+        text.put(&mut out);
+        let mut from = out.as_slice();
+        prop_assert_eq!(i128::take(&mut from), Some(number));
+        prop_assert_eq!(u64::take(&mut from), Some(count));
+        prop_assert_eq!(String::take(&mut from), Some(text));
+        prop_assert!(from.is_empty());
+    });
+}

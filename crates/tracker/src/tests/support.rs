@@ -1,0 +1,210 @@
+//! What the tests of runs share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::{Config, Runs, Settings};
+pub(super) use genai::testing::builtin::vocabulary;
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::{PlainIds, Pseudonymizer};
+use kernel::secret::Secret;
+use otlp::{Payload, Signal};
+use pipeline::{Batch, Effect, Origin, Processor, Trust};
+use processors::{cost, normalize};
+use runs::{Board, RunView};
+use telemetry::Meter;
+
+/// When everything arrives, unless a test says otherwise: 2026-11-20 09:30.
+pub(super) const NOW: UnixNanos = UnixNanos(1_795_167_000_000_000_000);
+
+pub(super) fn settings() -> Settings {
+    Config::default().settings().unwrap_or_else(|_| panic!("defaults are valid"))
+}
+
+pub(super) fn runs_with(settings: Settings, meter: &Meter) -> Runs {
+    Runs::new("runs".into(), settings, vocabulary(), ids(), meter)
+}
+
+fn ids() -> Arc<PlainIds> {
+    Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("key".into()))))
+}
+
+pub(super) fn runs() -> Runs {
+    runs_with(settings(), &Meter::new())
+}
+
+pub(super) fn batch(payload: Payload) -> Batch {
+    numbered(payload, 0)
+}
+
+fn numbered(payload: Payload, number: u64) -> Batch {
+    let mut id = [1; 16];
+    id[..8].copy_from_slice(&number.to_le_bytes());
+    let origin = Origin {
+        account: "default".into(),
+        receiver: "otlp".into(),
+        trust: Trust::ThirdParty,
+        received: NOW,
+        id,
+        repeat: false,
+    };
+    Batch::new(Arc::new(origin), payload)
+}
+
+/// Steps before runs, as a pipeline has them.
+pub(super) struct Line {
+    steps: Vec<Box<dyn Processor>>,
+    pub(super) runs: Runs,
+    batches: AtomicU64,
+}
+
+impl Line {
+    /// Runs alone.
+    pub(super) fn new(runs: Runs) -> Self {
+        Self { steps: Vec::new(), runs, batches: AtomicU64::new(0) }
+    }
+
+    /// Normalize, cost (billing logs where calls come on both signals) and runs.
+    pub(super) fn whole(runs: Runs) -> Self {
+        let meter = Meter::new();
+        let normalize = normalize::Normalize::new(
+            "normalize".into(),
+            &normalize::Config::default().settings().unwrap_or_else(|_| panic!("valid")),
+            vocabulary(),
+            &meter,
+        );
+        let mut settings = cost::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+        settings.signals = vec![Signal::Logs, Signal::Traces];
+        let cost = cost::Cost::new("cost".into(), &settings, vocabulary(), &meter);
+        let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
+        Self { steps: vec![Box::new(normalize), Box::new(cost)], ..Self::new(runs) }
+    }
+
+    /// Processes and commits; the batch as it goes on.
+    pub(super) fn play(&self, payload: Payload) -> Batch {
+        let batch = self.process(payload);
+        for effect in &batch.effects {
+            self.apply(effect);
+        }
+        batch
+    }
+
+    pub(super) fn process(&self, payload: Payload) -> Batch {
+        let mut batch = numbered(payload, self.batches.fetch_add(1, Ordering::Relaxed));
+        for step in &self.steps {
+            step.process(&mut batch).unwrap();
+        }
+        self.runs.process(&mut batch).unwrap();
+        batch
+    }
+
+    pub(super) fn apply(&self, effect: &Effect) {
+        for step in self.steps.iter().filter(|step| *step.id() == effect.processor) {
+            step.apply(effect);
+        }
+        if *self.runs.id() == effect.processor {
+            self.runs.apply(effect);
+        }
+    }
+
+    /// How ids may be shown.
+    pub(super) fn ids(&self) -> PlainIds {
+        PlainIds::clone(&ids())
+    }
+
+    /// Every run, in a fixed order.
+    pub(super) fn views(&self) -> Vec<RunView> {
+        let mut views = self.runs.recent(usize::MAX);
+        views.sort_by(|a, b| (&a.session, &a.run).cmp(&(&b.session, &b.run)));
+        views
+    }
+}
+
+impl Runs {
+    /// Lets time begin.
+    pub(super) fn tick_now(&self, now: UnixNanos) {
+        self.tick(now);
+    }
+}
+
+/// Lets time pass in steps of half a minute.
+pub(super) fn wait(runs: &Runs, from: UnixNanos, span: Duration) -> UnixNanos {
+    let mut now = from;
+    runs.tick(now);
+    let end = from.plus(span);
+    while now < end {
+        now = now.plus(Duration::from_secs(30)).min(end);
+        runs.tick(now);
+    }
+    now
+}
+
+/// One recorded session.
+pub(super) struct Session {
+    pub(super) name: String,
+    pub(super) manifest: Json,
+    pub(super) payloads: Vec<Payload>,
+}
+
+/// All recorded sessions of a client.
+pub(super) fn sessions(client: &str) -> Vec<Session> {
+    let folder = request::at("tests/recordings").join(client);
+    let text = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+    let manifest: Json = serde_json::from_str(&text).unwrap();
+    let sessions = manifest["sessions"].as_object().unwrap();
+    let read = |name: &String, manifest: &Json| {
+        let files = manifest["files"].as_array().unwrap().iter();
+        let paths = files.map(|file| folder.join(name).join(file["file"].as_str().unwrap()));
+        let payloads = paths.map(|path: PathBuf| request::recorded(&path)).collect();
+        Session { name: format!("{client}/{name}"), manifest: manifest.clone(), payloads }
+    };
+    sessions.iter().map(|(name, manifest)| read(name, manifest)).collect()
+}
+
+pub(super) const CLIENTS: [&str; 6] =
+    ["claude-code", "claude-otel-hooks", "openinference", "semconv", "codex", "gemini-cli"];
+
+/// Every item of spans and logs as a payload of its own.
+pub(super) fn single_items(payloads: &[Payload]) -> Vec<Payload> {
+    let mut items = Vec::new();
+    for payload in payloads.iter().filter(|payload| payload.signal() != Signal::Metrics) {
+        items.extend((0..payload.item_count()).map(|at| payload.subset(&|item| item == at)));
+    }
+    items
+}
+
+/// A view as text, for failures that explain themselves.
+pub(super) fn show(view: &RunView) -> String {
+    let totals = &view.totals;
+    let models: Vec<String> = (totals.models.iter())
+        .map(|(name, model)| {
+            format!("{name} {}x {:?} {} -{}", model.calls, model.tokens, model.atto_usd, model.unpriced)
+        })
+        .collect();
+    let tools: Vec<String> = (totals.tools.iter())
+        .map(|(name, tool)| format!("{name} {}+{}f+{}d", tool.ok, tool.failed, tool.denied))
+        .collect();
+    format!(
+        "{} / {} [{:?} {:?}] {}{} {}..{} ({}) models [{}] tools [{}] failed calls {} iterations {} subs {} finish {:?}",
+        view.session,
+        view.run,
+        view.tenant,
+        view.feature,
+        view.state.as_str(),
+        if view.failed { " (failed)" } else { "" },
+        view.start,
+        view.last,
+        view.duration,
+        models.join("; "),
+        tools.join("; "),
+        totals.failed_calls,
+        totals.iterations,
+        totals.sub_agents,
+        totals.finish,
+    )
+}

@@ -1,0 +1,342 @@
+//! What connectors are told of runs: each once, over crashes too; what it says; what stays out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use serde_json::{Value as Json, json};
+
+use super::support::*;
+use crate::Runs;
+use connectors::runs as connector;
+use genai::testing::request;
+use kernel::clock::{ManualClock, UnixNanos};
+use otlp::r#gen::opentelemetry::proto;
+use otlp::{Payload, Signal, UnknownFields};
+use pipeline::forward::Label;
+use pipeline::testing::engine::Sink;
+use pipeline::testing::rig::{Parts, Rig};
+use pipeline::{PipelinePlan, Processor, Source, Trust};
+use proto::collector::logs::v1::ExportLogsServiceRequest;
+use proto::collector::metrics::v1::ExportMetricsServiceRequest;
+use proto::common::v1::{AnyValue, KeyValue, any_value::Value};
+use proto::logs::v1::LogRecord;
+use proto::metrics::v1::metric::Data;
+use runs::{Board, Outcome, Verdict};
+use telemetry::Meter;
+
+const START: u64 = 1_700_000_000;
+
+struct Gate {
+    rig: Rig,
+    runs: Arc<Runs>,
+    connector: connector::Runs,
+}
+
+fn open(folder: &Path, at: u64) -> Gate {
+    let meter = Meter::new();
+    let runs = Arc::new(runs_with(settings(), &meter));
+    let sink = Sink::open("sink", Trust::Internal);
+    let plan = |id: &str, signal, receiver: &str, processors| PipelinePlan {
+        id: id.into(),
+        signal,
+        receivers: vec![receiver.into()],
+        processors,
+        exporters: vec![sink.clone()],
+    };
+    let step = Arc::<Runs>::clone(&runs) as Arc<dyn Processor>;
+    let mut parts = Parts::new(Vec::new(), Vec::new());
+    parts.pipelines = vec![
+        PipelinePlan { exporters: Vec::new(), ..plan("traces", Signal::Traces, "otlp", vec![step]) },
+        plan("logs/told", Signal::Logs, "told", Vec::new()),
+        plan("metrics/told", Signal::Metrics, "told", Vec::new()),
+    ];
+    parts.clock = ManualClock::at(UnixNanos(at * 1_000_000_000));
+    let clock = Arc::<ManualClock>::clone(&parts.clock);
+    let signals = vec![Signal::Logs, Signal::Metrics];
+    let settings = connector::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let source = Arc::<Runs>::clone(&runs) as Arc<dyn Source>;
+    let connector = connector::Runs::build("told".into(), settings, vec![source], signals, clock, &meter);
+    Gate { rig: parts.open(folder), runs, connector }
+}
+
+impl Gate {
+    fn put(&mut self, items: &[Json]) {
+        let payload: Payload = request::payload(&json!({"items": items}));
+        let wire = payload.encode(UnknownFields::Keep).ok().map(|encoded| Bytes::from(encoded.bytes)).unwrap();
+        assert!(matches!(self.rig.put(wire), pipeline::Outcome::Accepted));
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.rig.clock.advance(Duration::from_secs(1));
+            self.rig.engine.tick();
+        }
+    }
+
+    fn tell(&mut self) {
+        let (connector, inlet) = (&self.connector, Arc::clone(&self.rig.engine.inlet));
+        let (clock, committer) = (Arc::clone(&self.rig.clock), &mut self.rig.committer);
+        let commit = || committer.step(Duration::ZERO).committed > 0;
+        pipeline::testing::drive::drive(&clock, Duration::from_secs(60), connector.tell(&inlet), commit).unwrap();
+    }
+
+    fn bodies(&self, signal: Signal) -> Vec<Bytes> {
+        let copies = self.rig.waiting("sink").into_iter().map(|copy| Label::split(&copy.body).unwrap());
+        copies.filter(|(label, _)| label.signal == signal).map(|(_, body)| body).collect()
+    }
+
+    fn records(&self) -> Vec<LogRecord> {
+        let requests =
+            self.bodies(Signal::Logs).into_iter().map(|body| ExportLogsServiceRequest::decode(body).unwrap());
+        let scopes = requests.flat_map(|request| request.resource_logs).flat_map(|resource| resource.scope_logs);
+        scopes.flat_map(|scope| scope.log_records).collect()
+    }
+
+    /// By name and attributes: sum or count.
+    fn metrics(&self) -> BTreeMap<String, f64> {
+        let mut all = BTreeMap::new();
+        for body in self.bodies(Signal::Metrics) {
+            let request = ExportMetricsServiceRequest::decode(body).unwrap();
+            let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+            for metric in scopes.flat_map(|scope| scope.metrics) {
+                let mut add = |attributes: &[KeyValue], value: f64| {
+                    let labels: Vec<String> =
+                        attributes.iter().map(|one| format!("{}={}", one.key, text_of(one))).collect();
+                    *all.entry(format!("{}[{}]", metric.name, labels.join(","))).or_insert(0.0) += value;
+                };
+                use proto::metrics::v1::number_data_point::Value as Number;
+                let number = |value: &Option<Number>| match value {
+                    Some(Number::AsDouble(value)) => *value,
+                    _ => f64::NAN,
+                };
+                match metric.data.as_ref().unwrap() {
+                    Data::Histogram(histogram) => histogram.data_points.iter().for_each(|point| {
+                        assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+                        assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
+                        assert!(point.start_time_unix_nano < point.time_unix_nano);
+                        add(&point.attributes, point.sum.unwrap());
+                    }),
+                    Data::Sum(sum) => {
+                        sum.data_points.iter().for_each(|point| add(&point.attributes, number(&point.value)))
+                    }
+                    Data::Gauge(gauge) => {
+                        gauge.data_points.iter().for_each(|point| add(&point.attributes, number(&point.value)))
+                    }
+                    _ => panic!("no such metric"),
+                }
+            }
+        }
+        all
+    }
+}
+
+fn text_of(one: &KeyValue) -> String {
+    match one.value.as_ref().and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::DoubleValue(number)) => number.to_string(),
+        Some(Value::BoolValue(truth)) => truth.to_string(),
+        _ => "?".to_owned(),
+    }
+}
+
+fn attribute(record: &LogRecord, key: &str) -> Option<String> {
+    record.attributes.iter().find(|one| one.key == key).map(text_of)
+}
+
+fn run_of(trace: u64) -> Vec<Json> {
+    let whose = |more: Json| {
+        let mut all = json!({"gen_ai.provider.name": "openai", "session.id": format!("s{trace}"), "feature": "triage", "tenant.id": "acme"});
+        more.as_object().unwrap().iter().for_each(|(key, value)| all[key] = value.clone());
+        all
+    };
+    vec![
+        json!({"name": "chat", "trace": trace, "span": 2, "parent": 1, "start": START, "end": START + 1, "attributes": whose(json!({
+            "gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 7,
+            "gen_ai.input.messages": "[{\"role\": \"user\", \"parts\": [{\"type\": \"text\", \"content\": \"CANARY\"}]}]"}))}),
+        json!({"name": "execute_tool", "trace": trace, "span": 3, "parent": 1, "start": START + 1, "end": START + 2, "attributes": whose(json!({
+            "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "grep", "gen_ai.tool.call.arguments": "CANARY"}))}),
+        json!({"name": "invoke_agent a", "trace": trace, "span": 1, "start": START, "end": START + 4, "attributes": whose(json!({
+            "gen_ai.operation.name": "invoke_agent", "incident.id": "INC-1"}))}),
+    ]
+}
+
+/// A run that is over becomes one log event and its share of the users' metrics; without content.
+#[test]
+fn a_run_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gate = open(folder.path(), START + 60);
+    gate.put(&run_of(1));
+    gate.tell();
+    assert!(gate.records().is_empty(), "it may go on");
+    gate.wait(40);
+    gate.tell();
+    gate.tell();
+    let records = gate.records();
+    assert_eq!(records.len(), 1);
+    let run = &records[0];
+    assert_eq!(run.event_name, "tollgate.run.summary");
+    assert!(
+        matches!(&run.body, Some(AnyValue { value: Some(Value::StringValue(name)) }) if name == "tollgate.run.summary")
+    );
+    assert_eq!((run.trace_id.len(), &*run.span_id), (16, &[0, 0, 0, 0, 0, 0, 0, 1][..]));
+    for (key, expected) in [
+        ("tollgate.run.id", &*format!("{:032}", 1)),
+        ("session.id", "s1"),
+        ("tollgate.run.state", "ended"),
+        ("error", "false"),
+        ("tenant.id", "acme"),
+        ("agent.feature", "triage"),
+        ("incident.id", "INC-1"),
+        ("agent.total_input_tokens", "100"),
+        ("agent.total_output_tokens", "7"),
+        ("agent.tool_calls_made", "1"),
+        ("tollgate.run.duration_seconds", "4"),
+        ("tollgate.run.unpriced_calls", "1"),
+        ("gen_ai.request.model", "m"),
+    ] {
+        assert_eq!(attribute(run, key).as_deref(), Some(expected), "{key}");
+    }
+    assert_eq!(attribute(run, "tollgate.run.revision"), None);
+    assert_eq!(attribute(run, "agent.estimated_cost_usd"), None, "a cost that lacks a price is none");
+    let metrics = gate.metrics();
+    for (name, expected) in [
+        ("agent.run.iterations[tenant=acme,feature=triage]", 1.0),
+        ("agent.run.duration_seconds[tenant=acme,feature=triage]", 4.0),
+        ("agent.runs[state=ended,tenant=acme,feature=triage]", 1.0),
+        ("agent.turn.input_tokens[model=m]", 100.0),
+        ("agent.investigations[agent.type=triage]", 1.0),
+        ("agent.tool_calls_per_investigation_p95[agent.type=triage]", 1.0),
+    ] {
+        assert_eq!(metrics.get(name), Some(&expected), "{name} in {metrics:?}");
+    }
+    assert!(!metrics.keys().any(|name| name.starts_with("agent.session")), "the session may go on");
+    gate.wait(31 * 60);
+    gate.tell();
+    let metrics = gate.metrics();
+    for (name, expected) in [
+        ("agent.session.duration_seconds[feature=triage,model=m]", 4.0),
+        ("agent.session.llm_calls_total[feature=triage]", 1.0),
+        ("agent.session.tool_calls_total[feature=triage,tool_name=grep]", 1.0),
+        ("agent.session.error_rate[feature=triage]", 0.0),
+        ("agent.sessions[feature=triage]", 1.0),
+        ("agent.run.iterations[tenant=acme,feature=triage]", 1.0),
+    ] {
+        assert_eq!(metrics.get(name), Some(&expected), "{name} in {metrics:?}");
+    }
+    for signal in [Signal::Logs, Signal::Metrics] {
+        assert!(gate.bodies(signal).iter().all(|body| !String::from_utf8_lossy(body).contains("CANARY")));
+    }
+}
+
+/// A crash at any point between the end of a run and what is told of it: it is told once.
+#[test]
+fn told_once_over_a_crash() {
+    for (closed, told, saved) in
+        [(false, false, false), (true, false, false), (true, false, true), (true, true, false), (true, true, true)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gate = open(folder.path(), START + 60);
+        gate.put(&run_of(1));
+        gate.wait(if closed { 40 } else { 2 });
+        if saved {
+            // another batch: only then a checkpoint is written
+            gate.put(&run_of(2));
+            gate.rig.checkpoints.write().unwrap();
+        }
+        if told {
+            gate.tell();
+            assert_eq!(gate.records().len(), 1);
+        }
+        drop(gate);
+        let mut gate = open(folder.path(), START + 120);
+        gate.wait(40);
+        gate.tell();
+        gate.wait(2);
+        gate.tell();
+        let id = format!("{:032}", 1);
+        let of_first =
+            gate.records().into_iter().filter(|run| attribute(run, "tollgate.run.id").as_deref() == Some(&id));
+        assert_eq!(of_first.count(), 1, "closed {closed}, told {told}, saved {saved}");
+        let iterations = gate.metrics()["agent.run.iterations[tenant=acme,feature=triage]"];
+        assert_eq!(iterations, if saved { 2.0 } else { 1.0 }, "closed {closed}, told {told}, saved {saved}");
+    }
+}
+
+/// Items that come up to 15 minutes late make a second summary with its revision; later ones, and equal ones, none.
+#[test]
+fn late_items_make_a_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gate = open(folder.path(), START + 60);
+    let items = run_of(1);
+    gate.put(&[items[0].clone(), items[2].clone()]);
+    gate.wait(40);
+    gate.tell();
+    gate.put(&[items[1].clone()]);
+    gate.wait(40);
+    gate.tell();
+    // the same again: nothing new
+    gate.put(&[items[1].clone(), items[0].clone()]);
+    gate.wait(40);
+    gate.tell();
+    let told: Vec<_> = gate
+        .records()
+        .iter()
+        .map(|run| (attribute(run, "tollgate.run.revision"), attribute(run, "agent.tool_calls_made")))
+        .collect();
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(told, [(None, some("0")), (some("1"), some("1"))]);
+    gate.wait(16 * 60);
+    let mut late = items[1].clone();
+    late["span"] = json!(9);
+    gate.put(&[late]);
+    gate.wait(60);
+    gate.tell();
+    assert_eq!(gate.records().len(), 2, "too late");
+    assert_eq!(gate.metrics()["agent.run.iterations[tenant=acme,feature=triage]"], 1.0, "measured once");
+}
+
+/// Alerts and overrides are told too, once each.
+#[test]
+fn alerts_and_overrides_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gate = open(folder.path(), START + 60);
+    let mut items = run_of(1);
+    for n in 0..5 {
+        let mut tool = items[1].clone();
+        tool["span"] = json!(20 + n);
+        items.push(tool);
+    }
+    gate.put(&items);
+    gate.wait(40);
+    let outcome = Outcome { verdict: Verdict::Overridden, confidence: None, resolved_in: None };
+    for _ in 0..2 {
+        let effect = gate.runs.judged("default", &format!("{:032}", 1), outcome, NOW).unwrap();
+        gate.rig.engine.applier.apply(&[effect], pipeline::spool::Seq(u64::MAX / 2));
+    }
+    gate.tell();
+    gate.tell();
+    let records = gate.records();
+    let alerts: Vec<&LogRecord> = records.iter().filter(|record| record.event_name == "tollgate.alert").collect();
+    assert_eq!(alerts.len(), 1);
+    assert_eq!(attribute(alerts[0], "tollgate.alert.rule").as_deref(), Some("identical_tool_calls"));
+    assert_eq!(attribute(alerts[0], "tollgate.alert.value").as_deref(), Some("6"));
+    let metrics = gate.metrics();
+    assert_eq!(metrics["agent.human_override_count[agent.type=triage]"], 1.0);
+    assert_eq!(metrics["agent.alerts[rule=identical_tool_calls,tenant=acme]"], 1.0);
+    assert_eq!(gate.runs.alerts().len(), 1);
+}
+
+/// Without a connector nothing is kept for one; too much for a slow one is dropped, oldest first, and counted.
+#[test]
+fn what_nobody_asks_for_is_not_kept() {
+    let line = Line::new(runs());
+    line.play(request::payload(&json!({"items": run_of(1)})));
+    wait(&line.runs, NOW, Duration::from_secs(60));
+    assert_eq!(line.runs.state.lock().outbox.len(), 0);
+    assert!(line.runs.portion(Signal::Logs, NOW).is_none());
+}
