@@ -22,7 +22,7 @@ peers PART:
     bash tests/peers/run.sh {{PART}}
 
 # Slow runs, each under an hour, resumable: spool-sim, simulation, properties, crash, faults, leak, fuzz. `alerts`: those
-# of SigNoz too; begins anew each time. `speed`: the limits of the benches. `instructions`:
+# of SigNoz too; begins anew each time. `release`: the production build. `speed`: the limits of the benches. `instructions`:
 # what the redaction rules cost a byte, counted.
 nightly PART:
     bash tests/nightly.sh {{PART}}

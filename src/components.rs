@@ -9,15 +9,14 @@ use ::vault::chain::digest::MadeBy;
 use config::tree::Node;
 use config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
 use connectors::{forward, runs as connector};
-use exporters::stanza::destination;
+use exporters::spec::ExporterSpec;
 use exporters::{debug, file, otlp as otlp_grpc, otlp_http};
-use pipeline::{OutletSettings, Trust};
 use processors::{attributes, cost, filter, normalize, redact, resource, vault};
 use receivers::otlp;
 use telemetry::{admin, health};
 
 macro_rules! table {
-    ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $module:ident, $summary:literal;)*) => {
+    ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident $(=> $spec:path)?: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $module:ident, $summary:literal;)*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $kind { $($(#[$row])* $name,)* }
@@ -96,6 +95,21 @@ macro_rules! table {
         #[allow(clippy::large_enum_variant, reason = "one per component, made once")]
         #[derive(Clone)]
         pub enum $settings { $($(#[$row])* $name($module::Settings),)* }
+
+        spec!($settings: $($name)*; $($spec)?);
+    };
+}
+
+/// What the gateway asks of any component of a kind, where the kind has a trait for it.
+macro_rules! spec {
+    ($settings:ident: $($name:ident)*;) => {};
+    ($settings:ident: $($name:ident)*; $spec:path) => {
+        impl $settings {
+            /// What the gateway asks of it.
+            pub fn spec(&self) -> &dyn $spec {
+                match self { $(Self::$name(settings) => settings,)* }
+            }
+        }
     };
 }
 
@@ -129,7 +143,7 @@ table! {
 
 table! {
     /// Exporters.
-    ExporterKind, ExporterConfig, ExporterSettings:
+    ExporterKind, ExporterConfig, ExporterSettings => ExporterSpec:
     /// OTLP over gRPC.
     Otlp = "otlp" | "otlp_grpc", otlp_grpc, "OTLP over gRPC; presets honeycomb, signoz";
     /// OTLP over HTTP.
@@ -237,54 +251,6 @@ impl ProcessorSettings {
             | Self::Attributes(_)
             | Self::Resource(_)
             | Self::Filter(_) => &[],
-        }
-    }
-}
-
-impl ExporterSettings {
-    /// What is valid, but should be known.
-    pub fn notes(&self) -> &[FieldProblem] {
-        match self {
-            Self::Otlp(settings) => &settings.common.notes,
-            Self::OtlpHttp(settings) => &settings.common.notes,
-            Self::Debug(_) | Self::File(_) => &[],
-        }
-    }
-
-    /// Whether it has somewhere to send `signal`.
-    pub fn takes(&self, signal: Signal) -> bool {
-        match self {
-            Self::OtlpHttp(settings) => settings.takes(signal),
-            Self::Otlp(_) | Self::Debug(_) | Self::File(_) => true,
-        }
-    }
-
-    /// Where it points, and where it pointed before as far as the user says so; none: to nothing beyond this machine.
-    pub fn destination(&self) -> Option<(String, &[String])> {
-        let (place, common) = match self {
-            Self::Otlp(settings) => (destination([&settings.endpoint].into_iter()), &settings.common),
-            Self::OtlpHttp(settings) => (destination(settings.urls.iter().map(|(_, url)| url)), &settings.common),
-            Self::Debug(_) | Self::File(_) => return None,
-        };
-        Some((place, &common.moved_from))
-    }
-
-    /// How it is served from the spool; none = as by default.
-    pub fn outlet(&self) -> Option<&OutletSettings> {
-        match self {
-            Self::Otlp(settings) => Some(&settings.common.outlet),
-            Self::OtlpHttp(settings) => Some(&settings.common.outlet),
-            Self::Debug(_) | Self::File(_) => None,
-        }
-    }
-
-    /// How far it is trusted.
-    pub fn trust(&self) -> Trust {
-        match self {
-            Self::Otlp(settings) => settings.trust,
-            Self::OtlpHttp(settings) => settings.trust,
-            Self::Debug(settings) => settings.trust,
-            Self::File(settings) => settings.trust,
         }
     }
 }

@@ -19,16 +19,24 @@
 #   speed       what may not become slower (shares of the pipeline's time, tracking from 10 to 100,000 live runs, the rate table's size), on a quiet machine; once
 #   instructions  what the redaction rules cost a byte, in instructions that valgrind counts: no load changes them. More than a tenth above
 #               benches/redact.counts fails; TOLLGATE_UPDATE=1 writes what is counted now. Texts made to be slow are told beside logs. Once
+#   release     the production build: its size, start and idle memory against their bounds, then demo, faults, crash and chain on it; once
 #   fuzz        the targets of tests/fuzz in turn, ten minutes each (FUZZ_SECONDS: other ones); the corpus is kept under target/fuzz-corpus, what
 #               made a target fail under target/fuzz-found
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
+
+# By night peers run the binary that goes to production.
+released() {
+  cargo build --release --locked --bin tollgate >&2
+  export TOLLGATE_BIN=$PWD/target/release/tollgate
+}
+case $part in crash | faults | alerts | leak | canary | tables | vault-speed | release) released ;; esac
 
 # rounds STEP COMMAND…: again and again until the time is up, TOLLGATE_SEED going on from where the last night stopped
 rounds() {
@@ -104,6 +112,8 @@ case $part in
       grep -E 'MiB|^test .*ok$' <<< "$said"
       grep -q '^test result: ok. 1 passed' <<< "$said" || { echo "nightly: runs: no test $figure" >&2; exit 1; }
     done ;;
+  release)
+    for peer in figures demo faults crash chain; do tests/peers/run.sh "$peer"; done ;;
   speed)
     code=0
     for bench in cost pipeline; do cargo bench --locked -p benches --bench "$bench" -- gates || code=1; done

@@ -36,7 +36,6 @@ use config::file::Pipeline;
 use config::{At, ComponentId, env};
 use echoes::Memory;
 use exporters::remote::Deps;
-use exporters::{debug, file, otlp as otlp_grpc, otlp_http};
 use genai::Vocabulary;
 use history::Watch;
 use kernel::files::folder_of;
@@ -246,8 +245,8 @@ impl Assembly<'_> {
             meter: meter.clone(),
         };
         for Placed { id, what } in valid.exporters {
-            outlets.extend(what.outlet().map(|outlet| (id_text(&id), outlet.clone())));
-            let exporter = exporter(&id, what, deps.clone())?;
+            outlets.extend(what.spec().outlet().map(|outlet| (id_text(&id), outlet.clone())));
+            let exporter = exporter(&id, &what, deps.clone())?;
             exporters.insert(id, exporter);
         }
         let watch = || Arc::new(Watch::new(Arc::clone(&self.past.failures))) as Arc<dyn Processor>;
@@ -469,18 +468,8 @@ impl Assembly<'_> {
 ///
 /// # Errors
 /// One line about a TLS file or missing roots.
-pub fn exporter(id: &ComponentId, settings: ExporterSettings, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
-    let place = |why| format!("exporters.{id}: {why}");
-    Ok(match settings {
-        ExporterSettings::Otlp(settings) => {
-            Arc::new(otlp_grpc::Otlp::build(id_text(id), settings, deps).map_err(place)?)
-        }
-        ExporterSettings::OtlpHttp(settings) => {
-            Arc::new(otlp_http::OtlpHttp::build(id_text(id), settings, deps).map_err(place)?)
-        }
-        ExporterSettings::Debug(settings) => Arc::new(debug::build(id, settings)),
-        ExporterSettings::File(settings) => Arc::new(file::build(id, settings, deps.clock)),
-    })
+pub fn exporter(id: &ComponentId, settings: &ExporterSettings, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
+    settings.spec().build(id, deps).map_err(|why| format!("exporters.{id}: {why}"))
 }
 
 /// `POST /-/reload`.

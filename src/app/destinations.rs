@@ -35,7 +35,7 @@ pub struct Pointed {
 impl Pointed {
     /// None: it points to nothing beyond this machine.
     pub fn of(placed: &Placed<ExporterSettings>) -> Option<Self> {
-        let (to, moved_from) = placed.what.destination()?;
+        let (to, moved_from) = placed.what.spec().destination()?;
         Some(Self { exporter: id_text(&placed.id), to, moved_from: moved_from.to_vec() })
     }
 

@@ -11,9 +11,10 @@ use crate::app::assemble::exporter;
 use crate::app::resolve::{Placed, Valid};
 use crate::app::tasks::Tasks;
 use crate::app::{keys, own, vaults, volume};
-use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
+use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use config::{ComponentId, env};
 use exporters::remote::Deps;
+use exporters::spec::Target;
 use genai::Vocabulary;
 use kernel::clock::Clock;
 use kernel::rng::SystemRng;
@@ -49,8 +50,10 @@ pub fn faults(valid: &Valid, clock: &Arc<dyn Clock>) -> Vec<String> {
         faults.extend(wrong.map(|why| format!("processors.{id}: {why}")));
     }
     for Placed { id, what } in &valid.exporters {
-        if matches!(what, ExporterSettings::Otlp(_) | ExporterSettings::OtlpHttp(_)) {
-            faults.extend(exporter(id, what.clone(), deps.clone()).err());
+        match what.spec().target() {
+            Target::Server { .. } => faults.extend(exporter(id, what, deps.clone()).err()),
+            // building one opens what the round before it still has open
+            Target::File { .. } | Target::Output => {}
         }
     }
     faults.extend(own::companions(valid.own_metrics.clone(), &deps, &SystemRng).err());

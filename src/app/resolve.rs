@@ -262,7 +262,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     }
     settings.notes("receivers", &file.receivers, &receivers, ReceiverSettings::notes);
     settings.notes("processors", &file.processors, &processors, ProcessorSettings::notes);
-    settings.notes("exporters", &file.exporters, &exporters, ExporterSettings::notes);
+    settings.notes("exporters", &file.exporters, &exporters, |settings| settings.spec().notes());
     let beside = data_dir.join("spool");
     let spool = settings.one("spool", &file.spool, typed.spool.settings(&beside));
     let spool_keys = settings.one("spool", &file.spool, typed.spool.spool_keys());
@@ -287,7 +287,8 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     let joins = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.of_step()?, kind.signals()))));
     let joins = joins.collect::<HashMap<_, _>>();
     let joined = ways(file, &kinds, settings.problems);
-    let known_trust = |id: &ComponentId| exporters.iter().find(|known| known.id == *id).map(|known| known.what.trust());
+    let known_trust =
+        |id: &ComponentId| exporters.iter().find(|known| known.id == *id).map(|known| known.what.spec().trust());
     // of an exporter that has other faults the word alone is known
     let says_internal = |section: &Section| {
         section.body.get("trust").is_some_and(|(_, node)| matches!(&node.value, Val::Str(word) if word == "internal"))
@@ -309,7 +310,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     let not_taken = (exporters.iter())
         .filter(|placed| !faulty(placed))
         .flat_map(|placed| Signal::ALL.map(|signal| (placed, signal)))
-        .filter(|(placed, signal)| !placed.what.takes(*signal))
+        .filter(|(placed, signal)| !placed.what.spec().takes(*signal))
         .map(|(placed, signal)| (placed.id.clone(), signal))
         .collect();
     let of = |wanted: fn(&ProcessorSettings) -> bool| {

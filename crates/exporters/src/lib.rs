@@ -10,6 +10,7 @@ pub mod otlp_http;
 pub mod preset;
 pub mod queue;
 pub mod remote;
+pub mod spec;
 pub mod stanza;
 pub mod verdict;
 

@@ -1,4 +1,5 @@
-//! **What**: [`adopt`]: items that are an agent's because their trace is known as one from earlier requests (design §5).
+//! **What**: [`adopt`]: items that are an agent's because their trace is known as one from earlier requests
+//! (`docs/decisions/0001-agent-items-and-content.md`).
 //! **Why**: clients send the spans of one run in many requests, in any order; what is content may not hang on the cut.
 //! **Invariants**: the content of adopted items is found anew, that of the others stays as it was read.
 //! **Not here**: the memory of traces (who strips content keeps it).

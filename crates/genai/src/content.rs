@@ -1,4 +1,5 @@
-//! **What**: where content stands: listed keys and events anywhere, unlisted text in an agent's items (design §5).
+//! **What**: where content stands: listed keys and events anywhere, unlisted text in an agent's items
+//! (`docs/decisions/0001-agent-items-and-content.md`).
 //! **Invariants**: every occurrence of a key is a place of its own; what stays for redaction (error text, queries,
 //! URLs, ids, credentials) is no place. Span names and status messages are redaction's too.
 //!

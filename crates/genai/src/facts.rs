@@ -1,4 +1,4 @@
-//! **What**: what the vocabulary read in one payload. Made once per batch ([`pipeline::Batch::facts`]).
+//! **What**: what the vocabulary read in one payload. Made once per batch (`facts` of `pipeline::Batch`).
 //! **Invariants**: one [`ItemFacts`] per item of the payload, in `Payload::items` order; no `Debug` (holds text).
 //! **Not here**: how it is read (`dialects`).
 
@@ -270,7 +270,7 @@ pub struct ItemFacts {
     pub node: Node,
     /// Dialect id of `config/dialects.yaml`, e.g. `claude-code-native`.
     pub dialect: Option<&'static str>,
-    /// Agent item as design.md §5 defines.
+    /// Agent item, as `docs/decisions/0001-agent-items-and-content.md` defines.
     pub agent: bool,
     /// What it is.
     pub call: Call,

@@ -1,5 +1,5 @@
 //! **What**: what counts as a label, and version comparison. **Why**: in an agent's items, text that nobody listed is
-//! content unless it has the shape of a label (design §5).
+//! content unless it has the shape of a label (`docs/decisions/0001-agent-items-and-content.md`).
 
 use otlp::Value;
 

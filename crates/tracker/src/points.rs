@@ -1,4 +1,4 @@
-//! **What**: news as OTLP metrics under the users' names (design of names: docs/runs.md): deltas since the request before.
+//! **What**: news as OTLP metrics under the users' names (docs/runs.md): deltas since the request before.
 //! **Why**: a delta is exact whatever restarts between: each run is in one of them. **Invariants**: labels are those of
 //! `/metrics`, capped alike; buckets are the same. **Not here**: when (`outbox`), logs (`summary`).
 

@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
+use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use config::file::{File, Pipeline, Section};
 use config::tree::{Node, Val};
 use config::{At, ByteSize, ComponentId, Gravity, Problem};
+use exporters::spec::Target;
 use genai::Vocabulary;
 use kernel::clock::UnixNanos;
 use kernel::files::folder_of;
@@ -54,10 +55,9 @@ pub fn aged(valid: &Valid, now: UnixNanos) -> Vec<String> {
         ExtensionSettings::Admin(admin) => admin.tls.as_ref().map(server_tls::Settings::from),
         ExtensionSettings::HealthCheck(_) => None,
     });
-    let clients = valid.exporters.iter().filter_map(|placed| match &placed.what {
-        ExporterSettings::Otlp(settings) => Some(&settings.common.tls),
-        ExporterSettings::OtlpHttp(settings) => Some(&settings.common.tls),
-        ExporterSettings::File(_) | ExporterSettings::Debug(_) => None,
+    let clients = valid.exporters.iter().filter_map(|placed| match placed.what.spec().target() {
+        Target::Server { tls, .. } => Some(tls),
+        Target::File { .. } | Target::Output => None,
     });
     let found = ports.chain(admin).flat_map(|port| port.aged(now)).chain(clients.flat_map(|client| client.aged(now)));
     let mut lines: Vec<String> = Vec::new();
@@ -235,21 +235,19 @@ impl Found<'_> {
     fn exporters(&mut self, valid: &Valid) {
         for Placed { id, what } in &valid.exporters {
             let of = ("exporters", id);
-            let tls = match what {
-                ExporterSettings::Otlp(settings) => &settings.common.tls,
-                ExporterSettings::OtlpHttp(settings) => &settings.common.tls,
-                ExporterSettings::File(settings) => {
-                    let folder = folder_of(&settings.path);
+            let tls = match what.spec().target() {
+                Target::Server { tls, .. } => tls,
+                Target::File { path, appends } => {
+                    let folder = folder_of(path);
                     let missing =
                         || (!folder.is_dir()).then(|| format!("the folder {} does not exist", folder.display()));
-                    let appends = settings.rotation.is_none() && settings.path.exists();
-                    let unusable = || volume::unusable(folder).filter(|_| !appends);
+                    let unusable = || volume::unusable(folder).filter(|_| !(appends && path.exists()));
                     if let Some(why) = missing().or_else(unusable) {
                         self.error(of, "path", why);
                     }
                     continue;
                 }
-                ExporterSettings::Debug(_) => continue,
+                Target::Output => continue,
             };
             self.certificates(of, "tls", tls.trouble(self.now));
             self.open(of, "tls.key_file", tls.identity.as_ref().map(|(_, key)| key));

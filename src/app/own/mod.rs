@@ -70,7 +70,7 @@ pub(super) fn companions(
         let outcome = |outcome| deps.meter.counter(&names::OWN_EXPORTS, &[("outcome", outcome)]);
         let own = Own {
             every: reading.every,
-            exporter: exporter(&id, reading.exporter, deps.clone())?,
+            exporter: exporter(&id, &reading.exporter, deps.clone())?,
             resource: points::Resource::new(instance),
             began: deps.meter.began(deps.clock.now()),
             meter: deps.meter.clone(),

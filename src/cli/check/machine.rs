@@ -16,8 +16,9 @@ use super::Tried;
 use crate::app::keys;
 use crate::app::resolve::Valid;
 use crate::app::tasks::Tasks;
-use crate::components::{ExporterSettings, ProcessorSettings};
+use crate::components::ProcessorSettings;
 use config::env;
+use exporters::spec::Target;
 use exporters::verdict;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
@@ -137,12 +138,9 @@ pub(super) async fn clocks(valid: &Valid) -> Vec<Tried> {
 
 /// Who answers in HTTP/1.1, where, and how it is trusted.
 fn addresses(valid: &Valid) -> Vec<(String, Uri, tls::Settings)> {
-    let exporters = valid.exporters.iter().filter_map(|placed| match &placed.what {
-        ExporterSettings::OtlpHttp(settings) => {
-            let (_, uri) = settings.urls.first()?;
-            Some((format!("`{}`", placed.id), uri.clone(), settings.common.tls.clone()))
-        }
-        _ => None,
+    let exporters = valid.exporters.iter().filter_map(|placed| match placed.what.spec().target() {
+        Target::Server { tls, http: Some(uri) } => Some((format!("`{}`", placed.id), uri.clone(), tls.clone())),
+        Target::Server { http: None, .. } | Target::File { .. } | Target::Output => None,
     });
     let stores = valid.processors.iter().filter_map(|placed| match &placed.what {
         ProcessorSettings::Vault(vault) => match &vault.store {

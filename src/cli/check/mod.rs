@@ -21,9 +21,10 @@ use super::run::{fail, seams};
 use super::source::{Loaded, Make, load};
 use crate::app::tasks::Tasks;
 use crate::app::{assemble, outside, volume};
-use crate::components::{ExporterSettings, ProcessorSettings, ReceiverSettings};
+use crate::components::{ProcessorSettings, ReceiverSettings};
 use config::{ByteSize, ComponentId, Gravity, Problem, env};
 use exporters::remote::Deps;
+use exporters::spec::Target;
 use kernel::clock::{Clock, SystemClock};
 use net::{Proxies, ServerTls};
 use otlp::Signal;
@@ -171,11 +172,12 @@ async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, String> {
     };
     let mut tried = Vec::new();
     for placed in loaded.valid.exporters {
-        if !matches!(placed.what, ExporterSettings::Otlp(_) | ExporterSettings::OtlpHttp(_)) {
-            continue;
+        match placed.what.spec().target() {
+            Target::Server { .. } => {}
+            Target::File { .. } | Target::Output => continue,
         }
         let id = placed.id;
-        let exporter = match assemble::exporter(&id, placed.what, deps.clone()) {
+        let exporter = match assemble::exporter(&id, &placed.what, deps.clone()) {
             Ok(exporter) => exporter,
             Err(why) => {
                 tried.push(Tried::new(format!("`{id}` can be built"), Err((why, "see the file it names".to_owned()))));

@@ -5,7 +5,7 @@ the vault as stored (names, sealed objects, index). That the search would find a
 `cargo test --test it leak`, which runs the same way with sealing off.
 
 Error text (the keys `error_text` of config/dialects.yaml, a status message) is content by no rule: it goes on, redacted and capped
-(design, section 5). A canary that a server or tool put into an error message may stand there in what the sink got, and nowhere else;
+(docs/decisions/0001-agent-items-and-content.md). A canary that a server or tool put into an error message may stand there in what the sink got, and nowhere else;
 but not if it is an echo: if content of the same request, or of an earlier one of the session, holds it.
 """
 import json

@@ -1,5 +1,6 @@
 //! **What**: [`Traces`]: which traces are an agent's, as committed batches told. **Why**: an item of such a trace is an
-//! agent's although nothing in its own request says so (design §5): its unlisted text is content.
+//! agent's although nothing in its own request says so
+//! (`docs/decisions/0001-agent-items-and-content.md`): its unlisted text is content.
 //! **Invariants**: changes by effects alone; holds digests, no ids; at most [`LIMIT`] traces, those that were not told
 //! of for longest go first (two generations: a full younger one becomes the older one). Best effort: what is forgotten,
 //! or comes before its trace is known, is judged by its own request.
