@@ -3,12 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::remote::Deps;
-use crate::spec::{ExporterSpec, Target};
-use config::{ComponentId, FieldProblem};
-use otlp::Signal;
-use pipeline::{Exporter, OutletSettings, Trust};
-use std::sync::Arc;
+use config::FieldProblem;
+use pipeline::Trust;
 
 /// Prints telemetry to the standard output.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,36 +36,6 @@ pub struct Settings {
     pub verbosity: Verbosity,
     /// What may be printed.
     pub trust: Trust,
-}
-
-impl ExporterSpec for Settings {
-    fn notes(&self) -> &[FieldProblem] {
-        &[]
-    }
-
-    fn takes(&self, _: Signal) -> bool {
-        true
-    }
-
-    fn destination(&self) -> Option<(String, &[String])> {
-        None
-    }
-
-    fn outlet(&self) -> Option<&OutletSettings> {
-        None
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target::Output
-    }
-
-    fn build(&self, id: &ComponentId, _: Deps) -> Result<Arc<dyn Exporter>, String> {
-        Ok(Arc::new(super::build(id, self.clone())))
-    }
 }
 
 impl Config {

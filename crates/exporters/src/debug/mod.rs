@@ -19,8 +19,11 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
-use ::config::ComponentId;
-use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+use crate::remote::Deps;
+use crate::spec::{ExporterSpec, Target};
+use ::config::{ComponentId, FieldProblem};
+use otlp::Signal;
+use pipeline::{ExportRequest, Exporter, Outcome, OutletSettings, Reason, Trust};
 
 pub use config::{Config, Settings, Verbosity};
 
@@ -53,6 +56,36 @@ pub fn text(request: &ExportRequest) -> Option<String> {
 
 fn with_sink(id: &ComponentId, settings: Settings, sink: Option<Sink>) -> Debug {
     Debug { id: id.to_string().into(), settings, sink: Mutex::new(sink) }
+}
+
+impl ExporterSpec for Settings {
+    fn notes(&self) -> &[FieldProblem] {
+        &[]
+    }
+
+    fn takes(&self, _: Signal) -> bool {
+        true
+    }
+
+    fn destination(&self) -> Option<(String, &[String])> {
+        None
+    }
+
+    fn outlet(&self) -> Option<&OutletSettings> {
+        None
+    }
+
+    fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target::Output
+    }
+
+    fn build(&self, id: &ComponentId, _: Deps) -> Result<Arc<dyn Exporter>, String> {
+        Ok(Arc::new(build(id, *self)))
+    }
 }
 
 impl Exporter for Debug {

@@ -6,12 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::remote::Deps;
-use crate::spec::{ExporterSpec, Target};
-use config::{ComponentId, FieldProblem};
-use otlp::Signal;
-use pipeline::{Exporter, OutletSettings, Trust};
-use std::sync::Arc;
+use config::FieldProblem;
+use pipeline::Trust;
 
 /// Appends OTLP/JSON to a file, one request per line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,36 +52,6 @@ pub struct Settings {
     pub trust: Trust,
     /// When the file is renamed, if ever.
     pub rotation: Option<Limits>,
-}
-
-impl ExporterSpec for Settings {
-    fn notes(&self) -> &[FieldProblem] {
-        &[]
-    }
-
-    fn takes(&self, _: Signal) -> bool {
-        true
-    }
-
-    fn destination(&self) -> Option<(String, &[String])> {
-        None
-    }
-
-    fn outlet(&self) -> Option<&OutletSettings> {
-        None
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target::File { path: &self.path, appends: self.rotation.is_none() }
-    }
-
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
-        Ok(Arc::new(super::build(id, self.clone(), deps.clock)))
-    }
 }
 
 /// When the file is renamed and how many old ones stay.

@@ -15,10 +15,13 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
-use ::config::ComponentId;
+use crate::remote::Deps;
+use crate::spec::{ExporterSpec, Target};
+use ::config::{ComponentId, FieldProblem};
 use kernel::clock::Clock;
+use otlp::Signal;
 use otlp::json;
-use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+use pipeline::{ExportRequest, Exporter, Outcome, OutletSettings, Reason, Trust};
 
 pub use config::{Config, Limits, Rotation, Settings};
 use lines::Lines;
@@ -37,6 +40,36 @@ pub struct File {
 pub fn build(id: &ComponentId, settings: Settings, clock: Arc<dyn Clock>) -> File {
     let id: Arc<str> = id.to_string().into();
     File { id, trust: settings.trust, lines: Mutex::new(Lines::new(settings.path, settings.rotation, clock)) }
+}
+
+impl ExporterSpec for Settings {
+    fn notes(&self) -> &[FieldProblem] {
+        &[]
+    }
+
+    fn takes(&self, _: Signal) -> bool {
+        true
+    }
+
+    fn destination(&self) -> Option<(String, &[String])> {
+        None
+    }
+
+    fn outlet(&self) -> Option<&OutletSettings> {
+        None
+    }
+
+    fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target::File { path: &self.path, appends: self.rotation.is_none() }
+    }
+
+    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
+        Ok(Arc::new(build(id, self.clone(), deps.clock)))
+    }
 }
 
 impl Exporter for File {

@@ -2,13 +2,9 @@
 
 use http::Uri;
 
-use crate::remote::Deps;
-use crate::spec::{ExporterSpec, Target};
-use crate::stanza::{Common, destination, remote_config};
-use config::{ComponentId, FieldProblem};
-use otlp::Signal;
-use pipeline::{Exporter, OutletSettings, Trust};
-use std::sync::Arc;
+use crate::stanza::{Common, remote_config};
+use config::FieldProblem;
+use pipeline::Trust;
 
 remote_config! {
     /// Sends OTLP over gRPC.
@@ -26,36 +22,6 @@ pub struct Settings {
     pub common: Common,
     /// What it may be given.
     pub trust: Trust,
-}
-
-impl ExporterSpec for Settings {
-    fn notes(&self) -> &[FieldProblem] {
-        &self.common.notes
-    }
-
-    fn takes(&self, _: Signal) -> bool {
-        true
-    }
-
-    fn destination(&self) -> Option<(String, &[String])> {
-        Some((destination([&self.endpoint].into_iter()), &self.common.moved_from))
-    }
-
-    fn outlet(&self) -> Option<&OutletSettings> {
-        Some(&self.common.outlet)
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target::Server { tls: &self.common.tls, http: None }
-    }
-
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
-        Ok(Arc::new(super::Otlp::build(id.to_string().into(), self.clone(), deps)?))
-    }
 }
 
 impl Config {

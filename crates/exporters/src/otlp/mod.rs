@@ -16,14 +16,16 @@ use hyper::body::Incoming;
 pub use config::{Config, Settings};
 
 use super::remote::{Deps, Remote};
-use super::stanza::with_path;
+use super::spec::{ExporterSpec, Target};
+use super::stanza::{destination, with_path};
 use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
+use ::config::{ComponentId, FieldProblem};
 use net::Encoding;
 use net::client::{self, AnswerError, upload};
 use net::encoding::{Inflater, Step};
 use net::rope::Rope;
 use otlp::Signal;
-use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+use pipeline::{ExportRequest, Exporter, Outcome, OutletSettings, Reason, Trust};
 
 /// The exporter.
 pub struct Otlp {
@@ -142,6 +144,36 @@ fn inflate(encoding: Encoding, message: Bytes) -> Result<Bytes, AnswerError> {
     let mut inflater = Inflater::new(encoding, rope, MAX_ANSWER).map_err(|_| AnswerError::TooLarge)?;
     while inflater.step(64 * 1024).map_err(|_| AnswerError::TooLarge)? == Step::More {}
     Ok(inflater.into_bytes())
+}
+
+impl ExporterSpec for Settings {
+    fn notes(&self) -> &[FieldProblem] {
+        &self.common.notes
+    }
+
+    fn takes(&self, _: Signal) -> bool {
+        true
+    }
+
+    fn destination(&self) -> Option<(String, &[String])> {
+        Some((destination([&self.endpoint].into_iter()), &self.common.moved_from))
+    }
+
+    fn outlet(&self) -> Option<&OutletSettings> {
+        Some(&self.common.outlet)
+    }
+
+    fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target::Server { tls: &self.common.tls, http: None }
+    }
+
+    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
+        Ok(Arc::new(Otlp::build(id.to_string().into(), self.clone(), deps)?))
+    }
 }
 
 impl Exporter for Otlp {

@@ -2,13 +2,10 @@
 
 use http::Uri;
 
-use crate::remote::Deps;
-use crate::spec::{ExporterSpec, Target};
-use crate::stanza::{Common, destination, remote_config, with_path};
-use config::{ComponentId, FieldProblem};
+use crate::stanza::{Common, remote_config, with_path};
+use config::FieldProblem;
 use otlp::Signal;
-use pipeline::{Exporter, OutletSettings, Trust};
-use std::sync::Arc;
+use pipeline::Trust;
 
 remote_config! {
     /// Sends OTLP over HTTP, as protobuf.
@@ -32,36 +29,6 @@ pub struct Settings {
     pub common: Common,
     /// What it may be given.
     pub trust: Trust,
-}
-
-impl ExporterSpec for Settings {
-    fn notes(&self) -> &[FieldProblem] {
-        &self.common.notes
-    }
-
-    fn takes(&self, signal: Signal) -> bool {
-        self.urls.iter().any(|(known, _)| *known == signal)
-    }
-
-    fn destination(&self) -> Option<(String, &[String])> {
-        Some((destination(self.urls.iter().map(|(_, url)| url)), &self.common.moved_from))
-    }
-
-    fn outlet(&self) -> Option<&OutletSettings> {
-        Some(&self.common.outlet)
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target::Server { tls: &self.common.tls, http: self.urls.first().map(|(_, url)| url) }
-    }
-
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
-        Ok(Arc::new(super::OtlpHttp::build(id.to_string().into(), self.clone(), deps)?))
-    }
 }
 
 impl Config {

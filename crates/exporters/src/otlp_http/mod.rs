@@ -17,11 +17,14 @@ use hyper::body::Incoming;
 pub use config::{Config, Settings};
 
 use super::remote::{Deps, Remote};
+use super::spec::{ExporterSpec, Target};
+use super::stanza::destination;
 use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
+use ::config::{ComponentId, FieldProblem};
 use net::Encoding;
 use net::client::{self, AnswerError, upload};
 use otlp::Signal;
-use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+use pipeline::{ExportRequest, Exporter, Outcome, OutletSettings, Reason, Trust};
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
@@ -93,6 +96,36 @@ impl OtlpHttp {
         let status = format!("HTTP {}{page}", parts.status.as_u16());
         self.remote.report(&outcome, status);
         outcome
+    }
+}
+
+impl ExporterSpec for Settings {
+    fn notes(&self) -> &[FieldProblem] {
+        &self.common.notes
+    }
+
+    fn takes(&self, signal: Signal) -> bool {
+        self.urls.iter().any(|(known, _)| *known == signal)
+    }
+
+    fn destination(&self) -> Option<(String, &[String])> {
+        Some((destination(self.urls.iter().map(|(_, url)| url)), &self.common.moved_from))
+    }
+
+    fn outlet(&self) -> Option<&OutletSettings> {
+        Some(&self.common.outlet)
+    }
+
+    fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target::Server { tls: &self.common.tls, http: self.urls.first().map(|(_, url)| url) }
+    }
+
+    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
+        Ok(Arc::new(OtlpHttp::build(id.to_string().into(), self.clone(), deps)?))
     }
 }
 

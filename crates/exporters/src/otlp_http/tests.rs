@@ -1,7 +1,6 @@
 //! The exporter against servers in this process.
 
 use super::*;
-use crate::spec::ExporterSpec as _;
 use crate::tests::{deps, inflated, request};
 use fakes::sink::{Answer, Proxy, Seen, Sink};
 use fakes::tls::{Authority, pem_file};
