@@ -1,8 +1,8 @@
-//! The auditor's side of the vault: finding, opening, replaying, verifying, proving, holding and erasing what it holds.
+//! The auditor's side of the vault: finds, opens, replays, verifies, proves, puts on hold and erases its content.
 //!
 //! Invariants: trusts no writer, only bytes, signatures and the keys it is given; reads through [`vault::store::VaultReader`],
 //! so that a folder and S3 look alike; writes only what a named person asked for (holds, erasures, copies of keys).
-//! Neighbours: `vault` writes what is read here; `src/cli` prints it. The gateway at work calls nothing of this crate.
+//! Neighbours: `vault` writes what is read here; `src/cli` prints it. A running gateway never calls this crate.
 
 pub mod erase;
 pub mod evidence;
