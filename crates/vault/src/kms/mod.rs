@@ -4,6 +4,7 @@
 //! hold codes and remedies, no values. **Not here**: which keys (`app/keys`, `cli/auditors`), making ciphertext (`aws kms encrypt`).
 
 mod ciphertext;
+mod request;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,16 +13,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_kms::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_kms::config::retry::RetryConfig;
-use aws_sdk_kms::config::timeout::TimeoutConfig;
-use aws_sdk_kms::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_kms::error::{BoxError, ProvideErrorMetadata, SdkError};
-use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::{Client, Config};
+use aws_config::SdkConfig;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
-use zeroize::Zeroizing;
 
 use super::aws::{CONNECT, NO_TIME, chain, is_code, not_sent};
 use super::chain::note::SigningKey;
@@ -29,6 +35,7 @@ use kernel::secret::Secret;
 use net::{Kept, is_this_machine};
 
 pub use ciphertext::Ciphertext;
+use request::{Patience, Plaintext, Refusal, Request};
 
 /// For all of it: credentials, attempts, waits between them.
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -97,7 +104,7 @@ pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secr
         if shared.region().is_none() {
             return Err(KmsError::Refused("not asked".to_owned(), "say in which region the key is"));
         }
-        ask(&Client::from_conf(configure(Builder::from(&shared), settings)), settings, sealed).await
+        ask(&shared, settings, sealed).await
     };
     // a metadata service that hangs is not within the SDK's own deadline
     tokio::time::timeout(DEADLINE, opened).await.unwrap_or_else(|_| Err(KmsError::Away(NO_TIME.to_owned())))
@@ -160,34 +167,26 @@ fn unusable(why: String) -> KmsError {
     KmsError::Refused(why, "give `ca_file` the PEM certificates of who signed that of the endpoint")
 }
 
-fn configure(mut builder: Builder, settings: &KmsSettings) -> Config {
-    if settings.endpoint.is_some() {
-        // else what the environment says (AWS_ENDPOINT_URL_KMS)
-        builder.set_endpoint_url(settings.endpoint.clone());
+fn patience() -> Patience {
+    Patience {
+        retries: RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(Duration::from_millis(200)),
+        timeouts: TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(DEADLINE)
+            .build(),
     }
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(DEADLINE)
-        .build();
-    builder
-        .interceptor(Guard)
-        .retry_config(
-            RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(Duration::from_millis(200)),
-        )
-        .timeout_config(timeouts)
-        .build()
 }
 
-async fn ask(client: &Client, settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
-    let context = &settings.encryption_context;
-    let asked = client
-        .decrypt()
-        .ciphertext_blob(Blob::new(sealed.bytes()))
-        .set_key_id(settings.key_id.clone())
-        .set_encryption_context((!context.is_empty()).then(|| context.clone().into_iter().collect()));
-    let opened = asked.send().await.map_err(|error| judge(&error))?;
-    let plain = Zeroizing::new(opened.plaintext.map(Blob::into_inner).unwrap_or_default());
+async fn ask(shared: &SdkConfig, settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
+    let request = Request {
+        ciphertext_blob: STANDARD.encode(sealed.bytes()),
+        key_id: settings.key_id.as_deref(),
+        encryption_context: &settings.encryption_context,
+    };
+    let patience = patience();
+    let asked = request::send(shared, settings.endpoint.as_deref(), &patience, Guard, &request);
+    let Plaintext(plain) = asked.await.map_err(|error| judge(&error))?;
     let text = std::str::from_utf8(&plain).ok().map(str::trim).filter(|text| !text.is_empty());
     let nothing =
         || KmsError::Refused("200".to_owned(), "what was encrypted is no key file of `tollgate vault keygen`");
@@ -195,7 +194,7 @@ async fn ask(client: &Client, settings: &KmsSettings, sealed: &Ciphertext) -> Re
 }
 
 /// What an SDK error means. Texts are error codes, never bodies.
-fn judge<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> KmsError {
+fn judge(error: &SdkError<Refusal, HttpResponse>) -> KmsError {
     match error {
         error if was_in_clear(error) => KmsError::Refused("not asked".to_owned(), IN_CLEAR),
         SdkError::TimeoutError(_) => KmsError::Away(NO_TIME.to_owned()),

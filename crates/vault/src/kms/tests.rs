@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region};
-use aws_sdk_kms::config::Credentials;
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -18,15 +18,20 @@ fn settings(fake: &FakeKms) -> KmsSettings {
     KmsSettings { region: "eu-central-1".to_owned(), endpoint: Some(fake.url()), ..KmsSettings::default() }
 }
 
+/// What the standard chain would give, without an environment.
+async fn shared(region: &str) -> aws_types::sdk_config::Builder {
+    let credentials = Credentials::new("AKIATEST", "CANARY-CREDENTIAL", None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .region(Region::new(region.to_owned()))
+        .http_client(http_client(None).await.expect("a client"))
+}
+
 /// As [`decrypt`], with credentials that no environment gives.
 async fn opened(settings: &KmsSettings, file: &[u8]) -> Result<Secret, KmsError> {
-    let builder = Builder::new()
-        .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(Credentials::new("AKIATEST", "CANARY-CREDENTIAL", None, None, "test"))
-        .region(Region::new(settings.region.clone()))
-        .http_client(http_client(None).await.expect("a client"));
-    let client = Client::from_conf(configure(builder, settings));
-    ask(&client, settings, &Ciphertext::parse(file).expect("ciphertext")).await
+    let shared = shared(&settings.region).await.build();
+    ask(&shared, settings, &Ciphertext::parse(file).expect("ciphertext")).await
 }
 
 /// One request, as KMS takes it, with all that was configured; what comes back is the key and prints as nothing.
@@ -188,15 +193,9 @@ async fn a_key_crosses_no_network_in_clear() {
 /// Nor where the environment or a profile names the address: the request does not leave.
 #[tokio::test]
 async fn no_address_of_the_environment_is_asked_in_clear() {
-    let builder = Builder::new()
-        .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(Credentials::new("AKIATEST", "CANARY-CREDENTIAL", None, None, "test"))
-        .region(Region::new("eu-central-1"))
-        .endpoint_url("http://192.0.2.1:9")
-        .http_client(http_client(None).await.expect("a client"));
-    let client = Client::from_conf(configure(builder, &KmsSettings::default()));
+    let shared = shared("eu-central-1").await.endpoint_url("http://192.0.2.1:9").build();
     let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
-    let error = ask(&client, &KmsSettings::default(), &sealed).await.expect_err("refused");
+    let error = ask(&shared, &KmsSettings::default(), &sealed).await.expect_err("refused");
     assert_eq!(error, KmsError::Refused("not asked".to_owned(), IN_CLEAR));
 }
 
@@ -221,5 +220,25 @@ fn plain_keys_are_no_ciphertext() {
             let why = Ciphertext::parse(file.as_bytes()).err().expect("refused");
             assert!(why.contains("plain text"), "{why}");
         }
+    }
+}
+
+/// AWS' own address of a region, as its SDKs make it; a region that is no part of a host's name leads nowhere.
+#[test]
+fn every_partition_has_its_address() {
+    for (region, fips, dual_stack, host) in [
+        ("eu-central-1", false, false, "https://kms.eu-central-1.amazonaws.com"),
+        ("us-gov-west-1", true, false, "https://kms-fips.us-gov-west-1.amazonaws.com"),
+        ("us-east-1", true, true, "https://kms-fips.us-east-1.api.aws"),
+        ("cn-north-1", false, false, "https://kms.cn-north-1.amazonaws.com.cn"),
+        ("cn-north-1", false, true, "https://kms.cn-north-1.api.amazonwebservices.com.cn"),
+        ("eusc-de-east-1", false, false, "https://kms.eusc-de-east-1.amazonaws.eu"),
+        ("us-iso-east-1", false, false, "https://kms.us-iso-east-1.c2s.ic.gov"),
+        ("us-isob-east-1", false, false, "https://kms.us-isob-east-1.sc2s.sgov.gov"),
+    ] {
+        assert_eq!(request::aws_host(&Region::new(region), fips, dual_stack).as_deref(), Some(host), "{region}");
+    }
+    for region in ["", "a.b", "x/../y", "-x", "x@evil.example"] {
+        assert_eq!(request::aws_host(&Region::new(region), false, false), None, "{region}");
     }
 }
