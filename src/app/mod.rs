@@ -372,7 +372,6 @@ async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         engine.tick();
-        seams.meter.upkeep();
         rss.set(process::resident_bytes().unwrap_or(0) as f64);
         cpu.set(process::cpu_seconds().unwrap_or(0.0));
         logging::upkeep();

@@ -10,7 +10,8 @@ pub mod meter;
 pub mod names;
 mod quiet;
 pub mod samples;
+mod series;
 
 pub use health::{GATEWAY, Health};
 pub use meter::Meter;
-pub use metrics::{Counter, Gauge, Histogram};
+pub use series::{Counter, Gauge, Histogram};

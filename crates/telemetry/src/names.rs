@@ -8,7 +8,7 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Only grows, by fractions too: kept as the recorder's gauge, told as a counter.
+    /// Only grows, by fractions too: kept as a gauge, told as a counter.
     Sum,
     /// Distribution, with its bucket bounds.
     Histogram(&'static [f64]),

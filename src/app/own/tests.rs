@@ -27,7 +27,6 @@ fn points_say_what_the_page_of_metrics_says() {
     meter.gauge(&names::COST_USD, &[("tenant", "a\"b")]).set(0.25);
     let seconds = meter.histogram(&names::WORK_SECONDS, &[]);
     [0.0005, 0.003, 0.004, 1000.0].into_iter().for_each(|value| seconds.record(value));
-    meter.upkeep();
     let (request, items) = told(&meter.render());
     let all = &request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
     let of = |name: &str| {

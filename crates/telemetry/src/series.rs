@@ -1,0 +1,231 @@
+//! **What**: the values behind metrics ([`Counter`], [`Gauge`], [`Histogram`]) and the text of `/metrics` ([`Registry`]). **Why**: the
+//! page, `/metrics` and the OTLP export read the same cells. **Invariants**: recording takes no lock; names and labels' keys are
+//! well formed (`names` has a test); families stand in the order of `names`. **Not here**: which metrics there are (`names`).
+//!
+//! Source: Prometheus text exposition format 0.0.4.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::names::{ALL, Def, Kind};
+
+/// A total that only grows. Clones share it.
+#[derive(Clone, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// Adds `value`.
+    pub fn increment(&self, value: u64) {
+        self.0.fetch_add(value, Ordering::Relaxed);
+    }
+
+    /// The total.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A value that goes up and down; the bits of an `f64`. Clones share it.
+#[derive(Clone, Default)]
+pub struct Gauge(Arc<AtomicU64>);
+
+impl Gauge {
+    /// It is `value` now.
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Adds `value`.
+    pub fn increment(&self, value: f64) {
+        add(&self.0, value);
+    }
+
+    /// Takes `value` away.
+    pub fn decrement(&self, value: f64) {
+        add(&self.0, -value);
+    }
+
+    /// What it is.
+    pub fn value(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
+fn add(cell: &AtomicU64, value: f64) {
+    let more = |bits: u64| Some((f64::from_bits(bits) + value).to_bits());
+    let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+}
+
+/// How often values lay where. Clones share it.
+#[derive(Clone)]
+pub struct Histogram(Arc<Buckets>);
+
+struct Buckets {
+    /// Ascending.
+    bounds: &'static [f64],
+    /// How many lay at or below each bound and above the one before; one more for what is above all.
+    counts: Vec<AtomicU64>,
+    /// The bits of an `f64`.
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    fn new(bounds: &'static [f64]) -> Self {
+        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self(Arc::new(Buckets { bounds, counts, sum: AtomicU64::new(0) }))
+    }
+
+    /// Counts `value`; what is no number is no measure.
+    pub fn record(&self, value: f64) {
+        if value.is_nan() {
+            return;
+        }
+        let at = self.0.bounds.partition_point(|bound| *bound < value);
+        if let Some(count) = self.0.counts.get(at) {
+            count.fetch_add(1, Ordering::Relaxed);
+            add(&self.0.sum, value);
+        }
+    }
+}
+
+/// Names and values, in the order in which they are written.
+type Labels = Vec<(&'static str, String)>;
+
+enum Cell {
+    Counter(Counter),
+    Gauge(Gauge),
+    Histogram(Histogram),
+}
+
+/// Every series that was asked for.
+#[derive(Default)]
+pub(crate) struct Registry {
+    families: Mutex<HashMap<&'static str, BTreeMap<Labels, Cell>>>,
+}
+
+impl Registry {
+    /// The counter of these labels; a metric of another kind has none that is told.
+    pub(crate) fn counter(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Counter {
+        self.with(def, labels, |cell| match cell {
+            Cell::Counter(counter) => Some(counter.clone()),
+            _ => None,
+        })
+        .unwrap_or_default()
+    }
+
+    /// The gauge of these labels; a metric of another kind has none that is told.
+    pub(crate) fn gauge(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Gauge {
+        self.with(def, labels, |cell| match cell {
+            Cell::Gauge(gauge) => Some(gauge.clone()),
+            _ => None,
+        })
+        .unwrap_or_default()
+    }
+
+    /// The histogram of these labels; a metric of another kind has none that is told.
+    pub(crate) fn histogram(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Histogram {
+        self.with(def, labels, |cell| match cell {
+            Cell::Histogram(histogram) => Some(histogram.clone()),
+            _ => None,
+        })
+        .unwrap_or_else(|| Histogram::new(&[]))
+    }
+
+    fn with<T>(&self, def: &'static Def, labels: &[(&'static str, &str)], read: impl FnOnce(&Cell) -> T) -> T {
+        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let made = || match def.kind {
+            Kind::Counter => Cell::Counter(Counter::default()),
+            Kind::Gauge | Kind::Sum => Cell::Gauge(Gauge::default()),
+            Kind::Histogram(bounds) => Cell::Histogram(Histogram::new(bounds)),
+        };
+        read(self.families.lock().entry(def.name).or_default().entry(labels).or_insert_with(made))
+    }
+
+    /// The value of each series of a counter or gauge.
+    pub(crate) fn values(&self, def: &Def) -> Vec<f64> {
+        let families = self.families.lock();
+        let cells = families.get(def.name).into_iter().flat_map(BTreeMap::values);
+        cells
+            .filter_map(|cell| match cell {
+                Cell::Counter(counter) => Some(counter.value() as f64),
+                Cell::Gauge(gauge) => Some(gauge.value()),
+                Cell::Histogram(_) => None,
+            })
+            .collect()
+    }
+
+    /// The text of `/metrics`.
+    pub(crate) fn render(&self) -> String {
+        let families = self.families.lock();
+        let mut text = String::new();
+        for def in ALL {
+            let Some(family) = families.get(def.name) else { continue };
+            let kind = match def.kind {
+                Kind::Counter | Kind::Sum => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram(_) => "histogram",
+            };
+            let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", def.name, escaped(def.help, false), def.name);
+            for (labels, cell) in family {
+                match cell {
+                    Cell::Counter(counter) => line(&mut text, def.name, "", labels, None, counter.value()),
+                    Cell::Gauge(gauge) => line(&mut text, def.name, "", labels, None, gauge.value()),
+                    Cell::Histogram(Histogram(buckets)) => distribution(&mut text, def.name, labels, buckets),
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn distribution(text: &mut String, name: &str, labels: &Labels, buckets: &Buckets) {
+    let mut below = 0;
+    let bounds = buckets.bounds.iter().map(f64::to_string).chain(std::iter::once("+Inf".to_owned()));
+    for (bound, count) in bounds.zip(&buckets.counts) {
+        below += count.load(Ordering::Relaxed);
+        line(text, name, "_bucket", labels, Some(&bound), below);
+    }
+    line(text, name, "_sum", labels, None, f64::from_bits(buckets.sum.load(Ordering::Relaxed)));
+    line(text, name, "_count", labels, None, below);
+}
+
+fn line(
+    text: &mut String,
+    name: &str,
+    part: &str,
+    labels: &Labels,
+    bound: Option<&str>,
+    value: impl std::fmt::Display,
+) {
+    let _ = write!(text, "{name}{part}");
+    let mut before = '{';
+    let labels = labels.iter().map(|(name, value)| (*name, value.as_str())).chain(bound.map(|bound| ("le", bound)));
+    for (name, value) in labels {
+        let _ = write!(text, "{before}{name}=\"{}\"", escaped(value, true));
+        before = ',';
+    }
+    let end = if before == ',' { "}" } else { "" };
+    let _ = writeln!(text, "{end} {value}");
+}
+
+/// As a label's value or a help text: escapes stay readable, a value ends nowhere but at its quote.
+fn escaped(text: &str, quoted: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '"' if quoted => out.push_str("\\\""),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! The text of `/metrics` is the format's, whoever keeps the values: dashboards and alerts read it by name.
+
+use super::super::names::{CHECKPOINT_SECONDS, COST_USD, SENT_SPANS, SPOOL_BYTES};
+use super::*;
+
+/// Families in the order of `names`, series in the order of their labels, buckets that add up, values escaped: byte by byte.
+#[test]
+fn the_text_is_the_formats() {
+    let registry = Registry::default();
+    assert_eq!(registry.render(), "", "no series, no text");
+    registry.gauge(&COST_USD, &[("tenant", "a\"b\\c\nd")]).increment(0.25);
+    registry.counter(&SENT_SPANS, &[("exporter", "b")]).increment(7);
+    registry.counter(&SENT_SPANS, &[("exporter", "a")]).increment(1);
+    registry.gauge(&SPOOL_BYTES, &[]).set(1.5);
+    let text = registry.render();
+    let values: Vec<&str> = text.lines().filter(|line| !line.starts_with("# HELP")).collect();
+    let family = |name: &str, kind: &str| format!("# TYPE {name} {kind}");
+    assert!(values.contains(&family(SENT_SPANS.name, "counter").as_str()), "{text}");
+    assert!(values.contains(&family(COST_USD.name, "counter").as_str()), "a sum is told as a counter: {text}");
+    assert!(values.contains(&family(SPOOL_BYTES.name, "gauge").as_str()), "{text}");
+    assert!(text.contains("tollgate_cost_usd_total{tenant=\"a\\\"b\\\\c\\nd\"} 0.25\n"), "{text}");
+    assert!(text.contains(&format!("{0}{{exporter=\"a\"}} 1\n{0}{{exporter=\"b\"}} 7\n\n", SENT_SPANS.name)), "{text}");
+    assert!(text.contains("\ntollgate_spool_bytes 1.5\n"), "{text}");
+}
+
+/// A value lies in the first bucket whose bound is not below it; what is above all bounds still counts.
+#[test]
+fn a_histogram_counts_each_value_once() {
+    let registry = Registry::default();
+    let seconds = registry.histogram(&CHECKPOINT_SECONDS, &[("k", "v")]);
+    for value in [0.001, 0.0011, 1e9, f64::NAN] {
+        seconds.record(value);
+    }
+    let text = registry.render();
+    for line in ["_bucket{k=\"v\",le=\"0.001\"} 1", "_bucket{k=\"v\",le=\"0.0025\"} 2", "_bucket{k=\"v\",le=\"600\"} 2"]
+    {
+        assert!(text.contains(&format!("{}{line}\n", CHECKPOINT_SECONDS.name)), "{line}: {text}");
+    }
+    for line in ["_bucket{k=\"v\",le=\"+Inf\"} 3", "_sum{k=\"v\"} 1000000000.0021", "_count{k=\"v\"} 3"] {
+        assert!(text.contains(&format!("{}{line}\n", CHECKPOINT_SECONDS.name)), "{line}: {text}");
+    }
+}
+
+/// Whoever asks for the same labels again shares the value; a handle of another kind harms nobody.
+#[test]
+fn equal_labels_share_a_value() {
+    let registry = Registry::default();
+    registry.counter(&SENT_SPANS, &[]).increment(1);
+    registry.counter(&SENT_SPANS, &[]).increment(2);
+    registry.gauge(&SENT_SPANS, &[]).set(9.0);
+    registry.histogram(&SENT_SPANS, &[]).record(9.0);
+    assert_eq!(registry.values(&SENT_SPANS), [3.0]);
+    let gauge = registry.gauge(&SPOOL_BYTES, &[]);
+    gauge.increment(2.0);
+    gauge.decrement(0.5);
+    assert_eq!(registry.values(&SPOOL_BYTES), [1.5]);
+}
