@@ -72,21 +72,33 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, asked: &mut As
     if matches!(kind, Kind::Header | Kind::Cookie) {
         return headers::look(scan, &pair, kind, rules, claims).max(key.end);
     }
-    let place = Place::of(scan, &pair, parameter);
-    let value = place.value(scan, &pair, kind);
+    claim_value(scan, &pair, &key, (kind, parameter), rules, claims)
+}
+
+/// Claims the value of `pair` if it looks like one of a key of this kind; `key` is the whole key. Gives the place up to
+/// which nothing needs another look.
+fn claim_value(
+    scan: &Scan<'_>,
+    pair: &Pair,
+    key: &Range<usize>,
+    (kind, parameter): (Kind, bool),
+    rules: &Rules,
+    claims: &mut Claims,
+) -> usize {
+    let place = Place::of(scan, pair, parameter);
+    let value = place.value(scan, pair, kind);
     let found = scan.bytes(value.clone());
     if kind == Kind::Weak
-        && lists::is_basic(scan, &pair)
+        && lists::is_basic(scan, pair)
         && let Some(rule) = rules.basic
     {
         claims.add(scan, rule, value);
         return key.end;
     }
-    if is_itself(found, scan.bytes(pair.key.clone())) || !judge(kind, found, &pair, &place) {
+    if is_itself(found, scan.bytes(pair.key.clone())) || !judge(kind, found, pair, &place) {
         return if pair.quote.is_none() && value.len() > LONG { value.end } else { key.end };
     }
-    let key_end = key.end;
-    let Some(rule) = rules.of_pair(kind, scan.bytes(key)) else { return pair.value.start.max(key_end) };
+    let Some(rule) = rules.of_pair(kind, scan.bytes(key.clone())) else { return pair.value.start.max(key.end) };
     let end = value.end;
     let added = match pair.is_bare_json() && found.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') {
         true => claims.add_bare(scan, rule, value),
@@ -95,7 +107,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, asked: &mut As
     if added && pair.quote.is_some() {
         beside::planned(scan, end, rule, claims);
     }
-    (if added { end } else { pair.value.start }).max(key_end)
+    (if added { end } else { pair.value.start }).max(key.end)
 }
 
 /// The value of `key`, which stands behind it, or before where the key is what `name` holds.

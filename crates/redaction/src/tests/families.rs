@@ -70,12 +70,81 @@ fn card(random: &mut Random) -> String {
 }
 
 /// What stands before a value that tells it, the value, what stands behind it.
-fn made(family: Family, random: &mut Random) -> (String, String, String) {
-    let of = |before: &str, value: String, behind: &str| (before.to_owned(), value, behind.to_owned());
+type Made = (String, String, String);
+
+fn of(before: &str, value: String, behind: &str) -> Made {
+    (before.to_owned(), value, behind.to_owned())
+}
+
+/// A value of a family. The match is exhaustive; each group below makes the families that it names.
+fn made(family: Family, random: &mut Random) -> Made {
     let first =
         (*["Jennifer", "Gabriela", "Thomas", "Miguel", "Aisha"].get(random.below(5)).unwrap_or(&"Emma")).to_owned();
     let last =
         (*["Okonkwo", "Quesadero", "Lindqvist", "Hernandez"].get(random.below(4)).unwrap_or(&"Meyer")).to_owned();
+    match family {
+        Family::Email
+        | Family::Keys
+        | Family::NameIntroduced
+        | Family::NameCued
+        | Family::NameGreeted
+        | Family::NameSigned
+        | Family::NameRecord
+        | Family::NameMail
+        | Family::NameCarried
+        | Family::NameListed
+        | Family::Street
+        | Family::PostBox
+        | Family::PhoneInternational
+        | Family::PhoneNational
+        | Family::PhoneCued
+        | Family::Birth => made_person(family, random, first, last),
+        Family::Card
+        | Family::CardCued
+        | Family::CardCode
+        | Family::CardExpiry
+        | Family::Iban
+        | Family::Account
+        | Family::Swift
+        | Family::Routing
+        | Family::Wallet => made_money(family, random),
+        Family::Ssn
+        | Family::SsnCued
+        | Family::TaxShape
+        | Family::TaxCued
+        | Family::NationalShape
+        | Family::NationalCued
+        | Family::Passport
+        | Family::License
+        | Family::MedicalShape
+        | Family::MedicalCued => made_id(family, random),
+        Family::Ipv4 | Family::Ipv6 | Family::Mac | Family::Device | Family::Vin | Family::VehicleCued => {
+            made_device(family, random)
+        }
+        Family::Password
+        | Family::SecretValue
+        | Family::HeaderCredentials
+        | Family::BasicCredentials
+        | Family::Cookie
+        | Family::AwsSecret
+        | Family::AzureKey
+        | Family::WebUserinfo
+        | Family::Userinfo
+        | Family::KeyBlock
+        | Family::ProviderValue
+        | Family::TelegramToken
+        | Family::MailchimpKey
+        | Family::DiscordToken
+        | Family::PasswordHash
+        | Family::HostedWebhook
+        | Family::SeedPhrase
+        | Family::Entropy => made_secret(family, random),
+        Family::Recognised => unreachable!("nobody here searches for it"),
+    }
+}
+
+/// A value of persons, their mail and where they live.
+fn made_person(family: Family, random: &mut Random, first: String, last: String) -> Made {
     match family {
         Family::Email => {
             let value =
@@ -104,6 +173,16 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
             " now",
         ),
         Family::PhoneCued => of("phone: ", format!("41555{}", number(random, 5)), ""),
+        Family::Birth => {
+            of("born on ", format!("{}/{}/19{}", 1 + random.below(12), 1 + random.below(28), 40 + random.below(60)), "")
+        }
+        _ => unreachable!("{family:?} is made elsewhere"),
+    }
+}
+
+/// A value of cards, accounts and wallets.
+fn made_money(family: Family, random: &mut Random) -> Made {
+    match family {
         Family::Card => of("paid with ", card(random), " today"),
         Family::CardCued => of(
             "card number: ",
@@ -128,6 +207,13 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
             "",
         ),
         Family::Wallet => of("to ", format!("0x{}", some(random, 40, HEX)), " today"),
+        _ => unreachable!("{family:?} is made elsewhere"),
+    }
+}
+
+/// A value of ids of states and health services.
+fn made_id(family: Family, random: &mut Random) -> Made {
+    match family {
         Family::Ssn => of(
             "on file ",
             format!("{}-{}-{}", 219 + random.below(300), 10 + random.below(80), 1000 + random.below(9000)),
@@ -181,9 +267,13 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
             of("NHS number ", format!("{} {} {}", &digits[..3], &digits[3..6], &digits[6..]), "")
         }
         Family::MedicalCued => of("MRN: ", number(random, 8), ""),
-        Family::Birth => {
-            of("born on ", format!("{}/{}/19{}", 1 + random.below(12), 1 + random.below(28), 40 + random.below(60)), "")
-        }
+        _ => unreachable!("{family:?} is made elsewhere"),
+    }
+}
+
+/// A value of machines, networks and vehicles.
+fn made_device(family: Family, random: &mut Random) -> Made {
+    match family {
         Family::Ipv4 => of("peer ", format!("203.0.113.{}", 1 + random.below(254)), " left"),
         Family::Ipv6 => of("from ", format!("2606:4700:{}::{}", some(random, 4, HEX), 1 + random.below(9)), " ok"),
         Family::Mac => of(
@@ -201,6 +291,13 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
             " sold",
         ),
         Family::VehicleCued => of("license plate: ", format!("{}-{}", some(random, 3, UPPER), number(random, 4)), ""),
+        _ => unreachable!("{family:?} is made elsewhere"),
+    }
+}
+
+/// A value of credentials behind keys, headers and in URLs.
+fn made_secret(family: Family, random: &mut Random) -> Made {
+    match family {
         Family::Password => of("DB_PASSWORD=", token(random, 8), ""),
         Family::SecretValue => of("\"api_key\": \"", token(random, 20), "\""),
         Family::HeaderCredentials => of("Authorization: Token ", token(random, 12), ""),
@@ -232,7 +329,7 @@ fn made(family: Family, random: &mut Random) -> (String, String, String) {
             of("seed phrase: '", words.collect::<Vec<_>>().join(joint), "'")
         }
         Family::Entropy => of("here is my API key ", token(random, 25), " thanks"),
-        Family::Recognised => unreachable!("nobody here searches for it"),
+        _ => unreachable!("{family:?} is made elsewhere"),
     }
 }
 
@@ -304,6 +401,28 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         Family::Mac => compact.len() == 12 && compact.chars().all(|c| c.is_ascii_hexdigit()),
         Family::Device => within(4..=32),
         Family::Vin => compact.len() == 17 && vin(&compact.to_uppercase()),
+        Family::BasicCredentials
+        | Family::AwsSecret
+        | Family::AzureKey
+        | Family::WebUserinfo
+        | Family::Userinfo
+        | Family::KeyBlock
+        | Family::ProviderValue
+        | Family::TelegramToken
+        | Family::MailchimpKey
+        | Family::DiscordToken
+        | Family::PasswordHash
+        | Family::SeedPhrase
+        | Family::HostedWebhook
+        | Family::Entropy => may_be_credential(family, found, before, behind),
+        Family::Recognised => false,
+    }
+}
+
+/// As [`may_be`], for credentials whose shape or place tells them.
+fn may_be_credential(family: Family, found: &str, before: &str, behind: &str) -> bool {
+    let compact: String = found.chars().filter(|c| c.is_alphanumeric()).collect();
+    match family {
         Family::BasicCredentials => found.contains(':') || compact.len() >= 4,
         Family::AwsSecret => found.len() >= 20,
         Family::AzureKey => found.len() >= 16,
@@ -325,7 +444,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         Family::SeedPhrase => found.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).count() >= 12,
         Family::HostedWebhook => found.contains("://"),
         Family::Entropy => found.len() >= 20,
-        Family::Recognised => false,
+        _ => unreachable!("{family:?} is judged elsewhere"),
     }
 }
 
