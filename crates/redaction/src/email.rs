@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 use super::sets::{Bytes, Words};
+use crate::wordlists;
 
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
 const LOCAL: usize = 64;
@@ -18,14 +19,7 @@ const LABELS: usize = 6;
 const NO_HOSTS: &[&str] = &["openssh.com", "libssh.org"];
 
 /// Endings of files and units, where a top-level domain would stand.
-static NO_DOMAINS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    png jpg jpeg gif svg webp ico js mjs cjs ts tsx jsx vue py pyc go java class css scss html htm json yaml yml toml \
-    txt lock service timer socket mount target localdomain xml csv log cpp hpp exe dll tar gz tgz whl jar patch diff \
-    sql pdf",
-    )
-});
+static NO_DOMAINS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("notation.file_endings")));
 
 /// Claims every address.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {

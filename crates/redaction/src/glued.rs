@@ -3,44 +3,19 @@
 //! **Invariants**: nearly every sign is refused by one byte before it; at most [`BACK`] bytes are read. **Not here**: what the whole key
 //! announces (`secrets::keys`).
 
+use crate::wordlists;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// Most bytes read before a sign.
 const BACK: usize = 24;
 
 /// Words that tell of a secret wherever they end a word.
-const WORDS: [&[u8]; 11] = [
-    b"password",
-    b"passwd",
-    b"pwd",
-    b"apikey",
-    b"secretkey",
-    b"accesskey",
-    b"privatekey",
-    b"apitoken",
-    b"accesstoken",
-    b"authtoken",
-    b"sessiontoken",
-];
+static WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.glued"));
 
 /// Words for a password in other scripts, each as it is written.
-pub(super) const SCRIPTS: [&str; 15] = [
-    "пароль",
-    "Пароль",
-    "ПАРОЛЬ",
-    "비밀번호",
-    "비번",
-    "암호",
-    "패스워드",
-    "密码",
-    "密碼",
-    "口令",
-    "パスワード",
-    "暗証番号",
-    "κωδικός",
-    "סיסמה",
-    "סיסמא",
-];
+pub(super) static SCRIPTS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| wordlists::words("secrets.passwords_in_scripts").collect());
 
 /// The word of a secret that ends right before the `=` or `:` at `sign`, but for blanks and quotes, and that no other look finds.
 #[inline(always)]
@@ -71,7 +46,7 @@ fn word(text: &[u8], sign: usize) -> Option<Range<usize>> {
     let head = head.get(..len)?;
     let end = from + len;
     if !head.last()?.is_ascii() {
-        return SCRIPTS.into_iter().find(|word| head.ends_with(word.as_bytes())).map(|word| end - word.len()..end);
+        return SCRIPTS.iter().find(|word| head.ends_with(word.as_bytes())).map(|word| end - word.len()..end);
     }
     let word = WORDS.iter().find(|word| super::pairs::ends_with(head, word))?;
     let start = head.len() - word.len();

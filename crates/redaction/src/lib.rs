@@ -1,8 +1,8 @@
 //! **What**: finds what is private in a text and puts typed placeholders in its place.
 //! **Why**: the redact processor, the vault's ids and the CLI must agree on what is private.
-//! **Invariants**: rules are data (`config/rules/*.yaml`); matching takes linear time; same text and rules, same
-//! output; a second pass changes nothing; a clean text costs no allocation. **Not here**: which places are visited
-//! (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
+//! **Invariants**: rules are data (`config/rules/*.yaml`), and so are the words that families know (`wordlists`); matching
+//! takes linear time; same text and rules, same output; a second pass changes nothing; a clean text costs no allocation.
+//! **Not here**: which places are visited (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
 
 mod across;
 mod addresses;
@@ -40,6 +40,7 @@ mod steps;
 mod tests;
 mod validate;
 mod views;
+mod wordlists;
 
 pub use across::Told;
 pub use choices::Choices;

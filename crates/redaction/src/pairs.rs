@@ -267,7 +267,7 @@ impl Cursor<'_> {
             self.at += made + len;
             return Some(Sep::Is);
         }
-        for word in IS {
+        for word in IS.iter().copied() {
             if self.skip_word(word) {
                 return Some(Sep::Is);
             }

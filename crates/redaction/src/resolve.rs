@@ -3,8 +3,10 @@
 //! placeholders that came in are reserved and stay. **Not here**: matching (`find`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::rule::Class;
+use crate::wordlists;
 
 /// One private stretch of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ pub(super) fn is_placeholder(text: &str, known: &dyn Fn(&str) -> bool) -> bool {
 }
 
 /// Levels of logs, which stand in square brackets too.
-const LEVELS: [&str; 9] = ["DEBUG", "INFO", "WARN", "WARNING", "ERROR", "TRACE", "FATAL", "NOTICE", "CRITICAL"];
+static LEVELS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.log_levels").collect());
 
 /// Length of the placeholder that `text` starts with: `\[[A-Z][A-Z0-9_]{1,40}(?::h-[0-9a-f]{16})?\]`.
 fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {

@@ -4,16 +4,18 @@
 //! **Not here**: written addresses (`email`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::rule::Family;
 use super::scan::{Claims, Scan};
+use crate::wordlists;
 
 /// Bytes before and behind an `at` that may belong to an address.
 const REACH: usize = 80;
 /// Bytes before an address in which a word announces it.
 const CONTEXT: usize = 48;
 /// Words that announce one.
-const WORDS: [&str; 8] = ["mail", "reach", "contact", "write", "address", "send", "ping", "schreib"];
+static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.spelled_mail").collect());
 
 /// Claims every spelt address.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {

@@ -27,6 +27,7 @@ mod reviewed;
 mod score;
 mod steps;
 mod tables;
+mod wordlists;
 
 fn rules() -> Vec<RuleData> {
     BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()

@@ -9,120 +9,34 @@ use crate::sets::{Bytes, Words};
 
 use super::numbers::is_alone;
 use super::told;
+use crate::wordlists;
 
 /// Words that end a street's name in English, in full: they make a street of any name before them.
-static SURE: LazyLock<List> = LazyLock::new(|| {
-    List::new(
-        "\
-    street avenue boulevard road lane drive court place terrace circle parkway highway way crescent close mews \
-    square trail alley plaza freeway expressway turnpike st ave av blvd boul rd ln dr ct pl ter terr cir pkwy \
-    hwy sq trl aly plz fwy expy cres broadway str",
-    )
-});
+static SURE: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets")));
 /// Words that may end a street's name: more must say that it is one.
-static MAYBE: LazyLock<List> = LazyLock::new(|| {
-    List::new(
-        "\
-    annex anex arcade bayou beach bend bluff bluffs bottom branch bridge brook brooks burg burgs bypass camp \
-    canyon cape causeway center centers centre circles cliff cliffs club common commons corner corners course \
-    courts cove coves creek crest crossing crossroad crossroads curve dale dam divide drives estate estates \
-    extension extensions fall falls ferry field fields flat flats ford fords forest forge forges fork forks fort \
-    garden gardens gateway gate glen glens green greens grove groves harbor harbors harbour haven heights hill \
-    hills hollow inlet island islands isle junction junctions key keys knoll knolls lake lakes land landing \
-    light lights loaf lock locks lodge loop mall manor manors meadow meadows mews mill mills mission motorway \
-    mount mountain mountains neck orchard oval overpass park parks parkways pass passage path pike pine pines \
-    plain plains plazas point points port ports prairie radial ramp ranch rapid rapids rest ridge ridges rise \
-    river roads route row rue run shoal shoals shore shores skyway spring springs spur spurs squares station \
-    stravenue stream streets summit throughway trace track trafficway trailer tunnel underpass union unions \
-    valley valleys via viaduct view views village villages ville vista walk walks wall ways well wells wharf \
-    yard end parade esplanade gdns pde hts xing marg nagar chowk zila sarani salai gali vihar colony enclave",
-    )
-});
+static MAYBE: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets_maybe")));
 /// What says that a number before a doubtful street is a house number.
-const NEAR: &[&str] = &[
-    "address",
-    "lives at",
-    "live at",
-    "living at",
-    "located",
-    "reside",
-    "ship",
-    "deliver",
-    "send",
-    "sent",
-    "goes to",
-    "parcel",
-    "mail",
-    "moved",
-    "move to",
-    "home",
-    "taxi to",
-    "meet me at",
-    "lived in",
-    "live in",
-    "street",
-    "billing",
-    "residence",
-    "drop",
-    "pick",
-    "house",
-    "office",
-    "visit",
-];
+static NEAR: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.announcing_house").collect());
 /// Words within or before a street's name.
-static DIRECTIONS: LazyLock<List> = LazyLock::new(|| {
-    List::new(
-        "\
-    n s e w ne nw se sw north south east west northeast northwest southeast southwest",
-    )
-});
+static DIRECTIONS: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.directions")));
 /// Words after a number that never begin a street, where the street is in lower case.
-static NOT_LOWER: LazyLock<List> = LazyLock::new(|| {
-    List::new(
-        "\
-    minute minutes min hour hours day days mile miles km meter meters m best different more other new places \
-    people percent dollars usd eur times of in to and or the a on at is are for from way ways level cars years",
-    )
-});
+static NOT_LOWER: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.no_street")));
 /// Words that begin a street's name before its number.
-static PREFIXES: LazyLock<List> = LazyLock::new(|| {
-    List::new(
-        "\
-    rue avenue av av. boulevard bd place chemin allée allee impasse quai cours route square faubourg ruelle via \
-    viale piazza piazzale corso largo vicolo strada vico borgo contrada calle c/ avenida avda avda. plaza paseo \
-    carrera ronda camino travesía rambla carretera glorieta pasaje rua praça praca travessa alameda estrada \
-    rodovia ul. ul ulica al. aleja plac pl. os. calea str. bulevardul diagonal cuesta urbanización acceso vial \
-    callejón canal stretto rotonda incrocio colônia núcleo trecho ladeira loteamento setor viela quinta \
-    esplanada jardim parque residencial sítio vereda",
-    )
-});
+static PREFIXES: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets_before")));
 /// Words for a street that stand behind its number.
-static FRENCH: LazyLock<List> = LazyLock::new(|| {
-    List::new(
-        "\
-    rue avenue boulevard bd place chemin allée allee impasse quai cours route square av. passage faubourg ruelle sentier",
-    )
-});
+static FRENCH: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets_behind_number")));
 /// Ends of street names that are one word, before their number.
-const ENDINGS_TEXT: &str = "\
-    straße strasse str. weg platz allee gasse ring damm ufer steig graben markt stieg laan straat gracht kade \
-    plein dreef singel hof pad steeg dijk baan gatan vägen vej gade veien vegen gata gate katu tie kuja polku \
-    utca útja stræde allé gränd väg stigen gården torget gt. str lunden tjernet bakken stykket vollen stien \
-    jordet haugen toppen vang parken svingen kollen løkka ruds åsen grenda sletta skogen tunet weide hoek berg";
-
-static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| ENDINGS_TEXT.split(' ').collect());
+static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.street_endings").collect());
 
 /// Words for a street in lower case that leave no doubt, and those that leave some.
-static LOWER: LazyLock<Words> = LazyLock::new(|| Words::new("street avenue boulevard road lane blvd ave pkwy"));
-static LOWER_MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("drive court st dr rd ln ct terrace circle parkway"));
+static LOWER: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.streets_lower")));
+static LOWER_MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.streets_lower_maybe")));
 /// Words before a house number that say what kind of room it is.
-static UNITS: LazyLock<Words> =
-    LazyLock::new(|| Words::new("suite unit flat level studio apt apt. apartment room floor shop"));
+static UNITS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.rooms")));
 /// Words in lower case within names of streets.
-static PARTICLES: LazyLock<Words> =
-    LazyLock::new(|| Words::new("de du des la le les l d di della del dei da do dos das los las el e y en sur"));
+static PARTICLES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.particles")));
 static GERMANIC_PARTICLES: LazyLock<Words> =
-    LazyLock::new(|| Words::new("am an der auf dem im in van de den unter zum zur"));
+    LazyLock::new(|| Words::new(wordlists::text("addresses.particles_germanic")));
 
 /// What words that end as [`ENDINGS`] do end with.
 static LAST_LETTERS: Bytes = Bytes::of(b"adefgjklmnrstuz.").and_high();
@@ -430,6 +344,10 @@ fn lowered<'r>(word: &str, room: &'r mut [u8; LONGEST_WORD]) -> Option<&'r str> 
     std::str::from_utf8(room.get(..len)?).ok()
 }
 
+/// Those of them that leave no doubt, even in a short word or a common one.
+static SURE_ENDINGS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| wordlists::words("addresses.street_endings_sure").collect());
+
 /// Where a street whose last word ends as German, Dutch and Nordic streets do starts.
 fn germanic(head: &str, last: &str) -> Option<usize> {
     let capital = last.starts_with(char::is_uppercase)
@@ -440,9 +358,7 @@ fn germanic(head: &str, last: &str) -> Option<usize> {
     let mut room = [0; LONGEST_WORD];
     let lower = lowered(last, &mut room)?;
     let ends = ENDINGS.iter().any(|end| lower.ends_with(end));
-    let sure =
-        ["straße", "strasse", "str.", "straat", "gracht", "platz", "allee", "gasse", "laan", "gatan", "vägen", "plein"];
-    let known = || sure.iter().any(|end| lower.ends_with(end));
+    let known = || SURE_ENDINGS.iter().any(|end| lower.ends_with(end));
     if !ends || (!known() && (words::is_common(last) || last.len() < 6)) {
         return None;
     }

@@ -1,169 +1,20 @@
 //! **What**: what is directly attached to a street line: unit, place, state, postcode, country. **Invariants**: at most
 //! [`MOST`] parts. **Not here**: places that stand alone (they stay).
 
+use std::sync::LazyLock;
+
 use crate::scan::Scan;
+use crate::wordlists;
 
 /// Most parts behind a street line.
 const MOST: usize = 6;
 /// Words before a unit's number.
-const UNITS: &[&str] = &[
-    "apt",
-    "apartment",
-    "suite",
-    "ste",
-    "unit",
-    "floor",
-    "fl",
-    "room",
-    "rm",
-    "bldg",
-    "building",
-    "lot",
-    "space",
-    "flat",
-    "no",
-    "box",
-    "piso",
-    "puerta",
-    "etage",
-    "stock",
-    "appt",
-    "appartement",
-    "interno",
-    "scala",
-    "bus",
-    "level",
-    "block",
-    "dept",
-    "oficina",
-    "local",
-    "depto",
-    "penthouse",
-    "apto",
-    "studio",
-    "bld",
-    "flr",
-    "pmb",
-    "pbm",
-    "pob",
-    "mc",
-    "msc",
-    "lockbox",
-];
+static UNITS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.units").collect());
 /// Countries that may end an address.
-const COUNTRIES: &[&str] = &[
-    "usa",
-    "us",
-    "u.s.a.",
-    "united states",
-    "uk",
-    "united kingdom",
-    "canada",
-    "germany",
-    "deutschland",
-    "france",
-    "spain",
-    "españa",
-    "italy",
-    "italia",
-    "portugal",
-    "netherlands",
-    "nederland",
-    "belgium",
-    "austria",
-    "österreich",
-    "switzerland",
-    "schweiz",
-    "australia",
-    "ireland",
-    "india",
-    "mexico",
-    "méxico",
-    "brazil",
-    "brasil",
-    "poland",
-    "polska",
-    "sweden",
-    "norway",
-    "denmark",
-    "finland",
-    "japan",
-    "singapore",
-    "new zealand",
-    "argentina",
-    "chile",
-    "colombia",
-    "england",
-    "scotland",
-    "wales",
-];
+static COUNTRIES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.countries").collect());
 /// American states and Canadian and Australian provinces.
-pub(crate) const STATES: &[&str] = &[
-    "AL", "AK", "AZ", "AR", "CA", "CO", "CT", "DE", "FL", "GA", "HI", "ID", "IL", "IN", "IA", "KS", "KY", "LA", "ME",
-    "MD", "MA", "MI", "MN", "MS", "MO", "MT", "NE", "NV", "NH", "NJ", "NM", "NY", "NC", "ND", "OH", "OK", "OR", "PA",
-    "RI", "SC", "SD", "TN", "TX", "UT", "VT", "VA", "WA", "WV", "WI", "WY", "DC", "PR", "VI", "GU", "AS", "MP", "MH",
-    "FM", "PW", "AE", "AP", "AA", "ON", "QC", "BC", "AB", "MB", "SK", "NS", "NB", "NL", "PE", "YT", "NT", "NU", "NSW",
-    "VIC", "QLD", "SA", "WA", "TAS", "ACT",
-];
-const LONG_STATES: &[&str] = &[
-    "alabama",
-    "alaska",
-    "arizona",
-    "arkansas",
-    "california",
-    "colorado",
-    "connecticut",
-    "delaware",
-    "florida",
-    "georgia",
-    "hawaii",
-    "idaho",
-    "illinois",
-    "indiana",
-    "iowa",
-    "kansas",
-    "kentucky",
-    "louisiana",
-    "maine",
-    "maryland",
-    "massachusetts",
-    "michigan",
-    "minnesota",
-    "mississippi",
-    "missouri",
-    "montana",
-    "nebraska",
-    "nevada",
-    "new hampshire",
-    "new jersey",
-    "new mexico",
-    "new york",
-    "north carolina",
-    "north dakota",
-    "ohio",
-    "oklahoma",
-    "oregon",
-    "pennsylvania",
-    "rhode island",
-    "south carolina",
-    "south dakota",
-    "tennessee",
-    "texas",
-    "utah",
-    "vermont",
-    "virginia",
-    "washington",
-    "west virginia",
-    "wisconsin",
-    "wyoming",
-    "ontario",
-    "quebec",
-    "british columbia",
-    "alberta",
-    "new south wales",
-    "victoria",
-    "queensland",
-];
+pub(crate) static STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.states").collect());
+static LONG_STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.states_in_full").collect());
 
 /// What a part of an address is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -243,6 +94,9 @@ fn separator(scan: &Scan<'_>, at: usize) -> Option<usize> {
     (1..=4).contains(&len).then_some(at + len).filter(|_| rest.first() != Some(&b'-'))
 }
 
+/// Small words within the name of a place: `Rio de Janeiro`.
+static SMALL: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.small_in_places").collect());
+
 /// The part of an address that a text begins with.
 fn part(rest: &str, comma: bool) -> Option<(usize, Part)> {
     let word = rest.split([' ', ',', '.', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
@@ -262,13 +116,13 @@ fn part(rest: &str, comma: bool) -> Option<(usize, Part)> {
         rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
             && !rest.get(name.len()..).unwrap_or("").starts_with(char::is_alphanumeric)
     };
-    if comma && let Some(name) = COUNTRIES.iter().chain(LONG_STATES).find(named) {
+    if comma && let Some(name) = COUNTRIES.iter().chain(&*LONG_STATES).find(named) {
         return Some((name.len(), Part::Code));
     }
     let mut len = 0;
     for (index, word) in rest.split(' ').enumerate().take(4) {
         let bare = word.split([',', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
-        let small = ["de", "la", "am", "an", "der", "upon", "on", "le", "sur", "do", "da", "del"].contains(&bare);
+        let small = SMALL.contains(&bare);
         let capital =
             bare.starts_with(char::is_uppercase) && bare.chars().all(|c| c.is_alphabetic() || "-.'’".contains(c));
         if !(capital || (small && index > 0)) || STATES.contains(&bare) {

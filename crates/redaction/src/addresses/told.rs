@@ -10,72 +10,25 @@ use crate::scan::Scan;
 use crate::sets::Words;
 
 use super::tail;
+use crate::wordlists;
 
 /// What says that an address follows, and what says so if a place and its code stand behind.
-const STRONG: &[&str] = &[
-    "address is",
-    "address are",
-    "address:",
-    "lives at",
-    "live at",
-    "living at",
-    "lived at",
-    "reside at",
-    "resides at",
-];
-const WEAK: &[&str] = &[
-    "located at",
-    "sent to",
-    "send to",
-    "send it to",
-    "return to",
-    "deliver to",
-    "deliver to:",
-    "deliver it to",
-    "ship to",
-    "ship to:",
-    "ship it to",
-    "meet me at",
-    "meet you at",
-    "lived in",
-    "live in",
-    "lives in",
-    "located in",
-    "taxi to",
-    "moved to",
-    "moved from",
-    "move to",
-    "address to",
-    "address with",
-    "card to",
-    "office is at",
-    "offices are at",
-    "arrived at",
-    "it's in",
-];
+static STRONG: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.announcing").collect());
+static WEAK: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.announcing_place").collect());
 /// The words that cues end in.
-static LAST: LazyLock<Words> = LazyLock::new(|| Words::new("is are at to to: in from with address:"));
+static LAST: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.announcing_ends")));
 
 /// Words for a street in small letters between its name and its number, and those that need more.
 static TYPES: LazyLock<Words> = LazyLock::new(|| Words::new("ulica utca út tér körút põik"));
 static TYPES_MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("u. tn mnt terrasse allee väg vej"));
 /// Small words within a street's name.
-static SMALL: LazyLock<Words> =
-    LazyLock::new(|| Words::new("de del den der di da do la las y am an auf dem im in unter zum zur"));
+static SMALL: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.small")));
 /// Words that number parts of houses, programs and texts.
-static PARTS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    apartment apt block building channel chapter dock door flat floor gate hall level lot page part phase pier \
-    platform port room section sector server slot step stop suite table terminal tier track unit version zone",
-    )
-});
-static DIRECTIONS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new("n s e w ne nw se sw north south east west northeast northwest southeast southwest so no")
-});
+static PARTS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.parts")));
+static DIRECTIONS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.directions_of_roads")));
 /// What roads with a number are called, alone and with a word of [`OWNERS`] before it.
-static ROADS: LazyLock<Words> = LazyLock::new(|| Words::new("sr cr fm us u.s hwy highway hgwy rte interstate"));
-static ROADS_OWNED: LazyLock<Words> = LazyLock::new(|| Words::new("route rt rd road hwy highway hgwy rte"));
+static ROADS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.roads")));
+static ROADS_OWNED: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.roads_owned")));
 static OWNERS: LazyLock<Words> = LazyLock::new(|| Words::new("state county us u.s old city"));
 
 /// How sure what stands before an address is of it.

@@ -16,6 +16,7 @@ pub(super) mod values;
 use super::rule;
 use super::scan::{Claims, Scan};
 use super::sets::{Bytes, Words};
+use crate::wordlists;
 use json::{Kind, Tree};
 use table::{Evidence, KeyTable, Known, Match};
 
@@ -139,7 +140,7 @@ pub(super) fn is_id(key: &[u8]) -> bool {
 }
 
 /// Keys whose value is the key of the pair beside them, and the keys of those.
-static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new("key name field label column attribute id question k"));
+static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("keys.naming")));
 static VALUES: LazyLock<Words> = LazyLock::new(|| Words::new("value val answer v content text stringvalue"));
 
 /// Keys of objects that only wrap a value: `{"first_name": {"S": "Ada"}}`.

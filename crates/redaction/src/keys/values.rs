@@ -13,6 +13,7 @@ use crate::names::shape;
 use crate::names::{is_organisation, words};
 use crate::rule::KeyValue;
 use crate::validate::phones::is_filled;
+use crate::wordlists;
 
 /// Blanks around a value.
 static BLANKS: Bytes = Bytes::of(b" \t\r\n");
@@ -66,119 +67,7 @@ fn digits(text: &str) -> usize {
 }
 
 /// Words that say "no value", and names of types.
-static NONE: LazyLock<Words> = LazyLock::new(|| {
-    Words::of([
-        "null",
-        "none",
-        "nil",
-        "undefined",
-        "nan",
-        "true",
-        "false",
-        "yes",
-        "no",
-        "n/a",
-        "na",
-        "unknown",
-        "anonymous",
-        "empty",
-        "default",
-        "string",
-        "str",
-        "text",
-        "integer",
-        "int",
-        "number",
-        "float",
-        "boolean",
-        "bool",
-        "object",
-        "array",
-        "list",
-        "dict",
-        "any",
-        "date",
-        "datetime",
-        "char",
-        "varchar",
-        "uuid",
-        "optional",
-        "required",
-        "email",
-        "phone",
-        "name",
-        "address",
-        "test",
-        "example",
-        "redacted",
-        "hidden",
-        "masked",
-        "removed",
-        "tbd",
-        "todo",
-        "xxx",
-        "self",
-        "this",
-        "me",
-        "user",
-        "admin",
-        "root",
-        "system",
-        "assistant",
-        "bot",
-        "agent",
-        "human",
-        "tool",
-        "function",
-        "first_name",
-        "last_name",
-        "full_name",
-        "username",
-        "first name",
-        "last name",
-        "full name",
-        "your name",
-        "user name",
-        "john_doe_placeholder",
-        "not provided",
-        "not available",
-        "not specified",
-        "not found",
-        "private",
-        "public",
-        "public_key",
-        "other",
-        "both",
-        "all",
-        "...",
-        "…",
-        "text[]",
-        "string?",
-        "string | null",
-        "u8",
-        "u16",
-        "u32",
-        "u64",
-        "usize",
-        "i8",
-        "i16",
-        "i32",
-        "i64",
-        "isize",
-        "f32",
-        "f64",
-        "bytes",
-        "option",
-        "varchar(255)",
-        "varchar(100)",
-        "varchar(50)",
-        "bigint",
-        "serial",
-        "timestamp",
-        "double",
-        "decimal",
-    ])
-});
+static NONE: LazyLock<Words> = LazyLock::new(|| Words::of(wordlists::lines("keys.no_values")));
 
 /// Whether a value is none: a word for that, a template, a mask, a reference.
 fn is_none(text: &str) -> bool {
@@ -194,13 +83,7 @@ fn is_none(text: &str) -> bool {
 }
 
 /// Words that are in descriptions of a value, and in no value.
-static DESCRIBING: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    the of your user's customer's must should e.g. optional required value field for to is are if whose which \
-    that new valid string filter when this",
-    )
-});
+static DESCRIBING: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("keys.describing")));
 
 /// Whether a text describes a value rather than being one.
 fn describes(text: &str) -> bool {

@@ -9,6 +9,7 @@ use crate::stems::WordAt;
 
 use super::shape::{self, Name, TITLES};
 use super::words;
+use crate::wordlists;
 
 /// A name behind words that leave no doubt.
 pub(super) fn introduced(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
@@ -124,9 +125,7 @@ pub(super) fn signed(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
 }
 
 /// What signs for many.
-static GROUPS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new("team crew staff department dept desk support service services committee office relations care")
-});
+static GROUPS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.groups")));
 
 /// Whether the words with capitals behind a name end in one for many: `Travel Deals Team`, but not `Sales Manager`.
 fn is_group(behind: &str) -> bool {
@@ -147,8 +146,7 @@ fn is_group(behind: &str) -> bool {
 }
 
 /// Programs that are greeted and sign, and what letters begin with.
-static ASSISTANTS: LazyLock<Words> =
-    LazyLock::new(|| Words::new("claude alexa siri cortana jenkins diary reviewer reviewers engineering editor"));
+static ASSISTANTS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.assistants")));
 
 /// Whether a single word is a program or a role.
 fn is_assistant(scan: &Scan<'_>, name: &Name) -> bool {
@@ -228,19 +226,7 @@ fn lowercase(scan: &Scan<'_>, at: usize) -> Option<Name> {
 }
 
 /// Words that end the name of an organisation or place.
-static ORGANISATIONS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    inc llc ltd gmbh corp corporation company co group bank team support services service hotel restaurant \
-    university college school institute hospital clinic store shop systems solutions technologies labs studio \
-    studios foundation association airlines airport center centre department ministry court church museum park \
-    plc ag sa bv oy ab street avenue road city county island islands beach hills valley river stadium award \
-    prize theorem club society union partners holdings industries international project edition version \
-    desktop cloud creek county counties province territory territories peninsula republic polynesia principle \
-    spa district bros kart index borough township precinct railroad arena theatre theater gallery library \
-    cathedral bistro cafe café pizzeria bakery brewery winery resort suites pharmacy boutique paradox syndrome",
-    )
-});
+static ORGANISATIONS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.organisations")));
 
 /// Whether a word is one of organisations and places.
 pub(crate) fn is_organisation(word: &str) -> bool {
@@ -249,62 +235,7 @@ pub(crate) fn is_organisation(word: &str) -> bool {
 }
 
 /// What two words name that begins as a person's name does: firms, makes, games, laws.
-static FIRMS: LazyLock<Words> = LazyLock::new(|| {
-    Words::of([
-        "morgan stanley",
-        "martin marietta",
-        "hardy weinberg",
-        "texas holdem",
-        "harley davidson",
-        "calvin klein",
-        "tommy hilfiger",
-        "ralph lauren",
-        "wells fargo",
-        "charles schwab",
-        "merrill lynch",
-        "goldman sachs",
-        "louis vuitton",
-        "eli lilly",
-        "philip morris",
-        "mary kay",
-        "jack daniels",
-        "jim beam",
-        "johnnie walker",
-        "aston martin",
-        "yves rocher",
-        "christian dior",
-        "hugo boss",
-        "giorgio armani",
-        "jimmy choo",
-        "kate spade",
-        "michael kors",
-        "marc jacobs",
-        "stella artois",
-        "jack wolfskin",
-        "samuel adams",
-        "sara lee",
-        "marie claire",
-        "elizabeth arden",
-        "estee lauder",
-        "oscar mayer",
-        "betty crocker",
-        "mercedes benz",
-        "alfa romeo",
-        "hewlett packard",
-        "arthur andersen",
-        "grant thornton",
-        "baker hughes",
-        "levi strauss",
-        "newton raphson",
-        "levenberg marquardt",
-        "michaelis menten",
-        "guillain barre",
-        "sierra leone",
-        "sierra nevada",
-        "monte carlo",
-        "lorem ipsum",
-    ])
-});
+static FIRMS: LazyLock<Words> = LazyLock::new(|| Words::of(wordlists::lines("names.firms")));
 
 /// The first two words of those that have a third.
 static LONGER: LazyLock<Words> = LazyLock::new(|| Words::of(["gibson les", "yves saint", "hilton new"]));

@@ -12,167 +12,18 @@ use super::cues::{all_capitals, organisation};
 use super::shape::{self, Name};
 use super::words::{is_given, may_be_given};
 use super::{places, things};
+use crate::wordlists;
 
 /// Words before a single given name that go with persons.
-const BEFORE: &[&str] = &[
-    "to",
-    "with",
-    "from",
-    "by",
-    "and",
-    "or",
-    "ask",
-    "asked",
-    "tell",
-    "told",
-    "invite",
-    "invited",
-    "meet",
-    "met",
-    "message",
-    "call",
-    "called",
-    "email",
-    "contact",
-    "helping",
-    "named",
-    "dear",
-    "hi",
-    "hello",
-    "hey",
-    "thanks",
-    "i'm",
-    "am",
-    "user",
-    "customer",
-    "patient",
-    "passenger",
-    "client",
-    "employee",
-    "colleague",
-    "friend",
-    "son",
-    "daughter",
-    "wife",
-    "husband",
-    "brother",
-    "sister",
-    "mother",
-    "father",
-    "mom",
-    "dad",
-    "boss",
-    "manager",
-    "nurse",
-    "uncle",
-    "aunt",
-    "kid",
-    "for",
-    "remind",
-    "reminded",
-    "notify",
-    "paid",
-    "pay",
-    "owe",
-    "owes",
-    "cc",
-    "says",
-    "said",
-    "did",
-    "does",
-    "has",
-    "is",
-    "was",
-    "if",
-    "that",
-    "when",
-    "know",
-    "knows",
-    "see",
-    "saw",
-    "about",
-    "than",
-    "like",
-    "let",
-    "while",
-    "because",
-    "but",
-    "of",
-    "between",
-    "visit",
-    "visited",
-    "love",
-    "loves",
-    "why",
-    "where",
-    "how",
-];
+static BEFORE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.before")));
 /// Words behind a single given name that go with persons.
-const BEHIND: &[&str] = &[
-    "said",
-    "says",
-    "told",
-    "asked",
-    "asks",
-    "was",
-    "is",
-    "has",
-    "had",
-    "will",
-    "would",
-    "wants",
-    "wanted",
-    "works",
-    "worked",
-    "lives",
-    "lived",
-    "wrote",
-    "replied",
-    "sent",
-    "called",
-    "and",
-    "who",
-    "went",
-    "came",
-    "can",
-    "could",
-    "should",
-    "does",
-    "did",
-    "loves",
-    "likes",
-    "thinks",
-    "needs",
-    "shouted",
-    "joined",
-    "left",
-    "suggested",
-    "mentioned",
-    "just",
-    "never",
-    "always",
-    "also",
-    "might",
-    "may",
-    "mentions",
-    "shared",
-    "met",
-];
+static BEHIND: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.behind")));
 
 /// What is named after people who are long public.
-static NAMED_AFTER: LazyLock<Words> = LazyLock::new(|| {
-    Words::new("algorithm algorithms theorem lemma equation inequality paradox razor conjecture transform sieve")
-});
+static NAMED_AFTER: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.named_after")));
 
 /// Words that make a place or a house of the name behind them, where they begin with a capital letter.
-static PLACES: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    san santa santo são port new saint st ste ft mt fort mount lake north south east west los las el upper lower cape \
-    isla villa rio hong grand palo baton punta puerto ciudad bistrot bistro brasserie trattoria ristorante osteria \
-    restaurant café hotel hôtel lycée stade",
-    )
-});
+static PLACES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.place_prefixes")));
 
 /// Claims listed names.
 pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, claims: &mut Claims) {
@@ -256,7 +107,6 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     if enumerated && behind.starts_with([' ', ',']) {
         return false;
     }
-    let is = |list: &[&str], word: &str| list.iter().any(|known| known.eq_ignore_ascii_case(word));
     if let Some(rest) = behind.strip_prefix("'s ").or_else(|| behind.strip_prefix("’s ")) {
         // what is named after somebody: `Johnson's algorithm`
         return !NAMED_AFTER.has(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""));
@@ -264,7 +114,7 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     if let Some(rest) = behind.strip_prefix(' ') {
         let word = rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
         let past = word.len() > 4 && word.ends_with("ed");
-        if word.starts_with(|c: char| c.is_ascii_lowercase()) && (past || is(BEHIND, word)) {
+        if word.starts_with(|c: char| c.is_ascii_lowercase()) && (past || BEHIND.has(word)) {
             return true;
         }
     }
@@ -300,7 +150,7 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     }
     ends && !title_case
         && word.starts_with(|c: char| c.is_ascii_lowercase())
-        && is(BEFORE, word)
+        && BEFORE.has(word)
         && !(place && places::goes_with(word))
         && !places::is_journey(scan, start)
 }

@@ -6,28 +6,14 @@ use std::sync::LazyLock;
 use crate::addresses::STATES;
 use crate::scan::Scan;
 use crate::sets::Words;
+use crate::wordlists;
 
 /// Given names of the list that are more often a place, a house or a unit, where nothing but a preposition stands before them.
-static PLACES: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    alberta arlington augusta cheyenne fremont garland hamilton henderson irvine irving kelvin kobe lourdes modesto \
-    montgomery olympia raleigh richmond trenton",
-    )
-});
+static PLACES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.given_places")));
 /// Words before persons that go with places and units too.
-static EITHER: LazyLock<Words> = LazyLock::new(|| {
-    Words::new("to from by of about than like between for visit visited love loves is was where that")
-});
+static EITHER: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.before_places")));
 /// What goes to a place and comes from one.
-static JOURNEYS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    trip trips flight flights fly flies flew flying travel travels traveling travelling traveled travelled drive drives \
-    drove driving train trains bus buses route routes road cruise ticket tickets relocate relocated relocating city \
-    state capital province",
-    )
-});
+static JOURNEYS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.journeys")));
 
 /// Whether a given name may as well be a place.
 pub(super) fn is_place_too(name: &str) -> bool {

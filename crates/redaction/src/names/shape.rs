@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use super::words;
 use crate::sets::Words;
+use crate::wordlists;
 
 /// Most words of a name.
 const MOST: usize = 5;
@@ -32,18 +33,9 @@ struct Word<'t> {
 }
 
 /// Particles that may stand before a family name.
-const PARTICLES: &[&str] = &[
-    "al", "af", "av", "bin", "ben", "bint", "ibn", "da", "das", "de", "del", "della", "den", "der", "di", "do", "dos",
-    "du", "e", "el", "la", "las", "le", "los", "mac", "op", "ten", "ter", "van", "vander", "von", "y", "zu", "zum",
-    "'t", "d", "het",
-];
+static PARTICLES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("names.particles").collect());
 /// What may stand before a name and belongs to the person, not to the name.
-pub(crate) static TITLES: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    mr mrs ms miss mx dr prof professor sir madam herr frau sr sra srta sig dott dna avv don doña mme mlle monsieur madame hr fr señor señora signor signora rev capt lt col sgt judge doctor dra drs dhr mevr",
-    )
-});
+pub(crate) static TITLES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.titles")));
 
 /// The name that starts at `at`.
 pub(crate) fn read(text: &str, at: usize) -> Option<Name> {
@@ -109,6 +101,9 @@ pub(crate) fn behind_particles(text: &str, at: usize) -> Option<Name> {
     Some(Name { range: at..name.range.end, ..name })
 }
 
+/// What may stand behind a name and belongs to it; the longer ones first.
+static SUFFIXES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("names.suffixes").collect());
+
 /// `, Jr.` and the like belong to a name.
 fn suffix(text: &str, name: &mut Name) {
     let rest = text.get(name.range.end..).unwrap_or_default();
@@ -130,9 +125,7 @@ fn suffix(text: &str, name: &mut Name) {
     if !may {
         return;
     }
-    for end in
-        [" Jr.", ", Jr.", " Sr.", ", Sr.", " Jr", " III", " II", " IV", ", MD", ", PhD", " PhD", " MD", " DDS", " DVM"]
-    {
+    for end in SUFFIXES.iter() {
         if rest.strip_prefix(end).is_some_and(|behind| !behind.starts_with(|c: char| c.is_alphanumeric())) {
             name.range.end += end.len();
             return;
@@ -181,6 +174,9 @@ fn plain(rest: &str) -> Option<&str> {
     }
 }
 
+/// What may stand before a capital within a family name: `DeVito`.
+static GLUED: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("names.glued_particles").collect());
+
 /// One word with a capital letter at `at`.
 fn word(text: &str, at: usize) -> Option<Word<'_>> {
     let rest = text.get(at..)?;
@@ -194,8 +190,7 @@ fn word(text: &str, at: usize) -> Option<Word<'_>> {
         return initial.then_some(Word { text, initial: true });
     }
     let Letters { upper, lower, inner, .. } = letters;
-    let prefixed =
-        ["Mc", "Mac", "De", "Di", "La", "Le", "Van", "Von", "Du", "Fitz", "Des", "Da", "El", "Al", "Ab", "O"];
+    let prefixed = &*GLUED;
     // the inner capital stands right behind the prefix: `DeVito`, not `DejaVu`
     let behind =
         |prefix: &&str| text.strip_prefix(*prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_uppercase()));

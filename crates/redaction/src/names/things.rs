@@ -7,31 +7,19 @@ use std::sync::LazyLock;
 use super::words;
 use crate::scan::Scan;
 use crate::sets::Words;
+use crate::wordlists;
 
 /// Bytes in which keys beside a name are looked for, on either side.
 const REACH: usize = 240;
 
 /// Keys that things have names under.
-static NAMES: LazyLock<Words> =
-    LazyLock::new(|| Words::new("name title product product_name item_name item productname label"));
+static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.keys_of_names")));
 /// Keys that only things have.
-static THINGS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    sku asin upc ean gtin isbn unit_price list_price unitprice listprice product_id productid item_id itemid \
-    variant variants variant_id in_stock instock material",
-    )
-});
+static THINGS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.keys_of_things")));
 /// Keys that things have, and what persons buy: two of them say thing, or one beside a name whose second word is common.
 static MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("price stock inventory quantity qty brand"));
 /// Keys that persons have.
-static PERSONS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    email e_mail phone mobile first_name last_name firstname lastname age gender dob date_of_birth birthday ssn \
-    customer_id customerid employee_id patient_id",
-    )
-});
+static PERSONS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.keys_of_persons")));
 
 /// Whether the name at `range` begins the value of a thing's key.
 pub(crate) fn is_named(scan: &Scan<'_>, range: &Range<usize>) -> bool {

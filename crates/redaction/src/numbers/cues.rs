@@ -11,6 +11,7 @@ use crate::sets::{Bytes, Words};
 use super::super::find::Action;
 use super::super::rule::Family;
 use super::super::scan::Scan;
+use crate::wordlists;
 
 /// Bytes before a value in which its word may end.
 const FAR: usize = 40;
@@ -180,16 +181,14 @@ pub(super) fn country(scan: &Scan<'_>, at: usize) -> usize {
     }
     let [edge, first, second] = [4, 3, 2].map(|back| scan.before(at, back));
     let austrian = [edge, first, second] == *b"ATU" && !scan.before(at, 5).is_ascii_alphanumeric();
-    let known = !edge.is_ascii_alphanumeric() && !b"_-.".contains(&edge) && COUNTRIES.contains(&[first, second]);
+    let known = !edge.is_ascii_alphanumeric()
+        && !b"_-.".contains(&edge)
+        && COUNTRIES.iter().any(|known| *known == [first, second]);
     at - if austrian { 4 } else { 3 * usize::from(known) }
 }
 
 /// Countries whose tax and national ids are written so. Norway's letters are the word `no`.
-const COUNTRIES: &[[u8; 2]] = &[
-    *b"AT", *b"BE", *b"BG", *b"CH", *b"CY", *b"CZ", *b"DE", *b"DK", *b"EE", *b"EL", *b"ES", *b"FI", *b"FR", *b"GB",
-    *b"HR", *b"HU", *b"IE", *b"IT", *b"LT", *b"LU", *b"LV", *b"MT", *b"NL", *b"NZ", *b"PL", *b"PT", *b"RO", *b"SE",
-    *b"SI", *b"SK", *b"XI",
-];
+static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.countries"));
 
 /// Whether a value has what a word of prose asks for: `claim`, `referral` and `state id` have few ids behind them.
 fn is_told(scan: &Scan<'_>, family: Family, value: &Range<usize>) -> bool {
@@ -206,7 +205,7 @@ fn is_told(scan: &Scan<'_>, family: Family, value: &Range<usize>) -> bool {
 }
 
 /// What publishes numbered documents.
-const STANDARDS: [&[u8]; 8] = [b"RFC", b"ISO", b"IEC", b"IEEE", b"CVE", b"DIN", b"ANSI", b"BCP"];
+static STANDARDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.standards"));
 
 /// Whether any word of numbers stands where it could matter; `upto` of the words begin before the value.
 fn is_near_word(scan: &Scan<'_>, value: &Range<usize>, upto: usize) -> bool {
@@ -227,14 +226,7 @@ fn is_json_key(scan: &Scan<'_>, key: Option<&Range<usize>>) -> bool {
 }
 
 /// Words that may stand between a word and its value.
-static LINKS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    a are at as be by code de e es est for her here his id ist is it its lautet me mine my n new no nr num \
-    number numbers nummer numero of on our s t the their to u us value was your date following using with and \
-    r him them b strong td span br p li holder details provided",
-    )
-});
+static LINKS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.links")));
 
 /// Whether `between` is nothing but small words and marks; a line may end there if no word stands behind it.
 fn is_link(between: &[u8]) -> bool {
@@ -273,14 +265,7 @@ fn is_short(head: &[u8]) -> bool {
 }
 
 /// Keys that say nothing about their values.
-static MUTE: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    value val text content number num no nr data string default input output answer result message msg body \
-    query q note notes comment comments description details info args arguments prompt response expected \
-    example it is this",
-    )
-});
+static MUTE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.mute_keys")));
 
 fn says_nothing(key: &[u8]) -> bool {
     let last = key.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();

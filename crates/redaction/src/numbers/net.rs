@@ -12,6 +12,7 @@ use super::super::scan::Scan;
 use super::super::sets::Words;
 use super::cues::Cues;
 use super::site::{Found, Site};
+use crate::wordlists;
 
 /// Four numbers to 255 with dots between, at a site.
 pub(super) fn ipv4(site: &Site<'_, '_>) -> Option<Found> {
@@ -65,6 +66,9 @@ fn is_escape(site: &Site<'_, '_>) -> bool {
     digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit)
 }
 
+/// Words before a version of four numbers, as an address has.
+static VERSIONS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.versions"));
+
 /// `version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`, and small numbers that nothing calls an address: sections, releases.
 fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     const WELL_KNOWN: [[u8; 4]; 5] = [[1, 1, 1, 1], [1, 0, 0, 1], [8, 8, 8, 8], [8, 8, 4, 4], [9, 9, 9, 9]];
@@ -91,12 +95,10 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
         length += 1;
     }
     let word = word.get(word.len() - length..).unwrap_or_default();
-    let versions: [&[u8]; 9] =
-        [b"version", b"ver", b"versions", b"release", b"build", b"firmware", b"driver", b"section", b"rev"];
     let upgraded = word == b"from" && is_upgrade(scan.bytes(start.saturating_sub(24)..start));
     if word == b"v"
         || upgraded
-        || versions.iter().any(|known| word.ends_with(known))
+        || VERSIONS.iter().any(|known| word.ends_with(known))
         || (matches!(address.octets(), [..32, ..]) && PRODUCTS.has(word))
     {
         return true;
@@ -131,11 +133,7 @@ fn is_upgrade(before: &[u8]) -> bool {
 }
 
 /// Programs whose versions have four numbers.
-static PRODUCTS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "mysql mariadb oracle kernel linux imagemagick chrome chromium edge opera firefox java jdk openjdk python openssl",
-    )
-});
+static PRODUCTS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.products")));
 
 /// ` 2.03` and no more numbers tied to it.
 fn is_decimal(rest: &[u8]) -> bool {

@@ -12,6 +12,7 @@ use super::super::sets::Words;
 use super::chain::Chain;
 use super::cues::Cues;
 use super::phone::extension;
+use crate::wordlists;
 
 /// What was found.
 pub(super) struct Found {
@@ -170,23 +171,14 @@ impl<'a, 't> Site<'a, 't> {
 }
 
 /// What numbers of things are called.
-const THINGS: &str = "\
-    order orders invoice tracking ticket item items sku part parts serial isbn issn doi build version commit \
-    lines port pid row rows page pages transaction txn po rma asin upc ean gtin barcode model revision \
-    epoch timestamp ts seed size bytes offset count total price amount arxiv rfc pr issue bug run task batch \
-    req product variant shipment reservation chapter section figure table range lat lon \
-    lng latitude longitude duration elapsed pmid tokens chunk shard node block width step steps iteration";
+static THINGS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.things")));
 
 /// Words that also stand before phone numbers (`the office line`, `any time`): they name bare digits right behind them, and what stands
 /// behind `#`, `:` or a word for a number.
-const DOUBTFUL: &str = "line time job request booking flight index height";
-
-static IS_THING: LazyLock<Words> = LazyLock::new(|| Words::new(THINGS));
-static IS_DOUBTFUL: LazyLock<Words> = LazyLock::new(|| Words::new(DOUBTFUL));
+static DOUBTFUL: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.things_maybe")));
 
 /// Words between such a word and its number.
-static FILLERS: LazyLock<Words> =
-    LazyLock::new(|| Words::new("number numbers no num nr is was id ids code the of ref"));
+static FILLERS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.fillers")));
 
 /// Whether the nearest word before `at` that says anything is of [`THINGS`]; `bare`: digits without separators stand there.
 fn denied(scan: &Scan<'_>, at: usize, bare: bool) -> bool {
@@ -196,13 +188,13 @@ fn denied(scan: &Scan<'_>, at: usize, bare: bool) -> bool {
     let marked = || line.trim_ascii_end().last().is_some_and(|mark| b"#:=\"'".contains(mark));
     for behind in 0..3 {
         let Some(word) = words.next() else { return false };
-        if IS_THING.has(word) || IS_DOUBTFUL.has(word) && (bare || behind > 0 || marked()) {
+        if THINGS.has(word) || DOUBTFUL.has(word) && (bare || behind > 0 || marked()) {
             return true;
         }
         // productId, orderNumber
         let camel = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
         if let Some(head) = camel.filter(|head| !head.is_empty()) {
-            let mut known = THINGS.split_ascii_whitespace().chain(DOUBTFUL.split_ascii_whitespace());
+            let mut known = wordlists::words("numbers.things").chain(wordlists::words("numbers.things_maybe"));
             return known.any(|known| ends_with(head, known.as_bytes()));
         }
         if !FILLERS.has(word) {

@@ -1,27 +1,14 @@
 //! **What**: words between keys and values, and around values. **Invariants**: in small letters. **Not here**: words of keys (`secrets::keys`).
 
+use std::sync::LazyLock;
+
 use super::super::sets::Bytes;
 use super::ends_with;
+use crate::wordlists;
 
 /// What prose writes between a key and its value, the longer ones first.
-pub(super) const IS: [&[u8]; 16] = [
-    b"is set to ",
-    b"is now ",
-    b"was changed to ",
-    b"was reset to ",
-    b"was set to ",
-    b"has been changed to ",
-    b"has been reset to ",
-    b"changed to ",
-    b"reset to ",
-    b"is ",
-    b"was ",
-    b"are ",
-    b"by ",
-    b"to ",
-    b"is: ",
-    b"is:",
-];
+pub(super) static IS: LazyLock<Vec<&[u8]>> =
+    LazyLock::new(|| wordlists::lines("notation.is").map(str::as_bytes).collect());
 
 /// What stands before `for root@localhost: ` in logs.
 pub(super) const MADE: [&[u8]; 2] = [b"is generated ", b"was generated "];
@@ -49,32 +36,10 @@ pub(super) fn of_whom(rest: &[u8]) -> Option<usize> {
 }
 
 /// What fills in the element of a page that a key names: `get("#password").type("v")`.
-pub(super) const FILLS: [&[u8]; 8] = [
-    b").type(",
-    b").fill(",
-    b").send_keys(",
-    b").sendkeys(",
-    b").setvalue(",
-    b").clear().type(",
-    b").first().fill(",
-    b").press_sequentially(",
-];
+pub(super) static FILLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.fills"));
 
 /// Functions that only wrap a string.
-const WRAPPERS: &[&[u8]] = &[
-    b"string",
-    b"secret",
-    b"secretstr",
-    b"byte",
-    b"bytes",
-    b"b64decode",
-    b"buffer.from",
-    b"quote",
-    b"some",
-    b"literal",
-    b"str",
-    b"tostring",
-];
+static WRAPPERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.wrappers"));
 
 /// Letters and marks right before a string, what the name of a call is made of, and a type.
 pub(super) static BEFORE_STRING: Bytes = Bytes::of(b"bBrRuUfFL@$");

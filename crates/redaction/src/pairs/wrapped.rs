@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use super::super::sets::Words;
 use super::{Cursor, VALUE};
+use crate::wordlists;
 
 /// The strings in the list, or in the object that only wraps a value, which stands at `at`: `["v", "w"]`, `[]string{"v"}`,
 /// `{"S": "v"}`. Each with its quote.
@@ -96,9 +97,7 @@ impl Iterator for Wrapped<'_> {
 }
 
 /// Keys of objects that only wrap a value.
-static WRAPS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new("s ss value values val stringvalue secretvalue arrayvalue plaintext raw secret default defaultvalue")
-});
+static WRAPS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("notation.wrapping_keys")));
 
 /// Whether a line begins with the key at `key` and has one `|` alone, at `bar`: `first_name    | Ann`, as psql prints a record. A header
 /// has dashes below it.

@@ -1,10 +1,13 @@
 //! **What**: passwords that command lines carry without a key: `curl -u user:x`, `mysql -px`, `sshpass -p x`.
 //! **Invariants**: at most 512 bytes of a command's line are read; none twice. **Not here**: `--password x` (`assign`).
 
+use std::sync::LazyLock;
+
 use super::super::scan::{Claims, Scan};
 use super::arguments::line_end;
 use super::values::refused;
 use super::{Rules, ahead, headers};
+use crate::wordlists;
 
 /// Most bytes of a command.
 const MOST: usize = 512;
@@ -33,62 +36,30 @@ pub(crate) enum Takes {
 }
 
 /// Commands and what they take.
-pub(super) const COMMANDS: &[(&str, Takes)] = &[
-    ("curl", Takes::User),
-    ("http", Takes::A),
-    ("httpie", Takes::A),
-    ("mysql", Takes::Glued),
-    ("mysqldump", Takes::Glued),
-    ("mysqladmin", Takes::Glued),
-    ("mysqlimport", Takes::Glued),
-    ("mariadb", Takes::Glued),
-    ("mariadb-dump", Takes::Glued),
-    ("sshpass", Takes::P),
-    ("login", Takes::P),
-    ("mongo", Takes::P),
-    ("mongosh", Takes::P),
-    ("mongodump", Takes::P),
-    ("mongorestore", Takes::P),
-    ("7z", Takes::P),
-    ("redis-cli", Takes::A),
-    ("sqlcmd", Takes::BigP),
-    ("bcp", Takes::BigP),
-    ("isql", Takes::BigP),
-    ("zip", Takes::BigP),
-    ("unzip", Takes::BigP),
-    ("ldapsearch", Takes::W),
-    ("ldapadd", Takes::W),
-    ("ldapmodify", Takes::W),
-    ("smbclient", Takes::Percent),
-    ("rpcclient", Takes::Percent),
-    ("psexec", Takes::P),
-    ("PSEXEC", Takes::P),
-    ("PsExec", Takes::P),
-    ("psExec", Takes::P),
-    ("cypher-shell", Takes::P),
-    ("clickhouse-client", Takes::P),
-    ("wget", Takes::User),
-    ("ab", Takes::A),
-    ("from-literal", Takes::Literal),
-    ("cmdkey", Takes::Switch),
-    ("schtasks", Takes::Switch),
-    ("xfreerdp", Takes::Switch),
-    ("wmic", Takes::Switch),
-    ("7za", Takes::P),
-    ("7zr", Takes::P),
-    ("unrar", Takes::P),
-    ("evil-winrm", Takes::P),
-    ("crackmapexec", Takes::P),
-    ("netexec", Takes::P),
-    ("cqlsh", Takes::P),
-    ("ncftpput", Takes::P),
-    ("beeline", Takes::P),
-    ("ldapdelete", Takes::W),
-    ("ldapwhoami", Takes::W),
-    ("ipmitool", Takes::BigP),
-    ("mosquitto_pub", Takes::BigP),
-    ("mosquitto_sub", Takes::BigP),
-];
+pub(super) static COMMANDS: LazyLock<Vec<(&str, Takes)>> = LazyLock::new(|| {
+    let of = |(takes, names): (&'static str, &'static str)| {
+        Takes::named(takes).into_iter().flat_map(move |takes| names.split(' ').map(move |name| (name, takes)))
+    };
+    wordlists::rows("secrets.commands").flat_map(of).collect()
+});
+
+impl Takes {
+    /// What the table calls it.
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "user" => Self::User,
+            "glued" => Self::Glued,
+            "p" => Self::P,
+            "a" => Self::A,
+            "big_p" => Self::BigP,
+            "w" => Self::W,
+            "percent" => Self::Percent,
+            "literal" => Self::Literal,
+            "switch" => Self::Switch,
+            _ => return None,
+        })
+    }
+}
 
 /// Looks at the command behind its name, which ends at `at`; gives where its line ends.
 pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, claims: &mut Claims) -> usize {

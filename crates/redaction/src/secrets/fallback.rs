@@ -3,32 +3,20 @@
 //! begins the value. **Not here**: `${X:-v}`, whether the literal is secret (`assign`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::super::pairs::{Pair, Sep, ends_with};
 use super::super::scan::Scan;
 use super::super::sets::Bytes;
 use super::values::Look;
 use super::{ahead, calls};
+use crate::wordlists;
 
 /// Bytes of a line that are read.
 const MOST: usize = 240;
 
 /// What reads the environment, in small letters.
-const READS: [&[u8]; 13] = [
-    b"process.env",
-    b"import.meta.env",
-    b"os.environ",
-    b"os.getenv",
-    b"getenv(",
-    b"system.getenv",
-    b"env[",
-    b"env.fetch",
-    b"env.get",
-    b"env(",
-    b"deno.env",
-    b"$_env",
-    b"$env:",
-];
+static READS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.environment_reads"));
 
 /// What they begin with, perhaps in a bracket.
 static BEGINS: Bytes = Bytes::of(b"pigosednPIGOSEDN$(");

@@ -10,45 +10,25 @@ use super::keys::Kind;
 use super::values::{Look, refused, wordy};
 use super::{Rules, ahead};
 use crate::sets::{Bytes, Map, Words};
+use crate::wordlists;
 
 /// Most bytes of a header.
 const MOST: usize = 4096;
-/// Schemes before credentials.
-const ONE: &str = "\
-    bearer basic token apikey api-key key negotiate ntlm sharedkey sharedkeylite \
-    bot jwt splunk geniekey snyk discogs klaviyo-api-key aws private-token \
-    ssws dpop client-id";
 /// Schemes whose credentials are many words.
 const LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature hmac oauth mac hawk";
 /// All schemes, and whether their credentials are many words.
 static SCHEMES: LazyLock<Map<bool>> = LazyLock::new(|| {
     let of = |words: &'static str, many: bool| words.split_ascii_whitespace().map(move |word| (word, many));
-    Map::mapped(of(ONE, false).chain(of(LISTS, true)).collect())
+    Map::mapped(of(wordlists::text("secrets.schemes"), false).chain(of(LISTS, true)).collect())
 });
 /// What stands in `Set-Cookie` beside the cookie.
-static ATTRIBUTES: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    path domain expires max-age samesite secure httponly priority partitioned version comment",
-    )
-});
+static ATTRIBUTES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.cookie_attributes")));
 
 /// Cookies that hold a choice of the page, no session.
-static CHOICES: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    theme lang language locale currency country region tz timezone mode color colour scheme dark consent cookieconsent \
-    cookie_consent gdpr ccpa layout sidebar view font size sort order display dnt tab i18n i18next seen dismissed beta \
-    variant platform device site_lang ui_theme color_mode data-theme intl prefs preferences",
-    )
-});
+static CHOICES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.cookies_of_choices")));
 
 /// Values of cookies that are none.
-static SAYS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "true false null none deleted accept accepted declined denied granted dark light auto default value enabled disabled desktop mobile",
-    )
-});
+static SAYS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.cookie_values")));
 
 /// Adds what is secret in the header `pair`; gives up to where nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {

@@ -10,6 +10,7 @@ use super::super::pairs::{Read, ends_with};
 use super::words::{List, lexicon};
 use crate::glued::SCRIPTS;
 use crate::sets::{Bytes, Map};
+use crate::wordlists;
 
 /// What a key announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,82 +37,12 @@ pub(super) enum Kind {
     Parameter,
 }
 
-/// Words that begin a look at a key.
-pub(super) const STEMS: &str = "\
-    password passwords passwort passwd pass passphrase passcode pwd psw pw secret token tokens apikey apitoken \
-    apisecret accesskey accesstoken authtoken authkey secretkey privatekey clientsecret appsecret appkey key \
-    keys credential credentials creds signature sig session sessionid bearer jwt otp pin auth authorization \
-    cookie cookies csrf csrftoken xsrf mnemonic phrase identified dbpassword dbpass dbpasswd dbpwd \
-    userpassword userpass tlspassword mypassword mypass rootpassword rootpw rootpass adminpassword adminpass adminpw \
-    pgpassword sshpass mysqlpassword mysqlpass keypass storepass keystorepassword mytoken mysecret \
-    awssecretkey awssecretaccesskey accountkey sharedaccesskey sharedsecret masterkey encryptionkey \
-    signingkey webhooksecret usertoken bottoken refreshtoken idtoken contrasena contraseña senha kennwort motdepasse wachtwoord hasło haslo heslo parola lösenord losenord adgangskode salasana jelszó jelszo \
-    jsessionid phpsessid salt seed license code state x-amz-signature x-goog-signature identitytoken registrytoken pat sid \
-    basicauth iamapikey smtppass smtppassword bindpw requirepass masterauth psk wpapsk passkey keyphrase \
-    secretaccesskey awsaccesskeyid theapikey myapikey";
-
-const PASSWORDS: &str = "\
-    password passwort passwd passphrase passcode pwd psw pw passwords contrasena contraseña senha kennwort motdepasse wachtwoord hasło haslo heslo parola lösenord losenord adgangskode \
-    salasana jelszó jelszo identified rootpw adminpw storepass keypass sshpass bindpw psk wpapsk requirepass masterauth mnemonic \
-    dbpass dbpwd userpass mypass rootpass adminpass smtppass mysqlpass keyphrase upass upwd";
-
 /// Ends of words glued together that say the same.
 const PASSWORD_ENDS: &[&str] = &["password", "passwd", "passphrase", "pwd"];
-const SECRET_ENDS: &[&str] =
-    &["secret", "apikey", "secretkey", "accesskey", "privatekey", "apitoken", "authtoken", "accesstoken", "token"];
-
-const SECRETS: &str = "\
-    secret secrets jsessionid phpsessid apikey apikeys credential credentials creds bearer jwt csrf xsrf appkey authkey masterkey \
-    encryptionkey signingkey accountkey sharedaccesskey passkey keysecret";
-
-/// Words before `key` that make it a secret.
-const KEY_OF: &str = "\
-    api access private client auth account secret encryption decryption signing master shared service app \
-    application consumer admin storage license ssh deploy session hmac jwt aes rsa webhook subscription \
-    function instrumentation ingest ingestion crypt crypto security cipher integration org team user bot \
-    developer dev live sdk rest server host pre preshared cookie symmetric write read wallet validation \
-    management authorization authentication sas primarymaster recovery backup root rndc tsig vault unseal";
-
-/// Words before `key` that make it none, whatever its value.
-const KEY_NOT: &str = "\
-         agent task node crew step tool job lock thread chat memory checkpoint run prompt dataset graph workflow \
-         artifact topic stream ordering deduplication config setting translation locale title header content blob \
-         version correlation request conversation \
-    public pub primary foreign sort cache partition row object idempotency index range hot s3 i18n composite \
-    unique natural surrogate registry group parent child item routing message dedup label feature lookup \
-    column field table issue sorting order shortcut meta ctrl alt arrow enter type tag state store dict map \
-    json any name id dedupe dom react query span trace metric attribute distribution shard bucket file";
-
-/// Words before `token` that make it none.
-const TOKEN_NOT: &str = "\
-    page next continuation sync pad padding eos bos unk mask stop special cls sep image end start first last \
-    per max min num total input output prompt completion cached reasoning thinking audio text budget count n \
-    new used remaining generated previous prev cancellation cancel pagination design color syntax lookahead \
-    time of sequence lock";
-
-/// Last words of keys that only talk about a secret.
-const ABOUT: &str = "\
-    id ids count counts usage limit limits type types name names path paths file files url urls uri env \
-    endpoint expires expiry expiration expire exp ttl timeout length len size policy hint field fields label \
-    placeholder prefix suffix version enabled required provider manager class format regex pattern strength \
-    min max prompt message title help reset status created updated at index ref refs arn algorithm alg \
-    method mode header headers param params budget input output store strategy service handler validator \
-    generator encoder error errors link page form button scheme scopes scope in source dir age rotation \
-    hasher hashing hashers address user username host port info list request response flow server grant duration seconds minutes \
-    hours days date time description desc bytes bits rate cost price kind space map details level issuer \
-    audience realm location position offset start end left state word words board pad code up down press \
-    event events frame stroke vault metadata fingerprint thumbprint changed modified attempts retries failures \
-    expired verified stdin complexity rules requirements minimum maximum question questions";
+static SECRET_ENDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("secrets.secret_endings").collect());
 
 /// Last words of keys that talk about a secret or hold it: only what is random counts.
 const DOUBTFUL: &str = "history settings on variable variables";
-
-/// Last words that add nothing: the words before them count.
-const NEUTRAL: &str = "\
-    value val string str text plain plaintext raw base64 b64 hex enc encrypted hash hashed data prod \
-    production dev develop development staging stage test testing live old new current backup default main \
-    primary secondary v confirm confirmation confirmed again repeat repeated verify clear cleartext here one \
-    two a b local digest";
 
 /// Words that say something by themselves.
 const KINDS: &[(&str, Kind)] = &[
@@ -125,23 +56,23 @@ const KINDS: &[(&str, Kind)] = &[
 
 /// All words with the lists that they are in.
 static WORDS: LazyLock<Map<u16>> = LazyLock::new(|| {
-    let lists = [
+    let known = [
         (List::Key, "key keys"),
         (List::Token, "token tokens"),
         (List::Pass, "pass"),
         (List::Phrase, "phrase"),
         (List::PhraseOf, "seed recovery pass secret"),
         (List::Allow, "allow"),
-        (List::Password, PASSWORDS),
-        (List::Secret, SECRETS),
-        (List::KeyOf, KEY_OF),
-        (List::KeyNot, KEY_NOT),
-        (List::TokenNot, TOKEN_NOT),
-        (List::About, ABOUT),
+        (List::Password, wordlists::text("secrets.passwords")),
+        (List::Secret, wordlists::text("secrets.secrets")),
+        (List::KeyOf, wordlists::text("secrets.key_of")),
+        (List::KeyNot, wordlists::text("secrets.key_not")),
+        (List::TokenNot, wordlists::text("secrets.token_not")),
+        (List::About, wordlists::text("secrets.about")),
         (List::Doubtful, DOUBTFUL),
-        (List::Neutral, NEUTRAL),
+        (List::Neutral, wordlists::text("secrets.neutral")),
     ];
-    lexicon(lists.into_iter().chain(SCRIPTS.map(|word| (List::Password, word))))
+    lexicon(known.into_iter().chain(SCRIPTS.iter().map(|word| (List::Password, *word))))
 });
 
 static ALONE: LazyLock<Map<Kind>> = LazyLock::new(|| {
@@ -288,7 +219,7 @@ fn of_word(rest: &[u8], last: &[u8], lists_of: u16) -> Option<Kind> {
     if is(List::Pass) {
         return Some(if rest.is_empty() { Kind::Pass } else { Kind::Password });
     }
-    if is(List::Secret) || ends_in(last, SECRET_ENDS) {
+    if is(List::Secret) || ends_in(last, &SECRET_ENDS) {
         return (!List::Allow.is_in(lists(before()))).then_some(Kind::Secret);
     }
     if is(List::Phrase) {

@@ -3,6 +3,10 @@
 //! beginning of a word; the more a name is also used for something else, the more its argument must look like a secret. **Not here**:
 //! how arguments are read (`calls`).
 
+use std::sync::LazyLock;
+
+use crate::wordlists;
+
 /// What an argument must look like to be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Fits {
@@ -37,97 +41,36 @@ const fn taken(argument: usize, fits: Fits) -> Taken {
     Taken { argument, fits }
 }
 
-/// Calls by what they take.
-const CALLS: &[(Taken, &str)] = &[
-    (taken(0, Fits::Password), "convertto-securestring"),
-    (
-        taken(1, Fits::Password),
-        "networkcredential passwordauthentication usernamepasswordcredentials usernamepasswordauthenticationtoken httpbasicauth \
-         httpdigestauth httpproxyauth setbasicauth basicawscredentials newstaticcredentials newstaticcredentialsprovider \
-         sqlcredential userpasswordcredential pscredential storagesharedkeycredential",
-    ),
-    (
-        taken(2, Fits::Password),
-        "directoryentry opendsobject clientsecretcredential getconnection mysqli mysql_connect mysql_pconnect mysqli_connect \
-         pdo dbi->connect dbi.connect pymysql.connect mysqldb.connect",
-    ),
-    (taken(3, Fits::Password), "usernamepasswordcredential"),
-    (
-        taken(0, Fits::Mixed),
-        "scryptsync bcrypt.hash bcrypt.hashsync bcrypt.hashpw bcrypt.compare bcrypt.comparesync argon2.hash red:auth jedis.auth \
-         redis.auth rdb.auth crypt password",
-    ),
-    (
-        taken(1, Fits::Mixed),
-        "login userpassword usernamepasswordtoken passwordcredentials simplecredentials plaincredentials basicauth basic_auth \
-         auth.basic authtokens.basic credentials.basic credentials::new basic_authorize digest_auth httpntlmauth ntlmauth \
-         requests_ntlm add_credentials set_credentials setcredentials cx_oracle.connect oci_connect oci_pconnect simple_bind_s \
-         simple_bind authenticate signinwithemailandpassword createuserwithemailandpassword",
-    ),
-    (
-        taken(2, Fits::Mixed),
-        "sequelize pymssql.connect mysql.connect mssql_connect odbc_connect drivermanagerdatasource ftp_login ftphost imap_open \
-         ssh2_auth_password smtp.plainauth keyring.set_password create_user create_superuser add_auth ldap_bind \
-         signinwithemailandpassword createuserwithemailandpassword",
-    ),
-    (taken(1, Fits::Third), "auth"),
-    (taken(2, Fits::Third), "connect ftp ftp_tls ftp.open ftp.new mysql.new"),
-    (taken(3, Fits::Mixed), "add_password mysqli_real_connect"),
-    (
-        taken(0, Fits::Secret),
-        "hmac256 hmac384 hmac512 hmacshakeyfor signedstring new_from_slice hmacsha256 hmacsha1 hmacsha512 secretkeyspec \
-         pbekeyspec deskeyspec desedekeyspec aes.new des.new des3.new arc4.new blowfish.new newcookiestore securecookie.new \
-         cookie.newstore cookieparser csrf.protect urlsafetimedserializer urlsafeserializer timestampsigner \
-         timedjsonwebsignatureserializer jsonwebsignatureserializer encryptors.text encryptors.standard pbkdf2 pbkdf2sync",
-    ),
-    (
-        taken(1, Fits::Secret),
-        "jwt.encode jwt.decode jwt.sign jwt.verify jwt::encode jwt::decode jsonwebtoken.sign jsonwebtoken.verify signwith \
-         createhmac createcipheriv createdecipheriv createcipher createdecipher aes.encrypt aes.decrypt des.encrypt des.decrypt \
-         tripledes.encrypt tripledes.decrypt rabbit.encrypt rabbit.decrypt rc4.encrypt rc4.decrypt pbkdf2_hmac hash_pbkdf2 \
-         newfilesystemstore mcrypt_encrypt pgp_sym_encrypt pgp_sym_decrypt aes_encrypt aes_decrypt",
-    ),
-    (taken(2, Fits::Secret), "openssl_encrypt openssl_decrypt hash_hmac"),
-    (taken(0, Fits::Key), "fernet"),
-    (
-        taken(1, Fits::Key),
-        "client client.new twilio twilio.init twilioclient.init twiliorestclient algoliasearch newstaticv4 s3connection \
-         connect_s3 oauthhandler oauth1 set_access_token credentials",
-    ),
-    (taken(2, Fits::Key), "minio"),
-    (taken(0, Fits::Uuid), "exa asyncexa"),
-];
-
-/// Calls whose case tells which language they are of.
-const EXACT: &[(Taken, &str)] = &[
-    (taken(0, Fits::Secret), "hmac.new HMAC.new hmac.digest"),
-    (taken(1, Fits::Secret), "hmac.New HMAC.hexdigest HMAC.digest HMAC.base64digest"),
-];
+impl Fits {
+    /// What the tables of calls call it.
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "password" => Self::Password,
+            "mixed" => Self::Mixed,
+            "third" => Self::Third,
+            "secret" => Self::Secret,
+            "key" => Self::Key,
+            "uuid" => Self::Uuid,
+            _ => return None,
+        })
+    }
+}
 
 /// Names of calls, whether their case counts, and what they take.
 pub(super) fn all() -> impl Iterator<Item = (&'static str, bool, Taken)> {
-    let each = |calls: &'static [(Taken, &'static str)], exact: bool| {
-        calls
-            .iter()
-            .flat_map(move |(taken, names)| names.split_ascii_whitespace().map(move |name| (name, exact, *taken)))
+    let each = |list: &str, exact: bool| {
+        wordlists::rows(list)
+            .filter_map(|(takes, names)| Some((named(takes)?, names)))
+            .flat_map(move |(taken, names)| names.split(' ').map(move |name| (name, exact, taken)))
     };
-    each(CALLS, false).chain(each(EXACT, true))
+    each("secrets.calls", false).chain(each("secrets.calls_exact", true))
+}
+
+/// `1 secret`: how many arguments stand before it, and what it must look like.
+fn named(takes: &str) -> Option<Taken> {
+    let (argument, fits) = takes.split_once(' ')?;
+    Some(taken(argument.parse().ok()?, Fits::named(fits)?))
 }
 
 /// Calls whose argument `"…".toCharArray()` is a password, by the ends of their names.
-pub(super) const CHARACTERS: [&[u8]; 14] = [
-    b"load",
-    b"init",
-    b"getkey",
-    b"setkeyentry",
-    b"keyspec",
-    b"protection",
-    b"authentication",
-    b"credentials",
-    b"store",
-    b"getinstance",
-    b"material",
-    b"password",
-    b"passwd",
-    b"unlock",
-];
+pub(super) static CHARACTERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.character_calls"));

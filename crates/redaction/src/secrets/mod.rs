@@ -39,6 +39,7 @@ use super::find::Action;
 use super::rule::{Families, Family};
 use super::scan::{Claims, Scan};
 use super::stems::{Stem, WordAt};
+use crate::wordlists;
 use commands::Takes;
 use known::Taken;
 use shell::Form;
@@ -158,8 +159,8 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         whole,
         action: Action::Secret(cue),
     };
-    let keys = keys::STEMS.split_ascii_whitespace().map(|text| stem(text, false, false, Cue::Key));
-    let providers = near::PROVIDERS.split_ascii_whitespace().map(|text| stem(text, false, false, Cue::Provider));
+    let keys = wordlists::words("secrets.key_stems").map(|text| stem(text, false, false, Cue::Key));
+    let providers = wordlists::words("secrets.providers").map(|text| stem(text, false, false, Cue::Provider));
     let aws = ["aws", "amazon"].map(|text| stem(text, false, false, Cue::Aws));
     let commands = commands::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, Cue::Command(*takes)));
     let whole = |text: &str| text.ends_with(|last: char| last.is_ascii_alphanumeric());
@@ -174,7 +175,7 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         ("toCharArray", Cue::Characters),
     ];
     let calls = known::all().map(|(text, exact, taken)| stem(text, exact, true, Cue::Call(taken)));
-    let phrases = phrases::CUES.split_ascii_whitespace().map(|text| stem(text, false, true, Cue::Phrase));
+    let phrases = wordlists::words("secrets.phrase_cues").map(|text| stem(text, false, true, Cue::Phrase));
     keys.chain(providers)
         .chain(aws)
         .chain(calls)
@@ -297,4 +298,17 @@ fn ahead<'a>(scan: &Scan<'a>, at: usize, most: usize) -> &'a [u8] {
     let held = scan.reserved.get(scan.reserved.partition_point(|held| held.end <= at));
     let free = held.map_or(most, |held| held.start.saturating_sub(at).min(most));
     rest.get(..rest.len().min(free)).unwrap_or_default()
+}
+
+/// How many entries each table has.
+#[cfg(test)]
+pub(super) struct Tables {
+    pub(super) commands: usize,
+    pub(super) forms: usize,
+    pub(super) calls: usize,
+}
+
+#[cfg(test)]
+pub(super) fn tables() -> Tables {
+    Tables { commands: commands::COMMANDS.len(), forms: shell::FORMS.len(), calls: known::all().count() }
 }

@@ -4,6 +4,7 @@
 //! **Not here**: keys that say secret themselves (`assign`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::super::anchors::Number;
 use super::super::pairs::ends_with;
@@ -11,71 +12,7 @@ use super::super::scan::{Claims, Scan};
 use super::super::sets::Bytes;
 use super::ahead;
 use super::values::{Look, contains, entropy as entropy_of, is_twilio_id, path, refused, uuid, wordy};
-
-/// Names of providers whose keys have no shape of their own.
-pub(super) const PROVIDERS: &str = "\
-    abuseipdb adafruit adobe airbrake airtable airvisual alchemy algolia alibaba aliyun amplitude apify \
-    appcues appsflyer artifactory asana assemblyai auth0 autodesk aviationstack axiom azure beamer bitbucket \
-    bitfinex bitly bitmex bittrex binance blockchain blynk braintree branchio browserstack bugsnag buildkite \
-    calendly chartmogul circleci clarifai clearbit clickup clockify closecrm cloudant cloudflare cloudinary \
-    codacy codeclimate codecov cohere coinbase coinmarketcap confluence confluent contentful convertkit \
-    coveralls crowdin currencylayer customerio customer.io databricks datadog dd_api dd_app deepgram deepl deepseek \
-    delighted deviantart digitalocean discord docusign doppler droneci dropbox dwolla dynatrace easypost \
-    elastic etherscan etsy eventbrite facebook fastly fastspring figma finage finicity finnhub firebase \
-    fireworks flickr flutterwave foursquare frameio freshbooks freshdesk fullstory geckoboard getresponse \
-    giphy gitter gocardless gitea grafana gumroad hellosign helpscout heroku honeybadger honeycomb hotjar \
-    ibmcloud ibm_cloud hubspot hunter infura instagram instana intercom ipgeolocation ipinfo ipstack jenkins jfrog jira \
-    jumpcloud kakao klaviyo kraken kucoin launchdarkly lastfm leanplum linear linkedin lob locationiq logdna \
-    logzio loggly looker mailchimp mailgun mailjet mandrill mapbox marketstack mattermost maxmind mediastack \
-    meraki messagebird mistral mixpanel moesif moonpay nasa netlify newrelic new_relic newsapi nexmo \
-    nightfall noaa nytimes okta onesignal opencage openshift openweather openweathermap opsgenie \
-    oanda optimizely owlbot pagerduty paypal paystack pendo pinata pipedrive plaid planetscale pollsapi \
-    postmark prefect pubnub pushbullet pusher quickbase rapidapi raygun razorpay readme recaptcha recurly \
-    reddit rollbar salesforce saucelabs scaleway scrapfly scrapingbee securitytrails sendbird sendinblue \
-    sentry serpapi settlemint shodan shippo shutterstock sidekiq signalwire snowflake snyk sonarcloud sonar \
-    sourcegraph splunk spotify squarespace stackhawk statuspage storyblok strava stytch sumo sumologic \
-    supabase surveymonkey tavily teamcity telegram telesign tiingo todoist toggl travis trello twilio twitch \
-    twitter typeform uplead uptimerobot urlscan vercel virustotal vonage vultr wakatime wandb weatherapi \
-    weatherbit weatherstack webex webflow wepay worldweather wrike yandex yelp youtube zapier zendesk \
-    zenrows zeplin zerobounce zoho zoom privateai authress infracost freemius clojars scalingo \
-    definednetworking dnkey duffel kubernetes azuredevops \
-    abyssale accuweather adzuna aeroworkflow alconost alegra aletheiaapi alienvault allsports anypoint apacta \
-    api2cart apideck apiflash apifonica apilayer apimatic apimetrics apitemplate appoptics appsynergy apptivo artsy \
-    atera audd autoklose avazapersonal aweber axonaut aylien ayrshare bannerbear baremetrics beebole besnappy \
-    besttime billomat bitbar bitcoinaverage blitapp bombbomb boostnote borgbase brandfetch browshot bscscan budibase \
-    bugherd bulbul bulksms buttercms caflou calorieninja calorieninjas campayn cannyio capsulecrm captaindata \
-    carboninterface caspio cexio chatfuel checklyhq checkvist cicero clickhelp clicksend clientary clinchpad \
-    clockworksms cloudconvert cloudelements cloudimage cloudmersive cloudplan cloudsmith cloverly clustdoc codequiry \
-    coinapi coinlayer coinlib commercejs companyhub countrylayer craftmypdf currencycloud currencyfreaks \
-    agora currencyscoop customerguru d7network dailyco databox datagov deepai dfuse diffbot diggernaut disqus docparser \
-    documo dotdigital dotmailer dovico dronahq dynalist dyspatch eagleeyenetworks edamam edenai eightxeight \
-    elasticemail enablex endorlabs envoyapi etsyapi everhour exchangerate exportsdk extractorapi faceplusplus facepp \
-    fibery fileio fixerio flatio fleetbase flexport flightapi flightlabs flightstats flowflu fmfw formbucket \
-    formcraft formsite fulcrum fxmarket geoapify geocodify geocodio geoipifi getemail getemails getgeoapi getgist \
-    glassnode glitterly gocanvas goodday graphcms graphhopper groovehq gtmetrix gyazo happyscribe healthchecksio \
-    helpcrunch hereapi hiveage holidayapi html2pdf hubstaff hybiscus hypertrack iconfinder iexapis iexcloud imagekit \
-    imagga insightly intrinio invoiceocean ipapi ipinfodb ipquality iterable juro kanbantool karmacrm kickbox \
-    kontent kylas langfuse langsmith lemlist lendflow lessannoyingcrm lexigram linearb linenotify linkpreview \
-    liveagent livechat livestorm lokalise loyverse luno madkudu magicbell mailboxlayer mailerlite mailmodo mailsac \
-    meaningcloud meistertask memberstack metaapi metrilo mindmeister miro mixmax mockaroo monkeylearn moosend \
-    moralis mrticktock myfreshworks myintervals nethunt netsuite neutrinoapi newscatcher nftport nicereply nocrm \
-    nozbe numverify nutritionix nylas onbuka onedesk onelogin onepagecrm onwater oopspam openrouter openuv paperform \
-    paralleldots parsehub parseur partnerstack passbase paydirtapp paymo paymongo pdflayer pdfshift peopledatalabs \
-    pepipost photoroom pivotaltracker pixabay planview planyo podio poloniex polygonio positionstack postageapp \
-    powrbot privacycloud prodpad prospectcrm protocolsio proxycrawl purestake qase qualaroo qubole rawg realgeeks \
-    rebrandly rentman repairshopr requestfinance restpack revampcrm ringcentral ritekit rocketreach rockset route4me \
-    rownd runrunit salesblink salescookie salesflare salesmate satismeter satuspdf scalr scrapeowl scraperapi \
-    scraperbox scrapersite scrapestack screenshotapi screenshotlayer scrutinizerci selectpdf semantria serphouse \
-    shipday signaturit signupgenius sigopt simfin simplesat simplynoted simvoly sinchmessage sirv siteleaf skrappio \
-    skybiometry slideroom smartsheet smartystreets smooch snipcart sparkpost spoonacular sportradar sportsmonk \
-    sportsmonks spotinst sqreen statuscake statuspal stitchdata stockdata stormboard stormglass stripo subscribi \
-    sugester supernotes survicate swiftype swiggy tallyfy tatumio taxjar teamgate technicalanalysisapi telnyx \
-    textmagic thousandeyes ticketmaster tickettailor timecamp timezoneapi tineswebhook tmetric tokeet tomorrowio \
-    tomtom tradier transferwise travelpayouts trufflehog tyntec typetalk uberall ubidots unifyid unplugg unsplash \
-    upcdatabase uploadcare upwave userflow userstack vagrantcloud vatlayer verimail veriphone versioneye viewneo \
-    visualcrossing voicegain voodoosms vouchery vpnapi vyte walkscore webscraper webscraping whoxy wistia wordcloud \
-    worksnaps workstack xendit yousign zenkitapi zenscrape zenserp zipapi zipbooks zipcodeapi zonkafeedback \
-    zulipchat";
+use crate::wordlists;
 
 /// How far behind a provider's name a value may begin.
 const REACH: usize = 56;
@@ -83,34 +20,7 @@ const REACH: usize = 56;
 const VALUE: usize = 256;
 
 /// Words that say what a random value is, and that it may stay.
-const KEPT: &[&str] = &[
-    "commit",
-    "sha",
-    "digest",
-    "etag",
-    "md5",
-    "checksum",
-    "integrity",
-    "revision",
-    "hash",
-    "trace",
-    "span",
-    "version",
-    "uuid",
-    "guid",
-    "request",
-    "http",
-    "image",
-    "@",
-    "session",
-    "conversation",
-    "message",
-    "response",
-    "build",
-    "run",
-    "model",
-    "tag",
-];
+static KEPT: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.random_kept"));
 
 /// Looks behind the provider's name that ends at `end`; gives up to where nothing needs another look.
 pub(super) fn look(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) -> usize {
@@ -136,7 +46,7 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) 
         let (from, value) = unkeyed(at, rest.get(at..at + len).unwrap_or_default());
         let between = rest.get(..from).unwrap_or_default();
         if (parted || from > at) && is_key(value) {
-            let told = between.contains(&b'/') || KEPT.iter().any(|word| contains(between, word.as_bytes()));
+            let told = between.contains(&b'/') || KEPT.iter().any(|word| contains(between, word));
             let words = between
                 .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
                 .filter(|word| !word.is_empty())
@@ -175,35 +85,7 @@ fn is_keyed(between: &[u8]) -> bool {
 
 /// An id of a call or message: a short word in lower case before `_` or `-`.
 fn is_call(value: &[u8]) -> bool {
-    const CALLS: &[&[u8]] = &[
-        b"call",
-        b"toolu",
-        b"msg",
-        b"chatcmpl",
-        b"resp",
-        b"req",
-        b"fc",
-        b"rs",
-        b"ms",
-        b"run",
-        b"thread",
-        b"asst",
-        b"file",
-        b"step",
-        b"gen",
-        b"cmpl",
-        b"batch",
-        b"srvtoolu",
-        b"reasoning",
-        b"session",
-        b"conv",
-        b"item",
-        b"event",
-        b"evt",
-        b"trace",
-        b"span",
-        b"task",
-    ];
+    static CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.id_prefixes"));
     let head = value.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
     value.get(head).is_some_and(|byte| b"-_".contains(byte)) && CALLS.contains(&value.get(..head).unwrap_or_default())
 }
@@ -399,24 +281,7 @@ pub(super) fn atlas(scan: &Scan<'_>, at: usize, end: usize, rule: u16, claims: &
 
 /// Hashes of passwords as crypt writes them: `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's `pbkdf2_sha256$…`.
 fn hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
-    const CRYPT: [&[u8]; 16] = [
-        b"2a",
-        b"2b",
-        b"2y",
-        b"2x",
-        b"1",
-        b"5",
-        b"6",
-        b"7",
-        b"8",
-        b"9",
-        b"y",
-        b"apr1",
-        b"md5",
-        b"argon2id",
-        b"argon2i",
-        b"argon2d",
-    ];
+    static CRYPT: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.crypt_schemes"));
     let scheme = scan.bytes(run.clone());
     let named = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
     let crypt = scan.before(run.start, 1) == b'$'

@@ -9,9 +9,7 @@ use std::sync::LazyLock;
 use super::super::scan::{Claims, Scan};
 use super::ahead;
 use crate::sets::Words;
-
-/// Words that announce a phrase.
-pub(super) const CUES: &str = "mnemonic mnemonics phrase seed recovery wallet bip39 bip-39";
+use crate::wordlists;
 
 /// Bytes behind such a word in which the phrase begins.
 const REACH: usize = 48;
@@ -21,15 +19,7 @@ const LEAST: usize = 12;
 const JOINT: usize = 32;
 
 /// Words of three to eight letters that prose can't do without, and that are none of a wallet's 2048 (`all`, `can`, `more`, `used` are).
-static PROSE: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    the and for are from was not our his her which your were its been has had but may should each them these those \
-    than their most some while who how does did get after against back being both came could done down ever every \
-    given goes got here him last let made many might new out per said see set shall she take think through too via \
-    well went why without within would yet using makes uses needs called works",
-    )
-});
+static PROSE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.phrase_prose")));
 
 /// Looks behind the word that ends at `end`, from where the words before it have `read` to; gives up to where this one has.
 pub(super) fn look(scan: &Scan<'_>, end: usize, read: usize, rule: u16, claims: &mut Claims) -> usize {

@@ -3,12 +3,14 @@
 //! of it (`assign`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::super::pairs::{Pair, Sep};
 use super::super::scan::Scan;
 use super::keys::Kind;
 use super::params;
 use super::values::prose;
+use crate::wordlists;
 
 /// Bytes of a value without quotes whose words are not looked at again.
 pub(super) const LONG: usize = 512;
@@ -127,18 +129,7 @@ impl Place {
 
 /// Whether a call that stores begins before a key: `put("`, `setenv(`.
 fn is_stored(before: &[u8]) -> bool {
-    const STORES: [&[u8]; 10] = [
-        b"put",
-        b"set",
-        b"setproperty",
-        b"addproperty",
-        b"setenv",
-        b"setitem",
-        b"define",
-        b"append",
-        b"insert",
-        b"store",
-    ];
+    static STORES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.stores"));
     let len = before.len() - before.iter().rev().take_while(|byte| b"\"'\\".contains(byte)).count();
     let Some(name) = before.get(..len).and_then(|head| head.strip_suffix(b"(")) else { return false };
     let start = name.len() - name.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();

@@ -4,6 +4,7 @@
 //! stay. **Not here**: `-p x`, `-u user:x` (`commands`), `--password x` (`assign`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::super::pairs::ends_with;
 use super::super::scan::{Claims, Scan};
@@ -11,6 +12,7 @@ use super::arguments::{Words, line_end};
 use super::keys::kind;
 use super::values::{Look, names_itself, path, random, refused, wordy};
 use super::{Rules, ahead};
+use crate::wordlists;
 
 /// Most bytes of a command.
 const MOST: usize = 512;
@@ -18,10 +20,10 @@ const MOST: usize = 512;
 /// How a command takes a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Form {
-    /// Behind one of these flags; without `-`.
-    Flags(&'static [&'static str]),
-    /// Behind one of these words, and so many arguments.
-    Behind(&'static [&'static str], usize),
+    /// Behind one of these flags, parted by blanks; without `-`.
+    Flags(&'static str),
+    /// Behind one of these words, parted by blanks, and so many arguments.
+    Behind(&'static str, usize),
     /// So many arguments behind the name.
     Argument(usize),
     /// From its input.
@@ -51,60 +53,37 @@ pub(in super::super) enum Form {
 }
 
 /// Commands, or parts of them, and how they take a secret.
-pub(super) const FORMS: &[(&str, Form)] = &[
-    ("htpasswd", Form::Htpasswd),
-    ("chpasswd", Form::FedPairs),
-    ("rabbitmqctl", Form::Behind(&["add_user", "change_password", "authenticate_user"], 1)),
-    ("openssl", Form::Openssl),
-    (
-        "keytool",
-        Form::Flags(&["storepass", "keypass", "srcstorepass", "deststorepass", "srckeypass", "destkeypass", "new"]),
-    ),
-    ("jarsigner", Form::Flags(&["storepass", "keypass"])),
-    ("ssh-keygen", Form::Flags(&["N", "P"])),
-    ("put-parameter", Form::Parameter),
-    ("net use", Form::Share),
-    ("net user", Form::Argument(1)),
-    ("wpa_passphrase", Form::Argument(1)),
-    ("encrypt_string", Form::Argument(0)),
-    ("rclone obscure", Form::Argument(0)),
-    ("alias set", Form::Argument(3)),
-    ("ldappasswd", Form::Flags(&["w", "s", "a"])),
-    ("lftp", Form::Comma),
-    ("sqlplus", Form::Slash),
-    ("jdbc:oracle:thin:", Form::Slash),
-    ("jdbc:oracle:oci:", Form::Slash),
-    ("password-stdin", Form::Fed),
-    ("passwd", Form::FedFirst),
-    ("smbpasswd", Form::FedFirst),
-    ("sudo -S", Form::Fed),
-    ("sudo -kS", Form::Fed),
-    ("sudo --stdin", Form::Fed),
-    ("data-file=-", Form::Fed),
-    ("secret set", Form::Fed),
-    ("mysqladmin", Form::Behind(&["password"], 0)),
-    ("nmcli", Form::Behind(&["password"], 0)),
-    ("SET requirepass", Form::Argument(0)),
-    ("set requirepass", Form::Argument(0)),
-    ("host add", Form::Argument(3)),
-    ("impdp", Form::Slash),
-    ("expdp", Form::Slash),
-    ("sqlldr", Form::Slash),
-    ("with-token", Form::Fed),
-    ("passphrase-fd", Form::Fed),
-    ("secret create", Form::Fed),
-    ("secret put", Form::Fed),
-    ("luksFormat", Form::Fed),
-    ("luksOpen", Form::Fed),
-    ("luksAddKey", Form::Fed),
-    ("kinit", Form::Fed),
-    ("secret set", Form::Flags(&["body", "b", "value"])),
-    ("secrets set", Form::Pairs),
-    ("kv put", Form::Pairs),
-    ("config:set", Form::Settings),
-    ("config:add", Form::Settings),
-    ("config set", Form::Last),
-];
+pub(super) static FORMS: LazyLock<Vec<(&str, Form)>> = LazyLock::new(|| {
+    wordlists::rows("secrets.command_forms").filter_map(|(name, form)| Some((name, Form::named(form)?))).collect()
+});
+
+impl Form {
+    /// What the table calls it, with what stands behind that.
+    fn named(text: &'static str) -> Option<Self> {
+        let (form, rest) = text.split_once(' ').unwrap_or((text, ""));
+        Some(match form {
+            "flags" => Self::Flags(rest),
+            "behind" => {
+                let (skipped, words) = rest.split_once(' ')?;
+                Self::Behind(words, skipped.parse().ok()?)
+            }
+            "argument" => Self::Argument(rest.parse().ok()?),
+            "fed" => Self::Fed,
+            "fed_first" => Self::FedFirst,
+            "fed_pairs" => Self::FedPairs,
+            "pairs" => Self::Pairs,
+            "settings" => Self::Settings,
+            "htpasswd" => Self::Htpasswd,
+            "openssl" => Self::Openssl,
+            "parameter" => Self::Parameter,
+            "share" => Self::Share,
+            "slash" => Self::Slash,
+            "comma" => Self::Comma,
+            "last" => Self::Last,
+            _ => return None,
+        })
+    }
+}
 
 /// Looks at the command whose name stands at `name`; gives up to where it was read.
 pub(super) fn look(scan: &Scan<'_>, name: Range<usize>, form: Form, rules: &Rules, claims: &mut Claims) -> usize {
@@ -168,17 +147,17 @@ impl Found<'_, '_, '_> {
         }
     }
 
-    fn flags(&mut self, flags: &[&str]) {
+    fn flags(&mut self, flags: &str) {
         let mut words = Words::new(self.line);
         while let Some(word) = words.next() {
             let text = self.word(&word);
             let dashes = text.iter().take(2).take_while(|byte| **byte == b'-').count();
             let flag = text.get(dashes..).unwrap_or_default();
             let name = flag.iter().position(|byte| *byte == b'=').unwrap_or(flag.len());
-            let known = dashes > 0 && flags.iter().any(|known| flag.get(..name) == Some(known.as_bytes()));
+            let known = dashes > 0 && flags.split(' ').any(|known| flag.get(..name) == Some(known.as_bytes()));
             // `-bvalue`
             let letter = flag.get(..1).filter(|_| dashes == 1 && flag.len() > 1 && name == flag.len());
-            if letter.is_some_and(|letter| flags.iter().any(|known| letter == known.as_bytes())) {
+            if letter.is_some_and(|letter| flags.split(' ').any(|known| letter == known.as_bytes())) {
                 let quote = usize::from(flag.get(1).is_some_and(|byte| b"\"'".contains(byte)));
                 self.add(word.start + 2 + quote..word.end - quote);
             } else if known && name < flag.len() {
@@ -189,10 +168,10 @@ impl Found<'_, '_, '_> {
         }
     }
 
-    fn behind(&mut self, named: &[&str], skipped: usize) {
+    fn behind(&mut self, named: &str, skipped: usize) {
         let mut words = Words::new(self.line);
         let line = self.line;
-        if words.by_ref().any(|word| named.iter().any(|name| line.get(word.clone()) == Some(name.as_bytes()))) {
+        if words.by_ref().any(|word| named.split(' ').any(|name| line.get(word.clone()) == Some(name.as_bytes()))) {
             self.argument(words, skipped);
         }
     }
@@ -299,7 +278,7 @@ impl Found<'_, '_, '_> {
 
     fn parameter(&mut self) {
         if memchr::memmem::find(self.line, b"SecureString").is_some() {
-            self.flags(&["value"]);
+            self.flags("value");
         }
     }
 
@@ -370,27 +349,13 @@ fn is_secret(value: &[u8]) -> bool {
         && !names_itself(value)
 }
 
+/// Last words of keys of commands whose values are random, and no secrets: `config set image_tag=0f1e…`.
+static RANDOM: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.random_settings"));
+
 /// Keys whose values are random, and no secrets.
 fn is_kept(key: &[u8]) -> bool {
     let last = key.rsplit(|byte| b"_-.".contains(byte)).next().unwrap_or_default();
-    [
-        &b"sha"[..],
-        b"commit",
-        b"rev",
-        b"hash",
-        b"version",
-        b"id",
-        b"ref",
-        b"image",
-        b"tag",
-        b"digest",
-        b"user",
-        b"username",
-        b"email",
-        b"host",
-    ]
-    .iter()
-    .any(|word| ends_with(last, word))
+    RANDOM.iter().any(|word| ends_with(last, word))
 }
 
 /// Claims what a command is fed with: `echo x | command`, `command <<< x`, `command <<EOF`.

@@ -3,21 +3,20 @@
 //! secrets, paths and calls stay; at most [`MOST`] bytes are read. **Not here**: what separators and quotes tell (`assign`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::super::pairs::ends_with;
 use super::super::scan::{Claims, Scan};
 use super::keys::{Kind, kind};
 use super::values::{Look, contains, is_algorithm, names_itself, path, random, refused, wordy};
 use super::{Rules, ahead, lists};
+use crate::wordlists;
 
 /// Bytes before a word in which what it is compared with stands.
 const MOST: usize = 128;
 
 /// Words within names of code and settings.
-const NAMES: [&[u8]; 14] = [
-    b"pass", b"pwd", b"secret", b"token", b"key", b"env", b"config", b"user", b"get", b"arg", b"oauth", b"null",
-    b"len", b"req",
-];
+static NAMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.code_names"));
 
 /// Whether what stands in backticks behind `is` is a password, and no name in code.
 pub(super) fn is_literal(value: &[u8], look: &Look) -> bool {

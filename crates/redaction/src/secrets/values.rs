@@ -8,40 +8,16 @@ use super::templates::{is_filled, is_format, is_torn, is_variable};
 use super::words::ByFirst;
 use crate::pairs::ends_with;
 use crate::sets::{Bytes, Words};
+use crate::wordlists;
 
 /// Words that stand where a value would, and are none.
-static WORDS: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    true false null nil none undefined yes no on off n/a na required optional string str text bytes int \
-    integer number bool boolean any object array list dict empty unset hidden redacted masked removed \
-    filtered secretstr value allow warn deny forbid char varchar self this void args kwargs stdin option<string> \
-    varchar2 nvarchar nvarchar2 nchar int2 int4 int8 float4 float8 bigint smallint tinytext mediumtext longtext bytea \
-    timestamptz clob nclob jsonb",
-    )
-});
+static WORDS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.no_values")));
 
 /// Words of prose and code that follow a key, and are passwords only where a notation leaves no doubt.
-static TALK: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    default invalid incorrect missing wrong expired valid correct enabled disabled unknown input prompt \
-    never always auto automatic generated enter here nothing field column variable username email user login \
-    name the a an is was and or for of to in must should will cannot can not may has have with from your \
-    current-password new-password off; hash hashed encrypted data res req ctx key keys token tokens secret \
-    secrets id jwt bearer basic oauth oauth2 apikey api_key change reset update forgot used set same using \
-    when if then that which session pending success failed error ok done test: passwd cookie cookies",
-    )
-});
+static TALK: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.talk")));
 
 /// Words of sentences.
-static SENTENCE: LazyLock<Words> = LazyLock::new(|| {
-    Words::new(
-        "\
-    the your must is for a to and or not no be in of please enter password characters with that should from invalid \
-    required incorrect wrong new user",
-    )
-});
+static SENTENCE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.sentence")));
 
 /// A sentence rather than a passphrase.
 pub(super) fn prose(value: &[u8]) -> bool {
@@ -55,138 +31,10 @@ pub(super) fn is_sentence(value: &[u8], look: &Look) -> bool {
 }
 
 /// Beginnings of values that say where the secret is to be had.
-static ELSEWHERE: LazyLock<ByFirst> = LazyLock::new(|| {
-    ByFirst::of(&[
-        "process.env",
-        "os.environ",
-        "os.getenv",
-        "os.env",
-        "getenv",
-        "env.",
-        "env[",
-        "env(",
-        "env:",
-        "system.getenv",
-        "config.",
-        "config[",
-        "settings.",
-        "self.",
-        "this.",
-        "args.",
-        "options.",
-        "opts.",
-        "req.",
-        "request.",
-        "params.",
-        "params[",
-        "var.",
-        "local.",
-        "data.",
-        "secrets.",
-        "vault:",
-        "ref+",
-        "op://",
-        "arn:",
-        "enc(",
-        "!vault",
-        "file:",
-        "/run/",
-        "./",
-        "../",
-        "~/",
-        "/etc/",
-        "/var/",
-        "/tmp/",
-        "/usr/",
-        "/home/",
-        "http://",
-        "https://",
-        "await ",
-        "new ",
-        "async ",
-        "function",
-        "import ",
-        "keyring:",
-        "steps.",
-        "github.",
-        "inputs.",
-        "values.",
-        ".values",
-        "props.",
-        "state.",
-        "user.",
-        "ctx.",
-        "cfg.",
-        "conf.",
-        "app.",
-        "input(",
-        "projects/",
-        "s3://",
-        "gs://",
-        "app.config",
-        "credentials.",
-        "creds.",
-        "argv",
-        "kubernetes.io/",
-        "$env:",
-        "std::",
-        "crypto.",
-        "base64.",
-        "secrets/",
-        "data:",
-        "sha256:",
-        "sha512-",
-        "sha384-",
-        "sha1-",
-        "urn:",
-        "module.",
-        "resource.",
-        "each.",
-        "input.",
-    ])
-});
+static ELSEWHERE: LazyLock<ByFirst> = LazyLock::new(|| ByFirst::of(wordlists::lines("secrets.elsewhere")));
 
 /// Words within a value that say that it is an example.
-static PLACEHOLDERS: LazyLock<ByFirst> = LazyLock::new(|| {
-    ByFirst::of(&[
-        "your_",
-        "your-",
-        "your ",
-        "yourapi",
-        "yourtoken",
-        "yoursecret",
-        "yourkey",
-        "placeholder",
-        "redacted",
-        "insert_",
-        "insert-",
-        "replace_",
-        "replace-",
-        "replaceme",
-        "<your",
-        "xxxxx",
-        "_here",
-        "-here",
-        "put_your",
-        "add_your",
-        "goes_here",
-        "goes-here",
-        "fill_in",
-        "fill-in",
-        "todo",
-        "dummy_",
-        "dummy-",
-        "filtered",
-        "****",
-        "${",
-        "{{",
-        "}}",
-        "<%",
-        "...",
-        "\u{2022}",
-        "\u{2026}",
-    ])
-});
+static PLACEHOLDERS: LazyLock<ByFirst> = LazyLock::new(|| ByFirst::of(wordlists::lines("secrets.placeholders")));
 
 /// Whether something hides the value already, or it is no value: `***`, `${X}`, `<token>`, `null`, `process.env.X`.
 pub(super) fn refused(value: &[u8]) -> bool {
@@ -392,20 +240,7 @@ pub(in super::super) fn token_body(token: &[u8]) -> bool {
 
 /// Words that name a secret rather than being one: `password`, `my_secret`, `userPassword`.
 pub(super) fn names_itself(value: &[u8]) -> bool {
-    const NAMES: [&[u8]; 12] = [
-        b"password",
-        b"passwd",
-        b"pass",
-        b"passwort",
-        b"secret",
-        b"token",
-        b"key",
-        b"username",
-        b"user",
-        b"pwd",
-        b"value",
-        b"pw",
-    ];
+    static NAMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.naming"));
     let plain = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_. ".contains(byte));
     let last = value.rsplit(|byte| b"-_. ".contains(byte)).next().unwrap_or_default();
     plain && (is_talk(last) || NAMES.iter().any(|name| ends_with(value, name)))
@@ -413,11 +248,7 @@ pub(super) fn names_itself(value: &[u8]) -> bool {
 
 /// The name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `HmacSHA256`, `utf8`.
 pub(super) fn is_algorithm(value: &[u8]) -> bool {
-    const BEGIN: [&[u8]; 31] = [
-        b"rot", b"hs2", b"hs3", b"hs5", b"rs2", b"rs3", b"rs5", b"es2", b"es3", b"es5", b"ps2", b"ps3", b"ps5", b"sha",
-        b"md5", b"aes", b"des", b"rc4", b"utf", b"base", b"latin", b"iso", b"hmac", b"pbkdf", b"argon", b"bcrypt",
-        b"scrypt", b"ed25519", b"secp", b"x25519", b"chacha",
-    ];
+    static BEGIN: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.algorithms"));
     value.len() <= 24
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_/".contains(byte))
         && BEGIN.iter().any(|begin| value.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin)))

@@ -59,9 +59,9 @@ pub(super) struct ByFirst(Vec<Vec<&'static [u8]>>);
 
 impl ByFirst {
     /// These texts.
-    pub(super) fn of(texts: &[&'static str]) -> Self {
+    pub(super) fn of(texts: impl Iterator<Item = &'static str>) -> Self {
         let mut made = vec![Vec::new(); 256];
-        for text in texts.iter().map(|text| text.as_bytes()) {
+        for text in texts.map(str::as_bytes) {
             let slot = text.first().and_then(|first| made.get_mut(usize::from(*first)));
             slot.into_iter().for_each(|texts| texts.push(text));
         }

@@ -1,20 +1,19 @@
 //! **What**: checks of banks: IBAN, routing numbers, cards, BIC. **Invariants**: pure. **Not here**: how they are written.
 
-use super::sums::{luhn, mod_97, weighted};
+use std::sync::LazyLock;
 
-/// Lengths by country of the SWIFT IBAN registry, in order, five bytes a row.
-const IBANS: &str = "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 \
-    EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 \
-    KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 \
-    PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30 ";
+use super::sums::{luhn, mod_97, weighted};
+use crate::wordlists;
+
+/// Lengths by country of the SWIFT IBAN registry, in order: `DE22`.
+static IBANS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.ibans"));
 
 /// Length of an IBAN of a country (two letters), if it has any.
 pub(in super::super) fn iban_length(country: &[u8]) -> Option<usize> {
     let [first, second] = country else { return None };
     let wanted = [first.to_ascii_uppercase(), second.to_ascii_uppercase()];
-    let (rows, _) = IBANS.as_bytes().as_chunks::<5>();
-    let at = rows.binary_search_by(|[a, b, ..]| [*a, *b].cmp(&wanted)).ok()?;
-    let [_, _, tens, ones, _] = rows.get(at)?;
+    let at = IBANS.binary_search_by(|row| row.iter().take(2).cmp(&wanted)).ok()?;
+    let [_, _, tens, ones] = IBANS.get(at)? else { return None };
     Some(usize::from((tens - b'0') * 10 + (ones - b'0')))
 }
 
@@ -54,11 +53,7 @@ pub(in super::super) fn card(digits: &[u8]) -> bool {
 }
 
 /// ISO 3166 codes of countries and territories.
-const COUNTRIES: &str = "ADAEAFAGAIALAMAOAQARASATAUAWAXAZBABBBDBEBFBGBHBIBJBLBMBNBOBQBRBSBTBVBWBYBZCACCCDCFCGCHCICKCLCMCNCO\
-    CRCUCVCWCXCYCZDEDJDKDMDODZECEEEGEHERESETFIFJFKFMFOFRGAGBGDGEGFGGGHGIGLGMGNGPGQGRGSGTGUGWGYHKHMHNHRHTHUIDIEILIMINIOIQIRISIT\
-    JEJMJOJPKEKGKHKIKMKNKPKRKWKYKZLALBLCLILKLRLSLTLULVLYMAMCMDMEMFMGMHMKMLMMMNMOMPMQMRMSMTMUMVMWMXMYMZNANCNENFNGNINLNONPNRNUNZOM\
-    PAPEPFPGPHPKPLPMPNPRPSPTPWPYQARERORSRURWSASBSCSDSESGSHSISJSKSLSMSNSOSRSSSTSVSXSYSZTCTDTFTGTHTJTKTLTMTNTOTRTTTVTWTZUAUGUMUSUY\
-    UZVAVCVEVGVIVNVUWFWSXKYEYTZAZMZW";
+static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.country_codes"));
 
 /// Whether letters and digits have the shape of a BIC (ISO 9362): four letters, a country, two and maybe three more.
 pub(in super::super) fn bic(text: &[u8]) -> bool {
@@ -66,5 +61,5 @@ pub(in super::super) fn bic(text: &[u8]) -> bool {
     matches!(text.len(), 8 | 11)
         && bank.iter().all(u8::is_ascii_uppercase)
         && text.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-        && COUNTRIES.as_bytes().as_chunks::<2>().0.iter().any(|known| known == country)
+        && COUNTRIES.contains(&country)
 }

@@ -9,6 +9,7 @@ use memchr::memmem::Finder;
 use super::super::scan::Scan;
 use super::super::sets::Words;
 use super::{View, windows};
+use crate::wordlists;
 
 /// Names and what they say.
 const NAMES: &[(&[u8], char)] = &[
@@ -41,8 +42,7 @@ const NAMES: &[(&[u8], char)] = &[
 const LONGEST: usize = 12;
 
 /// Elements within lines of text.
-static INLINE: LazyLock<Words> =
-    LazyLock::new(|| Words::new("a b i u s em strong span font small mark sub sup tt code ins del"));
+static INLINE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("notation.inline_elements")));
 
 /// Whether an element of nothing may stand in a text.
 pub(super) fn has_empty(text: &str) -> bool {

@@ -1,0 +1,164 @@
+//! The files of `config/rules/lists`: what is written there is what the code reads, and neither holds what the other lacks.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::super::{secrets, validate, wordlists};
+
+/// A list as it stands in its file.
+struct Written {
+    name: &'static str,
+    marks: Vec<&'static str>,
+    explained: bool,
+    entries: Vec<&'static str>,
+}
+
+impl Written {
+    fn is(&self, mark: &str) -> bool {
+        self.marks.contains(&mark)
+    }
+}
+
+/// Every list of every file, read without the code that the product reads them by.
+fn written() -> Vec<Written> {
+    let mut lists: Vec<Written> = Vec::new();
+    for line in wordlists::FILES.iter().flat_map(|file| file.lines()) {
+        if let Some(head) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            let mut words = head.split(' ');
+            let name = words.next().unwrap_or("");
+            lists.push(Written { name, marks: words.collect(), explained: false, entries: Vec::new() });
+        } else if let Some(list) = lists.last_mut() {
+            let by_lines = list.is("lines") || list.is("table");
+            match line.strip_prefix("# ") {
+                // the head of the next file
+                Some(_) if !list.entries.is_empty() => {}
+                Some(_) => list.explained = true,
+                None if by_lines => list.entries.extend(Some(line).filter(|line| !line.is_empty())),
+                None => list.entries.extend(line.split_whitespace()),
+            }
+        }
+    }
+    lists
+}
+
+/// What is wrong with a list.
+fn faults(list: &Written) -> Vec<String> {
+    let mut found = Vec::new();
+    let unknown = list.marks.iter().find(|mark| !["lines", "table", "ordered", "cased", "stems"].contains(mark));
+    found.extend(unknown.map(|mark| format!("no mark is called `{mark}`")));
+    if !list.explained {
+        found.push("no line explains it".to_owned());
+    }
+    if list.entries.is_empty() {
+        found.push("is empty".to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    for entry in &list.entries {
+        if !seen.insert(entry) {
+            found.push(format!("has `{entry}` twice"));
+        }
+        if !list.is("cased") && entry.to_lowercase() != **entry {
+            found.push(format!("`{entry}` has capitals"));
+        }
+        if list.is("table") && !entry.contains(" = ") {
+            found.push(format!("`{entry}` is no row"));
+        }
+        if entry.trim() != *entry {
+            found.push(format!("`{entry}` has blanks at its ends without quotes"));
+        }
+    }
+    let in_order = |pair: &[&str]| {
+        let [one, other] = pair else { return true };
+        one.trim_matches('"') < other.trim_matches('"') || list.is("stems") && one.starts_with(other)
+    };
+    if !list.is("ordered") && !list.is("table") {
+        let wrong = list.entries.windows(2).filter(|pair| !in_order(pair));
+        found.extend(wrong.map(|pair| format!("`{}` stands before `{}`", pair[0], pair[1])));
+    }
+    found
+}
+
+/// No list is empty, unexplained or out of order, none has a word twice, and none has capitals that nothing could match.
+#[test]
+fn lists_are_well_formed() {
+    let lists = written();
+    let broken: Vec<String> = lists
+        .iter()
+        .flat_map(|list| faults(list).into_iter().map(move |fault| format!("{}: {fault}", list.name)))
+        .collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let names: BTreeSet<&str> = lists.iter().map(|list| list.name).collect();
+    assert_eq!(names.len(), lists.len(), "two lists have one name");
+}
+
+/// The check above fails where it must.
+#[test]
+fn malformed_lists_are_seen() {
+    let list = |marks: &[&'static str], entries: &[&'static str]| {
+        faults(&Written { name: "x", marks: marks.to_vec(), explained: true, entries: entries.to_vec() }).join("; ")
+    };
+    for (marks, entries, said) in [
+        (&[][..], &[][..], "is empty"),
+        (&[], &["b", "a"], "`b` stands before `a`"),
+        (&[], &["ab", "a"], "`ab` stands before `a`"),
+        (&["ordered"], &["a", "b", "a"], "has `a` twice"),
+        (&[], &["A"], "`A` has capitals"),
+        (&["table"], &["a"], "`a` is no row"),
+        (&["sorted"], &["a"], "no mark is called `sorted`"),
+        (&["lines"], &["a "], "`a ` has blanks at its ends without quotes"),
+        (&["stems"], &["ab", "a"], ""),
+        (&["cased", "ordered"], &["b", "A"], ""),
+    ] {
+        assert_eq!(list(marks, entries), said, "{marks:?} {entries:?}");
+    }
+    assert_eq!(faults(&Written { name: "x", marks: vec![], explained: false, entries: vec!["a"] }).len(), 1);
+}
+
+/// Every list is read by name somewhere in the code, and every name in the code is a list's: a slip would be an empty list.
+#[test]
+fn lists_are_asked_for_by_name() {
+    let mut asked = BTreeSet::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut |text| {
+        let names = text.split('"').filter(|word| {
+            let (file, name) = word.split_once('.').unwrap_or_default();
+            ["addresses", "keys", "names", "notation", "numbers", "secrets"].contains(&file)
+                && !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        });
+        asked.extend(names.map(str::to_owned));
+    });
+    let known: BTreeSet<String> = written().iter().map(|list| list.name.to_owned()).collect();
+    // beginnings of values and endings of files look like names of lists
+    let not_lists = ["secrets.yaml", "keys.yaml", "names.yaml"].map(str::to_owned);
+    asked.retain(|name| !not_lists.contains(name));
+    assert_eq!(asked, known);
+}
+
+fn sources(folder: &Path, each: &mut impl FnMut(&str)) {
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        match entry.is_dir() {
+            true if entry.ends_with("tests") => {}
+            true => sources(&entry, each),
+            false => each(&fs::read_to_string(&entry).expect("a source")),
+        }
+    }
+}
+
+/// The product reads the same lists, and each row of a table becomes as many entries as it names: none is dropped for a
+/// word that the code does not know.
+#[test]
+fn tables_are_read_whole() {
+    for list in written() {
+        let by_lines = list.is("lines") || list.is("table");
+        let body: Vec<&str> =
+            if by_lines { wordlists::text(list.name).lines().collect() } else { wordlists::words(list.name).collect() };
+        assert!(body == list.entries, "{}", list.name);
+    }
+    let rights = |name: &str| wordlists::rows(name).map(|(_, right)| right.split(' ').count()).sum::<usize>();
+    let made = secrets::tables();
+    assert_eq!(made.commands, rights("secrets.commands"));
+    assert_eq!(made.forms, wordlists::rows("secrets.command_forms").count());
+    assert_eq!(made.calls, rights("secrets.calls") + rights("secrets.calls_exact"));
+    assert_eq!(validate::dates::months(), rights("numbers.months"));
+}

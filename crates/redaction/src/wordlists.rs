@@ -1,0 +1,59 @@
+//! **What**: the word lists and tables of `config/rules/lists/*.txt` by name. **Why**: which words tell of a street, a
+//! provider or a command is knowledge, not logic: adding a word needs no Rust. **Invariants**: each list is read once; its
+//! reader keeps what it makes of it (a set, a table) in a `static`, so that no search reads the text. **Not here**: the four
+//! long lists of names (`names::words`), rules (`config/rules/*.yaml`), and what is in no list: fewer than eight words that
+//! belong to one rule's logic, and notation (marks, escapes, entities). `tests::wordlists` checks the files.
+
+use std::sync::LazyLock;
+
+/// All files. Their heads say how they are written.
+pub(crate) const FILES: [&str; 6] = [
+    include_str!("../../../config/rules/lists/addresses.txt"),
+    include_str!("../../../config/rules/lists/keys.txt"),
+    include_str!("../../../config/rules/lists/names.txt"),
+    include_str!("../../../config/rules/lists/notation.txt"),
+    include_str!("../../../config/rules/lists/numbers.txt"),
+    include_str!("../../../config/rules/lists/secrets.txt"),
+];
+
+/// All lists by name, sorted.
+static LISTS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
+    let mut lists: Vec<_> = FILES.iter().flat_map(|file| file.split("\n[").skip(1)).filter_map(list).collect();
+    lists.sort_unstable();
+    lists
+});
+
+/// The name of a list and its entries, without what stands beside the name and what explains it.
+fn list(text: &'static str) -> Option<(&'static str, &'static str)> {
+    let (head, mut body) = text.split_once("]\n")?;
+    while let Some((_, rest)) = body.strip_prefix("# ").and_then(|comment| comment.split_once('\n')) {
+        body = rest;
+    }
+    Some((head.split(' ').next()?, body.trim_end()))
+}
+
+/// The entries of a list as they are written. Nothing where there is no such list: a test looks for all names in the code.
+pub(crate) fn text(name: &str) -> &'static str {
+    let found = LISTS.binary_search_by_key(&name, |(name, _)| name).ok().and_then(|at| LISTS.get(at));
+    found.map_or("", |(_, body)| body)
+}
+
+/// The words of a list.
+pub(crate) fn words(name: &str) -> impl Iterator<Item = &'static str> + use<> {
+    text(name).split_ascii_whitespace()
+}
+
+/// The words of a list as bytes.
+pub(crate) fn bytes(name: &str) -> Vec<&'static [u8]> {
+    words(name).map(str::as_bytes).collect()
+}
+
+/// The lines of a list. One in double quotes keeps the blanks at its ends.
+pub(crate) fn lines(name: &str) -> impl Iterator<Item = &'static str> + use<> {
+    text(name).lines().map(|line| line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap_or(line))
+}
+
+/// The rows of a table, `left = right`.
+pub(crate) fn rows(name: &str) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+    text(name).lines().filter_map(|line| line.split_once(" = "))
+}
