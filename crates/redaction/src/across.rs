@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use super::anchors::Anchors;
 use super::carry::{Seed, is_seed};
-use super::compile::{Detector, Says};
+use super::detector::{Detector, Says};
 use super::find::Scratch;
 use super::json;
 use super::names;

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::compile::{Detector, UNSCANNED};
+use super::detector::{Detector, UNSCANNED};
 use super::find::Scratch;
 use super::resolve::{Hit, replace, resolve};
 use super::sets::Bytes;

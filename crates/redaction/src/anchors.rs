@@ -11,7 +11,8 @@ use super::masks::{self, Masks};
 use super::offsets::{Offsets, Window};
 use super::sets::Bytes;
 use super::stems::{Given, Stems, WordAt};
-use super::views::{is_entity, is_soft};
+use super::views::entities::is_entity;
+use super::views::soft::is_soft;
 
 /// What kinds of bytes a text holds: says which views are worth a look.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

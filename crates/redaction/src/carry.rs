@@ -7,13 +7,14 @@
 use std::cell::OnceCell;
 use std::ops::Range;
 
-use super::compile::{Detector, Rule};
+use super::detector::{Detector, Rule};
 use super::resolve::Hit;
 use super::rule::{Class, Family};
-use super::secrets::wordy;
+use super::secrets::values::wordy;
 use super::sets::Bytes;
 use super::validate::phones::is_one_digit;
-use super::views::{base64_head, from_base64, from_hex, hex_bytes, percent_byte};
+use super::views::blobs::{base64_head, from_base64, from_hex, hex_bytes};
+use super::views::percent::byte_at as percent_byte;
 
 /// Shortest and longest value that is looked for.
 const LENGTH: Range<usize> = 8..257;

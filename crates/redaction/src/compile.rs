@@ -1,32 +1,22 @@
-//! **What**: rules compiled for matching. **Invariants**: a pattern that could match the empty text, is too large or
-//! needs look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: matching (`find`).
+//! **What**: rules compiled for matching. **Invariants**: a rule that can't be used is refused, with one line that says why.
+//! **Not here**: patterns (`regex`), what is made (`detector`), matching (`find`).
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
-use regex_automata::meta::{self, Regex};
-use regex_automata::util::syntax;
-use regex_syntax::ParserBuilder;
-use regex_syntax::hir::Hir;
+use regex_automata::meta::Regex;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 
+use super::action::Action;
 use super::choices::Choices;
-use super::find::Action;
+use super::detector::{Detector, Pattern, Rule, Says};
 use super::keys::table::KeyTable;
 use super::literals::{self, Literals};
-use super::patterns::Matcher;
-use super::resolve::Hit;
+use super::matcher::Matcher;
+use super::regex::{compile, parse};
 use super::rule::{Bounds, Class, Custom, Families, Family, RuleData};
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
-
-/// Largest compiled pattern, bytes.
-const MAX_PATTERN: usize = 1 << 20;
-/// Most bytes of the automaton that is made of a pattern while it reads; then it is made anew.
-pub(super) const MAX_CACHE: usize = 4 << 20;
 
 /// A rule that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,86 +27,10 @@ pub struct RuleError {
     pub what: String,
 }
 
-/// One compiled rule.
-pub(super) struct Rule {
-    pub(super) name: Arc<str>,
-    pub(super) placeholder: Arc<str>,
-    /// Whose findings names are looked for beside, or are names: asked for each finding, so that no text is compared.
-    pub(super) says: Says,
-    pub(super) class: Class,
-    /// What finds it, if that is code.
-    pub(super) family: Option<Family>,
-    pub(super) bounds: Bounds,
-    pub(super) validator: Validator,
-    /// Whether a word of its context must stand near.
-    pub(super) context: bool,
-    /// Matches that stay.
-    pub(super) allow: Option<Regex>,
-    /// Its pattern; families have none.
-    pub(super) pattern: Option<Pattern>,
-}
-
-/// What a placeholder says of a value, as far as names go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Says {
-    /// It is an e-mail address.
-    Mail,
-    /// It is a person's name.
-    Person,
-    /// Neither.
-    Other,
-}
-
-impl Says {
-    fn of(placeholder: &str) -> Self {
-        match placeholder {
-            "EMAIL" => Self::Mail,
-            "PERSON" => Self::Person,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// What a rule looks for.
-pub(super) struct Pattern {
-    pub(super) matcher: Matcher,
-    /// Tried anywhere; else where its words begin, as all that are built in are.
-    pub(super) loose: bool,
-}
-
-/// A set of rules ready to search. Shared by threads.
-pub struct Detector {
-    pub(super) rules: Vec<Rule>,
-    /// Words that begin something.
-    pub(super) stems: Stems,
-    /// Words that users' patterns begin with.
-    pub(super) users: Literals,
-    /// Context of families of numbers in scripts that have no capital letters or no blanks: found only right before a number.
-    pub(super) foreign: Vec<(Box<str>, Family)>,
-    /// The rules that code finds.
-    pub(super) families: Families,
-    /// Those of secrets.
-    pub(super) secrets: secrets::Rules,
-    /// The rules with loose patterns.
-    pub(super) loose: Vec<usize>,
-    /// Placeholders without their brackets.
-    pub(super) placeholders: HashSet<Box<str>>,
-    /// The keys whose values are private.
-    pub(super) keys: KeyTable,
-    /// What users chose beside the rules.
-    pub(super) choices: Choices,
-}
-
-/// The rule of what was not searched because of a bound. Always there, before all others.
-pub(super) const UNSCANNED: u16 = 0;
-
 /// Most rules of a set.
 const MAX_RULES: usize = 20_000;
 
 impl Detector {
-    /// Index of the rule of what was not searched.
-    pub const UNSCANNED_RULE: usize = UNSCANNED as usize;
-
     /// Compiles built-in rules and users' rules.
     ///
     /// # Errors
@@ -152,7 +66,7 @@ impl Detector {
                 pattern.loose = false;
             }
         }
-        let secrets = secrets::Rules::new(&made.families);
+        let secrets = secrets::rules::Rules::new(&made.families);
         made.stems.extend(secrets::stems(&secrets));
         if !made.keys.is_empty() {
             let action = Action::Values;
@@ -175,22 +89,6 @@ impl Detector {
             choices: Choices::default(),
             secrets,
         })
-    }
-
-    /// The same rules with other choices.
-    #[must_use]
-    pub fn choosing(self, choices: Choices) -> Self {
-        Self { choices, ..self }
-    }
-
-    /// Whether a hit is what could not be searched, rather than what a rule found.
-    pub fn is_unscanned(&self, hit: &Hit) -> bool {
-        hit.rule == usize::from(UNSCANNED)
-    }
-
-    /// Names of all rules, for metrics.
-    pub fn rule_names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.rules.iter().map(|rule| &rule.name)
     }
 }
 
@@ -318,10 +216,6 @@ fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     (usable && !kept.is_empty()).then(|| kept.into_iter().map(|text| (text, exact)).collect())
 }
 
-pub(super) fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
-    ParserBuilder::new().unicode(unicode).utf8(unicode).build().parse(pattern).ok()
-}
-
 /// The texts one of which a match begins with.
 fn prefixes(pattern: &str, unicode: bool) -> Option<Vec<Vec<u8>>> {
     let hir = parse(pattern, unicode)?;
@@ -444,26 +338,4 @@ fn is_prose(pattern: &str, regex: &Regex) -> bool {
     let single = parse(pattern, true).and_then(|hir| hir.properties().minimum_len()).is_some_and(|len| len < 2);
     let found: usize = regex.find_iter(SENTENCE).map(|found| found.len()).sum();
     single || found * 2 > SENTENCE.len()
-}
-
-/// Whether a pattern may match the empty text, if only at some places (`\b`, `(?m)^`).
-fn is_void(pattern: &str, unicode: bool) -> bool {
-    parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
-}
-
-pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
-    let syntax = syntax::Config::new().unicode(unicode).utf8(unicode);
-    let config = meta::Config::new()
-        .utf8_empty(unicode)
-        .nfa_size_limit(Some(MAX_PATTERN))
-        .onepass_size_limit(Some(MAX_PATTERN))
-        .hybrid_cache_capacity(MAX_CACHE);
-    let regex = Regex::builder().syntax(syntax).configure(config).build(pattern).map_err(|error| {
-        let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
-        text.lines().last().unwrap_or("not a valid pattern").trim().trim_start_matches("error: ").to_owned()
-    })?;
-    if is_void(pattern, unicode) || regex.is_match("") || regex.group_info().pattern_len() != 1 {
-        return Err("the pattern matches the empty text".to_owned());
-    }
-    Ok(regex)
 }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::anchors::Anchors;
-use super::compile::{Detector, UNSCANNED};
+use super::detector::{Detector, UNSCANNED};
 use super::json;
 use super::keys;
 use super::names::{self, NameScratch};
@@ -15,27 +15,6 @@ use super::rule::{Class, Family};
 use super::scan::{Claims, Scan};
 use super::secrets;
 use super::views::{self, Kind, Origin, View};
-
-/// What a word begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// The pattern of a rule.
-    Pattern(u16),
-    /// It is context of a rule.
-    Context(u16),
-    /// It may be the word of a key whose value is private.
-    Key,
-    /// `VALUES`: rows of a table may follow its columns.
-    Values,
-    /// It announces what the family of a rule looks for.
-    Cue(u16),
-    /// It is context of a family of numbers.
-    Number(Family),
-    /// It is context of a family of numbers in prose, not within keys.
-    NumberProse(Family),
-    /// Secrets that code finds.
-    Secret(secrets::Cue),
-}
 
 /// Reused memory of one worker.
 #[derive(Default)]
@@ -268,6 +247,7 @@ impl Detector {
     /// Where patterns are run because of a word: for the test against a naive search.
     #[cfg(test)]
     pub(super) fn tries(&self, text: &str) -> Vec<usize> {
+        use super::action::Action;
         let mut anchors = Anchors::default();
         anchors.find(text.as_bytes(), &self.stems);
         let pattern = |index: u16| self.rules.get(usize::from(index))?.pattern.as_ref()?.matcher.made();

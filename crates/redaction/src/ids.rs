@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 
 use kernel::pseudonym::{IdPolicy, Pseudonymizer, is_unfit};
 
-use super::{Detector, Hit, Scratch, replace};
+use super::detector::Detector;
+use super::find::Scratch;
+use super::resolve::{Hit, replace};
 
 /// Rules and pseudonyms together.
 pub struct Ids {

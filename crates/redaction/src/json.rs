@@ -26,7 +26,32 @@ pub(super) fn mend(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool
         part_all(text, hits, known);
     }
     if deeper {
-        nested::mend(text, hits, known);
+        mend_strings(text, hits, known);
+    }
+}
+
+/// Parts hits that would break documents in the strings of `text`.
+fn mend_strings(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
+    let mut parted: Vec<Hit> = Vec::new();
+    let mut from = 0;
+    for token in Tokens::of(text).filter(|token| token.string) {
+        let rest = hits.get(from..).unwrap_or_default();
+        let first = from + rest.partition_point(|hit| hit.range.start < token.range.start);
+        let upto = from + rest.partition_point(|hit| hit.range.end <= token.range.end);
+        let here = hits.get(first..upto).unwrap_or_default();
+        if !here.iter().any(|hit| nested::may_cross(text, hit)) {
+            continue;
+        }
+        let Some(inner) = nested::Inner::of(text, token.range) else { continue };
+        let mut below: Vec<Hit> = here.iter().map(|hit| inner.within(hit)).collect();
+        mend(&inner.text, &mut below, known);
+        parted.extend(hits.get(from..first).unwrap_or_default().iter().cloned());
+        parted.extend(below.iter().map(|hit| inner.without(hit)));
+        from = upto;
+    }
+    if from > 0 {
+        parted.extend(hits.drain(..).skip(from));
+        *hits = parted;
     }
 }
 

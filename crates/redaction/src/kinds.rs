@@ -2,7 +2,7 @@
 //! others; half a dozen walks cost more than one that sorts. **Invariants**: each list is in order of place. **Not here**: where words
 //! stand (`anchors`).
 
-use super::find::Action;
+use super::action::Action;
 use super::rule::Family;
 use super::stems::WordAt;
 

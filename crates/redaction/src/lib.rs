@@ -5,12 +5,14 @@
 //! **Not here**: which places are visited (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
 
 mod across;
+mod action;
 mod addresses;
 mod again;
 mod anchors;
 mod carry;
 mod choices;
 mod compile;
+mod detector;
 mod email;
 mod find;
 mod glued;
@@ -21,12 +23,14 @@ mod keys;
 mod kinds;
 mod literals;
 mod masks;
+mod matcher;
 mod names;
 mod numbers;
 mod offsets;
 mod pairs;
 mod patterns;
 pub mod recognised;
+mod regex;
 mod resolve;
 mod rule;
 mod scan;
@@ -44,7 +48,8 @@ mod wordlists;
 
 pub use across::Told;
 pub use choices::Choices;
-pub use compile::{Detector, RuleError};
+pub use compile::RuleError;
+pub use detector::Detector;
 pub use find::Scratch;
 pub use ids::{Ids, is_id_bytes};
 pub use resolve::{Hit, replace};

@@ -124,7 +124,7 @@ mod avx2 {
     use pulp::x86::V3;
     use pulp::{NullaryFnOnce, cast};
 
-    use super::{Masks, Read};
+    use crate::masks::{Masks, Read};
 
     /// Fills in the masks; false where the processor has no AVX2.
     pub(super) fn fill(blocks: &[[u8; 64]], masks: &mut [Masks]) -> bool {

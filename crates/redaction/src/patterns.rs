@@ -3,17 +3,15 @@
 //! text counts as private. **Not here**: where words stand (`anchors`), what the first bytes refuse (`heads`).
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::captures::Captures;
 use regex_automata::{Anchored, Input};
 
-use super::compile::{Detector, Rule, compile, parse};
-use super::find::Action;
-use super::heads::Head;
+use super::action::Action;
+use super::detector::{Detector, Rule};
+use super::matcher::Made;
 use super::scan::{Claim, Claims, Scan};
-use super::steps::Steps;
 
 /// Candidates of one rule in one text, beyond which the whole text counts as private: a bound on hostile input.
 const MAX_TRIES: usize = 100_000;
@@ -67,51 +65,6 @@ impl Detector {
             }
         }
         read
-    }
-}
-
-/// What reads a pattern. Made when the pattern is tried for the first time: most of 150 shapes of tokens never are.
-pub(super) struct Matcher {
-    source: Box<str>,
-    made: OnceLock<Option<Made>>,
-}
-
-/// What a pattern was made.
-pub(super) enum Made {
-    /// Of a pattern that is tried where its words begin.
-    Steps(Steps),
-    /// And what its matches begin with.
-    Automaton(Regex, Head),
-}
-
-impl Matcher {
-    /// Of a built-in pattern that is tried where its words begin; a test compiles each.
-    pub(super) fn new(source: &str) -> Self {
-        Self { source: source.into(), made: OnceLock::new() }
-    }
-
-    /// None where it does not compile.
-    pub(super) fn made(&self) -> Option<&Made> {
-        let steps = || Steps::of(&parse(&self.source, false)?).map(Made::Steps);
-        let automaton = || Some(Made::Automaton(compile(&self.source, false).ok()?, Head::new(&self.source)));
-        self.made.get_or_init(|| steps().or_else(automaton)).as_ref()
-    }
-}
-
-impl From<Regex> for Matcher {
-    fn from(regex: Regex) -> Self {
-        Self { source: "".into(), made: OnceLock::from(Some(Made::Automaton(regex, Head::default()))) }
-    }
-}
-
-impl Made {
-    /// Whether a match may begin as `rest` does, as far as the automaton's first bytes tell.
-    #[cfg(test)]
-    pub(super) fn may_begin(&self, rest: &[u8]) -> bool {
-        match self {
-            Self::Steps(_) => true,
-            Self::Automaton(_, head) => head.fits(rest),
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use super::compile::Detector;
+use super::detector::Detector;
 use super::find::Scratch;
 use super::json;
 use super::resolve::{Hit, reserved, resolve};

@@ -4,9 +4,9 @@
 
 use std::ops::Range;
 
+use super::action::Action;
 use super::anchors::Anchors;
-use super::compile::Detector;
-use super::find::Action;
+use super::detector::Detector;
 use super::rule::{Bounds, Family};
 
 /// Bytes before and behind a match in which its context may stand.
@@ -209,4 +209,12 @@ impl<'t> Scan<'t> {
         }
         start..end
     }
+}
+
+/// At most `most` bytes from `at` on, up to a placeholder that came in: a word announces one value.
+pub(crate) fn ahead<'a>(scan: &Scan<'a>, at: usize, most: usize) -> &'a [u8] {
+    let rest = scan.text.as_bytes().get(at..).unwrap_or_default();
+    let held = scan.reserved.get(scan.reserved.partition_point(|held| held.end <= at));
+    let free = held.map_or(most, |held| held.start.saturating_sub(at).min(most));
+    rest.get(..rest.len().min(free)).unwrap_or_default()
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::find::Action;
-use super::names::given_names;
+use super::action::Action;
+use super::names::words::given_names;
 
 /// A word to look for.
 #[derive(Clone)]

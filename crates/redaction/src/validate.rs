@@ -94,7 +94,7 @@ impl Validator {
             Self::Vin => lettered::vin(&alphanumeric(matched)),
             Self::Base58Check => crypto::base58check(matched.as_bytes()),
             Self::Bech32 => crypto::bech32(matched.as_bytes()),
-            Self::TokenBody => super::secrets::token_body(matched.as_bytes()),
+            Self::TokenBody => super::secrets::values::token_body(matched.as_bytes()),
         };
         stands.then_some(found)
     }

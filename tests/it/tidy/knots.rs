@@ -21,7 +21,6 @@ const KNOTS: &[(&str, &[usize])] = &[
     ("rates", &[7, 4, 2]),
     ("receivers", &[2]),
     ("recogniser", &[3]),
-    ("redaction", &[102]),
     ("runs", &[4]),
     ("src", &[42, 26]),
     ("tracker", &[15, 4]),

@@ -2,19 +2,18 @@
 //! postcode directly behind; post office boxes. **Why**: a street line has a shape, if a loose one. **Invariants**: tried
 //! only at numbers and cues; at most some 200 bytes are read at each. **Not here**: address keys (`keys`).
 
+mod near;
 mod numbers;
 mod post_box;
 mod street;
-mod tail;
+pub(super) mod tail;
 #[cfg(test)]
 mod tests;
 mod told;
 
-use super::find::Action;
+use super::action::Action;
 use super::rule::Family;
 use super::scan::{Claims, Scan};
-
-pub(super) use tail::{STATES, is_unit};
 
 /// Claims street lines and post boxes, with what is attached.
 pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {

@@ -7,6 +7,7 @@ use crate::names::words::{self, List};
 use crate::scan::Scan;
 use crate::sets::{Bytes, Words};
 
+use super::near::{is_placed, is_year, likely};
 use super::numbers::is_alone;
 use super::told;
 use crate::wordlists;
@@ -15,8 +16,6 @@ use crate::wordlists;
 static SURE: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets")));
 /// Words that may end a street's name: more must say that it is one.
 static MAYBE: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets_maybe")));
-/// What says that a number before a doubtful street is a house number.
-static NEAR: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.announcing_house").collect());
 /// Words within or before a street's name.
 static DIRECTIONS: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.directions")));
 /// Words after a number that never begin a street, where the street is in lower case.
@@ -108,11 +107,6 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     english(scan, number, at, rest).or_else(told).or_else(ordinal)
 }
 
-/// Whether digits are a year of this century or the last one.
-pub(super) fn is_year(digits: &[u8]) -> bool {
-    matches!(digits, [b'1', b'9', a, b] | [b'2', b'0', a, b] if a.is_ascii_digit() && b.is_ascii_digit())
-}
-
 /// A street with capital letters, up to the last word that ends streets.
 fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<Range<usize>> {
     let (mut offset, mut names, mut best) = (0, 0, None);
@@ -161,12 +155,6 @@ fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Opt
     holds.then_some(unit_before(scan, number.start)..at + len)
 }
 
-/// Whether a place, state or lettered postcode stands behind a street.
-pub(super) fn is_placed(scan: &Scan<'_>, end: usize) -> bool {
-    let behind = super::tail::behind(scan, end);
-    scan.bytes(end..behind).iter().any(u8::is_ascii_alphabetic)
-}
-
 /// Where `Suite 415 `, `Flat 3\n`, `H.No. ` before a house number starts.
 fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
     let from = scan.widen(start.saturating_sub(18)..start).start;
@@ -187,15 +175,6 @@ fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
 fn near_or_long(scan: &Scan<'_>, number: &Range<usize>, end: usize, common: bool) -> bool {
     let year = number.len() == 4 && matches!(scan.bytes(number.clone()), [b'1', b'9', ..] | [b'2', b'0', ..]);
     likely(scan, number.start) || super::tail::behind(scan, end) > end || (number.len() > 3 && !common && !year)
-}
-
-/// Whether what stands before says that an address follows.
-pub(super) fn likely(scan: &Scan<'_>, start: usize) -> bool {
-    let head = scan.part(scan.widen(start.saturating_sub(48)..start).start..start);
-    NEAR.iter().any(|word| {
-        head.len() >= word.len()
-            && head.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-    })
 }
 
 /// `12 main street`: only with a full word for it.

@@ -9,6 +9,7 @@ use crate::names::words;
 use crate::scan::Scan;
 use crate::sets::Words;
 
+use super::near::{is_placed, is_year, likely};
 use super::tail;
 use crate::wordlists;
 
@@ -61,17 +62,16 @@ fn told(scan: &Scan<'_>, start: usize) -> Told {
 pub(super) fn road(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<usize> {
     let (len, owned) = numbered(rest)?;
     let capital = rest.starts_with(|c: char| c.is_ascii_uppercase());
-    let near = || capital && owned && super::street::likely(scan, number.start);
-    let year = super::street::is_year(scan.bytes(number.clone()));
-    let holds =
-        !year && (near() || super::street::is_placed(scan, at + len)) || told(scan, number.start) == Told::Surely;
+    let near = || capital && owned && likely(scan, number.start);
+    let year = is_year(scan.bytes(number.clone()));
+    let holds = !year && (near() || is_placed(scan, at + len)) || told(scan, number.start) == Told::Surely;
     holds.then_some(len)
 }
 
 /// `1248 W Carmen` before `, Chicago, IL 60640`: as [`road`], of a street without a word for one.
 pub(super) fn behind_number(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<usize> {
     let (len, directed) = unnamed(rest).filter(|_| scan.byte(number.end) != b',')?;
-    let year = super::street::is_year(scan.bytes(number.clone()));
+    let year = is_year(scan.bytes(number.clone()));
     let zipped = || !year && tail::is_zipped(scan, at + len);
     let told = || directed && (tail::has_unit(scan, at + len) || told(scan, number.start) == Told::Surely);
     (zipped() || told()).then_some(len)

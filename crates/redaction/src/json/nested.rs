@@ -5,7 +5,6 @@
 use std::ops::Range;
 
 use super::super::resolve::Hit;
-use super::Tokens;
 
 /// Whether a hit may break a document in a string: it holds a quote, begins with what stands between two, or seems a bare value.
 pub(super) fn may_cross(text: &str, hit: &Hit) -> bool {
@@ -18,31 +17,6 @@ pub(super) fn may_cross(text: &str, hit: &Hit) -> bool {
     between || bare || memchr::memchr(b'"', found).is_some()
 }
 
-/// Parts hits that would break documents in the strings of `text`.
-pub(super) fn mend(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
-    let mut parted: Vec<Hit> = Vec::new();
-    let mut from = 0;
-    for token in Tokens::of(text).filter(|token| token.string) {
-        let rest = hits.get(from..).unwrap_or_default();
-        let first = from + rest.partition_point(|hit| hit.range.start < token.range.start);
-        let upto = from + rest.partition_point(|hit| hit.range.end <= token.range.end);
-        let here = hits.get(first..upto).unwrap_or_default();
-        if !here.iter().any(|hit| may_cross(text, hit)) {
-            continue;
-        }
-        let Some(inner) = Inner::of(text, token.range) else { continue };
-        let mut below: Vec<Hit> = here.iter().map(|hit| inner.within(hit)).collect();
-        super::mend(&inner.text, &mut below, known);
-        parted.extend(hits.get(from..first).unwrap_or_default().iter().cloned());
-        parted.extend(below.iter().map(|hit| inner.without(hit)));
-        from = upto;
-    }
-    if from > 0 {
-        parted.extend(hits.drain(..).skip(from));
-        *hits = parted;
-    }
-}
-
 /// An escape, where it stands and what it says.
 struct Mark {
     raw: Range<usize>,
@@ -50,15 +24,15 @@ struct Mark {
 }
 
 /// What a string says, with the map back.
-struct Inner {
-    text: String,
+pub(super) struct Inner {
+    pub(super) text: String,
     start: usize,
     marks: Vec<Mark>,
 }
 
 impl Inner {
     /// What the string at `range` says, if that may be a document.
-    fn of(text: &str, range: Range<usize>) -> Option<Self> {
+    pub(super) fn of(text: &str, range: Range<usize>) -> Option<Self> {
         let raw = text.get(range.clone())?;
         if !raw.starts_with(['{', '[', ' ', '\\']) {
             return None;
@@ -80,7 +54,7 @@ impl Inner {
     }
 
     /// A hit of the text as one of what the string says; what cuts an escape takes it whole.
-    fn within(&self, hit: &Hit) -> Hit {
+    pub(super) fn within(&self, hit: &Hit) -> Hit {
         let one = |at: usize, end: bool| {
             let upto = self.marks.partition_point(|mark| mark.raw.start < at);
             match upto.checked_sub(1).and_then(|last| self.marks.get(last)) {
@@ -100,7 +74,7 @@ impl Inner {
     }
 
     /// And the other way round.
-    fn without(&self, hit: &Hit) -> Hit {
+    pub(super) fn without(&self, hit: &Hit) -> Hit {
         let one = |at: usize| {
             let upto = self.marks.partition_point(|mark| mark.at.start < at);
             match upto.checked_sub(1).and_then(|last| self.marks.get(last)) {

@@ -4,12 +4,14 @@
 
 use std::ops::Range;
 
+use super::claim::{Value, claim_value};
 use super::json::Kind;
 use super::table::{Evidence, Match};
-use super::{Value, claim_value};
-use crate::find::Action;
+
+use crate::action::Action;
 use crate::scan::{Claims, Scan};
-use crate::secrets::{Column, Cue, cell, column};
+use crate::secrets::cue::Cue;
+use crate::secrets::lists::{Column, cell, column};
 use crate::sets::Bytes;
 use crate::stems::WordAt;
 

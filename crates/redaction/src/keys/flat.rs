@@ -3,11 +3,13 @@
 
 use std::ops::Range;
 
+use super::claim::{Value, claim_value};
 use super::json::Kind;
 use super::table::{Evidence, KeyRule, Known, Match};
-use super::{Value, claim_value, values};
-use crate::addresses::is_unit;
-use crate::names::{is_thing, shape};
+use super::values;
+use crate::addresses::tail::is_unit;
+use crate::names::shape;
+use crate::names::things;
 use crate::pairs::{self, Sep};
 use crate::rule;
 use crate::scan::{Claims, Scan};
@@ -206,7 +208,7 @@ fn one(
         let doubtful = rule.asks();
         let wanted = match rule.value {
             rule::KeyValue::Name | rule::KeyValue::Listed if doubtful => {
-                (labelled() || is_sure(text, label)) && !is_thing(scan, &range)
+                (labelled() || is_sure(text, label)) && !things::is_named(scan, &range)
             }
             rule::KeyValue::Words | rule::KeyValue::Name if unquoted => {
                 let joined = pair.sep == Sep::Equals && scan.byte(key.end) == b'=' && scan.byte(key.end + 1) != b' ';

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+pub(super) mod claim;
 mod columns;
 mod flat;
 pub(super) mod json;
@@ -17,6 +18,7 @@ use super::rule;
 use super::scan::{Claims, Scan};
 use super::sets::{Bytes, Words};
 use crate::wordlists;
+use claim::{Value, claim_value};
 use json::{Kind, Tree};
 use table::{Evidence, KeyTable, Known, Match};
 
@@ -67,57 +69,6 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
     siblings(scan, tree, table, named, claims);
     columns::claim(scan, named, claims);
     flat::claim(scan, tree.starts(), known, named, claims);
-}
-
-/// A value and what is known of its key.
-pub(super) struct Value {
-    /// What the key is.
-    pub(super) found: Match,
-    /// What stands beside it.
-    pub(super) beside: Evidence,
-    /// The value without its quotes.
-    pub(super) range: std::ops::Range<usize>,
-    /// How it was written.
-    pub(super) kind: Kind,
-}
-
-/// Blanks before a value.
-static BLANKS: Bytes = Bytes::of(b" \t\r\n");
-
-/// Claims one value by the first rule of its key that wants it.
-pub(super) fn claim_value(
-    scan: &Scan<'_>,
-    table: &KeyTable,
-    value: &Value,
-    named: &mut Vec<std::ops::Range<usize>>,
-    claims: &mut Claims,
-) -> bool {
-    // most values of a second look are placeholders
-    let first = value.range.start + BLANKS.leading(scan.bytes(value.range.clone()));
-    if scan.is_held(first) {
-        return false;
-    }
-    for key in table.rules(value.found) {
-        if !key.allowed(value.found, value.beside) {
-            continue;
-        }
-        let Some(range) = values::private(scan.text, value.range.clone(), key.value, value.kind, value.beside) else {
-            continue;
-        };
-        let added = match value.kind {
-            Kind::Bare
-                if scan.bytes(range.clone()).iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte)) =>
-            {
-                claims.add_bare(scan, key.rule, range.clone())
-            }
-            _ => claims.add(scan, key.rule, range.clone()),
-        };
-        if added && key.person {
-            named.push(range);
-        }
-        return added;
-    }
-    false
 }
 
 /// What of `text` is private as the value of an attribute's `key`, and by which rule.

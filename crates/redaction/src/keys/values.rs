@@ -9,8 +9,9 @@ use crate::sets::{Bytes, Words};
 
 use super::json::Kind;
 use super::table::Evidence;
+use crate::names::cues::is_organisation;
 use crate::names::shape;
-use crate::names::{is_organisation, words};
+use crate::names::words;
 use crate::rule::KeyValue;
 use crate::validate::phones::is_filled;
 use crate::wordlists;

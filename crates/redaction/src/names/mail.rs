@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::compile::Says;
+use crate::detector::Says;
 use crate::rule::Family;
 use crate::scan::{Claims, Scan};
 use crate::sets::Bytes;

@@ -5,7 +5,7 @@
 //! addresses (`addresses`).
 
 mod carry;
-mod cues;
+pub(super) mod cues;
 mod listed;
 mod mail;
 mod places;
@@ -13,22 +13,19 @@ mod records;
 pub(super) mod shape;
 #[cfg(test)]
 mod tests;
-mod things;
+pub(super) mod things;
 pub(super) mod words;
 
 use std::ops::Range;
 
+use super::action::Action;
 use super::addresses;
-use super::compile::Says;
-use super::find::Action;
+use super::detector::Says;
 use super::keys::{self, KeyScratch};
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 
 pub(super) use carry::{claim_words, words_of as carried_words};
-pub(super) use cues::is_organisation;
-pub(super) use things::is_named as is_thing;
-pub(super) use words::given_names;
 
 /// Reused memory.
 #[derive(Default)]

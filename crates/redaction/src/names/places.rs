@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use crate::addresses::STATES;
+use crate::addresses::tail::STATES;
 use crate::scan::Scan;
 use crate::sets::Words;
 use crate::wordlists;

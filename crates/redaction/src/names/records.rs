@@ -4,7 +4,9 @@
 
 use std::ops::Range;
 
-use crate::keys::{self, json::Kind, table::Evidence};
+use crate::keys::claim::{Value, claim_value};
+use crate::keys::json::Kind;
+use crate::keys::table::Evidence;
 use crate::scan::{Claims, Scan};
 use crate::stems::WordAt;
 
@@ -103,8 +105,8 @@ fn segment(scan: &Scan<'_>, at: usize, fields: &[(usize, Field)], rule: u16, cla
                 let table = &scan.detector.keys;
                 let found = table.find(key).0;
                 let range = range.start..range.start + own;
-                let value = keys::Value { found, beside: Evidence::all(), range, kind: Kind::Text };
-                keys::claim_value(scan, table, &value, &mut named, claims);
+                let value = Value { found, beside: Evidence::all(), range, kind: Kind::Text };
+                claim_value(scan, table, &value, &mut named, claims);
             }
         }
     }

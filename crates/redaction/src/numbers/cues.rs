@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use crate::sets::{Bytes, Words};
 
-use super::super::find::Action;
+use super::super::action::Action;
 use super::super::rule::Family;
 use super::super::scan::Scan;
 use crate::wordlists;

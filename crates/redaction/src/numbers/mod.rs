@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
+use super::action::Action;
 use super::anchors::Number;
-use super::find::Action;
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 

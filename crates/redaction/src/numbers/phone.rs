@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::rule::Family;
 use super::super::validate::phones::{code_length, is_alike, is_filled, is_international};
 use super::cues::Grade;
-use super::site::{Found, Site};
+use super::site::{Found, Site, extension};
 
 /// Least and most digits of a plan with its country code (`PLANS`; E.164).
 const LEAST: usize = 8;
@@ -309,34 +309,4 @@ fn is_compact_day(site: &Site<'_, '_>) -> bool {
 fn is_epoch(site: &Site<'_, '_>) -> bool {
     let part = site.part(site.first);
     part.len() == 10 && (part.starts_with(b"16") || part.starts_with(b"17"))
-}
-
-/// Behind an extension such as ` x123`, `ext. 12`; else `end`.
-pub(super) fn extension(site: &Site<'_, '_>, end: usize) -> usize {
-    let rest = site.scan.bytes(end..end + 24);
-    // what begins no word for it, as nearly all does
-    let first = rest.iter().take(4).find(|byte| !matches!(byte, b' ' | b','));
-    if !matches!(first.or_else(|| rest.get(4)), Some(b'e' | b'E' | b'i' | b'I' | b'x' | b'X' | b'#')) {
-        return end;
-    }
-    let lower: [u8; 24] = std::array::from_fn(|index| rest.get(index).copied().unwrap_or(b'\n').to_ascii_lowercase());
-    let blanks = lower.iter().take(4).take_while(|byte| b" ,".contains(byte)).count();
-    let word = lower.get(blanks..).unwrap_or_default();
-    let marks: [&[u8]; 6] = [b"extension", b"extn", b"ext", b"int.", b"x", b"#"];
-    let Some(mark) = marks.iter().find(|mark| word.starts_with(mark)) else { return end };
-    let behind = word.get(mark.len()..).unwrap_or_default();
-    let gap = behind.iter().take(4).take_while(|byte| b". :".contains(byte)).count();
-    let digits = behind.iter().skip(gap).take(8).take_while(|byte| byte.is_ascii_digit()).count();
-    // `, x: 1` is something else, ` x 123` is not
-    let comma = lower.first() == Some(&b',');
-    let spaced = *mark == b"x" && blanks > 0 && digits > 1 && behind.iter().take(gap).all(|byte| *byte == b' ');
-    if mark.len() == 1 && (gap > 0 || blanks > 1 || comma) && !(spaced && (!comma || blanks == 1 && digits > 3)) {
-        return end;
-    }
-    let after = behind.get(gap + digits).copied().unwrap_or(b'\n');
-    if (1..=7).contains(&digits) && !after.is_ascii_alphanumeric() {
-        end + blanks + mark.len() + gap + digits
-    } else {
-        end
-    }
 }

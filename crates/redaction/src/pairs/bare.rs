@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
+use super::cursor::{Cursor, IN_KEY, KEY, VALUE};
 use super::words::{CALL, IN_BARE, IN_CALL, wraps};
-use super::{Cursor, IN_KEY, KEY, VALUE};
 
 /// Most brackets that are open at a place of a value without quotes: what is deeper is no value, and would be read from each of its keys.
 const OPEN: usize = 8;
@@ -13,7 +13,7 @@ const OPEN: usize = 8;
 const AHEAD: usize = 256;
 
 /// What was read for the keys of one text: it stands in the values of other keys, too.
-pub(in super::super) struct Read {
+pub(crate) struct Read {
     /// Where a value began in which more brackets opened than may be open, none closed, and no other mark stood; beyond the text where
     /// there was none.
     from: usize,

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use super::super::sets::Bytes;
-use super::{Cursor, Pair, Read, Sep, before, ends_with, last};
+use super::bare::Read;
+use super::cursor::{Cursor, Pair, Sep, before, ends_with, last};
 
 /// Most bytes before a key that hold its value.
 const BACK: usize = 512;
@@ -35,7 +36,7 @@ impl Cursor<'_> {
 }
 
 /// Whether the key at `key` is what `name` or `key` holds.
-pub(in super::super) fn is_named(text: &[u8], key: &Range<usize>) -> bool {
+pub(crate) fn is_named(text: &[u8], key: &Range<usize>) -> bool {
     name_start(text, key).is_some()
 }
 
@@ -62,7 +63,7 @@ fn name_start(text: &[u8], key: &Range<usize>) -> Option<usize> {
 
 /// The pair of the key at `key`, where that is the value of `name` and its own value stands before.
 #[inline]
-pub(in super::super) fn value_before(text: &[u8], key: &Range<usize>) -> Option<Pair> {
+pub(crate) fn value_before(text: &[u8], key: &Range<usize>) -> Option<Pair> {
     // most keys have another byte before them
     static BEFORE_NAMED: Bytes = Bytes::of(b" \t\"'\\:=");
     if BEFORE_NAMED.has(last(text, key.start)) { value_of_named(text, key) } else { None }
@@ -97,7 +98,7 @@ fn value_of_named(text: &[u8], key: &Range<usize>) -> Option<Pair> {
 const USERS: [&str; 7] = ["id", "login", "user", "username", "account", "아이디", "계정"];
 
 /// Whether the key at `key` follows one for a user: `ID/PW`, `login/password`.
-pub(in super::super) fn behind_user(text: &[u8], key: &Range<usize>) -> bool {
+pub(crate) fn behind_user(text: &[u8], key: &Range<usize>) -> bool {
     let head = text.get(key.start.saturating_sub(16)..key.start).unwrap_or_default();
     let Some(head) = head.strip_suffix(b"/") else { return false };
     USERS.iter().filter(|word| ends_with(head, word.as_bytes())).any(|word| {

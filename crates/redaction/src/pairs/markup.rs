@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
+use super::cursor::{Cursor, VALUE, before};
 use super::wrapped::has_begun;
-use super::{Cursor, VALUE, before};
 
 /// Whether the quote before `rest` closes a string of JSON, by what follows: another key or value, or a bracket.
 fn closes_string(rest: &[u8]) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::super::sets::Bytes;
-use super::ends_with;
+use super::cursor::ends_with;
 use crate::wordlists;
 
 /// What prose writes between a key and its value, the longer ones first.
@@ -57,7 +57,7 @@ pub(super) static IN_BARE: Bytes = Bytes::of(
 pub(super) const CALL: usize = 41;
 
 /// Bytes before the string of a call that only wraps it: `new String("`, `[]byte("`.
-pub(in super::super) fn wrapper(rest: &[u8]) -> Option<usize> {
+pub(crate) fn wrapper(rest: &[u8]) -> Option<usize> {
     rest.first().filter(|first| IN_CALL.has(**first))?;
     wraps(rest, memchr::memchr(b'(', rest.get(..rest.len().min(CALL))?)?)
 }

@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::super::sets::Words;
-use super::{Cursor, VALUE};
+use super::cursor::{Cursor, VALUE};
 use crate::wordlists;
 
 /// The strings in the list, or in the object that only wraps a value, which stands at `at`: `["v", "w"]`, `[]string{"v"}`,
 /// `{"S": "v"}`. Each with its quote.
-pub(in super::super) fn wrapped(text: &[u8], at: usize) -> Wrapped<'_> {
+pub(crate) fn wrapped(text: &[u8], at: usize) -> Wrapped<'_> {
     let text = text.get(..text.len().min(at.saturating_add(VALUE))).unwrap_or_default();
     let mut cursor = Cursor { text, at };
     cursor.skip_word(b"new ");
@@ -29,7 +29,7 @@ pub(in super::super) fn wrapped(text: &[u8], at: usize) -> Wrapped<'_> {
 const ITEMS: usize = 64;
 
 /// Strings of a list, see [`wrapped`].
-pub(in super::super) struct Wrapped<'a> {
+pub(crate) struct Wrapped<'a> {
     cursor: Cursor<'a>,
     left: usize,
     /// Brackets that may open within.

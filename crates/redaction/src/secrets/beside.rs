@@ -3,10 +3,11 @@
 //! here**: what one key announces (`assign`).
 
 use super::super::pairs::{Pair, Sep};
-use super::super::scan::{Claims, Scan};
+use super::calls;
 use super::keys::{Kind, kind};
+use super::rules::Rules;
 use super::values::{Look, refused, wordy};
-use super::{Rules, ahead, calls};
+use crate::scan::{Claims, Scan, ahead};
 
 /// Bytes of the names before the last one, and of the values.
 const NAMES: usize = 128;

@@ -9,10 +9,9 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::super::json::is_key;
-use super::super::scan::{Claims, Scan};
 use super::super::sets::Bytes;
-use super::ahead;
 use super::values::contains;
+use crate::scan::{Claims, Scan, ahead};
 
 /// Most bytes of a block.
 const MOST: usize = 64 << 10;

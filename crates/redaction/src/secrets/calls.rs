@@ -5,13 +5,13 @@
 use std::ops::Range;
 
 use super::super::pairs::{Pair, Sep, ends_with, wrapper};
-use super::super::scan::{Claims, Scan};
 use super::super::sets::Bytes;
 use super::keys::Kind;
 use super::known::{CHARACTERS, Fits, Taken};
 use super::place::is_app_password;
+use super::rules::Rules;
 use super::values::{Look, is_algorithm, is_twilio_id, names_itself, path, random, refused, uuid, wordy};
-use super::{Rules, ahead};
+use crate::scan::{Claims, Scan, ahead};
 
 /// Bytes of a call.
 const MOST: usize = 400;

@@ -1,65 +1,15 @@
 //! **What**: passwords that command lines carry without a key: `curl -u user:x`, `mysql -px`, `sshpass -p x`.
 //! **Invariants**: at most 512 bytes of a command's line are read; none twice. **Not here**: `--password x` (`assign`).
 
-use std::sync::LazyLock;
-
-use super::super::scan::{Claims, Scan};
 use super::arguments::line_end;
+use super::forms::Takes;
+use super::headers;
+use super::rules::Rules;
 use super::values::refused;
-use super::{Rules, ahead, headers};
-use crate::wordlists;
+use crate::scan::{Claims, Scan, ahead};
 
 /// Most bytes of a command.
 const MOST: usize = 512;
-
-/// What a command takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Takes {
-    /// `-u user:password`, `--user`, `-U`.
-    User,
-    /// `-pX` glued.
-    Glued,
-    /// `-p X` or `-pX`.
-    P,
-    /// `-a X`.
-    A,
-    /// `-P X`, `-PX`.
-    BigP,
-    /// `-w X`.
-    W,
-    /// `-U user%password`.
-    Percent,
-    /// `--from-literal=key=X`.
-    Literal,
-    /// `/pass:X`, `/rp X`.
-    Switch,
-}
-
-/// Commands and what they take.
-pub(super) static COMMANDS: LazyLock<Vec<(&str, Takes)>> = LazyLock::new(|| {
-    let of = |(takes, names): (&'static str, &'static str)| {
-        Takes::named(takes).into_iter().flat_map(move |takes| names.split(' ').map(move |name| (name, takes)))
-    };
-    wordlists::rows("secrets.commands").flat_map(of).collect()
-});
-
-impl Takes {
-    /// What the table calls it.
-    fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "user" => Self::User,
-            "glued" => Self::Glued,
-            "p" => Self::P,
-            "a" => Self::A,
-            "big_p" => Self::BigP,
-            "w" => Self::W,
-            "percent" => Self::Percent,
-            "literal" => Self::Literal,
-            "switch" => Self::Switch,
-            _ => return None,
-        })
-    }
-}
 
 /// Looks at the command behind its name, which ends at `at`; gives where its line ends.
 pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, claims: &mut Claims) -> usize {

@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::super::pairs::{Pair, Sep, ends_with};
-use super::super::scan::Scan;
 use super::super::sets::Bytes;
+use super::calls;
 use super::values::Look;
-use super::{ahead, calls};
+use crate::scan::{Scan, ahead};
 use crate::wordlists;
 
 /// Bytes of a line that are read.

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::super::pairs::{Pair, Sep};
-use super::super::scan::{Claims, Scan};
 use super::keys::Kind;
+use super::rules::Rules;
 use super::values::{Look, refused, wordy};
-use super::{Rules, ahead};
+use crate::scan::{Claims, Scan, ahead};
 use crate::sets::{Bytes, Map, Words};
 use crate::wordlists;
 

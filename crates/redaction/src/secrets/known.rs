@@ -9,7 +9,7 @@ use crate::wordlists;
 
 /// What an argument must look like to be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Fits {
+pub(crate) enum Fits {
     /// A password, whatever it looks like.
     Password,
     /// A password that no word alone is.
@@ -26,7 +26,7 @@ pub(in super::super) enum Fits {
 
 /// Which argument of a call is secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Taken {
+pub(crate) struct Taken {
     /// How many arguments stand before it.
     pub(super) argument: usize,
     pub(super) fits: Fits,

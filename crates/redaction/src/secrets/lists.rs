@@ -6,14 +6,15 @@
 use std::ops::Range;
 
 use super::super::pairs::{Pair, Sep, behind_user, ends_with, wrapped};
-use super::super::scan::{Claims, Scan};
-use super::assign::judge;
+use super::headers;
+use super::judge::judge;
 use super::keys::{Kind, kind};
+use super::literals::is_phrase;
 use super::place::Place;
+use super::rules::Rules;
 use super::templates::is_torn;
-use super::told::is_phrase;
 use super::values::{Look, is_talk, path, random, refused, wordy};
-use super::{Rules, ahead, headers};
+use crate::scan::{Claims, Scan, ahead};
 use crate::validate::Validator;
 
 /// A list or object in place of the value.
@@ -173,19 +174,19 @@ pub(super) fn is_basic(scan: &Scan<'_>, pair: &Pair) -> bool {
 
 /// What a column of a table holds, if that is secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Column {
+pub(crate) struct Column {
     kind: Kind,
     rule: u16,
 }
 
 /// What the column `name` holds.
-pub(in super::super) fn column(rules: &Rules, name: &[u8]) -> Option<Column> {
+pub(crate) fn column(rules: &Rules, name: &[u8]) -> Option<Column> {
     let kind = kind(name).filter(|kind| !matches!(kind, Kind::Parameter | Kind::Header | Kind::Cookie))?;
     Some(Column { kind, rule: rules.of_pair(kind, name)? })
 }
 
 /// Claims the cell at `range` of a column. One in quotes, or a text between commas (`sure`), may be a password of small letters.
-pub(in super::super) fn cell(scan: &Scan<'_>, column: Column, range: Range<usize>, sure: bool, claims: &mut Claims) {
+pub(crate) fn cell(scan: &Scan<'_>, column: Column, range: Range<usize>, sure: bool, claims: &mut Claims) {
     let value = scan.bytes(range.clone());
     let look = Look::at(value);
     if look.len < 4 || look.len > 4096 || look.blanks > 0 || refused(value) || is_talk(value) || path(value) {

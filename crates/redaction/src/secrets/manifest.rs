@@ -8,7 +8,7 @@ use super::super::keys::json::{Kind, Tree};
 use super::super::keys::table::Known;
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
-use super::Rules;
+use super::rules::Rules;
 use super::values::refused;
 
 /// Up to where manifests were read.

@@ -11,11 +11,15 @@ mod beside;
 mod blocks;
 mod calls;
 mod commands;
+pub(crate) mod cue;
 mod fallback;
+mod forms;
 mod headers;
+mod judge;
 mod keys;
 mod known;
-mod lists;
+pub(crate) mod lists;
+mod literals;
 mod look;
 mod manifest;
 mod near;
@@ -23,130 +27,23 @@ mod params;
 mod pgpass;
 mod phrases;
 mod place;
+mod random;
+pub(crate) mod rules;
 mod shell;
 mod templates;
 mod told;
 mod urls;
-mod values;
+pub(crate) mod values;
 mod variables;
 mod word;
 mod words;
 
-pub(super) use lists::{Column, cell, column};
-pub(super) use values::{token_body, wordy};
-
-use super::find::Action;
-use super::rule::{Families, Family};
+use super::action::Action;
 use super::scan::{Claims, Scan};
 use super::stems::{Stem, WordAt};
 use crate::wordlists;
-use commands::Takes;
-use known::Taken;
-use shell::Form;
-
-/// What a word of secrets begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cue {
-    /// A key that may announce a secret.
-    Key,
-    /// A provider's name.
-    Provider,
-    /// A command.
-    Command(Takes),
-    /// A command, or a part of one, that takes a secret by its place.
-    Shell(Form),
-    /// `log in with`: a user and a password may follow.
-    Login,
-    /// A password may follow on a line below.
-    Follows,
-    /// `BEGIN` of a block.
-    Begin,
-    /// `END` of a block, whose beginning may have been cut off.
-    End,
-    /// A PuTTY key file.
-    Putty,
-    /// An AWS key id: its secret stands near.
-    Akia,
-    /// `aws`: its secret may stand behind.
-    Aws,
-    /// `atlasv1` within a token of Terraform's cloud.
-    Atlas,
-    /// A call that takes a secret.
-    Call(Taken),
-    /// Java's `toCharArray` of a string.
-    Characters,
-    /// A seed phrase may follow.
-    Phrase,
-    /// PostgreSQL's file of passwords.
-    Pgpass,
-}
-
-/// The rules of the family that are on.
-#[derive(Clone, Default)]
-pub(super) struct Rules {
-    password: Option<u16>,
-    value: Option<u16>,
-    header: Option<u16>,
-    basic: Option<u16>,
-    cookie: Option<u16>,
-    aws: Option<u16>,
-    azure: Option<u16>,
-    url_web: Option<u16>,
-    url_other: Option<u16>,
-    block: Option<u16>,
-    provider: Option<u16>,
-    entropy: Option<u16>,
-    webhook: Option<u16>,
-    phrase: Option<u16>,
-    shapes: near::Shapes,
-}
-
-impl Rules {
-    /// The rules by family.
-    pub(super) fn new(families: &Families) -> Self {
-        let of = |family: Family| families.rule(family);
-        Self {
-            password: of(Family::Password),
-            value: of(Family::SecretValue),
-            header: of(Family::HeaderCredentials),
-            basic: of(Family::BasicCredentials),
-            cookie: of(Family::Cookie),
-            aws: of(Family::AwsSecret),
-            azure: of(Family::AzureKey),
-            url_web: of(Family::WebUserinfo),
-            url_other: of(Family::Userinfo),
-            block: of(Family::KeyBlock),
-            provider: of(Family::ProviderValue),
-            entropy: of(Family::Entropy),
-            webhook: of(Family::HostedWebhook),
-            phrase: of(Family::SeedPhrase),
-            shapes: near::Shapes {
-                telegram: of(Family::TelegramToken),
-                mailchimp: of(Family::MailchimpKey),
-                azure: of(Family::AzureKey),
-                discord: of(Family::DiscordToken),
-                hash: of(Family::PasswordHash),
-            },
-        }
-    }
-
-    /// The rule of a key's value.
-    fn of_pair(&self, kind: keys::Kind, key: &[u8]) -> Option<u16> {
-        let has = |word: &[u8]| values::contains(key, word);
-        let aws = (has(b"aws") || (has(b"access") && has(b"secret"))) && !has(b"session");
-        let azure = has(b"accountkey") || has(b"sharedaccess") || has(b"azure");
-        match kind {
-            keys::Kind::Password | keys::Kind::Pass | keys::Kind::Pin | keys::Kind::Doubtful => self.password,
-            _ if aws && has(b"secret") => self.aws.or(self.value),
-            _ if azure => self.azure.or(self.value),
-            _ => self.value,
-        }
-    }
-
-    fn any(&self) -> bool {
-        self.password.is_some() || self.value.is_some() || self.provider.is_some() || self.block.is_some()
-    }
-}
+use cue::Cue;
+use rules::Rules;
 
 /// The words that begin a look.
 pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
@@ -162,9 +59,9 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
     let keys = wordlists::words("secrets.key_stems").map(|text| stem(text, false, false, Cue::Key));
     let providers = wordlists::words("secrets.providers").map(|text| stem(text, false, false, Cue::Provider));
     let aws = ["aws", "amazon"].map(|text| stem(text, false, false, Cue::Aws));
-    let commands = commands::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, Cue::Command(*takes)));
+    let commands = forms::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, Cue::Command(*takes)));
     let whole = |text: &str| text.ends_with(|last: char| last.is_ascii_alphanumeric());
-    let shell = shell::FORMS.iter().map(|(text, form)| stem(text, true, whole(text), Cue::Shell(*form)));
+    let shell = forms::FORMS.iter().map(|(text, form)| stem(text, true, whole(text), Cue::Shell(*form)));
     let exact = [
         ("BEGIN", Cue::Begin),
         ("END", Cue::End),
@@ -196,7 +93,7 @@ pub(super) fn glued(rules: &Rules) -> Option<Action> {
 
 /// The rule of `value` as all of what stands under `key` of an attribute, if that says that it is secret.
 pub(super) fn under(rules: &Rules, key: &[u8], value: &[u8]) -> Option<u16> {
-    let kind = keys::kind(key).filter(|kind| assign::is_secret_under(*kind, key, value))?;
+    let kind = keys::kind(key).filter(|kind| judge::is_secret_under(*kind, key, value))?;
     rules.of_pair(kind, key)
 }
 
@@ -292,14 +189,6 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
     }
 }
 
-/// At most `most` bytes from `at` on, up to a placeholder that came in: a word announces one value.
-fn ahead<'a>(scan: &Scan<'a>, at: usize, most: usize) -> &'a [u8] {
-    let rest = scan.text.as_bytes().get(at..).unwrap_or_default();
-    let held = scan.reserved.get(scan.reserved.partition_point(|held| held.end <= at));
-    let free = held.map_or(most, |held| held.start.saturating_sub(at).min(most));
-    rest.get(..rest.len().min(free)).unwrap_or_default()
-}
-
 /// How many entries each table has.
 #[cfg(test)]
 pub(super) struct Tables {
@@ -310,5 +199,5 @@ pub(super) struct Tables {
 
 #[cfg(test)]
 pub(super) fn tables() -> Tables {
-    Tables { commands: commands::COMMANDS.len(), forms: shell::FORMS.len(), calls: known::all().count() }
+    Tables { commands: forms::COMMANDS.len(), forms: forms::FORMS.len(), calls: known::all().count() }
 }

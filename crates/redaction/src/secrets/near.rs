@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 
 use super::super::anchors::Number;
 use super::super::pairs::ends_with;
-use super::super::scan::{Claims, Scan};
 use super::super::sets::Bytes;
-use super::ahead;
+use super::rules::Shapes;
 use super::values::{Look, contains, entropy as entropy_of, is_twilio_id, path, refused, uuid, wordy};
+use crate::scan::{Claims, Scan, ahead};
 use crate::wordlists;
 
 /// How far behind a provider's name a value may begin.
@@ -163,16 +163,6 @@ fn is_random(value: &[u8]) -> bool {
         && look.distinct >= 14
         && entropy_of(value) >= 3.9
         && !wordy(value)
-}
-
-/// Rules of shapes that begin with a digit.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Shapes {
-    pub(super) telegram: Option<u16>,
-    pub(super) mailchimp: Option<u16>,
-    pub(super) azure: Option<u16>,
-    pub(super) discord: Option<u16>,
-    pub(super) hash: Option<u16>,
 }
 
 /// What stands behind and before such runs.

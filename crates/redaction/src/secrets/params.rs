@@ -5,9 +5,8 @@
 use std::ops::Range;
 
 use super::super::pairs::{Pair, Sep, ends_with};
-use super::super::scan::Scan;
-use super::ahead;
 use super::values::{Look, contains, wordy};
+use crate::scan::{Scan, ahead};
 
 /// A parameter of a query or form: behind `?` or `&`, or the first of several.
 pub(super) fn is_parameter(scan: &Scan<'_>, pair: &Pair) -> bool {

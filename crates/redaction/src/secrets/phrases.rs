@@ -6,8 +6,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::super::scan::{Claims, Scan};
-use super::ahead;
+use crate::scan::{Claims, Scan, ahead};
 use crate::sets::Words;
 use crate::wordlists;
 

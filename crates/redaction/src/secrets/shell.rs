@@ -7,83 +7,16 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::super::pairs::ends_with;
-use super::super::scan::{Claims, Scan};
 use super::arguments::{Words, line_end};
+use super::forms::Form;
 use super::keys::kind;
+use super::rules::Rules;
 use super::values::{Look, names_itself, path, random, refused, wordy};
-use super::{Rules, ahead};
+use crate::scan::{Claims, Scan, ahead};
 use crate::wordlists;
 
 /// Most bytes of a command.
 const MOST: usize = 512;
-
-/// How a command takes a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Form {
-    /// Behind one of these flags, parted by blanks; without `-`.
-    Flags(&'static str),
-    /// Behind one of these words, parted by blanks, and so many arguments.
-    Behind(&'static str, usize),
-    /// So many arguments behind the name.
-    Argument(usize),
-    /// From its input.
-    Fed,
-    /// From its input, where the name begins the command.
-    FedFirst,
-    /// Lines `user:password` from its input.
-    FedPairs,
-    /// `key=value`, whatever the key.
-    Pairs,
-    /// `key=value`, if the value is random.
-    Settings,
-    /// `htpasswd -b file user password`.
-    Htpasswd,
-    /// `openssl … -pass pass:x`, `enc -k x`.
-    Openssl,
-    /// `--value x` beside `SecureString`.
-    Parameter,
-    /// `/user:u x`.
-    Share,
-    /// `user/password@…`.
-    Slash,
-    /// `-u user,password`.
-    Comma,
-    /// The last argument, beside `--secret`.
-    Last,
-}
-
-/// Commands, or parts of them, and how they take a secret.
-pub(super) static FORMS: LazyLock<Vec<(&str, Form)>> = LazyLock::new(|| {
-    wordlists::rows("secrets.command_forms").filter_map(|(name, form)| Some((name, Form::named(form)?))).collect()
-});
-
-impl Form {
-    /// What the table calls it, with what stands behind that.
-    fn named(text: &'static str) -> Option<Self> {
-        let (form, rest) = text.split_once(' ').unwrap_or((text, ""));
-        Some(match form {
-            "flags" => Self::Flags(rest),
-            "behind" => {
-                let (skipped, words) = rest.split_once(' ')?;
-                Self::Behind(words, skipped.parse().ok()?)
-            }
-            "argument" => Self::Argument(rest.parse().ok()?),
-            "fed" => Self::Fed,
-            "fed_first" => Self::FedFirst,
-            "fed_pairs" => Self::FedPairs,
-            "pairs" => Self::Pairs,
-            "settings" => Self::Settings,
-            "htpasswd" => Self::Htpasswd,
-            "openssl" => Self::Openssl,
-            "parameter" => Self::Parameter,
-            "share" => Self::Share,
-            "slash" => Self::Slash,
-            "comma" => Self::Comma,
-            "last" => Self::Last,
-            _ => return None,
-        })
-    }
-}
 
 /// Looks at the command whose name stands at `name`; gives up to where it was read.
 pub(super) fn look(scan: &Scan<'_>, name: Range<usize>, form: Form, rules: &Rules, claims: &mut Claims) -> usize {

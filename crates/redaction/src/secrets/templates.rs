@@ -1,7 +1,8 @@
 //! **What**: values that templates and code make: variables, texts to be filled in; and values that only look so. **Invariants**: pure; one
 //! pass or two. **Not here**: what else refuses a value (`values`).
 
-use super::values::{Look, random};
+use super::look::Look;
+use super::random::random;
 
 /// Whether what begins like a template is none: fewer braces close than opened, and more follows (`{{a)b}c…`).
 pub(super) fn is_torn(value: &[u8]) -> bool {

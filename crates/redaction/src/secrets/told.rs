@@ -3,69 +3,17 @@
 //! secrets, paths and calls stay; at most [`MOST`] bytes are read. **Not here**: what separators and quotes tell (`assign`).
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::super::pairs::ends_with;
-use super::super::scan::{Claims, Scan};
 use super::keys::{Kind, kind};
-use super::values::{Look, contains, is_algorithm, names_itself, path, random, refused, wordy};
-use super::{Rules, ahead, lists};
-use crate::wordlists;
+use super::lists;
+use super::literals::{is_compared, is_phrase};
+use super::rules::Rules;
+use super::values::{Look, is_algorithm, path, random, refused, wordy};
+use crate::scan::{Claims, Scan, ahead};
 
 /// Bytes before a word in which what it is compared with stands.
 const MOST: usize = 128;
-
-/// Words within names of code and settings.
-static NAMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.code_names"));
-
-/// Whether what stands in backticks behind `is` is a password, and no name in code.
-pub(super) fn is_literal(value: &[u8], look: &Look) -> bool {
-    if look.digits == look.len {
-        return (4..=12).contains(&look.len);
-    }
-    let code = value.iter().any(|byte| b"()[]{}<>\"'/=$\\:;".contains(byte)) || path(value);
-    let named = NAMES.iter().any(|name| contains(value, name)) && !random(value);
-    let shouted = look.lower == 0 && look.marks == look.joints;
-    // `field_2` is a name
-    let mixed = look.digits >= 2
-        || look.digits > 0 && (look.upper > 0 || look.lower > 4 && look.marks == 0)
-        || look.marks > look.joints;
-    let dotted = value.contains(&b'.') && look.marks == look.joints;
-    (6..=128).contains(&look.len)
-        && look.blanks == 0
-        && look.letters() >= 3
-        && (mixed || is_phrase(value, look, true) || joined(value) && look.digits > 0)
-        && !(code || named || shouted || dotted || is_algorithm(value))
-}
-
-/// Whether `-` joins words of four letters and more.
-fn joined(value: &[u8]) -> bool {
-    let words =
-        value.split(|byte| *byte == b'-').filter(|word| word.len() > 3 && word.iter().all(u8::is_ascii_lowercase));
-    words.count() > 1
-}
-
-/// Whether a value behind `is` is a password of words and digits: `walnut_velvet555`, `hunter22`. `alone`: no word follows.
-pub(super) fn is_phrase(value: &[u8], look: &Look, alone: bool) -> bool {
-    let digits = value.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let words = value
-        .split(|byte| b"_-".contains(byte))
-        .map(|word| word.iter().take_while(|byte| byte.is_ascii_lowercase()).count());
-    let long = words.filter(|letters| *letters >= 4).count();
-    let plain = look.upper == 0 && look.digits == digits && (1..=4).contains(&digits) && look.blanks == 0;
-    let joined =
-        look.lower + look.digits + look.marks == look.len && look.marks == look.joints && !value.contains(&b'.');
-    let named = NAMES.iter().any(|name| contains(value, name)) || is_algorithm(value);
-    plain && joined && !named && (long > 1 && digits > 1 || long == 1 && alone && look.marks == 0 && look.lower >= 5)
-}
-
-/// Whether what a password is compared with is one, not a name.
-pub(super) fn is_compared(value: &[u8], look: &Look) -> bool {
-    let mixed = look.digits >= 2 && look.letters() >= 4
-        || look.digits == look.len && look.len >= 4
-        || look.classes() >= 2 && !wordy(value);
-    look.blanks == 0 && mixed && !names_itself(value) && !is_algorithm(value)
-}
 
 /// Claims what stands before `==` or `!=` and the key at `key`: `"x" != password`.
 pub(super) fn before(scan: &Scan<'_>, key: Range<usize>, rules: &Rules, claims: &mut Claims) {

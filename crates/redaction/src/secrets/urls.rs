@@ -1,9 +1,9 @@
 //! **What**: `user:password@` of URLs of any scheme, and tokens that stand there alone. **Invariants**: scheme and host
 //! stay; at most 1 KiB behind `://` is read. **Not here**: parameters of a query (`assign`).
 
-use super::super::scan::{Claims, Scan};
+use super::rules::Rules;
 use super::values::{Look, random, refused};
-use super::{Rules, ahead};
+use crate::scan::{Claims, Scan, ahead};
 
 /// Most bytes of an authority.
 const MOST: usize = 1024;

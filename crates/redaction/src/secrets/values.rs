@@ -4,6 +4,9 @@
 use std::sync::LazyLock;
 
 pub(super) use super::look::Look;
+use super::random::vowels;
+pub(crate) use super::random::wordy;
+pub(super) use super::random::{path, random};
 use super::templates::{is_filled, is_format, is_torn, is_variable};
 use super::words::ByFirst;
 use crate::pairs::ends_with;
@@ -128,60 +131,6 @@ pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
     })
 }
 
-/// Words, short numbers and versions joined by `-`, `_`, `.`, `/` or `:`: a name, not a random value.
-pub(in super::super) fn wordy(value: &[u8]) -> bool {
-    value.split(|byte| matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b' ')).filter(|piece| !piece.is_empty()).all(
-        |piece| {
-            let look = Look::at(piece);
-            if look.marks > 2 && look.marks * 2 >= look.len {
-                return false;
-            }
-            let word = look.digits == 0 && (look.lower == 0 || look.upper <= 1 || camel(piece)) && vowels(piece);
-            let numbered = look.digits <= 3
-                && look.digits < look.len
-                && piece.iter().rev().take(look.digits).all(u8::is_ascii_digit)
-                && (look.upper <= 1 || look.lower == 0)
-                && vowels(piece);
-            word || (look.digits == look.len && look.len <= 8) || look.len <= 3 || numbered
-        },
-    )
-}
-
-/// Camel case of words of three letters and more.
-fn camel(piece: &[u8]) -> bool {
-    let humps = piece.iter().filter(|byte| byte.is_ascii_uppercase()).count();
-    humps * 4 <= piece.len()
-}
-
-/// As many vowels as words have; short ones pass.
-fn vowels(piece: &[u8]) -> bool {
-    let letters = piece.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-    let vowels = piece.iter().filter(|byte| b"aeiouyAEIOUY".contains(byte)).count();
-    letters <= 5 || (vowels * 5 >= letters && vowels * 5 <= letters * 4)
-}
-
-/// Random enough to be a secret where the key says little: sixteen of letters and digits mixed.
-pub(super) fn random(value: &[u8]) -> bool {
-    let look = Look::at(value);
-    let token = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+/=~:!@#%^*$&".contains(byte));
-    look.len >= 16
-        && token
-        && look.distinct >= 8
-        && !value.windows(7).any(|part| part == b"EXAMPLE")
-        && look.letters() >= 3
-        && !wordy(value)
-        && !path(value)
-        && (look.digits >= 2 || (look.upper * 3 >= look.len && look.lower * 4 >= look.len && look.len >= 20))
-}
-
-/// `a/b/c`, a host, a file.
-pub(super) fn path(value: &[u8]) -> bool {
-    let slashes = value.iter().filter(|byte| **byte == b'/').count();
-    slashes > 0
-        && (value.starts_with(b"/") || value.starts_with(b".") || slashes * 12 > value.len())
-        && value.split(|byte| *byte == b'/').any(|piece| piece.len() > 2 && wordy(piece))
-}
-
 /// An id of Twilio's (`AC…`, `SM…`): two capitals and 32 digits in hex.
 pub(super) fn is_twilio_id(value: &[u8]) -> bool {
     let hex = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
@@ -217,7 +166,7 @@ pub(super) fn entropy(value: &[u8]) -> f32 {
 }
 
 /// Whether a token with a prefix has a body that is random, and no example's.
-pub(in super::super) fn token_body(token: &[u8]) -> bool {
+pub(crate) fn token_body(token: &[u8]) -> bool {
     let parted = token.iter().position(|byte| b"-_.~:".contains(byte)).map_or(0, |at| at + 1);
     let body = token.get(parted.min(12)..).unwrap_or_default();
     let hidden = [&b"EXAMPLE"[..], b"xxxxxx", b"your-", b"your_", b"_here", b"-here", b"redacted"]

@@ -4,9 +4,10 @@
 use std::ops::Range;
 
 use super::super::pairs::{Pair, Sep};
-use super::super::scan::{Claims, Scan};
 use super::keys::Kind;
-use super::{Rules, ahead, calls, lists};
+use super::rules::Rules;
+use super::{calls, lists};
+use crate::scan::{Claims, Scan, ahead};
 
 /// Bytes of a block.
 const MOST: usize = 1024;

@@ -2,10 +2,9 @@
 //! pair costs. **Invariants**: at most 64 bytes on either side are read. **Not here**: what a key announces (`keys`), its value (`assign`).
 
 use super::super::pairs::{self, key_around};
-use super::super::scan::Scan;
 use super::super::stems::WordAt;
-use super::ahead;
 use super::values::{Look, contains, path, wordy};
+use crate::scan::{Scan, ahead};
 
 /// A few bytes say that most words are no keys: `tokenizer`, `the key to`, `pass a`.
 pub(super) fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {

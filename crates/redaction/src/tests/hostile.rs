@@ -1,6 +1,6 @@
 //! Tests of hostile and unlucky texts: what looks like a placeholder, and what would take too long.
 
-use super::super::compile::MAX_CACHE;
+use super::super::regex::MAX_CACHE;
 use super::super::{Custom, Detector, Scratch};
 use super::properties::Random;
 use super::{detector, redact, rules};

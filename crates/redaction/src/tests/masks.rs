@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::super::action::Action;
 use super::super::anchors::{Anchors, Number};
-use super::super::find::Action;
 use super::super::masks::{Masks, Read, each, portable};
 use super::super::stems::{Stem, Stems};
 

@@ -7,7 +7,7 @@ use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 
-use super::super::compile::parse;
+use super::super::regex::parse;
 use super::super::steps::Steps;
 use super::rules;
 

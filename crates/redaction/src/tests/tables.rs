@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::super::action::Action;
 use super::super::anchors::Anchors;
-use super::super::find::Action;
 use super::super::sets::{Bytes, Words};
 use super::super::stems::{Stem, Stems};
 

@@ -9,7 +9,7 @@ use crate::wordlists;
 static IBANS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.ibans"));
 
 /// Length of an IBAN of a country (two letters), if it has any.
-pub(in super::super) fn iban_length(country: &[u8]) -> Option<usize> {
+pub(crate) fn iban_length(country: &[u8]) -> Option<usize> {
     let [first, second] = country else { return None };
     let wanted = [first.to_ascii_uppercase(), second.to_ascii_uppercase()];
     let at = IBANS.binary_search_by(|row| row.iter().take(2).cmp(&wanted)).ok()?;
@@ -18,13 +18,13 @@ pub(in super::super) fn iban_length(country: &[u8]) -> Option<usize> {
 }
 
 /// Whether letters and digits without separators are an IBAN by its check digits.
-pub(in super::super) fn iban(compact: &[u8]) -> bool {
+pub(crate) fn iban(compact: &[u8]) -> bool {
     let (head, tail) = compact.split_at_checked(4).unwrap_or((&[], compact));
     mod_97(tail.iter().chain(head).copied()) == Some(1)
 }
 
 /// Whether nine digits are a routing number of the American Bankers Association.
-pub(in super::super) fn routing(digits: &[u8]) -> bool {
+pub(crate) fn routing(digits: &[u8]) -> bool {
     let [first, second, ..] = digits else { return false };
     let district = first * 10 + second;
     digits.len() == 9
@@ -33,7 +33,7 @@ pub(in super::super) fn routing(digits: &[u8]) -> bool {
 }
 
 /// Whether digits are a card of an issuer, by prefix, length and Luhn.
-pub(in super::super) fn card(digits: &[u8]) -> bool {
+pub(crate) fn card(digits: &[u8]) -> bool {
     let [one, two, three, four, ..] = digits else { return false };
     let length = digits.len();
     let head = u32::from(*one) * 10 + u32::from(*two);
@@ -56,7 +56,7 @@ pub(in super::super) fn card(digits: &[u8]) -> bool {
 static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.country_codes"));
 
 /// Whether letters and digits have the shape of a BIC (ISO 9362): four letters, a country, two and maybe three more.
-pub(in super::super) fn bic(text: &[u8]) -> bool {
+pub(crate) fn bic(text: &[u8]) -> bool {
     let (Some(bank), Some(country)) = (text.get(..4), text.get(4..6)) else { return false };
     matches!(text.len(), 8 | 11)
         && bank.iter().all(u8::is_ascii_uppercase)

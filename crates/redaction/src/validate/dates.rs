@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use crate::wordlists;
 
 /// Whether it is a day from 1900 to 2026.
-pub(in super::super) fn is_day(year: u32, month: u32, day: u32) -> bool {
+pub(crate) fn is_day(year: u32, month: u32, day: u32) -> bool {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let last = match month {
         2 if leap => 29,

@@ -5,7 +5,7 @@ use super::dates::is_day;
 use super::sums::weighted;
 
 /// Whether `text` follows `shape`: `A` a letter, `9` a digit, `X` either; anything else is itself.
-pub(in super::super) fn is_like(text: &[u8], shape: &str) -> bool {
+pub(crate) fn is_like(text: &[u8], shape: &str) -> bool {
     text.len() == shape.len()
         && text.iter().zip(shape.bytes()).all(|(byte, wanted)| match wanted {
             b'A' => byte.is_ascii_uppercase(),
@@ -28,7 +28,7 @@ fn at(text: &[u8], index: usize) -> u8 {
 }
 
 /// UK national insurance number: prefixes that are allocated, suffix A to D.
-pub(in super::super) fn nino(text: &[u8]) -> bool {
+pub(crate) fn nino(text: &[u8]) -> bool {
     let (first, second) = (at(text, 0), at(text, 1));
     let refused = [&b"BG"[..], b"GB", b"NK", b"KN", b"TN", b"NT", b"ZZ"];
     is_like(text, "AA999999A")
@@ -39,7 +39,7 @@ pub(in super::super) fn nino(text: &[u8]) -> bool {
 }
 
 /// Singapore NRIC and FIN: weighted digits and a letter by series.
-pub(in super::super) fn nric(text: &[u8]) -> bool {
+pub(crate) fn nric(text: &[u8]) -> bool {
     if !is_like(text, "A9999999A") {
         return false;
     }
@@ -57,7 +57,7 @@ pub(in super::super) fn nric(text: &[u8]) -> bool {
 }
 
 /// Spain: DNI (eight digits) and NIE (X, Y, Z and seven) with a letter mod 23.
-pub(in super::super) fn dni(text: &[u8]) -> bool {
+pub(crate) fn dni(text: &[u8]) -> bool {
     const LETTERS: &[u8] = b"TRWAGMYFPDXBNJZSQVHLCKE";
     let value = match at(text, 0) {
         lead @ b'X'..=b'Z' if is_like(text, "A9999999A") => u64::from(lead - b'X') * 10_000_000 + number(text),
@@ -68,7 +68,7 @@ pub(in super::super) fn dni(text: &[u8]) -> bool {
 }
 
 /// Italy: codice fiscale with its check letter.
-pub(in super::super) fn codice_fiscale(text: &[u8]) -> bool {
+pub(crate) fn codice_fiscale(text: &[u8]) -> bool {
     const ODD: [u32; 36] = [
         1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16,
         10, 22, 25, 24, 23,
@@ -91,7 +91,7 @@ pub(in super::super) fn codice_fiscale(text: &[u8]) -> bool {
 }
 
 /// Mexico: CURP, by shape, date and sex.
-pub(in super::super) fn curp(text: &[u8]) -> bool {
+pub(crate) fn curp(text: &[u8]) -> bool {
     is_like(text, "AAAA999999AAAAAAX9")
         && b"HMX".contains(&at(text, 10))
         && matches!(part(text, 6, 8), 1..=12)
@@ -99,7 +99,7 @@ pub(in super::super) fn curp(text: &[u8]) -> bool {
 }
 
 /// Mexico: RFC, by shape and date.
-pub(in super::super) fn rfc(text: &[u8]) -> bool {
+pub(crate) fn rfc(text: &[u8]) -> bool {
     let from = if text.len() == 13 { 4 } else { 3 };
     (is_like(text, "AAAA999999XXX") || is_like(text, "AAA999999XXX"))
         && matches!(part(text, from + 2, from + 4), 1..=12)
@@ -107,7 +107,7 @@ pub(in super::super) fn rfc(text: &[u8]) -> bool {
 }
 
 /// Finland: HETU, `DDMMYY`, a century sign, three digits, a letter or digit mod 31.
-pub(in super::super) fn hetu(text: &[u8]) -> bool {
+pub(crate) fn hetu(text: &[u8]) -> bool {
     const CHECKS: &[u8] = b"0123456789ABCDEFHJKLMNPRSTUVWXY";
     let mut digits = [0_u8; 9];
     let source = text.get(..6).unwrap_or_default().iter().chain(text.get(7..10).unwrap_or_default());
@@ -121,18 +121,18 @@ pub(in super::super) fn hetu(text: &[u8]) -> bool {
 }
 
 /// India, tax: PAN by its fourth letter, the kind of holder.
-pub(in super::super) fn pan_india(text: &[u8]) -> bool {
+pub(crate) fn pan_india(text: &[u8]) -> bool {
     is_like(text, "AAAAA9999A") && b"ABCFGHJLPT".contains(&at(text, 3))
 }
 
 /// US Medicare beneficiary identifier: classes by position, without S, L, O, I, B, Z.
-pub(in super::super) fn mbi(text: &[u8]) -> bool {
+pub(crate) fn mbi(text: &[u8]) -> bool {
     let letters = text.iter().all(|byte| !b"SLOIBZ".contains(byte));
     is_like(text, "9AX9AX9AA99") && letters && at(text, 0) != b'0'
 }
 
 /// US Drug Enforcement Administration number: two letters, seven digits, a sum.
-pub(in super::super) fn dea(text: &[u8]) -> bool {
+pub(crate) fn dea(text: &[u8]) -> bool {
     let digit = |index: usize| u32::from(at(text, index).saturating_sub(b'0'));
     is_like(text, "AX9999999")
         && b"ABCDEFGHJKLMPRSTUX".contains(&at(text, 0))
@@ -140,7 +140,7 @@ pub(in super::super) fn dea(text: &[u8]) -> bool {
 }
 
 /// Vehicle identification number with its check digit (ISO 3779, 49 CFR 565).
-pub(in super::super) fn vin(text: &[u8]) -> bool {
+pub(crate) fn vin(text: &[u8]) -> bool {
     const VALUES: &[u8; 26] = b"12345678012345070923456789";
     const WEIGHTS: [u32; 17] = [8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2];
     if !is_vin_shape(text) {
@@ -156,7 +156,7 @@ pub(in super::super) fn vin(text: &[u8]) -> bool {
 }
 
 /// Seventeen capitals and digits without I, O and Q, some of each.
-pub(in super::super) fn is_vin_shape(text: &[u8]) -> bool {
+pub(crate) fn is_vin_shape(text: &[u8]) -> bool {
     text.len() == 17
         && text.iter().all(|byte| byte.is_ascii_digit() || (byte.is_ascii_uppercase() && !b"IOQ".contains(byte)))
         && text.iter().filter(|byte| byte.is_ascii_digit()).count() >= 4
@@ -164,7 +164,7 @@ pub(in super::super) fn is_vin_shape(text: &[u8]) -> bool {
 }
 
 /// UK driving licence: five letters of the name (9 fills up), a date in digits, initials.
-pub(in super::super) fn uk_licence(text: &[u8]) -> bool {
+pub(crate) fn uk_licence(text: &[u8]) -> bool {
     let name = text.get(..5).unwrap_or_default();
     let letters = name.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     let filled = name.iter().skip(letters).all(|byte| *byte == b'9');

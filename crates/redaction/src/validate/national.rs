@@ -23,7 +23,7 @@ fn part(digits: &[u8], from: usize, to: usize) -> u32 {
 }
 
 /// US social security numbers: areas, groups and serials that are issued; not those printed in advertising.
-pub(in super::super) fn ssn(digits: &[u8]) -> bool {
+pub(crate) fn ssn(digits: &[u8]) -> bool {
     let (area, group, serial) = (part(digits, 0, 3), part(digits, 3, 5), part(digits, 5, 9));
     let advertised =
         matches!((area, group, serial), (78, 5, 1120) | (219, 9, 9999) | (457, 55, 5462) | (987, 65, 4320..=4329));
@@ -31,27 +31,27 @@ pub(in super::super) fn ssn(digits: &[u8]) -> bool {
 }
 
 /// US individual taxpayer ids: 9xx and groups 50-65, 70-88, 90-92, 94-99.
-pub(in super::super) fn itin(digits: &[u8]) -> bool {
+pub(crate) fn itin(digits: &[u8]) -> bool {
     digits.len() == 9
         && digits.first() == Some(&9)
         && matches!(part(digits, 3, 5), 50..=65 | 70..=88 | 90..=92 | 94..=99)
 }
 
 /// NHS number: mod 11.
-pub(in super::super) fn nhs(digits: &[u8]) -> bool {
+pub(crate) fn nhs(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 10) else { return false };
     (11 - weighted(body, &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11) % 11 == check
 }
 
 /// US National Provider Identifier: Luhn behind `80840`.
-pub(in super::super) fn npi(digits: &[u8]) -> bool {
+pub(crate) fn npi(digits: &[u8]) -> bool {
     let mut whole = [8, 0, 8, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     whole.iter_mut().skip(5).zip(digits).for_each(|(to, from)| *to = *from);
     digits.len() == 10 && matches!(digits.first(), Some(1 | 2)) && luhn(&whole)
 }
 
 /// Australian Medicare card: eight weighted digits, a check, an issue number.
-pub(in super::super) fn medicare(digits: &[u8]) -> bool {
+pub(crate) fn medicare(digits: &[u8]) -> bool {
     let check = digits.get(8).copied().map(u32::from);
     matches!(digits.len(), 10 | 11)
         && matches!(digits.first(), Some(2..=6))
@@ -59,7 +59,7 @@ pub(in super::super) fn medicare(digits: &[u8]) -> bool {
 }
 
 /// Brazil, persons: two checks mod 11.
-pub(in super::super) fn cpf(digits: &[u8]) -> bool {
+pub(crate) fn cpf(digits: &[u8]) -> bool {
     let check = |upto: u32| {
         let weights: [u32; 10] =
             std::array::from_fn(|index| (upto + 1).saturating_sub(u32::try_from(index).unwrap_or(0)));
@@ -70,7 +70,7 @@ pub(in super::super) fn cpf(digits: &[u8]) -> bool {
 }
 
 /// Brazil, companies: two checks mod 11.
-pub(in super::super) fn cnpj(digits: &[u8]) -> bool {
+pub(crate) fn cnpj(digits: &[u8]) -> bool {
     const WEIGHTS: [u32; 13] = [6, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2];
     let check = |upto: usize| {
         let weights = WEIGHTS.get(13 - upto..).unwrap_or_default();
@@ -81,30 +81,30 @@ pub(in super::super) fn cnpj(digits: &[u8]) -> bool {
 }
 
 /// Poland: weights 1, 3, 7, 9, and a date.
-pub(in super::super) fn pesel(digits: &[u8]) -> bool {
+pub(crate) fn pesel(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 11) else { return false };
     let sum = weighted(body, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]);
     (10 - sum % 10) % 10 == check && matches!(part(digits, 2, 4) % 20, 1..=12) && matches!(part(digits, 4, 6), 1..=31)
 }
 
 /// Canada: Luhn, not from 0.
-pub(in super::super) fn sin(digits: &[u8]) -> bool {
+pub(crate) fn sin(digits: &[u8]) -> bool {
     split(digits, 9).is_some() && digits.first() != Some(&0) && luhn(digits)
 }
 
 /// India: Verhoeff, not from 0 or 1.
-pub(in super::super) fn aadhaar(digits: &[u8]) -> bool {
+pub(crate) fn aadhaar(digits: &[u8]) -> bool {
     split(digits, 12).is_some() && matches!(digits.first(), Some(2..=9)) && verhoeff(digits)
 }
 
 /// Netherlands: the test of eleven.
-pub(in super::super) fn bsn(digits: &[u8]) -> bool {
+pub(crate) fn bsn(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 9) else { return false };
     (weighted(body, &[9, 8, 7, 6, 5, 4, 3, 2]) + 11 - check % 11).is_multiple_of(11)
 }
 
 /// France: thirteen digits and a key mod 97; a sex and a month.
-pub(in super::super) fn nir(digits: &[u8]) -> bool {
+pub(crate) fn nir(digits: &[u8]) -> bool {
     let ascii = digits.iter().take(13).map(|digit| digit + b'0');
     let key = part(digits, 13, 15);
     digits.len() == 15
@@ -114,7 +114,7 @@ pub(in super::super) fn nir(digits: &[u8]) -> bool {
 }
 
 /// Sweden: Luhn over the last ten, and a date.
-pub(in super::super) fn personnummer(digits: &[u8]) -> bool {
+pub(crate) fn personnummer(digits: &[u8]) -> bool {
     let last = digits.get(digits.len().saturating_sub(10)..).unwrap_or_default();
     let day = part(last, 4, 6);
     let day = if day > 60 { day - 60 } else { day };
@@ -126,7 +126,7 @@ pub(in super::super) fn personnummer(digits: &[u8]) -> bool {
 }
 
 /// South Korea: a date, a century and sex; the check is none since 2020, so it is not asked for.
-pub(in super::super) fn rrn(digits: &[u8]) -> bool {
+pub(crate) fn rrn(digits: &[u8]) -> bool {
     digits.len() == 13
         && matches!(part(digits, 2, 4), 1..=12)
         && matches!(part(digits, 4, 6), 1..=31)
@@ -134,7 +134,7 @@ pub(in super::super) fn rrn(digits: &[u8]) -> bool {
 }
 
 /// Turkey: two checks mod 10.
-pub(in super::super) fn kimlik(digits: &[u8]) -> bool {
+pub(crate) fn kimlik(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 11) else { return false };
     let odd = weighted(digits, &[1, 0, 1, 0, 1, 0, 1, 0, 1]);
     let even = weighted(digits, &[0, 1, 0, 1, 0, 1, 0, 1]);
@@ -145,61 +145,61 @@ pub(in super::super) fn kimlik(digits: &[u8]) -> bool {
 }
 
 /// Thailand: mod 11.
-pub(in super::super) fn thai(digits: &[u8]) -> bool {
+pub(crate) fn thai(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 13) else { return false };
     let sum = weighted(body, &[13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2]);
     digits.first() != Some(&0) && (11 - sum % 11) % 10 == check
 }
 
 /// United Arab Emirates: 784, a year, Luhn.
-pub(in super::super) fn emirates(digits: &[u8]) -> bool {
+pub(crate) fn emirates(digits: &[u8]) -> bool {
     digits.len() == 15 && part(digits, 0, 3) == 784 && matches!(part(digits, 3, 7), 1900..=2099)
 }
 
 /// Japan: twelve digits, mod 11.
-pub(in super::super) fn my_number(digits: &[u8]) -> bool {
+pub(crate) fn my_number(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 12) else { return false };
     let rest = weighted(body, &[6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2]) % 11;
     (if rest <= 1 { 0 } else { 11 - rest }) == check
 }
 
 /// Germany, tax: eleven digits, ISO 7064 mod 11,10.
-pub(in super::super) fn steuer_id(digits: &[u8]) -> bool {
+pub(crate) fn steuer_id(digits: &[u8]) -> bool {
     split(digits, 11).is_some() && digits.first() != Some(&0) && mod_11_10(digits)
 }
 
 /// Australia, businesses: mod 89.
-pub(in super::super) fn abn(digits: &[u8]) -> bool {
+pub(crate) fn abn(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]);
     digits.len() == 11 && digits.first().is_some_and(|first| *first > 0) && (sum + 89 - 10).is_multiple_of(89)
 }
 
 /// Australia, companies: weights 8 to 1, mod 10.
-pub(in super::super) fn acn(digits: &[u8]) -> bool {
+pub(crate) fn acn(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 9) else { return false };
     (10 - weighted(body, &[8, 7, 6, 5, 4, 3, 2, 1]) % 10) % 10 == check
 }
 
 /// Australia, tax: mod 11.
-pub(in super::super) fn tfn(digits: &[u8]) -> bool {
+pub(crate) fn tfn(digits: &[u8]) -> bool {
     split(digits, 9).is_some() && weighted(digits, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11)
 }
 
 /// Argentina, tax: mod 11.
-pub(in super::super) fn cuit(digits: &[u8]) -> bool {
+pub(crate) fn cuit(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 11) else { return false };
     let sum = weighted(body, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2]);
     matches!(part(digits, 0, 2), 20 | 23..=27 | 30 | 33 | 34) && (11 - sum % 11) % 11 == check
 }
 
 /// Chile, tax: mod 11 of the digits; the check is 0 to 9, or 10 for `K`.
-pub(in super::super) fn rut(body: &[u8], check: u8) -> bool {
+pub(crate) fn rut(body: &[u8], check: u8) -> bool {
     let sum: u32 = body.iter().rev().zip([2_u32, 3, 4, 5, 6, 7].iter().cycle()).map(|(d, w)| u32::from(*d) * w).sum();
     matches!(body.len(), 7 | 8) && (11 - sum % 11) % 11 == u32::from(check)
 }
 
 /// China: a date and ISO 7064 mod 11-2; the check is 0 to 9, or 10 for `X`.
-pub(in super::super) fn resident(body: &[u8], check: u8) -> bool {
+pub(crate) fn resident(body: &[u8], check: u8) -> bool {
     let sum = weighted(body, &[7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2]);
     body.len() == 17
         && is_day(part(body, 6, 10), part(body, 10, 12), part(body, 12, 14))
@@ -207,18 +207,18 @@ pub(in super::super) fn resident(body: &[u8], check: u8) -> bool {
 }
 
 /// United Kingdom, VAT: mod 97, or the same and 55.
-pub(in super::super) fn vat_gb(digits: &[u8]) -> bool {
+pub(crate) fn vat_gb(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[8, 7, 6, 5, 4, 3, 2]) + part(digits, 7, 9);
     digits.len() == 9 && !alike(digits) && (sum.is_multiple_of(97) || (sum + 55).is_multiple_of(97))
 }
 
 /// Switzerland: 756 and the check of EAN-13.
-pub(in super::super) fn ahv(digits: &[u8]) -> bool {
+pub(crate) fn ahv(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 13) else { return false };
     part(digits, 0, 3) == 756 && (10 - weighted(body, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3]) % 10) % 10 == check
 }
 
 /// Fifteen digits in the groups that only IMEIs have.
-pub(in super::super) fn imei_shape(digits: &[u8]) -> bool {
+pub(crate) fn imei_shape(digits: &[u8]) -> bool {
     digits.len() == 15 && !alike(digits)
 }

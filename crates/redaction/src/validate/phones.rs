@@ -24,7 +24,7 @@ const PLANS: &[u32] = &[
 ];
 
 /// Whether `digits` (ASCII, country code first) are a number of a plan.
-pub(in super::super) fn is_international(digits: &[u8]) -> bool {
+pub(crate) fn is_international(digits: &[u8]) -> bool {
     let mut code = 0_u32;
     for (index, digit) in digits.iter().take(3).enumerate() {
         code = code * 10 + u32::from(digit.wrapping_sub(b'0'));
@@ -38,7 +38,7 @@ pub(in super::super) fn is_international(digits: &[u8]) -> bool {
 }
 
 /// Length of the country code that `digits` start with.
-pub(in super::super) fn code_length(digits: &[u8]) -> Option<usize> {
+pub(crate) fn code_length(digits: &[u8]) -> Option<usize> {
     let mut code = 0_u32;
     for (index, digit) in digits.iter().take(3).enumerate() {
         code = code * 10 + u32::from(digit.wrapping_sub(b'0'));
@@ -72,6 +72,6 @@ pub(crate) fn is_one_digit(text: &str) -> bool {
 }
 
 /// Whether all are one digit.
-pub(in super::super) fn is_alike(digits: &[u8]) -> bool {
+pub(crate) fn is_alike(digits: &[u8]) -> bool {
     digits.windows(2).all(|two| matches!(two, [a, b] if a == b))
 }

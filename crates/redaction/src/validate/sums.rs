@@ -2,7 +2,7 @@
 //! id has which (`national`, `bank`).
 
 /// Luhn's sum (ISO/IEC 7812-1 annex B). Eight digits at a time, each in a byte of its own.
-pub(in super::super) fn luhn(digits: &[u8]) -> bool {
+pub(crate) fn luhn(digits: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let sum = |eight: u64| {
         // every second one from the last on: twice itself, less nine where that has two digits
@@ -19,12 +19,12 @@ pub(in super::super) fn luhn(digits: &[u8]) -> bool {
 }
 
 /// Sum of digits times weights, as far as both go.
-pub(in super::super) fn weighted(digits: &[u8], weights: &[u32]) -> u32 {
+pub(crate) fn weighted(digits: &[u8], weights: &[u32]) -> u32 {
     digits.iter().zip(weights).map(|(digit, weight)| u32::from(*digit) * weight).sum()
 }
 
 /// ISO 7064 mod 97-10 over letters and digits: the rest of the number in which `A` is 10, `B` 11, …
-pub(in super::super) fn mod_97(text: impl Iterator<Item = u8>) -> Option<u32> {
+pub(crate) fn mod_97(text: impl Iterator<Item = u8>) -> Option<u32> {
     let mut rest = 0_u64;
     for byte in text {
         let value = match byte {
@@ -42,7 +42,7 @@ pub(in super::super) fn mod_97(text: impl Iterator<Item = u8>) -> Option<u32> {
 }
 
 /// ISO 7064 mod 11,10: a check digit at the end.
-pub(in super::super) fn mod_11_10(digits: &[u8]) -> bool {
+pub(crate) fn mod_11_10(digits: &[u8]) -> bool {
     let Some((check, body)) = digits.split_last() else { return false };
     let product = body.iter().fold(10_u32, |product, digit| {
         let sum = (u32::from(*digit) + product) % 10;
@@ -52,7 +52,7 @@ pub(in super::super) fn mod_11_10(digits: &[u8]) -> bool {
 }
 
 /// Verhoeff's check over the dihedral group of order ten.
-pub(in super::super) fn verhoeff(digits: &[u8]) -> bool {
+pub(crate) fn verhoeff(digits: &[u8]) -> bool {
     const ROUND: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
     let turn = |digit: u8| ROUND.get(usize::from(digit)).copied().unwrap_or(0);
     let multiply = |a: u8, b: u8| match (a < 5, b < 5) {

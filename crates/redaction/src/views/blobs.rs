@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use super::super::anchors::{Number, end_of};
 use super::super::scan::{Claims, Scan};
-use super::View;
 use super::percent::hex;
+use super::view::View;
 
 /// Lines of wrapped base64 are so long.
 const LINE: Range<usize> = 40..121;
@@ -262,11 +262,11 @@ fn inflate(bytes: &[u8], most: usize) -> (Vec<u8>, bool) {
     (out, cut)
 }
 
-pub(in super::super) fn from_hex(blob: &[u8]) -> Vec<u8> {
+pub(crate) fn from_hex(blob: &[u8]) -> Vec<u8> {
     hex_bytes(blob).collect()
 }
 
-pub(in super::super) fn hex_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
+pub(crate) fn hex_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.as_chunks::<2>().0.iter().filter_map(|[high, low]| hex(*high, *low))
 }
 
@@ -286,14 +286,14 @@ fn base32_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
 }
 
 /// Both alphabets; what is left of a last group of one is dropped.
-pub(in super::super) fn from_base64(blob: &[u8]) -> Vec<u8> {
+pub(crate) fn from_base64(blob: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(blob.len() / 4 * 3 + 2);
     out.extend(base64_bytes(blob));
     out
 }
 
 /// The six bytes that eight characters say, the last one in the lowest bits.
-pub(in super::super) fn base64_head(head: [u8; 8]) -> u64 {
+pub(crate) fn base64_head(head: [u8; 8]) -> u64 {
     head.into_iter().fold(0, |bits, byte| bits << 6 | u64::from(sextet(byte)))
 }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::super::scan::Scan;
 use super::super::sets::Bytes;
-use super::{View, windows};
+use super::view::View;
+use super::windows;
 
 const ESC: u8 = 0x1b;
 /// Longest sequence.

@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use super::super::scan::Scan;
 use super::lines::Lines;
-use super::{View, windows};
+use super::view::View;
+use super::windows;
 
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();

@@ -8,38 +8,10 @@ use memchr::memmem::Finder;
 
 use super::super::scan::Scan;
 use super::super::sets::Words;
-use super::{View, windows};
+use super::entities::entity;
+use super::view::View;
+use super::windows;
 use crate::wordlists;
-
-/// Names and what they say.
-const NAMES: &[(&[u8], char)] = &[
-    (b"amp", '&'),
-    (b"lt", '<'),
-    (b"gt", '>'),
-    (b"quot", '"'),
-    (b"apos", '\''),
-    (b"nbsp", ' '),
-    (b"commat", '@'),
-    (b"period", '.'),
-    (b"colon", ':'),
-    (b"sol", '/'),
-    (b"lowbar", '_'),
-    (b"plus", '+'),
-    (b"equals", '='),
-    (b"num", '#'),
-    (b"lpar", '('),
-    (b"rpar", ')'),
-    (b"hyphen", '-'),
-    (b"dash", '-'),
-    (b"shy", '\u{ad}'),
-    (b"zwnj", '\u{200c}'),
-    (b"zwj", '\u{200d}'),
-    (b"Tab", '\t'),
-    (b"NewLine", '\n'),
-];
-
-/// Longest entity.
-const LONGEST: usize = 12;
 
 /// Elements within lines of text.
 static INLINE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("notation.inline_elements")));
@@ -78,11 +50,6 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
-/// Whether an entity stands at `at`.
-pub(crate) fn is_entity(bytes: &[u8], at: usize) -> bool {
-    entity(bytes.get(at..).unwrap_or_default()).is_some()
-}
-
 pub(super) fn decode(text: &str, view: &mut View) {
     let bytes = text.as_bytes();
     let mut from = 0;
@@ -102,25 +69,4 @@ fn decoded(bytes: &[u8], at: usize) -> Option<(usize, Option<char>)> {
         return Some((empty_len(bytes, at)?, None));
     }
     entity(bytes.get(at..).unwrap_or_default()).map(|(len, char)| (len, Some(char)))
-}
-
-/// The entity that `bytes` start with: its length, and what it says.
-fn entity(bytes: &[u8]) -> Option<(usize, char)> {
-    let name = bytes.get(1..bytes.len().min(LONGEST))?;
-    let end = 1 + name.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'#')?;
-    if bytes.get(end) != Some(&b';') {
-        return None;
-    }
-    let char = match bytes.get(1..end)? {
-        [b'#', b'x' | b'X', digits @ ..] => code(digits, 16)?,
-        [b'#', digits @ ..] => code(digits, 10)?,
-        name => NAMES.iter().find(|(known, _)| *known == name)?.1,
-    };
-    Some((end + 1, char))
-}
-
-fn code(digits: &[u8], radix: u32) -> Option<char> {
-    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_alphanumeric()))?;
-    let char = char::from_u32(u32::from_str_radix(digits, radix).ok()?)?;
-    (!char.is_control() || matches!(char, '\n' | '\r' | '\t' | '\u{1b}')).then_some(char)
 }

@@ -9,7 +9,9 @@ use super::super::json::is_key;
 use super::super::rule::{Class, Family};
 use super::super::scan::{Claim, Claims, Scan};
 use super::blobs::sorted;
-use super::{View, pieces};
+use super::items::joint;
+use super::pieces;
+use super::view::View;
 use crate::sets::Bytes;
 
 /// Most bytes of a value on either side of its beginning.
@@ -88,22 +90,8 @@ fn begins_key(bytes: &[u8], open: usize, from: usize) -> bool {
     behind.is_some_and(is_key)
 }
 
-/// Behind `", "` at `at`: where the next string of a list begins.
-pub(super) fn joint(bytes: &[u8], at: usize) -> Option<usize> {
-    let quote = *bytes.get(at).filter(|byte| b"\"'".contains(byte))?;
-    let rest = bytes.get(at + 1..bytes.len().min(at + 34))?;
-    let blanks =
-        |from: usize| rest.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-    let comma = blanks(0);
-    if rest.get(comma) != Some(&b',') {
-        return None;
-    }
-    let next = comma + 1 + blanks(comma + 1);
-    (rest.get(next) == Some(&quote)).then_some(at + 2 + next)
-}
-
 /// Adds claims on what a window says, piece by piece: what was cut has a shape that leaves no doubt, or is none.
-pub(in super::super) fn put(
+pub(crate) fn put(
     scan: &Scan<'_>,
     window: &Range<usize>,
     view: &View,
@@ -125,24 +113,4 @@ pub(in super::super) fn put(
             }
         }
     }
-}
-
-/// Leaves out what parts the strings.
-pub(super) fn decode(text: &str, view: &mut View) {
-    let mut from = 0;
-    while let Some(found) = memchr::memchr2(b'"', b'\'', text.as_bytes().get(from..).unwrap_or_default()) {
-        let at = from + found;
-        view.copy(text.get(from..at).unwrap_or_default());
-        match joint(text.as_bytes(), at) {
-            Some(next) => {
-                view.put(next - at, None);
-                from = next;
-            }
-            None => {
-                view.copy(text.get(at..at + 1).unwrap_or_default());
-                from = at + 1;
-            }
-        }
-    }
-    view.copy(text.get(from..).unwrap_or_default());
 }

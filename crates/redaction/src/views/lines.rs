@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use super::super::find::Action;
+use super::super::action::Action;
 use super::super::scan::Scan;
-use super::super::secrets::Cue;
+use super::super::secrets::cue::Cue;
 use super::super::sets::Bytes;
 use super::super::stems::WordAt;
 

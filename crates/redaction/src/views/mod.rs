@@ -5,30 +5,31 @@
 //! bytes are bounded, and what lies beyond becomes `[UNSCANNED]`; order is fixed.
 //! **Not here**: searching (`find`), what is private.
 
-mod blobs;
+pub(super) mod blobs;
 mod controls;
+pub(super) mod entities;
 mod escapes;
 mod html;
+mod items;
 mod joints;
 mod lines;
-mod percent;
+pub(super) mod percent;
 mod pieces;
 mod quoted;
+pub(super) mod soft;
 #[cfg(test)]
 mod tests;
 mod unicode;
+pub(super) mod view;
 mod windows;
 
 use std::ops::Range;
 
-pub(super) use blobs::{base64_head, from_base64, from_hex, hex_bytes};
-pub(super) use html::is_entity;
 pub(super) use joints::put as put_pieces;
-pub(super) use percent::byte_at as percent_byte;
-pub(super) use quoted::is_soft;
 
 use super::anchors::Facts;
 use super::scan::{Claim, Claims, Scan};
+pub(super) use view::View;
 
 /// Views of views of a text: more than the depth that users choose, as ways of writing side by side are decoded one after the other.
 pub(super) const LEVELS: usize = 12;
@@ -146,7 +147,7 @@ impl Kind {
             Self::Unicode => unicode::decode(text, view),
             Self::Blobs => blobs::decode(text, window, most, view),
             Self::Joints if text.ends_with(']') => pieces::decode(text, view),
-            Self::Joints => joints::decode(text, view),
+            Self::Joints => items::decode(text, view),
         }
         view.whole.is_some() || !view.marks.is_empty()
     }
@@ -191,106 +192,4 @@ impl<'a> Origin<'a> {
             _ => true,
         }
     }
-}
-
-/// A stretch of a view that stands for another number of bytes, or for other bytes.
-#[derive(Clone, Copy)]
-struct Mark {
-    at: usize,
-    raw: usize,
-    len: u8,
-    raw_len: u8,
-}
-
-/// A decoded window with the map to its text: one entry an escape.
-#[derive(Default)]
-pub(super) struct View {
-    text: String,
-    marks: Vec<Mark>,
-    base: usize,
-    /// The next byte of the text that is read.
-    raw: usize,
-    /// Every claim is one on all of this.
-    whole: Option<Range<usize>>,
-    cut: bool,
-}
-
-impl View {
-    /// What is searched.
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether not all could be decoded.
-    pub(super) fn is_cut(&self) -> bool {
-        self.cut
-    }
-
-    fn begin(&mut self, at: usize) {
-        self.text.clear();
-        self.marks.clear();
-        (self.base, self.raw, self.whole, self.cut) = (at, at, None, false);
-    }
-
-    /// The next bytes stand for themselves.
-    fn copy(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.raw += text.len();
-    }
-
-    /// The next `raw_len` bytes stand for a character, or for nothing.
-    #[inline]
-    fn put(&mut self, raw_len: usize, decoded: Option<char>) {
-        let len = decoded.map_or(0, char::len_utf8);
-        if let (Ok(raw_len), Ok(len)) = (u8::try_from(raw_len), u8::try_from(len)) {
-            self.marks.push(Mark { at: self.text.len(), raw: self.raw, len, raw_len });
-        }
-        decoded.into_iter().for_each(|char| self.text.push(char));
-        self.raw += raw_len;
-    }
-
-    /// The range of the text that a range of the view stands for: whole escapes, without those that say nothing at
-    /// its ends.
-    fn map(&self, range: &Range<usize>) -> Range<usize> {
-        if let Some(whole) = &self.whole {
-            return whole.clone();
-        }
-        let last = |upto: usize| upto.checked_sub(1).and_then(|index| self.marks.get(index));
-        let start = match last(self.marks.partition_point(|mark| mark.at <= range.start)) {
-            Some(mark) => mark.raw + raw_into(mark, range.start, 0),
-            None => self.base + range.start,
-        };
-        let end = match last(self.marks.partition_point(|mark| mark.at < range.end)) {
-            Some(mark) => mark.raw + raw_into(mark, range.end, usize::from(mark.raw_len)),
-            None => self.base + range.end,
-        };
-        start..end.max(start)
-    }
-
-    /// The stretches of the text that a range of the view stands for, without what was left out between them; none where nothing was.
-    pub(super) fn pieces(&self, range: &Range<usize>) -> Vec<Range<usize>> {
-        let within = self.marks.iter().filter(|mark| range.start < mark.at && mark.at < range.end);
-        let whole = self.map(range);
-        let (mut pieces, mut from) = (Vec::new(), whole.start);
-        for mark in within {
-            pieces.push(from..mark.raw);
-            from = mark.raw + usize::from(mark.raw_len);
-        }
-        if !pieces.is_empty() {
-            pieces.push(from..whole.end);
-        }
-        pieces
-    }
-
-    /// Whether something was decoded within or beside `range`.
-    fn touches(&self, range: &Range<usize>) -> bool {
-        let first = self.marks.partition_point(|mark| mark.at + usize::from(mark.len) < range.start);
-        self.marks.get(first).is_some_and(|mark| mark.at <= range.end)
-    }
-}
-
-/// Bytes of the text from the start of `mark` to what the view's byte `at` stands for; `within` if it is in the mark.
-fn raw_into(mark: &Mark, at: usize, within: usize) -> usize {
-    let behind = mark.at + usize::from(mark.len);
-    if at < behind { within } else { usize::from(mark.raw_len) + (at - behind) }
 }

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::super::scan::Scan;
 use super::super::sets::Bytes;
-use super::{View, windows};
+use super::view::View;
+use super::windows;
 
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
@@ -21,7 +22,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
 }
 
 /// The byte that `%XX` at `at` says.
-pub(in super::super) fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
+pub(crate) fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
     match bytes.get(at..at + 3)? {
         [b'%', high, low] => hex(*high, *low),
         _ => None,

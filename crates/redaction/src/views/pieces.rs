@@ -5,12 +5,13 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use super::super::action::Action;
 use super::super::anchors::Number;
-use super::super::find::Action;
 use super::super::rule::{Class, Family};
 use super::super::scan::{Claim, Scan};
-use super::joints::joint;
-use super::{View, windows};
+use super::items::{self, joint};
+use super::view::View;
+use super::windows;
 use crate::sets::Bytes;
 use crate::validate::bank;
 
@@ -191,7 +192,7 @@ pub(super) fn decode(text: &str, view: &mut View) {
     view.copy(text.get(..open).unwrap_or_default());
     view.put(first, None);
     view.copy(text.get(open + first..open + first + 1).unwrap_or_default());
-    super::joints::decode(text.get(open + first + 1..text.len() - 1).unwrap_or_default(), view);
+    items::decode(text.get(open + first + 1..text.len() - 1).unwrap_or_default(), view);
 }
 
 /// Whether a claim on what a window says is one on its whole list, and what it is leaves no doubt.

@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use super::super::scan::Scan;
 use super::percent::{character, hex};
-use super::{View, windows};
+use super::soft::is_upper_hex;
+use super::view::View;
+use super::windows;
 
 /// Escapes that tell a text in this form.
 const ENOUGH: usize = 3;
@@ -65,23 +67,6 @@ fn len_at(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Whether the `=` at `at` may tell that a text is in this form: it stands before a line's end, and is no end of a line of
-/// code, or before an escape with a letter.
-#[inline]
-pub(crate) fn is_soft(bytes: &[u8], at: usize) -> bool {
-    match bytes.get(at + 1..bytes.len().min(at + 3)).unwrap_or_default() {
-        [b'\n' | b'\r', ..] => at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(|before| *before != b' '),
-        [high, low] => {
-            is_upper_hex(*high) && is_upper_hex(*low) && (high.is_ascii_uppercase() || low.is_ascii_uppercase())
-        }
-        _ => false,
-    }
-}
-
-fn is_upper_hex(byte: u8) -> bool {
-    byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte)
-}
-
 /// Whether a text says that it is in this form. `soft`: an escape with a letter or a soft line end may stand in it.
 fn is_told(bytes: &[u8], soft: bool) -> bool {
     let head = bytes.get(..bytes.len().min(HEAD)).unwrap_or_default();
@@ -106,7 +91,7 @@ fn is_told(bytes: &[u8], soft: bool) -> bool {
     false
 }
 
-/// Whether [`RUN`] escapes of digits stand side by side: `=34=35=33=39=31=34`. One with a letter tells by itself ([`is_soft`]).
+/// Whether [`RUN`] escapes of digits stand side by side: `=34=35=33=39=31=34`. One with a letter tells by itself ([`super::soft::is_soft`]).
 fn has_run(scan: &Scan<'_>) -> bool {
     let (mut run, mut next) = (0, 0);
     for number in &scan.anchors.numbers {

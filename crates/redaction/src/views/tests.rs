@@ -7,7 +7,8 @@ use super::super::anchors::Anchors;
 use super::super::scan::{Claims, Scan};
 use super::super::tests::{detector, redact};
 use super::super::{Detector, Hit, replace};
-use super::{Kind, Origin, View};
+use super::view::View;
+use super::{Kind, Origin};
 
 /// Each way of writing hides no value, and what surrounds it stays byte for byte.
 #[test]

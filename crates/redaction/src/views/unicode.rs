@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::super::scan::Scan;
-use super::{View, windows};
+use super::view::View;
+use super::windows;
 use crate::glued::SCRIPTS;
 
 /// What a character is read as.

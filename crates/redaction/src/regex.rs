@@ -1,0 +1,39 @@
+//! **What**: patterns parsed and compiled. **Invariants**: a pattern that could match the empty text, is too large or needs
+//! look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: rules (`compile`), where
+//! patterns are tried (`patterns`).
+
+use regex_automata::meta::{self, Regex};
+use regex_automata::util::syntax;
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::Hir;
+
+/// Largest compiled pattern, bytes.
+const MAX_PATTERN: usize = 1 << 20;
+/// Most bytes of the automaton that is made of a pattern while it reads; then it is made anew.
+pub(super) const MAX_CACHE: usize = 4 << 20;
+
+pub(super) fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
+    ParserBuilder::new().unicode(unicode).utf8(unicode).build().parse(pattern).ok()
+}
+
+/// Whether a pattern may match the empty text, if only at some places (`\b`, `(?m)^`).
+fn is_void(pattern: &str, unicode: bool) -> bool {
+    parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
+}
+
+pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
+    let syntax = syntax::Config::new().unicode(unicode).utf8(unicode);
+    let config = meta::Config::new()
+        .utf8_empty(unicode)
+        .nfa_size_limit(Some(MAX_PATTERN))
+        .onepass_size_limit(Some(MAX_PATTERN))
+        .hybrid_cache_capacity(MAX_CACHE);
+    let regex = Regex::builder().syntax(syntax).configure(config).build(pattern).map_err(|error| {
+        let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
+        text.lines().last().unwrap_or("not a valid pattern").trim().trim_start_matches("error: ").to_owned()
+    })?;
+    if is_void(pattern, unicode) || regex.is_match("") || regex.group_info().pattern_len() != 1 {
+        return Err("the pattern matches the empty text".to_owned());
+    }
+    Ok(regex)
+}

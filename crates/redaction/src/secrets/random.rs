@@ -1,0 +1,58 @@
+//! **What**: tells random values from words, names and paths. **Invariants**: pure; a pass or two. **Not here**: what else
+//! refuses a value (`values`), how many characters of each kind it has (`look`).
+
+use super::look::Look;
+
+/// Words, short numbers and versions joined by `-`, `_`, `.`, `/` or `:`: a name, not a random value.
+pub(crate) fn wordy(value: &[u8]) -> bool {
+    value.split(|byte| matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b' ')).filter(|piece| !piece.is_empty()).all(
+        |piece| {
+            let look = Look::at(piece);
+            if look.marks > 2 && look.marks * 2 >= look.len {
+                return false;
+            }
+            let word = look.digits == 0 && (look.lower == 0 || look.upper <= 1 || camel(piece)) && vowels(piece);
+            let numbered = look.digits <= 3
+                && look.digits < look.len
+                && piece.iter().rev().take(look.digits).all(u8::is_ascii_digit)
+                && (look.upper <= 1 || look.lower == 0)
+                && vowels(piece);
+            word || (look.digits == look.len && look.len <= 8) || look.len <= 3 || numbered
+        },
+    )
+}
+
+/// Camel case of words of three letters and more.
+fn camel(piece: &[u8]) -> bool {
+    let humps = piece.iter().filter(|byte| byte.is_ascii_uppercase()).count();
+    humps * 4 <= piece.len()
+}
+
+/// As many vowels as words have; short ones pass.
+pub(super) fn vowels(piece: &[u8]) -> bool {
+    let letters = piece.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    let vowels = piece.iter().filter(|byte| b"aeiouyAEIOUY".contains(byte)).count();
+    letters <= 5 || (vowels * 5 >= letters && vowels * 5 <= letters * 4)
+}
+
+/// Random enough to be a secret where the key says little: sixteen of letters and digits mixed.
+pub(super) fn random(value: &[u8]) -> bool {
+    let look = Look::at(value);
+    let token = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+/=~:!@#%^*$&".contains(byte));
+    look.len >= 16
+        && token
+        && look.distinct >= 8
+        && !value.windows(7).any(|part| part == b"EXAMPLE")
+        && look.letters() >= 3
+        && !wordy(value)
+        && !path(value)
+        && (look.digits >= 2 || (look.upper * 3 >= look.len && look.lower * 4 >= look.len && look.len >= 20))
+}
+
+/// `a/b/c`, a host, a file.
+pub(super) fn path(value: &[u8]) -> bool {
+    let slashes = value.iter().filter(|byte| **byte == b'/').count();
+    slashes > 0
+        && (value.starts_with(b"/") || value.starts_with(b".") || slashes * 12 > value.len())
+        && value.split(|byte| *byte == b'/').any(|piece| piece.len() > 2 && wordy(piece))
+}
