@@ -9,6 +9,7 @@ use serde::de::IntoDeserializer as _;
 use super::action::Action;
 use super::choices::Choices;
 use super::detector::{Detector, Pattern, Rule, Says};
+use super::error::{RuleError, RuleErrorKind};
 use super::keys::table::KeyTable;
 use super::literals::{self, Literals};
 use super::matcher::Matcher;
@@ -17,15 +18,6 @@ use super::rule::{Bounds, Class, Custom, Families, Family, RuleData};
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
-
-/// A rule that can't be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleError {
-    /// The rule's name.
-    pub rule: String,
-    /// Why, in one line.
-    pub what: String,
-}
 
 /// Most rules of a set.
 const MAX_RULES: usize = 20_000;
@@ -55,7 +47,7 @@ impl Detector {
             }
         }
         if made.rules.len() > MAX_RULES {
-            made.errors.push(RuleError { rule: String::new(), what: format!("more than {MAX_RULES} rules") });
+            made.errors.push(RuleError { rule: String::new(), what: RuleErrorKind::TooManyRules(MAX_RULES) });
         }
         if !made.errors.is_empty() {
             return Err(made.errors);
@@ -139,7 +131,7 @@ impl Parts {
         }
     }
 
-    fn add(&mut self, name: &str, make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, String>) {
+    fn add(&mut self, name: &str, make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, RuleErrorKind>) {
         let index = self.rules.len();
         match make(u16::try_from(index).unwrap_or(u16::MAX), &mut self.stems) {
             Ok(rule) => self.rules.push(rule),
@@ -148,15 +140,15 @@ impl Parts {
     }
 }
 
-fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, String> {
+fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, RuleErrorKind> {
     let pattern = match (rule.pattern.is_empty(), rule.family) {
         (false, None) => {
-            let hir = parse(&rule.pattern, false).ok_or("not a valid pattern")?;
+            let hir = parse(&rule.pattern, false).ok_or(RuleErrorKind::InvalidPattern)?;
             let group = hir.properties().explicit_captures_len() > 0;
             if rule.bounds == Bounds::None && !group {
-                return Err("a `pattern` has `bounds`, or a group for what is private".to_owned());
+                return Err(RuleErrorKind::NoBounds);
             }
-            let begins = words_of(&rule.pattern).ok_or("each match of a `pattern` begins with a known word")?;
+            let begins = words_of(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
             stems.extend(begins.into_iter().map(|(text, exact)| Stem {
                 text: text.into(),
                 exact,
@@ -166,7 +158,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, S
             Some(Pattern { matcher: Matcher::new(&rule.pattern), loose: false })
         }
         (true, Some(_)) => None,
-        _ => return Err("a rule has either a `pattern` or a `family`".to_owned()),
+        _ => return Err(RuleErrorKind::PatternOrFamily),
     };
     let cue = rule.family.map_or(Action::Context(index), Action::Number);
     let prose = rule.family.map_or(Action::Context(index), Action::NumberProse);
@@ -253,15 +245,15 @@ fn unscanned() -> Rule {
     }
 }
 
-fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, String> {
+fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, RuleErrorKind> {
     let valid = (2..=41).contains(&rule.name.len())
         && rule.name.starts_with(|c: char| c.is_ascii_uppercase())
         && rule.name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     if !valid {
-        return Err("the name must be 2 to 41 capital letters, digits and `_`, e.g. `ACCOUNT_ID`".to_owned());
+        return Err(RuleErrorKind::InvalidName);
     }
     if rule.pattern.is_empty() && (rule.keys.is_empty() || !rule.near.is_empty() || !rule.validator.is_empty()) {
-        return Err("a rule has a `pattern`, or `keys`, or both; `near` and `validator` are of the pattern".to_owned());
+        return Err(RuleErrorKind::NothingToFind);
     }
     let pattern = match rule.pattern.is_empty() {
         true => None,
@@ -269,14 +261,14 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Strin
             let regex = compile(&rule.pattern, true)?;
             let free = rule.near.is_empty() && rule.validator.is_empty();
             if is_everything(&regex) || (free && is_prose(&rule.pattern, &regex)) {
-                return Err("the pattern matches everything".to_owned());
+                return Err(RuleErrorKind::MatchesEverything);
             }
             Some(Pattern { matcher: regex.into(), loose: true })
         }
     };
     for word in &rule.near {
         if word.len() < SHORTEST || !word.starts_with(|first: char| first.is_ascii_alphanumeric()) {
-            return Err("a word of `near` has at least two letters".to_owned());
+            return Err(RuleErrorKind::ShortNearWord);
         }
         let text = word.to_ascii_lowercase().into_bytes().into();
         stems.push(Stem { text, exact: false, whole: true, action: Action::Context(index) });
@@ -308,19 +300,19 @@ fn users_keys(rule: &Custom) -> RuleData {
     }
 }
 
-fn validator(name: &str) -> Result<Validator, String> {
+fn validator(name: &str) -> Result<Validator, RuleErrorKind> {
     if name.is_empty() {
         return Ok(Validator::None);
     }
     let named: Result<Validator, serde::de::value::Error> = Validator::deserialize(name.into_deserializer());
-    named.map_err(|_| "there is no such validator".to_owned())
+    named.map_err(|_| RuleErrorKind::UnknownValidator)
 }
 
 /// Matches that stay.
-fn allow(patterns: &[String]) -> Result<Option<Regex>, String> {
+fn allow(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
     for pattern in patterns {
         if is_everything(&compile(pattern, true)?) {
-            return Err("a pattern of `allow` matches everything".to_owned());
+            return Err(RuleErrorKind::AllowsEverything);
         }
     }
     let joined: Vec<String> = patterns.iter().map(|pattern| format!("(?:{pattern})")).collect();

@@ -14,6 +14,7 @@ mod choices;
 mod compile;
 mod detector;
 mod email;
+mod error;
 mod find;
 mod glued;
 mod heads;
@@ -48,8 +49,8 @@ mod wordlists;
 
 pub use across::Told;
 pub use choices::Choices;
-pub use compile::RuleError;
 pub use detector::Detector;
+pub use error::{RuleError, RuleErrorKind};
 pub use find::Scratch;
 pub use ids::{Ids, is_id_bytes};
 pub use resolve::{Hit, replace};

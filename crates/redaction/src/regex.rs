@@ -7,6 +7,8 @@ use regex_automata::util::syntax;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
 
+use super::error::RuleErrorKind;
+
 /// Largest compiled pattern, bytes.
 const MAX_PATTERN: usize = 1 << 20;
 /// Most bytes of the automaton that is made of a pattern while it reads; then it is made anew.
@@ -21,7 +23,7 @@ fn is_void(pattern: &str, unicode: bool) -> bool {
     parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
 }
 
-pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
+pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, RuleErrorKind> {
     let syntax = syntax::Config::new().unicode(unicode).utf8(unicode);
     let config = meta::Config::new()
         .utf8_empty(unicode)
@@ -30,10 +32,11 @@ pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, String> {
         .hybrid_cache_capacity(MAX_CACHE);
     let regex = Regex::builder().syntax(syntax).configure(config).build(pattern).map_err(|error| {
         let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
-        text.lines().last().unwrap_or("not a valid pattern").trim().trim_start_matches("error: ").to_owned()
+        let line = text.lines().last().unwrap_or("not a valid pattern");
+        RuleErrorKind::Syntax(line.trim().trim_start_matches("error: ").to_owned())
     })?;
     if is_void(pattern, unicode) || regex.is_match("") || regex.group_info().pattern_len() != 1 {
-        return Err("the pattern matches the empty text".to_owned());
+        return Err(RuleErrorKind::MatchesEmpty);
     }
     Ok(regex)
 }

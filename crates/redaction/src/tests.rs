@@ -9,6 +9,7 @@ use config::load;
 
 mod choices;
 mod differential;
+mod errors;
 mod families;
 mod glued;
 mod heads;
@@ -168,7 +169,8 @@ fn users_rules() {
     for (name, pattern) in cases {
         let errors = Detector::new(&[], &[custom(name, pattern)]).err().expect(pattern);
         assert_eq!(errors.len(), 1);
-        assert!(!errors[0].what.contains('\n') && !errors[0].what.is_empty());
+        let what = errors[0].what.to_string();
+        assert!(!what.contains('\n') && !what.is_empty());
     }
 }
 

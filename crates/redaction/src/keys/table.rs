@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::error::RuleErrorKind;
 use crate::rule::{Class, KeyValue, RuleData};
 use crate::sets::{Bytes, hash};
 
@@ -173,7 +174,7 @@ impl KeyTable {
     }
 
     /// Takes in the keys of a rule.
-    pub(crate) fn add(&mut self, rule: &RuleData, index: u16) -> Result<(), String> {
+    pub(crate) fn add(&mut self, rule: &RuleData, index: u16) -> Result<(), RuleErrorKind> {
         let asks = !rule.beside.is_empty() || !rule.against.is_empty();
         let bit = if asks { self.next_bit()? } else { 0 };
         for key in &rule.keys {
@@ -193,15 +194,15 @@ impl KeyTable {
             forms(key).for_each(|form| self.edit(&form, |entry| entry.says.against |= bit));
         }
         if self.entries.len() >= usize::from(u16::MAX) {
-            return Err(format!("more than {} keys in all rules", u16::MAX - 1));
+            return Err(RuleErrorKind::TooManyKeys(u16::MAX - 1));
         }
         Ok(())
     }
 
-    fn next_bit(&mut self) -> Result<u32, String> {
+    fn next_bit(&mut self) -> Result<u32, RuleErrorKind> {
         let bit = 1_u32.checked_shl(self.bits).filter(|_| (self.bits as usize) < MOST);
         self.bits += 1;
-        bit.ok_or_else(|| format!("more than {MOST} rules ask for keys beside theirs"))
+        bit.ok_or(RuleErrorKind::TooManyBeside(MOST))
     }
 
     fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Entry)) {

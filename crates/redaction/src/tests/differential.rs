@@ -147,7 +147,9 @@ fn built_in_patterns_begin_with_words() {
     let refused = |pattern: &str, bounds: Bounds| {
         let known = rules().into_iter().find(|rule| !rule.pattern.is_empty()).expect("a rule");
         let rule = RuleData { pattern: pattern.to_owned(), bounds, ..known };
-        Detector::new(&[rule], &[]).err().map(|errors| errors.into_iter().map(|error| error.what).collect::<String>())
+        Detector::new(&[rule], &[])
+            .err()
+            .map(|errors| errors.into_iter().map(|error| error.what.to_string()).collect::<String>())
     };
     for (pattern, bounds, why) in [
         ("[a-z]{3}[0-9]{4}", Bounds::Token, "begins with a known word"),

@@ -1,0 +1,33 @@
+//! What users read when a rule of theirs can't be used, word for word: they search for it, and documentation has it.
+
+use super::super::{Custom, Detector};
+
+/// Each fault of a user's rule has its own text, which stays as it is.
+#[test]
+fn faults_of_rules_keep_their_texts() {
+    let rule =
+        |name: &str, pattern: &str| Custom { name: name.to_owned(), pattern: pattern.to_owned(), ..Custom::default() };
+    let allowing = |pattern: &str| Custom { allow: vec![pattern.to_owned()], ..rule("CASE", "case-[0-9]+") };
+    let everything = "the pattern matches everything";
+    for (rule, text) in [
+        (rule("case", "a1"), "the name must be 2 to 41 capital letters, digits and `_`, e.g. `ACCOUNT_ID`"),
+        (rule("CASE", ""), "a rule has a `pattern`, or `keys`, or both; `near` and `validator` are of the pattern"),
+        (rule("CASE", "a*"), "the pattern matches the empty text"),
+        (rule("CASE", "."), everything),
+        (rule("CASE", r"\w+"), everything),
+        (rule("CASE", "("), "unclosed group"),
+        (rule("CASE", "(?=a)b"), "look-around, including look-ahead and look-behind, is not supported"),
+        (
+            Custom { near: vec!["x".to_owned()], ..rule("CASE", "case-[0-9]+") },
+            "a word of `near` has at least two letters",
+        ),
+        (Custom { validator: "sum".to_owned(), ..rule("CASE", "case-[0-9]+") }, "there is no such validator"),
+        (allowing(r"\S+|\s+"), "a pattern of `allow` matches everything"),
+        (allowing("["), "unclosed character class"),
+    ] {
+        let errors = Detector::new(&[], std::slice::from_ref(&rule)).err().expect("is refused");
+        assert_eq!(errors.len(), 1);
+        assert_eq!((errors[0].rule.as_str(), errors[0].what.to_string().as_str()), (rule.name.as_str(), text));
+        assert_eq!(errors[0].to_string(), format!("rule `{}`: {text}", rule.name));
+    }
+}
