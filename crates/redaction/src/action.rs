@@ -1,5 +1,5 @@
-//! **What**: [`Action`], what a known word of a text begins. **Why**: the table of words, the pass that finds them and the
-//! families that look at them share nothing else. **Not here**: the words (`stems`), who looks (`find`).
+//! **What**: [`Action`], what a known word of a text begins. **Why**: the table of words, the pass that finds them
+//! and the families that look at them share nothing else. **Not here**: the words (`stems`), who looks (`find`).
 
 use super::rule::Family;
 use super::secrets::cue::Cue;

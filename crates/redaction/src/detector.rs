@@ -1,5 +1,6 @@
-//! **What**: [`Detector`], a set of rules ready to search, and what each rule is then. **Why**: whoever searches needs no
-//! compiler of rules, and a text under search knows its rules. **Not here**: how it is made (`compile`), searching (`find`).
+//! **What**: [`Detector`], a set of rules ready to search, and what each rule is then. **Why**: whoever searches
+//! needs no compiler of rules, and a text under search knows its rules. **Not here**: how it is made (`compile`),
+//! searching (`find`).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -70,7 +71,8 @@ pub struct Detector {
     pub(super) stems: Stems,
     /// Words that users' patterns begin with.
     pub(super) users: Literals,
-    /// Context of families of numbers in scripts that have no capital letters or no blanks: found only right before a number.
+    /// Context of families of numbers in scripts that have no capital letters or no blanks: found only right before a
+    /// number.
     pub(super) foreign: Vec<(Box<str>, Family)>,
     /// The rules that code finds.
     pub(super) families: Families,

@@ -1,5 +1,6 @@
-//! **What**: [`RuleError`], a rule that can't be used, and why. **Invariants**: texts are one line and hold nothing of a rule but
-//! what the pattern engine says of its syntax. **Not here**: what is checked (`compile`, `regex`, `keys::table`).
+//! **What**: [`RuleError`], a rule that can't be used, and why. **Invariants**: texts are one line and hold nothing
+//! of a rule but what the pattern engine says of its syntax. **Not here**: what is checked (`compile`, `regex`,
+//! `keys::table`).
 
 use thiserror::Error;
 

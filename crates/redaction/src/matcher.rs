@@ -1,5 +1,5 @@
-//! **What**: [`Matcher`], what reads one pattern. **Why**: most patterns are never tried, so that each is compiled when it is.
-//! **Not here**: where it is tried (`patterns`), what the first bytes refuse (`heads`).
+//! **What**: [`Matcher`], what reads one pattern. **Why**: most patterns are never tried, so that each is compiled
+//! when it is. **Not here**: where it is tried (`patterns`), what the first bytes refuse (`heads`).
 
 use std::sync::OnceLock;
 

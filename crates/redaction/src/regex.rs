@@ -1,6 +1,6 @@
-//! **What**: patterns parsed and compiled. **Invariants**: a pattern that could match the empty text, is too large or needs
-//! look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: rules (`compile`), where
-//! patterns are tried (`patterns`).
+//! **What**: patterns parsed and compiled. **Invariants**: a pattern that could match the empty text, is too large or
+//! needs look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: rules
+//! (`compile`), where patterns are tried (`patterns`).
 
 use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;

@@ -1,8 +1,9 @@
-//! **What**: the word lists and tables of `config/rules/lists/*.txt` by name. **Why**: which words tell of a street, a
-//! provider or a command is knowledge, not logic: adding a word needs no Rust. **Invariants**: each list is read once; its
-//! reader keeps what it makes of it (a set, a table) in a `static`, so that no search reads the text. **Not here**: the four
-//! long lists of names (`names::words`), rules (`config/rules/*.yaml`), and what is in no list: fewer than eight words that
-//! belong to one rule's logic, and notation (marks, escapes, entities). `tests::wordlists` checks the files.
+//! **What**: the word lists and tables of `config/rules/lists/*.txt` by name. **Why**: which words tell of a street,
+//! a provider or a command is knowledge, not logic: adding a word needs no Rust. **Invariants**: each list is read
+//! once; its reader keeps what it makes of it (a set, a table) in a `static`, so that no search reads the text. **Not
+//! here**: the four long lists of names (`names::words`), rules (`config/rules/*.yaml`), and what is in no list:
+//! fewer than eight words that belong to one rule's logic, and notation (marks, escapes, entities).
+//! `tests::wordlists` checks the files.
 
 use std::sync::LazyLock;
 
@@ -32,7 +33,8 @@ fn list(text: &'static str) -> Option<(&'static str, &'static str)> {
     Some((head.split(' ').next()?, body.trim_end()))
 }
 
-/// The entries of a list as they are written. Nothing where there is no such list: a test looks for all names in the code.
+/// The entries of a list as they are written. Nothing where there is no such list: a test looks for all names in the
+/// code.
 pub(crate) fn text(name: &str) -> &'static str {
     let found = LISTS.binary_search_by_key(&name, |(name, _)| name).ok().and_then(|at| LISTS.get(at));
     found.map_or("", |(_, body)| body)

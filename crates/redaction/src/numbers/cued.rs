@@ -3,14 +3,16 @@
 //! shape or check must say; dates, times and hashes are none of these. **Not here**: the words (`pii.yaml`).
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::super::rule::Family;
 use super::super::scan::Scan;
-use super::super::sets::Bytes;
+use super::super::sets::{Bytes, Words};
 use super::super::validate::{bank, lettered, national};
 use super::cues::{Cues, Grade, country};
 use super::site::{Found, Site};
 use super::{card, date, phone};
+use crate::wordlists;
 
 /// Most bytes of a value.
 const MOST: usize = 40;
@@ -367,9 +369,11 @@ pub(super) fn plate(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
     whole.then_some(end + at..end + at + length)
 }
 
+/// Words between the word for a BIC and the BIC.
+static LINKS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.bic_links")));
+
 /// A BIC behind its word at `end`.
 pub(super) fn bic(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
-    const SMALL: [&str; 10] = ["code", "bic", "swift", "is", "number", "no", "the", "id", "ist", "lautet"];
     let rest = scan.bytes(end..end + 40);
     if rest.first() == Some(&b'_') && rest.get(1).is_some_and(u8::is_ascii_uppercase) {
         return None;
@@ -384,7 +388,7 @@ pub(super) fn bic(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
         if bank::bic(word) && scan.byte(end + at + length) != b'_' {
             return Some(end + at..end + at + length);
         }
-        if !SMALL.iter().any(|small| small.as_bytes().eq_ignore_ascii_case(word)) {
+        if !LINKS.has(word) {
             return None;
         }
         at += length;

@@ -1,4 +1,5 @@
-//! **What**: a place in a text that reads on, the pair that is read, and what both need. **Not here**: notations (`pairs`).
+//! **What**: a place in a text that reads on, the pair that is read, and what both need. **Not here**: notations
+//! (`pairs`).
 
 use std::ops::Range;
 

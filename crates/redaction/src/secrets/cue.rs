@@ -1,4 +1,5 @@
-//! **What**: [`Cue`], what a word of secrets begins. **Not here**: the words (`secrets::stems`), who looks (`secrets::find`).
+//! **What**: [`Cue`], what a word of secrets begins. **Not here**: the words (`secrets::stems`), who looks
+//! (`secrets::find`).
 
 use super::forms::{Form, Takes};
 use super::known::Taken;

@@ -1,5 +1,5 @@
-//! **What**: commands that take a secret by its place, and how each does, as `secrets.txt` lists them. **Not here**: how a
-//! command line is read (`commands`, `shell`).
+//! **What**: commands that take a secret by its place, and how each does, as `secrets.txt` lists them. **Not here**:
+//! how a command line is read (`commands`, `shell`).
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,8 @@
-//! **What**: says whether a value is what its key announces: a password, a token, or what only looks so. **Invariants**: pure;
-//! code, prose, paths and names of secrets are none. **Not here**: where keys and values stand (`assign`, `lists`).
+//! **What**: says whether a value is what its key announces: a password, a token, or what only looks so.
+//! **Invariants**: pure; code, prose, paths and names of secrets are none. **Not here**: where keys and values stand
+//! (`assign`, `lists`).
+
+use std::sync::LazyLock;
 
 use super::keys::Kind;
 use super::literals;
@@ -9,6 +12,7 @@ use super::values::{
     Look, contains, is_salt, is_sentence, is_talk, is_twilio_id, is_version, path, prose, random, refused, uuid, wordy,
 };
 use crate::pairs::{Pair, Sep};
+use crate::wordlists;
 
 /// Whether the value is secret, by what its key announces.
 pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
@@ -110,15 +114,16 @@ fn goes_on(rest: &[u8]) -> bool {
     close.and_then(|close| rest.get(close + 1)).is_some_and(u8::is_ascii_alphanumeric)
 }
 
+/// Words within the names that code gives to secrets.
+static IDENTIFIERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.identifiers"));
+
 /// `a.b`, `aB`, `a_b` of letters: what code writes where a value would stand.
 fn identifier(value: &[u8], look: &Look) -> bool {
     let named = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
     if memchr::memchr_iter(b':', value).any(|at| value.get(at + 1) == Some(&b':')) {
         return true;
     }
-    let told = [&b"pass"[..], b"pwd", b"secret", b"token", b"key", b"cred", b"auth", b"user", b"value"]
-        .iter()
-        .any(|word| contains(value, word));
+    let told = IDENTIFIERS.iter().any(|word| contains(value, word));
     named && (look.only_letters() || look.digits == 0 || told) && look.digits <= 2
 }
 

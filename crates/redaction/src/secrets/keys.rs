@@ -44,16 +44,6 @@ static SECRET_ENDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("sec
 /// Last words of keys that talk about a secret or hold it: only what is random counts.
 const DOUBTFUL: &str = "history settings on variable variables";
 
-/// Words that say something by themselves.
-const KINDS: &[(&str, Kind)] = &[
-    ("authorization", Kind::Header),
-    ("auth basicauth", Kind::Weak),
-    ("cookie cookies", Kind::Cookie),
-    ("otp pin", Kind::Pin),
-    ("sig signature code state awsaccesskeyid", Kind::Parameter),
-    ("session sessionid sid salt pat license seed", Kind::Weak),
-];
-
 /// All words with the lists that they are in.
 static WORDS: LazyLock<Map<u16>> = LazyLock::new(|| {
     let known = [
@@ -75,9 +65,28 @@ static WORDS: LazyLock<Map<u16>> = LazyLock::new(|| {
     lexicon(known.into_iter().chain(SCRIPTS.iter().map(|word| (List::Password, *word))))
 });
 
-static ALONE: LazyLock<Map<Kind>> = LazyLock::new(|| {
-    Map::mapped(KINDS.iter().flat_map(|(words, kind)| words.split(' ').map(|word| (word, *kind))).collect())
-});
+/// Words that say something by themselves.
+static ALONE: LazyLock<Map<Kind>> = LazyLock::new(|| Map::mapped(alone().collect()));
+
+/// The words of the table, and what each announces.
+pub(super) fn alone() -> impl Iterator<Item = (&'static str, Kind)> {
+    let rows = wordlists::rows("secrets.key_kinds").filter_map(|(kind, words)| Some((Kind::named(kind)?, words)));
+    rows.flat_map(|(kind, words)| words.split(' ').map(move |word| (word, kind)))
+}
+
+impl Kind {
+    /// What the table calls it.
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "header" => Self::Header,
+            "weak" => Self::Weak,
+            "cookie" => Self::Cookie,
+            "pin" => Self::Pin,
+            "parameter" => Self::Parameter,
+            _ => return None,
+        })
+    }
+}
 
 /// The lists that a word is in.
 fn lists(word: &[u8]) -> u16 {

@@ -1,5 +1,6 @@
-//! **What**: says whether a word of prose or code is a password: in backticks, behind `is`, beside `==`. **Invariants**: pure;
-//! names in code, algorithms and paths are none. **Not here**: where such words stand (`told`), other values (`judge`).
+//! **What**: says whether a word of prose or code is a password: in backticks, behind `is`, beside `==`.
+//! **Invariants**: pure; names in code, algorithms and paths are none. **Not here**: where such words stand (`told`),
+//! other values (`judge`).
 
 use std::sync::LazyLock;
 
@@ -37,7 +38,8 @@ fn joined(value: &[u8]) -> bool {
     words.count() > 1
 }
 
-/// Whether a value behind `is` is a password of words and digits: `walnut_velvet555`, `hunter22`. `alone`: no word follows.
+/// Whether a value behind `is` is a password of words and digits: `walnut_velvet555`, `hunter22`. `alone`: no word
+/// follows.
 pub(super) fn is_phrase(value: &[u8], look: &Look, alone: bool) -> bool {
     let digits = value.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let words = value

@@ -195,9 +195,15 @@ pub(super) struct Tables {
     pub(super) commands: usize,
     pub(super) forms: usize,
     pub(super) calls: usize,
+    pub(super) kinds: usize,
 }
 
 #[cfg(test)]
 pub(super) fn tables() -> Tables {
-    Tables { commands: forms::COMMANDS.len(), forms: forms::FORMS.len(), calls: known::all().count() }
+    Tables {
+        commands: forms::COMMANDS.len(),
+        forms: forms::FORMS.len(),
+        calls: known::all().count(),
+        kinds: keys::alone().count(),
+    }
 }

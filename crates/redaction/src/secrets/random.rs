@@ -1,5 +1,5 @@
-//! **What**: tells random values from words, names and paths. **Invariants**: pure; a pass or two. **Not here**: what else
-//! refuses a value (`values`), how many characters of each kind it has (`look`).
+//! **What**: tells random values from words, names and paths. **Invariants**: pure; a pass or two. **Not here**: what
+//! else refuses a value (`values`), how many characters of each kind it has (`look`).
 
 use super::look::Look;
 

@@ -1,4 +1,5 @@
-//! The files of `config/rules/lists`: what is written there is what the code reads, and neither holds what the other lacks.
+//! The files of `config/rules/lists`: what is written there is what the code reads, and neither holds what the other
+//! lacks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -79,7 +80,8 @@ fn faults(list: &Written) -> Vec<String> {
     found
 }
 
-/// No list is empty, unexplained or out of order, none has a word twice, and none has capitals that nothing could match.
+/// No list is empty, unexplained or out of order, none has a word twice, and none has capitals that nothing could
+/// match.
 #[test]
 fn lists_are_well_formed() {
     let lists = written();
@@ -115,7 +117,8 @@ fn malformed_lists_are_seen() {
     assert_eq!(faults(&Written { name: "x", marks: vec![], explained: false, entries: vec!["a"] }).len(), 1);
 }
 
-/// Every list is read by name somewhere in the code, and every name in the code is a list's: a slip would be an empty list.
+/// Every list is read by name somewhere in the code, and every name in the code is a list's: a slip would be an empty
+/// list.
 #[test]
 fn lists_are_asked_for_by_name() {
     let mut asked = BTreeSet::new();
@@ -158,6 +161,7 @@ fn tables_are_read_whole() {
     let rights = |name: &str| wordlists::rows(name).map(|(_, right)| right.split(' ').count()).sum::<usize>();
     let made = secrets::tables();
     assert_eq!(made.commands, rights("secrets.commands"));
+    assert_eq!(made.kinds, rights("secrets.key_kinds"));
     assert_eq!(made.forms, wordlists::rows("secrets.command_forms").count());
     assert_eq!(made.calls, rights("secrets.calls") + rights("secrets.calls_exact"));
     assert_eq!(validate::dates::months(), rights("numbers.months"));

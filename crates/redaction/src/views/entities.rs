@@ -1,4 +1,5 @@
-//! **What**: entities of HTML and XML: numbers, and the names that occur in values. **Not here**: windows around them (`html`).
+//! **What**: entities of HTML and XML: numbers, and the names that occur in values. **Not here**: windows around them
+//! (`html`).
 
 /// Names and what they say.
 const NAMES: &[(&[u8], char)] = &[

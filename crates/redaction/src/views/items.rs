@@ -1,4 +1,5 @@
-//! **What**: strings of a list that stand side by side, read as one. **Not here**: which of them were cut (`joints`, `pieces`).
+//! **What**: strings of a list that stand side by side, read as one. **Not here**: which of them were cut (`joints`,
+//! `pieces`).
 
 use super::view::View;
 

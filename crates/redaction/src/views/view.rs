@@ -1,5 +1,5 @@
-//! **What**: [`View`], a decoded window of a text with the map back to it. **Invariants**: a range of it stands for whole escapes
-//! of the text. **Not here**: what is decoded (the other files), searching (`find`).
+//! **What**: [`View`], a decoded window of a text with the map back to it. **Invariants**: a range of it stands for
+//! whole escapes of the text. **Not here**: what is decoded (the other files), searching (`find`).
 
 use std::ops::Range;
 
@@ -77,7 +77,8 @@ impl View {
         start..end.max(start)
     }
 
-    /// The stretches of the text that a range of the view stands for, without what was left out between them; none where nothing was.
+    /// The stretches of the text that a range of the view stands for, without what was left out between them; none
+    /// where nothing was.
     pub(crate) fn pieces(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         let within = self.marks.iter().filter(|mark| range.start < mark.at && mark.at < range.end);
         let whole = self.map(range);
