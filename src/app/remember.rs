@@ -135,7 +135,7 @@ impl Remember {
     fn open(&self, now: u64) -> Result<(), String> {
         let opened = Store::open(&self.file, &self.keys, &self.seams.rng, now);
         self.again.store(if opened.is_ok() { 0 } else { now.saturating_add(AGAIN) }, Ordering::Relaxed);
-        let opened = opened?;
+        let opened = opened.map_err(|error| error.to_string())?;
         if let Some(aside) = &opened.aside {
             tracing::warn!(moved_to = %aside.display(), "the history file was damaged or of another version: a new one begins");
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::KEEP;
+use super::memory::KEEP;
 use runs::OTHER;
 use runs::share::fair;
 

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::Entry;
+use super::entry::Entry;
 
 /// One day, ns.
 pub const DAY: u64 = 24 * 3_600_000_000_000;

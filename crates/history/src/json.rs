@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Changed, Entry, Figures, Number, Share};
+use super::entry::Entry;
+use super::figures::{Changed, Figures, Number, Share};
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use rates::Usd;

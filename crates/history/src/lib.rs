@@ -30,7 +30,7 @@ pub use figures::{
 };
 pub use json::{changes as changes_json, entry as entry_json, figures as figures_json};
 pub use memory::{History, KEEP, MAX_RUNS};
-pub use report::{Asked, BY, Grouped, JiraComment, Report, markdown, report, report_json};
-pub use store::{Opened, Store};
+pub use report::{Asked, BY, Grouped, JiraComment, Report, UnknownGrouping, markdown, report, report_json};
+pub use store::{Opened, Store, StoreError};
 pub use watch::Watch;
 pub use write::Write;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use super::Entry;
+use super::entry::Entry;
 use runs::share::fair;
 use runs::{RunState, RunView};
 

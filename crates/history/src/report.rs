@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::failures::{Failures, Sample};
+use super::entry::Entry;
+use super::failures::{Failures, Key, Sample};
+use super::figures::DAY;
 use super::json::{time, usd};
-use super::{Entry, KEEP};
+use super::memory::KEEP;
 use runs::json::SCHEMA;
 
 /// What failures can be grouped by, in the order of [`super::Key`].
@@ -19,6 +21,11 @@ pub const BY: [&str; 7] =
     ["exception.slug", "build.commit_sha", "service.name", "error.type", "name", "tenant.id", "work_tracker.issue_id"];
 /// Place of the issue in it.
 const ISSUE: usize = 6;
+
+/// Failures can't be grouped by what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("failures can be grouped by {}", BY.join(", "))]
+pub struct UnknownGrouping;
 
 /// What a report is asked for.
 pub struct Asked {
@@ -35,17 +42,17 @@ pub struct Asked {
 impl Asked {
     /// The usual: 24 hours, 20 groups, 5 samples, by slug, commit and service.
     pub fn usual() -> Self {
-        Self { since: super::DAY, limit: 20, samples: 5, by: vec![0, 1, 2] }
+        Self { since: DAY, limit: 20, samples: 5, by: vec![0, 1, 2] }
     }
 
     /// The names in [`BY`] that are asked for.
     ///
     /// # Errors
-    /// One line that names those there are.
-    pub fn by(names: &str) -> Result<Vec<usize>, String> {
+    /// One of them is none of [`BY`].
+    pub fn by(names: &str) -> Result<Vec<usize>, UnknownGrouping> {
         let place = |name: &str| {
             let known = BY.iter().position(|known| *known == name.trim());
-            known.ok_or_else(|| format!("failures can be grouped by {}", BY.join(", ")))
+            known.ok_or(UnknownGrouping)
         };
         let mut places: Vec<usize> = names.split(',').map(place).collect::<Result<_, _>>()?;
         let mut seen = BTreeSet::new();
@@ -83,9 +90,8 @@ pub struct Report {
 /// Makes it.
 pub fn report(failures: &Failures, asked: Asked, now: u64) -> Report {
     let from = now.saturating_sub(asked.since.min(KEEP));
-    let values = |key: &super::Key| -> Vec<Arc<str>> {
-        asked.by.iter().filter_map(|place| key.get(*place)).map(Arc::clone).collect()
-    };
+    let values =
+        |key: &Key| -> Vec<Arc<str>> { asked.by.iter().filter_map(|place| key.get(*place)).map(Arc::clone).collect() };
     let mut groups: BTreeMap<Vec<Arc<str>>, Grouped> = BTreeMap::new();
     let mut spans = 0;
     for (key, count) in failures.counts(from) {

@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
+use super::entry::Entry;
 use super::failures::{Group, Key, MAX_SAMPLES, Sample};
+use super::memory::{KEEP, MAX_RUNS};
 use super::seal::Seal;
-use super::{Entry, KEEP, MAX_RUNS, Write};
+use super::write::Write;
 use kernel::hex;
 use kernel::rng::Rng;
 use pipeline::spool::SpoolKey;
@@ -59,6 +61,30 @@ const EACH_RUN: &str =
 /// The same of samples.
 const EACH_SAMPLE: &str = "SELECT id, at, account, length(sealed) AS size FROM samples";
 
+/// Why the file could not be used. It stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It can't be opened, made or read now: a full disk, no permission, another process that has it open.
+    #[error("can't use {}: {source}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// It is damaged or of another version, and can't be moved aside.
+    #[error("can't move {} aside: {source}", path.display())]
+    NotMoved {
+        /// The file or one of its companions.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Nothing was written.
+    #[error(transparent)]
+    NotWritten(#[from] rusqlite::Error),
+}
+
 /// An open file.
 pub struct Store {
     pub(super) db: Connection,
@@ -90,17 +116,17 @@ impl Store {
     /// Opens the file, or makes it. `keys`: the spool's, the first one seals.
     ///
     /// # Errors
-    /// One line: it can't be opened nor made now. It stays as it is.
-    pub fn open(path: &Path, keys: &[SpoolKey], rng: &Arc<dyn Rng>, now: u64) -> Result<Opened, String> {
-        let text = |error: rusqlite::Error| format!("can't use {}: {error}", path.display());
+    /// It can't be opened nor made now ([`StoreError::Unusable`], [`StoreError::NotMoved`]).
+    pub fn open(path: &Path, keys: &[SpoolKey], rng: &Arc<dyn Rng>, now: u64) -> Result<Opened, StoreError> {
+        let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
         match Self::load(path, keys, rng, now) {
             Err(error) if spoilt(&error) => {
                 let aside = move_aside(path, now)?;
-                let opened = Self::load(path, keys, rng, now).map_err(text)?;
+                let opened = Self::load(path, keys, rng, now).map_err(unusable)?;
                 Ok(Opened { aside, ..opened })
             }
             // a full disk, no permission, somebody else who has it open: it may be whole
-            loaded => loaded.map_err(text),
+            loaded => loaded.map_err(unusable),
         }
     }
 
@@ -169,16 +195,15 @@ impl Store {
     /// Writes, and forgets what is old. Where the file's own bound is reached, a tenth goes first.
     ///
     /// # Errors
-    /// One line; nothing was written then, nor did anything go.
-    pub fn write(&mut self, write: &Write, now: u64) -> Result<(), String> {
+    /// [`StoreError::NotWritten`]; nothing was written then, nor did anything go.
+    pub fn write(&mut self, write: &Write, now: u64) -> Result<(), StoreError> {
         let rows = Rows::of(write, self.seal.as_ref());
-        let written = match self.put(&rows, None, now) {
+        match self.put(&rows, None, now) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) && self.bound_is_near(rows.bytes) => {
-                self.put(&rows, Some(rows.bytes.saturating_mul(2)), now)
+                Ok(self.put(&rows, Some(rows.bytes.saturating_mul(2)), now)?)
             }
-            done => done,
-        };
-        written.map_err(|error| error.to_string())
+            done => Ok(done?),
+        }
     }
 
     /// Whether so many bytes may not fit below the file's own bound. A disk that is full says the same, and gains nothing by
@@ -356,7 +381,7 @@ fn checked(path: &Path) -> Result<Connection, rusqlite::Error> {
 }
 
 /// Moves the file and its companions aside; where it went.
-fn move_aside(path: &Path, now: u64) -> Result<Option<PathBuf>, String> {
+fn move_aside(path: &Path, now: u64) -> Result<Option<PathBuf>, StoreError> {
     let with = |path: &Path, ending: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
@@ -367,7 +392,7 @@ fn move_aside(path: &Path, now: u64) -> Result<Option<PathBuf>, String> {
         let (from, to) = (with(path, ending), with(&aside, ending));
         match fs::rename(&from, &to) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            moved => moved.map_err(|error| format!("can't move {} aside: {error}", from.display()))?,
+            moved => moved.map_err(|source| StoreError::NotMoved { path: from, source })?,
         }
     }
     Ok(Some(aside))

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Entry;
+use super::entry::Entry;
 use super::failures::{Group, Sample};
 use runs::share::fair;
 

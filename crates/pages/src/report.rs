@@ -33,7 +33,7 @@ fn wanted(asked: &Asked) -> Result<Wanted, String> {
         wanted.since = since(&asked.since)?;
     }
     if !asked.by.is_empty() {
-        wanted.by = Wanted::by(&asked.by)?;
+        wanted.by = Wanted::by(&asked.by).map_err(|error| error.to_string())?;
     }
     wanted.limit = asked.limit.unwrap_or(wanted.limit).clamp(1, MOST_GROUPS);
     wanted.samples = asked.samples.unwrap_or(wanted.samples).min(MOST_SAMPLES);

@@ -5,47 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::Source;
 use super::decimal::Decimal;
+use super::finding::{Finding, Gravity, JUMP};
 use super::moved;
 use super::overlay::{end, start};
 use super::schema::{File, Model, Price, Provider, Rate};
-
-/// A price that changes by more than this factor is not believed.
-pub(super) const JUMP: i128 = 3;
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gravity {
-    /// A change like any other.
-    Change,
-    /// Told, but no reason to refuse.
-    Warning,
-    /// The new table is not taken.
-    Refusal,
-}
-
-impl Gravity {
-    /// The word in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Change => "change",
-            Self::Warning => "warning",
-            Self::Refusal => "refusal",
-        }
-    }
-}
-
-/// One thing that is different.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad.
-    pub gravity: Gravity,
-    /// `provider/model`; `*` for the whole table.
-    pub place: String,
-    /// What.
-    pub what: String,
-}
+use super::source::{Source, digest};
 
 impl Source {
     /// What changes from this table to `new`. Refusals of a model named in `accept` (`provider/model`) become changes.
@@ -108,7 +73,7 @@ impl Source {
             }
         }
         if !kept.is_empty() {
-            self.digest = super::digest(&format!("{}{}", self.digest, old.digest));
+            self.digest = digest(&format!("{}{}", self.digest, old.digest));
             self.text = None;
         }
         kept

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::decimal::Usd;
-use super::diff::JUMP;
+use super::finding::JUMP;
 use super::row::{Place, Row, Told, window};
 use super::table::{Adjust, Rate, Tier};
 use super::unit::{Fee, Unit, Variable};

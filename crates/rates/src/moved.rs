@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::diff::{Finding, Gravity};
 use super::effective::Compare;
-use super::ids::{Resolved, Unpriced};
+use super::finding::{Finding, Gravity};
+use super::resolved::{Resolved, Unpriced};
 use super::row::Place;
 use super::schema::{self, File};
 use super::table::{Provider, Table};

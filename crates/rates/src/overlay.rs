@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::compile::{Wrong, compile, time};
 use super::decimal::Decimal;
 use super::schema::{File, Model, Price, Rate};
+use super::source::{Source, digest};
 use super::table::{RatesError, Table};
-use super::{Source, digest};
 
 /// The keys that a `match` may name.
 const TENANT_KEYS: [&str; 2] = ["tenant.id", "tenant"];

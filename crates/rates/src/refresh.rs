@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 
 use kernel::hex;
 
-use super::diff::{Finding, Gravity};
+use super::finding::{Finding, Gravity};
 use super::overlay::Rates;
+use super::source::{Source, digest};
 use super::table::RatesError;
-use super::{Source, digest};
 
 /// The tables in use.
 pub struct Shelf {

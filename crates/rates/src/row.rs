@@ -2,7 +2,7 @@
 //! request is in one tier; the first entry that names a unit decides it; no rounding.
 
 use super::decimal::{Ratio, Usd};
-use super::ids::{Resolved, Unpriced};
+use super::resolved::{Resolved, Unpriced};
 use super::table::{Adjust, Model, Prices, Provider, Rate, Table, Tier, find};
 use super::unit::{Fee, Unit, Variable};
 

@@ -2,7 +2,8 @@
 
 use super::decimal::Decimal;
 use super::diff::{flat, ids};
-use super::{Source, Table};
+use super::source::Source;
+use super::table::Table;
 
 /// A model as the table lists it.
 pub struct Listed {

@@ -9,11 +9,12 @@ use parking_lot::RwLock;
 use regex_automata::meta::Regex;
 
 use super::decimal::Ratio;
-use super::ids::{Resolved, Unpriced};
+use super::resolved::{Resolved, Unpriced};
 use super::unit::{Fee, Unit, Variable};
 
 /// What is wrong with a table, one thing a line. Names its own keys and ids, nothing of telemetry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct RatesError(pub String);
 
 /// A rate table.

@@ -2,7 +2,8 @@
 
 use super::decimal::{Decimal, Ratio};
 use super::schema::File;
-use super::{Builtin, Circumstances, Query, Source, Table, Unit, Unpriced, Usd};
+use super::source::{self, Builtin};
+use super::{Circumstances, Query, Source, Table, Unit, Unpriced, Usd};
 use config::load;
 use fixtures::at;
 
@@ -27,9 +28,9 @@ fn builtin_is_the_yaml_file() {
         let (text, first) = (serde_json::to_string(&own).unwrap(), models.len());
         models.push_str(&text);
         models.push('\n');
-        super::Part(first, text.len())
+        source::Part(first, text.len())
     });
-    let head = serde_json::to_string(&Builtin { sha256: super::digest(&text), table }).unwrap();
+    let head = serde_json::to_string(&Builtin { sha256: source::digest(&text), table }).unwrap();
     for (name, made) in [("builtin.json", head), ("builtin-models.json", models)] {
         let path = at("config/rates").join(name);
         if config::env::var("TOLLGATE_UPDATE").is_some() {
@@ -43,7 +44,7 @@ fn builtin_is_the_yaml_file() {
 #[test]
 fn builtin_is_small_and_whole() {
     let table = builtin();
-    assert!(super::BUILTIN.len() < 1 << 20, "{} bytes", super::BUILTIN.len());
+    assert!(source::BUILTIN.len() < 1 << 20, "{} bytes", source::BUILTIN.len());
     assert_eq!(table.models(), 4057);
     assert!(table.stamp().starts_with("2026-11-20.8+") && table.stamp().len() == "2026-11-20.5+".len() + 12);
 }

@@ -13,6 +13,9 @@ use genai::Part;
 use otlp::write_json_text;
 
 use super::delta::{Plan, Print, Source, Step};
+use super::piece::{append, open};
+
+pub use super::piece::Piece;
 
 /// The head of a document.
 #[derive(Clone, Serialize, Deserialize)]
@@ -106,21 +109,6 @@ pub struct ItemHead<'a> {
     pub cost_usd: Option<Cow<'a, str>>,
     /// Rate table.
     pub rates: Option<Cow<'a, str>>,
-}
-
-/// One piece of content, without its value.
-#[derive(Serialize)]
-pub struct Piece<'a> {
-    /// Part of the conversation.
-    pub part: Cow<'a, str>,
-    /// `span`, `log`, `body`, `event`, `link`, `scope` or `resource`.
-    pub on: Cow<'a, str>,
-    /// Attribute key.
-    pub key: Option<Cow<'a, str>>,
-    /// Name of the event it stood on.
-    pub event: Option<Cow<'a, str>>,
-    /// Time of that event.
-    pub time: Option<String>,
 }
 
 /// Where a piece stands in [`Content`].
@@ -366,17 +354,6 @@ pub fn commitment(salt: &[u8; 32], content: &[u8; 32]) -> String {
 fn base(out: &mut String, source: &Source) {
     let Source { fragment, item, piece } = source;
     out.push_str(&format!("\"base\":{{\"fragment\":\"{fragment}\",\"item\":{item},\"piece\":{piece}}}"));
-}
-
-/// Appends a struct's JSON without its closing brace.
-pub(super) fn open<T: Serialize>(out: &mut String, value: &T) {
-    append(out, value);
-    out.pop();
-}
-
-fn append<T: Serialize + ?Sized>(out: &mut String, value: &T) {
-    // strings and numbers with string keys: can't fail
-    out.push_str(&serde_json::to_string(value).unwrap_or_default());
 }
 
 /// A document as read.

@@ -26,6 +26,7 @@ pub mod keygen;
 pub mod keys;
 pub mod kms;
 pub mod names;
+mod piece;
 pub mod policy;
 pub mod record;
 pub mod row;

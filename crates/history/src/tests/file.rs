@@ -85,7 +85,7 @@ fn a_full_disk_costs_no_past() {
     store.db.execute_batch(&format!("PRAGMA max_page_count = {pages}")).expect("bound");
     for _ in 0..3 {
         let told = store.write(&runs("flood", 40..50, 5, 100_000), NOW);
-        assert!(told.is_err_and(|why| why.contains("full")));
+        assert!(told.is_err_and(|why| why.to_string().contains("full")));
     }
     assert_eq!((count(&store, "quiet"), count(&store, "flood")), (50, 40), "a full disk");
     store.pages = pages;

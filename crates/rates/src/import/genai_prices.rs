@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use crate::schema::{Adjust, Model, Price, Rate, Tier};
 use crate::unit::{Fee, Unit};
 
+use super::gathered::{Gathered, NotAList, put, put_fee};
 use super::raw::{Object, count, decimal, list, object, text};
-use super::{Gathered, put, put_fee};
 
 const UNITS: &[(&str, Unit)] = &[
     ("input_mtok", Unit::Input),
@@ -38,10 +38,10 @@ const FEES: &[(&str, Fee)] = &[
 ];
 
 /// Reads the data.
-pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
-    let raw: Box<RawValue> = serde_json::from_str(file).map_err(|error| error.to_string())?;
+pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
+    let raw: Box<RawValue> = serde_json::from_str(file)?;
     let providers = object(&raw).and_then(|all| list(all.get("providers")?)).or_else(|| list(&raw));
-    for provider in providers.ok_or("no providers")? {
+    for provider in providers.ok_or(NotAList::NoProviders)? {
         let Some(provider) = object(&provider) else { continue };
         let Some(key) = provider.get("id").and_then(|raw| text(raw)) else { continue };
         for raw in provider.get("models").and_then(|raw| list(raw)).unwrap_or_default() {

@@ -9,8 +9,8 @@ use crate::decimal::Decimal;
 use crate::schema::{Adjust, Model, Price, Rate, Tier};
 use crate::unit::Unit;
 
+use super::gathered::{Gathered, NotAList, put};
 use super::raw::{Object, count, decimal, list, object, text};
-use super::{Gathered, put};
 
 /// Its providers and ours.
 const PROVIDERS: &[(&str, &str)] = &[
@@ -57,8 +57,8 @@ const CIRCUMSTANCES: &[(&str, &str, &str)] = &[
 ];
 
 /// Reads the map.
-pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
-    let all: Object = serde_json::from_str(file).map_err(|error| error.to_string())?;
+pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
+    let all: Object = serde_json::from_str(file)?;
     for (id, raw) in &all {
         let Some(entry) = object(raw).filter(|_| id != "sample_spec") else { continue };
         let Some(named) = entry.get("litellm_provider").and_then(|raw| text(raw)) else {

@@ -3,6 +3,7 @@
 //! can't be held or is free is left out and told; a window of the past is never edited.
 //! **Not here**: whether what came may be believed (`diff`), files and arguments (`cli/rates`).
 
+mod gathered;
 mod genai_prices;
 mod litellm;
 mod models_dev;
@@ -12,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::decimal::Decimal;
 use super::diff::{find, flat, ids};
-use super::schema::{File, Model, Price, Provider, Rate, SCHEMA};
+use super::schema::{File, Model, Provider, SCHEMA};
+use super::source::{Source, digest};
 use super::table::RatesError;
-use super::unit::{Fee, Unit};
-use super::{Source, digest};
+use gathered::Gathered;
 
 /// A public format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,49 +81,7 @@ const VENDORS: [&str; 17] = [
     "elevenlabs",
 ];
 
-/// Gathers models while a list is read.
-#[derive(Default)]
-struct Gathered {
-    providers: BTreeMap<String, BTreeMap<String, Model>>,
-    skipped: Vec<(String, &'static str)>,
-    unread: BTreeMap<String, usize>,
-}
-
 impl Gathered {
-    fn skip(&mut self, id: &str, why: &'static str) {
-        self.skipped.push((id.to_owned(), why));
-    }
-
-    /// A word that nothing here stands for.
-    fn unread(&mut self, word: &str) {
-        let seen = self.unread.entry(word.to_owned()).or_default();
-        *seen = seen.saturating_add(1);
-    }
-
-    /// A model of a provider; one without any price, or free of charge, is left out.
-    fn add(&mut self, provider: &str, mut model: Model) {
-        let name = format!("{provider}/{}", model.id);
-        let priced = |rate: &Rate| !rate.price.is_empty();
-        let zero = |text: &String| Decimal::parse(text).is_none_or(Decimal::is_zero);
-        let held = |rate: &Rate| flat(rate).values().all(|text| exact(text));
-        if !model.rates.iter().all(held) {
-            return self.skip(&name, "a price can't be held exactly");
-        }
-        if !model.rates.iter().any(priced) {
-            return self.skip(&name, "no price per token");
-        }
-        if model.rates.iter().all(|rate| rate.price.values().all(zero)) {
-            return self.skip(&name, "free: list it yourself, or it stays unpriced");
-        }
-        model.ids.sort();
-        model.ids.dedup();
-        match self.providers.entry(provider.to_owned()).or_default().entry(model.id.clone()) {
-            std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(model)),
-            std::collections::btree_map::Entry::Occupied(entry) if entry.get().rates == model.rates => {}
-            std::collections::btree_map::Entry::Occupied(_) => self.skip(&name, "listed twice with other prices"),
-        }
-    }
-
     /// The table; ids that two models claim stay with the first.
     fn source(mut self, format: Format, text: &str, version: &str) -> Imported {
         let mut providers = BTreeMap::new();
@@ -168,11 +127,6 @@ impl Gathered {
         let source = Source { name: format.as_str().to_owned(), file: file.into(), digest: digest(text), text: None };
         Imported { source, skipped: self.skipped, unread: self.unread }
     }
-}
-
-/// Whether a price per million (or fee per thousand, or factor) can be held in 1e-18 USD per token.
-fn exact(text: &str) -> bool {
-    Decimal::parse(text).is_some_and(|decimal| !decimal.is_negative() && decimal.per_unit(1_000_000).is_some())
 }
 
 /// Reads a public list.
@@ -325,14 +279,4 @@ fn renew(known: &mut Model, new: &Model, at: &str) {
     }
     old.to = Some(at.to_owned());
     known.rates.push(next);
-}
-
-/// Puts a price under a unit's word.
-fn put(price: &mut Price, unit: Unit, text: String) {
-    price.insert(unit.as_str().to_owned(), text);
-}
-
-/// Puts a fee under its word.
-fn put_fee(fees: &mut Price, fee: Fee, text: String) {
-    fees.insert(fee.as_str().to_owned(), text);
 }

@@ -3,8 +3,8 @@
 use crate::schema::{Model, Price, Rate, Tier};
 use crate::unit::Unit;
 
+use super::gathered::{Gathered, NotAList, put};
 use super::raw::{Object, decimal, object};
-use super::{Gathered, put};
 
 const PROVIDERS: &[(&str, &str)] = &[
     ("amazon-bedrock", "aws"),
@@ -25,8 +25,8 @@ const UNITS: &[(&str, Unit)] = &[
 ];
 
 /// Reads the list.
-pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), String> {
-    let all: Object = serde_json::from_str(file).map_err(|error| error.to_string())?;
+pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
+    let all: Object = serde_json::from_str(file)?;
     for (named, raw) in &all {
         let provider = PROVIDERS.iter().find(|(theirs, _)| theirs == named).map_or(named.as_str(), |(_, ours)| ours);
         let models = object(raw).and_then(|entry| object(entry.get("models")?)).unwrap_or_default();

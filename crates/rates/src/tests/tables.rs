@@ -1,9 +1,9 @@
 //! Tables as files: every error with its line, JSON, contract prices, guards, refreshing, pins.
 
 use super::super::decimal::Decimal;
+use super::super::source::digest;
 use super::super::{
     Circumstances, Fee, Gravity, Offer, Pin, Query, Rates, Refresher, Source, Table, Unit, Unpriced, Usd, compile,
-    digest,
 };
 use super::{NOW, builtin, find, price, small};
 

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sha2::{Digest, Sha256};
 
-use crate::document::Piece;
+use crate::piece::Piece;
 
 use super::chunks::chunks;
 

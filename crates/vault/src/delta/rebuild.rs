@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::document::{self, Piece};
+use crate::piece::{self, Piece};
 use otlp::write_json_text;
 
 use super::plan::MAX_DEPTH;
@@ -230,7 +230,7 @@ impl Rebuilder {
             time: parsed.time,
         };
         let mut out = String::with_capacity(value.len() + 256);
-        document::open(&mut out, &piece);
+        piece::open(&mut out, &piece);
         out.push_str(",\"value\":");
         if parsed.json {
             out.push_str(&value)

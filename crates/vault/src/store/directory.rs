@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use kernel::clock::UnixNanos;
 
-use super::sweep::Used;
-use super::{Limits, MAX_READ, ObjectKind, Put, StoreError, Swept, VaultReader, VaultStore};
+use super::limits::{Limits, Swept, Used};
+use super::object::{MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore};
 
 /// Start of references to objects in a directory: the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";

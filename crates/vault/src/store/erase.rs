@@ -8,9 +8,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
 use futures_util::future::BoxFuture;
 
-use super::directory::{classify as io_error, sync_folder};
-use super::s3::classify;
-use super::{DirectoryStore, ObjectKind, S3Store, StoreError};
+use super::directory::{DirectoryStore, classify as io_error, sync_folder};
+use super::object::{ObjectKind, StoreError};
+use super::s3::{S3Store, classify};
 
 /// Destroys key objects.
 pub trait VaultEraser: Send + Sync {

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus};
 use futures_util::future::BoxFuture;
 
-use super::directory::{classify as io_error, read_regular};
-use super::s3::classify;
-use super::{DirectoryStore, ObjectKind, S3Store, StoreError};
+use super::directory::{DirectoryStore, classify as io_error, read_regular};
+use super::object::{ObjectKind, StoreError};
+use super::s3::{S3Store, classify};
 use crate::hold_note::{FOLDER, MAX_NOTE, bounded, in_force, number};
 use crate::names::ObjectName;
 

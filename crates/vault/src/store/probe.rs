@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::aws::{NO_CONNECTION, NO_CREDENTIALS, NO_TIME, not_sent};
 use kernel::clock::UnixNanos;
 
-use super::StoreError;
+use super::object::StoreError;
 use super::s3::S3Store;
 use super::settings::LockMode;
 

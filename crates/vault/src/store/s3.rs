@@ -27,8 +27,8 @@ use crate::aws::{CONNECT, NO_TIME, chain, http_client, is_code, not_sent};
 use kernel::clock::UnixNanos;
 use kernel::secret::Secret;
 
+use super::object::{Held, MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
 use super::settings::{LockMode, S3Settings};
-use super::{Held, MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
 
 /// An attempt takes this and a second for each megabyte.
 const ATTEMPT: Duration = Duration::from_secs(30);

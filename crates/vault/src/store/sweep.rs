@@ -1,46 +1,20 @@
-//! **What**: retention and a bound for a vault in a folder: [`Limits`], [`DirectoryStore::remove_expired`]. **Why**: a folder has no
+//! **What**: retention and a bound for a vault in a folder: [`super::Limits`], [`DirectoryStore::remove_expired`]. **Why**: a folder has no
 //! lifecycle rules. **Invariants**: nothing goes before its retention is over, counted from when it was written; keys go after what they
 //! open; digests, lines of sessions and holds stay; what is under hold stays; a full folder takes nothing more and loses
 //! nothing. A clock that runs far ahead makes things old: keep it right. **Not here**: when (`uploader`).
 
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::directory::{classify, modified};
-use super::{DirectoryStore, ObjectKind, StoreError, VaultReader};
+use super::directory::{DirectoryStore, classify, modified};
+use super::limits::Swept;
+use super::object::{ObjectKind, StoreError, VaultReader};
 use crate::keys::KEYS_LONGER_DAYS;
 use crate::names::is_payload;
 use kernel::clock::UnixNanos;
 
 const KEYS_LONGER: Duration = Duration::from_secs(KEYS_LONGER_DAYS * 86_400);
-
-/// How long, and how much, a folder keeps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// From when an object was written; `None`: for ever.
-    pub retention: Option<Duration>,
-    /// Bytes of all files; `None`: what the disk takes.
-    pub max_size: Option<u64>,
-}
-
-/// What a sweep removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Objects that are gone.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Objects whose retention is over and that are under hold.
-    pub held: u64,
-}
-
-/// Bytes in a folder, once they were counted.
-#[derive(Default)]
-pub(super) struct Used {
-    counted: tokio::sync::OnceCell<()>,
-    bytes: AtomicU64,
-}
 
 impl DirectoryStore {
     /// Says whether `more` bytes still fit.

@@ -2,6 +2,9 @@ mod s3;
 
 use std::os::unix::fs::PermissionsExt;
 
+use bytes::Bytes;
+use kernel::clock::UnixNanos;
+
 use super::*;
 
 fn scratch() -> tempfile::TempDir {

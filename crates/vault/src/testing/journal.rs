@@ -1,6 +1,7 @@
 //! A spool in memory, and the key that signs in tests.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -134,12 +135,12 @@ impl Journal for FakeJournal {
         Ok(())
     }
 
-    fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>> {
+    fn chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>> {
         let chains = self.0.lock().chains.clone();
         Box::pin(async move { Ok(chains) })
     }
 
-    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, Result<(), String>> {
+    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
         self.0.lock().chains = Some(bytes);
         Box::pin(async { Ok(()) })
     }

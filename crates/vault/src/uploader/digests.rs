@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::flight::{self, Failure};
 use super::journal::Journal;
 use super::shelf::{Leaves, Line, Log, Next};
-use super::{INDEX_BYTES, INDEX_LEVEL, Uploader};
+use super::{Due, INDEX_BYTES, INDEX_LEVEL, Uploader};
 use crate::chain::digest::{Continues, Counters, Digest, Index, Link, Object, Sessions, VERSION, origin};
 use crate::chain::note::Checkpoint;
 use crate::chain::position::Position;
@@ -29,17 +29,6 @@ use pipeline::spool::Seq;
 
 /// Lines of kind `gap` in one index object.
 const GAPS: u64 = 2000;
-
-/// Which digests are to be made.
-#[derive(Clone, Copy)]
-pub(super) struct Due {
-    /// The interval is over: every chain says something.
-    pub(super) beat: bool,
-    /// The last round could not take all.
-    pub(super) more: bool,
-    /// Everything is stored, and nothing will come.
-    pub(super) end: bool,
-}
 
 /// What goes into a digest.
 #[derive(Default)]

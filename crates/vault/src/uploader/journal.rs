@@ -2,7 +2,7 @@
 //! **Why**: tests crash, cut and fail it at will. **Invariants**: reading happens off the async threads.
 //! **Not here**: what the records mean (`shelf`).
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,9 +57,9 @@ pub trait Journal: Send + Sync {
     /// No room, or the spool failed.
     fn seal(&self, account: &Arc<str>, body: Bytes, of: Sealed) -> Result<(), Reason>;
     /// The file with the positions of the chains; `None`: there is none.
-    fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>>;
+    fn chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>>;
     /// Replaces it, durably.
-    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, Result<(), String>>;
+    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>>;
     /// Resolves when something is committed after this call (not only after the first poll).
     fn changed(&self) -> BoxFuture<'static, ()>;
     /// What waits.
@@ -134,23 +134,23 @@ impl Journal for SpoolJournal {
         Ok(())
     }
 
-    fn chains(&self) -> BoxFuture<'static, Result<Option<Vec<u8>>, String>> {
+    fn chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>> {
         let (tasks, path) = (self.tasks.clone(), self.chains.clone());
         Box::pin(async move {
             let read = move || match std::fs::read(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(error),
                 Ok(bytes) => Ok(Some(bytes)),
             };
-            blocking(&*tasks, "chain positions", read).await.unwrap_or_else(|| Err(SHUTTING.to_owned()))
+            blocking(&*tasks, "chain positions", read).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING)))
         })
     }
 
-    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, Result<(), String>> {
+    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
         let (tasks, path) = (self.tasks.clone(), self.chains.clone());
         Box::pin(async move {
-            let write = move || files::replace(&path, &bytes).map_err(|error| error.to_string());
-            blocking(&*tasks, "chain positions", write).await.unwrap_or_else(|| Err(SHUTTING.to_owned()))
+            let write = move || files::replace(&path, &bytes);
+            blocking(&*tasks, "chain positions", write).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING)))
         })
     }
 

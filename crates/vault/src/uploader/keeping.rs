@@ -26,7 +26,7 @@ impl Uploader {
             Ok(bytes) => bytes,
             Err(why) => {
                 self.pause.failed(self.parts.clock.monotonic(), &*self.parts.rng);
-                tracing::error!(vault, why, "the positions of the vault's chains can't be read");
+                tracing::error!(vault, why = why.to_string(), "the positions of the vault's chains can't be read");
                 return false;
             }
         };
@@ -61,7 +61,11 @@ impl Uploader {
         let bytes = serde_json::to_vec(&saved).unwrap_or_default(); // strings and numbers: can't fail
         if let Err(why) = self.parts.journal.keep_chains(bytes).await {
             self.pause.failed(self.parts.clock.monotonic(), &*self.parts.rng);
-            tracing::error!(vault = &*self.parts.id, why, "the positions of the vault's chains can't be written");
+            tracing::error!(
+                vault = &*self.parts.id,
+                why = why.to_string(),
+                "the positions of the vault's chains can't be written"
+            );
             return false;
         }
         self.chains.unsaved.dirty = false;

@@ -37,7 +37,6 @@ use super::chain::tree::Hash;
 use super::record;
 use super::store::{ObjectKind, Put, StoreError, VaultStore};
 use chains::{Broken, Chains};
-use digests::Due;
 use flight::{Failure, Landed, Pause};
 use shelf::{Item, Line, Shelf};
 use totals::Open;
@@ -103,6 +102,17 @@ struct Metrics {
     damaged: Counter,
     pending: Gauge,
     lag: Gauge,
+}
+
+/// Which digests are to be made.
+#[derive(Clone, Copy)]
+struct Due {
+    /// The interval is over: every chain says something.
+    beat: bool,
+    /// The last round could not take all.
+    more: bool,
+    /// Everything is stored, and nothing will come.
+    end: bool,
 }
 
 /// See the module.

@@ -1,9 +1,12 @@
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::super::probe::{Verdict, probe};
 use super::super::settings::{Lock, LockMode, S3Settings};
 use super::super::*;
 use fakes::fake_s3::{FakeS3, Fault, KEYS};
+use kernel::clock::UnixNanos;
 use kernel::secret::Secret;
 
 const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
