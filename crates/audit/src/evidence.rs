@@ -10,10 +10,13 @@ use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::erase::shredded;
-use super::read::{Missed, ReadError, Vault, each_signed_row, each_unsigned_row};
+use super::chains::{Scope, chains};
+use super::error::ReadError;
+use super::folders::shredded;
+use super::location::Vault;
+use super::read::find::day_before;
+use super::read::{Missed, each_signed_row, each_unsigned_row};
 use super::signed::{Signed, there};
-use super::verify::{Options, chains};
 use vault::calls::{Calls, Telling, is_denied, is_model_line};
 use vault::chain::digest::{Digest, MadeBy};
 use vault::chain::note::VerifyKey;
@@ -45,8 +48,8 @@ impl Period {
     fn may_hold(&self, day: &str) -> bool {
         let part = |text: &str| text.get(..10).unwrap_or_default().to_owned();
         // what arrived before midnight may stand in a digest's folder of the next day, or the day before
-        let (from, to) = (super::read::day_before(&part(&self.from)), part(&self.to));
-        from.is_none_or(|from| day >= from.as_str()) && (day <= to.as_str() || super::read::day_before(day) == Some(to))
+        let (from, to) = (day_before(&part(&self.from)), part(&self.to));
+        from.is_none_or(|from| day >= from.as_str()) && (day <= to.as_str() || day_before(day) == Some(to))
     }
 }
 
@@ -271,7 +274,9 @@ pub async fn gather(
     closed.extend(older);
     closed.extend_from_slice(signed.closed());
     if full {
-        return Err(format!("more than {MAX_SESSIONS} sessions: make a bundle for each account, or shorter ones"));
+        return Err(ReadError::invalid(format!(
+            "more than {MAX_SESSIONS} sessions: make a bundle for each account, or shorter ones"
+        )));
     }
     all.closed = closed;
     let mut others: BTreeMap<String, u64> = BTreeMap::new();
@@ -361,8 +366,7 @@ impl Gathered {
         account: Option<&str>,
         keys: &[VerifyKey],
     ) -> Result<(), ReadError> {
-        let wanted = Options { account: account.map(str::to_owned), ..Options::default() };
-        for (line, epochs) in chains(vault, &wanted).await? {
+        for (line, epochs) in chains(vault, Scope { account, writer: None }).await? {
             for (epoch, numbers) in epochs {
                 for n in numbers {
                     let name = vault.full(&digest_name(&line.account, &line.writer, &epoch, n));

@@ -13,9 +13,13 @@ use bytes::Bytes;
 use kernel::clock::UnixNanos;
 use kernel::rng::Rng;
 
-use super::erase::{Asked, Folder, Target, sessions, sessions_with_unsigned};
+use super::erase::request::Target;
+use super::erase::resolve::{Asked, sessions, sessions_with_unsigned};
+use super::error::ReadError;
+use super::folders::Folder;
+use super::location::Vault;
 use super::place::Place;
-use super::read::{ReadError, Vault, each_row};
+use super::read::each_row;
 use vault::hold_note::{FOLDER, Hold, bounded, in_force, number};
 use vault::names::{ObjectName, Scope, account_segment, rfc3339};
 use vault::store::directory::NOT_A_FILE;
@@ -69,13 +73,13 @@ pub async fn hold(
         }
     };
     if folders.is_empty() {
-        return Err("there is no such session".to_owned());
+        return Err(ReadError::not_found("there is no such session"));
     }
     for (tenant, session) in &folders {
         let folder = format!("{FOLDER}{segment}/{tenant}/{session}/");
         let before = read(&place.vault, &folder).await?;
         if let Some(why) = before.unread.values().next().filter(|_| !set) {
-            return Err(format!("{why}; until it can be read nobody can release it"));
+            return Err(ReadError::unavailable(format!("{why}; until it can be read nobody can release it")));
         }
         let before = in_force(&before.notes);
         let note = Hold {
@@ -96,11 +100,13 @@ pub async fn hold(
         let (objects, closed) = objects(place, &segment, tenant, session).await?;
         touched.closed.extend(closed);
         for (kind, name) in objects {
-            let say = |error| format!("{name}: {error}");
+            let say = |error: StoreError| ReadError::of_object(&name, &error);
             let held = place.holder.hold(kind, &name, set).await.map_err(say)?;
             *(if held { &mut touched.objects } else { &mut touched.noted }) += 1;
             if set && !place.eraser.held(kind, &name).await.map_err(say)? {
-                return Err(format!("{name}: the hold was set, and the store does not hold it"));
+                return Err(ReadError::unavailable(format!(
+                    "{name}: the hold was set, and the store does not hold it"
+                )));
             }
         }
         if !set {
@@ -109,7 +115,9 @@ pub async fn hold(
         // what was written counts only if it is read as it was meant
         let after = in_force(&read(&place.vault, &folder).await?.notes);
         if after.iter().any(|(_, told)| told.as_ref() == Some(&note)) != set || (!set && !after.is_empty()) {
-            return Err(format!("{folder}: the note was written, and does not say so when it is read: do it again"));
+            return Err(ReadError::unavailable(format!(
+                "{folder}: the note was written, and does not say so when it is read: do it again"
+            )));
         }
         touched.sessions.push(format!("{tenant}/{session}"));
     }
@@ -127,9 +135,9 @@ async fn noted(place: &Place, asked: &Asked, session: &str) -> Result<(String, B
         }
     }
     match found.len() {
-        0 => Err("this session is not under hold".to_owned()),
+        0 => Err(ReadError::not_found("this session is not under hold")),
         1 => Ok(found.pop_first().unwrap_or_default()),
-        count => Err(format!("{count} accounts have such a session under hold; give --account")),
+        count => Err(ReadError::invalid(format!("{count} accounts have such a session under hold; give --account"))),
     }
 }
 
@@ -141,7 +149,7 @@ async fn write(place: &Place, folder: &str, note: &Hold, now: UnixNanos) -> Resu
     let name = place.vault.full(&format!("{folder}{number:020}.json"));
     let bytes = serde_json::to_vec(note).unwrap_or_default(); // strings: can't fail
     let put = place.store.put_once(ObjectKind::Key, &name, bytes.into(), now).await;
-    put.map(drop).map_err(|error| format!("{name}: {error}"))
+    put.map(drop).map_err(|error| ReadError::of_object(&name, &error))
 }
 
 /// The notes of a session's folder.
@@ -173,7 +181,7 @@ async fn read(vault: &Vault, folder: &str) -> Result<There, ReadError> {
                 there.unread.insert(number, format!("{name}: a note that can't be read now, which holds: {error}"));
                 continue;
             }
-            Err(error) => return Err(format!("{name}: {error}")),
+            Err(error) => return Err(ReadError::of_object(&name, &error)),
         };
         if serde_json::from_slice::<Hold>(&bytes).is_err() {
             there.strange.push(format!("{name}: is no note of a hold that can be read; it holds until it is released"));
@@ -249,7 +257,7 @@ pub async fn notes(vault: &Vault, account: Option<&str>) -> Result<Notes, ReadEr
     }
     // no right to read, rather than one note that somebody put there
     match denied.filter(|_| !may_read) {
-        Some(why) => Err(why),
+        Some(why) => Err(ReadError::Forbidden(why)),
         None => Ok(all),
     }
 }

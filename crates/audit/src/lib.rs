@@ -4,9 +4,13 @@
 //! so that a folder and S3 look alike; writes only what a named person asked for (holds, erasures, copies of keys).
 //! Neighbours: `vault` writes what is read here; `src/cli` prints it. A running gateway never calls this crate.
 
+mod chains;
 pub mod erase;
+mod error;
 pub mod evidence;
+mod folders;
 pub mod hold;
+mod location;
 pub mod parquet;
 pub mod place;
 pub mod prove;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::read::{Location, ReadError, Site, Vault};
+use super::error::ReadError;
+use super::location::{Location, Site, Vault};
 use vault::chain::note::VerifyKey;
 use vault::store::settings::{Lock, LockMode};
 use vault::store::{DirectoryStore, S3Store, VaultEraser, VaultHolder, VaultStore};

@@ -9,9 +9,10 @@ use sha2::{Digest, Sha256};
 
 use kernel::clock::UnixNanos;
 
-use super::erase::shredded;
+use super::error::ReadError;
+use super::folders::shredded;
 use super::place::Place;
-use super::read::{ReadError, open_key};
+use super::read::open_key;
 use vault::row::Shredded;
 use vault::seal::{key_id, seal_identity};
 use vault::store::StoreError;
@@ -93,7 +94,7 @@ pub async fn rewrap(
                 Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
                     done.closed.push(format!("{copy}: {error}"))
                 }
-                Err(error) => return Err(format!("{copy}: {error}")),
+                Err(error) => return Err(ReadError::of_object(copy, &error)),
             }
         }
         if there {
@@ -108,7 +109,8 @@ pub async fn rewrap(
             done.closed.push(format!("{stem}.age: it holds another key than its name says"));
             continue;
         }
-        let object = seal_identity(&secret, recipients).map_err(|_| format!("{stem}: the key can't be sealed"))?;
+        let object = seal_identity(&secret, recipients)
+            .map_err(|_| ReadError::invalid(format!("{stem}: the key can't be sealed")))?;
         // beside what somebody put where the copy would be; sealing is random, so nobody knows this name before
         let own = kernel::hex::encode(Sha256::digest(&object).get(..4).unwrap_or_default());
         let mut name = format!("{start}.age");
@@ -123,7 +125,7 @@ pub async fn rewrap(
             name = format!("{start}{own}.age");
             put = place.store.put_once(ObjectKind::Key, &name, object.into(), now).await;
         }
-        match put.map_err(|error| format!("{name}: {error}"))? {
+        match put.map_err(|error| ReadError::of_object(&name, &error))? {
             Put::Written => done.written += 1,
             Put::Exists => done.closed.push(format!("{name}: the name is taken; try again")),
         }

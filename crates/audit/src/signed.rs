@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sha2::{Digest as _, Sha256};
 
-use crate::read::{ReadError, Vault};
-use crate::verify;
+use super::chains::{Scope, chains};
+use super::error::ReadError;
+use super::location::Vault;
 use vault::chain::digest::Digest;
 use vault::chain::note::VerifyKey;
 use vault::names::{IndexName, SIGNATURE, account_segment, day_of, digest_name};
@@ -48,8 +49,7 @@ impl Signed {
     /// # Errors
     /// As [`Self::read`].
     pub async fn more(&mut self, vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<(), ReadError> {
-        let options = verify::Options { account: account.map(str::to_owned), ..verify::Options::default() };
-        let chains = verify::chains(vault, &options).await?;
+        let chains = chains(vault, Scope { account, writer: None }).await?;
         let digests = chains.iter().flat_map(|(line, epochs)| {
             let name = move |epoch: &str, n: u64| vault.full(&digest_name(&line.account, &line.writer, epoch, n));
             epochs.iter().flat_map(move |(epoch, numbers)| numbers.iter().map(move |n| name(epoch, *n)))
@@ -71,7 +71,7 @@ impl Signed {
                     Look::Archived(why) => closed.push(why.clone()),
                     Look::Denied(why) => {
                         denied = denied.or_else(|| Some(why.clone()));
-                        closed.push(why.clone());
+                        closed.push(why.to_string());
                     }
                 }
             }
@@ -207,7 +207,7 @@ enum Look {
     None,
     Archived(String),
     /// The store refuses this object, or every one.
-    Denied(String),
+    Denied(ReadError),
 }
 
 async fn look(vault: &Vault, name: &str) -> Result<Look, ReadError> {
@@ -218,8 +218,8 @@ async fn look(vault: &Vault, name: &str) -> Result<Look, ReadError> {
         // in a folder: a pipe, a link, a folder in its place
         Err(StoreError::Denied(why)) if why == NOT_A_FILE => Look::None,
         Err(error @ StoreError::Archived) => Look::Archived(say(&error)),
-        Err(error @ StoreError::Denied(_)) => Look::Denied(say(&error)),
-        Err(error) => return Err(format!("{name}: {error}")),
+        Err(error @ StoreError::Denied(_)) => Look::Denied(ReadError::of_store(&error, say(&error))),
+        Err(error) => return Err(ReadError::of_object(name, &error)),
     })
 }
 

@@ -5,17 +5,19 @@
 
 use std::collections::BTreeSet;
 
+use crate::error::ReadError;
+use crate::folders::{Folder, session_of, shredded};
 use crate::hold::is_noted;
-use crate::read::ReadError;
+use crate::place::Place;
 use kernel::clock::UnixNanos;
 use vault::chain::note::VerifyKey;
 use vault::names::account_segment;
 use vault::row::{Erasure, ErasureState, Shredded};
 use vault::store::ObjectKind;
 
+use super::ledger::Ledger;
 use super::request::{self, Request, Target};
-use super::resolve::{Asked, Folder, copies, holds, session_of, shredded, told};
-use super::{Ledger, Place};
+use super::resolve::{Asked, copies, holds, told};
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,20 +44,20 @@ pub async fn execute(
     store: &str,
     now: UnixNanos,
 ) -> Result<Executed, ReadError> {
-    let (request, signers) = request::open(file, erasers).map_err(|why| format!("the request {why}"))?;
+    let (request, signers) = request::open(file, erasers).map_err(of_request)?;
     let keys = judge(place, ledger, &request, store)?;
     let resumed = match ledger.begun() {
         Some(begun) if begun.nonce == request.nonce => true,
         Some(begun) => {
-            return Err(format!(
+            return Err(ReadError::invalid(format!(
                 "the erasure {} ({}) was begun and is not finished: finish it first (--resume)",
                 begun.nonce, begun.why
-            ));
+            )));
         }
         None => false,
     };
     if !resumed {
-        request::timely(&request, now).map_err(|why| format!("the request {why}"))?;
+        request::timely(&request, now).map_err(of_request)?;
         users_own(place, &request).await?;
     }
     unheld(place, &request, &keys).await?;
@@ -67,6 +69,10 @@ pub async fn execute(
     // it is done, whatever can't be listed now
     let left = others(place, &request, &keys).await.unwrap_or_default();
     Ok(Executed { keys: keys.len(), objects, resumed, left })
+}
+
+fn of_request(error: ReadError) -> ReadError {
+    error.reworded(|why| format!("the request {why}"))
 }
 
 /// How many keys its sessions have that it does not name.
@@ -90,9 +96,9 @@ async fn users_own(place: &Place, request: &Request) -> Result<(), ReadError> {
         own.into_values().flatten().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
     match request.sessions.iter().find(|session| !own.contains(*session)) {
         None => Ok(()),
-        Some(session) => {
-            Err(format!("the request names the session {session}, which no line of the index says is this user's"))
-        }
+        Some(session) => Err(ReadError::forbidden(format!(
+            "the request names the session {session}, which no line of the index says is this user's"
+        ))),
     }
 }
 
@@ -108,22 +114,23 @@ pub async fn resume(
     now: UnixNanos,
 ) -> Result<Option<Executed>, ReadError> {
     let Some(begun) = ledger.begun() else { return Ok(None) };
-    let file = begun.request.clone().ok_or("the line that begins the erasure holds no request")?;
+    let file =
+        begun.request.clone().ok_or_else(|| ReadError::damaged("the line that begins the erasure holds no request"))?;
     execute(place, ledger, &file, erasers, store, now).await.map(Some)
 }
 
 /// Whether a request is one for this vault and this chain, and was not executed.
 fn judge(place: &Place, ledger: &Ledger<'_>, request: &Request, store: &str) -> Result<BTreeSet<Shredded>, ReadError> {
     if request.store != store {
-        return Err(format!("the request is for the vault {}", request.store));
+        return Err(ReadError::invalid(format!("the request is for the vault {}", request.store)));
     }
     if ledger.is_done(&request.nonce) {
-        return Err("the request was executed: it stands in the chain as done".to_owned());
+        return Err(ReadError::invalid("the request was executed: it stands in the chain as done"));
     }
     let start = place.vault.full(&format!("keys/{}/", account_segment(&request.account)));
     // they are keys of its sessions (`request::read`) below the prefix in its own words: this is the vault's
     if !request.keys.iter().all(|key| key.folder.starts_with(&start)) {
-        return Err("the request names keys of another vault, or of another account".to_owned());
+        return Err(ReadError::forbidden("the request names keys of another vault, or of another account"));
     }
     Ok(request.keys.iter().cloned().collect())
 }
@@ -138,7 +145,10 @@ async fn unheld(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> 
     let held = holds(place, &account_segment(&request.account), &folders, keys).await?;
     match held.first() {
         None => Ok(()),
-        Some(first) => Err(format!("{} objects are under legal hold, {first} is one: release it first", held.len())),
+        Some(first) => Err(ReadError::forbidden(format!(
+            "{} objects are under legal hold, {first} is one: release it first",
+            held.len()
+        ))),
     }
 }
 
@@ -146,7 +156,9 @@ async fn unheld(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> 
 async fn unnoted(place: &Place, request: &Request, (tenant, session): &Folder) -> Result<(), ReadError> {
     match is_noted(&place.vault, &account_segment(&request.account), tenant, session).await? {
         false => Ok(()),
-        true => Err(format!("the session {tenant}/{session} is under legal hold: release it first")),
+        true => {
+            Err(ReadError::forbidden(format!("the session {tenant}/{session} is under legal hold: release it first")))
+        }
     }
 }
 
@@ -173,7 +185,9 @@ async fn finish(
     keys: &BTreeSet<Shredded>,
     now: UnixNanos,
 ) -> Result<u64, ReadError> {
-    let again = |why: String| format!("{why}\nthe erasure has begun and is not finished: run it again");
+    let again = |error: ReadError| {
+        error.reworded(|why| format!("{why}\nthe erasure has begun and is not finished: run it again"))
+    };
     let mut gone = 0;
     let start = place.vault.full(&format!("keys/{}/", account_segment(&request.account)));
     for key in keys {
@@ -182,11 +196,11 @@ async fn finish(
         if let Some(folder) = session_of(&format!("{stem}.age"), &start) {
             unnoted(place, request, &folder).await.map_err(again)?;
         }
-        gone += place.eraser.destroy(&stem).await.map_err(|error| again(format!("{stem}: {error}")))?;
+        gone += place.eraser.destroy(&stem).await.map_err(|error| again(ReadError::of_object(&stem, &error)))?;
     }
     let left = copies(place, keys).await.map_err(again)?;
     if let Some(name) = left.first() {
-        return Err(again(format!("{name} is there again")));
+        return Err(again(ReadError::Unavailable(format!("{name} is there again"))));
     }
     let done = Erasure { destroyed: Some(gone), ..said(request, signers, ErasureState::Done) };
     ledger.append(done, now).await.map_err(again)?;

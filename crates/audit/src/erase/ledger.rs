@@ -12,8 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::read::{ReadError, unpack_index};
-use crate::verify::{Options, chains};
+use crate::chains::{Scope, chains};
+use crate::error::ReadError;
+use crate::place::Place;
+use crate::read::index;
 use kernel::clock::UnixNanos;
 use kernel::rng::Rng;
 use vault::chain::digest::{Counters, Digest, Index, Link, VERSION, origin};
@@ -22,8 +24,6 @@ use vault::chain::tree::{Frontier, leaf_hash};
 use vault::names::{self, Names, SIGNATURE, UNATTRIBUTED, account_segment, rfc3339};
 use vault::row::{Erasure, ErasureState, Kind, Row, Tail};
 use vault::store::{ObjectKind, Put, StoreError};
-
-use super::Place;
 
 /// Compression of its index objects.
 const LEVEL: i32 = 3;
@@ -92,18 +92,16 @@ impl<'p> Ledger<'p> {
         writer: &str,
     ) -> Result<Self, ReadError> {
         if writer.is_empty() || account_segment(writer) != writer {
-            return Err(format!("{writer:?} is no name of a writer: letters, digits, `.`, `_`, `-`"));
+            return Err(ReadError::invalid(format!(
+                "{writer:?} is no name of a writer: letters, digits, `.`, `_`, `-`"
+            )));
         }
         let (account, writer) = (account.to_owned(), writer.to_owned());
         let keys = [std::slice::from_ref(key.public()), before].concat();
         let (head, epochs, done, open, strangers) = (None, 0, BTreeSet::new(), None, Strangers::default());
         let mut ledger = Self { place, key, keys, account, writer, head, epochs, done, open, strangers };
-        let wanted = Options {
-            account: Some(ledger.account.clone()),
-            writer: Some(ledger.writer.clone()),
-            ..Options::default()
-        };
-        let found = chains(&place.vault, &wanted).await?;
+        let wanted = Scope { account: Some(&ledger.account), writer: Some(&ledger.writer) };
+        let found = chains(&place.vault, wanted).await?;
         for (epoch, numbers) in found.into_values().flatten() {
             ledger.epoch(&epoch, &numbers).await?;
         }
@@ -140,7 +138,7 @@ impl<'p> Ledger<'p> {
                 }
                 // its retention is over (requests expire long before), or it is not the one that was signed
                 Ok(_) | Err(StoreError::Missing) => whole = false,
-                Err(error) => return Err(format!("{}: {error}", index.key)),
+                Err(error) => return Err(ReadError::of_object(&index.key, &error)),
             }
             self.head = Some((Link { epoch: name.to_owned(), n: *n, sha256 }, digest.end));
         }
@@ -185,7 +183,7 @@ impl<'p> Ledger<'p> {
             Err(StoreError::Missing) => Ok(None),
             // larger than any object of ours
             Err(StoreError::TooLarge) => Ok(Some(Bytes::new())),
-            Err(error) => Err(format!("{name}: {error}")),
+            Err(error) => Err(ReadError::of_object(name, &error)),
         }
     }
 
@@ -203,7 +201,7 @@ impl<'p> Ledger<'p> {
 
     /// The only line of an index object of ours, as it stands there.
     fn line(&self, object: &Bytes) -> Result<(Row, String), ReadError> {
-        let mut text = unpack_index("", object).map_err(|_| self.strange("an index object is damaged"))?;
+        let mut text = index::unpack("", object).map_err(|_| self.strange("an index object is damaged"))?;
         if text.pop() != Some('\n') || text.contains('\n') {
             return Err(self.strange("an index object has other lines"));
         }
@@ -215,11 +213,11 @@ impl<'p> Ledger<'p> {
     }
 
     fn strange(&self, what: &str) -> ReadError {
-        format!(
+        ReadError::damaged(format!(
             "the chain of the writer {} is not one of erasures ({what}): give another --writer, or --before with the key that \
              signed it earlier",
             self.writer
-        )
+        ))
     }
 
     fn names(&self, epoch: &str) -> Names {
@@ -276,7 +274,9 @@ impl<'p> Ledger<'p> {
             let done = self.write(&epoch, erasure, now).await?;
             return done.ok_or_else(|| {
                 let folder = epoch.names.digest(&self.account, epoch.tree.size());
-                format!("{folder}, or its signature, was taken by somebody else: the erasure can't be told as done")
+                ReadError::unavailable(format!(
+                    "{folder}, or its signature, was taken by somebody else: the erasure can't be told as done"
+                ))
             });
         }
         for attempt in 0..ATTEMPTS {
@@ -290,7 +290,10 @@ impl<'p> Ledger<'p> {
                 None => {}
             }
         }
-        Err(format!("somebody takes every name that the writer {} may use next: give another --writer", self.writer))
+        Err(ReadError::unavailable(format!(
+            "somebody takes every name that the writer {} may use next: give another --writer",
+            self.writer
+        )))
     }
 
     /// Writes a line and its digest. `None`: other bytes are under a name of the digest.
@@ -355,7 +358,9 @@ impl<'p> Ledger<'p> {
         let now_row = Row { v: 1, leaf: n, object_key: None, off: None, of: None, tail };
         let mut line = self.row(epoch, n, &erasure, &now_row);
         line.push(b'\n');
-        let bytes = Bytes::from(zstd::bulk::compress(&line, LEVEL).map_err(|_| "a line can't be compressed")?);
+        let bytes = Bytes::from(
+            zstd::bulk::compress(&line, LEVEL).map_err(|_| ReadError::unavailable("a line can't be compressed"))?,
+        );
         let name = epoch.names.index(&self.account, now_row.tail.ts.get(..10).unwrap_or_default(), n);
         if self.ensure(ObjectKind::Index, &name, bytes.clone(), now).await? { Ok((name, bytes)) } else { Err(busy()) }
     }
@@ -433,7 +438,7 @@ impl<'p> Ledger<'p> {
 
     /// Writes an object; false: its name has other bytes.
     async fn ensure(&self, kind: ObjectKind, name: &str, bytes: Bytes, now: UnixNanos) -> Result<bool, ReadError> {
-        let say = |error: StoreError| format!("{name}: {error}");
+        let say = |error: StoreError| ReadError::of_object(name, &error);
         // not every store heeds the condition of a put
         let there = match self.place.vault.try_fetch(kind, name).await {
             Ok(there) => Some(there),
@@ -455,7 +460,8 @@ impl<'p> Ledger<'p> {
 }
 
 fn busy() -> ReadError {
-    "another erasure is at work, or was begun in another way (--sign-with, or the request with other signatures): finish that one \
-     first"
-        .to_owned()
+    ReadError::unavailable(
+        "another erasure is at work, or was begun in another way (--sign-with, or the request with other signatures): finish that one \
+     first",
+    )
 }

@@ -9,7 +9,7 @@
 mod execute;
 mod ledger;
 pub mod request;
-mod resolve;
+pub(crate) mod resolve;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -17,6 +17,4 @@ pub use super::place::Place;
 pub use execute::{Executed, execute, resume};
 pub use ledger::Ledger;
 pub use request::{Request, Target};
-use resolve::segment;
 pub use resolve::{Asked, Resolved, resolve};
-pub(super) use resolve::{Folder, sessions, sessions_with_unsigned, shredded};

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::ReadError;
+use crate::folders::{is_day, is_key_id, is_segment, segment};
 use vault::chain::note::{self, SigningKey, VerifyKey};
 use vault::names::{account_segment, rfc3339};
 use vault::row::Shredded;
@@ -89,7 +91,7 @@ impl Request {
             if ![tenant, session].into_iter().all(is_segment) || !sessions.insert(one) {
                 return Err(ODD);
             }
-            if matches!(&self.what, Target::Session(id) if super::segment(id) != session) {
+            if matches!(&self.what, Target::Session(id) if segment(id) != session) {
                 return Err("names another session than the one that it asks for");
             }
         }
@@ -108,23 +110,6 @@ impl Request {
 
 /// What a request's sessions may be wrong with.
 const ODD: &str = "names a session that is none, or one twice";
-
-/// Whether a text can be a part of an object's name.
-pub(super) fn is_segment(text: &str) -> bool {
-    !text.is_empty()
-        && !matches!(text, "." | "..")
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-%=".contains(&byte))
-}
-
-pub(super) fn is_day(text: &str) -> bool {
-    let digit = |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
-    text.len() == 10 && text.bytes().enumerate().all(digit)
-}
-
-/// Whether a text has the form of a session key's id.
-pub(super) fn is_key_id(id: &str) -> bool {
-    id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
 
 /// The request in a file, whoever signed it, and its text: one whose keys are those of the sessions that it names.
 ///
@@ -170,15 +155,17 @@ pub fn sign(file: &str, key: &SigningKey) -> Result<String, &'static str> {
 ///
 /// # Errors
 /// What is wrong.
-pub fn open(file: &str, erasers: &[VerifyKey]) -> Result<(Request, Vec<String>), String> {
-    let (request, text) = read(file)?;
+pub fn open(file: &str, erasers: &[VerifyKey]) -> Result<(Request, Vec<String>), ReadError> {
+    let (request, text) = read(file).map_err(ReadError::damaged)?;
     let signed = note::signers(file, erasers).filter(|(signed, _)| *signed == text);
-    let (_, signers) = signed.ok_or("has no signatures: two erasers sign it with `tollgate vault erase --sign`")?;
+    let (_, signers) = signed.ok_or_else(|| {
+        ReadError::forbidden("has no signatures: two erasers sign it with `tollgate vault erase --sign`")
+    })?;
     if signers.len() < SIGNERS {
-        return Err(format!(
+        return Err(ReadError::forbidden(format!(
             "is signed by {} of the erasers given here: it takes {SIGNERS}, with different keys",
             signers.len()
-        ));
+        )));
     }
     Ok((request, signers.iter().map(|key| key.name().to_owned()).collect()))
 }
@@ -187,13 +174,13 @@ pub fn open(file: &str, erasers: &[VerifyKey]) -> Result<(Request, Vec<String>),
 ///
 /// # Errors
 /// What is wrong.
-pub fn timely(request: &Request, now: kernel::clock::UnixNanos) -> Result<(), String> {
+pub fn timely(request: &Request, now: kernel::clock::UnixNanos) -> Result<(), ReadError> {
     let now = rfc3339(now);
     if now >= request.expires {
-        return Err(format!("expired at {}: make another one", request.expires));
+        return Err(ReadError::invalid(format!("expired at {}: make another one", request.expires)));
     }
     if now < request.time {
-        return Err(format!("is from the future ({}): look at the clocks", request.time));
+        return Err(ReadError::invalid(format!("is from the future ({}): look at the clocks", request.time)));
     }
     Ok(())
 }

@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::read::{ReadError, each_row, each_signed_row, each_unsigned_row};
+use crate::error::ReadError;
+use crate::folders::{Folder, is_day, is_segment, segment, session_of, shredded};
+use crate::place::Place;
+use crate::read::{each_row, each_signed_row, each_unsigned_row};
 use crate::signed::Signed;
-use vault::names::{UNATTRIBUTED, account_segment};
+use vault::names::account_segment;
 use vault::row::{Kind, Row, Shredded};
 use vault::store::ObjectKind;
 
-use super::Place;
-use super::request::{MAX_KEYS, Target, is_day, is_key_id, is_segment};
+use super::request::{MAX_KEYS, Target};
 
 /// Objects that are asked about at a time.
 const AT_ONCE: usize = 16;
@@ -50,9 +52,6 @@ pub struct Resolved {
     pub left_out: Vec<String>,
 }
 
-/// A session as names have it: tenant, session.
-pub(crate) type Folder = (String, String);
-
 /// Finds what a request would destroy.
 ///
 /// # Errors
@@ -66,12 +65,16 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     let own = stored.iter().filter(|(folder, _)| folders.contains(folder));
     let keys: BTreeSet<Shredded> = own.filter_map(|(_, name)| shredded(name)).collect();
     if keys.is_empty() {
-        return Err("no key object of it is in the store: it has no content, was erased before, or its keys lie in \
-                    another bucket (--keys)"
-            .to_owned());
+        return Err(ReadError::not_found(
+            "no key object of it is in the store: it has no content, was erased before, or its keys lie in \
+                    another bucket (--keys)",
+        ));
     }
     if keys.len() > MAX_KEYS {
-        return Err(format!("{} keys are too many for one request: make one for each session", keys.len()));
+        return Err(ReadError::invalid(format!(
+            "{} keys are too many for one request: make one for each session",
+            keys.len()
+        )));
     }
     let holds = holds(place, &segment, &folders, &keys).await?;
     let sessions = folders.iter().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
@@ -88,24 +91,6 @@ async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, String)>, R
         (day && is_segment(&tenant) && is_segment(&session)).then_some(((tenant, session), name))
     };
     Ok(names.into_iter().filter_map(one).collect())
-}
-
-/// The key that a key object is a copy of: those of `rewrap` have more behind the id.
-pub(crate) fn shredded(name: &str) -> Option<Shredded> {
-    let (folder, file) = name.rsplit_once('/')?;
-    let id = file.strip_suffix(".age")?.split('-').next()?;
-    is_key_id(id).then(|| Shredded { folder: format!("{folder}/"), id: id.to_owned() })
-}
-
-/// Tenant and session in `…keys/account/tenant/session/day/key.age`.
-pub(super) fn session_of(name: &str, start: &str) -> Option<Folder> {
-    let mut parts = name.strip_prefix(start)?.split('/');
-    let (tenant, session, _day, _file, None) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next())
-    else {
-        return None;
-    };
-    Some((tenant.to_owned(), session.to_owned()))
 }
 
 /// Sessions by account.
@@ -166,9 +151,10 @@ pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError
     };
     // who may only write must not say whose a session is, nor be in the way of who may ask
     if place.keys.is_empty() {
-        return Err("which sessions a user has is told by signed lines alone: give the public key of the gateway's \
-                    signer"
-            .to_owned());
+        return Err(ReadError::invalid(
+            "which sessions a user has is told by signed lines alone: give the public key of the gateway's \
+                    signer",
+        ));
     }
     let signed = Signed::read(&place.vault, &place.keys, account).await?;
     let (mut found, mut unsigned) = (Named::default(), Named::default());
@@ -224,7 +210,7 @@ impl Sessions {
     /// That no signed line tells of the user, and what the others say.
     fn nobody(&self) -> ReadError {
         let none = "no line of the index tells of this user (`h-…`, as spans show it)".to_owned();
-        std::iter::once(none).chain(self.left_out()).collect::<Vec<_>>().join("\n")
+        ReadError::NotFound(std::iter::once(none).chain(self.left_out()).collect::<Vec<_>>().join("\n"))
     }
 
     /// What is not included, a line each.
@@ -253,19 +239,23 @@ impl Sessions {
 async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
     let Told { mut found, unsigned, closed, mut unread } = told(place, asked).await?;
     if let (Target::User(_), Some(why)) = (&asked.what, closed.first()) {
-        return Err(format!("sessions of the user may be missed, name them one by one: {why}"));
+        return Err(ReadError::unavailable(format!("sessions of the user may be missed, name them one by one: {why}")));
     }
     let count = found.len();
     let (account, mut folders) = match (found.pop_first(), &asked.what) {
         (Some(one), _) if count == 1 => one,
-        (Some(_), _) => return Err(format!("{count} accounts have such a session; give --account")),
+        (Some(_), _) => {
+            return Err(ReadError::invalid(format!("{count} accounts have such a session; give --account")));
+        }
         (None, Target::User(_)) => Default::default(),
         (None, Target::Session(_)) => {
             // what came in the last minutes is in no line yet
             let none = "no line of the index tells of this session; is it new, give --account";
             let account = asked.account.clone();
             (
-                account.ok_or_else(|| [vec![none.to_owned()], closed.clone()].concat().join("\nnot read: "))?,
+                account.ok_or_else(|| {
+                    ReadError::NotFound([vec![none.to_owned()], closed.clone()].concat().join("\nnot read: "))
+                })?,
                 BTreeSet::new(),
             )
         }
@@ -314,12 +304,6 @@ pub(crate) async fn sessions(place: &Place, asked: &Asked) -> Result<Sessions, R
     Ok(told)
 }
 
-/// An id as it stands in names.
-pub(super) fn segment(id: &str) -> String {
-    let id = if id.is_empty() { UNATTRIBUTED } else { id };
-    kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned())
-}
-
 /// Objects of these sessions that are under legal hold.
 pub(super) async fn holds(
     place: &Place,
@@ -333,7 +317,7 @@ pub(super) async fn holds(
         objects.extend(names.into_iter().map(|name| (ObjectKind::Payload, name)));
     }
     let asked = stream::iter(objects).map(async |(kind, name)| {
-        let held = place.eraser.held(kind, &name).await.map_err(|error| format!("{name}: {error}"))?;
+        let held = place.eraser.held(kind, &name).await.map_err(|error| ReadError::of_object(&name, &error))?;
         Ok::<_, ReadError>(held.then_some(name))
     });
     let mut held: Vec<String> = asked.buffered(AT_ONCE).try_filter_map(async |held| Ok(held)).try_collect().await?;
@@ -346,7 +330,8 @@ pub(super) async fn copies(place: &Place, keys: &BTreeSet<Shredded>) -> Result<V
     let folders: BTreeSet<&str> = keys.iter().map(|key| key.folder.as_str()).collect();
     let mut out = Vec::new();
     for folder in folders {
-        let below = place.vault.relative(folder).ok_or_else(|| format!("{folder} is not in this vault"))?;
+        let below =
+            place.vault.relative(folder).ok_or_else(|| ReadError::invalid(format!("{folder} is not in this vault")))?;
         let names = place.vault.list(ObjectKind::Key, below).await?;
         out.extend(names.into_iter().filter(|name| shredded(name).is_some_and(|key| keys.contains(&key))));
     }

@@ -9,7 +9,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::request::{self, Request, Target};
-use super::{Asked, Ledger, Place, execute, resolve, resume, sessions, sessions_with_unsigned};
+use super::resolve::{sessions, sessions_with_unsigned};
+use super::{Asked, Ledger, Place, execute, resolve, resume};
 use crate::read::{Filter, Opener, Vault, replay};
 use crate::testing::site::{Memory, Site};
 use crate::verify::{Options, Report};
@@ -146,7 +147,7 @@ impl Desk {
         format!("{text}\n{}", lines.collect::<String>())
     }
 
-    pub(crate) async fn run(&self, site: &Site, file: &str) -> Result<super::Executed, String> {
+    pub(crate) async fn run(&self, site: &Site, file: &str) -> Result<super::Executed, crate::read::ReadError> {
         let mut ledger = Ledger::read(&self.place, &self.chain, &self.before, "default", "eraser").await?;
         execute(&self.place, &mut ledger, file, &self.erasers(), STORE, site.clock.now()).await
     }
@@ -305,7 +306,7 @@ async fn planted_sessions_of_a_user_are_bounded() {
     let of = |name: &&String| name.starts_with("index/v1/account=default/");
     let name = site.store.0.lock().keys().find(of).cloned().expect("an object of the index");
     let bytes = site.store.0.lock().get(&name).cloned().expect("there");
-    let lines = crate::read::unpack_index(&name, &bytes).expect("lines");
+    let lines = crate::read::index::unpack(&name, &bytes).expect("lines");
     let line = lines.lines().find(|line| line.contains("\"s0\"")).expect("a line of s0");
     let one = |n: usize| {
         let leaf = line.replacen("\"leaf\":", &format!("\"leaf\":{}", 1000 + n), 1);
@@ -592,7 +593,7 @@ async fn a_line_that_was_planted_is_not_signed() {
     let planted = name.replace("dt=2026-11-20", "dt=2026-11-19").replace("dt=2026-11-21", "dt=2026-11-19");
     let line = {
         let objects = site.store.0.lock();
-        let text = crate::read::unpack_index("", &objects[&name]).expect("a line");
+        let text = crate::read::index::unpack("", &objects[&name]).expect("a line");
         zstd::bulk::compress(text.replace("ticket 4711", "ticket 4712").as_bytes(), 3).expect("zstd")
     };
     assert_ne!(name, planted);

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::read::{ReadError, Vault};
+use crate::error::ReadError;
+use crate::location::Vault;
 use crate::signed::Signed;
 use vault::chain::note::VerifyKey;
 use vault::names::account_segment;
 use vault::store::{ObjectKind, StoreError};
 
+use super::layout::STATES;
 use super::sort::{Line, Sorter, is_sane};
 use super::state::{Day, Part, State, short};
 use super::write::Table;
@@ -123,10 +125,10 @@ impl Run<'_> {
         // what the index has no more can't be written anew
         let whole = done.is_subset(objects);
         if other && !whole {
-            return Err(format!(
+            return Err(ReadError::invalid(format!(
                 "{} was made with other columns, and its index is not whole any more: remove it, or keep it elsewhere",
                 path.display()
-            ));
+            )));
         }
         if other || (state.parts.len() >= PARTS && whole) {
             (new, state) = (new.into_iter().chain(done.iter().cloned()).collect(), State::default());
@@ -138,7 +140,7 @@ impl Run<'_> {
         for file in day.files(&self.options.folder) {
             if !state.files().contains(file.as_str()) {
                 let gone = std::fs::remove_file(self.options.folder.join(&file));
-                gone.map_err(|error| format!("{file}: {error}"))?;
+                gone.map_err(|error| ReadError::of_io(&error, format!("{file}: {error}")))?;
             }
         }
         Ok(())
@@ -180,7 +182,7 @@ impl Run<'_> {
                 Ok(lines) => lines,
                 // who may only write must not end every run
                 Err(why) if self.signed.is_none() && !held.contains(object) => {
-                    self.done.unread.push(why);
+                    self.done.unread.push(why.to_string());
                     continue;
                 }
                 Err(why) => return Err(why),
@@ -188,7 +190,7 @@ impl Run<'_> {
             hashes.insert(object.clone(), sha256);
             for text in lines.lines() {
                 if !sorter.push(text)? {
-                    return Err(format!("{object}: a line is not an index line"));
+                    return Err(ReadError::damaged(format!("{object}: a line is not an index line")));
                 }
             }
         }
@@ -211,7 +213,7 @@ impl Run<'_> {
                 files.push(name);
             }
             let map: Map<String, Value> =
-                serde_json::from_str(&line.text).map_err(|_| "a line of the index is no object".to_owned())?;
+                serde_json::from_str(&line.text).map_err(|_| ReadError::damaged("a line of the index is no object"))?;
             lines += 1;
             table.as_mut().map_or(Ok(()), |(_, table)| table.push(map, line.text.len()))
         })?;
@@ -230,16 +232,20 @@ impl Run<'_> {
         let signed = self.signed.is_some();
         let bytes = match self.vault.index_object(&name, signed).await {
             Ok(bytes) => bytes,
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(format!("{name}: {error}")),
-            Err(error) => return Ok(Err(format!("{name}: {error}"))),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => {
+                return Err(ReadError::of_object(&name, &error));
+            }
+            Err(error) => return Ok(Err(ReadError::of_object(&name, &error))),
         };
         if self.signed.as_ref().is_some_and(|signed| signed.names(&name) && !signed.is(&name, &bytes)) {
-            return Ok(Err(format!("{name}: it is not what its digest says; `vault verify` tells more")));
+            return Ok(Err(ReadError::damaged(format!(
+                "{name}: it is not what its digest says; `vault verify` tells more"
+            ))));
         }
         let lines = match Vault::index_lines(&name, &bytes, signed) {
             // what is signed ends the run at the line that is none (see the sorter); a planted object is passed over whole
             Ok(lines) if signed || lines.lines().all(is_sane) => lines,
-            Ok(_) => return Ok(Err(format!("{object}: a line is not an index line"))),
+            Ok(_) => return Ok(Err(ReadError::damaged(format!("{object}: a line is not an index line")))),
             Err(why) => return Ok(Err(why)),
         };
         self.done.objects += 1;
@@ -249,11 +255,11 @@ impl Run<'_> {
     /// Removes what was made of days that the index has no more.
     fn prune(&mut self, days: &BTreeMap<Day, BTreeSet<String>>) -> Result<(), ReadError> {
         if days.is_empty() {
-            return Err("--prune: the index is empty, which is more likely a mistake".to_owned());
+            return Err(ReadError::invalid("--prune: the index is empty, which is more likely a mistake"));
         }
         let folder = &self.options.folder;
         let wanted = self.options.account.as_deref().map(account_segment);
-        let accounts = std::fs::read_dir(folder.join(super::STATES)).into_iter().flatten().flatten();
+        let accounts = std::fs::read_dir(folder.join(STATES)).into_iter().flatten().flatten();
         for account in accounts {
             let name = account.file_name().to_string_lossy().into_owned();
             let Some(name) = name.strip_prefix("account=") else { continue };
@@ -268,7 +274,7 @@ impl Run<'_> {
                 }
                 let files = day.files(folder).into_iter().map(|file| folder.join(file));
                 for file in files.chain([state.path()]) {
-                    std::fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+                    std::fs::remove_file(&file).map_err(|error| ReadError::of_file(&file, &error))?;
                 }
                 self.done.pruned += 1;
             }

@@ -8,6 +8,7 @@
 mod cells;
 mod columns;
 mod compact;
+mod layout;
 pub mod read;
 mod sort;
 mod state;
@@ -17,13 +18,3 @@ mod write;
 mod tests;
 
 pub use compact::{Compacted, Options, compact};
-
-/// Start of the tables' paths below the folder.
-const TABLES: &str = "parquet/v1";
-/// Start of the paths of what was done.
-const STATES: &str = "state/v1";
-
-/// The part `key=value` of a path, decoded.
-fn part<'p>(path: &'p str, key: &str) -> Option<&'p str> {
-    path.split('/').find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
-}

@@ -15,10 +15,12 @@ use serde_json::{Map, Value};
 
 use vault::row::Row;
 
+use crate::error::ReadError;
+
 use super::cells::Cursor;
 use super::columns::{COLUMNS, Form, leaves, line, position};
+use super::layout::{STATES, TABLES, part};
 use super::state::{Part, State};
-use super::{STATES, TABLES, part};
 
 /// Rows that are put together at a time.
 const AT_ONCE: usize = 4096;
@@ -82,25 +84,28 @@ pub fn rows(
     tests: &[Test<'_>],
     day: &dyn Fn(&str) -> bool,
     visit: &mut dyn FnMut(Row),
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), ReadError> {
     for path in files(folder, tests, day)? {
         if !covered.lets_in(path.strip_prefix(folder).unwrap_or(&path)) {
             continue;
         }
-        let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let file = File::open(&path).map_err(|error| told(&error))?;
+        let file = File::open(&path).map_err(|error| ReadError::of_file(&path, &error))?;
         let mut each = |line: Map<String, Value>| {
             let row = serde_json::from_value(Value::Object(line));
             visit(row.map_err(|_| ParquetError::General("a row is no index line".to_owned()))?);
             Ok(())
         };
-        table(file, tests, &mut each).map_err(|error| told(&error))?;
+        table(file, tests, &mut each).map_err(|error| ReadError::Damaged(format!("{}: {error}", path.display())))?;
     }
     Ok(())
 }
 
 /// The files whose names say that they may hold such lines, in order.
-fn files(folder: &Path, tests: &[Test<'_>], day: &dyn Fn(&str) -> bool) -> std::result::Result<Vec<PathBuf>, String> {
+fn files(
+    folder: &Path,
+    tests: &[Test<'_>],
+    day: &dyn Fn(&str) -> bool,
+) -> std::result::Result<Vec<PathBuf>, ReadError> {
     let wanted = |name: &str| {
         let named = |key: &str| part(name, key);
         let is = |test: &Test<'_>| match test {
@@ -117,9 +122,9 @@ fn files(folder: &Path, tests: &[Test<'_>], day: &dyn Fn(&str) -> bool) -> std::
     };
     let (mut found, mut folders) = (Vec::new(), vec![folder.join(TABLES)]);
     while let Some(here) = folders.pop() {
-        let entries = std::fs::read_dir(&here).map_err(|error| format!("{}: {error}", here.display()))?;
+        let entries = std::fs::read_dir(&here).map_err(|error| ReadError::of_file(&here, &error))?;
         for entry in entries {
-            let entry = entry.map_err(|error| format!("{}: {error}", here.display()))?;
+            let entry = entry.map_err(|error| ReadError::of_file(&here, &error))?;
             let path = entry.path();
             let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
             if !wanted(&name) {
@@ -255,7 +260,7 @@ impl Covered {
     ///
     /// # Errors
     /// One line: a state can't be read.
-    pub fn read(folder: &Path) -> std::result::Result<Self, String> {
+    pub fn read(folder: &Path) -> std::result::Result<Self, ReadError> {
         let mut covered = Self::default();
         Self::parts(folder, &mut |part| covered.objects.extend(part.objects.into_keys()))?;
         Ok(covered)
@@ -266,7 +271,7 @@ impl Covered {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn signed(folder: &Path, signed: &dyn Fn(&str, &str) -> bool) -> std::result::Result<Self, String> {
+    pub fn signed(folder: &Path, signed: &dyn Fn(&str, &str) -> bool) -> std::result::Result<Self, ReadError> {
         let (mut objects, mut files, mut left) = (BTreeSet::new(), BTreeSet::new(), 0);
         Self::parts(folder, &mut |part| {
             if part.objects.iter().all(|(name, sha256)| signed(name, sha256)) {
@@ -280,10 +285,11 @@ impl Covered {
     }
 
     /// Calls `each` with what the states below `folder` tell of.
-    fn parts(folder: &Path, each: &mut dyn FnMut(Part)) -> std::result::Result<(), String> {
+    fn parts(folder: &Path, each: &mut dyn FnMut(Part)) -> std::result::Result<(), ReadError> {
         let accounts = std::fs::read_dir(folder.join(STATES));
-        let accounts =
-            accounts.map_err(|error| format!("{} holds no tables of `vault compact`: {error}", folder.display()))?;
+        let accounts = accounts.map_err(|error| {
+            ReadError::of_io(&error, format!("{} holds no tables of `vault compact`: {error}", folder.display()))
+        })?;
         for account in accounts.flatten() {
             for state in std::fs::read_dir(account.path()).into_iter().flatten().flatten() {
                 let path = state.path();

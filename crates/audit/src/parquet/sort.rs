@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::error::ReadError;
 use vault::row::{self, Row};
 
 /// Lines that are in memory, bytes.
@@ -87,10 +88,6 @@ pub(super) struct Sorter {
     runs: Vec<PathBuf>,
 }
 
-fn told(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
-}
-
 impl Sorter {
     /// A sorter that may write into `folder`.
     pub(super) fn new(folder: &Path) -> Self {
@@ -103,7 +100,7 @@ impl Sorter {
     }
 
     /// Adds a line; false if it is no index line.
-    pub(super) fn push(&mut self, text: &str) -> Result<bool, String> {
+    pub(super) fn push(&mut self, text: &str) -> Result<bool, ReadError> {
         let Some(line) = Line::parse(text) else { return Ok(false) };
         self.bytes += line.key.len() + line.text.len() + size_of::<Line>();
         self.lines.push(line);
@@ -113,19 +110,19 @@ impl Sorter {
         Ok(true)
     }
 
-    fn spill(&mut self) -> Result<(), String> {
+    fn spill(&mut self) -> Result<(), ReadError> {
         let path = self.folder.join(format!(".sorting-{}-{}.tmp", std::process::id(), self.runs.len()));
-        kernel::files::make_folders(&self.folder).map_err(|error| told(&path, &error))?;
+        kernel::files::make_folders(&self.folder).map_err(|error| ReadError::of_file(&path, &error))?;
         self.lines.sort_unstable();
         self.runs.push(path.clone());
-        write_run(&path, &self.lines).map_err(|error| told(&path, &error))?;
+        write_run(&path, &self.lines).map_err(|error| ReadError::of_file(&path, &error))?;
         self.lines.clear();
         self.bytes = 0;
         Ok(())
     }
 
     /// Calls `each` with every line in order, each once.
-    pub(super) fn finish(mut self, each: &mut dyn FnMut(Line) -> Result<(), String>) -> Result<(), String> {
+    pub(super) fn finish(mut self, each: &mut dyn FnMut(Line) -> Result<(), ReadError>) -> Result<(), ReadError> {
         self.lines.sort_unstable();
         let mut last = String::new();
         let mut once = |line: Line| {
@@ -137,13 +134,13 @@ impl Sorter {
         };
         let mut runs = Vec::new();
         for path in &self.runs {
-            let file = File::open(path).map_err(|error| told(path, &error))?;
-            let reader = zstd::Decoder::new(BufReader::new(file)).map_err(|error| told(path, &error))?;
+            let file = File::open(path).map_err(|error| ReadError::of_file(path, &error))?;
+            let reader = zstd::Decoder::new(BufReader::new(file)).map_err(|error| ReadError::of_file(path, &error))?;
             runs.push((path.clone(), reader));
         }
         let mut heap = BinaryHeap::new();
         for (n, (path, run)) in runs.iter_mut().enumerate() {
-            heap.extend(next(run).map_err(|error| told(path, &error))?.map(|line| Reverse((line, n))));
+            heap.extend(next(run).map_err(|error| ReadError::of_file(path, &error))?.map(|line| Reverse((line, n))));
         }
         let own = runs.len();
         let mut lines = std::mem::take(&mut self.lines).into_iter();
@@ -151,7 +148,7 @@ impl Sorter {
         while let Some(mut top) = heap.peek_mut() {
             let n = top.0.1;
             let following = match runs.get_mut(n) {
-                Some((path, run)) => next(run).map_err(|error| told(path, &error))?,
+                Some((path, run)) => next(run).map_err(|error| ReadError::of_file(path, &error))?,
                 None => lines.next(),
             };
             let line = match following {

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::error::ReadError;
+
 use super::columns::schema;
-use super::{STATES, TABLES, part};
+use super::layout::{STATES, TABLES, part};
 
 /// One day of one account, as they stand in names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,18 +102,21 @@ impl Default for State {
 
 impl State {
     /// The state at `path`; none yet where there is no file.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
+    pub(super) fn read(path: &Path) -> Result<Self, ReadError> {
         match std::fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
-                format!("{} is not a state of `vault compact`: remove the folder and start again", path.display())
+                let path = path.display();
+                ReadError::Damaged(format!(
+                    "{path} is not a state of `vault compact`: remove the folder and start again"
+                ))
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(format!("{}: {error}", path.display())),
+            Err(error) => Err(ReadError::of_file(path, &error)),
         }
     }
 
-    pub(super) fn write(&self, path: &Path) -> Result<(), String> {
-        let why = |error: std::io::Error| format!("{}: {error}", path.display());
+    pub(super) fn write(&self, path: &Path) -> Result<(), ReadError> {
+        let why = |error: std::io::Error| ReadError::of_file(path, &error);
         kernel::files::make_folders(kernel::files::folder_of(path)).map_err(why)?;
         let json = serde_json::to_vec(self).unwrap_or_default(); // strings and numbers: can't fail
         kernel::files::replace(path, &json).map_err(why)

@@ -412,7 +412,8 @@ async fn days_without_an_index_are_pruned() {
 #[test]
 fn tests_are_asked_of_single_columns() {
     let folder = tempfile::tempdir().expect("scratch");
-    let path = folder.path().join(TABLES).join("account=default/tenant=acme/dt=2026-11-20/part-x-000.parquet");
+    let path =
+        folder.path().join(super::layout::TABLES).join("account=default/tenant=acme/dt=2026-11-20/part-x-000.parquet");
     let mut one = Table::new(&path).expect("a file");
     for line in some(6, 0, 1000) {
         one.push(without_nulls(&line), 1).expect("pushed");

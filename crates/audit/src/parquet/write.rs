@@ -15,6 +15,8 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value};
 
+use crate::error::ReadError;
+
 use super::cells::Cells;
 use super::columns::{COLUMNS, FILTERED, Form, leaves, schema, slots};
 
@@ -36,8 +38,8 @@ pub(super) struct Table {
     pub(super) lines: u64,
 }
 
-fn told(error: &ParquetError) -> String {
-    format!("the table can't be written: {error}")
+fn told(error: &ParquetError) -> ReadError {
+    ReadError::Unavailable(format!("the table can't be written: {error}"))
 }
 
 fn properties() -> Result<WriterProperties, ParquetError> {
@@ -54,9 +56,9 @@ fn properties() -> Result<WriterProperties, ParquetError> {
 
 impl Table {
     /// A new file at `path`, 0600, in a folder that is made.
-    pub(super) fn new(path: &Path) -> Result<Self, String> {
+    pub(super) fn new(path: &Path) -> Result<Self, ReadError> {
         let folder = kernel::files::folder_of(path);
-        let why = |error: io::Error| format!("{}: {error}", path.display());
+        let why = |error: io::Error| ReadError::of_file(path, &error);
         kernel::files::make_folders(folder).map_err(why)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = folder.join(format!(".{name}.tmp"));
@@ -70,7 +72,7 @@ impl Table {
     }
 
     /// Adds a line of so many bytes.
-    pub(super) fn push(&mut self, line: Map<String, Value>, bytes: usize) -> Result<(), String> {
+    pub(super) fn push(&mut self, line: Map<String, Value>, bytes: usize) -> Result<(), ReadError> {
         let mut cells = self.cells.iter_mut();
         for (column, value) in COLUMNS.iter().zip(slots(line)) {
             match column.form {
@@ -90,7 +92,7 @@ impl Table {
         if self.rows == GROUP.0 || self.bytes >= GROUP.1 { self.group() } else { Ok(()) }
     }
 
-    fn group(&mut self) -> Result<(), String> {
+    fn group(&mut self) -> Result<(), ReadError> {
         let cells = std::mem::replace(&mut self.cells, empty());
         (self.rows, self.bytes) = (0, 0);
         self.write(cells).map_err(|error| told(&error))
@@ -108,12 +110,12 @@ impl Table {
     }
 
     /// The file under its name; its size in bytes.
-    pub(super) fn finish(mut self) -> Result<u64, String> {
+    pub(super) fn finish(mut self) -> Result<u64, ReadError> {
         if self.rows > 0 {
             self.group()?;
         }
         let file = self.writer.into_inner().map_err(|error| told(&error))?;
-        let why = |error: io::Error| format!("{}: {error}", self.path.display());
+        let why = |error: io::Error| ReadError::of_file(&self.path, &error);
         file.sync_all().map_err(why)?;
         let size = file.metadata().map_err(why)?.len();
         std::fs::rename(&self.temporary, &self.path).map_err(why)?;

@@ -6,6 +6,7 @@
 //! docs/vault.md has the steps for checking a proof with other tools.
 
 mod check;
+mod file;
 #[cfg(test)]
 mod tests;
 
@@ -14,11 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use super::read::{Hashes, Leaf, Missed, ReadError, Vault, each_signed_row, each_unsigned_row, unpack_index, whose};
+use super::chains::{Chains, Line, Scope, chains};
+use super::error::{ReadError, several_accounts};
+use super::location::Vault;
+use super::read::{Hashes, Leaf, Missed, each_signed_row, each_unsigned_row, index};
 use super::signed::Signed;
-use super::verify::{Chains, Line, Options, chains};
 use vault::chain::digest::Digest;
 use vault::chain::note::{self, Checkpoint, VerifyKey};
 use vault::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
@@ -27,6 +29,7 @@ use vault::row::Row;
 use vault::store::ObjectKind;
 
 pub use check::{Checked, check};
+pub use file::{File, Proof};
 
 /// Objects in a digest's place that are passed over before an epoch is given up.
 const MAX_STRANGE: usize = 100;
@@ -51,42 +54,6 @@ pub struct Wanted {
     pub bare: bool,
     /// An anchor to hand over, as its file holds it.
     pub anchor: Option<String>,
-}
-
-/// A proof file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    /// The format, 1.
-    pub v: u8,
-    /// The public key that signed; who checks takes it from elsewhere.
-    pub key: String,
-    /// One for each line.
-    pub proofs: Vec<Proof>,
-    /// An anchor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anchor: Option<String>,
-}
-
-/// A line is in a tree, and that tree is the beginning of the newest one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Proof {
-    /// Place in the tree, from 0.
-    pub index: u64,
-    /// The index line, without its line feed.
-    pub line: String,
-    /// Signed checkpoint of the first tree that held it.
-    pub note: String,
-    /// Audit path to its root, base64.
-    pub path: Vec<String>,
-    /// Signed checkpoint of the newest tree.
-    pub newest: String,
-    /// Consistency of the two, base64.
-    pub consistency: Vec<String>,
-    /// The fragment that the line names, base64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fragment: Option<String>,
 }
 
 /// A proof file, and what it may lack.
@@ -116,12 +83,14 @@ struct Logs {
 /// # Errors
 /// One line: no such line, or the chain does not hold it.
 pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result<Proved, ReadError> {
-    let found = chains(vault, &Options { account: wanted.account.clone(), ..Options::default() }).await?;
+    let found = chains(vault, Scope { account: wanted.account.as_deref(), writer: None }).await?;
     let Logs { numbers, missed, told } = logs(vault, wanted, keys, &found).await?;
     let (mut proofs, mut signer) = (Vec::new(), None);
     for ((account, writer, of), numbers) in numbers {
         let line = Line { account, writer };
-        let epochs = found.get(&line).ok_or_else(|| format!("no chain of {}/{}", line.account, line.writer))?;
+        let epochs = found
+            .get(&line)
+            .ok_or_else(|| ReadError::not_found(format!("no chain of {}/{}", line.account, line.writer)))?;
         let mut left: BTreeSet<u64> = numbers;
         let own = epochs.iter().filter(|(name, _)| **name == of);
         for (name, digests) in own.chain(epochs.iter().filter(|(name, _)| **name != of)) {
@@ -133,7 +102,7 @@ pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result
         }
         if let Some(number) = left.first() {
             let missing = format!("{}/{of}/{number:012} is in no digest (yet)", line.writer);
-            return Err(missing);
+            return Err(ReadError::NotFound(missing));
         }
     }
     if !wanted.bare {
@@ -141,7 +110,7 @@ pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result
             proof.fragment = fragment(vault, &proof.line).await?.map(|bytes| STANDARD.encode(bytes));
         }
     }
-    let key = signer.ok_or("there is nothing to prove")?;
+    let key = signer.ok_or_else(|| ReadError::not_found("there is nothing to prove"))?;
     let file = File { v: 1, key, proofs, anchor: wanted.anchor.clone() };
     Ok(Proved { file, missed, told })
 }
@@ -154,9 +123,9 @@ async fn logs(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], found: &Chains
         let has = |(line, epochs): &(&Line, &_)| line.writer == writer && BTreeMap::contains_key(*epochs, &epoch);
         let accounts: Vec<&str> = found.iter().filter(has).map(|(line, _)| line.account.as_str()).collect();
         match accounts[..] {
-            [] => return Err(format!("no chain of {writer}/{epoch}")),
+            [] => return Err(ReadError::not_found(format!("no chain of {writer}/{epoch}"))),
             [account] => drop(logs.numbers.entry((account.to_owned(), writer, epoch)).or_default().insert(number)),
-            _ => return Err(whose(leaf, &accounts)),
+            _ => return Err(several_accounts(leaf, &accounts)),
         }
     }
     if wanted.session.is_some() {
@@ -230,16 +199,16 @@ async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut 
         ));
     }
     if accounts.len() > 1 {
-        return Err(whose(&name, accounts));
+        return Err(several_accounts(&name, accounts));
     }
     if count > MAX_LEAVES {
-        return Err(format!(
+        return Err(ReadError::invalid(format!(
             "{name} has {count} lines; {MAX_LEAVES} are proved at once: give --turn-id, or the lines themselves (`vault find --json` tells them)"
-        ));
+        )));
     }
     if count == 0 {
         let all = [vec![wanted.lacks(&name, &turns)], std::mem::take(&mut logs.missed), std::mem::take(&mut logs.told)];
-        return Err(all.concat().join("\nnot proved: "));
+        return Err(ReadError::NotFound(all.concat().join("\nnot proved: ")));
     }
     Ok(())
 }
@@ -287,7 +256,9 @@ impl Epoch<'_> {
         let Some((last, newest)) = signed else { return strange.map_or(Ok(()), Err) };
         let base = newest.continues.as_ref().map_or(0, |continues| continues.leaf);
         let of = newest.continues.as_ref().map_or(self.name, |continues| continues.epoch.as_str());
-        let end = base.checked_add(newest.tree_size).ok_or("a digest's tree is larger than trees can be")?;
+        let end = base
+            .checked_add(newest.tree_size)
+            .ok_or_else(|| ReadError::damaged("a digest's tree is larger than trees can be"))?;
         let here: Vec<u64> = left.range(base..end).copied().collect();
         if of != self.of || here.is_empty() {
             return Ok(());
@@ -303,7 +274,9 @@ impl Epoch<'_> {
                 let index = number - base;
                 let path = inclusion(index, digest.tree_size).map(Prover::new);
                 let beginning = consistency(digest.tree_size, newest.tree_size).map(Prover::new);
-                let (path, consistency) = path.zip(beginning).ok_or("a digest's tree is larger than the newest one")?;
+                let (path, consistency) = path
+                    .zip(beginning)
+                    .ok_or_else(|| ReadError::damaged("a digest's tree is larger than the newest one"))?;
                 let note = digest.note.clone();
                 open.push(Open { number, index, line: String::new(), note, path, consistency });
             }
@@ -312,7 +285,7 @@ impl Epoch<'_> {
         let mut tree = Frontier::default();
         for index in indexes {
             let bytes = self.vault.fetch(ObjectKind::Index, &index.key, None).await?;
-            for text in unpack_index(&index.key, &bytes)?.lines() {
+            for text in index::unpack(&index.key, &bytes)?.lines() {
                 let (at, hash) = (tree.size(), leaf_hash(text.as_bytes()));
                 for one in &mut open {
                     one.path.leaf(at, hash);
@@ -325,11 +298,14 @@ impl Epoch<'_> {
             }
         }
         if tree.size() != newest.tree_size || STANDARD.encode(tree.root()) != newest.root {
-            return Err("the lines in the store are not those that were signed: see `tollgate vault verify`".to_owned());
+            return Err(ReadError::damaged(
+                "the lines in the store are not those that were signed: see `tollgate vault verify`",
+            ));
         }
         for one in open {
-            let proof =
-                (one.path.proof()).zip(one.consistency.proof()).ok_or("the index has fewer lines than its tree")?;
+            let proof = (one.path.proof())
+                .zip(one.consistency.proof())
+                .ok_or_else(|| ReadError::damaged("the index has fewer lines than its tree"))?;
             left.remove(&one.number);
             proofs.push(Proof {
                 index: one.index,
@@ -351,19 +327,21 @@ impl Epoch<'_> {
         let bytes = self.vault.fetch_chain(&name).await?;
         let signature = self.vault.fetch_chain(&format!("{name}{SIGNATURE}")).await?;
         if !self.keys.iter().any(|key| key.signed(&bytes, &signature)) {
-            return Err(format!("{name}: none of the keys given here signed it"));
+            return Err(ReadError::forbidden(format!("{name}: none of the keys given here signed it")));
         }
-        let digest: Digest = serde_json::from_slice(&bytes).map_err(|_| format!("{name} is no digest"))?;
+        let digest: Digest =
+            serde_json::from_slice(&bytes).map_err(|_| ReadError::damaged(format!("{name} is no digest")))?;
         let here = digest.n == n && digest.epoch == self.name && digest.writer == *writer;
         if !here || account_segment(&digest.account) != *account {
-            return Err(format!("{name}: this digest belongs somewhere else"));
+            return Err(ReadError::damaged(format!("{name}: this digest belongs somewhere else")));
         }
-        let (text, key) = note::open(&digest.note, self.keys)
-            .ok_or_else(|| format!("{name}: none of the keys given here signed its checkpoint"))?;
+        let (text, key) = note::open(&digest.note, self.keys).ok_or_else(|| {
+            ReadError::forbidden(format!("{name}: none of the keys given here signed its checkpoint"))
+        })?;
         let same = Checkpoint::parse(text)
             .is_some_and(|said| said.size == digest.tree_size && STANDARD.encode(said.root) == digest.root);
         if !same {
-            return Err(format!("{name}: its checkpoint is another tree's"));
+            return Err(ReadError::damaged(format!("{name}: its checkpoint is another tree's")));
         }
         self.signer.get_or_insert_with(|| key.to_string());
         Ok(digest)
@@ -372,7 +350,7 @@ impl Epoch<'_> {
 
 /// The fragment that a line names; none for a line without content.
 async fn fragment(vault: &Vault, line: &str) -> Result<Option<Bytes>, ReadError> {
-    let row: Row = serde_json::from_str(line).map_err(|_| "a line is not an index line")?;
+    let row: Row = serde_json::from_str(line).map_err(|_| ReadError::damaged("a line is not an index line"))?;
     let (Some(object), Some(off), Some(len)) = (&row.object_key, row.off, row.tail.len) else { return Ok(None) };
     let mut hashes = Hashes::default();
     hashes.add(&row);

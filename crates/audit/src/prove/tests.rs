@@ -161,7 +161,7 @@ async fn an_anchor_is_held_against_it() {
 /// Lines of an object of the index, each changed.
 fn planted(site: &Site, name: &str, change: impl Fn(&str) -> String) -> Bytes {
     let bytes = site.store.0.lock().get(name).cloned().expect("there");
-    let lines: Vec<String> = unpack_index(name, &bytes).expect("lines").lines().map(change).collect();
+    let lines: Vec<String> = index::unpack(name, &bytes).expect("lines").lines().map(change).collect();
     zstd::bulk::compress(lines.join("\n").as_bytes(), 3).expect("zstd").into()
 }
 

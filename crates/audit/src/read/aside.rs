@@ -12,7 +12,9 @@ use vault::names::is_aside;
 use vault::row::Row;
 use vault::store::ObjectKind;
 
-use super::{Opener, ReadError, Vault};
+use super::opener::Opener;
+use crate::error::ReadError;
+use crate::location::Vault;
 
 /// First byte and length of a fragment.
 type Place = (u64, u64);

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use time::{Date, Month};
 
-use super::index::{each_signed_row_of, place_of};
-use super::{Missed, ReadError, Vault, each_row, each_row_of, each_signed_row, each_unsigned_row};
+use super::index::{Missed, each_row, each_row_of, each_signed_row, each_signed_row_of, each_unsigned_row, place_of};
+use crate::error::ReadError;
+use crate::location::Vault;
 use crate::parquet::read::{Covered, Test, rows};
 use crate::signed::Signed;
 use kernel::terminal::clean;

@@ -5,15 +5,18 @@ use std::io::{self, Write};
 
 use sha2::{Digest, Sha256};
 
+use super::aside::{Fetched, Hashes};
+use super::find::{Query, find, find_signed};
+use super::index::each_row;
+use super::inside::{Inside, NOT_MEANT};
+use super::opener::{Opener, Places};
+use super::session::Content;
+use crate::error::{ReadError, several_accounts};
+use crate::location::Vault;
 use crate::signed::Signed;
 use vault::chain::note::VerifyKey;
 use vault::names::{ObjectName, Scope};
 use vault::row::Row;
-
-use super::{
-    Content, Fetched, Hashes, Inside, NOT_MEANT, Opener, Places, Query, ReadError, Vault, each_row, find, find_signed,
-    whose,
-};
 
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +54,7 @@ pub async fn get(
         }
     }
     let written = out.write_all(&text);
-    if closed.is_empty() { Ok(written) } else { Err(closed.join("\n")) }
+    if closed.is_empty() { Ok(written) } else { Err(ReadError::all(closed)) }
 }
 
 /// A line of the index, as spans name it.
@@ -75,7 +78,8 @@ impl Leaf {
         let number = parts.next().and_then(|number| number.parse().ok());
         let (epoch, writer) = (parts.next(), parts.next());
         let found = number.zip(epoch).zip(writer).filter(|(_, writer)| !writer.is_empty());
-        let ((number, epoch), writer) = found.ok_or_else(|| format!("{text} is no `writer/epoch/number`"))?;
+        let ((number, epoch), writer) =
+            found.ok_or_else(|| ReadError::invalid(format!("{text} is no `writer/epoch/number`")))?;
         Ok(Self { writer: writer.to_owned(), epoch: epoch.to_owned(), number })
     }
 
@@ -164,7 +168,8 @@ impl Named {
                 self.unsigned
             )
         });
-        none.into_iter().chain(passed).chain(std::mem::take(&mut self.unread)).collect()
+        let unread = std::mem::take(&mut self.unread).into_iter().map(ReadError::Damaged);
+        none.map(ReadError::NotFound).into_iter().chain(passed.map(ReadError::Forbidden)).chain(unread).collect()
     }
 }
 
@@ -181,7 +186,7 @@ pub async fn get_lines(
 ) -> Result<io::Result<()>, ReadError> {
     let mut named = Named::read(vault, wanted).await?;
     if named.accounts.len() > 1 && wanted.leaf.is_some() {
-        return Err(whose("this number", &named.accounts));
+        return Err(several_accounts("this number", &named.accounts));
     }
     let (mut closed, mut room) = (named.told(), Content::default().0);
     for ((object, off, len), rows) in named.fragments {
@@ -206,7 +211,7 @@ pub async fn get_lines(
         refused.dedup();
         closed.extend(refused);
     }
-    if closed.is_empty() { Ok(Ok(())) } else { Err(closed.join("\n")) }
+    if closed.is_empty() { Ok(Ok(())) } else { Err(ReadError::all(closed)) }
 }
 
 /// Writes what opens of a range of an object; what does not goes to `closed`, a line each. `lines`: whose its fragments are, by offsets from
@@ -228,13 +233,16 @@ async fn opened(
         Err(why) => Err(why),
     };
     match documents {
-        Err(why) => closed.push(why),
+        Err(error) => closed.push(error),
         Ok(documents) => {
             for document in documents {
                 match document {
-                    Err(why) => closed.push(why.into()),
+                    Err(shut) => closed.push(shut.into()),
                     Ok(opened) if !meant.is_empty() && !is_meant(&opened.plain, sealed.as_deref(), meant) => {
-                        closed.push(format!("{at} at {}: {NOT_MEANT}", range.map_or(0, |(first, _)| first)));
+                        closed.push(ReadError::Damaged(format!(
+                            "{at} at {}: {NOT_MEANT}",
+                            range.map_or(0, |(first, _)| first)
+                        )));
                     }
                     Ok(opened) => {
                         out.extend_from_slice(&opened.plain);
@@ -271,12 +279,11 @@ async fn lines_of(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Resul
 
 /// `bytes=first-last` to first and length.
 fn parse_range(text: &str) -> Result<(u64, u64), ReadError> {
-    Ok(text
-        .trim()
+    text.trim()
         .strip_prefix("bytes=")
         .unwrap_or(text)
         .split_once('-')
         .and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)))
         .and_then(|(first, last)| Some((first, last.checked_sub(first)?.checked_add(1)?)))
-        .ok_or("the range is not `bytes=first-last`")?)
+        .ok_or_else(|| ReadError::invalid("the range is not `bytes=first-last`"))
 }

@@ -2,16 +2,12 @@
 //! what the back end was not shown. **Invariants**: counts only, never text; the same rules find what the gateway found, since they are deterministic.
 //! What was hidden because an earlier text had it (an echo) is not known here. **Not here**: the rules (`redaction`).
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::replay::Replay;
+use super::session::{Hidden, Replay};
 use vault::document::Item;
-
-/// Placeholders without brackets, and how often each stands there.
-pub(super) type Hidden = BTreeMap<String, u64>;
 
 /// Says of a text below a key ("": none) which placeholders it would have.
 pub type Finds<'f> = dyn FnMut(&str, &str) -> Vec<String> + 'f;

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use sha2::{Digest, Sha256};
 
+use crate::error::ReadError;
+use crate::location::Vault;
 use crate::signed::Signed;
 use vault::names::{IndexName, day_of};
 use vault::row::Row;
 use vault::store::{ObjectKind, StoreError};
-
-use super::{ReadError, Vault};
 
 /// Largest index object, bytes after decompression.
 const MAX_INDEX: u64 = 256 << 20;
@@ -135,16 +135,16 @@ async fn each(
             closed.add(format!("{name}: no gateway gives an index object such a name; it was planted"));
             continue;
         };
-        let bytes = bytes.map_err(|error| format!("{name}: {error}")).and_then(|bytes| match signed {
-            Some(signed) if !signed.is(&name, &bytes) => {
-                Err(format!("{name}: it is not what its digest says; `tollgate vault verify` tells more"))
-            }
+        let bytes = bytes.map_err(|error| ReadError::of_object(&name, &error)).and_then(|bytes| match signed {
+            Some(signed) if !signed.is(&name, &bytes) => Err(ReadError::damaged(format!(
+                "{name}: it is not what its digest says; `tollgate vault verify` tells more"
+            ))),
             _ => Ok(bytes),
         });
         let lines = bytes.and_then(|bytes| Vault::index_lines(&name, &bytes, is_signed));
         match lines {
             Ok(lines) => each_line(&name, &own, &lines, &mut seen, &mut closed, visit),
-            Err(why) => closed.add(why),
+            Err(why) => closed.add(why.to_string()),
         }
     }
     absent.holes.into_iter().for_each(|why| closed.add(why));
@@ -270,8 +270,8 @@ pub(crate) fn unpack(name: &str, bytes: &[u8]) -> Result<String, ReadError> {
 }
 
 fn unpack_within(name: &str, bytes: &[u8], most: u64) -> Result<String, ReadError> {
-    let lines = inflate_within(bytes, most).map_err(|why| format!("{name}: {why}"))?;
-    String::from_utf8(lines).map_err(|_| format!("{name}: damaged"))
+    let lines = inflate_within(bytes, most).map_err(|why| ReadError::Damaged(format!("{name}: {why}")))?;
+    String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
 }
 
 /// An index object's bytes, decompressed; else what is wrong with it, in words.

@@ -10,6 +10,9 @@ use vault::chain::tree::from_hex;
 use vault::document::commitment;
 use vault::row::Row;
 
+/// What lies at a line's place is something else.
+pub(super) const NOT_MEANT: &str = "what stands there is not what the index line means";
+
 #[derive(Deserialize)]
 struct Document<'a> {
     fragment: String,

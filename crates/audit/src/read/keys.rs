@@ -9,8 +9,11 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use zeroize::Zeroizing;
 
-use super::{Opener, ReadError, Vault};
-use crate::erase::shredded;
+use super::opener::Opener;
+use super::shut::{BadKey, Shut};
+use crate::error::ReadError;
+use crate::folders::shredded;
+use crate::location::Vault;
 use vault::seal::key_id;
 use vault::store::{ObjectKind, StoreError};
 
@@ -20,55 +23,6 @@ const MAX_KEY: u64 = 64 << 10;
 const AT_ONCE: usize = 16;
 /// Objects that are told of.
 const MAX_TOLD: usize = 1000;
-
-/// Why something stays closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shut {
-    /// There is no key object.
-    NoKey(ReadError),
-    /// None of the identities given opens a key.
-    NoIdentity(ReadError),
-    /// There is no room in memory for what it holds.
-    NoRoom,
-    /// Nothing tells whose the fragment at this offset is.
-    Untold(ReadError, u64),
-    /// Anything else.
-    Other(ReadError),
-}
-
-impl Shut {
-    /// The same, of a fragment.
-    pub(super) fn at(self, name: &str, offset: u64) -> Self {
-        let said = |why: ReadError| format!("{name} at {offset}: {why}");
-        match self {
-            Self::NoKey(why) => Self::NoKey(said(why)),
-            Self::NoIdentity(why) => Self::NoIdentity(said(why)),
-            Self::NoRoom => Self::NoRoom,
-            Self::Untold(why, _) => Self::Untold(said(why), offset),
-            Self::Other(why) => Self::Other(said(why)),
-        }
-    }
-}
-
-impl From<Shut> for ReadError {
-    fn from(shut: Shut) -> Self {
-        match shut {
-            Shut::NoRoom => "its content is larger than what is read into memory".to_owned(),
-            Shut::NoKey(why) | Shut::NoIdentity(why) | Shut::Untold(why, _) | Shut::Other(why) => why,
-        }
-    }
-}
-
-/// Something among a session's keys that is none, or can't be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadKey {
-    /// The object.
-    pub name: String,
-    /// What is wrong.
-    pub why: String,
-    /// It is whole, and has to be restored before it can be read.
-    pub archived: bool,
-}
 
 impl Vault {
     /// A key object's bytes.
@@ -93,7 +47,7 @@ impl Opener<'_> {
     }
 
     async fn look_for_keys(&mut self, folder: &str) -> Result<Result<Vec<Identity>, Shut>, Shut> {
-        let away = |error: StoreError| Shut::Other(format!("{folder}: {error}"));
+        let away = |error: StoreError| Shut::Other(ReadError::of_object(folder, &error));
         let vault = self.vault;
         let names = vault.reader.list(ObjectKind::Key, folder).await.map_err(away)?;
         let count = names.len();

@@ -7,19 +7,13 @@ use vault::names::{ObjectName, account_segment, session_folder};
 use vault::row::{ErasureState, Kind, Row};
 use vault::store::ObjectKind;
 
-use super::index::{each_row, each_signed_row, each_unsigned_row};
-use super::replay::Filter;
-use super::{Missed, ReadError, Vault};
+use super::index::{Missed, each_row, each_signed_row, each_unsigned_row};
+use super::session::{Filter, Line, line};
+use crate::error::ReadError;
+use crate::location::Vault;
 
 /// What an index line is taken to need in memory, bytes.
 const LINE: u64 = 1024;
-
-/// A line's place: writer and epoch, number.
-pub(super) type Line = (String, u64);
-
-pub(super) fn line(row: &Row) -> Line {
-    (format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf)
-}
 
 fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
     let same = match (&row.tail.session_id, &row.tail.trace_id) {

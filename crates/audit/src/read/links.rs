@@ -14,7 +14,7 @@ use vault::calls::{same_tool, starts_agent};
 use vault::document::Item;
 use vault::names::rfc3339;
 
-use super::replay::Entry;
+use super::session::Entry;
 
 /// Calls with one id, and calls of agents in one trace, that are looked through: more tell nothing.
 pub(super) const LOOKED_AT: usize = 64;

@@ -4,11 +4,11 @@
 
 use serde::Serialize;
 
+use crate::error::ReadError;
 use vault::document::Item;
 use vault::row::Row;
 
-use super::hidden::Hidden;
-use super::replay::{Replay, Total};
+use super::session::{Hidden, Replay, Total};
 use super::tree::TurnOf;
 
 /// The document.
@@ -50,7 +50,7 @@ impl Replay {
     ///
     /// # Errors
     /// It can't be written down: none known.
-    pub fn json(&self) -> Result<String, String> {
+    pub fn json(&self) -> Result<String, ReadError> {
         let entries = self.entries().iter();
         let report = Report {
             v: 1,
@@ -70,6 +70,6 @@ impl Replay {
             total: self.total(),
             not_read: self.closed(),
         };
-        serde_json::to_string_pretty(&report).map_err(|error| error.to_string())
+        serde_json::to_string_pretty(&report).map_err(|error| ReadError::Unavailable(error.to_string()))
     }
 }

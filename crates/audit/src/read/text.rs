@@ -7,7 +7,7 @@ use vault::document::Item;
 
 use super::hidden::words;
 use super::messages::{Said, said};
-use super::replay::{Entry, Replay, facts};
+use super::session::{Entry, Replay, facts};
 use kernel::terminal::clean;
 
 impl Replay {

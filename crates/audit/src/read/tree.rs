@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::agents::{Agents, OWN};
 use super::links::{LOOKED_AT, Links, Node, cut};
-use super::replay::{Replay, facts};
+use super::session::{Replay, facts};
 use kernel::terminal::clean;
 use vault::calls::{Calls, is_denied};
 

@@ -13,12 +13,12 @@ use serde_json::{Map, Value, json};
 
 use vault::document::Item;
 
-use super::ReadError;
 use super::agents::{Agents, OWN};
 use super::chat::{Chat, Step};
 use super::links::{Links, Node};
 use super::messages::{Said, said};
-use super::replay::Replay;
+use super::session::Replay;
+use crate::error::ReadError;
 use kernel::terminal::clean;
 
 /// Form of an exported session.
@@ -122,10 +122,10 @@ impl Replay {
         let count = turns.len();
         number.checked_sub(1).and_then(|at| turns.into_iter().nth(at)).ok_or_else(|| match count {
             0 if self.unsigned() > 0 => {
-                "nothing of the session is signed (yet); --unsigned counts it all the same".to_owned()
+                ReadError::not_found("nothing of the session is signed (yet); --unsigned counts it all the same")
             }
-            0 => "the session has no answer of a model".to_owned(),
-            count => format!("the session has turns 1 to {count}"),
+            0 => ReadError::not_found("the session has no answer of a model"),
+            count => ReadError::not_found(format!("the session has turns 1 to {count}")),
         })
     }
 

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::{MAX_PLAIN, NO_DOCUMENT, Opened, Opener, Shut, fragments, open_fragment};
+use super::fragments;
+use super::opener::{MAX_PLAIN, NO_DOCUMENT, Opened, Opener, open_fragment};
+use super::shut::Shut;
+use crate::error::ReadError;
 use vault::delta::{LARGE, Rebuilder, Unbuilt};
 use vault::names::{ObjectName, Scope};
 use vault::store::ObjectKind;
@@ -42,7 +45,7 @@ impl Opener<'_> {
         }
         let mut out = Vec::with_capacity(stored.len());
         for (offset, plain) in stored {
-            let said = |why: &str| Shut::Other(why.to_owned()).at(name, offset);
+            let said = |why: &str| Shut::Other(ReadError::damaged(why)).at(name, offset);
             out.push(plain.and_then(|plain| {
                 let whole = match refers(&plain) {
                     true => {
@@ -71,7 +74,7 @@ impl Opener<'_> {
                 self.sessions.get(&object.keys(scope)).and_then(|keys| keys.as_deref().ok()).unwrap_or_default()
             };
             let mut opened = scopes.iter().map(|scope| open_fragment(&object.file, scope, one, keys(scope), room));
-            let plain = opened.find_map(Result::ok).ok_or_else(|| Shut::Other(String::new()));
+            let plain = opened.find_map(Result::ok).ok_or_else(|| Shut::Other(ReadError::damaged("")));
             room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
             plain
         };

@@ -125,6 +125,24 @@ pub fn process<J: Journal + 'static, S: VaultStore + 'static>(
     (writer, ticketer, Uploader::new(parts, &Meter::new()))
 }
 
+/// What the lines of such a batch have in common.
+fn line_of(names: &Names, account: &str, session: &str, now: UnixNanos) -> Tail {
+    Tail {
+        ts: rfc3339(now),
+        ingest_ts: rfc3339(now),
+        signal: "traces".into(),
+        account: account.into(),
+        tenant: "acme".into(),
+        session_id: Some(session.into()),
+        user_key: Some(format!("h-{account}")),
+        call: "model".into(),
+        status: "ok".into(),
+        writer: names.writer().to_string(),
+        epoch: names.epoch().to_string(),
+        ..Tail::default()
+    }
+}
+
 impl Site {
     pub fn new(seed: u64) -> Self {
         let (journal, store, clock) = (Arc::default(), Arc::default(), ManualClock::at(NOON));
@@ -206,20 +224,7 @@ impl Site {
         let spot = names.spot(&scope, now, None);
         let mut frame = Fragment::frame(&names, &spot, key.id(), &id);
         key.seal().seal(&plain, frame.rest_mut()).expect("sealed");
-        let base = Tail {
-            ts: rfc3339(now),
-            ingest_ts: rfc3339(now),
-            signal: "traces".into(),
-            account: account.into(),
-            tenant: "acme".into(),
-            session_id: Some(session.into()),
-            user_key: Some(format!("h-{account}")),
-            call: "model".into(),
-            status: "ok".into(),
-            writer: names.writer().to_string(),
-            epoch: names.epoch().to_string(),
-            ..Tail::default()
-        };
+        let base = line_of(&names, account, session, now);
         let tail = Tail {
             len: Some(frame.rest().len() as u64),
             item: Some(item),

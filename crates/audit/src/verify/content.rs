@@ -10,64 +10,20 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sha2::{Digest as _, Sha256};
 
-use crate::read::inflate_index;
+use crate::chains::Line;
+use crate::read::index::inflate;
 use vault::chain::digest::{Digest, Object};
 use vault::chain::tree::leaf_hash;
 use vault::names::{ObjectName, is_aside};
 use vault::row::{Kind, Row};
 use vault::store::{ObjectKind, StoreError};
 
-use super::Walk;
-use super::epoch::Epoch;
-use super::walk::Line;
+use super::walk::{Epoch, Walk};
 
 /// Objects that are fetched at a time.
 const AT_ONCE: usize = 8;
-/// Sessions whose turns are kept in mind.
-const MAX_SESSIONS: usize = 100_000;
 /// What may explain a loss.
 const LOSSY: &str = " (its writer says that it could not read records in its spool)";
-/// Largest number of a turn that is taken for one.
-const MAX_TURN: u64 = 10_000;
-
-/// Fragments of objects that have no hash of their own in a digest: they must tile the object.
-#[derive(Default)]
-pub(super) struct Tiles(BTreeMap<String, (u64, BTreeMap<u64, u64>)>);
-
-impl Tiles {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-/// Numbers of turns by session.
-#[derive(Default)]
-pub(super) struct Turns(HashMap<String, BTreeSet<u64>>);
-
-impl Turns {
-    fn saw(&mut self, row: &Row) {
-        let turn = row.tail.turn.as_deref().and_then(|turn| turn.parse::<u64>().ok());
-        let (Some(turn), Some(session)) = (turn.filter(|turn| *turn <= MAX_TURN), &row.tail.session_id) else { return };
-        let session = format!("{}/{}/{session}", row.tail.account, row.tail.tenant);
-        if self.0.len() < MAX_SESSIONS || self.0.contains_key(&session) {
-            self.0.entry(session).or_default().insert(turn);
-        }
-    }
-
-    /// Sessions with holes.
-    pub(super) fn gaps(&self) -> Vec<String> {
-        let gap = |(session, turns): (&String, &BTreeSet<u64>)| {
-            let (first, last) = (turns.first()?, turns.last()?);
-            let missing = (last - first + 1).saturating_sub(turns.len() as u64);
-            (missing > 0).then(|| format!("{session}: {missing} of {first} to {last}"))
-        };
-        let mut gaps: Vec<String> = self.0.iter().filter_map(gap).collect();
-        gaps.sort_unstable();
-        gaps.truncate(1000);
-        gaps
-    }
-}
-
 /// An object with the lines that point into it.
 pub(super) struct Held {
     pub(super) name: String,
@@ -254,7 +210,7 @@ impl Walk<'_> {
             epoch.whole &= epoch.rooted;
             self.report.fail("index_changed", name, "its hash is not the one in its digest");
         }
-        let lines = inflate_index(bytes);
+        let lines = inflate(bytes);
         if lines.is_err() {
             epoch.whole = false;
             self.report.fail("index_changed", name, "it can't be decompressed");

@@ -2,7 +2,7 @@
 //! everything hangs on the one before. **Invariants**: a digest that fails does not end the epoch; without a line before
 //! it, a root can't be compared any more, which is said once. **Not here**: payload (`content`), between epochs (`links`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,74 +10,22 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sha2::Digest as _;
 
-use crate::read::{ReadError, Vault};
-use vault::chain::digest::{Continues, Digest, Link, VERSION, origin};
+use crate::chains::{Line, folder};
+use crate::error::ReadError;
+use crate::location::Vault;
+use vault::chain::digest::{Digest, Link, VERSION, origin};
 use vault::chain::note::{self, Checkpoint};
-use vault::chain::tree::{Frontier, Hash};
+use vault::chain::tree::Hash;
 use vault::names::{SIGNATURE, account_segment};
-use vault::row::Row;
 use vault::store::{ObjectKind, StoreError};
 
-use super::content::Tiles;
+use super::options::Progress;
 use super::resume::Stand;
 use super::times::Times;
-use super::walk::{Line, folder};
-use super::{Progress, Walk};
+use super::walk::{Epoch, Last, Walk};
 
 /// Digests that are fetched at a time.
 const AT_ONCE: usize = 8;
-
-/// An epoch that was judged.
-pub(super) struct Epoch {
-    pub(super) name: String,
-    /// The epoch in its lines.
-    pub(super) of: String,
-    /// Number of its first line.
-    pub(super) base: u64,
-    pub(super) account: String,
-    pub(super) prev: Option<Link>,
-    pub(super) reason: Option<String>,
-    pub(super) continues: Option<Continues>,
-    /// Digests by number.
-    pub(super) digests: BTreeMap<u64, Hash>,
-    pub(super) last: Option<Last>,
-    pub(super) gaps: u64,
-    /// The writer says that records were damaged in its spool.
-    pub(super) damaged: bool,
-    /// Lines of erasures since the last digest that was remembered.
-    pub(super) told: Vec<Row>,
-    /// Fragments that no key opens.
-    pub(super) unread: u64,
-    /// Its newest digest that is signed and stands where it says.
-    pub(super) newest: Option<Last>,
-    /// Objects in the place of digests behind that one which are none.
-    pub(super) planted: bool,
-    /// Something is wrong up to that one.
-    pub(super) broken: bool,
-    /// Everything to the end holds.
-    pub(super) whole: bool,
-    /// Something was found, or could not be read, that the next run must tell, too.
-    told_of: bool,
-    /// Every line from the first on is there, so that roots can be computed: none expired, none is archived.
-    pub(super) rooted: bool,
-    pub(super) tree: Frontier,
-    pub(super) tiles: Tiles,
-    times: Times,
-    /// Without digests.
-    begun: bool,
-    expected: u64,
-}
-
-/// An epoch's newest digest.
-#[derive(Clone)]
-pub(super) struct Last {
-    pub(super) n: u64,
-    pub(super) end: String,
-    pub(super) last: bool,
-    pub(super) tree_size: u64,
-    pub(super) root: String,
-    pub(super) pending: u64,
-}
 
 /// A digest with what lies beside it.
 struct One {
@@ -143,6 +91,27 @@ impl Walk<'_> {
         Ok(epoch)
     }
 
+    /// Tells holes between the digests of an epoch, and clocks that went back.
+    fn times(&mut self, line: &Line, epoch: &str, mut times: Times) {
+        let most = times.most();
+        let at = folder(line, epoch);
+        let long = times.long.into_iter().filter(|(span, ..)| most.is_some_and(|most| *span > most));
+        for (_, from, to) in long {
+            let what = format!(
+                "no digest between {from} and {to}: nothing proves when in it was written what the next one names; \
+                 the writer could not reach its store, did not run, or made none"
+            );
+            self.report.warn("no_digest", &at, what);
+        }
+        for (moment, digests) in times.still {
+            let what = format!(
+                "{digests} digests one after the other are dated {moment}, as the one they follow: the writer's clock was set back, \
+                 and nothing proves when they were made until it had caught up"
+            );
+            self.report.warn("clock", &at, what);
+        }
+    }
+
     /// How much a run has to tell so far beside what it counts: what a later run would not find again is not kept as done.
     fn told(&self) -> u64 {
         self.report.found.values().sum::<u64>() + self.report.counts.archived + self.keys.fragments()
@@ -195,7 +164,7 @@ impl Walk<'_> {
         let json = match &one.json {
             Ok(json) => json,
             Err(why) => {
-                self.report.fail("digest_missing", name, why);
+                self.report.fail("digest_missing", name, why.to_string());
                 epoch.whole = false;
                 return None;
             }
@@ -296,51 +265,4 @@ fn take_up(epoch: &mut Epoch, stand: &Stand) {
         (epoch.tree, epoch.gaps, epoch.unread) = (stand.tree.clone(), stand.gaps, stand.unread);
     }
     epoch.whole &= same; // that it is another is told in the end
-}
-
-impl Epoch {
-    fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            of: name.to_owned(),
-            base: 0,
-            account: String::new(),
-            prev: None,
-            reason: None,
-            continues: None,
-            digests: BTreeMap::new(),
-            last: None,
-            gaps: 0,
-            damaged: false,
-            told: Vec::new(),
-            unread: 0,
-            newest: None,
-            planted: false,
-            broken: false,
-            whole: true,
-            told_of: false,
-            rooted: true,
-            tree: Frontier::default(),
-            tiles: Tiles::default(),
-            times: Times::default(),
-            begun: false,
-            expected: 0,
-        }
-    }
-
-    /// What its first digest says.
-    fn begin(&mut self, digest: &Digest) {
-        if std::mem::replace(&mut self.begun, true) {
-            return;
-        }
-        self.account.clone_from(&digest.account);
-        self.continues.clone_from(&digest.continues);
-        if let Some(Continues { epoch, leaf }) = &digest.continues {
-            (self.of, self.base) = (epoch.clone(), *leaf);
-        }
-        if digest.n == 0 {
-            self.prev.clone_from(&digest.prev);
-            self.reason.clone_from(&digest.reason);
-        }
-    }
 }

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::read::{BadKey, Content, Inside, Opened, Opener, Places, ReadError, Shut};
+use crate::error::ReadError;
+use crate::read::{BadKey, Content, Inside, Opened, Opener, Places, Shut};
 use vault::names::Scope;
 use vault::row::Row;
 
-use super::Walk;
 use super::content::Held;
-use super::epoch::Epoch;
+use super::walk::{Epoch, Walk};
 
 impl Walk<'_> {
     /// Opens an object's fragments, if there is a key; those in `lost` are not there.
@@ -79,7 +79,9 @@ impl Walk<'_> {
         match shut {
             Shut::NoKey(why) if !over => self.report.fail("key_missing", name, why),
             Shut::NoKey(_) | Shut::NoIdentity(_) => {}
-            Shut::NoRoom | Shut::Untold(..) | Shut::Other(_) => self.report.fail("inside", name, ReadError::from(shut)),
+            Shut::NoRoom | Shut::Untold(..) | Shut::Other(_) => {
+                self.report.fail("inside", name, ReadError::from(shut).to_string())
+            }
         }
     }
 }
@@ -101,7 +103,10 @@ async fn documents(
     for ((off, len), scope) in known {
         let range = off.checked_add(*len).and_then(|end| Some(usize::try_from(*off).ok()?..usize::try_from(end).ok()?));
         let Some(range) = range.filter(|range| range.end <= bytes.len()) else {
-            out.push(Err(Shut::Other(format!("{} at {off}: the index points outside of the object", held.name))));
+            out.push(Err(Shut::Other(ReadError::damaged(format!(
+                "{} at {off}: the index points outside of the object",
+                held.name
+            )))));
             continue;
         };
         let alone = Places::from([((0, *len), scope.clone())]);

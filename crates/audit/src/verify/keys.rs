@@ -4,56 +4,17 @@
 //! and, where the erasers' public keys are given, two of them signed it; a key that is there again is told.
 //! **Not here**: destroying (`vault/erase`).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use crate::erase::request;
-use crate::erase::shredded;
-use crate::read::ReadError;
+use crate::error::ReadError;
+use crate::folders::shredded;
 use vault::names::{ObjectName, Scope, account_segment};
 use vault::row::{Erasure, ErasureState, Row, Shredded};
 use vault::store::ObjectKind;
 
-use super::Walk;
 use super::report::Erased;
-
-/// What is known of keys.
-#[derive(Default)]
-pub(super) struct Keys {
-    /// Those that are in the store; `None`: there is none at all, or they can't be listed.
-    there: Option<HashSet<Shredded>>,
-    /// Those that lines name and that are not there.
-    missing: BTreeMap<Shredded, Missing>,
-    /// Fragments that they would open.
-    fragments: u64,
-    /// Erasures that stand in the chain, by nonce.
-    erasures: BTreeMap<String, Told>,
-}
-
-/// A key that is not there.
-struct Missing {
-    /// Fragments that it would open.
-    fragments: u64,
-    /// One of the objects.
-    at: String,
-}
-
-/// An erasure, as the chain tells it.
-struct Told {
-    erased: Erased,
-    keys: Vec<Shredded>,
-}
-
-impl Keys {
-    /// Whether it is known which are there.
-    pub(super) fn are_listed(&self) -> bool {
-        self.there.is_some()
-    }
-
-    /// Fragments so far whose keys are not there.
-    pub(super) fn fragments(&self) -> u64 {
-        self.fragments
-    }
-}
+use super::walk::{Keys, MissingKey, ToldErasure, Walk};
 
 impl Walk<'_> {
     /// Lists the keys that are there.
@@ -82,7 +43,7 @@ impl Walk<'_> {
             let key = Shredded { folder: object.keys(&scope), id: id.clone() };
             if !there.contains(&key) && out.insert(off) {
                 let missing = self.keys.missing.entry(key);
-                missing.or_insert_with(|| Missing { fragments: 0, at: name.to_owned() }).fragments += 1;
+                missing.or_insert_with(|| MissingKey { fragments: 0, at: name.to_owned() }).fragments += 1;
                 self.keys.fragments += 1;
             }
         }
@@ -104,7 +65,7 @@ impl Walk<'_> {
             told.push(row.clone());
             let at = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
             if let Err(why) = self.erasure(account, &row.tail.ts, erasure) {
-                self.report.fail("erasure", at, why);
+                self.report.fail("erasure", at, why.to_string());
             }
         }
         told
@@ -113,31 +74,34 @@ impl Walk<'_> {
     fn erasure(&mut self, account: &str, ts: &str, erasure: &Erasure) -> Result<(), ReadError> {
         if erasure.state == ErasureState::Done {
             let told = self.keys.erasures.get_mut(&erasure.nonce);
-            let told = told.ok_or("it says that an erasure is done that no line before it begins")?;
+            let told = told
+                .ok_or_else(|| ReadError::damaged("it says that an erasure is done that no line before it begins"))?;
             let same = (&told.erased.key_ids, &told.erased.sessions) == (&erasure.key_ids, &erasure.sessions);
             if !same || told.erased.done.is_some() {
-                return Err("it says that another erasure is done than the one that was begun".to_owned());
+                return Err(ReadError::damaged("it says that another erasure is done than the one that was begun"));
             }
             told.erased.done = Some(ts.to_owned());
             return Ok(());
         }
-        let file = erasure.request.as_deref().ok_or("it holds no request")?;
+        let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it holds no request"))?;
         // either refuses a request whose keys are not those of the sessions that it names
         let opened = match self.options.erasers.as_slice() {
-            [] => request::read(file).map(|(request, _)| (request, erasure.signers.clone())).map_err(str::to_owned),
+            [] => {
+                request::read(file).map(|(request, _)| (request, erasure.signers.clone())).map_err(ReadError::damaged)
+            }
             erasers => request::open(file, erasers),
         };
-        let (request, signers) = opened.map_err(|why| format!("its request {why}"))?;
+        let (request, signers) = opened.map_err(|error| error.reworded(|why| format!("its request {why}")))?;
         let ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
         let start = self.vault.full(&format!("keys/{}/", account_segment(account)));
         let own = request.keys.iter().all(|key| key.folder.starts_with(&start));
         let said = (&request.nonce, &request.who, &request.why, &request.sessions);
         let same = said == (&erasure.nonce, &erasure.who, &erasure.why, &erasure.sessions);
         if request.account != account || !own || !same || ids != erasure.key_ids {
-            return Err("it says something else than its request".to_owned());
+            return Err(ReadError::damaged("it says something else than its request"));
         }
         if ts < request.time.as_str() || ts >= request.expires.as_str() {
-            return Err("it was begun before its request was made, or after that had expired".to_owned());
+            return Err(ReadError::damaged("it was begun before its request was made, or after that had expired"));
         }
         let erased = Erased {
             account: account.to_owned(),
@@ -151,8 +115,8 @@ impl Walk<'_> {
             done: None,
             fragments: 0,
         };
-        if self.keys.erasures.insert(erasure.nonce.clone(), Told { erased, keys: request.keys }).is_some() {
-            return Err("the same request was begun twice".to_owned());
+        if self.keys.erasures.insert(erasure.nonce.clone(), ToldErasure { erased, keys: request.keys }).is_some() {
+            return Err(ReadError::damaged("the same request was begun twice"));
         }
         Ok(())
     }
@@ -160,7 +124,7 @@ impl Walk<'_> {
     /// Settles what is missing against what was erased.
     pub(super) fn settle_keys(&mut self) {
         let Keys { there, mut missing, erasures, .. } = std::mem::take(&mut self.keys);
-        for Told { mut erased, keys } in erasures.into_values() {
+        for ToldErasure { mut erased, keys } in erasures.into_values() {
             let back = keys.iter().filter(|key| there.as_ref().is_some_and(|there| there.contains(key))).count();
             if erased.done.is_some() && back > 0 {
                 let what =
@@ -184,7 +148,7 @@ impl Walk<'_> {
                 format!("{} session keys that are not there: erasures are in another writer's chain", missing.len());
             return self.report.not_verified.push(what);
         }
-        for (key, Missing { fragments, at }) in missing {
+        for (key, MissingKey { fragments, at }) in missing {
             let what = format!(
                 "the key {}{} of {fragments} fragments is not there, and no request to destroy it stands in the chain",
                 key.folder, key.id

@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::chains::{Line, folder};
 use crate::read::Leaf;
 use vault::chain::digest::Link;
 use vault::names::{account_segment, rfc3339};
 
-use super::epoch::Epoch;
+use super::anchor;
 use super::report::Head;
-use super::walk::{Line, folder};
-use super::{Walk, anchor};
+use super::walk::{Epoch, Walk};
 
 /// A chain that is silent for so long is told.
 const SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);

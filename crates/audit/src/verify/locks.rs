@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
-use crate::read::ReadError;
+use crate::error::ReadError;
 use kernel::clock::UnixNanos;
 use vault::names::{day_of, rfc3339};
 use vault::store::settings::LockMode;
 use vault::store::{Held, ObjectKind, Version};
 
-use super::Walk;
+use super::options::Retention;
+use super::walk::Walk;
 
 /// Locks that are asked for at a time.
 const AT_ONCE: usize = 32;
@@ -22,15 +23,6 @@ const AT_ONCE: usize = 32;
 const SLACK: Duration = Duration::from_secs(3600);
 /// `vault doctor` tries what must be refused on objects of its own, below these.
 const TRIED: [&str; 2] = ["doctor/", "keys/doctor/"];
-
-/// How objects must be locked. Keys are always under governance, so that they can be erased.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Mode of all but keys.
-    pub mode: LockMode,
-    /// At least so long from the moment it was written on.
-    pub least: Duration,
-}
 
 /// What was seen of the locks of one kind of object.
 #[derive(Default)]
@@ -138,7 +130,7 @@ impl Walk<'_> {
             }
             match page.next {
                 None => return Ok(true),
-                same if same == after => return Err("the store lists its versions in a circle".to_owned()),
+                same if same == after => return Err(ReadError::damaged("the store lists its versions in a circle")),
                 next => after = next,
             }
         }
@@ -160,7 +152,7 @@ impl Walk<'_> {
                 Ok(None) => seen.untold += 1,
                 Err(why) => {
                     seen.untold += 1;
-                    seen.why = why;
+                    seen.why = why.to_string();
                 }
             }
         }

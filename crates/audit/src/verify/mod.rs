@@ -11,6 +11,7 @@ mod inside;
 mod keys;
 mod links;
 mod locks;
+mod options;
 mod report;
 mod resume;
 mod strays;
@@ -20,100 +21,20 @@ mod walk;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
-use super::read::{Opener, ReadError, Vault};
-use kernel::clock::UnixNanos;
-use vault::chain::note::VerifyKey;
+use super::chains::{Found, Scope, find};
+use super::error::ReadError;
+use super::location::Vault;
+use super::read::Opener;
 
-pub use locks::Retention;
+pub use super::chains::Line;
+pub use options::{Options, Progress, Retention};
 use report::STRANGER;
 pub use report::{Counts, Erased, Finding, Head, Report, Severity};
 
-use epoch::Epoch;
-use walk::Found;
-pub use walk::Line;
-
-/// What is wanted.
-#[derive(Default)]
-pub struct Options {
-    /// Public keys of the writers' signers.
-    pub keys: Vec<VerifyKey>,
-    /// Only this account.
-    pub account: Option<String>,
-    /// Only this writer.
-    pub writer: Option<String>,
-    /// Payload is read of digests that end at or after this, RFC 3339.
-    pub from: Option<String>,
-    /// Payload is read of digests that start at or before this.
-    pub to: Option<String>,
-    /// Chain and index only.
-    pub no_payload: bool,
-    /// The chain alone: signatures, links, what was cut off, forks. Neither what digests name nor what nobody names is looked at.
-    pub chain_only: bool,
-    /// What digests that end before this (RFC 3339) name may be gone or hidden: its retention is over.
-    pub expired: Option<String>,
-    /// Secret keys of an auditor.
-    pub auditors: Vec<age::x25519::Identity>,
-    /// Public keys of those who sign requests to erase.
-    pub erasers: Vec<VerifyKey>,
-    /// Anchors that were kept elsewhere, as their files hold them.
-    pub anchors: Vec<String>,
-    /// Public keys of those who anchored.
-    pub anchor_keys: Vec<VerifyKey>,
-    /// Leaves that were seen elsewhere (`gen_ai.payload.leaf` on spans): the chain must hold them.
-    pub leaves: Vec<String>,
-    /// How every version of an object must be locked; else only what is locked unlike the rest is told.
-    pub retention: Option<Retention>,
-    /// Locks are not looked at.
-    pub no_locks: bool,
-    /// Where to keep what was verified, so that a run that ended early goes on, and digests that were seen.
-    pub resume: Option<PathBuf>,
-    /// Now, to tell a chain that is silent.
-    pub now: UnixNanos,
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// Digests that were judged.
-    pub done: u64,
-    /// Digests there are.
-    pub all: u64,
-    /// Payload read, bytes.
-    pub bytes: u64,
-}
-
-/// One walk.
-struct Walk<'a> {
-    vault: &'a Vault,
-    options: &'a Options,
-    opener: Option<Opener<'a>>,
-    report: Report,
-    resume: resume::Resume,
-    /// Digests of earlier runs that were not met yet.
-    seen: BTreeMap<String, resume::Seen>,
-    turns: content::Turns,
-    keys: keys::Keys,
-    /// Failures that something planted in a digest's place explains: the writer had to go around it.
-    excused: u64,
-    /// Objects behind delete markers whose retention is over.
-    hidden: u64,
-    referenced: strays::Referenced,
-    progress: Progress,
-}
-
-/// The chains of a vault: accounts and writers, their epochs, the numbers of their digests. Nothing is judged.
-///
-/// # Errors
-/// The store can't be listed.
-pub async fn chains(vault: &Vault, options: &Options) -> Result<Chains, ReadError> {
-    Ok(walk::find(vault, options).await?.lines)
-}
-
-/// Epochs with the numbers of their digests, by account and writer.
-pub type Chains = BTreeMap<Line, BTreeMap<String, BTreeSet<u64>>>;
+use resume::Resume;
+use walk::{Epoch, Keys, Referenced, Turns, Walk};
 
 /// Verifies a vault.
 ///
@@ -126,9 +47,9 @@ pub async fn verify(
     show: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Report, ReadError> {
     if options.keys.is_empty() {
-        return Err("give --key: the public key of the writer's signer".to_owned());
+        return Err(ReadError::invalid("give --key: the public key of the writer's signer"));
     }
-    let found = walk::find(vault, options).await?;
+    let found = find(vault, Scope { account: options.account.as_deref(), writer: options.writer.as_deref() }).await?;
     let opener = (!options.auditors.is_empty()).then(|| Opener::new(vault, options.auditors.clone()));
     let all = found.lines.values().flat_map(|epochs| epochs.values()).map(|numbers| numbers.len() as u64).sum();
     let mut walk = Walk {
@@ -136,13 +57,13 @@ pub async fn verify(
         options,
         opener,
         report: Report { v: 1, verified: true, ..Report::default() },
-        resume: resume::Resume::default(),
+        resume: Resume::default(),
         seen: BTreeMap::new(),
-        turns: content::Turns::default(),
-        keys: keys::Keys::default(),
+        turns: Turns::default(),
+        keys: Keys::default(),
         excused: 0,
         hidden: 0,
-        referenced: strays::Referenced::default(),
+        referenced: Referenced::default(),
         progress: Progress { done: 0, all, bytes: 0 },
     };
     walk.strange(&found);
@@ -174,7 +95,7 @@ pub async fn verify(
 impl Walk<'_> {
     /// What an earlier run that ended early had done.
     fn take_up(&mut self) -> Result<(), ReadError> {
-        self.resume = resume::Resume::read(self.options, self.keys.are_listed())?;
+        self.resume = Resume::read(self.options, self.keys.are_listed())?;
         (self.report.counts, self.seen) = (self.resume.counts(), self.resume.seen());
         self.erasures_before();
         Ok(())

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::read::ReadError;
+use crate::error::ReadError;
 use kernel::files;
 use vault::chain::tree::Frontier;
 use vault::row::Row;
 
-use super::{Counts, Options};
+use super::options::Options;
+use super::report::Counts;
 
 /// Digests between two savings.
 const EVERY: u64 = 64;
@@ -151,17 +152,18 @@ impl Resume {
         let Some(path) = &self.path else { return Ok(()) };
         self.since = 0;
         let bytes = serde_json::to_vec(&self.kept).unwrap_or_default(); // numbers and strings: can't fail
-        files::replace(path, &bytes).map_err(|error| format!("can't write {}: {error}", path.display()))
+        files::replace(path, &bytes)
+            .map_err(|error| ReadError::of_io(&error, format!("can't write {}: {error}", path.display())))
     }
 }
 
 fn read(path: &Path) -> Result<Option<Kept>, ReadError> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("can't read {}: {error}", path.display())),
+        Err(error) => return Err(ReadError::of_io(&error, format!("can't read {}: {error}", path.display()))),
         Ok(bytes) => bytes,
     };
     let kept: Option<Kept> = serde_json::from_slice(&bytes).ok();
-    let none = || format!("{} is no file of an earlier verification", path.display());
+    let none = || ReadError::invalid(format!("{} is no file of an earlier verification", path.display()));
     kept.filter(|kept| kept.v == 1).map(Some).ok_or_else(none)
 }

@@ -5,34 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use sha2::{Digest, Sha256};
 
-use crate::read::ReadError;
+use crate::chains::Line;
+use crate::error::ReadError;
 use kernel::clock::UnixNanos;
 use vault::names::{IndexName, ObjectName, epoch_began, file_parts, is_payload, rfc3339};
 use vault::store::ObjectKind;
 
-use super::Walk;
-use super::epoch::Epoch;
-use super::walk::Line;
-
-/// Names that were seen, as the first half of their hash.
-#[derive(Default)]
-pub(super) struct Referenced(HashSet<[u8; 16]>);
-
-fn short(name: &str) -> [u8; 16] {
-    Sha256::digest(name).first_chunk::<16>().copied().unwrap_or_default()
-}
-
-impl Referenced {
-    pub(super) fn add(&mut self, name: &str) {
-        self.0.insert(short(name));
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.contains(&short(name))
-    }
-}
+use super::walk::{Epoch, Walk};
 
 /// What an epoch has said so far.
 struct Covered {

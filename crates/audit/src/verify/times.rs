@@ -8,9 +8,6 @@ use time::format_description::well_known::Rfc3339;
 
 use vault::chain::digest::Digest;
 
-use super::Walk;
-use super::walk::{Line, folder};
-
 /// The least hole that is told, seconds: a gateway makes a digest a minute, unless it is told otherwise.
 const LEAST: u64 = 600;
 /// A hole is so many times what is usual between two digests of the epoch.
@@ -26,9 +23,9 @@ pub(super) struct Times {
     /// Seconds between two digests.
     spans: Vec<u64>,
     /// From, until: those that are longer than any rule's least.
-    long: Vec<(u64, String, String)>,
+    pub(super) long: Vec<(u64, String, String)>,
     /// Where the clock stood still: the moment, digests.
-    still: Vec<(String, u64)>,
+    pub(super) still: Vec<(String, u64)>,
     /// Digests of the same moment up to now.
     run: u64,
 }
@@ -60,32 +57,9 @@ impl Times {
     }
 
     /// What is more than usual, seconds; `None`: there are too few to tell, as of erasers, who write when they erase.
-    fn most(&mut self) -> Option<u64> {
+    pub(super) fn most(&mut self) -> Option<u64> {
         let middle = self.spans.len().saturating_sub(1) / 2;
         let enough = self.spans.len() >= ENOUGH;
         enough.then(|| LEAST.max(self.spans.select_nth_unstable(middle).1.saturating_mul(TIMES)))
-    }
-}
-
-impl Walk<'_> {
-    /// Tells holes between the digests of an epoch, and clocks that went back.
-    pub(super) fn times(&mut self, line: &Line, epoch: &str, mut times: Times) {
-        let most = times.most();
-        let at = folder(line, epoch);
-        let long = times.long.into_iter().filter(|(span, ..)| most.is_some_and(|most| *span > most));
-        for (_, from, to) in long {
-            let what = format!(
-                "no digest between {from} and {to}: nothing proves when in it was written what the next one names; \
-                 the writer could not reach its store, did not run, or made none"
-            );
-            self.report.warn("no_digest", &at, what);
-        }
-        for (moment, digests) in times.still {
-            let what = format!(
-                "{digests} digests one after the other are dated {moment}, as the one they follow: the writer's clock was set back, \
-                 and nothing proves when they were made until it had caught up"
-            );
-            self.report.warn("clock", &at, what);
-        }
     }
 }

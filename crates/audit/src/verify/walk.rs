@@ -1,74 +1,235 @@
-//! **What**: finds what there is of chains: accounts, writers, epochs, numbers. **Invariants**: names only.
-//! **Not here**: judging.
+//! **What**: the state of one verification ([`Walk`]): what was found so far of epochs ([`Epoch`]), keys, turns and names.
+//! **Not here**: judging, which is in the modules beside it.
 
-use crate::read::{ReadError, Vault};
-use vault::names::{SIGNATURE, account_segment};
-use vault::store::ObjectKind;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::Options;
+use sha2::{Digest as _, Sha256};
 
-/// The chain of one account (as it stands in names) and writer.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Line {
-    /// Account, as it stands in names.
-    pub account: String,
-    /// Writer.
-    pub writer: String,
+use crate::location::Vault;
+use crate::read::Opener;
+use vault::chain::digest::{Continues, Digest, Link};
+use vault::chain::tree::{Frontier, Hash};
+use vault::row::{Row, Shredded};
+
+use super::options::{Options, Progress};
+use super::report::{Erased, Report};
+use super::resume::{Resume, Seen};
+use super::times::Times;
+
+/// Sessions whose turns are kept in mind.
+const MAX_SESSIONS: usize = 100_000;
+/// Largest number of a turn that is taken for one.
+const MAX_TURN: u64 = 10_000;
+
+/// One walk.
+pub(super) struct Walk<'a> {
+    pub(super) vault: &'a Vault,
+    pub(super) options: &'a Options,
+    pub(super) opener: Option<Opener<'a>>,
+    pub(super) report: Report,
+    pub(super) resume: Resume,
+    /// Digests of earlier runs that were not met yet.
+    pub(super) seen: BTreeMap<String, Seen>,
+    pub(super) turns: Turns,
+    pub(super) keys: Keys,
+    /// Failures that something planted in a digest's place explains: the writer had to go around it.
+    pub(super) excused: u64,
+    /// Objects behind delete markers whose retention is over.
+    pub(super) hidden: u64,
+    pub(super) referenced: Referenced,
+    pub(super) progress: Progress,
 }
 
-/// Names of a vault's chains.
-#[derive(Default)]
-pub(super) struct Found {
-    /// Epochs with the numbers of their digests.
-    pub(super) lines: super::Chains,
-    /// What is not named as anything of a chain is.
-    pub(super) strange: Vec<String>,
+/// An epoch that was judged.
+pub(super) struct Epoch {
+    pub(super) name: String,
+    /// The epoch in its lines.
+    pub(super) of: String,
+    /// Number of its first line.
+    pub(super) base: u64,
+    pub(super) account: String,
+    pub(super) prev: Option<Link>,
+    pub(super) reason: Option<String>,
+    pub(super) continues: Option<Continues>,
+    /// Digests by number.
+    pub(super) digests: BTreeMap<u64, Hash>,
+    pub(super) last: Option<Last>,
+    pub(super) gaps: u64,
+    /// The writer says that records were damaged in its spool.
+    pub(super) damaged: bool,
+    /// Lines of erasures since the last digest that was remembered.
+    pub(super) told: Vec<Row>,
+    /// Fragments that no key opens.
+    pub(super) unread: u64,
+    /// Its newest digest that is signed and stands where it says.
+    pub(super) newest: Option<Last>,
+    /// Objects in the place of digests behind that one which are none.
+    pub(super) planted: bool,
+    /// Something is wrong up to that one.
+    pub(super) broken: bool,
+    /// Everything to the end holds.
+    pub(super) whole: bool,
+    /// Something was found, or could not be read, that the next run must tell, too.
+    pub(super) told_of: bool,
+    /// Every line from the first on is there, so that roots can be computed: none expired, none is archived.
+    pub(super) rooted: bool,
+    pub(super) tree: Frontier,
+    pub(super) tiles: Tiles,
+    pub(super) times: Times,
+    /// Without digests.
+    pub(super) begun: bool,
+    pub(super) expected: u64,
 }
 
-/// The folder of an epoch.
-pub(super) fn folder(line: &Line, epoch: &str) -> String {
-    format!("chain/{}/{}/{epoch}/", line.account, line.writer)
+/// An epoch's newest digest.
+#[derive(Clone)]
+pub(super) struct Last {
+    pub(super) n: u64,
+    pub(super) end: String,
+    pub(super) last: bool,
+    pub(super) tree_size: u64,
+    pub(super) root: String,
+    pub(super) pending: u64,
 }
 
-/// Lists the chains.
-pub(super) async fn find(vault: &Vault, options: &Options) -> Result<Found, ReadError> {
-    let prefix = match (&options.account, &options.writer) {
-        (Some(account), Some(writer)) => format!("chain/{}/{writer}/", account_segment(account)),
-        (Some(account), None) => format!("chain/{}/", account_segment(account)),
-        (None, _) => "chain/".to_owned(),
-    };
-    let mut found = Found::default();
-    for name in vault.list(ObjectKind::Chain, &prefix).await? {
-        match vault.relative(&name).and_then(parse) {
-            None => found.strange.push(name),
-            Some((line, ..)) if options.writer.as_ref().is_some_and(|writer| *writer != line.writer) => {}
-            // a signature alone is one whose digest is to come, or is missing: then the numbers tell
-            Some((line, epoch, None)) => drop(found.lines.entry(line).or_default().entry(epoch).or_default()),
-            Some((line, epoch, Some(n))) => {
-                found.lines.entry(line).or_default().entry(epoch).or_default().insert(n);
-            }
+impl Epoch {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            of: name.to_owned(),
+            base: 0,
+            account: String::new(),
+            prev: None,
+            reason: None,
+            continues: None,
+            digests: BTreeMap::new(),
+            last: None,
+            gaps: 0,
+            damaged: false,
+            told: Vec::new(),
+            unread: 0,
+            newest: None,
+            planted: false,
+            broken: false,
+            whole: true,
+            told_of: false,
+            rooted: true,
+            tree: Frontier::default(),
+            tiles: Tiles::default(),
+            times: Times::default(),
+            begun: false,
+            expected: 0,
         }
     }
-    // an epoch of which nothing but signatures is there has no digest yet
-    for epochs in found.lines.values_mut() {
-        epochs.retain(|_, numbers| !numbers.is_empty());
+
+    /// What its first digest says.
+    pub(super) fn begin(&mut self, digest: &Digest) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        self.account.clone_from(&digest.account);
+        self.continues.clone_from(&digest.continues);
+        if let Some(Continues { epoch, leaf }) = &digest.continues {
+            (self.of, self.base) = (epoch.clone(), *leaf);
+        }
+        if digest.n == 0 {
+            self.prev.clone_from(&digest.prev);
+            self.reason.clone_from(&digest.reason);
+        }
     }
-    found.lines.retain(|_, epochs| !epochs.is_empty());
-    Ok(found)
 }
 
-fn parse(name: &str) -> Option<(Line, String, Option<u64>)> {
-    let mut parts = name.strip_prefix("chain/")?.split('/');
-    let (account, writer, epoch, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
+/// Fragments of objects that have no hash of their own in a digest: they must tile the object.
+#[derive(Default)]
+pub(super) struct Tiles(pub(super) BTreeMap<String, (u64, BTreeMap<u64, u64>)>);
+
+impl Tiles {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
-    let (file, digest) = match file.strip_suffix(SIGNATURE) {
-        Some(file) => (file, false),
-        None => (file, true),
-    };
-    let number = file.strip_suffix(".json")?;
-    let n: u64 = number.parse().ok().filter(|n| format!("{n:010}") == number)?;
-    let line = Line { account: account.to_owned(), writer: writer.to_owned() };
-    Some((line, epoch.to_owned(), digest.then_some(n)))
+}
+
+/// Numbers of turns by session.
+#[derive(Default)]
+pub(super) struct Turns(HashMap<String, BTreeSet<u64>>);
+
+impl Turns {
+    pub(super) fn saw(&mut self, row: &Row) {
+        let turn = row.tail.turn.as_deref().and_then(|turn| turn.parse::<u64>().ok());
+        let (Some(turn), Some(session)) = (turn.filter(|turn| *turn <= MAX_TURN), &row.tail.session_id) else { return };
+        let session = format!("{}/{}/{session}", row.tail.account, row.tail.tenant);
+        if self.0.len() < MAX_SESSIONS || self.0.contains_key(&session) {
+            self.0.entry(session).or_default().insert(turn);
+        }
+    }
+
+    /// Sessions with holes.
+    pub(super) fn gaps(&self) -> Vec<String> {
+        let gap = |(session, turns): (&String, &BTreeSet<u64>)| {
+            let (first, last) = (turns.first()?, turns.last()?);
+            let missing = (last - first + 1).saturating_sub(turns.len() as u64);
+            (missing > 0).then(|| format!("{session}: {missing} of {first} to {last}"))
+        };
+        let mut gaps: Vec<String> = self.0.iter().filter_map(gap).collect();
+        gaps.sort_unstable();
+        gaps.truncate(1000);
+        gaps
+    }
+}
+
+/// What is known of keys.
+#[derive(Default)]
+pub(super) struct Keys {
+    /// Those that are in the store; `None`: there is none at all, or they can't be listed.
+    pub(super) there: Option<HashSet<Shredded>>,
+    /// Those that lines name and that are not there.
+    pub(super) missing: BTreeMap<Shredded, MissingKey>,
+    /// Fragments that they would open.
+    pub(super) fragments: u64,
+    /// Erasures that stand in the chain, by nonce.
+    pub(super) erasures: BTreeMap<String, ToldErasure>,
+}
+
+/// A key that is not there.
+pub(super) struct MissingKey {
+    /// Fragments that it would open.
+    pub(super) fragments: u64,
+    /// One of the objects.
+    pub(super) at: String,
+}
+
+/// An erasure, as the chain tells it.
+pub(super) struct ToldErasure {
+    pub(super) erased: Erased,
+    pub(super) keys: Vec<Shredded>,
+}
+
+impl Keys {
+    /// Whether it is known which are there.
+    pub(super) fn are_listed(&self) -> bool {
+        self.there.is_some()
+    }
+
+    /// Fragments so far whose keys are not there.
+    pub(super) fn fragments(&self) -> u64 {
+        self.fragments
+    }
+}
+
+/// Names that were seen, as the first half of their hash.
+#[derive(Default)]
+pub(super) struct Referenced(HashSet<[u8; 16]>);
+
+fn short(name: &str) -> [u8; 16] {
+    Sha256::digest(name).first_chunk::<16>().copied().unwrap_or_default()
+}
+
+impl Referenced {
+    pub(super) fn add(&mut self, name: &str) {
+        self.0.insert(short(name));
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains(&short(name))
+    }
 }

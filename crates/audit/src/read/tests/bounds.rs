@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::row;
 use crate::parquet::{Options, compact};
-use crate::read::{Found, Hashes, Query, Vault, find, find_signed, unpack_index};
+use crate::read::{Found, Hashes, Query, Vault, find, find_signed, index};
 use crate::signed::Signed;
 use crate::testing::site::Site;
 use vault::testing::journal::signing_key;
@@ -23,7 +23,7 @@ async fn site() -> (Site, Vault, String) {
     let of = |name: &&String| name.starts_with("index/");
     let name = site.store.0.lock().keys().find(of).cloned().expect("an object of the index");
     let bytes = site.store.0.lock().get(&name).cloned().expect("there");
-    let line = unpack_index(&name, &bytes).expect("lines").lines().next().expect("a line").to_owned();
+    let line = index::unpack(&name, &bytes).expect("lines").lines().next().expect("a line").to_owned();
     let vault = Vault::new(site.store.clone(), "", None);
     (site, vault, line)
 }

@@ -69,11 +69,9 @@ fn chat_of(item: &Item) -> Value {
     chat.messages.into()
 }
 
-/// Whatever client told a conversation, it is one that chat APIs take, the same one.
-#[test]
-fn every_form_becomes_one() {
+fn in_parts() -> Item {
     let arguments = json!({"path": "/"});
-    let parts = item(
+    item(
         "model",
         &[
             ("system", "gen_ai.system_instructions", json!([{"type": "text", "content": "be kind"}])),
@@ -93,8 +91,10 @@ fn every_form_becomes_one() {
             {"role": "assistant", "parts": [{"type": "text", "content": "a file"}], "finish_reason": "stop"}]),
             ),
         ],
-    );
-    assert_eq!(chat_of(&parts), wanted(), "OpenTelemetry");
+    )
+}
+
+fn of_openai() -> Item {
     let messages = json!([
         {"role": "developer", "content": "be kind"},
         {"role": "user", "content": [{"type": "text", "text": "what is here?"}]},
@@ -102,15 +102,18 @@ fn every_form_becomes_one() {
             {"id": "c1", "type": "function", "function": {"name": "ls", "arguments": "{\"path\":\"/\"}"}}]},
         {"role": "tool", "tool_call_id": "c1", "content": "notes.txt"},
     ]);
-    let openai = item(
+    item(
         "model",
         &[
             ("input", "messages", Value::String(messages.to_string())),
             ("output", "choice", json!({"role": "assistant", "content": "a file"})),
         ],
-    );
-    assert_eq!(chat_of(&openai), wanted(), "OpenAI, as text");
-    let anthropic = item(
+    )
+}
+
+fn of_anthropic() -> Item {
+    let arguments = json!({"path": "/"});
+    item(
         "model",
         &[
             (
@@ -124,9 +127,11 @@ fn every_form_becomes_one() {
             ),
             ("output", "response", json!([{"type": "text", "text": "a file"}])),
         ],
-    );
-    assert_eq!(chat_of(&anthropic), wanted(), "Anthropic");
-    let responses = item(
+    )
+}
+
+fn of_responses() -> Item {
+    item(
         "model",
         &[
             ("system", "instructions", "be kind".into()),
@@ -145,9 +150,12 @@ fn every_form_becomes_one() {
                 json!([{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a file"}]}]),
             ),
         ],
-    );
-    assert_eq!(chat_of(&responses), wanted(), "Responses");
-    let gemini = item(
+    )
+}
+
+fn of_gemini() -> Item {
+    let arguments = json!({"path": "/"});
+    item(
         "model",
         &[
             ("system", "system_instruction", "be kind".into()),
@@ -162,8 +170,10 @@ fn every_form_becomes_one() {
             ),
             ("output", "candidates", json!([{"role": "model", "parts": [{"text": "a file"}]}])),
         ],
-    );
-    assert_eq!(chat_of(&gemini), wanted(), "Gemini");
+    )
+}
+
+fn in_numbered_keys() -> Item {
     let flat = |field: &str, value: &str| ("input", field.to_owned(), Value::from(value));
     let keys = [
         flat("gen_ai.prompt.0.role", "system"),
@@ -180,7 +190,18 @@ fn every_form_becomes_one() {
     let mut pieces: Vec<(&str, &str, Value)> =
         keys.iter().map(|(part, key, value)| (*part, key.as_str(), value.clone())).collect();
     pieces.push(("output", "gen_ai.completion.0.content", "a file".into()));
-    assert_eq!(chat_of(&item("model", &pieces)), wanted(), "numbered keys");
+    item("model", &pieces)
+}
+
+/// Whatever client told a conversation, it is one that chat APIs take, the same one.
+#[test]
+fn every_form_becomes_one() {
+    assert_eq!(chat_of(&in_parts()), wanted(), "OpenTelemetry");
+    assert_eq!(chat_of(&of_openai()), wanted(), "OpenAI, as text");
+    assert_eq!(chat_of(&of_anthropic()), wanted(), "Anthropic");
+    assert_eq!(chat_of(&of_responses()), wanted(), "Responses");
+    assert_eq!(chat_of(&of_gemini()), wanted(), "Gemini");
+    assert_eq!(chat_of(&in_numbered_keys()), wanted(), "numbered keys");
 }
 
 /// Where calls have no ids they get some, their answers the same; two calls at once stay one message; what a user says beside an answer

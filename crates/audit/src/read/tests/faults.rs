@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::read::{Content, Filter, Location, Opener, Query, Replay, Vault, Wanted, find, get, identities, replay};
+use crate::read::{
+    Content, Filter, Location, Opener, Query, ReadError, Replay, Vault, Wanted, find, get, identities, replay,
+};
 use crate::testing::site::Site;
 
 /// A vault in a folder: a session of two fragments in one object.
@@ -36,7 +38,7 @@ fn file(place: &Path, ending: &str) -> PathBuf {
     panic!("no {ending}")
 }
 
-async fn read(vault: &Vault, key: &age::x25519::Identity) -> Result<Replay, String> {
+async fn read(vault: &Vault, key: &age::x25519::Identity) -> Result<Replay, ReadError> {
     replay(vault, &mut Opener::new(vault, vec![key.clone()]), "s0", &Filter::default()).await
 }
 

@@ -1,6 +1,7 @@
 //! Versions and locks, as a strict S3 tells them.
 
-use super::super::locks::{Retention, Wrong, judge};
+use super::super::Retention;
+use super::super::locks::{Wrong, judge};
 use super::*;
 use fakes::fake_s3::{FakeS3, KEYS, Planted, Stored};
 use kernel::secret::Secret;

@@ -1,0 +1,96 @@
+//! **What**: finds what there is of chains: accounts, writers, epochs, numbers. **Invariants**: names only.
+//! **Not here**: judging them (`verify`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::ReadError;
+use super::location::Vault;
+use vault::names::{SIGNATURE, account_segment};
+use vault::store::ObjectKind;
+
+/// The chain of one account (as it stands in names) and writer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    /// Account, as it stands in names.
+    pub account: String,
+    /// Writer.
+    pub writer: String,
+}
+
+/// Epochs with the numbers of their digests, by account and writer.
+pub(crate) type Chains = BTreeMap<Line, BTreeMap<String, BTreeSet<u64>>>;
+
+/// Which chains are wanted: those of all accounts and writers, of one account, or of one writer.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Scope<'a> {
+    pub(crate) account: Option<&'a str>,
+    pub(crate) writer: Option<&'a str>,
+}
+
+/// Names of a vault's chains.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Epochs with the numbers of their digests.
+    pub(crate) lines: Chains,
+    /// What is not named as anything of a chain is.
+    pub(crate) strange: Vec<String>,
+}
+
+/// The folder of an epoch.
+pub(crate) fn folder(line: &Line, epoch: &str) -> String {
+    format!("chain/{}/{}/{epoch}/", line.account, line.writer)
+}
+
+/// The chains of a vault: accounts and writers, their epochs, the numbers of their digests. Nothing is judged.
+///
+/// # Errors
+/// The store can't be listed.
+pub(crate) async fn chains(vault: &Vault, scope: Scope<'_>) -> Result<Chains, ReadError> {
+    Ok(find(vault, scope).await?.lines)
+}
+
+/// As [`chains`], with what is named like nothing of a chain.
+///
+/// # Errors
+/// As [`chains`].
+pub(crate) async fn find(vault: &Vault, scope: Scope<'_>) -> Result<Found, ReadError> {
+    let prefix = match (scope.account, scope.writer) {
+        (Some(account), Some(writer)) => format!("chain/{}/{writer}/", account_segment(account)),
+        (Some(account), None) => format!("chain/{}/", account_segment(account)),
+        (None, _) => "chain/".to_owned(),
+    };
+    let mut found = Found::default();
+    for name in vault.list(ObjectKind::Chain, &prefix).await? {
+        match vault.relative(&name).and_then(parse) {
+            None => found.strange.push(name),
+            Some((line, ..)) if scope.writer.is_some_and(|writer| *writer != line.writer) => {}
+            // a signature alone is one whose digest is to come, or is missing: then the numbers tell
+            Some((line, epoch, None)) => drop(found.lines.entry(line).or_default().entry(epoch).or_default()),
+            Some((line, epoch, Some(n))) => {
+                found.lines.entry(line).or_default().entry(epoch).or_default().insert(n);
+            }
+        }
+    }
+    // an epoch of which nothing but signatures is there has no digest yet
+    for epochs in found.lines.values_mut() {
+        epochs.retain(|_, numbers| !numbers.is_empty());
+    }
+    found.lines.retain(|_, epochs| !epochs.is_empty());
+    Ok(found)
+}
+
+fn parse(name: &str) -> Option<(Line, String, Option<u64>)> {
+    let mut parts = name.strip_prefix("chain/")?.split('/');
+    let (account, writer, epoch, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    let (file, digest) = match file.strip_suffix(SIGNATURE) {
+        Some(file) => (file, false),
+        None => (file, true),
+    };
+    let number = file.strip_suffix(".json")?;
+    let n: u64 = number.parse().ok().filter(|n| format!("{n:010}") == number)?;
+    let line = Line { account: account.to_owned(), writer: writer.to_owned() };
+    Some((line, epoch.to_owned(), digest.then_some(n)))
+}

@@ -1,0 +1,49 @@
+//! **What**: the parts of names of sessions and of their key objects: folders, days, ids of keys. **Invariants**: says nothing of
+//! what is stored. **Not here**: whole names (`vault::names`).
+
+use vault::names::UNATTRIBUTED;
+use vault::row::Shredded;
+
+/// A session as names have it: tenant, session.
+pub(crate) type Folder = (String, String);
+
+/// The key that a key object is a copy of: those of `rewrap` have more behind the id.
+pub(crate) fn shredded(name: &str) -> Option<Shredded> {
+    let (folder, file) = name.rsplit_once('/')?;
+    let id = file.strip_suffix(".age")?.split('-').next()?;
+    is_key_id(id).then(|| Shredded { folder: format!("{folder}/"), id: id.to_owned() })
+}
+
+/// Tenant and session in `…keys/account/tenant/session/day/key.age`.
+pub(crate) fn session_of(name: &str, start: &str) -> Option<Folder> {
+    let mut parts = name.strip_prefix(start)?.split('/');
+    let (tenant, session, _day, _file, None) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next())
+    else {
+        return None;
+    };
+    Some((tenant.to_owned(), session.to_owned()))
+}
+
+/// An id as it stands in names.
+pub(crate) fn segment(id: &str) -> String {
+    let id = if id.is_empty() { UNATTRIBUTED } else { id };
+    kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned())
+}
+
+/// Whether a text can be a part of an object's name.
+pub(crate) fn is_segment(text: &str) -> bool {
+    !text.is_empty()
+        && !matches!(text, "." | "..")
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-%=".contains(&byte))
+}
+
+pub(crate) fn is_day(text: &str) -> bool {
+    let digit = |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(digit)
+}
+
+/// Whether a text has the form of a session key's id.
+pub(crate) fn is_key_id(id: &str) -> bool {
+    id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

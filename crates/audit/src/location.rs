@@ -1,0 +1,203 @@
+//! **What**: where a vault is ([`Location`]) and how it is read ([`Vault`]). **Invariants**: no call here writes; what is read is
+//! bounded by the size that such an object can have. **Not here**: what objects mean (`read`), writing ([`crate::place::Place`]).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::ReadError;
+use kernel::clock::UnixNanos;
+use vault::names::SIGNATURE;
+use vault::store::settings::S3Settings;
+use vault::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
+
+/// Largest digest, bytes: a gateway's names the objects of 4 MiB of lines.
+const MAX_DIGEST: u64 = 16 << 20;
+/// Largest signature, bytes: a gateway's has 64.
+const MAX_SIGNATURE: u64 = 4 << 10;
+/// Where a vault is.
+#[derive(Clone, Debug, Default)]
+pub struct Location {
+    /// A folder, or `s3://bucket/prefix`.
+    pub store: String,
+    /// `s3://bucket` of the key objects, if it is another one.
+    pub keys: Option<String>,
+    /// Region; default: the environment's.
+    pub region: Option<String>,
+    /// Address of a store that is not AWS; default: the environment's.
+    pub endpoint: Option<String>,
+    /// `endpoint/bucket/key`.
+    pub force_path_style: bool,
+    /// PEM certificates to trust.
+    pub ca_file: Option<PathBuf>,
+    /// The first version of each object is read, not the newest; only where there are versions.
+    pub oldest: bool,
+}
+
+/// A location that was understood.
+pub(crate) enum Site {
+    /// A folder.
+    Folder(PathBuf),
+    /// Buckets, without a lock for what is written, and the start of all names.
+    S3 { settings: Box<S3Settings>, prefix: String },
+}
+
+impl Location {
+    /// What it says.
+    ///
+    /// # Errors
+    /// When it says nothing that can be.
+    pub(crate) fn site(&self) -> Result<Site, ReadError> {
+        let Some(rest) = self.store.strip_prefix("s3://") else {
+            if self.store.is_empty() {
+                return Err(ReadError::invalid("give --store: a folder, or s3://bucket/prefix"));
+            }
+            let folder = self.store.strip_prefix("file://").unwrap_or(&self.store);
+            if !Path::new(folder).is_dir() {
+                return Err(ReadError::not_found(format!("{folder} is not a folder")));
+            }
+            return Ok(Site::Folder(folder.into()));
+        };
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let keys = self.keys.as_deref().map_or(bucket, |keys| {
+            let keys = keys.strip_prefix("s3://").unwrap_or(keys);
+            keys.split_once('/').map_or(keys, |(bucket, _)| bucket)
+        });
+        if bucket.is_empty() || keys.is_empty() {
+            return Err(ReadError::invalid("the bucket's name is missing"));
+        }
+        let settings = S3Settings {
+            bucket: bucket.to_owned(),
+            key_bucket: keys.to_owned(),
+            prefix: String::new(),
+            region: self.region.clone().unwrap_or_default(),
+            endpoint: self.endpoint.clone(),
+            force_path_style: self.force_path_style,
+            lock: None,
+            ca_file: self.ca_file.clone(),
+        };
+        Ok(Site::S3 { settings: Box::new(settings), prefix: prefix.to_owned() })
+    }
+}
+
+/// A vault to read from.
+pub struct Vault {
+    pub(crate) reader: Arc<dyn VaultReader>,
+    /// Start of all names; empty, or ends in `/`.
+    prefix: String,
+    /// Bucket, for references; `None` for a folder.
+    bucket: Option<String>,
+}
+
+impl Vault {
+    /// A vault over any reader.
+    pub fn new(reader: Arc<dyn VaultReader>, prefix: &str, bucket: Option<String>) -> Self {
+        let prefix = prefix.trim_matches('/');
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Self { reader, prefix, bucket }
+    }
+
+    /// The vault at `location`. No I/O yet.
+    ///
+    /// # Errors
+    /// When the location is none.
+    pub fn at(location: &Location) -> Result<Self, ReadError> {
+        Ok(match location.site()? {
+            Site::Folder(_) if location.oldest => return Err(ReadError::invalid("--oldest: a folder has no versions")),
+            Site::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
+            Site::S3 { settings, prefix } => {
+                let bucket = settings.bucket.clone();
+                Self::new(Arc::new(S3Store::new(*settings).oldest(location.oldest)), &prefix, Some(bucket))
+            }
+        })
+    }
+
+    /// The object's name in a reference: `s3://bucket/name`, `file:///name`, or the name.
+    ///
+    /// # Errors
+    /// When it is in another bucket.
+    pub fn name<'a>(&self, reference: &'a str) -> Result<&'a str, ReadError> {
+        if let Some(name) = reference.strip_prefix("file://") {
+            return Ok(name.trim_start_matches('/'));
+        }
+        let Some(rest) = reference.strip_prefix("s3://") else { return Ok(reference.trim_start_matches('/')) };
+        let (bucket, name) = rest.split_once('/').ok_or_else(|| ReadError::invalid("the reference names no object"))?;
+        match &self.bucket {
+            Some(ours) if ours == bucket => Ok(name),
+            Some(ours) => {
+                Err(ReadError::invalid(format!("the reference is to the bucket {bucket}, the store is {ours}")))
+            }
+            None => Err(ReadError::invalid("the reference is to S3, the store is a folder")),
+        }
+    }
+
+    /// A name as it stands in the store, from one without the prefix.
+    pub(crate) fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// A name without the prefix.
+    pub(crate) fn relative<'n>(&self, name: &'n str) -> Option<&'n str> {
+        name.strip_prefix(&self.prefix)
+    }
+
+    /// The start of all names, without its slash.
+    pub(crate) fn prefix(&self) -> &str {
+        self.prefix.strip_suffix('/').unwrap_or(&self.prefix)
+    }
+
+    /// A digest or a signature; no more than one can have.
+    pub(crate) async fn chain_object(&self, name: &str) -> Result<Bytes, StoreError> {
+        let most = if name.ends_with(SIGNATURE) { MAX_SIGNATURE } else { MAX_DIGEST };
+        let bytes = self.reader.get(ObjectKind::Chain, name, Some((0, most + 1))).await?;
+        if bytes.len() as u64 > most { Err(StoreError::TooLarge) } else { Ok(bytes) }
+    }
+
+    /// As [`Self::chain_object`], with what was wrong in words.
+    pub(crate) async fn fetch_chain(&self, name: &str) -> Result<Bytes, ReadError> {
+        self.chain_object(name).await.map_err(|error| ReadError::of_object(name, &error))
+    }
+
+    /// As [`Self::fetch`] of a whole object, for who must know why it failed.
+    pub(crate) async fn try_fetch(&self, kind: ObjectKind, name: &str) -> Result<Bytes, StoreError> {
+        self.reader.get(kind, name, None).await
+    }
+
+    /// When an object was written, by the store's clock; `None`: it does not tell, or the object is not there any more.
+    pub(crate) async fn written(&self, kind: ObjectKind, name: &str) -> Option<UnixNanos> {
+        self.reader.written(kind, name).await.ok().flatten()
+    }
+
+    /// A page of the versions of names below `prefix`; `None`: the store has no versions.
+    pub(crate) async fn versions(
+        &self,
+        kind: ObjectKind,
+        prefix: &str,
+        after: Option<(String, String)>,
+    ) -> Result<Option<VersionPage>, ReadError> {
+        self.reader
+            .versions(kind, &self.full(prefix), after)
+            .await
+            .map_err(|error| ReadError::of_store(&error, error.to_string()))
+    }
+
+    /// How a version is locked; `None`: the store can't lock.
+    pub(crate) async fn held(&self, kind: ObjectKind, version: &Version) -> Result<Option<Held>, ReadError> {
+        self.reader.held(kind, version).await.map_err(|error| ReadError::of_object(&version.name, &error))
+    }
+
+    pub(crate) async fn fetch(
+        &self,
+        kind: ObjectKind,
+        name: &str,
+        range: Option<(u64, u64)>,
+    ) -> Result<Bytes, ReadError> {
+        self.reader.get(kind, name, range).await.map_err(|error| ReadError::of_object(name, &error))
+    }
+
+    pub(crate) async fn list(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, ReadError> {
+        let name = format!("{}{prefix}", self.prefix);
+        self.reader.list(kind, &name).await.map_err(|error| ReadError::of_object(&name, &error))
+    }
+}

@@ -1,0 +1,45 @@
+//! **What**: reads auditors' secret keys from files. **Invariants**: contents never stand in an error, and are wiped.
+//! **Not here**: keys of sessions (`keys`).
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::error::ReadError;
+
+/// Largest identity file, bytes.
+const MAX_IDENTITY_FILE: u64 = 1 << 20;
+/// The secret keys in files as `age-keygen` and [`vault::keygen::keygen`] write them.
+///
+/// # Errors
+/// When a file can't be read or holds none; never with its contents.
+pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadError> {
+    let mut found = Vec::new();
+    for path in paths {
+        let say = |error: std::io::Error| {
+            ReadError::of_io(&error, format!("the identity file {} can't be read: {error}", path.display()))
+        };
+        let mut text = Zeroizing::new(String::new());
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_IDENTITY_FILE).read_to_string(&mut text))
+            .map_err(say)?;
+        found.extend(identities_in(path, &text)?);
+    }
+    if found.is_empty() {
+        return Err(ReadError::invalid("give --identity: the file with an auditor's secret key"));
+    }
+    Ok(found)
+}
+
+/// The secret keys in what such a file holds.
+///
+/// # Errors
+/// There is none, or something else; never with the contents.
+pub fn identities_in(path: &Path, text: &str) -> Result<Vec<age::x25519::Identity>, ReadError> {
+    let say = |what: &str| ReadError::Invalid(format!("the identity file {} {what}", path.display()));
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let keys = lines.map(|line| line.parse().map_err(|_| say("has a line that is no `AGE-SECRET-KEY-1…`")));
+    let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
+    if keys.is_empty() { Err(say("holds no key")) } else { Ok(keys) }
+}
