@@ -21,7 +21,7 @@ use super::error::{ReadError, several_accounts};
 use super::location::Vault;
 use super::read::{Hashes, Leaf, Missed, each_signed_row, each_unsigned_row, index};
 use super::signed::Signed;
-use vault::chain::digest::Digest;
+use vault::chain::digest::{Digest, Index};
 use vault::chain::note::{self, Checkpoint, VerifyKey};
 use vault::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
 use vault::names::{SIGNATURE, account_segment, digest_name};
@@ -282,21 +282,7 @@ impl Epoch<'_> {
             }
             indexes.extend(digest.index);
         }
-        let mut tree = Frontier::default();
-        for index in indexes {
-            let bytes = self.vault.fetch(ObjectKind::Index, &index.key, None).await?;
-            for text in index::unpack(&index.key, &bytes)?.lines() {
-                let (at, hash) = (tree.size(), leaf_hash(text.as_bytes()));
-                for one in &mut open {
-                    one.path.leaf(at, hash);
-                    one.consistency.leaf(at, hash);
-                    if one.index == at {
-                        text.clone_into(&mut one.line);
-                    }
-                }
-                tree.push(hash);
-            }
-        }
+        let tree = self.hash_lines(indexes, &mut open).await?;
         if tree.size() != newest.tree_size || STANDARD.encode(tree.root()) != newest.root {
             return Err(ReadError::damaged(
                 "the lines in the store are not those that were signed: see `tollgate vault verify`",
@@ -318,6 +304,26 @@ impl Epoch<'_> {
             });
         }
         Ok(())
+    }
+
+    /// The tree of all lines of these index objects; every open proof sees their hashes go by, and its own line.
+    async fn hash_lines(&self, indexes: Vec<Index>, open: &mut [Open]) -> Result<Frontier, ReadError> {
+        let mut tree = Frontier::default();
+        for index in indexes {
+            let bytes = self.vault.fetch(ObjectKind::Index, &index.key, None).await?;
+            for text in index::unpack(&index.key, &bytes)?.lines() {
+                let (at, hash) = (tree.size(), leaf_hash(text.as_bytes()));
+                for one in open.iter_mut() {
+                    one.path.leaf(at, hash);
+                    one.consistency.leaf(at, hash);
+                    if one.index == at {
+                        text.clone_into(&mut one.line);
+                    }
+                }
+                tree.push(hash);
+            }
+        }
+        Ok(tree)
     }
 
     /// A digest whose bytes and checkpoint are signed, and which stands where it says.

@@ -153,6 +153,30 @@ async fn references_that_lead_nowhere_are_told() {
     }
 }
 
+/// A caller tells by its kind what an error means, not by its text: what is not there is not what was changed.
+#[tokio::test]
+async fn an_error_has_its_kind() {
+    let place = tempfile::tempdir().expect("scratch");
+    let (vault, key) = folder(place.path()).await;
+    let object = file(place.path(), ".agev");
+    let name = object.strip_prefix(place.path()).expect("below").display().to_string();
+    let mut bytes = std::fs::read(&object).expect("there");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    std::fs::write(&object, bytes).expect("changed");
+    let kind = async |uri: &str, range: Option<&str>| {
+        let wanted = Wanted { uri: uri.to_owned(), range: range.map(str::to_owned) };
+        let got = get(&vault, &mut Opener::new(&vault, vec![key.clone()]), &wanted, &mut Vec::new()).await;
+        got.expect_err(uri)
+    };
+    assert!(matches!(kind(&name, None).await, ReadError::Damaged(_)), "changed");
+    assert!(matches!(kind(&name, Some("nonsense")).await, ReadError::Invalid(_)), "no range");
+    let gone = "default/acme/s0/2026-11-20/gw-E0000-0000000077.agev";
+    assert!(matches!(kind(gone, None).await, ReadError::NotFound(_)), "not there");
+    assert!(matches!(kind("file:///../../etc/passwd", None).await, ReadError::Forbidden(_)), "out of the folder");
+    let said = identities(&[place.path().join("none")]).err().expect("missing");
+    assert!(matches!(said, ReadError::NotFound(_)), "{said}");
+}
+
 /// A session that is larger than what may be read into memory is an error that says so, and what was read is shown; a fragment
 /// that would unpack to far more than it is takes no more than that either.
 #[tokio::test]
