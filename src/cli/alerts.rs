@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Common;
 use super::ask::{Asker, parsed, part};
-use super::output::{self, Exit};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output;
 use super::place::{Where, with};
 use kernel::terminal::clean;
 
@@ -71,7 +72,7 @@ pub(super) struct Unmute {
 }
 
 /// Runs it.
-pub(super) fn run(common: &Common, command: &Command) -> Exit {
+pub(super) fn run(common: &Common, command: &Command) -> Result<Exit, CommandError> {
     match command {
         Command::List(options) => with(common, &options.at, |gateway| list(gateway, options)),
         Command::Test(options) => with(common, &options.at, test),
@@ -80,7 +81,7 @@ pub(super) fn run(common: &Common, command: &Command) -> Exit {
     }
 }
 
-async fn list(gateway: Asker, options: &List) -> Result<(), String> {
+async fn list(gateway: Asker, options: &List) -> Result<(), CommandError> {
     let answer = gateway.get("/api/alerts", "application/json").await?;
     if options.json {
         return output::print_json(&answer);
@@ -89,18 +90,18 @@ async fn list(gateway: Asker, options: &List) -> Result<(), String> {
     output::print(&screen(&parsed(&answer)?, &parsed(&webhook)?))
 }
 
-async fn test(gateway: Asker) -> Result<(), String> {
+async fn test(gateway: Asker) -> Result<(), CommandError> {
     gateway.post("/api/alerts/test", String::new()).await?;
     output::print("the webhook took a test message\n")
 }
 
-async fn mute(gateway: Asker, options: &Mute) -> Result<(), String> {
+async fn mute(gateway: Asker, options: &Mute) -> Result<(), CommandError> {
     let asked = json!({"for": options.r#for, "tenant": options.tenant});
     let answer = gateway.post(&place(&options.rule), asked.to_string()).await?;
     shown(&answer)
 }
 
-async fn unmute(gateway: Asker, options: &Unmute) -> Result<(), String> {
+async fn unmute(gateway: Asker, options: &Unmute) -> Result<(), CommandError> {
     let tenant = options.tenant.as_deref().map(|tenant| format!("?tenant={}", part(tenant))).unwrap_or_default();
     shown(&gateway.delete(&format!("{}{tenant}", place(&options.rule))).await?)
 }
@@ -110,7 +111,7 @@ fn place(rule: &str) -> String {
 }
 
 /// What is muted now.
-fn shown(webhook: &str) -> Result<(), String> {
+fn shown(webhook: &str) -> Result<(), CommandError> {
     let mut out = String::new();
     muted(&mut out, &parsed(webhook)?);
     output::print(if out.is_empty() { "nothing is muted\n" } else { &out })

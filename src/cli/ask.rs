@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::place::Place;
+use super::error::CommandError;
 use crate::app::tasks::Tasks;
 use kernel::secret::Secret;
 use net::client::{self, Client, read, upload};
@@ -37,8 +37,18 @@ pub(super) fn part(text: &str) -> String {
 ///
 /// # Errors
 /// It is no JSON.
-pub(super) fn parsed(answer: &str) -> Result<Value, String> {
-    serde_json::from_str(answer).map_err(|_| "the gateway's answer is no JSON".to_owned())
+pub(super) fn parsed(answer: &str) -> Result<Value, CommandError> {
+    serde_json::from_str(answer).map_err(|_| CommandError::Failed("the gateway's answer is no JSON".to_owned()))
+}
+
+/// The admin port of a gateway, and what opens it.
+pub(super) struct AdminPort {
+    /// `http://127.0.0.1:8888`.
+    pub(super) base: String,
+    /// Whom to trust there.
+    pub(super) tls: tls::Settings,
+    /// What is sent as `Authorization`.
+    pub(super) authorization: Option<Secret>,
 }
 
 /// See the module.
@@ -53,8 +63,8 @@ impl Asker {
     ///
     /// # Errors
     /// One line about TLS.
-    pub(super) fn gateway(place: Place) -> Result<Self, String> {
-        let Place { base, tls, authorization } = place;
+    pub(super) fn gateway(place: AdminPort) -> Result<Self, CommandError> {
+        let AdminPort { base, tls, authorization } = place;
         Self::over(&base, tls, authorization, Proxies::none())
     }
 
@@ -62,14 +72,19 @@ impl Asker {
     ///
     /// # Errors
     /// One line about TLS or the proxy.
-    pub(super) fn new(base: &str, authorization: Option<Secret>, proxies: Proxies) -> Result<Self, String> {
+    pub(super) fn new(base: &str, authorization: Option<Secret>, proxies: Proxies) -> Result<Self, CommandError> {
         Self::over(base, tls::Settings::default(), authorization, proxies)
     }
 
-    fn over(base: &str, tls: tls::Settings, authorization: Option<Secret>, proxies: Proxies) -> Result<Self, String> {
+    fn over(
+        base: &str,
+        tls: tls::Settings,
+        authorization: Option<Secret>,
+        proxies: Proxies,
+    ) -> Result<Self, CommandError> {
         let authority = base.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
         if authority.is_some_and(|authority| authority.contains('@')) {
-            return Err("an address must not hold a user name or a password".to_owned());
+            return Err("an address must not hold a user name or a password".into());
         }
         let tls = base.starts_with("https://").then_some(tls);
         let tasks: Arc<dyn Spawn> = Tasks::new(&Meter::new());
@@ -81,7 +96,7 @@ impl Asker {
     ///
     /// # Errors
     /// One line: no answer, or what the gateway says is wrong.
-    pub(super) async fn get(&self, path: &str, accept: &str) -> Result<String, String> {
+    pub(super) async fn get(&self, path: &str, accept: &str) -> Result<String, CommandError> {
         self.send(Method::GET, path, accept, None).await
     }
 
@@ -89,7 +104,7 @@ impl Asker {
     ///
     /// # Errors
     /// As [`Asker::get`].
-    pub(super) async fn post(&self, path: &str, json: String) -> Result<String, String> {
+    pub(super) async fn post(&self, path: &str, json: String) -> Result<String, CommandError> {
         self.send(Method::POST, path, "application/json", Some(json)).await
     }
 
@@ -97,7 +112,7 @@ impl Asker {
     ///
     /// # Errors
     /// As [`Asker::get`].
-    pub(super) async fn delete(&self, path: &str) -> Result<String, String> {
+    pub(super) async fn delete(&self, path: &str) -> Result<String, CommandError> {
         self.send(Method::DELETE, path, "application/json", None).await
     }
 
@@ -109,8 +124,8 @@ impl Asker {
         &self,
         path: &str,
         accept: &str,
-        each: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<(), String> {
+        each: impl Fn(&str) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
         let asked = self.client.send(self.request(Method::GET, path, accept, None)?);
         let answer = tokio::time::timeout(TIMEOUT, asked).await;
         let answer = answer.map_err(|_| format!("{}: no answer in time", self.base))?;
@@ -120,7 +135,7 @@ impl Asker {
         if !status.is_success() {
             let said = tokio::time::timeout(TIMEOUT, read(body, MAX_BYTES)).await.ok().and_then(Result::ok);
             let text = said.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-            return Err(self.refused(status, path, &text));
+            return Err(CommandError::Failed(self.refused(status, path, &text)));
         }
         let mut rest: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -132,7 +147,7 @@ impl Asker {
             let lines: Vec<u8> = rest.drain(..whole).collect();
             each(&String::from_utf8_lossy(&lines))?;
             if rest.len() > MAX_BYTES {
-                return Err(format!("{}{path}: a line is too large", self.base));
+                return Err(CommandError::Failed(format!("{}{path}: a line is too large", self.base)));
             }
         }
         Ok(())
@@ -144,7 +159,7 @@ impl Asker {
         path: &str,
         accept: &str,
         json: Option<String>,
-    ) -> Result<Request<client::Upload>, String> {
+    ) -> Result<Request<client::Upload>, CommandError> {
         let url = format!("{}{path}", self.base);
         let mut request = Request::builder().method(method).uri(&url).header(header::ACCEPT, accept);
         if let Some(authorization) = &self.authorization {
@@ -154,7 +169,7 @@ impl Asker {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = upload(Bytes::new(), json.map_or_else(Bytes::new, Bytes::from));
-        request.body(body).map_err(|_| format!("{url} is no address"))
+        request.body(body).map_err(|_| CommandError::Failed(format!("{url} is no address")))
     }
 
     fn refused(&self, status: StatusCode, path: &str, text: &str) -> String {
@@ -164,7 +179,13 @@ impl Asker {
         }
     }
 
-    async fn send(&self, method: Method, path: &str, accept: &str, json: Option<String>) -> Result<String, String> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        json: Option<String>,
+    ) -> Result<String, CommandError> {
         let request = self.request(method, path, accept, json)?;
         let asked = async {
             let answer = self.client.send(request).await.map_err(|error| format!("{}: {error}", self.base))?;
@@ -173,7 +194,7 @@ impl Asker {
                 .await
                 .map_err(|_| format!("{}{path}: too large, or cut off", self.base))?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            if status.is_success() { Ok(text) } else { Err(self.refused(status, path, &text)) }
+            if status.is_success() { Ok(text) } else { Err(CommandError::Failed(self.refused(status, path, &text))) }
         };
         tokio::time::timeout(TIMEOUT, asked).await.map_err(|_| format!("{}: no answer in time", self.base))?
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use age::x25519::Identity;
 use clap::Args;
 
+use super::error::CommandError;
 use super::reach::Reach;
 use audit::read::{identities, identities_in};
 use vault::kms::{Ciphertext, KmsSettings, decrypt};
@@ -32,8 +33,9 @@ pub(super) struct Sealed {
     kms_encryption_context: Vec<(String, String)>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("is not of the form `key=value`")?;
+fn pair(text: &str) -> Result<(String, String), CommandError> {
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| CommandError::Usage("is not of the form `key=value`".to_owned()))?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -45,7 +47,7 @@ pub(super) async fn keys(
     files: &[PathBuf],
     sealed: &Sealed,
     reach: &Reach,
-) -> Result<(Vec<PathBuf>, Vec<Identity>), String> {
+) -> Result<(Vec<PathBuf>, Vec<Identity>), CommandError> {
     let none = files.is_empty() && !sealed.identity_kms.is_empty();
     let mut keys = if none { Vec::new() } else { identities(files)? };
     let settings = KmsSettings {

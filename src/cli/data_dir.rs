@@ -3,19 +3,21 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::CommandError;
 use config::env;
 
 /// The data directory.
 ///
 /// # Errors
 /// One line that says what to set.
-pub(super) fn resolve(given: Option<&Path>) -> Result<PathBuf, String> {
+pub(super) fn resolve(given: Option<&Path>) -> Result<PathBuf, CommandError> {
     if let Some(path) = given {
         return Ok(path.to_path_buf());
     }
     let absolute = |name: &str| env::var(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     state.map(|state| state.join("tollgate")).ok_or_else(|| {
-        "no data directory: neither HOME nor XDG_STATE_HOME is set; use --data-dir DIR or TOLLGATE_DATA_DIR".to_owned()
+        let why = "no data directory: neither HOME nor XDG_STATE_HOME is set; use --data-dir DIR or TOLLGATE_DATA_DIR";
+        CommandError::Config(why.to_owned())
     })
 }

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::Common;
-use super::output::{self, Exit};
-use super::reach::block_on;
-use super::run::fail;
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output;
+use super::runtime::block_on;
 use super::source::{Make, load};
+use super::vault::erase::ERASER;
 use crate::app::keys;
 use crate::app::resolve::Placed;
 use crate::components::{ProcessorSettings, ReceiverSettings};
@@ -132,7 +133,7 @@ impl Accounts {
 }
 
 /// All of them, or the one that is asked for.
-fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, Exit> {
+fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, CommandError> {
     let valid = load(common, Make::Nothing)?.valid;
     let of = |placed: &Placed<ProcessorSettings>| {
         let ProcessorSettings::Vault(vault) = &placed.what else { return None };
@@ -146,13 +147,14 @@ fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, Exit> {
     };
     let mut all: Vec<_> = valid.processors.iter().filter_map(of).collect();
     if all.is_empty() {
-        return Err(fail(NO_S3));
+        return Err(NO_S3.into());
     }
     if let Some(only) = only {
         let there = names(&all);
         all.retain(|vault| vault.id == only);
         if all.is_empty() {
-            return Err(fail(&format!("--vault {only}: the configuration has no such vault in S3, but {there}")));
+            let why = format!("--vault {only}: the configuration has no such vault in S3, but {there}");
+            return Err(CommandError::Failed(why));
         }
     }
     let accounts = Accounts::of(valid.receivers.iter().map(|placed| {
@@ -167,11 +169,8 @@ fn names(vaults: &[Vault]) -> String {
 }
 
 /// Runs `doctor`.
-pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Exit {
-    let vaults = match vaults(common, options.vault.as_deref()) {
-        Ok(found) => found,
-        Err(exit) => return exit,
-    };
+pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Result<Exit, CommandError> {
+    let vaults = vaults(common, options.vault.as_deref())?;
     let several = vaults.all.len() > 1;
     let mut checks: Vec<(String, Check)> = Vec::new();
     let tried = block_on(async {
@@ -197,17 +196,16 @@ pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Exit {
     }
     let failed = checks.iter().filter(|(_, check)| check.verdict == Verdict::Fails).count();
     let weak = checks.iter().filter(|(_, check)| check.verdict == Verdict::Weak).count();
-    if let Err(text) = output::print(&shown).and(tried) {
-        return fail(&text);
-    }
+    output::print(&shown)?;
+    tried?;
     if failed > 0 {
-        return fail(&format!("{failed} of {} checks failed", checks.len()));
+        return Err(CommandError::Failed(format!("{failed} of {} checks failed", checks.len())));
     }
     if !options.json {
         let note = if weak > 0 { format!(", {weak} weak") } else { String::new() };
         return output::out(&format!("{} checks hold{note}\n", checks.len() - weak));
     }
-    Exit::Fine
+    Ok(Exit::Fine)
 }
 
 /// Whether KMS opens the signing key.
@@ -247,16 +245,16 @@ fn as_line(check: &Check) -> String {
 
 /// Runs `policy`: one document, which is applied as it is. Rules by account that leave accounts out, as nobody can tell them here, end
 /// with 1, unless `--account` says who they are.
-pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
-    let Vaults { mut all, mut accounts } = match vaults(common, options.vault.as_deref()) {
-        Ok(found) => found,
-        Err(exit) => return exit,
-    };
+pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Result<Exit, CommandError> {
+    let Vaults { mut all, mut accounts } = vaults(common, options.vault.as_deref())?;
     all.retain(|vault| vault.s3.is_some());
     let settings = match &all[..] {
-        [] => return fail(NO_S3),
+        [] => return Err(NO_S3.into()),
         [Vault { s3: Some(settings), .. }] => settings,
-        _ => return fail(&format!("the configuration has several vaults in S3; give --vault: {}", names(&all))),
+        _ => {
+            let why = format!("the configuration has several vaults in S3; give --vault: {}", names(&all));
+            return Err(CommandError::Failed(why));
+        }
     };
     accounts.names.extend(options.account.iter().cloned());
     let names: Vec<String> = accounts.names.iter().cloned().collect();
@@ -269,18 +267,23 @@ pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Exit {
         };
         output::tell("note", &accounts.files.iter().map(later).collect::<Vec<_>>());
     }
-    let printed = print_policy(options, &policy, &names, &uncovered);
-    if by_account && !uncovered.is_empty() && options.account.is_empty() && printed == Exit::Fine {
-        return fail("rules are missing: run this where the gateway runs, or name the accounts (--account)");
+    let printed = print_policy(options, &policy, &names, &uncovered)?;
+    if by_account && !uncovered.is_empty() && options.account.is_empty() {
+        return Err("rules are missing: run this where the gateway runs, or name the accounts (--account)".into());
     }
-    printed
+    Ok(printed)
 }
 
-fn print_policy(options: &PolicyOptions, policy: &Policy<'_>, accounts: &[String], uncovered: &[String]) -> Exit {
+fn print_policy(
+    options: &PolicyOptions,
+    policy: &Policy<'_>,
+    accounts: &[String],
+    uncovered: &[String],
+) -> Result<Exit, CommandError> {
     let value = match options.format {
         Print::Writer => policy.writer(),
         Print::Auditor => policy.auditor(options.restore),
-        Print::Eraser => policy.eraser(super::vault::ERASER),
+        Print::Eraser => policy.eraser(ERASER),
         Print::Bucket => policy.bucket(false),
         Print::KeyBucket => policy.bucket(true),
         Print::Lifecycle => policy.lifecycle(accounts),

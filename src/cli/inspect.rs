@@ -3,8 +3,9 @@
 
 use clap::Args;
 
-use super::Common;
-use super::output::{Exit, complain, out};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output::{complain, out};
 use super::source::{Make, load, load_with};
 use crate::app::{outside, volume};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
@@ -21,33 +22,24 @@ pub(super) struct ValidateOptions {
 }
 
 /// Says that a configuration is fine, or everything that is wrong with it and with what it names.
-pub(super) fn validate(common: &Common, options: ValidateOptions) -> Exit {
+pub(super) fn validate(common: &Common, options: ValidateOptions) -> Result<Exit, CommandError> {
     let loaded = if options.file_only {
-        load(common, Make::Nothing)
+        load(common, Make::Nothing)?
     } else {
-        load_with(common, |typed, valid| outside::problems(&typed.file, valid, SystemClock::new().now()))
+        load_with(common, |typed, valid| outside::problems(&typed.file, valid, SystemClock::new().now()))?
     };
-    match loaded {
-        Err(exit) => exit,
-        Ok(loaded) => {
-            if let Some(warning) = volume::warning(&loaded.valid.spool.directory) {
-                complain(&format!("warning: {warning}"));
-            }
-            outside::untried(&loaded.valid).iter().for_each(|what| complain(&format!("note: {what}")));
-            let pipelines = loaded.typed.file.pipelines.len();
-            let name =
-                common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());
-            out(&format!("{name} is valid: {pipelines} pipeline{}\n", if pipelines == 1 { "" } else { "s" }))
-        }
+    if let Some(warning) = volume::warning(&loaded.valid.spool.directory) {
+        complain(&format!("warning: {warning}"));
     }
+    outside::untried(&loaded.valid).iter().for_each(|what| complain(&format!("note: {what}")));
+    let pipelines = loaded.typed.file.pipelines.len();
+    let name = common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());
+    out(&format!("{name} is valid: {pipelines} pipeline{}\n", if pipelines == 1 { "" } else { "s" }))
 }
 
 /// Prints the configuration with every default filled in.
-pub(super) fn print_config(common: &Common, comments: bool) -> Exit {
-    let loaded = match load(common, Make::Nothing) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
+pub(super) fn print_config(common: &Common, comments: bool) -> Result<Exit, CommandError> {
+    let loaded = load(common, Make::Nothing)?;
     let (typed, mut text) = (&loaded.typed, String::new());
     let mut section = |name: &str, components: Vec<(&ComponentId, Documented)>| {
         if components.is_empty() {
@@ -95,7 +87,7 @@ pub(super) fn print_config(common: &Common, comments: bool) -> Exit {
 }
 
 /// Lists every component that works.
-pub(super) fn components() -> Exit {
+pub(super) fn components() -> Result<Exit, CommandError> {
     let mut text = String::new();
     let mut section = |name: &str, rows: Vec<(&str, &str)>| {
         text.push_str(&format!("{name}:\n"));

@@ -8,12 +8,15 @@ mod ask;
 mod audit;
 mod auditors;
 mod check;
+mod common;
 mod data_dir;
 mod demo;
 mod doctor;
+mod error;
 mod explain;
 mod fixtures;
 mod inspect;
+mod moment;
 mod opening_log;
 mod output;
 mod place;
@@ -23,6 +26,7 @@ mod redact;
 mod reload;
 mod report;
 mod run;
+mod runtime;
 pub mod schema;
 mod sessions;
 mod source;
@@ -32,15 +36,14 @@ mod tap;
 mod top;
 mod vault;
 
-use std::path::PathBuf;
-
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::process;
-use config::env;
+use error::CommandError;
 use output::complain;
 
-pub use output::Exit;
+pub use common::Common;
+pub use error::Exit;
 
 /// An OpenTelemetry gateway for AI agents: content goes to an encrypted vault, the rest is priced, redacted and forwarded.
 #[derive(Parser)]
@@ -50,31 +53,6 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     common: Common,
-}
-
-/// Options of every command that reads a configuration.
-#[derive(Args, Clone, Default)]
-pub struct Common {
-    /// Configuration file; without one an embedded default runs under the data directory.
-    #[arg(long, global = true, value_name = "FILE", value_parser = file)]
-    pub config: Option<PathBuf>,
-    /// Of a Collector; there are none here.
-    #[arg(long, global = true, hide = true, value_name = "GATES", value_delimiter = ',', allow_hyphen_values = true)]
-    pub feature_gates: Vec<String>,
-    /// Of a Collector; not taken here.
-    #[arg(long, global = true, hide = true, value_name = "KEY=VALUE", value_parser = no_setting)]
-    pub set: Vec<String>,
-    /// Where the embedded default keeps its vault, spool and keys [default: $TOLLGATE_DATA_DIR, else the XDG state directory].
-    #[arg(long, global = true, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-}
-
-impl Common {
-    /// The data directory that was asked for. A variable that is empty asks for none, as an unset one.
-    fn data_dir(&self) -> Option<PathBuf> {
-        let of_environment = || env::var("TOLLGATE_DATA_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
-        self.data_dir.clone().or_else(of_environment)
-    }
 }
 
 #[derive(Subcommand)]
@@ -145,20 +123,6 @@ enum Command {
     Vault(vault::Command),
 }
 
-/// A file as the Collector's operator names it, too: `file:/path`.
-fn file(text: &str) -> Result<PathBuf, String> {
-    let other = ["env:", "yaml:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme));
-    if other {
-        return Err("only a file is read, `FILE` or `file:FILE`".to_owned());
-    }
-    Ok(PathBuf::from(text.strip_prefix("file:").unwrap_or(text)))
-}
-
-/// Left out without a word it would change what runs.
-fn no_setting(_: &str) -> Result<String, String> {
-    Err("is not taken here: write it into the configuration".to_owned())
-}
-
 /// Runs the command line.
 pub fn main() -> Exit {
     // Before anything is read: it may be a key.
@@ -169,7 +133,7 @@ pub fn main() -> Exit {
     if !common.feature_gates.is_empty() {
         complain("note: --feature-gates is a Collector's, and changes nothing here");
     }
-    match command.unwrap_or(Command::Run(run::Options::default())) {
+    let ended = match command.unwrap_or(Command::Run(run::Options::default())) {
         Command::Run(options) => run::run(&common, options),
         Command::Demo(options) => demo::run(&common, &options),
         Command::Validate(options) => inspect::validate(&common, options),
@@ -188,10 +152,11 @@ pub fn main() -> Exit {
         Command::Rates(command) => rates::run(command),
         Command::Test(options) => fixtures::run(&common, &options),
         Command::Vault(command) => vault::run(&common, command),
-    }
+    };
+    ended.unwrap_or_else(|error| output::report(&error))
 }
 
-fn completions(shell: clap_complete::Shell) -> Exit {
+fn completions(shell: clap_complete::Shell) -> Result<Exit, CommandError> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "tollgate", &mut text);
     output::out(&String::from_utf8_lossy(&text))

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde_json::json;
 
+use super::error::CommandError;
 use kernel::clock::{Clock, SystemClock};
 use vault::names::rfc3339;
 
@@ -31,7 +32,7 @@ impl OpeningLog {
         identities: &[PathBuf],
         store: &str,
         auditors: &[age::x25519::Identity],
-    ) -> Result<Self, String> {
+    ) -> Result<Self, CommandError> {
         let beside = || {
             let mut name = identities.first()?.clone().into_os_string();
             name.push(".openings.jsonl");
@@ -42,14 +43,22 @@ impl OpeningLog {
             None => beside(),
         };
         let log = Self::open(path.as_deref(), store, auditors);
-        log.map_err(|why| format!("{why}; nothing is opened: give --log FILE, or --log none to open without a note"))
+        log.map_err(|why| {
+            CommandError::Failed(format!(
+                "{why}; nothing is opened: give --log FILE, or --log none to open without a note"
+            ))
+        })
     }
 
     /// Opens or makes the file (0600).
     ///
     /// # Errors
     /// One line: the file, the reason.
-    pub(super) fn open(path: Option<&Path>, store: &str, auditors: &[age::x25519::Identity]) -> Result<Self, String> {
+    pub(super) fn open(
+        path: Option<&Path>,
+        store: &str,
+        auditors: &[age::x25519::Identity],
+    ) -> Result<Self, CommandError> {
         let file = path.map(|path| {
             let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
             file.map(Mutex::new)
@@ -63,14 +72,16 @@ impl OpeningLog {
     ///
     /// # Errors
     /// The line can't be written: nothing may be opened.
-    pub(super) fn note(&self, command: &str, what: &str) -> Result<(), String> {
+    pub(super) fn note(&self, command: &str, what: &str) -> Result<(), CommandError> {
         let Some(file) = &self.file else { return Ok(()) };
         let time = rfc3339(SystemClock::new().now());
         let line =
             json!({"time": time, "command": command, "what": what, "store": self.store, "auditors": self.auditors});
         let mut file = file.lock();
         let wrote = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
-        wrote.map_err(|error| format!("the log of openings can't be written, so nothing is opened: {error}"))
+        wrote.map_err(|error| {
+            CommandError::Failed(format!("the log of openings can't be written, so nothing is opened: {error}"))
+        })
     }
 }
 

@@ -2,46 +2,38 @@
 //! **Not here**: logs (`telemetry/logging`, on stderr).
 
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
 
+use super::error::CommandError;
 use config::env;
 use kernel::terminal::{clean, escaped};
 
-/// How a command ended, by its exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// 0: fine.
-    Fine,
-    /// 1: failed at run time.
-    Failed,
-    /// 2: wrong usage.
-    Usage,
-    /// 78: bad configuration (`EX_CONFIG` of sysexits).
-    Config,
+pub(super) use super::error::Exit;
+
+/// Says on stderr why a command did not do what it was asked, and gives the exit code.
+pub(super) fn report(error: &CommandError) -> Exit {
+    report_as(error, str::to_owned)
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Fine => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
-            Exit::Config => 78,
-        })
-    }
+/// As [`report`], without what a terminal might act on: names in a vault are anybody's.
+pub(super) fn report_clean(error: &CommandError) -> Exit {
+    report_as(error, |text| text.lines().map(clean).collect::<Vec<_>>().join("\n"))
 }
 
-/// Writes to stdout; how the command ends if this is all it does. A reader that went away ends the process with 0, as
-/// stock tools do.
-#[must_use]
-pub(super) fn out(text: &str) -> Exit {
-    match emit(io::stdout().lock(), text) {
-        Ok(()) => Exit::Fine,
-        Err(error) => {
-            complain(&format!("error: {error}"));
-            Exit::Failed
-        }
+fn report_as(error: &CommandError, shown: impl FnOnce(&str) -> String) -> Exit {
+    match error {
+        CommandError::Problems(problems) => complain(problems),
+        other => complain(&format!("error: {}", shown(&other.to_string()))),
     }
+    error.exit()
+}
+
+/// Writes to stdout, as all that a command does. A reader that went away ends the process with 0, as stock tools do.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn out(text: &str) -> Result<Exit, CommandError> {
+    print(text)?;
+    Ok(Exit::Fine)
 }
 
 /// Says beside the answer what it lacks, or what else is to know; nobody listens on a closed stderr.
@@ -50,11 +42,11 @@ pub(super) fn tell<'w>(what: &str, whys: impl IntoIterator<Item = &'w String>) {
     whys.into_iter().for_each(|why| drop(writeln!(stderr, "{what}: {}", clean(why))));
 }
 
-/// As [`out`], for what may fail in more than one way.
+/// Writes to stdout. A reader that went away ends the process with 0, as stock tools do.
 ///
 /// # Errors
 /// One line.
-pub(super) fn print(text: &str) -> Result<(), String> {
+pub(super) fn print(text: &str) -> Result<(), CommandError> {
     emit(io::stdout().lock(), text)
 }
 
@@ -62,7 +54,7 @@ pub(super) fn print(text: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// As [`print`].
-pub(super) fn print_json(json: &str) -> Result<(), String> {
+pub(super) fn print_json(json: &str) -> Result<(), CommandError> {
     print(&format!("{}\n", escaped(json.trim_end())))
 }
 
@@ -73,10 +65,10 @@ pub(super) fn complain(text: &str) {
     drop(written);
 }
 
-fn emit(mut to: impl Write, text: &str) -> Result<(), String> {
+fn emit(mut to: impl Write, text: &str) -> Result<(), CommandError> {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        written => written.map_err(|error| format!("can't write: {error}")),
+        written => written.map_err(|error| CommandError::Failed(format!("can't write: {error}"))),
     }
 }
 

@@ -7,11 +7,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Common;
-use super::ask::{Asker, basic};
-use super::output::Exit;
-use super::reach::block_on;
-use super::run::{ended, fail};
+use super::ask::{AdminPort, Asker, basic};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::runtime::block_on;
 use super::source::{Loaded, Make, load};
 use crate::components::{ExtensionConfig, ExtensionSettings};
 use config::{Endpoint, env};
@@ -40,42 +39,30 @@ pub(super) struct Where {
     admin_key: Option<PathBuf>,
 }
 
-/// The admin port of a gateway, and what opens it.
-pub(super) struct Place {
-    /// `http://127.0.0.1:8888`.
-    pub(super) base: String,
-    /// Whom to trust there.
-    pub(super) tls: tls::Settings,
-    /// What is sent as `Authorization`.
-    pub(super) authorization: Option<Secret>,
-}
-
 /// Runs `work` with the gateway that is meant.
-pub(super) fn with<W, F>(common: &Common, at: &Where, work: W) -> Exit
+pub(super) fn with<W, F>(common: &Common, at: &Where, work: W) -> Result<Exit, CommandError>
 where
     W: FnOnce(Asker) -> F,
-    F: Future<Output = Result<(), String>>,
+    F: Future<Output = Result<(), CommandError>>,
 {
-    let place = match at.place(common) {
-        Ok(place) => place,
-        Err(exit) => return exit,
-    };
-    ended(block_on(async { work(Asker::gateway(place)?).await }))
+    let place = at.place(common)?;
+    block_on(async { work(Asker::gateway(place)?).await })?;
+    Ok(Exit::Fine)
 }
 
 impl Where {
-    fn place(&self, common: &Common) -> Result<Place, Exit> {
+    fn place(&self, common: &Common) -> Result<AdminPort, CommandError> {
         let of_file = match (&self.admin, &common.config) {
             (None, Some(path)) => {
                 let loaded = load(common, Make::Nothing)?;
-                Some(configured(&loaded).map_err(|why| fail(&format!("{}: {why}: give --admin", path.display())))?)
+                Some(configured(&loaded).map_err(|why| format!("{}: {why}: give --admin", path.display()))?)
             }
             _ => None,
         };
         let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| Secret::new(format!("Bearer {token}")));
         let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
         let given = token.or_else(|| login.map(|(user, password)| basic(&user, &password)));
-        let mut place = of_file.unwrap_or_else(|| Place {
+        let mut place = of_file.unwrap_or_else(|| AdminPort {
             base: self.admin.clone().unwrap_or_else(|| USUAL.to_owned()),
             tls: tls::Settings::default(),
             authorization: None,
@@ -90,7 +77,7 @@ impl Where {
 }
 
 /// The admin port of a configuration.
-fn configured(loaded: &Loaded) -> Result<Place, String> {
+fn configured(loaded: &Loaded) -> Result<AdminPort, CommandError> {
     let mut settings = loaded.valid.extensions.iter().filter_map(|placed| match &placed.what {
         ExtensionSettings::Admin(settings) => Some((&placed.id, settings)),
         ExtensionSettings::HealthCheck(_) => None,
@@ -106,16 +93,16 @@ fn configured(loaded: &Loaded) -> Result<Place, String> {
         _ => None,
     });
     let base = format!("{scheme}://{host}:{}", settings.endpoint.port());
-    Ok(Place { base, tls, authorization: written.and_then(credential) })
+    Ok(AdminPort { base, tls, authorization: written.and_then(credential) })
 }
 
 /// From this machine, as in an address.
-fn host(endpoint: &Endpoint) -> Result<String, String> {
+fn host(endpoint: &Endpoint) -> Result<String, CommandError> {
     if endpoint.socket().is_some() {
-        return Err("its admin port is a unix socket, which this command can't reach".to_owned());
+        return Err("its admin port is a unix socket, which this command can't reach".into());
     }
     if endpoint.port() == 0 {
-        return Err("it lets the system choose the admin port".to_owned());
+        return Err("it lets the system choose the admin port".into());
     }
     let ip = match endpoint.literal().map(|at| at.ip()) {
         None => return Ok(endpoint.host().to_owned()),

@@ -1,12 +1,10 @@
-//! **What**: [`Reach`]: how commands reach the store of a vault, and [`block_on`], which runs what they read.
+//! **What**: [`Reach`]: how commands reach the store of a vault.
 //! **Why**: every command that reads a vault takes the same options. **Not here**: which vault, whose keys.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::run::runtime_threads;
-use crate::app::tasks;
 use audit::read::Location;
 
 /// Options of a store in S3.
@@ -52,14 +50,4 @@ impl Reach {
             oldest: self.oldest,
         }
     }
-}
-
-/// Runs `work` on a runtime of its own.
-///
-/// # Errors
-/// The work's, or that there is no runtime.
-pub(super) fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    // Only the first call can succeed; a second one changes nothing.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?.block_on(work)
 }

@@ -13,15 +13,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::subscriber::{NoSubscriber, with_default};
 
-use super::Common;
+use super::common::Common;
 use super::output::complain;
-use super::run::tell_of_age;
 use super::source::{Loaded, Make, Said, Told, load_told, said_by};
 use crate::app::build::Seams;
+use crate::app::outside;
 use crate::app::rehearse;
 use crate::app::resolve::Valid;
 use crate::app::tasks::Tasks;
-use kernel::clock::Clock;
+use kernel::clock::{Clock, UnixNanos};
 use net::spawn::blocking;
 use telemetry::{Counter, names};
 
@@ -194,5 +194,12 @@ async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
             (Some(now), Some(before)) if now == before => return now,
             (now, _) => last = now,
         }
+    }
+}
+
+/// Peers refuse a certificate that is over, and nobody else would say so.
+pub(super) fn tell_of_age(valid: &Valid, now: UnixNanos) {
+    for why in outside::aged(valid, now) {
+        tracing::warn!(why, "a certificate that is shown to others has to be made anew");
     }
 }

@@ -4,9 +4,10 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::Common;
 use super::ask::{Asker, basic, parsed, part};
-use super::output::{self, Exit};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output;
 use super::place::{Where, with};
 use config::env;
 use net::Proxies;
@@ -53,11 +54,11 @@ pub(super) struct Options {
 }
 
 /// Runs it.
-pub(super) fn run(common: &Common, options: &Options) -> Exit {
+pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     with(common, &options.at, |gateway| show(gateway, options))
 }
 
-async fn show(gateway: Asker, options: &Options) -> Result<(), String> {
+async fn show(gateway: Asker, options: &Options) -> Result<(), CommandError> {
     if let Some(issue) = &options.issue {
         return comment(&gateway, options, issue).await;
     }
@@ -69,7 +70,7 @@ async fn show(gateway: Asker, options: &Options) -> Result<(), String> {
     }
 }
 
-async fn comment(gateway: &Asker, options: &Options, issue: &str) -> Result<(), String> {
+async fn comment(gateway: &Asker, options: &Options, issue: &str) -> Result<(), CommandError> {
     let path = format!("/report/issue/{}", part(issue));
     let answer = gateway.get(&path, "application/json").await?;
     let answer = parsed(&answer)?;
@@ -82,7 +83,7 @@ async fn comment(gateway: &Asker, options: &Options, issue: &str) -> Result<(), 
 }
 
 /// Puts the comment on the ticket.
-async fn send(issue: &str, text: &str) -> Result<(), String> {
+async fn send(issue: &str, text: &str) -> Result<(), CommandError> {
     let needed = |name: &str| env::var(name).filter(|value| !value.is_empty()).ok_or(format!("{name} is not set"));
     let (base, user, token) = (needed("JIRA_BASE_URL")?, needed("JIRA_USER")?, needed("JIRA_API_TOKEN")?);
     let proxies = Proxies::from_env(&env::var)?;

@@ -4,32 +4,28 @@
 //! a bad configuration, 1 for what fails later; what runs again after that has the keys, certificates and tokens that it had; nothing that hangs keeps the process. **Not here**: `App`, what holds for
 //! all commands (`app/process`).
 
+use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Common;
-use super::output::{Exit, complain};
-use super::reload::Reloads;
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output::report;
+use super::reload::{Reloads, tell_of_age};
+use super::runtime::{GRACE, runtime_threads, seams};
 use super::source::{Loaded, Make, Said, TRYOUT_KEY, load};
 use crate::app::assemble::Round;
 use crate::app::build::Seams;
 use crate::app::keys::Keys;
 use crate::app::resolve::Valid;
-use crate::app::{App, Life, StartError, assemble, outside, process, tasks, volume};
-use kernel::clock::{Clock, SystemClock, UnixNanos};
-use kernel::rng::SystemRng;
+use crate::app::{App, Life, StartError, assemble, process, tasks, volume};
+use kernel::clock::{Clock, SystemClock};
 use net::Sockets;
-use pipeline::RealDisk;
-use telemetry::{Health, Meter, logging};
-
-/// What is left of threads that hang when all is over.
-pub(super) const GRACE: Duration = Duration::from_secs(2);
+use telemetry::logging;
 
 /// Options of `run`.
 #[derive(Args, Clone, Copy, Default)]
@@ -40,47 +36,25 @@ pub(super) struct Options {
 }
 
 /// Runs until a signal.
-pub(super) fn run(common: &Common, options: Options) -> Exit {
-    let loaded = match load(common, Make::Keys) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(common: &Common, options: Options) -> Result<Exit, CommandError> {
+    let loaded = load(common, Make::Keys)?;
     logging::init(loaded.valid.log_level);
     tell_of_age(&loaded.valid, SystemClock::new().now());
-    match tasks::runtime(runtime_threads()) {
-        Ok(runtime) => tasks::run_to_end(runtime, GRACE, serve(common.clone(), options, loaded)),
-        Err(error) => fail(&format!("can't start: {error}")),
-    }
-}
-
-/// Threads of sockets and timers; requests have workers of their own.
-pub(super) fn runtime_threads() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).min(4)
-}
-
-/// Seams of a real gateway.
-pub(super) fn seams() -> Seams {
-    Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    }
+    let runtime = tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
+    let rounds = serve(common.clone(), options, loaded);
+    // said before threads that hang are waited for
+    Ok(tasks::run_to_end(runtime, GRACE, async { rounds.await.unwrap_or_else(|error| report(&error)) }))
 }
 
 /// Rounds of one gateway: each with the configuration that was read last.
-async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
+async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit, CommandError> {
     let (stop, now) = match (process::stop_signal(1), process::stop_signal(2)) {
         (Ok(stop), Ok(now)) => (stop, now),
-        (Err(error), _) | (_, Err(error)) => return fail(&format!("can't handle signals: {error}")),
+        (Err(error), _) | (_, Err(error)) => return Err(signals(&error)),
     };
     let (mut stop, mut now) = (pin!(stop), pin!(now));
     let seams = seams();
-    let mut reloads = match Reloads::new(common.clone(), options.watch, &seams) {
-        Ok(reloads) => reloads,
-        Err(error) => return fail(&format!("can't handle signals: {error}")),
-    };
+    let mut reloads = Reloads::new(common.clone(), options.watch, &seams).map_err(|error| signals(&error))?;
     let round = Round { sockets: Some(Sockets::default()), again: Some(reloads.asked()) };
     let sockets = round.sockets.clone().unwrap_or_default();
     // What ran last stays resolved, with its keys, until what comes after it runs: the files and variables that it names may have gone since.
@@ -93,7 +67,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
         }
         sockets.begin();
         let (said, running) = (loaded.said.clone(), loaded.valid.clone());
-        let Some(keys) = keys_of(&running, kept.take(), &seams, stop.as_mut()).await else { return Exit::Fine };
+        let Some(keys) = keys_of(&running, kept.take(), &seams, stop.as_mut()).await else { return Ok(Exit::Fine) };
         let made = keys.and_then(|keys| {
             let blueprint = assemble::blueprint_for(loaded.valid, keys.clone(), &seams, round.clone())?;
             Ok((blueprint, keys))
@@ -120,11 +94,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
                         () = &mut stop => {}
                         found = found => *next.lock() = Some(found),
                     }
-                    if next.lock().is_none() {
-                        sockets.close();
-                    } else {
-                        seams.health.goes_on();
-                    }
+                    end_round(next.lock().is_some(), &sockets, &seams);
                 };
                 let lived = App::live(blueprint, seams.clone(), ready, ended, &mut now).await;
                 lived.map(|life| (life, next.into_inner(), keys))
@@ -136,18 +106,27 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
                 before = Some((running, said, keys));
                 loaded = next;
             }
-            (Ok((Life::Whole(ended), None, _)), _) if ended.failed.is_none() => return Exit::Fine,
-            (Ok((Life::Unborn, ..)), _) => return Exit::Fine,
-            (Ok(_), _) => return Exit::Failed,
+            (Ok((Life::Whole(ended), None, _)), _) if ended.failed.is_none() => return Ok(Exit::Fine),
+            (Ok((Life::Unborn, ..)), _) => return Ok(Exit::Fine),
+            (Ok(_), _) => return Ok(Exit::Failed),
             // The new configuration can't be run: the one before could.
             (Err(error), Some((valid, said, keys))) => {
                 reloads.failed();
                 tracing::error!(error = error.text, "the new configuration can't be run; the one before is run again");
                 (loaded, kept) = (Loaded { valid, said, ..loaded }, Some(keys));
             }
-            (Err(error), None) => return fail_with(&error.text, error.exit),
+            (Err(error), None) => return Err(error.into()),
         }
     }
+}
+
+/// Ports stay open for another round.
+fn end_round(another: bool, sockets: &Sockets, seams: &Seams) {
+    if another { seams.health.goes_on() } else { sockets.close() }
+}
+
+fn signals(error: &io::Error) -> CommandError {
+    CommandError::Failed(format!("can't handle signals: {error}"))
 }
 
 /// The keys of a round: those that it had, else what there is to read. None: it was told to stop, while a KMS took its time.
@@ -177,27 +156,4 @@ fn tell(app: &App, embedded: bool, spool: &Path) {
             "the embedded default: content goes to a vault here, sealed to a try-out auditor ({TRYOUT_KEY}); use --config in production"
         );
     }
-}
-
-/// Peers refuse a certificate that is over, and nobody else would say so.
-pub(super) fn tell_of_age(valid: &Valid, now: UnixNanos) {
-    for why in outside::aged(valid, now) {
-        tracing::warn!(why, "a certificate that is shown to others has to be made anew");
-    }
-}
-
-/// How a command ended that has nothing more to say than what went wrong.
-pub(super) fn ended(done: Result<(), String>) -> Exit {
-    done.map_or_else(|why| fail(&why), |()| Exit::Fine)
-}
-
-/// One line to stderr, and exit code 1.
-pub(super) fn fail(text: &str) -> Exit {
-    fail_with(text, 1)
-}
-
-/// One line to stderr; `exit` is 78 where the configuration is at fault.
-pub(super) fn fail_with(text: &str, exit: u8) -> Exit {
-    complain(&format!("error: {text}"));
-    if exit == 78 { Exit::Config } else { Exit::Failed }
 }

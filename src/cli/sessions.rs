@@ -7,21 +7,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use std::time::Duration;
 
-use super::output::{self, Exit};
-use super::reach::{Reach, block_on};
-use super::vault::{Source, open, print, public_keys};
+use super::error::{CommandError, Exit};
+use super::moment::{Moment, moment};
+use super::output;
+use super::reach::Reach;
+use super::runtime::block_on;
+use super::vault::keys::public_keys;
+use super::vault::source::{Source, open, print};
 use audit::read::{
-    Content, Filter, Format, Found, Opener, Query, Replay, Vault, find, find_in, find_in_signed, find_signed, replay,
-    shown,
+    Content, Filter, Format, Found, Opener, Query, ReadError, Replay, Vault, find, find_in, find_in_signed,
+    find_signed, replay, shown,
 };
 use audit::signed::Signed;
 use config::types::ByteSize;
-use kernel::clock::{Clock, SystemClock, UnixNanos};
+use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::{clean, escaped};
 use vault::chain::note::VerifyKey;
-use vault::names::rfc3339;
 use vault::row::Row;
 
 /// Options of `find`.
@@ -118,8 +120,10 @@ pub(super) struct Session {
     from: Source,
 }
 
-fn size(text: &str) -> Result<Content, String> {
-    ByteSize::parse(text).map(|size| Content(size.0)).ok_or_else(|| "is no size: `256MiB`, `4GiB`".to_owned())
+fn size(text: &str) -> Result<Content, CommandError> {
+    ByteSize::parse(text)
+        .map(|size| Content(size.0))
+        .ok_or_else(|| CommandError::Usage("is no size: `256MiB`, `4GiB`".to_owned()))
 }
 
 /// Form of an export.
@@ -140,64 +144,9 @@ impl From<As> for Format {
     }
 }
 
-/// A point in time, as told.
-#[derive(Clone)]
-pub(super) enum Moment {
-    /// RFC 3339 or its beginning.
-    At(String),
-    /// So long before now.
-    Ago(Duration),
-}
-
-pub(super) fn moment(text: &str) -> Result<Moment, String> {
-    if let Some(ago) = ago(text) {
-        return Ok(Moment::Ago(ago));
-    }
-    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
-    let shaped: Vec<u8> = text.bytes().map(shape).collect();
-    let shape = shaped == b"0000-00-00" || (shaped.starts_with(b"0000-00-00T00:00:00") && text.ends_with('Z'));
-    if shape && is_time(text) {
-        return Ok(Moment::At(text.trim_end_matches('Z').to_owned()));
-    }
-    Err("is no time: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z`".to_owned())
-}
-
-/// Whether a text of this form is a moment: month 13 would leave everything out, or nothing, without a word.
-fn is_time(text: &str) -> bool {
-    let number = |from: usize| text.get(from..from + 2).and_then(|digits| digits.parse::<u8>().ok());
-    let within = |from: usize, least: u8, most: u8| number(from).is_none_or(|number| (least..=most).contains(&number));
-    let rest = text.get(19..).map_or("", |rest| rest.trim_end_matches('Z'));
-    let fraction = rest.is_empty() || rest.strip_prefix('.').is_some_and(|digits| digits.parse::<u64>().is_ok());
-    within(5, 1, 12) && within(8, 1, 31) && within(11, 0, 23) && within(14, 0, 59) && within(17, 0, 60) && fraction
-}
-
-pub(super) fn ago(text: &str) -> Option<Duration> {
-    let (count, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    Some(Duration::from_secs(count.parse::<u64>().ok()?.checked_mul(seconds)?))
-}
-
-impl Moment {
-    pub(super) fn text(&self, now: UnixNanos) -> String {
-        match self {
-            Self::At(text) => text.clone(),
-            Self::Ago(ago) => {
-                let ago = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
-                rfc3339(UnixNanos(now.0.saturating_sub(ago)))
-            }
-        }
-    }
-}
-
 /// Runs `find`. An answer that lacks something ends with 1: what the index or a signed digest names and can't be read or is not there; but
 /// with keys not what nobody signed, and not what is older than anything that is there, unless `--since` asks for it.
-pub(super) fn run_find(options: Find) -> Result<Exit, String> {
+pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
     let location = options.store.as_ref().map(|store| options.reach.location(store, options.keys.as_deref()));
     let now = SystemClock::new().now();
     let Find { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } = options;
@@ -236,7 +185,7 @@ pub(super) fn run_find(options: Find) -> Result<Exit, String> {
             (Some(folder), vault, _) => (find_in(folder, vault.as_ref(), &query, &mut alone).await?, Found::default()),
             (None, Some(vault), Some(signed)) => find_signed(vault, &query, signed, &mut each).await?,
             (None, Some(vault), None) => (find(vault, &query, &mut alone).await?, Found::default()),
-            (None, None, _) => return Err("give --store or --parquet".to_owned()),
+            (None, None, _) => return Err(CommandError::Failed("give --store or --parquet".to_owned())),
         };
         broken?;
         let own = found.sessions.iter().map(|one| (one, ""));
@@ -291,7 +240,7 @@ fn json_of(row: &Row, unsigned: bool, terminal: bool) -> String {
 }
 
 /// What digests name that these keys signed; `None`: no key was given.
-async fn signed(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Option<Arc<Signed>>, String> {
+async fn signed(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Option<Arc<Signed>>, CommandError> {
     if keys.is_empty() {
         return Ok(None);
     }
@@ -324,11 +273,10 @@ fn eprintln_counts(lines: u64, sessions: usize) {
 pub(super) fn run_session(
     session: Session,
     tells: bool,
-    write: impl FnOnce(&mut Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
-) -> Result<Exit, String> {
+    write: impl FnOnce(&mut Replay, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
+) -> Result<Exit, CommandError> {
     let Session { session, account, tenant, content, key, unsigned, from } = session;
     let keys = public_keys(&key)?;
-    let mut exit = Exit::Fine;
     block_on(async {
         let (vault, auditors, log) = open(&from).await?;
         log.note("session", &session)?;
@@ -345,12 +293,8 @@ pub(super) fn run_session(
         if !tells || replay.is_cut() {
             output::tell("not read", replay.closed());
         }
-        if replay.is_partial() {
-            exit = Exit::Failed;
-        }
-        Ok(())
-    })?;
-    Ok(exit)
+        Ok(if replay.is_partial() { Exit::Failed } else { Exit::Fine })
+    })
 }
 
 #[cfg(test)]

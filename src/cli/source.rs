@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use age::secrecy::ExposeSecret;
 use sha2::{Digest as _, Sha256};
 
-use super::output::{Exit, colour_err, complain};
-use super::{Common, data_dir};
+use super::common::Common;
+use super::data_dir;
+use super::error::CommandError;
+use super::output::{colour_err, complain};
 use crate::app::defaults::{DATA_DIR, TEXT, TRYOUT_RECIPIENT};
 use crate::app::keyfile;
 use crate::app::resolve::{Read, Typed, Valid, read};
@@ -69,13 +71,14 @@ pub(super) enum Make {
 ///
 /// # Errors
 /// The file can't be read.
-pub(super) fn said_by(common: &Common) -> Result<Said, String> {
+pub(super) fn said_by(common: &Common) -> Result<Said, CommandError> {
     text_of(common).map(Said::of)
 }
 
-fn text_of(common: &Common) -> Result<String, String> {
+fn text_of(common: &Common) -> Result<String, CommandError> {
     match &common.config {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("can't read {}: {error}", path.display())),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| CommandError::Config(format!("can't read {}: {error}", path.display()))),
         None => Ok(TEXT.to_owned()),
     }
 }
@@ -90,7 +93,8 @@ pub(super) struct Told {
 }
 
 impl Told {
-    fn line(text: String) -> Self {
+    fn line(error: CommandError) -> Self {
+        let text = error.to_string();
         Self { shown: format!("error: {text}"), lines: vec![text] }
     }
 
@@ -105,8 +109,11 @@ impl Told {
     }
 }
 
-/// Reads and checks the configuration; complains and gives the exit code when it can't be used.
-pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, Exit> {
+/// Reads and checks the configuration; its warnings are said.
+///
+/// # Errors
+/// [`CommandError::Problems`]: it can't be used.
+pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, CommandError> {
     complaining(loaded(common, make, |_, _| Vec::new()))
 }
 
@@ -119,19 +126,19 @@ pub(super) fn load_told(common: &Common, make: Make) -> Result<(Loaded, Told), T
 type Look = fn(&Typed, &Valid) -> Vec<Problem>;
 
 /// The same with another look; all problems are told at once.
-pub(super) fn load_with(common: &Common, look: Look) -> Result<Loaded, Exit> {
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_with(common: &Common, look: Look) -> Result<Loaded, CommandError> {
     complaining(loaded(common, Make::Nothing, look))
 }
 
-fn complaining(loaded: Result<(Loaded, Told), Told>) -> Result<Loaded, Exit> {
-    let (told, result) = match loaded {
-        Ok((loaded, warnings)) => (warnings, Ok(loaded)),
-        Err(problems) => (problems, Err(Exit::Config)),
-    };
-    if !told.shown.is_empty() {
-        complain(&told.shown);
+fn complaining(loaded: Result<(Loaded, Told), Told>) -> Result<Loaded, CommandError> {
+    let (loaded, warnings) = loaded.map_err(|problems| CommandError::Problems(problems.shown))?;
+    if !warnings.shown.is_empty() {
+        complain(&warnings.shown);
     }
-    result
+    Ok(loaded)
 }
 
 fn loaded(common: &Common, make: Make, look: Look) -> Result<(Loaded, Told), Told> {
@@ -196,7 +203,7 @@ impl Lookup for Defaults<'_> {
 }
 
 /// The public key of the try-out auditor, whose secret is kept in the data directory: for trying out only.
-fn tryout_recipient(directory: &Path, make: Make) -> Result<String, String> {
+fn tryout_recipient(directory: &Path, make: Make) -> Result<String, CommandError> {
     let new = || Secret::new(age::x25519::Identity::generate().to_string().expose_secret().to_owned());
     let path = directory.join(TRYOUT_KEY);
     let key = match make {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::Common;
-use super::output::{Exit, complain, out};
-use super::run::{fail, fail_with, seams};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output::{complain, out};
+use super::runtime::seams;
 use super::source::{Loaded, Make, load};
 use super::spool_move;
 use crate::app::build::Seams;
@@ -61,25 +62,16 @@ pub(super) enum Command {
 }
 
 /// Runs a subcommand.
-pub(super) fn run(common: &Common, command: Command) -> Exit {
-    let loaded = match load(common, Make::Nothing) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandError> {
+    let loaded = load(common, Make::Nothing)?;
     logging::init(logging::Level::Warn);
     let seams = seams();
     let directory = loaded.valid.spool.directory.clone();
     if !directory.is_dir() {
-        return fail(&format!("there is no spool in {}", directory.display()));
+        return Err(CommandError::Failed(format!("there is no spool in {}", directory.display())));
     }
-    let keys = match present_spool_keys(&loaded.valid) {
-        Ok(keys) => keys,
-        Err(text) => return fail_with(&text, 78),
-    };
-    let status = match Spool::peek(&RealDisk, &loaded.valid.spool, &keys) {
-        Ok(status) => status,
-        Err(error) => return fail_with(&error.to_string(), error.exit_code()),
-    };
+    let keys = present_spool_keys(&loaded.valid).map_err(CommandError::Config)?;
+    let status = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;
     match command {
         Command::List => out(&table(&status, seams.clock.now())),
         Command::Peek { consumer, limit, json } => {
@@ -87,60 +79,64 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
             open(&loaded, seams, &keys, |spool, _| spool_move::peek(spool, &consumer, limit, json, now))
         }
         Command::Replay { to } => move_all(&loaded, seams, &keys, spool_move::REFUSED, to.as_deref()),
-        Command::Reassign { from, to } => match waiting(&status, &from) {
-            Ok(_) => move_all(&loaded, seams, &keys, &from, Some(&to)),
-            Err(exit) => exit,
-        },
+        Command::Reassign { from, to } => {
+            waiting(&status, &from)?;
+            move_all(&loaded, seams, &keys, &from, Some(&to))
+        }
         Command::Drop { consumer, yes } => {
-            let waiting = match waiting(&status, &consumer) {
-                Ok(waiting) => waiting,
-                Err(exit) => return exit,
-            };
+            let waiting = waiting(&status, &consumer)?;
             if !yes {
                 let (records, bytes) = (waiting.records, ByteSize(waiting.bytes));
                 complain(&format!("{records} records ({bytes}) of `{consumer}` would be given up for good; say --yes"));
-                return Exit::Usage;
+                return Ok(Exit::Usage);
             }
             let clock: Arc<dyn Clock> = Arc::clone(&seams.clock);
-            match Spool::open(seams.disk, &loaded.valid.spool, &keys, clock, seams.rng, &seams.meter) {
-                Err(error) => fail_with(&error.to_string(), error.exit_code()),
-                Ok((spool, committer)) => {
-                    let dropped = spool.drop_pending(&consumer, None);
-                    if !committer.close() {
-                        return fail("the spool's progress could not be written; nothing is certain, try again");
-                    }
-                    out(&format!("{dropped} records of `{consumer}` given up\n"))
-                }
+            let spool = &loaded.valid.spool;
+            let (spool, committer) = Spool::open(seams.disk, spool, &keys, clock, seams.rng, &seams.meter)?;
+            let dropped = spool.drop_pending(&consumer, None);
+            if !committer.close() {
+                return Err("the spool's progress could not be written; nothing is certain, try again".into());
             }
+            out(&format!("{dropped} records of `{consumer}` given up\n"))
         }
     }
 }
 
 /// Who is meant; an error where nothing waits for it, be it that the name is wrong, with those who hold something.
-fn waiting<'a>(status: &'a Status, consumer: &str) -> Result<&'a ConsumerStatus, Exit> {
+fn waiting<'a>(status: &'a Status, consumer: &str) -> Result<&'a ConsumerStatus, CommandError> {
     let holding: Vec<&ConsumerStatus> = status.consumers.iter().filter(|known| known.records > 0).collect();
     if let Some(found) = holding.iter().find(|known| *known.name == *consumer) {
         return Ok(found);
     }
     let names: Vec<&str> = holding.iter().map(|known| &*known.name).collect();
     let there = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
-    Err(fail(&format!("nothing waits for `{consumer}`; something waits for: {there}")))
+    Err(CommandError::Failed(format!("nothing waits for `{consumer}`; something waits for: {there}")))
 }
 
-fn open(loaded: &Loaded, seams: Seams, keys: &[SpoolKey], work: impl FnOnce(&Spool, Committer) -> Exit) -> Exit {
-    match Spool::open(seams.disk, &loaded.valid.spool, keys, seams.clock, seams.rng, &seams.meter) {
-        Err(error) => fail_with(&error.to_string(), error.exit_code()),
-        Ok((spool, committer)) => work(&spool, committer),
-    }
+fn open(
+    loaded: &Loaded,
+    seams: Seams,
+    keys: &[SpoolKey],
+    work: impl FnOnce(&Spool, Committer) -> Result<Exit, CommandError>,
+) -> Result<Exit, CommandError> {
+    let (spool, committer) = Spool::open(seams.disk, &loaded.valid.spool, keys, seams.clock, seams.rng, &seams.meter)?;
+    work(&spool, committer)
 }
 
-fn move_all(loaded: &Loaded, seams: Seams, keys: &[SpoolKey], from: &str, to: Option<&str>) -> Exit {
+fn move_all(
+    loaded: &Loaded,
+    seams: Seams,
+    keys: &[SpoolKey],
+    from: &str,
+    to: Option<&str>,
+) -> Result<Exit, CommandError> {
     let known: Vec<Arc<str>> = loaded.valid.exporters.iter().map(|placed| id_text(&placed.id)).collect();
     if let Some(to) = to.filter(|to| !known.iter().any(|id| **id == **to)) {
-        return fail(&format!("`{to}` is no exporter of the configuration; there are: {}", known.join(", ")));
+        let there = known.join(", ");
+        return Err(CommandError::Failed(format!("`{to}` is no exporter of the configuration; there are: {there}")));
     }
     if to == Some(from) {
-        return fail(&format!("it waits for `{from}` already"));
+        return Err(CommandError::Failed(format!("it waits for `{from}` already")));
     }
     open(loaded, seams, keys, |spool, committer| spool_move::reassign(spool, committer, from, to, &known))
 }

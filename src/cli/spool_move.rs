@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::output::{Exit, complain, out};
-use super::run::fail;
+use super::error::{CommandError, Exit};
+use super::output::{complain, out};
 use kernel::clock::UnixNanos;
 use otlp::json;
 use pipeline::Reason;
@@ -26,7 +26,13 @@ const BYTES_AT_ONCE: usize = 16 << 20;
 const STEPS: usize = 100;
 
 /// Shows the first `limit` records that wait for `consumer`.
-pub(super) fn peek(spool: &Spool, consumer: &str, limit: usize, as_json: bool, now: UnixNanos) -> Exit {
+pub(super) fn peek(
+    spool: &Spool,
+    consumer: &str,
+    limit: usize,
+    as_json: bool,
+    now: UnixNanos,
+) -> Result<Exit, CommandError> {
     let mut text = String::new();
     if !as_json {
         text.push_str(&format!(
@@ -39,7 +45,7 @@ pub(super) fn peek(spool: &Spool, consumer: &str, limit: usize, as_json: bool, n
         let records = match spool.read(consumer, after, BYTES_AT_ONCE, AT_ONCE.min(limit - shown)) {
             Ok(records) if records.is_empty() => break,
             Ok(records) => records,
-            Err(error) => return fail(&error.to_string()),
+            Err(error) => return Err(CommandError::Failed(error.to_string())),
         };
         after = records.last().map(|record| record.seq);
         shown += records.len();
@@ -70,7 +76,13 @@ fn line(record: &Stored, as_json: bool, now: UnixNanos) -> String {
 }
 
 /// Gives what waits for `from` to `to`; from the quarantine, without `to`, to those who refused it.
-pub(super) fn reassign(spool: &Spool, committer: Committer, from: &str, to: Option<&str>, known: &[Arc<str>]) -> Exit {
+pub(super) fn reassign(
+    spool: &Spool,
+    committer: Committer,
+    from: &str,
+    to: Option<&str>,
+    known: &[Arc<str>],
+) -> Result<Exit, CommandError> {
     let mut committer = committer;
     let holder: Arc<str> = from.into();
     let (mut after, mut moved, mut left) = (None, 0_u64, 0_u64);
@@ -78,7 +90,7 @@ pub(super) fn reassign(spool: &Spool, committer: Committer, from: &str, to: Opti
         let records = match spool.read(from, after, BYTES_AT_ONCE, AT_ONCE) {
             Ok(records) if records.is_empty() => break,
             Ok(records) => records,
-            Err(error) => return fail(&error.to_string()),
+            Err(error) => return Err(CommandError::Failed(error.to_string())),
         };
         after = records.last().map(|record| record.seq);
         for record in records {
@@ -88,7 +100,7 @@ pub(super) fn reassign(spool: &Spool, committer: Committer, from: &str, to: Opti
             };
             if !spool.give(&holder, &next, record.seq) {
                 if let Err(why) = commit(spool, &mut committer, transaction) {
-                    return fail(&format!("{moved} records moved, then: {why}"));
+                    return Err(CommandError::Failed(format!("{moved} records moved, then: {why}")));
                 }
                 spool.done(from, &[record.seq]);
             }
@@ -96,7 +108,7 @@ pub(super) fn reassign(spool: &Spool, committer: Committer, from: &str, to: Opti
         }
     }
     if !committer.close() {
-        return fail("the spool's progress could not be written; some records may be delivered twice");
+        return Err("the spool's progress could not be written; some records may be delivered twice".into());
     }
     if left > 0 {
         complain(&format!(
@@ -122,9 +134,9 @@ fn for_another(record: &Stored, to: Option<&str>, known: &[Arc<str>]) -> Option<
 }
 
 /// Commits one transaction now.
-fn commit(spool: &Spool, committer: &mut Committer, transaction: Transaction) -> Result<(), String> {
+fn commit(spool: &Spool, committer: &mut Committer, transaction: Transaction) -> Result<(), CommandError> {
     let bytes = transaction.records.iter().map(|record| record.body.len() as u64).sum();
-    let full = |reason: Reason| reason.text().to_owned();
+    let full = |reason: Reason| CommandError::Failed(reason.text().to_owned());
     let reservation = spool.reserve_to_drain(room_for(transaction.records.len(), bytes)).map_err(full)?;
     let told: Arc<Mutex<Option<Result<(), Reason>>>> = Arc::default();
     let tell = Arc::clone(&told);
@@ -136,7 +148,7 @@ fn commit(spool: &Spool, committer: &mut Committer, transaction: Transaction) ->
             return result.map_err(full);
         }
     }
-    Err("nothing can be written".to_owned())
+    Err("nothing can be written".into())
 }
 
 /// The consumer of what back ends refused.

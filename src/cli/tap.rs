@@ -11,9 +11,10 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
-use super::Common;
 use super::ask::{Asker, part};
-use super::output::{self, Exit};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output;
 use super::place::{Where, with};
 use kernel::terminal::escaped;
 
@@ -40,11 +41,11 @@ pub(super) struct Options {
 }
 
 /// Runs it.
-pub(super) fn run(common: &Common, options: &Options) -> Exit {
+pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     with(common, &options.at, |gateway| watch(gateway, options))
 }
 
-async fn watch(gateway: Asker, options: &Options) -> Result<(), String> {
+async fn watch(gateway: Asker, options: &Options) -> Result<(), CommandError> {
     let limit = options.limit.map(|limit| limit.to_string());
     let asked = [
         ("pipeline", &options.pipeline),

@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::Common;
 use super::ask::{Asker, parsed};
-use super::output::{self, Exit, colour_out};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output::{self, colour_out};
 use super::place::{Where, with};
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::clean;
@@ -39,11 +40,11 @@ pub(super) struct Options {
 }
 
 /// Runs it.
-pub(super) fn run(common: &Common, options: &Options) -> Exit {
+pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     with(common, &options.at, |gateway| watch(gateway, options))
 }
 
-async fn watch(gateway: Asker, options: &Options) -> Result<(), String> {
+async fn watch(gateway: Asker, options: &Options) -> Result<(), CommandError> {
     let (clock, colour) = (SystemClock::new(), colour_out());
     loop {
         let answer = gateway.get(&format!("/?window={}", options.window), "application/json").await;

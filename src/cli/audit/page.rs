@@ -4,13 +4,40 @@
 use askama::Template;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rust_decimal::Decimal;
+use serde::Deserialize;
 
 use audit::read::{self};
+use audit::verify::Report;
 use kernel::terminal::clean;
 use vault::calls::{Calls, Telling, is_model_line};
 use vault::row::Row;
 
-use super::{Search, Verified};
+/// How far verification is.
+#[derive(Default)]
+pub(super) enum Verified {
+    /// Nobody gave the writers' public keys.
+    #[default]
+    NotAsked,
+    /// Digests done, of how many.
+    Running(u64, u64),
+    /// What was found.
+    Done(Box<Report>),
+    /// It could not be looked at.
+    Failed(String),
+}
+
+/// What the form asks for.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Search {
+    pub(super) session: String,
+    pub(super) user: String,
+    pub(super) tool: String,
+    pub(super) action: String,
+    pub(super) issue: String,
+    pub(super) since: String,
+    pub(super) failed: String,
+}
 
 /// What verification says, on every page.
 pub(super) struct Banner {

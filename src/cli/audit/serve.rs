@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::output;
-use super::super::reach::block_on;
-use super::super::sessions::{Moment, moment};
-use super::super::vault::{Source, open, public_keys};
-use super::{Audit, Verified, router};
+use super::page::Verified;
+use super::routes::{Audit, router};
 use crate::app::listeners::serve_pages;
 use crate::app::tasks::Tasks;
+use crate::cli::error::{CommandError, Exit};
+use crate::cli::moment::{Moment, moment};
+use crate::cli::output;
+use crate::cli::runtime::block_on;
+use crate::cli::vault::keys::public_keys;
+use crate::cli::vault::source::{Source, open};
 use audit::read::Vault;
 use audit::verify::{Options, Progress, verify};
 use config::Endpoint;
@@ -26,7 +29,7 @@ const REST: Duration = Duration::from_secs(60);
 
 /// Options of `serve`.
 #[derive(Args)]
-pub(in crate::cli) struct Serve {
+pub(crate) struct Serve {
     #[command(flatten)]
     from: Source,
     /// Public key of the writer's signer (`name+id+key`), or a file that holds it: what is shown is verified.
@@ -41,7 +44,7 @@ pub(in crate::cli) struct Serve {
 }
 
 /// Runs `serve` until it is told to end.
-pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
+pub(crate) fn run_serve(options: &Serve) -> Result<Exit, CommandError> {
     block_on(async {
         let (vault, auditors, log) = open(&options.from).await?;
         let keys = public_keys(&options.key)?;
@@ -71,15 +74,15 @@ pub(in crate::cli) fn run_serve(options: &Serve) -> Result<(), String> {
             ended = told_to_end() => ended?,
         }
         serving.drain(Duration::from_secs(1)).await;
-        Ok(())
+        Ok(Exit::Fine)
     })
 }
 
-async fn told_to_end() -> Result<(), String> {
+async fn told_to_end() -> Result<(), CommandError> {
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|error| format!("can't wait for signals: {error}"))?;
     tokio::select! {
-        ctrl_c = tokio::signal::ctrl_c() => ctrl_c.map_err(|error| format!("can't wait for signals: {error}")),
+        ctrl_c = tokio::signal::ctrl_c() => Ok(ctrl_c.map_err(|error| format!("can't wait for signals: {error}"))?),
         _ = term.recv() => Ok(()),
     }
 }
@@ -90,6 +93,6 @@ async fn check(audit: &Audit, vault: &Vault, options: Options) {
     let found = verify(vault, &options, &mut told).await;
     *audit.verified.lock() = match found {
         Ok(report) => Verified::Done(Box::new(report)),
-        Err(why) => Verified::Failed(why),
+        Err(why) => Verified::Failed(why.to_string()),
     };
 }

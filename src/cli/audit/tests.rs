@@ -8,7 +8,8 @@ use axum::http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
-use super::{Audit, Verified, router};
+use super::page::Verified;
+use super::routes::{Audit, router};
 use crate::cli::opening_log::OpeningLog;
 use audit::read::{Location, Vault};
 use vault::chain::note::VerifyKey;

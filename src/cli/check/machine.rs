@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Uri, header};
 use time::OffsetDateTime;
 
-use super::Tried;
+use super::tried::Tried;
 use crate::app::keys;
 use crate::app::resolve::Valid;
 use crate::app::tasks::Tasks;

@@ -5,6 +5,7 @@
 //! (`vault doctor`).
 
 mod machine;
+mod tried;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -14,10 +15,10 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
-use super::Common;
-use super::output::{self, Exit};
-use super::reach::block_on;
-use super::run::{fail, seams};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output;
+use super::runtime::{block_on, seams};
 use super::source::{Loaded, Make, load};
 use crate::app::tasks::Tasks;
 use crate::app::{assemble, outside, volume};
@@ -30,6 +31,7 @@ use net::{Proxies, ServerTls};
 use otlp::Signal;
 use pipeline::{ExportRequest, Exporter, Outcome, Reason};
 use processors::vault::StoreSettings;
+use tried::Tried;
 
 /// Options of `check`.
 #[derive(Args)]
@@ -39,25 +41,9 @@ pub(super) struct Options {
     json: bool,
 }
 
-/// One thing that was tried.
-struct Tried {
-    what: String,
-    /// What is wrong, and what to do about it.
-    wrong: Option<(String, String)>,
-}
-
-impl Tried {
-    fn new(what: impl Into<String>, result: Result<(), (String, String)>) -> Self {
-        Self { what: what.into(), wrong: result.err() }
-    }
-}
-
 /// Runs it.
-pub(super) fn run(common: &Common, options: &Options) -> Exit {
-    let loaded = match load(common, Make::Nothing) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
+    let loaded = load(common, Make::Nothing)?;
     let mut tried = vec![Tried::new("the configuration is valid", Ok(()))];
     tried.extend(volumes(&loaded));
     tried.extend(machine::syncs(&loaded.valid.spool.directory));
@@ -71,11 +57,13 @@ pub(super) fn run(common: &Common, options: &Options) -> Exit {
         Ok(())
     });
     let shown: String = tried.iter().map(|one| if options.json { as_json(one) } else { as_line(one) }).collect();
-    if let Err(text) = output::print(&shown).and(asked) {
-        return fail(&text);
-    }
+    output::print(&shown)?;
+    asked?;
     let failed = tried.iter().filter(|one| one.wrong.is_some()).count();
-    if failed > 0 { fail(&format!("{failed} of {} checks failed", tried.len())) } else { Exit::Fine }
+    if failed > 0 {
+        return Err(CommandError::Failed(format!("{failed} of {} checks failed", tried.len())));
+    }
+    Ok(Exit::Fine)
 }
 
 /// Spool and directory vaults: whether files can be made, and whether there is room.
@@ -154,7 +142,7 @@ fn outside(loaded: &Loaded) -> Vec<Tried> {
 }
 
 /// Each back end, with an empty request of each signal that it gets.
-async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, String> {
+async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, CommandError> {
     let seams = seams();
     let deps = Deps {
         tasks: Tasks::new(&seams.meter),

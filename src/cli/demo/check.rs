@@ -9,6 +9,7 @@ use memchr::memmem;
 use super::search::Search;
 use super::seen::Seen;
 use super::session::{ADDED_SECRETS, Request};
+use crate::cli::error::CommandError;
 
 /// How a canary starts; a word and [`DIGITS`] hex digits follow.
 const CANARY: &[u8] = b"CANARY-";
@@ -33,7 +34,7 @@ pub(super) fn canaries(requests: &[Request]) -> BTreeSet<String> {
 ///
 /// # Errors
 /// One line.
-pub(super) fn search(canaries: &BTreeSet<String>) -> Result<Search, String> {
+pub(super) fn search(canaries: &BTreeSet<String>) -> Result<Search, CommandError> {
     Search::new(canaries.iter().cloned().chain(ADDED_SECRETS.map(str::to_owned)).collect())
 }
 
@@ -68,7 +69,7 @@ impl Leaks {
     ///
     /// # Errors
     /// One line: a file can't be read.
-    pub(super) fn look_below(&mut self, search: &Search, directory: &Path) -> Result<(), String> {
+    pub(super) fn look_below(&mut self, search: &Search, directory: &Path) -> Result<(), CommandError> {
         let mut folders = vec![directory.to_path_buf()];
         while let Some(folder) = folders.pop() {
             let say = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -82,7 +83,7 @@ impl Leaks {
                     Ok(None) => folders.push(path),
                     // The spool drops segments as it goes.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(format!("{}: {error}", path.display())),
+                    Err(error) => return Err(CommandError::Failed(format!("{}: {error}", path.display()))),
                 }
             }
         }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use crate::app::build::Seams;
 use crate::app::resolve::{Placed, Valid};
 use crate::app::{App, StartError, assemble};
-use crate::cli::Common;
+use crate::cli::common::Common;
+use crate::cli::error::CommandError;
+use crate::cli::output::report;
 use crate::cli::source::{Make, TRYOUT_KEY, load};
 use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings};
 use config::ComponentId;
@@ -58,21 +60,24 @@ enum Ports {
 ///
 /// # Errors
 /// One line.
-pub(super) async fn start(directory: &Path, seams: Seams) -> Result<Gateway, String> {
+pub(super) async fn start(directory: &Path, seams: Seams) -> Result<Gateway, CommandError> {
     let first = start_on(directory, seams.clone(), Ports::Usual).await;
     let started = match first {
         // A port may be gone between the look and the start. Nothing else gets better by trying.
         Err(error) if error.port => start_on(directory, seams, Ports::Any).await,
         started => started,
     };
-    started.map_err(|error| error.text)
+    started.map_err(|error| CommandError::Failed(error.text))
 }
 
 async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gateway, StartError> {
     let common = Common { data_dir: Some(directory.to_path_buf()), ..Common::default() };
-    let loaded = load(&common, Make::Keys).map_err(|_| "the embedded default can't be used".to_owned())?;
+    let loaded = load(&common, Make::Keys).map_err(|error| {
+        report(&error);
+        "the embedded default can't be used".to_owned()
+    })?;
     let outbound = directory.join("outbound.jsonl");
-    let valid = changed(loaded.valid, &outbound, ports)?;
+    let valid = changed(loaded.valid, &outbound, ports).map_err(|error| error.to_string())?;
     let blueprint = assemble::blueprint(valid, &seams).await?;
     let app = App::start(blueprint, seams).await?;
     let find = |what: &str| {
@@ -94,7 +99,7 @@ async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gatewa
 }
 
 /// The default with the demo's changes.
-fn changed(mut valid: Valid, outbound: &Path, ports: Ports) -> Result<Valid, String> {
+fn changed(mut valid: Valid, outbound: &Path, ports: Ports) -> Result<Valid, CommandError> {
     let id = ComponentId::parse("file/demo")?;
     let settings = file::Settings { path: outbound.to_path_buf(), trust: Trust::ThirdParty, rotation: Some(OUTBOUND) };
     valid.exporters = vec![Placed { id: id.clone(), what: ExporterSettings::File(settings) }];
@@ -126,8 +131,8 @@ fn changed(mut valid: Valid, outbound: &Path, ports: Ports) -> Result<Valid, Str
 }
 
 /// The endpoint on loopback, with a port that is free.
-fn free(endpoint: &Endpoint, ports: Ports) -> Result<Endpoint, String> {
+fn free(endpoint: &Endpoint, ports: Ports) -> Result<Endpoint, CommandError> {
     let is_free = || TcpListener::bind((Ipv4Addr::LOCALHOST, endpoint.port())).is_ok();
     let port = if ports == Ports::Usual && is_free() { endpoint.port() } else { 0 };
-    Endpoint::parse(&format!("127.0.0.1:{port}")).map_err(str::to_owned)
+    Ok(Endpoint::parse(&format!("127.0.0.1:{port}"))?)
 }

@@ -19,6 +19,7 @@ mod check;
 mod costs;
 mod gateway;
 mod opened;
+mod options;
 mod play;
 mod scratch;
 mod screen;
@@ -32,12 +33,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Common;
-use super::output::{Exit, complain};
-use super::run::{GRACE, fail, runtime_threads, seams};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output::report;
+use super::runtime::{GRACE, runtime_threads, seams};
 use crate::app::build::Seams;
 use crate::app::{App, process, tasks};
 use kernel::clock::within;
@@ -47,6 +48,8 @@ use check::Leaks;
 use costs::Bill;
 use gateway::Gateway;
 use opened::Opened;
+use options::LOOK;
+pub(super) use options::Options;
 use play::Player;
 use scratch::Scratch;
 use screen::Screen;
@@ -55,47 +58,32 @@ use story::Story;
 
 /// Longest wait for an exporter or the vault.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often one looks whether they are done.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// `demo`'s own options.
-#[derive(Args)]
-pub(super) struct Options {
-    /// Ends after the session; not with 0 if something private went out, a price differs or the vault does not open.
-    #[arg(long)]
-    once: bool,
-    /// Keeps the directory with vault, keys and what went out.
-    #[arg(long)]
-    keep: bool,
-    /// Kills a gateway, fills its disk, cuts its back end, and holds ids in against ids out.
-    #[arg(long)]
-    chaos: bool,
-}
-
 /// Runs the demo.
-pub(super) fn run(common: &Common, options: &Options) -> Exit {
+pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     if common.config.is_some() {
-        complain("error: the demo runs the default configuration; --config is for `tollgate run`");
-        return Exit::Usage;
+        let why = "the demo runs the default configuration; --config is for `tollgate run`";
+        return Err(CommandError::Usage(why.to_owned()));
     }
     logging::init(logging::Level::Error);
     let seams = seams();
-    let scratch = match Scratch::make(common.data_dir().as_deref(), options.keep, &*seams.rng) {
-        Ok(scratch) => scratch,
-        Err(text) => return fail(&text),
-    };
-    match tasks::runtime(runtime_threads()) {
-        Ok(runtime) if options.chaos => tasks::run_to_end(runtime, GRACE, chaos::run(options, &scratch, seams)),
-        Ok(runtime) => tasks::run_to_end(runtime, GRACE, demo(options, &scratch, seams)),
-        Err(error) => fail(&format!("can't start: {error}")),
-    }
+    let scratch = Scratch::make(common.data_dir().as_deref(), options.keep, &*seams.rng)?;
+    let runtime = tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
+    // said before threads that hang are waited for
+    Ok(tasks::run_to_end(runtime, GRACE, async {
+        let ended = if options.chaos {
+            chaos::run(options, &scratch, seams).await
+        } else {
+            demo(options, &scratch, seams).await
+        };
+        ended.unwrap_or_else(|error| report(&error))
+    }))
 }
 
-async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
+async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit, CommandError> {
     let (stop, now, hangup) = match (process::stop_signal(1), process::stop_signal(2), signal(SignalKind::hangup())) {
         (Ok(stop), Ok(now), Ok(hangup)) => (stop, now, hangup),
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
-            return fail(&format!("can't handle signals: {error}"));
+            return Err(CommandError::Failed(format!("can't handle signals: {error}")));
         }
     };
     let mut hangup = hangup;
@@ -109,14 +97,11 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
     let mut story = Story::new(Screen::stdout());
     story.begin();
     let gateway = tokio::select! {
-        started = gateway::start(scratch.path(), seams.clone()) => match started {
-            Ok(gateway) => gateway,
-            Err(text) => return fail(&text),
-        },
-        () = &mut stop => return if options.once { Exit::Failed } else { Exit::Fine },
+        started = gateway::start(scratch.path(), seams.clone()) => started?,
+        () = &mut stop => return Ok(if options.once { Exit::Failed } else { Exit::Fine }),
     };
     story.started(&gateway, scratch.path(), options.keep);
-    let told: Option<Result<Told, String>> = tokio::select! {
+    let told: Option<Result<Told, CommandError>> = tokio::select! {
         told = tell(&mut story, &gateway, scratch, &seams) => Some(told),
         () = &mut stop => None,
     };
@@ -125,7 +110,7 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
         // Interrupted: nobody knows whether everything would have held.
         None if options.once => Exit::Failed,
         Some(Ok(_)) | None => Exit::Fine,
-        Some(Err(text)) => fail(text),
+        Some(Err(error)) => report(error),
     };
     let serves = !options.once && matches!(told, Some(Ok(_)));
     if let Some(Ok(told)) = &told {
@@ -136,10 +121,10 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
     }
     let Gateway { app, .. } = gateway;
     let end = async { if serves && story.is_read() { app.wait(stop).await } else { App::shutdown(app).await } };
-    tokio::select! {
+    Ok(tokio::select! {
         ended = end => if ended.failed.is_some() { Exit::Failed } else { exit },
         () = now => Exit::Failed,
-    }
+    })
 }
 
 /// What came of it.
@@ -151,7 +136,7 @@ struct Told {
 }
 
 /// Plays, waits, shows and checks; whether everything held.
-async fn tell(story: &mut Story, gateway: &Gateway, scratch: &Scratch, seams: &Seams) -> Result<Told, String> {
+async fn tell(story: &mut Story, gateway: &Gateway, scratch: &Scratch, seams: &Seams) -> Result<Told, CommandError> {
     let player = Player::new(tasks::Tasks::new(&seams.meter), Arc::clone(&seams.clock))?;
     let requests = session::session(seams.clock.now(), &*seams.rng)?;
     let came = Seen::sent(&requests)?;
@@ -185,7 +170,7 @@ async fn tell(story: &mut Story, gateway: &Gateway, scratch: &Scratch, seams: &S
 }
 
 /// Waits until nothing is left for `consumer` in the spool.
-async fn done(gateway: &Gateway, consumer: &str, seams: &Seams) -> Result<(), String> {
+async fn done(gateway: &Gateway, consumer: &str, seams: &Seams) -> Result<(), CommandError> {
     let left = || {
         let status = gateway.app.spool().status();
         status.consumers.iter().filter(|other| &*other.name == consumer).map(|other| other.records).sum::<u64>()
@@ -196,5 +181,5 @@ async fn done(gateway: &Gateway, consumer: &str, seams: &Seams) -> Result<(), St
         }
     };
     let waited = within(&*seams.clock, PATIENCE, waiting).await;
-    waited.ok_or_else(|| format!("{} records still wait for `{consumer}`", left()))
+    waited.ok_or_else(|| CommandError::Failed(format!("{} records still wait for `{consumer}`", left())))
 }

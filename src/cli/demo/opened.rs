@@ -9,6 +9,7 @@ use audit::read::{Location, Opener, Vault, Wanted, get, identities};
 use vault::document::Document;
 
 use super::seen::Seen;
+use crate::cli::error::CommandError;
 
 /// What one fragment's reference says.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +38,7 @@ impl Opened {
     ///
     /// # Errors
     /// One line: there is no reference, or one leads nowhere or does not open.
-    pub(super) async fn follow(went: &Seen, directory: &Path, key: &Path) -> Result<Self, String> {
+    pub(super) async fn follow(went: &Seen, directory: &Path, key: &Path) -> Result<Self, CommandError> {
         let mut references: BTreeMap<Reference, (usize, u64)> = BTreeMap::new();
         for item in went.items() {
             let Some(uri) = item.text("gen_ai.payload.s3_uri") else { continue };
@@ -48,7 +49,7 @@ impl Opened {
             *bytes += text("bytes").parse::<u64>().unwrap_or(0);
         }
         if references.is_empty() {
-            return Err("nothing that went out refers to the vault".to_owned());
+            return Err(CommandError::Failed("nothing that went out refers to the vault".to_owned()));
         }
         let vault = Vault::at(&Location { store: directory.display().to_string(), ..Location::default() })?;
         let mut opener = Opener::new(&vault, identities(&[key.to_path_buf()])?);

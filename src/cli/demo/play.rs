@@ -13,6 +13,7 @@ use net::client::{self, Client, Settings};
 use net::{Proxies, Spawn};
 
 use super::session::Request;
+use crate::cli::error::CommandError;
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,7 +31,7 @@ impl Player {
     ///
     /// # Errors
     /// One line.
-    pub(super) fn new(tasks: Arc<dyn Spawn>, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    pub(super) fn new(tasks: Arc<dyn Spawn>, clock: Arc<dyn Clock>) -> Result<Self, CommandError> {
         let client = Client::build(&Settings::default(), Arc::new(Proxies::none()), tasks)?;
         Ok(Self { client, clock })
     }
@@ -39,7 +40,7 @@ impl Player {
     ///
     /// # Errors
     /// One line about the first that was not accepted.
-    pub(super) async fn play(&self, to: SocketAddr, requests: &[Request]) -> Result<Duration, String> {
+    pub(super) async fn play(&self, to: SocketAddr, requests: &[Request]) -> Result<Duration, CommandError> {
         let mut slowest = Duration::ZERO;
         for request in requests {
             let uri = format!("http://{to}/v1/{}", request.signal.as_str());
@@ -48,7 +49,7 @@ impl Player {
             slowest = slowest.max(self.clock.monotonic().saturating_sub(began));
             // A full success has no field set; JSON has none to say so.
             if !answer.is_empty() {
-                return Err(format!("{uri} took only a part"));
+                return Err(CommandError::Failed(format!("{uri} took only a part")));
             }
         }
         Ok(slowest)
@@ -58,11 +59,11 @@ impl Player {
     ///
     /// # Errors
     /// One line.
-    pub(super) async fn read(&self, uri: &str) -> Result<Bytes, String> {
+    pub(super) async fn read(&self, uri: &str) -> Result<Bytes, CommandError> {
         self.ask(Method::GET, uri, Bytes::new()).await
     }
 
-    async fn ask(&self, method: Method, uri: &str, body: Bytes) -> Result<Bytes, String> {
+    async fn ask(&self, method: Method, uri: &str, body: Bytes) -> Result<Bytes, CommandError> {
         let request = http::Request::builder()
             .method(method)
             .uri(uri)
@@ -74,7 +75,7 @@ impl Player {
             let status = answer.status();
             let body = client::read(answer.into_body(), MAX_ANSWER).await;
             let (body, _) = body.map_err(|_| format!("{uri}: the answer can't be read"))?;
-            if status == StatusCode::OK { Ok(body) } else { Err(format!("{uri}: {status}")) }
+            if status == StatusCode::OK { Ok(body) } else { Err(CommandError::Failed(format!("{uri}: {status}"))) }
         };
         tokio::time::timeout(TIMEOUT, answer).await.map_err(|_| format!("{uri}: no answer"))?
     }

@@ -5,6 +5,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::cli::error::CommandError;
 use kernel::hex;
 use kernel::rng::Rng;
 
@@ -19,7 +20,7 @@ impl Scratch {
     ///
     /// # Errors
     /// One line with the path.
-    pub(super) fn make(place: Option<&Path>, keep: bool, rng: &dyn Rng) -> Result<Self, String> {
+    pub(super) fn make(place: Option<&Path>, keep: bool, rng: &dyn Rng) -> Result<Self, CommandError> {
         let place = place.map_or_else(std::env::temp_dir, Path::to_path_buf);
         let say = |path: &Path, error: std::io::Error| format!("can't make {}: {error}", path.display());
         std::fs::create_dir_all(&place).map_err(|error| say(&place, error))?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use crate::cli::error::CommandError;
 use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::alphabet;
@@ -33,7 +34,7 @@ impl Search {
     ///
     /// # Errors
     /// They are too many.
-    pub(super) fn new(needles: Vec<String>) -> Result<Self, String> {
+    pub(super) fn new(needles: Vec<String>) -> Result<Self, CommandError> {
         let finder = AhoCorasick::builder().ascii_case_insensitive(true).build(&needles);
         let config = GeneralPurposeConfig::new()
             .with_decode_allow_trailing_bits(true)

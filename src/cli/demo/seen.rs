@@ -6,6 +6,7 @@ use kernel::hex;
 use otlp::{Node, NodeKind, Payload, Signal, Value, json};
 
 use super::session::Request;
+use crate::cli::error::CommandError;
 
 /// Requests that can be read. No `Debug`: they hold telemetry text.
 pub(super) struct Seen {
@@ -24,7 +25,7 @@ impl Seen {
     ///
     /// # Errors
     /// One line without payload.
-    pub(super) fn sent(requests: &[Request]) -> Result<Self, String> {
+    pub(super) fn sent(requests: &[Request]) -> Result<Self, CommandError> {
         let read = |request: &Request| Payload::parse(request.signal, request.body.clone());
         let payloads = requests.iter().map(read).collect::<Result<_, _>>();
         Ok(Self { payloads: payloads.map_err(|error| error.to_string())? })
@@ -34,7 +35,7 @@ impl Seen {
     ///
     /// # Errors
     /// One line without payload.
-    pub(super) fn exported(lines: &[u8]) -> Result<Self, String> {
+    pub(super) fn exported(lines: &[u8]) -> Result<Self, CommandError> {
         let mut payloads = Vec::new();
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let known = [

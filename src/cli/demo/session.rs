@@ -11,6 +11,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::cli::error::CommandError;
 use kernel::clock::UnixNanos;
 use kernel::rng::Rng;
 use otlp::{Signal, json};
@@ -70,7 +71,7 @@ pub(super) struct Request {
 ///
 /// # Errors
 /// One line: the recording can't be read (a test shows that it can).
-pub(super) fn session(now: UnixNanos, rng: &dyn Rng) -> Result<Vec<Request>, String> {
+pub(super) fn session(now: UnixNanos, rng: &dyn Rng) -> Result<Vec<Request>, CommandError> {
     let added = json::decode(Signal::Traces, ADDED).map_err(|error| error.to_string())?;
     let recorded = RECORDED.iter().map(|(signal, body)| (*signal, body.to_vec()));
     let requests: Vec<(Signal, Vec<u8>)> = recorded.chain([(Signal::Traces, added)]).collect();
@@ -102,7 +103,7 @@ struct Found {
 }
 
 impl Found {
-    fn read(&mut self, signal: Signal, body: &[u8]) -> Result<(), String> {
+    fn read(&mut self, signal: Signal, body: &[u8]) -> Result<(), CommandError> {
         let mut text = String::new();
         json::encode(signal, body, &mut text).map_err(|error| error.to_string())?;
         let value: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;

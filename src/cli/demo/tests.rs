@@ -262,14 +262,14 @@ async fn a_broken_reference_is_found() {
     keygen(&key).unwrap();
     let requests = played(7);
     let none = Opened::follow(&Seen::sent(&requests).unwrap(), scratch.path(), &key).await;
-    assert!(none.is_err_and(|why| why.contains("nothing that went out")));
+    assert!(none.is_err_and(|why| why.to_string().contains("nothing that went out")));
     let stamped = edited(&requests, |payload, node| {
         let uri = "file:///default/acme/s/2026-11-20/w-01M7W815V7TNP9T5XP5EGKCKP7-0000000000.agev";
         payload.set(node, "gen_ai.payload.s3_uri", OwnedValue::Str(uri.to_owned()));
         payload.set(node, "gen_ai.payload.range", OwnedValue::Str("bytes=0000000000-0000000009".to_owned()));
     });
     let gone = Opened::follow(&Seen::sent(&stamped).unwrap(), scratch.path(), &key).await;
-    assert!(gone.is_err_and(|why| why.contains("no such object")));
+    assert!(gone.is_err_and(|why| why.to_string().contains("no such object")));
 }
 
 /// A writer to look at afterwards; it may refuse.
@@ -356,5 +356,5 @@ fn the_directory_is_private_and_goes() {
     assert!(path.exists());
     let file = base.path().join("file");
     fs::write(&file, b"x").unwrap();
-    assert!(Scratch::make(Some(&file), false, &SystemRng).is_err_and(|why| why.contains("file")));
+    assert!(Scratch::make(Some(&file), false, &SystemRng).is_err_and(|why| why.to_string().contains("file")));
 }

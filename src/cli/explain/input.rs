@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::cli::error::CommandError;
 use otlp::{Payload, Signal, json};
 
 /// Largest file.
@@ -15,7 +16,7 @@ const LARGEST: u64 = 256 << 20;
 ///
 /// # Errors
 /// One line.
-pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, Bytes)>, String> {
+pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, Bytes)>, CommandError> {
     let name = path.display();
     let mut bytes = Vec::new();
     let read = match path.to_str() {
@@ -24,10 +25,10 @@ pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, B
     };
     read.map_err(|error| format!("can't read {name}: {error}"))?;
     if bytes.len() as u64 > LARGEST {
-        return Err(format!("{name} is larger than {} MiB", LARGEST >> 20));
+        return Err(CommandError::Failed(format!("{name} is larger than {} MiB", LARGEST >> 20)));
     }
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => Err(format!("{name} is empty")),
+        None => Err(CommandError::Failed(format!("{name} is empty"))),
         Some(b'{') => texts(&name.to_string(), &bytes),
         Some(_) => {
             let found = signal.or_else(|| named(path)).or_else(|| guessed(&bytes));
@@ -39,7 +40,7 @@ pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, B
 }
 
 /// One JSON request, or one a line.
-fn texts(name: &str, bytes: &[u8]) -> Result<Vec<(Signal, Bytes)>, String> {
+fn texts(name: &str, bytes: &[u8]) -> Result<Vec<(Signal, Bytes)>, CommandError> {
     let text = std::str::from_utf8(bytes).map_err(|_| format!("{name} is neither text nor protobuf"))?;
     if let Some(signal) = of_json(text)
         && let Ok(wire) = json::decode(signal, bytes)

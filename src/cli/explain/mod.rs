@@ -12,9 +12,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Common;
-use super::output::{Exit, colour_out, out};
-use super::run::{fail, seams};
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output::{colour_out, out};
+use super::runtime::seams;
 use super::source::{Make, load};
 use crate::app::dry::Dry;
 use kernel::terminal::escaped;
@@ -40,37 +41,25 @@ pub(super) struct Options {
     full: bool,
 }
 
-fn signal(text: &str) -> Result<Signal, String> {
+fn signal(text: &str) -> Result<Signal, CommandError> {
     let known = Signal::ALL.into_iter().find(|signal| signal.as_str() == text);
-    known.ok_or_else(|| "`traces`, `logs` or `metrics`".to_owned())
+    known.ok_or_else(|| CommandError::Usage("`traces`, `logs` or `metrics`".to_owned()))
 }
 
 /// Explains one file.
-pub(super) fn run(common: &Common, options: &Options) -> Exit {
-    let loaded = match load(common, Make::Nothing) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
-    let requests = match input::read(&options.file, options.signal) {
-        Ok(requests) => requests,
-        Err(text) => return fail(&text),
-    };
-    let mut dry = match Dry::new(loaded.valid, seams()) {
-        Ok(dry) => dry,
-        Err(text) => return fail(&text),
-    };
+pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
+    let loaded = load(common, Make::Nothing)?;
+    let requests = input::read(&options.file, options.signal)?;
+    let mut dry = Dry::new(loaded.valid, seams())?;
     let mut shown: Vec<Request> = Vec::new();
     for (signal, wire) in requests {
-        match dry.pass(signal, wire, options.pipeline.as_deref()) {
-            Ok(passed) => shown.push(look::request(dry.vocabulary(), &passed)),
-            Err(text) => return fail(&text),
-        }
+        let passed = dry.pass(signal, wire, options.pipeline.as_deref())?;
+        shown.push(look::request(dry.vocabulary(), &passed));
     }
     if options.json {
-        return match serde_json::to_string_pretty(&serde_json::json!({ "requests": shown })) {
-            Ok(text) => out(&format!("{}\n", escaped(&text))),
-            Err(_) => fail("it can't be written as JSON"),
-        };
+        let text = serde_json::to_string_pretty(&serde_json::json!({ "requests": shown }));
+        let text = text.map_err(|_| "it can't be written as JSON")?;
+        return out(&format!("{}\n", escaped(&text)));
     }
     let look = show::Look { colour: colour_out(), full: options.full };
     let text: Vec<String> = shown.iter().map(|request| show::request(request, look)).collect();

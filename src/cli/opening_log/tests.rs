@@ -15,7 +15,7 @@ fn the_log_lies_beside_the_key() {
     let lines = std::fs::read_to_string(&beside).expect("read");
     assert!(lines.lines().count() == 2 && lines.contains("an object"), "{lines}");
     let away = folder.path().join("away/auditor.key");
-    let why = of(None, &away).err().expect("can't be written");
+    let why = of(None, &away).err().expect("can't be written").to_string();
     assert!(why.contains("nothing is opened") && why.contains("--log none"), "{why}");
     of(Some("none"), &away).expect("by who says so");
 }

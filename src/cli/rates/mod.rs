@@ -4,6 +4,7 @@
 
 mod report;
 mod reprice;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -13,11 +14,12 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::output::{Exit, complain, print, print_json};
-use super::run::fail;
+use super::error::{CommandError, Exit};
+use super::output::{complain, print};
 use kernel::clock::{Clock as _, SystemClock};
 use rates::import::{Format, import};
-use rates::{Finding, Gravity, Source};
+use rates::{Finding, Gravity, RatesError};
+use tables::{pretty, source};
 
 /// Subcommands of `rates`.
 #[derive(Subcommand)]
@@ -91,8 +93,8 @@ pub(super) enum Command {
 }
 
 /// Runs a subcommand.
-pub(super) fn run(command: Command) -> Exit {
-    let result = match command {
+pub(super) fn run(command: Command) -> Result<Exit, CommandError> {
+    match command {
         Command::Show { model, rates, json } => show(model.as_deref(), &rates, json),
         Command::Check { rates, litellm, genai_prices, models_dev, json } => {
             let lists =
@@ -104,26 +106,12 @@ pub(super) fn run(command: Command) -> Exit {
         }
         Command::Diff { old, new, accept, json } => diff(&old, &new, &accept, json),
         Command::Reprice(options) => reprice::run(&options),
-    };
-    result.unwrap_or_else(|text| fail(&text))
-}
-
-/// `builtin`, or a file.
-fn source(name: &str) -> Result<Source, String> {
-    if name == "builtin" {
-        return Source::builtin().map_err(|error| error.0);
     }
-    let text = fs::read_to_string(name).map_err(|error| format!("{name}: {}", error.kind()))?;
-    Source::parse(name, &text).map_err(|error| error.0)
 }
 
-fn pretty(value: &serde_json::Value) -> Result<(), String> {
-    print_json(&serde_json::to_string_pretty(value).unwrap_or_default())
-}
-
-fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, String> {
+fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, CommandError> {
     let source = source(rates)?;
-    let table = source.compile().map_err(|error| error.0)?;
+    let table = source.compile()?;
     let Some(model) = model else {
         if as_json {
             let providers: Vec<_> = (source.summary().into_iter())
@@ -142,7 +130,7 @@ fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, String>
     let listed = source.listed(model);
     if listed.is_empty() {
         let hint = table.nearest(None, model).map_or(String::new(), |id| format!("; the nearest id is {id}"));
-        return Err(format!("{} lists no `{model}`{hint}", table.stamp()));
+        return Err(CommandError::Failed(format!("{} lists no `{model}`{hint}", table.stamp())));
     }
     if as_json {
         let models: Vec<_> = listed.iter().map(report::listed).collect();
@@ -153,20 +141,20 @@ fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, String>
     Ok(Exit::Fine)
 }
 
-fn check(rates: &str, lists: &[(Format, Option<PathBuf>)], as_json: bool) -> Result<Exit, String> {
+fn check(rates: &str, lists: &[(Format, Option<PathBuf>)], as_json: bool) -> Result<Exit, CommandError> {
     let ours = source(rates)?;
-    let table = ours.compile().map_err(|error| error.0)?;
+    let table = ours.compile()?;
     let (mut all, mut text) = (Vec::new(), format!("{}\n", table.stamp()));
     for (format, path) in lists {
         let Some(path) = path else { continue };
         let list = fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), error.kind()))?;
-        let theirs = import(*format, &list, "check").map_err(|error| error.0)?;
+        let theirs = import(*format, &list, "check")?;
         let compared = ours.differences(&theirs.source);
         text.push_str(&report::compared_text(format.as_str(), &compared));
         all.push(report::compared(format.as_str(), &compared));
     }
     if all.is_empty() {
-        return Err("give at least one list: --litellm, --genai-prices or --models-dev".to_owned());
+        return Err("give at least one list: --litellm, --genai-prices or --models-dev".into());
     }
     if as_json {
         pretty(&json!({"version": table.version(), "sha256": table.digest(), "lists": all}))?;
@@ -183,20 +171,20 @@ fn import_list(
     onto: Option<&str>,
     (at, version): (Option<String>, Option<String>),
     each: bool,
-) -> Result<Exit, String> {
+) -> Result<Exit, CommandError> {
     let Some(format) = Format::parse(format) else {
-        complain("error: the format is `litellm`, `genai-prices` or `models.dev`");
-        return Ok(Exit::Usage);
+        return Err(CommandError::Usage("the format is `litellm`, `genai-prices` or `models.dev`".to_owned()));
     };
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {}", file.display(), error.kind()))?;
     let at = at.unwrap_or_else(|| vault::names::rfc3339(SystemClock::new().now()));
     let version = version.unwrap_or_else(|| at.clone());
-    let imported = import(format, &text, &version).map_err(|error| format!("{}: {}", file.display(), error.0))?;
+    let imported =
+        import(format, &text, &version).map_err(|error| RatesError(format!("{}: {}", file.display(), error.0)))?;
     let table = match onto {
         None => imported.source,
         Some(onto) => source(onto)?.with(&imported.source, &at, &version),
     };
-    let size = table.compile().map_err(|error| error.0)?.size();
+    let size = table.compile()?.size();
     match output {
         None => print(&table.to_json())?,
         Some(path) => {
@@ -208,10 +196,10 @@ fn import_list(
     Ok(Exit::Fine)
 }
 
-fn diff(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<Exit, String> {
+fn diff(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<Exit, CommandError> {
     let (old, new) = (source(old)?, source(new)?);
     for table in [&old, &new] {
-        table.compile().map_err(|error| error.0)?;
+        table.compile()?;
     }
     let findings = old.diff(&new, accept);
     let count = |gravity| findings.iter().filter(|finding: &&Finding| finding.gravity == gravity).count();

@@ -11,10 +11,12 @@ use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{pretty, source};
+use super::tables::{pretty, source};
 use crate::app::keyfile;
-use crate::cli::output::{Exit, complain, print};
-use crate::cli::reach::{Reach, block_on};
+use crate::cli::error::{CommandError, Exit};
+use crate::cli::output::print;
+use crate::cli::reach::Reach;
+use crate::cli::runtime::block_on;
 use audit::read::{Vault, each_row};
 use genai::{Billing, Facts, Vocabulary};
 use kernel::clock::UnixNanos;
@@ -23,7 +25,7 @@ use kernel::pseudonym::{PREFIX, Pseudonymizer};
 use otlp::{Payload, Signal, json as otlp_json};
 use pipeline::{Batch, Origin, Processor as _, Trust};
 use processors::cost::{Call, Config, Cost, price};
-use rates::{Rates, RatesError, Usd};
+use rates::{Rates, Usd};
 use telemetry::Meter;
 use vault::names::{UNATTRIBUTED, rfc3339};
 use vault::row::Row;
@@ -33,7 +35,7 @@ const MAX_LINES: usize = 200;
 
 /// What to price again, and with what.
 #[derive(Args)]
-pub(in crate::cli) struct Options {
+pub(crate) struct Options {
     /// OTLP files: JSON (also one request a line) or protobuf.
     files: Vec<PathBuf>,
     /// The new table.
@@ -117,7 +119,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn of(options: &Options) -> Result<Self, String> {
+    fn of(options: &Options) -> Result<Self, CommandError> {
         let key = options.pseudonym_key.as_deref().map(|path| {
             let key = keyfile::read(path)?.ok_or_else(|| format!("{}: there is no such file", path.display()))?;
             Ok::<_, String>(Pseudonymizer::new(&key))
@@ -136,14 +138,13 @@ impl Known {
 }
 
 /// Prices again and prints the report.
-pub(super) fn run(options: &Options) -> Result<Exit, String> {
+pub(super) fn run(options: &Options) -> Result<Exit, CommandError> {
     if options.files.is_empty() == options.store.is_none() {
-        complain("error: give OTLP files, or the index of a vault with --store");
-        return Ok(Exit::Usage);
+        return Err(CommandError::Usage("give OTLP files, or the index of a vault with --store".to_owned()));
     }
     let base = source(&options.rates)?;
     let overlays = options.overlay.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
-    let build = || Rates::build(&base, &overlays).map_err(|RatesError(what)| what);
+    let build = || Rates::build(&base, &overlays);
     let mut report = Report::default();
     if options.files.is_empty() {
         index(options, &build()?, &Known::of(options)?, &mut report)?;
@@ -171,11 +172,13 @@ pub(super) fn run(options: &Options) -> Result<Exit, String> {
 }
 
 /// A time as lines have it.
-fn instant(text: Option<&str>) -> Result<Option<String>, String> {
+fn instant(text: Option<&str>) -> Result<Option<String>, CommandError> {
     let Some(text) = text else { return Ok(None) };
     let time = OffsetDateTime::parse(text, &Rfc3339).ok();
     let nanos = time.and_then(|time| u64::try_from(time.unix_timestamp_nanos()).ok());
-    nanos.map(|nanos| Some(rfc3339(UnixNanos(nanos)))).ok_or_else(|| format!("{text} is no time in RFC 3339"))
+    nanos
+        .map(|nanos| Some(rfc3339(UnixNanos(nanos))))
+        .ok_or_else(|| CommandError::Failed(format!("{text} is no time in RFC 3339")))
 }
 
 /// Prices OTLP requests as a gateway would, each call once over all of them.
@@ -186,7 +189,7 @@ pub(super) struct Calls {
 
 impl Calls {
     /// With these tables.
-    pub(super) fn new(rates: Rates, fees: bool) -> Result<Self, String> {
+    pub(super) fn new(rates: Rates, fees: bool) -> Result<Self, CommandError> {
         let config = Config { reprice: true, fees, ..Config::default() };
         let settings = config.settings().map_err(|_| "the settings of cost are wrong")?;
         let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
@@ -195,14 +198,14 @@ impl Calls {
         Ok(Self { cost, batches: 0 })
     }
 
-    fn file(&mut self, path: &Path, signal: Option<&str>, report: &mut Report) -> Result<(), String> {
+    fn file(&mut self, path: &Path, signal: Option<&str>, report: &mut Report) -> Result<(), CommandError> {
         let name = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| format!("{name}: {}", error.kind()))?;
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             let signal = match signal {
                 Some("logs") => Signal::Logs,
                 Some("traces") => Signal::Traces,
-                Some(_) => return Err("the signal is `traces` or `logs`".to_owned()),
+                Some(_) => return Err("the signal is `traces` or `logs`".into()),
                 None if path.file_name().is_some_and(|name| name.to_string_lossy().contains("logs")) => Signal::Logs,
                 None => Signal::Traces,
             };
@@ -224,13 +227,13 @@ impl Calls {
         Ok(())
     }
 
-    fn request(&mut self, name: &str, signal: Signal, wire: Bytes, report: &mut Report) -> Result<(), String> {
+    fn request(&mut self, name: &str, signal: Signal, wire: Bytes, report: &mut Report) -> Result<(), CommandError> {
         let payload = Payload::parse(signal, wire).map_err(|error| format!("{name}: {}", error.what))?;
         self.payload(payload, report)
     }
 
     /// Prices one request.
-    pub(super) fn payload(&mut self, payload: Payload, report: &mut Report) -> Result<(), String> {
+    pub(super) fn payload(&mut self, payload: Payload, report: &mut Report) -> Result<(), CommandError> {
         self.batches += 1;
         let origin = Origin {
             account: "default".into(),
@@ -288,7 +291,7 @@ impl Calls {
     }
 }
 
-fn index(options: &Options, rates: &Rates, known: &Known, report: &mut Report) -> Result<(), String> {
+fn index(options: &Options, rates: &Rates, known: &Known, report: &mut Report) -> Result<(), CommandError> {
     let location = options.reach.location(options.store.as_deref().unwrap_or_default(), None);
     block_on(async {
         let vault = Vault::at(&location)?;
@@ -296,7 +299,7 @@ fn index(options: &Options, rates: &Rates, known: &Known, report: &mut Report) -
         let mut each = |row| of_row(&row, rates, known, options.fees, report);
         let closed = each_row(&vault, account, &|_| true, &mut each).await?;
         // a sum without these lines would look like all of them
-        if closed.is_empty() { Ok(()) } else { Err(closed.join("\n")) }
+        if closed.is_empty() { Ok(()) } else { Err(CommandError::Failed(closed.join("\n"))) }
     })
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use crate::app::dry::recogniser;
-use crate::cli::run::seams;
+use crate::cli::error::CommandError;
+use crate::cli::runtime::seams;
 use ::recogniser::{Presidio, Recognise};
 use processors::redact::Settings;
 use redaction::{Detector, Hit, Scratch};
@@ -27,7 +28,7 @@ impl Finder {
     ///
     /// # Errors
     /// One line: the recogniser can't be asked.
-    pub(super) fn new(settings: Settings) -> Result<Self, String> {
+    pub(super) fn new(settings: Settings) -> Result<Self, CommandError> {
         let mut runtime = None;
         let asks = settings.recogniser.map(|asks| recogniser("redact".into(), asks, &seams(), &mut runtime));
         let presidio = asks.transpose()?;

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::cli::error::CommandError;
 use redaction::score::Marked;
 
 /// Longest line, bytes.
@@ -74,12 +75,12 @@ impl<R: Read> Lines<R> {
     }
 
     /// An error at the last line.
-    pub(super) fn error(&self, what: &str) -> String {
-        format!("{}, line {}: {what}", self.name, self.number)
+    pub(super) fn error(&self, what: &str) -> CommandError {
+        CommandError::Failed(format!("{}, line {}: {what}", self.name, self.number))
     }
 
     /// The next line that is not empty.
-    pub(super) fn next_record(&mut self) -> Result<Option<Record>, String> {
+    pub(super) fn next_record(&mut self) -> Result<Option<Record>, CommandError> {
         loop {
             self.line.clear();
             self.number += 1;

@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::Common;
-use super::output::{Exit, complain, print, print_json};
-use super::run::fail;
+use super::common::Common;
+use super::error::{CommandError, Exit};
+use super::output::{complain, print, print_json};
 use super::source::{Make, load};
 use crate::components::ProcessorSettings;
 use finder::Finder;
@@ -47,52 +47,46 @@ pub(super) struct Options {
 }
 
 /// Redacts a file, or measures.
-pub(super) fn run(common: &Common, options: &Options) -> Exit {
-    let mut finder = match finder(common) {
-        Ok(finder) => finder,
-        Err(exit) => return exit,
-    };
-    let result = match (&options.score, &options.input, &options.output) {
-        (Some(file), _, _) => score(&mut finder, file, options.json),
-        (None, Some(input), Some(output)) => rewrite(&mut finder, input, output),
-        _ => Err("give --input and --output, or --score".to_owned()),
-    };
-    match result {
-        Ok(()) => Exit::Fine,
-        Err(text) => fail(&text),
+pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
+    let mut finder = finder(common)?;
+    match (&options.score, &options.input, &options.output) {
+        (Some(file), _, _) => score(&mut finder, file, options.json)?,
+        (None, Some(input), Some(output)) => rewrite(&mut finder, input, output)?,
+        _ => return Err("give --input and --output, or --score".into()),
     }
+    Ok(Exit::Fine)
 }
 
 /// The rules (and the recogniser) of the configuration's first `redact` processor; without a configuration, the default ones.
-fn settings(common: &Common) -> Result<redact::Settings, Exit> {
+fn settings(common: &Common) -> Result<redact::Settings, CommandError> {
     if common.config.is_none() {
-        return redact::Config::default().settings().map_err(|_| fail("the built-in rules can't be used"));
+        return redact::Config::default().settings().map_err(|_| "the built-in rules can't be used".into());
     }
     let processors = load(common, Make::Nothing)?.valid.processors;
     let found = processors.into_iter().find_map(|placed| match placed.what {
         ProcessorSettings::Redact(settings) => Some(settings),
         _ => None,
     });
-    found.ok_or_else(|| fail("no pipeline of the configuration has a `redact` processor"))
+    found.ok_or_else(|| "no pipeline of the configuration has a `redact` processor".into())
 }
 
 /// The rules alone.
 ///
 /// # Errors
-/// It was said: the configuration has none, or is none.
-pub(super) fn rules(common: &Common) -> Result<Arc<Detector>, Exit> {
+/// The configuration has none, or is none.
+pub(super) fn rules(common: &Common) -> Result<Arc<Detector>, CommandError> {
     settings(common).map(|settings| settings.detector)
 }
 
-fn finder(common: &Common) -> Result<Finder, Exit> {
-    Finder::new(settings(common)?).map_err(|why| fail(&why))
+fn finder(common: &Common) -> Result<Finder, CommandError> {
+    Finder::new(settings(common)?)
 }
 
 fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn open(path: &Path) -> Result<Lines<Box<dyn Read>>, String> {
+fn open(path: &Path) -> Result<Lines<Box<dyn Read>>, CommandError> {
     let read: Box<dyn Read> = match is_dash(path) {
         true => Box::new(io::stdin()),
         false => {
@@ -102,9 +96,9 @@ fn open(path: &Path) -> Result<Lines<Box<dyn Read>>, String> {
     Ok(Lines::new(path.display().to_string(), BufReader::with_capacity(1 << 20, read)))
 }
 
-fn rewrite(finder: &mut Finder, input: &Path, output: &Path) -> Result<(), String> {
+fn rewrite(finder: &mut Finder, input: &Path, output: &Path) -> Result<(), CommandError> {
     let mut lines = open(input)?;
-    let failed = |error: io::Error| format!("can't write {}: {}", output.display(), error.kind());
+    let failed = |error: io::Error| CommandError::Failed(format!("can't write {}: {}", output.display(), error.kind()));
     let to: Box<dyn Write> = match is_dash(output) {
         true => Box::new(io::stdout().lock()),
         false => Box::new(File::create(output).map_err(failed)?),
@@ -129,7 +123,7 @@ fn gone(error: io::Error) -> io::Result<()> {
     Err(error)
 }
 
-fn score(finder: &mut Finder, file: &Path, as_json: bool) -> Result<(), String> {
+fn score(finder: &mut Finder, file: &Path, as_json: bool) -> Result<(), CommandError> {
     let mut lines = open(file)?;
     let mut score = Score::default();
     let mut progress = Progress::new(true);

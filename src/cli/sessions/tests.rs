@@ -12,7 +12,7 @@ struct Line {
 fn found(folder: &std::path::Path, more: &[&str]) -> Result<Exit, String> {
     let store = folder.display().to_string();
     let line = ["find", "--store", &store].into_iter().chain(more.iter().copied());
-    run_find(Line::parse_from(line).find)
+    run_find(Line::parse_from(line).find).map_err(|error| error.to_string())
 }
 
 /// An answer that lacks something must not look like one that is whole: what can't be read ends with 1, with what was found printed.

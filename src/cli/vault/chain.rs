@@ -9,22 +9,23 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use super::super::auditors::{self, Sealed};
+use super::super::error::{CommandError, Exit};
+use super::super::moment::{Moment, moment};
 use super::super::opening_log::OpeningLog;
-use super::super::output::{self, Exit};
-use super::super::reach::{Reach, block_on};
-use super::super::sessions::{Moment, moment};
+use super::super::output;
+use super::super::reach::Reach;
+use super::super::runtime::block_on;
+use super::keys::{public_keys, public_keys_of, read};
 use audit::read::Vault;
 use audit::verify::{Options, Progress, Report, Retention, anchor, verify};
 use config::types::Span;
 use kernel::clock::{Clock, SystemClock};
 use kernel::secret::Secret;
 use kernel::terminal::{clean, escaped};
-use vault::chain::note::{SigningKey, VerifyKey};
+use vault::chain::note::SigningKey;
 use vault::names::rfc3339;
 use vault::store::settings::LockMode;
 
-/// Largest file of the caller's that is read, bytes.
-const MAX_FILE: u64 = 256 << 20;
 /// The least time between two lines of progress.
 const SHOW: Duration = Duration::from_millis(200);
 
@@ -67,11 +68,11 @@ impl Chains {
         self.account.as_deref()
     }
 
-    pub(super) fn vault(&self) -> Result<Vault, String> {
-        Vault::at(&self.reach.location(&self.store, self.keys.as_deref()))
+    pub(super) fn vault(&self) -> Result<Vault, CommandError> {
+        Ok(Vault::at(&self.reach.location(&self.store, self.keys.as_deref()))?)
     }
 
-    pub(super) fn options(&self) -> Result<Options, String> {
+    pub(super) fn options(&self) -> Result<Options, CommandError> {
         Ok(Options {
             keys: public_keys(&self.key)?,
             account: self.account.clone(),
@@ -86,7 +87,7 @@ impl Chains {
 /// Options of `vault verify`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
-pub(in crate::cli) struct Verify {
+pub(crate) struct Verify {
     #[command(flatten)]
     chains: Chains,
     /// An auditor's key file: fragments are opened too, and held against their lines.
@@ -147,13 +148,13 @@ enum Mode {
 }
 
 /// `100d`, `12h`: as in a configuration.
-fn span(text: &str) -> Result<Duration, String> {
-    Span::parse(text).map(|span| span.0).ok_or_else(|| "is no time: `100d`, `2400h`".to_owned())
+fn span(text: &str) -> Result<Duration, CommandError> {
+    Span::parse(text).map(|span| span.0).ok_or_else(|| CommandError::Usage("is no time: `100d`, `2400h`".to_owned()))
 }
 
 /// Options of `vault anchor`.
 #[derive(Args)]
-pub(in crate::cli) struct Anchor {
+pub(crate) struct Anchor {
     #[command(flatten)]
     chains: Chains,
     /// The key that signs the anchor: another one than any writer's (`vault keygen --signing`).
@@ -165,7 +166,7 @@ pub(in crate::cli) struct Anchor {
 }
 
 /// Runs `vault verify`.
-pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
+pub(super) fn run_verify(options: &Verify) -> Result<Exit, CommandError> {
     let mut report = Report::default();
     block_on(async {
         let vault = options.chains.vault()?;
@@ -173,7 +174,7 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
         let text = |at: &Moment| at.text(wanted.now);
         (wanted.from, wanted.to) = (options.from.as_ref().map(text), options.to.as_ref().map(text));
         if wanted.from.as_ref().zip(wanted.to.as_ref()).is_some_and(|(from, to)| from >= to) {
-            return Err("--to is not after --from: no payload would be read".to_owned());
+            return Err("--to is not after --from: no payload would be read".into());
         }
         wanted.no_payload = options.no_payload;
         // what must be locked so long may be gone afterwards
@@ -216,14 +217,12 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, String> {
 
 /// Runs `vault anchor`: the chain is verified before anything is signed. What somebody planted beside it, or behind its newest digest,
 /// must not be in the way of an anchor as long as its lock lasts; it is told, as are chains that are broken, which are left out: 1 in the end.
-pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
+pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, CommandError> {
     let key = SigningKey::from_secret(&Secret::new(read(&options.sign_with)?));
     let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;
     let wanted = Options { chain_only: true, ..options.chains.options()? };
     if wanted.keys.contains(key.public()) {
-        return Err(
-            "--sign-with is the writer's own key: an anchor that the gateway could sign proves nothing".to_owned()
-        );
+        return Err("--sign-with is the writer's own key: an anchor that the gateway could sign proves nothing".into());
     }
     let mut report = Report::default();
     block_on(async {
@@ -246,45 +245,6 @@ pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, String> {
     let left = left.iter().map(|line| format!("left out: {}\n", clean(line))).collect::<String>();
     output::print(&format!("{left}{} writers, signed by {}\n", heads.len(), key.public()))?;
     Ok(if report.verified { Exit::Fine } else { Exit::Failed })
-}
-
-/// Public keys as texts or in files.
-pub(in crate::cli) fn public_keys(given: &[String]) -> Result<Vec<VerifyKey>, String> {
-    public_keys_of("--key", given)
-}
-
-/// The same of another option.
-pub(super) fn public_keys_of(option: &str, given: &[String]) -> Result<Vec<VerifyKey>, String> {
-    let mut keys = Vec::new();
-    for text in given {
-        match VerifyKey::parse(text) {
-            Ok(key) => keys.push(key),
-            Err(why) => {
-                let path = Path::new(text);
-                if !path.is_file() {
-                    return Err(format!("{option} {why}, nor a file"));
-                }
-                let lines = read(path)?;
-                // a signing key's file says its public key in a comment
-                let lines = lines.lines().map(|line| line.trim_start_matches("# public key: "));
-                let before = keys.len();
-                keys.extend(lines.filter_map(|line| VerifyKey::parse(line).ok()));
-                if keys.len() == before {
-                    return Err(format!("{} holds no public key of a signer", path.display()));
-                }
-            }
-        }
-    }
-    Ok(keys)
-}
-
-/// A file of the caller's.
-pub(super) fn read(path: &Path) -> Result<String, String> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;
-    let mut text = String::new();
-    file.take(MAX_FILE).read_to_string(&mut text).map_err(|error| format!("can't read {}: {error}", path.display()))?;
-    Ok(text)
 }
 
 /// A line on a terminal that says how far it is.

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::super::error::{CommandError, Exit};
 use super::super::output;
-use super::super::reach::{Reach, block_on};
-use super::chain::public_keys;
+use super::super::reach::Reach;
+use super::super::runtime::block_on;
+use super::keys::public_keys;
 use audit::parquet::{Compacted, Options, compact};
 use audit::read::Vault;
 use kernel::terminal::clean;
@@ -18,7 +20,7 @@ const MAX_TOLD: usize = 100;
 
 /// Options of `vault compact`.
 #[derive(Args)]
-pub(in crate::cli) struct Compact {
+pub(crate) struct Compact {
     /// The folder of the tables; made if it is missing. Nothing else should write there.
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
@@ -46,7 +48,7 @@ pub(in crate::cli) struct Compact {
 }
 
 /// Runs `vault compact`.
-pub(super) fn run_compact(options: &Compact) -> Result<(), String> {
+pub(super) fn run_compact(options: &Compact) -> Result<Exit, CommandError> {
     let wanted = Options {
         folder: options.output.clone(),
         account: options.account.clone(),
@@ -54,8 +56,7 @@ pub(super) fn run_compact(options: &Compact) -> Result<(), String> {
         prune: options.prune,
     };
     let location = options.reach.location(&options.store, options.keys.as_deref());
-    let mut done = Compacted::default();
-    block_on(async {
+    let done = block_on(async {
         let terminal = io::stderr().is_terminal();
         let mut show = |day: &str| {
             if terminal {
@@ -63,9 +64,9 @@ pub(super) fn run_compact(options: &Compact) -> Result<(), String> {
                 drop(io::stderr().lock().write_all(format!("\r{}\u{1b}[K", clean(day)).as_bytes()));
             }
         };
-        done = compact(&Vault::at(&location)?, &wanted, &mut show).await?;
+        let done = compact(&Vault::at(&location)?, &wanted, &mut show).await?;
         show("");
-        Ok(())
+        Ok(done)
     })?;
     let Compacted { objects, lines, files, bytes, days, pruned, unsigned, unread, older } = &done;
     if options.json {
@@ -88,9 +89,9 @@ pub(super) fn run_compact(options: &Compact) -> Result<(), String> {
 }
 
 /// What was left out and should be there is an error in the end.
-fn whole(unread: &[String]) -> Result<(), String> {
+fn whole(unread: &[String]) -> Result<Exit, CommandError> {
     let told = unread.iter().take(MAX_TOLD).map(|why| format!("not read, left out: {why}"));
     let more = unread.len().checked_sub(MAX_TOLD).filter(|more| *more > 0);
     let told: Vec<String> = told.chain(more.map(|more| format!("and {more} more objects"))).collect();
-    if told.is_empty() { Ok(()) } else { Err(told.join("\n")) }
+    if told.is_empty() { Ok(Exit::Fine) } else { Err(CommandError::Failed(told.join("\n"))) }
 }

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::super::output::{self, Exit};
-use super::super::reach::{Reach, block_on};
-use super::super::sessions::ago;
-use super::chain::{public_keys_of, read};
-use super::{Source, print};
+use super::super::error::{CommandError, Exit};
+use super::super::moment::ago;
+use super::super::output;
+use super::super::reach::Reach;
+use super::super::runtime::block_on;
+use super::keys::{public_keys_of, read};
+use super::source::{Source, print};
 use audit::erase::{Asked, Executed, Ledger, Place, Request, Target, execute, request, resolve, resume};
 use audit::rewrap::{Which, rewrap};
 use kernel::clock::{Clock, SystemClock};
@@ -29,14 +31,14 @@ use vault::row::Shredded;
 use vault::seal::parse_recipient;
 
 /// The writer in whose name erasures are told.
-pub(in crate::cli) const ERASER: &str = "eraser";
+pub(crate) const ERASER: &str = "eraser";
 /// Longest time that a request may wait.
 const MAX_VALID: Duration = Duration::from_secs(30 * 86_400);
 
 /// Options of `vault erase`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("step").required(true).args(["request", "sign", "execute", "resume"]))]
-pub(in crate::cli) struct Erase {
+pub(crate) struct Erase {
     /// The session, as spans and index show its id; `trace-ID` for records without one.
     #[arg(requires = "request", conflicts_with = "user")]
     session: Option<String>,
@@ -106,13 +108,13 @@ pub(in crate::cli) struct Erase {
     reach: Reach,
 }
 
-fn valid(text: &str) -> Result<Duration, String> {
+fn valid(text: &str) -> Result<Duration, CommandError> {
     let span = ago(text).filter(|span| *span > Duration::ZERO && *span <= MAX_VALID);
-    span.ok_or_else(|| "is no time up to `30d`: `12h`, `7d`".to_owned())
+    span.ok_or_else(|| CommandError::Usage("is no time up to `30d`: `12h`, `7d`".to_owned()))
 }
 
 /// Runs `vault erase`.
-pub(super) fn run_erase(options: &Erase) -> Result<Exit, String> {
+pub(super) fn run_erase(options: &Erase) -> Result<Exit, CommandError> {
     if let Some(path) = &options.sign {
         return sign(path, options.key.as_deref());
     }
@@ -124,7 +126,9 @@ pub(super) fn run_erase(options: &Erase) -> Result<Exit, String> {
     let gateways = public_keys_of("--gateway-key", &options.gateway_key)?;
     for (theirs, whose) in [(&erasers, "an eraser's own key"), (&gateways, "the key of a gateway's signer")] {
         if theirs.contains(key.public()) {
-            return Err(format!("--sign-with is {whose}: the chain of erasures has one of its own"));
+            return Err(CommandError::Failed(format!(
+                "--sign-with is {whose}: the chain of erasures has one of its own"
+            )));
         }
     }
     let file = options.execute.as_deref().map(read).transpose()?;
@@ -183,7 +187,7 @@ fn told(done: &Executed, writer: &str, key: &SigningKey) -> String {
     )
 }
 
-fn place(options: &Erase) -> Result<(Place, String), String> {
+fn place(options: &Erase) -> Result<(Place, String), CommandError> {
     let store = options.store.clone().unwrap_or_default();
     let location = options.reach.location(&store, options.keys.as_deref());
     let keys = public_keys_of("--gateway-key", &options.gateway_key)?;
@@ -191,18 +195,18 @@ fn place(options: &Erase) -> Result<(Place, String), String> {
     Ok((place, store.trim_end_matches('/').to_owned()))
 }
 
-fn signing_key(path: Option<&Path>) -> Result<SigningKey, String> {
+fn signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
     let path = path.ok_or("give the file of a signing key")?;
     let key = SigningKey::from_secret(&Secret::new(read(path)?));
-    key.map_err(|why| format!("{} {why}", path.display()))
+    key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
 }
 
 /// A request, and what it would destroy, for those who sign.
-fn make(options: &Erase) -> Result<Exit, String> {
+fn make(options: &Erase) -> Result<Exit, CommandError> {
     let what = match (&options.session, &options.user) {
         (Some(session), None) => Target::Session(session.clone()),
         (None, Some(user)) => Target::User(user.clone()),
-        _ => return Err("say what is to be erased: a session, or --user".to_owned()),
+        _ => return Err("say what is to be erased: a session, or --user".into()),
     };
     let (who, why) = (options.who.clone().unwrap_or_default(), options.why.clone().unwrap_or_default());
     public("--who", &who)?;
@@ -277,26 +281,26 @@ fn warn(what: &str) {
 }
 
 /// A text that will stand in objects that nobody can delete.
-fn public(option: &str, text: &str) -> Result<(), String> {
+fn public(option: &str, text: &str) -> Result<(), CommandError> {
     if text.trim().is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
-        return Err(format!("{option} is a line of 1 to 500 bytes"));
+        return Err(CommandError::Failed(format!("{option} is a line of 1 to 500 bytes")));
     }
     let rules = redact::Config::default().settings().map_err(|_| "the rules of redaction can't be built")?;
     let mut scratch = Scratch::new();
     match rules.detector.find(text, &mut scratch).first() {
         None => Ok(()),
-        Some(hit) => Err(format!(
+        Some(hit) => Err(CommandError::Failed(format!(
             "{option} holds something private ({}): it would stand in the vault for years. Name a role and a ticket",
             rules.detector.rule_name(hit)
-        )),
+        ))),
     }
 }
 
-fn sign(path: &Path, key: Option<&Path>) -> Result<Exit, String> {
+fn sign(path: &Path, key: Option<&Path>) -> Result<Exit, CommandError> {
     let (file, key) = (read(path)?, signing_key(key)?);
     let say = |why: &str| format!("{} {why}", path.display());
     let (request, _) = request::read(&file).map_err(say)?;
-    request::timely(&request, SystemClock::new().now()).map_err(|why| say(&why))?;
+    request::timely(&request, SystemClock::new().now()).map_err(|why| say(&why.to_string()))?;
     let signed = request::sign(&file, &key).map_err(say)?;
     output::print(&summary(&request))?;
     files::replace(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
@@ -306,7 +310,7 @@ fn sign(path: &Path, key: Option<&Path>) -> Result<Exit, String> {
 
 /// Options of `vault rewrap`.
 #[derive(Args)]
-pub(in crate::cli) struct Rewrap {
+pub(crate) struct Rewrap {
     /// Who shall open them too: a public key (`age1…`); more than one may be given.
     #[arg(long, required = true, value_name = "age1…")]
     recipient: Vec<String>,
@@ -330,7 +334,7 @@ pub(in crate::cli) struct Rewrap {
 }
 
 /// Runs `vault rewrap`.
-pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, String> {
+pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, CommandError> {
     let recipients =
         options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
     let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;

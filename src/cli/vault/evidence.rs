@@ -10,10 +10,12 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::super::auditors::{self, Sealed};
+use super::super::error::{CommandError, Exit};
 use super::super::opening_log::OpeningLog;
-use super::super::output::{self, Exit};
-use super::super::reach::block_on;
-use super::chain::{Chains, public_keys_of, read};
+use super::super::output;
+use super::super::runtime::block_on;
+use super::chain::Chains;
+use super::keys::{public_keys_of, read};
 use audit::evidence::{Gathered, Period, gather};
 use audit::verify::{Report, verify};
 use kernel::clock::{Clock, SystemClock};
@@ -29,7 +31,7 @@ const MAX_ATTACHED: u64 = 64 << 20;
 /// Options of `vault evidence`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
-pub(in crate::cli) struct Evidence {
+pub(crate) struct Evidence {
     #[command(flatten)]
     chains: Chains,
     /// First day, or moment, of arrival (UTC): `2026-11-01`.
@@ -68,27 +70,27 @@ pub(in crate::cli) struct Evidence {
 }
 
 /// A day or a moment, as index lines have them.
-fn moment(text: &str) -> Result<String, String> {
+fn moment(text: &str) -> Result<String, CommandError> {
     let shaped: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     match shaped.as_str() {
         "0000-00-00" => Ok(format!("{text}T00:00:00.000000000Z")),
         "0000-00-00T00:00:00Z" => Ok(format!("{}.000000000Z", text.trim_end_matches('Z'))),
-        _ => Err("is no time: `2026-11-01` or `2026-11-01T08:00:00Z`".to_owned()),
+        _ => Err(CommandError::Usage("is no time: `2026-11-01` or `2026-11-01T08:00:00Z`".to_owned())),
     }
 }
 
 /// Runs `vault evidence`.
-pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, String> {
+pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, CommandError> {
     if options.from >= options.to {
-        return Err("--to is not after --from".to_owned());
+        return Err("--to is not after --from".into());
     }
     let key = options.sign_with.as_deref().map(|path| {
         let key = SigningKey::from_secret(&Secret::new(read(path)?));
-        key.map_err(|why| format!("{} {why}", path.display()))
+        key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
     });
     let key = key.transpose()?;
     if options.output.symlink_metadata().is_ok() {
-        return Err(format!("{} exists: a bundle is a new folder", options.output.display()));
+        return Err(CommandError::Failed(format!("{} exists: a bundle is a new folder", options.output.display())));
     }
     let period = Period { from: options.from.clone(), to: options.to.clone() };
     let mut report = Report::default();
@@ -138,7 +140,7 @@ fn write(
     period: &Period,
     gathered: &Gathered,
     report: &Report,
-) -> Result<(), String> {
+) -> Result<(), CommandError> {
     bundle.lines("population.ndjson", gathered.sessions.values())?;
     let boundary = gathered.boundary.iter().map(|(what, times)| json!({"what": what, "times": times}));
     bundle.lines("boundary.ndjson", boundary)?;
@@ -174,12 +176,16 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+fn bytes(path: &Path) -> Result<Vec<u8>, CommandError> {
     use std::io::Read;
     let say = |error: std::io::Error| format!("can't read {}: {error}", path.display());
     let mut bytes = Vec::new();
     std::fs::File::open(path).map_err(say)?.take(MAX_ATTACHED + 1).read_to_end(&mut bytes).map_err(say)?;
-    if bytes.len() as u64 > MAX_ATTACHED { Err(format!("{} is too large", path.display())) } else { Ok(bytes) }
+    if bytes.len() as u64 > MAX_ATTACHED {
+        Err(CommandError::Failed(format!("{} is too large", path.display())))
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// A folder that is being filled.
@@ -197,13 +203,13 @@ struct Entry {
 }
 
 impl Bundle {
-    fn begin(folder: &Path) -> Result<Self, String> {
+    fn begin(folder: &Path) -> Result<Self, CommandError> {
         let made = files::make_folders(folder);
         made.map_err(|error| format!("can't make {}: {error}", folder.display()))?;
         Ok(Self { folder: folder.to_owned(), files: Vec::new() })
     }
 
-    fn lines<T: Serialize>(&mut self, name: &str, rows: impl IntoIterator<Item = T>) -> Result<(), String> {
+    fn lines<T: Serialize>(&mut self, name: &str, rows: impl IntoIterator<Item = T>) -> Result<(), CommandError> {
         let mut out = Vec::new();
         for row in rows {
             serde_json::to_writer(&mut out, &row).map_err(|error| error.to_string())?;
@@ -212,18 +218,18 @@ impl Bundle {
         self.file(name, &out)
     }
 
-    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
+    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), CommandError> {
         self.put(name, bytes)?;
         let sha256 = kernel::hex::encode(&Sha256::digest(bytes));
         self.files.push(Entry { name: name.to_owned(), bytes: bytes.len(), sha256 });
         Ok(())
     }
 
-    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), CommandError> {
         let path = self.folder.join(name);
         let folder = files::make_folders(files::folder_of(&path));
         let written = folder.and_then(|()| files::write_new(&path, bytes));
-        written.map_err(|error| format!("can't write {}: {error}", path.display()))
+        written.map_err(|error| CommandError::Failed(format!("can't write {}: {error}", path.display())))
     }
 
     /// The manifest, `SHA256SUMS` for stock tools, and the signature.
@@ -233,7 +239,7 @@ impl Bundle {
         (report, complete): (&Report, bool),
         store: &str,
         key: Option<&SigningKey>,
-    ) -> Result<(), String> {
+    ) -> Result<(), CommandError> {
         let manifest = json!({
             "v": 1,
             "period": period,

@@ -4,10 +4,11 @@ use std::io::{self, Write as _};
 
 use clap::{Args, Subcommand};
 
-use super::super::output::Exit;
-use super::super::reach::{Reach, block_on};
-use super::chain::public_keys;
-use super::print;
+use super::super::error::{CommandError, Exit};
+use super::super::reach::Reach;
+use super::super::runtime::block_on;
+use super::keys::public_keys;
+use super::source::print;
 use audit::erase::{Asked, Place, Target};
 use audit::hold::{hold, notes};
 use audit::read::Vault;
@@ -17,7 +18,7 @@ use kernel::terminal::clean;
 
 /// Subcommands of `vault hold`.
 #[derive(Subcommand)]
-pub(in crate::cli) enum Hold {
+pub(crate) enum Hold {
     /// Sets a legal hold on a session's payload and keys: nobody can delete them, erase refuses them, sweeps keep them.
     /// Do it again for a session that goes on.
     Set(Touch),
@@ -35,7 +36,7 @@ pub(in crate::cli) enum Hold {
 
 /// Whose content.
 #[derive(Args)]
-pub(in crate::cli) struct Touch {
+pub(crate) struct Touch {
     /// The session, as spans and index show its id; `trace-ID` for records without one.
     #[arg(required_unless_present = "user", conflicts_with = "user")]
     session: Option<String>,
@@ -63,7 +64,7 @@ pub(in crate::cli) struct Touch {
 
 /// Where the vault is.
 #[derive(Args)]
-pub(in crate::cli) struct At {
+pub(crate) struct At {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
@@ -75,7 +76,7 @@ pub(in crate::cli) struct At {
 }
 
 /// Runs `vault hold`.
-pub(super) fn run_hold(command: &Hold) -> Result<Exit, String> {
+pub(super) fn run_hold(command: &Hold) -> Result<Exit, CommandError> {
     let (mut out, mut strange, mut whole) = (String::new(), Vec::new(), true);
     block_on(async {
         match command {
@@ -105,11 +106,11 @@ pub(super) fn run_hold(command: &Hold) -> Result<Exit, String> {
     Ok(if whole { Exit::Fine } else { Exit::Failed })
 }
 
-async fn touched(touch: &Touch, set: bool) -> Result<(String, Vec<String>), String> {
+async fn touched(touch: &Touch, set: bool) -> Result<(String, Vec<String>), CommandError> {
     let what = match (&touch.session, &touch.user) {
         (Some(session), _) => Target::Session(session.clone()),
         (None, Some(user)) => Target::User(user.clone()),
-        (None, None) => return Err("give a session, or --user".to_owned()),
+        (None, None) => return Err("give a session, or --user".into()),
     };
     let asked = Asked { what, account: touch.account.clone(), tenant: touch.tenant.clone() };
     let location = touch.at.reach.location(&touch.at.store, touch.at.keys.as_deref());

@@ -6,32 +6,28 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 mod chain;
 mod compact;
-mod erase;
+pub(super) mod erase;
 mod evidence;
 mod hold;
+pub(super) mod keys;
 mod opened;
 mod proof;
+pub(super) mod source;
 
-pub(super) use chain::public_keys;
-pub(super) use erase::ERASER;
-
-use super::Common;
 use super::audit::{Serve, run_serve};
-use super::auditors::{self, Sealed};
+use super::common::Common;
 use super::doctor::{Doctor, PolicyOptions, run_doctor, run_policy};
-use super::opening_log::OpeningLog;
-use super::output::{self, Exit};
-use super::reach::Reach;
+use super::error::{CommandError, Exit};
+use super::output::{self, report_clean};
 use super::redact;
-use super::run::fail;
 use super::sessions::{As, Find, Session, run_find, run_session};
-use audit::read::{Replay, Vault};
+use audit::read::{ReadError, Replay};
 use kernel::rng::SystemRng;
-use kernel::terminal::{clean, escaped};
+use kernel::terminal::escaped;
 use redaction::Scratch;
 use vault::keygen::{keygen, signing_key};
 
@@ -128,86 +124,62 @@ pub(super) enum Command {
     },
 }
 
-/// Where the vault is and what opens it.
-#[derive(Args)]
-pub(super) struct Source {
-    /// A folder, or `s3://bucket/prefix`.
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
-    store: String,
-    /// An auditor's key file; more than one may be given.
-    #[arg(long, short, required_unless_present = "identity_kms", value_name = "FILE")]
-    identity: Vec<PathBuf>,
-    #[command(flatten)]
-    sealed: Sealed,
-    /// Bucket of the key objects, if it is another one.
-    #[arg(long, value_name = "s3://BUCKET")]
-    keys: Option<String>,
-    /// The file in which each opening is noted before it happens, yours to keep; `none`: it is not noted. Default: the (first) key file's
-    /// name with `.openings.jsonl` behind it.
-    #[arg(long, value_name = "FILE|none")]
-    log: Option<PathBuf>,
-    #[command(flatten)]
-    reach: Reach,
+/// Runs a subcommand. What a vault's names would do to a terminal is taken out of errors.
+pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandError> {
+    match command {
+        Command::Doctor(options) => run_doctor(common, &options),
+        Command::Policy(options) => run_policy(common, &options),
+        command => Ok(run_on_vault(common, command).unwrap_or_else(|error| report_clean(&error))),
+    }
 }
 
-/// Runs a subcommand.
-pub(super) fn run(common: &Common, command: Command) -> Exit {
-    let result = match command {
+fn run_on_vault(common: &Common, command: Command) -> Result<Exit, CommandError> {
+    match command {
         Command::Keygen { output: file, signing, name } => {
-            let made = if signing { signing_key(&file, &name, &SystemRng) } else { keygen(&file) };
-            made.and_then(|public| output::print(&format!("{public}\n")))
+            let public = if signing { signing_key(&file, &name, &SystemRng)? } else { keygen(&file)? };
+            output::out(&format!("{public}\n"))
         }
-        Command::Verify(options) => return ended(chain::run_verify(&options)),
-        Command::Prove(options) => return ended(proof::run_prove(&options)),
-        Command::CheckProof(options) => return ended(proof::run_check(&options)),
-        Command::Anchor(options) => return ended(chain::run_anchor(&options)),
+        Command::Verify(options) => chain::run_verify(&options),
+        Command::Prove(options) => proof::run_prove(&options),
+        Command::CheckProof(options) => proof::run_check(&options),
+        Command::Anchor(options) => chain::run_anchor(&options),
         Command::Get(options) => opened::run_get(&options),
         Command::Replay { session, turn: Some(turn), .. } => {
-            return ended(run_session(session, false, |replay, out| replay.write_turn(turn, out)));
+            run_session(session, false, |replay, out| replay.write_turn(turn, out))
         }
         Command::Replay { session, json: true, .. } => {
-            return ended(read_through(common, session, |replay, out| {
-                Ok(writeln!(out, "{}", escaped(&replay.json()?)))
-            }));
+            read_through(common, session, |replay, out| Ok(writeln!(out, "{}", escaped(&replay.json()?))))
         }
-        Command::Replay { session, tree: true, mermaid, .. } => {
-            return ended(run_session(session, !mermaid, |replay, out| {
-                Ok(if mermaid { replay.write_mermaid(out) } else { replay.write_tree(out) })
-            }));
-        }
-        Command::Replay { session, .. } => {
-            return ended(read_through(common, session, |replay, out| Ok(replay.write(out))));
-        }
-        Command::Erase(options) => return ended(erase::run_erase(&options)),
-        Command::Evidence(options) => return ended(evidence::run_evidence(&options)),
-        Command::Schema => output::print(&vault::schema::text()),
-        Command::Rewrap(options) => return ended(erase::run_rewrap(&options)),
-        Command::Hold(command) => return ended(hold::run_hold(&command)),
-        Command::Doctor(options) => return run_doctor(common, &options),
-        Command::Policy(options) => return run_policy(common, &options),
+        Command::Replay { session, tree: true, mermaid, .. } => run_session(session, !mermaid, |replay, out| {
+            Ok(if mermaid { replay.write_mermaid(out) } else { replay.write_tree(out) })
+        }),
+        Command::Replay { session, .. } => read_through(common, session, |replay, out| Ok(replay.write(out))),
+        Command::Erase(options) => erase::run_erase(&options),
+        Command::Evidence(options) => evidence::run_evidence(&options),
+        Command::Schema => output::out(&vault::schema::text()),
+        Command::Rewrap(options) => erase::run_rewrap(&options),
+        Command::Hold(command) => hold::run_hold(&command),
+        Command::Doctor(options) => run_doctor(common, &options),
+        Command::Policy(options) => run_policy(common, &options),
         Command::Serve(options) => run_serve(&options),
         Command::Compact(options) => compact::run_compact(&options),
-        Command::Find(options) => return ended(run_find(*options)),
+        Command::Find(options) => run_find(*options),
         Command::Diff { session, first, second } => {
-            return ended(run_session(session, false, |replay, out| replay.diff(first, second, out)));
+            run_session(session, false, |replay, out| replay.diff(first, second, out))
         }
         Command::Export { session, format } => {
-            return ended(run_session(session, false, |replay, out| Ok(replay.export(format.into(), out))));
+            run_session(session, false, |replay, out| Ok(replay.export(format.into(), out)))
         }
-    };
-    ended(result.map(|()| Exit::Fine))
+    }
 }
 
 /// A session with what the rules hide of it.
 fn read_through(
     common: &Common,
     session: Session,
-    write: impl FnOnce(&Replay, &mut Vec<u8>) -> Result<io::Result<()>, String>,
-) -> Result<Exit, String> {
-    let rules = match redact::rules(common) {
-        Ok(rules) => rules,
-        Err(exit) => return Ok(exit),
-    };
+    write: impl FnOnce(&Replay, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
+) -> Result<Exit, CommandError> {
+    let rules = redact::rules(common)?;
     run_session(session, true, |replay, out| {
         let mut scratch = Scratch::new();
         replay.look_for_private(&mut |key, text| {
@@ -216,38 +188,4 @@ fn read_through(
         });
         write(replay, out)
     })
-}
-
-fn ended(result: Result<Exit, String>) -> Exit {
-    match result {
-        Ok(exit) => exit,
-        Err(text) => fail(&text.lines().map(clean).collect::<Vec<_>>().join("\n")),
-    }
-}
-
-impl Source {
-    pub(super) fn vault(&self) -> Result<Vault, String> {
-        Vault::at(&self.reach.location(&self.store, self.keys.as_deref()))
-    }
-
-    /// Auditors' keys, and where it is noted what they open.
-    async fn auditors(&self) -> Result<(Vec<age::x25519::Identity>, OpeningLog), String> {
-        let (files, auditors) = auditors::keys(&self.identity, &self.sealed, &self.reach).await?;
-        let log = OpeningLog::of(self.log.as_deref(), &files, &self.store, &auditors)?;
-        Ok((auditors, log))
-    }
-}
-
-pub(super) async fn open(from: &Source) -> Result<(Vault, Vec<age::x25519::Identity>, OpeningLog), String> {
-    let vault = from.vault()?;
-    let (auditors, log) = from.auditors().await?;
-    Ok((vault, auditors, log))
-}
-
-pub(super) fn print(bytes: &[u8]) -> Result<(), String> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("can't write: {error}")),
-        _ => Ok(()),
-    }
 }

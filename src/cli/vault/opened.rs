@@ -5,16 +5,17 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
+use super::super::error::{CommandError, Exit};
 use super::super::output;
-use super::super::reach::block_on;
-use super::chain::public_keys;
-use super::{Source, open, print};
+use super::super::runtime::block_on;
+use super::keys::public_keys;
+use super::source::{Source, open, print};
 use audit::read::{Leaf, Lines, Opener, Query, Wanted, get, get_lines};
 use kernel::terminal::escaped;
 
 /// Options of `vault get`: one of the four that say what.
 #[derive(Args)]
-pub(in crate::cli) struct Get {
+pub(crate) struct Get {
     /// `s3://bucket/name`, `file:///name`, or the object's name.
     #[arg(required_unless_present_any = ["trace", "span", "leaf"])]
     uri: Option<String>,
@@ -42,7 +43,7 @@ pub(in crate::cli) struct Get {
 }
 
 /// Runs `vault get`.
-pub(super) fn run_get(options: &Get) -> Result<(), String> {
+pub(super) fn run_get(options: &Get) -> Result<Exit, CommandError> {
     let Get { uri, range, trace, span, leaf, account, key, from } = options;
     block_on(async {
         let (leaf, keys) = (leaf.as_deref().map(Leaf::parse).transpose()?, public_keys(key)?);
@@ -64,7 +65,8 @@ pub(super) fn run_get(options: &Get) -> Result<(), String> {
         // what did open is printed, whatever else is wrong
         print(&for_terminal(text))?;
         output::tell("elsewhere", opener.moved());
-        got?.map_err(|error| error.to_string())
+        got?.map_err(|error| error.to_string())?;
+        Ok(Exit::Fine)
     })
 }
 

@@ -5,16 +5,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::output::{self, Exit};
-use super::super::reach::{Reach, block_on};
-use super::chain::{public_keys, public_keys_of, read};
+use super::super::error::{CommandError, Exit};
+use super::super::output;
+use super::super::reach::Reach;
+use super::super::runtime::block_on;
+use super::keys::{public_keys, public_keys_of, read};
 use audit::prove::{Proved, Wanted, check, prove};
 use audit::read::Vault;
 use kernel::terminal::clean;
 
 /// Options of `vault prove`.
 #[derive(Args)]
-pub(in crate::cli) struct Prove {
+pub(crate) struct Prove {
     /// Lines, as spans name them (`gen_ai.payload.leaf`).
     #[arg(value_name = "WRITER/EPOCH/NUMBER", required_unless_present = "session")]
     leaf: Vec<String>,
@@ -51,7 +53,7 @@ pub(in crate::cli) struct Prove {
 
 /// Options of `vault check-proof`.
 #[derive(Args)]
-pub(in crate::cli) struct CheckProof {
+pub(crate) struct CheckProof {
     /// The proof file.
     file: PathBuf,
     /// Public key of the writer's signer, or a file that holds it; not from the proof file.
@@ -63,7 +65,7 @@ pub(in crate::cli) struct CheckProof {
 }
 
 /// Runs `vault prove`.
-pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
+pub(super) fn run_prove(options: &Prove) -> Result<Exit, CommandError> {
     let keys = public_keys(&options.key)?;
     let wanted = Wanted {
         account: options.account.clone(),
@@ -73,13 +75,10 @@ pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
         bare: options.bare,
         anchor: options.anchor.as_deref().map(read).transpose()?,
     };
-    let mut made = None;
-    block_on(async {
+    let Proved { file, missed, told } = block_on(async {
         let vault = Vault::at(&options.reach.location(&options.store, options.keys.as_deref()))?;
-        made = Some(prove(&vault, &wanted, &keys).await?);
-        Ok(())
+        Ok(prove(&vault, &wanted, &keys).await?)
     })?;
-    let Proved { file, missed, told } = made.ok_or("nothing was proved")?;
     let text = serde_json::to_string_pretty(&file).unwrap_or_default(); // strings and numbers: can't fail
     // what is handed on must hold
     check(&text, &keys, &[])?;
@@ -92,7 +91,7 @@ pub(super) fn run_prove(options: &Prove) -> Result<Exit, String> {
 }
 
 /// Runs `vault check-proof`.
-pub(super) fn run_check(options: &CheckProof) -> Result<Exit, String> {
+pub(super) fn run_check(options: &CheckProof) -> Result<Exit, CommandError> {
     let (keys, anchor_keys) = (public_keys(&options.key)?, public_keys_of("--anchor-key", &options.anchor_key)?);
     let checked = check(&read(&options.file)?, &keys, &anchor_keys);
     let checked = checked.map_err(|why| format!("the proof does not hold: {why}"))?;

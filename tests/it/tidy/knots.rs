@@ -7,24 +7,20 @@ use super::{File, product};
 /// The modules of each knot that still exists, largest first, by crate ("src" is the root package). A knot that is not
 /// listed fails the test; one that became smaller must be lowered here.
 const KNOTS: &[(&str, &[usize])] = &[
-    ("audit", &[35, 2]),
     ("config", &[2]),
     ("echoes", &[9]),
     ("exporters", &[2, 2, 2]),
     ("genai", &[14, 2]),
-    ("history", &[9]),
     ("net", &[2, 2]),
     ("otlp", &[17, 3]),
     ("pages", &[5]),
     ("pipeline", &[38, 2]),
     ("processors", &[5, 3, 2, 2, 2, 2]),
-    ("rates", &[7, 4, 2]),
     ("receivers", &[2]),
     ("recogniser", &[3]),
     ("runs", &[4]),
-    ("src", &[42, 26]),
+    ("src", &[26]),
     ("tracker", &[15, 4]),
-    ("vault", &[6, 5, 2]),
 ];
 
 /// A module: its path inside the crate, empty for the root.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::app::listeners::serve_pages;
+use crate::cli::error::CommandError;
 use config::Endpoint;
 use net::{Spawn, listen};
 use otlp::{Payload, Signal};
@@ -43,7 +44,7 @@ impl BackEnd {
     ///
     /// # Errors
     /// One line.
-    pub(super) async fn start(meter: &Meter, tasks: Arc<dyn Spawn>) -> Result<Self, String> {
+    pub(super) async fn start(meter: &Meter, tasks: Arc<dyn Spawn>) -> Result<Self, CommandError> {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut this = Self { arrived: Arc::default(), serving: None, address, meter: meter.clone(), tasks };
         this.mend().await?;
@@ -66,7 +67,7 @@ impl BackEnd {
     ///
     /// # Errors
     /// One line.
-    pub(super) async fn mend(&mut self) -> Result<(), String> {
+    pub(super) async fn mend(&mut self) -> Result<(), CommandError> {
         let bound = listen::bind(&Endpoint::parse(&self.address.to_string())?).await?;
         self.address = bound.address().ok_or("the back end does not listen")?;
         let router = Router::new()

@@ -10,7 +10,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::super::LOOK;
+use super::super::options::LOOK;
+use crate::cli::error::CommandError;
 use kernel::clock::{Clock, within};
 
 /// See the module.
@@ -26,7 +27,7 @@ impl Child {
     ///
     /// # Errors
     /// One line.
-    pub(super) fn new(folder: &Path, back_end: SocketAddr, room: &str) -> Result<Self, String> {
+    pub(super) fn new(folder: &Path, back_end: SocketAddr, room: &str) -> Result<Self, CommandError> {
         let (http, admin) = (free()?, free()?);
         let this = Self { folder: folder.to_path_buf(), http, admin, process: None };
         let made = this.command(&["vault", "keygen", "--output"]).arg(folder.join("auditor.key")).output();
@@ -79,7 +80,7 @@ impl Child {
     ///
     /// # Errors
     /// One line.
-    pub(super) fn start(&mut self) -> Result<(), String> {
+    pub(super) fn start(&mut self) -> Result<(), CommandError> {
         let log = File::options().create(true).append(true).open(self.folder.join("tollgate.log"));
         let log = log.map_err(|error| format!("can't write a log: {error}"))?;
         let again = log.try_clone().map_err(|error| format!("can't write a log: {error}"))?;
@@ -93,32 +94,36 @@ impl Child {
     ///
     /// # Errors
     /// It had ended by itself.
-    pub(super) fn kill(&mut self) -> Result<(), String> {
-        let Some(mut process) = self.process.take() else { return Err("no gateway runs".to_owned()) };
+    pub(super) fn kill(&mut self) -> Result<(), CommandError> {
+        let Some(mut process) = self.process.take() else {
+            return Err(CommandError::Failed("no gateway runs".to_owned()));
+        };
         if let Ok(Some(status)) = process.try_wait() {
-            return Err(format!("the gateway ended by itself: {status}"));
+            return Err(CommandError::Failed(format!("the gateway ended by itself: {status}")));
         }
         let killed = process.kill().and_then(|()| process.wait());
-        killed.map(drop).map_err(|error| format!("can't kill the gateway: {error}"))
+        Ok(killed.map(drop).map_err(|error| format!("can't kill the gateway: {error}"))?)
     }
 
     /// SIGTERM; its exit code.
     ///
     /// # Errors
     /// It does not end.
-    pub(super) async fn stop(&mut self, clock: &dyn Clock, patience: Duration) -> Result<i32, String> {
-        let Some(process) = &mut self.process else { return Err("no gateway runs".to_owned()) };
+    pub(super) async fn stop(&mut self, clock: &dyn Clock, patience: Duration) -> Result<i32, CommandError> {
+        let Some(process) = &mut self.process else { return Err(CommandError::Failed("no gateway runs".to_owned())) };
         kill_process(Pid::from_child(process), Signal::TERM).map_err(|error| format!("can't end it: {error}"))?;
         let ending = async {
             loop {
                 match process.try_wait() {
                     Ok(None) => clock.sleep(LOOK).await,
                     Ok(Some(status)) => return Ok(status.code().unwrap_or(-1)),
-                    Err(error) => return Err(format!("can't wait for it: {error}")),
+                    Err(error) => return Err(CommandError::Failed(format!("can't wait for it: {error}"))),
                 }
             }
         };
-        let code = within(clock, patience, ending).await.unwrap_or_else(|| Err("the gateway does not end".to_owned()));
+        let code = within(clock, patience, ending)
+            .await
+            .unwrap_or_else(|| Err(CommandError::Failed("the gateway does not end".to_owned())));
         self.process = None;
         code
     }
@@ -135,7 +140,8 @@ impl Drop for Child {
 }
 
 /// A port that nobody has.
-fn free() -> Result<SocketAddr, String> {
+fn free() -> Result<SocketAddr, CommandError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    listener.and_then(|listener| listener.local_addr()).map_err(|error| format!("no port is free: {error}"))
+    let address = listener.and_then(|listener| listener.local_addr());
+    Ok(address.map_err(|error| format!("no port is free: {error}"))?)
 }

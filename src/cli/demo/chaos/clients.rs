@@ -13,6 +13,7 @@ use http::{Method, Request, StatusCode, header};
 use parking_lot::Mutex;
 
 use crate::app::build::Seams;
+use crate::cli::error::CommandError;
 use kernel::clock::{Clock, within};
 use net::client::{self, Client, Settings};
 use net::{Proxies, Spawn};
@@ -52,7 +53,7 @@ impl Clients {
     ///
     /// # Errors
     /// One line.
-    pub(super) fn start(to: SocketAddr, seams: &Seams, tasks: Arc<dyn Spawn>) -> Result<Self, String> {
+    pub(super) fn start(to: SocketAddr, seams: &Seams, tasks: Arc<dyn Spawn>) -> Result<Self, CommandError> {
         let client = Client::build(&Settings::default(), Arc::new(Proxies::none()), Arc::clone(&tasks))?;
         let shared = Arc::new(Shared {
             client,

@@ -12,13 +12,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::options::{LOOK, Options};
 use super::scratch::Scratch;
 use super::screen::{Paint, Screen, Text};
-use super::{LOOK, Options};
 use crate::app::build::Seams;
 use crate::app::{process, tasks};
-use crate::cli::output::Exit;
-use crate::cli::run::fail;
+use crate::cli::error::{CommandError, Exit};
 use kernel::clock::{Clock, within};
 
 use back_end::BackEnd;
@@ -37,24 +36,17 @@ const ROOM: &str = "24MiB";
 const REFUSALS: u64 = 20;
 
 /// Runs until it is told or a signal comes.
-pub(super) async fn run(options: &Options, scratch: &Scratch, seams: Seams) -> Exit {
-    let stop = match process::stop_signal(1) {
-        Ok(stop) => stop,
-        Err(error) => return fail(&format!("can't handle signals: {error}")),
-    };
+pub(super) async fn run(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit, CommandError> {
+    let stop = process::stop_signal(1).map_err(|error| format!("can't handle signals: {error}"))?;
     let mut screen = Screen::stdout();
     let told = tokio::select! {
         told = chaos(&mut screen, scratch, &seams) => told,
-        () = stop => return Exit::Failed,
+        () = stop => return Ok(Exit::Failed),
     };
     if options.keep {
         screen.say(0, &Text::plain(&format!("everything is kept in {}", scratch.path().display())));
     }
-    match told {
-        Ok(true) => Exit::Fine,
-        Ok(false) => Exit::Failed,
-        Err(text) => fail(&text),
-    }
+    Ok(if told? { Exit::Fine } else { Exit::Failed })
 }
 
 /// Everything that plays along.
@@ -66,7 +58,7 @@ struct Stage<'a> {
     clients: Clients,
 }
 
-async fn chaos(screen: &mut Screen, scratch: &Scratch, seams: &Seams) -> Result<bool, String> {
+async fn chaos(screen: &mut Screen, scratch: &Scratch, seams: &Seams) -> Result<bool, CommandError> {
     let title = format!("tollgate {} demo --chaos", env!("CARGO_PKG_VERSION"));
     screen.say(0, &Text::of(Paint::Title, &title));
     let what = "A gateway in a process of its own is killed, cut off from its back end and run out of room while clients \
@@ -95,17 +87,19 @@ impl Stage<'_> {
     }
 
     /// Waits until it holds.
-    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<(), String> {
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<(), CommandError> {
         let waiting = async {
             while !holds(self) {
                 self.clock.sleep(LOOK).await;
             }
         };
-        within(&*self.clock, PATIENCE, waiting).await.ok_or_else(|| format!("{what}: not within {PATIENCE:?}"))
+        within(&*self.clock, PATIENCE, waiting)
+            .await
+            .ok_or_else(|| CommandError::Failed(format!("{what}: not within {PATIENCE:?}")))
     }
 
     /// A life begins; how long it took until it answered.
-    async fn start(&mut self) -> Result<Duration, String> {
+    async fn start(&mut self) -> Result<Duration, CommandError> {
         let began = self.clock.monotonic();
         self.child.start()?;
         let clients = &self.clients;
@@ -119,7 +113,7 @@ impl Stage<'_> {
         Ok(self.clock.monotonic().saturating_sub(began))
     }
 
-    async fn well(&mut self) -> Result<(), String> {
+    async fn well(&mut self) -> Result<(), CommandError> {
         self.step("1  All is well");
         self.start().await?;
         self.clients.go(true);
@@ -128,7 +122,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn killed(&mut self) -> Result<(), String> {
+    async fn killed(&mut self) -> Result<(), CommandError> {
         self.step(&format!("2  SIGKILL under load, {KILLS} times"));
         for _ in 0..KILLS {
             self.clock.sleep(LIFE).await;
@@ -143,7 +137,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn full(&mut self) -> Result<(), String> {
+    async fn full(&mut self) -> Result<(), CommandError> {
         self.step("3  The back end is cut off, the disk fills up");
         self.back_end.cut().await;
         let before = self.clients.refused();
@@ -160,7 +154,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn mended(&mut self) -> Result<(), String> {
+    async fn mended(&mut self) -> Result<(), CommandError> {
         self.step("4  The back end is back");
         let (before, began) = (self.clients.count(), self.clock.monotonic());
         self.back_end.mend().await?;
@@ -172,10 +166,10 @@ impl Stage<'_> {
         self.until("everything arrives", |stage| stage.clients.ids().is_subset(&stage.back_end.ids())).await?;
         let code = self.child.stop(&*self.clock, PATIENCE).await?;
         self.fact(&format!("SIGTERM: exit {code}"));
-        if code == 0 { Ok(()) } else { Err("the gateway did not end in good order".to_owned()) }
+        if code == 0 { Ok(()) } else { Err("the gateway did not end in good order".into()) }
     }
 
-    fn counted(&mut self) -> Result<bool, String> {
+    fn counted(&mut self) -> Result<bool, CommandError> {
         let (in_, out, made): (BTreeSet<u64>, _, _) =
             (self.clients.ids(), self.back_end.ids(), self.clients.ids_made());
         let (lost, strange) = (in_.difference(&out).count(), out.difference(&made).count());

@@ -47,12 +47,12 @@ fn a_part_and_what_is_not_anchored_end_with_one() {
     let made = |output: &str, more: &[&str]| {
         let file = at(output);
         let line = ["prove", "--session", "s0", "--store", &store, "--key", &key, "--output", &file];
-        run_prove(&ProveLine::parse_from(line.iter().chain(more)).prove)
+        run_prove(&ProveLine::parse_from(line.iter().chain(more)).prove).map_err(|error| error.to_string())
     };
     let checked = |file: &str, more: &[&str]| {
         let file = at(file);
         let line = ["check-proof", &file, "--key", &key];
-        run_check(&CheckLine::parse_from(line.iter().chain(more)).check)
+        run_check(&CheckLine::parse_from(line.iter().chain(more)).check).map_err(|error| error.to_string())
     };
     assert_eq!(made("whole", &["--anchor", &at("anchor")]), Ok(Exit::Fine));
     assert_eq!(made("bare", &[]), Ok(Exit::Fine));

@@ -62,7 +62,7 @@ async fn packed() {
     assert!(text.contains("\"session\":\"s-2\"") && text.lines().count() == 1, "{text}");
     std::fs::remove_dir_all(gateway.folder.path().join("vault/index")).expect("index");
     let refused = get(&vault, &mut opener, &wanted(starts[1], starts[2]), &mut Vec::new()).await.expect_err("unknown");
-    assert!(refused.contains("the index does not tell"), "{refused}");
+    assert!(refused.to_string().contains("the index does not tell"), "{refused}");
 }
 
 /// Each turn of each batch has an object of its own that stock `age` opens to plain JSON.

@@ -80,8 +80,8 @@ async fn one_turn() {
     }
     let third = show(3).expect("a turn");
     assert!(!third.contains('\u{1b}') && third.contains("\\u{1b}[2J"), "{third}");
-    assert_eq!(show(4).unwrap_err(), "the session has turns 1 to 3");
-    assert_eq!(show(0).unwrap_err(), "the session has turns 1 to 3");
+    assert_eq!(show(4).unwrap_err().to_string(), "the session has turns 1 to 3");
+    assert_eq!(show(0).unwrap_err().to_string(), "the session has turns 1 to 3");
 }
 
 /// A client that tells its content beside its calls has turns, too: each answer with what was said since the one before, once.

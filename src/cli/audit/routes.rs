@@ -1,0 +1,355 @@
+//! **What**: the routes of the audit page: search, sessions turn by turn, and what verification found, in a browser.
+//! **Why**: an auditor reads conversations, and a terminal is a poor place for that. **Invariants**: reads only; listens on
+//! loopback; the token of the printed address works once and gives a cookie, without which nothing is answered, below a path that
+//! only this browser knows; other Host names are refused; no script; everything is escaped; each session that is opened is logged where the caller asked for it.
+//! **Not here**: reading and opening (`vault/read`), verifying (`vault/verify`), the look (`page`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query as Params, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::get;
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use audit::read::{Content, Filter, Found, Opener, Query, ReadError, Replay, Vault, find, find_signed, replay};
+use audit::signed::Signed;
+use kernel::clock::{Clock as _, SystemClock};
+use kernel::terminal::{clean, unclean};
+use vault::calls::Calls;
+use vault::chain::note::VerifyKey;
+use vault::row::Row;
+
+use super::page::{Banner, Front, Line, Search, Session, Turn, Verification, Verified};
+use crate::cli::moment::moment;
+use crate::cli::opening_log::OpeningLog;
+use crate::cli::sessions::pseudonym_hint;
+
+/// Sessions that a search shows.
+const MAX_SESSIONS: usize = 200;
+/// The most content of a session that is shown, bytes: a page that is larger serves nobody.
+const MAX_CONTENT: u64 = 64 << 20;
+
+/// What the page shows from.
+pub(super) struct Audit {
+    pub(super) vault: Vault,
+    pub(super) auditors: Vec<age::x25519::Identity>,
+    pub(super) verified: Mutex<Verified>,
+    pub(super) log: OpeningLog,
+    /// Public keys of the writers' signers; none: nobody looks for signatures.
+    keys: Vec<VerifyKey>,
+    /// What digests name that these signed, as far as it was read.
+    signed: tokio::sync::Mutex<Arc<Signed>>,
+    /// Of the printed address; gone once it was used.
+    token: Mutex<Option<String>>,
+    cookie: Cookie,
+    /// Host names with port that it is reached by.
+    hosts: [String; 2],
+}
+
+/// What a browser shows that is let in. Browsers send cookies to every port of a host: so its path is a secret too, which no
+/// other port's pages know to ask for, and its name is this port's.
+struct Cookie {
+    name: String,
+    value: String,
+    /// Begins and ends in a slash; everything lies below.
+    path: String,
+}
+
+impl Audit {
+    /// `token`, `cookie` and `path` are random; `port` is the page's.
+    pub(super) fn new(
+        vault: Vault,
+        auditors: Vec<age::x25519::Identity>,
+        log: OpeningLog,
+        keys: Vec<VerifyKey>,
+        [token, cookie, path]: [String; 3],
+        port: u16,
+    ) -> Self {
+        let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
+        let cookie = Cookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
+        let (verified, signed, token) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::new(Some(token)));
+        Self { vault, auditors, verified, log, keys, signed, token, cookie, hosts }
+    }
+
+    /// Where it lies, with its slashes.
+    pub(super) fn path(&self) -> &str {
+        &self.cookie.path
+    }
+
+    /// What digests name by now; `None`: nobody gave keys.
+    async fn signed(&self) -> Result<Option<Arc<Signed>>, ReadError> {
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let mut signed = self.signed.lock().await;
+        Arc::make_mut(&mut signed).more(&self.vault, &self.keys, None).await?;
+        Ok(Some(Arc::clone(&signed)))
+    }
+
+    fn banner(&self) -> Banner {
+        Banner::of(&self.verified.lock())
+    }
+}
+
+/// The page's routes.
+pub(super) fn router(audit: Arc<Audit>) -> Router {
+    let path = audit.path();
+    Router::new()
+        .route(path, get(front))
+        .route(&format!("{path}session"), get(session))
+        .route(&format!("{path}verification"), get(verification))
+        .layer(middleware::from_fn_with_state(Arc::clone(&audit), guard))
+        .with_state(audit)
+}
+
+/// Host, token and cookie before anything else; headers for browsers behind it.
+async fn guard(State(audit): State<Arc<Audit>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if !host.is_some_and(|host| audit.hosts.iter().any(|known| known == host)) {
+        return (StatusCode::MISDIRECTED_REQUEST, "this host name is not served here\n").into_response();
+    }
+    let mut response = match entry(&audit, &request) {
+        Entry::In => next.run(request).await,
+        Entry::Enter => {
+            let Cookie { name, value, path } = &audit.cookie;
+            let cookie = format!("{name}={value}; HttpOnly; SameSite=Strict; Path={path}");
+            let mut response = Redirect::to(path).into_response();
+            if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+            }
+            response
+        }
+        Entry::Out => {
+            let text =
+                "open the address that `tollgate vault serve` printed; it works once, then this browser is known\n";
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+    };
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Whether a request may come in.
+enum Entry {
+    In,
+    /// By the token.
+    Enter,
+    Out,
+}
+
+fn entry(audit: &Audit, request: &Request) -> Entry {
+    let path = audit.path();
+    let inside = request.uri().path().starts_with(path);
+    if inside && cookies(request.headers(), &audit.cookie.name).any(|value| same(value, &audit.cookie.value)) {
+        return Entry::In;
+    }
+    let told =
+        request.uri().query().and_then(|query| query.strip_prefix("token=")).filter(|_| request.uri().path() == path);
+    let mut token = audit.token.lock();
+    let right = told.zip(token.as_deref()).is_some_and(|(told, token)| same(told, token));
+    if !right {
+        return Entry::Out;
+    }
+    *token = None;
+    Entry::Enter
+}
+
+/// Values of the cookies of this name.
+fn cookies<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';')).filter_map(move |one| one.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+fn same(one: &str, other: &str) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
+}
+
+impl Search {
+    fn query(&self) -> Result<Query, ReadError> {
+        let told = |text: &str| Some(unclean(text.trim())).filter(|text| !text.is_empty());
+        let now = SystemClock::new().now();
+        let since = told(&self.since).map(|text| moment(&text)).transpose();
+        let since = since.map_err(|why| ReadError::Invalid(format!("the time {why}")))?.map(|since| since.text(now));
+        Ok(Query {
+            session: told(&self.session),
+            user: told(&self.user),
+            tool: told(&self.tool),
+            action: told(&self.action),
+            issue: told(&self.issue),
+            since,
+            failed: !self.failed.is_empty(),
+            ..Query::default()
+        })
+    }
+
+    /// That what was looked for may stand here under another name.
+    fn hints(&self) -> Vec<String> {
+        let ids = [("Session", &self.session), ("User", &self.user)].into_iter();
+        ids.filter_map(|(field, id)| pseudonym_hint(field, &unclean(id.trim()), "Since or Tool")).collect()
+    }
+
+    /// As the form shows it again: nothing in it that a reader can't see.
+    fn shown(&self) -> Self {
+        let [session, user, tool, action, issue, since, failed] =
+            [&self.session, &self.user, &self.tool, &self.action, &self.issue, &self.since, &self.failed]
+                .map(|text| clean(text));
+        Self { session, user, tool, action, issue, since, failed }
+    }
+}
+
+async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) -> Response {
+    let mut sessions: BTreeMap<(String, String), Line> = BTreeMap::new();
+    let (mut left_out, mut calls) = (false, Calls::default());
+    let mut each = |row: &Row, unsigned: bool| {
+        let trace = || row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
+        let Some(id) = row.tail.session_id.clone().or_else(trace) else { return };
+        let key = (id, row.tail.account.clone());
+        // more are collected than shown, so that the latest are
+        if sessions.contains_key(&key) || sessions.len() < 50 * MAX_SESSIONS {
+            let line = sessions.entry(key).or_insert_with_key(|(session, account)| Line::new(session, account));
+            line.add(row, unsigned, &mut calls);
+        } else {
+            left_out = true;
+        }
+    };
+    let found = match search.query() {
+        Ok(query) => found(&audit, &query, &mut each).await,
+        Err(why) => Err(why),
+    };
+    let mut lines: Vec<Line> = sessions.into_values().collect();
+    // what was planted, with whatever time, takes no place of what was signed
+    lines.sort_by(|a, b| (b.signed, &b.last).cmp(&(a.signed, &a.last)));
+    left_out |= lines.len() > MAX_SESSIONS;
+    lines.truncate(MAX_SESSIONS);
+    let closed = |found: &Found| (!found.closed.is_empty()).then(|| format!("not read: {}", found.closed.join("; ")));
+    let problem = found.as_ref().map_or_else(|why| Some(why.to_string()), closed).map(|why| clean(&why));
+    let nothing = found.as_ref().is_ok_and(|found| found.lines == 0);
+    let hints = if nothing { search.hints() } else { Vec::new() };
+    let count = found.map_or(0, |found| found.lines);
+    html(&Front { banner: audit.banner(), search: search.shown(), lines, count, problem, hints, left_out })
+}
+
+/// Looks for lines; those that nobody signed come last, with true, if there are keys to tell.
+async fn found(audit: &Audit, query: &Query, each: &mut (dyn FnMut(&Row, bool) + Send)) -> Result<Found, ReadError> {
+    let Some(signed) = audit.signed().await? else {
+        return find(&audit.vault, query, &mut |row| each(row, false)).await;
+    };
+    let (own, others) = find_signed(&audit.vault, query, &signed, each).await?;
+    let closed = own.closed.into_iter().chain(others.closed).chain(own.older).collect();
+    Ok(Found { lines: own.lines + others.lines, closed, ..Found::default() })
+}
+
+/// Which session, which turn.
+#[derive(Deserialize)]
+struct Wanted {
+    session: String,
+    account: String,
+    turn: Option<usize>,
+}
+
+async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>) -> Response {
+    let what = format!("session {} of {}", wanted.session, wanted.account);
+    if let Err(why) = audit.log.note("serve", &what) {
+        // an opening that can't be logged does not happen
+        return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
+    }
+    let mut opener = Opener::new(&audit.vault, audit.auditors.clone());
+    let signed = match audit.signed().await {
+        Ok(signed) => signed,
+        Err(why) => return (StatusCode::BAD_GATEWAY, lines(&why.to_string()) + "\n").into_response(),
+    };
+    let filter = Filter {
+        account: Some(wanted.account.clone()),
+        tenant: None,
+        content: Content(MAX_CONTENT),
+        signed,
+        unsigned: false,
+    };
+    match replay(&audit.vault, &mut opener, &wanted.session, &filter).await {
+        Err(why) => (StatusCode::NOT_FOUND, lines(&why.to_string()) + "\n").into_response(),
+        Ok(replay) => html(&shown(&audit, &wanted, &replay, opener.moved())),
+    }
+}
+
+fn shown(audit: &Audit, wanted: &Wanted, replay: &Replay, moved: &[String]) -> Session {
+    let told = replay.turns();
+    let comparable = told.iter().all(|turn| turn.is_whole());
+    let turns: Vec<Turn> = told.iter().map(Turn::of).collect();
+    let text = |write: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
+        let mut out = Vec::new();
+        write(&mut out).map(|()| String::from_utf8_lossy(&out).into_owned())
+    };
+    let whole = || text(&|out| replay.write(out).ok());
+    let one = |turn: usize| text(&|out| replay.write_turn(turn, out).ok()?.ok());
+    let (body, change) = match wanted.turn {
+        None => (whole(), None),
+        Some(turn) => (
+            one(turn),
+            turn.checked_sub(1)
+                .filter(|before| *before > 0 && comparable)
+                .and_then(|before| text(&|out| replay.diff(before, turn, out).ok()?.ok())),
+        ),
+    };
+    let segment = kernel::pseudonym::segment(&wanted.session).unwrap_or_else(|| wanted.session.clone());
+    let concerned = match &*audit.verified.lock() {
+        Verified::Done(report) => {
+            let place = format!("/{segment}/");
+            report
+                .findings
+                .iter()
+                .filter(|finding| finding.at.contains(&place))
+                .map(|finding| clean(&finding.what))
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    Session {
+        banner: audit.banner(),
+        wanted: (wanted.session.clone(), wanted.account.clone()),
+        session: clean(&wanted.session),
+        account: clean(&wanted.account),
+        turn: wanted.turn,
+        turns,
+        body: body.unwrap_or_else(|| "there is no such turn".to_owned()),
+        change,
+        concerned,
+        unsigned: replay.unsigned(),
+        closed: replay.closed().iter().chain(replay.older()).chain(moved).map(|why| clean(why)).collect(),
+    }
+}
+
+async fn verification(State(audit): State<Arc<Audit>>) -> Response {
+    let text = match &*audit.verified.lock() {
+        Verified::Done(report) => report.text(),
+        Verified::NotAsked => "Give the writers' public keys (--key) to verify what is shown.".to_owned(),
+        Verified::Running(done, all) => format!("{done} of {all} digests so far"),
+        Verified::Failed(why) => lines(why),
+    };
+    html(&Verification { banner: audit.banner(), text })
+}
+
+/// A text of lines, without what a reader can't see.
+fn lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+fn html(page: &impl askama::Template) -> Response {
+    match page.render() {
+        Ok(page) => Html(page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,104 @@
+//! **What**: how commands end: [`Exit`], and [`CommandError`], why one did not do what it was asked. **Invariants**: the exit
+//! code follows from the kind of error alone, never from its text; a text holds no telemetry and no secret.
+//! **Not here**: printing (`output`).
+
+use std::process::ExitCode;
+
+use crate::app::StartError;
+use audit::read::ReadError;
+use pipeline::spool::OpenError;
+use rates::RatesError;
+use vault::keygen::KeygenError;
+
+/// `EX_CONFIG` of sysexits.
+const CONFIG: u8 = 78;
+
+/// How a command ended, by its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: fine.
+    Fine,
+    /// 1: failed at run time.
+    Failed,
+    /// 2: wrong usage.
+    Usage,
+    /// 78: bad configuration.
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Fine => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Config => CONFIG,
+        })
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    /// It failed at run time.
+    #[error("{0}")]
+    Failed(String),
+    /// It was asked for something that it can't be asked.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration is at fault.
+    #[error("{0}")]
+    Config(String),
+    /// The configuration can't be used: all its problems, as they are shown, with their places.
+    #[error("{0}")]
+    Problems(String),
+    /// A vault can't be read, judged or written.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// No key was made.
+    #[error(transparent)]
+    Keygen(#[from] KeygenError),
+    /// A rate table can't be used.
+    #[error(transparent)]
+    Rates(#[from] RatesError),
+}
+
+impl CommandError {
+    /// How the process ends.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Failed(_) | Self::Read(_) | Self::Keygen(_) | Self::Rates(_) => Exit::Failed,
+            Self::Usage(_) => Exit::Usage,
+            Self::Config(_) | Self::Problems(_) => Exit::Config,
+        }
+    }
+}
+
+/// What the rest of the program tells in a line: it failed at run time.
+impl From<String> for CommandError {
+    fn from(text: String) -> Self {
+        Self::Failed(text)
+    }
+}
+
+impl From<&str> for CommandError {
+    fn from(text: &str) -> Self {
+        Self::Failed(text.to_owned())
+    }
+}
+
+impl From<StartError> for CommandError {
+    fn from(error: StartError) -> Self {
+        if error.exit == CONFIG { Self::Config(error.text) } else { Self::Failed(error.text) }
+    }
+}
+
+impl From<OpenError> for CommandError {
+    fn from(error: OpenError) -> Self {
+        let text = error.to_string();
+        if error.exit_code() == CONFIG { Self::Config(text) } else { Self::Failed(text) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
