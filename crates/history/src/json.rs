@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::entry::Entry;
 use super::figures::{Changed, Figures, Number, Share};
+use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use rates::Usd;
 use runs::json::SCHEMA;
-use vault::names::rfc3339;
 
 pub(super) fn time(at: u64) -> Value {
     if at == 0 { Value::Null } else { rfc3339(UnixNanos(at)).into() }

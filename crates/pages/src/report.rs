@@ -76,5 +76,5 @@ pub(super) fn issue(pages: &Pages, id: &str, program: bool) -> Response {
 /// The folder of a session in the vault.
 fn scope(run: &Entry) -> String {
     let tenant = run.tenant.as_deref().unwrap_or("unattributed");
-    vault::names::session_folder(&run.account, tenant, &run.session)
+    kernel::folders::session_folder(&run.account, tenant, &run.session)
 }

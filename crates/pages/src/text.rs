@@ -3,9 +3,9 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 use rates::Usd;
-use vault::names::rfc3339;
 
 /// Longest name that is shown, characters.
 const LONGEST: usize = 60;

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use genai::Buckets;
+use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use rates::Usd;
-use vault::names::rfc3339;
 
 use super::{Alert, Budget, Detail, Investigations, Measure, RunSums, RunView, Step, Streak, Sum, Totals, add, input};
 

@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
-use time::{Date, OffsetDateTime};
-
+use kernel::calendar::utc;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
 
 use super::row::{Kind, Tail};
+
+pub use kernel::calendar::{date, rfc3339};
+pub use kernel::folders::{account_segment, session_folder};
 
 /// Tenant of records that name none.
 pub const UNATTRIBUTED: &str = "unattributed";
@@ -23,7 +25,6 @@ pub const NUMBER_DIGITS: usize = 10;
 pub const MAX_NUMBER: u64 = 9_999_999_999;
 /// Crockford's base 32.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-const RESERVED: [&str; 6] = ["keys", "index", "chain", "packed", "sessions", "holds"];
 /// Longest segment that tells a turn, bytes.
 const MAX_TURN: usize = 64;
 
@@ -109,25 +110,6 @@ pub enum SessionName<'a> {
     Id(&'a str),
     /// Trace id of records without a session; empty when they have none either.
     Trace(&'a [u8]),
-}
-
-/// The folder of a session, of ids as they are shown.
-pub fn session_folder(account: &str, tenant: &str, session: &str) -> String {
-    let name = |id: &str| kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
-    format!("{}/{}/{}/", account_segment(account), name(tenant), name(session))
-}
-
-/// An account's segment: accounts come from the configuration, not from clients, and are never pseudonyms.
-pub fn account_segment(account: &str) -> String {
-    let segment = kernel::pseudonym::segment(account).unwrap_or_else(|| account.to_owned());
-    if RESERVED.contains(&segment.as_str()) {
-        let mut chars = segment.chars();
-        let mut out = String::from("%");
-        kernel::hex::push_upper(&mut out, &[chars.next().map_or(0, |first| first as u8)]);
-        out.push_str(chars.as_str());
-        return out;
-    }
-    segment
 }
 
 /// Builds names under one prefix (empty, or ending in `/`).
@@ -387,28 +369,6 @@ pub fn day_of(name: &str) -> Option<&str> {
 /// Whether it looks like `2026-11-20`.
 fn is_day(day: &str) -> bool {
     day.len() == 10 && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
-}
-
-/// UTC day, `2026-11-20`.
-pub fn date(at: UnixNanos) -> String {
-    let day = utc(at).date();
-    format_date(day)
-}
-
-fn format_date(day: Date) -> String {
-    format!("{:04}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day())
-}
-
-/// RFC 3339 in UTC with nanoseconds.
-pub fn rfc3339(at: UnixNanos) -> String {
-    let time = utc(at);
-    let (hour, minute, second, nano) = time.time().as_hms_nano();
-    format!("{}T{hour:02}:{minute:02}:{second:02}.{nano:09}Z", format_date(time.date()))
-}
-
-fn utc(at: UnixNanos) -> OffsetDateTime {
-    // u64 nanoseconds end in 2554: always in range
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// A ULID: 48 bits of milliseconds and 80 random bits in Crockford's base 32, sortable by time.
