@@ -1,7 +1,7 @@
 //! **What**: what a vault can tell an auditor of a period: [`Gathered`]: the population of sessions, what each was allowed to do and
 //! did (tools used, what was denied), digests, keys, erasures. **Why**: SOC 2 asks for complete populations, and for evidence
 //! that nobody can edit afterwards. **Invariants**: from the index and the chain, no content, and only what signed digests name; every
-//! such line of the period is counted in exactly one session or as one without; sums are exact; what nobody signed is told apart. **Not here**: files and signatures (the command line), judging (`verify`).
+//! such line of the period is counted in exactly one session or as one without; sums are exact; what nobody signed is told apart. **Not here**: files and signatures (`bundle`), judging (`verify`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +24,7 @@ use vault::names::{SIGNATURE, account_segment, digest_name};
 use vault::row::{Erasure, Kind, Row};
 use vault::store::ObjectKind;
 
+pub mod bundle;
 #[cfg(test)]
 mod tests;
 
@@ -299,6 +300,11 @@ pub async fn gather(
 }
 
 impl Gathered {
+    /// Whether nothing that was signed is missing from it.
+    pub fn is_complete(&self) -> bool {
+        self.closed.is_empty()
+    }
+
     /// Takes a line; false: there are too many sessions.
     fn take(&mut self, row: &Row, period: &Period) -> bool {
         if !period.holds(row) {

@@ -1,0 +1,194 @@
+//! **What**: [`Bundle`]: a period's evidence as a folder of files. **Invariants**: every file stands in the manifest with its SHA-256; the
+//! manifest is written last, and signed where a key is given; no file is overwritten. **Not here**: what is gathered (`evidence`).
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{Gathered, Period};
+use crate::error::ReadError;
+use crate::verify::Report;
+use kernel::clock::UnixNanos;
+use kernel::files;
+use kernel::terminal::escaped;
+use vault::chain::note::SigningKey;
+use vault::names::rfc3339;
+
+/// Largest file that is taken along, bytes.
+const MAX_ATTACHED: u64 = 64 << 20;
+
+/// What goes into the folder.
+pub struct Bundle<'b> {
+    /// The period.
+    pub period: &'b Period,
+    /// What the vault tells of it.
+    pub gathered: &'b Gathered,
+    /// What verification found.
+    pub report: &'b Report,
+    /// The vault, as it was given.
+    pub store: &'b str,
+    /// Anchors that were kept elsewhere.
+    pub anchors: &'b [PathBuf],
+    /// Files that are added.
+    pub attached: &'b [PathBuf],
+    /// Signs the manifest.
+    pub key: Option<&'b SigningKey>,
+    /// Now.
+    pub made: UnixNanos,
+}
+
+impl Bundle<'_> {
+    /// Writes the folder, which must not exist.
+    ///
+    /// # Errors
+    /// A file can't be read or written, or is too large.
+    pub fn write(&self, folder: &Path) -> Result<(), ReadError> {
+        let mut folder = Folder::begin(folder)?;
+        self.fill(&mut folder)?;
+        folder.end(self)
+    }
+
+    fn fill(&self, folder: &mut Folder) -> Result<(), ReadError> {
+        folder.lines("population.ndjson", self.gathered.sessions.values())?;
+        let boundary = self.gathered.boundary.iter().map(|(what, times)| json!({"what": what, "times": times}));
+        folder.lines("boundary.ndjson", boundary)?;
+        let configurations =
+            self.gathered.configurations.iter().map(|(what, spell)| json!({"what": what, "when": spell}));
+        folder.lines("configurations.ndjson", configurations)?;
+        folder.lines("digests.ndjson", &self.gathered.digests)?;
+        folder.lines("keys.ndjson", &self.gathered.keys)?;
+        folder.lines("erased.ndjson", &self.gathered.erased)?;
+        folder.lines("unsigned.ndjson", &self.gathered.unsigned)?;
+        folder.lines("closed.ndjson", &self.gathered.closed)?;
+        let json = serde_json::to_string_pretty(self.report).unwrap_or_default(); // strings and numbers: can't fail
+        folder.file("verify.json", escaped(&json).as_bytes())?;
+        let text = self.report.text() + "\n";
+        folder.file("verify.txt", text.as_bytes())?;
+        for (below, paths) in [("anchors", self.anchors), ("attached", self.attached)] {
+            for (number, path) in (1..).zip(paths) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().replace(|c: char| !is_plain(c), "_");
+                folder.file(&format!("{below}/{number:02}-{name}"), &bytes(path)?)?;
+            }
+        }
+        let readme = README.replace("{from}", &self.period.from).replace("{to}", &self.period.to);
+        let counts = format!(
+            "{} index lines, {} of them without session or trace, {} say that one was lost; {} sessions.\n",
+            self.gathered.lines,
+            self.gathered.homeless,
+            self.gathered.gaps,
+            self.gathered.sessions.len()
+        );
+        folder.file("README.md", (readme + &counts).as_bytes())
+    }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
+    use std::io::Read;
+    let say = |error: std::io::Error| ReadError::of_io(&error, format!("can't read {}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(say)?.take(MAX_ATTACHED + 1).read_to_end(&mut bytes).map_err(say)?;
+    if bytes.len() as u64 > MAX_ATTACHED {
+        Err(ReadError::Invalid(format!("{} is too large", path.display())))
+    } else {
+        Ok(bytes)
+    }
+}
+
+/// A folder that is being filled.
+struct Folder {
+    folder: PathBuf,
+    files: Vec<Entry>,
+}
+
+/// A file in the manifest.
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    bytes: usize,
+    sha256: String,
+}
+
+impl Folder {
+    fn begin(folder: &Path) -> Result<Self, ReadError> {
+        let made = files::make_folders(folder);
+        made.map_err(|error| ReadError::of_io(&error, format!("can't make {}: {error}", folder.display())))?;
+        Ok(Self { folder: folder.to_owned(), files: Vec::new() })
+    }
+
+    fn lines<T: Serialize>(&mut self, name: &str, rows: impl IntoIterator<Item = T>) -> Result<(), ReadError> {
+        let mut out = Vec::new();
+        for row in rows {
+            serde_json::to_writer(&mut out, &row).map_err(|error| ReadError::Unavailable(error.to_string()))?;
+            out.push(b'\n');
+        }
+        self.file(name, &out)
+    }
+
+    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
+        self.put(name, bytes)?;
+        let sha256 = kernel::hex::encode(&Sha256::digest(bytes));
+        self.files.push(Entry { name: name.to_owned(), bytes: bytes.len(), sha256 });
+        Ok(())
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
+        let path = self.folder.join(name);
+        let folder = files::make_folders(files::folder_of(&path));
+        let written = folder.and_then(|()| files::write_new(&path, bytes));
+        written.map_err(|error| ReadError::of_io(&error, format!("can't write {}: {error}", path.display())))
+    }
+
+    /// The manifest, `SHA256SUMS` for stock tools, and the signature.
+    fn end(self, bundle: &Bundle<'_>) -> Result<(), ReadError> {
+        let manifest = json!({
+            "v": 1,
+            "period": bundle.period,
+            "made": rfc3339(bundle.made),
+            "by": format!("tollgate {}", env!("CARGO_PKG_VERSION")),
+            "store": bundle.store,
+            "verified": bundle.report.verified,
+            "complete": bundle.gathered.is_complete(),
+            "heads": bundle.report.heads,
+            "files": self.files,
+        });
+        let text = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n"; // strings and numbers: can't fail
+        self.put("manifest.json", text.as_bytes())?;
+        let sums = self.files.iter().map(|file| format!("{}  {}\n", file.sha256, file.name));
+        let own = format!("{}  manifest.json\n", kernel::hex::encode(&Sha256::digest(text.as_bytes())));
+        self.put("SHA256SUMS", (sums.collect::<String>() + &own).as_bytes())?;
+        match bundle.key {
+            None => Ok(()),
+            Some(key) => {
+                self.put("manifest.json.sig", &key.sign(text.as_bytes()))?;
+                self.put("manifest.json.key", format!("{}\n", key.public()).as_bytes())
+            }
+        }
+    }
+}
+
+const README: &str = "# Evidence from {from} to {to}\n
+Made from the vault's index and chain. No content is in it. `sha256sum -c SHA256SUMS` checks the files;
+`manifest.json.sig` is the Ed25519 signature of `manifest.json` by the key in `manifest.json.key` (compare that key with one you have from
+elsewhere).
+
+| file | what it is | SOC 2 criteria it can support |
+|---|---|---|
+| `population.ndjson` | every session of the period: who (pseudonyms), which agent and version, calls, cost, denials, ids of its keys | PI1.3, PI1.5, CC7.2 |
+| `boundary.ndjson` | by session: tools used, what was decided and denied, by whom (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
+| `configurations.ndjson` | versions of the gateways and SHA-256 of their configuration files, from when to when, from signed digests | CC8.1 |
+| `verify.json`, `verify.txt` | what was verified, what was found, what was not looked at; turns that are missing | CC7.2, CC7.3, PI1.4 |
+| `digests.ndjson` | signed roots of the period: each minute's, with what was pending and lost | PI1.3, A1.2 |
+| `anchors/` | roots that were kept elsewhere | CC7.2 |
+| `keys.ndjson` | session keys that are there, how they are sealed | CC6.7, C1.1 |
+| `erased.ndjson` | what was erased, why, at whose request, signed by whom | C1.2 |
+| `unsigned.ndjson` | objects of index and chain that no key given signed: planted, or about to be signed. Nothing above counts them | CC7.2 |
+| `closed.ndjson` | what was signed and could not be read, or is not there: empty where the population is complete | PI1.3 |
+| `attached/` | what the operator added: `vault doctor`, policies, drills, logs of openings | CC6.1, CC8.1, A1.2 |
+
+";
