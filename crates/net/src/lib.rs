@@ -22,7 +22,7 @@ pub mod spawn;
 pub mod tls;
 
 pub use client::Client;
-pub use collect::{Collected, Intake, Limits};
+pub use collect::{BodyBudget, BodyError, CollectError, Collected, Intake, Limits};
 pub use config::Endpoint;
 pub use dates::Trouble;
 pub use encoding::Encoding;

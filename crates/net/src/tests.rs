@@ -11,8 +11,6 @@ use super::encoding::{InflateError, Inflater, Step, compress};
 use super::rope::Rope;
 use super::*;
 use crate::testing::tasks::TestTasks;
-use otlp::Signal;
-use pipeline::{Admission, BytePermit, Outcome, Submission};
 
 const ALL: [Encoding; 4] = [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
 
@@ -247,17 +245,22 @@ impl Spawn for Elsewhere {
 /// Always room.
 struct Open;
 
-impl Admission for Open {
-    fn takes(&self, _: Signal) -> bool {
-        true
-    }
+impl BodyBudget for Open {
+    type Permit = ();
+    type NoRoom = std::convert::Infallible;
 
-    fn charge<'a>(&'a self, _: &'a mut BytePermit, _: usize) -> BoxFuture<'a, Result<(), Outcome>> {
+    fn charge<'a>(&'a self, (): &'a mut (), _: usize) -> BoxFuture<'a, Result<(), Self::NoRoom>> {
         Box::pin(async { Ok(()) })
     }
 
-    fn submit(&self, _: Submission) -> BoxFuture<'static, Outcome> {
-        Box::pin(async { Outcome::Accepted })
+    fn held(&self, (): &()) -> usize {
+        0
+    }
+
+    fn release(&self, (): &mut (), _: usize) {}
+
+    fn is_crowded(&self) -> bool {
+        false
     }
 }
 
@@ -271,9 +274,9 @@ async fn empty_members_are_not_inflated_on_a_sockets_thread() {
         let member = compress(encoding, &Bytes::new()).expect("compresses");
         for (members, away) in [(3, 0), (40_000, 1)] {
             let tasks = Elsewhere::default();
-            let intake = Intake { admission: &Open, tasks: &tasks, limits: &limits, places: &places };
+            let intake = Intake { budget: &Open, tasks: &tasks, limits: &limits, places: &places };
             let body = rope(&[member.repeat(members)]);
-            let whole = intake.inflate(encoding, body, BytePermit::new()).await;
+            let whole = intake.inflate(encoding, body, ()).await;
             assert!(whole.is_ok_and(|whole| whole.bytes.is_empty()));
             assert_eq!(tasks.0.load(Ordering::Relaxed), away, "{members} members of {}", encoding.as_str());
         }
