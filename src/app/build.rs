@@ -11,29 +11,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+pub use super::seams::Seams;
 use crate::app::destinations::Pointed;
 use crate::app::memory::Limit;
-use kernel::clock::Clock;
-use kernel::rng::Rng;
 use net::Spawn;
 use pipeline::spool::{self, Spool, SpoolKey};
-use pipeline::{Disk, EnginePlan, Inlet, OutletSettings};
+use pipeline::{EnginePlan, Inlet, OutletSettings};
 use telemetry::{Health, Meter};
-
-/// The seams of a gateway. Tests give others.
-#[derive(Clone)]
-pub struct Seams {
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub rng: Arc<dyn Rng>,
-    /// The file system of spool and checkpoints.
-    pub disk: Arc<dyn Disk>,
-    /// Metrics.
-    pub meter: Meter,
-    /// Readiness.
-    pub health: Health,
-}
 
 /// What builders may use.
 #[derive(Clone)]

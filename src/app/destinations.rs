@@ -9,8 +9,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::app::StartError;
-use crate::app::resolve::{Placed, Valid};
+use crate::app::placed::Placed;
+use crate::app::start_error::StartError;
+use crate::app::valid::Valid;
 use crate::components::{ExporterSettings, id_text};
 use config::ComponentId;
 use kernel::files;

@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::app::StartError;
 use crate::app::keyfile::{self, random_key};
-use crate::app::resolve::{Placed, Valid};
+use crate::app::placed::Placed;
+use crate::app::start_error::StartError;
+use crate::app::valid::Valid;
 use crate::components::{ProcessorSettings, id_text};
 use ::vault::chain::note::SigningKey;
 use ::vault::kms::{self, Ciphertext, SealedKey};

@@ -41,7 +41,7 @@ use telemetry::admin::webhook::{Least, Webhook};
 use telemetry::names;
 
 use mute::Mutes;
-use rests::Rests;
+use rests::{Rests, key};
 use turns::in_turn;
 
 /// Between two looks.
@@ -392,19 +392,6 @@ impl Notify {
 /// A pseudonym stays one.
 fn keep_pseudonym(id: &str, shown: impl Fn(&str) -> String) -> String {
     if id.starts_with(kernel::pseudonym::PREFIX) { id.to_owned() } else { shown(id) }
-}
-
-/// Rule, account, and what it is about.
-fn key(alert: &Alert) -> String {
-    let mut hash = Sha256::new();
-    let (tenant, feature) = (alert.tenant.as_deref().unwrap_or(""), alert.feature.as_deref().unwrap_or(""));
-    let subject = [alert.run.as_str(), if alert.run.is_empty() { &alert.session } else { "" }];
-    let whose = if subject == ["", ""] { [tenant, feature] } else { ["", ""] };
-    for part in [alert.rule, &alert.account].into_iter().chain(subject).chain(whose) {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    hex::encode(hash.finalize().get(..16).unwrap_or(&[]))
 }
 
 /// The same for each attempt of a message, so that whoever takes it can tell a second one.

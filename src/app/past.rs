@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::app::build::{Companion, Site};
 use crate::app::remember::Remember;
-use crate::app::resolve::Valid;
+use crate::app::valid::Valid;
 use crate::components::{ExtensionSettings, ProcessorSettings};
 use history::{Failures, History, Write};
 use kernel::files::folder_of;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::app::assemble::exporter;
-use crate::app::resolve::{Placed, Valid};
+use crate::app::exporters::exporter;
+use crate::app::placed::Placed;
 use crate::app::tasks::Tasks;
+use crate::app::valid::Valid;
 use crate::app::{keys, own, vaults, volume};
 use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use config::{ComponentId, env};

@@ -3,19 +3,28 @@ mod keys;
 
 use std::collections::HashMap;
 use std::future::ready;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use super::build::Built;
+use super::build::{
+    Blueprint, BoundListener, Built, Companion, Listener, Seams, Serve, ServingListener, Settings, Site,
+};
+use super::tasks::Tasks;
 use super::*;
 use fixtures::until::until;
 use kernel::clock::SystemClock;
 use kernel::rng::SystemRng;
+use net::Spawn;
 use otlp::Signal;
+use pipeline::spool::Spool;
 use pipeline::testing::engine::{Sink, Step, Tally, spans};
 use pipeline::{
     BytePermit, EnginePlan, Exporter, Inlet, Limits, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,

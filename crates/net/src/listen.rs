@@ -387,12 +387,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let (handler, ending, aged) = (Arc::clone(&port.handler), phase.clone(), Arc::clone(&aged));
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let begun = activity.begin(request.version());
-            if let Some(peer) = &peer {
-                request.extensions_mut().insert(Arc::clone(peer));
-            }
-            if near && !is_handed_on(request.headers()) {
-                request.extensions_mut().insert(Near);
-            }
+            tell_of_client(&mut request, peer.as_ref(), near);
             let last = (request.version() < Version::HTTP_2).then(|| (ending.clone(), Arc::clone(&aged)));
             let reply = Arc::clone(&handler).handle(request);
             async move {
@@ -440,26 +435,32 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     };
     conn.as_mut().graceful_shutdown();
-    match ending {
-        Rest::Silent => {
-            port.meters.silent.increment(1);
-            let _ = tokio::time::timeout(CLOSE_WAIT, conn).await;
+    // a request that crossed it is answered first
+    let (count, quiet) = match ending {
+        Rest::Silent => (&port.meters.silent, None),
+        Rest::Idle => (&port.meters.idle, Some(FAREWELL.min(idle))),
+        Rest::Crowded => (&port.meters.crowded, Some(CLOSE_WAIT)),
+    };
+    count.increment(1);
+    let patience = async {
+        match quiet {
+            Some(time) => rest.quiet(time).await,
+            None => tokio::time::sleep(CLOSE_WAIT).await,
         }
-        Rest::Idle => {
-            port.meters.idle.increment(1);
-            tokio::select! {
-                _ = conn => {}
-                () = rest.quiet(FAREWELL.min(idle)) => {}
-            }
-        }
-        Rest::Crowded => {
-            port.meters.crowded.increment(1);
-            // A request that crossed it is answered first.
-            tokio::select! {
-                _ = conn => {}
-                () = rest.quiet(CLOSE_WAIT) => {}
-            }
-        }
+    };
+    tokio::select! {
+        _ = conn => {}
+        () = patience => {}
+    }
+}
+
+/// Tells the handler who asks: the client's certificate, and whether it is on this machine.
+fn tell_of_client(request: &mut Request<Incoming>, peer: Option<&Arc<Peer>>, near: bool) {
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(Arc::clone(peer));
+    }
+    if near && !is_handed_on(request.headers()) {
+        request.extensions_mut().insert(Near);
     }
 }
 

@@ -36,7 +36,7 @@ struct Whose {
 }
 
 /// `/api/alerts/webhook`, `/api/alerts/test`, `/api/alerts/{rule}/mute`.
-pub(in crate::app) fn router(notify: Option<Arc<Notify>>) -> Router {
+pub(crate) fn router(notify: Option<Arc<Notify>>) -> Router {
     Router::new()
         .route("/api/alerts/webhook", get(settings))
         .route("/api/alerts/test", post(test))

@@ -19,7 +19,8 @@ use processors::cost::Cost;
 use processors::vault::{self, StoreSettings};
 use telemetry::Meter;
 
-use super::resolve::{Placed, StandsIn, Valid};
+use super::placed::Placed;
+use super::valid::{StandsIn, Valid};
 use super::{destinations, keyfile, keys, volume};
 
 #[cfg(test)]

@@ -19,8 +19,9 @@ use super::output::{self, Exit};
 use super::reach::block_on;
 use super::run::{fail, seams};
 use super::source::{Loaded, Make, load};
+use crate::app::exporters::exporter;
 use crate::app::tasks::Tasks;
-use crate::app::{assemble, outside, volume};
+use crate::app::{outside, volume};
 use crate::components::{ProcessorSettings, ReceiverSettings};
 use config::{ByteSize, ComponentId, Gravity, Problem, env};
 use exporters::remote::Deps;
@@ -177,7 +178,7 @@ async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, String> {
             Target::File { .. } | Target::Output => continue,
         }
         let id = placed.id;
-        let exporter = match assemble::exporter(&id, &placed.what, deps.clone()) {
+        let exporter = match exporter(&id, &placed.what, deps.clone()) {
             Ok(exporter) => exporter,
             Err(why) => {
                 tried.push(Tried::new(format!("`{id}` can be built"), Err((why, "see the file it names".to_owned()))));

@@ -22,7 +22,7 @@ const KNOTS: &[(&str, &[usize])] = &[
     ("receivers", &[2]),
     ("recogniser", &[3]),
     ("runs", &[4]),
-    ("src", &[42, 26]),
+    ("src", &[42]),
     ("tracker", &[15, 4]),
     ("vault", &[6, 5, 2]),
 ];
