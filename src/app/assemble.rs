@@ -91,7 +91,7 @@ pub fn blueprint_for(mut valid: Valid, keys: Keys, seams: &Seams, round: Round) 
     let (memory, share) = memory_of(&mut valid);
     let settings = Settings { drain_requests: shutdown, drain_outlets: shutdown, memory, ..Settings::default() };
     let spool = valid.spool.clone();
-    let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
+    let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?);
     let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
     let proxies = Arc::new(Proxies::from_env(&env::var)?);
     let echoing =
@@ -140,7 +140,7 @@ fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
 }
 
 /// Rules for ids and index columns: those of every redact processor, else the built-in ones.
-pub(super) fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, String> {
+pub(super) fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, StartError> {
     let configured = valid.processors.iter().filter_map(|placed| match &placed.what {
         ProcessorSettings::Redact(settings) => Some(Arc::clone(&settings.detector)),
         _ => None,
@@ -152,7 +152,7 @@ pub(super) fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, String> {
     redact::Config::default()
         .settings()
         .map(|settings| vec![settings.detector])
-        .map_err(|problems| problems.first().map_or_else(String::new, |problem| problem.what.clone()))
+        .map_err(|problems| StartError::new(problems.first().map_or_else(String::new, |problem| problem.what.clone())))
 }
 
 /// What every redact processor leaves whole of an error text, bytes.
@@ -218,7 +218,7 @@ struct Beside<'b> {
 }
 
 impl Assembly<'_> {
-    fn build(self, valid: Valid) -> Result<Built, String> {
+    fn build(self, valid: Valid) -> Result<Built, StartError> {
         self.site.seams.meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let mut vaults: Vec<Vault> = Vec::new();
         let mut known = Known::default();
@@ -274,7 +274,7 @@ impl Assembly<'_> {
         placed: Vec<Placed<ProcessorSettings>>,
         pipelines: &[Pipeline],
         beside: &mut Beside<'_>,
-    ) -> Result<HashMap<ComponentId, Arc<dyn Processor>>, String> {
+    ) -> Result<HashMap<ComponentId, Arc<dyn Processor>>, StartError> {
         let build = |Placed { id, what }: Placed<ProcessorSettings>| {
             let holders = pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|(held, _)| *held == id));
             let signals = holders.map(|pipeline| pipeline.signal).collect();
@@ -321,14 +321,14 @@ impl Assembly<'_> {
         settings: ProcessorSettings,
         signals: Vec<Signal>,
         beside: &mut Beside<'_>,
-    ) -> Result<Arc<dyn Processor>, String> {
+    ) -> Result<Arc<dyn Processor>, StartError> {
         let component = id.clone();
         let (id, meter, vocabulary) = (id_text(id), &self.site.seams.meter, Arc::clone(&self.vocabulary));
         Ok(match settings {
             ProcessorSettings::Normalize(settings) => Arc::new(Normalize::new(id, &settings, vocabulary, meter)),
             ProcessorSettings::Cost(mut settings) => {
                 settings.signals = signals;
-                let cost = Cost::new(id, &settings, vocabulary, meter).map_err(|error| error.0)?;
+                let cost = Cost::new(id, &settings, vocabulary, meter).map_err(|error| StartError::new(error.0))?;
                 let cost = Arc::new(cost.with_ids(self.ids.clone()));
                 if let Some(refresh) = settings.refresh.clone() {
                     let (proxies, made) = (Arc::clone(&self.proxies), Arc::clone(&cost));
@@ -392,7 +392,7 @@ impl Assembly<'_> {
         Some(Arc::new(Telling { connector, way: Arc::clone(&known.way) }))
     }
 
-    fn recogniser(&self, id: Arc<str>, settings: recogniser::Settings) -> Result<Arc<dyn Recognise>, String> {
+    fn recogniser(&self, id: Arc<str>, settings: recogniser::Settings) -> Result<Arc<dyn Recognise>, StartError> {
         let deps = recogniser::Deps {
             tasks: Arc::clone(&self.site.tasks),
             clock: Arc::clone(&self.site.seams.clock),
@@ -400,7 +400,7 @@ impl Assembly<'_> {
             meter: self.site.seams.meter.clone(),
         };
         let place = format!("processors.{id}.recogniser");
-        Ok(Arc::new(Presidio::build(id, settings, deps).map_err(|why| format!("{place}: {why}"))?))
+        Ok(Arc::new(Presidio::build(id, settings, deps).map_err(|why| StartError::from(why).at(place))?))
     }
 
     /// What sends alerts, where a webhook is configured.
@@ -409,7 +409,7 @@ impl Assembly<'_> {
         extensions: &[Placed<ExtensionSettings>],
         known: &Known,
         file: PathBuf,
-    ) -> Result<Option<Arc<Alerting>>, String> {
+    ) -> Result<Option<Arc<Alerting>>, StartError> {
         let asked = extensions.iter().find_map(|placed| match &placed.what {
             ExtensionSettings::Admin(settings) => Some((settings.alerts.clone()?, settings.trace_link.clone())),
             ExtensionSettings::HealthCheck(_) => None,

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 pub use super::seams::Seams;
 use crate::app::destinations::Pointed;
 use crate::app::memory::Limit;
+use crate::app::start_error::StartError;
 use net::Spawn;
 use pipeline::spool::{self, Spool, SpoolKey};
 use pipeline::{EnginePlan, Inlet, OutletSettings};
@@ -61,7 +62,7 @@ impl Default for Settings {
 }
 
 /// Makes the components once the spool is open.
-pub type Build = Box<dyn FnOnce(&Site) -> Result<Built, String> + Send>;
+pub type Build = Box<dyn FnOnce(&Site) -> Result<Built, StartError> + Send>;
 
 /// Everything that is known before anything is opened.
 pub struct Blueprint {
@@ -103,8 +104,8 @@ pub trait Companion: Send + Sync {
     /// Called off the async threads after the spool was recovered and before anything is admitted.
     ///
     /// # Errors
-    /// One line; the gateway does not start.
-    fn prepare(&self) -> Result<(), String> {
+    /// The gateway does not start.
+    fn prepare(&self) -> Result<(), StartError> {
         Ok(())
     }
     /// Works until `stop` turns true, then ends in good order and soon; it is dropped at the deadline.
@@ -127,7 +128,7 @@ pub struct Serve {
 /// Something that listens, not bound yet.
 pub trait Listener: Send {
     /// Takes its ports; nothing is accepted yet.
-    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>>;
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>>;
 }
 
 /// A listener that holds its ports. Dropping it gives them back.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::app::placed::Placed;
+use crate::app::start_error::StartError;
 use crate::app::vaults::Vault;
 use crate::components::{ExporterSettings, id_text};
 use ::exporters::remote::Deps;
@@ -18,9 +19,9 @@ pub(super) type Outlets = HashMap<Arc<str>, OutletSettings>;
 /// Builds an exporter; connects to nothing.
 ///
 /// # Errors
-/// One line about a TLS file or missing roots.
-pub fn exporter(id: &ComponentId, settings: &ExporterSettings, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
-    settings.spec().build(id, deps).map_err(|why| format!("exporters.{id}: {why}"))
+/// A TLS file that can't be used, or missing roots.
+pub fn exporter(id: &ComponentId, settings: &ExporterSettings, deps: Deps) -> Result<Arc<dyn Exporter>, StartError> {
+    settings.spec().build(id, deps).map_err(|why| StartError::from(why).at(format_args!("exporters.{id}")))
 }
 
 /// Builds all of them.
@@ -30,10 +31,10 @@ pub fn exporter(id: &ComponentId, settings: &ExporterSettings, deps: Deps) -> Re
 pub(super) fn exporters(
     placed: Vec<Placed<ExporterSettings>>,
     deps: &Deps,
-) -> Result<(HashMap<ComponentId, Arc<dyn Exporter>>, Outlets), String> {
+) -> Result<(HashMap<ComponentId, Arc<dyn Exporter>>, Outlets), StartError> {
     let (mut exporters, mut outlets) = (HashMap::new(), Outlets::new());
     for Placed { id, what } in placed {
-        outlets.extend(what.spec().outlet().map(|outlet| (id_text(&id), outlet.clone())));
+        outlets.extend(what.spec().profile().outlet.map(|outlet| (id_text(&id), outlet.clone())));
         let exporter = exporter(&id, &what, deps.clone())?;
         exporters.insert(id, exporter);
     }
@@ -43,8 +44,8 @@ pub(super) fn exporters(
 /// Lets the exporters behind each vault with `forward: after_put` wait until its content is in the store.
 ///
 /// # Errors
-/// One line: an exporter keeps nothing that could wait.
-pub(super) fn wait_for_puts(vaults: &[Vault], plan: &EnginePlan, outlets: &mut Outlets) -> Result<(), String> {
+/// An exporter keeps nothing that could wait.
+pub(super) fn wait_for_puts(vaults: &[Vault], plan: &EnginePlan, outlets: &mut Outlets) -> Result<(), StartError> {
     for vault in vaults {
         let Some(waits) = &vault.waits else { continue };
         let behind = plan.pipelines.iter().filter(|plan| plan.processors.iter().any(|step| *step.id() == vault.id));
@@ -52,10 +53,10 @@ pub(super) fn wait_for_puts(vaults: &[Vault], plan: &EnginePlan, outlets: &mut O
             let outlet: &mut OutletSettings = outlets.entry(Arc::clone(exporter.id())).or_default();
             if outlet.ack == Ack::Offered {
                 let id = exporter.id();
-                return Err(format!(
+                return Err(StartError::new(format!(
                     "`{id}` has `ack: offered` and can't wait for puts: `forward: after_put` of `{}`",
                     vault.id
-                ));
+                )));
             }
             if !outlet.waits_for.contains(waits) {
                 outlet.waits_for.push(Arc::clone(waits));

@@ -49,4 +49,4 @@ pub mod volume;
 pub use self::life::Life;
 pub use self::running::App;
 pub use self::shutdown::Ended;
-pub use self::start_error::StartError;
+pub use self::start_error::{Fault, StartError};

@@ -28,6 +28,7 @@ pub(super) mod routes;
 mod turns;
 
 use crate::app::build::{Companion, Seams};
+use crate::app::start_error::StartError;
 use kernel::files;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -158,8 +159,9 @@ impl Notify {
     ///
     /// # Errors
     /// One line: TLS, or a mute of a rule that there is not.
-    pub(super) fn build(webhook: Webhook, parts: Parts) -> Result<Self, String> {
-        let mutes = Mutes::new(webhook.mutes.clone(), &parts.file)?;
+    pub(super) fn build(webhook: Webhook, parts: Parts) -> Result<Self, StartError> {
+        let mutes = Mutes::new(webhook.mutes.clone(), &parts.file);
+        let mutes = mutes.map_err(|why| StartError::new(format!("extensions.admin.alerts.mute: {why}")))?;
         let tls = webhook.url.expose().starts_with("https://").then(tls::Settings::default);
         let settings = client::Settings { tls, http2_only: false };
         let client = Client::build(&settings, Arc::clone(&parts.proxies), Arc::clone(&parts.tasks))?;
@@ -421,7 +423,7 @@ impl Companion for Notify {
     }
 
     /// What was sent before. A file that can't be read costs a repetition, never the start.
-    fn prepare(&self) -> Result<(), String> {
+    fn prepare(&self) -> Result<(), StartError> {
         if let Ok(text) = std::fs::read(&self.parts.file) {
             match serde_json::from_slice(&text) {
                 Ok(told) => *self.told.lock() = told,

@@ -130,7 +130,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     checks.clashes(file, &used);
     checks.notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
     checks.notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
-    checks.notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().notes());
+    checks.notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
     let beside = data_dir.join("spool");
     let spool = checks.one("spool", &file.spool, typed.spool.settings(&beside));
     let spool_keys = checks.one("spool", &file.spool, typed.spool.spool_keys());
@@ -205,8 +205,9 @@ fn across_pipelines(
 
 /// The exporters that send to third parties.
 fn third_parties(file: &File, exporters: &[Placed<ExporterSettings>]) -> HashSet<ComponentId> {
-    let known_trust =
-        |id: &ComponentId| exporters.iter().find(|known| known.id == *id).map(|known| known.what.spec().trust());
+    let known_trust = |id: &ComponentId| {
+        exporters.iter().find(|known| known.id == *id).map(|known| known.what.spec().profile().trust)
+    };
     // of an exporter that has other faults the word alone is known
     let says_internal = |section: &Section| {
         section.body.get("trust").is_some_and(|(_, node)| matches!(&node.value, Val::Str(word) if word == "internal"))

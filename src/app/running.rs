@@ -22,7 +22,7 @@ use telemetry::{GATEWAY, logging, names};
 use super::build::{Blueprint, BoundListener, Companion, Listener, Serve, ServingListener, Settings, Site};
 use super::destinations::{self, Pointed};
 use super::seams::Seams;
-use super::start_error::StartError;
+use super::start_error::{Fault, StartError};
 use super::tasks::{Group, Member, Tasks};
 use super::{memory, process};
 
@@ -79,13 +79,15 @@ impl App {
         let (spool, mut committer) = {
             let (seams, settings, keys) = (seams.clone(), spool_settings.clone(), keys.clone());
             let open = move || {
-                Spool::open(seams.disk, &settings, &keys, seams.clock, seams.rng, &seams.meter)
-                    .map_err(|error| StartError { exit: error.exit_code(), ..StartError::new(error.to_string()) })
+                Spool::open(seams.disk, &settings, &keys, seams.clock, seams.rng, &seams.meter).map_err(|error| {
+                    let fault = if error.exit_code() == 78 { Fault::Configuration } else { Fault::Machine };
+                    StartError::new(error.to_string()).of(fault)
+                })
             };
             off_thread(&spawn, open).await??
         };
         let site = Site { seams: seams.clone(), spool: Arc::clone(&spool), tasks: Arc::clone(&spawn) };
-        let built = build(&site).map_err(StartError::new)?;
+        let built = build(&site)?;
         let pointed = Arc::new(built.pointed);
         let queue = Arc::new(Queue::new(settings.worker_queue));
         let workers: Arc<dyn Workers> = Arc::<Queue>::clone(&queue);
@@ -244,7 +246,7 @@ async fn prepare(
     let work = move || {
         let restored = checkpoints.restore().map_err(|error| StartError::new(error.to_string()))?;
         tracing::info!(checkpoint = restored.file, replayed = restored.replayed, "state rebuilt");
-        companions.iter().try_for_each(|companion| companion.prepare().map_err(StartError::new))
+        companions.iter().try_for_each(|companion| companion.prepare())
     };
     off_thread(spawn, work).await?
 }
@@ -252,7 +254,7 @@ async fn prepare(
 async fn bind(listeners: Vec<Box<dyn Listener>>) -> Result<Vec<Box<dyn BoundListener>>, StartError> {
     let mut bound = Vec::new();
     for listener in listeners {
-        bound.push(listener.bind().await.map_err(|text| StartError { port: true, ..StartError::new(text) })?);
+        bound.push(listener.bind().await.map_err(|error| error.of(Fault::Port))?);
     }
     Ok(bound)
 }

@@ -145,7 +145,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Exit {
                 tracing::error!(error = error.text, "the new configuration can't be run; the one before is run again");
                 (loaded, kept) = (Loaded { valid, said, ..loaded }, Some(keys));
             }
-            (Err(error), None) => return fail_with(&error.text, error.exit),
+            (Err(error), None) => return fail_with(&error.text, error.exit_code()),
         }
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn run(common: &Common, command: Command) -> Exit {
     }
     let keys = match present_spool_keys(&loaded.valid) {
         Ok(keys) => keys,
-        Err(text) => return fail_with(&text, 78),
+        Err(error) => return fail_with(&error.text, error.exit_code()),
     };
     let status = match Spool::peek(&RealDisk, &loaded.valid.spool, &keys) {
         Ok(status) => status,

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use webpki::{EndEntityCert, Error, KeyUsage};
 
 use super::pem::Files;
+use super::tls_error::TlsError;
 use config::Gravity;
 
 /// Something about a file: the key that names it, and a line.
@@ -60,25 +61,17 @@ pub(super) fn wrong(files: &Files, shown: &'static str, trusted: &'static str, n
 /// What is wrong with dates (`found`), with each file by itself (`faults`), and, where none of them is at fault, with all of them together.
 pub(super) fn with(
     mut found: Vec<Trouble>,
-    faults: Vec<String>,
-    build: impl FnOnce() -> Result<(), String>,
+    faults: Vec<TlsError>,
+    build: impl FnOnce() -> Result<(), TlsError>,
 ) -> Vec<Trouble> {
     let faults = if faults.is_empty() { build().err().into_iter().collect() } else { faults };
-    for fault in faults.into_iter().map(by_key).map(Trouble::error) {
+    for fault in faults.iter().map(TlsError::by_key).map(Trouble::error) {
         // a certificate of another version is told by both
         if !found.contains(&fault) {
             found.push(fault);
         }
     }
     found
-}
-
-/// A line that begins with `tls.KEY: `, by its key.
-fn by_key(line: String) -> (&'static str, String) {
-    let keys = ["ca_file", "cert_file", "key_file", "client_ca_file", "crl_file"];
-    let rest = |key: &&str| line.strip_prefix("tls.")?.strip_prefix(*key)?.strip_prefix(": ").map(str::to_owned);
-    let found = keys.into_iter().find_map(|key| Some((key, rest(&key)?)));
-    found.unwrap_or(("", line))
 }
 
 /// Why nobody takes a certificate, whatever its dates; None where it can be read.

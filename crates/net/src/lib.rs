@@ -20,6 +20,7 @@ pub mod server_tls;
 mod socket;
 pub mod spawn;
 pub mod tls;
+mod tls_error;
 
 pub use client::Client;
 pub use collect::{BodyBudget, BodyError, CollectError, Collected, Intake, Limits};
@@ -28,11 +29,12 @@ pub use dates::Trouble;
 pub use encoding::Encoding;
 pub use kept::Kept;
 pub use places::Places;
-pub use proxy::{Proxies, is_this_machine};
+pub use proxy::{Proxies, ProxyError, is_this_machine};
 pub use renewed::Renewed;
 pub use server_tls::{Peer, ServerTls};
-pub use socket::Sockets;
+pub use socket::{BindError, Sockets};
 pub use spawn::Spawn;
+pub use tls::TlsError;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::activity::{self, Activity, Rest, Resting, Room};
 use super::places::Places;
 use super::server_tls::{Peer, ServerTls};
-use super::socket::{Socket, Sockets, Stream, is_handed_on};
+use super::socket::{BindError, Socket, Sockets, Stream, is_handed_on};
 use super::spawn::{HyperTasks, Spawn};
 use config::Endpoint;
 use telemetry::{Counter, Gauge};
@@ -162,16 +162,16 @@ pub struct Bound {
 /// Takes the port of `endpoint`, or makes its socket.
 ///
 /// # Errors
-/// One line with the address and the reason.
-pub async fn bind(endpoint: &Endpoint) -> Result<Bound, String> {
-    Ok(Bound { socket: Socket::bind(endpoint).await?, tls: None })
+/// The address can't be listened on.
+pub async fn bind(endpoint: &Endpoint) -> Result<Bound, BindError> {
+    Ok(Bound { socket: Socket::listen(endpoint).await?, tls: None })
 }
 
 /// The same, among sockets that are kept.
 ///
 /// # Errors
 /// As [`bind`].
-pub async fn bind_among(sockets: Option<&Sockets>, endpoint: &Endpoint) -> Result<Bound, String> {
+pub async fn bind_among(sockets: Option<&Sockets>, endpoint: &Endpoint) -> Result<Bound, BindError> {
     match sockets {
         None => bind(endpoint).await,
         Some(sockets) => Ok(Bound { socket: sockets.bind(endpoint).await?, tls: None }),

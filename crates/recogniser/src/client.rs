@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use kernel::clock::{Clock, within};
 use net::client::{self, read, upload};
 use net::spawn::blocking;
-use net::{Client, Proxies, Spawn};
+use net::{Client, Proxies, Spawn, TlsError};
 use redaction::recognised::Named;
 use telemetry::{Counter, Histogram, Meter, names};
 
@@ -115,8 +115,8 @@ impl Presidio {
     /// Opens the client; nothing is connected yet. `id`: of the processor that asks.
     ///
     /// # Errors
-    /// One line about a TLS file or missing roots.
-    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, String> {
+    /// A TLS file that can't be used, or missing roots.
+    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, TlsError> {
         let Deps { tasks, clock, proxies, meter } = deps;
         let way = client::Settings { tls: settings.tls.clone(), http2_only: false };
         let labels = &[("processor", &*id)];

@@ -31,6 +31,7 @@ use telemetry::{Counter, Meter, names};
 
 use super::build::Companion;
 use super::exporters::exporter;
+use super::start_error::StartError;
 
 pub use config::{Metrics, Reading};
 
@@ -58,7 +59,7 @@ pub(super) fn companions(
     readings: Vec<Reading>,
     deps: &Deps,
     rng: &dyn Rng,
-) -> Result<Vec<Arc<dyn Companion>>, String> {
+) -> Result<Vec<Arc<dyn Companion>>, StartError> {
     let instance = deps.meter.instance(|| hex::encode(&rng.id()));
     let build = |(at, reading): (usize, Reading)| {
         let kind = match &reading.exporter {

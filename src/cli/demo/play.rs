@@ -31,7 +31,8 @@ impl Player {
     /// # Errors
     /// One line.
     pub(super) fn new(tasks: Arc<dyn Spawn>, clock: Arc<dyn Clock>) -> Result<Self, String> {
-        let client = Client::build(&Settings::default(), Arc::new(Proxies::none()), tasks)?;
+        let client =
+            Client::build(&Settings::default(), Arc::new(Proxies::none()), tasks).map_err(|error| error.to_string())?;
         Ok(Self { client, clock })
     }
 

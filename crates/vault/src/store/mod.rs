@@ -12,6 +12,7 @@ use kernel::clock::UnixNanos;
 pub mod directory;
 mod erase;
 mod hold;
+pub mod kinds;
 pub mod probe;
 pub mod s3;
 pub mod settings;

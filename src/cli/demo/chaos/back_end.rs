@@ -67,7 +67,8 @@ impl BackEnd {
     /// # Errors
     /// One line.
     pub(super) async fn mend(&mut self) -> Result<(), String> {
-        let bound = listen::bind(&Endpoint::parse(&self.address.to_string())?).await?;
+        let bound =
+            listen::bind(&Endpoint::parse(&self.address.to_string())?).await.map_err(|error| error.to_string())?;
         self.address = bound.address().ok_or("the back end does not listen")?;
         let router = Router::new()
             .route("/v1/traces", post(take))

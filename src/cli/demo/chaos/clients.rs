@@ -53,7 +53,8 @@ impl Clients {
     /// # Errors
     /// One line.
     pub(super) fn start(to: SocketAddr, seams: &Seams, tasks: Arc<dyn Spawn>) -> Result<Self, String> {
-        let client = Client::build(&Settings::default(), Arc::new(Proxies::none()), Arc::clone(&tasks))?;
+        let client = Client::build(&Settings::default(), Arc::new(Proxies::none()), Arc::clone(&tasks));
+        let client = client.map_err(|error| error.to_string())?;
         let shared = Arc::new(Shared {
             client,
             clock: Arc::clone(&seams.clock),
