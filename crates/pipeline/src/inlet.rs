@@ -15,7 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use otlp::Signal;
 
-use super::{Clearance, Effect, Level, Outcome, Pressure, Reason, Trust};
+use super::batch::Effect;
+use super::clearance::{Clearance, Trust};
+use super::outcome::{Outcome, Reason};
+use super::pressure::{Level, Pressure};
 
 /// How long a request in hand waits for more before any gives up.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -238,8 +241,6 @@ impl ByteBudget {
     }
 }
 
-mod entry;
+pub(crate) mod entry;
 #[cfg(test)]
 mod tests;
-
-pub use entry::Inlet;

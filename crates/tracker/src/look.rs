@@ -9,9 +9,9 @@ use std::sync::Arc;
 use kernel::pseudonym::IdPolicy;
 use runs::{RunState, RunView, SessionView};
 
-use super::Settings;
 use super::alerts::{Bounds, Rule};
 use super::codec::Code;
+use super::config::Settings;
 use super::group::{Closed, Group};
 use super::history::RECENT;
 use super::observe::{digest, run_digest};

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use runs::{Measure, OTHER};
 
-use super::Settings;
 use super::codec::{Code, fields};
+use super::config::Settings;
 use super::history::UNATTRIBUTED;
 use super::seen::Sight;
 use super::state::Recorder;

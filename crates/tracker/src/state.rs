@@ -9,9 +9,9 @@ use std::sync::Arc;
 use kernel::clock::UnixNanos;
 use runs::{Alert, RunView, SessionView};
 
-use super::Settings;
 use super::alerts::{Alerts, Rule};
 use super::codec::Code;
+use super::config::Settings;
 use super::group::{Closed, Group};
 use super::history::History;
 use super::look::{Eyes, Found, Look, Seen, nanos};
