@@ -15,12 +15,14 @@ mod pem;
 pub mod places;
 pub mod proxy;
 pub mod renewed;
+mod reply;
 pub mod rope;
 pub mod server_tls;
 mod socket;
 pub mod spawn;
 pub mod tls;
 mod tls_error;
+mod validity;
 
 pub use client::Client;
 pub use collect::{BodyBudget, BodyError, CollectError, Collected, Intake, Limits};

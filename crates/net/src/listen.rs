@@ -13,11 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -26,6 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::activity::{self, Activity, Rest, Resting, Room};
 use super::places::Places;
+use super::reply::BoxError;
+pub use super::reply::ReplyBody;
 use super::server_tls::{Peer, ServerTls};
 use super::socket::{BindError, Socket, Sockets, Stream, is_handed_on};
 use super::spawn::{HyperTasks, Spawn};
@@ -77,11 +77,6 @@ pub const fn unread_bound(connections: usize) -> usize {
     let wide = if connections < WIDE_CONNECTIONS { connections } else { WIDE_CONNECTIONS };
     wide * each(WIDE) + (connections - wide) * each(NARROW)
 }
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A body of an answer.
-pub type ReplyBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Among the extensions of a request whose client is on this machine, where [`Settings::tell_near`] says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

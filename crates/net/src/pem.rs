@@ -11,8 +11,8 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::dates;
 use super::tls_error::TlsError;
+use super::validity;
 
 /// See the module.
 pub(super) struct Files(Vec<File>);
@@ -107,7 +107,7 @@ impl Files {
                 TlsError::Unusable { key: "key_file", what: format!("{key} is not the key of {chain}") }
             }
             rustls::Error::InvalidCertificate(_) => {
-                let why = first().as_ref().and_then(dates::unread);
+                let why = first().as_ref().and_then(validity::unread);
                 let why = why.unwrap_or_else(|| "it holds a certificate that can't be used".to_owned());
                 TlsError::Unusable { key: "cert_file", what: format!("{chain}: {why}") }
             }

@@ -22,8 +22,9 @@ use telemetry::{Counter, Histogram, Meter, names};
 
 use super::answer::{findings, question};
 use super::breaker::Breaker;
+use super::config::{OnError, Settings};
+use super::recognise::{Answers, Recognise};
 use super::turns::Turns;
-use super::{Answers, OnError, Recognise, Settings};
 
 /// Largest answer that is read, bytes.
 const MOST_ANSWER: usize = 8 << 20;

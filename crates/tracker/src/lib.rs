@@ -8,6 +8,7 @@
 mod acts;
 mod alerts;
 mod args;
+mod bounds;
 mod codec;
 pub mod config;
 mod credit;
@@ -24,6 +25,7 @@ mod meters;
 mod observe;
 mod outbox;
 mod points;
+mod recorder;
 mod resolve;
 mod saved;
 mod seen;
@@ -120,7 +122,7 @@ impl Runs {
     }
 
     fn sight(&self) -> glance::With<'_> {
-        glance::With { ids: &*self.ids, window: look::nanos(self.settings.tool_window) }
+        glance::With { ids: &*self.ids, window: bounds::nanos(self.settings.tool_window) }
     }
 
     /// Counts tool calls at once.

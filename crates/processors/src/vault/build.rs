@@ -16,7 +16,10 @@ use vault::store::VaultStore;
 use vault::ticket::UriBase;
 use vault::uploader::{self, Journal, Pace, Uploader};
 
-use super::{Echoing, Forward, Parts, Settings, Store, StoreSettings, VaultProcessor};
+use super::config::{Settings, StoreSettings};
+use super::echo::Echoing;
+use super::options::Forward;
+use super::{Parts, Store, VaultProcessor};
 
 /// What a vault needs of the gateway.
 #[derive(Clone)]

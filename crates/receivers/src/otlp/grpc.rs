@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 
 use super::health::{self, HealthDoor};
 use super::port::{Collected, Partial, Port, Tally};
-use super::reply::{self, Format, Refusal};
+use super::reply::{self, Format, PREFIX, Refusal};
 use net::collect::discard;
 use net::listen::{Handler, ReplyBody};
 use net::rope::Rope;
@@ -22,8 +22,6 @@ use otlp::Signal;
 use otlp::status::Code;
 use pipeline::BytePermit;
 
-/// Flag and length before each message.
-pub(super) const PREFIX: usize = 5;
 /// Longest read of a request that came to the wrong port, so that the answer arrives.
 const WRONG_PORT_READ: (usize, Duration) = (1 << 20, Duration::from_secs(2));
 

@@ -21,8 +21,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
-use super::grpc::PREFIX;
-use super::reply::{self, Refusal};
+use super::reply::{self, PREFIX, Refusal};
 use net::collect::Frames;
 use net::listen::ReplyBody;
 use net::{BodyError, Limits, Places};

@@ -163,7 +163,7 @@ impl Bound {
         health.set(ServingStatus::Serving).await;
         let grpc = self.grpc.zip(self.settings.grpc).map(|(bound, settings)| {
             // The prefix of the message is not part of it.
-            let wire = settings.limits.wire.saturating_add(grpc::PREFIX);
+            let wire = settings.limits.wire.saturating_add(reply::PREFIX);
             let port = port("grpc", Limits { wire, ..settings.limits }, http_port);
             let connections = port.meters.connections();
             let handler = GrpcPort { port, health: HealthDoor::new(server) };

@@ -54,6 +54,9 @@ impl Format {
     }
 }
 
+/// Flag and length before each message.
+pub(super) const PREFIX: usize = 5;
+
 /// A request that was not accepted: everything that both protocols say about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
