@@ -13,6 +13,9 @@ use config::ComponentId;
 use pipeline::plan::Ack;
 use pipeline::{EnginePlan, Exporter, OutletSettings};
 
+/// Exporters by id.
+pub(super) type Exporters = HashMap<ComponentId, Arc<dyn Exporter>>;
+
 /// Settings of outlets by exporter; others get the defaults.
 pub(super) type Outlets = HashMap<Arc<str>, OutletSettings>;
 
@@ -31,7 +34,7 @@ pub fn exporter(id: &ComponentId, settings: &ExporterSettings, deps: Deps) -> Re
 pub(super) fn exporters(
     placed: Vec<Placed<ExporterSettings>>,
     deps: &Deps,
-) -> Result<(HashMap<ComponentId, Arc<dyn Exporter>>, Outlets), StartError> {
+) -> Result<(Exporters, Outlets), StartError> {
     let (mut exporters, mut outlets) = (HashMap::new(), Outlets::new());
     for Placed { id, what } in placed {
         outlets.extend(what.spec().profile().outlet.map(|outlet| (id_text(&id), outlet.clone())));

@@ -406,10 +406,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     let ending = tokio::select! {
         ended = conn.as_mut() => {
-            let is_head = |error: &BoxError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
-            port.meters.head.increment(ended.err().as_ref().is_some_and(is_head).into());
-            // told by an answer, it went
-            port.meters.aged.increment(aged.load(Ordering::Relaxed).into());
+            port.went(ended.err().as_ref(), &aged);
             return;
         }
         grace = old => {
@@ -481,6 +478,13 @@ impl<H> Port<H> {
             }
         }
         None
+    }
+
+    /// Counts why a connection ended that was not told to: by an answer, or by what it sent.
+    fn went(&self, error: Option<&BoxError>, aged: &AtomicBool) {
+        let is_head = |error: &BoxError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
+        self.meters.head.increment(error.is_some_and(is_head).into());
+        self.meters.aged.increment(aged.load(Ordering::Relaxed).into());
     }
 
     /// Ends when a connection that begins now is old; what requests in hand may still take.
