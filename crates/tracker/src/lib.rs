@@ -27,6 +27,7 @@ mod outbox;
 mod points;
 mod recorder;
 mod resolve;
+mod run;
 mod saved;
 mod seen;
 mod stamp;

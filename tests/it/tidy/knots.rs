@@ -20,7 +20,7 @@ const KNOTS: &[(&str, &[usize])] = &[
     ("rates", &[7, 4, 2]),
     ("runs", &[4]),
     ("src", &[42]),
-    ("tracker", &[4]),
+    ("tracker", &[2]),
     ("vault", &[6, 5, 2]),
 ];
 
