@@ -12,25 +12,26 @@ use axum::routing::post;
 use http::StatusCode;
 use tokio::sync::Notify;
 
-use crate::app::StartError;
-use crate::app::build::{Blueprint, Built, Companion, Listener, Seams, Settings, Site, Way};
+use crate::app::build::{Blueprint, Built, Companion, Listener, Settings, Site, Way};
 use crate::app::connect::Telling;
 use crate::app::destinations::Pointed;
+use crate::app::exporters::{exporters, wait_for_puts};
 use crate::app::humans::Humans;
 use crate::app::keys::Keys;
-use crate::app::limits::LEAST_MEMORY;
+use crate::app::limits::{self, LEAST_MEMORY};
 use crate::app::listeners::{REST, Web};
 use crate::app::memory::{Limit, Share};
 use crate::app::notify::{self, Notify as Alerting};
 use crate::app::own;
 use crate::app::past::Past;
+use crate::app::placed::Placed;
 use crate::app::rates::RatesTask;
-use crate::app::resolve::{Placed, Valid};
+use crate::app::seams::Seams;
+use crate::app::start_error::StartError;
+use crate::app::valid::Valid;
 use crate::app::vaults::{self, Vault};
 use crate::app::{strangers, tap};
-use crate::components::{
-    ConnectorSettings, ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text,
-};
+use crate::components::{ConnectorSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use ::otlp::Signal;
 use config::file::Pipeline;
 use config::{At, ComponentId, env};
@@ -40,8 +41,8 @@ use genai::Vocabulary;
 use history::Watch;
 use kernel::files::folder_of;
 use net::{Kept, Proxies, Sockets, server_tls};
-use pipeline::plan::{Ack, Limits, PipelinePlan};
-use pipeline::{EnginePlan, Exporter, OutletSettings, Processor, Source};
+use pipeline::plan::{Limits, PipelinePlan};
+use pipeline::{EnginePlan, Exporter, Processor, Source};
 use processors::attributes::Attributes;
 use processors::cost::Cost;
 use processors::filter::Filter;
@@ -90,7 +91,7 @@ pub fn blueprint_for(mut valid: Valid, keys: Keys, seams: &Seams, round: Round) 
     let (memory, share) = memory_of(&mut valid);
     let settings = Settings { drain_requests: shutdown, drain_outlets: shutdown, memory, ..Settings::default() };
     let spool = valid.spool.clone();
-    let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
+    let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?);
     let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
     let proxies = Arc::new(Proxies::from_env(&env::var)?);
     let echoing =
@@ -139,7 +140,7 @@ fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
 }
 
 /// Rules for ids and index columns: those of every redact processor, else the built-in ones.
-pub(super) fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, String> {
+pub(super) fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, StartError> {
     let configured = valid.processors.iter().filter_map(|placed| match &placed.what {
         ProcessorSettings::Redact(settings) => Some(Arc::clone(&settings.detector)),
         _ => None,
@@ -151,7 +152,7 @@ pub(super) fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, String> {
     redact::Config::default()
         .settings()
         .map(|settings| vec![settings.detector])
-        .map_err(|problems| problems.first().map_or_else(String::new, |problem| problem.what.clone()))
+        .map_err(|problems| StartError::new(problems.first().map_or_else(String::new, |problem| problem.what.clone())))
 }
 
 /// What every redact processor leaves whole of an error text, bytes.
@@ -217,59 +218,27 @@ struct Beside<'b> {
 }
 
 impl Assembly<'_> {
-    fn build(self, valid: Valid) -> Result<Built, String> {
-        let meter = &self.site.seams.meter;
-        meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
+    fn build(self, valid: Valid) -> Result<Built, StartError> {
+        self.site.seams.meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let mut vaults: Vec<Vault> = Vec::new();
         let mut known = Known::default();
         let mut tables: Vec<Arc<dyn Companion>> = Vec::new();
         let spool = valid.spool.directory.clone();
         let folder = folder_of(&spool).to_path_buf();
-        let mut processors: HashMap<ComponentId, Arc<dyn Processor>> = HashMap::new();
-        for Placed { id, what } in valid.processors {
-            let holders =
-                valid.pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|(held, _)| *held == id));
-            let signals = holders.map(|pipeline| pipeline.signal).collect();
+        let processors = {
             let (vaults, known, tables) = (&mut vaults, &mut known, &mut tables);
             let mut beside = Beside { vaults, known, tables, folder: &folder, spool: &spool };
-            let processor = self.processor(&id, what, signals, &mut beside)?;
-            processors.insert(id, processor);
-        }
+            self.processors(valid.processors, &valid.pipelines, &mut beside)?
+        };
         let pointed = valid.exporters.iter().filter_map(Pointed::of).collect();
-        let mut exporters: HashMap<ComponentId, Arc<dyn Exporter>> = HashMap::new();
-        let mut outlets = HashMap::new();
-        let deps = Deps {
-            tasks: Arc::clone(&self.site.tasks),
-            clock: Arc::clone(&self.site.seams.clock),
-            proxies: Arc::clone(&self.proxies),
-            meter: meter.clone(),
+        let deps = self.deps();
+        let (exporters, mut outlets) = exporters(valid.exporters, &deps)?;
+        let plan = EnginePlan {
+            pipelines: self.pipelines(&valid.pipelines, &processors, &exporters),
+            limits: self.limits(&valid.limits),
         };
-        for Placed { id, what } in valid.exporters {
-            outlets.extend(what.spec().outlet().map(|outlet| (id_text(&id), outlet.clone())));
-            let exporter = exporter(&id, &what, deps.clone())?;
-            exporters.insert(id, exporter);
-        }
-        let watch = || Arc::new(Watch::new(Arc::clone(&self.past.failures))) as Arc<dyn Processor>;
-        let watch = self.past.shown.then(watch);
-        let pipelines = valid.pipelines.iter().map(|pipeline| PipelinePlan {
-            id: id_text(&pipeline.id),
-            signal: pipeline.signal,
-            receivers: pipeline.receivers.iter().map(|(id, _)| id_text(id)).collect(),
-            processors: (pipeline.processors.iter().filter_map(|(id, _)| processors.get(id).cloned()))
-                .chain(watch.clone())
-                .collect(),
-            exporters: pipeline.exporters.iter().filter_map(|(id, _)| exporters.get(id).cloned()).collect(),
-        });
-        let limits = Limits {
-            in_flight_bytes: usize::try_from(self.share.in_flight).unwrap_or(usize::MAX),
-            admission_wait: valid.limits.admission_wait.0,
-            max_item_bytes: usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX),
-            accounts: valid.limits.rates(),
-            ..Limits::default()
-        };
-        let plan = EnginePlan { pipelines: pipelines.collect(), limits };
-        let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
         let alerting = self.alerting(&valid.extensions, &known, folder.join(ALERTS))?;
+        let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
         for Placed { id, what } in valid.receivers {
             let ReceiverSettings::Otlp(settings) = what;
             listeners.push(Box::new(otlp::Otlp::build(id_text(&id), settings).among(self.round.sockets.clone())));
@@ -277,23 +246,7 @@ impl Assembly<'_> {
         for Placed { what, .. } in valid.extensions {
             listeners.push(self.extension(what, &known, alerting.clone(), &valid.admin_files));
         }
-        for vault in &vaults {
-            let Some(waits) = &vault.waits else { continue };
-            let behind = plan.pipelines.iter().filter(|plan| plan.processors.iter().any(|step| *step.id() == vault.id));
-            for exporter in behind.flat_map(|plan| &plan.exporters) {
-                let outlet: &mut OutletSettings = outlets.entry(Arc::clone(exporter.id())).or_default();
-                if outlet.ack == Ack::Offered {
-                    let id = exporter.id();
-                    return Err(format!(
-                        "`{id}` has `ack: offered` and can't wait for puts: `forward: after_put` of `{}`",
-                        vault.id
-                    ));
-                }
-                if !outlet.waits_for.contains(waits) {
-                    outlet.waits_for.push(Arc::clone(waits));
-                }
-            }
-        }
+        wait_for_puts(&vaults, &plan, &mut outlets)?;
         let kept = vaults.iter().filter(|vault| vault.uploader.is_some());
         let consumers = kept.flat_map(|vault| [Some(vault.id.clone()), vault.waits.clone()]).flatten().collect();
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
@@ -306,20 +259,76 @@ impl Assembly<'_> {
         Ok(Built { plan, outlets, consumers, pointed, companions, listeners, way: known.way })
     }
 
+    /// What exporters are built with.
+    fn deps(&self) -> Deps {
+        Deps {
+            tasks: Arc::clone(&self.site.tasks),
+            clock: Arc::clone(&self.site.seams.clock),
+            proxies: Arc::clone(&self.proxies),
+            meter: self.site.seams.meter.clone(),
+        }
+    }
+
+    fn processors(
+        &self,
+        placed: Vec<Placed<ProcessorSettings>>,
+        pipelines: &[Pipeline],
+        beside: &mut Beside<'_>,
+    ) -> Result<HashMap<ComponentId, Arc<dyn Processor>>, StartError> {
+        let build = |Placed { id, what }: Placed<ProcessorSettings>| {
+            let holders = pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|(held, _)| *held == id));
+            let signals = holders.map(|pipeline| pipeline.signal).collect();
+            let processor = self.processor(&id, what, signals, beside)?;
+            Ok((id, processor))
+        };
+        placed.into_iter().map(build).collect()
+    }
+
+    /// The pipelines with their components; a failure watch ends each one while somebody may ask for the past.
+    fn pipelines(
+        &self,
+        pipelines: &[Pipeline],
+        processors: &HashMap<ComponentId, Arc<dyn Processor>>,
+        exporters: &HashMap<ComponentId, Arc<dyn Exporter>>,
+    ) -> Vec<PipelinePlan> {
+        let watch = || Arc::new(Watch::new(Arc::clone(&self.past.failures))) as Arc<dyn Processor>;
+        let watch = self.past.shown.then(watch);
+        let plan = |pipeline: &Pipeline| PipelinePlan {
+            id: id_text(&pipeline.id),
+            signal: pipeline.signal,
+            receivers: pipeline.receivers.iter().map(|(id, _)| id_text(id)).collect(),
+            processors: (pipeline.processors.iter().filter_map(|(id, _)| processors.get(id).cloned()))
+                .chain(watch.clone())
+                .collect(),
+            exporters: pipeline.exporters.iter().filter_map(|(id, _)| exporters.get(id).cloned()).collect(),
+        };
+        pipelines.iter().map(plan).collect()
+    }
+
+    fn limits(&self, limits: &limits::Limits) -> Limits {
+        Limits {
+            in_flight_bytes: usize::try_from(self.share.in_flight).unwrap_or(usize::MAX),
+            admission_wait: limits.admission_wait.0,
+            max_item_bytes: usize::try_from(limits.max_item_size.0).unwrap_or(usize::MAX),
+            accounts: limits.rates(),
+            ..Limits::default()
+        }
+    }
+
     fn processor(
         &self,
         id: &ComponentId,
         settings: ProcessorSettings,
         signals: Vec<Signal>,
         beside: &mut Beside<'_>,
-    ) -> Result<Arc<dyn Processor>, String> {
+    ) -> Result<Arc<dyn Processor>, StartError> {
         let component = id.clone();
         let (id, meter, vocabulary) = (id_text(id), &self.site.seams.meter, Arc::clone(&self.vocabulary));
         Ok(match settings {
             ProcessorSettings::Normalize(settings) => Arc::new(Normalize::new(id, &settings, vocabulary, meter)),
             ProcessorSettings::Cost(mut settings) => {
                 settings.signals = signals;
-                let cost = Cost::new(id, &settings, vocabulary, meter).map_err(|error| error.0)?;
+                let cost = Cost::new(id, &settings, vocabulary, meter).map_err(|error| StartError::new(error.0))?;
                 let cost = Arc::new(cost.with_ids(self.ids.clone()));
                 if let Some(refresh) = settings.refresh.clone() {
                     let (proxies, made) = (Arc::clone(&self.proxies), Arc::clone(&cost));
@@ -383,7 +392,7 @@ impl Assembly<'_> {
         Some(Arc::new(Telling { connector, way: Arc::clone(&known.way) }))
     }
 
-    fn recogniser(&self, id: Arc<str>, settings: recogniser::Settings) -> Result<Arc<dyn Recognise>, String> {
+    fn recogniser(&self, id: Arc<str>, settings: recogniser::Settings) -> Result<Arc<dyn Recognise>, StartError> {
         let deps = recogniser::Deps {
             tasks: Arc::clone(&self.site.tasks),
             clock: Arc::clone(&self.site.seams.clock),
@@ -391,7 +400,7 @@ impl Assembly<'_> {
             meter: self.site.seams.meter.clone(),
         };
         let place = format!("processors.{id}.recogniser");
-        Ok(Arc::new(Presidio::build(id, settings, deps).map_err(|why| format!("{place}: {why}"))?))
+        Ok(Arc::new(Presidio::build(id, settings, deps).map_err(|why| StartError::from(why).at(place))?))
     }
 
     /// What sends alerts, where a webhook is configured.
@@ -400,7 +409,7 @@ impl Assembly<'_> {
         extensions: &[Placed<ExtensionSettings>],
         known: &Known,
         file: PathBuf,
-    ) -> Result<Option<Arc<Alerting>>, String> {
+    ) -> Result<Option<Arc<Alerting>>, StartError> {
         let asked = extensions.iter().find_map(|placed| match &placed.what {
             ExtensionSettings::Admin(settings) => Some((settings.alerts.clone()?, settings.trace_link.clone())),
             ExtensionSettings::HealthCheck(_) => None,
@@ -462,14 +471,6 @@ impl Assembly<'_> {
         let tasks = Arc::clone(&self.site.tasks);
         runs::api::router(Api { board: known.board(), judge: Arc::new(humans), tasks })
     }
-}
-
-/// Builds an exporter; connects to nothing.
-///
-/// # Errors
-/// One line about a TLS file or missing roots.
-pub fn exporter(id: &ComponentId, settings: &ExporterSettings, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
-    settings.spec().build(id, deps).map_err(|why| format!("exporters.{id}: {why}"))
 }
 
 /// `POST /-/reload`.

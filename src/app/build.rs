@@ -11,29 +11,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+pub use super::seams::Seams;
 use crate::app::destinations::Pointed;
 use crate::app::memory::Limit;
-use kernel::clock::Clock;
-use kernel::rng::Rng;
+use crate::app::start_error::StartError;
 use net::Spawn;
 use pipeline::spool::{self, Spool, SpoolKey};
-use pipeline::{Disk, EnginePlan, Inlet, OutletSettings};
+use pipeline::{EnginePlan, Inlet, OutletSettings};
 use telemetry::{Health, Meter};
-
-/// The seams of a gateway. Tests give others.
-#[derive(Clone)]
-pub struct Seams {
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub rng: Arc<dyn Rng>,
-    /// The file system of spool and checkpoints.
-    pub disk: Arc<dyn Disk>,
-    /// Metrics.
-    pub meter: Meter,
-    /// Readiness.
-    pub health: Health,
-}
 
 /// What builders may use.
 #[derive(Clone)]
@@ -77,7 +62,7 @@ impl Default for Settings {
 }
 
 /// Makes the components once the spool is open.
-pub type Build = Box<dyn FnOnce(&Site) -> Result<Built, String> + Send>;
+pub type Build = Box<dyn FnOnce(&Site) -> Result<Built, StartError> + Send>;
 
 /// Everything that is known before anything is opened.
 pub struct Blueprint {
@@ -119,8 +104,8 @@ pub trait Companion: Send + Sync {
     /// Called off the async threads after the spool was recovered and before anything is admitted.
     ///
     /// # Errors
-    /// One line; the gateway does not start.
-    fn prepare(&self) -> Result<(), String> {
+    /// The gateway does not start.
+    fn prepare(&self) -> Result<(), StartError> {
         Ok(())
     }
     /// Works until `stop` turns true, then ends in good order and soon; it is dropped at the deadline.
@@ -143,7 +128,7 @@ pub struct Serve {
 /// Something that listens, not bound yet.
 pub trait Listener: Send {
     /// Takes its ports; nothing is accepted yet.
-    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>>;
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>>;
 }
 
 /// A listener that holds its ports. Dropping it gives them back.

@@ -8,7 +8,8 @@ mod remedies;
 
 pub(super) use remedies::remedy;
 
-use crate::app::{limiter, own};
+use crate::app::limiter;
+use crate::app::own::written;
 use config::file::File;
 use config::tree::Val;
 use config::{ComponentId, Problem};
@@ -78,7 +79,7 @@ pub(super) fn served_otherwise(file: &mut File) -> Vec<Problem> {
             ours
         });
         let metrics = entries.iter_mut().find(|(key, _)| key.name == "metrics");
-        metrics.into_iter().for_each(|(_, metrics)| own::served(metrics, &mut notes));
+        metrics.into_iter().for_each(|(_, metrics)| written::served(metrics, &mut notes));
     }
     notes
 }

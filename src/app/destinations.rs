@@ -5,12 +5,13 @@
 //! holds and never sends; the file says hosts and ports, no secrets. **Not here**: the spool, moving by hand (`cli/spool_move`).
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::app::StartError;
-use crate::app::resolve::{Placed, Valid};
+use crate::app::placed::Placed;
+use crate::app::start_error::StartError;
+use crate::app::valid::Valid;
 use crate::components::{ExporterSettings, id_text};
 use config::ComponentId;
 use kernel::files;
@@ -35,7 +36,7 @@ pub struct Pointed {
 impl Pointed {
     /// None: it points to nothing beyond this machine.
     pub fn of(placed: &Placed<ExporterSettings>) -> Option<Self> {
-        let (to, moved_from) = placed.what.spec().destination()?;
+        let (to, moved_from) = placed.what.spec().profile().destination?;
         Some(Self { exporter: id_text(&placed.id), to, moved_from: moved_from.to_vec() })
     }
 
@@ -63,7 +64,7 @@ pub(super) fn settle(spool: &Spool, committer: &mut Committer, pointed: &[Pointe
     let path = spool.settings().directory.join(FILE);
     let before = read(&path).unwrap_or_else(|why| {
         tracing::warn!(
-            why,
+            why = why.to_string(),
             "where exporters pointed before is not known: what waits for them goes to where they point now"
         );
         BTreeMap::new()
@@ -92,7 +93,9 @@ pub(super) fn settle(spool: &Spool, committer: &mut Committer, pointed: &[Pointe
     now.retain(|id, _| pointed.iter().any(|known| *known.exporter == **id) || spool.pending_bytes(id) > 0);
     let kept = moved == 0 || committer.keep();
     let written = if kept && now != before { write(&path, &now) } else { Ok(()) };
-    if let Some(why) = written.err().or((!kept).then(|| "the spool's progress can't be written".to_owned())) {
+    if let Some(why) =
+        written.err().map(|why| why.to_string()).or((!kept).then(|| "the spool's progress can't be written".to_owned()))
+    {
         tracing::warn!(why, "where exporters point can't be noted; what waits for them may be held at the next start");
     }
     Ok(())
@@ -130,16 +133,25 @@ pub fn changes(valid: &Valid) -> Vec<(ComponentId, String)> {
     valid.exporters.iter().filter_map(change).collect()
 }
 
-fn read(path: &Path) -> Result<BTreeMap<String, String>, String> {
-    let cant = |why: String| format!("{}: {why}", path.display());
+/// The file of destinations can't be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", path.display())]
+struct FileError {
+    path: PathBuf,
+    why: io::Error,
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, String>, FileError> {
+    let cant = |why| FileError { path: path.to_owned(), why };
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| cant(error.to_string())),
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| cant(error.into())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(cant(error.to_string())),
+        Err(error) => Err(cant(error)),
     }
 }
 
-fn write(path: &Path, places: &BTreeMap<String, String>) -> Result<(), String> {
-    let text = serde_json::to_vec(places).map_err(|error| error.to_string())?;
-    files::replace(path, &text).map_err(|error| format!("{}: {error}", path.display()))
+fn write(path: &Path, places: &BTreeMap<String, String>) -> Result<(), FileError> {
+    let cant = |why| FileError { path: path.to_owned(), why };
+    let text = serde_json::to_vec(places).map_err(|error| cant(error.into()))?;
+    files::replace(path, &text).map_err(cant)
 }

@@ -109,7 +109,7 @@ impl Dry {
         let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
         let key = valid.pseudonym_key.clone().unwrap_or_else(|| random_key(&*seams.rng));
         let pseudonyms = Pseudonymizer::new(&key);
-        let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
+        let ids = Arc::new(Ids::new(detectors(&valid).map_err(|error| error.text)?, pseudonyms));
         let echoing =
             Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
         let mut outside = None;
@@ -280,8 +280,8 @@ pub fn recogniser(
     let deps = recogniser::Deps {
         tasks: Tasks::new(&seams.meter),
         clock: Arc::clone(&seams.clock),
-        proxies: Arc::new(Proxies::from_env(&env::var)?),
+        proxies: Arc::new(Proxies::from_env(&env::var).map_err(|error| error.to_string())?),
         meter: seams.meter.clone(),
     };
-    Presidio::build(id, settings, deps)
+    Presidio::build(id, settings, deps).map_err(|error| error.to_string())
 }

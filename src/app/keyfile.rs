@@ -3,9 +3,9 @@
 //! [`Secret`]. **Not here**: which keys there are (`keys`), how a file is made (`files`).
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,21 +26,40 @@ pub struct KeyFile {
     pub created: bool,
 }
 
-fn cant(path: &Path, error: &std::io::Error) -> String {
-    format!("can't use the key file {}: {error}", path.display())
+/// Why a key file can't be used. Names the file, never what it holds.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It can't be read or made.
+    #[error("can't use the key file {}: {error}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// There is no key in it.
+    #[error("the key file {} is empty", .0.display())]
+    Empty(PathBuf),
+    /// It was made, and is not there.
+    #[error("the key file {} vanished", .0.display())]
+    Vanished(PathBuf),
+}
+
+fn cant(path: &Path, error: io::Error) -> KeyFileError {
+    KeyFileError::Unusable { path: path.to_owned(), error }
 }
 
 /// The key in `path`; none when there is no such file. Makes nothing.
 ///
 /// # Errors
-/// One line with the path and the reason.
-pub fn read(path: &Path) -> Result<Option<Secret>, String> {
+/// See [`KeyFileError`].
+pub fn read(path: &Path) -> Result<Option<Secret>, KeyFileError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(cant(path, &error)),
+        Err(error) => return Err(cant(path, error)),
     };
-    let metadata = file.metadata().map_err(|error| cant(path, &error))?;
+    let metadata = file.metadata().map_err(|error| cant(path, error))?;
     let others = metadata.mode() & 0o077;
     if others != 0 {
         tracing::warn!(path = %path.display(), "others than its owner may use the key file: set its mode to 0600");
@@ -48,10 +67,10 @@ pub fn read(path: &Path) -> Result<Option<Secret>, String> {
     // Room for all of it, so that no copy is left behind while it grows.
     let room = usize::try_from(metadata.len().min(MOST)).unwrap_or(0).saturating_add(64);
     let mut text = Zeroizing::new(String::with_capacity(room));
-    file.take(MOST).read_to_string(&mut text).map_err(|error| cant(path, &error))?;
+    file.take(MOST).read_to_string(&mut text).map_err(|error| cant(path, error))?;
     // A pseudonym anyone can make is none.
     if text.trim().is_empty() {
-        return Err(format!("the key file {} is empty", path.display()));
+        return Err(KeyFileError::Empty(path.to_owned()));
     }
     Ok(Some(Secret::new(text.trim().to_owned())))
 }
@@ -59,9 +78,9 @@ pub fn read(path: &Path) -> Result<Option<Secret>, String> {
 /// Whether everybody on the machine may read it.
 ///
 /// # Errors
-/// One line with the path and the reason.
-pub fn open_to_all(path: &Path) -> Result<bool, String> {
-    let metadata = std::fs::metadata(path).map_err(|error| cant(path, &error))?;
+/// See [`KeyFileError`].
+pub fn open_to_all(path: &Path) -> Result<bool, KeyFileError> {
+    let metadata = std::fs::metadata(path).map_err(|error| cant(path, error))?;
     Ok(metadata.mode() & 0o007 != 0)
 }
 
@@ -82,8 +101,8 @@ pub fn open(path: &Path) -> Option<String> {
 /// Reads `path`, or makes it with what `make` gives.
 ///
 /// # Errors
-/// One line with the path and the reason.
-pub fn ensure(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, String> {
+/// See [`KeyFileError`].
+pub fn ensure(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, KeyFileError> {
     if let Some(key) = read(path)? {
         return Ok(KeyFile { key, created: false });
     }
@@ -96,10 +115,10 @@ pub fn ensure(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, Str
         Ok(()) => true,
         // Somebody else was faster: theirs is the key.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(cant(path, &error)),
+        Err(error) => return Err(cant(path, error)),
     };
     // What the next start will read, whoever wrote it.
-    let key = read(path)?.ok_or_else(|| format!("the key file {} vanished", path.display()))?;
+    let key = read(path)?.ok_or_else(|| KeyFileError::Vanished(path.to_owned()))?;
     Ok(KeyFile { key, created })
 }
 

@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::app::StartError;
 use crate::app::keyfile::{self, random_key};
-use crate::app::resolve::{Placed, Valid};
+use crate::app::placed::Placed;
+use crate::app::start_error::{Fault, StartError};
+use crate::app::valid::Valid;
 use crate::components::{ProcessorSettings, id_text};
 use ::vault::chain::note::SigningKey;
 use ::vault::kms::{self, Ciphertext, SealedKey};
@@ -23,7 +24,7 @@ use kernel::pseudonym::Pseudonymizer;
 use kernel::rng::Rng;
 use kernel::secret::Secret;
 use pipeline::spool::SpoolKey;
-use processors::vault::{self, StoreSettings};
+use processors::vault;
 
 /// A key that may lie in a file.
 struct Kind {
@@ -72,7 +73,7 @@ async fn signers(valid: &Valid, rng: &dyn Rng) -> Result<HashMap<Arc<str>, Arc<S
     let mut signers = HashMap::new();
     for Placed { id, what } in &valid.processors {
         if let ProcessorSettings::Vault(settings) = what
-            && settings.store != StoreSettings::None
+            && settings.store.is_some()
         {
             let key = match settings.sealed_key() {
                 Some((path, sealed)) => opened(path, sealed).await?,
@@ -94,25 +95,28 @@ pub fn spool_keys(valid: &Valid, rng: &dyn Rng) -> Result<Vec<SpoolKey>, StartEr
         return Ok(valid.spool_keys.clone());
     }
     let key = beside(&SPOOL, &valid.spool.directory, || SpoolKey::generate(rng).to_secret())?;
-    Ok(vec![spool_key(valid, &key).map_err(StartError::config)?])
+    Ok(vec![spool_key(valid, &key)?])
 }
 
 /// The spool's keys for a command that only looks: a missing file is not made, a new key opens nothing.
 ///
 /// # Errors
 /// One line.
-pub fn present_spool_keys(valid: &Valid) -> Result<Vec<SpoolKey>, String> {
+pub fn present_spool_keys(valid: &Valid) -> Result<Vec<SpoolKey>, StartError> {
     if !valid.spool_keys.is_empty() {
         return Ok(valid.spool_keys.clone());
     }
     let path = place(&SPOOL, &valid.spool.directory);
-    let missing = || format!("the spool's key file {} is missing: put it back, or set spool.keys", path.display());
+    let missing = || {
+        let path = path.display();
+        StartError::config(format!("the spool's key file {path} is missing: put it back, or set spool.keys"))
+    };
     Ok(vec![spool_key(valid, &keyfile::read(&path)?.ok_or_else(missing)?)?])
 }
 
-fn spool_key(valid: &Valid, key: &Secret) -> Result<SpoolKey, String> {
+fn spool_key(valid: &Valid, key: &Secret) -> Result<SpoolKey, StartError> {
     let path = place(&SPOOL, &valid.spool.directory);
-    SpoolKey::from_secret(key).map_err(|why| format!("{}: {why}", path.display()))
+    SpoolKey::from_secret(key).map_err(|why| StartError::config(format!("{}: {why}", path.display())))
 }
 
 /// The key of pseudonyms.
@@ -135,14 +139,14 @@ fn place(kind: &Kind, spool: &Path) -> PathBuf {
 fn beside(kind: &Kind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, StartError> {
     let path = place(kind, spool);
     let here = elsewhere(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
-    if let Some(key) = keyfile::read(&path).map_err(StartError::config)? {
+    if let Some(key) = keyfile::read(&path).map_err(|error| StartError::config(error.to_string()))? {
         if here? {
             tracing::warn!(path = %path.display(), "the key file is not on the spool's volume: one may be lost without the other; set {}", kind.setting);
         }
         return Ok(key);
     }
     may_make(kind, spool)?;
-    let file = keyfile::ensure(&path, make).map_err(StartError::new)?;
+    let file = keyfile::ensure(&path, make)?;
     if file.created {
         tracing::warn!(path = %path.display(), "{}", kind.made);
     }
@@ -158,9 +162,11 @@ pub fn trouble(valid: &Valid) -> Vec<(&'static str, String)> {
         let path = place(kind, spool);
         let judged = match keyfile::read(&path) {
             Ok(None) => may_make(kind, spool).map_err(|error| error.text),
-            Ok(Some(key)) if kind.setting == SPOOL.setting => spool_key(valid, &key).map(drop),
+            Ok(Some(key)) if kind.setting == SPOOL.setting => {
+                spool_key(valid, &key).map(drop).map_err(|error| error.text)
+            }
             Ok(Some(_)) => Ok(()),
-            Err(why) => Err(why),
+            Err(error) => Err(error.to_string()),
         };
         found.extend(judged.err().map(|why| (kind.setting, why)));
     }
@@ -234,8 +240,8 @@ pub async fn opened(path: &Path, sealed: &SealedKey) -> Result<Arc<SigningKey>, 
     }
     let ciphertext = Ciphertext::read(path).map_err(|why| bad(path, &why))?;
     let text = kms::decrypt(&sealed.kms, &ciphertext).await.map_err(|error| {
-        let exit = if error.is_refused() { 78 } else { 1 };
-        StartError { exit, ..bad(path, &error.to_string()) }
+        let fault = if error.is_refused() { Fault::Configuration } else { Fault::Machine };
+        bad(path, &error.to_string()).of(fault)
     })?;
     let key = SigningKey::from_secret(&text).map_err(|why| bad(path, &format!("what KMS opened {why}")))?;
     let key = Arc::new(key);
@@ -251,21 +257,21 @@ pub async fn opened(path: &Path, sealed: &SealedKey) -> Result<Arc<SigningKey>, 
 fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Result<SigningKey, StartError> {
     let (path, text) = match &settings.signing_key {
         Some(path) => {
-            let text = keyfile::read(path).map_err(StartError::config)?;
+            let text = keyfile::read(path).map_err(|error| StartError::config(error.to_string()))?;
             (path.clone(), text.ok_or_else(|| bad(path, "no such file (`tollgate vault keygen --signing` makes one)"))?)
         }
         None => {
             let path = folder_of(spool).join("signing.key");
             let name = format!("tollgate.{}", settings.writer);
             let make = || SigningKey::generate(&name, rng).map(|key| with_public(&key)).unwrap_or_default();
-            let file = keyfile::ensure(&path, make).map_err(StartError::new)?;
+            let file = keyfile::ensure(&path, make)?;
             if file.created {
                 tracing::warn!(path = %path.display(), "no signing key was given: made one; auditors need its public key, the file's first line; set vault.signing_key");
             }
             (path, file.key)
         }
     };
-    if keyfile::open_to_all(&path).map_err(StartError::new)? {
+    if keyfile::open_to_all(&path)? {
         return Err(bad(&path, "everybody may read it: set its mode to 0600"));
     }
     SigningKey::from_secret(&text).map_err(|why| bad(&path, why))

@@ -5,8 +5,11 @@
 
 use std::pin::pin;
 
-use super::build::{Blueprint, Seams};
-use super::{App, Ended, StartError};
+use super::build::Blueprint;
+use super::running::App;
+use super::seams::Seams;
+use super::shutdown::Ended;
+use super::start_error::StartError;
 
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use config::{ByteSize, FieldProblem, Span};
 use pipeline::accounts;
 use pipeline::plan::{INFLATING, WORKING_FACTOR};
 
-use super::resolve::Placed;
+use super::placed::Placed;
 
 /// Less can't hold the gateway itself and one request.
 pub(super) const LEAST_MEMORY: ByteSize = ByteSize::mib(128);

@@ -23,6 +23,7 @@ use receivers::otlp::{self, Otlp};
 use telemetry::{Meter, names};
 
 use super::build::{BoundListener, Listener, Serve, ServingListener};
+use super::start_error::StartError;
 
 /// Connections of a page's port at once.
 const CONNECTIONS: usize = 256;
@@ -30,7 +31,7 @@ const CONNECTIONS: usize = 256;
 pub const REST: Duration = Duration::from_secs(5);
 
 impl Listener for Otlp {
-    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
         let id = Arc::clone(pipeline::Receiver::id(&*self));
         Box::pin(async move {
             let bound = Otlp::bind(*self).await?;
@@ -85,11 +86,11 @@ pub struct Web {
 }
 
 impl Listener for Web {
-    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
         Box::pin(async move {
             let Self { name, endpoint, router, rest, sockets, tls } = *self;
             let tls = tls.map(ServerTls::read).transpose();
-            let tls = tls.map_err(|why| format!("extensions.{name}.{why}"))?.map(Arc::new);
+            let tls = tls.map_err(|why| StartError::new(format!("extensions.{name}.{why}")))?.map(Arc::new);
             let bound = listen::bind_among(sockets.as_ref(), &endpoint).await?.with_tls(tls.clone());
             Ok(Box::new(WebPort { name, router, rest, bound, tls }) as Box<dyn BoundListener>)
         })
@@ -153,7 +154,7 @@ fn follow(name: &'static str, tls: Arc<ServerTls>, meter: &Meter, tasks: &Arc<dy
     let (service, mut over) = watch::channel(());
     let own = Arc::clone(tasks);
     let look = async move {
-        let mut told = String::new();
+        let mut told = None;
         loop {
             tokio::select! {
                 _ = over.changed() => return,
@@ -163,13 +164,18 @@ fn follow(name: &'static str, tls: Arc<ServerTls>, meter: &Meter, tasks: &Arc<dy
             match blocking(&*own, "reload", move || tls.reload()).await {
                 Some(Err(why)) => {
                     failures.increment(1);
-                    if told != why {
-                        tracing::error!(port = name, why, "a changed file can't be used: the last good one stays");
-                        told = why;
+                    if told.as_ref() != Some(&why) {
+                        let line = why.to_string();
+                        tracing::error!(
+                            port = name,
+                            why = line,
+                            "a changed file can't be used: the last good one stays"
+                        );
+                        told = Some(why);
                     }
                 }
                 Some(Ok(changed)) => {
-                    told.clear();
+                    told = None;
                     if changed {
                         tracing::info!(port = name, "certificates are read again");
                     }

@@ -12,8 +12,8 @@ use pipeline::plan::{INFLATING, WORKING_FACTOR};
 use pipeline::{Level, Pressure};
 use telemetry::names;
 
-use super::build::Seams;
 use super::process;
+use super::seams::Seams;
 
 #[cfg(test)]
 mod tests;

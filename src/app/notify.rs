@@ -28,6 +28,7 @@ pub(super) mod routes;
 mod turns;
 
 use crate::app::build::{Companion, Seams};
+use crate::app::start_error::StartError;
 use kernel::files;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -41,7 +42,7 @@ use telemetry::admin::webhook::{Least, Webhook};
 use telemetry::names;
 
 use mute::Mutes;
-use rests::Rests;
+use rests::{Rests, key};
 use turns::in_turn;
 
 /// Between two looks.
@@ -158,8 +159,9 @@ impl Notify {
     ///
     /// # Errors
     /// One line: TLS, or a mute of a rule that there is not.
-    pub(super) fn build(webhook: Webhook, parts: Parts) -> Result<Self, String> {
-        let mutes = Mutes::new(webhook.mutes.clone(), &parts.file)?;
+    pub(super) fn build(webhook: Webhook, parts: Parts) -> Result<Self, StartError> {
+        let mutes = Mutes::new(webhook.mutes.clone(), &parts.file);
+        let mutes = mutes.map_err(|why| StartError::new(format!("extensions.admin.alerts.mute: {why}")))?;
         let tls = webhook.url.expose().starts_with("https://").then(tls::Settings::default);
         let settings = client::Settings { tls, http2_only: false };
         let client = Client::build(&settings, Arc::clone(&parts.proxies), Arc::clone(&parts.tasks))?;
@@ -394,19 +396,6 @@ fn keep_pseudonym(id: &str, shown: impl Fn(&str) -> String) -> String {
     if id.starts_with(kernel::pseudonym::PREFIX) { id.to_owned() } else { shown(id) }
 }
 
-/// Rule, account, and what it is about.
-fn key(alert: &Alert) -> String {
-    let mut hash = Sha256::new();
-    let (tenant, feature) = (alert.tenant.as_deref().unwrap_or(""), alert.feature.as_deref().unwrap_or(""));
-    let subject = [alert.run.as_str(), if alert.run.is_empty() { &alert.session } else { "" }];
-    let whose = if subject == ["", ""] { [tenant, feature] } else { ["", ""] };
-    for part in [alert.rule, &alert.account].into_iter().chain(subject).chain(whose) {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    hex::encode(hash.finalize().get(..16).unwrap_or(&[]))
-}
-
 /// The same for each attempt of a message, so that whoever takes it can tell a second one.
 fn delivery(about: &[Alert]) -> String {
     let mut hash = Sha256::new();
@@ -434,7 +423,7 @@ impl Companion for Notify {
     }
 
     /// What was sent before. A file that can't be read costs a repetition, never the start.
-    fn prepare(&self) -> Result<(), String> {
+    fn prepare(&self) -> Result<(), StartError> {
         if let Ok(text) = std::fs::read(&self.parts.file) {
             match serde_json::from_slice(&text) {
                 Ok(told) => *self.told.lock() = told,

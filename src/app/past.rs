@@ -8,13 +8,12 @@ use parking_lot::Mutex;
 
 use crate::app::build::{Companion, Site};
 use crate::app::remember::Remember;
-use crate::app::resolve::Valid;
+use crate::app::valid::Valid;
 use crate::components::{ExtensionSettings, ProcessorSettings};
 use history::{Failures, History, Write};
 use kernel::files::folder_of;
 use pages::{Pages, Shelf};
 use pipeline::spool::SpoolKey;
-use processors::vault::StoreSettings;
 use runs::Board;
 use telemetry::admin::links::TraceLink;
 
@@ -42,13 +41,7 @@ pub(super) struct Past {
 impl Past {
     pub(super) fn new(valid: &Valid, keys: &[SpoolKey]) -> Self {
         let vault = valid.processors.iter().find_map(|placed| match &placed.what {
-            ProcessorSettings::Vault(settings) => match &settings.store {
-                StoreSettings::S3(s3) => {
-                    Some(format!("s3://{}/{}", s3.bucket, s3.prefix).trim_end_matches('/').to_owned())
-                }
-                StoreSettings::Directory(path) => Some(path.display().to_string()),
-                StoreSettings::None => None,
-            },
+            ProcessorSettings::Vault(settings) => settings.store.as_ref().map(|store| store.spec().location()),
             _ => None,
         });
         let ceiling = valid.processors.iter().find_map(|placed| match &placed.what {

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::resolve::Placed;
+use super::placed::Placed;
 use crate::components::{ExtensionSettings, ReceiverSettings};
 use config::{ComponentId, Endpoint};
 

@@ -16,10 +16,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::build::{Companion, Seams};
+use crate::app::start_error::StartError;
 use kernel::clock::UnixNanos;
 use net::client::{self, Client, read, upload};
 use net::spawn::blocking;
-use net::{Proxies, Spawn, tls};
+use net::{Proxies, Spawn, TlsError, tls};
 use processors::cost::{Cost, RefreshFrom, RefreshSettings, Settings};
 use rates::{Gravity, Offer, Pin, Refresher, Taken};
 use telemetry::names;
@@ -68,7 +69,7 @@ impl RatesTask {
     /// For a processor whose settings ask for it. `beside`: the folder for the last good table.
     ///
     /// # Errors
-    /// One line about TLS.
+    /// There are no roots to trust the source by.
     pub(super) fn build(
         cost: Arc<Cost>,
         settings: Settings,
@@ -76,7 +77,7 @@ impl RatesTask {
         (seams, tasks): (&Seams, &Arc<dyn Spawn>),
         proxies: Arc<Proxies>,
         beside: &Path,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, TlsError> {
         let client = match &refresh.from {
             RefreshFrom::File(_) => None,
             RefreshFrom::Url(url) => {
@@ -275,7 +276,7 @@ impl Companion for RatesTask {
     }
 
     /// The last good table of an earlier run, if it still shows what is asked.
-    fn prepare(&self) -> Result<(), String> {
+    fn prepare(&self) -> Result<(), StartError> {
         let Ok(table) = capped(&self.good, MAX_BYTES) else { return Ok(()) };
         let signature = capped(&beside(&self.good), MAX_SIGNATURE).ok();
         // a file that nobody signed is as good as its source, which is looked at first thing

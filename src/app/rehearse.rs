@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::app::assemble::exporter;
-use crate::app::resolve::{Placed, Valid};
+use crate::app::exporters::exporter;
+use crate::app::placed::Placed;
+use crate::app::start_error::StartError;
 use crate::app::tasks::Tasks;
-use crate::app::{keys, own, vaults, volume};
+use crate::app::valid::Valid;
+use crate::app::{keys, own, volume};
 use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use config::{ComponentId, env};
 use exporters::remote::Deps;
@@ -35,7 +37,7 @@ pub fn faults(valid: &Valid, clock: &Arc<dyn Clock>) -> Vec<String> {
     });
     let deps = match deps {
         Ok(deps) => deps,
-        Err(why) => return vec![why],
+        Err(why) => return vec![why.to_string()],
     };
     let spool = &valid.spool.directory;
     let mut faults: Vec<String> =
@@ -50,13 +52,13 @@ pub fn faults(valid: &Valid, clock: &Arc<dyn Clock>) -> Vec<String> {
         faults.extend(wrong.map(|why| format!("processors.{id}: {why}")));
     }
     for Placed { id, what } in &valid.exporters {
-        match what.spec().target() {
-            Target::Server { .. } => faults.extend(exporter(id, what, deps.clone()).err()),
+        match what.spec().profile().target {
+            Target::Server { .. } => faults.extend(exporter(id, what, deps.clone()).err().map(|error| error.text)),
             // building one opens what the round before it still has open
             Target::File { .. } | Target::Output => {}
         }
     }
-    faults.extend(own::companions(valid.own_metrics.clone(), &deps, &SystemRng).err());
+    faults.extend(own::companions(valid.own_metrics.clone(), &deps, &SystemRng).err().map(|error| error.text));
     for Placed { id, what } in &valid.extensions {
         let ExtensionSettings::Admin(admin) = what else { continue };
         let port = admin.tls.as_ref().map(|port| server_tls::Settings::from(port).keeping(&valid.admin_files));
@@ -69,49 +71,45 @@ fn receiver(settings: &otlp::Settings) -> impl Iterator<Item = String> + use<> {
     let grpc = settings.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
     let http = settings.http.as_ref().and_then(|http| http.tls.clone());
     let ports = [grpc, http].into_iter().flatten();
-    let ports: Vec<String> = ports.filter_map(|port| ServerTls::read(port).err()).collect();
-    ports.into_iter().chain(settings.read_clients().err())
+    let ports: Vec<String> = ports.filter_map(|port| ServerTls::read(port).err()).map(|why| why.to_string()).collect();
+    ports.into_iter().chain(settings.read_clients().err().map(|why| why.to_string()))
 }
 
-fn processor(id: &ComponentId, settings: &ProcessorSettings, valid: &Valid, deps: &Deps) -> Result<(), String> {
+fn processor(id: &ComponentId, settings: &ProcessorSettings, valid: &Valid, deps: &Deps) -> Result<(), StartError> {
     match settings {
         ProcessorSettings::Vault(settings) => vault_of(settings, valid),
         ProcessorSettings::Cost(settings) => {
-            let words = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
-            Cost::new(id_text(id), settings, words, &deps.meter).map(drop).map_err(|error| error.0)
+            let words = Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?);
+            Cost::new(id_text(id), settings, words, &deps.meter).map(drop).map_err(|error| StartError::new(error.0))
         }
         ProcessorSettings::Redact(settings) => {
             let Some(asks) = settings.recogniser.clone() else { return Ok(()) };
             let Deps { tasks, clock, proxies, meter } = deps.clone();
             let made = Presidio::build(id_text(id), asks, recogniser::Deps { tasks, clock, proxies, meter });
-            made.map(drop).map_err(|why| format!("recogniser: {why}"))
+            made.map(drop).map_err(|why| StartError::from(why).at("recogniser"))
         }
         _ => Ok(()),
     }
 }
 
-fn vault_of(settings: &vault::Settings, valid: &Valid) -> Result<(), String> {
-    if settings.store == StoreSettings::None {
-        return Ok(());
+fn vault_of(settings: &vault::Settings, valid: &Valid) -> Result<(), StartError> {
+    let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return Ok(()) };
+    if let Some(why) = store.folder().and_then(volume::unusable) {
+        return Err(StartError::new(format!("store.{}: {why}", store.key())));
     }
-    if let StoreSettings::Directory(path) = &settings.store
-        && let Some(why) = volume::unusable(path)
-    {
-        return Err(format!("store.directory: {why}"));
-    }
-    vaults::roots(settings)?;
+    store.rehearse()?;
     let wrong = keys::signing_trouble(settings, &valid.spool.directory, &SystemRng);
     let asked = || {
         let (path, sealed) = settings.sealed_key()?;
         Handle::current().block_on(keys::opened(path, sealed)).err().map(|error| error.text)
     };
-    wrong.or_else(asked).map_or(Ok(()), |why| Err(format!("signing_key: {why}")))
+    wrong.or_else(asked).map_or(Ok(()), |why| Err(StartError::new(format!("signing_key: {why}"))))
 }
 
 /// Whether [`faults`] would ask somebody over the network, who may count how often.
 pub fn asks(valid: &Valid) -> bool {
     valid.processors.iter().any(|placed| match &placed.what {
-        ProcessorSettings::Vault(settings) if settings.store != StoreSettings::None => {
+        ProcessorSettings::Vault(settings) if settings.store.is_some() => {
             settings.sealed_key().is_some_and(|(_, sealed)| sealed.opened.last().is_none())
         }
         _ => false,

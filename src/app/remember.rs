@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::build::{Companion, Seams};
+use crate::app::start_error::StartError;
 use history::{Entry, Failures, History, Store, Write};
 use net::{Spawn, spawn::blocking};
 use pages::Shelf;
@@ -166,7 +167,7 @@ impl Companion for Remember {
     }
 
     /// Reads what was written before. A file that can't be used costs the past, never the start.
-    fn prepare(&self) -> Result<(), String> {
+    fn prepare(&self) -> Result<(), StartError> {
         if let Err(error) = self.open(self.now()) {
             tracing::warn!("history does not survive a restart until this works: {error}");
         }

@@ -5,10 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use crate::app::{collector, own, ports};
+use crate::app::{collector, ports};
 use crate::components::{
     ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
     ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
@@ -21,116 +18,13 @@ use config::problem::nearest;
 use config::tree::{Node, Val};
 use config::{At, ComponentId, FieldProblem, Gravity, Problem, Source, de};
 use connectors::forward;
-use kernel::secret::Secret;
-use net::{Kept, server_tls};
+use net::Kept;
 use otlp::Signal;
 use pipeline::{Trust, spool};
-use telemetry::logging;
 
 pub use super::limits::{AccountRate, Limits};
-
-/// `pseudonyms:`
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Pseudonyms {
-    /// Key of the keyed pseudonyms `h-…`, the same on all replicas; made beside the spool without it.
-    pub key: Option<Secret>,
-}
-
-/// `service.telemetry:`
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Telemetry {
-    /// tollgate's own log.
-    pub logs: Logs,
-    /// tollgate's own metrics.
-    pub metrics: own::Metrics,
-}
-
-/// `service.telemetry.logs:`
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Logs {
-    /// `debug`, `info`, `warn` or `error`.
-    pub level: logging::Level,
-}
-
-/// A component with its place in the file.
-#[derive(Clone)]
-pub struct Placed<T> {
-    /// Its id.
-    pub id: ComponentId,
-    /// What it is.
-    pub what: T,
-}
-
-/// The typed file.
-pub struct Typed {
-    /// Receivers.
-    pub receivers: Vec<Placed<ReceiverConfig>>,
-    /// Processors.
-    pub processors: Vec<Placed<ProcessorConfig>>,
-    /// Exporters.
-    pub exporters: Vec<Placed<ExporterConfig>>,
-    /// Connectors.
-    pub connectors: Vec<Placed<ConnectorConfig>>,
-    /// Extensions.
-    pub extensions: Vec<Placed<ExtensionConfig>>,
-    /// `spool:`
-    pub spool: spool::Config,
-    /// `pseudonyms:`
-    pub pseudonyms: Pseudonyms,
-    /// `limits:`
-    pub limits: Limits,
-    /// `service.telemetry:`
-    pub telemetry: Telemetry,
-    /// The rest, with places.
-    pub file: File,
-}
-
-/// Valid settings of everything.
-#[derive(Clone)]
-pub struct Valid {
-    /// Receivers that pipelines use.
-    pub receivers: Vec<Placed<ReceiverSettings>>,
-    /// Processors that pipelines use.
-    pub processors: Vec<Placed<ProcessorSettings>>,
-    /// Exporters that pipelines use.
-    pub exporters: Vec<Placed<ExporterSettings>>,
-    /// Connectors that pipelines use.
-    pub connectors: Vec<Placed<ConnectorSettings>>,
-    /// Extensions that are enabled.
-    pub extensions: Vec<Placed<ExtensionSettings>>,
-    /// The spool.
-    pub spool: spool::Settings,
-    /// Its keys; empty = a key file.
-    pub spool_keys: Vec<spool::SpoolKey>,
-    /// The pseudonym key; none = a key file.
-    pub pseudonym_key: Option<Secret>,
-    /// Bounds.
-    pub limits: Limits,
-    /// Own log level.
-    pub log_level: logging::Level,
-    /// Who is sent own metrics.
-    pub own_metrics: Vec<own::Reading>,
-    /// Pipelines.
-    pub pipelines: Vec<Pipeline>,
-    /// What the files of the admin port's TLS said last.
-    pub admin_files: Kept<server_tls::Made>,
-    /// Nothing, of a file without errors.
-    pub stands_in: StandsIn,
-}
-
-/// What is not as it is written, because that can't be used: it stands in, so that the rest can be looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StandsIn {
-    /// The spool's settings, and its keys.
-    pub spool: bool,
-    /// The spool's keys.
-    pub keys: bool,
-    /// What components say may be missing from their settings, or a component altogether.
-    pub components: bool,
-}
+pub use super::placed::Placed;
+pub use super::valid::{Logs, Pseudonyms, StandsIn, Telemetry, Typed, Valid};
 
 /// A file that was read, whatever came of it.
 pub struct Read {
@@ -231,102 +125,25 @@ impl Types<'_> {
 /// Settings of what is used, and the checks across components.
 fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Option<Valid> {
     let file = &typed.file;
-    let used = |pick: fn(&Pipeline) -> &[(ComponentId, At)]| -> HashSet<&ComponentId> {
-        file.pipelines.iter().flat_map(pick).map(|(id, _)| id).collect()
-    };
-    let enabled: HashSet<&ComponentId> = file.enabled.iter().map(|(id, _)| id).collect();
-    let mut settings = Checks { problems };
-    let receivers =
-        settings.all("receivers", &file.receivers, &typed.receivers, &used(|p| &p.receivers), ReceiverConfig::settings);
-    let processors = settings.all(
-        "processors",
-        &file.processors,
-        &typed.processors,
-        &used(|p| &p.processors),
-        ProcessorConfig::settings,
-    );
-    let exporters =
-        settings.all("exporters", &file.exporters, &typed.exporters, &used(|p| &p.exporters), ExporterConfig::settings);
-    let ends = |pick: fn(&Pipeline) -> &[(ComponentId, At)]| used(pick);
-    let joined: HashSet<&ComponentId> = ends(|p| &p.receivers).union(&ends(|p| &p.exporters)).copied().collect();
-    let connectors =
-        settings.all("connectors", &file.connectors, &typed.connectors, &joined, ConnectorConfig::settings);
-    let extensions =
-        settings.all("extensions", &file.extensions, &typed.extensions, &enabled, ExtensionConfig::settings);
-    for (port, what) in ports::clashes(&receivers, &extensions) {
-        let sections = if port.section == "receivers" { &file.receivers } else { &file.extensions };
-        let written = sections.iter().filter(|section| section.id == *port.id);
-        let wrong = || vec![FieldProblem::new(port.field, what.as_str())];
-        let path = format!("{}.{}", port.section, port.id);
-        written.for_each(|written| settings.place(Gravity::Error, &path, &written.body, written.at, wrong()));
-    }
-    settings.notes("receivers", &file.receivers, &receivers, ReceiverSettings::notes);
-    settings.notes("processors", &file.processors, &processors, ProcessorSettings::notes);
-    settings.notes("exporters", &file.exporters, &exporters, |settings| settings.spec().notes());
+    let mut checks = Checks { problems };
+    let used = checks.components(typed);
+    checks.clashes(file, &used);
+    checks.notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
+    checks.notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
+    checks.notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
     let beside = data_dir.join("spool");
-    let spool = settings.one("spool", &file.spool, typed.spool.settings(&beside));
-    let spool_keys = settings.one("spool", &file.spool, typed.spool.spool_keys());
-    if typed.pseudonyms.key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
-        let empty = FieldProblem::new("key", "is empty: anyone could make these pseudonyms");
-        settings.place(Gravity::Error, "pseudonyms", &file.pseudonyms, file.pseudonyms.at, vec![empty]);
-    }
-    let own_metrics = settings.one("service.telemetry", &file.telemetry, typed.telemetry.metrics.settings());
-    let in_flight = typed.limits.check(&receivers);
-    settings.one("limits", &file.limits, in_flight);
-    let listening = used(|p| &p.receivers);
-    let whole = |section: &Section| receivers.iter().any(|placed| placed.id == section.id);
-    // of a receiver that is wrong nobody knows what accounts it has
-    if file.receivers.iter().all(|section| !listening.contains(&section.id) || whole(section)) {
-        let nobody = typed.limits.of_nobody(&receivers);
-        settings.place(Gravity::Warning, "limits", &file.limits, file.limits.at, nobody);
-    }
-    let step = |section: &Section| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
-    let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
+    let spool = checks.one("spool", &file.spool, typed.spool.settings(&beside));
+    let spool_keys = checks.one("spool", &file.spool, typed.spool.spool_keys());
+    checks.pseudonym_key(typed);
+    let own_metrics = checks.one("service.telemetry", &file.telemetry, typed.telemetry.metrics.settings());
+    checks.limits(typed, &used.receivers);
     let kind_of = |section: &Section| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
     let kinds: Vec<_> = file.connectors.iter().filter_map(kind_of).collect();
-    let joins = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.of_step()?, kind.signals()))));
-    let joins = joins.collect::<HashMap<_, _>>();
-    let joined = ways(file, &kinds, settings.problems);
-    let known_trust =
-        |id: &ComponentId| exporters.iter().find(|known| known.id == *id).map(|known| known.what.spec().trust());
-    // of an exporter that has other faults the word alone is known
-    let says_internal = |section: &Section| {
-        section.body.get("trust").is_some_and(|(_, node)| matches!(&node.value, Val::Str(word) if word == "internal"))
-    };
-    let third_party = (file.exporters.iter())
-        .filter(|section| match known_trust(&section.id) {
-            Some(trust) => trust == Trust::ThirdParty,
-            None => ExporterKind::parse(&section.id.kind).is_some() && !says_internal(section),
-        })
-        .map(|section| section.id.clone())
-        .collect();
-    // an endpoint that is wrong is told as such
-    let faulty = |placed: &&Placed<ExporterSettings>| {
-        let path = format!("exporters.{}", placed.id);
-        let within = |rest: &str| rest.is_empty() || rest.starts_with('.');
-        let errors = problems.iter().filter(|problem| problem.gravity == Gravity::Error);
-        errors.filter_map(|problem| problem.path.strip_prefix(&path)).any(within)
-    };
-    let not_taken = (exporters.iter())
-        .filter(|placed| !faulty(placed))
-        .flat_map(|placed| Signal::ALL.map(|signal| (placed, signal)))
-        .filter(|(placed, signal)| !placed.what.spec().takes(*signal))
-        .map(|(placed, signal)| (placed.id.clone(), signal))
-        .collect();
-    let of = |wanted: fn(&ProcessorSettings) -> bool| {
-        processors.iter().filter(|placed| wanted(&placed.what)).map(|placed| placed.id.clone()).collect()
-    };
-    let (audits, allows) = (of(ProcessorSettings::only_counts), of(ProcessorSettings::allows_content));
-    let known = Known {
-        steps: &steps,
-        audits: &audits,
-        allows: &allows,
-        third_party: &third_party,
-        not_taken: &not_taken,
-        joins: &joins,
-    };
-    problems.extend(graph::check(&File { pipelines: joined.clone(), ..file.clone() }, &known));
+    let joined = ways(file, &kinds, checks.problems);
+    let wrong = across_pipelines(file, &joined, &kinds, &used, problems);
+    problems.extend(wrong);
     let stands_in = StandsIn { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
+    let Used { receivers, processors, exporters, connectors, extensions } = used;
     Some(Valid {
         receivers,
         processors,
@@ -343,6 +160,81 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
         admin_files: Kept::default(),
         stands_in,
     })
+}
+
+/// Settings of the components that pipelines and `service.extensions` name.
+struct Used {
+    receivers: Vec<Placed<ReceiverSettings>>,
+    processors: Vec<Placed<ProcessorSettings>>,
+    exporters: Vec<Placed<ExporterSettings>>,
+    connectors: Vec<Placed<ConnectorSettings>>,
+    extensions: Vec<Placed<ExtensionSettings>>,
+}
+
+/// The ids that pipelines name in one of their lists.
+fn named(file: &File, list: fn(&Pipeline) -> &[(ComponentId, At)]) -> HashSet<&ComponentId> {
+    file.pipelines.iter().flat_map(list).map(|(id, _)| id).collect()
+}
+
+/// What is wrong with the pipelines as a whole: references, order, and what third parties would be sent.
+fn across_pipelines(
+    file: &File,
+    joined: &[Pipeline],
+    kinds: &[(ComponentId, ConnectorKind)],
+    used: &Used,
+    problems: &[Problem],
+) -> Vec<Problem> {
+    let step = |section: &Section| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
+    let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
+    let joins = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.of_step()?, kind.signals()))));
+    let joins = joins.collect::<HashMap<_, _>>();
+    let of = |wanted: fn(&ProcessorSettings) -> bool| {
+        used.processors.iter().filter(|placed| wanted(&placed.what)).map(|placed| placed.id.clone()).collect()
+    };
+    let (audits, allows) = (of(ProcessorSettings::only_counts), of(ProcessorSettings::allows_content));
+    let known = Known {
+        steps: &steps,
+        audits: &audits,
+        allows: &allows,
+        third_party: &third_parties(file, &used.exporters),
+        not_taken: &not_taken(&used.exporters, problems),
+        joins: &joins,
+    };
+    graph::check(&File { pipelines: joined.to_vec(), ..file.clone() }, &known)
+}
+
+/// The exporters that send to third parties.
+fn third_parties(file: &File, exporters: &[Placed<ExporterSettings>]) -> HashSet<ComponentId> {
+    let known_trust = |id: &ComponentId| {
+        exporters.iter().find(|known| known.id == *id).map(|known| known.what.spec().profile().trust)
+    };
+    // of an exporter that has other faults the word alone is known
+    let says_internal = |section: &Section| {
+        section.body.get("trust").is_some_and(|(_, node)| matches!(&node.value, Val::Str(word) if word == "internal"))
+    };
+    (file.exporters.iter())
+        .filter(|section| match known_trust(&section.id) {
+            Some(trust) => trust == Trust::ThirdParty,
+            None => ExporterKind::parse(&section.id.kind).is_some() && !says_internal(section),
+        })
+        .map(|section| section.id.clone())
+        .collect()
+}
+
+/// The signals that an exporter has nowhere to send to; one whose endpoint is wrong has a problem of its own.
+fn not_taken(exporters: &[Placed<ExporterSettings>], problems: &[Problem]) -> HashSet<(ComponentId, Signal)> {
+    let faulty = |placed: &&Placed<ExporterSettings>| {
+        let path = format!("exporters.{}", placed.id);
+        let within = |rest: &str| rest.is_empty() || rest.starts_with('.');
+        let errors = problems.iter().filter(|problem| problem.gravity == Gravity::Error);
+        errors.filter_map(|problem| problem.path.strip_prefix(&path)).any(within)
+    };
+    (exporters.iter())
+        .filter(|placed| !faulty(placed))
+        .flat_map(|placed| Signal::ALL.map(|signal| (placed, signal)))
+        .filter(|(placed, signal)| !placed.what.spec().takes(*signal))
+        .map(|(placed, signal)| (placed.id.clone(), signal))
+        .collect()
 }
 
 /// The pipelines that run: those that `forward` joins are one.
@@ -363,6 +255,71 @@ struct Checks<'p> {
 }
 
 impl Checks<'_> {
+    /// Settings of every component that is used.
+    fn components(&mut self, typed: &Typed) -> Used {
+        let file = &typed.file;
+        let (from, to) = (named(file, |p| &p.receivers), named(file, |p| &p.exporters));
+        let through = named(file, |p| &p.processors);
+        let joining = from.union(&to).copied().collect();
+        let enabled = file.enabled.iter().map(|(id, _)| id).collect();
+        Used {
+            receivers: self.all("receivers", &file.receivers, &typed.receivers, &from, ReceiverConfig::settings),
+            processors: self.all(
+                "processors",
+                &file.processors,
+                &typed.processors,
+                &through,
+                ProcessorConfig::settings,
+            ),
+            exporters: self.all("exporters", &file.exporters, &typed.exporters, &to, ExporterConfig::settings),
+            connectors: self.all(
+                "connectors",
+                &file.connectors,
+                &typed.connectors,
+                &joining,
+                ConnectorConfig::settings,
+            ),
+            extensions: self.all(
+                "extensions",
+                &file.extensions,
+                &typed.extensions,
+                &enabled,
+                ExtensionConfig::settings,
+            ),
+        }
+    }
+
+    /// Ports that two components want.
+    fn clashes(&mut self, file: &File, used: &Used) {
+        for (port, what) in ports::clashes(&used.receivers, &used.extensions) {
+            let sections = if port.section == "receivers" { &file.receivers } else { &file.extensions };
+            let written = sections.iter().filter(|section| section.id == *port.id);
+            let wrong = || vec![FieldProblem::new(port.field, what.as_str())];
+            let path = format!("{}.{}", port.section, port.id);
+            written.for_each(|written| self.place(Gravity::Error, &path, &written.body, written.at, wrong()));
+        }
+    }
+
+    fn pseudonym_key(&mut self, typed: &Typed) {
+        if typed.pseudonyms.key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
+            let (node, empty) = (&typed.file.pseudonyms, "is empty: anyone could make these pseudonyms");
+            self.place(Gravity::Error, "pseudonyms", node, node.at, vec![FieldProblem::new("key", empty)]);
+        }
+    }
+
+    /// Limits against each other, and against the accounts that receivers know.
+    fn limits(&mut self, typed: &Typed, receivers: &[Placed<ReceiverSettings>]) {
+        let file = &typed.file;
+        self.one("limits", &file.limits, typed.limits.check(receivers));
+        let listening = named(file, |p| &p.receivers);
+        let whole = |section: &Section| receivers.iter().any(|placed| placed.id == section.id);
+        // of a receiver that is wrong nobody knows what accounts it has
+        if file.receivers.iter().all(|section| !listening.contains(&section.id) || whole(section)) {
+            let nobody = typed.limits.of_nobody(receivers);
+            self.place(Gravity::Warning, "limits", &file.limits, file.limits.at, nobody);
+        }
+    }
+
     fn one<T>(&mut self, path: &str, node: &Node, result: Result<T, Vec<FieldProblem>>) -> Option<T> {
         result.map_err(|problems| self.place(Gravity::Error, path, node, node.at, problems)).ok()
     }

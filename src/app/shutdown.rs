@@ -12,7 +12,7 @@ use net::spawn::blocking;
 use pipeline::Reason;
 use telemetry::GATEWAY;
 
-use super::App;
+use super::running::App;
 
 /// How long tasks that were told to end may take.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(2);

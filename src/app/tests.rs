@@ -3,19 +3,28 @@ mod keys;
 
 use std::collections::HashMap;
 use std::future::ready;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use super::build::Built;
+use super::build::{
+    Blueprint, BoundListener, Built, Companion, Listener, Seams, Serve, ServingListener, Settings, Site,
+};
+use super::tasks::Tasks;
 use super::*;
 use fixtures::until::until;
 use kernel::clock::SystemClock;
 use kernel::rng::SystemRng;
+use net::Spawn;
 use otlp::Signal;
+use pipeline::spool::Spool;
 use pipeline::testing::engine::{Sink, Step, Tally, spans};
 use pipeline::{
     BytePermit, EnginePlan, Exporter, Inlet, Limits, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
@@ -52,7 +61,7 @@ fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> Blueprint {
     let sink = Arc::clone(sink);
     let build = move |_: &Site| {
         if let Some(fails) = extras.fails {
-            return Err(fails.to_owned());
+            return Err(StartError::new(fails));
         }
         let pipeline = PipelinePlan {
             id: "traces".into(),
@@ -175,9 +184,9 @@ impl Companion for Beside {
         "beside"
     }
 
-    fn prepare(&self) -> Result<(), String> {
+    fn prepare(&self) -> Result<(), StartError> {
         self.0.lock().push("prepare");
-        self.1.map_or(Ok(()), |fails| Err(fails.to_owned()))
+        self.1.map_or(Ok(()), |fails| Err(StartError::new(fails)))
     }
 
     fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
@@ -192,11 +201,11 @@ impl Companion for Beside {
 struct Port(Log, Option<&'static str>);
 
 impl Listener for Port {
-    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, String>> {
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
         Box::pin(async move {
             self.0.lock().push("bind");
             match self.1 {
-                Some(fails) => Err(fails.to_owned()),
+                Some(fails) => Err(StartError::new(fails)),
                 None => Ok(self as Box<dyn BoundListener>),
             }
         })
@@ -253,8 +262,12 @@ async fn a_failed_start_leaves_nothing() {
     ];
     for (extras, wanted) in cases.into_iter().zip(["no such file", "no store", "the port is in use"]) {
         let failed = App::start(blueprint(folder.path(), &sink, extras), seams()).await.err().unwrap();
-        assert_eq!((failed.text.as_str(), failed.exit), (wanted, 1));
-        assert_eq!(failed.port, wanted.contains("port"), "only a port that is taken may be tried elsewhere");
+        assert_eq!((failed.text.as_str(), failed.exit_code()), (wanted, 1));
+        assert_eq!(
+            failed.fault == Fault::Port,
+            wanted.contains("port"),
+            "only a port that is taken may be tried elsewhere"
+        );
     }
     let app = start(folder.path(), &sink, Extras::default()).await;
     let second = App::start(blueprint(folder.path(), &sink, Extras::default()), seams()).await.err().unwrap();

@@ -10,13 +10,13 @@ use tokio::sync::watch;
 
 use crate::app::build::{Companion, Site};
 use ::vault::chain::note::SigningKey;
-use ::vault::store::DirectoryStore;
+use ::vault::store::kinds::StoreUnusable;
 use ::vault::ticket::put_holder;
 use ::vault::uploader::{SpoolJournal, Uploader};
 use genai::Vocabulary;
 use kernel::pseudonym::IdPolicy;
 use pipeline::Processor;
-use processors::vault::{self, Echoing, Forward, Settings, StoreSettings};
+use processors::vault::{self, Echoing, Forward, Settings};
 
 /// What a vault brings besides its processor.
 pub(super) struct Vault {
@@ -38,12 +38,10 @@ pub(super) fn build(
     ids: Arc<dyn IdPolicy>,
     echoing: Echoing,
     (spool, key): (&Path, Option<Arc<SigningKey>>),
-) -> Result<(Arc<dyn Processor>, Vault), String> {
-    if let StoreSettings::Directory(path) = &settings.store {
-        DirectoryStore::prepare(path)
-            .map_err(|error| format!("can't use the vault's folder {}: {error}", path.display()))?;
+) -> Result<(Arc<dyn Processor>, Vault), StoreUnusable> {
+    if let Some(store) = &settings.store {
+        store.spec().prepare()?;
     }
-    roots(settings)?;
     let seams = &site.seams;
     let journal = SpoolJournal::new(Arc::clone(&site.spool), Arc::clone(&site.tasks), Arc::clone(&id), spool);
     let needs = vault::Site {
@@ -58,17 +56,6 @@ pub(super) fn build(
     let uploader = made.uploader.map(|uploader| Arc::new(Upload(Mutex::new(Some(uploader)))) as Arc<dyn Companion>);
     let waits = (settings.forward == Forward::AfterPut && uploader.is_some()).then(|| put_holder(&id));
     Ok((made.processor, Vault { id, waits, uploader }))
-}
-
-/// Whether the store's certificates can be read. The client would only find out with the first upload, and then keep trying.
-///
-/// # Errors
-/// One line: the file, the reason.
-pub(super) fn roots(settings: &Settings) -> Result<(), String> {
-    let StoreSettings::S3(s3) = &settings.store else { return Ok(()) };
-    let Some(path) = &s3.ca_file else { return Ok(()) };
-    let opened = std::fs::File::open(path).map(drop);
-    opened.map_err(|error| format!("can't use the `ca_file` of the vault's store, {}: {error}", path.display()))
 }
 
 /// The uploader as the app runs it: once.

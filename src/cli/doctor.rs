@@ -21,7 +21,6 @@ use crate::components::{ProcessorSettings, ReceiverSettings};
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
 use kernel::terminal::clean;
-use processors::vault::StoreSettings;
 use receivers::otlp;
 use vault::kms::SealedKey;
 use vault::policy::Policy;
@@ -115,7 +114,7 @@ impl Accounts {
                     all.names.extend(names.iter().map(ToString::to_string));
                     all.files.extend(receiver.tokens_file().map(|path| path.display().to_string()));
                 }
-                Err(why) => all.unknown.push(why),
+                Err(why) => all.unknown.push(why.to_string()),
             }
         }
         all
@@ -137,11 +136,7 @@ fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, CommandError> {
     let valid = load(common, Make::Nothing)?.valid;
     let of = |placed: &Placed<ProcessorSettings>| {
         let ProcessorSettings::Vault(vault) = &placed.what else { return None };
-        let s3 = match &vault.store {
-            StoreSettings::None => return None,
-            StoreSettings::Directory(_) => None,
-            StoreSettings::S3(s3) => Some(s3.clone()),
-        };
+        let s3 = vault.store.as_ref()?.spec().buckets().cloned();
         let sealed = vault.sealed_key().map(|(path, sealed)| (path.to_owned(), sealed.clone()));
         (s3.is_some() || sealed.is_some()).then(|| Vault { id: placed.id.to_string(), s3, sealed })
     };

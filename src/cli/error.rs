@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::app::StartError;
 use audit::read::ReadError;
+use net::{BindError, TlsError};
 use pipeline::spool::OpenError;
 use rates::RatesError;
 use vault::keygen::KeygenError;
@@ -61,13 +62,28 @@ pub(crate) enum CommandError {
     /// A rate table can't be used.
     #[error(transparent)]
     Rates(#[from] RatesError),
+    /// A gateway did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A spool can't be opened.
+    #[error(transparent)]
+    Spool(#[from] OpenError),
+    /// An address can't be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Files of TLS can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl CommandError {
     /// How the process ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
+            Self::Start(error) if error.exit_code() == CONFIG => Exit::Config,
+            Self::Spool(error) if error.exit_code() == CONFIG => Exit::Config,
             Self::Failed(_) | Self::Read(_) | Self::Keygen(_) | Self::Rates(_) => Exit::Failed,
+            Self::Start(_) | Self::Spool(_) | Self::Bind(_) | Self::Tls(_) => Exit::Failed,
             Self::Usage(_) => Exit::Usage,
             Self::Config(_) | Self::Problems(_) => Exit::Config,
         }
@@ -84,19 +100,6 @@ impl From<String> for CommandError {
 impl From<&str> for CommandError {
     fn from(text: &str) -> Self {
         Self::Failed(text.to_owned())
-    }
-}
-
-impl From<StartError> for CommandError {
-    fn from(error: StartError) -> Self {
-        if error.exit == CONFIG { Self::Config(error.text) } else { Self::Failed(error.text) }
-    }
-}
-
-impl From<OpenError> for CommandError {
-    fn from(error: OpenError) -> Self {
-        let text = error.to_string();
-        if error.exit_code() == CONFIG { Self::Config(text) } else { Self::Failed(text) }
     }
 }
 

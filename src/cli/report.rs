@@ -86,7 +86,7 @@ async fn comment(gateway: &Asker, options: &Options, issue: &str) -> Result<(), 
 async fn send(issue: &str, text: &str) -> Result<(), CommandError> {
     let needed = |name: &str| env::var(name).filter(|value| !value.is_empty()).ok_or(format!("{name} is not set"));
     let (base, user, token) = (needed("JIRA_BASE_URL")?, needed("JIRA_USER")?, needed("JIRA_API_TOKEN")?);
-    let proxies = Proxies::from_env(&env::var)?;
+    let proxies = Proxies::from_env(&env::var).map_err(|error| error.to_string())?;
     let jira = Asker::new(&base, Some(basic(&user, &token)), proxies)?;
     let path = format!("/rest/api/2/issue/{}/comment", part(issue));
     jira.post(&path, json!({"body": text}).to_string()).await.map(drop)

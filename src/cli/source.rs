@@ -208,7 +208,7 @@ fn tryout_recipient(directory: &Path, make: Make) -> Result<String, CommandError
     let path = directory.join(TRYOUT_KEY);
     let key = match make {
         Make::Nothing if !path.exists() => new(),
-        _ => keyfile::ensure(&path, new)?.key,
+        _ => keyfile::ensure(&path, new).map_err(|error| error.to_string())?.key,
     };
     let identity: age::x25519::Identity =
         key.expose().parse().map_err(|_| format!("{} holds no age identity", path.display()))?;

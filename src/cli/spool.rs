@@ -70,7 +70,7 @@ pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandErro
     if !directory.is_dir() {
         return Err(CommandError::Failed(format!("there is no spool in {}", directory.display())));
     }
-    let keys = present_spool_keys(&loaded.valid).map_err(CommandError::Config)?;
+    let keys = present_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
     let status = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;
     match command {
         Command::List => out(&table(&status, seams.clock.now())),

@@ -251,26 +251,47 @@ fn parrot() -> SocketAddr {
     address
 }
 
-/// The log at its most talkative, of a whole process: a replayed session, a back end that repeats what it refuses, and requests that
-/// are wrong in every way, with canaries in each part. Nothing of them may be in it, nor a credential.
-#[test]
-fn the_log_at_debug_holds_no_canary() {
-    const TOKEN: &str = "canary-of-a-credential-4711";
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("data")).unwrap();
-    let mut config: serde_json::Value = serde_json::from_str(&configuration(folder.path())).unwrap();
+const TOKEN: &str = "canary-of-a-credential-4711";
+
+/// A gateway as a process that takes [`TOKEN`], logs everything, and sends to [`parrot`].
+fn talkative(folder: &Path) -> std::process::Child {
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&configuration(folder)).unwrap();
     config["service"]["telemetry"] = serde_json::json!({ "logs": { "level": "debug" } });
     config["receivers"]["otlp"]["auth"] = serde_json::json!({ "tokens": { "acme": [TOKEN] } });
     config["exporters"]["otlp_http/house"]["endpoint"] = format!("http://{}", parrot()).into();
-    let path = folder.path().join("config.yaml");
+    let path = folder.join("config.yaml");
     fs::write(&path, config.to_string()).unwrap();
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
+    std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .arg(format!("--config={}", path.display()))
         .env_clear()
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// One HTTP request with a head of its own; the whole answer.
+fn send(to: SocketAddr, target: &str, head: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(to).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\ncontent-length: {length}\r\n\r\n"
+    )
+    .unwrap();
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The log at its most talkative, of a whole process: a replayed session, a back end that repeats what it refuses, and requests that
+/// are wrong in every way, with canaries in each part. Nothing of them may be in it, nor a credential.
+#[test]
+fn the_log_at_debug_holds_no_canary() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = talkative(folder.path());
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
     let mut log = String::new();
     let mut address = |what: &str| loop {
@@ -287,19 +308,6 @@ fn the_log_at_debug_holds_no_canary() {
     let canaries = canaries();
     let canary = canaries.first().unwrap();
     let known = format!("authorization: Bearer {TOKEN}");
-    let send = |to: SocketAddr, target: &str, head: &str, body: &[u8]| {
-        let mut stream = TcpStream::connect(to).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\ncontent-length: {length}\r\n\r\n"
-        )
-        .unwrap();
-        let _ = stream.write_all(body);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
-    };
     for entry in fs::read_dir(root().join(RECORDING).join(SESSION)).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         let Some(signal) = name.strip_suffix(".pb").and_then(|name| name.split('-').nth(1)) else { continue };

@@ -35,8 +35,8 @@ mod words;
 use std::collections::HashMap;
 
 pub use memory::{Memory, SessionKey};
-pub use mend::MARK;
 pub use prints::{Key, Prints};
+pub use words::MARK;
 pub use words::may_quote;
 
 use search::Search;

@@ -3,10 +3,7 @@
 
 use std::ops::Range;
 
-use super::words::{CHARACTERS, TOKENS, WORDS, apart, is_name, is_type, is_unspaced, tokens, width, words};
-
-/// What stands in place of repeated content.
-pub const MARK: &str = "[CONTENT]";
+use super::words::{CHARACTERS, MARK, TOKENS, WORDS, apart, is_name, is_type, is_unspaced, tokens, width, words};
 
 /// A stretch that repeats content goes on at most so far beyond what was found of it, bytes.
 const MARGIN: usize = 3;

@@ -4,8 +4,9 @@
 use std::ops::Range;
 
 use super::fold::{Put, blank, unit, wide};
-use super::mend::MARK;
 
+/// What stands in place of repeated content.
+pub const MARK: &str = "[CONTENT]";
 /// Least length of a repeated stretch, characters.
 pub(super) const CHARACTERS: usize = 24;
 /// Least words of a repeated stretch.

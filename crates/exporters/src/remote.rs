@@ -19,7 +19,7 @@ use kernel::clock::Clock;
 use net::client::{self, ClientError, Upload};
 use net::encoding::compress;
 use net::spawn::blocking;
-use net::{Encoding, Proxies, Renewed, Spawn};
+use net::{Encoding, Proxies, Renewed, Spawn, TlsError};
 use otlp::Signal;
 use pipeline::{ExportRequest, Outcome, Reason};
 use telemetry::Meter;
@@ -117,14 +117,14 @@ impl Remote {
     /// Opens the client for `destinations`.
     ///
     /// # Errors
-    /// One line about a TLS file or missing roots.
+    /// A TLS file that can't be used, or missing roots.
     pub fn build(
         id: Arc<str>,
         common: Common,
         http2_only: bool,
         destinations: &[&Uri],
         deps: Deps,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, TlsError> {
         let encrypted = destinations.iter().any(|uri| uri.scheme() == Some(&Scheme::HTTPS));
         let settings = client::Settings { tls: encrypted.then(|| common.tls.clone()), http2_only };
         let (proxies, tasks, clock) = (Arc::clone(&deps.proxies), Arc::clone(&deps.tasks), Arc::clone(&deps.clock));

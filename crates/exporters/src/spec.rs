@@ -8,10 +8,22 @@ use std::sync::Arc;
 use ::otlp::Signal;
 use config::{ComponentId, FieldProblem};
 use http::Uri;
-use net::tls;
+use net::tls::{self, TlsError};
 use pipeline::{Exporter, OutletSettings, Trust};
 
 use crate::remote::Deps;
+use crate::stanza::{Common, destination};
+
+/// Why an exporter can't be built.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum BuildError {
+    /// A TLS file that can't be used, or missing roots.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Nothing can be put after the endpoint.
+    #[error("the endpoint takes no path")]
+    Endpoint,
+}
 
 /// Where an exporter writes to; `validate`, `check` and a start look at it beforehand.
 pub enum Target<'s> {
@@ -33,24 +45,48 @@ pub enum Target<'s> {
     Output,
 }
 
-/// The settings of an exporter, as the gateway sees them.
-pub trait ExporterSpec {
-    /// What is valid, but should be known.
-    fn notes(&self) -> &[FieldProblem];
-    /// Whether it has somewhere to send `signal`.
-    fn takes(&self, signal: Signal) -> bool;
+/// What the gateway asks of every exporter alike. A struct: one that leaves out an answer does not compile.
+pub struct Profile<'s> {
+    /// How far it is trusted.
+    pub trust: Trust,
+    /// Where it writes to.
+    pub target: Target<'s>,
     /// Where it points (`host:port`), and where it pointed before as far as the user says so; none: to nothing beyond this
     /// machine.
-    fn destination(&self) -> Option<(String, &[String])>;
+    pub destination: Option<(String, &'s [String])>,
     /// How it is served from the spool; none = as by default.
-    fn outlet(&self) -> Option<&OutletSettings>;
-    /// How far it is trusted.
-    fn trust(&self) -> Trust;
-    /// Where it writes to.
-    fn target(&self) -> Target<'_>;
+    pub outlet: Option<&'s OutletSettings>,
+    /// What is valid, but should be known.
+    pub notes: &'s [FieldProblem],
+}
+
+impl<'s> Profile<'s> {
+    /// Of one that writes on this machine.
+    pub fn local(trust: Trust, target: Target<'s>) -> Self {
+        Self { trust, target, destination: None, outlet: None, notes: &[] }
+    }
+
+    /// Of one that sends OTLP to a server at `urls`; `http`: the first of them answers HTTP/1.1.
+    pub fn remote(trust: Trust, common: &'s Common, urls: &[&'s Uri], http: bool) -> Self {
+        Self {
+            trust,
+            target: Target::Server { tls: &common.tls, http: urls.first().copied().filter(|_| http) },
+            destination: Some((destination(urls.iter().copied()), &common.moved_from)),
+            outlet: Some(&common.outlet),
+            notes: &common.notes,
+        }
+    }
+}
+
+/// The settings of an exporter, as the gateway sees them.
+pub trait ExporterSpec {
+    /// What is asked of all alike.
+    fn profile(&self) -> Profile<'_>;
+    /// Whether it has somewhere to send `signal`.
+    fn takes(&self, signal: Signal) -> bool;
     /// Builds it; connects to nothing.
     ///
     /// # Errors
-    /// One line about a TLS file or missing roots.
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String>;
+    /// See [`BuildError`].
+    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, BuildError>;
 }

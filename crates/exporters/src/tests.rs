@@ -287,9 +287,19 @@ impl Admission for Door {
         true
     }
 
+    fn admit(&self, _: &Arc<str>) -> Result<(), Outcome> {
+        Ok(())
+    }
+
     fn charge<'a>(&'a self, _: &'a mut BytePermit, _: usize) -> BoxFuture<'a, Result<(), Outcome>> {
         Box::pin(async { Ok(()) })
     }
+
+    fn crowded(&self) -> bool {
+        false
+    }
+
+    fn spend(&self, _: &Arc<str>, _: usize) {}
 
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
         self.0.lock().push((submission.signal, submission.wire));

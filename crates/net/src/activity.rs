@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::listen::ReplyBody;
+use super::reply::ReplyBody;
 
 /// Connections that are told to leave at once, at most.
 const LEAVING: usize = 32;

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioTimer;
 use super::proxy::{Connector, Proxies};
 use super::rope::Rope;
 use super::spawn::{HyperTasks, Spawn};
-use super::tls;
+use super::tls::{self, TlsError};
 
 /// For TCP; CONNECT and TLS are within the exporter's `timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,8 +82,8 @@ impl Client {
     /// A client; `proxies` say which way.
     ///
     /// # Errors
-    /// One line about a TLS file or missing roots.
-    pub fn build(settings: &Settings, proxies: Arc<Proxies>, tasks: Arc<dyn Spawn>) -> Result<Self, String> {
+    /// A TLS file that can't be used, or missing roots.
+    pub fn build(settings: &Settings, proxies: Arc<Proxies>, tasks: Arc<dyn Spawn>) -> Result<Self, TlsError> {
         let tls = settings.tls.as_ref().map(tls::Settings::read).transpose()?;
         Self::with(settings, tls.map(|(config, _)| config), proxies, tasks)
     }
@@ -94,7 +94,7 @@ impl Client {
         tls: Option<rustls::ClientConfig>,
         proxies: Arc<Proxies>,
         tasks: Arc<dyn Spawn>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, TlsError> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -142,11 +142,10 @@ impl Client {
     }
 }
 
-fn no_roots() -> Result<rustls::ClientConfig, String> {
+fn no_roots() -> Result<rustls::ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS: {error}"))?
+        .with_safe_default_protocol_versions()?
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth())
 }

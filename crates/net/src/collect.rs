@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 
@@ -17,7 +18,6 @@ use super::pace::Pace;
 use super::places::Places;
 use super::rope::Rope;
 use super::spawn::{Spawn, blocking};
-use pipeline::{Admission, BytePermit, Outcome, Reason};
 
 /// Largest number of bytes inflated between two charges.
 const STRIDE: usize = 1 << 20;
@@ -26,6 +26,60 @@ const INLINE: usize = 256 * 1024;
 
 /// Any error.
 type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Why a body did not come in whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Larger than the limit, before or after decompression.
+    #[error("the body is larger than the limit")]
+    TooLarge,
+    /// Cut, damaged, or framed wrongly: the same bytes would be refused again.
+    #[error("the body is malformed")]
+    Malformed,
+    /// It came too slowly.
+    #[error("the body came too slowly")]
+    TimedOut,
+    /// The client went away.
+    #[error("the client went away")]
+    Disconnected,
+    /// The task that worked on it ended without a result.
+    #[error("the work on the body was not finished")]
+    Lost,
+}
+
+/// Why a body could not be collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CollectError<R> {
+    /// The body's fault, or its sender's.
+    Body(BodyError),
+    /// Whoever pays has no room: what they say.
+    NoRoom(R),
+}
+
+impl<R> From<BodyError> for CollectError<R> {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
+
+/// Pays for the bytes of a body while they come and inflate. Without defaults: whoever wraps one forwards everything.
+pub trait BodyBudget: Sync {
+    /// Bytes that are paid for; they return when it is dropped.
+    type Permit: Send;
+    /// Why there is no room.
+    type NoRoom: Send;
+    /// Adds `n` bytes to `permit`; waits for room.
+    ///
+    /// # Errors
+    /// There was none in time.
+    fn charge<'a>(&'a self, permit: &'a mut Self::Permit, n: usize) -> BoxFuture<'a, Result<(), Self::NoRoom>>;
+    /// Bytes that `permit` holds.
+    fn held(&self, permit: &Self::Permit) -> usize;
+    /// Gives back up to `n` bytes of `permit`.
+    fn release(&self, permit: &mut Self::Permit, n: usize);
+    /// Whether somebody waits for room at the moment.
+    fn is_crowded(&self) -> bool;
+}
 
 /// How much and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +95,9 @@ pub struct Limits {
 }
 
 /// What a body is collected with.
-#[derive(Clone, Copy)]
-pub struct Intake<'a> {
+pub struct Intake<'a, B> {
     /// Who is charged.
-    pub admission: &'a dyn Admission,
+    pub budget: &'a B,
     /// Where large bodies are inflated.
     pub tasks: &'a dyn Spawn,
     /// How much and how long.
@@ -53,39 +106,35 @@ pub struct Intake<'a> {
     pub places: &'a Places,
 }
 
-/// A whole body and what it holds of the budget: `permit.bytes() >= bytes.len()`. No `Debug`.
-pub struct Collected {
+/// A whole body and what it holds of the budget: at least `bytes.len()`. No `Debug`.
+pub struct Collected<P> {
     /// The body, inflated.
     pub bytes: Bytes,
     /// Its bytes' charge.
-    pub permit: BytePermit,
+    pub permit: P,
 }
 
-const TOO_LARGE: Outcome = Outcome::Refused { reason: Reason::TooLarge };
-const MALFORMED: Outcome = Outcome::Refused { reason: Reason::Malformed };
+/// What collecting gives, as its budget pays for it.
+type Collecting<T, B> = Result<T, CollectError<<B as BodyBudget>::NoRoom>>;
 
-fn retry(reason: Reason) -> Outcome {
-    Outcome::Retry { after: None, reason }
-}
-
-impl Intake<'_> {
+impl<C: BodyBudget> Intake<'_, C> {
     /// Reads `body` to its end. `check` sees what is there after each frame and may refuse early; it may take a
     /// prefix off the rope.
     ///
     /// # Errors
-    /// `TooLarge` over the wire limit, `Overloaded` without room, `TimedOut`, `Disconnected`, `Malformed`, or what `check` says.
-    pub async fn gather<B, F>(&self, body: &mut B, permit: &mut BytePermit, mut check: F) -> Result<Rope, Outcome>
+    /// `TooLarge` over the wire limit, `NoRoom`, `TimedOut`, `Disconnected`, `Malformed`, or what `check` says.
+    pub async fn gather<B, F>(&self, body: &mut B, permit: &mut C::Permit, mut check: F) -> Collecting<Rope, C>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-        F: FnMut(&mut Rope) -> Result<(), Outcome>,
+        F: FnMut(&mut Rope) -> Result<(), BodyError>,
     {
         if body.size_hint().lower() > u64::try_from(self.limits.wire).unwrap_or(u64::MAX) {
-            return Err(TOO_LARGE);
+            return Err(BodyError::TooLarge.into());
         }
         let read = async {
             let (mut rope, mut frames) = (Rope::default(), Frames::of(body, self.limits, self.places));
-            while let Some(data) = frames.next(|| self.admission.crowded()).await? {
-                frames.stands(self.admission.charge(permit, data.len())).await?;
+            while let Some(data) = frames.next(|| self.budget.is_crowded()).await? {
+                frames.stands(self.charge(permit, data.len())).await?;
                 rope.push(data);
                 check(&mut rope)?;
             }
@@ -97,8 +146,13 @@ impl Intake<'_> {
     /// Inflates what was gathered. `permit` holds the charge of `rope` and comes back holding the result's.
     ///
     /// # Errors
-    /// `Malformed` when it is cut or damaged, `TooLarge` over the inflated limit, `Overloaded` without room.
-    pub async fn inflate(&self, encoding: Encoding, rope: Rope, mut permit: BytePermit) -> Result<Collected, Outcome> {
+    /// `Malformed` when it is cut or damaged, `TooLarge` over the inflated limit, `NoRoom`.
+    pub async fn inflate(
+        &self,
+        encoding: Encoding,
+        rope: Rope,
+        mut permit: C::Permit,
+    ) -> Collecting<Collected<C::Permit>, C> {
         let wire = rope.len();
         if encoding == Encoding::Identity {
             return self.join(rope, permit).await;
@@ -106,11 +160,12 @@ impl Intake<'_> {
         if wire == 0 {
             return Ok(Collected { bytes: Bytes::new(), permit });
         }
-        let mut inflater = Inflater::new(encoding, rope, self.limits.inflated).map_err(refusal)?;
+        let mut inflater =
+            Inflater::new(encoding, rope, self.limits.inflated).map_err(|error| CollectError::Body(refusal(error)))?;
         let (mut room, mut window) = (inflater.hint().clamp(4 * 1024, STRIDE - 1) + 1, 0_usize);
         loop {
             let history = if encoding == Encoding::Zstd { room.min(ZSTD_WINDOW.saturating_sub(window)) } else { 0 };
-            self.admission.charge(&mut permit, room.saturating_add(history)).await?;
+            self.charge(&mut permit, room.saturating_add(history)).await?;
             window = window.saturating_add(history);
             let step;
             (inflater, step) = self.step(inflater, room, wire).await?;
@@ -119,12 +174,21 @@ impl Intake<'_> {
             }
             room = STRIDE;
         }
-        let bytes = inflater.into_bytes();
-        permit.release(permit.bytes().saturating_sub(bytes.len()));
-        Ok(Collected { bytes, permit })
+        Ok(self.paid(inflater.into_bytes(), permit))
     }
 
-    async fn step(&self, mut inflater: Inflater, room: usize, wire: usize) -> Result<(Inflater, Step), Outcome> {
+    async fn charge(&self, permit: &mut C::Permit, n: usize) -> Collecting<(), C> {
+        self.budget.charge(permit, n).await.map_err(CollectError::NoRoom)
+    }
+
+    /// `bytes` with what they hold of `permit`; the rest goes back.
+    fn paid(&self, bytes: Bytes, mut permit: C::Permit) -> Collected<C::Permit> {
+        let more = self.budget.held(&permit).saturating_sub(bytes.len());
+        self.budget.release(&mut permit, more);
+        Collected { bytes, permit }
+    }
+
+    async fn step(&self, mut inflater: Inflater, room: usize, wire: usize) -> Collecting<(Inflater, Step), C> {
         // millions of empty members make no output, and are work all the same
         let inline = wire <= INLINE && inflater.made().saturating_add(room) <= INLINE;
         let work = move || {
@@ -132,26 +196,24 @@ impl Intake<'_> {
             (inflater, step)
         };
         let done = if inline { Some(work()) } else { blocking(self.tasks, "inflate", work).await };
-        let Some((inflater, step)) = done else { return Err(retry(Reason::Lost)) };
-        step.map(|step| (inflater, step)).map_err(refusal)
+        let Some((inflater, step)) = done else { return Err(BodyError::Lost.into()) };
+        step.map(|step| (inflater, step)).map_err(|error| refusal(error).into())
     }
 
-    async fn join(&self, rope: Rope, mut permit: BytePermit) -> Result<Collected, Outcome> {
+    async fn join(&self, rope: Rope, mut permit: C::Permit) -> Collecting<Collected<C::Permit>, C> {
         if rope.len() > self.limits.inflated {
-            return Err(TOO_LARGE);
+            return Err(BodyError::TooLarge.into());
         }
         let copied = if rope.is_split() { rope.len() } else { 0 };
-        self.admission.charge(&mut permit, copied).await?;
-        let bytes = rope.into_bytes();
-        permit.release(permit.bytes().saturating_sub(bytes.len()));
-        Ok(Collected { bytes, permit })
+        self.charge(&mut permit, copied).await?;
+        Ok(self.paid(rope.into_bytes(), permit))
     }
 }
 
-fn refusal(error: InflateError) -> Outcome {
+fn refusal(error: InflateError) -> BodyError {
     match error {
-        InflateError::Damaged => MALFORMED,
-        InflateError::TooLarge => TOO_LARGE,
+        InflateError::Damaged => BodyError::Malformed,
+        InflateError::TooLarge => BodyError::TooLarge,
     }
 }
 
@@ -160,8 +222,8 @@ impl Limits {
     ///
     /// # Errors
     /// `TimedOut`, or what `read` says.
-    pub async fn within<T>(&self, read: impl Future<Output = Result<T, Outcome>>) -> Result<T, Outcome> {
-        tokio::time::timeout(self.total, read).await.unwrap_or_else(|_| Err(retry(Reason::TimedOut)))
+    pub async fn within<T, E: From<BodyError>>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        tokio::time::timeout(self.total, read).await.unwrap_or_else(|_| Err(BodyError::TimedOut.into()))
     }
 }
 
@@ -183,19 +245,19 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Frames<'a, B> {
     ///
     /// # Errors
     /// `TooLarge` over the wire limit, `TimedOut`, `Disconnected`, `Malformed` where its framing is broken.
-    pub async fn next(&mut self, crowded: impl Fn() -> bool) -> Result<Option<Bytes>, Outcome> {
+    pub async fn next(&mut self, crowded: impl Fn() -> bool) -> Result<Option<Bytes>, BodyError> {
         let holds = self.seen > 0;
         loop {
             let next = self.pace.keeps(self.body.frame(), || holds && crowded());
             let Ok(Some(frame)) = tokio::time::timeout(self.limits.idle, next).await else {
-                return Err(retry(Reason::TimedOut));
+                return Err(BodyError::TimedOut);
             };
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|error| unread(&*error.into()))?;
             let Ok(data) = frame.into_data() else { continue };
             self.seen = self.seen.saturating_add(data.len());
             if self.seen > self.limits.wire {
-                return Err(TOO_LARGE);
+                return Err(BodyError::TooLarge);
             }
             self.pace.came(data.len());
             return Ok(Some(data));
@@ -210,16 +272,16 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Frames<'a, B> {
 
 /// What an error of a body means. Broken framing (a chunk's length that is none) is the client's fault, and would be the same again;
 /// whatever else it is, the client went away.
-fn unread(error: &(dyn Error + 'static)) -> Outcome {
+fn unread(error: &(dyn Error + 'static)) -> BodyError {
     let mut next = Some(error);
     while let Some(error) = next {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
         if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
-            return MALFORMED;
+            return BodyError::Malformed;
         }
         next = error.source();
     }
-    retry(Reason::Disconnected)
+    BodyError::Disconnected
 }
 
 /// Reads on and forgets, up to `bytes` or `time`: an HTTP/1.1 client that is still sending would otherwise meet a

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, UnixTime};
-use time::OffsetDateTime;
-use webpki::{EndEntityCert, Error, KeyUsage};
+use rustls::pki_types::UnixTime;
+use webpki::Error;
 
 use super::pem::Files;
+use super::tls_error::TlsError;
+use super::validity::{DAY, is_of_dates, judged, text};
 use config::Gravity;
 
 /// Something about a file: the key that names it, and a line.
@@ -30,7 +31,6 @@ impl Trouble {
 
 /// A certificate that ends within this time is told while there is time to make another.
 const SOON: Duration = Duration::from_secs(14 * DAY);
-const DAY: u64 = 24 * 60 * 60;
 
 /// What is wrong with the dates of what is shown (`shown`) and of what is trusted (`trusted`).
 pub(super) fn wrong(files: &Files, shown: &'static str, trusted: &'static str, now: u64) -> Vec<Trouble> {
@@ -60,78 +60,15 @@ pub(super) fn wrong(files: &Files, shown: &'static str, trusted: &'static str, n
 /// What is wrong with dates (`found`), with each file by itself (`faults`), and, where none of them is at fault, with all of them together.
 pub(super) fn with(
     mut found: Vec<Trouble>,
-    faults: Vec<String>,
-    build: impl FnOnce() -> Result<(), String>,
+    faults: Vec<TlsError>,
+    build: impl FnOnce() -> Result<(), TlsError>,
 ) -> Vec<Trouble> {
     let faults = if faults.is_empty() { build().err().into_iter().collect() } else { faults };
-    for fault in faults.into_iter().map(by_key).map(Trouble::error) {
+    for fault in faults.iter().map(TlsError::by_key).map(Trouble::error) {
         // a certificate of another version is told by both
         if !found.contains(&fault) {
             found.push(fault);
         }
     }
     found
-}
-
-/// A line that begins with `tls.KEY: `, by its key.
-fn by_key(line: String) -> (&'static str, String) {
-    let keys = ["ca_file", "cert_file", "key_file", "client_ca_file", "crl_file"];
-    let rest = |key: &&str| line.strip_prefix("tls.")?.strip_prefix(*key)?.strip_prefix(": ").map(str::to_owned);
-    let found = keys.into_iter().find_map(|key| Some((key, rest(&key)?)));
-    found.unwrap_or(("", line))
-}
-
-/// Why nobody takes a certificate, whatever its dates; None where it can be read.
-pub(super) fn unread(certificate: &CertificateDer<'_>) -> Option<String> {
-    EndEntityCert::try_from(certificate).err().map(|error| text(&error, 0))
-}
-
-/// Whether it can be read, and holds at that time.
-fn judged(certificate: &CertificateDer<'_>, time: UnixTime) -> Result<(), Error> {
-    let parsed = EndEntityCert::try_from(certificate)?;
-    // Dates are looked at before anything else; that nobody signed it is no matter here.
-    match parsed.verify_for_usage(&[], &[], &[], time, KeyUsage::server_auth(), None, None) {
-        Err(error) if is_of_dates(&error) => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn is_of_dates(error: &Error) -> bool {
-    matches!(error, Error::CertExpired { .. } | Error::CertNotValidYet { .. } | Error::InvalidCertValidity)
-}
-
-/// For people, as of `now`.
-fn text(error: &Error, now: u64) -> String {
-    match error {
-        Error::CertExpired { not_after, .. } if not_after.as_secs() < now => {
-            format!("its certificate expired on {}, {} ago", day(*not_after), days(now - not_after.as_secs()))
-        }
-        Error::CertExpired { not_after, .. } => {
-            let left = not_after.as_secs().saturating_sub(now);
-            format!("its certificate expires on {}, in {}", day(*not_after), days(left))
-        }
-        Error::CertNotValidYet { not_before, .. } => {
-            format!("its certificate does not hold before {}", day(*not_before))
-        }
-        Error::InvalidCertValidity => "its certificate never holds: it ends before it begins".to_owned(),
-        Error::UnsupportedCertVersion => {
-            "its certificate is of X.509 version 1, which TLS does not take: make it anew, as version 3 with \
-             `subjectAltName`"
-                .to_owned()
-        }
-        _ => "it holds a certificate that can't be read".to_owned(),
-    }
-}
-
-fn days(seconds: u64) -> String {
-    match seconds / DAY {
-        0 => "less than a day".to_owned(),
-        1 => "1 day".to_owned(),
-        days => format!("{days} days"),
-    }
-}
-
-fn day(time: UnixTime) -> String {
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    OffsetDateTime::from_unix_timestamp(seconds).map(|at| at.date().to_string()).unwrap_or_default()
 }

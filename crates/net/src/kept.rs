@@ -26,7 +26,7 @@ impl<T: Clone> Kept<T> {
     ///
     /// # Errors
     /// It could not be made, and never was.
-    pub fn or_last(&self, made: Result<T, String>) -> Result<T, String> {
+    pub fn or_last<E: fmt::Display>(&self, made: Result<T, E>) -> Result<T, E> {
         let why = match made {
             Ok(made) => {
                 self.keep(made.clone());
@@ -35,7 +35,7 @@ impl<T: Clone> Kept<T> {
             Err(why) => why,
         };
         let Some(last) = self.last() else { return Err(why) };
-        tracing::error!(why, "a file can't be used: the last good one stays");
+        tracing::error!(why = why.to_string(), "a file can't be used: the last good one stays");
         Ok(last)
     }
 }

@@ -13,11 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -26,8 +24,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::activity::{self, Activity, Rest, Resting, Room};
 use super::places::Places;
+use super::reply::BoxError;
+pub use super::reply::ReplyBody;
 use super::server_tls::{Peer, ServerTls};
-use super::socket::{Socket, Sockets, Stream, is_handed_on};
+use super::socket::{BindError, Socket, Sockets, Stream, is_handed_on};
 use super::spawn::{HyperTasks, Spawn};
 use config::Endpoint;
 use telemetry::{Counter, Gauge};
@@ -77,11 +77,6 @@ pub const fn unread_bound(connections: usize) -> usize {
     let wide = if connections < WIDE_CONNECTIONS { connections } else { WIDE_CONNECTIONS };
     wide * each(WIDE) + (connections - wide) * each(NARROW)
 }
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A body of an answer.
-pub type ReplyBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Among the extensions of a request whose client is on this machine, where [`Settings::tell_near`] says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,16 +157,16 @@ pub struct Bound {
 /// Takes the port of `endpoint`, or makes its socket.
 ///
 /// # Errors
-/// One line with the address and the reason.
-pub async fn bind(endpoint: &Endpoint) -> Result<Bound, String> {
-    Ok(Bound { socket: Socket::bind(endpoint).await?, tls: None })
+/// The address can't be listened on.
+pub async fn bind(endpoint: &Endpoint) -> Result<Bound, BindError> {
+    Ok(Bound { socket: Socket::listen(endpoint).await?, tls: None })
 }
 
 /// The same, among sockets that are kept.
 ///
 /// # Errors
 /// As [`bind`].
-pub async fn bind_among(sockets: Option<&Sockets>, endpoint: &Endpoint) -> Result<Bound, String> {
+pub async fn bind_among(sockets: Option<&Sockets>, endpoint: &Endpoint) -> Result<Bound, BindError> {
     match sockets {
         None => bind(endpoint).await,
         Some(sockets) => Ok(Bound { socket: sockets.bind(endpoint).await?, tls: None }),
@@ -387,12 +382,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let (handler, ending, aged) = (Arc::clone(&port.handler), phase.clone(), Arc::clone(&aged));
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let begun = activity.begin(request.version());
-            if let Some(peer) = &peer {
-                request.extensions_mut().insert(Arc::clone(peer));
-            }
-            if near && !is_handed_on(request.headers()) {
-                request.extensions_mut().insert(Near);
-            }
+            tell_of_client(&mut request, peer.as_ref(), near);
             let last = (request.version() < Version::HTTP_2).then(|| (ending.clone(), Arc::clone(&aged)));
             let reply = Arc::clone(&handler).handle(request);
             async move {
@@ -416,10 +406,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     let ending = tokio::select! {
         ended = conn.as_mut() => {
-            let is_head = |error: &BoxError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
-            port.meters.head.increment(ended.err().as_ref().is_some_and(is_head).into());
-            // told by an answer, it went
-            port.meters.aged.increment(aged.load(Ordering::Relaxed).into());
+            port.went(ended.err().as_ref(), &aged);
             return;
         }
         grace = old => {
@@ -440,26 +427,32 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     };
     conn.as_mut().graceful_shutdown();
-    match ending {
-        Rest::Silent => {
-            port.meters.silent.increment(1);
-            let _ = tokio::time::timeout(CLOSE_WAIT, conn).await;
+    // a request that crossed it is answered first
+    let (count, quiet) = match ending {
+        Rest::Silent => (&port.meters.silent, None),
+        Rest::Idle => (&port.meters.idle, Some(FAREWELL.min(idle))),
+        Rest::Crowded => (&port.meters.crowded, Some(CLOSE_WAIT)),
+    };
+    count.increment(1);
+    let patience = async {
+        match quiet {
+            Some(time) => rest.quiet(time).await,
+            None => tokio::time::sleep(CLOSE_WAIT).await,
         }
-        Rest::Idle => {
-            port.meters.idle.increment(1);
-            tokio::select! {
-                _ = conn => {}
-                () = rest.quiet(FAREWELL.min(idle)) => {}
-            }
-        }
-        Rest::Crowded => {
-            port.meters.crowded.increment(1);
-            // A request that crossed it is answered first.
-            tokio::select! {
-                _ = conn => {}
-                () = rest.quiet(CLOSE_WAIT) => {}
-            }
-        }
+    };
+    tokio::select! {
+        _ = conn => {}
+        () = patience => {}
+    }
+}
+
+/// Tells the handler who asks: the client's certificate, and whether it is on this machine.
+fn tell_of_client(request: &mut Request<Incoming>, peer: Option<&Arc<Peer>>, near: bool) {
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(Arc::clone(peer));
+    }
+    if near && !is_handed_on(request.headers()) {
+        request.extensions_mut().insert(Near);
     }
 }
 
@@ -485,6 +478,13 @@ impl<H> Port<H> {
             }
         }
         None
+    }
+
+    /// Counts why a connection ended that was not told to: by an answer, or by what it sent.
+    fn went(&self, error: Option<&BoxError>, aged: &AtomicBool) {
+        let is_head = |error: &BoxError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
+        self.meters.head.increment(error.is_some_and(is_head).into());
+        self.meters.aged.increment(aged.load(Ordering::Relaxed).into());
     }
 
     /// Ends when a connection that begins now is old; what requests in hand may still take.

@@ -11,7 +11,8 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::dates;
+use super::tls_error::TlsError;
+use super::validity;
 
 /// See the module.
 pub(super) struct Files(Vec<File>);
@@ -48,45 +49,45 @@ impl Files {
     }
 
     /// The certificates under `key`; None where it names no file.
-    pub(super) fn certificates(&self, key: &str) -> Result<Option<Vec<CertificateDer<'static>>>, String> {
+    pub(super) fn certificates(&self, key: &'static str) -> Result<Option<Vec<CertificateDer<'static>>>, TlsError> {
         let Some(file) = self.file(key) else { return Ok(None) };
         let found = file.all::<CertificateDer<'static>>()?;
         if found.is_empty() {
-            return Err(format!("tls.{key}: {} holds no certificate", file.path.display()));
+            return Err(file.unusable("no certificate"));
         }
         Ok(Some(found))
     }
 
     /// The certificates under `key`, to be trusted.
-    pub(super) fn roots(&self, key: &str) -> Result<Option<RootCertStore>, String> {
+    pub(super) fn roots(&self, key: &'static str) -> Result<Option<RootCertStore>, TlsError> {
         let (Some(found), Some(file)) = (self.certificates(key)?, self.file(key)) else { return Ok(None) };
         let mut roots = RootCertStore::empty();
-        let bad = |_| format!("tls.{key}: {} holds a certificate that can't be used", file.path.display());
+        let bad = |_| file.unusable("a certificate that can't be used");
         found.into_iter().try_for_each(|certificate| roots.add(certificate).map_err(bad))?;
         Ok(Some(roots))
     }
 
     /// The revocation lists under `key`; none where it names no file.
-    pub(super) fn revoked(&self, key: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    pub(super) fn revoked(&self, key: &'static str) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
         let Some(file) = self.file(key) else { return Ok(Vec::new()) };
         let found = file.all::<CertificateRevocationListDer<'static>>()?;
         if found.is_empty() {
-            return Err(format!("tls.{key}: {} holds no revocation list", file.path.display()));
+            return Err(file.unusable("no revocation list"));
         }
         Ok(found)
     }
 
     /// The key under `key`.
-    pub(super) fn private(&self, key: &str) -> Result<PrivateKeyDer<'static>, String> {
-        let file = self.file(key).ok_or_else(|| format!("tls.{key} is missing"))?;
+    pub(super) fn private(&self, key: &'static str) -> Result<PrivateKeyDer<'static>, TlsError> {
+        let file = self.file(key).ok_or(TlsError::Missing { key })?;
         PrivateKeyDer::from_pem_slice(file.text()?).map_err(|error| file.unreadable(&reason(&error)))
     }
 
-    /// All that is wrong with each by itself, and with a key beside a certificate. Errors begin as those of [`Self::certificates`].
-    pub(super) fn faults(&self) -> Vec<String> {
+    /// All that is wrong with each by itself, and with a key beside a certificate.
+    pub(super) fn faults(&self) -> Vec<TlsError> {
         let chain = self.certificates("cert_file");
         let key = self.file("key_file").map(|_| self.private("key_file"));
-        let mut faults: Vec<String> = chain.as_ref().err().cloned().into_iter().collect();
+        let mut faults: Vec<TlsError> = chain.as_ref().err().cloned().into_iter().collect();
         faults.extend(key.as_ref().and_then(|key| key.as_ref().err()).cloned());
         faults.extend(["ca_file", "client_ca_file"].into_iter().filter_map(|key| self.roots(key).err()));
         faults.extend(self.revoked("crl_file").err());
@@ -98,17 +99,22 @@ impl Files {
     }
 
     /// Why `cert_file` can't be shown with `key_file`.
-    pub(super) fn unfit(&self, error: &rustls::Error) -> String {
+    pub(super) fn unfit(&self, error: &rustls::Error) -> TlsError {
         let (chain, key) = (self.path("cert_file").display(), self.path("key_file").display());
         let first = || self.certificates("cert_file").ok().flatten()?.into_iter().next();
         match error {
-            rustls::Error::InconsistentKeys(_) => format!("tls.key_file: {key} is not the key of {chain}"),
-            rustls::Error::InvalidCertificate(_) => {
-                let why = first().as_ref().and_then(dates::unread);
-                let why = why.unwrap_or_else(|| "it holds a certificate that can't be used".to_owned());
-                format!("tls.cert_file: {chain}: {why}")
+            rustls::Error::InconsistentKeys(_) => {
+                TlsError::Unusable { key: "key_file", what: format!("{key} is not the key of {chain}") }
             }
-            _ => format!("tls.key_file: {key} holds no key of a kind that can be used"),
+            rustls::Error::InvalidCertificate(_) => {
+                let why = first().as_ref().and_then(validity::unread);
+                let why = why.unwrap_or_else(|| "it holds a certificate that can't be used".to_owned());
+                TlsError::Unusable { key: "cert_file", what: format!("{chain}: {why}") }
+            }
+            _ => {
+                let what = format!("{key} holds no key of a kind that can be used");
+                TlsError::Unusable { key: "key_file", what }
+            }
         }
     }
 
@@ -119,20 +125,24 @@ impl Files {
 }
 
 impl File {
-    fn text(&self) -> Result<&[u8], String> {
+    fn text(&self) -> Result<&[u8], TlsError> {
         match &self.text {
             Ok(text) => Ok(text),
             Err(why) => Err(self.unreadable(why)),
         }
     }
 
-    fn all<T: PemObject>(&self) -> Result<Vec<T>, String> {
+    fn all<T: PemObject>(&self) -> Result<Vec<T>, TlsError> {
         let found: Result<Vec<T>, _> = T::pem_slice_iter(self.text()?).collect();
         found.map_err(|error| self.unreadable(&reason(&error)))
     }
 
-    fn unreadable(&self, why: &str) -> String {
-        format!("tls.{}: can't read {}: {why}", self.key, self.path.display())
+    fn unreadable(&self, why: &str) -> TlsError {
+        TlsError::Unreadable { key: self.key, path: self.path.clone(), why: why.to_owned() }
+    }
+
+    fn unusable(&self, held: &str) -> TlsError {
+        TlsError::Unusable { key: self.key, what: format!("{} holds {held}", self.path.display()) }
     }
 }
 

@@ -22,6 +22,17 @@ use tower::Service;
 /// Error of a connection attempt.
 pub(super) type ConnectError = Box<dyn Error + Send + Sync>;
 
+/// Why a variable of the environment names no proxy that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// Another scheme than `http://`.
+    #[error("{0}: only http:// proxies are supported")]
+    Scheme(&'static str),
+    /// What can't be read as `[http://][user:password@]host[:port]`.
+    #[error("{0}: not an address")]
+    Address(&'static str),
+}
+
 /// Which destinations go through which proxy. No `Debug`: proxies have passwords.
 pub struct Proxies {
     rules: Matcher,
@@ -31,17 +42,17 @@ impl Proxies {
     /// Reads the variables, upper case first, through `var`.
     ///
     /// # Errors
-    /// One line that names the variable; only `http://` proxies are spoken to.
-    pub fn from_env(var: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let read = |name: &str| {
+    /// A variable can't be used; only `http://` proxies are spoken to.
+    pub fn from_env(var: &dyn Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
+        let read = |name: &'static str| {
             let value = var(name).or_else(|| var(&name.to_ascii_lowercase())).unwrap_or_default();
             let value = value.trim().to_owned();
             let other = value.split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http"));
             if other {
-                return Err(format!("{name}: only http:// proxies are supported"));
+                return Err(ProxyError::Scheme(name));
             }
             // the matcher takes what it can't read for "no proxy": traffic would go past the proxy that policy asks for
-            if value.is_empty() || readable(&value) { Ok(value) } else { Err(format!("{name}: not an address")) }
+            if value.is_empty() || readable(&value) { Ok(value) } else { Err(ProxyError::Address(name)) }
         };
         let no = var("NO_PROXY").or_else(|| var("no_proxy")).unwrap_or_default();
         let rules = Matcher::builder()

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use super::client::{self, Client};
 use super::proxy::Proxies;
 use super::spawn::{Spawn, blocking};
-use super::tls;
+use super::tls::{self, TlsError};
 use kernel::clock::Clock;
 
 /// See the module.
@@ -27,24 +27,24 @@ pub struct Renewed {
 struct Looked {
     at: Duration,
     digest: [u8; 32],
-    complaint: String,
+    complaint: Option<TlsError>,
 }
 
 impl Renewed {
     /// Reads the files.
     ///
     /// # Errors
-    /// One line about a TLS file or missing roots.
+    /// A TLS file that can't be used, or missing roots.
     pub fn build(
         settings: client::Settings,
         proxies: Arc<Proxies>,
         tasks: Arc<dyn Spawn>,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, TlsError> {
         let (tls, digest) = settings.tls.as_ref().map(tls::Settings::read).transpose()?.unzip();
         let client = Client::with(&settings, tls, Arc::clone(&proxies), Arc::clone(&tasks))?;
         let digest = digest.unwrap_or_default();
-        let looked = Mutex::new(Looked { at: clock.monotonic(), digest, complaint: String::new() });
+        let looked = Mutex::new(Looked { at: clock.monotonic(), digest, complaint: None });
         Ok(Self { settings, proxies, tasks, clock, current: RwLock::new(Arc::new(client)), looked })
     }
 
@@ -56,7 +56,11 @@ impl Renewed {
             match looked {
                 Some(Ok(true)) => tracing::info!(exporter = id, "certificates are read again"),
                 Some(Err(why)) => {
-                    tracing::error!(exporter = id, why, "a changed file can't be used: the last good one stays");
+                    tracing::error!(
+                        exporter = id,
+                        why = why.to_string(),
+                        "a changed file can't be used: the last good one stays"
+                    );
                 }
                 Some(Ok(false)) | None => {}
             }
@@ -76,7 +80,7 @@ impl Renewed {
     }
 
     /// Whether the client is another one now; an error is told once.
-    fn look(&self) -> Result<bool, String> {
+    fn look(&self) -> Result<bool, TlsError> {
         let Some(tls) = &self.settings.tls else { return Ok(false) };
         let known = self.looked.lock().digest;
         let client =
@@ -88,15 +92,15 @@ impl Renewed {
             Ok(Some((client, digest))) => {
                 *self.current.write() = Arc::new(client);
                 let mut looked = self.looked.lock();
-                (looked.digest, looked.complaint) = (digest, String::new());
+                (looked.digest, looked.complaint) = (digest, None);
                 Ok(true)
             }
             Err(why) => {
                 let mut looked = self.looked.lock();
-                if looked.complaint == why {
+                if looked.complaint.as_ref() == Some(&why) {
                     return Ok(false);
                 }
-                looked.complaint.clone_from(&why);
+                looked.complaint = Some(why.clone());
                 Err(why)
             }
         }

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use super::dates::{self, Trouble};
 use super::kept::Kept;
 use super::pem::Files;
+use super::tls_error::TlsError;
 use config::PortTls;
 
 /// A server's TLS, valid by construction but for the files.
@@ -57,8 +58,8 @@ impl ServerTls {
     /// Reads the files. Where they can't be used, what they said last, if these settings were in use before.
     ///
     /// # Errors
-    /// One line: the key, the file, the reason.
-    pub fn read(settings: Settings) -> Result<Self, String> {
+    /// A file can't be used.
+    pub fn read(settings: Settings) -> Result<Self, TlsError> {
         let files = settings.files();
         let (config, digest) = settings.kept.or_last(build(&files).map(|config| (config, files.digest())))?;
         Ok(Self { settings, current: RwLock::new(config), seen: Mutex::new(digest) })
@@ -68,7 +69,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// As [`ServerTls::read`]; what was in use stays.
-    pub fn reload(&self) -> Result<bool, String> {
+    pub fn reload(&self) -> Result<bool, TlsError> {
         let files = self.settings.files();
         let now = files.digest();
         if *self.seen.lock() == now {
@@ -145,22 +146,24 @@ impl Settings {
     }
 }
 
-fn build(files: &Files) -> Result<Arc<ServerConfig>, String> {
+fn build(files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = files.certificates("cert_file")?.unwrap_or_default();
     let key = files.private("key_file")?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS: {error}"))?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match files.roots("client_ca_file")? {
         None => builder.with_no_client_auth(),
         Some(roots) => {
             // Of the client's own certificate alone, and whoever has no list can't be judged: refused.
+            let refused = |error: rustls::server::VerifierBuilderError| TlsError::Unusable {
+                key: "client_ca_file",
+                what: error.to_string(),
+            };
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .with_crls(files.revoked("crl_file")?)
                 .only_check_end_entity_revocation()
                 .build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| format!("tls.client_ca_file: {error}"))?)
+            builder.with_client_cert_verifier(verifier.map_err(refused)?)
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|error| files.unfit(&error))?;

@@ -58,8 +58,8 @@ impl Sockets {
     }
 
     /// The kept socket of `endpoint`, or a new one.
-    pub(super) async fn bind(&self, endpoint: &Endpoint) -> Result<Socket, String> {
-        let failed = |error: io::Error| format!("can't listen on {endpoint}: {}", reason(&error));
+    pub(super) async fn bind(&self, endpoint: &Endpoint) -> Result<Socket, BindError> {
+        let failed = |error: io::Error| BindError::new(endpoint, &error);
         let mut known = self.0.lock().iter_mut().find(|kept| !kept.used && kept.is(endpoint)).map(|kept| {
             kept.used = true;
             kept.socket.again()
@@ -69,10 +69,12 @@ impl Sockets {
         }
         let bound = match Socket::listen(endpoint).await {
             // The same port at another address of ours, of the round before.
-            Err((io::ErrorKind::AddrInUse, _)) if self.make_room(endpoint) => Socket::listen(endpoint).await,
+            Err(error) if error.kind == io::ErrorKind::AddrInUse && self.make_room(endpoint) => {
+                Socket::listen(endpoint).await
+            }
             bound => bound,
         };
-        let (socket, second) = bound.map_err(|(_, what)| what)?.doubled().map_err(failed)?;
+        let (socket, second) = bound?.doubled().map_err(failed)?;
         self.0.lock().push(Kept { endpoint: endpoint.clone(), socket: second, used: true });
         Ok(socket)
     }
@@ -141,6 +143,22 @@ impl Stream {
     }
 }
 
+/// A port or socket that can't be listened on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("can't listen on {endpoint}: {what}")]
+pub struct BindError {
+    endpoint: Endpoint,
+    /// What the system says.
+    kind: io::ErrorKind,
+    what: String,
+}
+
+impl BindError {
+    fn new(endpoint: &Endpoint, error: &io::Error) -> Self {
+        Self { endpoint: endpoint.clone(), kind: error.kind(), what: reason(error) }
+    }
+}
+
 impl Socket {
     fn doubled(self) -> io::Result<(Self, Second)> {
         let second = match self {
@@ -150,17 +168,13 @@ impl Socket {
         Ok((second.again()?, second))
     }
 
-    pub(super) async fn bind(endpoint: &Endpoint) -> Result<Self, String> {
-        Self::listen(endpoint).await.map_err(|(_, what)| what)
-    }
-
-    async fn listen(endpoint: &Endpoint) -> Result<Self, (io::ErrorKind, String)> {
-        let told = |kind, what: &str| (kind, format!("can't listen on {endpoint}: {what}"));
-        let failed = |error: io::Error| told(error.kind(), &reason(&error));
+    pub(super) async fn listen(endpoint: &Endpoint) -> Result<Self, BindError> {
+        let failed = |error: io::Error| BindError::new(endpoint, &error);
         if let Some(path) = endpoint.socket() {
             let listener = match UnixListener::bind(path) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    abandoned(path).await.map_err(|what| told(error.kind(), &what))?;
+                    let told = |what| BindError { endpoint: endpoint.clone(), kind: error.kind(), what };
+                    abandoned(path).await.map_err(told)?;
                     UnixListener::bind(path)
                 }
                 bound => bound,

@@ -11,8 +11,6 @@ use super::encoding::{InflateError, Inflater, Step, compress};
 use super::rope::Rope;
 use super::*;
 use crate::testing::tasks::TestTasks;
-use otlp::Signal;
-use pipeline::{Admission, BytePermit, Outcome, Submission};
 
 const ALL: [Encoding; 4] = [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
 
@@ -208,10 +206,11 @@ fn proxies_are_chosen_as_the_variables_say() {
     }
     let Ok(all) = proxies(&[("ALL_PROXY", "http://all.test:1")]) else { panic!("unreadable") };
     assert_eq!(found(&all, "https://a.test").as_deref(), Some("http://all.test:1/"));
-    let error = proxies(&[("https_proxy", "socks5://user:SECRET@a.test:1")]).err();
+    let error = proxies(&[("https_proxy", "socks5://user:SECRET@a.test:1")]).err().map(|error| error.to_string());
     assert_eq!(error.as_deref(), Some("HTTPS_PROXY: only http:// proxies are supported"));
     for unreadable in ["http://user:p\u{e4}sswort@proxy:3128", "http://pro xy:3128", "http://", "proxy:port"] {
         let error = Proxies::from_env(&|name: &str| (name == "HTTP_PROXY").then(|| unreadable.to_owned())).err();
+        let error = error.map(|error| error.to_string());
         assert_eq!(error.as_deref(), Some("HTTP_PROXY: not an address"), "never past the proxy that policy asks for");
     }
     assert_eq!(found(&Proxies::none(), "https://a.test"), None);
@@ -247,17 +246,22 @@ impl Spawn for Elsewhere {
 /// Always room.
 struct Open;
 
-impl Admission for Open {
-    fn takes(&self, _: Signal) -> bool {
-        true
-    }
+impl BodyBudget for Open {
+    type Permit = ();
+    type NoRoom = std::convert::Infallible;
 
-    fn charge<'a>(&'a self, _: &'a mut BytePermit, _: usize) -> BoxFuture<'a, Result<(), Outcome>> {
+    fn charge<'a>(&'a self, (): &'a mut (), _: usize) -> BoxFuture<'a, Result<(), Self::NoRoom>> {
         Box::pin(async { Ok(()) })
     }
 
-    fn submit(&self, _: Submission) -> BoxFuture<'static, Outcome> {
-        Box::pin(async { Outcome::Accepted })
+    fn held(&self, (): &()) -> usize {
+        0
+    }
+
+    fn release(&self, (): &mut (), _: usize) {}
+
+    fn is_crowded(&self) -> bool {
+        false
     }
 }
 
@@ -271,9 +275,9 @@ async fn empty_members_are_not_inflated_on_a_sockets_thread() {
         let member = compress(encoding, &Bytes::new()).expect("compresses");
         for (members, away) in [(3, 0), (40_000, 1)] {
             let tasks = Elsewhere::default();
-            let intake = Intake { admission: &Open, tasks: &tasks, limits: &limits, places: &places };
+            let intake = Intake { budget: &Open, tasks: &tasks, limits: &limits, places: &places };
             let body = rope(&[member.repeat(members)]);
-            let whole = intake.inflate(encoding, body, BytePermit::new()).await;
+            let whole = intake.inflate(encoding, body, ()).await;
             assert!(whole.is_ok_and(|whole| whole.bytes.is_empty()));
             assert_eq!(tasks.0.load(Ordering::Relaxed), away, "{members} members of {}", encoding.as_str());
         }

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::dates::{self, Trouble};
 use super::kept::Kept;
 use super::pem::Files;
+pub use super::tls_error::TlsError;
 
 /// A client's TLS, valid by construction but for the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +71,8 @@ impl Settings {
     /// What the files say. Where they can't be used, what they said last, if these settings were in use before.
     ///
     /// # Errors
-    /// One line: the key, the file, the reason.
-    pub(super) fn read(&self) -> Result<Made, String> {
+    /// A file can't be used, or there are no roots.
+    pub(super) fn read(&self) -> Result<Made, TlsError> {
         let files = self.files();
         self.kept.or_last(client_of(self, &files).map(|config| (config, files.digest())))
     }
@@ -79,8 +80,8 @@ impl Settings {
     /// What the files say where they are others than `known`; None where they are not.
     ///
     /// # Errors
-    /// One line: the key, the file, the reason.
-    pub(super) fn changed(&self, known: [u8; 32]) -> Result<Option<Made>, String> {
+    /// A file can't be used, or there are no roots.
+    pub(super) fn changed(&self, known: [u8; 32]) -> Result<Option<Made>, TlsError> {
         let files = self.files();
         let digest = files.digest();
         if digest == known {
@@ -107,7 +108,7 @@ pub fn trouble_of(named: &[(&'static str, Option<PathBuf>)], now: u64) -> Vec<Tr
 }
 
 /// What the files say.
-fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, String> {
+fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, TlsError> {
     let own = files.roots("ca_file")?;
     let system = own.is_none() || settings.system_roots_too;
     let mut roots = own.unwrap_or_else(RootCertStore::empty);
@@ -115,12 +116,11 @@ fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, String>
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if roots.is_empty() {
-        return Err("this machine has no root certificates: install them or give tls.ca_file".to_owned());
+        return Err(TlsError::NoRoots);
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS: {error}"))?
+        .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
     let Some(certificates) = files.certificates("cert_file")? else { return Ok(builder.with_no_client_auth()) };
     builder.with_client_auth_cert(certificates, files.private("key_file")?).map_err(|error| files.unfit(&error))

@@ -2,7 +2,7 @@
 //! **Invariants**: what passes is read without errors from then on; depth is bounded; the usual shapes take one look.
 //! **Not here**: the messages around them (`walk`).
 
-use super::Malformed;
+use super::malformed::Malformed;
 use super::schema::{Msg, Rule};
 use super::value::MAX_DEPTH;
 use super::wire::{self, Cursor, LEN, RawField, Span, VARINT};

@@ -4,15 +4,12 @@
 //! **Not here**: edits of all texts (`text`), writing out (`encode`).
 
 use super::check::{self, Shape};
+use super::ids::{AttrId, Field, Node, NodeKind, SlotId};
 use super::index::{AttrRec, FieldRec, Index, NONE, SlotRec, State, is_item};
+use super::payload::Payload;
 use super::schema::{Slot, home};
 use super::value::{self, OwnedValue, put_key_value};
 use super::wire::{self, Span};
-use super::{AttrId, Field, Node, NodeKind, Payload};
-
-/// Identifies a fixed-width text to be filled in after encoding. Chosen by who adds it, unique in its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SlotId(pub u32);
 
 impl Index {
     pub(super) fn bytes<'a>(&'a self, request: &'a [u8], state: State, span: Span) -> &'a [u8] {

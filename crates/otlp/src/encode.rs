@@ -6,11 +6,14 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
+use super::ids::NodeKind;
+use super::ids::SlotId;
 use super::index::{AttrRec, FieldRec, Frame, NONE, NodeRec, State, UnknownRec, is_item};
+use super::malformed::Malformed;
 use super::patch::without_unknown;
+use super::payload::Payload;
 use super::schema::Msg;
 use super::wire::{self, Cursor, Span};
-use super::{Malformed, NodeKind, Payload, SlotId};
 
 /// Where a slot's text lies in [`Encoded::bytes`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,10 +5,11 @@
 //! **Not here**: how it is filled (`walk`), how it is written out (`encode`).
 
 use super::check::Shape;
+use super::ids::NodeKind;
+use super::ids::SlotId;
 use super::lookup::Lookup;
 use super::schema::Slot;
 use super::wire::Span;
-use super::{NodeKind, SlotId};
 
 /// No index.
 pub(super) const NONE: u32 = u32::MAX;

@@ -25,9 +25,11 @@ mod encode;
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated from proto/")]
 pub mod r#gen;
+mod ids;
 mod index;
 pub mod json;
 mod lookup;
+mod malformed;
 mod merged;
 mod numbers;
 mod patch;
@@ -42,11 +44,12 @@ mod value_json;
 mod walk;
 mod wire;
 
-pub use edit::SlotId;
 pub use encode::{Encoded, SlotRange, UnknownFields};
+pub use ids::{AttrId, Field, Node, NodeKind, SlotId};
+pub use malformed::Malformed;
 pub use numbers::NumberAt;
 pub use patch::TextEdit;
-pub use payload::{AttrId, Attribute, Field, Node, NodeKind, Payload};
+pub use payload::{Attribute, Payload};
 pub use requests::{count_items, merge, split};
 pub use signal::Signal;
 pub use text::{Place, PlaceKind};
@@ -59,20 +62,3 @@ pub mod testing;
 mod tests;
 #[cfg(test)]
 extern crate self as otlp; // the bodies of the fuzz targets name this crate as everybody does
-
-/// Why bytes are not an OTLP request. Never quotes payload; offsets are byte positions in the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// What is wrong, a fixed text.
-    pub what: &'static str,
-    /// Where, in bytes from the start of the request.
-    pub at: usize,
-}
-
-impl std::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "not OTLP at byte {}: {}", self.at, self.what)
-    }
-}
-
-impl std::error::Error for Malformed {}

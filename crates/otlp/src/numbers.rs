@@ -4,11 +4,14 @@
 //! **Not here**: texts (`text`), which numbers are private (`processors/redact`).
 
 use super::check::Shape;
+use super::ids::{AttrId, Node};
 use super::index::State;
+use super::patch::TextEdit;
 use super::patch::{self, Digits, Inside, Patcher};
+use super::payload::Payload;
 use super::schema::{Msg, Slot};
+use super::value::{OwnedValue, Value};
 use super::wire::{Cursor, Span};
-use super::{AttrId, Node, OwnedValue, Payload, TextEdit, Value};
 
 /// A number and where it stands.
 pub struct NumberAt<'a> {

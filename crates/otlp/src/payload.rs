@@ -7,64 +7,14 @@
 use bytes::Bytes;
 
 use super::check::Shape;
+use super::ids::{AttrId, Field, Node, NodeKind};
 use super::index::{AttrRec, FieldRec, Index, NONE, State, is_item};
+use super::malformed::Malformed;
 use super::schema::Slot;
+use super::signal::Signal;
+use super::value::Value;
+use super::walk;
 use super::wire::{self, Span};
-use super::{Malformed, Signal, Value, walk};
-
-/// Handle of one element of a payload. Cheap, Copy; valid only for the payload it came from and its clones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Node(pub(super) u32);
-
-/// What a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NodeKind {
-    /// One ResourceSpans, ResourceMetrics or ResourceLogs, with the Resource in it.
-    Resource,
-    /// One ScopeSpans, ScopeMetrics or ScopeLogs, with the InstrumentationScope in it.
-    Scope,
-    /// A span.
-    Span,
-    /// An event of a span.
-    Event,
-    /// A link of a span.
-    Link,
-    /// A log record.
-    LogRecord,
-    /// A metric; its attributes are the `metadata`.
-    Metric,
-    /// A data point of any of the five kinds of metric.
-    DataPoint,
-    /// An exemplar; its attributes are the `filtered_attributes`.
-    Exemplar,
-}
-
-/// Handle of one attribute occurrence (also those added by edits).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AttrId(pub(super) u32);
-
-/// A singular text field of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Field {
-    /// Span.name, Event.name, Scope name, Metric.name
-    Name,
-    /// Scope version
-    Version,
-    /// Span.status.message
-    StatusMessage,
-    /// Span / Link trace_state
-    TraceState,
-    /// LogRecord.event_name
-    EventName,
-    /// LogRecord.severity_text
-    SeverityText,
-    /// Metric.description
-    Description,
-    /// Metric.unit
-    Unit,
-    /// schema_url of the enclosing Resource*/Scope* message (on Resource and Scope nodes)
-    SchemaUrl,
-}
 
 /// One attribute as seen now (with pending edits applied).
 #[derive(Clone, Copy)]

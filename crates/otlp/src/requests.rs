@@ -5,10 +5,12 @@
 
 use bytes::Bytes;
 
+use super::ids::NodeKind;
 use super::index::is_item;
+use super::malformed::Malformed;
 use super::schema::{Msg, Rule};
+use super::signal::Signal;
 use super::wire::{self, Cursor, LEN, RawField};
-use super::{Malformed, NodeKind, Signal};
 
 /// Several requests of one signal as one: protobuf concatenation.
 pub fn merge(requests: &[Bytes]) -> Bytes {

@@ -3,7 +3,8 @@
 //! **Invariants**: equal to `proto/` (a test compares every field with the descriptors); what is not here is unknown.
 //! **Not here**: how fields are read (`walk`, `text`).
 
-use super::{Field, NodeKind, Signal};
+use super::ids::{Field, NodeKind};
+use super::signal::Signal;
 
 /// The messages reachable from the export requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

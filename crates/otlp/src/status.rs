@@ -6,9 +6,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::malformed::Malformed;
+use super::signal::Signal;
 use super::value_json::write_json_text;
 use super::wire::{self, Cursor, LEN, VARINT};
-use super::{Malformed, Signal};
 
 /// A gRPC status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

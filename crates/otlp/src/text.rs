@@ -6,12 +6,15 @@
 //! **Not here**: what is replaced (`processors/redact`).
 
 use super::check::Shape;
+use super::ids::{AttrId, Field, Node};
 use super::index::{AttrRec, State};
+use super::patch::TextEdit;
 use super::patch::{self, Inside, Patcher};
+use super::payload::Payload;
 use super::schema::{Msg, Slot};
+use super::value::OwnedValue;
 use super::value::put_key_value;
 use super::wire::{self, Cursor, Span};
-use super::{AttrId, Field, Node, OwnedValue, Payload, TextEdit};
 
 /// Where a text stands, for rules that depend on it.
 pub struct Place<'a> {

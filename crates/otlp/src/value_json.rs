@@ -9,7 +9,7 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Value;
+use super::value::Value;
 
 /// JSON text made from removed content.
 pub type ContentJson = String;

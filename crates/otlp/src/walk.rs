@@ -4,11 +4,13 @@
 //! **Not here**: reading and editing (`payload`, `edit`).
 
 use super::check::{self, Found, expect};
+use super::ids::NodeKind;
 use super::index::{AttrRec, Chain, FieldRec, Frame, Index, NONE, NodeRec, State, UnknownRec, is_item};
+use super::malformed::Malformed;
 use super::merged;
 use super::schema::{Msg, Rule, Slot};
+use super::signal::Signal;
 use super::wire::{self, Cursor, LEN, RawField, Span};
-use super::{Malformed, NodeKind, Signal};
 
 /// Spans, records or points of one request: what is found out about each takes far more memory than it may have on
 /// the wire, where two bytes are enough.

@@ -3,7 +3,7 @@
 //! **Invariants**: never reads past the message; offsets are positions in the whole buffer; no allocation on reading.
 //! **Not here**: which field is what (`schema`).
 
-use super::Malformed;
+use super::malformed::Malformed;
 
 /// Wire type 0.
 pub(super) const VARINT: u8 = 0;

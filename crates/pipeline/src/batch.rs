@@ -8,7 +8,8 @@ use std::sync::Arc;
 use kernel::clock::UnixNanos;
 use otlp::Payload;
 
-use super::{Answer, Clearance};
+use super::clearance::{Clearance, Trust};
+use super::inquiry::Answer;
 
 /// Where a batch came from and when.
 #[derive(Clone, Debug)]
@@ -18,7 +19,7 @@ pub struct Origin {
     /// Id of the receiver, e.g. `otlp`.
     pub receiver: Arc<str>,
     /// Whether the receiver is `trust: internal` (stamps of an upstream tollgate are kept).
-    pub trust: super::Trust,
+    pub trust: Trust,
     /// Gateway clock at arrival.
     pub received: UnixNanos,
     /// Random id of the batch: the holder of its claims.

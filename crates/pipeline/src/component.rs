@@ -9,10 +9,11 @@ use futures_util::future::BoxFuture;
 use kernel::clock::UnixNanos;
 use otlp::{Signal, SlotId};
 
+use super::batch::{Batch, Draft, Effect, Origin};
 use super::clearance::Trust;
+use super::inquiry::Inquiry;
 use super::outcome::{Outcome, Reason};
 use super::spool::Record;
-use super::{Batch, Effect, Inquiry};
 
 /// A synchronous, pure step over an owned batch: no I/O, no clock but `origin.received`, no shared state changed
 /// (claims excepted, which are released by [`Processor::discard`]).
@@ -70,7 +71,7 @@ pub trait Ticketer: Send {
 pub trait Quarantine: Send + Sync {
     /// A draft (with the id of the processor whose ticketer takes it) that holds `request`, an
     /// `Export*ServiceRequest` of `signal` as it was received, with `items` items. `None`: it can't be sealed.
-    fn seal(&self, origin: &super::Origin, signal: Signal, request: &Bytes, items: u64) -> Option<super::Draft>;
+    fn seal(&self, origin: &Origin, signal: Signal, request: &Bytes, items: u64) -> Option<Draft>;
 }
 
 /// What a ticket fixed.

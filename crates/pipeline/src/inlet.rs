@@ -15,14 +15,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use otlp::Signal;
 
-use super::{Clearance, Effect, Level, Outcome, Pressure, Reason, Trust};
+use super::batch::Effect;
+use super::clearance::{Clearance, Trust};
+use super::outcome::{Outcome, Reason};
+use super::pressure::{Level, Pressure};
 
 /// How long a request in hand waits for more before any gives up.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// From one that gives up to the next.
 const TURN: Duration = Duration::from_millis(10);
 
-/// What a receiver is given. Object-safe, so that tests can fake it.
+/// What a receiver is given. Object-safe, so that tests can fake it; without defaults, so that none is half a door.
 pub trait Admission: Send + Sync {
     /// Whether a pipeline takes this signal.
     fn takes(&self, signal: Signal) -> bool;
@@ -30,23 +33,16 @@ pub trait Admission: Send + Sync {
     ///
     /// # Errors
     /// `Retry` with [`Reason::RateLimited`] or [`Reason::LowMemory`]: to be answered as it is.
-    fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
-        let _ = account;
-        Ok(())
-    }
+    fn admit(&self, account: &Arc<str>) -> Result<(), Outcome>;
     /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
     ///
     /// # Errors
     /// `Retry` with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`]: to be answered as it is.
     fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>>;
     /// Whether somebody waits for room at the moment.
-    fn crowded(&self) -> bool {
-        false
-    }
+    fn crowded(&self) -> bool;
     /// Counts bytes of `account` that came and were refused: whoever sends only such has used up its rate all the same.
-    fn spend(&self, account: &Arc<str>, bytes: usize) {
-        let _ = (account, bytes);
-    }
+    fn spend(&self, account: &Arc<str>, bytes: usize);
     /// Hands in one whole request. The work goes on when the returned future is dropped; the outcome is then lost.
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome>;
 }
@@ -245,8 +241,6 @@ impl ByteBudget {
     }
 }
 
-mod entry;
+pub(crate) mod entry;
 #[cfg(test)]
 mod tests;
-
-pub use entry::Inlet;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use otlp::Signal;
 
-use super::{Exporter, Processor, accounts, repeats};
+use super::component::{Exporter, Processor};
+use super::{accounts, repeats};
 
 /// One pipeline.
 #[derive(Clone)]

@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use kernel::clock::Clock;
 use telemetry::{Counter, Meter, names};
 
+use super::inlet::BytePermit;
+use super::outcome::{Outcome, Reason};
 use super::repeats::{Fingerprint, Repeats};
-use super::{BytePermit, Outcome, Reason};
 
 /// What all receipts share.
 pub struct Desk {

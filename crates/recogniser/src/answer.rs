@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use redaction::recognised::{Named, byte_ranges};
 
-use super::Settings;
+use super::config::Settings;
 
 /// As Presidio's analyzer wants it.
 #[derive(Serialize)]

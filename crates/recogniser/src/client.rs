@@ -16,14 +16,15 @@ use parking_lot::Mutex;
 use kernel::clock::{Clock, within};
 use net::client::{self, read, upload};
 use net::spawn::blocking;
-use net::{Client, Proxies, Spawn};
+use net::{Client, Proxies, Spawn, TlsError};
 use redaction::recognised::Named;
 use telemetry::{Counter, Histogram, Meter, names};
 
 use super::answer::{findings, question};
 use super::breaker::Breaker;
+use super::config::{OnError, Settings};
+use super::recognise::{Answers, Recognise};
 use super::turns::Turns;
-use super::{Answers, OnError, Recognise, Settings};
 
 /// Largest answer that is read, bytes.
 const MOST_ANSWER: usize = 8 << 20;
@@ -115,8 +116,8 @@ impl Presidio {
     /// Opens the client; nothing is connected yet. `id`: of the processor that asks.
     ///
     /// # Errors
-    /// One line about a TLS file or missing roots.
-    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, String> {
+    /// A TLS file that can't be used, or missing roots.
+    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, TlsError> {
         let Deps { tasks, clock, proxies, meter } = deps;
         let way = client::Settings { tls: settings.tls.clone(), http2_only: false };
         let labels = &[("processor", &*id)];

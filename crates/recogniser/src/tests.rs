@@ -18,6 +18,7 @@ use kernel::clock::{Clock, ManualClock, SystemClock, UnixNanos};
 use net::Proxies;
 use net::testing::tasks::TestTasks;
 use pipeline::Trust;
+use redaction::recognised::Named;
 use telemetry::Meter;
 
 fn config(endpoint: &str) -> Config {

@@ -14,9 +14,9 @@ use config::{FieldProblem, Span};
 use runs::share::{Queue, Used, victim};
 use runs::{Alert, RunState, RunView, SessionView, Severity, input};
 
+use super::bounds::nanos;
 use super::codec::{Code, fields};
-use super::look::nanos;
-use super::resolve::Run;
+use super::run::Run;
 
 /// Alerts that hold at once; of the account with most the oldest makes room.
 const ACTIVE: usize = 1000;

@@ -5,7 +5,7 @@
 use otlp::{Field, Node, NodeKind, Payload, Value};
 use runs::{Judged, Outcome, Score, Verdict};
 
-use super::Settings;
+use super::config::Settings;
 
 /// Longest text that is taken, bytes.
 const LONGEST: usize = 128;

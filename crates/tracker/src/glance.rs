@@ -14,7 +14,8 @@ use runs::{Detail, RunState, RunView};
 
 use super::group::Group;
 use super::look::{Seen, ended_state};
-use super::resolve::{Resolved, Run};
+use super::resolve::Resolved;
+use super::run::Run;
 use super::state::State;
 use super::store::KeyId;
 use super::view::Viewer;

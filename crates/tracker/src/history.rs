@@ -8,14 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use runs::share::{Owned, Queue, victim};
 use runs::{Investigations, Judged, OTHER, RunSums, RunView, Sum, Totals, Verdict};
 
+use super::bounds::{RECENT, UNATTRIBUTED};
 use super::codec::{Code, fields};
 use super::observe::run_digest;
 use super::outbox::News;
+use super::recorder::Recorder;
 use super::seen::SeenOutcome;
-use super::state::Recorder;
 
-/// Runs that are over and still shown.
-pub(super) const RECENT: usize = 1000;
 /// Tenants, features or models that sums tell apart.
 const SUMS: usize = 200;
 /// Users or sessions.
@@ -26,8 +25,6 @@ const INVESTIGATIONS: usize = 5000;
 const RUNS: usize = 1000;
 /// Evaluations of one run.
 const SCORES: usize = 8;
-/// What has no name.
-pub(super) const UNATTRIBUTED: &str = "unattributed";
 
 /// What is known of one incident.
 #[derive(Clone, Default)]

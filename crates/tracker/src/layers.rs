@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::group::{Call, Node};
-use super::resolve::{Item, What};
+use super::run::{Item, What};
 use super::seen::{flag, worth};
 use super::table::Table;
 use super::twins::Twins;

@@ -8,6 +8,7 @@
 mod acts;
 mod alerts;
 mod args;
+mod bounds;
 mod codec;
 pub mod config;
 mod credit;
@@ -24,7 +25,9 @@ mod meters;
 mod observe;
 mod outbox;
 mod points;
+mod recorder;
 mod resolve;
+mod run;
 mod saved;
 mod seen;
 mod stamp;
@@ -120,7 +123,7 @@ impl Runs {
     }
 
     fn sight(&self) -> glance::With<'_> {
-        glance::With { ids: &*self.ids, window: look::nanos(self.settings.tool_window) }
+        glance::With { ids: &*self.ids, window: bounds::nanos(self.settings.tool_window) }
     }
 
     /// Counts tool calls at once.

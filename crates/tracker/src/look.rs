@@ -9,13 +9,14 @@ use std::sync::Arc;
 use kernel::pseudonym::IdPolicy;
 use runs::{RunState, RunView, SessionView};
 
-use super::Settings;
 use super::alerts::{Bounds, Rule};
+use super::bounds::{RECENT, nanos};
 use super::codec::Code;
+use super::config::Settings;
 use super::group::{Closed, Group};
-use super::history::RECENT;
 use super::observe::{digest, run_digest};
-use super::resolve::{Resolved, Run};
+use super::resolve::Resolved;
+use super::run::Run;
 use super::seen::mark;
 use super::store::KeyId;
 use super::view::Viewer;
@@ -280,10 +281,6 @@ fn run_key(run: &Run) -> u64 {
 
 fn session_key(run: &Run) -> u64 {
     digest(&["session", &run.session, &run.text])
-}
-
-pub(super) fn nanos(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// By this a change is told.

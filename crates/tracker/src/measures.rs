@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use runs::{Measure, OTHER};
 
-use super::Settings;
+use super::bounds::UNATTRIBUTED;
 use super::codec::{Code, fields};
-use super::history::UNATTRIBUTED;
+use super::config::Settings;
+use super::recorder::Recorder;
 use super::seen::Sight;
-use super::state::Recorder;
 
 /// Most series.
 const SERIES: usize = 500;

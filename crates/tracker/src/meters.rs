@@ -8,7 +8,7 @@ use runs::{Alert, RunView, SessionView, input};
 use telemetry::labels::Values;
 use telemetry::{Counter, Gauge, Meter, names};
 
-use super::state::Recorder;
+use super::recorder::Recorder;
 use super::store::Heard;
 
 const NANOS: f64 = 1e9;

@@ -13,11 +13,12 @@ use kernel::pseudonym::IdPolicy;
 use otlp::{Node, NodeKind, Payload, Signal};
 use pipeline::Origin;
 
+use super::config::Settings;
 use super::extras::{self, Extras};
 use super::seen::{
     KeySeen, Seen, SeenCall, SeenMeasure, SeenOutcome, SeenTool, Sight, Who, flag, kind, mark, place, trouble, worth,
 };
-use super::{Settings, args, finish};
+use super::{args, finish};
 
 /// Longest name that is kept, bytes.
 const NAME_BYTES: usize = 128;

@@ -14,7 +14,8 @@ use runs::StepKind;
 use super::credit::Credit;
 use super::group::{Group, Spot};
 use super::meters::usd;
-use super::resolve::{Resolved, Run};
+use super::resolve::Resolved;
+use super::run::Run;
 use super::seen::{Seen, Sight, flag, kind, mark, trouble};
 use super::store::{KeyId, Store, key_ids};
 

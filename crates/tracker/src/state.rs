@@ -9,42 +9,22 @@ use std::sync::Arc;
 use kernel::clock::UnixNanos;
 use runs::{Alert, RunView, SessionView};
 
-use super::Settings;
 use super::alerts::{Alerts, Rule};
+use super::bounds::nanos;
 use super::codec::Code;
+use super::config::Settings;
 use super::group::{Closed, Group};
 use super::history::History;
-use super::look::{Eyes, Found, Look, Seen, nanos};
+use super::look::{Eyes, Found, Look, Seen};
 use super::measures::Measures;
 use super::outbox::{News, Outbox};
+use super::recorder::Recorder;
 use super::seen::Sight;
 use super::store::{Heard, Store};
 
 /// A step of the clock counts for at most this long, ns.
 const MAX_STEP: u64 = 60_000_000_000;
 const VERSION: u8 = 4;
-
-/// Hears of what is over, and of what is counted at once.
-pub(super) trait Recorder {
-    /// A run is over.
-    fn run(&self, run: &RunView);
-    /// A session is over.
-    fn session(&self, session: &SessionView);
-    /// Runs were given up that were not over.
-    fn evicted(&self, runs: u64);
-    /// A numeric attribute of an account: measure, service, tenant, commit.
-    fn measure(&self, account: &str, labels: [&str; 4], value: f64);
-    /// The first run of an incident is over.
-    fn investigation(&self, account: &str, kind: &str);
-    /// News that no connector told in time.
-    fn untold(&self, news: u64);
-    /// An alert fires.
-    fn alert(&self, alert: &Alert);
-    /// A human decided otherwise.
-    fn overridden(&self, account: &str, kind: &str);
-    /// Tool calls per investigation; the last one who ran such was of this account.
-    fn tool_calls_p95(&self, account: &str, kind: &str, calls: f64);
-}
 
 /// Everything.
 pub(super) struct State {

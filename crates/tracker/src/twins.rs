@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::group::{Call, Tool};
-use super::resolve::{Item, What, first_nonzero};
+use super::run::{Item, What, first_nonzero};
 use super::seen::flag;
 use super::tokens::Tokens;
 

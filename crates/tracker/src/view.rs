@@ -7,7 +7,8 @@ use runs::{Detail, Judged, Peaks, RunState, RunView, SessionView, Step, Totals};
 
 use super::acts::trace_id;
 use super::group::Tags;
-use super::resolve::{Resolved, Run};
+use super::resolve::Resolved;
+use super::run::Run;
 use super::seen::span_at;
 
 /// Most steps that are shown of one run.

@@ -3,7 +3,7 @@
 //! pen (`config/problem`), what is taken out with a note (`collector`).
 
 /// What stands for a component of type `kind` in `section`, or that nothing does.
-pub(in crate::app) fn remedy(section: &str, kind: &str) -> Option<&'static str> {
+pub(crate) fn remedy(section: &str, kind: &str) -> Option<&'static str> {
     let table = match section {
         "receivers" => RECEIVERS,
         "processors" => PROCESSORS,

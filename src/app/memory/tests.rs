@@ -43,87 +43,88 @@ type Case = (&'static str, &'static [(&'static str, &'static str)], u64, Origin)
 
 const MACHINE: (&str, &str) = ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree: 1 kB\n");
 
+const CASES: [Case; 8] = [
+    (
+        "v2, a limit above the own group",
+        &[
+            MACHINE,
+            ("proc/self/cgroup", "0::/kubepods/pod1/c1\n"),
+            ("cgroup/kubepods/memory.max", "max\n"),
+            ("cgroup/kubepods/pod1/memory.max", "536870912\n"),
+            ("cgroup/kubepods/pod1/memory.current", "400\n"),
+            (
+                "cgroup/kubepods/pod1/memory.stat",
+                "anon 90\nfile 250\ninactive_file 100\nactive_file 50\nslab_reclaimable 7\nslab_reclaimable_x 9\n",
+            ),
+            ("cgroup/kubepods/pod1/c1/memory.max", "1073741824\n"),
+            ("wanted", "243"),
+        ],
+        512 * MIB,
+        Origin::Cgroup,
+    ),
+    (
+        "v2 in a container: its own group is the root",
+        &[
+            MACHINE,
+            ("proc/self/cgroup", "0::/\n"),
+            ("cgroup/memory.max", "268435456\n"),
+            ("cgroup/memory.high", "134217728\n"),
+            ("cgroup/memory.current", "5"),
+            ("wanted", "5"),
+        ],
+        128 * MIB,
+        Origin::Cgroup,
+    ),
+    (
+        "v2, the host's path in a container",
+        &[
+            MACHINE,
+            ("proc/self/cgroup", "0::/../../docker/abc\n"),
+            ("cgroup/memory.max", "268435456\n"),
+            ("cgroup/memory.current", "5"),
+        ],
+        256 * MIB,
+        Origin::Cgroup,
+    ),
+    (
+        "v1",
+        &[
+            MACHINE,
+            ("proc/self/cgroup", "12:pids:/a\n5:cpu,memory:/a/b\n1:name=systemd:/a\n0::/\n"),
+            ("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            ("cgroup/memory/a/b/memory.limit_in_bytes", "314572800\n"),
+            ("cgroup/memory/a/b/memory.usage_in_bytes", "1000\n"),
+            ("cgroup/memory/a/b/memory.stat", "active_file 400\ntotal_inactive_file 300\ntotal_active_file 200\n"),
+            ("wanted", "500"),
+        ],
+        300 * MIB,
+        Origin::Cgroup,
+    ),
+    (
+        "no limit",
+        &[MACHINE, ("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "max\n")],
+        16_384 * MIB,
+        Origin::Machine,
+    ),
+    (
+        "a limit that the machine does not have",
+        &[MACHINE, ("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "1099511627776\n")],
+        16_384 * MIB,
+        Origin::Machine,
+    ),
+    ("no cgroups at all", &[MACHINE], 16_384 * MIB, Origin::Machine),
+    (
+        "nonsense",
+        &[MACHINE, ("proc/self/cgroup", "\n::\nx\n0::/a:b\n"), ("cgroup/a:b/memory.max", "-1\n")],
+        16_384 * MIB,
+        Origin::Machine,
+    ),
+];
+
 /// The tightest limit of the group and all above it counts, in both versions; cache that the system takes back does not.
 #[test]
 fn the_cgroups_limit_is_found() {
-    let cases: [Case; 8] = [
-        (
-            "v2, a limit above the own group",
-            &[
-                MACHINE,
-                ("proc/self/cgroup", "0::/kubepods/pod1/c1\n"),
-                ("cgroup/kubepods/memory.max", "max\n"),
-                ("cgroup/kubepods/pod1/memory.max", "536870912\n"),
-                ("cgroup/kubepods/pod1/memory.current", "400\n"),
-                (
-                    "cgroup/kubepods/pod1/memory.stat",
-                    "anon 90\nfile 250\ninactive_file 100\nactive_file 50\nslab_reclaimable 7\nslab_reclaimable_x 9\n",
-                ),
-                ("cgroup/kubepods/pod1/c1/memory.max", "1073741824\n"),
-                ("wanted", "243"),
-            ],
-            512 * MIB,
-            Origin::Cgroup,
-        ),
-        (
-            "v2 in a container: its own group is the root",
-            &[
-                MACHINE,
-                ("proc/self/cgroup", "0::/\n"),
-                ("cgroup/memory.max", "268435456\n"),
-                ("cgroup/memory.high", "134217728\n"),
-                ("cgroup/memory.current", "5"),
-                ("wanted", "5"),
-            ],
-            128 * MIB,
-            Origin::Cgroup,
-        ),
-        (
-            "v2, the host's path in a container",
-            &[
-                MACHINE,
-                ("proc/self/cgroup", "0::/../../docker/abc\n"),
-                ("cgroup/memory.max", "268435456\n"),
-                ("cgroup/memory.current", "5"),
-            ],
-            256 * MIB,
-            Origin::Cgroup,
-        ),
-        (
-            "v1",
-            &[
-                MACHINE,
-                ("proc/self/cgroup", "12:pids:/a\n5:cpu,memory:/a/b\n1:name=systemd:/a\n0::/\n"),
-                ("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
-                ("cgroup/memory/a/b/memory.limit_in_bytes", "314572800\n"),
-                ("cgroup/memory/a/b/memory.usage_in_bytes", "1000\n"),
-                ("cgroup/memory/a/b/memory.stat", "active_file 400\ntotal_inactive_file 300\ntotal_active_file 200\n"),
-                ("wanted", "500"),
-            ],
-            300 * MIB,
-            Origin::Cgroup,
-        ),
-        (
-            "no limit",
-            &[MACHINE, ("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "max\n")],
-            16_384 * MIB,
-            Origin::Machine,
-        ),
-        (
-            "a limit that the machine does not have",
-            &[MACHINE, ("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "1099511627776\n")],
-            16_384 * MIB,
-            Origin::Machine,
-        ),
-        ("no cgroups at all", &[MACHINE], 16_384 * MIB, Origin::Machine),
-        (
-            "nonsense",
-            &[MACHINE, ("proc/self/cgroup", "\n::\nx\n0::/a:b\n"), ("cgroup/a:b/memory.max", "-1\n")],
-            16_384 * MIB,
-            Origin::Machine,
-        ),
-    ];
-    for (what, files, bytes, origin) in cases {
+    for (what, files, bytes, origin) in CASES {
         let found = find(files).unwrap_or_else(|| panic!("{what}: none"));
         assert_eq!((found.bytes, found.origin), (bytes, origin), "{what}");
     }

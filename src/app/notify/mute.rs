@@ -61,6 +61,34 @@ struct Kept {
     writing: Mutex<()>,
 }
 
+/// Why nothing is muted, or ends being so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum MuteError {
+    /// There is no such rule.
+    #[error("no rule is called `{asked}`: {rules}")]
+    NoRule {
+        /// As it was written, fit for a terminal.
+        asked: String,
+        /// Those that there are.
+        rules: String,
+    },
+    /// What is asked for can't be read.
+    #[error("expected {{\"for\": \"2h\", \"tenant\": …}}")]
+    Body,
+    /// For how long it can't be.
+    #[error("`for` must be a time of at most 30d, such as 2h")]
+    Span,
+    /// A tenant's name of no length, or too much.
+    #[error("`tenant` must have 1 to 256 bytes")]
+    Tenant,
+    /// No more can be.
+    #[error("{MOST} mutes hold already: end one")]
+    Full,
+    /// It was not muted by anybody who asked.
+    #[error("`{0}` is not muted here; what the configuration mutes ends with a reload")]
+    NotMuted(String),
+}
+
 /// A change that is to be written down.
 pub(super) struct Saved(Arc<Kept>);
 
@@ -87,9 +115,9 @@ impl Mutes {
     ///
     /// # Errors
     /// One line: a rule that there is not.
-    pub(super) fn new(configured: Vec<Muted>, beside: &Path) -> Result<Self, String> {
+    pub(super) fn new(configured: Vec<Muted>, beside: &Path) -> Result<Self, MuteError> {
         for mute in &configured {
-            known(&mute.rule).map_err(|why| format!("extensions.admin.alerts.mute: {why}"))?;
+            known(&mute.rule)?;
         }
         let kept = Kept { made: Mutex::default(), file: beside.with_file_name(FILE), writing: Mutex::default() };
         Ok(Self { configured, kept: Arc::new(kept) })
@@ -116,18 +144,18 @@ impl Mutes {
     ///
     /// # Errors
     /// One line for whoever asked.
-    pub(super) fn add(&self, rule: &str, asked: Asked, now: u64) -> Result<Saved, String> {
+    pub(super) fn add(&self, rule: &str, asked: Asked, now: u64) -> Result<Saved, MuteError> {
         known(rule)?;
         let span = Span::parse(&asked.r#for).and_then(|span| u64::try_from(span.0.as_nanos()).ok());
         let span = span.filter(|span| (1..=LONGEST).contains(span));
-        let span = span.ok_or("`for` must be a time of at most 30d, such as 2h")?;
+        let span = span.ok_or(MuteError::Span)?;
         if asked.tenant.as_ref().is_some_and(|tenant| tenant.is_empty() || tenant.len() > TENANT) {
-            return Err("`tenant` must have 1 to 256 bytes".to_owned());
+            return Err(MuteError::Tenant);
         }
         let mut made = self.kept.made.lock();
         made.retain(|mute| holds_now(mute, now) && !(mute.rule == rule && mute.tenant == asked.tenant));
         if made.len() >= MOST {
-            return Err(format!("{MOST} mutes hold already: end one"));
+            return Err(MuteError::Full);
         }
         made.push(Made { rule: rule.to_owned(), tenant: asked.tenant, until: now.saturating_add(span) });
         Ok(Saved(Arc::clone(&self.kept)))
@@ -137,13 +165,13 @@ impl Mutes {
     ///
     /// # Errors
     /// One line: there is none; those of the configuration end with it.
-    pub(super) fn end(&self, rule: &str, tenant: Option<&str>, now: u64) -> Result<Saved, String> {
+    pub(super) fn end(&self, rule: &str, tenant: Option<&str>, now: u64) -> Result<Saved, MuteError> {
         known(rule)?;
         let mut made = self.kept.made.lock();
         let before = made.len();
         made.retain(|mute| !(mute.rule == rule && mute.tenant.as_deref() == tenant));
         if made.len() == before {
-            return Err(format!("`{rule}` is not muted here; what the configuration mutes ends with a reload"));
+            return Err(MuteError::NotMuted(rule.to_owned()));
         }
         made.retain(|mute| holds_now(mute, now));
         Ok(Saved(Arc::clone(&self.kept)))
@@ -163,10 +191,10 @@ fn holds_now(mute: &Made, now: u64) -> bool {
     now < mute.until && mute.until.saturating_sub(now) <= LONGEST
 }
 
-fn known(rule: &str) -> Result<(), String> {
+fn known(rule: &str) -> Result<(), MuteError> {
     if rule == "*" || ALERT_RULES.iter().any(|(name, _)| *name == rule) {
         return Ok(());
     }
-    let names: Vec<&str> = ALERT_RULES.iter().map(|(name, _)| *name).collect();
-    Err(format!("no rule is called `{}`: {}", kernel::terminal::clean(rule), names.join(", ")))
+    let rules = ALERT_RULES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    Err(MuteError::NoRule { asked: kernel::terminal::clean(rule), rules })
 }

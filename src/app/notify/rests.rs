@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::key;
+use sha2::{Digest, Sha256};
+
+use kernel::hex;
 use runs::Alert;
 
 /// The pause after a message that failed, ns.
@@ -78,4 +80,17 @@ impl Rests {
         }
         pause
     }
+}
+
+/// Rule, account, and what it is about.
+pub(super) fn key(alert: &Alert) -> String {
+    let mut hash = Sha256::new();
+    let (tenant, feature) = (alert.tenant.as_deref().unwrap_or(""), alert.feature.as_deref().unwrap_or(""));
+    let subject = [alert.run.as_str(), if alert.run.is_empty() { &alert.session } else { "" }];
+    let whose = if subject == ["", ""] { [tenant, feature] } else { ["", ""] };
+    for part in [alert.rule, &alert.account].into_iter().chain(subject).chain(whose) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex::encode(hash.finalize().get(..16).unwrap_or(&[]))
 }

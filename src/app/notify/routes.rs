@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::mute::Saved;
+use super::mute::{MuteError, Saved};
 use super::{ANSWER, Notify, delivery};
 use net::spawn::blocking;
 use pages::notice;
@@ -36,7 +36,7 @@ struct Whose {
 }
 
 /// `/api/alerts/webhook`, `/api/alerts/test`, `/api/alerts/{rule}/mute`.
-pub(in crate::app) fn router(notify: Option<Arc<Notify>>) -> Router {
+pub(crate) fn router(notify: Option<Arc<Notify>>) -> Router {
     Router::new()
         .route("/api/alerts/webhook", get(settings))
         .route("/api/alerts/test", post(test))
@@ -77,7 +77,7 @@ async fn test(State(notify): Site) -> Answer {
 
 async fn mute(State(notify): Site, Path(rule): Path<String>, body: Bytes) -> Answer {
     let Some(notify) = notify else { return nowhere() };
-    let asked = serde_json::from_slice(&body).map_err(|_| "expected {\"for\": \"2h\", \"tenant\": …}".to_owned());
+    let asked = serde_json::from_slice(&body).map_err(|_| MuteError::Body);
     let muted = asked.and_then(|asked| notify.mutes.add(&rule, asked, notify.now()));
     notify.told_of(muted).await
 }
@@ -118,10 +118,10 @@ impl Notify {
     }
 
     /// Answers with what is muted now, once that is on disk.
-    async fn told_of(&self, changed: Result<Saved, String>) -> Answer {
+    async fn told_of(&self, changed: Result<Saved, MuteError>) -> Answer {
         let saved = match changed {
             Ok(saved) => saved,
-            Err(why) => return answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
+            Err(why) => return answer(StatusCode::BAD_REQUEST, &json!({ "error": why.to_string() })),
         };
         match blocking(&*self.parts.tasks, "alerts", move || saved.write()).await {
             Some(Ok(())) => answer(StatusCode::OK, &self.settings()),

@@ -19,7 +19,8 @@ use processors::cost::Cost;
 use processors::vault::{self, StoreSettings};
 use telemetry::Meter;
 
-use super::resolve::{Placed, StandsIn, Valid};
+use super::placed::Placed;
+use super::valid::{StandsIn, Valid};
 use super::{destinations, keyfile, keys, volume};
 
 #[cfg(test)]
@@ -55,7 +56,7 @@ pub fn aged(valid: &Valid, now: UnixNanos) -> Vec<String> {
         ExtensionSettings::Admin(admin) => admin.tls.as_ref().map(server_tls::Settings::from),
         ExtensionSettings::HealthCheck(_) => None,
     });
-    let clients = valid.exporters.iter().filter_map(|placed| match placed.what.spec().target() {
+    let clients = valid.exporters.iter().filter_map(|placed| match placed.what.spec().profile().target {
         Target::Server { tls, .. } => Some(tls),
         Target::File { .. } | Target::Output => None,
     });
@@ -72,9 +73,7 @@ pub fn aged(valid: &Valid, now: UnixNanos) -> Vec<String> {
 /// What looking can't tell, and was not tried: a line each.
 pub fn untried(valid: &Valid) -> Vec<String> {
     let sealed = valid.processors.iter().filter_map(|placed| match &placed.what {
-        ProcessorSettings::Vault(settings) if settings.store != StoreSettings::None => {
-            settings.sealed_key().map(|_| &placed.id)
-        }
+        ProcessorSettings::Vault(settings) if settings.store.is_some() => settings.sealed_key().map(|_| &placed.id),
         _ => None,
     });
     let line =
@@ -138,6 +137,7 @@ impl Found<'_> {
             let tokens = otlp.auth.as_ref().and_then(|auth| auth.tokens_file.as_ref());
             self.open(of, "auth.tokens_file", tokens);
             if let Err(why) = otlp.read_clients() {
+                let why = why.to_string();
                 let (field, what) = why.split_once(": ").unwrap_or(("auth", &why));
                 self.error(of, field, what.to_owned());
             }
@@ -209,17 +209,14 @@ impl Found<'_> {
     }
 
     fn vault(&mut self, of: (&str, &ComponentId), settings: &vault::Settings, spool: &Path) {
-        match &settings.store {
-            StoreSettings::None => return,
-            StoreSettings::Directory(path) => {
-                if let Some(why) = volume::unusable(path) {
-                    self.error(of, "store.directory", why);
-                }
-            }
-            StoreSettings::S3(s3) => {
-                let tls = tls::Settings { ca_file: s3.ca_file.clone(), ..tls::Settings::default() };
-                self.certificates(of, "store.s3", tls.trouble(self.now));
-            }
+        let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return };
+        let at = format!("store.{}", store.key());
+        if let Some(why) = store.folder().and_then(volume::unusable) {
+            self.error(of, &at, why);
+        }
+        if let Some(server) = store.server() {
+            let tls = tls::Settings { ca_file: server.ca_file.map(Path::to_owned), ..tls::Settings::default() };
+            self.certificates(of, &at, tls.trouble(self.now));
         }
         if settings.signing_key.is_none() && self.stands_in.spool {
             return;
@@ -235,7 +232,7 @@ impl Found<'_> {
     fn exporters(&mut self, valid: &Valid) {
         for Placed { id, what } in &valid.exporters {
             let of = ("exporters", id);
-            let tls = match what.spec().target() {
+            let tls = match what.spec().profile().target {
                 Target::Server { tls, .. } => tls,
                 Target::File { path, appends } => {
                     let folder = folder_of(path);

@@ -3,11 +3,11 @@
 //! an export that fails is made good by the next; nothing of it is spooled, and no pipeline waits for it.
 //! **Not here**: the exporters' client code (`exporters/`), the text of `/metrics` (`telemetry/meter`).
 
-mod config;
+pub(super) mod config;
 mod points;
 #[cfg(test)]
 mod tests;
-mod written;
+pub(super) mod written;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,11 +29,11 @@ use otlp::Signal;
 use pipeline::{ExportRequest, Exporter, Outcome};
 use telemetry::{Counter, Meter, names};
 
-use super::assemble::exporter;
 use super::build::Companion;
+use super::exporters::exporter;
+use super::start_error::StartError;
 
 pub use config::{Metrics, Reading};
-pub(super) use written::served;
 
 /// What an export may take of an end: a back end that hangs must not cost a reload all of its time.
 const LAST: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ pub(super) fn companions(
     readings: Vec<Reading>,
     deps: &Deps,
     rng: &dyn Rng,
-) -> Result<Vec<Arc<dyn Companion>>, String> {
+) -> Result<Vec<Arc<dyn Companion>>, StartError> {
     let instance = deps.meter.instance(|| hex::encode(&rng.id()));
     let build = |(at, reading): (usize, Reading)| {
         let kind = match &reading.exporter {

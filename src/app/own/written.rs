@@ -7,7 +7,7 @@ use config::tree::{Key, Node, Val};
 const PAGE: &str = "`/metrics` of the extension `admin` tells all";
 
 /// Leaves readers that send OTLP at intervals; a note for each other part.
-pub(in crate::app) fn served(metrics: &mut Node, notes: &mut Vec<Problem>) {
+pub(crate) fn served(metrics: &mut Node, notes: &mut Vec<Problem>) {
     let path = "service.telemetry.metrics";
     let Val::Map(entries) = &mut metrics.value else { return };
     entries.retain(|(key, _)| {

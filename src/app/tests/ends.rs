@@ -35,7 +35,7 @@ impl Companion for Slow {
         "slow"
     }
 
-    fn prepare(&self) -> Result<(), String> {
+    fn prepare(&self) -> Result<(), StartError> {
         self.0.hang();
         Ok(())
     }

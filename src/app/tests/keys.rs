@@ -22,7 +22,8 @@ fn valid(spool: &Path) -> resolve::Valid {
 
 fn failure<T>(result: Result<T, StartError>) -> (String, u8) {
     let error = result.err().expect("must not be made");
-    (error.text, error.exit)
+    let exit = error.exit_code();
+    (error.text, exit)
 }
 
 /// A first start must make both keys, and the next must find them.
@@ -83,7 +84,7 @@ fn no_key_is_made_on_another_volume() {
 #[test]
 fn looking_makes_no_key() {
     let folder = tempfile::tempdir().unwrap();
-    let text = present_spool_keys(&valid(&folder.path().join("spool"))).err().unwrap();
+    let text = present_spool_keys(&valid(&folder.path().join("spool"))).err().unwrap().text;
     assert!(text.contains("spool.key is missing"), "{text}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     assert!(keyfile::read(&folder.path().join("x")).unwrap().is_none());
@@ -115,6 +116,6 @@ fn all_first_starts_agree() {
 #[test]
 fn a_plain_spool_name_is_fine() {
     let valid = valid(Path::new("no-such-spool-of-tollgate"));
-    let text = present_spool_keys(&valid).err().unwrap();
+    let text = present_spool_keys(&valid).err().unwrap().text;
     assert!(text.contains("./spool.key is missing"), "{text}");
 }

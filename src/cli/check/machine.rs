@@ -24,7 +24,6 @@ use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
 use net::client::{self, Client, upload};
 use net::{Proxies, tls};
-use processors::vault::StoreSettings;
 use telemetry::Meter;
 use vault::store::S3Store;
 use vault::store::probe::{Verdict, writes};
@@ -82,7 +81,7 @@ pub(super) async fn stores(valid: &Valid) -> Vec<Tried> {
     let mut tried = Vec::new();
     for placed in &valid.processors {
         let ProcessorSettings::Vault(vault) = &placed.what else { continue };
-        let StoreSettings::S3(s3) = &vault.store else { continue };
+        let Some(s3) = vault.store.as_ref().and_then(|store| store.spec().buckets()) else { continue };
         let store = S3Store::new(s3.clone());
         let name = kernel::hex::encode(&SystemRng.id());
         match writes(&store, &name, SystemClock::new().now()).await {
@@ -105,7 +104,7 @@ pub(super) async fn keys(valid: &Valid) -> Vec<Tried> {
     for placed in &valid.processors {
         let ProcessorSettings::Vault(vault) = &placed.what else { continue };
         // without a store nothing is signed
-        let stores = vault.store != StoreSettings::None;
+        let stores = vault.store.is_some();
         let Some((path, sealed)) = vault.sealed_key().filter(|_| stores) else { continue };
         let opened = keys::opened(path, sealed).await.map(drop);
         let remedy = "the gateway does not start without it; look at `signing_key_kms`".to_owned();
@@ -138,20 +137,16 @@ pub(super) async fn clocks(valid: &Valid) -> Vec<Tried> {
 
 /// Who answers in HTTP/1.1, where, and how it is trusted.
 fn addresses(valid: &Valid) -> Vec<(String, Uri, tls::Settings)> {
-    let exporters = valid.exporters.iter().filter_map(|placed| match placed.what.spec().target() {
+    let exporters = valid.exporters.iter().filter_map(|placed| match placed.what.spec().profile().target {
         Target::Server { tls, http: Some(uri) } => Some((format!("`{}`", placed.id), uri.clone(), tls.clone())),
         Target::Server { http: None, .. } | Target::File { .. } | Target::Output => None,
     });
     let stores = valid.processors.iter().filter_map(|placed| match &placed.what {
-        ProcessorSettings::Vault(vault) => match &vault.store {
-            StoreSettings::S3(s3) => {
-                let aws = || format!("https://s3.{}.amazonaws.com/", s3.region);
-                let uri = s3.endpoint.clone().unwrap_or_else(aws).parse().ok()?;
-                let tls = tls::Settings { ca_file: s3.ca_file.clone(), ..tls::Settings::default() };
-                Some((format!("S3 of `{}`", placed.id), uri, tls))
-            }
-            StoreSettings::Directory(_) | StoreSettings::None => None,
-        },
+        ProcessorSettings::Vault(vault) => {
+            let server = vault.store.as_ref()?.spec().server()?;
+            let tls = tls::Settings { ca_file: server.ca_file.map(Path::to_owned), ..tls::Settings::default() };
+            Some((format!("S3 of `{}`", placed.id), server.url.parse().ok()?, tls))
+        }
         _ => None,
     });
     exporters.chain(stores).collect()

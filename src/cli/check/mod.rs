@@ -20,8 +20,9 @@ use super::error::{CommandError, Exit};
 use super::output;
 use super::runtime::{block_on, seams};
 use super::source::{Loaded, Make, load};
+use crate::app::exporters::exporter;
 use crate::app::tasks::Tasks;
-use crate::app::{assemble, outside, volume};
+use crate::app::{outside, volume};
 use crate::components::{ProcessorSettings, ReceiverSettings};
 use config::{ByteSize, ComponentId, Gravity, Problem, env};
 use exporters::remote::Deps;
@@ -30,7 +31,6 @@ use kernel::clock::{Clock, SystemClock};
 use net::{Proxies, ServerTls};
 use otlp::Signal;
 use pipeline::{ExportRequest, Exporter, Outcome, Reason};
-use processors::vault::StoreSettings;
 use tried::Tried;
 
 /// Options of `check`.
@@ -89,7 +89,7 @@ fn volumes(loaded: &Loaded) -> Vec<Tried> {
     }
     for placed in &loaded.valid.processors {
         if let ProcessorSettings::Vault(vault) = &placed.what
-            && let StoreSettings::Directory(path) = &vault.store
+            && let Some(path) = vault.store.as_ref().and_then(|store| store.spec().folder())
         {
             tried.push(Tried::new(format!("the vault's folder {} takes files", path.display()), writable(path)));
         }
@@ -121,7 +121,7 @@ fn certificates(loaded: &Loaded) -> Vec<Tried> {
         for (name, tls) in ports {
             let Some(tls) = tls else { continue };
             let remedy = "give a PEM chain and its own key, readable by the user that runs tollgate".to_owned();
-            let read = ServerTls::read(tls).map(drop).map_err(|what| (what, remedy));
+            let read = ServerTls::read(tls).map(drop).map_err(|what| (what.to_string(), remedy));
             tried.push(Tried::new(format!("certificate and key of `{}` {name} fit", placed.id), read));
         }
     }
@@ -147,7 +147,7 @@ async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, CommandError> {
     let deps = Deps {
         tasks: Tasks::new(&seams.meter),
         clock: Arc::clone(&seams.clock),
-        proxies: Arc::new(Proxies::from_env(&env::var)?),
+        proxies: Arc::new(Proxies::from_env(&env::var).map_err(|error| error.to_string())?),
         meter: seams.meter.clone(),
     };
     let pipelines = loaded.valid.pipelines;
@@ -160,15 +160,18 @@ async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, CommandError> {
     };
     let mut tried = Vec::new();
     for placed in loaded.valid.exporters {
-        match placed.what.spec().target() {
+        match placed.what.spec().profile().target {
             Target::Server { .. } => {}
             Target::File { .. } | Target::Output => continue,
         }
         let id = placed.id;
-        let exporter = match assemble::exporter(&id, &placed.what, deps.clone()) {
+        let exporter = match exporter(&id, &placed.what, deps.clone()) {
             Ok(exporter) => exporter,
             Err(why) => {
-                tried.push(Tried::new(format!("`{id}` can be built"), Err((why, "see the file it names".to_owned()))));
+                tried.push(Tried::new(
+                    format!("`{id}` can be built"),
+                    Err((why.text, "see the file it names".to_owned())),
+                ));
                 continue;
             }
         };

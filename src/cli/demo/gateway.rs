@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::app::build::Seams;
 use crate::app::resolve::{Placed, Valid};
-use crate::app::{App, StartError, assemble};
+use crate::app::{App, Fault, StartError, assemble};
 use crate::cli::common::Common;
 use crate::cli::error::CommandError;
 use crate::cli::output::report;
@@ -64,7 +64,7 @@ pub(super) async fn start(directory: &Path, seams: Seams) -> Result<Gateway, Com
     let first = start_on(directory, seams.clone(), Ports::Usual).await;
     let started = match first {
         // A port may be gone between the look and the start. Nothing else gets better by trying.
-        Err(error) if error.port => start_on(directory, seams, Ports::Any).await,
+        Err(error) if error.fault == Fault::Port => start_on(directory, seams, Ports::Any).await,
         started => started,
     };
     started.map_err(|error| CommandError::Failed(error.text))
@@ -74,15 +74,15 @@ async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gatewa
     let common = Common { data_dir: Some(directory.to_path_buf()), ..Common::default() };
     let loaded = load(&common, Make::Keys).map_err(|error| {
         report(&error);
-        "the embedded default can't be used".to_owned()
+        StartError::new("the embedded default can't be used")
     })?;
     let outbound = directory.join("outbound.jsonl");
-    let valid = changed(loaded.valid, &outbound, ports).map_err(|error| error.to_string())?;
+    let valid = changed(loaded.valid, &outbound, ports).map_err(|error| StartError::new(error.to_string()))?;
     let blueprint = assemble::blueprint(valid, &seams).await?;
     let app = App::start(blueprint, seams).await?;
     let find = |what: &str| {
         let found = app.addresses().iter().find(|(name, _)| name == what);
-        found.map(|(_, address)| *address).ok_or_else(|| format!("`{what}` does not listen"))
+        found.map(|(_, address)| *address).ok_or_else(|| StartError::new(format!("`{what}` does not listen")))
     };
     let (grpc, http, page) = (find("otlp grpc")?, find("otlp http")?, find("admin")?);
     let moved = [grpc.port(), http.port(), page.port()] != [4317, 4318, 8888];

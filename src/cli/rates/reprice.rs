@@ -121,7 +121,8 @@ pub(super) struct Known {
 impl Known {
     fn of(options: &Options) -> Result<Self, CommandError> {
         let key = options.pseudonym_key.as_deref().map(|path| {
-            let key = keyfile::read(path)?.ok_or_else(|| format!("{}: there is no such file", path.display()))?;
+            let key = keyfile::read(path).map_err(|error| error.to_string())?;
+            let key = key.ok_or_else(|| format!("{}: there is no such file", path.display()))?;
             Ok::<_, String>(Pseudonymizer::new(&key))
         });
         Ok(Self { key: key.transpose()?, wanted: options.tenant.clone() })

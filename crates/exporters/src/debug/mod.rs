@@ -20,10 +20,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
 use crate::remote::Deps;
-use crate::spec::{ExporterSpec, Target};
-use ::config::{ComponentId, FieldProblem};
+use crate::spec::{BuildError, ExporterSpec, Profile, Target};
+use ::config::ComponentId;
 use otlp::Signal;
-use pipeline::{ExportRequest, Exporter, Outcome, OutletSettings, Reason, Trust};
+use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 pub use config::{Config, Settings, Verbosity};
 
@@ -59,31 +59,15 @@ fn with_sink(id: &ComponentId, settings: Settings, sink: Option<Sink>) -> Debug 
 }
 
 impl ExporterSpec for Settings {
-    fn notes(&self) -> &[FieldProblem] {
-        &[]
+    fn profile(&self) -> Profile<'_> {
+        Profile::local(self.trust, Target::Output)
     }
 
     fn takes(&self, _: Signal) -> bool {
         true
     }
 
-    fn destination(&self) -> Option<(String, &[String])> {
-        None
-    }
-
-    fn outlet(&self) -> Option<&OutletSettings> {
-        None
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target::Output
-    }
-
-    fn build(&self, id: &ComponentId, _: Deps) -> Result<Arc<dyn Exporter>, String> {
+    fn build(&self, id: &ComponentId, _: Deps) -> Result<Arc<dyn Exporter>, BuildError> {
         Ok(Arc::new(build(id, *self)))
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Verbosity;
+use super::config::Verbosity;
 use super::tree::Node;
 use otlp::{Signal, json};
 use pipeline::ExportRequest;

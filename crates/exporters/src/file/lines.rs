@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
-use super::Limits;
+use super::config::Limits;
 use super::rotate;
 use kernel::clock::Clock;
 

@@ -16,12 +16,12 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use crate::remote::Deps;
-use crate::spec::{ExporterSpec, Target};
-use ::config::{ComponentId, FieldProblem};
+use crate::spec::{BuildError, ExporterSpec, Profile, Target};
+use ::config::ComponentId;
 use kernel::clock::Clock;
 use otlp::Signal;
 use otlp::json;
-use pipeline::{ExportRequest, Exporter, Outcome, OutletSettings, Reason, Trust};
+use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 pub use config::{Config, Limits, Rotation, Settings};
 use lines::Lines;
@@ -43,31 +43,15 @@ pub fn build(id: &ComponentId, settings: Settings, clock: Arc<dyn Clock>) -> Fil
 }
 
 impl ExporterSpec for Settings {
-    fn notes(&self) -> &[FieldProblem] {
-        &[]
+    fn profile(&self) -> Profile<'_> {
+        Profile::local(self.trust, Target::File { path: &self.path, appends: self.rotation.is_none() })
     }
 
     fn takes(&self, _: Signal) -> bool {
         true
     }
 
-    fn destination(&self) -> Option<(String, &[String])> {
-        None
-    }
-
-    fn outlet(&self) -> Option<&OutletSettings> {
-        None
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target::File { path: &self.path, appends: self.rotation.is_none() }
-    }
-
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
+    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, BuildError> {
         Ok(Arc::new(build(id, self.clone(), deps.clock)))
     }
 }

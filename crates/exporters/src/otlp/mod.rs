@@ -16,16 +16,16 @@ use hyper::body::Incoming;
 pub use config::{Config, Settings};
 
 use super::remote::{Deps, Remote};
-use super::spec::{ExporterSpec, Target};
-use super::stanza::{destination, with_path};
+use super::spec::{BuildError, ExporterSpec, Profile};
+use super::stanza::with_path;
 use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
-use ::config::{ComponentId, FieldProblem};
+use ::config::ComponentId;
 use net::Encoding;
 use net::client::{self, AnswerError, upload};
 use net::encoding::{Inflater, Step};
 use net::rope::Rope;
 use otlp::Signal;
-use pipeline::{ExportRequest, Exporter, Outcome, OutletSettings, Reason, Trust};
+use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 /// The exporter.
 pub struct Otlp {
@@ -38,11 +38,11 @@ impl Otlp {
     /// An exporter with component id `id`. Reads TLS files; connects when there is something to send.
     ///
     /// # Errors
-    /// One line about a TLS file or missing roots.
-    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, String> {
+    /// See [`BuildError`].
+    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, BuildError> {
         let [traces, metrics, logs] = Signal::ALL.map(|signal| with_path(&settings.endpoint, path(signal)));
         let (Some(traces), Some(metrics), Some(logs)) = (traces, metrics, logs) else {
-            return Err("the endpoint takes no path".to_owned());
+            return Err(BuildError::Endpoint);
         };
         let remote = Remote::build(id, settings.common, true, &[&settings.endpoint], deps)?;
         Ok(Self { remote, trust: settings.trust, paths: [traces, metrics, logs] })
@@ -147,31 +147,15 @@ fn inflate(encoding: Encoding, message: Bytes) -> Result<Bytes, AnswerError> {
 }
 
 impl ExporterSpec for Settings {
-    fn notes(&self) -> &[FieldProblem] {
-        &self.common.notes
+    fn profile(&self) -> Profile<'_> {
+        Profile::remote(self.trust, &self.common, &[&self.endpoint], false)
     }
 
     fn takes(&self, _: Signal) -> bool {
         true
     }
 
-    fn destination(&self) -> Option<(String, &[String])> {
-        Some((destination([&self.endpoint].into_iter()), &self.common.moved_from))
-    }
-
-    fn outlet(&self) -> Option<&OutletSettings> {
-        Some(&self.common.outlet)
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target::Server { tls: &self.common.tls, http: None }
-    }
-
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
+    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, BuildError> {
         Ok(Arc::new(Otlp::build(id.to_string().into(), self.clone(), deps)?))
     }
 }

@@ -188,7 +188,7 @@ fn tls_files_that_cannot_be_used_are_one_clear_line() {
     for (file, what) in [(&missing, "No such file"), (&empty, "holds no certificate")] {
         let json = serde_json::json!({ "endpoint": "a:1", "tls": { "ca_file": file } });
         let settings = config(json).settings().unwrap();
-        let error = Otlp::build(Arc::from("otlp"), settings, deps(&[])).err().unwrap();
+        let error = Otlp::build(Arc::from("otlp"), settings, deps(&[])).err().unwrap().to_string();
         assert!(error.starts_with("tls.ca_file: ") && error.contains(what), "{error}");
         assert!(!error.contains("SECRET") && !error.contains('\n'), "{error}");
     }

@@ -17,14 +17,13 @@ use hyper::body::Incoming;
 pub use config::{Config, Settings};
 
 use super::remote::{Deps, Remote};
-use super::spec::{ExporterSpec, Target};
-use super::stanza::destination;
+use super::spec::{BuildError, ExporterSpec, Profile};
 use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
-use ::config::{ComponentId, FieldProblem};
+use ::config::ComponentId;
 use net::Encoding;
 use net::client::{self, AnswerError, upload};
 use otlp::Signal;
-use pipeline::{ExportRequest, Exporter, Outcome, OutletSettings, Reason, Trust};
+use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
@@ -42,8 +41,8 @@ impl OtlpHttp {
     /// An exporter with component id `id`. Reads TLS files; connects when there is something to send.
     ///
     /// # Errors
-    /// One line about a TLS file or missing roots.
-    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, String> {
+    /// See [`BuildError`].
+    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, BuildError> {
         let destinations: Vec<&Uri> = settings.urls.iter().map(|(_, url)| url).collect();
         let remote = Remote::build(id, settings.common, false, &destinations, deps)?;
         Ok(Self { remote, trust: settings.trust, urls: settings.urls })
@@ -100,31 +99,16 @@ impl OtlpHttp {
 }
 
 impl ExporterSpec for Settings {
-    fn notes(&self) -> &[FieldProblem] {
-        &self.common.notes
+    fn profile(&self) -> Profile<'_> {
+        let urls: Vec<_> = self.urls.iter().map(|(_, url)| url).collect();
+        Profile::remote(self.trust, &self.common, &urls, true)
     }
 
     fn takes(&self, signal: Signal) -> bool {
         self.urls.iter().any(|(known, _)| *known == signal)
     }
 
-    fn destination(&self) -> Option<(String, &[String])> {
-        Some((destination(self.urls.iter().map(|(_, url)| url)), &self.common.moved_from))
-    }
-
-    fn outlet(&self) -> Option<&OutletSettings> {
-        Some(&self.common.outlet)
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target::Server { tls: &self.common.tls, http: self.urls.first().map(|(_, url)| url) }
-    }
-
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, String> {
+    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, BuildError> {
         Ok(Arc::new(OtlpHttp::build(id.to_string().into(), self.clone(), deps)?))
     }
 }

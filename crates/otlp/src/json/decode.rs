@@ -6,12 +6,14 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::error::{JsonError, MAX_WIRE, TOO_LARGE};
 use super::lengths::{Open, Output};
+use super::number;
 use super::schema::{self, Field, Kind, Message, Rule};
 use super::text::Text;
-use super::{JsonError, MAX_WIRE, TOO_LARGE, number};
+use crate::signal::Signal;
+use crate::value::MAX_DEPTH;
 use crate::wire::{FIXED32, FIXED64, LEN};
-use crate::{MAX_DEPTH, Signal};
 
 /// The protobuf bytes of an OTLP/JSON export request.
 ///

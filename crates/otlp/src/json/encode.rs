@@ -9,9 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::schema::{self, Field, Kind, Message, Rule};
+use crate::malformed::Malformed;
+use crate::signal::Signal;
+use crate::value::MAX_DEPTH;
 use crate::value_json::{write_double, write_json_text};
 use crate::wire::{Cursor, FIXED32, FIXED64, LEN, RawField, Span, VARINT, varint};
-use crate::{MAX_DEPTH, Malformed, Signal};
 
 /// Appends an export request as one compact OTLP/JSON object, without a line end. On an error `out` is as it was.
 ///

@@ -3,7 +3,7 @@
 //! at most 32 fields and one oneof in a message. **Not here**: what
 //! a field means to the data plane (`otlp/schema`).
 
-use crate::Signal;
+use crate::signal::Signal;
 use crate::wire::{FIXED32, FIXED64, LEN, VARINT};
 
 /// A message type.

@@ -3,8 +3,8 @@
 
 use memchr::memchr2;
 
+use super::error::{JsonError, MAX_SKIP_DEPTH};
 use super::number;
-use super::{JsonError, MAX_SKIP_DEPTH};
 
 /// A position in the text.
 pub(super) struct Text<'a> {

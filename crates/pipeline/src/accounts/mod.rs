@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use kernel::clock::Clock;
 use telemetry::{Meter, names};
 
-use super::{Outcome, Reason};
+use super::outcome::{Outcome, Reason};
 
 #[cfg(test)]
 mod tests;

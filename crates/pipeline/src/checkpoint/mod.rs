@@ -20,10 +20,10 @@ use kernel::clock::Clock;
 use kernel::rng::Rng;
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
+use super::disk::{Directory, Disk, DiskFile};
 use super::effects::{self, Applier, Snapshot};
 use super::sequencer::CHECKPOINT;
 use super::spool::{ReadError, RecordKind, Seq, Spool, SpoolKey};
-use super::{Directory, Disk, DiskFile};
 
 /// Name of the file.
 pub const FILE: &str = "checkpoint";

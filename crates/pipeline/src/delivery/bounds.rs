@@ -9,8 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::outcome::Full;
+use crate::outcome::Reason;
+use crate::plan::OnFull;
 use crate::spool::Spool;
-use crate::{OnFull, Reason};
 use telemetry::{Gauge, Meter, names};
 
 /// Below the bound for so long, and it is over: those who were told to come again have come.

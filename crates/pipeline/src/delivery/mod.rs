@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 use kernel::clock::Clock;
 use telemetry::{Gauge, Meter, names};
 
+use super::outcome::{Outcome, Reason};
+use super::plan::{Ack, OutletSettings};
 use super::receipt::Receipt;
 use super::route::Product;
 use super::spool::{Seq, Spool};
-use super::{Ack, Outcome, OutletSettings, Reason};
 
 mod bounds;
 mod offers;

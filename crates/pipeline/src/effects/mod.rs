@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use kernel::clock::UnixNanos;
 use telemetry::{Counter, Meter, names};
 
+use super::batch::Effect;
+use super::component::Processor;
 use super::spool::Seq;
-use super::{Effect, Processor};
 
 #[cfg(test)]
 mod tests;

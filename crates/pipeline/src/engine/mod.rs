@@ -15,11 +15,13 @@ use telemetry::{Meter, names};
 use super::accounts::Limiter;
 use super::delivery::Delivery;
 use super::effects::Applier;
-use super::inlet::{ByteBudget, Inlet};
+use super::inlet::ByteBudget;
+use super::inlet::entry::Inlet;
 use super::inquiry::Errands;
 use super::offload::Offload;
 use super::outlet::{Outlet, QUARANTINE, Shared};
 use super::plan::WORKING_FACTOR;
+use super::plan::{EnginePlan, OutletSettings};
 use super::receipt::Desk;
 use super::repeats::Repeats;
 use super::route::Routes;
@@ -27,7 +29,6 @@ use super::sequencer::{CHECKPOINT, Sequencer};
 use super::spool::Spool;
 use super::worker::{Metrics, Worker};
 use super::workers::Workers;
-use super::{EnginePlan, OutletSettings};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use otlp::{Signal, UnknownFields};
 
-use super::{Clearance, Content, Reason, Text};
+use super::clearance::{Clearance, Content, Text};
+use super::outcome::Reason;
 
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::accounts::Limiter;
+use crate::inlet::{Admission, ByteBudget, BytePermit, Made, Submission};
+use crate::outcome::{Outcome, Reason};
 use crate::tap::Tap;
 use crate::worker::{Request, Worker};
 use crate::workers::Workers;
-use crate::{Admission, ByteBudget, BytePermit, Made, Outcome, Reason, Submission};
 use kernel::clock::Clock;
 use otlp::Signal;
 

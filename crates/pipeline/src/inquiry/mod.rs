@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use super::Reason;
+use super::outcome::Reason;
 
 /// What a step learnt; its own type.
 pub type Answer = Arc<dyn Any + Send + Sync>;

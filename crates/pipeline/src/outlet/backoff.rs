@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{LONGEST_WISH, OutletSettings};
+use crate::outcome::LONGEST_WISH;
+use crate::plan::OutletSettings;
 use kernel::rng::Rng;
 
 const SHORTEST: Duration = Duration::from_millis(100);

@@ -13,9 +13,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
+use crate::component::ExportRequest;
 use crate::offload::offload;
+use crate::outcome::{Outcome, Reason};
 use crate::spool::Seq;
-use crate::{ExportRequest, Outcome, Reason};
 use kernel::clock::within;
 use otlp::{Payload, Signal, UnknownFields, count_items, merge, split};
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
+use crate::clearance::{Clearance, Trust};
 use crate::forward::Label;
 use crate::spool::{RecordKind, Seq, Stored};
-use crate::{Clearance, Trust};
 use kernel::clock::UnixNanos;
 use otlp::{Payload, Signal, UnknownFields};
 

@@ -1,6 +1,6 @@
 //! **What**: what an outlet counts, under the Collector's names where it has them.
 
-use crate::Reason;
+use crate::outcome::Reason;
 use otlp::Signal;
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 

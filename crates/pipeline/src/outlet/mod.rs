@@ -37,11 +37,12 @@ use self::gather::{Group, Intake};
 use self::gauges::Gauges;
 use self::lanes::Lanes;
 use self::slots::{Aside, Slots};
+use super::component::Exporter;
 use super::delivery::{Delivery, Offers};
 use super::offload::{Offload, offload};
+use super::plan::{Ack, OutletSettings};
 pub use super::spool::QUARANTINE;
 use super::spool::{ReadError, Spool};
-use super::{Ack, Exporter, OutletSettings};
 
 const RECORDS_AT_ONCE: usize = 256;
 const READ_RETRY: Duration = Duration::from_secs(5);

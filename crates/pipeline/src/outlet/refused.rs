@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
-use crate::Reason;
 use crate::forward::Label;
+use crate::outcome::Reason;
 use crate::spool::{Record, RecordKind, Transaction, room_for};
 
 use super::backoff::Backoff;

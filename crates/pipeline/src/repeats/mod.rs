@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use kernel::clock::UnixNanos;
 
-use super::{Outcome, Reason};
+use super::outcome::{Outcome, Reason};
 
 #[cfg(test)]
 mod tests;

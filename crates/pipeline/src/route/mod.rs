@@ -10,8 +10,12 @@ use std::sync::Arc;
 use otlp::{Malformed, Signal, SlotRange, UnknownFields};
 use telemetry::{Counter, Meter, names};
 
+use super::batch::{Batch, Draft, Effect};
+use super::clearance::Trust;
+use super::component::{Processor, Quarantine};
 use super::forward::Label;
-use super::{Batch, Draft, Effect, EnginePlan, PipelinePlan, Processor, Quarantine, Reason, Trust};
+use super::outcome::Reason;
+use super::plan::{EnginePlan, PipelinePlan};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::{Answer, Batch, Inquiry};
+use crate::batch::Batch;
+use crate::inquiry::{Answer, Inquiry};
 
 use super::{Failure, Product, Route, fork_of};
 

@@ -18,13 +18,15 @@ use kernel::clock::Clock;
 use otlp::{Signal, SlotId};
 use telemetry::{Counter, Histogram, Meter, names};
 
+use super::batch::{Effect, Origin};
+use super::component::{Processor, Ticketer};
 use super::delivery::Delivery;
 use super::effects::{self, Applier};
+use super::outcome::{Outcome, Reason};
 use super::receipt::Receipt;
 use super::route::{ForwardCopy, Holders, Product};
 use super::spool::{MAX_HOLDERS, OnCommit, Record, RecordKind, Seq, Spool, Transaction, room_for};
 use super::tap::Tap;
-use super::{Effect, Origin, Outcome, Processor, Reason, Ticketer};
 
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Reason;
 use crate::disk::{Directory, DiskFile, is_full};
+use crate::outcome::Reason;
 
 use super::cipher::Cipher;
 use super::encode::{Encoded, Encoder, Stamp, Unsealable};
+use super::handle::Spool;
 use super::key::SpoolKey;
 use super::progress::Lines;
 use super::queue::Queued;
@@ -19,7 +20,7 @@ use super::record::{COMMIT_SIZE, KIND_COMMIT, MAX_NAME, SEGMENT_HEADER, SegmentH
 use super::room::Spare;
 use super::segment::Segment;
 use super::status::Step;
-use super::{MAX_HOLDERS, Seq, Spool, Transaction};
+use super::transaction::{MAX_HOLDERS, Seq, Transaction};
 
 /// Transactions of one group.
 const GROUP: usize = 64;

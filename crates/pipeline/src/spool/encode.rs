@@ -9,7 +9,7 @@ use super::record::{
     COMMIT_SIZE, KIND_COMMIT, KIND_TABLE, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, TAG, TransactionHash, put_name,
     put_set, record_size,
 };
-use super::{Record, Transaction};
+use super::transaction::{Record, Transaction};
 
 /// The next bytes of a segment and the numbers in use in it.
 pub(super) struct Encoder {

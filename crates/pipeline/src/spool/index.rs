@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use crate::disk::DiskFile;
 use kernel::clock::UnixNanos;
 
-use super::Seq;
 use super::cipher::Cipher;
 use super::encode::{Additions, Encoded};
 use super::segment::Segment;
 use super::status::ConsumerStatus;
+use super::transaction::Seq;
 
 struct Consumer {
     name: Arc<str>,

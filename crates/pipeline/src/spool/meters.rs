@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::Reason;
+use crate::outcome::Reason;
 use kernel::clock::UnixNanos;
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 

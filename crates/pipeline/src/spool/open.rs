@@ -11,13 +11,14 @@ use telemetry::Meter;
 
 use super::commit::Committer;
 use super::config::{MIN_SEGMENT, Settings};
+use super::handle::Spool;
 use super::key::SpoolKey;
 use super::meters::Meters;
 use super::recover::{Found, survey};
 use super::room::{CUSHION, Room};
 use super::status::OpenError;
+use super::status::Status;
 use super::upkeep::Clean;
-use super::{Spool, Status};
 
 const LOCK: &str = "lock";
 const PIECE: usize = 1 << 20;
@@ -28,7 +29,7 @@ fn cant(settings: &Settings, what: &str, error: &io::Error) -> OpenError {
     OpenError::config(format!("spool directory {} can't be {what}: {error}", settings.directory.display()))
 }
 
-pub(super) fn open(
+fn open(
     disk: &dyn Disk,
     settings: &Settings,
     keys: &[SpoolKey],
@@ -123,7 +124,7 @@ fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
 }
 
 /// What is in a spool directory, without taking its lock or changing anything; one that is missing stays missing.
-pub(super) fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
+fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
     let directory = disk.existing(&settings.directory).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => OpenError::failed(format!("there is no spool in {}", settings.directory.display())),
         _ => cant(settings, "used", &error),
@@ -136,7 +137,7 @@ pub(super) fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> R
         segments: found.index.segments().count() as u64,
         records: found.index.records(),
         max_records: settings.max_records,
-        next: super::Seq(found.index.next()),
+        next: super::transaction::Seq(found.index.next()),
         poisoned: None,
         refusing: None,
         consumers: found.index.consumers(),
@@ -163,4 +164,30 @@ pub(super) fn survey_beside(
         }
     }
     survey(directory, settings, keys)
+}
+
+impl Spool {
+    /// Opens or recovers `settings.directory` through `disk`; takes its lock file. The first key writes, all read.
+    ///
+    /// # Errors
+    /// One clear line and its exit code: no key, a missing key, a newer format, damage, another process, the disk.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        settings: &Settings,
+        keys: &[SpoolKey],
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        meter: &Meter,
+    ) -> Result<(Arc<Self>, Committer), OpenError> {
+        open(&*disk, settings, keys, (clock, rng, meter))
+    }
+
+    /// What is in a spool directory, without taking its lock or changing anything; also beside a running gateway
+    /// (then parts of it may be newer than others).
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
+        peek(disk, settings, keys)
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::room::Reservation;
-use super::{OnCommit, Transaction};
+use super::transaction::{OnCommit, Transaction};
 
 /// One transaction that waits.
 pub(super) struct Queued {

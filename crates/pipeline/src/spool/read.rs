@@ -10,7 +10,7 @@ use kernel::clock::UnixNanos;
 use super::index::Planned;
 use super::record::{RECORD_HEADER, RecordHeader};
 use super::status::ReadError;
-use super::{RecordKind, Stored};
+use super::transaction::{RecordKind, Stored};
 
 /// Reads and opens `planned`.
 pub(super) fn read(planned: &Planned) -> Result<Stored, ReadError> {

@@ -25,7 +25,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::RecordKind;
+use super::transaction::RecordKind;
 
 /// First bytes of a segment.
 pub(super) const MAGIC: [u8; 8] = *b"TGSPOOL\n";

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::commit::Committer;
 use super::queue::Queued;
+use super::read;
 use super::room::{Purpose, Reservation};
 use super::status::ReadError;
-use super::{OnCommit, QUARANTINE, Record, Seq, Stored, Transaction, read, room_for};
+use super::transaction::{OnCommit, QUARANTINE, Record, Seq, Stored, Transaction, room_for};
 
 /// No sooner after the last time.
 const EVERY: Duration = Duration::from_millis(250);

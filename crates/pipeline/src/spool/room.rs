@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::Reason;
 use crate::disk::{Directory, DiskFile, Free, is_full};
+use crate::outcome::Reason;
 use kernel::clock::Clock;
 
 use super::config::MAX_SEGMENT;

@@ -124,7 +124,7 @@ impl Segment {
 
     /// Adds a set to the table. False: its number is not the next one.
     pub(super) fn add_set(&mut self, id: u16, consumers: Box<[usize]>) -> bool {
-        let next = self.sets.len() == usize::from(id) && consumers.len() <= super::MAX_HOLDERS;
+        let next = self.sets.len() == usize::from(id) && consumers.len() <= super::transaction::MAX_HOLDERS;
         if next {
             self.sets.push(consumers);
         }

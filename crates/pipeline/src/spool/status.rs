@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::Reason;
+use crate::outcome::Reason;
 use kernel::clock::UnixNanos;
 
-use super::Seq;
+use super::transaction::Seq;
 
 /// The spool at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,19 @@
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use parking_lot::Mutex;
+
 use super::*;
-use crate::disk::RealDisk;
+use crate::Reason;
+use crate::disk::{Disk, RealDisk};
 use ::config::ByteSize;
 use kernel::clock::{ManualClock, SystemClock, UnixNanos};
 use kernel::rng::SeededRng;
 use kernel::secret::Secret;
+use telemetry::Meter;
 
 mod damage;
 mod faults;

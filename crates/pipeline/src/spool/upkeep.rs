@@ -6,11 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Reason;
 use crate::disk::{DiskFile, is_full};
+use crate::outcome::Reason;
 
 use super::commit::Committer;
-use super::index::{GivenRun, Index};
+use super::done::named;
+use super::done::take_done;
 use super::progress::{Lines, Progress};
 use super::record::segment_name;
 use super::room::CUSHION;
@@ -50,21 +51,6 @@ impl Clean {
     pub(super) fn hampered(&self) -> bool {
         self.failed.is_some() || self.stuck.is_some()
     }
-}
-
-/// What is done, and was given away, since somebody last looked, as lines.
-pub(super) fn take_done(index: &mut Index, lines: &mut Lines) {
-    let given = index.take_given_log();
-    let known: &Index = index;
-    lines.given(given.iter().filter_map(|run| named(known, run)));
-    let log = index.take_done_log();
-    lines.done(log.iter().filter_map(|(who, first, count)| Some((index.name(*who)?, *first, *count))));
-}
-
-/// A run with names in place of numbers.
-fn named<'a>(index: &'a Index, run: &GivenRun) -> Option<(&'a Arc<str>, &'a Arc<str>, u64, u32)> {
-    let (from, to, first, count) = *run;
-    Some((index.name(from)?, index.name(to)?, first, count))
 }
 
 impl Committer {

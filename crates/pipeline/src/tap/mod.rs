@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use otlp::Signal;
 use telemetry::{Counter, Gauge, Meter, names};
 
-use super::Trust;
+use super::clearance::Trust;
 use super::forward::Label;
 
 #[cfg(test)]

@@ -17,15 +17,18 @@ use kernel::rng::Rng;
 use otlp::{Payload, Signal, UnknownFields};
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
+use super::batch::{Batch, Effect, Origin};
 use super::bisect;
+use super::clearance::Clearance;
 use super::effects::Applier;
+use super::inlet::{BytePermit, Made, Submission};
 use super::inquiry::Errands;
+use super::outcome::{Outcome, Reason};
 use super::receipt::{Desk, Open, Receipt};
 use super::repeats::{Entered, Fingerprint, Waiter};
 use super::route::{Failure, Product, Route, Routes, Walk};
 use super::sequencer::{Finished, Sequencer};
 use super::workers::Workers;
-use super::{Batch, BytePermit, Clearance, Effect, Made, Origin, Outcome, Reason, Submission};
 
 mod parked;
 mod refused;

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use crate::inquiry::Answer;
 use crate::inquiry::Inquiry;
+use crate::outcome::Reason;
 use crate::route::Walk;
-use crate::{Answer, Reason};
 
 use super::{Work, Worker};
 

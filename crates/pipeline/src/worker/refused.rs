@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::Reason;
+use crate::outcome::Reason;
 use otlp::{Payload, Signal, UnknownFields};
 
 use super::{Work, Worker, dropped};

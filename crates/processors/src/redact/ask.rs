@@ -14,8 +14,9 @@ use recogniser::{Answers, OnError, Recognise};
 use redaction::recognised::Named;
 use telemetry::{Counter, Meter, names};
 
+use super::config::Mode;
 use super::policy::Treatment;
-use super::{Counters, Mode, Redact, Visit, Worker, points_of};
+use super::{Counters, Redact, Visit, Worker, points_of};
 
 /// What is known from outside.
 #[derive(Clone, Copy)]

@@ -12,11 +12,14 @@ use vault::books::Writer;
 use vault::chain::note::SigningKey;
 use vault::names::{self, Names};
 use vault::seal::AgeSealer;
-use vault::store::{self, DirectoryStore, VaultStore};
+use vault::store::VaultStore;
 use vault::ticket::UriBase;
 use vault::uploader::{self, Journal, Pace, Uploader};
 
-use super::{Echoing, Forward, Parts, Settings, Store, StoreSettings, VaultProcessor};
+use super::config::{Settings, StoreSettings};
+use super::echo::Echoing;
+use super::options::Forward;
+use super::{Parts, Store, VaultProcessor};
 
 /// What a vault needs of the gateway.
 #[derive(Clone)]
@@ -49,18 +52,6 @@ type Kept = (Arc<dyn VaultStore>, Arc<Writer>);
 fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept>) {
     let sealer = settings.sealer.clone();
     let sealer = sealer.unwrap_or_else(|| Arc::new(AgeSealer::new(settings.recipients.clone())));
-    let store: Option<(Arc<dyn VaultStore>, &str, UriBase)> = match &settings.store {
-        StoreSettings::None => None,
-        StoreSettings::Directory(path) => Some((
-            Arc::new(DirectoryStore::new(path).limited(settings.limits)),
-            "",
-            UriBase(store::DIRECTORY_URI.into()),
-        )),
-        StoreSettings::S3(s3) => {
-            let uri = UriBase(format!("s3://{}/", s3.bucket).into());
-            Some((Arc::new(store::S3Store::new(s3.clone())), &s3.prefix, uri))
-        }
-    };
     let mut parts = Parts {
         id: id.clone(),
         vocabulary: site.vocabulary.clone(),
@@ -71,15 +62,15 @@ fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept
         unlisted: settings.unlisted.into(),
         echoing: site.echoing.clone(),
     };
-    let Some((store, prefix, uri)) = store else { return (parts, None) };
+    let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return (parts, None) };
     let epoch = names::epoch(site.clock.now(), &*site.rng);
     let writer = Arc::new(Writer::new(
-        Names::new(prefix, &settings.writer, &epoch).laid_out(settings.layout),
+        Names::new(store.prefix(), &settings.writer, &epoch).laid_out(settings.layout),
         settings.object_size,
     ));
     let awaited = settings.forward == Forward::AfterPut;
-    parts.store = Some(Store { sealer, writer: writer.clone(), uri, awaited });
-    (parts, Some((store, writer)))
+    parts.store = Some(Store { sealer, writer: writer.clone(), uri: UriBase(store.uri().into()), awaited });
+    (parts, Some((store.open(), writer)))
 }
 
 /// The processor alone: what it seals goes nowhere. To show what it does.

@@ -13,7 +13,7 @@ use vault::chain::digest::MadeBy;
 use vault::kms::SealedKey;
 use vault::names;
 use vault::seal::{Sealer, parse_recipient};
-use vault::store::Limits;
+pub use vault::store::kinds::StoreSettings;
 use vault::store::settings::{Lock, LockMode, S3Settings};
 
 use super::options::{Directory, Forward, Kms, Layout, url};
@@ -224,8 +224,8 @@ pub enum ObjectLockMode {
 pub struct Settings {
     /// Auditors; empty only without a store.
     pub recipients: Vec<age::x25519::Recipient>,
-    /// Where content goes.
-    pub store: StoreSettings,
+    /// Where content goes; none: it is dropped.
+    pub store: Option<StoreSettings>,
     /// What stays.
     pub leave: Leave,
     /// What becomes of unlisted text.
@@ -236,8 +236,6 @@ pub struct Settings {
     pub signing_key: Option<PathBuf>,
     /// It is ciphertext of a KMS, which opens it.
     pub signing_key_kms: Option<SealedKey>,
-    /// What a folder keeps.
-    pub limits: Limits,
     /// When exporters get telemetry.
     pub forward: Forward,
     /// How content lies in the store.
@@ -272,17 +270,6 @@ impl Settings {
     }
 }
 
-/// Where content goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreSettings {
-    /// Nowhere.
-    None,
-    /// A folder.
-    Directory(PathBuf),
-    /// S3.
-    S3(S3Settings),
-}
-
 impl Config {
     /// Checks everything that can be checked without I/O.
     ///
@@ -292,7 +279,8 @@ impl Config {
         let mut problems = Vec::new();
         let mut notes = Vec::new();
         let store = self.store_settings(&mut problems, &mut notes);
-        let recipients = self.recipients(&store, &mut problems, &mut notes);
+        let dropped = matches!(self.store, Some(Store::None));
+        let recipients = self.recipients(!dropped, &mut problems, &mut notes);
         let writer = self.writer.clone().unwrap_or_else(host_name);
         if !plain_name(&writer) {
             problems.push(FieldProblem::new("writer", "is 1 to 64 letters, digits, `.`, `_` or `-`"));
@@ -314,21 +302,19 @@ impl Config {
                 problems.push(FieldProblem::new(path, "is between 1ms and 1h"));
             }
         }
-        if self.leave == Leave::Redacted && matches!(store, Some(StoreSettings::None)) {
+        if self.leave == Leave::Redacted && dropped {
             problems.push(FieldProblem::new("leave", "`redacted` needs a store; `none` drops content"));
         }
-        if self.forward == Forward::AfterPut && matches!(store, Some(StoreSettings::None)) {
+        if self.forward == Forward::AfterPut && dropped {
             problems.push(FieldProblem::new("forward", "`after_put` needs a store"));
         }
         if self.unlisted == Unlisted::Keep {
             let what = "`keep`: prompts under keys that no list knows go on, redacted; `text` holds them back";
             notes.push(FieldProblem::new("unlisted", what));
         }
-        let limits = match &self.store {
-            Some(Store::Directory(folder)) => folder.limits(&mut problems),
-            _ => Limits::default(),
-        };
-        let (true, Some(store)) = (problems.is_empty(), store) else { return Err(problems) };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         Ok(Settings {
             recipients,
             store,
@@ -337,7 +323,6 @@ impl Config {
             writer,
             signing_key: self.signing_key.clone(),
             signing_key_kms,
-            limits,
             forward: self.forward,
             layout: self.layout.into(),
             object_size: object_size.0,
@@ -359,7 +344,7 @@ impl Config {
 
     fn recipients(
         &self,
-        store: &Option<StoreSettings>,
+        kept: bool,
         problems: &mut Vec<FieldProblem>,
         notes: &mut Vec<FieldProblem>,
     ) -> Vec<age::x25519::Recipient> {
@@ -370,7 +355,6 @@ impl Config {
                 Err(what) => problems.push(FieldProblem::new(format!("recipients[{index}]"), what)),
             }
         }
-        let kept = !matches!(store, Some(StoreSettings::None));
         if kept && self.recipients.is_empty() {
             let what = "at least one auditor's public key is needed; `tollgate vault keygen` makes one";
             problems.push(FieldProblem::new("recipients", what));
@@ -380,6 +364,7 @@ impl Config {
         recipients
     }
 
+    /// None where content is dropped, or where a problem says what is wrong.
     fn store_settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<StoreSettings> {
         match &self.store {
             None => {
@@ -389,13 +374,9 @@ impl Config {
             }
             Some(Store::None) => {
                 notes.push(FieldProblem::new("store", "`none`: prompts, completions and tool payloads are dropped"));
-                Some(StoreSettings::None)
-            }
-            Some(Store::Directory(folder)) if folder.path().as_os_str().is_empty() => {
-                problems.push(FieldProblem::new("store.directory", "is empty"));
                 None
             }
-            Some(Store::Directory(folder)) => Some(StoreSettings::Directory(folder.path().to_owned())),
+            Some(Store::Directory(folder)) => folder.settings(problems).map(StoreSettings::Directory),
             Some(Store::S3(s3)) => s3.settings(problems, notes).map(StoreSettings::S3),
         }
     }

@@ -15,9 +15,10 @@ use kernel::rng::Rng;
 use otlp::{Payload, Signal, SlotId};
 use pipeline::Origin;
 use vault::books::Writer as BookWriter;
-use vault::document::{self, Head};
-use vault::keys::KeyRing;
+use vault::document::{self, Hashes, Head};
+use vault::keys::{KeyRing, SessionKey};
 use vault::names::{self, Layout, QUARANTINE, Scope, SessionName, UNATTRIBUTED};
+use vault::record::Frame;
 use vault::row::{Kind, Tail, Unnumbered};
 use vault::seal::SealFailed;
 use vault::ticket::{Fragment, Group, UriBase, VaultDraft, leaf_text, widths};
@@ -261,11 +262,8 @@ impl Keeper {
                 commitment: Some(hashes.commitment.clone()),
                 ..row
             });
-            let [system, tools] = hashes.fixed;
-            // keyed by account: a bare hash of a known prompt could be looked up
-            let context = [("all", hashes.context), ("system", system), ("tools", tools)].map(|(word, hash)| {
-                hash.map(|hash| know(self.ids.pseudonym(&origin.account, &format!("context {word} {hash}")), slots))
-            });
+            let context = self.contexts(&origin.account, &hashes);
+            let context = context.map(|name| name.map(|name| know(name, slots)));
             stamps.push(Stamp {
                 node: item.node,
                 uri,
@@ -283,8 +281,7 @@ impl Keeper {
         if tails.is_empty() {
             return Ok(None);
         }
-        let mut frame = Fragment::frame(names, spot, key.id(), &id);
-        key.seal().seal(&self.zstd.compress(document.finish(), names.layout())?, frame.rest_mut())?;
+        let frame = self.sealed(document.finish(), &key, spot, &id)?;
         let (len, digest) = (frame.rest().len() as u64, sha256_hex(frame.rest()));
         let landed = Arc::default();
         let (pin, bases, learnt) = lookup.finish(&landed);
@@ -296,6 +293,23 @@ impl Keeper {
         let (uri_slot, range_slot) = (Some(uri.id), Some(range.id));
         let fragment = Fragment { id, key, frame, uri_slot, range_slot, known, pin, landed };
         Ok(Some(Written { fragment, rows: tails, learnt }))
+    }
+
+    /// Names of what the model was given (all, system instructions, tool definitions), so that turns can be compared. Keyed by
+    /// account: a bare hash of a known prompt could be looked up.
+    fn contexts(&self, account: &str, hashes: &Hashes) -> [Option<String>; 3] {
+        let [system, tools] = &hashes.fixed;
+        [("all", &hashes.context), ("system", system), ("tools", tools)].map(|(word, hash)| {
+            hash.as_ref().map(|hash| self.ids.pseudonym(account, &format!("context {word} {hash}")))
+        })
+    }
+
+    /// A document, compressed and sealed under its session's key.
+    fn sealed(&self, plain: String, key: &SessionKey, spot: &str, id: &str) -> Result<Frame, SealFailed> {
+        let names = self.writer.names();
+        let mut frame = Fragment::frame(names, spot, key.id(), id);
+        key.seal().seal(&self.zstd.compress(plain, names.layout())?, frame.rest_mut())?;
+        Ok(frame)
     }
 
     /// A draft that holds a request as it came, for items that no processor could finish.
@@ -329,8 +343,7 @@ impl Keeper {
         };
         let plain = document::Writer::quarantine(&head, request);
         let spot = names.spot(&scope, origin.received, None);
-        let mut frame = Fragment::frame(names, &spot, key.id(), &id);
-        key.seal().seal(&self.zstd.compress(plain, names.layout())?, frame.rest_mut())?;
+        let frame = self.sealed(plain, &key, &spot, &id)?;
         let row = Tail {
             kind: Some(Kind::Quarantine),
             ts: names::rfc3339(origin.received),

@@ -11,6 +11,7 @@ use config::{ByteSize, FieldProblem};
 use vault::kms::{self, KmsSettings};
 use vault::names;
 use vault::store::Limits;
+use vault::store::kinds::DirectorySettings;
 
 use super::config::Retention;
 
@@ -86,8 +87,17 @@ impl Directory {
         }
     }
 
-    /// What it keeps.
-    pub(super) fn limits(&self, problems: &mut Vec<FieldProblem>) -> Limits {
+    /// Where it is and what it keeps; none where a problem says what is wrong.
+    pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<DirectorySettings> {
+        let (path, limits) = (self.path().to_owned(), self.limits(problems));
+        if path.as_os_str().is_empty() {
+            problems.push(FieldProblem::new("store.directory", "is empty"));
+            return None;
+        }
+        Some(DirectorySettings { path, limits })
+    }
+
+    fn limits(&self, problems: &mut Vec<FieldProblem>) -> Limits {
         let Self::Kept(kept) = self else { return Limits::default() };
         let retention = kept.retention.map(Retention::span);
         if retention.is_some_and(|retention| retention < Duration::from_secs(86_400)) {

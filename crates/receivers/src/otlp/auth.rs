@@ -45,12 +45,44 @@ pub struct Settings {
     pub kept: Kept<(Tokens, Hash)>,
 }
 
+/// Why a tokens file can't be used. Names lines and accounts, no tokens.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokensError {
+    /// Whoever may write it gives themselves an account.
+    #[error("auth.tokens_file: everybody may write {}: chmod o-w", .0.display())]
+    Writable(PathBuf),
+    /// It can't be read.
+    #[error("auth.tokens_file: can't read {}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// It is no text, or too much of it.
+    #[error("auth.tokens_file: {} is no text of at most 1 MiB", .0.display())]
+    NoText(PathBuf),
+    /// A line is wrong.
+    #[error("auth.tokens_file: {}:{number}: {what}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// From one.
+        number: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// It had tokens, and has none.
+    #[error("auth.tokens_file: it has no token any more; take `tokens_file` out to use none")]
+    Emptied,
+}
+
 impl Settings {
     /// Accounts of the tokens file, as it stands now; none without one.
     ///
     /// # Errors
-    /// One line: the file, its line, the reason.
-    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, String> {
+    /// The file can't be used.
+    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, TokensError> {
         let file = read_file(self)?;
         Ok(tokens(self, &file)?.into_values().collect())
     }
@@ -80,8 +112,8 @@ impl Clients {
     /// Reads the tokens file, if there is one. Where it can't be used, what it said last, if these settings were in use before.
     ///
     /// # Errors
-    /// One line: the file, its line, the reason.
-    pub(super) fn read(settings: Option<Settings>) -> Result<Self, String> {
+    /// The file can't be used.
+    pub(super) fn read(settings: Option<Settings>) -> Result<Self, TokensError> {
         let auth = match settings {
             None => None,
             Some(settings) => {
@@ -105,7 +137,7 @@ impl Clients {
     ///
     /// # Errors
     /// As [`Clients::read`], and for a file that has no token any more; what was in use stays.
-    pub(super) fn reload(&self) -> Result<bool, String> {
+    pub(super) fn reload(&self) -> Result<bool, TokensError> {
         let Some(auth) = self.auth.as_ref().filter(|auth| auth.settings.tokens_file.is_some()) else {
             return Ok(false);
         };
@@ -120,7 +152,7 @@ impl Clients {
         let tokens = tokens(&auth.settings, &file)?;
         if tokens.len() <= auth.settings.tokens.len() {
             // clients drop what is answered 401: nobody empties this file on purpose
-            return Err("auth.tokens_file: it has no token any more; take `tokens_file` out to use none".to_owned());
+            return Err(TokensError::Emptied);
         }
         auth.settings.kept.keep((tokens.clone(), now));
         *auth.tokens.write() = tokens;
@@ -186,32 +218,32 @@ fn hash(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
 }
 
-fn read_file(settings: &Settings) -> Result<Zeroizing<String>, String> {
+fn read_file(settings: &Settings) -> Result<Zeroizing<String>, TokensError> {
     let Some(path) = &settings.tokens_file else { return Ok(Zeroizing::default()) };
     let mode = std::fs::metadata(path).map_or(0, |file| file.mode());
     if mode & 0o002 != 0 {
-        return Err(format!("auth.tokens_file: everybody may write {}: chmod o-w", path.display()));
+        return Err(TokensError::Writable(path.clone()));
     }
     let bytes = std::fs::read(path).map(Zeroizing::new);
-    let bytes = bytes.map_err(|error| format!("auth.tokens_file: can't read {}: {error}", path.display()))?;
+    let unreadable = |error: std::io::Error| TokensError::Unreadable { path: path.clone(), why: error.to_string() };
+    let bytes = bytes.map_err(unreadable)?;
     let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() <= MAX_FILE);
-    text.map(|text| Zeroizing::new(text.to_owned()))
-        .ok_or_else(|| format!("auth.tokens_file: {} is no text of at most 1 MiB", path.display()))
+    text.map(|text| Zeroizing::new(text.to_owned())).ok_or_else(|| TokensError::NoText(path.clone()))
 }
 
 /// Those of the configuration and of the file. Errors name lines and accounts, no tokens.
-fn tokens(settings: &Settings, file: &str) -> Result<Tokens, String> {
+fn tokens(settings: &Settings, file: &str) -> Result<Tokens, TokensError> {
     let mut out = Tokens::new();
     for (account, token) in &settings.tokens {
         out.insert(hash(token.expose().as_bytes()), Arc::clone(account));
     }
-    let name = settings.tokens_file.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
-    for (number, line) in (1..).zip(file.lines()) {
+    let path = settings.tokens_file.clone().unwrap_or_default();
+    for (number, line) in (1_usize..).zip(file.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong = |what: &str| format!("auth.tokens_file: {name}:{number}: {what}");
+        let wrong = |what| TokensError::Line { path: path.clone(), number, what };
         let (account, token) = line
             .split_once(char::is_whitespace)
             .map(|(account, token)| (account, token.trim()))

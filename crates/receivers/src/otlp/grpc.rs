@@ -12,18 +12,16 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::health::{self, HealthDoor};
-use super::port::{Partial, Port, Tally};
-use super::reply::{self, Format, Refusal};
+use super::port::{Collected, Partial, Port, Tally};
+use super::reply::{self, Format, PREFIX, Refusal};
 use net::collect::discard;
 use net::listen::{Handler, ReplyBody};
 use net::rope::Rope;
-use net::{Collected, Encoding, Places};
+use net::{BodyError, Encoding, Places};
 use otlp::Signal;
 use otlp::status::Code;
-use pipeline::{BytePermit, Outcome, Reason};
+use pipeline::BytePermit;
 
-/// Flag and length before each message.
-pub(super) const PREFIX: usize = 5;
 /// Longest read of a request that came to the wrong port, so that the answer arrives.
 const WRONG_PORT_READ: (usize, Duration) = (1 << 20, Duration::from_secs(2));
 
@@ -132,7 +130,7 @@ impl GrpcPort {
         let mut head = Head { limit: intake.limits.wire, found: None };
         let mut permit = BytePermit::new();
         let gathered = intake.gather(body, &mut permit, |rope| head.check(rope)).await;
-        let rope = gathered.map_err(|outcome| Refusal::of(&outcome))?;
+        let rope = gathered.map_err(|error| Refusal::of(&reply::outcome_of(error)))?;
         let Some((compressed, length)) = head.found else {
             return Err(Refusal::malformed("the request has no message".to_owned()));
         };
@@ -143,7 +141,8 @@ impl GrpcPort {
             return Err(Refusal::malformed("the message is marked compressed without a grpc-encoding".to_owned()));
         }
         let encoding = if compressed { encoding } else { Encoding::Identity };
-        intake.inflate(encoding, rope, permit).await.map_err(|outcome| Refusal::inflating(encoding, &outcome))
+        let whole = intake.inflate(encoding, rope, permit).await;
+        whole.map_err(|error| Refusal::inflating(encoding, &reply::outcome_of(error)))
     }
 }
 
@@ -155,21 +154,21 @@ struct Head {
 
 impl Head {
     /// Takes the prefix off as soon as it is there; refuses on what it says, and on bytes after the message.
-    fn check(&mut self, rope: &mut Rope) -> Result<(), Outcome> {
+    fn check(&mut self, rope: &mut Rope) -> Result<(), BodyError> {
         if self.found.is_none()
             && let Some([flag, a, b, c, d]) = rope.take::<PREFIX>()
         {
             let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
             if length.saturating_add(PREFIX) > self.limit {
-                return Err(Outcome::Refused { reason: Reason::TooLarge });
+                return Err(BodyError::TooLarge);
             }
             if flag > 1 {
-                return Err(Outcome::Refused { reason: Reason::Malformed });
+                return Err(BodyError::Malformed);
             }
             self.found = Some((flag == 1, length));
         }
         match self.found {
-            Some((_, length)) if rope.len() > length => Err(Outcome::Refused { reason: Reason::Malformed }),
+            Some((_, length)) if rope.len() > length => Err(BodyError::Malformed),
             _ => Ok(()),
         }
     }

@@ -21,13 +21,11 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
-use super::grpc::PREFIX;
-use super::reply::{self, Refusal};
+use super::reply::{self, PREFIX, Refusal};
 use net::collect::Frames;
 use net::listen::ReplyBody;
-use net::{Limits, Places};
+use net::{BodyError, Limits, Places};
 use otlp::status::Code;
-use pipeline::{Outcome, Reason};
 
 /// A service's name, bytes: ours have 60.
 const REQUEST: usize = 4 * 1024;
@@ -60,7 +58,8 @@ impl HealthDoor {
     ) -> Result<Response<ReplyBody>, Refusal> {
         let watches = request.uri().path().ends_with("/Watch");
         let (head, mut body) = request.into_parts();
-        let message = read(&mut body, limits, places).await.map_err(|outcome| Refusal::of(&outcome))?;
+        let message = read(&mut body, limits, places).await;
+        let message = message.map_err(|error| Refusal::of(&reply::outcome_of(error.into())))?;
         let request = Request::from_parts(head, Full::new(message));
         let response = match self.service.clone().oneshot(request).await {
             Ok(response) => response,
@@ -118,7 +117,7 @@ impl Body for Watch {
 }
 
 /// One message with its prefix. Refused as soon as it says that it is too long, whatever comes of it.
-async fn read(body: &mut Incoming, limits: &Limits, places: &Places) -> Result<Bytes, Outcome> {
+async fn read(body: &mut Incoming, limits: &Limits, places: &Places) -> Result<Bytes, BodyError> {
     let limits = Limits { wire: REQUEST.saturating_add(PREFIX), ..limits.clone() };
     let read = async {
         let (mut message, mut frames) = (Vec::new(), Frames::of(body, &limits, places));
@@ -127,7 +126,7 @@ async fn read(body: &mut Incoming, limits: &Limits, places: &Places) -> Result<B
             if let Some([_, a, b, c, d]) = message.first_chunk::<PREFIX>()
                 && usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX) > REQUEST
             {
-                return Err(Outcome::Refused { reason: Reason::TooLarge });
+                return Err(BodyError::TooLarge);
             }
         }
         Ok(message.into())

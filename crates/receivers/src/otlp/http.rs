@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::{Body as _, Incoming};
 
 use super::cors;
-use super::port::{Partial, Port, Tally};
+use super::port::{Collected, Partial, Port, Tally};
 use super::reply::{self, Format, Refusal};
 use net::collect::discard;
 use net::listen::{Handler, ReplyBody};
 use net::spawn::blocking;
-use net::{Collected, Encoding, Intake, Places};
+use net::{BodyBudget, Encoding, Intake, Places};
 use otlp::status::Code;
 use otlp::{Signal, json};
 use pipeline::{BytePermit, Outcome, Reason};
@@ -103,10 +103,10 @@ impl HttpPort {
     ) -> Result<Collected, Refusal> {
         let intake = self.port.intake(tally);
         let mut permit = BytePermit::new();
-        let refused = |outcome: Outcome| Refusal::of(&outcome);
-        let rope = intake.gather(body, &mut permit, |_| Ok(())).await.map_err(refused)?;
+        let rope = intake.gather(body, &mut permit, |_| Ok(())).await;
+        let rope = rope.map_err(|error| Refusal::of(&reply::outcome_of(error)))?;
         let whole = intake.inflate(encoding, rope, permit).await;
-        let whole = whole.map_err(|outcome| Refusal::inflating(encoding, &outcome))?;
+        let whole = whole.map_err(|error| Refusal::inflating(encoding, &reply::outcome_of(error)))?;
         if format == Format::Json { self.transcode(&intake, signal, whole).await } else { Ok(whole) }
     }
 
@@ -120,11 +120,16 @@ impl HttpPort {
 
     /// JSON to protobuf, no more of it than a request may have. The text stays charged while both are held. No text at
     /// all is no JSON; an empty protobuf message is one.
-    async fn transcode(&self, intake: &Intake<'_>, signal: Signal, text: Collected) -> Result<Collected, Refusal> {
+    async fn transcode(
+        &self,
+        intake: &Intake<'_, Tally<'_>>,
+        signal: Signal,
+        text: Collected,
+    ) -> Result<Collected, Refusal> {
         let Collected { bytes, mut permit } = text;
         let refused = |outcome: Outcome| Refusal::of(&outcome);
         let size = bytes.len();
-        intake.admission.charge(&mut permit, size).await.map_err(refused)?;
+        intake.budget.charge(&mut permit, size).await.map_err(refused)?;
         let limit = self.port.limits.inflated;
         let work = move || json::decode_within(signal, &bytes, limit);
         let done =
@@ -135,7 +140,7 @@ impl HttpPort {
             false => Refusal::malformed(error.to_string()),
         })?;
         let held = permit.bytes();
-        intake.admission.charge(&mut permit, wire.len().saturating_sub(held)).await.map_err(refused)?;
+        intake.budget.charge(&mut permit, wire.len().saturating_sub(held)).await.map_err(refused)?;
         permit.release(permit.bytes().saturating_sub(wire.len()));
         Ok(Collected { bytes: Bytes::from(wire), permit })
     }

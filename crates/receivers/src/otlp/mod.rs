@@ -13,6 +13,7 @@ mod grpc;
 mod health;
 mod http;
 mod meters;
+mod open_error;
 mod port;
 mod reload;
 mod reply;
@@ -45,6 +46,9 @@ use otlp::Signal;
 use pipeline::Admission;
 use telemetry::Meter;
 
+pub use self::auth::TokensError;
+pub use self::open_error::OpenError;
+
 /// Time for the last answers of a drain, and its part of one that is short.
 const LAST_ANSWERS: (Duration, u32) = (Duration::from_secs(1), 4);
 
@@ -59,8 +63,8 @@ impl Settings {
     /// Reads the tokens file, if there is one, as a start would.
     ///
     /// # Errors
-    /// One line: the key, the file, the reason.
-    pub fn read_clients(&self) -> Result<(), String> {
+    /// The file can't be used.
+    pub fn read_clients(&self) -> Result<(), TokensError> {
         Clients::read(self.auth.clone()).map(drop)
     }
 }
@@ -80,8 +84,8 @@ impl Otlp {
     /// Takes the ports and reads certificates and tokens; nothing is accepted yet.
     ///
     /// # Errors
-    /// One line with the address or the file, and the reason.
-    pub async fn bind(self) -> Result<Bound, String> {
+    /// An address can't be listened on, or a file can't be used.
+    pub async fn bind(self) -> Result<Bound, OpenError> {
         let clients = Arc::new(Clients::read(self.settings.auth.clone())?);
         let tls = |settings: Option<server_tls::Settings>| {
             settings.map(|settings| ServerTls::read(settings).map(Arc::new)).transpose()
@@ -159,7 +163,7 @@ impl Bound {
         health.set(ServingStatus::Serving).await;
         let grpc = self.grpc.zip(self.settings.grpc).map(|(bound, settings)| {
             // The prefix of the message is not part of it.
-            let wire = settings.limits.wire.saturating_add(grpc::PREFIX);
+            let wire = settings.limits.wire.saturating_add(reply::PREFIX);
             let port = port("grpc", Limits { wire, ..settings.limits }, http_port);
             let connections = port.meters.connections();
             let handler = GrpcPort { port, health: HealthDoor::new(server) };

@@ -12,7 +12,7 @@ use super::auth::Clients;
 use super::meters::Meters;
 use super::reply::{self, Refusal};
 use net::spawn::blocking;
-use net::{Collected, Intake, Limits, Places, Spawn};
+use net::{BodyBudget, Intake, Limits, Places, Spawn};
 use otlp::status::PartialSuccess;
 use otlp::{Signal, count_items};
 use pipeline::{Admission, BytePermit, Outcome, Reason, Submission, Trust};
@@ -64,6 +64,9 @@ pub(super) struct Port {
     pub(super) other: Option<u16>,
 }
 
+/// A whole body with its charge.
+pub(super) type Collected = net::Collected<BytePermit>;
+
 /// What an OK says besides: rejected items and why.
 pub(super) type Partial = Option<PartialSuccess>;
 
@@ -73,22 +76,25 @@ pub(super) struct Tally<'a> {
     bytes: AtomicUsize,
 }
 
-impl Admission for Tally<'_> {
-    fn takes(&self, signal: Signal) -> bool {
-        self.admission.takes(signal)
-    }
+impl BodyBudget for Tally<'_> {
+    type Permit = BytePermit;
+    type NoRoom = Outcome;
 
     fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {
         self.bytes.fetch_add(n, Ordering::Relaxed);
         self.admission.charge(permit, n)
     }
 
-    fn crowded(&self) -> bool {
-        self.admission.crowded()
+    fn held(&self, permit: &BytePermit) -> usize {
+        permit.bytes()
     }
 
-    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
-        self.admission.submit(submission)
+    fn release(&self, permit: &mut BytePermit, n: usize) {
+        permit.release(n);
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.admission.crowded()
     }
 }
 
@@ -99,8 +105,8 @@ impl Port {
     }
 
     /// What bodies are collected with.
-    pub(super) fn intake<'a>(&'a self, tally: &'a Tally<'a>) -> Intake<'a> {
-        Intake { admission: tally, tasks: &*self.door.tasks, limits: &self.limits, places: &self.places }
+    pub(super) fn intake<'a>(&'a self, tally: &'a Tally<'a>) -> Intake<'a, Tally<'a>> {
+        Intake { budget: tally, tasks: &*self.door.tasks, limits: &self.limits, places: &self.places }
     }
 
     /// A body was refused. What is wrong for good is paid for as if it had been taken in: it cost as much, and nobody else is

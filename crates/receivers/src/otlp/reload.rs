@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::auth::Clients;
+use super::open_error::OpenError;
 use net::spawn::blocking;
 use net::{ServerTls, Spawn};
 use telemetry::{Meter, names};
@@ -33,7 +34,7 @@ impl Files {
         let (service, mut over) = watch::channel(());
         let (files, receiver, own) = (Arc::new(self), Arc::clone(receiver), Arc::clone(tasks));
         let follow = async move {
-            let mut told = String::new();
+            let mut told = None;
             loop {
                 tokio::select! {
                     _ = over.changed() => return,
@@ -41,16 +42,17 @@ impl Files {
                 }
                 let files = Arc::clone(&files);
                 match blocking(&*own, "reload", move || files.look()).await {
-                    Some(Ok(false)) => told.clear(),
+                    Some(Ok(false)) => told = None,
                     Some(Ok(true)) => {
-                        told.clear();
+                        told = None;
                         tracing::info!(%receiver, "certificates and tokens are read again");
                     }
                     Some(Err(why)) => {
                         failures.increment(1);
-                        if told != why {
-                            tracing::error!(%receiver, why, "a changed file can't be used: the last good one stays");
-                            told = why;
+                        if told.as_ref() != Some(&why) {
+                            let line = why.to_string();
+                            tracing::error!(%receiver, why = line, "a changed file can't be used: the last good one stays");
+                            told = Some(why);
                         }
                     }
                     None => {}
@@ -62,8 +64,9 @@ impl Files {
     }
 
     /// Whether anything was read again.
-    fn look(&self) -> Result<bool, String> {
-        let looks = self.tls.iter().map(|tls| tls.reload()).chain([self.clients.reload()]);
+    fn look(&self) -> Result<bool, OpenError> {
+        let tls = self.tls.iter().map(|tls| Ok(tls.reload()?));
+        let looks = tls.chain([self.clients.reload().map_err(OpenError::from)]);
         looks.collect::<Vec<_>>().into_iter().try_fold(false, |any, look| Ok(look? || any))
     }
 }

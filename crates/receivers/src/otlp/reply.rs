@@ -12,8 +12,8 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 
-use net::Encoding;
 use net::listen::ReplyBody;
+use net::{BodyError, CollectError, Encoding};
 use otlp::Signal;
 use otlp::status::{Code, PartialSuccess, Status, response_to_json, response_to_protobuf};
 use pipeline::{Outcome, Reason};
@@ -53,6 +53,9 @@ impl Format {
         }
     }
 }
+
+/// Flag and length before each message.
+pub(super) const PREFIX: usize = 5;
 
 /// A request that was not accepted: everything that both protocols say about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +193,19 @@ impl Refusal {
         response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
         response
     }
+}
+
+/// What becomes of a request whose body did not come in.
+pub(super) fn outcome_of(error: CollectError<Outcome>) -> Outcome {
+    let reason = match error {
+        CollectError::NoRoom(outcome) => return outcome,
+        CollectError::Body(BodyError::TooLarge) => Reason::TooLarge,
+        CollectError::Body(BodyError::Malformed) => Reason::Malformed,
+        CollectError::Body(BodyError::TimedOut) => Reason::TimedOut,
+        CollectError::Body(BodyError::Disconnected) => Reason::Disconnected,
+        CollectError::Body(BodyError::Lost) => Reason::Lost,
+    };
+    reason.outcome()
 }
 
 /// Retry-After has whole seconds: rounded up, at least one.

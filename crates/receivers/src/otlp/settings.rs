@@ -90,8 +90,8 @@ impl Settings {
     /// Accounts of the tokens file, as it stands now; none without one.
     ///
     /// # Errors
-    /// One line: why nobody knows them.
-    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, String> {
+    /// The file can't be used: nobody knows them.
+    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, auth::TokensError> {
         self.auth.as_ref().map_or(Ok(BTreeSet::new()), auth::Settings::accounts_of_file)
     }
 

@@ -7,6 +7,7 @@
 pub mod directory;
 mod erase;
 mod hold;
+pub mod kinds;
 mod limits;
 mod object;
 pub mod probe;

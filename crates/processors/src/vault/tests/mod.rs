@@ -14,6 +14,7 @@ mod whole;
 use super::config::{Leave, StoreSettings};
 use super::*;
 use genai::Part;
+use vault::store::kinds::DirectorySettings;
 
 fn parse(text: &str) -> Config {
     ::config::load::data("vault.yaml", text).unwrap_or_else(|problem| panic!("{problem}"))
@@ -41,7 +42,7 @@ fn the_documented_stanza_loads() {
     .settings()
     .unwrap_or_else(|problems| panic!("{problems:?}"));
     assert!(settings.notes.is_empty() && settings.recipients.len() == 2 && settings.leave == Leave::Nothing);
-    let StoreSettings::S3(s3) = settings.store else { panic!("not S3") };
+    let Some(StoreSettings::S3(s3)) = settings.store else { panic!("not S3") };
     assert_eq!(s3.lock.map(|lock| lock.retention.as_secs()), Some(400 * 86_400));
     assert!(!settings.writer.is_empty() && settings.writer.len() <= 64);
 }
@@ -53,10 +54,11 @@ fn stores_in_short() {
     let settings = parse(&format!("recipients: [{one}]\nstore: {{ directory: ./vault }}\nleave: redacted"))
         .settings()
         .unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert_eq!(settings.store, StoreSettings::Directory("./vault".into()));
+    let kept = DirectorySettings { path: "./vault".into(), limits: vault::store::Limits::default() };
+    assert_eq!(settings.store, Some(StoreSettings::Directory(kept)));
     assert_eq!((settings.leave, settings.notes.len()), (Leave::Redacted, 1));
     let none = parse("store: none").settings().unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert_eq!((none.store, none.notes.len()), (StoreSettings::None, 1));
+    assert_eq!((none.store, none.notes.len()), (None, 1));
 }
 
 /// Everything wrong is said at once, and an S3 store without a decision about its lock is refused.

@@ -407,7 +407,7 @@ async fn a_port_in_use_is_one_clear_line() {
     let taken = rig.grpc();
     settings.grpc.as_mut().expect("on").endpoint = Endpoint::parse(&taken.to_string()).expect("an endpoint");
     let error = Otlp::build(Arc::from("otlp"), settings).bind().await.err();
-    assert_eq!(error, Some(format!("can't listen on {taken}: the port is in use")));
+    assert_eq!(error.map(|error| error.to_string()), Some(format!("can't listen on {taken}: the port is in use")));
 }
 
 #[tokio::test]

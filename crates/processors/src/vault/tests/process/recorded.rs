@@ -4,67 +4,77 @@ use super::*;
 use vault::calls::Calls;
 use vault::sessions::SessionLine;
 
+/// The recordings whose manifests name canaries.
+const RECORDED: [&str; 32] = [
+    "claude-code",
+    "semconv",
+    "openinference",
+    "agent-framework",
+    "autogen",
+    "azure-ai-inference",
+    "crewai",
+    "google-adk",
+    "haystack",
+    "langfuse",
+    "langsmith",
+    "langtrace",
+    "litellm",
+    "logfire",
+    "openinference-frameworks",
+    "openlit",
+    "openllmetry",
+    "openllmetry-frameworks",
+    "openllmetry-legacy",
+    "pydantic-ai",
+    "semantic-kernel",
+    "semconv-vendors",
+    "strands",
+    "codex",
+    "gemini-cli",
+    "genkit",
+    "mastra",
+    "opencode",
+    "openinference-js",
+    "openllmetry-js",
+    "semconv-js",
+    "vercel-ai",
+];
+
+/// A recorded session's traces and logs, as text: what the vault took, and everything else that they became.
+fn passed(session: &std::path::Path) -> (String, String) {
+    let (mut bench, mut opened, mut outside) = (Bench::new(), String::new(), Vec::new());
+    let mut identities = Vec::new();
+    for file in told_in(session) {
+        let out = bench.collect(request::recorded(&file), &mut identities);
+        opened.push_str(&out.0);
+        outside.extend(out.1);
+    }
+    (opened, String::from_utf8_lossy(&outside).into_owned())
+}
+
+/// The files of a recorded session with its traces and logs, in order.
+fn told_in(session: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(session).expect("folder").map(|entry| entry.expect("entry").path());
+    let is_told = |path: &std::path::PathBuf| {
+        let name = path.file_name().expect("name").to_string_lossy();
+        name.contains("-logs.") || name.contains("-traces.")
+    };
+    let mut files: Vec<_> = files.filter(is_told).collect();
+    files.sort();
+    files
+}
+
 /// In everything that real clients sent, each canary in content is in the vault and in nothing else.
 #[test]
 fn recorded_canaries_are_in_the_vault_only() {
     let mut wrong = Vec::new();
-    for folder in [
-        "claude-code",
-        "semconv",
-        "openinference",
-        "agent-framework",
-        "autogen",
-        "azure-ai-inference",
-        "crewai",
-        "google-adk",
-        "haystack",
-        "langfuse",
-        "langsmith",
-        "langtrace",
-        "litellm",
-        "logfire",
-        "openinference-frameworks",
-        "openlit",
-        "openllmetry",
-        "openllmetry-frameworks",
-        "openllmetry-legacy",
-        "pydantic-ai",
-        "semantic-kernel",
-        "semconv-vendors",
-        "strands",
-        "codex",
-        "gemini-cli",
-        "genkit",
-        "mastra",
-        "opencode",
-        "openinference-js",
-        "openllmetry-js",
-        "semconv-js",
-        "vercel-ai",
-    ] {
+    for folder in RECORDED {
         let root = request::at("tests/recordings").join(folder);
         let manifest: Json =
             serde_json::from_str(&std::fs::read_to_string(root.join("manifest.json")).expect("manifest"))
                 .expect("JSON");
         for (session, entry) in manifest["sessions"].as_object().expect("sessions") {
-            let mut bench = Bench::new();
-            let mut opened = String::new();
-            let mut outside: Vec<u8> = Vec::new();
-            let mut files: Vec<_> = std::fs::read_dir(root.join(session))
-                .expect("folder")
-                .map(|entry| entry.expect("entry").path())
-                .collect();
-            files.sort();
-            let mut identities = Vec::new();
-            for file in files.iter().filter(|path| {
-                let name = path.file_name().expect("name").to_string_lossy();
-                name.contains("-logs.") || name.contains("-traces.")
-            }) {
-                let out = bench.collect(request::recorded(file), &mut identities);
-                opened.push_str(&out.0);
-                outside.extend(out.1);
-            }
-            let outside = String::from_utf8_lossy(&outside);
+            let (opened, outside) = passed(&root.join(session));
             for (place, canary) in entry["canaries"].as_object().expect("canaries") {
                 let value = canary["value"].as_str().expect("value");
                 let places: Vec<&str> = ["logs", "traces"]
@@ -87,16 +97,9 @@ fn recorded_canaries_are_in_the_vault_only() {
 
 /// Index lines of a recorded session, in the order of its files.
 fn lines(folder: &str, session: &str) -> Vec<Row> {
-    let root = request::at("tests/recordings").join(folder).join(session);
-    let files = std::fs::read_dir(root).expect("folder").map(|entry| entry.expect("entry").path());
-    let is_told = |path: &std::path::PathBuf| {
-        let name = path.file_name().expect("name").to_string_lossy();
-        name.contains("-logs.") || name.contains("-traces.")
-    };
-    let mut files: Vec<_> = files.filter(is_told).collect();
-    files.sort();
+    let session = request::at("tests/recordings").join(folder).join(session);
     let mut bench = Bench::new();
-    files.iter().flat_map(|file| bench.rows(request::recorded(file))).collect()
+    told_in(&session).iter().flat_map(|file| bench.rows(request::recorded(file))).collect()
 }
 
 /// What Gemini CLI tells by span and log, Codex by some of both, opencode by two spans, counts once: as many calls as were made.

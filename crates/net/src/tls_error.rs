@@ -1,0 +1,49 @@
+//! **What**: [`TlsError`]: why files of TLS can't be used. **Invariants**: names the key and the file, never contents.
+
+use std::path::PathBuf;
+
+/// Why the TLS of a client or a port can't be made. `key` is the setting below `tls` that names the file.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum TlsError {
+    /// The setting is needed beside another one.
+    #[error("tls.{key} is missing")]
+    Missing {
+        /// The setting.
+        key: &'static str,
+    },
+    /// The file can't be read, or is no PEM.
+    #[error("tls.{key}: can't read {}: {why}", path.display())]
+    Unreadable {
+        /// The setting.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says, or what it holds instead.
+        why: String,
+    },
+    /// It was read, and what it holds can't be used.
+    #[error("tls.{key}: {what}")]
+    Unusable {
+        /// The setting.
+        key: &'static str,
+        /// The file and what is wrong with it.
+        what: String,
+    },
+    /// There is nothing to trust servers by.
+    #[error("this machine has no root certificates: install them or give tls.ca_file")]
+    NoRoots,
+    /// The TLS library refuses its own defaults.
+    #[error("TLS: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+impl TlsError {
+    /// The setting that is at fault, and what is wrong with it; an empty one where none is.
+    pub(super) fn by_key(&self) -> (&'static str, String) {
+        match self {
+            Self::Unreadable { key, path, why } => (key, format!("can't read {}: {why}", path.display())),
+            Self::Unusable { key, what } => (key, what.clone()),
+            Self::Missing { .. } | Self::NoRoots | Self::Library(_) => ("", self.to_string()),
+        }
+    }
+}

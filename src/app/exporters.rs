@@ -1,0 +1,70 @@
+//! **What**: exporters from their settings, with what the outlet of each is told. **Invariants**: connects to nothing.
+//! **Not here**: what an exporter answers about itself (`exporters/spec`), who receives from whom (`assemble`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::app::placed::Placed;
+use crate::app::start_error::StartError;
+use crate::app::vaults::Vault;
+use crate::components::{ExporterSettings, id_text};
+use ::exporters::remote::Deps;
+use config::ComponentId;
+use pipeline::plan::Ack;
+use pipeline::{EnginePlan, Exporter, OutletSettings};
+
+/// Exporters by id.
+pub(super) type Exporters = HashMap<ComponentId, Arc<dyn Exporter>>;
+
+/// Settings of outlets by exporter; others get the defaults.
+pub(super) type Outlets = HashMap<Arc<str>, OutletSettings>;
+
+/// Builds an exporter; connects to nothing.
+///
+/// # Errors
+/// A TLS file that can't be used, or missing roots.
+pub fn exporter(id: &ComponentId, settings: &ExporterSettings, deps: Deps) -> Result<Arc<dyn Exporter>, StartError> {
+    settings.spec().build(id, deps).map_err(|why| StartError::from(why).at(format_args!("exporters.{id}")))
+}
+
+/// Builds all of them.
+///
+/// # Errors
+/// As [`exporter`].
+pub(super) fn exporters(
+    placed: Vec<Placed<ExporterSettings>>,
+    deps: &Deps,
+) -> Result<(Exporters, Outlets), StartError> {
+    let (mut exporters, mut outlets) = (HashMap::new(), Outlets::new());
+    for Placed { id, what } in placed {
+        outlets.extend(what.spec().profile().outlet.map(|outlet| (id_text(&id), outlet.clone())));
+        let exporter = exporter(&id, &what, deps.clone())?;
+        exporters.insert(id, exporter);
+    }
+    Ok((exporters, outlets))
+}
+
+/// Lets the exporters behind each vault with `forward: after_put` wait until its content is in the store.
+///
+/// # Errors
+/// An exporter keeps nothing that could wait.
+pub(super) fn wait_for_puts(vaults: &[Vault], plan: &EnginePlan, outlets: &mut Outlets) -> Result<(), StartError> {
+    for vault in vaults {
+        let Some(waits) = &vault.waits else { continue };
+        let behind = plan.pipelines.iter().filter(|plan| plan.processors.iter().any(|step| *step.id() == vault.id));
+        for exporter in behind.flat_map(|plan| &plan.exporters) {
+            let outlet: &mut OutletSettings = outlets.entry(Arc::clone(exporter.id())).or_default();
+            if outlet.ack == Ack::Offered {
+                let id = exporter.id();
+                return Err(StartError::new(format!(
+                    "`{id}` has `ack: offered` and can't wait for puts: `forward: after_put` of `{}`",
+                    vault.id
+                )));
+            }
+            if !outlet.waits_for.contains(waits) {
+                outlet.waits_for.push(Arc::clone(waits));
+            }
+        }
+    }
+    Ok(())
+}

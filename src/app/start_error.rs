@@ -1,0 +1,69 @@
+//! **What**: [`StartError`]: why a gateway did not start, and the exit code that says so.
+
+use super::keyfile::KeyFileError;
+use exporters::spec::BuildError;
+use net::{BindError, ProxyError, TlsError};
+use receivers::otlp::OpenError;
+use vault::store::kinds::StoreUnusable;
+
+/// Why a gateway did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct StartError {
+    /// One line.
+    pub text: String,
+    /// Whose fault it is.
+    pub fault: Fault,
+}
+
+/// Whose fault it is that a gateway did not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The machine's, or somebody's who was asked: another start may do.
+    Machine,
+    /// A port that somebody has: all that failed was to take it.
+    Port,
+    /// The configuration's: it fails until that is changed.
+    Configuration,
+}
+
+impl StartError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), fault: Fault::Machine }
+    }
+
+    /// The configuration is at fault.
+    pub(super) fn config(text: impl Into<String>) -> Self {
+        Self { text: text.into(), fault: Fault::Configuration }
+    }
+
+    /// The same with another one at fault.
+    pub(super) fn of(self, fault: Fault) -> Self {
+        Self { fault, ..self }
+    }
+
+    /// Its text behind where it is.
+    pub(super) fn at(self, place: impl std::fmt::Display) -> Self {
+        Self { text: format!("{place}: {}", self.text), ..self }
+    }
+
+    /// Exit code of the process: 1, or 78 when the configuration is at fault.
+    pub fn exit_code(&self) -> u8 {
+        match self.fault {
+            Fault::Machine | Fault::Port => 1,
+            Fault::Configuration => 78,
+        }
+    }
+}
+
+macro_rules! from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for StartError {
+            fn from(error: $error) -> Self {
+                Self::new(error.to_string())
+            }
+        }
+    )*};
+}
+
+from!(BindError, BuildError, KeyFileError, OpenError, ProxyError, StoreUnusable, TlsError);
