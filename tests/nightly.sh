@@ -61,7 +61,7 @@ rounds() {
 
 case $part in
   spool-sim) TOLLGATE_SEEDS=2000 rounds 2000 cargo test --locked -p pipeline --lib spool::tests::simulation::seeds -- --nocapture ;;
-  simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
+  simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 CARGO_PROFILE_RELEASE_LTO=off cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
   properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
   chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked -p audit --lib verify::tests::clean ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;
@@ -108,7 +108,7 @@ case $part in
   runs)
     # a process each: the first one reads what it holds
     for figure in life::a_hundred_thousand_runs bounds::a_million_small_runs; do
-      said=$(timeout "$((minutes * 60))" cargo test --locked --release -p tracker --lib "tests::$figure" -- --ignored --nocapture 2>&1) || { echo "$said" >&2; exit 1; }
+      said=$(CARGO_PROFILE_RELEASE_LTO=off timeout "$((minutes * 60))" cargo test --locked --release -p tracker --lib "tests::$figure" -- --ignored --nocapture 2>&1) || { echo "$said" >&2; exit 1; }
       grep -E 'MiB|^test .*ok$' <<< "$said"
       grep -q '^test result: ok. 1 passed' <<< "$said" || { echo "nightly: runs: no test $figure" >&2; exit 1; }
     done ;;

@@ -26,7 +26,7 @@ def main():
     subprocess.run(["strip", "-o", stripped, BINARY], check=True)
     size = os.path.getsize(stripped) / MIB
     figure("stripped binary", round(size, 1), "MiB")
-    check("stripped binary <= 40 MiB", size <= 40)
+    check("stripped binary <= 36 MiB", size <= 36)
 
     sink = Sink(os.path.join(work, "sink"))
     times, again, resident = starts(sink, work)
