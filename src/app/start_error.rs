@@ -12,18 +12,18 @@ use vault::store::kinds::StoreUnusable;
 pub struct StartError {
     /// One line.
     pub text: String,
-    /// Whose fault it is.
+    /// Decides the exit code, and whether another try makes sense.
     pub fault: Fault,
 }
 
-/// Whose fault it is that a gateway did not start.
+/// What must change before a gateway can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The machine's, or somebody's who was asked: another start may do.
+    /// The machine or a remote service failed; a later start may succeed.
     Machine,
-    /// A port that somebody has: all that failed was to take it.
+    /// A listener could not be opened: mostly a port that is taken, where another port works.
     Port,
-    /// The configuration's: it fails until that is changed.
+    /// The configuration is wrong; every start fails until it is changed.
     Configuration,
 }
 
@@ -37,12 +37,12 @@ impl StartError {
         Self { text: text.into(), fault: Fault::Configuration }
     }
 
-    /// The same with another one at fault.
+    /// The same error with another kind.
     pub(super) fn of(self, fault: Fault) -> Self {
         Self { fault, ..self }
     }
 
-    /// Its text behind where it is.
+    /// Puts the place that it is about before its text.
     pub(super) fn at(self, place: impl std::fmt::Display) -> Self {
         Self { text: format!("{place}: {}", self.text), ..self }
     }

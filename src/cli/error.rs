@@ -38,19 +38,19 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
-    /// It failed at run time.
+    /// A run-time failure.
     #[error("{0}")]
     Failed(String),
-    /// It was asked for something that it can't be asked.
+    /// The command line is wrong: a malformed value, or a missing argument.
     #[error("{0}")]
     Usage(String),
-    /// The configuration is at fault.
+    /// The configuration can't be found or read, or names a key that is missing.
     #[error("{0}")]
     Config(String),
-    /// The configuration can't be used: all its problems, as they are shown, with their places.
+    /// The configuration is invalid: all its problems, with file, line and snippet.
     #[error("{0}")]
     Problems(String),
     /// A vault can't be read, judged or written.
@@ -90,7 +90,7 @@ impl CommandError {
     }
 }
 
-/// What the rest of the program tells in a line: it failed at run time.
+/// Errors that arrive as text are run-time failures; for any other exit code, use a variant.
 impl From<String> for CommandError {
     fn from(text: String) -> Self {
         Self::Failed(text)

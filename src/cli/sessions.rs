@@ -1,6 +1,6 @@
 //! **What**: `tollgate vault find|diff|export`: which sessions there are, what changed between two turns of one, one as a
 //! dataset. **Invariants**: `find` needs no key and opens nothing; the others print what the caller's keys opened.
-//! **Not here**: the work (`vault/read`).
+//! **Not here**: the work (`audit/read`).
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! **What**: [`ReadError`]: why something of a vault could not be read, judged or written, by what its reader can do about it.
+//! **What**: [`ReadError`]: why reading, verifying or writing a vault failed, by what the caller can do about it.
 //! **Invariants**: the sentence is made of names, options and error codes, never of content. **Not here**: findings (`verify`).
 
 use std::io;
@@ -9,19 +9,19 @@ use vault::store::StoreError;
 /// What went wrong: a kind, and the sentence for a person (a line each, where there are several).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// It is not there: an object, a session, a line, a key.
+    /// The object, session, line or key does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// It is there, and is not what was written, signed or promised.
+    /// It exists, but its bytes are not what was written or signed.
     #[error("{0}")]
     Damaged(String),
-    /// A right, a signature, a key or a legal hold is in the way.
+    /// Access is denied: permissions, a signature, a missing key, or a legal hold.
     #[error("{0}")]
     Forbidden(String),
-    /// Not now: the store, the disk, another run, or room in memory.
+    /// Temporary: the store, the disk, a concurrent run, or the memory limit. A retry may succeed.
     #[error("{0}")]
     Unavailable(String),
-    /// What was asked for can't be done as it was asked.
+    /// The arguments can't be satisfied as they are given.
     #[error("{0}")]
     Invalid(String),
 }

@@ -20,7 +20,7 @@ pub enum BuildError {
     /// A TLS file that can't be used, or missing roots.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nothing can be put after the endpoint.
+    /// The signal's path can't be appended to the endpoint.
     #[error("the endpoint takes no path")]
     Endpoint,
 }
@@ -29,34 +29,33 @@ pub enum BuildError {
 pub enum Target<'s> {
     /// A server on the network.
     Server {
-        /// How it is trusted.
+        /// TLS settings of the connection.
         tls: &'s tls::Settings,
-        /// An address of it that answers HTTP/1.1; none: it speaks gRPC alone.
+        /// A URL of it that answers HTTP/1.1; none if it speaks gRPC only.
         http: Option<&'s Uri>,
     },
     /// A file on this machine.
     File {
         /// Where it is.
         path: &'s Path,
-        /// Whether it grows for ever: then a file that exists needs no right to make files beside it.
+        /// Whether it only grows: then an existing file needs no permission to make files beside it.
         appends: bool,
     },
     /// The standard output.
     Output,
 }
 
-/// What the gateway asks of every exporter alike. A struct: one that leaves out an answer does not compile.
+/// What the gateway needs to know of any exporter. A struct, so that one that leaves out a field does not compile.
 pub struct Profile<'s> {
     /// How far it is trusted.
     pub trust: Trust,
     /// Where it writes to.
     pub target: Target<'s>,
-    /// Where it points (`host:port`), and where it pointed before as far as the user says so; none: to nothing beyond this
-    /// machine.
+    /// The `host:port` it sends to, and the earlier ones that the user names (`moved_from`); none: it stays on this machine.
     pub destination: Option<(String, &'s [String])>,
-    /// How it is served from the spool; none = as by default.
+    /// How the spool serves it; none: the defaults.
     pub outlet: Option<&'s OutletSettings>,
-    /// What is valid, but should be known.
+    /// Notes on a valid configuration that the user should see.
     pub notes: &'s [FieldProblem],
 }
 

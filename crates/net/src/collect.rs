@@ -62,22 +62,22 @@ impl<R> From<BodyError> for CollectError<R> {
     }
 }
 
-/// Pays for the bytes of a body while they come and inflate. Without defaults: whoever wraps one forwards everything.
+/// The byte budget that a body is charged to while it arrives and inflates. No default methods, so that a wrapper must forward each.
 pub trait BodyBudget: Sync {
-    /// Bytes that are paid for; they return when it is dropped.
+    /// A charge; dropping it returns the bytes.
     type Permit: Send;
     /// Why there is no room.
     type NoRoom: Send;
-    /// Adds `n` bytes to `permit`; waits for room.
+    /// Charges `n` more bytes to `permit`, waiting for room.
     ///
     /// # Errors
-    /// There was none in time.
+    /// There was no room before the deadline.
     fn charge<'a>(&'a self, permit: &'a mut Self::Permit, n: usize) -> BoxFuture<'a, Result<(), Self::NoRoom>>;
     /// Bytes that `permit` holds.
     fn held(&self, permit: &Self::Permit) -> usize;
     /// Gives back up to `n` bytes of `permit`.
     fn release(&self, permit: &mut Self::Permit, n: usize);
-    /// Whether somebody waits for room at the moment.
+    /// Whether another request is waiting for room.
     fn is_crowded(&self) -> bool;
 }
 

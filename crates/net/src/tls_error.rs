@@ -5,13 +5,13 @@ use std::path::PathBuf;
 /// Why the TLS of a client or a port can't be made. `key` is the setting below `tls` that names the file.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TlsError {
-    /// The setting is needed beside another one.
+    /// The setting is required because another one is set.
     #[error("tls.{key} is missing")]
     Missing {
         /// The setting.
         key: &'static str,
     },
-    /// The file can't be read, or is no PEM.
+    /// The file can't be read, or is not PEM.
     #[error("tls.{key}: can't read {}: {why}", path.display())]
     Unreadable {
         /// The setting.
@@ -21,7 +21,7 @@ pub enum TlsError {
         /// What the system says, or what it holds instead.
         why: String,
     },
-    /// It was read, and what it holds can't be used.
+    /// The file was read, but its contents can't be used.
     #[error("tls.{key}: {what}")]
     Unusable {
         /// The setting.
@@ -29,7 +29,7 @@ pub enum TlsError {
         /// The file and what is wrong with it.
         what: String,
     },
-    /// There is nothing to trust servers by.
+    /// The system has no root certificates.
     #[error("this machine has no root certificates: install them or give tls.ca_file")]
     NoRoots,
     /// The TLS library refuses its own defaults.

@@ -6,11 +6,11 @@ use thiserror::Error;
 
 /// A rule that can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("rule `{rule}`: {what}")]
+#[error("{}{what}", if rule.is_empty() { String::new() } else { format!("rule `{rule}`: ") })]
 pub struct RuleError {
-    /// The rule's name; empty where it is not one rule's fault.
+    /// The rule's name; empty if the error concerns the whole set.
     pub rule: String,
-    /// Why.
+    /// What is wrong.
     pub what: RuleErrorKind,
 }
 

@@ -1,9 +1,7 @@
-//! **What**: the word lists and tables of `config/rules/lists/*.txt` by name. **Why**: which words tell of a street,
-//! a provider or a command is knowledge, not logic: adding a word needs no Rust. **Invariants**: each list is read
-//! once; its reader keeps what it makes of it (a set, a table) in a `static`, so that no search reads the text. **Not
-//! here**: the four long lists of names (`names::words`), rules (`config/rules/*.yaml`), and what is in no list:
-//! fewer than eight words that belong to one rule's logic, and notation (marks, escapes, entities).
-//! `tests::wordlists` checks the files.
+//! **What**: gives the word lists and tables of `config/rules/lists/*.txt` by name. **Why**: which words hint at a street, a
+//! provider or a command is data: adding one needs no Rust. **Invariants**: callers parse a list once into a `static`, so that
+//! no search reads the text. **Not here**: the four lists of names (`names::words`), rules (`config/rules/*.yaml`), notation, and
+//! lists of fewer than eight words that belong to one rule's logic. `tests::wordlists` checks the files.
 
 use std::sync::LazyLock;
 
@@ -24,7 +22,7 @@ static LISTS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
     lists
 });
 
-/// The name of a list and its entries, without what stands beside the name and what explains it.
+/// Splits one section into name and entries, without the flags behind the name and the comment lines.
 fn list(text: &'static str) -> Option<(&'static str, &'static str)> {
     let (head, mut body) = text.split_once("]\n")?;
     while let Some((_, rest)) = body.strip_prefix("# ").and_then(|comment| comment.split_once('\n')) {
@@ -33,8 +31,7 @@ fn list(text: &'static str) -> Option<(&'static str, &'static str)> {
     Some((head.split(' ').next()?, body.trim_end()))
 }
 
-/// The entries of a list as they are written. Nothing where there is no such list: a test looks for all names in the
-/// code.
+/// The raw entries of a list; empty for an unknown name (a test checks that every name in the code exists).
 pub(crate) fn text(name: &str) -> &'static str {
     let found = LISTS.binary_search_by_key(&name, |(name, _)| name).ok().and_then(|at| LISTS.get(at));
     found.map_or("", |(_, body)| body)

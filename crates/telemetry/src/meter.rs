@@ -1,5 +1,5 @@
-//! **What**: [`Meter`]: gives the handles of the metrics of [`super::names`]. **Invariants**: handles are made at build time
-//! and kept; label values are owned by the caller and bounded. **Not here**: values and their text (`series`), the HTTP
+//! **What**: [`Meter`]: gives the handles of the metrics of [`super::names`]. **Invariants**: label values are
+//! owned by the caller and bounded; handles that every item needs are made at build time and kept. **Not here**: values and their text (`series`), the HTTP
 //! answer (`admin`).
 
 use std::collections::HashMap;

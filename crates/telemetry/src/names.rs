@@ -405,3 +405,6 @@ metrics_table! {
     /// Seconds since this process started.
     UPTIME = "otelcol_process_uptime", Kind::Gauge;
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
-//! **What**: the values behind metrics ([`Counter`], [`Gauge`], [`Histogram`]) and the text of `/metrics` ([`Registry`]). **Why**: the
-//! page, `/metrics` and the OTLP export read the same cells. **Invariants**: recording takes no lock; names and labels' keys are
-//! well formed (`names` has a test); families stand in the order of `names`. **Not here**: which metrics there are (`names`).
+//! **What**: metric values ([`Counter`], [`Gauge`], [`Histogram`]) and their text for `/metrics` ([`Registry::render`]). **Why**: the
+//! admin page and the OTLP export parse that same text, so all three show the same values. **Invariants**: recording takes no
+//! lock; metric names are written unescaped (a test of `names` checks them), label names are literals in our code; metrics stand
+//! in the order of `names::ALL`. **Not here**: which metrics exist (`names`).
 //!
 //! Source: Prometheus text exposition format 0.0.4.
 
@@ -9,7 +10,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 
 use super::names::{ALL, Def, Kind};
 
@@ -34,7 +35,7 @@ impl Counter {
 pub struct Gauge(Arc<AtomicU64>);
 
 impl Gauge {
-    /// It is `value` now.
+    /// Sets the gauge.
     pub fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Ordering::Relaxed);
     }
@@ -44,12 +45,12 @@ impl Gauge {
         add(&self.0, value);
     }
 
-    /// Takes `value` away.
+    /// Subtracts `value`.
     pub fn decrement(&self, value: f64) {
         add(&self.0, -value);
     }
 
-    /// What it is.
+    /// The current value.
     pub fn value(&self) -> f64 {
         f64::from_bits(self.0.load(Ordering::Relaxed))
     }
@@ -60,14 +61,14 @@ fn add(cell: &AtomicU64, value: f64) {
     let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
 }
 
-/// How often values lay where. Clones share it.
+/// A distribution over fixed bucket bounds. Clones share it.
 #[derive(Clone)]
 pub struct Histogram(Arc<Buckets>);
 
 struct Buckets {
     /// Ascending.
     bounds: &'static [f64],
-    /// How many lay at or below each bound and above the one before; one more for what is above all.
+    /// Observations per bucket (not cumulative); the last bucket is `+Inf`.
     counts: Vec<AtomicU64>,
     /// The bits of an `f64`.
     sum: AtomicU64,
@@ -79,7 +80,11 @@ impl Histogram {
         Self(Arc::new(Buckets { bounds, counts, sum: AtomicU64::new(0) }))
     }
 
-    /// Counts `value`; what is no number is no measure.
+    fn is_empty(&self) -> bool {
+        self.0.counts.iter().all(|count| count.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Records `value`. NaN is ignored: it would make the sum NaN for good.
     pub fn record(&self, value: f64) {
         if value.is_nan() {
             return;
@@ -95,20 +100,21 @@ impl Histogram {
 /// Names and values, in the order in which they are written.
 type Labels = Vec<(&'static str, String)>;
 
+#[derive(Clone)]
 enum Cell {
     Counter(Counter),
     Gauge(Gauge),
     Histogram(Histogram),
 }
 
-/// Every series that was asked for.
+/// Every series that was asked for. Looked up on the way of requests: a look-up of what is there and the text wait for nobody.
 #[derive(Default)]
 pub(crate) struct Registry {
-    families: Mutex<HashMap<&'static str, BTreeMap<Labels, Cell>>>,
+    families: RwLock<HashMap<&'static str, BTreeMap<Arc<Labels>, Cell>>>,
 }
 
 impl Registry {
-    /// The counter of these labels; a metric of another kind has none that is told.
+    /// The counter with these labels. If `def` is no counter, the handle takes values that are never exported.
     pub(crate) fn counter(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Counter {
         self.with(def, labels, |cell| match cell {
             Cell::Counter(counter) => Some(counter.clone()),
@@ -117,7 +123,7 @@ impl Registry {
         .unwrap_or_default()
     }
 
-    /// The gauge of these labels; a metric of another kind has none that is told.
+    /// The gauge with these labels. If `def` is no gauge, the handle takes values that are never exported.
     pub(crate) fn gauge(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Gauge {
         self.with(def, labels, |cell| match cell {
             Cell::Gauge(gauge) => Some(gauge.clone()),
@@ -126,7 +132,7 @@ impl Registry {
         .unwrap_or_default()
     }
 
-    /// The histogram of these labels; a metric of another kind has none that is told.
+    /// The histogram with these labels. If `def` is no histogram, the handle takes values that are never exported.
     pub(crate) fn histogram(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Histogram {
         self.with(def, labels, |cell| match cell {
             Cell::Histogram(histogram) => Some(histogram.clone()),
@@ -136,18 +142,21 @@ impl Registry {
     }
 
     fn with<T>(&self, def: &'static Def, labels: &[(&'static str, &str)], read: impl FnOnce(&Cell) -> T) -> T {
-        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let labels: Labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        if let Some(cell) = self.families.read().get(def.name).and_then(|family| family.get(&labels)) {
+            return read(cell);
+        }
         let made = || match def.kind {
             Kind::Counter => Cell::Counter(Counter::default()),
             Kind::Gauge | Kind::Sum => Cell::Gauge(Gauge::default()),
             Kind::Histogram(bounds) => Cell::Histogram(Histogram::new(bounds)),
         };
-        read(self.families.lock().entry(def.name).or_default().entry(labels).or_insert_with(made))
+        read(self.families.write().entry(def.name).or_default().entry(Arc::new(labels)).or_insert_with(made))
     }
 
     /// The value of each series of a counter or gauge.
     pub(crate) fn values(&self, def: &Def) -> Vec<f64> {
-        let families = self.families.lock();
+        let families = self.families.read();
         let cells = families.get(def.name).into_iter().flat_map(BTreeMap::values);
         cells
             .filter_map(|cell| match cell {
@@ -158,19 +167,29 @@ impl Registry {
             .collect()
     }
 
-    /// The text of `/metrics`.
+    /// The series of a metric that have something to tell: a histogram once it has a value.
+    fn told(&self, def: &Def) -> Vec<(Arc<Labels>, Cell)> {
+        let families = self.families.read();
+        let cells = families.get(def.name).into_iter().flatten();
+        let told = cells.filter(|(_, cell)| !matches!(cell, Cell::Histogram(histogram) if histogram.is_empty()));
+        told.map(|(labels, cell)| (Arc::clone(labels), cell.clone())).collect()
+    }
+
+    /// The text of `/metrics`. The lock is held for copies of the cells only, so that a long text holds up nobody.
     pub(crate) fn render(&self) -> String {
-        let families = self.families.lock();
         let mut text = String::new();
         for def in ALL {
-            let Some(family) = families.get(def.name) else { continue };
+            let family = self.told(def);
+            if family.is_empty() {
+                continue;
+            }
             let kind = match def.kind {
                 Kind::Counter | Kind::Sum => "counter",
                 Kind::Gauge => "gauge",
                 Kind::Histogram(_) => "histogram",
             };
             let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", def.name, escaped(def.help, false), def.name);
-            for (labels, cell) in family {
+            for (labels, cell) in &family {
                 match cell {
                     Cell::Counter(counter) => line(&mut text, def.name, "", labels, None, counter.value()),
                     Cell::Gauge(gauge) => line(&mut text, def.name, "", labels, None, gauge.value()),
@@ -213,7 +232,7 @@ fn line(
     let _ = writeln!(text, "{end} {value}");
 }
 
-/// As a label's value or a help text: escapes stay readable, a value ends nowhere but at its quote.
+/// Escapes `\` and newline, and `"` in label values, as the exposition format requires.
 fn escaped(text: &str, quoted: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -2,7 +2,7 @@
 //! **Why**: an auditor reads conversations, and a terminal is a poor place for that. **Invariants**: reads only; listens on
 //! loopback; the token of the printed address works once and gives a cookie, without which nothing is answered, below a path that
 //! only this browser knows; other Host names are refused; no script; everything is escaped; each session that is opened is logged where the caller asked for it.
-//! **Not here**: reading and opening (`vault/read`), verifying (`vault/verify`), the look (`page`).
+//! **Not here**: reading and opening (`audit/read`), verifying (`audit/verify`), the look (`page`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

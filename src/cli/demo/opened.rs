@@ -1,6 +1,6 @@
 //! **What**: [`Opened`]: what the references that went out lead to, opened with the try-out auditor's key. **Why**: a
 //! reference is a promise. **Invariants**: reads the vault as an auditor would, by reference and range alone.
-//! **Not here**: opening itself (`vault/read`).
+//! **Not here**: opening itself (`audit/read`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

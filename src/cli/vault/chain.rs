@@ -1,6 +1,6 @@
 //! **What**: `tollgate vault verify`, `anchor`: what an auditor does with the chain. **Invariants**: exit 0 only when
 //! everything that was looked at holds; 1 when something does not, or nothing could be looked at. **Not here**: judging
-//! (`vault/verify`).
+//! (`audit/verify`).
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! **What**: `tollgate vault compact`. **Invariants**: reads the index (and the chain, if asked to), writes below one folder.
-//! **Not here**: the work (`vault/parquet`).
+//! **Not here**: the work (`audit/parquet`).
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;

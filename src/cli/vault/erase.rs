@@ -1,6 +1,6 @@
 //! **What**: `tollgate vault erase` (request, sign, execute) and `vault rewrap`. **Invariants**: nothing is destroyed but by a request
 //! that two of the given erasers signed; what stands in the vault for years holds nothing that redaction would take out.
-//! **Not here**: the work (`vault/erase`, `vault/rewrap`), rights (the store's).
+//! **Not here**: the work (`audit/erase`, `audit/rewrap`), rights (the store's).
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-//! **What**: `tollgate vault hold set|release|list`. **Not here**: the work (`vault/hold`), rights (the store's).
+//! **What**: `tollgate vault hold set|release|list`. **Not here**: the work (`audit/hold`), rights (the store's).
 
 use std::io::{self, Write as _};
 

@@ -1,7 +1,7 @@
 //! **What**: `tollgate vault …`: for people who hold an auditor's key; needs no running gateway and no configuration.
 //! **Why**: evidence must be readable, and provable, without the gateway.
 //! **Invariants**: reads only (but `keygen`, which makes one new file, and `erase` and `rewrap`, which say so); what is printed was opened with the caller's own
-//! keys. **Not here**: opening (`vault/read`), stock tools that do the same (`vault` module's head).
+//! keys. **Not here**: opening (`audit/read`), stock tools that do the same (`vault` module's head).
 
 use std::io::{self, Write};
 use std::path::PathBuf;

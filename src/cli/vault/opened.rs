@@ -1,5 +1,5 @@
 //! **What**: `tollgate vault get`: fragments by a reference, or by what the index says of a trace, a span, a leaf. **Invariants**: what
-//! opens is printed, whatever else is wrong; each opening is noted before it happens. **Not here**: opening (`vault/read`).
+//! opens is printed, whatever else is wrong; each opening is noted before it happens. **Not here**: opening (`audit/read`).
 
 use std::io::{self, IsTerminal};
 

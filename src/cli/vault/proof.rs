@@ -1,5 +1,5 @@
 //! **What**: `tollgate vault prove` and `check-proof`. **Invariants**: a proof file is new, never overwritten; checking
-//! needs no vault; 0 means that nothing which was asked for is missing. **Not here**: proofs (`vault/prove`).
+//! needs no vault; 0 means that nothing which was asked for is missing. **Not here**: proofs (`audit/prove`).
 
 use std::path::PathBuf;
 

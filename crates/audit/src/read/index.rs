@@ -2,7 +2,7 @@
 //! **Invariants**: needs no auditor's key; a line that was stored twice comes once; objects are fetched a few at a time and their
 //! lines come in order of names; anybody who may write may plant, so an object that is none of a gateway's, or can't be read, ends nothing: it is told,
 //! and what no gateway can have written by its size is not read.
-//! **Not here**: whether a line is what was signed (`vault/verify`; whose object is, [`Signed`] says).
+//! **Not here**: whether a line is what was signed (`verify`; whose object is, [`Signed`] says).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,6 +1,6 @@
 //! **What**: opens the key objects of a session. **Why**: anybody who may write can put something beside a session's keys; it
 //! must neither hide them nor fill the memory. **Invariants**: no more than [`MAX_KEY`] bytes of an object are read; what is no
-//! key is told and skipped; a key counts only under its own id. **Not here**: whether keys are missing (`vault/verify`).
+//! key is told and skipped; a key counts only under its own id. **Not here**: whether keys are missing (`verify`).
 
 use std::io::Read as _;
 

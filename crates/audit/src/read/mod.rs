@@ -2,7 +2,7 @@
 //! `vault replay`, `find`, `diff`, `export`.
 //! **Why**: evidence must be readable without the gateway; whatever is here can be done with stock tools as well.
 //! **Invariants**: reads only; sizes are bounded; a fragment that does not belong where it lies is an error; control
-//! characters never reach a terminal. **Not here**: proofs, erasure (`vault/erase`).
+//! characters never reach a terminal. **Not here**: proofs, erasure (`erase`).
 
 mod agents;
 mod aside;

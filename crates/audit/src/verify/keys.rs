@@ -2,7 +2,7 @@
 //! evidence any more, and whoever can delete keys can destroy evidence; only a signed request that stands in the chain tells
 //! erasure from it. **Invariants**: an erasure counts only where its line is in a tree that holds, says what its request says,
 //! and, where the erasers' public keys are given, two of them signed it; a key that is there again is told.
-//! **Not here**: destroying (`vault/erase`).
+//! **Not here**: destroying (`erase`).
 
 use std::collections::BTreeSet;
 

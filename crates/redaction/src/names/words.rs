@@ -1,5 +1,5 @@
-//! **What**: two word lists: given names of many languages, and words that are no names however they are written.
-//! **Why**: a capital letter alone says little. **Invariants**: both lists are sorted (`tests`); a look-up compares a
+//! **What**: four word lists: given names, family names, words that may be either, and words that are no names. **Why**: a capital
+//! letter alone says little. **Invariants**: the lists are sorted (`tests`); a look-up compares a
 //! word or two and allocates nothing. **Not here**: what is made of it (`shape`).
 
 use std::sync::LazyLock;

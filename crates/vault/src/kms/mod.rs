@@ -35,7 +35,7 @@ use kernel::secret::Secret;
 use net::{Kept, is_this_machine};
 
 pub use ciphertext::Ciphertext;
-use request::{Patience, Plaintext, Refusal, Request};
+use request::{DecryptFailure, DecryptRequest, Plaintext, RetryPolicy};
 
 /// For all of it: credentials, attempts, waits between them.
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -167,8 +167,8 @@ fn unusable(why: String) -> KmsError {
     KmsError::Refused(why, "give `ca_file` the PEM certificates of who signed that of the endpoint")
 }
 
-fn patience() -> Patience {
-    Patience {
+fn retry_policy() -> RetryPolicy {
+    RetryPolicy {
         retries: RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(Duration::from_millis(200)),
         timeouts: TimeoutConfig::builder()
             .connect_timeout(CONNECT)
@@ -179,13 +179,13 @@ fn patience() -> Patience {
 }
 
 async fn ask(shared: &SdkConfig, settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
-    let request = Request {
+    let request = DecryptRequest {
         ciphertext_blob: STANDARD.encode(sealed.bytes()),
         key_id: settings.key_id.as_deref(),
         encryption_context: &settings.encryption_context,
     };
-    let patience = patience();
-    let asked = request::send(shared, settings.endpoint.as_deref(), &patience, Guard, &request);
+    let policy = retry_policy();
+    let asked = request::send_decrypt(shared, settings.endpoint.as_deref(), &policy, Guard, &request);
     let Plaintext(plain) = asked.await.map_err(|error| judge(&error))?;
     let text = std::str::from_utf8(&plain).ok().map(str::trim).filter(|text| !text.is_empty());
     let nothing =
@@ -194,7 +194,7 @@ async fn ask(shared: &SdkConfig, settings: &KmsSettings, sealed: &Ciphertext) ->
 }
 
 /// What an SDK error means. Texts are error codes, never bodies.
-fn judge(error: &SdkError<Refusal, HttpResponse>) -> KmsError {
+fn judge(error: &SdkError<DecryptFailure, HttpResponse>) -> KmsError {
     match error {
         error if was_in_clear(error) => KmsError::Refused("not asked".to_owned(), IN_CLEAR),
         SdkError::TimeoutError(_) => KmsError::Away(NO_TIME.to_owned()),

@@ -1,7 +1,6 @@
-//! **What**: the one request that is sent to KMS, `Decrypt`: its address, its body, its signature, its answer. **Why**: a generated
-//! client of all of KMS would be compiled and shipped for one signed POST. **Invariants**: attempts, deadlines, signature and clock
-//! skew are the SDK's own; the answer is never traced; an error holds the code that was answered, nothing else of it.
-//! **Not here**: what an answer means to the user (`mod.rs`).
+//! **What**: the one KMS call that tollgate makes, `Decrypt`: endpoint, request, signature, response. **Why**: the generated KMS client
+//! would be compiled and shipped for one POST. **Invariants**: retries, timeouts, signing and clock-skew correction are the SDK's;
+//! the response body is never traced; an error carries only the error code. **Not here**: what a code means to the user (`mod.rs`).
 //!
 //! Sources: the AWS JSON 1.1 protocol of Smithy; `Decrypt` in the KMS API reference; the endpoint rules of the AWS SDKs.
 
@@ -14,7 +13,9 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_runtime::auth::sigv4::{self, SigV4AuthScheme};
 use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
 use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
-use aws_runtime::service_clock_skew::{ServiceClockSkewClassifier, ServiceClockSkewInterceptor};
+use aws_runtime::service_clock_skew::{
+    DisableClockSkewCorrection, ServiceClockSkewClassifier, ServiceClockSkewInterceptor,
+};
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime::client::retries::classifiers::{HttpStatusCodeClassifier, TransientErrorClassifier};
 use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
@@ -37,25 +38,26 @@ use aws_types::region::SigningRegion;
 use aws_types::service_config::ServiceConfigKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, USER_AGENT};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 /// The body of `Decrypt`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Request<'r> {
-    /// In base64.
+pub(super) struct DecryptRequest<'r> {
+    /// The ciphertext, in base64.
     pub ciphertext_blob: String,
-    /// The only key that may open it.
+    /// If set, KMS refuses a ciphertext made under another key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<&'r str>,
-    /// What was given when it was encrypted.
+    /// Must equal the context given at encryption, or KMS refuses.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub encryption_context: &'r BTreeMap<String, String>,
 }
 
-/// What KMS opened. Prints as nothing.
+/// The decrypted bytes. `Debug` prints none of them.
 pub(super) struct Plaintext(pub Zeroizing<Vec<u8>>);
 
 impl fmt::Debug for Plaintext {
@@ -64,45 +66,45 @@ impl fmt::Debug for Plaintext {
     }
 }
 
-/// KMS answered with an error, or with what is no answer: the code, where it gave one.
+/// KMS answered with an error, or with a body that can't be parsed; holds the error code if there was one.
 #[derive(Debug)]
-pub(super) struct Refusal(ErrorMetadata);
+pub(super) struct DecryptFailure(ErrorMetadata);
 
-impl fmt::Display for Refusal {
+impl fmt::Display for DecryptFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KMS refused")
     }
 }
 
-impl Error for Refusal {}
+impl Error for DecryptFailure {}
 
-impl ProvideErrorMetadata for Refusal {
+impl ProvideErrorMetadata for DecryptFailure {
     fn meta(&self) -> &ErrorMetadata {
         &self.0
     }
 }
 
-/// How often, and for how long.
-pub(super) struct Patience {
-    /// Attempts and the waits between them.
+/// Retries and timeouts of one `Decrypt` call.
+pub(super) struct RetryPolicy {
+    /// Attempts, and the waits between them.
     pub retries: RetryConfig,
-    /// Of a connection, an attempt, all of them.
+    /// Of connecting, of each attempt, of the whole operation.
     pub timeouts: TimeoutConfig,
 }
 
-/// Sends `Decrypt` until it is answered, refused or over.
+/// Sends `Decrypt`, with retries, until it succeeds, is refused or times out.
 ///
 /// # Errors
-/// What the SDK's clients say: not built, not sent, timed out, refused.
-pub(super) async fn send(
+/// As the SDK's clients report them: not built, not sent, timed out, refused.
+pub(super) async fn send_decrypt(
     shared: &SdkConfig,
     endpoint: Option<&str>,
-    patience: &Patience,
+    policy: &RetryPolicy,
     guard: impl Intercept + 'static,
-    request: &Request<'_>,
-) -> Result<Plaintext, SdkError<Refusal, HttpResponse>> {
+    request: &DecryptRequest<'_>,
+) -> Result<Plaintext, SdkError<DecryptFailure, HttpResponse>> {
     let unusable = |why: &str| SdkError::construction_failure(why.to_owned());
-    let address = address(shared, endpoint).ok_or_else(|| unusable("no address for this region"))?;
+    let address = resolve_endpoint(shared, endpoint).ok_or_else(|| unusable("no address for this region"))?;
     let client = shared.http_client().ok_or_else(|| unusable("no HTTP client"))?;
     let body = serde_json::to_vec(request).map_err(|_| unusable("no JSON"))?;
     let operation = Operation::builder()
@@ -111,70 +113,78 @@ pub(super) async fn send(
         .behavior_version(shared.behavior_version().unwrap_or_else(BehaviorVersion::latest))
         .http_client(client)
         .endpoint_url(&address)
-        .standard_retry(&patience.retries)
-        .timeout_config(patience.timeouts.clone())
-        .retry_classifier(TransientErrorClassifier::<Refusal>::new())
+        .standard_retry(&policy.retries)
+        .timeout_config(policy.timeouts.clone())
+        .retry_classifier(TransientErrorClassifier::<DecryptFailure>::new())
         .retry_classifier(HttpStatusCodeClassifier::default())
-        .retry_classifier(AwsErrorCodeClassifier::<Refusal>::new())
-        .retry_classifier(ServiceClockSkewClassifier::<Refusal>::new())
+        .retry_classifier(AwsErrorCodeClassifier::<DecryptFailure>::new())
+        .retry_classifier(ServiceClockSkewClassifier::<DecryptFailure>::new())
         .with_connection_poisoning()
         .interceptor(ServiceClockSkewInterceptor::new())
         .interceptor(guard)
-        .runtime_plugin(Signed::new(shared).ok_or_else(|| unusable("no credentials"))?)
-        .serializer(posted)
-        .deserializer(|answer: &HttpResponse| read(answer).map_err(OrchestratorError::operation))
+        .runtime_plugin(SigV4Plugin::new(shared).ok_or_else(|| unusable("no credentials"))?)
+        .serializer(build_request)
+        .deserializer(|answer: &HttpResponse| parse_response(answer).map_err(OrchestratorError::operation))
         .build();
     operation.invoke(body).await
 }
 
-fn posted(body: Vec<u8>) -> Result<HttpRequest, Box<dyn Error + Send + Sync>> {
+fn build_request(body: Vec<u8>) -> Result<HttpRequest, Box<dyn Error + Send + Sync>> {
     let request = http::Request::post("/")
         .header(CONTENT_TYPE, "application/x-amz-json-1.1")
         .header("x-amz-target", "TrentService.Decrypt")
+        .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
         .body(SdkBody::from(body))?;
     Ok(request.try_into()?)
 }
 
-/// The plain bytes, or the code of the error.
-fn read(answer: &HttpResponse) -> Result<Plaintext, Refusal> {
+/// Decodes the plaintext of a success, or reads the error code of any other response.
+fn parse_response(answer: &HttpResponse) -> Result<Plaintext, DecryptFailure> {
     #[derive(Deserialize)]
-    struct Opened<'a> {
+    struct DecryptResponse<'a> {
         #[serde(rename = "Plaintext", borrow)]
         plaintext: Option<Cow<'a, str>>,
     }
-    #[derive(Deserialize)]
-    struct Failed {
-        #[serde(rename = "__type", alias = "code")]
-        code: Option<String>,
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct ErrorResponse {
+        code: Value,
+        #[serde(rename = "__type")]
+        kind: Value,
     }
     let body = answer.body().bytes().unwrap_or_default();
-    let no_code = || Refusal(ErrorMetadata::builder().build());
+    let no_code = || DecryptFailure(ErrorMetadata::builder().build());
     if answer.status().is_success() {
-        let opened: Opened<'_> = serde_json::from_slice(body).map_err(|_| no_code())?;
+        let opened: DecryptResponse<'_> = serde_json::from_slice(body).map_err(|_| no_code())?;
         let plain = STANDARD.decode(opened.plaintext.as_deref().unwrap_or_default()).map_err(|_| no_code())?;
         return Ok(Plaintext(Zeroizing::new(plain)));
     }
-    let told = answer.headers().get("x-amzn-errortype").map(str::to_owned);
-    let told = told.or_else(|| serde_json::from_slice::<Failed>(body).ok()?.code).ok_or_else(no_code)?;
+    let body: ErrorResponse = serde_json::from_slice(body).unwrap_or_default();
+    let header = answer.headers().get("x-amzn-errortype");
+    let error_type = header.or(body.code.as_str()).or(body.kind.as_str()).ok_or_else(no_code)?;
     // `namespace#Code:where it is documented`
-    let code = told.rsplit('#').next().and_then(|code| code.split(':').next()).unwrap_or_default();
-    Err(Refusal(ErrorMetadata::builder().code(code).build()))
+    let head = error_type.split_once(':').map_or(error_type, |(head, _)| head);
+    let code = head.split_once('#').map_or(head, |(_, code)| code);
+    Err(DecryptFailure(ErrorMetadata::builder().code(code).build()))
 }
 
-/// Signs with Signature Version 4; nothing of the answer is traced.
+/// Plugin of the SDK: signs with SigV4, and marks the response sensitive, so that the SDK does not trace it.
 #[derive(Debug)]
-struct Signed {
+struct SigV4Plugin {
     layer: FrozenLayer,
     components: RuntimeComponentsBuilder,
 }
 
-impl Signed {
+impl SigV4Plugin {
     fn new(shared: &SdkConfig) -> Option<Self> {
         let credentials = shared.credentials_provider()?;
         let region = shared.region()?.clone();
         let mut layer = Layer::new("KMS");
         layer.store_put(AuthSchemeOptionResolverParams::new(()));
         layer.store_put(SensitiveOutput);
+        if let Some(disabled) = shared.disable_clock_skew_correction() {
+            layer.store_put(DisableClockSkewCorrection::from(disabled));
+        }
         layer.store_put(SigV4OperationSigningConfig {
             region: Some(SigningRegion::from(region)),
             region_set: None,
@@ -191,7 +201,7 @@ impl Signed {
     }
 }
 
-impl RuntimePlugin for Signed {
+impl RuntimePlugin for SigV4Plugin {
     fn config(&self) -> Option<FrozenLayer> {
         Some(self.layer.clone())
     }
@@ -201,7 +211,7 @@ impl RuntimePlugin for Signed {
     }
 }
 
-/// How AWS' partitions call their hosts: the beginning of their regions, the domain, the domain that answers over IPv6 too.
+/// AWS partitions: prefix of their regions, DNS suffix, dual-stack DNS suffix. The first match wins; the empty prefix is the commercial one.
 const PARTITIONS: &[(&str, &str, &str)] = &[
     ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
     ("eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
@@ -212,17 +222,23 @@ const PARTITIONS: &[(&str, &str, &str)] = &[
     ("", "amazonaws.com", "api.aws"),
 ];
 
-/// Where KMS is: what settings say, else the environment and the profile (`AWS_ENDPOINT_URL_KMS`, `AWS_ENDPOINT_URL`), else AWS.
-pub(super) fn address(shared: &SdkConfig, endpoint: Option<&str>) -> Option<String> {
+/// The endpoint: that of the settings, else `AWS_ENDPOINT_URL_KMS`, else `AWS_ENDPOINT_URL` (environment or profile), else AWS' own.
+pub(super) fn resolve_endpoint(shared: &SdkConfig, endpoint: Option<&str>) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id("KMS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-    let of_the_service = || shared.service_config()?.load_config(key.ok()?);
-    let of_all = || shared.endpoint_url().map(str::to_owned);
-    let said = endpoint.map(str::to_owned).or_else(of_the_service).or_else(of_all);
-    said.or_else(|| aws_host(shared.region()?, shared.use_fips() == Some(true), shared.use_dual_stack() == Some(true)))
+    let service_endpoint = || shared.service_config()?.load_config(key.ok()?);
+    let global_endpoint = || shared.endpoint_url().map(str::to_owned);
+    let configured = endpoint.map(str::to_owned).or_else(service_endpoint).or_else(global_endpoint);
+    let (fips, dual_stack) = (shared.use_fips() == Some(true), shared.use_dual_stack() == Some(true));
+    match configured {
+        // as the SDK: what was asked for may not be lost without a word
+        Some(_) if fips || dual_stack => None,
+        Some(configured) => Some(configured),
+        None => regional_endpoint(shared.region()?, fips, dual_stack),
+    }
 }
 
-/// AWS' own KMS of a region; none where the region can't be part of a host's name.
-pub(super) fn aws_host(region: &Region, fips: bool, dual_stack: bool) -> Option<String> {
+/// AWS' KMS endpoint of a region; none if the region, which may come from the environment, is no DNS label.
+pub(super) fn regional_endpoint(region: &Region, fips: bool, dual_stack: bool) -> Option<String> {
     let region = region.as_ref();
     let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if !(1..=63).contains(&region.len()) || region.starts_with('-') || !region.bytes().all(is_label) {

@@ -236,9 +236,28 @@ fn every_partition_has_its_address() {
         ("us-iso-east-1", false, false, "https://kms.us-iso-east-1.c2s.ic.gov"),
         ("us-isob-east-1", false, false, "https://kms.us-isob-east-1.sc2s.sgov.gov"),
     ] {
-        assert_eq!(request::aws_host(&Region::new(region), fips, dual_stack).as_deref(), Some(host), "{region}");
+        assert_eq!(
+            request::regional_endpoint(&Region::new(region), fips, dual_stack).as_deref(),
+            Some(host),
+            "{region}"
+        );
     }
     for region in ["", "a.b", "x/../y", "-x", "x@evil.example"] {
-        assert_eq!(request::aws_host(&Region::new(region), false, false), None, "{region}");
+        assert_eq!(request::regional_endpoint(&Region::new(region), false, false), None, "{region}");
+    }
+}
+
+/// A FIPS or dual-stack endpoint that was asked for is never given up for an address that somebody configured: nothing is sent.
+#[tokio::test]
+async fn no_configured_address_replaces_fips() {
+    let fake = FakeKms::start();
+    let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
+    for shared in
+        [shared("eu-central-1").await.use_fips(true).build(), shared("eu-central-1").await.use_dual_stack(true).build()]
+    {
+        let error = ask(&shared, &settings(&fake), &sealed).await.expect_err("refused");
+        assert!(error.is_refused() && fake.count() == 0, "{error}");
+        let expected = request::resolve_endpoint(&shared, None).expect("AWS' own");
+        assert!(expected.contains("kms-fips.") || expected.ends_with(".api.aws"), "{expected}");
     }
 }

@@ -1,6 +1,6 @@
 //! **What**: [`VaultEraser`]: destroys key objects, all versions; tells legal holds. **Why**: these are rights of their own,
 //! which neither a writer nor an auditor has. **Invariants**: only key objects can be named; what is under legal hold is
-//! refused; what is gone is gone when the call returns. **Not here**: what may be destroyed (`vault/erase`).
+//! refused; what is gone is gone when the call returns. **Not here**: what may be destroyed (`audit/erase`).
 
 use std::io::ErrorKind;
 

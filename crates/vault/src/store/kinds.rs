@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::settings::S3Settings;
 use super::{DIRECTORY_URI, DirectoryStore, Limits, S3Store, VaultStore};
 
-/// A server that a store is asked at.
+/// The server behind a networked store.
 pub struct StoreServer<'s> {
     /// Its URL.
     pub url: String,
@@ -38,33 +38,33 @@ pub enum StoreUnusable {
     },
 }
 
-/// The settings of a store, as the gateway sees them.
+/// What the gateway needs to know of a store before it runs; its settings answer.
 pub trait StoreSpec {
-    /// Its key below `store`.
+    /// The key of this store below `store:` in the configuration.
     fn key(&self) -> &'static str;
-    /// Where content lies, for people.
+    /// Where content is stored, for display: a path, or `s3://bucket/prefix`.
     fn location(&self) -> String;
-    /// Start of all names.
+    /// Prefix of every object's name; may be empty.
     fn prefix(&self) -> &str;
-    /// Start of references to its objects.
+    /// Prefix of references to its objects, e.g. `s3://bucket/`.
     fn uri(&self) -> String;
-    /// The folder that it writes in; none: it writes elsewhere.
+    /// The local folder that it writes to, if any.
     fn folder(&self) -> Option<&Path>;
-    /// Whom it asks over the network; none: nobody.
+    /// The server that it connects to, if any.
     fn server(&self) -> Option<StoreServer<'_>>;
-    /// The buckets whose rights can be tried; none: it has none.
+    /// The settings of S3, for `check` and `vault doctor`; none for other stores.
     fn buckets(&self) -> Option<&S3Settings>;
-    /// Reads what it needs of files. Makes nothing.
+    /// Reads the files that the settings name, so that `validate` reports them. Makes nothing.
     ///
     /// # Errors
     /// A file can't be used.
     fn rehearse(&self) -> Result<(), StoreUnusable>;
-    /// Makes what must be there before the first put.
+    /// Makes what must exist before the first put.
     ///
     /// # Errors
     /// It can't be made, or a file can't be used.
     fn prepare(&self) -> Result<(), StoreUnusable>;
-    /// Opens it for the uploader; connects to nothing.
+    /// Builds the store for the uploader; connects to nothing.
     fn open(&self) -> Arc<dyn VaultStore>;
 }
 
