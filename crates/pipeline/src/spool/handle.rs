@@ -69,7 +69,7 @@ impl Spool {
         &self.settings
     }
 
-    /// Takes room for a transaction (see [`room_for`]) before its ticket. May touch the disk, rarely.
+    /// Takes room for a transaction (see [`room_for`](super::room_for)) before its ticket. May touch the disk, rarely.
     ///
     /// # Errors
     /// `SpoolFull` (it may have room again later), `TooLarge` (never), `SpoolFailed` (poisoned, or no file can be made).
@@ -117,7 +117,7 @@ impl Spool {
     }
 
     /// Queues a transaction; call it in ticket order, under the sequencer's lock. Never blocks on I/O. At most
-    /// [`MAX_HOLDERS`] holders a record, names of at most 1024 bytes, no record of kind [`RecordKind::Commit`].
+    /// [`MAX_HOLDERS`](super::MAX_HOLDERS) holders a record, names of at most 1024 bytes, no record of kind [`RecordKind::Commit`](super::RecordKind::Commit).
     pub fn enqueue(&self, transaction: Transaction, reservation: Reservation, on_commit: OnCommit) {
         self.queue.push(Queued { transaction, reservation, on_commit });
     }
@@ -285,7 +285,7 @@ impl Spool {
 
     /// Everything that waits for `consumer` is given up (`spool drop`), up to and including `through` if given.
     /// Gives how many records. Durable after the committer's next sync of its progress, at the latest
-    /// [`Committer::close`].
+    /// [`Committer::close`](super::Committer::close).
     pub fn drop_pending(&self, consumer: &str, through: Option<Seq>) -> u64 {
         let mut index = self.index.lock();
         let all = index.waiting(consumer, through.map_or(u64::MAX, |through| through.0));
