@@ -23,7 +23,7 @@ peers PART:
 
 # Slow runs, each under an hour, resumable: spool-sim, simulation, properties, crash, faults, leak, fuzz. `alerts`: those
 # of SigNoz too; begins anew each time. `release`: the production build. `speed`: the limits of the benches. `instructions`:
-# what the redaction rules cost a byte, counted.
+# what the redaction rules cost a byte, counted. `alone`: each crate compiles without the others.
 nightly PART:
     bash tests/nightly.sh {{PART}}
 

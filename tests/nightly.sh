@@ -20,13 +20,14 @@
 #   instructions  what the redaction rules cost a byte, in instructions that valgrind counts: no load changes them. More than a tenth above
 #               benches/redact.counts fails; TOLLGATE_UPDATE=1 writes what is counted now. Texts made to be slow are told beside logs. Once
 #   release     the production build: its size, start and idle memory against their bounds, then demo, faults, crash and chain on it; once
+#   alone       each crate and its tests compile without the others, whose features cargo would join; once
 #   fuzz        the targets of tests/fuzz in turn, ten minutes each (FUZZ_SECONDS: other ones); the corpus is kept under target/fuzz-corpus, what
 #               made a target fail under target/fuzz-found
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -114,6 +115,8 @@ case $part in
     done ;;
   release)
     for peer in figures demo faults crash chain; do tests/peers/run.sh "$peer"; done ;;
+  alone)
+    for crate in crates/*/; do cargo check --locked -p "$(basename "$crate")" --tests || { echo "nightly: alone: failed: cargo check -p $(basename "$crate") --tests" >&2; exit 1; }; done ;;
   speed)
     code=0
     for bench in cost pipeline; do cargo bench --locked -p benches --bench "$bench" -- gates || code=1; done
