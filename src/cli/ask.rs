@@ -88,8 +88,7 @@ impl Asker {
         }
         let tls = base.starts_with("https://").then_some(tls);
         let tasks: Arc<dyn Spawn> = Tasks::new(&Meter::new());
-        let client = Client::build(&client::Settings { tls, http2_only: false }, Arc::new(proxies), tasks);
-        let client = client.map_err(|error| error.to_string())?;
+        let client = Client::build(&client::Settings { tls, http2_only: false }, Arc::new(proxies), tasks)?;
         Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization })
     }
 

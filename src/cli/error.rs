@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::app::StartError;
+use crate::app::{Fault, StartError};
 use audit::read::ReadError;
 use net::{BindError, TlsError};
 use pipeline::spool::OpenError;
@@ -80,7 +80,7 @@ impl CommandError {
     /// How the process ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Start(error) if error.exit_code() == CONFIG => Exit::Config,
+            Self::Start(error) if error.fault == Fault::Configuration => Exit::Config,
             Self::Spool(error) if error.exit_code() == CONFIG => Exit::Config,
             Self::Failed(_) | Self::Read(_) | Self::Keygen(_) | Self::Rates(_) => Exit::Failed,
             Self::Start(_) | Self::Spool(_) | Self::Bind(_) | Self::Tls(_) => Exit::Failed,

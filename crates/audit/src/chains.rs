@@ -8,10 +8,10 @@ use super::location::Vault;
 use vault::names::{SIGNATURE, account_segment};
 use vault::store::ObjectKind;
 
-/// The chain of one account (as it stands in names) and writer.
+/// Which chain: that of one account and one writer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
-    /// Account, as it stands in names.
+    /// The account, spelled as in object names.
     pub account: String,
     /// Writer.
     pub writer: String,
@@ -32,7 +32,7 @@ pub(crate) struct Scope<'a> {
 pub(crate) struct Found {
     /// Epochs with the numbers of their digests.
     pub(crate) lines: Chains,
-    /// What is not named as anything of a chain is.
+    /// Names that no object of a chain can have.
     pub(crate) strange: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn chains(vault: &Vault, scope: Scope<'_>) -> Result<Chains, Re
     Ok(find(vault, scope).await?.lines)
 }
 
-/// As [`chains`], with what is named like nothing of a chain.
+/// As [`chains`], and the objects whose names no chain uses.
 ///
 /// # Errors
 /// As [`chains`].
@@ -64,7 +64,7 @@ pub(crate) async fn find(vault: &Vault, scope: Scope<'_>) -> Result<Found, ReadE
         match vault.relative(&name).and_then(parse) {
             None => found.strange.push(name),
             Some((line, ..)) if scope.writer.is_some_and(|writer| *writer != line.writer) => {}
-            // a signature alone is one whose digest is to come, or is missing: then the numbers tell
+            // a signature without its digest: the digest is still to come, or missing, which shows as a gap in the numbers
             Some((line, epoch, None)) => drop(found.lines.entry(line).or_default().entry(epoch).or_default()),
             Some((line, epoch, Some(n))) => {
                 found.lines.entry(line).or_default().entry(epoch).or_default().insert(n);

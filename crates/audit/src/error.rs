@@ -105,7 +105,7 @@ impl ReadError {
     }
 }
 
-/// Several accounts have what was asked for: lines are numbered, and sessions named, by account.
+/// More than one account has what was asked for: line numbers and session names are unique only within an account.
 pub(crate) fn several_accounts<A: AsRef<str>>(what: &str, accounts: impl IntoIterator<Item = A>) -> ReadError {
     let accounts: Vec<String> = accounts.into_iter().map(|account| account.as_ref().to_owned()).collect();
     let count = accounts.len();

@@ -1,7 +1,8 @@
 //! **What**: what a vault can tell an auditor of a period: [`Gathered`]: the population of sessions, what each was allowed to do and
 //! did (tools used, what was denied), digests, keys, erasures. **Why**: SOC 2 asks for complete populations, and for evidence
 //! that nobody can edit afterwards. **Invariants**: from the index and the chain, no content, and only what signed digests name; every
-//! such line of the period is counted in exactly one session or as one without; sums are exact; what nobody signed is told apart. **Not here**: files and signatures (`bundle`), judging (`verify`).
+//! such line of the period counts for one session, or as a line without one; sums are exact; lines that no signed digest covers are
+//! reported separately. **Not here**: files and signatures (`bundle`), judging (`verify`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
-//! **What**: [`Meter`]: gives the handles of the metrics of [`super::names`]. **Invariants**: label values are
-//! owned by the caller and bounded; handles that every item needs are made at build time and kept. **Not here**: values and their text (`series`), the HTTP
-//! answer (`admin`).
+//! **What**: [`Meter`]: gives the handles of the metrics of [`super::names`]. **Invariants**: label values are owned by the
+//! caller and bounded; handles that every item needs are made at build time and kept. **Not here**: values and their
+//! text (`series`), the HTTP answer (`admin`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

@@ -49,7 +49,7 @@ pub(crate) fn run_serve(options: &Serve) -> Result<Exit, CommandError> {
         let (vault, auditors, log) = open(&options.from).await?;
         let keys = public_keys(&options.key)?;
         let endpoint = Endpoint::parse(&format!("127.0.0.1:{}", options.port))?;
-        let bound = listen::bind(&endpoint).await.map_err(|error| error.to_string())?;
+        let bound = listen::bind(&endpoint).await?;
         let port = bound.address().map_or(0, |at| at.port());
         let [token, cookie, path] = [(); 3].map(|()| kernel::hex::encode(&SystemRng.id()));
         let address = format!("http://127.0.0.1:{port}/{path}/?token={token}");
