@@ -13,14 +13,15 @@ use tokio::runtime::Runtime;
 use crate::app::build::Seams;
 use crate::app::keyfile::random_key;
 use crate::app::resolve::{Placed, Valid};
+use crate::app::start_error::StartError;
 use crate::app::tasks::{self, Tasks};
 use crate::components::{ProcessorSettings, id_text};
 use config::{ComponentId, env};
 use echoes::Memory;
 use genai::{Facts, Vocabulary};
 use kernel::pseudonym::Pseudonymizer;
-use net::Proxies;
-use otlp::{Payload, Signal, SlotId, UnknownFields};
+use net::{Proxies, ProxyError, TlsError};
+use otlp::{Malformed, Payload, Signal, SlotId, UnknownFields};
 use pipeline::{Answer, Batch, Origin, Processor, Reason, Ticketer, Trust};
 use processors::attributes::Attributes;
 use processors::cost::Cost;
@@ -29,6 +30,7 @@ use processors::normalize::Normalize;
 use processors::redact::Redact;
 use processors::resource::ResourceAttributes;
 use processors::vault::{self, Echoing};
+use rates::RatesError;
 use recogniser::{self, Answers, Presidio};
 use redaction::{Detector, Ids};
 use tracker::Runs;
@@ -100,16 +102,48 @@ pub struct Passed {
     pub answers: Option<Arc<Answers>>,
 }
 
+/// Why processors could not be built, or a request could not pass them, outside a running gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum DryRunError {
+    /// The built-in dialects are damaged.
+    #[error("{0}")]
+    Vocabulary(String),
+    /// A rate table can't be used.
+    #[error(transparent)]
+    Rates(#[from] RatesError),
+    /// A part of the configuration can't be used on this machine.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// TLS settings of a recogniser can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A proxy of the environment can't be used.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// The operating system gives no threads.
+    #[error("no threads: {0}")]
+    NoThreads(std::io::ErrorKind),
+    /// The configuration has no pipeline for this signal.
+    #[error("no pipeline takes {0}")]
+    NoPipeline(&'static str),
+    /// The request is malformed.
+    #[error(transparent)]
+    Payload(#[from] Malformed),
+    /// A processor refuses the request: its id and why.
+    #[error("`{0}` keeps it back: {1}")]
+    Refused(Arc<str>, &'static str),
+}
+
 impl Dry {
     /// Builds the processors of `valid`.
     ///
     /// # Errors
-    /// One line: a rate table that can't be read.
-    pub fn new(valid: Valid, seams: Seams) -> Result<Self, String> {
-        let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
+    /// A rate table or a list of words can't be read, or a recogniser can't be asked.
+    pub fn new(valid: Valid, seams: Seams) -> Result<Self, DryRunError> {
+        let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| DryRunError::Vocabulary(error.0))?);
         let key = valid.pseudonym_key.clone().unwrap_or_else(|| random_key(&*seams.rng));
         let pseudonyms = Pseudonymizer::new(&key);
-        let ids = Arc::new(Ids::new(detectors(&valid).map_err(|error| error.text)?, pseudonyms));
+        let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
         let echoing =
             Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
         let mut outside = None;
@@ -123,7 +157,7 @@ impl Dry {
                     let holders =
                         valid.pipelines.iter().filter(|line| line.processors.iter().any(|(held, _)| *held == id));
                     settings.signals = holders.map(|line| line.signal).collect();
-                    Arc::new(Cost::new(name, &settings, words, meter).map_err(|error| error.0)?)
+                    Arc::new(Cost::new(name, &settings, words, meter)?)
                 }
                 ProcessorSettings::Runs(settings) => Arc::new(Runs::new(name, settings, words, ids.clone(), meter)),
                 ProcessorSettings::Vault(settings) => {
@@ -183,13 +217,13 @@ impl Dry {
     /// Sends one request (protobuf) through `pipeline`, else through the first of its signal with processors.
     ///
     /// # Errors
-    /// One line, without payload.
-    pub fn pass(&mut self, signal: Signal, wire: Bytes, pipeline: Option<&str>) -> Result<Passed, String> {
+    /// No pipeline takes the signal, or a step keeps the request back. No text holds payload.
+    pub fn pass(&mut self, signal: Signal, wire: Bytes, pipeline: Option<&str>) -> Result<Passed, DryRunError> {
         let fits = |line: &&Line| line.signal == signal && pipeline.is_none_or(|id| *line.id == *id);
         let found = self.lines.iter().filter(fits);
         let line = found.max_by_key(|line| (!line.steps.is_empty(), std::cmp::Reverse(&line.id)));
-        let line = line.ok_or_else(|| format!("no pipeline takes {}", signal.as_str()))?;
-        let payload = Payload::parse(signal, wire).map_err(|error| error.to_string())?;
+        let line = line.ok_or(DryRunError::NoPipeline(signal.as_str()))?;
+        let payload = Payload::parse(signal, wire)?;
         let origin = Origin {
             account: "default".into(),
             receiver: "explain".into(),
@@ -209,7 +243,7 @@ impl Dry {
                     continue;
                 }
             };
-            let kept_back = |reason: Reason| format!("`{}` keeps it back: {}", step.id(), reason.text());
+            let kept_back = |reason: Reason| DryRunError::Refused(Arc::clone(step.id()), reason.text());
             if let Some(outside) = &self.outside
                 && let Some(inquiry) = step.inquire(&mut batch)
             {
@@ -232,7 +266,7 @@ impl Dry {
                 slots.extend(ticketer.ticket(draft.body).slots);
             }
         }
-        let mut encoded = batch.payload.encode(UnknownFields::Drop).map_err(|error| error.to_string())?;
+        let mut encoded = batch.payload.encode(UnknownFields::Drop)?;
         for slot in &encoded.slots {
             if let (Some(to), Some(text)) = (encoded.bytes.get_mut(slot.range.clone()), slots.get(&slot.slot))
                 && to.len() == text.len()
@@ -240,7 +274,7 @@ impl Dry {
                 to.copy_from_slice(text.as_bytes());
             }
         }
-        let after = Payload::parse(signal, Bytes::from(encoded.bytes)).map_err(|error| error.to_string())?;
+        let after = Payload::parse(signal, Bytes::from(encoded.bytes))?;
         Ok(Passed {
             pipeline: Arc::clone(&line.id),
             steps: line.steps.iter().map(|step| Arc::clone(step.id())).collect(),
@@ -267,21 +301,21 @@ fn note(dropped: &mut Vec<Option<Verdict>>, by: &Arc<str>, verdicts: &[Option<&s
 /// Somebody to ask, and what runs the questions.
 ///
 /// # Errors
-/// One line about TLS, a proxy or threads.
+/// TLS, a proxy of the environment, or threads.
 pub fn recogniser(
     id: Arc<str>,
     settings: recogniser::Settings,
     seams: &Seams,
     outside: &mut Option<Runtime>,
-) -> Result<Presidio, String> {
+) -> Result<Presidio, DryRunError> {
     if outside.is_none() {
-        *outside = Some(tasks::runtime(1).map_err(|error| format!("no threads: {}", error.kind()))?);
+        *outside = Some(tasks::runtime(1).map_err(|error| DryRunError::NoThreads(error.kind()))?);
     }
     let deps = recogniser::Deps {
         tasks: Tasks::new(&seams.meter),
         clock: Arc::clone(&seams.clock),
-        proxies: Arc::new(Proxies::from_env(&env::var).map_err(|error| error.to_string())?),
+        proxies: Arc::new(Proxies::from_env(&env::var)?),
         meter: seams.meter.clone(),
     };
-    Presidio::build(id, settings, deps).map_err(|error| error.to_string())
+    Ok(Presidio::build(id, settings, deps)?)
 }

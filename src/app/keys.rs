@@ -238,7 +238,7 @@ pub async fn opened(path: &Path, sealed: &SealedKey) -> Result<Arc<SigningKey>, 
     if let Some(key) = sealed.opened.last() {
         return Ok(key);
     }
-    let ciphertext = Ciphertext::read(path).map_err(|why| bad(path, &why))?;
+    let ciphertext = Ciphertext::read(path).map_err(|why| bad(path, &why.to_string()))?;
     let text = kms::decrypt(&sealed.kms, &ciphertext).await.map_err(|error| {
         let fault = if error.is_refused() { Fault::Configuration } else { Fault::Machine };
         bad(path, &error.to_string()).of(fault)
@@ -280,7 +280,7 @@ fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Result<Si
 /// What is wrong with the key that signs a vault's digests, where there is one. Makes nothing, asks nobody.
 pub fn signing_trouble(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Option<String> {
     if let Some((path, _)) = settings.sealed_key() {
-        return Ciphertext::read(path).err().map(|why| bad(path, &why).text);
+        return Ciphertext::read(path).err().map(|why| bad(path, &why.to_string()).text);
     }
     let there = settings.signing_key.is_some() || folder_of(spool).join("signing.key").exists();
     there.then(|| signing(settings, spool, rng).err()).flatten().map(|error| error.text)

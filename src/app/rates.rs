@@ -18,11 +18,11 @@ use tokio::sync::watch;
 use crate::app::build::{Companion, Seams};
 use crate::app::start_error::StartError;
 use kernel::clock::UnixNanos;
-use net::client::{self, Client, read, upload};
+use net::client::{self, Client, ClientError, read, upload};
 use net::spawn::blocking;
 use net::{Proxies, Spawn, TlsError, tls};
 use processors::cost::{Cost, RefreshFrom, RefreshSettings, Settings};
-use rates::{Gravity, Offer, Pin, Refresher, Taken};
+use rates::{Gravity, Offer, Pin, RatesError, Refresher, Taken};
 use telemetry::names;
 
 /// Largest table, bytes.
@@ -44,6 +44,49 @@ struct Fetched {
     table: Bytes,
     signature: Option<Bytes>,
     tag: Option<String>,
+}
+
+/// Why a newer rate table is not in use.
+#[derive(Debug, thiserror::Error)]
+enum RefreshError {
+    /// The table's file or address, and what is wrong with it.
+    #[error("{0}: {1}")]
+    Source(String, #[source] SourceError),
+    /// The table was read and is refused.
+    #[error(transparent)]
+    Rates(#[from] RatesError),
+    /// The gateway is stopping.
+    #[error("the check was interrupted")]
+    Interrupted,
+}
+
+impl RefreshError {
+    fn at(source: impl std::fmt::Display, why: SourceError) -> Self {
+        Self::Source(source.to_string(), why)
+    }
+}
+
+/// What is wrong with the source of a rate table.
+#[derive(Debug, thiserror::Error)]
+enum SourceError {
+    #[error("{0}")]
+    Unreadable(std::io::ErrorKind),
+    #[error("too large")]
+    TooLarge,
+    #[error("is not a URL")]
+    NotAnAddress,
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("HTTP status {0}")]
+    Status(u16),
+    #[error("too large, or cut off")]
+    CutOff,
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("{0}")]
+    Pin(&'static str),
+    #[error("is no text")]
+    NotText,
 }
 
 /// Refreshes the tables of one `cost` processor.
@@ -116,7 +159,7 @@ impl RatesTask {
             Ok(Some(fetched)) => {
                 let this = Arc::clone(self);
                 let judged = blocking(&*self.tasks, "rates", move || this.judge(&fetched, true)).await;
-                judged.unwrap_or_else(|| Err("the check was interrupted".to_owned()))
+                judged.unwrap_or_else(|| Err(RefreshError::Interrupted))
             }
         };
         let failed = meter.gauge(&names::RATES_REFRESH_FAILED, &[]);
@@ -129,7 +172,7 @@ impl RatesTask {
             Err(why) => {
                 failed.set(1.0);
                 meter.counter(&names::RATES_REFRESHES, &[("outcome", "refused")]).increment(1);
-                self.complain(&why);
+                self.complain(&why.to_string());
             }
         }
     }
@@ -145,17 +188,17 @@ impl RatesTask {
         }
     }
 
-    async fn read_file(&self, path: PathBuf) -> Result<Option<Fetched>, String> {
+    async fn read_file(&self, path: PathBuf) -> Result<Option<Fetched>, RefreshError> {
         let signed = self.refresh.pin.is_signed();
         let work = move || {
             let table = capped(&path, MAX_BYTES)?;
             let signature = if signed { Some(capped(&beside(&path), MAX_SIGNATURE)?) } else { None };
             Ok(Some(Fetched { table, signature, tag: None }))
         };
-        blocking(&*self.tasks, "rates", work).await.unwrap_or_else(|| Err("interrupted".to_owned()))
+        blocking(&*self.tasks, "rates", work).await.unwrap_or_else(|| Err(RefreshError::Interrupted))
     }
 
-    async fn fetch_url(&self, url: &str) -> Result<Option<Fetched>, String> {
+    async fn fetch_url(&self, url: &str) -> Result<Option<Fetched>, RefreshError> {
         let tag = self.state.lock().tag.clone();
         let Some((table, tag)) = self.get(url, MAX_BYTES, tag.as_deref()).await? else { return Ok(None) };
         let signature = if self.refresh.pin.is_signed() {
@@ -167,44 +210,46 @@ impl RatesTask {
     }
 
     /// None: not modified.
-    async fn get(&self, url: &str, cap: usize, tag: Option<&str>) -> Result<Option<(Bytes, Option<String>)>, String> {
-        let client = self.client.as_ref().ok_or("no client")?;
+    async fn get(&self, url: &str, cap: usize, tag: Option<&str>) -> Result<Option<(Bytes, Option<String>)>, RefreshError> {
+        let failed = |why| RefreshError::at(url, why);
+        let client = self.client.as_ref().ok_or(RefreshError::Interrupted)?;
         let mut request = Request::get(url).header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")));
         if let Some(tag) = tag {
             request = request.header(header::IF_NONE_MATCH, tag);
         }
-        let request = request.body(upload(Bytes::new(), Bytes::new())).map_err(|_| format!("{url} is no address"))?;
+        let request = request.body(upload(Bytes::new(), Bytes::new())).map_err(|_| failed(SourceError::NotAnAddress))?;
         let fetch = async {
-            let answer = client.send(request).await.map_err(|error| format!("{url}: {error}"))?;
+            let answer = client.send(request).await.map_err(|error| failed(error.into()))?;
             let status = answer.status();
             let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
             if status == StatusCode::NOT_MODIFIED {
                 return Ok(None);
             }
             if status != StatusCode::OK {
-                return Err(format!("{url}: HTTP status {}", status.as_u16()));
+                return Err(failed(SourceError::Status(status.as_u16())));
             }
-            let (bytes, _) =
-                read(answer.into_body(), cap).await.map_err(|_| format!("{url}: too large, or cut off"))?;
+            let (bytes, _) = read(answer.into_body(), cap).await.map_err(|_| failed(SourceError::CutOff))?;
             Ok(Some((bytes, tag)))
         };
-        tokio::time::timeout(TIMEOUT, fetch).await.map_err(|_| format!("{url}: no answer in time"))?
+        tokio::time::timeout(TIMEOUT, fetch).await.map_err(|_| failed(SourceError::TimedOut))?
     }
 
     /// Checks, judges and takes a table. `keep`: on disk too.
-    fn judge(&self, fetched: &Fetched, keep: bool) -> Result<&'static str, String> {
+    fn judge(&self, fetched: &Fetched, keep: bool) -> Result<&'static str, RefreshError> {
         let name = match &self.refresh.from {
             RefreshFrom::File(path) => path.display().to_string(),
             RefreshFrom::Url(url) => url.clone(),
         };
-        self.refresh.pin.check(&fetched.table, fetched.signature.as_deref()).map_err(|why| format!("{name}: {why}"))?;
-        let text = std::str::from_utf8(&fetched.table).map_err(|_| format!("{name}: is no text"))?;
+        let failed = |why| RefreshError::at(&name, why);
+        let signature = fetched.signature.as_deref();
+        self.refresh.pin.check(&fetched.table, signature).map_err(|why| failed(SourceError::Pin(why)))?;
+        let text = std::str::from_utf8(&fetched.table).map_err(|_| failed(SourceError::NotText))?;
         let mut state = self.state.lock();
         let refresher = match &mut state.refresher {
             Some(refresher) => refresher,
             none => none.insert(self.refresher()?),
         };
-        let offer = refresher.offer(&name, text).map_err(|error| error.0)?;
+        let offer = refresher.offer(&name, text)?;
         state.tag.clone_from(&fetched.tag);
         drop(state);
         match offer {
@@ -219,13 +264,8 @@ impl RatesTask {
         }
     }
 
-    fn refresher(&self) -> Result<Refresher, String> {
-        let (base, overlays) = (self.settings.base(), self.settings.overlays());
-        Ok(Refresher::new(
-            base.map_err(|error| error.0)?,
-            overlays.map_err(|error| error.0)?,
-            self.refresh.accept.clone(),
-        ))
+    fn refresher(&self) -> Result<Refresher, RatesError> {
+        Ok(Refresher::new(self.settings.base()?, self.settings.overlays()?, self.refresh.accept.clone()))
     }
 
     fn take(&self, taken: Taken) {
@@ -283,7 +323,7 @@ impl Companion for RatesTask {
         if self.refresh.pin != Pin::None
             && let Err(why) = self.judge(&Fetched { table, signature, tag: None }, false)
         {
-            tracing::warn!("the rate table of the last run is not used: {}", why.lines().next().unwrap_or_default());
+            tracing::warn!("the rate table of the last run is not used: {}", why.to_string().lines().next().unwrap_or_default());
         }
         Ok(())
     }
@@ -309,13 +349,13 @@ fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn capped(path: &Path, cap: usize) -> Result<Bytes, String> {
-    let say = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-    let length = fs::metadata(path).map_err(|error| say(&error.kind()))?.len();
+fn capped(path: &Path, cap: usize) -> Result<Bytes, RefreshError> {
+    let failed = |why| RefreshError::at(path.display(), why);
+    let length = fs::metadata(path).map_err(|error| failed(SourceError::Unreadable(error.kind())))?.len();
     if length > cap as u64 {
-        return Err(say(&"too large"));
+        return Err(failed(SourceError::TooLarge));
     }
-    fs::read(path).map(Bytes::from).map_err(|error| say(&error.kind()))
+    fs::read(path).map(Bytes::from).map_err(|error| failed(SourceError::Unreadable(error.kind())))
 }
 
 /// Whole or not at all.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::app::build::{Companion, Seams};
 use crate::app::start_error::StartError;
-use history::{Entry, Failures, History, Store, Write};
+use history::{Entry, Failures, History, Store, StoreError, Write};
 use net::{Spawn, spawn::blocking};
 use pages::Shelf;
 use pipeline::spool::SpoolKey;
@@ -133,10 +133,10 @@ impl Remember {
     }
 
     /// Reads what was written before.
-    fn open(&self, now: u64) -> Result<(), String> {
+    fn open(&self, now: u64) -> Result<(), StoreError> {
         let opened = Store::open(&self.file, &self.keys, &self.seams.rng, now);
         self.again.store(if opened.is_ok() { 0 } else { now.saturating_add(AGAIN) }, Ordering::Relaxed);
-        let opened = opened.map_err(|error| error.to_string())?;
+        let opened = opened?;
         if let Some(aside) = &opened.aside {
             tracing::warn!(moved_to = %aside.display(), "the history file was damaged or of another version: a new one begins");
         }

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use crate::app::dry::DryRunError;
 use crate::app::{Fault, StartError};
 use audit::read::ReadError;
 use net::{BindError, TlsError};
@@ -65,6 +66,9 @@ pub(crate) enum CommandError {
     /// A gateway did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A request could not be tried outside a running gateway.
+    #[error(transparent)]
+    DryRun(#[from] DryRunError),
     /// A spool can't be opened.
     #[error(transparent)]
     Spool(#[from] OpenError),
@@ -80,10 +84,10 @@ impl CommandError {
     /// How the process ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Start(error) if error.fault == Fault::Configuration => Exit::Config,
+            Self::Start(error) | Self::DryRun(DryRunError::Start(error)) if error.fault == Fault::Configuration => Exit::Config,
             Self::Spool(error) if error.exit_code() == CONFIG => Exit::Config,
             Self::Failed(_) | Self::Read(_) | Self::Keygen(_) | Self::Rates(_) => Exit::Failed,
-            Self::Start(_) | Self::Spool(_) | Self::Bind(_) | Self::Tls(_) => Exit::Failed,
+            Self::Start(_) | Self::DryRun(_) | Self::Spool(_) | Self::Bind(_) | Self::Tls(_) => Exit::Failed,
             Self::Usage(_) => Exit::Usage,
             Self::Config(_) | Self::Problems(_) => Exit::Config,
         }

@@ -14,7 +14,7 @@ use super::output::{colour_err, complain};
 use crate::app::defaults::{DATA_DIR, TEXT, TRYOUT_RECIPIENT};
 use crate::app::keyfile;
 use crate::app::resolve::{Read, Typed, Valid, read};
-use config::env::{Lookup, Process};
+use config::env::{FileError, Lookup, Process};
 use config::{Gravity, Problem, Source};
 use kernel::secret::Secret;
 
@@ -197,7 +197,7 @@ impl Lookup for Defaults<'_> {
         }
     }
 
-    fn file(&self, path: &str) -> Result<String, String> {
+    fn file(&self, path: &str) -> Result<String, FileError> {
         Process.file(path)
     }
 }

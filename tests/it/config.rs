@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use config::env::Lookup;
+use config::env::{FileError, Lookup};
 use config::load;
 use tollgate::app::{defaults, resolve};
 use tollgate::components::ExtensionSettings;
@@ -25,11 +25,11 @@ impl Lookup for Everything {
             .or_else(|| (!name.contains("UNSET")).then(|| "value".to_owned()))
     }
 
-    fn file(&self, path: &str) -> Result<String, String> {
+    fn file(&self, path: &str) -> Result<String, FileError> {
         if path.contains("spool-key") {
             return Ok("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned());
         }
-        if path.contains("missing") { Err("No such file or directory".to_owned()) } else { Ok("value".to_owned()) }
+        if path.contains("missing") { Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into()) } else { Ok("value".to_owned()) }
     }
 }
 
@@ -233,7 +233,7 @@ impl Lookup for Manual {
         known.or_else(|| Some(value.to_owned()))
     }
 
-    fn file(&self, path: &str) -> Result<String, String> {
+    fn file(&self, path: &str) -> Result<String, FileError> {
         Everything.file(path)
     }
 }

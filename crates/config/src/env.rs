@@ -16,6 +16,20 @@ pub fn var(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Why a file that a configuration names was not read. No text holds the file's contents.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// As the operating system says.
+    #[error(transparent)]
+    Unreadable(#[from] std::io::Error),
+    /// Larger than what `${file:…}` reads.
+    #[error("larger than 1 MiB")]
+    TooLarge,
+    /// This reader of configurations reads no files.
+    #[error("no files here")]
+    NotHere,
+}
+
 /// Where substitutions come from.
 pub trait Lookup {
     /// An environment variable.
@@ -23,8 +37,8 @@ pub trait Lookup {
     /// The text of a file, without its last line end; `Err` says why not.
     ///
     /// # Errors
-    /// A text without the file's contents.
-    fn file(&self, path: &str) -> Result<String, String>;
+    /// The file can't be read, is too large, or files are not read here.
+    fn file(&self, path: &str) -> Result<String, FileError>;
 }
 
 /// The process's environment and the file system.
@@ -35,13 +49,13 @@ impl Lookup for Process {
         var(name)
     }
 
-    fn file(&self, path: &str) -> Result<String, String> {
+    fn file(&self, path: &str) -> Result<String, FileError> {
         let path = Path::new(path);
-        let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+        let size = std::fs::metadata(path)?.len();
         if size > MAX_FILE {
-            return Err("larger than 1 MiB".to_owned());
+            return Err(FileError::TooLarge);
         }
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let text = std::fs::read_to_string(path)?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
     }
@@ -55,8 +69,8 @@ impl Lookup for Nothing {
         None
     }
 
-    fn file(&self, _: &str) -> Result<String, String> {
-        Err("no files here".to_owned())
+    fn file(&self, _: &str) -> Result<String, FileError> {
+        Err(FileError::NotHere)
     }
 }
 

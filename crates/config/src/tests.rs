@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
-use super::env::Lookup;
+use super::env::{FileError, Lookup};
 use super::graph::{Known, Step, check, references};
 use super::problem::{At, Gravity, Source, nearest};
 use super::types::{ByteSize, Span};
@@ -18,8 +18,8 @@ impl Lookup for Fixed {
         (name == "SET").then(|| "value-of-set".to_owned())
     }
 
-    fn file(&self, path: &str) -> Result<String, String> {
-        if path == "/there" { Ok("from-file".to_owned()) } else { Err("No such file or directory".to_owned()) }
+    fn file(&self, path: &str) -> Result<String, FileError> {
+        if path == "/there" { Ok("from-file".to_owned()) } else { Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into()) }
     }
 }
 

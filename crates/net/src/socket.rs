@@ -173,8 +173,12 @@ impl Socket {
         if let Some(path) = endpoint.socket() {
             let listener = match UnixListener::bind(path) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    let told = |what| BindError { endpoint: endpoint.clone(), kind: error.kind(), what };
-                    abandoned(path).await.map_err(told)?;
+                    let failed = |why: SocketFileError| BindError {
+                        endpoint: endpoint.clone(),
+                        kind: error.kind(),
+                        what: why.to_string(),
+                    };
+                    remove_abandoned(path).await.map_err(failed)?;
                     UnixListener::bind(path)
                 }
                 bound => bound,
@@ -209,18 +213,27 @@ impl Socket {
     }
 }
 
+/// Why the file in a unix socket's place was not removed.
+#[derive(Debug, thiserror::Error)]
+enum SocketFileError {
+    #[error("there is a file that is no socket")]
+    NotASocket,
+    #[error("somebody listens there")]
+    InUse,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 /// Removes a socket that nobody listens on.
-async fn abandoned(path: &Path) -> Result<(), String> {
-    let kind = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?.file_type();
+async fn remove_abandoned(path: &Path) -> Result<(), SocketFileError> {
+    let kind = std::fs::symlink_metadata(path)?.file_type();
     if !kind.is_socket() {
-        return Err("there is a file that is no socket".to_owned());
+        return Err(SocketFileError::NotASocket);
     }
     match UnixStream::connect(path).await {
-        Ok(_) => Err("somebody listens there".to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
+        Ok(_) => Err(SocketFileError::InUse),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(std::fs::remove_file(path)?),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::{Asked, Pages, answer, refused};
-use history::{Asked as Wanted, Entry, JiraComment, KEEP, Sample, markdown, report as make, report_json};
+use history::{Asked as Wanted, Entry, JiraComment, KEEP, Sample, UnknownGrouping, markdown, report as make, report_json};
 use runs::json::SCHEMA;
 use telemetry::admin::links::Target;
 
@@ -13,27 +13,35 @@ use telemetry::admin::links::Target;
 const MOST_GROUPS: usize = 1000;
 const MOST_SAMPLES: usize = 10;
 
+/// What is wrong with the parameters of `/report`.
+#[derive(Debug, thiserror::Error)]
+enum WantedError {
+    #[error("`since` is a number with m, h or d, up to 48h")]
+    Since,
+    #[error(transparent)]
+    By(#[from] UnknownGrouping),
+}
+
 /// `90m`, `24h`, `2d` in ns, at most what is kept.
-fn since(text: &str) -> Result<u64, String> {
-    let wrong = || "`since` is a number with m, h or d, up to 48h".to_owned();
+fn since(text: &str) -> Result<u64, WantedError> {
     let unit = match text.chars().last() {
         Some('m') => 60_u64,
         Some('h') => 3600,
         Some('d') => 86_400,
-        _ => return Err(wrong()),
+        _ => return Err(WantedError::Since),
     };
-    let number: u64 = text.trim_end_matches(['m', 'h', 'd']).parse().map_err(|_| wrong())?;
+    let number: u64 = text.trim_end_matches(['m', 'h', 'd']).parse().map_err(|_| WantedError::Since)?;
     let span = number.saturating_mul(unit).saturating_mul(1_000_000_000);
-    if span == 0 || span > KEEP { Err(wrong()) } else { Ok(span) }
+    if span == 0 || span > KEEP { Err(WantedError::Since) } else { Ok(span) }
 }
 
-fn wanted(asked: &Asked) -> Result<Wanted, String> {
+fn wanted(asked: &Asked) -> Result<Wanted, WantedError> {
     let mut wanted = Wanted::usual();
     if !asked.since.is_empty() {
         wanted.since = since(&asked.since)?;
     }
     if !asked.by.is_empty() {
-        wanted.by = Wanted::by(&asked.by).map_err(|error| error.to_string())?;
+        wanted.by = Wanted::by(&asked.by)?;
     }
     wanted.limit = asked.limit.unwrap_or(wanted.limit).clamp(1, MOST_GROUPS);
     wanted.samples = asked.samples.unwrap_or(wanted.samples).min(MOST_SAMPLES);
@@ -43,7 +51,7 @@ fn wanted(asked: &Asked) -> Result<Wanted, String> {
 pub(super) fn report(pages: &Pages, asked: &Asked, program: bool) -> Response {
     let wanted = match wanted(asked) {
         Ok(wanted) => wanted,
-        Err(why) => return refused(StatusCode::BAD_REQUEST, &why),
+        Err(why) => return refused(StatusCode::BAD_REQUEST, &why.to_string()),
     };
     let report = make(&pages.failures, wanted, pages.now());
     let link = |sample: &Sample| {

@@ -42,11 +42,25 @@ pub(crate) fn not_sent(failure: Option<&ConnectorError>) -> &'static str {
     }
 }
 
+/// Why the certificates of a setting `ca_file` can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CaFileError {
+    /// As the operating system says.
+    #[error("ca_file can't be read: {0}")]
+    Unreadable(std::io::ErrorKind),
+    /// No PEM certificate, or one that is malformed.
+    #[error("ca_file holds no usable PEM certificate")]
+    NoCertificate,
+    /// The TLS library refuses them.
+    #[error("the certificates can't be used")]
+    Refused,
+}
+
 /// The standard chain of credentials, over [`http_client`]; an empty region is the chain's.
 ///
 /// # Errors
 /// The certificates can't be used.
-pub(crate) async fn chain(region: &str, ca_file: Option<&Path>) -> Result<ConfigLoader, String> {
+pub(crate) async fn chain(region: &str, ca_file: Option<&Path>) -> Result<ConfigLoader, CaFileError> {
     let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(ca_file).await?);
     Ok(if region.is_empty() { loader } else { loader.region(Region::new(region.to_owned())) })
 }
@@ -56,13 +70,13 @@ pub(crate) async fn chain(region: &str, ca_file: Option<&Path>) -> Result<Config
 ///
 /// # Errors
 /// The certificates can't be used.
-pub(crate) async fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClient, String> {
+pub(crate) async fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClient, CaFileError> {
     let trust = match ca_file {
         None => TrustStore::default(),
         Some(path) => TrustStore::empty().with_pem_certificate(pem(path).await?),
     };
     let tls = TlsContext::builder().with_trust_store(trust).build();
-    let tls = tls.map_err(|_| "the certificates can't be used")?;
+    let tls = tls.map_err(|_| CaFileError::Refused)?;
     Ok(Builder::new().build_with_connector_fn(move |connector, _| {
         let mut builder = Connector::builder()
             .proxy_config(ProxyConfig::from_env())
@@ -74,12 +88,11 @@ pub(crate) async fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClie
 }
 
 /// Reads certificates and checks them: the client would panic on bad ones.
-async fn pem(path: &Path) -> Result<Vec<u8>, String> {
-    let bytes = tokio::fs::read(path).await.map_err(|error| format!("ca_file can't be read: {}", error.kind()))?;
-    let unusable = || "ca_file holds no usable PEM certificate".to_owned();
+async fn pem(path: &Path) -> Result<Vec<u8>, CaFileError> {
+    let bytes = tokio::fs::read(path).await.map_err(|error| CaFileError::Unreadable(error.kind()))?;
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        roots.add(certificate.map_err(|_| unusable())?).map_err(|_| unusable())?;
+        roots.add(certificate.map_err(|_| CaFileError::NoCertificate)?).map_err(|_| CaFileError::NoCertificate)?;
     }
-    if roots.is_empty() { Err(unusable()) } else { Ok(bytes) }
+    if roots.is_empty() { Err(CaFileError::NoCertificate) } else { Ok(bytes) }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use config::env::Lookup;
+use config::env::{FileError, Lookup};
 use tollgate::app::resolve;
 
 struct Nothing;
@@ -12,8 +12,8 @@ impl Lookup for Nothing {
         name.len().is_multiple_of(2).then(|| "/tmp/value".to_owned())
     }
 
-    fn file(&self, path: &str) -> Result<String, String> {
-        if path.len().is_multiple_of(2) { Ok("value".to_owned()) } else { Err("No such file or directory".to_owned()) }
+    fn file(&self, path: &str) -> Result<String, FileError> {
+        if path.len().is_multiple_of(2) { Ok("value".to_owned()) } else { Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into()) }
     }
 }
 

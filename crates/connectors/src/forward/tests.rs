@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{joined, one_sided};
 use config::file::{self, Pipeline};
-use config::{ComponentId, env::Lookup};
+use config::{ComponentId, env::{FileError, Lookup}};
 
 struct Nothing;
 
@@ -13,8 +13,8 @@ impl Lookup for Nothing {
         None
     }
 
-    fn file(&self, _: &str) -> Result<String, String> {
-        Err(String::new())
+    fn file(&self, _: &str) -> Result<String, FileError> {
+        Err(FileError::NotHere)
     }
 }
 

@@ -24,6 +24,20 @@ fn is_plain(bytes: &[u8]) -> bool {
     PLAIN.iter().any(holds)
 }
 
+/// Why a file is not ciphertext that KMS can be asked to open. No text holds the file's contents.
+#[derive(Debug, thiserror::Error)]
+pub enum CiphertextError {
+    /// As the operating system says.
+    #[error("can't be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// Neither bytes nor base64 of a possible length.
+    #[error("holds no ciphertext of KMS (`aws kms encrypt --query CiphertextBlob`, base64 or its bytes)")]
+    NotCiphertext,
+    /// A key in plain text must never be sent to KMS.
+    #[error("holds a key in plain text, which KMS is not asked to open: give ciphertext, or say nothing of KMS")]
+    PlainKey,
+}
+
 /// Ciphertext of a key.
 pub struct Ciphertext(Vec<u8>);
 
@@ -32,37 +46,34 @@ impl Ciphertext {
     ///
     /// # Errors
     /// What is wrong, without the value.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).map_err(|error| format!("can't be read: {error}"))?;
+    pub fn read(path: &Path) -> Result<Self, CiphertextError> {
+        let file = File::open(path)?;
         // a key may have been left there by mistake: no copy of it is left behind while this grows
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MOST_OF_FILE).unwrap_or(MOST)));
-        file.take(MOST_OF_FILE).read_to_end(&mut bytes).map_err(|error| format!("can't be read: {error}"))?;
-        Self::parse(&bytes).map_err(str::to_owned)
+        file.take(MOST_OF_FILE).read_to_end(&mut bytes)?;
+        Self::parse(&bytes)
     }
 
     /// That in a file's bytes.
     ///
     /// # Errors
     /// What is wrong, without the value.
-    pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
-        const BAD: &str = "holds no ciphertext of KMS (`aws kms encrypt --query CiphertextBlob`, base64 or its bytes)";
-        const CLEAR: &str =
-            "holds a key in plain text, which KMS is not asked to open: give ciphertext, or say nothing of KMS";
+    pub fn parse(bytes: &[u8]) -> Result<Self, CiphertextError> {
         if is_plain(bytes) {
-            return Err(CLEAR);
+            return Err(CiphertextError::PlainKey);
         }
         let sealed = match std::str::from_utf8(bytes) {
             Ok(text) => {
                 let text = text.trim().trim_matches('"').split_ascii_whitespace();
-                Zeroizing::new(STANDARD.decode(&*Zeroizing::new(text.collect::<String>())).map_err(|_| BAD)?)
+                Zeroizing::new(STANDARD.decode(&*Zeroizing::new(text.collect::<String>())).map_err(|_| CiphertextError::NotCiphertext)?)
             }
             Err(_) => Zeroizing::new(bytes.to_vec()),
         };
         // what `aws kms decrypt` writes is base64 of the key itself
         if is_plain(&sealed) {
-            return Err(CLEAR);
+            return Err(CiphertextError::PlainKey);
         }
-        if (LEAST..=MOST).contains(&sealed.len()) { Ok(Self(sealed.to_vec())) } else { Err(BAD) }
+        if (LEAST..=MOST).contains(&sealed.len()) { Ok(Self(sealed.to_vec())) } else { Err(CiphertextError::NotCiphertext) }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

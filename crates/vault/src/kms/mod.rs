@@ -29,12 +29,12 @@ use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::aws::{CONNECT, NO_TIME, chain, is_code, not_sent};
+use super::aws::{CONNECT, CaFileError, NO_TIME, chain, is_code, not_sent};
 use super::chain::note::SigningKey;
 use kernel::secret::Secret;
 use net::{Kept, is_this_machine};
 
-pub use ciphertext::Ciphertext;
+pub use ciphertext::{Ciphertext, CiphertextError};
 use request::{DecryptFailure, DecryptRequest, Plaintext, RetryPolicy};
 
 /// For all of it: credentials, attempts, waits between them.
@@ -163,8 +163,8 @@ fn was_in_clear(error: &(dyn Error + 'static)) -> bool {
     error.is::<InClear>() || error.source().is_some_and(was_in_clear)
 }
 
-fn unusable(why: String) -> KmsError {
-    KmsError::Refused(why, "give `ca_file` the PEM certificates of who signed that of the endpoint")
+fn unusable(why: CaFileError) -> KmsError {
+    KmsError::Refused(why.to_string(), "give `ca_file` the PEM certificates of who signed that of the endpoint")
 }
 
 fn retry_policy() -> RetryPolicy {

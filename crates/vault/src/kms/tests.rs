@@ -73,7 +73,7 @@ async fn ciphertext_is_taken_in_every_form() {
 #[test]
 fn a_plain_key_is_no_ciphertext() {
     let folder = tempfile::tempdir().expect("a folder");
-    let read = |name: &str| Ciphertext::read(&folder.path().join(name)).err().expect("refused");
+    let read = |name: &str| Ciphertext::read(&folder.path().join(name)).err().expect("refused").to_string();
     crate::keygen::keygen(&folder.path().join("auditor.key")).expect("a key");
     crate::keygen::signing_key(&folder.path().join("signing.key"), "x", &kernel::rng::SystemRng).expect("a key");
     std::fs::write(folder.path().join("bare"), "PRIVATE+KEY+xyz+abcd1234+AAAA").expect("written");
@@ -217,7 +217,7 @@ fn plain_keys_are_no_ciphertext() {
         format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", "A".repeat(64)),
     ] {
         for file in [key.clone(), STANDARD.encode(&key), format!("\"{}\"\n", STANDARD.encode(&key))] {
-            let why = Ciphertext::parse(file.as_bytes()).err().expect("refused");
+            let why = Ciphertext::parse(file.as_bytes()).err().expect("refused").to_string();
             assert!(why.contains("plain text"), "{why}");
         }
     }

@@ -60,7 +60,7 @@ impl S3Store {
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(credentials)
             .region(Region::new(settings.region.clone()))
-            .http_client(http_client(settings.ca_file.as_deref()).await.map_err(StoreError::Denied)?);
+            .http_client(http_client(settings.ca_file.as_deref()).await.map_err(|error| StoreError::Denied(error.to_string()))?);
         config.set_endpoint_url(settings.endpoint.clone());
         let client = Client::from_conf(configure(config, &settings));
         Ok(Self { settings, client: OnceCell::new_with(Some(client)), oldest: false })
@@ -338,7 +338,7 @@ fn classify_answer(status: u16, code: &str) -> Failed {
 
 async fn connect(settings: &S3Settings) -> Result<Client, StoreError> {
     let loader = chain(&settings.region, settings.ca_file.as_deref()).await;
-    let mut loader = loader.map_err(StoreError::Denied)?;
+    let mut loader = loader.map_err(|error| StoreError::Denied(error.to_string()))?;
     if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
