@@ -210,14 +210,20 @@ impl RatesTask {
     }
 
     /// None: not modified.
-    async fn get(&self, url: &str, cap: usize, tag: Option<&str>) -> Result<Option<(Bytes, Option<String>)>, RefreshError> {
+    async fn get(
+        &self,
+        url: &str,
+        cap: usize,
+        tag: Option<&str>,
+    ) -> Result<Option<(Bytes, Option<String>)>, RefreshError> {
         let failed = |why| RefreshError::at(url, why);
         let client = self.client.as_ref().ok_or(RefreshError::Interrupted)?;
         let mut request = Request::get(url).header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")));
         if let Some(tag) = tag {
             request = request.header(header::IF_NONE_MATCH, tag);
         }
-        let request = request.body(upload(Bytes::new(), Bytes::new())).map_err(|_| failed(SourceError::NotAnAddress))?;
+        let request =
+            request.body(upload(Bytes::new(), Bytes::new())).map_err(|_| failed(SourceError::NotAnAddress))?;
         let fetch = async {
             let answer = client.send(request).await.map_err(|error| failed(error.into()))?;
             let status = answer.status();
@@ -323,7 +329,10 @@ impl Companion for RatesTask {
         if self.refresh.pin != Pin::None
             && let Err(why) = self.judge(&Fetched { table, signature, tag: None }, false)
         {
-            tracing::warn!("the rate table of the last run is not used: {}", why.to_string().lines().next().unwrap_or_default());
+            tracing::warn!(
+                "the rate table of the last run is not used: {}",
+                why.to_string().lines().next().unwrap_or_default()
+            );
         }
         Ok(())
     }

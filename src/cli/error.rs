@@ -84,7 +84,9 @@ impl CommandError {
     /// How the process ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Start(error) | Self::DryRun(DryRunError::Start(error)) if error.fault == Fault::Configuration => Exit::Config,
+            Self::Start(error) | Self::DryRun(DryRunError::Start(error)) if error.fault == Fault::Configuration => {
+                Exit::Config
+            }
             Self::Spool(error) if error.exit_code() == CONFIG => Exit::Config,
             Self::Failed(_) | Self::Read(_) | Self::Keygen(_) | Self::Rates(_) => Exit::Failed,
             Self::Start(_) | Self::DryRun(_) | Self::Spool(_) | Self::Bind(_) | Self::Tls(_) => Exit::Failed,

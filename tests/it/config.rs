@@ -29,7 +29,11 @@ impl Lookup for Everything {
         if path.contains("spool-key") {
             return Ok("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned());
         }
-        if path.contains("missing") { Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into()) } else { Ok("value".to_owned()) }
+        if path.contains("missing") {
+            Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into())
+        } else {
+            Ok("value".to_owned())
+        }
     }
 }
 

@@ -19,7 +19,11 @@ impl Lookup for Fixed {
     }
 
     fn file(&self, path: &str) -> Result<String, FileError> {
-        if path == "/there" { Ok("from-file".to_owned()) } else { Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into()) }
+        if path == "/there" {
+            Ok("from-file".to_owned())
+        } else {
+            Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into())
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::{Asked, Pages, answer, refused};
-use history::{Asked as Wanted, Entry, JiraComment, KEEP, Sample, UnknownGrouping, markdown, report as make, report_json};
+use history::{
+    Asked as Wanted, Entry, JiraComment, KEEP, Sample, UnknownGrouping, markdown, report as make, report_json,
+};
 use runs::json::SCHEMA;
 use telemetry::admin::links::Target;
 

@@ -13,7 +13,11 @@ impl Lookup for Nothing {
     }
 
     fn file(&self, path: &str) -> Result<String, FileError> {
-        if path.len().is_multiple_of(2) { Ok("value".to_owned()) } else { Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into()) }
+        if path.len().is_multiple_of(2) {
+            Ok("value".to_owned())
+        } else {
+            Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into())
+        }
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::HashSet;
 
 use super::{joined, one_sided};
 use config::file::{self, Pipeline};
-use config::{ComponentId, env::{FileError, Lookup}};
+use config::{
+    ComponentId,
+    env::{FileError, Lookup},
+};
 
 struct Nothing;
 

@@ -65,7 +65,11 @@ impl Ciphertext {
         let sealed = match std::str::from_utf8(bytes) {
             Ok(text) => {
                 let text = text.trim().trim_matches('"').split_ascii_whitespace();
-                Zeroizing::new(STANDARD.decode(&*Zeroizing::new(text.collect::<String>())).map_err(|_| CiphertextError::NotCiphertext)?)
+                Zeroizing::new(
+                    STANDARD
+                        .decode(&*Zeroizing::new(text.collect::<String>()))
+                        .map_err(|_| CiphertextError::NotCiphertext)?,
+                )
             }
             Err(_) => Zeroizing::new(bytes.to_vec()),
         };
@@ -73,7 +77,11 @@ impl Ciphertext {
         if is_plain(&sealed) {
             return Err(CiphertextError::PlainKey);
         }
-        if (LEAST..=MOST).contains(&sealed.len()) { Ok(Self(sealed.to_vec())) } else { Err(CiphertextError::NotCiphertext) }
+        if (LEAST..=MOST).contains(&sealed.len()) {
+            Ok(Self(sealed.to_vec()))
+        } else {
+            Err(CiphertextError::NotCiphertext)
+        }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

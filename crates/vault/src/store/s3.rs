@@ -60,7 +60,11 @@ impl S3Store {
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(credentials)
             .region(Region::new(settings.region.clone()))
-            .http_client(http_client(settings.ca_file.as_deref()).await.map_err(|error| StoreError::Denied(error.to_string()))?);
+            .http_client(
+                http_client(settings.ca_file.as_deref())
+                    .await
+                    .map_err(|error| StoreError::Denied(error.to_string()))?,
+            );
         config.set_endpoint_url(settings.endpoint.clone());
         let client = Client::from_conf(configure(config, &settings));
         Ok(Self { settings, client: OnceCell::new_with(Some(client)), oldest: false })
