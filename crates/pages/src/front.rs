@@ -146,6 +146,8 @@ struct AlertRow {
     about: String,
     what: String,
     since: String,
+    /// Of the run.
+    cost: String,
     run: String,
     href: Option<String>,
     trace: Option<String>,
@@ -430,7 +432,8 @@ impl AlertRow {
             about: names.collect::<Vec<_>>().join(" · "),
             what: alert.measured(),
             since: text::ago(alert.since, now),
-            run: run.map_or(&*alert.run, |run| &*run.run).to_owned(),
+            cost: run.map(|run| text::cost(run.atto, run.unpriced)).unwrap_or_default(),
+            run: text::name(run.map_or(&*alert.run, |run| &*run.run)),
             href: run
                 .map(|run| pages.href(&run.account, &run.run))
                 .or_else(|| (!alert.run.is_empty()).then(|| pages.href(&alert.account, &alert.run))),

@@ -100,6 +100,8 @@ pub fn message(alert: &Alert, links: &Links, run: Option<&Entry>) -> Value {
     about.extend(
         named.iter().filter(|(_, name)| !name.is_empty()).map(|(word, name)| format!("{word} {}", plain(name))),
     );
+    let cost = run.filter(|_| !alert.run.is_empty()).map(|run| runs::words::cost(run.atto, run.unpriced));
+    about.extend(cost.map(|cost| format!("cost {cost}")));
     let own = Target { trace: &alert.trace, span: "", start: alert.since, end: alert.since, service: "" };
     let span = run.filter(|run| run.root != [0; 8]).map_or_else(String::new, |run| kernel::hex::encode(&run.root));
     let target = run.map_or(own, |run| Target {
