@@ -417,7 +417,7 @@ fn names_are_text() {
         tenant: Some("\u{200f}\u{202e}*b* _i_ `c`\n".into()),
         ..alert("limit_hit", "r-1", START)
     };
-    let message = pages::notice::message(&evil, None);
+    let message = pages::notice::message(&evil, &Links::default(), None);
     let text = message["text"].as_str().unwrap();
     for dead in ["<!", "@channel", "@all", "https://", "](", "*b*", "_i_", "`c`", "#room", "\u{200f}", "\u{202e}"] {
         assert!(!text.contains(dead), "{dead}: {text}");
