@@ -268,7 +268,7 @@ async fn a_flood_hides_nobody_elses() {
     let came = came.lock();
     let place = |run: &str| came.iter().position(|(_, body)| body.contains(run));
     assert_eq!(["noise-0 ", "quiet-1", "quiet-2", "noise-1 "].map(|run| place(run).unwrap()), [0, 1, 2, 3]);
-    assert!(came[1].1.contains("account other") && !came[0].1.contains("account"));
+    assert!(came[1].1.contains("account other") && !came[0].1.contains("account "));
     let rest = &came[10].1;
     assert!(
         rest.contains(":rotating_light: 592 more alerts: 292 critical limit_hit, 300 warning run_unended"),
