@@ -411,14 +411,19 @@ impl Assembly<'_> {
         file: PathBuf,
     ) -> Result<Option<Arc<Alerting>>, StartError> {
         let asked = extensions.iter().find_map(|placed| match &placed.what {
-            ExtensionSettings::Admin(settings) => Some((settings.alerts.clone()?, settings.trace_link.clone())),
+            ExtensionSettings::Admin(settings) => {
+                let links =
+                    pages::notice::Links { trace: settings.trace_link.clone(), page: settings.public_url.clone() };
+                Some((settings.alerts.clone()?, links))
+            }
             ExtensionSettings::HealthCheck(_) => None,
         });
-        let Some((webhook, link)) = asked else { return Ok(None) };
+        let Some((webhook, links)) = asked else { return Ok(None) };
         let parts = notify::Parts {
             board: known.board(),
             ids: self.ids.clone(),
-            link,
+            links,
+            history: Arc::clone(&self.past.history),
             seams: self.site.seams.clone(),
             tasks: Arc::clone(&self.site.tasks),
             proxies: Arc::clone(&self.proxies),

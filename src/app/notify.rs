@@ -29,6 +29,7 @@ mod turns;
 
 use crate::app::build::{Companion, Seams};
 use crate::app::start_error::StartError;
+use history::{Entry, History};
 use kernel::files;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -37,7 +38,6 @@ use net::spawn::blocking;
 use net::{Proxies, Spawn, tls};
 use pages::notice;
 use runs::{Alert, Board, Severity};
-use telemetry::admin::links::TraceLink;
 use telemetry::admin::webhook::{Least, Webhook};
 use telemetry::names;
 
@@ -132,7 +132,9 @@ impl Trouble {
 pub(super) struct Parts {
     pub(super) board: Arc<dyn Board>,
     pub(super) ids: Arc<dyn IdPolicy>,
-    pub(super) link: Option<TraceLink>,
+    pub(super) links: notice::Links,
+    /// Runs, for the one that shows what an alert is about.
+    pub(super) history: Arc<History>,
     pub(super) seams: Seams,
     pub(super) tasks: Arc<dyn Spawn>,
     pub(super) proxies: Arc<Proxies>,
@@ -240,8 +242,10 @@ impl Notify {
         let news = self.news();
         let news = self.rests.lock().due(news, self.now());
         let (first, rest) = news.split_at_checked(MESSAGES).unwrap_or((&news, &[]));
+        let runs = if first.is_empty() { Vec::new() } else { self.parts.history.all() };
         for alert in first {
-            let message = notice::message(&self.redacted(alert), self.parts.link.as_ref());
+            let run = notice::example(alert, &runs).map(|run| self.shown(run));
+            let message = notice::message(&self.redacted(alert), &self.parts.links, run.as_ref());
             if matches!(self.deliver(&message, std::slice::from_ref(alert), stop).await, Sending::Stopped) {
                 return false;
             }
@@ -250,7 +254,9 @@ impl Notify {
                 return true;
             }
         }
-        if !rest.is_empty() && matches!(self.deliver(&notice::more(rest), rest, stop).await, Sending::Stopped) {
+        if !rest.is_empty()
+            && matches!(self.deliver(&notice::more(rest, &self.parts.links), rest, stop).await, Sending::Stopped)
+        {
             return false;
         }
         self.save().await;
@@ -371,6 +377,12 @@ impl Notify {
             session: keep_pseudonym(&alert.session, shown),
             ..alert.clone()
         }
+    }
+
+    /// A run whose id has, too.
+    fn shown(&self, run: &Entry) -> Entry {
+        let shown = |text: &str| self.parts.ids.shown(&run.account, text).into_owned();
+        Entry { run: keep_pseudonym(&run.run, shown).into(), ..run.clone() }
     }
 
     async fn save(&self) {

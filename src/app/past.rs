@@ -22,7 +22,7 @@ const HISTORY: &str = "history.sqlite";
 
 /// What history is made from, and where it is shown.
 pub(super) struct Past {
-    history: Arc<History>,
+    pub(super) history: Arc<History>,
     pub(super) failures: Arc<Failures>,
     shelf: Shelf,
     /// Beside the spool.

@@ -1,8 +1,8 @@
-//! **What**: [`Remember`]: keeps history: looks at the tracker every few seconds, writes down what changed. **Why**: pages and
-//! reports must neither hold up commits nor be lost in a restart. **Invariants**: it asks the tracker for few runs at a time, for
-//! more only if all of those were news; whose details are fetched, and whose news wait, is shared out by account; files are
+//! **What**: [`Remember`]: keeps history: looks at the tracker every two seconds, writes down what changed. **Why**: pages and
+//! reports must neither hold up commits nor be lost in a restart. **Invariants**: whose details are fetched, and whose news wait, is shared out by account; files are
 //! touched off the async threads; a file that can't be opened is tried again, a failure to write is told once until it works
-//! again, and both change nothing else. **Not here**: what is kept (`history`).
+//! again, and both change nothing else. **Not here**: what is kept, and how the tracker is asked
+//! (`history`).
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -24,13 +24,8 @@ use runs::share::fair;
 use runs::{Board, Detail, json as shape};
 
 /// Between two looks.
-const EVERY: Duration = Duration::from_secs(5);
-/// Runs of a first look, and of a last one.
-const FEW: usize = 128;
-const MOST: usize = 32_768;
-/// A live run that was not shown for so long is asked for by its id.
-const PATIENCE: u64 = 120_000_000_000;
-/// Runs that are asked for by their id in one look.
+const EVERY: Duration = Duration::from_secs(2);
+/// Runs whose calls are written down in one look.
 const ASKED: usize = 32;
 /// Calls of one run that are written down.
 const STEPS: usize = 500;
@@ -65,27 +60,6 @@ impl Remember {
         self.seams.clock.now().0
     }
 
-    /// What the tracker shows that is new.
-    fn news(&self, now: u64) -> Vec<Arc<Entry>> {
-        let mut most = FEW;
-        let views = loop {
-            let views = self.board.recent(most);
-            let whole = views.len() < most || most >= MOST;
-            if whole || views.last().is_none_or(|view| self.history.knows(view, now)) {
-                break views;
-            }
-            most = most.saturating_mul(8).min(MOST);
-        };
-        let mut news = self.history.note(&views, now);
-        for unseen in self.history.unseen(now, PATIENCE, ASKED) {
-            match self.board.run_of(&unseen.account, &unseen.run).map(|detail| detail.view) {
-                Some(view) => news.extend(self.history.note([&view], now)),
-                None => news.push(self.history.lost(&unseen, now)),
-            }
-        }
-        news
-    }
-
     /// Some runs that are over, with their calls.
     fn details(&self, news: &[Arc<Entry>]) -> HashMap<usize, String> {
         let over = (0..).zip(news).filter(|(_, entry)| !entry.live());
@@ -105,14 +79,15 @@ impl Remember {
     pub(super) fn look(&self) {
         let now = self.now();
         self.try_again(now);
-        let news = self.news(now);
+        self.history.look(&*self.board, now);
         self.history.forget(now);
+        let (news, gone) = self.history.changed();
         self.failures.forget(now);
         let (counts, samples) = self.failures.changed();
         let mut details = self.details(&news);
         let runs = (0..).zip(news).map(|(place, entry)| (entry, details.remove(&place))).collect();
         let owed = std::mem::take(&mut *self.owed.lock());
-        let write = Write { runs, counts, samples }.after(owed);
+        let write = Write { runs, gone, counts, samples }.after(owed);
         if write.is_empty() {
             return;
         }

@@ -146,12 +146,11 @@ fn screen(answer: &Value, webhook: &Value) -> String {
         let field = |name: &str| word(alert.get(name).unwrap_or(&Value::Null));
         let _ = writeln!(
             out,
-            "{:<9} {:<8} {} = {} (threshold {}) tenant {} feature {} tool {} run {} session {} trace {} since {} until {}",
+            "{:<9} {:<8} {}: {} tenant {} feature {} tool {} run {} session {} trace {} since {} until {}",
             field("state"),
             field("severity"),
             field("rule"),
-            field("value"),
-            field("threshold"),
+            field("measured"),
             field("tenant"),
             field("feature"),
             field("tool"),

@@ -15,6 +15,7 @@ use super::output::{self, colour_out};
 use super::place::{Where, with};
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::clean;
+use runs::words::{self, NO_PRICE};
 
 /// Rows of each table.
 const ROWS: usize = 8;
@@ -77,8 +78,8 @@ fn name(value: &Value) -> String {
 }
 
 fn money(value: &Value) -> String {
-    let usd: f64 = value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_f64()).unwrap_or(0.0);
-    if usd == 0.0 || usd >= 0.1 { format!("${usd:.2}") } else { format!("${usd:.4}") }
+    let usd = value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_f64());
+    usd.map_or_else(|| NO_PRICE.to_owned(), words::dollars)
 }
 
 fn seconds(value: &Value) -> String {
@@ -86,7 +87,8 @@ fn seconds(value: &Value) -> String {
     match seconds {
         few if few < 60.0 => format!("{few:.1}s"),
         some if some < 3600.0 => format!("{}m{:02}s", some as u64 / 60, some as u64 % 60),
-        many => format!("{}h{:02}m", many as u64 / 3600, many as u64 % 3600 / 60),
+        many if many < 172_800.0 => format!("{}h{:02}m", many as u64 / 3600, many as u64 % 3600 / 60),
+        days => format!("{}d{:02}h", days as u64 / 86_400, days as u64 % 86_400 / 3600),
     }
 }
 
@@ -109,7 +111,7 @@ pub(super) fn screen(all: &Value, colour: bool) -> String {
     let mut out = String::new();
     let window = all["window"].as_str().unwrap_or("");
     let (runs, live) = (number(&all["runs"]), number(&all["live_runs"]));
-    let head = format!("tollgate  last {window}  {runs} runs  {live} live  {}", money(&all["cost_usd"]));
+    let head = format!("tollgate  last {window}  {runs} runs, {live} of them live now  {}", money(&all["cost_usd"]));
     let _ = writeln!(out, "{}\n", paint("1", &head));
     line(&mut out, "iterations per run", &all["iterations_per_run"], &|value| {
         format!("{:.2}", value.as_f64().unwrap_or(0.0))
@@ -122,7 +124,9 @@ pub(super) fn screen(all: &Value, colour: bool) -> String {
     let none = Vec::new();
     let list = |key: &str| all[key].as_array().unwrap_or(&none);
     for alert in list("alerts").iter().filter(|alert| alert["state"] == "firing").take(ROWS) {
-        let said = format!("{} {} {}", name(&alert["severity"]), name(&alert["rule"]), name(&alert["run_id"]));
+        let measured = clean(alert["measured"].as_str().unwrap_or(""));
+        let [severity, rule, run] = ["severity", "rule", "run_id"].map(|key| name(&alert[key]));
+        let said = format!("{severity} {rule}: {measured}  {run}");
         let _ = writeln!(out, "  {}", paint("31", &said));
     }
     for (title, key) in [("dearest runs", "dearest"), ("longest runs", "longest")] {

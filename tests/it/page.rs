@@ -144,3 +144,40 @@ async fn the_page_metrics_and_report_agree() {
     assert_eq!(serde_json::from_str::<Value>(&report).unwrap()["spans"], 3, "failures after a restart");
     app.shutdown().await;
 }
+
+/// While runs live, page, `/metrics` and report say the same of them at once: what live runs cost counts when it is committed, not
+/// when they are over (the page said that nothing was spent).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_runs_count_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = start(folder.path()).await;
+    let address = |name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
+    let (otlp, admin) = (address("otlp http"), address("admin"));
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut body = telemetry(SystemClock::new().now().0);
+        let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array_mut().unwrap();
+        spans.retain(|span| span["parentSpanId"].is_string());
+        ask(otlp, "POST /v1/traces", body.to_string().as_bytes());
+        let answers = [front(admin), serde_json::from_str(&ask(admin, "GET /report", b"")).unwrap()];
+        (answers, ask(admin, "GET /metrics", b""), ask(admin, "GET /api/runs", b""))
+    });
+    let ([page, report], metrics, api) = asked.await.unwrap();
+    assert_eq!(
+        (&page["runs"], &page["live_runs"], &page["iterations"]),
+        (&json!(12), &json!(12), &json!(36)),
+        "{page}"
+    );
+    assert_eq!((&page["cost_usd"], &page["by_model"][0]["cost_usd"]), (&json!("0.162"), &json!("0.162")));
+    assert_eq!((&report["runs"]["cost_usd"], &report["runs"]["live"]), (&json!("0.162"), &json!(12)));
+    let cost =
+        parse(&metrics).iter().filter(|one| one.name == "tollgate_cost_usd_total").map(|one| one.number()).sum::<f64>();
+    assert!((cost - 0.162).abs() < 1e-9, "{metrics}");
+    let api: Value = serde_json::from_str(&api).unwrap();
+    let costs = api["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["totals"]["cost_usd"].as_str().unwrap().parse::<f64>().unwrap());
+    assert!((costs.sum::<f64>() - 0.162).abs() < 1e-9, "{api}");
+    app.shutdown().await;
+}

@@ -1,13 +1,14 @@
 //! **What**: [`figures`]: what runs of a window add up to, beside the same window a day before; [`changes`]: by commit or
-//! issue. **Invariants**: a run belongs to the window in which its last event lies, once it is over; live runs are shown,
-//! not counted; counts and cost are exact; nothing of nothing is no number, never zero.
+//! issue. **Invariants**: a run that is over belongs to the window in which its last event lies, a live one to the one that ends
+//! now, with what it did up to now; what a run adds to a sum is told by [`Counted::of`] alone; counts and cost are exact; nothing
+//! of nothing is no number, never zero.
 //! **Not here**: how that looks (`pages`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::entry::Entry;
+use super::entry::{Entry, ModelPart};
 
 /// One day, ns.
 pub const DAY: u64 = 24 * 3_600_000_000_000;
@@ -39,6 +40,11 @@ impl Window {
 
     fn holds(&self, at: u64) -> bool {
         at > self.from && at <= self.to
+    }
+
+    /// When a run counts in it, if it does: at its last event once it is over, at its end as long as it goes on.
+    pub fn place(&self, run: &Entry) -> Option<u64> {
+        if run.live() { Some(self.to) } else { Some(run.at).filter(|at| self.holds(*at)) }
     }
 
     /// The same, a day before.
@@ -73,6 +79,93 @@ impl Number {
     }
 }
 
+/// What runs, or parts of them, add up to.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Runs, live ones too.
+    pub runs: u64,
+    /// Of these, live.
+    pub live: u64,
+    /// Of these, failed or killed.
+    pub failed: u64,
+    /// Iterations (of a model: none).
+    pub iterations: u64,
+    /// Answered model calls.
+    pub calls: u64,
+    /// Tool calls (of a model: none).
+    pub tool_calls: u64,
+    /// Of these, failed.
+    pub tool_failures: u64,
+    /// Tokens in.
+    pub input: u64,
+    /// Tokens out.
+    pub output: u64,
+    /// Cost, 1e-18 USD.
+    pub atto: i128,
+    /// Calls that are not in the cost.
+    pub unpriced: u64,
+}
+
+impl Counted {
+    /// What a run adds, over or not.
+    pub fn of(run: &Entry) -> Self {
+        Self {
+            runs: 1,
+            live: u64::from(run.live()),
+            failed: u64::from(run.failed()),
+            iterations: run.iterations,
+            calls: run.calls,
+            tool_calls: run.tool_calls,
+            tool_failures: run.tool_failures,
+            input: run.input,
+            output: run.output,
+            atto: run.atto,
+            unpriced: run.unpriced,
+        }
+    }
+
+    /// Of this, what one of its models adds.
+    fn of_model(run: &Entry, model: &ModelPart) -> Self {
+        Self {
+            iterations: 0,
+            tool_calls: 0,
+            tool_failures: 0,
+            calls: model.calls,
+            input: model.input,
+            output: model.output,
+            atto: model.atto,
+            unpriced: model.unpriced,
+            ..Self::of(run)
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.live += other.live;
+        self.failed += other.failed;
+        self.iterations = self.iterations.saturating_add(other.iterations);
+        self.calls += other.calls;
+        self.tool_calls += other.tool_calls;
+        self.tool_failures += other.tool_failures;
+        self.input = self.input.saturating_add(other.input);
+        self.output = self.output.saturating_add(other.output);
+        self.atto = self.atto.saturating_add(other.atto);
+        self.unpriced += other.unpriced;
+    }
+
+    /// What some runs add up to.
+    pub fn all<'r>(runs: impl IntoIterator<Item = &'r Entry>) -> Self {
+        let mut sum = Self::default();
+        runs.into_iter().for_each(|run| sum.add(&Self::of(run)));
+        sum
+    }
+
+    /// Runs that are over.
+    pub fn over(&self) -> u64 {
+        self.runs.saturating_sub(self.live)
+    }
+}
+
 /// What one tenant, model or feature took.
 #[derive(Clone, Default)]
 pub struct Share {
@@ -82,32 +175,14 @@ pub struct Share {
     pub name: String,
     /// How many names this row stands for.
     pub names: u64,
-    /// Runs.
-    pub runs: u64,
-    /// Of these, failed or killed.
-    pub failed: u64,
-    /// Answered model calls.
-    pub calls: u64,
-    /// Tokens in.
-    pub input: u64,
-    /// Tokens out.
-    pub output: u64,
-    /// Cost, 1e-18 USD.
-    pub atto: i128,
-    /// Calls without a price.
-    pub unpriced: u64,
+    /// What it took.
+    pub sum: Counted,
 }
 
 impl Share {
     fn add(&mut self, other: &Self) {
         self.names += other.names;
-        self.runs += other.runs;
-        self.failed += other.failed;
-        self.calls += other.calls;
-        self.input = self.input.saturating_add(other.input);
-        self.output = self.output.saturating_add(other.output);
-        self.atto = self.atto.saturating_add(other.atto);
-        self.unpriced += other.unpriced;
+        self.sum.add(&other.sum);
     }
 }
 
@@ -158,33 +233,17 @@ pub struct Stepped {
 pub struct Figures {
     /// The window.
     pub window: Window,
-    /// Runs that are over.
-    pub runs: u64,
-    /// Of these, failed or killed.
-    pub failed: u64,
-    /// Runs that were over in the same window a day before.
-    pub runs_before: u64,
-    /// Runs that are live now.
-    pub live: u64,
-    /// Iterations of all.
-    pub iterations_total: u64,
-    /// Cost of all, 1e-18 USD.
-    pub atto: i128,
+    /// What all runs add up to, live ones up to now.
+    pub sum: Counted,
     /// The same a day before.
-    pub atto_before: i128,
-    /// Calls that are not in the cost.
-    pub unpriced: u64,
-    /// Tool calls, failed ones.
-    pub tool_calls: u64,
-    /// Tool calls that failed.
-    pub tool_failures: u64,
+    pub before: Counted,
     /// Iterations per run.
     pub iterations: Number,
     /// Most iterations of one run.
     pub most_iterations: u64,
-    /// 95th percentile of time per run, seconds.
+    /// 95th percentile of time per run, of live ones up to now, seconds.
     pub p95: Number,
-    /// Share of runs that failed or were killed.
+    /// Share of runs that are over that failed or were killed.
     pub failure: Number,
     /// USD per run.
     pub cost: Number,
@@ -209,36 +268,33 @@ pub struct Figures {
 /// Runs of one step or window.
 #[derive(Default)]
 struct Tally {
-    runs: u64,
-    failed: u64,
-    iterations: u64,
-    atto: i128,
+    sum: Counted,
     durations: Vec<u64>,
 }
 
 impl Tally {
-    fn add(&mut self, run: &Entry) {
-        self.runs += 1;
-        self.failed += u64::from(run.failed());
-        self.iterations += run.iterations;
-        self.atto = self.atto.saturating_add(run.atto);
-        self.durations.push(run.duration);
+    fn add(&mut self, run: &Entry, now: u64) {
+        self.sum.add(&Counted::of(run));
+        self.durations.push(run.elapsed(now));
     }
 
-    fn per_run(&self, sum: f64) -> Option<f64> {
-        (self.runs > 0).then(|| sum / self.runs as f64)
+    fn per(count: u64, sum: f64) -> Option<f64> {
+        (count > 0).then(|| sum / count as f64)
     }
 
     fn iterations(&self) -> Option<f64> {
-        self.per_run(self.iterations as f64)
+        Self::per(self.sum.runs, self.sum.iterations as f64)
     }
 
+    /// Of a run that goes on nobody knows yet how it ends.
     fn failure(&self) -> Option<f64> {
-        self.per_run(self.failed as f64)
+        Self::per(self.sum.over(), self.sum.failed as f64)
     }
 
+    /// None where nothing has a price.
     fn cost(&self) -> Option<f64> {
-        self.per_run(self.atto as f64 / 1e18)
+        let atto = runs::words::priced(self.sum.atto, self.sum.unpriced)?;
+        Self::per(self.sum.runs, atto as f64 / 1e18)
     }
 
     /// Nearest rank, seconds.
@@ -253,22 +309,17 @@ impl Tally {
 pub fn figures(runs: &[Arc<Entry>], window: Window) -> Figures {
     let (mut now, mut before) = (Tally::default(), Tally::default());
     let mut steps: Vec<Tally> = (0..STEPS).map(|_| Tally::default()).collect();
-    let yesterday = window.yesterday();
+    let (yesterday, end) = (window.yesterday(), window.to);
     let mut inside: Vec<&Arc<Entry>> = Vec::new();
-    let mut shown: Vec<&Arc<Entry>> = Vec::new();
     for run in runs {
-        if run.live() {
-            shown.push(run);
-        } else if window.holds(run.at) {
-            now.add(run);
+        if let Some(at) = window.place(run) {
+            now.add(run, end);
             inside.push(run);
-            shown.push(run);
-            window.step(run.at).and_then(|step| steps.get_mut(step)).into_iter().for_each(|step| step.add(run));
+            window.step(at).and_then(|step| steps.get_mut(step)).into_iter().for_each(|step| step.add(run, end));
         } else if yesterday.holds(run.at) {
-            before.add(run);
+            before.add(run, end);
         }
     }
-    let live = (shown.len() - inside.len()) as u64;
     let number = |value: Option<f64>, before: Option<f64>, course: Vec<Option<f64>>| Number { value, before, course };
     let course = |of: fn(&Tally) -> Option<f64>| steps.iter().map(of).collect();
     let iterations = number(now.iterations(), before.iterations(), course(Tally::iterations));
@@ -276,20 +327,11 @@ pub fn figures(runs: &[Arc<Entry>], window: Window) -> Figures {
     let cost = number(now.cost(), before.cost(), course(Tally::cost));
     let p95 = number(now.p95(), before.p95(), steps.iter_mut().map(Tally::p95).collect());
     let shares = |name: fn(&Entry) -> &Option<Arc<str>>| top(inside.iter().map(|run| whole(run, name(run))));
-    let now_ns = window.to;
     Figures {
         window,
-        runs: now.runs,
-        failed: now.failed,
-        runs_before: before.runs,
-        live,
-        iterations_total: now.iterations,
-        atto: now.atto,
-        atto_before: before.atto,
-        unpriced: inside.iter().map(|run| run.unpriced).sum(),
-        tool_calls: inside.iter().map(|run| run.tool_calls).sum(),
-        tool_failures: inside.iter().map(|run| run.tool_failures).sum(),
-        most_iterations: shown.iter().map(|run| run.iterations).max().unwrap_or(0),
+        sum: now.sum,
+        before: before.sum,
+        most_iterations: inside.iter().map(|run| run.iterations).max().unwrap_or(0),
         iterations,
         p95,
         failure,
@@ -300,8 +342,8 @@ pub fn figures(runs: &[Arc<Entry>], window: Window) -> Figures {
         tools: tools(&inside),
         denials: denials(&inside),
         fallbacks: fallbacks(&inside),
-        longest: first(&shown, |run| Reverse((run.elapsed(now_ns), run.at))),
-        dearest: first(&shown, |run| Reverse((run.atto, run.at))),
+        longest: first(&inside, |run| Reverse((run.elapsed(end), run.at))),
+        dearest: first(&inside, |run| Reverse((run.atto, run.at))),
     }
 }
 
@@ -320,13 +362,7 @@ fn whole(run: &Entry, name: &Option<Arc<str>>) -> Share {
         account: if name.is_some() { run.account.to_string() } else { String::new() },
         name: name.as_deref().unwrap_or(UNATTRIBUTED).to_owned(),
         names: 1,
-        runs: 1,
-        failed: u64::from(run.failed()),
-        calls: run.calls,
-        input: run.input,
-        output: run.output,
-        atto: run.atto,
-        unpriced: run.unpriced,
+        sum: Counted::of(run),
     }
 }
 
@@ -335,13 +371,7 @@ fn models(run: &Entry) -> impl Iterator<Item = Share> + '_ {
         account: String::new(),
         name: model.name.to_string(),
         names: 1,
-        runs: 1,
-        failed: u64::from(run.failed()),
-        calls: model.calls,
-        input: model.input,
-        output: model.output,
-        atto: model.atto,
-        unpriced: model.unpriced,
+        sum: Counted::of_model(run, model),
     })
 }
 
@@ -366,7 +396,7 @@ fn top(shares: impl Iterator<Item = Share>) -> Vec<Share> {
     let unnamed = by_name.remove(&(String::new(), UNATTRIBUTED.to_owned()));
     let given_up = by_name.remove(&Default::default());
     let mut rows: Vec<Share> = by_name.into_values().collect();
-    let place = |share: &Share| (Reverse(share.atto), Reverse(share.runs));
+    let place = |share: &Share| (Reverse(share.sum.atto), Reverse(share.sum.runs));
     rows.sort_by(|a, b| (place(a), &a.name, &a.account).cmp(&(place(b), &b.name, &b.account)));
     let rest = rows.split_off(rows.len().min(TOP));
     rest.iter().chain(&given_up).for_each(|share| other.add(share));
@@ -437,8 +467,8 @@ pub struct Changed {
     pub first: u64,
     /// Last event.
     pub last: u64,
-    /// Runs that are over.
-    pub runs: u64,
+    /// What its runs add up to, live ones up to now.
+    pub sum: Counted,
     /// Iterations per run.
     pub iterations: Option<f64>,
     /// 95th percentile of time per run, s.
@@ -447,8 +477,6 @@ pub struct Changed {
     pub failure: Option<f64>,
     /// USD per run.
     pub cost: Option<f64>,
-    /// Cost of all, 1e-18 USD.
-    pub atto: i128,
     /// Tool calls that failed, of all: share.
     pub tool_failure: Option<f64>,
 }
@@ -459,35 +487,32 @@ const CHANGES: usize = 50;
 /// What changed: runs of the window by commit or issue (`name`) and service, the one seen first last.
 pub fn changes(runs: &[Arc<Entry>], window: Window, name: fn(&Entry) -> &Option<Arc<str>>) -> Vec<Changed> {
     let mut groups: BTreeMap<(&str, &str), Vec<&Entry>> = BTreeMap::new();
-    for run in runs.iter().filter(|run| !run.live() && window.holds(run.at)) {
+    for run in runs.iter().filter(|run| window.place(run).is_some()) {
         if let Some(name) = name(run) {
             groups.entry((name, run.service.as_deref().unwrap_or(""))).or_default().push(run);
         }
     }
     let mut rows: Vec<Changed> =
-        groups.into_iter().map(|((name, service), runs)| changed(name, service, &runs)).collect();
+        groups.into_iter().map(|((name, service), runs)| changed(name, service, &runs, window.to)).collect();
     rows.sort_by(|a, b| (Reverse(a.first), &a.name, &a.service).cmp(&(Reverse(b.first), &b.name, &b.service)));
     rows.truncate(CHANGES);
     rows
 }
 
-fn changed(name: &str, service: &str, runs: &[&Entry]) -> Changed {
+fn changed(name: &str, service: &str, runs: &[&Entry], now: u64) -> Changed {
     let mut tally = Tally::default();
-    runs.iter().for_each(|run| tally.add(run));
-    let calls: u64 = runs.iter().map(|run| run.tool_calls).sum();
-    let failures: u64 = runs.iter().map(|run| run.tool_failures).sum();
+    runs.iter().for_each(|run| tally.add(run, now));
     let starts = runs.iter().map(|run| if run.start == 0 { run.at } else { run.start });
     Changed {
         name: name.to_owned(),
         service: service.to_owned(),
         first: starts.min().unwrap_or(0),
         last: runs.iter().map(|run| run.at).max().unwrap_or(0),
-        runs: tally.runs,
         iterations: tally.iterations(),
         failure: tally.failure(),
         cost: tally.cost(),
-        atto: tally.atto,
         p95: tally.p95(),
-        tool_failure: (calls > 0).then(|| failures as f64 / calls as f64),
+        tool_failure: Tally::per(tally.sum.tool_calls, tally.sum.tool_failures as f64),
+        sum: tally.sum,
     }
 }

@@ -4,19 +4,14 @@
 use serde_json::{Value, json};
 
 use super::entry::Entry;
-use super::figures::{Changed, Figures, Number, Share};
+use super::figures::{Changed, Counted, Figures, Number, Share};
 use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 use kernel::hex;
-use rates::Usd;
-use runs::json::SCHEMA;
+use runs::json::{SCHEMA, cost};
 
 pub(super) fn time(at: u64) -> Value {
     if at == 0 { Value::Null } else { rfc3339(UnixNanos(at)).into() }
-}
-
-pub(super) fn usd(atto: i128) -> String {
-    Usd(atto).to_string()
 }
 
 fn number(number: &Number) -> Value {
@@ -26,11 +21,29 @@ fn number(number: &Number) -> Value {
 fn shares(shares: &[Share]) -> Vec<Value> {
     let one = |share: &Share| {
         let account = Some(&share.account).filter(|account| !account.is_empty());
-        json!({"name": share.name, "account": account, "names": share.names, "runs": share.runs, "failed": share.failed, "model_calls": share.calls,
-            "input_tokens": share.input, "output_tokens": share.output, "cost_usd": usd(share.atto),
-            "unpriced_calls": share.unpriced})
+        json!({"name": share.name, "account": account, "names": share.names,
+            "runs": share.sum.runs, "live": share.sum.live, "failed": share.sum.failed, "model_calls": share.sum.calls,
+            "input_tokens": share.sum.input, "output_tokens": share.sum.output,
+            "cost_usd": cost(share.sum.atto, share.sum.unpriced), "unpriced_calls": share.sum.unpriced})
     };
     shares.iter().map(one).collect()
+}
+
+/// What runs add up to.
+pub(super) fn sums(sum: &Counted) -> Value {
+    json!({
+        "runs": sum.runs,
+        "live": sum.live,
+        "failed": sum.failed,
+        "iterations": sum.iterations,
+        "model_calls": sum.calls,
+        "tool_calls": sum.tool_calls,
+        "failed_tool_calls": sum.tool_failures,
+        "input_tokens": sum.input,
+        "output_tokens": sum.output,
+        "cost_usd": cost(sum.atto, sum.unpriced),
+        "unpriced_calls": sum.unpriced,
+    })
 }
 
 /// One run as history keeps it.
@@ -60,12 +73,12 @@ pub fn entry(run: &Entry) -> Value {
         "writes": run.writes,
         "input_tokens": run.input,
         "output_tokens": run.output,
-        "cost_usd": usd(run.atto),
+        "cost_usd": cost(run.atto, run.unpriced),
         "unpriced_calls": run.unpriced,
     })
 }
 
-/// What the screen shows.
+/// What the screen shows: sums are of all runs, live ones up to now.
 pub fn figures(figures: &Figures) -> Value {
     let runs = |runs: &[std::sync::Arc<Entry>]| runs.iter().map(|run| entry(run)).collect::<Vec<_>>();
     let tools = figures.tools.iter();
@@ -77,21 +90,25 @@ pub fn figures(figures: &Figures) -> Value {
         json!({"reason": row.reason, "provider": row.provider, "from": row.from, "to": row.to,
             "tenant": row.tenant, "template": row.template, "count": row.count})
     });
+    let sum = &figures.sum;
     json!({
         "schema": SCHEMA,
         "from": time(figures.window.from),
         "to": time(figures.window.to),
-        "runs": figures.runs,
-        "failed_runs": figures.failed,
-        "runs_yesterday": figures.runs_before,
-        "live_runs": figures.live,
-        "iterations": figures.iterations_total,
+        "runs": sum.runs,
+        "live_runs": sum.live,
+        "failed_runs": sum.failed,
+        "runs_yesterday": figures.before.runs,
+        "iterations": sum.iterations,
         "most_iterations": figures.most_iterations,
-        "tool_calls": figures.tool_calls,
-        "failed_tool_calls": figures.tool_failures,
-        "cost_usd": usd(figures.atto),
-        "cost_usd_yesterday": usd(figures.atto_before),
-        "unpriced_calls": figures.unpriced,
+        "model_calls": sum.calls,
+        "tool_calls": sum.tool_calls,
+        "failed_tool_calls": sum.tool_failures,
+        "input_tokens": sum.input,
+        "output_tokens": sum.output,
+        "cost_usd": cost(sum.atto, sum.unpriced),
+        "cost_usd_yesterday": cost(figures.before.atto, figures.before.unpriced),
+        "unpriced_calls": sum.unpriced,
         "iterations_per_run": number(&figures.iterations),
         "p95_seconds_per_run": number(&figures.p95),
         "failure_rate": number(&figures.failure),
@@ -110,9 +127,10 @@ pub fn figures(figures: &Figures) -> Value {
 /// Runs by commit or issue.
 pub fn changes(by: &str, all: &[Changed]) -> Value {
     let one = |one: &Changed| {
-        json!({"name": one.name, "service": one.service, "first": time(one.first), "last": time(one.last), "runs": one.runs,
+        json!({"name": one.name, "service": one.service, "first": time(one.first), "last": time(one.last), "runs": one.sum.runs,
+            "live": one.sum.live,
             "iterations_per_run": one.iterations, "p95_seconds_per_run": one.p95, "failure_rate": one.failure,
-            "cost_usd_per_run": one.cost, "cost_usd": usd(one.atto), "tool_failure_rate": one.tool_failure})
+            "cost_usd_per_run": one.cost, "cost_usd": cost(one.sum.atto, one.sum.unpriced), "tool_failure_rate": one.tool_failure})
     };
     json!({"schema": SCHEMA, "by": by, "changes": all.iter().map(one).collect::<Vec<_>>()})
 }

@@ -11,6 +11,7 @@ mod entry;
 mod failures;
 mod figures;
 mod json;
+mod look;
 mod memory;
 mod report;
 mod seal;
@@ -26,7 +27,7 @@ pub(crate) mod tests;
 pub use entry::{Entry, ModelPart, ToolPart};
 pub use failures::{Failures, Group, Key, Sample};
 pub use figures::{
-    Changed, DAY, Denied, Figures, Number, Share, Stepped, Tool, UNATTRIBUTED, Window, changes, figures,
+    Changed, Counted, DAY, Denied, Figures, Number, Share, Stepped, Tool, UNATTRIBUTED, Window, changes, figures,
 };
 pub use json::{changes as changes_json, entry as entry_json, figures as figures_json};
 pub use memory::{History, KEEP, MAX_RUNS};

@@ -1,13 +1,14 @@
 //! **What**: [`History`]: the runs of the last 48 hours in memory. **Invariants**: at most [`MAX_RUNS`]: the account that has
-//! most gives way, oldest first; one entry a run, that of the last look; runs whose own clock is further back are counted, not kept.
-//! **Not here**: sums (`figures`), the file (`store`).
+//! most gives way, oldest first; one entry a run, that of the last look; runs whose own clock is further back are counted, not kept;
+//! what changed waits, by key, until it is written down. **Not here**: asking the tracker (`look`), sums (`figures`), the file
+//! (`store`).
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::entry::Entry;
 use runs::share::fair;
@@ -18,10 +19,10 @@ pub const KEEP: u64 = 48 * 3_600_000_000_000;
 /// Runs that are kept.
 pub const MAX_RUNS: usize = 50_000;
 
-struct Kept {
-    entry: Arc<Entry>,
+pub(super) struct Kept {
+    pub(super) entry: Arc<Entry>,
     /// When it was last shown by the tracker, unix ns; 0 = before this start.
-    seen: u64,
+    pub(super) seen: u64,
     /// Which of those with one time came first.
     order: u64,
 }
@@ -29,14 +30,18 @@ struct Kept {
 /// See the module.
 #[derive(Default)]
 pub struct History {
-    runs: RwLock<HashMap<String, Kept>>,
+    pub(super) runs: RwLock<HashMap<String, Kept>>,
+    /// Keys of what is not written down as it is; of runs that are known no more, too.
+    changed: Mutex<BTreeSet<String>>,
+    /// Held by whoever asks the tracker, so that an older answer never replaces a newer one; when that was done last.
+    pub(super) looking: Mutex<u64>,
     orders: AtomicU64,
     crowded: AtomicU64,
     old: AtomicU64,
 }
 
 impl History {
-    /// Takes in what the tracker shows now; those that are new or have changed come back, to be written down.
+    /// Takes in what the tracker shows now; those that are new or have changed come back.
     pub fn note<'v>(&self, views: impl IntoIterator<Item = &'v RunView>, now: u64) -> Vec<Arc<Entry>> {
         let (mut changed, mut old) = (Vec::new(), 0);
         let mut runs = self.runs.write();
@@ -65,6 +70,7 @@ impl History {
             runs.insert(key, Kept { entry, seen: now, order });
         }
         drop(runs);
+        self.changed.lock().extend(changed.iter().map(|entry| entry.key()));
         self.old.fetch_max(old, Ordering::Relaxed);
         changed
     }
@@ -92,7 +98,13 @@ impl History {
         }
         let all = runs.iter().map(|(key, kept)| (&*kept.entry.account, (kept.entry.at, kept.order), 1, key));
         let gone: Vec<String> = fair(all, MAX_RUNS).1.into_iter().cloned().collect();
-        gone.iter().for_each(|key| drop(runs.remove(key)));
+        let mut changed = self.changed.lock();
+        gone.iter().for_each(|key| {
+            runs.remove(key);
+            // memory is bounded, the file keeps it
+            changed.remove(key);
+        });
+        drop(changed);
         self.crowded.fetch_add(gone.len() as u64, Ordering::Relaxed);
     }
 
@@ -107,8 +119,30 @@ impl History {
     /// The tracker does not know a live run any more.
     pub fn lost(&self, entry: &Entry, now: u64) -> Arc<Entry> {
         let lost = Arc::new(Entry { state: RunState::Evicted.as_str().into(), ..entry.clone() });
+        self.changed.lock().insert(lost.key());
         self.runs.write().insert(lost.key(), Kept { entry: Arc::clone(&lost), seen: now, order: self.order() });
         lost
+    }
+
+    /// What a run did is part of another one now.
+    pub(super) fn merged(&self, keys: Vec<String>) {
+        let mut runs = self.runs.write();
+        keys.iter().for_each(|key| drop(runs.remove(key)));
+        drop(runs);
+        self.changed.lock().extend(keys);
+    }
+
+    /// What is to be written down: runs as they stand now, and keys of those that are none any more. Each change comes once.
+    pub fn changed(&self) -> (Vec<Arc<Entry>>, Vec<String>) {
+        let changed = std::mem::take(&mut *self.changed.lock());
+        let (mut entries, mut gone, runs) = (Vec::new(), Vec::new(), self.runs.read());
+        for key in changed {
+            match runs.get(&key) {
+                Some(kept) => entries.push(Arc::clone(&kept.entry)),
+                None => gone.push(key),
+            }
+        }
+        (entries, gone)
     }
 
     /// All of them, in no order.

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::entry::Entry;
 use super::failures::{Failures, Key, Sample};
-use super::figures::DAY;
-use super::json::{time, usd};
+use super::figures::{Counted, DAY, Window};
+use super::json::{sums, time};
 use super::memory::KEEP;
 use runs::json::SCHEMA;
 
@@ -85,10 +85,12 @@ pub struct Report {
     pub groups: usize,
     /// The largest.
     pub largest: Vec<Grouped>,
+    /// What the runs of that time add up to, live ones up to now.
+    pub sum: Counted,
 }
 
-/// Makes it.
-pub fn report(failures: &Failures, asked: Asked, now: u64) -> Report {
+/// Makes it, of failing spans and of runs.
+pub fn report(failures: &Failures, runs: &[Arc<Entry>], asked: Asked, now: u64) -> Report {
     let from = now.saturating_sub(asked.since.min(KEEP));
     let values =
         |key: &Key| -> Vec<Arc<str>> { asked.by.iter().filter_map(|place| key.get(*place)).map(Arc::clone).collect() };
@@ -110,7 +112,9 @@ pub fn report(failures: &Failures, asked: Asked, now: u64) -> Report {
     let mut largest: Vec<Grouped> = groups.into_values().collect();
     largest.sort_by(|a, b| (Reverse(a.count), &a.values).cmp(&(Reverse(b.count), &b.values)));
     largest.truncate(asked.limit);
-    Report { asked, at: now, spans, groups: count, largest }
+    let window = Window { from, to: now };
+    let sum = Counted::all(runs.iter().filter(|run| window.place(run).is_some()).map(AsRef::as_ref));
+    Report { asked, at: now, spans, groups: count, largest, sum }
 }
 
 impl Report {
@@ -147,6 +151,7 @@ pub fn report_json(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) ->
         "schema": SCHEMA,
         "made_at": time(report.at),
         "from": time(report.at.saturating_sub(report.asked.since.min(KEEP))),
+        "runs": sums(&report.sum),
         "selected": "name = \"claude_code.turn.stop_failure\" OR error = true",
         "by": names,
         "spans": report.spans,
@@ -182,13 +187,33 @@ pub(super) fn is_direction(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
 }
 
+/// A cost, exactly; what has no price is said, never counted as nothing.
+fn costs(sum: &Counted) -> String {
+    let exact = runs::words::priced(sum.atto, sum.unpriced).map(runs::words::exact);
+    let cost = exact.unwrap_or_else(|| runs::words::NO_PRICE.to_owned());
+    match sum.unpriced {
+        0 => cost,
+        calls => format!("{cost}, {calls} calls without a price"),
+    }
+}
+
 /// The report as Markdown.
 pub fn markdown(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) -> String {
     let names = report.names();
     let hours = report.asked.since as f64 / 3.6e12;
     let mut out =
         format!("# Failures of the last {hours:.1} h\n\n{} failing spans in {} groups", report.spans, report.groups);
-    let _ = writeln!(out, " by {}; the {} largest.\n", names.join(", "), report.largest.len());
+    let sum = &report.sum;
+    let _ = write!(out, " by {}; the {} largest.\n\n", names.join(", "), report.largest.len());
+    let _ = writeln!(
+        out,
+        "Runs, live ones up to now: {} ({} live, {} failed), {} iterations, cost {}.\n",
+        sum.runs,
+        sum.live,
+        sum.failed,
+        sum.iterations,
+        costs(sum)
+    );
     for (number, group) in (1..).zip(&report.largest) {
         let title: Vec<String> =
             group.values.iter().map(|value| if value.is_empty() { "–".to_owned() } else { plain(value) }).collect();
@@ -246,21 +271,16 @@ impl JiraComment {
         let mut text =
             format!("tollgate: {} agent runs in {} sessions for {}\n", of_issue.len(), sessions.len(), jira(issue));
         for (session, runs) in sessions {
-            let sum = |of: fn(&Entry) -> u64| runs.iter().map(|run| of(run)).sum::<u64>();
+            let sum = Counted::all(runs.iter().copied());
             let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
             let last = runs.iter().map(|run| run.at).max().unwrap_or(0);
-            let atto = runs.iter().fold(0_i128, |sum, run| sum.saturating_add(run.atto));
+            let writes: u64 = runs.iter().map(|run| run.writes).sum();
             let seconds = last.saturating_sub(if start == 0 { last } else { start }) / 1_000_000_000;
             let _ = writeln!(text, "* session: {}", jira(session));
-            let _ = writeln!(
-                text,
-                "** tool calls: {} ({} failed)",
-                sum(|run| run.tool_calls),
-                sum(|run| run.tool_failures)
-            );
+            let _ = writeln!(text, "** tool calls: {} ({} failed)", sum.tool_calls, sum.tool_failures);
             let _ = writeln!(text, "** duration: {} min {} s", seconds / 60, seconds % 60);
-            let _ = writeln!(text, "** edits: {} tool calls that change something", sum(|run| run.writes));
-            let _ = writeln!(text, "** cost: {} USD", usd(atto));
+            let _ = writeln!(text, "** edits: {} tool calls that change something", writes);
+            let _ = writeln!(text, "** cost: {}", costs(&sum));
             let dearest = runs.iter().max_by_key(|run| run.atto);
             if let Some(url) = dearest.and_then(|run| link(run)) {
                 let _ = writeln!(text, "** trace: {url}");

@@ -246,6 +246,7 @@ type Run = (String, i64, Vec<u8>, Option<Vec<u8>>);
 /// What is written, as it is written.
 struct Rows {
     runs: Vec<Run>,
+    gone: Vec<String>,
     counts: Vec<(i64, String, i64)>,
     samples: Vec<(i64, Vec<u8>, Arc<str>)>,
     /// What it takes at least.
@@ -271,10 +272,14 @@ impl Rows {
             runs.iter().map(|(key, _, body, detail)| key.len() + body.len() + detail.as_ref().map_or(0, Vec::len));
         let bytes = bytes.chain(counts.iter().map(|(_, key, _)| key.len()));
         let bytes: usize = bytes.chain(samples.iter().map(|(_, sealed, _)| sealed.len())).sum();
-        Self { runs, counts, samples, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) }
+        Self { runs, gone: write.gone.clone(), counts, samples, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) }
     }
 
     fn put(&self, db: &Connection) -> Result<(), rusqlite::Error> {
+        let mut gone = db.prepare("DELETE FROM runs WHERE key = ?1")?;
+        for key in &self.gone {
+            gone.execute([key])?;
+        }
         let mut run = db.prepare(
             "INSERT INTO runs (key, at, entry, detail) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) DO UPDATE SET
              at = excluded.at, entry = excluded.entry, detail = COALESCE(excluded.detail, detail)",

@@ -9,7 +9,8 @@ mod crowd;
 mod file;
 use crate::testing::view;
 use ::runs::RunState;
-use ::runs::testing::runs::{MINUTE, NOW};
+use ::runs::RunView;
+use ::runs::testing::runs::{MINUTE, Made, NOW};
 use kernel::rng::{Rng, SystemRng};
 use pipeline::spool::SpoolKey;
 
@@ -17,7 +18,8 @@ fn day(history: &History) -> Figures {
     figures(&history.all(), Window::last(DAY, NOW))
 }
 
-/// Runs count once, in the window of their last event, once they are over; yesterday's are held against them.
+/// Runs count once, in the window of their last event, live ones with what they did up to now (they counted nothing before they
+/// were over); yesterday's are held against them.
 #[test]
 fn figures_are_those_of_the_window() {
     let history = History::default();
@@ -32,18 +34,60 @@ fn figures_are_those_of_the_window() {
     assert_eq!(history.note(&views, NOW).len(), 5);
     assert!(history.note(&views, NOW).is_empty(), "the same again is no news");
     let figures = day(&history);
-    assert_eq!((figures.runs, figures.failed, figures.live, figures.runs_before), (3, 2, 1, 1));
-    assert_eq!((figures.iterations_total, figures.atto, figures.atto_before), (12, 15, 6));
-    assert_eq!(figures.iterations.value, Some(4.0));
-    assert_eq!(figures.failure.value, Some(2.0 / 3.0));
-    assert_eq!(figures.p95.value, Some(360.0));
-    assert_eq!(figures.iterations.change(), Some(-0.5));
-    assert_eq!((figures.tool_calls, figures.tool_failures), (12, 3));
+    let (sum, before) = (&figures.sum, &figures.before);
+    assert_eq!((sum.runs, sum.live, sum.over(), sum.failed, before.runs), (4, 1, 3, 2, 1));
+    assert_eq!((sum.iterations, sum.atto, before.atto), (72, 1015, 6));
+    assert_eq!(figures.iterations.value, Some(18.0));
+    assert_eq!(figures.failure.value, Some(2.0 / 3.0), "of those that are over");
+    assert_eq!(figures.p95.value, Some(61.0 * 60.0));
+    assert_eq!(figures.iterations.change(), Some(1.25));
+    assert_eq!((sum.tool_calls, sum.tool_failures), (16, 4));
     let names: Vec<&str> = figures.by_tenant.iter().map(|share| share.name.as_str()).collect();
     assert_eq!(names, ["acme", UNATTRIBUTED]);
-    assert_eq!(figures.by_model.iter().map(|share| share.atto).sum::<i128>(), figures.atto);
+    for shares in [&figures.by_model, &figures.by_tenant, &figures.by_feature] {
+        assert_eq!(shares.iter().map(|share| share.sum.atto).sum::<i128>(), sum.atto);
+    }
     assert_eq!(figures.longest.first().map(|run| &*run.run), Some("live"));
+    assert_eq!(figures.dearest.first().map(|run| &*run.run), Some("live"));
     assert_eq!(history.left_out(), [0, 1]);
+    let asked = Asked::usual();
+    let report = report(&Failures::default(), &history.all(), asked, NOW);
+    assert!(report.sum == *sum, "the report adds up the same");
+    assert!(markdown(&report, &|_| None).contains("4 (1 live, 2 failed), 72 iterations"));
+    let day = Window::last(DAY, NOW);
+    let changes = changes(&history.all(), day, |run| &run.commit);
+    assert!(changes.first().is_some_and(|change| change.sum == *sum), "and so does what changed");
+}
+
+/// A look takes in what the tracker shows at that moment. What became part of another run is there once, in memory and on disk; a
+/// run that is over stays when the tracker forgets it.
+#[test]
+fn a_look_is_of_this_moment() {
+    let (history, first) = (History::default(), view("sub", 2, 1, RunState::Ended, None, 5));
+    let other = RunView { trace: "0b".into(), ..view("other", 9, 1, RunState::Ended, None, 1) };
+    let board =
+        |runs: Vec<RunView>| Made { runs: runs.into_iter().map(|run| (run, Vec::new())).collect(), ..Made::default() };
+    history.look(&board(vec![first.clone(), other.clone()]), NOW);
+    assert_eq!(day(&history).sum.atto, 6);
+    assert_eq!(history.changed().0.len(), 2);
+    let mut root = RunView { last: NOW, ..view("root", 0, 9, RunState::Live, None, 7) };
+    root.totals.add(&first.totals);
+    history.look(&board(vec![root.clone()]), NOW + 1);
+    let sum = day(&history).sum;
+    assert_eq!((sum.runs, sum.live, sum.atto), (2, 1, 13), "the part is in the whole");
+    let (entries, gone) = history.changed();
+    assert_eq!((entries.len(), gone), (1, vec![Entry::of(&first, NOW).key()]));
+    let (folder, key) = (tempfile::tempdir().expect("folder"), SpoolKey::from_bytes([1; 32]));
+    let path = folder.path().join("h.sqlite");
+    let mut store = open(&path, &key).store;
+    let part = Write { runs: vec![(Entry::of(&first, NOW).into(), None)], ..Write::default() };
+    store.write(&part, NOW).expect("write");
+    let gone = Write { gone: vec![Entry::of(&first, NOW).key()], ..Write::default() };
+    let waits = gone.after(Write { runs: part.runs, ..Write::default() });
+    assert!(waits.runs.is_empty(), "what is gone does not come back");
+    store.write(&waits, NOW).expect("write");
+    drop(store);
+    assert!(open(&path, &key).runs.is_empty());
 }
 
 /// No runs: no numbers, rather than zeros that look like good news.
@@ -66,7 +110,7 @@ fn tables_are_bounded_and_whole() {
     }
     let figures = day(&history);
     assert_eq!(figures.by_tenant.len(), 12);
-    assert_eq!(figures.by_tenant.iter().map(|share| share.atto).sum::<i128>(), figures.atto);
+    assert_eq!(figures.by_tenant.iter().map(|share| share.sum.atto).sum::<i128>(), figures.sum.atto);
     assert_eq!(figures.by_tenant.get(10).map(|share| (share.name.as_str(), share.names)), Some(("other", 9)));
     assert_eq!(figures.by_tenant.last().map(|share| share.name.as_str()), Some(UNATTRIBUTED));
 }
@@ -79,7 +123,7 @@ fn a_clock_that_is_ahead_is_now() {
     ahead.last = NOW + 9 * 60 * MINUTE;
     assert_eq!(history.note([&ahead], NOW).len(), 1);
     assert!(history.note([&ahead], NOW + MINUTE).is_empty());
-    assert_eq!(day(&history).runs, 1);
+    assert_eq!(day(&history).sum.runs, 1);
 }
 
 /// 48 hours and no more; too many lose the oldest.
@@ -127,7 +171,7 @@ fn it_survives_a_restart() {
     let runs = news.into_iter().map(|entry| (entry, Some("{\"id\":\"a\"}".to_owned()))).collect();
     let (counts, samples) = (vec![group(NOW, 4)], vec![Arc::new(sample(NOW))]);
     let mut opened = open(&path, &key);
-    opened.store.write(&Write { runs, counts, samples }, NOW).expect("write");
+    opened.store.write(&Write { runs, counts, samples, ..Write::default() }, NOW).expect("write");
     drop(opened);
     let mut bytes = std::fs::read(&path).expect("file");
     bytes.extend(std::fs::read(folder.path().join("h.sqlite-wal")).unwrap_or_default());
@@ -188,7 +232,7 @@ fn the_report_groups() {
     failures.take(&noticed(1, NOW - 10 * MINUTE, 5));
     failures.take(&noticed(2, NOW - 5 * MINUTE, 2));
     failures.take(&noticed(3, NOW - 30 * 60 * MINUTE, 100));
-    let made = report(&failures, Asked { samples: 4, ..Asked::usual() }, NOW);
+    let made = report(&failures, &[], Asked { samples: 4, ..Asked::usual() }, NOW);
     assert_eq!((made.spans, made.groups), (7, 1));
     let value = report_json(&made, &|_| Some("https://back.example/t".to_owned()));
     assert_eq!(value["groups"][0]["by"]["exception.slug"], "timeout-1");
@@ -197,7 +241,7 @@ fn the_report_groups() {
     assert_eq!(value["groups"][0]["samples"][0]["time"], json::time(NOW - 5 * MINUTE + 2));
     assert!(Asked::by("name,nonsense").is_err());
     let longer =
-        report(&failures, Asked { since: KEEP, by: Asked::by("tenant.id").expect("by"), ..Asked::usual() }, NOW);
+        report(&failures, &[], Asked { since: KEEP, by: Asked::by("tenant.id").expect("by"), ..Asked::usual() }, NOW);
     assert_eq!(longer.spans, 107);
     let text = markdown(&longer, &|_| None);
     assert!(text.contains("107 × acme") && text.contains("CANARY-sealed"), "{text}");
@@ -212,7 +256,7 @@ fn markdown_means_nothing() {
     let key = hostile.key.clone();
     let (account, counts) = ("default".into(), [(key, 1)].into());
     failures.take(&failures::Noticed { account, batch: [9; 16], at: NOW, counts, samples: vec![hostile] });
-    let text = markdown(&report(&failures, Asked::usual(), NOW), &|_| None);
+    let text = markdown(&report(&failures, &[], Asked::usual(), NOW), &|_| None);
     assert!(text.contains("\\]\u{28}javascript:x) \\<b\\>\\| \\# Title"), "{text}");
     assert!(!text.contains('\u{202e}') && !text.contains("https://evil") && !text.contains("@team"), "{text}");
 }

@@ -16,6 +16,8 @@ const MAX_WAITING: usize = 16 << 20;
 pub struct Write {
     /// Runs that are new or changed; their JSON, if it was fetched.
     pub runs: Vec<(Arc<Entry>, Option<String>)>,
+    /// Keys of runs that became part of others.
+    pub gone: Vec<String>,
     /// Counts as they stand; 0 = gone.
     pub counts: Vec<Group>,
     /// New samples.
@@ -28,9 +30,14 @@ impl Write {
         if older.is_empty() {
             return self;
         }
+        let is_again = |key: &String| self.runs.iter().any(|(entry, _)| entry.key() == *key);
+        let mut gone = older.gone;
+        gone.retain(|key| !is_again(key));
+        gone.extend(self.gone);
         let mut runs: Vec<(Arc<Entry>, Option<String>)> = Vec::new();
         let mut places = HashMap::new();
-        for (entry, detail) in older.runs.into_iter().chain(self.runs) {
+        let older_runs = older.runs.into_iter().filter(|(entry, _)| !gone.contains(&entry.key()));
+        for (entry, detail) in older_runs.chain(self.runs) {
             let place = *places.entry(entry.key()).or_insert(runs.len());
             match runs.get_mut(place) {
                 Some(known) => *known = (entry, detail.or_else(|| known.1.take())),
@@ -49,15 +56,16 @@ impl Write {
         }
         let mut samples = older.samples;
         samples.extend(self.samples);
-        Self { runs, counts, samples }
+        Self { runs, gone, counts, samples }
     }
 
     /// What of it waits for a file that can be written: of each kind `most`, of details 16 MiB.
     pub fn newest(self, most: usize) -> Self {
-        let Self { mut runs, mut counts, mut samples } = self;
+        let Self { mut runs, mut gone, mut counts, mut samples } = self;
+        gone.truncate(most);
         let ranks = (0..).zip(&runs).map(|(place, (run, _))| (&*run.account, (run.at, place), 1, place));
-        let gone = fair(ranks, most).1;
-        drop_these(&mut runs, gone);
+        let over = fair(ranks, most).1;
+        drop_these(&mut runs, over);
         let details = (0..)
             .zip(&runs)
             .filter_map(|(place, (run, detail))| Some((&*run.account, (run.at, place), detail.as_ref()?.len(), place)));
@@ -65,17 +73,17 @@ impl Write {
             runs.get_mut(place).into_iter().for_each(|(_, detail)| *detail = None);
         }
         let ranks = (0..).zip(&counts).map(|(place, group)| (&*group.account, (group.slot, place), 1, place));
-        let gone = fair(ranks, most).1;
-        drop_these(&mut counts, gone);
+        let over = fair(ranks, most).1;
+        drop_these(&mut counts, over);
         let ranks = (0..).zip(&samples).map(|(place, one)| (&*one.account, (one.at, place), 1, place));
-        let gone = fair(ranks, most).1;
-        drop_these(&mut samples, gone);
-        Self { runs, counts, samples }
+        let over = fair(ranks, most).1;
+        drop_these(&mut samples, over);
+        Self { runs, gone, counts, samples }
     }
 
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.counts.is_empty() && self.samples.is_empty()
+        self.runs.is_empty() && self.gone.is_empty() && self.counts.is_empty() && self.samples.is_empty()
     }
 }
 

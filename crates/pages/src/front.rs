@@ -7,7 +7,7 @@ use askama::Template;
 use serde_json::{Value, json};
 
 use super::spark::Spark;
-use super::{Asked, Pages, text};
+use super::{Asked, Pages, notice, text};
 use history::{Entry, Figures, Number, Share, Stepped, Window, figures, figures_json};
 use runs::{Alert, OTHER, json as shape};
 use telemetry::names::{self, Def};
@@ -24,8 +24,9 @@ const FAILURES_RISE: f64 = 2.0;
 const ENOUGH: u64 = 30;
 /// Share of the ceiling at which a run is told of.
 const NEAR: f64 = 0.8;
-/// Alerts that are shown.
+/// Alerts that are shown, and live runs.
 const ALERTS: usize = 12;
+const LIVE: usize = 10;
 
 /// The window that is asked for: its word and its length, ns.
 pub(super) fn window(asked: &Asked) -> (&'static str, u64) {
@@ -63,6 +64,8 @@ struct Card {
     /// "up", "down" or "".
     way: &'static str,
     threshold: String,
+    /// As `state`, of what stands beside the threshold.
+    near: &'static str,
     href: String,
     label: String,
     spark: Spark,
@@ -97,6 +100,10 @@ pub(super) struct RunRow {
     pub(super) duration: String,
     pub(super) cost: String,
     pub(super) exact: String,
+    /// Calls that are not in the cost, where there is one.
+    pub(super) unpriced: u64,
+    /// It used up its iterations.
+    pub(super) over: bool,
     pub(super) when: String,
     pub(super) at: String,
     pub(super) trace: Option<String>,
@@ -121,8 +128,10 @@ impl RunRow {
             tool_failures: run.tool_failures,
             tokens: text::tokens(run.input.saturating_add(run.output)),
             duration: text::seconds(run.elapsed(now) as f64 / 1e9),
-            cost: if run.unpriced > 0 && run.atto == 0 { "no price".to_owned() } else { text::usd(run.atto) },
-            exact: text::exact(run.atto),
+            cost: text::cost(run.atto, run.unpriced),
+            exact: text::costs(run.atto, run.unpriced),
+            unpriced: if run.atto == 0 { 0 } else { run.unpriced },
+            over: run.iterations >= pages.ceiling.max(1),
             when: text::ago(run.at, now),
             at: text::time(run.at),
             trace: pages.trace(run),
@@ -137,7 +146,11 @@ struct AlertRow {
     about: String,
     what: String,
     since: String,
+    /// Of the run.
+    cost: String,
+    run: String,
     href: Option<String>,
+    trace: Option<String>,
 }
 
 struct Row {
@@ -161,13 +174,21 @@ pub(super) struct Front {
     linked: bool,
     window: &'static str,
     windows: Vec<(&'static str, bool)>,
+    still: bool,
+    again: String,
     runs: String,
-    live: String,
+    live_runs: u64,
+    live_count: String,
     cost: String,
     exact: String,
     unpriced: u64,
     cards: Vec<Card>,
+    /// The loudest alert's severity.
+    loudest: &'static str,
     alerts: Vec<AlertRow>,
+    alerts_left: usize,
+    live: Vec<RunRow>,
+    live_left: usize,
     dearest: Vec<RunRow>,
     longest: Vec<RunRow>,
     costs: Vec<(&'static str, Vec<Cost>)>,
@@ -184,9 +205,13 @@ impl Front {
     pub(super) fn of(pages: &Pages, asked: &Asked) -> Self {
         let now = pages.now();
         let (word, length) = window(asked);
-        let figures = figures(&pages.history.all(), Window::last(length, now));
+        let runs = pages.history.all();
+        let figures = figures(&runs, Window::last(length, now));
+        let (live, live_left) = live(&runs);
         let several = pages.several();
         let rows = |runs: &[Arc<Entry>]| runs.iter().map(|run| RunRow::of(pages, run, now)).collect();
+        let mut held = pages.board.alerts();
+        held.retain(|alert| alert.until.is_none());
         let tools = figures.tools.iter().map(|tool| Row {
             name: text::name(&tool.name),
             detail: format!("of {}", text::count(tool.calls)),
@@ -212,13 +237,20 @@ impl Front {
             linked: pages.link.is_some(),
             window: word,
             windows: WINDOWS.iter().map(|(known, _)| (*known, *known == word)).collect(),
-            runs: text::runs(figures.runs),
-            live: text::count(figures.live),
-            cost: text::usd(figures.atto),
-            exact: text::exact(figures.atto),
-            unpriced: figures.unpriced,
+            still: asked.still.is_some(),
+            again: format!("/?window={word}{}", if asked.still.is_some() { "" } else { "&still=1" }),
+            runs: text::runs(figures.sum.runs, 0),
+            live_runs: figures.sum.live,
+            live_count: text::count(figures.sum.live),
+            cost: text::cost(figures.sum.atto, figures.sum.unpriced),
+            exact: text::costs(figures.sum.atto, figures.sum.unpriced),
+            unpriced: figures.sum.unpriced,
             cards: cards(&figures, pages.ceiling, word),
-            alerts: alerts(pages, &pages.board.alerts(), now),
+            loudest: held.iter().map(|alert| alert.severity).max().map_or("", |severity| severity.as_str()),
+            alerts: held.iter().take(ALERTS).map(|alert| AlertRow::of(pages, alert, &runs, now)).collect(),
+            alerts_left: held.len().saturating_sub(ALERTS),
+            live: rows(&live),
+            live_left,
             dearest: rows(&figures.dearest),
             longest: rows(&figures.longest),
             costs: vec![
@@ -269,6 +301,7 @@ fn trend(number: &Number, word: &str) -> (String, &'static str) {
 struct Look {
     title: &'static str,
     state: &'static str,
+    near: &'static str,
     as_text: fn(f64) -> String,
     /// How its runs are sorted.
     sort: &'static str,
@@ -288,18 +321,18 @@ fn cards(figures: &Figures, ceiling: u64, word: &str) -> Vec<Card> {
     ]
 }
 
-/// Iterations against the ceiling.
+/// Iterations against the ceiling: a number, and beside it the most of one run, have a colour each.
 fn looping(figures: &Figures, ceiling: u64) -> Look {
-    let most = figures.most_iterations as f64 / ceiling.max(1) as f64;
-    let state = match figures.iterations.value {
-        _ if most >= 1.0 => "bad",
-        _ if most >= NEAR => "warn",
-        Some(_) => "good",
-        None => "",
+    let against = |iterations: f64| match iterations / ceiling.max(1) as f64 {
+        share if share >= 1.0 => "bad",
+        share if share >= NEAR => "warn",
+        _ => "good",
     };
-    let threshold = format!("ceiling {ceiling}; most in one run {}", text::count(figures.most_iterations));
+    let state = figures.iterations.value.map_or("", against);
+    let near = if figures.most_iterations == 0 { "" } else { against(figures.most_iterations as f64) };
+    let threshold = format!("most in one run {} (ceiling {ceiling})", text::count(figures.most_iterations));
     let (title, limit) = ("Iterations per run", Some(ceiling as f64));
-    Look { title, state, as_text: text::decimal, sort: "iterations", limit, threshold }
+    Look { title, state, near, as_text: text::decimal, sort: "iterations", limit, threshold }
 }
 
 /// A number that must not rise much above yesterday's.
@@ -310,7 +343,7 @@ fn risen(
     sort: &'static str,
     as_text: fn(f64) -> String,
 ) -> Look {
-    let enough = figures.runs >= ENOUGH && figures.runs_before >= ENOUGH;
+    let enough = figures.sum.runs >= ENOUGH && figures.before.runs >= ENOUGH;
     let limit = number.before.map(|before| before * RISE);
     let state = match (number.value, limit) {
         (Some(value), Some(limit)) if enough && value > limit => "bad",
@@ -319,7 +352,7 @@ fn risen(
     };
     let waits = || "threshold: 1.5 × yesterday, once there is one".to_owned();
     let threshold = limit.map_or_else(waits, |limit| format!("threshold {} (1.5 × yesterday)", as_text(limit)));
-    Look { title, state, as_text, sort, limit, threshold }
+    Look { title, state, near: "", as_text, sort, limit, threshold }
 }
 
 /// Failures against 5 % and yesterday.
@@ -327,17 +360,17 @@ fn failing(figures: &Figures) -> Look {
     let twice = figures.failure.before.map(|before| before * FAILURES_RISE);
     let limit = twice.map_or(FAILURES, |twice| twice.max(FAILURES));
     let state = match figures.failure.value {
-        Some(rate) if figures.runs >= ENOUGH && rate > limit => "bad",
+        Some(rate) if figures.sum.over() >= ENOUGH && rate > limit => "bad",
         Some(_) => "good",
         None => "",
     };
     let threshold = format!("threshold {} (5 %, or 2 × yesterday)", text::percent(limit));
     let (title, limit) = ("Failure rate", Some(limit));
-    Look { title, state, as_text: text::percent, sort: "failed", limit, threshold }
+    Look { title, state, near: "", as_text: text::percent, sort: "failed", limit, threshold }
 }
 
 fn card(number: &Number, look: Look, word: &str) -> Card {
-    let Look { title, state, as_text, sort, limit, threshold } = look;
+    let Look { title, state, near, as_text, sort, limit, threshold } = look;
     let (trend, way) = trend(number, word);
     let points = number.course.iter().flatten().copied();
     let (least, greatest) =
@@ -354,6 +387,7 @@ fn card(number: &Number, look: Look, word: &str) -> Card {
         trend,
         way,
         threshold,
+        near,
         href: format!("/runs?sort={sort}&window={word}"),
         label: format!("{title}, course over the last {word}: {course}"),
         spark: Spark::of(&number.course, limit),
@@ -361,8 +395,9 @@ fn card(number: &Number, look: Look, word: &str) -> Card {
 }
 
 fn costs(shares: &[Share], kind: &str, word: &str, several: bool) -> Vec<Cost> {
-    let most = shares.iter().map(|share| share.atto).max().unwrap_or(0).max(1);
+    let most = shares.iter().map(|share| share.sum.atto).max().unwrap_or(0).max(1);
     let row = |share: &Share| {
+        let sum = &share.sum;
         let named = share.name != OTHER && share.name != history::UNATTRIBUTED;
         let several = several && named && !share.account.is_empty();
         let note = match share.names {
@@ -374,31 +409,46 @@ fn costs(shares: &[Share], kind: &str, word: &str, several: bool) -> Vec<Cost> {
         Cost {
             name: format!("{}{note}", text::name(&share.name)),
             href: named.then(|| format!("/runs?sort=cost&window={word}&{kind}={}{account}", text::part(&share.name))),
-            runs: text::runs(share.runs),
-            tokens: text::tokens(share.input.saturating_add(share.output)),
-            cost: text::usd(share.atto),
-            exact: text::exact(share.atto),
-            width: format!("{:.1}", share.atto as f64 / most as f64 * 100.0),
-            unpriced: share.unpriced,
+            runs: text::runs(sum.runs, sum.live),
+            tokens: text::tokens(sum.input.saturating_add(sum.output)),
+            cost: text::cost(sum.atto, sum.unpriced),
+            exact: text::costs(sum.atto, sum.unpriced),
+            width: format!("{:.1}", sum.atto as f64 / most as f64 * 100.0),
+            unpriced: sum.unpriced,
         }
     };
     shares.iter().map(row).collect()
 }
 
-fn alerts(pages: &Pages, alerts: &[Alert], now: u64) -> Vec<AlertRow> {
-    let row = |alert: &Alert| {
-        let names =
-            [alert.tenant.as_deref(), alert.feature.as_deref(), Some(&*alert.tool).filter(|tool| !tool.is_empty())];
-        AlertRow {
+impl AlertRow {
+    fn of(pages: &Pages, alert: &Alert, runs: &[Arc<Entry>], now: u64) -> Self {
+        let tool = Some(&*alert.tool).filter(|tool| !tool.is_empty());
+        let names = [("tenant", alert.tenant.as_deref()), ("feature", alert.feature.as_deref()), ("tool", tool)];
+        let names = names.into_iter().filter_map(|(word, name)| Some(format!("{word} {}", text::name(name?))));
+        let run = notice::example(alert, runs);
+        Self {
             rule: text::name(alert.rule),
             severity: alert.severity.as_str(),
-            about: names.into_iter().flatten().map(text::name).collect::<Vec<_>>().join(" · "),
-            what: format!("{} (threshold {})", text::decimal(alert.value), text::decimal(alert.threshold)),
+            about: names.collect::<Vec<_>>().join(" · "),
+            what: alert.measured(),
             since: text::ago(alert.since, now),
-            href: (!alert.run.is_empty()).then(|| pages.href(&alert.account, &alert.run)),
+            cost: run.map(|run| text::cost(run.atto, run.unpriced)).unwrap_or_default(),
+            run: text::name(run.map_or(&*alert.run, |run| &*run.run)),
+            href: run
+                .map(|run| pages.href(&run.account, &run.run))
+                .or_else(|| (!alert.run.is_empty()).then(|| pages.href(&alert.account, &alert.run))),
+            trace: run.and_then(|run| pages.trace(run)),
         }
-    };
-    alerts.iter().filter(|alert| alert.until.is_none()).take(ALERTS).map(row).collect()
+    }
+}
+
+/// The dearest live runs, and how many more there are.
+fn live(runs: &[Arc<Entry>]) -> (Vec<Arc<Entry>>, usize) {
+    let mut live: Vec<Arc<Entry>> = runs.iter().filter(|run| run.live()).map(Arc::clone).collect();
+    live.sort_by_key(|run| std::cmp::Reverse((run.atto, run.at)));
+    let left = live.len().saturating_sub(LIVE);
+    live.truncate(LIVE);
+    (live, left)
 }
 
 /// How the gateway itself does, in a few words; the rest is on its own page.

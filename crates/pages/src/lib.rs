@@ -1,7 +1,8 @@
 //! **What**: the pages of the admin port: `/` (the one screen), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the same as
 //! JSON. **Why**: somebody is woken at two and wants to know which agent, what it costs, and where its trace is.
 //! **Invariants**: made on the server, no script, nothing loaded from elsewhere; everything is escaped, names are cut and lose
-//! characters that nobody sees; figures come from history, never from the tracker's locks; two clicks from a number to a trace.
+//! characters that nobody sees; figures come from history, which looks at the tracker before each answer, so that they are of this
+//! moment, live runs included; what may change is asked for again by the browser itself; two clicks from a number to a trace.
 //! **Not here**: who may ask, security headers (`telemetry/admin`), what is shown (`history`, `runs`).
 
 mod front;
@@ -99,6 +100,8 @@ struct Asked {
     since: String,
     limit: Option<usize>,
     samples: Option<usize>,
+    /// The page stays as it is.
+    still: Option<String>,
 }
 
 /// A program asks, not a browser.
@@ -111,6 +114,18 @@ fn page(template: &impl Template) -> Response {
     template
         .render()
         .map_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response(), |page| Html(page).into_response())
+}
+
+/// Seconds after which a browser asks for a page again whose numbers may change.
+const AGAIN: &str = "2";
+
+/// The same, which the browser asks for again by itself, unless somebody wants it to stay (`still`).
+fn changing(template: &impl Template, still: bool) -> Response {
+    let mut page = page(template);
+    if !still {
+        page.headers_mut().insert(header::REFRESH, header::HeaderValue::from_static(AGAIN));
+    }
+    page
 }
 
 fn answer(value: &Value) -> Response {
@@ -127,6 +142,7 @@ type Site = State<Arc<Pages>>;
 async fn made(pages: &Arc<Pages>, make: impl FnOnce(&Pages) -> Response + Send + 'static) -> Response {
     let site = Arc::clone(pages);
     let make = move || {
+        site.history.look(&*site.board, site.now());
         site.count_accounts();
         make(&site)
     };
@@ -136,10 +152,10 @@ async fn made(pages: &Arc<Pages>, make: impl FnOnce(&Pages) -> Response + Send +
 
 async fn front(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
-    made(
-        &pages,
-        move |pages| if program { answer(&front::json(pages, &asked)) } else { page(&front::Front::of(pages, &asked)) },
-    )
+    made(&pages, move |pages| match program {
+        true => answer(&front::json(pages, &asked)),
+        false => changing(&front::Front::of(pages, &asked), asked.still.is_some()),
+    })
     .await
 }
 
@@ -147,13 +163,14 @@ async fn list(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap
     let program = wants_json(&headers);
     made(&pages, move |pages| {
         let list = list::List::of(pages, &asked);
-        if program { answer(&list.json(pages)) } else { page(&list) }
+        if program { answer(&list.json(pages)) } else { changing(&list, asked.still.is_some()) }
     })
     .await
 }
 
 async fn run(State(pages): Site, Path(id): Path<String>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
+    let still = asked.still.is_some();
     made(&pages, move |pages| match pages.whose(asked.account, &id).map(|account| pages.detail(&account?, &id)) {
         Err(accounts) if !program => {
             (StatusCode::CONFLICT, page(&run::Whose::of(pages, &id, &accounts))).into_response()
@@ -163,17 +180,20 @@ async fn run(State(pages): Site, Path(id): Path<String>, Query(asked): Query<Ask
             let why = "several accounts have a run of this id: add ?account= and one of ";
             refused(StatusCode::CONFLICT, &format!("{why}{}", names.join(", ")))
         }
-        Ok(run) => shown(pages, run, program),
+        Ok(run) => shown(pages, run, program, still),
     })
     .await
 }
 
-fn shown(pages: &Pages, run: Option<Value>, program: bool) -> Response {
+fn shown(pages: &Pages, run: Option<Value>, program: bool, still: bool) -> Response {
     match run {
         None if program => refused(StatusCode::NOT_FOUND, "no run has this id"),
         None => (StatusCode::NOT_FOUND, page(&run::Unknown)).into_response(),
         Some(detail) if program => answer(&detail),
-        Some(detail) => page(&run::Run::of(pages, &detail)),
+        Some(detail) => {
+            let run = run::Run::of(pages, &detail, still);
+            changing(&run, still || !run.is_live())
+        }
     }
 }
 
@@ -258,7 +278,7 @@ impl Pages {
     /// What was written down of a run, in the form of the tracker's own JSON; without it, what memory has.
     fn kept(&self, run: &Entry) -> Value {
         let written = self.shelf.lock().as_ref().and_then(|store| store.detail(run));
-        let written = written.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let written = written.and_then(|text| serde_json::from_str::<Value>(&text).ok()).map(runs::json::renewed);
         written.unwrap_or_else(|| history::entry_json(run))
     }
 

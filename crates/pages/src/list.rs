@@ -37,6 +37,10 @@ pub(super) struct List {
     sorts: Vec<(&'static str, String, bool)>,
     filters: Vec<(&'static str, String)>,
     clear: String,
+    /// All runs, or live ones alone.
+    states: Vec<(&'static str, String, bool)>,
+    still: bool,
+    again: String,
     rows: Vec<RunRow>,
     all: String,
     left: usize,
@@ -48,9 +52,9 @@ impl List {
         let now = pages.now();
         let (word, length) = window(asked);
         let sort = SORTS.iter().find(|(known, _)| *known == asked.sort).map_or("last", |(known, _)| *known);
-        let from = Window::last(length, now).from;
+        let within = Window::last(length, now);
         let mut runs = pages.history.all();
-        runs.retain(|run| (run.live() || run.at > from) && fits(run, asked) && (sort != "failed" || run.failed()));
+        runs.retain(|run| within.place(run).is_some() && fits(run, asked) && (sort != "failed" || run.failed()));
         let all = runs.len();
         runs.sort_by_key(|run| Reverse((place(run, sort, now), run.at)));
         let limit = asked.limit.unwrap_or(ROWS);
@@ -65,6 +69,8 @@ impl List {
         ];
         let chosen = filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
         let kept: String = chosen.clone().map(|(name, value)| format!("&{name}={}", text::part(value))).collect();
+        let others = chosen.clone().filter(|(name, _)| *name != "state");
+        let others: String = others.map(|(name, value)| format!("&{name}={}", text::part(value))).collect();
         let rows: Vec<RunRow> = runs.iter().take(ROWS).map(|run| RunRow::of(pages, run, now)).collect();
         Self {
             page: "runs",
@@ -80,6 +86,18 @@ impl List {
                 .collect(),
             filters: chosen.map(|(name, value)| (name, text::name(value))).collect(),
             clear: format!("/runs?sort={sort}&window={word}"),
+            states: [("all", ""), ("live", "live"), ("failed", "failed")]
+                .map(|(says, state)| {
+                    let part = if state.is_empty() { String::new() } else { format!("&state={state}") };
+                    let href = format!("/runs?sort={sort}&window={word}{others}{part}");
+                    (says, href, asked.state.as_deref().unwrap_or("") == state)
+                })
+                .into(),
+            still: asked.still.is_some(),
+            again: format!(
+                "/runs?sort={sort}&window={word}{kept}{}",
+                if asked.still.is_some() { "" } else { "&still=1" }
+            ),
             left: all.saturating_sub(rows.len()),
             rows,
             all: text::count(all as u64),
@@ -132,7 +150,7 @@ struct Row {
     first: String,
     runs: String,
     /// Four numbers, and how each changed against the row before of the same service.
-    numbers: Vec<(String, String, &'static str)>,
+    numbers: Vec<(&'static str, String, String, &'static str)>,
     cost: String,
     exact: String,
 }
@@ -169,29 +187,29 @@ impl Changes {
 
 impl Row {
     fn of(one: &Changed, before: Option<&Changed>) -> Self {
-        let number = |of: fn(&Changed) -> Option<f64>, as_text: fn(f64) -> String| {
+        let number = |what: &'static str, of: fn(&Changed) -> Option<f64>, as_text: fn(f64) -> String| {
             let shown = of(one).map_or_else(|| "–".to_owned(), as_text);
             let change = of(one).zip(before.and_then(of)).filter(|(_, before)| *before > 0.0);
             let change = change.map(|(value, before)| value / before - 1.0).filter(|change| change.abs() >= 0.005);
             let (text, way) = change.map_or((String::new(), ""), |change| {
                 (text::percent(change.abs()), if change > 0.0 { "up" } else { "down" })
             });
-            (shown, text, way)
+            (what, shown, text, way)
         };
         Self {
             name: text::name(&one.name),
             service: if one.service.is_empty() { "–".to_owned() } else { text::name(&one.service) },
             first: text::time(one.first),
-            runs: text::count(one.runs),
+            runs: text::runs(one.sum.runs, one.sum.live),
             numbers: vec![
-                number(|one| one.iterations, text::decimal),
-                number(|one| one.p95, text::seconds),
-                number(|one| one.failure, text::percent),
-                number(|one| one.tool_failure, text::percent),
-                number(|one| one.cost, text::dollars),
+                number("iterations per run", |one| one.iterations, text::decimal),
+                number("p95 time", |one| one.p95, text::seconds),
+                number("failure rate", |one| one.failure, text::percent),
+                number("tool failures", |one| one.tool_failure, text::percent),
+                number("cost per run", |one| one.cost, text::dollars),
             ],
-            cost: text::usd(one.atto),
-            exact: text::exact(one.atto),
+            cost: text::cost(one.sum.atto, one.sum.unpriced),
+            exact: text::costs(one.sum.atto, one.sum.unpriced),
         }
     }
 }

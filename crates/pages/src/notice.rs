@@ -1,11 +1,14 @@
 //! **What**: an alert as a message of a chat: the JSON of Slack's incoming webhooks. **Invariants**: names can't become links,
-//! mentions or markup, neither Slack's nor the Markdown of chats that take its JSON; the trace is linked where a back end is
-//! known, and nobody fetches it for a preview. **Not here**: redaction of names (the caller's), sending.
+//! mentions or markup, neither Slack's nor the Markdown of chats that take its JSON; every one leads to a trace where a back end is
+//! known and to a run where the page's address is, and nobody fetches them for a preview. **Not here**: redaction of names (the caller's), sending.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use history::Entry;
+use runs::words::Unit;
 use runs::{Alert, Severity};
 use telemetry::admin::links::{Target, TraceLink};
 
@@ -46,13 +49,43 @@ fn plain(name: &str) -> String {
     out
 }
 
-fn number(value: f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+/// Where a message leads.
+#[derive(Clone, Default)]
+pub struct Links {
+    /// Addresses of traces.
+    pub trace: Option<TraceLink>,
+    /// Where people reach the admin page, without a slash at its end.
+    pub page: Option<String>,
 }
 
-/// One alert.
-pub fn message(alert: &Alert, link: Option<&TraceLink>) -> Value {
+/// The run that shows what an alert is about: its own; of a session, a tenant or a feature the one that did most of it.
+pub fn example<'r>(alert: &Alert, runs: &'r [Arc<Entry>]) -> Option<&'r Arc<Entry>> {
+    let named = |wanted: &Option<String>, has: &Option<Arc<str>>| {
+        wanted.as_deref().is_none_or(|wanted| has.as_deref() == Some(wanted))
+    };
+    let about = |run: &&Arc<Entry>| match (&*alert.run, &*alert.session) {
+        _ if *run.account != *alert.account => false,
+        ("", "") => named(&alert.tenant, &run.tenant) && named(&alert.feature, &run.feature),
+        ("", session) => *run.session == *session,
+        (id, _) => *run.run == *id,
+    };
+    let most = |run: &&Arc<Entry>| match alert.unit() {
+        Unit::Seconds => (i128::from(run.duration), run.at),
+        _ if alert.rule == "tokens_per_run_drift" => (i128::from(run.input.saturating_add(run.output)), run.at),
+        _ => (run.atto, run.at),
+    };
+    let subject =
+        !(alert.run.is_empty() && alert.session.is_empty() && alert.tenant.is_none() && alert.feature.is_none());
+    runs.iter().filter(|run| subject && about(run)).max_by_key(most)
+}
+
+/// An address in a message.
+fn linked(url: &str, word: &str) -> String {
+    format!("<{}|{word}>", url.replace('|', "%7C").replace('>', "%3E"))
+}
+
+/// One alert. `run`: the run that shows it, if it is known.
+pub fn message(alert: &Alert, links: &Links, run: Option<&Entry>) -> Value {
     let loud = loud(alert.severity == Severity::Critical);
     let rule = alert.rule; // one of ours
     let mut about = Vec::new();
@@ -67,18 +100,35 @@ pub fn message(alert: &Alert, link: Option<&TraceLink>) -> Value {
     about.extend(
         named.iter().filter(|(_, name)| !name.is_empty()).map(|(word, name)| format!("{word} {}", plain(name))),
     );
-    let target = Target { trace: &alert.trace, span: "", start: alert.since, end: alert.since, service: "" };
-    let url = link.filter(|_| !alert.trace.is_empty()).and_then(|link| link.url(&target));
-    if let Some(url) = url {
-        about.push(format!("<{}|trace>", url.replace('|', "%7C").replace('>', "%3E")));
-    }
+    let cost = run.filter(|_| !alert.run.is_empty()).map(|run| runs::words::cost(run.atto, run.unpriced));
+    about.extend(cost.map(|cost| format!("cost {cost}")));
+    let own = Target { trace: &alert.trace, span: "", start: alert.since, end: alert.since, service: "" };
+    let span = run.filter(|run| run.root != [0; 8]).map_or_else(String::new, |run| kernel::hex::encode(&run.root));
+    let target = run.map_or(own, |run| Target {
+        trace: if alert.trace.is_empty() { &run.trace } else { &alert.trace },
+        span: &span,
+        start: run.start,
+        end: run.at,
+        service: run.service.as_deref().unwrap_or(""),
+    });
+    let trace = links.trace.as_ref().and_then(|link| link.url(&target));
+    let id = run.map_or(&*alert.run, |run| &*run.run);
+    let page = links.page.as_deref().map(|page| match id {
+        "" => page.to_owned(),
+        id => {
+            let (id, account) = (super::text::part(id), super::text::part(&alert.account));
+            format!("{page}/runs/{id}?account={account}")
+        }
+    });
+    about.extend(trace.map(|url| linked(&url, "trace")));
+    about.extend(page.map(|url| linked(&url, if id.is_empty() { "page" } else { "run" })));
     let severity = alert.severity.as_str();
-    let head = format!("{loud} {severity}: {rule} is {} (threshold {})", number(alert.value), number(alert.threshold));
+    let head = format!("{loud} {severity}: {rule}: {}", alert.measured());
     said(&head, &about.join(" · "))
 }
 
 /// Of these only how many of which severity and rule.
-pub fn more(alerts: &[Alert]) -> Value {
+pub fn more(alerts: &[Alert], links: &Links) -> Value {
     let mut rules: BTreeMap<(std::cmp::Reverse<Severity>, &str), usize> = BTreeMap::new();
     alerts.iter().for_each(|alert| *rules.entry((std::cmp::Reverse(alert.severity), alert.rule)).or_default() += 1);
     let named: Vec<String> = rules
@@ -90,7 +140,9 @@ pub fn more(alerts: &[Alert]) -> Value {
     let what = if let [_] = alerts { "1 more alert".to_owned() } else { format!("{} more alerts", alerts.len()) };
     let critical = alerts.iter().any(|alert| alert.severity == Severity::Critical);
     let head = format!("{} {what}: {}{others}", loud(critical), named.join(", "));
-    said(&head, "on tollgate's page and in `tollgate alerts list`")
+    let page =
+        links.page.as_deref().map_or_else(|| "tollgate's page".to_owned(), |page| linked(page, "tollgate's page"));
+    said(&head, &format!("on {page} and in `tollgate alerts list`"))
 }
 
 fn loud(critical: bool) -> &'static str {

@@ -55,7 +55,7 @@ pub(super) fn report(pages: &Pages, asked: &Asked, program: bool) -> Response {
         Ok(wanted) => wanted,
         Err(why) => return refused(StatusCode::BAD_REQUEST, &why.to_string()),
     };
-    let report = make(&pages.failures, wanted, pages.now());
+    let report = make(&pages.failures, &pages.history.all(), wanted, pages.now());
     let link = |sample: &Sample| {
         let start = sample.at.saturating_sub(sample.duration);
         let service = sample.key.get(2).map_or("", |service| &**service);

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Pages, text};
+use runs::words::NO_PRICE;
 
 /// Depth at which the tree is not drawn deeper.
 const DEEPEST: usize = 12;
@@ -89,6 +90,10 @@ pub(super) struct Run {
     calls: Vec<Call>,
     left: u64,
     known: bool,
+    still: bool,
+    again: String,
+    /// What holds of it now: severity, rule, what was measured.
+    alerts: Vec<(&'static str, String, String)>,
 }
 
 fn ns(value: &Value) -> Option<u64> {
@@ -100,14 +105,18 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
-/// Money as text, and the exact amount.
-fn money(value: &Value) -> Option<(String, String)> {
-    let exact = value.as_str()?;
-    Some((text::dollars(exact.parse().ok()?), format!("{exact} USD")))
+/// Money as text, and the exact amount; "no price" of none.
+fn money(value: &Value) -> (String, String) {
+    let exact = value.as_str().and_then(|exact| Some((exact, text::dollars(exact.parse().ok()?))));
+    exact.map_or_else(|| (NO_PRICE.to_owned(), String::new()), |(exact, shown)| (shown, format!("{exact} USD")))
 }
 
 impl Run {
-    pub(super) fn of(pages: &Pages, run: &Value) -> Self {
+    pub(super) fn is_live(&self) -> bool {
+        self.live
+    }
+
+    pub(super) fn of(pages: &Pages, run: &Value, still: bool) -> Self {
         let named = |key: &str| run[key].as_str().filter(|name| !name.is_empty()).map(text::name);
         let totals = if run["totals"].is_object() { &run["totals"] } else { run };
         let state = run["state"].as_str().unwrap_or("").to_owned();
@@ -145,6 +154,9 @@ impl Run {
             numbers: numbers(run, totals, elapsed),
             tokens: tokens(run, totals),
             turns: turns(pages, run),
+            still,
+            again: again(pages, run, still),
+            alerts: alerts(pages, run),
             left: number(&run["step_count"]).saturating_sub(calls.len() as u64),
             calls,
             known,
@@ -152,12 +164,30 @@ impl Run {
     }
 }
 
+/// The same page, which goes on or stays as it is.
+fn again(pages: &Pages, run: &Value, still: bool) -> String {
+    let href = pages.href(run["account"].as_str().unwrap_or(""), run["id"].as_str().unwrap_or(""));
+    let more = if href.contains('?') { "&still=1" } else { "?still=1" };
+    if still { href } else { format!("{href}{more}") }
+}
+
+/// Alerts about a run that hold.
+fn alerts(pages: &Pages, run: &Value) -> Vec<(&'static str, String, String)> {
+    let mut all = pages.board.alerts();
+    all.retain(|alert| {
+        let of_run = !alert.run.is_empty() && run["id"] == *alert.run;
+        let of_session = alert.run.is_empty() && !alert.session.is_empty() && run["session_id"] == *alert.session;
+        alert.until.is_none() && run["account"] == *alert.account && (of_run || of_session)
+    });
+    all.iter().map(|alert| (alert.severity.as_str(), text::name(alert.rule), alert.measured())).collect()
+}
+
 fn numbers(run: &Value, totals: &Value, elapsed: f64) -> Vec<(&'static str, String, String)> {
     let failures = |what: &str, of: &str| match number(&totals[of]) {
         0 => String::new(),
         failed => format!("{} {what}", text::count(failed)),
     };
-    let (cost, exact) = money(&totals["cost_usd"]).unwrap_or_default();
+    let (cost, exact) = money(&totals["cost_usd"]);
     let unpriced = failures("calls without a price", "unpriced_calls");
     let slowest = &run["slowest_step"];
     let slowest = slowest["name"].as_str().map(|name| {
@@ -188,8 +218,8 @@ fn tokens(run: &Value, totals: &Value) -> Vec<(&'static str, String)> {
         ("Input, from cache", "cache_read"),
         ("Written to cache, 5 min", "cache_write_5m"),
         ("Written to cache, 1 h", "cache_write_1h"),
-        ("Output", "output"),
-        ("of which reasoning", "reasoning"),
+        ("Output, answers", "output"),
+        ("Output, reasoning", "reasoning"),
     ];
     let shown = sources.map(|(what, key)| (what, text::count(number(&counts[key]))));
     let context = &run["context"];
@@ -212,7 +242,7 @@ fn turns(pages: &Pages, run: &Value) -> Vec<Turn> {
             state: state.to_owned(),
             bad: matches!(state, "failed" | "killed"),
             iterations: text::count(number(&one["iterations"])),
-            cost: money(&one["cost_usd"]).map(|(cost, _)| cost).unwrap_or_default(),
+            cost: money(&one["cost_usd"]).0,
             duration: text::seconds(one["duration_seconds"].as_f64().unwrap_or(0.0)),
         }
     };
@@ -273,7 +303,12 @@ fn tree(steps: &[Value], run: &Value) -> Vec<Call> {
                 String::new()
             },
             duration: text::seconds(seconds),
-            cost: money(&step["cost_usd"]).map(|(cost, _)| cost).unwrap_or_default(),
+            // what was not answered, and what is no model call, has none
+            cost: if step["cost_usd"].is_null() && (!model || flag("failed")) {
+                String::new()
+            } else {
+                money(&step["cost_usd"]).0
+            },
             from: place(from),
             width: format!("{:.1}", (seconds / whole * 1000.0).clamp(2.0, 1000.0)),
         });

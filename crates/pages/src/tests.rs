@@ -66,8 +66,14 @@ fn step(name: &str, span: u8, parent: u8, kind: StepKind) -> Step {
 }
 
 fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
-    let (meter, health, history) = (Meter::new(), Health::new(), Arc::new(History::default()));
+    let history = History::default();
     history.note(&tracker.recent(usize::MAX), NOW);
+    pages_of(tracker, link, Some(history))
+}
+
+/// Without a history the pages have to look themselves.
+fn pages_of(tracker: Made, link: &str, history: Option<History>) -> (axum::Router, Meter) {
+    let (meter, health, history) = (Meter::new(), Health::new(), Arc::new(history.unwrap_or_default()));
     let config = Config {
         trace_link: admin::links::Config { template: Some(link.to_owned()), ..Default::default() },
         ..Config::default()
@@ -149,12 +155,65 @@ async fn programs_get_json() {
     for path in ["/runs", "/runs/a", "/changes", "/changes?by=issue", "/report", "/report/issue/OPS-1"] {
         let (status, text) = ask(&router, path, "application/json").await;
         assert_eq!(status, StatusCode::OK, "{path}");
-        assert!(serde_json::from_str::<Value>(&text).is_ok_and(|value| value["schema"] == 1), "{path}: {text}");
+        assert!(serde_json::from_str::<Value>(&text).is_ok_and(|value| value["schema"] == 2), "{path}: {text}");
     }
     assert_eq!(ask(&router, "/runs/nobody", "application/json").await.0, StatusCode::NOT_FOUND);
     assert_eq!(ask(&router, "/report?since=3w", HTML).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(ask(&router, "/report?by=nonsense", HTML).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(ask(&router, "/report/issue/OPS-9", HTML).await.0, StatusCode::NOT_FOUND);
+}
+
+/// A runaway agent is a live run: what it spent is in all sums at once, with the next answer, and it stands first where live runs
+/// are sorted by cost. ("Nothing was spent" stood there for three live runs of $10.72.) The browser asks again by itself, unless
+/// somebody holds it.
+#[tokio::test]
+async fn live_runs_count_up_to_now() {
+    const CENT: i128 = 10_000_000_000_000_000;
+    let mut details: Vec<_> =
+        (0..15).map(|at| (run(&format!("idle-{at}"), "acme", RunState::Live, CENT), vec![])).collect();
+    details.push((run("runaway", "globex", RunState::Live, 1057 * CENT), vec![step("m", 1, 0, StepKind::Model)]));
+    let mut unknown = run("unknown", "initech", RunState::Live, 0);
+    unknown.totals.models.values_mut().for_each(|model| model.unpriced = model.calls);
+    details.push((unknown, vec![step("m", 1, 0, StepKind::Model)]));
+    let (router, _) = pages_of(made(details), LINK, None);
+    let (_, text) = ask(&router, "/", "application/json").await;
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&value["runs"], &value["live_runs"], &value["cost_usd"]), (&17.into(), &17.into(), &"10.72".into()));
+    assert_eq!(value["by_tenant"][2]["cost_usd"], Value::Null, "{text}");
+    let (_, html) = ask(&router, "/", HTML).await;
+    for shown in
+        ["17 runs", "17 live now", "$10.72", "up to now", "and 7 more live runs", "no price", "1 calls without"]
+    {
+        assert!(html.contains(shown), "{shown}: {html}");
+    }
+    assert!(!html.contains("Nothing was spent"));
+    let (_, list) = ask(&router, "/runs?state=live&sort=cost", HTML).await;
+    assert!(list.split("<tr>").nth(2).is_some_and(|row| row.contains(">runaway<")), "{list}");
+    let (_, one) = ask(&router, "/runs/unknown", HTML).await;
+    assert!(one.contains("no price") && !one.contains("$0<"), "{one}");
+    for (path, again) in
+        [("/", true), ("/runs", true), ("/runs/runaway", true), ("/?still=1", false), ("/changes", false)]
+    {
+        let request = Request::get(path).header("host", "localhost").header("accept", HTML).body(Body::empty());
+        let answer = router.clone().oneshot(request.expect("request")).await.expect("answer");
+        assert_eq!(answer.headers().contains_key("refresh"), again, "{path}");
+    }
+}
+
+/// A number has the colour that belongs to it: the average is good while one run is over the ceiling, which is said beside it.
+#[tokio::test]
+async fn a_colour_belongs_to_its_number() {
+    let mut details: Vec<_> = (0..9).map(|at| (run(&format!("r{at}"), "acme", RunState::Ended, 1), vec![])).collect();
+    let mut over = run("over", "acme", RunState::Live, 1);
+    over.totals.iterations = 60;
+    details.push((over, vec![]));
+    let (router, _) = pages(made(details), LINK);
+    let (_, html) = ask(&router, "/", HTML).await;
+    let card = html.split("<a class=\"card").find(|card| card.contains("Iterations per run")).expect("card");
+    assert!(
+        card.starts_with(" good") && card.contains("<div class=\"limit bad\">most in one run 60 (ceiling 50)"),
+        "{card}"
+    );
 }
 
 /// Names that would be markup, that turn their direction, or that are endless: escaped, cut, cleaned, on every page.
@@ -206,6 +265,38 @@ async fn a_run_is_a_tree_whatever_it_says() {
         assert_eq!(html.matches(&format!(">{name}<")).count(), 1, "{name}");
     }
     assert!(html.contains("Open trace"));
+}
+
+/// A message has what was measured, in units, and leads to a trace and a run, also where the alert is about a session.
+#[test]
+fn every_message_leads_to_run_and_trace() {
+    use super::notice::{Links, example, message};
+    let history = History::default();
+    let other = RunView { trace: "0b".into(), ..run("other", "acme", RunState::Ended, 1) };
+    history.note(&[other, run("dear", "acme", RunState::Live, 9)], NOW);
+    let trace = Config {
+        trace_link: admin::links::Config { template: Some(LINK.to_owned()), ..Default::default() },
+        public_url: Some("https://tollgate.example/".into()),
+        ..Config::default()
+    };
+    let settings = trace.settings().unwrap_or_else(|_| panic!("settings"));
+    let links = Links { trace: settings.trace_link, page: settings.public_url };
+    let session =
+        Alert { run: String::new(), trace: String::new(), session: "s".into(), ..runs::alert("session_cost", "", NOW) };
+    let of_tenant = Alert { session: String::new(), feature: None, ..session.clone() };
+    let all = history.all();
+    for alert in [session, of_tenant, Alert { session: "s".into(), ..runs::alert("session_cost", "dear", NOW) }] {
+        let shown = message(&alert, &links, example(&alert, &all).map(|run| &**run));
+        let text = shown["text"].as_str().unwrap_or_default();
+        assert!(text.contains("session_cost: $7.00, 1.4 × the limit of $5.00"), "{text}");
+        assert!(
+            text.contains("<https://back.example/t/0af7651916cd43dd8448eb211c80319c?span=0707070707070707"),
+            "{text}"
+        );
+        assert!(text.contains("<https://tollgate.example/runs/dear?account=default|run>"), "{text}");
+    }
+    let bad = Config { public_url: Some("tollgate.example".into()), ..Config::default() };
+    assert!(bad.settings().is_err_and(|problems| problems[0].path == "public_url"));
 }
 
 /// An alert that holds is shown with its run; one that ended is not.

@@ -14,8 +14,9 @@ use rates::Usd;
 
 use super::{Alert, Budget, Detail, Investigations, Measure, RunSums, RunView, Step, Streak, Sum, Totals, add, input};
 
-/// Version of the schema.
-pub const SCHEMA: u32 = 1;
+/// Version of the schema. 2: sums are of all runs, live ones up to now; `output` is without `reasoning`; what has no price has a
+/// cost of null.
+pub const SCHEMA: u32 = 2;
 
 const NANOS: f64 = 1e9;
 
@@ -23,8 +24,9 @@ fn time(at: u64) -> Value {
     if at == 0 { Value::Null } else { rfc3339(UnixNanos(at)).into() }
 }
 
-fn usd(atto: i128) -> String {
-    Usd(atto).to_string()
+/// A cost as decimal text; null if nothing of it has a price (`unpriced`: calls that are not in it).
+pub fn cost(atto: i128, unpriced: u64) -> Value {
+    super::words::priced(atto, unpriced).map_or(Value::Null, |atto| Usd(atto).to_string().into())
 }
 
 fn span(id: [u8; 8]) -> Value {
@@ -35,15 +37,17 @@ fn text(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
 }
 
+/// Disjoint: what is thought is not in what is said.
 fn tokens(tokens: &Buckets) -> Value {
     json!({
         "input": tokens.input,
         "cache_read": tokens.cache_read,
         "cache_write_5m": tokens.cache_write_5m,
         "cache_write_1h": tokens.cache_write_1h,
-        "output": tokens.output,
+        "output": tokens.output.saturating_sub(tokens.reasoning),
         "reasoning": tokens.reasoning,
         "input_total": input(tokens),
+        "output_total": tokens.output,
     })
 }
 
@@ -51,7 +55,7 @@ fn tokens(tokens: &Buckets) -> Value {
 pub fn totals(totals: &Totals) -> Value {
     let models: Map<String, Value> = (totals.models.iter())
         .map(|(name, model)| {
-            let one = json!({"calls": model.calls, "tokens": tokens(&model.tokens), "cost_usd": usd(model.atto_usd),
+            let one = json!({"calls": model.calls, "tokens": tokens(&model.tokens), "cost_usd": cost(model.atto_usd, model.unpriced),
                 "unpriced_calls": model.unpriced});
             (name.clone(), one)
         })
@@ -79,7 +83,7 @@ pub fn totals(totals: &Totals) -> Value {
         "tool_retries": totals.tool_retries(),
         "sub_agents": totals.sub_agents,
         "tokens": tokens(&totals.tokens()),
-        "cost_usd": usd(totals.atto_usd()),
+        "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
         "unpriced_calls": totals.unpriced(),
         "models": models,
         "tools": tools,
@@ -108,7 +112,7 @@ fn step(step: &Step) -> Value {
         "sub_agent": step.sub_agent,
         "input_tokens": step.input_tokens,
         "output_tokens": step.output_tokens,
-        "cost_usd": step.atto_usd.map(usd),
+        "cost_usd": step.atto_usd.map(|atto| Usd(atto).to_string()),
     })
 }
 
@@ -177,7 +181,7 @@ pub fn budget(budget: &Budget) -> Value {
         "iterations": totals.iterations,
         "iteration_ceiling": budget.ceiling,
         "iterations_left": budget.ceiling.saturating_sub(totals.iterations),
-        "cost_usd": usd(totals.atto_usd()),
+        "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
         "tool_calls": totals.tool_calls(),
         "run_state": budget.view.state.as_str(),
     })
@@ -195,7 +199,7 @@ fn sum(sum: &Sum) -> Value {
         "failed_tool_calls": sum.tool_failures,
         "duration_seconds": sum.duration as f64 / NANOS,
         "tokens": tokens(&sum.tokens),
-        "cost_usd": usd(sum.atto_usd),
+        "cost_usd": cost(sum.atto_usd, sum.unpriced),
         "unpriced_calls": sum.unpriced,
     })
 }
@@ -239,12 +243,37 @@ pub fn investigations(all: &BTreeMap<String, Investigations>) -> Value {
             "override_rate": if one.judged == 0 { Value::Null } else { json!(one.overridden as f64 / one.judged as f64) },
             "tool_calls_p95": one.tool_calls_p95,
             "tool_calls_mean": one.tool_calls_mean,
-            "cost_usd": usd(one.atto_usd),
+            "cost_usd": Usd(one.atto_usd).to_string(),
             "resolution_by_confidence": resolution.collect::<Vec<_>>(),
         })
     };
     let types: Map<String, Value> = all.iter().map(|(kind, all)| (kind.clone(), one(all))).collect();
     json!({"schema": SCHEMA, "by_agent_type": types})
+}
+
+/// One run as it was written down, in the form of today: in schema 1 reasoning was also in `output`.
+pub fn renewed(mut run: Value) -> Value {
+    let old = run.get("schema").and_then(Value::as_u64) == Some(1);
+    let Some(fields) = run.as_object_mut().filter(|_| old) else { return run };
+    fields.insert("schema".into(), SCHEMA.into());
+    let Some(totals) = fields.get_mut("totals").and_then(Value::as_object_mut) else { return run };
+    let priced = |sum: &Map<String, Value>| {
+        sum.get("cost_usd").and_then(Value::as_str) != Some("0") || sum.get("unpriced_calls") == Some(&json!(0))
+    };
+    let renew = |sum: &mut Map<String, Value>| {
+        if !priced(sum) {
+            sum.insert("cost_usd".into(), Value::Null);
+        }
+        let Some(tokens) = sum.get_mut("tokens").and_then(Value::as_object_mut) else { return };
+        let count = |name: &str| tokens.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let (output, reasoning) = (count("output"), count("reasoning"));
+        tokens.insert("output".into(), output.saturating_sub(reasoning).into());
+        tokens.insert("output_total".into(), output.into());
+    };
+    renew(totals);
+    let models = totals.get_mut("models").and_then(Value::as_object_mut);
+    models.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut).for_each(renew);
+    run
 }
 
 /// Numeric span attributes.
@@ -272,6 +301,9 @@ pub fn alerts(all: &[Alert]) -> Value {
             "tool": text(&alert.tool),
             "value": alert.value,
             "threshold": alert.threshold,
+            "unit": alert.unit().as_str(),
+            "multiple": alert.multiple(),
+            "measured": alert.measured(),
             "since": time(alert.since),
             "until": alert.until.map_or(Value::Null, time),
         })

@@ -12,6 +12,7 @@ pub mod share;
 mod sums;
 mod totals;
 mod view;
+pub mod words;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -141,7 +141,7 @@ async fn the_schema_of_a_run() {
     let (status, run) = get(&api, "/api/runs/run%20%3C1%3E").await;
     assert_eq!(status, StatusCode::OK);
     for (pointer, expected) in [
-        ("/schema", json!(1)),
+        ("/schema", json!(2)),
         ("/id", json!("run <1>")),
         ("/trace_id", json!("0af7651916cd43dd8448eb211c80319c")),
         ("/root_span_id", json!("0000000000000009")),
@@ -185,7 +185,7 @@ async fn lists() {
     let (_, cases) = get(&api, "/api/investigations").await;
     assert_eq!(cases["by_agent_type"]["sre"]["override_rate"], json!(0.5));
     for path in ["/api/measures", "/api/alerts"] {
-        assert_eq!(get(&api, path).await, (StatusCode::OK, json!({"schema": 1, path.trim_start_matches("/api/"): []})));
+        assert_eq!(get(&api, path).await, (StatusCode::OK, json!({"schema": 2, path.trim_start_matches("/api/"): []})));
     }
     assert_eq!(get(&api, "/api/runs?limit=many").await.0, StatusCode::BAD_REQUEST);
 }
@@ -243,4 +243,75 @@ async fn an_id_of_two_accounts() {
     let (status, _) = ask(&api, post("/api/runs/shared/outcome?account=theirs")).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(heard.0.lock()[0].0, "theirs/shared");
+}
+
+/// What a person reads of money: rounded half up from the exact amount, two significant digits of small amounts, never $0 of what
+/// has no price. ($2.025 was "$2.02" beside three times "$0.68".)
+#[test]
+fn money_misleads_nobody() {
+    use crate::words::{cost, dollars, seconds, usd};
+    const MILLI: i128 = 1_000_000_000_000_000;
+    let amounts = [
+        (0, "$0"),
+        (675 * MILLI, "$0.675"),
+        (2025 * MILLI, "$2.025"),
+        (500 * MILLI, "$0.50"),
+        (5 * MILLI, "$0.005"),
+        (10 * MILLI, "$0.01"),
+        (99_900_000_000_000_000, "$0.10"),
+        (2_149 * MILLI / 1000, "$0.0021"),
+        (123 * MILLI / 1_000_000, "$0.00000012"),
+        (1, "< $0.00000001"),
+        (10_720 * MILLI, "$10.72"),
+        (12_345 * MILLI, "$12.35"),
+        (1_234_500 * MILLI, "$1,235"),
+        (-2025 * MILLI, "-$2.025"),
+    ];
+    for (atto, shown) in amounts {
+        assert_eq!(usd(atto), shown);
+    }
+    assert_eq!(
+        (dollars(2.025).as_str(), dollars(0.1 + 0.2).as_str(), dollars(0.0).as_str()),
+        ("$2.025", "$0.30", "$0")
+    );
+    assert_eq!([cost(0, 0), cost(0, 2), cost(500 * MILLI, 2)], ["$0", "no price", "$0.50"]);
+    assert_eq!([seconds(30.0 * 86_400.0), seconds(0.25), seconds(3700.0)], ["30 d", "250 ms", "1 h 1 min"]);
+}
+
+/// An alert says its value with a unit and how many times the limit it is, whatever the rule.
+#[test]
+fn alerts_say_what_was_measured() {
+    let said = |rule, value, threshold| Alert { value, threshold, ..testing::runs::alert(rule, "r", 1) }.measured();
+    assert_eq!(said("session_cost", 0.01, 0.005), "$0.01, 2 × the limit of $0.005");
+    assert_eq!(said("iteration_ceiling", 60.0, 50.0), "60 iterations, 1.2 × the limit of 50");
+    assert_eq!(said("session_duration", 7200.0, 3600.0), "2 h, 2 × the limit of 1 h");
+    assert_eq!(said("run_unended", 3661.0, 3600.0), "1 h 1 min, 1.02 × the limit of 1 h");
+    assert_eq!(said("cost_per_run_drift", 1.8, 1.5), "1.8 × the cost per run of before (limit 1.5 ×)");
+    assert_eq!(said("limit_hit", 1.0, 0.0), "a limit ended the run");
+    let alerts = json::alerts(&[testing::runs::alert("iteration_ceiling", "r", 1)]);
+    assert_eq!((&alerts["alerts"][0]["unit"], &alerts["alerts"][0]["multiple"]), (&json!("count"), &json!(1.4)));
+}
+
+/// Buckets of tokens add up: reasoning is not in the output too. What nobody has a price for costs null, not 0; and what was
+/// written down in the form of before says the same.
+#[test]
+fn tokens_are_disjoint_and_no_price_is_null() {
+    let mut sum = Totals::default();
+    sum.add_call("m", Buckets { input: 10, output: 7, reasoning: 5, ..Buckets::default() }, None);
+    let value = json::totals(&sum);
+    for tokens in [&value["tokens"], &value["models"]["m"]["tokens"]] {
+        assert_eq!(
+            (&tokens["output"], &tokens["reasoning"], &tokens["output_total"]),
+            (&json!(2), &json!(5), &json!(7))
+        );
+    }
+    assert_eq!((&value["cost_usd"], &value["unpriced_calls"]), (&Value::Null, &json!(1)));
+    let tokens = json!({"input": 10, "output": 7, "reasoning": 5});
+    let old = json!({"tokens": tokens, "cost_usd": "0", "unpriced_calls": 1});
+    let old =
+        json!({"schema": 1, "totals": {"tokens": tokens, "cost_usd": "0", "unpriced_calls": 1, "models": {"m": old}}});
+    let new = json::renewed(old);
+    assert_eq!((&new["totals"]["tokens"]["output"], &new["totals"]["cost_usd"]), (&json!(2), &Value::Null));
+    assert_eq!(new["totals"]["models"]["m"]["tokens"]["output"], 2);
+    assert_eq!(json::renewed(new.clone()), new);
 }

@@ -26,7 +26,7 @@ const NAME_BYTES: usize = 128;
 const STATUS_OK: i32 = 1;
 const DAY: u64 = 86_400_000_000_000;
 /// Times further from the arrival are clocks that were never set.
-const OLDEST: u64 = 30 * DAY;
+const OLDEST: u64 = 400 * DAY;
 const NEWEST: u64 = DAY;
 /// What a permission's outcome is when the tool may not run.
 const DENIALS: [&str; 7] = ["reject", "rejected", "deny", "denied", "block", "blocked", "abort"];

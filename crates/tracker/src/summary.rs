@@ -170,7 +170,10 @@ fn of_alert(alert: &Alert, now: u64) -> LogRecord {
         text("tollgate.alert.severity", alert.severity.as_str()),
         double("tollgate.alert.value", alert.value),
         double("tollgate.alert.threshold", alert.threshold),
+        text("tollgate.alert.unit", alert.unit().as_str()),
+        text("tollgate.alert.measured", &alert.measured()),
     ];
+    all.extend(alert.multiple().map(|multiple| double("tollgate.alert.multiple", multiple)));
     let told = [("tollgate.run.id", &alert.run), ("session.id", &alert.session), ("gen_ai.tool.name", &alert.tool)];
     all.extend(told.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| text(key, value)));
     let told = [("tenant.id", &alert.tenant), ("agent.feature", &alert.feature)];

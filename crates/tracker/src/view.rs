@@ -45,7 +45,7 @@ impl Viewer<'_> {
             failed: run.failed,
             start: run.start,
             last: run.last,
-            duration: run.root.map_or(run.last.saturating_sub(run.start), |(start, end)| end.saturating_sub(start)),
+            duration: duration(run),
             totals: self.totals(&run.totals),
             peaks: self.peaks(&run.peaks),
             judged: Judged::default(),
@@ -129,4 +129,10 @@ impl Viewer<'_> {
         }
         shown
     }
+}
+
+/// By the root's own clock where there is one; a begin that is not known (0) is no begin.
+fn duration(run: &Run) -> u64 {
+    let (start, end) = run.root.filter(|(start, _)| *start != 0).unwrap_or((run.start, run.last));
+    if start == 0 { 0 } else { end.saturating_sub(start) }
 }

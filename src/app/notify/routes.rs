@@ -110,7 +110,7 @@ impl Notify {
             since: now,
             until: None,
         };
-        let sent = self.attempt(&notice::message(&alert, None), &delivery(&[alert])).await;
+        let sent = self.attempt(&notice::message(&alert, &self.parts.links, None), &delivery(&[alert])).await;
         sent.map_err(|trouble| {
             let _ = self.tested.compare_exchange(now, before, Ordering::Relaxed, Ordering::Relaxed);
             Untold::Failed(trouble.why)

@@ -22,11 +22,12 @@ use kernel::clock::{Clock, UnixNanos};
 use kernel::pseudonym::Pseudonymizer;
 use kernel::secret::Secret;
 use net::Proxies;
+use pages::notice::Links;
 use processors::redact;
 use redaction::Ids;
 use runs::testing::runs::{MINUTE, Made, NOW as START, alert};
 use runs::{Alert, Board, Severity};
-use telemetry::admin::{self, links, webhook};
+use telemetry::admin::{self, webhook};
 
 mod quiet;
 
@@ -115,10 +116,12 @@ struct Scene {
 fn scene(folder: &Path, config: Value) -> Scene {
     let config: admin::Config = serde_json::from_value(json!({
         "alerts": config, "trace_link": {"back_end": "jaeger", "base": "https://jaeger.example"},
+        "public_url": "https://tollgate.example",
     }))
     .unwrap();
     let settings = config.settings().unwrap_or_else(|problems| panic!("{}", problems[0].what));
-    let (webhook, link): (webhook::Webhook, Option<links::TraceLink>) = (settings.alerts.unwrap(), settings.trace_link);
+    let webhook: webhook::Webhook = settings.alerts.unwrap();
+    let links = Links { trace: settings.trace_link, page: settings.public_url };
     let (board, clock): (Arc<Made>, Arc<Quick>) = Default::default();
     let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..seams() };
     let detector = redact::Config::default().settings().unwrap_or_else(|_| panic!("valid")).detector;
@@ -126,7 +129,8 @@ fn scene(folder: &Path, config: Value) -> Scene {
     let parts = Parts {
         board: Arc::clone(&board) as Arc<dyn Board>,
         ids: Arc::new(ids),
-        link,
+        links,
+        history: Arc::default(),
         seams: seams.clone(),
         tasks: Tasks::new(&seams.meter),
         proxies: Arc::new(Proxies::from_env(&|_| None).unwrap()),
@@ -177,8 +181,13 @@ async fn told_once_signed_and_redacted() {
     assert_eq!(header("x-tollgate-timestamp"), (START / 1_000_000_000).to_string());
     let message: Value = serde_json::from_str(&body).unwrap();
     let text = message["text"].as_str().unwrap();
-    assert!(text.contains("critical: identical_tool_calls is 7 (threshold 5)") && text.contains("run r-1"), "{text}");
+    assert!(
+        text.contains("critical: identical_tool_calls: 7 equal calls in a row, 1.4 × the limit of 5")
+            && text.contains("run r-1"),
+        "{text}"
+    );
     assert!(text.contains("<https://jaeger.example/trace/0af7651916cd43dd8448eb211c80319c|trace>"), "{text}");
+    assert!(text.contains("<https://tollgate.example/runs/r%2D1?account=default|run>"), "{text}");
     assert!(!text.contains("jane") && text.contains("[EMAIL]"), "{text}");
     assert!(!text.contains("<!channel>") && !text.contains("*now*") && !text.contains("<https://evil"), "{text}");
     assert_eq!(message["blocks"][0]["text"]["text"], message["text"]);
@@ -259,7 +268,7 @@ async fn a_flood_hides_nobody_elses() {
     let came = came.lock();
     let place = |run: &str| came.iter().position(|(_, body)| body.contains(run));
     assert_eq!(["noise-0 ", "quiet-1", "quiet-2", "noise-1 "].map(|run| place(run).unwrap()), [0, 1, 2, 3]);
-    assert!(came[1].1.contains("account other") && !came[0].1.contains("account"));
+    assert!(came[1].1.contains("account other") && !came[0].1.contains("account "));
     let rest = &came[10].1;
     assert!(
         rest.contains(":rotating_light: 592 more alerts: 292 critical limit_hit, 300 warning run_unended"),
@@ -408,7 +417,7 @@ fn names_are_text() {
         tenant: Some("\u{200f}\u{202e}*b* _i_ `c`\n".into()),
         ..alert("limit_hit", "r-1", START)
     };
-    let message = pages::notice::message(&evil, None);
+    let message = pages::notice::message(&evil, &Links::default(), None);
     let text = message["text"].as_str().unwrap();
     for dead in ["<!", "@channel", "@all", "https://", "](", "*b*", "_i_", "`c`", "#room", "\u{200f}", "\u{202e}"] {
         assert!(!text.contains(dead), "{dead}: {text}");

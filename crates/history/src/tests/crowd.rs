@@ -146,6 +146,7 @@ fn what_waits_is_shared_out() {
         runs,
         counts: counts("quiet", 0..1).into_iter().chain(counts("flood", 1..60)).collect(),
         samples: samples("quiet", 1).into_iter().chain(samples("flood", 60)).collect(),
+        ..Write::default()
     };
     let few = write.newest(30);
     assert_eq!((few.runs.len(), few.counts.len(), few.samples.len()), (30, 30, 30));

@@ -36,7 +36,9 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Who may read it; everybody without it.
     pub auth: auth::Config,
-    /// Where pages and reports link traces to.
+    /// Where people reach this port, e.g. `https://tollgate.example`: webhooks link runs to it.
+    pub public_url: Option<String>,
+    /// Where pages, reports and webhooks link traces to.
     pub trace_link: links::Config,
     /// Where the alerts that tollgate computes itself are sent.
     pub alerts: webhook::Config,
@@ -50,6 +52,7 @@ impl Default for Config {
             endpoint: "127.0.0.1:8888".to_owned(),
             allowed_hosts: Vec::new(),
             auth: auth::Config::default(),
+            public_url: None,
             trace_link: links::Config::default(),
             alerts: webhook::Config::default(),
             tls: None,
@@ -66,6 +69,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Who may read it; none: everybody.
     pub auth: Option<auth::Auth>,
+    /// Where people reach the port, without a slash at its end.
+    pub public_url: Option<String>,
     /// Makes addresses of traces; none: there are no links.
     pub trace_link: Option<links::TraceLink>,
     /// Where alerts are sent; none: nowhere.
@@ -88,13 +93,19 @@ impl Config {
             })
             .collect();
         let auth = self.auth.settings(&mut problems);
+        let public_url = self.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        if public_url.as_deref().is_some_and(|url| !webhook::is_address(url) || url.contains(['?', '#', '|', '>', ' ']))
+        {
+            let what = "must begin with https:// or http:// and a host, and hold no user name, password or query";
+            problems.push(FieldProblem::new("public_url", what));
+        }
         let trace_link = self.trace_link.settings(&mut problems);
         let alerts = self.alerts.settings(&mut problems);
         self.tls.iter().for_each(|tls| tls.check("tls", &mut problems));
         match Endpoint::parse(&self.endpoint) {
             Ok(endpoint) if problems.is_empty() => {
                 let (allowed_hosts, tls) = (self.allowed_hosts.clone(), self.tls.clone());
-                return Ok(Settings { endpoint, allowed_hosts, auth, trace_link, alerts, tls });
+                return Ok(Settings { endpoint, allowed_hosts, auth, public_url, trace_link, alerts, tls });
             }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),

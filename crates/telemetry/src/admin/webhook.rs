@@ -121,7 +121,8 @@ impl Config {
     }
 }
 
-fn is_address(text: &str) -> bool {
+/// An address of a host, without a user name or password.
+pub(super) fn is_address(text: &str) -> bool {
     let known = text.parse::<axum::http::Uri>().ok();
     known.is_some_and(|uri| {
         matches!(uri.scheme_str(), Some("https" | "http"))

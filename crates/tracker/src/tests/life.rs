@@ -180,6 +180,20 @@ fn clock_jumps() {
     assert_eq!(states(&line), [RunState::Idle]);
 }
 
+/// A run of 31 days shows its time; one whose begin can't be shows none (it showed the years since 1970).
+#[test]
+fn long_runs_show_their_time() {
+    let root = |n: u64, begin: u64| {
+        json!({"name": "agent.run", "trace": n, "span": 1, "start": begin, "end": 1_795_166_008,
+            "attributes": {"gen_ai.request.model": "m", "session.id": format!("s{n}")}})
+    };
+    let line = Line::whole(runs());
+    play(&line, &[root(1, 1_795_166_008 - 31 * 86_400), root(2, 1)]);
+    let mut took: Vec<u64> = line.views().iter().map(|view| view.duration / 1_000_000_000).collect();
+    took.sort_unstable();
+    assert_eq!(took, [0, 31 * 86_400]);
+}
+
 /// Times that can't be, and ends before begins, make no absurd durations.
 #[test]
 fn absurd_times() {

@@ -1,0 +1,192 @@
+//! **What**: amounts as people read them: money, counts, times, multiples, and what an alert measured. **Why**: pages, webhooks,
+//! alert events and commands must write one amount in one way. **Invariants**: money is rounded half up from its exact amount,
+//! so that parts and their sum don't contradict each other; small amounts keep two significant digits; what has no price is
+//! never $0. **Not here**: JSON for programs ([`super::json`]), names (`pages`).
+
+use rates::Usd;
+
+use super::Alert;
+
+/// 1e-18 USD in one.
+const ONE: i128 = 1_000_000_000_000_000_000;
+/// What stands where there is no price.
+pub const NO_PRICE: &str = "no price";
+
+/// What an alert's value and threshold are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// USD.
+    Usd,
+    /// Seconds.
+    Seconds,
+    /// So many of these.
+    Count(&'static str),
+    /// How many times what was usual.
+    Times(&'static str),
+    /// It happened, or not.
+    Event(&'static str),
+}
+
+impl Unit {
+    /// Of a rule.
+    pub fn of(rule: &str) -> Self {
+        match rule {
+            "session_cost" | "session_cost_runaway" => Self::Usd,
+            "run_unended" | "session_duration" => Self::Seconds,
+            "iteration_ceiling_near" | "iteration_ceiling" => Self::Count("iterations"),
+            "identical_tool_calls" => Self::Count("equal calls in a row"),
+            "tool_calls_in_window" => Self::Count("calls in the window"),
+            "tool_retries" => Self::Count("retries of tools"),
+            "tokens_per_run_drift" => Self::Times("the tokens per run of before"),
+            "cost_per_run_drift" => Self::Times("the cost per run of before"),
+            "limit_hit" => Self::Event("a limit ended the run"),
+            _ => Self::Count(""),
+        }
+    }
+
+    /// For programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usd => "USD",
+            Self::Seconds => "seconds",
+            Self::Count(_) => "count",
+            Self::Times(_) => "ratio",
+            Self::Event(_) => "event",
+        }
+    }
+}
+
+impl Alert {
+    /// What its value and threshold are.
+    pub fn unit(&self) -> Unit {
+        Unit::of(self.rule)
+    }
+
+    /// How many times the threshold the value is; none where that says nothing.
+    pub fn multiple(&self) -> Option<f64> {
+        let counts = !matches!(self.unit(), Unit::Event(_)) && self.threshold > 0.0 && self.value.is_finite();
+        counts.then(|| self.value / self.threshold)
+    }
+
+    /// What was measured, in a sentence: `$0.01, 2 × the limit of $0.005`.
+    pub fn measured(&self) -> String {
+        let amount = |amount: f64| match self.unit() {
+            Unit::Usd => dollars(amount),
+            Unit::Seconds => seconds(amount),
+            Unit::Count(_) | Unit::Times(_) | Unit::Event(_) => decimal(amount),
+        };
+        let value = match self.unit() {
+            Unit::Event(what) => return what.to_owned(),
+            Unit::Times(what) => {
+                return format!("{} × {what} (limit {} ×)", times(self.value), times(self.threshold));
+            }
+            Unit::Count(what) if !what.is_empty() => format!("{} {what}", amount(self.value)),
+            _ => amount(self.value),
+        };
+        match self.multiple() {
+            Some(multiple) => format!("{value}, {} × the limit of {}", times(multiple), amount(self.threshold)),
+            None => format!("{value} (limit {})", amount(self.threshold)),
+        }
+    }
+}
+
+/// A cost in 1e-18 USD; none if nothing of it has a price.
+pub fn priced(atto: i128, unpriced: u64) -> Option<i128> {
+    (atto != 0 || unpriced == 0).then_some(atto)
+}
+
+/// A cost for people; `unpriced`: calls that are not in it.
+pub fn cost(atto: i128, unpriced: u64) -> String {
+    priced(atto, unpriced).map_or_else(|| NO_PRICE.to_owned(), usd)
+}
+
+/// Money for people, from 1e-18 USD: `$0`, `$0.0021`, `$0.675`, `$2.025`, `$12.34`, `$1,234`.
+pub fn usd(atto: i128) -> String {
+    let (sign, amount) = (if atto < 0 { "-" } else { "" }, atto.unsigned_abs());
+    let one = ONE.unsigned_abs();
+    // (places, least places that stay)
+    let (places, least) = match amount {
+        0 => return "$0".to_owned(),
+        large if large >= 1000 * one => (0, 0),
+        some if some >= 10 * one => (2, 2),
+        few if few >= one / 10 => (3, 2),
+        tiny if tiny < one / 100_000_000 => return format!("{sign}< $0.00000001"),
+        // two significant digits
+        small => (20_u32.saturating_sub(small.ilog10() + 1), 2),
+    };
+    let step = 10_u128.pow(18_u32.saturating_sub(places));
+    let steps = amount.saturating_add(step / 2) / step;
+    let (whole, part) = (steps / 10_u128.pow(places), steps % 10_u128.pow(places));
+    let whole = count(u64::try_from(whole).unwrap_or(u64::MAX));
+    let mut digits = if places == 0 { String::new() } else { format!("{part:0width$}", width = places as usize) };
+    while digits.len() > least && digits.ends_with('0') {
+        digits.pop();
+    }
+    let point = if digits.is_empty() { "" } else { "." };
+    format!("{sign}${whole}{point}{digits}")
+}
+
+/// Money for people; what a binary fraction adds or lacks beyond 1e-12 is no amount.
+pub fn dollars(usd_amount: f64) -> String {
+    let picos = (usd_amount * 1e12).round();
+    if picos == 0.0 && usd_amount > 0.0 {
+        return "< $0.00000001".to_owned();
+    }
+    usd((picos as i128).saturating_mul(1_000_000))
+}
+
+/// The exact amount, for whoever points at it.
+pub fn exact(atto: i128) -> String {
+    format!("{} USD", Usd(atto))
+}
+
+/// `12,345`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number with as many places as say something: whole ones without any.
+pub fn decimal(number: f64) -> String {
+    match number.abs() {
+        large if large >= 100.0 => count(number.round().max(0.0) as u64),
+        _ if number == number.trunc() => format!("{number:.0}"),
+        middle if middle >= 10.0 => format!("{number:.1}"),
+        _ => format!("{number:.2}"),
+    }
+}
+
+/// `2`, `1.2`, `170`: a multiple, two digits where they say something.
+pub fn times(multiple: f64) -> String {
+    if multiple >= 10.0 {
+        return count(multiple.round() as u64);
+    }
+    let text = format!("{multiple:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Seconds as `42 ms`, `12.3 s`, `4 min 5 s`, `2 h 3 min`, `30 d 1 h`.
+pub fn seconds(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    let (minute, hour, day) = (60, 3600, 86_400);
+    let two = |large: u64, name: &str, small: u64, smaller: &str| match small {
+        0 => format!("{large} {name}"),
+        _ => format!("{large} {name} {small} {smaller}"),
+    };
+    match seconds {
+        0.0 => "0 s".to_owned(),
+        short if short < 0.001 && short > 0.0 => "< 1 ms".to_owned(),
+        short if short < 1.0 => format!("{:.0} ms", short * 1e3),
+        some if some < 59.95 => format!("{some:.1} s"),
+        _ if whole < hour => two(whole / minute, "min", whole % minute, "s"),
+        _ if whole < 2 * day => two(whole / hour, "h", whole % hour / minute, "min"),
+        _ => two(whole / day, "d", whole % day / hour, "h"),
+    }
+}
