@@ -5,6 +5,7 @@
 #   spool-sim   the spool on the simulated disk, round after round with new seeds
 #   simulation  the whole engine in simulated time: back ends, disk, clocks and process fail as a seed has it; 10,000 seeds a round. A seed that
 #               finds something goes into crates/exporters/tests/engine/regressions.txt
+#   truth       random sessions whose truth is known, against every surface that tells of runs; 20,000 seeds a round
 #   properties  the property tests of `cargo test` with other cases, a round for each seed
 #   chain       vaults written through crashes verify with nothing to find, 1,000 a round
 #   crash       SIGKILL under load, 100 cycles a round
@@ -27,7 +28,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|properties|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|properties|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -63,6 +64,7 @@ rounds() {
 case $part in
   spool-sim) TOLLGATE_SEEDS=2000 rounds 2000 cargo test --locked -p pipeline --lib spool::tests::simulation::seeds -- --nocapture ;;
   simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 CARGO_PROFILE_RELEASE_LTO=off cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
+  truth) TOLLGATE_SEEDS=20000 rounds 20000 cargo test --locked -p tracker --lib tests::truth::every -- --ignored --nocapture ;;
   properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
   chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked -p audit --lib verify::tests::clean ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;

@@ -11,4 +11,5 @@ mod recordings;
 mod shapes;
 mod support;
 mod told;
+mod truth;
 mod whose;

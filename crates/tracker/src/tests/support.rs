@@ -71,16 +71,20 @@ impl Line {
 
     /// Normalize, cost (billing logs where calls come on both signals) and runs.
     pub(super) fn whole(runs: Runs) -> Self {
-        let meter = Meter::new();
+        Self::metered(runs, &Meter::new())
+    }
+
+    /// The same, whose steps count on `meter`.
+    pub(super) fn metered(runs: Runs, meter: &Meter) -> Self {
         let normalize = normalize::Normalize::new(
             "normalize".into(),
             &normalize::Config::default().settings().unwrap_or_else(|_| panic!("valid")),
             vocabulary(),
-            &meter,
+            meter,
         );
         let mut settings = cost::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
         settings.signals = vec![Signal::Logs, Signal::Traces];
-        let cost = cost::Cost::new("cost".into(), &settings, vocabulary(), &meter);
+        let cost = cost::Cost::new("cost".into(), &settings, vocabulary(), meter);
         let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
         Self { steps: vec![Box::new(normalize), Box::new(cost)], ..Self::new(runs) }
     }
@@ -109,6 +113,19 @@ impl Line {
         }
         if *self.runs.id() == effect.processor {
             self.runs.apply(effect);
+        }
+    }
+
+    /// What each step saves.
+    pub(super) fn checkpoints(&self) -> Vec<Option<Vec<u8>>> {
+        self.steps.iter().map(|step| step.checkpoint()).chain([self.runs.checkpoint()]).collect()
+    }
+
+    /// Gives each step what it saved.
+    pub(super) fn restore(&self, saved: &[Option<Vec<u8>>]) {
+        let steps = self.steps.iter().map(AsRef::as_ref).chain([&self.runs as &dyn Processor]);
+        for (step, saved) in steps.zip(saved) {
+            saved.iter().for_each(|saved| step.restore(saved));
         }
     }
 

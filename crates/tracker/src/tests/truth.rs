@@ -1,0 +1,106 @@
+//! Random sessions whose truth their generator knows: the API's rows and sums, `/metrics`, the figures of page and report and run
+//! summaries are equal to it, whatever the order of delivery, a restart or a kill. `TOLLGATE_SEED=n` runs that seed,
+//! `TOLLGATE_SEEDS=n` so many (from that seed); a failure prints the smallest session that still shows it.
+
+mod make;
+mod surfaces;
+mod way;
+
+use make::{ALL, Feature, session};
+
+/// What is switched off, and which fault is open. Nothing may be added here to make a change pass.
+const OPEN: &[Feature] = &[
+    // a sub-agent whose parent never comes is taken for the root
+    Feature::RootNever,
+    // a failed call that tells tokens counts as answered
+    Feature::FailedWithTokens,
+    // a model whose name begins alike is taken for a retry of the same model
+    Feature::FallbackAlike,
+    // `by_tenant` gives a run's whole cost to one tenant
+    Feature::TwoTenants,
+    // an answered call without usage is no call: no iteration, not unpriced
+    Feature::NoUsage,
+    // the price of a response sent again with more output is that of the first
+    Feature::Resent,
+    // a sub-agent's end ends the run where its root comes later than `settle`
+    Feature::Slow,
+    // the page's figures leave live runs out
+    Feature::LivePage,
+];
+
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// What differs, if anything does.
+fn differs(seed: u64, on: &[Feature], most: u64) -> Option<(usize, Vec<String>)> {
+    let session = session(seed, on, most);
+    let found = way::deliver(&session, seed, on);
+    (!found.is_empty()).then_some((session.spans.len(), found))
+}
+
+/// The same failure with fewer features and fewer spans.
+fn smallest(seed: u64, on: &[Feature]) -> String {
+    let (mut on, mut most) = (on.to_vec(), 8);
+    for feature in ALL {
+        let fewer: Vec<Feature> = on.iter().copied().filter(|one| *one != feature).collect();
+        if differs(seed, &fewer, most).is_some() {
+            on = fewer;
+        }
+    }
+    let mut best = (usize::MAX, seed, Vec::new());
+    for most_now in (1..=8).rev() {
+        for other in std::iter::once(seed).chain(seed + 1..seed + 40) {
+            if let Some((spans, found)) = differs(other, &on, most_now)
+                && spans < best.0
+            {
+                (best, most) = ((spans, other, found), most_now);
+            }
+        }
+    }
+    let spans = session(best.1, &on, most).spans;
+    let lines: Vec<String> = spans.iter().map(|span| span.json.to_string()).collect();
+    format!("{on:?}, seed {} of at most {most} steps:\n  {}\n{}", best.1, best.2.join("\n  "), lines.join("\n"))
+}
+
+/// Every surface tells the truth of every session.
+#[test]
+#[ignore = "not seen to pass yet with 2000 seeds: run it, then take this away"]
+fn every_surface_tells_the_truth() {
+    let on: Vec<Feature> = ALL.into_iter().filter(|feature| !OPEN.contains(feature)).collect();
+    let (first, count) = match (from_env("TOLLGATE_SEED"), from_env("TOLLGATE_SEEDS")) {
+        (Some(seed), count) => (seed, count.unwrap_or(1)),
+        (None, count) => (1, count.unwrap_or(2000)),
+    };
+    for seed in first..first + count {
+        if differs(seed, &on, 8).is_some() {
+            panic!("run again with TOLLGATE_SEED={seed}; smallest: {}", smallest(seed, &on));
+        }
+    }
+}
+
+/// Each feature alone (with what it needs), to see which faults are open.
+#[test]
+#[ignore = "a list for whoever mends"]
+fn features_one_by_one() {
+    let count = from_env("TOLLGATE_SEEDS").unwrap_or(60);
+    let plain = differs_of(&[], count);
+    eprintln!("nothing special: {plain}");
+    for feature in ALL {
+        let on = if feature == Feature::FailedSubAgent { vec![Feature::SubAgents, feature] } else { vec![feature] };
+        eprintln!("{feature:?}: {}", differs_of(&on, count));
+    }
+}
+
+fn differs_of(on: &[Feature], count: u64) -> String {
+    let mut surfaces = std::collections::BTreeMap::<String, u64>::new();
+    let mut first = None;
+    for seed in 1..=count {
+        for line in differs(seed, on, 8).map(|(_, found)| found).unwrap_or_default() {
+            *surfaces.entry(line.split(':').next().unwrap_or_default().to_owned()).or_default() += 1;
+            first.get_or_insert(seed);
+        }
+    }
+    let Some(seed) = first else { return format!("0 of {count}") };
+    format!("{surfaces:?} of {count}; {}", smallest(seed, on))
+}
