@@ -278,6 +278,8 @@ pub struct ItemFacts {
     pub billable: bool,
     /// The same call also comes on another signal of this dialect (Claude Code: log and span): join by `call_key`.
     pub twin: bool,
+    /// An agent invocation that is a turn of a conversation: no agent is above it, whatever its parent is.
+    pub is_turn: bool,
     /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.
     pub inner: bool,
     /// Repeats a call that is billed elsewhere in this request, or on another record.

@@ -45,6 +45,7 @@ fn blank(node: Node) -> ItemFacts {
         call: Call::Other,
         billable: false,
         twin: false,
+        is_turn: false,
         inner: false,
         copy: false,
         guessed: false,
@@ -178,6 +179,7 @@ fn settle(reader: &Reader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
         Is::Other => Call::Other,
     };
     facts.twin = rule.twin;
+    facts.is_turn = rule.turn;
     facts.failed |= rule.failed;
     facts.decision.clone_from(&rule.decision);
     let word = facts.operation.as_deref();

@@ -290,6 +290,9 @@ pub(super) struct CallRule {
     /// Only a span without a parent.
     #[serde(default)]
     pub(super) root: bool,
+    /// The agent invocation is a turn of a conversation: no agent is above it, whatever its parent is.
+    #[serde(default)]
+    pub(super) turn: bool,
     /// The same call comes on another signal too.
     #[serde(default)]
     pub(super) twin: bool,

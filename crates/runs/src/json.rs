@@ -190,6 +190,7 @@ pub fn budget(budget: &Budget) -> Value {
 fn sum(sum: &Sum) -> Value {
     json!({
         "runs": sum.runs,
+        "live": sum.live,
         "failed": sum.failed,
         "killed": sum.killed,
         "iterations": sum.iterations,
@@ -204,7 +205,7 @@ fn sum(sum: &Sum) -> Value {
     })
 }
 
-/// What ended runs add up to.
+/// What runs add up to, live ones up to now.
 pub fn sums(sums: &RunSums) -> Value {
     let accounts: Map<String, Value> = sums.by_account.iter().map(|(name, one)| (name.clone(), sums_of(one))).collect();
     let mut all = sums_of(sums);

@@ -21,5 +21,5 @@ mod tests;
 
 pub use board::{Alert, Board, Boards, Budget, BudgetState, Judge, Measure, NotTaken, Outcome, Severity, Verdict};
 pub use sums::{Investigations, RunSums, Sum};
-pub use totals::{Denial, Fallback, ModelTotals, OTHER, ToolTotals, Totals, Trouble, UNKNOWN, add, input};
+pub use totals::{Denial, Fallback, ModelTotals, OTHER, ToolTotals, Totals, Trouble, UNKNOWN, add, input, subtract};
 pub use view::{Detail, Judged, Peaks, RunState, RunView, Score, SessionView, Step, StepKind, Streak};

@@ -1,16 +1,18 @@
-//! **What**: ended runs added up: [`Sum`] by tenant, feature, model, user and session; [`Investigations`].
+//! **What**: runs added up, live ones up to now: [`Sum`] by tenant, feature, model, user and session; [`Investigations`].
 
 use std::collections::BTreeMap;
 
 use genai::Buckets;
 
-use super::{RunView, Totals, add};
+use super::{RunView, Totals, add, subtract};
 
-/// Ended runs of one tenant, model and so on, added up.
+/// Runs of one tenant, model and so on, added up, live ones up to now.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sum {
     /// Runs (of a model: in which it answered).
     pub runs: u64,
+    /// Of these, not over.
+    pub live: u64,
     /// Of these, failed.
     pub failed: u64,
     /// Of these, ended by a limit.
@@ -50,7 +52,10 @@ impl Sum {
     /// Adds a run's share that is told by `totals`: that of one model.
     pub fn add_share(&mut self, run: &RunView, totals: &Totals) {
         self.runs += 1;
-        self.failed += u64::from(run.failed);
+        let live = run.state == super::RunState::Live;
+        self.live += u64::from(live);
+        // a live run may still go well
+        self.failed += u64::from(run.failed && !live);
         self.killed += u64::from(run.state == super::RunState::Killed);
         self.calls += totals.calls();
         self.tokens = add(self.tokens, totals.tokens());
@@ -58,9 +63,28 @@ impl Sum {
         self.unpriced += totals.unpriced();
     }
 
+    /// Takes out what was added before.
+    pub fn subtract(&mut self, other: &Self) {
+        let less = |mine: &mut u64, theirs: u64| *mine = mine.saturating_sub(theirs);
+        less(&mut self.runs, other.runs);
+        less(&mut self.live, other.live);
+        less(&mut self.failed, other.failed);
+        less(&mut self.killed, other.killed);
+        less(&mut self.iterations, other.iterations);
+        less(&mut self.calls, other.calls);
+        less(&mut self.failed_calls, other.failed_calls);
+        less(&mut self.tool_calls, other.tool_calls);
+        less(&mut self.tool_failures, other.tool_failures);
+        less(&mut self.duration, other.duration);
+        self.tokens = subtract(self.tokens, other.tokens);
+        self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
+        less(&mut self.unpriced, other.unpriced);
+    }
+
     /// Adds another sum.
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
+        self.live += other.live;
         self.failed += other.failed;
         self.killed += other.killed;
         self.iterations += other.iterations;
@@ -75,7 +99,7 @@ impl Sum {
     }
 }
 
-/// What ended runs add up to since the state began.
+/// What runs add up to since the state began, live ones up to now.
 #[derive(Clone, Default)]
 pub struct RunSums {
     /// All of them.

@@ -198,8 +198,13 @@ impl Totals {
 
     /// One answered call; `price` in 1e-18 USD, none = unpriced.
     pub fn add_call(&mut self, model: &str, tokens: Buckets, price: Option<i128>) {
+        self.add_spent(model, tokens, price);
+        kind(&mut self.models, model).calls += 1;
+    }
+
+    /// What a call took that failed all the same; `price` in 1e-18 USD, none = unpriced.
+    pub fn add_spent(&mut self, model: &str, tokens: Buckets, price: Option<i128>) {
         let sum = kind(&mut self.models, model);
-        sum.calls += 1;
         sum.tokens = add(sum.tokens, tokens);
         match price {
             Some(atto) => sum.atto_usd = sum.atto_usd.saturating_add(atto),
@@ -270,6 +275,18 @@ fn slot<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, rest: impl FnOnce() -> K) ->
 pub fn input(tokens: &Buckets) -> u64 {
     let Buckets { input, cache_read, cache_write_5m, cache_write_1h, .. } = *tokens;
     [cache_read, cache_write_5m, cache_write_1h].into_iter().fold(input, u64::saturating_add)
+}
+
+/// Bucket by bucket.
+pub fn subtract(a: Buckets, b: Buckets) -> Buckets {
+    Buckets {
+        input: a.input.saturating_sub(b.input),
+        cache_read: a.cache_read.saturating_sub(b.cache_read),
+        cache_write_5m: a.cache_write_5m.saturating_sub(b.cache_write_5m),
+        cache_write_1h: a.cache_write_1h.saturating_sub(b.cache_write_1h),
+        output: a.output.saturating_sub(b.output),
+        reasoning: a.reasoning.saturating_sub(b.reasoning),
+    }
 }
 
 /// Bucket by bucket.

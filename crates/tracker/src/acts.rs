@@ -220,18 +220,13 @@ fn busiest(tools: &[&Act], window: u64, group: &Group) -> Option<Streak> {
 
 /// Input of the first, the last and the largest call of the run's own loop.
 fn context(models: &[&Act]) -> [u64; 3] {
-    let own = models.iter().filter(|act| !act.aside && act.atto_or_tokens());
+    let own = models.iter().filter(|act| !act.aside && !act.failed);
     let sizes: Vec<u64> = own.map(|act| runs::input(&act.tokens.buckets())).filter(|size| *size > 0).collect();
     let most = sizes.iter().max().copied().unwrap_or(0);
     [sizes.first().copied().unwrap_or(0), sizes.last().copied().unwrap_or(0), most]
 }
 
 impl Act {
-    /// It was answered: only answers have tokens.
-    fn atto_or_tokens(&self) -> bool {
-        self.atto.is_some() || self.tokens != Tokens::of(&genai::Buckets::default())
-    }
-
     /// The flags of its item as yes and no.
     pub(super) fn flagged(flags: u16) -> (bool, bool) {
         (flags & flag::FAILED != 0, flags & flag::SUB != 0)

@@ -1,6 +1,6 @@
 //! **What**: [`Alerts`]: what a metrics store can't tell because it needs single runs or medians: loops, ceilings, runs that
 //! do not end, sessions far above what their feature costs or takes, drift. **Why**: somebody must wake up, and know for
-//! which run. **Invariants**: an alert fires once for its subject and ends with it; a rise in traffic alone fires nothing: no
+//! which run. **Invariants**: an alert fires once for its run or session and ends with it; a rise in traffic alone fires nothing: no
 //! rule looks at how many runs there are; medians and drift need `least_runs` ended ones; bounded.
 //! **Not here**: when a run is over (`state`), who is told (`runs::Board`, the connector).
 
@@ -285,8 +285,8 @@ impl Rule<'_> {
 }
 
 impl Alerts {
-    /// Looks at a run, over or not. Returns what fires now.
-    pub(super) fn run(&mut self, view: &RunView, rule: Rule<'_>) -> Vec<Alert> {
+    /// Looks at a run, `over` or not. `fired`: rules that fired for it, as bits of their numbers. Returns what fires now.
+    pub(super) fn run(&mut self, view: &RunView, over: bool, fired: &mut u16, rule: Rule<'_>) -> Vec<Alert> {
         let (totals, peaks, limits) = (&view.totals, &view.peaks, rule.limits);
         let mut found: Vec<(usize, f64, f64, &str)> = Vec::new();
         let (used, ceiling) = (totals.iterations as f64, rule.ceiling as f64);
@@ -312,14 +312,15 @@ impl Alerts {
         if view.state == RunState::Killed {
             found.push((LIMIT, 1.0, 0.0, ""));
         }
-        let mut fired = Vec::new();
+        let mut new = Vec::new();
         for (rule_at, value, threshold, tool) in found {
-            fired.extend(self.fire(rule_at, &of_run(view, rule.now, tool), value, threshold));
+            let about = of_run(view, rule.now, tool);
+            new.extend(self.fire_once(rule_at, &about, (&view.run, fired), value, threshold));
         }
-        if view.state != RunState::Live {
+        if over {
             self.end(&view.account, &view.run, rule.now);
         }
-        fired
+        new
     }
 
     /// A run is over: what its feature and tenant are used to, and whether that moved.
@@ -357,8 +358,8 @@ impl Alerts {
         fired
     }
 
-    /// Looks at a session; `over`: it counts for its feature from now on.
-    pub(super) fn session(&mut self, view: &SessionView, over: bool, rule: Rule<'_>) -> Vec<Alert> {
+    /// Looks at a session; `over`: it counts for its feature from now on. `fired`: see [`Alerts::run`].
+    pub(super) fn session(&mut self, view: &SessionView, over: bool, fired: &mut u16, rule: Rule<'_>) -> Vec<Alert> {
         let Some(feature) = view.feature.clone() else { return Vec::new() };
         let least = rule.limits.least_runs as usize;
         let (cost, seconds) = (view.totals.atto_usd() as f64 / 1e18, view.duration as f64 / 1e9);
@@ -391,9 +392,9 @@ impl Alerts {
             since: rule.now,
             until: None,
         };
-        let mut fired = Vec::new();
+        let mut new = Vec::new();
         for (at, value, threshold) in found {
-            fired.extend(self.fire_about(at, &about, &view.session, value, threshold));
+            new.extend(self.fire_once(at, &about, (&view.session, fired), value, threshold));
         }
         if over {
             self.bounds = None;
@@ -402,7 +403,7 @@ impl Alerts {
             known.session_duration.add(seconds);
             self.end(&view.account, &view.session, rule.now);
         }
-        fired
+        new
     }
 
     /// What sessions are held against while they go on.
@@ -426,9 +427,22 @@ impl Alerts {
         }
     }
 
-    fn fire(&mut self, at: usize, about: &Alert, value: f64, threshold: f64) -> Option<Alert> {
-        let subject = about.run.clone();
-        self.fire_about(at, about, &subject, value, threshold)
+    /// Fires unless it did before for this subject: an alert that ended does not come again.
+    fn fire_once(
+        &mut self,
+        at: usize,
+        about: &Alert,
+        (subject, fired): (&str, &mut u16),
+        value: f64,
+        threshold: f64,
+    ) -> Option<Alert> {
+        let bit = 1 << at;
+        let holds = self.active.contains_key(&(at, (about.account.clone(), subject.to_owned())));
+        if *fired & bit != 0 && !holds {
+            return None;
+        }
+        *fired |= bit;
+        self.fire_about(at, about, subject, value, threshold)
     }
 
     fn fire_about(&mut self, at: usize, about: &Alert, subject: &str, value: f64, threshold: f64) -> Option<Alert> {

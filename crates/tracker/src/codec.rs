@@ -118,6 +118,17 @@ impl<const N: usize> Code for [u8; N] {
     }
 }
 
+impl Code for Box<[u8]> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.len().put(out);
+        out.extend_from_slice(self);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        bytes(from).map(Into::into)
+    }
+}
+
 impl Code for [u64; 3] {
     fn put(&self, out: &mut Vec<u8>) {
         self.iter().for_each(|number| number.put(out));

@@ -13,7 +13,7 @@ use kernel::pseudonym::IdPolicy;
 use runs::{Detail, RunState, RunView};
 
 use super::group::Group;
-use super::look::{Seen, ended_state};
+use super::look::{Seen, state_of};
 use super::resolve::Resolved;
 use super::run::Run;
 use super::state::State;
@@ -103,7 +103,7 @@ impl Glances {
             let viewer = Viewer { ids: with.ids, resolved: &resolved };
             let of_id = |run: &&Run| with.ids.shown(&group.account, &run.text) == id;
             let run = resolved.runs.iter().filter(of_id).max_by_key(|run| run.last)?;
-            Some(viewer.detail(run, ended_state(run, RunState::Live)))
+            Some(viewer.detail(run, state_of(group, run, RunState::Live)))
         };
         if let Some(mut detail) = self.search(state, with, account, id, look) {
             let digest = super::observe::run_digest(&detail.view.account, &detail.view.run);
@@ -190,7 +190,7 @@ impl Glance {
         runs.sort_by_key(|run| Reverse((run.last, &run.text)));
         let whole = runs.len() <= most;
         let view = |run: &Run| {
-            let Seen { view, digest } = Seen::of(viewer.run(run, ended_state(run, RunState::Live)));
+            let Seen { view, digest } = Seen::of(viewer.run(run, state_of(group, run, RunState::Live)));
             (view, digest)
         };
         let views = Arc::new(runs.into_iter().take(most).map(view).collect());

@@ -6,11 +6,12 @@
 
 use std::cmp::Ordering;
 
+use super::counted;
 use super::seen::{KeySeen, Seen, SeenCall, Sight, earlier, flag, kind, mark, trouble};
 use super::table::Table;
 use super::tokens::{Atto, Tokens};
 
-pub(super) use super::items::{Call, Closed, Group, Key, Mark, Node, Spot, Tags, Tool};
+pub(super) use super::items::{Announced, Call, Group, Key, Mark, Node, Spot, Tags, Tool};
 
 /// Names of models, tools, tenants and so on that one group tells apart.
 const MAX_NAMES: usize = 255;
@@ -35,7 +36,8 @@ impl Group {
             calls: Table::default(),
             tools: Table::default(),
             marks: Table::default(),
-            closed: Table::default(),
+            announced: Table::default(),
+            counted: Box::default(),
             received: 0,
             touched: 0,
             batch: 0,
@@ -53,7 +55,8 @@ impl Group {
             + 3 * self.calls.len()
             + 2 * self.tools.len()
             + 2 * self.marks.len()
-            + self.closed.len()
+            + self.announced.len()
+            + self.counted.len() / 40
     }
 
     /// The key of a number.
@@ -210,9 +213,11 @@ impl Group {
             let (model, error, spot) = (name(one.model), name(one.error), spot(&one.spot));
             self.add_mark(at, Mark { spot, session, run, finish, tenant, feature, model, error, ..one });
         }
-        for (at, one) in other.closed.into_entries() {
-            self.closed.insert(at, one);
+        for (at, one) in other.announced.into_entries() {
+            let fired = self.announced.get(at).map_or(0, |known| known.fired);
+            self.announced.insert(at, Announced { fired: one.fired | fired, ..one });
         }
+        self.counted = counted::joined(&self.counted, &other.counted);
         self.received = self.received.max(other.received);
         self.touched = self.touched.max(other.touched);
         self.batch = self.batch.max(other.batch);

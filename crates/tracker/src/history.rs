@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use runs::share::{Owned, Queue, victim};
-use runs::{Investigations, Judged, OTHER, RunSums, RunView, Sum, Totals, Verdict};
+use runs::{Investigations, Judged, OTHER, RunSums, RunView, Sum, Verdict};
 
 use super::bounds::{RECENT, UNATTRIBUTED};
 use super::codec::{Code, fields};
+use super::counted::{self, Counted};
 use super::observe::run_digest;
 use super::outbox::News;
 use super::recorder::Recorder;
@@ -30,7 +31,8 @@ const SCORES: usize = 8;
 #[derive(Clone, Default)]
 pub(super) struct Case {
     kind: String,
-    runs: Vec<u64>,
+    /// By digest: tool calls and cost.
+    runs: BTreeMap<u64, (u64, i128)>,
     tool_calls: u64,
     atto: i128,
     overridden: bool,
@@ -126,7 +128,7 @@ impl Code for History {
         let (sums, outcomes) = (Code::take(from)?, Code::take(from)?);
         let order = Vec::take(from)?.into_iter().collect();
         let cases: BTreeMap<(String, String), Case> = Code::take(from)?;
-        let runs = cases.iter().flat_map(|(key, case)| case.runs.iter().map(|run| (*run, key.clone())));
+        let runs = cases.iter().flat_map(|(key, case)| case.runs.keys().map(|run| (*run, key.clone())));
         let case_of = runs.collect();
         let (stale, news) = (BTreeSet::new(), Vec::new());
         Some(Self { recent, sums, outcomes, order, cases, case_of, stale, news })
@@ -134,23 +136,36 @@ impl Code for History {
 }
 
 impl History {
-    /// A run is over: it counts.
-    pub(super) fn add_up(&mut self, view: &RunView, digest: u64, recorder: &dyn Recorder) {
-        let name = |name: &Option<String>| name.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned());
-        let (all, account) = (&mut self.sums, &*view.account);
-        all.entry(account.to_owned()).or_default().all.add_run(view);
-        dearest(all, |sums| &mut sums.by_tenant, [account, &name(&view.tenant)], SUMS).add_run(view);
-        dearest(all, |sums| &mut sums.by_feature, [account, &name(&view.feature)], SUMS).add_run(view);
-        for (model, totals) in &view.totals.models {
-            let part = Totals { models: [(model.clone(), *totals)].into(), ..Totals::default() };
-            dearest(all, |sums| &mut sums.by_model, [account, model], SUMS).add_share(view, &part);
+    /// The runs of a group add up to something else than before, as [`counted`] has both.
+    pub(super) fn count(&mut self, account: &str, before: &[u8], after: &[u8]) {
+        if before == after {
+            return;
         }
-        dearest(all, |sums| &mut sums.by_user, [account, &name(&view.user)], PEOPLE).add_run(view);
-        dearest(all, |sums| &mut sums.by_session, [account, &view.session], PEOPLE).add_run(view);
-        self.investigate(view, digest, recorder);
+        let (before, after) = (counted::decode(before), counted::decode(after));
+        let all = &mut self.sums;
+        let own = all.entry(account.to_owned()).or_default();
+        let parts: Vec<Part<'_>> = before.iter().flat_map(parts).collect();
+        // a name that made room before is in `other` with what it had
+        let own_names: Vec<bool> = parts.iter().map(|(of, _, name, _)| of(own).contains_key(*name)).collect();
+        after.iter().for_each(|one| own.all.add(&one.sum));
+        before.iter().for_each(|one| own.all.subtract(&one.sum));
+        for (of, most, name, sum) in after.iter().flat_map(self::parts) {
+            dearest(all, of, [account, name], most).add(sum);
+        }
+        let own = all.entry(account.to_owned()).or_default();
+        for ((of, _, name, sum), is_own) in parts.into_iter().zip(own_names) {
+            let names = of(own);
+            let name = if is_own && names.contains_key(name) { name } else { OTHER };
+            if let Some(known) = names.get_mut(name) {
+                known.subtract(sum);
+                if *known == Sum::default() {
+                    names.remove(name);
+                }
+            }
+        }
     }
 
-    /// What ended runs add up to.
+    /// What all runs add up to, live ones up to now.
     pub(super) fn sums(&self) -> RunSums {
         let mut sums = RunSums::default();
         self.sums.values().for_each(|one| sums.add(one));
@@ -199,7 +214,8 @@ impl History {
         }
     }
 
-    fn investigate(&mut self, view: &RunView, digest: u64, recorder: &dyn Recorder) {
+    /// A run is over, or what it did is known better: it counts for its incident.
+    pub(super) fn investigate(&mut self, view: &RunView, digest: u64, recorder: &dyn Recorder) {
         let Some(incident) = &view.incident else { return };
         let kind = view.feature.as_deref().unwrap_or(UNATTRIBUTED);
         let key = (view.account.clone(), incident.clone());
@@ -210,7 +226,7 @@ impl History {
                 let all = self.cases.iter().map(|(key, case)| (&*key.0, case.last, key));
                 let oldest = victim(all).cloned();
                 let gone = oldest.and_then(|key| self.cases.remove(&key));
-                gone.iter().flat_map(|case| &case.runs).for_each(|run| drop(self.case_of.remove(run)));
+                gone.iter().flat_map(|case| case.runs.keys()).for_each(|run| drop(self.case_of.remove(run)));
             }
         }
         let judged = self.judged(digest);
@@ -219,12 +235,14 @@ impl History {
         if case.kind.is_empty() {
             kind.clone_into(&mut case.kind);
         }
-        if !case.runs.contains(&digest) && case.runs.len() < RUNS {
-            case.runs.push(digest);
+        let now = (view.totals.tool_calls(), view.totals.atto_usd());
+        let (calls, atto) = case.runs.get(&digest).copied().unwrap_or_default();
+        if case.runs.contains_key(&digest) || case.runs.len() < RUNS {
+            case.runs.insert(digest, now);
             self.case_of.insert(digest, key);
         }
-        case.tool_calls += view.totals.tool_calls();
-        case.atto = case.atto.saturating_add(view.totals.atto_usd());
+        case.tool_calls = case.tool_calls.saturating_add(now.0).saturating_sub(calls);
+        case.atto = case.atto.saturating_add(now.1).saturating_sub(atto);
         case.last = case.last.max(view.start);
         let overridden = case.judge(&account, &judged, recorder);
         let kind = case.kind.clone();
@@ -304,6 +322,22 @@ pub(super) fn percentile(mut values: Vec<u64>, share: f64) -> f64 {
     values.sort_unstable();
     let rank = (values.len() as f64 * share).ceil() as usize;
     values.get(rank.saturating_sub(1)).map_or(0.0, |value| *value as f64)
+}
+
+/// One of the sums that a run is part of: whose, how many names are told apart, its name, what it adds.
+type Part<'c> = (fn(&mut RunSums) -> &mut BTreeMap<String, Sum>, usize, &'c str, &'c Sum);
+
+fn parts(run: &Counted) -> Vec<Part<'_>> {
+    let mut parts: Vec<Part<'_>> = vec![
+        (|sums| &mut sums.by_tenant, SUMS, &run.tenant, &run.sum),
+        (|sums| &mut sums.by_feature, SUMS, &run.feature, &run.sum),
+        (|sums| &mut sums.by_user, PEOPLE, &run.user, &run.sum),
+        (|sums| &mut sums.by_session, PEOPLE, &run.session, &run.sum),
+    ];
+    for (model, sum) in &run.models {
+        parts.push((|sums| &mut sums.by_model, SUMS, model, sum));
+    }
+    parts
 }
 
 /// The entry of a name of an account; of the account with most names the cheapest makes room for it.

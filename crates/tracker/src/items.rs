@@ -18,8 +18,10 @@ record! {
         calls: Table<Call>,
         tools: Table<Tool>,
         marks: Table<Mark>,
-        /// Runs and sessions that were added up already: by digests of their ids.
-        closed: Table<Closed>,
+        /// What was announced of runs and sessions: by digests of their ids.
+        announced: Table<Announced>,
+        /// What its runs add to sums, as [`super::counted`] has it.
+        counted: Box<[u8]>,
         /// Gateway time of the last batch, unix ns.
         received: u64,
         /// The engine's running time at the last batch.
@@ -152,15 +154,17 @@ record! {
         error: u16,
     }
 
-    /// What was added up already.
-    #[derive(Clone)]
-    pub(super) struct Closed {
-        /// The engine's running time then.
-        at: u64,
-        /// Digest of what was told.
-        told: u64,
-        /// How many times it was told.
+    /// What was announced of a run or session.
+    #[derive(Clone, Default)]
+    pub(super) struct Announced {
+        /// The engine's running time when its end was announced, or what came late after it; 0 = it is not over.
+        over_at: u64,
+        /// Digest of what was announced last.
+        digest: u64,
+        /// How many times that changed.
         revision: u32,
+        /// Rules that fired for it, as bits of their numbers.
+        fired: u16,
     }
 }
 

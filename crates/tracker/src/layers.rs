@@ -1,7 +1,7 @@
 //! **What**: which records of model calls count. **Why**: one call may be told by an instrumentation's span, by the vendor's
 //! SDK's span directly below it, and by log records written in either.
-//! **Invariants**: a call counts once, at its innermost span; a price that was put on an outer span is kept; what was
-//! counted before does not count again; linear but for walks of at most 64 spans.
+//! **Invariants**: a call counts once, at its innermost span; a price that was put on an outer span is kept; what a failed
+//! call took is counted; what was counted before does not count again; linear but for walks of at most 64 spans.
 //! **Not here**: records with one id, which are one already (`group`); a span and a log record without one (`twins`).
 
 use std::collections::HashMap;
@@ -21,8 +21,8 @@ pub(super) enum Counts {
     Answered(Option<i128>),
     /// The tokens of a turn, likewise.
     Turn(Option<i128>),
-    /// A call that failed without an answer.
-    Failed,
+    /// A call that failed; with its price if it took tokens all the same.
+    Failed(Option<Option<i128>>),
 }
 
 /// A span that is a model call.
@@ -89,7 +89,7 @@ impl<'g> Layers<'g> {
     fn tell(&mut self, place: u64) {
         let Some(layer) = self.0.get(&place) else { return };
         let (answered, failed) = (is_answered(layer.call), is_failed(layer.call));
-        let priced = answered && layer.call.worth == worth::PRICED;
+        let priced = is_spent(layer.call) && layer.call.worth == worth::PRICED;
         let mut above = layer.above;
         for _ in 0..DEPTH {
             let Some(layer) = self.0.get_mut(&above) else { return };
@@ -126,7 +126,8 @@ impl<'g> Layers<'g> {
             return Counts::Nothing;
         }
         if !is_answered(call) {
-            return if is_failed(call) { Counts::Failed } else { Counts::Nothing };
+            let price = || self.price(call).filter(|_| is_spent(call));
+            return if is_failed(call) { Counts::Failed(price()) } else { Counts::Nothing };
         }
         match self.price(call) {
             None => Counts::Nothing,
@@ -155,12 +156,17 @@ impl<'g> Layers<'g> {
     }
 }
 
-/// A model answered.
+/// A model answered: somebody saw the answer, or its tokens and no failure.
 fn is_answered(call: &Call) -> bool {
-    call.flags & flag::REAL != 0
+    call.flags & flag::REAL != 0 || call.flags & (flag::FAILED | flag::SPENT) == flag::SPENT
 }
 
-/// It failed without an answer.
+/// It failed, and nobody saw an answer.
 fn is_failed(call: &Call) -> bool {
     call.flags & (flag::FAILED | flag::REAL) == flag::FAILED
+}
+
+/// It took tokens.
+fn is_spent(call: &Call) -> bool {
+    call.flags & flag::SPENT != 0
 }

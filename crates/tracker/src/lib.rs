@@ -11,6 +11,7 @@ mod args;
 mod bounds;
 mod codec;
 pub mod config;
+mod counted;
 mod credit;
 mod extras;
 mod finish;
@@ -23,6 +24,7 @@ mod look;
 mod measures;
 mod meters;
 mod observe;
+mod orphans;
 mod outbox;
 mod points;
 mod recorder;
@@ -248,7 +250,7 @@ impl Processor for Runs {
         for group in &applied.gone {
             let Some(eyes) = &eyes else { break };
             let look = Look::last(group, &*self.ids, &self.settings, eyes);
-            self.state.lock().give_up(look, &self.meters);
+            self.state.lock().give_up(group, look, &self.meters);
         }
     }
 

@@ -13,7 +13,8 @@ use super::alerts::{Bounds, Rule};
 use super::bounds::{RECENT, nanos};
 use super::codec::Code;
 use super::config::Settings;
-use super::group::{Closed, Group};
+use super::counted::{self, Counted};
+use super::group::{Announced, Group};
 use super::observe::{digest, run_digest};
 use super::resolve::Resolved;
 use super::run::Run;
@@ -21,8 +22,11 @@ use super::seen::mark;
 use super::store::KeyId;
 use super::view::Viewer;
 
-/// Items this late still change what is told of a run, ns.
+/// Items this late still change what is announced of a run, ns; sums are corrected whenever they come.
 const LATE: u64 = 15 * 60_000_000_000;
+/// A run ended by an agent whose parent was not seen is over when its trace was quiet for so many times `settle`: until then
+/// it may be a sub-agent, whose parent's span comes when that ends.
+const PATIENCE: u64 = 10;
 /// Weight of a group that is looked at once in `settle`; a lighter one more often.
 const HEAVY: u64 = 400_000;
 
@@ -51,16 +55,16 @@ impl Seen {
 
 /// One thing that was found.
 pub(super) enum Found {
-    /// A run that is not over and looks as if somebody should know.
-    Suspect(Box<Seen>),
+    /// A run that goes on, or got more after its end, and looks as if somebody should know.
+    Suspect(Box<Seen>, u64, Announced),
     /// A run is over.
-    Over(Box<Seen>, u64, Closed),
-    /// A run that was told before got more: what it looks like now, if that changed.
-    More(Option<Box<Seen>>, u64, Closed),
-    /// A session is over: what to tell, and what to remember of its runs.
-    Session(Box<SessionView>, Vec<(u64, Closed)>),
+    Over(Box<Seen>, u64, Announced),
+    /// A run that was announced before got more: what it looks like now, if that changed.
+    More(Option<Box<Seen>>, u64, Announced),
+    /// A session is over: what to announce, and what to remember of it and of its runs.
+    Session(Box<SessionView>, (u64, Announced), Vec<(u64, Announced)>),
     /// A session goes on and stands out.
-    Outstanding(Box<SessionView>),
+    Outstanding(Box<SessionView>, (u64, Announced)),
 }
 
 /// See the module.
@@ -79,6 +83,8 @@ pub(super) struct Look {
     pub(super) idle: bool,
     /// In the order in which it is to be told.
     pub(super) found: Vec<Found>,
+    /// What the group's runs add to sums.
+    pub(super) counted: Box<[u8]>,
     /// Of a group that goes: its latest runs, the latest last; ids of the rest.
     pub(super) retired: Vec<Seen>,
     pub(super) forgotten: Vec<String>,
@@ -111,9 +117,11 @@ impl Look {
                 looker.end_session(&runs);
             } else if looker.stands_out(&runs) {
                 let view = looker.viewer.session(&runs, true);
-                looker.look.found.push(Found::Outstanding(Box::new(view)));
+                let record = looker.session_record(&runs);
+                looker.look.found.push(Found::Outstanding(Box::new(view), record));
             }
         }
+        looker.count(&resolved.runs, RunState::Idle);
         if idle {
             looker.retire(&resolved.runs, RunState::Idle);
         }
@@ -133,12 +141,12 @@ impl Look {
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
             session.0.push(run);
-            let key = run_key(run);
-            if group.closed.get(key).is_some() {
+            let (key, announced) = looker.record(run);
+            if announced.over_at != 0 {
                 continue;
             }
-            if run.ended {
-                looker.over(run, key, RunState::Evicted);
+            if run.ended || run.presumed_end {
+                looker.over(run, key, announced, RunState::Evicted);
             } else {
                 session.1 = false;
                 looker.look.lost += 1;
@@ -147,6 +155,8 @@ impl Look {
         for (runs, _) in sessions.into_values().filter(|(_, closed)| *closed) {
             looker.end_session(&runs);
         }
+        looker.look.idle = true;
+        looker.count(&resolved.runs, RunState::Evicted);
         looker.retire(&resolved.runs, RunState::Evicted);
         looker.look
     }
@@ -169,68 +179,107 @@ impl<'l> Looker<'l> {
             next: idle_at,
             idle: idle_at <= eyes.running,
             found: Vec::new(),
+            counted: Box::default(),
             retired: Vec::new(),
             forgotten: Vec::new(),
         };
         Self { group, viewer: Viewer { ids, resolved }, eyes, settings, ends, look }
     }
 
+    /// What was announced of a run, and by which key that is found.
+    fn record(&self, run: &Run) -> (u64, Announced) {
+        let key = run_key(run);
+        (key, self.group.announced.get(key).cloned().unwrap_or_default())
+    }
+
     /// One run. Whether it is over.
     fn run(&mut self, run: &Run) -> bool {
-        let (key, running) = (run_key(run), self.eyes.running);
-        let settled_at = run.touched.saturating_add(nanos(self.settings.settle));
-        let settled = settled_at <= running;
-        if let Some(closed) = self.group.closed.get(key) {
-            let late = run.touched > closed.at && run.touched <= closed.at.saturating_add(LATE);
-            if late && !settled {
-                self.look.next = self.look.next.min(settled_at);
-            } else if late {
-                let view = self.viewer.run(run, ended_state(run, RunState::Idle));
-                let told = fingerprint(&view);
-                let changed = told != closed.told;
-                let revision = closed.revision.saturating_add(u32::from(changed));
-                let view = changed.then(|| Box::new(Seen::of(view)));
-                self.look.found.push(Found::More(view, key, Closed { at: closed.at, told, revision }));
+        let (key, announced) = self.record(run);
+        let was_over = announced.over_at != 0;
+        if was_over && run.touched <= announced.over_at {
+            return true;
+        }
+        let settle = nanos(self.settings.settle);
+        let wait = if run.ended { settle } else { settle.saturating_mul(PATIENCE) };
+        let quiet_at = run.touched.saturating_add(wait).min(self.idle_at());
+        let ended = run.ended || run.presumed_end;
+        if self.look.idle || (ended && quiet_at <= self.eyes.running) {
+            match was_over {
+                true => self.more(run, key, announced),
+                false => self.over(run, key, announced, RunState::Idle),
             }
             return true;
         }
-        if self.look.idle || (run.ended && settled) {
-            self.over(run, key, RunState::Idle);
-            return true;
-        }
-        self.look.open += 1;
+        self.suspect(run, key, announced);
+        self.look.next = self.look.next.min(if ended { quiet_at } else { self.idle_at() });
+        let straggles = was_over && run.ended;
+        self.look.open += u32::from(!straggles);
+        straggles
+    }
+
+    fn suspect(&mut self, run: &Run, key: u64, announced: Announced) {
         let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
         let ceiling = self.settings.ceiling(feature);
         if (Rule { limits: &self.settings.alerts, ceiling, now: self.eyes.wall }).suspects(run) {
-            let view = self.viewer.run(run, ended_state(run, RunState::Live));
-            self.look.found.push(Found::Suspect(Box::new(Seen::of(view))));
+            let view = self.viewer.run(run, self.state_of(run, RunState::Live));
+            self.look.found.push(Found::Suspect(Box::new(Seen::of(view)), key, announced));
         }
-        self.look.next = self.look.next.min(if run.ended { settled_at } else { self.idle_at() });
-        false
     }
 
     fn idle_at(&self) -> u64 {
         self.group.touched.saturating_add(nanos(self.settings.idle_timeout))
     }
 
-    fn over(&mut self, run: &Run, key: u64, unended: RunState) {
+    fn over(&mut self, run: &Run, key: u64, announced: Announced, unended: RunState) {
         let view = self.viewer.run(run, ended_state(run, unended));
-        let closed = Closed { at: self.eyes.running, told: fingerprint(&view), revision: 0 };
-        self.look.found.push(Found::Over(Box::new(Seen::of(view)), key, closed));
+        let announced = Announced { over_at: self.eyes.running.max(1), digest: fingerprint(&view), ..announced };
+        self.look.found.push(Found::Over(Box::new(Seen::of(view)), key, announced));
+    }
+
+    /// A run that was over got more. What comes very late corrects sums only, unless the end was not certain.
+    fn more(&mut self, run: &Run, key: u64, announced: Announced) {
+        if run.ended && run.touched > announced.over_at.saturating_add(LATE) {
+            return;
+        }
+        let view = self.viewer.run(run, ended_state(run, RunState::Idle));
+        let digest = fingerprint(&view);
+        let changed = digest != announced.digest;
+        let revision = announced.revision.saturating_add(u32::from(changed));
+        let over_at = self.eyes.running;
+        let view = changed.then(|| Box::new(Seen::of(view)));
+        self.look.found.push(Found::More(view, key, Announced { over_at, digest, revision, ..announced }));
+    }
+
+    /// What all runs add to sums, over or not.
+    fn count(&mut self, runs: &[Run], unended: RunState) {
+        let unended = if self.look.idle { unended } else { RunState::Live };
+        let counted = |run: &Run| Counted::of(&self.viewer.run(run, self.state_of(run, unended)));
+        self.look.counted = counted::encode(runs.iter().map(counted));
+    }
+
+    fn state_of(&self, run: &Run, unended: RunState) -> RunState {
+        state_of(self.group, run, unended)
+    }
+
+    /// What was announced of a session: which rules fired for it.
+    fn session_record(&self, runs: &[&Run]) -> (u64, Announced) {
+        let session = runs.first().map_or("", |run| &run.session);
+        let key = digest(&["rules", session]);
+        (key, self.group.announced.get(key).cloned().unwrap_or_default())
     }
 
     /// Tells of the runs of a session that is over, but for those that were in it when it was over before: a session may
     /// be resumed.
     fn end_session(&mut self, runs: &[&Run]) {
-        let is_new = |run: &&&Run| self.group.closed.get(session_key(run)).is_none();
+        let is_new = |run: &&&Run| self.group.announced.get(session_key(run)).is_none();
         let new: Vec<&Run> = runs.iter().filter(is_new).copied().collect();
         if new.is_empty() {
             return;
         }
         let view = self.viewer.session(&new, new.len() == runs.len());
-        let closed = Closed { at: self.eyes.running, told: 0, revision: 0 };
-        let keys = new.into_iter().map(|run| (session_key(run), closed.clone())).collect();
-        self.look.found.push(Found::Session(Box::new(view), keys));
+        let over = Announced { over_at: self.eyes.running.max(1), ..Announced::default() };
+        let keys = new.into_iter().map(|run| (session_key(run), over.clone())).collect();
+        self.look.found.push(Found::Session(Box::new(view), self.session_record(runs), keys));
     }
 
     /// A session whose runs are all closed is over when its end was told and none began later, or when it is one trace.
@@ -264,9 +313,18 @@ impl<'l> Looker<'l> {
     }
 }
 
-/// Where a run stands; `unended`: if nobody told its end.
-pub(super) fn ended_state(run: &Run, unended: RunState) -> RunState {
-    match (run.ended, run.failed) {
+/// Where a run of a group that is still known stands.
+pub(super) fn state_of(group: &Group, run: &Run, unended: RunState) -> RunState {
+    let announced = || group.announced.get(run_key(run)).is_some_and(|known| run.touched <= known.over_at);
+    let uncertain = run.presumed_end && !run.ended && unended == RunState::Live;
+    ended_state(run, if uncertain && announced() { RunState::Idle } else { unended })
+}
+
+/// Where a run stands; `unended`: if nobody told its end. That of an agent whose parent was not seen is none yet while the run
+/// is live.
+fn ended_state(run: &Run, unended: RunState) -> RunState {
+    let ended = run.ended || (run.presumed_end && unended != RunState::Live);
+    match (ended, run.failed) {
         (true, _) if run.killed => RunState::Killed,
         (true, true) => RunState::Failed,
         (true, false) => RunState::Ended,

@@ -274,7 +274,7 @@ impl<'a> Reader<'a> {
             run: 0,
             node: at(late.span),
             parent: at(late.parent),
-            flags: flag::SPAN | flag::REAL,
+            flags: flag::SPAN | flag::SPENT,
             iteration: 0,
             start,
             end: start,
@@ -397,11 +397,13 @@ fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
         (flag::ENDED, over),
         (flag::SPAN, is_span),
         (flag::SUB, told && item.sub_agent.is_some()),
-        (flag::REAL, item.call == Call::Model || turn),
+        (flag::REAL, (item.call == Call::Model && !item.failed) || turn),
+        (flag::SPENT, item.call == Call::Model || turn),
         (flag::TURN, turn),
         (flag::RAN, item.call == Call::Tool || (item.tool_call.is_some() && !permission)),
         (flag::NAMED, item.call == Call::Tool),
         (flag::TWIN, item.twin && item.vendor_id().is_none() && (is_span || item.tool_call.is_none())),
+        (flag::IS_TURN, item.is_turn && item.call == Call::Agent),
         (flag::ASIDE, matches!(item.operation.as_deref(), Some("embeddings" | "rerank"))),
     ]
     .into_iter()

@@ -118,6 +118,7 @@ impl<'g> Resolved<'g> {
                 root: None,
                 touched: 0,
                 ended: false,
+                presumed_end: false,
                 failed: false,
                 okay: false,
                 killed: false,
@@ -151,6 +152,14 @@ impl<'g> Resolved<'g> {
         }
         for item in items.iter().filter(|item| item.named != 0) {
             pairs.insert((item.spot.trace, self.open(Id::Named(item.named))));
+        }
+        // Sub-agents whose root is still to come are of the run that their trace is.
+        let with_runs: HashSet<u32> = pairs.iter().map(|(trace, _)| *trace).collect();
+        let unrooted: Vec<u64> = self.tree.unrooted().collect();
+        for trace in unrooted.into_iter().filter_map(|place| group.nodes.get(place)).map(|node| node.trace) {
+            if !with_runs.contains(&trace) {
+                pairs.insert((trace, self.open(Id::Trace(trace))));
+            }
         }
         for (trace, at) in pairs.into_iter().filter(|(trace, _)| *trace != 0) {
             self.by_trace.entry(trace).or_default().push(at);

@@ -43,6 +43,8 @@ pub(super) struct Run {
     pub(super) touched: u64,
     /// Its end was told.
     pub(super) ended: bool,
+    /// An agent invocation ended that is its root as far as anybody knows: its parent was not seen.
+    pub(super) presumed_end: bool,
     pub(super) failed: bool,
     /// It says that all went well.
     pub(super) okay: bool,

@@ -73,6 +73,7 @@ fields!(RunView {
 fields!(SessionView { account, session, tenant, feature, user, runs, failed, start, duration, totals });
 fields!(Sum {
     runs,
+    live,
     failed,
     killed,
     iterations,

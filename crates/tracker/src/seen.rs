@@ -22,7 +22,7 @@ pub(super) mod flag {
     pub(crate) const SUB: u16 = 1 << 3;
     /// The tool call was denied: the item's own, or that of the span directly above.
     pub(crate) const DENIED: u16 = 1 << 4;
-    /// A model answered, as far as this item knows (not a copy, not a failure without tokens).
+    /// A model answered, as far as this item knows (not a copy, not a failure).
     pub(crate) const REAL: u16 = 1 << 5;
     /// The tokens of a whole turn: they count where no call of the run tells its own.
     pub(crate) const TURN: u16 = 1 << 6;
@@ -38,6 +38,10 @@ pub(super) mod flag {
     pub(crate) const LIMIT: u16 = 1 << 11;
     /// The same call comes on another signal too, and this record does not know the answer's id.
     pub(crate) const TWIN: u16 = 1 << 12;
+    /// It took tokens, whether it was answered or failed on the way.
+    pub(crate) const SPENT: u16 = 1 << 13;
+    /// An agent invocation that is a turn of a conversation: a root whatever its parent is.
+    pub(crate) const IS_TURN: u16 = 1 << 14;
 }
 
 /// What an item marks.

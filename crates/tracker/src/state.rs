@@ -13,7 +13,7 @@ use super::alerts::{Alerts, Rule};
 use super::bounds::nanos;
 use super::codec::Code;
 use super::config::Settings;
-use super::group::{Closed, Group};
+use super::group::{Announced, Group};
 use super::history::History;
 use super::look::{Eyes, Found, Look, Seen};
 use super::measures::Measures;
@@ -24,7 +24,9 @@ use super::store::{Heard, Store};
 
 /// A step of the clock counts for at most this long, ns.
 const MAX_STEP: u64 = 60_000_000_000;
-const VERSION: u8 = 4;
+/// What came in is looked at after so long, ns: sums, pages and alerts lag by no more than this and a tick.
+const LAG: u64 = 2_000_000_000;
+const VERSION: u8 = 5;
 
 /// Everything.
 pub(super) struct State {
@@ -83,9 +85,9 @@ impl State {
         let (mut heard, alive) = (Vec::new(), self.live);
         let mut hear = |one: Heard| heard.extend(alive.then_some(one));
         let (touched, gone) = self.store.apply(sight, self.running, &mut hear);
-        let settle = nanos(self.settings.settle);
+        let lag = nanos(self.settings.settle).min(LAG);
         for id in touched {
-            self.store.look_at(id, self.running.saturating_add(settle));
+            self.store.look_at(id, self.running.saturating_add(lag));
         }
         Applied { heard, gone }
     }
@@ -130,10 +132,12 @@ impl State {
         if !self.holds(id, look) {
             return false;
         }
-        let closed = self.tell_of(part, true, recorder);
-        self.store.change(id, |group| {
-            closed.into_iter().for_each(|(key, closed)| group.closed.insert(key, closed));
-        });
+        let announced = self.tell_of(part, true, recorder);
+        if !announced.is_empty() {
+            self.store.change(id, |group| {
+                announced.into_iter().for_each(|(key, one)| group.announced.insert(key, one));
+            });
+        }
         true
     }
 
@@ -142,47 +146,64 @@ impl State {
         if !self.holds(id, &look) {
             return;
         }
+        if let Some(group) = self.store.get(id) {
+            self.history.count(&group.account, &group.counted, &look.counted);
+        }
         if look.idle {
-            // what was closed in it goes with it
+            // what was announced of it goes with it
             drop(self.store.remove(id));
             self.retire(look);
             return;
         }
-        self.store.change(id, |group| group.open = look.open);
+        let counted = look.counted;
+        self.store.change(id, |group| (group.open, group.counted) = (look.open, counted));
         self.store.look_at(id, look.next);
     }
 
     /// Lets alerts, history and connectors know. What to remember of runs and sessions; `alive`: others may come.
-    fn tell_of(&mut self, found: Vec<Found>, alive: bool, recorder: &dyn Recorder) -> Vec<(u64, Closed)> {
-        let mut closed: Vec<(u64, Closed)> = Vec::new();
+    fn tell_of(&mut self, found: Vec<Found>, alive: bool, recorder: &dyn Recorder) -> Vec<(u64, Announced)> {
+        let mut announced: Vec<(u64, Announced)> = Vec::new();
         let (mut over, mut more, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for one in found {
             match one {
-                Found::Suspect(seen) => alerts.extend(self.warn(&self.judged(*seen), false)),
-                Found::Over(seen, key, end) => {
-                    closed.push((key, end));
+                Found::Suspect(seen, key, mut known) => {
+                    let before = known.fired;
+                    alerts.extend(self.warn(&self.judged(*seen), false, &mut known.fired));
+                    announced.extend((known.fired != before).then_some((key, known)));
+                }
+                Found::Over(seen, key, mut end) => {
                     let (digest, view) = (seen.digest, self.judged(*seen));
                     recorder.run(&view);
                     if alive {
-                        alerts.extend(self.warn(&view, true));
+                        alerts.extend(self.warn(&view, true, &mut end.fired));
                     }
-                    self.history.add_up(&view, digest, recorder);
+                    announced.push((key, end));
+                    self.history.investigate(&view, digest, recorder);
                     over.push(News::Run(Box::new(view), 0));
                 }
-                Found::More(seen, key, end) => {
+                Found::More(seen, key, mut end) => {
                     let revision = end.revision;
-                    closed.push((key, end));
-                    more.extend(seen.map(|seen| News::Run(Box::new(self.judged(*seen)), revision)));
+                    if let Some(seen) = seen {
+                        let (digest, view) = (seen.digest, self.judged(*seen));
+                        alerts.extend(self.fired_late(&view, &mut end.fired));
+                        self.history.investigate(&view, digest, recorder);
+                        more.push(News::Run(Box::new(view), revision));
+                    }
+                    announced.push((key, end));
                 }
-                Found::Session(view, keys) => {
-                    closed.extend(keys);
+                Found::Session(view, (key, mut known), keys) => {
                     recorder.session(&view);
                     if alive {
-                        alerts.extend(self.warn_of(&view, true));
+                        alerts.extend(self.warn_of(&view, true, &mut known.fired));
                     }
+                    announced.extend(keys.into_iter().chain([(key, known)]));
                     sessions.push(News::Session(view));
                 }
-                Found::Outstanding(view) => alerts.extend(self.warn_of(&view, false)),
+                Found::Outstanding(view, (key, mut known)) => {
+                    let before = known.fired;
+                    alerts.extend(self.warn_of(&view, false, &mut known.fired));
+                    announced.extend((known.fired != before).then_some((key, known)));
+                }
             }
         }
         self.history.figure(recorder);
@@ -191,24 +212,31 @@ impl State {
         let asked = self.outbox.is_asked();
         let news = over.into_iter().chain(more).chain(sessions).chain(alerts).filter(|_| asked).collect();
         self.tell(news, recorder);
-        closed
+        announced
     }
 
     /// Lets alerts see a run.
-    fn warn(&mut self, view: &RunView, over: bool) -> Vec<Alert> {
+    fn warn(&mut self, view: &RunView, over: bool, fired: &mut u16) -> Vec<Alert> {
         let ceiling = self.settings.ceiling(view.feature.as_deref());
         let rule = Rule { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
-        let mut fired = self.alerts.run(view, rule);
+        let mut new = self.alerts.run(view, over, fired, rule);
         if over {
-            fired.extend(self.alerts.learn(view, rule));
+            new.extend(self.alerts.learn(view, rule));
         }
-        fired
+        new
+    }
+
+    /// The same of one that was over before.
+    fn fired_late(&mut self, view: &RunView, fired: &mut u16) -> Vec<Alert> {
+        let ceiling = self.settings.ceiling(view.feature.as_deref());
+        let rule = Rule { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
+        self.alerts.run(view, true, fired, rule)
     }
 
     /// Lets alerts see a session.
-    fn warn_of(&mut self, view: &SessionView, over: bool) -> Vec<Alert> {
+    fn warn_of(&mut self, view: &SessionView, over: bool, fired: &mut u16) -> Vec<Alert> {
         let rule = Rule { limits: &self.settings.alerts, ceiling: u64::MAX, now: self.wall.unwrap_or(0) };
-        self.alerts.session(view, over, rule)
+        self.alerts.session(view, over, fired, rule)
     }
 
     fn judged(&self, seen: Seen) -> RunView {
@@ -223,9 +251,10 @@ impl State {
     }
 
     /// Takes in the last look at a group that had to make room: what was over counts, the rest is counted as lost.
-    pub(super) fn give_up(&mut self, mut look: Look, recorder: &dyn Recorder) {
+    pub(super) fn give_up(&mut self, group: &Group, mut look: Look, recorder: &dyn Recorder) {
         let found = std::mem::take(&mut look.found);
         self.tell_of(found, false, recorder);
+        self.history.count(&group.account, &group.counted, &look.counted);
         recorder.evicted(look.lost);
         self.retire(look);
     }

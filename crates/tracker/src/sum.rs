@@ -35,7 +35,7 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
                     counts => counts,
                 };
                 let aside = above.nested || call.flags & (flag::SUB | flag::ASIDE) != 0;
-                run.killed |= call.flags & flag::LIMIT != 0;
+                run.killed |= call.flags & flag::LIMIT != 0 && !above.nested;
                 state.call(run, at, (item, call), counts, group, aside);
             }
             What::Tool(tool) => {
@@ -44,8 +44,12 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
                 add_tool(run, item, tool, above, group);
             }
             What::Mark(mark) => {
-                let is_root = mark.kind == mark::AGENT && mark.spot.own && above.root == mark.spot.node;
-                add_mark(run, item, mark, is_root, group);
+                let root = match mark.kind == mark::AGENT && mark.spot.own && above.root == mark.spot.node {
+                    false => Root::No,
+                    true if above.orphan != 0 && mark.flags & flag::IS_TURN == 0 => Root::Presumed,
+                    true => Root::Yes,
+                };
+                add_mark(run, item, mark, (root, above.nested), group);
             }
         }
     }
@@ -115,15 +119,31 @@ fn parent(group: &Group, spot: &Spot) -> u64 {
     if spot.own { group.nodes.get(spot.node).map_or(0, |node| node.parent) } else { spot.node }
 }
 
-fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, is_root: bool, group: &Group) {
+/// Whether an agent invocation is its run's root.
+#[derive(Clone, Copy, PartialEq)]
+enum Root {
+    Yes,
+    /// As far as anybody knows: its parent was not seen.
+    Presumed,
+    No,
+}
+
+fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, (root, nested): (Root, bool), group: &Group) {
     let (failed, sub) = Act::flagged(mark.flags);
-    run.killed |= mark.flags & flag::LIMIT != 0 && !sub;
-    if is_root || mark.kind == mark::TURN_END {
-        run.ended |= mark.flags & flag::ENDED != 0;
+    let is_root = root != Root::No;
+    // What became of a sub-agent is its parent's business: it may go on, and succeed.
+    run.killed |= mark.flags & flag::LIMIT != 0 && !sub && !nested;
+    let is_turn_end = mark.kind == mark::TURN_END && !nested;
+    if is_root || is_turn_end {
+        let ended = mark.flags & flag::ENDED != 0;
+        match root {
+            Root::Presumed => run.presumed_end |= ended,
+            Root::Yes | Root::No => run.ended |= ended,
+        }
         run.failed |= failed;
         run.okay |= mark.flags & flag::OKAY != 0;
     }
-    if failed && (is_root || matches!(mark.kind, mark::TURN_END | mark::FAILURE)) {
+    if failed && (is_root || is_turn_end || mark.kind == mark::FAILURE) {
         run.totals.add_error(group.name(mark.error));
     }
     if is_root {
@@ -138,8 +158,8 @@ fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, is_root: bool, group: &
 /// What is only known when all calls of a run were seen.
 #[derive(Default)]
 struct Latest {
-    /// Time of the latest call of a run, and whether it failed.
-    calls: HashMap<usize, (u64, bool)>,
+    /// The latest call of a run: whether it is of the run's own loop (those count more), when it ended, whether it failed.
+    calls: HashMap<usize, ((bool, u64), bool)>,
     /// Answered calls that are steps of the run's own loop.
     own: HashMap<usize, u64>,
 }
@@ -157,9 +177,12 @@ impl Latest {
         let model = if call.model == 0 { run.model } else { call.model };
         let price = match counts {
             Counts::Nothing => return,
-            Counts::Failed => {
+            Counts::Failed(spent) => {
                 run.totals.failed_calls += 1;
-                None
+                if let Some(price) = spent {
+                    run.totals.add_spent(group.name(model), call.tokens.buckets(), price);
+                }
+                spent.flatten()
             }
             Counts::Answered(price) | Counts::Turn(price) => {
                 run.totals.add_call(group.name(model), call.tokens.buckets(), price);
@@ -168,7 +191,7 @@ impl Latest {
                 price
             }
         };
-        let failed = counts == Counts::Failed;
+        let failed = matches!(counts, Counts::Failed(_));
         run.acts.push(Act {
             kind: StepKind::Model,
             key: item.key,
@@ -182,7 +205,7 @@ impl Latest {
             denied: false,
             aside,
             sub: call.flags & flag::SUB != 0,
-            tokens: if failed { Tokens::of(&Default::default()) } else { call.tokens },
+            tokens: if counts == Counts::Failed(None) { Tokens::of(&Default::default()) } else { call.tokens },
             atto: price,
             asked: call.asked,
             provider: call.provider,
@@ -192,10 +215,10 @@ impl Latest {
             args: 0,
             stands_in: None,
         });
-        let latest = self.calls.entry(at).or_default();
+        let (latest, rank) = (self.calls.entry(at).or_default(), (!aside, call.end));
         // of two at one time the answered one
-        *latest = match latest.0.cmp(&call.end) {
-            std::cmp::Ordering::Less => (call.end, failed),
+        *latest = match latest.0.cmp(&rank) {
+            std::cmp::Ordering::Less => (rank, failed),
             std::cmp::Ordering::Equal => (latest.0, latest.1 && failed),
             std::cmp::Ordering::Greater => *latest,
         };

@@ -1,46 +1,68 @@
-//! **What**: [`Tokens`] and [`Atto`]: what a call took and cost, small. **Invariants**: a call of more than 4,294,967,295
-//! tokens of one kind counts as that many; cost is exact.
+//! **What**: [`Tokens`] and [`Atto`]: what a call took and cost, small. **Invariants**: a call of more than 2^42 - 1 tokens
+//! of one kind counts as that many; cost is exact.
 
 use genai::Buckets;
 
-use super::codec::fields;
+use super::codec::Code;
 
-/// Tokens of one call. The greater of two tells more: first whether cache writes are told apart, then how many there
-/// are (a stream's grow).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Bits of a count that have a field of their own, and those that are kept with the others' in one.
+const LOW: u32 = 32;
+const HIGH: u32 = 10;
+
+/// Tokens of one call, by [`Tokens::counts`]: a field each for what most counts need, and one for what few do.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tokens {
-    cache_write_1h: u32,
-    output: u32,
-    input: u32,
-    cache_read: u32,
-    cache_write_5m: u32,
-    reasoning: u32,
+    low: [u32; 6],
+    high: u64,
 }
-
-fields!(Tokens { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning });
 
 impl Tokens {
     pub(super) fn of(buckets: &Buckets) -> Self {
-        let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-        Self {
-            cache_write_1h: small(buckets.cache_write_1h),
-            output: small(buckets.output),
-            input: small(buckets.input),
-            cache_read: small(buckets.cache_read),
-            cache_write_5m: small(buckets.cache_write_5m),
-            reasoning: small(buckets.reasoning),
-        }
+        let Buckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning } = *buckets;
+        let counts = [cache_write_1h, output, input, cache_read, cache_write_5m, reasoning];
+        let counts = counts.map(|count| count.min((1 << (LOW + HIGH)) - 1));
+        let high = counts.iter().fold(0, |high, count| (high << HIGH) | (count >> LOW));
+        Self { low: counts.map(|count| count as u32), high }
+    }
+
+    /// Counts of each kind, those first that tell most: of two records the one whose counts are greater tells more. It tells cache
+    /// writes apart, or its output grew, as a stream's does.
+    fn counts(self) -> [u64; 6] {
+        let mut place = HIGH * 6;
+        self.low.map(|low| {
+            place -= HIGH;
+            u64::from(low) | (((self.high >> place) & ((1 << HIGH) - 1)) << LOW)
+        })
     }
 
     pub(super) fn buckets(self) -> Buckets {
-        Buckets {
-            input: self.input.into(),
-            cache_read: self.cache_read.into(),
-            cache_write_5m: self.cache_write_5m.into(),
-            cache_write_1h: self.cache_write_1h.into(),
-            output: self.output.into(),
-            reasoning: self.reasoning.into(),
-        }
+        let [cache_write_1h, output, input, cache_read, cache_write_5m, reasoning] = self.counts();
+        Buckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning }
+    }
+}
+
+impl Ord for Tokens {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.counts().cmp(&other.counts())
+    }
+}
+
+impl PartialOrd for Tokens {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Code for Tokens {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.counts().iter().for_each(|count| count.put(out));
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        let mut next = || u64::take(from);
+        let (cache_write_1h, output, input) = (next()?, next()?, next()?);
+        let (cache_read, cache_write_5m, reasoning) = (next()?, next()?, next()?);
+        Some(Self::of(&Buckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning }))
     }
 }
 
@@ -61,7 +83,7 @@ impl Atto {
     }
 }
 
-impl super::codec::Code for Atto {
+impl Code for Atto {
     fn put(&self, out: &mut Vec<u8>) {
         self.amount().put(out);
     }

@@ -1,10 +1,13 @@
 //! **What**: [`Tree`]: the spans of a group as a forest: under which agent invocation each place stands, and which run is
-//! named nearest above it. **Invariants**: a function of the set of spans alone; linear; rings of parents are cut at
-//! their smallest place. **Not here**: what runs add up to (`resolve`).
+//! named nearest above it. **Why**: spans are exported when they end, so a sub-agent comes before its parent: an agent
+//! whose parent was not seen may be a run's root whose parent is elsewhere, or a sub-agent of a root still to come.
+//! **Invariants**: a function of the set of spans alone; linear; rings of parents are cut at their smallest place.
+//! **Not here**: what runs add up to (`resolve`); which agents without a parent are roots (`orphans`).
 
 use std::collections::{HashMap, HashSet};
 
 use super::group::Group;
+use super::orphans;
 
 /// What stands above a place.
 #[derive(Clone, Copy, Default)]
@@ -15,6 +18,8 @@ pub(super) struct Above {
     pub(super) run: u32,
     /// Below another agent invocation than the root (or one itself).
     pub(super) nested: bool,
+    /// The first place on the way up whose parent was not seen; 0 = the way ends at a span without a parent.
+    pub(super) orphan: u64,
 }
 
 /// All places of a group.
@@ -22,14 +27,20 @@ pub(super) struct Tree {
     above: HashMap<u64, Above>,
     /// The run that is named in the tree below a root.
     named: HashMap<u64, u32>,
+    /// Agent invocations whose own root was not seen.
+    unrooted: HashSet<u64>,
 }
 
 impl Tree {
     pub(super) fn of(group: &Group) -> Self {
-        let mut tree = Self { above: HashMap::with_capacity(group.nodes.len()), named: HashMap::new() };
+        let above = HashMap::with_capacity(group.nodes.len());
+        let mut tree = Self { above, named: HashMap::new(), unrooted: HashSet::new() };
         let cuts = rings(group);
-        for place in group.nodes.keys() {
-            tree.climb(group, place, &cuts);
+        tree.climb_all(group, &cuts);
+        tree.unrooted = orphans::unrooted(group, &tree);
+        if !tree.unrooted.is_empty() {
+            tree.above.clear();
+            tree.climb_all(group, &cuts);
         }
         for (place, node) in group.nodes.iter().filter(|(_, node)| node.run != 0) {
             let above = tree.above(place);
@@ -52,6 +63,17 @@ impl Tree {
         if above.run != 0 { above.run } else { self.named.get(&above.root).copied().unwrap_or(0) }
     }
 
+    /// Agent invocations below a root that was not seen: sub-agents, whatever stands above them.
+    pub(super) fn unrooted(&self) -> impl Iterator<Item = u64> {
+        self.unrooted.iter().copied()
+    }
+
+    fn climb_all(&mut self, group: &Group, cuts: &HashSet<u64>) {
+        for place in group.nodes.keys() {
+            self.climb(group, place, cuts);
+        }
+    }
+
     fn climb(&mut self, group: &Group, place: u64, cuts: &HashSet<u64>) {
         let mut way = Vec::new();
         let mut at = place;
@@ -59,7 +81,10 @@ impl Tree {
             if let Some(known) = self.above.get(&at) {
                 break *known;
             }
-            let Some(node) = group.nodes.get(at) else { break Above::default() };
+            let Some(node) = group.nodes.get(at) else {
+                let orphan = way.last().map_or(0, |(last, _)| *last);
+                break Above { orphan, ..Above::default() };
+            };
             way.push((at, node));
             if node.parent == 0 || cuts.contains(&at) {
                 break Above::default();
@@ -67,13 +92,16 @@ impl Tree {
             at = node.parent;
         };
         for (at, node) in way.into_iter().rev() {
+            let orphan = above.orphan;
+            let unrooted = self.unrooted.contains(&at);
             above = match (above.root, node.agent) {
                 // What is named above the root is another's.
-                (0, true) => Above { root: at, run: node.run, nested: false },
+                (0, true) if !unrooted && !above.nested => Above { root: at, run: node.run, nested: false, orphan },
                 (root, agent) => Above {
                     root,
                     run: if node.run != 0 { node.run } else { above.run },
-                    nested: above.nested || (root != 0 && agent),
+                    nested: above.nested || unrooted || (root != 0 && agent),
+                    orphan,
                 },
             };
             self.above.insert(at, above);

@@ -87,7 +87,7 @@ fn print(item: &Item<'_>) -> Option<(Print, bool)> {
         What::Call(call) => {
             let buckets = call.tokens.buckets();
             let output = buckets.output.saturating_sub(buckets.reasoning);
-            (call.flags, call.flags & flag::REAL != 0, Print::Model(runs::input(&buckets), output))
+            (call.flags, call.flags & flag::SPENT != 0, Print::Model(runs::input(&buckets), output))
         }
         What::Tool(tool) => {
             (tool.flags, tool.flags & flag::RAN != 0, Print::Tool(first_nonzero(tool.name, tool.alias)))

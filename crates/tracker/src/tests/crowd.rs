@@ -353,12 +353,12 @@ fn medians_are_an_accounts_own() {
     let rule = Rule { limits: &limits, ceiling: 50, now: 1 };
     let mut alerts = Alerts::default();
     for _ in 0..40 {
-        assert!(alerts.session(&session("ours", 1), true, rule).is_empty());
-        assert!(alerts.session(&session("theirs", 1000), true, rule).is_empty());
+        assert!(alerts.session(&session("ours", 1), true, &mut 0, rule).is_empty());
+        assert!(alerts.session(&session("theirs", 1000), true, &mut 0, rule).is_empty());
     }
-    assert_eq!(alerts.session(&session("ours", 20), false, rule).len(), 1);
-    assert!(alerts.session(&session("theirs", 1500), false, rule).is_empty());
-    assert!(alerts.session(&session("others", 1_000_000), false, rule).is_empty(), "nothing is known of it");
+    assert_eq!(alerts.session(&session("ours", 20), false, &mut 0, rule).len(), 1);
+    assert!(alerts.session(&session("theirs", 1500), false, &mut 0, rule).is_empty());
+    assert!(alerts.session(&session("others", 1_000_000), false, &mut 0, rule).is_empty(), "nothing is known of it");
 }
 
 /// Two accounts with a run of one id: both are told, and an outcome reaches the one that was meant.

@@ -62,17 +62,16 @@ fn of_sum(sum: &Sum, truth: Truth) -> Truth {
 fn of_history(views: &[RunView], now: u64, truth: Truth) -> Truth {
     let history = History::default();
     history.note(views, now);
-    let told = figures(&history.all(), Window::last(DAY, now));
-    let (input, output) = told.by_model.iter().fold((0, 0), |(i, o), model| (i + model.input, o + model.output));
+    let told = figures(&history.all(), Window::last(DAY, now)).sum;
     Truth {
         runs: told.runs,
         failed: told.failed,
-        iterations: told.iterations_total,
+        iterations: told.iterations,
         tools: told.tool_calls,
         failed_tools: told.tool_failures,
-        calls: told.by_model.iter().map(|model| model.calls).sum(),
-        input,
-        output,
+        calls: told.calls,
+        input: told.input,
+        output: told.output,
         atto: told.atto,
         unpriced: told.unpriced,
         ..truth

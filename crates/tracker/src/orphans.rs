@@ -1,0 +1,80 @@
+//! **What**: [`unrooted`]: agent invocations whose parent was not seen and that are no run's root, because something else of
+//! their trace was done outside of them: a sub-agent's span comes before that of the agent which started it.
+//! **Invariants**: of a trace's orphans at most one is its root: the one that lasts as long as all the others together, where no
+//! agent of the trace has its parents; agents that name sessions or runs of their own stay apart; linear.
+//! **Not here**: what stands above a place (`tree`), when a run whose root has an unseen parent is over (`look`).
+
+use std::collections::{HashMap, HashSet};
+
+use super::group::{Group, Spot};
+use super::run::first_nonzero;
+use super::seen::{earlier, flag, mark};
+use super::tree::Tree;
+
+/// The orphans of one trace.
+#[derive(Default)]
+struct Orphans {
+    /// Agent invocations: place and times.
+    agents: Vec<(u64, u64, u64)>,
+    /// From the begin of the first item without a parent to the end of the last.
+    start: u64,
+    end: u64,
+    /// An agent of the trace has all its parents.
+    rooted: bool,
+    /// Session and run that its agents name; 0 = none.
+    names: (u32, u32),
+    /// They name several.
+    mixed: bool,
+}
+
+/// Agent invocations that are no roots. `tree`: as if all were.
+pub(super) fn unrooted(group: &Group, tree: &Tree) -> HashSet<u64> {
+    let mut traces: HashMap<u32, Orphans> = HashMap::new();
+    for mark in group.marks.values().filter(|mark| mark.kind == mark::AGENT && mark.spot.own) {
+        let above = tree.above(mark.spot.node);
+        if above.root != mark.spot.node {
+            continue;
+        }
+        let trace = traces.entry(mark.spot.trace).or_default();
+        trace.name(mark.session, mark.run);
+        if above.orphan == 0 || mark.flags & flag::IS_TURN != 0 {
+            trace.rooted = true;
+        } else {
+            trace.agents.push((mark.spot.node, mark.start, mark.end));
+        }
+    }
+    traces.retain(|_, trace| !trace.agents.is_empty() && !trace.mixed);
+    if traces.is_empty() {
+        return HashSet::new();
+    }
+    let calls = group.calls.values().map(|call| (&call.spot, call.start, call.end));
+    let tools = group.tools.values().map(|tool| (&tool.spot, tool.start, tool.end));
+    let marks = group.marks.values().map(|mark| (&mark.spot, mark.start, mark.end));
+    for (spot, start, end) in calls.chain(tools).chain(marks) {
+        if let Some(trace) = traces.get_mut(&spot.trace).filter(|_| is_orphan(spot, tree)) {
+            trace.start = earlier(trace.start, start);
+            trace.end = trace.end.max(end);
+        }
+    }
+    traces.values().flat_map(Orphans::unrooted).collect()
+}
+
+/// A span whose way up ends at a parent that was not seen.
+fn is_orphan(spot: &Spot, tree: &Tree) -> bool {
+    spot.own && tree.above(spot.node).orphan != 0
+}
+
+impl Orphans {
+    fn name(&mut self, session: u32, run: u32) {
+        let differ = |known: u32, new: u32| known != 0 && new != 0 && known != new;
+        self.mixed |= differ(self.names.0, session) || differ(self.names.1, run);
+        self.names = (first_nonzero(self.names.0, session), first_nonzero(self.names.1, run));
+    }
+
+    fn unrooted(&self) -> impl Iterator<Item = u64> + '_ {
+        let whole = |(_, start, end): &(u64, u64, u64)| *start <= self.start && *end >= self.end;
+        let spans_all = self.agents.iter().filter(|agent| !self.rooted && whole(agent)).map(|(place, ..)| *place);
+        let root = spans_all.min();
+        self.agents.iter().map(|(place, ..)| *place).filter(move |place| Some(*place) != root)
+    }
+}
