@@ -159,7 +159,7 @@ impl RatesTask {
             Ok(Some(fetched)) => {
                 let this = Arc::clone(self);
                 let judged = blocking(&*self.tasks, "rates", move || this.judge(&fetched, true)).await;
-                judged.unwrap_or_else(|| Err(RefreshError::Interrupted))
+                judged.unwrap_or(Err(RefreshError::Interrupted))
             }
         };
         let failed = meter.gauge(&names::RATES_REFRESH_FAILED, &[]);

@@ -251,7 +251,7 @@ async fn commands_ask_a_gateway() {
     .await;
     let (fine, out, _) = tollgate(&["report", "--format", "json"], &known).await;
     let report: Value = serde_json::from_str(&out).unwrap();
-    assert!(fine && report["schema"] == json!(1) && report["groups"].is_array(), "{out}");
+    assert!(fine && report["schema"] == json!(2) && report["groups"].is_array(), "{out}");
     let (fine, out, _) = tollgate(&["report", "--issue", "OPS-7", "--jira"], &known).await;
     assert!(fine && out.contains("0.00035") && out.contains(&format!("https://jaeger.example/trace/{TRACE}")), "{out}");
     let (fine, out, _) = tollgate(&["alerts", "list"], &known).await;
