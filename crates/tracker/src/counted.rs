@@ -6,6 +6,7 @@ use runs::{RunView, Sum, Totals};
 
 use super::bounds::UNATTRIBUTED;
 use super::codec::{Code, fields};
+use super::observe;
 
 /// See the module.
 #[derive(Clone, PartialEq)]
@@ -40,16 +41,16 @@ impl Counted {
             models: view.totals.models.iter().map(of_model).collect(),
         }
     }
+
+    /// By this a change is seen.
+    pub(super) fn digest(&self) -> u64 {
+        let mut bytes = Vec::new();
+        self.put(&mut bytes);
+        observe::digest(&[&kernel::hex::encode(&bytes)])
+    }
 }
 
-/// All of a group, one after the other.
-pub(super) fn encode(all: impl Iterator<Item = Counted>) -> Box<[u8]> {
-    let mut out = Vec::new();
-    all.for_each(|one| one.put(&mut out));
-    out.into()
-}
-
-/// What [`encode`] gave.
+/// All of a group, which stand one after the other.
 pub(super) fn decode(mut from: &[u8]) -> Vec<Counted> {
     let mut all = Vec::new();
     while let Some(one) = Counted::take(&mut from) {

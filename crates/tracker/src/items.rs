@@ -163,6 +163,8 @@ record! {
         digest: u64,
         /// How many times that changed.
         revision: u32,
+        /// Digest of what it added to sums then.
+        counted: u64,
         /// Rules that fired for it, as bits of their numbers.
         fired: u16,
     }

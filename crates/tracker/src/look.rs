@@ -13,7 +13,7 @@ use super::alerts::{Bounds, Rule};
 use super::bounds::{RECENT, nanos};
 use super::codec::Code;
 use super::config::Settings;
-use super::counted::{self, Counted};
+use super::counted::Counted;
 use super::group::{Announced, Group};
 use super::observe::{digest, run_digest};
 use super::resolve::Resolved;
@@ -84,7 +84,7 @@ pub(super) struct Look {
     /// In the order in which it is to be told.
     pub(super) found: Vec<Found>,
     /// What the group's runs add to sums.
-    pub(super) counted: Box<[u8]>,
+    pub(super) counted: Vec<u8>,
     /// Of a group that goes: its latest runs, the latest last; ids of the rest.
     pub(super) retired: Vec<Seen>,
     pub(super) forgotten: Vec<String>,
@@ -110,7 +110,9 @@ impl Look {
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
             session.0.push(run);
-            session.1 &= looker.run(run);
+            let over = looker.run(run);
+            looker.count(run, if over { RunState::Idle } else { RunState::Live });
+            session.1 &= over;
         }
         for (runs, closed) in sessions.into_values() {
             if idle || (closed && looker.is_over(&runs)) {
@@ -121,7 +123,6 @@ impl Look {
                 looker.look.found.push(Found::Outstanding(Box::new(view), record));
             }
         }
-        looker.count(&resolved.runs, RunState::Idle);
         if idle {
             looker.retire(&resolved.runs, RunState::Idle);
         }
@@ -141,6 +142,7 @@ impl Look {
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
             session.0.push(run);
+            looker.count(run, RunState::Evicted);
             let (key, announced) = looker.record(run);
             if announced.over_at != 0 {
                 continue;
@@ -155,8 +157,6 @@ impl Look {
         for (runs, _) in sessions.into_values().filter(|(_, closed)| *closed) {
             looker.end_session(&runs);
         }
-        looker.look.idle = true;
-        looker.count(&resolved.runs, RunState::Evicted);
         looker.retire(&resolved.runs, RunState::Evicted);
         looker.look
     }
@@ -179,7 +179,7 @@ impl<'l> Looker<'l> {
             next: idle_at,
             idle: idle_at <= eyes.running,
             found: Vec::new(),
-            counted: Box::default(),
+            counted: Vec::new(),
             retired: Vec::new(),
             forgotten: Vec::new(),
         };
@@ -196,7 +196,9 @@ impl<'l> Looker<'l> {
     fn run(&mut self, run: &Run) -> bool {
         let (key, announced) = self.record(run);
         let was_over = announced.over_at != 0;
-        if was_over && run.touched <= announced.over_at {
+        // an item that was taken for this run's may turn out to be another's
+        let same = || self.counted(run, RunState::Idle).digest() == announced.counted;
+        if was_over && run.touched <= announced.over_at && same() {
             return true;
         }
         let settle = nanos(self.settings.settle);
@@ -221,7 +223,7 @@ impl<'l> Looker<'l> {
         let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
         let ceiling = self.settings.ceiling(feature);
         if (Rule { limits: &self.settings.alerts, ceiling, now: self.eyes.wall }).suspects(run) {
-            let view = self.viewer.run(run, self.state_of(run, RunState::Live));
+            let view = self.viewer.run(run, ended_state(run, RunState::Live));
             self.look.found.push(Found::Suspect(Box::new(Seen::of(view)), key, announced));
         }
     }
@@ -232,7 +234,8 @@ impl<'l> Looker<'l> {
 
     fn over(&mut self, run: &Run, key: u64, announced: Announced, unended: RunState) {
         let view = self.viewer.run(run, ended_state(run, unended));
-        let announced = Announced { over_at: self.eyes.running.max(1), digest: fingerprint(&view), ..announced };
+        let (over_at, digest, counted) = (self.eyes.running.max(1), fingerprint(&view), Counted::of(&view).digest());
+        let announced = Announced { over_at, digest, counted, ..announced };
         self.look.found.push(Found::Over(Box::new(Seen::of(view)), key, announced));
     }
 
@@ -245,20 +248,18 @@ impl<'l> Looker<'l> {
         let digest = fingerprint(&view);
         let changed = digest != announced.digest;
         let revision = announced.revision.saturating_add(u32::from(changed));
-        let over_at = self.eyes.running;
+        let (over_at, counted) = (self.eyes.running, Counted::of(&view).digest());
         let view = changed.then(|| Box::new(Seen::of(view)));
-        self.look.found.push(Found::More(view, key, Announced { over_at, digest, revision, ..announced }));
+        self.look.found.push(Found::More(view, key, Announced { over_at, digest, revision, counted, ..announced }));
     }
 
-    /// What all runs add to sums, over or not.
-    fn count(&mut self, runs: &[Run], unended: RunState) {
-        let unended = if self.look.idle { unended } else { RunState::Live };
-        let counted = |run: &Run| Counted::of(&self.viewer.run(run, self.state_of(run, unended)));
-        self.look.counted = counted::encode(runs.iter().map(counted));
+    fn counted(&self, run: &Run, unended: RunState) -> Counted {
+        Counted::of(&self.viewer.run(run, ended_state(run, unended)))
     }
 
-    fn state_of(&self, run: &Run, unended: RunState) -> RunState {
-        state_of(self.group, run, unended)
+    /// A run adds to sums, over or not.
+    fn count(&mut self, run: &Run, unended: RunState) {
+        self.counted(run, unended).put(&mut self.look.counted);
     }
 
     /// What was announced of a session: which rules fired for it.

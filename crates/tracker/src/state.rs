@@ -155,7 +155,7 @@ impl State {
             self.retire(look);
             return;
         }
-        let counted = look.counted;
+        let counted = look.counted.into_boxed_slice();
         self.store.change(id, |group| (group.open, group.counted) = (look.open, counted));
         self.store.look_at(id, look.next);
     }

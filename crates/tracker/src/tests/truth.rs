@@ -10,10 +10,6 @@ use make::{ALL, Feature, session};
 
 /// What is switched off, and which fault is open. Nothing may be added here to make a change pass.
 const OPEN: &[Feature] = &[
-    // a sub-agent whose parent never comes is taken for the root
-    Feature::RootNever,
-    // a failed call that tells tokens counts as answered
-    Feature::FailedWithTokens,
     // a model whose name begins alike is taken for a retry of the same model
     Feature::FallbackAlike,
     // `by_tenant` gives a run's whole cost to one tenant
@@ -22,10 +18,6 @@ const OPEN: &[Feature] = &[
     Feature::NoUsage,
     // the price of a response sent again with more output is that of the first
     Feature::Resent,
-    // a sub-agent's end ends the run where its root comes later than `settle`
-    Feature::Slow,
-    // the page's figures leave live runs out
-    Feature::LivePage,
 ];
 
 fn from_env(name: &str) -> Option<u64> {

@@ -129,6 +129,7 @@ pub(super) struct Span {
 }
 
 /// A session: its spans in the order in which they end, and the truth.
+#[derive(Clone)]
 pub(super) struct Session {
     pub(super) spans: Vec<Span>,
     pub(super) truth: Truth,

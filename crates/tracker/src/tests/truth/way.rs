@@ -5,24 +5,32 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::super::support::*;
-use super::make::{Dice, Feature, Session, Span};
+use super::make::{Dice, Feature, Session, Span, Truth};
 use super::surfaces;
 use genai::testing::request;
 use otlp::Signal;
 use pipeline::{Effect, Source};
-use telemetry::Meter;
+use telemetry::{Meter, names};
 
 /// A gateway's steps and what they count on.
 pub(super) struct Gate {
     pub(super) line: Line,
     pub(super) meter: Meter,
+    /// Runs that the process before this one counted.
+    pub(super) counted: f64,
 }
 
-fn open() -> Gate {
+fn open(counted: f64) -> Gate {
     let meter = Meter::new();
     let line = Line::metered(runs_with(settings(), &meter), &meter);
     line.runs.ask(&[Signal::Logs]);
-    Gate { line, meter }
+    Gate { line, meter, counted }
+}
+
+impl Gate {
+    pub(super) fn counted_runs(&self) -> f64 {
+        self.counted + self.meter.values(&names::RUNS).iter().sum::<f64>()
+    }
 }
 
 fn ordered(session: &Session, dice: &Dice<'_>) -> Vec<Span> {
@@ -64,11 +72,15 @@ fn requests(session: &Session, dice: &Dice<'_>) -> Vec<Vec<Json>> {
 pub(super) fn deliver(session: &Session, seed: u64, on: &[Feature]) -> Vec<String> {
     let dice = Dice::new(seed ^ 0x5eed, on);
     let requests = requests(session, &dice);
+    let rooted = requests.iter().flatten().any(|span| span.get("parent").is_none());
+    // where roots never come nobody tells that a run failed
+    let failed = if rooted { session.truth.failed } else { 0 };
+    let session = &Session { truth: Truth { failed, ..session.truth }, ..session.clone() };
     let ends = dice.below(requests.len() as u64) as usize;
     let (restart, kill) = (dice.has(Feature::Restart, 50), dice.has(Feature::Kill, 50));
     let saved_at = dice.below(ends as u64 + 1) as usize;
     let slow = dice.has(Feature::Slow, 30);
-    let (mut gate, mut now) = (open(), NOW);
+    let (mut gate, mut now) = (open(0.0), NOW);
     gate.line.runs.tick_now(now);
     let mut saved = None;
     let mut since: Vec<Effect> = Vec::new();
@@ -84,7 +96,7 @@ pub(super) fn deliver(session: &Session, seed: u64, on: &[Feature]) -> Vec<Strin
                 (true, Some(saved)) => (saved, std::mem::take(&mut since)),
                 _ => (gate.line.checkpoints(), Vec::new()),
             };
-            gate = open();
+            gate = open(gate.counted_runs());
             gate.line.restore(&state);
             effects.iter().for_each(|effect| gate.line.apply(effect));
             gate.line.runs.tick_now(now);
@@ -92,6 +104,6 @@ pub(super) fn deliver(session: &Session, seed: u64, on: &[Feature]) -> Vec<Strin
     }
     let mut found = surfaces::live(&gate, session, now, on.contains(&Feature::LivePage));
     now = wait(&gate.line.runs, now, Duration::from_secs(4000));
-    found.extend(surfaces::over(&gate, session, now, restart || kill));
+    found.extend(surfaces::over(&gate, session, now, (restart, kill)));
     found
 }
