@@ -29,7 +29,7 @@ impl Rates {
     /// Everything wrong with the first file that is wrong, one thing a line, each with its place.
     pub fn build(base: &Source, overlays: &[Source]) -> Result<Self, RatesError> {
         // alone first: what is wrong with a file is told at its own lines
-        let whole = base.compile()?;
+        let whole = base.shared()?;
         let mut tenants: Vec<&str> = Vec::new();
         for overlay in overlays {
             overlay.check_overlay(base)?;
@@ -37,12 +37,12 @@ impl Rates {
                 tenants.push(tenant);
             }
         }
-        let common =
-            if overlays.iter().any(|overlay| overlay.tenant().is_none()) { laid(base, overlays, None)? } else { whole };
+        let overlaid = overlays.iter().any(|overlay| overlay.tenant().is_none());
+        let common = if overlaid { Arc::new(laid(base, overlays, None)?) } else { whole };
         let laid = |tenant: &&str| Ok(((*tenant).into(), Arc::new(laid(base, overlays, Some(tenant))?)));
         let contracts = tenants.iter().map(|tenant| ((*tenant).into(), contract(overlays, tenant))).collect();
         let tenants = tenants.iter().map(laid).collect::<Result<_, RatesError>>()?;
-        Ok(Self { common: Arc::new(common), tenants, contracts })
+        Ok(Self { common, tenants, contracts })
     }
 
     /// What tells the overlays that hold for this tenant alone: index rows keep it, as they may not keep the tenant.

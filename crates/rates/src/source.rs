@@ -2,8 +2,9 @@
 //! carries the digest of its file; the built-in one is read when it is first asked for. **Not here**: what the table means (`compile`).
 
 use std::ops::Deref;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -135,6 +136,25 @@ impl Source {
     /// SHA-256 of its file, hexadecimal.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The same table for all that use the built-in one at a time, as a restart of the pipeline does: each provider's part is
+    /// made ready once. What comes from a file is made ready each time.
+    ///
+    /// # Errors
+    /// As of [`Source::compile`].
+    pub(super) fn shared(&self) -> Result<Arc<Table>, RatesError> {
+        static BUILTIN: Mutex<Weak<Table>> = Mutex::new(Weak::new());
+        if self.text.is_some() {
+            return self.compile().map(Arc::new);
+        }
+        let mut known = BUILTIN.lock();
+        if let Some(table) = known.upgrade() {
+            return Ok(table);
+        }
+        let table = Arc::new(self.compile()?);
+        *known = Arc::downgrade(&table);
+        Ok(table)
     }
 
     /// Makes it ready.

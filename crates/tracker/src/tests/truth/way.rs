@@ -20,7 +20,7 @@ pub(super) struct Gate {
     pub(super) counted: f64,
 }
 
-fn open(counted: f64) -> Gate {
+pub(super) fn open(counted: f64) -> Gate {
     let meter = Meter::new();
     let line = Line::metered(runs_with(settings(), &meter), &meter);
     line.runs.ask(&[Signal::Logs]);
