@@ -9,6 +9,7 @@ use fixtures::at;
 
 mod guards;
 mod imports;
+mod same;
 mod tables;
 
 /// 2026-11-20 00:00 UTC, a Friday.

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
+use rates::same_model;
 use runs::{Peaks, Step, StepKind, Streak, Totals};
 
-use super::finish::same_model;
 use super::group::{Group, Spot};
 use super::seen::{self, flag, trouble};
 use super::tokens::Tokens;
@@ -133,7 +133,7 @@ fn troubles(models: &[&Act], totals: &mut Totals, group: &Group) -> HashMap<u64,
         if act.trouble != trouble::NONE {
             totals.add_trouble(trouble::word(act.trouble), group.name(act.provider), 1);
         }
-        if act.asked != 0 && act.name != 0 && !same_model(group.name(act.asked), name) {
+        if act.asked != 0 && act.name != 0 && !same_model(group.name(act.provider), group.name(act.asked), name) {
             totals.swapped += 1;
         }
         totals.retries += u64::from(act.attempts.saturating_sub(1));
@@ -141,7 +141,9 @@ fn troubles(models: &[&Act], totals: &mut Totals, group: &Group) -> HashMap<u64,
         let line = (act.aside, act.sub, act.parent);
         let before = by_line.insert(line, act).filter(|before| before.failed || before.trouble != trouble::NONE);
         let changed = before.filter(|before| {
-            let models = before.name != 0 && act.name != 0 && !same_model(group.name(before.name), name);
+            let models = before.name != 0
+                && act.name != 0
+                && !same_model(group.name(act.provider), group.name(before.name), name);
             let providers = before.provider != 0 && act.provider != 0 && before.provider != act.provider;
             models || providers
         });

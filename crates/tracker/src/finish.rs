@@ -83,13 +83,3 @@ pub(super) fn reason(word: &str) -> u8 {
         kind::OTHER
     }
 }
-
-/// Whether two ids may be one model: one is the other with a date, a path or `-latest`.
-pub(super) fn same_model(asked: &str, answered: &str) -> bool {
-    let bare = |id: &str| {
-        let id = id.rsplit('/').next().unwrap_or(id).to_ascii_lowercase();
-        id.trim_end_matches("-latest").to_owned()
-    };
-    let (asked, answered) = (bare(asked), bare(answered));
-    asked.is_empty() || answered.is_empty() || answered.contains(&asked) || asked.contains(&answered)
-}

@@ -10,8 +10,6 @@ use make::{ALL, Feature, session};
 
 /// What is switched off, and which fault is open. Nothing may be added here to make a change pass.
 const OPEN: &[Feature] = &[
-    // a model whose name begins alike is taken for a retry of the same model
-    Feature::FallbackAlike,
     // `by_tenant` gives a run's whole cost to one tenant
     Feature::TwoTenants,
     // an answered call without usage is no call: no iteration, not unpriced
