@@ -1,6 +1,7 @@
 //! **What**: [`Entry`]: what history keeps of one run. **Invariants**: names and ids as the tracker shows them, so all of it
 //! may be seen by a third party; exact counts and cost. **Not here**: the tracker's own view (`runs`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,10 +11,10 @@ use runs::{RunState, RunView, Totals, input};
 /// Most models, tools, fallbacks or denials of one run that are kept.
 const MAX_PARTS: usize = 24;
 
-/// One model's part of a run.
+/// One model's or tenant's part of a run.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelPart {
-    /// The model.
+    /// The model or tenant.
     pub name: Arc<str>,
     /// Answered calls.
     pub calls: u64,
@@ -98,6 +99,9 @@ pub struct Entry {
     pub unpriced: u64,
     /// By model.
     pub models: Vec<ModelPart>,
+    /// Of all this, what calls of other tenants than the run's took.
+    #[serde(default)]
+    pub others: Vec<ModelPart>,
     /// By tool.
     pub tools: Vec<ToolPart>,
     /// Reason, provider, from, to, how often.
@@ -139,7 +143,8 @@ impl Entry {
             output: tokens.output,
             atto: totals.atto_usd(),
             unpriced: totals.unpriced(),
-            models: models(totals),
+            models: parts(&totals.models),
+            others: parts(&totals.others),
             tools: tools(totals),
             fallbacks: fallbacks(totals),
             denials: denials(totals),
@@ -167,7 +172,7 @@ impl Entry {
     }
 }
 
-fn models(totals: &Totals) -> Vec<ModelPart> {
+fn parts(all: &BTreeMap<String, runs::ModelTotals>) -> Vec<ModelPart> {
     let part = |(name, model): (&String, &runs::ModelTotals)| ModelPart {
         name: name.as_str().into(),
         calls: model.calls,
@@ -176,7 +181,7 @@ fn models(totals: &Totals) -> Vec<ModelPart> {
         atto: model.atto_usd,
         unpriced: model.unpriced,
     };
-    totals.models.iter().take(MAX_PARTS).map(part).collect()
+    all.iter().take(MAX_PARTS).map(part).collect()
 }
 
 fn tools(totals: &Totals) -> Vec<ToolPart> {

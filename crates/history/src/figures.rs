@@ -124,8 +124,21 @@ impl Counted {
         }
     }
 
-    /// Of this, what one of its models adds.
-    fn of_model(run: &Entry, model: &ModelPart) -> Self {
+    /// Of this, what is not another tenant's.
+    fn of_own(run: &Entry) -> Self {
+        let mut own = Self::of(run);
+        for other in &run.others {
+            own.calls = own.calls.saturating_sub(other.calls);
+            own.input = own.input.saturating_sub(other.input);
+            own.output = own.output.saturating_sub(other.output);
+            own.atto = own.atto.saturating_sub(other.atto);
+            own.unpriced = own.unpriced.saturating_sub(other.unpriced);
+        }
+        own
+    }
+
+    /// Of this, what one of its models, or another tenant, adds.
+    fn of_part(run: &Entry, model: &ModelPart) -> Self {
         Self {
             iterations: 0,
             tool_calls: 0,
@@ -336,7 +349,7 @@ pub fn figures(runs: &[Arc<Entry>], window: Window) -> Figures {
         p95,
         failure,
         cost,
-        by_tenant: shares(|run| &run.tenant),
+        by_tenant: top(inside.iter().flat_map(|run| tenants(run))),
         by_model: top(inside.iter().flat_map(|run| models(run))),
         by_feature: shares(|run| &run.feature),
         tools: tools(&inside),
@@ -366,12 +379,23 @@ fn whole(run: &Entry, name: &Option<Arc<str>>) -> Share {
     }
 }
 
+fn tenants(run: &Entry) -> impl Iterator<Item = Share> + '_ {
+    let own = Share { sum: Counted::of_own(run), ..whole(run, &run.tenant) };
+    let other = |other: &ModelPart| Share {
+        account: run.account.to_string(),
+        name: other.name.to_string(),
+        names: 1,
+        sum: Counted::of_part(run, other),
+    };
+    std::iter::once(own).chain(run.others.iter().map(other))
+}
+
 fn models(run: &Entry) -> impl Iterator<Item = Share> + '_ {
     run.models.iter().map(|model| Share {
         account: String::new(),
         name: model.name.to_string(),
         names: 1,
-        sum: Counted::of_model(run, model),
+        sum: Counted::of_part(run, model),
     })
 }
 

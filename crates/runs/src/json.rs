@@ -12,7 +12,10 @@ use kernel::clock::UnixNanos;
 use kernel::hex;
 use rates::Usd;
 
-use super::{Alert, Budget, Detail, Investigations, Measure, RunSums, RunView, Step, Streak, Sum, Totals, add, input};
+use super::{
+    Alert, Budget, Detail, Investigations, Measure, ModelTotals, RunSums, RunView, Step, Streak, Sum, Totals, add,
+    input,
+};
 
 /// Version of the schema. 2: sums are of all runs, live ones up to now; `output` is without `reasoning`; what has no price has a
 /// cost of null.
@@ -53,13 +56,13 @@ fn tokens(tokens: &Buckets) -> Value {
 
 /// What a run or session did.
 pub fn totals(totals: &Totals) -> Value {
-    let models: Map<String, Value> = (totals.models.iter())
-        .map(|(name, model)| {
-            let one = json!({"calls": model.calls, "tokens": tokens(&model.tokens), "cost_usd": cost(model.atto_usd, model.unpriced),
-                "unpriced_calls": model.unpriced});
-            (name.clone(), one)
-        })
-        .collect();
+    let parts = |all: &BTreeMap<String, ModelTotals>| -> Map<String, Value> {
+        let part = |one: &ModelTotals| {
+            json!({"calls": one.calls, "tokens": tokens(&one.tokens), "cost_usd": cost(one.atto_usd, one.unpriced),
+                "unpriced_calls": one.unpriced})
+        };
+        all.iter().map(|(name, one)| (name.clone(), part(one))).collect()
+    };
     let tools: Map<String, Value> = (totals.tools.iter())
         .map(|(name, tool)| {
             let one = json!({"ok": tool.ok, "failed": tool.failed, "denied": tool.denied, "retries": tool.retries});
@@ -85,7 +88,7 @@ pub fn totals(totals: &Totals) -> Value {
         "tokens": tokens(&totals.tokens()),
         "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
         "unpriced_calls": totals.unpriced(),
-        "models": models,
+        "models": parts(&totals.models),
         "tools": tools,
         "finish_reasons": totals.finish,
         "errors": totals.errors,
@@ -96,6 +99,7 @@ pub fn totals(totals: &Totals) -> Value {
         "writes": totals.writes,
         "read_write_ratio": if totals.writes == 0 { Value::Null } else { json!(totals.reads as f64 / totals.writes as f64) },
         "model_changes": totals.swapped,
+        "other_tenants": parts(&totals.others),
     })
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use genai::Buckets;
 
-use super::{RunView, Totals, add, subtract};
+use super::{ModelTotals, RunView, add, subtract};
 
 /// Runs of one tenant, model and so on, added up, live ones up to now.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sum {
-    /// Runs (of a model: in which it answered).
+    /// Runs (of a model: in which it answered; of a tenant: with calls of theirs).
     pub runs: u64,
     /// Of these, not over.
     pub live: u64,
@@ -41,7 +41,9 @@ impl Sum {
     /// Adds one run.
     pub fn add_run(&mut self, run: &RunView) {
         let totals = &run.totals;
-        self.add_share(run, totals);
+        let mut share = ModelTotals::default();
+        totals.models.values().for_each(|model| share.add(model));
+        self.add_share(run, &share);
         self.iterations += totals.iterations;
         self.failed_calls += totals.failed_calls;
         self.tool_calls += totals.tool_calls();
@@ -49,18 +51,18 @@ impl Sum {
         self.duration = self.duration.saturating_add(run.duration);
     }
 
-    /// Adds a run's share that is told by `totals`: that of one model.
-    pub fn add_share(&mut self, run: &RunView, totals: &Totals) {
+    /// Adds a share of a run: that of one model or tenant.
+    pub fn add_share(&mut self, run: &RunView, share: &ModelTotals) {
         self.runs += 1;
         let live = run.state == super::RunState::Live;
         self.live += u64::from(live);
         // a live run may still go well
         self.failed += u64::from(run.failed && !live);
         self.killed += u64::from(run.state == super::RunState::Killed);
-        self.calls += totals.calls();
-        self.tokens = add(self.tokens, totals.tokens());
-        self.atto_usd = self.atto_usd.saturating_add(totals.atto_usd());
-        self.unpriced += totals.unpriced();
+        self.calls += share.calls;
+        self.tokens = add(self.tokens, share.tokens);
+        self.atto_usd = self.atto_usd.saturating_add(share.atto_usd);
+        self.unpriced += share.unpriced;
     }
 
     /// Takes out what was added before.

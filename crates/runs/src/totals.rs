@@ -26,7 +26,7 @@ pub struct ToolTotals {
     pub retries: u64,
 }
 
-/// Calls of one model.
+/// Calls of one model or tenant.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModelTotals {
     /// Calls that were answered.
@@ -101,6 +101,26 @@ pub struct Totals {
     pub writes: u64,
     /// Answers by another model than was asked for.
     pub swapped: u64,
+    /// Of all this, what calls took that name another tenant than the run's: by tenant.
+    pub others: BTreeMap<String, ModelTotals>,
+}
+
+impl ModelTotals {
+    /// Adds other calls.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.tokens = add(self.tokens, other.tokens);
+        self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
+        self.unpriced += other.unpriced;
+    }
+
+    /// Takes calls out.
+    pub fn subtract(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_sub(other.calls);
+        self.tokens = subtract(self.tokens, other.tokens);
+        self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
+        self.unpriced = self.unpriced.saturating_sub(other.unpriced);
+    }
 }
 
 impl Totals {
@@ -144,6 +164,14 @@ impl Totals {
         self.models.values().map(|model| model.unpriced).sum()
     }
 
+    /// What each tenant's calls took: that of the run, then the others.
+    pub fn by_tenant<'t>(&'t self, own: Option<&'t str>) -> impl Iterator<Item = (Option<&'t str>, ModelTotals)> {
+        let mut rest = ModelTotals::default();
+        self.models.values().for_each(|model| rest.add(model));
+        self.others.values().for_each(|other| rest.subtract(other));
+        std::iter::once((own, rest)).chain(self.others.iter().map(|(name, other)| (Some(&**name), *other)))
+    }
+
     /// The model that took the most tokens; of equals the first in the alphabet.
     pub fn main_model(&self) -> Option<&str> {
         let size = |model: &ModelTotals| input(&model.tokens).saturating_add(model.tokens.output);
@@ -151,19 +179,16 @@ impl Totals {
         by_size.map(|(name, _)| name.as_str())
     }
 
-    /// Adds what another run did.
+    /// Adds what another run of the same tenant did.
     pub fn add(&mut self, other: &Self) {
         self.add_names(other, str::to_owned);
+        other.others.iter().for_each(|(name, other)| kind(&mut self.others, name).add(other));
     }
 
-    /// The same, with names in the form in which `shown` gives them; names that look the same then are added up.
+    /// The same but for tenants, with names in the form in which `shown` gives them; names that look the same then are added up.
     pub fn add_names(&mut self, other: &Self, shown: impl Fn(&str) -> String) {
         for (name, model) in &other.models {
-            let sum = kind(&mut self.models, &shown(name));
-            sum.calls += model.calls;
-            sum.tokens = add(sum.tokens, model.tokens);
-            sum.atto_usd = sum.atto_usd.saturating_add(model.atto_usd);
-            sum.unpriced += model.unpriced;
+            kind(&mut self.models, &shown(name)).add(model);
         }
         for (name, tool) in &other.tools {
             let sum = kind(&mut self.tools, &shown(name));

@@ -334,10 +334,11 @@ impl Alerts {
             known.run_tokens.add(tokens);
             moved.push((TOKENS, feature.clone(), known.run_tokens.drift(least)));
         }
-        if let Some(tenant) = &view.tenant {
+        for (tenant, share) in view.totals.by_tenant(view.tenant.as_deref()) {
+            let Some(tenant) = tenant else { continue };
             let past = self.used_by_tenant.entry(&mut self.tenants, &whose(&view.account, tenant), PASTS);
-            past.add(view.totals.atto_usd() as f64);
-            moved.push((PER_RUN, tenant.clone(), past.drift(least)));
+            past.add(share.atto_usd as f64);
+            moved.push((PER_RUN, tenant.to_owned(), past.drift(least)));
         }
         let mut fired = Vec::new();
         for (at, subject, drift) in moved {

@@ -2,7 +2,7 @@
 //! its group. **Why**: sums hold live runs too, and a run's figures change until it is over and sometimes after: what it added
 //! before is taken out again. **Invariants**: names have passed the id policy. **Not here**: the sums (`history`).
 
-use runs::{RunView, Sum, Totals};
+use runs::{ModelTotals, RunView, Sum};
 
 use super::bounds::UNATTRIBUTED;
 use super::codec::{Code, fields};
@@ -11,7 +11,8 @@ use super::observe;
 /// See the module.
 #[derive(Clone, PartialEq)]
 pub(super) struct Counted {
-    pub(super) tenant: String,
+    /// That of the run, then others whose calls it has.
+    pub(super) tenants: Vec<(String, Sum)>,
     pub(super) feature: String,
     pub(super) user: String,
     pub(super) session: String,
@@ -19,26 +20,32 @@ pub(super) struct Counted {
     pub(super) models: Vec<(String, Sum)>,
 }
 
-fields!(Counted { tenant, feature, user, session, sum, models });
+fields!(Counted { tenants, feature, user, session, sum, models });
 
 impl Counted {
     pub(super) fn of(view: &RunView) -> Self {
-        let name = |name: &Option<String>| name.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned());
+        let name = |name: Option<&str>| name.unwrap_or(UNATTRIBUTED).to_owned();
         let mut sum = Sum::default();
         sum.add_run(view);
-        let of_model = |(model, totals): (&String, &runs::ModelTotals)| {
-            let part = Totals { models: [(model.clone(), *totals)].into(), ..Totals::default() };
+        let share = |share: &ModelTotals| {
             let mut sum = Sum::default();
-            sum.add_share(view, &part);
-            (model.clone(), sum)
+            sum.add_share(view, share);
+            sum
         };
+        let mut tenants = view.totals.by_tenant(view.tenant.as_deref());
+        let mut own = sum.clone();
+        if let Some((_, rest)) = tenants.next() {
+            (own.calls, own.tokens, own.atto_usd, own.unpriced) =
+                (rest.calls, rest.tokens, rest.atto_usd, rest.unpriced);
+        }
+        let own = (name(view.tenant.as_deref()), own);
         Self {
-            tenant: name(&view.tenant),
-            feature: name(&view.feature),
-            user: name(&view.user),
+            tenants: std::iter::once(own).chain(tenants.map(|(tenant, rest)| (name(tenant), share(&rest)))).collect(),
+            feature: name(view.feature.as_deref()),
+            user: name(view.user.as_deref()),
             session: view.session.clone(),
+            models: view.totals.models.iter().map(|(model, totals)| (model.clone(), share(totals))).collect(),
             sum,
-            models: view.totals.models.iter().map(of_model).collect(),
         }
     }
 

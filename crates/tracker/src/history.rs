@@ -329,11 +329,13 @@ type Part<'c> = (fn(&mut RunSums) -> &mut BTreeMap<String, Sum>, usize, &'c str,
 
 fn parts(run: &Counted) -> Vec<Part<'_>> {
     let mut parts: Vec<Part<'_>> = vec![
-        (|sums| &mut sums.by_tenant, SUMS, &run.tenant, &run.sum),
         (|sums| &mut sums.by_feature, SUMS, &run.feature, &run.sum),
         (|sums| &mut sums.by_user, PEOPLE, &run.user, &run.sum),
         (|sums| &mut sums.by_session, PEOPLE, &run.session, &run.sum),
     ];
+    for (tenant, sum) in &run.tenants {
+        parts.push((|sums| &mut sums.by_tenant, SUMS, tenant, sum));
+    }
     for (model, sum) in &run.models {
         parts.push((|sums| &mut sums.by_model, SUMS, model, sum));
     }

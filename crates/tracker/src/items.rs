@@ -110,6 +110,7 @@ record! {
         /// The model that was asked for.
         asked: u16,
         provider: u16,
+        tenant: u16,
         error: u16,
         /// See `seen::trouble`.
         trouble: u8,

@@ -124,7 +124,10 @@ impl Recorder for Meters {
         meter.counter(&names::RUNS, &state).increment(1);
         meter.histogram(&names::RUN_ITERATIONS, &labels).record(totals.iterations as f64);
         meter.histogram(&names::RUN_DURATION, &labels).record(run.duration as f64 / NANOS);
-        meter.histogram(&names::RUN_COST, &labels).record(usd(totals.atto_usd()));
+        for (tenant, share) in totals.by_tenant(run.tenant.as_deref()) {
+            let labels = [("tenant", values.tenants.value(account, tenant)), ("feature", feature)];
+            meter.histogram(&names::RUN_COST, &labels).record(usd(share.atto_usd));
+        }
         meter.gauge(&names::ESTIMATED_COST, &[("agent_type", feature)]).increment(usd(totals.atto_usd()));
         meter.histogram(&names::RUN_TOOL_RETRIES, &[("feature", feature)]).record(totals.tool_retries() as f64);
         for (name, model) in &totals.models {
@@ -139,7 +142,6 @@ impl Recorder for Meters {
         let (meter, values, totals) = (&self.meter, &self.labels, &session.totals);
         let account = &*session.account;
         let feature = values.features.value(account, session.feature.as_deref());
-        let tenant = values.tenants.value(account, session.tenant.as_deref());
         let model = values.models.value(account, totals.main_model());
         let by_feature = [("feature", feature)];
         let duration = meter.histogram(&names::SESSION_DURATION, &[("feature", feature), ("model", model)]);
@@ -150,8 +152,10 @@ impl Recorder for Meters {
             let calls = tool.ok + tool.failed + tool.denied;
             meter.histogram(&names::SESSION_TOOL_CALLS, &labels).record(calls as f64);
         }
-        let cost = meter.histogram(&names::SESSION_COST, &[("feature", feature), ("tenant", tenant)]);
-        cost.record(usd(totals.atto_usd()));
+        for (tenant, share) in totals.by_tenant(session.tenant.as_deref()) {
+            let labels = [("feature", feature), ("tenant", values.tenants.value(account, tenant))];
+            meter.histogram(&names::SESSION_COST, &labels).record(usd(share.atto_usd));
+        }
         meter.counter(&names::SESSIONS, &by_feature).increment(1);
         meter.counter(&names::SESSION_ERRORS, &by_feature).increment(u64::from(session.failed));
     }

@@ -128,7 +128,11 @@ impl Points<'_> {
             totals.iterations as f64,
         );
         self.spread(name("agent.run.duration_seconds", "s"), &names::RUN_DURATION, whose.clone(), seconds);
-        self.spread(name("agent.run.cost_usd", "USD"), &names::RUN_COST, whose.clone(), usd(totals.atto_usd()));
+        for (tenant, share) in totals.by_tenant(view.tenant.as_deref()) {
+            let tenant = ("tenant", labels.tenants.value(account, tenant).to_owned());
+            let whose = vec![tenant, ("feature", feature.clone())];
+            self.spread(name("agent.run.cost_usd", "USD"), &names::RUN_COST, whose, usd(share.atto_usd));
+        }
         let mut state = vec![("state", view.state.as_str().to_owned())];
         state.extend(whose);
         self.count(name("agent.runs", "{run}"), state, 1);
@@ -158,7 +162,6 @@ impl Points<'_> {
     fn session(&mut self, view: &SessionView) {
         let (labels, totals, account) = (self.labels, &view.totals, &*view.account);
         let feature = ("feature", labels.features.value(account, view.feature.as_deref()).to_owned());
-        let tenant = labels.tenants.value(account, view.tenant.as_deref()).to_owned();
         let model = labels.models.value(account, totals.main_model()).to_owned();
         let by_feature = vec![feature.clone()];
         let seconds = view.duration as f64 / NANOS;
@@ -181,8 +184,10 @@ impl Points<'_> {
             let calls = (sum.ok + sum.failed + sum.denied) as f64;
             self.spread(name("agent.session.tool_calls_total", "{call}"), &names::SESSION_TOOL_CALLS, tool, calls);
         }
-        let cost = usd(totals.atto_usd());
-        self.spread(name("agent.session.cost_usd", "USD"), &names::SESSION_COST, with(("tenant", tenant)), cost);
+        for (tenant, share) in totals.by_tenant(view.tenant.as_deref()) {
+            let whose = with(("tenant", labels.tenants.value(account, tenant).to_owned()));
+            self.spread(name("agent.session.cost_usd", "USD"), &names::SESSION_COST, whose, usd(share.atto_usd));
+        }
         self.count(SESSIONS, by_feature.clone(), 1);
         self.count(SESSION_ERRORS, by_feature, u64::from(view.failed));
     }

@@ -27,6 +27,7 @@ fields!(Totals {
     reads,
     writes,
     swapped,
+    others,
 });
 fields!(Step {
     kind,

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use runs::StepKind;
+use runs::{ModelTotals, StepKind};
 
 use super::acts::{self, Act};
 use super::group::{Call, Group, Mark, Spot, Tool};
@@ -155,6 +155,15 @@ fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, (root, nested): (Root, 
     }
 }
 
+/// A call that names another tenant than its run is that tenant's.
+fn share(run: &mut Run, call: &Call, group: &Group, calls: u64, price: Option<i128>) {
+    if call.tenant != 0 && call.tenant != run.tags.tenant {
+        let (atto_usd, unpriced) = (price.unwrap_or(0), u64::from(price.is_none()));
+        let one = ModelTotals { calls, tokens: call.tokens.buckets(), atto_usd, unpriced };
+        run.totals.others.entry(group.name(call.tenant).to_owned()).or_default().add(&one);
+    }
+}
+
 /// What is only known when all calls of a run were seen.
 #[derive(Default)]
 struct Latest {
@@ -181,11 +190,13 @@ impl Latest {
                 run.totals.failed_calls += 1;
                 if let Some(price) = spent {
                     run.totals.add_spent(group.name(model), call.tokens.buckets(), price);
+                    share(run, call, group, 0, price);
                 }
                 spent.flatten()
             }
             Counts::Answered(price) | Counts::Turn(price) => {
                 run.totals.add_call(group.name(model), call.tokens.buckets(), price);
+                share(run, call, group, 1, price);
                 run.totals.add_finish(group.name(call.finish));
                 *self.own.entry(at).or_default() += u64::from(!aside);
                 price

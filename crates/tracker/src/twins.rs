@@ -111,6 +111,7 @@ fn join(span: &Call, log: &Call) -> Call {
         model: first_nonzero(span.model, log.model),
         asked: first_nonzero(span.asked, log.asked),
         provider: first_nonzero(span.provider, log.provider),
+        tenant: first_nonzero(span.tenant, log.tenant),
         error: first_nonzero(span.error, log.error),
         trouble: first_nonzero(span.trouble, log.trouble),
         fallback: first_nonzero(span.fallback, log.fallback),

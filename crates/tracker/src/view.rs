@@ -61,7 +61,6 @@ impl Viewer<'_> {
     /// The session of these runs, which are at least one, and all of it if `whole`.
     pub(super) fn session(&self, runs: &[&Run], whole: bool) -> SessionView {
         let mut totals = Totals::default();
-        runs.iter().for_each(|run| totals.add(&run.totals));
         let group = self.resolved.group;
         let key = runs.first().and_then(|run| group.key(run.session_key));
         let told = |time: u64| (time != 0).then_some(time);
@@ -74,11 +73,21 @@ impl Viewer<'_> {
             let told = runs.iter().filter(|run| name(&run.tags) != 0).min_by_key(|run| (run.start, &run.text));
             if name(&own) == 0 { told.map_or(0, |run| name(&run.tags)) } else { name(&own) }
         };
+        for run in runs {
+            totals.add(&run.totals);
+            totals.others.clear();
+        }
+        let tenant = first(|tags| tags.tenant);
+        for (whose, share) in runs.iter().flat_map(|run| run.totals.by_tenant(self.name(run.tags.tenant))) {
+            if let Some(whose) = whose.filter(|whose| Some(*whose) != self.name(tenant)) {
+                totals.others.entry(whose.to_owned()).or_default().add(&share);
+            }
+        }
         let id = runs.first().map_or("", |run| &run.session);
         SessionView {
             account: group.account.to_string(),
             session: self.ids.shown(&group.account, id).into_owned(),
-            tenant: self.id(first(|tags| tags.tenant)),
+            tenant: self.id(tenant),
             feature: self.word(first(|tags| tags.feature)),
             user: self.user(first(|tags| tags.user)),
             runs: runs.len() as u64,
@@ -112,6 +121,10 @@ impl Viewer<'_> {
     fn totals(&self, totals: &Totals) -> Totals {
         let mut shown = Totals::default();
         shown.add_names(totals, |name| self.column(name));
+        for (tenant, other) in &totals.others {
+            let tenant = self.ids.shown(&self.resolved.group.account, tenant).into_owned();
+            shown.others.entry(tenant).or_default().add(other);
+        }
         shown
     }
 

@@ -153,7 +153,12 @@ pub(super) fn over(gate: &Gate, session: &Session, now: UnixNanos, (restart, kil
     let mut by_session = Sum::default();
     sums.by_session.values().for_each(|sum| by_session.add(sum));
     found.push(compare("sums by session", of_sum(&by_session, truth), truth));
+    let history = History::default();
+    history.note(&views, now.0);
+    let page = figures(&history.all(), Window::last(DAY, now.0)).by_tenant;
     for (tenant, atto) in &session.tenants {
+        let got = page.iter().find(|share| share.name == *tenant).map_or(0, |share| share.sum.atto);
+        found.push((got != *atto).then(|| format!("page by tenant: {tenant}: {got}, truth {atto}")));
         let got = sums.by_tenant.get(tenant).map_or(0, |sum| sum.atto_usd);
         found.push((got != *atto).then(|| format!("sums by tenant: {tenant}: {got}, truth {atto}")));
     }
