@@ -27,6 +27,7 @@ pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
         leaves(payload, entries, &nodes, &spans);
         asides(payload, entries);
         inherit(payload, entries, &nodes, &spans);
+        without_usage(payload, entries, &nodes, &spans);
     }
     turn_ends(payload, entries);
     agents(payload, entries);
@@ -62,6 +63,33 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
         if rolled && leaves_only && entry.facts.call == Call::Model {
             entry.facts.call = Call::ModelCopy;
             entry.facts.billable = false;
+        }
+    }
+}
+
+/// Of model calls without tokens that stand below or above those that tell some, none counts; of a chain of them the innermost.
+fn without_usage(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
+    if !entries.iter().any(|entry| entry.facts.no_usage) {
+        return;
+    }
+    let facts = |at: &usize| entries.get(*at).map(|entry| &entry.facts);
+    let model = |at: &usize| facts(at).is_some_and(|facts| matches!(facts.call, Call::Model | Call::ModelCopy));
+    // what runs inside of a tool or an agent is a call of its own
+    let inside = |at: &usize| facts(at).is_some_and(|facts| !matches!(facts.call, Call::Tool | Call::Agent));
+    let tells = |at: &usize| model(at) && facts(at).is_some_and(|facts| facts.usage.reported());
+    let mut told = HashSet::new();
+    for (at, entry) in entries.iter().enumerate().filter(|(at, _)| model(at)) {
+        let above =
+            || spans.ancestors(payload, nodes, entry.facts.node).take_while(inside).filter(|above| *above != at);
+        if entry.facts.no_usage && above().any(|above| tells(&above)) {
+            told.insert(at);
+        } else if entry.facts.no_usage || tells(&at) {
+            told.extend(above().filter(|above| facts(above).is_some_and(|facts| facts.no_usage)));
+        }
+    }
+    for at in told {
+        if let Some(entry) = entries.get_mut(at) {
+            entry.facts.no_usage = false;
         }
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
         facts.extracted = taken.filter_map(|one| Some((one.to, reader.taken(&one.from)?))).collect();
         outcome(reader, sources, &mut facts);
         facts.unbilled &= !facts.failed;
+        facts.no_usage &= !facts.failed && reader.payload.end_time(facts.node) != 0;
         if facts.call == Call::Model && facts.failed && !facts.usage.spent() {
             (facts.call, facts.billable) = (Call::ModelCopy, false); // some report zeros for what was refused
         }
@@ -51,6 +52,7 @@ fn blank(node: Node) -> ItemFacts {
         guessed: false,
         if_no_span: false,
         unbilled: false,
+        no_usage: false,
         call_key: None,
         event: None,
         operation: None,
@@ -189,6 +191,8 @@ fn settle(reader: &Reader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
     facts.unbilled = rule.is == Is::Model
         && facts.call == Call::ModelCopy
         && word.is_some_and(|word| reader.vocabulary.media.contains(word));
+    let span = reader.kind == NodeKind::Span && !rule.twin;
+    facts.no_usage = rule.is == Is::Model && facts.call == Call::ModelCopy && span && !facts.unbilled;
     facts.copy = rule.is == Is::Copy && facts.usage.spent();
     facts.if_no_span = rule.if_no_span && facts.usage.reported();
     let alone = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {

@@ -18,6 +18,8 @@ pub enum Unpriced {
     MissingUnit,
     /// The counts can't be.
     BadUsage,
+    /// The call tells no counts: streaming without `stream_options.include_usage`, for instance.
+    NoUsage,
 }
 
 impl Unpriced {
@@ -31,6 +33,7 @@ impl Unpriced {
             Self::NoRateAtTime => "no_rate_at_time",
             Self::MissingUnit => "missing_unit",
             Self::BadUsage => "bad_usage",
+            Self::NoUsage => "no_usage",
         }
     }
 }

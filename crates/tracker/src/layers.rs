@@ -4,7 +4,7 @@
 //! call took is counted; what was counted before does not count again; linear but for walks of at most 64 spans.
 //! **Not here**: records with one id, which are one already (`group`); a span and a log record without one (`twins`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::group::{Call, Node};
 use super::run::{Item, What};
@@ -21,6 +21,8 @@ pub(super) enum Counts {
     Answered(Option<i128>),
     /// The tokens of a turn, likewise.
     Turn(Option<i128>),
+    /// A call that was answered and tells no tokens.
+    NoUsage,
     /// A call that failed; with its price if it took tokens all the same.
     Failed(Option<Option<i128>>),
 }
@@ -34,6 +36,7 @@ struct Layer<'g> {
     answered: bool,
     failed: bool,
     priced: bool,
+    no_usage: bool,
     /// The innermost call that takes this span's price: the one with the smallest place.
     lends_to: u64,
 }
@@ -41,7 +44,11 @@ struct Layer<'g> {
 /// Most layers of one call.
 const DEPTH: usize = 64;
 
-struct Layers<'g>(HashMap<u64, Layer<'g>>);
+struct Layers<'g> {
+    by_place: HashMap<u64, Layer<'g>>,
+    /// Where log records of answered calls were written.
+    logged: HashSet<u64>,
+}
 
 /// What each item counts as, in their order.
 pub(super) fn counts(nodes: &Table<Node>, items: &[Item<'_>], twins: &Twins) -> Vec<Counts> {
@@ -61,7 +68,8 @@ impl<'g> Layers<'g> {
         });
         let mut layers: HashMap<u64, Layer<'g>> = HashMap::new();
         for (place, call) in calls {
-            let layer = Layer { call, above: 0, answered: false, failed: false, priced: false, lends_to: 0 };
+            let [answered, failed, priced, no_usage] = [false; 4];
+            let layer = Layer { call, above: 0, answered, failed, priced, no_usage, lends_to: 0 };
             // Two calls at one place can't be; the answered one stays.
             let known = layers.entry(place).or_insert(layer);
             if !is_answered(known.call) && is_answered(call) {
@@ -75,7 +83,11 @@ impl<'g> Layers<'g> {
                 layers.entry(*place).and_modify(|layer| layer.above = above);
             }
         }
-        let mut layers = Self(layers);
+        let logged = items.iter().filter_map(|item| match item.what {
+            What::Call(call) if !call.spot.own && is_answered(call) => Some(call.spot.node),
+            _ => None,
+        });
+        let mut layers = Self { by_place: layers, logged: logged.collect() };
         for place in &places {
             layers.tell(*place);
         }
@@ -87,34 +99,42 @@ impl<'g> Layers<'g> {
 
     /// Tells those above a call what became of it.
     fn tell(&mut self, place: u64) {
-        let Some(layer) = self.0.get(&place) else { return };
+        let Some(layer) = self.by_place.get(&place) else { return };
         let (answered, failed) = (is_answered(layer.call), is_failed(layer.call));
         let priced = is_spent(layer.call) && layer.call.worth == worth::PRICED;
+        let no_usage = is_without_usage(layer.call);
         let mut above = layer.above;
         for _ in 0..DEPTH {
-            let Some(layer) = self.0.get_mut(&above) else { return };
+            let Some(layer) = self.by_place.get_mut(&above) else { return };
             layer.answered |= answered;
             layer.failed |= failed;
             layer.priced |= priced;
+            layer.no_usage |= no_usage;
             above = layer.above;
         }
     }
 
     /// Offers an innermost call without a price to those above it.
     fn lend(&mut self, place: u64) {
-        let Some(layer) = self.0.get(&place).filter(|layer| is_answered(layer.call) && !layer.answered) else { return };
+        let Some(layer) = self.by_place.get(&place).filter(|layer| is_answered(layer.call) && !layer.answered) else {
+            return;
+        };
         let mut above = layer.above;
         for _ in 0..DEPTH {
-            let Some(layer) = self.0.get_mut(&above) else { return };
+            let Some(layer) = self.by_place.get_mut(&above) else { return };
             layer.lends_to = if layer.lends_to == 0 { place } else { layer.lends_to.min(place) };
             above = layer.above;
         }
     }
 
     fn count(&self, call: &Call) -> Counts {
-        let layer = self.0.get(&call.spot.node);
+        let layer = self.by_place.get(&call.spot.node);
         let stands = match layer {
-            Some(layer) if call.spot.own => !layer.answered && (is_answered(call) || !layer.failed),
+            Some(layer) if call.spot.own => {
+                let outermost = is_answered(call) || !(layer.failed || layer.no_usage);
+                let retried = is_without_usage(call) && !layer.no_usage;
+                !layer.answered && (outermost || retried)
+            }
             // A log record of a span that tells enough itself.
             Some(layer) => {
                 let answered = layer.answered || is_answered(layer.call);
@@ -122,6 +142,10 @@ impl<'g> Layers<'g> {
             }
             None => true,
         };
+        if is_without_usage(call) {
+            let alone = !self.logged.contains(&call.spot.node) && !self.is_below_answered(layer);
+            return if stands && alone { Counts::NoUsage } else { Counts::Nothing };
+        }
         if !stands {
             return Counts::Nothing;
         }
@@ -136,6 +160,19 @@ impl<'g> Layers<'g> {
         }
     }
 
+    /// Whether a call stands below one whose answer's tokens are told.
+    fn is_below_answered(&self, layer: Option<&Layer<'_>>) -> bool {
+        let mut above = layer.map_or(0, |layer| layer.above);
+        for _ in 0..DEPTH {
+            let Some(layer) = self.by_place.get(&above) else { return false };
+            if is_answered(layer.call) {
+                return true;
+            }
+            above = layer.above;
+        }
+        false
+    }
+
     /// Its own price, else that of a layer above. `None`: it was counted before.
     fn price(&self, call: &Call) -> Option<Option<i128>> {
         if call.worth == worth::PRICED {
@@ -143,9 +180,9 @@ impl<'g> Layers<'g> {
         }
         let mut counted = call.worth != worth::NOT_COUNTED;
         let place = call.spot.node;
-        let mut above = self.0.get(&place).filter(|_| call.spot.own).map_or(0, |layer| layer.above);
+        let mut above = self.by_place.get(&place).filter(|_| call.spot.own).map_or(0, |layer| layer.above);
         for _ in 0..DEPTH {
-            let Some(layer) = self.0.get(&above) else { break };
+            let Some(layer) = self.by_place.get(&above) else { break };
             if layer.call.worth == worth::PRICED && is_answered(layer.call) && !layer.priced {
                 return Some(Some(if layer.lends_to == place { layer.call.atto.amount() } else { 0 }));
             }
@@ -164,6 +201,11 @@ fn is_answered(call: &Call) -> bool {
 /// It failed, and nobody saw an answer.
 fn is_failed(call: &Call) -> bool {
     call.flags & (flag::FAILED | flag::REAL) == flag::FAILED
+}
+
+/// It was answered, and nobody tells its tokens.
+fn is_without_usage(call: &Call) -> bool {
+    call.flags & (flag::NO_USAGE | flag::REAL | flag::SPENT | flag::FAILED) == flag::NO_USAGE
 }
 
 /// It took tokens.

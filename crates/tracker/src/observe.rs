@@ -403,6 +403,7 @@ fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
         (flag::RAN, item.call == Call::Tool || (item.tool_call.is_some() && !permission)),
         (flag::NAMED, item.call == Call::Tool),
         (flag::TWIN, item.twin && item.vendor_id().is_none() && (is_span || item.tool_call.is_none())),
+        (flag::NO_USAGE, item.no_usage),
         (flag::IS_TURN, item.is_turn && item.call == Call::Agent),
         (flag::ASIDE, matches!(item.operation.as_deref(), Some("embeddings" | "rerank"))),
     ]

@@ -42,6 +42,8 @@ pub(super) mod flag {
     pub(crate) const SPENT: u16 = 1 << 13;
     /// An agent invocation that is a turn of a conversation: a root whatever its parent is.
     pub(crate) const IS_TURN: u16 = 1 << 14;
+    /// A model call that ended well and tells no tokens.
+    pub(crate) const NO_USAGE: u16 = 1 << 15;
 }
 
 /// What an item marks.

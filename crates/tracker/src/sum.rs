@@ -21,6 +21,8 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
     let counts = layers::counts(&resolved.group.nodes, items, &twins);
     let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, Counts::Answered(_)));
     let with_calls: HashSet<usize> = answered.filter_map(|(_, home)| *home).collect();
+    let turns = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, Counts::Turn(_)));
+    let with_turns: HashSet<usize> = turns.filter_map(|(_, home)| *home).collect();
     let denied: HashMap<u64, u16> = denials(resolved.group);
     let mut state = Latest::default();
     for (number, ((item, home), counts)) in items.iter().zip(homes).zip(&counts).enumerate() {
@@ -32,6 +34,8 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
                 let Some(call) = twins.call(number, call) else { continue };
                 let counts = match *counts {
                     Counts::Turn(_) if with_calls.contains(&at) => Counts::Nothing,
+                    // the turn's end tells the tokens of its calls
+                    Counts::NoUsage if with_turns.contains(&at) => Counts::Nothing,
                     counts => counts,
                 };
                 let aside = above.nested || call.flags & (flag::SUB | flag::ASIDE) != 0;
@@ -194,7 +198,11 @@ impl Latest {
                 }
                 spent.flatten()
             }
-            Counts::Answered(price) | Counts::Turn(price) => {
+            Counts::NoUsage | Counts::Answered(_) | Counts::Turn(_) => {
+                let price = match counts {
+                    Counts::Answered(price) | Counts::Turn(price) => price,
+                    _ => None,
+                };
                 run.totals.add_call(group.name(model), call.tokens.buckets(), price);
                 share(run, call, group, 1, price);
                 run.totals.add_finish(group.name(call.finish));

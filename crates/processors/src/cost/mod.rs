@@ -162,6 +162,29 @@ impl Cost {
         fact(Billing::NotCounted, pass.rates.table(item.tenant.as_deref()).stamp(), Buckets::default())
     }
 
+    /// A call that tells no tokens: it has no price, and counts as such once.
+    fn without_usage(&self, pass: &mut Pass<'_>, item: &ItemFacts) -> CostFact {
+        if let Some(kept) = self.kept(pass, item.node) {
+            return kept;
+        }
+        let rates = Arc::clone(pass.rates.table(item.tenant.as_deref()).stamp());
+        let (payload, claims) = (&*pass.payload, &self.ledger.claims);
+        let place = [payload.trace_id(item.node), payload.span_id(item.node)].concat();
+        // a key of its own: a record of the same call that tells tokens is billed when it comes
+        let key = item.call_key.as_deref().map_or(&*place, str::as_bytes);
+        let key = ClaimKey::of(&[b"no usage", pass.account.as_bytes(), key]);
+        let unpriced = NotPriced { reason: rates::Unpriced::NoUsage, buckets: Buckets::default() };
+        stamp::unpriced(pass.payload, item.node, &unpriced, &rates, Flags::default());
+        let reason = unpriced.reason.as_str();
+        if !pass.repeat && claims.claim(key, &pass.batch, pass.now) == Claim::First {
+            pass.changes.claim(key);
+            let model = item.response_model.as_deref().or(item.request_model.as_deref());
+            pass.changes.status(Billing::Unpriced.as_str());
+            pass.changes.unpriced(item.provider.as_deref(), model, reason, 0);
+        }
+        CostFact { reason: Some(reason), ..fact(Billing::Unpriced, &rates, Buckets::default()) }
+    }
+
     /// What an upstream tollgate stamped stays, where it is trusted.
     fn kept(&self, pass: &Pass<'_>, node: Node) -> Option<CostFact> {
         let status = pass.payload.get_str(node, stamp::STATUS).filter(|_| pass.trusted && !self.reprice)?;
@@ -457,6 +480,8 @@ impl Processor for Cost {
                 item.cost = Some(Box::new(self.bill(&mut pass, at, item, winner)));
             } else if item.copy {
                 item.cost = Some(Box::new(self.copy(&mut pass, item)));
+            } else if item.no_usage {
+                item.cost = Some(Box::new(self.without_usage(&mut pass, item)));
             } else if !pass.trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
                 stamp::reported(pass.payload, item.node, None);
             }

@@ -10,8 +10,6 @@ use make::{ALL, Feature, session};
 
 /// What is switched off, and which fault is open. Nothing may be added here to make a change pass.
 const OPEN: &[Feature] = &[
-    // an answered call without usage is no call: no iteration, not unpriced
-    Feature::NoUsage,
     // the price of a response sent again with more output is that of the first
     Feature::Resent,
 ];
