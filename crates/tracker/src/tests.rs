@@ -3,6 +3,7 @@
 mod alerts;
 mod bounds;
 mod crowd;
+mod ends;
 mod extras;
 mod golden;
 mod life;

@@ -1,0 +1,178 @@
+//! When a run is over: by its own root, whatever sub-agents do and in whatever order spans come.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::support::*;
+use genai::testing::request;
+use pipeline::Processor;
+use runs::{Alert, Board, RunState, RunView};
+use telemetry::{Meter, names};
+
+const T0: u64 = 1_795_166_000;
+
+fn span(name: &str, operation: &str, [id, parent]: [u64; 2], [start, end]: [u64; 2]) -> Json {
+    json!({"name": name, "trace": 1, "span": id, "parent": parent, "start": T0 + start, "end": T0 + end,
+        "attributes": {"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai", "tenant.id": "acme"}})
+}
+
+fn agent(id: u64, parent: u64, times: [u64; 2]) -> Json {
+    let mut span = span("invoke_agent", "invoke_agent", [id, parent], times);
+    if parent == 0 {
+        span.as_object_mut().unwrap().remove("parent");
+    }
+    span
+}
+
+/// A call of $0.10.
+fn chat(id: u64, parent: u64, at: u64) -> Json {
+    let mut span = span("chat gpt-4o", "chat", [id, parent], [at, at + 1]);
+    span["attributes"]["gen_ai.request.model"] = json!("gpt-4o");
+    span["attributes"]["gen_ai.usage.input_tokens"] = json!(40_000);
+    span["attributes"]["gen_ai.usage.output_tokens"] = json!(0);
+    span
+}
+
+fn tool(id: u64, parent: u64, at: u64) -> Json {
+    let mut span = span("execute_tool", "execute_tool", [id, parent], [at, at + 1]);
+    span["attributes"]["gen_ai.tool.name"] = json!("grep");
+    span["attributes"]["gen_ai.tool.call.arguments"] = json!("{}");
+    span
+}
+
+struct Scene {
+    line: Line,
+    meter: Meter,
+    now: kernel::clock::UnixNanos,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let meter = Meter::new();
+        let line = Line::metered(runs_with(settings(), &meter), &meter);
+        line.runs.tick(NOW);
+        Self { line, meter, now: NOW }
+    }
+
+    fn send(&mut self, items: &[Json], then: u64) -> &mut Self {
+        self.line.play(request::payload(&json!({"items": items})));
+        self.wait(then)
+    }
+
+    fn wait(&mut self, seconds: u64) -> &mut Self {
+        self.now = wait(&self.line.runs, self.now, Duration::from_secs(seconds));
+        self
+    }
+
+    fn only(&self) -> RunView {
+        let views = self.line.views();
+        assert_eq!(views.len(), 1, "{:?}", views.iter().map(|view| (&view.run, view.state)).collect::<Vec<_>>());
+        views.into_iter().next().unwrap()
+    }
+
+    /// Runs, live ones, iterations, tenths of a dollar.
+    fn sums(&self) -> (u64, u64, u64, i128) {
+        let all = self.line.runs.sums().all;
+        (all.runs, all.live, all.iterations, all.atto_usd / 100_000_000_000_000_000)
+    }
+
+    fn alerts(&self) -> Vec<Alert> {
+        self.line.runs.alerts()
+    }
+}
+
+/// Two sub-agents whose spans come, with pauses, before their root's: one run all the time, which ends with its root.
+#[test]
+fn sub_agents_end_no_run() {
+    let mut scene = Scene::new();
+    scene.send(&[chat(2, 1, 0)], 45);
+    scene.send(&[chat(4, 3, 2), agent(3, 1, [2, 5])], 45);
+    assert_eq!((scene.only().state, scene.sums()), (RunState::Live, (1, 1, 1, 2)));
+    scene.send(&[chat(5, 1, 6), chat(7, 6, 8), agent(6, 1, [8, 11])], 45);
+    assert_eq!((scene.only().state, scene.sums()), (RunState::Live, (1, 1, 2, 4)));
+    let mut failed = agent(9, 1, [12, 13]);
+    failed["status"] = json!("error");
+    scene.send(&[failed], 45);
+    scene.send(&[chat(8, 1, 14), agent(1, 0, [0, 20])], 45);
+    let view = scene.only();
+    assert_eq!((view.state, view.failed, view.totals.sub_agents), (RunState::Ended, false, 3));
+    assert_eq!((view.totals.iterations, scene.sums()), (3, (1, 0, 3, 5)));
+    let counted: f64 = scene.meter.values(&names::RUNS).iter().sum();
+    assert!((counted - 1.0).abs() < f64::EPSILON, "{counted}");
+}
+
+/// After a sub-agent's end its run goes on, and its alerts fire: at most 5 s after it crossed a limit, once each.
+#[test]
+fn alerts_after_a_sub_agent() {
+    let mut scene = Scene::new();
+    scene.send(&[chat(2, 1, 0), chat(4, 3, 2), agent(3, 1, [2, 5])], 60);
+    let calls: Vec<Json> = (0..60).map(|n| chat(100 + n, 1, 10 + n)).collect();
+    let tools: Vec<Json> = (0..60).map(|n| tool(200 + n, 1, 100 + n)).collect();
+    scene.send(&calls, 0).send(&tools, 0);
+    for _ in 0..5 {
+        scene.now = scene.now.plus(Duration::from_secs(1));
+        scene.line.runs.tick(scene.now);
+    }
+    let mut rules: Vec<&str> = scene.alerts().iter().map(|alert| alert.rule).collect();
+    rules.sort_unstable();
+    assert_eq!(rules, ["identical_tool_calls", "iteration_ceiling", "tool_calls_in_window"]);
+    scene.send(&[agent(1, 0, [0, 200])], 120);
+    scene.send(&[chat(999, 1, 150)], 120);
+    assert_eq!(scene.alerts().len(), 3, "{:?}", scene.alerts().iter().map(|alert| alert.rule).collect::<Vec<_>>());
+    assert!(scene.meter.render().contains("agent_alert_total{rule=\"iteration_ceiling\",tenant=\"acme\"} 1"));
+}
+
+/// A run crosses a limit and ends before it is looked at again: one alert.
+#[test]
+fn an_alert_fires_once() {
+    let mut scene = Scene::new();
+    let calls: Vec<Json> = (0..60).map(|n| chat(100 + n, 1, n)).collect();
+    scene.send(&calls, 0).send(&[agent(1, 0, [0, 61])], 3);
+    assert_eq!(
+        scene.alerts().iter().filter(|alert| alert.until.is_none()).count(),
+        1,
+        "it holds until the run is over"
+    );
+    scene.wait(300).send(&[chat(999, 1, 30)], 300);
+    assert_eq!(scene.alerts().len(), 1);
+    assert!(scene.meter.render().contains("agent_alert_total{rule=\"iteration_ceiling\",tenant=\"acme\"} 1"));
+}
+
+/// An agent whose parent is elsewhere ends its run too, after its trace was quiet for ten times `settle`.
+#[test]
+fn a_parent_elsewhere() {
+    let mut scene = Scene::new();
+    scene.send(&[chat(3, 2, 0), agent(2, 1, [0, 5])], 60);
+    assert_eq!(scene.only().state, RunState::Live);
+    scene.wait(300);
+    assert_eq!((scene.only().state, scene.sums()), (RunState::Ended, (1, 0, 1, 1)));
+    // it was a sub-agent after all
+    scene.send(&[chat(4, 1, 7), agent(1, 0, [0, 9])], 60);
+    let view = scene.only();
+    assert_eq!((view.state, view.totals.sub_agents, scene.sums()), (RunState::Ended, 1, (1, 0, 1, 2)));
+}
+
+/// 25 traces whose roots are never sent are 25 runs, however many sub-agents they have.
+#[test]
+fn roots_that_never_come() {
+    let mut scene = Scene::new();
+    for trace in 1..=25 {
+        let mut items =
+            vec![chat(2, 1, 0), chat(4, 3, 2), agent(3, 1, [2, 5]), chat(6, 5, 7), agent(5, 1, [7, 9]), chat(8, 1, 11)];
+        items.iter_mut().for_each(|item| item["trace"] = json!(trace));
+        scene.send(&items, 1);
+    }
+    scene.wait(4000);
+    assert_eq!((scene.line.views().len(), scene.sums()), (25, (25, 0, 50, 100)));
+}
+
+/// Tokens of one call do not stop at 2^32.
+#[test]
+fn tokens_beyond_32_bits() {
+    let mut scene = Scene::new();
+    let mut call = chat(2, 1, 0);
+    call["attributes"]["gen_ai.usage.input_tokens"] = json!(5_000_000_000_u64);
+    scene.send(&[call, agent(1, 0, [0, 5])], 60);
+    assert_eq!(scene.only().totals.input_tokens(), 5_000_000_000);
+}
