@@ -192,7 +192,7 @@ fn settle(reader: &Reader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
         && facts.call == Call::ModelCopy
         && word.is_some_and(|word| reader.vocabulary.media.contains(word));
     let span = reader.kind == NodeKind::Span && !rule.twin;
-    facts.no_usage = rule.is == Is::Model && facts.call == Call::ModelCopy && span && !facts.unbilled;
+    facts.no_usage = rule.is == Is::Model && facts.call == Call::ModelCopy && span;
     facts.copy = rule.is == Is::Copy && facts.usage.spent();
     facts.if_no_span = rule.if_no_span && facts.usage.reported();
     let alone = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {

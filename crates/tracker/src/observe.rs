@@ -405,7 +405,7 @@ fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
         (flag::TWIN, item.twin && item.vendor_id().is_none() && (is_span || item.tool_call.is_none())),
         (flag::NO_USAGE, item.no_usage),
         (flag::IS_TURN, item.is_turn && item.call == Call::Agent),
-        (flag::ASIDE, matches!(item.operation.as_deref(), Some("embeddings" | "rerank"))),
+        (flag::ASIDE, item.unbilled || matches!(item.operation.as_deref(), Some("embeddings" | "rerank"))),
     ]
     .into_iter()
     .fold(0, |flags, (flag, holds)| if holds { flags | flag } else { flags })

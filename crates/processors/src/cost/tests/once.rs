@@ -308,13 +308,49 @@ fn media_without_tokens() {
     for (id, operation) in [(1, "image_generation"), (2, "text_to_speech"), (3, "chat")] {
         let item = json!({"name": operation, "attributes": {"gen_ai.operation.name": operation,
             "gen_ai.provider.name": "openai", "gen_ai.request.model": "dall-e-3"}});
-        assert_eq!(status(&run(&cost, one(item), id), 0), None);
+        assert_eq!(status(&run(&cost, one(item), id), 0), Some(Billing::Unpriced));
     }
     let rendered = meter.render();
     assert!(
         rendered.contains("tollgate_cost_unbilled_calls_total{dialect=\"otel-semconv-1.37-1.41\"} 2"),
         "{rendered}"
     );
+}
+
+/// A call that was answered and tells no tokens has no price, says why, and counts once however often it is sent; a layer around
+/// one that tells tokens has none of its own.
+#[test]
+fn calls_without_usage() {
+    let meter = Meter::new();
+    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let bare = |span: u64, parent: u64| {
+        json!({"name": "chat", "trace": 1, "span": span, "parent": parent, "attributes": {"gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}})
+    };
+    for batch in 1..=3 {
+        let batch = run(&cost, one(bare(2, 9)), batch);
+        assert_eq!(status(&batch, 0), Some(Billing::Unpriced));
+        assert_eq!(attributes(&batch, 0)["tollgate.cost.reason"], "no_usage");
+    }
+    let counted = || {
+        let rendered = meter.render();
+        let lines =
+            rendered.lines().filter(|line| line.contains("no_usage") && line.starts_with("tollgate_cost_unpriced"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    let after_one = counted();
+    assert!(after_one > 0.0, "{}", meter.render());
+    // another instrumentation's span around a call that tells tokens, and one inside of it
+    let told = call(4, 3, "gpt-5-mini", 1000, 50);
+    let batch = run(&cost, request::payload(&json!({"items": [bare(3, 9), told, bare(5, 4)]})), 4);
+    assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [None, Some(Billing::Priced), None]);
+    // of a chain without tokens the innermost counts
+    let batch = run(&cost, request::payload(&json!({"items": [bare(6, 9), bare(7, 6)]})), 5);
+    assert_eq!([0, 1].map(|at| status(&batch, at)), [None, Some(Billing::Unpriced)]);
+    let mut failed = bare(8, 9);
+    failed["status"] = json!("error");
+    assert_eq!(status(&run(&cost, one(failed), 6), 0), None);
+    assert!((counted() - 2.0 * after_one).abs() < f64::EPSILON, "{}", meter.render());
 }
 
 /// The details event repeats its span; where spans never come it is the call, if that is wanted: once, whichever comes first.
