@@ -259,7 +259,8 @@ metrics_table! {
     COST_USD = "tollgate_cost_usd_total", Kind::Sum;
     /// Records of model calls by what became of them (label: status).
     COST_CALLS = "tollgate_cost_calls_total", Kind::Counter;
-    /// Calls that should have a price and have none (labels: provider, model, reason, nearest = the listed id most like it).
+    /// Calls that should have a price and have none (labels: provider, model, reason, nearest = the listed id most like it);
+    /// reason no_usage: the client tells no tokens, for OpenAI's streams until stream_options.include_usage is on.
     COST_UNPRICED = "tollgate_cost_unpriced_total", Kind::Counter;
     /// Tokens of calls without a price (labels: provider, model).
     COST_UNPRICED_TOKENS = "tollgate_cost_unpriced_tokens_total", Kind::Counter;

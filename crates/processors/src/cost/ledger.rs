@@ -342,14 +342,20 @@ impl Ledger {
     fn count_unpriced(&self, totals: &mut Totals, provider: &str, model: &str, reason: &str, tokens: u64, at: u64) {
         let (provider, model) = (totals.providers.admit(provider), totals.unpriced.admit(model));
         let key = format!("{provider} {model} {reason}");
-        let nearest = self.nearest(totals, &key, &provider, &model);
+        let no_usage = reason == rates::Unpriced::NoUsage.as_str();
+        let nearest = if no_usage { String::new() } else { self.nearest(totals, &key, &provider, &model) };
         let labels =
             [("provider", provider.as_str()), ("model", &model), ("reason", reason), ("nearest", nearest.as_str())];
         self.meter.counter(&names::COST_UNPRICED, &labels).increment(1);
         let labels = [("provider", provider.as_str()), ("model", model.as_str())];
         self.meter.counter(&names::COST_UNPRICED_TOKENS, &labels).increment(tokens);
         if due(&mut totals.logged, key, at) {
-            tracing::warn!(provider, model, reason, nearest, "calls without a price; told once a day");
+            if no_usage {
+                let hint = "have the client report usage, for OpenAI's streams with stream_options.include_usage";
+                tracing::warn!(provider, model, reason, hint, "calls that tell no tokens; told once a day");
+            } else {
+                tracing::warn!(provider, model, reason, nearest, "calls without a price; told once a day");
+            }
         }
     }
 
