@@ -6,10 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::group::{Group, Spot};
+use super::group::Group;
 use super::run::first_nonzero;
 use super::seen::{earlier, flag, mark};
-use super::tree::Tree;
 
 /// The orphans of one trace.
 #[derive(Default)]
@@ -27,17 +26,21 @@ struct Orphans {
     mixed: bool,
 }
 
-/// Agent invocations that are no roots. `tree`: as if all were.
-pub(super) fn unrooted(group: &Group, tree: &Tree) -> HashSet<u64> {
+/// What stands above a place if all agent invocations under no other are roots: that root, and whether the way up ends at a
+/// parent that was not seen.
+pub(super) type Way = (u64, bool);
+
+/// Agent invocations that are no roots.
+pub(super) fn unrooted(group: &Group, way: impl Fn(u64) -> Way) -> HashSet<u64> {
     let mut traces: HashMap<u32, Orphans> = HashMap::new();
     for mark in group.marks.values().filter(|mark| mark.kind == mark::AGENT && mark.spot.own) {
-        let above = tree.above(mark.spot.node);
-        if above.root != mark.spot.node {
+        let (root, orphan) = way(mark.spot.node);
+        if root != mark.spot.node {
             continue;
         }
         let trace = traces.entry(mark.spot.trace).or_default();
         trace.name(mark.session, mark.run);
-        if above.orphan == 0 || mark.flags & flag::IS_TURN != 0 {
+        if !orphan || mark.flags & flag::IS_TURN != 0 {
             trace.rooted = true;
         } else {
             trace.agents.push((mark.spot.node, mark.start, mark.end));
@@ -51,17 +54,12 @@ pub(super) fn unrooted(group: &Group, tree: &Tree) -> HashSet<u64> {
     let tools = group.tools.values().map(|tool| (&tool.spot, tool.start, tool.end));
     let marks = group.marks.values().map(|mark| (&mark.spot, mark.start, mark.end));
     for (spot, start, end) in calls.chain(tools).chain(marks) {
-        if let Some(trace) = traces.get_mut(&spot.trace).filter(|_| is_orphan(spot, tree)) {
+        if let Some(trace) = traces.get_mut(&spot.trace).filter(|_| spot.own && way(spot.node).1) {
             trace.start = earlier(trace.start, start);
             trace.end = trace.end.max(end);
         }
     }
     traces.values().flat_map(Orphans::unrooted).collect()
-}
-
-/// A span whose way up ends at a parent that was not seen.
-fn is_orphan(spot: &Spot, tree: &Tree) -> bool {
-    spot.own && tree.above(spot.node).orphan != 0
 }
 
 impl Orphans {

@@ -37,7 +37,11 @@ impl Tree {
         let mut tree = Self { above, named: HashMap::new(), unrooted: HashSet::new() };
         let cuts = rings(group);
         tree.climb_all(group, &cuts);
-        tree.unrooted = orphans::unrooted(group, &tree);
+        let way = |place| {
+            let above = tree.above(place);
+            (above.root, above.orphan != 0)
+        };
+        tree.unrooted = orphans::unrooted(group, way);
         if !tree.unrooted.is_empty() {
             tree.above.clear();
             tree.climb_all(group, &cuts);
