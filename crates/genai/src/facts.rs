@@ -251,6 +251,8 @@ pub struct Cost {
     pub usd: Option<String>,
     /// The same in 1e-18 USD, for exact sums.
     pub atto_usd: Option<i128>,
+    /// What the same answer cost with the output that it had before, likewise: `atto_usd` comes on top.
+    pub before_atto_usd: i128,
     /// Version and digest of the rate table.
     pub rates: std::sync::Arc<str>,
     /// The row used, only when priced.

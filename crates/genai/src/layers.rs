@@ -140,6 +140,13 @@ impl Counts {
         Self { input: input_forms(facts, split(facts).ok().as_ref()), output: facts.usage.output }
     }
 
+    /// The output that the same answer had before (`earlier`), and what came since; none where it is no longer one.
+    pub fn grew(&self, earlier: &Self) -> Option<(u64, Self)> {
+        let (before, now) = (earlier.output?, self.output?);
+        let same = self.input.iter().flatten().any(|input| earlier.input.contains(&Some(*input)));
+        (same && now > before).then(|| (before, Self { input: [None; 3], output: Some(now - before) }))
+    }
+
     /// Both together.
     #[must_use]
     pub fn and(&self, more: &Self) -> Self {

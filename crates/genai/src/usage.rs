@@ -50,6 +50,8 @@ flags! {
     ID_REUSED = 13, "id_reused";
     /// The operation has a name that nobody knows; its tokens and its place say that it is a call.
     UNKNOWN_OPERATION = 14, "unknown_operation";
+    /// The same answer came before with less output: the cost is that of what came since.
+    GROWN = 15, "grown";
 }
 
 impl Flags {

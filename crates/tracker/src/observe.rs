@@ -305,7 +305,7 @@ impl<'a> Reader<'a> {
             Billing::Deferred => worth::DEFERRED,
             Billing::NotCounted => worth::NOT_COUNTED,
         });
-        let atto = item.cost.as_ref().and_then(|cost| cost.atto_usd).unwrap_or(0);
+        let atto = item.cost.as_ref().map_or(0, |cost| cost.atto_usd.unwrap_or(0).saturating_add(cost.before_atto_usd));
         Some(SeenCall {
             key,
             model: self.name(model),

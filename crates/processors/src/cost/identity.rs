@@ -10,11 +10,21 @@ use kernel::hex;
 use otlp::Payload;
 use pipeline::{ClaimKey, Claims};
 
+use super::late::Place;
 use super::layers::Size;
 
 /// What a call's key is, if it is the provider's id of it.
 fn by_id(item: &ItemFacts) -> Option<&str> {
     item.call_key.as_deref().filter(|key| key.starts_with("r/"))
+}
+
+/// Where the size of an answer is remembered: by trace and id, and by who tells of it, as other layers may count otherwise.
+pub(super) fn answer(account: &str, payload: &Payload, item: &ItemFacts) -> Option<Place> {
+    let (id, dialect) = (by_id(item)?, item.dialect?);
+    let scope = payload.text(payload.scope(item.node), otlp::Field::Name);
+    let trace = payload.trace_id(item.node);
+    let parts: [&[u8]; 6] = [b"answer", account.as_bytes(), trace, id.as_bytes(), dialect.as_bytes(), scope.as_bytes()];
+    Some(ClaimKey::of(&parts).to_bytes())
 }
 
 /// The key of a call whose id was used before.

@@ -144,6 +144,9 @@ impl Cost {
                 pass.mark(node, Billing::NotCounted, flags);
                 bare(Billing::NotCounted)
             }
+            Counted::More { count, before } => {
+                CostFact { contract, ..self.price_growth(pass, &table, item, (count, before)) }
+            }
             Counted::Yes { count, flags } => {
                 let deferred = self.defer(pass, &table, at, item, count);
                 let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
@@ -193,6 +196,7 @@ impl Cost {
         Some(CostFact {
             status: Billing::ALL.into_iter().find(|known| known.as_str() == status)?,
             atto_usd: usd.as_deref().and_then(rates::Usd::parse).map(|usd| usd.0),
+            before_atto_usd: 0,
             usd,
             rates: rates.into(),
             rate: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
@@ -232,6 +236,12 @@ impl Cost {
         let span = self.span_claim(pass, item).filter(|span| Some(*span) != call);
         let known = known || span.is_some_and(|span| claims.holder(span).is_some());
         let rolled_up = || below.is_some_and(|below| below.is(item));
+        let answer = identity::answer(&pass.account, pass.payload, item);
+        if identity.as_ref().is_some_and(|identity| identity.known)
+            && let Some(more) = answer.and_then(|answer| self.grown(pass, answer, item))
+        {
+            return more;
+        }
         if known || layers.as_ref().is_some_and(|layers| layers.seen(claims)) || rolled_up() {
             return Counted::No(Flags::LATE_COPY);
         }
@@ -242,8 +252,9 @@ impl Cost {
             Claim::Held(_) => return Counted::No(Flags::LATE_COPY),
         }
         pass.changes.claim(key);
-        if let Some((trace, span)) = above.last() {
-            pass.changes.sum(late::place(&pass.account, trace, span), Sum::of(item));
+        let below = above.last().map(|(trace, span)| late::place(&pass.account, trace, span));
+        for place in below.into_iter().chain(answer) {
+            pass.changes.sum(place, Sum::of(item));
         }
         let twin = item.twin.then(|| twin_claim(&pass.account, item)).flatten().filter(|twin| *twin != key);
         let marks = identity.iter().flat_map(|identity| identity.marks.own());
@@ -253,6 +264,67 @@ impl Cost {
             }
         }
         Counted::Yes { count: true, flags }
+    }
+
+    /// An answer that was billed and comes again with more output, as a stream's snapshots do: once for each size.
+    fn grown(&self, pass: &mut Pass<'_>, answer: Place, item: &ItemFacts) -> Option<Counted> {
+        let (before, more) = self.ledger.sum(&answer)?.grew(item)?;
+        let size = item.usage.output.unwrap_or(0).to_le_bytes();
+        let key = ClaimKey::of(&[b"grown", &answer, &size]);
+        match self.ledger.claims.claim(key, &pass.batch, pass.now) {
+            Claim::First => {
+                pass.changes.claim(key);
+                pass.changes.sum(answer, more);
+                Some(Counted::More { count: true, before })
+            }
+            Claim::Held(holder) if holder == pass.batch => Some(Counted::More { count: false, before }),
+            Claim::Held(_) => None,
+        }
+    }
+
+    /// What came since is billed: what the answer costs now without what it cost with the output it had before.
+    fn price_growth(
+        &self,
+        pass: &mut Pass<'_>,
+        table: &Table,
+        item: &ItemFacts,
+        (count, before): (bool, u64),
+    ) -> CostFact {
+        let (rates, time) = (table.stamp(), pass.payload.time(item.node));
+        let usage = genai::Usage { output: Some(before), ..item.usage };
+        let earlier = ItemFacts { usage, ..item.clone() };
+        let price = |item: &ItemFacts| {
+            let call = Call::of(item, time).ok()?;
+            let priced = price::price(table, &call, self.fees).ok()?;
+            Some((priced.total, priced.parts, priced.rate, priced.provider, priced.model, priced.flags, priced.buckets))
+        };
+        let mut grown = || {
+            let ((now, mut parts, rate, provider, model, mut flags, buckets), (was, old, ..)) =
+                (price(item)?, price(&earlier)?);
+            let total = now.less(was)?;
+            (parts.input, parts.cache_read) = (parts.input.less(old.input)?, parts.cache_read.less(old.cache_read)?);
+            (parts.output, parts.cache_write) =
+                (parts.output.less(old.output)?, parts.cache_write.less(old.cache_write)?);
+            parts.fees = parts.fees.less(old.fees)?;
+            flags.add(Flags::GROWN);
+            let priced = price::Priced { total, parts, rate, provider, model, flags, buckets };
+            stamp::priced(pass.payload, item.node, &priced, rates);
+            stamp::aliases(pass.payload, item.node, &priced, &self.aliases);
+            if count {
+                pass.changes.priced(item.tenant.as_deref(), model, provider, total);
+            }
+            Some(CostFact {
+                usd: Some(total.to_string()),
+                atto_usd: Some(total.0),
+                before_atto_usd: was.0,
+                rate: Some(priced.rate),
+                ..fact(Billing::Priced, rates, priced.buckets)
+            })
+        };
+        grown().unwrap_or_else(|| {
+            pass.mark(item.node, Billing::NotCounted, Flags::LATE_COPY);
+            fact(Billing::NotCounted, rates, Buckets::default())
+        })
     }
 
     /// What a span and the event that repeats it share, where either may be the call.
@@ -348,6 +420,8 @@ impl Cost {
 enum Counted {
     /// It is priced; `count`: and enters totals.
     Yes { count: bool, flags: Flags },
+    /// It was, with less output.
+    More { count: bool, before: u64 },
     /// Another record of the call does.
     No(Flags),
 }
@@ -387,6 +461,7 @@ fn fact(status: Billing, rates: &Arc<str>, buckets: Buckets) -> CostFact {
         status,
         usd: None,
         atto_usd: None,
+        before_atto_usd: 0,
         rates: rates.clone(),
         rate: None,
         contract: None,

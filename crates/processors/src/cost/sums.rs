@@ -1,5 +1,6 @@
-//! **What**: [`Sums`]: what was billed below a span, in all requests so far. **Why**: spans end before those around them,
-//! so that a sum over calls mostly comes a request later than the calls. **Invariants**: bounded; changed after commits
+//! **What**: [`Sums`]: what was billed below a span, and for an answer, in all requests so far. **Why**: spans end before those
+//! around them, so that a sum over calls mostly comes a request later than the calls; a stream's snapshots repeat an answer with
+//! more output. **Invariants**: bounded; changed after commits
 //! only; forgets the oldest. **Not here**: sums within one request (`genai`), layers of one call (`layers`).
 
 use std::collections::{HashMap, VecDeque};
@@ -21,6 +22,12 @@ pub(super) struct Sum {
 impl Sum {
     pub(super) fn of(item: &ItemFacts) -> Self {
         Self { calls: 1, counts: Counts::of(item) }
+    }
+
+    /// The output that an answer had before, and what came since.
+    pub(super) fn grew(&self, item: &ItemFacts) -> Option<(u64, Self)> {
+        let (before, counts) = Counts::of(item).grew(&self.counts)?;
+        Some((before, Self { calls: 0, counts }))
     }
 
     pub(super) fn add(&mut self, more: &Self) {

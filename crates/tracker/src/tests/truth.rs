@@ -9,10 +9,7 @@ mod way;
 use make::{ALL, Feature, session};
 
 /// What is switched off, and which fault is open. Nothing may be added here to make a change pass.
-const OPEN: &[Feature] = &[
-    // the price of a response sent again with more output is that of the first
-    Feature::Resent,
-];
+const OPEN: &[Feature] = &[];
 
 #[expect(clippy::disallowed_methods, reason = "a switch of this test, not of the product")]
 fn from_env(name: &str) -> Option<u64> {

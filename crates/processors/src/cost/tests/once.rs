@@ -122,11 +122,12 @@ fn ids_that_are_used_again() {
         (with_id(1, 50), "the first again"),
         (with_id(2, 60), "the second again"),
         (with_id(3, 70), "the third again"),
-        (with_id(1, 55), "a later snapshot of a stream"),
         (with_id(9, 50), "another trace of the same call"),
     ] {
         assert_eq!(status(&run(&cost, one(again), 3), 0), Some(Billing::NotCounted), "{why}");
     }
+    let snapshot = run(&cost, one(with_id(1, 55)), 3);
+    assert_eq!(attributes(&snapshot, 0)["tollgate.cost.flags"], json!(["grown"]), "a later snapshot of a stream");
     // another branch of the pipelines that sees the batch stamps the same
     let mut branch = super::batch(one(with_id(4, 80)), 4);
     let first = run(&cost, one(with_id(4, 80)), 4);
@@ -161,7 +162,7 @@ fn ids_that_are_used_again_in_a_trace() {
     let mut calls = used("chatcmpl-1");
     calls[1]["attributes"]["gen_ai.usage.input_tokens"] = json!(1000);
     let found = statuses(&[&[&calls[0]], &[&calls[1]]]);
-    assert_eq!([found[&2], found[&3]], [Some(Billing::Priced), Some(Billing::NotCounted)]);
+    assert_eq!([found[&2], found[&3]], [Some(Billing::Priced); 2], "the second costs what came since");
 }
 
 /// Two calls, one in the other, that agree in all but the vendor's id, or between which a tool or an agent runs, are two.
@@ -315,6 +316,30 @@ fn media_without_tokens() {
         rendered.contains("tollgate_cost_unbilled_calls_total{dialect=\"otel-semconv-1.37-1.41\"} 2"),
         "{rendered}"
     );
+}
+
+/// An answer that comes again with more output costs what came since; with as much or less, nothing, however often it comes.
+#[test]
+fn answers_that_grow() {
+    let meter = Meter::new();
+    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let snapshot = |span: u64, output: u64| {
+        let mut item = call(span, 9, "gpt-5-mini", 1000, output);
+        item["attributes"]["gen_ai.response.id"] = json!("resp-1");
+        one(item)
+    };
+    let usd = |batch: &pipeline::Batch| attributes(batch, 0)["tollgate.cost.usd"].clone();
+    assert_eq!(usd(&run(&cost, snapshot(2, 50), 1)), "0.00035");
+    let grown = run(&cost, snapshot(3, 150), 2);
+    assert_eq!((usd(&grown), &attributes(&grown, 0)["tollgate.cost.flags"]), (json!("0.0002"), &json!(["grown"])));
+    for (number, output) in [(3_u8, 150), (4, 50), (5, 149)] {
+        assert_eq!(status(&run(&cost, snapshot(u64::from(number) + 10, output), number), 0), Some(Billing::NotCounted));
+    }
+    let again = build_with(&Config::default().settings().unwrap(), &meter);
+    again.restore(&cost.checkpoint().unwrap());
+    assert_eq!(usd(&run(&again, snapshot(20, 200), 6)), "0.0001");
+    let total: f64 = meter.values(&telemetry::names::COST_USD).iter().sum();
+    assert!((total - 0.00065).abs() < 1e-12, "{total}");
 }
 
 /// A call that was answered and tells no tokens has no price, says why, and counts once however often it is sent; a layer around
