@@ -31,25 +31,21 @@ pub fn same_model(provider: &str, one: &str, other: &str) -> bool {
 fn bare(id: &str) -> String {
     let id = id.rsplit('/').next().unwrap_or(id).to_ascii_lowercase();
     let mut rest = id.split('@').next().unwrap_or(&id);
-    loop {
-        let Some((front, tail)) = rest.rsplit_once('-').filter(|(front, _)| !front.is_empty()) else { break };
+    while let Some((front, tail)) = rest.rsplit_once('-').filter(|(front, _)| !front.is_empty()) {
         let revision = tail.strip_prefix('v').is_some_and(|number| !number.is_empty() && is_number(number, &[':']));
-        if tail == "latest" || revision || is_stamp(tail) {
-            rest = front;
-            continue;
-        }
-        // the day of a date whose parts stand apart
-        match front.rsplit_once('-').and_then(|(front, month)| Some((front.rsplit_once('-')?, month))) {
-            Some(((name, year), month)) if [year.len(), month.len(), tail.len()] == [4, 2, 2] => {
-                if ![year, month, tail].iter().all(|part| is_number(part, &[])) {
-                    break;
-                }
-                rest = name;
-            }
-            _ => break,
-        }
+        let stamped = (tail == "latest" || revision || is_stamp(tail)).then_some(front);
+        let Some(name) = stamped.or_else(|| undated(front, tail)) else { break };
+        rest = name;
     }
     rest.to_owned()
+}
+
+/// What is before a date whose parts stand apart: `gpt-5` of `gpt-5-2025-08` and `07`.
+fn undated<'i>(front: &'i str, day: &str) -> Option<&'i str> {
+    let (front, month) = front.rsplit_once('-')?;
+    let (name, year) = front.rsplit_once('-')?;
+    let parts = [(year, 4), (month, 2), (day, 2)];
+    parts.iter().all(|(part, length)| part.len() == *length && is_number(part, &[])).then_some(name)
 }
 
 /// `20250929`, `0613`, `001`.
