@@ -181,7 +181,7 @@ pub trait Board: Send + Sync {
     }
     /// What a run of an account may still do.
     fn budget(&self, account: &str, id: &str) -> Option<Budget>;
-    /// What ended runs add up to.
+    /// What runs add up to, live ones up to now.
     fn sums(&self) -> RunSums;
     /// By agent type.
     fn investigations(&self) -> BTreeMap<String, Investigations>;

@@ -127,10 +127,7 @@ impl Look {
             looker.retire(&resolved.runs, RunState::Idle);
         }
         let mut look = looker.look;
-        // the heavier, the more rarely: whoever sends to it all the time does not make it be added up all the time
-        let weight = u64::try_from(group.weight()).unwrap_or(u64::MAX);
-        let rest = nanos(settings.settle) / HEAVY * weight.min(HEAVY);
-        look.next = look.next.max(eyes.running.saturating_add(rest.max(1)));
+        look.next = look.next.max(eyes.running.saturating_add(rest(group, settings).max(1)));
         look
     }
 
@@ -160,6 +157,13 @@ impl Look {
         looker.retire(&resolved.runs, RunState::Evicted);
         looker.look
     }
+}
+
+/// How long a group is left alone after a look, ns: the heavier, the longer. Whoever sends to it all the time does not make it be
+/// added up all the time.
+pub(super) fn rest(group: &Group, settings: &Settings) -> u64 {
+    let weight = u64::try_from(group.weight()).unwrap_or(u64::MAX);
+    nanos(settings.settle) / HEAVY * weight.min(HEAVY)
 }
 
 impl<'l> Looker<'l> {

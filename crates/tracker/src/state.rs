@@ -15,7 +15,7 @@ use super::codec::Code;
 use super::config::Settings;
 use super::group::{Announced, Group};
 use super::history::History;
-use super::look::{Eyes, Found, Look, Seen};
+use super::look::{self, Eyes, Found, Look, Seen};
 use super::measures::Measures;
 use super::outbox::{News, Outbox};
 use super::recorder::Recorder;
@@ -87,7 +87,8 @@ impl State {
         let (touched, gone) = self.store.apply(sight, self.running, &mut hear);
         let lag = nanos(self.settings.settle).min(LAG);
         for id in touched {
-            self.store.look_at(id, self.running.saturating_add(lag));
+            let rest = self.store.get(id).map_or(0, |group| look::rest(group, &self.settings));
+            self.store.look_at(id, self.running.saturating_add(lag.max(rest)));
         }
         Applied { heard, gone }
     }

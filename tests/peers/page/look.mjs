@@ -4,6 +4,8 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 const [base, out, label] = process.argv.slice(2);
+// pages that ask again every two seconds would go on while they are looked at
+const still = (path) => base + path + (path.includes("?") ? "&" : "?") + "still=1";
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox"] });
 const found = { violations: [], wide: [], console: [], foreign: [], dialogs: 0, texts: {}, clicks: null };
@@ -25,7 +27,7 @@ if (dearest) paths.push("/runs/" + encodeURIComponent(dearest));
 for (const [width, dark, script] of [[360, false, true], [1280, true, true], [1280, false, false], [360, true, false]]) {
   const page = await context(width, dark, script);
   for (const path of paths) {
-    await page.goto(base + path, { waitUntil: "load" });
+    await page.goto(still(path), { waitUntil: "load" });
     const name = `${label}-${width}${dark ? "-dark" : ""}${script ? "" : "-noscript"}`;
     if (path === "/" || path.startsWith("/runs/") || path === "/runs?sort=cost" || path === "/changes") {
       const short = path === "/" ? "front" : path.startsWith("/runs/nobody") ? "unknown" : path.startsWith("/runs/") ? "run" : path.startsWith("/changes") ? "changes" : "runs";
@@ -46,7 +48,7 @@ for (const [width, dark, script] of [[360, false, true], [1280, true, true], [12
 if (dearest) {
   // from the number to the trace, as a person would: click the number, click the first trace
   const page = await context(1280, false, false);
-  await page.goto(base + "/");
+  await page.goto(still("/"));
   await page.click("text=Cost per run");
   const link = page.locator("table a[rel=noreferrer]").first();
   found.clicks = { second: page.url(), trace: await link.getAttribute("href") };
