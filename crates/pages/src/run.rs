@@ -277,7 +277,9 @@ fn tree(steps: &[Value], run: &Value) -> Vec<Call> {
         let Some(step) = steps.get(at) else { continue };
         let model = step["kind"].as_str() == Some("model");
         let sub = step["sub_agent"].as_bool().unwrap_or(false);
-        let begins = model && !sub && depth(at) == 0;
+        // a call that failed is made again in the same iteration
+        let failed = step["failed"].as_bool().unwrap_or(false);
+        let begins = model && !sub && !failed && depth(at) == 0;
         iteration += u64::from(begins);
         let below = usize::from(!begins && iteration > 0) + usize::from(sub && depth(at) == 0);
         let place = |seconds: f64| format!("{:.1}", (seconds / whole * 1000.0).clamp(0.0, 1000.0));

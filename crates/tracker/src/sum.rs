@@ -38,14 +38,16 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
                     Counts::NoUsage if with_turns.contains(&at) => Counts::Nothing,
                     counts => counts,
                 };
-                let aside = above.nested || call.flags & (flag::SUB | flag::ASIDE) != 0;
+                let sub = above.nested || call.flags & flag::SUB != 0;
+                let aside = sub || call.flags & flag::ASIDE != 0;
                 run.killed |= call.flags & flag::LIMIT != 0 && !above.nested;
-                state.call(run, at, (item, call), counts, group, aside);
+                state.call(run, at, (item, call), counts, group, (aside, sub));
             }
             What::Tool(tool) => {
                 let Some(tool) = twins.tool(number, tool) else { continue };
+                let nested = above.nested;
                 let above = denied.get(&tool.spot.node).copied().filter(|_| tool.spot.own);
-                add_tool(run, item, tool, above, group);
+                add_tool(run, item, tool, (above, nested), group);
             }
             What::Mark(mark) => {
                 let root = match mark.kind == mark::AGENT && mark.spot.own && above.root == mark.spot.node {
@@ -76,7 +78,7 @@ fn denials(group: &Group) -> HashMap<u64, u16> {
     denied
 }
 
-fn add_tool(run: &mut Run, item: &Item<'_>, tool: &Tool, above: Option<u16>, group: &Group) {
+fn add_tool(run: &mut Run, item: &Item<'_>, tool: &Tool, (above, nested): (Option<u16>, bool), group: &Group) {
     let name = if tool.name == 0 { tool.alias } else { tool.name };
     let denied = above.is_some() || tool.flags & flag::DENIED != 0;
     if denied {
@@ -87,6 +89,7 @@ fn add_tool(run: &mut Run, item: &Item<'_>, tool: &Tool, above: Option<u16>, gro
         return;
     }
     let (failed, sub) = Act::flagged(tool.flags);
+    let sub = sub || nested;
     let sum = run.totals.tool(group.name(name));
     match (denied, failed) {
         (true, _) => sum.denied += 1,
@@ -185,7 +188,7 @@ impl Latest {
         (item, call): (&Item<'_>, &Call),
         counts: Counts,
         group: &Group,
-        aside: bool,
+        (aside, sub): (bool, bool),
     ) {
         let model = if call.model == 0 { run.model } else { call.model };
         let price = match counts {
@@ -223,7 +226,7 @@ impl Latest {
             failed,
             denied: false,
             aside,
-            sub: call.flags & flag::SUB != 0,
+            sub,
             tokens: if counts == Counts::Failed(None) { Tokens::of(&Default::default()) } else { call.tokens },
             atto: price,
             asked: call.asked,
