@@ -65,8 +65,3 @@ pub(super) fn decode(mut from: &[u8]) -> Vec<Counted> {
     }
     all
 }
-
-/// Those of two groups that became one.
-pub(super) fn joined(one: &[u8], other: &[u8]) -> Box<[u8]> {
-    [one, other].concat().into()
-}

@@ -6,7 +6,6 @@
 
 use std::cmp::Ordering;
 
-use super::counted;
 use super::seen::{KeySeen, Seen, SeenCall, Sight, earlier, flag, kind, mark, trouble};
 use super::table::Table;
 use super::tokens::{Atto, Tokens};
@@ -217,7 +216,7 @@ impl Group {
             let fired = self.announced.get(at).map_or(0, |known| known.fired);
             self.announced.insert(at, Announced { fired: one.fired | fired, ..one });
         }
-        self.counted = counted::joined(&self.counted, &other.counted);
+        self.counted = [&*self.counted, &*other.counted].concat().into();
         self.received = self.received.max(other.received);
         self.touched = self.touched.max(other.touched);
         self.batch = self.batch.max(other.batch);
