@@ -145,7 +145,8 @@ impl Source {
     /// As of [`Source::compile`].
     pub(super) fn shared(&self) -> Result<Arc<Table>, RatesError> {
         static BUILTIN: Mutex<Weak<Table>> = Mutex::new(Weak::new());
-        if self.text.is_some() {
+        // a table that was changed after it was read (imports, models kept by a refresh) has no text either
+        if self.text.is_some() || self.file.0.get().is_some() {
             return self.compile().map(Arc::new);
         }
         let mut known = BUILTIN.lock();
