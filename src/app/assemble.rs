@@ -329,6 +329,7 @@ impl Assembly<'_> {
             ProcessorSettings::Cost(mut settings) => {
                 settings.signals = signals;
                 let cost = Cost::new(id, &settings, vocabulary, meter).map_err(|error| StartError::new(error.0))?;
+                cost.warnings().iter().for_each(|warning| tracing::warn!("price overlay: {warning}"));
                 let cost = Arc::new(cost.with_ids(self.ids.clone()));
                 if let Some(refresh) = settings.refresh.clone() {
                     let (proxies, made) = (Arc::clone(&self.proxies), Arc::clone(&cost));

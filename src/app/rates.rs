@@ -279,6 +279,7 @@ impl RatesTask {
         self.cost.adopt(taken.rates, self.now());
         let table = self.cost.table();
         tracing::info!(rates = &**table.stamp(), changes, "a newer rate table is in use");
+        self.cost.warnings().iter().take(MAX_LINES).for_each(|warning| tracing::warn!("price overlay: {warning}"));
         let warnings = taken.findings.iter().filter(|finding| finding.gravity == Gravity::Warning);
         for warning in warnings.take(MAX_LINES) {
             tracing::warn!("rate table: {}: {}", warning.place, warning.what);

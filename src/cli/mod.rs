@@ -149,7 +149,7 @@ pub fn main() -> Exit {
         Command::Top(options) => top::run(&common, &options),
         Command::Tap(options) => tap::run(&common, &options),
         Command::Spool(command) => spool::run(&common, command),
-        Command::Rates(command) => rates::run(command),
+        Command::Rates(command) => rates::run(command, &common),
         Command::Test(options) => fixtures::run(&common, &options),
         Command::Vault(command) => vault::run(&common, command),
     };

@@ -190,6 +190,9 @@ impl Reader {
         if data.discount.is_some() {
             self.tell(format!("{place}.discount"), "`discount` is for overlays");
         }
+        if data.new {
+            self.tell(format!("{place}.new"), "`new` is for overlays");
+        }
         let mut fallback = Vec::new();
         for (n, name) in data.fallback.iter().enumerate() {
             match keys.get(name.as_str()) {
@@ -209,6 +212,9 @@ impl Reader {
             let place = format!("{place}.models[{at}]");
             if !canonical.insert(model.id.to_lowercase()) {
                 self.tell(format!("{place}.id"), format!("model {key}/{} stands twice", model.id));
+            }
+            if model.new || model.inherit.is_some() {
+                self.tell(place.clone(), format!("{key}/{}: `new` and `inherit` are for overlays", model.id));
             }
             let list = model.exact();
             for (n, id) in list.iter().enumerate() {
@@ -435,7 +441,12 @@ impl Reader {
             });
             match found {
                 Some(found) => drop(table.aliases.insert(from.trim().to_lowercase().into(), found)),
-                None => self.tell(place, format!("alias {from}: {target} is no `provider/model` of the table")),
+                None => {
+                    let (key, id) = target.split_once('/').unwrap_or(("", &target));
+                    let nearest = table.nearest(Some(key).filter(|key| !key.is_empty()), id);
+                    let hint = nearest.map_or_else(String::new, |id| format!("; the nearest is {id}"));
+                    self.tell(place, format!("alias {from}: {target} is no `provider/model` of the table{hint}"));
+                }
             }
         }
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::compile::{Wrong, compile, time};
 use super::decimal::Decimal;
-use super::schema::{File, Model, Price, Rate};
+use super::lay::{Change, Laid, lay};
+use super::schema::Rate;
 use super::source::{Source, digest};
 use super::table::{RatesError, Table};
 
@@ -20,6 +21,7 @@ pub struct Rates {
     tenants: HashMap<Box<str>, Arc<Table>>,
     /// What tells a tenant's own overlays, by tenant: a digest of their files.
     contracts: HashMap<Box<str>, Box<str>>,
+    warnings: Vec<String>,
 }
 
 impl Rates {
@@ -38,11 +40,26 @@ impl Rates {
             }
         }
         let overlaid = overlays.iter().any(|overlay| overlay.tenant().is_none());
-        let common = if overlaid { Arc::new(laid(base, overlays, None)?) } else { whole };
-        let laid = |tenant: &&str| Ok(((*tenant).into(), Arc::new(laid(base, overlays, Some(tenant))?)));
+        let mut warnings: Vec<String> = Vec::new();
+        let mut laid = |tenant| -> Result<Arc<Table>, RatesError> {
+            let effective = Effective::of(base, overlays, tenant, false)?;
+            for warning in effective.warnings {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+            Ok(Arc::new(effective.table))
+        };
+        let common = if overlaid { laid(None)? } else { whole };
         let contracts = tenants.iter().map(|tenant| ((*tenant).into(), contract(overlays, tenant))).collect();
-        let tenants = tenants.iter().map(laid).collect::<Result<_, RatesError>>()?;
-        Ok(Self { common, tenants, contracts })
+        let each = tenants.iter().map(|tenant| Ok(((*tenant).into(), laid(Some(*tenant))?)));
+        let tenants = each.collect::<Result<_, RatesError>>()?;
+        Ok(Self { common, tenants, contracts, warnings })
+    }
+
+    /// Overlay rows that hold but probably mean something else, each with its file, line and column.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// What tells the overlays that hold for this tenant alone: index rows keep it, as they may not keep the tenant.
@@ -79,21 +96,63 @@ fn contract(overlays: &[Source], tenant: &str) -> Box<str> {
     digest(&digests).get(..12).unwrap_or_default().into()
 }
 
-/// The base with every overlay that holds for `tenant`.
-fn laid(base: &Source, overlays: &[Source], tenant: Option<&str>) -> Result<Table, RatesError> {
-    let (mut file, mut digests) = ((*base.file).clone(), base.digest.clone());
-    let mut names = base.name.clone();
-    let holds = |overlay: &&Source| overlay.tenant().is_none_or(|own| Some(own) == tenant);
-    for overlay in overlays.iter().filter(holds) {
-        lay(&mut file, &overlay.file).map_err(|wrong| overlay.placed(&wrong))?;
-        digests.push_str(&overlay.digest);
-        names.push_str(" + ");
-        names.push_str(&overlay.name);
+/// The base with every overlay that holds for one tenant, or for everybody.
+pub struct Effective {
+    /// As it prices.
+    pub table: Table,
+    /// The written form, with the source of each price where that was asked for.
+    pub(super) source: Source,
+    /// Name and version of the table below the overlays.
+    pub(super) below: String,
+    /// What each overlay changed, in order; only where that was asked for.
+    pub changes: Vec<Change>,
+    warnings: Vec<String>,
+}
+
+impl Effective {
+    /// Lays the overlays that hold for `tenant` and notes where each price is from.
+    ///
+    /// # Errors
+    /// As of [`Rates::build`].
+    pub fn explained(base: &Source, overlays: &[Source], tenant: Option<&str>) -> Result<Self, RatesError> {
+        overlays.iter().try_for_each(|overlay| overlay.check_overlay(base))?;
+        Self::of(base, overlays, tenant, true)
     }
-    compile(&file, &digest(&digests)).map_err(|wrong| {
-        let lines = wrong.iter().map(|Wrong { path, what }| format!("{names}: {path}: {what}"));
-        RatesError(lines.collect::<Vec<_>>().join("\n"))
-    })
+
+    fn of(base: &Source, overlays: &[Source], tenant: Option<&str>, explain: bool) -> Result<Self, RatesError> {
+        let (mut file, mut digests) = ((*base.file).clone(), base.digest.clone());
+        let (mut name, below) = (base.name.clone(), base.label());
+        let (mut changes, mut warnings) = (Vec::new(), Vec::new());
+        let holds = |overlay: &&Source| overlay.tenant().is_none_or(|own| Some(own) == tenant);
+        let overlays: Vec<&Source> = overlays.iter().filter(holds).collect();
+        for overlay in &overlays {
+            let Laid { changes: own, warnings: doubts } =
+                lay(&mut file, overlay, &below, explain).map_err(|wrong| overlay.placed(&wrong))?;
+            changes.extend(own);
+            if !doubts.is_empty() {
+                warnings.extend(overlay.placed(&doubts).0.lines().map(str::to_owned));
+            }
+            digests.push_str(&overlay.digest);
+            name.push_str(" + ");
+            name.push_str(&overlay.name);
+            file.version.push('+');
+            file.version.push_str(overlay.version().trim());
+        }
+        let digest = digest(&digests);
+        let table = compile(&file, &digest).map_err(|wrong| {
+            let line = |one: Wrong| {
+                let alias = one.path.strip_prefix("alias.");
+                let names = |overlay: &&&Source| alias.is_some_and(|alias| overlay.file.alias.contains_key(alias));
+                match overlays.iter().rev().find(names) {
+                    Some(overlay) => overlay.placed(&[one]).0,
+                    None => format!("{name}: {}: {}", one.path, one.what),
+                }
+            };
+            RatesError(wrong.into_iter().map(line).collect::<Vec<_>>().join("\n"))
+        })?;
+        let source = Source { name, file: file.into(), digest, text: None };
+        Ok(Self { table, source, below, changes, warnings })
+    }
 }
 
 impl Source {
@@ -101,6 +160,11 @@ impl Source {
     pub fn tenant(&self) -> Option<&str> {
         let applies = self.file.applies.as_ref()?;
         TENANT_KEYS.iter().find_map(|key| applies.resource.get(*key)).map(String::as_str)
+    }
+
+    /// Its file and version, for people.
+    pub(super) fn label(&self) -> String {
+        format!("{} {}", self.name, self.file.version)
     }
 
     /// Whether its version says that it is older; versions without numbers say nothing.
@@ -115,6 +179,9 @@ impl Source {
         let mut tell = |path: &str, what: String| wrong.push(Wrong { path: path.to_owned(), what });
         if !self.file.overlay {
             tell("schema", "it is no overlay: `overlay: true` is missing".to_owned());
+        }
+        if self.file.version.trim().is_empty() {
+            tell("version", "an overlay needs a version: prices made by it name it".to_owned());
         }
         if self.file.per_tokens != base.file.per_tokens {
             tell("per_tokens", format!("prices are per {} tokens below", base.file.per_tokens));
@@ -143,85 +210,14 @@ impl Source {
         alone.alias.clear();
         for provider in alone.providers.values_mut() {
             provider.fallback.clear();
-            provider.discount = None;
+            (provider.discount, provider.new) = (None, false);
+            for model in &mut provider.models {
+                (model.new, model.inherit) = (false, None);
+            }
         }
         wrong.extend(compile(&alone, &self.digest).err().unwrap_or_default());
         if wrong.is_empty() { Ok(()) } else { Err(self.placed(&wrong)) }
     }
-}
-
-/// Lays one overlay over a file: discounts first, so that its own prices are meant as written.
-fn lay(file: &mut File, overlay: &File) -> Result<(), Vec<Wrong>> {
-    let mut wrong = Vec::new();
-    let mut tell = |path: String, what: &str| wrong.push(Wrong { path, what: what.to_owned() });
-    if let Some(factor) = overlay.discount.as_deref().and_then(Decimal::parse) {
-        for provider in file.providers.values_mut() {
-            if !provider.models.iter_mut().flat_map(|model| &mut model.rates).all(|rate| discount(rate, factor)) {
-                tell("discount".to_owned(), "a price times the discount can't be held");
-            }
-        }
-    }
-    file.unit_parents.extend(overlay.unit_parents.clone());
-    file.bedrock_scopes.extend(overlay.bedrock_scopes.clone());
-    file.alias.extend(overlay.alias.clone());
-    for (key, over) in &overlay.providers {
-        let provider = file.providers.entry(key.clone()).or_default();
-        if let Some(factor) = over.discount.as_deref().and_then(Decimal::parse)
-            && !provider.models.iter_mut().flat_map(|model| &mut model.rates).all(|rate| discount(rate, factor))
-        {
-            tell(format!("providers.{key}.discount"), "a price times the discount can't be held");
-        }
-        for name in &over.names {
-            if !provider.names.contains(name) {
-                provider.names.push(name.clone());
-            }
-        }
-        if !over.fallback.is_empty() {
-            provider.fallback.clone_from(&over.fallback);
-        }
-        for model in &over.models {
-            let same =
-                |known: &&mut Model| known.id == model.id || model.ids.is_empty() && known.ids.contains(&model.id);
-            match provider.models.iter_mut().find(same) {
-                None => provider.models.push(model.clone()),
-                Some(known) => replace(known, model),
-            }
-        }
-    }
-    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
-}
-
-fn discount(rate: &mut Rate, factor: Decimal) -> bool {
-    rate.lists().all(|list: &mut Price| {
-        list.values_mut().all(|text| match Decimal::parse(text).and_then(|price| price.times(factor)) {
-            Some(price) => {
-                *text = price.to_string();
-                true
-            }
-            None => false,
-        })
-    })
-}
-
-/// The overlay's windows in place of the base's, which keeps what they leave.
-fn replace(base: &mut Model, over: &Model) {
-    let mut rates = base.rates.clone();
-    for window in &over.rates {
-        rates = rates.into_iter().flat_map(|rate| without(rate, window)).collect();
-    }
-    rates.extend(over.rates.iter().cloned());
-    rates.sort_by_key(start);
-    base.rates = rates;
-    for id in &over.ids {
-        if !base.ids.contains(id) {
-            if base.ids.is_empty() {
-                base.ids.push(base.id.clone());
-            }
-            base.ids.push(id.clone());
-        }
-    }
-    base.patterns
-        .extend(over.patterns.iter().filter(|pattern| !base.patterns.contains(pattern)).cloned().collect::<Vec<_>>());
 }
 
 /// When a window begins, Unix ns.
@@ -232,21 +228,6 @@ pub(super) fn start(rate: &Rate) -> u64 {
 /// When it ends.
 pub(super) fn end(rate: &Rate) -> u64 {
     rate.to.as_deref().map_or(u64::MAX, |text| time(text).unwrap_or(u64::MAX))
-}
-
-/// What is left of a window beside another.
-fn without(rate: Rate, window: &Rate) -> Vec<Rate> {
-    if end(&rate) <= start(window) || end(window) <= start(&rate) {
-        return vec![rate];
-    }
-    let mut left = Vec::new();
-    if start(&rate) < start(window) {
-        left.push(Rate { to: window.from.clone(), ..rate.clone() });
-    }
-    if end(window) < end(&rate) {
-        left.push(Rate { from: window.to.clone(), ..rate });
-    }
-    left
 }
 
 /// The numbers in a version.

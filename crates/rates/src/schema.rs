@@ -75,6 +75,9 @@ pub(super) struct Provider<M = Vec<Model>> {
     /// Sells others' models: never taken when no provider is told.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) reseller: bool,
+    /// The table below does not list it, nor its models. Overlays only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) new: bool,
     /// Multiplies every price of this provider below. Overlays only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) discount: Option<String>,
@@ -83,7 +86,7 @@ pub(super) struct Provider<M = Vec<Model>> {
 }
 
 /// A model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Model {
     pub(super) id: String,
@@ -96,6 +99,13 @@ pub(super) struct Model {
     /// For people: retired models keep their prices for replays.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) deprecated: bool,
+    /// The table below does not list it. Overlays only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) new: bool,
+    /// Whether units and fees without a price here keep the price of the table below; missing = they do, with a warning.
+    /// Overlays only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) inherit: Option<bool>,
     pub(super) rates: Vec<Rate>,
 }
 
@@ -124,6 +134,9 @@ pub(super) struct Rate {
     pub(super) incomplete: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) adjust: Vec<Adjust>,
+    /// Which overlay a price is from, by its name in `diff::flat`; filled only where somebody asks for it.
+    #[serde(skip)]
+    pub(super) sources: BTreeMap<String, String>,
 }
 
 /// A long prompt is priced differently, all of it.
@@ -189,8 +202,8 @@ impl<M> File<Provider<M>> {
 
 impl<M> Provider<M> {
     fn map<N>(self, models: impl FnOnce(M) -> N) -> Provider<N> {
-        let Self { names, fallback, reseller, discount, models: own } = self;
-        Provider { names, fallback, reseller, discount, models: models(own) }
+        let Self { names, fallback, reseller, new, discount, models: own } = self;
+        Provider { names, fallback, reseller, new, discount, models: models(own) }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::decimal::Decimal;
 use super::diff::{flat, ids};
+use super::overlay::Effective;
+use super::schema::Rate;
 use super::source::Source;
 use super::table::Table;
 
@@ -21,8 +23,18 @@ pub struct Window {
     pub from: Option<String>,
     /// Exclusive; none = until further notice.
     pub to: Option<String>,
-    /// What is sold (unit, and when) and its price, USD per million tokens (fees: per 1,000 uses).
-    pub prices: Vec<(String, String)>,
+    /// Everything that is sold.
+    pub prices: Vec<Sold>,
+}
+
+/// One price.
+pub struct Sold {
+    /// The unit, and when.
+    pub what: String,
+    /// USD per million tokens (fees: per 1,000 uses).
+    pub price: String,
+    /// File and version it is from, where overlays were laid.
+    pub source: Option<String>,
 }
 
 impl Source {
@@ -36,6 +48,15 @@ impl Source {
 
     /// Models whose id, or `provider/id`, is `wanted`; else those that have it somewhere in an id.
     pub fn listed(&self, wanted: &str) -> Vec<Listed> {
+        self.listed_above(wanted, None)
+    }
+
+    /// `below`: where prices are from that no overlay changed.
+    fn listed_above(&self, wanted: &str, below: Option<&str>) -> Vec<Listed> {
+        let sold = |rate: &Rate, (what, text): (String, String)| {
+            let source = rate.sources.get(&what).map(String::as_str).or(below).map(str::to_owned);
+            Sold { what, price: plain(text), source }
+        };
         let wanted = wanted.trim().to_lowercase();
         let pick = |fits: &dyn Fn(&str, &str) -> bool| -> Vec<Listed> {
             let mut out = Vec::new();
@@ -44,7 +65,7 @@ impl Source {
                     let windows = model.rates.iter().map(|rate| Window {
                         from: rate.from.clone(),
                         to: rate.to.clone(),
-                        prices: flat(rate).into_iter().map(|(unit, text)| (unit, plain(text))).collect(),
+                        prices: flat(rate).into_iter().map(|price| sold(rate, price)).collect(),
                     });
                     out.push(Listed {
                         place: format!("{key}/{}", model.id),
@@ -60,7 +81,14 @@ impl Source {
     }
 }
 
-fn plain(text: String) -> String {
+impl Effective {
+    /// Models as [`Source::listed`] finds them, as they are priced, each price with its source.
+    pub fn listed(&self, wanted: &str) -> Vec<Listed> {
+        self.source.listed_above(wanted, Some(&self.below))
+    }
+}
+
+pub(super) fn plain(text: String) -> String {
     Decimal::parse(&text).map_or(text, |decimal| decimal.to_string())
 }
 

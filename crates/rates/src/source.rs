@@ -145,7 +145,7 @@ impl Source {
     /// As of [`Source::compile`].
     pub(super) fn shared(&self) -> Result<Arc<Table>, RatesError> {
         static BUILTIN: Mutex<Weak<Table>> = Mutex::new(Weak::new());
-        // what was read from a file, or read and changed, is no longer what comes with the program
+        // a table that was changed after it was read (imports, models kept by a refresh) has no text either
         if self.text.is_some() || self.file.0.get().is_some() {
             return self.compile().map(Arc::new);
         }

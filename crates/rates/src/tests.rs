@@ -9,6 +9,7 @@ use fixtures::at;
 
 mod guards;
 mod imports;
+mod overlays;
 mod same;
 mod tables;
 

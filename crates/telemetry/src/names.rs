@@ -274,7 +274,7 @@ metrics_table! {
     COST_WAITING_FULL = "tollgate_cost_waiting_full_total", Kind::Counter;
     /// Parents with a model that were forgotten for want of room, before their time.
     COST_PARENTS_FORGOTTEN = "tollgate_cost_parents_forgotten_total", Kind::Counter;
-    /// The rate table in use; always 1 (labels: version, sha256).
+    /// The rate table in use; always 1 (labels: version (with those of its overlays), sha256).
     RATES_INFO = "tollgate_rates_info", Kind::Gauge;
     /// Seconds since the rate table in use was last known to be the newest (without `refresh`: since the start).
     RATES_AGE = "tollgate_rates_age_seconds", Kind::Gauge;

@@ -195,12 +195,14 @@ impl Found<'_> {
                 ProcessorSettings::Vault(settings) => self.vault(of, settings, &valid.spool.directory),
                 ProcessorSettings::Cost(settings) => {
                     let made = Vocabulary::builtin().map_err(|error| error.0).and_then(|words| {
-                        Cost::new(id_text(id), settings, Arc::new(words), &Meter::new())
-                            .map(drop)
-                            .map_err(|error| error.0)
+                        Cost::new(id_text(id), settings, Arc::new(words), &Meter::new()).map_err(|error| error.0)
                     });
-                    if let Err(why) = made {
-                        self.error(of, "rates", why);
+                    match made {
+                        Ok(cost) => {
+                            let doubts = cost.warnings().into_iter();
+                            doubts.for_each(|what| self.found(Gravity::Warning, of, "overlays", what));
+                        }
+                        Err(why) => self.error(of, "rates", why),
                     }
                 }
                 _ => {}

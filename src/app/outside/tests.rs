@@ -284,6 +284,39 @@ fn keys_folders_and_tables_are_looked_at() {
     assert!(!folder.join("spool.key").exists() && !folder.join("not-here").exists(), "nothing is made");
 }
 
+/// A price overlay that matches nothing is an error of the configuration; one that leaves prices to the table below a warning.
+#[test]
+fn price_overlays_are_looked_at() {
+    let tls = tls();
+    let folder = tls.folder.path();
+    let path = folder.join("contract.yaml");
+    let recipient = ::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let text = format!(
+        "processors:\n  cost: {{ overlays: ['{}'] }}\n  redact: {{}}\n\
+         \x20 vault: {{ recipients: ['{recipient}'], writer: t, store: {{ directory: '{}' }} }}\n\
+         receivers: {{ otlp: {{}} }}\nexporters: {{ file: {{ path: '{}/out.jsonl' }} }}\n\
+         spool: {{ directory: '{}/spool', max_size: 64MiB }}\n\
+         service: {{ pipelines: {{ logs: {{ receivers: [otlp], processors: [cost, vault, redact], exporters: [file] }} }} }}\n",
+        path.display(),
+        folder.display(),
+        folder.display(),
+        folder.display()
+    );
+    let of = |model: &str| {
+        let head = "schema: 1\noverlay: true\nversion: c\ncurrency: USD\nper_tokens: 1000000\n";
+        let rates = r#"rates: [{price: {input: "0.2", output: "1.5"}}]"#;
+        std::fs::write(&path, format!("{head}providers: {{openai: {{models: [{{id: {model}, {rates}}}]}}}}\n"))
+            .unwrap();
+        told(&text, folder, NOW).into_iter().filter(|line| line.contains("processors.cost")).collect::<Vec<_>>()
+    };
+    let [wrong] = &*of("gpt-5-mni") else { panic!("one problem") };
+    assert!(wrong.starts_with("error: ") && wrong.contains("contract.yaml:6:"), "{wrong}");
+    assert!(wrong.contains("the nearest is openai/gpt-5-mini"), "{wrong}");
+    let [doubt] = &*of("gpt-5-mini") else { panic!("one problem") };
+    assert!(doubt.starts_with("warning: processors.cost.overlays: ") && doubt.contains("cache_read"), "{doubt}");
+    assert_eq!(of("gpt-5-mini, inherit: true"), [""; 0]);
+}
+
 /// Whatever file holds a key is looked at, wherever the configuration names it: a key that everybody on the machine may read is none.
 /// What a group may read is somebody's choice.
 #[test]

@@ -4,6 +4,7 @@
 
 mod report;
 mod reprice;
+mod show;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
+use super::common::Common;
 use super::error::{CommandError, Exit};
 use super::output::{complain, print};
 use kernel::clock::{Clock as _, SystemClock};
@@ -24,17 +26,9 @@ use tables::{pretty, source};
 /// Subcommands of `rates`.
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// What the table lists: all of it in short, or one model with every price.
-    Show {
-        /// A model's id, or `provider/id`; or a part of one.
-        model: Option<String>,
-        /// The table: a file, or the one that comes with the program.
-        #[arg(long, default_value = "builtin", value_name = "FILE")]
-        rates: String,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// What the table lists: all of it in short, or one model with every price. With `--config`: as that configuration
+    /// prices calls, overlays laid, each price with its source.
+    Show(show::Options),
     /// Compares list prices with public lists that were fetched before (`tests/peers/prices/install.sh` does).
     Check {
         /// The table.
@@ -93,9 +87,9 @@ pub(super) enum Command {
 }
 
 /// Runs a subcommand.
-pub(super) fn run(command: Command) -> Result<Exit, CommandError> {
+pub(super) fn run(command: Command, common: &Common) -> Result<Exit, CommandError> {
     match command {
-        Command::Show { model, rates, json } => show(model.as_deref(), &rates, json),
+        Command::Show(options) => show::run(&options, common),
         Command::Check { rates, litellm, genai_prices, models_dev, json } => {
             let lists =
                 [(Format::LiteLlm, litellm), (Format::GenaiPrices, genai_prices), (Format::ModelsDev, models_dev)];
@@ -107,38 +101,6 @@ pub(super) fn run(command: Command) -> Result<Exit, CommandError> {
         Command::Diff { old, new, accept, json } => diff(&old, &new, &accept, json),
         Command::Reprice(options) => reprice::run(&options),
     }
-}
-
-fn show(model: Option<&str>, rates: &str, as_json: bool) -> Result<Exit, CommandError> {
-    let source = source(rates)?;
-    let table = source.compile()?;
-    let Some(model) = model else {
-        if as_json {
-            let providers: Vec<_> = (source.summary().into_iter())
-                .map(|(provider, models, ids)| json!({"provider": provider, "models": models, "ids": ids}))
-                .collect();
-            pretty(&json!({"version": table.version(), "sha256": table.digest(), "providers": providers}))?;
-            return Ok(Exit::Fine);
-        }
-        let mut text = format!("{}: {}\n\n", table.stamp(), table.size());
-        for (provider, models, ids) in source.summary() {
-            text.push_str(&format!("{provider:<24} {models:>5} models {ids:>5} ids\n"));
-        }
-        print(&text)?;
-        return Ok(Exit::Fine);
-    };
-    let listed = source.listed(model);
-    if listed.is_empty() {
-        let hint = table.nearest(None, model).map_or(String::new(), |id| format!("; the nearest id is {id}"));
-        return Err(CommandError::Failed(format!("{} lists no `{model}`{hint}", table.stamp())));
-    }
-    if as_json {
-        let models: Vec<_> = listed.iter().map(report::listed).collect();
-        pretty(&json!({"version": table.version(), "sha256": table.digest(), "models": models}))?;
-    } else {
-        print(&listed.iter().map(report::listed_text).collect::<String>())?;
-    }
-    Ok(Exit::Fine)
 }
 
 fn check(rates: &str, lists: &[(Format, Option<PathBuf>)], as_json: bool) -> Result<Exit, CommandError> {

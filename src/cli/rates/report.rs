@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use rates::import::Compared;
-use rates::{Finding, Listed, Source};
+use rates::{Change, Finding, Listed, Source};
 
 /// Differences of one list that the text shows.
 const MAX_LINES: usize = 200;
@@ -15,11 +15,22 @@ pub(super) fn listed(listed: &Listed) -> Json {
     let windows: Vec<Json> = (listed.windows.iter())
         .map(|window| {
             let prices: serde_json::Map<String, Json> =
-                window.prices.iter().map(|(unit, text)| (unit.clone(), json!(text))).collect();
-            json!({"from": window.from, "to": window.to, "prices": prices})
+                window.prices.iter().map(|sold| (sold.what.clone(), json!(sold.price))).collect();
+            let sources: serde_json::Map<String, Json> = (window.prices.iter())
+                .filter_map(|sold| Some((sold.what.clone(), json!(sold.source.as_ref()?))))
+                .collect();
+            let window = json!({"from": window.from, "to": window.to, "prices": prices});
+            if sources.is_empty() { window } else { with(window, "sources", Json::Object(sources)) }
         })
         .collect();
     json!({"model": listed.place, "ids": listed.ids, "windows": windows})
+}
+
+fn with(mut object: Json, key: &str, value: Json) -> Json {
+    if let Json::Object(map) = &mut object {
+        map.insert(key.to_owned(), value);
+    }
+    object
 }
 
 /// A model, as text.
@@ -28,11 +39,40 @@ pub(super) fn listed_text(listed: &Listed) -> String {
     for window in &listed.windows {
         let (from, to) = (window.from.as_deref().unwrap_or("ever"), window.to.as_deref().unwrap_or("further notice"));
         text.push_str(&format!("  since {from} until {to}, USD per million tokens:\n"));
-        for (unit, price) in &window.prices {
-            text.push_str(&format!("    {unit:<44} {price}\n"));
+        for sold in &window.prices {
+            let line = format!("    {:<44} {:<12}", sold.what, sold.price);
+            text.push_str(format!("{line} {}", sold.source.as_deref().unwrap_or_default()).trim_end());
+            text.push('\n');
         }
     }
     text
+}
+
+/// What an overlay changed, as JSON.
+pub(super) fn change(change: &Change) -> Json {
+    json!({
+        "overlay": change.overlay, "tenant": change.tenant, "place": change.place, "from": change.from, "to": change.to,
+        "what": change.what, "before": change.before, "after": change.after, "inherited": change.inherited,
+    })
+}
+
+/// The same as a line.
+pub(super) fn change_text(change: &Change) -> String {
+    let before = change.before.as_deref().unwrap_or("-");
+    let mut line = format!("  {:<40} {:<32} {before:>10} -> {:<10}", change.place, change.what, change.after);
+    match (&change.from, &change.to) {
+        (None, None) => {}
+        (from, to) => {
+            let (from, to) = (from.as_deref().unwrap_or("ever"), to.as_deref().unwrap_or("further notice"));
+            line.push_str(&format!(" since {from} until {to},"));
+        }
+    }
+    line.push_str(&format!(" {}", change.overlay));
+    if change.inherited {
+        line.push_str(" (not in it: kept from below)");
+    }
+    line.push('\n');
+    line
 }
 
 /// Two tables side by side, as JSON.

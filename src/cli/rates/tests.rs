@@ -1,5 +1,6 @@
 //! Repricing: from OTLP and from index rows, to the same last digit.
 
+use super::report;
 use super::reprice::{Calls, Known, Report, as_json, of_row};
 use genai::facts;
 use genai::testing::builtin::vocabulary;
@@ -8,7 +9,7 @@ use genai::usage::Basis;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::Pseudonymizer;
 use kernel::secret::Secret;
-use rates::{Rates, Source};
+use rates::{Effective, Rates, Source};
 use vault::names::rfc3339;
 use vault::row::{Row, Tail};
 
@@ -118,6 +119,26 @@ fn rows_that_say_too_little() {
     assert_eq!(json["calls"][0]["delta_usd"], "0.225");
     assert_eq!(json["calls"][1]["reason"], "unknown_model");
     assert_eq!((&json["new_usd"], &json["unpriced_after"]), (&"0.325".into(), &1.into()));
+}
+
+/// What overlays changed and where a price is from is shown a line each.
+#[test]
+fn overlays_are_shown_with_their_sources() {
+    let overlay = "schema: 1\noverlay: true\nversion: c-1\ncurrency: USD\nper_tokens: 1000000\nproviders: {openai: {models: [{id: gpt-5-mini, rates: [{price: {input: \"0.2\"}}]}]}}\n";
+    let overlay = Source::parse("acme.yaml", overlay).unwrap_or_else(|error| panic!("{}", error.0));
+    let base = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let effective = Effective::explained(&base, &[overlay], None).unwrap_or_else(|error| panic!("{}", error.0));
+    let model: String = effective.listed("openai/gpt-5-mini").iter().map(report::listed_text).collect();
+    let has = |text: &str, words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(
+        has(&model, &["    input ", "0.2", "acme.yaml c-1"]) && has(&model, &["    output ", "builtin 2026-"]),
+        "{model}"
+    );
+    let changes: String = effective.changes.iter().map(report::change_text).collect();
+    assert!(has(&changes, &["openai/gpt-5-mini", " input ", "0.25 -> 0.2", "acme.yaml c-1"]), "{changes}");
+    assert!(has(&changes, &[" cache_read ", "kept from below"]), "{changes}");
+    let json = report::listed(effective.listed("openai/gpt-5-mini").first().unwrap());
+    assert_eq!(json["windows"][0]["sources"]["input"], "acme.yaml c-1");
 }
 
 /// A tenant whose name the index does not hold: the overlays that priced its call tell the table; under other overlays the

@@ -100,6 +100,11 @@ impl Cost {
         Arc::clone(self.shelf.rates().common())
     }
 
+    /// What is doubtful in the overlays in use, a line each with file, line and column.
+    pub fn warnings(&self) -> Vec<String> {
+        self.shelf.rates().warnings().to_vec()
+    }
+
     /// Takes other tables into use, known to be the newest at `now`; batches in hand keep theirs.
     pub fn adopt(&self, rates: Rates, now: UnixNanos) {
         tables::tell(&self.meter, &rates, 1.0);

@@ -54,7 +54,7 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
             unread(&raw, out);
             let deprecated = entry.get("deprecated").is_some_and(|raw| raw.get() == "true");
             let rates = rates(&entry);
-            out.add(&key, Model { id, ids, patterns: Vec::new(), deprecated, rates });
+            out.add(&key, Model { id, ids, deprecated, rates, ..Model::default() });
         }
     }
     Ok(())

@@ -82,8 +82,7 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
             out.skip(id, "Vertex' row of a model that the same list has for the Gemini API");
             continue;
         }
-        let model =
-            Model { id: bare.to_owned(), ids: Vec::new(), patterns: Vec::new(), deprecated: false, rates: vec![rate] };
+        let model = Model { id: bare.to_owned(), rates: vec![rate], ..Model::default() };
         out.add(provider, model);
     }
     Ok(())

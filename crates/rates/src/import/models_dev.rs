@@ -38,8 +38,7 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
             let long = cost.get("context_over_200k").and_then(|raw| object(raw)).map(|long| prices(&long));
             let tiers = long.map(|price| Tier { over_input: Some(200_000), at_least_input: None, price });
             let rate = Rate { price: prices(&cost), tiers: tiers.into_iter().collect(), ..Rate::default() };
-            let model =
-                Model { id: id.clone(), ids: Vec::new(), patterns: Vec::new(), deprecated: false, rates: vec![rate] };
+            let model = Model { id: id.clone(), rates: vec![rate], ..Model::default() };
             out.add(provider, model);
         }
     }
