@@ -8,7 +8,7 @@ use super::facts::{Buckets, ItemFacts, Usage};
 
 /// What was assumed on the way to a price; the words stand in `tollgate.cost.flags`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags(u16);
+pub struct Flags(u32);
 
 macro_rules! flags {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $word:literal;)*) => {
@@ -52,6 +52,8 @@ flags! {
     UNKNOWN_OPERATION = 14, "unknown_operation";
     /// The same answer came before with less output: the cost is that of what came since.
     GROWN = 15, "grown";
+    /// The table does not list the model that answered: priced as the model that was asked for.
+    RESPONSE_MODEL_UNKNOWN = 16, "response_model_unknown";
 }
 
 impl Flags {

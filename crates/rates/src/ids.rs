@@ -67,8 +67,8 @@ impl Table {
         self.names.get(lower.as_str()).or_else(|| self.names.get(tail?)).copied()
     }
 
-    /// The first of `models` that resolves. Makes no text for ids that it has seen before.
-    pub(super) fn resolve(&self, provider: Option<&str>, models: &[&str]) -> Result<Resolved, Unpriced> {
+    /// The first of `models` that resolves, and whether one before it did not. Makes no text for ids that it has seen before.
+    pub(super) fn resolve(&self, provider: Option<&str>, models: &[&str]) -> Result<(Resolved, bool), Unpriced> {
         let provider = provider.filter(|name| !name.trim().is_empty()).unwrap_or("");
         let mut first = None;
         for model in models.iter().filter(|model| !model.trim().is_empty()) {
@@ -83,7 +83,7 @@ impl Table {
                 found
             });
             match found {
-                Ok(found) => return Ok(found),
+                Ok(found) => return Ok((found, first.is_some())),
                 Err(reason) => first = first.or(Some(reason)),
             }
         }

@@ -51,6 +51,8 @@ pub struct RowFlags {
     pub context_unmatched: bool,
     /// The table says that the window is not complete.
     pub incomplete: bool,
+    /// A model that is named before the one that was found is not listed.
+    pub model_passed_over: bool,
 }
 
 impl Table {
@@ -60,7 +62,7 @@ impl Table {
     /// # Errors
     /// Why there is no price.
     pub fn row(&self, query: &Query<'_>, total_input: u64) -> Result<Row<'_>, Unpriced> {
-        let found = self.resolve(query.provider, query.models)?;
+        let (found, model_passed_over) = self.resolve(query.provider, query.models)?;
         let provider = self.providers.get(found.provider).ok_or(Unpriced::UnknownProvider)?;
         let model = provider.catalog().models.get(found.model).ok_or(Unpriced::UnknownModel)?;
         let rate = model.at(query.time).ok_or(Unpriced::NoRateAtTime)?;
@@ -71,6 +73,7 @@ impl Table {
             vendor_inferred: found.vendor_inferred,
             context_unmatched: context.chosen().any(|variable| held.asked & variable.bit() == 0),
             incomplete: rate.incomplete,
+            model_passed_over,
         };
         Ok(Row { place: Place { table: self, provider, model }, rate, held, flags, total_input })
     }

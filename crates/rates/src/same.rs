@@ -18,7 +18,7 @@ pub fn same_model(provider: &str, one: &str, other: &str) -> bool {
     }
     let row = |id: &str| {
         let table = BUILTIN.as_ref()?;
-        let found = table.resolve(Some(provider), &[id]).or_else(|_| table.resolve(None, &[id])).ok()?;
+        let (found, _) = table.resolve(Some(provider), &[id]).or_else(|_| table.resolve(None, &[id])).ok()?;
         Some((found.provider, found.model))
     };
     match (row(one), row(other)) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
+use genai::Billing;
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -317,8 +318,10 @@ impl Ledger {
         for late in calls {
             let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first());
             let (provider, model) = (self.show.label(provider), self.show.label(model.map(String::as_str)));
-            let reason = if late.basis.models.is_empty() { Unpriced::NoModel } else { Unpriced::UnknownProvider };
-            let tokens = late.basis.units.total_input().saturating_add(late.basis.units.output);
+            // nothing else waits: see `settle::is_want`
+            let reason = if late.basis.models.is_empty() { Unpriced::NoModel } else { Unpriced::AmbiguousProvider };
+            let tokens = super::tokens(&late.basis.units.buckets());
+            self.meter.counter(&names::COST_CALLS, &[("status", Billing::Unpriced.as_str())]).increment(1);
             self.count_unpriced(totals, &provider, &model, reason.as_str(), tokens, at);
         }
     }

@@ -143,6 +143,7 @@ pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced
         (found.vendor_inferred, Flags::VENDOR_INFERRED),
         (found.context_unmatched, Flags::CONTEXT_UNMATCHED),
         (found.incomplete, Flags::INCOMPLETE_RATE),
+        (found.model_passed_over, Flags::RESPONSE_MODEL_UNKNOWN),
     ] {
         if set {
             flags.add(flag);

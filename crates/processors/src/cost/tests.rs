@@ -982,3 +982,21 @@ fn damaged_requests() {
     }
     assert!(parsed > 100, "{parsed}");
 }
+
+/// A call whose answer names a model that the table does not list is priced as what was asked for, and says so; the other
+/// way round there is nothing to say.
+#[test]
+fn an_unknown_model_that_answered_is_flagged() {
+    let flags = |request: &str, response: &str| {
+        let mut call = chat("r1", 1000);
+        call["attributes"]["gen_ai.request.model"] = json!(request);
+        call["attributes"]["gen_ai.response.model"] = json!(response);
+        let batch = run(&build(), one(call), 1);
+        let attributes = attributes(&batch, 0);
+        (attributes["tollgate.cost.status"].clone(), attributes.get("tollgate.cost.flags").cloned())
+    };
+    let (status, told) = flags("gpt-5-mini", "gpt-5-maxi");
+    assert_eq!((status, told), (json!("priced"), Some(json!(["response_model_unknown"]))));
+    assert_eq!(flags("my-deployment", "gpt-5-mini"), (json!("priced"), None));
+    assert_eq!(flags("gpt-5-maxi", "gpt-5-maxi").0, "unpriced");
+}

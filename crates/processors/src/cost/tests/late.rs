@@ -84,8 +84,31 @@ fn waiting_ends() {
     assert!(!meter.render().contains("tollgate_cost_unpriced_total{"));
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
     assert!(meter.render().contains("reason=\"no_model\",nearest=\"\"} 1"), "{}", meter.render());
+    assert!(meter.render().contains("tollgate_cost_calls_total{status=\"unpriced\"} 1"), "{}", meter.render());
     assert!(facts_in(&run(&cost, one(root(2, 0)), 2)).late.is_empty());
     assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), Some(Billing::Unpriced));
+}
+
+/// A call that tells a model which several providers list, and waited in vain for its provider, says so: no provider was
+/// told that is unknown.
+#[test]
+fn waiting_for_a_provider_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rates.yaml");
+    let rates = r#"models: [{id: m, rates: [{price: {input: "1", output: "2"}}]}]"#;
+    let head = "schema: 1\nversion: t\ncurrency: USD\nper_tokens: 1000000\n";
+    std::fs::write(&path, format!("{head}providers: {{p: {{{rates}}}, q: {{{rates}}}}}\n")).unwrap();
+    let settings = Config { rates: path.display().to_string(), ..Config::default() }.settings().unwrap();
+    let meter = Meter::new();
+    let cost = build_with(&settings, &meter);
+    let mut call = child(3, 2);
+    call["attributes"]["gen_ai.request.model"] = json!("m");
+    assert_eq!(status(&run(&cost, one(call), 1), 0), Some(Billing::Deferred));
+    cost.tick(UnixNanos(1_795_000_700_000_000_000));
+    let text = meter.render();
+    assert!(text.contains("model=\"m\",reason=\"ambiguous_provider\",nearest="), "{text}");
+    assert!(!text.contains("unknown_provider"), "{text}");
+    assert!(text.contains("tollgate_cost_calls_total{status=\"unpriced\"} 1"), "{text}");
 }
 
 /// A model that nobody lists stays unpriced: it does not wait for anybody.
