@@ -108,6 +108,16 @@ fn compile_each<M>(
     if reader.wrong.is_empty() { Ok(table) } else { Err(reader.wrong) }
 }
 
+/// When a window begins, Unix ns.
+pub(super) fn start(rate: &schema::Rate) -> u64 {
+    rate.from.as_deref().and_then(time).unwrap_or(0)
+}
+
+/// When it ends.
+pub(super) fn end(rate: &schema::Rate) -> u64 {
+    rate.to.as_deref().map_or(u64::MAX, |text| time(text).unwrap_or(u64::MAX))
+}
+
 /// RFC 3339 as Unix ns.
 pub(super) fn time(text: &str) -> Option<u64> {
     u64::try_from(OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos()).ok()

@@ -169,3 +169,8 @@ fn divide(value: i128, by: i128) -> Option<i128> {
 fn scale_up(value: i128, digits: u32) -> Option<i128> {
     value.checked_mul(10_i128.checked_pow(digits)?)
 }
+
+/// A price as a person writes it: no zeros at its end.
+pub(super) fn plain(text: String) -> String {
+    Decimal::parse(&text).map_or(text, |decimal| decimal.to_string())
+}

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::compile::{end, start};
 use super::decimal::Decimal;
 use super::finding::{Finding, Gravity, JUMP};
 use super::moved;
-use super::overlay::{end, start};
 use super::schema::{File, Model, Price, Provider, Rate};
 use super::source::{Source, digest};
 

@@ -4,12 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::compile::Wrong;
-use super::decimal::Decimal;
+use super::compile::{Wrong, end, start};
+use super::decimal::{Decimal, plain};
 use super::diff::{flat, ids};
-use super::overlay::{end, start};
 use super::schema::{File, Model, Price, Provider, Rate};
-use super::show::plain;
 use super::source::Source;
 
 /// Names less alike than this are not offered.

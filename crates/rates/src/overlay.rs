@@ -5,10 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::compile::{Wrong, compile, time};
+use super::compile::{Wrong, compile};
 use super::decimal::Decimal;
 use super::lay::{Change, Laid, lay};
-use super::schema::Rate;
 use super::source::{Source, digest};
 use super::table::{RatesError, Table};
 
@@ -218,16 +217,6 @@ impl Source {
         wrong.extend(compile(&alone, &self.digest).err().unwrap_or_default());
         if wrong.is_empty() { Ok(()) } else { Err(self.placed(&wrong)) }
     }
-}
-
-/// When a window begins, Unix ns.
-pub(super) fn start(rate: &Rate) -> u64 {
-    rate.from.as_deref().and_then(time).unwrap_or(0)
-}
-
-/// When it ends.
-pub(super) fn end(rate: &Rate) -> u64 {
-    rate.to.as_deref().map_or(u64::MAX, |text| time(text).unwrap_or(u64::MAX))
 }
 
 /// The numbers in a version.

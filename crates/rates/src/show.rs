@@ -1,6 +1,6 @@
 //! **What**: a table for people: what it lists, and what a model costs in each window.
 
-use super::decimal::Decimal;
+use super::decimal::plain;
 use super::diff::{flat, ids};
 use super::overlay::Effective;
 use super::schema::Rate;
@@ -86,10 +86,6 @@ impl Effective {
     pub fn listed(&self, wanted: &str) -> Vec<Listed> {
         self.source.listed_above(wanted, Some(&self.below))
     }
-}
-
-pub(super) fn plain(text: String) -> String {
-    Decimal::parse(&text).map_or(text, |decimal| decimal.to_string())
 }
 
 impl Table {
