@@ -280,6 +280,8 @@ pub struct ItemFacts {
     pub billable: bool,
     /// The same call also comes on another signal of this dialect (Claude Code: log and span): join by `call_key`.
     pub twin: bool,
+    /// Of a twin: clients may be told to send this signal without the other.
+    pub may_be_alone: bool,
     /// An agent invocation that is a turn of a conversation: no agent is above it, whatever its parent is.
     pub is_turn: bool,
     /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.

@@ -46,6 +46,7 @@ fn blank(node: Node) -> ItemFacts {
         call: Call::Other,
         billable: false,
         twin: false,
+        may_be_alone: false,
         is_turn: false,
         inner: false,
         copy: false,
@@ -180,7 +181,7 @@ fn settle(reader: &Reader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
         Is::Permission => Call::Permission,
         Is::Other => Call::Other,
     };
-    facts.twin = rule.twin;
+    (facts.twin, facts.may_be_alone) = (rule.twin, rule.alone);
     facts.is_turn = rule.turn;
     facts.failed |= rule.failed;
     facts.decision.clone_from(&rule.decision);

@@ -296,6 +296,9 @@ pub(super) struct CallRule {
     /// The same call comes on another signal too.
     #[serde(default)]
     pub(super) twin: bool,
+    /// Of a twin: clients may be told to send this signal without the other.
+    #[serde(default)]
+    pub(super) alone: bool,
     /// A copy that is the call itself where its span never comes.
     #[serde(default)]
     pub(super) if_no_span: bool,

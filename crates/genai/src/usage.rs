@@ -54,6 +54,8 @@ flags! {
     GROWN = 15, "grown";
     /// The table does not list the model that answered: priced as the model that was asked for.
     RESPONSE_MODEL_UNKNOWN = 16, "response_model_unknown";
+    /// The call was priced by its span before this log of it came: this is the difference.
+    AFTER_SPAN = 17, "after_span";
 }
 
 impl Flags {

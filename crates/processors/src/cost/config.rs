@@ -90,7 +90,7 @@ impl Default for Refresh {
 #[serde(deny_unknown_fields, default)]
 pub struct Bill {
     /// Claude Code: `log` (event `api_request`; only it tells 5m and 1h cache writes apart), `span`, or `auto`: the log
-    /// where a logs pipeline has `cost`, else the span.
+    /// where a logs pipeline has `cost` and the client sends logs, else the span.
     #[serde(rename = "claude-code")]
     pub claude_code: BillOn,
 }
@@ -113,7 +113,7 @@ pub enum Alias {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BillOn {
-    /// The log where a logs pipeline has `cost`, else the span.
+    /// The log where a logs pipeline has `cost` and the client sends logs, else the span.
     #[default]
     Auto,
     /// The log.

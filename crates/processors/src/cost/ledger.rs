@@ -18,7 +18,9 @@ use rates::{Shelf, Unpriced, Usd};
 use telemetry::{Counter, Gauge, Meter, names};
 
 use super::late::{Above, Late, Place, Waiting};
-use super::sums::{Sum, Sums};
+use super::memory::Memory;
+use super::sums::Sum;
+use super::twins::SpanPrice;
 
 /// Values that one label may have; the rest is [`OTHER`].
 const LABELS: usize = 200;
@@ -80,6 +82,11 @@ pub(super) struct Changes {
     /// What was billed, by the span above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     sums: Vec<(Place, Sum)>,
+    /// Sessions whose clients sent the records that bill calls which come on two signals.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    heard: BTreeSet<Place>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    span_prices: Vec<(Place, SpanPrice)>,
     statuses: BTreeMap<String, u64>,
     mismatches: u64,
     /// Calls without tokens that are sold otherwise, by dialect.
@@ -103,6 +110,7 @@ impl Changes {
             && self.waits.is_empty()
             && self.settled.is_empty()
             && self.above.is_empty()
+            && self.heard.is_empty()
             && self.unbilled.is_empty()
     }
 
@@ -148,6 +156,14 @@ impl Changes {
 
     pub(super) fn sum(&mut self, place: Place, sum: Sum) {
         self.sums.push((place, sum));
+    }
+
+    pub(super) fn heard(&mut self, session: Place) {
+        self.heard.insert(session);
+    }
+
+    pub(super) fn span_price(&mut self, place: Place, price: SpanPrice) {
+        self.span_prices.push((place, price));
     }
 
     /// How many calls wait from now on.
@@ -219,7 +235,10 @@ pub(super) struct Ledger {
     parents_forgotten: Counter,
     /// Calls that wait for a model or provider.
     late: Mutex<Waiting>,
-    sums: Mutex<Sums>,
+    sums: Mutex<Memory<Sum>>,
+    /// When a session's client last sent a record that bills, Unix ns.
+    heard: Mutex<Memory<u64>>,
+    span_prices: Mutex<Memory<SpanPrice>>,
     /// For the nearest known id.
     shelf: Arc<Shelf>,
     /// Of calls that wait: any account.
@@ -237,6 +256,10 @@ struct Saved {
     above: Vec<(Place, Above)>,
     #[serde(default)]
     sums: Vec<(Place, Sum)>,
+    #[serde(default)]
+    heard: Vec<(Place, u64)>,
+    #[serde(default)]
+    span_prices: Vec<(Place, SpanPrice)>,
 }
 
 impl Ledger {
@@ -251,6 +274,8 @@ impl Ledger {
             parents_forgotten: meter.counter(&names::COST_PARENTS_FORGOTTEN, &[]),
             late: Mutex::default(),
             sums: Mutex::default(),
+            heard: Mutex::default(),
+            span_prices: Mutex::default(),
             shelf,
             show: Show::default(),
         }
@@ -267,6 +292,8 @@ impl Ledger {
             self.meter.counter(&names::COST_CALLS, &[("status", status)]).increment(*calls);
         }
         self.add_sums(&changes.sums);
+        self.hear(changes.heard.iter().map(|session| (*session, changes.at)));
+        changes.span_prices.iter().for_each(|(place, price)| self.put_span_price(*place, *price));
         self.mismatches.increment(changes.mismatches);
         self.full.increment(changes.full);
         for (dialect, calls) in &changes.unbilled {
@@ -328,12 +355,31 @@ impl Ledger {
 
     fn add_sums(&self, more: &[(Place, Sum)]) {
         let mut sums = self.sums.lock();
-        more.iter().for_each(|(place, sum)| sums.add(*place, sum));
+        more.iter().for_each(|(place, sum)| sums.change(*place, |all| all.add(sum)));
+    }
+
+    fn hear(&self, sessions: impl Iterator<Item = (Place, u64)>) {
+        let mut heard = self.heard.lock();
+        sessions.for_each(|(session, at)| heard.change(session, |last| *last = at.max(*last)));
+    }
+
+    /// When a session's client last sent a record that bills, Unix ns.
+    pub(super) fn heard(&self, session: &Place) -> Option<u64> {
+        self.heard.lock().of(session)
+    }
+
+    pub(super) fn put_span_price(&self, place: Place, price: SpanPrice) {
+        self.span_prices.lock().change(place, |kept| *kept = price);
+    }
+
+    /// What a call was billed with by its span.
+    pub(super) fn span_price(&self, place: &Place) -> Option<SpanPrice> {
+        self.span_prices.lock().of(place)
     }
 
     /// What was billed below a span.
     pub(super) fn sum(&self, place: &Place) -> Option<Sum> {
-        self.sums.lock().of(place).copied()
+        self.sums.lock().of(place)
     }
 
     /// What waits and what is remembered, for a look.
@@ -412,12 +458,15 @@ impl Ledger {
     /// Totals, then claims: JSON with its length in front.
     pub(super) fn save(&self) -> Vec<u8> {
         let (late, above) = self.late.lock().all();
-        let sums = self.sums.lock().all();
+        let (sums, heard) = (self.sums.lock().all(), self.heard.lock().all());
+        let span_prices = self.span_prices.lock().all();
         let totals = self.totals.lock();
         let saved = Saved {
             late,
             above,
             sums,
+            heard,
+            span_prices,
             usd: totals.usd.iter().map(|(labels, (atto, _))| (labels.clone(), atto.to_string())).collect(),
             waiting: (totals.waiting.iter())
                 .map(|(claim, (dialect, until))| (hex::encode(claim), dialect.clone(), *until))
@@ -446,6 +495,8 @@ impl Ledger {
         }
         self.apply_late(Vec::new(), saved.late, saved.above);
         self.add_sums(&saved.sums);
+        self.hear(saved.heard.into_iter());
+        saved.span_prices.iter().for_each(|(place, price)| self.put_span_price(*place, *price));
         let waiting = saved.waiting.into_iter().take(WAITING);
         totals.waiting.extend(waiting.filter_map(|(claim, dialect, until)| Some((bytes(&claim)?, (dialect, until)))));
     }

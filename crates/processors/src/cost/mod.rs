@@ -9,11 +9,13 @@ mod identity;
 mod late;
 mod layers;
 mod ledger;
+mod memory;
 mod price;
 mod settle;
 mod stamp;
 mod sums;
 mod tables;
+mod twins;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,7 @@ use pipeline::{Batch, Claim, ClaimKey, Effect, Processor, Reason, Trust};
 use rates::{Rates, RatesError, Shelf, Table};
 use telemetry::{Gauge, Meter, names};
 
-pub use config::{Alias, Config, DetailsEvent, RatesFrom, RefreshFrom, RefreshSettings, Settings};
+pub use config::{Alias, BillOn, Config, DetailsEvent, RatesFrom, RefreshFrom, RefreshSettings, Settings};
 pub use price::{Call, NotPriced, Parts, Priced, price};
 
 use late::{Family, Place, SpanId};
@@ -48,6 +50,7 @@ pub struct Cost {
     meter: Meter,
     ledger: Ledger,
     billed: Signal,
+    bill: BillOn,
     usage_attributes: bool,
     aliases: Vec<Alias>,
     fees: bool,
@@ -78,6 +81,7 @@ impl Cost {
             age_gauge: meter.gauge(&names::RATES_AGE, &[]),
             meter: meter.clone(),
             billed: settings.billed_signal(),
+            bill: settings.claude_code,
             usage_attributes: settings.usage_attributes,
             aliases: settings.aliases.clone(),
             fees: settings.fees,
@@ -137,7 +141,10 @@ impl Cost {
             return kept;
         }
         stamp::reported(pass.payload, node, item.reported_cost.as_deref());
-        if item.twin && pass.payload.signal() != self.billed {
+        self.hear(pass, item);
+        let other_signal = self.is_other_signal(pass.payload, item);
+        let alone = if other_signal { self.alone(pass, &table, item) } else { None };
+        if other_signal && alone.is_none() {
             if let (Some(key), Some(dialect)) = (twin_claim(&account, item), item.dialect) {
                 pass.changes.deferred(dialect, key);
             }
@@ -149,12 +156,15 @@ impl Cost {
                 pass.mark(node, Billing::NotCounted, flags);
                 bare(Billing::NotCounted)
             }
-            Counted::More { count, before } => {
-                CostFact { contract, ..self.price_growth(pass, &table, item, (count, before)) }
+            Counted::Rest { count, before } => {
+                CostFact { contract, ..self.price_rest(pass, &table, item, (count, before)) }
             }
             Counted::Yes { count, flags } => {
                 let deferred = self.defer(pass, &table, at, item, count);
                 let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
+                if let Some(parts) = alone.filter(|_| count) {
+                    self.keep_span_price(pass, item, parts);
+                }
                 CostFact { contract, ..fact }
             }
         }
@@ -219,6 +229,9 @@ impl Cost {
         if !winner {
             return Counted::No(Flags::LATE_COPY);
         }
+        if let Some(rest) = self.span_price(pass, item) {
+            return rest;
+        }
         let claims = &self.ledger.claims;
         let mut flags = if pass.reused.contains(&at) { Flags::ID_REUSED } else { Flags::default() };
         let identity = identity::compare(claims, &pass.batch, pass.payload, &pass.account, item);
@@ -280,56 +293,56 @@ impl Cost {
             Claim::First => {
                 pass.changes.claim(key);
                 pass.changes.sum(answer, more);
-                Some(Counted::More { count: true, before })
+                Some(Counted::Rest { count: true, before: Before::Output(before) })
             }
-            Claim::Held(holder) if holder == pass.batch => Some(Counted::More { count: false, before }),
+            Claim::Held(holder) if holder == pass.batch => {
+                Some(Counted::Rest { count: false, before: Before::Output(before) })
+            }
             Claim::Held(_) => None,
         }
     }
 
-    /// What came since is billed: what the answer costs now without what it cost with the output it had before.
-    fn price_growth(
+    /// What is missing is billed: what the call costs as it is told now, without what was billed before. Nothing where that
+    /// was more: totals never sink.
+    fn price_rest(
         &self,
         pass: &mut Pass<'_>,
         table: &Table,
         item: &ItemFacts,
-        (count, before): (bool, u64),
+        (count, before): (bool, Before),
     ) -> CostFact {
         let (rates, time) = (table.stamp(), pass.payload.time(item.node));
-        let usage = genai::Usage { output: Some(before), ..item.usage };
-        let earlier = ItemFacts { usage, ..item.clone() };
-        let price = |item: &ItemFacts| {
-            let call = Call::of(item, time).ok()?;
-            let priced = price::price(table, &call, self.fees).ok()?;
-            Some((priced.total, priced.parts, priced.rate, priced.provider, priced.model, priced.flags, priced.buckets))
-        };
-        let mut grown = || {
-            let ((now, mut parts, rate, provider, model, mut flags, buckets), (was, old, ..)) =
-                (price(item)?, price(&earlier)?);
-            let total = now.less(was)?;
-            (parts.input, parts.cache_read) = (parts.input.less(old.input)?, parts.cache_read.less(old.cache_read)?);
-            (parts.output, parts.cache_write) =
-                (parts.output.less(old.output)?, parts.cache_write.less(old.cache_write)?);
-            parts.fees = parts.fees.less(old.fees)?;
-            flags.add(Flags::GROWN);
-            let priced = price::Priced { total, parts, rate, provider, model, flags, buckets };
+        let mut rest = || {
+            let mut priced = self.priced_at(table, item, time)?;
+            let old = match before {
+                Before::Output(output) => {
+                    let usage = genai::Usage { output: Some(output), ..item.usage };
+                    priced.flags.add(Flags::GROWN);
+                    self.priced_at(table, &ItemFacts { usage, ..item.clone() }, time)?.parts
+                }
+                Before::Span(parts) => {
+                    priced.flags.add(Flags::AFTER_SPAN);
+                    parts
+                }
+            };
+            priced.parts = priced.parts.less(old)?;
+            priced.total = priced.parts.total().filter(|total| total.0 > 0)?;
             stamp::priced(pass.payload, item.node, &priced, rates);
             stamp::aliases(pass.payload, item.node, &priced, &self.aliases);
             if count {
-                pass.changes.priced(item.tenant.as_deref(), model, provider, total);
+                pass.changes.priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
             }
-            Some(CostFact {
-                usd: Some(total.to_string()),
-                atto_usd: Some(total.0),
-                before_atto_usd: was.0,
-                rate: Some(priced.rate),
-                ..fact(Billing::Priced, rates, priced.buckets)
-            })
+            Some(CostFact { before_atto_usd: old.total()?.0, ..priced_fact(priced, rates) })
         };
-        grown().unwrap_or_else(|| {
+        rest().unwrap_or_else(|| {
             pass.mark(item.node, Billing::NotCounted, Flags::LATE_COPY);
             fact(Billing::NotCounted, rates, Buckets::default())
         })
+    }
+
+    fn priced_at<'t>(&self, table: &'t Table, item: &ItemFacts, time: u64) -> Option<Priced<'t>> {
+        let call = Call::of(item, time).ok()?;
+        price::price(table, &call, self.fees).ok()
     }
 
     /// What a span and the event that repeats it share, where either may be the call.
@@ -396,12 +409,7 @@ impl Cost {
                         pass.changes.mismatch();
                     }
                 }
-                CostFact {
-                    usd: Some(priced.total.to_string()),
-                    atto_usd: Some(priced.total.0),
-                    rate: Some(priced.rate),
-                    ..fact(Billing::Priced, rates, priced.buckets)
-                }
+                priced_fact(priced, rates)
             }
             Err(unpriced) => {
                 stamp::unpriced(pass.payload, node, &unpriced, rates, flags);
@@ -425,10 +433,19 @@ impl Cost {
 enum Counted {
     /// It is priced; `count`: and enters totals.
     Yes { count: bool, flags: Flags },
-    /// It was, with less output.
-    More { count: bool, before: u64 },
+    /// A part of it was: what is missing is priced.
+    Rest { count: bool, before: Before },
     /// Another record of the call does.
     No(Flags),
+}
+
+/// What of a call was billed before.
+#[derive(Clone, Copy)]
+enum Before {
+    /// The same with less output.
+    Output(u64),
+    /// What its span told.
+    Span(Parts),
 }
 
 /// One batch on its way through.
@@ -452,6 +469,8 @@ struct Pass<'b> {
     reused: HashSet<usize>,
     /// What calls of the request have, by the span above.
     below: HashMap<Place, Sum>,
+    /// Logs of the request whose calls were priced by their spans.
+    taken: HashSet<ClaimKey>,
 }
 
 impl Pass<'_> {
@@ -472,6 +491,15 @@ fn fact(status: Billing, rates: &Arc<str>, buckets: Buckets) -> CostFact {
         contract: None,
         reason: None,
         buckets,
+    }
+}
+
+fn priced_fact(priced: Priced<'_>, rates: &Arc<str>) -> CostFact {
+    CostFact {
+        usd: Some(priced.total.to_string()),
+        atto_usd: Some(priced.total.0),
+        rate: Some(priced.rate),
+        ..fact(Billing::Priced, rates, priced.buckets)
     }
 }
 
@@ -545,6 +573,7 @@ impl Processor for Cost {
             apart: facts.items.iter().map(is_apart).collect(),
             reused: HashSet::new(),
             below: HashMap::new(),
+            taken: HashSet::new(),
         };
         pass.reused = identity::tell_apart(pass.payload, &mut facts);
         // a roll-up must know what earlier requests billed below it, later ones what this one did

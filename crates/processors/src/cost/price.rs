@@ -68,6 +68,18 @@ impl Parts {
     pub fn total(self) -> Option<Usd> {
         self.input.plus(self.output)?.plus(self.cache_read)?.plus(self.cache_write)?.plus(self.fees)
     }
+
+    /// What is more than in `other`; none where a part is less.
+    pub(super) fn less(self, other: Self) -> Option<Self> {
+        let less = |one: Usd, other: Usd| one.less(other).filter(|rest| *rest >= Usd::ZERO);
+        Some(Self {
+            input: less(self.input, other.input)?,
+            output: less(self.output, other.output)?,
+            cache_read: less(self.cache_read, other.cache_read)?,
+            cache_write: less(self.cache_write, other.cache_write)?,
+            fees: less(self.fees, other.fees)?,
+        })
+    }
 }
 
 impl<'a> Call<'a> {

@@ -1,15 +1,15 @@
-//! **What**: [`Sums`]: what was billed below a span, and for an answer, in all requests so far. **Why**: spans end before those
+//! **What**: [`Sum`]: what was billed below a span, and for an answer, in all requests so far. **Why**: spans end before those
 //! around them, so that a sum over calls mostly comes a request later than the calls; a stream's snapshots repeat an answer with
-//! more output. **Invariants**: bounded; changed after commits
-//! only; forgets the oldest. **Not here**: sums within one request (`genai`), layers of one call (`layers`).
+//! more output. **Invariants**: changed after commits only. **Not here**: sums within one request (`genai`), layers of one call
+//! (`layers`), where they are kept (`memory`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use genai::{Counts, Facts, ItemFacts};
 
-use super::late::{LIMIT, Place, Placed, place, span_of};
+use super::late::{Place, place, span_of};
 use super::{Cost, Pass};
 
 /// Calls below a span, with no span between that has tokens.
@@ -66,38 +66,5 @@ impl Cost {
             }
         }
         sums
-    }
-}
-
-/// By the span that is above.
-#[derive(Default)]
-pub(super) struct Sums {
-    all: HashMap<Place, Sum>,
-    /// Oldest first.
-    order: VecDeque<Place>,
-}
-
-impl Sums {
-    pub(super) fn of(&self, place: &Place) -> Option<&Sum> {
-        self.all.get(place)
-    }
-
-    pub(super) fn add(&mut self, place: Place, more: &Sum) {
-        let order = &mut self.order;
-        let sum = self.all.entry(place).or_insert_with(|| {
-            order.push_back(place);
-            Sum::default()
-        });
-        sum.add(more);
-        while self.all.len() > LIMIT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.all.remove(&oldest);
-        }
-    }
-
-    /// Everything, oldest first, for a checkpoint.
-    pub(super) fn all(&self) -> Placed<Sum> {
-        self.order.iter().filter_map(|place| Some((*place, *self.all.get(place)?))).collect()
     }
 }

@@ -1,0 +1,175 @@
+//! Calls that come on two signals, from clients that send one of them, both, or first the one that does not bill.
+
+use serde_json::{Value as Json, json};
+
+use super::{attributes, batch, build_with, status};
+use crate::cost::{Config, Cost, Settings};
+use genai::Billing;
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use otlp::{Payload, Signal};
+use pipeline::{Batch, Processor};
+use telemetry::Meter;
+
+const START: u64 = 1_795_000_000_000_000_000;
+const MINUTE: u64 = 60_000_000_000;
+const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"unattributed\"";
+
+fn built(meter: &Meter) -> Cost {
+    let signals = vec![Signal::Traces, Signal::Logs];
+    build_with(&Settings { signals, ..Config::default().settings().unwrap() }, meter)
+}
+
+/// A call of Claude Code.
+fn claude(signal: &str, session: &str, id: &str) -> Payload {
+    let attributes = json!({"event.name": "api_request", "session.id": session, "model": "claude-sonnet-4-5", "input_tokens": 10,
+        "output_tokens": 5, "cache_creation_tokens": 0, "cache_read_tokens": 0, "request_id": id});
+    request::payload(&json!({"signal": signal, "scope": {"name": "com.anthropic.claude_code.events"}, "items": [
+        {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 1, "span": 2, "attributes": attributes}]}))
+}
+
+/// A call of Codex, which tells no id; `call`: its span.
+fn codex(signal: &str, call: u64, tokens: u64) -> Payload {
+    let log = json!({"time": START / 1_000_000_000 + call, "attributes": {"event.name": "codex.sse_event", "event.kind": "response.completed", "model": "gpt-5",
+        "conversation.id": "c", "input_token_count": tokens, "output_token_count": 5}});
+    let span = json!({"name": "handle_responses", "trace": 1, "span": call, "attributes": {
+        "gen_ai.usage.input_tokens": tokens, "gen_ai.usage.output_tokens": 5, "model": "gpt-5"}});
+    let item: Json = if signal == "logs" { log } else { span };
+    request::payload(&json!({"signal": signal, "resource": {"service.name": "codex_exec"}, "items": [item]}))
+}
+
+fn at(cost: &Cost, payload: Payload, id: u8, time: u64) -> Batch {
+    let mut batch = batch(payload, id);
+    std::sync::Arc::get_mut(&mut batch.origin).unwrap().received = UnixNanos(time);
+    cost.process(&mut batch).unwrap();
+    batch.effects.iter().for_each(|effect| cost.apply(effect));
+    batch
+}
+
+fn total(meter: &Meter) -> String {
+    let text = meter.render();
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with(TOTAL)).collect();
+    lines.first().and_then(|line| line.rsplit(' ').next()).unwrap_or("none").to_owned()
+}
+
+/// A client that sends traces only has prices at once, whatever other sessions of its account send; one that sends logs
+/// is billed on them, until none came for ten minutes.
+#[test]
+fn traces_alone_are_priced() {
+    let cost = built(&Meter::new());
+    let span = at(&cost, claude("traces", "s", "req_1"), 1, START);
+    assert_eq!(attributes(&span, 0)["tollgate.cost.status"], "priced");
+    assert!(attributes(&span, 0).contains_key("tollgate.cost.usd"));
+    at(&cost, claude("logs", "other", "req_2"), 2, START + MINUTE);
+    let later = at(&cost, claude("traces", "s", "req_3"), 3, START + 2 * MINUTE);
+    assert_eq!(status(&later, 0), Some(Billing::Priced));
+    let waits = at(&cost, claude("traces", "other", "req_4"), 4, START + 2 * MINUTE);
+    assert_eq!(status(&waits, 0), Some(Billing::Deferred));
+    let quiet = at(&cost, claude("traces", "other", "req_5"), 5, START + 30 * MINUTE);
+    assert_eq!(status(&quiet, 0), Some(Billing::Priced));
+}
+
+/// A call that was priced by its span costs nothing more when its log comes after all and says the same; its client's
+/// next spans wait for their logs.
+#[test]
+fn logs_that_come_later_count_nothing_twice() {
+    let meter = Meter::new();
+    let cost = built(&meter);
+    at(&cost, claude("traces", "s", "req_1"), 1, START);
+    let once = total(&meter);
+    let log = at(&cost, claude("logs", "s", "req_1"), 2, START);
+    assert_eq!(status(&log, 0), Some(Billing::NotCounted));
+    assert_eq!(total(&meter), once);
+    assert_eq!(
+        status(&at(&cost, claude("traces", "s", "req_2"), 3, START), 0),
+        Some(Billing::Deferred),
+        "its logs come"
+    );
+    assert_eq!(status(&at(&cost, claude("logs", "s", "req_2"), 4, START), 0), Some(Billing::Priced));
+}
+
+/// A log that knows more than the span (how long cache writes are kept) costs the difference, once over branches of the
+/// pipelines, repeats and a restart, also when span and log are in hand at the same time.
+#[test]
+fn logs_that_know_more_cost_the_difference() {
+    let written = |signal: &str, kept: Json| {
+        let mut attributes = json!({"event.name": "api_request", "session.id": "s", "model": "claude-sonnet-4-5", "request_id": "r",
+            "input_tokens": 10, "output_tokens": 5, "cache_creation_tokens": 1000, "cache_read_tokens": 0});
+        attributes.as_object_mut().unwrap().extend(kept.as_object().unwrap().clone());
+        request::payload(&json!({"signal": signal, "scope": {"name": "com.anthropic.claude_code.events"}, "items": [
+            {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 1, "span": 2, "attributes": attributes}]}))
+    };
+    let span = || written("traces", json!({}));
+    let log = || written("logs", json!({"cache_creation_1h_tokens": 1000, "cache_creation_5m_tokens": 0}));
+    let alone = Meter::new();
+    at(&built(&alone), log(), 1, START);
+    let meter = Meter::new();
+    let cost = built(&meter);
+    let mut first = batch(span(), 1);
+    cost.process(&mut first).unwrap();
+    let mut both = [batch(log(), 2), batch(log(), 2)];
+    for batch in &mut both {
+        cost.process(batch).unwrap();
+        assert_eq!(status(batch, 0), Some(Billing::Priced));
+        assert_eq!(attributes(batch, 0)["tollgate.cost.flags"], json!(["after_span"]));
+        assert_eq!(attributes(batch, 0)["tollgate.cost.usd"], "0.00225");
+    }
+    for batch in [first].iter().chain(&both) {
+        batch.effects.iter().for_each(|effect| cost.apply(effect));
+    }
+    assert_eq!(total(&meter), total(&alone));
+    assert_eq!(status(&at(&cost, log(), 3, START), 0), Some(Billing::NotCounted), "sent again");
+    let restored = built(&Meter::new());
+    let before = built(&Meter::new());
+    at(&before, span(), 1, START);
+    restored.restore(&before.checkpoint().unwrap());
+    assert_eq!(attributes(&at(&restored, log(), 2, START), 0)["tollgate.cost.usd"], "0.00225");
+}
+
+/// Where span and log share no id, each log takes one span of its size in its session.
+#[test]
+fn sizes_stand_in_for_ids() {
+    let cost = built(&Meter::new());
+    let run = |payload, id| status(&at(&cost, payload, id, START), 0);
+    assert_eq!(run(codex("traces", 2, 10), 1), Some(Billing::Priced));
+    assert_eq!(run(codex("traces", 3, 10), 2), Some(Billing::Priced));
+    assert_eq!(run(codex("logs", 2, 10), 3), Some(Billing::NotCounted));
+    // another pipeline's branch of the same batch
+    assert_eq!(run(codex("logs", 2, 10), 3), Some(Billing::NotCounted));
+    assert_eq!(run(codex("logs", 3, 10), 4), Some(Billing::NotCounted));
+    assert_eq!(run(codex("logs", 4, 10), 5), Some(Billing::Priced), "a call of its own");
+    assert_eq!(run(codex("traces", 4, 10), 6), Some(Billing::Deferred));
+}
+
+/// What is known of clients and of calls priced by their spans survives a checkpoint and a replay; a log whose batch was
+/// not committed takes nothing.
+#[test]
+fn clients_are_known_after_a_restart() {
+    let first = built(&Meter::new());
+    let heard = at(&first, claude("logs", "s", "req_1"), 1, START);
+    at(&first, codex("traces", 2, 10), 2, START);
+    let restored = built(&Meter::new());
+    restored.restore(&first.checkpoint().unwrap());
+    assert_eq!(status(&at(&restored, claude("traces", "s", "req_2"), 3, START), 0), Some(Billing::Deferred));
+    let mut lost = batch(codex("logs", 2, 10), 4);
+    restored.process(&mut lost).unwrap();
+    assert_eq!(status(&lost, 0), Some(Billing::NotCounted));
+    restored.discard(&lost.origin.id);
+    let again = at(&restored, codex("logs", 2, 10), 5, START);
+    assert_eq!(status(&again, 0), Some(Billing::NotCounted), "it was not taken");
+    let replayed = built(&Meter::new());
+    heard.effects.iter().for_each(|effect| replayed.apply(effect));
+    assert_eq!(status(&at(&replayed, claude("traces", "s", "req_2"), 3, START), 0), Some(Billing::Deferred));
+}
+
+/// A span whose log alone could give it a price waits for it.
+#[test]
+fn spans_without_a_price_wait() {
+    let cost = built(&Meter::new());
+    let span = json!({"name": "handle_responses", "trace": 1, "span": 2, "attributes": {
+        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5}});
+    let span =
+        request::payload(&json!({"signal": "traces", "resource": {"service.name": "codex_exec"}, "items": [span]}));
+    assert_eq!(status(&at(&cost, span, 1, START), 0), Some(Billing::Deferred));
+    assert_eq!(status(&at(&cost, codex("logs", 2, 10), 2, START), 0), Some(Billing::Priced));
+}
