@@ -319,6 +319,9 @@ impl Gathered {
             self.erased.push(Erased { account: tail.account.clone(), at: tail.ts.clone(), leaf, erasure });
             return true;
         }
+        if tail.kind == Some(Kind::KeyCopies) {
+            return true;
+        }
         if tail.kind == Some(Kind::Gap) {
             self.gaps += 1;
             return true;

@@ -14,6 +14,19 @@ pub(crate) fn shredded(name: &str) -> Option<Shredded> {
     is_key_id(id).then(|| Shredded { folder: format!("{folder}/"), id: id.to_owned() })
 }
 
+/// Whether `name` is the key object of this stem (folder and id), or a copy of it.
+pub(crate) fn is_copy_of(name: &str, stem: &str) -> bool {
+    let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".age"));
+    rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('-') && !rest.contains('/')))
+}
+
+/// Whether `name`, without the vault's prefix, is one that gateways and `rewrap` give key objects.
+pub(crate) fn is_key_name(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('/').collect();
+    let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
+    [account, tenant, session].into_iter().all(is_segment) && is_day(day) && shredded(name).is_some()
+}
+
 /// Tenant and session in `…keys/account/tenant/session/day/key.age`.
 pub(crate) fn session_of(name: &str, start: &str) -> Option<Folder> {
     let mut parts = name.strip_prefix(start)?.split('/');

@@ -10,6 +10,7 @@ mod error;
 pub mod evidence;
 mod folders;
 pub mod hold;
+pub mod ledger;
 mod location;
 pub mod parquet;
 pub mod place;

@@ -1,7 +1,8 @@
 //! **What**: `vault rewrap`: copies of session keys for other auditors, beside the ones that are there. **Why**: an auditor who
 //! comes later must be able to open what was written before, and payload is never written again. **Invariants**: an auditor's own
 //! key opens what is copied; a copy has the id of its key in its name, so that erasure finds it; which recipients a copy is for
-//! stands in its name too, so that the same is not made twice. **Not here**: keys of new sessions (the gateway's `recipients`).
+//! stands in its name too, so that the same is not made twice; the chain of who copies tells each copy's hash, after it was
+//! written: a run that ended between is finished by the next one. **Not here**: keys of new sessions (the gateway's `recipients`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +12,11 @@ use kernel::clock::UnixNanos;
 
 use super::error::ReadError;
 use super::folders::shredded;
+use super::ledger::{Ledger, Said};
 use super::place::Place;
 use super::read::open_key;
-use vault::row::Shredded;
+use vault::chain::note::{SigningKey, VerifyKey};
+use vault::row::{KeyCopy, Shredded};
 use vault::seal::{key_id, seal_identity};
 use vault::store::StoreError;
 use vault::store::{ObjectKind, Put};
@@ -56,9 +59,24 @@ pub struct Rewrapped {
     pub written: u64,
     /// Keys that had such a copy.
     pub there: u64,
+    /// Copies that the chain tells of from now on.
+    pub told: u64,
     /// Keys that could not be copied, and why.
     pub closed: Vec<String>,
 }
+
+/// Who copies, and says so in a chain of its own.
+pub struct Teller<'k> {
+    /// Signs the chain.
+    pub key: &'k SigningKey,
+    /// Keys that signed it earlier.
+    pub before: &'k [VerifyKey],
+    /// Name of its writer.
+    pub writer: &'k str,
+}
+
+/// Copies in one line.
+const MAX_TOLD: usize = 1000;
 
 /// Copies the keys that `which` says to `recipients`.
 ///
@@ -69,6 +87,7 @@ pub async fn rewrap(
     auditors: &[age::x25519::Identity],
     recipients: &[age::x25519::Recipient],
     which: &Which,
+    teller: &Teller<'_>,
     now: UnixNanos,
 ) -> Result<Rewrapped, ReadError> {
     let mut keys: BTreeMap<Shredded, BTreeSet<String>> = BTreeMap::new();
@@ -79,6 +98,7 @@ pub async fn rewrap(
         }
     }
     let mut done = Rewrapped::default();
+    let mut made: BTreeMap<String, Vec<KeyCopy>> = BTreeMap::new();
     for (key, copies) in keys {
         done.keys += 1;
         let stem = format!("{}{}", key.folder, key.id);
@@ -86,7 +106,10 @@ pub async fn rewrap(
         let (mut secret, mut there, mut taken) = (None, false, None);
         for copy in &copies {
             match place.vault.key_object(copy).await {
-                Ok(object) if copy.starts_with(&start) && is_for(&object, recipients) => there = true,
+                Ok(object) if copy.starts_with(&start) && is_for(&object, recipients) => {
+                    there = true;
+                    made.entry(account_of(place, copy)).or_default().push(copy_of(copy, &object));
+                }
                 Ok(object) => {
                     taken = taken.or_else(|| (*copy == format!("{start}.age")).then(|| copy.clone()));
                     secret = secret.or_else(|| open_key(&object, auditors).ok().flatten());
@@ -115,6 +138,7 @@ pub async fn rewrap(
         let own = kernel::hex::encode(Sha256::digest(&object).get(..4).unwrap_or_default());
         let mut name = format!("{start}.age");
         let mut put = Ok(Put::Exists);
+        let mut copy = copy_of(&name, &object);
         if taken.is_none() {
             put = place.store.put_once(ObjectKind::Key, &name, object.clone().into(), now).await;
         }
@@ -123,14 +147,36 @@ pub async fn rewrap(
                 "{name}: what is there is no copy for these recipients, and was planted; one is written beside it"
             ));
             name = format!("{start}{own}.age");
+            copy.name.clone_from(&name);
             put = place.store.put_once(ObjectKind::Key, &name, object.into(), now).await;
         }
         match put.map_err(|error| ReadError::of_object(&name, &error))? {
-            Put::Written => done.written += 1,
+            Put::Written => {
+                done.written += 1;
+                made.entry(account_of(place, &name)).or_default().push(copy);
+            }
             Put::Exists => done.closed.push(format!("{name}: the name is taken; try again")),
         }
     }
+    for (account, copies) in made {
+        let mut ledger = Ledger::read(place, teller.key, teller.before, &account, teller.writer).await?;
+        let new: Vec<KeyCopy> = copies.into_iter().filter(|copy| !ledger.has_copy(&copy.name)).collect();
+        for some in new.chunks(MAX_TOLD) {
+            ledger.append(Said::KeyCopies(some.to_vec()), now).await?;
+            done.told += some.len() as u64;
+        }
+    }
     Ok(done)
+}
+
+fn copy_of(name: &str, object: &[u8]) -> KeyCopy {
+    KeyCopy { name: name.to_owned(), sha256: kernel::hex::encode(&Sha256::digest(object)) }
+}
+
+/// The account in a key object's name.
+fn account_of(place: &Place, name: &str) -> String {
+    let account = place.vault.relative(name).and_then(|name| name.split('/').nth(1));
+    account.unwrap_or_default().to_owned()
 }
 
 /// Whether a key object is an age file with a stanza for each recipient. Whose they are nobody can tell who is none of them.

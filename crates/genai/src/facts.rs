@@ -253,6 +253,8 @@ pub struct Cost {
     pub atto_usd: Option<i128>,
     /// What the same answer cost with the output that it had before, likewise: `atto_usd` comes on top.
     pub before_atto_usd: i128,
+    /// The tokens that it was billed for before.
+    pub before: Option<Box<crate::usage::Split>>,
     /// Version and digest of the rate table.
     pub rates: std::sync::Arc<str>,
     /// The row used, only when priced.
@@ -383,7 +385,7 @@ impl ItemFacts {
 }
 
 /// All items of one payload.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Facts {
     /// In `Payload::items` order.
     pub items: Vec<ItemFacts>,

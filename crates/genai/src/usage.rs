@@ -410,6 +410,9 @@ pub struct Basis {
     pub contract: Option<String>,
     /// Disjoint tokens.
     pub units: Split,
+    /// Of these, what the call was billed for by an earlier record: the rest is the price of this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billed_before: Option<Split>,
     /// Tier, in lower case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
@@ -471,6 +474,7 @@ impl Basis {
             listed: None,
             contract: None,
             units,
+            billed_before: item.cost.as_ref().and_then(|cost| cost.before.as_deref().copied()),
             service_tier: context.and_then(|context| context.service_tier.clone()),
             speed: context.and_then(|context| context.speed.clone()),
             inference_geo: context.and_then(|context| context.inference_geo.clone()),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 
 use kernel::clock::UnixNanos;
 
@@ -30,12 +31,14 @@ pub struct SessionKey {
     seal: Box<dyn SessionSeal>,
     object: Mutex<Option<Bytes>>,
     object_len: usize,
+    object_sha256: String,
 }
 
 impl SessionKey {
     /// A key whose object is still to be committed.
     pub fn new(seal: Box<dyn SessionSeal>, object: Bytes) -> Self {
-        Self { seal, object_len: object.len(), object: Mutex::new(Some(object)) }
+        let object_sha256 = kernel::hex::encode(&Sha256::digest(&object));
+        Self { seal, object_len: object.len(), object_sha256, object: Mutex::new(Some(object)) }
     }
 
     /// The public id.
@@ -51,6 +54,11 @@ impl SessionKey {
     /// Size of the key object, bytes.
     pub fn object_len(&self) -> usize {
         self.object_len
+    }
+
+    /// SHA-256 of the key object, hex: lines that name the key say it, so that the chain covers the object.
+    pub fn object_sha256(&self) -> &str {
+        &self.object_sha256
     }
 
     /// The key object, the first time. Called with a ticket: whoever gets it commits it, or the spool is poisoned.

@@ -28,6 +28,8 @@ pub enum Kind {
     Gap,
     /// Keys are about to be destroyed by request, or were.
     Erasure,
+    /// Copies of session keys were made for other auditors.
+    KeyCopies,
 }
 
 /// How far an erasure is.
@@ -72,6 +74,15 @@ pub struct Erasure {
     /// The signed request, word for word, where it begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+}
+
+/// A copy of a session key for other auditors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyCopy {
+    /// Its object.
+    pub name: String,
+    /// SHA-256 of the object, hex.
+    pub sha256: String,
 }
 
 /// One line, as read.
@@ -197,6 +208,9 @@ pub struct Tail {
     pub ct_sha256: Option<String>,
     /// Session key.
     pub key_id: Option<String>,
+    /// SHA-256 of its key object as the gateway made it, hex; absent in lines of versions that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_sha256: Option<String>,
     /// Salted commitment to the item's content, hex.
     pub commitment: Option<String>,
     /// Size of the item's content as canonical JSON, bytes.
@@ -227,6 +241,9 @@ pub struct Tail {
     /// Of an erasure; absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erasure: Option<Box<Erasure>>,
+    /// Of copies of session keys; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_copies: Vec<KeyCopy>,
 }
 
 /// Longest line but an erasure's, bytes. A gateway cuts what a client tells to 256 bytes a column.
@@ -269,6 +286,7 @@ impl Row {
             &tail.fragment,
             &tail.ct_sha256,
             &tail.key_id,
+            &tail.key_sha256,
             &tail.commitment,
             &tail.tier,
             &self.of,
@@ -284,7 +302,7 @@ impl Row {
             &tail.writer,
             &tail.epoch,
         ];
-        (line <= MAX_LINE || tail.kind == Some(Kind::Erasure))
+        (line <= MAX_LINE || matches!(tail.kind, Some(Kind::Erasure | Kind::KeyCopies)))
             && self.object_key.as_ref().is_none_or(|name| name.len() <= MAX_NAME)
             && told.into_iter().flatten().chain(always).all(|text| text.len() <= MAX_TEXT)
     }

@@ -14,7 +14,7 @@ pub(crate) mod tests;
 type Action = (&'static [&'static str], &'static str, fn() -> Value);
 
 /// Actions by their `action_type`; others have no more than every line.
-const ACTIONS: [Action; 6] = [
+const ACTIONS: [Action; 7] = [
     (&["chat", "text_completion", "generate_content", "embeddings"], "model_call", || {
         json!({
             "description": "A model was called. `call` is `model` where it is counted and priced, `model_copy` where another line tells of the same call. Columns to look at: model, provider, response_id, tokens_in, tokens_out, buckets, tier, cost_status, cost_usd, rates, rate, finish, duration_ns.",
@@ -45,6 +45,13 @@ const ACTIONS: [Action; 6] = [
             "required": ["erasure"],
         })
     }),
+    (&["rewrap"], "rewrap", || {
+        json!({
+            "description": "Copies of session keys were made for other auditors: names and hashes of their objects.",
+            "properties": {"kind": {"const": "key_copies"}},
+            "required": ["key_copies"],
+        })
+    }),
     (&[], "permission", || {
         json!({
             "description": "Somebody was asked whether a call may happen. Columns to look at: tool_name, decision, decided_by, actor, user_key.",
@@ -59,6 +66,7 @@ fn kinds() -> Vec<(&'static str, Value)> {
     let stored = json!({
         "object_key": {"type": "string"}, "off": {"type": "integer"}, "len": {"type": "integer"},
         "fragment": hex(32), "ct_sha256": hex(64), "key_id": hex(16),
+        "key_sha256": hex(64),
     });
     let mut payload = stored.clone();
     if let Some(columns) = payload.as_object_mut() {
@@ -88,6 +96,10 @@ fn kinds() -> Vec<(&'static str, Value)> {
         (
             "erasure",
             json!({"description": "See `erase`.", "required": ["erasure"], "properties": {"action_type": {"const": "erase"}}}),
+        ),
+        (
+            "key_copies",
+            json!({"description": "See `rewrap`.", "required": ["key_copies"], "properties": {"action_type": {"const": "rewrap"}}}),
         ),
     ]
 }

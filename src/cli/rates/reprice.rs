@@ -24,7 +24,7 @@ use kernel::hex;
 use kernel::pseudonym::{PREFIX, Pseudonymizer};
 use otlp::{Payload, Signal, json as otlp_json};
 use pipeline::{Batch, Origin, Processor as _, Trust};
-use processors::cost::{Call, Config, Cost, price};
+use processors::cost::{Call, Config, Cost, price, price_rest};
 use rates::{Rates, Usd};
 use telemetry::Meter;
 use vault::names::{UNATTRIBUTED, rfc3339};
@@ -230,11 +230,11 @@ impl Calls {
 
     fn request(&mut self, name: &str, signal: Signal, wire: Bytes, report: &mut Report) -> Result<(), CommandError> {
         let payload = Payload::parse(signal, wire).map_err(|error| format!("{name}: {}", error.what))?;
-        self.payload(payload, report)
+        self.payload(payload, report).map(drop)
     }
 
-    /// Prices one request.
-    pub(super) fn payload(&mut self, payload: Payload, report: &mut Report) -> Result<(), CommandError> {
+    /// Prices one request; gives what it is made of.
+    pub(super) fn payload(&mut self, payload: Payload, report: &mut Report) -> Result<Arc<Facts>, CommandError> {
         self.batches += 1;
         let origin = Origin {
             account: "default".into(),
@@ -253,7 +253,9 @@ impl Calls {
         let mut batch = Batch::new(Arc::new(origin), payload);
         self.cost.process(&mut batch).map_err(|_| "the request can't be priced")?;
         batch.effects.iter().for_each(|effect| self.cost.apply(effect));
-        let Some(facts) = batch.facts.clone().and_then(|facts| facts.downcast::<Facts>().ok()) else { return Ok(()) };
+        let Some(facts) = batch.facts.clone().and_then(|facts| facts.downcast::<Facts>().ok()) else {
+            return Ok(Arc::default());
+        };
         for (item, (old, old_rates)) in facts.items.iter().zip(before) {
             let Some(cost) =
                 item.cost.as_ref().filter(|cost| matches!(cost.status, Billing::Priced | Billing::Unpriced))
@@ -288,7 +290,7 @@ impl Calls {
             rate: late.cost.rate.clone().unwrap_or_default(),
             ..Line::default()
         }));
-        Ok(())
+        Ok(facts)
     }
 }
 
@@ -332,7 +334,12 @@ pub(super) fn of_row(row: &Row, rates: &Rates, known: &Known, fees: bool, report
         new_rates: table.stamp().to_string(),
         ..Line::default()
     };
-    match price(table, &Call::kept(basis), fees) {
+    let call = Call::kept(basis);
+    let priced = match &basis.billed_before {
+        Some(before) => price_rest(table, &call, before, fees).map(|(priced, _)| priced),
+        None => price(table, &call, fees),
+    };
+    match priced {
         Ok(priced) => (line.new, line.rate) = (Some(priced.total.to_string()), priced.rate),
         Err(unpriced) => unpriced.reason.as_str().clone_into(&mut line.reason),
     }

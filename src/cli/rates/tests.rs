@@ -2,8 +2,6 @@
 
 use super::report;
 use super::reprice::{Calls, Known, Report, as_json, of_row};
-use genai::facts;
-use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use genai::usage::Basis;
 use kernel::clock::UnixNanos;
@@ -29,7 +27,6 @@ fn hex(bytes: &[u8]) -> Option<String> {
 /// (written and read back as a line is): equal to the last digit, call by call.
 #[test]
 fn rows_are_repriced_as_requests_are() {
-    let vocabulary = vocabulary();
     let mut compared = 0;
     for session in [
         "claude-code/plain",
@@ -53,10 +50,10 @@ fn rows_are_repriced_as_requests_are() {
         for file in files {
             let payload = request::recorded(&file);
             let from = direct.lines.len();
-            calls.payload(payload.clone(), &mut direct).unwrap();
+            let facts = calls.payload(payload.clone(), &mut direct).unwrap();
             let priced: Vec<(String, String)> =
                 direct.lines[from..].iter().map(|line| (line.at.clone(), line.span.clone())).collect();
-            for item in &facts(&vocabulary, &payload).items {
+            for item in &facts.items {
                 let at = rfc3339(UnixNanos(payload.time(item.node)));
                 let span = hex(payload.span_id(item.node)).unwrap_or_default();
                 if !item.billable || !priced.contains(&(at, span)) {

@@ -17,7 +17,7 @@ use super::super::runtime::block_on;
 use super::keys::{public_keys_of, read};
 use super::source::{Source, print};
 use audit::erase::{Asked, Executed, Ledger, Place, Request, Target, execute, request, resolve, resume};
-use audit::rewrap::{Which, rewrap};
+use audit::rewrap::{Teller, Which, rewrap};
 use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::rng::{Rng, SystemRng};
@@ -32,6 +32,8 @@ use vault::seal::parse_recipient;
 
 /// The writer in whose name erasures are told.
 pub(crate) const ERASER: &str = "eraser";
+/// The writer in whose name copies of keys are told.
+pub(crate) const REWRAP: &str = "rewrap";
 /// Longest time that a request may wait.
 const MAX_VALID: Duration = Duration::from_secs(30 * 86_400);
 
@@ -314,6 +316,15 @@ pub(crate) struct Rewrap {
     /// Who shall open them too: a public key (`age1…`); more than one may be given.
     #[arg(long, required = true, value_name = "age1…")]
     recipient: Vec<String>,
+    /// The key that signs the chain of copies (`vault keygen --signing`): no gateway's. `vault verify` is given its public key too.
+    #[arg(long, value_name = "FILE")]
+    sign_with: PathBuf,
+    /// Public key that signed the chain of copies before `--sign-with` did, or a file that holds it.
+    #[arg(long, value_name = "KEY|FILE")]
+    before: Vec<String>,
+    /// Name of the writer in whose chain copies are told; no gateway's, and not that of erasures.
+    #[arg(long, default_value = REWRAP)]
+    writer: String,
     /// Only this session.
     #[arg(long)]
     session: Option<String>,
@@ -344,6 +355,8 @@ pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, CommandError> {
         session: options.session.clone(),
         since: options.since.clone(),
     };
+    let (key, before) = (signing_key(Some(&options.sign_with))?, public_keys_of("--before", &options.before)?);
+    let teller = Teller { key: &key, before: &before, writer: &options.writer };
     let mut done = Default::default();
     block_on(async {
         let from = &options.from;
@@ -354,11 +367,19 @@ pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, CommandError> {
             .as_deref()
             .map_or("session keys".to_owned(), |session| format!("keys of session {session}"));
         log.note("rewrap", &format!("{what} for {}", options.recipient.join(" ")))?;
-        done = rewrap(&place, &auditors, &recipients, &which, SystemClock::new().now()).await?;
+        done = rewrap(&place, &auditors, &recipients, &which, &teller, SystemClock::new().now()).await?;
         Ok(())
     })?;
     let closed: String = done.closed.iter().map(|why| format!("not copied: {}\n", clean(why))).collect();
-    let line = format!("{} keys: {} copies written, {} were there\n", done.keys, done.written, done.there);
+    let line = format!(
+        "{} keys: {} copies written, {} were there; {} told in the chain of {}, signed by {}\n",
+        done.keys,
+        done.written,
+        done.there,
+        done.told,
+        options.writer,
+        key.public()
+    );
     print(format!("{closed}{line}").as_bytes())?;
     Ok(if done.closed.is_empty() { Exit::Fine } else { Exit::Failed })
 }

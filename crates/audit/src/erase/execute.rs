@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use crate::error::ReadError;
 use crate::folders::{Folder, session_of, shredded};
 use crate::hold::is_noted;
+use crate::ledger::{Ledger, Said};
 use crate::place::Place;
 use kernel::clock::UnixNanos;
 use vault::chain::note::VerifyKey;
@@ -15,7 +16,6 @@ use vault::names::account_segment;
 use vault::row::{Erasure, ErasureState, Shredded};
 use vault::store::ObjectKind;
 
-use super::ledger::Ledger;
 use super::request::{self, Request, Target};
 use super::resolve::{Asked, copies, holds, told};
 
@@ -63,7 +63,7 @@ pub async fn execute(
     unheld(place, &request, &keys).await?;
     if !resumed {
         let begun = Erasure { request: Some(file.to_owned()), ..said(&request, &signers, ErasureState::Begun) };
-        ledger.append(begun, now).await?;
+        ledger.append(Said::Erasure(begun), now).await?;
     }
     let objects = finish(place, ledger, &request, &signers, &keys, now).await?;
     // it is done, whatever can't be listed now
@@ -203,6 +203,6 @@ async fn finish(
         return Err(again(ReadError::Unavailable(format!("{name} is there again"))));
     }
     let done = Erasure { destroyed: Some(gone), ..said(request, signers, ErasureState::Done) };
-    ledger.append(done, now).await.map_err(again)?;
+    ledger.append(Said::Erasure(done), now).await.map_err(again)?;
     Ok(gone)
 }

@@ -7,14 +7,13 @@
 //! remembers (docs/erasure.md says what erasure does not reach), judging erasures (`verify`).
 
 mod execute;
-mod ledger;
 pub mod request;
 pub(crate) mod resolve;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use super::ledger::Ledger;
 pub use super::place::Place;
 pub use execute::{Executed, execute, resume};
-pub use ledger::Ledger;
 pub use request::{Request, Target};
 pub use resolve::{Asked, Resolved, resolve};

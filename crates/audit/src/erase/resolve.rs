@@ -181,7 +181,7 @@ impl Asked {
     fn takes(&self, row: &Row, found: &mut Named) {
         let tail = &row.tail;
         let elsewhere = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
-        if elsewhere || matches!(tail.kind, Some(Kind::Erasure | Kind::Gap)) {
+        if elsewhere || matches!(tail.kind, Some(Kind::Erasure | Kind::KeyCopies | Kind::Gap)) {
             return;
         }
         let trace = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));

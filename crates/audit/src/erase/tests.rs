@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::request::{self, Request, Target};
 use super::resolve::{sessions, sessions_with_unsigned};
 use super::{Asked, Ledger, Place, execute, resolve, resume};
+use crate::ledger::Said;
 use crate::read::{Filter, Opener, Vault, replay};
 use crate::testing::site::{Memory, Site};
 use crate::verify::{Options, Report};
@@ -481,9 +482,9 @@ async fn an_erasure_of_other_keys_is_found() {
             request: file,
         };
         let now = site.clock.now();
-        ledger.append(line(ErasureState::Begun, Some(desk.forged(&told))), now).await.expect("begun");
+        ledger.append(Said::Erasure(line(ErasureState::Begun, Some(desk.forged(&told)))), now).await.expect("begun");
         site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s1/"));
-        ledger.append(line(ErasureState::Done, None), now).await.expect("done");
+        ledger.append(Said::Erasure(line(ErasureState::Done, None)), now).await.expect("done");
         for erasers in [desk.erasers(), Vec::new()] {
             let keys = vec![signing_key().public().clone(), desk.chain.public().clone()];
             let report = site.verify(Options { keys, erasers, ..Options::default() }).await;
@@ -552,7 +553,7 @@ async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
             destroyed: Some(1),
             request: None,
         };
-        ledger.append(said, site.clock.now()).await.expect("forged");
+        ledger.append(Said::Erasure(said), site.clock.now()).await.expect("forged");
         assert!(ledger.is_done(&request.nonce));
     }
     for (name, bytes) in forged.store.store.0.lock().iter().filter(|(name, _)| name.contains("/eraser")) {
@@ -656,43 +657,50 @@ async fn erasures_outlive_runs_and_lines() {
 /// twice; who has no key makes none; an erasure takes copies too.
 #[tokio::test]
 async fn a_later_auditor_opens_what_was_written_before() {
-    use crate::rewrap::{Rewrapped, Which, rewrap};
+    use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
     let site = site().await;
     let desk = Desk::of(&site, None);
     let (new, nobody) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
     let recipients = [new.to_public()];
     let which = Which { account: Some("default".to_owned()), ..Which::default() };
     let now = site.clock.now();
+    let copier = key("rewrap.test", 51);
+    let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
     let opened = async |identity: &age::x25519::Identity| {
-        let keys = vec![signing_key().public().clone()];
+        let keys = vec![signing_key().public().clone(), copier.public().clone()];
         let report = site.verify(Options { keys, auditors: vec![identity.clone()], ..Options::default() }).await;
         assert!(report.verified, "{}", report.text());
         report.counts.opened
     };
     assert_eq!(opened(&new).await, 0);
-    let none = rewrap(&desk.place, &[nobody], &recipients, &which, now).await.expect("nothing");
+    let none = rewrap(&desk.place, &[nobody], &recipients, &which, &teller, now).await.expect("nothing");
     assert_eq!((none.keys, none.written, none.closed.len()), (2, 0, 2), "{:?}", none.closed);
-    let done = rewrap(&desk.place, std::slice::from_ref(&site.auditor), &recipients, &which, now).await.expect("done");
-    assert_eq!(done, Rewrapped { keys: 2, written: 2, ..Rewrapped::default() });
-    let again = rewrap(&desk.place, std::slice::from_ref(&site.auditor), &recipients, &which, now).await.expect("done");
+    let run = async || {
+        let auditors = std::slice::from_ref(&site.auditor);
+        rewrap(&desk.place, auditors, &recipients, &which, &teller, now).await.expect("done")
+    };
+    assert_eq!(run().await, Rewrapped { keys: 2, written: 2, told: 2, ..Rewrapped::default() });
+    let again = run().await;
     assert_eq!(again, Rewrapped { keys: 2, there: 2, ..Rewrapped::default() });
     assert_eq!((opened(&new).await, opened(&site.auditor).await), (4, 8), "the other account's stay closed");
     let one = Which { session: Some("s0".to_owned()), since: Some("2027-01-01".to_owned()), ..Which::default() };
-    assert_eq!(rewrap(&desk.place, &[new], &recipients, &one, now).await.expect("none").keys, 0);
+    assert_eq!(rewrap(&desk.place, &[new], &recipients, &one, &teller, now).await.expect("none").keys, 0);
     assert_eq!(desk.erase(&site, "s0").await.objects, 2);
 }
 
 /// Junk in a copy's place is not taken for the copy: one is written beside it, it is told, and the next run finds it.
 #[tokio::test]
 async fn junk_in_a_copys_place_is_told() {
-    use crate::rewrap::{Rewrapped, Which, rewrap};
+    use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
     let site = site().await;
     let desk = Desk::of(&site, None);
     let new = age::x25519::Identity::generate();
     let which = Which { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..Which::default() };
+    let copier = key("rewrap.test", 51);
+    let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
     let run = async || {
         let (auditors, now) = ([site.auditor.clone()], site.clock.now());
-        rewrap(&desk.place, &auditors, &[new.to_public()], &which, now).await.expect("done")
+        rewrap(&desk.place, &auditors, &[new.to_public()], &which, &teller, now).await.expect("done")
     };
     assert_eq!(run().await.written, 1);
     let copy = site

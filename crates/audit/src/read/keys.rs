@@ -49,7 +49,9 @@ impl Opener<'_> {
     async fn look_for_keys(&mut self, folder: &str) -> Result<Result<Vec<Identity>, Shut>, Shut> {
         let away = |error: StoreError| Shut::Other(ReadError::of_object(folder, &error));
         let vault = self.vault;
-        let names = vault.reader.list(ObjectKind::Key, folder).await.map_err(away)?;
+        let mut names = vault.reader.list(ObjectKind::Key, folder).await.map_err(away)?;
+        // a folder deeper no gateway writes: what lies there may be a copy of what was erased
+        names.retain(|name| name.strip_prefix(folder).is_some_and(|file| !file.contains('/')));
         let count = names.len();
         let mut objects = stream::iter(names).map(async |name| (vault.key_object(&name).await, name)).buffered(AT_ONCE);
         let mut keys = Vec::new();

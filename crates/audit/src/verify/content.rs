@@ -58,6 +58,7 @@ impl Walk<'_> {
         rows.iter().for_each(|row| self.turns.saw(row));
         if epoch.whole {
             epoch.told.extend(self.erasures(&epoch.account, &rows));
+            epoch.told.extend(self.key_copies(&rows));
         }
         let held = self.held(&digest, rows, name);
         for held in &held {
@@ -72,6 +73,7 @@ impl Walk<'_> {
         if self.options.no_payload || early || late {
             return;
         }
+        self.look_at_keys(&held).await;
         let vault = self.vault;
         let mut objects = stream::iter(held)
             .map(async |held| (vault.try_fetch(ObjectKind::Payload, held.place()).await, held))

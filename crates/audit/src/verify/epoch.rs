@@ -146,7 +146,7 @@ impl Walk<'_> {
         let done = epoch.whole && epoch.rooted && !epoch.told_of && epoch.tiles.is_empty();
         let Some(sha256) = epoch.digests.get(&n).filter(|_| done) else { return Ok(()) };
         let (sha256, tree) = (kernel::hex::encode(sha256), epoch.tree.clone());
-        let stand = Stand { n, sha256, tree, gaps: epoch.gaps, unread: epoch.unread };
+        let stand = Stand { n, sha256, tree, gaps: epoch.gaps, unread: epoch.unread, expired: epoch.expired };
         self.resume.keep(folder, stand, std::mem::take(&mut epoch.told), &self.report.counts, now)
     }
 
@@ -262,7 +262,8 @@ impl Walk<'_> {
 fn take_up(epoch: &mut Epoch, stand: &Stand) {
     let same = epoch.digests.get(&stand.n).is_some_and(|sha256| kernel::hex::encode(sha256) == stand.sha256);
     if same {
-        (epoch.tree, epoch.gaps, epoch.unread) = (stand.tree.clone(), stand.gaps, stand.unread);
+        (epoch.tree, epoch.gaps) = (stand.tree.clone(), stand.gaps);
+        (epoch.unread, epoch.expired) = (stand.unread, stand.expired);
     }
     epoch.whole &= same; // that it is another is told in the end
 }

@@ -42,7 +42,10 @@ impl Walk<'_> {
         let known: Places = known.collect();
         let opened = documents(opener, held, bytes, &known, lost).await;
         for BadKey { name, why, archived } in opener.bad_keys() {
+            // what lines tell the hash of is told as changed, or archived
+            let judged = self.keys.told.values().any(|told| told.object == name && told.sha256.is_some());
             match archived {
+                _ if judged => {}
                 true => self.report.counts.archived += 1,
                 false => self.report.fail("key_unreadable", name, format!("among the session's keys, and none: {why}")),
             }
@@ -50,14 +53,17 @@ impl Walk<'_> {
         let opened = match opened {
             Ok(opened) => opened,
             Err(shut) => {
-                epoch.unread += rows.len() as u64;
+                let mut shuts = Shuts::default();
+                rows.keys().for_each(|_| shuts.add(&shut));
+                self.count_shut(epoch, held, rows.into_keys().collect(), &shuts, over);
                 return self.shut(&held.name, shut, over);
             }
         };
+        let mut shuts = Shuts::default();
         for opened in opened {
             match opened {
                 Err(shut) => {
-                    epoch.unread += u64::from(matches!(shut, Shut::NoKey(_) | Shut::NoIdentity(_)));
+                    shuts.add(&shut);
                     self.shut(&held.name, shut, over);
                 }
                 Ok(opened) => {
@@ -70,10 +76,34 @@ impl Walk<'_> {
                 }
             }
         }
+        self.count_shut(epoch, held, rows.into_keys().collect(), &shuts, over);
+    }
+}
+
+/// Fragments of an object that stay closed for want of a key.
+#[derive(Default)]
+struct Shuts {
+    no_key: u64,
+    no_identity: u64,
+}
+
+impl Shuts {
+    fn add(&mut self, shut: &Shut) {
+        self.no_key += u64::from(matches!(shut, Shut::NoKey(_)));
+        self.no_identity += u64::from(matches!(shut, Shut::NoIdentity(_)));
     }
 }
 
 impl Walk<'_> {
+    /// Counts fragments of an object, of those at `starts` that were not opened: their keys expired, or are others'. One that was
+    /// damaged is told by itself.
+    fn count_shut(&self, epoch: &mut Epoch, held: &Held, starts: BTreeSet<u64>, shuts: &Shuts, over: bool) {
+        epoch.expired += if over { shuts.no_key } else { 0 };
+        if shuts.no_identity > 0 {
+            epoch.unread += shuts.no_identity.saturating_sub(self.with_changed_keys(held, &starts));
+        }
+    }
+
     /// A key is not there, or not for us, or could not be looked for.
     fn shut(&mut self, name: &str, shut: Shut, over: bool) {
         match shut {

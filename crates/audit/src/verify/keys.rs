@@ -1,23 +1,98 @@
-//! **What**: session keys that are not there: destroyed by request, or without a word. **Why**: a fragment without its key is no
-//! evidence any more, and whoever can delete keys can destroy evidence; only a signed request that stands in the chain tells
-//! erasure from it. **Invariants**: an erasure counts only where its line is in a tree that holds, says what its request says,
-//! and, where the erasers' public keys are given, two of them signed it; a key that is there again is told.
-//! **Not here**: destroying (`erase`).
+//! **What**: key objects: whether each is the one that its lines tell, damaged, another's, gone by request or without a word.
+//! **Why**: a fragment without its key is no evidence any more, and whoever can delete or replace keys can destroy evidence.
+//! **Invariants**: lines tell the hash of each key's object, `rewrap` those of its copies; of lines of older versions, which
+//! don't, it is said once; a key that is there again after its erasure is told. **Not here**: erasures (`erasures`), opening
+//! (`inside`), what nobody names (`stray_keys`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::erase::request;
-use crate::error::ReadError;
-use crate::folders::shredded;
-use vault::names::{ObjectName, Scope, account_segment};
-use vault::row::{Erasure, ErasureState, Row, Shredded};
-use vault::store::ObjectKind;
+use futures_util::{StreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
 
-use super::report::Erased;
-use super::walk::{Keys, MissingKey, ToldErasure, Walk};
+use crate::folders::is_copy_of;
+use crate::location::Vault;
+use vault::names::{ObjectName, Scope};
+use vault::row::{Row, Shredded};
+use vault::store::{ObjectKind, StoreError};
+
+use super::content::Held;
+use super::walk::{Keys, ToldErasure, Walk};
+
+/// Key objects that are fetched at a time.
+const AT_ONCE: usize = 32;
+
+/// A key that lines name.
+pub(super) struct ToldKey {
+    /// SHA-256 of its object; none: its lines are of a version that did not tell.
+    pub(super) sha256: Option<String>,
+    pub(super) state: State,
+    /// The object: under its own name, or under another where that was taken.
+    pub(super) object: String,
+    /// Fragments that it would open, where it does not.
+    pub(super) fragments: u64,
+    /// One of the payload objects that it opens.
+    at: String,
+}
+
+/// What is in a key's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    There,
+    Missing,
+    /// Something, but not the object that was written.
+    Changed,
+    Archived,
+    /// Nobody knows.
+    Unread(String),
+}
+
+/// Looks for the object of a key.
+async fn look(vault: &Vault, there: &BTreeSet<String>, key: &Shredded, sha256: Option<&str>) -> (State, String) {
+    let stem = format!("{}{}", key.folder, key.id);
+    // its own name comes first, for `-` is less than `.`: told apart by the ending
+    let own = format!("{stem}.age");
+    let copies = there.range(stem.clone()..).take_while(|name| name.starts_with(&stem));
+    let copies: Vec<&String> = copies.filter(|name| **name != own && is_copy_of(name, &stem)).collect();
+    let names = there.get(&own).into_iter().chain(copies);
+    let Some(wanted) = sha256 else {
+        let state = if names.count() > 0 { State::There } else { State::Missing };
+        return (state, own);
+    };
+    let mut state = State::Missing;
+    for name in names {
+        match vault.key_object(name).await {
+            Ok(bytes) if kernel::hex::encode(&Sha256::digest(&bytes)) == wanted => return (State::There, name.clone()),
+            Err(StoreError::Archived) => state = State::Archived,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Denied(_))) => {
+                state = State::Unread(error.to_string());
+            }
+            Err(StoreError::Missing) => {}
+            Ok(_) | Err(_) if state == State::Missing => state = State::Changed,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    (state, own)
+}
+
+/// The keys that an object's lines name, with the starts of their fragments.
+fn keys_of<'r>(name: &str, rows: &'r [Row]) -> Vec<(Shredded, &'r Row)> {
+    let Some(object) = ObjectName::parse(name) else { return Vec::new() };
+    let mut known: BTreeMap<(&str, Option<&str>, Option<&str>), String> = BTreeMap::new();
+    let mut out = Vec::new();
+    for row in rows {
+        let (Some(_), Some(id)) = (row.off, &row.tail.key_id) else { continue };
+        // lines of one session name one folder
+        let tail = &row.tail;
+        let place = (tail.tenant.as_str(), tail.session_id.as_deref(), tail.trace_id.as_deref());
+        let folder = || object.keys(&object.scope.clone().unwrap_or_else(|| Scope::of(tail)));
+        let folder = known.entry(place).or_insert_with(folder).clone();
+        out.push((Shredded { folder, id: id.clone() }, row));
+    }
+    out
+}
 
 impl Walk<'_> {
-    /// Lists the keys that are there.
+    /// Lists the key objects that are there.
     pub(super) async fn list_keys(&mut self) {
         if self.options.no_payload || self.options.chain_only {
             return;
@@ -28,104 +103,75 @@ impl Walk<'_> {
                 let what = "whether session keys are there: no key object is; they may lie in another bucket (--keys)";
                 self.report.not_verified.push(what.to_owned());
             }
-            Ok(names) => self.keys.there = Some(names.iter().filter_map(|name| shredded(name)).collect()),
+            Ok(names) => self.keys.there = Some(names.into_iter().collect()),
         }
     }
 
-    /// Notes the keys of an object's fragments that are not there; gives the starts of these fragments.
+    /// Looks at the key objects that these objects' lines name, each once.
+    pub(super) async fn look_at_keys(&mut self, held: &[Held]) {
+        let Some(there) = &self.keys.there else { return };
+        let mut new: BTreeMap<Shredded, (Option<String>, String)> = BTreeMap::new();
+        for held in held {
+            for (key, row) in keys_of(&held.name, &held.rows) {
+                let told = self.keys.told.get(&key).map(|told| &told.sha256);
+                let known = told.or_else(|| new.get(&key).map(|(sha256, _)| sha256));
+                match known {
+                    Some(known) if *known != row.tail.key_sha256 => {
+                        let at = format!("{} leaf {}", held.name, row.leaf);
+                        self.report.fail("line", at, "two lines disagree about the object of a key");
+                    }
+                    Some(_) => {}
+                    None => drop(new.insert(key, (row.tail.key_sha256.clone(), held.name.clone()))),
+                }
+            }
+        }
+        let vault = self.vault;
+        let looks = stream::iter(new).map(async |(key, (sha256, at))| {
+            let (state, object) = look(vault, there, &key, sha256.as_deref()).await;
+            (key, ToldKey { sha256, state, object, fragments: 0, at })
+        });
+        let told: Vec<(Shredded, ToldKey)> = looks.buffer_unordered(AT_ONCE).collect().await;
+        self.keys.told.extend(told);
+    }
+
+    /// Counts the fragments of an object whose keys are not there, or not as they were written; gives the starts of those without any.
     pub(super) fn without_key(&mut self, name: &str, rows: &[Row]) -> BTreeSet<u64> {
-        let mut out = BTreeSet::new();
-        let (Some(there), Some(object)) = (&self.keys.there, ObjectName::parse(name)) else { return out };
-        for row in rows {
-            let (Some(off), Some(id)) = (row.off, &row.tail.key_id) else { continue };
-            let told = || Scope::of(&row.tail);
-            let scope = object.scope.clone().unwrap_or_else(told);
-            let key = Shredded { folder: object.keys(&scope), id: id.clone() };
-            if !there.contains(&key) && out.insert(off) {
-                let missing = self.keys.missing.entry(key);
-                missing.or_insert_with(|| MissingKey { fragments: 0, at: name.to_owned() }).fragments += 1;
+        let (mut out, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        for (key, row) in keys_of(name, rows) {
+            let Some(off) = row.off.filter(|off| seen.insert(*off)) else { continue };
+            let Some(told) = self.keys.told.get_mut(&key) else { continue };
+            let missing = told.state == State::Missing;
+            if missing || told.state == State::Changed {
+                told.fragments += 1;
                 self.keys.fragments += 1;
+            }
+            if missing {
+                out.insert(off);
             }
         }
         out
     }
 
-    /// What earlier runs verified is told again.
-    pub(super) fn erasures_before(&mut self) {
-        for row in self.resume.erasures().to_vec() {
-            self.erasures(&row.tail.account.clone(), &[row]);
-        }
-    }
-
-    /// Takes the erasures of an epoch's lines, which are in its tree; gives their lines.
-    pub(super) fn erasures(&mut self, account: &str, rows: &[Row]) -> Vec<Row> {
-        let mut told = Vec::new();
-        for row in rows {
-            let Some(erasure) = row.tail.erasure.as_deref() else { continue };
-            told.push(row.clone());
-            let at = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
-            if let Err(why) = self.erasure(account, &row.tail.ts, erasure) {
-                self.report.fail("erasure", at, why.to_string());
-            }
-        }
-        told
-    }
-
-    fn erasure(&mut self, account: &str, ts: &str, erasure: &Erasure) -> Result<(), ReadError> {
-        if erasure.state == ErasureState::Done {
-            let told = self.keys.erasures.get_mut(&erasure.nonce);
-            let told = told
-                .ok_or_else(|| ReadError::damaged("it says that an erasure is done that no line before it begins"))?;
-            let same = (&told.erased.key_ids, &told.erased.sessions) == (&erasure.key_ids, &erasure.sessions);
-            if !same || told.erased.done.is_some() {
-                return Err(ReadError::damaged("it says that another erasure is done than the one that was begun"));
-            }
-            told.erased.done = Some(ts.to_owned());
-            return Ok(());
-        }
-        let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it holds no request"))?;
-        // either refuses a request whose keys are not those of the sessions that it names
-        let opened = match self.options.erasers.as_slice() {
-            [] => {
-                request::read(file).map(|(request, _)| (request, erasure.signers.clone())).map_err(ReadError::damaged)
-            }
-            erasers => request::open(file, erasers),
-        };
-        let (request, signers) = opened.map_err(|error| error.reworded(|why| format!("its request {why}")))?;
-        let ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
-        let start = self.vault.full(&format!("keys/{}/", account_segment(account)));
-        let own = request.keys.iter().all(|key| key.folder.starts_with(&start));
-        let said = (&request.nonce, &request.who, &request.why, &request.sessions);
-        let same = said == (&erasure.nonce, &erasure.who, &erasure.why, &erasure.sessions);
-        if request.account != account || !own || !same || ids != erasure.key_ids {
-            return Err(ReadError::damaged("it says something else than its request"));
-        }
-        if ts < request.time.as_str() || ts >= request.expires.as_str() {
-            return Err(ReadError::damaged("it was begun before its request was made, or after that had expired"));
-        }
-        let erased = Erased {
-            account: account.to_owned(),
-            nonce: erasure.nonce.clone(),
-            who: request.who,
-            why: request.why,
-            signers,
-            sessions: request.sessions,
-            key_ids: erasure.key_ids.clone(),
-            begun: ts.to_owned(),
-            done: None,
-            fragments: 0,
-        };
-        if self.keys.erasures.insert(erasure.nonce.clone(), ToldErasure { erased, keys: request.keys }).is_some() {
-            return Err(ReadError::damaged("the same request was begun twice"));
-        }
-        Ok(())
+    /// How many of an object's fragments, of those at `starts`, have keys that are not as they were written.
+    pub(super) fn with_changed_keys(&self, held: &Held, starts: &BTreeSet<u64>) -> u64 {
+        let is_changed = |key: &Shredded| self.keys.told.get(key).is_some_and(|told| told.state == State::Changed);
+        let changed = keys_of(&held.name, &held.rows).into_iter().filter(|(key, _)| is_changed(key));
+        let starts = changed.filter_map(|(_, row)| row.off.filter(|off| starts.contains(off)));
+        starts.collect::<BTreeSet<u64>>().len() as u64
     }
 
     /// Settles what is missing against what was erased.
-    pub(super) fn settle_keys(&mut self) {
-        let Keys { there, mut missing, erasures, .. } = std::mem::take(&mut self.keys);
+    pub(super) async fn settle_keys(&mut self) {
+        let Keys { there, told, erasures, copies, fragments, .. } = std::mem::take(&mut self.keys);
+        let mut gone: BTreeSet<Shredded> = BTreeSet::new();
+        let is_there = |key: &Shredded| {
+            let stem = format!("{}{}", key.folder, key.id);
+            let names = there.iter().flat_map(|there| there.range(stem.clone()..));
+            let mut names = names.take_while(|name| name.starts_with(&stem));
+            names.any(|name| is_copy_of(name, &stem))
+        };
         for ToldErasure { mut erased, keys } in erasures.into_values() {
-            let back = keys.iter().filter(|key| there.as_ref().is_some_and(|there| there.contains(key))).count();
+            let back = keys.iter().filter(|key| is_there(key)).count();
             if erased.done.is_some() && back > 0 {
                 let what =
                     format!("{back} of the keys that were destroyed at the request of {} are there again", erased.who);
@@ -135,25 +181,99 @@ impl Walk<'_> {
                 let what = format!("the erasure of {} was begun and is not finished: run it again", erased.begun);
                 self.report.warn("erasure_open", &erased.nonce, what);
             }
-            erased.fragments = keys.iter().filter_map(|key| missing.remove(key)).map(|missing| missing.fragments).sum();
+            let lost = keys.iter().filter(|key| !gone.contains(*key)).filter_map(|key| told.get(key));
+            erased.fragments = lost.filter(|told| told.state != State::There).map(|told| told.fragments).sum();
+            gone.extend(keys);
             self.report.erased.push(erased);
         }
         if !self.report.erased.is_empty() && self.options.erasers.is_empty() {
             let what = "that erasures were signed by two erasers: their public keys were not given (--erasers)";
             self.report.not_verified.push(what.to_owned());
         }
-        if self.options.writer.is_some() && !missing.is_empty() {
-            // the chain that would tell was not looked at
-            let what =
-                format!("{} session keys that are not there: erasures are in another writer's chain", missing.len());
-            return self.report.not_verified.push(what);
+        self.keys = Keys { there, told, gone, copies, fragments, ..Keys::default() };
+        self.told_keys();
+        self.told_copies().await;
+    }
+
+    /// Tells of keys that are not as lines tell, but for those that were erased.
+    fn told_keys(&mut self) {
+        let (mut elsewhere, mut untold) = (0_u64, 0_u64);
+        for (key, ToldKey { sha256, state, object, fragments, at }) in &self.keys.told {
+            untold += u64::from(sha256.is_none());
+            match state {
+                State::There => {}
+                _ if self.keys.gone.contains(key) => {}
+                State::Archived => self.report.counts.archived += 1,
+                // its retention is over
+                State::Missing if *fragments == 0 => {}
+                // the chain that would tell of an erasure was not looked at
+                State::Missing if self.options.writer.is_some() => elsewhere += 1,
+                State::Missing => {
+                    let what = format!(
+                        "the key {}{} of {fragments} fragments is not there, and no request to destroy it stands in the chain",
+                        key.folder, key.id
+                    );
+                    self.report.fail("key_missing", at, what);
+                }
+                State::Changed => {
+                    let what = format!(
+                        "it is not the key object that was written: damaged, or replaced; it would open {fragments} fragments"
+                    );
+                    self.report.fail("key_changed", object, what);
+                }
+                State::Unread(why) => self.report.fail("key_unreadable", object, why),
+            }
         }
-        for (key, MissingKey { fragments, at }) in missing {
+        if elsewhere > 0 {
+            let what = format!("{elsewhere} session keys that are not there: erasures are in another writer's chain");
+            self.report.not_verified.push(what);
+        }
+        if untold > 0 {
             let what = format!(
-                "the key {}{} of {fragments} fragments is not there, and no request to destroy it stands in the chain",
-                key.folder, key.id
+                "that {untold} key objects are the ones that were written: lines of older versions do not tell their hashes"
             );
-            self.report.fail("key_missing", at, what);
+            self.report.not_verified.push(what);
+        }
+    }
+
+    /// Looks at the copies that `rewrap` made.
+    async fn told_copies(&mut self) {
+        let Some(there) = &self.keys.there else { return };
+        let (vault, gone) = (self.vault, &self.keys.gone);
+        let erased = |name: &str| crate::folders::shredded(name).is_some_and(|key| gone.contains(&key));
+        let copies = self.keys.copies.iter().filter(|(name, _)| !erased(name) && !self.is_over(name));
+        let looks =
+            stream::iter(copies.map(|(name, sha256)| (name.clone(), sha256.clone()))).map(async |(name, sha256)| {
+                let state = match vault.key_object(&name).await {
+                    _ if !there.contains(&name) => State::Missing,
+                    Ok(bytes) if kernel::hex::encode(&Sha256::digest(&bytes)) == sha256 => State::There,
+                    Err(StoreError::Archived) => State::Archived,
+                    Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Denied(_))) => {
+                        State::Unread(error.to_string())
+                    }
+                    Ok(_) | Err(_) => State::Changed,
+                };
+                (name, state)
+            });
+        let looked: Vec<(String, State)> = looks.buffered(AT_ONCE).collect().await;
+        for (name, state) in looked {
+            match state {
+                State::There => {}
+                State::Archived => self.report.counts.archived += 1,
+                State::Missing => {
+                    let what =
+                        "this copy of a session key is not there, and no request to destroy it stands in the chain";
+                    self.report.fail("key_missing", name, what);
+                }
+                State::Changed => {
+                    self.report.fail(
+                        "key_changed",
+                        name,
+                        "it is not the copy of a key that was written: damaged, or replaced",
+                    );
+                }
+                State::Unread(why) => self.report.fail("key_unreadable", name, why),
+            }
         }
     }
 }

@@ -137,7 +137,7 @@ impl Walk<'_> {
     }
 
     /// Whether the retention of what has this name is over, by the day of arrival in it: then lifecycle rules make markers.
-    fn is_over(&self, name: &str) -> bool {
+    pub(super) fn is_over(&self, name: &str) -> bool {
         let before = self.options.expired.as_ref().and_then(|expired| expired.get(..10));
         before.zip(day_of(name)).is_some_and(|(before, day)| day < before)
     }

@@ -7,6 +7,7 @@
 pub mod anchor;
 mod content;
 mod epoch;
+mod erasures;
 mod inside;
 mod keys;
 mod links;
@@ -14,6 +15,7 @@ mod locks;
 mod options;
 mod report;
 mod resume;
+mod stray_keys;
 mod strays;
 mod times;
 mod walk;
@@ -79,11 +81,12 @@ pub async fn verify(
         lines.push((line.clone(), judged));
     }
     walk.gone_since();
-    walk.settle_keys();
+    walk.settle_keys().await;
     walk.anchors(&lines);
     walk.leaves(&lines);
     if !options.chain_only {
         walk.strays(&lines).await?;
+        walk.stray_keys(&lines).await;
         walk.versions().await;
     }
     walk.report.turn_gaps = walk.turns.gaps();
@@ -153,7 +156,11 @@ impl Walk<'_> {
         }
         let uncovered: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.unread).sum();
         if uncovered > 0 {
-            not.push(format!("{uncovered} fragments whose session keys no identity given here opens, or that expired"));
+            not.push(format!("{uncovered} fragments whose session keys no identity given here opens"));
+        }
+        let over: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.expired).sum();
+        if over > 0 {
+            not.push(format!("{over} fragments whose session keys expired"));
         }
         // where keys were erased, or expired, an auditor's own key opens nothing either
         let gone = !self.report.erased.is_empty() || self.report.counts.expired > 0;

@@ -33,6 +33,9 @@ pub(super) struct Stand {
     /// Fragments up to it that no key opened.
     #[serde(default)]
     pub(super) unread: u64,
+    /// Fragments up to it whose keys expired.
+    #[serde(default)]
+    pub(super) expired: u64,
 }
 
 /// A digest that a run found right.

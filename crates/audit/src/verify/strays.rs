@@ -129,7 +129,7 @@ impl Walk<'_> {
 }
 
 /// After so long an object should have its digest: they come every minute.
-const LONG: Duration = Duration::from_secs(30 * 60);
+pub(super) const LONG: Duration = Duration::from_secs(30 * 60);
 /// Objects without a digest whose dates are asked for, and how many at a time.
 const MAX_DATED: usize = 10_000;
 const AT_ONCE: usize = 16;

@@ -11,6 +11,7 @@ use vault::chain::digest::{Continues, Digest, Link};
 use vault::chain::tree::{Frontier, Hash};
 use vault::row::{Row, Shredded};
 
+use super::keys::ToldKey;
 use super::options::{Options, Progress};
 use super::report::{Erased, Report};
 use super::resume::{Resume, Seen};
@@ -59,8 +60,10 @@ pub(super) struct Epoch {
     pub(super) damaged: bool,
     /// Lines of erasures since the last digest that was remembered.
     pub(super) told: Vec<Row>,
-    /// Fragments that no key opens.
+    /// Fragments whose keys no identity given here opens.
     pub(super) unread: u64,
+    /// Fragments whose keys expired.
+    pub(super) expired: u64,
     /// Its newest digest that is signed and stands where it says.
     pub(super) newest: Option<Last>,
     /// Objects in the place of digests behind that one which are none.
@@ -108,6 +111,7 @@ impl Epoch {
             damaged: false,
             told: Vec::new(),
             unread: 0,
+            expired: 0,
             newest: None,
             planted: false,
             broken: false,
@@ -180,22 +184,18 @@ impl Turns {
 /// What is known of keys.
 #[derive(Default)]
 pub(super) struct Keys {
-    /// Those that are in the store; `None`: there is none at all, or they can't be listed.
-    pub(super) there: Option<HashSet<Shredded>>,
-    /// Those that lines name and that are not there.
-    pub(super) missing: BTreeMap<Shredded, MissingKey>,
-    /// Fragments that they would open.
+    /// Names of what lies where keys lie; `None`: there is nothing at all, or it can't be listed.
+    pub(super) there: Option<BTreeSet<String>>,
+    /// Those that lines name.
+    pub(super) told: BTreeMap<Shredded, ToldKey>,
+    /// Fragments whose keys are not there, or not as they were written.
     pub(super) fragments: u64,
     /// Erasures that stand in the chain, by nonce.
     pub(super) erasures: BTreeMap<String, ToldErasure>,
-}
-
-/// A key that is not there.
-pub(super) struct MissingKey {
-    /// Fragments that it would open.
-    pub(super) fragments: u64,
-    /// One of the objects.
-    pub(super) at: String,
+    /// Keys that were erased, or are being.
+    pub(super) gone: BTreeSet<Shredded>,
+    /// Copies that `rewrap` made, as lines tell: names and hashes.
+    pub(super) copies: BTreeMap<String, String>,
 }
 
 /// An erasure, as the chain tells it.

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use genai::Billing;
+use genai::usage::Split;
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -20,7 +21,6 @@ use telemetry::{Counter, Gauge, Meter, names};
 use super::late::{Above, Late, Place, Waiting};
 use super::memory::Memory;
 use super::sums::Sum;
-use super::twins::SpanPrice;
 
 /// Values that one label may have; the rest is [`OTHER`].
 const LABELS: usize = 200;
@@ -86,7 +86,7 @@ pub(super) struct Changes {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     heard: BTreeSet<Place>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    span_prices: Vec<(Place, SpanPrice)>,
+    billed_spans: Vec<(Place, Split)>,
     statuses: BTreeMap<String, u64>,
     mismatches: u64,
     /// Calls without tokens that are sold otherwise, by dialect.
@@ -162,8 +162,8 @@ impl Changes {
         self.heard.insert(session);
     }
 
-    pub(super) fn span_price(&mut self, place: Place, price: SpanPrice) {
-        self.span_prices.push((place, price));
+    pub(super) fn billed_span(&mut self, place: Place, units: Split) {
+        self.billed_spans.push((place, units));
     }
 
     /// How many calls wait from now on.
@@ -238,7 +238,7 @@ pub(super) struct Ledger {
     sums: Mutex<Memory<Sum>>,
     /// When a session's client last sent a record that bills, Unix ns.
     heard: Mutex<Memory<u64>>,
-    span_prices: Mutex<Memory<SpanPrice>>,
+    billed_spans: Mutex<Memory<Split>>,
     /// For the nearest known id.
     shelf: Arc<Shelf>,
     /// Of calls that wait: any account.
@@ -259,7 +259,7 @@ struct Saved {
     #[serde(default)]
     heard: Vec<(Place, u64)>,
     #[serde(default)]
-    span_prices: Vec<(Place, SpanPrice)>,
+    billed_spans: Vec<(Place, Split)>,
 }
 
 impl Ledger {
@@ -275,7 +275,7 @@ impl Ledger {
             late: Mutex::default(),
             sums: Mutex::default(),
             heard: Mutex::default(),
-            span_prices: Mutex::default(),
+            billed_spans: Mutex::default(),
             shelf,
             show: Show::default(),
         }
@@ -293,7 +293,7 @@ impl Ledger {
         }
         self.add_sums(&changes.sums);
         self.hear(changes.heard.iter().map(|session| (*session, changes.at)));
-        changes.span_prices.iter().for_each(|(place, price)| self.put_span_price(*place, *price));
+        changes.billed_spans.iter().for_each(|(place, units)| self.put_billed_span(*place, *units));
         self.mismatches.increment(changes.mismatches);
         self.full.increment(changes.full);
         for (dialect, calls) in &changes.unbilled {
@@ -368,13 +368,13 @@ impl Ledger {
         self.heard.lock().of(session)
     }
 
-    pub(super) fn put_span_price(&self, place: Place, price: SpanPrice) {
-        self.span_prices.lock().change(place, |kept| *kept = price);
+    pub(super) fn put_billed_span(&self, place: Place, units: Split) {
+        self.billed_spans.lock().change(place, |kept| *kept = units);
     }
 
-    /// What a call was billed with by its span.
-    pub(super) fn span_price(&self, place: &Place) -> Option<SpanPrice> {
-        self.span_prices.lock().of(place)
+    /// What a call was billed for by its span.
+    pub(super) fn billed_span(&self, place: &Place) -> Option<Split> {
+        self.billed_spans.lock().of(place)
     }
 
     /// What was billed below a span.
@@ -459,14 +459,14 @@ impl Ledger {
     pub(super) fn save(&self) -> Vec<u8> {
         let (late, above) = self.late.lock().all();
         let (sums, heard) = (self.sums.lock().all(), self.heard.lock().all());
-        let span_prices = self.span_prices.lock().all();
+        let billed_spans = self.billed_spans.lock().all();
         let totals = self.totals.lock();
         let saved = Saved {
             late,
             above,
             sums,
             heard,
-            span_prices,
+            billed_spans,
             usd: totals.usd.iter().map(|(labels, (atto, _))| (labels.clone(), atto.to_string())).collect(),
             waiting: (totals.waiting.iter())
                 .map(|(claim, (dialect, until))| (hex::encode(claim), dialect.clone(), *until))
@@ -496,7 +496,7 @@ impl Ledger {
         self.apply_late(Vec::new(), saved.late, saved.above);
         self.add_sums(&saved.sums);
         self.hear(saved.heard.into_iter());
-        saved.span_prices.iter().for_each(|(place, price)| self.put_span_price(*place, *price));
+        saved.billed_spans.iter().for_each(|(place, units)| self.put_billed_span(*place, *units));
         let waiting = saved.waiting.into_iter().take(WAITING);
         totals.waiting.extend(waiting.filter_map(|(claim, dialect, until)| Some((bytes(&claim)?, (dialect, until)))));
     }

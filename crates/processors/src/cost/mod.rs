@@ -23,18 +23,18 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use genai::usage::Flags;
+use genai::usage::{Flags, Split, split};
 use genai::{self, Billing, Buckets, Cost as CostFact, Facts, ItemFacts, Vocabulary, facts_of};
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
 use otlp::{Node, Payload, Signal};
 use pipeline::{Batch, Claim, ClaimKey, Effect, Processor, Reason, Trust};
-use rates::{Rates, RatesError, Shelf, Table};
+use rates::{Rates, RatesError, Shelf, Table, Usd};
 use telemetry::{Gauge, Meter, names};
 
 pub use config::{Alias, BillOn, Config, DetailsEvent, RatesFrom, RefreshFrom, RefreshSettings, Settings};
-pub use price::{Call, NotPriced, Parts, Priced, price};
+pub use price::{Call, NotPriced, Parts, Priced, price, price_rest};
 
 use late::{Family, Place, SpanId};
 use layers::{Layers, Rise};
@@ -156,14 +156,14 @@ impl Cost {
                 pass.mark(node, Billing::NotCounted, flags);
                 bare(Billing::NotCounted)
             }
-            Counted::Rest { count, before } => {
-                CostFact { contract, ..self.price_rest(pass, &table, item, (count, before)) }
+            Counted::Rest { count, before, flag } => {
+                CostFact { contract, ..self.price_rest(pass, &table, item, (count, before, flag)) }
             }
             Counted::Yes { count, flags } => {
                 let deferred = self.defer(pass, &table, at, item, count);
                 let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
-                if let Some(parts) = alone.filter(|_| count) {
-                    self.keep_span_price(pass, item, parts);
+                if let Some(units) = alone.filter(|_| count) {
+                    self.keep_billed_span(pass, item, units);
                 }
                 CostFact { contract, ..fact }
             }
@@ -211,6 +211,7 @@ impl Cost {
         Some(CostFact {
             status: Billing::ALL.into_iter().find(|known| known.as_str() == status)?,
             atto_usd: usd.as_deref().and_then(rates::Usd::parse).map(|usd| usd.0),
+            before: None,
             before_atto_usd: 0,
             usd,
             rates: rates.into(),
@@ -229,7 +230,7 @@ impl Cost {
         if !winner {
             return Counted::No(Flags::LATE_COPY);
         }
-        if let Some(rest) = self.span_price(pass, item) {
+        if let Some(rest) = self.billed_span(pass, item) {
             return rest;
         }
         let claims = &self.ledger.claims;
@@ -286,63 +287,52 @@ impl Cost {
 
     /// An answer that was billed and comes again with more output, as a stream's snapshots do: once for each size.
     fn grown(&self, pass: &mut Pass<'_>, answer: Place, item: &ItemFacts) -> Option<Counted> {
-        let (before, more) = self.ledger.sum(&answer)?.grew(item)?;
+        let (output, more) = self.ledger.sum(&answer)?.grew(item)?;
         let size = item.usage.output.unwrap_or(0).to_le_bytes();
         let key = ClaimKey::of(&[b"grown", &answer, &size]);
-        match self.ledger.claims.claim(key, &pass.batch, pass.now) {
+        let count = match self.ledger.claims.claim(key, &pass.batch, pass.now) {
             Claim::First => {
                 pass.changes.claim(key);
                 pass.changes.sum(answer, more);
-                Some(Counted::Rest { count: true, before: Before::Output(before) })
+                true
             }
-            Claim::Held(holder) if holder == pass.batch => {
-                Some(Counted::Rest { count: false, before: Before::Output(before) })
-            }
-            Claim::Held(_) => None,
-        }
+            Claim::Held(holder) if holder == pass.batch => false,
+            Claim::Held(_) => return None,
+        };
+        let usage = genai::Usage { output: Some(output), ..item.usage };
+        let before = split(&ItemFacts { usage, ..item.clone() }).ok()?;
+        Some(Counted::Rest { count, before, flag: Flags::GROWN })
     }
 
-    /// What is missing is billed: what the call costs as it is told now, without what was billed before. Nothing where that
-    /// was more: totals never sink.
+    /// What is missing is billed: what the call costs as it is told now, without what it was billed for before. Nothing where
+    /// that was more: totals never sink.
     fn price_rest(
         &self,
         pass: &mut Pass<'_>,
         table: &Table,
         item: &ItemFacts,
-        (count, before): (bool, Before),
+        (count, before, flag): (bool, Split, Flags),
     ) -> CostFact {
         let (rates, time) = (table.stamp(), pass.payload.time(item.node));
         let mut rest = || {
-            let mut priced = self.priced_at(table, item, time)?;
-            let old = match before {
-                Before::Output(output) => {
-                    let usage = genai::Usage { output: Some(output), ..item.usage };
-                    priced.flags.add(Flags::GROWN);
-                    self.priced_at(table, &ItemFacts { usage, ..item.clone() }, time)?.parts
-                }
-                Before::Span(parts) => {
-                    priced.flags.add(Flags::AFTER_SPAN);
-                    parts
-                }
-            };
-            priced.parts = priced.parts.less(old)?;
-            priced.total = priced.parts.total().filter(|total| total.0 > 0)?;
+            let call = Call::of(item, time).ok()?;
+            let (mut priced, was) = price::price_rest(table, &call, &before, self.fees).ok()?;
+            if priced.total <= Usd::ZERO || priced.parts.any_below_zero() {
+                return None;
+            }
+            priced.flags.add(flag);
             stamp::priced(pass.payload, item.node, &priced, rates);
             stamp::aliases(pass.payload, item.node, &priced, &self.aliases);
             if count {
                 pass.changes.priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
             }
-            Some(CostFact { before_atto_usd: old.total()?.0, ..priced_fact(priced, rates) })
+            let (before, before_atto_usd) = (Some(Box::new(before)), was.0);
+            Some(CostFact { before, before_atto_usd, ..priced_fact(priced, rates) })
         };
         rest().unwrap_or_else(|| {
             pass.mark(item.node, Billing::NotCounted, Flags::LATE_COPY);
             fact(Billing::NotCounted, rates, Buckets::default())
         })
-    }
-
-    fn priced_at<'t>(&self, table: &'t Table, item: &ItemFacts, time: u64) -> Option<Priced<'t>> {
-        let call = Call::of(item, time).ok()?;
-        price::price(table, &call, self.fees).ok()
     }
 
     /// What a span and the event that repeats it share, where either may be the call.
@@ -433,19 +423,10 @@ impl Cost {
 enum Counted {
     /// It is priced; `count`: and enters totals.
     Yes { count: bool, flags: Flags },
-    /// A part of it was: what is missing is priced.
-    Rest { count: bool, before: Before },
+    /// It was billed for a part of what it tells now: the rest is priced.
+    Rest { count: bool, before: Split, flag: Flags },
     /// Another record of the call does.
     No(Flags),
-}
-
-/// What of a call was billed before.
-#[derive(Clone, Copy)]
-enum Before {
-    /// The same with less output.
-    Output(u64),
-    /// What its span told.
-    Span(Parts),
 }
 
 /// One batch on its way through.
@@ -485,6 +466,7 @@ fn fact(status: Billing, rates: &Arc<str>, buckets: Buckets) -> CostFact {
         status,
         usd: None,
         atto_usd: None,
+        before: None,
         before_atto_usd: 0,
         rates: rates.clone(),
         rate: None,

@@ -10,6 +10,7 @@ use rates::{Circumstances, Fee, Query, Row, Table, Unit, Unpriced, Usd};
 const TOLERANCE: i128 = 1_000_000_000;
 
 /// What a call's price is made from.
+#[derive(Clone)]
 pub struct Call<'a> {
     provider: Option<&'a str>,
     /// The response's, the request's; "" = not told.
@@ -69,16 +70,20 @@ impl Parts {
         self.input.plus(self.output)?.plus(self.cache_read)?.plus(self.cache_write)?.plus(self.fees)
     }
 
-    /// What is more than in `other`; none where a part is less.
-    pub(super) fn less(self, other: Self) -> Option<Self> {
-        let less = |one: Usd, other: Usd| one.less(other).filter(|rest| *rest >= Usd::ZERO);
+    fn less(self, other: Self) -> Option<Self> {
         Some(Self {
-            input: less(self.input, other.input)?,
-            output: less(self.output, other.output)?,
-            cache_read: less(self.cache_read, other.cache_read)?,
-            cache_write: less(self.cache_write, other.cache_write)?,
-            fees: less(self.fees, other.fees)?,
+            input: self.input.less(other.input)?,
+            output: self.output.less(other.output)?,
+            cache_read: self.cache_read.less(other.cache_read)?,
+            cache_write: self.cache_write.less(other.cache_write)?,
+            fees: self.fees.less(other.fees)?,
         })
+    }
+
+    /// Whether a difference is one, in part, to give back.
+    pub(super) fn any_below_zero(self) -> bool {
+        let Self { input, output, cache_read, cache_write, fees } = self;
+        [input, output, cache_read, cache_write, fees].into_iter().any(|part| part < Usd::ZERO)
     }
 }
 
@@ -107,6 +112,11 @@ impl<'a> Call<'a> {
                 [(Fee::WebSearch, context.web_searches), (Fee::FileSearch, context.file_searches)]
             }),
         })
+    }
+
+    /// Its tokens.
+    pub(super) fn split(&self) -> Split {
+        self.split
     }
 
     /// A call as an index row keeps it.
@@ -163,6 +173,26 @@ pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced
     }
     let (provider, model) = (row.provider(), row.model());
     Ok(Priced { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
+}
+
+/// The price of a call that was billed for `before` already: what comes on top, and what it was billed, both at these prices. What
+/// comes on top is less than nothing where it was billed for more.
+///
+/// # Errors
+/// As [`price`].
+pub fn price_rest<'t>(
+    table: &'t Table,
+    call: &Call<'_>,
+    before: &Split,
+    fees: bool,
+) -> Result<(Priced<'t>, Usd), NotPriced> {
+    let mut now = price(table, call, fees)?;
+    let earlier = Call { split: *before, reported: None, ..call.clone() };
+    let was = price(table, &earlier, fees)?;
+    let rest = now.parts.less(was.parts).and_then(|parts| Some((parts, parts.total()?)));
+    let bad = || NotPriced { reason: Unpriced::BadUsage, buckets: now.buckets };
+    (now.parts, now.total) = rest.ok_or_else(bad)?;
+    Ok((now, was.total))
 }
 
 /// What uses cost; one that the table has no fee for is told as incomplete.

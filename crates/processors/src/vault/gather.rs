@@ -255,6 +255,7 @@ impl Keeper {
                 item: Some(position),
                 fragment: Some(id.clone()),
                 key_id: Some(key.id().to_owned()),
+                key_sha256: Some(key.object_sha256().to_owned()),
                 pt_bytes: Some(bytes),
                 arguments_bytes: arguments.or(row.arguments_bytes),
                 result_bytes: result.or(row.result_bytes),
@@ -358,6 +359,7 @@ impl Keeper {
             len: Some(frame.rest().len() as u64),
             ct_sha256: Some(sha256_hex(frame.rest())),
             key_id: Some(key.id().to_owned()),
+            key_sha256: Some(key.object_sha256().to_owned()),
             pt_bytes: Some(request.len() as u64),
             repeat: origin.repeat,
             ..Tail::default()

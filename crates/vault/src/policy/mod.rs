@@ -79,11 +79,13 @@ impl<'s> Policy<'s> {
             json!({"Sid": "Never", "Effect": "Deny", "Resource": "*", "Action": [
                 "s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold",
                 "s3:RestoreObject", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]}),
-            // notes of legal holds and the chain of erasures are other people's: a stolen credential must not speak for them
+            // notes of legal holds and the chains of erasures and copies are other people's: a stolen credential must not speak for them
             json!({"Sid": "NotTheirs", "Effect": "Deny", "Action": write, "Resource": [
                 format!("arn:aws:s3:::{key_bucket}/{}holds/*", self.below), format!("arn:aws:s3:::{bucket}/{}holds/*", self.below),
                 format!("arn:aws:s3:::{bucket}/{}chain/*/eraser/*", self.below),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/eraser-*", self.below)]}),
+                format!("arn:aws:s3:::{bucket}/{}index/v1/*/eraser-*", self.below),
+                format!("arn:aws:s3:::{bucket}/{}chain/*/rewrap/*", self.below),
+                format!("arn:aws:s3:::{bucket}/{}index/v1/*/rewrap-*", self.below)]}),
         ]);
         json!({"Version": "2012-10-17", "Statement": statements})
     }

@@ -222,7 +222,7 @@ async fn the_oldest_versions_are_the_evidence() {
     let (site, fake) = bucket().await;
     let options = || Options { auditors: vec![site.auditor.clone()], ..Options::default() };
     let parts = [
-        ("keys/", "key_unreadable"),
+        ("keys/", "key_changed"),
         (".agev", "object_changed"),
         ("index/", "index_changed"),
         ("chain/", "digest_format"),

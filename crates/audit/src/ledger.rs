@@ -1,8 +1,9 @@
-//! **What**: [`Ledger`]: the eraser's own chain: an epoch for each erasure, of two lines: begun, done. **Why**: what was destroyed,
-//! why and by whom must be as provable as what was written. **Invariants**: there is no state but the store's, and of that only what
+//! **What**: [`Ledger`]: the chain of somebody who changes keys: an epoch for each erasure, of two lines (begun, done), or for
+//! copies of keys, of one. **Why**: what was destroyed or copied, why and by whom must be as provable as what was written.
+//! **Invariants**: there is no state but the store's, and of that only what
 //! a known key signed; the next epoch's name follows from the last digest and the key, a digest's bytes from its lines and the digest
 //! before, so that a run that ended anywhere writes the same again, and two runs at a time collide instead of forking; what
-//! somebody planted in the way is gone around. **Not here**: what is erased (`execute`).
+//! somebody planted in the way is gone around. **Not here**: what is erased (`erase`) and copied (`rewrap`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use vault::chain::digest::{Counters, Digest, Index, Link, VERSION, origin};
 use vault::chain::note::{Checkpoint, SigningKey, VerifyKey};
 use vault::chain::tree::{Frontier, leaf_hash};
 use vault::names::{self, Names, SIGNATURE, UNATTRIBUTED, account_segment, rfc3339};
-use vault::row::{Erasure, ErasureState, Kind, Row, Tail};
+use vault::row::{Erasure, ErasureState, KeyCopy, Kind, Row, Tail};
 use vault::store::{ObjectKind, Put, StoreError};
 
 /// Compression of its index objects.
@@ -32,9 +33,28 @@ const ATTEMPTS: u64 = 64;
 /// How far ahead of this clock an earlier run's may have been.
 const SKEW: Duration = Duration::from_secs(300);
 /// Why the first epoch has none before it.
-const FIRST: &str = "first: this writer erased nothing before";
+const FIRST: &str = "first: this writer has told nothing before";
 
-/// The chain of erasures of one account and writer.
+/// What a line tells.
+#[derive(Clone)]
+pub enum Said {
+    /// Keys are about to be destroyed, or were.
+    Erasure(Erasure),
+    /// Copies of keys were made.
+    KeyCopies(Vec<KeyCopy>),
+}
+
+impl Said {
+    /// Whether nothing more comes in its epoch.
+    fn is_last(&self) -> bool {
+        match self {
+            Self::Erasure(erasure) => erasure.state == ErasureState::Done,
+            Self::KeyCopies(_) => true,
+        }
+    }
+}
+
+/// The chain of one account and writer.
 pub struct Ledger<'p> {
     place: &'p Place,
     key: &'p SigningKey,
@@ -48,6 +68,8 @@ pub struct Ledger<'p> {
     epochs: u64,
     /// Requests that were executed.
     done: BTreeSet<String>,
+    /// Names of copies that it tells of.
+    copies: BTreeSet<String>,
     /// An epoch that is not over.
     open: Option<Epoch>,
     strangers: Strangers,
@@ -98,8 +120,9 @@ impl<'p> Ledger<'p> {
         }
         let (account, writer) = (account.to_owned(), writer.to_owned());
         let keys = [std::slice::from_ref(key.public()), before].concat();
-        let (head, epochs, done, open, strangers) = (None, 0, BTreeSet::new(), None, Strangers::default());
-        let mut ledger = Self { place, key, keys, account, writer, head, epochs, done, open, strangers };
+        let (done, copies, strangers) = (BTreeSet::new(), BTreeSet::new(), Strangers::default());
+        let (head, epochs, open) = (None, 0, None);
+        let mut ledger = Self { place, key, keys, account, writer, head, epochs, done, copies, open, strangers };
         let wanted = Scope { account: Some(&ledger.account), writer: Some(&ledger.writer) };
         let found = chains(&place.vault, wanted).await?;
         for (epoch, numbers) in found.into_values().flatten() {
@@ -190,6 +213,10 @@ impl<'p> Ledger<'p> {
     fn take(&mut self, epoch: &mut Epoch, lines: &Bytes) -> Result<(), ReadError> {
         let (row, line) = self.line(lines)?;
         epoch.tree.push(leaf_hash(line.as_bytes()));
+        if row.tail.kind == Some(Kind::KeyCopies) {
+            self.copies.extend(row.tail.key_copies.into_iter().map(|copy| copy.name));
+            return Ok(());
+        }
         let erasure = row.tail.erasure.as_ref().ok_or_else(|| self.strange("a line is no erasure"))?;
         if erasure.state == ErasureState::Done {
             self.done.insert(erasure.nonce.clone());
@@ -206,15 +233,15 @@ impl<'p> Ledger<'p> {
             return Err(self.strange("an index object has other lines"));
         }
         let row: Row = serde_json::from_str(&text).map_err(|_| self.strange("a line is none"))?;
-        if row.tail.kind != Some(Kind::Erasure) {
-            return Err(self.strange("a line is no erasure"));
+        if !matches!(row.tail.kind, Some(Kind::Erasure | Kind::KeyCopies)) {
+            return Err(self.strange("a line is neither an erasure nor one of copies"));
         }
         Ok((row, text))
     }
 
     fn strange(&self, what: &str) -> ReadError {
         ReadError::damaged(format!(
-            "the chain of the writer {} is not one of erasures ({what}): give another --writer, or --before with the key that \
+            "the chain of the writer {} is not one of erasures or copies ({what}): give another --writer, or --before with the key that \
              signed it earlier",
             self.writer
         ))
@@ -264,14 +291,19 @@ impl<'p> Ledger<'p> {
         self.done.contains(nonce)
     }
 
-    /// Writes the next line and its digest: with [`ErasureState::Done`] the epoch's last one. A new epoch whose name somebody took
-    /// is left for another.
+    /// Whether a line tells of this copy of a key.
+    pub fn has_copy(&self, name: &str) -> bool {
+        self.copies.contains(name)
+    }
+
+    /// Writes the next line and its digest: with [`ErasureState::Done`], or copies, the epoch's last one. A new epoch whose name
+    /// somebody took is left for another.
     ///
     /// # Errors
     /// One line: the store fails, or another run is at work.
-    pub async fn append(&mut self, erasure: Erasure, now: UnixNanos) -> Result<(), ReadError> {
+    pub async fn append(&mut self, said: Said, now: UnixNanos) -> Result<(), ReadError> {
         if let Some(epoch) = self.open.take() {
-            let done = self.write(&epoch, erasure, now).await?;
+            let done = self.write(&epoch, said, now).await?;
             return done.ok_or_else(|| {
                 let folder = epoch.names.digest(&self.account, epoch.tree.size());
                 ReadError::unavailable(format!(
@@ -286,7 +318,7 @@ impl<'p> Ledger<'p> {
                 // written since the chain was read
                 Some(_) if self.own(&at, epoch.names.epoch(), 0).await?.is_some() => return Err(busy()),
                 Some(_) => {}
-                None if self.write(&epoch, erasure.clone(), now).await?.is_some() => return Ok(()),
+                None if self.write(&epoch, said.clone(), now).await?.is_some() => return Ok(()),
                 None => {}
             }
         }
@@ -297,10 +329,10 @@ impl<'p> Ledger<'p> {
     }
 
     /// Writes a line and its digest. `None`: other bytes are under a name of the digest.
-    async fn write(&mut self, epoch: &Epoch, erasure: Erasure, now: UnixNanos) -> Result<Option<()>, ReadError> {
-        let last = erasure.state == ErasureState::Done;
+    async fn write(&mut self, epoch: &Epoch, said: Said, now: UnixNanos) -> Result<Option<()>, ReadError> {
+        let last = said.is_last();
         let (n, mut tree) = (epoch.tree.size(), epoch.tree.clone());
-        let (name, index) = self.index(epoch, n, erasure, now).await?;
+        let (name, index) = self.index(epoch, n, said, now).await?;
         let (row, line) = self.line(&index)?;
         tree.push(leaf_hash(line.as_bytes()));
         let json = self.digest(epoch, n, &tree, &name, &index, &row.tail.ts, last);
@@ -317,8 +349,9 @@ impl<'p> Ledger<'p> {
         if n == 0 {
             self.epochs += 1;
         }
-        if let (Some(erasure), true) = (&row.tail.erasure, last) {
-            self.done.insert(erasure.nonce.clone());
+        if last {
+            self.done.extend(row.tail.erasure.iter().map(|erasure| erasure.nonce.clone()));
+            self.copies.extend(row.tail.key_copies.into_iter().map(|copy| copy.name));
         } else {
             self.open = Some(Epoch { names: epoch.names.clone(), begun: Some(row), tree });
         }
@@ -326,13 +359,7 @@ impl<'p> Ledger<'p> {
     }
 
     /// The index object of leaf `n`: the one that an earlier run wrote, else a new one.
-    async fn index(
-        &self,
-        epoch: &Epoch,
-        n: u64,
-        erasure: Erasure,
-        now: UnixNanos,
-    ) -> Result<(String, Bytes), ReadError> {
+    async fn index(&self, epoch: &Epoch, n: u64, said: Said, now: UnixNanos) -> Result<(String, Bytes), ReadError> {
         let folder = format!("index/v1/account={}/", account_segment(&self.account));
         let file = format!("/{}-{}-{n:010}.ndjson.zst", self.writer, epoch.names.epoch());
         let there = self.place.vault.list(ObjectKind::Index, &folder).await?;
@@ -340,7 +367,7 @@ impl<'p> Ledger<'p> {
         for name in there.into_iter().filter(|name| name.ends_with(&file)) {
             let bytes = self.place.vault.fetch(ObjectKind::Index, &name, None).await;
             let Some((row, line)) = bytes.as_ref().ok().and_then(|bytes| self.line(bytes).ok()) else { continue };
-            let ours = self.row(epoch, n, &erasure, &row);
+            let ours = self.row(epoch, n, &said, &row);
             // a line is not signed yet: only one that says what this run would say is an earlier run's
             if line.as_bytes() != ours || row.tail.ts > rfc3339(now.plus(SKEW)) {
                 others = true;
@@ -356,7 +383,7 @@ impl<'p> Ledger<'p> {
         }
         let tail = Tail { ts: rfc3339(now), ..Tail::default() };
         let now_row = Row { v: 1, leaf: n, object_key: None, off: None, of: None, tail };
-        let mut line = self.row(epoch, n, &erasure, &now_row);
+        let mut line = self.row(epoch, n, &said, &now_row);
         line.push(b'\n');
         let bytes = Bytes::from(
             zstd::bulk::compress(&line, LEVEL).map_err(|_| ReadError::unavailable("a line can't be compressed"))?,
@@ -365,24 +392,37 @@ impl<'p> Ledger<'p> {
         if self.ensure(ObjectKind::Index, &name, bytes.clone(), now).await? { Ok((name, bytes)) } else { Err(busy()) }
     }
 
-    /// The line of an erasure as it would be written at the time of `at`, and with its count of what was destroyed.
-    fn row(&self, epoch: &Epoch, n: u64, erasure: &Erasure, at: &Row) -> Vec<u8> {
-        let destroyed = at.tail.erasure.as_ref().map_or(erasure.destroyed, |told| told.destroyed);
-        let destroyed = destroyed.filter(|_| erasure.destroyed.is_some());
+    /// The line as it would be written at the time of `at`, and of an erasure with its count of what was destroyed.
+    fn row(&self, epoch: &Epoch, n: u64, said: &Said, at: &Row) -> Vec<u8> {
         let ts = at.tail.ts.clone();
+        let own = match said {
+            Said::Erasure(erasure) => {
+                let destroyed = at.tail.erasure.as_ref().map_or(erasure.destroyed, |told| told.destroyed);
+                let destroyed = destroyed.filter(|_| erasure.destroyed.is_some());
+                Tail {
+                    kind: Some(Kind::Erasure),
+                    action_type: Some("erase".to_owned()),
+                    erasure: Some(Box::new(Erasure { destroyed, ..erasure.clone() })),
+                    ..Tail::default()
+                }
+            }
+            Said::KeyCopies(copies) => Tail {
+                kind: Some(Kind::KeyCopies),
+                action_type: Some("rewrap".to_owned()),
+                key_copies: copies.clone(),
+                ..Tail::default()
+            },
+        };
         let tail = Tail {
-            kind: Some(Kind::Erasure),
             ingest_ts: ts.clone(),
             account: self.account.clone(),
             tenant: UNATTRIBUTED.to_owned(),
             call: "other".to_owned(),
-            action_type: Some("erase".to_owned()),
             status: "ok".to_owned(),
             writer: self.writer.clone(),
             epoch: epoch.names.epoch().to_string(),
-            erasure: Some(Box::new(Erasure { destroyed, ..erasure.clone() })),
             ts,
-            ..Tail::default()
+            ..own
         };
         let row = Row { v: 1, leaf: n, object_key: None, off: None, of: None, tail };
         serde_json::to_vec(&row).unwrap_or_default() // strings and numbers: can't fail
@@ -461,7 +501,7 @@ impl<'p> Ledger<'p> {
 
 fn busy() -> ReadError {
     ReadError::unavailable(
-        "another erasure is at work, or was begun in another way (--sign-with, or the request with other signatures): finish that one \
+        "another erasure, or rewrap, is at work, or was begun in another way (--sign-with, or the request with other signatures): finish that one \
      first",
     )
 }

@@ -1,0 +1,93 @@
+//! **What**: erasures that the chain tells. **Invariants**: one counts only where its line is in a tree that holds, says what its
+//! request says, and, where the erasers' public keys are given, two of them signed it. **Not here**: keys (`keys`), destroying
+//! (`erase`).
+
+use crate::erase::request;
+use crate::error::ReadError;
+use vault::names::account_segment;
+use vault::row::{Erasure, ErasureState, Row};
+
+use super::report::Erased;
+use super::walk::{ToldErasure, Walk};
+
+impl Walk<'_> {
+    /// Takes the copies of keys that an epoch's lines tell of, which are in its tree; gives their lines.
+    pub(super) fn key_copies(&mut self, rows: &[Row]) -> Vec<Row> {
+        let told: Vec<Row> = rows.iter().filter(|row| !row.tail.key_copies.is_empty()).cloned().collect();
+        let copies = told.iter().flat_map(|row| &row.tail.key_copies);
+        self.keys.copies.extend(copies.map(|copy| (copy.name.clone(), copy.sha256.clone())));
+        told
+    }
+
+    /// What earlier runs verified is told again.
+    pub(super) fn erasures_before(&mut self) {
+        for row in self.resume.erasures().to_vec() {
+            self.key_copies(std::slice::from_ref(&row));
+            self.erasures(&row.tail.account.clone(), &[row]);
+        }
+    }
+
+    /// Takes the erasures of an epoch's lines, which are in its tree; gives their lines.
+    pub(super) fn erasures(&mut self, account: &str, rows: &[Row]) -> Vec<Row> {
+        let mut told = Vec::new();
+        for row in rows {
+            let Some(erasure) = row.tail.erasure.as_deref() else { continue };
+            told.push(row.clone());
+            let at = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
+            if let Err(why) = self.erasure(account, &row.tail.ts, erasure) {
+                self.report.fail("erasure", at, why.to_string());
+            }
+        }
+        told
+    }
+
+    fn erasure(&mut self, account: &str, ts: &str, erasure: &Erasure) -> Result<(), ReadError> {
+        if erasure.state == ErasureState::Done {
+            let told = self.keys.erasures.get_mut(&erasure.nonce);
+            let told = told
+                .ok_or_else(|| ReadError::damaged("it says that an erasure is done that no line before it begins"))?;
+            let same = (&told.erased.key_ids, &told.erased.sessions) == (&erasure.key_ids, &erasure.sessions);
+            if !same || told.erased.done.is_some() {
+                return Err(ReadError::damaged("it says that another erasure is done than the one that was begun"));
+            }
+            told.erased.done = Some(ts.to_owned());
+            return Ok(());
+        }
+        let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it holds no request"))?;
+        // either refuses a request whose keys are not those of the sessions that it names
+        let opened = match self.options.erasers.as_slice() {
+            [] => {
+                request::read(file).map(|(request, _)| (request, erasure.signers.clone())).map_err(ReadError::damaged)
+            }
+            erasers => request::open(file, erasers),
+        };
+        let (request, signers) = opened.map_err(|error| error.reworded(|why| format!("its request {why}")))?;
+        let ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
+        let start = self.vault.full(&format!("keys/{}/", account_segment(account)));
+        let own = request.keys.iter().all(|key| key.folder.starts_with(&start));
+        let said = (&request.nonce, &request.who, &request.why, &request.sessions);
+        let same = said == (&erasure.nonce, &erasure.who, &erasure.why, &erasure.sessions);
+        if request.account != account || !own || !same || ids != erasure.key_ids {
+            return Err(ReadError::damaged("it says something else than its request"));
+        }
+        if ts < request.time.as_str() || ts >= request.expires.as_str() {
+            return Err(ReadError::damaged("it was begun before its request was made, or after that had expired"));
+        }
+        let erased = Erased {
+            account: account.to_owned(),
+            nonce: erasure.nonce.clone(),
+            who: request.who,
+            why: request.why,
+            signers,
+            sessions: request.sessions,
+            key_ids: erasure.key_ids.clone(),
+            begun: ts.to_owned(),
+            done: None,
+            fragments: 0,
+        };
+        if self.keys.erasures.insert(erasure.nonce.clone(), ToldErasure { erased, keys: request.keys }).is_some() {
+            return Err(ReadError::damaged("the same request was begun twice"));
+        }
+        Ok(())
+    }
+}
