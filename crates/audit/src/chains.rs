@@ -34,6 +34,8 @@ pub(crate) struct Found {
     pub(crate) lines: Chains,
     /// Names that no object of a chain can have.
     pub(crate) strange: Vec<String>,
+    /// Signatures behind the newest digests of their epochs.
+    pub(crate) early: Vec<String>,
 }
 
 /// The folder of an epoch.
@@ -59,27 +61,26 @@ pub(crate) async fn find(vault: &Vault, scope: Scope<'_>) -> Result<Found, ReadE
         (Some(account), None) => format!("chain/{}/", account_segment(account)),
         (None, _) => "chain/".to_owned(),
     };
-    let mut found = Found::default();
+    let (mut found, mut signatures) = (Found::default(), Vec::new());
     for name in vault.list(ObjectKind::Chain, &prefix).await? {
         match vault.relative(&name).and_then(parse) {
             None => found.strange.push(name),
             Some((line, ..)) if scope.writer.is_some_and(|writer| *writer != line.writer) => {}
-            // a signature without its digest: the digest is still to come, or missing, which shows as a gap in the numbers
-            Some((line, epoch, None)) => drop(found.lines.entry(line).or_default().entry(epoch).or_default()),
-            Some((line, epoch, Some(n))) => {
+            Some((line, epoch, n, false)) => signatures.push((line, epoch, n, name)),
+            Some((line, epoch, n, true)) => {
                 found.lines.entry(line).or_default().entry(epoch).or_default().insert(n);
             }
         }
     }
-    // an epoch of which nothing but signatures is there has no digest yet
-    for epochs in found.lines.values_mut() {
-        epochs.retain(|_, numbers| !numbers.is_empty());
-    }
-    found.lines.retain(|_, epochs| !epochs.is_empty());
+    // one between digests shows as a gap in their numbers
+    let newest = |line: &Line, epoch: &str| found.lines.get(line)?.get(epoch)?.last().copied();
+    signatures.retain(|(line, epoch, n, _)| newest(line, epoch).is_none_or(|newest| newest < *n));
+    found.early = signatures.into_iter().map(|(.., name)| name).collect();
     Ok(found)
 }
 
-fn parse(name: &str) -> Option<(Line, String, Option<u64>)> {
+/// The chain, epoch and number in a name, and whether it is a digest's, not a signature's.
+fn parse(name: &str) -> Option<(Line, String, u64, bool)> {
     let mut parts = name.strip_prefix("chain/")?.split('/');
     let (account, writer, epoch, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
@@ -92,5 +93,5 @@ fn parse(name: &str) -> Option<(Line, String, Option<u64>)> {
     let number = file.strip_suffix(".json")?;
     let n: u64 = number.parse().ok().filter(|n| format!("{n:010}") == number)?;
     let line = Line { account: account.to_owned(), writer: writer.to_owned() };
-    Some((line, epoch.to_owned(), digest.then_some(n)))
+    Some((line, epoch.to_owned(), n, digest))
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::ReadError;
-use crate::folders::{Folder, session_of, shredded};
+use crate::folders::{Folder, is_copy_of, session_of, shredded};
 use crate::hold::is_noted;
 use crate::ledger::{Ledger, Said};
 use crate::place::Place;
@@ -17,7 +17,7 @@ use vault::row::{Erasure, ErasureState, Shredded};
 use vault::store::ObjectKind;
 
 use super::request::{self, Request, Target};
-use super::resolve::{Asked, copies, holds, told};
+use super::resolve::{Asked, copies, holds, session_folders, told};
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,6 +188,8 @@ async fn finish(
     let again = |error: ReadError| {
         error.reworded(|why| format!("{why}\nthe erasure has begun and is not finished: run it again"))
     };
+    // a copy that lies elsewhere below its session, or under another name, opens as much
+    let elsewhere: BTreeSet<String> = copies(place, keys).await.map_err(again)?.into_iter().collect();
     let mut gone = 0;
     let start = place.vault.full(&format!("keys/{}/", account_segment(&request.account)));
     for key in keys {
@@ -196,7 +198,15 @@ async fn finish(
         if let Some(folder) = session_of(&format!("{stem}.age"), &start) {
             unnoted(place, request, &folder).await.map_err(again)?;
         }
-        gone += place.eraser.destroy(&stem).await.map_err(|error| again(ReadError::of_object(&stem, &error)))?;
+        let own = |name: &str| is_copy_of(name, &stem);
+        gone += place.eraser.destroy(&stem, &own).await.map_err(|error| again(ReadError::of_object(&stem, &error)))?;
+    }
+    let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+    for folder in session_folders(keys) {
+        let is_named = |name: &str| shredded(name).is_some_and(|key| ids.contains(key.id.as_str()));
+        let own = |name: &str| is_named(name) || elsewhere.contains(name);
+        gone +=
+            place.eraser.destroy(folder, &own).await.map_err(|error| again(ReadError::of_object(folder, &error)))?;
     }
     let left = copies(place, keys).await.map_err(again)?;
     if let Some(name) = left.first() {

@@ -5,15 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::ReadError;
-use crate::folders::{Folder, is_day, is_segment, segment, session_of, shredded};
+use crate::folders::{Folder, is_day, is_segment, segment, shredded};
 use crate::place::Place;
 use crate::read::{each_row, each_signed_row, each_unsigned_row};
 use crate::signed::Signed;
 use vault::names::account_segment;
 use vault::row::{Kind, Row, Shredded};
-use vault::store::ObjectKind;
+use vault::store::{ObjectKind, StoreError};
 
 use super::request::{MAX_KEYS, Target};
 
@@ -62,8 +63,8 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     let Sessions { account, folders, .. } = told;
     let segment = account_segment(&account);
     let stored = stored(place, &account).await?;
-    let own = stored.iter().filter(|(folder, _)| folders.contains(folder));
-    let keys: BTreeSet<Shredded> = own.filter_map(|(_, name)| shredded(name)).collect();
+    let keys: BTreeSet<Shredded> =
+        stored.into_iter().filter(|(folder, _)| folders.contains(folder)).map(|(_, key)| key).collect();
     if keys.is_empty() {
         return Err(ReadError::not_found(
             "no key object of it is in the store: it has no content, was erased before, or its keys lie in \
@@ -81,14 +82,18 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     Ok(Resolved { account, sessions, keys: keys.into_iter().collect(), holds, left_out })
 }
 
-/// Key objects of an account, each with its session; not what no gateway names so: a request with that in it would be none.
-async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, String)>, ReadError> {
+/// Keys of an account, each with its session, also those of which there is a copy in a folder of its own. Not what no gateway names
+/// so: a request with that in it would be none.
+async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, Shredded)>, ReadError> {
     let below = format!("keys/{}/", account_segment(account));
     let (start, names) = (place.vault.full(&below), place.vault.list(ObjectKind::Key, &below).await?);
     let one = |name: String| {
-        let (tenant, session) = session_of(&name, &start)?;
-        let day = name.rsplit('/').nth(1).is_some_and(is_day);
-        (day && is_segment(&tenant) && is_segment(&session)).then_some(((tenant, session), name))
+        let mut parts = name.strip_prefix(&start)?.split('/');
+        let (tenant, session, day) = (parts.next()?, parts.next()?, parts.next()?);
+        let id = shredded(&name)?.id;
+        let named = is_day(day) && is_segment(tenant) && is_segment(session);
+        let folder = format!("{start}{tenant}/{session}/{day}/");
+        named.then(|| ((tenant.to_owned(), session.to_owned()), Shredded { folder, id }))
     };
     Ok(names.into_iter().filter_map(one).collect())
 }
@@ -325,15 +330,38 @@ pub(super) async fn holds(
     Ok(held)
 }
 
-/// Every key object that is a copy of one of these keys.
+/// Every object that is a copy of one of these keys: in its place, deeper, or under any name below the session's folder.
 pub(super) async fn copies(place: &Place, keys: &BTreeSet<Shredded>) -> Result<Vec<String>, ReadError> {
-    let folders: BTreeSet<&str> = keys.iter().map(|key| key.folder.as_str()).collect();
-    let mut out = Vec::new();
-    for folder in folders {
+    let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+    let is_named = |name: &str| shredded(name).is_some_and(|key| ids.contains(key.id.as_str()));
+    let (mut named, mut others) = (Vec::new(), Vec::new());
+    for folder in session_folders(keys) {
         let below =
             place.vault.relative(folder).ok_or_else(|| ReadError::invalid(format!("{folder} is not in this vault")))?;
-        let names = place.vault.list(ObjectKind::Key, below).await?;
-        out.extend(names.into_iter().filter(|name| shredded(name).is_some_and(|key| keys.contains(&key))));
+        for name in place.vault.list(ObjectKind::Key, below).await? {
+            if is_named(&name) { named.push(name) } else { others.push(name) }
+        }
     }
-    Ok(out)
+    // the same bytes under another name
+    let objects = hashes(place, &named).await?;
+    let mut same = hashes(place, &others).await?;
+    same.retain(|(_, sha256)| objects.iter().any(|(_, own)| own == sha256));
+    named.extend(same.into_iter().map(|(name, _)| name));
+    Ok(named)
+}
+
+/// Folders of the sessions of these keys: `…keys/account/tenant/session/`.
+pub(super) fn session_folders(keys: &BTreeSet<Shredded>) -> BTreeSet<&str> {
+    let session = |key: &'_ Shredded| key.folder.trim_end_matches('/').rfind('/');
+    keys.iter().filter_map(|key| key.folder.get(..=session(key)?)).collect()
+}
+
+/// The hashes of key objects; of those that are not there, or too large for one, none.
+async fn hashes(place: &Place, names: &[String]) -> Result<Vec<(String, [u8; 32])>, ReadError> {
+    let read = stream::iter(names).map(async |name| match place.vault.key_object(name).await {
+        Ok(bytes) => Ok(Some((name.clone(), Sha256::digest(&bytes).into()))),
+        Err(StoreError::Missing | StoreError::TooLarge | StoreError::Archived) => Ok(None),
+        Err(error) => Err(ReadError::of_object(name, &error)),
+    });
+    read.buffered(AT_ONCE).try_filter_map(async |one| Ok(one)).try_collect().await
 }

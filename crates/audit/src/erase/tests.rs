@@ -21,7 +21,9 @@ use vault::chain::note::{SigningKey, VerifyKey};
 use vault::names::rfc3339;
 use vault::row::{Erasure, ErasureState};
 use vault::store::settings::LockMode;
-use vault::store::{Held, ObjectKind, Put, StoreError, VaultEraser, VaultReader, VaultStore, Version, VersionPage};
+use vault::store::{
+    Held, ObjectKind, Own, Put, StoreError, VaultEraser, VaultReader, VaultStore, Version, VersionPage,
+};
 use vault::testing::journal::signing_key;
 
 const STORE: &str = "memory";
@@ -71,12 +73,12 @@ impl VaultEraser for Mortal {
         Box::pin(async move { Ok(self.held.lock().contains(name)) })
     }
 
-    fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move {
             self.lives()?;
             let mut objects = self.store.0.lock();
             let before = objects.len();
-            objects.retain(|name, _| !(name.starts_with(stem) && name.ends_with(".age")));
+            objects.retain(|name, _| !(name.starts_with(prefix) && own(name)));
             Ok((before - objects.len()) as u64)
         })
     }
@@ -874,4 +876,41 @@ async fn an_erasure_that_could_be_deleted_is_told() {
         assert_eq!(name.as_ref().is_some_and(of_its_chain), told, "{locked:?}: {name:?}");
         assert_eq!(name.is_some(), told);
     }
+}
+
+/// A copy of a key that somebody put aside below its session (a folder deeper, under another name, as an older version) goes
+/// with it. One that is put back later is told, opens nothing under a name that no gateway gives, and goes with a second request.
+#[tokio::test]
+async fn copies_put_aside_undo_no_erasure() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let name = site.name(&["keys/default/acme/s0/", ".age"]);
+    let object = site.store.0.lock().get(&name).cloned().expect("there");
+    let (folder, file) = name.rsplit_once('/').expect("a folder");
+    let session = folder.rsplit_once('/').expect("a session").0;
+    let aside = [format!("{folder}/sub/{file}"), format!("{folder}/0123456789abcdef.age"), format!("{session}/kept")];
+    let put = |name: &String| drop(site.store.0.lock().insert(name.clone(), object.clone()));
+    aside.iter().for_each(put);
+    desk.erase(&site, "s0").await;
+    let left = || site.store.0.lock().keys().filter(|name| name.starts_with(session)).cloned().collect::<Vec<_>>();
+    assert_eq!(left(), Vec::<String>::new());
+    let report = desk.audit(&site).await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    for name in &aside {
+        put(name);
+        let report = desk.audit(&site).await;
+        assert!(!report.verified && report.found.contains_key("key_back"), "{name}: {}", report.text());
+        let vault = &desk.place.vault;
+        let filter = Filter { account: Some("default".into()), ..Filter::default() };
+        let read =
+            replay(vault, &mut Opener::new(vault, vec![site.auditor.clone()]), "s0", &filter).await.expect("read");
+        let mut text = Vec::new();
+        read.write(&mut text).expect("written");
+        assert!(!String::from_utf8_lossy(&text).contains("text 0"), "{name}");
+        site.remove(name);
+    }
+    put(&aside[0]);
+    assert_eq!(desk.erase(&site, "s0").await.objects, 1);
+    let report = desk.audit(&site).await;
+    assert!(report.verified && report.erased.len() == 2 && left().is_empty(), "{}", report.text());
 }

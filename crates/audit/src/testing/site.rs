@@ -35,9 +35,9 @@ use vault::uploader::{Journal, Pace, Parts, Uploader};
 
 const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
-/// Objects in memory.
+/// Objects in memory, and when those that were put were.
 #[derive(Default)]
-pub struct Memory(pub Mutex<BTreeMap<String, Bytes>>);
+pub struct Memory(pub Mutex<BTreeMap<String, Bytes>>, Mutex<BTreeMap<String, UnixNanos>>);
 
 impl VaultStore for Memory {
     fn put_once<'a>(
@@ -45,7 +45,7 @@ impl VaultStore for Memory {
         _: ObjectKind,
         name: &'a str,
         bytes: Bytes,
-        _: UnixNanos,
+        now: UnixNanos,
     ) -> BoxFuture<'a, Result<Put, StoreError>> {
         let mut objects = self.0.lock();
         let put = match objects.get(name) {
@@ -54,6 +54,7 @@ impl VaultStore for Memory {
             Some(_) => Ok(Put::Exists),
             None => {
                 objects.insert(name.to_owned(), bytes);
+                self.1.lock().insert(name.to_owned(), now);
                 Ok(Put::Written)
             }
         };
@@ -82,6 +83,11 @@ impl VaultReader for Memory {
     fn list<'a>(&'a self, _: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         let names = self.0.lock().keys().filter(|name| name.starts_with(prefix)).cloned().collect();
         Box::pin(async move { Ok(names) })
+    }
+
+    fn written<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        let at = self.1.lock().get(name).copied();
+        Box::pin(async move { Ok(at) })
     }
 }
 

@@ -36,6 +36,8 @@ use report::STRANGER;
 pub use report::{Counts, Erased, Finding, Head, Report, Severity};
 
 use resume::Resume;
+use strays::LONG;
+use vault::store::ObjectKind;
 use walk::{Epoch, Keys, Referenced, Turns, Walk};
 
 /// Verifies a vault.
@@ -69,6 +71,7 @@ pub async fn verify(
         progress: Progress { done: 0, all, bytes: 0 },
     };
     walk.strange(&found);
+    walk.early(&found).await;
     walk.list_keys().await;
     walk.take_up()?;
     let mut lines: Vec<(Line, Vec<Epoch>)> = Vec::new();
@@ -114,6 +117,18 @@ impl Walk<'_> {
         }
         if found.lines.is_empty() {
             self.report.fail("empty", "chain/", "no digest: nothing of this vault can be verified");
+        }
+    }
+
+    /// Signatures behind the newest digests: the gateway writes each a moment before its digest.
+    async fn early(&mut self, found: &Found) {
+        for name in &found.early {
+            match self.vault.written(ObjectKind::Chain, name).await {
+                Some(written) if written.plus(LONG) >= self.options.now => {
+                    self.report.not_verified.push(format!("{name}: a signature whose digest is not there yet"));
+                }
+                _ => self.report.fail("digest_missing", name, "a signature whose digest is not there"),
+            }
         }
     }
 

@@ -4,6 +4,7 @@ mod clean;
 mod keys;
 mod lifecycle;
 mod locks;
+mod mutations;
 mod outage;
 mod tamper;
 mod times;

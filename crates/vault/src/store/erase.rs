@@ -17,43 +17,48 @@ pub trait VaultEraser: Send + Sync {
     /// Whether a version of the object is under legal hold.
     fn held<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
 
-    /// Destroys a key: every version of `{stem}.age` and of copies for other readers (`{stem}-….age`), and delete markers
-    /// over them. How many there were; none is no error.
-    fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
+    /// Destroys every version, and delete markers over them, of the key objects whose names begin with `prefix` and that `own` says
+    /// yes to, however deep they lie. How many there were; none is no error.
+    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>>;
 }
 
-/// Whether `name` is the key object of this stem, or a copy.
-fn is_copy(name: &str, stem: &str) -> bool {
-    let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".age"));
-    rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('-') && !rest.contains('/')))
-}
+/// Whether an object of this name is meant.
+pub type Own<'o> = dyn Fn(&str) -> bool + Send + Sync + 'o;
 
 impl VaultEraser for DirectoryStore {
     fn held<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(self.is_held(name))
     }
 
-    fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move {
-            let path = self.path(stem)?;
-            let (folder, stem) =
-                (path.parent().unwrap_or(&path), path.file_name().unwrap_or_default().to_string_lossy());
-            let mut entries = match tokio::fs::read_dir(folder).await {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-                Err(error) => return Err(io_error(error)),
-            };
-            let mut gone = 0;
-            while let Some(entry) = entries.next_entry().await.map_err(io_error)? {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                // what a writer that died left of it is the same secret
-                let whole = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).unwrap_or(&name);
-                if is_copy(whole, &stem) {
-                    tokio::fs::remove_file(entry.path()).await.map_err(io_error)?;
-                    gone += 1;
+            let (start, mut gone) = (prefix.rsplit_once('/').map_or("", |(folder, _)| folder), 0);
+            let mut folders = vec![(start.to_owned(), self.path(start)?)];
+            while let Some((below, folder)) = folders.pop() {
+                let mut entries = match tokio::fs::read_dir(&folder).await {
+                    Ok(entries) => entries,
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => return Err(io_error(error)),
+                };
+                let before = gone;
+                while let Some(entry) = entries.next_entry().await.map_err(io_error)? {
+                    let file = entry.file_name().to_string_lossy().into_owned();
+                    if entry.file_type().await.map_err(io_error)?.is_dir() {
+                        folders.push((format!("{below}/{file}"), entry.path()));
+                        continue;
+                    }
+                    // what a writer that died left of it is the same secret
+                    let whole = file.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).unwrap_or(&file);
+                    let name = format!("{below}/{whole}");
+                    if name.starts_with(prefix) && own(&name) {
+                        tokio::fs::remove_file(entry.path()).await.map_err(io_error)?;
+                        gone += 1;
+                    }
+                }
+                if gone > before {
+                    sync_folder(&folder).await.map_err(io_error)?;
                 }
             }
-            sync_folder(folder).await.map_err(io_error)?;
             Ok(gone)
         })
     }
@@ -68,12 +73,7 @@ struct Version {
 
 impl S3Store {
     /// Versions of the names that `own` says yes to, and markers over them, behind them.
-    async fn versions_of(
-        &self,
-        kind: ObjectKind,
-        prefix: &str,
-        own: &(dyn Fn(&str) -> bool + Sync),
-    ) -> Result<Vec<Version>, StoreError> {
+    async fn versions_of(&self, kind: ObjectKind, prefix: &str, own: &Own<'_>) -> Result<Vec<Version>, StoreError> {
         let (mut found, mut over) = (Vec::new(), Vec::new());
         let (mut key, mut version) = (None, None);
         loop {
@@ -119,10 +119,10 @@ impl S3Store {
         Ok(false)
     }
 
-    async fn destroy_versions(&self, stem: &str) -> Result<u64, StoreError> {
+    async fn destroy_versions(&self, prefix: &str, own: &Own<'_>) -> Result<u64, StoreError> {
         let mut gone = 0;
         // markers last: a run that ended early still sees that there was something
-        for Version { name, id, .. } in self.versions_of(ObjectKind::Key, stem, &|name| is_copy(name, stem)).await? {
+        for Version { name, id, .. } in self.versions_of(ObjectKind::Key, prefix, own).await? {
             let delete = self.client().await?.delete_object().bucket(self.bucket(ObjectKind::Key)).key(name);
             let delete = delete.version_id(id).bypass_governance_retention(true).send().await;
             delete.map_err(|error| classify(&error).error())?;
@@ -144,7 +144,7 @@ impl VaultEraser for S3Store {
         Box::pin(self.any_held(kind, name))
     }
 
-    fn destroy<'a>(&'a self, stem: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Box::pin(self.destroy_versions(stem))
+    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(self.destroy_versions(prefix, own))
     }
 }

@@ -16,7 +16,7 @@ pub mod settings;
 mod sweep;
 
 pub use directory::{DIRECTORY_URI, DirectoryStore};
-pub use erase::VaultEraser;
+pub use erase::{Own, VaultEraser};
 pub use hold::VaultHolder;
 pub use limits::{Limits, Swept};
 pub use object::{Held, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
