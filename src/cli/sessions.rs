@@ -2,7 +2,7 @@
 //! dataset. **Invariants**: `find` needs no key and opens nothing; the others print what the caller's keys opened.
 //! **Not here**: the work (`audit/read`).
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -160,13 +160,13 @@ pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
     let (mut whole, bounded) = (true, query.since.is_some());
     block_on(async {
         let vault = location.as_ref().map(Vault::at).transpose()?;
-        let (mut out, terminal) = (Vec::new(), io::stdout().is_terminal());
+        let mut out = Vec::new();
         let mut broken = Ok(());
         let mut each = |row: &Row, unsigned: bool| {
             if options.sessions || broken.is_err() {
                 return;
             }
-            let line = if options.json { json_of(row, unsigned, terminal) } else { text_of(row, unsigned) };
+            let line = if options.json { json_of(row, unsigned) } else { text_of(row, unsigned) };
             out.extend(line.as_bytes());
             out.push(b'\n');
             if out.len() > 1 << 16 {
@@ -231,12 +231,13 @@ fn text_of(row: &Row, unsigned: bool) -> String {
     shown(row) + if unsigned { "  UNSIGNED: no digest names this line" } else { "" }
 }
 
-fn json_of(row: &Row, unsigned: bool, terminal: bool) -> String {
+/// With characters that act on a terminal escaped, also in a pipe: somebody will look at it in one.
+fn json_of(row: &Row, unsigned: bool) -> String {
     let mut json = serde_json::to_string(row).unwrap_or_default();
     if unsigned && json.pop().is_some() {
         json.push_str(",\"unsigned\":true}");
     }
-    if terminal { escaped(&json) } else { json }
+    escaped(&json)
 }
 
 /// What digests name that these keys signed; `None`: no key was given.
@@ -276,6 +277,11 @@ pub(super) fn run_session(
     write: impl FnOnce(&mut Replay, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
 ) -> Result<Exit, CommandError> {
     let Session { session, account, tenant, content, key, unsigned, from } = session;
+    // a line of `find --sessions`: session, account
+    let (session, account) = match session.split_once('\t') {
+        Some((session, rest)) => (session.to_owned(), account.or(rest.split('\t').next().map(str::to_owned))),
+        None => (session, account),
+    };
     let keys = public_keys(&key)?;
     block_on(async {
         let (vault, auditors, log) = open(&from).await?;

@@ -68,12 +68,15 @@ pub(super) fn run_compact(options: &Compact) -> Result<Exit, CommandError> {
         show("");
         Ok(done)
     })?;
-    let Compacted { objects, lines, files, bytes, days, pruned, unsigned, unread, older } = &done;
+    let Compacted { objects, lines, files, bytes, days, healed, pruned, unsigned, unread, older } = &done;
     if options.json {
         let json = serde_json::json!({"objects": objects, "lines": lines, "files": files, "bytes": bytes, "days": days,
-            "pruned": pruned, "unsigned": unsigned, "unread": unread, "older": older});
+            "healed": healed, "pruned": pruned, "unsigned": unsigned, "unread": unread, "older": older});
         output::print(&format!("{json}\n"))?;
         return whole(unread);
+    }
+    if *healed > 0 {
+        output::print(&format!("{healed} files were not what was written, or gone: their lines are written anew\n"))?;
     }
     if let Some(older) = older {
         output::print(&format!("left out: {}\n", clean(older)))?;

@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::error::ReadError;
 use crate::folders::{is_day, is_key_id, is_segment, segment};
@@ -17,6 +19,8 @@ use vault::row::Shredded;
 const VERSION: u8 = 1;
 /// Signers of a request, at least.
 pub const SIGNERS: usize = 2;
+/// Longest time that a request may wait.
+pub const MAX_VALID: time::Duration = time::Duration::days(30);
 /// Keys in one request.
 pub const MAX_KEYS: usize = 100_000;
 
@@ -101,6 +105,11 @@ impl Request {
             let session = below.and_then(|below| below.rsplit_once('/')).filter(|(_, day)| is_day(day));
             session.is_some_and(|(session, _)| sessions.contains(session)) && is_key_id(&key.id)
         };
+        let moment = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+        let valid = moment(&self.expires).zip(moment(&self.time)).map(|(expires, time)| expires - time);
+        if valid.is_none_or(|valid| valid > MAX_VALID) {
+            return Err("may be executed for longer than 30 days, or its times can not be read");
+        }
         if self.keys.is_empty() || self.keys.len() > MAX_KEYS || !self.keys.iter().all(own) {
             return Err("names no keys, keys of sessions that it does not name, or of another account");
         }

@@ -914,3 +914,22 @@ async fn copies_put_aside_undo_no_erasure() {
     let report = desk.audit(&site).await;
     assert!(report.verified && report.erased.len() == 2 && left().is_empty(), "{}", report.text());
 }
+
+/// A request may wait for 30 days, no longer; who does not give the erasers' keys is not told that they signed.
+#[tokio::test]
+async fn requests_do_not_wait_for_years() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let mut request = desk.request(&site, session("s0")).await;
+    let days = |days: u64| rfc3339(site.clock.now().plus(Duration::from_secs(days * 86_400)));
+    request.expires = days(31);
+    assert!(desk.run(&site, &desk.forged(&request)).await.expect_err("too long").contains("30 days"));
+    request.expires = days(30);
+    desk.run(&site, &desk.forged(&request)).await.expect("erased");
+    assert!(desk.audit(&site).await.text().contains("\nerased by request: acme/s0"));
+    let keys = vec![signing_key().public().clone(), desk.chain_key()];
+    let report = site.verify(Options { keys, ..Options::default() }).await;
+    let text = report.text();
+    assert!(!text.contains("erased by request") && text.contains("not checked that it was signed by alice"), "{text}");
+    assert!(!report.erased[0].checked);
+}

@@ -95,6 +95,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column("fragment", Form::Text),
     column("ct_sha256", Form::Text),
     column("key_id", Form::Text),
+    column("key_sha256", Form::Text),
     column("commitment", Form::Text),
     column(MORE, Form::Json),
 ];

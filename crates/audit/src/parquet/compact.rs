@@ -1,5 +1,5 @@
 //! **What**: [`compact()`]: brings the tables of a folder up to what the index holds. **Invariants**: a day is touched only if
-//! its index has objects that are in no file yet; new files are durable before the state names them, old ones go after. A
+//! its index has objects that are in no file yet, or a file is not what was written; new files are durable before the state names them, old ones go after. A
 //! reader that looks at all files while a day is written anew may see its lines twice; never too few. **Not here**: columns,
 //! files.
 
@@ -18,7 +18,7 @@ use vault::store::{ObjectKind, StoreError};
 
 use super::layout::STATES;
 use super::sort::{Line, Sorter, is_sane};
-use super::state::{Day, Part, State, short};
+use super::state::{Day, Part, State, TableFile, short};
 use super::write::Table;
 
 /// Parts of a day that stand beside each other before they are made one.
@@ -52,6 +52,8 @@ pub struct Compacted {
     pub bytes: u64,
     /// Days that were written to.
     pub days: u64,
+    /// Files that were not what was written, and whose lines are written anew.
+    pub healed: u64,
     /// Days removed.
     pub pruned: u64,
     /// Index objects that no signed digest names (yet): left out.
@@ -108,6 +110,7 @@ impl Run<'_> {
     async fn day(&mut self, day: &Day, objects: &BTreeSet<String>) -> Result<(), ReadError> {
         let path = day.state(&self.options.folder);
         let mut state = State::read(&path)?;
+        self.heal(&mut state, objects)?;
         let done: BTreeSet<String> = state.objects().into_iter().map(str::to_owned).collect();
         let other = state.columns != State::default().columns;
         let mut new: BTreeSet<String> = BTreeSet::new();
@@ -143,6 +146,30 @@ impl Run<'_> {
                 gone.map_err(|error| ReadError::of_io(&error, format!("{file}: {error}")))?;
             }
         }
+        Ok(())
+    }
+
+    /// Takes parts whose files are not what was written out of the state, so that their objects are written anew, if all of them
+    /// are there still.
+    fn heal(&mut self, state: &mut State, objects: &BTreeSet<String>) -> Result<(), ReadError> {
+        let mut kept = Vec::new();
+        for part in std::mem::take(&mut state.parts) {
+            let changed = part.files.iter().map(|file| Ok((!file.is_sound(&self.options.folder)?, file)));
+            let changed: Vec<(bool, &TableFile)> = changed.collect::<Result<_, ReadError>>()?;
+            let changed: Vec<&str> =
+                changed.into_iter().filter(|(changed, _)| *changed).map(|(_, file)| file.name.as_str()).collect();
+            let whole = part.objects.keys().all(|object| objects.contains(object));
+            match changed.first() {
+                Some(_) if whole => self.done.healed += changed.len() as u64,
+                Some(name) => {
+                    let why = "it is not what was written, and the index has its lines no more: they are not read";
+                    self.done.unread.push(format!("{name}: {why}"));
+                    kept.push(part);
+                }
+                None => kept.push(part),
+            }
+        }
+        state.parts = kept;
         Ok(())
     }
 
@@ -200,17 +227,23 @@ impl Run<'_> {
         let names: Vec<&str> = hashes.keys().map(String::as_str).collect();
         let id = short(&names);
         let folder = &self.options.folder;
-        let (mut files, mut lines, mut bytes) = (Vec::new(), 0, 0);
+        let (mut files, mut lines, mut bytes) = (Vec::<TableFile>::new(), 0, 0);
+        let mut end = |table: Table, files: &mut Vec<TableFile>| {
+            let (size, sha256) = table.finish()?;
+            bytes += size;
+            files.last_mut().into_iter().for_each(|file| file.sha256.clone_from(&sha256));
+            Ok::<(), ReadError>(())
+        };
         let mut table: Option<(String, Table)> = None;
         sorter.finish(&mut |line: Line| {
             let full = |(tenant, table): &mut (String, Table)| *tenant != line.tenant() || table.lines == FILE_LINES;
             if let Some((_, table)) = table.take_if(full) {
-                bytes += table.finish()?;
+                end(table, &mut files)?;
             }
             if table.is_none() {
                 let name = day.file(line.tenant(), &id, files.len());
                 table = Some((line.tenant().to_owned(), Table::new(&folder.join(&name))?));
-                files.push(name);
+                files.push(TableFile { name, sha256: String::new() });
             }
             let map: Map<String, Value> =
                 serde_json::from_str(&line.text).map_err(|_| ReadError::damaged("a line of the index is no object"))?;
@@ -218,7 +251,7 @@ impl Run<'_> {
             table.as_mut().map_or(Ok(()), |(_, table)| table.push(map, line.text.len()))
         })?;
         if let Some((_, table)) = table {
-            bytes += table.finish()?;
+            end(table, &mut files)?;
         }
         self.done.lines += lines;
         self.done.files += files.len() as u64;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use parquet::errors::{ParquetError, Result};
 use parquet::file::properties::ReaderProperties;
@@ -19,7 +19,7 @@ use crate::error::ReadError;
 
 use super::cells::Cursor;
 use super::columns::{COLUMNS, Form, leaves, line, position};
-use super::layout::{STATES, TABLES, part};
+use super::layout::{STATES, part};
 use super::state::{Part, State};
 
 /// Rows that are put together at a time.
@@ -73,8 +73,7 @@ impl Test<'_> {
     }
 }
 
-/// Calls `visit` with each line of the tables below `folder` for which every test holds, of the days of arrival that `day` says
-/// yes to, and of the files that `covered` lets in.
+/// Calls `visit` with each line of the tables below `folder` for which every test holds, of the files that `covered` names.
 ///
 /// # Errors
 /// One line: a file can't be read, or is damaged.
@@ -82,13 +81,10 @@ pub fn rows(
     folder: &Path,
     covered: &Covered,
     tests: &[Test<'_>],
-    day: &dyn Fn(&str) -> bool,
     visit: &mut dyn FnMut(Row),
 ) -> std::result::Result<(), ReadError> {
-    for path in files(folder, tests, day)? {
-        if !covered.lets_in(path.strip_prefix(folder).unwrap_or(&path)) {
-            continue;
-        }
+    for name in &covered.files {
+        let path = folder.join(name);
         let file = File::open(&path).map_err(|error| ReadError::of_file(&path, &error))?;
         let mut each = |line: Map<String, Value>| {
             let row = serde_json::from_value(Value::Object(line));
@@ -100,45 +96,20 @@ pub fn rows(
     Ok(())
 }
 
-/// The files whose names say that they may hold such lines, in order.
-fn files(
-    folder: &Path,
-    tests: &[Test<'_>],
-    day: &dyn Fn(&str) -> bool,
-) -> std::result::Result<Vec<PathBuf>, ReadError> {
-    let wanted = |name: &str| {
-        let named = |key: &str| part(name, key);
-        let is = |test: &Test<'_>| match test {
-            Test::Is("account", wanted) => {
-                named("account").is_none_or(|name| name == vault::names::account_segment(wanted))
-            }
-            Test::Is("tenant", wanted) => named("tenant").is_none_or(|name| {
-                let segment = kernel::pseudonym::segment(wanted);
-                name.starts_with("h-") || name == segment.as_deref().unwrap_or(wanted)
-            }),
-            _ => true,
-        };
-        tests.iter().all(is) && named("dt").is_none_or(day)
-    };
-    let (mut found, mut folders) = (Vec::new(), vec![folder.join(TABLES)]);
-    while let Some(here) = folders.pop() {
-        let entries = std::fs::read_dir(&here).map_err(|error| ReadError::of_file(&here, &error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| ReadError::of_file(&here, &error))?;
-            let path = entry.path();
-            let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
-            if !wanted(&name) {
-                continue;
-            }
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
-            } else if name.ends_with(".parquet") {
-                found.push(path);
-            }
+/// Whether a file's name says that it may hold lines for which every test holds, of days that `day` says yes to.
+fn may_hold(name: &str, tests: &[Test<'_>], day: &dyn Fn(&str) -> bool) -> bool {
+    let named = |key: &str| part(name, key);
+    let is = |test: &Test<'_>| match test {
+        Test::Is("account", wanted) => {
+            named("account").is_none_or(|name| name == vault::names::account_segment(wanted))
         }
-    }
-    found.sort_unstable();
-    Ok(found)
+        Test::Is("tenant", wanted) => named("tenant").is_none_or(|name| {
+            let segment = kernel::pseudonym::segment(wanted);
+            name.starts_with("h-") || name == segment.as_deref().unwrap_or(wanted)
+        }),
+        _ => true,
+    };
+    tests.iter().all(is) && named("dt").is_none_or(day)
 }
 
 /// What takes a line of a table.
@@ -245,73 +216,87 @@ fn pieces(rows: &[Range<usize>]) -> Vec<(Range<usize>, BTreeSet<usize>)> {
     out
 }
 
-/// Index objects whose lines stand in the tables.
+/// Index objects whose lines stand in the tables, and the files to read for a query.
 #[derive(Default)]
 pub struct Covered {
     objects: BTreeSet<String>,
-    /// The files to read; `None`: all.
-    files: Option<BTreeSet<String>>,
-    /// Objects whose lines stand in files that are not read.
-    left: usize,
+    files: BTreeSet<String>,
+    /// Objects whose lines stand in files that are not read, as not all that stands there was signed.
+    unsigned: usize,
+    /// Files that are not what was written, and are not read.
+    changed: Vec<String>,
 }
 
 impl Covered {
-    /// What the states below `folder` say.
+    /// What the states below `folder` say, of lines that a query may want. Files count as they were written: another one, or none in
+    /// its place, and its objects are not covered. `signed`: objects (their names, the SHA-256 of what was read) that count.
     ///
     /// # Errors
-    /// One line: a state can't be read.
-    pub fn read(folder: &Path) -> std::result::Result<Self, ReadError> {
+    /// One line: a state or a file can't be read.
+    pub fn read(
+        folder: &Path,
+        tests: &[Test<'_>],
+        day: &dyn Fn(&str) -> bool,
+        signed: Option<&dyn Fn(&str, &str) -> bool>,
+    ) -> std::result::Result<Self, ReadError> {
         let mut covered = Self::default();
-        Self::parts(folder, &mut |part| covered.objects.extend(part.objects.into_keys()))?;
+        for Part { objects, files, .. } in parts(folder)? {
+            if signed.is_some_and(|signed| !objects.iter().all(|(name, sha256)| signed(name, sha256))) {
+                covered.unsigned += objects.len();
+                continue;
+            }
+            let wanted: Vec<_> = files.into_iter().filter(|file| may_hold(&file.name, tests, day)).collect();
+            let mut changed = Vec::new();
+            for file in &wanted {
+                if !file.is_sound(folder)? {
+                    changed.push(file.name.clone());
+                }
+            }
+            if changed.is_empty() {
+                covered.objects.extend(objects.into_keys());
+                covered.files.extend(wanted.into_iter().map(|file| file.name));
+            }
+            covered.changed.extend(changed);
+        }
         Ok(covered)
     }
 
-    /// As [`Self::read`], of files alone in which nothing stands but objects (their names, the SHA-256 of what was read) that
-    /// `signed` says yes to.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn signed(folder: &Path, signed: &dyn Fn(&str, &str) -> bool) -> std::result::Result<Self, ReadError> {
-        let (mut objects, mut files, mut left) = (BTreeSet::new(), BTreeSet::new(), 0);
-        Self::parts(folder, &mut |part| {
-            if part.objects.iter().all(|(name, sha256)| signed(name, sha256)) {
-                objects.extend(part.objects.into_keys());
-                files.extend(part.files);
-            } else {
-                left += part.objects.len();
-            }
-        })?;
-        Ok(Self { objects, files: Some(files), left })
-    }
-
-    /// Calls `each` with what the states below `folder` tell of.
-    fn parts(folder: &Path, each: &mut dyn FnMut(Part)) -> std::result::Result<(), ReadError> {
-        let accounts = std::fs::read_dir(folder.join(STATES));
-        let accounts = accounts.map_err(|error| {
-            ReadError::of_io(&error, format!("{} holds no tables of `vault compact`: {error}", folder.display()))
-        })?;
-        for account in accounts.flatten() {
-            for state in std::fs::read_dir(account.path()).into_iter().flatten().flatten() {
-                let path = state.path();
-                if path.extension().is_some_and(|extension| extension == "json") {
-                    State::read(&path)?.parts.into_iter().for_each(&mut *each);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn lets_in(&self, file: &Path) -> bool {
-        self.files.as_ref().is_none_or(|files| file.to_str().is_some_and(|file| files.contains(file)))
-    }
-
-    /// Objects whose lines stand in files that are not read, because not all that stands there was signed.
-    pub fn left(&self) -> usize {
-        self.left
+    /// What was not read, in words.
+    pub fn left(&self) -> Vec<String> {
+        let unsigned = (self.unsigned > 0).then(|| {
+            let objects = self.unsigned;
+            format!(
+                "tables that hold lines of {objects} index objects: not all of them were signed; what the index still has was read from there"
+            )
+        });
+        let changed = self.changed.iter().map(|name| {
+            format!(
+                "{name}: it is not what `vault compact` wrote, or is gone; what the index still has was read from there, and `vault compact` makes it anew"
+            )
+        });
+        unsigned.into_iter().chain(changed).collect()
     }
 
     /// Whether this one (without the vault's prefix) does.
     pub fn has(&self, object: &str) -> bool {
         self.objects.contains(object)
     }
+}
+
+/// What the states below `folder` tell of.
+fn parts(folder: &Path) -> std::result::Result<Vec<Part>, ReadError> {
+    let accounts = std::fs::read_dir(folder.join(STATES));
+    let accounts = accounts.map_err(|error| {
+        ReadError::of_io(&error, format!("{} holds no tables of `vault compact`: {error}", folder.display()))
+    })?;
+    let mut out = Vec::new();
+    for account in accounts.flatten() {
+        for state in std::fs::read_dir(account.path()).into_iter().flatten().flatten() {
+            let path = state.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                out.extend(State::read(&path)?.parts);
+            }
+        }
+    }
+    Ok(out)
 }

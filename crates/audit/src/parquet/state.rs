@@ -2,6 +2,8 @@
 //! whole; says only what is durable. **Not here**: when a day is written anew (`compact`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -68,8 +70,49 @@ pub(super) struct Part {
     #[serde(deserialize_with = "objects")]
     pub(super) objects: BTreeMap<String, String>,
     /// Files, below the folder.
-    pub(super) files: Vec<String>,
+    pub(super) files: Vec<TableFile>,
     pub(super) lines: u64,
+}
+
+/// A file of a table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Either")]
+pub(super) struct TableFile {
+    /// Below the folder.
+    pub(super) name: String,
+    /// Of its bytes, hex; empty in states of older versions, whose files count as changed.
+    pub(super) sha256: String,
+}
+
+/// Older versions told names alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Hashed { name: String, sha256: String },
+    Named(String),
+}
+
+impl From<Either> for TableFile {
+    fn from(told: Either) -> Self {
+        match told {
+            Either::Hashed { name, sha256 } => Self { name, sha256 },
+            Either::Named(name) => Self { name, sha256: String::new() },
+        }
+    }
+}
+
+impl TableFile {
+    /// Whether the file is what was written.
+    pub(super) fn is_sound(&self, folder: &Path) -> Result<bool, ReadError> {
+        let path = folder.join(&self.name);
+        let mut hash = Sha256::new();
+        let copied = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut hash));
+        match copied {
+            Ok(_) => Ok(kernel::hex::encode(&hash.finalize()) == self.sha256),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(ReadError::of_file(&path, &error)),
+        }
+    }
 }
 
 fn objects<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
@@ -127,6 +170,6 @@ impl State {
     }
 
     pub(super) fn files(&self) -> BTreeSet<&str> {
-        self.parts.iter().flat_map(|part| part.files.iter().map(String::as_str)).collect()
+        self.parts.iter().flat_map(|part| part.files.iter().map(|file| file.name.as_str())).collect()
     }
 }

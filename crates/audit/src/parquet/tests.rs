@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::columns::{COLUMNS, Form, position};
 use super::read::{Covered, Test, rows, table};
 use super::sort::Sorter;
+use super::state::{Day, Part, State, TableFile};
 use super::write::Table;
 use super::*;
 use crate::read::{Query, Vault, find, find_in, find_in_signed, find_signed};
@@ -88,7 +89,12 @@ fn without_nulls(line: &Value) -> Map<String, Value> {
 /// Every field of an index line has a column. Whoever adds a field adds a column: COLUMNS in `columns.rs`.
 #[test]
 fn fields_have_columns() {
-    let tail = Tail { buckets: Some(Buckets::default()), agent_id: Some("a1".to_owned()), ..Tail::default() };
+    let tail = Tail {
+        buckets: Some(Buckets::default()),
+        agent_id: Some("a1".to_owned()),
+        key_sha256: Some("00".to_owned()),
+        ..Tail::default()
+    };
     let row = Row { v: 1, leaf: 0, object_key: None, off: None, of: Some("a/b/1".to_owned()), tail };
     let Value::Object(row) = serde_json::to_value(row).expect("json") else { panic!("an object") };
     let missing: Vec<_> = row.keys().filter(|name| position(name).is_none()).collect();
@@ -119,7 +125,7 @@ fn tables_lose_nothing() {
     for line in &lines {
         table.push(line.as_object().expect("an object").clone(), 1).expect("pushed");
     }
-    assert!(table.finish().expect("finished") > 0);
+    assert!(table.finish().expect("finished").0 > 0);
     let mut read = Vec::new();
     super::read::table(std::fs::File::open(&path).expect("file"), &[], &mut |line| {
         read.push(line);
@@ -412,19 +418,22 @@ async fn days_without_an_index_are_pruned() {
 #[test]
 fn tests_are_asked_of_single_columns() {
     let folder = tempfile::tempdir().expect("scratch");
-    let path =
-        folder.path().join(super::layout::TABLES).join("account=default/tenant=acme/dt=2026-11-20/part-x-000.parquet");
-    let mut one = Table::new(&path).expect("a file");
+    let day = Day { account: "default".into(), day: "2026-11-20".into() };
+    let name = day.file("acme", "x", 0);
+    let mut one = Table::new(&folder.path().join(&name)).expect("a file");
     for line in some(6, 0, 1000) {
         one.push(without_nulls(&line), 1).expect("pushed");
     }
-    one.finish().expect("finished");
-    let count = |tests: &[Test<'_>]| {
+    let (_, sha256) = one.finish().expect("finished");
+    let part = Part { objects: BTreeMap::new(), files: vec![TableFile { name, sha256 }], lines: 1000 };
+    State { parts: vec![part], ..State::default() }.write(&day.state(folder.path())).expect("written");
+    let count_from = |tests: &[Test<'_>], day: &dyn Fn(&str) -> bool| {
         let mut count = 0;
-        let all = Covered::default();
-        rows(folder.path(), &all, tests, &|_| true, &mut |_| count += 1).expect("read");
+        let covered = Covered::read(folder.path(), tests, day, None).expect("read");
+        rows(folder.path(), &covered, tests, &mut |_| count += 1).expect("read");
         count
     };
+    let count = |tests: &[Test<'_>]| count_from(tests, &|_| true);
     let by = |holds: &dyn Fn(&Map<String, Value>) -> bool| {
         some(6, 0, 1000).iter().filter(|line| holds(&without_nulls(line))).count()
     };
@@ -438,6 +447,7 @@ fn tests_are_asked_of_single_columns() {
     assert_eq!(count(&[Test::Starts("user_key", "h-")]), 1000);
     assert_eq!(count(&[Test::Is("account", "other")]), 0);
     let mut far = 0;
+    let path = folder.path().join(day.file("acme", "x", 0));
     let file = std::fs::File::open(&path).expect("file");
     table(file, &[Test::Is("session_id", "zzz")], &mut |_| {
         far += 1;
@@ -464,4 +474,47 @@ async fn a_planted_object_ends_no_run() {
     put(&store, "default", "2026-11-20", 40, &some(4, 40, 20));
     let more = run(&store, folder.path()).await;
     assert_eq!((more.objects, more.lines, more.unread.len()), (1, 20, 2), "{:?}", more.unread);
+}
+
+/// A table that somebody changed, cut, replaced, removed or added is not read: its lines come from the index, which is told, and the
+/// next run writes it anew.
+#[tokio::test]
+async fn changed_tables_are_not_read() {
+    let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
+    put(&store, "default", "2026-11-20", 0, &some(1, 0, 40));
+    run(&store, folder.path()).await;
+    let wanted = files(folder.path());
+    let name = tables(folder.path()).first().expect("a table").clone();
+    let (path, whole) = (folder.path().join(&name), wanted[&name].clone());
+    let other = tempfile::tempdir().expect("scratch");
+    let strangers = Arc::new(Memory::default());
+    put(&strangers, "default", "2026-11-20", 0, &some(2, 0, 40));
+    run(&strangers, other.path()).await;
+    let forged = files(other.path()).remove(&tables(other.path())[0]).expect("there");
+    let ask = async |vault: Option<&Vault>| {
+        let mut lines = BTreeSet::new();
+        let mut each = |row: &Row| _ = lines.insert(serde_json::to_string(row).expect("json"));
+        let found = find_in(folder.path(), vault, &Query::default(), &mut each).await.expect("found");
+        (lines, found.closed)
+    };
+    let vault = vault(&store);
+    let (index, closed) = ask(Some(&vault)).await;
+    assert!(index.len() == 40 && closed.is_empty(), "{closed:?}");
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for change in [Some(flipped), Some(whole[..whole.len() / 2].to_vec()), Some(forged.clone()), Some(Vec::new()), None]
+    {
+        match &change {
+            Some(bytes) => std::fs::write(&path, bytes).expect("written"),
+            None => std::fs::remove_file(&path).expect("removed"),
+        }
+        let (lines, closed) = ask(Some(&vault)).await;
+        assert!(lines == index && closed.len() == 1 && closed[0].contains(&name), "{closed:?}");
+        let (lines, closed) = ask(None).await;
+        assert!(lines.len() < 40 && lines.is_subset(&index) && closed.len() == 1, "{closed:?}");
+        assert_eq!(run(&store, folder.path()).await.healed, 1);
+        assert_eq!(files(folder.path()), wanted);
+    }
+    std::fs::write(path.with_file_name("part-planted-000.parquet"), forged).expect("written");
+    assert_eq!(ask(None).await, (index, Vec::new()), "no state names it");
 }

@@ -2,7 +2,7 @@
 //! at all; the same lines give the same bytes. **Not here**: which lines, which file (`compact`).
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::ReadError;
 
@@ -29,7 +30,7 @@ const LEVEL: i32 = 3;
 pub(super) struct Table {
     path: PathBuf,
     temporary: PathBuf,
-    writer: SerializedFileWriter<File>,
+    writer: SerializedFileWriter<Hashing>,
     cells: Vec<Cells>,
     rows: usize,
     /// Bytes of their lines.
@@ -66,7 +67,8 @@ impl Table {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
         let schema = parse_message_type(&schema()).map_err(|error| told(&error))?;
         let properties = properties().map_err(|error| told(&error))?;
-        let writer = SerializedFileWriter::new(file.map_err(why)?, Arc::new(schema), Arc::new(properties));
+        let file = Hashing { file: file.map_err(why)?, hash: Sha256::new() };
+        let writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties));
         let writer = writer.map_err(|error| told(&error))?;
         Ok(Self { path: path.to_owned(), temporary, writer, cells: empty(), rows: 0, bytes: 0, lines: 0 })
     }
@@ -109,18 +111,36 @@ impl Table {
         group.close().map(drop)
     }
 
-    /// The file under its name; its size in bytes.
-    pub(super) fn finish(mut self) -> Result<u64, ReadError> {
+    /// The file under its name; its size in bytes, and their SHA-256 in hex.
+    pub(super) fn finish(mut self) -> Result<(u64, String), ReadError> {
         if self.rows > 0 {
             self.group()?;
         }
-        let file = self.writer.into_inner().map_err(|error| told(&error))?;
+        let Hashing { file, hash } = self.writer.into_inner().map_err(|error| told(&error))?;
         let why = |error: io::Error| ReadError::of_file(&self.path, &error);
         file.sync_all().map_err(why)?;
         let size = file.metadata().map_err(why)?.len();
         std::fs::rename(&self.temporary, &self.path).map_err(why)?;
         kernel::files::sync_folder(kernel::files::folder_of(&self.path)).map_err(why)?;
-        Ok(size)
+        Ok((size, kernel::hex::encode(&hash.finalize())))
+    }
+}
+
+/// A file whose bytes are hashed as they are written.
+struct Hashing {
+    file: File,
+    hash: Sha256,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hash.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -237,19 +237,20 @@ pub async fn find_in(
     visit: &mut (dyn FnMut(&Row) + Send),
 ) -> Result<Found, ReadError> {
     let mut finder = Finder::new(query, MAX_SESSIONS.0, visit);
-    let covered = Covered::read(folder)?;
+    let (day, tests) = (|day: &str| query.may_hold(day), query.tests());
+    let covered = Covered::read(folder, &tests, &day, None)?;
     let mut seen = Seen::default();
     let mut once = |row: &Row| {
         if seen.is_new(row) {
             finder.row(row);
         }
     };
-    let day = |day: &str| query.may_hold(day);
-    rows(folder, &covered, &query.tests(), &day, &mut |row| once(&row))?;
+    rows(folder, &covered, &tests, &mut |row| once(&row))?;
     if let Some(vault) = vault {
         let new = |name: &str| vault.relative(name).is_none_or(|object| !covered.has(object));
         finder.found.closed = each_row_of(vault, query.account.as_deref(), &day, &new, &mut |row| once(&row)).await?;
     }
+    finder.found.closed.extend(covered.left());
     Ok(finder.found)
 }
 
@@ -265,11 +266,12 @@ pub async fn find_in_signed(
     signed: &Signed,
     visit: &mut (dyn FnMut(&Row, bool) + Send),
 ) -> Result<(Found, Found), ReadError> {
-    let covered = Covered::signed(folder, &|object, sha256| signed.hash_is(&vault.full(object), sha256))?;
-    let (day, account, mut seen) = (|day: &str| query.may_hold(day), query.account.as_deref(), Seen::default());
+    let (day, account, tests) = (|day: &str| query.may_hold(day), query.account.as_deref(), query.tests());
+    let is_signed = |object: &str, sha256: &str| signed.hash_is(&vault.full(object), sha256);
+    let (covered, mut seen) = (Covered::read(folder, &tests, &day, Some(&is_signed))?, Seen::default());
     let mut own_visit = |row: &Row| visit(row, false);
     let mut own = Finder::new(query, MAX_SESSIONS.0, &mut own_visit);
-    rows(folder, &covered, &query.tests(), &day, &mut |row| {
+    rows(folder, &covered, &tests, &mut |row| {
         if seen.is_new(&row) {
             own.row(&row);
         }
@@ -282,12 +284,7 @@ pub async fn find_in_signed(
     };
     let Missed { mut closed, older } = each_signed_row_of(vault, account, &day, &new, signed, &mut each).await?;
     closed.extend_from_slice(signed.closed());
-    if covered.left() > 0 {
-        closed.push(format!(
-            "tables that hold lines of {} index objects: not all of them were signed; what the index still has was read from there",
-            covered.left()
-        ));
-    }
+    closed.extend(covered.left());
     let own = Found { closed, older, ..own.found };
     let mut other_visit = |row: &Row| visit(row, true);
     let mut others = Finder::new(query, MAX_SESSIONS.1, &mut other_visit);

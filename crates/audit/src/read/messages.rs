@@ -61,7 +61,9 @@ fn object(map: &Map<String, Value>, whole: &Value, who: &str, out: &mut Vec<Said
     let calls = map.get("tool_calls").and_then(Value::as_array);
     out.extend(calls.into_iter().flatten().map(|call| Said::new("tool call", call.to_string())));
     let calls = if calls.is_some() { "tool_calls" } else { "" };
-    rest(map, &["role", "reasoning_content", body, calls], role, out);
+    // the convention's output messages say why the model stopped, as the call itself does: nobody said it
+    let stopped = if map.get("finish_reason").is_some_and(Value::is_string) { "finish_reason" } else { "" };
+    rest(map, &["role", "reasoning_content", body, calls, stopped], role, out);
 }
 
 /// What of an object has no form of its own: `refusal`, `function_call`, `name`, `tool_call_id`, `tools`, …

@@ -79,6 +79,7 @@ impl Walk<'_> {
             who: request.who,
             why: request.why,
             signers,
+            checked: !self.options.erasers.is_empty(),
             sessions: request.sessions,
             key_ids: erasure.key_ids.clone(),
             begun: ts.to_owned(),

@@ -1,7 +1,7 @@
-//! **What**: judges how the epochs of a writer hang together, its newest digest, anchors, and leaves seen elsewhere.
+//! **What**: judges how the epochs of a writer hang together, its newest digest, and leaves seen elsewhere.
 //! **Why**: what was cut off or forked shows between epochs, or only from outside. **Invariants**: what the writer itself
 //! says in a signed digest (lost state, a damaged spool) is a warning; what nobody says is a failure.
-//! **Not here**: within an epoch (`epoch`).
+//! **Not here**: within an epoch (`epoch`), anchors (`anchored`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,9 +9,8 @@ use std::time::Duration;
 use crate::chains::{Line, folder};
 use crate::read::Leaf;
 use vault::chain::digest::Link;
-use vault::names::{account_segment, rfc3339};
+use vault::names::rfc3339;
 
-use super::anchor;
 use super::report::Head;
 use super::walk::{Epoch, Walk};
 
@@ -149,40 +148,6 @@ impl Walk<'_> {
             last: last.last,
             pending: last.pending,
         });
-    }
-
-    /// Holds the chains against anchors.
-    pub(super) fn anchors(&mut self, lines: &[(Line, Vec<Epoch>)]) {
-        for (number, text) in self.options.anchors.iter().enumerate() {
-            let at = format!("anchor {}", number + 1);
-            let anchor = match anchor::open(text, &self.options.anchor_keys) {
-                Ok(anchor) => anchor,
-                Err(why) => {
-                    self.report.fail("anchor", at, why);
-                    continue;
-                }
-            };
-            for entry in &anchor.entries {
-                let account = account_segment(&entry.account);
-                let wanted = |(line, _): &&(Line, Vec<Epoch>)| line.account == account && line.writer == entry.writer;
-                let elsewhere = self.options.account.as_ref().is_some_and(|account| *account != entry.account)
-                    || self.options.writer.as_ref().is_some_and(|writer| *writer != entry.writer);
-                if elsewhere {
-                    continue;
-                }
-                let epochs = lines.iter().find(wanted).map(|(_, epochs)| epochs.as_slice()).unwrap_or_default();
-                let epoch = epochs.iter().find(|epoch| epoch.name == entry.digest.epoch);
-                let found = epoch.and_then(|epoch| epoch.digests.get(&entry.digest.n));
-                if found.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&entry.digest.sha256) {
-                    let Link { epoch, n, .. } = &entry.digest;
-                    let what = format!(
-                        "digest {n} of {}/{}/{epoch}, anchored at {}, is missing or another one",
-                        entry.account, entry.writer, anchor.time
-                    );
-                    self.report.fail("anchor", &at, what);
-                }
-            }
-        }
     }
 
     /// Leaves that were seen elsewhere.

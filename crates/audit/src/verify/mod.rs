@@ -5,6 +5,7 @@
 //! found does not end the walk. **Not here**: hashing and notes (`chain`), proofs (`prove`).
 
 pub mod anchor;
+mod anchored;
 mod content;
 mod epoch;
 mod erasures;

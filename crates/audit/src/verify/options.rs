@@ -7,8 +7,9 @@ use kernel::clock::UnixNanos;
 use vault::chain::note::VerifyKey;
 use vault::store::settings::LockMode;
 
+use super::anchored::WITHIN;
+
 /// What is wanted.
-#[derive(Default)]
 pub struct Options {
     /// Public keys of the writers' signers.
     pub keys: Vec<VerifyKey>,
@@ -34,6 +35,8 @@ pub struct Options {
     pub anchors: Vec<String>,
     /// Public keys of those who anchored.
     pub anchor_keys: Vec<VerifyKey>,
+    /// How long after its first digest an epoch must stand in an anchor, where anchors are given.
+    pub anchored_within: Duration,
     /// Leaves that were seen elsewhere (`gen_ai.payload.leaf` on spans): the chain must hold them.
     pub leaves: Vec<String>,
     /// How every version of an object must be locked; else only what is locked unlike the rest is told.
@@ -44,6 +47,31 @@ pub struct Options {
     pub resume: Option<PathBuf>,
     /// Now, to tell a chain that is silent.
     pub now: UnixNanos,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            account: None,
+            writer: None,
+            from: None,
+            to: None,
+            no_payload: false,
+            chain_only: false,
+            expired: None,
+            auditors: Vec::new(),
+            erasers: Vec::new(),
+            anchors: Vec::new(),
+            anchor_keys: Vec::new(),
+            anchored_within: WITHIN,
+            leaves: Vec::new(),
+            retention: None,
+            no_locks: false,
+            resume: None,
+            now: UnixNanos::default(),
+        }
+    }
 }
 
 /// How far it is.

@@ -98,8 +98,10 @@ pub struct Erased {
     pub who: String,
     /// Why.
     pub why: String,
-    /// Who signed.
+    /// Who signed, as the line says; whether they did was looked at only where `checked`.
     pub signers: Vec<String>,
+    /// Two of the erasers whose public keys were given signed the request.
+    pub checked: bool,
     /// Sessions, as `tenant/session` in names.
     pub sessions: Vec<String>,
     /// Keys that were destroyed.
@@ -203,7 +205,8 @@ impl Report {
         }
         for erased in &self.erased {
             out.push(format!(
-                "erased by request: {} of {}: {} keys, {} fragments, begun {}, {}; asked for by {}: {}; signed by {}",
+                "{}: {} of {}: {} keys, {} fragments, begun {}, {}; asked for by {}: {}; {} {}",
+                if erased.checked { "erased by request" } else { "gone, as a line says by request" },
                 erased.sessions.join(", "),
                 erased.account,
                 erased.key_ids.len(),
@@ -212,6 +215,7 @@ impl Report {
                 erased.done.as_ref().map_or("not finished".to_owned(), |done| format!("done {done}")),
                 erased.who,
                 erased.why,
+                if erased.checked { "signed by" } else { "not checked that it was signed by" },
                 erased.signers.join(", ")
             ));
         }

@@ -52,6 +52,8 @@ pub(super) struct Epoch {
     pub(super) prev: Option<Link>,
     pub(super) reason: Option<String>,
     pub(super) continues: Option<Continues>,
+    /// When its first digest was made, as that says.
+    pub(super) began: Option<String>,
     /// Digests by number.
     pub(super) digests: BTreeMap<u64, Hash>,
     pub(super) last: Option<Last>,
@@ -105,6 +107,7 @@ impl Epoch {
             prev: None,
             reason: None,
             continues: None,
+            began: None,
             digests: BTreeMap::new(),
             last: None,
             gaps: 0,
@@ -132,6 +135,7 @@ impl Epoch {
             return;
         }
         self.account.clone_from(&digest.account);
+        self.began = Some(digest.end.clone());
         self.continues.clone_from(&digest.continues);
         if let Some(Continues { epoch, leaf }) = &digest.continues {
             (self.of, self.base) = (epoch.clone(), *leaf);

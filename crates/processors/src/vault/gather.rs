@@ -202,9 +202,9 @@ impl Keeper {
         }
         let stamped = stamps.len();
         let items = session.items.iter().filter_map(|at| facts.items.get(*at));
-        items
-            .filter(|item| item.content.is_empty())
-            .for_each(|item| finish(Tail { kind: Some(Kind::Action), ..tail(ids, origin, payload, item) }));
+        items.filter(|item| item.content.is_empty()).for_each(|item| {
+            finish(Tail { kind: Some(Kind::Action), ..tail(ids, origin, payload, item, session.name) })
+        });
         group.leaf_slots.extend(stamps.iter().map(|stamp| Some(stamp.leaf.id)));
         group.leaf_slots.resize(group.rows.len().max(stamped), None);
         Ok(Sealed { group, stamps, learnt })
@@ -249,7 +249,7 @@ impl Keeper {
             let plan = lookup.say(&mut content, document.next());
             let (head, parameters) = (item_head(payload, item), parameters(payload, item));
             let (position, hashes) = document.item(&head, &parameters, content, &plan, &salt);
-            let row = tail(ids, origin, payload, item);
+            let row = tail(ids, origin, payload, item, session.name);
             tails.push(Tail {
                 kind: Some(Kind::Payload),
                 item: Some(position),

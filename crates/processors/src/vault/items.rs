@@ -50,7 +50,7 @@ impl<'a> TurnName<'a> {
 pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool) -> Vec<Session<'a>> {
     let mut found: HashMap<(Option<&str>, SessionName<'_>, Option<TurnName<'_>>), usize> = HashMap::new();
     let mut out: Vec<Session<'a>> = Vec::new();
-    let starters = starters(payload, facts);
+    let (starters, named) = (starters(payload, facts), sessions_of_traces(payload, facts));
     for (at, item) in facts.items.iter().enumerate() {
         let content = !item.content.is_empty();
         let is_action = is_action(item) || is_start(payload, item, &starters);
@@ -60,7 +60,10 @@ pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool
         let tenant = item.tenant.as_deref().filter(|tenant| !tenant.is_empty());
         let name = match item.session.as_deref().filter(|id| !id.is_empty()) {
             Some(id) => SessionName::Id(id),
-            None => SessionName::Trace(payload.trace_id(item.node)),
+            None => {
+                let trace = payload.trace_id(item.node);
+                named.get(trace).copied().flatten().map_or(SessionName::Trace(trace), SessionName::Id)
+            }
         };
         let turn = if by_turn { TurnName::of(payload, item) } else { None };
         let index = *found.entry((tenant, name, turn)).or_insert_with(|| {
@@ -74,6 +77,18 @@ pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool
         }
     }
     out
+}
+
+/// The session that spans of a trace name, for those that name none: an auditor looks for them there. `None`: they name several.
+fn sessions_of_traces<'a>(payload: &'a Payload, facts: &'a Facts) -> HashMap<&'a [u8], Option<&'a str>> {
+    let mut named: HashMap<&[u8], Option<&str>> = HashMap::new();
+    for item in &facts.items {
+        let (trace, id) = (payload.trace_id(item.node), item.session.as_deref().filter(|id| !id.is_empty()));
+        let Some(id) = id.filter(|_| !trace.is_empty()) else { continue };
+        let known = named.entry(trace).or_insert(Some(id));
+        *known = known.filter(|known| *known == id);
+    }
+    named
 }
 
 /// Whether an item gets a leaf even without content.

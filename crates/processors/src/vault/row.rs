@@ -9,7 +9,7 @@ use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::{Node, Payload};
 use pipeline::Origin;
-use vault::names::{UNATTRIBUTED, rfc3339};
+use vault::names::{SessionName, UNATTRIBUTED, rfc3339};
 use vault::row::{Buckets, Kind, Tail};
 
 use super::items::id;
@@ -28,7 +28,13 @@ const DURATION_MS: &str = "duration_ms";
 const MAX_COLUMN: usize = 256;
 
 /// The line of one item.
-pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item: &ItemFacts) -> Tail {
+pub(super) fn tail(
+    ids: &dyn IdPolicy,
+    origin: &Origin,
+    payload: &Payload,
+    item: &ItemFacts,
+    session: SessionName<'_>,
+) -> Tail {
     let account = &*origin.account;
     let column = |text: &Option<String>| text.as_deref().map(|text| cut(&ids.column(account, text)));
     let shown = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut(&ids.shown(account, text)));
@@ -42,7 +48,10 @@ pub(super) fn tail(ids: &dyn IdPolicy, origin: &Origin, payload: &Payload, item:
         signal: payload.signal().as_str().to_owned(),
         account: account.to_owned(),
         tenant: shown(item.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
-        session_id: shown(item.session.as_deref()),
+        session_id: match session {
+            SessionName::Id(id) => shown(Some(id)),
+            SessionName::Trace(_) => None,
+        },
         run_id: shown(payload.get_str(node, RUN_ID)),
         turn: shown(item.turn.as_deref()),
         iteration: item.iteration,

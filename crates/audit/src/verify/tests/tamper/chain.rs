@@ -200,3 +200,36 @@ async fn another_key_verifies_nothing() {
     let report = s.verify(Options { keys: vec![thief().public().clone()], ..Options::default() }).await;
     assert!(!report.verified && report.counts.digests == 0, "{}", report.text());
 }
+
+/// Whoever has stolen the signing key writes an account, and a writer, of weeks ago; an anchor that was taken afterwards holds them, and
+/// proves nothing of that time: they are told, each by its epoch. With the anchors of its own time a chain holds.
+#[tokio::test]
+async fn what_was_written_later_than_it_says_is_told() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let s = site().await;
+    let anchor_of = |report: &Report, time: UnixNanos| anchor::make(&report.heads, &rfc3339(time), &thief());
+    let anchored = |anchors: &[String]| Options {
+        anchors: anchors.to_vec(),
+        anchor_keys: vec![thief().public().clone()],
+        ..Options::default()
+    };
+    let then = anchor_of(&s.audit().await, s.clock.now());
+    let report = s.verify(anchored(std::slice::from_ref(&then))).await;
+    assert!(report.verified, "{}", report.text());
+    // an account and another writer, in the same days, with the same key
+    let mut forged = Site::new(9);
+    forged.send("forged", "s0", "text");
+    forged.minutes(3).await;
+    assert!(forged.uploader.drain().await);
+    s.store.0.lock().extend(forged.store.0.lock().clone());
+    s.clock.advance(30 * DAY);
+    let now = anchor_of(&s.audit().await, s.clock.now());
+    let report = s.verify(anchored(&[then.clone(), now.clone()])).await;
+    let told: Vec<&str> =
+        report.findings.iter().filter(|one| one.code == "unanchored").map(|one| one.at.as_str()).collect();
+    assert_eq!(told, ["chain/forged/gw/E0000/"], "{}", report.text());
+    assert!(!report.verified);
+    // without the anchors of its time nothing proves the rest either
+    let report = s.verify(anchored(std::slice::from_ref(&now))).await;
+    assert!(!report.verified && report.found["unanchored"] > 2, "{}", report.text());
+}

@@ -123,6 +123,40 @@ fn sessions_and_tenants_are_kept_apart() {
     assert!(!again.records.iter().any(|record| record.kind == RecordKind::Key), "its key is in the vault already");
 }
 
+/// A span that names no session belongs to the one that others of its trace name in the request, in objects and in lines; where they
+/// name several, to none.
+#[test]
+fn spans_without_a_session_belong_to_their_traces() {
+    let mut bench = Bench::new();
+    let in_trace = |session: &str, trace: u64, text: &str| {
+        let mut span = chat(session, "acme", text);
+        span["trace"] = json!(trace);
+        if session.is_empty() {
+            span["attributes"].as_object_mut().unwrap().remove("gen_ai.conversation.id");
+        }
+        span
+    };
+    let items = [
+        in_trace("", 1, "one"),
+        in_trace("s-1", 1, "two"),
+        in_trace("", 1, "three"),
+        in_trace("s-1", 2, "four"),
+        in_trace("s-2", 2, "five"),
+        in_trace("", 2, "six"),
+        in_trace("", 3, "seven"),
+    ];
+    let out = bench.pass(&json!({ "items": items }));
+    let of = |session: &str| {
+        let documents = out.documents.iter().filter(|one| one.head.session.as_deref() == Some(session));
+        documents.map(|one| one.items.len()).sum::<usize>()
+    };
+    assert_eq!((of("s-1"), of("s-2")), (4, 1));
+    let apart = out.documents.iter().filter(|one| one.head.session.is_none()).count();
+    assert_eq!(apart, 2, "of two sessions, and of a trace that names none");
+    let lines = |session: &str| out.rows.iter().filter(|row| row.tail.session_id.as_deref() == Some(session)).count();
+    assert_eq!((lines("s-1"), lines("s-2")), (4, 1));
+}
+
 /// Content in span events goes; the event and its metadata stay.
 #[test]
 fn events_lose_content_only() {

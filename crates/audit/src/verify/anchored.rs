@@ -1,0 +1,116 @@
+//! **What**: holds the chains against anchors: what they name is there, and each epoch was anchored at about the time that it claims.
+//! **Why**: who has stolen a signing key can write accounts and writers of years ago, and the next anchor would take them in; only
+//! an anchor of that time proves that they were there. **Invariants**: an anchor covers the digest that it names and all before it;
+//! times are the anchor's, which its own key signed. **Not here**: anchors as files (`anchor`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::chains::{Line, folder};
+use kernel::clock::UnixNanos;
+use vault::chain::digest::Link;
+use vault::names::account_segment;
+
+use super::anchor::{self, Anchor};
+use super::walk::{Epoch, Walk};
+
+/// An RFC 3339 time.
+fn moment(text: &str) -> Option<UnixNanos> {
+    let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    u64::try_from(nanos).ok().map(UnixNanos)
+}
+
+impl Walk<'_> {
+    /// Holds the chains against anchors.
+    pub(super) fn anchors(&mut self, lines: &[(Line, Vec<Epoch>)]) {
+        // by account, writer and epoch: when it was anchored first
+        let mut first: BTreeMap<(&str, &str, &str), UnixNanos> = BTreeMap::new();
+        for (number, text) in self.options.anchors.iter().enumerate() {
+            let at = format!("anchor {}", number + 1);
+            match anchor::open(text, &self.options.anchor_keys) {
+                Err(why) => self.report.fail("anchor", at, why),
+                Ok(anchor) => self.anchor(&at, &anchor, lines, &mut first),
+            }
+        }
+        if self.options.anchors.is_empty() {
+            return;
+        }
+        for (line, epochs) in lines {
+            for epoch in epochs {
+                let anchored = first.get(&(line.account.as_str(), line.writer.as_str(), epoch.name.as_str()));
+                self.anchored(line, epoch, anchored.copied());
+            }
+        }
+    }
+
+    /// Whether what one anchor names is there; notes which epochs it covers.
+    fn anchor<'l>(
+        &mut self,
+        at: &str,
+        anchor: &Anchor,
+        lines: &'l [(Line, Vec<Epoch>)],
+        first: &mut BTreeMap<(&'l str, &'l str, &'l str), UnixNanos>,
+    ) {
+        for entry in &anchor.entries {
+            let account = account_segment(&entry.account);
+            let wanted = |(line, _): &&(Line, Vec<Epoch>)| line.account == account && line.writer == entry.writer;
+            let elsewhere = self.options.account.as_ref().is_some_and(|account| *account != entry.account)
+                || self.options.writer.as_ref().is_some_and(|writer| *writer != entry.writer);
+            if elsewhere {
+                continue;
+            }
+            let chain = lines.iter().find(wanted);
+            let epochs = chain.map(|(_, epochs)| epochs.as_slice()).unwrap_or_default();
+            let named = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
+            let mut epoch = named(&entry.digest.epoch);
+            let found = epoch.and_then(|epoch| epoch.digests.get(&entry.digest.n));
+            if found.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&entry.digest.sha256) {
+                let Link { epoch, n, .. } = &entry.digest;
+                let what = format!(
+                    "digest {n} of {}/{}/{epoch}, anchored at {}, is missing or another one",
+                    entry.account, entry.writer, anchor.time
+                );
+                self.report.fail("anchor", at, what);
+                continue;
+            }
+            let (Some((line, _)), Some(time)) = (chain, moment(&entry.time)) else { continue };
+            // and all epochs before it, by the links that they name; no more of them than there are
+            for _ in epochs {
+                let Some(covered) = epoch else { break };
+                let key = (line.account.as_str(), line.writer.as_str(), covered.name.as_str());
+                let known = first.entry(key).or_insert(time);
+                *known = (*known).min(time);
+                epoch = covered.prev.as_ref().and_then(|prev| named(&prev.epoch));
+            }
+        }
+    }
+
+    /// Whether an epoch was anchored at about the time of its first digest.
+    fn anchored(&mut self, line: &Line, epoch: &Epoch, anchored: Option<UnixNanos>) {
+        let (at, within) = (folder(line, &epoch.name), self.options.anchored_within);
+        let Some(began) = epoch.began.as_deref().and_then(moment) else { return };
+        let latest = began.plus(within);
+        if anchored.is_some_and(|anchored| anchored <= latest) {
+            return;
+        }
+        if anchored.is_none() && self.options.now <= latest {
+            return self.report.not_verified.push(format!("{at}: it is too young to stand in an anchor"));
+        }
+        let hours = within.as_secs() / 3600;
+        let began = epoch.began.as_deref().unwrap_or_default();
+        let what = match anchored {
+            None => format!("it says that it began at {began}, and no anchor given here tells of it"),
+            Some(_) => format!(
+                "it says that it began at {began}, and no anchor given here that tells of it was made within {hours} hours"
+            ),
+        };
+        let why = "whoever stole the signing key could have written it later: give the anchors of that time";
+        self.report.fail("unanchored", at, format!("{what}: {why}"));
+    }
+}
+
+/// After so long an epoch should stand in an anchor: they are made hourly, or at least daily.
+pub(super) const WITHIN: Duration = Duration::from_secs(25 * 3600);
