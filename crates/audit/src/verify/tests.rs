@@ -5,6 +5,7 @@ mod keys;
 mod lifecycle;
 mod locks;
 mod mutations;
+mod older;
 mod outage;
 mod tamper;
 mod times;

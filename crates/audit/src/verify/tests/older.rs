@@ -1,0 +1,80 @@
+//! Vaults that earlier versions wrote (`tests/cases/vaults`).
+
+use super::*;
+use crate::read::{Filter, Opener, replay};
+use std::path::PathBuf;
+use vault::store::DirectoryStore;
+
+/// A vault of an earlier version with what its auditor has.
+struct Older {
+    folder: PathBuf,
+    told: serde_json::Value,
+}
+
+impl Older {
+    fn of(day: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases/vaults").join(day);
+        let told = std::fs::read(folder.join("keys.json")).expect("there");
+        Self { folder, told: serde_json::from_slice(&told).expect("json") }
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.join(name)).expect("there")
+    }
+
+    fn public(&self, name: &str) -> VerifyKey {
+        VerifyKey::parse(self.told[name].as_str().expect("a key")).expect("a key")
+    }
+
+    fn identity(&self, name: &str) -> age::x25519::Identity {
+        let text = self.text(name);
+        let line = text.lines().find(|line| !line.starts_with('#')).expect("a key");
+        line.parse().expect("a key")
+    }
+
+    fn vault(&self) -> Vault {
+        Vault::new(Arc::new(DirectoryStore::new(self.folder.join("vault"))), "", None)
+    }
+
+    async fn verify(&self, identity: &str) -> Report {
+        let erasers = self.text("erasers");
+        let options = Options {
+            keys: vec![self.public("gateway"), self.public("eraser")],
+            erasers: erasers.lines().map(|line| VerifyKey::parse(line).expect("a key")).collect(),
+            auditors: vec![self.identity(identity)],
+            anchors: vec![self.text("now.anchor")],
+            anchor_keys: vec![self.public("anchor")],
+            now: UnixNanos(1_795_500_000_000_000_000),
+            ..Options::default()
+        };
+        verify(&self.vault(), &options, &mut |_| {}).await.expect("verified")
+    }
+
+    async fn replayed(&self, session: &str, identity: &str) -> String {
+        let (vault, session) = (self.vault(), self.told[session].as_str().expect("a session"));
+        let mut opener = Opener::new(&vault, vec![self.identity(identity)]);
+        let mut text = Vec::new();
+        let read = replay(&vault, &mut opener, session, &Filter::default()).await.expect("read");
+        read.write(&mut text).expect("written");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// A vault whose lines do not tell the hashes of key objects verifies, opens and replays, for a later auditor's copies too; what
+/// it can't prove is said once, and is no failure.
+#[tokio::test]
+async fn a_vault_of_november_2026_still_verifies_opens_and_replays() {
+    let older = Older::of("2026-11-24");
+    let report = older.verify("auditor.key").await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    assert_eq!((report.counts.opened, report.erased.len()), (12, 1), "{}", report.text());
+    for what in ["2 key objects are the ones that were written", "1 copies of session keys"] {
+        let said = report.not_verified.iter().filter(|line| line.contains(what)).count();
+        assert_eq!(said, 1, "{what}: {}", report.text());
+    }
+    let late = older.verify("late.key").await;
+    assert!(late.verified && late.counts.opened == 12, "{}", late.text());
+    let whole = older.replayed("kept", "auditor.key").await;
+    assert!(whole.lines().count() > 20 && whole == older.replayed("kept", "late.key").await, "{whole}");
+    assert!(older.replayed("erased", "auditor.key").await.contains("ticket 4711"));
+}
