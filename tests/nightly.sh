@@ -7,6 +7,7 @@
 #               finds something goes into crates/exporters/tests/engine/regressions.txt
 #   truth       random sessions whose truth is known, against every surface that tells of runs; 20,000 seeds a round
 #   properties  the property tests of `cargo test` with other cases, a round for each seed
+#   mutations   every object of a vault, changed in every way, and 200 random places of each kind flipped; a seed a round
 #   chain       vaults written through crashes verify with nothing to find, 1,000 a round
 #   crash       SIGKILL under load, 100 cycles a round
 #   faults      500 SIGKILLs under load and a million items (50 a round, each at the end of a life of two seconds), then five minutes of overload
@@ -28,7 +29,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|properties|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|properties|mutations|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -66,6 +67,7 @@ case $part in
   simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 CARGO_PROFILE_RELEASE_LTO=off cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
   truth) TOLLGATE_SEEDS=20000 rounds 20000 cargo test --locked -p tracker --lib tests::truth::every_surface_tells_the_truth -- --exact --nocapture ;;
   properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
+  mutations) TOLLGATE_FLIPS=40 rounds 1 cargo test --locked -p audit --lib verify::tests::mutations ;;
   chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked -p audit --lib verify::tests::clean ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;
   faults)

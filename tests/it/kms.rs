@@ -167,7 +167,11 @@ fn sealed_keys_sign_and_open() {
         let done = vault(words);
         assert!(done.status.success() && text(&done.stdout).contains("6 times 7"), "{words:?}: {}", text(&done.stderr));
     }
-    let rewrapped = vault(&["rewrap", "--recipient", site.public("auditor")]);
+    let copier = tempfile::tempdir().expect("scratch");
+    let copier = copier.path().join("rewrap.key").display().to_string();
+    let made = tollgate(&["vault", "keygen", "--signing", "--name", "rewrap.example", "--output", &copier]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let rewrapped = vault(&["rewrap", "--recipient", site.public("auditor"), "--sign-with", &copier]);
     assert!(rewrapped.status.success(), "{}", text(&rewrapped.stderr));
     assert_eq!(site.kms.count(), 6, "each command asks once");
     assert!(site.kms.state().wrong.is_empty(), "{:?}", site.kms.state().wrong);

@@ -104,12 +104,16 @@ pub(crate) struct Verify {
     /// Chain and index only.
     #[arg(long)]
     no_payload: bool,
-    /// An anchor that was kept elsewhere.
+    /// An anchor that was kept elsewhere; give all there are: each proves what was there at its time.
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
     /// Public key of who anchored, or a file that holds it.
     #[arg(long, value_name = "KEY|FILE")]
     anchor_key: Vec<String>,
+    /// With `--anchor`: how long after its beginning an epoch must stand in one. What was written later than it says stands in none of its
+    /// time.
+    #[arg(long, value_parser = span, default_value = "25h", value_name = "TIME")]
+    anchored_within: Duration,
     /// A leaf that was seen elsewhere (`gen_ai.payload.leaf`), or a file of them, one a line: the chain must hold it.
     #[arg(long, value_name = "WRITER/EPOCH/NUMBER|FILE")]
     leaf: Vec<String>,
@@ -188,6 +192,7 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, CommandError> {
         }
         wanted.anchors = options.anchor.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
         wanted.anchor_keys = public_keys_of("--anchor-key", &options.anchor_key)?;
+        wanted.anchored_within = options.anchored_within;
         wanted.erasers = public_keys_of("--erasers", &options.erasers)?;
         for leaf in &options.leaf {
             let path = Path::new(leaf);

@@ -408,7 +408,7 @@ def erasure(work, gateway, key, place, store, s3=None):
     check("with one signature it is refused", code == 1 and "signed by 1" in said, said)
     code, out, said = run("erase", "--sign", request, "--key", os.path.join(work, "bob.key"))
     check("the second eraser signs", code == 0, said)
-    keys = ["--key", key, "--key", public["erase.example"]]
+    keys = [word for one in [*key.split(), public["erase.example"]] for word in ("--key", one)]
     verify = ["verify", *keys, "--erasers", erasers, "--identity", gateway.identity, "--json", *place]
     code, out, said = run("erase", *deed, env=s3)
     check("signed by two it is done", code == 0 and "1 keys are destroyed" in out, out + said)
@@ -464,12 +464,15 @@ def rewrapped(work, gateway, place, key, env=None):
     code, out, _ = run("replay", one, "--identity", late, *place, env=env)
     check("a later auditor opens nothing", not any(c in out for c in canaries(session("mixed"))))
     lock = ["--lock-days", "100"] if env else []  # a store in S3, whose bucket locks nothing by default
-    code, out, why = run("rewrap", "--identity", gateway.identity, "--recipient", recipient, *lock, *place, env=env)
-    check("rewrap makes copies", code == 0 and "0 were there" in out, out + why)
+    signing = os.path.join(work, "rewrap.key")
+    public = run("keygen", "--signing", "--name", "rewrap.example", "--output", signing)[1].strip()
+    code, out, why = run("rewrap", "--identity", gateway.identity, "--recipient", recipient, "--sign-with", signing, *lock, *place, env=env)
+    check("rewrap makes copies, and tells them in its chain", code == 0 and "0 were there" in out and "2 told" in out, out + why)
     code, out, why = run("replay", one, "--identity", late, *place, env=env)
     check("then the later auditor does", code == 0 and all(c in out for c in canaries(session("mixed"))), why)
-    code, out, why = run("verify", "--key", key, "--identity", late, *place, env=env)
+    code, out, why = run("verify", "--key", key, "--key", public, "--identity", late, *place, env=env)
     check("and verifies it", code == 0, out[-600:] + why)
+    return public
 
 
 def schema(gateway):
@@ -535,7 +538,8 @@ def folder(work):
     readme(gateway, key, place)
     reading(gateway, place)
     evidence(work, gateway, key, place)
-    rewrapped(work, gateway, place, key)
+    copier = rewrapped(work, gateway, place, key)
+    env["KEY"] = key = f"{key} {copier}"
     held, not_held, _, why = guide(work, "guide-late", {**env, "AUDITOR": os.path.join(work, "late.key")})
     check("the guide: a later auditor's copies open", held and not not_held, why)
     after_erasure(work, env, key, erasure(work, gateway, key, place, gateway.store))
@@ -570,8 +574,8 @@ def s3(work):
         readme(gateway, key, place, admin)
         reading(gateway, place, admin)
         evidence(work, gateway, key, place, admin)
-        rewrapped(work, gateway, place, key, admin)
-        erasure(work, gateway, key, place, bucket, admin)
+        copier = rewrapped(work, gateway, place, key, admin)
+        erasure(work, gateway, f"{key} {copier}", place, bucket, admin)
     finally:
         subprocess.run([os.path.join(HERE, "radosgw", "stop.sh"), rgw], capture_output=True)
 
