@@ -1,6 +1,6 @@
 //! **What**: [`Bill`]: each model call, what tollgate says it cost and what the client said. **Why**: a price that
-//! nobody checks is a guess. **Invariants**: decimals; a call is priced once, on one item that went out; at most
-//! [`TOLERANCE`] apart from the client's own figure. **Not here**: how prices are made (`processors/cost`).
+//! nobody checks is a guess. **Invariants**: decimals; a call is priced once: on one item that went out, or on a span with the rest
+//! on its log; at most [`TOLERANCE`] apart from the client's own figure. **Not here**: how prices are made (`processors/cost`).
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) struct Call {
     pub(super) tokens: [String; 4],
     /// USD as the client said.
     pub(super) theirs: Decimal,
-    /// USD on each item that went out priced; right when there is one.
+    /// USD on each item that went out priced: one, or a span's and the rest on its log.
     pub(super) ours: Vec<Decimal>,
 }
 
@@ -79,9 +79,14 @@ impl Bill {
 }
 
 impl Call {
-    /// Whether it is priced once, as the client priced it.
+    /// What it costs; `None` if no item that went out was priced.
+    pub(super) fn usd(&self) -> Option<Decimal> {
+        (!self.ours.is_empty()).then(|| self.ours.iter().sum())
+    }
+
+    /// Whether tollgate priced it as the client did.
     pub(super) fn agrees(&self) -> bool {
-        matches!(self.ours.as_slice(), [ours] if (*ours - self.theirs).abs() <= TOLERANCE)
+        self.usd().is_some_and(|usd| (usd - self.theirs).abs() <= TOLERANCE)
     }
 }
 

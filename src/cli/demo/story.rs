@@ -144,15 +144,19 @@ impl Story {
         self.call(names.map(|name| (name, Paint::Dim)));
         for call in &bill.calls {
             let [input, read, written, output] = &call.tokens;
-            let ours = call.ours.iter().map(usd).collect::<Vec<_>>().join("+");
-            let ours = if ours.is_empty() { "none" } else { &ours };
+            let ours = call.usd().map_or_else(|| "none".to_owned(), |ours| usd(&ours));
             let theirs = usd(&call.theirs);
             let verdict = if call.agrees() { Paint::Safe } else { Paint::Wrong };
             let plain = [&call.request, &call.model, input, read, written, output].map(|text| (&**text, Paint::Plain));
             let [request, model, input, read, written, output] = plain;
-            let prices = [(ours, verdict), (&*theirs, Paint::Plain)];
+            let prices = [(&*ours, verdict), (&*theirs, Paint::Plain)];
             let [ours, theirs] = prices;
             self.call([request, model, input, read, written, output, ours, theirs]);
+        }
+        for call in bill.calls.iter().filter(|call| call.ours.len() > 1) {
+            let parts = call.ours.iter().map(usd).collect::<Vec<_>>().join(" + ");
+            let text = format!("{}: {parts}: its span came first and was priced, its log told the rest", call.request);
+            self.screen.row(IN, 2, &[(self.screen.width() - IN, Text::of(Paint::Dim, &text))]);
         }
         let (ours, theirs) = bill.totals();
         let rates = bill.rates.as_deref().unwrap_or("none");

@@ -55,25 +55,32 @@ def call_records(items):
     return calls
 
 
+def inexact(attributes):
+    """What is wrong between the figures of one record."""
+    exact = Decimal(attributes["tollgate.cost.usd"])
+    parts = sum(Decimal(attributes.get(f"tollgate.cost.{part}_usd", "0")) for part in ("input", "output", "cache_read", "cache_write", "fees"))
+    if parts != exact:
+        yield f"parts {parts}, total {exact}"
+    if abs(Decimal(attributes["gen_ai.usage.cost"]) - exact) > CLOSE:
+        yield f"double {attributes['gen_ai.usage.cost']}, decimal {exact}"
+
+
 def prices(name, items, wanted):
     """`wanted`: {request id: the client's own USD}. Every call priced once, and right."""
     calls = call_records(items)
     once, wrong, unsure = 0, [], 0
     for key, own in wanted.items():
         priced = [a for a in calls.get(key, []) if a.get("tollgate.cost.status") == "priced"]
-        if len(priced) != 1:
+        # a span that came before any log of its session is priced by itself: its log costs the rest, and says so
+        rest = [a for a in priced if "after_span" in (a.get("tollgate.cost.flags") or [])]
+        if len(priced) - len(rest) != 1 or len(rest) > 1:
             wrong.append(f"{key}: priced {len(priced)} times, records {[a.get('tollgate.cost.status') for a in calls.get(key, [])]}")
             continue
         once += 1
-        attributes = priced[0]
-        exact = Decimal(attributes["tollgate.cost.usd"])
-        parts = sum(Decimal(attributes.get(f"tollgate.cost.{part}_usd", "0")) for part in ("input", "output", "cache_read", "cache_write", "fees"))
-        if parts != exact:
-            wrong.append(f"{key}: parts {parts}, total {exact}")
-        if abs(Decimal(attributes["gen_ai.usage.cost"]) - exact) > CLOSE:
-            wrong.append(f"{key}: double {attributes['gen_ai.usage.cost']}, decimal {exact}")
+        wrong += [f"{key}: {why}" for attributes in priced for why in inexact(attributes)]
+        exact = sum(Decimal(attributes["tollgate.cost.usd"]) for attributes in priced)
         if abs(exact - own) > CLOSE:
-            if "split_unknown" in (attributes.get("tollgate.cost.flags") or []):
+            if "split_unknown" in (priced[0].get("tollgate.cost.flags") or []):
                 unsure += 1
             else:
                 wrong.append(f"{key}: {exact}, own figure {own}")
