@@ -85,8 +85,9 @@ pub(super) struct Changes {
     /// Sessions whose clients sent the records that bill calls which come on two signals.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     heard: BTreeSet<Place>,
+    /// Spans that did without their logs, with the tokens that they were billed for; none where they had no price.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    billed_spans: Vec<(Place, Split)>,
+    billed_spans: Vec<(Place, Option<Split>)>,
     statuses: BTreeMap<String, u64>,
     mismatches: u64,
     /// Calls without tokens that are sold otherwise, by dialect.
@@ -162,7 +163,7 @@ impl Changes {
         self.heard.insert(session);
     }
 
-    pub(super) fn billed_span(&mut self, place: Place, units: Split) {
+    pub(super) fn billed_span(&mut self, place: Place, units: Option<Split>) {
         self.billed_spans.push((place, units));
     }
 
@@ -238,7 +239,7 @@ pub(super) struct Ledger {
     sums: Mutex<Memory<Sum>>,
     /// When a session's client last sent a record that bills, Unix ns.
     heard: Mutex<Memory<u64>>,
-    billed_spans: Mutex<Memory<Split>>,
+    billed_spans: Mutex<Memory<Option<Split>>>,
     /// For the nearest known id.
     shelf: Arc<Shelf>,
     /// Of calls that wait: any account.
@@ -259,7 +260,7 @@ struct Saved {
     #[serde(default)]
     heard: Vec<(Place, u64)>,
     #[serde(default)]
-    billed_spans: Vec<(Place, Split)>,
+    billed_spans: Vec<(Place, Option<Split>)>,
 }
 
 impl Ledger {
@@ -368,12 +369,12 @@ impl Ledger {
         self.heard.lock().of(session)
     }
 
-    pub(super) fn put_billed_span(&self, place: Place, units: Split) {
+    pub(super) fn put_billed_span(&self, place: Place, units: Option<Split>) {
         self.billed_spans.lock().change(place, |kept| *kept = units);
     }
 
-    /// What a call was billed for by its span.
-    pub(super) fn billed_span(&self, place: &Place) -> Option<Split> {
+    /// What a call was billed for by its span; `Some(None)`: its span had no price.
+    pub(super) fn billed_span(&self, place: &Place) -> Option<Option<Split>> {
         self.billed_spans.lock().of(place)
     }
 

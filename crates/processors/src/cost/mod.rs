@@ -143,8 +143,8 @@ impl Cost {
         stamp::reported(pass.payload, node, item.reported_cost.as_deref());
         self.hear(pass, item);
         let other_signal = self.is_other_signal(pass.payload, item);
-        let alone = if other_signal { self.alone(pass, &table, item) } else { None };
-        if other_signal && alone.is_none() {
+        let lone = if other_signal { self.lone_span(pass, &table, item) } else { None };
+        if other_signal && lone.is_none() {
             if let (Some(key), Some(dialect)) = (twin_claim(&account, item), item.dialect) {
                 pass.changes.deferred(dialect, key);
             }
@@ -159,11 +159,15 @@ impl Cost {
             Counted::Rest { count, before, flag } => {
                 CostFact { contract, ..self.price_rest(pass, &table, item, (count, before, flag)) }
             }
+            Counted::AfterUnpriced { count } => {
+                CostFact { contract, ..self.price_after_unpriced(pass, &table, item, count) }
+            }
             Counted::Yes { count, flags } => {
-                let deferred = self.defer(pass, &table, at, item, count);
+                // a span without its log does not also wait for an ancestor: the log may come first and be billed in full
+                let deferred = if lone.is_none() { self.defer(pass, &table, at, item, count) } else { None };
                 let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
-                if let Some(units) = alone.filter(|_| count) {
-                    self.keep_billed_span(pass, item, units);
+                if let Some(lone) = lone.filter(|_| count) {
+                    self.keep_billed_span(pass, item, lone);
                 }
                 CostFact { contract, ..fact }
             }
@@ -329,10 +333,23 @@ impl Cost {
             let (before, before_atto_usd) = (Some(Box::new(before)), was.0);
             Some(CostFact { before, before_atto_usd, ..priced_fact(priced, rates) })
         };
-        rest().unwrap_or_else(|| {
-            pass.mark(item.node, Billing::NotCounted, Flags::LATE_COPY);
-            fact(Billing::NotCounted, rates, Buckets::default())
-        })
+        rest().unwrap_or_else(|| Self::late_copy(pass, item, rates))
+    }
+
+    /// A log whose span was counted as unpriced: it is priced in full, or is a copy where it has no price either, so that the
+    /// call is not counted as unpriced twice.
+    fn price_after_unpriced(&self, pass: &mut Pass<'_>, table: &Table, item: &ItemFacts, count: bool) -> CostFact {
+        let call = Call::of(item, pass.payload.time(item.node));
+        let priced = call.is_ok_and(|call| price::price(table, &call, self.fees).is_ok());
+        if priced {
+            return self.price(pass, table, item, count, Flags::AFTER_SPAN);
+        }
+        Self::late_copy(pass, item, table.stamp())
+    }
+
+    fn late_copy(pass: &mut Pass<'_>, item: &ItemFacts, rates: &Arc<str>) -> CostFact {
+        pass.mark(item.node, Billing::NotCounted, Flags::LATE_COPY);
+        fact(Billing::NotCounted, rates, Buckets::default())
     }
 
     /// What a span and the event that repeats it share, where either may be the call.
@@ -425,6 +442,8 @@ enum Counted {
     Yes { count: bool, flags: Flags },
     /// It was billed for a part of what it tells now: the rest is priced.
     Rest { count: bool, before: Split, flag: Flags },
+    /// Its span was counted as unpriced: it is priced in full.
+    AfterUnpriced { count: bool },
     /// Another record of the call does.
     No(Flags),
 }

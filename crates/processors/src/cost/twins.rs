@@ -1,7 +1,7 @@
 //! **What**: calls that come on two signals, a log and a span: which of them is billed. **Why**: only the log tells everything
 //! (how long cache writes are kept), but a client may send spans alone, and a span that waits for it has no price for ever.
-//! **Invariants**: a span waits for its log where its session sends such logs; otherwise it is priced at once, and a log that
-//! comes after all costs the difference; each call once. **Not here**: which records are twins (`genai`).
+//! **Invariants**: a span waits for its log where its session sends such logs; otherwise it is priced at once, or unpriced, and a
+//! log that comes after all costs the difference, or everything; each call once. **Not here**: which records are twins (`genai`).
 
 use genai::ItemFacts;
 use genai::usage::{Flags, Split};
@@ -36,6 +36,25 @@ fn places(account: &str, item: &ItemFacts) -> Vec<ClaimKey> {
     (0..ALIKE).map(numbered).collect()
 }
 
+/// A span that has to do without its log.
+#[derive(Clone, Copy)]
+pub(super) enum LoneSpan {
+    /// It has a price for these tokens.
+    Priced(Split),
+    /// It has none: a log that comes later is billed in full.
+    Unpriced,
+}
+
+impl LoneSpan {
+    /// The tokens that it is billed for.
+    fn billed(self) -> Option<Split> {
+        match self {
+            Self::Priced(units) => Some(units),
+            Self::Unpriced => None,
+        }
+    }
+}
+
 impl Cost {
     /// Whether the other record of this call bills it.
     pub(super) fn is_other_signal(&self, payload: &Payload, item: &ItemFacts) -> bool {
@@ -49,9 +68,8 @@ impl Cost {
         }
     }
 
-    /// What a span tells that has to do without its log: its client may send spans alone, and no log of its session came
-    /// lately. One without a price may get it from its log.
-    pub(super) fn alone(&self, pass: &Pass<'_>, table: &Table, item: &ItemFacts) -> Option<Split> {
+    /// Judges a span whose client may send spans alone and sent no log of its session lately. `None`: it waits for its log.
+    pub(super) fn lone_span(&self, pass: &Pass<'_>, table: &Table, item: &ItemFacts) -> Option<LoneSpan> {
         if !item.may_be_alone || self.bill != BillOn::Auto {
             return None;
         }
@@ -59,13 +77,15 @@ impl Cost {
         if heard.is_some_and(|heard| pass.now.0.saturating_sub(heard) <= RECENT) {
             return None;
         }
-        let call = Call::of(item, pass.payload.time(item.node)).ok()?;
-        price(table, &call, self.fees).ok().map(|_| call.split())
+        Some(match Call::of(item, pass.payload.time(item.node)) {
+            Ok(call) if price(table, &call, self.fees).is_ok() => LoneSpan::Priced(call.split()),
+            _ => LoneSpan::Unpriced,
+        })
     }
 
     /// Remembers what a span was billed for, until its log comes.
-    pub(super) fn keep_billed_span(&self, pass: &mut Pass<'_>, item: &ItemFacts, units: Split) {
-        let claims = &self.ledger.claims;
+    pub(super) fn keep_billed_span(&self, pass: &mut Pass<'_>, item: &ItemFacts, span: LoneSpan) {
+        let (claims, units) = (&self.ledger.claims, span.billed());
         for place in places(&pass.account, item) {
             let key = ClaimKey::of(&[b"span billed", &place.to_bytes()]);
             if claims.claim(key, &pass.batch, pass.now) == Claim::First {
@@ -78,7 +98,8 @@ impl Cost {
         }
     }
 
-    /// What the span of a log's call was billed for, if it was: the log costs the difference, or nothing.
+    /// What the span of a log's call was billed for, if it was: the log costs the difference, or nothing. Where the span had no
+    /// price, the log costs everything.
     pub(super) fn billed_span(&self, pass: &mut Pass<'_>, item: &ItemFacts) -> Option<Counted> {
         if !item.twin || pass.payload.signal() != self.billed {
             return None;
@@ -100,7 +121,10 @@ impl Cost {
                 pass.changes.claim(taken);
             }
             pass.taken.insert(taken);
-            return Some(Counted::Rest { count, before, flag: Flags::AFTER_SPAN });
+            return Some(match before {
+                Some(before) => Counted::Rest { count, before, flag: Flags::AFTER_SPAN },
+                None => Counted::AfterUnpriced { count },
+            });
         }
         None
     }

@@ -162,14 +162,88 @@ fn clients_are_known_after_a_restart() {
     assert_eq!(status(&at(&replayed, claude("traces", "s", "req_2"), 3, START), 0), Some(Billing::Deferred));
 }
 
-/// A span whose log alone could give it a price waits for it.
+/// A call of Claude Code on a model that no table lists, or of Codex whose span tells no model.
+fn unlisted(signal: &str, id: &str) -> Payload {
+    let attributes = json!({"event.name": "api_request", "session.id": "s", "model": "my-own-claude-x", "request_id": id,
+        "input_tokens": 10, "output_tokens": 5, "cache_creation_tokens": 0, "cache_read_tokens": 0});
+    request::payload(&json!({"signal": signal, "scope": {"name": "com.anthropic.claude_code.events"}, "items": [
+        {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 1, "span": 2, "attributes": attributes}]}))
+}
+
+/// How many calls were counted as unpriced.
+fn unpriced(meter: &Meter) -> u64 {
+    let text = meter.render();
+    let lines = text.lines().filter(|line| line.starts_with("tollgate_cost_unpriced_total{"));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// A span of a client that sends traces only is unpriced, with its reason, and counted once over repeats, branches and a
+/// restart; a log of the same call that has no price either counts nothing more.
 #[test]
-fn spans_without_a_price_wait() {
-    let cost = built(&Meter::new());
-    let span = json!({"name": "handle_responses", "trace": 1, "span": 2, "attributes": {
-        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5}});
-    let span =
-        request::payload(&json!({"signal": "traces", "resource": {"service.name": "codex_exec"}, "items": [span]}));
-    assert_eq!(status(&at(&cost, span, 1, START), 0), Some(Billing::Deferred));
-    assert_eq!(status(&at(&cost, codex("logs", 2, 10), 2, START), 0), Some(Billing::Priced));
+fn lone_spans_without_a_price_are_unpriced() {
+    let meter = Meter::new();
+    let cost = built(&meter);
+    let span = at(&cost, unlisted("traces", "req_1"), 1, START);
+    let stamps = attributes(&span, 0);
+    assert_eq!(
+        (&stamps["tollgate.cost.status"], &stamps["tollgate.cost.reason"]),
+        (&json!("unpriced"), &json!("unknown_model"))
+    );
+    let mut branch = batch(unlisted("traces", "req_1"), 1);
+    cost.process(&mut branch).unwrap();
+    assert_eq!(status(&branch, 0), Some(Billing::Unpriced), "another branch of the pipelines");
+    assert_eq!(status(&at(&cost, unlisted("traces", "req_1"), 2, START), 0), Some(Billing::NotCounted), "sent again");
+    assert_eq!(unpriced(&meter), 1);
+    let restored_meter = Meter::new();
+    let restored = built(&restored_meter);
+    restored.restore(&cost.checkpoint().unwrap());
+    for (cost, meter, counted) in [(&cost, &meter, 1), (&restored, &restored_meter, 0)] {
+        assert_eq!(status(&at(cost, unlisted("logs", "req_1"), 3, START), 0), Some(Billing::NotCounted));
+        assert_eq!(unpriced(meter), counted, "its log has no price either");
+        assert_eq!(
+            status(&at(cost, unlisted("traces", "req_2"), 4, START), 0),
+            Some(Billing::Deferred),
+            "its logs come"
+        );
+        assert_eq!(status(&at(cost, unlisted("logs", "req_2"), 5, START), 0), Some(Billing::Unpriced));
+    }
+    assert_eq!(unpriced(&meter), 2);
+}
+
+/// A log that knows the model which its span did not tell is priced in full, once, also after a restart.
+#[test]
+fn logs_of_unpriced_spans_cost_everything() {
+    let span = || {
+        let span = json!({"name": "handle_responses", "trace": 1, "span": 2, "parent": 7, "attributes": {
+            "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5}});
+        request::payload(&json!({"signal": "traces", "resource": {"service.name": "codex_exec"}, "items": [span]}))
+    };
+    let alone = Meter::new();
+    at(&built(&alone), codex("logs", 2, 10), 1, START);
+    let meter = Meter::new();
+    let cost = built(&meter);
+    let first = at(&cost, span(), 1, START);
+    let stamps = attributes(&first, 0);
+    assert_eq!(
+        (&stamps["tollgate.cost.status"], &stamps["tollgate.cost.reason"]),
+        (&json!("unpriced"), &json!("no_model"))
+    );
+    assert_eq!(unpriced(&meter), 1);
+    let saved = cost.checkpoint().unwrap();
+    let restored_meter = Meter::new();
+    let restored = built(&restored_meter);
+    restored.restore(&saved);
+    for (cost, meter) in [(&cost, &meter), (&restored, &restored_meter)] {
+        let mut both = [batch(codex("logs", 2, 10), 2), batch(codex("logs", 2, 10), 2)];
+        for batch in &mut both {
+            cost.process(batch).unwrap();
+            assert_eq!(status(batch, 0), Some(Billing::Priced));
+            assert_eq!(attributes(batch, 0)["tollgate.cost.flags"], json!(["after_span"]));
+        }
+        both.iter().flat_map(|batch| &batch.effects).for_each(|effect| cost.apply(effect));
+        assert_eq!(total(meter), total(&alone));
+        assert_eq!(status(&at(cost, codex("logs", 2, 10), 2, START), 0), Some(Billing::Priced), "the same batch again");
+        assert_eq!(total(meter), total(&alone));
+    }
+    assert_eq!(unpriced(&meter), 1);
 }
