@@ -8,7 +8,7 @@ use super::table::Table;
 /// Cut from the end of a provider's name before the second look-up.
 const NAME_TAILS: [&str; 5] = [".chat", ".responses", ".messages", ".completion", ".embedding"];
 /// Vendors that stand first in a Bedrock model id.
-const BEDROCK_VENDORS: [&str; 18] = [
+pub(super) const BEDROCK_VENDORS: [&str; 18] = [
     "anthropic",
     "amazon",
     "meta",
@@ -48,7 +48,7 @@ const ROUTE_ENDS: [char; 2] = ['/', ':'];
 /// Segments of a route that are no provider.
 const ROUTE_WORDS: [&str; 2] = ["converse", "invoke"];
 /// The provider whose ids carry regions and revisions.
-const AWS: &str = "aws";
+pub(super) const AWS: &str = "aws";
 /// The provider whose ids end in revisions.
 const GOOGLE: &str = "google";
 /// Longest id that is looked at, bytes.
@@ -56,7 +56,7 @@ const MAX_ID: usize = 512;
 
 impl Table {
     /// Index of the scope that a Bedrock id's first segment names.
-    fn scope(&self, segment: &str) -> Option<usize> {
+    pub(super) fn scope(&self, segment: &str) -> Option<usize> {
         self.scopes.iter().position(|(name, _)| !name.is_empty() && **name == *segment)
     }
 

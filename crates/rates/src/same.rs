@@ -1,29 +1,67 @@
-//! **What**: [`same_model`]: whether two ids mean one model. **Why**: a call that another model answers is a fallback, one that
-//! the same model answers at the second attempt is a retry; `gpt-5` and `gpt-5-mini` begin alike and are two.
-//! **Invariants**: ids that the built-in table knows are compared by their rows; others by name, without path, date and revision.
-//! **Not here**: which row an id means (`ids`).
+//! **What**: [`same_model`] and [`Table::is_same_model`]: whether two ids mean one model. **Why**: a call that another model
+//! answers is a fallback, one that the same model answers at the second attempt is a retry; `gpt-5` and `gpt-5-mini` begin alike
+//! and are two. **Invariants**: ids that the table knows are compared by their rows, rows of different providers by the model's
+//! name; other ids by name, without path, date and revision. **Not here**: which row an id means (`ids`).
 
 use std::sync::{Arc, LazyLock};
 
+use super::ids::{AWS, BEDROCK_VENDORS};
+use super::resolved::Resolved;
 use super::source::Source;
 use super::table::Table;
 
 /// The built-in table; None never happens in a released program.
 static BUILTIN: LazyLock<Option<Arc<Table>>> = LazyLock::new(|| Source::builtin().and_then(|it| it.shared()).ok());
 
-/// Whether two ids, as sent, mean the same model of `provider` ("" = not known). An id that is not told is no other model.
+/// [`Table::is_same_model`] of the built-in table, without overlays.
 pub fn same_model(provider: &str, one: &str, other: &str) -> bool {
-    if one.is_empty() || other.is_empty() || one.eq_ignore_ascii_case(other) {
-        return true;
+    match BUILTIN.as_ref() {
+        Some(table) => table.is_same_model(provider, one, other),
+        None => bare(one) == bare(other),
     }
-    let row = |id: &str| {
-        let table = BUILTIN.as_ref()?;
-        let (found, _) = table.resolve(Some(provider), &[id]).or_else(|_| table.resolve(None, &[id])).ok()?;
-        Some((found.provider, found.model))
-    };
-    match (row(one), row(other)) {
-        (Some(one), Some(other)) => one == other,
-        _ => bare(one) == bare(other),
+}
+
+impl Table {
+    /// Whether two ids, as sent, mean the same model of `provider` ("" = not known). An id that is not told is no other model.
+    pub fn is_same_model(&self, provider: &str, one: &str, other: &str) -> bool {
+        if one.is_empty() || other.is_empty() || one.eq_ignore_ascii_case(other) {
+            return true;
+        }
+        let row = |id: &str| {
+            let (found, _) = self.resolve(Some(provider), &[id]).or_else(|_| self.resolve(None, &[id])).ok()?;
+            Some(self.without_region(found))
+        };
+        match (row(one), row(other)) {
+            (Some(one), Some(other)) if one.provider == other.provider => one.model == other.model,
+            // Bedrock's row and the vendor's: one model at two prices
+            (Some(one), Some(other)) => self.name(self.id(one)) == self.name(self.id(other)),
+            _ => self.name(one) == self.name(other),
+        }
+    }
+
+    /// The row that a region's own row on Bedrock (`us-gov-east-1/anthropic.claude…`) stands beside.
+    fn without_region(&self, row: Resolved) -> Resolved {
+        let aws = self.providers.get(row.provider).is_some_and(|provider| &*provider.key == AWS);
+        let model = self.id(row).rsplit_once('/').filter(|_| aws).map(|(_, model)| model);
+        model.and_then(|model| self.at(row.provider, model, false)).unwrap_or(row)
+    }
+
+    fn id(&self, row: Resolved) -> &str {
+        let model = self.providers.get(row.provider).and_then(|provider| provider.catalog().models.get(row.model));
+        model.map_or("", |model| &model.id)
+    }
+
+    /// A model's name whoever sells it: `claude-sonnet-4-5` of `us.anthropic.claude-sonnet-4-5-20250929-v1:0` and of
+    /// `anthropic/claude-sonnet-4.5`.
+    fn name(&self, id: &str) -> String {
+        let id = bare(id);
+        let behind = |id, is_dropped: &dyn Fn(&str) -> bool| match str::split_once(id, '.') {
+            Some((first, rest)) if is_dropped(first) => rest,
+            _ => id,
+        };
+        let rest = behind(&id, &|first| self.scope(first).is_some());
+        let rest = behind(rest, &|first| BEDROCK_VENDORS.contains(&first));
+        rest.replace('.', "-")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which ids mean one model: by their rows, else by name.
 
-use crate::same_model;
+use crate::{Rates, Source, same_model};
 
 /// Names that begin alike are not one model; a snapshot, a route, a revision and `-latest` are.
 #[test]
@@ -17,6 +17,9 @@ fn one_model_or_two() {
         ("acme", "house-model", "house-model-large"),
         ("acme", "house-1", "house-2"),
         ("openai", "gpt-5", "house-model"),
+        ("anthropic", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-20250514"),
+        ("", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-haiku-4-5"),
+        ("aws.bedrock", "us.amazon.nova-lite-v1:0", "amazon.nova-pro-v1:0"),
     ];
     for (provider, one, other) in two {
         assert!(!same_model(provider, one, other) && !same_model(provider, other, one), "{one} is not {other}");
@@ -33,8 +36,33 @@ fn one_model_or_two() {
         ("acme", "house-model-0613", "house-model"),
         ("acme", "house-model-v1:0", "house-model"),
         ("openai", "", "gpt-5"),
+        // Bedrock's id of the vendor's model, whoever is named as provider
+        ("aws.bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("anthropic", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5-20250929"),
+        ("somebody", "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("aws.bedrock", "us-gov-east-1/anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("", "us-gov-east-1/anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("openrouter", "anthropic/claude-sonnet-4.5", "claude-sonnet-4-5-20250929"),
+        // not listed yet
+        ("aws.bedrock", "us.anthropic.claude-nobody-9-20290929-v1:0", "claude-nobody-9"),
     ];
     for (provider, one, other) in one {
         assert!(same_model(provider, one, other) && same_model(provider, other, one), "{one} is {other}");
     }
+}
+
+/// What overlays add counts: their models' ids and aliases mean one model, which by name alone are two.
+#[test]
+fn overlays_name_models_too() {
+    let overlay = "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\nalias: {house-fast: openai/gpt-5-mini}\n\
+        providers: {acme: {new: true, names: [acme], models: [{id: house-1, ids: [house-1, tuned-x], rates: [{price: {input: \"1\", output: \"2\"}}]}]}}\n";
+    let overlay = Source::parse("o.yaml", overlay).unwrap_or_else(|error| panic!("{}", error.0));
+    let base = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let rates = Rates::build(&base, &[overlay]).unwrap_or_else(|error| panic!("{}", error.0));
+    for (provider, one, other) in [("acme", "house-1", "tuned-x"), ("openai", "house-fast", "gpt-5-mini")] {
+        assert!(rates.common().is_same_model(provider, one, other), "{one} is {other}");
+        assert!(!same_model(provider, one, other), "by name alone {one} is not {other}");
+    }
+    assert!(!rates.common().is_same_model("openai", "house-fast", "gpt-5"));
 }
