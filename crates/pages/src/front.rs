@@ -22,6 +22,8 @@ const FAILURES: f64 = 0.05;
 const FAILURES_RISE: f64 = 2.0;
 /// Runs that a comparison needs on either side.
 const ENOUGH: u64 = 30;
+/// Why a number beside a threshold has no colour.
+const TOO_FEW: &str = "; too few runs to judge";
 /// Share of the ceiling at which a run is told of.
 const NEAR: f64 = 0.8;
 /// Alerts that are shown, and live runs.
@@ -351,20 +353,23 @@ fn risen(
         _ => "",
     };
     let waits = || "threshold: 1.5 × yesterday, once there is one".to_owned();
-    let threshold = limit.map_or_else(waits, |limit| format!("threshold {} (1.5 × yesterday)", as_text(limit)));
+    let few = if enough || number.value.is_none() { "" } else { TOO_FEW };
+    let threshold = limit.map_or_else(waits, |limit| format!("threshold {} (1.5 × yesterday){few}", as_text(limit)));
     Look { title, state, near: "", as_text, sort, limit, threshold }
 }
 
-/// Failures against 5 % and yesterday.
+/// Failures against 5 % and yesterday, where yesterday has enough runs to move the threshold.
 fn failing(figures: &Figures) -> Look {
-    let twice = figures.failure.before.map(|before| before * FAILURES_RISE);
-    let limit = twice.map_or(FAILURES, |twice| twice.max(FAILURES));
-    let state = match figures.failure.value {
-        Some(rate) if figures.sum.over() >= ENOUGH && rate > limit => "bad",
-        Some(_) => "good",
-        None => "",
+    let yesterday = figures.failure.before.filter(|_| figures.before.over() >= ENOUGH);
+    let limit = yesterday.map_or(FAILURES, |before| (before * FAILURES_RISE).max(FAILURES));
+    let enough = figures.sum.over() >= ENOUGH;
+    let (state, few) = match figures.failure.value {
+        Some(rate) if enough && rate > limit => ("bad", ""),
+        Some(_) if enough => ("good", ""),
+        Some(_) => ("", TOO_FEW),
+        None => ("", ""),
     };
-    let threshold = format!("threshold {} (5 %, or 2 × yesterday)", text::percent(limit));
+    let threshold = format!("threshold {} (5 %, or 2 × yesterday){few}", text::percent(limit));
     let (title, limit) = ("Failure rate", Some(limit));
     Look { title, state, near: "", as_text: text::percent, sort: "failed", limit, threshold }
 }

@@ -200,20 +200,70 @@ async fn live_runs_count_up_to_now() {
     }
 }
 
+/// The state of a card of the front page, and the whole card.
+fn card(html: &str, title: &str) -> (String, String) {
+    let card = html.split("<a class=\"card").find(|card| card.contains(title)).expect("card");
+    (card.split('"').next().unwrap_or("").trim().to_owned(), card.to_owned())
+}
+
+/// So many runs of which the first `failed` failed, each of `cents` and `minutes`, `days` ago.
+fn many(count: usize, failed: usize, cents: i128, minutes: u64, days: u64) -> Vec<(RunView, Vec<Step>)> {
+    let of = |at: usize| {
+        let state = if at < failed { RunState::Failed } else { RunState::Ended };
+        let one = run(&format!("r{days}-{at}"), "acme", state, cents * 10_000_000_000_000_000);
+        let last = one.last - days * 24 * 60 * MINUTE;
+        (RunView { duration: minutes * MINUTE, start: last - minutes * MINUTE, last, ..one }, vec![])
+    };
+    (0..count).map(of).collect()
+}
+
 /// A number has the colour that belongs to it: the average is good while one run is over the ceiling, which is said beside it.
+/// A number above its threshold is never good, and of too few runs no number is judged, which is said. (The failure card was
+/// green at 100 %, 1 of 1.)
 #[tokio::test]
 async fn a_colour_belongs_to_its_number() {
-    let mut details: Vec<_> = (0..9).map(|at| (run(&format!("r{at}"), "acme", RunState::Ended, 1), vec![])).collect();
+    let mut details = many(9, 0, 1, 2, 0);
     let mut over = run("over", "acme", RunState::Live, 1);
     over.totals.iterations = 60;
     details.push((over, vec![]));
     let (router, _) = pages(made(details), LINK);
     let (_, html) = ask(&router, "/", HTML).await;
-    let card = html.split("<a class=\"card").find(|card| card.contains("Iterations per run")).expect("card");
-    assert!(
-        card.starts_with(" good") && card.contains("<div class=\"limit bad\">most in one run 60 (ceiling 50)"),
-        "{card}"
-    );
+    let (state, card_) = card(&html, "Iterations per run");
+    assert!(state == "good" && card_.contains("<div class=\"limit bad\">most in one run 60 (ceiling 50)"), "{card_}");
+    let few = "too few runs to judge";
+    for (today, yesterday, states) in [
+        // 1 of 1 failed, for ten times yesterday's money and time
+        (many(1, 1, 10, 20, 0), many(1, 0, 1, 2, 1), ["", "", ""]),
+        (many(1, 0, 1, 2, 0), many(1, 0, 1, 2, 1), ["", "", ""]),
+        (many(29, 29, 10, 20, 0), many(40, 0, 1, 2, 1), ["", "", ""]),
+        (many(30, 30, 10, 20, 0), many(30, 0, 1, 2, 1), ["bad", "bad", "bad"]),
+        (many(30, 1, 1, 2, 0), many(30, 0, 1, 2, 1), ["good", "good", "good"]),
+        // a single failure yesterday is no measure
+        (many(30, 30, 1, 2, 0), many(1, 1, 1, 2, 1), ["bad", "", ""]),
+        (many(30, 3, 1, 2, 0), many(30, 3, 1, 2, 1), ["good", "good", "good"]),
+    ] {
+        let (router, _) = pages(made(today.into_iter().chain(yesterday).collect()), LINK);
+        let (_, html) = ask(&router, "/", HTML).await;
+        for (title, wanted) in ["Failure rate", "p95 time per run", "Cost per run"].into_iter().zip(states) {
+            let (state, card) = card(&html, title);
+            assert_eq!(state, wanted, "{card}");
+            assert_eq!(card.contains(few), wanted.is_empty(), "{card}");
+        }
+        let (state, card) = card(&html, "Iterations per run");
+        assert!(state == "good" && !card.contains(few), "{card}");
+    }
+    let mut looping = run("loop", "acme", RunState::Ended, 1);
+    for (iterations, wanted) in [(39, "good"), (40, "warn"), (50, "bad"), (500, "bad")] {
+        looping.totals.iterations = iterations;
+        let (router, _) = pages(made(vec![(looping.clone(), vec![])]), LINK);
+        let (_, html) = ask(&router, "/", HTML).await;
+        assert_eq!(card(&html, "Iterations per run").0, wanted, "{iterations}");
+    }
+    let (router, _) = pages(made(vec![]), LINK);
+    let (_, html) = ask(&router, "/", HTML).await;
+    for title in ["Iterations per run", "p95 time per run", "Failure rate", "Cost per run"] {
+        assert_eq!(card(&html, title).0, "", "{title} of no runs");
+    }
 }
 
 /// Names that would be markup, that turn their direction, or that are endless: escaped, cut, cleaned, on every page.
