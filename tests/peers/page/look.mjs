@@ -8,7 +8,7 @@ const [base, out, label] = process.argv.slice(2);
 const still = (path) => base + path + (path.includes("?") ? "&" : "?") + "still=1";
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox"] });
-const found = { violations: [], wide: [], console: [], foreign: [], dialogs: 0, texts: {}, clicks: null };
+const found = { violations: [], wide: [], console: [], foreign: [], dialogs: 0, texts: {}, clicks: null, cut: [] };
 
 async function context(width, dark, script) {
   const made = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: dark ? "dark" : "light", javaScriptEnabled: script, deviceScaleFactor: 1 });
@@ -39,6 +39,14 @@ for (const [width, dark, script] of [[360, false, true], [1280, true, true], [12
     }
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
     if (overflow > 0) found.wide.push(`${width} ${path}: ${overflow} px`);
+    // on a phone nobody can rest a pointer on a text that is cut
+    if (width === 360) {
+      const cut = await page.evaluate(() => [...document.querySelectorAll("td, td *, ul.rows *, .card *")]
+        .filter((one) => one.clientWidth > 0 && one.scrollWidth > one.clientWidth && one.textContent.trim())
+        .filter((one) => { const style = getComputedStyle(one); return ["hidden", "clip"].includes(style.overflowX) || style.textOverflow === "ellipsis"; })
+        .map((one) => one.textContent.trim().slice(0, 60)));
+      found.cut.push(...cut.map((text) => `${path}: ${text}`));
+    }
     const result = await page.evaluate(`${axe}; axe.run(document, { resultTypes: ["violations"] })`);
     for (const one of result.violations) found.violations.push({ path, width, id: one.id, impact: one.impact, where: one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200)) });
   }

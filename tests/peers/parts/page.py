@@ -113,6 +113,7 @@ def look(gateway, out, label):
         if one not in serious:
             say(f"  note: {one['impact']} {one['id']} on {one['path']}")
     check(f"{label}: nothing is wider than the screen", not found["wide"], str(found["wide"]))
+    check(f"{label}: no text is cut on a phone", not found["cut"], str(found["cut"])[:500])
     check(f"{label}: nothing is loaded from elsewhere, nothing runs, the browser does not complain",
           not found["foreign"] and not found["dialogs"] and not [line for line in found["console"] if "404" not in line],
           str([found["foreign"], found["dialogs"], found["console"]])[:500])
