@@ -5,7 +5,8 @@
 #   spool-sim   the spool on the simulated disk, round after round with new seeds
 #   simulation  the whole engine in simulated time: back ends, disk, clocks and process fail as a seed has it; 10,000 seeds a round. A seed that
 #               finds something goes into crates/exporters/tests/engine/regressions.txt
-#   truth       random sessions whose truth is known, against every surface that tells of runs; 20,000 seeds a round
+#   truth       random sessions whose truth is known, against every surface that tells of runs; 20,000 seeds a round. An hour
+#               or more in which fewer than 100,000 seeds ran is a failure
 #   properties  the property tests of `cargo test` with other cases, a round for each seed
 #   mutations   every object of a vault, changed in every way, and 200 random places of each kind flipped; a seed a round
 #   chain       vaults written through crashes verify with nothing to find, 1,000 a round
@@ -41,13 +42,15 @@ released() {
 }
 case $part in crash | faults | alerts | leak | canary | tables | vault-speed | release) released ;; esac
 
-# rounds STEP COMMAND…: again and again until the time is up, TOLLGATE_SEED going on from where the last night stopped
+# rounds STEP COMMAND…: again and again until the time is up, TOLLGATE_SEED going on from where the last night
+# stopped; `count` is how many rounds ended
+count=0
 rounds() {
   local step=$1
   shift
   local mark=target/nightly/$part.seed
   mkdir -p target/nightly
-  local seed count=0
+  local seed
   seed=$(cat "$mark" 2>/dev/null || echo 1)
   while [ "$(left)" -gt 0 ]; do
     TOLLGATE_SEED=$seed timeout "$(($(left) + 60))" "$@" || {
@@ -65,7 +68,18 @@ rounds() {
 case $part in
   spool-sim) TOLLGATE_SEEDS=2000 rounds 2000 cargo test --locked -p pipeline --lib spool::tests::simulation::seeds -- --nocapture ;;
   simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 CARGO_PROFILE_RELEASE_LTO=off cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
-  truth) TOLLGATE_SEEDS=20000 rounds 20000 cargo test --locked -p tracker --lib tests::truth::every_surface_tells_the_truth -- --exact --nocapture ;;
+  truth)
+    export CARGO_PROFILE_RELEASE_LTO=off TOLLGATE_SEEDS=20000
+    # the build takes minutes the first time; its time is not the sessions'
+    cargo test --release --locked -p tracker --lib --no-run
+    end=$(($(date +%s) + minutes * 60))
+    # a test that is renamed would pass as none at all
+    rounds "$TOLLGATE_SEEDS" bash -c 'cargo test --release --locked -p tracker --lib tests::truth::every_surface_tells_the_truth -- --exact --nocapture | tee /dev/stderr | grep "^test result: ok. 1 passed" >/dev/null'
+    required=100000 ran=$((count * TOLLGATE_SEEDS))
+    if [ "$minutes" -ge 60 ] && [ "$ran" -lt "$required" ]; then
+      echo "nightly: truth: failed: $ran seeds in $minutes minutes, at least $required are required" >&2
+      exit 1
+    fi ;;
   properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
   mutations) TOLLGATE_FLIPS=40 rounds 1 cargo test --locked -p audit --lib verify::tests::mutations ;;
   chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked -p audit --lib verify::tests::clean ;;
