@@ -255,6 +255,16 @@ impl ProcessorSettings {
     }
 }
 
+impl ExtensionSettings {
+    /// What is valid, but should be known.
+    pub fn notes(&self) -> &[FieldProblem] {
+        match self {
+            Self::Admin(settings) => &settings.notes,
+            Self::HealthCheck(_) => &[],
+        }
+    }
+}
+
 /// Names of a kind's types, for "did you mean".
 pub fn names(section: &str) -> Vec<&'static str> {
     match section {

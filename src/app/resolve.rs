@@ -131,6 +131,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     checks.notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
     checks.notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
     checks.notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
+    checks.notes("extensions", &file.extensions, &used.extensions, ExtensionSettings::notes);
     let beside = data_dir.join("spool");
     let spool = checks.one("spool", &file.spool, typed.spool.settings(&beside));
     let spool_keys = checks.one("spool", &file.spool, typed.spool.spool_keys());

@@ -77,6 +77,8 @@ pub struct Settings {
     pub alerts: Option<webhook::Webhook>,
     /// See [`Config::tls`].
     pub tls: Option<PortTls>,
+    /// What is valid, but should be known.
+    pub notes: Vec<FieldProblem>,
 }
 
 impl Config {
@@ -105,13 +107,26 @@ impl Config {
         match Endpoint::parse(&self.endpoint) {
             Ok(endpoint) if problems.is_empty() => {
                 let (allowed_hosts, tls) = (self.allowed_hosts.clone(), self.tls.clone());
-                return Ok(Settings { endpoint, allowed_hosts, auth, public_url, trace_link, alerts, tls });
+                let notes = unlinked(alerts.is_some(), public_url.as_deref(), trace_link.is_some());
+                return Ok(Settings { endpoint, allowed_hosts, auth, public_url, trace_link, alerts, tls, notes });
             }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),
         }
         Err(problems)
     }
+}
+
+/// Warns of a webhook whose messages lead nowhere: whoever is woken by one needs the run and its trace.
+fn unlinked(webhook: bool, public_url: Option<&str>, trace_link: bool) -> Vec<FieldProblem> {
+    if !webhook || public_url.is_some() {
+        return Vec::new();
+    }
+    let trace = if trace_link { "" } else { ", and `trace_link` for a link to the trace" };
+    let what = format!(
+        "messages have no link to the run: set `public_url` of this extension to the address where people reach it{trace}"
+    );
+    vec![FieldProblem::new("alerts.url", what)]
 }
 
 /// What the pages show.
