@@ -17,7 +17,7 @@ static BUILTIN: LazyLock<Option<Arc<Table>>> = LazyLock::new(|| Source::builtin(
 pub fn same_model(provider: &str, one: &str, other: &str) -> bool {
     match BUILTIN.as_ref() {
         Some(table) => table.is_same_model(provider, one, other),
-        None => bare(one) == bare(other),
+        None => one.is_empty() || other.is_empty() || bare(one) == bare(other),
     }
 }
 
