@@ -1079,6 +1079,87 @@ impl VaultReader for Behind {
     }
 }
 
+/// A session as text, its parts that could not be read, and whether something is missing.
+async fn read_with(
+    desk: &Desk,
+    auditor: &age::x25519::Identity,
+    session: &str,
+    keys: &[VerifyKey],
+) -> (String, String, bool) {
+    let vault = &desk.place.vault;
+    let signed = match keys {
+        [] => None,
+        keys => Some(Arc::new(crate::signed::Signed::read(vault, keys, None).await.expect("chains"))),
+    };
+    let filter = Filter { account: Some("default".into()), signed, ..Filter::default() };
+    let read = replay(vault, &mut Opener::new(vault, vec![auditor.clone()]), session, &filter).await.expect("read");
+    let (mut text, mut exported) = (Vec::new(), Vec::new());
+    read.write(&mut text).expect("written");
+    read.export(crate::read::Format::Jsonl, &mut exported).expect("written");
+    let all = String::from_utf8([text, exported].concat()).expect("text");
+    (all, read.closed().join("\n"), read.is_partial())
+}
+
+/// A key that was destroyed by request and is put back, under its own name or a copy's, shows nothing in replay and export: they say
+/// so and end with 1. Where only the gateway's key is given nothing proves the erasure, so that a planted line hides no content; it is
+/// said and ends with 1 all the same. Fails when whatever lies in the day's folder opens content.
+#[tokio::test]
+async fn a_key_that_is_back_shows_nothing() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let name = site.name(&["keys/default/acme/s0/", ".age"]);
+    let object = site.store.0.lock().get(&name).cloned().expect("there");
+    desk.erase(&site, "s0").await;
+    let gateway = signing_key().public().clone();
+    let both = [gateway.clone(), desk.chain_key()];
+    let (text, _, partial) = read_with(&desk, &site.auditor, "s0", &both).await;
+    assert!(!text.contains("text 0") && !partial, "gone by request is no loss");
+    for name in [name.clone(), name.replace(".age", "-deadbeef.age")] {
+        site.store.0.lock().insert(name.clone(), object.clone());
+        for keys in [&[][..], &both[..]] {
+            let (text, closed, partial) = read_with(&desk, &site.auditor, "s0", keys).await;
+            assert!(!text.contains("text 0") && partial, "{name}: {closed}");
+            assert!(
+                closed.contains("erased by request of data protection officer (ticket 4711); its key is back"),
+                "{closed}"
+            );
+            assert!(closed.contains("vault verify"), "{closed}");
+        }
+        let (text, closed, partial) = read_with(&desk, &site.auditor, "s0", &[gateway.clone()]).await;
+        assert!(text.contains("text 0") && partial && closed.contains("as another --key"), "{closed}");
+        site.remove(&name);
+    }
+    let (text, closed, partial) = read_with(&desk, &site.auditor, "s1", &both).await;
+    assert!(text.contains("text 1") && !partial, "{closed}");
+}
+
+/// An object that opens, and is neither the one that the lines tell nor a copy that a chain lists, is not used; one that is listed is.
+#[tokio::test]
+async fn keys_that_no_line_lists_open_nothing() {
+    use crate::rewrap::{Teller, Which, rewrap};
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let name = site.name(&["keys/default/acme/s0/", ".age"]);
+    let object = site.store.0.lock().get(&name).cloned().expect("there");
+    let late = age::x25519::Identity::generate();
+    let secret = crate::read::open_key(&object, &[site.auditor.clone()]).expect("a key").expect("opened");
+    let resealed: Bytes = vault::seal::seal_identity(&secret, &[late.to_public()]).expect("sealed").into();
+    let planted = name.replace(".age", "-deadbeef.age");
+    site.store.0.lock().insert(planted.clone(), resealed);
+    let (text, closed, partial) = read_with(&desk, &late, "s0", &[]).await;
+    assert!(!text.contains("text 0") && partial && closed.contains("no line lists such an object"), "{closed}");
+    site.remove(&planted);
+    let copier = key("rewrap.test", 51);
+    let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
+    let auditors = [site.auditor.clone()];
+    let now = site.clock.now();
+    rewrap(&desk.place, &auditors, &[late.to_public()], &Which::default(), &teller, now).await.expect("done");
+    for keys in [&[][..], &[signing_key().public().clone()][..]] {
+        let (text, closed, partial) = read_with(&desk, &late, "s0", keys).await;
+        assert!(text.contains("text 0") && !partial, "{closed}");
+    }
+}
+
 /// A request may wait for 30 days, no longer; who does not give the erasers' keys is not told that they signed.
 #[tokio::test]
 async fn requests_do_not_wait_for_years() {
