@@ -211,6 +211,7 @@ pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
             eprintln_counts(found.lines + others.lines, found.sessions.union(&others.sessions).count());
         }
         looked(keys.is_empty(), usize::try_from(others.lines).unwrap_or(usize::MAX));
+        output::tell("note", copy_note(options.parquet.is_some(), !keys.is_empty()).as_ref());
         if found.lines + others.lines == 0 {
             output::tell("hint", &private);
         }
@@ -251,6 +252,13 @@ async fn signed(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Res
         return Ok(None);
     }
     Ok(Some(Arc::new(Signed::read(vault, keys, account).await?)))
+}
+
+/// Where keys are given and lines come from tables too: a caller who gave a key takes what is not marked for signed.
+fn copy_note(tables: bool, keys: bool) -> Option<String> {
+    let note = "tables are a copy; not held against signatures: whoever can write their folder can forge what they show. Without \
+                --parquet every line is held against its signed object";
+    (tables && keys).then(|| note.to_owned())
 }
 
 /// Says, beside what is shown, whether anybody looked for signatures, and how many lines have none.

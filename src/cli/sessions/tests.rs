@@ -57,3 +57,13 @@ fn json_of_a_line_drives_no_terminal() {
         assert_eq!((&read["session_id"], read["unsigned"].as_bool()), (&hostile.into(), unsigned.then_some(true)));
     }
 }
+
+/// Lines of tables are not held against signatures, and who gives a key is told so; nobody else is.
+#[test]
+fn tables_are_said_to_be_a_copy() {
+    assert!(copy_note(true, true).is_some_and(|note| note.contains("tables are a copy; not held against signatures")));
+    assert_eq!(
+        [(true, false), (false, true), (false, false)].map(|(tables, keys)| copy_note(tables, keys)),
+        [None, None, None]
+    );
+}
