@@ -16,6 +16,7 @@ mod error;
 mod explain;
 mod fixtures;
 mod inspect;
+mod listed;
 mod moment;
 mod opening_log;
 mod output;

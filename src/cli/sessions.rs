@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::error::{CommandError, Exit};
+use super::listed::listed;
 use super::moment::{Moment, moment};
 use super::output;
 use super::reach::Reach;
@@ -75,8 +76,8 @@ pub(super) struct Find {
     #[arg(long)]
     json: bool,
     /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it signed, are marked.
-    /// Needs read access to the chain too. Of tables only those are read in which nothing stands but what was signed; other lines
-    /// come from the index.
+    /// Needs read access to the chain too. Of tables only those are read that were made of signed objects alone, as their state says;
+    /// other lines come from the index. Tables are a copy: their lines are not held against signatures.
     #[arg(long, value_name = "KEY|FILE", requires = "store")]
     key: Vec<String>,
     /// The sessions only, one a line: what `replay` takes, a tab, and `--account`; a tab and `UNSIGNED` where no signed line tells of it.
@@ -150,6 +151,10 @@ pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
     let location = options.store.as_ref().map(|store| options.reach.location(store, options.keys.as_deref()));
     let now = SystemClock::new().now();
     let Find { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } = options;
+    let (session, account) = match session.map(|session| listed(&session, account.as_deref())) {
+        Some((session, account)) => (Some(session), account),
+        None => (None, account),
+    };
     let keys = public_keys(&options.key)?;
     let (since, until) = (options.since.map(|at| at.text(now)), options.until.map(|at| at.text(now)));
     let private = [("--session", &session), ("--user", &user)].into_iter();
@@ -206,6 +211,7 @@ pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
             eprintln_counts(found.lines + others.lines, found.sessions.union(&others.sessions).count());
         }
         looked(keys.is_empty(), usize::try_from(others.lines).unwrap_or(usize::MAX));
+        output::tell("note", copy_note(options.parquet.is_some(), !keys.is_empty()).as_ref());
         if found.lines + others.lines == 0 {
             output::tell("hint", &private);
         }
@@ -248,6 +254,13 @@ async fn signed(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Res
     Ok(Some(Arc::new(Signed::read(vault, keys, account).await?)))
 }
 
+/// Where keys are given and lines come from tables too: a caller who gave a key takes what is not marked for signed.
+fn copy_note(tables: bool, keys: bool) -> Option<String> {
+    let note = "tables are a copy; not held against signatures: whoever can write their folder can forge what they show. Without \
+                --parquet every line is held against its signed object";
+    (tables && keys).then(|| note.to_owned())
+}
+
 /// Says, beside what is shown, whether anybody looked for signatures, and how many lines have none.
 fn looked(not: bool, unsigned: usize) {
     let text = match (not, unsigned) {
@@ -277,11 +290,7 @@ pub(super) fn run_session(
     write: impl FnOnce(&mut Replay, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
 ) -> Result<Exit, CommandError> {
     let Session { session, account, tenant, content, key, unsigned, from } = session;
-    // a line of `find --sessions`: session, account
-    let (session, account) = match session.split_once('\t') {
-        Some((session, rest)) => (session.to_owned(), account.or(rest.split('\t').next().map(str::to_owned))),
-        None => (session, account),
-    };
+    let (session, account) = listed(&session, account.as_deref());
     let keys = public_keys(&key)?;
     block_on(async {
         let (vault, auditors, log) = open(&from).await?;

@@ -68,8 +68,8 @@ pub struct Ledger<'p> {
     epochs: u64,
     /// Requests that were executed.
     done: BTreeSet<String>,
-    /// Names of copies that it tells of.
-    copies: BTreeSet<String>,
+    /// Names and hashes of copies that it tells of.
+    copies: BTreeSet<(String, String)>,
     /// An epoch that is not over.
     open: Option<Epoch>,
     strangers: Strangers,
@@ -214,7 +214,7 @@ impl<'p> Ledger<'p> {
         let (row, line) = self.line(lines)?;
         epoch.tree.push(leaf_hash(line.as_bytes()));
         if row.tail.kind == Some(Kind::KeyCopies) {
-            self.copies.extend(row.tail.key_copies.into_iter().map(|copy| copy.name));
+            self.copies.extend(row.tail.key_copies.into_iter().map(|copy| (copy.name, copy.sha256)));
             return Ok(());
         }
         let erasure = row.tail.erasure.as_ref().ok_or_else(|| self.strange("a line is no erasure"))?;
@@ -291,9 +291,9 @@ impl<'p> Ledger<'p> {
         self.done.contains(nonce)
     }
 
-    /// Whether a line tells of this copy of a key.
-    pub fn has_copy(&self, name: &str) -> bool {
-        self.copies.contains(name)
+    /// Whether a line tells of this copy of a key: an object of this name and hash.
+    pub fn has_copy(&self, copy: &KeyCopy) -> bool {
+        self.copies.contains(&(copy.name.clone(), copy.sha256.clone()))
     }
 
     /// Writes the next line and its digest: with [`ErasureState::Done`], or copies, the epoch's last one. A new epoch whose name
@@ -351,7 +351,7 @@ impl<'p> Ledger<'p> {
         }
         if last {
             self.done.extend(row.tail.erasure.iter().map(|erasure| erasure.nonce.clone()));
-            self.copies.extend(row.tail.key_copies.into_iter().map(|copy| copy.name));
+            self.copies.extend(row.tail.key_copies.into_iter().map(|copy| (copy.name, copy.sha256)));
         } else {
             self.open = Some(Epoch { names: epoch.names.clone(), begun: Some(row), tree });
         }

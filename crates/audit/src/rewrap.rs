@@ -2,8 +2,11 @@
 //! comes later must be able to open what was written before, and payload is never written again. **Invariants**: an auditor's own
 //! key opens what is copied; a copy has the id of its key in its name, so that erasure finds it; which recipients a copy is for
 //! stands in its name too, so that the same is not made twice; the chain of who copies tells each copy's hash, after it was
-//! written: a run that ended between is finished by the next one. **Not here**: keys of new sessions (the gateway's `recipients`).
+//! written: a run that ended between is finished by the next one. An object counts as a copy only where the chain lists it, its name
+//! needs the signing key, or it opens for each recipient: anybody can put an object there. **Not here**: keys of new sessions (the
+//! gateway's `recipients`).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
@@ -98,75 +101,160 @@ pub async fn rewrap(
         }
     }
     let mut done = Rewrapped::default();
+    let mut ledgers: BTreeMap<String, Ledger<'_>> = BTreeMap::new();
     let mut made: BTreeMap<String, Vec<KeyCopy>> = BTreeMap::new();
-    for (key, copies) in keys {
+    for (key, objects) in keys {
         done.keys += 1;
-        let stem = format!("{}{}", key.folder, key.id);
-        let start = format!("{stem}-{}", tag(recipients));
-        let (mut secret, mut there, mut taken) = (None, false, None);
-        for copy in &copies {
-            match place.vault.key_object(copy).await {
-                Ok(object) if copy.starts_with(&start) && is_for(&object, recipients) => {
-                    there = true;
-                    made.entry(account_of(place, copy)).or_default().push(copy_of(copy, &object));
-                }
-                Ok(object) => {
-                    taken = taken.or_else(|| (*copy == format!("{start}.age")).then(|| copy.clone()));
-                    secret = secret.or_else(|| open_key(&object, auditors).ok().flatten());
-                }
-                Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
-                    done.closed.push(format!("{copy}: {error}"))
-                }
-                Err(error) => return Err(ReadError::of_object(copy, &error)),
+        let account = account_of(place, &key.folder);
+        let ledger = match ledgers.entry(account.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                free.insert(Ledger::read(place, teller.key, teller.before, &account, teller.writer).await?)
             }
-        }
-        if there {
-            done.there += 1;
-            continue;
-        }
-        let Some(secret) = secret else {
-            done.closed.push(format!("{stem}.age: no identity given here opens it"));
-            continue;
         };
-        if key_id(&secret.to_public().to_string()) != key.id {
-            done.closed.push(format!("{stem}.age: it holds another key than its name says"));
-            continue;
-        }
-        let object = seal_identity(&secret, recipients)
-            .map_err(|_| ReadError::invalid(format!("{stem}: the key can't be sealed")))?;
-        // beside what somebody put where the copy would be; sealing is random, so nobody knows this name before
-        let own = kernel::hex::encode(Sha256::digest(&object).get(..4).unwrap_or_default());
-        let mut name = format!("{start}.age");
-        let mut put = Ok(Put::Exists);
-        let mut copy = copy_of(&name, &object);
-        if taken.is_none() {
-            put = place.store.put_once(ObjectKind::Key, &name, object.clone().into(), now).await;
-        }
-        if matches!(put, Ok(Put::Exists) | Err(StoreError::Differs)) {
-            done.closed.push(format!(
-                "{name}: what is there is no copy for these recipients, and was planted; one is written beside it"
-            ));
-            name = format!("{start}{own}.age");
-            copy.name.clone_from(&name);
-            put = place.store.put_once(ObjectKind::Key, &name, object.into(), now).await;
-        }
-        match put.map_err(|error| ReadError::of_object(&name, &error))? {
-            Put::Written => {
-                done.written += 1;
-                made.entry(account_of(place, &name)).or_default().push(copy);
-            }
-            Put::Exists => done.closed.push(format!("{name}: the name is taken; try again")),
+        let job = CopyJob { place, auditors, recipients, teller, ledger, key: &key };
+        let seen = job.read(&objects, &mut done.closed).await?;
+        if !seen.copies.is_empty() {
+            done.there += 1;
+            made.entry(account).or_default().extend(seen.copies);
+        } else if let Some(copy) = job.write(seen, &mut done.closed, now).await? {
+            done.written += 1;
+            made.entry(account).or_default().push(copy);
         }
     }
     for (account, copies) in made {
-        let mut ledger = Ledger::read(place, teller.key, teller.before, &account, teller.writer).await?;
-        let new: Vec<KeyCopy> = copies.into_iter().filter(|copy| !ledger.has_copy(&copy.name)).collect();
+        let Some(ledger) = ledgers.get_mut(&account) else { continue };
+        let new: Vec<KeyCopy> = copies.into_iter().filter(|copy| !ledger.has_copy(copy)).collect();
         for some in new.chunks(MAX_TOLD) {
             ledger.append(Said::KeyCopies(some.to_vec()), now).await?;
             done.told += some.len() as u64;
         }
     }
     Ok(done)
+}
+
+/// One key that is to be copied.
+struct CopyJob<'j, 'k> {
+    place: &'j Place,
+    auditors: &'j [age::x25519::Identity],
+    recipients: &'j [age::x25519::Recipient],
+    teller: &'j Teller<'k>,
+    ledger: &'j Ledger<'j>,
+    key: &'j Shredded,
+}
+
+/// What the objects of a key are.
+#[derive(Default)]
+struct KeyObjects {
+    /// Copies for these recipients.
+    copies: Vec<KeyCopy>,
+    /// An object under a copy's name of which nothing proves that it is one.
+    unproved: Option<String>,
+    secret: Option<age::x25519::Identity>,
+    /// An object opens, and holds another key than its name says.
+    other: bool,
+}
+
+impl CopyJob<'_, '_> {
+    /// Folder and id of the key.
+    fn stem(&self) -> String {
+        format!("{}{}", self.key.folder, self.key.id)
+    }
+
+    /// How the names of copies for these recipients begin.
+    fn start(&self) -> String {
+        format!("{}-{}", self.stem(), tag(self.recipients))
+    }
+
+    async fn read(&self, objects: &BTreeSet<String>, closed: &mut Vec<String>) -> Result<KeyObjects, ReadError> {
+        let (mut seen, start) = (KeyObjects::default(), self.start());
+        for name in objects {
+            let object = match self.place.vault.key_object(name).await {
+                Ok(object) => object,
+                Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
+                    closed.push(format!("{name}: {error}"));
+                    continue;
+                }
+                Err(error) => return Err(ReadError::of_object(name, &error)),
+            };
+            if name.starts_with(&start) {
+                let copy = copy_of(name, &object);
+                match is_for(&object, self.recipients) && self.is_proved(&copy, &object) {
+                    true => seen.copies.push(copy),
+                    false => seen.unproved = seen.unproved.or_else(|| Some(name.clone())),
+                }
+            }
+            match open_key(&object, self.auditors).ok().flatten() {
+                Some(secret) if self.is_this_key(&secret) => seen.secret = Some(secret),
+                // one that was planted must not be in the way of the key itself
+                Some(_) => seen.other = true,
+                None => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    fn is_this_key(&self, secret: &age::x25519::Identity) -> bool {
+        key_id(&secret.to_public().to_string()) == self.key.id
+    }
+
+    /// Whether an object under a copy's name is one. Form and name begin as anybody can make them, and the key object itself, put
+    /// there, opens for the auditors it is sealed to: it must open for each recipient, or come from who has the signing key.
+    fn is_proved(&self, copy: &KeyCopy, object: &[u8]) -> bool {
+        let opens = |recipient: &age::x25519::Recipient| {
+            let own = self.auditors.iter().find(|own| own.to_public().to_string() == recipient.to_string());
+            let secret = own.and_then(|own| open_key(object, std::slice::from_ref(own)).ok().flatten());
+            secret.is_some_and(|secret| self.is_this_key(&secret))
+        };
+        self.ledger.has_copy(copy) || copy.name == self.own_name(object) || self.recipients.iter().all(opens)
+    }
+
+    /// The name of a copy: made with the signing key, so that a later run knows its copy by it though its chain does not tell of it
+    /// yet, and nobody else takes the name or gives it to another object.
+    fn own_name(&self, object: &[u8]) -> String {
+        let start = self.start();
+        let mut hash = Sha256::new();
+        for part in ["rewrap copy", &start, &kernel::hex::encode(&Sha256::digest(object))] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let own = Sha256::digest(self.teller.key.sign(&hash.finalize()));
+        format!("{start}{}.age", kernel::hex::encode(own.get(..16).unwrap_or_default()))
+    }
+
+    /// Writes a copy; `None`: it can't be made, which is said.
+    async fn write(
+        &self,
+        seen: KeyObjects,
+        closed: &mut Vec<String>,
+        now: UnixNanos,
+    ) -> Result<Option<KeyCopy>, ReadError> {
+        let stem = self.stem();
+        let Some(secret) = seen.secret else {
+            let why =
+                if seen.other { "it holds another key than its name says" } else { "no identity given here opens it" };
+            closed.push(format!("{stem}.age: {why}"));
+            return Ok(None);
+        };
+        let object = seal_identity(&secret, self.recipients)
+            .map_err(|_| ReadError::invalid(format!("{stem}: the key can't be sealed")))?;
+        let copy = copy_of(&self.own_name(&object), &object);
+        if let Some(name) = seen.unproved {
+            closed.push(format!(
+                "{name}: the chain of copies does not list it and no identity given here opens it for these recipients: planted, or \
+                 made by another hand; a copy is written beside it"
+            ));
+        }
+        let put = self.place.store.put_once(ObjectKind::Key, &copy.name, object.into(), now).await;
+        match put {
+            Ok(Put::Written) => Ok(Some(copy)),
+            Ok(Put::Exists) | Err(StoreError::Differs) => {
+                closed.push(format!("{}: the name is taken; try again", copy.name));
+                Ok(None)
+            }
+            Err(error) => Err(ReadError::of_object(&copy.name, &error)),
+        }
+    }
 }
 
 fn copy_of(name: &str, object: &[u8]) -> KeyCopy {

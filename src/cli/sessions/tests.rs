@@ -39,3 +39,31 @@ fn a_name_that_stands_as_a_pseudonym_is_hinted_at() {
     }
     assert_eq!(pseudonym_hint("--user", "h-0123456789abcdef", OTHER), None);
 }
+
+/// A line of JSON that goes through a pipe to a terminal can't act on it: control characters of both planes and those that turn text around
+/// are escaped, and it stays the same JSON.
+#[test]
+fn json_of_a_line_drives_no_terminal() {
+    let hostile = "s\u{9b}2J\u{202e}x\u{7f}\u{2066}\u{85}";
+    let tail = vault::row::Tail { session_id: Some(hostile.to_owned()), ..vault::row::Tail::default() };
+    let row = Row { v: 1, leaf: 7, object_key: None, off: None, of: None, tail };
+    for unsigned in [false, true] {
+        let json = json_of(&row, unsigned);
+        let drives = |c: char| {
+            c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c)
+        };
+        assert!(!json.chars().any(drives), "{json:?}");
+        let read: serde_json::Value = serde_json::from_str(&json).expect("json");
+        assert_eq!((&read["session_id"], read["unsigned"].as_bool()), (&hostile.into(), unsigned.then_some(true)));
+    }
+}
+
+/// Lines of tables are not held against signatures, and who gives a key is told so; nobody else is.
+#[test]
+fn tables_are_said_to_be_a_copy() {
+    assert!(copy_note(true, true).is_some_and(|note| note.contains("tables are a copy; not held against signatures")));
+    assert_eq!(
+        [(true, false), (false, true), (false, false)].map(|(tables, keys)| copy_note(tables, keys)),
+        [None, None, None]
+    );
+}

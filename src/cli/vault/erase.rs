@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 
 use super::super::error::{CommandError, Exit};
+use super::super::listed::listed;
 use super::super::moment::ago;
 use super::super::output;
 use super::super::reach::Reach;
@@ -205,8 +206,13 @@ fn signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
 
 /// A request, and what it would destroy, for those who sign.
 fn make(options: &Erase) -> Result<Exit, CommandError> {
+    let mut account = options.account.clone();
     let what = match (&options.session, &options.user) {
-        (Some(session), None) => Target::Session(session.clone()),
+        (Some(session), None) => {
+            let (session, of) = listed(session, account.as_deref());
+            account = of;
+            Target::Session(session)
+        }
         (None, Some(user)) => Target::User(user.clone()),
         _ => return Err("say what is to be erased: a session, or --user".into()),
     };
@@ -217,7 +223,7 @@ fn make(options: &Erase) -> Result<Exit, CommandError> {
     let mut text = String::new();
     block_on(async {
         let (place, store) = place(options)?;
-        let asked = Asked { what: what.clone(), account: options.account.clone(), tenant: options.tenant.clone() };
+        let asked = Asked { what: what.clone(), account, tenant: options.tenant.clone() };
         let found = resolve(&place, &asked).await?;
         let now = SystemClock::new().now();
         let request = Request {
@@ -349,12 +355,11 @@ pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, CommandError> {
     let recipients =
         options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
     let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
-    let which = Which {
-        account: options.account.clone(),
-        tenant: options.tenant.clone(),
-        session: options.session.clone(),
-        since: options.since.clone(),
+    let (session, account) = match options.session.as_deref().map(|id| listed(id, options.account.as_deref())) {
+        Some((session, account)) => (Some(session), account),
+        None => (None, options.account.clone()),
     };
+    let which = Which { account, tenant: options.tenant.clone(), session, since: options.since.clone() };
     let (key, before) = (signing_key(Some(&options.sign_with))?, public_keys_of("--before", &options.before)?);
     let teller = Teller { key: &key, before: &before, writer: &options.writer };
     let mut done = Default::default();

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use clap::{Args, Subcommand};
 
 use super::super::error::{CommandError, Exit};
+use super::super::listed::listed;
 use super::super::reach::Reach;
 use super::super::runtime::block_on;
 use super::keys::public_keys;
@@ -107,12 +108,17 @@ pub(super) fn run_hold(command: &Hold) -> Result<Exit, CommandError> {
 }
 
 async fn touched(touch: &Touch, set: bool) -> Result<(String, Vec<String>), CommandError> {
+    let mut account = touch.account.clone();
     let what = match (&touch.session, &touch.user) {
-        (Some(session), _) => Target::Session(session.clone()),
+        (Some(session), _) => {
+            let (session, of) = listed(session, account.as_deref());
+            account = of;
+            Target::Session(session)
+        }
         (None, Some(user)) => Target::User(user.clone()),
         (None, None) => return Err("give a session, or --user".into()),
     };
-    let asked = Asked { what, account: touch.account.clone(), tenant: touch.tenant.clone() };
+    let asked = Asked { what, account, tenant: touch.tenant.clone() };
     let location = touch.at.reach.location(&touch.at.store, touch.at.keys.as_deref());
     let place = Place { keys: public_keys(&touch.key)?, ..Place::at(&location, None)? };
     let done = hold(&place, &asked, set, (&touch.who, &touch.why), SystemClock::new().now(), &SystemRng).await?;
@@ -130,3 +136,6 @@ async fn touched(touch: &Touch, set: bool) -> Result<(String, Vec<String>), Comm
     let missed = |why: String| format!("not read, so that packed objects may have been missed: {why}");
     Ok((out, done.closed.into_iter().map(missed).collect()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::super::error::{CommandError, Exit};
+use super::super::listed::listed;
 use super::super::output;
 use super::super::reach::Reach;
 use super::super::runtime::block_on;
@@ -67,10 +68,14 @@ pub(crate) struct CheckProof {
 /// Runs `vault prove`.
 pub(super) fn run_prove(options: &Prove) -> Result<Exit, CommandError> {
     let keys = public_keys(&options.key)?;
+    let (session, account) = match options.session.as_deref().map(|id| listed(id, options.account.as_deref())) {
+        Some((session, account)) => (Some(session), account),
+        None => (None, options.account.clone()),
+    };
     let wanted = Wanted {
-        account: options.account.clone(),
+        account,
         leaves: options.leaf.clone(),
-        session: options.session.clone(),
+        session,
         turn_id: options.turn_id.clone(),
         bare: options.bare,
         anchor: options.anchor.as_deref().map(read).transpose()?,

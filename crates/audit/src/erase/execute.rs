@@ -1,6 +1,6 @@
 //! **What**: executes a request: says so, destroys, says that it is done. **Invariants**: nothing is destroyed before the digest that
-//! announces it is stored; what the request does not name stays, and what it names are keys of the sessions that its signers
-//! were shown; what is under legal hold stops everything.
+//! announces it is stored; keys that the request does not name stay, all else below its sessions goes, and what it names are keys
+//! of the sessions that its signers were shown; what is under legal hold stops everything.
 //! **Not here**: the chain (`ledger`), signatures (`request`).
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use vault::row::{Erasure, ErasureState, Shredded};
 use vault::store::ObjectKind;
 
 use super::request::{self, Request, Target};
-use super::resolve::{Asked, copies, holds, session_folders, told};
+use super::resolve::{Asked, holds, is_other_key, to_destroy, told};
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,10 +135,15 @@ fn judge(place: &Place, ledger: &Ledger<'_>, request: &Request, store: &str) -> 
     Ok(request.keys.iter().cloned().collect())
 }
 
+/// Its sessions.
+fn folders(request: &Request) -> BTreeSet<Folder> {
+    let session = |session: &String| session.split_once('/').map(|(t, s)| (t.to_owned(), s.to_owned()));
+    request.sessions.iter().filter_map(session).collect()
+}
+
 /// A legal hold freezes everything.
 async fn unheld(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> Result<(), ReadError> {
-    let session = |session: &String| session.split_once('/').map(|(t, s)| (t.to_owned(), s.to_owned()));
-    let folders: BTreeSet<_> = request.sessions.iter().filter_map(session).collect();
+    let folders = folders(request);
     for folder in &folders {
         unnoted(place, request, folder).await?;
     }
@@ -188,10 +193,12 @@ async fn finish(
     let again = |error: ReadError| {
         error.reworded(|why| format!("{why}\nthe erasure has begun and is not finished: run it again"))
     };
+    let (account, folders) = (account_segment(&request.account), folders(request));
     // a copy that lies elsewhere below its session, or under another name, opens as much
-    let elsewhere: BTreeSet<String> = copies(place, keys).await.map_err(again)?.into_iter().collect();
+    let all = async || to_destroy(place, &account, &folders, keys).await.map_err(again);
+    let elsewhere: BTreeSet<String> = all().await?.into_iter().collect();
     let mut gone = 0;
-    let start = place.vault.full(&format!("keys/{}/", account_segment(&request.account)));
+    let start = place.vault.full(&format!("keys/{account}/"));
     for key in keys {
         let stem = format!("{}{}", key.folder, key.id);
         // a hold may have been set since
@@ -202,14 +209,14 @@ async fn finish(
         gone += place.eraser.destroy(&stem, &own).await.map_err(|error| again(ReadError::of_object(&stem, &error)))?;
     }
     let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    for folder in session_folders(keys) {
-        let is_named = |name: &str| shredded(name).is_some_and(|key| ids.contains(key.id.as_str()));
-        let own = |name: &str| is_named(name) || elsewhere.contains(name);
+    for folder in &folders {
+        unnoted(place, request, folder).await.map_err(again)?;
+        let below = format!("{start}{}/{}/", folder.0, folder.1);
+        let own = |name: &str| !is_other_key(place, name, &ids) || elsewhere.contains(name);
         gone +=
-            place.eraser.destroy(folder, &own).await.map_err(|error| again(ReadError::of_object(folder, &error)))?;
+            place.eraser.destroy(&below, &own).await.map_err(|error| again(ReadError::of_object(&below, &error)))?;
     }
-    let left = copies(place, keys).await.map_err(again)?;
-    if let Some(name) = left.first() {
+    if let Some(name) = all().await?.first() {
         return Err(again(ReadError::Unavailable(format!("{name} is there again"))));
     }
     let done = Erasure { destroyed: Some(gone), ..said(request, signers, ErasureState::Done) };

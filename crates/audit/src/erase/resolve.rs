@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::ReadError;
-use crate::folders::{Folder, is_day, is_segment, segment, shredded};
+use crate::folders::{Folder, is_day, is_key_name, is_segment, segment, shredded};
 use crate::place::Place;
 use crate::read::{each_row, each_signed_row, each_unsigned_row};
 use crate::signed::Signed;
@@ -63,9 +63,10 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     let Sessions { account, folders, .. } = told;
     let segment = account_segment(&account);
     let stored = stored(place, &account).await?;
-    let keys: BTreeSet<Shredded> =
-        stored.into_iter().filter(|(folder, _)| folders.contains(folder)).map(|(_, key)| key).collect();
-    if keys.is_empty() {
+    let own = stored.into_iter().filter(|(folder, _)| folders.contains(folder));
+    let keys: BTreeSet<Shredded> = own.filter_map(|(_, key)| key).collect();
+    // a copy that somebody put aside under a name of no key is to be erased, too
+    if keys.is_empty() && to_destroy(place, &segment, &folders, &keys).await?.is_empty() {
         return Err(ReadError::not_found(
             "no key object of it is in the store: it has no content, was erased before, or its keys lie in \
                     another bucket (--keys)",
@@ -82,18 +83,30 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     Ok(Resolved { account, sessions, keys: keys.into_iter().collect(), holds, left_out })
 }
 
-/// Keys of an account, each with its session, also those of which there is a copy in a folder of its own. Not what no gateway names
-/// so: a request with that in it would be none.
-async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, Shredded)>, ReadError> {
+/// Names of key objects, also of those of which only older versions are left: whoever may read versions opens with these.
+async fn names(place: &Place, below: &str) -> Result<BTreeSet<String>, ReadError> {
+    let (mut names, mut after) = (BTreeSet::new(), None);
+    while let Some(page) = place.vault.versions(ObjectKind::Key, below, after.take()).await? {
+        names.extend(page.versions.into_iter().filter(|version| !version.marker).map(|version| version.name));
+        after = page.next;
+        if after.is_none() {
+            return Ok(names);
+        }
+    }
+    Ok(place.vault.list(ObjectKind::Key, below).await?.into_iter().collect())
+}
+
+/// Sessions of an account below which key objects lie, each with the key that an object is, also those of which there is a copy in a
+/// folder of its own. No key where no gateway names one so: a request with that in it would be none.
+async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, Option<Shredded>)>, ReadError> {
     let below = format!("keys/{}/", account_segment(account));
-    let (start, names) = (place.vault.full(&below), place.vault.list(ObjectKind::Key, &below).await?);
+    let (start, names) = (place.vault.full(&below), names(place, &below).await?);
     let one = |name: String| {
         let mut parts = name.strip_prefix(&start)?.split('/');
         let (tenant, session, day) = (parts.next()?, parts.next()?, parts.next()?);
-        let id = shredded(&name)?.id;
-        let named = is_day(day) && is_segment(tenant) && is_segment(session);
         let folder = format!("{start}{tenant}/{session}/{day}/");
-        named.then(|| ((tenant.to_owned(), session.to_owned()), Shredded { folder, id }))
+        let key = shredded(&name).filter(|_| is_day(day)).map(|key| Shredded { folder, id: key.id });
+        (is_segment(tenant) && is_segment(session)).then(|| ((tenant.to_owned(), session.to_owned()), key))
     };
     Ok(names.into_iter().filter_map(one).collect())
 }
@@ -287,8 +300,8 @@ pub(crate) async fn sessions_with_unsigned(place: &Place, asked: &Asked) -> Resu
     }
     if let Some(unsigned) = told.unsigned.get_mut(&told.account) {
         // whoever plants lines by the thousand makes nobody write as many notes
-        let stored: BTreeSet<Folder> =
-            stored(place, &told.account).await?.into_iter().map(|(folder, _)| folder).collect();
+        let stored = stored(place, &told.account).await?.into_iter();
+        let stored: BTreeSet<Folder> = stored.filter(|(_, key)| key.is_some()).map(|(folder, _)| folder).collect();
         told.folders.extend(unsigned.extract_if(.., |folder| stored.contains(folder)));
     }
     if told.folders.is_empty() && matches!(asked.what, Target::User(_)) {
@@ -316,7 +329,8 @@ pub(super) async fn holds(
     folders: &BTreeSet<Folder>,
     keys: &BTreeSet<Shredded>,
 ) -> Result<Vec<String>, ReadError> {
-    let mut objects = copies(place, keys).await?.into_iter().map(|name| (ObjectKind::Key, name)).collect::<Vec<_>>();
+    let own = to_destroy(place, account, folders, keys).await?.into_iter();
+    let mut objects = own.map(|name| (ObjectKind::Key, name)).collect::<Vec<_>>();
     for (tenant, session) in folders {
         let names = place.vault.list(ObjectKind::Payload, &format!("{account}/{tenant}/{session}/")).await?;
         objects.extend(names.into_iter().map(|name| (ObjectKind::Payload, name)));
@@ -330,30 +344,35 @@ pub(super) async fn holds(
     Ok(held)
 }
 
-/// Every object that is a copy of one of these keys: in its place, deeper, or under any name below the session's folder.
-pub(super) async fn copies(place: &Place, keys: &BTreeSet<Shredded>) -> Result<Vec<String>, ReadError> {
-    let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    let is_named = |name: &str| shredded(name).is_some_and(|key| ids.contains(key.id.as_str()));
-    let (mut named, mut others) = (Vec::new(), Vec::new());
-    for folder in session_folders(keys) {
-        let below =
-            place.vault.relative(folder).ok_or_else(|| ReadError::invalid(format!("{folder} is not in this vault")))?;
-        for name in place.vault.list(ObjectKind::Key, below).await? {
-            if is_named(&name) { named.push(name) } else { others.push(name) }
-        }
-    }
-    // the same bytes under another name
-    let objects = hashes(place, &named).await?;
-    let mut same = hashes(place, &others).await?;
-    same.retain(|(_, sha256)| objects.iter().any(|(_, own)| own == sha256));
-    named.extend(same.into_iter().map(|(name, _)| name));
-    Ok(named)
+/// Whether an object is a key of its own in a gateway's place, and none of these: content that came later is sealed to it.
+pub(super) fn is_other_key(place: &Place, name: &str, ids: &BTreeSet<&str>) -> bool {
+    let named = place.vault.relative(name).is_some_and(is_key_name);
+    named && shredded(name).is_some_and(|key| !ids.contains(key.id.as_str()))
 }
 
-/// Folders of the sessions of these keys: `…keys/account/tenant/session/`.
-pub(super) fn session_folders(keys: &BTreeSet<Shredded>) -> BTreeSet<&str> {
-    let session = |key: &'_ Shredded| key.folder.trim_end_matches('/').rfind('/');
-    keys.iter().filter_map(|key| key.folder.get(..=session(key)?)).collect()
+/// The names of all that lies below these sessions and goes with these keys, also where only older versions are left: whatever its
+/// name, for a copy may be sealed to somebody else; but for other keys in a gateway's places, unless they have the bytes of one of these.
+pub(super) async fn to_destroy(
+    place: &Place,
+    account: &str,
+    folders: &BTreeSet<Folder>,
+    keys: &BTreeSet<Shredded>,
+) -> Result<Vec<String>, ReadError> {
+    let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+    let (mut out, mut others) = (Vec::new(), Vec::new());
+    for (tenant, session) in folders {
+        for name in names(place, &format!("keys/{account}/{tenant}/{session}/")).await? {
+            if is_other_key(place, &name, &ids) { others.push(name) } else { out.push(name) }
+        }
+    }
+    if others.is_empty() {
+        return Ok(out);
+    }
+    let objects = hashes(place, &out).await?;
+    let mut same = hashes(place, &others).await?;
+    same.retain(|(_, sha256)| objects.iter().any(|(_, own)| own == sha256));
+    out.extend(same.into_iter().map(|(name, _)| name));
+    Ok(out)
 }
 
 /// The hashes of key objects; of those that are not there, or too large for one, none.

@@ -7,8 +7,10 @@ use std::io::Read as _;
 use age::x25519::Identity;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::claims::KeyVerdict;
 use super::opener::Opener;
 use super::shut::{BadKey, Shut};
 use crate::error::ReadError;
@@ -54,14 +56,34 @@ impl Opener<'_> {
         names.retain(|name| name.strip_prefix(folder).is_some_and(|file| !file.contains('/')));
         let count = names.len();
         let mut objects = stream::iter(names).map(async |name| (vault.key_object(&name).await, name)).buffered(AT_ONCE);
-        let mut keys = Vec::new();
+        let (mut keys, mut erased) = (Vec::new(), None);
         while let Some((object, name)) = objects.next().await {
             let opened = match object {
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(away(error)),
                 Err(error) => Err((error == StoreError::Archived, error.to_string())),
-                Ok(object) => open_named(&name, &object, &self.auditors).map_err(|why| (false, why.to_owned())),
+                Ok(object) => open_named(&name, &object, &self.auditors)
+                    .map(|key| key.map(|key| (key, kernel::hex::encode(&Sha256::digest(&object)))))
+                    .map_err(|why| (false, why.to_owned())),
             };
-            match opened {
+            let judged = opened.and_then(|key| match key {
+                None => Ok(None),
+                Some((key, sha256)) => match self.claims.judge(&name, &key_id(&key.to_public().to_string()), &sha256) {
+                    KeyVerdict::Usable => Ok(Some(key)),
+                    KeyVerdict::Doubtful(why) => {
+                        self.back.push(format!("{name}: {why}"));
+                        Ok(Some(key))
+                    }
+                    KeyVerdict::Erased(why) => {
+                        self.back.push(format!("{name}: {why}"));
+                        erased = Some(why);
+                        Ok(None)
+                    }
+                    KeyVerdict::Unlisted => {
+                        Err((false, "no line lists such an object of this key: see `tollgate vault verify`".to_owned()))
+                    }
+                },
+            });
+            match judged {
                 Ok(key) => keys.extend(key),
                 Err((archived, why)) if self.bad.len() < MAX_TOLD => self.bad.push(BadKey { name, why, archived }),
                 Err(_) => {}
@@ -69,11 +91,17 @@ impl Opener<'_> {
         }
         Ok(match (keys.is_empty(), count) {
             (false, _) => Ok(keys),
+            (true, _) if erased.is_some() => Err(Shut::NoKey(format!("{folder}: {}", erased.unwrap_or_default()))),
             (true, 0) => {
                 Err(Shut::NoKey(format!("{folder}: no key object; it was erased, or lies in another bucket (--keys)")))
             }
             (true, _) => Err(Shut::NoIdentity(format!("{folder}: no identity given here opens the session's key"))),
         })
+    }
+
+    /// Keys that an erasure names and that are there, in words, since the last time.
+    pub(super) fn keys_back(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.back)
     }
 
     /// What was among the keys and is none, since the last time.

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use vault::names::{ObjectName, account_segment, session_folder};
-use vault::row::{ErasureState, Kind, Row};
+use vault::row::{ErasureState, KeyCopy, Kind, Row};
 use vault::store::ObjectKind;
 
+use super::claims::KeyClaims;
 use super::index::{Missed, each_row, each_signed_row, each_unsigned_row};
 use super::session::{Filter, Line, line};
 use crate::error::ReadError;
@@ -14,6 +15,10 @@ use crate::location::Vault;
 
 /// What an index line is taken to need in memory, bytes.
 const LINE: u64 = 1024;
+/// Erasures that none of the given keys signed, and that are looked at.
+const MAX_DOUBTED: usize = 100;
+/// Copies of the session's keys that none of the given keys signed, and that are looked at, with those before them.
+const MAX_COPIES: usize = 10_000;
 
 fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
     let same = match (&row.tail.session_id, &row.tail.trace_id) {
@@ -31,6 +36,10 @@ pub(super) struct Indexed {
     pub(super) rows: Vec<Row>,
     /// Lines of erasures, whosever.
     pub(super) erasures: Vec<Row>,
+    /// The same, where somebody looked for signatures and none of the given keys signed.
+    pub(super) doubted: Vec<Row>,
+    /// Copies of keys, signed or not: one that is listed must hold the key itself.
+    pub(super) copies: Vec<KeyCopy>,
     /// What of the index could not be read: one strange object must not end every replay.
     pub(super) closed: Vec<String>,
     /// How many of these are no loss: what nobody signed.
@@ -40,6 +49,21 @@ pub(super) struct Indexed {
     /// Lines that there was no room for.
     pub(super) left_out: u64,
     pub(super) unsigned: BTreeSet<Line>,
+}
+
+impl Indexed {
+    /// What lines say about the session's keys.
+    pub(super) fn claims(&mut self, session: &str) -> KeyClaims {
+        let of_signed = self.rows.iter().filter(|row| !self.unsigned.contains(&line(row)));
+        let of_unsigned = self.rows.iter().filter(|row| self.unsigned.contains(&line(row)));
+        let mut claims = KeyClaims::of(of_signed, of_unsigned, std::mem::take(&mut self.copies));
+        // another account's erasure is of another session, though it has the same name
+        let accounts: HashSet<&str> = self.rows.iter().map(|row| row.tail.account.as_str()).collect();
+        let own = |row: &&Row| accounts.is_empty() || accounts.contains(row.tail.account.as_str());
+        claims.erase(session, self.erasures.iter().filter(own), true);
+        claims.erase(session, self.doubted.iter().filter(own), false);
+        claims
+    }
 }
 
 /// Erasures that name this session, in words; those of other accounts don't.
@@ -73,10 +97,16 @@ pub(super) fn erased(erasures: &[Row], session: &str, rows: &[Row]) -> Vec<Strin
 /// The lines of a session.
 pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, ReadError> {
     let (mut rows, mut erasures, mut left_out) = (Vec::new(), Vec::new(), 0_u64);
+    let (mut copies, mut doubted) = (Vec::new(), Vec::new());
+    let own = kernel::pseudonym::segment(session).unwrap_or_else(|| session.to_owned());
+    let is_own = |copy: &KeyCopy| copy.name.rsplit('/').nth(2) == Some(&*own);
+    let is_named = |one: &String| one.split_once('/').is_some_and(|(_, one)| one == own);
     let most = usize::try_from(filter.content.0 / LINE).unwrap_or(usize::MAX);
     let mut visit = |row: Row| {
         if row.tail.kind == Some(Kind::Erasure) {
             erasures.push(row);
+        } else if row.tail.kind == Some(Kind::KeyCopies) {
+            copies.extend(row.tail.key_copies.into_iter().filter(is_own));
         } else if wanted(&row, session, filter) {
             if rows.len() < most { rows.push(row) } else { left_out += 1 }
         }
@@ -85,7 +115,7 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     let Some(signed) = &filter.signed else {
         let closed = each_row(vault, account, &|_| true, &mut visit).await?;
         let unsigned = BTreeSet::new();
-        return Ok(Indexed { rows, erasures, closed, planted: 0, older: None, left_out, unsigned });
+        return Ok(Indexed { rows, erasures, doubted, copies, closed, planted: 0, older: None, left_out, unsigned });
     };
     let Missed { mut closed, older } = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
     closed.extend_from_slice(signed.closed());
@@ -93,9 +123,20 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     let known: HashSet<Line> = rows.iter().map(line).collect();
     let accounts: HashSet<String> = rows.iter().map(|row| row.tail.account.clone()).collect();
     let mut visit = |_: &str, row: Row| {
-        // an erasure that nobody signed is none
-        if row.tail.kind == Some(Kind::Erasure) || !wanted(&row, session, filter) {
-            return;
+        match row.tail.kind {
+            // an erasure that nobody signed is none: it is looked at for what it says about keys that are there
+            Some(Kind::Erasure) => {
+                let of_this = row.tail.erasure.as_ref().is_some_and(|erasure| erasure.sessions.iter().any(is_named));
+                return if of_this && doubted.len() < MAX_DOUBTED {
+                    doubted.push(row)
+                };
+            }
+            Some(Kind::KeyCopies) => {
+                let room = MAX_COPIES.saturating_sub(copies.len());
+                return copies.extend(row.tail.key_copies.into_iter().filter(is_own).take(room));
+            }
+            _ if !wanted(&row, session, filter) => return,
+            _ => {}
         }
         match (known.contains(&line(&row)), rows.len() < most) {
             (true, _) => twice += 1,
@@ -117,7 +158,7 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
         closed.extend((count > 0).then(|| format!("{count} lines that nobody signed {what}")));
     }
     let planted = closed.len() - missing;
-    Ok(Indexed { rows, erasures, closed, planted, older, left_out, unsigned })
+    Ok(Indexed { rows, erasures, doubted, copies, closed, planted, older, left_out, unsigned })
 }
 
 /// Where fragments of other sessions begin in those of these objects that several share: only the index tells. Of no more of them than there is room

@@ -62,8 +62,17 @@ fn object(map: &Map<String, Value>, whole: &Value, who: &str, out: &mut Vec<Said
     out.extend(calls.into_iter().flatten().map(|call| Said::new("tool call", call.to_string())));
     let calls = if calls.is_some() { "tool_calls" } else { "" };
     // the convention's output messages say why the model stopped, as the call itself does: nobody said it
-    let stopped = if map.get("finish_reason").is_some_and(Value::is_string) { "finish_reason" } else { "" };
+    let stopped = if map.get("finish_reason").is_some_and(is_reason) { "finish_reason" } else { "" };
     rest(map, &["role", "reasoning_content", body, calls, stopped], role, out);
+}
+
+/// Whether a value says why a model stopped: a text, none yet, or a list of these.
+fn is_reason(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::String(_) => true,
+        Value::Array(reasons) => reasons.iter().all(is_reason),
+        _ => false,
+    }
 }
 
 /// What of an object has no form of its own: `refusal`, `function_call`, `name`, `tool_call_id`, `tools`, …

@@ -7,6 +7,7 @@
 mod agents;
 mod aside;
 mod chat;
+mod claims;
 pub(crate) mod find;
 mod fragments;
 mod get;

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::claims::KeyClaims;
 use super::fragments;
 use super::shut::{BadKey, Shut};
 use crate::error::ReadError;
@@ -30,13 +31,18 @@ pub struct Opener<'a> {
     pub(super) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, Shut>>,
     /// Among the key objects, and none.
     pub(super) bad: Vec<BadKey>,
+    /// What lines say about the keys of the session that is read.
+    pub(super) claims: KeyClaims,
+    /// Keys that an erasure names and that are there, in words.
+    pub(super) back: Vec<String>,
     pub(super) moved: Vec<String>,
 }
 
 impl<'a> Opener<'a> {
     /// An opener with these auditors' keys.
     pub fn new(vault: &'a Vault, auditors: Vec<age::x25519::Identity>) -> Self {
-        Self { vault, auditors, sessions: HashMap::new(), bad: Vec::new(), moved: Vec::new() }
+        let (claims, back) = (KeyClaims::default(), Vec::new());
+        Self { vault, auditors, sessions: HashMap::new(), bad: Vec::new(), claims, back, moved: Vec::new() }
     }
 
     /// The fragments in `bytes` of the object `name`, each opened or the reason why not: one that is damaged hides no

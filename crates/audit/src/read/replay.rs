@@ -41,7 +41,9 @@ pub async fn replay(
     session: &str,
     filter: &Filter,
 ) -> Result<Replay, ReadError> {
-    let Indexed { rows, erasures, closed, planted, older, left_out, unsigned } = rows(vault, session, filter).await?;
+    let mut indexed = rows(vault, session, filter).await?;
+    opener.claims = indexed.claims(session);
+    let Indexed { rows, erasures, closed, planted, older, left_out, unsigned, .. } = indexed;
     let of_signed = rows.iter().filter(|row| !unsigned.contains(&line(row)));
     let mut accounts: BTreeSet<String> = of_signed.map(|row| row.tail.account.clone()).collect();
     let unindexed = unindexed(vault, session, filter, &accounts).await?;
@@ -170,6 +172,9 @@ impl Replay {
             }
             // content that did not open still happened
             self.entries.extend(rows.into_iter().map(Entry::of_line));
+        }
+        for why in opener.keys_back() {
+            self.not_read(why, false);
         }
         for key in opener.bad_keys() {
             self.not_read(format!("{} among the session's keys: {}", key.name, key.why), true);

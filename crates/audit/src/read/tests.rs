@@ -70,6 +70,32 @@ fn a_replay_tells_what_is_redacted() {
     assert_eq!(told, [serde_json::json!({ "X": 2, "Y": 1 }), serde_json::json!({ "X": 1 }), serde_json::json!({})]);
 }
 
+/// Why a model stopped is no message of its own, in whatever form an output message tells it; anything else that is called so is shown.
+#[test]
+fn a_finish_reason_is_no_message() {
+    let shown = |reason: serde_json::Value| {
+        let messages = serde_json::json!([{ "role": "assistant", "parts": [{ "type": "text", "content": "ANSWER" }],
+            "finish_reason": reason }]);
+        let mut item = serde_json::to_value(ItemHead::default()).expect("json");
+        item["content"] =
+            serde_json::json!([{ "part": "output", "on": "span", "key": "gen_ai.output.messages", "value": messages }]);
+        item["content_sha256"] = "".into();
+        item["salt"] = "".into();
+        let mut replay = Replay::of_rows("s", vec![row(1, "model", ("m", ""), "gpt", None)]);
+        replay.entries_mut()[0].item = Some(serde_json::from_value::<Item>(item).expect("an item"));
+        let mut out = Vec::new();
+        replay.write(&mut out).expect("written");
+        String::from_utf8(out).expect("text")
+    };
+    let (null, none) = (serde_json::Value::Null, serde_json::json!([]));
+    for reason in ["stop".into(), null, none, serde_json::json!(["stop"]), serde_json::json!([null, "length"])] {
+        let text = shown(reason);
+        assert!(text.contains("ANSWER") && !text.contains("finish_reason"), "{text}");
+        assert_eq!(text.matches("assistant").count(), 1, "{text}");
+    }
+    assert!(shown(serde_json::json!({ "odd": 1 })).contains("finish_reason"));
+}
+
 fn told(rows: Vec<Row>) -> String {
     let mut out = Vec::new();
     Replay::of_rows("s", rows).write_tree(&mut out).expect("written");

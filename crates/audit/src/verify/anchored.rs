@@ -4,7 +4,6 @@
 //! times are the anchor's, which its own key signed. **Not here**: anchors as files (`anchor`).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -111,6 +110,3 @@ impl Walk<'_> {
         self.report.fail("unanchored", at, format!("{what}: {why}"));
     }
 }
-
-/// After so long an epoch should stand in an anchor: they are made hourly, or at least daily.
-pub(super) const WITHIN: Duration = Duration::from_secs(25 * 3600);

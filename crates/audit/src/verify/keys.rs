@@ -16,35 +16,11 @@ use vault::row::{Row, Shredded};
 use vault::store::{ObjectKind, StoreError};
 
 use super::content::Held;
+use super::told_key::{State, ToldKey};
 use super::walk::{Keys, ToldErasure, Walk};
 
 /// Key objects that are fetched at a time.
 const AT_ONCE: usize = 32;
-
-/// A key that lines name.
-pub(super) struct ToldKey {
-    /// SHA-256 of its object; none: its lines are of a version that did not tell.
-    pub(super) sha256: Option<String>,
-    pub(super) state: State,
-    /// The object: under its own name, or under another where that was taken.
-    pub(super) object: String,
-    /// Fragments that it would open, where it does not.
-    pub(super) fragments: u64,
-    /// One of the payload objects that it opens.
-    at: String,
-}
-
-/// What is in a key's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    There,
-    Missing,
-    /// Something, but not the object that was written.
-    Changed,
-    Archived,
-    /// Nobody knows.
-    Unread(String),
-}
 
 /// Looks for the object of a key.
 async fn look(vault: &Vault, there: &BTreeSet<String>, key: &Shredded, sha256: Option<&str>) -> (State, String) {

@@ -19,6 +19,7 @@ mod resume;
 mod stray_keys;
 mod strays;
 mod times;
+mod told_key;
 mod walk;
 
 #[cfg(test)]

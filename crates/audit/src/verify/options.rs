@@ -7,7 +7,8 @@ use kernel::clock::UnixNanos;
 use vault::chain::note::VerifyKey;
 use vault::store::settings::LockMode;
 
-use super::anchored::WITHIN;
+/// After so long an epoch should stand in an anchor: they are made hourly, or at least daily.
+const WITHIN: Duration = Duration::from_secs(25 * 3600);
 
 /// What is wanted.
 pub struct Options {

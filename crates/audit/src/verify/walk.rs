@@ -11,11 +11,11 @@ use vault::chain::digest::{Continues, Digest, Link};
 use vault::chain::tree::{Frontier, Hash};
 use vault::row::{Row, Shredded};
 
-use super::keys::ToldKey;
 use super::options::{Options, Progress};
 use super::report::{Erased, Report};
 use super::resume::{Resume, Seen};
 use super::times::Times;
+use super::told_key::ToldKey;
 
 /// Sessions whose turns are kept in mind.
 const MAX_SESSIONS: usize = 100_000;

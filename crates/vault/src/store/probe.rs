@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
 use base64::Engine as _;
@@ -51,6 +52,8 @@ enum Answer {
     Done(Option<String>),
     /// No: status and code.
     Refused(u16, String),
+    /// No, status and code: the store does not take the checksum of a put.
+    NoChecksum(u16, String),
     /// Nothing.
     None(String),
 }
@@ -72,16 +75,46 @@ impl Answer {
         }
     }
 
+    /// As [`Self::of`], of a put, which carries a checksum.
+    fn of_put<E: ProvideErrorMetadata>(result: Result<PutObjectOutput, SdkError<E>>) -> Self {
+        let message = match &result {
+            Err(SdkError::ServiceError(service)) => service.err().message().unwrap_or_default().to_owned(),
+            _ => String::new(),
+        };
+        match Self::of(result, |done| done.version_id()) {
+            Self::Refused(status, code) if is_about_checksums(status, &code, &message) => {
+                Self::NoChecksum(status, code)
+            }
+            other => other,
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Self::Done(_) => "done".to_owned(),
-            Self::Refused(status, code) => format!("{status} {code}").trim_end().to_owned(),
+            Self::Refused(status, code) | Self::NoChecksum(status, code) => {
+                format!("{status} {code}").trim_end().to_owned()
+            }
             Self::None(why) => why.clone(),
         }
     }
 
     fn is(&self, wanted: u16) -> bool {
         matches!(self, Self::Refused(status, _) if *status == wanted)
+    }
+}
+
+/// Whether a refusal is about the checksum that each put carries, rather than about locks. A store that does not know a header says
+/// `NotImplemented`, and seldom which.
+fn is_about_checksums(status: u16, code: &str, message: &str) -> bool {
+    let named = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        ["checksum", "sha256", "sha-256"].iter().any(|word| text.contains(word))
+    };
+    let locks = message.to_ascii_lowercase().replace([' ', '-'], "").contains("objectlock");
+    match code {
+        "NotImplemented" => !locks,
+        _ => status == 400 && (named(code) || named(message)),
     }
 }
 
@@ -218,6 +251,10 @@ impl Bucket<'_> {
             }
             Answer::Refused(404, _) => "make the bucket (`tollgate vault policy --format terraform`)",
             Answer::Refused(400, _) => "enable Object Lock on the bucket; it needs versioning",
+            Answer::NoChecksum(..) => {
+                "the store does not take the SHA-256 checksum of a put (x-amz-checksum-sha256): use a version of it that does, \
+                 and no proxy that changes headers; a vault is not written without checksums"
+            }
             Answer::Refused(412, _) => "the probe's name is taken: run it again",
             Answer::Refused(..) => "look the code up in the store's manual",
             Answer::Done(_) | Answer::None(_) => "look at endpoint, region and credentials",
@@ -237,7 +274,7 @@ impl Bucket<'_> {
         if let Some((mode, retention)) = lock {
             put = put.object_lock_mode(mode).object_lock_retain_until_date(self.after(retention));
         }
-        Answer::of(put.send().await, |done| done.version_id())
+        Answer::of_put(put.send().await)
     }
 
     fn after(&self, span: Duration) -> DateTime {
@@ -303,7 +340,9 @@ impl Bucket<'_> {
             Answer::Refused(404, _) => {
                 "not tried: the probe is gone, as the writer could delete it (above); mend that, and run this again"
             }
-            Answer::Refused(..) | Answer::None(_) => "not known: the store gave another answer than a refusal",
+            Answer::Refused(..) | Answer::NoChecksum(..) | Answer::None(_) => {
+                "not known: the store gave another answer than a refusal"
+            }
             Answer::Done(_) => "the lock is not in force: look at the bucket's Object Lock",
         };
         self.refused("a retention can't be shortened", &answer, remedy);

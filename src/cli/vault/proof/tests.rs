@@ -71,3 +71,23 @@ fn a_part_and_what_is_not_anchored_end_with_one() {
     assert_eq!(made("part", &[]), Ok(Exit::Failed));
     assert_eq!(checked("part", &[]), Ok(Exit::Fine), "what is in it holds");
 }
+
+/// `prove --session` takes a line of `find --sessions` as it was printed, as `replay` and `export` do.
+#[test]
+fn a_line_of_find_names_what_is_proved() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let generated = SigningKey::generate("anchor.test", &kernel::rng::SeededRng::new(9)).expect("key");
+    let store = folder.path().join("vault");
+    std::fs::create_dir(&store).expect("made");
+    filled(&store, &SigningKey::from_secret(&generated).expect("key"));
+    let (store, key) = (store.display().to_string(), signing_key().public().to_string());
+    let made = |session: &str, output: &str| {
+        let file = folder.path().join(output).display().to_string();
+        let line = ["prove", "--session", session, "--store", &store, "--key", &key, "--output", &file];
+        run_prove(&ProveLine::parse_from(line).prove).map_err(|error| error.to_string())
+    };
+    for (session, output) in [("s0", "a"), ("s0\tdefault", "b"), ("s0\tdefault\tUNSIGNED", "c")] {
+        assert_eq!(made(session, output), Ok(Exit::Fine), "{session:?}");
+    }
+    assert!(made("s0\tteam", "d").is_err(), "the line's account counts");
+}

@@ -78,6 +78,8 @@ pub struct State {
     pub faults: VecDeque<Fault>,
     /// Whether lock headers are asked for.
     pub locked: bool,
+    /// Code and message with which a put that carries a checksum is refused, as stores do that do not know them.
+    pub no_checksums: Option<(&'static str, &'static str)>,
 }
 
 impl State {
@@ -171,6 +173,12 @@ impl S3 for Service {
         let bytes = Bytes::from(chunks.concat());
         let mut state = self.0.lock();
         state.log.push(format!("PutObject {} {}", name.0, name.1));
+        if let Some((code, message)) = state.no_checksums.filter(|_| input.checksum_sha256.is_some()) {
+            let mut error = S3Error::with_message(S3ErrorCode::Custom(code.to_owned().into()), message);
+            let status = if code == "NotImplemented" { 501 } else { 400 };
+            error.set_status_code(http::StatusCode::from_u16(status).unwrap());
+            return Err(error);
+        }
         check(&headers, &input, state.locked)?;
         if input.checksum_sha256.as_deref() != Some(&*STANDARD.encode(Sha256::digest(&bytes))) {
             return Err(s3_error!(BadDigest));

@@ -184,3 +184,30 @@ async fn doctor_names_the_cause() {
     let none = aws_sdk_s3::error::ConnectorError::other("the credential provider was not enabled".into(), None);
     assert_eq!(crate::aws::not_sent(Some(&none)), crate::aws::NO_CREDENTIALS);
 }
+
+/// A store that takes no checksums is told apart from a bucket without Object Lock, in whatever words it refuses them.
+#[tokio::test]
+async fn doctor_tells_checksums_from_locks() {
+    let fake = FakeS3::start(true).await;
+    let store = store(&fake, COMPLIANCE).await;
+    let told = async |answer: (&'static str, &'static str)| {
+        fake.state.lock().no_checksums = Some(answer);
+        let checks = probe(&store, "id", NOON).await.expect("tried");
+        assert_eq!(checks.len(), 2, "nothing else is tried: {checks:?}");
+        checks.first().map(|check| format!("{} / {}", check.answer, check.remedy)).expect("a check")
+    };
+    for answer in [
+        ("InvalidArgument", "x-amz-checksum-sha256 is not supported"),
+        ("InvalidRequest", "Value for x-amz-checksum-sha256 header is invalid."),
+        ("XAmzContentSHA256Mismatch", ""),
+        ("InvalidRequest", "unsupported SHA256"),
+        ("NotImplemented", "A header you provided implies functionality that is not implemented"),
+    ] {
+        let told = told(answer).await;
+        assert!(told.contains("x-amz-checksum-sha256") && !told.contains("Object Lock"), "{answer:?}: {told}");
+    }
+    for answer in [("InvalidRequest", "Bucket is missing Object Lock Configuration"), ("InvalidArgument", "")] {
+        let told = told(answer).await;
+        assert!(told.contains("enable Object Lock") && !told.contains("checksum"), "{answer:?}: {told}");
+    }
+}

@@ -1,0 +1,57 @@
+use clap::Parser;
+
+use super::super::erase::{Erase, run_erase};
+use super::*;
+use audit::testing::site::Site;
+
+#[derive(Parser)]
+struct HoldLine {
+    #[command(subcommand)]
+    hold: Hold,
+}
+
+#[derive(Parser)]
+struct EraseLine {
+    #[command(flatten)]
+    erase: Erase,
+}
+
+/// `hold` and `erase --request` take a line of `find --sessions` as it was printed, as `replay` and `export` do: it names the account,
+/// without which a session that several accounts have is refused.
+#[test]
+fn a_line_of_find_names_what_is_held_and_erased() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut site = Site::new(7);
+        site.send("default", "s0", "text");
+        site.send("team", "s0", "another account's");
+        site.minutes(3).await;
+        for (name, bytes) in &*site.store.0.lock() {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, bytes).expect("written");
+        }
+    });
+    let store = folder.path().display().to_string();
+    let request = |session: &str, file: &str| {
+        let output = folder.path().join(file).display().to_string();
+        let line = ["erase", session, "--request", "--who", "dpo", "--why", "ticket 1", "--output", &output];
+        let line = line.into_iter().chain(["--store", &store]);
+        let done = run_erase(&EraseLine::parse_from(line).erase).map_err(|error| error.to_string());
+        done.map(|_| std::fs::read_to_string(&output).expect("a request"))
+    };
+    assert!(request("s0", "r0").expect_err("two accounts").contains("2 accounts"));
+    for (session, file) in [("s0\tteam", "r1"), ("s0\tteam\tUNSIGNED", "r2")] {
+        let text = request(session, file).expect("a request");
+        assert!(text.contains("\"account\": \"team\"") && text.contains("\"session\": \"s0\""), "{text}");
+    }
+    let held = |word: &str, session: &str| {
+        let line = ["hold", word, session, "--who", "legal", "--why", "case 1", "--store", &store];
+        run_hold(&HoldLine::parse_from(line).hold).map_err(|error| error.to_string())
+    };
+    assert!(held("set", "s0").expect_err("two accounts").contains("2 accounts"));
+    for word in ["set", "release"] {
+        assert_eq!(held(word, "s0\tteam"), Ok(Exit::Fine), "{word}");
+    }
+}
