@@ -153,13 +153,18 @@ impl<'g> Resolved<'g> {
         for item in items.iter().filter(|item| item.named != 0) {
             pairs.insert((item.spot.trace, self.open(Id::Named(item.named))));
         }
-        // Sub-agents whose root is still to come are of the run that their trace is.
+        // A span whose parent is still to come belongs to a run of its own trace, whatever other run of its session is under way.
         let with_runs: HashSet<u32> = pairs.iter().map(|(trace, _)| *trace).collect();
         let unrooted: Vec<u64> = self.tree.unrooted().collect();
-        for trace in unrooted.into_iter().filter_map(|place| group.nodes.get(place)).map(|node| node.trace) {
-            if !with_runs.contains(&trace) {
-                pairs.insert((trace, self.open(Id::Trace(trace))));
-            }
+        let sub_agents = unrooted.into_iter().filter_map(|place| group.nodes.get(place)).map(|node| node.trace);
+        let is_orphan = |item: &&Item<'_>| {
+            let above = self.tree.above(item.spot.node);
+            item.spot.own && item.named == 0 && item.opens() && above.orphan != 0 && above.root == 0
+        };
+        let orphans = items.iter().filter(is_orphan).map(|item| item.spot.trace);
+        let rootless: HashSet<u32> = sub_agents.chain(orphans).filter(|trace| !with_runs.contains(trace)).collect();
+        for trace in rootless {
+            pairs.insert((trace, self.open(Id::Trace(trace))));
         }
         for (trace, at) in pairs.into_iter().filter(|(trace, _)| *trace != 0) {
             self.by_trace.entry(trace).or_default().push(at);

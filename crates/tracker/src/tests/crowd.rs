@@ -47,7 +47,10 @@ fn crowd(count: u64, trace: impl Fn(u64) -> u64, stray: impl Fn(u64) -> u64) -> 
         let mut items: Vec<Json> = (from..from + 500).map(|n| span(trace(n), 1 + n, "invoke_agent")).collect();
         items.extend((from..from + 500).map(|n| {
             let mut call = span(stray(n), 1_000_000 + n, "chat");
-            call["parent"] = json!(2_000_000 + n);
+            // in a trace of its own a call with a parent would be of that trace's run
+            if stray(n) == trace(n) {
+                call["parent"] = json!(2_000_000 + n);
+            }
             call
         }));
         // each begins when those before are over: the latest that was under way is the worst to look for

@@ -167,6 +167,31 @@ fn roots_that_never_come() {
     assert_eq!((scene.line.views().len(), scene.sums()), (25, (25, 0, 50, 100)));
 }
 
+/// Two traces of one session at a time are two runs, also while the root of one is still to come, and if it never comes.
+#[test]
+fn traces_of_one_session_stay_apart() {
+    let mut scene = Scene::new();
+    let of = |trace: u64, mut items: Vec<Json>| {
+        items.iter_mut().for_each(|item| {
+            item["trace"] = json!(trace);
+            item["attributes"]["session.id"] = json!("s");
+        });
+        items
+    };
+    let calls = |root: u64| vec![chat(root + 1, root, 1), chat(root + 3, root + 2, 4), chat(root + 4, root, 7)];
+    scene.send(&of(1, calls(10)), 1).send(&of(2, calls(20)), 1);
+    let each = |scene: &Scene| {
+        let mut views = scene.line.views();
+        views.sort_by(|a, b| a.run.cmp(&b.run));
+        views.iter().map(|view| (view.totals.iterations, view.totals.retries, view.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(each(&scene), [(3, 0, RunState::Live), (3, 0, RunState::Live)]);
+    scene.send(&of(1, vec![agent(10, 0, [0, 9])]), 45);
+    assert_eq!(each(&scene), [(3, 0, RunState::Ended), (3, 0, RunState::Live)]);
+    scene.wait(4000);
+    assert_eq!(each(&scene), [(3, 0, RunState::Ended), (3, 0, RunState::Idle)]);
+}
+
 /// Tokens of one call do not stop at 2^32.
 #[test]
 fn tokens_beyond_32_bits() {
