@@ -25,7 +25,7 @@ use super::store::{Heard, Store};
 /// A step of the clock counts for at most this long, ns.
 const MAX_STEP: u64 = 60_000_000_000;
 /// What came in is looked at after so long, ns: sums, pages and alerts lag by no more than this and a tick.
-const LAG: u64 = 2_000_000_000;
+const LAG: u64 = 1_000_000_000;
 const VERSION: u8 = 5;
 
 /// Everything.
