@@ -29,6 +29,7 @@ use crate::app::rates::RatesTask;
 use crate::app::seams::Seams;
 use crate::app::start_error::StartError;
 use crate::app::valid::Valid;
+use crate::app::erasures::{self, ErasureDesk};
 use crate::app::vaults::{self, Vault};
 use crate::app::{strangers, tap};
 use crate::components::{ConnectorSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
@@ -194,6 +195,7 @@ struct Assembly<'s> {
 struct Known {
     /// By id.
     runs: Vec<(ComponentId, Arc<Runs>)>,
+    erasures: Vec<Arc<ErasureDesk>>,
     way: Way,
 }
 
@@ -354,6 +356,7 @@ impl Assembly<'_> {
                 let (echoing, keeping) = (self.echoing.clone(), (beside.spool, self.signers.get(&id).cloned()));
                 let (processor, vault) =
                     vaults::build(self.site, id, &settings, vocabulary, self.ids.clone(), echoing, keeping)?;
+                beside.known.erasures.extend(vault.erasures.clone());
                 beside.vaults.push(vault);
                 processor
             }
@@ -459,6 +462,7 @@ impl Assembly<'_> {
                     .merge(tap::router(looking))
                     .merge(notify::routes::router(alerting))
                     .merge(again)
+                    .merge(erasures::router(known.erasures.clone()))
                     .merge(more)
                     .layer(middleware::from_fn_with_state(pages.auth.is_some(), strangers::only_read));
                 ("admin", settings.endpoint, admin::router(Arc::new(pages), api), tls)

@@ -12,6 +12,7 @@ mod connect;
 pub mod defaults;
 pub mod destinations;
 pub mod dry;
+pub(crate) mod erasures;
 pub mod exporters;
 mod humans;
 pub mod keyfile;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::app::build::{Companion, Site};
+use crate::app::erasures::ErasureDesk;
 use ::vault::chain::note::SigningKey;
 use ::vault::store::kinds::StoreUnusable;
 use ::vault::ticket::put_holder;
@@ -26,6 +27,8 @@ pub(super) struct Vault {
     pub(super) waits: Option<Arc<str>>,
     /// Writes to the store.
     pub(super) uploader: Option<Arc<dyn Companion>>,
+    /// Takes reports of erasures for its digests.
+    pub(super) erasures: Option<Arc<ErasureDesk>>,
 }
 
 /// Builds a vault. Its folder is made and its certificates are looked for now, so that what can't be used is told at
@@ -53,9 +56,11 @@ pub(super) fn build(
         echoing,
     };
     let made = vault::build(&id, settings, &needs, Arc::new(journal), key);
+    let inbox = made.uploader.as_ref().map(Uploader::erasure_inbox);
+    let erasures = inbox.map(|inbox| Arc::new(ErasureDesk { keys: settings.erasure_keys.clone(), inbox }));
     let uploader = made.uploader.map(|uploader| Arc::new(Upload(Mutex::new(Some(uploader)))) as Arc<dyn Companion>);
     let waits = (settings.forward == Forward::AfterPut && uploader.is_some()).then(|| put_holder(&id));
-    Ok((made.processor, Vault { id, waits, uploader }))
+    Ok((made.processor, Vault { id, waits, uploader, erasures }))
 }
 
 /// The uploader as the app runs it: once.

@@ -192,6 +192,7 @@ impl Walk<'_> {
         epoch.whole &= sound;
         if sound {
             epoch.times.take(&digest);
+            self.name_erasures(&digest, name);
             epoch.newest.clone_from(&epoch.last);
             epoch.planted = false;
             epoch.broken |= hole;

@@ -2,15 +2,50 @@
 //! request says, and, where the erasers' public keys are given, two of them signed it. **Not here**: keys (`keys`), destroying
 //! (`erase`).
 
+use crate::chains::Line;
 use crate::erase::request;
 use crate::error::ReadError;
+use vault::chain::digest::Digest;
+use vault::chain::erasures::is_newer;
 use vault::names::account_segment;
 use vault::row::{Erasure, ErasureState, Row};
 
 use super::report::Erased;
-use super::walk::{ToldErasure, Walk};
+use super::walk::{Epoch, ToldErasure, Walk};
 
 impl Walk<'_> {
+    /// Takes the newest erasures that a sound digest names.
+    pub(super) fn name_erasures(&mut self, digest: &Digest, at: &str) {
+        for (writer, link) in &digest.counters.erasures {
+            let chain = (account_segment(&digest.account), writer.clone());
+            if self.keys.named.get(&chain).is_none_or(|(known, _)| is_newer(link, known)) {
+                self.keys.named.insert(chain, (link.clone(), at.to_owned()));
+            }
+        }
+    }
+
+    /// Whether the newest erasures that digests name are in the store; the digests before them follow from their links.
+    pub(super) fn named_erasures(&mut self, lines: &[(Line, Vec<Epoch>)]) {
+        for ((account, writer), (link, at)) in std::mem::take(&mut self.keys.named) {
+            if self.options.writer.as_ref().is_some_and(|wanted| *wanted != writer) {
+                let what = format!("the chain of erasures {account}/{writer}, whose newest digest {at} names (--writer)");
+                self.report.not_verified.push(what);
+                continue;
+            }
+            let chain = lines.iter().find(|(line, _)| line.account == account && line.writer == writer);
+            let epoch = chain.and_then(|(_, epochs)| epochs.iter().find(|epoch| epoch.name == link.epoch));
+            let found = epoch.and_then(|epoch| epoch.digests.get(&link.n));
+            if found.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&link.sha256) {
+                let what = format!(
+                    "it names digest {} of {account}/{writer}/{} as the newest erasure, which is missing or another one: \
+                     erasures were rolled back, and their keys may be restored",
+                    link.n, link.epoch
+                );
+                self.report.fail("erasure_missing", at, what);
+            }
+        }
+    }
+
     /// Takes the copies of keys that an epoch's lines tell of, which are in its tree; gives their lines.
     pub(super) fn key_copies(&mut self, rows: &[Row]) -> Vec<Row> {
         let told: Vec<Row> = rows.iter().filter(|row| !row.tail.key_copies.is_empty()).cloned().collect();

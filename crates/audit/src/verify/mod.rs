@@ -87,6 +87,7 @@ pub async fn verify(
     }
     walk.gone_since();
     walk.settle_keys().await;
+    walk.named_erasures(&lines);
     walk.anchors(&lines);
     walk.leaves(&lines);
     if !options.chain_only {

@@ -198,6 +198,8 @@ pub(super) struct Keys {
     pub(super) erasures: BTreeMap<String, ToldErasure>,
     /// Keys that were erased, or are being.
     pub(super) gone: BTreeSet<Shredded>,
+    /// The newest erasures that digests name: by account as in names and writer, with the digest that names it.
+    pub(super) named: BTreeMap<(String, String), (Link, String)>,
     /// Copies that `rewrap` made, as lines tell: names and hashes.
     pub(super) copies: BTreeMap<String, String>,
 }

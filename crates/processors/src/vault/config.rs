@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem, Span};
 use vault::chain::digest::MadeBy;
+use vault::chain::note::VerifyKey;
 use vault::kms::SealedKey;
 use vault::names;
 use vault::seal::{Sealer, parse_recipient};
@@ -44,6 +45,9 @@ pub struct Config {
     /// The signing key's file is ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), which opens it at each start and reload:
     /// `{ region: eu-central-1 }`.
     pub signing_key_kms: Option<Kms>,
+    /// Public keys that sign this vault's chains of erasures (`tollgate vault erase --sign-with`): digests name the newest erasure that
+    /// is reported to the admin port. A key of its own for each vault.
+    pub erasure_keys: Vec<String>,
     /// When exporters get telemetry: `committed` (its content is in the spool, which outlives crashes), or `after_put` (content and
     /// keys are in the store; it comes later by `object_age` and the upload, and not at all while the store is away).
     pub forward: Forward,
@@ -69,6 +73,7 @@ impl Default for Config {
             writer: None,
             signing_key: None,
             signing_key_kms: None,
+            erasure_keys: Vec::new(),
             forward: Forward::Committed,
             layout: Layout::Session,
             object_size: None,
@@ -236,6 +241,8 @@ pub struct Settings {
     pub signing_key: Option<PathBuf>,
     /// It is ciphertext of a KMS, which opens it.
     pub signing_key_kms: Option<SealedKey>,
+    /// Who signs chains of erasures.
+    pub erasure_keys: Vec<VerifyKey>,
     /// When exporters get telemetry.
     pub forward: Forward,
     /// How content lies in the store.
@@ -289,6 +296,11 @@ impl Config {
             problems.push(FieldProblem::new("signing_key", "is empty"));
         }
         let signing_key_kms = self.signing_key_kms.as_ref().map(|kms| self.sealed_key(kms, &mut problems));
+        let erasure_keys = self.erasure_keys.iter().enumerate().filter_map(|(at, key)| {
+            let wrong = |why| problems.push(FieldProblem::new(format!("erasure_keys[{at}]"), why));
+            VerifyKey::parse(key.trim()).map_err(wrong).ok()
+        });
+        let erasure_keys = erasure_keys.collect();
         let (size, age) = match self.layout {
             Layout::Packed => (ByteSize(8 << 20), Span::seconds(5)),
             Layout::Session | Layout::Turn => (ByteSize(1 << 20), Span::seconds(120)),
@@ -323,6 +335,7 @@ impl Config {
             writer,
             signing_key: self.signing_key.clone(),
             signing_key_kms,
+            erasure_keys,
             forward: self.forward,
             layout: self.layout.into(),
             object_size: object_size.0,

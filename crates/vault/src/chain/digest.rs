@@ -3,6 +3,8 @@
 //! as they are; keys in a fixed order; unknown ones are refused when read (they might change what the rest means).
 //! **Not here**: making one (`uploader`), judging one (`verify`).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -156,6 +158,10 @@ pub struct Counters {
     pub gaps: u64,
     /// Records of the vault that this process could not read in its spool.
     pub damaged: u64,
+    /// The newest digest of each chain of erasures of the account, by writer, as erasers reported it. It stands here because programs
+    /// of before refuse unknown fields of a digest, and skip those of its counters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub erasures: BTreeMap<String, Link>,
 }
 
 /// The origin of an epoch's checkpoints.

@@ -7,6 +7,7 @@
 //! **Not here**: when digests are written (`uploader`), walking back through them (`verify`).
 
 pub mod digest;
+pub mod erasures;
 pub mod note;
 pub mod position;
 pub mod tree;

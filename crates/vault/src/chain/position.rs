@@ -12,6 +12,7 @@ use kernel::clock::UnixNanos;
 use crate::sessions::SessionLine;
 
 use super::digest::Link;
+use super::erasures::NewestErasures;
 use super::tree::Frontier;
 
 /// Epochs that were left, kept in mind.
@@ -100,6 +101,9 @@ pub struct Saved {
     /// Payload objects whose names were taken, and the names that they have instead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aside: BTreeMap<String, String>,
+    /// The newest erasures that were reported.
+    #[serde(default, skip_serializing_if = "NewestErasures::is_empty")]
+    pub erasures: NewestErasures,
 }
 
 /// One of them.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::chain::erasures::NewestErasures;
 use crate::chain::position::{Position, Saved, SavedChain};
 use crate::store::ObjectKind;
 use kernel::clock::UnixNanos;
@@ -98,6 +99,8 @@ pub(super) struct Chains {
     lines: BTreeMap<Line, Chain>,
     /// Payload objects whose names were taken, and the names that they have instead.
     aside: BTreeMap<String, String>,
+    /// The newest erasures that were reported.
+    pub(super) erasures: NewestErasures,
     pub(super) unsaved: Unsaved,
 }
 
@@ -105,12 +108,13 @@ impl Chains {
     /// No chains yet; `live` says writer and epoch of this process.
     pub(super) fn new(writer: Arc<str>, epoch: Arc<str>) -> Self {
         let live = Log { account: Arc::from(""), writer, epoch };
-        Self { live, lines: BTreeMap::new(), aside: BTreeMap::new(), unsaved: Unsaved::default() }
+        let (aside, erasures, unsaved) = (BTreeMap::new(), NewestErasures::default(), Unsaved::default());
+        Self { live, lines: BTreeMap::new(), aside, erasures, unsaved }
     }
 
     /// Takes what was saved.
     pub(super) fn restore(&mut self, saved: Saved) {
-        self.aside = saved.aside;
+        (self.aside, self.erasures) = (saved.aside, saved.erasures);
         for SavedChain { account, writer, position, .. } in saved.chains {
             let line = Line { account: account.into(), writer: writer.into() };
             let chain = Chain { sent: Some(position.clone()), stored: Some(position), ..Chain::default() };
@@ -125,7 +129,8 @@ impl Chains {
             let (account, writer) = (line.account.to_string(), line.writer.to_string());
             Some(SavedChain { account, writer, position, sessions: Vec::new() })
         };
-        Saved { v: 1, chains: self.lines.iter().filter_map(one).collect(), aside: self.aside.clone() }
+        let (aside, erasures) = (self.aside.clone(), self.erasures.clone());
+        Saved { v: 1, chains: self.lines.iter().filter_map(one).collect(), aside, erasures }
     }
 
     /// An object's name was taken: it is to have another.

@@ -305,6 +305,7 @@ impl Uploader {
                 pending: acked.saturating_sub(after.leaf()),
                 gaps: after.gaps,
                 damaged: self.shelf.damaged_records(),
+                erasures: self.chains.erasures.of(&line.account),
             },
             last: what.last,
             recovered: what.recovered,

@@ -69,6 +69,7 @@ impl Uploader {
             return false;
         }
         self.chains.unsaved.dirty = false;
+        self.confirm_erasures();
         for done in std::mem::take(&mut self.chains.unsaved.done) {
             self.done(&done);
         }

@@ -8,6 +8,7 @@
 
 mod chains;
 mod digests;
+mod erasures;
 mod flight;
 mod journal;
 mod keeping;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::Rng;
@@ -41,6 +42,7 @@ use flight::{Failure, Landed, Pause};
 use shelf::{Item, Line, Shelf};
 use totals::Open;
 
+pub use erasures::ErasureInbox;
 pub use journal::{Journal, Pending, SpoolJournal, Unread};
 
 /// How often a store is asked to remove what is expired.
@@ -139,6 +141,9 @@ pub struct Uploader {
     /// When the store was last asked to remove what is expired.
     swept: Option<Duration>,
     pause: Pause,
+    inbox: Arc<ErasureInbox>,
+    /// Who waits for the next save.
+    unconfirmed: Vec<oneshot::Sender<()>>,
     metrics: Metrics,
 }
 
@@ -183,6 +188,8 @@ impl Uploader {
             reported: None,
             swept: None,
             pause: Pause::default(),
+            inbox: Arc::default(),
+            unconfirmed: Vec::new(),
             metrics,
             parts,
         }
@@ -192,7 +199,7 @@ impl Uploader {
     /// stays in the spool. Give it a deadline from outside.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow_and_update() {
-            let changed = self.parts.journal.changed();
+            let (changed, inbox) = (self.parts.journal.changed(), Arc::clone(&self.inbox));
             let busy = self.turn(Haste::None).await;
             let wait = if busy { Duration::ZERO } else { self.pause.wait(self.parts.clock.monotonic(), TICK) };
             tokio::select! {
@@ -200,6 +207,7 @@ impl Uploader {
                 changed = stop.changed() => if changed.is_err() { break },
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
                 () = changed => {},
+                () = inbox.arrived() => {},
                 () = tokio::time::sleep(wait) => {},
             }
         }
@@ -251,6 +259,7 @@ impl Uploader {
             return false;
         }
         let read = self.read().await;
+        self.take_erasures();
         let saved = self.save().await;
         let now = self.parts.clock.now();
         let age = if haste == Haste::All { Duration::ZERO } else { self.parts.pace.object_age };

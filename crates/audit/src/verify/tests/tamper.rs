@@ -6,6 +6,7 @@ use super::*;
 mod chain;
 mod forged;
 mod planted;
+mod rolled_back;
 
 /// Two epochs, two accounts, several digests, objects of several fragments.
 async fn site() -> Site {

@@ -1,0 +1,76 @@
+//! **What**: `POST /-/erasures`: an eraser reports the newest digest of its chain of erasures; the gateway's next digests name it.
+//! **Why**: the gateway may only write to the store, so that it can't look for erasures itself (docs/vault.md). **Invariants**: the
+//! digest must be signed by one of `erasure_keys`; it is confirmed once it is on disk. **Not here**: who may post (`strangers`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use vault::chain::erasures::ErasureHead;
+use vault::chain::note::VerifyKey;
+use vault::uploader::ErasureInbox;
+
+/// The path.
+pub(crate) const PATH: &str = "/-/erasures";
+/// How long the uploader may take to sync it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A vault that takes reports.
+pub(super) struct ErasureDesk {
+    /// Whose signatures count.
+    pub(super) keys: Vec<VerifyKey>,
+    /// Its uploader's.
+    pub(super) inbox: Arc<ErasureInbox>,
+}
+
+/// What is posted: both in base64.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ErasureReport {
+    digest: String,
+    signature: String,
+}
+
+impl ErasureReport {
+    /// Of a digest's bytes and their signature.
+    pub(crate) fn new(digest: &[u8], signature: &[u8]) -> Self {
+        Self { digest: STANDARD.encode(digest), signature: STANDARD.encode(signature) }
+    }
+}
+
+/// The route.
+pub(super) fn router(desks: Vec<Arc<ErasureDesk>>) -> Router {
+    Router::new().route(PATH, post(take)).with_state(Arc::<[_]>::from(desks))
+}
+
+async fn take(State(desks): State<Arc<[Arc<ErasureDesk>]>>, Json(report): Json<ErasureReport>) -> Response {
+    let decoded = STANDARD.decode(&report.digest).ok().zip(STANDARD.decode(&report.signature).ok());
+    let Some((digest, signature)) = decoded else {
+        return (StatusCode::BAD_REQUEST, "`digest` and `signature` are base64\n").into_response();
+    };
+    let mut refused = "no vault of this gateway has `erasure_keys`";
+    for desk in desks.iter().filter(|desk| !desk.keys.is_empty()) {
+        let head = match ErasureHead::open(&digest, &signature, &desk.keys) {
+            Ok(head) => head,
+            Err(why) => {
+                refused = why;
+                continue;
+            }
+        };
+        let Some(kept) = desk.inbox.report(head) else {
+            return (StatusCode::SERVICE_UNAVAILABLE, "too many reports wait\n").into_response();
+        };
+        return match tokio::time::timeout(PATIENCE, kept).await {
+            Ok(Ok(())) => (StatusCode::OK, "the next digest names it\n").into_response(),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "it is not on disk yet: report it again\n").into_response(),
+        };
+    }
+    (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response()
+}
