@@ -44,7 +44,8 @@ impl Walk<'_> {
         let options = self.options;
         let partly = options.writer.is_some() || self.resume.goes_on();
         let Some(there) = self.keys.there.take().filter(|_| !partly) else { return };
-        let folder = options.account.as_deref().map_or("keys/".to_owned(), |one| format!("keys/{}/", account_segment(one)));
+        let folder =
+            options.account.as_deref().map_or("keys/".to_owned(), |one| format!("keys/{}/", account_segment(one)));
         let named: BTreeSet<&String> =
             self.keys.told.values().map(|told| &told.object).chain(self.keys.copies.keys()).collect();
         let epochs = || lines.iter().flat_map(|(_, epochs)| epochs);

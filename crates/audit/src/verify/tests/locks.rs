@@ -139,7 +139,13 @@ async fn versions_and_markers_are_found() {
     let (site, fake) = bucket().await;
     let twice = change(&fake, "index/", |_| {});
     let gone = change(&fake, ".agev", |_| {});
-    let tried = Stored { bytes: Bytes::from_static(vault::store::probe::BODY), lock: None, until: None, written: 0, archived: false };
+    let tried = Stored {
+        bytes: Bytes::from_static(vault::store::probe::BODY),
+        lock: None,
+        until: None,
+        written: 0,
+        archived: false,
+    };
     let doctor = ("vault".to_owned(), format!("doctor/{}", "0a".repeat(16)));
     {
         let mut state = fake.state.lock();
