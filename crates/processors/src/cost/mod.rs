@@ -99,6 +99,11 @@ impl Cost {
         self
     }
 
+    /// The tables in use, whichever those are at the time.
+    pub fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf)
+    }
+
     /// The table in use, for tenants without one of their own.
     pub fn table(&self) -> Arc<Table> {
         Arc::clone(self.shelf.rates().common())
