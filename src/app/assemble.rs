@@ -51,6 +51,7 @@ use processors::normalize::Normalize;
 use processors::redact::{self, Redact};
 use processors::resource::ResourceAttributes;
 use processors::vault::Echoing;
+use rates::Shelf;
 use receivers::otlp;
 use recogniser::{self, Presidio, Recognise};
 use redaction::{Detector, Ids};
@@ -195,7 +196,10 @@ struct Assembly<'s> {
 struct Known {
     /// By id.
     runs: Vec<(ComponentId, Arc<Runs>)>,
+    /// Where reports of erasures go.
     erasures: Vec<Arc<ErasureDesk>>,
+    /// What steps price by, by id.
+    shelves: HashMap<ComponentId, Arc<Shelf>>,
     way: Way,
 }
 
@@ -204,6 +208,15 @@ impl Known {
     fn board(&self) -> Arc<dyn Board> {
         let boards = self.runs.iter().map(|(_, runs)| Arc::<Runs>::clone(runs) as Arc<dyn Board>).collect();
         Arc::new(Boards(boards))
+    }
+
+    /// Trackers tell models apart by the tables of the step that prices in the same pipeline.
+    fn price(&self, pipelines: &[Pipeline]) {
+        for (id, runs) in &self.runs {
+            let holders = pipelines.iter().filter(|line| line.processors.iter().any(|(held, _)| held == id));
+            let mut shelves = holders.flat_map(|line| &line.processors).filter_map(|(held, _)| self.shelves.get(held));
+            shelves.next().into_iter().for_each(|shelf| runs.price_by(Arc::clone(shelf)));
+        }
     }
 }
 
@@ -232,6 +245,7 @@ impl Assembly<'_> {
             let mut beside = Beside { vaults, known, tables, folder: &folder, spool: &spool };
             self.processors(valid.processors, &valid.pipelines, &mut beside)?
         };
+        known.price(&valid.pipelines);
         let pointed = valid.exporters.iter().filter_map(Pointed::of).collect();
         let deps = self.deps();
         let (exporters, mut outlets) = exporters(valid.exporters, &deps)?;
@@ -333,6 +347,7 @@ impl Assembly<'_> {
                 let cost = Cost::new(id, &settings, vocabulary, meter).map_err(|error| StartError::new(error.0))?;
                 cost.warnings().iter().for_each(|warning| tracing::warn!("price overlay: {warning}"));
                 let cost = Arc::new(cost.with_ids(self.ids.clone()));
+                beside.known.shelves.insert(component, cost.shelf());
                 if let Some(refresh) = settings.refresh.clone() {
                     let (proxies, made) = (Arc::clone(&self.proxies), Arc::clone(&cost));
                     let task = RatesTask::build(

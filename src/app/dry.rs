@@ -148,6 +148,7 @@ impl Dry {
             Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
         let mut outside = None;
         let mut made: HashMap<ComponentId, Step> = HashMap::new();
+        let (mut runs, mut shelf) = (Vec::<Arc<Runs>>::new(), None);
         let mut rules: HashMap<ComponentId, Arc<Detector>> = HashMap::new();
         for Placed { id, what } in valid.processors {
             let (name, meter, words) = (id_text(&id), &seams.meter, Arc::clone(&vocabulary));
@@ -157,9 +158,15 @@ impl Dry {
                     let holders =
                         valid.pipelines.iter().filter(|line| line.processors.iter().any(|(held, _)| *held == id));
                     settings.signals = holders.map(|line| line.signal).collect();
-                    Arc::new(Cost::new(name, &settings, words, meter)?)
+                    let cost = Cost::new(name, &settings, words, meter)?;
+                    shelf.get_or_insert_with(|| cost.shelf());
+                    Arc::new(cost)
                 }
-                ProcessorSettings::Runs(settings) => Arc::new(Runs::new(name, settings, words, ids.clone(), meter)),
+                ProcessorSettings::Runs(settings) => {
+                    let tracker = Arc::new(Runs::new(name, settings, words, ids.clone(), meter));
+                    runs.push(Arc::clone(&tracker));
+                    tracker
+                }
                 ProcessorSettings::Vault(settings) => {
                     let site = vault::Site {
                         vocabulary: words,
@@ -193,6 +200,8 @@ impl Dry {
             };
             made.insert(id, Step::Does(processor));
         }
+        // one request is shown: which of several tables makes no difference to it
+        runs.iter().for_each(|runs| shelf.iter().for_each(|shelf| runs.price_by(Arc::clone(shelf))));
         let lines: Vec<Line> = (valid.pipelines.iter())
             .map(|line| Line {
                 id: id_text(&line.id),

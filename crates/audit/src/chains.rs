@@ -27,6 +27,14 @@ pub(crate) struct Scope<'a> {
     pub(crate) writer: Option<&'a str>,
 }
 
+/// A signature behind the newest digest of its epoch.
+pub(crate) struct EarlySignature {
+    pub(crate) line: Line,
+    pub(crate) epoch: String,
+    pub(crate) n: u64,
+    pub(crate) name: String,
+}
+
 /// Names of a vault's chains.
 #[derive(Default)]
 pub(crate) struct Found {
@@ -35,7 +43,7 @@ pub(crate) struct Found {
     /// Names that no object of a chain can have.
     pub(crate) strange: Vec<String>,
     /// Signatures behind the newest digests of their epochs.
-    pub(crate) early: Vec<String>,
+    pub(crate) early: Vec<EarlySignature>,
 }
 
 /// The folder of an epoch.
@@ -75,7 +83,8 @@ pub(crate) async fn find(vault: &Vault, scope: Scope<'_>) -> Result<Found, ReadE
     // one between digests shows as a gap in their numbers
     let newest = |line: &Line, epoch: &str| found.lines.get(line)?.get(epoch)?.last().copied();
     signatures.retain(|(line, epoch, n, _)| newest(line, epoch).is_none_or(|newest| newest < *n));
-    found.early = signatures.into_iter().map(|(.., name)| name).collect();
+    let early = signatures.into_iter();
+    found.early = early.map(|(line, epoch, n, name)| EarlySignature { line, epoch, n, name }).collect();
     Ok(found)
 }
 

@@ -88,6 +88,8 @@ pub struct Vault {
     prefix: String,
     /// Bucket, for references; `None` for a folder.
     bucket: Option<String>,
+    /// The bucket of the keys was named.
+    has_key_bucket: bool,
 }
 
 impl Vault {
@@ -95,7 +97,7 @@ impl Vault {
     pub fn new(reader: Arc<dyn VaultReader>, prefix: &str, bucket: Option<String>) -> Self {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Self { reader, prefix, bucket }
+        Self { reader, prefix, bucket, has_key_bucket: false }
     }
 
     /// The vault at `location`. No I/O yet.
@@ -108,7 +110,8 @@ impl Vault {
             Site::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
             Site::S3 { settings, prefix } => {
                 let bucket = settings.bucket.clone();
-                Self::new(Arc::new(S3Store::new(*settings).oldest(location.oldest)), &prefix, Some(bucket))
+                let reader = Arc::new(S3Store::new(*settings).oldest(location.oldest));
+                Self { has_key_bucket: location.keys.is_some(), ..Self::new(reader, &prefix, Some(bucket)) }
             }
         })
     }
@@ -140,6 +143,16 @@ impl Vault {
     /// A name without the prefix.
     pub(crate) fn relative<'n>(&self, name: &'n str) -> Option<&'n str> {
         name.strip_prefix(&self.prefix)
+    }
+
+    /// Whether it lies in buckets: keys may have one of their own.
+    pub(crate) fn has_buckets(&self) -> bool {
+        self.bucket.is_some()
+    }
+
+    /// Whether keys may lie in a bucket that was not named.
+    pub(crate) fn keys_may_be_elsewhere(&self) -> bool {
+        self.bucket.is_some() && !self.has_key_bucket
     }
 
     /// The start of all names, without its slash.

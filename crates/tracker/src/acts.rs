@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
-use rates::same_model;
 use runs::{Peaks, Step, StepKind, Streak, Totals};
 
 use super::group::{Group, Spot};
 use super::seen::{self, flag, trouble};
+use super::terms::Terms;
 use super::tokens::Tokens;
 
 /// One call.
@@ -84,17 +84,17 @@ pub(super) fn trace_id(group: &Group, trace: u32) -> Option<[u8; 16]> {
 }
 
 /// Sorts a run's acts and adds what their order tells to its totals.
-pub(super) fn tell(acts: &mut [Act], totals: &mut Totals, group: &Group, window: u64) -> Peaks {
+pub(super) fn tell(acts: &mut [Act], totals: &mut Totals, group: &Group, terms: &Terms) -> Peaks {
     acts.sort_unstable_by_key(|act| (act.start, act.end, act.key));
     let (models, tools): (Vec<&Act>, Vec<&Act>) = acts.iter().partition(|act| !act.is_tool());
-    let stand_ins = troubles(&models, totals, group);
+    let stand_ins = troubles(&models, totals, group, terms);
     errors(acts, totals, group);
     tool_retries(&tools, totals, group);
     let peaks = Peaks {
         slowest: most(acts, |act| act.duration()).map(|act| act.step(group)),
         dearest: most(acts, |act| act.atto.unwrap_or(0)).map(|act| act.step(group)),
         row: row(&tools, group),
-        window: busiest(&tools, window, group),
+        window: busiest(&tools, terms.window, group),
         context: context(&models),
     };
     for act in acts.iter_mut().filter(|act| !act.is_tool()) {
@@ -125,15 +125,18 @@ fn errors(acts: &[Act], totals: &mut Totals, group: &Group) {
 
 /// What became of model calls that were not answered as asked: made again, or another model took over. Returns the calls that
 /// did, by key: why, and from which.
-fn troubles(models: &[&Act], totals: &mut Totals, group: &Group) -> HashMap<u64, (u8, u16)> {
+fn troubles(models: &[&Act], totals: &mut Totals, group: &Group, terms: &Terms) -> HashMap<u64, (u8, u16)> {
     let mut stand_ins = HashMap::new();
+    let is_same = |act: &Act, one: u16, other: u16| {
+        terms.is_same_model(group.name(act.provider), group.name(one), group.name(other))
+    };
     let mut by_line: HashMap<(bool, bool, u64), &Act> = HashMap::new();
     for act in models {
         let name = group.name(act.name);
         if act.trouble != trouble::NONE {
             totals.add_trouble(trouble::word(act.trouble), group.name(act.provider), 1);
         }
-        if act.asked != 0 && act.name != 0 && !same_model(group.name(act.provider), group.name(act.asked), name) {
+        if act.asked != 0 && act.name != 0 && !is_same(act, act.asked, act.name) {
             totals.swapped += 1;
         }
         totals.retries += u64::from(act.attempts.saturating_sub(1));
@@ -141,9 +144,7 @@ fn troubles(models: &[&Act], totals: &mut Totals, group: &Group) -> HashMap<u64,
         let line = (act.aside, act.sub, act.parent);
         let before = by_line.insert(line, act).filter(|before| before.failed || before.trouble != trouble::NONE);
         let changed = before.filter(|before| {
-            let models = before.name != 0
-                && act.name != 0
-                && !same_model(group.name(act.provider), group.name(before.name), name);
+            let models = before.name != 0 && act.name != 0 && !is_same(act, before.name, act.name);
             let providers = before.provider != 0 && act.provider != 0 && before.provider != act.provider;
             models || providers
         });

@@ -18,6 +18,7 @@ use super::resolve::Resolved;
 use super::run::Run;
 use super::state::State;
 use super::store::KeyId;
+use super::terms::Terms;
 use super::view::Viewer;
 
 /// Groups among which a run with a pseudonym for an id is searched, the latest: each id there has to be made one.
@@ -36,14 +37,15 @@ const SLICE: usize = 128;
 #[derive(Clone, Copy)]
 pub(super) struct With<'a> {
     pub(super) ids: &'a dyn IdPolicy,
-    /// Time in which calls of one tool are counted, ns.
-    pub(super) window: u64,
+    pub(super) terms: &'a Terms,
 }
 
 /// The latest runs of a group, as of a batch.
 #[derive(Clone)]
 struct Glance {
     batch: u64,
+    /// Runs that were not over: one may be shown as ended without another batch.
+    open: u32,
     /// Those are all.
     whole: bool,
     views: Arc<Vec<(RunView, u64)>>,
@@ -87,7 +89,8 @@ impl Glances {
     fn glance(&self, group: &Group, with: With<'_>, most: usize, kept: &mut HashMap<KeyId, Glance>) -> Glance {
         let heavy = group.keys.first().filter(|_| group.weight() > HEAVY);
         let known = heavy.and_then(|first| self.kept.lock().get(&first.id).cloned());
-        let known = known.filter(|one| one.batch == group.batch && (one.whole || one.views.len() >= most));
+        let known = known
+            .filter(|one| (one.batch, one.open) == (group.batch, group.open) && (one.whole || one.views.len() >= most));
         let glance = known.unwrap_or_else(|| Glance::of(group, with, most));
         let room = KEPT.saturating_sub(kept.values().map(|one| one.views.len()).sum());
         if let Some(first) = heavy.filter(|_| glance.views.len() <= room) {
@@ -99,7 +102,7 @@ impl Glances {
     /// One run; of several the latest. `account`: whose, if that matters.
     pub(super) fn find(&self, state: &Mutex<State>, with: With<'_>, account: Option<&str>, id: &str) -> Option<Detail> {
         let look = |group: &Group| {
-            let resolved = Resolved::of(group, with.window);
+            let resolved = Resolved::of(group, with.terms);
             let viewer = Viewer { ids: with.ids, resolved: &resolved };
             let of_id = |run: &&Run| with.ids.shown(&group.account, &run.text) == id;
             let run = resolved.runs.iter().filter(of_id).max_by_key(|run| run.last)?;
@@ -118,13 +121,14 @@ impl Glances {
 
     /// Whose runs have this id.
     pub(super) fn accounts(&self, state: &Mutex<State>, with: With<'_>, id: &str) -> Vec<String> {
+        let terms = with.terms.without_window();
         let mut accounts: BTreeSet<String> = {
             let state = state.lock();
             state.history.recent().filter(|view| view.run == id).map(|view| view.account.clone()).collect()
         };
         let look = |group: &Group| {
             if !accounts.contains(&*group.account) {
-                let resolved = Resolved::of(group, 0);
+                let resolved = Resolved::of(group, &terms);
                 if resolved.runs.iter().any(|run| with.ids.shown(&group.account, &run.text) == id) {
                     accounts.insert(group.account.to_string());
                 }
@@ -184,7 +188,7 @@ impl Glances {
 
 impl Glance {
     fn of(group: &Group, with: With<'_>, most: usize) -> Self {
-        let resolved = Resolved::of(group, with.window);
+        let resolved = Resolved::of(group, with.terms);
         let viewer = Viewer { ids: with.ids, resolved: &resolved };
         let mut runs: Vec<&Run> = resolved.runs.iter().collect();
         runs.sort_by_key(|run| Reverse((run.last, &run.text)));
@@ -194,6 +198,6 @@ impl Glance {
             (view, digest)
         };
         let views = Arc::new(runs.into_iter().take(most).map(view).collect());
-        Self { batch: group.batch, whole, views }
+        Self { batch: group.batch, open: group.open, whole, views }
     }
 }

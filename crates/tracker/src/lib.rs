@@ -38,6 +38,7 @@ mod store;
 mod sum;
 mod summary;
 mod table;
+mod terms;
 mod timeline;
 mod tokens;
 mod tree;
@@ -48,7 +49,7 @@ mod view;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -57,6 +58,7 @@ use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::Signal;
 use pipeline::{Batch, Effect, Portion, Processor, Reason, Source};
+use rates::Shelf;
 use runs::{Alert, Board, Budget, BudgetState, Detail, Investigations, Judged, Measure, Outcome, RunSums, RunView};
 use telemetry::Meter;
 
@@ -71,6 +73,7 @@ use observe::{With, run_digest};
 use seen::{SeenOutcome, Sight};
 use state::State;
 use store::Heard;
+use terms::Terms;
 
 /// Groups that one tick looks at, so that none takes long.
 const LOOKS: usize = 2000;
@@ -88,6 +91,8 @@ pub struct Runs {
     credit: Credit,
     /// Views of heavy groups.
     glances: Glances,
+    /// The price tables in force; none where no step prices.
+    shelf: OnceLock<Arc<Shelf>>,
     /// Held for moments: what takes time is done on snapshots of groups.
     state: Mutex<State>,
 }
@@ -103,7 +108,18 @@ impl Runs {
     ) -> Self {
         let state = Mutex::new(State::new(settings.clone()));
         let (credit, glances) = (Credit::default(), Glances::default());
-        Self { id, settings, vocabulary, ids, meters: Meters::new(meter), credit, glances, state }
+        let (meters, shelf) = (Meters::new(meter), OnceLock::new());
+        Self { id, settings, vocabulary, ids, meters, credit, glances, shelf, state }
+    }
+
+    /// Which ids mean one model is for these tables to say, those of the step that prices before this one. Once.
+    pub fn price_by(&self, shelf: Arc<Shelf>) {
+        self.shelf.get_or_init(|| shelf);
+    }
+
+    fn terms(&self) -> Terms {
+        let table = self.shelf.get().map(|shelf| Arc::clone(shelf.rates().common()));
+        Terms { window: bounds::nanos(self.settings.tool_window), table }
     }
 
     /// What is to be committed when somebody says what became of a run of an account. None: no such run.
@@ -124,8 +140,8 @@ impl Runs {
         Some(Effect::new(Arc::clone(&self.id), sight.encode()))
     }
 
-    fn sight(&self) -> glance::With<'_> {
-        glance::With { ids: &*self.ids, window: bounds::nanos(self.settings.tool_window) }
+    fn sight<'a>(&'a self, terms: &'a Terms) -> glance::With<'a> {
+        glance::With { ids: &*self.ids, terms }
     }
 
     /// Counts tool calls at once.
@@ -140,19 +156,19 @@ impl Runs {
 
 impl Board for Runs {
     fn recent(&self, most: usize) -> Vec<RunView> {
-        self.glances.recent(&self.state, self.sight(), most)
+        self.glances.recent(&self.state, self.sight(&self.terms()), most)
     }
 
     fn run(&self, id: &str) -> Option<Detail> {
-        self.glances.find(&self.state, self.sight(), None, id)
+        self.glances.find(&self.state, self.sight(&self.terms()), None, id)
     }
 
     fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
-        self.glances.find(&self.state, self.sight(), Some(account), id)
+        self.glances.find(&self.state, self.sight(&self.terms()), Some(account), id)
     }
 
     fn accounts(&self, id: &str) -> Vec<String> {
-        self.glances.accounts(&self.state, self.sight(), id)
+        self.glances.accounts(&self.state, self.sight(&self.terms()), id)
     }
 
     fn budget(&self, account: &str, id: &str) -> Option<Budget> {
@@ -224,7 +240,7 @@ impl Processor for Runs {
             let state = self.state.lock();
             stamp::asks(&sight, &ids, &state.store).then(|| state.store.groups_of(&ids))
         };
-        let known = groups.map(|groups| stamp::known(&sight, &ids, groups, &self.credit));
+        let known = groups.map(|groups| stamp::known(&sight, &ids, groups, &self.credit, &self.terms()));
         stamp::stamp(batch, &facts, &sight, known);
         if !batch.origin.repeat {
             sight.compact();
@@ -243,7 +259,7 @@ impl Processor for Runs {
         let (applied, eyes) = {
             let mut state = self.state.lock();
             let applied = state.apply(&sight, &shown, &self.meters);
-            let eyes = (!applied.gone.is_empty()).then(|| state.eyes());
+            let eyes = (!applied.gone.is_empty()).then(|| state.eyes(self.terms()));
             (applied, eyes)
         };
         self.hear(account, &applied.heard);
@@ -258,7 +274,7 @@ impl Processor for Runs {
         let eyes = {
             let mut state = self.state.lock();
             state.pass(now);
-            state.eyes()
+            state.eyes(self.terms())
         };
         for _ in 0..LOOKS {
             let Some((id, group)) = self.state.lock().next_due() else { break };

@@ -20,12 +20,12 @@ use super::resolve::Resolved;
 use super::run::Run;
 use super::seen::mark;
 use super::store::KeyId;
+use super::terms::Terms;
 use super::view::Viewer;
 
-/// Items this late still change what is announced of a run, ns; sums are corrected whenever they come.
-const LATE: u64 = 15 * 60_000_000_000;
-/// A run ended by an agent whose parent was not seen is over when its trace was quiet for so many times `settle`: until then
-/// it may be a sub-agent, whose parent's span comes when that ends.
+/// A run ended by an agent whose parent was not seen is shown as ended when its trace was quiet for so many times `settle`. The
+/// agent may still be a sub-agent, whose parent's span comes when that ends: what can't be corrected waits for the run's own
+/// root, its session's end or `idle_timeout`.
 const PATIENCE: u64 = 10;
 /// Weight of a group that is looked at once in `settle`; a lighter one more often.
 const HEAVY: u64 = 400_000;
@@ -38,6 +38,7 @@ pub(super) struct Eyes {
     pub(super) wall: u64,
     /// What sessions of a feature may cost and take.
     pub(super) bounds: Arc<Bounds>,
+    pub(super) terms: Terms,
 }
 
 /// A view and by what outcomes find it.
@@ -57,6 +58,8 @@ impl Seen {
 pub(super) enum Found {
     /// A run that goes on, or got more after its end, and looks as if somebody should know.
     Suspect(Box<Seen>, u64, Announced),
+    /// A run is shown as ended from now on and may still turn out to go on; what it looks like, if somebody should know.
+    Presumed(Option<Box<Seen>>, u64, Announced),
     /// A run is over.
     Over(Box<Seen>, u64, Announced),
     /// A run that was announced before got more: what it looks like now, if that changed.
@@ -90,6 +93,16 @@ pub(super) struct Look {
     pub(super) forgotten: Vec<String>,
 }
 
+/// How far a run is.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Live,
+    /// It is shown as ended.
+    Presumed,
+    /// Its end was told.
+    Over,
+}
+
 struct Looker<'l> {
     group: &'l Group,
     viewer: Viewer<'l>,
@@ -103,16 +116,16 @@ struct Looker<'l> {
 impl Look {
     /// Looks at a group.
     pub(super) fn of(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
-        let resolved = Resolved::of(group, nanos(settings.tool_window));
+        let resolved = Resolved::of(group, &eyes.terms);
         let mut looker = Looker::new(&resolved, ids, settings, eyes);
         let idle = looker.look.idle;
         let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
             session.0.push(run);
-            let over = looker.run(run);
-            looker.count(run, if over { RunState::Idle } else { RunState::Live });
-            session.1 &= over;
+            let stage = looker.run(run);
+            looker.count(run, if stage == Stage::Live { RunState::Live } else { RunState::Idle });
+            session.1 &= stage == Stage::Over;
         }
         for (runs, closed) in sessions.into_values() {
             if idle || (closed && looker.is_over(&runs)) {
@@ -133,7 +146,7 @@ impl Look {
 
     /// The last look at a group that has to make room.
     pub(super) fn last(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
-        let resolved = Resolved::of(group, nanos(settings.tool_window));
+        let resolved = Resolved::of(group, &eyes.terms);
         let mut looker = Looker::new(&resolved, ids, settings, eyes);
         let mut sessions: BTreeMap<&str, (Vec<&Run>, bool)> = BTreeMap::new();
         for run in &resolved.runs {
@@ -196,40 +209,57 @@ impl<'l> Looker<'l> {
         (key, self.group.announced.get(key).cloned().unwrap_or_default())
     }
 
-    /// One run. Whether it is over.
-    fn run(&mut self, run: &Run) -> bool {
+    /// One run.
+    fn run(&mut self, run: &Run) -> Stage {
         let (key, announced) = self.record(run);
         let was_over = announced.over_at != 0;
         // an item that was taken for this run's may turn out to be another's
         let same = || self.counted(run, RunState::Idle).digest() == announced.counted;
         if was_over && run.touched <= announced.over_at && same() {
-            return true;
+            return Stage::Over;
         }
-        let settle = nanos(self.settings.settle);
-        let wait = if run.ended { settle } else { settle.saturating_mul(PATIENCE) };
-        let quiet_at = run.touched.saturating_add(wait).min(self.idle_at());
+        let running = self.eyes.running;
+        let quiet = |wait: u64| run.touched.saturating_add(wait).min(self.idle_at());
+        let over_at = quiet(nanos(if run.ended { self.settings.settle } else { self.settings.idle_timeout }));
+        let presumed_at = quiet(nanos(self.settings.settle).saturating_mul(PATIENCE));
         let ended = run.ended || run.presumed_end;
-        if self.look.idle || (ended && quiet_at <= self.eyes.running) {
+        if self.look.idle || (ended && over_at <= running) {
             match was_over {
                 true => self.more(run, key, announced),
                 false => self.over(run, key, announced, RunState::Idle),
             }
-            return true;
+            return Stage::Over;
         }
-        self.suspect(run, key, announced);
-        self.look.next = self.look.next.min(if ended { quiet_at } else { self.idle_at() });
+        let is_presumed = run.presumed_end && !run.ended && presumed_at <= running;
         let straggles = was_over && run.ended;
-        self.look.open += u32::from(!straggles);
-        straggles
+        let unended = if is_presumed { RunState::Idle } else { RunState::Live };
+        let suspect = self.suspect(run, unended);
+        if is_presumed && announced.presumed_at < run.touched.max(1) {
+            let presumed = Announced { presumed_at: running.max(1), ..announced };
+            self.look.found.push(Found::Presumed(suspect, key, presumed));
+        } else if let Some(suspect) = suspect {
+            self.look.found.push(Found::Suspect(suspect, key, announced));
+        }
+        let next = match (ended, is_presumed) {
+            (false, _) => self.idle_at(),
+            (true, true) => over_at,
+            (true, false) => over_at.min(presumed_at),
+        };
+        self.look.next = self.look.next.min(next);
+        self.look.open += u32::from(!straggles && !is_presumed);
+        match (straggles, is_presumed) {
+            (true, _) => Stage::Over,
+            (false, true) => Stage::Presumed,
+            (false, false) => Stage::Live,
+        }
     }
 
-    fn suspect(&mut self, run: &Run, key: u64, announced: Announced) {
+    /// What a run looks like that somebody should know of.
+    fn suspect(&self, run: &Run, unended: RunState) -> Option<Box<Seen>> {
         let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
         let ceiling = self.settings.ceiling(feature);
-        if (Rule { limits: &self.settings.alerts, ceiling, now: self.eyes.wall }).suspects(run) {
-            let view = self.viewer.run(run, ended_state(run, RunState::Live));
-            self.look.found.push(Found::Suspect(Box::new(Seen::of(view)), key, announced));
-        }
+        let rule = Rule { limits: &self.settings.alerts, ceiling, now: self.eyes.wall };
+        rule.suspects(run).then(|| Box::new(Seen::of(self.viewer.run(run, ended_state(run, unended)))))
     }
 
     fn idle_at(&self) -> u64 {
@@ -243,11 +273,8 @@ impl<'l> Looker<'l> {
         self.look.found.push(Found::Over(Box::new(Seen::of(view)), key, announced));
     }
 
-    /// A run that was over got more. What comes very late corrects sums only, unless the end was not certain.
+    /// A run that was over got more: however late, its summary says what sums say.
     fn more(&mut self, run: &Run, key: u64, announced: Announced) {
-        if run.ended && run.touched > announced.over_at.saturating_add(LATE) {
-            return;
-        }
         let view = self.viewer.run(run, ended_state(run, RunState::Idle));
         let digest = fingerprint(&view);
         let changed = digest != announced.digest;
@@ -320,7 +347,8 @@ impl<'l> Looker<'l> {
 
 /// Where a run of a group that is still known stands.
 pub(super) fn state_of(group: &Group, run: &Run, unended: RunState) -> RunState {
-    let announced = || group.announced.get(run_key(run)).is_some_and(|known| run.touched <= known.over_at);
+    let known = |known: &Announced| run.touched <= known.over_at.max(known.presumed_at);
+    let announced = || group.announced.get(run_key(run)).is_some_and(known);
     let uncertain = run.presumed_end && !run.ended && unended == RunState::Live;
     ended_state(run, if uncertain && announced() { RunState::Idle } else { unended })
 }
@@ -329,7 +357,7 @@ pub(super) fn state_of(group: &Group, run: &Run, unended: RunState) -> RunState 
 /// is live.
 fn ended_state(run: &Run, unended: RunState) -> RunState {
     let ended = run.ended || (run.presumed_end && unended != RunState::Live);
-    match (ended, run.failed) {
+    match (ended, run.has_failed(unended)) {
         (true, _) if run.killed => RunState::Killed,
         (true, true) => RunState::Failed,
         (true, false) => RunState::Ended,

@@ -11,6 +11,7 @@ use super::group::{Call, Group, Mark, Spot, Tags, Tool};
 use super::run::{Id, Item, Run, What, first_nonzero};
 use super::seen::{earlier, kind, mark};
 use super::sum;
+use super::terms::Terms;
 use super::timeline::{Timeline, count_steps};
 use super::tree::Tree;
 
@@ -29,8 +30,7 @@ pub(super) struct Resolved<'g> {
 }
 
 impl<'g> Resolved<'g> {
-    /// `window`: the time in which calls of one tool are counted, ns.
-    pub(super) fn of(group: &'g Group, window: u64) -> Self {
+    pub(super) fn of(group: &'g Group, terms: &Terms) -> Self {
         let items = items(group);
         count_steps(items.len());
         let mut resolved = Self {
@@ -51,7 +51,7 @@ impl<'g> Resolved<'g> {
         }
         resolved.place(&items, &mut homes);
         resolved.name();
-        sum::add_up(&mut resolved, &items, &homes, window);
+        sum::add_up(&mut resolved, &items, &homes, terms);
         resolved
     }
 
@@ -120,6 +120,7 @@ impl<'g> Resolved<'g> {
                 ended: false,
                 presumed_end: false,
                 failed: false,
+                presumed_failed: false,
                 okay: false,
                 killed: false,
                 totals: Totals::default(),

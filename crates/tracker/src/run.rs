@@ -1,6 +1,6 @@
 //! **What**: a run of a group ([`Run`]) and an item that is counted in one ([`Item`]). **Not here**: which item is whose (`resolve`).
 
-use runs::{Peaks, Totals};
+use runs::{Peaks, RunState, Totals};
 
 use super::acts::Act;
 use super::group::{Call, Mark, Spot, Tags, Tool};
@@ -46,6 +46,8 @@ pub(super) struct Run {
     /// An agent invocation ended that is its root as far as anybody knows: its parent was not seen.
     pub(super) presumed_end: bool,
     pub(super) failed: bool,
+    /// So says that agent invocation, which may be a sub-agent's.
+    pub(super) presumed_failed: bool,
     /// It says that all went well.
     pub(super) okay: bool,
     /// A limit ended it.
@@ -79,6 +81,11 @@ pub(super) struct Item<'g> {
 }
 
 impl Run {
+    /// Whether it failed as far as it is known, if this is where a run without an end stands.
+    pub(super) fn has_failed(&self, unended: RunState) -> bool {
+        self.failed || (self.presumed_failed && unended != RunState::Live)
+    }
+
     /// Whether the agent invocation at a place is the run's own, not one below it.
     pub(super) fn is_root(&self, place: u64) -> bool {
         self.roots.binary_search(&place).is_ok()

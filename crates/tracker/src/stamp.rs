@@ -18,6 +18,7 @@ use super::resolve::Resolved;
 use super::run::Run;
 use super::seen::{Seen, Sight, flag, kind, mark, trouble};
 use super::store::{KeyId, Store, key_ids};
+use super::terms::Terms;
 
 /// The run's id.
 pub(super) const RUN: &str = "tollgate.run.id";
@@ -36,6 +37,7 @@ pub(super) struct Known {
     copy: Store,
     /// No group was left out.
     whole: bool,
+    terms: Terms,
 }
 
 /// Whether the state has to be asked: for totals, for fallbacks, and where runs are named on other signals than these items.
@@ -68,10 +70,10 @@ fn may_fall_back(sight: &Sight, ids: &[KeyId], store: &Store) -> bool {
 }
 
 /// What the batch may look into of its groups.
-pub(super) fn known(sight: &Sight, ids: &[KeyId], groups: Vec<Arc<Group>>, credit: &Credit) -> Known {
+pub(super) fn known(sight: &Sight, ids: &[KeyId], groups: Vec<Arc<Group>>, credit: &Credit, terms: &Terms) -> Known {
     let is_root = |seen: &Seen| seen.mark == mark::AGENT && seen.parent == 0 && seen.flags & flag::SPAN != 0;
     let root = sight.items.iter().any(is_root);
-    let mut known = Known { copy: Store::new(usize::MAX), whole: true };
+    let mut known = Known { copy: Store::new(usize::MAX), whole: true, terms: terms.without_window() };
     for group in groups {
         match credit.part(group, ids, root) {
             Some(part) => {
@@ -128,7 +130,7 @@ fn resolved(sight: &Sight, known: &Known) -> Vec<Stamp> {
     let stamp = |seen: &Seen| {
         let (group, _) = [seen.run, seen.trace, seen.session].into_iter().find_map(place)?;
         if let Entry::Vacant(place) = groups.entry(group) {
-            let resolved = Resolved::of(known.copy.get(group)?, 0);
+            let resolved = Resolved::of(known.copy.get(group)?, &known.terms);
             let fallbacks = fallbacks(&resolved);
             place.insert((resolved, fallbacks));
         }

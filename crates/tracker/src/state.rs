@@ -21,12 +21,13 @@ use super::outbox::{News, Outbox};
 use super::recorder::Recorder;
 use super::seen::Sight;
 use super::store::{Heard, Store};
+use super::terms::Terms;
 
 /// A step of the clock counts for at most this long, ns.
 const MAX_STEP: u64 = 60_000_000_000;
 /// What came in is looked at after so long, ns: sums, pages and alerts lag by no more than this and a tick.
 const LAG: u64 = 1_000_000_000;
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 /// Everything.
 pub(super) struct State {
@@ -101,9 +102,9 @@ impl State {
     }
 
     /// What looks go by until time passes.
-    pub(super) fn eyes(&mut self) -> Eyes {
+    pub(super) fn eyes(&mut self, terms: Terms) -> Eyes {
         let bounds = self.alerts.bounds(&self.settings.alerts);
-        Eyes { running: self.running, wall: self.wall.unwrap_or(0), bounds }
+        Eyes { running: self.running, wall: self.wall.unwrap_or(0), bounds, terms }
     }
 
     /// The next group to look at.
@@ -171,6 +172,12 @@ impl State {
                     let before = known.fired;
                     alerts.extend(self.warn(&self.judged(*seen), false, &mut known.fired));
                     announced.extend((known.fired != before).then_some((key, known)));
+                }
+                Found::Presumed(seen, key, mut known) => {
+                    if let Some(seen) = seen {
+                        alerts.extend(self.warn(&self.judged(*seen), false, &mut known.fired));
+                    }
+                    announced.push((key, known));
                 }
                 Found::Over(seen, key, mut end) => {
                     let (digest, view) = (seen.digest, self.judged(*seen));

@@ -12,11 +12,12 @@ use super::layers::{self, Counts};
 use super::resolve::Resolved;
 use super::run::{Id, Item, Run, What};
 use super::seen::{flag, mark, trouble};
+use super::terms::Terms;
 use super::tokens::Tokens;
 use super::twins::Twins;
 
 /// Fills in totals, peaks, ends and failures.
-pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>], window: u64) {
+pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>], terms: &Terms) {
     let twins = Twins::of(items, homes);
     let counts = layers::counts(&resolved.group.nodes, items, &twins);
     let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, Counts::Answered(_)));
@@ -62,7 +63,7 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
     state.finish(&mut resolved.runs);
     for run in &mut resolved.runs {
         run.roots.sort_unstable();
-        run.peaks = acts::tell(&mut run.acts, &mut run.totals, resolved.group, window);
+        run.peaks = acts::tell(&mut run.acts, &mut run.totals, resolved.group, terms);
     }
     iterations(resolved);
     session_ends(resolved);
@@ -144,10 +145,15 @@ fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, (root, nested): (Root, 
     if is_root || is_turn_end {
         let ended = mark.flags & flag::ENDED != 0;
         match root {
-            Root::Presumed => run.presumed_end |= ended,
-            Root::Yes | Root::No => run.ended |= ended,
+            Root::Presumed => {
+                run.presumed_end |= ended;
+                run.presumed_failed |= failed;
+            }
+            Root::Yes | Root::No => {
+                run.ended |= ended;
+                run.failed |= failed;
+            }
         }
-        run.failed |= failed;
         run.okay |= mark.flags & flag::OKAY != 0;
     }
     if failed && (is_root || is_turn_end || mark.kind == mark::FAILURE) {

@@ -766,7 +766,10 @@ async fn a_planted_copy_is_not_signed() {
         let report = site.verify(Options { keys, auditors, ..Options::default() }).await;
         assert!(!report.verified && report.found.contains_key("stray"), "{kind}: {}", report.text());
         assert_eq!(report.counts.opened, 2, "{kind}: {}", report.text());
-        assert_eq!(run(&[site.auditor.clone()]).await, Rewrapped { keys: 1, there: 1, ..Rewrapped::default() });
+        assert_eq!(
+            run(std::slice::from_ref(&site.auditor)).await,
+            Rewrapped { keys: 1, there: 1, ..Rewrapped::default() }
+        );
     }
 }
 
@@ -988,7 +991,7 @@ async fn what_is_sealed_to_somebody_else_goes_too() {
     let (folder, _) = name.rsplit_once('/').expect("a folder");
     let session_folder = folder.rsplit_once('/').expect("a session").0.to_owned();
     let object = site.store.0.lock().get(&name).cloned().expect("there");
-    let secret = crate::read::open_key(&object, &[site.auditor.clone()]).expect("a key").expect("opened");
+    let secret = crate::read::open_key(&object, std::slice::from_ref(&site.auditor)).expect("a key").expect("opened");
     let thief = age::x25519::Identity::generate();
     let resealed: Bytes = vault::seal::seal_identity(&secret, &[thief.to_public()]).expect("sealed").into();
     let aside = [
@@ -1125,7 +1128,7 @@ async fn a_key_that_is_back_shows_nothing() {
             );
             assert!(closed.contains("vault verify"), "{closed}");
         }
-        let (text, closed, partial) = read_with(&desk, &site.auditor, "s0", &[gateway.clone()]).await;
+        let (text, closed, partial) = read_with(&desk, &site.auditor, "s0", std::slice::from_ref(&gateway)).await;
         assert!(text.contains("text 0") && partial && closed.contains("as another --key"), "{closed}");
         site.remove(&name);
     }
@@ -1142,7 +1145,7 @@ async fn keys_that_no_line_lists_open_nothing() {
     let name = site.name(&["keys/default/acme/s0/", ".age"]);
     let object = site.store.0.lock().get(&name).cloned().expect("there");
     let late = age::x25519::Identity::generate();
-    let secret = crate::read::open_key(&object, &[site.auditor.clone()]).expect("a key").expect("opened");
+    let secret = crate::read::open_key(&object, std::slice::from_ref(&site.auditor)).expect("a key").expect("opened");
     let resealed: Bytes = vault::seal::seal_identity(&secret, &[late.to_public()]).expect("sealed").into();
     let planted = name.replace(".age", "-deadbeef.age");
     site.store.0.lock().insert(planted.clone(), resealed);

@@ -227,6 +227,9 @@ pub struct Covered {
     changed: Vec<String>,
 }
 
+/// Whether an object counts as signed: its name, and the SHA-256 of what was read.
+pub type Signed<'a> = &'a dyn Fn(&str, &str) -> bool;
+
 impl Covered {
     /// What the states below `folder` say, of lines that a query may want. Files count as they were written: another one, or none in
     /// its place, and its objects are not covered. `signed`: objects (their names, the SHA-256 of what was read) that count.
@@ -237,7 +240,7 @@ impl Covered {
         folder: &Path,
         tests: &[Test<'_>],
         day: &dyn Fn(&str) -> bool,
-        signed: Option<&dyn Fn(&str, &str) -> bool>,
+        signed: Option<Signed<'_>>,
     ) -> std::result::Result<Self, ReadError> {
         let mut covered = Self::default();
         for Part { objects, files, .. } in parts(folder)? {

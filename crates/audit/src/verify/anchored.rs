@@ -5,21 +5,30 @@
 
 use std::collections::BTreeMap;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
 use crate::chains::{Line, folder};
 use kernel::clock::UnixNanos;
 use vault::chain::digest::Link;
-use vault::names::account_segment;
+use vault::names::{account_segment, rfc3339};
 
 use super::anchor::{self, Anchor};
+use super::times::moment;
 use super::walk::{Epoch, Walk};
 
-/// An RFC 3339 time.
-fn moment(text: &str) -> Option<UnixNanos> {
-    let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
-    u64::try_from(nanos).ok().map(UnixNanos)
+/// When the chain of each epoch began: the first of the epochs that it follows. A process that starts while the store is away dates
+/// its first digest late, so its own beginning bounds nothing where an epoch comes before it.
+fn beginnings(epochs: &[Epoch]) -> Vec<Option<UnixNanos>> {
+    let named = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
+    let began = |epoch: &Epoch| epoch.began.as_deref().and_then(moment);
+    let of_chain = |epoch: &Epoch| {
+        let (mut least, mut at) = (began(epoch), epoch.prev.as_ref().and_then(|prev| named(&prev.epoch)));
+        for _ in epochs {
+            let Some(before) = at else { break };
+            least = least.zip(began(before)).map(|(one, other)| one.min(other));
+            at = before.prev.as_ref().and_then(|prev| named(&prev.epoch));
+        }
+        least
+    };
+    epochs.iter().map(of_chain).collect()
 }
 
 impl Walk<'_> {
@@ -41,6 +50,9 @@ impl Walk<'_> {
             for epoch in epochs {
                 let anchored = first.get(&(line.account.as_str(), line.writer.as_str(), epoch.name.as_str()));
                 self.anchored(line, epoch, anchored.copied());
+            }
+            for (epoch, began) in epochs.iter().zip(beginnings(epochs)) {
+                self.arrived(line, epoch, began);
             }
         }
     }
@@ -90,7 +102,10 @@ impl Walk<'_> {
     /// Whether an epoch was anchored at about the time of its first digest.
     fn anchored(&mut self, line: &Line, epoch: &Epoch, anchored: Option<UnixNanos>) {
         let (at, within) = (folder(line, &epoch.name), self.options.anchored_within);
-        let Some(began) = epoch.began.as_deref().and_then(moment) else { return };
+        let Some(began) = epoch.began.as_deref().and_then(moment) else {
+            let what = "the time of its first digest is none, so that no anchor can be of about that time";
+            return self.report.fail("unanchored", at, what);
+        };
         let latest = began.plus(within);
         if anchored.is_some_and(|anchored| anchored <= latest) {
             return;
@@ -108,5 +123,19 @@ impl Walk<'_> {
         };
         let why = "whoever stole the signing key could have written it later: give the anchors of that time";
         self.report.fail("unanchored", at, format!("{what}: {why}"));
+    }
+
+    /// Whether lines of an epoch say that they arrived before its chain, which anchors date, had begun.
+    fn arrived(&mut self, line: &Line, epoch: &Epoch, began: Option<UnixNanos>) {
+        let (Some(first), Some(began)) = (epoch.arrived, began) else { return };
+        if first.plus(self.options.anchored_within) < began {
+            let what = format!(
+                "its lines say that they arrived from {} on, and its chain began at {}: whoever stole the signing key could have \
+                 written them later",
+                rfc3339(first),
+                rfc3339(began)
+            );
+            self.report.fail("unanchored", folder(line, &epoch.name), what);
+        }
     }
 }

@@ -14,10 +14,11 @@ use crate::chains::Line;
 use crate::read::index::inflate;
 use vault::chain::digest::{Digest, Object};
 use vault::chain::tree::leaf_hash;
-use vault::names::{ObjectName, is_aside};
+use vault::names::{Names, ObjectName, is_aside};
 use vault::row::{Kind, Row};
 use vault::store::{ObjectKind, StoreError};
 
+use super::times::moment;
 use super::walk::{Epoch, Walk};
 
 /// Objects that are fetched at a time.
@@ -70,10 +71,17 @@ impl Walk<'_> {
         }
         let early = self.options.from.as_ref().is_some_and(|from| digest.end < *from);
         let late = self.options.to.as_ref().is_some_and(|to| digest.start > *to);
-        if self.options.no_payload || early || late {
+        if self.options.no_payload {
             return;
         }
+        // a key is looked at whatever the range: one that is missing, back or planted is a fact at any time
         self.look_at_keys(&held).await;
+        if early || late {
+            if !self.may_be_gone(&digest) {
+                held.iter().for_each(|held| drop(self.without_key(&held.name, &held.rows)));
+            }
+            return;
+        }
         let vault = self.vault;
         let mut objects = stream::iter(held)
             .map(async |held| (vault.try_fetch(ObjectKind::Payload, held.place()).await, held))
@@ -143,7 +151,19 @@ impl Walk<'_> {
             {
                 epoch.tree.push(leaf_hash(text));
                 match serde_json::from_slice::<Row>(text) {
-                    Ok(row) if belongs(&row, number, line, epoch) => rows.push(row),
+                    Ok(row) if belongs(&row, number, line, epoch) => {
+                        let arrived = moment(&row.tail.ingest_ts);
+                        if arrived.is_none() {
+                            let at = format!("{} line {}", index.key, number - index.first_leaf + 1);
+                            self.report.fail("line", at, "it says no time of arrival that can be read");
+                        }
+                        epoch.arrived = epoch.arrived.into_iter().chain(arrived).min();
+                        if number == index.first_leaf && !self.is_index_name(&index.key, &row, epoch) {
+                            let what = "its name is not that of its first line's day, account, writer and epoch";
+                            self.report.fail("moved", &index.key, what);
+                        }
+                        rows.push(row);
+                    }
                     _ => {
                         let at = format!("{} line {}", index.key, number - index.first_leaf + 1);
                         self.report.fail("line", at, "not the index line that should stand here");
@@ -162,6 +182,13 @@ impl Walk<'_> {
             self.report.counts.gaps += gaps;
         }
         Some(rows)
+    }
+
+    /// Whether an index object with this first line has the name that its writer gives it.
+    fn is_index_name(&self, name: &str, first: &Row, epoch: &Epoch) -> bool {
+        let names = Names::new(self.vault.prefix(), &first.tail.writer, &epoch.name);
+        let day = first.tail.ingest_ts.get(..10).unwrap_or_default();
+        name == names.index(&first.tail.account, day, first.leaf)
     }
 
     /// Judges that an object can't be read: gone after its retention, and archived, is counted, anything else a failure. True:

@@ -13,6 +13,7 @@ use sha2::Digest as _;
 use crate::chains::{Line, folder};
 use crate::error::ReadError;
 use crate::location::Vault;
+use kernel::clock::UnixNanos;
 use vault::chain::digest::{Digest, Link, VERSION, origin};
 use vault::chain::note::{self, Checkpoint};
 use vault::chain::tree::Hash;
@@ -21,7 +22,7 @@ use vault::store::{ObjectKind, StoreError};
 
 use super::options::Progress;
 use super::resume::Stand;
-use super::times::Times;
+use super::times::{Times, moment};
 use super::walk::{Epoch, Last, Walk};
 
 /// Digests that are fetched at a time.
@@ -146,7 +147,8 @@ impl Walk<'_> {
         let done = epoch.whole && epoch.rooted && !epoch.told_of && epoch.tiles.is_empty();
         let Some(sha256) = epoch.digests.get(&n).filter(|_| done) else { return Ok(()) };
         let (sha256, tree) = (kernel::hex::encode(sha256), epoch.tree.clone());
-        let stand = Stand { n, sha256, tree, gaps: epoch.gaps, unread: epoch.unread, expired: epoch.expired };
+        let arrived = epoch.arrived.map(|first| first.0);
+        let stand = Stand { n, sha256, tree, gaps: epoch.gaps, arrived, unread: epoch.unread, expired: epoch.expired };
         self.resume.keep(folder, stand, std::mem::take(&mut epoch.told), &self.report.counts, now)
     }
 
@@ -233,7 +235,9 @@ impl Walk<'_> {
         if !here || digest.v != VERSION {
             self.report.fail("moved", name, "this digest belongs somewhere else");
         }
-        if digest.start > digest.end {
+        if moment(&digest.start).is_none() || moment(&digest.end).is_none() {
+            self.report.fail("time", name, "it says no time that can be read");
+        } else if digest.start > digest.end {
             self.report.fail("time", name, "its time ends before it starts");
         }
         let Some(last) = &epoch.last else {
@@ -265,6 +269,7 @@ fn take_up(epoch: &mut Epoch, stand: &Stand) {
     if same {
         (epoch.tree, epoch.gaps) = (stand.tree.clone(), stand.gaps);
         (epoch.unread, epoch.expired) = (stand.unread, stand.expired);
+        epoch.arrived = stand.arrived.map(UnixNanos);
     }
     epoch.whole &= same; // that it is another is told in the end
 }

@@ -75,10 +75,6 @@ impl Walk<'_> {
         }
         match self.vault.list(ObjectKind::Key, "keys/").await {
             Err(why) => self.report.not_verified.push(format!("whether session keys are there: {why}")),
-            Ok(names) if names.is_empty() => {
-                let what = "whether session keys are there: no key object is; they may lie in another bucket (--keys)";
-                self.report.not_verified.push(what.to_owned());
-            }
             Ok(names) => self.keys.there = Some(names.into_iter().collect()),
         }
     }
@@ -174,6 +170,8 @@ impl Walk<'_> {
     /// Tells of keys that are not as lines tell, but for those that were erased.
     fn told_keys(&mut self) {
         let (mut elsewhere, mut untold) = (0_u64, 0_u64);
+        let none = self.keys.there.as_ref().is_some_and(BTreeSet::is_empty) && self.vault.keys_may_be_elsewhere();
+        let elsewhere_too = if none { "; no key is: if they lie in another bucket, give --keys" } else { "" };
         for (key, ToldKey { sha256, state, object, fragments, at }) in &self.keys.told {
             untold += u64::from(sha256.is_none());
             match state {
@@ -186,7 +184,7 @@ impl Walk<'_> {
                 State::Missing if self.options.writer.is_some() => elsewhere += 1,
                 State::Missing => {
                     let what = format!(
-                        "the key {}{} of {fragments} fragments is not there, and no request to destroy it stands in the chain",
+                        "the key {}{} of {fragments} fragments is not there, and no request to destroy it stands in the chain{elsewhere_too}",
                         key.folder, key.id
                     );
                     self.report.fail("key_missing", at, what);

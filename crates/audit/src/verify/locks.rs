@@ -11,6 +11,7 @@ use futures_util::{StreamExt, stream};
 use crate::error::ReadError;
 use kernel::clock::UnixNanos;
 use vault::names::{day_of, rfc3339};
+use vault::store::probe::is_probe;
 use vault::store::settings::LockMode;
 use vault::store::{Held, ObjectKind, Version};
 
@@ -21,8 +22,6 @@ use super::walk::Walk;
 const AT_ONCE: usize = 32;
 /// A lock is dated by the writer's clock, the object by the store's: they may differ by this.
 const SLACK: Duration = Duration::from_secs(3600);
-/// `vault doctor` tries what must be refused on objects of its own, below these.
-const TRIED: [&str; 2] = ["doctor/", "keys/doctor/"];
 
 /// What was seen of the locks of one kind of object.
 #[derive(Default)]
@@ -106,7 +105,7 @@ impl Walk<'_> {
             for version in page.versions {
                 let name = self.vault.relative(&version.name).unwrap_or(&version.name);
                 let elsewhere = kind == ObjectKind::Payload && name.starts_with("keys/");
-                if elsewhere || TRIED.iter().any(|tried| name.starts_with(tried)) || !last.is_new(&version) {
+                if elsewhere || is_probe(name) || !last.is_new(&version) {
                     continue;
                 }
                 if version.marker {

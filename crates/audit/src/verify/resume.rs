@@ -30,6 +30,9 @@ pub(super) struct Stand {
     pub(super) sha256: String,
     pub(super) tree: Frontier,
     pub(super) gaps: u64,
+    /// When the first line up to it arrived, nanoseconds since 1970.
+    #[serde(default)]
+    pub(super) arrived: Option<u64>,
     /// Fragments up to it that no key opened.
     #[serde(default)]
     pub(super) unread: u64,

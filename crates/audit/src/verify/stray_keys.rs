@@ -12,8 +12,10 @@ use sha2::{Digest as _, Sha256};
 use crate::chains::Line;
 use crate::folders::{is_key_name, shredded};
 use crate::read::open_key;
+use vault::names::account_segment;
 use vault::seal::key_id;
 use vault::store::ObjectKind;
+use vault::store::probe::{BODY, is_probe};
 
 use super::strays::LONG;
 use super::walk::{Epoch, Walk};
@@ -22,8 +24,6 @@ use super::walk::{Epoch, Walk};
 const MAX_READ: usize = 10_000;
 /// Objects that are read at a time.
 const AT_ONCE: usize = 16;
-/// `vault doctor` tries there what must be refused, on objects of its own.
-const TRIED: &str = "keys/doctor/";
 
 /// What an object may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,9 @@ enum What {
     Key,
     /// A copy of a key whose line tells no hash.
     OldCopy,
-    /// Neither.
+    /// An object that `vault doctor` tried the store with, if it has such a body.
+    Probe,
+    /// None of these.
     Planted,
 }
 
@@ -40,9 +42,10 @@ impl Walk<'_> {
     /// Tells of what lies where keys lie and no line names.
     pub(super) async fn stray_keys(&mut self, lines: &[(Line, Vec<Epoch>)]) {
         let options = self.options;
-        let partly = [&options.account, &options.writer, &options.from, &options.to].into_iter().any(Option::is_some)
-            || self.resume.goes_on();
+        let partly = options.writer.is_some() || self.resume.goes_on();
         let Some(there) = self.keys.there.take().filter(|_| !partly) else { return };
+        let folder =
+            options.account.as_deref().map_or("keys/".to_owned(), |one| format!("keys/{}/", account_segment(one)));
         let named: BTreeSet<&String> =
             self.keys.told.values().map(|told| &told.object).chain(self.keys.copies.keys()).collect();
         let epochs = || lines.iter().flat_map(|(_, epochs)| epochs);
@@ -51,7 +54,7 @@ impl Walk<'_> {
         let over = !to_come && epochs().all(|epoch| epoch.rooted && !epoch.damaged && epoch.gaps == 0);
         let strays = there.iter().filter(|name| !named.contains(*name)).filter_map(|name| {
             let own = self.vault.relative(name)?;
-            (!own.starts_with(TRIED) && !self.is_over(own)).then(|| (name.clone(), self.what(name, own, over)))
+            (own.starts_with(&folder) && !self.is_over(own)).then(|| (name.clone(), self.what(name, own, over)))
         });
         let strays: Vec<(String, What)> = strays.collect();
         let (mut old, mut waiting) = (0_u64, 0_u64);
@@ -69,7 +72,8 @@ impl Walk<'_> {
             }
             match what {
                 What::OldCopy => old += 1,
-                What::Planted => {
+                What::Probe if bytes == BODY => {}
+                What::Planted | What::Probe => {
                     self.report.fail("stray", name, "no line names it: it was planted, or is left over");
                 }
                 What::Key if written.is_some_and(|written| written.plus(LONG) >= self.options.now) => waiting += 1,
@@ -96,6 +100,9 @@ impl Walk<'_> {
     }
 
     fn what(&self, name: &str, own: &str, over: bool) -> What {
+        if is_probe(own) {
+            return What::Probe;
+        }
         let Some(key) = shredded(name).filter(|_| is_key_name(own)) else { return What::Planted };
         match self.keys.told.get(&key) {
             Some(told) if told.sha256.is_none() => What::OldCopy,

@@ -6,7 +6,14 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use kernel::clock::UnixNanos;
 use vault::chain::digest::Digest;
+
+/// An RFC 3339 time.
+pub(super) fn moment(text: &str) -> Option<UnixNanos> {
+    let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+    u64::try_from(nanos).ok().map(UnixNanos)
+}
 
 /// The least hole that is told, seconds: a gateway makes a digest a minute, unless it is told otherwise.
 const LEAST: u64 = 600;

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::location::Vault;
 use crate::read::Opener;
+use kernel::clock::UnixNanos;
 use vault::chain::digest::{Continues, Digest, Link};
 use vault::chain::tree::{Frontier, Hash};
 use vault::row::{Row, Shredded};
@@ -54,6 +55,8 @@ pub(super) struct Epoch {
     pub(super) continues: Option<Continues>,
     /// When its first digest was made, as that says.
     pub(super) began: Option<String>,
+    /// When the first of its lines arrived, as they say.
+    pub(super) arrived: Option<UnixNanos>,
     /// Digests by number.
     pub(super) digests: BTreeMap<u64, Hash>,
     pub(super) last: Option<Last>,
@@ -108,6 +111,7 @@ impl Epoch {
             reason: None,
             continues: None,
             began: None,
+            arrived: None,
             digests: BTreeMap::new(),
             last: None,
             gaps: 0,

@@ -240,6 +240,8 @@ pub(super) struct Ledger {
     /// When a session's client last sent a record that bills, Unix ns.
     heard: Mutex<Memory<u64>>,
     billed_spans: Mutex<Memory<Option<Split>>>,
+    /// Held while a span or log of a client that sends both is claimed and noted: two such requests are often in hand at once.
+    twins: Mutex<()>,
     /// For the nearest known id.
     shelf: Arc<Shelf>,
     /// Of calls that wait: any account.
@@ -277,6 +279,7 @@ impl Ledger {
             sums: Mutex::default(),
             heard: Mutex::default(),
             billed_spans: Mutex::default(),
+            twins: Mutex::default(),
             shelf,
             show: Show::default(),
         }
@@ -371,6 +374,11 @@ impl Ledger {
 
     pub(super) fn put_billed_span(&self, place: Place, units: Option<Split>) {
         self.billed_spans.lock().change(place, |kept| *kept = units);
+    }
+
+    /// Until it is dropped no other record of a call that a span and a log tell is judged.
+    pub(super) fn judge_twin(&self) -> MutexGuard<'_, ()> {
+        self.twins.lock()
     }
 
     /// What a call was billed for by its span; `Some(None)`: its span had no price.

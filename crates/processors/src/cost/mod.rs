@@ -99,6 +99,11 @@ impl Cost {
         self
     }
 
+    /// The tables in use, whichever those are at the time.
+    pub fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf)
+    }
+
     /// The table in use, for tenants without one of their own.
     pub fn table(&self) -> Arc<Table> {
         Arc::clone(self.shelf.rates().common())
@@ -151,7 +156,14 @@ impl Cost {
             pass.mark(node, Billing::Deferred, Flags::default());
             return bare(Billing::Deferred);
         }
-        match self.claim(pass, at, item, winner) {
+        // a log that finds its call claimed must find what the span was billed for, too
+        let judging = item.twin.then(|| self.ledger.judge_twin());
+        let counted = self.claim(pass, at, item, winner);
+        if let (Some(lone), Counted::Yes { count: true, .. }) = (lone, &counted) {
+            self.keep_billed_span(pass, item, lone);
+        }
+        drop(judging);
+        match counted {
             Counted::No(flags) => {
                 pass.mark(node, Billing::NotCounted, flags);
                 bare(Billing::NotCounted)
@@ -166,9 +178,6 @@ impl Cost {
                 // a span without its log does not also wait for an ancestor: the log may come first and be billed in full
                 let deferred = if lone.is_none() { self.defer(pass, &table, at, item, count) } else { None };
                 let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
-                if let Some(lone) = lone.filter(|_| count) {
-                    self.keep_billed_span(pass, item, lone);
-                }
                 CostFact { contract, ..fact }
             }
         }

@@ -12,6 +12,7 @@ use super::support::*;
 use crate::Runs;
 use crate::alerts::{Alerts, Limits, Rule};
 use crate::look::Look;
+use crate::terms::Terms;
 use crate::timeline::tests::steps;
 use genai::testing::request;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
@@ -294,7 +295,7 @@ fn a_batch_comes_while_somebody_looks() {
         let (id, look) = {
             let mut state = line.runs.state.lock();
             state.pass(NOW.plus(Duration::from_secs(after)));
-            let eyes = state.eyes();
+            let eyes = state.eyes(Terms::default());
             let (id, group) = state.next_due().unwrap();
             (id, Look::of(&group, &line.ids(), &settings(), &eyes))
         };

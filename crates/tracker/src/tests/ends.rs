@@ -6,7 +6,10 @@ use serde_json::{Value as Json, json};
 
 use super::support::*;
 use genai::testing::request;
-use pipeline::Processor;
+use otlp::Signal;
+use otlp::r#gen::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
+use pipeline::{Processor, Source};
+use prost::Message;
 use runs::{Alert, Board, RunState, RunView};
 use telemetry::{Meter, names};
 
@@ -153,6 +156,91 @@ fn a_parent_elsewhere() {
     assert_eq!((view.state, view.totals.sub_agents, scene.sums()), (RunState::Ended, 1, (1, 0, 1, 2)));
 }
 
+/// What can't be corrected waits until an end is certain: a sub-agent that failed and was alone in its trace for so long that its
+/// end is shown as the run's is no run in metrics, summaries and sessions; the run is in all of them once its root came.
+#[test]
+fn a_presumed_end_is_not_counted() {
+    let mut scene = Scene::new();
+    scene.line.runs.ask(&[Signal::Logs, Signal::Metrics]);
+    let mut failed = agent(2, 1, [0, 5]);
+    failed["status"] = json!("error");
+    scene.send(&[chat(3, 2, 0), failed], 10);
+    assert_eq!(
+        (scene.only().state, scene.only().failed, scene.line.runs.sums().all.failed),
+        (RunState::Live, false, 0)
+    );
+    scene.wait(400);
+    assert_eq!((scene.only().state, scene.sums()), (RunState::Failed, (1, 0, 1, 1)));
+    let told = |scene: &Scene| {
+        let news = [Signal::Logs, Signal::Metrics].map(|signal| scene.line.runs.portion(signal, scene.now).is_some());
+        (scene.meter.values(&names::RUNS), scene.meter.values(&names::SESSIONS), news)
+    };
+    assert_eq!(told(&scene), (Vec::new(), Vec::new(), [false, false]));
+    scene.send(&[chat(4, 1, 7), agent(1, 0, [0, 9])], 60);
+    let view = scene.only();
+    assert_eq!((view.state, view.failed, view.totals.sub_agents), (RunState::Ended, false, 1));
+    assert_eq!(told(&scene), (vec![1.0], vec![1.0], [true, true]));
+    let rendered = scene.meter.render();
+    assert!(rendered.contains("agent_runs_total{state=\"ended\",tenant=\"acme\""), "{rendered}");
+    assert!(
+        rendered.contains("agent_run_duration_seconds_sum{tenant=\"acme\",feature=\"unattributed\"} 9"),
+        "{rendered}"
+    );
+}
+
+/// A root that never comes: the run is in metrics and summaries when its trace was quiet for `idle_timeout`, also where other runs
+/// of its session go on.
+#[test]
+fn a_presumed_end_is_certain_in_the_end() {
+    let mut scene = Scene::new();
+    let of = |trace: u64, mut items: Vec<Json>| {
+        items.iter_mut().for_each(|item| {
+            item["trace"] = json!(trace);
+            item["attributes"]["session.id"] = json!("s");
+        });
+        items
+    };
+    scene.send(&of(1, vec![chat(3, 2, 0), agent(2, 1, [0, 5])]), 10);
+    for at in 0..4 {
+        assert!(scene.meter.values(&names::RUNS).is_empty(), "not before");
+        scene.send(&of(2, vec![chat(100 + at, 90, 600 * at)]), 590);
+    }
+    assert_eq!((scene.meter.values(&names::RUNS), scene.sums().1), (vec![1.0], 1));
+}
+
+/// A span that comes an hour after its run was over, while its session goes on, corrects sums and summary alike.
+#[test]
+fn late_spans_correct_all_that_can_be() {
+    let mut scene = Scene::new();
+    scene.line.runs.ask(&[Signal::Logs]);
+    let of = |trace: u64, mut items: Vec<Json>| {
+        items.iter_mut().for_each(|item| {
+            item["trace"] = json!(trace);
+            item["attributes"]["session.id"] = json!("s");
+        });
+        items
+    };
+    scene.send(&of(1, vec![chat(3, 1, 0), agent(1, 0, [0, 5])]), 60);
+    for at in 0..4 {
+        scene.send(&of(2, vec![chat(100 + at, 90, 900 * at)]), 900);
+    }
+    let summaries = |scene: &Scene| {
+        scene.line.runs.portion(Signal::Logs, scene.now).map_or(0, |one| {
+            let request = ExportLogsServiceRequest::decode(one.wire).unwrap();
+            request
+                .resource_logs
+                .iter()
+                .flat_map(|resource| &resource.scope_logs)
+                .flat_map(|scope| &scope.log_records)
+                .filter(|record| record.event_name == "tollgate.run.summary")
+                .count()
+        })
+    };
+    assert_eq!((summaries(&scene), scene.sums().2), (1, 5));
+    scene.send(&of(1, vec![chat(4, 1, 2)]), 60);
+    assert_eq!((summaries(&scene), scene.sums().2), (2, 6));
+}
+
 /// 25 traces whose roots are never sent are 25 runs, however many sub-agents they have.
 #[test]
 fn roots_that_never_come() {
@@ -200,4 +288,24 @@ fn tokens_beyond_32_bits() {
     call["attributes"]["gen_ai.usage.input_tokens"] = json!(5_000_000_000_u64);
     scene.send(&[call, agent(1, 0, [0, 5])], 60);
     assert_eq!(scene.only().totals.input_tokens(), 5_000_000_000);
+}
+
+/// A retry is told from a fallback by the price table in force: what an overlay says means one model is one.
+#[test]
+fn models_of_overlays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("overlay.yaml");
+    let overlay = "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\nalias: {house-fast: openai/gpt-4o}\n";
+    std::fs::write(&path, overlay).unwrap();
+    let meter = Meter::new();
+    let line = Line::priced(runs_with(settings(), &meter), &meter, |config| {
+        config.overlays.push(path.display().to_string());
+    });
+    let mut failed = chat(2, 1, 0);
+    failed["attributes"]["gen_ai.request.model"] = json!("house-fast");
+    failed["status"] = json!("error");
+    line.play(request::payload(&json!({"items": [failed, chat(3, 1, 2), agent(1, 0, [0, 5])]})));
+    let views = line.views();
+    let totals: Vec<_> = views.iter().map(|view| (view.totals.retries, view.totals.fallbacks.len())).collect();
+    assert_eq!(totals, [(1, 0)]);
 }

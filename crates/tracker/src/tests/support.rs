@@ -76,16 +76,24 @@ impl Line {
 
     /// The same, whose steps count on `meter`.
     pub(super) fn metered(runs: Runs, meter: &Meter) -> Self {
+        Self::priced(runs, meter, |_| {})
+    }
+
+    /// The same with other settings of prices.
+    pub(super) fn priced(runs: Runs, meter: &Meter, change: impl FnOnce(&mut cost::Config)) -> Self {
         let normalize = normalize::Normalize::new(
             "normalize".into(),
             &normalize::Config::default().settings().unwrap_or_else(|_| panic!("valid")),
             vocabulary(),
             meter,
         );
-        let mut settings = cost::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+        let mut config = cost::Config::default();
+        change(&mut config);
+        let mut settings = config.settings().unwrap_or_else(|_| panic!("valid"));
         settings.signals = vec![Signal::Logs, Signal::Traces];
         let cost = cost::Cost::new("cost".into(), &settings, vocabulary(), meter);
         let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
+        runs.price_by(cost.shelf());
         Self { steps: vec![Box::new(normalize), Box::new(cost)], ..Self::new(runs) }
     }
 

@@ -138,7 +138,7 @@ impl VaultReader for DirectoryStore {
                         folders.push(entry.path());
                     } else if let Some(name) = relative(&self.root, &entry.path())
                         && name.starts_with(prefix)
-                        && !name.ends_with(".tmp")
+                        && !is_temporary(&name)
                     {
                         names.push(name);
                     }
@@ -163,8 +163,15 @@ pub(super) fn modified(data: &std::fs::Metadata) -> Result<UnixNanos, StoreError
     Ok(UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
 }
 
+/// A name below `root`. What is no UTF-8 in it is replaced: such a name is listed, so that it is told, and opens nothing.
 fn relative(root: &Path, path: &Path) -> Option<String> {
-    Some(path.strip_prefix(root).ok()?.to_str()?.to_owned())
+    Some(path.strip_prefix(root).ok()?.to_string_lossy().into_owned())
+}
+
+/// Whether a name is one under which [`DirectoryStore::put`] writes before it renames: `.NAME.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    file.strip_prefix('.').and_then(|file| file.strip_suffix(".tmp")).is_some_and(|name| !name.is_empty())
 }
 
 /// `Some(Exists)` when the file is there with these bytes, `None` when it is not there.

@@ -139,7 +139,16 @@ fn identity(code: &str) -> Option<&'static str> {
 /// What the first try is for.
 const WRITES: &str = "the writer may write a locked object";
 /// Body of a probe object.
-const BODY: &[u8] = b"tollgate vault doctor\n";
+pub const BODY: &[u8] = b"tollgate vault doctor\n";
+/// What the names of probe objects with another lock end in.
+const LOCKS: [&str; 4] = ["-unlocked", "-short", "-long", "-mode"];
+
+/// Whether a name, without the vault's prefix, is one that a probe object has: its id is 16 random bytes. What else lies there is none.
+pub fn is_probe(name: &str) -> bool {
+    let Some(file) = name.strip_prefix("keys/").unwrap_or(name).strip_prefix("doctor/") else { return false };
+    let id = LOCKS.iter().find_map(|lock| file.strip_suffix(lock)).unwrap_or(file);
+    id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
 /// A retention that a policy refuses for evidence.
 const SHORT: Duration = Duration::from_secs(86_400);
 /// So much longer than asked for is refused too.

@@ -11,6 +11,20 @@ fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().expect("scratch")
 }
 
+/// Only what a put that died leaves is hidden from lists; a name that is no UTF-8 is listed, and ends no list.
+#[tokio::test]
+async fn lists_hide_only_leftovers() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = scratch();
+    let store = DirectoryStore::new(folder.path());
+    for name in [".x.agev.tmp", "x.age.tmp", ".hidden", ".tmp"] {
+        std::fs::write(folder.path().join(name), b"x").expect("written");
+    }
+    std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"bad\xff")), b"x").expect("written");
+    let names = store.list(ObjectKind::Payload, "").await.expect("listed");
+    assert_eq!(names, [".hidden", ".tmp", "bad\u{fffd}", "x.age.tmp"]);
+}
+
 /// A name is written once: equal bytes are a success, others an error, and the first bytes stay.
 #[tokio::test]
 async fn a_directory_writes_once() {

@@ -88,3 +88,38 @@ async fn a_strangers_key_is_told() {
     let with_nothing_asked = site.verify(Options::default()).await;
     assert!(!with_nothing_asked.opened_nothing() && !site.audit().await.opened_nothing());
 }
+
+/// All key objects gone is a failure, not a thing that was not looked at; where keys were not asked for, that is said.
+#[tokio::test]
+async fn a_vault_without_any_key_does_not_verify() {
+    let mut site = Site::new(25);
+    site.send("default", "s0", "what was said");
+    assert!(site.uploader.drain().await);
+    site.store.0.lock().retain(|name, _| !name.starts_with("keys/"));
+    let report = site.verify(Options::default()).await;
+    assert!(!report.verified && report.found.contains_key("key_missing"), "{}", report.text());
+    let report = site.verify(Options { no_payload: true, ..Options::default() }).await;
+    assert!(report.not_verified.iter().any(|what| what.contains("session keys (--no-payload)")), "{}", report.text());
+}
+
+/// Keys are looked at whatever the range or the account: a stray one, and one that is missing, is told.
+#[tokio::test]
+async fn keys_outside_of_the_range_are_looked_at() {
+    let mut site = Site::new(26);
+    site.send("default", "s0", "what was said");
+    assert!(site.uploader.drain().await);
+    let far = || Options { from: Some("2099-01-01T00:00:00.000000000Z".to_owned()), ..Options::default() };
+    assert!(site.verify(far()).await.findings.is_empty());
+    let key = site.name(&["keys/", ".age"]);
+    let bytes = site.store.0.lock().get(&key).cloned().expect("there");
+    let planted = key.replace(".age", "/copy.age");
+    site.store.0.lock().insert(planted.clone(), bytes);
+    for options in [far(), Options { account: Some("default".to_owned()), ..far() }] {
+        let report = site.verify(options).await;
+        assert!(report.findings.iter().any(|one| one.code == "stray" && one.at == planted), "{}", report.text());
+    }
+    site.remove(&planted);
+    site.remove(&key);
+    let report = site.verify(far()).await;
+    assert!(!report.verified && report.found.contains_key("key_missing"), "{}", report.text());
+}

@@ -139,8 +139,14 @@ async fn versions_and_markers_are_found() {
     let (site, fake) = bucket().await;
     let twice = change(&fake, "index/", |_| {});
     let gone = change(&fake, ".agev", |_| {});
-    let tried = Stored { bytes: Bytes::new(), lock: None, until: None, written: 0, archived: false };
-    let doctor = ("vault".to_owned(), "doctor/1".to_owned());
+    let tried = Stored {
+        bytes: Bytes::from_static(vault::store::probe::BODY),
+        lock: None,
+        until: None,
+        written: 0,
+        archived: false,
+    };
+    let doctor = ("vault".to_owned(), format!("doctor/{}", "0a".repeat(16)));
     {
         let mut state = fake.state.lock();
         state.objects.insert(doctor.clone(), tried);

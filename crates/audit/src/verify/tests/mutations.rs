@@ -8,6 +8,7 @@ use crate::rewrap::{Teller, Which, rewrap};
 const FLIPS: usize = 2;
 
 /// A number of the environment.
+#[expect(clippy::disallowed_methods, reason = "a test's own switch")]
 fn told(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -27,8 +28,10 @@ fn one(name: &str, bytes: Bytes) -> Changed {
     Some(vec![(name.to_owned(), Some(bytes))])
 }
 
+type Way = fn(&Change<'_>) -> Changed;
+
 /// The ways, by name.
-const WAYS: [(&str, fn(&Change<'_>) -> Changed); 9] = [
+const WAYS: [(&str, Way); 9] = [
     ("truncated", |change| one(change.name, change.bytes.slice(..change.bytes.len().checked_sub(1)?))),
     ("half", |change| one(change.name, change.bytes.slice(..change.bytes.len() / 2))),
     ("longer", |change| one(change.name, [change.bytes, &b"x"[..]].concat().into())),

@@ -126,6 +126,44 @@ fn logs_that_know_more_cost_the_difference() {
     assert_eq!(attributes(&at(&restored, log(), 2, START), 0)["tollgate.cost.usd"], "0.00225");
 }
 
+/// A span and its log that are in hand at the same moment, on two threads: the call costs what the log says, no less.
+#[test]
+fn span_and_log_at_once_lose_nothing() {
+    let call = |signal: &str, id: u64| {
+        let hour = if signal == "logs" { 1000 } else { 0 };
+        let mut attributes = json!({"event.name": "api_request", "session.id": format!("s{id}"), "model": "claude-sonnet-4-5",
+            "request_id": format!("r{id}"), "input_tokens": 10, "output_tokens": 5, "cache_creation_tokens": 1000, "cache_read_tokens": 0});
+        if hour > 0 {
+            attributes["cache_creation_1h_tokens"] = json!(hour);
+            attributes["cache_creation_5m_tokens"] = json!(0);
+        }
+        request::payload(&json!({"signal": signal, "scope": {"name": "com.anthropic.claude_code.events"}, "items": [
+            {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": id, "span": 2, "attributes": attributes}]}))
+    };
+    let cost = built(&Meter::new());
+    let both = std::sync::Barrier::new(2);
+    let costs = |signal: &'static str, first: u8| {
+        (1..=2000_u64)
+            .map(|id| {
+                let mut batch = batch(call(signal, id), first);
+                std::sync::Arc::get_mut(&mut batch.origin).unwrap().id =
+                    (u128::from(id) * 2 + u128::from(first)).to_le_bytes();
+                both.wait();
+                cost.process(&mut batch).unwrap();
+                attributes(&batch, 0).get("tollgate.cost.usd").map_or(0.0, |usd| usd.as_str().unwrap().parse().unwrap())
+            })
+            .collect::<Vec<f64>>()
+    };
+    let (spans, logs) = std::thread::scope(|scope| {
+        let spans = scope.spawn(|| costs("traces", 0));
+        let logs = scope.spawn(|| costs("logs", 1));
+        (spans.join().unwrap(), logs.join().unwrap())
+    });
+    for (at, (span, log)) in spans.iter().zip(&logs).enumerate() {
+        assert!((span + log - 0.006_105).abs() < 1e-12, "call {at}: span {span}, log {log}");
+    }
+}
+
 /// Where span and log share no id, each log takes one span of its size in its session.
 #[test]
 fn sizes_stand_in_for_ids() {

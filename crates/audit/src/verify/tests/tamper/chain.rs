@@ -233,3 +233,84 @@ async fn what_was_written_later_than_it_says_is_told() {
     let report = s.verify(anchored(std::slice::from_ref(&now))).await;
     assert!(!report.verified && report.found["unanchored"] > 2, "{}", report.text());
 }
+
+/// An epoch whose first digest says no time is in no anchor of that time.
+#[tokio::test]
+async fn a_digest_without_a_time_is_unanchored() {
+    let s = site().await;
+    let first = "chain/team/gw/E0000/0000000000.json";
+    s.resign(first, &signing_key(), |digest| digest.end = "some day".to_owned());
+    let report = s.audit().await;
+    assert!(report.findings.iter().any(|one| one.code == "time" && one.at == first), "{}", report.text());
+    let text = anchor::make(&report.heads, &rfc3339(s.clock.now()), &thief());
+    let anchor_keys = vec![thief().public().clone()];
+    let report = s.verify(Options { anchors: vec![text], anchor_keys, ..Options::default() }).await;
+    let told = |one: &super::super::super::Finding| one.code == "unanchored" && one.at == "chain/team/gw/E0000/";
+    assert!(report.findings.iter().any(told), "{}", report.text());
+}
+
+/// Whoever has the signing key dates a digest as its anchor, and its lines years earlier: the lines are held against the anchor too.
+/// A name of another day than the lines', and a time of arrival that is none, are told without one.
+#[tokio::test]
+async fn lines_that_arrived_before_their_chain_began_are_told() {
+    for (time, day, code) in [
+        ("2020-01-01T00:00:00.000000000Z", "2020-01-01", "unanchored"),
+        ("2020-01-01T00:00:00.000000000Z", "2026-11-20", "moved"),
+        ("some day", "some day", "line"),
+    ] {
+        let s = site().await;
+        let at = s.name(&["index/v1/account=team/"]);
+        let digest = {
+            let objects = s.store.0.lock();
+            let names_it = |(name, bytes): &(&String, &Bytes)| {
+                name.starts_with("chain/team/") && memchr::memmem::find(bytes, at.as_bytes()).is_some()
+            };
+            objects.iter().find(names_it).expect("a digest").0.clone()
+        };
+        let text: Vec<String> = lines(&s, &at)
+            .iter()
+            .map(|line| {
+                let mut row: vault::row::Row = serde_json::from_str(line).expect("a line");
+                row.tail.ingest_ts = time.to_owned();
+                serde_json::to_string(&row).expect("json")
+            })
+            .collect();
+        let name = at.replace("dt=2026-11-20", &format!("dt={day}"));
+        let bytes = s.store.0.lock().remove(&at).expect("there");
+        s.store.0.lock().insert(name.clone(), bytes);
+        set_lines(&s, &name, &text);
+        let sha256 = kernel::hex::encode(&sha2::Sha256::digest(s.store.0.lock().get(&name).expect("there")));
+        s.resign(&digest, &signing_key(), |digest| {
+            let index = digest.index.as_mut().expect("lines");
+            (index.key, index.sha256) = (name.clone(), sha256);
+        });
+        let heads = s.audit().await.heads;
+        let anchors = vec![anchor::make(&heads, &rfc3339(s.clock.now()), &thief())];
+        let anchor_keys = vec![thief().public().clone()];
+        let report = s.verify(Options { anchors, anchor_keys, ..Options::default() }).await;
+        assert!(codes(&report).contains(&code) && !report.verified, "{code}: {}", report.text());
+    }
+}
+
+/// A signature is excused only where its digest is the next one of an epoch that goes on, and for a while.
+#[tokio::test]
+async fn only_the_next_signature_is_early() {
+    let s = site().await;
+    let newest = s.audit().await.heads.into_iter().find(|head| head.account == "default").expect("a head").digest;
+    for (epoch, n, early) in [
+        (newest.epoch.as_str(), newest.n + 1, true),
+        (newest.epoch.as_str(), newest.n + 2, false),
+        ("E0000", 99, false),
+        ("E0009", 0, true),
+        ("E0009", 1, false),
+        ("A0000", 0, false),
+    ] {
+        let name = format!("chain/default/gw/{epoch}/{n:010}.json.sig");
+        let put = s.store.put_once(ObjectKind::Chain, &name, Bytes::from_static(b"x"), s.clock.now());
+        assert_eq!(put.await, Ok(Put::Written));
+        let report = s.audit().await;
+        assert_eq!(report.verified, early, "{name}: {}", report.text());
+        assert_eq!(codes(&report).contains(&"digest_missing"), !early, "{name}: {}", report.text());
+        s.remove(&name);
+    }
+}

@@ -212,3 +212,39 @@ async fn planted_lines_of_sessions_are_found() {
         s.remove(&planted);
     }
 }
+
+/// Objects of no kind that a vault has are told, wherever they lie; so is what only looks like a probe of `vault doctor`.
+#[tokio::test]
+async fn objects_of_no_kind_are_told() {
+    use vault::store::probe::BODY;
+    let s = site().await;
+    let id = "0123456789abcdef0123456789abcdef";
+    for probe in [format!("doctor/{id}"), format!("keys/doctor/{id}-short")] {
+        s.store.0.lock().insert(probe, Bytes::from_static(BODY));
+    }
+    let note = "holds/default/acme/s0/00000000000000000001.json".to_owned();
+    s.store.0.lock().insert(note, Bytes::from_static(b"{}"));
+    let report = s.audit().await;
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+    let key = s.name(&["keys/default/", ".age"]);
+    for planted in [
+        "parquet/v1/x.parquet".to_owned(),
+        "README".to_owned(),
+        ".hidden".to_owned(),
+        "other/acme/s0/2026-11-20/note.txt".to_owned(),
+        "holds/default/x".to_owned(),
+        "doctor/1".to_owned(),
+        "keys/doctor/1".to_owned(),
+        format!("doctor/{}", id.replace('0', "f")),
+        format!("keys/doctor/{}", id.replace('0', "f")),
+        format!("keys/doctor/{id}/x"),
+        format!("{key}.tmp"),
+        "bad\u{fffd}".to_owned(),
+    ] {
+        s.store.0.lock().insert(planted.clone(), Bytes::from_static(b"junk"));
+        let report = s.audit().await;
+        let told = report.findings.iter().any(|one| one.code == "stray" && one.at == planted);
+        assert!(told && !report.verified, "{planted}: {}", report.text());
+        s.remove(&planted);
+    }
+}

@@ -1,0 +1,64 @@
+//! Objects of no kind that a vault has, wherever they lie. What is planted under any name must be told, so that nothing in a bucket
+//! passes for a part of the vault. Neighbours: `strays` (index, sessions, payload), `stray_keys` (what lies where keys lie).
+
+use std::collections::BTreeSet;
+
+use crate::error::ReadError;
+use vault::hold_note::{FOLDER, number};
+use vault::names::is_payload;
+use vault::store::ObjectKind;
+use vault::store::probe::{BODY, is_probe};
+
+use super::walk::Walk;
+
+/// What other modules judge.
+const JUDGED: [&str; 3] = ["index/", "sessions/", "chain/"];
+
+/// Whether a name is that of a note of a hold: account, tenant, session, number.
+fn is_hold(name: &str) -> bool {
+    let parts: Vec<&str> = name.strip_prefix(FOLDER).unwrap_or_default().split('/').collect();
+    let [account, tenant, session, file] = parts[..] else { return false };
+    [account, tenant, session].into_iter().all(crate::folders::is_segment) && number(file).is_some()
+}
+
+impl Walk<'_> {
+    /// Tells of objects that are of no kind, in the bucket of the payload and in that of the keys.
+    pub(super) async fn unnamed(&mut self) -> Result<(), ReadError> {
+        if self.options.account.is_some() || self.options.writer.is_some() || self.resume.goes_on() {
+            return Ok(());
+        }
+        let names: BTreeSet<String> = self.vault.list(ObjectKind::Payload, "").await?.into_iter().collect();
+        // names that the listing of keys has are judged there
+        let keys = self.keys.there.clone();
+        for name in &names {
+            let own = self.vault.relative(name).unwrap_or(name);
+            let is_key = own.starts_with("keys/") && keys.as_ref().is_none_or(|keys| keys.contains(name));
+            let is_judged = (is_payload(name) && !own.starts_with("keys/"))
+                || JUDGED.iter().any(|folder| own.starts_with(folder))
+                || is_hold(own);
+            if !is_key && !is_judged {
+                self.of_no_kind(ObjectKind::Payload, name).await;
+            }
+        }
+        if !self.vault.has_buckets() || keys.is_none() {
+            return Ok(());
+        }
+        for name in self.vault.list(ObjectKind::Key, "").await? {
+            let own = self.vault.relative(&name).unwrap_or(&name);
+            if !own.starts_with("keys/") && !names.contains(&name) {
+                self.of_no_kind(ObjectKind::Key, &name).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn of_no_kind(&mut self, kind: ObjectKind, name: &str) {
+        let own = self.vault.relative(name).unwrap_or(name);
+        // a byte more than a probe has is enough to tell
+        let most = Some((0, BODY.len() as u64 + 1));
+        if is_probe(own) && self.vault.fetch(kind, name, most).await.is_ok_and(|bytes| bytes == BODY) {
+            return;
+        }
+        self.report.fail("stray", name, "nothing of a vault has such a name: it was planted, or is left over");
+    }
+}
