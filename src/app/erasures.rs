@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -50,10 +51,12 @@ pub(super) fn router(desks: Vec<Arc<ErasureDesk>>) -> Router {
     Router::new().route(PATH, post(take)).with_state(Arc::<[_]>::from(desks))
 }
 
-async fn take(State(desks): State<Arc<[Arc<ErasureDesk>]>>, Json(report): Json<ErasureReport>) -> Response {
-    let decoded = STANDARD.decode(&report.digest).ok().zip(STANDARD.decode(&report.signature).ok());
+async fn take(State(desks): State<Arc<[Arc<ErasureDesk>]>>, body: Bytes) -> Response {
+    let report: Option<ErasureReport> = serde_json::from_slice(&body).ok();
+    let decoded =
+        report.and_then(|report| STANDARD.decode(report.digest).ok().zip(STANDARD.decode(report.signature).ok()));
     let Some((digest, signature)) = decoded else {
-        return (StatusCode::BAD_REQUEST, "`digest` and `signature` are base64\n").into_response();
+        return (StatusCode::BAD_REQUEST, "the body is no JSON with `digest` and `signature` in base64\n").into_response();
     };
     let mut refused = "no vault of this gateway has `erasure_keys`";
     for desk in desks.iter().filter(|desk| !desk.keys.is_empty()) {
@@ -74,3 +77,6 @@ async fn take(State(desks): State<Arc<[Arc<ErasureDesk>]>>, Json(report): Json<E
     }
     (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response()
 }
+
+#[cfg(test)]
+mod tests;

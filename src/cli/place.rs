@@ -51,7 +51,11 @@ where
 }
 
 impl Where {
-    fn place(&self, common: &Common) -> Result<AdminPort, CommandError> {
+    /// The admin port that is meant.
+    ///
+    /// # Errors
+    /// One line: the configuration can't be read, or has none.
+    pub(super) fn place(&self, common: &Common) -> Result<AdminPort, CommandError> {
         let of_file = match (&self.admin, &common.config) {
             (None, Some(path)) => {
                 let loaded = load(common, Make::Nothing)?;

@@ -264,6 +264,20 @@ impl<'p> Ledger<'p> {
         names::epoch(UnixNanos((self.epochs + 1) * 1_000_000), &Known(known.into()))
     }
 
+    /// The last digest there is, and its signature, as they are stored: what a gateway is told of ([`vault::chain::erasures`]).
+    ///
+    /// # Errors
+    /// One line: the store fails, or holds something else by now.
+    pub async fn newest(&self) -> Result<Option<(Bytes, Bytes)>, ReadError> {
+        let Some((head, _)) = &self.head else { return Ok(None) };
+        let at = self.names(&head.epoch).digest(&self.account, head.n);
+        let pair = self.there(&at).await?.zip(self.there(&format!("{at}{SIGNATURE}")).await?);
+        match pair.filter(|(digest, _)| kernel::hex::encode(&Sha256::digest(digest)) == head.sha256) {
+            Some(pair) => Ok(Some(pair)),
+            None => Err(ReadError::damaged(format!("{at} is not there as it was written"))),
+        }
+    }
+
     /// The erasure that was begun and is not done.
     pub fn begun(&self) -> Option<&Erasure> {
         self.open.as_ref()?.begun.as_ref()?.tail.erasure.as_deref()

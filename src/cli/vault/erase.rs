@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
+use super::super::ask::Asker;
+use super::super::common::Common;
 use super::super::error::{CommandError, Exit};
 use super::super::listed::listed;
 use super::super::moment::ago;
 use super::super::output;
+use super::super::place::Where;
 use super::super::reach::Reach;
 use super::super::runtime::block_on;
 use super::keys::{public_keys_of, read};
+use super::newest;
 use super::source::{Source, print};
 use audit::erase::{Asked, Executed, Ledger, Place, Request, Target, execute, request, resolve, resume};
 use audit::rewrap::{Teller, Which, rewrap};
@@ -26,7 +30,7 @@ use kernel::secret::Secret;
 use kernel::terminal::clean;
 use processors::redact;
 use redaction::Scratch;
-use vault::chain::note::SigningKey;
+use vault::chain::note::{SigningKey, VerifyKey};
 use vault::names::rfc3339;
 use vault::row::Shredded;
 use vault::seal::parse_recipient;
@@ -107,6 +111,9 @@ pub(crate) struct Erase {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
+    /// The gateway whose digests name the erasure, with `--execute` and `--resume`.
+    #[command(flatten)]
+    gateway: Where,
     #[command(flatten)]
     reach: Reach,
 }
@@ -117,7 +124,7 @@ fn valid(text: &str) -> Result<Duration, CommandError> {
 }
 
 /// Runs `vault erase`.
-pub(super) fn run_erase(options: &Erase) -> Result<Exit, CommandError> {
+pub(super) fn run_erase(common: &Common, options: &Erase) -> Result<Exit, CommandError> {
     if let Some(path) = &options.sign {
         return sign(path, options.key.as_deref());
     }
@@ -125,22 +132,18 @@ pub(super) fn run_erase(options: &Erase) -> Result<Exit, CommandError> {
         return make(options);
     }
     let erasers = public_keys_of("--erasers", &options.erasers)?;
-    let (key, before) = (signing_key(options.sign_with.as_deref())?, public_keys_of("--before", &options.before)?);
-    let gateways = public_keys_of("--gateway-key", &options.gateway_key)?;
-    for (theirs, whose) in [(&erasers, "an eraser's own key"), (&gateways, "the key of a gateway's signer")] {
-        if theirs.contains(key.public()) {
-            return Err(CommandError::Failed(format!(
-                "--sign-with is {whose}: the chain of erasures has one of its own"
-            )));
-        }
-    }
+    let key = chain_key(options, &erasers)?;
+    let before = public_keys_of("--before", &options.before)?;
     let file = options.execute.as_deref().map(read).transpose()?;
     let account = match &file {
         Some(file) => request::read(file).map_err(|why| format!("the request {why}"))?.0.account,
         None => options.account.clone().unwrap_or_default(),
     };
+    // before anything is destroyed: a wrong option is no reason to begin
+    let port = options.gateway.place(common)?;
     let mut done = None;
     block_on(async {
+        let gateway = Asker::gateway(port)?;
         let (place, store) = place(options)?;
         let mut ledger = Ledger::read(&place, &key, &before, &account, &options.writer).await?;
         if let Some((first, count)) = ledger.strangers() {
@@ -154,13 +157,9 @@ pub(super) fn run_erase(options: &Erase) -> Result<Exit, CommandError> {
             Some(file) => Some(execute(&place, &mut ledger, file, &erasers, &store, now).await?),
             None => resume(&place, &mut ledger, &erasers, &store, now).await?,
         };
-        match ledger.unlocked().await {
-            Ok(None) => {}
-            Ok(Some(name)) => warn(&format!(
-                "what tells of this erasure is not locked and can be deleted ({name}): give --lock-days, or let the bucket lock by \
-                 default"
-            )),
-            Err(why) => warn(&format!("whether what tells of this erasure is locked can't be told: {why}")),
+        locked(&ledger).await;
+        if let Err(why) = newest::report(&ledger, &gateway).await {
+            warn(&newest::unreported(&why, &account));
         }
         Ok(())
     })?;
@@ -170,6 +169,32 @@ pub(super) fn run_erase(options: &Erase) -> Result<Exit, CommandError> {
     };
     output::print(&text)?;
     Ok(Exit::Fine)
+}
+
+/// The key of the chain of erasures: nobody's who signs something else.
+fn chain_key(options: &Erase, erasers: &[VerifyKey]) -> Result<SigningKey, CommandError> {
+    let key = signing_key(options.sign_with.as_deref())?;
+    let gateways = public_keys_of("--gateway-key", &options.gateway_key)?;
+    for (theirs, whose) in [(erasers, "an eraser's own key"), (&gateways, "the key of a gateway's signer")] {
+        if theirs.contains(key.public()) {
+            return Err(CommandError::Failed(format!(
+                "--sign-with is {whose}: the chain of erasures has one of its own"
+            )));
+        }
+    }
+    Ok(key)
+}
+
+/// Warns where what tells of the erasure can be deleted.
+async fn locked(ledger: &Ledger<'_>) {
+    match ledger.unlocked().await {
+        Ok(None) => {}
+        Ok(Some(name)) => warn(&format!(
+            "what tells of this erasure is not locked and can be deleted ({name}): give --lock-days, or let the bucket lock by \
+             default"
+        )),
+        Err(why) => warn(&format!("whether what tells of this erasure is locked can't be told: {why}")),
+    }
 }
 
 /// What was done.

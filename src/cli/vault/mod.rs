@@ -14,6 +14,7 @@ pub(super) mod erase;
 mod evidence;
 mod hold;
 pub(super) mod keys;
+mod newest;
 mod opened;
 mod proof;
 pub(super) mod source;
@@ -154,7 +155,7 @@ fn run_on_vault(common: &Common, command: Command) -> Result<Exit, CommandError>
             Ok(if mermaid { replay.write_mermaid(out) } else { replay.write_tree(out) })
         }),
         Command::Replay { session, .. } => read_through(common, session, |replay, out| Ok(replay.write(out))),
-        Command::Erase(options) => erase::run_erase(&options),
+        Command::Erase(options) => erase::run_erase(common, &options),
         Command::Evidence(options) => evidence::run_evidence(&options),
         Command::Schema => output::out(&vault::schema::text()),
         Command::Rewrap(options) => erase::run_rewrap(&options),

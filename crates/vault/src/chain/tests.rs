@@ -1,4 +1,6 @@
+use super::digest::{Digest, Link};
 use super::note::{Checkpoint, SigningKey, VerifyKey, open};
+use super::position::Saved;
 use super::tree::{Frontier, Hash, Prover, consistency, extends, includes, inclusion, leaf_hash};
 use kernel::rng::SeededRng;
 use kernel::secret::Secret;
@@ -166,4 +168,34 @@ fn checkpoints_have_one_form() {
     ] {
         assert_eq!(Checkpoint::parse(&bad), None, "{bad}");
     }
+}
+
+/// A digest of a version that named no erasures reads and writes as before, byte for byte: its signature is over these bytes. One that
+/// names some reads and writes as it is, and an older program, which skips what it does not know in `counters`, reads it.
+#[test]
+fn digests_without_erasures_are_as_before() {
+    const COUNTERS: &str = r#""counters":{"acked":4,"uploaded":3,"pending":1,"gaps":0,"damaged":0}"#;
+    let before = format!(
+        r#"{{"v":1,"account":"default","writer":"gw","epoch":"E0001","n":0,"start":"2026-11-20T05:00:00.000Z","end":"2026-11-20T05:01:00.000Z","prev":null,"reason":"first","tree_size":3,"root":"AAAA","index":null,"objects":[],{COUNTERS},"note":"n"}}"#
+    );
+    let mut digest: Digest = serde_json::from_str(&before).expect("a digest");
+    assert!(digest.counters.erasures.is_empty());
+    assert_eq!(serde_json::to_string(&digest).expect("JSON"), before);
+    let link = Link { epoch: "E0009".to_owned(), n: 1, sha256: "ab".repeat(32) };
+    digest.counters.erasures.insert("eraser".to_owned(), link);
+    let after = serde_json::to_string(&digest).expect("JSON");
+    let named = format!(r#""damaged":0,"erasures":{{"eraser":{{"epoch":"E0009","n":1,"sha256":"{}"}}}}"#, "ab".repeat(32));
+    assert_eq!(after, before.replace(r#""damaged":0"#, &named));
+    assert!(serde_json::from_str::<Digest>(&after).expect("a digest") == digest);
+    let more = after.replace(r#""damaged":0"#, r#""damaged":0,"later":[1]"#);
+    assert!(serde_json::from_str::<Digest>(&more).is_ok(), "unknown counters are skipped");
+}
+
+/// Positions of a version that knew no erasures read and write as before.
+#[test]
+fn positions_without_erasures_are_as_before() {
+    let before = r#"{"v":1,"chains":[]}"#;
+    let saved: Saved = serde_json::from_str(before).expect("positions");
+    assert!(saved.erasures.is_empty());
+    assert_eq!(serde_json::to_string(&saved).expect("JSON"), before);
 }

@@ -1,5 +1,6 @@
 use clap::Parser;
 
+use super::super::super::common::Common;
 use super::super::erase::{Erase, run_erase};
 use super::*;
 use audit::testing::site::Site;
@@ -38,7 +39,7 @@ fn a_line_of_find_names_what_is_held_and_erased() {
         let output = folder.path().join(file).display().to_string();
         let line = ["erase", session, "--request", "--who", "dpo", "--why", "ticket 1", "--output", &output];
         let line = line.into_iter().chain(["--store", &store]);
-        let done = run_erase(&EraseLine::parse_from(line).erase).map_err(|error| error.to_string());
+        let done = run_erase(&Common::default(), &EraseLine::parse_from(line).erase).map_err(|error| error.to_string());
         done.map(|_| std::fs::read_to_string(&output).expect("a request"))
     };
     assert!(request("s0", "r0").expect_err("two accounts").contains("2 accounts"));

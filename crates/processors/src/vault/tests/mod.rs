@@ -14,6 +14,8 @@ mod whole;
 use super::config::{Leave, StoreSettings};
 use super::*;
 use genai::Part;
+use kernel::rng::SeededRng;
+use vault::chain::note::SigningKey;
 use vault::store::kinds::DirectorySettings;
 
 fn parse(text: &str) -> Config {
@@ -119,6 +121,18 @@ fn a_kms_is_named_whole() {
     let (path, sealed) = settings.sealed_key().expect("a sealed key");
     assert!(path == std::path::Path::new("/k") && sealed.kms.region == "eu-central-1");
     assert_eq!(sealed.kms.encryption_context.get("purpose").map(String::as_str), Some("vault"));
+}
+
+/// A key that signs erasures is a public key; which one is wrong is told by its place, not by its text.
+#[test]
+fn erasure_keys_are_public_keys() {
+    let text = SigningKey::generate("erase.test", &SeededRng::new(50)).expect("a key");
+    let key = SigningKey::from_secret(&text).expect("a key").public().clone();
+    let with = |keys: &str| format!("recipients: [{}]\nstore: {{ directory: ./vault }}\nerasure_keys: {keys}", recipient());
+    let settings = parse(&with(&format!("['{key}']"))).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(settings.erasure_keys == [key.clone()]);
+    let found = problems(&with(&format!("['{key}', zebra]")));
+    assert!(found.len() == 1 && found[0].starts_with("erasure_keys[1]:") && !found[0].contains("zebra"), "{found:?}");
 }
 
 fn shape_of(part: Part, text: &str) -> String {
