@@ -56,7 +56,8 @@ async fn take(State(desks): State<Arc<[Arc<ErasureDesk>]>>, body: Bytes) -> Resp
     let decoded =
         report.and_then(|report| STANDARD.decode(report.digest).ok().zip(STANDARD.decode(report.signature).ok()));
     let Some((digest, signature)) = decoded else {
-        return (StatusCode::BAD_REQUEST, "the body is no JSON with `digest` and `signature` in base64\n").into_response();
+        return (StatusCode::BAD_REQUEST, "the body is no JSON with `digest` and `signature` in base64\n")
+            .into_response();
     };
     let mut refused = "no vault of this gateway has `erasure_keys`";
     for desk in desks.iter().filter(|desk| !desk.keys.is_empty()) {

@@ -1,10 +1,11 @@
-use audit::testing::site::{Site, signing_key};
+use audit::testing::site::Site;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use kernel::rng::SeededRng;
 use tower::ServiceExt as _;
 use vault::chain::digest::Digest;
 use vault::chain::note::SigningKey;
+use vault::testing::journal::signing_key;
 
 use super::*;
 
@@ -34,7 +35,8 @@ impl Gateway {
     /// The gateway's newest digest.
     fn newest(&self) -> Digest {
         let objects = self.site.store.0.lock();
-        let mut own = objects.iter().filter(|(name, _)| name.starts_with("chain/default/gw/") && name.ends_with(".json"));
+        let mut own =
+            objects.iter().filter(|(name, _)| name.starts_with("chain/default/gw/") && name.ends_with(".json"));
         serde_json::from_slice(own.next_back().expect("a digest").1).expect("a digest")
     }
 

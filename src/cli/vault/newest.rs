@@ -27,3 +27,6 @@ pub(super) fn unreported(why: &CommandError, account: &str) -> String {
          `tollgate vault erase --resume --account {account} --admin URL …`, where URL is the gateway's admin port"
     )
 }
+
+#[cfg(test)]
+mod tests;

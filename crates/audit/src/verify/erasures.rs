@@ -28,7 +28,8 @@ impl Walk<'_> {
     pub(super) fn named_erasures(&mut self, lines: &[(Line, Vec<Epoch>)]) {
         for ((account, writer), (link, at)) in std::mem::take(&mut self.keys.named) {
             if self.options.writer.as_ref().is_some_and(|wanted| *wanted != writer) {
-                let what = format!("the chain of erasures {account}/{writer}, whose newest digest {at} names (--writer)");
+                let what =
+                    format!("the chain of erasures {account}/{writer}, whose newest digest {at} names (--writer)");
                 self.report.not_verified.push(what);
                 continue;
             }

@@ -87,8 +87,9 @@ pub async fn verify(
     }
     walk.early(&found, &lines).await;
     walk.gone_since();
-    walk.settle_keys().await;
+    // before what is known of keys is settled, which forgets it
     walk.named_erasures(&lines);
+    walk.settle_keys().await;
     walk.anchors(&lines);
     walk.leaves(&lines);
     if !options.chain_only {

@@ -184,7 +184,8 @@ fn digests_without_erasures_are_as_before() {
     let link = Link { epoch: "E0009".to_owned(), n: 1, sha256: "ab".repeat(32) };
     digest.counters.erasures.insert("eraser".to_owned(), link);
     let after = serde_json::to_string(&digest).expect("JSON");
-    let named = format!(r#""damaged":0,"erasures":{{"eraser":{{"epoch":"E0009","n":1,"sha256":"{}"}}}}"#, "ab".repeat(32));
+    let named =
+        format!(r#""damaged":0,"erasures":{{"eraser":{{"epoch":"E0009","n":1,"sha256":"{}"}}}}"#, "ab".repeat(32));
     assert_eq!(after, before.replace(r#""damaged":0"#, &named));
     assert!(serde_json::from_str::<Digest>(&after).expect("a digest") == digest);
     let more = after.replace(r#""damaged":0"#, r#""damaged":0,"later":[1]"#);

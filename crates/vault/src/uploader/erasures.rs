@@ -58,7 +58,7 @@ impl Uploader {
     /// What was taken is on disk.
     pub(super) fn confirm_erasures(&mut self) {
         for kept in self.unconfirmed.drain(..) {
-            drop(kept.send(())); // whoever asked may have gone
+            let _gone = kept.send(()); // whoever asked may not wait any more
         }
     }
 }

@@ -128,7 +128,8 @@ fn a_kms_is_named_whole() {
 fn erasure_keys_are_public_keys() {
     let text = SigningKey::generate("erase.test", &SeededRng::new(50)).expect("a key");
     let key = SigningKey::from_secret(&text).expect("a key").public().clone();
-    let with = |keys: &str| format!("recipients: [{}]\nstore: {{ directory: ./vault }}\nerasure_keys: {keys}", recipient());
+    let with =
+        |keys: &str| format!("recipients: [{}]\nstore: {{ directory: ./vault }}\nerasure_keys: {keys}", recipient());
     let settings = parse(&with(&format!("['{key}']"))).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
     assert!(settings.erasure_keys == [key.clone()]);
     let found = problems(&with(&format!("['{key}', zebra]")));

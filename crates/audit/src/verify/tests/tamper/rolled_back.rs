@@ -79,7 +79,13 @@ async fn an_older_erasure_is_not_newest() {
         report(&site, &desk, &digests[at]).await;
         site.minutes(2).await;
     }
-    let name = site.store.0.lock().keys().rfind(|name| name.starts_with("chain/default/gw/") && name.ends_with(".json")).cloned();
+    let name = site
+        .store
+        .0
+        .lock()
+        .keys()
+        .rfind(|name| name.starts_with("chain/default/gw/") && name.ends_with(".json"))
+        .cloned();
     let digest: Digest = serde_json::from_slice(&site.store.0.lock()[&name.expect("a digest")]).expect("a digest");
     let link = &digest.counters.erasures["eraser"];
     assert_eq!(format!("chain/default/eraser/{}/{:010}.json", link.epoch, link.n), digests[3]);
