@@ -87,8 +87,8 @@ fn an_erasure_is_reported_and_stands_without_a_gateway() {
     for key in [at("alice"), at("bob")] {
         assert_eq!(run(&["--sign", &request, "--key", &key]), Ok(Exit::Fine));
     }
-    let both =
-        [&["--erasers", &alice, "--erasers", &bob, "--sign-with"][..], &[&at("erase"), "--store", &store]].concat();
+    let signer = at("erase");
+    let both = ["--erasers", &alice, "--erasers", &bob, "--sign-with", &signer, "--store", &store];
     let dead = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let dead = format!("http://{dead}");
     let execute = [&["--execute", &request, "--admin", &dead], &both[..]].concat();
