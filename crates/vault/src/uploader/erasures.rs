@@ -1,12 +1,10 @@
 //! **What**: [`ErasureInbox`]: where the admin port hands newest erasures to the uploader, whose digests name them. **Invariants**: a
-//! report is confirmed only after it is synced to disk with the positions of the chains. **Not here**: signatures (`chain/erasures`).
-
-use std::sync::Arc;
+//! report is confirmed only after it is synced to disk with the positions of the chains. **Not here**: signatures (`chain/erasures`), saving
+//! (`keeping`).
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::Uploader;
 use crate::chain::erasures::ErasureHead;
 
 /// Reports that wait at a time.
@@ -33,32 +31,13 @@ impl ErasureInbox {
         Some(confirmed)
     }
 
+    /// What waits, and who is to be told once it is on disk.
+    pub(super) fn take(&self) -> Vec<(ErasureHead, oneshot::Sender<()>)> {
+        std::mem::take(&mut *self.waiting.lock())
+    }
+
     /// Resolves when a report waits.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
-    }
-}
-
-impl Uploader {
-    /// Where newest erasures are reported.
-    pub fn erasure_inbox(&self) -> Arc<ErasureInbox> {
-        Arc::clone(&self.inbox)
-    }
-
-    /// Takes the reports that wait; they are confirmed by the next save.
-    pub(super) fn take_erasures(&mut self) {
-        for (head, kept) in std::mem::take(&mut *self.inbox.waiting.lock()) {
-            // a known one may be known only in memory: it is saved, too
-            self.chains.erasures.add(&head);
-            self.chains.unsaved.dirty = true;
-            self.unconfirmed.push(kept);
-        }
-    }
-
-    /// What was taken is on disk.
-    pub(super) fn confirm_erasures(&mut self) {
-        for kept in self.unconfirmed.drain(..) {
-            let _gone = kept.send(()); // whoever asked may not wait any more
-        }
     }
 }

@@ -13,6 +13,7 @@ use crate::store::{Put, StoreError, Swept};
 use kernel::clock::UnixNanos;
 
 use super::chains::{Broken, Verdict};
+use super::erasures::ErasureInbox;
 use super::flight::Failure;
 use super::shelf::{Item, Line, ReadDigest};
 use super::totals::Open;
@@ -46,6 +47,28 @@ impl Uploader {
         }
         self.restored = true;
         true
+    }
+
+    /// Where newest erasures are reported.
+    pub fn erasure_inbox(&self) -> Arc<ErasureInbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// Takes the reports that wait; they are confirmed by the next save.
+    pub(super) fn take_erasures(&mut self) {
+        for (head, kept) in self.inbox.take() {
+            // a known one may be known only in memory: it is saved, too
+            self.chains.erasures.add(&head);
+            self.chains.unsaved.dirty = true;
+            self.unconfirmed.push(kept);
+        }
+    }
+
+    /// What was taken is on disk.
+    fn confirm_erasures(&mut self) {
+        for kept in self.unconfirmed.drain(..) {
+            let _gone = kept.send(()); // whoever asked may not wait any more
+        }
     }
 
     /// Saves where the chains stand, then marks what is behind done. True: something was done.
