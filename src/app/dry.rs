@@ -16,6 +16,7 @@ use crate::app::resolve::{Placed, Valid};
 use crate::app::start_error::StartError;
 use crate::app::tasks::{self, Tasks};
 use crate::components::{ProcessorSettings, id_text};
+use config::file::Pipeline;
 use config::{ComponentId, env};
 use echoes::Memory;
 use genai::{Facts, Vocabulary};
@@ -134,6 +135,21 @@ pub enum DryRunError {
     Refused(Arc<str>, &'static str),
 }
 
+/// The pipelines, made of the steps and the rules that were built.
+fn lines(
+    pipelines: &[Pipeline],
+    made: &HashMap<ComponentId, Step>,
+    rules: &HashMap<ComponentId, Arc<Detector>>,
+) -> Vec<Line> {
+    let line = |line: &Pipeline| Line {
+        id: id_text(&line.id),
+        signal: line.signal,
+        steps: line.processors.iter().filter_map(|(id, _)| made.get(id).cloned()).collect(),
+        rules: line.processors.iter().find_map(|(id, _)| rules.get(id).cloned()),
+    };
+    pipelines.iter().map(line).collect()
+}
+
 impl Dry {
     /// Builds the processors of `valid`.
     ///
@@ -202,14 +218,7 @@ impl Dry {
         }
         // one request is shown: which of several tables makes no difference to it
         runs.iter().for_each(|runs| shelf.iter().for_each(|shelf| runs.price_by(Arc::clone(shelf))));
-        let lines: Vec<Line> = (valid.pipelines.iter())
-            .map(|line| Line {
-                id: id_text(&line.id),
-                signal: line.signal,
-                steps: line.processors.iter().filter_map(|(id, _)| made.get(id).cloned()).collect(),
-                rules: line.processors.iter().find_map(|(id, _)| rules.get(id).cloned()),
-            })
-            .collect();
+        let lines = lines(&valid.pipelines, &made, &rules);
         let ticketer = |step: &Step| match step {
             Step::Does(step) => step.ticketer(),
             Step::Drops(..) => None,
