@@ -39,6 +39,7 @@ fn filled(folder: &Path) {
 }
 
 /// An admin port that answers one request; gives what was asked.
+#[allow(clippy::disallowed_methods, reason = "the command blocks this thread")]
 fn admin(status: &'static str) -> (String, thread::JoinHandle<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
