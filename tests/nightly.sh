@@ -120,7 +120,7 @@ case $part in
   vault-speed)
     code=0
     tests/peers/run.sh vault_speed || code=1
-    tests/peers/run.sh tables || code=1
+    QUIET=1 tests/peers/run.sh tables || code=1
     cargo bench --locked -p benches --bench pipeline -- gates || code=1
     cargo test --locked -p vault -p processors --lib -- --nocapture requests_per_million_spans proofs_are_short || code=1
     exit $code ;;
