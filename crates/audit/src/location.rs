@@ -145,9 +145,9 @@ impl Vault {
         name.strip_prefix(&self.prefix)
     }
 
-    /// Whether it lies in buckets: keys may have one of their own.
-    pub(crate) fn has_buckets(&self) -> bool {
-        self.bucket.is_some()
+    /// Whether the bucket of the keys was named: what lies in the other bucket is listed apart.
+    pub(crate) fn has_key_bucket(&self) -> bool {
+        self.has_key_bucket
     }
 
     /// Whether keys may lie in a bucket that was not named.

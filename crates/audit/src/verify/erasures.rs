@@ -18,15 +18,15 @@ impl Walk<'_> {
     pub(super) fn name_erasures(&mut self, digest: &Digest, at: &str) {
         for (writer, link) in &digest.counters.erasures {
             let chain = (account_segment(&digest.account), writer.clone());
-            if self.keys.named.get(&chain).is_none_or(|(known, _)| is_newer(link, known)) {
-                self.keys.named.insert(chain, (link.clone(), at.to_owned()));
+            if self.newest_erasures.get(&chain).is_none_or(|(known, _)| is_newer(link, known)) {
+                self.newest_erasures.insert(chain, (link.clone(), at.to_owned()));
             }
         }
     }
 
     /// Whether the newest erasures that digests name are in the store; the digests before them follow from their links.
     pub(super) fn named_erasures(&mut self, lines: &[(Line, Vec<Epoch>)]) {
-        for ((account, writer), (link, at)) in std::mem::take(&mut self.keys.named) {
+        for ((account, writer), (link, at)) in std::mem::take(&mut self.newest_erasures) {
             if self.options.writer.as_ref().is_some_and(|wanted| *wanted != writer) {
                 let what =
                     format!("the chain of erasures {account}/{writer}, whose newest digest {at} names (--writer)");

@@ -68,6 +68,7 @@ pub async fn verify(
         seen: BTreeMap::new(),
         turns: Turns::default(),
         keys: Keys::default(),
+        newest_erasures: BTreeMap::new(),
         excused: 0,
         hidden: 0,
         referenced: Referenced::default(),
@@ -87,14 +88,12 @@ pub async fn verify(
     }
     walk.early(&found, &lines).await;
     walk.gone_since();
-    // before what is known of keys is settled, which forgets it
     walk.named_erasures(&lines);
     walk.settle_keys().await;
     walk.anchors(&lines);
     walk.leaves(&lines);
     if !options.chain_only {
         walk.strays(&lines).await?;
-        walk.unnamed().await?;
         walk.stray_keys(&lines).await;
         walk.versions().await;
     }

@@ -67,16 +67,17 @@ impl Walk<'_> {
         // who lost records may have lost every digest of an epoch
         let lossy: HashSet<String> = lines.iter().filter_map(lossy).collect();
         let now = self.options.now.0 / 1_000_000;
-        let mut coming = Vec::new();
+        let (mut coming, mut names) = (Vec::new(), Vec::new());
         for (what, kind, prefix) in [
             (What::Index, ObjectKind::Index, "index/"),
             (What::Sessions, ObjectKind::Index, "sessions/"),
             (What::Payload, ObjectKind::Payload, ""),
         ] {
-            for name in self.vault.list(kind, prefix).await? {
-                let own = self.vault.relative(&name).unwrap_or(&name);
-                let ours = what != What::Payload || is_payload(&name);
-                if !ours || self.referenced.has(&name) {
+            names = self.vault.list(kind, prefix).await?;
+            for name in &names {
+                let own = self.vault.relative(name).unwrap_or(name);
+                let ours = what != What::Payload || is_payload(name);
+                if !ours || self.referenced.has(name) {
                     continue;
                 }
                 let at = name.clone();
@@ -100,7 +101,8 @@ impl Walk<'_> {
             }
         }
         self.coming(coming).await;
-        Ok(())
+        // the last listing was of all
+        self.unnamed(names.into_iter().collect()).await
     }
 
     /// Objects that a digest of an open epoch may still name: those that have been there for long are told by name.

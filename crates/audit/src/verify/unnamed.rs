@@ -22,16 +22,12 @@ fn is_hold(name: &str) -> bool {
 }
 
 impl Walk<'_> {
-    /// Tells of objects that are of no kind, in the bucket of the payload and in that of the keys.
-    pub(super) async fn unnamed(&mut self) -> Result<(), ReadError> {
-        if self.options.account.is_some() || self.options.writer.is_some() || self.resume.goes_on() {
-            return Ok(());
-        }
-        let names: BTreeSet<String> = self.vault.list(ObjectKind::Payload, "").await?.into_iter().collect();
-        // names that the listing of keys has are judged there
-        let keys = self.keys.there.clone();
+    /// Tells of objects that are of no kind, in the bucket of the payload, in which `names` lie, and in that of the keys.
+    pub(super) async fn unnamed(&mut self, names: BTreeSet<String>) -> Result<(), ReadError> {
+        let keys = self.keys.there.clone().filter(|_| self.vault.has_key_bucket());
         for name in &names {
             let own = self.vault.relative(name).unwrap_or(name);
+            // in one bucket all below `keys/` is judged with the keys; those that a running gateway wrote since are none of its listing
             let is_key = own.starts_with("keys/") && keys.as_ref().is_none_or(|keys| keys.contains(name));
             let is_judged = (is_payload(name) && !own.starts_with("keys/"))
                 || JUDGED.iter().any(|folder| own.starts_with(folder))
@@ -40,7 +36,7 @@ impl Walk<'_> {
                 self.of_no_kind(ObjectKind::Payload, name).await;
             }
         }
-        if !self.vault.has_buckets() || keys.is_none() {
+        if keys.is_none() {
             return Ok(());
         }
         for name in self.vault.list(ObjectKind::Key, "").await? {

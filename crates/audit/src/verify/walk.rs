@@ -34,6 +34,8 @@ pub(super) struct Walk<'a> {
     pub(super) seen: BTreeMap<String, Seen>,
     pub(super) turns: Turns,
     pub(super) keys: Keys,
+    /// The newest erasures that digests name: by account as in names and writer, with the digest that names it.
+    pub(super) newest_erasures: BTreeMap<(String, String), (Link, String)>,
     /// Failures that something planted in a digest's place explains: the writer had to go around it.
     pub(super) excused: u64,
     /// Objects behind delete markers whose retention is over.
@@ -202,8 +204,6 @@ pub(super) struct Keys {
     pub(super) erasures: BTreeMap<String, ToldErasure>,
     /// Keys that were erased, or are being.
     pub(super) gone: BTreeSet<Shredded>,
-    /// The newest erasures that digests name: by account as in names and writer, with the digest that names it.
-    pub(super) named: BTreeMap<(String, String), (Link, String)>,
     /// Copies that `rewrap` made, as lines tell: names and hashes.
     pub(super) copies: BTreeMap<String, String>,
 }

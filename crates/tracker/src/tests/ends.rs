@@ -188,18 +188,20 @@ fn a_presumed_end_is_not_counted() {
     );
 }
 
+/// Items of one trace of the session `s`.
+fn of(trace: u64, mut items: Vec<Json>) -> Vec<Json> {
+    items.iter_mut().for_each(|item| {
+        item["trace"] = json!(trace);
+        item["attributes"]["session.id"] = json!("s");
+    });
+    items
+}
+
 /// A root that never comes: the run is in metrics and summaries when its trace was quiet for `idle_timeout`, also where other runs
 /// of its session go on.
 #[test]
 fn a_presumed_end_is_certain_in_the_end() {
     let mut scene = Scene::new();
-    let of = |trace: u64, mut items: Vec<Json>| {
-        items.iter_mut().for_each(|item| {
-            item["trace"] = json!(trace);
-            item["attributes"]["session.id"] = json!("s");
-        });
-        items
-    };
     scene.send(&of(1, vec![chat(3, 2, 0), agent(2, 1, [0, 5])]), 10);
     for at in 0..4 {
         assert!(scene.meter.values(&names::RUNS).is_empty(), "not before");
@@ -213,13 +215,6 @@ fn a_presumed_end_is_certain_in_the_end() {
 fn late_spans_correct_all_that_can_be() {
     let mut scene = Scene::new();
     scene.line.runs.ask(&[Signal::Logs]);
-    let of = |trace: u64, mut items: Vec<Json>| {
-        items.iter_mut().for_each(|item| {
-            item["trace"] = json!(trace);
-            item["attributes"]["session.id"] = json!("s");
-        });
-        items
-    };
     scene.send(&of(1, vec![chat(3, 1, 0), agent(1, 0, [0, 5])]), 60);
     for at in 0..4 {
         scene.send(&of(2, vec![chat(100 + at, 90, 900 * at)]), 900);
@@ -259,13 +254,6 @@ fn roots_that_never_come() {
 #[test]
 fn traces_of_one_session_stay_apart() {
     let mut scene = Scene::new();
-    let of = |trace: u64, mut items: Vec<Json>| {
-        items.iter_mut().for_each(|item| {
-            item["trace"] = json!(trace);
-            item["attributes"]["session.id"] = json!("s");
-        });
-        items
-    };
     let calls = |root: u64| vec![chat(root + 1, root, 1), chat(root + 3, root + 2, 4), chat(root + 4, root, 7)];
     scene.send(&of(1, calls(10)), 1).send(&of(2, calls(20)), 1);
     let each = |scene: &Scene| {
