@@ -90,6 +90,8 @@ pub struct Vault {
     bucket: Option<String>,
     /// The bucket of the keys was named.
     has_key_bucket: bool,
+    /// It is not the one of the payload.
+    has_keys_apart: bool,
 }
 
 impl Vault {
@@ -97,7 +99,7 @@ impl Vault {
     pub fn new(reader: Arc<dyn VaultReader>, prefix: &str, bucket: Option<String>) -> Self {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Self { reader, prefix, bucket, has_key_bucket: false }
+        Self { reader, prefix, bucket, has_key_bucket: false, has_keys_apart: false }
     }
 
     /// The vault at `location`. No I/O yet.
@@ -110,8 +112,9 @@ impl Vault {
             Site::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
             Site::S3 { settings, prefix } => {
                 let bucket = settings.bucket.clone();
+                let (has_key_bucket, has_keys_apart) = (location.keys.is_some(), settings.key_bucket != bucket);
                 let reader = Arc::new(S3Store::new(*settings).oldest(location.oldest));
-                Self { has_key_bucket: location.keys.is_some(), ..Self::new(reader, &prefix, Some(bucket)) }
+                Self { has_key_bucket, has_keys_apart, ..Self::new(reader, &prefix, Some(bucket)) }
             }
         })
     }
@@ -145,9 +148,9 @@ impl Vault {
         name.strip_prefix(&self.prefix)
     }
 
-    /// Whether the bucket of the keys was named: what lies in the other bucket is listed apart.
-    pub(crate) fn has_key_bucket(&self) -> bool {
-        self.has_key_bucket
+    /// Whether keys and notes of holds lie in a bucket of their own.
+    pub(crate) fn has_keys_apart(&self) -> bool {
+        self.has_keys_apart
     }
 
     /// Whether keys may lie in a bucket that was not named.

@@ -24,7 +24,7 @@ fn is_hold(name: &str) -> bool {
 impl Walk<'_> {
     /// Tells of objects that are of no kind, in the bucket of the payload, in which `names` lie, and in that of the keys.
     pub(super) async fn unnamed(&mut self, names: BTreeSet<String>) -> Result<(), ReadError> {
-        let keys = self.keys.there.clone().filter(|_| self.vault.has_key_bucket());
+        let keys = self.keys.there.clone().filter(|_| self.vault.has_keys_apart());
         for name in &names {
             let own = self.vault.relative(name).unwrap_or(name);
             // in one bucket all below `keys/` is judged with the keys; those that a running gateway wrote since are none of its listing
@@ -41,7 +41,7 @@ impl Walk<'_> {
         }
         for name in self.vault.list(ObjectKind::Key, "").await? {
             let own = self.vault.relative(&name).unwrap_or(&name);
-            if !own.starts_with("keys/") && !names.contains(&name) {
+            if !own.starts_with("keys/") && !is_hold(own) && !names.contains(&name) {
                 self.of_no_kind(ObjectKind::Key, &name).await;
             }
         }

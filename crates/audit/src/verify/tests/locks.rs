@@ -3,6 +3,7 @@
 use super::super::Retention;
 use super::super::locks::{Wrong, judge};
 use super::*;
+use crate::location::Location;
 use fakes::fake_s3::{FakeS3, KEYS, Planted, Stored};
 use kernel::secret::Secret;
 use vault::store::settings::{LockMode, S3Settings};
@@ -160,6 +161,27 @@ async fn versions_and_markers_are_found() {
     found.sort_unstable();
     let expected = [("hidden", &*gone), ("object_missing", &*gone), ("versions", &*twice)];
     assert_eq!(found, expected, "{}", report.text());
+}
+
+/// Notes of holds in a bucket of keys are looked at as what lies beside payload is: a marker over one would end a hold without a word. That
+/// bucket's default, governance, is lock enough.
+#[tokio::test]
+async fn notes_of_holds_beside_keys_are_looked_at() {
+    let (site, fake) = bucket().await;
+    let written = i64::try_from(NOON.seconds()).expect("a time");
+    let names: Vec<String> = (1..=4).map(|n| format!("holds/default/acme/s0/{n:020}.json")).collect();
+    for (name, lock) in names.iter().zip([Some("GOVERNANCE"), Some("COMPLIANCE"), None, Some("GOVERNANCE")]) {
+        let until = Some(written + 100 * DAYS as i64);
+        let stored = Stored { bytes: Bytes::new(), lock: lock.map(str::to_owned), until, written, archived: false };
+        fake.state.lock().objects.insert(("keys".to_owned(), name.clone()), stored);
+    }
+    fake.state.lock().planted.push((("keys".to_owned(), names[3].clone()), Planted::Marker));
+    let (store, keys) = ("s3://vault".to_owned(), Some("s3://keys".to_owned()));
+    let mut vault = Vault::at(&Location { store, keys, ..Location::default() }).expect("a vault");
+    vault.reader = vault_of(&fake, false).await.reader;
+    let options = Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..wanted() };
+    let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
+    assert_eq!(codes(&report), [("lock", &*names[2]), ("hidden", &*names[3])], "{}", report.text());
 }
 
 /// The limits of a lock, to the hour that clocks may differ by.
