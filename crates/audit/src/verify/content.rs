@@ -64,7 +64,8 @@ impl Walk<'_> {
         let held = self.held(&digest, rows, name);
         for held in &held {
             self.referenced.add(held.place());
-            if held.place() != held.name {
+            // once it is removed there is nothing left to tell
+            if held.place() != held.name && self.is_there(&held.name).await {
                 let what = format!("it was planted before the gateway wrote its own, which is at {}", held.place());
                 self.report.fail("stray", &held.name, what);
             }
@@ -103,6 +104,11 @@ impl Walk<'_> {
         }
     }
 
+    /// Whether there is an object of this name; one that can't be read is.
+    async fn is_there(&self, name: &str) -> bool {
+        self.vault.reader.get(ObjectKind::Payload, name, Some((0, 1))).await != Err(StoreError::Missing)
+    }
+
     /// The object with lines of sessions: it outlives index and payload.
     async fn sessions(&mut self, digest: &Digest) {
         let Some(sessions) = &digest.sessions else { return };
@@ -115,6 +121,20 @@ impl Walk<'_> {
             }
             Ok(_) => {}
         }
+        if !self.is_sessions_name(&sessions.key, digest) {
+            let what = "its name is not that of its digest's day, number, account, writer and epoch";
+            self.report.fail("moved", &sessions.key, what);
+        }
+    }
+
+    /// Whether an object with lines of sessions has the name that the digest's writer gives it. A clock that was set back dates the
+    /// object, and not the digest: then its day is not held against the digest's.
+    fn is_sessions_name(&self, name: &str, digest: &Digest) -> bool {
+        let names = Names::new(self.vault.prefix(), &digest.writer, &digest.epoch);
+        let own = |day: &str| names.sessions(&digest.account, day, digest.n);
+        let day = name.split_once("/dt=").and_then(|(_, rest)| rest.get(..10)).unwrap_or_default();
+        let was_set_back = digest.start == digest.end;
+        name == own(digest.end.get(..10).unwrap_or_default()) || (was_set_back && name == own(day))
     }
 
     /// The lines of a digest, if they are what the tree was made of.

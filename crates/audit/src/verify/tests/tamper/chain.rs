@@ -314,3 +314,28 @@ async fn only_the_next_signature_is_early() {
         s.remove(&name);
     }
 }
+
+/// An object with lines of sessions has the day of its digest in its name, also where the thief of the key names another: who sums by
+/// day would count its lines elsewhere.
+#[tokio::test]
+async fn lines_of_sessions_stay_on_their_day() {
+    let mut s = site().await;
+    s.clock.advance(Duration::from_secs(2 * 3600));
+    s.minutes(2).await;
+    assert!(s.audit().await.verified);
+    let at = s.name(&["sessions/v1/account=default/"]);
+    let digest = {
+        let objects = s.store.0.lock();
+        let names_it = |(name, bytes): &(&String, &Bytes)| {
+            name.ends_with(".json") && memchr::memmem::find(bytes, at.as_bytes()).is_some()
+        };
+        objects.iter().find(names_it).expect("a digest").0.clone()
+    };
+    let name = at.replace("dt=2026-11-20", "dt=2026-11-27");
+    assert_ne!(name, at);
+    let bytes = s.store.0.lock().remove(&at).expect("there");
+    s.store.0.lock().insert(name.clone(), bytes);
+    s.resign(&digest, &signing_key(), |digest| digest.sessions.as_mut().expect("lines").key.clone_from(&name));
+    let report = s.audit().await;
+    assert!(report.findings.iter().any(|one| one.code == "moved" && one.at == name), "{}", report.text());
+}
