@@ -14,7 +14,7 @@ use vault::store::ObjectKind;
 
 use super::walk::{Epoch, Walk};
 
-/// What an epoch has said so far.
+/// What an epoch has said so far of an account.
 struct Covered {
     /// Nothing more will come.
     over: bool,
@@ -24,6 +24,9 @@ struct Covered {
     digest: u64,
     lost: bool,
 }
+
+/// Account, as names have it, writer and epoch: lines and digests of each account are numbered apart.
+type Place = (String, String, String);
 
 /// What an object is, by where it lies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,7 +46,7 @@ impl Walk<'_> {
                 .push("objects that nobody names: this run looked at a part of the chain".to_owned());
             return Ok(());
         }
-        let mut covered: BTreeMap<(String, String), Covered> = BTreeMap::new();
+        let mut covered: BTreeMap<Place, Covered> = BTreeMap::new();
         for (line, epochs) in lines {
             for epoch in epochs {
                 let size = epoch.last.as_ref().map_or(0, |last| last.tree_size);
@@ -53,7 +56,8 @@ impl Walk<'_> {
                 for name in [&epoch.name, &epoch.of] {
                     let digest = epoch.last.as_ref().map_or(0, |last| last.n + 1);
                     let one = Covered { over, next: epoch.base + size, digest, lost };
-                    let known = covered.entry((line.writer.clone(), name.clone())).or_insert(one);
+                    let place = (line.account.clone(), line.writer.clone(), name.clone());
+                    let known = covered.entry(place).or_insert(one);
                     known.over &= over;
                     known.next = known.next.max(epoch.base + size);
                     known.digest = known.digest.max(digest);
@@ -156,23 +160,30 @@ const SKEW: u64 = 15 * 60 * 1000;
 fn explained(
     name: &str,
     what: What,
-    covered: &BTreeMap<(String, String), Covered>,
+    covered: &BTreeMap<Place, Covered>,
     lossy: &HashSet<String>,
     now: u64,
 ) -> Explained {
-    let index = |one: IndexName| (one.writer, one.epoch, one.first);
-    let file = ObjectName::parse(name).map(|object| object.file);
-    let parts = |file: &str| file_parts(file).map(|(writer, epoch, n)| (writer.to_owned(), epoch.to_owned(), n));
-    let payload = || file.as_deref().and_then(parts);
+    let index = |one: IndexName| (one.account, one.writer, one.epoch, one.first);
     let parts = match what {
         What::Index => IndexName::parse(name).map(index),
         What::Sessions => IndexName::parse_sessions(name).map(index),
-        What::Payload => payload(),
+        What::Payload => ObjectName::parse(name).and_then(|object| {
+            let (writer, epoch, number) = file_parts(&object.file)?;
+            Some((object.account, writer.to_owned(), epoch.to_owned(), number))
+        }),
     };
-    let Some((writer, epoch, number)) = parts else { return Explained::Not };
-    let Some(known) = covered.get(&(writer.clone(), epoch.clone())) else {
+    let Some((account, writer, epoch, number)) = parts else { return Explained::Not };
+    let Some(known) = covered.get(&(account, writer.clone(), epoch.clone())) else {
+        let of_writer = || covered.iter().filter(|((_, other, _), _)| *other == writer);
+        // an account's first objects in an epoch that goes on
+        let mut elsewhere = of_writer().filter(|((_, _, other), _)| *other == epoch).peekable();
+        let is_first = what == What::Payload || number == 0;
+        if is_first && elsewhere.peek().is_some() && elsewhere.all(|(_, known)| !known.over) {
+            return Explained::Coming;
+        }
         // an epoch that began before one of the same writer that has digests would have digests too
-        let newest = covered.keys().filter(|(other, _)| *other == writer).map(|(_, epoch)| epoch.as_str()).max();
+        let newest = of_writer().map(|((_, _, epoch), _)| epoch.as_str()).max();
         let later = newest.is_none_or(|newest| *epoch > *newest);
         let began = epoch_began(&epoch).is_some_and(|began| began <= now.saturating_add(SKEW));
         return match (later && began, lossy.contains(&writer)) {

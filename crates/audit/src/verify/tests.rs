@@ -7,6 +7,7 @@ mod locks;
 mod mutations;
 mod older;
 mod outage;
+mod running;
 mod tamper;
 mod times;
 

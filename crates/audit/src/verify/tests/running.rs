@@ -1,0 +1,87 @@
+//! A vault whose gateway writes while it is verified.
+
+use super::*;
+use crate::location::Location;
+
+/// Objects that a running gateway has stored and not named yet are no strays, by each account's own numbers: one that has fewer lines than
+/// another, and one that has just begun. Once the epoch has ended nothing more may come.
+#[tokio::test]
+async fn accounts_are_numbered_apart() {
+    let mut site = Site::new(51);
+    for n in 0..4 {
+        site.send("default", "s0", &format!("text {n}"));
+    }
+    site.send("team", "t", "the first");
+    site.minutes(4).await;
+    site.send("team", "t", "the second");
+    site.minutes(4).await;
+    assert!(site.verify(Options::default()).await.verified);
+    let named = |name: &str| -> u64 {
+        let bytes = site.store.0.lock()[name].clone();
+        serde_json::from_slice::<Digest>(&bytes).expect("a digest").index.map_or(0, |index| index.first_leaf)
+    };
+    let of_team = |name: &&String| name.starts_with("chain/team/") && name.ends_with(".json");
+    let digests: Vec<String> = site.store.0.lock().keys().filter(of_team).cloned().collect();
+    let second = digests.iter().position(|name| named(name) == 2).expect("the second line's");
+    for from in [second, 0] {
+        // an account that has just begun has its first lines there, and no others
+        if from == 0 {
+            site.remove(&site.name(&["index/v1/account=team/", "0000000002"]));
+        }
+        for name in &digests[from..] {
+            for end in ["", ".sig"] {
+                site.store.0.lock().remove(&format!("{name}{end}"));
+            }
+        }
+        let report = site.verify(Options::default()).await;
+        let odd: Vec<&str> = report.findings.iter().map(|one| one.code).filter(|code| *code != "unclaimed").collect();
+        assert!(report.verified && odd.is_empty(), "from {from}: {}", report.text());
+    }
+    assert!(site.uploader.drain().await);
+    let report = site.verify(Options::default()).await;
+    assert!(!report.verified && report.found.contains_key("stray"), "{}", report.text());
+}
+
+/// A store to which a gateway writes a key right after keys were listed.
+struct Growing {
+    store: Arc<Memory>,
+    late: String,
+}
+
+impl VaultReader for Growing {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.store.get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let mut names = self.store.list(kind, prefix).await?;
+            names.retain(|name| prefix != "keys/" || *name != self.late);
+            Ok(names)
+        })
+    }
+}
+
+/// A key that is written between the listing of keys and that of the bucket is none of no kind, whether the bucket of the keys is named or not.
+#[tokio::test]
+async fn keys_that_come_meanwhile_are_not_strays() {
+    let mut site = Site::new(52);
+    site.send("default", "s0", "text");
+    site.minutes(4).await;
+    let late = "keys/default/acme/s9/2026-11-20/0123456789abcdef.age".to_owned();
+    site.store.0.lock().insert(late.clone(), Bytes::from_static(b"a key"));
+    for keys in [None, Some("s3://vault".to_owned())] {
+        let location = Location { store: "s3://vault".to_owned(), keys, ..Location::default() };
+        let mut vault = Vault::at(&location).expect("a vault");
+        vault.reader = Arc::new(Growing { store: site.store.clone(), late: late.clone() });
+        let options =
+            Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..Options::default() };
+        let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
+        assert!(report.verified && !report.found.contains_key("stray"), "{}", report.text());
+    }
+}
