@@ -25,7 +25,7 @@ use vault::chain::note::SigningKey;
 use vault::delta::Plan;
 use vault::document::{self, Content, Head, ItemHead, Piece};
 use vault::keys::KeyRing;
-use vault::names::{Names, Scope, date, rfc3339};
+use vault::names::{Layout, Names, Scope, date, rfc3339};
 use vault::row::{Kind, Tail, Unnumbered};
 use vault::seal::AgeSealer;
 use vault::store::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
@@ -105,6 +105,8 @@ pub struct Site {
     pub ticketer: VaultTicketer,
     pub uploader: Uploader,
     pub sent: u64,
+    /// Of the processes that begin from now on.
+    pub layout: Layout,
 }
 
 /// One process of it.
@@ -115,7 +117,19 @@ pub fn process<J: Journal + 'static, S: VaultStore + 'static>(
     epoch: u32,
     signer: &Arc<SigningKey>,
 ) -> (Arc<Writer>, VaultTicketer, Uploader) {
-    let writer = Arc::new(Writer::new(Names::new("", "gw", &format!("E{epoch:04}")), 4000));
+    process_of(journal, store, clock, Names::new("", "gw", &format!("E{epoch:04}")), epoch, signer)
+}
+
+/// The same with these names.
+fn process_of<J: Journal + 'static, S: VaultStore + 'static>(
+    journal: &Arc<J>,
+    store: &Arc<S>,
+    clock: &Arc<ManualClock>,
+    names: Names,
+    epoch: u32,
+    signer: &Arc<SigningKey>,
+) -> (Arc<Writer>, VaultTicketer, Uploader) {
+    let writer = Arc::new(Writer::new(names, 4000));
     let ticketer = VaultTicketer::new(writer.clone(), UriBase("file:///".into()), "vault".into());
     let parts = Parts {
         id: "vault".into(),
@@ -157,7 +171,22 @@ impl Site {
         let auditor = age::x25519::Identity::generate();
         let keys = KeyRing::new(Arc::new(AgeSealer::new(vec![auditor.to_public()])), 100);
         let rng = SeededRng::new(seed);
-        Self { journal, store, clock, rng, auditor, signer, epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
+        let layout = Layout::default();
+        Self {
+            journal,
+            store,
+            clock,
+            rng,
+            auditor,
+            signer,
+            epochs: 0,
+            keys,
+            writer,
+            ticketer,
+            uploader,
+            sent: 0,
+            layout,
+        }
     }
 
     /// A line of the session `s0` from each of two processes.
@@ -183,8 +212,9 @@ impl Site {
 
     /// A process of this epoch.
     pub fn begin(&mut self, epoch: u32) {
+        let names = Names::new("", "gw", &format!("E{epoch:04}")).laid_out(self.layout);
         (self.writer, self.ticketer, self.uploader) =
-            process(&self.journal, &self.store, &self.clock, epoch, &self.signer);
+            process_of(&self.journal, &self.store, &self.clock, names, epoch, &self.signer);
         self.keys = KeyRing::new(Arc::new(AgeSealer::new(vec![self.auditor.to_public()])), 100);
     }
 
@@ -226,7 +256,10 @@ impl Site {
         self.rng.fill(&mut salt);
         let mut document = document::Writer::begin(&head);
         let (item, hashes) = document.item(&ItemHead::default(), &[], content, &Plan::whole(1), &salt);
-        let plain = zstd::bulk::compress(document.finish().as_bytes(), 3).expect("zstd");
+        let plain = match self.layout {
+            Layout::Turn => document.finish().into_bytes(),
+            _ => zstd::bulk::compress(document.finish().as_bytes(), 3).expect("zstd"),
+        };
         let spot = names.spot(&scope, now, None);
         let mut frame = Fragment::frame(&names, &spot, key.id(), &id);
         key.seal().seal(&plain, frame.rest_mut()).expect("sealed");

@@ -10,6 +10,7 @@ mod outage;
 mod running;
 mod tamper;
 mod times;
+mod undetected;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -82,11 +82,11 @@ impl S3Store {
         &self.settings
     }
 
-    pub(super) async fn client(&self) -> Result<&Client, StoreError> {
+    pub(crate) async fn client(&self) -> Result<&Client, StoreError> {
         self.client.get_or_try_init(|| connect(&self.settings)).await
     }
 
-    pub(super) fn bucket(&self, kind: ObjectKind) -> &str {
+    pub(crate) fn bucket(&self, kind: ObjectKind) -> &str {
         if kind == ObjectKind::Key { &self.settings.key_bucket } else { &self.settings.bucket }
     }
 
@@ -293,13 +293,13 @@ fn time_of(time: DateTime) -> UnixNanos {
     UnixNanos(u64::try_from(time.as_nanos()).unwrap_or_default())
 }
 
-pub(super) enum Failed {
+pub(crate) enum Failed {
     Exists,
     Error(StoreError),
 }
 
 impl Failed {
-    pub(super) fn error(self) -> StoreError {
+    pub(crate) fn error(self) -> StoreError {
         match self {
             Self::Exists => StoreError::Differs,
             Self::Error(error) => error,
@@ -308,7 +308,7 @@ impl Failed {
 }
 
 /// What an SDK error means. Texts are error codes, never bodies.
-pub(super) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
+pub(crate) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
     let unavailable = |why: String| Failed::Error(StoreError::Unavailable(why));
     match error {
         SdkError::TimeoutError(_) => unavailable(NO_TIME.to_owned()),

@@ -7,7 +7,7 @@ use vault::record::{self, KeyHeader};
 use vault::seal::seal_identity;
 
 /// Names of the key objects that wait in the journal.
-fn waiting(site: &Site) -> Vec<String> {
+pub(super) fn waiting(site: &Site) -> Vec<String> {
     let keys = site.journal.of_kind(RecordKind::Key);
     keys.iter().map(|stored| record::unpack::<KeyHeader>(&stored.body).expect("a key").0.name).collect()
 }

@@ -1,187 +1,282 @@
-//! Every object of a vault, changed in every way that somebody may change it: each must be told.
+//! Every object of a vault, of every kind, changed in every way that somebody may change it, in memory, in a folder and in S3: each
+//! change is told, or stands in the list of docs/vault.md of what is not detected. `whole.rs` writes the vault, `ground.rs` is where it lies,
+//! `tables.rs` does the same to tables.
+
+#![expect(clippy::print_stdout, reason = "how far it is, shown on request")]
+
+mod ground;
+mod tables;
+mod whole;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::*;
-use crate::erase::tests::Desk;
-use crate::rewrap::{Teller, Which, rewrap};
+use ground::{Deed, Ground};
+use whole::{Whole, kind_of};
 
-/// Random bytes that are flipped, of each object; by night (`TOLLGATE_FLIPS`) 200 of each kind, over all its objects.
-const FLIPS: usize = 2;
+/// Places that are flipped of each kind, over its objects; by night (`TOLLGATE_PLACES`) 200 at least.
+const PLACES: usize = 6;
+/// Objects of each kind that are changed in every way; by night (`TOLLGATE_OBJECTS`) all, or many.
+const OBJECTS: usize = 3;
 
-/// A number of the environment.
+/// A switch of the tests themselves.
 #[expect(clippy::disallowed_methods, reason = "a test's own switch")]
-fn told(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+fn switch(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
-/// What becomes of an object. `other` is one of the same kind in the same vault, `strangers` one in another vault.
+fn number(name: &str) -> Option<usize> {
+    switch(name)?.parse().ok()
+}
+
+/// What becomes of an object. `other` is one of the same kind in the same vault, `strangers` one in another vault, `older` what
+/// stood under its name at an earlier time.
 struct Change<'a> {
     name: &'a str,
-    bytes: &'a Bytes,
+    bytes: Option<&'a Bytes>,
     other: Option<(&'a str, &'a Bytes)>,
     strangers: &'a Bytes,
+    older: Vec<Bytes>,
 }
 
-/// Objects by name, as they are after a change; none: it changes nothing.
-type Changed = Option<Vec<(String, Option<Bytes>)>>;
+/// What is done to which names.
+type Deeds = Vec<(String, Vec<Deed>)>;
 
-fn one(name: &str, bytes: Bytes) -> Changed {
-    Some(vec![(name.to_owned(), Some(bytes))])
+fn one(name: &str, bytes: Bytes) -> Option<Deeds> {
+    Some(vec![(name.to_owned(), vec![Deed::Write(bytes)])])
 }
 
-type Way = fn(&Change<'_>) -> Changed;
+type Way = fn(&Change<'_>) -> Option<Deeds>;
 
 /// The ways, by name.
-const WAYS: [(&str, Way); 9] = [
-    ("truncated", |change| one(change.name, change.bytes.slice(..change.bytes.len().checked_sub(1)?))),
-    ("half", |change| one(change.name, change.bytes.slice(..change.bytes.len() / 2))),
-    ("longer", |change| one(change.name, [change.bytes, &b"x"[..]].concat().into())),
-    ("empty", |change| one(change.name, Bytes::new())),
-    ("deleted", |change| Some(vec![(change.name.to_owned(), None)])),
-    ("a stranger's", |change| one(change.name, change.strangers.clone())),
+const WAYS: [(&str, Way); 10] = [
+    ("truncated", |change| one(change.name, change.bytes?.slice(..change.bytes?.len().checked_sub(1)?))),
+    ("half", |change| one(change.name, change.bytes?.slice(..change.bytes?.len() / 2))),
+    ("longer", |change| one(change.name, [&change.bytes?[..], b"x"].concat().into())),
+    ("empty", |change| one(change.name, change.bytes.map(|_| Bytes::new())?)),
+    ("deleted", |change| change.bytes.map(|_| vec![(change.name.to_owned(), vec![Deed::Delete])])),
+    ("a stranger's", |change| one(change.name, change.bytes.map(|_| change.strangers.clone())?)),
     ("its neighbour's", |change| {
-        let (_, bytes) = change.other?;
+        let (_, bytes) = change.other.filter(|_| change.bytes.is_some())?;
         one(change.name, bytes.clone())
     }),
     ("swapped", |change| {
-        let (name, bytes) = change.other?;
-        Some(vec![(change.name.to_owned(), Some(bytes.clone())), (name.to_owned(), Some(change.bytes.clone()))])
+        let ((name, bytes), own) = (change.other?, change.bytes?);
+        let mut deeds = one(change.name, bytes.clone())?;
+        deeds.extend(one(name, own.clone())?);
+        Some(deeds)
     }),
-    ("a folder deeper", |change| {
+    (DEEPER, |change| {
         let (folder, file) = change.name.rsplit_once('/')?;
-        one(&format!("{folder}/sub/{file}"), change.bytes.clone())
+        one(&format!("{folder}/sub/{file}"), change.bytes?.clone())
+    }),
+    ("an older version put back", |change| one(change.name, change.older.last()?.clone())),
+];
+
+const DEEPER: &str = "a folder deeper";
+
+/// Ways that only a store with versions knows.
+const VERSIONED: [(&str, Way); 3] = [
+    ("destroyed", |change| change.bytes.map(|_| vec![(change.name.to_owned(), vec![Deed::Destroy])])),
+    // somebody took the name, on a store that does not honour If-None-Match
+    ("written over another", |change| {
+        let deeds = vec![Deed::Destroy, Deed::Write(change.strangers.clone()), Deed::Write(change.bytes?.clone())];
+        Some(vec![(change.name.to_owned(), deeds)])
+    }),
+    ("another's version put back over it", |change| {
+        let theirs = Deed::Write(change.strangers.clone());
+        let deeds = vec![Deed::Destroy, theirs.clone(), Deed::Write(change.bytes?.clone()), theirs];
+        Some(vec![(change.name.to_owned(), deeds)])
     }),
 ];
 
-/// Kinds of objects, by what their names begin with and end in.
-const KINDS: [(&str, &str, &str); 8] = [
-    ("key", "keys/", ".age"),
-    ("payload", "", ".agev"),
-    ("index", "index/", ".zst"),
-    ("sessions", "sessions/", ".zst"),
-    ("digest", "chain/default/gw/", ".json"),
-    ("signature", "chain/default/gw/", ".sig"),
-    ("erasure", "chain/default/eraser/", ""),
-    ("copies", "chain/default/rewrap/", ""),
-];
+/// Kinds whose changes `verify` need not tell: the test that shows it, which docs/vault.md names. A copy a folder deeper is told.
+const LISTED: [(&str, &str); 1] = [("hold", "undetected_a_note_of_a_hold_changed")];
 
-/// A vault of two accounts, an erasure and copies of keys for another auditor, whose gateway has stopped.
-struct Whole {
-    site: Site,
-    keys: Vec<VerifyKey>,
-    erasers: Vec<VerifyKey>,
+/// What came of a run.
+#[derive(Default)]
+struct Outcome {
+    count: usize,
+    places: usize,
+    untold: Vec<String>,
+    /// Kinds of which something was not told that need not be.
+    listed: BTreeSet<&'static str>,
 }
 
-impl Whole {
-    async fn new(seed: u64) -> Self {
-        let mut site = Site::new(seed);
-        for n in 0..4 {
-            site.send("default", &format!("s{}", n % 3), &format!("text {n}"));
-            site.minutes(1).await;
-        }
-        site.send("team", "s0", "another account's");
-        // sessions are over after an hour without a line
-        site.clock.advance(Duration::from_secs(2 * 3600));
-        site.minutes(2).await;
-        assert!(site.uploader.drain().await);
-        let desk = Desk::of(&site, None);
-        desk.erase(&site, "s2").await;
-        let copier = SigningKey::generate("rewrap.test", &SeededRng::new(seed)).expect("key");
-        let copier = SigningKey::from_secret(&copier).expect("key");
-        let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
-        let which = Which { account: Some("default".into()), session: Some("s0".into()), ..Which::default() };
-        let (auditors, to) = ([site.auditor.clone()], [age::x25519::Identity::generate().to_public()]);
-        let done = rewrap(&desk.place, &auditors, &to, &which, &teller, site.clock.now()).await.expect("copied");
-        assert_eq!(done.told, 1);
-        site.clock.advance(Duration::from_secs(3600));
-        let keys = vec![signing_key().public().clone(), desk.chain_key(), copier.public().clone()];
-        Self { erasers: desk.erasers(), keys, site }
-    }
+/// A run of the suite.
+struct Run {
+    whole: Whole,
+    ground: Ground,
+    outcome: Outcome,
+}
 
-    async fn verify(&self, auditor: bool) -> Report {
-        let auditors = if auditor { vec![self.site.auditor.clone()] } else { Vec::new() };
-        let (keys, erasers) = (self.keys.clone(), self.erasers.clone());
-        self.site.verify(Options { keys, erasers, auditors, ..Options::default() }).await
-    }
-
-    fn objects(&self) -> Vec<(String, Bytes)> {
-        self.site.store.0.lock().iter().map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
-    }
-
-    fn put(&self, objects: &[(String, Option<Bytes>)]) {
-        let mut store = self.site.store.0.lock();
-        for (name, bytes) in objects {
-            match bytes {
-                Some(bytes) => drop(store.insert(name.clone(), bytes.clone())),
-                None => drop(store.remove(name)),
-            }
-        }
-    }
-
-    /// Applies a change and takes it back; gives it in words where nobody told of it.
-    async fn untold(&self, what: &str, changed: Vec<(String, Option<Bytes>)>) -> Option<String> {
-        let before: Vec<(String, Option<Bytes>)> = {
-            let store = self.site.store.0.lock();
-            changed.iter().map(|(name, _)| (name.clone(), store.get(name).cloned())).collect()
+impl Run {
+    /// Does these deeds and takes them back; notes it where nobody told of them.
+    async fn attempt(&mut self, kind: &'static str, way: &str, deeds: Deeds) {
+        let last = |(name, deeds): &(String, Vec<Deed>)| match deeds.last() {
+            Some(Deed::Write(bytes)) => self.whole.objects.get(name) == Some(bytes),
+            _ => !self.whole.objects.contains_key(name),
         };
-        if before == changed {
-            return None;
+        let as_before = deeds.iter().all(last);
+        if deeds.is_empty() || (as_before && !self.ground.has_versions()) {
+            return;
         }
-        self.put(&changed);
+        for (name, deeds) in &deeds {
+            self.ground.change(name, deeds).await;
+        }
+        self.outcome.count += 1;
         let mut untold = Vec::new();
         for auditor in [false, true] {
-            let report = self.verify(auditor).await;
+            let report = self.whole.verify(&self.ground, auditor).await;
+            // what lies beneath is no evidence unless it is asked for, so that a remark is enough
+            let versions = |(name, _): &(String, Vec<Deed>)| {
+                report.findings.iter().any(|one| one.code == "versions" && one.at == *name)
+            };
             // what an epoch that goes on may still name is told, and no failure: here all have ended
-            if report.verified {
+            if report.verified && !(as_before && deeds.iter().all(versions)) {
                 untold.push(if auditor { "with the auditor's key" } else { "without a key" });
             }
         }
-        self.put(&before);
-        (!untold.is_empty()).then(|| format!("{what}: {} {}", changed[0].0, untold.join(", ")))
-    }
-}
-
-/// Changes every object in every way, and `flips` random bytes of each; gives what nobody told of.
-async fn untold(flips: usize) -> (Vec<String>, usize) {
-    let (whole, strangers) = (Whole::new(31).await, Whole::new(32).await);
-    let report = whole.verify(true).await;
-    assert!(report.verified && report.findings.iter().all(|one| one.code == "no_digest"), "{}", report.text());
-    let (objects, foreign) = (whole.objects(), strangers.objects());
-    let (mut untold, mut count, rng) = (Vec::new(), 0, SeededRng::new(told("TOLLGATE_SEED").unwrap_or(33)));
-    for (kind, start, end) in KINDS {
-        let own = |(name, _): &&(String, Bytes)| {
-            let payload = kind == "payload";
-            name.starts_with(start) && name.ends_with(end) && (!payload || name.ends_with(".agev"))
-        };
-        let of_kind: Vec<&(String, Bytes)> = objects.iter().filter(own).collect();
-        assert!(of_kind.len() > 1, "{kind}: {of_kind:?}");
-        let theirs = foreign.iter().find(own).map(|(_, bytes)| bytes).expect("a stranger's");
-        for (at, (name, bytes)) in of_kind.iter().copied().enumerate() {
-            let other = of_kind.get((at + 1) % of_kind.len()).map(|(name, bytes)| (name.as_str(), bytes));
-            let change = Change { name, bytes, other, strangers: theirs };
-            for (way, make) in WAYS {
-                let Some(changed) = make(&change) else { continue };
-                count += 1;
-                untold.extend(whole.untold(&format!("{kind} {way}"), changed).await);
-            }
-            for _ in 0..flips {
-                let mut flipped = bytes.to_vec();
-                let (place, bit) = (rng.next() as usize % bytes.len(), 1 << (rng.next() % 8));
-                flipped[place] ^= bit;
-                count += 1;
-                let what = format!("{kind} flipped at {place} by {bit}");
-                untold.extend(whole.untold(&what, vec![(name.clone(), Some(flipped.into()))]).await);
+        for (name, _) in &deeds {
+            self.ground.restore(name, self.whole.objects.get(name)).await;
+        }
+        if untold.is_empty() {
+            return;
+        }
+        match LISTED.iter().any(|(listed, _)| *listed == kind) && way != DEEPER {
+            true => drop(self.outcome.listed.insert(kind)),
+            false => {
+                let names: Vec<&str> = deeds.iter().map(|(name, _)| name.as_str()).take(3).collect();
+                self.outcome.untold.push(format!("{kind} {way}: {names:?} {}", untold.join(", ")));
             }
         }
     }
-    (untold, count)
+
+    /// Changes what there is of a kind in every way, and flips a bit at so many places.
+    async fn kind(&mut self, kind: &'static str, strangers: &Bytes, rng: &SeededRng) {
+        let own = self.whole.of_kind(kind);
+        let objects: Vec<(String, Bytes)> =
+            own.iter().filter_map(|name| Some((name.clone(), self.whole.objects.get(name)?.clone()))).collect();
+        assert!(objects.len() > 1, "{kind}: {own:?}");
+        // the last ones, where chains end, always
+        let most = number("TOLLGATE_OBJECTS").unwrap_or(OBJECTS);
+        let kept = |at: usize| at + most >= own.len() || rng.next() % (own.len() as u64) < most as u64;
+        let ways = if self.ground.has_versions() { [&WAYS[..], &VERSIONED[..]].concat() } else { WAYS.to_vec() };
+        for (at, name) in own.iter().enumerate() {
+            let (bytes, older) = (self.whole.objects.get(name).cloned(), self.whole.older(name));
+            if !kept(at) && older.is_empty() {
+                continue;
+            }
+            let next =
+                objects.iter().find(|(other, _)| other > name).or(objects.first()).filter(|(other, _)| other != name);
+            let other = next.map(|(name, bytes)| (name.as_str(), bytes));
+            let change = Change { name, bytes: bytes.as_ref(), other, strangers, older };
+            for (way, make) in &ways {
+                if let Some(deeds) = make(&change) {
+                    self.attempt(kind, way, deeds).await;
+                }
+            }
+        }
+        for deeds in self.whole.rolled_back(kind) {
+            self.attempt(kind, "rolled back", deeds).await;
+        }
+        for (name, bytes, place) in places(&objects, number("TOLLGATE_PLACES").unwrap_or(PLACES), rng) {
+            let (mut flipped, bit) = (bytes.to_vec(), 1 << (rng.next() % 8));
+            flipped[place] ^= bit;
+            let deeds = vec![(name, vec![Deed::Write(flipped.into())])];
+            self.attempt(kind, &format!("flipped at {place} by {bit}"), deeds).await;
+            self.outcome.places += 1;
+        }
+    }
 }
 
-/// No object of a vault can be changed, removed, replaced, swapped or copied elsewhere without a word of `verify`, with an
-/// auditor's key and without.
+/// So many places in these objects, or all that there are, each once; from each object in turn.
+fn places(objects: &[(String, Bytes)], most: usize, rng: &SeededRng) -> Vec<(String, Bytes, usize)> {
+    let all: usize = objects.iter().map(|(_, bytes)| bytes.len()).sum();
+    let mut chosen = BTreeSet::new();
+    for turn in 0.. {
+        if chosen.len() == most.min(all) {
+            break;
+        }
+        let at = turn % objects.len();
+        let length = objects[at].1.len();
+        let taken = chosen.range((at, 0)..(at + 1, 0)).count();
+        if taken < length {
+            let free = |place: &usize| !chosen.contains(&(at, *place));
+            let place = (0..length).filter(free).nth(rng.next() as usize % (length - taken)).expect("a free one");
+            chosen.insert((at, place));
+        }
+    }
+    chosen.into_iter().map(|(at, place)| (objects[at].0.clone(), objects[at].1.clone(), place)).collect()
+}
+
+/// The whole suite on a ground; kinds that `done` names were done before.
+async fn run(ground: Ground, done: Option<PathBuf>) -> Outcome {
+    let seed = number("TOLLGATE_SEED").unwrap_or(33) as u64;
+    let (whole, strangers) = (Whole::new(seed).await, Whole::new(seed + 1000).await);
+    let mut run = Run { ground: ground.filled(&whole).await, whole, outcome: Outcome::default() };
+    let report = run.whole.verify(&run.ground, true).await;
+    assert!(report.verified && report.findings.iter().all(|one| one.code == "no_digest"), "{}", report.text());
+    let strange: Vec<&String> = run.whole.objects.keys().filter(|name| kind_of(name).is_none()).collect();
+    assert!(strange.is_empty(), "of no kind: {strange:?}");
+    let before = done.as_ref().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    let mut finished: BTreeSet<String> = before.lines().map(str::to_owned).collect();
+    for (at, kind) in whole::KINDS.into_iter().enumerate() {
+        if finished.contains(kind) {
+            continue;
+        }
+        let (count, places) = (run.outcome.count, run.outcome.places);
+        let theirs =
+            strangers.objects.iter().find(|(name, _)| kind_of(name) == Some(kind)).expect("a stranger's").1.clone();
+        run.kind(kind, &theirs, &SeededRng::new(seed + at as u64)).await;
+        let (count, places) = (run.outcome.count - count, run.outcome.places - places);
+        println!("{kind}: {count} changes, {places} of them flips; untold so far {}", run.outcome.untold.len());
+        if let Some(file) = done.as_ref().filter(|_| run.outcome.untold.is_empty()) {
+            finished.insert(kind.to_owned());
+            let lines: Vec<&str> = finished.iter().map(String::as_str).collect();
+            std::fs::write(file, lines.join("\n")).expect("noted");
+        }
+    }
+    run.outcome
+}
+
+/// No object of a vault can be changed, removed, replaced, swapped, rolled back or copied elsewhere without a word of `verify`, with an
+/// auditor's key and without, but for what docs/vault.md lists. `TOLLGATE_GROUND`: `memory`, `directory` or `s3`.
 #[tokio::test]
 async fn every_change_of_every_object_is_told() {
-    let flips = told("TOLLGATE_FLIPS").and_then(|flips| usize::try_from(flips).ok()).unwrap_or(FLIPS);
-    let (untold, count) = untold(flips).await;
-    assert!(count > 400, "{count}");
+    let on = switch("TOLLGATE_GROUND").unwrap_or_else(|| "memory".to_owned());
+    let ground = match on.as_str() {
+        "memory" => Ground::memory(),
+        "directory" => Ground::folder(),
+        "s3" => Ground::s3(&switch("TOLLGATE_S3").expect("TOLLGATE_S3: the line of a server's run.sh")).await,
+        other => panic!("no ground {other}"),
+    };
+    let has_versions = ground.has_versions();
+    let done = switch("TOLLGATE_DONE").map(PathBuf::from);
+    let resumes = done.as_ref().is_some_and(|file| file.exists());
+    let Outcome { count, places, untold, listed } = run(ground, done).await;
+    println!("{on}: {count} changes, {places} of them flips, {} untold", untold.len());
     assert!(untold.is_empty(), "{} of {count} untold:\n{}", untold.len(), untold.join("\n"));
+    assert!(resumes || count > 400, "{count}");
+    // a list that says more than is true would hide what is told
+    let expected: BTreeSet<&str> = LISTED.iter().map(|(kind, _)| *kind).collect();
+    assert!(resumes || has_versions || listed == expected, "{listed:?}");
+}
+
+/// Not detected (docs/vault.md): notes of holds are in no chain, so that one that is changed, removed or added is told by nobody but a
+/// store that locks them and keeps versions.
+#[tokio::test]
+async fn undetected_a_note_of_a_hold_changed() {
+    let whole = Whole::new(40).await;
+    let names = whole.of_kind("hold");
+    let vault = Ground::memory().filled(&whole).await.vault();
+    let notes = crate::hold::holds(&vault, None).await.expect("read");
+    assert_eq!((names.len(), notes.len()), (3, 1));
+    let held = names.iter().find(|name| name.contains("/s1/")).expect("the one in force");
+    let ground = Ground::memory().filled(&whole).await;
+    ground.change(held, &[Deed::Delete]).await;
+    let report = whole.verify(&ground, true).await;
+    assert!(report.verified && report.findings.iter().all(|one| one.code == "no_digest"), "{}", report.text());
+    assert!(crate::hold::holds(&ground.vault(), None).await.expect("read").is_empty(), "the session is held no more");
 }

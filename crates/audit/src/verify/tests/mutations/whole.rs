@@ -1,0 +1,205 @@
+//! A vault that has objects of every kind that the code writes, and what stood under their names at earlier times.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::erase::tests::Desk;
+use crate::erase::{Asked, request::Target};
+use crate::hold::hold;
+use crate::place::Place;
+use crate::rewrap::{Teller, Which, rewrap};
+use vault::chain::erasures::ErasureHead;
+use vault::names::{Layout, is_payload};
+use vault::store::{DirectoryStore, Own, VaultEraser};
+
+/// Every kind.
+pub(super) const KINDS: [&str; 14] = [
+    "key",
+    "key stored beside, or copied",
+    "payload",
+    "payload stored beside",
+    "packed payload",
+    "payload of a turn",
+    "index",
+    "index of erasures and copies",
+    "sessions",
+    "digest",
+    "signature",
+    "erasure",
+    "copies",
+    "hold",
+];
+
+/// The kind of the object of a name.
+pub(super) fn kind_of(name: &str) -> Option<&'static str> {
+    let (folder, file) = name.rsplit_once('/')?;
+    let parts: Vec<&str> = folder.split('/').collect();
+    let gateways = file.starts_with("gw-");
+    Some(match parts[..] {
+        ["keys", _, _, _, _] if file.contains('-') => "key stored beside, or copied",
+        ["keys", _, _, _, _] => "key",
+        ["holds", _, _, _] => "hold",
+        ["index", "v1", _, _] if gateways => "index",
+        ["index", "v1", _, _] => "index of erasures and copies",
+        ["sessions", "v1", _, _] => "sessions",
+        ["chain", _, "eraser", _] => "erasure",
+        ["chain", _, "rewrap", _] => "copies",
+        ["chain", _, "gw", _] if file.ends_with(".sig") => "signature",
+        ["chain", _, "gw", _] => "digest",
+        ["packed", _, _, _] => "packed payload",
+        _ if file.ends_with(".json.age") => "payload of a turn",
+        _ if is_payload(name) && file.matches('.').count() > 1 => "payload stored beside",
+        _ if is_payload(name) => "payload",
+        _ => return None,
+    })
+}
+
+/// A vault of two accounts whose gateway has stopped: three layouts, names that somebody had taken, an erasure that digests name, copies of
+/// keys for another auditor, a hold that is in force and one that was released.
+pub(super) struct Whole {
+    pub(super) site: Site,
+    /// Its objects.
+    pub(super) objects: BTreeMap<String, Bytes>,
+    /// What they were at earlier times.
+    pub(super) earlier: Vec<BTreeMap<String, Bytes>>,
+    pub(super) keys: Vec<VerifyKey>,
+    pub(super) erasers: Vec<VerifyKey>,
+}
+
+/// A folder's store holds what notes hold; so does this one.
+struct ByNotes;
+
+impl VaultEraser for ByNotes {
+    fn held<'a>(&'a self, _: ObjectKind, _: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async { Ok(true) })
+    }
+
+    fn destroy<'a>(&'a self, _: &'a str, _: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async { Ok(0) })
+    }
+}
+
+impl Whole {
+    pub(super) async fn new(seed: u64) -> Self {
+        let mut site = Site::new(seed);
+        let mut earlier = Vec::new();
+        let taken = Self::first_epoch(&mut site).await;
+        earlier.push(site.store.0.lock().clone());
+        let desk = Desk::of(&site, None);
+        desk.erase(&site, "s2").await;
+        Self::report(&site, &desk);
+        site.minutes(1).await;
+        earlier.push(site.store.0.lock().clone());
+        for (layout, session) in [(Layout::Packed, "s0"), (Layout::Turn, "s1")] {
+            assert!(site.uploader.drain().await);
+            site.layout = layout;
+            site.restart(1000);
+            site.send("default", session, "later");
+            site.send("default", "s3", "by another");
+            site.send("team", "s0", "another account's");
+            site.minutes(3).await;
+        }
+        assert!(site.uploader.drain().await);
+        let copier = Self::copied(&site, &desk, seed).await;
+        Self::held(&site, "s1", true).await;
+        Self::held(&site, "s0", true).await;
+        earlier.push(site.store.0.lock().clone());
+        Self::held(&site, "s0", false).await;
+        taken.iter().for_each(|name| site.remove(name));
+        site.clock.advance(Duration::from_secs(3600));
+        let keys = vec![signing_key().public().clone(), desk.chain_key(), copier.public().clone()];
+        let objects = site.store.0.lock().clone();
+        Self { objects, earlier, erasers: desk.erasers(), keys, site }
+    }
+
+    /// Names that somebody had taken: what the gateway meant to write there lies beside.
+    async fn first_epoch(site: &mut Site) -> Vec<String> {
+        let mut taken = Vec::new();
+        for n in 0..5 {
+            site.send("default", &format!("s{}", n % 3), &format!("text {n}"));
+            if n < 2 {
+                let key = super::super::keys::waiting(site).pop().expect("a key");
+                let folder = key.trim_start_matches("keys/").rsplit_once('/').expect("a folder").0.to_owned();
+                taken.extend([format!("{folder}/gw-E0000-{n:010}.agev"), key]);
+            }
+        }
+        for name in &taken {
+            site.store.0.lock().insert(name.clone(), Bytes::from_static(b"taken"));
+        }
+        site.send("team", "s0", "another account's");
+        site.minutes(3).await;
+        site.send("default", "s1", "text 5");
+        site.send("default", "s4", "text 6");
+        site.minutes(3).await;
+        // sessions are over after an hour without a line
+        site.clock.advance(Duration::from_secs(2 * 3600));
+        site.minutes(2).await;
+        taken
+    }
+
+    /// The eraser tells the gateway, whose digests name the erasure from then on.
+    fn report(site: &Site, desk: &Desk) {
+        let objects = site.store.0.lock().clone();
+        let mut digests =
+            objects.iter().filter(|(name, _)| kind_of(name) == Some("erasure") && name.ends_with(".json"));
+        let (name, digest) = digests.next_back().expect("a digest");
+        let head = ErasureHead::open(digest, &objects[&format!("{name}.sig")], &[desk.chain_key()]).expect("a head");
+        drop(site.uploader.erasure_inbox().report(head).expect("room"));
+    }
+
+    async fn copied(site: &Site, desk: &Desk, seed: u64) -> SigningKey {
+        let copier = SigningKey::generate("rewrap.test", &SeededRng::new(seed)).expect("key");
+        let copier = SigningKey::from_secret(&copier).expect("key");
+        let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
+        let which = Which { account: Some("default".into()), session: Some("s0".into()), ..Which::default() };
+        let (auditors, to) = ([site.auditor.clone()], [age::x25519::Identity::generate().to_public()]);
+        let done = rewrap(&desk.place, &auditors, &to, &which, &teller, site.clock.now()).await.expect("copied");
+        assert!(done.told > 0);
+        copier
+    }
+
+    async fn held(site: &Site, session: &str, set: bool) {
+        let vault = Vault::new(site.store.clone(), "", None);
+        let (store, holder) = (site.store.clone(), Arc::new(DirectoryStore::new("unused")));
+        let place =
+            Place { vault, store, eraser: Arc::new(ByNotes), holder, keys: vec![signing_key().public().clone()] };
+        let what = Target::Session(session.to_owned());
+        let asked = Asked { what, account: Some("default".to_owned()), tenant: None };
+        hold(&place, &asked, set, ("auditor", "case 7"), site.clock.now(), &site.rng).await.expect("held");
+    }
+
+    pub(super) async fn verify(&self, ground: &Ground, auditor: bool) -> Report {
+        let options = Options {
+            keys: self.keys.clone(),
+            erasers: self.erasers.clone(),
+            auditors: if auditor { vec![self.site.auditor.clone()] } else { Vec::new() },
+            now: ground.now(self),
+            ..Options::default()
+        };
+        verify(&ground.vault(), &options, &mut |_| {}).await.expect("verified")
+    }
+
+    /// Names of a kind, those of earlier times too.
+    pub(super) fn of_kind(&self, kind: &str) -> Vec<String> {
+        let all = self.earlier.iter().chain([&self.objects]).flat_map(BTreeMap::keys);
+        let own: BTreeSet<&String> = all.filter(|name| kind_of(name) == Some(kind)).collect();
+        own.into_iter().cloned().collect()
+    }
+
+    /// What stood under a name at earlier times and stands there no more.
+    pub(super) fn older(&self, name: &str) -> Vec<Bytes> {
+        let now = self.objects.get(name);
+        self.earlier.iter().filter_map(|then| then.get(name)).filter(|then| Some(*then) != now).cloned().collect()
+    }
+
+    /// All objects of a kind as they were at each earlier time.
+    pub(super) fn rolled_back(&self, kind: &str) -> Vec<Deeds> {
+        let names = self.of_kind(kind);
+        let at = |then: &BTreeMap<String, Bytes>| {
+            let changed = names.iter().filter(|name| then.get(*name) != self.objects.get(*name));
+            let deed = |name: &String| then.get(name).map_or(Deed::Delete, |bytes| Deed::Write(bytes.clone()));
+            changed.map(|name| (name.clone(), vec![deed(name)])).collect()
+        };
+        self.earlier.iter().map(at).collect()
+    }
+}

@@ -1,0 +1,196 @@
+//! What `vault verify` does not detect: each entry of that list in docs/vault.md that no other file beside this one shows.
+//! A test that fails here says that the list is longer than it must be.
+
+use super::*;
+use crate::verify::anchor;
+
+/// A vault of two accounts, with the objects of every minute.
+async fn site() -> Site {
+    let mut site = Site::new(41);
+    for n in 0..3 {
+        site.send("default", "s0", &format!("text {n}"));
+        site.send("team", "s0", "another account's");
+        site.minutes(3).await;
+    }
+    site
+}
+
+fn anchorer() -> SigningKey {
+    let text = SigningKey::generate("anchor.test", &SeededRng::new(5)).expect("key");
+    SigningKey::from_secret(&text).expect("key")
+}
+
+/// An anchor of a vault as it is.
+async fn anchored(site: &Site) -> String {
+    let heads = site.verify(Options { chain_only: true, ..Options::default() }).await.heads;
+    anchor::make(&heads, &rfc3339(site.clock.now()), &anchorer())
+}
+
+/// What an auditor sees who has these anchors: nothing wrong.
+async fn holds(site: &Site, anchors: &[String]) -> Report {
+    let (auditors, anchor_keys) = (vec![site.auditor.clone()], vec![anchorer().public().clone()]);
+    let report = site.verify(Options { auditors, anchors: anchors.to_vec(), anchor_keys, ..Options::default() }).await;
+    // holes between digests are where the test's clock leaps
+    let odd = report.findings.iter().any(|one| one.code != "no_digest");
+    assert!(report.verified && !odd, "{}", report.text());
+    report
+}
+
+/// A gateway in an attacker's hands stores another text than it was sent.
+#[tokio::test]
+async fn undetected_a_gateway_that_lies_before_hashing() {
+    let mut site = site().await;
+    let sent = "transfer 9000";
+    site.send("default", "s0", &sent.replace('9', "1"));
+    site.minutes(3).await;
+    holds(&site, &[anchored(&site).await]).await;
+}
+
+/// A client that does not send a call, or a gateway that drops it: no line is missing from what was written.
+#[tokio::test]
+async fn undetected_what_was_never_sent() {
+    let mut site = Site::new(42);
+    for text in ["call 1", "call 3"] {
+        site.send("default", "s0", text);
+        site.minutes(3).await;
+    }
+    let report = holds(&site, &[anchored(&site).await]).await;
+    assert!(report.turn_gaps.is_empty(), "lines that name no turn do not hint at it either");
+}
+
+/// Whoever has the signing key, and what the chain has kept so far, adds lines to it that say they arrived earlier. Anchors of before
+/// tell how many lines there were then, and nobody compares that with what lines say.
+#[tokio::test]
+async fn undetected_lines_dated_back_within_their_chain() {
+    const DAYS: Duration = Duration::from_secs(9 * 86_400);
+    let mut site = site().await;
+    let mut anchors = vec![anchored(&site).await];
+    site.clock.advance(DAYS);
+    site.minutes(2).await;
+    anchors.push(anchored(&site).await);
+    site.clock.set_back(DAYS);
+    let forged = site.made("default", "s0", "this was agreed nine days ago");
+    site.clock.set_forward(DAYS);
+    for record in forged {
+        site.journal.append(record.kind, "default", record.body);
+    }
+    site.minutes(3).await;
+    anchors.push(anchored(&site).await);
+    let report = holds(&site, &anchors).await;
+    let size = |text: &String| {
+        let entries = anchor::open(text, &[anchorer().public().clone()]).expect("an anchor").entries;
+        entries.iter().find(|entry| entry.account == "default").expect("an entry").tree_size
+    };
+    assert_eq!((size(&anchors[1]), size(&anchors[2])), (6, 8), "when they came is there to see");
+    assert_eq!(report.counts.leaves, 6 + 6 + 2);
+}
+
+/// A gateway in an attacker's hands writes its last minutes anew, before the next anchor.
+#[tokio::test]
+async fn undetected_the_last_minutes_written_anew_before_an_anchor() {
+    let mut site = site().await;
+    let first = anchored(&site).await;
+    let (objects, journal) = (site.store.0.lock().clone(), site.journal.fork());
+    site.send("default", "s0", "what was done");
+    site.minutes(2).await;
+    let there = site.audit().await.counts.leaves;
+    *site.store.0.lock() = objects;
+    site.journal = Arc::new(journal);
+    site.restart(1000);
+    site.send("default", "s0", "something else");
+    site.minutes(2).await;
+    let second = anchored(&site).await;
+    let report = holds(&site, &[first, second]).await;
+    assert_eq!(report.counts.leaves, there);
+}
+
+/// Without an anchor nothing tells of the end of all chains, for two hours.
+#[tokio::test]
+async fn undetected_the_end_of_a_chain_removed() {
+    let mut site = site().await;
+    let then = site.store.0.lock().clone();
+    site.send("default", "s0", "what was done");
+    site.minutes(2).await;
+    *site.store.0.lock() = then;
+    holds(&site, &[]).await;
+}
+
+/// Without an anchor nothing tells of a whole writer, or account.
+#[tokio::test]
+async fn undetected_a_writer_removed() {
+    let site = site().await;
+    site.store.0.lock().retain(|name, _| !name.contains("team"));
+    holds(&site, &[]).await;
+}
+
+/// Without an anchor, and where objects were not locked, nothing tells of a history that was written anew with the stolen key.
+#[tokio::test]
+async fn undetected_a_history_written_anew_with_the_stolen_key() {
+    let site = site().await;
+    let mut forged = Site::new(43);
+    forged.auditor = site.auditor.clone();
+    forged.begin(0);
+    forged.send("default", "s0", "nothing happened");
+    forged.minutes(3).await;
+    *site.store.0.lock() = forged.store.0.lock().clone();
+    holds(&site, &[]).await;
+}
+
+/// Without anchors nothing tells of an account of former times that was written with the stolen key.
+#[tokio::test]
+async fn undetected_an_account_of_former_times_without_anchors() {
+    let site = site().await;
+    let mut forged = Site::new(44);
+    forged.auditor = site.auditor.clone();
+    forged.clock.set_back(Duration::from_secs(30 * 86_400));
+    forged.begin(0);
+    forged.send("forged", "s0", "text");
+    forged.minutes(3).await;
+    assert!(forged.uploader.drain().await);
+    site.store.0.lock().extend(forged.store.0.lock().clone());
+    holds(&site, &[]).await;
+}
+
+/// An anchor that is not given, because somebody keeps it back, says nothing of what came since the one before.
+#[tokio::test]
+async fn undetected_an_anchor_kept_back() {
+    let mut site = site().await;
+    let (first, then) = (anchored(&site).await, site.store.0.lock().clone());
+    site.send("default", "s0", "what was done");
+    site.minutes(2).await;
+    let second = anchored(&site).await;
+    *site.store.0.lock() = then;
+    holds(&site, std::slice::from_ref(&first)).await;
+    let (anchors, anchor_keys) = (vec![first, second], vec![anchorer().public().clone()]);
+    let report = site.verify(Options { anchors, anchor_keys, ..Options::default() }).await;
+    assert!(report.found.contains_key("anchor"), "{}", report.text());
+}
+
+/// What is older than `--expired` may be gone, whoever removed it.
+#[tokio::test]
+async fn undetected_what_had_expired_removed_by_somebody() {
+    let site = site().await;
+    let gone = site.name(&["default/acme/s0/", ".agev"]);
+    site.remove(&gone);
+    let expired = Some(rfc3339(site.clock.now()));
+    let report = site.verify(Options { expired, ..Options::default() }).await;
+    assert!(report.verified && report.findings.is_empty() && report.counts.expired > 0, "{}", report.text());
+    assert!(!site.audit().await.verified);
+}
+
+/// A store in a folder lists no file that its own writer would not have finished, whatever it is.
+#[tokio::test]
+async fn undetected_a_file_that_looks_unfinished() {
+    let (site, folder) = (site().await, tempfile::tempdir().expect("scratch"));
+    let objects = site.store.0.lock().clone();
+    let hidden = [(".x.tmp".to_owned(), Bytes::from_static(b"anything"))];
+    for (name, bytes) in objects.into_iter().chain(hidden) {
+        let path = folder.path().join(&name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, bytes).expect("written");
+    }
+    let vault = Vault::new(Arc::new(vault::store::DirectoryStore::new(folder.path())), "", None);
+    let (keys, now) = (vec![signing_key().public().clone()], site.clock.now());
+    let report = verify(&vault, &Options { keys, now, ..Options::default() }, &mut |_| {}).await.expect("verified");
+    assert!(report.verified && report.findings.is_empty(), "{}", report.text());
+}

@@ -1,0 +1,60 @@
+//! What somebody with every right may do to objects in S3: another version over one, a delete marker, a version destroyed.
+
+use aws_sdk_s3::primitives::ByteStream;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::store::s3::classify;
+use crate::store::{ObjectKind, S3Store, StoreError, VaultReader, Version};
+
+/// Has every right over these buckets.
+pub struct Vandal(pub S3Store);
+
+impl Vandal {
+    /// Writes a version, whatever is there.
+    ///
+    /// # Errors
+    /// The store refuses, or is away.
+    pub async fn overwrite(&self, kind: ObjectKind, name: &str, bytes: Bytes) -> Result<(), StoreError> {
+        let put = self.0.client().await?.put_object().bucket(self.0.bucket(kind)).key(name);
+        let put = put.checksum_sha256(STANDARD.encode(Sha256::digest(&bytes))).body(ByteStream::from(bytes));
+        put.send().await.map(drop).map_err(|error| classify(&error).error())
+    }
+
+    /// Puts a delete marker over an object.
+    ///
+    /// # Errors
+    /// The store refuses, or is away.
+    pub async fn hide(&self, kind: ObjectKind, name: &str) -> Result<(), StoreError> {
+        let delete = self.0.client().await?.delete_object().bucket(self.0.bucket(kind)).key(name);
+        delete.send().await.map(drop).map_err(|error| classify(&error).error())
+    }
+
+    /// Destroys one version, or a marker; what is under governance, too.
+    ///
+    /// # Errors
+    /// The store refuses (compliance, a legal hold), or is away.
+    pub async fn destroy(&self, kind: ObjectKind, version: &Version) -> Result<(), StoreError> {
+        let delete = self.0.client().await?.delete_object().bucket(self.0.bucket(kind)).key(&version.name);
+        let delete = delete.version_id(&version.id).bypass_governance_retention(true);
+        delete.send().await.map(drop).map_err(|error| classify(&error).error())
+    }
+
+    /// Every version and marker of names that begin so, of the newest first for each name.
+    ///
+    /// # Errors
+    /// The store refuses, or is away.
+    pub async fn versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<Version>, StoreError> {
+        let (mut all, mut after) = (Vec::new(), None);
+        while let Some(page) = self.0.versions(kind, prefix, after.take()).await? {
+            all.extend(page.versions);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+}
