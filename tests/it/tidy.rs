@@ -250,3 +250,25 @@ fn documents_name_real_paths() {
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
+
+/// The list of what `vault verify` does not detect names a test for each entry, and each such test is in the list.
+#[test]
+fn what_is_not_detected_is_shown_by_tests() {
+    let page = fs::read_to_string(root().join("docs/vault.md")).unwrap();
+    let (_, list) = page.split_once("\n## What is not detected\n").expect("the list");
+    let list = list.split("\n## ").next().unwrap_or_default();
+    let rows = list.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let listed: Vec<&str> =
+        rows.map(|row| row.rsplit('|').nth(1).unwrap_or_default().trim().trim_matches('`')).collect();
+    let mut sources = Vec::new();
+    files(&root().join("crates/audit/src"), ".rs", &mut sources);
+    let tests: BTreeSet<&str> = sources
+        .iter()
+        .flat_map(|file| file.text.split("#[tokio::test]\nasync fn ").skip(1))
+        .filter_map(|rest| rest.split('(').next())
+        .filter(|name| name.starts_with("undetected_"))
+        .collect();
+    assert!(listed.len() > 10, "{listed:?}");
+    assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), tests);
+    assert_eq!(listed.len(), tests.len(), "each once");
+}
