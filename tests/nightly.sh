@@ -8,7 +8,9 @@
 #   truth       random sessions whose truth is known, against every surface that tells of runs; 20,000 seeds a round. An hour
 #               or more in which fewer than 100,000 seeds ran is a failure
 #   properties  the property tests of `cargo test` with other cases, a round for each seed
-#   mutations   every object of a vault, changed in every way, and 200 random places of each kind flipped; a seed a round
+#   mutations   objects of every kind of a vault, and tables, changed in every way, and 200 places of each kind flipped: on a folder, then on a
+#               real S3 with Object Lock (versitygw; MUTATIONS_S3=radosgw: that one), in turn, a seed a round. A kind that is done is not done
+#               again when a round goes on
 #   chain       vaults written through crashes verify with nothing to find, 1,000 a round
 #   crash       SIGKILL under load, 100 cycles a round
 #   faults      500 SIGKILLs under load and a million items (50 a round, each at the end of a life of two seconds), then five minutes of overload
@@ -81,7 +83,31 @@ case $part in
       exit 1
     fi ;;
   properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
-  mutations) TOLLGATE_FLIPS=40 rounds 1 cargo test --locked -p audit --lib verify::tests::mutations ;;
+  mutations)
+    export TOLLGATE_PLACES=200 TOLLGATE_OBJECTS=1000000
+    server=${MUTATIONS_S3:-versitygw} folder=$PWD/target/nightly/mutations-s3
+    mkdir -p target/nightly
+    # builds take minutes the first time; their time is not the suite's
+    cargo test --locked -p audit --lib --no-run
+    TOLLGATE_S3=$(tests/peers/"$server"/run.sh --dir "$folder" | tail -1)
+    export TOLLGATE_S3
+    trap 'tests/peers/radosgw/stop.sh "$folder" >&2' EXIT
+    end=$(($(date +%s) + minutes * 60))
+    while [ "$(left)" -gt 0 ]; do
+      for ground in directory s3; do
+        mark=$PWD/target/nightly/mutations-$ground
+        seed=$(cat "$mark.seed" 2>/dev/null || echo 1) code=0 began=$(date +%s)
+        TOLLGATE_GROUND=$ground TOLLGATE_DONE=$mark.done TOLLGATE_SEED=$seed timeout "$(($(left) > 1 ? $(left) : 1))" \
+          cargo test --locked -p audit --lib verify::tests::mutations::every -- --nocapture || code=$?
+        case $code in
+          0) echo "nightly: mutations: $ground: seed $seed, $(($(date +%s) - began)) s" ;;
+          124) echo "nightly: mutations: $ground: time is up; the next run goes on with seed $seed"; break ;;
+          *) echo "nightly: mutations: failed with TOLLGATE_GROUND=$ground TOLLGATE_SEED=$seed TOLLGATE_PLACES=200 TOLLGATE_OBJECTS=1000000" >&2; exit 1 ;;
+        esac
+        echo $((seed + 1)) > "$mark.seed"
+        rm -f "$mark.done"
+      done
+    done ;;
   chain) TOLLGATE_CHAIN_RUNS=1000 rounds 1000 cargo test --locked -p audit --lib verify::tests::clean ;;
   crash) rounds 1 bash -c 'tests/peers/run.sh crash --cycles 100 --seed "$TOLLGATE_SEED"' ;;
   faults)
