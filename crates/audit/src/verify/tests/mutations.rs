@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "how far it is, shown on request")]
 
+mod anchors;
 mod ground;
 mod tables;
 mod whole;

@@ -1,0 +1,54 @@
+//! An anchor that was kept elsewhere, changed in every way: it proves nothing, and that is told.
+
+use super::*;
+use crate::verify::anchor;
+
+fn anchorer(seed: u64) -> SigningKey {
+    let text = SigningKey::generate("anchor.test", &SeededRng::new(seed)).expect("key");
+    SigningKey::from_secret(&text).expect("key")
+}
+
+/// The anchor of a vault at the time that it has.
+async fn anchor_of(whole: &Whole, key: &SigningKey) -> String {
+    let options = Options { chain_only: true, keys: whole.keys.clone(), ..Options::default() };
+    anchor::make(&whole.site.verify(options).await.heads, &rfc3339(whole.site.clock.now()), key)
+}
+
+/// No byte of an anchor can be changed, and no other one given in its place, without a word; an older one is no change
+/// (`undetected_an_anchor_kept_back`).
+#[tokio::test]
+async fn every_change_of_an_anchor_is_told() {
+    let (whole, strangers, key) = (Whole::new(45).await, Whole::new(46).await, anchorer(1));
+    let text = anchor_of(&whole, &key).await;
+    let mut changed = vec![
+        ("another's vault", anchor_of(&strangers, &key).await),
+        ("another's key", anchor_of(&whole, &anchorer(2)).await),
+        ("half", text[..text.len() / 2].to_owned()),
+        ("empty", String::new()),
+        ("longer", format!("{text}x")),
+        ("a line more", text.replacen('\n', "\n{}\n", 1)),
+        ("a line less", text.split_once('\n').expect("lines").1.to_owned()),
+    ];
+    let rng = SeededRng::new(number("TOLLGATE_SEED").unwrap_or(47) as u64);
+    let object = [("anchor".to_owned(), Bytes::from(text.clone()))];
+    for (_, bytes, place) in places(&object, number("TOLLGATE_PLACES").unwrap_or(60), &rng) {
+        let mut flipped = bytes.to_vec();
+        flipped[place] ^= 1 << (rng.next() % 7);
+        // a file that is no text is refused before
+        changed.extend(String::from_utf8(flipped).ok().map(|text| ("flipped", text)));
+    }
+    let verified = async |text: &str| {
+        let (anchors, anchor_keys) = (vec![text.to_owned()], vec![key.public().clone()]);
+        let options =
+            Options { chain_only: true, keys: whole.keys.clone(), anchors, anchor_keys, ..Options::default() };
+        whole.site.verify(options).await.verified
+    };
+    assert!(verified(&text).await);
+    let mut untold = Vec::new();
+    for (what, text) in changed {
+        if verified(&text).await {
+            untold.push(format!("{what}: {text}"));
+        }
+    }
+    assert!(untold.is_empty(), "{}", untold.join("\n"));
+}
