@@ -14,7 +14,7 @@ use super::resolve::{sessions, sessions_with_unsigned};
 use super::{Asked, Ledger, Place, execute, resolve, resume};
 use crate::ledger::Said;
 use crate::read::{Filter, Opener, Vault, replay};
-use crate::testing::site::{Memory, Site};
+use crate::testing::site::{Layer, Memory, Over, Site};
 use crate::verify::{Options, Report};
 use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::SeededRng;
@@ -887,18 +887,9 @@ struct Locked {
     locked: Option<bool>,
 }
 
-impl VaultReader for Locked {
-    fn get<'a>(
-        &'a self,
-        kind: ObjectKind,
-        name: &'a str,
-        range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        self.store.get(kind, name, range)
-    }
-
-    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        self.store.list(kind, prefix)
+impl Over for Locked {
+    fn under(&self) -> &Memory {
+        &self.store
     }
 
     fn versions<'a>(
@@ -930,7 +921,7 @@ async fn an_erasure_that_could_be_deleted_is_told() {
     for (locked, told) in [(Some(false), true), (Some(true), false), (None, false)] {
         let site = site().await;
         let mut desk = Desk::of(&site, None);
-        desk.place.vault = Vault::new(Arc::new(Locked { store: site.store.clone(), locked }), "", None);
+        desk.place.vault = Vault::new(Arc::new(Layer(Locked { store: site.store.clone(), locked })), "", None);
         let request = desk.request(&site, session("s0")).await;
         let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("a ledger");
         assert_eq!(ledger.unlocked().await, Ok(None), "nothing is written yet");
@@ -1030,7 +1021,8 @@ async fn older_versions_of_keys_are_found() {
     let name = site.name(&["keys/default/acme/s0/", ".age"]);
     let behind = vec![name.clone(), name.replace(".age", "-deadbeef.age"), name.replace(".age", "/foo")];
     site.remove(&name);
-    desk.place.vault = Vault::new(Arc::new(Behind { store: site.store.clone(), behind: behind.clone() }), "", None);
+    desk.place.vault =
+        Vault::new(Arc::new(Layer(Behind { store: site.store.clone(), behind: behind.clone() })), "", None);
     let request = desk.request(&site, session("s0")).await;
     assert_eq!(request.keys.len(), 1, "{:?}", request.keys);
     assert!(request.holds.is_empty());
@@ -1047,18 +1039,9 @@ struct Behind {
     behind: Vec<String>,
 }
 
-impl VaultReader for Behind {
-    fn get<'a>(
-        &'a self,
-        kind: ObjectKind,
-        name: &'a str,
-        range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        self.store.get(kind, name, range)
-    }
-
-    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        self.store.list(kind, prefix)
+impl Over for Behind {
+    fn under(&self) -> &Memory {
+        &self.store
     }
 
     /// A page for each version.

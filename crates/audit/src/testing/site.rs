@@ -28,7 +28,7 @@ use vault::keys::KeyRing;
 use vault::names::{Layout, Names, Scope, date, rfc3339};
 use vault::row::{Kind, Tail, Unnumbered};
 use vault::seal::AgeSealer;
-use vault::store::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
+use vault::store::{Held, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
 use vault::testing::journal::{FakeJournal, signing_key};
 use vault::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
 use vault::uploader::{Journal, Pace, Parts, Uploader};
@@ -88,6 +88,63 @@ impl VaultReader for Memory {
     fn written<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
         let at = self.1.lock().get(name).copied();
         Box::pin(async move { Ok(at) })
+    }
+}
+
+/// A reader over a store in memory that answers some questions in its own way.
+pub trait Over: Send + Sync {
+    fn under(&self) -> &Memory;
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        VaultReader::list(self.under(), kind, prefix)
+    }
+
+    fn versions<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        _prefix: &'a str,
+        _after: Option<(String, String)>,
+    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn held<'a>(&'a self, _kind: ObjectKind, _version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// Such a reader, as a store.
+pub struct Layer<T>(pub T);
+
+impl<T: Over> VaultReader for Layer<T> {
+    fn get<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+        range: Option<(u64, u64)>,
+    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        self.0.under().get(kind, name, range)
+    }
+
+    fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        self.0.list(kind, prefix)
+    }
+
+    fn versions<'a>(
+        &'a self,
+        kind: ObjectKind,
+        prefix: &'a str,
+        after: Option<(String, String)>,
+    ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        self.0.versions(kind, prefix, after)
+    }
+
+    fn held<'a>(&'a self, kind: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+        self.0.held(kind, version)
+    }
+
+    fn written<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        self.0.under().written(kind, name)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::location::Location;
+use crate::testing::site::{Layer, Over};
 
 /// Objects that a running gateway has stored and not named yet are no strays, by each account's own numbers: one that has fewer lines than
 /// another, and one that has just begun. Once the epoch has ended nothing more may come.
@@ -48,19 +49,14 @@ struct Growing {
     late: String,
 }
 
-impl VaultReader for Growing {
-    fn get<'a>(
-        &'a self,
-        kind: ObjectKind,
-        name: &'a str,
-        range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        self.store.get(kind, name, range)
+impl Over for Growing {
+    fn under(&self) -> &Memory {
+        &self.store
     }
 
     fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         Box::pin(async move {
-            let mut names = self.store.list(kind, prefix).await?;
+            let mut names = VaultReader::list(self.under(), kind, prefix).await?;
             names.retain(|name| prefix != "keys/" || *name != self.late);
             Ok(names)
         })
@@ -78,7 +74,7 @@ async fn keys_that_come_meanwhile_are_not_strays() {
     for keys in [None, Some("s3://vault".to_owned())] {
         let location = Location { store: "s3://vault".to_owned(), keys, ..Location::default() };
         let mut vault = Vault::at(&location).expect("a vault");
-        vault.reader = Arc::new(Growing { store: site.store.clone(), late: late.clone() });
+        vault.reader = Arc::new(Layer(Growing { store: site.store.clone(), late: late.clone() }));
         let options =
             Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..Options::default() };
         let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");

@@ -2,6 +2,7 @@
 //! table says that it is not.
 
 use super::*;
+use crate::testing::site::{Layer, Over};
 
 mod chain;
 mod forged;
@@ -208,27 +209,22 @@ async fn a_run_goes_on() {
 /// A store that fails when payload is listed: a run ends early, behind its walk along the chains.
 struct Breaking(Arc<Memory>);
 
-impl VaultReader for Breaking {
-    fn get<'a>(
-        &'a self,
-        kind: ObjectKind,
-        name: &'a str,
-        range: Option<(u64, u64)>,
-    ) -> BoxFuture<'a, Result<Bytes, StoreError>> {
-        self.0.get(kind, name, range)
+impl Over for Breaking {
+    fn under(&self) -> &Memory {
+        &self.0
     }
 
     fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         match kind {
             ObjectKind::Payload => Box::pin(async { Err(StoreError::Unavailable("503".to_owned())) }),
-            kind => self.0.list(kind, prefix),
+            kind => VaultReader::list(self.under(), kind, prefix),
         }
     }
 }
 
 /// A run that ends early, with these options.
 async fn broken_off(s: &Site, options: Options) {
-    let vault = Vault::new(Arc::new(Breaking(s.store.clone())), "", None);
+    let vault = Vault::new(Arc::new(Layer(Breaking(s.store.clone()))), "", None);
     let options = Options { keys: vec![signing_key().public().clone()], now: s.clock.now(), ..options };
     verify(&vault, &options, &mut |_| {}).await.expect_err("the store failed");
 }
