@@ -100,7 +100,7 @@ def prove(work, line, conditional):
     figure("fragments opened", len(documents))
     commands(line, prefix, gateway, session, documents, len(objects))
     doctor(gateway, line, conditional)
-    hold(line, prefix, session)
+    hold(line, prefix, session, gateway)
 
 
 CHANGE = """
@@ -229,7 +229,7 @@ def doctor(gateway, line, conditional):
 
 
 
-def hold(line, prefix, session):
+def hold(line, prefix, session, gateway):
     """`vault hold`: under hold nobody deletes a key, whoever bypasses governance; released, it goes."""
     env = {**os.environ, "AWS_ACCESS_KEY_ID": line["access_key"], "AWS_SECRET_ACCESS_KEY": line["secret_key"], "AWS_EC2_METADATA_DISABLED": "true"}
     place = ["--store", f"s3://{line['buckets'][0]}/{prefix}", "--keys", f"s3://{line['buckets'][1]}", "--region", line["region"],
@@ -246,3 +246,7 @@ def hold(line, prefix, session):
               done.returncode == 0 and bool(found) and set(found) == expected, f"{done.stdout}{done.stderr} {found}"[:600])
         listed = subprocess.run([BINARY, "vault", "hold", "list", *place], capture_output=True, text=True, env=env).stdout
         check(f"vault hold list after {word}", ("case 7" in listed) == (word == "set"), listed)
+    # that vault was damaged above: only what is said of the notes counts
+    verified = subprocess.run([BINARY, "vault", "verify", "--key", os.path.join(gateway.data, "signing.key"), "--json", *place], capture_output=True, text=True, env=env)
+    said = [one for one in json.loads(verified.stdout or "{}").get("findings", [{"at": "holds/", "code": verified.stderr[-300:]}]) if "holds/" in one["at"]]
+    check("vault verify takes notes of holds beside keys for what they are", not [one for one in said if one["code"] not in ("lock", "unlocked")], str(said))
