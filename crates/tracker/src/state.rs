@@ -27,7 +27,7 @@ use super::terms::Terms;
 const MAX_STEP: u64 = 60_000_000_000;
 /// What came in is looked at after so long, ns: sums, pages and alerts lag by no more than this and a tick.
 const LAG: u64 = 1_000_000_000;
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 
 /// Everything.
 pub(super) struct State {
