@@ -133,6 +133,21 @@ async fn two_clicks_from_a_number_to_the_trace() {
     assert!(row.contains("https://back.example/t/0af7651916cd43dd8448eb211c80319c?span=0707070707070707"), "{row}");
 }
 
+/// Calls that have no price because their client reports no usage are named on the page, with what to switch on (it stood in the
+/// log once a day).
+#[tokio::test]
+async fn calls_without_usage_are_named() {
+    let mut one = run("a", "acme", RunState::Live, 9);
+    let (router, _) = pages(made(vec![(one.clone(), vec![])]), LINK);
+    assert!(!ask(&router, "/", HTML).await.1.contains("without usage"));
+    one.totals.add_call("gpt-5-mini", Default::default(), None);
+    one.totals.mark_no_usage("gpt-5-mini");
+    let (router, _) = pages(made(vec![(one, vec![])]), LINK);
+    let (_, front) = ask(&router, "/", HTML).await;
+    assert!(front.contains("1 model call was answered without usage, so it has no price: gpt-5-mini in agents (1)."));
+    assert!(front.contains("stream_options.include_usage"), "{front}");
+}
+
 /// JSON at the same address, with the same figures; a browser gets HTML.
 #[tokio::test]
 async fn programs_get_json() {
