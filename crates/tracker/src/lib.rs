@@ -31,6 +31,7 @@ mod recorder;
 mod resolve;
 mod run;
 mod saved;
+mod schedule;
 mod seen;
 mod stamp;
 mod state;
@@ -289,6 +290,13 @@ impl Processor for Runs {
             if whole {
                 self.state.lock().end_look(id, look);
             }
+        }
+        for _ in 0..LOOKS {
+            let Some((id, group)) = self.state.lock().next_suspected() else { break };
+            let mut look = Look::suspects(&group, &*self.ids, &self.settings, &eyes);
+            drop(group); // or it would have to be copied when it changes
+            let found = std::mem::take(&mut look.found);
+            self.state.lock().take(id, &look, found, &self.meters);
         }
         let mut state = self.state.lock();
         state.count();

@@ -56,10 +56,9 @@ impl Seen {
 
 /// One thing that was found.
 pub(super) enum Found {
-    /// A run that goes on, or got more after its end, and looks as if somebody should know.
-    Suspect(Box<Seen>, u64, Announced),
-    /// A run is shown as ended from now on and may still turn out to go on; what it looks like, if somebody should know.
-    Presumed(Option<Box<Seen>>, u64, Announced),
+    /// A run that goes on, or got more after its end: what it looks like, if somebody should know. The last: whether it is shown as
+    /// ended from now on, which is remembered whatever fires.
+    Suspect(Option<Box<Seen>>, u64, Announced, bool),
     /// A run is over.
     Over(Box<Seen>, u64, Announced),
     /// A run that was announced before got more: what it looks like now, if that changed.
@@ -144,6 +143,24 @@ impl Look {
         look
     }
 
+    /// A part of a look, for heavy groups whose next look is far: runs that go on and break a rule which did not fire for them yet.
+    pub(super) fn suspects(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
+        let resolved = Resolved::of(group, &eyes.terms);
+        let mut looker = Looker::new(&resolved, ids, settings, eyes);
+        for run in &resolved.runs {
+            let (key, announced) = looker.record(run);
+            let is_done = announced.over_at != 0 && run.touched <= announced.over_at;
+            if is_done || looker.suspicions(run) & !announced.fired == 0 {
+                continue;
+            }
+            let is_presumed = announced.presumed_at >= run.touched.max(1);
+            let unended = if is_presumed { RunState::Idle } else { RunState::Live };
+            let suspect = looker.suspect(run, unended);
+            looker.look.found.push(Found::Suspect(suspect, key, announced, false));
+        }
+        looker.look
+    }
+
     /// The last look at a group that has to make room.
     pub(super) fn last(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
         let resolved = Resolved::of(group, &eyes.terms);
@@ -221,7 +238,7 @@ impl<'l> Looker<'l> {
         let running = self.eyes.running;
         let quiet = |wait: u64| run.touched.saturating_add(wait).min(self.idle_at());
         let over_at = quiet(nanos(if run.ended { self.settings.settle } else { self.settings.idle_timeout }));
-        let presumed_at = quiet(nanos(self.settings.settle).saturating_mul(PATIENCE));
+        let presume_at = quiet(nanos(self.settings.settle).saturating_mul(PATIENCE));
         let ended = run.ended || run.presumed_end;
         if self.look.idle || (ended && over_at <= running) {
             match was_over {
@@ -230,20 +247,19 @@ impl<'l> Looker<'l> {
             }
             return Stage::Over;
         }
-        let is_presumed = run.presumed_end && !run.ended && presumed_at <= running;
+        let is_presumed = run.presumed_end && !run.ended && presume_at <= running;
         let straggles = was_over && run.ended;
         let unended = if is_presumed { RunState::Idle } else { RunState::Live };
         let suspect = self.suspect(run, unended);
-        if is_presumed && announced.presumed_at < run.touched.max(1) {
-            let presumed = Announced { presumed_at: running.max(1), ..announced };
-            self.look.found.push(Found::Presumed(suspect, key, presumed));
-        } else if let Some(suspect) = suspect {
-            self.look.found.push(Found::Suspect(suspect, key, announced));
+        let is_news = is_presumed && announced.presumed_at < run.touched.max(1);
+        let presumed_at = if is_news { running.max(1) } else { announced.presumed_at };
+        if is_news || suspect.is_some() {
+            self.look.found.push(Found::Suspect(suspect, key, Announced { presumed_at, ..announced }, is_news));
         }
         let next = match (ended, is_presumed) {
             (false, _) => self.idle_at(),
             (true, true) => over_at,
-            (true, false) => over_at.min(presumed_at),
+            (true, false) => over_at.min(presume_at),
         };
         self.look.next = self.look.next.min(next);
         self.look.open += u32::from(!straggles && !is_presumed);
@@ -256,10 +272,14 @@ impl<'l> Looker<'l> {
 
     /// What a run looks like that somebody should know of.
     fn suspect(&self, run: &Run, unended: RunState) -> Option<Box<Seen>> {
+        let seen = || Box::new(Seen::of(self.viewer.run(run, ended_state(run, unended))));
+        (self.suspicions(run) != 0).then(seen)
+    }
+
+    fn suspicions(&self, run: &Run) -> u16 {
         let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
         let ceiling = self.settings.ceiling(feature);
-        let rule = Rule { limits: &self.settings.alerts, ceiling, now: self.eyes.wall };
-        rule.suspects(run).then(|| Box::new(Seen::of(self.viewer.run(run, ended_state(run, unended)))))
+        Rule { limits: &self.settings.alerts, ceiling, now: self.eyes.wall }.suspicions(run)
     }
 
     fn idle_at(&self) -> u64 {

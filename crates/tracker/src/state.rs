@@ -27,6 +27,8 @@ use super::terms::Terms;
 const MAX_STEP: u64 = 60_000_000_000;
 /// What came in is looked at after so long, ns: sums, pages and alerts lag by no more than this and a tick.
 const LAG: u64 = 1_000_000_000;
+/// What came into a heavy group is searched for suspects after so long, ns: an alert lags by no more than this and a tick.
+const SUSPECTS: u64 = 4_000_000_000;
 const VERSION: u8 = 7;
 
 /// Everything.
@@ -90,6 +92,9 @@ impl State {
         for id in touched {
             let rest = self.store.get(id).map_or(0, |group| look::rest(group, &self.settings));
             self.store.look_at(id, self.running.saturating_add(lag.max(rest)));
+            if rest > SUSPECTS {
+                self.store.suspect_at(id, self.running.saturating_add(SUSPECTS));
+            }
         }
         Applied { heard, gone }
     }
@@ -111,6 +116,16 @@ impl State {
     pub(super) fn next_due(&mut self) -> Option<(u32, Arc<Group>)> {
         loop {
             let id = self.store.next_due(self.running)?;
+            if let Some(group) = self.store.snapshot(id) {
+                return Some((id, group));
+            }
+        }
+    }
+
+    /// The next group to search for suspects.
+    pub(super) fn next_suspected(&mut self) -> Option<(u32, Arc<Group>)> {
+        loop {
+            let id = self.store.next_suspected(self.running)?;
             if let Some(group) = self.store.snapshot(id) {
                 return Some((id, group));
             }
@@ -168,16 +183,12 @@ impl State {
         let (mut over, mut more, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for one in found {
             match one {
-                Found::Suspect(seen, key, mut known) => {
+                Found::Suspect(seen, key, mut known, is_presumed) => {
                     let before = known.fired;
-                    alerts.extend(self.warn(&self.judged(*seen), false, &mut known.fired));
-                    announced.extend((known.fired != before).then_some((key, known)));
-                }
-                Found::Presumed(seen, key, mut known) => {
                     if let Some(seen) = seen {
                         alerts.extend(self.warn(&self.judged(*seen), false, &mut known.fired));
                     }
-                    announced.push((key, known));
+                    announced.extend((is_presumed || known.fired != before).then_some((key, known)));
                 }
                 Found::Over(seen, key, mut end) => {
                     let (digest, view) = (seen.digest, self.judged(*seen));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use pipeline::claims::ClaimKey;
 
 use super::group::{Group, Ids};
+use super::schedule::Schedule;
 use super::seen::{KeySeen, Seen, Sight, flag, kind};
 
 /// Memory of one run, on average, in units of [`Group::weight`]: with 100,000 runs 256 MB.
@@ -57,9 +58,9 @@ pub(super) struct Store {
     accounts: BTreeMap<Box<str>, Owned>,
     /// How many groups.
     count: usize,
-    /// By the running time at which to look.
-    due: BTreeSet<(u64, u32)>,
-    due_at: HashMap<u32, u64>,
+    looks: Schedule,
+    /// Of heavy groups whose next look is far: see [`super::look::Look::suspects`].
+    suspected: Schedule,
     units: usize,
     limit: usize,
     /// Number of the latest batch.
@@ -74,8 +75,8 @@ impl Store {
             index: HashMap::new(),
             accounts: BTreeMap::new(),
             count: 0,
-            due: BTreeSet::new(),
-            due_at: HashMap::new(),
+            looks: Schedule::default(),
+            suspected: Schedule::default(),
             units: 0,
             limit,
             batch: 0,
@@ -149,23 +150,25 @@ impl Store {
 
     /// When to look at a group; the earlier of two wishes.
     pub(super) fn look_at(&mut self, id: u32, at: u64) {
-        let known = self.due_at.get(&id).copied();
-        if known.is_some_and(|known| known <= at) {
-            return;
-        }
-        if let Some(known) = known {
-            self.due.remove(&(known, id));
-        }
-        self.due.insert((at, id));
-        self.due_at.insert(id, at);
+        self.looks.ask(id, at);
+    }
+
+    /// When to look for suspects in a group, if no look comes first.
+    pub(super) fn suspect_at(&mut self, id: u32, at: u64) {
+        self.suspected.ask(id, at);
     }
 
     /// Takes one group off the list whose time has come.
     pub(super) fn next_due(&mut self, now: u64) -> Option<u32> {
-        let &(at, id) = self.due.first().filter(|(at, _)| *at <= now)?;
-        self.due.remove(&(at, id));
-        self.due_at.remove(&id);
+        let id = self.looks.next(now)?;
+        // a look finds suspects too
+        self.suspected.forget(id);
         Some(id)
+    }
+
+    /// The same of those in which to look for suspects.
+    pub(super) fn next_suspected(&mut self, now: u64) -> Option<u32> {
+        self.suspected.next(now)
     }
 
     /// Adds a batch. Returns the groups it touched, and those that were given up to make room.
@@ -261,7 +264,7 @@ impl Store {
     fn join(&mut self, a: u32, b: u32, touched: &mut HashSet<u32>) -> u32 {
         let size = |id| self.get(id).map_or(0, Group::weight);
         let (keep, go) = if size(a) >= size(b) { (a, b) } else { (b, a) };
-        let due = [keep, go].into_iter().filter_map(|id| self.due_at.get(&id).copied()).min();
+        let (due, suspected) = (self.looks.time_of(go), self.suspected.time_of(go));
         let Some(other) = self.remove(go) else { return keep };
         let Some(Some(group)) = self.groups.get_mut(keep as usize) else { return keep };
         let group = Arc::make_mut(group);
@@ -277,9 +280,8 @@ impl Store {
         if touched.remove(&go) {
             touched.insert(keep);
         }
-        if let Some(due) = due {
-            self.look_at(keep, due);
-        }
+        due.into_iter().for_each(|at| self.look_at(keep, at));
+        suspected.into_iter().for_each(|at| self.suspect_at(keep, at));
         keep
     }
 
@@ -323,9 +325,8 @@ impl Store {
             }
         }
         self.count = self.count.saturating_sub(1);
-        if let Some(at) = self.due_at.remove(&id) {
-            self.due.remove(&(at, id));
-        }
+        self.looks.forget(id);
+        self.suspected.forget(id);
         self.units = self.units.saturating_sub(group.weight());
         self.free.push(id);
         Some(Arc::unwrap_or_clone(group))
