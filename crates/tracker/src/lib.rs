@@ -33,6 +33,7 @@ mod run;
 mod saved;
 mod schedule;
 mod seen;
+mod slack;
 mod stamp;
 mod state;
 mod store;
@@ -296,7 +297,10 @@ impl Processor for Runs {
             let mut look = Look::suspects(&group, &*self.ids, &self.settings, &eyes);
             drop(group); // or it would have to be copied when it changes
             let found = std::mem::take(&mut look.found);
-            self.state.lock().take(id, &look, found, &self.meters);
+            let mut state = self.state.lock();
+            if state.take(id, &look, found, &self.meters) {
+                state.end_suspects(id, look);
+            }
         }
         let mut state = self.state.lock();
         state.count();

@@ -19,6 +19,7 @@ use super::observe::{digest, run_digest};
 use super::resolve::Resolved;
 use super::run::Run;
 use super::seen::mark;
+use super::slack::{Slack, warning};
 use super::store::KeyId;
 use super::terms::Terms;
 use super::view::Viewer;
@@ -29,6 +30,10 @@ use super::view::Viewer;
 const PATIENCE: u64 = 10;
 /// Weight of a group that is looked at once in `settle`; a lighter one more often.
 const HEAVY: u64 = 400_000;
+
+/// What came into a heavy group is searched for suspects after so long, ns, if a ceiling can have been crossed: an alert lags by no
+/// more than this and a tick.
+pub(super) const SUSPECTS: u64 = 4_000_000_000;
 
 /// What looks go by.
 pub(super) struct Eyes {
@@ -90,6 +95,8 @@ pub(super) struct Look {
     /// Of a group that goes: its latest runs, the latest last; ids of the rest.
     pub(super) retired: Vec<Seen>,
     pub(super) forgotten: Vec<String>,
+    /// Of a heavy group: what its runs may still get before one has to be looked at.
+    pub(super) slack: Option<Slack>,
 }
 
 /// How far a run is.
@@ -138,7 +145,9 @@ impl Look {
         if idle {
             looker.retire(&resolved.runs, RunState::Idle);
         }
+        let slack = looker.slack(&resolved);
         let mut look = looker.look;
+        look.slack = slack;
         look.next = look.next.max(eyes.running.saturating_add(rest(group, settings).max(1)));
         look
     }
@@ -158,7 +167,8 @@ impl Look {
             let suspect = looker.suspect(run, unended);
             looker.look.found.push(Found::Suspect(suspect, key, announced, false));
         }
-        looker.look
+        let slack = looker.slack(&resolved);
+        Look { slack, ..looker.look }
     }
 
     /// The last look at a group that has to make room.
@@ -216,6 +226,7 @@ impl<'l> Looker<'l> {
             counted: Vec::new(),
             retired: Vec::new(),
             forgotten: Vec::new(),
+            slack: None,
         };
         Self { group, viewer: Viewer { ids, resolved }, eyes, settings, ends, look }
     }
@@ -277,9 +288,25 @@ impl<'l> Looker<'l> {
     }
 
     fn suspicions(&self, run: &Run) -> u16 {
+        Rule { limits: &self.settings.alerts, ceiling: self.ceiling(run), now: self.eyes.wall }.suspicions(run)
+    }
+
+    fn ceiling(&self, run: &Run) -> u64 {
         let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
-        let ceiling = self.settings.ceiling(feature);
-        Rule { limits: &self.settings.alerts, ceiling, now: self.eyes.wall }.suspicions(run)
+        self.settings.ceiling(feature)
+    }
+
+    /// What a heavy group's runs may still get before one has to be looked at.
+    fn slack<'r>(&self, resolved: &'r Resolved<'_>) -> Option<Slack> {
+        let left = |run: &'r Run| {
+            let (_, announced) = self.record(run);
+            let (ceiling, used) = (self.ceiling(run), run.totals.iterations);
+            // what is crossed already fires with this look
+            let next = [warning(ceiling), ceiling].into_iter().find(|limit| used < *limit).unwrap_or(u64::MAX);
+            (announced.over_at == 0 || run.touched > announced.over_at).then(|| (run, next.saturating_sub(used)))
+        };
+        let is_heavy = rest(self.group, self.settings) > SUSPECTS;
+        is_heavy.then(|| Slack::of(resolved, resolved.runs.iter().filter_map(left), self.settings))
     }
 
     fn idle_at(&self) -> u64 {

@@ -15,7 +15,7 @@ use super::codec::Code;
 use super::config::Settings;
 use super::group::{Announced, Group};
 use super::history::History;
-use super::look::{self, Eyes, Found, Look, Seen};
+use super::look::{self, Eyes, Found, Look, SUSPECTS, Seen};
 use super::measures::Measures;
 use super::outbox::{News, Outbox};
 use super::recorder::Recorder;
@@ -27,8 +27,6 @@ use super::terms::Terms;
 const MAX_STEP: u64 = 60_000_000_000;
 /// What came in is looked at after so long, ns: sums, pages and alerts lag by no more than this and a tick.
 const LAG: u64 = 1_000_000_000;
-/// What came into a heavy group is searched for suspects after so long, ns: an alert lags by no more than this and a tick.
-const SUSPECTS: u64 = 4_000_000_000;
 const VERSION: u8 = 7;
 
 /// Everything.
@@ -147,6 +145,7 @@ impl State {
     /// the group went into another or was woken up, and is looked at in its turn.
     pub(super) fn take(&mut self, id: u32, look: &Look, part: Vec<Found>, recorder: &dyn Recorder) -> bool {
         if !self.holds(id, look) {
+            self.store.unwatch(id);
             return false;
         }
         let announced = self.tell_of(part, true, recorder);
@@ -161,6 +160,7 @@ impl State {
     /// Ends a look whose parts were all taken in.
     pub(super) fn end_look(&mut self, id: u32, look: Look) {
         if !self.holds(id, &look) {
+            self.store.unwatch(id);
             return;
         }
         if let Some(group) = self.store.get(id) {
@@ -175,6 +175,15 @@ impl State {
         let counted = look.counted.into_boxed_slice();
         self.store.change(id, |group| (group.open, group.counted) = (look.open, counted));
         self.store.look_at(id, look.next);
+        self.store.end_watch(id, look.slack, self.running.saturating_add(SUSPECTS));
+    }
+
+    /// Ends a search for suspects that were taken in.
+    pub(super) fn end_suspects(&mut self, id: u32, look: Look) {
+        match self.holds(id, &look) {
+            true => self.store.end_watch(id, look.slack, self.running.saturating_add(SUSPECTS)),
+            false => self.store.unwatch(id),
+        }
     }
 
     /// Lets alerts, history and connectors know. What to remember of runs and sessions; `alive`: others may come.

@@ -12,6 +12,7 @@ use pipeline::claims::ClaimKey;
 use super::group::{Group, Ids};
 use super::schedule::Schedule;
 use super::seen::{KeySeen, Seen, Sight, flag, kind};
+use super::slack::{Slack, Watch};
 
 /// Memory of one run, on average, in units of [`Group::weight`]: with 100,000 runs 256 MB.
 const UNITS_PER_RUN: usize = 64;
@@ -61,6 +62,8 @@ pub(super) struct Store {
     looks: Schedule,
     /// Of heavy groups whose next look is far: see [`super::look::Look::suspects`].
     suspected: Schedule,
+    /// Of these, what came since they were looked at.
+    watches: HashMap<u32, Watch>,
     units: usize,
     limit: usize,
     /// Number of the latest batch.
@@ -77,6 +80,7 @@ impl Store {
             count: 0,
             looks: Schedule::default(),
             suspected: Schedule::default(),
+            watches: HashMap::new(),
             units: 0,
             limit,
             batch: 0,
@@ -153,9 +157,31 @@ impl Store {
         self.looks.ask(id, at);
     }
 
-    /// When to look for suspects in a group, if no look comes first.
+    /// When to look for suspects in a group, if no look comes first and there can be some.
     pub(super) fn suspect_at(&mut self, id: u32, at: u64) {
-        self.suspected.ask(id, at);
+        if self.watches.get(&id).is_none_or(Watch::is_due) {
+            self.suspected.ask(id, at);
+        }
+    }
+
+    /// What a look found of a group that is watched, `None`: it is not heavy. `again`: when to look for suspects if some can have
+    /// come meanwhile.
+    pub(super) fn end_watch(&mut self, id: u32, slack: Option<Slack>, again: u64) {
+        let Some(slack) = slack else {
+            self.watches.remove(&id);
+            return;
+        };
+        self.watches.entry(id).or_insert_with(Watch::unknown).end(slack);
+        self.suspect_at(id, again);
+    }
+
+    /// A look was begun and nothing came of it.
+    pub(super) fn unwatch(&mut self, id: u32) {
+        self.watches.remove(&id);
+    }
+
+    fn begin_watch(&mut self, id: u32) {
+        self.watches.get_mut(&id).into_iter().for_each(Watch::begin);
     }
 
     /// Takes one group off the list whose time has come.
@@ -163,12 +189,15 @@ impl Store {
         let id = self.looks.next(now)?;
         // a look finds suspects too
         self.suspected.forget(id);
+        self.begin_watch(id);
         Some(id)
     }
 
     /// The same of those in which to look for suspects.
     pub(super) fn next_suspected(&mut self, now: u64) -> Option<u32> {
-        self.suspected.next(now)
+        let id = self.suspected.next(now)?;
+        self.begin_watch(id);
+        Some(id)
     }
 
     /// Adds a batch. Returns the groups it touched, and those that were given up to make room.
@@ -188,6 +217,9 @@ impl Store {
             let last = std::mem::replace(&mut group.batch, self.batch);
             let before_tool = group.heard(seen);
             group.add(sight, seen, numbers, now);
+            if let Some(watch) = self.watches.get_mut(&id) {
+                watch.add(seen, numbers);
+            }
             if let Some(heard) = Heard::of(before_tool, group, seen) {
                 hear(heard);
             }
@@ -281,7 +313,9 @@ impl Store {
             touched.insert(keep);
         }
         due.into_iter().for_each(|at| self.look_at(keep, at));
-        suspected.into_iter().for_each(|at| self.suspect_at(keep, at));
+        suspected.into_iter().for_each(|at| self.suspected.ask(keep, at));
+        // keys have other numbers now
+        self.watches.remove(&keep);
         keep
     }
 
@@ -327,6 +361,7 @@ impl Store {
         self.count = self.count.saturating_sub(1);
         self.looks.forget(id);
         self.suspected.forget(id);
+        self.watches.remove(&id);
         self.units = self.units.saturating_sub(group.weight());
         self.free.push(id);
         Some(Arc::unwrap_or_clone(group))

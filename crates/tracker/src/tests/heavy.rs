@@ -33,7 +33,9 @@ impl Scene {
         let mut state = scene.line.runs.state.lock();
         state.store.change(0, |group| {
             // stands for thousands of items, which would take a test too long
-            (1..200_000).for_each(|key| drop(group.announced.insert(key << 20, Announced::default())));
+            (1..200_000).for_each(|key| {
+                group.announced.insert(key << 20, Announced::default());
+            });
         });
         drop(state);
         scene.call(1);
@@ -43,8 +45,12 @@ impl Scene {
     }
 
     fn call(&mut self, count: u64) {
+        self.call_in(1, count);
+    }
+
+    fn call_in(&mut self, trace: u64, count: u64) {
         let call = |n: u64| {
-            json!({"name": "chat", "trace": 1, "span": 10 + n, "parent": 1, "start": T0 + n, "end": T0 + n + 1, "attributes": {
+            json!({"name": "chat", "trace": trace, "span": 10 + n, "parent": 1, "start": T0 + n, "end": T0 + n + 1, "attributes": {
                 "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "session.id": "s", "gen_ai.request.model": "m",
                 "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1}})
         };
@@ -101,18 +107,53 @@ fn a_ceiling_is_told_in_time() {
     }
 }
 
-/// Whoever sends into a heavy group all the time makes it be gone through once in some seconds, not at each batch.
+/// Whoever sends into a heavy group makes it be looked through again only where a ceiling can have been crossed: not for tools, nor for
+/// calls of a run that is far from it or whose alerts fired.
 #[test]
 fn items_do_not_make_a_heavy_group_be_looked_through() {
     let mut scene = Scene::new();
     let each = steps(|| drop(scene.line.runs.recent(1)));
-    let spent = steps(|| {
-        for _ in 0..60 {
-            (0..5).for_each(|_| scene.call(1));
-            scene.second();
+    // a minute has two looks that come in any case, and a look that was under way when the group became heavy
+    let minute = |scene: &mut Scene, calls: u64| {
+        steps(|| {
+            (0..60).for_each(|second| {
+                scene.call(u64::from(second % 2 == 0) * calls);
+                scene.second();
+            });
+        })
+    };
+    let quiet = minute(&mut scene, 1);
+    assert!(quiet <= 6 * (each + 32), "{quiet} steps for 30 calls below the ceiling, {each} a pass");
+    minute(&mut scene, 1);
+    assert!(scene.alert("iteration_ceiling").is_some(), "{}", scene.calls);
+    let fired = minute(&mut scene, 30);
+    assert!(fired <= 6 * (each + 1000), "{fired} steps for 900 calls above it, {each} a pass");
+}
+
+/// Whichever of many runs of a heavy session crosses its ceiling, in whatever order calls come: its alert comes in time.
+#[test]
+fn every_crossing_is_told_in_time() {
+    let mut scene = Scene::new();
+    let mut draw = 7_u64;
+    let mut counts = [0_u64; 12];
+    let mut crossed: Vec<(u64, String)> = Vec::new();
+    for second in 0..240 {
+        for _ in 0..3 {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = (draw >> 33) as usize % counts.len();
+            let count = 1 + (draw >> 50) % 3;
+            let before = counts[at];
+            counts[at] += count;
+            scene.call_in(100 + at as u64, count);
+            if before < 50 && counts[at] >= 50 {
+                crossed.push((second, format!("{:032}", 100 + at)));
+            }
         }
-    });
-    // calls are added meanwhile: none of these passes is over more than all of them
-    let most = each + 300;
-    assert!(spent <= 18 * most, "{spent} steps in a minute, {most} a pass");
+        scene.second();
+        let told = scene.line.runs.alerts();
+        let is_told = |run: &str| told.iter().any(|alert| alert.rule == "iteration_ceiling" && alert.run == run);
+        let late = crossed.iter().find(|(at, run)| second >= at + 5 && !is_told(run));
+        assert!(late.is_none(), "{late:?} at {second}: {counts:?}");
+    }
+    assert!(crossed.len() > 9, "{counts:?}");
 }
