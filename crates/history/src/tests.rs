@@ -90,8 +90,8 @@ fn a_look_is_of_this_moment() {
     assert!(open(&path, &key).runs.is_empty());
 }
 
-/// Calls whose client reported no usage are counted by model and service, live runs included, in the page's JSON and in the
-/// report alike (both had only a count of calls without a price); without such calls nothing is said.
+/// Calls whose client reported no usage are counted by model and service, live runs included, in the page's JSON and in
+/// the report alike (both had only a count of calls without a price); without such calls nothing is said.
 #[test]
 fn calls_without_usage_are_named() {
     let history = History::default();

@@ -1,6 +1,8 @@
-//! **What**: [`NoUsage`]: model calls whose client reported no usage, by model and service. **Why**: they have no price, so an
-//! operator must learn which client to change. **Invariants**: counts come from the same entries as all other figures, so that
-//! these calls are a part of `unpriced`. **Not here**: which call is one (`genai`), how it looks (`pages`).
+//! **What**: [`NoUsage`]: model calls whose client reported no usage, by model and service.
+//! **Why**: they have no price, so an operator must learn which client to change.
+//! **Invariants**: counts come from the same entries as all other figures, so that these calls are a part of
+//! `unpriced`.
+//! **Not here**: which call is one (`genai`), how it looks (`pages`).
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -446,8 +446,8 @@ fn costs(shares: &[Share], kind: &str, word: &str, several: bool) -> Vec<Cost> {
     shares.iter().map(row).collect()
 }
 
-/// Alerts by what they are about, the loudest first, and how many alerts are left out: one run that fires five rules is one thing to
-/// look at.
+/// Alerts by what they are about, the loudest first, and how many alerts are left out: one run that fires five rules is
+/// one thing to look at.
 fn alert_groups(pages: &Pages, held: &[Alert], runs: &[Arc<Entry>], now: u64) -> (Vec<AlertGroup>, usize) {
     let mut groups: Vec<(Vec<&Alert>, Option<&Arc<Entry>>)> = Vec::new();
     for alert in held {

@@ -133,8 +133,8 @@ async fn two_clicks_from_a_number_to_the_trace() {
     assert!(row.contains("https://back.example/t/0af7651916cd43dd8448eb211c80319c?span=0707070707070707"), "{row}");
 }
 
-/// Calls that have no price because their client reports no usage are named on the page, with what to switch on (it stood in the
-/// log once a day).
+/// Calls that have no price because their client reports no usage are named on the page, with what to switch on (it
+/// stood in the log once a day).
 #[tokio::test]
 async fn calls_without_usage_are_named() {
     let mut one = run("a", "acme", RunState::Live, 9);
@@ -375,8 +375,9 @@ async fn alerts_that_hold_are_shown() {
     assert!(html.contains("No runs yet"));
 }
 
-/// Alerts about one run stand together, also those about its session, the loudest group first; a tenant's drift stands alone and
-/// calls its run an example. (Each alert was a row, the latest first: a critical one could lie below a dozen warnings.)
+/// Alerts about one run stand together, also those about its session, the loudest group first; a tenant's drift stands
+/// alone and calls its run an example. (Each alert was a row, the latest first: a critical one could lie below a dozen
+/// warnings.)
 #[tokio::test]
 async fn alerts_about_one_run_stand_together() {
     let warning = |rule, run: &str, since| Alert { severity: Severity::Warning, ..runs::alert(rule, run, since) };
@@ -406,7 +407,8 @@ async fn alerts_about_one_run_stand_together() {
     assert!(section.contains("and 10 more: "), "{section}");
 }
 
-/// What providers did not take is on the page, whether or not another model stood in; long ids are whole, for whoever looks for them.
+/// What providers did not take is on the page, whether or not another model stood in; long ids are whole, for whoever
+/// looks for them.
 #[tokio::test]
 async fn troubles_and_long_ids() {
     let id = "oncall-".repeat(20);

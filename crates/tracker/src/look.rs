@@ -31,8 +31,8 @@ const PATIENCE: u64 = 10;
 /// Weight of a group that is looked at once in `settle`; a lighter one more often.
 const HEAVY: u64 = 400_000;
 
-/// What came into a heavy group is searched for suspects after so long, ns, if a ceiling can have been crossed: an alert lags by no
-/// more than this and a tick.
+/// What came into a heavy group is searched for suspects after so long, ns, if a ceiling can have been crossed: an
+/// alert lags by no more than this and a tick.
 pub(super) const SUSPECTS: u64 = 4_000_000_000;
 
 /// What looks go by.
@@ -61,8 +61,8 @@ impl Seen {
 
 /// One thing that was found.
 pub(super) enum Found {
-    /// A run that goes on, or got more after its end: what it looks like, if somebody should know. The last: whether it is shown as
-    /// ended from now on, which is remembered whatever fires.
+    /// A run that goes on, or got more after its end: what it looks like, if somebody should know. The last: whether it
+    /// is shown as ended from now on, which is remembered whatever fires.
     Suspect(Option<Box<Seen>>, u64, Announced, bool),
     /// A run is over.
     Over(Box<Seen>, u64, Announced),
@@ -152,7 +152,8 @@ impl Look {
         look
     }
 
-    /// A part of a look, for heavy groups whose next look is far: runs that go on and break a rule which did not fire for them yet.
+    /// A part of a look, for heavy groups whose next look is far: runs that go on and break a rule which did not fire
+    /// for them yet.
     pub(super) fn suspects(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
         let resolved = Resolved::of(group, &eyes.terms);
         let mut looker = Looker::new(&resolved, ids, settings, eyes);

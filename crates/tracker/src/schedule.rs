@@ -1,5 +1,6 @@
-//! **What**: [`Schedule`]: which groups to work on, and when. **Invariants**: a group has at most one time, the earliest that was
-//! asked for. **Not here**: what is done with a group then (`state`).
+//! **What**: [`Schedule`]: which groups to work on, and when.
+//! **Invariants**: a group has at most one time, the earliest that was asked for.
+//! **Not here**: what is done with a group then (`state`).
 
 use std::collections::{BTreeSet, HashMap};
 

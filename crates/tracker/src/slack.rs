@@ -1,8 +1,9 @@
-//! **What**: [`Slack`]: how many model calls the runs of a heavy group may still get before one may break a ceiling that did not fire
-//! for it; [`Watch`]: what came since that was found out. **Why**: such a group takes long to look through, so that is done early
-//! only where a ceiling can have been crossed. **Invariants**: calls are counted where they stand (trace, named run, session), those
-//! that two records tell of twice: so never too few, but for calls that a later span moves into another run, which wait for the next
-//! look. **Not here**: when that is (`state`).
+//! **What**: [`Slack`]: how many model calls the runs of a heavy group may still get before one may break a ceiling
+//! that did not fire for it; [`Watch`]: what came since that was found out.
+//! **Why**: such a group takes long to look through, so that is done early only where a ceiling can have been crossed.
+//! **Invariants**: calls are counted where they stand (trace, named run, session), those that two records tell of
+//! twice: so never too few, but for calls that a later span moves into another run, which wait for the next look.
+//! **Not here**: when that is (`state`).
 
 use std::collections::HashMap;
 

@@ -164,8 +164,8 @@ impl Store {
         }
     }
 
-    /// What a look found of a group that is watched, `None`: it is not heavy. `again`: when to look for suspects if some can have
-    /// come meanwhile.
+    /// What a look found of a group that is watched, `None`: it is not heavy. `again`: when to look for suspects if
+    /// some can have come meanwhile.
     pub(super) fn end_watch(&mut self, id: u32, slack: Option<Slack>, again: u64) {
         let Some(slack) = slack else {
             self.watches.remove(&id);

@@ -70,7 +70,8 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
     name_features(resolved, items, homes);
 }
 
-/// A run whose root does not name its feature has the one that its own calls name: a sub-agent's calls name the sub-agent.
+/// A run whose root does not name its feature has the one that its own calls name: a sub-agent's calls name the
+/// sub-agent.
 fn name_features(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>]) {
     let group = resolved.group;
     let mut features: HashMap<usize, u16> = HashMap::new();

@@ -189,8 +189,8 @@ fn dear_sessions() {
     assert!(scene.firing().iter().all(|rule| !rule.starts_with("session")), "{:?}", scene.firing());
 }
 
-/// A session's alert keeps up with its cost when sub-agents come whose names stand before its feature's in the alphabet: it was taken
-/// for a session of the sub-agent's feature, which has no past.
+/// A session's alert keeps up with its cost when sub-agents come whose names stand before its feature's in the
+/// alphabet: it was taken for a session of the sub-agent's feature, which has no past.
 #[test]
 fn a_dear_session_is_its_features() {
     let mut scene = Scene::new();

@@ -78,8 +78,8 @@ impl Scene {
     }
 }
 
-/// A ceiling's alert comes within 5 s of the crossing (it came with the group's next look, a quarter of a minute later), the warning
-/// before it too, each once.
+/// A ceiling's alert comes within 5 s of the crossing (it came with the group's next look, a quarter of a minute
+/// later), the warning before it too, each once.
 #[test]
 fn a_ceiling_is_told_in_time() {
     let mut scene = Scene::new();
@@ -107,8 +107,8 @@ fn a_ceiling_is_told_in_time() {
     }
 }
 
-/// Whoever sends into a heavy group makes it be looked through again only where a ceiling can have been crossed: not for tools, nor for
-/// calls of a run that is far from it or whose alerts fired.
+/// Whoever sends into a heavy group makes it be looked through again only where a ceiling can have been crossed: not
+/// for tools, nor for calls of a run that is far from it or whose alerts fired.
 #[test]
 fn items_do_not_make_a_heavy_group_be_looked_through() {
     let mut scene = Scene::new();
@@ -130,7 +130,8 @@ fn items_do_not_make_a_heavy_group_be_looked_through() {
     assert!(fired <= 6 * (each + 1000), "{fired} steps for 900 calls above it, {each} a pass");
 }
 
-/// Whichever of many runs of a heavy session crosses its ceiling, in whatever order calls come: its alert comes in time.
+/// Whichever of many runs of a heavy session crosses its ceiling, in whatever order calls come: its alert comes in
+/// time.
 #[test]
 fn every_crossing_is_told_in_time() {
     let mut scene = Scene::new();

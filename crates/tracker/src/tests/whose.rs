@@ -42,8 +42,8 @@ fn with(change: impl FnOnce(&mut Config)) -> Settings {
     config.settings().unwrap_or_else(|_| panic!("valid"))
 }
 
-/// A live run whose root is still to come has the feature that its own calls name, not a sub-agent's that comes first in the alphabet
-/// (pages, alerts and sums named the sub-agent); the root's own name when it comes.
+/// A live run whose root is still to come has the feature that its own calls name, not a sub-agent's that comes first
+/// in the alphabet (pages, alerts and sums named the sub-agent); the root's own name when it comes.
 #[test]
 fn a_live_run_is_not_its_sub_agents() {
     let call = |id: u64, parent: u64, agent: &str| {
