@@ -58,7 +58,7 @@ case $part in
       "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --no-compile --disable-pip-version-check moto==5.2.5 flask==3.1.2 flask-cors==6.0.1 >&2
     fi
     ;;
-  page)
+  page | incident)
     debian chromium chromium
     "$here/page/install.sh" >/dev/null
     ;;

@@ -26,6 +26,9 @@ pub struct ModelPart {
     pub atto: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
+    /// Of these, the calls whose client reported no usage.
+    #[serde(default)]
+    pub no_usage: u64,
 }
 
 /// One tool's part of a run.
@@ -104,6 +107,9 @@ pub struct Entry {
     pub others: Vec<ModelPart>,
     /// By tool.
     pub tools: Vec<ToolPart>,
+    /// Reason, provider, how often model calls were refused, rate limited or overloaded.
+    #[serde(default)]
+    pub troubles: Vec<([Arc<str>; 2], u64)>,
     /// Reason, provider, from, to, how often.
     pub fallbacks: Vec<([Arc<str>; 4], u64)>,
     /// Tool, who denied, how often.
@@ -146,6 +152,7 @@ impl Entry {
             models: parts(&totals.models),
             others: parts(&totals.others),
             tools: tools(totals),
+            troubles: troubles(totals),
             fallbacks: fallbacks(totals),
             denials: denials(totals),
         }
@@ -180,6 +187,7 @@ fn parts(all: &BTreeMap<String, runs::ModelTotals>) -> Vec<ModelPart> {
         output: model.tokens.output,
         atto: model.atto_usd,
         unpriced: model.unpriced,
+        no_usage: model.no_usage,
     };
     all.iter().take(MAX_PARTS).map(part).collect()
 }
@@ -192,6 +200,11 @@ fn tools(totals: &Totals) -> Vec<ToolPart> {
         denied: tool.denied,
     };
     totals.tools.iter().take(MAX_PARTS).map(part).collect()
+}
+
+fn troubles(totals: &Totals) -> Vec<([Arc<str>; 2], u64)> {
+    let words = |one: &runs::Trouble| [&one.reason, &one.provider].map(|word| Arc::from(word.as_str()));
+    totals.troubles.iter().take(MAX_PARTS).map(|(one, count)| (words(one), *count)).collect()
 }
 
 fn fallbacks(totals: &Totals) -> Vec<([Arc<str>; 4], u64)> {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::entry::{Entry, ModelPart};
+use super::usage::NoUsage;
 
 /// One day, ns.
 pub const DAY: u64 = 24 * 3_600_000_000_000;
@@ -242,6 +243,17 @@ pub struct Stepped {
     pub count: u64,
 }
 
+/// Model calls that a provider did not answer as asked.
+#[derive(Clone)]
+pub struct Troubled {
+    /// Why.
+    pub reason: String,
+    /// The provider.
+    pub provider: String,
+    /// How many calls.
+    pub count: u64,
+}
+
 /// What a screen shows of a window.
 pub struct Figures {
     /// The window.
@@ -270,8 +282,14 @@ pub struct Figures {
     pub tools: Vec<Tool>,
     /// Denied permissions.
     pub denials: Vec<Denied>,
+    /// Model calls that were refused, rate limited or overloaded.
+    pub troubles: Vec<Troubled>,
+    /// Model calls that failed.
+    pub failed_calls: u64,
     /// Fallbacks.
     pub fallbacks: Vec<Stepped>,
+    /// Model calls whose client reported no usage.
+    pub no_usage: NoUsage,
     /// Longest runs, live ones too.
     pub longest: Vec<Arc<Entry>>,
     /// Dearest runs, live ones too.
@@ -354,7 +372,10 @@ pub fn figures(runs: &[Arc<Entry>], window: Window) -> Figures {
         by_feature: shares(|run| &run.feature),
         tools: tools(&inside),
         denials: denials(&inside),
+        troubles: troubles(&inside),
+        failed_calls: inside.iter().map(|run| run.failed_calls).sum(),
         fallbacks: fallbacks(&inside),
+        no_usage: NoUsage::of(inside.iter().map(|run| &***run)),
         longest: first(&inside, |run| Reverse((run.elapsed(end), run.at))),
         dearest: first(&inside, |run| Reverse((run.atto, run.at))),
     }
@@ -453,6 +474,19 @@ fn denials(runs: &[&Arc<Entry>]) -> Vec<Denied> {
     }
     let row = |((tool, source), count): ((&str, &str), u64)| Denied { tool: tool.into(), source: source.into(), count };
     let mut rows: Vec<Denied> = sums.into_iter().map(row).collect();
+    rows.sort_by_key(|row| Reverse(row.count));
+    rows.truncate(ROWS);
+    rows
+}
+
+fn troubles(runs: &[&Arc<Entry>]) -> Vec<Troubled> {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for ([reason, provider], count) in runs.iter().flat_map(|run| &run.troubles) {
+        *sums.entry((reason, provider)).or_default() += count;
+    }
+    let mut rows: Vec<Troubled> = (sums.into_iter())
+        .map(|((reason, provider), count)| Troubled { reason: reason.into(), provider: provider.into(), count })
+        .collect();
     rows.sort_by_key(|row| Reverse(row.count));
     rows.truncate(ROWS);
     rows

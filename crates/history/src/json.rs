@@ -90,6 +90,8 @@ pub fn figures(figures: &Figures) -> Value {
         json!({"reason": row.reason, "provider": row.provider, "from": row.from, "to": row.to,
             "tenant": row.tenant, "template": row.template, "count": row.count})
     });
+    let troubles = figures.troubles.iter();
+    let troubles = troubles.map(|row| json!({"reason": row.reason, "provider": row.provider, "count": row.count}));
     let sum = &figures.sum;
     json!({
         "schema": SCHEMA,
@@ -102,6 +104,7 @@ pub fn figures(figures: &Figures) -> Value {
         "iterations": sum.iterations,
         "most_iterations": figures.most_iterations,
         "model_calls": sum.calls,
+        "failed_model_calls": figures.failed_calls,
         "tool_calls": sum.tool_calls,
         "failed_tool_calls": sum.tool_failures,
         "input_tokens": sum.input,
@@ -118,7 +121,9 @@ pub fn figures(figures: &Figures) -> Value {
         "by_feature": shares(&figures.by_feature),
         "tools": tools.collect::<Vec<_>>(),
         "permission_denials": denials.collect::<Vec<_>>(),
+        "troubles": troubles.collect::<Vec<_>>(),
         "fallbacks": fallbacks.collect::<Vec<_>>(),
+        "calls_without_usage": figures.no_usage.json(),
         "longest": runs(&figures.longest),
         "dearest": runs(&figures.dearest),
     })

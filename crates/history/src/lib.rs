@@ -16,6 +16,7 @@ mod memory;
 mod report;
 mod seal;
 mod store;
+mod usage;
 mod watch;
 mod write;
 
@@ -27,11 +28,13 @@ pub(crate) mod tests;
 pub use entry::{Entry, ModelPart, ToolPart};
 pub use failures::{Failures, Group, Key, Sample};
 pub use figures::{
-    Changed, Counted, DAY, Denied, Figures, Number, Share, Stepped, Tool, UNATTRIBUTED, Window, changes, figures,
+    Changed, Counted, DAY, Denied, Figures, Number, Share, Stepped, Tool, Troubled, UNATTRIBUTED, Window, changes,
+    figures,
 };
 pub use json::{changes as changes_json, entry as entry_json, figures as figures_json};
 pub use memory::{History, KEEP, MAX_RUNS};
 pub use report::{Asked, BY, Grouped, JiraComment, Report, UnknownGrouping, markdown, report, report_json};
 pub use store::{Opened, Store, StoreError};
+pub use usage::NoUsage;
 pub use watch::Watch;
 pub use write::Write;

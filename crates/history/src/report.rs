@@ -14,6 +14,7 @@ use super::failures::{Failures, Key, Sample};
 use super::figures::{Counted, DAY, Window};
 use super::json::{sums, time};
 use super::memory::KEEP;
+use super::usage::NoUsage;
 use runs::json::SCHEMA;
 
 /// What failures can be grouped by, in the order of [`super::Key`].
@@ -87,6 +88,8 @@ pub struct Report {
     pub largest: Vec<Grouped>,
     /// What the runs of that time add up to, live ones up to now.
     pub sum: Counted,
+    /// Their model calls whose client reported no usage.
+    pub no_usage: NoUsage,
 }
 
 /// Makes it, of failing spans and of runs.
@@ -113,8 +116,9 @@ pub fn report(failures: &Failures, runs: &[Arc<Entry>], asked: Asked, now: u64) 
     largest.sort_by(|a, b| (Reverse(a.count), &a.values).cmp(&(Reverse(b.count), &b.values)));
     largest.truncate(asked.limit);
     let window = Window { from, to: now };
-    let sum = Counted::all(runs.iter().filter(|run| window.place(run).is_some()).map(AsRef::as_ref));
-    Report { asked, at: now, spans, groups: count, largest, sum }
+    let inside = || runs.iter().filter(|run| window.place(run).is_some()).map(AsRef::as_ref);
+    let (sum, no_usage) = (Counted::all(inside()), NoUsage::of(inside()));
+    Report { asked, at: now, spans, groups: count, largest, sum, no_usage }
 }
 
 impl Report {
@@ -152,6 +156,7 @@ pub fn report_json(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) ->
         "made_at": time(report.at),
         "from": time(report.at.saturating_sub(report.asked.since.min(KEEP))),
         "runs": sums(&report.sum),
+        "calls_without_usage": report.no_usage.json(),
         "selected": "name = \"claude_code.turn.stop_failure\" OR error = true",
         "by": names,
         "spans": report.spans,
@@ -214,6 +219,9 @@ pub fn markdown(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) -> St
         sum.iterations,
         costs(sum)
     );
+    if let Some(sentence) = report.no_usage.sentence(plain) {
+        let _ = writeln!(out, "{sentence}\n");
+    }
     for (number, group) in (1..).zip(&report.largest) {
         let title: Vec<String> =
             group.values.iter().map(|value| if value.is_empty() { "–".to_owned() } else { plain(value) }).collect();

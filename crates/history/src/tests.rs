@@ -90,6 +90,40 @@ fn a_look_is_of_this_moment() {
     assert!(open(&path, &key).runs.is_empty());
 }
 
+/// Calls whose client reported no usage are counted by model and service, live runs included, in the page's JSON and in
+/// the report alike (both had only a count of calls without a price); without such calls nothing is said.
+#[test]
+fn calls_without_usage_are_named() {
+    let history = History::default();
+    let silent = |id: &str, state, model: &str, calls: u64| {
+        let mut one = view(id, 10, 2, state, Some("acme"), 3);
+        (0..calls).for_each(|_| {
+            one.totals.add_call(model, Default::default(), None);
+            one.totals.mark_no_usage(model);
+        });
+        one
+    };
+    let views = [silent("a", RunState::Ended, "gpt-5", 2), view("b", 20, 4, RunState::Ended, None, 5)];
+    history.note(&views[1..], NOW);
+    assert!(day(&history).no_usage.sentence(str::to_owned).is_none());
+    history.note(&views, NOW);
+    history.note([&silent("c", RunState::Live, "gpt-5-mini", 60)], NOW);
+    let figures = day(&history);
+    let sentence = figures.no_usage.sentence(str::to_owned).unwrap();
+    assert!(sentence.starts_with("62 model calls were answered without usage, so they have no price: "), "{sentence}");
+    assert!(sentence.contains(": gpt-5-mini in agents (60), gpt-5 in agents (2). "), "{sentence}");
+    assert!(
+        sentence.ends_with("have the client report usage, for OpenAI's streams with stream_options.include_usage.")
+    );
+    assert_eq!((figures.sum.unpriced, figures.no_usage.calls), (62, 62), "they are a part of what has no price");
+    let json = figures_json(&figures);
+    assert_eq!(json["calls_without_usage"]["calls"], 62);
+    assert_eq!(json["calls_without_usage"]["largest"][0]["model"], "gpt-5-mini");
+    let report = report(&Failures::default(), &history.all(), Asked::usual(), NOW);
+    assert!(markdown(&report, &|_| None).contains("62 model calls were answered without usage"));
+    assert_eq!(report_json(&report, &|_| None)["calls_without_usage"], json["calls_without_usage"]);
+}
+
 /// No runs: no numbers, rather than zeros that look like good news.
 #[test]
 fn nothing_is_no_number() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::spark::Spark;
 use super::{Asked, Pages, notice, text};
-use history::{Entry, Figures, Number, Share, Stepped, Window, figures, figures_json};
+use history::{Entry, Figures, Number, Share, Stepped, Troubled, Window, figures, figures_json};
 use runs::{Alert, OTHER, json as shape};
 use telemetry::names::{self, Def};
 
@@ -118,7 +118,7 @@ impl RunRow {
         let model = run.models.iter().max_by_key(|model| (model.atto, model.calls));
         Self {
             href: pages.href(&run.account, &run.run),
-            id: text::name(&run.run),
+            id: text::id(&run.run),
             state: run.state.to_string(),
             live: run.live(),
             bad: run.failed(),
@@ -142,12 +142,21 @@ impl RunRow {
     }
 }
 
-struct AlertRow {
+/// Why somebody should look: one alert.
+struct Reason {
     rule: String,
     severity: &'static str,
-    about: String,
     what: String,
+    tool: String,
     since: String,
+}
+
+/// Alerts about one run, tenant or feature.
+struct AlertGroup {
+    reasons: Vec<Reason>,
+    about: String,
+    /// The alerts are about the run itself; else it is an example.
+    own: bool,
     /// Of the run.
     cost: String,
     run: String,
@@ -187,10 +196,11 @@ pub(super) struct Front {
     cards: Vec<Card>,
     /// The loudest alert's severity.
     loudest: &'static str,
-    alerts: Vec<AlertRow>,
+    alerts: Vec<AlertGroup>,
     alerts_left: usize,
     live: Vec<RunRow>,
-    live_left: usize,
+    /// More live runs than are shown; "" for none.
+    live_left: String,
     dearest: Vec<RunRow>,
     longest: Vec<RunRow>,
     costs: Vec<(&'static str, Vec<Cost>)>,
@@ -200,6 +210,10 @@ pub(super) struct Front {
     troubles: Vec<(String, &'static str)>,
     vitals: Vec<Vital>,
     left_out: String,
+    /// What providers did not answer.
+    troubles_of_calls: Option<String>,
+    /// Model calls that have no price because their client reported no usage.
+    no_usage: Option<String>,
     at: String,
 }
 
@@ -214,6 +228,7 @@ impl Front {
         let rows = |runs: &[Arc<Entry>]| runs.iter().map(|run| RunRow::of(pages, run, now)).collect();
         let mut held = pages.board.alerts();
         held.retain(|alert| alert.until.is_none());
+        let (alerts, alerts_left) = alert_groups(pages, &held, &runs, now);
         let tools = figures.tools.iter().map(|tool| Row {
             name: text::name(&tool.name),
             detail: format!("of {}", text::count(tool.calls)),
@@ -249,10 +264,14 @@ impl Front {
             unpriced: figures.sum.unpriced,
             cards: cards(&figures, pages.ceiling, word),
             loudest: held.iter().map(|alert| alert.severity).max().map_or("", |severity| severity.as_str()),
-            alerts: held.iter().take(ALERTS).map(|alert| AlertRow::of(pages, alert, &runs, now)).collect(),
-            alerts_left: held.len().saturating_sub(ALERTS),
+            alerts,
+            alerts_left,
             live: rows(&live),
-            live_left,
+            live_left: match live_left {
+                0 => String::new(),
+                1 => "1 more live run".to_owned(),
+                more => format!("{} more live runs", text::count(more as u64)),
+            },
             dearest: rows(&figures.dearest),
             longest: rows(&figures.longest),
             costs: vec![
@@ -266,6 +285,8 @@ impl Front {
             troubles: pages.health.troubles(),
             vitals: vitals(pages),
             left_out: left_out(pages.history.left_out()),
+            troubles_of_calls: troubles(&figures),
+            no_usage: figures.no_usage.sentence(text::name),
             at: text::time(now),
         }
     }
@@ -425,29 +446,81 @@ fn costs(shares: &[Share], kind: &str, word: &str, several: bool) -> Vec<Cost> {
     shares.iter().map(row).collect()
 }
 
-impl AlertRow {
-    fn of(pages: &Pages, alert: &Alert, runs: &[Arc<Entry>], now: u64) -> Self {
-        let tool = Some(&*alert.tool).filter(|tool| !tool.is_empty());
-        let names = [("tenant", alert.tenant.as_deref()), ("feature", alert.feature.as_deref()), ("tool", tool)];
-        let names = names.into_iter().filter_map(|(word, name)| Some(format!("{word} {}", text::name(name?))));
+/// Alerts by what they are about, the loudest first, and how many alerts are left out: one run that fires five rules is
+/// one thing to look at.
+fn alert_groups(pages: &Pages, held: &[Alert], runs: &[Arc<Entry>], now: u64) -> (Vec<AlertGroup>, usize) {
+    let mut groups: Vec<(Vec<&Alert>, Option<&Arc<Entry>>)> = Vec::new();
+    for alert in held {
         let run = notice::example(alert, runs);
-        Self {
+        let same = |(others, other_run): &&mut (Vec<&Alert>, Option<&Arc<Entry>>)| {
+            let first =
+                others.first().filter(|first| first.account == alert.account && is_of_run(first) && is_of_run(alert));
+            first.is_some_and(|first| match (run, other_run) {
+                (Some(run), Some(other)) => run.run == other.run,
+                (None, None) => (&first.run, &first.session) == (&alert.run, &alert.session),
+                _ => false,
+            })
+        };
+        match groups.iter_mut().find(same) {
+            Some((alerts, _)) => alerts.push(alert),
+            None => groups.push((vec![alert], run)),
+        }
+    }
+    for (alerts, _) in &mut groups {
+        alerts.sort_by_key(|alert| std::cmp::Reverse((alert.severity, alert.since)));
+    }
+    groups.sort_by_key(|(alerts, _)| std::cmp::Reverse(alerts.first().map(|alert| (alert.severity, alert.since))));
+    let left = groups.iter().skip(ALERTS).map(|(alerts, _)| alerts.len()).sum();
+    let shown = groups.iter().take(ALERTS).filter_map(|(alerts, run)| AlertGroup::of(pages, alerts, *run, now));
+    (shown.collect(), left)
+}
+
+/// Whether an alert is about a run or its session, not about all runs of a tenant or a feature.
+fn is_of_run(alert: &Alert) -> bool {
+    !(alert.run.is_empty() && alert.session.is_empty())
+}
+
+impl AlertGroup {
+    fn of(pages: &Pages, alerts: &[&Alert], run: Option<&Arc<Entry>>, now: u64) -> Option<Self> {
+        let first = alerts.first()?;
+        let names = [("tenant", first.tenant.as_deref()), ("feature", first.feature.as_deref())];
+        let names = names.into_iter().filter_map(|(word, name)| Some(format!("{word} {}", text::name(name?))));
+        let reason = |alert: &&Alert| Reason {
             rule: text::name(alert.rule),
             severity: alert.severity.as_str(),
-            about: names.collect::<Vec<_>>().join(" · "),
             what: alert.measured(),
+            tool: if alert.tool.is_empty() { String::new() } else { text::name(&alert.tool) },
             since: text::ago(alert.since, now),
+        };
+        Some(Self {
+            reasons: alerts.iter().map(reason).collect(),
+            about: names.collect::<Vec<_>>().join(" · "),
+            own: is_of_run(first),
             cost: run.map(|run| text::cost(run.atto, run.unpriced)).unwrap_or_default(),
-            run: text::name(run.map_or(&*alert.run, |run| &*run.run)),
+            run: text::id(run.map_or(&*first.run, |run| &*run.run)),
             href: run
                 .map(|run| pages.href(&run.account, &run.run))
-                .or_else(|| (!alert.run.is_empty()).then(|| pages.href(&alert.account, &alert.run))),
+                .or_else(|| (!first.run.is_empty()).then(|| pages.href(&first.account, &first.run))),
             trace: run.and_then(|run| pages.trace(run)),
-        }
+        })
     }
 }
 
-/// The dearest live runs, and how many more there are.
+/// What providers did not answer, in a sentence.
+fn troubles(figures: &Figures) -> Option<String> {
+    let all = figures.sum.calls.saturating_add(figures.failed_calls);
+    let count: u64 = figures.troubles.iter().map(|row| row.count).sum();
+    let row = |row: &Troubled| {
+        let provider = if row.provider.is_empty() { "provider unknown".to_owned() } else { text::name(&row.provider) };
+        format!("{provider} {} ({})", text::name(&row.reason), text::count(row.count))
+    };
+    let rows = figures.troubles.iter().map(row).collect::<Vec<_>>().join(", ");
+    let (count, all) = (text::count(count), text::count(all));
+    (!rows.is_empty())
+        .then(|| format!("{count} of {all} model calls were refused, rate limited or overloaded: {rows}."))
+}
+
+/// The most expensive live runs, and how many more there are.
 fn live(runs: &[Arc<Entry>]) -> (Vec<Arc<Entry>>, usize) {
     let mut live: Vec<Arc<Entry>> = runs.iter().filter(|run| run.live()).map(Arc::clone).collect();
     live.sort_by_key(|run| std::cmp::Reverse((run.atto, run.at)));

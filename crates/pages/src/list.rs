@@ -18,7 +18,7 @@ const MOST: usize = 1000;
 /// Ways to sort: the word, what a page says.
 const SORTS: [(&str, &str); 6] = [
     ("last", "latest"),
-    ("cost", "dearest"),
+    ("cost", "most expensive"),
     ("time", "longest"),
     ("iterations", "most iterations"),
     ("tokens", "most tokens"),

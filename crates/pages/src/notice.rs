@@ -12,8 +12,9 @@ use runs::words::Unit;
 use runs::{Alert, Severity};
 use telemetry::admin::links::{Target, TraceLink};
 
-/// Longest name in a message, characters.
+/// Longest name in a message, and longest id, characters.
 const NAME: usize = 80;
+const ID: usize = 200;
 /// A space of no width.
 const NOTHING: char = '\u{200b}';
 /// What an account is called where there is one.
@@ -22,9 +23,10 @@ const ONLY: &str = "default";
 const RULES: usize = 6;
 
 /// What chats take for markup, links or mentions, as text.
-fn plain(name: &str) -> String {
+fn plain(name: &str, longest: usize) -> String {
     let mut out = String::new();
-    for c in name.chars().filter(|c| !super::text::unseen(*c)).take(NAME) {
+    let mut seen = name.chars().filter(|c| !super::text::unseen(*c));
+    for c in seen.by_ref().take(longest) {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
@@ -46,6 +48,7 @@ fn plain(name: &str) -> String {
             c => out.push(c),
         }
     }
+    out.extend(seen.next().map(|_| '…'));
     out
 }
 
@@ -97,9 +100,11 @@ pub fn message(alert: &Alert, links: &Links, run: Option<&Entry>) -> Value {
         ("session", &alert.session),
         ("account", if alert.account == ONLY { "" } else { &alert.account }),
     ];
-    about.extend(
-        named.iter().filter(|(_, name)| !name.is_empty()).map(|(word, name)| format!("{word} {}", plain(name))),
-    );
+    let shown = |(word, name): &(&str, &str)| {
+        let longest = if matches!(*word, "run" | "session") { ID } else { NAME };
+        format!("{word} {}", plain(name, longest))
+    };
+    about.extend(named.iter().filter(|(_, name)| !name.is_empty()).map(shown));
     let cost = run.filter(|_| !alert.run.is_empty()).map(|run| runs::words::cost(run.atto, run.unpriced));
     about.extend(cost.map(|cost| format!("cost {cost}")));
     let own = Target { trace: &alert.trace, span: "", start: alert.since, end: alert.since, service: "" };

@@ -39,7 +39,7 @@ impl Whose {
     pub(super) fn of(pages: &Pages, id: &str, accounts: &BTreeSet<String>) -> Self {
         let run = |account: &String| (text::name(account), pages.href(account, id));
         let runs = accounts.iter().map(run).collect();
-        Self { page: "runs", version: env!("CARGO_PKG_VERSION"), id: text::name(id), runs }
+        Self { page: "runs", version: env!("CARGO_PKG_VERSION"), id: text::id(id), runs }
     }
 }
 
@@ -117,7 +117,10 @@ impl Run {
     }
 
     pub(super) fn of(pages: &Pages, run: &Value, still: bool) -> Self {
-        let named = |key: &str| run[key].as_str().filter(|name| !name.is_empty()).map(text::name);
+        let named = |key: &str| {
+            let name = run[key].as_str().filter(|name| !name.is_empty())?;
+            Some(if matches!(key, "id" | "session_id") { text::id(name) } else { text::name(name) })
+        };
         let totals = if run["totals"].is_object() { &run["totals"] } else { run };
         let state = run["state"].as_str().unwrap_or("").to_owned();
         let (calls, known) = run["steps"].as_array().map_or((Vec::new(), false), |steps| (tree(steps, run), true));
@@ -197,13 +200,17 @@ fn numbers(run: &Value, totals: &Value, elapsed: f64) -> Vec<(&'static str, Stri
     let row = &run["identical_in_a_row"];
     let (equal, tool) = (number(&row["count"]), row["tool"].as_str());
     let row = tool.filter(|_| equal > 2).map(|tool| format!("{equal} {} in a row", text::name(tool)));
-    vec![
+    let mut shown = vec![
         ("Cost", cost, if unpriced.is_empty() { exact } else { unpriced }),
         ("Time", text::seconds(elapsed), slowest.unwrap_or_default()),
         ("Iterations", text::count(number(&totals["iterations"])), row.unwrap_or_default()),
         ("Model calls", text::count(number(&totals["model_calls"])), failures("failed", "failed_model_calls")),
         ("Tool calls", text::count(number(&totals["tool_calls"])), failures("failed", "failed_tool_calls")),
-    ]
+    ];
+    if let agents @ 1.. = number(&totals["sub_agents"]) {
+        shown.push(("Sub-agents", text::count(agents), "their cost and calls are in these sums".to_owned()));
+    }
+    shown
 }
 
 /// Tokens by where they come from.

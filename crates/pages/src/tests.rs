@@ -10,7 +10,7 @@ use tower::ServiceExt;
 
 use super::{Pages, router};
 use ::runs::testing::runs::{self, MINUTE, Made, NOW};
-use ::runs::{Alert, Board, RunState, RunView, Step, StepKind};
+use ::runs::{Alert, Board, RunState, RunView, Severity, Step, StepKind};
 use history::{Failures, History};
 use kernel::clock::{Clock, UnixNanos};
 use telemetry::admin::{self, Admin, Config};
@@ -131,6 +131,21 @@ async fn two_clicks_from_a_number_to_the_trace() {
     let row = list.split("<tr>").nth(2).expect("the first run");
     assert!(row.contains(">dear<"), "the dearest comes first: {row}");
     assert!(row.contains("https://back.example/t/0af7651916cd43dd8448eb211c80319c?span=0707070707070707"), "{row}");
+}
+
+/// Calls that have no price because their client reports no usage are named on the page, with what to switch on (it
+/// stood in the log once a day).
+#[tokio::test]
+async fn calls_without_usage_are_named() {
+    let mut one = run("a", "acme", RunState::Live, 9);
+    let (router, _) = pages(made(vec![(one.clone(), vec![])]), LINK);
+    assert!(!ask(&router, "/", HTML).await.1.contains("without usage"));
+    one.totals.add_call("gpt-5-mini", Default::default(), None);
+    one.totals.mark_no_usage("gpt-5-mini");
+    let (router, _) = pages(made(vec![(one, vec![])]), LINK);
+    let (_, front) = ask(&router, "/", HTML).await;
+    assert!(front.contains("1 model call was answered without usage, so it has no price: gpt-5-mini in agents (1)."));
+    assert!(front.contains("stream_options.include_usage"), "{front}");
 }
 
 /// JSON at the same address, with the same figures; a browser gets HTML.
@@ -358,6 +373,62 @@ async fn alerts_that_hold_are_shown() {
     let (_, html) = ask(&router, "/", HTML).await;
     assert!(html.contains("iteration_ceiling") && html.contains("/runs/a") && !html.contains("tool_loop"));
     assert!(html.contains("No runs yet"));
+}
+
+/// Alerts about one run stand together, also those about its session, the loudest group first; a tenant's drift stands
+/// alone and calls its run an example. (Each alert was a row, the latest first: a critical one could lie below a dozen
+/// warnings.)
+#[tokio::test]
+async fn alerts_about_one_run_stand_together() {
+    let warning = |rule, run: &str, since| Alert { severity: Severity::Warning, ..runs::alert(rule, run, since) };
+    let session = Alert { run: String::new(), session: "s".into(), ..runs::alert("session_cost_runaway", "", NOW - 3) };
+    let drift =
+        Alert { run: String::new(), session: String::new(), feature: None, ..warning("cost_per_run_drift", "", NOW) };
+    let mut alerts = vec![drift];
+    alerts.extend((0..20).map(|number| warning("tool_retries", &format!("other-{number}"), NOW - 1)));
+    alerts.extend([
+        warning("tool_calls_in_window", "a", NOW - 2),
+        session,
+        runs::alert("iteration_ceiling", "a", NOW - 4),
+    ]);
+    let details = vec![(run("a", "acme", RunState::Live, 9), vec![])];
+    let tracker = Made { alerts: alerts.into(), ..made(details) };
+    let (router, _) = pages(tracker, LINK);
+    let (_, html) = ask(&router, "/", HTML).await;
+    let section = html.split("<section class=\"alerts critical\">").nth(1).expect("alerts");
+    let groups: Vec<&str> = section.split("</section>").next().expect("end").split("<li>").skip(1).collect();
+    assert_eq!(groups.len(), 12);
+    let first = groups[0];
+    let place = |text: &str| first.find(text).unwrap_or_else(|| panic!("{text} in {first}"));
+    let order =
+        ["run <a href=\"/runs/a\">", "session_cost_runaway", "iteration_ceiling", "tool_calls_in_window"].map(place);
+    assert!(order.is_sorted() && first.matches("/runs/a").count() == 1, "{first}");
+    assert!(groups[1].contains("tenant acme · for example run <a href=\"/runs/a\">"), "{}", groups[1]);
+    assert!(section.contains("and 10 more: "), "{section}");
+}
+
+/// What providers did not take is on the page, whether or not another model stood in; long ids are whole, for whoever
+/// looks for them.
+#[tokio::test]
+async fn troubles_and_long_ids() {
+    let id = "oncall-".repeat(20);
+    let mut one = RunView { session: id.clone(), ..run(&id, "acme", RunState::Live, 9) };
+    one.totals.sub_agents = 2;
+    one.totals.failed_calls = 36;
+    one.totals.add_trouble("overloaded_529", "anthropic", 36);
+    let alerts = vec![runs::alert("iteration_ceiling", &id, NOW)];
+    let tracker = Made { alerts: alerts.into(), ..made(vec![(one, vec![])]) };
+    let (router, _) = pages(tracker, LINK);
+    let (_, html) = ask(&router, "/", HTML).await;
+    let sentence = "36 of 37 model calls were refused, rate limited or overloaded: anthropic overloaded_529 (36).";
+    assert!(html.contains(sentence), "{html}");
+    assert_eq!(html.matches(&format!(">{id}</a>")).count(), 4, "in the alert and in three tables");
+    let (_, html) = ask(&router, &format!("/runs/{id}"), HTML).await;
+    assert!(html.contains(&format!("<dd>{id}</dd>")), "its session: {html}");
+    assert!(html.contains("<dt>Sub-agents</dt><dd><strong>2</strong>"), "{html}");
+    let (_, text) = ask(&router, "/", "application/json").await;
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&value["troubles"][0]["count"], &value["failed_model_calls"]), (&36.into(), &36.into()));
 }
 
 /// Two accounts with a run of one id: each link says whose, an address without it asks, and tenants of one name are two.

@@ -9,6 +9,8 @@ pub(super) use runs::words::{cost, count, decimal, dollars, exact, seconds};
 
 /// Longest name that is shown, characters.
 const LONGEST: usize = 60;
+/// Longest id: whoever looks for it needs all of it.
+const LONGEST_ID: usize = 200;
 
 /// Control characters, marks that turn the direction of a text, and what nobody sees.
 pub(super) fn unseen(c: char) -> bool {
@@ -18,8 +20,17 @@ pub(super) fn unseen(c: char) -> bool {
 
 /// A name.
 pub(super) fn name(text: &str) -> String {
-    let mut shown: String = text.chars().filter(|c| !unseen(*c)).take(LONGEST + 1).collect();
-    if shown.chars().count() > LONGEST {
+    shortened(text, LONGEST)
+}
+
+/// An id of a run or session.
+pub(super) fn id(text: &str) -> String {
+    shortened(text, LONGEST_ID)
+}
+
+fn shortened(text: &str, longest: usize) -> String {
+    let mut shown: String = text.chars().filter(|c| !unseen(*c)).take(longest + 1).collect();
+    if shown.chars().count() > longest {
         shown.pop();
         shown.pop();
         shown.push('…');

@@ -31,7 +31,7 @@ pub use finding::{Finding, Gravity};
 pub use lay::Change;
 pub use overlay::{Effective, Rates};
 pub use refresh::{Offer, Pin, Refresher, Shelf, Taken};
-pub use resolved::Unpriced;
+pub use resolved::{NO_USAGE_HINT, Unpriced};
 pub use row::{Circumstances, Query, Row, RowFlags};
 pub use same::same_model;
 pub use show::{Listed, Sold, Window};

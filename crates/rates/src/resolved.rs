@@ -22,6 +22,9 @@ pub enum Unpriced {
     NoUsage,
 }
 
+/// How to get a price for calls of [`Unpriced::NoUsage`], as the end of a sentence.
+pub const NO_USAGE_HINT: &str = "have the client report usage, for OpenAI's streams with stream_options.include_usage";
+
 impl Unpriced {
     /// The word.
     pub fn as_str(self) -> &'static str {

@@ -59,7 +59,7 @@ pub fn totals(totals: &Totals) -> Value {
     let parts = |all: &BTreeMap<String, ModelTotals>| -> Map<String, Value> {
         let part = |one: &ModelTotals| {
             json!({"calls": one.calls, "tokens": tokens(&one.tokens), "cost_usd": cost(one.atto_usd, one.unpriced),
-                "unpriced_calls": one.unpriced})
+                "unpriced_calls": one.unpriced, "calls_without_usage": one.no_usage})
         };
         all.iter().map(|(name, one)| (name.clone(), part(one))).collect()
     };

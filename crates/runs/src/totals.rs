@@ -37,6 +37,8 @@ pub struct ModelTotals {
     pub atto_usd: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
+    /// Of these, the calls whose client reported no usage.
+    pub no_usage: u64,
 }
 
 /// A permission that was denied.
@@ -112,6 +114,7 @@ impl ModelTotals {
         self.tokens = add(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
         self.unpriced += other.unpriced;
+        self.no_usage += other.no_usage;
     }
 
     /// Takes calls out.
@@ -120,6 +123,7 @@ impl ModelTotals {
         self.tokens = subtract(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
         self.unpriced = self.unpriced.saturating_sub(other.unpriced);
+        self.no_usage = self.no_usage.saturating_sub(other.no_usage);
     }
 }
 
@@ -225,6 +229,11 @@ impl Totals {
     pub fn add_call(&mut self, model: &str, tokens: Buckets, price: Option<i128>) {
         self.add_spent(model, tokens, price);
         kind(&mut self.models, model).calls += 1;
+    }
+
+    /// Marks one of a model's answered calls as one whose client reported no usage.
+    pub fn mark_no_usage(&mut self, model: &str) {
+        kind(&mut self.models, model).no_usage += 1;
     }
 
     /// What a call took that failed all the same; `price` in 1e-18 USD, none = unpriced.

@@ -267,16 +267,21 @@ pub(super) struct Rule<'a> {
 }
 
 impl Rule<'_> {
-    /// Whether a run that is not over is worth a closer look: cheap, and never wrongly no.
-    pub(super) fn suspects(&self, run: &Run) -> bool {
+    /// Rules that a run which is not over may break, as bits of their numbers: cheap, and never one too few.
+    pub(super) fn suspicions(&self, run: &Run) -> u16 {
         let (totals, peaks, limits) = (&run.totals, &run.peaks, self.limits);
         let most = |streak: &Option<runs::Streak>| streak.as_ref().map_or(0, |streak| streak.count);
-        totals.iterations.saturating_mul(5) >= self.ceiling.saturating_mul(4)
-            || most(&peaks.row) >= u64::from(limits.identical_calls)
-            || most(&peaks.window) > u64::from(limits.tool_calls)
-            || totals.tool_retries() > u64::from(limits.tool_retries)
-            || run.killed
-            || self.is_late(run.start)
+        let is_near = totals.iterations.saturating_mul(5) >= self.ceiling.saturating_mul(4);
+        let rules = [
+            (NEAR, is_near && totals.iterations < self.ceiling),
+            (CEILING, totals.iterations >= self.ceiling),
+            (ROW, most(&peaks.row) >= u64::from(limits.identical_calls)),
+            (WINDOW, most(&peaks.window) > u64::from(limits.tool_calls)),
+            (RETRIES, totals.tool_retries() > u64::from(limits.tool_retries)),
+            (LIMIT, run.killed),
+            (UNENDED, self.is_late(run.start)),
+        ];
+        rules.into_iter().filter(|(_, holds)| *holds).fold(0, |bits, (rule, _)| bits | 1 << rule)
     }
 
     fn is_late(&self, start: u64) -> bool {

@@ -146,7 +146,7 @@ impl Group {
             #[rustfmt::skip]
             let new = Call {
                 spot, session, run, flags, start, end, finish, model, model_worth, worth, tokens, atto,
-                asked, provider, tenant: tags.tenant, error, trouble, fallback, attempts,
+                asked, provider, tenant: tags.tenant, feature: tags.feature, error, trouble, fallback, attempts,
             };
             self.add_call(key, new);
         }
@@ -198,8 +198,11 @@ impl Group {
         for (at, one) in other.calls.into_entries() {
             let (session, run, finish, model) = (key(one.session), key(one.run), name(one.finish), name(one.model));
             let (asked, provider, error) = (name(one.asked), name(one.provider), name(one.error));
-            let (spot, tenant) = (spot(&one.spot), name(one.tenant));
-            self.add_call(at, Call { spot, session, run, finish, model, asked, provider, tenant, error, ..one });
+            let (spot, tenant, feature) = (spot(&one.spot), name(one.tenant), name(one.feature));
+            self.add_call(
+                at,
+                Call { spot, session, run, finish, model, asked, provider, tenant, feature, error, ..one },
+            );
         }
         for (at, one) in other.tools.into_entries() {
             let (session, run, error, source) = (key(one.session), key(one.run), name(one.error), name(one.source));
@@ -316,6 +319,7 @@ impl Group {
             asked: self.first_name(known.asked, new.asked),
             provider: self.first_name(known.provider, new.provider),
             tenant: self.first_name(known.tenant, new.tenant),
+            feature: self.first_name(known.feature, new.feature),
             error: self.first_name(known.error, new.error),
             trouble: surest(known.trouble, new.trouble),
             fallback: surest(known.fallback, new.fallback),

@@ -111,6 +111,7 @@ record! {
         asked: u16,
         provider: u16,
         tenant: u16,
+        feature: u16,
         error: u16,
         /// See `seen::trouble`.
         trouble: u8,

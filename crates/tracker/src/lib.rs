@@ -31,7 +31,9 @@ mod recorder;
 mod resolve;
 mod run;
 mod saved;
+mod schedule;
 mod seen;
+mod slack;
 mod stamp;
 mod state;
 mod store;
@@ -288,6 +290,16 @@ impl Processor for Runs {
             }
             if whole {
                 self.state.lock().end_look(id, look);
+            }
+        }
+        for _ in 0..LOOKS {
+            let Some((id, group)) = self.state.lock().next_suspected() else { break };
+            let mut look = Look::suspects(&group, &*self.ids, &self.settings, &eyes);
+            drop(group); // or it would have to be copied when it changes
+            let found = std::mem::take(&mut look.found);
+            let mut state = self.state.lock();
+            if state.take(id, &look, found, &self.meters) {
+                state.end_suspects(id, look);
             }
         }
         let mut state = self.state.lock();

@@ -19,6 +19,7 @@ use super::observe::{digest, run_digest};
 use super::resolve::Resolved;
 use super::run::Run;
 use super::seen::mark;
+use super::slack::{Slack, warning};
 use super::store::KeyId;
 use super::terms::Terms;
 use super::view::Viewer;
@@ -29,6 +30,10 @@ use super::view::Viewer;
 const PATIENCE: u64 = 10;
 /// Weight of a group that is looked at once in `settle`; a lighter one more often.
 const HEAVY: u64 = 400_000;
+
+/// What came into a heavy group is searched for suspects after so long, ns, if a ceiling can have been crossed: an
+/// alert lags by no more than this and a tick.
+pub(super) const SUSPECTS: u64 = 4_000_000_000;
 
 /// What looks go by.
 pub(super) struct Eyes {
@@ -56,10 +61,9 @@ impl Seen {
 
 /// One thing that was found.
 pub(super) enum Found {
-    /// A run that goes on, or got more after its end, and looks as if somebody should know.
-    Suspect(Box<Seen>, u64, Announced),
-    /// A run is shown as ended from now on and may still turn out to go on; what it looks like, if somebody should know.
-    Presumed(Option<Box<Seen>>, u64, Announced),
+    /// A run that goes on, or got more after its end: what it looks like, if somebody should know. The last: whether it
+    /// is shown as ended from now on, which is remembered whatever fires.
+    Suspect(Option<Box<Seen>>, u64, Announced, bool),
     /// A run is over.
     Over(Box<Seen>, u64, Announced),
     /// A run that was announced before got more: what it looks like now, if that changed.
@@ -91,6 +95,8 @@ pub(super) struct Look {
     /// Of a group that goes: its latest runs, the latest last; ids of the rest.
     pub(super) retired: Vec<Seen>,
     pub(super) forgotten: Vec<String>,
+    /// Of a heavy group: what its runs may still get before one has to be looked at.
+    pub(super) slack: Option<Slack>,
 }
 
 /// How far a run is.
@@ -139,9 +145,31 @@ impl Look {
         if idle {
             looker.retire(&resolved.runs, RunState::Idle);
         }
+        let slack = looker.slack(&resolved);
         let mut look = looker.look;
+        look.slack = slack;
         look.next = look.next.max(eyes.running.saturating_add(rest(group, settings).max(1)));
         look
+    }
+
+    /// A part of a look, for heavy groups whose next look is far: runs that go on and break a rule which did not fire
+    /// for them yet.
+    pub(super) fn suspects(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
+        let resolved = Resolved::of(group, &eyes.terms);
+        let mut looker = Looker::new(&resolved, ids, settings, eyes);
+        for run in &resolved.runs {
+            let (key, announced) = looker.record(run);
+            let is_done = announced.over_at != 0 && run.touched <= announced.over_at;
+            if is_done || looker.suspicions(run) & !announced.fired == 0 {
+                continue;
+            }
+            let is_presumed = announced.presumed_at >= run.touched.max(1);
+            let unended = if is_presumed { RunState::Idle } else { RunState::Live };
+            let suspect = looker.suspect(run, unended);
+            looker.look.found.push(Found::Suspect(suspect, key, announced, false));
+        }
+        let slack = looker.slack(&resolved);
+        Look { slack, ..looker.look }
     }
 
     /// The last look at a group that has to make room.
@@ -199,6 +227,7 @@ impl<'l> Looker<'l> {
             counted: Vec::new(),
             retired: Vec::new(),
             forgotten: Vec::new(),
+            slack: None,
         };
         Self { group, viewer: Viewer { ids, resolved }, eyes, settings, ends, look }
     }
@@ -221,7 +250,7 @@ impl<'l> Looker<'l> {
         let running = self.eyes.running;
         let quiet = |wait: u64| run.touched.saturating_add(wait).min(self.idle_at());
         let over_at = quiet(nanos(if run.ended { self.settings.settle } else { self.settings.idle_timeout }));
-        let presumed_at = quiet(nanos(self.settings.settle).saturating_mul(PATIENCE));
+        let presume_at = quiet(nanos(self.settings.settle).saturating_mul(PATIENCE));
         let ended = run.ended || run.presumed_end;
         if self.look.idle || (ended && over_at <= running) {
             match was_over {
@@ -230,20 +259,19 @@ impl<'l> Looker<'l> {
             }
             return Stage::Over;
         }
-        let is_presumed = run.presumed_end && !run.ended && presumed_at <= running;
+        let is_presumed = run.presumed_end && !run.ended && presume_at <= running;
         let straggles = was_over && run.ended;
         let unended = if is_presumed { RunState::Idle } else { RunState::Live };
         let suspect = self.suspect(run, unended);
-        if is_presumed && announced.presumed_at < run.touched.max(1) {
-            let presumed = Announced { presumed_at: running.max(1), ..announced };
-            self.look.found.push(Found::Presumed(suspect, key, presumed));
-        } else if let Some(suspect) = suspect {
-            self.look.found.push(Found::Suspect(suspect, key, announced));
+        let is_news = is_presumed && announced.presumed_at < run.touched.max(1);
+        let presumed_at = if is_news { running.max(1) } else { announced.presumed_at };
+        if is_news || suspect.is_some() {
+            self.look.found.push(Found::Suspect(suspect, key, Announced { presumed_at, ..announced }, is_news));
         }
         let next = match (ended, is_presumed) {
             (false, _) => self.idle_at(),
             (true, true) => over_at,
-            (true, false) => over_at.min(presumed_at),
+            (true, false) => over_at.min(presume_at),
         };
         self.look.next = self.look.next.min(next);
         self.look.open += u32::from(!straggles && !is_presumed);
@@ -256,10 +284,30 @@ impl<'l> Looker<'l> {
 
     /// What a run looks like that somebody should know of.
     fn suspect(&self, run: &Run, unended: RunState) -> Option<Box<Seen>> {
+        let seen = || Box::new(Seen::of(self.viewer.run(run, ended_state(run, unended))));
+        (self.suspicions(run) != 0).then(seen)
+    }
+
+    fn suspicions(&self, run: &Run) -> u16 {
+        Rule { limits: &self.settings.alerts, ceiling: self.ceiling(run), now: self.eyes.wall }.suspicions(run)
+    }
+
+    fn ceiling(&self, run: &Run) -> u64 {
         let feature = Some(self.group.name(run.tags.feature)).filter(|name| !name.is_empty());
-        let ceiling = self.settings.ceiling(feature);
-        let rule = Rule { limits: &self.settings.alerts, ceiling, now: self.eyes.wall };
-        rule.suspects(run).then(|| Box::new(Seen::of(self.viewer.run(run, ended_state(run, unended)))))
+        self.settings.ceiling(feature)
+    }
+
+    /// What a heavy group's runs may still get before one has to be looked at.
+    fn slack<'r>(&self, resolved: &'r Resolved<'_>) -> Option<Slack> {
+        let left = |run: &'r Run| {
+            let (_, announced) = self.record(run);
+            let (ceiling, used) = (self.ceiling(run), run.totals.iterations);
+            // what is crossed already fires with this look
+            let next = [warning(ceiling), ceiling].into_iter().find(|limit| used < *limit).unwrap_or(u64::MAX);
+            (announced.over_at == 0 || run.touched > announced.over_at).then(|| (run, next.saturating_sub(used)))
+        };
+        let is_heavy = rest(self.group, self.settings) > SUSPECTS;
+        is_heavy.then(|| Slack::of(resolved, resolved.runs.iter().filter_map(left), self.settings))
     }
 
     fn idle_at(&self) -> u64 {

@@ -55,6 +55,16 @@ impl<'g> Resolved<'g> {
         resolved
     }
 
+    /// The traces of each run that takes part in some.
+    pub(super) fn traces_of_runs(&self) -> HashMap<Id, Vec<u32>> {
+        let mut traces: HashMap<Id, Vec<u32>> = HashMap::new();
+        for (trace, runs) in &self.by_trace {
+            let runs = runs.iter().filter_map(|at| self.runs.get(*at));
+            runs.for_each(|run| traces.entry(run.id).or_default().push(*trace));
+        }
+        traces
+    }
+
     /// The run of an item: by what it names and where it stands, else by trace, session and time.
     pub(super) fn run_of(&self, named: u32, spot: &Spot, session: u32, at: u64) -> Option<&Run> {
         let run = self.certain(named, spot.node).or_else(|| self.likely(spot.trace, session, at));

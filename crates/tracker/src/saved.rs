@@ -8,7 +8,7 @@ use runs::{
 use super::codec::{Code, fields};
 
 fields!(ToolTotals { ok, failed, denied, retries });
-fields!(ModelTotals { calls, tokens, atto_usd, unpriced });
+fields!(ModelTotals { calls, tokens, atto_usd, unpriced, no_usage });
 fields!(Denial { tool, source });
 fields!(Fallback { reason, provider, from, to });
 fields!(Trouble { reason, provider });

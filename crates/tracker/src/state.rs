@@ -15,7 +15,7 @@ use super::codec::Code;
 use super::config::Settings;
 use super::group::{Announced, Group};
 use super::history::History;
-use super::look::{self, Eyes, Found, Look, Seen};
+use super::look::{self, Eyes, Found, Look, SUSPECTS, Seen};
 use super::measures::Measures;
 use super::outbox::{News, Outbox};
 use super::recorder::Recorder;
@@ -27,7 +27,7 @@ use super::terms::Terms;
 const MAX_STEP: u64 = 60_000_000_000;
 /// What came in is looked at after so long, ns: sums, pages and alerts lag by no more than this and a tick.
 const LAG: u64 = 1_000_000_000;
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 
 /// Everything.
 pub(super) struct State {
@@ -90,6 +90,9 @@ impl State {
         for id in touched {
             let rest = self.store.get(id).map_or(0, |group| look::rest(group, &self.settings));
             self.store.look_at(id, self.running.saturating_add(lag.max(rest)));
+            if rest > SUSPECTS {
+                self.store.suspect_at(id, self.running.saturating_add(SUSPECTS));
+            }
         }
         Applied { heard, gone }
     }
@@ -117,6 +120,16 @@ impl State {
         }
     }
 
+    /// The next group to search for suspects.
+    pub(super) fn next_suspected(&mut self) -> Option<(u32, Arc<Group>)> {
+        loop {
+            let id = self.store.next_suspected(self.running)?;
+            if let Some(group) = self.store.snapshot(id) {
+                return Some((id, group));
+            }
+        }
+    }
+
     /// Counts runs that are not over.
     pub(super) fn count(&mut self) {
         self.open = self.store.groups().map(|group| u64::from(group.open)).sum();
@@ -132,6 +145,7 @@ impl State {
     /// the group went into another or was woken up, and is looked at in its turn.
     pub(super) fn take(&mut self, id: u32, look: &Look, part: Vec<Found>, recorder: &dyn Recorder) -> bool {
         if !self.holds(id, look) {
+            self.store.unwatch(id);
             return false;
         }
         let announced = self.tell_of(part, true, recorder);
@@ -146,6 +160,7 @@ impl State {
     /// Ends a look whose parts were all taken in.
     pub(super) fn end_look(&mut self, id: u32, look: Look) {
         if !self.holds(id, &look) {
+            self.store.unwatch(id);
             return;
         }
         if let Some(group) = self.store.get(id) {
@@ -160,6 +175,15 @@ impl State {
         let counted = look.counted.into_boxed_slice();
         self.store.change(id, |group| (group.open, group.counted) = (look.open, counted));
         self.store.look_at(id, look.next);
+        self.store.end_watch(id, look.slack, self.running.saturating_add(SUSPECTS));
+    }
+
+    /// Ends a search for suspects that were taken in.
+    pub(super) fn end_suspects(&mut self, id: u32, look: Look) {
+        match self.holds(id, &look) {
+            true => self.store.end_watch(id, look.slack, self.running.saturating_add(SUSPECTS)),
+            false => self.store.unwatch(id),
+        }
     }
 
     /// Lets alerts, history and connectors know. What to remember of runs and sessions; `alive`: others may come.
@@ -168,16 +192,12 @@ impl State {
         let (mut over, mut more, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for one in found {
             match one {
-                Found::Suspect(seen, key, mut known) => {
+                Found::Suspect(seen, key, mut known, is_presumed) => {
                     let before = known.fired;
-                    alerts.extend(self.warn(&self.judged(*seen), false, &mut known.fired));
-                    announced.extend((known.fired != before).then_some((key, known)));
-                }
-                Found::Presumed(seen, key, mut known) => {
                     if let Some(seen) = seen {
                         alerts.extend(self.warn(&self.judged(*seen), false, &mut known.fired));
                     }
-                    announced.push((key, known));
+                    announced.extend((is_presumed || known.fired != before).then_some((key, known)));
                 }
                 Found::Over(seen, key, mut end) => {
                     let (digest, view) = (seen.digest, self.judged(*seen));

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use pipeline::claims::ClaimKey;
 
 use super::group::{Group, Ids};
+use super::schedule::Schedule;
 use super::seen::{KeySeen, Seen, Sight, flag, kind};
+use super::slack::{Slack, Watch};
 
 /// Memory of one run, on average, in units of [`Group::weight`]: with 100,000 runs 256 MB.
 const UNITS_PER_RUN: usize = 64;
@@ -57,9 +59,11 @@ pub(super) struct Store {
     accounts: BTreeMap<Box<str>, Owned>,
     /// How many groups.
     count: usize,
-    /// By the running time at which to look.
-    due: BTreeSet<(u64, u32)>,
-    due_at: HashMap<u32, u64>,
+    looks: Schedule,
+    /// Of heavy groups whose next look is far: see [`super::look::Look::suspects`].
+    suspected: Schedule,
+    /// Of these, what came since they were looked at.
+    watches: HashMap<u32, Watch>,
     units: usize,
     limit: usize,
     /// Number of the latest batch.
@@ -74,8 +78,9 @@ impl Store {
             index: HashMap::new(),
             accounts: BTreeMap::new(),
             count: 0,
-            due: BTreeSet::new(),
-            due_at: HashMap::new(),
+            looks: Schedule::default(),
+            suspected: Schedule::default(),
+            watches: HashMap::new(),
             units: 0,
             limit,
             batch: 0,
@@ -149,22 +154,49 @@ impl Store {
 
     /// When to look at a group; the earlier of two wishes.
     pub(super) fn look_at(&mut self, id: u32, at: u64) {
-        let known = self.due_at.get(&id).copied();
-        if known.is_some_and(|known| known <= at) {
+        self.looks.ask(id, at);
+    }
+
+    /// When to look for suspects in a group, if no look comes first and there can be some.
+    pub(super) fn suspect_at(&mut self, id: u32, at: u64) {
+        if self.watches.get(&id).is_none_or(Watch::is_due) {
+            self.suspected.ask(id, at);
+        }
+    }
+
+    /// What a look found of a group that is watched, `None`: it is not heavy. `again`: when to look for suspects if
+    /// some can have come meanwhile.
+    pub(super) fn end_watch(&mut self, id: u32, slack: Option<Slack>, again: u64) {
+        let Some(slack) = slack else {
+            self.watches.remove(&id);
             return;
-        }
-        if let Some(known) = known {
-            self.due.remove(&(known, id));
-        }
-        self.due.insert((at, id));
-        self.due_at.insert(id, at);
+        };
+        self.watches.entry(id).or_insert_with(Watch::unknown).end(slack);
+        self.suspect_at(id, again);
+    }
+
+    /// A look was begun and nothing came of it.
+    pub(super) fn unwatch(&mut self, id: u32) {
+        self.watches.remove(&id);
+    }
+
+    fn begin_watch(&mut self, id: u32) {
+        self.watches.get_mut(&id).into_iter().for_each(Watch::begin);
     }
 
     /// Takes one group off the list whose time has come.
     pub(super) fn next_due(&mut self, now: u64) -> Option<u32> {
-        let &(at, id) = self.due.first().filter(|(at, _)| *at <= now)?;
-        self.due.remove(&(at, id));
-        self.due_at.remove(&id);
+        let id = self.looks.next(now)?;
+        // a look finds suspects too
+        self.suspected.forget(id);
+        self.begin_watch(id);
+        Some(id)
+    }
+
+    /// The same of those in which to look for suspects.
+    pub(super) fn next_suspected(&mut self, now: u64) -> Option<u32> {
+        let id = self.suspected.next(now)?;
+        self.begin_watch(id);
         Some(id)
     }
 
@@ -185,6 +217,9 @@ impl Store {
             let last = std::mem::replace(&mut group.batch, self.batch);
             let before_tool = group.heard(seen);
             group.add(sight, seen, numbers, now);
+            if let Some(watch) = self.watches.get_mut(&id) {
+                watch.add(seen, numbers);
+            }
             if let Some(heard) = Heard::of(before_tool, group, seen) {
                 hear(heard);
             }
@@ -261,7 +296,7 @@ impl Store {
     fn join(&mut self, a: u32, b: u32, touched: &mut HashSet<u32>) -> u32 {
         let size = |id| self.get(id).map_or(0, Group::weight);
         let (keep, go) = if size(a) >= size(b) { (a, b) } else { (b, a) };
-        let due = [keep, go].into_iter().filter_map(|id| self.due_at.get(&id).copied()).min();
+        let (due, suspected) = (self.looks.time_of(go), self.suspected.time_of(go));
         let Some(other) = self.remove(go) else { return keep };
         let Some(Some(group)) = self.groups.get_mut(keep as usize) else { return keep };
         let group = Arc::make_mut(group);
@@ -277,9 +312,10 @@ impl Store {
         if touched.remove(&go) {
             touched.insert(keep);
         }
-        if let Some(due) = due {
-            self.look_at(keep, due);
-        }
+        due.into_iter().for_each(|at| self.look_at(keep, at));
+        suspected.into_iter().for_each(|at| self.suspected.ask(keep, at));
+        // keys have other numbers now
+        self.watches.remove(&keep);
         keep
     }
 
@@ -323,9 +359,9 @@ impl Store {
             }
         }
         self.count = self.count.saturating_sub(1);
-        if let Some(at) = self.due_at.remove(&id) {
-            self.due.remove(&(at, id));
-        }
+        self.looks.forget(id);
+        self.suspected.forget(id);
+        self.watches.remove(&id);
         self.units = self.units.saturating_sub(group.weight());
         self.free.push(id);
         Some(Arc::unwrap_or_clone(group))

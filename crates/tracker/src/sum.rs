@@ -67,6 +67,28 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
     }
     iterations(resolved);
     session_ends(resolved);
+    name_features(resolved, items, homes);
+}
+
+/// A run whose root does not name its feature has the one that its own calls name: a sub-agent's calls name the
+/// sub-agent.
+fn name_features(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>]) {
+    let group = resolved.group;
+    let mut features: HashMap<usize, u16> = HashMap::new();
+    for (item, home) in items.iter().zip(homes) {
+        let (What::Call(call), Some(home)) = (&item.what, home) else { continue };
+        let is_rooted = resolved.runs.get(*home).is_none_or(|run| matches!(run.id, Id::Root(_)));
+        if call.feature == 0 || is_rooted || call.flags & flag::SUB != 0 || resolved.tree.above(item.spot.node).nested {
+            continue;
+        }
+        let known = features.entry(*home).or_default();
+        *known = group.first_name(*known, call.feature);
+    }
+    for (home, feature) in features {
+        if let Some(run) = resolved.runs.get_mut(home) {
+            run.tags.feature = feature;
+        }
+    }
 }
 
 /// Tools that were denied by a span below them, and by whom.
@@ -169,10 +191,12 @@ fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, (root, nested): (Root, 
 }
 
 /// A call that names another tenant than its run is that tenant's.
-fn share(run: &mut Run, call: &Call, group: &Group, calls: u64, price: Option<i128>) {
+fn share(run: &mut Run, call: &Call, group: &Group, counts: Counts, price: Option<i128>) {
     if call.tenant != 0 && call.tenant != run.tags.tenant {
         let (atto_usd, unpriced) = (price.unwrap_or(0), u64::from(price.is_none()));
-        let one = ModelTotals { calls, tokens: call.tokens.buckets(), atto_usd, unpriced };
+        let calls = u64::from(!matches!(counts, Counts::Failed(_)));
+        let no_usage = u64::from(counts == Counts::NoUsage);
+        let one = ModelTotals { calls, tokens: call.tokens.buckets(), atto_usd, unpriced, no_usage };
         run.totals.others.entry(group.name(call.tenant).to_owned()).or_default().add(&one);
     }
 }
@@ -203,7 +227,7 @@ impl Latest {
                 run.totals.failed_calls += 1;
                 if let Some(price) = spent {
                     run.totals.add_spent(group.name(model), call.tokens.buckets(), price);
-                    share(run, call, group, 0, price);
+                    share(run, call, group, counts, price);
                 }
                 spent.flatten()
             }
@@ -213,7 +237,10 @@ impl Latest {
                     _ => None,
                 };
                 run.totals.add_call(group.name(model), call.tokens.buckets(), price);
-                share(run, call, group, 1, price);
+                if counts == Counts::NoUsage {
+                    run.totals.mark_no_usage(group.name(model));
+                }
+                share(run, call, group, counts, price);
                 run.totals.add_finish(group.name(call.finish));
                 *self.own.entry(at).or_default() += u64::from(!aside);
                 price

@@ -6,6 +6,7 @@ mod crowd;
 mod ends;
 mod extras;
 mod golden;
+mod heavy;
 mod life;
 mod order;
 mod recordings;

@@ -112,6 +112,7 @@ fn join(span: &Call, log: &Call) -> Call {
         asked: first_nonzero(span.asked, log.asked),
         provider: first_nonzero(span.provider, log.provider),
         tenant: first_nonzero(span.tenant, log.tenant),
+        feature: first_nonzero(span.feature, log.feature),
         error: first_nonzero(span.error, log.error),
         trouble: first_nonzero(span.trouble, log.trouble),
         fallback: first_nonzero(span.fallback, log.fallback),

@@ -8,7 +8,7 @@ use runs::{Detail, Judged, Peaks, RunState, RunView, SessionView, Step, Totals};
 use super::acts::trace_id;
 use super::group::Tags;
 use super::resolve::Resolved;
-use super::run::Run;
+use super::run::{Run, first_nonzero};
 use super::seen::span_at;
 
 /// Most steps that are shown of one run.
@@ -69,10 +69,11 @@ impl Viewer<'_> {
         let lasts = runs.iter().map(|run| run.last).chain(times.map(|key| key.last));
         let (start, last) = (starts.min().unwrap_or(0), lasts.max().unwrap_or(0));
         let own = key.map(|key| key.tags).unwrap_or_default();
-        let first = |name: fn(&Tags) -> u16| {
+        let of_runs = |name: fn(&Tags) -> u16| {
             let told = runs.iter().filter(|run| name(&run.tags) != 0).min_by_key(|run| (run.start, &run.text));
-            if name(&own) == 0 { told.map_or(0, |run| name(&run.tags)) } else { name(&own) }
+            told.map_or(0, |run| name(&run.tags))
         };
+        let first = |name: fn(&Tags) -> u16| first_nonzero(name(&own), of_runs(name));
         for run in runs {
             totals.add(&run.totals);
             totals.others.clear();
@@ -88,7 +89,8 @@ impl Viewer<'_> {
             account: group.account.to_string(),
             session: self.ids.shown(&group.account, id).into_owned(),
             tenant: self.id(tenant),
-            feature: self.word(first(|tags| tags.feature)),
+            // items of sub-agents name the session too, and not its feature
+            feature: self.word(first_nonzero(of_runs(|tags| tags.feature), own.feature)),
             user: self.user(first(|tags| tags.user)),
             runs: runs.len() as u64,
             failed: runs.iter().any(|run| run.has_failed(RunState::Idle)),

@@ -409,7 +409,7 @@ impl Ledger {
         self.meter.counter(&names::COST_UNPRICED_TOKENS, &labels).increment(tokens);
         if due(&mut totals.logged, key, at) {
             if no_usage {
-                let hint = "have the client report usage, for OpenAI's streams with stream_options.include_usage";
+                let hint = rates::NO_USAGE_HINT;
                 tracing::warn!(provider, model, reason, hint, "calls that tell no tokens; told once a day");
             } else {
                 tracing::warn!(provider, model, reason, nearest, "calls without a price; told once a day");

@@ -189,6 +189,30 @@ fn dear_sessions() {
     assert!(scene.firing().iter().all(|rule| !rule.starts_with("session")), "{:?}", scene.firing());
 }
 
+/// A session's alert keeps up with its cost when sub-agents come whose names stand before its feature's in the
+/// alphabet: it was taken for a session of the sub-agent's feature, which has no past.
+#[test]
+fn a_dear_session_is_its_features() {
+    let mut scene = Scene::new();
+    scene.past(30, PLAIN).wait(35).play(Plan { trace: 3, tokens: 60_000, ended: false, ..PLAIN }).wait(1);
+    let cost = |scene: &Scene| {
+        scene.all().iter().find(|alert| alert.rule == "session_cost_runaway" && alert.until.is_none()).unwrap().value
+    };
+    let before = cost(&scene);
+    let of_agent = |operation: &str, id: u64, parent: u64, more: Json| {
+        let mut attributes = json!({"session.id": "s3", "feature": "analyst", "tenant.id": "acme",
+            "gen_ai.provider.name": "openai", "gen_ai.operation.name": operation});
+        more.as_object().unwrap().iter().for_each(|(key, value)| attributes[key] = value.clone());
+        json!({"name": operation, "trace": 3, "span": id, "parent": parent, "start": T0 + 2, "end": T0 + 3, "attributes": attributes})
+    };
+    let usage = json!({"gen_ai.request.model": "gpt-5-mini", "gen_ai.usage.input_tokens": 60_000, "gen_ai.usage.output_tokens": 1});
+    let items = [of_agent("chat", 8001, 8000, usage), of_agent("invoke_agent", 8000, 1, json!({}))];
+    scene.line.play(request::payload(&json!({"items": items})));
+    scene.wait(1);
+    let after = cost(&scene);
+    assert!((after / before - 4.0 / 3.0).abs() < 0.01, "{before} {after}: three calls, then four");
+}
+
 /// A session that takes more than twice the 95th percentile.
 #[test]
 fn long_sessions() {

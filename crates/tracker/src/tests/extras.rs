@@ -31,6 +31,21 @@ fn failed(at: u64, model: &str, status: u64) -> Json {
     item
 }
 
+/// An answered call whose client reports no usage is counted as one of them, live or not, once; a failed one is not.
+#[test]
+fn calls_without_usage_are_counted() {
+    let silent = |at: u64| chat(at, "gpt-5-mini", json!({}));
+    let view = run(&[silent(1), silent(3), failed(5, "gpt-5-mini", 429), answered(7, "gpt-5-mini", 10)]);
+    let model = &view.totals.models["gpt-5-mini"];
+    assert_eq!((model.calls, model.unpriced, model.no_usage), (3, 3, 2), "{}", show(&view));
+    let line = Line::new(runs());
+    let other = chat(9, "gpt-5-mini", json!({"tenant.id": "other"}));
+    let items = json!({"items": [silent(1), other, root(json!({"tenant.id": "acme"}))]});
+    line.play(request::payload(&items));
+    let totals = &line.views()[0].totals;
+    assert_eq!((totals.models["gpt-5-mini"].no_usage, totals.others["other"].no_usage), (2, 1));
+}
+
 pub(super) fn tool(at: u64, name: &str, args: &str, more: Json) -> Json {
     let mut attributes = json!({"gen_ai.provider.name": "openai", "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": name, "gen_ai.tool.call.arguments": args});

@@ -42,6 +42,46 @@ fn with(change: impl FnOnce(&mut Config)) -> Settings {
     config.settings().unwrap_or_else(|_| panic!("valid"))
 }
 
+/// A live run whose root is still to come has the feature that its own calls name, not a sub-agent's that comes first
+/// in the alphabet (pages, alerts and sums named the sub-agent); the root's own name when it comes.
+#[test]
+fn a_live_run_is_not_its_sub_agents() {
+    let call = |id: u64, parent: u64, agent: &str| {
+        json!({"name": "chat", "trace": 1, "span": id, "parent": parent, "start": T0 + id, "end": T0 + id + 1, "attributes": {
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "m",
+            "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1, "gen_ai.agent.name": agent}})
+    };
+    let agent = |id: u64, parent: u64, name: &str, [start, end]: [u64; 2]| {
+        json!({"name": format!("invoke_agent {name}"), "trace": 1, "span": id, "parent": parent, "start": T0 + start, "end": T0 + end, "attributes": {
+            "gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "openai", "gen_ai.agent.name": name}})
+    };
+    let items = [
+        call(10, 1, "incident-triage"),
+        call(11, 3, "analyst"),
+        agent(3, 1, "analyst", [11, 12]),
+        call(12, 1, "incident-triage"),
+        call(13, 4, "writer"),
+        agent(4, 1, "writer", [13, 14]),
+    ];
+    let whose = |items: &[Json]| {
+        let line = Line::new(runs());
+        items.iter().for_each(|item| drop(line.play(request::payload(&json!({"items": [item]})))));
+        let views = line.views();
+        assert_eq!((views.len(), views[0].totals.iterations, views[0].totals.sub_agents), (1, 2, 2));
+        views[0].feature.clone()
+    };
+    assert_eq!(whose(&items).as_deref(), Some("incident-triage"));
+    let mut reversed = items.to_vec();
+    reversed.reverse();
+    assert_eq!(whose(&reversed).as_deref(), Some("incident-triage"));
+    let mut root = agent(1, 0, "oncall", [5, 20]);
+    root.as_object_mut().unwrap().remove("parent");
+    let line = Line::new(runs());
+    line.play(request::payload(&json!({"items": items})));
+    line.play(request::payload(&json!({"items": [root]})));
+    assert_eq!(line.views()[0].feature.as_deref(), Some("oncall"));
+}
+
 /// The feature comes from where the user says, in his order, on the item, else on its resource.
 #[test]
 fn where_features_stand() {

@@ -1,0 +1,75 @@
+//! **What**: [`NoUsage`]: model calls whose client reported no usage, by model and service.
+//! **Why**: they have no price, so an operator must learn which client to change.
+//! **Invariants**: counts come from the same entries as all other figures, so that these calls are a part of
+//! `unpriced`.
+//! **Not here**: which call is one (`genai`), how it looks (`pages`).
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::entry::Entry;
+
+/// Rows that are shown.
+const ROWS: usize = 5;
+
+/// See the module.
+#[derive(Default)]
+pub struct NoUsage {
+    /// All such calls.
+    pub calls: u64,
+    /// Model, service ("" = not reported) and calls; most calls first.
+    pub rows: Vec<(String, String, u64)>,
+    /// Rows that are left out.
+    pub left_out: usize,
+}
+
+impl NoUsage {
+    /// Of some runs.
+    pub fn of<'r>(runs: impl IntoIterator<Item = &'r Entry>) -> Self {
+        let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for run in runs {
+            let service = run.service.as_deref().unwrap_or("");
+            for model in run.models.iter().filter(|model| model.no_usage > 0) {
+                *counts.entry((&model.name, service)).or_default() += model.no_usage;
+            }
+        }
+        let calls = counts.values().sum();
+        let mut rows: Vec<(String, String, u64)> = (counts.into_iter())
+            .map(|((model, service), calls)| (model.to_owned(), service.to_owned(), calls))
+            .collect();
+        rows.sort_by_key(|(_, _, calls)| Reverse(*calls));
+        let left_out = rows.len().saturating_sub(ROWS);
+        rows.truncate(ROWS);
+        Self { calls, rows, left_out }
+    }
+
+    /// In a sentence, with what to switch on; none where there are no such calls. `shown`: a name as it may be shown.
+    pub fn sentence(&self, shown: impl Fn(&str) -> String) -> Option<String> {
+        let calls = match self.calls {
+            0 => return None,
+            1 => "1 model call was answered without usage, so it has no price".to_owned(),
+            calls => format!("{} model calls were answered without usage, so they have no price", count(calls)),
+        };
+        let row = |(model, service, calls): &(String, String, u64)| {
+            let model = if model.is_empty() { "no model named".to_owned() } else { shown(model) };
+            let service = if service.is_empty() { String::new() } else { format!(" in {}", shown(service)) };
+            format!("{model}{service} ({})", count(*calls))
+        };
+        let mut rows: Vec<String> = self.rows.iter().map(row).collect();
+        rows.extend((self.left_out > 0).then(|| format!("{} more", self.left_out)));
+        Some(format!("{calls}: {}. To price such calls, {}.", rows.join(", "), rates::NO_USAGE_HINT))
+    }
+
+    /// As JSON.
+    pub(super) fn json(&self) -> Value {
+        let row = |(model, service, calls): &(String, String, u64)| json!({"model": model, "service": service, "calls": calls});
+        let hint = if self.calls > 0 { rates::NO_USAGE_HINT.into() } else { Value::Null };
+        json!({"calls": self.calls, "largest": self.rows.iter().map(row).collect::<Vec<_>>(), "hint": hint})
+    }
+}
+
+fn count(number: u64) -> String {
+    runs::words::count(number)
+}

@@ -1,0 +1,160 @@
+//! Groups that take long to look at: their alerts come in time all the same, and what a sender costs stays bounded.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::support::*;
+use crate::group::Announced;
+use crate::timeline::tests::steps;
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use pipeline::Processor;
+use runs::{Alert, Board};
+use telemetry::Meter;
+
+const T0: u64 = 1_795_166_000;
+
+/// A live run of a session that is heavy.
+struct Scene {
+    line: Line,
+    meter: Meter,
+    now: UnixNanos,
+    calls: u64,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let meter = Meter::new();
+        let line = Line::new(runs_with(settings(), &meter));
+        line.runs.tick(NOW);
+        let mut scene = Self { line, meter, now: NOW, calls: 0 };
+        scene.call(1);
+        let mut state = scene.line.runs.state.lock();
+        state.store.change(0, |group| {
+            // stands for thousands of items, which would take a test too long
+            (1..200_000).for_each(|key| {
+                group.announced.insert(key << 20, Announced::default());
+            });
+        });
+        drop(state);
+        scene.call(1);
+        // the look after which nothing is due for a quarter of a minute
+        (0..40).for_each(|_| scene.second());
+        scene
+    }
+
+    fn call(&mut self, count: u64) {
+        self.call_in(1, count);
+    }
+
+    fn call_in(&mut self, trace: u64, count: u64) {
+        let call = |n: u64| {
+            json!({"name": "chat", "trace": trace, "span": 10 + n, "parent": 1, "start": T0 + n, "end": T0 + n + 1, "attributes": {
+                "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "session.id": "s", "gen_ai.request.model": "m",
+                "gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 1}})
+        };
+        let items: Vec<Json> = (self.calls..self.calls + count).map(call).collect();
+        self.calls += count;
+        self.line.play(request::payload(&json!({"items": items})));
+    }
+
+    fn second(&mut self) {
+        self.now = self.now.plus(Duration::from_secs(1));
+        self.line.runs.tick(self.now);
+    }
+
+    fn alert(&self, rule: &str) -> Option<Alert> {
+        self.line.runs.alerts().into_iter().find(|alert| alert.rule == rule)
+    }
+
+    /// Seconds until an alert holds.
+    fn until(&mut self, rule: &str) -> u64 {
+        let waits = |scene: &mut Self| {
+            scene.second();
+            scene.alert(rule).is_none()
+        };
+        1 + (0..60).take_while(|_| waits(self)).count() as u64
+    }
+}
+
+/// A ceiling's alert comes within 5 s of the crossing (it came with the group's next look, a quarter of a minute
+/// later), the warning before it too, each once.
+#[test]
+fn a_ceiling_is_told_in_time() {
+    let mut scene = Scene::new();
+    scene.call(37);
+    (0..10).for_each(|_| scene.second());
+    assert!(scene.line.runs.alerts().is_empty(), "39 of 50");
+    scene.call(1);
+    let near = scene.until("iteration_ceiling_near");
+    scene.call(9);
+    (0..10).for_each(|_| scene.second());
+    assert!(scene.alert("iteration_ceiling").is_none(), "49 of 50");
+    scene.call(1);
+    let ceiling = scene.until("iteration_ceiling");
+    assert!(near <= 5 && ceiling <= 5, "{near} s, {ceiling} s");
+    for _ in 0..50 {
+        scene.call(1);
+        scene.second();
+    }
+    (0..35).for_each(|_| scene.second());
+    assert_eq!(scene.alert("iteration_ceiling").map(|alert| alert.value), Some(scene.calls as f64), "it keeps up");
+    let text = scene.meter.render();
+    for rule in ["iteration_ceiling", "iteration_ceiling_near"] {
+        let counted = format!("agent_alert_total{{rule=\"{rule}\",tenant=\"unattributed\"}} 1\n");
+        assert!(text.contains(&counted), "{text}");
+    }
+}
+
+/// Whoever sends into a heavy group makes it be looked through again only where a ceiling can have been crossed: not
+/// for tools, nor for calls of a run that is far from it or whose alerts fired.
+#[test]
+fn items_do_not_make_a_heavy_group_be_looked_through() {
+    let mut scene = Scene::new();
+    let each = steps(|| drop(scene.line.runs.recent(1)));
+    // a minute has two looks that come in any case, and a look that was under way when the group became heavy
+    let minute = |scene: &mut Scene, calls: u64| {
+        steps(|| {
+            (0..60).for_each(|second| {
+                scene.call(u64::from(second % 2 == 0) * calls);
+                scene.second();
+            });
+        })
+    };
+    let quiet = minute(&mut scene, 1);
+    assert!(quiet <= 6 * (each + 32), "{quiet} steps for 30 calls below the ceiling, {each} a pass");
+    minute(&mut scene, 1);
+    assert!(scene.alert("iteration_ceiling").is_some(), "{}", scene.calls);
+    let fired = minute(&mut scene, 30);
+    assert!(fired <= 6 * (each + 1000), "{fired} steps for 900 calls above it, {each} a pass");
+}
+
+/// Whichever of many runs of a heavy session crosses its ceiling, in whatever order calls come: its alert comes in
+/// time.
+#[test]
+fn every_crossing_is_told_in_time() {
+    let mut scene = Scene::new();
+    let mut draw = 7_u64;
+    let mut counts = [0_u64; 12];
+    let mut crossed: Vec<(u64, String)> = Vec::new();
+    for second in 0..240 {
+        for _ in 0..3 {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = (draw >> 33) as usize % counts.len();
+            let count = 1 + (draw >> 50) % 3;
+            let before = counts[at];
+            counts[at] += count;
+            scene.call_in(100 + at as u64, count);
+            if before < 50 && counts[at] >= 50 {
+                crossed.push((second, format!("{:032}", 100 + at)));
+            }
+        }
+        scene.second();
+        let told = scene.line.runs.alerts();
+        let is_told = |run: &str| told.iter().any(|alert| alert.rule == "iteration_ceiling" && alert.run == run);
+        let late = crossed.iter().find(|(at, run)| second >= at + 5 && !is_told(run));
+        assert!(late.is_none(), "{late:?} at {second}: {counts:?}");
+    }
+    assert!(crossed.len() > 9, "{counts:?}");
+}
