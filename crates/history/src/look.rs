@@ -66,7 +66,9 @@ impl History {
         }
         let holds = |view: &RunView, entry: &Entry| {
             let totals = &view.totals;
-            view.start <= entry.start
+            // a clock that is ahead: the entry has the time of the look instead
+            let ahead = view.start > last;
+            (view.start <= entry.start || ahead)
                 && view.last >= entry.at
                 && totals.calls() >= entry.calls
                 && totals.tool_calls() >= entry.tool_calls

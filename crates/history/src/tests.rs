@@ -124,6 +124,20 @@ fn calls_without_usage_are_named() {
     assert_eq!(report_json(&report, &|_| None)["calls_without_usage"], json["calls_without_usage"]);
 }
 
+/// A run that gets another id is there once, also if its clock is ahead of ours (it was there twice: its begin was held against the
+/// time of an earlier look).
+#[test]
+fn a_run_that_is_renamed_is_one_run() {
+    let board = |run: RunView| Made { runs: vec![(run, Vec::new())], ..Made::default() };
+    let history = History::default();
+    let ahead =
+        RunView { start: NOW + 9 * MINUTE, last: NOW + 9 * MINUTE, ..view("trace", 0, 1, RunState::Live, None, 5) };
+    history.look(&board(ahead.clone()), NOW);
+    history.look(&board(RunView { run: "named".into(), ..ahead }), NOW + MINUTE);
+    let sum = day(&history).sum;
+    assert_eq!((sum.runs, sum.atto), (1, 5));
+}
+
 /// No runs: no numbers, rather than zeros that look like good news.
 #[test]
 fn nothing_is_no_number() {

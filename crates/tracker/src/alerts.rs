@@ -324,6 +324,8 @@ impl Alerts {
         }
         if over {
             self.end(&view.account, &view.run, rule.now);
+            // it had the id of its trace until something named it
+            self.end(&view.account, &view.trace, rule.now);
         }
         new
     }

@@ -69,7 +69,8 @@ pub use config::{Config, Settings};
 
 use credit::Credit;
 use glance::Glances;
-use look::Look;
+use group::Group;
+use look::{Eyes, Look};
 use meters::Meters;
 use observe::{With, run_digest};
 use seen::{SeenOutcome, Sight};
@@ -144,6 +145,14 @@ impl Runs {
 
     fn sight<'a>(&'a self, terms: &'a Terms) -> glance::With<'a> {
         glance::With { ids: &*self.ids, terms }
+    }
+
+    /// Groups went, for room.
+    fn give_up(&self, gone: &[Group], eyes: &Eyes) {
+        for group in gone {
+            let look = Look::last(group, &*self.ids, &self.settings, eyes);
+            self.state.lock().give_up(group, look, &self.meters);
+        }
     }
 
     /// Counts tool calls at once.
@@ -265,10 +274,8 @@ impl Processor for Runs {
             (applied, eyes)
         };
         self.hear(account, &applied.heard);
-        for group in &applied.gone {
-            let Some(eyes) = &eyes else { break };
-            let look = Look::last(group, &*self.ids, &self.settings, eyes);
-            self.state.lock().give_up(group, look, &self.meters);
+        if let Some(eyes) = eyes {
+            self.give_up(&applied.gone, &eyes);
         }
     }
 
@@ -302,6 +309,8 @@ impl Processor for Runs {
                 state.end_suspects(id, look);
             }
         }
+        let gone = self.state.lock().store.drain_dormant();
+        self.give_up(&gone, &eyes);
         let mut state = self.state.lock();
         state.count();
         self.meters.live.set(state.open() as f64);

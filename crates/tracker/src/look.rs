@@ -28,7 +28,8 @@ use super::view::Viewer;
 /// agent may still be a sub-agent, whose parent's span comes when that ends: what can't be corrected waits for the run's own
 /// root, its session's end or `idle_timeout`.
 const PATIENCE: u64 = 10;
-/// Weight of a group that is looked at once in `settle`; a lighter one more often.
+/// Weight from which a group is looked at once in `settle`; a lighter one more often. It counts as heavy if that is less
+/// often than every [`SUSPECTS`].
 const HEAVY: u64 = 400_000;
 
 /// What came into a heavy group is searched for suspects after so long, ns, if a ceiling can have been crossed: an
@@ -86,13 +87,13 @@ pub(super) struct Look {
     pub(super) lost: u64,
     /// When to look again.
     pub(super) next: u64,
-    /// The group goes.
+    /// All runs of the group are over: nothing came for `idle_timeout`.
     pub(super) idle: bool,
     /// In the order in which it is to be told.
     pub(super) found: Vec<Found>,
     /// What the group's runs add to sums.
     pub(super) counted: Vec<u8>,
-    /// Of a group that goes: its latest runs, the latest last; ids of the rest.
+    /// Of a group that goes, its latest runs, the latest last; ids of the rest.
     pub(super) retired: Vec<Seen>,
     pub(super) forgotten: Vec<String>,
     /// Of a heavy group: what its runs may still get before one has to be looked at.
@@ -142,9 +143,6 @@ impl Look {
                 looker.look.found.push(Found::Outstanding(Box::new(view), record));
             }
         }
-        if idle {
-            looker.retire(&resolved.runs, RunState::Idle);
-        }
         let slack = looker.slack(&resolved);
         let mut look = looker.look;
         look.slack = slack;
@@ -180,7 +178,7 @@ impl Look {
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
             session.0.push(run);
-            looker.count(run, RunState::Evicted);
+            looker.count(run, unended_at_last(group, run));
             let (key, announced) = looker.record(run);
             if announced.over_at != 0 {
                 continue;
@@ -195,7 +193,7 @@ impl Look {
         for (runs, _) in sessions.into_values().filter(|(_, closed)| *closed) {
             looker.end_session(&runs);
         }
-        looker.retire(&resolved.runs, RunState::Evicted);
+        looker.retire(&resolved.runs);
         looker.look
     }
 }
@@ -234,8 +232,7 @@ impl<'l> Looker<'l> {
 
     /// What was announced of a run, and by which key that is found.
     fn record(&self, run: &Run) -> (u64, Announced) {
-        let key = run_key(run);
-        (key, self.group.announced.get(key).cloned().unwrap_or_default())
+        (run_key(run), announced(self.group, run).cloned().unwrap_or_default())
     }
 
     /// One run.
@@ -351,7 +348,7 @@ impl<'l> Looker<'l> {
     /// Tells of the runs of a session that is over, but for those that were in it when it was over before: a session may
     /// be resumed.
     fn end_session(&mut self, runs: &[&Run]) {
-        let is_new = |run: &&&Run| self.group.announced.get(session_key(run)).is_none();
+        let is_new = |run: &&&Run| known(self.group, "session", run).is_none();
         let new: Vec<&Run> = runs.iter().filter(is_new).copied().collect();
         if new.is_empty() {
             return;
@@ -381,24 +378,33 @@ impl<'l> Looker<'l> {
     }
 
     /// The runs of a group that goes stay to be seen for a while.
-    fn retire(&mut self, runs: &[Run], unended: RunState) {
+    fn retire(&mut self, runs: &[Run]) {
         let mut runs: Vec<&Run> = runs.iter().collect();
         runs.sort_by_key(|run| (run.last, &run.text));
         let (rest, latest) = runs.split_at_checked(runs.len().saturating_sub(RECENT)).unwrap_or((&[], &runs));
         let ids = self.viewer.ids;
         let id = |run: &&Run| ids.shown(&self.group.account, &run.text).into_owned();
         self.look.forgotten = rest.iter().map(id).collect();
-        self.look.retired =
-            latest.iter().map(|run| Seen::of(self.viewer.run(run, ended_state(run, unended)))).collect();
+        let view = |run: &&Run| self.viewer.run(run, ended_state(run, unended_at_last(self.group, run)));
+        self.look.retired = latest.iter().map(|run| Seen::of(view(run))).collect();
     }
 }
 
 /// Where a run of a group that is still known stands.
 pub(super) fn state_of(group: &Group, run: &Run, unended: RunState) -> RunState {
-    let known = |known: &Announced| run.touched <= known.over_at.max(known.presumed_at);
-    let announced = || group.announced.get(run_key(run)).is_some_and(known);
-    let uncertain = run.presumed_end && !run.ended && unended == RunState::Live;
-    ended_state(run, if uncertain && announced() { RunState::Idle } else { unended })
+    let is_known = |known: &Announced| {
+        let at = if run.presumed_end { known.over_at.max(known.presumed_at) } else { known.over_at };
+        at != 0 && run.touched <= at
+    };
+    let uncertain = !run.ended && unended == RunState::Live;
+    let is_over = uncertain && announced(group, run).is_some_and(is_known);
+    ended_state(run, if is_over { RunState::Idle } else { unended })
+}
+
+/// Where a run of a group that goes stands if its end was not told: one that was over before is not given up.
+fn unended_at_last(group: &Group, run: &Run) -> RunState {
+    let is_over = |known: &Announced| known.over_at != 0 && run.touched <= known.over_at;
+    if announced(group, run).is_some_and(is_over) { RunState::Idle } else { RunState::Evicted }
 }
 
 /// Where a run stands; `unended`: if nobody told its end. That of an agent whose parent was not seen is none yet while the run
@@ -410,8 +416,30 @@ fn ended_state(run: &Run, unended: RunState) -> RunState {
         (true, true) => RunState::Failed,
         (true, false) => RunState::Ended,
         (false, _) if run.killed && unended == RunState::Idle => RunState::Killed,
+        // its last call failed and nothing came any more: sums count it as failed, so all that go by the state must
+        (false, true) if unended == RunState::Idle => RunState::Failed,
         (false, _) => unended,
     }
+}
+
+/// What was announced of a run.
+fn announced<'g>(group: &'g Group, run: &Run) -> Option<&'g Announced> {
+    known(group, "run", run)
+}
+
+/// What was announced of a run or of its session, also by the ids of its trace, which it has until something names it or its session.
+fn known<'g>(group: &'g Group, of: &str, run: &Run) -> Option<&'g Announced> {
+    if group.announced.len() == 0 {
+        return None;
+    }
+    let by = |session: &str, text: &str| group.announced.get(digest(&[of, session, text]));
+    let trace = group.text(run.trace);
+    let by_trace = || {
+        let session = format!("trace-{trace}");
+        by(&run.session, trace).or_else(|| by(&session, trace)).or_else(|| by(&session, &run.text))
+    };
+    let own = by(&run.session, &run.text);
+    if own.is_none() && run.alone && !trace.is_empty() { by_trace() } else { own }
 }
 
 fn run_key(run: &Run) -> u64 {
@@ -423,7 +451,7 @@ fn session_key(run: &Run) -> u64 {
 }
 
 /// By this a change is told.
-fn fingerprint(view: &RunView) -> u64 {
+pub(super) fn fingerprint(view: &RunView) -> u64 {
     let mut bytes = Vec::new();
     RunView { judged: Default::default(), ..view.clone() }.put(&mut bytes);
     digest(&[&kernel::hex::encode(&bytes)])

@@ -12,6 +12,7 @@ use runs::share::{Owned, Queue};
 use runs::{Alert, RunView, SessionView};
 
 use super::codec::Code;
+use super::look::fingerprint;
 use super::observe::digest;
 
 /// Most entries.
@@ -61,12 +62,24 @@ impl News {
             Self::Alert(alert) => {
                 let subject = [&*alert.account, &alert.session, &alert.run];
                 let [account, session, run] = subject;
+                // A rule fires once for a run or session, after a crash perhaps later, when its tenant is known; drift comes again.
+                if !run.is_empty() || !session.is_empty() {
+                    return digest(&["alert", alert.rule, account, session, run]);
+                }
                 let whose = alert.tenant.as_deref().or(alert.feature.as_deref()).unwrap_or("");
-                digest(&["alert", alert.rule, account, session, run, whose, &alert.since.to_string()])
+                digest(&["alert", alert.rule, account, whose, &alert.since.to_string()])
             }
             Self::Investigation(account, kind, incident) => digest(&["case", account, kind, incident]),
             Self::Overridden(account, kind, incident) => digest(&["override", account, kind, incident]),
             Self::ToolCalls(account, kind, value) => digest(&["calls", account, kind, &value.to_bits().to_string()]),
+        }
+    }
+
+    /// What a summary says, whatever its revision.
+    fn content(&self) -> Option<u64> {
+        match self {
+            Self::Run(view, _) => Some(content_of(view)),
+            _ => None,
         }
     }
 
@@ -86,6 +99,10 @@ impl News {
             Self::Session(_) | Self::Investigation(..) | Self::Overridden(..) | Self::ToolCalls(..) => METRICS,
         }
     }
+}
+
+fn content_of(view: &RunView) -> u64 {
+    digest(&["says", &view.account, &view.session, &view.run, &fingerprint(view).to_string()])
 }
 
 const LOGS: u8 = 1;
@@ -175,6 +192,25 @@ impl Outbox {
         over
     }
 
+    /// The revision of a run's summary, `first` unless that was told before a crash: then the one after the last that was told, or
+    /// that one if it says the same. And whether it is to be told.
+    pub(super) fn revision(&mut self, view: &RunView, first: u32) -> (u32, bool) {
+        let was_told = |told: Option<&u8>| told.is_some_and(|told| told & LOGS != 0);
+        let mut next = first;
+        while !self.foretold.is_empty() {
+            let number = News::Run(Box::new(view.clone()), next).number();
+            if !was_told(self.foretold.get(&number)) {
+                break;
+            }
+            if next > 0 {
+                self.foretold.remove(&number);
+            }
+            next += 1;
+        }
+        let is_same = next > first && was_told(self.foretold.remove(&content_of(view)).as_ref());
+        if is_same { (next - 1, false) } else { (next, true) }
+    }
+
     /// The next request of `signal`, which is told at `now`; the same again until it was told.
     pub(super) fn portion(&self, signal: Signal, now: u64) -> Option<Portion<'_>> {
         let open = |entry: &&Entry| entry.pending & bit(signal) != 0;
@@ -183,7 +219,10 @@ impl Outbox {
         let chosen: Vec<&Entry> = self.entries.iter().filter(of_account).take(PORTION).collect();
         let mut effect = vec![TAG, bit(signal)];
         now.put(&mut effect);
-        let numbers: Vec<u64> = chosen.iter().map(|entry| entry.number).collect();
+        let mut numbers: Vec<u64> = chosen.iter().map(|entry| entry.number).collect();
+        if signal == Signal::Logs {
+            numbers.extend(chosen.iter().filter_map(|entry| entry.news.content()));
+        }
         numbers.put(&mut effect);
         Some(Portion { account, news: chosen.iter().map(|entry| &entry.news).collect(), since: self.told, effect })
     }
@@ -196,12 +235,17 @@ impl Outbox {
             self.told = self.told.max(now);
         }
         let mut numbers: HashSet<u64> = numbers.into_iter().collect();
+        // entries that share a number were told together: one left behind would be told for ever
+        let mut known = HashSet::new();
         self.entries.retain_mut(|entry| {
-            if numbers.remove(&entry.number) {
+            if numbers.contains(&entry.number) {
                 entry.pending &= !signal;
+                known.insert(entry.number);
+                known.extend(entry.news.content().filter(|_| signal == LOGS));
             }
             entry.pending != 0
         });
+        numbers.retain(|number| !known.contains(number));
         for number in numbers {
             if self.foretold.len() < FORETOLD {
                 *self.foretold.entry(number).or_default() |= signal;

@@ -137,6 +137,7 @@ impl<'g> Resolved<'g> {
                 peaks: Peaks::default(),
                 acts: Vec::new(),
                 trace: 0,
+                alone: false,
                 own_session: 0,
             });
             runs.len() - 1
@@ -262,7 +263,10 @@ impl<'g> Resolved<'g> {
                 run.text = group.text(trace).to_owned();
             }
         }
+        let mut traces: HashMap<u32, usize> = HashMap::new();
+        self.runs.iter().for_each(|run| *traces.entry(run.trace).or_default() += 1);
         for run in &mut self.runs {
+            run.alone = traces.get(&run.trace) == Some(&1);
             run.session = match (run.session_key, run.trace) {
                 (0, 0) => run.text.clone(),
                 (0, trace) => format!("trace-{}", group.text(trace)),

@@ -57,6 +57,8 @@ pub(super) struct Run {
     /// Its calls by begin.
     pub(super) acts: Vec<Act>,
     pub(super) trace: u32,
+    /// No other run is in that trace.
+    pub(super) alone: bool,
     /// The session that the root itself tells.
     pub(super) own_session: u32,
 }

@@ -99,7 +99,9 @@ impl State {
 
     /// Lets time pass.
     pub(super) fn pass(&mut self, now: UnixNanos) {
-        let passed = self.wall.map_or(0, |wall| now.0.saturating_sub(wall)).min(MAX_STEP);
+        // Time in which no process ran has not passed: what was read back from the spool is as new as when it came.
+        let before = self.wall.filter(|_| self.live);
+        let passed = before.map_or(0, |wall| now.0.saturating_sub(wall)).min(MAX_STEP);
         (self.wall, self.live) = (Some(now.0), true);
         self.running = self.running.saturating_add(passed);
     }
@@ -166,14 +168,13 @@ impl State {
         if let Some(group) = self.store.get(id) {
             self.history.count(&group.account, &group.counted, &look.counted);
         }
-        if look.idle {
-            // what was announced of it goes with it
-            drop(self.store.remove(id));
-            self.retire(look);
-            return;
-        }
         let counted = look.counted.into_boxed_slice();
         self.store.change(id, |group| (group.open, group.counted) = (look.open, counted));
+        if look.idle {
+            self.store.unwatch(id);
+            self.store.put_to_rest(id);
+            return;
+        }
         self.store.look_at(id, look.next);
         self.store.end_watch(id, look.slack, self.running.saturating_add(SUSPECTS));
     }
@@ -205,17 +206,23 @@ impl State {
                     if alive {
                         alerts.extend(self.warn(&view, true, &mut end.fired));
                     }
-                    announced.push((key, end));
                     self.history.investigate(&view, digest, recorder);
+                    let (revision, is_new) = self.outbox.revision(&view, 0);
+                    end.revision = revision;
+                    if revision > 0 && is_new {
+                        more.push(News::Run(Box::new(view.clone()), revision));
+                    }
+                    announced.push((key, end));
                     over.push(News::Run(Box::new(view), 0));
                 }
                 Found::More(seen, key, mut end) => {
-                    let revision = end.revision;
                     if let Some(seen) = seen {
                         let (digest, view) = (seen.digest, self.judged(*seen));
                         alerts.extend(self.fired_late(&view, &mut end.fired));
                         self.history.investigate(&view, digest, recorder);
-                        more.push(News::Run(Box::new(view), revision));
+                        let (revision, is_new) = self.outbox.revision(&view, end.revision);
+                        end.revision = revision;
+                        more.extend(is_new.then(|| News::Run(Box::new(view), revision)));
                     }
                     announced.push((key, end));
                 }

@@ -1,7 +1,7 @@
 //! **What**: [`Store`]: all groups, found by their keys, by how long they were quiet, and by when to look at them again.
 //! A group that somebody still looks at is copied when it changes, so that nobody has to look at it under a lock.
-//! **Invariants**: at most the configured number of groups and a memory to match; of the account that has most the one that
-//! was quiet longest goes first; a group that grows too large is given up too.
+//! **Invariants**: at most the configured number of groups and a memory to match; dormant groups go first (all their runs are over),
+//! then of the account that has most the one that was quiet longest; a group that grows too large is given up too.
 //! **Not here**: what is done with a group that goes (`state`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -18,6 +18,9 @@ use super::slack::{Slack, Watch};
 const UNITS_PER_RUN: usize = 64;
 /// Most units of one group.
 const MAX_GROUP: usize = 400_000;
+/// Dormant groups that are kept, and their units: 4 MB.
+const DORMANT: usize = 1000;
+const DORMANT_UNITS: usize = 100_000;
 
 /// Id of a key: digest of account, kind and text.
 pub(super) type KeyId = [u8; 16];
@@ -50,6 +53,36 @@ struct Owned {
     units: usize,
 }
 
+/// Groups whose runs are all over: kept so that a run that goes on later is still the same run.
+#[derive(Default)]
+struct Dormant {
+    /// By the number of the last batch.
+    order: BTreeSet<(u64, u32)>,
+    /// That number, and the group's weight.
+    known: HashMap<u32, (u64, usize)>,
+    units: usize,
+}
+
+impl Dormant {
+    fn insert(&mut self, id: u32, group: &Group) {
+        self.remove(id);
+        self.order.insert((group.batch, id));
+        self.known.insert(id, (group.batch, group.weight()));
+        self.units += group.weight();
+    }
+
+    fn remove(&mut self, id: u32) {
+        if let Some((batch, weight)) = self.known.remove(&id) {
+            self.order.remove(&(batch, id));
+            self.units = self.units.saturating_sub(weight);
+        }
+    }
+
+    fn oldest(&self) -> Option<u32> {
+        self.order.first().map(|(_, id)| *id)
+    }
+}
+
 /// All groups.
 pub(super) struct Store {
     groups: Vec<Option<Arc<Group>>>,
@@ -64,6 +97,7 @@ pub(super) struct Store {
     suspected: Schedule,
     /// Of these, what came since they were looked at.
     watches: HashMap<u32, Watch>,
+    dormant: Dormant,
     units: usize,
     limit: usize,
     /// Number of the latest batch.
@@ -81,6 +115,7 @@ impl Store {
             looks: Schedule::default(),
             suspected: Schedule::default(),
             watches: HashMap::new(),
+            dormant: Dormant::default(),
             units: 0,
             limit,
             batch: 0,
@@ -208,6 +243,7 @@ impl Store {
         self.batch += 1;
         for seen in &sight.items {
             let Some(id) = self.home(sight, seen, &ids, &mut touched) else { continue };
+            self.dormant.remove(id);
             let number = |at: u32| (at as usize).checked_sub(1).and_then(|at| ids.get(at));
             let local = |at: u32| number(at).and_then(|key| self.index.get(key)).map_or(0, |(_, local)| *local);
             let numbers = Ids { trace: local(seen.trace), session: local(seen.session), run: local(seen.run) };
@@ -244,9 +280,29 @@ impl Store {
         while self.len() > self.limit || self.units > most {
             let many = self.len() > self.limit;
             let size = |owned: &&Owned| if many { owned.quiet.len() } else { owned.units };
-            let fullest = self.accounts.values().max_by_key(size);
-            let Some(&(_, id)) = fullest.and_then(|owned| owned.quiet.first()) else { break };
+            let quietest = || {
+                let fullest = self.accounts.values().max_by_key(size);
+                fullest.and_then(|owned| owned.quiet.first()).map(|(_, id)| *id)
+            };
+            let Some(id) = self.dormant.oldest().or_else(quietest) else { break };
             touched.remove(&id);
+            gone.extend(self.remove(id));
+        }
+        gone
+    }
+
+    /// All runs of a group are over, and nothing came for long: it is kept in case one goes on.
+    pub(super) fn put_to_rest(&mut self, id: u32) {
+        if let Some(Some(group)) = self.groups.get(id as usize) {
+            self.dormant.insert(id, group);
+        }
+    }
+
+    /// Takes out the dormant groups that are too many.
+    pub(super) fn drain_dormant(&mut self) -> Vec<Group> {
+        let mut gone = Vec::new();
+        while self.dormant.order.len() > DORMANT || self.dormant.units > DORMANT_UNITS {
+            let Some(id) = self.dormant.oldest() else { break };
             gone.extend(self.remove(id));
         }
         gone
@@ -348,6 +404,7 @@ impl Store {
     /// Takes a group out.
     pub(super) fn remove(&mut self, id: u32) -> Option<Group> {
         let group = self.groups.get_mut(id as usize)?.take()?;
+        self.dormant.remove(id);
         for key in &group.keys {
             self.index.remove(&key.id);
         }

@@ -6,9 +6,11 @@ use serde_json::{Value as Json, json};
 
 use super::support::*;
 use genai::testing::request;
+use history::{History, Window, figures};
 use otlp::Signal;
 use otlp::r#gen::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
-use pipeline::{Processor, Source};
+use otlp::r#gen::opentelemetry::proto::logs::v1::LogRecord;
+use pipeline::{Effect, Processor, Source};
 use prost::Message;
 use runs::{Alert, Board, RunState, RunView};
 use telemetry::{Meter, names};
@@ -82,6 +84,40 @@ impl Scene {
 
     fn alerts(&self) -> Vec<Alert> {
         self.line.runs.alerts()
+    }
+
+    /// Runs that are counted.
+    fn counted(&self) -> f64 {
+        self.meter.values(&names::RUNS).iter().sum()
+    }
+
+    /// Sends it; the effects that are committed.
+    fn committed(&mut self, items: &[Json], then: u64) -> Vec<Effect> {
+        let effects = self.line.play(request::payload(&json!({"items": items}))).effects;
+        self.wait(then);
+        effects
+    }
+
+    /// The events of these names that connectors are to tell, and the effect that says they were.
+    fn told(&self, name: &str) -> (Vec<LogRecord>, Vec<Effect>) {
+        let Some(portion) = self.line.runs.portion(Signal::Logs, self.now) else { return Default::default() };
+        self.line.apply(&portion.effect);
+        let request = ExportLogsServiceRequest::decode(portion.wire).unwrap();
+        let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+        let records = scopes.flat_map(|scope| scope.log_records).filter(|record| record.event_name == name);
+        (records.collect(), vec![portion.effect])
+    }
+
+    /// Another process after this one was killed: all it has are these effects.
+    fn killed(&self, effects: &[Effect]) -> Self {
+        let after = Self::new();
+        after.line.runs.ask(&[Signal::Logs]);
+        // its clock has not ticked yet
+        let line = Line::metered(runs_with(settings(), &after.meter), &after.meter);
+        line.runs.ask(&[Signal::Logs]);
+        effects.iter().for_each(|effect| line.apply(effect));
+        line.runs.tick(self.now);
+        Self { line, meter: after.meter, now: self.now }
     }
 }
 
@@ -266,6 +302,153 @@ fn traces_of_one_session_stay_apart() {
     assert_eq!(each(&scene), [(3, 0, RunState::Ended), (3, 0, RunState::Live)]);
     scene.wait(4000);
     assert_eq!(each(&scene), [(3, 0, RunState::Ended), (3, 0, RunState::Idle)]);
+}
+
+/// A run that was quiet for longer than `idle_timeout` and goes on is the same run, with all it did: on the page, in sums and in
+/// counters (the page showed its first part alone, sums both, as two runs).
+#[test]
+fn a_run_that_goes_on_is_one_run() {
+    let (mut scene, history) = (Scene::new(), History::default());
+    let page = |scene: &Scene| {
+        history.look(&scene.line.runs, scene.now.0);
+        let sum = figures(&history.all(), Window::last(86_400_000_000_000, scene.now.0)).sum;
+        (sum.runs, sum.live, sum.iterations, sum.atto / 100_000_000_000_000_000)
+    };
+    scene.send(&[chat(2, 1, 0)], 31 * 60);
+    assert_eq!((scene.only().state, page(&scene), scene.counted()), (RunState::Idle, (1, 0, 1, 1), 1.0));
+    scene.send(&[chat(3, 1, 2)], 5);
+    assert_eq!((scene.only().state, page(&scene), scene.sums()), (RunState::Live, (1, 1, 2, 2), (1, 1, 2, 2)));
+    let saved = scene.line.checkpoints();
+    scene.send(&[agent(1, 0, [0, 9])], 60);
+    assert_eq!((scene.only().state, page(&scene), scene.sums()), (RunState::Ended, (1, 0, 2, 2), (1, 0, 2, 2)));
+    scene.line.restore(&saved);
+    scene.wait(31 * 60);
+    assert_eq!((scene.only().state, scene.sums(), scene.counted()), (RunState::Idle, (1, 0, 2, 2), 1.0));
+}
+
+/// Groups that are kept because a run may go on make room first, and no live run goes for them.
+#[test]
+fn dormant_groups_make_room() {
+    let mut scene = Scene::new();
+    let runs = |from: u64, count: u64| -> Vec<Json> {
+        (from..from + count).flat_map(|trace| of(trace, vec![chat(2, 1, 0)])).collect::<Vec<_>>()
+    };
+    let mut items = runs(1, 2100);
+    items.iter_mut().enumerate().for_each(|(at, item)| item["attributes"]["session.id"] = json!(format!("s{at}")));
+    scene.send(&items, 31 * 60);
+    let known = scene.line.runs.state.lock().store.len();
+    assert_eq!((known, scene.line.views().len(), scene.sums()), (1000, 2000, (2100, 0, 2100, 2100)));
+    assert!(scene.line.views().iter().all(|view| view.state == RunState::Idle));
+    assert!(scene.meter.render().contains("tollgate_runs_evicted_total 0"), "{}", scene.meter.render());
+}
+
+/// Nobody told a run's end and its last call failed: it failed, for sums, page and counters alike (these called it `idle`).
+#[test]
+fn a_last_call_that_failed() {
+    let mut scene = Scene::new();
+    let mut failed = chat(3, 1, 2);
+    failed["status"] = json!("error");
+    scene.send(&[chat(2, 1, 0), failed], 31 * 60);
+    assert_eq!((scene.only().state, scene.line.runs.sums().all.failed), (RunState::Failed, 1));
+    assert!(scene.meter.render().contains("agent_runs_total{state=\"failed\",tenant=\"acme\""));
+}
+
+/// Spans of Claude Code name no run, its log events do, and may come when the run is over: it is counted once, under either id,
+/// and an alert that fired before holds no longer than the run.
+#[test]
+fn a_run_that_is_named_late_is_one_run() {
+    let mut scene = Scene::new();
+    let span = |name: &str, id: u64, parent: u64| {
+        let mut span = json!({"name": name, "trace": 1, "span": id, "start": T0 + id, "end": T0 + id + 1,
+            "attributes": {"session.id": "s", "model": "claude-sonnet-4-5", "input_tokens": 10, "output_tokens": 1,
+            "request_id": format!("req_{id}")}});
+        if parent != 0 {
+            span["parent"] = json!(parent);
+        }
+        span
+    };
+    let claude = |scene: &Scene, items: &[Json]| {
+        let scope = json!({"name": "com.anthropic.claude_code.tracing"});
+        scene.line.play(request::payload(&json!({"scope": scope, "items": items})));
+    };
+    let calls: Vec<Json> = (0..60).map(|at| span("claude_code.llm_request", 100 + at, 1)).collect();
+    claude(&scene, &calls);
+    scene.wait(5);
+    claude(&scene, &[span("claude_code.interaction", 1, 0)]);
+    scene.wait(60);
+    assert_eq!((scene.counted(), scene.alerts().len()), (1.0, 1));
+    let log = json!({"body": "claude_code.api_request", "time": T0 + 101, "trace": 1, "span": 1, "attributes": {
+        "event.name": "api_request", "session.id": "s", "prompt.id": "p", "model": "claude-sonnet-4-5",
+        "input_tokens": 10, "output_tokens": 1, "request_id": "req_100"}});
+    let scope = json!({"name": "com.anthropic.claude_code.events"});
+    scene.line.play(request::payload(&json!({"signal": "logs", "scope": scope, "items": [log]})));
+    scene.wait(60);
+    assert_eq!((&*scene.only().run, scene.counted(), scene.sums().0), ("p", 1.0, 1));
+    let holding: Vec<bool> = scene.alerts().iter().map(|alert| alert.until.is_none()).collect();
+    assert_eq!(holding, [false], "one alert, which ended with its run");
+    scene.wait(31 * 60);
+    assert_eq!(scene.meter.values(&names::SESSIONS), [1.0]);
+}
+
+/// An alert that was told before a crash is not told again, though it fires at another time now.
+#[test]
+fn an_alert_is_told_once_over_a_crash() {
+    let mut scene = Scene::new();
+    scene.line.runs.ask(&[Signal::Logs]);
+    let calls: Vec<Json> = (0..60).map(|n| chat(100 + n, 1, n)).collect();
+    let mut effects = scene.committed(&calls, 5);
+    let (alerts, told) = scene.told("tollgate.alert");
+    assert_eq!(alerts.len(), 1);
+    effects.extend(told);
+    let mut after = scene.killed(&effects);
+    after.wait(60);
+    assert_eq!((after.alerts().len(), after.told("tollgate.alert").0.len()), (1, 0));
+}
+
+/// What came between a summary and a crash corrects the summary after it; what says the same is not told again.
+#[test]
+fn summaries_are_corrected_over_a_crash() {
+    let revisions = |records: &[LogRecord]| {
+        let of = |record: &LogRecord| record.attributes.iter().any(|one| one.key == "tollgate.run.revision");
+        records.iter().map(of).collect::<Vec<_>>()
+    };
+    let mut scene = Scene::new();
+    scene.line.runs.ask(&[Signal::Logs]);
+    let mut effects = scene.committed(&[chat(2, 1, 0), agent(1, 0, [0, 5])], 60);
+    let (summaries, told) = scene.told("tollgate.run.summary");
+    assert_eq!(revisions(&summaries), [false]);
+    effects.extend(told);
+    let mut same = scene.killed(&effects);
+    same.wait(60);
+    assert!(same.told("tollgate.run.summary").0.is_empty());
+    effects.extend(scene.committed(&[chat(3, 1, 2)], 0));
+    let mut after = scene.killed(&effects);
+    after.wait(60);
+    let (summaries, told) = after.told("tollgate.run.summary");
+    assert_eq!((revisions(&summaries), after.sums().2), (vec![true], 2));
+    // and once more, from the state before both
+    effects.extend(told);
+    effects.extend(after.committed(&[chat(4, 1, 3)], 0));
+    let mut last = after.killed(&effects);
+    last.wait(60);
+    assert_eq!((revisions(&last.told("tollgate.run.summary").0), last.sums().2), (vec![true], 3));
+}
+
+/// Time does not pass for runs while no process runs: what was read back is as new as when it came, so what follows a root has
+/// `settle` to come.
+#[test]
+fn no_time_passes_between_processes() {
+    let mut scene = Scene::new();
+    scene.send(&[chat(2, 1, 0), agent(1, 0, [0, 5])], 5);
+    let saved = scene.line.checkpoints();
+    let mut after = scene.killed(&[]);
+    after.line = Line::metered(runs_with(settings(), &after.meter), &after.meter);
+    after.line.restore(&saved);
+    after.now = scene.now.plus(Duration::from_secs(3600));
+    after.wait(20);
+    assert_eq!(after.counted(), 0.0);
+    after.wait(20);
+    assert_eq!(after.counted(), 1.0);
 }
 
 /// Tokens of one call do not stop at 2^32.

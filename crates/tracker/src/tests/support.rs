@@ -129,6 +129,11 @@ impl Line {
         self.steps.iter().map(|step| step.checkpoint()).chain([self.runs.checkpoint()]).collect()
     }
 
+    /// Numbers batches on from those of the process before: no two batches have one id.
+    pub(super) fn number_on_from(&self, before: &Self) {
+        self.batches.store(before.batches.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Gives each step what it saved.
     pub(super) fn restore(&self, saved: &[Option<Vec<u8>>]) {
         let steps = self.steps.iter().map(AsRef::as_ref).chain([&self.runs as &dyn Processor]);

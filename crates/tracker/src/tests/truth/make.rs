@@ -1,4 +1,4 @@
-//! Sessions made up from a seed, and what they add up to: by simple addition, with no code of the product.
+//! Sessions made up from a seed, and what any part of them adds up to: by simple addition, with no code of the product.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -6,134 +6,170 @@ use std::ops::AddAssign;
 use serde_json::{Value as Json, json};
 
 use kernel::rng::SeededRng;
+use otlp::Signal;
 
 /// When sessions begin, unix seconds.
-const T0: u64 = 1_795_163_000;
+const T0: u64 = 1_795_166_000;
 /// Model, cost of a token in and out in 1e-18 USD.
-const PRICES: [(&str, i128, i128); 4] = [
+const PRICES: [(&str, i128, i128); 5] = [
     ("gpt-5-mini", 250_000_000_000, 2_000_000_000_000),
     ("gpt-5", 1_250_000_000_000, 10_000_000_000_000),
     ("gpt-4o", 2_500_000_000_000, 10_000_000_000_000),
     ("gpt-4o-mini", 150_000_000_000, 600_000_000_000),
+    ("claude-sonnet-4-5", 3_000_000_000_000, 15_000_000_000_000),
 ];
+/// The one that Claude Code asks.
+const CLAUDE: usize = 4;
+/// A model that no table has.
+const UNKNOWN: &str = "in-house-7b";
+/// Of a session, by its number.
+const TENANTS: [&str; 2] = ["acme", "initech"];
+/// Whose calls some runs make too.
+const OTHER_TENANT: &str = "zeta";
+/// Iterations at which a run is to stop.
+pub(super) const CEILING: u64 = 10;
+/// Seconds by which a clock may be off.
+const SKEW: u64 = 3600;
 
-/// What can be special about a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Feature {
-    SubAgents,
-    FailedSubAgent,
-    OpenInference,
-    ParallelTools,
-    FailedTool,
-    Retry,
-    FailedWithTokens,
-    Fallback,
-    FallbackAlike,
-    TwoTenants,
-    NoUsage,
-    NoPrice,
-    Resent,
-    FailedRun,
-    Skew,
+macro_rules! features {
+    ($($name:ident),* $(,)?) => {
+        /// What can be special about sessions and their delivery.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Feature { $($name),* }
+
+        pub(super) const ALL: &[Feature] = &[$(Feature::$name),*];
+    };
+}
+
+features! {
+    TwoSessions, Overlap, SessionEnd, ClaudeCode, SubAgents, FailedSubAgent, OpenInference, ParallelTools, FailedTool, Retry,
+    FailedWithTokens, Fallback, FallbackAlike, TwoTenants, NoUsage, NoPrice, Resent, FailedRun, FailedEnd, Loop,
+    // clocks that are off: of the host of tools, of single calls, of agents
+    SkewTools, SkewCalls, SkewAgents,
     // of the delivery
-    RootNever,
-    RootLast,
-    RootFirst,
-    Shuffled,
-    Reversed,
-    Repeated,
-    Slow,
-    Restart,
-    Kill,
-    /// Not of the session: the page is looked at while runs are live.
-    LivePage,
+    RootNever, RootMissing, RootLast, RootFirst, Shuffled, Reversed, Repeated, Slow, Pause, LongPause, Restart, Kill,
 }
 
-pub(super) const ALL: [Feature; 25] = {
-    use Feature::*;
-    [
-        SubAgents,
-        FailedSubAgent,
-        OpenInference,
-        ParallelTools,
-        FailedTool,
-        Retry,
-        FailedWithTokens,
-        Fallback,
-        FallbackAlike,
-        TwoTenants,
-        NoUsage,
-        NoPrice,
-        Resent,
-        FailedRun,
-        Skew,
-        RootNever,
-        RootLast,
-        RootFirst,
-        Shuffled,
-        Reversed,
-        Repeated,
-        Slow,
-        Restart,
-        Kill,
-        LivePage,
-    ]
-};
+macro_rules! truth {
+    ($($name:ident),* $(,)?) => {
+        /// What one item, a run or all of them add up to.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(super) struct Truth { $(pub(super) $name: i128),* }
 
-/// What a run or a session adds up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Truth {
-    pub(super) runs: u64,
-    pub(super) failed: u64,
-    pub(super) iterations: u64,
-    pub(super) calls: u64,
-    pub(super) failed_calls: u64,
-    pub(super) retries: u64,
-    pub(super) fallbacks: u64,
-    pub(super) tools: u64,
-    pub(super) failed_tools: u64,
-    pub(super) tool_retries: u64,
-    pub(super) sub_agents: u64,
-    pub(super) input: u64,
-    pub(super) output: u64,
-    pub(super) atto: i128,
-    pub(super) unpriced: u64,
+        impl AddAssign for Truth {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+
+        impl Truth {
+            pub(super) fn facts(&self) -> Facts {
+                [$((stringify!($name), self.$name)),*].into_iter().collect()
+            }
+        }
+    };
 }
 
-impl AddAssign for Truth {
-    fn add_assign(&mut self, other: Self) {
-        self.runs += other.runs;
-        self.failed += other.failed;
-        self.iterations += other.iterations;
-        self.calls += other.calls;
-        self.failed_calls += other.failed_calls;
-        self.retries += other.retries;
-        self.fallbacks += other.fallbacks;
-        self.tools += other.tools;
-        self.failed_tools += other.failed_tools;
-        self.tool_retries += other.tool_retries;
-        self.sub_agents += other.sub_agents;
-        self.input += other.input;
-        self.output += other.output;
-        self.atto += other.atto;
-        self.unpriced += other.unpriced;
+truth! {
+    runs, failed, iterations, calls, failed_calls, retries, fallbacks, tools, failed_tools, tool_retries, sub_agents, input,
+    output, atto, unpriced,
+}
+
+/// Numbers by their names, those of [`Truth`].
+pub(super) type Facts = BTreeMap<&'static str, i128>;
+
+/// What an item is to the run it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Root,
+    Below,
+    SessionEnd,
+}
+
+/// One span or log record, and what it adds to its run.
+#[derive(Clone)]
+pub(super) struct Item {
+    pub(super) json: Json,
+    pub(super) signal: Signal,
+    pub(super) scope: &'static str,
+    pub(super) session: usize,
+    pub(super) trace: u64,
+    pub(super) role: Role,
+    /// When it ends, by a clock that is right: so items come, unless the delivery has it otherwise.
+    pub(super) end: u64,
+    /// From its begin, seconds.
+    seconds: u64,
+    /// Items that tell of one thing share it; the one with more output counts.
+    act: u64,
+    model: &'static str,
+    tenant: &'static str,
+    adds: Truth,
+}
+
+/// What a run adds up to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RunTruth {
+    pub(super) session: usize,
+    pub(super) totals: Truth,
+    pub(super) models: BTreeMap<&'static str, Truth>,
+    pub(super) tenants: BTreeMap<&'static str, Truth>,
+    /// That of its root, if it has one.
+    pub(super) seconds: Option<u64>,
+    /// Its session's end was told.
+    pub(super) session_ended: bool,
+    /// Something else than calls of another tenant came of it.
+    own: bool,
+}
+
+impl RunTruth {
+    /// Whose it is, as far as anything says so.
+    pub(super) fn tenant(&self) -> &'static str {
+        if self.own { TENANTS[self.session] } else { OTHER_TENANT }
+    }
+
+    /// In one word, when nothing comes any more.
+    pub(super) fn state(&self) -> &'static str {
+        match (self.totals.failed, self.seconds.is_some() || self.session_ended) {
+            (0, true) => "ended",
+            (0, false) => "idle",
+            _ => "failed",
+        }
     }
 }
 
-/// One span and the step of the plan it came from.
-#[derive(Clone)]
-pub(super) struct Span {
-    pub(super) json: Json,
-    pub(super) root: bool,
-    pub(super) end: u64,
-}
-
-/// A session: its spans in the order in which they end, and the truth.
-#[derive(Clone)]
-pub(super) struct Session {
-    pub(super) spans: Vec<Span>,
-    pub(super) truth: Truth,
-    pub(super) tenants: BTreeMap<String, i128>,
+/// What items add up to, by the trace of their run.
+pub(super) fn add_up<'i>(items: impl Iterator<Item = &'i Item>) -> BTreeMap<u64, RunTruth> {
+    let (mut acts, mut ended): (BTreeMap<u64, &Item>, Vec<usize>) = (BTreeMap::new(), Vec::new());
+    for item in items {
+        match item.role {
+            Role::SessionEnd => ended.push(item.session),
+            Role::Root | Role::Below => {
+                let known = acts.entry(item.act).or_insert(item);
+                if item.adds.output > known.adds.output {
+                    *known = item;
+                }
+            }
+        }
+    }
+    let mut runs: BTreeMap<u64, RunTruth> = BTreeMap::new();
+    for item in acts.into_values() {
+        let run = runs.entry(item.trace).or_default();
+        run.session = item.session;
+        run.own |= item.tenant != OTHER_TENANT;
+        run.session_ended = ended.contains(&item.session);
+        run.totals += item.adds;
+        (run.totals.runs, run.totals.failed) = (1, run.totals.failed.min(1));
+        if item.role == Role::Root {
+            run.seconds = Some(item.seconds);
+        }
+        let Truth { calls, input, output, atto, unpriced, .. } = item.adds;
+        if !item.model.is_empty() && calls + input > 0 {
+            let share = Truth { calls, input, output, atto, unpriced, ..Truth::default() };
+            *run.models.entry(item.model).or_default() += share;
+            *run.tenants.entry(item.tenant).or_default() += share;
+        }
+    }
+    runs
 }
 
 /// Chance and switches.
@@ -156,56 +192,75 @@ impl<'a> Dice<'a> {
         let drawn = self.below(100) < share;
         drawn && self.on.contains(&feature)
     }
+
+    /// By how many seconds a clock is off.
+    fn skew(&self, feature: Feature, share: u64) -> i64 {
+        let drawn = self.below(2 * SKEW + 1) as i64 - SKEW as i64;
+        if self.has(feature, share) { drawn } else { 0 }
+    }
 }
 
 struct Maker<'a> {
     dice: &'a Dice<'a>,
-    spans: Vec<Span>,
-    truth: Truth,
-    tenants: BTreeMap<String, i128>,
-    run: u64,
+    items: Vec<Item>,
+    session: usize,
+    trace: u64,
+    /// The latest id.
     next: u64,
     now: u64,
-    /// Of the host that speaks, seconds.
-    skew: i64,
+    /// Of the host of tools.
+    tools_skew: i64,
     openinference: bool,
+    claude: bool,
+}
+
+/// Below which agent something is done.
+#[derive(Clone, Copy)]
+struct Place {
+    parent: u64,
+    depth: u64,
+    /// By how much its clock is off.
+    skew: i64,
+    /// No model call fails, and clocks of single calls may be off: only times tell which call follows which.
+    calm: bool,
 }
 
 /// How a model call goes.
 #[derive(Clone, Copy)]
 struct Call {
-    parent: u64,
     model: usize,
     failed: bool,
     tokens: bool,
-    /// A sub-agent's: no iteration of the run.
-    below: bool,
-    /// After one that failed: the model it says.
-    after: bool,
+    /// After one that failed, by which it counts as a retry or a fallback.
+    after: Option<usize>,
 }
 
-/// Makes a session of at most `most` steps a run.
-pub(super) fn session(seed: u64, on: &[Feature], most: u64) -> Session {
+const GOOD: Call = Call { model: 0, failed: false, tokens: true, after: None };
+
+/// Makes sessions whose runs have about `most` steps at most.
+pub(super) fn sessions(seed: u64, on: &[Feature], most: u64) -> Vec<Item> {
     let dice = Dice::new(seed, on);
-    let skew = if dice.has(Feature::Skew, 50) { dice.below(7201) as i64 - 3600 } else { 0 };
-    let openinference = dice.has(Feature::OpenInference, 30);
-    let mut maker = Maker {
-        dice: &dice,
-        spans: Vec::new(),
-        truth: Truth::default(),
-        tenants: BTreeMap::new(),
-        run: 0,
-        next: 1,
-        now: T0,
-        skew,
-        openinference,
-    };
-    for run in 1..=1 + dice.below(3) {
-        maker.run = run;
-        maker.whole_run(most);
-        maker.now += 5;
+    let mut items = Vec::new();
+    for session in 0..1 + usize::from(dice.has(Feature::TwoSessions, 25)) {
+        let (tools_skew, openinference) = (dice.skew(Feature::SkewTools, 50), dice.has(Feature::OpenInference, 30));
+        let claude = dice.has(Feature::ClaudeCode, 25);
+        let next = 10_000 * (session as u64 + 1);
+        let (trace, now) = (100 * (session as u64 + 1), T0 + dice.below(20));
+        let mut maker =
+            Maker { dice: &dice, items: Vec::new(), session, trace, next, now, tools_skew, openinference, claude };
+        let overlap = dice.has(Feature::Overlap, 40);
+        for _ in 0..1 + dice.below(3) {
+            let begin = maker.now;
+            maker.trace += 1;
+            maker.whole_run(most);
+            maker.now = if overlap { begin + dice.below(8) } else { maker.now + 5 };
+        }
+        if dice.has(Feature::SessionEnd, 25) {
+            maker.session_end();
+        }
+        items.extend(maker.items);
     }
-    Session { spans: maker.spans, truth: maker.truth, tenants: maker.tenants }
+    items
 }
 
 impl Maker<'_> {
@@ -216,143 +271,252 @@ impl Maker<'_> {
 
     fn whole_run(&mut self, most: u64) {
         let (root, begin) = (self.id(), self.now);
-        self.truth.runs += 1;
+        let calm = self.dice.has(Feature::SkewCalls, 30);
+        let place = Place { parent: root, depth: 0, skew: 0, calm };
         for _ in 0..1 + self.dice.below(most) {
-            self.step(root, 0);
+            self.step(place);
         }
-        // the last call is a good one
-        self.call(Call { parent: root, model: 0, failed: false, tokens: true, below: false, after: false });
-        let failed = self.dice.has(Feature::FailedRun, 15);
-        self.truth.failed += u64::from(failed);
-        self.span(root, 0, begin, "invoke_agent", failed, json!({"gen_ai.agent.name": "main"}));
+        if self.dice.has(Feature::Loop, 8) {
+            (0..CEILING).for_each(|_| self.call(place, GOOD));
+        }
+        // The last call is a good one by a clock that is right, or one that failed and with it the run.
+        let failed = self.dice.has(Feature::FailedEnd, 10) && !calm && !self.claude;
+        self.call(Place { calm: false, ..place }, Call { failed, ..GOOD });
+        if failed {
+            self.items.last_mut().unwrap().adds.failed = 1;
+        }
+        let failed = self.dice.has(Feature::FailedRun, 15) && !self.claude;
+        let (name, adds) = ("main", Truth { failed: i128::from(failed), ..Truth::default() });
+        self.agent(root, Place { parent: 0, ..place }, begin, (name, failed), adds);
     }
 
-    fn step(&mut self, parent: u64, depth: u64) {
-        let below = depth > 0;
+    fn step(&mut self, place: Place) {
         match self.dice.below(4) {
-            0 if depth < 2 && self.dice.has(Feature::SubAgents, 80) => self.sub_agent(parent, depth),
-            1 => self.tools(parent),
-            2 => self.trouble(parent, below),
+            0 if place.depth < 2 && self.dice.has(Feature::SubAgents, 80) && !self.claude => self.sub_agent(place),
+            1 => self.tools(place),
+            2 if !place.calm && !self.claude => self.trouble(place),
             _ => {
                 let model = self.dice.below(4) as usize;
-                self.call(Call { parent, model, failed: false, tokens: true, below, after: false });
+                self.call(place, Call { model, ..GOOD });
             }
         }
     }
 
-    fn sub_agent(&mut self, parent: u64, depth: u64) {
+    fn sub_agent(&mut self, place: Place) {
         let (id, begin) = (self.id(), self.now);
-        self.truth.sub_agents += 1;
+        let skew = self.dice.skew(Feature::SkewAgents, 25);
+        let calm = self.dice.has(Feature::SkewCalls, 30);
+        let below = Place { parent: id, depth: place.depth + 1, skew: place.skew + skew, calm };
         for _ in 0..1 + self.dice.below(3) {
-            self.step(id, depth + 1);
+            self.step(below);
         }
         let failed = self.dice.has(Feature::FailedSubAgent, 30);
-        self.span(id, parent, begin, "invoke_agent", failed, json!({"gen_ai.agent.name": format!("sub-{depth}")}));
+        let name = if place.depth == 0 { "sub-0" } else { "sub-1" };
+        let adds = Truth { sub_agents: 1, ..Truth::default() };
+        self.agent(id, Place { skew: below.skew, ..place }, begin, (name, failed), adds);
     }
 
-    fn tools(&mut self, parent: u64) {
+    fn tools(&mut self, place: Place) {
         let parallel = if self.dice.has(Feature::ParallelTools, 60) { 2 + self.dice.below(3) } else { 1 };
         let begin = self.now;
         for tool in 0..parallel {
             self.now = begin;
-            self.tool(parent, tool, false);
+            self.tool(place, &format!("tool-{tool}"), (false, false));
         }
         if self.dice.has(Feature::FailedTool, 30) {
-            self.tool(parent, 9, true);
-            self.tool(parent, 9, false);
-            self.truth.tool_retries += 1;
+            // a name of its own, so that no call after a failed one is a retry by accident
+            let name = format!("again-{}", self.next);
+            self.tool(place, &name, (true, false));
+            self.tool(place, &name, (false, true));
         }
     }
 
-    fn tool(&mut self, parent: u64, tool: u64, failed: bool) {
+    fn tool(&mut self, place: Place, name: &str, (failed, retry): (bool, bool)) {
         let (id, begin) = (self.id(), self.now);
-        self.truth.tools += 1;
-        self.truth.failed_tools += u64::from(failed);
-        // names of their own, so that no call after a failed one is a retry by accident
-        let name = if tool == 9 { format!("again-{}", id - u64::from(!failed)) } else { format!("tool-{tool}") };
-        self.span(id, parent, begin, "execute_tool", failed, json!({"gen_ai.tool.name": name}));
+        let [failed_tools, tool_retries] = [failed, retry].map(i128::from);
+        let adds = Truth { tools: 1, failed_tools, tool_retries, ..Truth::default() };
+        let place = Place { skew: place.skew + self.tools_skew, ..place };
+        let (operation, mut attributes) = ("execute_tool", json!({"gen_ai.tool.name": name}));
+        if self.claude {
+            let call = format!("toolu_{id}");
+            attributes = json!({"tool_name": name, "tool_use_id": call, "success": (!failed).to_string()});
+            self.span(id, place, begin, (operation, failed), attributes.clone(), adds);
+            self.log(place, id, "tool_result", attributes, adds);
+            return;
+        }
+        self.span(id, place, begin, (operation, failed), attributes, adds);
     }
 
     /// A call that fails and what comes after it.
-    fn trouble(&mut self, parent: u64, below: bool) {
+    fn trouble(&mut self, place: Place) {
         let tokens = self.dice.has(Feature::FailedWithTokens, 50);
-        let good = Call { parent, model: 0, failed: false, tokens: true, below, after: false };
-        let kind = self.dice.below(3);
-        let to = match kind {
+        let (from, to) = match self.dice.below(3) {
             0 if self.dice.has(Feature::Retry, 100) => (0, 0),
             1 if self.dice.has(Feature::Fallback, 100) => (0, 2),
             2 if self.dice.has(Feature::FallbackAlike, 100) => (1, 0),
-            _ => return self.call(good),
+            _ => return self.call(place, GOOD),
         };
-        self.call(Call { model: to.0, failed: true, tokens, ..good });
-        self.truth.retries += u64::from(to.0 == to.1);
-        self.truth.fallbacks += u64::from(to.0 != to.1);
-        self.call(Call { model: to.1, after: true, ..good });
+        self.call(place, Call { model: from, failed: true, tokens, after: None });
+        self.call(place, Call { model: to, after: Some(from), ..GOOD });
     }
 
-    fn call(&mut self, call: Call) {
+    fn call(&mut self, place: Place, call: Call) {
         let (id, begin) = (self.id(), self.now);
-        let (name, price_in, price_out) = PRICES[call.model];
-        let (input, mut output) = (100 + self.dice.below(5000), 1 + self.dice.below(500));
-        let unknown = !call.failed && !call.after && self.dice.has(Feature::NoPrice, 10);
-        let usage = call.tokens && (call.failed || !self.dice.has(Feature::NoUsage, 10));
-        let resent = usage && !call.failed && self.dice.has(Feature::Resent, 10);
-        let tenant = if self.dice.has(Feature::TwoTenants, 30) { "globex" } else { "acme" };
-        let model = if unknown { "in-house-7b" } else { name };
-        let mut attributes = json!({"gen_ai.request.model": model, "tenant.id": tenant});
-        if !call.failed {
-            attributes["gen_ai.response.model"] = json!(model);
-            attributes["gen_ai.response.id"] = json!(format!("resp-{id}"));
+        let (name, price_in, price_out) = PRICES[if self.claude { CLAUDE } else { call.model }];
+        let (input, output) = (100 + self.dice.below(5000), 1 + self.dice.below(500));
+        let usual = !call.failed && !self.claude;
+        let unknown = self.dice.has(Feature::NoPrice, 10) && usual && call.after.is_none();
+        let usage = call.tokens && !(self.dice.has(Feature::NoUsage, 10) && usual);
+        let resent = self.dice.has(Feature::Resent, 10) && usual && usage;
+        // Claude Code tells the tenant in its resource: one for all
+        let other = self.dice.has(Feature::TwoTenants, 30) && !self.claude;
+        let tenant = if other { OTHER_TENANT } else { TENANTS[self.session] };
+        let skew = self.dice.skew(Feature::SkewCalls, 40);
+        let place = Place { skew: place.skew + if place.calm { skew } else { 0 }, ..place };
+        let model = if unknown { UNKNOWN } else { name };
+        let told = |output: u64| {
+            let mut attributes = json!({"gen_ai.request.model": model, "tenant.id": tenant});
+            if !call.failed {
+                attributes["gen_ai.response.model"] = json!(model);
+                attributes["gen_ai.response.id"] = json!(format!("resp-{id}"));
+            }
+            if usage {
+                attributes["gen_ai.usage.input_tokens"] = json!(input);
+                attributes["gen_ai.usage.output_tokens"] = json!(output);
+            }
+            let good = i128::from(!call.failed);
+            let [input, output] = [input, output].map(|tokens| if usage { i128::from(tokens) } else { 0 });
+            let adds = Truth {
+                failed_calls: 1 - good,
+                calls: good,
+                iterations: if place.depth == 0 { good } else { 0 },
+                retries: i128::from(call.after == Some(call.model)),
+                fallbacks: i128::from(call.after.is_some_and(|from| from != call.model)),
+                input,
+                output,
+                atto: if unknown { 0 } else { price_in * input + price_out * output },
+                unpriced: i128::from(!call.failed && (unknown || !usage)),
+                ..Truth::default()
+            };
+            (attributes, adds)
+        };
+        let (attributes, adds) = told(output);
+        if self.claude {
+            return self.claude_call(place, begin, (id, tenant), adds);
         }
-        if usage {
-            attributes["gen_ai.usage.input_tokens"] = json!(input);
-            attributes["gen_ai.usage.output_tokens"] = json!(output);
-        }
-        self.span(id, call.parent, begin, "chat", call.failed, attributes.clone());
+        self.span(id, place, begin, ("chat", call.failed), attributes, adds);
+        self.of_model(1, id, model, tenant);
         if resent {
-            output += 50;
-            attributes["gen_ai.usage.output_tokens"] = json!(output);
+            let (attributes, adds) = told(output + 50);
             let again = self.id();
-            self.span(again, call.parent, begin, "chat", false, attributes);
+            self.span(again, place, begin, ("chat", false), attributes, adds);
+            self.of_model(1, id, model, tenant);
         }
-        self.truth.failed_calls += u64::from(call.failed);
-        self.truth.calls += u64::from(!call.failed);
-        self.truth.iterations += u64::from(!call.failed && !call.below);
-        if usage {
-            self.truth.input += input;
-            self.truth.output += output;
-        }
-        if usage && !unknown {
-            let cost = price_in * i128::from(input) + price_out * i128::from(output);
-            self.truth.atto += cost;
-            *self.tenants.entry(tenant.to_owned()).or_default() += cost;
-        }
-        self.truth.unpriced += u64::from(!call.failed && (unknown || !usage));
     }
 
-    fn span(&mut self, id: u64, parent: u64, begin: u64, operation: &str, failed: bool, more: Json) {
+    /// A call of Claude Code: a span and a log record.
+    fn claude_call(&mut self, place: Place, begin: u64, (id, tenant): (u64, &'static str), adds: Truth) {
+        let attributes = json!({"model": PRICES[CLAUDE].0, "tenant.id": tenant, "input_tokens": adds.input as u64,
+            "output_tokens": adds.output as u64, "cache_read_tokens": 0, "cache_creation_tokens": 0,
+            "request_id": format!("req_{id}")});
+        let mut of_span = attributes.clone();
+        of_span["success"] = json!(true);
+        self.span(id, place, begin, ("chat", false), of_span, adds);
+        self.log(place, id, "api_request", attributes, adds);
+        self.of_model(2, id, PRICES[CLAUDE].0, tenant);
+    }
+
+    /// The last items tell of a call.
+    fn of_model(&mut self, items: usize, act: u64, model: &'static str, tenant: &'static str) {
+        self.items.iter_mut().rev().take(items).for_each(|item| {
+            (item.act, item.model, item.tenant) = (act, model, tenant);
+        });
+    }
+
+    fn agent(&mut self, id: u64, place: Place, begin: u64, (name, failed): (&str, bool), adds: Truth) {
+        let attributes = json!({"gen_ai.agent.name": name});
+        self.span(id, place, begin, ("invoke_agent", failed), attributes, adds);
+    }
+
+    fn session_end(&mut self) {
+        let (id, begin, trace) = (self.id(), self.now + 100, self.trace);
+        (self.trace, self.now) = (100 * (self.session as u64 + 1) + 99, begin);
+        let place = Place { parent: 0, depth: 0, skew: 0, calm: false };
+        self.span(id, place, begin, ("claude_code.session.end", false), json!({}), Truth::default());
+        let item = self.items.last_mut().unwrap();
+        (item.role, item.scope) = (Role::SessionEnd, "claude_code_hooks");
+        self.trace = trace;
+    }
+
+    /// What every item of the session says.
+    fn whose(&self) -> Json {
+        json!({"session.id": format!("s{}", self.session), "tenant.id": TENANTS[self.session], "feature": "triage"})
+    }
+
+    fn span(
+        &mut self,
+        id: u64,
+        place: Place,
+        begin: u64,
+        (operation, failed): (&str, bool),
+        more: Json,
+        mut adds: Truth,
+    ) {
         self.now += 1;
         let end = self.now;
-        let mut attributes = json!({"session.id": "s", "gen_ai.provider.name": "openai", "tenant.id": "acme"});
-        attributes["gen_ai.operation.name"] = json!(operation);
-        if self.openinference && operation == "invoke_agent" {
-            attributes = json!({"session.id": "s", "tenant.id": "acme", "openinference.span.kind": "AGENT"});
+        let (mut name, mut attributes, mut scope) = (operation, self.whose(), "agents");
+        if self.claude {
+            scope = "com.anthropic.claude_code.tracing";
+            name = match operation {
+                "chat" => "claude_code.llm_request",
+                "execute_tool" => "claude_code.tool",
+                "invoke_agent" => "claude_code.interaction",
+                other => other,
+            };
+        } else if self.openinference && operation == "invoke_agent" {
+            attributes["openinference.span.kind"] = json!("AGENT");
+        } else {
+            attributes["gen_ai.operation.name"] = json!(operation);
+            attributes["gen_ai.provider.name"] = json!("openai");
         }
         if failed {
             attributes["error.type"] = json!("overloaded");
         }
-        attributes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        // calls of tools are told by a host whose clock is off
-        let off = if operation == "execute_tool" { self.skew } else { 0 };
-        let at = |time: u64| time.saturating_add_signed(off);
-        let mut json = json!({"name": operation, "trace": self.run, "span": id, "start": at(begin), "end": at(end),
+        extend(&mut attributes, more);
+        let at = |time: u64| time.saturating_add_signed(place.skew);
+        let mut json = json!({"name": name, "trace": self.trace, "span": id, "start": at(begin), "end": at(end),
             "attributes": attributes});
-        if parent != 0 {
-            json["parent"] = json!(parent);
+        if place.parent != 0 {
+            json["parent"] = json!(place.parent);
         }
         if failed {
             json["status"] = json!("error");
         }
-        self.spans.push(Span { json, root: parent == 0, end });
+        let role = if place.parent == 0 { Role::Root } else { Role::Below };
+        adds.runs = 0;
+        let (signal, session, trace, seconds) = (Signal::Traces, self.session, self.trace, end - begin);
+        let (act, model, tenant) = (id, "", "");
+        self.items.push(Item { json, signal, scope, session, trace, role, end, seconds, act, model, tenant, adds });
+    }
+
+    /// A log record that tells of the call `id` too, written in the span above it.
+    fn log(&mut self, place: Place, id: u64, event: &str, more: Json, adds: Truth) {
+        let mut attributes = self.whose();
+        attributes["event.name"] = json!(event);
+        attributes["prompt.id"] = json!(format!("prompt-{}", self.trace));
+        extend(&mut attributes, more);
+        let (end, time) = (self.now, self.now.saturating_add_signed(place.skew));
+        let json = json!({"body": format!("claude_code.{event}"), "time": time, "trace": self.trace, "span": place.parent,
+            "attributes": attributes});
+        let (signal, session, trace, scope) =
+            (Signal::Logs, self.session, self.trace, "com.anthropic.claude_code.events");
+        let (role, act, model, tenant, seconds) = (Role::Below, id, "", "", 0);
+        self.items.push(Item { json, signal, scope, session, trace, role, end, seconds, act, model, tenant, adds });
+    }
+}
+
+fn extend(attributes: &mut Json, more: Json) {
+    if let (Json::Object(attributes), Json::Object(more)) = (attributes, more) {
+        attributes.extend(more);
     }
 }

@@ -1,176 +1,367 @@
-//! What each surface tells, as a [`Truth`].
+//! Compares what each surface tells with the truth, and with the others: in the middle and when all is over.
 
-use prost::Message;
+use std::collections::BTreeMap;
 
-use super::make::{Session, Truth};
-use super::way::Gate;
-use history::{History, Window, figures};
+use serde_json::{Value as Json, json};
+
+use super::make::{CEILING, Facts, RunTruth, Truth};
+use super::read::{self, COUNTED, FIGURES, PART, SHARED, SUM, Series, TOTALS, facts};
+use super::way::{Gate, Outside};
+use history::{Asked, Failures, Window, figures, figures_json, markdown, report, report_json};
 use kernel::clock::UnixNanos;
-use otlp::Signal;
-use otlp::r#gen::opentelemetry::proto;
-use pipeline::Source;
-use proto::collector::logs::v1::ExportLogsServiceRequest;
-use proto::common::v1::any_value::Value;
-use runs::{Board, RunView, Sum};
-use telemetry::names;
+use runs::json as shape;
+use runs::{Alert, Board};
 
 const DAY: u64 = 86_400_000_000_000;
+/// What is known of a run at any moment: how its calls hang together may be told later.
+const AT_ONCE: [&str; 9] =
+    ["runs", "calls", "failed_calls", "tools", "failed_tools", "input", "output", "atto", "unpriced"];
 
-fn of_views(views: &[RunView]) -> Truth {
-    let mut all = Truth::default();
-    for view in views {
-        let totals = &view.totals;
-        all += Truth {
-            runs: 1,
-            failed: u64::from(view.failed),
-            iterations: totals.iterations,
-            calls: totals.calls(),
-            failed_calls: totals.failed_calls,
-            retries: totals.retries,
-            fallbacks: totals.fallbacks.values().sum(),
-            tools: totals.tool_calls(),
-            failed_tools: totals.tool_failures(),
-            tool_retries: totals.tool_retries(),
-            sub_agents: totals.sub_agents,
-            input: totals.input_tokens(),
-            output: totals.tokens().output,
-            atto: totals.atto_usd(),
-            unpriced: totals.unpriced(),
-        };
-    }
-    all
+pub(super) type Runs = BTreeMap<u64, RunTruth>;
+
+/// What a surface differs in.
+fn differs(surface: &str, got: &Facts, wanted: &Facts) -> Option<String> {
+    let both = got.iter().filter_map(|(name, got)| Some((name, got, wanted.get(name)?)));
+    let off: Vec<String> = both
+        .filter(|(_, got, wanted)| got != wanted)
+        .map(|(name, got, wanted)| format!("{name} {got}, not {wanted}"))
+        .collect();
+    (!off.is_empty() || got.is_empty()).then(|| format!("{surface}: {}", off.join("; ")))
 }
 
-/// A sum tells no retries, fallbacks and sub-agents: those of the truth.
-fn of_sum(sum: &Sum, truth: Truth) -> Truth {
-    Truth {
-        runs: sum.runs,
-        failed: sum.failed,
-        iterations: sum.iterations,
-        calls: sum.calls,
-        failed_calls: sum.failed_calls,
-        tools: sum.tool_calls,
-        failed_tools: sum.tool_failures,
-        input: sum.tokens.input,
-        output: sum.tokens.output,
-        atto: sum.atto_usd,
-        unpriced: sum.unpriced,
-        ..truth
-    }
+fn only(facts: &Facts, names: &[&str]) -> Facts {
+    facts.iter().filter(|(name, _)| names.contains(name)).map(|(name, value)| (*name, *value)).collect()
 }
 
-fn of_history(views: &[RunView], now: u64, truth: Truth) -> Truth {
-    let history = History::default();
-    history.note(views, now);
-    let told = figures(&history.all(), Window::last(DAY, now)).sum;
-    Truth {
-        runs: told.runs,
-        failed: told.failed,
-        iterations: told.iterations,
-        tools: told.tool_calls,
-        failed_tools: told.tool_failures,
-        calls: told.calls,
-        input: told.input,
-        output: told.output,
-        atto: told.atto,
-        unpriced: told.unpriced,
-        ..truth
+fn sum_of<'f>(all: impl Iterator<Item = &'f Facts>) -> Facts {
+    let mut sum = Truth::default().facts();
+    for (name, value) in all.flatten() {
+        *sum.entry(name).or_default() += value;
     }
+    sum
 }
 
-/// What run summaries tell: of each run the last revision.
-fn of_summaries(gate: &Gate, now: UnixNanos) -> Truth {
-    let mut last = std::collections::BTreeMap::new();
-    while let Some(portion) = gate.line.runs.portion(Signal::Logs, now) {
-        let request = ExportLogsServiceRequest::decode(portion.wire).unwrap();
-        let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
-        for record in scopes.flat_map(|scope| scope.log_records).filter(|record| record.event_name.ends_with("summary"))
-        {
-            let of = |key: &str| record.attributes.iter().find(|one| one.key == key)?.value.as_ref()?.value.clone();
-            let int = |key: &str| match of(key) {
-                Some(Value::IntValue(number)) => u64::try_from(number).unwrap(),
-                _ => 0,
-            };
-            let text = |key: &str| match of(key) {
-                Some(Value::StringValue(text)) => text,
-                _ => String::new(),
-            };
-            let one = Truth {
-                runs: 1,
-                failed: u64::from(of("error") == Some(Value::BoolValue(true))),
-                iterations: int("tollgate.run.iterations"),
-                calls: int("tollgate.run.model_calls"),
-                failed_calls: int("tollgate.run.failed_model_calls"),
-                retries: int("tollgate.run.model_retries"),
-                fallbacks: int("tollgate.run.fallbacks"),
-                tools: int("agent.tool_calls_made"),
-                failed_tools: int("tollgate.run.failed_tool_calls"),
-                tool_retries: int("tollgate.run.tool_retries"),
-                sub_agents: int("tollgate.run.sub_agents"),
-                input: int("agent.total_input_tokens"),
-                output: int("agent.total_output_tokens"),
-                atto: atto(&text("tollgate.run.cost_usd")),
-                unpriced: int("tollgate.run.unpriced_calls"),
-            };
-            last.insert(text("tollgate.run.id") + &text("tollgate.run.key"), one);
+fn total<'r>(runs: impl Iterator<Item = &'r RunTruth>) -> Truth {
+    let mut sum = Truth::default();
+    runs.for_each(|run| sum += run.totals);
+    sum
+}
+
+/// Whether the call prices that are known are all there are: some come with a log record that is still to come.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    pub(super) prices: bool,
+}
+
+/// What the surfaces said at one moment.
+struct Told {
+    rows: Vec<Json>,
+    /// What rows add up to.
+    all: Facts,
+    sessions: Json,
+    sums: Json,
+    page: Json,
+    report: Json,
+    text: String,
+    alerts: Vec<Alert>,
+}
+
+impl Told {
+    fn now(gate: &Gate, outside: &Outside, now: UnixNanos) -> Self {
+        let views = gate.line.views();
+        outside.history.look(&gate.line.runs, now.0);
+        let entries = outside.history.all();
+        let asked = || Asked { since: DAY, ..Asked::usual() };
+        let report = report(&Failures::default(), &entries, asked(), now.0);
+        let rows = shape::runs(&views)["runs"].as_array().cloned().unwrap_or_default();
+        let all: Vec<Facts> = rows.iter().map(row).collect();
+        Self {
+            all: sum_of(all.iter()),
+            rows,
+            sessions: shape::sessions(&views),
+            sums: shape::sums(&gate.line.runs.sums()),
+            page: figures_json(&figures(&entries, Window::last(DAY, now.0))),
+            report: report_json(&report, &|_| None),
+            text: markdown(&report, &|_| None),
+            alerts: gate.line.runs.alerts(),
         }
-        gate.line.apply(&portion.effect);
     }
-    let mut all = Truth::default();
-    last.into_values().for_each(|one| all += one);
-    all
-}
 
-/// Decimal text in 1e-18.
-fn atto(text: &str) -> i128 {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    format!("{whole}{part:0<18}").parse().unwrap_or(-1)
-}
-
-fn compare(surface: &str, got: Truth, truth: Truth) -> Option<String> {
-    (got != truth).then(|| format!("{surface}: {got:?}\n     truth: {truth:?}"))
-}
-
-/// While it goes on: the rows of runs, the figures of the page.
-pub(super) fn live(gate: &Gate, session: &Session, now: UnixNanos, page: bool) -> Vec<String> {
-    let views = gate.line.views();
-    let truth = session.truth;
-    let told = |()| compare("page while live", of_history(&views, now.0, truth), truth);
-    let page = page.then_some(()).and_then(told);
-    [compare("api/runs while live", of_views(&views), truth), page].into_iter().flatten().collect()
-}
-
-/// When it is over: all of them.
-pub(super) fn over(gate: &Gate, session: &Session, now: UnixNanos, (restart, kill): (bool, bool)) -> Vec<String> {
-    let truth = session.truth;
-    let (views, sums) = (gate.line.views(), gate.line.runs.sums());
-    let mut found = vec![
-        compare("api/runs", of_views(&views), truth),
-        compare("api/sums", of_sum(&sums.all, truth), truth),
-        compare("page and report", of_history(&views, now.0, truth), truth),
-        compare("run summaries", of_summaries(gate, now), truth),
-    ];
-    let mut by_session = Sum::default();
-    sums.by_session.values().for_each(|sum| by_session.add(sum));
-    found.push(compare("sums by session", of_sum(&by_session, truth), truth));
-    let history = History::default();
-    history.note(&views, now.0);
-    let page = figures(&history.all(), Window::last(DAY, now.0)).by_tenant;
-    for (tenant, atto) in &session.tenants {
-        let got = page.iter().find(|share| share.name == *tenant).map_or(0, |share| share.sum.atto);
-        found.push((got != *atto).then(|| format!("page by tenant: {tenant}: {got}, truth {atto}")));
-        let got = sums.by_tenant.get(tenant).map_or(0, |sum| sum.atto_usd);
-        found.push((got != *atto).then(|| format!("sums by tenant: {tenant}: {got}, truth {atto}")));
+    /// All surfaces say the same.
+    fn agree(&self, found: &mut Vec<Option<String>>) {
+        found.push(differs("api/sums", &facts(&self.sums["all"], SUM), &self.all));
+        found.push(differs("page", &facts(&self.page, FIGURES), &self.all));
+        found.push(differs("report as JSON", &facts(&self.report["runs"], COUNTED), &self.all));
+        found.push(differs("report as text", &read::report_line(&self.text), &self.all));
+        let sessions = self.sessions["sessions"].as_array().cloned().unwrap_or_default();
+        let sessions: Vec<Facts> = sessions.iter().map(|one| facts(one, TOTALS)).collect();
+        found.push(differs("api/sessions", &only(&sum_of(sessions.iter()), &names(TOTALS)), &self.all));
+        for (by, parts) in [("by_tenant", &SHARED[..]), ("by_model", &SHARED), ("by_session", &names(SUM))] {
+            let all: Vec<Facts> = each(&self.sums[by]).map(|(_, one)| facts(one, SUM)).collect();
+            found.push(differs(&format!("api/sums {by}"), &only(&sum_of(all.iter()), parts), &self.all));
+        }
+        for by in ["by_tenant", "by_model"] {
+            let shown = self.page[by].as_array().cloned().unwrap_or_default();
+            let all: Vec<Facts> = shown.iter().map(|one| facts(one, COUNTED)).collect();
+            found.push(differs(&format!("page {by}"), &only(&sum_of(all.iter()), &SHARED), &self.all));
+            for share in &shown {
+                let name = share["name"].as_str().unwrap_or_default();
+                let sum = facts(&self.sums[by][name], SUM);
+                found.push(differs(&format!("page {by} {name}"), &facts(share, COUNTED), &sum));
+            }
+        }
+        found.push(self.alerts_once());
     }
-    let counted = gate.counted_runs();
-    // a killed process may have counted what the next one counts again: nobody knows how much of it was read
-    found.push(
-        (!kill && counted != truth.runs as f64).then(|| format!("metrics, runs: {counted}, truth {}", truth.runs)),
-    );
-    let cost: f64 = gate.meter.values(&names::COST_USD).iter().sum();
-    let wanted = truth.atto as f64 / 1e18;
-    // a process counts what it saw itself
-    let off = !restart && !kill && (cost - wanted).abs() > 1e-12;
-    found.push(off.then(|| format!("metrics, cost: {cost}, truth {wanted}")));
+
+    /// Each rule fires once for each run or session.
+    fn alerts_once(&self) -> Option<String> {
+        let mut seen = BTreeMap::<(&str, &str, &str), u64>::new();
+        for alert in &self.alerts {
+            *seen.entry((alert.rule, &alert.trace, &alert.session)).or_default() += 1;
+        }
+        let twice = seen.into_iter().find(|(_, count)| *count > 1)?;
+        Some(format!("alerts: {twice:?}"))
+    }
+
+    /// Runs and shares of them are the true ones in these names.
+    fn is_true(&self, runs: &Runs, names: &[&str], found: &mut Vec<Option<String>>) {
+        let mut rows = BTreeMap::new();
+        for one in &self.rows {
+            let trace = read::trace(one["trace_id"].as_str().unwrap_or_default());
+            if rows.insert(trace, one).is_some() {
+                found.push(Some(format!("api/runs: run {trace} is there twice")));
+            }
+        }
+        for (trace, truth) in runs {
+            let row = rows.remove(trace).map(row).unwrap_or_default();
+            let surface = format!("api/runs {trace}");
+            found.push(differs(&surface, &only(&row, names), &truth.totals.facts()));
+        }
+        found.extend(rows.into_keys().map(|trace| Some(format!("api/runs: run {trace} is none"))));
+        let mut tenants = BTreeMap::<&str, Truth>::new();
+        let mut models = BTreeMap::<&str, Truth>::new();
+        for run in runs.values() {
+            run.tenants.iter().for_each(|(name, share)| *tenants.entry(name).or_default() += *share);
+            run.models.iter().for_each(|(name, share)| *models.entry(name).or_default() += *share);
+        }
+        for (by, shares) in [("by_tenant", tenants), ("by_model", models)] {
+            for (name, share) in shares {
+                let parts: Vec<&str> = names.iter().copied().filter(|name| SHARED.contains(name)).collect();
+                let got = only(&facts(&self.sums[by][name], SUM), &parts);
+                found.push(differs(&format!("api/sums {by} {name}"), &got, &share.facts()));
+            }
+        }
+    }
+}
+
+/// A row of `/api/runs`. A live run may still go well.
+fn row(row: &Json) -> Facts {
+    let failed = row["failed"] == json!(true) && row["state"] != json!("live");
+    let more = [("runs", 1), ("failed", i128::from(failed))];
+    facts(row, TOTALS).into_iter().chain(more).collect()
+}
+
+fn names(places: &[(&'static str, &'static str)]) -> Vec<&'static str> {
+    places.iter().map(|(name, _)| *name).collect()
+}
+
+fn each(map: &Json) -> impl Iterator<Item = (&String, &Json)> {
+    map.as_object().into_iter().flatten()
+}
+
+/// While it goes on, of what came so far.
+pub(super) fn live(gate: &Gate, outside: &Outside, runs: &Runs, now: UnixNanos, known: Known) -> Vec<String> {
+    let (told, mut found) = (Told::now(gate, outside, now), Vec::new());
+    told.agree(&mut found);
+    let names: Vec<&str> =
+        AT_ONCE.into_iter().filter(|name| known.prices || !["atto", "unpriced"].contains(name)).collect();
+    told.is_true(runs, &names, &mut found);
+    for (trace, run) in runs.iter().filter(|(_, run)| run.totals.iterations >= CEILING.into()) {
+        let fires = |alert: &Alert| alert.rule == "iteration_ceiling" && read::trace(&alert.trace) == *trace;
+        let missing = !told.alerts.iter().any(fires);
+        found.push(missing.then(|| format!("alerts: run {trace}: {} iterations", run.totals.iterations)));
+    }
+    found.push(near("metrics, cost", cost_of(&gate.meter), told.all["atto"] as f64 / 1e18));
+    found.into_iter().flatten().map(|one| format!("live, {one}")).collect()
+}
+
+/// Is saved and taken up again, so that a kill changes nothing.
+pub(super) const COST: &str = "tollgate_cost_usd_total";
+
+fn cost_of(meter: &telemetry::Meter) -> f64 {
+    meter.values(&telemetry::names::COST_USD).iter().sum()
+}
+
+fn near(surface: &str, got: f64, wanted: f64) -> Option<String> {
+    let off = (got - wanted).abs() > 1e-9 * (1.0 + wanted.abs());
+    off.then(|| format!("{surface}: {got}, not {wanted}"))
+}
+
+/// When it is over: all surfaces, in all they tell. `late`: runs that got more after they were over, which counters can't show.
+pub(super) fn over(
+    gate: &Gate,
+    outside: &Outside,
+    runs: &Runs,
+    now: UnixNanos,
+    (late, known): (bool, Known),
+) -> Vec<String> {
+    let (told, mut found) = (Told::now(gate, outside, now), Vec::new());
+    told.agree(&mut found);
+    let all: Vec<&str> = Truth::default().facts().into_keys().collect();
+    told.is_true(runs, &all, &mut found);
+    found.push(differs("api/runs", &told.all, &total(runs.values()).facts()));
+    for one in &told.rows {
+        let trace = read::trace(one["trace_id"].as_str().unwrap_or_default());
+        found.extend(runs.get(&trace).map(|run| words(one, trace, run)).into_iter().flatten());
+    }
+    for (name, one) in each(&told.sums["by_session"]) {
+        let of = runs.values().filter(|run| format!("s{}", run.session) == *name);
+        found.push(differs(&format!("api/sums {name}"), &facts(one, SUM), &total(of).facts()));
+    }
+    for one in told.sessions["sessions"].as_array().into_iter().flatten() {
+        let of = runs.values().filter(|run| one["id"] == json!(format!("s{}", run.session)));
+        found.push(differs(&format!("api/sessions {}", one["id"]), &facts(one, TOTALS), &total(of).facts()));
+    }
+    // A run that others were told of before a kill by its trace, and that was named since, is another one to them.
+    let renamed = outside.killed && !known.prices;
+    for (trace, run) in runs.iter().filter(|_| !renamed) {
+        let summary = outside.summaries.get(trace).map(|(_, facts)| facts.clone()).unwrap_or_default();
+        found.push(differs(&format!("run summary {trace}"), &summary, &run.totals.facts()));
+    }
+    alerts(&told, outside, runs, renamed, &mut found);
+    let metrics = outside.metrics(gate);
+    if !renamed {
+        counters(&outside.sent, "OTLP", runs, (late, outside.killed), &mut found);
+    }
+    costs(&metrics, runs, &mut found);
+    if !outside.killed {
+        counters(&metrics, "/metrics", runs, (late, false), &mut found);
+        at_once(&metrics, runs, &mut found);
+        for (name, value) in &outside.sent {
+            let got = metrics.get(name).copied().unwrap_or(0.0);
+            found.push(near(&format!("OTLP beside /metrics, {name}"), *value, got));
+        }
+    }
     found.into_iter().flatten().collect()
+}
+
+/// What is no number, and how a run is split.
+fn words(row: &Json, trace: u64, run: &RunTruth) -> Vec<Option<String>> {
+    let is = |name: &str, wanted: Json| {
+        let got = &row[name];
+        (*got != wanted).then(|| format!("api/runs {trace}: {name} {got}, not {wanted}"))
+    };
+    let mut found =
+        vec![is("state", json!(run.state())), is("tenant", json!(run.tenant())), is("feature", json!("triage"))];
+    found.push(is("session_id", json!(format!("s{}", run.session))));
+    found.push(run.seconds.and_then(|seconds| is("duration_seconds", json!(seconds as f64))));
+    for (model, share) in &run.models {
+        let got = facts(&row["totals"]["models"][model], PART);
+        found.push(differs(&format!("api/runs {trace} {model}"), &got, &share.facts()));
+    }
+    for (tenant, share) in run.tenants.iter().filter(|(tenant, _)| **tenant != run.tenant()) {
+        let got = facts(&row["totals"]["other_tenants"][tenant], PART);
+        found.push(differs(&format!("api/runs {trace} {tenant}"), &got, &share.facts()));
+    }
+    found
+}
+
+/// Which alerts there are, and that each was told once.
+fn alerts(told: &Told, outside: &Outside, runs: &Runs, renamed: bool, found: &mut Vec<Option<String>>) {
+    for ((rule, trace, session), count) in &outside.alerts {
+        found
+            .push((*count > 1 && !renamed).then(|| format!("alert events: {rule} of {trace} {session} {count} times")));
+    }
+    let fired = |rule: &str, trace: u64| {
+        told.alerts.iter().filter(|alert| alert.rule == rule && read::trace(&alert.trace) == trace).count()
+    };
+    for (trace, run) in runs {
+        let sent = |rule: &str| outside.alerts.keys().filter(|(one, of, _)| one == rule && of == trace).count();
+        let must = [
+            ("iteration_ceiling", run.totals.iterations >= CEILING.into(), run.totals.calls >= CEILING.into()),
+            ("iteration_ceiling_near", false, run.totals.calls * 5 >= i128::from(CEILING) * 4),
+            ("tool_retries", run.totals.tool_retries > 2, run.totals.tool_retries > 2),
+        ];
+        for (rule, must, may) in must {
+            let (shown, sent) = (fired(rule, *trace), sent(rule));
+            let wrong = (must && shown == 0) || (!may && shown > 0) || (shown != sent && !outside.killed);
+            let what = || format!("alerts: {rule} of run {trace}: {shown} shown, {sent} sent: {:?}", run.totals);
+            found.push(wrong.then(what));
+        }
+    }
+    if !outside.killed {
+        let sent: u64 = outside.alerts.values().sum();
+        found.push(near("alert events beside OTLP", sent as f64, read::total(&outside.sent, "agent_alert_total", "")));
+    }
+}
+
+/// Counters and histograms of runs that are over.
+fn counters(all: &Series, of: &str, runs: &Runs, (late, killed): (bool, bool), found: &mut Vec<Option<String>>) {
+    let mut is = |name: &str, label: &str, wanted: f64| {
+        found.push(near(&format!("{of}, {name} {label}"), read::total(all, name, label), wanted));
+    };
+    is("agent_runs_total", "", runs.len() as f64);
+    is("agent_run_iterations_count", "", runs.len() as f64);
+    if late {
+        return;
+    }
+    let mut states = BTreeMap::<(&str, &str), f64>::new();
+    let mut costs = BTreeMap::<&str, f64>::new();
+    let mut tokens = BTreeMap::<&str, (f64, f64)>::new();
+    for run in runs.values() {
+        *states.entry((run.state(), run.tenant())).or_default() += 1.0;
+        run.tenants.iter().for_each(|(name, share)| *costs.entry(name).or_default() += share.atto as f64 / 1e18);
+        for (name, share) in &run.models {
+            let (input, output) = tokens.entry(name).or_default();
+            (*input, *output) = (*input + share.input as f64, *output + share.output as f64);
+        }
+    }
+    for ((state, tenant), count) in states {
+        is("agent_runs_total", &format!("state={state},tenant={tenant}"), count);
+    }
+    for (tenant, cost) in costs {
+        is("agent_run_cost_usd_sum", &format!("tenant={tenant}"), cost);
+        // a session that was over before a kill may be over again with what came since
+        if !killed {
+            is("agent_session_cost_usd_sum", &format!("tenant={tenant}"), cost);
+        }
+    }
+    for (model, (input, output)) in tokens {
+        is("agent_turn_input_tokens_sum", &format!("model={model}}}"), input);
+        is("agent_turn_output_tokens_sum", &format!("model={model}}}"), output);
+    }
+    let all = total(runs.values());
+    is("agent_run_iterations_sum", "", all.iterations as f64);
+    is("agent_estimated_cost_usd", "", all.atto as f64 / 1e18);
+    is("agent_fallback_total", "", all.fallbacks as f64);
+    if !killed {
+        is("agent_session_llm_calls_sum", "", all.calls as f64);
+        is("agent_session_tool_calls_sum", "", all.tools as f64);
+    }
+}
+
+/// What is counted as it comes.
+fn at_once(metrics: &Series, runs: &Runs, found: &mut Vec<Option<String>>) {
+    let all = total(runs.values());
+    let mut is = |name: &str, label: &str, wanted: f64| {
+        found.push(near(&format!("/metrics, {name} {label}"), read::total(metrics, name, label), wanted));
+    };
+    is("agent_tool_calls_total", "", all.tools as f64);
+    is("agent_tool_failures_total", "", all.failed_tools as f64);
+}
+
+/// What calls cost, by whom and by model.
+fn costs(metrics: &Series, runs: &Runs, found: &mut Vec<Option<String>>) {
+    let mut costs = BTreeMap::<String, f64>::new();
+    for run in runs.values() {
+        for (name, share) in &run.tenants {
+            *costs.entry(format!("tenant={name}")).or_default() += share.atto as f64 / 1e18;
+        }
+        for (name, share) in &run.models {
+            *costs.entry(format!("model={name},")).or_default() += share.atto as f64 / 1e18;
+        }
+    }
+    for (label, cost) in costs {
+        found.push(near(&format!("/metrics, {COST} {label}"), read::total(metrics, COST, &label), cost));
+    }
 }

@@ -1,0 +1,252 @@
+//! Reads what the surfaces tell: their JSON and text, `/metrics`, and OTLP requests. What is read has the names of the truth.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use serde_json::Value as Json;
+
+use super::make::Facts;
+use kernel::hex;
+use otlp::r#gen::opentelemetry::proto;
+use proto::collector::logs::v1::ExportLogsServiceRequest;
+use proto::collector::metrics::v1::ExportMetricsServiceRequest;
+use proto::common::v1::{KeyValue, any_value::Value};
+use proto::logs::v1::LogRecord;
+use proto::metrics::v1::{metric::Data, number_data_point::Value as Number};
+use telemetry::{Meter, samples};
+
+/// Name and place in the JSON of one thing.
+type Places = [(&'static str, &'static str)];
+
+/// Of one run or session.
+pub(super) const TOTALS: &Places = &[
+    ("iterations", "/totals/iterations"),
+    ("calls", "/totals/model_calls"),
+    ("failed_calls", "/totals/failed_model_calls"),
+    ("retries", "/totals/model_retries"),
+    ("fallbacks", "/totals/fallbacks"),
+    ("tools", "/totals/tool_calls"),
+    ("failed_tools", "/totals/failed_tool_calls"),
+    ("tool_retries", "/totals/tool_retries"),
+    ("sub_agents", "/totals/sub_agents"),
+    ("input", "/totals/tokens/input_total"),
+    ("output", "/totals/tokens/output_total"),
+    ("atto", "/totals/cost_usd"),
+    ("unpriced", "/totals/unpriced_calls"),
+];
+
+/// Of `/api/sums`.
+pub(super) const SUM: &Places = &[
+    ("runs", "/runs"),
+    ("failed", "/failed"),
+    ("iterations", "/iterations"),
+    ("calls", "/model_calls"),
+    ("failed_calls", "/failed_model_calls"),
+    ("tools", "/tool_calls"),
+    ("failed_tools", "/failed_tool_calls"),
+    ("input", "/tokens/input_total"),
+    ("output", "/tokens/output_total"),
+    ("atto", "/cost_usd"),
+    ("unpriced", "/unpriced_calls"),
+];
+
+/// Of a part of a run: of one model or tenant.
+pub(super) const PART: &Places = &[
+    ("calls", "/calls"),
+    ("input", "/tokens/input_total"),
+    ("output", "/tokens/output_total"),
+    ("atto", "/cost_usd"),
+    ("unpriced", "/unpriced_calls"),
+];
+
+/// Of the page.
+pub(super) const FIGURES: &Places = &[
+    ("runs", "/runs"),
+    ("failed", "/failed_runs"),
+    ("iterations", "/iterations"),
+    ("calls", "/model_calls"),
+    ("fallbacks", "/fallbacks"),
+    ("tools", "/tool_calls"),
+    ("failed_tools", "/failed_tool_calls"),
+    ("input", "/input_tokens"),
+    ("output", "/output_tokens"),
+    ("atto", "/cost_usd"),
+    ("unpriced", "/unpriced_calls"),
+];
+
+/// Of a report's sums, and of the page's tables.
+pub(super) const COUNTED: &Places = &[
+    ("runs", "/runs"),
+    ("failed", "/failed"),
+    ("iterations", "/iterations"),
+    ("calls", "/model_calls"),
+    ("tools", "/tool_calls"),
+    ("failed_tools", "/failed_tool_calls"),
+    ("input", "/input_tokens"),
+    ("output", "/output_tokens"),
+    ("atto", "/cost_usd"),
+    ("unpriced", "/unpriced_calls"),
+];
+
+/// What of a share adds up: a run counts in each of its shares.
+pub(super) const SHARED: [&str; 5] = ["calls", "input", "output", "atto", "unpriced"];
+
+/// The facts at these places; a table of a page leaves some out.
+pub(super) fn facts(json: &Json, places: &Places) -> Facts {
+    let unpriced = places.iter().find(|(name, _)| *name == "unpriced").and_then(|(_, place)| json.pointer(place));
+    let unpriced = unpriced.and_then(Json::as_u64).unwrap_or(0);
+    places.iter().filter_map(|(name, place)| Some((*name, number(json.pointer(place)?, unpriced)))).collect()
+}
+
+/// A cost is text, or null where nothing has a price.
+fn number(value: &Json, unpriced: u64) -> i128 {
+    match value {
+        Json::Number(number) => number.as_u64().map_or(i128::MIN, i128::from),
+        Json::Bool(holds) => i128::from(*holds),
+        Json::String(text) => atto(text),
+        Json::Array(rows) => rows.iter().filter_map(|row| row["count"].as_u64()).map(i128::from).sum(),
+        Json::Null if unpriced > 0 => 0,
+        _ => i128::MIN,
+    }
+}
+
+/// Decimal text in 1e-18.
+pub(super) fn atto(text: &str) -> i128 {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    format!("{whole}{part:0<18}").parse().unwrap_or(i128::MIN)
+}
+
+/// A trace's number of its id in hex, all digits of which are decimal here.
+pub(super) fn trace(id: &str) -> u64 {
+    id.parse().unwrap_or(0)
+}
+
+/// What the line of a report says that is about runs.
+pub(super) fn report_line(text: &str) -> Facts {
+    let line = text.lines().find_map(|line| line.strip_prefix("Runs, live ones up to now: ")).unwrap_or_default();
+    let before = |word: &str| {
+        let head = line.split(word).next().unwrap_or_default();
+        head.rsplit([' ', '(']).next().and_then(|number| number.parse().ok()).unwrap_or(i128::MIN)
+    };
+    let cost = line.split("cost ").nth(1).unwrap_or_default();
+    let unpriced = cost.split_once("USD, ").or_else(|| cost.split_once("price, "));
+    let unpriced = unpriced.and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()).unwrap_or(0);
+    let cost = if cost.starts_with("no price") { 0 } else { atto(cost.split(' ').next().unwrap_or_default()) };
+    let facts = [
+        ("runs", before(" (")),
+        ("failed", before(" failed)")),
+        ("iterations", before(" iterations")),
+        ("atto", cost),
+        ("unpriced", unpriced),
+    ];
+    facts.into_iter().collect()
+}
+
+/// Series by name and labels; of histograms sum and count.
+pub(super) type Series = BTreeMap<String, f64>;
+
+fn series(name: &str, mut labels: Vec<(String, String)>) -> String {
+    labels.sort();
+    let labels: Vec<String> = labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("{name}{{{}}}", labels.join(","))
+}
+
+/// What `/metrics` says of agents and cost, without buckets.
+pub(super) fn metrics(meter: &Meter) -> Series {
+    let wanted = |name: &str| name.starts_with("agent_") || name == "tollgate_cost_usd_total";
+    let samples = samples::parse(&meter.render()).into_iter();
+    let samples = samples.filter(|one| wanted(&one.name) && !one.name.ends_with("_bucket"));
+    samples.map(|one| (series(&one.name, one.labels.clone().into_iter().collect()), one.number())).collect()
+}
+
+/// The name in `/metrics` of a metric that is sent.
+fn exposed(name: &str) -> String {
+    match name {
+        "agent.runs" => "agent_runs_total".to_owned(),
+        "agent.alerts" => "agent_alert_total".to_owned(),
+        "agent.fallbacks" => "agent_fallback_total".to_owned(),
+        "agent.sessions" => "agent_sessions_total".to_owned(),
+        "agent.session.errors" => "agent_session_errors_total".to_owned(),
+        other => other.trim_end_matches("_total").replace('.', "_"),
+    }
+}
+
+/// Adds what an OTLP request tells under the names of `/metrics`; gauges are of the moment, and left out.
+pub(super) fn add_metrics(wire: bytes::Bytes, all: &mut Series) {
+    let request = ExportMetricsServiceRequest::decode(wire).unwrap();
+    let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+    for metric in scopes.flat_map(|scope| scope.metrics) {
+        let name = exposed(&metric.name);
+        let mut add = |part: &str, attributes: &[KeyValue], value: f64| {
+            let label = |one: &KeyValue| (one.key.replace('.', "_"), text(Some(one)));
+            let key = series(&format!("{name}{part}"), attributes.iter().map(label).collect());
+            *all.entry(key).or_default() += value;
+        };
+        match metric.data.unwrap() {
+            Data::Histogram(histogram) => histogram.data_points.iter().for_each(|point| {
+                add("_sum", &point.attributes, point.sum.unwrap());
+                add("_count", &point.attributes, point.count as f64);
+            }),
+            Data::Sum(sum) => sum.data_points.iter().for_each(|point| match point.value {
+                Some(Number::AsDouble(value)) => add("", &point.attributes, value),
+                _ => add("", &point.attributes, f64::NAN),
+            }),
+            _ => {}
+        }
+    }
+}
+
+/// The sum of all series of a metric whose labels hold this.
+pub(super) fn total(all: &Series, name: &str, label: &str) -> f64 {
+    let head = format!("{name}{{");
+    all.iter().filter(|(key, _)| key.starts_with(&head) && key.contains(label)).map(|(_, value)| value).sum()
+}
+
+fn text(one: Option<&KeyValue>) -> String {
+    match one.and_then(|one| one.value.as_ref()?.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::BoolValue(holds)) => i32::from(*holds).to_string(),
+        _ => String::new(),
+    }
+}
+
+/// The log records of an OTLP request.
+pub(super) fn records(wire: bytes::Bytes) -> Vec<LogRecord> {
+    let request = ExportLogsServiceRequest::decode(wire).unwrap();
+    let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+    scopes.flat_map(|scope| scope.log_records).collect()
+}
+
+/// The trace that a record is about, and one of its attributes.
+pub(super) fn trace_of(record: &LogRecord) -> u64 {
+    trace(&hex::encode(&record.trace_id))
+}
+
+pub(super) fn attribute(record: &LogRecord, key: &str) -> String {
+    text(record.attributes.iter().find(|one| one.key == key))
+}
+
+/// What a run's summary says.
+pub(super) fn summary(record: &LogRecord) -> Facts {
+    const KEYS: [(&str, &str); 14] = [
+        ("failed", "error"),
+        ("iterations", "tollgate.run.iterations"),
+        ("calls", "tollgate.run.model_calls"),
+        ("failed_calls", "tollgate.run.failed_model_calls"),
+        ("retries", "tollgate.run.model_retries"),
+        ("fallbacks", "tollgate.run.fallbacks"),
+        ("tools", "agent.tool_calls_made"),
+        ("failed_tools", "tollgate.run.failed_tool_calls"),
+        ("tool_retries", "tollgate.run.tool_retries"),
+        ("sub_agents", "tollgate.run.sub_agents"),
+        ("input", "agent.total_input_tokens"),
+        ("output", "agent.total_output_tokens"),
+        ("unpriced", "tollgate.run.unpriced_calls"),
+        ("atto", "tollgate.run.cost_usd"),
+    ];
+    let number =
+        |name: &str, text: String| if name == "atto" { atto(&text) } else { text.parse().unwrap_or(i128::MIN) };
+    let facts = KEYS.map(|(name, key)| (name, number(name, attribute(record, key))));
+    facts.into_iter().chain([("runs", 1)]).collect()
+}
