@@ -1,37 +1,29 @@
-//! **What**: valid settings to a [`Blueprint`]: key files, components, listeners, the engine's plan. **Why**: the only
-//! place that knows how components are wired. **Invariants**: builds, does not spawn or bind. **Not here**: keys
-//! (`keys`), the table (`components`), starting (`app`).
+//! **What**: valid settings to a [`Blueprint`]: key files, components, listeners, the engine's plan. **Invariants**: builds,
+//! does not spawn or bind. **Not here**: one kind of component each (`processors`, `exporters`, `extensions`), keys (`keys`),
+//! the table (`components`), starting (`running`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::Router;
-use axum::middleware;
-use axum::routing::post;
-use http::StatusCode;
 use tokio::sync::Notify;
 
 use crate::app::build::{Blueprint, Built, Companion, Listener, Settings, Site, Way};
 use crate::app::connect::Telling;
 use crate::app::destinations::Pointed;
-use crate::app::erasures::{self, ErasureDesk};
 use crate::app::exporters::{exporters, wait_for_puts};
-use crate::app::humans::Humans;
+use crate::app::extensions::Ports;
 use crate::app::keys::Keys;
 use crate::app::limits::{self, LEAST_MEMORY};
-use crate::app::listeners::{REST, Web};
 use crate::app::memory::{Limit, Share};
 use crate::app::notify::{self, Notify as Alerting};
 use crate::app::own;
 use crate::app::past::Past;
 use crate::app::placed::Placed;
-use crate::app::rates::RatesTask;
+use crate::app::processors::{Parts, Processors};
 use crate::app::seams::Seams;
 use crate::app::start_error::StartError;
 use crate::app::valid::Valid;
-use crate::app::vaults::{self, Vault};
-use crate::app::{strangers, tap};
 use crate::components::{ConnectorSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use ::otlp::Signal;
 use config::file::Pipeline;
@@ -41,23 +33,14 @@ use exporters::remote::Deps;
 use genai::Vocabulary;
 use history::Watch;
 use kernel::files::folder_of;
-use net::{Kept, Proxies, Sockets, server_tls};
+use net::{Proxies, Sockets};
 use pipeline::plan::{Limits, PipelinePlan};
 use pipeline::{EnginePlan, Exporter, Processor, Source};
-use processors::attributes::Attributes;
-use processors::cost::Cost;
-use processors::filter::Filter;
-use processors::normalize::Normalize;
-use processors::redact::{self, Redact};
-use processors::resource::ResourceAttributes;
+use processors::redact;
 use processors::vault::Echoing;
-use rates::Shelf;
 use receivers::otlp;
-use recogniser::{self, Presidio, Recognise};
 use redaction::{Detector, Ids};
-use runs::api::Api;
-use runs::{Board, Boards};
-use telemetry::admin::{self, Admin};
+use runs::Board;
 use telemetry::names;
 use tracker::Runs;
 use vault::chain::note::SigningKey;
@@ -191,88 +174,62 @@ struct Assembly<'s> {
     share: Share,
 }
 
-/// The processors that others than the engine know.
-#[derive(Default)]
-struct Known {
-    /// By id.
-    runs: Vec<(ComponentId, Arc<Runs>)>,
-    /// Where reports of erasures go.
-    erasures: Vec<Arc<ErasureDesk>>,
-    /// What steps price by, by id.
-    shelves: HashMap<ComponentId, Arc<Shelf>>,
-    way: Way,
-}
-
-impl Known {
-    /// All trackers as one.
-    fn board(&self) -> Arc<dyn Board> {
-        let boards = self.runs.iter().map(|(_, runs)| Arc::<Runs>::clone(runs) as Arc<dyn Board>).collect();
-        Arc::new(Boards(boards))
-    }
-
-    /// Trackers tell models apart by the tables of the step that prices in the same pipeline.
-    fn price(&self, pipelines: &[Pipeline]) {
-        for (id, runs) in &self.runs {
-            let holders = pipelines.iter().filter(|line| line.processors.iter().any(|(held, _)| held == id));
-            let mut shelves = holders.flat_map(|line| &line.processors).filter_map(|(held, _)| self.shelves.get(held));
-            shelves.next().into_iter().for_each(|shelf| runs.price_by(Arc::clone(shelf)));
-        }
-    }
-}
-
-/// What processors bring besides themselves.
-struct Beside<'b> {
-    vaults: &'b mut Vec<Vault>,
-    known: &'b mut Known,
-    /// Tasks that look for newer rate tables.
-    tables: &'b mut Vec<Arc<dyn Companion>>,
-    /// The folder beside the spool.
-    folder: &'b Path,
-    /// The spool's own.
-    spool: &'b Path,
-}
-
 impl Assembly<'_> {
     fn build(self, valid: Valid) -> Result<Built, StartError> {
         self.site.seams.meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
-        let mut vaults: Vec<Vault> = Vec::new();
-        let mut known = Known::default();
-        let mut tables: Vec<Arc<dyn Companion>> = Vec::new();
-        let spool = valid.spool.directory.clone();
-        let folder = folder_of(&spool).to_path_buf();
-        let processors = {
-            let (vaults, known, tables) = (&mut vaults, &mut known, &mut tables);
-            let mut beside = Beside { vaults, known, tables, folder: &folder, spool: &spool };
-            self.processors(valid.processors, &valid.pipelines, &mut beside)?
-        };
-        known.price(&valid.pipelines);
+        let way = Way::default();
+        let mut processors =
+            Processors::build(&self.parts(&valid.spool.directory), valid.processors, &valid.pipelines)?;
         let pointed = valid.exporters.iter().filter_map(Pointed::of).collect();
         let deps = self.deps();
         let (exporters, mut outlets) = exporters(valid.exporters, &deps)?;
         let plan = EnginePlan {
-            pipelines: self.pipelines(&valid.pipelines, &processors, &exporters),
+            pipelines: self.pipelines(&valid.pipelines, &processors.by_id, &exporters),
             limits: self.limits(&valid.limits),
         };
-        let alerting = self.alerting(&valid.extensions, &known, folder.join(ALERTS))?;
+        let alerts = folder_of(&valid.spool.directory).join(ALERTS);
+        let alerting = self.alerting(&valid.extensions, processors.board(), alerts)?;
         let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
         for Placed { id, what } in valid.receivers {
             let ReceiverSettings::Otlp(settings) = what;
             listeners.push(Box::new(otlp::Otlp::build(id_text(&id), settings).among(self.round.sockets.clone())));
         }
-        for Placed { what, .. } in valid.extensions {
-            listeners.push(self.extension(what, &known, alerting.clone(), &valid.admin_files));
-        }
+        let ports = Ports {
+            site: self.site,
+            past: &self.past,
+            processors: &processors,
+            way: &way,
+            alerting: alerting.as_ref(),
+            files: &valid.admin_files,
+            sockets: self.round.sockets.as_ref(),
+            again: self.round.again.as_ref(),
+        };
+        listeners.extend(valid.extensions.into_iter().map(|placed| ports.listener(placed.what)));
+        let vaults = std::mem::take(&mut processors.vaults);
         wait_for_puts(&vaults, &plan, &mut outlets)?;
         let kept = vaults.iter().filter(|vault| vault.uploader.is_some());
         let consumers = kept.flat_map(|vault| [Some(vault.id.clone()), vault.waits.clone()]).flatten().collect();
         let mut companions: Vec<Arc<dyn Companion>> = vaults.into_iter().filter_map(|vault| vault.uploader).collect();
-        companions.append(&mut tables);
+        companions.append(&mut processors.tables);
         companions.extend(own::companions(valid.own_metrics, &deps, &*self.site.seams.rng)?);
-        let connectors = valid.connectors.into_iter();
-        companions.extend(connectors.filter_map(|placed| self.connector(placed, &valid.pipelines, &known)));
-        companions.extend(self.past.shown.then(|| self.past.remember(self.site, known.board())));
+        let connect = |placed| self.connector(placed, &valid.pipelines, &processors.runs, &way);
+        companions.extend(valid.connectors.into_iter().filter_map(connect));
+        companions.extend(self.past.shown.then(|| self.past.remember(self.site, processors.board())));
         companions.extend(alerting.map(|alerting| alerting as Arc<dyn Companion>));
-        Ok(Built { plan, outlets, consumers, pointed, companions, listeners, way: known.way })
+        Ok(Built { plan, outlets, consumers, pointed, companions, listeners, way })
+    }
+
+    /// What processors are built from; `spool`: its folder.
+    fn parts<'p>(&'p self, spool: &'p Path) -> Parts<'p> {
+        Parts {
+            site: self.site,
+            vocabulary: &self.vocabulary,
+            ids: &self.ids,
+            echoing: &self.echoing,
+            proxies: &self.proxies,
+            signers: &self.signers,
+            spool,
+        }
     }
 
     /// What exporters are built with.
@@ -283,21 +240,6 @@ impl Assembly<'_> {
             proxies: Arc::clone(&self.proxies),
             meter: self.site.seams.meter.clone(),
         }
-    }
-
-    fn processors(
-        &self,
-        placed: Vec<Placed<ProcessorSettings>>,
-        pipelines: &[Pipeline],
-        beside: &mut Beside<'_>,
-    ) -> Result<HashMap<ComponentId, Arc<dyn Processor>>, StartError> {
-        let build = |Placed { id, what }: Placed<ProcessorSettings>| {
-            let holders = pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|(held, _)| *held == id));
-            let signals = holders.map(|pipeline| pipeline.signal).collect();
-            let processor = self.processor(&id, what, signals, beside)?;
-            Ok((id, processor))
-        };
-        placed.into_iter().map(build).collect()
     }
 
     /// The pipelines with their components; a failure watch ends each one while somebody may ask for the past.
@@ -331,76 +273,19 @@ impl Assembly<'_> {
         }
     }
 
-    fn processor(
-        &self,
-        id: &ComponentId,
-        settings: ProcessorSettings,
-        signals: Vec<Signal>,
-        beside: &mut Beside<'_>,
-    ) -> Result<Arc<dyn Processor>, StartError> {
-        let component = id.clone();
-        let (id, meter, vocabulary) = (id_text(id), &self.site.seams.meter, Arc::clone(&self.vocabulary));
-        Ok(match settings {
-            ProcessorSettings::Normalize(settings) => Arc::new(Normalize::new(id, &settings, vocabulary, meter)),
-            ProcessorSettings::Cost(mut settings) => {
-                settings.signals = signals;
-                let cost = Cost::new(id, &settings, vocabulary, meter).map_err(|error| StartError::new(error.0))?;
-                cost.warnings().iter().for_each(|warning| tracing::warn!("price overlay: {warning}"));
-                let cost = Arc::new(cost.with_ids(self.ids.clone()));
-                beside.known.shelves.insert(component, cost.shelf());
-                if let Some(refresh) = settings.refresh.clone() {
-                    let (proxies, made) = (Arc::clone(&self.proxies), Arc::clone(&cost));
-                    let task = RatesTask::build(
-                        made,
-                        settings,
-                        refresh,
-                        (&self.site.seams, &self.site.tasks),
-                        proxies,
-                        beside.folder,
-                    )?;
-                    beside.tables.push(Arc::new(task));
-                }
-                cost
-            }
-            ProcessorSettings::Runs(settings) => {
-                let runs = Arc::new(Runs::new(id, settings, vocabulary, self.ids.clone(), meter));
-                beside.known.runs.push((component, Arc::clone(&runs)));
-                runs
-            }
-            ProcessorSettings::Vault(settings) => {
-                let (echoing, keeping) = (self.echoing.clone(), (beside.spool, self.signers.get(&id).cloned()));
-                let (processor, vault) =
-                    vaults::build(self.site, id, &settings, vocabulary, self.ids.clone(), echoing, keeping)?;
-                beside.known.erasures.extend(vault.erasures.clone());
-                beside.vaults.push(vault);
-                processor
-            }
-            ProcessorSettings::Attributes(settings) => Arc::new(Attributes::new(id, settings)),
-            ProcessorSettings::Resource(settings) => Arc::new(ResourceAttributes::new(id, settings)),
-            ProcessorSettings::Filter(settings) => Arc::new(Filter::new(id, settings, meter)),
-            ProcessorSettings::Redact(settings) => {
-                let asks = settings.recogniser.clone();
-                let redact = Redact::new(Arc::clone(&id), settings, vocabulary, self.ids.clone(), meter);
-                match asks {
-                    None => Arc::new(redact),
-                    Some(asks) => Arc::new(redact.with_recogniser(self.recogniser(id, asks)?, meter)),
-                }
-            }
-        })
-    }
-
     /// A connector tells what the trackers of the pipelines that export to it found, to the pipelines that receive from it.
     fn connector(
         &self,
         Placed { id, what }: Placed<ConnectorSettings>,
         pipelines: &[Pipeline],
-        known: &Known,
+        runs: &[(ComponentId, Arc<Runs>)],
+        way: &Way,
     ) -> Option<Arc<dyn Companion>> {
         let ConnectorSettings::Runs(settings) = what else { return None };
         let has = |list: &[(ComponentId, At)], wanted: &ComponentId| list.iter().any(|(id, _)| id == wanted);
         let from = || pipelines.iter().filter(|pipeline| has(&pipeline.exporters, &id));
         let feeds = |runs: &ComponentId| from().any(|pipeline| has(&pipeline.processors, runs));
-        let sources = known.runs.iter().filter(|(runs, _)| feeds(runs));
+        let sources = runs.iter().filter(|(runs, _)| feeds(runs));
         let sources = sources.map(|(_, runs)| Arc::<Runs>::clone(runs) as Arc<dyn Source>).collect();
         let to = pipelines.iter().filter(|pipeline| has(&pipeline.receivers, &id));
         let mut signals: Vec<Signal> = to.map(|pipeline| pipeline.signal).collect();
@@ -408,25 +293,14 @@ impl Assembly<'_> {
         signals.dedup();
         let (clock, meter) = (Arc::clone(&self.site.seams.clock), &self.site.seams.meter);
         let connector = connectors::runs::Runs::build(id_text(&id), settings, sources, signals, clock, meter);
-        Some(Arc::new(Telling { connector, way: Arc::clone(&known.way) }))
-    }
-
-    fn recogniser(&self, id: Arc<str>, settings: recogniser::Settings) -> Result<Arc<dyn Recognise>, StartError> {
-        let deps = recogniser::Deps {
-            tasks: Arc::clone(&self.site.tasks),
-            clock: Arc::clone(&self.site.seams.clock),
-            proxies: Arc::clone(&self.proxies),
-            meter: self.site.seams.meter.clone(),
-        };
-        let place = format!("processors.{id}.recogniser");
-        Ok(Arc::new(Presidio::build(id, settings, deps).map_err(|why| StartError::from(why).at(place))?))
+        Some(Arc::new(Telling { connector, way: Arc::clone(way) }))
     }
 
     /// What sends alerts, where a webhook is configured.
     fn alerting(
         &self,
         extensions: &[Placed<ExtensionSettings>],
-        known: &Known,
+        board: Arc<dyn Board>,
         file: PathBuf,
     ) -> Result<Option<Arc<Alerting>>, StartError> {
         let asked = extensions.iter().find_map(|placed| match &placed.what {
@@ -439,7 +313,7 @@ impl Assembly<'_> {
         });
         let Some((webhook, links)) = asked else { return Ok(None) };
         let parts = notify::Parts {
-            board: known.board(),
+            board,
             ids: self.ids.clone(),
             links,
             history: Arc::clone(&self.past.history),
@@ -450,59 +324,4 @@ impl Assembly<'_> {
         };
         Alerting::build(webhook, parts).map(|alerting| Some(Arc::new(alerting)))
     }
-
-    fn extension(
-        &self,
-        settings: ExtensionSettings,
-        known: &Known,
-        alerting: Option<Arc<Alerting>>,
-        files: &Kept<server_tls::Made>,
-    ) -> Box<dyn Listener> {
-        let seams = &self.site.seams;
-        let (name, endpoint, router, tls) = match settings {
-            ExtensionSettings::Admin(settings) => {
-                let (meter, health) = (seams.meter.clone(), seams.health.clone());
-                let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts, auth: settings.auth };
-                let again = self.round.again.clone().map_or_else(Router::new, reload_route);
-                let more = pages::router(Arc::new(self.past.pages(self.site, known.board(), settings.trace_link)));
-                let tls = settings.tls.as_ref().map(|port| server_tls::Settings::from(port).keeping(files));
-                let looking = tap::Site {
-                    way: Arc::clone(&known.way),
-                    clock: Arc::clone(&seams.clock),
-                    tasks: Arc::clone(&self.site.tasks),
-                    guarded: pages.auth.is_some(),
-                };
-                let api = self
-                    .api(known)
-                    .merge(tap::router(looking))
-                    .merge(notify::routes::router(alerting))
-                    .merge(again)
-                    .merge(erasures::router(known.erasures.clone()))
-                    .merge(more)
-                    .layer(middleware::from_fn_with_state(pages.auth.is_some(), strangers::only_read));
-                ("admin", settings.endpoint, admin::router(Arc::new(pages), api), tls)
-            }
-            ExtensionSettings::HealthCheck(settings) => {
-                ("health_check", settings.endpoint, admin::health_router(seams.health.clone(), &settings.path), None)
-            }
-        };
-        Box::new(Web { name, endpoint, router, rest: REST, sockets: self.round.sockets.clone(), tls })
-    }
-
-    /// The API of runs.
-    fn api(&self, known: &Known) -> axum::Router {
-        let (way, runs) = (Arc::clone(&known.way), known.runs.iter().map(|(_, runs)| Arc::clone(runs)).collect());
-        let humans = Humans { runs, way, clock: Arc::clone(&self.site.seams.clock) };
-        let tasks = Arc::clone(&self.site.tasks);
-        runs::api::router(Api { board: known.board(), judge: Arc::new(humans), tasks })
-    }
-}
-
-/// `POST /-/reload`.
-fn reload_route(again: Arc<Notify>) -> Router {
-    let told = move || async move {
-        again.notify_one();
-        (StatusCode::ACCEPTED, "the configuration is read again; the log tells what came of it\n")
-    };
-    Router::new().route("/-/reload", post(told))
 }

@@ -149,8 +149,8 @@ impl Laying {
         for (at, (model, sold)) in over.models.iter().zip(sold).enumerate() {
             let place = format!("{place}.models[{at}]");
             let new = over.new || model.new;
-            if let Err(what) = self.model((key, &place), provider, (model, new), sold) {
-                self.tell(format!("{place}.id"), what);
+            if let Err(wrong) = self.model((key, &place), provider, (model, new), sold) {
+                self.wrong.push(wrong);
             }
         }
     }
@@ -162,7 +162,7 @@ impl Laying {
         provider: &mut Provider,
         (model, new): (&Model, bool),
         sold: Option<Model>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Wrong> {
         let place = format!("{key}/{}", model.id);
         let at = match provider.models.iter().position(|known| is_same(known, model)) {
             Some(at) => at,
@@ -172,7 +172,8 @@ impl Laying {
                 provider.models.len().saturating_sub(1)
             }
             None => {
-                let mut sold = sold.ok_or_else(|| unknown_model(key, provider, model))?;
+                let unknown = || Wrong { path: format!("{path}.id"), what: unknown_model(key, provider, model) };
+                let mut sold = sold.ok_or_else(unknown)?;
                 let free = |id: &String| !provider.models.iter().any(|known| ids(known).any(|own| own == id));
                 sold.ids = ids(&sold).filter(|id| free(id)).cloned().collect();
                 sold.patterns.clear();
