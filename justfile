@@ -27,5 +27,10 @@ peers PART:
 nightly PART:
     bash tests/nightly.sh {{PART}}
 
+# Makes config/semconv.yaml anew from a resolved registry of the semantic conventions, then dialects.json.
+semconv FILE VERSION:
+    python3 config/semconv.py {{FILE}} "{{VERSION}}" > target/semconv.yaml && mv target/semconv.yaml config/semconv.yaml
+    TOLLGATE_UPDATE=1 cargo test -p genai --lib
+
 bench *ARGS:
     cargo bench -p benches {{ARGS}}

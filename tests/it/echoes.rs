@@ -42,6 +42,7 @@ impl Line {
             store: None,
             leave: vault::Leave::Nothing,
             unlisted: genai::Unlisted::Text,
+            agents: vault::Declared::Learnt,
             echoing: vault::Echoing {
                 memory: Arc::new(Memory::new(&SystemRng)),
                 error_text: redact::ERROR_TEXT,
@@ -267,7 +268,7 @@ fn queries_and_labels_stay() {
     let tool = json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "sql",
         "gen_ai.system_instructions": said, "gen_ai.tool.call.arguments": json!({ "query": sql }).to_string() });
     let kept = json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "sql", "db.query.text": sql,
-        "db.statement": sql, "url.full": url, "deploy.environment": place, "service.version": tag });
+        "db.statement": sql, "url.full": url, "deploy.environment": place, "service.namespace": tag });
     let spans = vec![span("execute_tool sql", &tool, ""), span("SELECT customers", &kept, sql)];
     let out = Line::new(false).pass(traces(spans), false);
     let node = out.items().find(|node| out.get(*node, "db.query.text").is_some()).unwrap();

@@ -23,6 +23,7 @@
 mod fold;
 mod forms;
 pub mod frames;
+mod json_strings;
 mod marks;
 mod memory;
 mod mend;

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::json_strings;
 use super::words::{CHARACTERS, MARK, TOKENS, WORDS, apart, is_name, is_type, is_unspaced, tokens, width, words};
 
 /// A stretch that repeats content goes on at most so far beyond what was found of it, bytes.
@@ -25,10 +26,16 @@ pub(super) fn mend(text: &str, covered: &[Range<usize>], labels: &[&str]) -> Opt
             gone.extend(kept.outside(&with_cut_words(text, whole_words(text, &all, &range))));
         }
     }
+    let strings = if gone.is_empty() { None } else { json_strings::values(text) };
+    let gone = gone.iter().flat_map(|range| match &strings {
+        Some(values) => json_strings::pieces(text, values, range),
+        None => vec![range.clone()],
+    });
     let mut out = String::with_capacity(text.len());
     let mut from = 0;
     for range in gone {
-        let Some(range) = trimmed(&all, &range).filter(|range| range.start >= from) else { continue };
+        let range = if strings.is_some() { Some(range) } else { trimmed(&all, &range) };
+        let Some(range) = range.filter(|range| range.start >= from) else { continue };
         out.push_str(text.get(from..range.start).unwrap_or_default());
         out.push_str(MARK);
         from = range.end;

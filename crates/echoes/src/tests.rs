@@ -589,3 +589,22 @@ fn many_quotations_on_one_line() {
     let text = text.replace('\n', "\\n");
     assert_eq!(mended(&text, &[PROMPT], &[]), expected);
 }
+
+/// JSON that repeats content must stay JSON with its keys: only its strings are hidden, no escape is torn.
+#[test]
+fn json_stays_json() {
+    let said = "my left knee hurts\nsince last tuesday \\ and the \"other\" one too";
+    let text =
+        serde_json::json!({"index": 0, "message": {"role": "assistant", "content": said}, "n": [1, said]}).to_string();
+    let out = mended(&text, &[&text], &[]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
+    assert_eq!(json["message"]["content"], MARK, "{out}");
+    assert_eq!((&json["index"], &json["n"][1]), (&serde_json::json!(0), &serde_json::json!(MARK)), "{out}");
+    for from in 0..said.len() - 40 {
+        let part = &said[from..];
+        let text = serde_json::json!({"a": format!("x {part} y"), "b": "stays"}).to_string();
+        let out = mended(&text, &[part], &[]);
+        let json: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
+        assert!(json["b"] == "stays" && !out.contains("last tuesday"), "{out}");
+    }
+}

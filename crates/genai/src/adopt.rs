@@ -1,14 +1,16 @@
-//! **What**: [`adopt`]: items that are an agent's because their trace is known as one from earlier requests
-//! (`docs/decisions/0001-agent-items-and-content.md`).
+//! **What**: [`adopt`]: items that are an agent's because their trace is known as one from earlier requests, and items of
+//! services that are an agent's (`docs/decisions/0001-agent-items-and-content.md`).
 //! **Why**: clients send the spans of one run in many requests, in any order; what is content may not hang on the cut.
 //! **Invariants**: the content of adopted items is found anew, that of the others stays as it was read.
-//! **Not here**: the memory of traces (who strips content keeps it).
+//! **Not here**: the memory of traces and services (who strips content keeps it).
 
-use otlp::{Payload, Signal};
+use std::collections::{HashMap, HashSet};
+
+use otlp::{Node, Payload, Signal};
 
 use super::calls::Entry;
 use super::content::{Finder, Unlisted};
-use super::facts::Facts;
+use super::facts::{Facts, ItemFacts};
 use super::item::Reader;
 use super::rest;
 use super::vocabulary::Vocabulary;
@@ -16,7 +18,7 @@ use super::vocabulary::Vocabulary;
 /// Traces of a payload's agent items, each once, in order.
 pub fn agent_traces<'p>(payload: &'p Payload, facts: &Facts) -> Vec<&'p [u8]> {
     let mut traces: Vec<&[u8]> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for item in facts.items.iter().filter(|item| item.agent) {
         let trace = payload.trace_id(item.node);
         if !trace.is_empty() && seen.insert(trace) {
@@ -26,32 +28,110 @@ pub fn agent_traces<'p>(payload: &'p Payload, facts: &Facts) -> Vec<&'p [u8]> {
     traces
 }
 
-/// The facts with items of `known` traces as an agent's, and unlisted text treated as told. None: they are as they were.
+/// Whose a resource is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Service<'p> {
+    /// `service.name`.
+    pub name: &'p str,
+    /// `service.instance.id` of a service without a name of its own, or "": a new replica of a known service is known.
+    pub instance: &'p str,
+}
+
+/// SDKs' default name: shared by many services, so it identifies none.
+const UNNAMED: &str = "unknown_service";
+
+/// The service of a resource, if it names one.
+fn service(payload: &Payload, resource: Node) -> Option<Service<'_>> {
+    let text = |key: &str| {
+        let mut same = payload.attributes(resource).filter(|attribute| attribute.key == key);
+        same.find_map(|attribute| attribute.value.as_str()).unwrap_or_default()
+    };
+    let (name, instance) = (text("service.name"), text("service.instance.id"));
+    let unnamed = name.starts_with(UNNAMED);
+    let known = !name.is_empty() && (!unnamed || !instance.is_empty());
+    known.then_some(Service { name, instance: if unnamed { instance } else { "" } })
+}
+
+/// Services of one payload that are told of at most.
+const SERVICES: usize = 256;
+
+/// Services that known instrumentations' items of a payload came from, each once, in order.
+pub fn agent_services<'p>(payload: &'p Payload, facts: &Facts) -> Vec<Service<'p>> {
+    let (mut services, mut seen) = (Vec::new(), HashSet::new());
+    // one that only shares a trace with an agent's item is a service that agents call
+    for item in facts.items.iter().filter(|item| item.agent && item.dialect.is_some()) {
+        let resource = payload.resource(item.node);
+        if services.len() < SERVICES && seen.insert(resource) {
+            services.extend(service(payload, resource).filter(|service| !services.contains(service)));
+        }
+    }
+    services
+}
+
+/// What is known from earlier requests and from the configuration.
+pub struct Known<'k> {
+    /// Whether a trace is an agent's.
+    pub trace: &'k dyn Fn(&[u8]) -> bool,
+    /// Whether a service is; None: the resource names none.
+    pub service: &'k dyn Fn(Option<&Service<'_>>) -> bool,
+}
+
+/// Which items of a payload are an agent's, or of a service that is.
+struct Adopting<'k, 'p> {
+    payload: &'p Payload,
+    known: &'k Known<'k>,
+    traces: HashMap<&'p [u8], bool>,
+    resources: HashMap<Node, bool>,
+    /// Those that agents' items of this payload came from.
+    services: HashSet<Service<'p>>,
+}
+
+impl<'k, 'p> Adopting<'k, 'p> {
+    fn new(payload: &'p Payload, facts: &Facts, known: &'k Known<'k>) -> Self {
+        let agents = facts.items.iter().filter(|item| item.agent && item.dialect.is_some());
+        let resources = agents.map(|item| (payload.resource(item.node), true)).collect();
+        let services = agent_services(payload, facts).into_iter().collect();
+        Self { payload, known, traces: HashMap::new(), resources, services }
+    }
+
+    /// Whether the item is of an agent's trace, and whether it is of an agent's service.
+    fn of(&mut self, item: &ItemFacts) -> (bool, bool) {
+        let (payload, known) = (self.payload, self.known);
+        let (trace, resource) = (payload.trace_id(item.node), payload.resource(item.node));
+        let by_trace = !trace.is_empty() && *self.traces.entry(trace).or_insert_with(|| (known.trace)(trace));
+        let by_service = self.resources.entry(resource);
+        let is_known = || {
+            let service = service(payload, resource);
+            service.is_some_and(|service| self.services.contains(&service)) || (known.service)(service.as_ref())
+        };
+        (by_trace, *by_service.or_insert_with(is_known))
+    }
+}
+
+/// The facts with items of known traces marked as an agent's, those of known services judged as an agent's, and unlisted text
+/// treated as `unlisted` says. None: nothing changed.
 pub fn adopt(
     vocabulary: &Vocabulary,
     payload: &Payload,
     facts: &Facts,
     unlisted: Unlisted,
-    known: impl Fn(&[u8]) -> bool,
+    known: &Known<'_>,
 ) -> Option<Facts> {
     let anew = unlisted != Unlisted::Text;
     if payload.signal() == Signal::Metrics || (!anew && facts.items.iter().all(|item| item.agent)) {
         return None;
     }
-    let mut answers = std::collections::HashMap::new();
-    let mut adopted = |trace| *answers.entry(trace).or_insert_with(|| known(trace));
-    let mut adopts = |item: &super::ItemFacts| {
-        let trace = payload.trace_id(item.node);
-        !item.agent && !trace.is_empty() && adopted(trace)
-    };
-    let again = anew && facts.agent;
-    if !again && !facts.items.iter().any(&mut adopts) {
+    let mut adopting = Adopting::new(payload, facts, known);
+    let found: Vec<(bool, bool)> = facts.items.iter().map(|item| adopting.of(item)).collect();
+    let news = facts.items.iter().zip(&found).any(|(item, (trace, service))| !item.agent && (*trace || *service));
+    if !news && !(anew && facts.agent) {
         return None;
     }
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(facts.items.len());
-    for item in &facts.items {
+    for (item, (trace, service)) in facts.items.iter().zip(found) {
         let mut item = item.clone();
-        item.agent |= adopts(&item);
+        item.agent |= trace;
+        item.of_agent_service = service;
         // Places on resources and scopes are given out again.
         let shared = [payload.resource(item.node), payload.scope(item.node)];
         item.content.retain(|place| !shared.contains(&place.node));
@@ -65,6 +145,7 @@ pub fn adopt(
         finder.item(&mut reader, entry.facts.node, entry.dialect, true).give(&mut entry.facts, false);
     }
     rest(&mut reader, &finder, &mut entries);
-    let items = entries.into_iter().map(|entry| entry.facts).collect();
-    Some(Facts { items, agent: true, late: facts.late.clone() })
+    let items: Vec<ItemFacts> = entries.into_iter().map(|entry| entry.facts).collect();
+    let agent = items.iter().any(|item| item.agent);
+    Some(Facts { items, agent, late: facts.late.clone() })
 }

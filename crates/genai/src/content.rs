@@ -12,11 +12,12 @@ use otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
 use super::facts::{ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
 use super::item::{Attr, Reader};
-use super::keys::{AGENT, Class, GLOBAL, Listed, Memo, Role, SetId};
+use super::keys::{AGENT, CHAT, Class, GLOBAL, Listed, Memo, Role, SetId};
 use super::messages;
 use super::named::Named;
 use super::nested::{Lists, Nested, Taken, Took};
 use super::shape;
+use super::texts::Marks;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
 
 /// Finds the content of the nodes of one payload.
@@ -56,8 +57,8 @@ struct Rules {
     unlisted: Unlisted,
     dialect: Option<SetId>,
     event: Option<EventRule>,
-    /// Its keys are those of a call of a model.
-    marked: bool,
+    /// What its keys say of it.
+    marks: Marks,
 }
 
 impl<'v, 'p> Finder<'v, 'p> {
@@ -76,9 +77,8 @@ impl<'v, 'p> Finder<'v, 'p> {
         let mut out = Found::default();
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
         let event = log.and_then(|(name, _)| self.event(name, dialect));
-        let marked = self.marked(&mut reader.memo, node, agent);
-        let rules =
-            Rules { agent, unlisted: self.unlisted, dialect: dialect.map(|dialect| dialect.set), event, marked };
+        let marks = self.marks(&mut reader.memo, node, agent);
+        let rules = Rules { agent, unlisted: self.unlisted, dialect: dialect.map(|dialect| dialect.set), event, marks };
         let named = if agent { reader.named() } else { Named::default() };
         if let Some(name) = reader.named_message().filter(|_| agent) {
             out.inside.name = Some(name.to_owned());
@@ -102,8 +102,9 @@ impl<'v, 'p> Finder<'v, 'p> {
                 NodeKind::Link => None,
                 _ => continue,
             };
-            let marked = rules.marked || self.marked(memo, child, agent);
-            self.node(memo, child, Rules { event, marked, ..rules }, &mut out);
+            let own = self.marks(memo, child, agent);
+            let marks = Marks { call: rules.marks.call || own.call, ..own };
+            self.node(memo, child, Rules { event, marks, ..rules }, &mut out);
         }
         out
     }
@@ -119,21 +120,27 @@ impl<'v, 'p> Finder<'v, 'p> {
     /// Content of a resource or scope.
     pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Found {
         let mut out = Found::default();
-        let marked = self.marked(memo, node, agent);
-        self.node(memo, node, Rules { agent, unlisted: self.unlisted, dialect: None, event: None, marked }, &mut out);
+        let marks = self.marks(memo, node, agent);
+        self.node(memo, node, Rules { agent, unlisted: self.unlisted, dialect: None, event: None, marks }, &mut out);
         out
     }
 
-    /// Whether a key that could mean something else is content here: asked only where one is.
-    fn marked(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> bool {
+    /// What the attributes of a node say of it: asked only where a key is that could mean something else.
+    fn marks(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Marks {
         let mut is = |key: &'p str, of: fn(&Class) -> bool| {
             let code = memo.code(key);
             of(memo.class(code))
         };
         let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
-        let doubt = !agent && keys.any(|key| is(key, Class::is_generic));
-        let keys = self.payload.attributes(node).map(|attribute| attribute.key);
-        agent || (doubt && messages::mark(keys, |key| is(key, Class::marks_call)))
+        let doubtful: fn(&Class) -> bool =
+            if agent { Class::is_chat } else { |class| class.is_generic() || class.is_chat() };
+        if !keys.any(|key| is(key, doubtful)) {
+            return Marks { call: agent, chat: false };
+        }
+        let attributes = self.payload.attributes(node);
+        let entries = attributes.map(|attribute| (attribute.key, messages::said(attribute.value)));
+        let marks = messages::marks(entries, &self.vocabulary.keys.chat_types, |key| is(key, Class::marks_call));
+        Marks { call: agent || marks.call, ..marks }
     }
 
     fn node(&self, memo: &mut Memo<'v, 'p>, node: Node, rules: Rules, out: &mut Found) {
@@ -257,12 +264,15 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     if class.role == Role::Redact {
         return None;
     }
-    let sure = rules.marked || !class.is_generic() || messages::are_messages(value);
+    let marked = rules.marks.call || rules.marks.chat;
+    let sure = marked || !class.is_generic() || messages::are_messages(value);
     if let Some(listed) = class.content(GLOBAL).filter(|_| sure) {
         return (!keeps(&listed) && (rules.agent || !number)).then_some((part(&listed), true));
     }
-    let label = class.role == Role::Label && shape::is_known_label_value(value);
-    if number || label || class.role == Role::Pii {
+    if let Some(listed) = class.content(CHAT).filter(|_| rules.marks.chat && !number) {
+        return Some((part(&listed), true));
+    }
+    if number || class.fits_label(value) || class.role == Role::Pii {
         return None;
     }
     if let Some(event) = rules.event.filter(|event| event.set.is_none()) {
@@ -272,7 +282,7 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     if let Some(listed) = guessed.filter(|_| rules.unlisted != Unlisted::Keep) {
         return Some((listed.part, false));
     }
-    unlisted(value, class.is_unknown(), rules)
+    unlisted(value, class.is_unlisted(), rules)
 }
 
 /// Text of an agent's item that no list names.

@@ -276,6 +276,8 @@ pub struct ItemFacts {
     pub dialect: Option<&'static str>,
     /// Agent item, as `docs/decisions/0001-agent-items-and-content.md` defines.
     pub agent: bool,
+    /// Of a service that is an agent's, though nothing says so of the item itself: its texts are judged as an agent's.
+    pub of_agent_service: bool,
     /// What it is.
     pub call: Call,
     /// Its tokens are to be priced here (calls with usage, and turn ends that are the only carrier of usage).

@@ -1,8 +1,11 @@
 //! **What**: what the vocabulary knows about an attribute key, found by one hash lookup. **Invariants**: literal keys
 //! are classified when the vocabulary is compiled, others once per payload; classifying allocates per distinct key only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use otlp::Value;
+
+use super::announced::Announced;
 use super::facts::Part;
 use super::pattern::{self, PatternMap};
 use super::shape;
@@ -20,6 +23,8 @@ pub(super) const AGENT: SetId = 1;
 pub(super) const GENERIC: SetId = 2;
 /// Keys that mark what stands beside them as a call of a model.
 pub(super) const CALL: SetId = 3;
+/// Those that are content in a map which has the shape of a message, a part of one, a chunk or a call of a tool.
+pub(super) const CHAT: SetId = 4;
 
 /// What a key is, whatever the dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +53,8 @@ pub(super) enum KeyFact {
     Slot(Slot),
     Mark(u32),
     Role(Role, Weight),
+    /// Its values hold no blank.
+    Strict,
     /// Names a session, turn, user or tenant.
     Identity,
     Content(SetId, Part, Weight),
@@ -62,6 +69,8 @@ pub(super) struct Class {
     pub(super) role: Role,
     /// The weight of the best pattern that says label or id; 0 = none.
     label: Weight,
+    /// Its values hold no blank: ids, hosts, versions, words of an enumeration.
+    strict: bool,
     content: Vec<(SetId, Part, Weight)>,
     /// The key is text, not a name: everywhere, on an agent's items.
     pub(super) prose: (bool, bool),
@@ -69,7 +78,7 @@ pub(super) struct Class {
 
 impl Class {
     fn of<'f>(facts: impl Iterator<Item = &'f KeyFact>) -> Self {
-        let mut class = Self::default();
+        let (mut class, mut identity) = (Self::default(), false);
         for fact in facts {
             match *fact {
                 KeyFact::Slot(slot) => class.slot = Some(slot),
@@ -80,10 +89,13 @@ impl Class {
                         class.label = class.label.max(weight);
                     }
                 }
-                KeyFact::Identity => class.label = pattern::LITERAL,
+                KeyFact::Strict => class.strict = true,
+                // an id that is a sentence becomes a pseudonym, the same everywhere
+                KeyFact::Identity => (class.label, identity) = (pattern::LITERAL, true),
                 KeyFact::Content(set, part, weight) => class.content.push((set, part, weight)),
             }
         }
+        class.strict &= !identity;
         class
     }
 
@@ -107,9 +119,25 @@ impl Class {
         self.role == Role::Unknown && self.label == 0
     }
 
+    /// Whether the key is listed as a label's and the value fits. A pattern such as `aws.*` alone says nothing of a value.
+    pub(super) fn fits_label(&self, value: Value<'_>) -> bool {
+        let listed = self.role == Role::Label && self.label > pattern::WILD;
+        listed && if self.strict { shape::is_label_value(value) } else { shape::is_known_label_value(value) }
+    }
+
+    /// Whether no list names the key itself.
+    pub(super) fn is_unlisted(&self) -> bool {
+        self.is_unknown() || (self.role == Role::Label && self.label <= pattern::WILD)
+    }
+
     /// Whether what the key lists could be something else.
     pub(super) fn is_generic(&self) -> bool {
         self.content(GENERIC).is_some()
+    }
+
+    /// Whether the key holds content only where its map has a chat's shape.
+    pub(super) fn is_chat(&self) -> bool {
+        self.content(CHAT).is_some() && self.content(GLOBAL).is_none()
     }
 
     /// Whether the key marks its neighbours as those of a call of a model.
@@ -166,12 +194,16 @@ pub(super) struct Keys {
     facts: PatternMap<KeyFact>,
     codes: HashMap<Box<str>, u32>,
     classes: Vec<Class>,
+    /// Values of `type` and `object` that say that a map is a piece of a chat.
+    pub(super) chat_types: HashSet<Box<str>>,
+    /// What plain text announces.
+    pub(super) announced: Announced,
 }
 
 impl Keys {
     /// Classifies the literals that occur in `facts`.
-    pub(super) fn new(facts: PatternMap<KeyFact>) -> Self {
-        let mut keys = Self { facts, codes: HashMap::new(), classes: Vec::new() };
+    pub(super) fn new(facts: PatternMap<KeyFact>, chat_types: HashSet<Box<str>>, announced: Announced) -> Self {
+        let mut keys = Self { facts, codes: HashMap::new(), classes: Vec::new(), chat_types, announced };
         let literals: Vec<Box<str>> = keys.facts.literals().map(Into::into).collect();
         for literal in literals {
             let code = u32::try_from(keys.classes.len()).unwrap_or(u32::MAX);

@@ -4,6 +4,7 @@
 //! adding a dialect is a change of `config/dialects.yaml`. **Not here**: prices (`rates/`), stripping (`processors/vault`).
 
 mod adopt;
+mod announced;
 mod calls;
 mod content;
 mod detect;
@@ -43,7 +44,7 @@ use calls::Entry;
 use content::{Finder, Found, Shared};
 use item::Reader;
 
-pub use adopt::{adopt, agent_traces};
+pub use adopt::{Known, Service, adopt, agent_services, agent_traces};
 pub use content::Unlisted;
 pub use facts::{
     Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, Inside, InsideEdit, InsidePart, ItemFacts, LatePrice,
@@ -84,7 +85,7 @@ fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &
     let payload = reader.payload;
     let mut shared = Shared::new();
     for (at, entry) in entries.iter_mut().enumerate() {
-        let (node, agent) = (entry.facts.node, entry.facts.agent);
+        let (node, agent) = (entry.facts.node, entry.facts.agent || entry.facts.of_agent_service);
         shared.tell(payload, at, node, agent);
         if entry.dialect.is_none() {
             reader.enter(node);

@@ -11,13 +11,15 @@ use std::rc::Rc;
 use otlp::Value;
 
 use super::facts::Part;
-use super::keys::{Class, GLOBAL, Keys, SetId};
+use super::keys::{CHAT, Class, GLOBAL, Keys, SetId};
 use super::messages;
 use super::shape;
-use super::texts::{self, Leaf, Visit, Walked};
+use super::texts::{self, Doubt, Leaf, Marks, Visit, Walked};
 
 /// Longest text that is looked through, bytes.
 const BYTES: usize = 4 << 20;
+/// A shorter text announces nothing and holds no structure with content, bytes.
+const SHORT: usize = 8;
 /// Keys of one payload that are remembered.
 const KEYS: usize = 4096;
 
@@ -64,8 +66,24 @@ impl<'v> Nested<'v> {
         if !may_hold(value) {
             return Took::Nothing;
         }
-        let mut find = Find { nested: self, lists, taken: Taken::default(), before: 0, whole: false };
-        match find.value(value) && !find.whole {
+        let find = |sure| Find {
+            nested: self,
+            lists,
+            taken: Taken::default(),
+            before: 0,
+            whole: false,
+            sure,
+            left: BTreeSet::new(),
+        };
+        let mut found = find(BTreeSet::new());
+        let mut readable = found.value(value);
+        // what takes entries out goes by their keys: what it takes is kept, all of it
+        if readable && found.taken.keys.iter().any(|key| found.left.contains(key)) {
+            found = find(found.taken.keys);
+            readable = found.value(value);
+        }
+        let find = found;
+        match readable && !find.whole {
             false => Took::Whole,
             true if find.taken.parts.is_empty() => Took::Nothing,
             true => Took::Some(find.taken),
@@ -89,7 +107,7 @@ impl<'v> Nested<'v> {
 /// All that a value costs which holds nothing.
 fn may_hold(value: Value<'_>) -> bool {
     match value {
-        Value::Str(text) => texts::holds_structure(text),
+        Value::Str(text) => text.len() > SHORT,
         Value::Map(_) | Value::List(_) => true,
         _ => false,
     }
@@ -103,6 +121,10 @@ struct Find<'n, 'v> {
     before: usize,
     /// A text that can't be read names content.
     whole: bool,
+    /// Entries of maps with these keys go whatever they hold.
+    sure: BTreeSet<String>,
+    /// Keys of entries of maps that were left.
+    left: BTreeSet<String>,
 }
 
 impl Find<'_, '_> {
@@ -112,25 +134,26 @@ impl Find<'_, '_> {
             Value::Str(text) => self.text(text),
             Value::List(_) => value.items().all(|item| self.value(item)),
             Value::Map(_) => {
-                let mut marked = None;
-                value.entries().all(|(key, entry)| self.map_entry(value, &mut marked, key, entry))
+                let mut marks = None;
+                value.entries().all(|(key, entry)| self.map_entry(value, &mut marks, key, entry))
             }
             _ => true,
         }
     }
 
-    /// `marked`: whether the keys of `map` speak for content, once it was asked.
-    fn map_entry(&mut self, map: Value<'_>, marked: &mut Option<bool>, key: &str, value: Value<'_>) -> bool {
-        let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
-        let Some(part) = self.part(key, shape::is_label_value(value), number).filter(|_| !shape::is_void(value)) else {
+    /// `marks`: what the entries of `map` say of it, once that was asked.
+    fn map_entry(&mut self, map: Value<'_>, marks: &mut Option<Marks>, key: &str, value: Value<'_>) -> bool {
+        if shape::is_void(value) {
+            return true;
+        }
+        let part = if self.sure.contains(key) { Some(Part::Other) } else { None };
+        let part = part.or_else(|| self.entry_part(map, marks, key, value));
+        let Some(part) = part else {
+            if self.part(key, false, false).is_some() {
+                self.left.insert(key.to_owned());
+            }
             return self.value(value);
         };
-        if self.is_generic(key) && !messages::are_messages(value) {
-            let sure = marked.get_or_insert_with(|| self.mark(map.entries().map(|(key, _)| key)));
-            if !*sure {
-                return self.value(value);
-            }
-        }
         let mut json = String::new();
         value.write_json(&mut json);
         self.taken.parts.push((part, key.to_owned(), json));
@@ -138,46 +161,86 @@ impl Find<'_, '_> {
         true
     }
 
+    /// The part that an entry of `map` holds, if it is content there.
+    fn entry_part(&self, map: Value<'_>, marks: &mut Option<Marks>, key: &str, value: Value<'_>) -> Option<Part> {
+        let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+        let part = self.part(key, shape::is_label_value(value), number)?;
+        let types = &self.nested.keys.chat_types;
+        let speaks = |chat: bool| messages::are_messages(value) || (chat && messages::are_parts(value, types));
+        let doubt = self.doubt_of(key, speaks);
+        let texts = || map.entries().map(|(key, value)| (key, messages::said(value)));
+        let sure = doubt == Doubt::Nothing || marks.get_or_insert_with(|| self.marks_of(texts())).settle(doubt);
+        sure.then_some(part)
+    }
+
     fn text(&mut self, text: &str) -> bool {
-        if !texts::holds_structure(text) {
-            return true;
+        let rest = match texts::holds_structure(text) {
+            false => Some(None),
+            true => self.structure(text),
+        };
+        let Some(rest) = rest else { return false };
+        let said = self.announced(rest.as_deref().unwrap_or(text));
+        if let Some(rest) = said.or(rest) {
+            self.taken.texts.insert(text.to_owned(), rest);
         }
+        true
+    }
+
+    /// What is left of a text that holds structure, if that is less; none: it can't be looked through.
+    fn structure(&mut self, text: &str) -> Option<Option<String>> {
         if text.len() > BYTES {
-            return !texts::is_structured(text) && !self.mentions(text);
+            return (!texts::is_structured(text) && !self.mentions(text)).then_some(None);
         }
         self.before = self.taken.parts.len();
         match texts::search(text, self) {
-            Walked::Same => true,
-            Walked::Changed(rest) => {
-                self.taken.texts.insert(text.to_owned(), rest);
-                true
-            }
-            Walked::Broken => false,
+            Walked::Same => Some(None),
+            Walked::Changed(rest) => Some(Some(rest)),
+            Walked::Broken => None,
             // prose with many brackets stays
             Walked::TooDeep => {
-                self.taken.parts.len() == self.before && !texts::is_structured(text) && !self.mentions(text)
+                let nothing = self.taken.parts.len() == self.before;
+                (nothing && !texts::is_structured(text) && !self.mentions(text)).then_some(None)
             }
         }
+    }
+
+    /// What is left of a text without what it announces, if that is less.
+    fn announced(&mut self, text: &str) -> Option<String> {
+        let split = self.nested.keys.announced.split(text)?;
+        // in structure each text was looked at, and a cut would break it; `[INFO] Prompt: …` is none
+        if texts::is_structured(text) && texts::is_read(text) {
+            return None;
+        }
+        let json = serde_json::Value::from(split.taken).to_string();
+        self.taken.parts.push((Part::Other, split.by, json));
+        Some(split.rest)
     }
 
     /// Whether a text that can't be read names content.
     fn mentions(&self, text: &str) -> bool {
-        messages::mentions(text, |key| self.part(key, false, false).is_some() && !self.is_generic(key))
+        let sure = |key: &str| self.doubt_of(key, |_| false) == Doubt::Nothing;
+        messages::mentions(text, |key| self.part(key, false, false).is_some() && sure(key))
     }
 
-    /// Whether the key could mean something else here.
-    fn is_generic(&self, key: &str) -> bool {
-        !self.lists.agent && self.nested.class(key).is_generic()
+    /// What must speak for an entry. `speaks`: whether its value does; true: a list of parts is enough.
+    fn doubt_of(&self, key: &str, speaks: impl FnOnce(bool) -> bool) -> Doubt {
+        let class = self.nested.class(key);
+        let doubt = match class.is_chat() {
+            true => Doubt::Chat,
+            false if !self.lists.agent && class.is_generic() => Doubt::Call,
+            false => return Doubt::Nothing,
+        };
+        if speaks(doubt == Doubt::Chat) { Doubt::Nothing } else { doubt }
     }
 
-    fn mark<'k>(&self, keys: impl Iterator<Item = &'k str>) -> bool {
-        messages::mark(keys, |key| self.nested.class(key).marks_call())
+    fn marks_of<'k>(&self, entries: impl Iterator<Item = (&'k str, &'k str)>) -> Marks {
+        messages::marks(entries, &self.nested.keys.chat_types, |key| self.nested.class(key).marks_call())
     }
 
     /// The part that an entry holds, if it is content.
     fn part(&self, key: &str, label: bool, number: bool) -> Option<Part> {
         let class = self.nested.class(key);
-        let sets = [self.lists.dialect, Some(GLOBAL)];
+        let sets = [self.lists.dialect, Some(GLOBAL), Some(CHAT).filter(|_| !number)];
         let listed = sets.into_iter().flatten().find_map(|set| class.content(set))?;
         let keeps = (listed.named && label) || (number && (!self.lists.agent || listed.wild));
         (!keeps).then_some(listed.part)
@@ -193,13 +256,14 @@ impl Visit for Find<'_, '_> {
         self.whole = self.whole || (hard && self.taken.parts.len() > self.before) || self.mentions(rest);
     }
 
-    fn in_doubt(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool {
+    fn doubt(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> Doubt {
         let text = if let Leaf::Text(text) = leaf { text } else { raw };
-        self.is_generic(key) && !messages::is_messages(text)
+        let types = &self.nested.keys.chat_types;
+        self.doubt_of(key, |chat| messages::is_messages(text) || (chat && messages::is_parts(text, types)))
     }
 
-    fn are_marked(&mut self, keys: &[Cow<'_, str>]) -> bool {
-        self.mark(keys.iter().map(|key| &**key))
+    fn marks(&mut self, entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> Marks {
+        self.marks_of(entries.iter().map(|(key, text)| (&**key, &**text)))
     }
 
     fn takes(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool {
@@ -223,8 +287,8 @@ impl Visit for Find<'_, '_> {
         true
     }
 
-    fn text(&mut self, _: &str, _: &str) -> Option<String> {
-        None
+    fn text(&mut self, _: &str, text: &str) -> Option<String> {
+        self.announced(text)
     }
 
     fn word(&mut self, _: &str, _: &str) -> Option<String> {

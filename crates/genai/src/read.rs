@@ -43,6 +43,7 @@ fn blank(node: Node) -> ItemFacts {
         node,
         dialect: None,
         agent: false,
+        of_agent_service: false,
         call: Call::Other,
         billable: false,
         twin: false,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::facts::Part;
-use super::keys::{AGENT, CALL, GENERIC, GLOBAL, SetId};
+use super::keys::{AGENT, CALL, CHAT, GENERIC, GLOBAL, SetId};
 
 /// The schema this code reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -30,6 +30,9 @@ pub(super) struct Data {
     /// Operations of today's words that are sold by image, second or page, with or without tokens.
     pub(super) media: List,
     pub(super) keys: Keys,
+    /// Attributes of the semantic conventions that hold labels (`config/semconv.yaml`).
+    #[serde(default)]
+    pub(super) registry: BTreeMap<String, Shape>,
     /// Span and log events that carry content whatever the dialect.
     pub(super) events: Vec<Event>,
     /// What identifies an item, whatever the dialect; a dialect's own lists come first.
@@ -84,12 +87,51 @@ pub(super) struct Keys {
     /// Keys that stand beside content.
     #[serde(default)]
     call_marks: BTreeMap<PartName, List>,
+    /// Keys that are content in a map that has a chat's shape.
+    #[serde(default)]
+    chat: BTreeMap<PartName, List>,
+    /// Values of `type` and `object` that give a map that shape.
+    #[serde(default)]
+    pub(super) chat_types: List,
+    /// Words behind which plain text quotes a user or a model.
+    #[serde(default)]
+    pub(super) announce: List,
+    /// People and machines that speak at the beginnings of lines of a dialogue: one of each makes it one.
+    #[serde(default)]
+    pub(super) people: List,
+    #[serde(default)]
+    pub(super) machines: List,
 }
 
 impl Keys {
     /// The lists that hold whatever the dialect.
-    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 4] {
-        [(GLOBAL, &self.content), (AGENT, &self.agent_content), (GENERIC, &self.generic), (CALL, &self.call_marks)]
+    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 5] {
+        [
+            (GLOBAL, &self.content),
+            (AGENT, &self.agent_content),
+            (GENERIC, &self.generic),
+            (CALL, &self.call_marks),
+            (CHAT, &self.chat),
+        ]
+    }
+}
+
+/// The shape of the values of an attribute of the semantic conventions.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Shape {
+    Label,
+    Path,
+    Enum,
+    Id,
+    Host,
+    Version,
+}
+
+impl Shape {
+    /// Whether a value with a blank does not fit it.
+    pub(super) fn is_strict(self) -> bool {
+        !matches!(self, Self::Label | Self::Path)
     }
 }
 

@@ -16,8 +16,18 @@ use serde_json::{Value as Json, json};
 
 /// The YAML file as it is now: a change of data needs no build. `builtin_is_the_yaml_file` holds the program to it.
 fn builtin() -> Vocabulary {
-    let yaml = std::fs::read_to_string(request::at("config/dialects.yaml")).unwrap();
-    Vocabulary::parse("dialects.yaml", &yaml).unwrap_or_else(|error| panic!("{}", error.0))
+    Vocabulary::parse("dialects.json", &data().to_string()).unwrap_or_else(|error| panic!("{}", error.0))
+}
+
+/// Both files as one.
+fn data() -> Json {
+    let read = |name: &str| -> Json {
+        let text = std::fs::read_to_string(request::at(&format!("config/{name}"))).unwrap();
+        config::load::data(name, &text).unwrap_or_else(|problem| panic!("{problem}"))
+    };
+    let mut data = read("dialects.yaml");
+    data["registry"] = read("semconv.yaml");
+    data
 }
 
 /// The shipped dialects load, and the most specific comes first.
@@ -36,12 +46,10 @@ fn what_a_start_reads_is_small() {
     assert!(super::vocabulary::BUILTIN.len() < 256 << 10, "{} bytes", super::vocabulary::BUILTIN.len());
 }
 
-/// `dialects.json` is `dialects.yaml`. To make it anew: `TOLLGATE_UPDATE=1 cargo test -p genai`.
+/// `dialects.json` is `dialects.yaml` with `semconv.yaml`. To make it anew: `TOLLGATE_UPDATE=1 cargo test -p genai`.
 #[test]
 fn builtin_is_the_yaml_file() {
-    let yaml = std::fs::read_to_string(request::at("config/dialects.yaml")).unwrap();
-    let data: Json = config::load::data("dialects.yaml", &yaml).unwrap_or_else(|problem| panic!("{problem}"));
-    let (text, path) = (data.to_string(), request::at("config/dialects.json"));
+    let (text, path) = (data().to_string(), request::at("config/dialects.json"));
     if config::env::var("TOLLGATE_UPDATE").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
@@ -448,4 +456,28 @@ fn long_ids_are_bounded() {
     };
     assert_ne!(of("1"), of("2"));
     assert!(of("1").len() < 700 && of("1").len() > 128);
+}
+
+/// Hostile logs of any service cost time in proportion to their length.
+#[test]
+fn hostile_logs_take_linear_time() {
+    let vocabulary = builtin();
+    let time = |text: &str| {
+        let payload = request::payload(&json!({"signal": "logs", "items": [{"body": text}]}));
+        let begin = std::time::Instant::now();
+        drop(super::facts(&vocabulary, &payload));
+        begin.elapsed()
+    };
+    let around = [
+        ("{\"k\":\"v\" ]] ", "a=", ""),
+        ("{\"k\":\"v\" ", "q=1", "\""),
+        ("{\"content\":[{\"", "type", "\"}]}"),
+        ("{\"content\":[{", "\"type\":", "}]}"),
+        ("", "prompt:1-", ""),
+    ];
+    for (head, piece, tail) in around {
+        let text = |times: usize| format!("{head}{}{tail}", piece.repeat(times));
+        let (one, sixteen) = (time(&text(2_000)), time(&text(32_000)));
+        assert!(sixteen < one * 100 + std::time::Duration::from_millis(300), "{piece}: {one:?}, {sixteen:?}");
+    }
 }

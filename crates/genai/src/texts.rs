@@ -7,6 +7,8 @@ mod scan;
 
 use std::borrow::Cow;
 
+use super::messages;
+pub use super::messages::{Doubt, Marks};
 pub use super::quoted::unescape;
 use super::quoted::{escape, unquoted};
 
@@ -33,13 +35,13 @@ pub trait Visit {
     fn listed(&mut self, key: &str) -> bool;
     /// Whether the entry goes, with all in it; `raw` is what it holds as it stands there.
     fn takes(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool;
-    /// Whether it goes only if its neighbours say so.
-    fn in_doubt(&mut self, _key: &str, _leaf: &Leaf<'_>, _raw: &str) -> bool {
-        false
+    /// What its neighbours must say for it to go.
+    fn doubt(&mut self, _key: &str, _leaf: &Leaf<'_>, _raw: &str) -> Doubt {
+        Doubt::Nothing
     }
-    /// Whether the entries of a map with these keys mark each other as content.
-    fn are_marked(&mut self, _keys: &[Cow<'_, str>]) -> bool {
-        false
+    /// What the entries of a map say of it: keys, and what [`super::messages::is_telling`] ones say.
+    fn marks(&mut self, _entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> Marks {
+        Marks::default()
     }
     /// Something in a text could not be read; `rest` is what stays of the text. `hard`: an entry may have ended elsewhere
     /// than it seemed. Told by [`search`] alone.
@@ -93,6 +95,26 @@ fn begin(text: &str, from: usize) -> Option<usize> {
     Some(at - quotes)
 }
 
+/// Whether the whole text is structure.
+pub fn is_read(text: &str) -> bool {
+    struct Nobody;
+    impl Visit for Nobody {
+        fn listed(&mut self, _: &str) -> bool {
+            false
+        }
+        fn takes(&mut self, _: &str, _: &Leaf<'_>, _: &str) -> bool {
+            false
+        }
+        fn text(&mut self, _: &str, _: &str) -> Option<String> {
+            None
+        }
+        fn word(&mut self, _: &str, _: &str) -> Option<String> {
+            None
+        }
+    }
+    matches!(rewrite(text, &mut Nobody), Walked::Same | Walked::Changed(_))
+}
+
 /// Walks `text`: values one after the other.
 pub fn rewrite(text: &str, visit: &mut impl Visit) -> Walked {
     rewrite_at(text, visit, 0, false)
@@ -144,11 +166,11 @@ struct Walk<'t> {
     too_deep: bool,
 }
 
-/// A map that is walked: what closes it, where its entries begin, whether they mark each other as content.
+/// A map that is walked: what closes it, where its entries begin, what they say of it once that was asked.
 struct Members {
     close: u8,
     from: usize,
-    marked: Option<bool>,
+    marks: Option<Marks>,
 }
 
 impl<'t> Walk<'t> {
@@ -208,7 +230,8 @@ impl<'t> Walk<'t> {
         self.at += usize::from(self.peek() == Some(b','));
         self.pass();
         let ends = self.peek().is_none_or(|byte| byte == b')');
-        let takes = ends && !visit.in_doubt(&key, &leaf, raw) && visit.takes(&key, &leaf, raw);
+        let sure = visit.doubt(&key, &leaf, raw) == Doubt::Nothing;
+        let takes = ends && sure && visit.takes(&key, &leaf, raw);
         self.at += usize::from(self.peek().is_some());
         takes.then_some(comma)
     }
@@ -223,7 +246,7 @@ impl<'t> Walk<'t> {
         let open = self.slice(self.at, self.at + 1);
         self.out.push_str(open);
         self.at += 1;
-        let mut map = Members { close, from: self.at, marked: None };
+        let mut map = Members { close, from: self.at, marks: None };
         let mut kept = false;
         loop {
             let mark = self.out.len();
@@ -302,7 +325,8 @@ impl<'t> Walk<'t> {
         if visit.listed(&key) {
             let (start, leaf) = (self.at, self.skip());
             let raw = self.slice(start, self.at);
-            let sure = !visit.in_doubt(&key, &leaf, raw) || self.are_marked(map, visit);
+            let doubt = visit.doubt(&key, &leaf, raw);
+            let sure = doubt == Doubt::Nothing || self.marks(map, visit).settle(doubt);
             if sure && visit.takes(&key, &leaf, raw) {
                 self.changed = true;
                 return Some(false);
@@ -312,13 +336,13 @@ impl<'t> Walk<'t> {
         self.value(&key, visit).map(|()| true)
     }
 
-    /// Whether the keys of this map speak for content; asked once.
-    fn are_marked(&mut self, map: &mut Members, visit: &mut impl Visit) -> bool {
-        if let Some(marked) = map.marked {
-            return marked;
+    /// What the entries of this map say of it; asked once.
+    fn marks(&mut self, map: &mut Members, visit: &mut impl Visit) -> Marks {
+        if let Some(marks) = map.marks {
+            return marks;
         }
-        let (from, mut keys) = (std::mem::replace(&mut self.at, map.from), Vec::new());
-        while let Some(byte) = self.peek().filter(|byte| *byte != map.close && keys.len() < NEIGHBOURS) {
+        let (from, mut entries) = (std::mem::replace(&mut self.at, map.from), Vec::new());
+        while let Some(byte) = self.peek().filter(|byte| *byte != map.close && entries.len() < NEIGHBOURS) {
             if byte.is_ascii_whitespace() || byte == b',' {
                 self.at += 1;
                 continue;
@@ -326,19 +350,24 @@ impl<'t> Walk<'t> {
             let start = self.at;
             let name = if matches!(byte, b'"' | b'\'') { self.string() } else { self.word() };
             self.pass();
-            if self.peek() == Some(b':') {
-                self.at += 1;
-                keys.push(unescape(unquoted(name)));
-            } else if name.trim_end().ends_with('=') {
-                keys.push(unescape(unquoted(name)));
-            }
+            let colon = self.peek() == Some(b':');
+            self.at += usize::from(colon);
             self.pass();
-            self.skip();
+            let leaf = self.skip();
+            if colon || name.trim_end().ends_with('=') {
+                let key = unescape(unquoted(name));
+                let said = match leaf {
+                    Leaf::Text(text) if messages::is_telling(&key) => text,
+                    Leaf::Nested => messages::STRUCTURE.into(),
+                    Leaf::Text(_) | Leaf::Word(_) => "".into(),
+                };
+                entries.push((key, said));
+            }
             // a mark that fits nothing
             self.at = self.at.max(start + 1);
         }
         self.at = from;
-        *map.marked.insert(visit.are_marked(&keys))
+        *map.marks.insert(visit.marks(&entries))
     }
 
     /// A word without quotes (`12:30` and `<a: b>` are one), or a call with its arguments.
@@ -397,6 +426,9 @@ impl<'t> Walk<'t> {
             false => Walked::Broken,
         };
         let new = match inner {
+            // what stands around structure may say something too
+            Walked::Changed(new) if self.search => visit.text(key, &new).or(Some(new)),
+            Walked::Same if self.search => visit.text(key, &text),
             Walked::Changed(new) => Some(new),
             Walked::Same => None,
             Walked::Broken | Walked::TooDeep => {

@@ -8,9 +8,10 @@ use parking_lot::Mutex;
 
 use config::load;
 
+use super::announced::Announced;
 use super::detect::Clause;
 use super::facts::Part;
-use super::keys::{CALL, GLOBAL, KeyFact, Keys, Role, SetId, Slot};
+use super::keys::{CHAT, GLOBAL, KeyFact, Keys, Role, SetId, Slot};
 use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
 use super::sources::{Source, Sources, UsageSources};
@@ -51,6 +52,7 @@ pub struct Vocabulary {
     slot_keys: Vec<Box<str>>,
     /// Attribute keys under which sessions, turns, users and tenants are named.
     identity_keys: HashSet<String>,
+    person_keys: HashSet<String>,
     version: String,
 }
 
@@ -150,6 +152,11 @@ impl Vocabulary {
     /// Whether the key names a session, turn, user or tenant in any dialect: its value is an id, never free text.
     pub fn is_identity(&self, key: &str) -> bool {
         self.identity_keys.contains(key)
+    }
+
+    /// Whether the key says who a person is: a user's id or name.
+    pub fn is_person(&self, key: &str) -> bool {
+        self.person_keys.contains(key)
     }
 
     /// The plain attribute keys under which a dialect tells a fact (places inside content and on resources left out).
@@ -253,14 +260,28 @@ const STAMPED_IDS: [&str; 2] = ["tollgate.run.id", "tollgate.run.turn"];
 /// Plain keys of all identity lists (`resource:key` is a key too; `key#path` and `text:key`, which may be something else,
 /// are not), and stamps that repeat them.
 fn identity_keys(data: &Data) -> HashSet<String> {
+    let ids = keys_of(data, |fields| [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.tenant]);
+    ids.chain(STAMPED_IDS.map(str::to_owned)).chain(person_keys(data)).collect()
+}
+
+/// Names of people beside the ids that dialects tell.
+const NAMES: [&str; 2] = ["user.name", "enduser.id"];
+
+/// Keys of a user's id or name.
+fn person_keys(data: &Data) -> HashSet<String> {
+    keys_of(data, |fields| [&fields.user]).chain(NAMES.map(str::to_owned)).collect()
+}
+
+/// The attribute keys at which `fields` of all dialects stand.
+fn keys_of<const N: usize>(
+    data: &Data,
+    fields: impl Fn(&schema::Fields) -> [&List; N],
+) -> impl Iterator<Item = String> {
     let all = std::iter::once(&data.identity).chain(data.dialects.iter().map(|dialect| &dialect.fields));
-    all.flat_map(|fields| [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.user, &fields.tenant])
+    all.flat_map(move |one| fields(one).map(Clone::clone))
         .flatten()
         .filter(|place| !place.contains('#') && !place.starts_with('@') && !place.starts_with("text:"))
-        .map(|place| place.strip_prefix("resource:").unwrap_or(place))
-        .chain(STAMPED_IDS)
-        .map(str::to_owned)
-        .collect()
+        .map(|place| place.strip_prefix("resource:").map(str::to_owned).unwrap_or(place))
 }
 
 /// Gathers keys while lists are compiled.
@@ -275,7 +296,7 @@ pub(super) struct Compiler<'d> {
 
 impl<'d> Compiler<'d> {
     fn new(lists: &'d BTreeMap<String, List>) -> Self {
-        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: CALL, marks: 0, problem: None }
+        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: CHAT, marks: 0, problem: None }
     }
 
     fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
@@ -285,6 +306,7 @@ impl<'d> Compiler<'d> {
             self.facts.insert(key, KeyFact::Identity);
         }
         data.keys.sets().into_iter().for_each(|(set, lists)| self.content(set, lists));
+        self.registry(&data.registry);
         let event_name = self.slot("event.name");
         let operation_name = self.slot("gen_ai.operation.name");
         let (span_name, log_body) = (self.slot("span.name"), self.slot("log.body"));
@@ -311,6 +333,9 @@ impl<'d> Compiler<'d> {
         let guessed = dialects.iter().filter(|dialect| dialect.leaves_only);
         let guessed = guessed.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let lower = |text: &String| text.to_lowercase();
+        let chat_types = self.expand(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
+        let announced = Announced::new(&data.keys.announce, &data.keys.people, &data.keys.machines);
+        let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
         let wrapped = Wrapped::compile(&mut self, &data.dialects, &dialects);
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
@@ -318,7 +343,7 @@ impl<'d> Compiler<'d> {
         Ok(Vocabulary {
             slots: self.slots.len(),
             slot_keys: slot_keys(&self.slots),
-            keys: Keys::new(self.facts),
+            keys: Keys::new(self.facts, chat_types, announced),
             event_name,
             operation_name,
             span_name,
@@ -336,6 +361,7 @@ impl<'d> Compiler<'d> {
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.iter().cloned().collect(),
             identity_keys,
+            person_keys: person_keys(data),
             version: data.version.clone(),
         })
     }
@@ -394,6 +420,19 @@ impl<'d> Compiler<'d> {
         for (list, role) in lists {
             for key in self.expand(list) {
                 self.facts.insert(&key, KeyFact::Role(role, weight(&key)));
+            }
+        }
+    }
+
+    /// Labels of the semantic conventions, but for those that hold content here.
+    fn registry(&mut self, registry: &BTreeMap<String, schema::Shape>) {
+        for (key, shape) in registry {
+            let content = self.facts.find(key).any(|fact| matches!(fact, KeyFact::Content(GLOBAL, ..)));
+            if !content {
+                self.facts.insert(key, KeyFact::Role(Role::Label, weight(key)));
+                if shape.is_strict() {
+                    self.facts.insert(key, KeyFact::Strict);
+                }
             }
         }
     }

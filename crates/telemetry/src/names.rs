@@ -232,6 +232,8 @@ metrics_table! {
     VAULT_CONTENT_BYTES = "tollgate_vault_content_bytes_total", Kind::Counter;
     /// Traces that are known as an agent's (label: processor).
     VAULT_AGENT_TRACES = "tollgate_vault_agent_traces", Kind::Gauge;
+    /// Services remembered as sources of agents' items; expired ones go when room is needed (label: processor).
+    VAULT_AGENT_SERVICES = "tollgate_vault_agent_services", Kind::Gauge;
     /// Memory for what later turns of a session may refer to, bytes (label: processor).
     VAULT_CONTEXT_BYTES = "tollgate_vault_context_bytes", Kind::Gauge;
     /// Items whose content was dropped because there is no store (label: processor).

@@ -58,11 +58,17 @@ impl Pseudonymizer {
     }
 }
 
-/// Whether an id is never shown as it is, whatever the rules say: it pretends to be a pseudonym, or is too long to
-/// be a name. So it has one form wherever it stands.
+/// Whether an id is never shown as it is, whatever the rules say: it pretends to be a pseudonym, is too long to be a name, or
+/// is a sentence. So it has one form wherever it stands.
 pub fn is_unfit(id: &str) -> bool {
-    id.starts_with(PREFIX) || id.len() > MAX_ID || id.bytes().map(encoded_len).sum::<usize>() > MAX_SEGMENT
+    id.starts_with(PREFIX)
+        || id.len() > MAX_ID
+        || id.split_whitespace().nth(SENTENCE - 1).is_some()
+        || id.bytes().map(encoded_len).sum::<usize>() > MAX_SEGMENT
 }
+
+/// Words of an id that is a sentence: `Bank of New York Mellon` is a name.
+const SENTENCE: usize = 6;
 
 /// HMAC-SHA-256 of length-prefixed parts.
 fn keyed(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {

@@ -82,7 +82,7 @@ impl Redact {
         }
         let (treatment, key) = self.under(visit.signal, place, worker);
         // the vault's index and names show the same form of an id, and know nothing of other texts
-        if treatment == Treatment::Identity {
+        if matches!(treatment, Treatment::Identity | Treatment::Person) {
             return None;
         }
         let hits = self.settings.detector.find_told(key, text, told, &mut worker.scratch);

@@ -38,6 +38,10 @@ pub struct Config {
     pub max_depth: u8,
     /// Addresses of private networks (10/8, 172.16/12, 192.168/16, fc00::/7, link-local ones), e.g. in `client.address`.
     pub private_addresses: PrivateAddresses,
+    /// Ids and names of users (`user.id`, `enduser.id`, `user.name`) that are not opaque (a UUID, 16 hex digits or more with a letter
+    /// among them, 22 characters of base64url or more that look random): `pseudonym` (a keyed `h-…`, the same everywhere), or
+    /// `keep` (only what a rule matches becomes one).
+    pub user_ids: UserIds,
     /// Also finds spelt mail addresses: `jane (at) example dot com`; plain words only behind a word such as `mail`.
     pub spelled_emails: bool,
     /// A name or value that was found goes wherever else the same text has it.
@@ -45,6 +49,17 @@ pub struct Config {
     /// Says on each span, event and log record which rules found something on it and how long that was
     /// (`tollgate.content.shape`).
     pub record_lengths: bool,
+}
+
+/// What becomes of ids and names of users that no rule finds anything in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UserIds {
+    /// A keyed pseudonym, unless they are opaque already.
+    #[default]
+    Pseudonym,
+    /// They stay.
+    Keep,
 }
 
 /// What becomes of addresses of private networks.
@@ -72,6 +87,7 @@ impl Default for Config {
             max_scan_bytes: ByteSize(SCAN as u64),
             max_depth: Choices::default().depth,
             private_addresses: PrivateAddresses::default(),
+            user_ids: UserIds::default(),
             spelled_emails: false,
             carry_over: true,
             record_lengths: false,
@@ -148,6 +164,8 @@ pub struct Settings {
     pub max_error_text: usize,
     /// Longest text that is searched, bytes.
     pub max_scan: usize,
+    /// What becomes of ids and names of users.
+    pub user_ids: UserIds,
     /// Whether items say what was found on them.
     pub record_lengths: bool,
 }
@@ -220,6 +238,7 @@ impl Config {
                     max_value: bytes(self.max_value_bytes),
                     max_error_text: bytes(self.error_text_bytes),
                     max_scan: bytes(self.max_scan_bytes),
+                    user_ids: self.user_ids,
                     record_lengths: self.record_lengths,
                 })
             }

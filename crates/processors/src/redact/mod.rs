@@ -20,7 +20,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use config::{Config, ContentPolicy, ERROR_TEXT, Form, Mode, PrivateAddresses, RuleOptions, SCAN, Settings};
+pub use config::{
+    Config, ContentPolicy, ERROR_TEXT, Form, Mode, PrivateAddresses, RuleOptions, SCAN, Settings, UserIds,
+};
 
 use ask::{Asked, Asking, Outside};
 use echoes::Echoes;
@@ -29,7 +31,7 @@ use kernel::pseudonym::IdPolicy;
 use lengths::Lengths;
 use otlp::{AttrId, Field, Node, NodeKind, OwnedValue, Place, PlaceKind, Signal, TextEdit};
 use pipeline::{Batch, Content, Inquiry, Processor, Reason, Text};
-use policy::{Treatment, cap, cap_error, hide_home, treatment};
+use policy::{Treatment, cap, cap_error, hide_home, is_opaque, treatment};
 use recogniser::Answers;
 use redaction::{Class, Hit, Scratch, is_id_bytes, replace};
 use slug::SLUG;
@@ -63,8 +65,8 @@ struct Worker {
     told: across::ByNode,
 }
 
-/// Ids and their forms, if these are others than their own.
-type Shown = HashMap<Box<str>, Option<Box<str>>>;
+/// Ids, by whether they are private, and their forms if these are others than their own.
+type Shown = HashMap<(bool, Box<str>), Option<Box<str>>>;
 
 /// Keys that a worker remembers.
 const MAX_TREATMENTS: usize = 4096;
@@ -330,8 +332,10 @@ impl Redact {
         if let Some(node) = visit.tells.filter(|_| !hits.is_empty()) {
             self.settings.detector.tell(text, hits, worker.told.entry(node).or_default());
         }
-        if treatment == Treatment::Identity {
-            let private = !hits.is_empty();
+        let person = treatment == Treatment::Person;
+        if person || treatment == Treatment::Identity {
+            let named = person && self.settings.user_ids == UserIds::Pseudonym && !is_opaque(&carried_id(text));
+            let private = !hits.is_empty() || named;
             return self.shown(visit.account, text, private, &mut worker.shown);
         }
         let changed = self.written(visit, text, hits);
@@ -355,7 +359,7 @@ impl Redact {
         self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
         visit.node.into_iter().for_each(|node| worker.lengths.add_unscanned(node, text.len()));
         match treatment {
-            Treatment::Identity => self.shown(visit.account, text, true, &mut worker.shown),
+            Treatment::Identity | Treatment::Person => self.shown(visit.account, text, true, &mut worker.shown),
             _ => Some(UNSCANNED.to_owned()),
         }
     }
@@ -367,14 +371,7 @@ impl Redact {
             shown if *shown != *text => Some(shown.into()),
             _ => private.then(|| self.ids.pseudonym(account, &id).into()),
         };
-        let shown = match known.get(text) {
-            Some(shown) => shown.clone(),
-            None => {
-                let shown: Option<Box<str>> = form();
-                known.insert(text.into(), shown.clone());
-                shown
-            }
-        };
+        let shown = known.entry((private, text.into())).or_insert_with(form).clone();
         shown.map(String::from)
     }
 

@@ -16,6 +16,8 @@ pub(super) enum Treatment {
     ErrorText,
     /// An id: whole value becomes a keyed pseudonym when a rule matches, else it stays.
     Identity,
+    /// A user's id or name: a keyed pseudonym unless it is opaque already.
+    Person,
     /// A path or command: rules, and the user's part of home directories goes.
     Path,
     /// A version: shape alone (four numbers) is no address.
@@ -32,11 +34,38 @@ pub(super) fn treatment(vocabulary: &Vocabulary, signal: Signal, key: &str) -> T
     match vocabulary.role(key) {
         Role::Secret => Treatment::Drop,
         Role::ErrorText => Treatment::ErrorText,
+        _ if vocabulary.is_person(key) => Treatment::Person,
         _ if vocabulary.is_identity(key) => Treatment::Identity,
         _ if key.ends_with("version") => Treatment::Version,
         Role::Pii if key != "host.name" => Treatment::Path,
         _ => Treatment::Scan,
     }
+}
+
+/// Whether a user's id says nothing of who it is: a UUID, hex digits, base64url that looks random.
+pub(super) fn is_opaque(id: &str) -> bool {
+    /// Fewest characters, in hex and in base64url.
+    const WIDTHS: (usize, usize) = (16, 22);
+    /// More lower-case letters in a row are a word.
+    const WORD: usize = 5;
+    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let bare = id.strip_prefix("h-").unwrap_or(id);
+    if hex(bare) && bare.len() >= WIDTHS.0 && bare.bytes().any(|byte| !byte.is_ascii_digit()) {
+        return true;
+    }
+    let groups: Vec<&str> = id.split('-').collect();
+    if groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.into_iter().all(hex) {
+        return true;
+    }
+    let has = |is: fn(&u8) -> bool| id.as_bytes().iter().any(is);
+    let alphabet = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+    let word = id.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() > WORD);
+    // `John_Smith_1985_Boston`: pieces that are words, digits in one place
+    let name =
+        id.split(['-', '_']).any(|piece| piece.len() > 2 && piece.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    let numbers = id.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).count();
+    id.len() >= WIDTHS.1 && alphabet && mixed && !word && !name && numbers > 1
 }
 
 /// Header names that carry credentials, wherever they stand: the last segment of the key decides.

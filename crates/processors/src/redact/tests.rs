@@ -182,6 +182,33 @@ fn ids_become_pseudonyms() {
     assert_ne!(one, string_after(&redact, "user.id", "joe@example.com").expect("kept"));
 }
 
+/// A user's id or name must not leave as it is unless it says nothing of who that is; `user_ids: keep` leaves it to the rules.
+#[test]
+fn users_become_pseudonyms_unless_opaque() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let keep = processor(&Config { user_ids: super::UserIds::Keep, ..Config::default() }, &Meter::new());
+    for named in [
+        "margaret.oduya",
+        "oduya",
+        "4711",
+        "CONTOSO\\mhuber",
+        "user_margaret_oduya_of_support",
+        "Margaret-Oduya-1985-Smith",
+    ] {
+        for key in ["user.id", "enduser.id", "user.name", "user_id", "langfuse.user.id"] {
+            let shown = string_after(&redact, key, named).expect("kept");
+            assert!(shown.starts_with("h-") && shown == ids().pseudonym("default", named), "{key}: {shown}");
+        }
+        assert_eq!(string_after(&keep, "user.id", named).as_deref(), Some(named));
+        assert_eq!(string_after(&redact, "session.id", "main").as_deref(), Some("main"), "no user's");
+    }
+    for opaque in
+        ["218fc5a9-a5f1-4b54-aa05-46717d0ab26d", "2fd4e1c67a2d28fced849ee1bb76e739", "k3Jx9QpZ0vR7tL2mN8wB5cY1dF"]
+    {
+        assert_eq!(string_after(&redact, "user.id", opaque).as_deref(), Some(opaque));
+    }
+}
+
 /// An id that pretends to be a pseudonym, or is too long for a name, has on a span the form that it has in the vault's
 /// index and object names.
 #[test]

@@ -60,6 +60,7 @@ fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept
         store: None,
         leave: settings.leave,
         unlisted: settings.unlisted.into(),
+        agents: settings.agents.clone(),
         echoing: site.echoing.clone(),
     };
     let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return (parts, None) };

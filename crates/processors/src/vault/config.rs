@@ -17,7 +17,8 @@ use vault::seal::{Sealer, parse_recipient};
 pub use vault::store::kinds::StoreSettings;
 use vault::store::settings::{Lock, LockMode, S3Settings};
 
-use super::options::{Directory, Forward, Kms, Layout, url};
+use super::options::{Agents, Directory, Forward, Kms, Layout, url};
+use super::services::Declared;
 
 /// Shortest retention in compliance mode.
 const MIN_COMPLIANCE: Duration = Duration::from_secs(90 * 86_400);
@@ -37,6 +38,9 @@ pub struct Config {
     /// What becomes of text of an agent's spans and logs whose key is on no list: `text` (it is content unless it has the
     /// shape of a label), `all` (all of it is content), or `keep` (it stays, redacted).
     pub unlisted: Unlisted,
+    /// Services whose spans and logs are always searched for content as an agent's are: `{ services: [name] }` (`service.name`), or
+    /// `{ services: all }`. Other services are for 24 hours after their last agent item.
+    pub agents: Agents,
     /// Name of this writer in object names; default: the host's name. Unique among the gateways of one store.
     pub writer: Option<String>,
     /// File with the key that signs digests (`tollgate vault keygen --signing`); default: `signing.key` beside the spool,
@@ -70,6 +74,7 @@ impl Default for Config {
             store: None,
             leave: Leave::Nothing,
             unlisted: Unlisted::Text,
+            agents: Agents::default(),
             writer: None,
             signing_key: None,
             signing_key_kms: None,
@@ -235,6 +240,8 @@ pub struct Settings {
     pub leave: Leave,
     /// What becomes of unlisted text.
     pub unlisted: Unlisted,
+    /// Services that are an agent's whatever they sent.
+    pub agents: Declared,
     /// Writer's name, `[A-Za-z0-9._-]`, at most 64 bytes.
     pub writer: String,
     /// File of the key that signs digests; default: beside the spool.
@@ -301,6 +308,7 @@ impl Config {
             VerifyKey::parse(key.trim()).map_err(wrong).ok()
         });
         let erasure_keys = erasure_keys.collect();
+        let agents = self.agents.declared(&mut problems);
         let (size, age) = match self.layout {
             Layout::Packed => (ByteSize(8 << 20), Span::seconds(5)),
             Layout::Session | Layout::Turn => (ByteSize(1 << 20), Span::seconds(120)),
@@ -332,6 +340,7 @@ impl Config {
             store,
             leave: self.leave,
             unlisted: self.unlisted,
+            agents,
             writer,
             signing_key: self.signing_key.clone(),
             signing_key_kms,

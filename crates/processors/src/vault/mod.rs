@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use echoes::Echoes;
-use genai::{Facts, Unlisted, Vocabulary, adopt, agent_traces, facts_of};
+use genai::{Facts, Known, Service, Unlisted, Vocabulary, adopt, agent_services, agent_traces, facts_of};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
@@ -33,6 +33,7 @@ mod late;
 mod options;
 mod requests;
 mod row;
+mod services;
 mod shape;
 mod stamp;
 mod traces;
@@ -42,11 +43,13 @@ pub use build::{Built, Site, build, processor};
 pub use config::{Config, Leave, Settings, StoreSettings};
 pub use echo::Echoing;
 pub use options::{Directory, Forward};
+pub use services::Declared;
 
 use bases::{Bases, Learnt as Told};
 use echo::Remembered;
 use gather::{Compressors, Keeper, Kept};
 use requests::{Asked, Requests};
+use services::Services;
 use traces::Traces;
 
 #[cfg(test)]
@@ -80,6 +83,8 @@ pub struct Parts {
     pub leave: Leave,
     /// What becomes of text of an agent's items whose key is on no list.
     pub unlisted: Unlisted,
+    /// Services that are an agent's whatever they sent.
+    pub agents: Declared,
     /// For texts that repeat content.
     pub echoing: Echoing,
 }
@@ -94,8 +99,12 @@ pub struct VaultProcessor {
     requests: Requests,
     keeper: Option<Keeper>,
     traces: Traces,
+    services: Services,
     metrics: Metrics,
 }
+
+/// First byte of a checkpoint: length of what traces say, that, what services say.
+const CHECKPOINT: u8 = 3;
 
 /// What a batch adds to the memories, once it is committed; never stored.
 struct Learnt {
@@ -109,6 +118,7 @@ struct Metrics {
     dropped: Counter,
     references: Counter,
     traces: Gauge,
+    services: Gauge,
     echo_bytes: Gauge,
     context_bytes: Gauge,
 }
@@ -116,7 +126,7 @@ struct Metrics {
 impl VaultProcessor {
     /// Makes the processor.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
-        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, echoing } = parts;
+        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, agents, echoing } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = Metrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
@@ -124,6 +134,7 @@ impl VaultProcessor {
             dropped: meter.counter(&metric::VAULT_DROPPED_ITEMS, labels),
             references: meter.counter(&metric::VAULT_FORGED_REFERENCES, labels),
             traces: meter.gauge(&metric::VAULT_AGENT_TRACES, labels),
+            services: meter.gauge(&metric::VAULT_AGENT_SERVICES, labels),
             echo_bytes: meter.gauge(&metric::ECHO_MEMORY_BYTES, &[]),
             context_bytes: meter.gauge(&metric::VAULT_CONTEXT_BYTES, labels),
         };
@@ -148,21 +159,29 @@ impl VaultProcessor {
             requests: Requests::default(),
             keeper,
             traces: Traces::default(),
+            services: Services::new(agents, services::LIMIT),
             metrics,
         }
     }
 
-    /// The batch's facts, with items of traces that are known as an agent's; what is new about traces is an effect.
+    /// The batch's facts, with items of traces and services that are known as an agent's; what is new about those is an
+    /// effect.
     fn facts(&self, batch: &mut Batch) -> Arc<Facts> {
         let mut facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
         let account = Arc::clone(&batch.origin.account);
-        let known = |trace: &[u8]| self.traces.holds(&account, trace);
-        if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, self.unlisted, known) {
+        let now = batch.origin.received;
+        let known = Known {
+            trace: &|trace: &[u8]| self.traces.holds(&account, trace),
+            service: &|service: Option<&Service<'_>>| self.services.holds(&account, service, now),
+        };
+        if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, self.unlisted, &known) {
             facts = Arc::new(adopted);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
         if facts.agent {
-            let news = self.traces.effect(&account, &agent_traces(&batch.payload, &facts));
+            let traces = self.traces.effect(&account, &agent_traces(&batch.payload, &facts));
+            let services = self.services.effect(&account, &agent_services(&batch.payload, &facts), now);
+            let news = traces.into_iter().chain(services);
             batch.effects.extend(news.map(|body| Effect::new(self.id.clone(), body)));
         }
         facts
@@ -258,9 +277,8 @@ impl Processor for VaultProcessor {
     }
 
     fn apply(&self, effect: &Effect) {
-        if !effect.body.is_empty() {
-            self.traces.apply(&effect.body);
-        }
+        self.traces.apply(&effect.body);
+        self.services.apply(&effect.body);
         let Some(aside) = &effect.aside else { return };
         if let (Some(told), Some(keeper)) = (aside.downcast_ref::<Vec<Told>>(), &self.keeper) {
             told.iter().for_each(|told| keeper.bases.remember(told));
@@ -273,15 +291,31 @@ impl Processor for VaultProcessor {
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        Some(self.traces.save())
+        let (traces, services) = (self.traces.save(), self.services.save());
+        let mut out = vec![CHECKPOINT];
+        out.extend_from_slice(&(traces.len() as u64).to_le_bytes());
+        out.extend_from_slice(&traces);
+        out.extend_from_slice(&services);
+        Some(out)
     }
 
     fn restore(&self, checkpoint: &[u8]) {
-        self.traces.apply(checkpoint);
+        let parts = checkpoint.strip_prefix(&[CHECKPOINT]).and_then(|rest| rest.split_first_chunk::<8>());
+        match parts {
+            Some((len, rest)) => {
+                let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
+                let Some((traces, services)) = rest.split_at_checked(len) else { return };
+                self.traces.apply(traces);
+                self.services.apply(services);
+            }
+            // of a version that knew traces alone
+            None => self.traces.apply(checkpoint),
+        }
     }
 
     fn tick(&self, now: UnixNanos) {
         self.metrics.traces.set(self.traces.len() as f64);
+        self.metrics.services.set(self.services.len() as f64);
         self.metrics.echo_bytes.set(self.echoing.memory.bytes() as f64);
         if let Some(keeper) = &self.keeper {
             keeper.keys.sweep(now);

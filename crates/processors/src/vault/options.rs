@@ -14,6 +14,7 @@ use vault::store::Limits;
 use vault::store::kinds::DirectorySettings;
 
 use super::config::Retention;
+use super::services::Declared;
 
 /// When exporters get telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +46,49 @@ impl From<Layout> for names::Layout {
             Layout::Session => Self::Session,
             Layout::Packed => Self::Packed,
             Layout::Turn => Self::Turn,
+        }
+    }
+}
+
+/// Which services are an agent's whatever they sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agents {
+    /// Names (`service.name`), or `all`.
+    pub services: ServiceNames,
+}
+
+/// Names of services, or the word `all`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ServiceNames {
+    /// Their names.
+    Listed(Vec<String>),
+    /// `all`.
+    Word(String),
+}
+
+impl Default for ServiceNames {
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
+}
+
+impl Agents {
+    pub(super) fn declared(&self, problems: &mut Vec<FieldProblem>) -> Declared {
+        match &self.services {
+            ServiceNames::Word(word) if word == "all" => Declared::All,
+            ServiceNames::Word(_) => {
+                problems.push(FieldProblem::new("agents.services", "must be a list of service names, or `all`"));
+                Declared::Learnt
+            }
+            ServiceNames::Listed(names) if names.is_empty() => Declared::Learnt,
+            ServiceNames::Listed(names) => {
+                if names.iter().any(String::is_empty) {
+                    problems.push(FieldProblem::new("agents.services", "must not contain an empty name"));
+                }
+                Declared::Named(names.iter().cloned().collect())
+            }
         }
     }
 }

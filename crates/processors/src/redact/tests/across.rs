@@ -65,7 +65,7 @@ fn a_name_told_by_its_key_goes_from_the_whole_item() {
 /// turned carry-over off sees all of it stay.
 #[test]
 fn ids_keep_their_form_and_the_option_turns_it_off() {
-    let told = || vec![text("note", "account number: 4477120983"), text("user.id", "4477120983")];
+    let told = || vec![text("note", "account number: 4477120983"), text("session.id", "4477120983")];
     let found = after(&Config::default(), told(), "4477120983");
     assert_eq!(found[1..3], ["4477120983", "open [ACCOUNT_ID]"]);
     let config = Config { carry_over: false, ..Config::default() };

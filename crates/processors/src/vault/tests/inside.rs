@@ -73,7 +73,7 @@ fn broken_text_keeps_nothing_listed() {
 #[test]
 fn text_that_only_looks_like_structure_stays() {
     let mut bench = Bench::new();
-    let bodies = ["{a} and {b} prompt: x", "[INFO] prompt: tell me", "{", "[]", "{} {}", "prompt"];
+    let bodies = ["{a} and {b} prompt: x", "[INFO] prompt: yes", "{", "[]", "{} {}", "prompt"];
     let out = bench.pass(&logs(bodies.iter().map(|body| json!({"body": body})).collect()));
     let all = everything(&out);
     assert!(bodies.iter().all(|body| all.contains(body)) && out.documents.is_empty(), "{all}");

@@ -1,5 +1,6 @@
 //! What the processor takes out, what it leaves, what an auditor finds.
 
+mod chat;
 mod columns;
 mod content;
 mod recorded;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use super::super::{Echoing, Leave, Parts, Store, VaultProcessor};
+use super::super::{Declared, Echoing, Leave, Parts, Store, VaultProcessor};
 use echoes::Memory;
 use genai::Unlisted;
 use genai::testing::builtin::vocabulary;
@@ -81,6 +82,7 @@ impl Bench {
             store,
             leave,
             unlisted: Unlisted::Text,
+            agents: Declared::Learnt,
             echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
         };
         let processor = VaultProcessor::new(parts, &Meter::new());

@@ -39,23 +39,88 @@ fn traces_are_known_across_requests() {
     assert!(known.effects.iter().all(|effect| effect.body.is_empty()), "what is known is told no more");
 }
 
+/// A service that an agent's item came from is an agent's, in every trace and request of a day, also after a restart: a child's
+/// span that is exported before its agent's must not leak.
+#[test]
+fn services_are_known_across_requests() {
+    let shop = |items: Json| json!({"resource": {"service.name": "shop"}, "items": items});
+    let plain = |trace: u32| {
+        shop(
+            json!([{"name": "GET /", "trace": trace, "attributes": {"note": "CANARY dear customer", "http.request.method": "GET"}}]),
+        )
+    };
+    let mut bench = Bench::new();
+    assert!(bench.pass(&plain(1)).leaks("CANARY"), "nothing says that it is an agent's");
+    let together = shop(json!([
+        {"name": "GET /", "trace": 2, "attributes": {"note": "CANARY of another trace"}}, chat("s-1", "acme", "x")]));
+    let mut first = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&together));
+    bench.processor.process(&mut first).expect("processed");
+    assert!(!bench.pass(&together).leaks("CANARY"), "in the same request");
+    first.effects.iter().for_each(|effect| bench.processor.apply(effect));
+    let known = bench.pass(&plain(3));
+    assert!(!known.leaks("CANARY"));
+    assert_eq!(known.attributes(0).get("http.request.method").map(String::as_str), Some("GET"));
+    assert!(known.attributes(0).contains_key("gen_ai.payload.s3_uri"), "an auditor finds it");
+    // another resource of the same service, in one request
+    let split = json!({"groups": [
+        {"resource": {"service.name": "bot"}, "items": [chat("s-2", "acme", "x")]},
+        {"resource": {"service.name": "bot", "host.name": "b"}, "items": [{"name": "GET /", "trace": 8, "attributes": {"note": "CANARY of a host"}}]}]});
+    assert!(!Bench::new().pass(&split).leaks("CANARY"), "of the same service");
+    let mut other = plain(4);
+    other["resource"]["service.name"] = json!("other");
+    assert!(bench.pass(&other).leaks("CANARY"), "another service");
+    let mut again = Bench::new();
+    again.processor.restore(&bench.processor.checkpoint().expect("state"));
+    assert!(!again.pass(&plain(5)).leaks("CANARY"), "after a restart");
+    let later = Origin {
+        received: UnixNanos(origin(Trust::ThirdParty).received.0 + 86_400_000_000_000),
+        ..origin(Trust::ThirdParty)
+    };
+    assert!(bench.pass_payload(request::payload(&plain(6)), later).leaks("CANARY"), "a day later");
+    let mut declared = Bench::new();
+    declared.processor.services = super::super::super::services::Services::new(
+        super::super::super::Declared::Named(["shop".to_owned()].into()),
+        8,
+    );
+    assert!(!declared.pass(&plain(7)).leaks("CANARY"), "declared");
+}
+
+/// A service that an agent calls shares its traces and is no agent's: what it does elsewhere stays.
+#[test]
+fn services_that_agents_call_are_no_agents() {
+    let mut bench = Bench::new();
+    let payments = |trace: u32, note: &str| json!({"resource": {"service.name": "payments"}, "items": [{"name": "settle", "trace": trace, "attributes": {"note": note}}]});
+    let mut agent = chat("s-1", "acme", "x");
+    agent["trace"] = json!(1);
+    let together =
+        json!({"groups": [{"resource": {"service.name": "bot"}, "items": [agent]}, payments(1, "CANARY of the call")]});
+    let mut first = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&together));
+    bench.processor.process(&mut first).expect("processed");
+    first.effects.iter().for_each(|effect| bench.processor.apply(effect));
+    assert!(!bench.pass(&payments(1, "CANARY of the call")).leaks("CANARY"), "of the agent's trace");
+    let nightly = bench.pass(&payments(2, "nightly job settled all invoices"));
+    assert_eq!(nightly.attributes(0).get("note").map(String::as_str), Some("nightly job settled all invoices"));
+}
+
 /// What an adopted item adds must not move or double what its neighbours and their resource have.
 #[test]
 fn adopted_items_change_no_neighbour() {
     let mut bench = Bench::new();
     let news = bench.processor.traces.effect("default", &[&[0_u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]]);
     bench.processor.traces.apply(&news.expect("news"));
-    let both = |trace: u32| {
-        json!({"resource": {"note": "CANARY of all", "service.name": "api"}, "items": [
-            chat("s-1", "acme", "CANARY in"),
-            {"name": "render", "trace": trace, "span": 9, "attributes": {"template": "CANARY dear customer"}}]})
+    let items = |bystander: Option<u32>| {
+        let mut items = vec![chat("s-1", "acme", "CANARY in")];
+        let render = |trace: u32| json!({"name": "render", "trace": trace, "span": 9, "attributes": {"template": "CANARY dear customer"}});
+        items.extend(bystander.map(render));
+        json!({"resource": {"note": "CANARY of all"}, "items": items})
     };
-    let (alone, adopted) = (bench.pass(&both(4)), bench.pass(&both(5)));
-    assert!(alone.leaks("CANARY") && !adopted.leaks("CANARY"));
+    // by its service, by its trace too
+    let (alone, known, adopted) = (bench.pass(&items(None)), bench.pass(&items(Some(4))), bench.pass(&items(Some(5))));
+    assert!(![&alone, &known, &adopted].iter().any(|out| out.leaks("CANARY")));
     let pieces = |out: &Out| {
         out.documents.iter().flat_map(|document| &document.items).map(|item| item.content.len()).sum::<usize>()
     };
-    assert_eq!(pieces(&adopted), pieces(&alone) + 1);
+    assert_eq!((pieces(&known), pieces(&adopted)), (pieces(&alone) + 1, pieces(&alone) + 1));
 }
 
 /// The memory of traces must stay within its bound, and what is told of again must outlive what is not.

@@ -1,0 +1,171 @@
+//! **What**: [`Announced`]: words of a user or a model that plain text announces (`Prompt: …`, `llm_output="…"`, `Could not
+//! parse LLM output: …`), and dialogues (`Human: …` above `AI: …`). **Why**: services without any instrumentation log them.
+//! **Invariants**: one search of a text, linear; a label or number behind the words is no content. **Not here**: structure
+//! in text (`texts`), which words announce (`config/dialects.yaml`).
+
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, BuildError, MatchKind};
+
+use super::shape;
+
+#[cfg(test)]
+mod tests;
+
+/// What stands in place of what was taken out.
+const CONTENT: &str = "[CONTENT]";
+
+/// Finds what is announced.
+pub(super) struct Announced {
+    search: AhoCorasick,
+    /// Patterns below the first bound announce, below the second people speak, behind it machines.
+    bounds: [usize; 2],
+}
+
+/// A text without what was announced in it.
+pub(super) struct Split {
+    pub(super) rest: String,
+    /// The words that announced the first of it.
+    pub(super) by: String,
+    /// All that was announced.
+    pub(super) taken: String,
+}
+
+impl Announced {
+    /// `words` announce what follows them; `people` and `machines` begin lines of a dialogue.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub(super) fn new(words: &[String], people: &[String], machines: &[String]) -> Result<Self, BuildError> {
+        let search = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(words.iter().chain(people).chain(machines))?;
+        Ok(Self { search, bounds: [words.len(), words.len() + people.len()] })
+    }
+
+    /// None: nothing is announced in `text`.
+    pub(super) fn split(&self, text: &str) -> Option<Split> {
+        let mut taken: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+        // whether a machine spoke first, and where
+        let mut speaker: Option<(bool, Range<usize>)> = None;
+        let [words, people] = self.bounds;
+        let mut from = 0;
+        for found in self.search.find_iter(text).filter(|found| !continues(text, found.start())) {
+            if found.start() < from {
+                continue;
+            }
+            let pattern = found.pattern().as_usize();
+            if pattern >= words {
+                let behind = text.get(found.end()..).unwrap_or_default();
+                if !behind.trim_start_matches('*').starts_with(':') {
+                    continue;
+                }
+                let machine = pattern >= people;
+                // a logger's head may stand before the first, every other one begins a line
+                match speaker.take() {
+                    Some((before, first)) if before != machine && begins_line(text, found.start()) => {
+                        taken.retain(|(_, value)| value.end <= first.start);
+                        taken.push((first.clone(), first.start..text.len()));
+                        break;
+                    }
+                    first => speaker = first.or(Some((machine, found.range()))),
+                }
+                continue;
+            }
+            if let Some(value) = value(text, found.end()) {
+                from = value.end;
+                taken.push((found.range(), value));
+            }
+        }
+        self::cut(text, &taken)
+    }
+}
+
+/// Whether a word stands inside of a longer one.
+fn continues(text: &str, at: usize) -> bool {
+    let before = text.get(..at).and_then(|before| before.chars().next_back());
+    before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+}
+
+fn begins_line(text: &str, at: usize) -> bool {
+    let before = text.get(..at).unwrap_or_default().trim_end_matches([' ', '\t', '>', '*', '#']);
+    before.is_empty() || before.ends_with('\n') || before.ends_with("\\n")
+}
+
+/// What is said behind the words that end at `from`: in quotes to the closing one, behind `=` to the next `word=`, `&` or `;`,
+/// else to the end. None: nothing, a label or a number.
+fn value(text: &str, from: usize) -> Option<Range<usize>> {
+    let behind = text.get(from..)?;
+    // `"prompt": …` in structure that could not be read
+    let behind = behind.strip_prefix(['"', '\'']).unwrap_or(behind).trim_start_matches([' ', '\t']);
+    let assigned = behind.starts_with('=');
+    let bare = behind.strip_prefix([':', '=']);
+    bare.is_some().then_some(()).or_else(|| behind.starts_with(['`', '"', '\'', '{', '[']).then_some(()))?;
+    let said = bare.unwrap_or(behind).trim_start();
+    let start = text.len() - said.len();
+    let quote = said.chars().next().filter(|first| matches!(first, '"' | '\'' | '`'));
+    let inside = match quote {
+        Some(quote) => start + 1..start + 1 + closing(said.get(1..)?, quote),
+        None if assigned => start..start + assignment(said),
+        None => start..text.len(),
+    };
+    let words = text.get(inside.clone())?.trim();
+    // `200 OK`, `95% of 200 files`
+    let measure = words.starts_with(|c: char| c.is_ascii_digit())
+        && words.len() <= shape::LABEL_BYTES
+        && words.split_whitespace().nth(MEASURE).is_none();
+    (!words.is_empty() && !measure && words != CONTENT && !shape::is_label(words)).then_some(inside)
+}
+
+/// Most words of a measurement.
+const MEASURE: usize = 4;
+
+/// Where an unquoted value ends: at `&` or `;`, at the end of the line, before the next ` word=`.
+fn assignment(text: &str) -> usize {
+    let (mut from, mut blank) = (0, None);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'&' | b';' | b'\n' => return at,
+            b' ' | b'\t' => blank = Some(at),
+            b'=' => match blank.filter(|blank| *blank >= from) {
+                Some(blank) => return blank,
+                None => from = at,
+            },
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Where the quote closes, or the end; a quote that is doubled or escaped does not.
+fn closing(text: &str, quote: char) -> usize {
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            c if c == quote && chars.peek().is_some_and(|(_, next)| *next == quote) => drop(chars.next()),
+            c if c == quote => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn cut(text: &str, taken: &[(Range<usize>, Range<usize>)]) -> Option<Split> {
+    let (words, _) = taken.first()?;
+    let mut split =
+        Split { rest: String::new(), by: text.get(words.clone())?.to_ascii_lowercase(), taken: String::new() };
+    let mut from = 0;
+    for (_, value) in taken {
+        split.rest.push_str(text.get(from..value.start)?);
+        split.rest.push_str(CONTENT);
+        if !split.taken.is_empty() {
+            split.taken.push('\n');
+        }
+        split.taken.push_str(text.get(value.clone())?);
+        from = value.end;
+    }
+    split.rest.push_str(text.get(from..)?);
+    Some(split)
+}

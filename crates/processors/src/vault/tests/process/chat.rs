@@ -1,0 +1,87 @@
+//! What has a chat's shape must not leave in any place of any service: shapes from tests/cases/chat/shapes.yaml, places and
+//! words by seed.
+
+use serde::Deserialize;
+
+use super::*;
+use kernel::rng::{Rng, SeededRng};
+
+/// Seeds of `cargo test`; by night more (`TOLLGATE_SEEDS`).
+const SEEDS: u64 = 1000;
+const WORDS: [&str; 24] = [
+    "copper", "lantern", "meadow", "violin", "harbour", "thunder", "cactus", "marble", "pigeon", "saddle", "orchid",
+    "ribbon", "walnut", "glacier", "ember", "falcon", "juniper", "mosaic", "pebble", "quartz", "raven", "summit",
+    "tulip", "velvet",
+];
+
+#[derive(Deserialize)]
+struct Shapes {
+    json: BTreeMap<String, String>,
+    text: BTreeMap<String, String>,
+}
+
+fn number(rng: &SeededRng, below: usize) -> usize {
+    let mut bytes = [0; 8];
+    rng.fill(&mut bytes);
+    usize::try_from(u64::from_le_bytes(bytes) % below as u64).unwrap_or(0)
+}
+
+/// Three to nine words, the first of them a marker; some with what JSON escapes.
+fn said(rng: &SeededRng) -> String {
+    let mut words = vec!["CANARY".to_owned()];
+    words.extend((0..2 + number(rng, 7)).map(|_| WORDS[number(rng, WORDS.len())].to_owned()));
+    words.join([" ", ", ", " the ", "  "][number(rng, 4)])
+}
+
+/// An item of an ordinary service with `shape` somewhere.
+fn item(rng: &SeededRng, shape: &str, is_json: bool) -> (bool, Json) {
+    let structure = || serde_json::from_str::<Json>(shape).expect("JSON");
+    let text = if is_json && number(rng, 3) == 0 { format!("{:#}", structure()) } else { shape.to_owned() };
+    let text = match number(rng, 4) {
+        0 => format!("2026-11-25 INFO app.py:5 {text}"),
+        1 if is_json => format!("data: {text}\n\n"),
+        2 if is_json => json!({"msg": "answer", "inner": text}).to_string(),
+        _ => text,
+    };
+    let place = number(rng, if is_json { 8 } else { 5 });
+    match place {
+        0 => (true, json!({"body": text})),
+        1 => (true, json!({"body": "done", "attributes": {"payload": text}})),
+        2 => (true, json!({"body": {"msg": "x", "detail": text}})),
+        3 => (false, json!({"name": "POST /v1", "attributes": {"http.request.method": "POST", "app.payload": text}})),
+        4 => (false, json!({"name": "POST /v1", "events": [{"name": "answer", "attributes": {"payload": text}}]})),
+        5 => (true, json!({"body": structure()})),
+        6 => (true, json!({"body": "done", "attributes": {"payload": structure()}})),
+        _ => (false, json!({"name": "POST /v1", "attributes": {"payload": [structure()]}})),
+    }
+}
+
+/// No word of what was said leaves, whatever shape, place, spacing and nesting the seed picks.
+#[test]
+fn no_shape_leaves_in_any_place() {
+    let path = request::at("tests/cases/chat/shapes.yaml");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let shapes: Shapes = ::config::load::data("shapes.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
+    let json = shapes.json.iter().map(|(name, shape)| (name, shape, true));
+    let all: Vec<_> = json.chain(shapes.text.iter().map(|(name, shape)| (name, shape, false))).collect();
+    let env = |key: &str| {
+        #[expect(clippy::disallowed_methods, reason = "seeds of a test")]
+        let value = std::env::var(key).ok();
+        value.and_then(|value| value.parse::<u64>().ok())
+    };
+    let (first, seeds) = (env("TOLLGATE_SEED").unwrap_or(1), env("TOLLGATE_SEEDS").unwrap_or(SEEDS));
+    let mut leaks = Vec::new();
+    for seed in first..first + seeds {
+        let rng = SeededRng::new(seed);
+        let (name, shape, is_json) = all[number(&rng, all.len())];
+        let said = said(&rng);
+        let (log, item) = item(&rng, &shape.replace("@@", &said), is_json);
+        // a memory of its own: nothing that was seen before may help
+        let mut bench = Bench::with(Leave::Nothing, true);
+        let out = bench.pass(&json!({"signal": if log { "logs" } else { "traces" }, "resource": {"service.name": "shop"}, "items": [item]}));
+        if out.leaks("CANARY") || WORDS.iter().any(|word| out.leaks(word)) {
+            leaks.push(format!("seed {seed}, {name}: {item}"));
+        }
+    }
+    assert!(leaks.is_empty(), "{} of {seeds} leak:\n{}", leaks.len(), leaks.join("\n"));
+}
