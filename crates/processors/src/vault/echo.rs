@@ -85,11 +85,14 @@ impl Echoing {
         Heard { cut: self.cut(payload, facts, &echoes), echoes, remembered: Vec::new() }
     }
 
-    /// The keys of an item's session and its trace; of items that tell neither, one for all.
+    /// The keys of an item's session and its trace; of items that tell neither, one for all of their service.
     fn keys(&self, account: &str, payload: &Payload, item: &ItemFacts) -> [Option<SessionKey>; 2] {
-        let trace = payload.trace_id(item.node);
         let id = item.session.as_deref().filter(|id| !id.is_empty()).map(str::as_bytes);
-        let trace = (id.is_none() || !trace.is_empty()).then_some(trace);
+        let trace = Some(payload.trace_id(item.node)).filter(|trace| !trace.is_empty());
+        if id.is_none() && trace.is_none() {
+            let service = payload.get_str(payload.resource(item.node), "service.name").unwrap_or_default();
+            return [None, Some(self.memory.session(account, format!("service {service}").as_bytes()))];
+        }
         [id, trace].map(|id| id.map(|id| self.memory.session(account, id)))
     }
 

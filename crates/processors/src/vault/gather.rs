@@ -263,7 +263,8 @@ impl Keeper {
                 commitment: Some(hashes.commitment.clone()),
                 ..row
             });
-            let context = self.contexts(&origin.account, &hashes).map(|name| name.map(|name| know(name, slots)));
+            let context = self.contexts(&origin.account, session.tenant, &hashes);
+            let context = context.map(|name| name.map(|name| know(name, slots)));
             stamps.push(Stamp {
                 node: item.node,
                 uri,
@@ -295,12 +296,14 @@ impl Keeper {
         Ok(Some(Written { fragment, rows: tails, learnt }))
     }
 
-    /// Names of what the model was given (all, system instructions, tool definitions), so that turns can be compared. Keyed by
-    /// account: a bare hash of a known prompt could be looked up.
-    fn contexts(&self, account: &str, hashes: &Hashes) -> [Option<String>; 3] {
+    /// Names of what the model was given (all, system instructions, tool definitions), so that turns of a tenant can be compared.
+    /// Keyed by account and tenant: a bare hash of a known prompt could be looked up, and who sends for one tenant could
+    /// test guesses about another.
+    fn contexts(&self, account: &str, tenant: Option<&str>, hashes: &Hashes) -> [Option<String>; 3] {
+        let tenant = tenant.unwrap_or_default();
         let [system, tools] = &hashes.fixed;
         [("all", &hashes.context), ("system", system), ("tools", tools)].map(|(word, hash)| {
-            hash.as_ref().map(|hash| self.ids.pseudonym(account, &format!("context {word} {hash}")))
+            hash.as_ref().map(|hash| self.ids.pseudonym(account, &format!("context {word} {hash} {tenant}")))
         })
     }
 

@@ -38,6 +38,10 @@ fn contexts_are_comparable() {
     assert_eq!(of(0, "system"), of(1, "system"));
     assert_ne!(of(0, "hash"), of(1, "hash"));
     assert_ne!(of(0, "system"), of(3, "system"));
+    let mut other = call(5, "be kind", "one");
+    other["attributes"]["tenant.id"] = json!("globex");
+    let elsewhere = bench.pass(&json!({ "items": [other] }));
+    assert_ne!(elsewhere.attributes(0).get("tollgate.context.system").cloned(), of(0, "system"), "another tenant's");
     let bare = kernel::hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(b"\"be kind\"\0"));
     assert!(!format!("{:?}", out.attributes(0)).contains(&bare[..16]));
 }

@@ -102,6 +102,23 @@ fn services_that_agents_call_are_no_agents() {
     assert_eq!(nightly.attributes(0).get("note").map(String::as_str), Some("nightly job settled all invoices"));
 }
 
+/// Logs without trace and session share what they repeat with their own service alone.
+#[test]
+fn logs_without_a_trace_are_their_services() {
+    let bench = Bench::new();
+    let said = "my left knee hurts badly since last tuesday morning";
+    let log = |service: &str, body: Json| {
+        let case = json!({"signal": "logs", "resource": {"service.name": service}, "items": [{"body": body}]});
+        let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&case));
+        bench.processor.process(&mut batch).expect("processed");
+        batch
+    };
+    let first = log("shop", json!({"role": "user", "content": said}));
+    first.effects.iter().for_each(|effect| bench.processor.apply(effect));
+    let quotes = |service: &str| log(service, json!(format!("refused: {said}"))).echoes.is_some();
+    assert!(quotes("shop") && !quotes("clinic"));
+}
+
 /// What an adopted item adds must not move or double what its neighbours and their resource have.
 #[test]
 fn adopted_items_change_no_neighbour() {
