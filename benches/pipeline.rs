@@ -336,6 +336,7 @@ impl Chain {
                 store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()), awaited: false }),
                 leave: vault::Leave::Nothing,
                 unlisted: genai::Unlisted::Text,
+                agents: vault::Declared::Learnt,
                 echoing: vault::Echoing {
                     memory: Arc::new(Memory::new(&SystemRng)),
                     error_text: redact::ERROR_TEXT,

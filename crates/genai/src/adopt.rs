@@ -124,7 +124,8 @@ pub fn adopt(
     let mut adopting = Adopting::new(payload, facts, known);
     let found: Vec<(bool, bool)> = facts.items.iter().map(|item| adopting.of(item)).collect();
     let news = facts.items.iter().zip(&found).any(|(item, (trace, service))| !item.agent && (*trace || *service));
-    if !news && !(anew && facts.agent) {
+    let again = anew && facts.agent;
+    if !(news || again) {
         return None;
     }
     let mut entries: Vec<Entry<'_>> = Vec::with_capacity(facts.items.len());

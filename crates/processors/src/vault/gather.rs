@@ -263,8 +263,7 @@ impl Keeper {
                 commitment: Some(hashes.commitment.clone()),
                 ..row
             });
-            let context = self.contexts(&origin.account, session.tenant, &hashes);
-            let context = context.map(|name| name.map(|name| know(name, slots)));
+            let context = self.contexts(&origin.account, session.tenant, &hashes).map(|name| Some(know(name?, slots)));
             stamps.push(Stamp {
                 node: item.node,
                 uri,
