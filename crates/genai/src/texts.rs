@@ -39,7 +39,7 @@ pub trait Visit {
     fn doubt(&mut self, _key: &str, _leaf: &Leaf<'_>, _raw: &str) -> Doubt {
         Doubt::Nothing
     }
-    /// What the entries of a map say of it: keys, and what [`super::messages::is_telling`] ones say.
+    /// What the entries of a map say of it: keys, and the texts of those that tell (`type`, `role`, a reason to stop).
     fn marks(&mut self, _entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> Marks {
         Marks::default()
     }
