@@ -128,7 +128,11 @@ impl Redact {
         self.drop_attributes(batch, &mut worker);
         self.redact_texts(batch, &points_of(batch), Asked::List(&listed), &mut worker);
         batch.payload = payload;
-        self.workers.lock().push(Worker { shown: super::Shown::new(), lengths: super::Lengths::default(), ..worker });
+        self.workers.lock().push(Worker {
+            shown: super::Shown::default(),
+            lengths: super::Lengths::default(),
+            ..worker
+        });
         listed.0.into_inner().texts
     }
 

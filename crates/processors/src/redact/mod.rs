@@ -65,8 +65,8 @@ struct Worker {
     told: across::ByNode,
 }
 
-/// Ids, by whether they are private, and their forms if these are others than their own.
-type Shown = HashMap<(bool, Box<str>), Option<Box<str>>>;
+/// Ids and their forms, if these are others than their own: of ids that are not private, of those that are.
+type Shown = [HashMap<Box<str>, Option<Box<str>>>; 2];
 
 /// Keys that a worker remembers.
 const MAX_TREATMENTS: usize = 4096;
@@ -371,7 +371,12 @@ impl Redact {
             shown if *shown != *text => Some(shown.into()),
             _ => private.then(|| self.ids.pseudonym(account, &id).into()),
         };
-        let shown = known.entry((private, text.into())).or_insert_with(form).clone();
+        let [public, secret] = known;
+        let known = if private { secret } else { public };
+        let shown = match known.get(text) {
+            Some(shown) => shown.clone(),
+            None => known.entry(text.into()).or_insert_with(form).clone(),
+        };
         shown.map(String::from)
     }
 
@@ -464,7 +469,7 @@ impl Redact {
         let points = points_of(batch);
         self.redact_texts(batch, &points, asked, &mut worker);
         self.numbers(batch, &points, &mut worker);
-        worker.shown = Shown::new();
+        worker.shown = Shown::default();
         std::mem::take(&mut worker.lengths).write(&mut batch.payload, &self.settings.detector);
         // after redaction: digits of a digest could look like a number of somebody's
         for (node, slug) in slugs {
