@@ -290,8 +290,4 @@ impl Visit for Find<'_, '_> {
     fn text(&mut self, _: &str, text: &str) -> Option<String> {
         self.announced(text)
     }
-
-    fn word(&mut self, _: &str, _: &str) -> Option<String> {
-        None
-    }
 }

@@ -32,9 +32,13 @@ pub enum Leaf<'t> {
 /// Who looks at a text.
 pub trait Visit {
     /// Whether [`Visit::takes`] is to be asked for entries of this key.
-    fn listed(&mut self, key: &str) -> bool;
+    fn listed(&mut self, _key: &str) -> bool {
+        false
+    }
     /// Whether the entry goes, with all in it; `raw` is what it holds as it stands there.
-    fn takes(&mut self, key: &str, leaf: &Leaf<'_>, raw: &str) -> bool;
+    fn takes(&mut self, _key: &str, _leaf: &Leaf<'_>, _raw: &str) -> bool {
+        false
+    }
     /// What its neighbours must say for it to go.
     fn doubt(&mut self, _key: &str, _leaf: &Leaf<'_>, _raw: &str) -> Doubt {
         Doubt::Nothing
@@ -51,9 +55,13 @@ pub trait Visit {
         None
     }
     /// What a text under `key` (of the innermost entry) becomes, if it changes.
-    fn text(&mut self, key: &str, text: &str) -> Option<String>;
+    fn text(&mut self, _key: &str, _text: &str) -> Option<String> {
+        None
+    }
     /// What a number under `key` becomes: a text.
-    fn word(&mut self, key: &str, word: &str) -> Option<String>;
+    fn word(&mut self, _key: &str, _word: &str) -> Option<String> {
+        None
+    }
 }
 
 /// What became of a text.
@@ -98,20 +106,7 @@ fn begin(text: &str, from: usize) -> Option<usize> {
 /// Whether the whole text is structure.
 pub fn is_read(text: &str) -> bool {
     struct Nobody;
-    impl Visit for Nobody {
-        fn listed(&mut self, _: &str) -> bool {
-            false
-        }
-        fn takes(&mut self, _: &str, _: &Leaf<'_>, _: &str) -> bool {
-            false
-        }
-        fn text(&mut self, _: &str, _: &str) -> Option<String> {
-            None
-        }
-        fn word(&mut self, _: &str, _: &str) -> Option<String> {
-            None
-        }
-    }
+    impl Visit for Nobody {}
     matches!(rewrite(text, &mut Nobody), Walked::Same | Walked::Changed(_))
 }
 

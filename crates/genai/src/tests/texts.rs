@@ -1,6 +1,6 @@
 //! Tests of the walk through structured texts.
 
-use super::super::texts::{Leaf, Visit, rewrite};
+use super::super::texts::{Visit, rewrite};
 use fixtures::guard::ends;
 
 /// Looks at everything and changes nothing.
@@ -9,15 +9,6 @@ struct Look;
 impl Visit for Look {
     fn listed(&mut self, _: &str) -> bool {
         true
-    }
-    fn takes(&mut self, _: &str, _: &Leaf<'_>, _: &str) -> bool {
-        false
-    }
-    fn text(&mut self, _: &str, _: &str) -> Option<String> {
-        None
-    }
-    fn word(&mut self, _: &str, _: &str) -> Option<String> {
-        None
     }
 }
 

@@ -179,19 +179,7 @@ impl Walk for Leaves<'_, '_> {
 struct Cut(usize);
 
 impl Walk for Cut {
-    fn listed(&mut self, _: &str) -> bool {
-        false
-    }
-
-    fn takes(&mut self, _: &str, _: &Leaf<'_>, _: &str) -> bool {
-        false
-    }
-
     fn text(&mut self, _: &str, text: &str) -> Option<String> {
         cap(text, self.0)
-    }
-
-    fn word(&mut self, _: &str, _: &str) -> Option<String> {
-        None
     }
 }
