@@ -337,6 +337,7 @@ impl Chain {
                 leave: vault::Leave::Nothing,
                 unlisted: genai::Unlisted::Text,
                 agents: vault::Declared::Learnt,
+                labels: vault::LabelPolicy::default(),
                 echoing: vault::Echoing {
                     memory: Arc::new(Memory::new(&SystemRng)),
                     error_text: redact::ERROR_TEXT,

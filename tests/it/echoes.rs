@@ -43,6 +43,8 @@ impl Line {
             leave: vault::Leave::Nothing,
             unlisted: genai::Unlisted::Text,
             agents: vault::Declared::Learnt,
+            // an agent whose name is a sentence
+            labels: vault::LabelPolicy { keep: vec!["gen_ai.agent.name".to_owned()], ..vault::LabelPolicy::default() },
             echoing: vault::Echoing {
                 memory: Arc::new(Memory::new(&SystemRng)),
                 error_text: redact::ERROR_TEXT,
@@ -241,7 +243,7 @@ fn structured_errors() {
     assert!(matches!(plain("retryable"), Value::Bool(true)) && matches!(plain("status"), Value::Int(429)));
 }
 
-/// Types of errors, names of events: what else says what went wrong.
+/// Names of events are searched; a type of an error that is a sentence goes to the vault.
 #[test]
 fn texts_that_stay() {
     let quote = "tell Jane Doe that her invoice of March";
@@ -252,9 +254,8 @@ fn texts_that_stay() {
     span["events"] = json!([{ "timeUnixNano": "1", "name": format!("event-4: {quote}"),
         "attributes": [{ "key": "error.type", "value": { "stringValue": format!("type-5 {quote}") } }] }]);
     let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
-    assert_eq!(out_of(&out, "type-1"), "type-1 [CONTENT]");
+    assert_eq!(out_of(&out, "type-"), "");
     assert_eq!(out_of(&out, "event-4"), "event-4: [CONTENT]");
-    assert_eq!(out_of(&out, "type-5"), "type-5 [CONTENT]");
 }
 
 /// Queries, addresses and labels are no quotations: a board needs them, though content says the same, and though an error
@@ -262,7 +263,7 @@ fn texts_that_stay() {
 #[test]
 fn queries_and_labels_stay() {
     let sql = "SELECT name, email FROM customers WHERE region = 'north' ORDER BY name";
-    let (place, tag) = ("prod europe west one cluster", "nightly run of the invoice agents");
+    let (place, tag) = ("prod europe west", "nightly invoice agents");
     let url = "https://shop.example.com/find?q=all+the+customers+of+the+north";
     let said = format!("{place}; {tag}; {url}; {sql}");
     let tool = json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "sql",

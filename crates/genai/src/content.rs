@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
-use super::facts::{ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
+use super::facts::{Basis, ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
 use super::item::{Attr, Reader};
 use super::keys::{AGENT, CHAT, Class, GLOBAL, Listed, Memo, Role, SetId};
 use super::messages;
@@ -31,7 +31,7 @@ pub(super) struct Finder<'v, 'p> {
 /// What becomes of text of an agent's items whose key is on no list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Unlisted {
-    /// It is content unless it has the shape of a label; structure and bytes are content.
+    /// It is content unless it is a number or a generated id; structure and bytes are content.
     #[default]
     Text,
     /// It is content; so are structure and bytes. Numbers stay.
@@ -82,7 +82,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         let named = if agent { reader.named() } else { Named::default() };
         if let Some(name) = reader.named_message().filter(|_| agent) {
             out.inside.name = Some(name.to_owned());
-            out.push(node, ContentAt::Name, Some((Part::Other, true)));
+            out.push(node, ContentAt::Name, Some((Part::Other, Basis::Listed)));
         }
         for attr in &reader.attrs {
             let class = reader.memo.class(attr.code);
@@ -110,11 +110,11 @@ impl<'v, 'p> Finder<'v, 'p> {
     }
 
     /// A text whose key another attribute names, and of which nothing else is known.
-    fn named(&self, class: &Class, attr: &Attr<'p>, named: &Named) -> Option<(Part, bool)> {
+    fn named(&self, class: &Class, attr: &Attr<'p>, named: &Named) -> Option<(Part, Basis)> {
         let number = matches!(attr.value, Value::Int(_) | Value::Double(_));
         let plain = !named.is_empty() && class.is_unknown() && (number || attr.value.as_str().is_some());
         let key = self.payload.attribute(attr.id).filter(|_| plain && !shape::is_void(attr.value))?.key;
-        named.holds(key, number).then_some((Part::Other, false))
+        named.holds(key, number).then_some((Part::Other, Basis::Guessed))
     }
 
     /// Content of a resource or scope.
@@ -159,13 +159,13 @@ impl<'v, 'p> Finder<'v, 'p> {
         class: &Class,
         value: Value<'_>,
         rules: Rules,
-        named: Option<(Part, bool)>,
+        named: Option<(Part, Basis)>,
         out: &mut Found,
     ) {
         let at = ContentAt::Attribute(id);
         let texts = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_));
         if class.role == Role::ErrorText && texts && !shape::is_void(value) {
-            out.errors.push(ContentPlace { node, at, part: Part::Other, listed: true });
+            out.errors.push(ContentPlace { node, at, part: Part::Other, basis: Basis::Listed });
             return;
         }
         match judge(class, value, rules).or(named) {
@@ -182,7 +182,7 @@ impl<'v, 'p> Finder<'v, 'p> {
             Took::Nothing => {}
             Took::Whole => {
                 let at = attribute.map_or(ContentAt::Body, ContentAt::Attribute);
-                out.push(node, at, Some((Part::Other, true)));
+                out.push(node, at, Some((Part::Other, Basis::Listed)));
             }
             Took::Some(taken) => {
                 let key = attribute.and_then(|id| self.payload.attribute(id)).map_or("", |attribute| attribute.key);
@@ -205,7 +205,7 @@ impl Found {
     fn take(&mut self, node: Node, attribute: Option<AttrId>, of: &str, taken: Taken) {
         for (part, key, value) in taken.parts {
             let at = ContentAt::Inside(u32::try_from(self.inside.parts.len()).unwrap_or(u32::MAX));
-            self.content.push(ContentPlace { node, at, part, listed: true });
+            self.content.push(ContentPlace { node, at, part, basis: Basis::Listed });
             self.inside.parts.push(InsidePart { key: format!("{of}#{key}"), value });
         }
         self.inside.edits.push(InsideEdit { node, attribute, keys: taken.keys, texts: taken.texts });
@@ -232,15 +232,15 @@ impl Found {
         item.content.splice(0..0, self.content);
     }
 
-    fn push(&mut self, node: Node, at: ContentAt, found: Option<(Part, bool)>) {
-        self.content.extend(found.map(|(part, listed)| ContentPlace { node, at, part, listed }));
+    fn push(&mut self, node: Node, at: ContentAt, found: Option<(Part, Basis)>) {
+        self.content.extend(found.map(|(part, basis)| ContentPlace { node, at, part, basis }));
     }
 }
 
 /// The part an attribute holds, and whether a list says so; None: it is no content.
-fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
+fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basis)> {
     if class.prose.0 || (rules.agent && class.prose.1) {
-        return Some((Part::Other, false));
+        return Some((Part::Other, Basis::Key));
     }
     if matches!(class.role, Role::Secret | Role::ErrorText) || shape::is_void(value) {
         return None;
@@ -259,7 +259,7 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
         _ => listed.part,
     };
     if let Some(listed) = [set, rules.dialect].into_iter().flatten().find_map(|set| class.content(set)) {
-        return (!keeps(&listed)).then_some((part(&listed), true));
+        return (!keeps(&listed)).then_some((part(&listed), Basis::Listed));
     }
     if class.role == Role::Redact {
         return None;
@@ -267,44 +267,59 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     let marked = rules.marks.call || rules.marks.chat;
     let sure = marked || !class.is_generic() || messages::are_messages(value);
     if let Some(listed) = class.content(GLOBAL).filter(|_| sure) {
-        return (!keeps(&listed) && (rules.agent || !number)).then_some((part(&listed), true));
+        return (!keeps(&listed) && (rules.agent || !number)).then_some((part(&listed), Basis::Listed));
     }
     if let Some(listed) = class.content(CHAT).filter(|_| rules.marks.chat && !number) {
-        return Some((part(&listed), true));
+        return Some((part(&listed), Basis::Listed));
     }
     if number || class.fits_label(value) || class.role == Role::Pii {
         return None;
     }
     if let Some(event) = rules.event.filter(|event| event.set.is_none()) {
-        return Some((event.part, true));
+        return Some((event.part, Basis::Listed));
     }
     let guessed = class.content(AGENT).filter(|listed| rules.agent && !listed.named && value.as_str().is_some());
     if let Some(listed) = guessed.filter(|_| rules.unlisted != Unlisted::Keep) {
-        return Some((listed.part, false));
+        return Some((listed.part, Basis::Guessed));
     }
-    unlisted(value, class.is_unlisted(), rules)
+    let read = class.is_read() || class.is_label_of(rules.dialect);
+    if read && rules.unlisted == Unlisted::Text && shape::is_label_value(value) {
+        return None;
+    }
+    unlisted(class, value, rules)
 }
 
-/// Text of an agent's item that no list names.
-fn unlisted(value: Value<'_>, unknown: bool, rules: Rules) -> Option<(Part, bool)> {
+/// Text of an agent's item that no list names, or that is no label although its key holds labels.
+fn unlisted(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basis)> {
+    let unknown = class.is_unlisted();
     let goes = match rules.unlisted {
-        Unlisted::Text => !shape::is_label_value(value),
-        Unlisted::All => {
-            !shape::is_label_value(value)
-                || (unknown && matches!(value, Value::Str(_) | Value::Bytes(_)) && !shape::is_void(value))
-        }
+        Unlisted::Text => !shape::is_opaque_value(value),
+        Unlisted::All => unknown || !shape::is_label_value(value),
         Unlisted::Keep => false,
     };
-    (rules.agent && goes).then_some((Part::Other, false))
+    let basis = match (rules.unlisted, unknown) {
+        (Unlisted::All, _) => Basis::Guessed,
+        (_, true) => Basis::Unlisted,
+        (_, false) => Basis::LongLabel,
+    };
+    (rules.agent && goes).then_some((Part::Other, basis))
 }
 
-fn judge_body(body: Value<'_>, rules: Rules) -> Option<(Part, bool)> {
+fn judge_body(body: Value<'_>, rules: Rules) -> Option<(Part, Basis)> {
     if shape::is_void(body) {
         return None;
     }
     match rules.event {
-        Some(event) if event.body => Some((event.part, true)),
-        _ => unlisted(body, true, rules),
+        Some(event) if event.body => Some((event.part, Basis::Listed)),
+        _ => {
+            let goes = match rules.unlisted {
+                // the body of many events is the event's name
+                Unlisted::Text => !shape::is_label_value(body),
+                Unlisted::All => !matches!(body, Value::Bool(_) | Value::Int(_) | Value::Double(_)),
+                Unlisted::Keep => false,
+            };
+            (rules.agent && goes).then_some((Part::Other, Basis::Guessed))
+        }
     }
 }
 

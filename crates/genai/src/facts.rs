@@ -118,8 +118,34 @@ pub struct ContentPlace {
     pub at: ContentAt,
     /// What it holds.
     pub part: Part,
-    /// True for a listed content key; false for unlisted text of an agent item.
-    pub listed: bool,
+    /// Why it is content.
+    pub basis: Basis,
+}
+
+/// Why a place holds content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// A list, an event or the shape of a chat says so.
+    Listed,
+    /// The attribute's key is text itself.
+    Key,
+    /// A guess by the key's last word or by structure: only the vault may hold it.
+    Guessed,
+    /// Of an agent's item, under a key that is known to hold labels; its value is longer than a label.
+    LongLabel,
+    /// Of an agent's item, under a key that no list names.
+    Unlisted,
+}
+
+impl Basis {
+    /// Longest text that may leave once enough sessions have sent the same one, bytes.
+    pub fn provable_bytes(self) -> usize {
+        match self {
+            Self::Listed | Self::Key | Self::Guessed => 0,
+            Self::LongLabel => 256,
+            Self::Unlisted => 64,
+        }
+    }
 }
 
 /// Tokens as reported, before buckets are made disjoint. None = not reported.

@@ -55,6 +55,8 @@ pub(super) enum KeyFact {
     Role(Role, Weight),
     /// Its values hold no blank.
     Strict,
+    /// A label in the dialect of this list.
+    Label(SetId),
     /// Names a session, turn, user or tenant.
     Identity,
     Content(SetId, Part, Weight),
@@ -71,14 +73,18 @@ pub(super) struct Class {
     label: Weight,
     /// Its values hold no blank: ids, hosts, versions, words of an enumeration.
     strict: bool,
+    /// Names a session, turn, user or tenant: a sentence becomes a pseudonym.
+    identity: bool,
     content: Vec<(SetId, Part, Weight)>,
+    /// Dialects in which it holds labels.
+    labels: Vec<SetId>,
     /// The key is text, not a name: everywhere, on an agent's items.
     pub(super) prose: (bool, bool),
 }
 
 impl Class {
     fn of<'f>(facts: impl Iterator<Item = &'f KeyFact>) -> Self {
-        let (mut class, mut identity) = (Self::default(), false);
+        let mut class = Self::default();
         for fact in facts {
             match *fact {
                 KeyFact::Slot(slot) => class.slot = Some(slot),
@@ -90,12 +96,12 @@ impl Class {
                     }
                 }
                 KeyFact::Strict => class.strict = true,
+                KeyFact::Label(set) => class.labels.push(set),
                 // an id that is a sentence becomes a pseudonym, the same everywhere
-                KeyFact::Identity => (class.label, identity) = (pattern::LITERAL, true),
+                KeyFact::Identity => (class.label, class.identity) = (pattern::LITERAL, true),
                 KeyFact::Content(set, part, weight) => class.content.push((set, part, weight)),
             }
         }
-        class.strict &= !identity;
         class
     }
 
@@ -122,7 +128,22 @@ impl Class {
     /// Whether the key is listed as a label's and the value fits. A pattern such as `aws.*` alone says nothing of a value.
     pub(super) fn fits_label(&self, value: Value<'_>) -> bool {
         let listed = self.role == Role::Label && self.label > pattern::WILD;
-        listed && if self.strict { shape::is_label_value(value) } else { shape::is_known_label_value(value) }
+        listed
+            && match (self.identity, self.strict) {
+                (true, _) => shape::is_known_label_value(value),
+                (false, true) => shape::is_label_value(value),
+                (false, false) => shape::is_name_value(value),
+            }
+    }
+
+    /// Whether the key holds words without blanks in the dialect of this list.
+    pub(super) fn is_label_of(&self, dialect: Option<SetId>) -> bool {
+        dialect.is_some_and(|dialect| self.labels.contains(&dialect))
+    }
+
+    /// Whether a dialect reads the key, for a fact or to recognise an item.
+    pub(super) fn is_read(&self) -> bool {
+        self.slot.is_some() || self.marks != 0
     }
 
     /// Whether no list names the key itself.

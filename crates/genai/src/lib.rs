@@ -47,8 +47,8 @@ use item::Reader;
 pub use adopt::{Known, Service, adopt, agent_services, agent_traces};
 pub use content::Unlisted;
 pub use facts::{
-    Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, Inside, InsideEdit, InsidePart, ItemFacts, LatePrice,
-    Part, PriceContext, Usage,
+    Basis, Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, Inside, InsideEdit, InsidePart, ItemFacts,
+    LatePrice, Part, PriceContext, Usage,
 };
 pub use item::carried_id;
 pub use keys::Role;

@@ -397,4 +397,7 @@ pub(super) struct Dialect {
     pub(super) usage: UsageKeys,
     #[serde(default)]
     pub(super) content: Content,
+    /// Keys too common for all to know that hold words without blanks here: enumerations, names of servers.
+    #[serde(default)]
+    pub(super) labels: List,
 }

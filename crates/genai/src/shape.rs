@@ -25,9 +25,9 @@ pub(super) fn prose_key(key: &str) -> (bool, bool) {
 }
 
 /// What clients put where content was switched off.
-const PLACEHOLDERS: [&str; 4] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__"];
+const PLACEHOLDERS: [&str; 5] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__", "[CONTENT]"];
 
-/// Whether a client already left the content out.
+/// Whether a client, or a gateway before this one, already left the content out.
 pub(super) fn is_placeholder(text: &str) -> bool {
     PLACEHOLDERS.contains(&text)
 }
@@ -113,6 +113,91 @@ fn is_label_list(text: &str) -> bool {
     text.starts_with('[')
         && serde_json::from_str::<Vec<std::borrow::Cow<'_, str>>>(text)
             .is_ok_and(|list| list.iter().all(|one| is_label(one)))
+}
+
+/// Most words and bytes of a name that needs no proof.
+const NAME: (usize, usize) = (3, 64);
+
+/// Whether a text is a label, or a name of a few words.
+fn is_name(text: &str) -> bool {
+    let few = || text.len() <= NAME.1 && text.split_whitespace().nth(NAME.0).is_none() && !is_prose_letters(text);
+    is_label(text) || (is_known_label(text) && (few() || is_label_list(text)))
+}
+
+/// Prose in a script without blanks, or with many letters that are not Latin.
+fn is_prose_letters(text: &str) -> bool {
+    text.split_whitespace().any(is_prose)
+}
+
+/// What a key that is known to hold names may hold: names, and short lists of them.
+pub(super) fn is_name_value(value: Value<'_>) -> bool {
+    match value {
+        Value::Str(text) => is_name(text),
+        Value::List(_) => {
+            value.items().take(KNOWN_LABELS + 1).count() <= KNOWN_LABELS
+                && value.items().all(|item| !matches!(item, Value::List(_)) && is_name_value(item))
+        }
+        _ => is_known_label_value(value),
+    }
+}
+
+/// Longest unit behind a number, and longest word before a generated id, bytes.
+const UNIT: usize = 3;
+const PREFIX: usize = 8;
+/// Fewest characters of a generated id, and so many of them for each digit at most.
+const GENERATED: (usize, usize) = (12, 8);
+/// So many lower-case letters in a row are a word.
+const WORD: usize = 5;
+
+/// Whether a value can be nobody's words: a number, a date, a hash, a generated id.
+pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
+    match value {
+        Value::Str(text) => is_opaque(text),
+        _ => is_label_value(value),
+    }
+}
+
+fn is_opaque(text: &str) -> bool {
+    const WORDS: [&str; 12] =
+        ["true", "false", "null", "none", "yes", "no", "on", "off", "ok", "error", "True", "False"];
+    if text.len() > LABEL_BYTES || !text.is_ascii() {
+        return false;
+    }
+    let id = |text: &str| is_number(text) || is_hex(text) || is_generated(text);
+    let behind = text
+        .split_once(['_', '-', ':'])
+        .filter(|(prefix, _)| prefix.len() <= PREFIX && prefix.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    text.is_empty()
+        || is_placeholder(text)
+        || WORDS.contains(&text)
+        || id(text)
+        || behind.is_some_and(|(_, rest)| id(rest))
+}
+
+/// `12`, `-3.5e7`, `1.5ms`, `2026-11-25T08:00:00Z`, `v1.2.3-rc1`.
+fn is_number(text: &str) -> bool {
+    let bare = text.strip_prefix(['+', '-', 'v', '$']).unwrap_or(text);
+    let digits = bare.bytes().filter(u8::is_ascii_digit).count();
+    let letters = bare.bytes().filter(u8::is_ascii_alphabetic).count();
+    let marks = |byte: u8| byte.is_ascii_alphanumeric() || b".,:+-%/_".contains(&byte);
+    bare.starts_with(|c: char| c.is_ascii_digit()) && bare.bytes().all(marks) && letters <= UNIT.min(digits)
+}
+
+/// Hex digits in groups, a digit among them.
+fn is_hex(text: &str) -> bool {
+    let hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    text.len() >= 8 && text.bytes().all(hex) && text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Letters and digits mixed as no word mixes them.
+fn is_generated(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let word = text.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() >= WORD);
+    let upper = text.split(|c: char| !c.is_ascii_uppercase()).any(|run| run.len() > 2 * WORD);
+    // `John_Smith_1985`: a word ends where its mark stands
+    let pieces = text.split(['-', '_']).any(|piece| piece.len() > 2 && piece.bytes().all(|b| b.is_ascii_alphabetic()));
+    let alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    text.len() >= GENERATED.0 && alphabet && !word && !upper && !pieces && digits * GENERATED.1 >= text.len()
 }
 
 /// The same for a key that is known to hold labels: blanks and short lists are fine.

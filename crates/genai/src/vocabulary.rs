@@ -369,6 +369,9 @@ impl<'d> Compiler<'d> {
     fn dialect(&mut self, data: &schema::Dialect, identity: &schema::Fields) -> Dialect {
         let set = self.new_set();
         self.content(set, &data.content.attributes);
+        for key in self.expand(&data.labels) {
+            self.facts.insert(&key, KeyFact::Label(set));
+        }
         let (any, named) = match data.content.events.split_last() {
             Some((last, named)) if last.name == "*" => (Some(last), named),
             _ => (None, data.content.events.as_slice()),

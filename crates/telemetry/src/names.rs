@@ -234,6 +234,8 @@ metrics_table! {
     VAULT_AGENT_TRACES = "tollgate_vault_agent_traces", Kind::Gauge;
     /// Services remembered as sources of agents' items; expired ones go when room is needed (label: processor).
     VAULT_AGENT_SERVICES = "tollgate_vault_agent_services", Kind::Gauge;
+    /// Texts under unlisted keys that are remembered until enough sessions have sent them (label: processor).
+    VAULT_LABELS = "tollgate_vault_labels", Kind::Gauge;
     /// Memory for what later turns of a session may refer to, bytes (label: processor).
     VAULT_CONTEXT_BYTES = "tollgate_vault_context_bytes", Kind::Gauge;
     /// Items whose content was dropped because there is no store (label: processor).

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use genai::usage::split;
-use genai::{Billing, Buckets, Call, Facts, ItemFacts, LatePrice};
+use genai::{Billing, Buckets, Call, Facts, ItemFacts, LatePrice, Vaulted};
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
 use otlp::{Node, NodeKind, Payload, Signal};
@@ -22,6 +22,8 @@ use super::{args, finish};
 
 /// Longest name that is kept, bytes.
 const NAME_BYTES: usize = 128;
+/// The name of what goes to the vault.
+const CONTENT: &str = "[CONTENT]";
 /// A span's status code for "all went well".
 const STATUS_OK: i32 = 1;
 const DAY: u64 = 86_400_000_000_000;
@@ -73,6 +75,7 @@ pub(super) fn observe(origin: &Origin, payload: &Payload, facts: &Facts, with: W
         traces: HashMap::new(),
         resource: None,
         refused: 0,
+        vaulted: Vaulted::of(payload, facts),
         sight: Sight {
             account: (&*origin.account).into(),
             received: origin.received.0,
@@ -110,6 +113,8 @@ struct Reader<'a> {
     traces: HashMap<[u8; 16], u32>,
     resource: Option<(Node, extras::Origin<'a>)>,
     refused: u64,
+    /// Texts that only the vault may hold.
+    vaulted: Vaulted,
     sight: Sight,
 }
 
@@ -359,11 +364,16 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A name's number; 0 = none. What goes to the vault is no name here either; a long one is known by its pseudonym.
     fn name(&mut self, text: Option<&'a str>) -> u32 {
-        let Some(text) = text.map(short).filter(|text| !text.is_empty()) else { return 0 };
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return 0 };
         let names = &mut self.sight.names;
         *self.names.entry(text).or_insert_with(|| {
-            names.push(text.into());
+            names.push(match text {
+                _ if self.vaulted.holds(text) => CONTENT.into(),
+                _ if text.len() > NAME_BYTES => self.with.ids.pseudonym(self.account, text).into(),
+                _ => text.into(),
+            });
             count(names.len())
         })
     }
@@ -420,12 +430,6 @@ pub(super) fn run_digest(account: &str, run: &str) -> u64 {
 fn buckets(item: &ItemFacts) -> Buckets {
     let billed = item.cost.as_ref().map(|cost| cost.buckets).filter(|buckets| *buckets != Buckets::default());
     billed.or_else(|| split(item).ok().map(|split| split.buckets())).unwrap_or_default()
-}
-
-/// At most 128 bytes.
-fn short(text: &str) -> &str {
-    let cut = text.floor_char_boundary(NAME_BYTES);
-    text.get(..cut).unwrap_or(text)
 }
 
 fn count(length: usize) -> u32 {

@@ -9,7 +9,9 @@ use serde_json::Value as Json;
 
 use crate::app::dry::{Passed, Verdict};
 use genai::usage::split;
-use genai::{Buckets, Call, ContentAt, ContentPlace, Facts, Inside, ItemFacts, Usage, Vocabulary, Why, missing, why};
+use genai::{
+    Basis, Buckets, Call, ContentAt, ContentPlace, Facts, Inside, ItemFacts, Usage, Vocabulary, Why, missing, why,
+};
 use kernel::hex;
 use otlp::{Field, Node, NodeKind, Payload, Value};
 use redaction::Scratch;
@@ -343,8 +345,16 @@ fn vaulted(before: &Payload, place: &ContentPlace, inside: Option<&Inside>) -> O
             text.len()
         }
     };
-    let rule =
-        if place.listed { "listed as content" } else { "text of an agent's item under a key that nobody listed" };
+    let rule = match place.basis {
+        Basis::Listed => "listed as content",
+        Basis::Key => "the key is text, not a name",
+        Basis::Guessed => "text of an agent's item that nothing says is harmless",
+        Basis::LongLabel => "longer than a label; leaves once enough sessions have sent the same text (`vault.labels`)",
+        Basis::Unlisted => {
+            "text of an agent's item under a key that no list names; leaves once enough sessions have sent the same text \
+             (`vault.labels`)"
+        }
+    };
     Some(Vaulted { key, part: place.part.as_str(), rule, bytes })
 }
 

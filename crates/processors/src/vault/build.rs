@@ -61,6 +61,7 @@ fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept
         leave: settings.leave,
         unlisted: settings.unlisted.into(),
         agents: settings.agents.clone(),
+        labels: settings.labels.clone(),
         echoing: site.echoing.clone(),
     };
     let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return (parts, None) };

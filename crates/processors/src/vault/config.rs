@@ -17,7 +17,8 @@ use vault::seal::{Sealer, parse_recipient};
 pub use vault::store::kinds::StoreSettings;
 use vault::store::settings::{Lock, LockMode, S3Settings};
 
-use super::options::{Agents, Directory, Forward, Kms, Layout, url};
+use super::labels::LabelPolicy;
+use super::options::{Agents, Directory, Forward, Kms, Labels, Layout, url};
 use super::services::Declared;
 
 /// Shortest retention in compliance mode.
@@ -35,9 +36,11 @@ pub struct Config {
     pub store: Option<Store>,
     /// What stays in the telemetry: `nothing`, or `redacted` (the text, after redaction, beside the reference).
     pub leave: Leave,
-    /// What becomes of text of an agent's spans and logs whose key is on no list: `text` (it is content unless it has the
-    /// shape of a label), `all` (all of it is content), or `keep` (it stays, redacted).
+    /// What becomes of text of an agent's spans and logs whose key is on no list: `text` (it is content unless it is a number or
+    /// a generated id, or `labels` lets it pass), `all` (all of it is content), or `keep` (it stays, redacted).
     pub unlisted: Unlisted,
+    /// Which short texts under unlisted keys leave all the same. The others are replaced by `[CONTENT]`.
+    pub labels: Labels,
     /// Services whose spans and logs are always searched for content as an agent's are: `{ services: [name] }` (`service.name`), or
     /// `{ services: all }`. Other services are for 24 hours after their last agent item.
     pub agents: Agents,
@@ -74,6 +77,7 @@ impl Default for Config {
             store: None,
             leave: Leave::Nothing,
             unlisted: Unlisted::Text,
+            labels: Labels::default(),
             agents: Agents::default(),
             writer: None,
             signing_key: None,
@@ -115,7 +119,7 @@ pub enum Leave {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unlisted {
-    /// What is longer than 128 bytes, has white space, is JSON, or is a map, a list or bytes, is content.
+    /// Every text but numbers and generated ids is content until enough sessions have sent the same one; maps, lists and bytes are.
     #[default]
     Text,
     /// Every text, map, list and bytes is content, labels too; numbers and booleans stay.
@@ -240,6 +244,8 @@ pub struct Settings {
     pub leave: Leave,
     /// What becomes of unlisted text.
     pub unlisted: Unlisted,
+    /// Which short texts under unlisted keys leave.
+    pub labels: LabelPolicy,
     /// Services that are an agent's whatever they sent.
     pub agents: Declared,
     /// Writer's name, `[A-Za-z0-9._-]`, at most 64 bytes.
@@ -309,6 +315,7 @@ impl Config {
         });
         let erasure_keys = erasure_keys.collect();
         let agents = self.agents.declared(&mut problems);
+        let labels = self.labels.policy(&mut problems);
         let (size, age) = match self.layout {
             Layout::Packed => (ByteSize(8 << 20), Span::seconds(5)),
             Layout::Session | Layout::Turn => (ByteSize(1 << 20), Span::seconds(120)),
@@ -340,6 +347,7 @@ impl Config {
             store,
             leave: self.leave,
             unlisted: self.unlisted,
+            labels,
             agents,
             writer,
             signing_key: self.signing_key.clone(),

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use echoes::{Echoes, Memory, Prints, SessionKey, may_quote};
-use genai::{ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted, Vocabulary};
+use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted, Vocabulary};
 use otlp::{AttrId, Attribute, Field, Node, NodeKind, Payload, Value};
 use redaction::is_id_bytes;
 
@@ -153,7 +153,8 @@ impl Echoing {
         // placeholders may be longer than what they stand for
         let whole = |text: &str| text.len() + text.len() / 4 <= self.error_text && echoes.of(text).is_none();
         for (at, item) in facts.items.iter().enumerate() {
-            let status = ContentPlace { node: item.node, at: ContentAt::Status, part: Part::Other, listed: true };
+            let status =
+                ContentPlace { node: item.node, at: ContentAt::Status, part: Part::Other, basis: Basis::Listed };
             let texts = item.errors.iter().chain([&status]);
             out.extend(
                 texts
@@ -179,7 +180,7 @@ impl Echoing {
         let begin = out.len();
         let mut add = |node: Node, place: ContentAt, value: Value<'_>| {
             if exceeds(value, self.scan, 0) {
-                out.push((at, ContentPlace { node, at: place, part: Part::Other, listed: false }));
+                out.push((at, ContentPlace { node, at: place, part: Part::Other, basis: Basis::Guessed }));
             }
         };
         for node in std::iter::once(item.node).chain(payload.children(item.node)) {

@@ -29,6 +29,7 @@ mod content;
 mod echo;
 mod gather;
 mod items;
+mod labels;
 mod late;
 mod options;
 mod requests;
@@ -42,12 +43,14 @@ mod weigh;
 pub use build::{Built, Site, build, processor};
 pub use config::{Config, Leave, Settings, StoreSettings};
 pub use echo::Echoing;
+pub use labels::LabelPolicy;
 pub use options::{Directory, Forward};
 pub use services::Declared;
 
 use bases::{Bases, Learnt as Told};
 use echo::Remembered;
 use gather::{Compressors, Keeper, Kept};
+use labels::Labels;
 use requests::{Asked, Requests};
 use services::Services;
 use traces::Traces;
@@ -85,6 +88,8 @@ pub struct Parts {
     pub unlisted: Unlisted,
     /// Services that are an agent's whatever they sent.
     pub agents: Declared,
+    /// Which short texts under unlisted keys may leave.
+    pub labels: LabelPolicy,
     /// For texts that repeat content.
     pub echoing: Echoing,
 }
@@ -100,11 +105,15 @@ pub struct VaultProcessor {
     keeper: Option<Keeper>,
     traces: Traces,
     services: Services,
+    ids: Arc<dyn IdPolicy>,
+    labels: Labels,
     metrics: Metrics,
 }
 
-/// First byte of a checkpoint: length of what traces say, that, what services say.
-const CHECKPOINT: u8 = 3;
+/// First byte of a checkpoint: traces, services and labels, each behind its length (8 bytes, little-endian).
+const CHECKPOINT: u8 = 4;
+/// That of a version that knew no labels.
+const WITHOUT_LABELS: u8 = 3;
 
 /// What a batch adds to the memories, once it is committed; never stored.
 struct Learnt {
@@ -119,6 +128,7 @@ struct Metrics {
     references: Counter,
     traces: Gauge,
     services: Gauge,
+    labels: Gauge,
     echo_bytes: Gauge,
     context_bytes: Gauge,
 }
@@ -126,7 +136,7 @@ struct Metrics {
 impl VaultProcessor {
     /// Makes the processor.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
-        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, agents, echoing } = parts;
+        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, agents, labels: policy, echoing } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = Metrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
@@ -135,12 +145,13 @@ impl VaultProcessor {
             references: meter.counter(&metric::VAULT_FORGED_REFERENCES, labels),
             traces: meter.gauge(&metric::VAULT_AGENT_TRACES, labels),
             services: meter.gauge(&metric::VAULT_AGENT_SERVICES, labels),
+            labels: meter.gauge(&metric::VAULT_LABELS, labels),
             echo_bytes: meter.gauge(&metric::ECHO_MEMORY_BYTES, &[]),
             context_bytes: meter.gauge(&metric::VAULT_CONTEXT_BYTES, labels),
         };
         let slot_base = slot_base(&id);
         let keeper = store.map(|store| Keeper {
-            ids,
+            ids: Arc::clone(&ids),
             rng,
             keys: KeyRing::new(store.sealer, LIMIT),
             writer: store.writer,
@@ -160,6 +171,8 @@ impl VaultProcessor {
             keeper,
             traces: Traces::default(),
             services: Services::new(agents, services::LIMIT),
+            ids,
+            labels: Labels::new(policy, labels::LIMITS),
             metrics,
         }
     }
@@ -176,6 +189,14 @@ impl VaultProcessor {
         };
         if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, self.unlisted, &known) {
             facts = Arc::new(adopted);
+            batch.facts = Some(Arc::<Facts>::clone(&facts));
+        }
+        let judged = self.labels.judge(&*self.ids, &account, &batch.payload, &facts, now);
+        if let Some(body) = judged.effect {
+            batch.effects.push(Effect::new(self.id.clone(), body));
+        }
+        if let Some(fewer) = judged.facts {
+            facts = Arc::new(fewer);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
         if facts.agent {
@@ -279,6 +300,7 @@ impl Processor for VaultProcessor {
     fn apply(&self, effect: &Effect) {
         self.traces.apply(&effect.body);
         self.services.apply(&effect.body);
+        self.labels.apply(&effect.body);
         let Some(aside) = &effect.aside else { return };
         if let (Some(told), Some(keeper)) = (aside.downcast_ref::<Vec<Told>>(), &self.keeper) {
             told.iter().for_each(|told| keeper.bases.remember(told));
@@ -291,31 +313,42 @@ impl Processor for VaultProcessor {
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        let (traces, services) = (self.traces.save(), self.services.save());
         let mut out = vec![CHECKPOINT];
-        out.extend_from_slice(&(traces.len() as u64).to_le_bytes());
-        out.extend_from_slice(&traces);
-        out.extend_from_slice(&services);
+        for part in [self.traces.save(), self.services.save(), self.labels.save()] {
+            out.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            out.extend_from_slice(&part);
+        }
         Some(out)
     }
 
     fn restore(&self, checkpoint: &[u8]) {
-        let parts = checkpoint.strip_prefix(&[CHECKPOINT]).and_then(|rest| rest.split_first_chunk::<8>());
-        match parts {
-            Some((len, rest)) => {
-                let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
-                let Some((traces, services)) = rest.split_at_checked(len) else { return };
-                self.traces.apply(traces);
-                self.services.apply(services);
+        let part = |from: &mut &[u8]| -> Vec<u8> {
+            let Some((len, rest)) = from.split_first_chunk::<8>() else { return Vec::new() };
+            let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX).min(rest.len());
+            let (part, rest) = rest.split_at(len);
+            *from = rest;
+            part.to_vec()
+        };
+        match checkpoint.split_first() {
+            Some((&CHECKPOINT, mut rest)) => {
+                self.traces.apply(&part(&mut rest));
+                self.services.apply(&part(&mut rest));
+                self.labels.apply(&part(&mut rest));
+            }
+            // of a version without labels: behind the traces all that is left is services
+            Some((&WITHOUT_LABELS, mut rest)) => {
+                self.traces.apply(&part(&mut rest));
+                self.services.apply(rest);
             }
             // of a version that knew traces alone
-            None => self.traces.apply(checkpoint),
+            _ => self.traces.apply(checkpoint),
         }
     }
 
     fn tick(&self, now: UnixNanos) {
         self.metrics.traces.set(self.traces.len() as f64);
         self.metrics.services.set(self.services.len() as f64);
+        self.metrics.labels.set(self.labels.len() as f64);
         self.metrics.echo_bytes.set(self.echoing.memory.bytes() as f64);
         if let Some(keeper) = &self.keeper {
             keeper.keys.sweep(now);

@@ -2,7 +2,7 @@
 //! stands in slots, which no text edit visits. **Invariants**: every content place of the facts goes; nothing else does.
 //! **Not here**: the texts of the slots (`vault/ticket`).
 
-use genai::{ContentAt, Facts, InsideEdit, Part};
+use genai::{Basis, ContentAt, Facts, InsideEdit, Part};
 use otlp::{Field, Node, OwnedValue, Payload, Place, PlaceKind, SlotId, TextEdit, Value};
 
 use super::arrival::ref_key;
@@ -73,11 +73,17 @@ fn stamp_input(payload: &mut Payload, node: Node, input: Option<[u64; 5]>) {
     }
 }
 
-/// Takes all content out.
+/// What stands under a key whose value went to the vault.
+const CONTENT: &str = "[CONTENT]";
+
+/// Takes all content out. Keys that no list calls content stay: a dashboard shows that they were there.
 pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
     for place in facts.items.iter().flat_map(|item| &item.content) {
         match place.at {
-            ContentAt::Attribute(id) => payload.remove_attribute(id),
+            ContentAt::Attribute(id) if matches!(place.basis, Basis::Listed | Basis::Key) => {
+                payload.remove_attribute(id);
+            }
+            ContentAt::Attribute(id) => payload.replace_attribute(id, OwnedValue::Str(CONTENT.to_owned())),
             ContentAt::Body => payload.remove_body(place.node),
             ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
         }

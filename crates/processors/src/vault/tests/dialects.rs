@@ -119,7 +119,7 @@ fn conversations_are_told_in_every_dialect() {
         ("gemini", gemini(), "input:user,model,user,user".into(), false, false),
         ("pydantic", pydantic(), format!("input:{all},assistant tools:-"), true, true),
         ("langsmith", langsmith(), "input:system,human,ai,tool,human output:ai".into(), true, true),
-        ("logfire", logfire(), format!("input:{all} output:assistant"), true, true),
+        ("logfire", logfire(), format!("input:{all} output:assistant other:-"), true, true),
         ("codex", codex(), "input:-".into(), false, false),
         ("claude", claude(), "input:-".into(), false, false),
     ];

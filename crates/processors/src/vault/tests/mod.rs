@@ -4,6 +4,7 @@ mod dialects;
 mod hostile;
 mod inside;
 mod keeping;
+mod labels;
 mod layouts;
 mod planted;
 mod process;

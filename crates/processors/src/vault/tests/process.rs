@@ -83,6 +83,7 @@ impl Bench {
             leave,
             unlisted: Unlisted::Text,
             agents: Declared::Learnt,
+            labels: super::super::LabelPolicy::default(),
             echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
         };
         let processor = VaultProcessor::new(parts, &Meter::new());
@@ -92,6 +93,31 @@ impl Bench {
 
     pub(super) fn unlisted(mut self, unlisted: Unlisted) -> Self {
         self.processor.unlisted = unlisted;
+        self
+    }
+
+    /// With another policy for labels.
+    pub(super) fn labels(mut self, policy: super::super::LabelPolicy) -> Self {
+        self.processor.labels = super::super::Labels::new(policy, super::super::labels::LIMITS);
+        self
+    }
+
+    /// Passes a batch and commits it.
+    pub(super) fn commit(&mut self, case: &Json) -> Out {
+        let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(case));
+        self.processor.facts(&mut batch);
+        let effects = batch.effects;
+        let out = self.pass(case);
+        effects.iter().for_each(|effect| self.processor.apply(effect));
+        out
+    }
+
+    /// What a restart leaves.
+    pub(super) fn restarted(mut self) -> Self {
+        let saved = self.processor.checkpoint().expect("a checkpoint");
+        self.processor.labels =
+            super::super::Labels::new(self.processor.labels.policy().clone(), super::super::labels::LIMITS);
+        self.processor.restore(&saved);
         self
     }
 

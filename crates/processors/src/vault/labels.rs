@@ -1,0 +1,291 @@
+//! **What**: [`Labels`]: which short texts under unlisted keys have proved to be labels: the same text under the same key
+//! came from `min_sessions` different sessions of an account. **Why**: `team = payments core` belongs on a dashboard, a
+//! patient's name does not; nothing but repetition tells them apart.
+//! **Invariants**: changes by effects alone; holds keyed hashes, no texts; bounded for each account and in all; a text that
+//! is not seen for [`FORGOTTEN`] has to prove itself again. **Not here**: which texts are asked for (`genai`).
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+use genai::{ContentAt, ContentPlace, Facts, ItemFacts};
+use kernel::clock::UnixNanos;
+use kernel::pseudonym::IdPolicy;
+use otlp::{Payload, Value};
+use pipeline::claims::ClaimKey;
+
+#[cfg(test)]
+mod tests;
+
+/// Texts that are remembered at most: of one account, and of all.
+pub(super) const LIMITS: (usize, usize) = (8_192, 131_072);
+/// Longest text under a key of `vault.labels.keep`, bytes.
+const KEPT_BYTES: usize = 256;
+/// First byte of an effect's body; those of traces and services begin otherwise.
+const VERSION: u8 = 3;
+const HOUR: u64 = 3_600_000_000_000;
+/// A text that is not seen for so long must prove itself again, hours.
+const FORGOTTEN: u32 = 30 * 24;
+/// A proven text is remembered anew after so long, hours.
+const AGAIN: u32 = 24;
+
+/// Which labels may leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelPolicy {
+    /// Sessions that must have sent the same text.
+    pub min_sessions: u8,
+    /// Keys whose short texts leave at once.
+    pub keep: Vec<String>,
+    /// Keys whose texts never leave.
+    pub never: Vec<String>,
+}
+
+impl Default for LabelPolicy {
+    fn default() -> Self {
+        Self { min_sessions: 5, keep: Vec::new(), never: Vec::new() }
+    }
+}
+
+/// One sighting: an account, a text under its key, a session, the hour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Sighting {
+    account: u64,
+    text: u128,
+    session: u64,
+    hour: u32,
+}
+
+/// Bytes of a sighting in an effect.
+const ENTRY: usize = 8 + 16 + 8 + 4;
+
+impl Sighting {
+    fn put(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.account.to_le_bytes());
+        out.extend_from_slice(&self.text.to_le_bytes());
+        out.extend_from_slice(&self.session.to_le_bytes());
+        out.extend_from_slice(&self.hour.to_le_bytes());
+    }
+
+    fn take(entry: &[u8; ENTRY]) -> Option<Self> {
+        let (account, rest) = entry.split_first_chunk()?;
+        let (text, rest) = rest.split_first_chunk()?;
+        let (session, hour) = rest.split_first_chunk()?;
+        Some(Self {
+            account: u64::from_le_bytes(*account),
+            text: u128::from_le_bytes(*text),
+            session: u64::from_le_bytes(*session),
+            hour: u32::from_le_bytes(hour.try_into().ok()?),
+        })
+    }
+}
+
+/// A text under its key.
+#[derive(Default)]
+struct Label {
+    /// Sessions that sent it, at most `min_sessions`.
+    sessions: Vec<u64>,
+    /// The last hour in which it came.
+    hour: u32,
+}
+
+#[derive(Default)]
+struct Known {
+    accounts: HashMap<u64, HashMap<u128, Label>>,
+    count: usize,
+}
+
+/// See the module.
+pub(super) struct Labels {
+    policy: LabelPolicy,
+    limits: (usize, usize),
+    known: Mutex<Known>,
+}
+
+/// What a batch's unlisted texts are.
+pub(super) struct Judged {
+    /// The facts without the places whose texts may leave; none: all stay content.
+    pub(super) facts: Option<Facts>,
+    /// The effect's body; none: nothing new.
+    pub(super) effect: Option<Vec<u8>>,
+}
+
+impl Labels {
+    pub(super) fn new(policy: LabelPolicy, limits: (usize, usize)) -> Self {
+        Self { policy, limits, known: Mutex::default() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn policy(&self) -> &LabelPolicy {
+        &self.policy
+    }
+
+    /// Takes the texts that may leave out of the content of `facts`, and notes the others.
+    pub(super) fn judge(
+        &self,
+        ids: &dyn IdPolicy,
+        account: &str,
+        payload: &Payload,
+        facts: &Facts,
+        now: UnixNanos,
+    ) -> Judged {
+        let mut leaving: Vec<(usize, ContentPlace)> = Vec::new();
+        let mut body = vec![VERSION];
+        let mut asked: HashMap<(&str, &str, u64), bool> = HashMap::new();
+        let account_hash = hash64(&[account.as_bytes()]);
+        let hour = u32::try_from(now.0 / HOUR).unwrap_or(u32::MAX);
+        for (at, item) in facts.items.iter().enumerate() {
+            for place in item.content.iter().filter(|place| place.basis.provable_bytes() > 0) {
+                let Some((key, text)) = short_text(payload, place) else { continue };
+                if self.policy.never.iter().any(|never| never == key) {
+                    continue;
+                }
+                let kept = self.policy.keep.iter().any(|kept| kept == key) && text.len() <= KEPT_BYTES;
+                let leaves = kept
+                    || (text.len() <= place.basis.provable_bytes() && {
+                        let session = session_hash(payload, item);
+                        *asked.entry((key, text, session)).or_insert_with(|| {
+                            let text = ids.pseudonym(account, &format!("label {key}\0{text}"));
+                            let text = u128::from_le_bytes(ClaimKey::of(&[text.as_bytes()]).to_bytes());
+                            self.ask(
+                                Sighting { account: account_hash, text, session: tied(session, text), hour },
+                                &mut body,
+                            )
+                        })
+                    });
+                if leaves {
+                    leaving.push((at, *place));
+                }
+            }
+        }
+        let judged = (!leaving.is_empty()).then(|| {
+            let mut facts = facts.clone();
+            for (at, place) in leaving {
+                if let Some(item) = facts.items.get_mut(at) {
+                    item.content.retain(|known| *known != place);
+                }
+            }
+            facts
+        });
+        Judged { facts: judged, effect: (body.len() > 1).then_some(body) }
+    }
+
+    /// Whether a text is proven; a sighting that adds something goes into `news`.
+    fn ask(&self, sighting: Sighting, news: &mut Vec<u8>) -> bool {
+        let known = self.known.lock();
+        let label = known.accounts.get(&sighting.account).and_then(|texts| texts.get(&sighting.text));
+        let label = label.filter(|label| sighting.hour.saturating_sub(label.hour) < FORGOTTEN);
+        let proven = label.is_some_and(|label| self.is_proven(label));
+        let is_new = match label {
+            None => true,
+            Some(label) if proven => sighting.hour.saturating_sub(label.hour) >= AGAIN,
+            Some(label) => !label.sessions.contains(&sighting.session),
+        };
+        // a text without session and trace can't prove anything
+        if is_new && (proven || sighting.session != 0) {
+            sighting.put(news);
+        }
+        proven
+    }
+
+    fn is_proven(&self, label: &Label) -> bool {
+        label.sessions.len() >= usize::from(self.policy.min_sessions)
+    }
+
+    /// Applies an effect, or adds what [`Labels::save`] gave.
+    pub(super) fn apply(&self, body: &[u8]) {
+        let Some((&VERSION, entries)) = body.split_first() else { return };
+        let mut known = self.known.lock();
+        for sighting in entries.as_chunks::<ENTRY>().0.iter().filter_map(Sighting::take) {
+            self.add(&mut known, sighting);
+        }
+    }
+
+    fn add(&self, known: &mut Known, sighting: Sighting) {
+        let texts = known.accounts.entry(sighting.account).or_default();
+        let before = texts.len();
+        let label = texts.entry(sighting.text).or_default();
+        if sighting.hour.saturating_sub(label.hour) >= FORGOTTEN {
+            label.sessions.clear();
+        }
+        label.hour = label.hour.max(sighting.hour);
+        if label.sessions.len() < usize::from(self.policy.min_sessions)
+            && sighting.session != 0
+            && !label.sessions.contains(&sighting.session)
+        {
+            label.sessions.push(sighting.session);
+        }
+        if texts.len() > self.limits.0 {
+            shrink(texts);
+        }
+        known.count = (known.count + texts.len()).saturating_sub(before);
+        if known.count > self.limits.1
+            && let Some(largest) = known.accounts.values_mut().max_by_key(|texts| texts.len())
+        {
+            let before = largest.len();
+            shrink(largest);
+            known.count = (known.count + largest.len()).saturating_sub(before);
+        }
+    }
+
+    /// Everything, for the checkpoint.
+    pub(super) fn save(&self) -> Vec<u8> {
+        let known = self.known.lock();
+        let mut out = vec![VERSION];
+        for (account, texts) in &known.accounts {
+            for (text, label) in texts {
+                for session in &label.sessions {
+                    Sighting { account: *account, text: *text, session: *session, hour: label.hour }.put(&mut out);
+                }
+            }
+        }
+        out
+    }
+
+    /// How many texts are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.lock().count
+    }
+}
+
+/// Forgets a quarter of an account's texts: those with the fewest sessions, the oldest first.
+fn shrink(texts: &mut HashMap<u128, Label>) {
+    let mut order: Vec<(usize, u32, u128)> =
+        texts.iter().map(|(text, label)| (label.sessions.len(), label.hour, *text)).collect();
+    let many = order.len() / 4 + 1;
+    if many < order.len() {
+        order.select_nth_unstable(many);
+    }
+    for (.., text) in order.into_iter().take(many) {
+        texts.remove(&text);
+    }
+}
+
+/// Key and text of a place that holds a text in an attribute.
+fn short_text<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<(&'p str, &'p str)> {
+    let ContentAt::Attribute(id) = place.at else { return None };
+    let attribute = payload.attribute(id)?;
+    match attribute.value {
+        Value::Str(text) if !text.contains(['\n', '\r']) => Some((attribute.key, text)),
+        _ => None,
+    }
+}
+
+/// The session of an item, else its trace; 0: it has neither.
+fn session_hash(payload: &Payload, item: &ItemFacts) -> u64 {
+    let trace = payload.trace_id(item.node);
+    match item.session.as_deref().filter(|session| !session.is_empty()) {
+        Some(session) => hash64(&[b"session", session.as_bytes()]).max(1),
+        None if !trace.is_empty() => hash64(&[b"trace", trace]).max(1),
+        None => 0,
+    }
+}
+
+/// A session's hash that differs for each text: the memory doesn't say which texts one session sent.
+fn tied(session: u64, text: u128) -> u64 {
+    if session == 0 { 0 } else { hash64(&[&session.to_le_bytes(), &text.to_le_bytes()]).max(1) }
+}
+
+fn hash64(parts: &[&[u8]]) -> u64 {
+    let bytes = ClaimKey::of(parts).to_bytes();
+    bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}

@@ -1,0 +1,87 @@
+use super::*;
+
+fn sighting(account: u64, text: u128, session: u64, hour: u32) -> Sighting {
+    Sighting { account, text, session, hour }
+}
+
+fn labels(min_sessions: u8, limits: (usize, usize)) -> Labels {
+    Labels::new(LabelPolicy { min_sessions, ..LabelPolicy::default() }, limits)
+}
+
+/// Asks as a batch does, and commits what is new.
+fn send(labels: &Labels, sighting: Sighting) -> bool {
+    let mut body = vec![VERSION];
+    let leaves = labels.ask(sighting, &mut body);
+    labels.apply(&body);
+    leaves
+}
+
+/// Must not regress: a text leaves once enough *different* sessions of *one* account have sent it, and after a restart too.
+#[test]
+fn repetition_proves() {
+    let memory = labels(3, LIMITS);
+    let sent: Vec<bool> = [7, 7, 8, 8, 9, 10].map(|session| send(&memory, sighting(1, 5, session, 100))).into();
+    assert_eq!(sent, [false, false, false, false, false, true]);
+    assert!(!send(&memory, sighting(2, 5, 7, 100)), "another account's text");
+    assert!(!send(&memory, sighting(1, 6, 7, 100)), "another text");
+    let restored = labels(3, LIMITS);
+    restored.apply(&memory.save());
+    assert!(send(&restored, sighting(1, 5, 11, 100)));
+    assert_eq!(restored.len(), memory.len());
+}
+
+/// Must not regress: items without a session and a trace prove nothing, and a batch that is not committed proves nothing.
+#[test]
+fn what_proves_nothing() {
+    let memory = labels(2, LIMITS);
+    for _ in 0..10 {
+        assert!(!send(&memory, sighting(1, 5, 0, 100)));
+        memory.ask(sighting(1, 5, 77, 100), &mut Vec::new());
+        memory.ask(sighting(1, 5, 78, 100), &mut Vec::new());
+    }
+    assert!(!send(&memory, sighting(1, 5, 79, 100)));
+}
+
+/// Must not regress: a text that is not seen for 30 days proves itself anew; one that is seen each week stays.
+#[test]
+fn forgotten_after_30_days() {
+    let memory = labels(2, LIMITS);
+    send(&memory, sighting(1, 5, 7, 0));
+    send(&memory, sighting(1, 5, 8, 0));
+    for week in 1..10 {
+        assert!(send(&memory, sighting(1, 5, 9, week * 7 * 24)), "week {week}");
+    }
+    let later = 9 * 7 * 24 + FORGOTTEN;
+    assert!(!send(&memory, sighting(1, 5, 9, later)));
+    assert!(!send(&memory, sighting(1, 5, 10, later)));
+    assert!(send(&memory, sighting(1, 5, 11, later)));
+    assert!(send(&memory, sighting(1, 5, 11, 0)), "the clock jumped back");
+}
+
+/// Must not regress: made-up texts push out neither an account's proven labels nor those of other accounts, and the memory is
+/// bounded.
+#[test]
+fn poisoned() {
+    let memory = labels(2, (100, 300));
+    for account in 0..3 {
+        send(&memory, sighting(account, 5, 7, 0));
+        send(&memory, sighting(account, 5, 8, 0));
+    }
+    for text in 1_000..101_000_u128 {
+        send(&memory, sighting(1, text, 1, 1));
+    }
+    assert!(memory.len() <= 300, "{}", memory.len());
+    for account in 0..3 {
+        assert!(send(&memory, sighting(account, 5, 9, 2)), "account {account}");
+    }
+}
+
+/// Must not regress: bytes that no version wrote change nothing.
+#[test]
+fn damaged_effects() {
+    let memory = labels(2, LIMITS);
+    for body in [&[][..], &[VERSION], &[VERSION, 1, 2, 3], &[9; 100]] {
+        memory.apply(body);
+    }
+    assert_eq!(memory.len(), 0);
+}

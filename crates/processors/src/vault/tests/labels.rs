@@ -1,0 +1,112 @@
+//! Short texts under unlisted keys: what leaves at once, after repetition, and never.
+
+use serde_json::{Value as Json, json};
+
+use super::super::LabelPolicy;
+use super::process::{Bench, Out};
+
+fn call(session: usize, attributes: &Json) -> Json {
+    let mut all = json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{session}")});
+    all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
+    json!({"items": [{"name": "chat gpt-4o", "trace": session + 1, "span": 1, "attributes": all}]})
+}
+
+fn value(out: &Out, key: &str) -> String {
+    out.attributes(0).remove(key).unwrap_or_else(|| panic!("no {key}"))
+}
+
+/// Must not regress: an own attribute stays as a key with a reference, and its value is back once five sessions have sent it;
+/// a name that one session sends stays in the vault, after a restart too.
+#[test]
+fn repetition_brings_a_label_back() {
+    let mut bench = Bench::new();
+    for session in 0..5 {
+        let out =
+            bench.commit(&call(session, &json!({"team": "payments core", "patient": format!("Maria {session}")})));
+        assert_eq!(value(&out, "team"), "[CONTENT]", "session {session}");
+        assert!(out.attributes(0).contains_key("gen_ai.payload.s3_uri"));
+        assert!(!out.documents.is_empty());
+    }
+    let mut bench = bench.restarted();
+    let out = bench.commit(&call(5, &json!({"team": "payments core", "patient": "Maria 5"})));
+    assert_eq!((&*value(&out, "team"), &*value(&out, "patient")), ("payments core", "[CONTENT]"));
+    let out = bench.commit(&call(5, &json!({"squad": "payments core"})));
+    assert_eq!(value(&out, "squad"), "[CONTENT]", "another key proves nothing");
+}
+
+/// Must not regress: one session that repeats itself proves nothing, and text over 64 bytes never leaves.
+#[test]
+fn what_never_proves_itself() {
+    let mut bench = Bench::new();
+    let long = "a sentence that is longer than sixty-four bytes and says what the customer said";
+    for turn in 0..20 {
+        let out = bench.commit(&call(0, &json!({"note": "Maria is ill"})));
+        assert_eq!(value(&out, "note"), "[CONTENT]", "turn {turn}");
+        let out = bench.commit(&call(turn, &json!({"remark": long})));
+        assert_eq!(value(&out, "remark"), "[CONTENT]", "turn {turn}");
+    }
+}
+
+/// Must not regress: `keep` lets a key's short texts pass at once, `never` holds them for good.
+#[test]
+fn keys_by_policy() {
+    let policy = LabelPolicy { min_sessions: 2, keep: vec!["team".to_owned()], never: vec!["patient".to_owned()] };
+    let mut bench = Bench::new().labels(policy);
+    for session in 0..6 {
+        let out = bench.commit(&call(session, &json!({"team": "payments core", "patient": "Maria", "ward": "north"})));
+        assert_eq!((&*value(&out, "team"), &*value(&out, "patient")), ("payments core", "[CONTENT]"));
+        assert_eq!(value(&out, "ward"), if session < 2 { "[CONTENT]" } else { "north" }, "session {session}");
+    }
+}
+
+/// Must not regress: numbers, dates, hashes and generated ids need no proof; words, base64 of words and names do.
+#[test]
+fn what_needs_no_proof() {
+    let harmless = [
+        "12",
+        "-3.5",
+        "1.5ms",
+        "2026-11-25T08:00:00Z",
+        "v1.2.3",
+        "true",
+        "7f3a9c0d12ab",
+        "req_011CV4pQ7mZ2xT8kD5nW",
+        "1a2b3c4d-0000-4000-8000-1a2b3c4d5e6f",
+        "ticket-12345",
+    ];
+    let words = [
+        "Maria",
+        "maria.huber",
+        "TWFyaWEgaGFzIGNhbmNlcg==",
+        "patient+has+fever",
+        "John_Smith_1985_Boston",
+        "diabetes",
+        "huber-maria-1985",
+        "PatientHasFever",
+    ];
+    for (texts, leaves) in [(&harmless[..], true), (&words[..], false)] {
+        for text in texts {
+            let out = Bench::new().commit(&call(0, &json!({"own": text})));
+            assert_eq!(value(&out, "own") == *text, leaves, "{text}");
+        }
+    }
+}
+
+/// Must not regress: names under known keys pass while they are names of a few words; a sentence there must prove itself.
+#[test]
+fn sentences_under_known_keys() {
+    for key in
+        ["gen_ai.agent.name", "gen_ai.tool.name", "error.type", "langgraph.node", "service.namespace", "os.description"]
+    {
+        let out = Bench::new().commit(&call(0, &json!({key: "please tell Maria Huber about her diagnosis"})));
+        assert_eq!(value(&out, key), "[CONTENT]", "{key}");
+    }
+    for (key, name) in [
+        ("gen_ai.agent.name", "Research Agent"),
+        ("gen_ai.tool.name", "mcp__vaultdb__lookup"),
+        ("error.type", "TimeoutError"),
+    ] {
+        let out = Bench::new().commit(&call(0, &json!({key: name})));
+        assert_eq!(value(&out, key), name, "{key}");
+    }
+}
