@@ -338,6 +338,7 @@ impl Chain {
                 unlisted: genai::Unlisted::Text,
                 agents: vault::Declared::Learnt,
                 labels: vault::LabelPolicy::default(),
+                privacy: vault::Privacy::Standard,
                 echoing: vault::Echoing {
                     memory: Arc::new(Memory::new(&SystemRng)),
                     error_text: redact::ERROR_TEXT,

@@ -45,6 +45,7 @@ impl Line {
             agents: vault::Declared::Learnt,
             // an agent whose name is a sentence
             labels: vault::LabelPolicy { keep: vec!["gen_ai.agent.name".to_owned()], ..vault::LabelPolicy::default() },
+            privacy: vault::Privacy::Standard,
             echoing: vault::Echoing {
                 memory: Arc::new(Memory::new(&SystemRng)),
                 error_text: redact::ERROR_TEXT,
@@ -243,7 +244,7 @@ fn structured_errors() {
     assert!(matches!(plain("retryable"), Value::Bool(true)) && matches!(plain("status"), Value::Int(429)));
 }
 
-/// Names of events are searched; a type of an error that is a sentence goes to the vault.
+/// A name of an event and a type of an error that are sentences go to the vault.
 #[test]
 fn texts_that_stay() {
     let quote = "tell Jane Doe that her invoice of March";
@@ -255,7 +256,7 @@ fn texts_that_stay() {
         "attributes": [{ "key": "error.type", "value": { "stringValue": format!("type-5 {quote}") } }] }]);
     let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
     assert_eq!(out_of(&out, "type-"), "");
-    assert_eq!(out_of(&out, "event-4"), "event-4: [CONTENT]");
+    assert_eq!(out_of(&out, "event-4"), "", "a name that is a sentence");
 }
 
 /// Queries, addresses and labels are no quotations: a board needs them, though content says the same, and though an error
@@ -301,7 +302,7 @@ fn children_without_the_session() {
 /// The name of an agent stays in other texts where it stays under its own key, though content says the same.
 #[test]
 fn names_of_agents_stay() {
-    let name = "Keeper of the ledger of the north";
+    let name = "Keeper of the northern ledger";
     let agent = |key: &str| {
         let mut attributes = json!({ "gen_ai.operation.name": "invoke_agent", "crewai.agent.role": name,
             "gen_ai.system_instructions": format!("You are {name}, be polite") });

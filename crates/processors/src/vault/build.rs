@@ -62,6 +62,7 @@ fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept
         unlisted: settings.unlisted.into(),
         agents: settings.agents.clone(),
         labels: settings.labels.clone(),
+        privacy: settings.privacy,
         echoing: site.echoing.clone(),
     };
     let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return (parts, None) };

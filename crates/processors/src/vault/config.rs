@@ -19,6 +19,7 @@ use vault::store::settings::{Lock, LockMode, S3Settings};
 
 use super::labels::LabelPolicy;
 use super::options::{Agents, Directory, Forward, Kms, Labels, Layout, url};
+use super::outside::Privacy;
 use super::services::Declared;
 
 /// Shortest retention in compliance mode.
@@ -41,6 +42,10 @@ pub struct Config {
     pub unlisted: Unlisted,
     /// Which short texts under unlisted keys leave all the same. The others are replaced by `[CONTENT]`.
     pub labels: Labels,
+    /// How much of the other texts of agents' items leaves: `standard` (names that are no sentences, error texts and log bodies stay,
+    /// redacted), or `strict` (they leave as templates that `labels.min_sessions` sessions have sent, with numbers, ids and quoted
+    /// parts blanked; else `[CONTENT]`).
+    pub privacy: Privacy,
     /// Services whose spans and logs are always searched for content as an agent's are: `{ services: [name] }` (`service.name`), or
     /// `{ services: all }`. Other services are for 24 hours after their last agent item.
     pub agents: Agents,
@@ -78,6 +83,7 @@ impl Default for Config {
             leave: Leave::Nothing,
             unlisted: Unlisted::Text,
             labels: Labels::default(),
+            privacy: Privacy::Standard,
             agents: Agents::default(),
             writer: None,
             signing_key: None,
@@ -246,6 +252,8 @@ pub struct Settings {
     pub unlisted: Unlisted,
     /// Which short texts under unlisted keys leave.
     pub labels: LabelPolicy,
+    /// How much of the other texts leaves.
+    pub privacy: Privacy,
     /// Services that are an agent's whatever they sent.
     pub agents: Declared,
     /// Writer's name, `[A-Za-z0-9._-]`, at most 64 bytes.
@@ -348,6 +356,7 @@ impl Config {
             leave: self.leave,
             unlisted: self.unlisted,
             labels,
+            privacy: self.privacy,
             agents,
             writer,
             signing_key: self.signing_key.clone(),

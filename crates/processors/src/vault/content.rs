@@ -10,7 +10,6 @@ use otlp::{Field, Node, NodeKind, Payload, Value};
 use vault::document::{Content, Piece};
 use vault::names;
 
-use super::echo::value_at;
 use super::shape::Shape;
 
 /// Reads an item's content places into the document's form.
@@ -129,5 +128,26 @@ fn piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a str>) -
         key: key.map(Cow::Borrowed),
         event: event.then(|| Cow::Borrowed(payload.text(place.node, Field::Name))),
         time: event.then(|| names::rfc3339(kernel::clock::UnixNanos(payload.time(place.node)))),
+    }
+}
+
+/// The field that holds a node's name.
+pub(super) fn name_field(payload: &Payload, node: Node) -> Field {
+    match payload.kind(node) {
+        NodeKind::LogRecord => Field::EventName,
+        _ => Field::Name,
+    }
+}
+
+/// The value of a place.
+pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<Value<'p>> {
+    match place.at {
+        ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
+        ContentAt::Body => payload.body(place.node),
+        ContentAt::Name => Some(Value::Str(payload.text(place.node, name_field(payload, place.node)))),
+        ContentAt::Inside(_) => None,
+        ContentAt::Status => {
+            Some(payload.text(place.node, Field::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
+        }
     }
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use echoes::{Echoes, Memory, Prints, SessionKey, may_quote};
 use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vaulted, Vocabulary};
 use otlp::{AttrId, Attribute, Field, Node, NodeKind, Payload, Value};
+
+use super::content::value_at;
 use redaction::is_id_bytes;
 
 /// What the step needs to know of the rest of the gateway.
@@ -158,6 +160,7 @@ impl Echoing {
             let texts = item.errors.iter().chain([&status]);
             out.extend(
                 texts
+                    .filter(|place| !item.content.contains(place))
                     .filter(|place| {
                         let mut cut = false;
                         let mut left = BODY_TEXTS;
@@ -215,19 +218,6 @@ fn exceeds(value: Value<'_>, scan: usize, depth: u8) -> bool {
         Value::Map(_) => depth >= DEEPEST || value.entries().any(|(_, entry)| exceeds(entry, scan, depth + 1)),
         Value::List(_) => depth >= DEEPEST || value.items().any(|item| exceeds(item, scan, depth + 1)),
         _ => false,
-    }
-}
-
-/// The value of a place.
-pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<Value<'p>> {
-    match place.at {
-        ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
-        ContentAt::Body => payload.body(place.node),
-        ContentAt::Name => Some(Value::Str(payload.text(place.node, Field::Name))),
-        ContentAt::Inside(_) => None,
-        ContentAt::Status => {
-            Some(payload.text(place.node, Field::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
-        }
     }
 }
 

@@ -101,14 +101,6 @@ pub(super) struct Labels {
     known: Mutex<Known>,
 }
 
-/// What a batch's unlisted texts are.
-pub(super) struct Judged {
-    /// The facts without the places whose texts may leave; none: all stay content.
-    pub(super) facts: Option<Facts>,
-    /// The effect's body; none: nothing new.
-    pub(super) effect: Option<Vec<u8>>,
-}
-
 impl Labels {
     pub(super) fn new(policy: LabelPolicy, limits: (usize, usize)) -> Self {
         Self { policy, limits, known: Mutex::default() }
@@ -119,58 +111,15 @@ impl Labels {
         &self.policy
     }
 
-    /// Takes the texts that may leave out of the content of `facts`, and notes the others.
-    pub(super) fn judge(
-        &self,
-        ids: &dyn IdPolicy,
-        account: &str,
-        payload: &Payload,
-        facts: &Facts,
-        now: UnixNanos,
-    ) -> Judged {
-        let mut leaving: Vec<(usize, ContentPlace)> = Vec::new();
-        let mut body = vec![VERSION];
-        let mut asked: HashMap<(&str, &str, u64), bool> = HashMap::new();
-        let account_hash = hash64(&[account.as_bytes()]);
+    /// Asks for the texts of one batch.
+    pub(super) fn ask<'a>(&'a self, ids: &'a dyn IdPolicy, account: &'a str, now: UnixNanos) -> Asking<'a> {
         let hour = u32::try_from(now.0 / HOUR).unwrap_or(u32::MAX);
-        for (at, item) in facts.items.iter().enumerate() {
-            for place in item.content.iter().filter(|place| place.basis.provable_bytes() > 0) {
-                let Some((key, text)) = short_text(payload, place) else { continue };
-                if self.policy.never.iter().any(|never| never == key) {
-                    continue;
-                }
-                let kept = self.policy.keep.iter().any(|kept| kept == key) && text.len() <= KEPT_BYTES;
-                let leaves = kept
-                    || (text.len() <= place.basis.provable_bytes() && {
-                        let session = session_hash(payload, item);
-                        *asked.entry((key, text, session)).or_insert_with(|| {
-                            let text = ids.pseudonym(account, &format!("label {key}\0{text}"));
-                            let text = u128::from_le_bytes(ClaimKey::of(&[text.as_bytes()]).to_bytes());
-                            self.ask(
-                                Sighting { account: account_hash, text, session: tied(session, text), hour },
-                                &mut body,
-                            )
-                        })
-                    });
-                if leaves {
-                    leaving.push((at, *place));
-                }
-            }
-        }
-        let judged = (!leaving.is_empty()).then(|| {
-            let mut facts = facts.clone();
-            for (at, place) in leaving {
-                if let Some(item) = facts.items.get_mut(at) {
-                    item.content.retain(|known| *known != place);
-                }
-            }
-            facts
-        });
-        Judged { facts: judged, effect: (body.len() > 1).then_some(body) }
+        let account_hash = hash64(&[account.as_bytes()]);
+        Asking { labels: self, ids, account, account_hash, hour, asked: HashMap::new(), news: vec![VERSION] }
     }
 
     /// Whether a text is proven; a sighting that adds something goes into `news`.
-    fn ask(&self, sighting: Sighting, news: &mut Vec<u8>) -> bool {
+    fn see(&self, sighting: Sighting, news: &mut Vec<u8>) -> bool {
         let known = self.known.lock();
         let label = known.accounts.get(&sighting.account).and_then(|texts| texts.get(&sighting.text));
         let label = label.filter(|label| sighting.hour.saturating_sub(label.hour) < FORGOTTEN);
@@ -247,6 +196,68 @@ impl Labels {
     }
 }
 
+/// What is asked for the texts of one batch.
+pub(super) struct Asking<'a> {
+    labels: &'a Labels,
+    ids: &'a dyn IdPolicy,
+    account: &'a str,
+    account_hash: u64,
+    hour: u32,
+    /// Answers, by key, text and session.
+    asked: HashMap<(Box<str>, u64), bool>,
+    news: Vec<u8>,
+}
+
+impl Asking<'_> {
+    /// Whether enough sessions have sent `text` under `key`; notes that `session` did.
+    pub(super) fn proves(&mut self, key: &str, text: &str, session: u64) -> bool {
+        let labelled = format!("label {key}\0{text}");
+        let known = (labelled.into_boxed_str(), session);
+        if let Some(answer) = self.asked.get(&known) {
+            return *answer;
+        }
+        let hash = self.ids.pseudonym(self.account, &known.0);
+        let text = u128::from_le_bytes(ClaimKey::of(&[hash.as_bytes()]).to_bytes());
+        let session = tied(session, text);
+        let sighting = Sighting { account: self.account_hash, text, session, hour: self.hour };
+        let answer = self.labels.see(sighting, &mut self.news);
+        self.asked.insert(known, answer);
+        answer
+    }
+
+    /// Takes the attributes that may leave out of the content of `facts`; none: nothing changes.
+    pub(super) fn attributes(&mut self, payload: &Payload, facts: &Facts) -> Option<Facts> {
+        let policy = &self.labels.policy;
+        let mut leaving: Vec<(usize, ContentPlace)> = Vec::new();
+        for (at, item) in facts.items.iter().enumerate() {
+            for place in item.content.iter().filter(|place| place.basis.provable_bytes() > 0) {
+                let Some((key, text)) = short_text(payload, place) else { continue };
+                let is = |list: &[String]| list.iter().any(|listed| listed == key);
+                if is(&policy.never) {
+                    continue;
+                }
+                let kept = text.len() <= KEPT_BYTES && is(&policy.keep);
+                let short = text.len() <= place.basis.provable_bytes();
+                if kept || (short && self.proves(key, text, session_hash(payload, item))) {
+                    leaving.push((at, *place));
+                }
+            }
+        }
+        (!leaving.is_empty()).then(|| {
+            let mut facts = facts.clone();
+            for (at, place) in leaving {
+                facts.items.get_mut(at).into_iter().for_each(|item| item.content.retain(|known| *known != place));
+            }
+            facts
+        })
+    }
+
+    /// The effect's body; none: nothing new was seen.
+    pub(super) fn effect(self) -> Option<Vec<u8>> {
+        (self.news.len() > 1).then_some(self.news)
+    }
+}
+
 /// Forgets a quarter of an account's texts: those with the fewest sessions, the oldest first.
 fn shrink(texts: &mut HashMap<u128, Label>) {
     let mut order: Vec<(usize, u32, u128)> =
@@ -271,7 +282,7 @@ fn short_text<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<(&'p str
 }
 
 /// The session of an item, else its trace; 0: it has neither.
-fn session_hash(payload: &Payload, item: &ItemFacts) -> u64 {
+pub(super) fn session_hash(payload: &Payload, item: &ItemFacts) -> u64 {
     let trace = payload.trace_id(item.node);
     match item.session.as_deref().filter(|session| !session.is_empty()) {
         Some(session) => hash64(&[b"session", session.as_bytes()]).max(1),

@@ -32,6 +32,7 @@ mod items;
 mod labels;
 mod late;
 mod options;
+mod outside;
 mod requests;
 mod row;
 mod services;
@@ -45,12 +46,14 @@ pub use config::{Config, Leave, Settings, StoreSettings};
 pub use echo::Echoing;
 pub use labels::LabelPolicy;
 pub use options::{Directory, Forward};
+pub use outside::Privacy;
 pub use services::Declared;
 
 use bases::{Bases, Learnt as Told};
 use echo::Remembered;
 use gather::{Compressors, Keeper, Kept};
 use labels::Labels;
+use outside::Replaced;
 use requests::{Asked, Requests};
 use services::Services;
 use traces::Traces;
@@ -90,6 +93,8 @@ pub struct Parts {
     pub agents: Declared,
     /// Which short texts under unlisted keys may leave.
     pub labels: LabelPolicy,
+    /// How much leaves of names, error texts and log bodies.
+    pub privacy: Privacy,
     /// For texts that repeat content.
     pub echoing: Echoing,
 }
@@ -107,6 +112,7 @@ pub struct VaultProcessor {
     services: Services,
     ids: Arc<dyn IdPolicy>,
     labels: Labels,
+    privacy: Privacy,
     metrics: Metrics,
 }
 
@@ -136,7 +142,8 @@ struct Metrics {
 impl VaultProcessor {
     /// Makes the processor.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
-        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, agents, labels: policy, echoing } = parts;
+        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, agents, labels: policy, privacy, echoing } =
+            parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = Metrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
@@ -173,13 +180,14 @@ impl VaultProcessor {
             services: Services::new(agents, services::LIMIT),
             ids,
             labels: Labels::new(policy, labels::LIMITS),
+            privacy,
             metrics,
         }
     }
 
-    /// The batch's facts, with items of traces and services that are known as an agent's; what is new about those is an
-    /// effect.
-    fn facts(&self, batch: &mut Batch) -> Arc<Facts> {
+    /// The batch's facts, with items of traces and services that are known as an agent's, and what takes the place of texts outside
+    /// attributes. What is new about traces, services and labels is an effect.
+    fn facts(&self, batch: &mut Batch) -> (Arc<Facts>, Vec<Replaced>) {
         let mut facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
         let account = Arc::clone(&batch.origin.account);
         let now = batch.origin.received;
@@ -191,12 +199,15 @@ impl VaultProcessor {
             facts = Arc::new(adopted);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
-        let judged = self.labels.judge(&*self.ids, &account, &batch.payload, &facts, now);
-        if let Some(body) = judged.effect {
-            batch.effects.push(Effect::new(self.id.clone(), body));
+        let mut asking = self.labels.ask(&*self.ids, &account, now);
+        let mut changed = asking.attributes(&batch.payload, &facts);
+        let replaced = outside::judge(self.privacy, &self.vocabulary, &mut asking, &batch.payload, &facts);
+        if !replaced.is_empty() {
+            outside::add(changed.get_or_insert_with(|| Facts::clone(&facts)), &replaced);
         }
-        if let Some(fewer) = judged.facts {
-            facts = Arc::new(fewer);
+        batch.effects.extend(asking.effect().map(|body| Effect::new(self.id.clone(), body)));
+        if let Some(changed) = changed {
+            facts = Arc::new(changed);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
         if facts.agent {
@@ -205,7 +216,7 @@ impl VaultProcessor {
             let news = traces.into_iter().chain(services);
             batch.effects.extend(news.map(|body| Effect::new(self.id.clone(), body)));
         }
-        facts
+        (facts, replaced.into_iter().map(|(_, replaced)| replaced).collect())
     }
 
     /// What has to be done while the content is inside: finds texts that repeat it and who asked for a tool call. Gives
@@ -269,7 +280,7 @@ impl Processor for VaultProcessor {
         if batch.origin.trust == Trust::ThirdParty {
             self.metrics.references.increment(arrival::clean(&mut batch.payload));
         }
-        let facts = self.facts(batch);
+        let (facts, replaced) = self.facts(batch);
         let kept = self.listen(batch, &facts);
         match &self.keeper {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
@@ -293,6 +304,7 @@ impl Processor for VaultProcessor {
             Leave::Nothing => stamp::strip(&mut batch.payload, &facts),
             Leave::Redacted => stamp::strip_structure(&mut batch.payload, &facts),
         }
+        outside::replace(&mut batch.payload, replaced);
         batch.clearance.content = Content::Stripped;
         Ok(())
     }

@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use genai::{Call, ContentAt, Facts, ItemFacts, Part};
 use otlp::{Node, Payload, Value};
 
-use super::echo::value_at;
+use super::content::value_at;
 
 /// The attribute.
 pub(super) const REQUESTED_BY: &str = "tollgate.tool.requested_by";

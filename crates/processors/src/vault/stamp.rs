@@ -74,7 +74,7 @@ fn stamp_input(payload: &mut Payload, node: Node, input: Option<[u64; 5]>) {
 }
 
 /// What stands under a key whose value went to the vault.
-const CONTENT: &str = "[CONTENT]";
+pub(super) const CONTENT: &str = "[CONTENT]";
 
 /// Takes all content out. Keys that no list calls content stay: a dashboard shows that they were there.
 pub(super) fn strip(payload: &mut Payload, facts: &Facts) {

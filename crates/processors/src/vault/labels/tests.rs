@@ -11,7 +11,7 @@ fn labels(min_sessions: u8, limits: (usize, usize)) -> Labels {
 /// Asks as a batch does, and commits what is new.
 fn send(labels: &Labels, sighting: Sighting) -> bool {
     let mut body = vec![VERSION];
-    let leaves = labels.ask(sighting, &mut body);
+    let leaves = labels.see(sighting, &mut body);
     labels.apply(&body);
     leaves
 }
@@ -36,8 +36,8 @@ fn what_proves_nothing() {
     let memory = labels(2, LIMITS);
     for _ in 0..10 {
         assert!(!send(&memory, sighting(1, 5, 0, 100)));
-        memory.ask(sighting(1, 5, 77, 100), &mut Vec::new());
-        memory.ask(sighting(1, 5, 78, 100), &mut Vec::new());
+        memory.see(sighting(1, 5, 77, 100), &mut Vec::new());
+        memory.see(sighting(1, 5, 78, 100), &mut Vec::new());
     }
     assert!(!send(&memory, sighting(1, 5, 79, 100)));
 }

@@ -11,7 +11,7 @@ fn everything(out: &super::process::Out) -> String {
 }
 
 /// What the vault has, item by item.
-fn kept(out: &super::process::Out) -> Vec<String> {
+pub(super) fn kept(out: &super::process::Out) -> Vec<String> {
     let items = out.documents.iter().flat_map(|document| &document.items);
     let piece =
         |piece: &vault::document::ReadPiece| format!("{}={}", piece.key.as_deref().unwrap_or("(body)"), piece.value);

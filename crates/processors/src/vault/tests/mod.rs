@@ -7,6 +7,7 @@ mod keeping;
 mod labels;
 mod layouts;
 mod planted;
+mod privacy;
 mod process;
 mod schema;
 mod sessions;

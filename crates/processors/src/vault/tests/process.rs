@@ -84,6 +84,7 @@ impl Bench {
             unlisted: Unlisted::Text,
             agents: Declared::Learnt,
             labels: super::super::LabelPolicy::default(),
+            privacy: super::super::Privacy::Standard,
             echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
         };
         let processor = VaultProcessor::new(parts, &Meter::new());
@@ -93,6 +94,11 @@ impl Bench {
 
     pub(super) fn unlisted(mut self, unlisted: Unlisted) -> Self {
         self.processor.unlisted = unlisted;
+        self
+    }
+
+    pub(super) fn privacy(mut self, privacy: super::super::Privacy) -> Self {
+        self.processor.privacy = privacy;
         self
     }
 

@@ -1,0 +1,238 @@
+//! **What**: texts of agents' items that stand outside attributes' labels: names of spans and events, and with `privacy: strict`
+//! error texts, status messages, log bodies and numbers under unlisted keys. **Why**: a name may be a sentence, an error may
+//! quote what a customer said. **Invariants**: what is replaced here goes to the vault whole; a template leaves once enough
+//! sessions have sent it. **Not here**: attributes under unlisted keys (`labels`), redaction of what stays.
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vocabulary};
+use otlp::{Field, Node, NodeKind, OwnedValue, Payload, Value};
+
+use super::content::{name_field, value_at};
+use super::labels::{Asking, session_hash};
+use super::stamp::CONTENT;
+
+#[cfg(test)]
+mod tests;
+
+/// How much leaves of what nobody declared harmless.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Privacy {
+    /// Error texts stay, redacted and cut; names stay unless they are sentences.
+    #[default]
+    Standard,
+    /// Error texts, names, status messages and log bodies leave as templates that enough sessions have sent, else not at all.
+    Strict,
+}
+
+/// Most words and bytes of a name that needs no proof.
+const NAME: (usize, usize) = (5, 128);
+/// Longest template that can be proven, bytes.
+const TEMPLATE: usize = 256;
+/// Longest text of which a template is made, bytes: more is no message.
+const MESSAGE: usize = 1024;
+
+/// A text that something takes the place of.
+pub(super) struct Replaced {
+    place: ContentPlace,
+    by: OwnedValue,
+}
+
+/// Puts templates and marks in place of texts; after the content was sealed.
+pub(super) fn replace(payload: &mut Payload, replaced: Vec<Replaced>) {
+    for Replaced { place, by } in replaced {
+        let text = |by: &OwnedValue| match by {
+            OwnedValue::Str(text) => text.clone(),
+            _ => CONTENT.to_owned(),
+        };
+        match place.at {
+            ContentAt::Attribute(id) => payload.replace_attribute(id, by),
+            ContentAt::Body => payload.set_body(place.node, by),
+            ContentAt::Status => payload.set_text(place.node, Field::StatusMessage, &text(&by)),
+            ContentAt::Name => payload.set_text(place.node, name_field(payload, place.node), &text(&by)),
+            ContentAt::Inside(_) => {}
+        }
+    }
+}
+
+/// Adds the places whose texts are replaced to the content of `facts`, and gives what replaces them.
+pub(super) fn judge(
+    privacy: Privacy,
+    vocabulary: &Vocabulary,
+    asking: &mut Asking<'_>,
+    payload: &Payload,
+    facts: &Facts,
+) -> Vec<(usize, Replaced)> {
+    let mut judge = Judge { privacy, vocabulary, asking, payload, out: Vec::new() };
+    for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.agent || item.of_agent_service) {
+        judge.item(at, item);
+    }
+    judge.out
+}
+
+struct Judge<'j, 'a> {
+    privacy: Privacy,
+    vocabulary: &'j Vocabulary,
+    asking: &'j mut Asking<'a>,
+    payload: &'j Payload,
+    out: Vec<(usize, Replaced)>,
+}
+
+impl Judge<'_, '_> {
+    fn item(&mut self, at: usize, item: &ItemFacts) {
+        let payload = self.payload;
+        let session = session_hash(payload, item);
+        let is_renamed = item.inside.as_deref().is_some_and(|inside| inside.name.is_some());
+        if !is_renamed {
+            self.name(at, item, item.node, session);
+        }
+        for event in payload.children(item.node).filter(|node| payload.kind(*node) == NodeKind::Event) {
+            self.name(at, item, event, session);
+        }
+        if self.privacy == Privacy::Standard {
+            return;
+        }
+        let place = |node, at| ContentPlace { node, at, part: Part::Other, basis: Basis::Guessed };
+        self.text(at, item, place(item.node, ContentAt::Status), "status.message", session);
+        for error in &item.errors {
+            let ContentAt::Attribute(id) = error.at else { continue };
+            let key = payload.attribute(id).map_or("", |attribute| attribute.key);
+            // a type is the code's word, which says what failed
+            let is_type = key.ends_with("type") && payload.get_str(error.node, key).is_some_and(is_word);
+            if !is_type {
+                self.text(at, item, place(error.node, error.at), key, session);
+            }
+        }
+        if payload.kind(item.node) == NodeKind::LogRecord
+            && !item.content.iter().any(|place| place.at == ContentAt::Body)
+        {
+            self.text(at, item, place(item.node, ContentAt::Body), "body", session);
+        }
+        self.numbers(at, item);
+    }
+
+    /// Numbers under unlisted keys may be somebody's age or balance: their order of magnitude stays.
+    fn numbers(&mut self, at: usize, item: &ItemFacts) {
+        for attribute in self.payload.attributes(item.node) {
+            let by = match attribute.value {
+                Value::Int(number) => OwnedValue::Int(bucket(number)),
+                Value::Double(number) if number.is_finite() => OwnedValue::Int(bucket(number as i64)),
+                _ => continue,
+            };
+            if self.vocabulary.is_unlisted(attribute.key) {
+                let at_attribute = ContentAt::Attribute(attribute.id);
+                let place =
+                    ContentPlace { node: item.node, at: at_attribute, part: Part::Other, basis: Basis::Guessed };
+                self.out.push((at, Replaced { place, by }));
+            }
+        }
+    }
+
+    fn name(&mut self, at: usize, item: &ItemFacts, node: Node, session: u64) {
+        let field = name_field(self.payload, node);
+        let text = self.payload.text(node, field);
+        let few = text.len() <= NAME.1 && text.split_whitespace().nth(NAME.0).is_none();
+        let stays = match self.privacy {
+            Privacy::Standard => few,
+            Privacy::Strict => is_known(text, item),
+        };
+        if !stays {
+            let place = ContentPlace { node, at: ContentAt::Name, part: Part::Other, basis: Basis::Guessed };
+            self.text(at, item, place, "name", session);
+        }
+    }
+
+    fn text(&mut self, at: usize, item: &ItemFacts, place: ContentPlace, key: &str, session: u64) {
+        let by = match value_at(self.payload, &place) {
+            None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => return,
+            Some(Value::Str(text)) if text.is_empty() || text == CONTENT || is_known(text, item) => return,
+            Some(Value::Str(text)) => {
+                let template = match self.privacy {
+                    Privacy::Standard => text.to_owned(),
+                    Privacy::Strict => template(text),
+                };
+                let proven = template.len() <= TEMPLATE && self.asking.proves(key, &template, session);
+                match proven {
+                    true if template == text => return,
+                    true => template,
+                    false => operation(text, item).map_or(CONTENT.to_owned(), |word| format!("{word} {CONTENT}")),
+                }
+            }
+            Some(Value::Bytes(_) | Value::List(_) | Value::Map(_)) => CONTENT.to_owned(),
+        };
+        self.out.push((at, Replaced { place, by: OwnedValue::Str(by) }));
+    }
+}
+
+/// Adds the replaced places to the content of their items.
+pub(super) fn add(facts: &mut Facts, replaced: &[(usize, Replaced)]) {
+    for (at, replaced) in replaced {
+        if let Some(item) = facts.items.get_mut(*at)
+            && !item.content.iter().any(|place| place.node == replaced.place.node && place.at == replaced.place.at)
+        {
+            item.content.push(replaced.place);
+        }
+    }
+}
+
+/// The word with which a name begins, if it is the item's operation.
+fn operation<'t>(text: &'t str, item: &ItemFacts) -> Option<&'t str> {
+    let first = text.split_whitespace().next()?;
+    item.operation.as_deref().filter(|operation| first.trim_end_matches(':') == *operation).map(|_| first)
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() <= NAME.1 && !text.contains(char::is_whitespace)
+}
+
+/// Whether a text is made of words that the item's own facts hold: `execute_tool lookup`, `chat gpt-4o`.
+fn is_known(text: &str, item: &ItemFacts) -> bool {
+    let facts = [&item.operation, &item.request_model, &item.response_model, &item.tool, &item.provider];
+    let known = |word: &str| facts.into_iter().any(|fact| fact.as_deref() == Some(word));
+    !text.is_empty() && text.split_whitespace().all(known)
+}
+
+/// A number's bucket: the next of 1, 2 and 5 times a power of ten towards zero.
+fn bucket(number: i64) -> i64 {
+    let size = number.unsigned_abs();
+    let power = 10_u64.pow(size.checked_ilog10().unwrap_or(0));
+    let lead = match size / power {
+        0 => 0,
+        1 => 1,
+        2..=4 => 2,
+        _ => 5,
+    };
+    let bucket = i64::try_from(lead * power).unwrap_or(i64::MAX);
+    if number < 0 { -bucket } else { bucket }
+}
+
+/// A message without what differs from one to the next: numbers, ids and quoted parts.
+fn template(text: &str) -> String {
+    let cut = text.get(..text.floor_char_boundary(MESSAGE)).unwrap_or_default();
+    let mut out = String::with_capacity(cut.len());
+    let mut rest = cut;
+    while let Some(c) = rest.chars().next() {
+        let quoted = matches!(c, '"' | '\'' | '`').then(|| rest.get(1..).and_then(|inner| inner.find(c))).flatten();
+        if let Some(end) = quoted {
+            let _ = write!(out, "{c}…{c}"); // a String takes everything
+            rest = rest.get(end + 2..).unwrap_or_default();
+            continue;
+        }
+        let word = rest
+            .find(|c: char| c.is_whitespace() || "\"'`()[]{}<>,;=".contains(c))
+            .unwrap_or(rest.len())
+            .max(c.len_utf8());
+        let (token, behind) = rest.split_at(word);
+        let is_id = token.bytes().any(|byte| byte.is_ascii_digit() || byte == b'@') || token.len() > 32;
+        out.push_str(if is_id { "#" } else { token });
+        rest = behind;
+    }
+    if cut.len() < text.len() {
+        out.push('…');
+    }
+    out
+}
