@@ -7,6 +7,7 @@
 mod across;
 mod ask;
 mod config;
+mod fields;
 mod left;
 mod lengths;
 mod numbers;
@@ -465,6 +466,8 @@ impl Redact {
             None => Asked::Nobody,
         };
         self.drop_attributes(batch, &mut worker);
+        let closed = fields::close(&mut batch.payload);
+        self.counters.unscanned.get(&batch.payload.signal()).into_iter().for_each(|counter| counter.increment(closed));
         let slugs = self.slugs(batch, asked, &mut worker);
         let points = points_of(batch);
         self.redact_texts(batch, &points, asked, &mut worker);

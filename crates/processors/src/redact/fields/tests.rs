@@ -1,0 +1,27 @@
+use super::*;
+
+/// Must not regress: fields keep the form that the specification gives them, and carry no sentence.
+#[test]
+fn forms() {
+    let cases = [
+        (Field::TraceState, "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", true),
+        (Field::TraceState, "dd=s:2;p:7,tenant@vendor=x", true),
+        (Field::TraceState, "note=Maria has fever", false),
+        (Field::TraceState, "please call Maria", false),
+        (Field::SchemaUrl, "https://opentelemetry.io/schemas/1.41.0", true),
+        (Field::SchemaUrl, "https://x.example/?q=Maria+has+fever", false),
+        (Field::SchemaUrl, "Maria has fever", false),
+        (Field::Version, "1.29.0-alpha+build.7", true),
+        (Field::Version, "version of Maria", false),
+        (Field::Unit, "{request}", true),
+        (Field::Unit, "By/s", true),
+        (Field::Unit, "bottles for Maria", false),
+        (Field::Name, "io.opentelemetry.okhttp-3.0", true),
+        (Field::Name, "Payment Service Agent", true),
+        (Field::Name, "please tell Maria Huber about her diagnosis", false),
+    ];
+    for (field, text, expected) in cases {
+        assert_eq!(has_form(field, text), expected, "{text}");
+    }
+    assert!(!has_form(Field::TraceState, &"a=b,".repeat(200)));
+}
