@@ -1,7 +1,8 @@
 //! **What**: where content stands: listed keys and events anywhere, unlisted text in an agent's items
 //! (`docs/decisions/0001-agent-items-and-content.md`).
 //! **Invariants**: every occurrence of a key is a place of its own; what stays for redaction (error text, queries,
-//! URLs, ids, credentials) is no place. Span names and status messages are redaction's too.
+//! URLs, ids, credentials) is no place. Span names and status messages are redaction's too. On an agent's item of a tool
+//! the error text and the status message are the tool's output.
 //!
 //! For one attribute the first answer holds: credential, error text, the event's own list, the dialect's list, the list
 //! for all, personal id or metadata, then its shape.
@@ -46,6 +47,8 @@ pub(super) struct Found {
     pub(super) content: Vec<ContentPlace>,
     /// Error texts: they stay, redacted.
     pub(super) errors: Vec<ContentPlace>,
+    /// Error texts of a tool's item are among `content`.
+    tool_failed: bool,
     /// What stands inside values that stay.
     pub(super) inside: Inside,
 }
@@ -54,6 +57,8 @@ pub(super) struct Found {
 #[derive(Clone, Copy)]
 struct Rules {
     agent: bool,
+    /// Of an agent's item of a tool: its error text is the tool's output.
+    tool: bool,
     unlisted: Unlisted,
     dialect: Option<SetId>,
     event: Option<EventRule>,
@@ -72,17 +77,23 @@ impl<'v, 'p> Finder<'v, 'p> {
         reader: &mut Reader<'v, 'p>,
         node: Node,
         dialect: Option<&Dialect>,
-        agent: bool,
+        (agent, tool): (bool, bool),
     ) -> Found {
         let mut out = Found::default();
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
         let event = log.and_then(|(name, _)| self.event(name, dialect));
         let marks = self.marks(&mut reader.memo, node, agent);
-        let rules = Rules { agent, unlisted: self.unlisted, dialect: dialect.map(|dialect| dialect.set), event, marks };
+        let set = dialect.map(|dialect| dialect.set);
+        let rules = Rules { agent, tool, unlisted: self.unlisted, dialect: set, event, marks };
         let named = if agent { reader.named() } else { Named::default() };
         if let Some(name) = reader.named_message().filter(|_| agent) {
             out.inside.name = Some(name.to_owned());
             out.push(node, ContentAt::Name, Some((Part::Other, true)));
+        }
+        let status = self.payload.text(node, Field::StatusMessage);
+        if tool && reader.kind == NodeKind::Span && !shape::is_void(Value::Str(status)) {
+            out.tool_failed = true;
+            out.push(node, ContentAt::Status, Some((Part::ToolResult, true)));
         }
         for attr in &reader.attrs {
             let class = reader.memo.class(attr.code);
@@ -121,7 +132,8 @@ impl<'v, 'p> Finder<'v, 'p> {
     pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Found {
         let mut out = Found::default();
         let marks = self.marks(memo, node, agent);
-        self.node(memo, node, Rules { agent, unlisted: self.unlisted, dialect: None, event: None, marks }, &mut out);
+        let rules = Rules { agent, tool: false, unlisted: self.unlisted, dialect: None, event: None, marks };
+        self.node(memo, node, rules, &mut out);
         out
     }
 
@@ -165,7 +177,13 @@ impl<'v, 'p> Finder<'v, 'p> {
         let at = ContentAt::Attribute(id);
         let texts = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_));
         if class.role == Role::ErrorText && texts && !shape::is_void(value) {
-            out.errors.push(ContentPlace { node, at, part: Part::Other, listed: true });
+            match class.tool_error(value).filter(|_| rules.tool) {
+                Some(part) => {
+                    out.tool_failed = true;
+                    out.push(node, at, Some((part, true)));
+                }
+                None => out.errors.push(ContentPlace { node, at, part: Part::Other, listed: true }),
+            }
             return;
         }
         match judge(class, value, rules).or(named) {
@@ -215,6 +233,7 @@ impl Found {
     pub(super) fn give(mut self, item: &mut ItemFacts, first: bool) {
         if !first {
             (item.content, item.errors, item.inside) = (Vec::new(), self.errors, None);
+            item.tool_failed = self.tool_failed;
         }
         let empty = self.inside.parts.is_empty() && self.inside.name.is_none();
         if !empty {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::facts::Part;
-use super::keys::{AGENT, CALL, CHAT, GENERIC, GLOBAL, SetId};
+use super::keys::{AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SetId, TOOL_ERRORS};
 
 /// The schema this code reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -90,6 +90,12 @@ pub(super) struct Keys {
     /// Keys that are content in a map that has a chat's shape.
     #[serde(default)]
     chat: BTreeMap<PartName, List>,
+    /// Keys of `error_text` that hold a tool's output on an item of a tool.
+    #[serde(default)]
+    tool_errors: BTreeMap<PartName, List>,
+    /// Those of them under which a word is the error's type and stays.
+    #[serde(default)]
+    tool_error_types: BTreeMap<PartName, List>,
     /// Values of `type` and `object` that give a map that shape.
     #[serde(default)]
     pub(super) chat_types: List,
@@ -105,13 +111,15 @@ pub(super) struct Keys {
 
 impl Keys {
     /// The lists that hold whatever the dialect.
-    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 5] {
+    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 7] {
         [
             (GLOBAL, &self.content),
             (AGENT, &self.agent_content),
             (GENERIC, &self.generic),
             (CALL, &self.call_marks),
             (CHAT, &self.chat),
+            (TOOL_ERRORS, &self.tool_errors),
+            (ERROR_TYPES, &self.tool_error_types),
         ]
     }
 }
@@ -376,6 +384,9 @@ pub(super) struct Dialect {
     pub(super) event_prefix: String,
     #[serde(default)]
     pub(super) calls: Vec<CallRule>,
+    /// Spans and log events beside tool calls whose error text is a tool's output.
+    #[serde(default)]
+    pub(super) tool_items: List,
     /// Tokens count only where no span below carries some.
     #[serde(default)]
     pub(super) leaves_only: bool,

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use parking_lot::Mutex;
 
 use config::load;
+use otlp::Value;
 
 use super::announced::Announced;
 use super::detect::Clause;
 use super::facts::Part;
-use super::keys::{CHAT, GLOBAL, KeyFact, Keys, Role, SetId, Slot};
+use super::keys::{GLOBAL, KeyFact, Keys, LAST, Role, SetId, Slot};
 use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
 use super::sources::{Source, Sources, UsageSources};
@@ -62,6 +63,8 @@ pub(super) struct Dialect {
     pub(super) clauses: Vec<Clause>,
     pub(super) event_prefix: String,
     pub(super) calls: Vec<CallRule>,
+    /// Names of spans and log events beside tool calls whose error text is a tool's output.
+    pub(super) tool_items: Names,
     pub(super) leaves_only: bool,
     pub(super) inherit: bool,
     pub(super) inner: bool,
@@ -147,6 +150,12 @@ impl Vocabulary {
     /// The part of a conversation that a listed content key holds, whatever the dialect.
     pub fn content_part(&self, key: &str) -> Option<Part> {
         self.keys.classify(key).content(GLOBAL).filter(|listed| !listed.named).map(|listed| listed.part)
+    }
+
+    /// Whether what stands at a slot is a tool's output on an item of a tool.
+    pub(super) fn is_tool_error(&self, slot: Slot, value: Value<'_>) -> bool {
+        let key = self.slot_keys.get(slot as usize);
+        key.is_some_and(|key| self.keys.classify(key).tool_error(value).is_some())
     }
 
     /// Whether the key names a session, turn, user or tenant in any dialect: its value is an id, never free text.
@@ -296,7 +305,7 @@ pub(super) struct Compiler<'d> {
 
 impl<'d> Compiler<'d> {
     fn new(lists: &'d BTreeMap<String, List>) -> Self {
-        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: CHAT, marks: 0, problem: None }
+        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: LAST, marks: 0, problem: None }
     }
 
     fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
@@ -378,6 +387,7 @@ impl<'d> Compiler<'d> {
             clauses: data.detect.iter().map(|clause| Clause::compile(self, clause)).collect(),
             event_prefix: data.event_prefix.clone(),
             calls: data.calls.iter().map(|rule| self.call(rule)).collect(),
+            tool_items: self.names(&data.tool_items),
             leaves_only: data.leaves_only,
             inherit: data.inherit,
             inner: data.inner,

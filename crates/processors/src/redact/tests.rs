@@ -410,6 +410,22 @@ fn many_homes_take_linear_time() {
     assert!(hidden.starts_with("/home/[USERNAME]/home/[USERNAME]"));
 }
 
+/// The slug of a tool that failed is made of its type and name: what it said is content, and a digest of it could be looked up.
+#[test]
+fn slugs_of_tools() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let slug = |tool: &str, kind: &str, message: &str| {
+        let operation = [text("gen_ai.operation.name", "execute_tool"), text("gen_ai.tool.name", tool)];
+        let error = [text("error.type", kind), text("error.message", message)];
+        let out = attributes_after(&redact, operation.into_iter().chain(error).collect());
+        out.into_iter().find(|kv| kv.key == "exception.slug").expect("a slug").value
+    };
+    let one = slug("grep", "ToolError", "no such file");
+    assert_eq!(one, slug("grep", "ToolError", "it is a folder"));
+    assert_ne!(one, slug("sed", "ToolError", "no such file"));
+    assert_ne!(one, slug("grep", "Timeout", "no such file"));
+}
+
 /// What a user groups by: the same failure gives the same slug whatever ids, numbers and quotations are in it; another
 /// type, message or place gives another; it is made of redacted text, before any cut.
 #[test]

@@ -79,7 +79,8 @@ pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
         match place.at {
             ContentAt::Attribute(id) => payload.remove_attribute(id),
             ContentAt::Body => payload.remove_body(place.node),
-            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
+            ContentAt::Status => payload.set_text(place.node, Field::StatusMessage, ""),
+            ContentAt::Name | ContentAt::Inside(_) => {}
         }
     }
     for item in &facts.items {

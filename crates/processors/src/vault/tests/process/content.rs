@@ -323,3 +323,45 @@ fn sealing_fails_closed() {
     assert_eq!(bench.processor.process(&mut batch), Err(Reason::Lost));
     assert!(batch.clearance.content == Content::Kept && batch.drafts.is_empty());
 }
+
+/// What a failed tool said must not leave: not as an error text, an exception or the status message; the type stays.
+#[test]
+fn what_a_failed_tool_said_goes() {
+    let said = "CANARY no such file in /srv";
+    let exception = json!({"name": "exception", "attributes": {
+        "exception.type": "ToolError", "exception.message": said, "exception.stacktrace": format!("Traceback\nToolError: {said}"),
+    }});
+    let tool = json!({"name": "claude_code.tool", "trace": 1, "span": 2, "status": said, "events": [exception], "attributes": {
+        "session.id": "s-1", "gen_ai.tool.name": "Bash", "gen_ai.tool.success": false, "error.type": "ToolError", "error.message": said,
+    }});
+    let turn = json!({"name": "claude_code.turn.stop_failure", "trace": 1, "span": 3, "status": "overloaded, try again",
+        "attributes": {"session.id": "s-1"}});
+    let mut bench = Bench::new();
+    let out = bench.pass(&json!({"scope": {"name": "claude_code_hooks"}, "items": [tool, turn]}));
+    assert!(!out.leaks("CANARY"));
+    let attributes = out.attributes(0);
+    assert_eq!(attributes["error.type"], "ToolError");
+    assert!(attributes.contains_key("gen_ai.tool.call.result_ref"), "{attributes:?}");
+    let nodes: Vec<_> = out.payload.items().collect();
+    assert_eq!(out.payload.text(nodes[0], otlp::Field::StatusMessage), "");
+    assert_eq!(out.payload.status_code(nodes[0]), 2);
+    assert_eq!(out.payload.text(nodes[1], otlp::Field::StatusMessage), "overloaded, try again", "a turn's stays");
+    let event = out.payload.children(nodes[0]).next().expect("the exception stays");
+    assert_eq!(out.of(event).into_keys().collect::<Vec<_>>(), ["exception.type"]);
+    let kept: Vec<_> =
+        out.documents[0].items[0].content.iter().map(|piece| piece.key.as_deref().unwrap_or("")).collect();
+    assert_eq!(
+        kept,
+        ["status.message", "error.message", "exception.message", "exception.stacktrace"],
+        "each of them once"
+    );
+}
+
+/// A long output of a failed tool is kept once: what is too long for redaction was kept before, too.
+#[test]
+fn a_long_error_of_a_tool_is_kept_once() {
+    let tool = json!({"name": "claude_code.tool", "trace": 1, "span": 2, "status": "CANARY said ".repeat(9_000),
+        "attributes": {"session.id": "s-1", "gen_ai.tool.name": "Bash"}});
+    let out = Bench::new().pass(&json!({"scope": {"name": "claude_code_hooks"}, "items": [tool]}));
+    assert!(!out.leaks("CANARY") && out.documents[0].items[0].content.len() == 1);
+}
