@@ -13,7 +13,7 @@ use otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
 use super::facts::{ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
 use super::item::{Attr, Reader};
-use super::keys::{AGENT, CHAT, Class, GLOBAL, Listed, Memo, Role, SetId};
+use super::keys::{AGENT, CHAT, Class, GLOBAL, Listed, Memo, Role, SPOKEN, SetId};
 use super::messages;
 use super::named::Named;
 use super::nested::{Lists, Nested, Taken, Took};
@@ -144,10 +144,12 @@ impl<'v, 'p> Finder<'v, 'p> {
             of(memo.class(code))
         };
         let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
-        let doubtful: fn(&Class) -> bool =
-            if agent { Class::is_chat } else { |class| class.is_generic() || class.is_chat() };
+        let doubtful: fn(&Class) -> bool = match agent {
+            true => |class| class.is_chat() || class.is_spoken(),
+            false => |class| class.is_generic() || class.is_chat() || class.is_spoken(),
+        };
         if !keys.any(|key| is(key, doubtful)) {
-            return Marks { call: agent, chat: false };
+            return Marks { call: agent, ..Marks::default() };
         }
         let attributes = self.payload.attributes(node);
         let entries = attributes.map(|attribute| (attribute.key, messages::said(attribute.value)));
@@ -288,7 +290,9 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, bool)> 
     if let Some(listed) = class.content(GLOBAL).filter(|_| sure) {
         return (!keeps(&listed) && (rules.agent || !number)).then_some((part(&listed), true));
     }
-    if let Some(listed) = class.content(CHAT).filter(|_| rules.marks.chat && !number) {
+    let chat = [(CHAT, rules.marks.chat), (SPOKEN, rules.marks.spoken)];
+    let mut chat = chat.into_iter().filter(|(_, sure)| *sure && !number);
+    if let Some(listed) = chat.find_map(|(set, _)| class.content(set)) {
         return Some((part(&listed), true));
     }
     if number || class.fits_label(value) || class.role == Role::Pii {

@@ -29,8 +29,10 @@ pub(super) const CHAT: SetId = 4;
 pub(super) const TOOL_ERRORS: SetId = 5;
 /// Those of [`TOOL_ERRORS`] under which a word is the error's type.
 pub(super) const ERROR_TYPES: SetId = 6;
+/// Those that are content in a map that names the speaker (`role`), and other things elsewhere (`message`).
+pub(super) const SPOKEN: SetId = 7;
 /// The last list that is no dialect's or event's.
-pub(super) const LAST: SetId = ERROR_TYPES;
+pub(super) const LAST: SetId = SPOKEN;
 
 /// What a key is, whatever the dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,6 +146,11 @@ impl Class {
     /// Whether the key holds content only where its map has a chat's shape.
     pub(super) fn is_chat(&self) -> bool {
         self.content(CHAT).is_some() && self.content(GLOBAL).is_none()
+    }
+
+    /// Whether the key holds content only beside a speaker's role.
+    pub(super) fn is_spoken(&self) -> bool {
+        self.content(SPOKEN).is_some() && self.content(GLOBAL).is_none()
     }
 
     /// The part that an error text holds on an item of a tool, if it is the tool's output.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::facts::Part;
-use super::keys::{AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SetId, TOOL_ERRORS};
+use super::keys::{AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SPOKEN, SetId, TOOL_ERRORS};
 
 /// The schema this code reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -90,6 +90,9 @@ pub(super) struct Keys {
     /// Keys that are content in a map that has a chat's shape.
     #[serde(default)]
     chat: BTreeMap<PartName, List>,
+    /// Keys that are content in a map that names a speaker.
+    #[serde(default)]
+    spoken: BTreeMap<PartName, List>,
     /// Keys of `error_text` that hold a tool's output on an item of a tool.
     #[serde(default)]
     tool_errors: BTreeMap<PartName, List>,
@@ -111,7 +114,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// The lists that hold whatever the dialect.
-    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 7] {
+    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 8] {
         [
             (GLOBAL, &self.content),
             (AGENT, &self.agent_content),
@@ -120,6 +123,7 @@ impl Keys {
             (CHAT, &self.chat),
             (TOOL_ERRORS, &self.tool_errors),
             (ERROR_TYPES, &self.tool_error_types),
+            (SPOKEN, &self.spoken),
         ]
     }
 }
