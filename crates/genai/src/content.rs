@@ -11,6 +11,8 @@ use std::collections::HashMap;
 
 use otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
+use super::address;
+use super::cache;
 use super::facts::{ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
 use super::item::{Attr, Reader};
 use super::keys::{AGENT, CHAT, Class, GLOBAL, Listed, Memo, Role, SPOKEN, SetId};
@@ -41,6 +43,10 @@ pub enum Unlisted {
     Keep,
 }
 
+/// The names of an address and a statement in a document, behind their keys.
+const ADDRESS: &str = "address";
+const STATEMENT: &str = "statement";
+
 /// What was found on one item.
 #[derive(Default)]
 pub(super) struct Found {
@@ -59,6 +65,8 @@ struct Rules {
     agent: bool,
     /// Of an agent's item of a tool: its error text is the tool's output.
     tool: bool,
+    /// It talks to a cache.
+    cache: bool,
     unlisted: Unlisted,
     dialect: Option<SetId>,
     event: Option<EventRule>,
@@ -84,7 +92,8 @@ impl<'v, 'p> Finder<'v, 'p> {
         let event = log.and_then(|(name, _)| self.event(name, dialect));
         let marks = self.marks(&mut reader.memo, node, agent);
         let set = dialect.map(|dialect| dialect.set);
-        let rules = Rules { agent, tool, unlisted: self.unlisted, dialect: set, event, marks };
+        let cache = agent && self.vocabulary.caches.speak(reader);
+        let rules = Rules { agent, tool, cache, unlisted: self.unlisted, dialect: set, event, marks };
         let named = if agent { reader.named() } else { Named::default() };
         if let Some(name) = reader.named_message().filter(|_| agent) {
             out.inside.name = Some(name.to_owned());
@@ -132,7 +141,8 @@ impl<'v, 'p> Finder<'v, 'p> {
     pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Found {
         let mut out = Found::default();
         let marks = self.marks(memo, node, agent);
-        let rules = Rules { agent, tool: false, unlisted: self.unlisted, dialect: None, event: None, marks };
+        let rules =
+            Rules { agent, tool: false, cache: false, unlisted: self.unlisted, dialect: None, event: None, marks };
         self.node(memo, node, rules, &mut out);
         out
     }
@@ -189,10 +199,39 @@ impl<'v, 'p> Finder<'v, 'p> {
             return;
         }
         match judge(class, value, rules).or(named) {
+            None if class.is_address() && rules.agent && rules.unlisted != Unlisted::Keep => {
+                self.less(node, id, value, (ADDRESS, address::shown), out);
+            }
+            None if class.is_statement() && rules.cache && rules.unlisted != Unlisted::Keep => {
+                self.less(node, id, value, (STATEMENT, |_, text| cache::shown(text)), out);
+            }
             None if !matches!(class.role, Role::Secret | Role::ErrorText | Role::Redact) => {
                 self.inside(node, Some(id), value, rules, out);
             }
             found => out.push(node, at, found),
+        }
+    }
+
+    /// What an address says beyond a route, or a statement beyond its command: it goes whole, and stays without that.
+    fn less(
+        &self,
+        node: Node,
+        id: AttrId,
+        value: Value<'_>,
+        (name, shown): (&str, fn(&str, &str) -> Option<String>),
+        out: &mut Found,
+    ) {
+        let Some(key) = self.payload.attribute(id).map(|attribute| attribute.key) else { return };
+        let mut taken = Taken::default();
+        let texts = value.as_str().into_iter().chain(value.items().filter_map(|item| item.as_str()));
+        for text in texts.filter(|text| !taken.texts.contains_key(*text)).collect::<Vec<_>>() {
+            if let Some(rest) = shown(key, text) {
+                taken.parts.push((Part::Other, name.to_owned(), serde_json::Value::from(text).to_string()));
+                taken.texts.insert(text.to_owned(), rest);
+            }
+        }
+        if !taken.parts.is_empty() {
+            out.take(node, Some(id), key, taken);
         }
     }
 

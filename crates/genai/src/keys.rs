@@ -31,8 +31,12 @@ pub(super) const TOOL_ERRORS: SetId = 5;
 pub(super) const ERROR_TYPES: SetId = 6;
 /// Those that are content in a map that names the speaker (`role`), and other things elsewhere (`message`).
 pub(super) const SPOKEN: SetId = 7;
+/// Addresses: on an agent's item their parts are judged one by one.
+pub(super) const ADDRESSES: SetId = 8;
+/// Statements: of an agent's item that talks to a cache, commands alone stay.
+pub(super) const STATEMENTS: SetId = 9;
 /// The last list that is no dialect's or event's.
-pub(super) const LAST: SetId = SPOKEN;
+pub(super) const LAST: SetId = STATEMENTS;
 
 /// What a key is, whatever the dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,6 +155,16 @@ impl Class {
     /// Whether the key holds content only beside a speaker's role.
     pub(super) fn is_spoken(&self) -> bool {
         self.content(SPOKEN).is_some() && self.content(GLOBAL).is_none()
+    }
+
+    /// Whether the key holds an address.
+    pub(super) fn is_address(&self) -> bool {
+        self.content(ADDRESSES).is_some()
+    }
+
+    /// Whether the key holds a statement.
+    pub(super) fn is_statement(&self) -> bool {
+        self.content(STATEMENTS).is_some()
     }
 
     /// The part that an error text holds on an item of a tool, if it is the tool's output.

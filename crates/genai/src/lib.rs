@@ -3,8 +3,10 @@
 //! **Why**: normalize, cost, runs and vault must agree on what an item is. **Invariants**: reads only; never edits;
 //! adding a dialect is a change of `config/dialects.yaml`. **Not here**: prices (`rates/`), stripping (`processors/vault`).
 
+mod address;
 mod adopt;
 mod announced;
+mod cache;
 mod calls;
 mod content;
 mod detect;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::facts::Part;
-use super::keys::{AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SPOKEN, SetId, TOOL_ERRORS};
+use super::keys::{ADDRESSES, AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SPOKEN, STATEMENTS, SetId, TOOL_ERRORS};
 
 /// The schema this code reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -39,6 +39,9 @@ pub(super) struct Data {
     pub(super) identity: Fields,
     /// Attributes that name others which hold content.
     pub(super) named_by: NamedBy,
+    /// Who is a cache.
+    #[serde(default)]
+    pub(super) caches: Caches,
     /// What stands only inside content and is no content.
     #[serde(default)]
     pub(super) extract: Vec<Extract>,
@@ -55,6 +58,16 @@ pub(super) struct NamedBy {
     pub(super) template: String,
     /// The filled-in template: a span with this name has content for a name.
     pub(super) message: String,
+}
+
+/// What says that an item talks to a cache.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Caches {
+    /// Attributes that name the system.
+    pub(super) system: List,
+    /// Systems that are caches, in lower case.
+    pub(super) is: List,
 }
 
 /// A place of a fact, and the attribute that it is written to.
@@ -90,6 +103,12 @@ pub(super) struct Keys {
     /// Keys that are content in a map that has a chat's shape.
     #[serde(default)]
     chat: BTreeMap<PartName, List>,
+    /// Addresses, whose parts are judged one by one on an agent's items.
+    #[serde(default)]
+    addresses: BTreeMap<PartName, List>,
+    /// Statements, of which commands alone stay where an agent talks to a cache.
+    #[serde(default)]
+    statements: BTreeMap<PartName, List>,
     /// Keys that are content in a map that names a speaker.
     #[serde(default)]
     spoken: BTreeMap<PartName, List>,
@@ -114,7 +133,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// The lists that hold whatever the dialect.
-    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 8] {
+    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 10] {
         [
             (GLOBAL, &self.content),
             (AGENT, &self.agent_content),
@@ -124,6 +143,8 @@ impl Keys {
             (TOOL_ERRORS, &self.tool_errors),
             (ERROR_TYPES, &self.tool_error_types),
             (SPOKEN, &self.spoken),
+            (ADDRESSES, &self.addresses),
+            (STATEMENTS, &self.statements),
         ]
     }
 }

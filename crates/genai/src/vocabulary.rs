@@ -10,6 +10,7 @@ use config::load;
 use otlp::Value;
 
 use super::announced::Announced;
+use super::cache::Caches;
 use super::detect::Clause;
 use super::facts::Part;
 use super::keys::{GLOBAL, KeyFact, Keys, LAST, Role, SetId, Slot};
@@ -40,6 +41,7 @@ pub struct Vocabulary {
     /// Attributes that name others which hold content: a JSON schema, a message template.
     pub(super) named_by: (Slot, Slot, Slot),
     pub(super) wrapped: Wrapped,
+    pub(super) caches: Caches,
     /// Places inside content, and the attributes they are written to.
     pub(super) extract: Vec<Extract>,
     pub(super) providers: HashMap<String, String>,
@@ -346,6 +348,7 @@ impl<'d> Compiler<'d> {
         let announced = Announced::new(&data.keys.announce, &data.keys.people, &data.keys.machines);
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
         let wrapped = Wrapped::compile(&mut self, &data.dialects, &dialects);
+        let caches = Caches::compile(&mut self, &data.caches);
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
         }
@@ -363,6 +366,7 @@ impl<'d> Compiler<'d> {
             identity,
             named_by,
             wrapped,
+            caches,
             extract,
             providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
             frameworks: data.frameworks.iter().map(lower).collect(),

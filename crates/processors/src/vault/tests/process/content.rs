@@ -365,3 +365,26 @@ fn a_long_error_of_a_tool_is_kept_once() {
     let out = Bench::new().pass(&json!({"scope": {"name": "claude_code_hooks"}, "items": [tool]}));
     assert!(!out.leaks("CANARY") && out.documents[0].items[0].content.len() == 1);
 }
+
+/// What an address says beyond a route is in the vault and not on the item, of an agent and of its service; an ordinary
+/// service's stays.
+#[test]
+fn what_addresses_say_goes() {
+    let said = format!("https://a.example/v1/search?q={}&n=1", "CANARY+told+me+so+".repeat(280));
+    let get = |trace: u8| json!({"name": "GET", "trace": trace, "span": trace, "attributes": {"url.full": said, "http.route": "/v1/{id}"}});
+    let mut agent = chat("s-1", "acme", "hello");
+    agent["events"] = json!([{"name": "e", "attributes": {"url.query": "q=CANARY told me so"}}]);
+    let mut bench = Bench::new();
+    let out = bench.pass(&json!({"resource": {"service.name": "agent"}, "items": [agent, get(9)]}));
+    assert!(!out.leaks("CANARY"));
+    let attributes = out.attributes(1);
+    assert_eq!(
+        (&*attributes["url.full"], &*attributes["http.route"]),
+        ("https://a.example/v1/search?q=[…]&n=1", "/v1/{id}")
+    );
+    let kept = out.documents.iter().flat_map(|document| &document.items).flat_map(|item| &item.content);
+    let kept: Vec<_> = kept.filter(|piece| piece.key.as_deref() == Some("url.full#address")).collect();
+    assert!(kept.len() == 1 && kept[0].value.as_str() == Some(&said), "the auditor finds it whole");
+    let out = Bench::new().pass(&json!({"resource": {"service.name": "shop"}, "items": [get(7)]}));
+    assert_eq!(out.attributes(0)["url.full"], said, "an ordinary service's stays");
+}

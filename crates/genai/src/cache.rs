@@ -1,0 +1,67 @@
+//! **What**: what of a statement to a cache stays on an agent's item: its commands. **Why**: what is written to a cache by an
+//! agent is what it was told and what it answered; a query of a database has its own key for its parameters.
+//! **Invariants**: a second pass changes nothing; one line for each command, and not many of them.
+
+use std::collections::HashSet;
+
+use super::item::Reader;
+use super::keys::Slot;
+use super::schema;
+use super::vocabulary::Compiler;
+
+/// What stands in place of keys and values.
+const GONE: &str = "[…]";
+/// Longest command, bytes, and most commands of a pipeline.
+const COMMAND: usize = 24;
+const LINES: usize = 64;
+
+/// Which items talk to a cache.
+pub(super) struct Caches {
+    system: Vec<Slot>,
+    names: HashSet<String>,
+}
+
+impl Caches {
+    pub(super) fn compile(compiler: &mut Compiler<'_>, data: &schema::Caches) -> Self {
+        Self {
+            system: data.system.iter().map(|key| compiler.slot(key)).collect(),
+            names: data.is.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether the reader's present item does.
+    pub(super) fn speak(&self, reader: &Reader<'_, '_>) -> bool {
+        let mut names = self.system.iter().filter_map(|slot| reader.value(*slot)?.as_str());
+        names.any(|name| self.names.contains(&name.to_lowercase()))
+    }
+}
+
+/// What stays of a statement, if that is less.
+pub(super) fn shown(text: &str) -> Option<String> {
+    let mut lines: Vec<String> = text.lines().take(LINES).map(line).collect();
+    if text.lines().nth(LINES).is_some() {
+        lines.push(GONE.to_owned());
+    }
+    let out = lines.join("\n");
+    (out != text.trim_end_matches('\n')).then_some(out)
+}
+
+/// `SET k v` → `SET […]`; what the client masked itself (`SET ? ?`, `[2 other arguments]`) stays.
+fn line(text: &str) -> String {
+    let masked = |rest: &str| {
+        let rest =
+            rest.strip_suffix(" other arguments]").and_then(|rest| Some(rest.rsplit_once('[')?.0)).unwrap_or(rest);
+        rest == GONE || rest.split_whitespace().all(|word| word == "?")
+    };
+    let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let is_command =
+        command.len() <= COMMAND && command.bytes().all(|byte| byte.is_ascii_alphabetic() || b"._".contains(&byte));
+    match (is_command, masked(rest)) {
+        (true, true) => text.to_owned(),
+        (true, false) => format!("{command} {GONE}"),
+        (false, _) => GONE.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
