@@ -2,39 +2,11 @@
 //! agent is what it was told and what it answered; a query of a database has its own key for its parameters.
 //! **Invariants**: a second pass changes nothing; one line for each command, and not many of them.
 
-use std::collections::HashSet;
-
-use super::item::Reader;
-use super::keys::Slot;
-use super::schema;
-use super::vocabulary::Compiler;
-
 /// What stands in place of keys and values.
 const GONE: &str = "[…]";
 /// Longest command, bytes, and most commands of a pipeline.
 const COMMAND: usize = 24;
 const LINES: usize = 64;
-
-/// Which items talk to a cache.
-pub(super) struct Caches {
-    system: Vec<Slot>,
-    names: HashSet<String>,
-}
-
-impl Caches {
-    pub(super) fn compile(compiler: &mut Compiler<'_>, data: &schema::Caches) -> Self {
-        Self {
-            system: data.system.iter().map(|key| compiler.slot(key)).collect(),
-            names: data.is.iter().cloned().collect(),
-        }
-    }
-
-    /// Whether the reader's present item does.
-    pub(super) fn speak(&self, reader: &Reader<'_, '_>) -> bool {
-        let mut names = self.system.iter().filter_map(|slot| reader.value(*slot)?.as_str());
-        names.any(|name| self.names.contains(&name.to_lowercase()))
-    }
-}
 
 /// What stays of a statement, if that is less.
 pub(super) fn shown(text: &str) -> Option<String> {

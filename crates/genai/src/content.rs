@@ -92,7 +92,9 @@ impl<'v, 'p> Finder<'v, 'p> {
         let event = log.and_then(|(name, _)| self.event(name, dialect));
         let marks = self.marks(&mut reader.memo, node, agent);
         let set = dialect.map(|dialect| dialect.set);
-        let cache = agent && self.vocabulary.caches.speak(reader);
+        let (systems, caches) = &self.vocabulary.caches;
+        let mut systems = systems.iter().filter_map(|slot| reader.value(*slot)?.as_str());
+        let cache = agent && systems.any(|name| caches.contains(&name.to_lowercase()));
         let rules = Rules { agent, tool, cache, unlisted: self.unlisted, dialect: set, event, marks };
         let named = if agent { reader.named() } else { Named::default() };
         if let Some(name) = reader.named_message().filter(|_| agent) {

@@ -87,6 +87,9 @@ pub(super) struct Extract {
 pub(super) struct Keys {
     pub(super) secret: List,
     pub(super) pii: List,
+    /// Keys of a user's id or name, beside those under which a dialect tells its user.
+    #[serde(default)]
+    pub(super) persons: List,
     pub(super) error_text: List,
     pub(super) redact: List,
     pub(super) label: List,

@@ -10,7 +10,6 @@ use config::load;
 use otlp::Value;
 
 use super::announced::Announced;
-use super::cache::Caches;
 use super::detect::Clause;
 use super::facts::Part;
 use super::keys::{GLOBAL, KeyFact, Keys, LAST, Role, SetId, Slot};
@@ -41,7 +40,8 @@ pub struct Vocabulary {
     /// Attributes that name others which hold content: a JSON schema, a message template.
     pub(super) named_by: (Slot, Slot, Slot),
     pub(super) wrapped: Wrapped,
-    pub(super) caches: Caches,
+    /// Attributes that name a system, and the systems that are caches.
+    pub(super) caches: (Vec<Slot>, HashSet<String>),
     /// Places inside content, and the attributes they are written to.
     pub(super) extract: Vec<Extract>,
     pub(super) providers: HashMap<String, String>,
@@ -275,12 +275,9 @@ fn identity_keys(data: &Data) -> HashSet<String> {
     ids.chain(STAMPED_IDS.map(str::to_owned)).chain(person_keys(data)).collect()
 }
 
-/// Names of people beside the ids that dialects tell.
-const NAMES: [&str; 2] = ["user.name", "enduser.id"];
-
 /// Keys of a user's id or name.
 fn person_keys(data: &Data) -> HashSet<String> {
-    keys_of(data, |fields| [&fields.user]).chain(NAMES.map(str::to_owned)).collect()
+    keys_of(data, |fields| [&fields.user]).chain(data.keys.persons.iter().cloned()).collect()
 }
 
 /// The attribute keys at which `fields` of all dialects stand.
@@ -348,7 +345,8 @@ impl<'d> Compiler<'d> {
         let announced = Announced::new(&data.keys.announce, &data.keys.people, &data.keys.machines);
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
         let wrapped = Wrapped::compile(&mut self, &data.dialects, &dialects);
-        let caches = Caches::compile(&mut self, &data.caches);
+        let caches = data.caches.system.iter().map(|key| self.slot(key)).collect();
+        let caches = (caches, data.caches.is.iter().cloned().collect());
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
         }
