@@ -1,5 +1,5 @@
-//! **What**: what of a statement to a cache stays on an agent's item: its commands. **Why**: what is written to a cache by an
-//! agent is what it was told and what it answered; a query of a database has its own key for its parameters.
+//! **What**: what of a statement to a cache stays on an agent's item: its commands. **Why**: what an agent writes to a
+//! cache is what somebody said to it and what it answered; a query of a database has its own key for its parameters.
 //! **Invariants**: a second pass changes nothing; one line for each command, and not many of them.
 
 /// What stands in place of keys and values.

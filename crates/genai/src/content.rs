@@ -1,8 +1,8 @@
 //! **What**: where content stands: listed keys and events anywhere, unlisted text in an agent's items
 //! (`docs/decisions/0001-agent-items-and-content.md`).
 //! **Invariants**: every occurrence of a key is a place of its own; what stays for redaction (error text, queries,
-//! URLs, ids, credentials) is no place. Span names and status messages are redaction's too. On an agent's item of a tool
-//! the error text and the status message are the tool's output.
+//! URLs, ids, credentials) is no place. Span names and status messages are redaction's too. On an agent's item of a
+//! tool the error text and the status message are the tool's output.
 //!
 //! For one attribute the first answer holds: credential, error text, the event's own list, the dialect's list, the list
 //! for all, personal id or metadata, then its shape.
@@ -201,6 +201,11 @@ impl<'v, 'p> Finder<'v, 'p> {
             return;
         }
         match judge(class, value, rules).or(named) {
+            // an address is text: whatever else is there has another meaning
+            None if class.is_address() && rules.agent && matches!(value, Value::Map(_) | Value::Bytes(_)) => {
+                let found = Some((Part::Other, false)).filter(|_| !shape::is_void(value));
+                out.push(node, at, found);
+            }
             None if class.is_address() && rules.agent && rules.unlisted != Unlisted::Keep => {
                 self.less(node, id, value, (ADDRESS, address::shown), out);
             }
