@@ -12,6 +12,7 @@ use super::calls::Entry;
 use super::content::{Finder, Unlisted};
 use super::facts::{Facts, ItemFacts};
 use super::item::Reader;
+use super::read;
 use super::rest;
 use super::vocabulary::Vocabulary;
 
@@ -141,9 +142,11 @@ pub fn adopt(
     }
     let mut reader = Reader::new(vocabulary, payload);
     let finder = Finder::new(vocabulary, payload, unlisted);
-    for entry in entries.iter_mut().filter(|entry| anew && entry.dialect.is_some()) {
+    for entry in entries.iter_mut().filter(|_| anew) {
+        let Some(dialect) = entry.dialect else { continue };
         reader.enter(entry.facts.node);
-        finder.item(&mut reader, entry.facts.node, entry.dialect, true).give(&mut entry.facts, false);
+        let tool = read::is_tool(&reader, &entry.facts, dialect);
+        finder.item(&mut reader, entry.facts.node, Some(dialect), (true, tool)).give(&mut entry.facts, false);
     }
     rest(&mut reader, &finder, &mut entries);
     let items: Vec<ItemFacts> = entries.into_iter().map(|entry| entry.facts).collect();

@@ -1,7 +1,8 @@
 //! **What**: where content stands: listed keys and events anywhere, unlisted text in an agent's items
 //! (`docs/decisions/0001-agent-items-and-content.md`).
 //! **Invariants**: every occurrence of a key is a place of its own; what stays for redaction (error text, queries,
-//! URLs, ids, credentials) is no place. Span names and status messages are redaction's too.
+//! URLs, ids, credentials) is no place. Span names and status messages are redaction's too. On an agent's item of a
+//! tool the error text and the status message are the tool's output.
 //!
 //! For one attribute the first answer holds: credential, error text, the event's own list, the dialect's list, the list
 //! for all, personal id or metadata, then its shape.
@@ -10,9 +11,11 @@ use std::collections::HashMap;
 
 use otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
 
+use super::address;
+use super::cache;
 use super::facts::{Basis, ContentAt, ContentPlace, Inside, InsideEdit, InsidePart, ItemFacts, Part};
 use super::item::{Attr, Reader};
-use super::keys::{AGENT, CHAT, Class, GLOBAL, Listed, Memo, Role, SetId};
+use super::keys::{AGENT, CHAT, Class, GLOBAL, Listed, Memo, Role, SPOKEN, SetId};
 use super::messages;
 use super::named::Named;
 use super::nested::{Lists, Nested, Taken, Took};
@@ -40,12 +43,18 @@ pub enum Unlisted {
     Keep,
 }
 
+/// The names of an address and a statement in a document, behind their keys.
+const ADDRESS: &str = "address";
+const STATEMENT: &str = "statement";
+
 /// What was found on one item.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) content: Vec<ContentPlace>,
     /// Error texts: they stay, redacted.
     pub(super) errors: Vec<ContentPlace>,
+    /// Error texts of a tool's item are among `content`.
+    tool_failed: bool,
     /// What stands inside values that stay.
     pub(super) inside: Inside,
 }
@@ -54,6 +63,10 @@ pub(super) struct Found {
 #[derive(Clone, Copy)]
 struct Rules {
     agent: bool,
+    /// Of an agent's item of a tool: its error text is the tool's output.
+    tool: bool,
+    /// It talks to a cache.
+    cache: bool,
     unlisted: Unlisted,
     dialect: Option<SetId>,
     event: Option<EventRule>,
@@ -72,17 +85,26 @@ impl<'v, 'p> Finder<'v, 'p> {
         reader: &mut Reader<'v, 'p>,
         node: Node,
         dialect: Option<&Dialect>,
-        agent: bool,
+        (agent, tool): (bool, bool),
     ) -> Found {
         let mut out = Found::default();
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event, reader.body));
         let event = log.and_then(|(name, _)| self.event(name, dialect));
         let marks = self.marks(&mut reader.memo, node, agent);
-        let rules = Rules { agent, unlisted: self.unlisted, dialect: dialect.map(|dialect| dialect.set), event, marks };
+        let set = dialect.map(|dialect| dialect.set);
+        let (systems, caches) = &self.vocabulary.caches;
+        let mut systems = systems.iter().filter_map(|slot| reader.value(*slot)?.as_str());
+        let cache = agent && systems.any(|name| caches.contains(&name.to_lowercase()));
+        let rules = Rules { agent, tool, cache, unlisted: self.unlisted, dialect: set, event, marks };
         let named = if agent { reader.named() } else { Named::default() };
         if let Some(name) = reader.named_message().filter(|_| agent) {
             out.inside.name = Some(name.to_owned());
             out.push(node, ContentAt::Name, Some((Part::Other, Basis::Listed)));
+        }
+        let status = self.payload.text(node, Field::StatusMessage);
+        if tool && reader.kind == NodeKind::Span && !shape::is_void(Value::Str(status)) {
+            out.tool_failed = true;
+            out.push(node, ContentAt::Status, Some((Part::ToolResult, Basis::Listed)));
         }
         for attr in &reader.attrs {
             let class = reader.memo.class(attr.code);
@@ -121,7 +143,9 @@ impl<'v, 'p> Finder<'v, 'p> {
     pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Found {
         let mut out = Found::default();
         let marks = self.marks(memo, node, agent);
-        self.node(memo, node, Rules { agent, unlisted: self.unlisted, dialect: None, event: None, marks }, &mut out);
+        let rules =
+            Rules { agent, tool: false, cache: false, unlisted: self.unlisted, dialect: None, event: None, marks };
+        self.node(memo, node, rules, &mut out);
         out
     }
 
@@ -132,10 +156,12 @@ impl<'v, 'p> Finder<'v, 'p> {
             of(memo.class(code))
         };
         let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
-        let doubtful: fn(&Class) -> bool =
-            if agent { Class::is_chat } else { |class| class.is_generic() || class.is_chat() };
+        let doubtful: fn(&Class) -> bool = match agent {
+            true => |class| class.is_chat() || class.is_spoken(),
+            false => |class| class.is_generic() || class.is_chat() || class.is_spoken(),
+        };
         if !keys.any(|key| is(key, doubtful)) {
-            return Marks { call: agent, chat: false };
+            return Marks { call: agent, ..Marks::default() };
         }
         let attributes = self.payload.attributes(node);
         let entries = attributes.map(|attribute| (attribute.key, messages::said(attribute.value)));
@@ -165,14 +191,54 @@ impl<'v, 'p> Finder<'v, 'p> {
         let at = ContentAt::Attribute(id);
         let texts = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_));
         if class.role == Role::ErrorText && texts && !shape::is_void(value) {
-            out.errors.push(ContentPlace { node, at, part: Part::Other, basis: Basis::Listed });
+            match class.tool_error(value).filter(|_| rules.tool) {
+                Some(part) => {
+                    out.tool_failed = true;
+                    out.push(node, at, Some((part, Basis::Listed)));
+                }
+                None => out.errors.push(ContentPlace { node, at, part: Part::Other, basis: Basis::Listed }),
+            }
             return;
         }
         match judge(class, value, rules).or(named) {
+            // an address is text: whatever else is there has another meaning
+            None if class.is_address() && rules.agent && matches!(value, Value::Map(_) | Value::Bytes(_)) => {
+                let found = Some((Part::Other, Basis::Guessed)).filter(|_| !shape::is_void(value));
+                out.push(node, at, found);
+            }
+            None if class.is_address() && rules.agent && rules.unlisted != Unlisted::Keep => {
+                self.less(node, id, value, (ADDRESS, address::shown), out);
+            }
+            None if class.is_statement() && rules.cache && rules.unlisted != Unlisted::Keep => {
+                self.less(node, id, value, (STATEMENT, |_, text| cache::shown(text)), out);
+            }
             None if !matches!(class.role, Role::Secret | Role::ErrorText | Role::Redact) => {
                 self.inside(node, Some(id), value, rules, out);
             }
             found => out.push(node, at, found),
+        }
+    }
+
+    /// What an address says beyond a route, or a statement beyond its command: it goes whole, and stays without that.
+    fn less(
+        &self,
+        node: Node,
+        id: AttrId,
+        value: Value<'_>,
+        (name, shown): (&str, fn(&str, &str) -> Option<String>),
+        out: &mut Found,
+    ) {
+        let Some(key) = self.payload.attribute(id).map(|attribute| attribute.key) else { return };
+        let mut taken = Taken::default();
+        let texts = value.as_str().into_iter().chain(value.items().filter_map(|item| item.as_str()));
+        for text in texts.filter(|text| !taken.texts.contains_key(*text)).collect::<Vec<_>>() {
+            if let Some(rest) = shown(key, text) {
+                taken.parts.push((Part::Other, name.to_owned(), serde_json::Value::from(text).to_string()));
+                taken.texts.insert(text.to_owned(), rest);
+            }
+        }
+        if !taken.parts.is_empty() {
+            out.take(node, Some(id), key, taken);
         }
     }
 
@@ -215,6 +281,7 @@ impl Found {
     pub(super) fn give(mut self, item: &mut ItemFacts, first: bool) {
         if !first {
             (item.content, item.errors, item.inside) = (Vec::new(), self.errors, None);
+            item.tool_failed = self.tool_failed;
         }
         let empty = self.inside.parts.is_empty() && self.inside.name.is_none();
         if !empty {
@@ -269,7 +336,9 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basis)>
     if let Some(listed) = class.content(GLOBAL).filter(|_| sure) {
         return (!keeps(&listed) && (rules.agent || !number)).then_some((part(&listed), Basis::Listed));
     }
-    if let Some(listed) = class.content(CHAT).filter(|_| rules.marks.chat && !number) {
+    let chat = [(CHAT, rules.marks.chat), (SPOKEN, rules.marks.spoken)];
+    let mut chat = chat.into_iter().filter(|(_, sure)| *sure && !number);
+    if let Some(listed) = chat.find_map(|(set, _)| class.content(set)) {
         return Some((part(&listed), Basis::Listed));
     }
     if number || class.fits_label(value) || class.role == Role::Pii {

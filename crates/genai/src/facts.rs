@@ -68,7 +68,7 @@ pub enum ContentAt {
     Attribute(AttrId),
     /// The body of the log record.
     Body,
-    /// The message of the span's status. Never removed.
+    /// The message of the span's status.
     Status,
     /// The name of the span: another takes its place.
     Name,
@@ -400,6 +400,8 @@ pub struct ItemFacts {
     pub content: Vec<ContentPlace>,
     /// Error texts of the item and its events, which stay and are redacted.
     pub errors: Vec<ContentPlace>,
+    /// Its error texts are a tool's output: they are among `content`.
+    pub tool_failed: bool,
     /// Content inside values that stay; its parts are among `content`.
     pub inside: Option<Box<Inside>>,
 }

@@ -25,6 +25,18 @@ pub(super) const GENERIC: SetId = 2;
 pub(super) const CALL: SetId = 3;
 /// Those that are content in a map which has the shape of a message, a part of one, a chunk or a call of a tool.
 pub(super) const CHAT: SetId = 4;
+/// Error texts that are a tool's output on an item of a tool.
+pub(super) const TOOL_ERRORS: SetId = 5;
+/// Those of [`TOOL_ERRORS`] under which a word is the error's type.
+pub(super) const ERROR_TYPES: SetId = 6;
+/// Those that are content in a map that names the speaker (`role`), and other things elsewhere (`message`).
+pub(super) const SPOKEN: SetId = 7;
+/// Addresses: on an agent's item their parts are judged one by one.
+pub(super) const ADDRESSES: SetId = 8;
+/// Statements: of an agent's item that talks to a cache, commands alone stay.
+pub(super) const STATEMENTS: SetId = 9;
+/// The last list that is no dialect's or event's.
+pub(super) const LAST: SetId = STATEMENTS;
 
 /// What a key is, whatever the dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,6 +171,27 @@ impl Class {
     /// Whether the key holds content only where its map has a chat's shape.
     pub(super) fn is_chat(&self) -> bool {
         self.content(CHAT).is_some() && self.content(GLOBAL).is_none()
+    }
+
+    /// Whether the key holds content only beside a speaker's role.
+    pub(super) fn is_spoken(&self) -> bool {
+        self.content(SPOKEN).is_some() && self.content(GLOBAL).is_none()
+    }
+
+    /// Whether the key holds an address.
+    pub(super) fn is_address(&self) -> bool {
+        self.content(ADDRESSES).is_some()
+    }
+
+    /// Whether the key holds a statement.
+    pub(super) fn is_statement(&self) -> bool {
+        self.content(STATEMENTS).is_some()
+    }
+
+    /// The part that an error text holds on an item of a tool, if it is the tool's output.
+    pub(super) fn tool_error(&self, value: Value<'_>) -> Option<Part> {
+        let is_type = self.content(ERROR_TYPES).is_some() && shape::is_label_value(value);
+        self.content(TOOL_ERRORS).filter(|_| !is_type).map(|listed| listed.part)
     }
 
     /// Whether the key marks its neighbours as those of a call of a model.

@@ -3,8 +3,10 @@
 //! **Why**: normalize, cost, runs and vault must agree on what an item is. **Invariants**: reads only; never edits;
 //! adding a dialect is a change of `config/dialects.yaml`. **Not here**: prices (`rates/`), stripping (`processors/vault`).
 
+mod address;
 mod adopt;
 mod announced;
+mod cache;
 mod calls;
 mod content;
 mod detect;
@@ -67,8 +69,9 @@ pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
         reader.enter(node);
         let dialect = detect::dialect(&reader).and_then(|at| vocabulary.dialects.get(at));
         let mut facts = read::item(&reader, node, dialect);
-        if dialect.is_some() && payload.signal() != Signal::Metrics {
-            finder.item(&mut reader, node, dialect, true).give(&mut facts, false);
+        if let Some(dialect) = dialect.filter(|_| payload.signal() != Signal::Metrics) {
+            let tool = read::is_tool(&reader, &facts, dialect);
+            finder.item(&mut reader, node, Some(dialect), (true, tool)).give(&mut facts, false);
         }
         entries.push(Entry { facts, dialect });
     }
@@ -89,7 +92,7 @@ fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &
         shared.tell(payload, at, node, agent);
         if entry.dialect.is_none() {
             reader.enter(node);
-            finder.item(reader, node, None, agent).give(&mut entry.facts, false);
+            finder.item(reader, node, None, (agent, false)).give(&mut entry.facts, false);
         }
     }
     for (node, at, agent) in shared.owners().rev() {

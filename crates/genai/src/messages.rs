@@ -16,6 +16,8 @@ pub enum Doubt {
     Call,
     /// The shape of its map: a message, a part of one, a chunk, a call of a tool.
     Chat,
+    /// A speaker's role in its map.
+    Spoken,
 }
 
 /// What the entries of one map say of it.
@@ -25,6 +27,8 @@ pub struct Marks {
     pub call: bool,
     /// It is a message, a part of one, a chunk of a stream, or a call of a tool.
     pub chat: bool,
+    /// It names a speaker.
+    pub spoken: bool,
 }
 
 impl Marks {
@@ -34,6 +38,7 @@ impl Marks {
             Doubt::Nothing => true,
             Doubt::Call => self.call || self.chat,
             Doubt::Chat => self.chat,
+            Doubt::Spoken => self.spoken,
         }
     }
 }
@@ -99,7 +104,8 @@ pub(super) fn is_parts(text: &str, types: &HashSet<Box<str>>) -> bool {
         let before = map.as_bytes().get(at.checked_sub(1)?).is_some_and(|byte| matches!(byte, b'"' | b'\''));
         map.get(at + key.len()..).filter(|behind| before && behind.starts_with(['"', '\'', '\\']))
     };
-    UNTYPED.contains(&first) || map.match_indices("type").filter_map(whole).any(|behind| types.contains(word(behind)))
+    let typed = ["type", "kind"].into_iter().flat_map(|key| map.match_indices(key));
+    UNTYPED.contains(&first) || typed.filter_map(whole).any(|behind| types.contains(word(behind)))
 }
 
 /// The word that comes next, behind quotes, blanks and `:` or `=`.
@@ -113,7 +119,7 @@ fn word(text: &str) -> &str {
 
 /// Whether the key says what kind of piece its map is.
 fn is_type(key: &str) -> bool {
-    matches!(key, "type" | "object")
+    matches!(key, "type" | "object" | "kind")
 }
 
 /// What stands for structure in place of a text.
@@ -156,8 +162,22 @@ const REASONS: [&str; 18] = [
     "eos",
 ];
 /// Who speaks in a conversation with a model.
-const ROLES: [&str; 12] =
-    ["user", "assistant", "system", "tool", "model", "developer", "human", "ai", "function", "bot", "chatbot", "agent"];
+const ROLES: [&str; 14] = [
+    "role_user",
+    "role_agent",
+    "user",
+    "assistant",
+    "system",
+    "tool",
+    "model",
+    "developer",
+    "human",
+    "ai",
+    "function",
+    "bot",
+    "chatbot",
+    "agent",
+];
 
 fn is_any(word: &str, words: &[&str]) -> bool {
     words.iter().any(|one| one.eq_ignore_ascii_case(word))
@@ -171,7 +191,7 @@ pub(super) fn marks<'k>(
     mut is_mark: impl FnMut(&'k str) -> bool,
 ) -> Marks {
     let (mut marks, mut has) = (Marks::default(), [false; 8]);
-    let [role, said, delta, chunk, name, arguments, uri, mime] = &mut has;
+    let [role, said, delta, chunk, name, arguments, uri, resource] = &mut has;
     for (key, text) in entries {
         *role |= is_any(key, &["role"]) && is_any(text, &ROLES);
         *delta |= key == "delta" && !text.is_empty();
@@ -179,12 +199,14 @@ pub(super) fn marks<'k>(
         *name |= is_any(key, &["name"]);
         *arguments |= is_any(key, &["arguments"]);
         *uri |= key == "uri";
-        *mime |= matches!(key, "mimeType" | "mime_type");
+        // of MCP; its type may be left out
+        *resource |= matches!(key, "mimeType" | "mime_type" | "text" | "blob");
         *said |= is_any(key, &SAID);
         marks.chat |= (is_type(key) && types.contains(text)) || (STOPS.contains(&key) && is_any(text, &REASONS));
         marks.call |= is_mark(key);
     }
-    marks.chat |= (*role && *said) || (*delta && *chunk) || (*name && *arguments) || (*uri && *mime);
+    marks.chat |= (*role && *said) || (*delta && *chunk) || (*name && *arguments) || (*uri && *resource);
+    marks.spoken = *role;
     marks
 }
 

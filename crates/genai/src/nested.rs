@@ -11,7 +11,7 @@ use std::rc::Rc;
 use otlp::Value;
 
 use super::facts::Part;
-use super::keys::{CHAT, Class, GLOBAL, Keys, SetId};
+use super::keys::{CHAT, Class, GLOBAL, Keys, SPOKEN, SetId};
 use super::messages;
 use super::shape;
 use super::texts::{self, Doubt, Leaf, Marks, Visit, Walked};
@@ -225,6 +225,9 @@ impl Find<'_, '_> {
     /// What must speak for an entry. `speaks`: whether its value does; true: a list of parts is enough.
     fn doubt_of(&self, key: &str, speaks: impl FnOnce(bool) -> bool) -> Doubt {
         let class = self.nested.class(key);
+        if class.is_spoken() {
+            return Doubt::Spoken;
+        }
         let doubt = match class.is_chat() {
             true => Doubt::Chat,
             false if !self.lists.agent && class.is_generic() => Doubt::Call,
@@ -240,7 +243,7 @@ impl Find<'_, '_> {
     /// The part that an entry holds, if it is content.
     fn part(&self, key: &str, label: bool, number: bool) -> Option<Part> {
         let class = self.nested.class(key);
-        let sets = [self.lists.dialect, Some(GLOBAL), Some(CHAT).filter(|_| !number)];
+        let sets = [self.lists.dialect, Some(GLOBAL), Some(CHAT).filter(|_| !number), Some(SPOKEN).filter(|_| !number)];
         let listed = sets.into_iter().flatten().find_map(|set| class.content(set))?;
         let keeps = (listed.named && label) || (number && (!self.lists.agent || listed.wild));
         (!keeps).then_some(listed.part)

@@ -15,6 +15,9 @@ use super::vocabulary::{CallRule, Dialect};
 /// Stop reasons that mean failure.
 const FAILED_STOPS: [&str; 2] = ["error", "max_turns"];
 
+/// Today's word for a tool's call.
+const EXECUTE_TOOL: &str = "execute_tool";
+
 /// Facts of the present item.
 pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect>) -> ItemFacts {
     let sources = dialect.map_or(&reader.vocabulary.identity, |dialect| &dialect.sources);
@@ -28,7 +31,7 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
         call(reader, dialect, &mut facts);
         let taken = reader.vocabulary.extract.iter().filter(|one| one.dialect.is_none_or(|name| name == dialect.name));
         facts.extracted = taken.filter_map(|one| Some((one.to, reader.taken(&one.from)?))).collect();
-        outcome(reader, sources, &mut facts);
+        outcome(reader, dialect, &mut facts);
         facts.unbilled &= !facts.failed;
         facts.no_usage &= !facts.failed && reader.payload.end_time(facts.node) != 0;
         if facts.call == Call::Model && facts.failed && !facts.usage.spent() {
@@ -91,6 +94,7 @@ fn blank(node: Node) -> ItemFacts {
         extracted: Vec::new(),
         content: Vec::new(),
         errors: Vec::new(),
+        tool_failed: false,
         inside: None,
     }
 }
@@ -110,6 +114,14 @@ fn identity(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
         Count::Is(number) => i64::try_from(number).ok(),
         Count::Bad | Count::Absent => None,
     };
+}
+
+/// Whether an item is a tool's: what fails there is what the tool said.
+pub(super) fn is_tool(reader: &Reader<'_, '_>, facts: &ItemFacts, dialect: &Dialect) -> bool {
+    let name = if reader.kind == NodeKind::Span { Some(reader.name) } else { facts.event.as_deref() };
+    facts.call == Call::Tool
+        || (facts.call == Call::Other && facts.operation.as_deref() == Some(EXECUTE_TOOL))
+        || name.is_some_and(|name| dialect.tool_items.matches(name))
 }
 
 /// Everything about model and tool calls.
@@ -207,7 +219,7 @@ fn settle(reader: &Reader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
 fn default_operation(call: Call) -> Option<&'static str> {
     match call {
         Call::Model | Call::ModelCopy => Some("chat"),
-        Call::Tool => Some("execute_tool"),
+        Call::Tool => Some(EXECUTE_TOOL),
         Call::Agent => Some("invoke_agent"),
         Call::TurnEnd | Call::SessionEnd | Call::Permission | Call::Other => None,
     }
@@ -370,7 +382,9 @@ fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
     Some(format!("l/{session}/{trace}/{span}/{time}/{input}/{output}"))
 }
 
-fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
+fn outcome(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
+    let sources = &dialect.sources;
+    let tool = is_tool(reader, facts, dialect);
     facts.finish = finish(reader, &sources.finish);
     facts.decision = reader.label(&sources.decision).or_else(|| facts.decision.take());
     facts.status = reader.values(&sources.status).find_map(|(_, value)| {
@@ -379,12 +393,14 @@ fn outcome(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
     let success = reader.values(&sources.success).find_map(|(_, value)| outcome_word(value));
     let exited = !matches!(reader.count(&sources.exit_code), Count::Absent | Count::Is(0));
     let mut said = false;
-    for (_, value) in reader.values(&sources.error) {
+    for (source, value) in reader.values(&sources.error) {
         match truth(value) {
             Some(truth) => said |= truth,
             None => said = true,
         }
-        let label = text_of(value).filter(|text| truth(value).is_none() && shape::is_label(text));
+        // a word of a tool's output is no type
+        let said = tool && reader.vocabulary.is_tool_error(source.slot, value);
+        let label = text_of(value).filter(|text| truth(value).is_none() && !said && shape::is_label(text));
         facts.error = facts.error.take().or(label);
     }
     let stopped = facts.finish.as_deref().is_some_and(|finish| FAILED_STOPS.contains(&finish));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::facts::Part;
-use super::keys::{AGENT, CALL, CHAT, GENERIC, GLOBAL, SetId};
+use super::keys::{ADDRESSES, AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SPOKEN, STATEMENTS, SetId, TOOL_ERRORS};
 
 /// The schema this code reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -39,6 +39,9 @@ pub(super) struct Data {
     pub(super) identity: Fields,
     /// Attributes that name others which hold content.
     pub(super) named_by: NamedBy,
+    /// Who is a cache.
+    #[serde(default)]
+    pub(super) caches: Caches,
     /// What stands only inside content and is no content.
     #[serde(default)]
     pub(super) extract: Vec<Extract>,
@@ -55,6 +58,16 @@ pub(super) struct NamedBy {
     pub(super) template: String,
     /// The filled-in template: a span with this name has content for a name.
     pub(super) message: String,
+}
+
+/// What says that an item talks to a cache.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Caches {
+    /// Attributes that name the system.
+    pub(super) system: List,
+    /// Systems that are caches, in lower case.
+    pub(super) is: List,
 }
 
 /// A place of a fact, and the attribute that it is written to.
@@ -74,6 +87,9 @@ pub(super) struct Extract {
 pub(super) struct Keys {
     pub(super) secret: List,
     pub(super) pii: List,
+    /// Keys of a user's id or name, beside those under which a dialect tells its user.
+    #[serde(default)]
+    pub(super) persons: List,
     pub(super) error_text: List,
     pub(super) redact: List,
     pub(super) label: List,
@@ -90,6 +106,21 @@ pub(super) struct Keys {
     /// Keys that are content in a map that has a chat's shape.
     #[serde(default)]
     chat: BTreeMap<PartName, List>,
+    /// Addresses, whose parts are judged one by one on an agent's items.
+    #[serde(default)]
+    addresses: BTreeMap<PartName, List>,
+    /// Statements, of which commands alone stay where an agent talks to a cache.
+    #[serde(default)]
+    statements: BTreeMap<PartName, List>,
+    /// Keys that are content in a map that names a speaker.
+    #[serde(default)]
+    spoken: BTreeMap<PartName, List>,
+    /// Keys of `error_text` that hold a tool's output on an item of a tool.
+    #[serde(default)]
+    tool_errors: BTreeMap<PartName, List>,
+    /// Those of them under which a word is the error's type and stays.
+    #[serde(default)]
+    tool_error_types: BTreeMap<PartName, List>,
     /// Values of `type` and `object` that give a map that shape.
     #[serde(default)]
     pub(super) chat_types: List,
@@ -105,13 +136,18 @@ pub(super) struct Keys {
 
 impl Keys {
     /// The lists that hold whatever the dialect.
-    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 5] {
+    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 10] {
         [
             (GLOBAL, &self.content),
             (AGENT, &self.agent_content),
             (GENERIC, &self.generic),
             (CALL, &self.call_marks),
             (CHAT, &self.chat),
+            (TOOL_ERRORS, &self.tool_errors),
+            (ERROR_TYPES, &self.tool_error_types),
+            (SPOKEN, &self.spoken),
+            (ADDRESSES, &self.addresses),
+            (STATEMENTS, &self.statements),
         ]
     }
 }
@@ -376,6 +412,9 @@ pub(super) struct Dialect {
     pub(super) event_prefix: String,
     #[serde(default)]
     pub(super) calls: Vec<CallRule>,
+    /// Spans and log events beside tool calls whose error text is a tool's output.
+    #[serde(default)]
+    pub(super) tool_items: List,
     /// Tokens count only where no span below carries some.
     #[serde(default)]
     pub(super) leaves_only: bool,

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use parking_lot::Mutex;
 
 use config::load;
+use otlp::Value;
 
 use super::announced::Announced;
 use super::detect::Clause;
 use super::facts::Part;
-use super::keys::{CHAT, GLOBAL, KeyFact, Keys, Role, SetId, Slot};
+use super::keys::{GLOBAL, KeyFact, Keys, LAST, Role, SetId, Slot};
 use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
 use super::sources::{Source, Sources, UsageSources};
@@ -39,6 +40,8 @@ pub struct Vocabulary {
     /// Attributes that name others which hold content: a JSON schema, a message template.
     pub(super) named_by: (Slot, Slot, Slot),
     pub(super) wrapped: Wrapped,
+    /// Attributes that name a system, and the systems that are caches.
+    pub(super) caches: (Vec<Slot>, HashSet<String>),
     /// Places inside content, and the attributes they are written to.
     pub(super) extract: Vec<Extract>,
     pub(super) providers: HashMap<String, String>,
@@ -62,6 +65,8 @@ pub(super) struct Dialect {
     pub(super) clauses: Vec<Clause>,
     pub(super) event_prefix: String,
     pub(super) calls: Vec<CallRule>,
+    /// Names of spans and log events beside tool calls whose error text is a tool's output.
+    pub(super) tool_items: Names,
     pub(super) leaves_only: bool,
     pub(super) inherit: bool,
     pub(super) inner: bool,
@@ -147,6 +152,12 @@ impl Vocabulary {
     /// The part of a conversation that a listed content key holds, whatever the dialect.
     pub fn content_part(&self, key: &str) -> Option<Part> {
         self.keys.classify(key).content(GLOBAL).filter(|listed| !listed.named).map(|listed| listed.part)
+    }
+
+    /// Whether what stands at a slot is a tool's output on an item of a tool.
+    pub(super) fn is_tool_error(&self, slot: Slot, value: Value<'_>) -> bool {
+        let key = self.slot_keys.get(slot as usize);
+        key.is_some_and(|key| self.keys.classify(key).tool_error(value).is_some())
     }
 
     /// Whether the key names a session, turn, user or tenant in any dialect: its value is an id, never free text.
@@ -264,12 +275,9 @@ fn identity_keys(data: &Data) -> HashSet<String> {
     ids.chain(STAMPED_IDS.map(str::to_owned)).chain(person_keys(data)).collect()
 }
 
-/// Names of people beside the ids that dialects tell.
-const NAMES: [&str; 2] = ["user.name", "enduser.id"];
-
 /// Keys of a user's id or name.
 fn person_keys(data: &Data) -> HashSet<String> {
-    keys_of(data, |fields| [&fields.user]).chain(NAMES.map(str::to_owned)).collect()
+    keys_of(data, |fields| [&fields.user]).chain(data.keys.persons.iter().cloned()).collect()
 }
 
 /// The attribute keys at which `fields` of all dialects stand.
@@ -296,7 +304,7 @@ pub(super) struct Compiler<'d> {
 
 impl<'d> Compiler<'d> {
     fn new(lists: &'d BTreeMap<String, List>) -> Self {
-        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: CHAT, marks: 0, problem: None }
+        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: LAST, marks: 0, problem: None }
     }
 
     fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
@@ -337,6 +345,8 @@ impl<'d> Compiler<'d> {
         let announced = Announced::new(&data.keys.announce, &data.keys.people, &data.keys.machines);
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
         let wrapped = Wrapped::compile(&mut self, &data.dialects, &dialects);
+        let caches = data.caches.system.iter().map(|key| self.slot(key)).collect();
+        let caches = (caches, data.caches.is.iter().cloned().collect());
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
         }
@@ -354,6 +364,7 @@ impl<'d> Compiler<'d> {
             identity,
             named_by,
             wrapped,
+            caches,
             extract,
             providers: data.providers.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
             frameworks: data.frameworks.iter().map(lower).collect(),
@@ -381,6 +392,7 @@ impl<'d> Compiler<'d> {
             clauses: data.detect.iter().map(|clause| Clause::compile(self, clause)).collect(),
             event_prefix: data.event_prefix.clone(),
             calls: data.calls.iter().map(|rule| self.call(rule)).collect(),
+            tool_items: self.names(&data.tool_items),
             leaves_only: data.leaves_only,
             inherit: data.inherit,
             inner: data.inner,

@@ -11,6 +11,7 @@ mod fields;
 mod left;
 mod lengths;
 mod numbers;
+mod people;
 mod policy;
 mod slug;
 #[cfg(test)]
@@ -266,8 +267,11 @@ impl Redact {
         if echo.is_some() {
             self.counters.echoes.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
         }
-        let changed = self.by_rules(visit, (treatment, key), echo.unwrap_or(text), worker);
-        let changed = changed.or_else(|| echo.map(str::to_owned));
+        let text_now = echo.unwrap_or(text);
+        let body = attribute || place.kind == PlaceKind::Body;
+        let people = if body && treatment == Treatment::Scan { self.people(visit, text_now, worker) } else { None };
+        let changed = self.by_rules(visit, (treatment, key), people.as_deref().unwrap_or(text_now), worker);
+        let changed = changed.or(people).or_else(|| echo.map(str::to_owned));
         self.cut(visit, place.kind, treatment, changed.as_deref().unwrap_or(text)).or(changed)
     }
 

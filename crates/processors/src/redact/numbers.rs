@@ -10,6 +10,7 @@ use otlp::{Node, NumberAt, PlaceKind, Value};
 use pipeline::Batch;
 
 use super::ask::Asked;
+use super::config::UserIds;
 use super::policy::Treatment;
 use super::{Redact, Visit, Worker, named};
 
@@ -24,7 +25,9 @@ impl Redact {
         batch.payload.edit_numbers(|number| {
             let mut room = Room::default();
             let digits = room.of(number)?;
-            if !self.settings.detector.may_be_private(number.key, digits) {
+            // a user's number is an id as its text is
+            let person = self.settings.user_ids == UserIds::Pseudonym && self.vocabulary.is_person(number.key);
+            if !person && !self.settings.detector.may_be_private(number.key, digits) {
                 return None;
             }
             let visit = Visit {

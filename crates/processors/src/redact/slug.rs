@@ -1,7 +1,8 @@
 //! **What**: `exception.slug`: one word for "the same failure", from the type, the redacted message with digits, ids and
 //! quotations blanked, and the top frame. **Why**: the nightly list groups failures of all agents by it, over restarts,
 //! replicas and versions. **Invariants**: made of redacted text only, before any cut; the same text gives the same slug on
-//! every gateway; a client's own slug stays. **Not here**: redaction (the processor gives the redacted texts).
+//! every gateway; a client's own slug stays; of a tool that failed it is made of type and tool, as the text is content.
+//! **Not here**: redaction (the processor gives the redacted texts).
 
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ impl<'p> Failure<'p> {
     /// The failure of an item, if it has one and no slug yet.
     pub(super) fn of(payload: &'p Payload, item: &'p ItemFacts) -> Option<Self> {
         let failed = payload.status_code(item.node) == 2;
-        if !failed && !item.failed && item.errors.is_empty() {
+        if !failed && !item.failed && !item.tool_failed && item.errors.is_empty() {
             return None;
         }
         if payload.get(item.node, SLUG).is_some() {
@@ -51,6 +52,11 @@ impl<'p> Failure<'p> {
         let events = item.errors.iter().filter(|place| !own(place) && payload.kind(place.node) == NodeKind::Event);
         events.for_each(|place| found.read(payload, place));
         found.kind = found.kind.or(item.error.as_deref());
+        if item.tool_failed {
+            // what a tool said is gone, or stays as content: its name groups its failures
+            found.message = item.tool.as_deref();
+            return (failed || item.failed || found.kind.is_some()).then_some(found);
+        }
         if failed || item.failed {
             let status = payload.text(item.node, Field::StatusMessage);
             found.message = found.message.or(Some(status).filter(|text| !text.is_empty()));

@@ -209,6 +209,40 @@ fn users_become_pseudonyms_unless_opaque() {
     }
 }
 
+/// A user's id is the same id as a number, in JSON text and under another spelling of its key; what is beside it stays.
+#[test]
+fn users_are_found_in_every_form() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let keep = processor(&Config { user_ids: super::UserIds::Keep, ..Config::default() }, &Meter::new());
+    let number = |redact: &Redact, key: &str| {
+        let value = AnyValue { value: Some(Value::IntValue(4711)) };
+        let sent = KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() };
+        let out = attributes_after(redact, vec![sent]);
+        out.into_iter().find(|kv| kv.key == key)?.value?.value
+    };
+    let shown = ids().pseudonym("default", "4711");
+    for key in ["user.id", "user_id", "userId", "usr.id"] {
+        assert_eq!(number(&redact, key), Some(Value::StringValue(shown.clone())), "{key}");
+        assert_eq!(number(&keep, key), Some(Value::IntValue(4711)), "{key}");
+    }
+    assert_eq!(number(&redact, "http.response.status_code"), Some(Value::IntValue(4711)));
+    for key in ["userId", "usr.name", "user_name", "username", "user.email", "enduser.name"] {
+        let named = string_after(&redact, key, "margaret.oduya").expect("kept");
+        assert_eq!(named, ids().pseudonym("default", "margaret.oduya"), "{key}");
+    }
+    for (sent, left) in [
+        (r#"{"user_id": 4711, "level": "info"}"#, format!(r#"{{"user_id": "{shown}", "level": "info"}}"#)),
+        (r#"INFO login {"userId": "4711", "n": 4711}"#, format!(r#"INFO login {{"userId": "{shown}", "n": 4711}}"#)),
+        (r#"{"a": {"user.id": 4711}}"#, format!(r#"{{"a": {{"user.id": "{shown}"}}}}"#)),
+        (r#"{"users": 4711, "user_count": 3, "userId": null}"#, String::new()),
+        ("user 4711 is here", String::new()),
+    ] {
+        let left = if left.is_empty() { sent } else { &left };
+        assert_eq!(string_after(&redact, "payload", sent).as_deref(), Some(left), "{sent}");
+        assert_eq!(string_after(&keep, "payload", sent).as_deref(), Some(sent), "{sent}");
+    }
+}
+
 /// An id that pretends to be a pseudonym, or is too long for a name, has on a span the form that it has in the vault's
 /// index and object names.
 #[test]
@@ -408,6 +442,22 @@ fn many_homes_take_linear_time() {
         string_after(&redact, "cwd", &"/home/a".repeat(60_000)).expect("kept")
     });
     assert!(hidden.starts_with("/home/[USERNAME]/home/[USERNAME]"));
+}
+
+/// The slug of a tool that failed is made of its type and name: what it said is content, whose digest could be looked up.
+#[test]
+fn slugs_of_tools() {
+    let redact = processor(&Config::default(), &Meter::new());
+    let slug = |tool: &str, kind: &str, message: &str| {
+        let operation = [text("gen_ai.operation.name", "execute_tool"), text("gen_ai.tool.name", tool)];
+        let error = [text("error.type", kind), text("error.message", message)];
+        let out = attributes_after(&redact, operation.into_iter().chain(error).collect());
+        out.into_iter().find(|kv| kv.key == "exception.slug").expect("a slug").value
+    };
+    let one = slug("grep", "ToolError", "no such file");
+    assert_eq!(one, slug("grep", "ToolError", "it is a folder"));
+    assert_ne!(one, slug("sed", "ToolError", "no such file"));
+    assert_ne!(one, slug("grep", "Timeout", "no such file"));
 }
 
 /// What a user groups by: the same failure gives the same slug whatever ids, numbers and quotations are in it; another

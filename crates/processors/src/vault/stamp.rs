@@ -85,7 +85,8 @@ pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
             }
             ContentAt::Attribute(id) => payload.replace_attribute(id, OwnedValue::Str(CONTENT.to_owned())),
             ContentAt::Body => payload.remove_body(place.node),
-            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
+            ContentAt::Status => payload.set_text(place.node, Field::StatusMessage, ""),
+            ContentAt::Name | ContentAt::Inside(_) => {}
         }
     }
     for item in &facts.items {

@@ -126,7 +126,7 @@ fn private_numbers_become_placeholders() {
         ("dd.trace_id", 4_872_472_213_245_830_845),
         ("x", 4_872_472_213_245_830_845),
         ("x", 4_111_111_111_111_112),
-        ("user.id", 48_291_355),
+        ("group.id", 48_291_355),
         ("password_length", 482_913),
         ("http.response.body.size", 4_155_550_132),
     ] {

@@ -323,3 +323,68 @@ fn sealing_fails_closed() {
     assert_eq!(bench.processor.process(&mut batch), Err(Reason::Lost));
     assert!(batch.clearance.content == Content::Kept && batch.drafts.is_empty());
 }
+
+/// What a failed tool said must not leave: not as an error text, an exception or the status message; the type stays.
+#[test]
+fn what_a_failed_tool_said_goes() {
+    let said = "CANARY no such file in /srv";
+    let exception = json!({"name": "exception", "attributes": {
+        "exception.type": "ToolError", "exception.message": said, "exception.stacktrace": format!("Traceback\nToolError: {said}"),
+    }});
+    let tool = json!({"name": "claude_code.tool", "trace": 1, "span": 2, "status": said, "events": [exception], "attributes": {
+        "session.id": "s-1", "gen_ai.tool.name": "Bash", "gen_ai.tool.success": false, "error.type": "ToolError", "error.message": said,
+    }});
+    let turn = json!({"name": "claude_code.turn.stop_failure", "trace": 1, "span": 3, "status": "overloaded, try again",
+        "attributes": {"session.id": "s-1"}});
+    let mut bench = Bench::new();
+    let out = bench.pass(&json!({"scope": {"name": "claude_code_hooks"}, "items": [tool, turn]}));
+    assert!(!out.leaks("CANARY"));
+    let attributes = out.attributes(0);
+    assert_eq!(attributes["error.type"], "ToolError");
+    assert!(attributes.contains_key("gen_ai.tool.call.result_ref"), "{attributes:?}");
+    let nodes: Vec<_> = out.payload.items().collect();
+    assert_eq!(out.payload.text(nodes[0], otlp::Field::StatusMessage), "");
+    assert_eq!(out.payload.status_code(nodes[0]), 2);
+    assert_eq!(out.payload.text(nodes[1], otlp::Field::StatusMessage), "overloaded, try again", "a turn's stays");
+    let event = out.payload.children(nodes[0]).next().expect("the exception stays");
+    assert_eq!(out.of(event).into_keys().collect::<Vec<_>>(), ["exception.type"]);
+    let kept: Vec<_> =
+        out.documents[0].items[0].content.iter().map(|piece| piece.key.as_deref().unwrap_or("")).collect();
+    assert_eq!(
+        kept,
+        ["status.message", "error.message", "exception.message", "exception.stacktrace"],
+        "each of them once"
+    );
+}
+
+/// A long output of a failed tool is kept once: what is too long for redaction was kept before, too.
+#[test]
+fn a_long_error_of_a_tool_is_kept_once() {
+    let tool = json!({"name": "claude_code.tool", "trace": 1, "span": 2, "status": "CANARY said ".repeat(9_000),
+        "attributes": {"session.id": "s-1", "gen_ai.tool.name": "Bash"}});
+    let out = Bench::new().pass(&json!({"scope": {"name": "claude_code_hooks"}, "items": [tool]}));
+    assert!(!out.leaks("CANARY") && out.documents[0].items[0].content.len() == 1);
+}
+
+/// What an address says beyond a route is in the vault and not on the item, of an agent and of its service; an ordinary
+/// service's stays.
+#[test]
+fn what_addresses_say_goes() {
+    let said = format!("https://a.example/v1/search?q={}&n=1", "CANARY+told+me+so+".repeat(280));
+    let get = |trace: u8| json!({"name": "GET", "trace": trace, "span": trace, "attributes": {"url.full": said, "http.route": "/v1/{id}"}});
+    let mut agent = chat("s-1", "acme", "hello");
+    agent["events"] = json!([{"name": "e", "attributes": {"url.query": "q=CANARY told me so"}}]);
+    let mut bench = Bench::new();
+    let out = bench.pass(&json!({"resource": {"service.name": "agent"}, "items": [agent, get(9)]}));
+    assert!(!out.leaks("CANARY"));
+    let attributes = out.attributes(1);
+    assert_eq!(
+        (&*attributes["url.full"], &*attributes["http.route"]),
+        ("https://a.example/v1/search?q=[…]&n=1", "/v1/{id}")
+    );
+    let kept = out.documents.iter().flat_map(|document| &document.items).flat_map(|item| &item.content);
+    let kept: Vec<_> = kept.filter(|piece| piece.key.as_deref() == Some("url.full#address")).collect();
+    assert!(kept.len() == 1 && kept[0].value.as_str() == Some(&said), "the auditor finds it whole");
+    let out = Bench::new().pass(&json!({"resource": {"service.name": "shop"}, "items": [get(7)]}));
+    assert_eq!(out.attributes(0)["url.full"], said, "an ordinary service's stays");
+}

@@ -219,7 +219,7 @@ fn long_error_texts_are_kept_whole() {
     let mut bench = Bench::new();
     let long = "stack ".repeat(3_000);
     let span = |text: &str| {
-        json!({"name": "execute_tool t", "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t",
+        json!({"name": "invoke_agent t", "attributes": {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "t",
         "exception.stacktrace": text, "error": true}})
     };
     let out = bench.pass(&json!({ "items": [span(&long), span("short")] }));

@@ -1,0 +1,26 @@
+//! What stays of statements to caches.
+
+use super::shown;
+
+/// Commands stay, keys and values go; what a client masked itself stays, and so does the result in a second pass.
+#[test]
+fn commands_stay() {
+    for (text, left) in [
+        ("SET chat:1 hello", "SET […]"),
+        ("GET chat:1", "GET […]"),
+        ("SET ? ?", "SET ? ?"),
+        ("set [2 other arguments]", "set [2 other arguments]"),
+        ("set mine [1 other arguments]", "set […]"),
+        ("PING", "PING"),
+        ("FT.SEARCH idx word", "FT.SEARCH […]"),
+        ("GET a\nSET b c", "GET […]\nSET […]"),
+        ("what is it", "what […]"),
+        ("{\"role\": \"user\"}", "[…]"),
+        ("", ""),
+    ] {
+        assert_eq!(shown(text).as_deref().unwrap_or(text), left, "{text}");
+        assert_eq!(shown(left), None, "a second pass changes {left}");
+    }
+    let many = shown(&"GET a\n".repeat(10_000)).expect("it is cut");
+    assert!(many.lines().count() == 65 && shown(&many).is_none_or(|again| again.len() <= many.len()));
+}
