@@ -180,6 +180,10 @@ pub enum Family {
     CardExpiry,
     /// IBANs by country, length and mod 97.
     Iban,
+    /// Payment addresses of India: `name@okaxis`.
+    Upi,
+    /// One-time codes.
+    OneTimeCode,
     /// Bank accounts, members, customers, policies.
     Account,
     /// Business identifier codes of banks.

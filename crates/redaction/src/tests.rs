@@ -21,6 +21,7 @@ mod masks;
 mod numbers;
 mod offsets;
 mod pairs;
+mod probe;
 mod properties;
 mod recognised;
 mod records;

@@ -104,6 +104,8 @@ fn made(family: Family, random: &mut Random) -> Made {
         | Family::CardCode
         | Family::CardExpiry
         | Family::Iban
+        | Family::Upi
+        | Family::OneTimeCode
         | Family::Account
         | Family::Swift
         | Family::Routing
@@ -195,6 +197,8 @@ fn made_money(family: Family, random: &mut Random) -> Made {
             let body = some(random, 18, DIGITS);
             of("to ", format!("DE{:02}{body}", 98 - mod_97(&format!("{body}DE00"))), " please")
         }
+        Family::Upi => of("pay to ", format!("{}{}@okaxis", some(random, 6, LOWER), some(random, 2, DIGITS)), " now"),
+        Family::OneTimeCode => of("your code is ", number(random, 6), ""),
         Family::Account => of("account number: ", number(random, 10), ""),
         Family::Swift => of("SWIFT: ", format!("{}DEFF", some(random, 4, UPPER)), ""),
         Family::Routing => of(
@@ -387,6 +391,8 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
                 || before.to_lowercase().contains("iban")
         }
         Family::Account | Family::MedicalCued | Family::Passport | Family::VehicleCued => within(1..=40),
+        Family::Upi => found.contains('@') && !found.contains(' '),
+        Family::OneTimeCode => within(3..=8) && compact.len() <= 9,
         Family::Swift => matches!(compact.len(), 8 | 11),
         Family::Routing => within(6..=9),
         Family::Wallet => compact.len() >= 26,
