@@ -6,6 +6,7 @@
 
 mod carry;
 pub(super) mod cues;
+mod in_ids;
 mod listed;
 mod mail;
 mod places;
@@ -25,6 +26,7 @@ use super::keys::{self, KeyScratch};
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 
+pub(super) use in_ids::{id_names, is_given_word};
 pub(super) use carry::{claim_words, words_of as carried_words};
 
 /// Reused memory.
