@@ -160,6 +160,8 @@ pub enum Family {
     NameCarried,
     /// A given name of the list before another name.
     NameListed,
+    /// Persons' names in Chinese, Japanese and Korean beside their titles.
+    NameEastern,
     /// House number and street, in any order.
     Street,
     /// Post office boxes.

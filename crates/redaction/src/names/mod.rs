@@ -6,6 +6,7 @@
 
 mod carry;
 pub(super) mod cues;
+mod eastern;
 mod in_ids;
 mod listed;
 mod mail;
@@ -79,6 +80,9 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Cla
         {
             scratch.seeds.push(name.range);
         }
+    }
+    if let Some(rule) = scan.rule(Family::NameEastern) {
+        eastern::claim(scan, rule, claims);
     }
     if let Some(rule) = scan.rule(Family::NameListed) {
         listed::claim(scan, rule, &mut scratch.seeds, claims);

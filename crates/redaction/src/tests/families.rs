@@ -93,6 +93,7 @@ fn made(family: Family, random: &mut Random) -> Made {
         | Family::NameMail
         | Family::NameCarried
         | Family::NameListed
+        | Family::NameEastern
         | Family::Street
         | Family::PostBox
         | Family::PhoneInternational
@@ -166,6 +167,7 @@ fn made_person(family: Family, random: &mut Random, first: String, last: String)
         Family::NameMail => of("ask ", format!("{first} {last}"), " <x@example.com>"),
         Family::NameCarried => of("{\"last_name\":\"Quesadero\"} then ", "Quesadero".to_owned(), " left"),
         Family::NameListed => of("the talk by ", format!("{first} {last}"), " was good"),
+        Family::NameEastern => of("患者", "王小明".to_owned(), "先生"),
         Family::Street => of("ship to ", format!("{} {} Street", 1 + random.below(9_000), last), " today"),
         Family::PostBox => of("write to ", format!("P.O. Box {}", number(random, 4)), " please"),
         Family::PhoneInternational => of("ring ", format!("+49 30 9{}", some(random, 6, DIGITS)), " now"),
@@ -365,6 +367,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         | Family::NameRecord
         | Family::NameMail
         | Family::NameCarried
+        | Family::NameEastern
         | Family::NameListed => letters >= 2,
         Family::Keys | Family::Password | Family::SecretValue | Family::HeaderCredentials | Family::Cookie => {
             !found.is_empty()
