@@ -22,7 +22,6 @@ mod masks;
 mod numbers;
 mod offsets;
 mod pairs;
-mod probe;
 mod properties;
 mod recognised;
 mod records;

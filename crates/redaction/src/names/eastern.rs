@@ -104,11 +104,17 @@ fn is_name(text: &str) -> bool {
 
 /// Bytes of a Korean name that is a whole word before its title.
 fn korean(head: &str, title: &str) -> usize {
-    let start = head.char_indices().rev().take(5).take_while(|(_, c)| is_hangul(*c)).last().map_or(head.len(), |(at, _)| at);
+    let start =
+        head.char_indices().rev().take(5).take_while(|(_, c)| is_hangul(*c)).last().map_or(head.len(), |(at, _)| at);
     let name = head.get(start..).unwrap_or_default();
     let letters = name.chars().count();
     // 님 is also put behind functions: 고객님, 담당자님
-    let fits = if title == "님" { letters == 3 && !name.ends_with(['자', '원', '장']) } else { (1..=4).contains(&letters) };
-    let known = KOREAN.iter().any(|family| name.starts_with(family)) && !OTHERS.iter().any(|other| name.starts_with(other));
+    let fits = if title == "님" {
+        letters == 3 && !name.ends_with(['자', '원', '장'])
+    } else {
+        (1..=4).contains(&letters)
+    };
+    let known =
+        KOREAN.iter().any(|family| name.starts_with(family)) && !OTHERS.iter().any(|other| name.starts_with(other));
     if fits && known { name.len() } else { 0 }
 }

@@ -27,8 +27,8 @@ use super::keys::{self, KeyScratch};
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 
-pub(super) use in_ids::{id_names, is_given_word};
 pub(super) use carry::{claim_words, words_of as carried_words};
+pub(super) use in_ids::{id_names, is_given_word};
 
 /// Reused memory.
 #[derive(Default)]

@@ -66,9 +66,8 @@ fn is_id(site: &Site<'_, '_>) -> bool {
 
 /// Whether bare digits have a key or word that counts, orders or names things: `bytes_sent=`, `job 4111…`.
 fn is_counted(site: &Site<'_, '_>) -> bool {
-    let named = |key: Range<usize>| {
-        site.scan.bytes(key).split(|byte| !byte.is_ascii_alphanumeric()).any(super::site::is_thing)
-    };
+    let named =
+        |key: Range<usize>| site.scan.bytes(key).split(|byte| !byte.is_ascii_alphanumeric()).any(super::site::is_thing);
     site.is_denied() || own_key(site.scan, site.start()).is_some_and(named)
 }
 

@@ -124,7 +124,11 @@ fn one_time(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     };
     let fits = grade != Grade::Near && (4..=8).contains(&chain.digits(first, last)) && chain.is_free_behind(last);
     let range = chain.range(first, last);
-    (fits && site.ends_well(last) && site.is_free() && !is_amount(site.scan, range.end))
+    // `auth.rs:1234` is a line, `20251125` a day
+    let key = if site.scan.before(range.start, 1) == b':' { site.cues().key.clone() } else { None };
+    let line = key.is_some_and(|key| site.scan.bytes(key).contains(&b'.'));
+    let day = last == first && date::numeric(site).is_some();
+    (fits && !line && !day && site.ends_well(last) && site.is_free() && !is_amount(site.scan, range.end))
         .then_some(Found { family: Family::OneTimeCode, range })
 }
 
@@ -284,9 +288,7 @@ fn token_of(scan: &Scan<'_>, token: &Token, family: Family, grade: Grade) -> Opt
         Family::VehicleCued => is_vehicle(token, text) && (!near || len == 17),
         Family::Wallet => (26..=64).contains(&len) && digits >= 2 && !near && !text.contains(&b'-'),
         // `G-482913`, `A7K2P9`
-        Family::OneTimeCode => {
-            !near && (4..=9).contains(&len) && digits >= 3 && token.is_upper() && !is_day(text)
-        }
+        Family::OneTimeCode => !near && (4..=9).contains(&len) && digits >= 3 && token.is_upper() && !is_day(text),
         Family::SsnCued => sure && digits == 9 && token.letters == 0,
         _ => false,
     };

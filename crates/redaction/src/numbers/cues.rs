@@ -273,7 +273,8 @@ fn is_link(between: &[u8]) -> bool {
     let parts = |byte: &u8| !byte.is_ascii_alphanumeric() && (byte.is_ascii() || b"\xc2\xba\xb0".contains(byte));
     let mut words = between.split(parts).filter(|word| !word.is_empty());
     let small = |word: &[u8]| LINKS.has(word);
-    let marks = between.iter().all(|byte| !parts(byte) || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?\xc2\xba\xb0".contains(byte));
+    let marks =
+        between.iter().all(|byte| !parts(byte) || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?\xc2\xba\xb0".contains(byte));
     // a sentence or list that ends in between ends the word's reach
     let stop = |at: usize| between.get(at..at + 2) == Some(b". ") && !is_short(between.get(..at).unwrap_or_default());
     let ends = (1..between.len()).any(|at| stop(at) || between.get(at) == Some(&b','));

@@ -21,10 +21,13 @@ pub(super) fn look(scan: &Scan<'_>, run: &Number, rule: u16, claims: &mut Claims
         return;
     }
     let ends = |c: char| c.is_whitespace() || "\"'`：:「」“”，。、；;".contains(c);
-    let word = head.rfind(ends).map_or(0, |at| at + head.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
+    let word = head
+        .rfind(ends)
+        .map_or(0, |at| at + head.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
     // in scripts without blanks a value begins with its first letter of ASCII
     let plain = head.len() - head.bytes().rev().take_while(u8::is_ascii_graphic).count();
-    let Some(start) = [word.max(plain), word].into_iter().find(|start| is_announced(head.get(..*start).unwrap_or(""))) else {
+    let Some(start) = [word.max(plain), word].into_iter().find(|start| is_announced(head.get(..*start).unwrap_or("")))
+    else {
         return;
     };
     let start = from + start;

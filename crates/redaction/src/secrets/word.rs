@@ -42,8 +42,20 @@ pub(super) fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
 
 /// `is` in other languages: `das Passwort lautet …`. What follows is read by the list `notation.is`.
 const IS_ELSEWHERE: [&[u8]; 14] = [
-    b"lautet ", b"lautet: ", b"ist ", b"ist: ", b"est ", b"est: ", b"es ", b"es: ", b"este ", b"jest ", b"je ",
-    "är ".as_bytes(), "è ".as_bytes(), "é ".as_bytes(),
+    b"lautet ",
+    b"lautet: ",
+    b"ist ",
+    b"ist: ",
+    b"est ",
+    b"est: ",
+    b"es ",
+    b"es: ",
+    b"este ",
+    b"jest ",
+    b"je ",
+    "är ".as_bytes(),
+    "è ".as_bytes(),
+    "é ".as_bytes(),
 ];
 
 /// YAML's `name: KEY`, with `value: v` beside it; a cell of a table in HTML.

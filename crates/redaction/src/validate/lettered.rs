@@ -66,7 +66,8 @@ pub(crate) fn hkid(text: &[u8], check: u8) -> bool {
     };
     let letters = text.len() == 7 && is_like(text, "A999999") || is_like(text, "AA999999");
     let values = digits.iter().map(|byte| u32::from(byte.saturating_sub(b'0')));
-    let sum = first * 9 + second * 8 + values.zip([7, 6, 5, 4, 3, 2]).map(|(value, weight)| value * weight).sum::<u32>();
+    let sum =
+        first * 9 + second * 8 + values.zip([7, 6, 5, 4, 3, 2]).map(|(value, weight)| value * weight).sum::<u32>();
     let wanted = match check {
         b'0'..=b'9' => u32::from(check - b'0'),
         b'A' => 10,
