@@ -23,14 +23,17 @@ list!(JAPANESE, "names.eastern_japanese");
 list!(KOREAN, "names.eastern_korean");
 list!(OTHERS, "names.eastern_others");
 
-/// First bytes of these scripts in UTF-8.
+/// First bytes of these scripts in UTF-8, and the same in sets that are looked for at once.
 const LEADS: std::ops::RangeInclusive<u8> = 0xE3..=0xED;
+const SETS: [[u8; 3]; 4] = [[0xE4, 0xE5, 0xE6], [0xE7, 0xE8, 0xE9], [0xE3, 0xEB, 0xEC], [0xEA, 0xED, 0xED]];
 /// Most characters of a name.
 const MOST: usize = 6;
 
 /// Claims the names beside titles and words for persons.
 pub(super) fn claim(scan: &Scan<'_>, rule: u16, claims: &mut Claims) {
-    if !scan.anchors.facts.high {
+    // dashes and accents make most texts that are not ASCII: those have none of these bytes
+    let has = |[a, b, c]: [u8; 3]| memchr::memchr3(a, b, c, scan.text.as_bytes()).is_some();
+    if !scan.anchors.facts.high || !SETS.into_iter().any(has) {
         return;
     }
     let leads = scan.text.bytes().enumerate().filter(|(_, byte)| LEADS.contains(byte)).map(|(at, _)| at);
