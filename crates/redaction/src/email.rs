@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::action::Action;
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 use super::sets::{Bytes, Words};
@@ -23,13 +24,35 @@ static NO_DOMAINS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text
 
 /// Claims every address.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
-    let Some(rule) = scan.rule(Family::Email) else { return };
+    let (mail, upi) = (scan.rule(Family::Email), scan.rule(Family::Upi));
     let mut done = 0;
     for at in &scan.anchors.ats {
-        let Some(range) = address(scan, *at, done) else { continue };
+        let found = mail.and_then(|rule| Some((rule, address(scan, *at, done)?)));
+        let found = found.or_else(|| upi.and_then(|rule| Some((rule, payment_address(scan, *at, done)?))));
+        let Some((rule, range)) = found else { continue };
         done = range.end;
         claims.add(scan, rule, range);
     }
+}
+
+/// Handles of the banks and apps of India's payment system.
+static HANDLES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.upi_handles")));
+/// Longest handle, and bytes before an address in which its word ends.
+const HANDLE: usize = 24;
+const WORD: usize = 24;
+
+/// `name@okaxis`: a handle of the list, or any behind the word for it.
+fn payment_address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
+    let rest = scan.bytes(at + 1..at + 2 + HANDLE);
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let handle = rest.get(..len).filter(|handle| handle.len() > 1 && handle.len() <= HANDLE)?;
+    let next = scan.byte(at + 1 + len);
+    let goes_on = b"_-/@(:".contains(&next) || next == b'.' && scan.byte(at + 2 + len).is_ascii_alphanumeric();
+    let start = local(scan, at, floor).filter(|start| at - start > 1 && !goes_on && scan.before(*start, 1) != b'/')?;
+    let words = || scan.anchors.by.numbers.iter().filter(|word| word.action == Action::Number(Family::Upi));
+    let told = || words().any(|word| word.end <= start && start - word.end <= WORD);
+    let plain = handle.iter().all(u8::is_ascii_lowercase);
+    (HANDLES.has(handle) || plain && told()).then_some(start..at + 1 + len)
 }
 
 /// The address around an `@`; nothing before `floor` belongs to it.

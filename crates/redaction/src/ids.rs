@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use kernel::pseudonym::{IdPolicy, Pseudonymizer, is_unfit};
 
+use super::composite::parts_are_private;
 use super::detector::Detector;
 use super::find::Scratch;
 use super::resolve::{Hit, replace};
@@ -33,7 +34,9 @@ impl Rules {
     }
 
     fn is_private(&self, text: &str) -> bool {
-        self.with_scratch(|scratch| self.detector.is_private(text, scratch))
+        self.with_scratch(|scratch| {
+            self.detector.is_private(text, scratch) || parts_are_private(&self.detector, text, scratch)
+        })
     }
 
     fn column(&self, text: &str) -> Option<String> {

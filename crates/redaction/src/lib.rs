@@ -12,6 +12,7 @@ mod anchors;
 mod carry;
 mod choices;
 mod compile;
+mod composite;
 mod detector;
 mod email;
 mod error;

@@ -160,6 +160,8 @@ pub enum Family {
     NameCarried,
     /// A given name of the list before another name.
     NameListed,
+    /// Persons' names in Chinese, Japanese and Korean beside their titles.
+    NameEastern,
     /// House number and street, in any order.
     Street,
     /// Post office boxes.
@@ -180,6 +182,10 @@ pub enum Family {
     CardExpiry,
     /// IBANs by country, length and mod 97.
     Iban,
+    /// Payment addresses of India: `name@okaxis`.
+    Upi,
+    /// One-time codes.
+    OneTimeCode,
     /// Bank accounts, members, customers, policies.
     Account,
     /// Business identifier codes of banks.

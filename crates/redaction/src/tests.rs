@@ -8,6 +8,7 @@ use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
 use config::load;
 
 mod choices;
+mod composite;
 mod differential;
 mod errors;
 mod families;

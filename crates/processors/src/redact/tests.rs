@@ -261,6 +261,53 @@ fn ids_have_one_form_everywhere() {
     assert_eq!(string_after(&redact, "session.id", &"s".repeat(128)).as_deref(), Some(&*"s".repeat(128)));
 }
 
+/// Ids that hide something private in a part, by `tests/composite.rs` of `redaction`.
+const COMPOSITE: [&str; 9] = [
+    "conv-maria.huber@x-clinic.at-1",
+    "ssn-521-44-8193-x",
+    "wa_4915123456789",
+    "CONTOSO\\mhuber",
+    "user:maria.huber",
+    "tel:+4366412345678",
+    "thread_521448193_ssn",
+    "conv-4111111111111111-2",
+    "patient-maria-7",
+];
+
+/// Ids of programs, which stay readable.
+const READABLE: [&str; 9] = [
+    "3f2504e0-4f89-411d-9a0c-0305e82c3301",
+    "4bf92f3577b34da6a3ce929d0e0e4736",
+    "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    "session-2026-11-25-001",
+    "run_20261125_113000",
+    "conv_abc123",
+    "thread-00042",
+    "ticket-12345",
+    "build-4711-2",
+];
+
+/// An id that hides something private between its separators is the same pseudonym in an attribute and in the name of
+/// an object; ids of programs are readable in both.
+#[test]
+fn composite_ids_have_one_form_everywhere() {
+    let settings = Config::default().settings().map_err(|problems| format!("{problems:?}")).expect("valid");
+    let pseudonyms = Pseudonymizer::new(&Secret::new("key".to_owned()));
+    let rules: Arc<dyn IdPolicy> = Arc::new(redaction::Ids::new(vec![Arc::clone(&settings.detector)], pseudonyms));
+    let redact = Redact::new("redact".into(), settings, vocabulary(), Arc::clone(&rules), &Meter::new());
+    for key in ["session.id", "gen_ai.conversation.id", "tenant.id"] {
+        for id in COMPOSITE {
+            let shown = string_after(&redact, key, id).expect("kept");
+            assert_eq!(shown, rules.pseudonym("default", id), "{key}: {id}");
+            assert_eq!(rules.key_form("default", id), shown, "{id}");
+        }
+        for id in READABLE {
+            assert_eq!(string_after(&redact, key, id).as_deref(), Some(id), "{key}");
+            assert_eq!(rules.key_form("default", id), id);
+        }
+    }
+}
+
 /// What a dashboard needs survives, whatever it looks like.
 #[test]
 fn dashboards_survive() {

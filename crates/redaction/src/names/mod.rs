@@ -6,6 +6,8 @@
 
 mod carry;
 pub(super) mod cues;
+mod eastern;
+mod in_ids;
 mod listed;
 mod mail;
 mod places;
@@ -26,6 +28,7 @@ use super::rule::Family;
 use super::scan::{Claims, Scan};
 
 pub(super) use carry::{claim_words, words_of as carried_words};
+pub(super) use in_ids::{id_names, is_given_word};
 
 /// Reused memory.
 #[derive(Default)]
@@ -77,6 +80,9 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Cla
         {
             scratch.seeds.push(name.range);
         }
+    }
+    if let Some(rule) = scan.rule(Family::NameEastern) {
+        eastern::claim(scan, rule, claims);
     }
     if let Some(rule) = scan.rule(Family::NameListed) {
         listed::claim(scan, rule, &mut scratch.seeds, claims);

@@ -32,7 +32,7 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     // nineteen: ids of traces, posts and messages, one in 200 of which has the sum and issuer
     let visa = matches!(digits, [4, ..]) && length == 13 && !time && !site.is_denied();
     let usual = matches!(length, 14..=16) || visa || last > first;
-    let known = usual && !(last == first && (is_rare(digits) || is_id(site)));
+    let known = usual && !(last == first && (is_rare(digits) || is_id(site) || is_counted(site)));
     let range = chain.range(first, last);
     let range = range.start..range.end + if last == first { second_track(site.scan, range.end) } else { 0 };
     (known || site.speaks_of(Family::CardCued)).then_some(Found { family: Family::Card, range })
@@ -62,6 +62,13 @@ pub(super) fn first_track(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> 
 /// Whether bare digits have a key that calls them an id: `order_id`, `traceId`, `id`.
 fn is_id(site: &Site<'_, '_>) -> bool {
     own_key(site.scan, site.start()).is_some_and(|key| keys::is_id(site.scan.bytes(key)))
+}
+
+/// Whether bare digits have a key or word that counts, orders or names things: `bytes_sent=`, `job 4111…`.
+fn is_counted(site: &Site<'_, '_>) -> bool {
+    let named =
+        |key: Range<usize>| site.scan.bytes(key).split(|byte| !byte.is_ascii_alphanumeric()).any(super::site::is_thing);
+    site.is_denied() || own_key(site.scan, site.start()).is_some_and(named)
 }
 
 /// Whether the issuer of bare digits is a rare one.

@@ -9,8 +9,8 @@ use super::super::rule::Family;
 use super::super::scan::Scan;
 use super::super::sets::{Bytes, Words};
 use super::super::validate::{bank, lettered, national};
-use super::cues::{Cues, Grade, country};
-use super::site::{Found, Site};
+use super::cues::{Cues, Grade, country, series};
+use super::site::{self, Found, Site};
 use super::{card, date, phone};
 use crate::wordlists;
 
@@ -84,13 +84,14 @@ impl Token {
 /// What the words before a site say that it is.
 pub(super) fn at_site(site: &Site<'_, '_>) -> Option<Found> {
     if site.cues().is_empty() {
-        return None;
+        return code_before(site);
     }
     for (family, grade) in site.cues().best() {
         let found = spaced(site, family, grade).or_else(|| match family {
             Family::PhoneCued => phone::cued(site, grade),
             Family::CardCued => card::cued(site, grade),
             Family::CardCode => card::code(site, grade),
+            Family::OneTimeCode => one_time(site, grade),
             Family::CardExpiry => card::expiry(site, grade),
             Family::Birth => date::cued(site, grade),
             Family::SsnCued => social(site, grade),
@@ -105,13 +106,47 @@ pub(super) fn at_site(site: &Site<'_, '_>) -> Option<Found> {
             return found.map(|found| with_country(site.scan, found));
         }
     }
-    None
+    code_before(site)
+}
+
+/// `482913 is your code`.
+fn code_before(site: &Site<'_, '_>) -> Option<Found> {
+    if site.cues().announces_code { one_time(site, Grade::Close) } else { None }
+}
+
+/// A one-time code: four to eight digits, or few groups as in `482 913`. Behind its word alone: most short numbers count something.
+fn one_time(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
+    let (chain, first) = (site.chain, site.first);
+    let groups: [&[usize]; 3] = [&[3, 3], &[2, 2, 2], &[4, 4]];
+    let last = match groups.iter().find(|lens| chain.is(first, lens, b" -").is_some()) {
+        Some(lens) => first + lens.len() - 1,
+        None => first,
+    };
+    let fits = grade != Grade::Near && (4..=8).contains(&chain.digits(first, last)) && chain.is_free_behind(last);
+    let range = chain.range(first, last);
+    // `auth.rs:1234` is a line, `20251125` a day
+    let key = if site.scan.before(range.start, 1) == b':' { site.cues().key.clone() } else { None };
+    let line = key.is_some_and(|key| site.scan.bytes(key).contains(&b'.'));
+    let day = last == first && date::numeric(site).is_some();
+    (fits && !line && !day && site.ends_well(last) && site.is_free() && !is_amount(site.scan, range.end))
+        .then_some(Found { family: Family::OneTimeCode, range })
+}
+
+/// Whether the word behind a number says what it counts: `your code is 1200 lines long`.
+fn is_amount(scan: &Scan<'_>, end: usize) -> bool {
+    let rest = scan.bytes(end..end + 16);
+    let word = rest.strip_prefix(b" ").unwrap_or_default();
+    let len = word.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    site::is_thing(word.get(..len).unwrap_or_default())
 }
 
 /// With the letters of a country that stand before a tax or national id.
 fn with_country(scan: &Scan<'_>, found: Found) -> Found {
-    let own = matches!(found.family, Family::TaxCued | Family::NationalCued);
-    let start = if own { country(scan, found.range.start) } else { found.range.start };
+    let start = match found.family {
+        Family::TaxCued | Family::NationalCued => country(scan, found.range.start),
+        Family::Passport => series(scan, found.range.start),
+        _ => found.range.start,
+    };
     Found { range: start..found.range.end, ..found }
 }
 
@@ -134,11 +169,15 @@ fn spaced(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
 pub(super) fn at_run(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
     let token = Token::around(scan, run)?;
     let mut cues = Cues::of(scan, &token.range);
-    if cues.is_empty() && token.range.start < run.start {
+    if cues.is_empty() && !cues.announces_code && token.range.start < run.start {
         // MRN-123456: the word is the first part of the value
         cues = Cues::of(scan, &(run.start..token.range.end));
     }
-    cues.best().find_map(|(family, grade)| token_of(scan, &token, family, grade)).map(|found| with_country(scan, found))
+    let code = if cues.announces_code { Some((Family::OneTimeCode, Grade::Close)) } else { None };
+    cues.best()
+        .chain(code)
+        .find_map(|(family, grade)| token_of(scan, &token, family, grade))
+        .map(|found| with_country(scan, found))
 }
 
 /// Nine digits, in any groups.
@@ -179,7 +218,9 @@ fn grouped(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
         return None;
     }
     let mut last = first;
-    while last + 1 < chain.count && chain.group(last).sep == sep && last < first + 6 {
+    // `59 123/4562`
+    let joins = |found: u8| found == sep || family == Family::TaxCued && matches!((sep, found), (b' ' | b'-', b'/'));
+    while last + 1 < chain.count && joins(chain.group(last).sep) && last < first + 6 {
         last += 1;
     }
     // a fraction is no id
@@ -246,6 +287,8 @@ fn token_of(scan: &Scan<'_>, token: &Token, family: Family, grade: Grade) -> Opt
         Family::Device => is_device(token, text) && (!near || digits == 15 || len == 36),
         Family::VehicleCued => is_vehicle(token, text) && (!near || len == 17),
         Family::Wallet => (26..=64).contains(&len) && digits >= 2 && !near && !text.contains(&b'-'),
+        // `G-482913`, `A7K2P9`
+        Family::OneTimeCode => !near && (4..=9).contains(&len) && digits >= 3 && token.is_upper() && !is_day(text),
         Family::SsnCued => sure && digits == 9 && token.letters == 0,
         _ => false,
     };
@@ -293,12 +336,15 @@ fn is_tax(text: &[u8]) -> bool {
             national::steuer_id,
             national::vat_gb,
             national::itin,
+            national::partita_iva,
+            national::enterprise,
+            national::rnokpp,
         ],
     )
 }
 
 fn is_national(text: &[u8]) -> bool {
-    let checks: [fn(&[u8]) -> bool; 11] = [
+    let checks: [fn(&[u8]) -> bool; 15] = [
         national::cpf,
         national::pesel,
         national::sin,
@@ -310,6 +356,10 @@ fn is_national(text: &[u8]) -> bool {
         national::thai,
         national::emirates,
         national::my_number,
+        national::belgian,
+        national::austrian,
+        national::snils,
+        national::israeli,
     ];
     checked(text, &checks)
 }

@@ -38,13 +38,15 @@ pub(super) struct Cues {
     list: [Option<(Family, Grade)>; MOST],
     count: usize,
     behind: u64,
+    /// The words behind say that it is a one-time code: `482913 is your code`.
+    pub(super) announces_code: bool,
     /// The value's own key, if it has one.
     pub(super) key: Option<Range<usize>>,
 }
 
 impl Cues {
     /// No words.
-    pub(super) const NONE: Self = Self { list: [None; MOST], count: 0, behind: 0, key: None };
+    pub(super) const NONE: Self = Self { list: [None; MOST], count: 0, behind: 0, announces_code: false, key: None };
 
     /// Words around `value`.
     pub(super) fn of(scan: &Scan<'_>, value: &Range<usize>) -> Self {
@@ -120,6 +122,7 @@ impl Cues {
                 && !between.iter().any(|byte| b"\n,;:\"'=.[".contains(byte) || byte.is_ascii_digit())
             {
                 self.behind |= family.bit();
+                self.announces_code |= family == Family::OneTimeCode && is_sentence(between);
             }
         }
     }
@@ -149,7 +152,7 @@ impl Cues {
 /// Marks and small words of scripts without blanks, between a word and its number.
 const BETWEEN: &[char] = &[
     ' ', ':', '：', '=', '\u{3000}', '是', '为', '為', '号', '號', 'は', '는', '은', '（', '(', '「', '"', '\'', '.',
-    '，', '、', '*',
+    '，', '、', '*', '№',
 ];
 
 /// Marks of ASCII there.
@@ -157,6 +160,7 @@ static MARKS: Bytes = Bytes::of(b" :=.('\"*");
 
 /// The kind that a word of another script right before `at` speaks of (`电话`, `телефон`): such words begin no word of ASCII.
 pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
+    let at = series(scan, at);
     let marks = MARKS.trailing(scan.bytes(at.saturating_sub(6)..at));
     if scan.before(at, marks + 1).is_ascii() {
         return None;
@@ -172,6 +176,28 @@ pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
     };
     let words = scan.detector.foreign.iter().filter(|(word, _)| ends(word));
     words.max_by_key(|(word, _)| word.len()).map(|(_, family)| *family)
+}
+
+/// Where the series of a passport begins that stands before its number, `45 10 № 123456`, `АА 123456`; else `at`.
+pub(super) fn series(scan: &Scan<'_>, at: usize) -> usize {
+    let blank = usize::from(scan.before(at, 1) == b' ');
+    if scan.before(at, blank + 1).is_ascii() {
+        return at;
+    }
+    let floor = scan.text.ceil_char_boundary(at.saturating_sub(24));
+    let head = scan.part(floor..at - blank);
+    if let Some(head) = head.strip_suffix('№') {
+        let head = head.trim_end_matches(' ');
+        let rest = head.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        let found = head.get(rest.len()..).unwrap_or_default().trim_start_matches(' ');
+        let four = found.bytes().filter(u8::is_ascii_digit).count() == 4;
+        return if four { floor + head.len() - found.len() } else { at };
+    }
+    let capital = |c: &char| ('А'..='Я').contains(c) || "ІЇЄҐ".contains(*c);
+    let mut letters = head.chars().rev();
+    let two: Vec<usize> = letters.by_ref().take(2).filter(capital).map(char::len_utf8).collect();
+    let whole = two.len() == 2 && !letters.next().is_some_and(char::is_alphabetic);
+    if whole { at - blank - two.iter().sum::<usize>() } else { at }
 }
 
 /// Where the letters of a country begin that stand with a blank before an id, `FR 736 220 50 318`; else `at`.
@@ -215,6 +241,14 @@ fn is_near_word(scan: &Scan<'_>, value: &Range<usize>, upto: usize) -> bool {
     before.chain(behind).next().is_some()
 }
 
+/// Whether nothing but small words and one name stands between a code and its word: ` is your Google `.
+fn is_sentence(between: &[u8]) -> bool {
+    let words = || between.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let others = || words().filter(|word| !LINKS.has(word));
+    let named = |word: &[u8]| word.first().is_some_and(u8::is_ascii_uppercase);
+    words().count() > 0 && others().count() < 2 && others().all(named)
+}
+
 /// Whether a word is part of a longer name: `call_id`, `re-call`.
 fn is_part(scan: &Scan<'_>, at: usize, end: usize) -> bool {
     let joint = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
@@ -235,18 +269,19 @@ fn is_link(between: &[u8]) -> bool {
         return false;
     }
     let line_end = between.contains(&b'\n');
-    let mut words = between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    // `n°`, `nº`; other letters make words: `è`
+    let parts = |byte: &u8| !byte.is_ascii_alphanumeric() && (byte.is_ascii() || b"\xc2\xba\xb0".contains(byte));
+    let mut words = between.split(parts).filter(|word| !word.is_empty());
     let small = |word: &[u8]| LINKS.has(word);
-    let marks = between
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?\xc2\xba\xb0".contains(byte));
+    let marks =
+        between.iter().all(|byte| !parts(byte) || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?\xc2\xba\xb0".contains(byte));
     // a sentence or list that ends in between ends the word's reach
     let stop = |at: usize| between.get(at..at + 2) == Some(b". ") && !is_short(between.get(..at).unwrap_or_default());
     let ends = (1..between.len()).any(|at| stop(at) || between.get(at) == Some(&b','));
     marks
         && !ends
         && (!line_end || words.next().is_none())
-        && between.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).all(small)
+        && between.split(parts).filter(|word| !word.is_empty()).all(small)
 }
 
 /// Without ` on file,`, which says where a value is kept.

@@ -27,7 +27,7 @@ fn century(year: u32) -> u32 {
 }
 
 /// `1991-06-15`, `15.6.1991`, `06/15/1991`, `6/15/91`, `19910615`, also with a time.
-fn numeric(site: &Site<'_, '_>) -> Option<Range<usize>> {
+pub(super) fn numeric(site: &Site<'_, '_>) -> Option<Range<usize>> {
     let (chain, first) = (site.chain, site.first);
     let (a, b, c) = (site.part(first), site.part(first + 1), site.part(first + 2));
     if a.len() == 8 && chain.is_free_behind(first) {

@@ -32,6 +32,9 @@ pub(super) fn find(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Fo
     if text.iter().any(u8::is_ascii_lowercase) {
         return None;
     }
+    if scan.byte(run.end) == b'(' && matches!(text.len(), 7 | 8) {
+        return hkid(scan, run);
+    }
     let found = |family: Family| Some(Found { family, range: run.clone() });
     match text.len() {
         9 if lettered::nino(text) => found(Family::NationalShape),
@@ -41,6 +44,7 @@ pub(super) fn find(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Fo
         }
         10 if lettered::pan_india(text) => found(Family::TaxShape),
         11 if lettered::hetu(text) => found(Family::NationalShape),
+        11 if lettered::atu(text) => found(Family::TaxShape),
         11 if lettered::mbi(text) => found(Family::MedicalShape),
         12 | 13 if lettered::rfc(text) => found(Family::TaxShape),
         16 if lettered::codice_fiscale(text) => found(Family::NationalShape),
@@ -52,6 +56,14 @@ pub(super) fn find(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Fo
         }
         _ => None,
     }
+}
+
+/// A Hong Kong identity card with its check in brackets: `A123456(3)`.
+fn hkid(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
+    let end = run.end + 3;
+    let whole = scan.byte(run.end + 2) == b')' && !scan.byte(end).is_ascii_alphanumeric();
+    (whole && lettered::hkid(scan.bytes(run.clone()), scan.byte(run.end + 1)))
+        .then_some(Found { family: Family::NationalShape, range: run.start..end })
 }
 
 fn resident(text: &[u8]) -> bool {
@@ -111,7 +123,14 @@ fn iban(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
     let word = || cued && Cues::of(scan, run).speaks_of(Family::Iban);
     // groups of four, and the sum: letters of any case
     let printed = by_four && groups > 2;
-    let sure = groups <= 12 && digits >= 8 && (upper || printed || (lower && (plain || word())));
+    // one short code of a bank among digits: hashes and random ids have more letters
+    let bank = || {
+        let body = compact.get(4..).unwrap_or_default();
+        let letters = body.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+        let runs = body.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+        letters <= 4 && runs.filter(|run| run.first().is_some_and(u8::is_ascii_alphabetic)).count() < 2
+    };
+    let sure = groups <= 12 && digits >= 8 && (upper || printed || (lower && (plain || bank() || word())));
     let behind = scan.byte(at);
     let ended = !behind.is_ascii_alphanumeric() && behind != b'_';
     let valid = bank::iban(compact) || (ended && upper && digits >= 8 && word() && groups + run.len() >= 8);

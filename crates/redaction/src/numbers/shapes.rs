@@ -35,10 +35,14 @@ const THREE: &[Shape] = &[
     shape(&[3, 4, 7, 1], b"- ", check::emirates, Family::NationalShape),
     shape(&[3, 4, 4, 2], b".", check::ahv, Family::NationalShape),
 ];
-const FOUR: &[Shape] = &[shape(&[4, 4, 4], b" ", check::aadhaar, Family::NationalShape)];
+const FOUR: &[Shape] = &[
+    shape(&[4, 4, 4], b" ", check::aadhaar, Family::NationalShape),
+    shape(&[4, 3, 3], b".", check::enterprise, Family::TaxShape),
+];
 const SIX: &[Shape] = &[
     shape(&[6, 4], b"-", check::personnummer, Family::NationalShape),
     shape(&[6, 7], b"-", check::rrn, Family::NationalShape),
+    shape(&[6, 2, 4], b"-", check::mykad, Family::NationalShape),
 ];
 const EIGHT: &[Shape] = &[shape(&[8, 4], b"-", check::personnummer, Family::NationalShape)];
 
@@ -74,7 +78,8 @@ pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
         }
         let Some((digits, length)) = site.digits::<24>(first, last) else { continue };
         let social = shape.family == Family::TaxShape && site.cued && site.cues().grade(Family::SsnCued).is_some();
-        let denied = social || (shape.lens == [3, 2, 4] && site.is_denied());
+        let counted = matches!(shape.lens, [3, 2, 4] | [6, 2, 4]) && site.is_denied();
+        let denied = social || counted;
         if (shape.check)(digits.get(..length).unwrap_or_default()) && !denied {
             return Some(Found { family: shape.family, range: chain.range(first, last) });
         }
@@ -85,7 +90,7 @@ pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
 /// Shapes with several separators.
 fn mixed(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
-    if chain.group(first).sep != b'.' {
+    if !matches!((chain.group(first).sep, chain.len(first)), (b'.', _) | (b'-', 3)) {
         return None;
     }
     let found = |last: usize, family: Family, check: fn(&[u8]) -> bool| {
@@ -98,6 +103,12 @@ fn mixed(site: &Site<'_, '_>) -> Option<Found> {
     }
     if chain.is_mixed(first, &[2, 3, 3, 4, 2], b"../-") {
         return found(first + 4, Family::TaxShape, check::cnpj);
+    }
+    if chain.is_mixed(first, &[2, 2, 2, 3, 2], b"..-.") {
+        return found(first + 4, Family::NationalShape, check::belgian);
+    }
+    if chain.is_mixed(first, &[3, 3, 3, 2], b"-- ") || chain.is_mixed(first, &[3, 3, 3, 2], b"---") {
+        return found(first + 3, Family::NationalShape, check::snils);
     }
     rut(site)
 }
@@ -132,7 +143,7 @@ pub(super) fn health(site: &Site<'_, '_>) -> Option<Found> {
     let word = site.speaks_of(Family::MedicalCued);
     let phone = site.speaks_of(Family::PhoneCued);
     let plain = site.part(first) != site.part(first + 1) && site.scan.before(site.start(), 1) != b'[';
-    let sure = word || (sep == b' ' && !phone && plain && site.is_alone(first, first + 2));
+    let sure = word || (sep == b' ' && !phone && plain && site.is_alone(first, first + 2) && !site.is_denied());
     (check::nhs(digits.get(..length)?) && sure && site.is_free() && site.ends_well(first + 2))
         .then(|| Found { family: Family::MedicalShape, range: chain.range(first, first + 2) })
 }

@@ -179,6 +179,11 @@ static DOUBTFUL: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("
 /// Words between such a word and its number.
 static FILLERS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.fillers")));
 
+/// Whether a word is one of those.
+pub(super) fn is_thing(word: &[u8]) -> bool {
+    THINGS.has(word) || DOUBTFUL.has(word)
+}
+
 /// Whether the nearest word before `at` that says anything is of [`THINGS`]; `bare`: digits without separators stand there.
 fn denied(scan: &Scan<'_>, at: usize, bare: bool) -> bool {
     let before = scan.bytes(at.saturating_sub(40)..at);

@@ -234,5 +234,9 @@ fn of_word(rest: &[u8], last: &[u8], lists_of: u16) -> Option<Kind> {
     if is(List::Phrase) {
         return List::PhraseOf.is_in(lists(before())).then_some(Kind::Password);
     }
+    // `mot de passe`
+    if last.eq_ignore_ascii_case(b"passe") && before().eq_ignore_ascii_case(b"de") {
+        return Some(Kind::Password);
+    }
     ALONE.get(last)
 }

@@ -29,6 +29,7 @@ mod phrases;
 mod place;
 mod random;
 pub(crate) mod rules;
+mod scripts;
 mod shell;
 mod templates;
 mod told;
@@ -127,6 +128,10 @@ pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
     }
     for run in &scan.anchors.numbers {
         near::shapes(scan, run, &rules.shapes, claims);
+    }
+    let Some(rule) = rules.password.filter(|_| scan.anchors.facts.high) else { return };
+    for run in &scan.anchors.numbers {
+        scripts::look(scan, run, rule, claims);
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
                 };
                 begins(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
                     || begins(&[b"has been ", b"changed to ", b"reset to ", b"("])
+                    || matches!(rest.first(), Some(b'l' | b'e' | b'i' | b'j' | 0xC3)) && begins(&IS_ELSEWHERE)
                     || is_mixed(rest)
                     || is_environment(scan, word)
                     || rest.contains(&b'=')
@@ -38,6 +39,24 @@ pub(super) fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
         _ => true,
     }
 }
+
+/// `is` in other languages: `das Passwort lautet …`. What follows is read by the list `notation.is`.
+const IS_ELSEWHERE: [&[u8]; 14] = [
+    b"lautet ",
+    b"lautet: ",
+    b"ist ",
+    b"ist: ",
+    b"est ",
+    b"est: ",
+    b"es ",
+    b"es: ",
+    b"este ",
+    b"jest ",
+    b"je ",
+    "är ".as_bytes(),
+    "è ".as_bytes(),
+    "é ".as_bytes(),
+];
 
 /// YAML's `name: KEY`, with `value: v` beside it; a cell of a table in HTML.
 fn is_named(scan: &Scan<'_>, word: &WordAt) -> bool {

@@ -93,6 +93,7 @@ fn made(family: Family, random: &mut Random) -> Made {
         | Family::NameMail
         | Family::NameCarried
         | Family::NameListed
+        | Family::NameEastern
         | Family::Street
         | Family::PostBox
         | Family::PhoneInternational
@@ -104,6 +105,8 @@ fn made(family: Family, random: &mut Random) -> Made {
         | Family::CardCode
         | Family::CardExpiry
         | Family::Iban
+        | Family::Upi
+        | Family::OneTimeCode
         | Family::Account
         | Family::Swift
         | Family::Routing
@@ -164,6 +167,7 @@ fn made_person(family: Family, random: &mut Random, first: String, last: String)
         Family::NameMail => of("ask ", format!("{first} {last}"), " <x@example.com>"),
         Family::NameCarried => of("{\"last_name\":\"Quesadero\"} then ", "Quesadero".to_owned(), " left"),
         Family::NameListed => of("the talk by ", format!("{first} {last}"), " was good"),
+        Family::NameEastern => of("患者", "王小明".to_owned(), "先生"),
         Family::Street => of("ship to ", format!("{} {} Street", 1 + random.below(9_000), last), " today"),
         Family::PostBox => of("write to ", format!("P.O. Box {}", number(random, 4)), " please"),
         Family::PhoneInternational => of("ring ", format!("+49 30 9{}", some(random, 6, DIGITS)), " now"),
@@ -195,6 +199,8 @@ fn made_money(family: Family, random: &mut Random) -> Made {
             let body = some(random, 18, DIGITS);
             of("to ", format!("DE{:02}{body}", 98 - mod_97(&format!("{body}DE00"))), " please")
         }
+        Family::Upi => of("pay to ", format!("{}{}@okaxis", some(random, 6, LOWER), some(random, 2, DIGITS)), " now"),
+        Family::OneTimeCode => of("your code is ", number(random, 6), ""),
         Family::Account => of("account number: ", number(random, 10), ""),
         Family::Swift => of("SWIFT: ", format!("{}DEFF", some(random, 4, UPPER)), ""),
         Family::Routing => of(
@@ -361,6 +367,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         | Family::NameRecord
         | Family::NameMail
         | Family::NameCarried
+        | Family::NameEastern
         | Family::NameListed => letters >= 2,
         Family::Keys | Family::Password | Family::SecretValue | Family::HeaderCredentials | Family::Cookie => {
             !found.is_empty()
@@ -387,6 +394,8 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
                 || before.to_lowercase().contains("iban")
         }
         Family::Account | Family::MedicalCued | Family::Passport | Family::VehicleCued => within(1..=40),
+        Family::Upi => found.contains('@') && !found.contains(' '),
+        Family::OneTimeCode => within(3..=8) && compact.len() <= 9,
         Family::Swift => matches!(compact.len(), 8 | 11),
         Family::Routing => within(6..=9),
         Family::Wallet => compact.len() >= 26,

@@ -56,6 +56,34 @@ pub(crate) fn nric(text: &[u8]) -> bool {
     letters.get(((sum + offset) % 11) as usize) == Some(&at(text, 8))
 }
 
+/// Hong Kong: one or two letters, six digits and a check mod 11, each in capitals.
+pub(crate) fn hkid(text: &[u8], check: u8) -> bool {
+    let digits = text.get(text.len().saturating_sub(6)..).unwrap_or_default();
+    let (first, second) = match text.len() {
+        7 => (36, u32::from(at(text, 0)).saturating_sub(55)),
+        8 => (u32::from(at(text, 0)).saturating_sub(55), u32::from(at(text, 1)).saturating_sub(55)),
+        _ => return false,
+    };
+    let letters = text.len() == 7 && is_like(text, "A999999") || is_like(text, "AA999999");
+    let values = digits.iter().map(|byte| u32::from(byte.saturating_sub(b'0')));
+    let sum =
+        first * 9 + second * 8 + values.zip([7, 6, 5, 4, 3, 2]).map(|(value, weight)| value * weight).sum::<u32>();
+    let wanted = match check {
+        b'0'..=b'9' => u32::from(check - b'0'),
+        b'A' => 10,
+        _ => return false,
+    };
+    letters && (sum + wanted).is_multiple_of(11)
+}
+
+/// Austria, VAT: `ATU`, seven digits and a check.
+pub(crate) fn atu(text: &[u8]) -> bool {
+    let digit = |index: usize| u32::from(at(text, index).saturating_sub(b'0'));
+    let twice = |index: usize| digit(index) * 2 / 10 + digit(index) * 2 % 10;
+    let sum: u32 = (3..10).map(|index| if index % 2 == 0 { twice(index) } else { digit(index) }).sum();
+    is_like(text, "ATU99999999") && (10 - (sum + 4) % 10) % 10 == digit(10)
+}
+
 /// Spain: DNI (eight digits) and NIE (X, Y, Z and seven) with a letter mod 23.
 pub(crate) fn dni(text: &[u8]) -> bool {
     const LETTERS: &[u8] = b"TRWAGMYFPDXBNJZSQVHLCKE";

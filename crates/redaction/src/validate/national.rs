@@ -222,3 +222,59 @@ pub(crate) fn ahv(digits: &[u8]) -> bool {
 pub(crate) fn imei_shape(digits: &[u8]) -> bool {
     digits.len() == 15 && !alike(digits)
 }
+
+/// Italy, VAT: Luhn over eleven digits.
+pub(crate) fn partita_iva(digits: &[u8]) -> bool {
+    split(digits, 11).is_some() && part(digits, 0, 7) > 0 && luhn(digits)
+}
+
+/// Belgium, persons: a day (months may be raised by 20 or 40) and mod 97, with a 2 in front for births since 2000.
+pub(crate) fn belgian(digits: &[u8]) -> bool {
+    let Some((body, check)) = digits.split_at_checked(9).filter(|(_, check)| check.len() == 2) else { return false };
+    let (born, check) = (number(body), number(check));
+    let fits = |rest: u32| 97 - rest % 97 == check;
+    matches!(part(digits, 2, 4) % 20, 0..=12)
+        && part(digits, 4, 6) < 32
+        && (fits(born) || fits(born % 97 + 2_000_000_000 % 97))
+}
+
+/// Belgium, enterprises: ten digits from 0 or 1, mod 97.
+pub(crate) fn enterprise(digits: &[u8]) -> bool {
+    let check = part(digits, 8, 10);
+    digits.len() == 10 && matches!(digits.first(), Some(0 | 1)) && 97 - part(digits, 0, 8) % 97 == check
+}
+
+/// Austria, social insurance: a serial number, its check mod 11, a day of birth (months go on to 15).
+pub(crate) fn austrian(digits: &[u8]) -> bool {
+    let check = digits.get(3).copied().map(u32::from);
+    digits.len() == 10
+        && digits.first() != Some(&0)
+        && matches!(part(digits, 4, 6), 1..=31)
+        && matches!(part(digits, 6, 8), 1..=15)
+        && Some(weighted(digits, &[3, 7, 9, 0, 5, 8, 4, 2, 1, 6]) % 11) == check
+}
+
+/// Malaysia: a day of birth and a place; it has no check.
+pub(crate) fn mykad(digits: &[u8]) -> bool {
+    let place = part(digits, 6, 8);
+    digits.len() == 12
+        && is_day(2000, part(digits, 2, 4), part(digits, 4, 6))
+        && matches!(place, 1..=16 | 21..=68 | 71..=79 | 82..=93 | 98 | 99)
+}
+
+/// Russia, social insurance: weights 9 to 1, mod 101.
+pub(crate) fn snils(digits: &[u8]) -> bool {
+    let sum = weighted(digits, &[9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    digits.len() == 11 && sum > 0 && sum % 101 % 100 == part(digits, 9, 11)
+}
+
+/// Ukraine, tax: mod 11; the first weight is -1.
+pub(crate) fn rnokpp(digits: &[u8]) -> bool {
+    let Some((check, body)) = split(digits, 10) else { return false };
+    weighted(body, &[10, 5, 7, 9, 4, 6, 10, 5, 7]) % 11 % 10 == check
+}
+
+/// Israel: Luhn over nine digits.
+pub(crate) fn israeli(digits: &[u8]) -> bool {
+    split(digits, 9).is_some() && luhn(digits)
+}

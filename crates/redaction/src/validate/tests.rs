@@ -138,6 +138,14 @@ mod lettered {
         }
     }
 
+    /// Identity cards of Hong Kong and VAT numbers of Austria; another check fails, and so do other lengths.
+    #[test]
+    fn checks_in_brackets() {
+        assert!(hkid(b"A123456", b'3') && hkid(b"G123456", b'A') && hkid(b"AB987654", b'3'));
+        assert!(!hkid(b"A123456", b'4') && !hkid(b"A12345", b'3') && !hkid(b"A123456", b'x') && !hkid(b"", b'0'));
+        assert!(atu(b"ATU13585627") && !atu(b"ATU13585628") && !atu(b"ATU1358562"));
+    }
+
     /// Shapes without a published sum.
     #[test]
     fn shapes() {
@@ -190,6 +198,33 @@ mod national {
             other[4] = (other[4] + 1) % 10;
             assert!(!check(&other), "{good}");
         }
+    }
+
+    /// Ids of Italy, Belgium, Austria, Russia, Ukraine, Israel and Malaysia pass; with one digit changed, they do not.
+    #[test]
+    fn more_countries() {
+        let checks: [(&str, super::Check); 9] = [
+            ("00743110157", partita_iva),
+            ("85.07.30-033.28", belgian),
+            ("01.02.03-123.45", belgian),
+            ("0403.170.701", enterprise),
+            ("1237 010180", austrian),
+            ("112-233-445 95", snils),
+            ("3184710258", rnokpp),
+            ("123456782", israeli),
+            ("900101-14-5678", mykad),
+        ];
+        for (good, check) in checks {
+            assert!(check(&digits(good)), "{good}");
+        }
+        for (good, check) in checks.iter().take(8) {
+            for at in 0..digits(good).len() {
+                let mut other = digits(good);
+                other[at] = (other[at] + 1) % 10;
+                assert!(!check(&other), "{good} at {at}");
+            }
+        }
+        assert!(!mykad(&digits("901301-14-5678")) && !mykad(&digits("900101-00-5678")) && !belgian(&[]));
     }
 
     /// Ids with a check that is no digit.

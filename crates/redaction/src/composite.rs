@@ -1,0 +1,169 @@
+//! **What**: [`parts_are_private`]: whether an id that is made of parts hides something private in one of them
+//! (`wa_4915123456789`, `CONTOSO\mhuber`, `user:maria.huber`). **Why**: the rules read an id as one long name, so that
+//! `_` and `-` keep them from what stands between. **Invariants**: UUIDs, hex digits and random parts are skipped before
+//! any rule is run; an id of one part costs one pass over its bytes. **Not here**: the rules, pseudonyms (`ids`).
+
+use std::sync::LazyLock;
+
+use super::detector::Detector;
+use super::find::Scratch;
+use super::names::{id_names, is_given_word};
+use super::rule::Family;
+use crate::wordlists;
+
+/// Fewest digits in which a number may be private, and fewest that are read again without their separators.
+const DIGITS: usize = 4;
+const UNGROUPED: usize = 7;
+/// Fewest characters of hex digits, and of letters and digits mixed, that are random.
+const HEX: usize = 12;
+const RANDOM: usize = 20;
+
+/// A run of letters and digits of an id.
+#[derive(Clone, Copy)]
+struct Part<'t> {
+    text: &'t str,
+    at: usize,
+    /// A UUID, hex digits, a random token.
+    opaque: bool,
+}
+
+impl Part<'_> {
+    fn digits(&self) -> usize {
+        if self.opaque { 0 } else { self.text.bytes().filter(u8::is_ascii_digit).count() }
+    }
+
+    fn is_word(&self) -> bool {
+        !self.opaque && self.text.chars().all(char::is_alphabetic)
+    }
+}
+
+/// Whether a part of `id`, or its parts with blanks between them, are private by the rules.
+pub(super) fn parts_are_private(detector: &Detector, id: &str, scratch: &mut Scratch) -> bool {
+    if is_uuid(id) || !id.bytes().any(is_separator) {
+        return false;
+    }
+    if id.contains(['@', '\\']) && (is_login(id) || is_address(id)) {
+        return true;
+    }
+    let parts = parts(id);
+    if detector.families.rule(Family::NameListed).is_some() && is_named(&parts) {
+        return true;
+    }
+    let digits: usize = parts.iter().map(Part::digits).sum();
+    if digits < DIGITS {
+        return false;
+    }
+    let mut reads = |text: &str| text != id && detector.is_private(text, scratch);
+    reads(&spaced(id, &parts, true))
+        || digits >= UNGROUPED && reads(&spaced(id, &parts, false))
+        || is_announced_behind(&parts) && reads(&words_first(id, &parts))
+}
+
+fn is_separator(byte: u8) -> bool {
+    b"-_:./\\|#@ +=,;".contains(&byte)
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups = text.split('-');
+    text.len() == 36
+        && groups.clone().map(str::len).eq([8, 4, 4, 4, 12])
+        && groups.into_iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// The runs of letters and digits, with UUIDs as one part.
+fn parts(id: &str) -> Vec<Part<'_>> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = id.get(at..).filter(|rest| !rest.is_empty()) {
+        if let Some(uuid) = rest.get(..36).filter(|uuid| is_uuid(uuid)) {
+            parts.push(Part { text: uuid, at, opaque: true });
+            at += 36;
+            continue;
+        }
+        let len = rest.find(|c: char| c.is_ascii() && is_separator(c as u8)).unwrap_or(rest.len());
+        if let Some(text) = rest.get(..len).filter(|text| !text.is_empty()) {
+            parts.push(Part { text, at, opaque: is_random(text) });
+        }
+        at += len.max(1);
+    }
+    parts
+}
+
+/// Hex digits with a letter, or many letters and digits in turns: made by a program.
+fn is_random(text: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| text.as_bytes().iter().any(is);
+    let hex = text.len() >= HEX && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let turns = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()).count();
+    let mixed = text.len() >= RANDOM && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) && turns >= 5;
+    (hex || mixed) && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+}
+
+/// `DOMAIN\user`.
+fn is_login(id: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || "._-$".contains(c);
+    id.split_once('\\').is_some_and(|(domain, user)| {
+        let user = user.trim_start_matches('\\');
+        let (before, behind) = (domain.rsplit(|c| !word(c)).next().unwrap_or(""), user.split(|c| !word(c)).next());
+        before.chars().any(char::is_alphabetic) && behind.is_some_and(|user| user.chars().any(char::is_alphabetic))
+    })
+}
+
+/// An e-mail address with something glued to it: `conv-jane@x.example-1`.
+fn is_address(id: &str) -> bool {
+    let Some((local, domain)) = id.split_once('@') else { return false };
+    let mut labels = domain.split(['.', '-', '_', ':', '/', '|', '#', '+']).map(str::as_bytes);
+    let host = labels.next().is_some_and(|label| label.iter().any(u8::is_ascii_alphabetic));
+    let top = |label: &[u8]| (2..=24).contains(&label.len()) && label.iter().all(u8::is_ascii_alphabetic);
+    local.ends_with(char::is_alphanumeric) && host && domain.contains('.') && labels.any(top)
+}
+
+/// Words that stand for others in ids: `wa_4915…` is a number of WhatsApp.
+static CUES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| wordlists::rows("numbers.id_cues").collect());
+
+fn cue(text: &str) -> &str {
+    CUES.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map_or(text, |(_, long)| long)
+}
+
+/// The id with blanks between its parts; `grouped`: digits keep what stands between them.
+fn spaced(id: &str, parts: &[Part<'_>], grouped: bool) -> String {
+    let mut out = String::with_capacity(id.len() + 16);
+    let mut end = 0;
+    for part in parts {
+        let between = id.get(end..part.at).unwrap_or_default();
+        let digits = out.ends_with(|c: char| c.is_ascii_digit()) && part.text.starts_with(|c: char| c.is_ascii_digit());
+        let keeps = grouped && digits && between.len() == 1 && !between.contains('_');
+        out.push_str(match between {
+            "" => "",
+            _ if keeps => between,
+            // `tel:+43664…`
+            _ if between.ends_with('+') => " +",
+            _ => " ",
+        });
+        out.push_str(if part.opaque { "x" } else { cue(part.text) });
+        end = part.at + part.text.len();
+    }
+    out
+}
+
+/// Whether a word stands behind the first number.
+fn is_announced_behind(parts: &[Part<'_>]) -> bool {
+    parts.iter().skip_while(|part| part.digits() == 0).any(Part::is_word)
+}
+
+/// The words, then the numbers: `thread_521448193_ssn` as `thread ssn 521448193`.
+fn words_first(id: &str, parts: &[Part<'_>]) -> String {
+    let (words, others): (Vec<Part<'_>>, Vec<Part<'_>>) = parts.iter().partition(|part| part.is_word());
+    let mut out: String = words.iter().flat_map(|word| [cue(word.text), " "]).collect();
+    out.push_str(&spaced(id, &others, true));
+    out
+}
+
+/// Whether two parts beside each other are a person's names, or one behind a word for persons.
+fn is_named(parts: &[Part<'_>]) -> bool {
+    parts.windows(2).any(|two| match two {
+        [first, second] if first.is_word() && second.is_word() => {
+            id_names(first.text, second.text) || is_given_word(first.text, second.text)
+        }
+        _ => false,
+    })
+}

@@ -1,0 +1,54 @@
+//! **What**: passwords behind a word of another script with a small word between: `密码是hunter2xyz`, `пароль такой: x7y8z9`.
+//! **Why**: such words are no anchors, and without a sign no key is read. **Invariants**: looked for only from runs with
+//! digits in texts beyond ASCII; at most [`BACK`] bytes are read. **Not here**: `пароль=` (`glued`).
+
+use super::values::{Look, refused};
+use crate::anchors::Number;
+use crate::glued::SCRIPTS;
+use crate::scan::{Claims, Scan, ahead};
+
+/// Most bytes read before a run, and of a value.
+const BACK: usize = 64;
+/// What stands between the word and its value.
+const BETWEEN: [&str; 16] =
+    ["是", "为", "為", "は", "는", "은", "이", "가", "：", ":", "такой", "такий", "это", "—", " ", "\""];
+
+/// Claims the value around `run` if a word for a password stands before it.
+pub(super) fn look(scan: &Scan<'_>, run: &Number, rule: u16, claims: &mut Claims) {
+    let from = scan.text.ceil_char_boundary(run.start.saturating_sub(BACK));
+    let head = scan.part(from..run.start);
+    if head.is_ascii() {
+        return;
+    }
+    let ends = |c: char| c.is_whitespace() || "\"'`：:「」“”，。、；;".contains(c);
+    let word = head
+        .rfind(ends)
+        .map_or(0, |at| at + head.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
+    // in scripts without blanks a value begins with its first letter of ASCII
+    let plain = head.len() - head.bytes().rev().take_while(u8::is_ascii_graphic).count();
+    let Some(start) = [word.max(plain), word].into_iter().find(|start| is_announced(head.get(..*start).unwrap_or("")))
+    else {
+        return;
+    };
+    let start = from + start;
+    let rest = ahead(scan, start, BACK);
+    let wide = !scan.part(start..run.start).is_ascii();
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`,;<>".contains(byte) || (!wide && !byte.is_ascii());
+    let len = rest.iter().position(is_end).unwrap_or(rest.len());
+    let value = rest.get(..len).unwrap_or_default();
+    let value = value.get(..value.len() - value.iter().rev().take_while(|byte| b".:".contains(byte)).count());
+    let Some(value) = value.filter(|value| value.len() >= 6 && !refused(value)) else { return };
+    let look = Look::at(value);
+    if look.digits > 0 && (look.letters() > 0 || wide) {
+        claims.add(scan, rule, start..start + value.len());
+    }
+}
+
+/// Whether a text ends in a word for a password and what may stand behind it.
+fn is_announced(head: &str) -> bool {
+    let mut head = head;
+    while let Some(shorter) = BETWEEN.iter().find_map(|word| head.strip_suffix(word)) {
+        head = shorter;
+    }
+    SCRIPTS.iter().any(|word| head.ends_with(word))
+}
