@@ -124,8 +124,8 @@ fn chat(session: &str) -> Json {
 
 fn failing(session: &str) -> Json {
     span(
-        "execute_tool: tell Jane Doe that her invoice of March",
-        &json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "mail", "gen_ai.conversation.id": session,
+        "invoke_agent: tell Jane Doe that her invoice of March",
+        &json!({ "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "mail", "gen_ai.conversation.id": session,
             "error": true, "error.type": "MailError",
             "exception.message": "MailError: can't send 'her invoice of March is overdue by forty days'" }),
         "could not Please tell Jane Doe that her invoice of March is over…",
@@ -149,7 +149,7 @@ fn within_a_batch() {
     for spans in [vec![chat("s"), failing("s")], vec![failing("s"), chat("s")]] {
         let out = Line::new(true).pass(traces(spans), false);
         let (name, status, message) = said(&out);
-        assert_eq!(name, "execute_tool: [CONTENT]");
+        assert_eq!(name, "invoke_agent: [CONTENT]");
         assert_eq!(status, "could not [CONTENT]…");
         assert_eq!(message, "MailError: can't send '[CONTENT]'");
         let node = out.items().find(|node| out.get(*node, "error").is_some()).unwrap();
@@ -265,11 +265,11 @@ fn texts_that_stay() {
 fn queries_and_labels_stay() {
     let sql = "SELECT name, email FROM customers WHERE region = 'north' ORDER BY name";
     let (place, tag) = ("prod europe west", "nightly invoice agents");
-    let url = "https://shop.example.com/find?q=all+the+customers+of+the+north";
+    let url = "https://shop.example.com/find/customers/north?page=2";
     let said = format!("{place}; {tag}; {url}; {sql}");
     let tool = json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "sql",
         "gen_ai.system_instructions": said, "gen_ai.tool.call.arguments": json!({ "query": sql }).to_string() });
-    let kept = json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "sql", "db.query.text": sql,
+    let kept = json!({ "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "sql", "db.query.text": sql,
         "db.statement": sql, "url.full": url, "deploy.environment": place, "service.namespace": tag });
     let spans = vec![span("execute_tool sql", &tool, ""), span("SELECT customers", &kept, sql)];
     let out = Line::new(false).pass(traces(spans), false);
@@ -433,22 +433,27 @@ fn compare(line: &Line, vocabulary: &Vocabulary, payload: Payload, content: &mut
     let said = bodies.flat_map(|(_, _, text)| canaries(&text).collect::<Vec<_>>());
     count.left.extend(said.filter(|canary| content.contains(canary)));
     if before.len() > after.len() {
-        // an `error` inside of a message goes to the vault with it
-        before.retain(|text| after.contains(text));
+        // an `error` inside of a message, and what a tool said, go to the vault
+        let mut left = after.clone();
+        before.retain(|text| left.iter().position(|one| one == text).map(|at| left.swap_remove(at)).is_some());
+        // a changed one has no partner that could be told from those
+        count.changed += left.len();
+    } else {
+        assert_eq!(before.len(), after.len());
     }
-    assert_eq!(before.len(), after.len());
+    for canary in after.iter().flat_map(|text| canaries(text)) {
+        let left = if content.contains(&canary) { &mut count.left } else { &mut count.errors };
+        left.insert(canary);
+    }
     count.texts += before.len();
-    for (before, after) in before.iter().zip(&after) {
+    let partners = if before.len() == after.len() { &*after } else { &before };
+    for (before, after) in before.iter().zip(partners) {
         count.searched += usize::from(echoes::may_quote(before, &[]));
         if before != after {
             count.changed += 1;
             if !before.contains("CANARY") {
                 count.false_finds.insert(format!("{before:?} became {after:?}"));
             }
-        }
-        for canary in canaries(after) {
-            let left = if content.contains(&canary) { &mut count.left } else { &mut count.errors };
-            left.insert(canary);
         }
     }
 }
