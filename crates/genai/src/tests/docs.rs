@@ -15,8 +15,8 @@ model call, which id is the session. tollgate recognises a dialect by its scope,
 log records; the most specific wins. An item that no dialect describes but that talks of models gets the dialect `unknown`:
 every known content key, every known spelling of tokens, tokens counted on leaves only.
 
-Content that any dialect lists is content in every dialect, and in an agent's items so is any text that has not the shape of
-a label (longer than 128 bytes, white space, JSON, maps, lists, bytes), unless its key is known to hold metadata. Ids of
+Content that any dialect lists is content in every dialect, and in an agent's items so is text under a key that neither a
+dialect nor the semantic conventions list, until enough sessions have sent the same one (see agent-telemetry.md). Ids of
 sessions, turns, users and tenants stay, as do model and tool names, finish reasons, counts and sizes. Numbers and ids that
 stand only inside content (JSON, a Python dict in text, a message template) are read before it goes.
 

@@ -155,7 +155,8 @@ impl Echoing {
         // placeholders may be longer than what they stand for
         let whole = |text: &str| text.len() + text.len() / 4 <= self.error_text && echoes.of(text).is_none();
         for (at, item) in facts.items.iter().enumerate() {
-            let status = ContentPlace { node: item.node, at: ContentAt::Status, part: Part::Other, basis: Basis::Listed };
+            let status =
+                ContentPlace { node: item.node, at: ContentAt::Status, part: Part::Other, basis: Basis::Listed };
             // a tool's is among its content
             let status = Some(&status).filter(|_| !item.content.iter().any(|place| place.at == ContentAt::Status));
             let texts = item.errors.iter().chain(status);

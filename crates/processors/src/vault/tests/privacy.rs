@@ -6,7 +6,7 @@ use super::super::Privacy;
 use super::process::Bench;
 
 fn failing(session: usize, name: &str, message: &str) -> Json {
-    json!({"items": [{"name": name, "trace": session + 1, "span": 1, "status": "error", "message": message, "attributes": {
+    json!({"items": [{"name": name, "trace": session + 1, "span": 1, "status": message, "attributes": {
         "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{session}"),
         "error.message": message, "patient.age": 47, "gen_ai.usage.input_tokens": 1234}}]})
 }

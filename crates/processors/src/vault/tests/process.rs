@@ -1,6 +1,7 @@
 //! What the processor takes out, what it leaves, what an auditor finds.
 
 mod chat;
+mod closed;
 mod columns;
 mod content;
 mod recorded;

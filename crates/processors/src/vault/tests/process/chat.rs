@@ -20,17 +20,24 @@ struct Shapes {
     text: BTreeMap<String, String>,
 }
 
-fn number(rng: &SeededRng, below: usize) -> usize {
+pub(super) fn number(rng: &SeededRng, below: usize) -> usize {
     let mut bytes = [0; 8];
     rng.fill(&mut bytes);
     usize::try_from(u64::from_le_bytes(bytes) % below as u64).unwrap_or(0)
 }
 
 /// Three to nine words, the first of them a marker; some with what JSON escapes.
-fn said(rng: &SeededRng) -> String {
+pub(super) fn said(rng: &SeededRng) -> String {
     let mut words = vec!["CANARY".to_owned()];
     words.extend((0..2 + number(rng, 7)).map(|_| WORDS[number(rng, WORDS.len())].to_owned()));
     words.join([" ", ", ", " the ", "  "][number(rng, 4)])
+}
+
+/// A number from the environment.
+pub(super) fn env(key: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "seeds of a test")]
+    let value = std::env::var(key).ok();
+    value.and_then(|value| value.parse().ok())
 }
 
 /// An item of an ordinary service with `shape` somewhere.
@@ -64,11 +71,6 @@ fn no_shape_leaves_in_any_place() {
     let shapes: Shapes = ::config::load::data("shapes.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
     let json = shapes.json.iter().map(|(name, shape)| (name, shape, true));
     let all: Vec<_> = json.chain(shapes.text.iter().map(|(name, shape)| (name, shape, false))).collect();
-    let env = |key: &str| {
-        #[expect(clippy::disallowed_methods, reason = "seeds of a test")]
-        let value = std::env::var(key).ok();
-        value.and_then(|value| value.parse::<u64>().ok())
-    };
     let (first, seeds) = (env("TOLLGATE_SEED").unwrap_or(1), env("TOLLGATE_SEEDS").unwrap_or(SEEDS));
     let mut leaks = Vec::new();
     for seed in first..first + seeds {

@@ -1,0 +1,112 @@
+//! What an agent's item says in a place that nobody declared harmless must not leave: product, place, wording and order by seed.
+
+use super::chat::{env, number, said};
+use super::*;
+use kernel::rng::SeededRng;
+
+/// Seeds of `cargo test`; by night more (`TOLLGATE_SEEDS`).
+const SEEDS: u64 = 1000;
+/// Keys under which an application writes its own.
+const OWN: [&str; 12] = [
+    "note",
+    "customer",
+    "app.team",
+    "patient.name",
+    "order.state",
+    "userNote",
+    "x-remark",
+    "db.row",
+    "aws.note",
+    "openai.remark",
+    "service.motto",
+    "k8s.comment",
+];
+/// Keys of the conventions and dialects that hold names.
+const KNOWN: [&str; 8] = [
+    "gen_ai.agent.name",
+    "gen_ai.tool.name",
+    "error.type",
+    "langgraph.node",
+    "service.namespace",
+    "os.description",
+    "gen_ai.workflow.name",
+    "tool_name",
+];
+
+/// An item in which `text` stands somewhere; whether it is a log record.
+fn item(rng: &SeededRng, strict: bool, seed: u64, text: &str) -> (bool, Json) {
+    let word = || text.split(' ').next().unwrap_or_default();
+    let operation = ["chat", "invoke_agent", "execute_tool"][number(rng, 3)];
+    let mut span = json!({"name": operation, "trace": seed + 1, "span": 1, "attributes": {
+        "gen_ai.operation.name": operation, "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{seed}")}});
+    let own = OWN[number(rng, OWN.len())];
+    let sentence = format!("{text} and six words more in it");
+    let place = number(rng, if strict { 17 } else { 12 });
+    match place {
+        0 => span["attributes"][own] = json!(word()),
+        1 => span["attributes"][own] = json!(text),
+        2 => span["attributes"][own] = json!({"inner": [text]}),
+        3 => span["attributes"][KNOWN[number(rng, KNOWN.len())]] = json!(sentence),
+        4 => {
+            span["attributes"]["url.full"] =
+                json!(format!("https://api.example/search?q={}", sentence.replace(' ', "+")))
+        }
+        5 => {
+            span["attributes"]["gen_ai.operation.name"] = json!("execute_tool");
+            span["attributes"][["error.message", "exception.message", "error"][number(rng, 3)]] = json!(text);
+            span["status"] = json!("failed");
+        }
+        6 => {
+            span["attributes"]["gen_ai.operation.name"] = json!("execute_tool");
+            span["status"] = json!(text);
+        }
+        7 => span["name"] = json!(sentence),
+        8 => span["events"] = json!([{"name": sentence, "attributes": {}}]),
+        9 => span["events"] = json!([{"name": "step", "attributes": {own: text}}]),
+        10 => span["attributes"]["gen_ai.input.messages"] = json!(format!(r#"[{{"role":"user","content":"{text}"}}]"#)),
+        11 => span["attributes"][sentence.as_str()] = json!(1),
+        12 => span["attributes"]["error.message"] = json!(text),
+        13 => span["status"] = json!(text),
+        14 => span["name"] = json!(word()),
+        15 => span["events"] = json!([{"name": word(), "attributes": {"exception.message": text}}]),
+        _ => {
+            return (
+                true,
+                json!({"body": word(), "trace": seed + 1, "span": 1, "attributes": {
+            "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{seed}")}}),
+            );
+        }
+    }
+    (false, span)
+}
+
+/// Must not regress: no word of it leaves in either profile, also from a child without the agent's marks that comes a request
+/// before or after its agent's span.
+#[test]
+fn nothing_leaves_from_an_agents_item() {
+    let (first, seeds) = (env("TOLLGATE_SEED").unwrap_or(1), env("TOLLGATE_SEEDS").unwrap_or(SEEDS));
+    let mut benches = [Bench::new(), Bench::new().privacy(super::super::super::Privacy::Strict)];
+    let service =
+        |items: Json, signal: &str| json!({"signal": signal, "resource": {"service.name": "clinic"}, "items": items});
+    let known = json!({"name": "chat", "trace": 9, "span": 9, "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}});
+    benches.iter_mut().for_each(|bench| drop(bench.commit(&service(json!([known]), "traces"))));
+    for seed in first..first + seeds {
+        let rng = SeededRng::new(seed);
+        let strict = number(&rng, 2) == 1;
+        // five sessions that share a text prove it: each seed has its own
+        let letters: String = seed.to_string().bytes().map(|digit| char::from(digit - b'0' + b'k')).collect();
+        let text = said(&rng).replacen("CANARY", &format!("CANARY{letters}"), 1);
+        let (log, item) = item(&rng, strict, seed, &text);
+        let child = json!({"name": "POST", "trace": seed + 1_000_000, "span": 3, "attributes": {
+            "http.request.method": "POST", OWN[number(&rng, OWN.len())]: text}});
+        let mut requests =
+            vec![service(json!([item]), if log { "logs" } else { "traces" }), service(json!([child]), "traces")];
+        if number(&rng, 2) == 1 {
+            requests.reverse();
+        }
+        for request in &requests {
+            let out = benches[usize::from(strict)].commit(request);
+            assert!(!out.leaks("CANARY"), "TOLLGATE_SEED={seed}, strict {strict}: {request}");
+        }
+    }
+}
