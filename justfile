@@ -21,7 +21,7 @@ deny:
 peers PART:
     bash tests/peers/run.sh {{PART}}
 
-# Slow runs, each under an hour, resumable: spool-sim, simulation, truth, properties, mutations, crash, faults, leak, fuzz. `alerts`: those
+# Slow runs, each under an hour, resumable: spool-sim, simulation, truth, closed, properties, mutations, crash, faults, leak, fuzz. `alerts`: those
 # of SigNoz too; begins anew each time. `release`: the production build. `speed`: the limits of the benches. `instructions`:
 # what the redaction rules cost a byte, counted. `alone`: each crate compiles without the others.
 nightly PART:

@@ -7,6 +7,7 @@
 #               finds something goes into crates/exporters/tests/engine/regressions.txt
 #   truth       random sessions whose truth is known, against every surface that tells of runs; 20,000 seeds a round. An hour
 #               or more in which fewer than 100,000 seeds ran is a failure
+#   closed      what an agent's item says in any place, and chat shapes in any service, 20,000 seeds a round: none may leave
 #   properties  the property tests of `cargo test` with other cases, a round for each seed
 #   mutations   objects of every kind of a vault, and tables, changed in every way, and 200 places of each kind flipped: on a folder, then on a
 #               real S3 with Object Lock (versitygw; MUTATIONS_S3=radosgw: that one), in turn, a seed a round. A kind that is done is not done
@@ -32,7 +33,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|properties|mutations|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -82,6 +83,7 @@ case $part in
       echo "nightly: truth: failed: $ran seeds in $minutes minutes, at least $required are required" >&2
       exit 1
     fi ;;
+  closed) TOLLGATE_SEEDS=20000 rounds 20000 cargo test --locked -p processors --lib -- process::chat process::closed ;;
   properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
   mutations)
     export TOLLGATE_PLACES=200 TOLLGATE_OBJECTS=1000000
