@@ -6,7 +6,7 @@ use clap::Args;
 use super::common::Common;
 use super::error::{CommandError, Exit};
 use super::output::{complain, out};
-use super::source::{Make, load, load_with};
+use super::source::{Make, load, load_alone, load_with};
 use crate::app::{outside, volume};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use config::ComponentId;
@@ -24,11 +24,12 @@ pub(super) struct ValidateOptions {
 /// Says that a configuration is fine, or everything that is wrong with it and with what it names.
 pub(super) fn validate(common: &Common, options: ValidateOptions) -> Result<Exit, CommandError> {
     let loaded = if options.file_only {
-        load(common, Make::Nothing)?
+        load_alone(common)?
     } else {
         load_with(common, |typed, valid| outside::problems(&typed.file, valid, SystemClock::new().now()))?
     };
-    if let Some(warning) = volume::warning(&loaded.valid.spool.directory) {
+    let warning = (!options.file_only).then(|| volume::warning(&loaded.valid.spool.directory)).flatten();
+    if let Some(warning) = warning {
         complain(&format!("warning: {warning}"));
     }
     outside::untried(&loaded.valid).iter().for_each(|what| complain(&format!("note: {what}")));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{FieldProblem, Span};
+use config::{FieldProblem, Span, address};
 use otlp::Signal;
 use rates::{Pin, Usd};
 
@@ -236,28 +236,29 @@ impl Config {
 }
 
 impl Refresh {
-    fn settings(&self) -> Result<RefreshSettings, (&'static str, &'static str)> {
+    fn settings(&self) -> Result<RefreshSettings, (&'static str, String)> {
+        let wrong = |field: &'static str, what: &str| (field, what.to_owned());
         let from = match (&self.file, &self.url) {
             (Some(file), None) if !file.trim().is_empty() => RefreshFrom::File(file.into()),
-            (None, Some(url)) if url.starts_with("https://") || url.starts_with("http://") => {
-                RefreshFrom::Url(url.clone())
-            }
-            (None, Some(_)) => return Err(("refresh.url", "is no address with http:// or https://")),
-            _ => return Err(("refresh", "give `file` or `url`")),
+            (None, Some(url)) => match address::url(url) {
+                Ok(_) => RefreshFrom::Url(url.clone()),
+                Err(what) => return Err(("refresh.url", what)),
+            },
+            _ => return Err(wrong("refresh", "give `file` or `url`")),
         };
         let pin = match (&self.sha256, &self.public_key) {
             (Some(digest), None) => {
-                Pin::sha256(digest).ok_or(("refresh.sha256", "is no SHA-256: 64 hexadecimal digits"))?
+                Pin::sha256(digest).ok_or_else(|| wrong("refresh.sha256", "is no SHA-256: 64 hexadecimal digits"))?
             }
             (None, Some(key)) => {
-                Pin::ed25519(key).ok_or(("refresh.public_key", "is no Ed25519 public key: 32 bytes in base64"))?
+                Pin::ed25519(key).ok_or_else(|| wrong("refresh.public_key", "is no Ed25519 public key: 32 bytes in base64"))?
             }
             (None, None) if matches!(from, RefreshFrom::File(_)) => Pin::None,
-            (None, None) => return Err(("refresh.url", "needs a pin: `sha256` or `public_key`")),
-            (Some(_), Some(_)) => return Err(("refresh", "give `sha256` or `public_key`, not both")),
+            (None, None) => return Err(wrong("refresh.url", "needs a pin: `sha256` or `public_key`")),
+            (Some(_), Some(_)) => return Err(wrong("refresh", "give `sha256` or `public_key`, not both")),
         };
         if self.every.0 < SHORTEST {
-            return Err(("refresh.every", "is shorter than 1s"));
+            return Err(wrong("refresh.every", "is shorter than 1s"));
         }
         Ok(RefreshSettings { from, every: self.every.0, pin, accept: self.accept.clone() })
     }
