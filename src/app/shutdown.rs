@@ -49,7 +49,7 @@ impl App {
     /// Ends in good order.
     pub async fn shutdown(mut self) -> Ended {
         if self.seams.health.is_again() {
-            tracing::info!("this round ends, ports stay open: the next one begins with the configuration read again");
+            tracing::info!("this round ends, ports stay open: another begins with the new configuration");
         } else {
             tracing::info!("shutting down");
         }

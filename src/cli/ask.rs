@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::error::CommandError;
 use crate::app::tasks::Tasks;
+use config::address;
 use kernel::secret::Secret;
 use net::client::{self, Client, read, upload};
 use net::{Proxies, Spawn, tls};

@@ -35,7 +35,9 @@ pub(super) fn validate(common: &Common, options: ValidateOptions) -> Result<Exit
     outside::untried(&loaded.valid).iter().for_each(|what| complain(&format!("note: {what}")));
     let pipelines = loaded.typed.file.pipelines.len();
     let name = common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());
-    out(&format!("{name} is valid: {pipelines} pipeline{}\n", if pipelines == 1 { "" } else { "s" }))
+    let profiles = loaded.valid.processors.iter().filter_map(|placed| Some((&placed.id, placed.what.privacy()?)));
+    let profiles: String = profiles.map(|(id, profile)| format!("{id}: privacy `{profile}`\n")).collect();
+    out(&format!("{name} is valid: {pipelines} pipeline{}\n{profiles}", if pipelines == 1 { "" } else { "s" }))
 }
 
 /// Prints the configuration with every default filled in.

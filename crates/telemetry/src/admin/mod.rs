@@ -151,6 +151,8 @@ pub struct Admin {
     pub allowed_hosts: Vec<String>,
     /// Who may read them; none: everybody.
     pub auth: Option<auth::Auth>,
+    /// How an amount of USD is written: as on all other pages.
+    pub money: fn(f64) -> String,
 }
 
 /// The admin port's routes, and `more` behind the same guard.
@@ -175,7 +177,7 @@ pub fn health_router(health: Health, path: &str) -> Router {
 }
 
 async fn front(State(admin): State<Arc<Admin>>) -> Response {
-    match page::render(&admin.meter.render(), &admin.health.troubles()) {
+    match page::render(&admin.meter.render(), &admin.health.troubles(), admin.money) {
         Ok(page) => Html(page).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
