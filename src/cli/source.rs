@@ -209,7 +209,11 @@ fn counted(problems: &[Problem]) -> String {
         let count = problems.iter().filter(|problem| problem.gravity == gravity).count();
         (count > 0).then(|| format!("{count} {name}{}", if count == 1 { "" } else { "s" }))
     };
-    [of(Gravity::Error, "problem"), of(Gravity::Warning, "warning")].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    [of(Gravity::Error, "problem"), of(Gravity::Warning, "warning")]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The environment, with the embedded default's own variables.

@@ -320,7 +320,9 @@ fn says_what_a_filter_drops() {
 fn a_line_of_tap_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let request = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"000102030405060708090a0b0c0d0e0f","spanId":"0001020304050607","name":"chat","startTimeUnixNano":"1","endTimeUnixNano":"2"}]}]}]}"#;
-    let line = format!(r#"{{"account":"default","items":1,"pipeline":"traces","signal":"traces","time":"x","request":{request}}}"#);
+    let line = format!(
+        r#"{{"account":"default","items":1,"pipeline":"traces","signal":"traces","time":"x","request":{request}}}"#
+    );
     let left_out = r#"{"left_out":0,"withheld":1}"#;
     for text in [line.clone(), format!("{left_out}\n{line}\n{line}\n")] {
         let (out, err, code) = explain(folder.path(), &["-"], text.as_bytes());

@@ -449,7 +449,10 @@ fn warnings_are_no_problems() {
 #[test]
 fn a_file_alone_reads_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let config = configuration(folder.path(), "otlp_http: { endpoint: https://backend.test, headers: { authorization: '${file:/not/here}' }, trust: internal }");
+    let config = configuration(
+        folder.path(),
+        "otlp_http: { endpoint: https://backend.test, headers: { authorization: '${file:/not/here}' }, trust: internal }",
+    );
     let text = fs::read_to_string(&config).unwrap();
     let text = text.replace("max_size: 64MiB", "max_size: 64MiB, keys: ['${file:/not/here/either}']");
     fs::write(&config, &text).unwrap();
@@ -479,12 +482,15 @@ fn validate_tells_the_privacy_profile() {
 /// Addresses on the command line are read as those of a configuration.
 #[test]
 fn addresses_of_commands_are_read_as_written() {
-    for (address, why) in [("http://127.0.0.1:99999", "`99999` is not a port"), ("127.0.0.1:8888", "neither `https://`")] {
+    for (address, why) in
+        [("http://127.0.0.1:99999", "`99999` is not a port"), ("127.0.0.1:8888", "neither `https://`")]
+    {
         let (code, _, said) = tollgate(&["top", "--once", "--admin", address]);
         assert!(code != Some(0) && said.contains(why), "{said}");
     }
     for option in ["--endpoint", "--kms-endpoint"] {
-        let given = ["vault", "get", "x", "--store", "s3://b", "--identity-kms", "/k", option, "http://127.0.0.1:99999"];
+        let given =
+            ["vault", "get", "x", "--store", "s3://b", "--identity-kms", "/k", option, "http://127.0.0.1:99999"];
         let (code, _, said) = tollgate(&given);
         assert!(code == Some(2) && said.contains("`99999` is not a port"), "{said}");
     }

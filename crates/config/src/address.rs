@@ -33,11 +33,13 @@ pub fn url(text: &str) -> Result<Url<'_>, String> {
         return Err("has a `#`: what stands behind it is never sent".to_owned());
     }
     if rest.contains('\\') || !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds white space, `\\`, or a character that is not ASCII: write it as `%20`, a host as `xn--…`".to_owned());
+        return Err("holds white space, `\\`, or a character that is not ASCII: write it as `%20`, a host as `xn--…`"
+            .to_owned());
     }
     let (authority, tail) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
     if authority.contains('@') {
-        return Err("has a user in front of its host: credentials belong under a key of their own, such as `headers`".to_owned());
+        return Err("has a user in front of its host: credentials belong under a key of their own, such as `headers`"
+            .to_owned());
     }
     let (name, number) = split(authority)?;
     if name.is_empty() {
@@ -80,7 +82,9 @@ pub fn host(text: &str) -> Result<&str, String> {
     let hexadecimal = last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"));
     let number = hexadecimal || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()));
     if number && text.parse::<Ipv4Addr>().is_err() {
-        return Err("its host is a number, but no IPv4 address in four parts from 0 to 255, such as `10.0.0.1`".to_owned());
+        return Err(
+            "its host is a number, but no IPv4 address in four parts from 0 to 255, such as `10.0.0.1`".to_owned()
+        );
     }
     Ok(text)
 }
@@ -105,7 +109,8 @@ pub(super) fn any_port(text: &str) -> Result<u16, String> {
         return Ok(port);
     }
     // other than digits may be the password of an address that lost its `@`
-    let shown = if digits && text.len() <= 10 { format!("`{text}`") } else { "what stands behind the last `:`".to_owned() };
+    let shown =
+        if digits && text.len() <= 10 { format!("`{text}`") } else { "what stands behind the last `:`".to_owned() };
     Err(if text.is_empty() {
         "its port is empty: write a number from 1 to 65535 behind the `:`, or leave the `:` out".to_owned()
     } else {

@@ -146,7 +146,10 @@ fn one(reference: &str, lookup: &dyn Lookup) -> Result<String, Fault> {
     let (name, default) = name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
     let valid = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid {
-        return Err(Some(("not the name of an environment variable".to_owned(), "a name has letters, digits and `_`".to_owned())));
+        return Err(Some((
+            "not the name of an environment variable".to_owned(),
+            "a name has letters, digits and `_`".to_owned(),
+        )));
     }
     match (lookup.var(name), default) {
         (Some(value), _) if !value.is_empty() || default.is_none() => Ok(value),

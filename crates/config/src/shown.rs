@@ -9,12 +9,24 @@ use super::tree::{Node, Val};
 
 /// Parts of keys below which there may be secrets.
 const SECRET: [&str; 15] = [
-    "key", "token", "secret", "pass", "pwd", "pw", "auth", "credential", "bearer", "basic", "header", "cookie", "signing", "salt",
+    "key",
+    "token",
+    "secret",
+    "pass",
+    "pwd",
+    "pw",
+    "auth",
+    "credential",
+    "bearer",
+    "basic",
+    "header",
+    "cookie",
+    "signing",
+    "salt",
     "private",
 ];
 /// A slip away from these there may be secrets, too.
-const MISSPELT: [&str; 7] =
-    ["password", "passphrase", "token", "secret", "api_key", "credentials", "authorization"];
+const MISSPELT: [&str; 7] = ["password", "passphrase", "token", "secret", "api_key", "credentials", "authorization"];
 /// Of these keys the values are patterns.
 const PATTERNS: [&str; 7] =
     ["pattern", "patterns", "allow", "regex", "blocked_values", "allowed_values", "blocked_key_patterns"];
@@ -24,8 +36,23 @@ const ADDRESSES: [&str; 4] = ["endpoint", "public_url", "allowed_origins", "allo
 const CALLBACKS: [&str; 3] = ["url", "base", "template"];
 /// Of these keys the values are words of a fixed list.
 const WORDS: [&str; 17] = [
-    "preset", "mode", "content", "trust", "compression", "level", "protocol", "transport", "action", "verbosity", "privacy",
-    "on_error", "as", "user_ids", "private_addresses", "sizer", "durability",
+    "preset",
+    "mode",
+    "content",
+    "trust",
+    "compression",
+    "level",
+    "protocol",
+    "transport",
+    "action",
+    "verbosity",
+    "privacy",
+    "on_error",
+    "as",
+    "user_ids",
+    "private_addresses",
+    "sizer",
+    "durability",
 ];
 /// The same with digits in them.
 const NAMES: [&str; 3] = ["rules", "region", "validator"];
@@ -36,7 +63,9 @@ pub(super) fn places(root: &Node, text: &str) -> Vec<At> {
     looking.walk(root, "", false);
     let Looking { mut shown, hidden, .. } = looking;
     // an alias may stand below another key than its anchor
-    shown.retain(|at| !hidden.iter().any(|other| at.offset < other.end && other.start < at.offset.saturating_add(at.len)));
+    shown.retain(|at| {
+        !hidden.iter().any(|other| at.offset < other.end && other.start < at.offset.saturating_add(at.len))
+    });
     shown
 }
 
@@ -107,20 +136,27 @@ fn may_be_secret(key: &str) -> bool {
 
 /// A recipient of age, or something that was meant as one; secret keys begin in capitals.
 fn is_public_key(text: &str) -> bool {
-    text.starts_with("age1") && text.len() <= 80 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    text.starts_with("age1")
+        && text.len() <= 80
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 /// `10s`, `256KiB`, `0.5`.
 fn is_measure(text: &str) -> bool {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    unit.len() < text.len() && text.len() <= 12 && unit.len() <= 3 && unit.bytes().all(|byte| byte.is_ascii_alphabetic())
+    unit.len() < text.len()
+        && text.len() <= 12
+        && unit.len() <= 3
+        && unit.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 fn is_word(key: &str, text: &str) -> bool {
     let digits = NAMES.contains(&key);
     (digits || WORDS.contains(&key))
         && text.len() <= 40
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_-/".contains(&byte) || (digits && byte.is_ascii_digit()))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || b"_-/".contains(&byte) || (digits && byte.is_ascii_digit()))
 }
 
 /// `${env:NAME}` without a default, which may be what it stands for.
@@ -154,10 +190,15 @@ fn address(text: &str, path: bool) -> Vec<Range<usize>> {
     let name = place.rfind(']').map_or(0, |at| at.saturating_add(1));
     let name = place.get(name..).and_then(|rest| rest.find(':')).map_or(place.len(), |at| name.saturating_add(at));
     let port = place.get(name..).unwrap_or_default();
-    let numeric = port.len() > 1 && port.len() <= 11 && port.trim_start_matches([':', '+']).bytes().all(|byte| byte.is_ascii_digit());
+    let numeric = port.len() > 1
+        && port.len() <= 11
+        && port.trim_start_matches([':', '+']).bytes().all(|byte| byte.is_ascii_digit());
     let host = place.get(..name).unwrap_or_default();
     let looks = |byte: u8| byte.is_ascii_lowercase() || byte == b'-' || byte == b'.';
-    let known = begin > 0 || numeric || host.bytes().all(looks) || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let known = begin > 0
+        || numeric
+        || host.bytes().all(looks)
+        || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if !known {
         return Vec::new();
     }
@@ -176,6 +217,8 @@ fn address(text: &str, path: bool) -> Vec<Range<usize>> {
         }
     }
     // a `?` or `#` is what may be wrong with it
-    parts.extend(text.char_indices().filter(|(at, c)| *at >= end && "?#/".contains(*c)).map(|(at, _)| at..at.saturating_add(1)));
+    parts.extend(
+        text.char_indices().filter(|(at, c)| *at >= end && "?#/".contains(*c)).map(|(at, _)| at..at.saturating_add(1)),
+    );
     parts
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
@@ -381,24 +381,15 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let builder = if wide.is_some() { &port.wide } else { &port.narrow };
     let aged = Arc::new(AtomicBool::new(false));
     let service = {
-        let (handler, ending, aged) = (Arc::clone(&port.handler), phase.clone(), Arc::clone(&aged));
-        let bad_heads = port.meters.head.clone();
+        let (handler, bad) = (Arc::clone(&port.handler), port.meters.head.clone());
+        let (ending, aged) = (phase.clone(), Arc::clone(&aged));
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let begun = activity.begin(request.version());
             tell_of_client(&mut request, peer.as_ref(), near);
             let last = (request.version() < Version::HTTP_2).then(|| (ending.clone(), Arc::clone(&aged)));
-            let reply = match fault(&request) {
-                Some(fault) => {
-                    bad_heads.increment(1);
-                    Err(refusal(fault))
-                }
-                None => Ok(Arc::clone(&handler).handle(request)),
-            };
+            let reply = answer(Arc::clone(&handler), request, &bad);
             async move {
-                let mut reply = match reply {
-                    Ok(reply) => reply.await,
-                    Err(refusal) => refusal,
-                };
+                let mut reply = reply.await;
                 if last.is_some_and(|(phase, aged)| *phase.borrow() != Phase::Serve || aged.load(Ordering::Relaxed)) {
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -480,9 +471,21 @@ fn fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
     }
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
-    let one = hosts.next().is_none() && host.is_none_or(|host| !host.as_bytes().iter().any(|byte| b" /,@".contains(byte)));
+    let one =
+        hosts.next().is_none() && host.is_none_or(|host| !host.as_bytes().iter().any(|byte| b" /,@".contains(byte)));
     let fine = one && (host.is_some() || request.version() < Version::HTTP_11);
     (!fine).then_some((StatusCode::BAD_REQUEST, "a request of HTTP/1.1 has one `Host` field (RFC 9112, section 3.2)\n"))
+}
+
+/// The handler's answer, or the port's own to a head that may not be answered.
+fn answer<H: Handler>(
+    handler: Arc<H>,
+    request: Request<Incoming>,
+    bad: &Counter,
+) -> BoxFuture<'static, Response<ReplyBody>> {
+    let Some(fault) = fault(&request) else { return handler.handle(request) };
+    bad.increment(1);
+    Box::pin(std::future::ready(refusal(fault)))
 }
 
 /// The answer, after which the connection closes: nobody reads what comes behind such a head.

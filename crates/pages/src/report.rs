@@ -84,7 +84,9 @@ fn moved_text(pages: &Pages) -> String {
     if keys.is_empty() {
         return String::new();
     }
-    let mut out = format!("## Keys whose values moved to the vault since the gateway started\n\nNobody listed them; {KEEPS}.\n\n");
+    let mut out = format!(
+        "## Keys whose values moved to the vault since the gateway started\n\nNobody listed them; {KEEPS}.\n\n"
+    );
     for Moved { key, count, keep, .. } in keys.into_iter().take(KEYS) {
         let keep = keep.map_or_else(String::new, |keep| format!(": `{keep}`"));
         out.push_str(&format!("- {} × `{key}`{keep}\n", runs::words::count(count)));

@@ -94,7 +94,8 @@ fn pages_of(tracker: Made, link: &str, history: Option<History>) -> (axum::Route
         tasks: Arc::new(Here),
         several: Default::default(),
     };
-    let guard = Admin { meter: meter.clone(), health, allowed_hosts: Vec::new(), auth: None, money: runs::words::dollars };
+    let guard =
+        Admin { meter: meter.clone(), health, allowed_hosts: Vec::new(), auth: None, money: ::runs::words::dollars };
     (admin::router(Arc::new(guard), router(Arc::new(pages))), meter)
 }
 

@@ -298,7 +298,8 @@ fn endpoint(text: &str) -> Result<Uri, String> {
         return Err("no query in the address".to_owned());
     }
     if !tls && !is_this_machine(host) {
-        let what = "texts would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost, else `https://`";
+        let what =
+            "texts would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost, else `https://`";
         return Err(what.to_owned());
     }
     let uri: Uri = text.parse().map_err(|_| FORM)?;

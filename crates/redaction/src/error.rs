@@ -63,7 +63,9 @@ pub enum RuleErrorKind {
     #[error("the pattern matches single characters: say how many at least (`{{4,}}`), or give `near` or `validator`")]
     MatchesSingle,
     /// The pattern finds most of what any sentence says.
-    #[error("the pattern matches most of any sentence: say what the matches have in common, or give `near` or `validator`")]
+    #[error(
+        "the pattern matches most of any sentence: say what the matches have in common, or give `near` or `validator`"
+    )]
     MatchesProse,
     /// A pattern of `allow` does not compile; in the words of the pattern engine.
     #[error("{0}")]

@@ -29,7 +29,8 @@ pub fn moved(meter: &Meter) -> Vec<Moved> {
 
 /// The same of samples.
 pub(super) fn of(samples: &[Sample]) -> Vec<Moved> {
-    let counted = samples.iter().filter(|sample| sample.name == names::VAULT_MOVED_VALUES.name && sample.number() > 0.0);
+    let counted =
+        samples.iter().filter(|sample| sample.name == names::VAULT_MOVED_VALUES.name && sample.number() > 0.0);
     let mut all: Vec<Moved> = counted
         .map(|sample| {
             let (processor, key) = (sample.label("processor").to_owned(), sample.label("key").to_owned());
@@ -45,7 +46,8 @@ pub(super) fn of(samples: &[Sample]) -> Vec<Moved> {
 fn scalar(key: &str) -> String {
     let begins = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let plain = begins && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte));
-    let word = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"].iter().any(|word| key.eq_ignore_ascii_case(word));
+    let word =
+        ["true", "false", "null", "yes", "no", "on", "off", "y", "n"].iter().any(|word| key.eq_ignore_ascii_case(word));
     if plain && !word { key.to_owned() } else { format!("'{}'", key.replace('\'', "''")) }
 }
 

@@ -161,8 +161,14 @@ const VERBS: [(&str, &str); 3] = [
         "`hash` is no action here, as a bare hash is found again by trying values: write `redact: { custom: [{ name: ACCOUNT_ID, keys: [account.id] }], \
          options: { account_id: { as: pseudonym } } }`, which is keyed",
     ),
-    ("extract", "`extract` is no action here: leave it with a Collector in front, which parts the value before it is redacted"),
-    ("convert", "`convert` is no action here: write the value as its type, `{ action: upsert, value: 1 }`, or leave it with a Collector"),
+    (
+        "extract",
+        "`extract` is no action here: leave it with a Collector in front, which parts the value before it is redacted",
+    ),
+    (
+        "convert",
+        "`convert` is no action here: write the value as its type, `{ action: upsert, value: 1 }`, or leave it with a Collector",
+    ),
 ];
 
 /// Actions that nothing here does: each is an error with what to do instead, and of the action its key is left.

@@ -250,9 +250,8 @@ impl Refresh {
             (Some(digest), None) => {
                 Pin::sha256(digest).ok_or_else(|| wrong("refresh.sha256", "is no SHA-256: 64 hexadecimal digits"))?
             }
-            (None, Some(key)) => {
-                Pin::ed25519(key).ok_or_else(|| wrong("refresh.public_key", "is no Ed25519 public key: 32 bytes in base64"))?
-            }
+            (None, Some(key)) => Pin::ed25519(key)
+                .ok_or_else(|| wrong("refresh.public_key", "is no Ed25519 public key: 32 bytes in base64"))?,
             (None, None) if matches!(from, RefreshFrom::File(_)) => Pin::None,
             (None, None) => return Err(wrong("refresh.url", "needs a pin: `sha256` or `public_key`")),
             (Some(_), Some(_)) => return Err(wrong("refresh", "give `sha256` or `public_key`, not both")),

@@ -57,7 +57,8 @@ impl Moved {
             return;
         }
         let label = self.values.value(account, Some(key));
-        let counter = self.meter.counter(&metric::VAULT_MOVED_VALUES, &[("processor", &self.processor), ("key", label)]);
+        let counter =
+            self.meter.counter(&metric::VAULT_MOVED_VALUES, &[("processor", &self.processor), ("key", label)]);
         counter.increment(1);
         let mut known = self.known.write();
         // `other` is asked again: a key that comes often is shown in the end

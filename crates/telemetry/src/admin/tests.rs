@@ -93,7 +93,8 @@ async fn the_page_says_what_metrics_say() {
     let mut shown = 0;
     for row in page.split("<tr>").skip(1) {
         let metric = row.split("title=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("metric");
-        let value = row.split("<td class=\"n\" title=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("value");
+        let value =
+            row.split("<td class=\"n\" title=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("value");
         assert!(samples.iter().any(|sample| sample.name == metric && sample.value == value), "{metric} {value}");
         shown += 1;
     }
@@ -145,7 +146,8 @@ async fn who_may_read() {
     let settings = config.settings().ok().unwrap();
     let (open, _, health) = admin();
     health.set("gateway", None);
-    let admin = Admin { auth: settings.auth, meter: open.meter.clone(), health, allowed_hosts: Vec::new(), money: open.money };
+    let admin =
+        Admin { auth: settings.auth, meter: open.meter.clone(), health, allowed_hosts: Vec::new(), money: open.money };
     let admin = Arc::new(admin);
     let more = || Router::new().route("/api/x", axum::routing::get(|| async { "x" }));
     let status = |path: &'static str, value: Option<&'static str>| {

@@ -115,7 +115,8 @@ fn sentences_under_known_keys() {
 /// of a key, is not told.
 #[test]
 fn moved_keys_are_counted() {
-    let policy = LabelPolicy { keep: vec!["squad".to_owned()], never: vec!["patient".to_owned()], ..LabelPolicy::default() };
+    let policy =
+        LabelPolicy { keep: vec!["squad".to_owned()], never: vec!["patient".to_owned()], ..LabelPolicy::default() };
     let mut bench = Bench::new().labels(policy);
     let own = json!({
         "team": "payments core", "squad": "search core", "patient": "Maria Huber", "app.note": {"a": "in transit"},
