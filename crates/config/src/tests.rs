@@ -360,7 +360,7 @@ fn addresses_are_read_as_they_are_written() {
         ("http://1.2.3.256", "is a number"),
         ("http://ex%61mple.com", "another character"),
         ("http://[::g]", "IPv6"),
-        ("http://[::1", "another character"),
+        ("http://[::1", "brackets"),
         ("http://::1", "brackets"),
     ] {
         let what = url(wrong).err().unwrap_or_else(|| panic!("{wrong} is taken"));
