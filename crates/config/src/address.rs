@@ -1,6 +1,7 @@
-//! **What**: [`url`], [`host`] and [`port`]: addresses as every client of ours reads them. **Why**: the client library takes a port that it
-//! can't read for none, drops what stands behind `#`, and a resolver reads `127.1` as 127.0.0.1: data would go elsewhere than it is written.
-//! **Invariants**: an error text shows a port's digits, never another part: there may be a password. **Not here**: where to listen (`endpoint`).
+//! **What**: [`url`], [`host`] and [`port`]: addresses as every client of ours reads them. **Why**: the client library
+//! takes a port that it can't read for none, drops what stands behind `#`, and a resolver reads `127.1` as 127.0.0.1:
+//! data would go elsewhere than it is written. **Invariants**: an error text shows a port's digits, never another part:
+//! there may be a password. **Not here**: where to listen (`endpoint`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

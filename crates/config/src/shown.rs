@@ -1,6 +1,7 @@
-//! **What**: [`places`]: what of a file's values a snippet may show, so that one can see what is wrong: numbers, truth values, patterns, public
-//! keys, where an address points, words of fixed lists, names of variables. **Invariants**: whatever stands below a key that may hold a secret,
-//! or one that is spelt almost so, stays masked, by whatever way it is reached; so does what is not known here. **Not here**: the mask (`problem`).
+//! **What**: [`places`]: what of a file's values a snippet may show, so that one can see what is wrong: numbers, truth
+//! values, patterns, public keys, where an address points, words of fixed lists, names of variables.
+//! **Invariants**: what stands below a key that may hold a secret, or is spelt almost so, stays masked by whatever way it
+//! is reached; so does what is not known here. **Not here**: the mask (`problem`).
 
 use std::ops::Range;
 
@@ -114,7 +115,12 @@ impl Looking<'_> {
             _ if is_measure(inner) || is_word(key, inner) => vec![0..inner.len()],
             _ => Vec::new(),
         };
-        parts.iter().chain(&variables(inner)).for_each(|range| self.show(at, inside(range)));
+        let names = variables(inner);
+        parts.iter().chain(&names).for_each(|range| self.show(at, inside(range)));
+        if skipped > 0 && !(parts.is_empty() && names.is_empty()) {
+            self.show(at, 0..1);
+            self.show(at, at.len.saturating_sub(1)..at.len);
+        }
     }
 
     fn show(&mut self, at: At, range: Range<usize>) {
@@ -129,8 +135,11 @@ impl Looking<'_> {
 
 fn may_be_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
+    // of an action on attributes, `value` may be anything
     key != "public_key"
-        && (SECRET.iter().any(|part| key.contains(part))
+        && (key == "value"
+            || key == "pin"
+            || SECRET.iter().any(|part| key.contains(part))
             || MISSPELT.iter().any(|word| strsim::damerau_levenshtein(word, &key) <= 2))
 }
 

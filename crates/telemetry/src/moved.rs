@@ -1,6 +1,6 @@
-//! **What**: [`moved`]: keys whose values the vault step took away although nobody listed them, the most frequent first, each with the line of
-//! configuration that keeps it; and [`privacies`], the profile of each vault. **Why**: a dashboard's GROUP BY breaks, and its owner must
-//! find out why. **Invariants**: made from the text of `/metrics` alone. **Not here**: what moves (`processors/vault`).
+//! **What**: [`moved`]: keys whose values the vault step took away although nobody listed them, the most frequent first,
+//! each with the line of configuration that keeps it; and [`privacies`], the profile of each vault. **Why**: a dashboard's
+//! GROUP BY breaks, and its owner must find out why. **Invariants**: made from the text of `/metrics` alone. **Not here**: what moves (`processors/vault`).
 
 use super::meter::Meter;
 use super::names;

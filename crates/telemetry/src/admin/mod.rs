@@ -124,7 +124,8 @@ impl Config {
     /// Warns of a port that strangers may read. A certificate that clients must show is a credential, too.
     fn open(&self, auth: bool, endpoint: &Endpoint) -> Option<FieldProblem> {
         let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-        let what = "everybody who reaches this address may read runs, costs and metrics, and reload the configuration: the extension has no `auth`";
+        let what =
+            "everybody who reaches this address may read runs, names, costs and metrics: the extension has no `auth`";
         (!auth && !certificates && !endpoint.is_local()).then(|| FieldProblem::new("endpoint", what))
     }
 }
