@@ -127,7 +127,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     let file = &typed.file;
     let mut checks = Checks { problems };
     let used = checks.components(typed);
-    checks.clashes(file, &used);
+    checks.clashes(typed);
     checks.notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
     checks.notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
     checks.notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
@@ -304,8 +304,14 @@ impl Checks<'_> {
     }
 
     /// Ports that two components want.
-    fn clashes(&mut self, file: &File, used: &Used) {
-        for (port, what) in ports::clashes(&used.receivers, &used.extensions) {
+    fn clashes(&mut self, typed: &Typed) {
+        let file = &typed.file;
+        let listening = named(file, |p| &p.receivers);
+        let used = |section: &str, id: &ComponentId| match section {
+            "receivers" => listening.contains(id),
+            _ => file.enabled.iter().any(|(enabled, _)| enabled == id),
+        };
+        for (port, what) in ports::clashes(&typed.receivers, &typed.extensions, &used) {
             let sections = if port.section == "receivers" { &file.receivers } else { &file.extensions };
             let written = sections.iter().filter(|section| section.id == *port.id);
             let wrong = || vec![FieldProblem::new(port.field, what.as_str())];

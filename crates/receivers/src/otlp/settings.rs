@@ -154,6 +154,19 @@ impl Config {
     }
 }
 
+impl Transport {
+    /// Where to listen.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn endpoint(self, text: &str) -> Result<Endpoint, String> {
+        match self {
+            Self::Unix if !text.starts_with("unix:") => Endpoint::unix(text),
+            Self::Unix | Self::Tcp => Endpoint::parse(text),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Problems(Vec<FieldProblem>);
 
@@ -167,11 +180,7 @@ impl Problems {
     }
 
     fn endpoint(&mut self, path: &str, text: &str, transport: Transport) -> Option<Endpoint> {
-        let endpoint = match transport {
-            Transport::Unix if !text.starts_with("unix:") => Endpoint::unix(text),
-            Transport::Unix | Transport::Tcp => Endpoint::parse(text),
-        };
-        endpoint.map_err(|what| self.add(path, &what)).ok()
+        transport.endpoint(text).map_err(|what| self.add(path, &what)).ok()
     }
 
     fn age(&mut self, path: &str, age: Option<Span>, grace: Option<Span>) -> Option<(Duration, Duration)> {
