@@ -201,6 +201,14 @@ impl ProcessorSettings {
         }
     }
 
+    /// The privacy profile of a vault.
+    pub fn privacy(&self) -> Option<&'static str> {
+        match self {
+            Self::Vault(settings) => Some(settings.privacy.name()),
+            _ => None,
+        }
+    }
+
     /// Whether content may pass it.
     pub fn allows_content(&self) -> bool {
         matches!(self, Self::Redact(settings) if settings.content == redact::ContentPolicy::Allow)

@@ -54,7 +54,8 @@ impl Ports<'_> {
     fn admin(&self, settings: admin::Settings, sockets: Option<Sockets>) -> Web {
         let seams = &self.site.seams;
         let (meter, health) = (seams.meter.clone(), seams.health.clone());
-        let pages = Admin { meter, health, allowed_hosts: settings.allowed_hosts, auth: settings.auth };
+        let (allowed_hosts, auth) = (settings.allowed_hosts, settings.auth);
+        let pages = Admin { meter, health, allowed_hosts, auth, money: runs::words::dollars };
         let guarded = pages.auth.is_some();
         let tls = settings.tls.as_ref().map(|port| server_tls::Settings::from(port).keeping(self.files));
         let tap = tap::Site {

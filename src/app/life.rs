@@ -6,6 +6,7 @@
 use std::pin::pin;
 
 use super::build::Blueprint;
+use super::process::Stop;
 use super::running::App;
 use super::seams::Seams;
 use super::shutdown::Ended;
@@ -18,8 +19,8 @@ pub enum Life {
     Whole(Ended),
     /// It was told to end before it was ready.
     Unborn,
-    /// It was told a second time: it ended where it stood.
-    Cut,
+    /// It was told a second time, by this signal: it ended where it stood.
+    Cut(Stop),
 }
 
 impl App {
@@ -32,7 +33,7 @@ impl App {
         seams: Seams,
         ready: impl FnOnce(&Self),
         stop: impl Future<Output = ()>,
-        now: impl Future<Output = ()>,
+        now: impl Future<Output = Stop>,
     ) -> Result<Life, StartError> {
         let mut stop = pin!(stop);
         let app = tokio::select! {
@@ -45,9 +46,9 @@ impl App {
         ready(&app);
         tokio::select! {
             ended = app.wait(stop) => Ok(Life::Whole(ended)),
-            () = now => {
+            by = now => {
                 tracing::warn!("told to end a second time: it ends at once; what was accepted is in the spool");
-                Ok(Life::Cut)
+                Ok(Life::Cut(by))
             }
         }
     }

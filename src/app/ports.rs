@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::placed::Placed;
-use crate::components::{ExtensionSettings, ReceiverSettings};
+use crate::components::{ExtensionConfig, ReceiverConfig};
 use config::{ComponentId, Endpoint};
 
 /// A listener: its section, its component, the field that says where, and what it says.
@@ -13,38 +13,45 @@ pub(super) struct Port<'a> {
     pub(super) section: &'static str,
     pub(super) id: &'a ComponentId,
     pub(super) field: &'static str,
-    endpoint: &'a Endpoint,
+    endpoint: Endpoint,
 }
 
-/// All of them, in the order of the sections.
+/// All of them whose address can be read, in the order of the sections: another fault of a component hides no clash.
 fn all<'a>(
-    receivers: &'a [Placed<ReceiverSettings>],
-    extensions: &'a [Placed<ExtensionSettings>],
+    receivers: &'a [Placed<ReceiverConfig>],
+    extensions: &'a [Placed<ExtensionConfig>],
+    used: &impl Fn(&str, &ComponentId) -> bool,
 ) -> impl Iterator<Item = Port<'a>> {
-    let receivers = receivers.iter().flat_map(|Placed { id, what: ReceiverSettings::Otlp(otlp) }| {
-        let grpc = otlp.grpc.as_ref().map(|grpc| ("protocols.grpc.endpoint", &grpc.endpoint));
-        let http = otlp.http.as_ref().map(|http| ("protocols.http.endpoint", &http.endpoint));
-        let of = move |(field, endpoint)| Port { section: "receivers", id, field, endpoint };
-        grpc.into_iter().chain(http).map(of)
+    let receivers = receivers.iter().filter(|placed| used("receivers", &placed.id));
+    let receivers = receivers.flat_map(|Placed { id, what: ReceiverConfig::Otlp(otlp) }| {
+        let grpc = otlp.protocols.grpc.as_ref();
+        let grpc = grpc.map(|grpc| ("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint)));
+        let http = otlp.protocols.http.as_ref();
+        let http = http.map(|http| ("protocols.http.endpoint", http.transport.endpoint(&http.endpoint)));
+        let of =
+            move |(field, at): (_, Result<_, _>)| Some(Port { section: "receivers", id, field, endpoint: at.ok()? });
+        grpc.into_iter().chain(http).filter_map(of)
     });
-    let extensions = extensions.iter().map(|Placed { id, what }| {
+    let extensions = extensions.iter().filter(|placed| used("extensions", &placed.id));
+    let extensions = extensions.filter_map(|Placed { id, what }| {
         let endpoint = match what {
-            ExtensionSettings::Admin(admin) => &admin.endpoint,
-            ExtensionSettings::HealthCheck(health) => &health.endpoint,
+            ExtensionConfig::Admin(admin) => &admin.endpoint,
+            ExtensionConfig::HealthCheck(health) => &health.endpoint,
         };
-        Port { section: "extensions", id, field: "endpoint", endpoint }
+        Some(Port { section: "extensions", id, field: "endpoint", endpoint: Endpoint::parse(endpoint).ok()? })
     });
     receivers.chain(extensions)
 }
 
 /// Each that wants what one before it has, and what is wrong with it.
 pub(super) fn clashes<'a>(
-    receivers: &'a [Placed<ReceiverSettings>],
-    extensions: &'a [Placed<ExtensionSettings>],
+    receivers: &'a [Placed<ReceiverConfig>],
+    extensions: &'a [Placed<ExtensionConfig>],
+    used: &impl Fn(&str, &ComponentId) -> bool,
 ) -> Vec<(Port<'a>, String)> {
     let (mut seen, mut found): (Vec<Port<'_>>, _) = (Vec::new(), Vec::new());
-    for port in all(receivers, extensions) {
-        match seen.iter().find(|other| clash(other.endpoint, port.endpoint)) {
+    for port in all(receivers, extensions, used) {
+        match seen.iter().find(|other| clash(&other.endpoint, &port.endpoint)) {
             Some(other) => {
                 let what = if port.endpoint.socket().is_some() { "socket" } else { "port" };
                 let has = format!("{}.{}.{}", other.section, other.id, other.field);

@@ -43,19 +43,45 @@ pub fn quiet_panics() {
     }));
 }
 
-/// Ends at the `count`th SIGTERM or SIGINT after the call.
+/// What tells a process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM.
+    Terminate,
+    /// SIGINT, such as Ctrl-C.
+    Interrupt,
+}
+
+/// Ends at the first SIGTERM or SIGINT after the call.
 ///
 /// # Errors
 /// The operating system refuses the handler.
-pub fn stop_signal(count: u32) -> io::Result<impl Future<Output = ()> + Send> {
+pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
+    let first = nth_signal(1)?;
+    Ok(async move {
+        first.await;
+    })
+}
+
+/// Ends at the second SIGTERM or SIGINT after the call; says which it was.
+///
+/// # Errors
+/// The operating system refuses the handler.
+pub fn second_signal() -> io::Result<impl Future<Output = Stop> + Send> {
+    nth_signal(2)
+}
+
+fn nth_signal(count: u32) -> io::Result<impl Future<Output = Stop> + Send> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
+        let mut last = Stop::Terminate;
         for _ in 0..count {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            }
+            last = tokio::select! {
+                _ = term.recv() => Stop::Terminate,
+                _ = int.recv() => Stop::Interrupt,
+            };
         }
+        last
     })
 }
 

@@ -127,7 +127,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     let file = &typed.file;
     let mut checks = Checks { problems };
     let used = checks.components(typed);
-    checks.clashes(file, &used);
+    checks.clashes(typed);
     checks.notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
     checks.notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
     checks.notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
@@ -189,10 +189,20 @@ fn across_pipelines(
     let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
     let joins = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.of_step()?, kind.signals()))));
     let joins = joins.collect::<HashMap<_, _>>();
-    let of = |wanted: fn(&ProcessorSettings) -> bool| {
-        used.processors.iter().filter(|placed| wanted(&placed.what)).map(|placed| placed.id.clone()).collect()
+    // of a processor that has other faults the word alone is known
+    let says = |section: &Section, key: &str, word: &str| {
+        section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, Val::Str(said) if said == word))
     };
-    let (audits, allows) = (of(ProcessorSettings::only_counts), of(ProcessorSettings::allows_content));
+    let of = |wanted: fn(&ProcessorSettings) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
+        let settled = |section: &Section| used.processors.iter().find(|placed| placed.id == section.id);
+        let is = |section: &&Section| match settled(section) {
+            Some(placed) => wanted(&placed.what),
+            None => section.id.kind == "redact" && says(section, key, word),
+        };
+        file.processors.iter().filter(is).map(|section| section.id.clone()).collect()
+    };
+    let audits = of(ProcessorSettings::only_counts, "mode", "audit");
+    let allows = of(ProcessorSettings::allows_content, "content", "allow");
     let known = Known {
         steps: &steps,
         audits: &audits,
@@ -246,7 +256,10 @@ fn ways(file: &File, kinds: &[(ComponentId, ConnectorKind)], problems: &mut Vec<
         Ok(pipelines) => pipelines,
         Err(problem) => {
             problems.push(problem);
-            Vec::new()
+            // those that `forward` has no part in are known all the same
+            let apart = |ids: &[(ComponentId, At)]| !ids.iter().any(|(id, _)| forwards.contains(id));
+            let whole = file.pipelines.iter().filter(|one| apart(&one.receivers) && apart(&one.exporters));
+            whole.cloned().collect()
         }
     }
 }
@@ -291,8 +304,14 @@ impl Checks<'_> {
     }
 
     /// Ports that two components want.
-    fn clashes(&mut self, file: &File, used: &Used) {
-        for (port, what) in ports::clashes(&used.receivers, &used.extensions) {
+    fn clashes(&mut self, typed: &Typed) {
+        let file = &typed.file;
+        let listening = named(file, |p| &p.receivers);
+        let used = |section: &str, id: &ComponentId| match section {
+            "receivers" => listening.contains(id),
+            _ => file.enabled.iter().any(|(enabled, _)| enabled == id),
+        };
+        for (port, what) in ports::clashes(&typed.receivers, &typed.extensions, &used) {
             let sections = if port.section == "receivers" { &file.receivers } else { &file.extensions };
             let written = sections.iter().filter(|section| section.id == *port.id);
             let wrong = || vec![FieldProblem::new(port.field, what.as_str())];

@@ -48,7 +48,11 @@ impl App {
 
     /// Ends in good order.
     pub async fn shutdown(mut self) -> Ended {
-        tracing::info!("shutting down");
+        if self.seams.health.is_again() {
+            tracing::info!("this round ends, ports stay open: another begins with the new configuration");
+        } else {
+            tracing::info!("shutting down");
+        }
         self.seams.health.set(GATEWAY, Some(Reason::ShuttingDown.text()));
         let failed = self.engine.sequencer.failed().borrow().is_some();
         let grace = |usual: Duration| if failed { Duration::ZERO } else { usual };

@@ -349,7 +349,8 @@ fn sockets(seams: &Seams) -> Vec<Box<dyn Listener>> {
         serde_json::from_str(r#"{"protocols": {"http": {"endpoint": "127.0.0.1:0"}}}"#).unwrap();
     let receiver = receivers::otlp::Otlp::build("otlp".into(), config.settings().unwrap());
     let (meter, health) = (seams.meter.clone(), seams.health.clone());
-    let admin = telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new(), auth: None };
+    let admin =
+        telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new(), auth: None, money: ::runs::words::dollars };
     let web = listeners::Web {
         name: "admin",
         endpoint: config::Endpoint::parse("127.0.0.1:0").unwrap(),

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::error::CommandError;
 use crate::app::tasks::Tasks;
+use config::address;
 use kernel::secret::Secret;
 use net::client::{self, Client, read, upload};
 use net::{Proxies, Spawn, tls};
@@ -82,11 +83,8 @@ impl Asker {
         authorization: Option<Secret>,
         proxies: Proxies,
     ) -> Result<Self, CommandError> {
-        let authority = base.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
-        if authority.is_some_and(|authority| authority.contains('@')) {
-            return Err("an address must not hold a user name or a password".into());
-        }
-        let tls = base.starts_with("https://").then_some(tls);
+        let url = address::url(base).map_err(|what| format!("the address {what}"))?;
+        let tls = url.tls.then_some(tls);
         let tasks: Arc<dyn Spawn> = Tasks::new(&Meter::new());
         let client = Client::build(&client::Settings { tls, http2_only: false }, Arc::new(proxies), tasks)?;
         Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization })

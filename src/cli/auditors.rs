@@ -8,7 +8,7 @@ use age::x25519::Identity;
 use clap::Args;
 
 use super::error::CommandError;
-use super::reach::Reach;
+use super::reach::{Reach, server};
 use audit::read::{identities, identities_in};
 use vault::kms::{Ciphertext, KmsSettings, decrypt};
 
@@ -23,7 +23,7 @@ pub(super) struct Sealed {
     #[arg(long, value_name = "REGION", requires = "identity_kms")]
     kms_region: Option<String>,
     /// Address of a KMS that is not AWS' own of the region [default: $AWS_ENDPOINT_URL_KMS].
-    #[arg(long, value_name = "URL", requires = "identity_kms")]
+    #[arg(long, value_name = "URL", requires = "identity_kms", value_parser = server)]
     kms_endpoint: Option<String>,
     /// The only KMS key (id, ARN, `alias/…`) that may open it [default: the one that the ciphertext names].
     #[arg(long, value_name = "ID", requires = "identity_kms")]

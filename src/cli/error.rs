@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use crate::app::dry::DryRunError;
+use crate::app::process::Stop;
 use crate::app::{Fault, StartError};
 use audit::read::ReadError;
 use net::{BindError, TlsError};
@@ -26,6 +27,8 @@ pub enum Exit {
     Usage,
     /// 78: bad configuration.
     Config,
+    /// 143 or 130, as a shell says it: a second signal ended it where it stood.
+    Cut(Stop),
 }
 
 impl From<Exit> for ExitCode {
@@ -35,6 +38,8 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Config => CONFIG,
+            Exit::Cut(Stop::Terminate) => 128 + 15,
+            Exit::Cut(Stop::Interrupt) => 128 + 2,
         })
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use super::common::Common;
 use super::error::{CommandError, Exit};
 use super::output::{complain, out};
-use super::source::{Make, load, load_with};
+use super::source::{Make, load, load_alone, load_with};
 use crate::app::{outside, volume};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use config::ComponentId;
@@ -24,17 +24,20 @@ pub(super) struct ValidateOptions {
 /// Says that a configuration is fine, or everything that is wrong with it and with what it names.
 pub(super) fn validate(common: &Common, options: ValidateOptions) -> Result<Exit, CommandError> {
     let loaded = if options.file_only {
-        load(common, Make::Nothing)?
+        load_alone(common)?
     } else {
         load_with(common, |typed, valid| outside::problems(&typed.file, valid, SystemClock::new().now()))?
     };
-    if let Some(warning) = volume::warning(&loaded.valid.spool.directory) {
+    let warning = (!options.file_only).then(|| volume::warning(&loaded.valid.spool.directory)).flatten();
+    if let Some(warning) = warning {
         complain(&format!("warning: {warning}"));
     }
     outside::untried(&loaded.valid).iter().for_each(|what| complain(&format!("note: {what}")));
     let pipelines = loaded.typed.file.pipelines.len();
     let name = common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());
-    out(&format!("{name} is valid: {pipelines} pipeline{}\n", if pipelines == 1 { "" } else { "s" }))
+    let profiles = loaded.valid.processors.iter().filter_map(|placed| Some((&placed.id, placed.what.privacy()?)));
+    let profiles: String = profiles.map(|(id, profile)| format!("{id}: privacy `{profile}`\n")).collect();
+    out(&format!("{name} is valid: {pipelines} pipeline{}\n{profiles}", if pipelines == 1 { "" } else { "s" }))
 }
 
 /// Prints the configuration with every default filled in.

@@ -14,7 +14,7 @@ pub(super) struct Reach {
     #[arg(long, env = "AWS_REGION")]
     region: Option<String>,
     /// Address of a store that is not AWS.
-    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL", value_parser = server)]
     endpoint: Option<String>,
     /// Address buckets as `endpoint/bucket/key`.
     #[arg(long)]
@@ -25,6 +25,14 @@ pub(super) struct Reach {
     /// Read the first version of each object, not the newest: what was written over it, or hides it, is looked through (S3).
     #[arg(long)]
     oldest: bool,
+}
+
+/// An address as the client reads it, too; an empty variable is none.
+pub(super) fn server(text: &str) -> Result<String, String> {
+    if !text.is_empty() {
+        config::address::url(text)?;
+    }
+    Ok(text.to_owned())
 }
 
 impl Reach {

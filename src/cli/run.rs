@@ -1,7 +1,7 @@
 //! **What**: `tollgate run`: a gateway until SIGTERM or SIGINT; a second one ends it at once; SIGHUP, `--watch` and `POST /-/reload`
 //! begin another round with the configuration read again. **Why** rounds: a round ends in good order, as a shutdown does, while
 //! its ports stay open: who connects in between waits a moment. **Invariants**: a configuration that can't be used changes nothing; exit 78 for
-//! a bad configuration, 1 for what fails later; what runs again after that has the keys, certificates and tokens that it had; nothing that hangs keeps the process. **Not here**: `App`, what holds for
+//! a bad configuration, 1 for what fails later, 143 or 130 after a second signal; what runs again after that has the keys, certificates and tokens that it had; nothing that hangs keeps the process. **Not here**: `App`, what holds for
 //! all commands (`app/process`).
 
 use std::io;
@@ -48,7 +48,7 @@ pub(super) fn run(common: &Common, options: Options) -> Result<Exit, CommandErro
 
 /// Rounds of one gateway: each with the configuration that was read last.
 async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit, CommandError> {
-    let (stop, now) = match (process::stop_signal(1), process::stop_signal(2)) {
+    let (stop, now) = match (process::stop_signal(), process::second_signal()) {
         (Ok(stop), Ok(now)) => (stop, now),
         (Err(error), _) | (_, Err(error)) => return Err(signals(&error)),
     };
@@ -108,6 +108,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit,
             }
             (Ok((Life::Whole(ended), None, _)), _) if ended.failed.is_none() => return Ok(Exit::Fine),
             (Ok((Life::Unborn, ..)), _) => return Ok(Exit::Fine),
+            (Ok((Life::Cut(by), ..)), _) => return Ok(Exit::Cut(by)),
             (Ok(_), _) => return Ok(Exit::Failed),
             // The new configuration can't be run: the one before could.
             (Err(error), Some((valid, said, keys))) => {

@@ -47,6 +47,11 @@ impl Said {
         let files = named.map(|(path, _)| digest(path)).collect();
         Self { text, files }
     }
+
+    /// Of the text alone.
+    fn here(text: String) -> Self {
+        Self { text, files: Vec::new() }
+    }
 }
 
 /// Of a file's text, where it is a file: what can be read once only (a pipe) says what it said.
@@ -65,6 +70,14 @@ pub(super) enum Make {
     Keys,
     /// `validate`, `print-config`.
     Nothing,
+}
+
+/// Whether files that a configuration names by `${file:…}` are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Files {
+    Read,
+    /// They are on another machine.
+    Elsewhere,
 }
 
 /// What the configuration says now.
@@ -114,12 +127,20 @@ impl Told {
 /// # Errors
 /// [`CommandError::Problems`]: it can't be used.
 pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, CommandError> {
-    complaining(loaded(common, make, |_, _| Vec::new()))
+    complaining(loaded(common, (make, Files::Read), |_, _| Vec::new()))
 }
 
 /// The same for who tells it to others; with warnings.
 pub(super) fn load_told(common: &Common, make: Make) -> Result<(Loaded, Told), Told> {
-    loaded(common, make, |_, _| Vec::new())
+    loaded(common, (make, Files::Read), |_, _| Vec::new())
+}
+
+/// The same for another machine: no file that it names is read, and what one would say is no fault.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_alone(common: &Common) -> Result<Loaded, CommandError> {
+    complaining(loaded(common, (Make::Nothing, Files::Elsewhere), |_, _| Vec::new()))
 }
 
 /// What else is looked at, once a file could be read.
@@ -130,7 +151,7 @@ type Look = fn(&Typed, &Valid) -> Vec<Problem>;
 /// # Errors
 /// As [`load`].
 pub(super) fn load_with(common: &Common, look: Look) -> Result<Loaded, CommandError> {
-    complaining(loaded(common, Make::Nothing, look))
+    complaining(loaded(common, (Make::Nothing, Files::Read), look))
 }
 
 fn complaining(loaded: Result<(Loaded, Told), Told>) -> Result<Loaded, CommandError> {
@@ -141,7 +162,7 @@ fn complaining(loaded: Result<(Loaded, Told), Told>) -> Result<Loaded, CommandEr
     Ok(loaded)
 }
 
-fn loaded(common: &Common, make: Make, look: Look) -> Result<(Loaded, Told), Told> {
+fn loaded(common: &Common, (make, files): (Make, Files), look: Look) -> Result<(Loaded, Told), Told> {
     let text = text_of(common).map_err(Told::line)?;
     let name =
         common.config.as_ref().map_or_else(|| "the embedded default".to_owned(), |path| path.display().to_string());
@@ -150,10 +171,10 @@ fn loaded(common: &Common, make: Make, look: Look) -> Result<(Loaded, Told), Tol
     let directory =
         if embedded { directory.map_err(Told::line)? } else { directory.unwrap_or_else(|_| PathBuf::from(".")) };
     // Before it is read: what changes meanwhile counts as a change.
-    let said = Said::of(text);
+    let said = if files == Files::Read { Said::of(text) } else { Said::here(text) };
     let text = &said.text;
     let tryout = if embedded { Some(tryout_recipient(&directory, make).map_err(Told::line)?) } else { None };
-    let lookup = Defaults { directory: &directory, tryout };
+    let lookup = Defaults { directory: &directory, tryout, files };
     let Read { source, mut warnings, result, faulty } = read(&name, text, &lookup, &directory);
     let seen = result.as_ref().ok().or(faulty.as_deref()).map(|(typed, valid)| look(typed, valid)).unwrap_or_default();
     let (errors, more): (Vec<_>, Vec<_>) = seen.into_iter().partition(|problem| problem.gravity == Gravity::Error);
@@ -175,17 +196,31 @@ fn loaded(common: &Common, make: Make, look: Look) -> Result<(Loaded, Told), Tol
             Ok((Loaded { typed, valid, embedded, said }, told))
         }
         Err(problems) => {
-            let (mut told, count) = (Told::of(&source, &problems), problems.len());
-            told.shown.push_str(&format!("\n{}: {count} problem{}", source.name(), if count == 1 { "" } else { "s" }));
+            let mut told = Told::of(&source, &problems);
+            told.shown.push_str(&format!("\n{}: {}", source.name(), counted(&problems)));
             Err(told)
         }
     }
+}
+
+/// `2 problems, 1 warning`: a warning is nothing that has to be mended.
+fn counted(problems: &[Problem]) -> String {
+    let of = |gravity, name: &str| {
+        let count = problems.iter().filter(|problem| problem.gravity == gravity).count();
+        (count > 0).then(|| format!("{count} {name}{}", if count == 1 { "" } else { "s" }))
+    };
+    [of(Gravity::Error, "problem"), of(Gravity::Warning, "warning")]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The environment, with the embedded default's own variables.
 struct Defaults<'d> {
     directory: &'d Path,
     tryout: Option<String>,
+    files: Files,
 }
 
 impl Lookup for Defaults<'_> {
@@ -198,7 +233,10 @@ impl Lookup for Defaults<'_> {
     }
 
     fn file(&self, path: &str) -> Result<String, FileError> {
-        Process.file(path)
+        match self.files {
+            Files::Read => Process.file(path),
+            Files::Elsewhere => Err(FileError::Elsewhere),
+        }
     }
 }
 

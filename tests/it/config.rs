@@ -395,3 +395,17 @@ fn limits_of_accounts_that_nobody_has_are_noted() {
     );
     assert_eq!(notes("auth: { tokens_file: /run/tokens },"), [""; 0]);
 }
+
+/// What is told in place of a Collector's `hash` can be pasted.
+#[test]
+fn the_remedy_for_hash_loads() {
+    let cases = fs::read_to_string(root().join("tests/cases/config/collectors-blocks.snap")).unwrap();
+    let (_, rest) = cases.split_once("write `redact: { custom: [{ name: ACCOUNT_ID").unwrap();
+    let (tail, _) = rest.split_once("`, which is keyed").unwrap();
+    let redact = format!("redact: {{ custom: [{{ name: ACCOUNT_ID{tail}");
+    let text = format!(
+        "receivers: {{ otlp: }}\nprocessors: {{ {redact} }}\nexporters: {{ debug: {{ trust: internal }} }}\n\
+         service: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [redact], exporters: [debug] }} }} }}\n"
+    );
+    assert_eq!(problems("remedy.yaml", &text), "");
+}

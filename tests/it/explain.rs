@@ -311,3 +311,22 @@ fn says_what_a_filter_drops() {
     let (text, _, _) = explain(folder.path(), &[&with, "-"], input.as_bytes());
     assert!(text.contains("  dropped  by filter: rule health\n"), "{text}");
 }
+
+/// A line of `tap --json` is read as the request that it holds; a file without items says what is read here. (Shown to fail: "0 items", exit 0.)
+#[test]
+fn a_line_of_tap_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"000102030405060708090a0b0c0d0e0f","spanId":"0001020304050607","name":"chat","startTimeUnixNano":"1","endTimeUnixNano":"2"}]}]}]}"#;
+    let line = format!(
+        r#"{{"account":"default","items":1,"pipeline":"traces","signal":"traces","time":"x","request":{request}}}"#
+    );
+    let left_out = r#"{"left_out":0,"withheld":1}"#;
+    for text in [line.clone(), format!("{left_out}\n{line}\n{line}\n")] {
+        let (out, err, code) = explain(folder.path(), &["-"], text.as_bytes());
+        assert!(code == Some(0) && out.contains("1 item ") && out.contains("privacy: standard"), "{out}{err}");
+    }
+    for none in [r#"{"resourceSpans":[]}"#.to_owned(), format!(r#"{{"data":{request}}}"#)] {
+        let (out, err, code) = explain(folder.path(), &["-"], none.as_bytes());
+        assert!(code == Some(1) && err.contains("lines of `tap --json`"), "{out}{err}");
+    }
+}

@@ -431,3 +431,67 @@ fn garbage_in_a_key_file_ends_with_78() {
         }
     }
 }
+
+/// What a person reads at the end counts what has to be mended; a warning is counted apart. (Shown to fail: "2 problems".)
+#[test]
+fn warnings_are_no_problems() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(folder.path(), "debug: { trust: internal, verbosity: loud }");
+    let text = fs::read_to_string(&config).unwrap().replace("exporters:\n", "exporters:\n  file: { path: /tmp/x }\n");
+    fs::write(&config, text).unwrap();
+    let (code, _, said) = tollgate(&["validate", "--config", &config]);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.trim_end().ends_with(": 1 problem, 1 warning"), "{said}");
+}
+
+/// A file for another machine is checked without reading what it names by `${file:…}`: what such a file says is no fault, what stands beside
+/// it is. (Shown to fail: the file was read, and missing.)
+#[test]
+fn a_file_alone_reads_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(
+        folder.path(),
+        "otlp_http: { endpoint: https://backend.test, headers: { authorization: '${file:/not/here}' }, trust: internal }",
+    );
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("max_size: 64MiB", "max_size: 64MiB, keys: ['${file:/not/here/either}']");
+    fs::write(&config, &text).unwrap();
+    let (code, _, said) = tollgate(&["validate", "--config", &config]);
+    assert!(code == Some(78) && said.contains("can't read `/not/here`"), "{said}");
+    let (code, shown, said) = tollgate(&["validate", "--file-only", "--config", &config]);
+    assert!(code == Some(0) && shown.contains("is valid"), "{shown}{said}");
+    fs::write(&config, text.replace("https://backend.test", "https://backend.test:99999")).unwrap();
+    let (code, _, said) = tollgate(&["validate", "--file-only", "--config", &config]);
+    assert!(code == Some(78) && said.contains("`99999` is not a port"), "{said}");
+}
+
+/// Who validates a configuration learns which privacy profile is in force.
+#[test]
+fn validate_tells_the_privacy_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .arg("validate")
+        .env_clear()
+        .env("TOLLGATE_DATA_DIR", folder.path())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("vault: privacy `standard`\n"), "{shown}");
+}
+
+/// Addresses on the command line are read as those of a configuration.
+#[test]
+fn addresses_of_commands_are_read_as_written() {
+    for (address, why) in
+        [("http://127.0.0.1:99999", "`99999` is not a port"), ("127.0.0.1:8888", "neither `https://`")]
+    {
+        let (code, _, said) = tollgate(&["top", "--once", "--admin", address]);
+        assert!(code != Some(0) && said.contains(why), "{said}");
+    }
+    for option in ["--endpoint", "--kms-endpoint"] {
+        let given =
+            ["vault", "get", "x", "--store", "s3://b", "--identity-kms", "/k", option, "http://127.0.0.1:99999"];
+        let (code, _, said) = tollgate(&given);
+        assert!(code == Some(2) && said.contains("`99999` is not a port"), "{said}");
+    }
+}

@@ -148,6 +148,13 @@ impl de::Error for TypeError {
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        let expected = expected.to_string();
+        let expected = match expected.as_str() {
+            "u8" => "a whole number from 0 to 255",
+            "u16" => "a whole number from 0 to 65535",
+            "u32" | "u64" | "usize" => "a whole number of at least 0",
+            other => other,
+        };
         Self::new(Kind::Other(format!("not a valid value: expected {expected}")))
     }
 

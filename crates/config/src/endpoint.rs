@@ -2,8 +2,10 @@
 //! not when the port is taken. **Not here**: where exporters send (URLs, `exporters/remote`).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+use super::address;
 
 /// `127.0.0.1:4317`, `[::]:4317`, `localhost:4317`, `:4317` (all IPv4 addresses), `name:4317` or `unix:/run/otlp.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,42 +23,30 @@ impl Endpoint {
     /// Reads `host:port` or `unix:/path`.
     ///
     /// # Errors
-    /// A fixed text that says what is wrong.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    /// A text that says what is wrong; of the address it shows digits of a port alone.
+    pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Self::unix(path.strip_prefix("//").unwrap_or(path));
         }
         if text.contains("://") {
-            return Err("an address to listen on is `host:port`, without a scheme");
+            return Err("an address to listen on is `host:port`, without a scheme".to_owned());
         }
-        let Some((host, port)) = text.rsplit_once(':') else {
-            return Err("the port is missing: write `host:port`, such as `127.0.0.1:4317`");
-        };
-        let port: u16 = port.parse().map_err(|_| "the port is not a number from 0 to 65535")?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        if bare.is_none() && host.contains(':') {
-            return Err("an IPv6 address stands in brackets: `[::1]:4317`");
-        }
-        if bare.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
-            return Err("not an IPv6 address in brackets");
-        }
-        let host = bare.unwrap_or(host);
-        if host.chars().any(|c| c.is_whitespace() || c == '/') {
-            return Err("an address to listen on is `host:port`");
-        }
+        let (host, port) = address::split(text)?;
+        let port = port.ok_or("the port is missing: write `host:port`, such as `127.0.0.1:4317`")?;
+        let (host, port) = (address::host(host)?, address::any_port(port)?);
         Ok(Self { host: host.to_owned(), port, socket: None })
     }
 
     /// A unix socket at `path`.
     ///
     /// # Errors
-    /// A fixed text that says what is wrong.
-    pub fn unix(path: &str) -> Result<Self, &'static str> {
+    /// A text that says what is wrong.
+    pub fn unix(path: &str) -> Result<Self, String> {
         if !path.starts_with('/') {
-            return Err("the path of a unix socket is absolute: `unix:/run/tollgate/otlp.sock`");
+            return Err("the path of a unix socket is absolute: `unix:/run/tollgate/otlp.sock`".to_owned());
         }
         if path.len() > LONGEST_PATH || path.contains('\0') {
-            return Err("the path of a unix socket has at most 107 bytes");
+            return Err("the path of a unix socket has at most 107 bytes".to_owned());
         }
         Ok(Self { host: String::new(), port: 0, socket: Some(PathBuf::from(path)) })
     }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::problem::Problem;
+use super::problem::{At, Problem};
 use super::tree::{Node, Val};
 
 /// Largest file that `${file:…}` reads, bytes.
@@ -28,6 +28,9 @@ pub enum FileError {
     /// This reader of configurations reads no files.
     #[error("no files here")]
     NotHere,
+    /// The file is on another machine: what it says is not known, and no fault.
+    #[error("not read")]
+    Elsewhere,
 }
 
 /// Where substitutions come from.
@@ -74,9 +77,9 @@ impl Lookup for Nothing {
     }
 }
 
-/// Resolves every `${…}` below `root`; returns all problems.
-pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> Vec<Problem> {
-    let mut problems = Vec::new();
+/// Resolves every `${…}` below `root`; returns all problems, and the scalars that could not be resolved.
+pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> (Vec<Problem>, Vec<At>) {
+    let (mut problems, mut unresolved) = (Vec::new(), Vec::new());
     root.visit_strings("", &mut |path, node| {
         let Val::Str(text) = &node.value else { return };
         if !text.contains('$') {
@@ -89,14 +92,21 @@ pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> Vec<Problem> {
                 node.files = files;
             }
             Ok(None) => {}
-            Err((what, hint)) => problems.push(Problem::error(Some(node.at), path, what).with_hint(hint)),
+            Err(Some((what, hint))) => {
+                unresolved.push(node.at);
+                problems.push(Problem::error(Some(node.at), path, what).with_hint(hint));
+            }
+            Err(None) => unresolved.push(node.at),
         }
     });
-    problems
+    (problems, unresolved)
 }
 
+/// What is wrong, and what to do; none: what a file elsewhere says is not known.
+type Fault = Option<(String, String)>;
+
 /// `None` = nothing to expand.
-fn expand(text: &str, lookup: &dyn Lookup, files: &mut Vec<PathBuf>) -> Result<Option<String>, (String, String)> {
+fn expand(text: &str, lookup: &dyn Lookup, files: &mut Vec<PathBuf>) -> Result<Option<String>, Fault> {
     let (mut out, mut rest, mut changed) = (String::with_capacity(text.len()), text, false);
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
@@ -106,7 +116,7 @@ fn expand(text: &str, lookup: &dyn Lookup, files: &mut Vec<PathBuf>) -> Result<O
             changed = true;
         } else if let Some(tail) = after.strip_prefix('{') {
             let Some((name, tail)) = tail.split_once('}') else {
-                return Err(("`${` without `}`".to_owned(), "write `$$` for a plain dollar sign".to_owned()));
+                return Err(Some(("`${` without `}`".to_owned(), "write `$$` for a plain dollar sign".to_owned())));
             };
             out.push_str(&one(name, lookup)?);
             files.extend(name.strip_prefix("file:").map(PathBuf::from));
@@ -121,25 +131,32 @@ fn expand(text: &str, lookup: &dyn Lookup, files: &mut Vec<PathBuf>) -> Result<O
     Ok(changed.then_some(out))
 }
 
-fn one(reference: &str, lookup: &dyn Lookup) -> Result<String, (String, String)> {
+fn one(reference: &str, lookup: &dyn Lookup) -> Result<String, Fault> {
     if let Some(path) = reference.strip_prefix("file:") {
-        return lookup.file(path).map_err(|error| (format!("can't read `{path}`: {error}"), String::new()));
+        let hint = || "see that it is there and may be read, or leave files out by `validate --file-only`".to_owned();
+        return lookup.file(path).map_err(|error| match error {
+            FileError::Elsewhere => None,
+            error => Some((format!("can't read `{path}`: {error}"), hint())),
+        });
     }
     let Some(name) = reference.strip_prefix("env:") else {
         let hint = "write `${env:NAME}` or `${file:/path}`; `$$` is a plain dollar sign".to_owned();
-        return Err(("`${…}` without `env:` or `file:`".to_owned(), hint));
+        return Err(Some(("`${…}` without `env:` or `file:`".to_owned(), hint)));
     };
     let (name, default) = name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
     let valid = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid {
-        return Err(("not the name of an environment variable".to_owned(), String::new()));
+        return Err(Some((
+            "not the name of an environment variable".to_owned(),
+            "a name has letters, digits and `_`".to_owned(),
+        )));
     }
     match (lookup.var(name), default) {
         (Some(value), _) if !value.is_empty() || default.is_none() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),
-        (_, None) => Err((
+        (_, None) => Err(Some((
             format!("the environment variable `{name}` is not set"),
             format!("set it, or give a default: `${{env:{name}:-…}}`"),
-        )),
+        ))),
     }
 }

@@ -8,6 +8,7 @@ use super::env::{self, Lookup};
 use super::id::ComponentId;
 use super::load;
 use super::problem::{At, Problem, Source, nearest};
+use super::shown;
 use super::tree::{Key, Node, Val};
 
 /// One component as written.
@@ -91,9 +92,9 @@ pub fn read(name: &str, text: &str, lookup: &dyn Lookup) -> Reading {
     };
     let mut keys = Vec::new();
     root.keys(&mut keys);
+    keys.extend(shown::places(&root, text));
     let source = Source::new(name, text, &keys);
-    let mut problems = env::resolve(&mut root, lookup);
-    let unresolved = problems.iter().filter_map(|problem| problem.at).collect();
+    let (mut problems, unresolved) = env::resolve(&mut root, lookup);
     let file = Some(Shape { problems: &mut problems }.file(&root));
     Reading { source, file, problems, unresolved }
 }

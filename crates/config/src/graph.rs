@@ -153,11 +153,14 @@ fn order(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
 }
 
 fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
-    // an unknown processor is an error of its own; it may be the step that seems to be missing
-    if pipeline.processors.iter().any(|(id, _)| !known.steps.contains_key(id)) {
-        return;
-    }
-    let does = |id: &ComponentId, step: Step| known.steps.get(id) == Some(&step) && !known.audits.contains(id);
+    // an unknown processor is an error of its own; where its name is a step's, or almost, that step is not missing
+    let meant = |id: &ComponentId, step: Step| {
+        let steps = [Step::Normalize, Step::Cost, Step::Runs, Step::Vault, Step::Redact].map(Step::name);
+        !known.steps.contains_key(id) && nearest(&id.kind, steps) == Some(step.name())
+    };
+    let does = |id: &ComponentId, step: Step| {
+        meant(id, step) || (known.steps.get(id) == Some(&step) && !known.audits.contains(id))
+    };
     let allowed = |id: &ComponentId| step_allows(known, id, pipeline.signal);
     let has =
         |step: Step| pipeline.processors.iter().any(|(id, _)| does(id, step) || (step == Step::Vault && allowed(id)));
@@ -182,8 +185,13 @@ fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>
             continue;
         }
         let what = format!("`{id}` is a third party, but on the path {way} nothing does: {}", absent.join(", "));
+        let allow = if absent.contains(&Step::Vault.name()) {
+            ", or set `content: allow` on `redact` if content may go there, redacted"
+        } else {
+            ""
+        };
         let hint = format!(
-            "add {} to the pipeline's processors, or set `trust: internal` on `{id}` if it may see everything",
+            "add {} to the pipeline's processors{allow}, or set `trust: internal` on `{id}` if it may see everything",
             absent.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
         );
         problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
@@ -248,6 +256,8 @@ fn shared(file: &File, known: &Known<'_>, problems: &mut Vec<Problem>) {
                 && !stateful(first).is_empty()
                 && !stateful(second).is_empty()
                 && stateful(first) != stateful(second)
+                // an unknown step may be the one that differs
+                && ![*first, second].iter().any(|one| one.processors.iter().any(|(id, _)| !known.steps.contains_key(id)))
         });
         if let Some(first) = first {
             let what = format!("`{}` and `{}` get the same data but track it differently", first.id, second.id);

@@ -1,6 +1,7 @@
 //! **What**: what a user writes. **Why**: every error at once, with file, line, column and the nearest key.
 //! **Invariants**: only `load` knows YAML; secrets are never shown. **Not here**: building (`app/build`).
 
+pub mod address;
 pub mod de;
 pub mod endpoint;
 pub mod env;
@@ -13,6 +14,7 @@ pub mod load;
 pub mod port_tls;
 pub mod problem;
 pub mod schema;
+mod shown;
 pub mod tree;
 pub mod types;
 

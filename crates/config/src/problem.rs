@@ -1,5 +1,5 @@
 //! **What**: [`Problem`]: one thing wrong with a configuration, with file, line, column and the nearest key.
-//! **Invariants**: a rendered snippet shows keys only, every value is masked; texts never quote values.
+//! **Invariants**: a rendered snippet shows keys, and values that can't be secrets (`shown`); all else is masked.
 //! **Not here**: finding problems (`load`, `graph`, each component's `config`).
 
 use std::fmt;
@@ -86,17 +86,17 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The file that problems point into, with every value masked.
+/// The file that problems point into, with every value masked that may be a secret.
 pub struct Source {
     name: String,
     masked: String,
 }
 
 impl Source {
-    /// `keys` are the byte ranges of all map keys; whatever else is not structure is masked, comments too.
-    pub fn new(name: &str, text: &str, keys: &[At]) -> Self {
+    /// `shown` are the byte ranges of all map keys and of harmless values; whatever else is not structure is masked, comments too.
+    pub fn new(name: &str, text: &str, shown: &[At]) -> Self {
         let mut masked = mask_all(text.as_bytes());
-        for at in keys {
+        for at in shown {
             let original = text.as_bytes().iter().skip(at.offset).take(at.len);
             for (to, from) in masked.iter_mut().skip(at.offset).zip(original) {
                 *to = *from;

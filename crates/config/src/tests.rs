@@ -310,3 +310,106 @@ fn connectors_are_checked() {
         .replace("processors: [redact]", "processors: [runs, vault, redact]");
     assert!(problems_of(&unused).contains("is in no pipeline and will not run"), "{}", problems_of(&unused));
 }
+
+/// What a client would read otherwise than it is written is no address: data would go elsewhere. (Shown to fail: `:99999` was port 80.)
+#[test]
+fn addresses_are_read_as_they_are_written() {
+    use super::address::{Url, url};
+    let plain = |text: &'static str| url(text).unwrap_or_else(|what| panic!("{text}: {what}"));
+    assert_eq!(
+        plain("https://[::1]:4318/otlp?a=b"),
+        Url { tls: true, host: "::1", port: Some(4318), path: "/otlp", query: Some("a=b") }
+    );
+    for fine in [
+        "http://127.0.0.1:65535",
+        "http://localhost:1/",
+        "https://my_back-end.example.com.",
+        "https://backend.test/v1/traces",
+        "http://10.0.0.1",
+        "https://1password.example",
+        "http://h?x",
+    ] {
+        plain(fine);
+    }
+    for (wrong, why) in [
+        ("http://127.0.0.1:99999", "`99999` is not a port"),
+        ("http://127.0.0.1:0", "`0` is no port"),
+        ("http://127.0.0.1:65536/x", "`65536`"),
+        ("http://h:080", "`080`"),
+        ("http://h:", "its port is empty"),
+        ("http://h:+80", "is not a port"),
+        ("http://h:80:81", "brackets"),
+        ("http://user:hunter2", "what stands behind the last `:` is not a port"),
+        ("http://user:hunter2@h", "a user"),
+        ("http://h/x#y", "never sent"),
+        ("http://h\\x", "white space"),
+        (" http://h", "neither"),
+        ("http://h ", "white space"),
+        ("http://bücher.example", "not ASCII"),
+        ("HTTPS://h", "small letters"),
+        ("ftp://h", "neither"),
+        ("h:4317", "neither"),
+        ("http://", "no host"),
+        ("http:///x", "no host"),
+        ("http://?x", "no host"),
+        ("http://127.1", "is a number"),
+        ("http://2130706433:80", "is a number"),
+        ("http://0x7f.0.0.1", "is a number"),
+        ("http://0x7f000001", "is a number"),
+        ("http://010.0.0.1", "is a number"),
+        ("http://1.2.3.256", "is a number"),
+        ("http://ex%61mple.com", "another character"),
+        ("http://[::g]", "IPv6"),
+        ("http://[::1", "brackets"),
+        ("http://::1", "brackets"),
+    ] {
+        let what = url(wrong).err().unwrap_or_else(|| panic!("{wrong} is taken"));
+        assert!(what.contains(why) && !what.contains("hunter2"), "{wrong}: {what}");
+    }
+    for wrong in ["a:70000", "a:+80", "127.1:4317", "[::1]4317", "a b:1", "a:"] {
+        assert!(super::Endpoint::parse(wrong).is_err(), "{wrong}");
+    }
+    assert!(super::Endpoint::parse("127.0.0.1:0").is_ok(), "the system's choice");
+}
+
+/// A snippet shows what can't be a secret, whatever way leads to it, and nothing else. (Shown to fail: all was masked.)
+#[test]
+fn snippets_show_what_is_no_secret() {
+    let shown = |text: &str| {
+        let file::Reading { source, .. } = file::read("t.yaml", text, &Fixed);
+        let whole = At { offset: 0, len: text.len(), line: 1, column: 1 };
+        source.render(&[super::Problem::error(Some(whole), "", "x")], false)
+    };
+    for (text, seen) in [
+        ("a: { max: 123456 }", "123456"),
+        ("a: { on: true }", "true"),
+        ("a: { timeout: 10s }", "10s"),
+        ("a: { pattern: '\\d+ x' }", "'\\d+ x'"),
+        ("a: { endpoint: 'http://h.test:99999/v1/x' }", "'http://h.test:99999/v1/x"),
+        ("a: { recipients: [age1notakey] }", "age1notakey"),
+        ("a: { rules: [secretz2] }", "secretz2"),
+        ("a: { x: '${env:SET}' }", "${env:SET}"),
+    ] {
+        assert!(shown(text).contains(seen.trim_matches('\'')), "{}", shown(text));
+    }
+    for text in [
+        "a: { password: 123456 }",
+        "a: { passwrod: 123456 }",
+        "a: { headers: { x-id: 123456 } }",
+        "a: { api_key: 123456, basic: [123456] }",
+        "a: { endpoint: 'http://user:s123456' }",
+        "a: { endpoint: 'http://u:123456@h' }",
+        "a: { endpoint: 'http://h/s123456?k=123456#123456' }",
+        "a: { url: 'https://hooks.test/abc/s123456' }",
+        "a: { preset: s123456 }",
+        "a: { anything: s123456 }",
+        "a: { x: '${env:UNSET:-s123456}' }",
+        "a: { x: '${file:/123456}' }",
+        "a: { recipients: [AGE-SECRET-KEY-123456] }",
+        "a: { x: 1 } # 123456",
+        "a: { token: &t 123456 }\nb: { max: *t }",
+        "a: { max: &t 123456 }\nb: { token: *t }",
+    ] {
+        assert!(!shown(text).contains("123456"), "{}", shown(text));
+    }
+}

@@ -17,7 +17,7 @@ use super::cumulative;
 pub use super::cumulative::Config as Totals;
 use super::preset::{Asked, Preset, PresetHeader};
 use super::queue::{RetryOnFailure, SendingQueue};
-use config::{ByteSize, FieldProblem, Span};
+use config::{ByteSize, FieldProblem, Span, address};
 use kernel::secret::Secret;
 use net::tls;
 use otlp::Signal;
@@ -442,30 +442,24 @@ impl Common {
     /// `text` as an absolute URL; without a scheme it is https unless `tls.insecure`.
     ///
     /// # Errors
-    /// A fixed text.
-    pub fn url(&self, text: &str, scheme_needed: bool) -> Result<Uri, &'static str> {
+    /// A text that shows no more of the address than digits of its port.
+    pub fn url(&self, text: &str, scheme_needed: bool) -> Result<Uri, String> {
         let bare = !text.contains("://");
         if bare && scheme_needed {
-            return Err("is a URL: it begins with `https://` or `http://`");
+            return Err("is a URL: it begins with `https://` or `http://`".to_owned());
         }
         let full = match (bare, self.insecure) {
             (true, true) => format!("http://{text}"),
             (true, false) => format!("https://{text}"),
             (false, _) => text.to_owned(),
         };
+        let plain = !address::url(&full)?.tls;
         let uri: Uri = full.parse().map_err(|_| "is not an address")?;
-        if uri.scheme() != Some(&Scheme::HTTPS) && uri.scheme() != Some(&Scheme::HTTP) {
-            return Err("has neither `https://` nor `http://`");
-        }
-        if uri.authority().is_none_or(|authority| authority.as_str().contains('@') || authority.host().is_empty()) {
-            return Err("has no host, or a user in front of it: credentials belong under `headers`");
-        }
-        let plain = uri.scheme() == Some(&Scheme::HTTP);
         if plain && self.tls_asked {
-            return Err("is plain text, though `tls` names certificates");
+            return Err("is plain text, though `tls` names certificates".to_owned());
         }
         if !plain && self.insecure {
-            return Err("is https, though `tls.insecure` says plain text");
+            return Err("is https, though `tls.insecure` says plain text".to_owned());
         }
         Ok(uri)
     }

@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -144,7 +146,7 @@ pub struct Meters {
     pub aged: Counter,
     /// Closed because the TLS handshake failed, or took too long.
     pub handshake: Counter,
-    /// Closed because what came is no HTTP/1.1 request, or one with too long a head; the answer has no body.
+    /// Closed because what came is no HTTP/1.1 request, or one with too long a head, or without `Host`.
     pub head: Counter,
 }
 
@@ -379,12 +381,13 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let builder = if wide.is_some() { &port.wide } else { &port.narrow };
     let aged = Arc::new(AtomicBool::new(false));
     let service = {
-        let (handler, ending, aged) = (Arc::clone(&port.handler), phase.clone(), Arc::clone(&aged));
+        let (handler, bad) = (Arc::clone(&port.handler), port.meters.head.clone());
+        let (ending, aged) = (phase.clone(), Arc::clone(&aged));
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let begun = activity.begin(request.version());
             tell_of_client(&mut request, peer.as_ref(), near);
             let last = (request.version() < Version::HTTP_2).then(|| (ending.clone(), Arc::clone(&aged)));
-            let reply = Arc::clone(&handler).handle(request);
+            let reply = answer(Arc::clone(&handler), request, &bad);
             async move {
                 let mut reply = reply.await;
                 if last.is_some_and(|(phase, aged)| *phase.borrow() != Phase::Serve || aged.load(Ordering::Relaxed)) {
@@ -454,6 +457,45 @@ fn tell_of_client(request: &mut Request<Incoming>, peer: Option<&Arc<Peer>>, nea
     if near && !is_handed_on(request.headers()) {
         request.extensions_mut().insert(Near);
     }
+}
+
+/// Why the head of a request of HTTP/1 is none that may be answered; HTTP/2 has its own rules, which hyper keeps.
+fn fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
+    if request.version() >= Version::HTTP_2 {
+        return None;
+    }
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len())).sum();
+    if bytes > MAX_HEADERS as usize {
+        return Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header fields have at most 64 KiB together\n"));
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next();
+    let one =
+        hosts.next().is_none() && host.is_none_or(|host| !host.as_bytes().iter().any(|byte| b" /,@".contains(byte)));
+    let fine = one && (host.is_some() || request.version() < Version::HTTP_11);
+    (!fine).then_some((StatusCode::BAD_REQUEST, "a request of HTTP/1.1 has one `Host` field (RFC 9112, section 3.2)\n"))
+}
+
+/// The handler's answer, or the port's own to a head that may not be answered.
+fn answer<H: Handler>(
+    handler: Arc<H>,
+    request: Request<Incoming>,
+    bad: &Counter,
+) -> BoxFuture<'static, Response<ReplyBody>> {
+    let Some(fault) = fault(&request) else { return handler.handle(request) };
+    bad.increment(1);
+    Box::pin(std::future::ready(refusal(fault)))
+}
+
+/// The answer, after which the connection closes: nobody reads what comes behind such a head.
+fn refusal((status, what): (StatusCode, &'static str)) -> Response<ReplyBody> {
+    let body = Full::new(Bytes::from_static(what.as_bytes())).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
 }
 
 impl<H> Port<H> {

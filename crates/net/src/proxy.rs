@@ -88,7 +88,8 @@ impl Proxies {
 fn readable(value: &str) -> bool {
     let host_and_port = value.rsplit_once('@').map_or(value, |(_, place)| place);
     let port = host_and_port.trim_end_matches('/').rsplit_once(':').map(|(_, port)| port);
-    let numbered = port.is_none_or(|port| port.starts_with("//") || port.ends_with(']') || port.parse::<u16>().is_ok());
+    let numbered =
+        port.is_none_or(|port| port.starts_with("//") || port.ends_with(']') || config::address::port(port).is_ok());
     let anywhere = Uri::from_static("http://tollgate.invalid");
     numbered && Matcher::builder().all(value).build().intercept(&anywhere).is_some()
 }

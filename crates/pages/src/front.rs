@@ -10,6 +10,7 @@ use super::spark::Spark;
 use super::{Asked, Pages, notice, text};
 use history::{Entry, Figures, Number, Share, Stepped, Troubled, Window, figures, figures_json};
 use runs::{Alert, OTHER, json as shape};
+use telemetry::moved::{self, Moved};
 use telemetry::names::{self, Def};
 
 /// Windows that can be chosen.
@@ -51,9 +52,38 @@ pub(super) fn json(pages: &Pages, asked: &Asked) -> Value {
         fields.insert("dearest_trace_urls".into(), linked(&figures.dearest).into());
         fields.insert("alerts".into(), alerts.get_mut("alerts").map(Value::take).unwrap_or_default());
         fields.insert("ready".into(), pages.health.troubles().is_empty().into());
+        fields.insert("privacy".into(), privacy(pages));
+        fields.insert("moved_keys".into(), moved_keys(pages));
         fields.insert("runs_left_out".into(), json!({"too_many": crowded, "too_old": old}));
     }
     all
+}
+
+/// Most keys that are told.
+const KEYS: usize = 50;
+
+/// The gateway's own state: whether it is ready, the privacy profile of each vault, keys whose values moved there.
+pub(super) fn gateway(pages: &Pages) -> Value {
+    let trouble = |(part, why): (String, &'static str)| json!({"part": part, "why": why});
+    let troubles: Vec<Value> = pages.health.troubles().into_iter().map(trouble).collect();
+    json!({
+        "schema": shape::SCHEMA,
+        "ready": troubles.is_empty(),
+        "troubles": troubles,
+        "privacy": privacy(pages),
+        "moved_keys": moved_keys(pages),
+    })
+}
+
+/// By vault step.
+fn privacy(pages: &Pages) -> Value {
+    moved::privacies(&pages.meter).into_iter().map(|(processor, profile)| (processor, Value::from(profile))).collect()
+}
+
+/// The most frequent first.
+pub(super) fn moved_keys(pages: &Pages) -> Value {
+    let key = |moved: Moved| json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "keep": moved.keep});
+    moved::moved(&pages.meter).into_iter().take(KEYS).map(key).collect()
 }
 
 /// One of the four numbers.

@@ -1,5 +1,5 @@
 //! **What**: the pages of the admin port: `/` (the one screen), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the same as
-//! JSON. **Why**: somebody is woken at two and wants to know which agent, what it costs, and where its trace is.
+//! JSON, with `/api/gateway`. **Why**: somebody is woken at two and wants to know which agent, what it costs, and where its trace is.
 //! **Invariants**: made on the server, no script, nothing loaded from elsewhere; everything is escaped, names are cut and lose
 //! characters that nobody sees; figures come from history, which looks at the tracker before each answer, so that they are of this
 //! moment, live runs included; what may change is asked for again by the browser itself; two clicks from a number to a trace.
@@ -79,6 +79,7 @@ pub fn router(pages: Arc<Pages>) -> Router {
         .route("/runs/{id}", get(run))
         .route("/changes", get(changes))
         .route("/report", get(report))
+        .route("/api/gateway", get(gateway))
         .route("/report/issue/{id}", get(issue))
         .with_state(pages)
 }
@@ -209,6 +210,10 @@ async fn changes(State(pages): Site, Query(asked): Query<Asked>, headers: Header
 async fn report(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
     made(&pages, move |pages| report::report(pages, &asked, program)).await
+}
+
+async fn gateway(State(pages): Site) -> Response {
+    made(&pages, |pages| answer(&front::gateway(pages))).await
 }
 
 async fn issue(State(pages): Site, Path(id): Path<String>, headers: HeaderMap) -> Response {

@@ -2,14 +2,16 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::front::moved_keys;
 use super::{Asked, Pages, answer, refused};
 use history::{
     Asked as Wanted, Entry, JiraComment, KEEP, Sample, UnknownGrouping, markdown, report as make, report_json,
 };
 use runs::json::SCHEMA;
 use telemetry::admin::links::Target;
+use telemetry::moved::{self, KEEPS, Moved};
 
 /// Groups and samples that one answer holds at most.
 const MOST_GROUPS: usize = 1000;
@@ -63,9 +65,33 @@ pub(super) fn report(pages: &Pages, asked: &Asked, program: bool) -> Response {
         pages.link.as_ref()?.url(&target)
     };
     if program {
-        return answer(&report_json(&report, &link));
+        let mut all = report_json(&report, &link);
+        if let Value::Object(fields) = &mut all {
+            fields.insert("moved_keys".into(), moved_keys(pages));
+        }
+        return answer(&all);
     }
-    ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], markdown(&report, &link)).into_response()
+    let text = format!("{}{}", markdown(&report, &link), moved_text(pages));
+    ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response()
+}
+
+/// Keys of the report's last part.
+const KEYS: usize = 20;
+
+/// Keys whose values moved to the vault; nothing where there are none. Keys have the shape of names: code holds them.
+fn moved_text(pages: &Pages) -> String {
+    let keys = moved::moved(&pages.meter);
+    if keys.is_empty() {
+        return String::new();
+    }
+    let mut out = format!(
+        "## Keys whose values moved to the vault since the gateway started\n\nNobody listed them; {KEEPS}.\n\n"
+    );
+    for Moved { key, count, keep, .. } in keys.into_iter().take(KEYS) {
+        let keep = keep.map_or_else(String::new, |keep| format!(": `{keep}`"));
+        out.push_str(&format!("- {} × `{key}`{keep}\n", runs::words::count(count)));
+    }
+    out
 }
 
 pub(super) fn issue(pages: &Pages, id: &str, program: bool) -> Response {

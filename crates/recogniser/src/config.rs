@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use config::address::{self, Url};
 use config::{ByteSize, FieldProblem, Span, load};
 use kernel::secret::Secret;
 use net::{is_this_machine, tls};
@@ -170,7 +171,7 @@ impl Config {
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let mut wrong = |path: &str, what: String| problems.push(FieldProblem::new(format!("recogniser.{path}"), what));
-        let endpoint = endpoint(&self.endpoint).map_err(|what| wrong("endpoint", what.to_owned())).ok();
+        let endpoint = endpoint(&self.endpoint).map_err(|what| wrong("endpoint", what)).ok();
         match self.trust {
             Some(Trust::Internal) => {}
             Some(Trust::ThirdParty) => {
@@ -287,33 +288,26 @@ impl Config {
 }
 
 /// The address of calls.
-fn endpoint(text: &str) -> Result<Uri, &'static str> {
+fn endpoint(text: &str) -> Result<Uri, String> {
     const FORM: &str = "an address such as `http://127.0.0.1:5002`";
     if text.is_empty() {
-        return Err(FORM);
+        return Err(FORM.to_owned());
+    }
+    let Url { tls, host, query, .. } = address::url(text)?;
+    if query.is_some() {
+        return Err("no query in the address".to_owned());
+    }
+    if !tls && !is_this_machine(host) {
+        let what =
+            "texts would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost, else `https://`";
+        return Err(what.to_owned());
     }
     let uri: Uri = text.parse().map_err(|_| FORM)?;
-    let (Some(scheme), Some(host), Some(authority)) = (uri.scheme_str(), uri.host(), uri.authority()) else {
-        return Err(FORM);
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(FORM.to_owned());
     };
-    if authority.as_str().contains('@') {
-        return Err("no user or password in the address: give `headers`");
-    }
-    if uri.query().is_some() {
-        return Err("no query in the address");
-    }
-    match scheme {
-        "https" => {}
-        "http" if is_this_machine(host) => {}
-        "http" => {
-            return Err(
-                "texts would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost, else `https://`",
-            );
-        }
-        _ => return Err("`http://` to this machine, or `https://`"),
-    }
     let path = uri.path().trim_end_matches('/');
     let path = if path.ends_with("/analyze") { path.to_owned() } else { format!("{path}/analyze") };
     let parts = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path);
-    parts.build().map_err(|_| FORM)
+    parts.build().map_err(|_| FORM.to_owned())
 }

@@ -260,8 +260,14 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, RuleE
         false => {
             let regex = compile(&rule.pattern, true)?;
             let free = rule.near.is_empty() && rule.validator.is_empty();
-            if is_everything(&regex) || (free && is_prose(&rule.pattern, &regex)) {
+            if is_everything(&regex) {
                 return Err(RuleErrorKind::MatchesEverything);
+            }
+            if free && is_single(&rule.pattern) {
+                return Err(RuleErrorKind::MatchesSingle);
+            }
+            if free && is_prose(&regex) {
+                return Err(RuleErrorKind::MatchesProse);
             }
             Some(Pattern { matcher: regex.into(), loose: true })
         }
@@ -311,7 +317,12 @@ fn validator(name: &str) -> Result<Validator, RuleErrorKind> {
 /// Matches that stay.
 fn allow(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
     for pattern in patterns {
-        if is_everything(&compile(pattern, true)?) {
+        let compiled = compile(pattern, true).map_err(|kind| match kind {
+            RuleErrorKind::Syntax(what) => RuleErrorKind::AllowSyntax(what),
+            RuleErrorKind::MatchesEmpty => RuleErrorKind::AllowsEmpty,
+            other => other,
+        })?;
+        if is_everything(&compiled) {
             return Err(RuleErrorKind::AllowsEverything);
         }
     }
@@ -324,10 +335,14 @@ fn is_everything(regex: &Regex) -> bool {
     ["a", "Z", "7", "-", "é", " \t"].iter().all(|piece| regex.is_match(&piece.repeat(64)))
 }
 
-/// Whether a pattern that nothing else narrows finds single characters, or most of what any sentence says.
-fn is_prose(pattern: &str, regex: &Regex) -> bool {
+/// Whether a pattern finds single characters.
+fn is_single(pattern: &str) -> bool {
+    parse(pattern, true).and_then(|hir| hir.properties().minimum_len()).is_some_and(|len| len < 2)
+}
+
+/// Whether a pattern finds most of what any sentence says.
+fn is_prose(regex: &Regex) -> bool {
     const SENTENCE: &str = "The 3 orders of 12 May were sent to a server, and it still waits for an answer";
-    let single = parse(pattern, true).and_then(|hir| hir.properties().minimum_len()).is_some_and(|len| len < 2);
     let found: usize = regex.find_iter(SENTENCE).map(|found| found.len()).sum();
-    single || found * 2 > SENTENCE.len()
+    found * 2 > SENTENCE.len()
 }

@@ -54,14 +54,44 @@ pub enum RuleErrorKind {
     #[error("{0}")]
     Syntax(String),
     /// The pattern may match nothing.
-    #[error("the pattern matches the empty text")]
+    #[error("the pattern matches the empty text, as `a*` does: write `a+`, or more beside it")]
     MatchesEmpty,
     /// The pattern finds something in any text.
-    #[error("the pattern matches everything")]
+    #[error("the pattern matches everything: say what the matches have in common")]
     MatchesEverything,
+    /// The pattern is content with one character.
+    #[error("the pattern matches single characters: say how many at least (`{{4,}}`), or give `near` or `validator`")]
+    MatchesSingle,
+    /// The pattern finds most of what any sentence says.
+    #[error(
+        "the pattern matches most of any sentence: say what the matches have in common, or give `near` or `validator`"
+    )]
+    MatchesProse,
+    /// A pattern of `allow` does not compile; in the words of the pattern engine.
+    #[error("{0}")]
+    AllowSyntax(String),
+    /// A pattern of `allow` may match nothing.
+    #[error("a pattern of `allow` matches the empty text")]
+    AllowsEmpty,
     /// A pattern of `allow` fits any text.
     #[error("a pattern of `allow` matches everything")]
     AllowsEverything,
+}
+
+impl RuleErrorKind {
+    /// The key of the rule that is at fault; empty: the rule as a whole.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::TooManyRules(_) | Self::TooManyKeys(_) | Self::TooManyBeside(_) => "",
+            Self::PatternOrFamily | Self::NothingToFind => "",
+            Self::InvalidName => "name",
+            Self::ShortNearWord => "near",
+            Self::UnknownValidator => "validator",
+            Self::InvalidPattern | Self::NoBounds | Self::NoFirstWord | Self::Syntax(_) => "pattern",
+            Self::MatchesEmpty | Self::MatchesEverything | Self::MatchesSingle | Self::MatchesProse => "pattern",
+            Self::AllowSyntax(_) | Self::AllowsEmpty | Self::AllowsEverything => "allow",
+        }
+    }
 }
 
 impl From<RuleErrorKind> for String {

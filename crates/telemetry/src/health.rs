@@ -111,6 +111,11 @@ impl Health {
         self.again.store(true, Ordering::Relaxed);
     }
 
+    /// Whether another round comes after the one that ends.
+    pub fn is_again(&self) -> bool {
+        self.again.load(Ordering::Relaxed)
+    }
+
     /// Whether it runs: it started, and does not end but for a reload. What keeps it from taking more for a while (a full spool) is no
     /// matter here.
     pub fn runs(&self) -> bool {

@@ -7,6 +7,7 @@ pub mod health;
 pub mod labels;
 pub mod logging;
 pub mod meter;
+pub mod moved;
 pub mod names;
 mod quiet;
 pub mod samples;

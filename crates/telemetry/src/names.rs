@@ -236,6 +236,11 @@ metrics_table! {
     VAULT_AGENT_SERVICES = "tollgate_vault_agent_services", Kind::Gauge;
     /// Texts under unlisted keys that are remembered until enough sessions have sent them (label: processor).
     VAULT_LABELS = "tollgate_vault_labels", Kind::Gauge;
+    /// Values of agents' items that went to the vault because no list names their keys, which stay with `[CONTENT]`; the Gateway page has
+    /// the line that keeps each (labels: processor, key: names alone, `other` beyond the first few hundred).
+    VAULT_MOVED_VALUES = "tollgate_vault_moved_values_total", Kind::Counter;
+    /// 1 for the privacy profile in force, else 0 (labels: processor; profile: `standard`, `strict`).
+    VAULT_PRIVACY = "tollgate_vault_privacy", Kind::Gauge;
     /// Memory for what later turns of a session may refer to, bytes (label: processor).
     VAULT_CONTEXT_BYTES = "tollgate_vault_context_bytes", Kind::Gauge;
     /// Items whose content was dropped because there is no store (label: processor).

@@ -149,6 +149,44 @@ pub(super) fn taken(section: &str, kind: &str, path: &str, body: &mut Node, note
         _ => EXTENSIONS,
     };
     take(table.iter().filter(|(kinds, ..)| kinds.contains(&kind)), path, body, notes);
+    if section == "processors" && ["attributes", "resource"].contains(&kind) {
+        actions(if kind == "resource" { "attributes" } else { "actions" }, path, body, notes);
+    }
+}
+
+/// Verbs of the Collector's that are not here.
+const VERBS: [(&str, &str); 3] = [
+    (
+        "hash",
+        "`hash` is no action here, as a bare hash is found again by trying values: write `redact: { custom: [{ name: ACCOUNT_ID, keys: [account.id] }], \
+         options: { account_id: { as: pseudonym } } }`, which is keyed",
+    ),
+    (
+        "extract",
+        "`extract` is no action here: leave it with a Collector in front, which parts the value before it is redacted",
+    ),
+    (
+        "convert",
+        "`convert` is no action here: write the value as its type, `{ action: upsert, value: 1 }`, or leave it with a Collector",
+    ),
+];
+
+/// Actions that nothing here does: each is an error with what to do instead, and of the action its key is left.
+fn actions(field: &str, path: &str, body: &mut Node, notes: &mut Vec<Problem>) {
+    let Val::Map(entries) = &mut body.value else { return };
+    let list = entries.iter_mut().find(|(key, _)| key.name == field);
+    let Some((_, Node { value: Val::Seq(items), .. })) = list else { return };
+    for (at, item) in items.iter_mut().enumerate() {
+        let verb = item.get("action").map(|(_, verb)| (verb.at, verb.value.clone()));
+        let Some((place, Val::Str(verb))) = verb else { continue };
+        let Some((_, what)) = VERBS.iter().find(|(known, _)| *known == verb) else { continue };
+        notes.push(Problem::error(Some(place), format!("{path}.{field}[{at}].action"), *what));
+        let Val::Map(entries) = &mut item.value else { continue };
+        entries.retain(|(key, _)| ["key", "action"].contains(&key.name.as_str()));
+        for (_, verb) in entries.iter_mut().filter(|(key, _)| key.name == "action") {
+            verb.value = Val::Str("delete".to_owned());
+        }
+    }
 }
 
 /// The same of `service.telemetry`.

@@ -55,7 +55,11 @@ const PROCESSORS: Table = &[
         &["transform", "span", "metricstransform", "schema"],
         "no statements are run here: see `attributes`, `resource` and `filter`, and `redact` for what is private",
     ),
-    (&["redaction"], "see `redact`: its rules find what is private by themselves"),
+    (
+        &["redaction"],
+        "see `redact`: its rules find what is private by themselves; write `blocked_values` as `redact: { custom: [{ name: BADGE, pattern: \"B[0-9]{6}\" }] }`, \
+         `blocked_key_patterns` as its `keys`, `hash_function` as `options: { badge: { as: pseudonym } }`, and leave the rest out",
+    ),
     (&["groupbytrace", "groupbyattrs"], "it may be left out if nothing behind it needs it: items go on as they came"),
     (&["remotetap"], "see `tollgate tap`"),
     (&["routing"], NOTHING),

@@ -3,6 +3,7 @@
 use tokio::sync::{Notify, oneshot};
 
 use super::super::Life;
+use super::super::process::Stop;
 use super::*;
 use pipeline::{Batch, ExportRequest};
 
@@ -113,8 +114,11 @@ async fn a_second_word_ends_it_at_once() {
     let extras = Extras { companions: vec![Arc::new(Endless(Arc::clone(&ending)))], ..Extras::default() };
     let mut blueprint = blueprint(folder.path(), &sink, extras);
     blueprint.settings.drain_outlets = Duration::from_secs(86_400);
-    let life = App::live(blueprint, seams(), |_| begun.notify_one(), begun.notified(), ending.notified());
-    assert_eq!(life.await.unwrap(), Life::Cut);
+    let life = App::live(blueprint, seams(), |_| begun.notify_one(), begun.notified(), async {
+        ending.notified().await;
+        Stop::Interrupt
+    });
+    assert_eq!(life.await.unwrap(), Life::Cut(Stop::Interrupt));
 }
 
 /// A volume that hangs must not keep a gateway from ending: somebody has to restart it.

@@ -80,7 +80,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
 }
 
 async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit, CommandError> {
-    let (stop, now, hangup) = match (process::stop_signal(1), process::stop_signal(2), signal(SignalKind::hangup())) {
+    let (stop, now, hangup) = match (process::stop_signal(), process::second_signal(), signal(SignalKind::hangup())) {
         (Ok(stop), Ok(now), Ok(hangup)) => (stop, now, hangup),
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
             return Err(CommandError::Failed(format!("can't handle signals: {error}")));
@@ -123,7 +123,7 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit
     let end = async { if serves && story.is_read() { app.wait(stop).await } else { App::shutdown(app).await } };
     Ok(tokio::select! {
         ended = end => if ended.failed.is_some() { Exit::Failed } else { exit },
-        () = now => Exit::Failed,
+        by = now => Exit::Cut(by),
     })
 }
 

@@ -42,20 +42,36 @@ pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, B
 /// One JSON request, or one a line.
 fn texts(name: &str, bytes: &[u8]) -> Result<Vec<(Signal, Bytes)>, CommandError> {
     let text = std::str::from_utf8(bytes).map_err(|_| format!("{name} is neither text nor protobuf"))?;
-    if let Some(signal) = of_json(text)
-        && let Ok(wire) = json::decode(signal, bytes)
+    let whole = tapped(text);
+    let whole = whole.as_deref().unwrap_or(text);
+    if let Some(signal) = of_json(whole)
+        && let Ok(wire) = json::decode(signal, whole.as_bytes())
     {
         return Ok(vec![(signal, Bytes::from(wire))]);
     }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !is_left_out(line));
     let request = |(at, line): (usize, &str)| {
         let place = || if at == 0 { name.to_owned() } else { format!("{name}, line {}", at + 1) };
+        let inner = tapped(line);
+        let line = inner.as_deref().unwrap_or(line);
         let signal = of_json(line)
             .ok_or_else(|| format!("{}: no `resourceSpans`, `resourceLogs` or `resourceMetrics`", place()))?;
         let wire = json::decode(signal, line.as_bytes()).map_err(|error| format!("{}: {error}", place()))?;
         Ok((signal, Bytes::from(wire)))
     };
     lines.map(request).collect()
+}
+
+/// The request in a line of `tap --json`, as it left the gateway.
+fn tapped(line: &str) -> Option<String> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let (request, _) = (line.get("request")?, line.get("pipeline")?);
+    Some(request.to_string())
+}
+
+/// A line of `tap --json` that only says what it did not show.
+fn is_left_out(line: &str) -> bool {
+    line.trim_start().starts_with("{\"left_out\":")
 }
 
 /// The signal of a JSON request: its first key that names one.

@@ -22,6 +22,9 @@ pub(super) struct Request {
     pub(super) signal: &'static str,
     pub(super) pipeline: String,
     pub(super) processors: Vec<String>,
+    /// The profile of the pipeline's vault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) privacy: Option<&'static str>,
     pub(super) items: Vec<Item>,
     /// Resources and scopes.
     pub(super) shared: Vec<Part>,
@@ -154,6 +157,7 @@ pub(super) fn request(vocabulary: &Vocabulary, passed: &Passed) -> Request {
         signal: before.signal().as_str(),
         pipeline: passed.pipeline.to_string(),
         processors: passed.steps.iter().map(|step| step.to_string()).collect(),
+        privacy: None,
         items,
         shared: shared.map(|(was, is)| part(passed, was, is, &all)).filter(|part| !part.changes.is_empty()).collect(),
     }

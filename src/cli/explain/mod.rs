@@ -8,6 +8,7 @@ mod input;
 mod look;
 mod show;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -18,6 +19,8 @@ use super::output::{colour_out, out};
 use super::runtime::seams;
 use super::source::{Make, load};
 use crate::app::dry::Dry;
+use crate::app::resolve::Placed;
+use crate::components::ProcessorSettings;
 use kernel::terminal::escaped;
 use look::Request;
 use otlp::Signal;
@@ -25,7 +28,7 @@ use otlp::Signal;
 /// Options of `explain`.
 #[derive(Args, Clone)]
 pub(super) struct Options {
-    /// OTLP as JSON (one request, or one a line as the `file` exporter writes) or protobuf; `-` reads the standard input.
+    /// OTLP as JSON (one request, or one a line as the `file` exporter and `tap --json` write) or protobuf; `-` reads the standard input.
     file: PathBuf,
     /// As JSON, values whole.
     #[arg(long)]
@@ -50,11 +53,21 @@ fn signal(text: &str) -> Result<Signal, CommandError> {
 pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     let loaded = load(common, Make::Nothing)?;
     let requests = input::read(&options.file, options.signal)?;
+    let profile = |placed: &Placed<ProcessorSettings>| Some((placed.id.to_string(), placed.what.privacy()?));
+    let profiles: HashMap<String, &'static str> = loaded.valid.processors.iter().filter_map(profile).collect();
     let mut dry = Dry::new(loaded.valid, seams())?;
     let mut shown: Vec<Request> = Vec::new();
     for (signal, wire) in requests {
         let passed = dry.pass(signal, wire, options.pipeline.as_deref())?;
-        shown.push(look::request(dry.vocabulary(), &passed));
+        let privacy = passed.steps.iter().find_map(|step| profiles.get(&**step).copied());
+        shown.push(Request { privacy, ..look::request(dry.vocabulary(), &passed) });
+    }
+    if shown.iter().all(|request| request.items.is_empty()) {
+        return Err(CommandError::Failed(format!(
+            "{} holds no span, log record or data point: `explain` reads requests as clients send them, with `resourceSpans`, \
+             `resourceLogs` or `resourceMetrics` at the top, and lines of `tap --json`",
+            options.file.display()
+        )));
     }
     if options.json {
         let text = serde_json::to_string_pretty(&serde_json::json!({ "requests": shown }));

@@ -24,10 +24,11 @@ pub(super) fn request(request: &Request, look: Look) -> String {
     let mut out = String::new();
     let count = request.items.len();
     let steps = request.processors.join(" ▸ ");
+    let privacy = request.privacy.map_or_else(String::new, |profile| format!(" · privacy: {profile}"));
     let plural = if count == 1 { "" } else { "s" };
     line(
         &mut out,
-        &format!("{} · {count} item{plural} · pipeline {}: {steps}", request.signal, safe(&request.pipeline)),
+        &format!("{} · {count} item{plural} · pipeline {}: {steps}{privacy}", request.signal, safe(&request.pipeline)),
     );
     request.items.iter().for_each(|one| item(one, look, &mut out));
     for part in &request.shared {

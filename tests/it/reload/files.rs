@@ -37,7 +37,7 @@ fn configuration(folder: &Path, certificate: &str, tokens: &str, grpc: &str) -> 
     )
 }
 
-fn request(path: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn request(path: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {TOKEN}\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -45,7 +45,7 @@ fn request(path: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn span() -> Vec<u8> {
+pub(super) fn span() -> Vec<u8> {
     let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"r"}]}]}]}"#;
     json::decode(Signal::Traces, text.as_bytes()).unwrap().to_vec()
 }
@@ -199,7 +199,7 @@ fn what_runs_again_has_what_it_had() {
 }
 
 /// A gateway whose back end takes connections and never answers: a client waits there for a delivery.
-fn waiting(folder: &Path, protocol: &str) -> (Running, TcpListener) {
+pub(super) fn waiting(folder: &Path, protocol: &str) -> (Running, TcpListener) {
     fs::create_dir_all(folder.join("data")).unwrap();
     let config = folder.join("config.yaml");
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

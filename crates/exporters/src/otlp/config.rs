@@ -46,15 +46,15 @@ impl Config {
     }
 }
 
-fn address(common: &Common, text: &str) -> Result<Uri, &'static str> {
+fn address(common: &Common, text: &str) -> Result<Uri, String> {
     let text = text.strip_prefix("dns:///").unwrap_or(text);
     let uri = common.url(text, false)?;
-    if !matches!(uri.path(), "" | "/") {
-        return Err("has a path, which gRPC does not: write `host:port`, or use `otlp_http`");
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err("has a path or a query, which gRPC does not: write `host:port`, or use `otlp_http`".to_owned());
     }
     // With a scheme the port is that of the scheme.
     if uri.port_u16().is_none() && !text.contains("://") {
-        return Err("has no port: write `host:port`, such as `collector:4317`");
+        return Err("has no port: write `host:port`, such as `collector:4317`".to_owned());
     }
     Ok(uri)
 }

@@ -42,6 +42,10 @@ impl Config {
         let common = self.written().resolve(&mut problems);
         let base = self.endpoint.as_deref().or(common.base.as_deref());
         let base = base.and_then(|text| read(&common, "endpoint", text, &mut problems));
+        if base.as_ref().is_some_and(|base| base.query().is_some()) {
+            let what = "has a query, which would be lost: give `traces_endpoint`, `metrics_endpoint`, `logs_endpoint`";
+            problems.push(FieldProblem::new("endpoint", what));
+        }
         let mut urls = Vec::new();
         for (signal, own) in Signal::ALL.into_iter().zip(own) {
             let key = format!("{}_endpoint", signal.as_str());

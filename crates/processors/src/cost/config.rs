@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{FieldProblem, Span};
+use config::{FieldProblem, Span, address};
 use otlp::Signal;
 use rates::{Pin, Usd};
 
@@ -213,9 +213,7 @@ impl Config {
             problems.push(FieldProblem::new("tolerance_usd", "is no amount such as `0.000001`"));
             Usd::ZERO
         });
-        let refresh = self.refresh.as_ref().and_then(|refresh| {
-            refresh.settings().map_err(|(path, what)| problems.push(FieldProblem::new(path, what))).ok()
-        });
+        let refresh = self.refresh.as_ref().and_then(|refresh| refresh.settings(&mut problems));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -236,30 +234,52 @@ impl Config {
 }
 
 impl Refresh {
-    fn settings(&self) -> Result<RefreshSettings, (&'static str, &'static str)> {
+    fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<RefreshSettings> {
+        let mut wrong = |field: &str, what: &str| problems.push(FieldProblem::new(field, what));
         let from = match (&self.file, &self.url) {
-            (Some(file), None) if !file.trim().is_empty() => RefreshFrom::File(file.into()),
-            (None, Some(url)) if url.starts_with("https://") || url.starts_with("http://") => {
-                RefreshFrom::Url(url.clone())
+            (Some(file), None) if !file.trim().is_empty() => Some(RefreshFrom::File(file.into())),
+            (None, Some(url)) => match address::url(url) {
+                Ok(_) => Some(RefreshFrom::Url(url.clone())),
+                Err(what) => {
+                    wrong("refresh.url", &what);
+                    None
+                }
+            },
+            _ => {
+                wrong("refresh", "give `file` or `url`");
+                None
             }
-            (None, Some(_)) => return Err(("refresh.url", "is no address with http:// or https://")),
-            _ => return Err(("refresh", "give `file` or `url`")),
         };
         let pin = match (&self.sha256, &self.public_key) {
             (Some(digest), None) => {
-                Pin::sha256(digest).ok_or(("refresh.sha256", "is no SHA-256: 64 hexadecimal digits"))?
+                let pin = Pin::sha256(digest);
+                if pin.is_none() {
+                    wrong("refresh.sha256", "is no SHA-256: 64 hexadecimal digits");
+                }
+                pin
             }
             (None, Some(key)) => {
-                Pin::ed25519(key).ok_or(("refresh.public_key", "is no Ed25519 public key: 32 bytes in base64"))?
+                let pin = Pin::ed25519(key);
+                if pin.is_none() {
+                    wrong("refresh.public_key", "is no Ed25519 public key: 32 bytes in base64");
+                }
+                pin
             }
-            (None, None) if matches!(from, RefreshFrom::File(_)) => Pin::None,
-            (None, None) => return Err(("refresh.url", "needs a pin: `sha256` or `public_key`")),
-            (Some(_), Some(_)) => return Err(("refresh", "give `sha256` or `public_key`, not both")),
+            (None, None) if self.url.is_none() => Some(Pin::None),
+            (None, None) => {
+                wrong("refresh.url", "needs a pin: `sha256` or `public_key`");
+                None
+            }
+            (Some(_), Some(_)) => {
+                wrong("refresh", "give `sha256` or `public_key`, not both");
+                None
+            }
         };
         if self.every.0 < SHORTEST {
-            return Err(("refresh.every", "is shorter than 1s"));
+            wrong("refresh.every", "is shorter than 1s");
+            return None;
         }
-        Ok(RefreshSettings { from, every: self.every.0, pin, accept: self.accept.clone() })
+        Some(RefreshSettings { from: from?, every: self.every.0, pin: pin?, accept: self.accept.clone() })
     }
 }
 

@@ -218,6 +218,10 @@ impl Config {
                 let index = self.custom.iter().position(|custom| custom.name == error.rule);
                 let option = || self.options.contains_key(&error.rule).then(|| format!("options.{}", error.rule));
                 let path = index.map(|index| format!("custom[{index}]")).or_else(option);
+                let path = path.map(|path| match error.what.field() {
+                    "" => path,
+                    field => format!("{path}.{field}"),
+                });
                 let path = path.unwrap_or_else(|| "rules".to_owned());
                 FieldProblem::new(path, error.what)
             }));

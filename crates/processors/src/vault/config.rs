@@ -18,7 +18,7 @@ pub use vault::store::kinds::StoreSettings;
 use vault::store::settings::{Lock, LockMode, S3Settings};
 
 use super::labels::LabelPolicy;
-use super::options::{Agents, Directory, Forward, Kms, Labels, Layout, url};
+use super::options::{Agents, Directory, Forward, Kms, Labels, Layout, not_a_server};
 use super::outside::Privacy;
 use super::services::Declared;
 
@@ -438,8 +438,8 @@ impl S3 {
             let what = "is at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`";
             problems.push(FieldProblem::new("store.s3.prefix", what));
         }
-        if self.endpoint.as_ref().is_some_and(|endpoint| !url(endpoint)) {
-            problems.push(FieldProblem::new("store.s3.endpoint", "is not a URL such as `https://s3.example.com`"));
+        if let Some(what) = self.endpoint.as_deref().and_then(not_a_server) {
+            problems.push(FieldProblem::new("store.s3.endpoint", what));
         }
         let lock = lock(self.object_lock.as_ref(), problems, notes);
         if self.bucket == self.key_bucket {

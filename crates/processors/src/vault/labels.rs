@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use genai::{ContentAt, ContentPlace, Facts, ItemFacts};
+use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::{Payload, Value};
@@ -106,7 +106,7 @@ impl Labels {
         Self { policy, limits, known: Mutex::default() }
     }
 
-    #[cfg(test)]
+    /// Which keys leave, and which never.
     pub(super) fn policy(&self) -> &LabelPolicy {
         &self.policy
     }
@@ -230,7 +230,11 @@ impl Asking<'_> {
         let policy = &self.labels.policy;
         let mut leaving: Vec<(usize, ContentPlace)> = Vec::new();
         for (at, item) in facts.items.iter().enumerate() {
-            for place in item.content.iter().filter(|place| place.basis.provable_bytes() > 0) {
+            // what somebody wrote under `keep` holds for a guess, too; never for what is listed as content
+            let may = |place: &ContentPlace| {
+                place.basis.provable_bytes() > 0 || (place.basis == Basis::Guessed && !policy.keep.is_empty())
+            };
+            for place in item.content.iter().filter(|place| may(place)) {
                 let Some((key, text)) = short_text(payload, place) else { continue };
                 let is = |list: &[String]| list.iter().any(|listed| listed == key);
                 if is(&policy.never) {

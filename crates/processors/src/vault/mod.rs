@@ -31,6 +31,7 @@ mod gather;
 mod items;
 mod labels;
 mod late;
+mod moved;
 mod options;
 mod outside;
 mod requests;
@@ -53,6 +54,7 @@ use bases::{Bases, Learnt as Told};
 use echo::Remembered;
 use gather::{Compressors, Keeper, Kept};
 use labels::Labels;
+use moved::Moved;
 use outside::Replaced;
 use requests::{Asked, Requests};
 use services::Services;
@@ -113,6 +115,7 @@ pub struct VaultProcessor {
     ids: Arc<dyn IdPolicy>,
     labels: Labels,
     privacy: Privacy,
+    moved: Moved,
     metrics: Metrics,
 }
 
@@ -156,6 +159,10 @@ impl VaultProcessor {
             echo_bytes: meter.gauge(&metric::ECHO_MEMORY_BYTES, &[]),
             context_bytes: meter.gauge(&metric::VAULT_CONTEXT_BYTES, labels),
         };
+        for profile in [Privacy::Standard, Privacy::Strict] {
+            let labels: &[(&'static str, &str)] = &[("processor", &id), ("profile", profile.name())];
+            meter.gauge(&metric::VAULT_PRIVACY, labels).set(u8::from(profile == privacy).into());
+        }
         let slot_base = slot_base(&id);
         let keeper = store.map(|store| Keeper {
             ids: Arc::clone(&ids),
@@ -169,6 +176,7 @@ impl VaultProcessor {
             bases: Bases::default(),
         });
         Self {
+            moved: Moved::new(Arc::clone(&id), meter),
             id,
             vocabulary,
             leave,
@@ -301,7 +309,10 @@ impl Processor for VaultProcessor {
             }
         }
         match self.leave {
-            Leave::Nothing => stamp::strip(&mut batch.payload, &facts),
+            Leave::Nothing => {
+                self.moved.count(&batch.origin.account, &batch.payload, &facts, &replaced, self.labels.policy());
+                stamp::strip(&mut batch.payload, &facts);
+            }
             Leave::Redacted => stamp::strip_structure(&mut batch.payload, &facts),
         }
         outside::replace(&mut batch.payload, replaced);

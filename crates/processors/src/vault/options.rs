@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{ByteSize, FieldProblem};
+use config::{ByteSize, FieldProblem, address};
 use vault::kms::{self, KmsSettings};
 use vault::names;
 use vault::store::Limits;
@@ -213,8 +213,8 @@ impl Kms {
         if self.region.is_empty() {
             bad("region", "is missing");
         }
-        if self.endpoint.as_ref().is_some_and(|endpoint| !url(endpoint)) {
-            bad("endpoint", "is not a URL such as `https://kms.example.com`");
+        if let Some(what) = self.endpoint.as_deref().and_then(not_a_server) {
+            bad("endpoint", &what);
         }
         if self.endpoint.as_deref().is_some_and(kms::is_in_clear) {
             bad("endpoint", kms::IN_CLEAR);
@@ -232,7 +232,10 @@ impl Kms {
     }
 }
 
-/// Whether a text names a scheme and a host.
-pub(super) fn url(text: &str) -> bool {
-    text.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some() && uri.scheme().is_some())
+/// Why a text is no address of a server that speaks as one of AWS does: requests bring their own queries.
+pub(super) fn not_a_server(text: &str) -> Option<String> {
+    match address::url(text) {
+        Ok(url) => url.query.map(|_| "has a query: write an address such as `https://kms.example.com`".to_owned()),
+        Err(what) => Some(what),
+    }
 }

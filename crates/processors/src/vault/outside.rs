@@ -29,6 +29,16 @@ pub enum Privacy {
     Strict,
 }
 
+impl Privacy {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Strict => "strict",
+        }
+    }
+}
+
 /// Most words and bytes of a name that needs no proof.
 const NAME: (usize, usize) = (5, 128);
 /// Longest template that can be proven, bytes.
@@ -40,6 +50,13 @@ const MESSAGE: usize = 1024;
 pub(super) struct Replaced {
     place: ContentPlace,
     by: OwnedValue,
+}
+
+impl Replaced {
+    /// Whether it takes the place of that one.
+    pub(super) fn is_of(&self, place: &ContentPlace) -> bool {
+        self.place.node == place.node && self.place.at == place.at
+    }
 }
 
 /// Puts templates and marks in place of texts; after the content was sealed.

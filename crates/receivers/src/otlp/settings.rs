@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::config::{Auth, Config, Cors, Grpc, Http, Tls, Transport};
 use super::{auth, cors};
-use config::{FieldProblem, Span};
+use config::{FieldProblem, Span, address};
 use kernel::secret::Secret;
 use net::{Endpoint, Limits, listen, server_tls};
 use otlp::Signal;
@@ -154,6 +154,19 @@ impl Config {
     }
 }
 
+impl Transport {
+    /// Where to listen.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn endpoint(self, text: &str) -> Result<Endpoint, String> {
+        match self {
+            Self::Unix if !text.starts_with("unix:") => Endpoint::unix(text),
+            Self::Unix | Self::Tcp => Endpoint::parse(text),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Problems(Vec<FieldProblem>);
 
@@ -167,11 +180,7 @@ impl Problems {
     }
 
     fn endpoint(&mut self, path: &str, text: &str, transport: Transport) -> Option<Endpoint> {
-        let endpoint = match transport {
-            Transport::Unix if !text.starts_with("unix:") => Endpoint::unix(text),
-            Transport::Unix | Transport::Tcp => Endpoint::parse(text),
-        };
-        endpoint.map_err(|what| self.add(path, what)).ok()
+        transport.endpoint(text).map_err(|what| self.add(path, &what)).ok()
     }
 
     fn age(&mut self, path: &str, age: Option<Span>, grace: Option<Span>) -> Option<(Duration, Duration)> {
@@ -339,6 +348,13 @@ fn paths(http: &Http, problems: &mut Problems) -> Vec<(Signal, String)> {
     paths
 }
 
+/// What is wrong with the port of an origin: no browser sends one with another port than it was written.
+fn not_a_port(origin: &str) -> Option<String> {
+    let (_, place) = origin.split_once("://")?;
+    let (_, port) = place.get(place.rfind(']').unwrap_or(0)..)?.rsplit_once(':')?;
+    if port.contains('*') { None } else { address::port(port).err() }
+}
+
 fn cors_settings(cors: &Cors, problems: &mut Problems) -> cors::Settings {
     let key = |key: &str, at: usize| format!("protocols.http.cors.{key}[{at}]");
     if cors.allowed_origins.is_empty() {
@@ -348,6 +364,8 @@ fn cors_settings(cors: &Cors, problems: &mut Problems) -> cors::Settings {
         let whole = origin == "*" || (origin.contains("://") && !origin.ends_with('/'));
         if !whole || !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
             problems.add(&key("allowed_origins", at), "is an origin: `https://app.example.com`, without a path");
+        } else if let Some(what) = not_a_port(origin) {
+            problems.add(&key("allowed_origins", at), &what);
         }
     }
     let mut headers = |name: &str, written: &[String]| {

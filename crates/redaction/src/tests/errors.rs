@@ -8,13 +8,18 @@ fn faults_of_rules_keep_their_texts() {
     let rule =
         |name: &str, pattern: &str| Custom { name: name.to_owned(), pattern: pattern.to_owned(), ..Custom::default() };
     let allowing = |pattern: &str| Custom { allow: vec![pattern.to_owned()], ..rule("CASE", "case-[0-9]+") };
-    let everything = "the pattern matches everything";
+    let single = "the pattern matches single characters: say how many at least (`{4,}`), or give `near` or `validator`";
     for (rule, text) in [
         (rule("case", "a1"), "the name must be 2 to 41 capital letters, digits and `_`, e.g. `ACCOUNT_ID`"),
         (rule("CASE", ""), "a rule has a `pattern`, or `keys`, or both; `near` and `validator` are of the pattern"),
-        (rule("CASE", "a*"), "the pattern matches the empty text"),
-        (rule("CASE", "."), everything),
-        (rule("CASE", r"\w+"), everything),
+        (rule("CASE", "a*"), "the pattern matches the empty text, as `a*` does: write `a+`, or more beside it"),
+        (rule("CASE", "."), "the pattern matches everything: say what the matches have in common"),
+        (rule("CASE", r"\w+"), single),
+        (rule("CASE", r"\d"), single),
+        (
+            rule("CASE", r"\w{2,}"),
+            "the pattern matches most of any sentence: say what the matches have in common, or give `near` or `validator`",
+        ),
         (rule("CASE", "("), "unclosed group"),
         (rule("CASE", "(?=a)b"), "look-around, including look-ahead and look-behind, is not supported"),
         (

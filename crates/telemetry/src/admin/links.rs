@@ -5,7 +5,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::FieldProblem;
+use config::{FieldProblem, address};
 
 /// What a template may hold.
 const NAMES: [&str; 7] = ["trace_id", "span_id", "start_s", "end_s", "start_ms", "end_ms", "service"];
@@ -116,12 +116,10 @@ impl Config {
             }
         };
         let field = if self.template.is_some() { "template" } else { "base" };
-        let host = ["https://", "http://"].iter().find_map(|scheme| template.strip_prefix(scheme)).unwrap_or("");
-        if host.is_empty()
-            || host.starts_with(['/', '{', '?'])
-            || template.chars().any(|c| c.is_whitespace() || c.is_control())
-        {
-            bad(field, "must be an address that begins with https:// or http:// and a host");
+        if template.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            bad(field, "holds white space: write it as `%20`");
+        } else if let Err(what) = address::url(place(&template)) {
+            bad(field, &what);
         }
         let mut names = template.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or(""));
         if names.any(|name| !NAMES.contains(&name)) {
@@ -132,6 +130,13 @@ impl Config {
         }
         problems.is_empty().then_some(TraceLink(template))
     }
+}
+
+/// What is in front of path, query and fragment: those are the browser's, and hold names in braces.
+fn place(template: &str) -> &str {
+    let start = template.find("://").map_or(0, |at| at.saturating_add(3));
+    let end = template.get(start..).and_then(|rest| rest.find(['/', '?', '#']));
+    end.and_then(|end| template.get(..start.saturating_add(end))).unwrap_or(template)
 }
 
 fn encoded(text: &str) -> String {

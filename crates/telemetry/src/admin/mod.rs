@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Health, Meter};
-use config::{Endpoint, FieldProblem, PortTls};
+use config::{Endpoint, FieldProblem, PortTls, address};
 
 /// The `admin` extension.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -96,9 +96,11 @@ impl Config {
             .collect();
         let auth = self.auth.settings(&mut problems);
         let public_url = self.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
-        if public_url.as_deref().is_some_and(|url| !webhook::is_address(url) || url.contains(['?', '#', '|', '>', ' ']))
-        {
-            let what = "must begin with https:// or http:// and a host, and hold no user name, password or query";
+        if let Some(what) = public_url.as_deref().and_then(|url| match address::url(url) {
+            Ok(_) if url.contains(['?', '|', '>']) => Some("holds a query, `|` or `>`: run pages follow it".to_owned()),
+            Ok(_) => None,
+            Err(what) => Some(what),
+        }) {
             problems.push(FieldProblem::new("public_url", what));
         }
         let trace_link = self.trace_link.settings(&mut problems);
@@ -107,13 +109,24 @@ impl Config {
         match Endpoint::parse(&self.endpoint) {
             Ok(endpoint) if problems.is_empty() => {
                 let (allowed_hosts, tls) = (self.allowed_hosts.clone(), self.tls.clone());
-                let notes = unlinked(alerts.is_some(), public_url.as_deref(), trace_link.is_some());
+                let mut notes = unlinked(alerts.is_some(), public_url.as_deref(), trace_link.is_some());
+                notes.extend(self.open(auth.is_some(), &endpoint));
                 return Ok(Settings { endpoint, allowed_hosts, auth, public_url, trace_link, alerts, tls, notes });
             }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),
         }
         Err(problems)
+    }
+}
+
+impl Config {
+    /// Warns of a port that strangers may read. A certificate that clients must show is a credential, too.
+    fn open(&self, auth: bool, endpoint: &Endpoint) -> Option<FieldProblem> {
+        let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let what =
+            "everybody who reaches this address may read runs, names, costs and metrics: the extension has no `auth`";
+        (!auth && !certificates && !endpoint.is_local()).then(|| FieldProblem::new("endpoint", what))
     }
 }
 
@@ -139,6 +152,8 @@ pub struct Admin {
     pub allowed_hosts: Vec<String>,
     /// Who may read them; none: everybody.
     pub auth: Option<auth::Auth>,
+    /// How an amount of USD is written: as on all other pages.
+    pub money: fn(f64) -> String,
 }
 
 /// The admin port's routes, and `more` behind the same guard.
@@ -163,7 +178,7 @@ pub fn health_router(health: Health, path: &str) -> Router {
 }
 
 async fn front(State(admin): State<Arc<Admin>>) -> Response {
-    match page::render(&admin.meter.render(), &admin.health.troubles()) {
+    match page::render(&admin.meter.render(), &admin.health.troubles(), admin.money) {
         Ok(page) => Html(page).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

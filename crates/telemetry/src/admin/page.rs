@@ -1,8 +1,9 @@
-//! **What**: the first page: what came in, what went out, what it cost, where the content is. **Invariants**: made
-//! from the text of `/metrics` alone; works without script; everything is escaped. **Not here**: routes (`mod`).
+//! **What**: the first page: what came in, what went out, what it cost, where the content is, which keys moved there. **Invariants**: made
+//! from the text of `/metrics` alone; a number is shown as people read it, and points at what `/metrics` says; works without script; everything is escaped. **Not here**: routes (`mod`).
 
 use askama::Template;
 
+use super::super::moved::{self, KEEPS};
 use super::super::names::{self, Def};
 use super::super::samples::{Sample, parse};
 
@@ -10,8 +11,20 @@ use super::super::samples::{Sample, parse};
 struct Row {
     what: String,
     labels: String,
+    /// As people read it.
     value: String,
+    /// As `/metrics` says it.
+    exact: String,
     metric: String,
+}
+
+/// A key whose values moved to the vault.
+struct Key {
+    key: String,
+    processor: String,
+    count: String,
+    exact: u64,
+    keep: String,
 }
 
 struct Panel {
@@ -25,16 +38,58 @@ struct Page<'a> {
     version: &'static str,
     troubles: &'a [(String, &'static str)],
     panels: Vec<Panel>,
+    privacies: Vec<(String, String)>,
+    moved: Vec<Key>,
+    metric: &'static str,
+    keeps: &'static str,
 }
 
 /// Renders the page from the text of `/metrics`.
 ///
 /// # Errors
 /// The template's.
-pub(super) fn render(metrics: &str, troubles: &[(String, &'static str)]) -> Result<String, askama::Error> {
+pub(super) fn render(
+    metrics: &str,
+    troubles: &[(String, &'static str)],
+    money: fn(f64) -> String,
+) -> Result<String, askama::Error> {
     let samples = parse(metrics);
-    let panels = PANELS.iter().map(|(title, lines)| Panel { title, rows: rows(&samples, title, lines) }).collect();
-    Page { version: env!("CARGO_PKG_VERSION"), troubles, panels }.render()
+    let panel = |(title, lines): &(&'static str, &[Line])| Panel { title, rows: rows(&samples, title, lines, money) };
+    let panels = PANELS.iter().map(panel).collect();
+    let key = |moved: moved::Moved| Key {
+        count: number(moved.count as f64),
+        exact: moved.count,
+        keep: moved.keep.unwrap_or_default(),
+        key: moved.key,
+        processor: moved.processor,
+    };
+    let moved = moved::of(&samples).into_iter().take(MAX_ROWS).map(key).collect();
+    let (privacies, metric) = (moved::profiles(&samples), names::VAULT_MOVED_VALUES.name);
+    Page { version: env!("CARGO_PKG_VERSION"), troubles, panels, privacies, moved, metric, keeps: KEEPS }.render()
+}
+
+/// A number for people: whole ones with commas, others with the places that say something.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    let places = match size {
+        _ if !value.is_finite() => return value.to_string(),
+        _ if size >= 100.0 || value == value.trunc() => 0,
+        _ if size >= 10.0 => 1,
+        _ if size >= 0.1 => 2,
+        _ => 4,
+    };
+    let text = format!("{value:.places$}");
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
+    let mut out = sign.to_owned();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    let part = part.trim_end_matches('0');
+    if part.is_empty() { out } else { format!("{out}.{part}") }
 }
 
 /// A line of a panel: what it says before the labels, and its metric.
@@ -120,7 +175,7 @@ const MAX_ROWS: usize = 12;
 /// Shown even when zero: that it is zero is the news.
 const ALWAYS: &[&str] = &["Health"];
 
-fn rows(samples: &[Sample], title: &str, lines: &[Line]) -> Vec<Row> {
+fn rows(samples: &[Sample], title: &str, lines: &[Line], money: fn(f64) -> String) -> Vec<Row> {
     let mut rows = Vec::new();
     for (what, def) in lines {
         let mut found: Vec<&Sample> = samples.iter().filter(|sample| sample.name == def.name).collect();
@@ -129,8 +184,9 @@ fn rows(samples: &[Sample], title: &str, lines: &[Line]) -> Vec<Row> {
         for sample in found.into_iter().take(MAX_ROWS) {
             let labels: Vec<&str> = sample.labels.values().map(String::as_str).collect();
             let labels = labels.join(" · ");
-            let (what, value) = ((*what).to_owned(), sample.value.clone());
-            rows.push(Row { what, labels, value, metric: def.name.to_owned() });
+            let shown = if def.name == names::COST_USD.name { money } else { number };
+            let (what, value) = ((*what).to_owned(), shown(sample.number()));
+            rows.push(Row { what, labels, value, exact: sample.value.clone(), metric: def.name.to_owned() });
         }
     }
     rows

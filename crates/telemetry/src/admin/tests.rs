@@ -19,6 +19,7 @@ fn admin() -> (Arc<Admin>, Meter, Health) {
         health: health.clone(),
         allowed_hosts: vec!["gate.example".to_owned()],
         auth: None,
+        money: |usd| format!("${usd:.3}"),
     };
     (Arc::new(admin), meter, health)
 }
@@ -79,6 +80,10 @@ async fn the_page_says_what_metrics_say() {
     meter.counter(&names::SENT_SPANS, &[("exporter", label)]).increment(1234);
     meter.counter(&names::RECEIVER_ACCEPTED_LOGS, &[("receiver", "otlp"), ("transport", "grpc")]).increment(77);
     meter.gauge(&names::SPOOL_BYTES, &[]).set(4096.0);
+    meter.gauge(&names::COST_USD, &[("model", "m")]).set(2.025_000_000_000_000_4);
+    meter.gauge(&names::UPTIME, &[]).set(12_345.678_912_3);
+    meter.counter(&names::VAULT_MOVED_VALUES, &[("processor", "vault"), ("key", "team")]).increment(2000);
+    meter.gauge(&names::VAULT_PRIVACY, &[("processor", "vault"), ("profile", "strict")]).set(1.0);
     let (_, metrics) = ask(&admin, get("/metrics", "localhost")).await;
     let (status, page) = ask(&admin, get("/health-page", "localhost")).await;
     assert_eq!(status, StatusCode::OK);
@@ -88,11 +93,16 @@ async fn the_page_says_what_metrics_say() {
     let mut shown = 0;
     for row in page.split("<tr>").skip(1) {
         let metric = row.split("title=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("metric");
-        let value = row.split("<td class=\"n\">").nth(1).and_then(|rest| rest.split('<').next()).expect("value");
+        let value =
+            row.split("<td class=\"n\" title=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("value");
         assert!(samples.iter().any(|sample| sample.name == metric && sample.value == value), "{metric} {value}");
         shown += 1;
     }
-    assert!(shown >= 3 && page.contains("1234") && page.contains("77") && page.contains("4096"));
+    assert!(shown >= 3 && page.contains(">1,234<") && page.contains(">77<") && page.contains(">4,096<"));
+    // a binary fraction is no amount, and nobody reads the microseconds of an uptime
+    assert!(page.contains(">$2.025<") && page.contains(">12,346<"), "{page}");
+    assert!(page.contains("vault: { labels: { keep: [team] } }") && page.contains(">2,000<"), "{page}");
+    assert!(page.contains("privacy <b>strict</b>"), "{page}");
 }
 
 /// The `health_check` port says at `/` whether the gateway runs, at `/readyz` whether it takes more, under any host name, and shows
@@ -136,7 +146,8 @@ async fn who_may_read() {
     let settings = config.settings().ok().unwrap();
     let (open, _, health) = admin();
     health.set("gateway", None);
-    let admin = Admin { auth: settings.auth, meter: open.meter.clone(), health, allowed_hosts: Vec::new() };
+    let admin =
+        Admin { auth: settings.auth, meter: open.meter.clone(), health, allowed_hosts: Vec::new(), money: open.money };
     let admin = Arc::new(admin);
     let more = || Router::new().route("/api/x", axum::routing::get(|| async { "x" }));
     let status = |path: &'static str, value: Option<&'static str>| {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use config::FieldProblem;
+use config::{FieldProblem, address};
 use kernel::secret::Secret;
 
 /// Shortest signing key, bytes.
@@ -111,24 +111,15 @@ impl Config {
         match &self.url {
             None if self.signing_key.is_some() => bad("signing_key", "signs nothing without `url`"),
             None => {}
-            Some(url) if !is_address(url.expose()) => {
-                bad("url", "must begin with https:// or http:// and a host, and hold no user name or password")
+            Some(url) => {
+                if let Err(what) = address::url(url.expose()) {
+                    bad("url", &what);
+                }
             }
-            Some(_) => {}
         }
         let (url, key) = (self.url.clone()?, self.signing_key.clone());
         (problems.len() == before).then_some(Webhook { url, key, least: self.severity, mutes })
     }
-}
-
-/// An address of a host, without a user name or password.
-pub(super) fn is_address(text: &str) -> bool {
-    let known = text.parse::<axum::http::Uri>().ok();
-    known.is_some_and(|uri| {
-        matches!(uri.scheme_str(), Some("https" | "http"))
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-    })
 }
 
 fn instant(text: &str) -> Option<u64> {

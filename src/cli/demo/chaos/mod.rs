@@ -37,7 +37,7 @@ const REFUSALS: u64 = 20;
 
 /// Runs until it is told or a signal comes.
 pub(super) async fn run(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit, CommandError> {
-    let stop = process::stop_signal(1).map_err(|error| format!("can't handle signals: {error}"))?;
+    let stop = process::stop_signal().map_err(|error| format!("can't handle signals: {error}"))?;
     let mut screen = Screen::stdout();
     let told = tokio::select! {
         told = chaos(&mut screen, scratch, &seams) => told,

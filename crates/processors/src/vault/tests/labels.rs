@@ -110,3 +110,36 @@ fn sentences_under_known_keys() {
         assert_eq!(value(&out, key), name, "{key}");
     }
 }
+
+/// Must not regress: each value that moves is counted under its key, as the page tells it; what is kept, never to leave, or no name
+/// of a key, is not told.
+#[test]
+fn moved_keys_are_counted() {
+    let policy =
+        LabelPolicy { keep: vec!["squad".to_owned()], never: vec!["patient".to_owned()], ..LabelPolicy::default() };
+    let mut bench = Bench::new().labels(policy);
+    let own = json!({
+        "team": "payments core", "squad": "search core", "patient": "Maria Huber", "app.note": {"a": "in transit"},
+        "gen_ai.input.messages": "[]", "what Maria said": "no",
+    });
+    for session in 0..3 {
+        let out = bench.commit(&call(session, &own));
+        assert_eq!((&*value(&out, "team"), &*value(&out, "squad")), ("[CONTENT]", "search core"));
+    }
+    let moved: Vec<(String, u64)> =
+        telemetry::moved::moved(&bench.meter).into_iter().map(|moved| (moved.key, moved.count)).collect();
+    assert!(moved.contains(&("team".to_owned(), 3)) && moved.contains(&("app.note".to_owned(), 3)), "{moved:?}");
+    assert!(moved.iter().all(|(key, _)| ["team", "app.note", "other"].contains(&key.as_str())), "{moved:?}");
+    assert_eq!(telemetry::moved::privacies(&bench.meter), [("vault".to_owned(), "standard".to_owned())]);
+}
+
+/// Must not regress: the line that the page shows keeps a key that was taken for content by its last word, too.
+#[test]
+fn a_kept_key_is_kept_though_it_was_guessed() {
+    let keep = || LabelPolicy { keep: vec!["app.prompt".to_owned()], ..LabelPolicy::default() };
+    let own = json!({"app.prompt": "version two"});
+    let kept = Bench::new().labels(keep()).commit(&call(0, &own));
+    assert_eq!(value(&kept, "app.prompt"), "version two");
+    let moved = Bench::new().commit(&call(0, &own));
+    assert_ne!(moved.attributes(0).get("app.prompt").map(String::as_str), Some("version two"));
+}

@@ -38,6 +38,7 @@ use vault::ticket::UriBase;
 
 pub(super) struct Bench {
     processor: VaultProcessor,
+    pub(super) meter: Meter,
     ticketer: Option<Box<dyn Ticketer>>,
     auditor: age::x25519::Identity,
     ids: PlainIds,
@@ -88,9 +89,10 @@ impl Bench {
             privacy: super::super::Privacy::Standard,
             echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
         };
-        let processor = VaultProcessor::new(parts, &Meter::new());
+        let meter = Meter::new();
+        let processor = VaultProcessor::new(parts, &meter);
         let ticketer = processor.ticketer();
-        Self { processor, ticketer, auditor, ids, rebuilder: Rebuilder::default(), identities: BTreeMap::new() }
+        Self { processor, meter, ticketer, auditor, ids, rebuilder: Rebuilder::default(), identities: BTreeMap::new() }
     }
 
     pub(super) fn unlisted(mut self, unlisted: Unlisted) -> Self {

@@ -75,13 +75,16 @@ async fn heads_that_are_none_are_counted() {
     for (head, status) in [
         ("POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-length: -2\r\n\r\n".to_owned(), "400"),
         (format!("POST /v1/traces HTTP/1.1\r\n{many}\r\n"), "431"),
+        ("POST /v1/traces HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}".to_owned(), "400"),
+        ("POST /v1/traces HTTP/1.1\r\nhost: x\r\nhost: y\r\ncontent-length: 2\r\n\r\n{}".to_owned(), "400"),
+        (format!("POST /v1/traces HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "a".repeat(200 << 10)), "431"),
     ] {
         let mut socket = TcpStream::connect(rig.http()).await.expect("connects");
         socket.write_all(head.as_bytes()).await.expect("writes");
         let answer = String::from_utf8(closed(&mut socket).await).expect("a head");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
-    let closed = r#"connections_closed_total{receiver="otlp/test",transport="http",reason="head"} 2"#;
+    let closed = r#"connections_closed_total{receiver="otlp/test",transport="http",reason="head"} 5"#;
     fixtures::until::until(|| rig.meter.render().contains(closed)).await;
 }
 

@@ -1,0 +1,233 @@
+//! **What**: [`places`]: what of a file's values a snippet may show, so that one can see what is wrong: numbers, truth
+//! values, patterns, public keys, where an address points, words of fixed lists, names of variables.
+//! **Invariants**: what stands below a key that may hold a secret, or is spelt almost so, stays masked by whatever way it
+//! is reached; so does what is not known here. **Not here**: the mask (`problem`).
+
+use std::ops::Range;
+
+use super::problem::At;
+use super::tree::{Node, Val};
+
+/// Parts of keys below which there may be secrets.
+const SECRET: [&str; 15] = [
+    "key",
+    "token",
+    "secret",
+    "pass",
+    "pwd",
+    "pw",
+    "auth",
+    "credential",
+    "bearer",
+    "basic",
+    "header",
+    "cookie",
+    "signing",
+    "salt",
+    "private",
+];
+/// A slip away from these there may be secrets, too.
+const MISSPELT: [&str; 7] = ["password", "passphrase", "token", "secret", "api_key", "credentials", "authorization"];
+/// Of these keys the values are patterns.
+const PATTERNS: [&str; 7] =
+    ["pattern", "patterns", "allow", "regex", "blocked_values", "allowed_values", "blocked_key_patterns"];
+/// Of these keys the values are addresses whose paths say nothing.
+const ADDRESSES: [&str; 4] = ["endpoint", "public_url", "allowed_origins", "allowed_hosts"];
+/// Of these keys the values are addresses whose paths may be credentials.
+const CALLBACKS: [&str; 3] = ["url", "base", "template"];
+/// Of these keys the values are words of a fixed list.
+const WORDS: [&str; 17] = [
+    "preset",
+    "mode",
+    "content",
+    "trust",
+    "compression",
+    "level",
+    "protocol",
+    "transport",
+    "action",
+    "verbosity",
+    "privacy",
+    "on_error",
+    "as",
+    "user_ids",
+    "private_addresses",
+    "sizer",
+    "durability",
+];
+/// The same with digits in them.
+const NAMES: [&str; 3] = ["rules", "region", "validator"];
+
+/// The ranges of `text` below `root`.
+pub(super) fn places(root: &Node, text: &str) -> Vec<At> {
+    let mut looking = Looking { text, shown: Vec::new(), hidden: Vec::new() };
+    looking.walk(root, "", false);
+    let Looking { mut shown, hidden, .. } = looking;
+    // an alias may stand below another key than its anchor
+    shown.retain(|at| {
+        !hidden.iter().any(|other| at.offset < other.end && other.start < at.offset.saturating_add(at.len))
+    });
+    shown
+}
+
+struct Looking<'t> {
+    text: &'t str,
+    shown: Vec<At>,
+    hidden: Vec<Range<usize>>,
+}
+
+impl Looking<'_> {
+    fn walk(&mut self, node: &Node, key: &str, secret: bool) {
+        match &node.value {
+            Val::Map(entries) => {
+                for (key, item) in entries {
+                    self.walk(item, &key.name, secret || may_be_secret(&key.name));
+                }
+            }
+            Val::Seq(items) => items.iter().for_each(|item| self.walk(item, key, secret)),
+            Val::Null => {}
+            Val::Bool(_) => self.show(node.at, 0..node.at.len),
+            Val::Int(_) | Val::UInt(_) | Val::Float(_) if secret => self.hide(node.at),
+            Val::Int(_) | Val::UInt(_) | Val::Float(_) => self.show(node.at, 0..node.at.len),
+            Val::Str(value) => self.string(node.at, key, value, secret),
+        }
+    }
+
+    fn string(&mut self, at: At, key: &str, value: &str, secret: bool) {
+        let end = at.offset.saturating_add(at.len);
+        let Some(raw) = self.text.get(at.offset..end) else { return };
+        let quoted = |quote: char| raw.strip_prefix(quote).and_then(|raw| raw.strip_suffix(quote));
+        let inner = quoted('"').or_else(|| quoted('\'')).unwrap_or(raw);
+        let skipped = usize::from(inner.len() != raw.len());
+        let plain = inner == value;
+        if plain && is_public_key(inner) {
+            return self.show(at, 0..at.len);
+        }
+        if secret {
+            return self.hide(at);
+        }
+        let inside = |range: &Range<usize>| range.start.saturating_add(skipped)..range.end.saturating_add(skipped);
+        let parts = match key {
+            _ if PATTERNS.contains(&key) && !raw.contains('\n') => vec![0..inner.len()],
+            _ if !plain => Vec::new(),
+            _ if ADDRESSES.contains(&key) || key.ends_with("_endpoint") => address(inner, true),
+            _ if CALLBACKS.contains(&key) => address(inner, false),
+            _ if is_measure(inner) || is_word(key, inner) => vec![0..inner.len()],
+            _ => Vec::new(),
+        };
+        let names = variables(inner);
+        parts.iter().chain(&names).for_each(|range| self.show(at, inside(range)));
+        if skipped > 0 && !(parts.is_empty() && names.is_empty()) {
+            self.show(at, 0..1);
+            self.show(at, at.len.saturating_sub(1)..at.len);
+        }
+    }
+
+    fn show(&mut self, at: At, range: Range<usize>) {
+        let offset = at.offset.saturating_add(range.start);
+        self.shown.push(At { offset, len: range.len(), ..at });
+    }
+
+    fn hide(&mut self, at: At) {
+        self.hidden.push(at.offset..at.offset.saturating_add(at.len));
+    }
+}
+
+fn may_be_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    // of an action on attributes, `value` may be anything
+    key != "public_key"
+        && (key == "value"
+            || key == "pin"
+            || SECRET.iter().any(|part| key.contains(part))
+            || MISSPELT.iter().any(|word| strsim::damerau_levenshtein(word, &key) <= 2))
+}
+
+/// A recipient of age, or something that was meant as one; secret keys begin in capitals.
+fn is_public_key(text: &str) -> bool {
+    text.starts_with("age1")
+        && text.len() <= 80
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// `10s`, `256KiB`, `0.5`.
+fn is_measure(text: &str) -> bool {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    unit.len() < text.len()
+        && text.len() <= 12
+        && unit.len() <= 3
+        && unit.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+fn is_word(key: &str, text: &str) -> bool {
+    let digits = NAMES.contains(&key);
+    (digits || WORDS.contains(&key))
+        && text.len() <= 40
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || b"_-/".contains(&byte) || (digits && byte.is_ascii_digit()))
+}
+
+/// `${env:NAME}` without a default, which may be what it stands for.
+fn variables(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    for (start, _) in text.match_indices("${env:") {
+        let rest = text.get(start..).unwrap_or_default();
+        let Some(end) = rest.find('}') else { continue };
+        let name = rest.get(6..end).unwrap_or_default();
+        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            found.push(start..start.saturating_add(end).saturating_add(1));
+        }
+    }
+    found
+}
+
+/// Where an address points: scheme, host and port; of its path what is a plain word. Nothing of one with a user.
+fn address(text: &str, path: bool) -> Vec<Range<usize>> {
+    if text.contains('@') || text.contains('$') {
+        return Vec::new();
+    }
+    let begin = text.find("://").map_or(0, |at| at.saturating_add(3));
+    let begin = if text.starts_with("unix:") && begin == 0 { 5 } else { begin };
+    let rest = text.get(begin..).unwrap_or_default();
+    let end = begin.saturating_add(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let place = text.get(begin..end).unwrap_or_default();
+    if !place.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]*+".contains(&byte)) {
+        return Vec::new();
+    }
+    // digits alone: anything else may be the password of an address that lost its `@`
+    let name = place.rfind(']').map_or(0, |at| at.saturating_add(1));
+    let name = place.get(name..).and_then(|rest| rest.find(':')).map_or(place.len(), |at| name.saturating_add(at));
+    let port = place.get(name..).unwrap_or_default();
+    let numeric = port.len() > 1
+        && port.len() <= 11
+        && port.trim_start_matches([':', '+']).bytes().all(|byte| byte.is_ascii_digit());
+    let host = place.get(..name).unwrap_or_default();
+    let looks = |byte: u8| byte.is_ascii_lowercase() || byte == b'-' || byte == b'.';
+    let known = begin > 0
+        || numeric
+        || host.bytes().all(looks)
+        || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if !known {
+        return Vec::new();
+    }
+    let mut parts = vec![0..begin.saturating_add(if numeric { place.len() } else { name })];
+    if path {
+        let tail = text.get(end..).unwrap_or_default();
+        let tail = tail.split(['?', '#']).next().unwrap_or_default();
+        let mut at = end;
+        for segment in tail.split_inclusive('/') {
+            let word = segment.trim_end_matches('/');
+            let version = word.len() <= 3 && word.starts_with('v');
+            if version || (word.len() <= 16 && word.bytes().all(looks)) {
+                parts.push(at..at.saturating_add(segment.len()));
+            }
+            at = at.saturating_add(segment.len());
+        }
+    }
+    // a `?` or `#` is what may be wrong with it
+    parts.extend(
+        text.char_indices().filter(|(at, c)| *at >= end && "?#/".contains(*c)).map(|(at, _)| at..at.saturating_add(1)),
+    );
+    parts
+}

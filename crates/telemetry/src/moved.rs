@@ -1,0 +1,66 @@
+//! **What**: [`moved`]: keys whose values the vault step took away although nobody listed them, the most frequent first,
+//! each with the line of configuration that keeps it; and [`privacies`], the profile of each vault. **Why**: a dashboard's
+//! GROUP BY breaks, and its owner must find out why. **Invariants**: made from the text of `/metrics` alone. **Not here**: what moves (`processors/vault`).
+
+use super::meter::Meter;
+use super::names;
+use super::samples::{Sample, parse};
+
+/// One key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The vault step.
+    pub processor: String,
+    /// The key, or `other`: those that are not shown one by one.
+    pub key: String,
+    /// Values since the gateway started.
+    pub count: u64,
+    /// What keeps its short texts; none for `other`.
+    pub keep: Option<String>,
+}
+
+/// What holds for every line that keeps a key.
+pub const KEEPS: &str = "a key of `labels.keep` keeps its texts of one line and at most 256 bytes";
+
+/// All that `meter` counted.
+pub fn moved(meter: &Meter) -> Vec<Moved> {
+    of(&parse(&meter.render()))
+}
+
+/// The same of samples.
+pub(super) fn of(samples: &[Sample]) -> Vec<Moved> {
+    let counted =
+        samples.iter().filter(|sample| sample.name == names::VAULT_MOVED_VALUES.name && sample.number() > 0.0);
+    let mut all: Vec<Moved> = counted
+        .map(|sample| {
+            let (processor, key) = (sample.label("processor").to_owned(), sample.label("key").to_owned());
+            let keep = (key != "other").then(|| format!("{}: {{ labels: {{ keep: [{}] }} }}", processor, scalar(&key)));
+            Moved { processor, key, count: sample.number() as u64, keep }
+        })
+        .collect();
+    all.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
+    all
+}
+
+/// A key as YAML reads it back: as it is, or in quotes.
+fn scalar(key: &str) -> String {
+    let begins = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let plain = begins && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte));
+    let word =
+        ["true", "false", "null", "yes", "no", "on", "off", "y", "n"].iter().any(|word| key.eq_ignore_ascii_case(word));
+    if plain && !word { key.to_owned() } else { format!("'{}'", key.replace('\'', "''")) }
+}
+
+/// The privacy profile of each vault step, as `(processor, profile)`.
+pub fn privacies(meter: &Meter) -> Vec<(String, String)> {
+    profiles(&parse(&meter.render()))
+}
+
+/// The same of samples.
+pub(super) fn profiles(samples: &[Sample]) -> Vec<(String, String)> {
+    let in_force = samples.iter().filter(|sample| sample.name == names::VAULT_PRIVACY.name && sample.number() == 1.0);
+    in_force.map(|sample| (sample.label("processor").to_owned(), sample.label("profile").to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests;

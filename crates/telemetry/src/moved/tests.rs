@@ -1,0 +1,37 @@
+//! Keys that moved.
+
+use super::*;
+
+/// Each key stands with the line that keeps it, which YAML reads back as that key; what is not shown one by one has none.
+#[test]
+fn each_key_stands_with_the_line_that_keeps_it() {
+    let meter = Meter::new();
+    for (key, count) in [("team", 3), ("order.state", 7), ("a:b", 1), ("true", 2), ("other", 9)] {
+        meter.counter(&names::VAULT_MOVED_VALUES, &[("processor", "vault"), ("key", key)]).increment(count);
+    }
+    meter.counter(&names::VAULT_MOVED_VALUES, &[("processor", "vault"), ("key", "never")]).increment(0);
+    let all: Vec<(String, u64, Option<String>)> =
+        moved(&meter).into_iter().map(|moved| (moved.key, moved.count, moved.keep)).collect();
+    let line = |text: &str| Some(format!("vault: {{ labels: {{ keep: [{text}] }} }}"));
+    assert_eq!(
+        all,
+        [
+            ("other".to_owned(), 9, None),
+            ("order.state".to_owned(), 7, line("order.state")),
+            ("team".to_owned(), 3, line("team")),
+            ("true".to_owned(), 2, line("'true'")),
+            ("a:b".to_owned(), 1, line("'a:b'")),
+        ]
+    );
+}
+
+/// The profile in force is told, not the one before a reload.
+#[test]
+fn the_profile_in_force_is_told() {
+    let meter = Meter::new();
+    let gauge = |profile: &str| meter.gauge(&names::VAULT_PRIVACY, &[("processor", "vault"), ("profile", profile)]);
+    gauge("strict").set(1.0);
+    gauge("strict").set(0.0);
+    gauge("standard").set(1.0);
+    assert_eq!(privacies(&meter), [("vault".to_owned(), "standard".to_owned())]);
+}
