@@ -108,11 +108,12 @@ impl Looking<'_> {
         }
         let inside = |range: &Range<usize>| range.start.saturating_add(skipped)..range.end.saturating_add(skipped);
         let parts = match key {
-            _ if PATTERNS.contains(&key) && !raw.contains('\n') => vec![0..inner.len()],
+            // the default of a variable may be what it stands for
+            _ if PATTERNS.contains(&key) && !raw.contains('\n') && !raw.contains("${") => whole(inner),
             _ if !plain => Vec::new(),
             _ if ADDRESSES.contains(&key) || key.ends_with("_endpoint") => address(inner, true),
             _ if CALLBACKS.contains(&key) => address(inner, false),
-            _ if is_measure(inner) || is_word(key, inner) => vec![0..inner.len()],
+            _ if is_measure(inner) || is_word(key, inner) => whole(inner),
             _ => Vec::new(),
         };
         let names = variables(inner);
@@ -141,6 +142,10 @@ fn may_be_secret(key: &str) -> bool {
             || key == "pin"
             || SECRET.iter().any(|part| key.contains(part))
             || MISSPELT.iter().any(|word| strsim::damerau_levenshtein(word, &key) <= 2))
+}
+
+fn whole(text: &str) -> Vec<Range<usize>> {
+    std::iter::once(0..text.len()).collect()
 }
 
 /// A recipient of age, or something that was meant as one; secret keys begin in capitals.
@@ -211,7 +216,8 @@ fn address(text: &str, path: bool) -> Vec<Range<usize>> {
     if !known {
         return Vec::new();
     }
-    let mut parts = vec![0..begin.saturating_add(if numeric { place.len() } else { name })];
+    let shown = begin.saturating_add(if numeric { place.len() } else { name });
+    let mut parts: Vec<Range<usize>> = std::iter::once(0..shown).collect();
     if path {
         let tail = text.get(end..).unwrap_or_default();
         let tail = tail.split(['?', '#']).next().unwrap_or_default();

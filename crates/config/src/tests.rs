@@ -404,6 +404,7 @@ fn snippets_show_what_is_no_secret() {
         "a: { preset: s123456 }",
         "a: { anything: s123456 }",
         "a: { x: '${env:UNSET:-s123456}' }",
+        "a: { pattern: '${env:UNSET:-s123456}' }",
         "a: { x: '${file:/123456}' }",
         "a: { recipients: [AGE-SECRET-KEY-123456] }",
         "a: { x: 1 } # 123456",
