@@ -331,6 +331,16 @@ fn roots_that_never_come() {
     assert_eq!((scene.line.views().len(), scene.sums()), (25, (25, 0, 50, 100)));
 }
 
+/// A sub-agent's clock is a second ahead, so that its run's last call seems to be done within it: both have one parent,
+/// so it is outside. The root never comes.
+#[test]
+fn a_sub_agents_clock_is_ahead() {
+    let mut scene = Scene::new();
+    scene.send(&[chat(3, 2, 1), agent(2, 1, [1, 6]), chat(4, 1, 5)], 31 * 60);
+    let view = scene.only();
+    assert_eq!((view.state, view.totals.sub_agents, view.totals.iterations), (RunState::Idle, 1, 1));
+}
+
 /// Two traces of one session at a time are two runs, also while the root of one is still to come, and if it never comes.
 #[test]
 fn traces_of_one_session_stay_apart() {

@@ -49,7 +49,8 @@ fn smallest(seed: u64, on: &[Feature], most: u64) -> String {
 const FOUND: &[u64] = &[
     // a sub-agent failed after its session's end: sums counted its run as failed, the page by its state did not
     4293, 25427, 32652, // the same when the run was over
-    7386, 7475,
+    7386, 7475, // a sub-agent whose clock was a second ahead was taken for its run's root
+    58843,
 ];
 
 /// So many by `cargo test`, half of them at a time on each of two cores.
