@@ -10,10 +10,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use kernel::pseudonym::IdPolicy;
-use runs::{Detail, RunState, RunView};
+use runs::{Detail, RunView};
 
 use super::group::Group;
-use super::look::{Seen, state_of};
+use super::look::{Seen, unended};
 use super::resolve::Resolved;
 use super::run::Run;
 use super::state::State;
@@ -106,7 +106,7 @@ impl Glances {
             let viewer = Viewer { ids: with.ids, resolved: &resolved };
             let of_id = |run: &&Run| with.ids.shown(&group.account, &run.text) == id;
             let run = resolved.runs.iter().filter(of_id).max_by_key(|run| run.last)?;
-            Some(viewer.detail(run, state_of(group, run, RunState::Live)))
+            Some(viewer.detail(run, unended(group, run)))
         };
         if let Some(mut detail) = self.search(state, with, account, id, look) {
             let digest = super::observe::run_digest(&detail.view.account, &detail.view.run);
@@ -194,7 +194,7 @@ impl Glance {
         runs.sort_by_key(|run| Reverse((run.last, &run.text)));
         let whole = runs.len() <= most;
         let view = |run: &Run| {
-            let Seen { view, digest } = Seen::of(viewer.run(run, state_of(group, run, RunState::Live)));
+            let Seen { view, digest } = Seen::of(viewer.run(run, unended(group, run)));
             (view, digest)
         };
         let views = Arc::new(runs.into_iter().take(most).map(view).collect());

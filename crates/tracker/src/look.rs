@@ -100,16 +100,6 @@ pub(super) struct Look {
     pub(super) slack: Option<Slack>,
 }
 
-/// How far a run is.
-#[derive(Clone, Copy, PartialEq)]
-enum Stage {
-    Live,
-    /// It is shown as ended.
-    Presumed,
-    /// Its end was told.
-    Over,
-}
-
 struct Looker<'l> {
     group: &'l Group,
     viewer: Viewer<'l>,
@@ -130,9 +120,9 @@ impl Look {
         for run in &resolved.runs {
             let session = sessions.entry(&run.session).or_insert((Vec::new(), true));
             session.0.push(run);
-            let stage = looker.run(run);
-            looker.count(run, if stage == Stage::Live { RunState::Live } else { RunState::Idle });
-            session.1 &= stage == Stage::Over;
+            let (is_over, unended) = looker.run(run);
+            looker.count(run, unended);
+            session.1 &= is_over;
         }
         for (runs, closed) in sessions.into_values() {
             if idle || (closed && looker.is_over(&runs)) {
@@ -157,13 +147,10 @@ impl Look {
         let mut looker = Looker::new(&resolved, ids, settings, eyes);
         for run in &resolved.runs {
             let (key, announced) = looker.record(run);
-            let is_done = announced.over_at != 0 && run.touched <= announced.over_at;
-            if is_done || looker.suspicions(run) & !announced.fired == 0 {
+            if announced.was_over(run) || looker.suspicions(run) & !announced.fired == 0 {
                 continue;
             }
-            let is_presumed = announced.presumed_at >= run.touched.max(1);
-            let unended = if is_presumed { RunState::Idle } else { RunState::Live };
-            let suspect = looker.suspect(run, unended);
+            let suspect = looker.suspect(run, announced.unended(run));
             looker.look.found.push(Found::Suspect(suspect, key, announced, false));
         }
         let slack = looker.slack(&resolved);
@@ -235,14 +222,16 @@ impl<'l> Looker<'l> {
         (run_key(run), announced(self.group, run).cloned().unwrap_or_default())
     }
 
-    /// One run.
-    fn run(&mut self, run: &Run) -> Stage {
+    /// One run: whether its end is certain, and where it stands if nobody told one.
+    fn run(&mut self, run: &Run) -> (bool, RunState) {
         let (key, announced) = self.record(run);
         let was_over = announced.over_at != 0;
-        // an item that was taken for this run's may turn out to be another's
-        let same = || self.counted(run, RunState::Idle).digest() == announced.counted;
-        if was_over && run.touched <= announced.over_at && same() {
-            return Stage::Over;
+        if announced.was_over(run) {
+            // an item that was taken for this run's may turn out to be another's
+            if self.counted(run, RunState::Idle).digest() != announced.counted {
+                self.more(run, key, announced);
+            }
+            return (true, RunState::Idle);
         }
         let running = self.eyes.running;
         let quiet = |wait: u64| run.touched.saturating_add(wait).min(self.idle_at());
@@ -254,16 +243,17 @@ impl<'l> Looker<'l> {
                 true => self.more(run, key, announced),
                 false => self.over(run, key, announced, RunState::Idle),
             }
-            return Stage::Over;
+            return (true, RunState::Idle);
         }
         let is_presumed = run.presumed_end && !run.ended && presume_at <= running;
         let straggles = was_over && run.ended;
-        let unended = if is_presumed { RunState::Idle } else { RunState::Live };
-        let suspect = self.suspect(run, unended);
-        let is_news = is_presumed && announced.presumed_at < run.touched.max(1);
+        let is_news = is_presumed && announced.presumed_at <= run.touched;
         let presumed_at = if is_news { running.max(1) } else { announced.presumed_at };
+        let announced = Announced { presumed_at, ..announced };
+        let unended = announced.unended(run);
+        let suspect = self.suspect(run, unended);
         if is_news || suspect.is_some() {
-            self.look.found.push(Found::Suspect(suspect, key, Announced { presumed_at, ..announced }, is_news));
+            self.look.found.push(Found::Suspect(suspect, key, announced, is_news));
         }
         let next = match (ended, is_presumed) {
             (false, _) => self.idle_at(),
@@ -271,17 +261,13 @@ impl<'l> Looker<'l> {
             (true, false) => over_at.min(presume_at),
         };
         self.look.next = self.look.next.min(next);
-        self.look.open += u32::from(!straggles && !is_presumed);
-        match (straggles, is_presumed) {
-            (true, _) => Stage::Over,
-            (false, true) => Stage::Presumed,
-            (false, false) => Stage::Live,
-        }
+        self.look.open += u32::from(unended == RunState::Live);
+        (straggles, unended)
     }
 
     /// What a run looks like that somebody should know of.
     fn suspect(&self, run: &Run, unended: RunState) -> Option<Box<Seen>> {
-        let seen = || Box::new(Seen::of(self.viewer.run(run, ended_state(run, unended))));
+        let seen = || Box::new(Seen::of(self.viewer.run(run, unended)));
         (self.suspicions(run) != 0).then(seen)
     }
 
@@ -301,7 +287,7 @@ impl<'l> Looker<'l> {
             let (ceiling, used) = (self.ceiling(run), run.totals.iterations);
             // what is crossed already fires with this look
             let next = [warning(ceiling), ceiling].into_iter().find(|limit| used < *limit).unwrap_or(u64::MAX);
-            (announced.over_at == 0 || run.touched > announced.over_at).then(|| (run, next.saturating_sub(used)))
+            (!announced.was_over(run)).then(|| (run, next.saturating_sub(used)))
         };
         let is_heavy = rest(self.group, self.settings) > SUSPECTS;
         is_heavy.then(|| Slack::of(resolved, resolved.runs.iter().filter_map(left), self.settings))
@@ -312,7 +298,7 @@ impl<'l> Looker<'l> {
     }
 
     fn over(&mut self, run: &Run, key: u64, announced: Announced, unended: RunState) {
-        let view = self.viewer.run(run, ended_state(run, unended));
+        let view = self.viewer.run(run, unended);
         let (over_at, digest, counted) = (self.eyes.running.max(1), fingerprint(&view), Counted::of(&view).digest());
         let announced = Announced { over_at, digest, counted, ..announced };
         self.look.found.push(Found::Over(Box::new(Seen::of(view)), key, announced));
@@ -320,7 +306,7 @@ impl<'l> Looker<'l> {
 
     /// A run that was over got more: however late, its summary says what sums say.
     fn more(&mut self, run: &Run, key: u64, announced: Announced) {
-        let view = self.viewer.run(run, ended_state(run, RunState::Idle));
+        let view = self.viewer.run(run, RunState::Idle);
         let digest = fingerprint(&view);
         let changed = digest != announced.digest;
         let revision = announced.revision.saturating_add(u32::from(changed));
@@ -330,7 +316,7 @@ impl<'l> Looker<'l> {
     }
 
     fn counted(&self, run: &Run, unended: RunState) -> Counted {
-        Counted::of(&self.viewer.run(run, ended_state(run, unended)))
+        Counted::of(&self.viewer.run(run, unended))
     }
 
     /// A run adds to sums, over or not.
@@ -385,41 +371,35 @@ impl<'l> Looker<'l> {
         let ids = self.viewer.ids;
         let id = |run: &&Run| ids.shown(&self.group.account, &run.text).into_owned();
         self.look.forgotten = rest.iter().map(id).collect();
-        let view = |run: &&Run| self.viewer.run(run, ended_state(run, unended_at_last(self.group, run)));
+        let view = |run: &&Run| self.viewer.run(run, unended_at_last(self.group, run));
         self.look.retired = latest.iter().map(|run| Seen::of(view(run))).collect();
     }
 }
 
-/// Where a run of a group that is still known stands.
-pub(super) fn state_of(group: &Group, run: &Run, unended: RunState) -> RunState {
-    let is_known = |known: &Announced| {
-        let at = if run.presumed_end { known.over_at.max(known.presumed_at) } else { known.over_at };
-        at != 0 && run.touched <= at
-    };
-    let uncertain = !run.ended && unended == RunState::Live;
-    let is_over = uncertain && announced(group, run).is_some_and(is_known);
-    ended_state(run, if is_over { RunState::Idle } else { unended })
-}
-
-/// Where a run of a group that goes stands if its end was not told: one that was over before is not given up.
-fn unended_at_last(group: &Group, run: &Run) -> RunState {
-    let is_over = |known: &Announced| known.over_at != 0 && run.touched <= known.over_at;
-    if announced(group, run).is_some_and(is_over) { RunState::Idle } else { RunState::Evicted }
-}
-
-/// Where a run stands; `unended`: if nobody told its end. That of an agent whose parent was not seen is none yet while the run
-/// is live.
-fn ended_state(run: &Run, unended: RunState) -> RunState {
-    let ended = run.ended || (run.presumed_end && unended != RunState::Live);
-    match (ended, run.has_failed(unended)) {
-        (true, _) if run.killed => RunState::Killed,
-        (true, true) => RunState::Failed,
-        (true, false) => RunState::Ended,
-        (false, _) if run.killed && unended == RunState::Idle => RunState::Killed,
-        // its last call failed and nothing came any more: sums count it as failed, so all that go by the state must
-        (false, true) if unended == RunState::Idle => RunState::Failed,
-        (false, _) => unended,
+impl Announced {
+    /// Whether the run was over, and nothing came into its trace since. What comes between two ticks has the time of the
+    /// first one and came after that one's looks.
+    fn was_over(&self, run: &Run) -> bool {
+        run.touched < self.over_at
     }
+
+    /// Where a run stands if nobody told its end. Looks and pages go by this alone: what each found out for itself differed.
+    fn unended(&self, run: &Run) -> RunState {
+        let is_presumed = run.presumed_end && run.touched < self.presumed_at;
+        let straggles = run.ended && self.over_at != 0;
+        if self.was_over(run) || is_presumed || straggles { RunState::Idle } else { RunState::Live }
+    }
+}
+
+/// Where a run of a group that is still known stands if nobody told its end.
+pub(super) fn unended(group: &Group, run: &Run) -> RunState {
+    announced(group, run).map_or(RunState::Live, |known| known.unended(run))
+}
+
+/// The same of a group that goes: a run that was over before is not given up.
+fn unended_at_last(group: &Group, run: &Run) -> RunState {
+    let was_over = announced(group, run).is_some_and(|known| known.was_over(run));
+    if was_over { RunState::Idle } else { RunState::Evicted }
 }
 
 /// What was announced of a run.

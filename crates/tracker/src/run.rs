@@ -83,6 +83,21 @@ pub(super) struct Item<'g> {
 }
 
 impl Run {
+    /// Where it stands; `unended`: if nobody told its end. That of an agent whose parent was not seen is none yet while
+    /// the run is live.
+    pub(super) fn state(&self, unended: RunState) -> RunState {
+        let ended = self.ended || (self.presumed_end && unended != RunState::Live);
+        match (ended, self.has_failed(unended)) {
+            (true, _) if self.killed => RunState::Killed,
+            (true, true) => RunState::Failed,
+            (true, false) => RunState::Ended,
+            (false, _) if self.killed && unended == RunState::Idle => RunState::Killed,
+            // its last call failed and nothing came any more: sums count it as failed, so all that go by the state must
+            (false, true) if unended == RunState::Idle => RunState::Failed,
+            (false, _) => unended,
+        }
+    }
+
     /// Whether it failed as far as it is known, if this is where a run without an end stands.
     pub(super) fn has_failed(&self, unended: RunState) -> bool {
         self.failed || (self.presumed_failed && unended != RunState::Live)

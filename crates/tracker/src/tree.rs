@@ -39,7 +39,7 @@ impl Tree {
         tree.climb_all(group, &cuts);
         let way = |place| {
             let above = tree.above(place);
-            (above.root, above.orphan != 0)
+            (above.root, above.orphan)
         };
         tree.unrooted = orphans::unrooted(group, way);
         if !tree.unrooted.is_empty() {

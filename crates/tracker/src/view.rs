@@ -21,7 +21,8 @@ pub(super) struct Viewer<'a> {
 }
 
 impl Viewer<'_> {
-    pub(super) fn run(&self, run: &Run, state: RunState) -> RunView {
+    /// `unended`: where the run stands if nobody told its end.
+    pub(super) fn run(&self, run: &Run, unended: RunState) -> RunView {
         let group = self.resolved.group;
         let account = &group.account;
         let Tags { template, incident, commit, issue, service, .. } = run.tags;
@@ -41,8 +42,8 @@ impl Viewer<'_> {
             commit: self.word(commit),
             issue: self.word(issue),
             service: self.word(service),
-            state,
-            failed: run.has_failed(state),
+            state: run.state(unended),
+            failed: run.has_failed(unended),
             start: run.start,
             last: run.last,
             duration: duration(run),
@@ -53,9 +54,9 @@ impl Viewer<'_> {
     }
 
     /// The run with its calls.
-    pub(super) fn detail(&self, run: &Run, state: RunState) -> Detail {
+    pub(super) fn detail(&self, run: &Run, unended: RunState) -> Detail {
         let steps = run.acts.iter().take(STEPS).map(|act| self.step(act.step(self.resolved.group))).collect();
-        Detail { view: self.run(run, state), steps: Some(steps), step_count: run.acts.len() as u64 }
+        Detail { view: self.run(run, unended), steps: Some(steps), step_count: run.acts.len() as u64 }
     }
 
     /// The session of these runs, which are at least one, and all of it if `whole`.

@@ -224,6 +224,51 @@ fn a_presumed_end_is_not_counted() {
     );
 }
 
+/// What page and API say: state and failure of the only run, failures among the page's runs and in sums.
+fn told_of_failure(scene: &Scene) -> (RunState, bool, u64, u64) {
+    let (view, history) = (scene.only(), History::default());
+    history.look(&scene.line.runs, scene.now.0);
+    let window = Window::last(86_400_000_000_000, scene.now.0);
+    (view.state, view.failed, figures(&history.all(), window).sum.failed, scene.line.runs.sums().all.failed)
+}
+
+/// The session's end ends a run whose only agent failed and may be a sub-agent: surfaces say that it failed when its
+/// trace was quiet for `settle`, all of them, until its root comes.
+#[test]
+fn a_failure_that_is_presumed_when_the_session_ends() {
+    let mut scene = Scene::new();
+    let mut failed = agent(2, 1, [0, 5]);
+    failed["status"] = json!("error");
+    let end = json!({"name": "claude_code.session.end", "trace": 9, "span": 90, "start": T0 + 99, "end": T0 + 100,
+        "attributes": {"session.id": "s", "tenant.id": "acme"}});
+    let scope = json!({"name": "claude_code_hooks"});
+    scene.line.play(request::payload(&json!({"scope": scope, "items": [end]})));
+    scene.send(&of(1, vec![chat(3, 2, 0), failed]), 3);
+    assert_eq!(told_of_failure(&scene), (RunState::Ended, false, 0, 0));
+    assert!(scene.meter.values(&names::RUNS).is_empty(), "not before");
+    scene.wait(40);
+    assert_eq!(told_of_failure(&scene), (RunState::Failed, true, 1, 1));
+    assert!(scene.meter.render().contains("agent_runs_total{state=\"failed\",tenant=\"acme\""));
+    scene.send(&of(1, vec![chat(4, 2, 3)]), 3);
+    assert_eq!(told_of_failure(&scene), (RunState::Failed, true, 1, 1));
+    scene.wait(40).send(&of(1, vec![chat(5, 1, 7), agent(1, 0, [0, 9])]), 40);
+    assert_eq!(told_of_failure(&scene), (RunState::Ended, false, 0, 0));
+}
+
+/// An agent whose parent was not seen is shown as its run's end, and more comes before the next tick: the run goes on.
+#[test]
+fn a_presumed_end_is_taken_back_at_once() {
+    let mut scene = Scene::new();
+    let mut failed = agent(2, 1, [0, 5]);
+    failed["status"] = json!("error");
+    scene.send(&[chat(3, 2, 0), failed], 300);
+    assert_eq!(told_of_failure(&scene), (RunState::Failed, true, 1, 1));
+    scene.send(&[chat(4, 2, 3)], 3);
+    assert_eq!(told_of_failure(&scene), (RunState::Live, false, 0, 0));
+    scene.wait(300);
+    assert_eq!(told_of_failure(&scene), (RunState::Failed, true, 1, 1));
+}
+
 /// Items of one trace of the session `s`.
 fn of(trace: u64, mut items: Vec<Json>) -> Vec<Json> {
     items.iter_mut().for_each(|item| {
@@ -284,6 +329,16 @@ fn roots_that_never_come() {
     }
     scene.wait(4000);
     assert_eq!((scene.line.views().len(), scene.sums()), (25, (25, 0, 50, 100)));
+}
+
+/// A sub-agent's clock is a second ahead, so that its run's last call seems to be done within it: both have one parent,
+/// so it is outside. The root never comes.
+#[test]
+fn a_sub_agents_clock_is_ahead() {
+    let mut scene = Scene::new();
+    scene.send(&[chat(3, 2, 1), agent(2, 1, [1, 6]), chat(4, 1, 5)], 31 * 60);
+    let view = scene.only();
+    assert_eq!((view.state, view.totals.sub_agents, view.totals.iterations), (RunState::Idle, 1, 1));
 }
 
 /// Two traces of one session at a time are two runs, also while the root of one is still to come, and if it never comes.

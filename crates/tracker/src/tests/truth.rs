@@ -45,6 +45,14 @@ fn smallest(seed: u64, on: &[Feature], most: u64) -> String {
     format!("{on:?}, seed {} of at most {most} steps:\n  {}\n{}", best.1, best.2.join("\n  "), lines.join("\n"))
 }
 
+/// Seeds that once found something, by what was wrong. Sessions are others when the generator draws otherwise.
+const FOUND: &[u64] = &[
+    // a sub-agent failed after its session's end: sums counted its run as failed, the page by its state did not
+    4293, 25427, 32652, // the same when the run was over
+    7386, 7475, // a sub-agent whose clock was a second ahead was taken for its run's root
+    58843,
+];
+
 /// So many by `cargo test`, half of them at a time on each of two cores.
 const HALF: u64 = 1000;
 
@@ -58,9 +66,10 @@ fn every_surface_tells_the_truth() {
     tells_the_truth(first, count);
 }
 
-/// The same of other sessions.
+/// The same of other sessions, those first that found something.
 #[test]
 fn every_surface_tells_the_truth_too() {
+    FOUND.iter().for_each(|seed| tells_the_truth(*seed, 1));
     tells_the_truth(1 + HALF, HALF);
 }
 
