@@ -59,6 +59,9 @@ pub(super) struct Found {
     pub(super) inside: Inside,
 }
 
+/// What stays of a value under a key; none: all of it.
+type Shortener = fn(&str, &str) -> Option<String>;
+
 /// What holds for the attributes of one node.
 #[derive(Clone, Copy)]
 struct Rules {
@@ -220,14 +223,7 @@ impl<'v, 'p> Finder<'v, 'p> {
     }
 
     /// What an address says beyond a route, or a statement beyond its command: it goes whole, and stays without that.
-    fn less(
-        &self,
-        node: Node,
-        id: AttrId,
-        value: Value<'_>,
-        (name, shown): (&str, fn(&str, &str) -> Option<String>),
-        out: &mut Found,
-    ) {
+    fn less(&self, node: Node, id: AttrId, value: Value<'_>, (name, shown): (&str, Shortener), out: &mut Found) {
         let Some(key) = self.payload.attribute(id).map(|attribute| attribute.key) else { return };
         let mut taken = Taken::default();
         let texts = value.as_str().into_iter().chain(value.items().filter_map(|item| item.as_str()));

@@ -349,6 +349,13 @@ fn vin(text: &str) -> bool {
     text.chars().nth(8) == Some(if sum % 11 == 10 { 'X' } else { char::from_digit(sum % 11, 10).unwrap_or('?') })
 }
 
+fn may_be_iban(compact: &str, before: &str) -> bool {
+    mod_97(&format!("{}{}", compact.get(4..).unwrap_or(""), compact.get(..4).unwrap_or("").to_uppercase())) == 1
+        || compact.get(4..8).is_some_and(|bank| bank == "TEST")
+        // a key that says so is believed
+        || before.to_lowercase().contains("iban")
+}
+
 /// Whether a finding of a family may be one: `before` and `behind` are what stands beside it.
 fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
     let digits: String = found.chars().filter(char::is_ascii_digit).collect();
@@ -387,12 +394,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         Family::CardCued => within(12..=19),
         Family::CardCode => within(3..=4) && letters == 0,
         Family::CardExpiry => within(3..=6),
-        Family::Iban => {
-            mod_97(&format!("{}{}", compact.get(4..).unwrap_or(""), compact.get(..4).unwrap_or("").to_uppercase())) == 1
-                || compact.get(4..8).is_some_and(|bank| bank == "TEST")
-                // a key that says so is believed
-                || before.to_lowercase().contains("iban")
-        }
+        Family::Iban => may_be_iban(&compact, before),
         Family::Account | Family::MedicalCued | Family::Passport | Family::VehicleCued => within(1..=40),
         Family::Upi => found.contains('@') && !found.contains(' '),
         Family::OneTimeCode => within(3..=8) && compact.len() <= 9,
