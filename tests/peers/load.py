@@ -39,7 +39,7 @@ def request(signal, ids, sessions=2, fill=0):
         metric.sum.aggregation_temporality, metric.sum.is_monotonic = 1, True
         for one in ids:
             point = metric.sum.data_points.add(start_time_unix_nano=now - 10**9, time_unix_nano=now, as_int=1)
-            add(point.attributes, test__id=one)
+            add(point.attributes, test__case__name=one)
         return out
     resource = (out.resource_spans if signal == "traces" else out.resource_logs).add()
     add(resource.resource.attributes, service__name="load", tenant__id="acme")
@@ -52,7 +52,7 @@ def request(signal, ids, sessions=2, fill=0):
         else:
             item = scope.log_records.add(trace_id=trace, span_id=os.urandom(8), time_unix_nano=now, severity_number=9,
                                          event_name="gen_ai.client.inference.operation.details")
-        add(item.attributes, test__id=one, gen_ai__conversation__id=f"load-session-{n % sessions}", gen_ai__operation__name="chat",
+        add(item.attributes, test__case__name=one, gen_ai__conversation__id=f"load-session-{n % sessions}", gen_ai__operation__name="chat",
             gen_ai__provider__name="anthropic", gen_ai__request__model="claude-sonnet-4-5", gen_ai__response__id=f"msg_{one}",
             gen_ai__usage__input_tokens=100, gen_ai__usage__output_tokens=20, gen_ai__input__messages=content(one, fill))
     return out

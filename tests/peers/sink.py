@@ -14,7 +14,7 @@ In OUT, written before the answer goes back:
     requests.jsonl                           one line a request: n, t (s since start), file, transport, path, headers, bytes, status
     ids.jsonl                                one line an item of an ACCEPTED request: n, signal, name, trace_id, span_id, test_id
 
-`test_id` is the attribute `test.id` of the span, log record or data point (sdk/*).
+`test_id` is the attribute `test.case.name` of the span, log record or data point (sdk/*).
 
 Control (HTTP port, GET or POST), applies to both transports until it is changed or `count` requests were answered so:
     /control?status=503 | status=429&retry_after=2 | status=400 | delay_ms=500 | partial=3
@@ -98,7 +98,7 @@ def every(buf, *path):
 def test_id(message, attributes):
     for attribute in every(message, attributes):
         pair = dict(fields(attribute))
-        if text(pair.get(1, b"")) == "test.id":
+        if text(pair.get(1, b"")) == "test.case.name":
             return next((text(v) for n, v in fields(pair.get(2, b"")) if n == 1), None)
     return None
 
@@ -131,7 +131,7 @@ def ids_json(signal, body):
 
     def wanted(item):
         for a in item.get("attributes") or []:
-            if a.get("key") == "test.id":
+            if a.get("key") == "test.case.name":
                 return (a.get("value") or {}).get("stringValue")
         return None
 

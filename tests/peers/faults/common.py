@@ -7,7 +7,7 @@ from harness import Gateway, Sink, check, figure, until
 from load import Load, request
 
 # an attribute in protobuf: the key, and the value's two heads, of which the second is its length
-MARKS = re.compile(rb"(test\.id|gen_ai\.payload\.leaf)\x12.\n(.)", re.S)
+MARKS = re.compile(rb"(test\.case\.name|gen_ai\.payload\.leaf)\x12.\n(.)", re.S)
 
 
 def promised(seconds):
@@ -31,7 +31,7 @@ class Quiet(Sink):
                     body = f.read()
                 for found in MARKS.finditer(body):
                     text = body[found.end():found.end() + found[2][0]].decode()
-                    if found[1] == b"test.id":
+                    if found[1] == b"test.case.name":
                         out.append((text, ""))
                     else:
                         out[-1] = (out[-1][0], text)

@@ -36,7 +36,7 @@ def run(work, options):
     code = gateway.process.wait(20)
     children.remove(gateway.process)
     figure("SIGTERM twice: ended after", round(time.monotonic() - began, 2), "s")
-    check("SIGTERM twice: it ends at once, exit 1", code == 1 and time.monotonic() - began < promised(5), f"exit {code}")
+    check("SIGTERM twice: it ends at once, exit 143", code == 143 and time.monotonic() - began < promised(5), f"exit {code}")
     sink.process.kill()
     load.end()
     again = sink_in(work, "ends-again")

@@ -150,7 +150,7 @@ def priced_once(sink, load):
         signal, body = decode.load(path)
         for item in decode.items(signal, body) if signal != "metrics" else ():
             attributes = item["attributes"]
-            one, leaf = attributes["test.id"], attributes["gen_ai.payload.leaf"]
+            one, leaf = attributes["test.case.name"], attributes["gen_ai.payload.leaf"]
             records.setdefault(one, set()).add(leaf)
             if attributes.get("tollgate.cost.status") == "priced":
                 priced.setdefault(one, set()).add(leaf)

@@ -40,7 +40,7 @@ const messages = (role, content) => JSON.stringify([{ role, parts: [{ type: 'tex
 
 /** A chat span of semconv form; every fourth is a tool span. */
 function attributes(id, n) {
-  const base = { 'test.id': id, 'gen_ai.conversation.id': `${a.prefix}-session-${n % SESSIONS}`, 'tenant.id': 'acme' }
+  const base = { 'test.case.name': id, 'gen_ai.conversation.id': `${a.prefix}-session-${n % SESSIONS}`, 'tenant.id': 'acme' }
   if (n % 4 === 3) {
     const own = canary(id, 'toolargs')
     return ['execute_tool lookup', {
@@ -122,7 +122,7 @@ const kinds = {
     return {
       make(id) {
         const own = canary(id, 'metric')
-        counter.add(1, { 'test.id': id, 'gen_ai.request.model': 'claude-sonnet-4-5', 'gen_ai.prompt': own })
+        counter.add(1, { 'test.case.name': id, 'gen_ai.request.model': 'claude-sonnet-4-5', 'gen_ai.prompt': own })
         return { id, signal: 'metrics', trace_id: '', span_id: '', canary: own }
       },
       send: async () => exported(exporter, (await reader.collect()).resourceMetrics),

@@ -6,7 +6,7 @@
 
 One JSON line per accepted item on stdout, as soon as its batch is answered: {"id", "signal", "trace_id", "span_id", "canary"};
 the last line is {"done": true, "sent", "ok", "failed", "seconds"}. Exit 0 if all were accepted, 1 if not. The SDK's own retries stay
-on; --timeout is the deadline of one export, retries included. Every item has the attribute `test.id` and a canary in its content.
+on; --timeout is the deadline of one export, retries included. Every item has the attribute `test.case.name` and a canary in its content.
 """
 import argparse
 import hashlib
@@ -39,7 +39,7 @@ def messages(role, content):
 def attributes(test_id, n, prefix, fill):
     """A chat span of semconv form; every fourth is a tool span. Returns (name, attributes, canary)."""
     own = canary(test_id, "toolargs" if n % 4 == 3 else "prompt")
-    base = {"test.id": test_id, "gen_ai.conversation.id": f"{prefix}-session-{n % SESSIONS}", "tenant.id": "acme"}
+    base = {"test.case.name": test_id, "gen_ai.conversation.id": f"{prefix}-session-{n % SESSIONS}", "tenant.id": "acme"}
     if n % 4 == 3:
         return "execute_tool lookup", {**base, "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "lookup",
                                        "gen_ai.tool.call.id": f"call_{test_id}", "gen_ai.tool.type": "function",
@@ -118,7 +118,7 @@ class Metrics:
 
     def make(self, test_id, n, prefix):
         own = canary(test_id, "metric")
-        self.counter.add(1, {"test.id": test_id, "gen_ai.request.model": "claude-sonnet-4-5", "gen_ai.prompt": own})
+        self.counter.add(1, {"test.case.name": test_id, "gen_ai.request.model": "claude-sonnet-4-5", "gen_ai.prompt": own})
         return {"id": test_id, "signal": "metrics", "trace_id": "", "span_id": "", "canary": own}
 
     def send(self):

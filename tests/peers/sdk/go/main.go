@@ -66,7 +66,7 @@ func messages(role, content string) string {
 
 // A chat span of semconv form; every fourth is a tool span.
 func attributes(id string, n int) (string, []attribute.KeyValue, string) {
-	base := []attribute.KeyValue{attribute.String("test.id", id), attribute.String("tenant.id", "acme"),
+	base := []attribute.KeyValue{attribute.String("test.case.name", id), attribute.String("tenant.id", "acme"),
 		attribute.String("gen_ai.conversation.id", fmt.Sprintf("%s-session-%d", *prefix, n%sessions))}
 	if n%4 == 3 {
 		own := canary(id, "toolargs")
@@ -208,7 +208,7 @@ func metrics(ctx context.Context, target string, seconds time.Duration) kind {
 	return kind{
 		make: func(id string, _ int) line {
 			own := canary(id, "metric")
-			counter.Add(ctx, 1, otelmetric.WithAttributes(attribute.String("test.id", id),
+			counter.Add(ctx, 1, otelmetric.WithAttributes(attribute.String("test.case.name", id),
 				attribute.String("gen_ai.request.model", "claude-sonnet-4-5"), attribute.String("gen_ai.prompt", own)))
 			return line{id, "metrics", "", "", own}
 		},
