@@ -57,6 +57,8 @@ struct Sighting {
 
 /// Bytes of a sighting in an effect.
 const ENTRY: usize = 8 + 16 + 8 + 4;
+/// Sightings that one batch adds at most: made-up texts must not fill the spool. The others prove nothing this time.
+const BATCH: usize = 4096;
 
 impl Sighting {
     fn put(self, out: &mut Vec<u8>) {
@@ -130,7 +132,7 @@ impl Labels {
             Some(label) => !label.sessions.contains(&sighting.session),
         };
         // a text without session and trace can't prove anything
-        if is_new && (proven || sighting.session != 0) {
+        if is_new && (proven || sighting.session != 0) && news.len() < BATCH * ENTRY {
             sighting.put(news);
         }
         proven

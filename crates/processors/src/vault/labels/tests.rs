@@ -85,3 +85,14 @@ fn damaged_effects() {
     }
     assert_eq!(memory.len(), 0);
 }
+
+/// Must not regress: a batch of made-up texts adds a bounded effect.
+#[test]
+fn one_batch_is_bounded() {
+    let memory = labels(2, LIMITS);
+    let mut body = vec![VERSION];
+    for text in 0..100_000 {
+        memory.see(sighting(1, text, 7, 1), &mut body);
+    }
+    assert!(body.len() <= (BATCH + 1) * ENTRY, "{}", body.len());
+}
