@@ -23,7 +23,7 @@ pub struct Url<'t> {
 /// Reads `http://host:port/path?query`, or says why no client may be given it.
 ///
 /// # Errors
-/// A text that says what is wrong; of the address it shows digits of a port alone.
+/// The fault in one sentence. It quotes nothing of the address but the digits of its port.
 pub fn url(text: &str) -> Result<Url<'_>, String> {
     let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
@@ -69,7 +69,7 @@ pub(super) fn split(authority: &str) -> Result<(&str, Option<&str>), String> {
 /// A host that is looked up as it is written: a name, an IPv4 address in four parts, an IPv6 address in brackets. Without the brackets.
 ///
 /// # Errors
-/// A text that says what is wrong.
+/// The fault in one sentence.
 pub fn host(text: &str) -> Result<&str, String> {
     if let Some(bare) = text.strip_prefix('[') {
         let bare = bare.strip_suffix(']').filter(|bare| bare.parse::<Ipv6Addr>().is_ok());

@@ -23,7 +23,7 @@ impl Endpoint {
     /// Reads `host:port` or `unix:/path`.
     ///
     /// # Errors
-    /// A text that says what is wrong; of the address it shows digits of a port alone.
+    /// The fault in one sentence. It quotes nothing of the address but the digits of its port.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Self::unix(path.strip_prefix("//").unwrap_or(path));
@@ -40,7 +40,7 @@ impl Endpoint {
     /// A unix socket at `path`.
     ///
     /// # Errors
-    /// A text that says what is wrong.
+    /// The fault in one sentence.
     pub fn unix(path: &str) -> Result<Self, String> {
         if !path.starts_with('/') {
             return Err("the path of a unix socket is absolute: `unix:/run/tollgate/otlp.sock`".to_owned());

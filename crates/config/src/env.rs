@@ -28,7 +28,7 @@ pub enum FileError {
     /// This reader of configurations reads no files.
     #[error("no files here")]
     NotHere,
-    /// The file is on another machine: what it says is not known, and no fault.
+    /// The file is on another machine, so its text is unknown. That is no fault of the configuration.
     #[error("not read")]
     Elsewhere,
 }
@@ -102,7 +102,7 @@ pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> (Vec<Problem>, Vec<At>) 
     (problems, unresolved)
 }
 
-/// What is wrong, and what to do; none: what a file elsewhere says is not known.
+/// The fault and its remedy; none: the text stands in a file on another machine.
 type Fault = Option<(String, String)>;
 
 /// `None` = nothing to expand.

@@ -1,4 +1,4 @@
-//! **What**: [`places`]: what of a file's values a snippet may show, so that one can see what is wrong: numbers, truth
+//! **What**: [`places`]: the values of a file that a snippet may show beside an error: numbers, truth
 //! values, patterns, public keys, where an address points, words of fixed lists, names of variables.
 //! **Invariants**: what stands below a key that may hold a secret, or is spelt almost so, stays masked by whatever way it
 //! is reached; so does what is not known here. **Not here**: the mask (`problem`).

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::fold::{Put, blank, unit, wide};
 
 /// What stands in place of repeated content.
-pub const MARK: &str = "[CONTENT]";
+pub const MARK: &str = kernel::CONTENT;
 /// Least length of a repeated stretch, characters.
 pub(super) const CHARACTERS: usize = 24;
 /// Least words of a repeated stretch.

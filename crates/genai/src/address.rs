@@ -4,7 +4,7 @@
 //! **Not here**: which keys hold addresses (`keys.addresses` in `config/dialects.yaml`).
 
 /// What stands in place of what does not stay.
-const GONE: &str = "[…]";
+pub(super) const GONE: &str = "[…]";
 /// Longest result, bytes.
 const LONGEST: usize = 2 << 10;
 /// Longest word, id and host, bytes.

@@ -8,12 +8,10 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 
 use super::shape;
+use kernel::CONTENT;
 
 #[cfg(test)]
 mod tests;
-
-/// What stands in place of what was taken out.
-const CONTENT: &str = "[CONTENT]";
 
 /// Finds what is announced.
 pub(super) struct Announced {

@@ -2,8 +2,8 @@
 //! cache is what somebody said to it and what it answered; a query of a database has its own key for its parameters.
 //! **Invariants**: a second pass changes nothing; one line for each command, and not many of them.
 
-/// What stands in place of keys and values.
-const GONE: &str = "[…]";
+use super::address::GONE;
+
 /// Longest command, bytes, and most commands of a pipeline.
 const COMMAND: usize = 24;
 const LINES: usize = 64;

@@ -20,8 +20,6 @@ use super::vocabulary::Vocabulary;
 const ID_BYTES: usize = 512;
 /// Longest JSON text of a log body that is looked into, bytes.
 const BODY_BYTES: usize = 1 << 20;
-/// The name of a span whose name is content and has no template that can be shown.
-const MESSAGE: &str = "[CONTENT]";
 /// Longest log body that may be an event's name, bytes.
 const NAME_BYTES: usize = 128;
 
@@ -295,7 +293,7 @@ impl<'v, 'p> Reader<'v, 'p> {
         let text = |slot| self.value(slot).and_then(|value| value.as_str());
         let template = text(template)?;
         let filled = self.kind == NodeKind::Span && text(message)? == self.name && template != self.name;
-        filled.then_some(if shape::is_known_label(template) { template } else { MESSAGE })
+        filled.then_some(if shape::is_known_label(template) { template } else { kernel::CONTENT })
     }
 
     /// What stands at a place inside an attribute's structure or JSON text, which is parsed once.

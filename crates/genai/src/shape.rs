@@ -25,7 +25,7 @@ pub(super) fn prose_key(key: &str) -> (bool, bool) {
 }
 
 /// What clients put where content was switched off.
-const PLACEHOLDERS: [&str; 5] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__", "[CONTENT]"];
+const PLACEHOLDERS: [&str; 5] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__", kernel::CONTENT];
 
 /// Whether a client, or a gateway before this one, already left the content out.
 pub(super) fn is_placeholder(text: &str) -> bool {
@@ -131,13 +131,24 @@ fn is_prose_letters(text: &str) -> bool {
 
 /// What a key that is known to hold names may hold: names, and short lists of them.
 pub(super) fn is_name_value(value: Value<'_>) -> bool {
+    are_labels(value, is_name)
+}
+
+/// The same for a key that is known to hold ids: blanks are fine.
+pub(super) fn is_known_label_value(value: Value<'_>) -> bool {
+    are_labels(value, is_known_label)
+}
+
+/// Whether a value is a text of this kind, a short list of them, a number, or empty.
+fn are_labels(value: Value<'_>, is_text: fn(&str) -> bool) -> bool {
     match value {
-        Value::Str(text) => is_name(text),
+        Value::Str(text) => is_text(text),
         Value::List(_) => {
             value.items().take(KNOWN_LABELS + 1).count() <= KNOWN_LABELS
-                && value.items().all(|item| !matches!(item, Value::List(_)) && is_name_value(item))
+                && value.items().all(|item| !matches!(item, Value::List(_)) && are_labels(item, is_text))
         }
-        _ => is_known_label_value(value),
+        Value::Bytes(_) | Value::Map(_) => is_void(value),
+        Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
     }
 }
 
@@ -198,19 +209,6 @@ fn is_generated(text: &str) -> bool {
     let pieces = text.split(['-', '_']).any(|piece| piece.len() > 2 && piece.bytes().all(|b| b.is_ascii_alphabetic()));
     let alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     text.len() >= GENERATED.0 && alphabet && !word && !upper && !pieces && digits * GENERATED.1 >= text.len()
-}
-
-/// The same for a key that is known to hold labels: blanks and short lists are fine.
-pub(super) fn is_known_label_value(value: Value<'_>) -> bool {
-    match value {
-        Value::Str(text) => is_known_label(text),
-        Value::List(_) => {
-            value.items().take(KNOWN_LABELS + 1).count() <= KNOWN_LABELS
-                && value.items().all(|item| !matches!(item, Value::List(_)) && is_known_label_value(item))
-        }
-        Value::Bytes(_) | Value::Map(_) => is_void(value),
-        Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
-    }
 }
 
 fn looks_json(text: &str) -> bool {

@@ -10,7 +10,7 @@ use super::spark::Spark;
 use super::{Asked, Pages, notice, text};
 use history::{Entry, Figures, Number, Share, Stepped, Troubled, Window, figures, figures_json};
 use runs::{Alert, OTHER, json as shape};
-use telemetry::moved::{self, Moved};
+use telemetry::moved::{Moved, Vaults};
 use telemetry::names::{self, Def};
 
 /// Windows that can be chosen.
@@ -52,8 +52,9 @@ pub(super) fn json(pages: &Pages, asked: &Asked) -> Value {
         fields.insert("dearest_trace_urls".into(), linked(&figures.dearest).into());
         fields.insert("alerts".into(), alerts.get_mut("alerts").map(Value::take).unwrap_or_default());
         fields.insert("ready".into(), pages.health.troubles().is_empty().into());
-        fields.insert("privacy".into(), privacy(pages));
-        fields.insert("moved_keys".into(), moved_keys(pages));
+        let vaults = Vaults::of(&pages.meter);
+        fields.insert("privacy".into(), privacy(&vaults));
+        fields.insert("moved_keys".into(), moved_keys(&vaults));
         fields.insert("runs_left_out".into(), json!({"too_many": crowded, "too_old": old}));
     }
     all
@@ -66,24 +67,25 @@ const KEYS: usize = 50;
 pub(super) fn gateway(pages: &Pages) -> Value {
     let trouble = |(part, why): (String, &'static str)| json!({"part": part, "why": why});
     let troubles: Vec<Value> = pages.health.troubles().into_iter().map(trouble).collect();
+    let vaults = Vaults::of(&pages.meter);
     json!({
         "schema": shape::SCHEMA,
         "ready": troubles.is_empty(),
         "troubles": troubles,
-        "privacy": privacy(pages),
-        "moved_keys": moved_keys(pages),
+        "privacy": privacy(&vaults),
+        "moved_keys": moved_keys(&vaults),
     })
 }
 
 /// By vault step.
-fn privacy(pages: &Pages) -> Value {
-    moved::privacies(&pages.meter).into_iter().map(|(processor, profile)| (processor, Value::from(profile))).collect()
+fn privacy(vaults: &Vaults) -> Value {
+    vaults.privacies.iter().map(|(processor, profile)| (processor.clone(), Value::from(&**profile))).collect()
 }
 
 /// The most frequent first.
-pub(super) fn moved_keys(pages: &Pages) -> Value {
-    let key = |moved: Moved| json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "keep": moved.keep});
-    moved::moved(&pages.meter).into_iter().take(KEYS).map(key).collect()
+pub(super) fn moved_keys(vaults: &Vaults) -> Value {
+    let key = |moved: &Moved| json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "keep": moved.keep});
+    vaults.moved.iter().take(KEYS).map(key).collect()
 }
 
 /// One of the four numbers.

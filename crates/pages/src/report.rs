@@ -11,7 +11,7 @@ use history::{
 };
 use runs::json::SCHEMA;
 use telemetry::admin::links::Target;
-use telemetry::moved::{self, KEEPS, Moved};
+use telemetry::moved::{KEEPS, Moved, Vaults};
 
 /// Groups and samples that one answer holds at most.
 const MOST_GROUPS: usize = 1000;
@@ -67,7 +67,7 @@ pub(super) fn report(pages: &Pages, asked: &Asked, program: bool) -> Response {
     if program {
         let mut all = report_json(&report, &link);
         if let Value::Object(fields) = &mut all {
-            fields.insert("moved_keys".into(), moved_keys(pages));
+            fields.insert("moved_keys".into(), moved_keys(&Vaults::of(&pages.meter)));
         }
         return answer(&all);
     }
@@ -80,7 +80,7 @@ const KEYS: usize = 20;
 
 /// Keys whose values moved to the vault; nothing where there are none. Keys have the shape of names: code holds them.
 fn moved_text(pages: &Pages) -> String {
-    let keys = moved::moved(&pages.meter);
+    let keys = Vaults::of(&pages.meter).moved;
     if keys.is_empty() {
         return String::new();
     }

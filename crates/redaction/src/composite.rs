@@ -63,7 +63,8 @@ fn is_separator(byte: u8) -> bool {
     b"-_:./\\|#@ +=,;".contains(&byte)
 }
 
-fn is_uuid(text: &str) -> bool {
+/// Whether a text is a UUID: hex digits in groups of 8, 4, 4, 4 and 12.
+pub fn is_uuid(text: &str) -> bool {
     let groups = text.split('-');
     text.len() == 36
         && groups.clone().map(str::len).eq([8, 4, 4, 4, 12])

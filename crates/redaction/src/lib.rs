@@ -50,6 +50,7 @@ mod wordlists;
 
 pub use across::Told;
 pub use choices::Choices;
+pub use composite::is_uuid;
 pub use detector::Detector;
 pub use error::{RuleError, RuleErrorKind};
 pub use find::Scratch;

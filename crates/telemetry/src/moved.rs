@@ -1,6 +1,7 @@
-//! **What**: [`moved`]: keys whose values the vault step took away although nobody listed them, the most frequent first,
-//! each with the line of configuration that keeps it; and [`privacies`], the profile of each vault. **Why**: a dashboard's
-//! GROUP BY breaks, and its owner must find out why. **Invariants**: made from the text of `/metrics` alone. **Not here**: what moves (`processors/vault`).
+//! **What**: [`Vaults`]: keys whose values the vault step took away although nobody listed them, each with the line of
+//! configuration that keeps it, and the privacy profile of each vault. **Why**: a dashboard's GROUP BY breaks, and its
+//! owner must find out why. **Invariants**: made from the text of `/metrics` alone. **Not here**: what moves
+//! (`processors/vault`).
 
 use super::meter::Meter;
 use super::names;
@@ -22,13 +23,27 @@ pub struct Moved {
 /// What holds for every line that keeps a key.
 pub const KEEPS: &str = "a key of `labels.keep` keeps its texts of one line and at most 256 bytes";
 
-/// All that `meter` counted.
-pub fn moved(meter: &Meter) -> Vec<Moved> {
-    of(&parse(&meter.render()))
+/// What `/metrics` says of the vault steps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vaults {
+    /// The privacy profile of each, as `(processor, profile)`.
+    pub privacies: Vec<(String, String)>,
+    /// Keys whose values moved, the most frequent first.
+    pub moved: Vec<Moved>,
 }
 
-/// The same of samples.
-pub(super) fn of(samples: &[Sample]) -> Vec<Moved> {
+impl Vaults {
+    /// Reads the text of `/metrics` once.
+    pub fn of(meter: &Meter) -> Self {
+        Self::of_samples(&parse(&meter.render()))
+    }
+
+    pub(super) fn of_samples(samples: &[Sample]) -> Self {
+        Self { privacies: privacies(samples), moved: moved(samples) }
+    }
+}
+
+fn moved(samples: &[Sample]) -> Vec<Moved> {
     let counted =
         samples.iter().filter(|sample| sample.name == names::VAULT_MOVED_VALUES.name && sample.number() > 0.0);
     let mut all: Vec<Moved> = counted
@@ -51,13 +66,7 @@ fn scalar(key: &str) -> String {
     if plain && !word { key.to_owned() } else { format!("'{}'", key.replace('\'', "''")) }
 }
 
-/// The privacy profile of each vault step, as `(processor, profile)`.
-pub fn privacies(meter: &Meter) -> Vec<(String, String)> {
-    profiles(&parse(&meter.render()))
-}
-
-/// The same of samples.
-pub(super) fn profiles(samples: &[Sample]) -> Vec<(String, String)> {
+fn privacies(samples: &[Sample]) -> Vec<(String, String)> {
     let in_force = samples.iter().filter(|sample| sample.name == names::VAULT_PRIVACY.name && sample.number() == 1.0);
     in_force.map(|sample| (sample.label("processor").to_owned(), sample.label("profile").to_owned())).collect()
 }

@@ -55,7 +55,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use genai::{Vocabulary, facts_of};
+use genai::{Vaulted, Vocabulary, facts_of};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::Signal;
@@ -240,7 +240,8 @@ impl Processor for Runs {
         if !facts.agent && self.settings.measures.is_empty() {
             return Ok(());
         }
-        let with = With { settings: &self.settings, ids: &*self.ids };
+        let vaulted = Vaulted::of(&batch.payload, &facts);
+        let with = With { settings: &self.settings, ids: &*self.ids, vaulted: &vaulted };
         let (mut sight, refused) = observe::observe(&batch.origin, &batch.payload, &facts, with);
         self.meters.refused(refused);
         if sight.items.is_empty() && sight.measures.is_empty() {
@@ -252,7 +253,7 @@ impl Processor for Runs {
             stamp::asks(&sight, &ids, &state.store).then(|| state.store.groups_of(&ids))
         };
         let known = groups.map(|groups| stamp::known(&sight, &ids, groups, &self.credit, &self.terms()));
-        stamp::stamp(batch, &facts, &sight, known);
+        stamp::stamp(batch, &facts, &vaulted, &sight, known);
         if !batch.origin.repeat {
             sight.compact();
             batch.effects.push(Effect::new(Arc::clone(&self.id), sight.encode()));

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use genai::usage::split;
 use genai::{Billing, Buckets, Call, Facts, ItemFacts, LatePrice, Vaulted};
+use kernel::CONTENT;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
 use otlp::{Node, NodeKind, Payload, Signal};
@@ -22,8 +23,6 @@ use super::{args, finish};
 
 /// Longest name that is kept, bytes.
 const NAME_BYTES: usize = 128;
-/// The name of what goes to the vault.
-const CONTENT: &str = "[CONTENT]";
 /// A span's status code for "all went well".
 const STATUS_OK: i32 = 1;
 const DAY: u64 = 86_400_000_000_000;
@@ -61,6 +60,8 @@ const LIMIT_ERRORS: [&str; 7] = [
 pub(super) struct With<'a> {
     pub(super) settings: &'a Settings,
     pub(super) ids: &'a dyn IdPolicy,
+    /// Texts that only the vault may hold.
+    pub(super) vaulted: &'a Vaulted,
 }
 
 /// Reads the agent items of a batch, and the measures of all its spans.
@@ -75,7 +76,6 @@ pub(super) fn observe(origin: &Origin, payload: &Payload, facts: &Facts, with: W
         traces: HashMap::new(),
         resource: None,
         refused: 0,
-        vaulted: Vaulted::of(payload, facts),
         sight: Sight {
             account: (&*origin.account).into(),
             received: origin.received.0,
@@ -113,8 +113,6 @@ struct Reader<'a> {
     traces: HashMap<[u8; 16], u32>,
     resource: Option<(Node, extras::Origin<'a>)>,
     refused: u64,
-    /// Texts that only the vault may hold.
-    vaulted: Vaulted,
     sight: Sight,
 }
 
@@ -370,7 +368,7 @@ impl<'a> Reader<'a> {
         let names = &mut self.sight.names;
         *self.names.entry(text).or_insert_with(|| {
             names.push(match text {
-                _ if self.vaulted.holds(text) => CONTENT.into(),
+                _ if self.with.vaulted.holds(text) => CONTENT.into(),
                 _ if text.len() > NAME_BYTES => self.with.ids.pseudonym(self.account, text).into(),
                 _ => text.into(),
             });

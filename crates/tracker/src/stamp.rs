@@ -86,7 +86,8 @@ pub(super) fn known(sight: &Sight, ids: &[KeyId], groups: Vec<Arc<Group>>, credi
 }
 
 /// Stamps a batch.
-pub(super) fn stamp(batch: &mut Batch, facts: &Facts, sight: &Sight, known: Option<Known>) {
+/// `vaulted`: facts were read before these stamps, so the vault step would not see content in them.
+pub(super) fn stamp(batch: &mut Batch, facts: &Facts, vaulted: &Vaulted, sight: &Sight, known: Option<Known>) {
     let stamps: Vec<Stamp> = match known {
         None => sight.items.iter().map(|seen| Stamp { run: told(sight, seen), told: Vec::new() }).collect(),
         Some(mut known) => {
@@ -95,8 +96,6 @@ pub(super) fn stamp(batch: &mut Batch, facts: &Facts, sight: &Sight, known: Opti
         }
     };
     let keep = batch.origin.trust == Trust::Internal;
-    // Facts were read before these stamps: the vault step would not see content in them.
-    let vaulted = Vaulted::of(&batch.payload, facts);
     let text = |text: Option<String>| text.filter(|text| !vaulted.holds(text)).map(OwnedValue::Str);
     let payload = &mut batch.payload;
     for (item, stamp) in facts.items.iter().filter(|item| item.agent).zip(stamps) {

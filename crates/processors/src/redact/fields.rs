@@ -2,6 +2,7 @@
 //! names of scopes and metrics. **Why**: what has another form is somebody's text. **Invariants**: what has the form is not
 //! touched here; the rules see it as they see every text. **Not here**: names of spans and events (`vault/outside`).
 
+use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, Payload};
 
 /// Longest trace state by the specification, bytes.
@@ -11,8 +12,6 @@ const SCHEMA_URL: usize = 256;
 const WORD: usize = 64;
 /// Most words and bytes of a scope's or metric's name.
 const NAME: (usize, usize) = (5, 128);
-/// What stands in place of a name that is a text.
-const CONTENT: &str = "[CONTENT]";
 
 /// Empties fields whose texts have not the form that the specification gives them, and marks names that are sentences. Gives the
 /// number of fields.

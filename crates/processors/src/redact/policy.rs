@@ -6,6 +6,7 @@ use std::ops::Range;
 use echoes::frames;
 use genai::{Role, Vocabulary};
 use otlp::Signal;
+use redaction::is_uuid;
 
 /// How a value is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +54,7 @@ pub(super) fn is_opaque(id: &str) -> bool {
     if hex(bare) && bare.len() >= WIDTHS.0 && bare.bytes().any(|byte| !byte.is_ascii_digit()) {
         return true;
     }
-    let groups: Vec<&str> = id.split('-').collect();
-    if groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.into_iter().all(hex) {
+    if is_uuid(id) {
         return true;
     }
     let has = |is: fn(&u8) -> bool| id.as_bytes().iter().any(is);

@@ -18,7 +18,7 @@ pub use vault::store::kinds::StoreSettings;
 use vault::store::settings::{Lock, LockMode, S3Settings};
 
 use super::labels::LabelPolicy;
-use super::options::{Agents, Directory, Forward, Kms, Labels, Layout, not_a_server};
+use super::options::{Agents, Directory, Forward, Kms, Layout, not_a_server};
 use super::outside::Privacy;
 use super::services::Declared;
 
@@ -41,7 +41,7 @@ pub struct Config {
     /// a generated id, or `labels` lets it pass), `all` (all of it is content), or `keep` (it stays, redacted).
     pub unlisted: Unlisted,
     /// Which short texts under unlisted keys leave all the same. The others are replaced by `[CONTENT]`.
-    pub labels: Labels,
+    pub labels: LabelPolicy,
     /// How much of the other texts of agents' items leaves: `standard` (names that are no sentences, error texts and log bodies stay,
     /// redacted), or `strict` (they leave as templates that `labels.min_sessions` sessions have sent, with numbers, ids and quoted
     /// parts blanked; else `[CONTENT]`).
@@ -82,7 +82,7 @@ impl Default for Config {
             store: None,
             leave: Leave::Nothing,
             unlisted: Unlisted::Text,
-            labels: Labels::default(),
+            labels: LabelPolicy::default(),
             privacy: Privacy::Standard,
             agents: Agents::default(),
             writer: None,
@@ -323,7 +323,7 @@ impl Config {
         });
         let erasure_keys = erasure_keys.collect();
         let agents = self.agents.declared(&mut problems);
-        let labels = self.labels.policy(&mut problems);
+        self.labels.check(&mut problems);
         let (size, age) = match self.layout {
             Layout::Packed => (ByteSize(8 << 20), Span::seconds(5)),
             Layout::Session | Layout::Turn => (ByteSize(1 << 20), Span::seconds(120)),
@@ -355,7 +355,7 @@ impl Config {
             store,
             leave: self.leave,
             unlisted: self.unlisted,
-            labels,
+            labels: self.labels.clone(),
             privacy: self.privacy,
             agents,
             writer,

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use echoes::Echoes;
 use genai::{Facts, Vaulted};
+use kernel::CONTENT;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
 use otlp::{Payload, Signal, SlotId};
@@ -55,9 +56,6 @@ impl Careful<'_> {
         self.echoes.and_then(|echoes| echoes.of(text))
     }
 }
-
-/// What stands in a column whose text went to the vault.
-const CONTENT: &str = "[CONTENT]";
 
 impl IdPolicy for Careful<'_> {
     fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {

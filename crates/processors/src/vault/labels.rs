@@ -4,14 +4,17 @@
 //! **Invariants**: changes by effects alone; holds keyed hashes, no texts; bounded for each account and in all; a text that
 //! is not seen for [`FORGOTTEN`] has to prove itself again. **Not here**: which texts are asked for (`genai`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use config::FieldProblem;
 use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
-use otlp::{Payload, Value};
+use otlp::{Node, Payload, Value};
 use pipeline::claims::ClaimKey;
 
 #[cfg(test)]
@@ -29,20 +32,38 @@ const FORGOTTEN: u32 = 30 * 24;
 /// A proven text is remembered anew after so long, hours.
 const AGAIN: u32 = 24;
 
-/// Which labels may leave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which short texts of agents' items leave although no list names their keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Labels")]
 pub struct LabelPolicy {
-    /// Sessions that must have sent the same text.
+    /// A text of at most 64 bytes leaves once so many different sessions have sent it under the same key: 2 to 100.
     pub min_sessions: u8,
-    /// Keys whose short texts leave at once.
+    /// Keys whose texts of at most 256 bytes leave at once, redacted, e.g. `[team, jira]`.
     pub keep: Vec<String>,
-    /// Keys whose texts never leave.
+    /// Keys whose texts never leave, however often they are sent.
     pub never: Vec<String>,
 }
 
 impl Default for LabelPolicy {
     fn default() -> Self {
         Self { min_sessions: 5, keep: Vec::new(), never: Vec::new() }
+    }
+}
+
+impl LabelPolicy {
+    /// Adds what is wrong with it.
+    pub(super) fn check(&self, problems: &mut Vec<FieldProblem>) {
+        let Self { min_sessions, keep, never } = self;
+        if !(2..=100).contains(min_sessions) {
+            let problem = format!(
+                "is {min_sessions}; it must be between 2 and 100 (`keep: [KEY]` lets a key's texts pass at once)"
+            );
+            problems.push(FieldProblem::new("labels.min_sessions", problem));
+        }
+        if let Some(both) = keep.iter().find(|key| never.contains(key)) {
+            problems.push(FieldProblem::new("labels.keep", format!("names `{both}`, which `labels.never` names too")));
+        }
     }
 }
 
@@ -230,7 +251,7 @@ impl Asking<'_> {
     /// Takes the attributes that may leave out of the content of `facts`; none: nothing changes.
     pub(super) fn attributes(&mut self, payload: &Payload, facts: &Facts) -> Option<Facts> {
         let policy = &self.labels.policy;
-        let mut leaving: Vec<(usize, ContentPlace)> = Vec::new();
+        let mut leaving: HashSet<(usize, Node, ContentAt)> = HashSet::new();
         for (at, item) in facts.items.iter().enumerate() {
             // what somebody wrote under `keep` holds for a guess, too; never for what is listed as content
             let may = |place: &ContentPlace| {
@@ -245,14 +266,14 @@ impl Asking<'_> {
                 let kept = text.len() <= KEPT_BYTES && is(&policy.keep);
                 let short = text.len() <= place.basis.provable_bytes();
                 if kept || (short && self.proves(key, text, session_hash(payload, item))) {
-                    leaving.push((at, *place));
+                    leaving.insert((at, place.node, place.at));
                 }
             }
         }
         (!leaving.is_empty()).then(|| {
             let mut facts = facts.clone();
-            for (at, place) in leaving {
-                facts.items.get_mut(at).into_iter().for_each(|item| item.content.retain(|known| *known != place));
+            for (at, item) in facts.items.iter_mut().enumerate() {
+                item.content.retain(|place| !leaving.contains(&(at, place.node, place.at)));
             }
             facts
         })

@@ -2,13 +2,13 @@
 //! misses a value must find out which key moved. **Invariants**: a key that was seen costs a look-up, no allocation;
 //! labels are bounded by the meter, and hold nothing but names. **Not here**: what moves (`labels`, `outside`), how it is shown (`telemetry/moved`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use genai::{Basis, ContentAt, ContentPlace, Facts};
-use otlp::Payload;
+use genai::{Basis, ContentAt, Facts};
+use otlp::{Node, Payload};
 use telemetry::labels::Values;
 use telemetry::{Counter, Meter, names as metric};
 
@@ -40,12 +40,13 @@ impl Moved {
         replaced: &[Replaced],
         policy: &LabelPolicy,
     ) {
+        let strict: HashSet<(Node, ContentAt)> = replaced.iter().map(Replaced::spot).collect();
         let places = facts.items.iter().flat_map(|item| &item.content);
         for place in places.filter(|place| !matches!(place.basis, Basis::Listed | Basis::Key)) {
             let ContentAt::Attribute(id) = place.at else { continue };
             let Some(attribute) = payload.attribute(id) else { continue };
-            let strict = |place: &ContentPlace| replaced.iter().any(|replaced| replaced.is_of(place));
-            if !policy.never.iter().any(|never| never == attribute.key) && !strict(place) {
+            let never = policy.never.iter().any(|never| never == attribute.key);
+            if !never && !strict.contains(&(place.node, place.at)) {
                 self.one(account, attribute.key);
             }
         }

@@ -14,7 +14,6 @@ use vault::store::Limits;
 use vault::store::kinds::DirectorySettings;
 
 use super::config::Retention;
-use super::labels::LabelPolicy;
 use super::services::Declared;
 
 /// When exporters get telemetry.
@@ -91,41 +90,6 @@ impl Agents {
                 Declared::Named(names.iter().cloned().collect())
             }
         }
-    }
-}
-
-/// Which short texts of agents' items leave although no list names their keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Labels {
-    /// A text of at most 64 bytes leaves once so many different sessions have sent it under the same key: 2 to 100.
-    pub min_sessions: u8,
-    /// Keys whose texts of at most 256 bytes leave at once, redacted, e.g. `[team, jira]`.
-    pub keep: Vec<String>,
-    /// Keys whose texts never leave, however often they are sent.
-    pub never: Vec<String>,
-}
-
-impl Default for Labels {
-    fn default() -> Self {
-        let LabelPolicy { min_sessions, keep, never } = LabelPolicy::default();
-        Self { min_sessions, keep, never }
-    }
-}
-
-impl Labels {
-    pub(super) fn policy(&self, problems: &mut Vec<FieldProblem>) -> LabelPolicy {
-        let Self { min_sessions, keep, never } = self.clone();
-        if !(2..=100).contains(&min_sessions) {
-            let problem = format!(
-                "is {min_sessions}; it must be between 2 and 100 (`keep: [KEY]` lets a key's texts pass at once)"
-            );
-            problems.push(FieldProblem::new("labels.min_sessions", problem));
-        }
-        if let Some(both) = keep.iter().find(|key| never.contains(key)) {
-            problems.push(FieldProblem::new("labels.keep", format!("names `{both}`, which `labels.never` names too")));
-        }
-        LabelPolicy { min_sessions, keep, never }
     }
 }
 

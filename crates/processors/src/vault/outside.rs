@@ -3,17 +3,18 @@
 //! quote what a customer said. **Invariants**: what is replaced here goes to the vault whole; a template leaves once enough
 //! sessions have sent it. **Not here**: attributes under unlisted keys (`labels`), redaction of what stays.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vocabulary};
+use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, OwnedValue, Payload, Value};
 
 use super::content::{name_field, value_at};
 use super::labels::{Asking, session_hash};
-use super::stamp::CONTENT;
 
 #[cfg(test)]
 mod tests;
@@ -53,25 +54,24 @@ pub(super) struct Replaced {
 }
 
 impl Replaced {
-    /// Whether it takes the place of that one.
-    pub(super) fn is_of(&self, place: &ContentPlace) -> bool {
-        self.place.node == place.node && self.place.at == place.at
+    /// Where it stands.
+    pub(super) fn spot(&self) -> (Node, ContentAt) {
+        (self.place.node, self.place.at)
     }
 }
 
 /// Puts templates and marks in place of texts; after the content was sealed.
 pub(super) fn replace(payload: &mut Payload, replaced: Vec<Replaced>) {
     for Replaced { place, by } in replaced {
-        let text = |by: &OwnedValue| match by {
-            OwnedValue::Str(text) => text.clone(),
-            _ => CONTENT.to_owned(),
-        };
-        match place.at {
-            ContentAt::Attribute(id) => payload.replace_attribute(id, by),
-            ContentAt::Body => payload.set_body(place.node, by),
-            ContentAt::Status => payload.set_text(place.node, Field::StatusMessage, &text(&by)),
-            ContentAt::Name => payload.set_text(place.node, name_field(payload, place.node), &text(&by)),
-            ContentAt::Inside(_) => {}
+        match (place.at, by) {
+            (ContentAt::Attribute(id), by) => payload.replace_attribute(id, by),
+            (ContentAt::Body, by) => payload.set_body(place.node, by),
+            (ContentAt::Status, OwnedValue::Str(text)) => payload.set_text(place.node, Field::StatusMessage, &text),
+            (ContentAt::Name, OwnedValue::Str(text)) => {
+                payload.set_text(place.node, name_field(payload, place.node), &text);
+            }
+            // a field holds text, and parts of a value are taken out by its own edit
+            (ContentAt::Status | ContentAt::Name | ContentAt::Inside(_), _) => {}
         }
     }
 }
@@ -187,12 +187,12 @@ impl Judge<'_, '_> {
 
 /// Adds the replaced places to the content of their items.
 pub(super) fn add(facts: &mut Facts, replaced: &[(usize, Replaced)]) {
-    for (at, replaced) in replaced {
-        if let Some(item) = facts.items.get_mut(*at)
-            && !item.content.iter().any(|place| place.node == replaced.place.node && place.at == replaced.place.at)
-        {
-            item.content.push(replaced.place);
-        }
+    // they come in the order of the items
+    for of_item in replaced.chunk_by(|(one, _), (other, _)| one == other) {
+        let Some(item) = of_item.first().and_then(|(at, _)| facts.items.get_mut(*at)) else { continue };
+        let known: HashSet<(Node, ContentAt)> = item.content.iter().map(|place| (place.node, place.at)).collect();
+        let new = of_item.iter().filter(|(_, replaced)| !known.contains(&replaced.spot()));
+        item.content.extend(new.map(|(_, replaced)| replaced.place));
     }
 }
 

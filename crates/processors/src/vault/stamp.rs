@@ -3,6 +3,7 @@
 //! **Not here**: the texts of the slots (`vault/ticket`).
 
 use genai::{Basis, ContentAt, Facts, InsideEdit, Part};
+use kernel::CONTENT;
 use otlp::{Field, Node, OwnedValue, Payload, Place, PlaceKind, SlotId, TextEdit, Value};
 
 use super::arrival::ref_key;
@@ -72,9 +73,6 @@ fn stamp_input(payload: &mut Payload, node: Node, input: Option<[u64; 5]>) {
         payload.set(node, key, OwnedValue::Int(i64::try_from(tokens).unwrap_or(i64::MAX)));
     }
 }
-
-/// What stands under a key whose value went to the vault.
-pub(super) const CONTENT: &str = "[CONTENT]";
 
 /// Takes all content out. Keys that no list calls content stay: a dashboard shows that they were there.
 pub(super) fn strip(payload: &mut Payload, facts: &Facts) {

@@ -158,7 +158,7 @@ impl Transport {
     /// Where to listen.
     ///
     /// # Errors
-    /// A text that says what is wrong.
+    /// The fault in one sentence.
     pub fn endpoint(self, text: &str) -> Result<Endpoint, String> {
         match self {
             Self::Unix if !text.starts_with("unix:") => Endpoint::unix(text),

@@ -3,7 +3,7 @@
 
 use askama::Template;
 
-use super::super::moved::{self, KEEPS};
+use super::super::moved::{KEEPS, Moved, Vaults};
 use super::super::names::{self, Def};
 use super::super::samples::{Sample, parse};
 
@@ -56,15 +56,16 @@ pub(super) fn render(
     let samples = parse(metrics);
     let panel = |(title, lines): &(&'static str, &[Line])| Panel { title, rows: rows(&samples, title, lines, money) };
     let panels = PANELS.iter().map(panel).collect();
-    let key = |moved: moved::Moved| Key {
+    let key = |moved: Moved| Key {
         count: number(moved.count as f64),
         exact: moved.count,
         keep: moved.keep.unwrap_or_default(),
         key: moved.key,
         processor: moved.processor,
     };
-    let moved = moved::of(&samples).into_iter().take(MAX_ROWS).map(key).collect();
-    let (privacies, metric) = (moved::profiles(&samples), names::VAULT_MOVED_VALUES.name);
+    let Vaults { privacies, moved } = Vaults::of_samples(&samples);
+    let moved = moved.into_iter().take(MAX_ROWS).map(key).collect();
+    let metric = names::VAULT_MOVED_VALUES.name;
     Page { version: env!("CARGO_PKG_VERSION"), troubles, panels, privacies, moved, metric, keeps: KEEPS }.render()
 }
 

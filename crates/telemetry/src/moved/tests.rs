@@ -11,7 +11,7 @@ fn each_key_stands_with_the_line_that_keeps_it() {
     }
     meter.counter(&names::VAULT_MOVED_VALUES, &[("processor", "vault"), ("key", "never")]).increment(0);
     let all: Vec<(String, u64, Option<String>)> =
-        moved(&meter).into_iter().map(|moved| (moved.key, moved.count, moved.keep)).collect();
+        Vaults::of(&meter).moved.into_iter().map(|moved| (moved.key, moved.count, moved.keep)).collect();
     let line = |text: &str| Some(format!("vault: {{ labels: {{ keep: [{text}] }} }}"));
     assert_eq!(
         all,
@@ -33,5 +33,5 @@ fn the_profile_in_force_is_told() {
     gauge("strict").set(1.0);
     gauge("strict").set(0.0);
     gauge("standard").set(1.0);
-    assert_eq!(privacies(&meter), [("vault".to_owned(), "standard".to_owned())]);
+    assert_eq!(Vaults::of(&meter).privacies, [("vault".to_owned(), "standard".to_owned())]);
 }

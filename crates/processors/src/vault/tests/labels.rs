@@ -127,10 +127,10 @@ fn moved_keys_are_counted() {
         assert_eq!((&*value(&out, "team"), &*value(&out, "squad")), ("[CONTENT]", "search core"));
     }
     let moved: Vec<(String, u64)> =
-        telemetry::moved::moved(&bench.meter).into_iter().map(|moved| (moved.key, moved.count)).collect();
+        telemetry::moved::Vaults::of(&bench.meter).moved.into_iter().map(|moved| (moved.key, moved.count)).collect();
     assert!(moved.contains(&("team".to_owned(), 3)) && moved.contains(&("app.note".to_owned(), 3)), "{moved:?}");
     assert!(moved.iter().all(|(key, _)| ["team", "app.note", "other"].contains(&key.as_str())), "{moved:?}");
-    assert_eq!(telemetry::moved::privacies(&bench.meter), [("vault".to_owned(), "standard".to_owned())]);
+    assert_eq!(telemetry::moved::Vaults::of(&bench.meter).privacies, [("vault".to_owned(), "standard".to_owned())]);
 }
 
 /// Must not regress: the line that the page shows keeps a key that was taken for content by its last word, too.
