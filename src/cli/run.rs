@@ -1,8 +1,9 @@
-//! **What**: `tollgate run`: a gateway until SIGTERM or SIGINT; a second one ends it at once; SIGHUP, `--watch` and `POST /-/reload`
-//! begin another round with the configuration read again. **Why** rounds: a round ends in good order, as a shutdown does, while
-//! its ports stay open: who connects in between waits a moment. **Invariants**: a configuration that can't be used changes nothing; exit 78 for
-//! a bad configuration, 1 for what fails later, 143 or 130 after a second signal; what runs again after that has the keys, certificates and tokens that it had; nothing that hangs keeps the process. **Not here**: `App`, what holds for
-//! all commands (`app/process`).
+//! **What**: `tollgate run`: a gateway until SIGTERM or SIGINT; a second one ends it at once; SIGHUP, `--watch` and
+//! `POST /-/reload` begin another round with the configuration read again. **Why** rounds: a round ends in good order,
+//! as a shutdown does, while its ports stay open: who connects in between waits a moment. **Invariants**: a
+//! configuration that can't be used changes nothing; exit 78 for a bad configuration, 1 for what fails later, 143 or
+//! 130 after a second signal; what runs again after that has the keys, certificates and tokens that it had; nothing
+//! that hangs keeps the process. **Not here**: `App`, what holds for all commands (`app/process`).
 
 use std::io;
 use std::path::Path;

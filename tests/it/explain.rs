@@ -312,7 +312,8 @@ fn says_what_a_filter_drops() {
     assert!(text.contains("  dropped  by filter: rule health\n"), "{text}");
 }
 
-/// A line of `tap --json` is read as the request that it holds; a file without items says what is read here. (Shown to fail: "0 items", exit 0.)
+/// A line of `tap --json` is read as the request that it holds; a file without items says what is read here. (Shown to
+/// fail: "0 items", exit 0.)
 #[test]
 fn a_line_of_tap_is_explained() {
     let folder = tempfile::tempdir().unwrap();

@@ -432,7 +432,8 @@ fn garbage_in_a_key_file_ends_with_78() {
     }
 }
 
-/// What a person reads at the end counts what has to be mended; a warning is counted apart. (Shown to fail: "2 problems".)
+/// What a person reads at the end counts what has to be mended; a warning is counted apart. (Shown to fail: "2
+/// problems".)
 #[test]
 fn warnings_are_no_problems() {
     let folder = tempfile::tempdir().unwrap();
@@ -444,8 +445,8 @@ fn warnings_are_no_problems() {
     assert!(said.trim_end().ends_with(": 1 problem, 1 warning"), "{said}");
 }
 
-/// A file for another machine is checked without reading what it names by `${file:…}`: what such a file says is no fault, what stands beside
-/// it is. (Shown to fail: the file was read, and missing.)
+/// A file for another machine is checked without reading what it names by `${file:…}`: what such a file says is no
+/// fault, what stands beside it is. (Shown to fail: the file was read, and missing.)
 #[test]
 fn a_file_alone_reads_no_other() {
     let folder = tempfile::tempdir().unwrap();

@@ -358,8 +358,8 @@ fn a_watched_file_that_cannot_be_run_is_tried_once() {
     assert_eq!(files, [vec!["1", "2"], vec!["3"]]);
 }
 
-/// A reload is no end: its log must not read as one; a gateway that is told a second time ends as a shell says of that signal.
-/// (Shown to fail: SIGHUP logged "shutting down", two SIGTERMs ended with 1.)
+/// A reload is no end: its log must not read as one; a gateway that is told a second time ends as a shell says of that
+/// signal. (Shown to fail: SIGHUP logged "shutting down", two SIGTERMs ended with 1.)
 #[test]
 fn a_reload_is_no_end_and_a_second_word_is_told_by_the_code() {
     for (second, code) in [("TERM", 143), ("INT", 130)] {

@@ -66,7 +66,8 @@ pub(super) fn split(authority: &str) -> Result<(&str, Option<&str>), String> {
     Ok((if bracketed.is_empty() { name } else { bracketed }, Some(number)))
 }
 
-/// A host that is looked up as it is written: a name, an IPv4 address in four parts, an IPv6 address in brackets. Without the brackets.
+/// A host that is looked up as it is written: a name, an IPv4 address in four parts, an IPv6 address in brackets.
+/// Without the brackets.
 ///
 /// # Errors
 /// The fault in one sentence.

@@ -93,7 +93,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// `shown` are the byte ranges of all map keys and of harmless values; whatever else is not structure is masked, comments too.
+    /// `shown` are the byte ranges of all map keys and of harmless values; whatever else is not structure is masked,
+    /// comments too.
     pub fn new(name: &str, text: &str, shown: &[At]) -> Self {
         let mut masked = mask_all(text.as_bytes());
         for at in shown {

@@ -311,7 +311,8 @@ fn connectors_are_checked() {
     assert!(problems_of(&unused).contains("is in no pipeline and will not run"), "{}", problems_of(&unused));
 }
 
-/// What a client would read otherwise than it is written is no address: data would go elsewhere. (Shown to fail: `:99999` was port 80.)
+/// What a client would read otherwise than it is written is no address: data would go elsewhere. (Shown to fail:
+/// `:99999` was port 80.)
 #[test]
 fn addresses_are_read_as_they_are_written() {
     use super::address::{Url, url};

@@ -1,7 +1,7 @@
 //! **What**: what of an address stays on an agent's item: scheme, host and port, and each path segment and each
-//! parameter that has the shape of an id, a number or a short word. **Why**: clients put whole conversations into queries, and
-//! on-call engineers need routes. **Invariants**: a second pass changes nothing; the result is bounded; ASCII only.
-//! **Not here**: which keys hold addresses (`keys.addresses` in `config/dialects.yaml`).
+//! parameter that has the shape of an id, a number or a short word. **Why**: clients put whole conversations into
+//! queries, and on-call engineers need routes. **Invariants**: a second pass changes nothing; the result is bounded;
+//! ASCII only. **Not here**: which keys hold addresses (`keys.addresses` in `config/dialects.yaml`).
 
 /// What stands in place of what does not stay.
 pub(super) const GONE: &str = "[…]";
@@ -13,7 +13,8 @@ const ID: usize = 64;
 const HOST: usize = 255;
 /// More lower-case letters in a row are words, in what is longer than a word may be.
 const RUN: usize = 12;
-/// So many words joined by dashes are a sentence: in a path or a name (`invoke-with-response-stream` is none), in a value.
+/// So many words joined by dashes are a sentence: in a path or a name (`invoke-with-response-stream` is none), in a
+/// value.
 const JOINED: (usize, usize) = (5, 3);
 /// So many words joined by full stops are.
 const DOTTED: usize = 5;

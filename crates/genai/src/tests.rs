@@ -415,8 +415,9 @@ fn recorded_metadata_stays() {
     }
 }
 
-/// Must not regress: of the recorded clients' attributes only those on this list have to prove themselves by repeating. A line
-/// that appears is a key that dashboards lose for the first sessions: list it as a label in config/dialects.yaml if it is one.
+/// Must not regress: of the recorded clients' attributes only those on this list have to prove themselves by repeating.
+/// A line that appears is a key that dashboards lose for the first sessions: list it as a label in config/dialects.yaml
+/// if it is one.
 #[test]
 fn recorded_labels_that_have_to_prove_themselves() {
     let vocabulary = builtin();

@@ -1,9 +1,10 @@
-//! **What**: the pages of the admin port: `/` (the one screen), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the same as
-//! JSON, with `/api/gateway`. **Why**: somebody is woken at two and wants to know which agent, what it costs, and where its trace is.
-//! **Invariants**: made on the server, no script, nothing loaded from elsewhere; everything is escaped, names are cut and lose
-//! characters that nobody sees; figures come from history, which looks at the tracker before each answer, so that they are of this
-//! moment, live runs included; what may change is asked for again by the browser itself; two clicks from a number to a trace.
-//! **Not here**: who may ask, security headers (`telemetry/admin`), what is shown (`history`, `runs`).
+//! **What**: the pages of the admin port: `/` (the one screen), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the
+//! same as JSON, with `/api/gateway`. **Why**: somebody is woken at two and wants to know which agent, what it costs,
+//! and where its trace is. **Invariants**: made on the server, no script, nothing loaded from elsewhere; everything is
+//! escaped, names are cut and lose characters that nobody sees; figures come from history, which looks at the tracker
+//! before each answer, so that they are of this moment, live runs included; what may change is asked for again by the
+//! browser itself; two clicks from a number to a trace. **Not here**: who may ask, security headers
+//! (`telemetry/admin`), what is shown (`history`, `runs`).
 
 mod front;
 mod list;

@@ -497,8 +497,8 @@ fn links_lead_where_they_should() {
     }
 }
 
-/// Whoever misses a value finds its key, and the line that keeps it, by each way: JSON of the gateway, of the page and of the report, and
-/// the report as text. (Shown to fail: nothing named it.)
+/// Whoever misses a value finds its key, and the line that keeps it, by each way: JSON of the gateway, of the page and
+/// of the report, and the report as text. (Shown to fail: nothing named it.)
 #[tokio::test]
 async fn moved_keys_are_named() {
     let (router, meter) = pages(made(vec![]), LINK);

@@ -1,7 +1,8 @@
 //! **What**: [`parts_are_private`]: whether an id that is made of parts hides something private in one of them
 //! (`wa_4915123456789`, `CONTOSO\mhuber`, `user:maria.huber`). **Why**: the rules read an id as one long name, so that
-//! `_` and `-` keep them from what stands between. **Invariants**: UUIDs, hex digits and random parts are skipped before
-//! any rule is run; an id of one part costs one pass over its bytes. **Not here**: the rules, pseudonyms (`ids`).
+//! `_` and `-` keep them from what stands between. **Invariants**: UUIDs, hex digits and random parts are skipped
+//! before any rule is run; an id of one part costs one pass over its bytes. **Not here**: the rules, pseudonyms
+//! (`ids`).
 
 use std::sync::LazyLock;
 

@@ -377,13 +377,14 @@ impl<'l> Looker<'l> {
 }
 
 impl Announced {
-    /// Whether the run was over, and nothing came into its trace since. What comes between two ticks has the time of the
-    /// first one and came after that one's looks.
+    /// Whether the run was over, and nothing came into its trace since. What comes between two ticks has the time of
+    /// the first one and came after that one's looks.
     fn was_over(&self, run: &Run) -> bool {
         run.touched < self.over_at
     }
 
-    /// Where a run stands if nobody told its end. Looks and pages go by this alone: what each found out for itself differed.
+    /// Where a run stands if nobody told its end. Looks and pages go by this alone: what each found out for itself
+    /// differed.
     fn unended(&self, run: &Run) -> RunState {
         let is_presumed = run.presumed_end && run.touched < self.presumed_at;
         let straggles = run.ended && self.over_at != 0;

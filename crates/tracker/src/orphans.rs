@@ -1,9 +1,9 @@
-//! **What**: [`unrooted`]: agent invocations whose parent was not seen and that are no run's root, because something else of
-//! their trace was done outside of them: a sub-agent's span comes before that of the agent which started it.
-//! **Invariants**: of a trace's orphans at most one is its root: the one that lasts as long as all the others together, where no
-//! agent of the trace has its parents; agents that name sessions or runs of their own stay apart; what has the same parent was done outside
-//! whatever clocks say; linear.
-//! **Not here**: what stands above a place (`tree`), when a run whose root has an unseen parent is over (`look`).
+//! **What**: [`unrooted`]: agent invocations whose parent was not seen and that are no run's root, because something
+//! else of their trace was done outside of them: a sub-agent's span comes before that of the agent which started it.
+//! **Invariants**: of a trace's orphans at most one is its root: the one that lasts as long as all the others together,
+//! where no agent of the trace has its parents; agents that name sessions or runs of their own stay apart; what has the
+//! same parent was done outside whatever clocks say; linear. **Not here**: what stands above a place (`tree`), when a
+//! run whose root has an unseen parent is over (`look`).
 
 use std::collections::{HashMap, HashSet};
 

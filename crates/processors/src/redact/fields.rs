@@ -1,6 +1,7 @@
-//! **What**: fields that have a form by the specification: trace state (W3C Trace Context §3.3), schema URLs, versions and units,
-//! names of scopes and metrics. **Why**: what has another form is somebody's text. **Invariants**: what has the form is not
-//! touched here; the rules see it as they see every text. **Not here**: names of spans and events (`vault/outside`).
+//! **What**: fields that have a form by the specification: trace state (W3C Trace Context §3.3), schema URLs, versions
+//! and units, names of scopes and metrics. **Why**: what has another form is somebody's text. **Invariants**: what has
+//! the form is not touched here; the rules see it as they see every text. **Not here**: names of spans and events
+//! (`vault/outside`).
 
 use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, Payload};
@@ -13,8 +14,8 @@ const WORD: usize = 64;
 /// Most words and bytes of a scope's or metric's name.
 const NAME: (usize, usize) = (5, 128);
 
-/// Empties fields whose texts have not the form that the specification gives them, and marks names that are sentences. Gives the
-/// number of fields.
+/// Empties fields whose texts have not the form that the specification gives them, and marks names that are sentences.
+/// Gives the number of fields.
 pub(super) fn close(payload: &mut Payload) -> u64 {
     let mut closed: Vec<(Node, Field, &'static str)> = Vec::new();
     for node in payload.nodes() {

@@ -1,6 +1,7 @@
 //! **What**: users' ids and names inside structure in text: `{"user_id": 4711}` in a log line. **Why**: under a key of
-//! its own such an id becomes a pseudonym; in JSON text it is the same id. **Invariants**: the same pseudonym as there; only entries whose key names a person are looked at; a text without such a key costs one search for a word.
-//! **Not here**: entries of maps, whose keys are known (`mod`); which keys name a person (`genai`).
+//! its own such an id becomes a pseudonym; in JSON text it is the same id. **Invariants**: the same pseudonym as there;
+//! only entries whose key names a person are looked at; a text without such a key costs one search for a word. **Not
+//! here**: entries of maps, whose keys are known (`mod`); which keys name a person (`genai`).
 
 use genai::texts::{Visit as Walk, Walked, holds_structure, search};
 use memchr::memmem;

@@ -491,7 +491,8 @@ fn many_homes_take_linear_time() {
     assert!(hidden.starts_with("/home/[USERNAME]/home/[USERNAME]"));
 }
 
-/// The slug of a tool that failed is made of its type and name: what it said is content, whose digest could be looked up.
+/// The slug of a tool that failed is made of its type and name: what it said is content, whose digest could be looked
+/// up.
 #[test]
 fn slugs_of_tools() {
     let redact = processor(&Config::default(), &Meter::new());

@@ -193,8 +193,8 @@ impl VaultProcessor {
         }
     }
 
-    /// The batch's facts, with items of traces and services that are known as an agent's, and what takes the place of texts outside
-    /// attributes. What is new about traces, services and labels is an effect.
+    /// The batch's facts, with items of traces and services that are known as an agent's, and what takes the place of
+    /// texts outside attributes. What is new about traces, services and labels is an effect.
     fn facts(&self, batch: &mut Batch) -> (Arc<Facts>, Vec<Replaced>) {
         let mut facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
         let account = Arc::clone(&batch.origin.account);

@@ -1,7 +1,8 @@
-//! **What**: texts of agents' items that stand outside attributes' labels: names of spans and events, and with `privacy: strict`
-//! error texts, status messages, log bodies and numbers under unlisted keys. **Why**: a name may be a sentence, an error may
-//! quote what a customer said. **Invariants**: what is replaced here goes to the vault whole; a template leaves once enough
-//! sessions have sent it. **Not here**: attributes under unlisted keys (`labels`), redaction of what stays.
+//! **What**: texts of agents' items that stand outside attributes' labels: names of spans and events, and with
+//! `privacy: strict` error texts, status messages, log bodies and numbers under unlisted keys. **Why**: a name may be a
+//! sentence, an error may quote what a customer said. **Invariants**: what is replaced here goes to the vault whole; a
+//! template leaves once enough sessions have sent it. **Not here**: attributes under unlisted keys (`labels`),
+//! redaction of what stays.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -26,7 +27,8 @@ pub enum Privacy {
     /// Error texts stay, redacted and cut; names stay unless they are sentences.
     #[default]
     Standard,
-    /// Error texts, names, status messages and log bodies leave as templates that enough sessions have sent, else not at all.
+    /// Error texts, names, status messages and log bodies leave as templates that enough sessions have sent, else not
+    /// at all.
     Strict,
 }
 

@@ -1,7 +1,7 @@
 //! **What**: names of persons in Chinese, Japanese and Korean, before a title (`王小明先生`, `田中様`) or behind a word for a
-//! person (`姓名：王小明`). **Why**: these scripts have no capital letters and mostly no blanks. **Invariants**: a name begins
-//! with a family name of the lists; texts without such letters cost one look at each byte, texts of ASCII nothing.
-//! **Not here**: the lists (`config/rules/lists/names.txt`).
+//! person (`姓名：王小明`). **Why**: these scripts have no capital letters and mostly no blanks. **Invariants**: a name
+//! begins with a family name of the lists; texts without such letters cost one look at each byte, texts of ASCII
+//! nothing. **Not here**: the lists (`config/rules/lists/names.txt`).
 
 use std::sync::LazyLock;
 

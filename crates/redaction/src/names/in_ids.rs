@@ -1,6 +1,6 @@
-//! **What**: names of persons as parts of ids: `maria.huber`, `user:maria`. **Why**: there they have no capital letters.
-//! **Invariants**: two words are a name only if the lists know one of them as such and neither as a common word. **Not
-//! here**: how ids are parted (`composite`).
+//! **What**: names of persons as parts of ids: `maria.huber`, `user:maria`. **Why**: there they have no capital
+//! letters. **Invariants**: two words are a name only if the lists know one of them as such and neither as a common
+//! word. **Not here**: how ids are parted (`composite`).
 
 use std::sync::LazyLock;
 

@@ -114,7 +114,8 @@ fn code_before(site: &Site<'_, '_>) -> Option<Found> {
     if site.cues().announces_code { one_time(site, Grade::Close) } else { None }
 }
 
-/// A one-time code: four to eight digits, or few groups as in `482 913`. Behind its word alone: most short numbers count something.
+/// A one-time code: four to eight digits, or few groups as in `482 913`. Behind its word alone: most short numbers
+/// count something.
 fn one_time(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let groups: [&[usize]; 3] = [&[3, 3], &[2, 2, 2], &[4, 4]];

@@ -1,6 +1,6 @@
-//! **What**: passwords behind a word of another script with a small word between: `密码是hunter2xyz`, `пароль такой: x7y8z9`.
-//! **Why**: such words are no anchors, and without a sign no key is read. **Invariants**: looked for only from runs with
-//! digits in texts beyond ASCII; at most [`BACK`] bytes are read. **Not here**: `пароль=` (`glued`).
+//! **What**: passwords behind a word of another script with a small word between: `密码是hunter2xyz`, `пароль такой:
+//! x7y8z9`. **Why**: such words are no anchors, and without a sign no key is read. **Invariants**: looked for only from
+//! runs with digits in texts beyond ASCII; at most [`BACK`] bytes are read. **Not here**: `пароль=` (`glued`).
 
 use super::values::{Look, refused};
 use crate::anchors::Number;

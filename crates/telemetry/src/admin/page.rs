@@ -1,5 +1,6 @@
-//! **What**: the first page: what came in, what went out, what it cost, where the content is, which keys moved there. **Invariants**: made
-//! from the text of `/metrics` alone; a number is shown as people read it, and points at what `/metrics` says; works without script; everything is escaped. **Not here**: routes (`mod`).
+//! **What**: the first page: what came in, what went out, what it cost, where the content is, which keys moved there.
+//! **Invariants**: made from the text of `/metrics` alone; a number is shown as people read it, and points at what
+//! `/metrics` says; works without script; everything is escaped. **Not here**: routes (`mod`).
 
 use askama::Template;
 

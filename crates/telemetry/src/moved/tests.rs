@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Each key stands with the line that keeps it, which YAML reads back as that key; what is not shown one by one has none.
+/// Each key stands with the line that keeps it, which YAML reads back as that key; what is not shown one by one has
+/// none.
 #[test]
 fn each_key_stands_with_the_line_that_keeps_it() {
     let meter = Meter::new();

@@ -16,7 +16,8 @@ fn send(labels: &Labels, sighting: Sighting) -> bool {
     leaves
 }
 
-/// Must not regress: a text leaves once enough *different* sessions of *one* account have sent it, and after a restart too.
+/// Must not regress: a text leaves once enough *different* sessions of *one* account have sent it, and after a restart
+/// too.
 #[test]
 fn repetition_proves() {
     let memory = labels(3, LIMITS);
@@ -30,7 +31,8 @@ fn repetition_proves() {
     assert_eq!(restored.len(), memory.len());
 }
 
-/// Must not regress: items without a session and a trace prove nothing, and a batch that is not committed proves nothing.
+/// Must not regress: items without a session and a trace prove nothing, and a batch that is not committed proves
+/// nothing.
 #[test]
 fn what_proves_nothing() {
     let memory = labels(2, LIMITS);
@@ -58,8 +60,8 @@ fn forgotten_after_30_days() {
     assert!(send(&memory, sighting(1, 5, 11, 0)), "the clock jumped back");
 }
 
-/// Must not regress: made-up texts push out neither an account's proven labels nor those of other accounts, and the memory is
-/// bounded.
+/// Must not regress: made-up texts push out neither an account's proven labels nor those of other accounts, and the
+/// memory is bounded.
 #[test]
 fn poisoned() {
     let memory = labels(2, (100, 300));

@@ -79,8 +79,8 @@ fn text_that_only_looks_like_structure_stays() {
     assert!(bodies.iter().all(|body| all.contains(body)) && out.documents.is_empty(), "{all}");
 }
 
-/// `unlisted: text` takes every text that has not proved to be a label, `all` proves nothing, `keep` takes only what lists name;
-/// numbers and listed names stay.
+/// `unlisted: text` takes every text that has not proved to be a label, `all` proves nothing, `keep` takes only what
+/// lists name; numbers and listed names stay.
 #[test]
 fn unlisted_options() {
     let case = json!({"items": [{"name": "chat m", "trace": 1, "span": 1, "attributes": {

@@ -15,8 +15,8 @@ fn value(out: &Out, key: &str) -> String {
     out.attributes(0).remove(key).unwrap_or_else(|| panic!("no {key}"))
 }
 
-/// Must not regress: an own attribute stays as a key with a reference, and its value is back once five sessions have sent it;
-/// a name that one session sends stays in the vault, after a restart too.
+/// Must not regress: an own attribute stays as a key with a reference, and its value is back once five sessions have
+/// sent it; a name that one session sends stays in the vault, after a restart too.
 #[test]
 fn repetition_brings_a_label_back() {
     let mut bench = Bench::new();
@@ -92,7 +92,8 @@ fn what_needs_no_proof() {
     }
 }
 
-/// Must not regress: names under known keys pass while they are names of a few words; a sentence there must prove itself.
+/// Must not regress: names under known keys pass while they are names of a few words; a sentence there must prove
+/// itself.
 #[test]
 fn sentences_under_known_keys() {
     for key in
@@ -111,8 +112,8 @@ fn sentences_under_known_keys() {
     }
 }
 
-/// Must not regress: each value that moves is counted under its key, as the page tells it; what is kept, never to leave, or no name
-/// of a key, is not told.
+/// Must not regress: each value that moves is counted under its key, as the page tells it; what is kept, never to
+/// leave, or no name of a key, is not told.
 #[test]
 fn moved_keys_are_counted() {
     let policy =

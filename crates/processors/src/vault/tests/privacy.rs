@@ -11,7 +11,8 @@ fn failing(session: usize, name: &str, message: &str) -> Json {
         "error.message": message, "patient.age": 47, "gen_ai.usage.input_tokens": 1234}}]})
 }
 
-/// Must not regress: a span's name that is a sentence leaves once five sessions have sent it; short names and errors stay.
+/// Must not regress: a span's name that is a sentence leaves once five sessions have sent it; short names and errors
+/// stay.
 #[test]
 fn standard() {
     let sentence = "please call Maria Huber about her diagnosis";
@@ -27,8 +28,8 @@ fn standard() {
     assert!(String::from_utf8_lossy(&out.bytes).contains("chat gpt-4o"));
 }
 
-/// Must not regress: in `strict` errors and names leave as templates that five sessions have sent, numbers as buckets; all of it is
-/// in the vault.
+/// Must not regress: in `strict` errors and names leave as templates that five sessions have sent, numbers as buckets;
+/// all of it is in the vault.
 #[test]
 fn strict() {
     let mut bench = Bench::new().privacy(Privacy::Strict);

@@ -1,4 +1,5 @@
-//! What an agent's item says in a place that nobody declared harmless must not leave: product, place, wording and order by seed.
+//! What an agent's item says in a place that nobody declared harmless must not leave: product, place, wording and order
+//! by seed.
 
 use super::chat::{env, number, said};
 use super::*;
@@ -80,8 +81,8 @@ fn item(rng: &SeededRng, strict: bool, seed: u64, text: &str) -> (bool, Json) {
     (false, span)
 }
 
-/// Must not regress: no word of it leaves in either profile, also from a child without the agent's marks that comes a request
-/// before or after its agent's span.
+/// Must not regress: no word of it leaves in either profile, also from a child without the agent's marks that comes a
+/// request before or after its agent's span.
 #[test]
 fn nothing_leaves_from_an_agents_item() {
     let (first, seeds) = (env("TOLLGATE_SEED").unwrap_or(1), env("TOLLGATE_SEEDS").unwrap_or(SEEDS));
