@@ -16,10 +16,14 @@ const RUN: usize = 12;
 /// So many words joined by dashes are a sentence: in a path or a name (`invoke-with-response-stream` is none), in a
 /// value.
 const JOINED: (usize, usize) = (5, 3);
-/// So many words joined by full stops are.
+/// So many words joined by full stops are; and so many in the segments of a path, or in a host.
 const DOTTED: usize = 5;
+const SEGMENTS: usize = 12;
 /// Schemes whose addresses are content themselves.
 const OPAQUE: [&str; 6] = ["data", "javascript", "vbscript", "blob", "mailto", "tel"];
+
+/// What joins words.
+const MARKS: &[char] = &['-', '_', '+', ' ', ',', ':', '@', '.', '~'];
 
 /// Where a piece stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +71,11 @@ fn address(text: &str, out: &mut String) {
         }
         _ => path,
     };
-    joined(path, '/', out, |segment, out| out.push_str(piece(segment, Place::Name)));
+    let mut room = SEGMENTS;
+    joined(path, '/', out, |segment, out| {
+        room = room.saturating_sub(words(segment, MARKS));
+        out.push_str(if room > 0 { piece(segment, Place::Name) } else { GONE });
+    });
     if let Some(parameters) = parameters {
         out.push('?');
         query(parameters, out);
@@ -121,7 +129,10 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
-    text.len() <= HOST && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    text.len() <= HOST
+        && text.split('.').all(|label| words(label, &['-', '_']) < JOINED.0)
+        && words(text, MARKS) < SEGMENTS
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
 }
 
 /// The piece, or what stands in its place.
@@ -133,8 +144,15 @@ fn piece(text: &str, place: Place) -> &str {
 fn is_template(text: &str) -> bool {
     let inner = |open: char, close: char| text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
     let name = |name: &str| is_plain(name, Place::Name);
+    // `[EMAIL]`, `[PERSON:h-0123456789abcdef]`
     let placeholder = |text: &str| {
-        text.len() <= ID && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte))
+        let (name, pseudonym) = split(text, ':');
+        let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        text.len() <= ID
+            && !name.is_empty()
+            && words(name, &['_']) < JOINED.0
+            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+            && pseudonym.is_none_or(|text| text.strip_prefix("h-").is_some_and(hex))
     };
     text == GONE
         || text.bytes().all(|byte| byte == b'*')
@@ -162,7 +180,7 @@ fn is_plain(text: &str, place: Place) -> bool {
     let limit = if place == Place::Name { JOINED.0 } else { JOINED.1 };
     text.len() <= ID
         && words(text, &['-', '_', '+', ' ', ',', ':', '@']) < limit
-        && words(text, &['-', '_', '+', ' ', ',', ':', '@', '.', '~']) < limit.max(DOTTED)
+        && words(text, MARKS) < limit.max(DOTTED)
         && text.split(marks).all(|part| part.is_empty() || is_word(part) || is_id(part))
 }
 

@@ -4,8 +4,7 @@
 
 use super::address::GONE;
 
-/// Longest command, bytes, and most commands of a pipeline.
-const COMMAND: usize = 24;
+/// Most commands of a pipeline.
 const LINES: usize = 64;
 
 /// What stays of a statement, if that is less.
@@ -20,20 +19,56 @@ pub(super) fn shown(text: &str) -> Option<String> {
 
 /// `SET k v` → `SET […]`; what the client masked itself (`SET ? ?`, `[2 other arguments]`) stays.
 fn line(text: &str) -> String {
-    let masked = |rest: &str| {
-        let rest =
-            rest.strip_suffix(" other arguments]").and_then(|rest| Some(rest.rsplit_once('[')?.0)).unwrap_or(rest);
-        rest == GONE || rest.split_whitespace().all(|word| word == "?")
-    };
     let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let is_command =
-        command.len() <= COMMAND && command.bytes().all(|byte| byte.is_ascii_alphabetic() || b"._".contains(&byte));
-    match (is_command, masked(rest)) {
-        (true, true) => text.to_owned(),
-        (true, false) => format!("{command} {GONE}"),
-        (false, _) => GONE.to_owned(),
+    if !is_command(command) {
+        return GONE.to_owned();
+    }
+    let counted = rest.strip_suffix(" other arguments]").and_then(|rest| rest.rsplit_once('['));
+    let rest = match counted {
+        Some((before, count)) if count.bytes().all(|byte| byte.is_ascii_digit()) => before,
+        _ => rest,
+    };
+    match rest == GONE || rest.split_whitespace().all(|word| word == "?") {
+        true => text.to_owned(),
+        false => format!("{command} {GONE}"),
     }
 }
+
+/// Whether a word is a command that a cache knows, or one of a module (`FT.SEARCH`).
+fn is_command(word: &str) -> bool {
+    let of_module = |(module, name): (&str, &str)| {
+        MODULES.iter().any(|known| known.eq_ignore_ascii_case(module))
+            && name.len() <= 16
+            && name.bytes().all(|byte| byte.is_ascii_alphabetic())
+    };
+    word.is_empty()
+        || COMMANDS.split_ascii_whitespace().any(|known| known.eq_ignore_ascii_case(word))
+        || word.split_once('.').is_some_and(of_module)
+}
+
+/// Modules of Redis and Valkey.
+const MODULES: [&str; 10] = ["BF", "CF", "CMS", "FT", "GRAPH", "JSON", "TDIGEST", "TOPK", "TS", "VECTOR"];
+/// Commands of Redis 8, Valkey 8 and memcached.
+const COMMANDS: &str = "\
+    ACL ADD APPEND ASKING AUTH BGREWRITEAOF BGSAVE BITCOUNT BITFIELD BITFIELD_RO BITOP BITPOS BLMOVE BLMPOP BLPOP \
+    BRPOP BRPOPLPUSH BZMPOP BZPOPMAX BZPOPMIN CAS CLIENT CLUSTER COMMAND CONFIG COPY DBSIZE DEBUG DECR DECRBY DEL \
+    DELETE DISCARD DUMP ECHO EVAL EVALSHA EVALSHA_RO EVAL_RO EXEC EXISTS EXPIRE EXPIREAT EXPIRETIME FAILOVER FCALL \
+    FCALL_RO FLUSHALL FLUSHDB FLUSH_ALL FUNCTION GAT GATS GEOADD GEODIST GEOHASH GEOPOS GEORADIUS GEORADIUSBYMEMBER \
+    GEOSEARCH GEOSEARCHSTORE GET GETBIT GETDEL GETEX GETRANGE GETS GETSET HDEL HELLO HEXISTS HEXPIRE HEXPIREAT HGET \
+    HGETALL HGETDEL HGETEX HINCRBY HINCRBYFLOAT HKEYS HLEN HMGET HMSET HPERSIST HPEXPIRE HPTTL HRANDFIELD HSCAN HSET \
+    HSETEX HSETNX HSTRLEN HTTL HVALS INCR INCRBY INCRBYFLOAT INFO KEYS LASTSAVE LATENCY LCS LINDEX LINSERT LLEN \
+    LMOVE LMPOP LOLWUT LPOP LPOS LPUSH LPUSHX LRANGE LREM LSET LTRIM MA MD MEMORY MG MGET MIGRATE MN MODULE MONITOR \
+    MOVE MS MSET MSETNX MULTI OBJECT PERSIST PEXPIRE PEXPIREAT PEXPIRETIME PFADD PFCOUNT PFMERGE PING PIPELINE \
+    PREPEND PSETEX PSUBSCRIBE PSYNC PTTL PUBLISH PUBSUB PUNSUBSCRIBE QUIT RANDOMKEY READONLY READWRITE RENAME \
+    RENAMENX REPLACE REPLICAOF RESET RESTORE ROLE RPOP RPOPLPUSH RPUSH RPUSHX SADD SAVE SCAN SCARD SCRIPT SDIFF \
+    SDIFFSTORE SELECT SET SETBIT SETEX SETNX SETRANGE SHUTDOWN SINTER SINTERCARD SINTERSTORE SISMEMBER SLAVEOF \
+    SLOWLOG SMEMBERS SMISMEMBER SMOVE SORT SORT_RO SPOP SPUBLISH SRANDMEMBER SREM SSCAN SSUBSCRIBE STATS STRLEN \
+    SUBSCRIBE SUBSTR SUNION SUNIONSTORE SUNSUBSCRIBE SWAPDB SYNC TIME TOUCH TTL TYPE UNLINK UNSUBSCRIBE UNWATCH VADD \
+    VCARD VDIM VEMB VERBOSITY VERSION VGETATTR VINFO VLINKS VRANDMEMBER VREM VSETATTR VSIM WAIT WAITAOF WATCH XACK \
+    XADD XAUTOCLAIM XCLAIM XDEL XGROUP XINFO XLEN XPENDING XRANGE XREAD XREADGROUP XREVRANGE XSETID XTRIM ZADD ZCARD \
+    ZCOUNT ZDIFF ZDIFFSTORE ZINCRBY ZINTER ZINTERCARD ZINTERSTORE ZLEXCOUNT ZMPOP ZMSCORE ZPOPMAX ZPOPMIN \
+    ZRANDMEMBER ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZRANGESTORE ZRANK ZREM ZREMRANGEBYLEX ZREMRANGEBYRANK \
+    ZREMRANGEBYSCORE ZREVRANGE ZREVRANGEBYLEX ZREVRANGEBYSCORE ZREVRANK ZSCAN ZSCORE ZUNION ZUNIONSTORE";
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use super::keys::{AGENT, CHAT, Class, GLOBAL, Listed, Memo, Role, SPOKEN, SetId}
 use super::messages;
 use super::named::Named;
 use super::nested::{Lists, Nested, Taken, Took};
+use super::opaque;
 use super::shape;
 use super::texts::Marks;
 use super::vocabulary::{Dialect, EventRule, Vocabulary};
@@ -115,7 +116,9 @@ impl<'v, 'p> Finder<'v, 'p> {
             self.attribute(node, attr.id, class, attr.value, rules, part, &mut out);
         }
         if let Some(body) = log.and_then(|(_, body)| body) {
-            match judge_body(body, rules) {
+            // a body names the event if it says so elsewhere, or if a list knows it
+            let is_name = reader.has_event_name || self.known_event(reader.event, dialect).is_some();
+            match judge_body(if is_name { reader.event } else { "" }, body, rules) {
                 None => self.inside(node, None, body, rules, &mut out),
                 found => out.push(node, ContentAt::Body, found),
             }
@@ -192,11 +195,13 @@ impl<'v, 'p> Finder<'v, 'p> {
         out: &mut Found,
     ) {
         let at = ContentAt::Attribute(id);
-        let texts = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_));
-        if class.role == Role::ErrorText && texts && !shape::is_void(value) {
-            match class.tool_error(value).filter(|_| rules.tool) {
+        let said = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_) | Value::Bytes(_));
+        if class.role == Role::ErrorText && said && !shape::is_void(value) {
+            // nothing can be redacted in bytes
+            let bytes = || Some(Part::Other).filter(|_| rules.agent && matches!(value, Value::Bytes(_)));
+            match class.tool_error(value).filter(|_| rules.tool).or_else(bytes) {
                 Some(part) => {
-                    out.tool_failed = true;
+                    out.tool_failed |= rules.tool;
                     out.push(node, at, Some((part, Basis::Listed)));
                 }
                 None => out.errors.push(ContentPlace { node, at, part: Part::Other, basis: Basis::Listed }),
@@ -204,8 +209,8 @@ impl<'v, 'p> Finder<'v, 'p> {
             return;
         }
         match judge(class, value, rules).or(named) {
-            // an address is text: whatever else is there has another meaning
-            None if class.is_address() && rules.agent && matches!(value, Value::Map(_) | Value::Bytes(_)) => {
+            // an address is text, or a list of them: whatever else is there has another meaning
+            None if class.is_address() && rules.agent && !are_texts(value) => {
                 let found = Some((Part::Other, Basis::Guessed)).filter(|_| !shape::is_void(value));
                 out.push(node, at, found);
             }
@@ -254,12 +259,17 @@ impl<'v, 'p> Finder<'v, 'p> {
     }
 
     fn event(&self, name: &str, dialect: Option<&Dialect>) -> Option<EventRule> {
+        self.known_event(name, dialect).or_else(|| dialect?.any_event)
+    }
+
+    /// What a list says of an event of this name.
+    fn known_event(&self, name: &str, dialect: Option<&Dialect>) -> Option<EventRule> {
         let own = dialect.and_then(|dialect| {
             let bare = name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(name);
             dialect.events.find(bare).next()
         });
         let known = own.or_else(|| self.vocabulary.events.find(name).next().filter(|_| !name.is_empty()));
-        known.copied().or_else(|| dialect?.any_event)
+        known.copied()
     }
 }
 
@@ -275,7 +285,9 @@ impl Found {
 
     /// Gives what was found to an item, in front of what it has (`first`), or in its place.
     pub(super) fn give(mut self, item: &mut ItemFacts, first: bool) {
-        if !first {
+        if first {
+            item.errors.append(&mut self.errors);
+        } else {
             (item.content, item.errors, item.inside) = (Vec::new(), self.errors, None);
             item.tool_failed = self.tool_failed;
         }
@@ -297,6 +309,15 @@ impl Found {
 
     fn push(&mut self, node: Node, at: ContentAt, found: Option<(Part, Basis)>) {
         self.content.extend(found.map(|(part, basis)| ContentPlace { node, at, part, basis }));
+    }
+}
+
+/// Whether a value is a text, a flat list of texts, or a number.
+fn are_texts(value: Value<'_>) -> bool {
+    match value {
+        Value::Map(_) | Value::Bytes(_) => false,
+        Value::List(_) => value.items().all(|item| item.as_str().is_some()),
+        Value::Str(_) | Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
     }
 }
 
@@ -358,7 +379,7 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basis)>
 fn unlisted(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basis)> {
     let unknown = class.is_unlisted();
     let goes = match rules.unlisted {
-        Unlisted::Text => !shape::is_opaque_value(value),
+        Unlisted::Text => !opaque::is_opaque_value(value),
         Unlisted::All => unknown || !shape::is_label_value(value),
         Unlisted::Keep => false,
     };
@@ -370,22 +391,26 @@ fn unlisted(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basi
     (rules.agent && goes).then_some((Part::Other, basis))
 }
 
-fn judge_body(body: Value<'_>, rules: Rules) -> Option<(Part, Basis)> {
+/// The part a log's body holds; `name` is its event's, which many clients repeat in the body.
+fn judge_body(name: &str, body: Value<'_>, rules: Rules) -> Option<(Part, Basis)> {
     if shape::is_void(body) {
         return None;
     }
-    match rules.event {
-        Some(event) if event.body => Some((event.part, Basis::Listed)),
-        _ => {
-            let goes = match rules.unlisted {
-                // the body of many events is the event's name
-                Unlisted::Text => !shape::is_label_value(body),
-                Unlisted::All => !matches!(body, Value::Bool(_) | Value::Int(_) | Value::Double(_)),
-                Unlisted::Keep => false,
-            };
-            (rules.agent && goes).then_some((Part::Other, Basis::Guessed))
-        }
+    if let Some(event) = rules.event.filter(|event| event.body) {
+        return Some((event.part, Basis::Listed));
     }
+    let is_name = || {
+        let stem = body.as_str().and_then(|text| text.strip_suffix(name));
+        !name.is_empty() && stem.is_some_and(|stem| stem.is_empty() || (stem.ends_with('.') && shape::is_label(stem)))
+    };
+    let number = matches!(body, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+    let basis = match rules.unlisted {
+        Unlisted::Text if opaque::is_opaque_value(body) || is_name() => None,
+        Unlisted::Text => Some(Basis::Unlisted),
+        Unlisted::All => Some(Basis::Guessed).filter(|_| !number),
+        Unlisted::Keep => None,
+    };
+    basis.filter(|_| rules.agent).map(|basis| (Part::Other, basis))
 }
 
 /// Gives each resource and scope to the first agent's item below it, else to the first item.

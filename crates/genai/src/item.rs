@@ -92,6 +92,8 @@ pub(super) struct Reader<'v, 'p> {
     pub(super) name: &'p str,
     /// Name of a log event: the field, else `event.name`, else a short body.
     pub(super) event: &'p str,
+    /// Whether the event's name stands beside its body.
+    pub(super) has_event_name: bool,
     pub(super) body: Option<Value<'p>>,
     pub(super) marks: u128,
     pub(super) attrs: Vec<Attr<'p>>,
@@ -117,6 +119,7 @@ impl<'v, 'p> Reader<'v, 'p> {
             kind: NodeKind::Span,
             name: "",
             event: "",
+            has_event_name: false,
             body: None,
             marks: 0,
             attrs: Vec::new(),
@@ -163,6 +166,7 @@ impl<'v, 'p> Reader<'v, 'p> {
                 let field = payload.text(node, Field::EventName);
                 // and of one name the longer form: the field's may say whose event it is
                 let long = attribute.and_then(|short| field.strip_suffix(short)?.strip_suffix('.')).map(|_| field);
+                self.has_event_name = !field.is_empty() || attribute.is_some();
                 let candidates = [long, attribute, Some(field), body];
                 self.event = candidates.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("");
             }

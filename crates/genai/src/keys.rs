@@ -231,10 +231,10 @@ pub(super) struct Listed {
 }
 
 impl Vocabulary {
-    /// Whether neither a list nor a dialect knows the key.
-    pub fn is_unlisted(&self, key: &str) -> bool {
+    /// Whether neither a list, a namespace nor a dialect knows the key.
+    pub fn is_unknown(&self, key: &str) -> bool {
         let class = self.keys.classify(key);
-        class.is_unlisted() && !class.is_read() && class.labels.is_empty() && class.content.is_empty()
+        class.is_unknown() && !class.is_read() && class.labels.is_empty() && class.content.is_empty()
     }
 
     /// Whether text under an attribute's key is searched for repeated content: error text, and what nobody listed unless the

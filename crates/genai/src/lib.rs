@@ -19,6 +19,7 @@ mod layers;
 mod messages;
 mod named;
 mod nested;
+mod opaque;
 mod pattern;
 mod quoted;
 mod read;
@@ -55,8 +56,10 @@ pub use facts::{
 pub use item::carried_id;
 pub use keys::Role;
 pub use layers::{Counts, stem};
+pub use opaque::is_number;
 pub use read::id_kind;
 pub use required::missing;
+pub use shape::is_short_name;
 pub use vaulted::Vaulted;
 pub use vocabulary::{Fact, Vocabulary, VocabularyError};
 

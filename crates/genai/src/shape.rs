@@ -1,5 +1,6 @@
 //! **What**: what counts as a label, and version comparison. **Why**: in an agent's items, text that nobody listed is
-//! content unless it has the shape of a label (`docs/decisions/0001-agent-items-and-content.md`).
+//! content unless it has the shape of a label (`docs/decisions/0001-agent-items-and-content.md`). **Not here**: numbers
+//! and generated ids (`opaque`).
 
 use otlp::Value;
 
@@ -32,11 +33,14 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     PLACEHOLDERS.contains(&text)
 }
 
-/// No longer than 128 bytes, no white space, no JSON, no prose in a script that has no blanks or with marks for them.
+/// No longer than 128 bytes, no white space, no JSON, few words, no prose in a script that has no blanks or with marks for them.
 pub(super) fn is_label(text: &str) -> bool {
     text.len() <= LABEL_BYTES
         && (is_placeholder(text)
-            || (!text.bytes().any(|byte| byte.is_ascii_whitespace()) && !looks_json(text) && !is_prose(text)))
+            || (!text.bytes().any(|byte| byte.is_ascii_whitespace())
+                && !looks_json(text)
+                && !is_prose(text)
+                && has_few_words(text, MARKED_WORDS.1)))
 }
 
 /// Prose without a blank of ASCII: other blanks, other scripts, words joined as forms join them.
@@ -117,21 +121,38 @@ fn is_label_list(text: &str) -> bool {
 
 /// Most words and bytes of a name that needs no proof.
 const NAME: (usize, usize) = (3, 64);
+/// Most names with blanks in a list.
+const SPACED_NAMES: usize = 8;
+/// Most words that marks hold together: in a name (`mcp__ticket_server__list_open_tickets`), and in a label, which
+/// may be a host (`internal-agents-prod-alb-123.us-east-1.elb.amazonaws.com`).
+const MARKED_WORDS: (usize, usize) = (8, 10);
 
 /// Whether a text is a label, or a name of a few words.
 fn is_name(text: &str) -> bool {
-    let few = || text.len() <= NAME.1 && text.split_whitespace().nth(NAME.0).is_none() && !is_prose_letters(text);
-    is_label(text) || (is_known_label(text) && (few() || is_label_list(text)))
+    let few = text.len() <= NAME.1 && is_short_name(text, NAME.0);
+    (is_label(text) && is_short_name(text, 1)) || (is_known_label(text) && (few || is_label_list(text)))
 }
 
-/// Prose in a script without blanks, or with many letters that are not Latin.
-fn is_prose_letters(text: &str) -> bool {
-    text.split_whitespace().any(is_prose)
+/// Whether a name has at most so many words with blanks between them, and few that other marks join; in scripts that
+/// put no blanks, a few letters.
+pub fn is_short_name(text: &str, words: usize) -> bool {
+    text.split_whitespace().nth(words).is_none()
+        && has_few_words(text, MARKED_WORDS.0)
+        && !text.split_whitespace().any(is_prose)
+}
+
+/// Whether marks join no more words than that; the parts of a path are looked at one by one.
+fn has_few_words(text: &str, most: usize) -> bool {
+    let word = |word: &&str| word.bytes().filter(u8::is_ascii_alphabetic).count() > 1;
+    let is_mark = |c: char| c.is_whitespace() || "_-+.,;:|=".contains(c);
+    text.split(['/', '\\']).all(|part| part.len() < most || part.split(is_mark).filter(word).nth(most).is_none())
 }
 
 /// What a key that is known to hold names may hold: names, and short lists of them.
 pub(super) fn is_name_value(value: Value<'_>) -> bool {
+    let spaced = |item: &Value<'_>| item.as_str().is_some_and(|text| text.contains(char::is_whitespace));
     are_labels(value, is_name)
+        && !matches!(value, Value::List(_) if value.items().filter(spaced).nth(SPACED_NAMES).is_some())
 }
 
 /// The same for a key that is known to hold ids: blanks are fine.
@@ -150,65 +171,6 @@ fn are_labels(value: Value<'_>, is_text: fn(&str) -> bool) -> bool {
         Value::Bytes(_) | Value::Map(_) => is_void(value),
         Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => true,
     }
-}
-
-/// Longest unit behind a number, and longest word before a generated id, bytes.
-const UNIT: usize = 3;
-const PREFIX: usize = 8;
-/// Fewest characters of a generated id, and so many of them for each digit at most.
-const GENERATED: (usize, usize) = (12, 8);
-/// So many lower-case letters in a row are a word.
-const WORD: usize = 5;
-
-/// Whether a value can be nobody's words: a number, a date, a hash, a generated id.
-pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
-    match value {
-        Value::Str(text) => is_opaque(text),
-        _ => is_label_value(value),
-    }
-}
-
-fn is_opaque(text: &str) -> bool {
-    const WORDS: [&str; 12] =
-        ["true", "false", "null", "none", "yes", "no", "on", "off", "ok", "error", "True", "False"];
-    if text.len() > LABEL_BYTES || !text.is_ascii() {
-        return false;
-    }
-    let id = |text: &str| is_number(text) || is_hex(text) || is_generated(text);
-    let behind = text
-        .split_once(['_', '-', ':'])
-        .filter(|(prefix, _)| prefix.len() <= PREFIX && prefix.bytes().all(|byte| byte.is_ascii_alphabetic()));
-    text.is_empty()
-        || is_placeholder(text)
-        || WORDS.contains(&text)
-        || id(text)
-        || behind.is_some_and(|(_, rest)| id(rest))
-}
-
-/// `12`, `-3.5e7`, `1.5ms`, `2026-11-25T08:00:00Z`, `v1.2.3-rc1`.
-fn is_number(text: &str) -> bool {
-    let bare = text.strip_prefix(['+', '-', 'v', '$']).unwrap_or(text);
-    let digits = bare.bytes().filter(u8::is_ascii_digit).count();
-    let letters = bare.bytes().filter(u8::is_ascii_alphabetic).count();
-    let marks = |byte: u8| byte.is_ascii_alphanumeric() || b".,:+-%/_".contains(&byte);
-    bare.starts_with(|c: char| c.is_ascii_digit()) && bare.bytes().all(marks) && letters <= UNIT.min(digits)
-}
-
-/// Hex digits in groups, a digit among them.
-fn is_hex(text: &str) -> bool {
-    let hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-    text.len() >= 8 && text.bytes().all(hex) && text.bytes().any(|byte| byte.is_ascii_digit())
-}
-
-/// Letters and digits mixed as no word mixes them.
-fn is_generated(text: &str) -> bool {
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    let word = text.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() >= WORD);
-    let upper = text.split(|c: char| !c.is_ascii_uppercase()).any(|run| run.len() > 2 * WORD);
-    // `John_Smith_1985`: a word ends where its mark stands
-    let pieces = text.split(['-', '_']).any(|piece| piece.len() > 2 && piece.bytes().all(|b| b.is_ascii_alphabetic()));
-    let alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    text.len() >= GENERATED.0 && alphabet && !word && !upper && !pieces && digits * GENERATED.1 >= text.len()
 }
 
 fn looks_json(text: &str) -> bool {

@@ -1,8 +1,9 @@
 //! **What**: fields that have a form by the specification: trace state (W3C Trace Context §3.3), schema URLs, versions
-//! and units, names of scopes and metrics. **Why**: what has another form is somebody's text. **Invariants**: what has
-//! the form is not touched here; the rules see it as they see every text. **Not here**: names of spans and events
-//! (`vault/outside`).
+//! and units, severities, names of scopes and metrics. **Why**: what has another form is somebody's text.
+//! **Invariants**: what has the form is not touched here; the rules see it as they see every text. **Not here**: names
+//! of spans and events (`vault/outside`).
 
+use genai::is_short_name;
 use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, Payload};
 
@@ -11,6 +12,8 @@ const TRACE_STATE: usize = 512;
 /// Longest schema URL, version and unit, bytes.
 const SCHEMA_URL: usize = 256;
 const WORD: usize = 64;
+/// Longest severity as the source wrote it, bytes.
+const SEVERITY: usize = 12;
 /// Most words and bytes of a scope's or metric's name.
 const NAME: (usize, usize) = (5, 128);
 
@@ -24,6 +27,7 @@ pub(super) fn close(payload: &mut Payload) -> u64 {
             NodeKind::Resource => &[Field::SchemaUrl],
             NodeKind::Scope => &[Field::SchemaUrl, Field::Version, Field::Name],
             NodeKind::Metric => &[Field::Unit, Field::Name],
+            NodeKind::LogRecord => &[Field::SeverityText],
             _ => &[],
         };
         for field in fields {
@@ -43,9 +47,44 @@ fn has_form(field: Field, text: &str) -> bool {
     match field {
         Field::TraceState => is_trace_state(text),
         Field::SchemaUrl => is_schema_url(text),
+        Field::SeverityText => is_severity(text),
         Field::Version | Field::Unit => text.len() <= WORD && !text.contains(char::is_whitespace),
-        _ => text.len() <= NAME.1 && text.split_whitespace().nth(NAME.0).is_none(),
+        _ => text.len() <= NAME.1 && is_short_name(text, NAME.0),
     }
+}
+
+/// A usual level, in capitals a level of somebody's own (`SECURITY`, `DEBUG2`).
+fn is_severity(text: &str) -> bool {
+    const LEVELS: [&str; 26] = [
+        "alert",
+        "audit",
+        "config",
+        "crit",
+        "critical",
+        "debug",
+        "default",
+        "emerg",
+        "emergency",
+        "err",
+        "error",
+        "fatal",
+        "fine",
+        "finer",
+        "finest",
+        "http",
+        "info",
+        "information",
+        "log",
+        "notice",
+        "panic",
+        "severe",
+        "trace",
+        "verbose",
+        "warn",
+        "warning",
+    ];
+    let capitals = |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    text.len() <= SEVERITY && (capitals(text) || LEVELS.contains(&text.to_ascii_lowercase().as_str()))
 }
 
 /// `vendor=value,tenant@vendor=value`: values without blanks.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use echoes::frames;
-use genai::{ContentAt, ContentPlace, ItemFacts, facts_of};
+use genai::{ContentAt, ContentPlace, ItemFacts, facts_of, is_short_name};
 use kernel::hex;
 use otlp::{Field, Node, NodeKind, Payload, Signal};
 use pipeline::Batch;
@@ -93,7 +93,9 @@ impl<'p> Failure<'p> {
             hash.update(part);
         }
         let digest = hash.finalize();
-        let word: String = kind.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(TYPE_BYTES).collect();
+        // of a sentence no words; the digest tells failures apart
+        let shown = if is_short_name(kind, 1) { kind } else { "" };
+        let word: String = shown.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(TYPE_BYTES).collect();
         let mut out = if word.is_empty() { "error".to_owned() } else { word };
         out.push('-');
         hex::push(&mut out, digest.get(..DIGEST).unwrap_or(&digest));

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use genai::{ContentAt, ContentPlace, ItemFacts, Part};
+use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, Payload, Value};
 use vault::document::{Content, Piece};
 use vault::names;
@@ -149,5 +150,14 @@ pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option
         ContentAt::Status => {
             Some(payload.text(place.node, Field::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
         }
+    }
+}
+
+/// Whether a place still holds what it held when the facts were read.
+pub(super) fn is_left(payload: &Payload, place: &ContentPlace) -> bool {
+    match value_at(payload, place) {
+        None | Some(Value::Empty) => false,
+        Some(Value::Str(text)) => !text.is_empty() && !text.ends_with(CONTENT),
+        Some(_) => true,
     }
 }

@@ -79,8 +79,9 @@ pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool
     out
 }
 
-/// The session that spans of a trace name, for those that name none: an auditor looks for them there. `None`: they name several.
-fn sessions_of_traces<'a>(payload: &'a Payload, facts: &'a Facts) -> HashMap<&'a [u8], Option<&'a str>> {
+/// The session that spans of a trace name, for those that name none: an auditor looks for them there. `None`: they
+/// name several.
+pub(super) fn sessions_of_traces<'a>(payload: &'a Payload, facts: &'a Facts) -> HashMap<&'a [u8], Option<&'a str>> {
     let mut named: HashMap<&[u8], Option<&str>> = HashMap::new();
     for item in &facts.items {
         let (trace, id) = (payload.trace_id(item.node), item.session.as_deref().filter(|id| !id.is_empty()));

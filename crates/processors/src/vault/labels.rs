@@ -4,6 +4,7 @@
 //! alone; holds keyed hashes, no texts; bounded for each account and in all; a text that is not seen for [`FORGOTTEN`]
 //! has to prove itself again. **Not here**: which texts are asked for (`genai`).
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
@@ -11,17 +12,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::FieldProblem;
-use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts};
+use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Part};
+use kernel::CONTENT;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::{Node, Payload, Value};
 use pipeline::claims::ClaimKey;
+
+use super::items::sessions_of_traces;
 
 #[cfg(test)]
 mod tests;
 
 /// Texts that are remembered at most: of one account, and of all.
 pub(super) const LIMITS: (usize, usize) = (8_192, 131_072);
+/// The key under which a log's body has to repeat.
+pub(super) const BODY: &str = "body";
 /// Longest text under a key of `vault.labels.keep`, bytes.
 const KEPT_BYTES: usize = 256;
 /// First byte of an effect's body; those of traces and services begin otherwise.
@@ -67,6 +73,36 @@ impl LabelPolicy {
     }
 }
 
+impl LabelPolicy {
+    /// Whether texts under `key` never leave.
+    pub(super) fn is_never(&self, key: &str) -> bool {
+        self.never.iter().any(|listed| listed == key)
+    }
+
+    /// Texts of agents' items that no list calls content but `never` does, each with the item that keeps it.
+    fn withheld(&self, payload: &Payload, facts: &Facts) -> Vec<(usize, ContentPlace)> {
+        let mut out = Vec::new();
+        let mut known: HashSet<(Node, ContentAt)> =
+            facts.items.iter().flat_map(|item| &item.content).map(|place| (place.node, place.at)).collect();
+        let mut seen: HashSet<Node> = HashSet::new();
+        let agents = facts.items.iter().enumerate().filter(|(_, item)| item.agent || item.of_agent_service);
+        for (at, item) in agents {
+            let shared = [payload.resource(item.node), payload.scope(item.node)];
+            let shared = shared.into_iter().filter(|node| seen.insert(*node)).collect::<Vec<_>>();
+            for node in std::iter::once(item.node).chain(payload.children(item.node)).chain(shared) {
+                for attribute in payload.attributes(node).filter(|attribute| self.is_never(attribute.key)) {
+                    let place = ContentAt::Attribute(attribute.id);
+                    let is_text = !matches!(attribute.value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+                    if is_text && attribute.value.as_str() != Some(CONTENT) && known.insert((node, place)) {
+                        out.push((at, ContentPlace { node, at: place, part: Part::Other, basis: Basis::Guessed }));
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
 /// One sighting: an account, a text under its key, a session, the hour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Sighting {
@@ -76,6 +112,8 @@ struct Sighting {
     hour: u32,
 }
 
+/// In a checkpoint the session of a text that had enough of them.
+const PROVEN: u64 = 0;
 /// Bytes of a sighting in an effect.
 const ENTRY: usize = 8 + 16 + 8 + 4;
 /// Sightings that one batch adds at most: made-up texts must not fill the spool. The others prove nothing this time.
@@ -135,10 +173,24 @@ impl Labels {
     }
 
     /// Asks for the texts of one batch.
-    pub(super) fn ask<'a>(&'a self, ids: &'a dyn IdPolicy, account: &'a str, now: UnixNanos) -> Asking<'a> {
-        let hour = u32::try_from(now.0 / HOUR).unwrap_or(u32::MAX);
-        let account_hash = hash64(&[account.as_bytes()]);
-        Asking { labels: self, ids, account, account_hash, hour, asked: HashMap::new(), news: vec![VERSION] }
+    pub(super) fn ask<'a>(
+        &'a self,
+        ids: &'a dyn IdPolicy,
+        (account, now): (&'a str, UnixNanos),
+        (payload, facts): (&'a Payload, &'a Facts),
+    ) -> Asking<'a> {
+        Asking {
+            labels: self,
+            ids,
+            payload,
+            facts,
+            account,
+            account_hash: hash64(&[account.as_bytes()]),
+            hour: u32::try_from(now.0 / HOUR).unwrap_or(u32::MAX),
+            sessions: OnceCell::new(),
+            asked: HashMap::new(),
+            news: vec![VERSION],
+        }
     }
 
     /// Whether a text is proven; a sighting that adds something goes into `news`.
@@ -152,8 +204,7 @@ impl Labels {
             Some(label) if proven => sighting.hour.saturating_sub(label.hour) >= AGAIN,
             Some(label) => !label.sessions.contains(&sighting.session),
         };
-        // a text without session and trace can't prove anything
-        if is_new && (proven || sighting.session != 0) && news.len() < BATCH * ENTRY {
+        if is_new && news.len() < BATCH * ENTRY {
             sighting.put(news);
         }
         proven
@@ -180,10 +231,10 @@ impl Labels {
             label.sessions.clear();
         }
         label.hour = label.hour.max(sighting.hour);
-        if label.sessions.len() < usize::from(self.policy.min_sessions)
-            && sighting.session != 0
-            && !label.sessions.contains(&sighting.session)
-        {
+        if sighting.session == PROVEN {
+            label.sessions = vec![PROVEN; usize::from(self.policy.min_sessions)];
+        }
+        if label.sessions.len() < usize::from(self.policy.min_sessions) && !label.sessions.contains(&sighting.session) {
             label.sessions.push(sighting.session);
         }
         if texts.len() > self.limits.0 {
@@ -205,7 +256,8 @@ impl Labels {
         let mut out = vec![VERSION];
         for (account, texts) in &known.accounts {
             for (text, label) in texts {
-                for session in &label.sessions {
+                let sessions: &[u64] = if self.is_proven(label) { &[PROVEN] } else { &label.sessions };
+                for session in sessions {
                     Sighting { account: *account, text: *text, session: *session, hour: label.hour }.put(&mut out);
                 }
             }
@@ -223,19 +275,24 @@ impl Labels {
 pub(super) struct Asking<'a> {
     labels: &'a Labels,
     ids: &'a dyn IdPolicy,
+    payload: &'a Payload,
+    facts: &'a Facts,
     account: &'a str,
     account_hash: u64,
     hour: u32,
-    /// Answers, by key, text and session.
+    /// The session that items of a trace name.
+    sessions: OnceCell<HashMap<&'a [u8], Option<&'a str>>>,
+    /// Answers, by tenant, key and text, and session.
     asked: HashMap<(Box<str>, u64), bool>,
     news: Vec<u8>,
 }
 
 impl Asking<'_> {
-    /// Whether enough sessions have sent `text` under `key`; notes that `session` did.
-    pub(super) fn proves(&mut self, key: &str, text: &str, session: u64) -> bool {
-        let labelled = format!("label {key}\0{text}");
-        let known = (labelled.into_boxed_str(), session);
+    /// Whether enough sessions of the item's tenant have sent `text` under `key`; notes that the item's session did.
+    pub(super) fn proves(&mut self, key: &str, text: &str, item: &ItemFacts) -> bool {
+        let session = self.session(item);
+        let tenant = item.tenant.as_deref().unwrap_or_default();
+        let known = (format!("label {}:{tenant}{key}\0{text}", tenant.len()).into_boxed_str(), session);
         if let Some(answer) = self.asked.get(&known) {
             return *answer;
         }
@@ -248,9 +305,24 @@ impl Asking<'_> {
         answer
     }
 
-    /// Takes the attributes that may leave out of the content of `facts`; none: nothing changes.
-    pub(super) fn attributes(&mut self, payload: &Payload, facts: &Facts) -> Option<Facts> {
-        let policy = &self.labels.policy;
+    /// What counts as one session: the item's, else that of its trace. Each turn of a conversation may have a trace of
+    /// its own; so where nothing names a session, all that a user sends in a day counts as one.
+    fn session(&self, item: &ItemFacts) -> u64 {
+        let trace = self.payload.trace_id(item.node);
+        let sessions = || self.sessions.get_or_init(|| sessions_of_traces(self.payload, self.facts));
+        let own = item.session.as_deref().filter(|session| !session.is_empty());
+        match own.or_else(|| sessions().get(trace).copied().flatten()) {
+            Some(session) => hash64(&[b"session", session.as_bytes()]),
+            None => {
+                let user = item.user.as_deref().unwrap_or_default();
+                hash64(&[b"day", &(self.hour / 24).to_le_bytes(), user.as_bytes()])
+            }
+        }
+    }
+
+    /// Takes what may leave out of the content of the facts, and adds what never may; none: nothing changes.
+    pub(super) fn attributes(&mut self) -> Option<Facts> {
+        let (payload, facts, policy) = (self.payload, self.facts, &self.labels.policy);
         let mut leaving: HashSet<(usize, Node, ContentAt)> = HashSet::new();
         for (at, item) in facts.items.iter().enumerate() {
             // what somebody wrote under `keep` holds for a guess, too; never for what is listed as content
@@ -259,21 +331,24 @@ impl Asking<'_> {
             };
             for place in item.content.iter().filter(|place| may(place)) {
                 let Some((key, text)) = short_text(payload, place) else { continue };
-                let is = |list: &[String]| list.iter().any(|listed| listed == key);
-                if is(&policy.never) {
+                if policy.is_never(key) {
                     continue;
                 }
-                let kept = text.len() <= KEPT_BYTES && is(&policy.keep);
+                let kept = text.len() <= KEPT_BYTES && policy.keep.iter().any(|listed| listed == key);
                 let short = text.len() <= place.basis.provable_bytes();
-                if kept || (short && self.proves(key, text, session_hash(payload, item))) {
+                if kept || (short && self.proves(key, text, item)) {
                     leaving.insert((at, place.node, place.at));
                 }
             }
         }
-        (!leaving.is_empty()).then(|| {
+        let never = if policy.never.is_empty() { Vec::new() } else { policy.withheld(payload, facts) };
+        (!leaving.is_empty() || !never.is_empty()).then(|| {
             let mut facts = facts.clone();
-            for (at, item) in facts.items.iter_mut().enumerate() {
+            for (at, item) in facts.items.iter_mut().enumerate().filter(|_| !leaving.is_empty()) {
                 item.content.retain(|place| !leaving.contains(&(at, place.node, place.at)));
+            }
+            for (at, place) in never {
+                facts.items.get_mut(at).into_iter().for_each(|item| item.content.push(place));
             }
             facts
         })
@@ -298,29 +373,19 @@ fn shrink(texts: &mut HashMap<u128, Label>) {
     }
 }
 
-/// Key and text of a place that holds a text in an attribute.
+/// Key and text of a place that holds a text in an attribute, or in a log's body.
 fn short_text<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<(&'p str, &'p str)> {
-    let ContentAt::Attribute(id) = place.at else { return None };
-    let attribute = payload.attribute(id)?;
-    match attribute.value {
-        Value::Str(text) if !text.contains(['\n', '\r']) => Some((attribute.key, text)),
-        _ => None,
-    }
-}
-
-/// The session of an item, else its trace; 0: it has neither.
-pub(super) fn session_hash(payload: &Payload, item: &ItemFacts) -> u64 {
-    let trace = payload.trace_id(item.node);
-    match item.session.as_deref().filter(|session| !session.is_empty()) {
-        Some(session) => hash64(&[b"session", session.as_bytes()]).max(1),
-        None if !trace.is_empty() => hash64(&[b"trace", trace]).max(1),
-        None => 0,
-    }
+    let (key, value) = match place.at {
+        ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| (attribute.key, attribute.value))?,
+        ContentAt::Body => (BODY, payload.body(place.node)?),
+        _ => return None,
+    };
+    value.as_str().filter(|text| !text.contains(['\n', '\r'])).map(|text| (key, text))
 }
 
 /// A session's hash that differs for each text: the memory doesn't say which texts one session sent.
 fn tied(session: u64, text: u128) -> u64 {
-    if session == 0 { 0 } else { hash64(&[&session.to_le_bytes(), &text.to_le_bytes()]).max(1) }
+    hash64(&[&session.to_le_bytes(), &text.to_le_bytes()]).max(1)
 }
 
 fn hash64(parts: &[&[u8]]) -> u64 {

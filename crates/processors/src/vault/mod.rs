@@ -197,6 +197,14 @@ impl VaultProcessor {
     /// texts outside attributes. What is new about traces, services and labels is an effect.
     fn facts(&self, batch: &mut Batch) -> (Arc<Facts>, Vec<Replaced>) {
         let mut facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
+        if !batch.drafts.is_empty() {
+            // a vault before this one has moved most of what the facts call content
+            let mut left = Facts::clone(&facts);
+            for item in &mut left.items {
+                item.content.retain(|place| content::is_left(&batch.payload, place));
+            }
+            facts = Arc::new(left);
+        }
         let account = Arc::clone(&batch.origin.account);
         let now = batch.origin.received;
         let known = Known {
@@ -207,9 +215,17 @@ impl VaultProcessor {
             facts = Arc::new(adopted);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
-        let mut asking = self.labels.ask(&*self.ids, &account, now);
-        let mut changed = asking.attributes(&batch.payload, &facts);
-        let replaced = outside::judge(self.privacy, &self.vocabulary, &mut asking, &batch.payload, &facts);
+        if batch.payload.signal() == Signal::Metrics {
+            return (facts, Vec::new());
+        }
+        let read = Arc::clone(&facts);
+        let mut asking = self.labels.ask(&*self.ids, (&account, now), (&batch.payload, &read));
+        let mut changed = asking.attributes();
+        let replaced = match (self.leave, self.privacy) {
+            // whoever wants to read texts, redacted, wants to read names, too
+            (Leave::Redacted, Privacy::Standard) => Vec::new(),
+            _ => outside::judge(self.privacy, &self.vocabulary, &mut asking, &batch.payload, &read),
+        };
         if !replaced.is_empty() {
             outside::add(changed.get_or_insert_with(|| Facts::clone(&facts)), &replaced);
         }
@@ -285,7 +301,8 @@ impl Processor for VaultProcessor {
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        if batch.origin.trust == Trust::ThirdParty {
+        // references beside drafts are those of a vault before this one
+        if batch.origin.trust == Trust::ThirdParty && batch.drafts.is_empty() {
             self.metrics.references.increment(arrival::clean(&mut batch.payload));
         }
         let (facts, replaced) = self.facts(batch);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use genai::{Basis, ContentAt, Facts};
+use genai::{Basis, ContentAt, Facts, is_short_name};
 use otlp::{Node, Payload};
 use telemetry::labels::Values;
 use telemetry::{Counter, Meter, names as metric};
@@ -46,8 +46,7 @@ impl Moved {
         for place in places.filter(|place| !matches!(place.basis, Basis::Listed | Basis::Key)) {
             let ContentAt::Attribute(id) = place.at else { continue };
             let Some(attribute) = payload.attribute(id) else { continue };
-            let never = policy.never.iter().any(|never| never == attribute.key);
-            if !never && !strict.contains(&(place.node, place.at)) {
+            if !policy.is_never(attribute.key) && !strict.contains(&(place.node, place.at)) {
                 self.one(account, attribute.key);
             }
         }
@@ -58,7 +57,9 @@ impl Moved {
             counter.increment(1);
             return;
         }
-        let label = self.values.value(account, Some(key));
+        // a key that is words is counted without them
+        let name = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic()) && is_short_name(key, 1);
+        let label = self.values.value(account, Some(key).filter(name).or(Some("other")));
         let counter =
             self.meter.counter(&metric::VAULT_MOVED_VALUES, &[("processor", &self.processor), ("key", label)]);
         counter.increment(1);

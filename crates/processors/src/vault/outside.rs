@@ -10,12 +10,12 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vocabulary};
+use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vocabulary, is_number, is_short_name};
 use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, OwnedValue, Payload, Value};
 
 use super::content::{name_field, value_at};
-use super::labels::{Asking, session_hash};
+use super::labels::{Asking, BODY};
 
 #[cfg(test)]
 mod tests;
@@ -86,7 +86,15 @@ pub(super) fn judge(
     payload: &Payload,
     facts: &Facts,
 ) -> Vec<(usize, Replaced)> {
-    let mut judge = Judge { privacy, vocabulary, asking, payload, out: Vec::new() };
+    let mut judge = Judge {
+        privacy,
+        vocabulary,
+        asking,
+        payload,
+        shared: HashSet::new(),
+        content: HashSet::new(),
+        out: Vec::new(),
+    };
     for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.agent || item.of_agent_service) {
         judge.item(at, item);
     }
@@ -98,93 +106,123 @@ struct Judge<'j, 'a> {
     vocabulary: &'j Vocabulary,
     asking: &'j mut Asking<'a>,
     payload: &'j Payload,
+    /// Resources and scopes that an item before had.
+    shared: HashSet<Node>,
+    /// The present item's content: only `strict` asks for it.
+    content: HashSet<(Node, ContentAt)>,
     out: Vec<(usize, Replaced)>,
 }
 
 impl Judge<'_, '_> {
     fn item(&mut self, at: usize, item: &ItemFacts) {
         let payload = self.payload;
-        let session = session_hash(payload, item);
+        if self.privacy == Privacy::Strict {
+            // an unlisted body may still leave as a template
+            let places =
+                item.content.iter().filter(|place| place.at != ContentAt::Body || place.basis == Basis::Listed);
+            self.content = places.map(|place| (place.node, place.at)).collect();
+        }
         let is_renamed = item.inside.as_deref().is_some_and(|inside| inside.name.is_some());
         if !is_renamed {
-            self.name(at, item, item.node, session);
+            self.name(at, item, item.node);
         }
         for event in payload.children(item.node).filter(|node| payload.kind(*node) == NodeKind::Event) {
-            self.name(at, item, event, session);
+            self.name(at, item, event);
         }
         if self.privacy == Privacy::Standard {
             return;
         }
-        let place = |node, at| ContentPlace { node, at, part: Part::Other, basis: Basis::Guessed };
-        self.text(at, item, place(item.node, ContentAt::Status), "status.message", session);
+        self.text(at, item, place(item.node, ContentAt::Status), "status.message");
         for error in &item.errors {
             let ContentAt::Attribute(id) = error.at else { continue };
-            let key = payload.attribute(id).map_or("", |attribute| attribute.key);
+            let Some(attribute) = payload.attribute(id) else { continue };
             // a type is the code's word, which says what failed
-            let is_type = key.ends_with("type") && payload.get_str(error.node, key).is_some_and(is_word);
+            let is_type = attribute.key.ends_with("type") && attribute.value.as_str().is_some_and(is_type);
             if !is_type {
-                self.text(at, item, place(error.node, error.at), key, session);
+                self.text(at, item, place(error.node, error.at), attribute.key);
             }
         }
-        if payload.kind(item.node) == NodeKind::LogRecord
-            && !item.content.iter().any(|place| place.at == ContentAt::Body)
-        {
-            self.text(at, item, place(item.node, ContentAt::Body), "body", session);
+        if payload.kind(item.node) == NodeKind::LogRecord {
+            self.text(at, item, place(item.node, ContentAt::Body), BODY);
         }
-        self.numbers(at, item);
+        let shared = [payload.resource(item.node), payload.scope(item.node)];
+        for node in std::iter::once(item.node).chain(payload.children(item.node)) {
+            self.numbers(at, item, node);
+        }
+        for node in shared {
+            if self.shared.insert(node) {
+                self.numbers(at, item, node);
+            }
+        }
     }
 
-    /// Numbers under unlisted keys may be somebody's age or balance: their order of magnitude stays.
-    fn numbers(&mut self, at: usize, item: &ItemFacts) {
-        for attribute in self.payload.attributes(item.node) {
+    /// Numbers under keys that nobody knows may be somebody's age or balance: their order of magnitude stays. Dates and
+    /// other texts made of numbers have to repeat.
+    fn numbers(&mut self, at: usize, item: &ItemFacts, node: Node) {
+        for attribute in self.payload.attributes(node) {
             let by = match attribute.value {
-                Value::Int(number) => OwnedValue::Int(bucket(number)),
-                Value::Double(number) if number.is_finite() => OwnedValue::Int(bucket(number as i64)),
+                Value::Int(number) if bucket(number) != number => OwnedValue::Int(bucket(number)),
+                Value::Double(number) if bucket_of_double(number) != number => {
+                    OwnedValue::Double(bucket_of_double(number))
+                }
+                Value::Str(text) if is_number(text) && bucket_of_text(text) != text => {
+                    OwnedValue::Str(bucket_of_text(text))
+                }
                 _ => continue,
             };
-            if self.vocabulary.is_unlisted(attribute.key) {
-                let at_attribute = ContentAt::Attribute(attribute.id);
-                let place =
-                    ContentPlace { node: item.node, at: at_attribute, part: Part::Other, basis: Basis::Guessed };
-                self.out.push((at, Replaced { place, by }));
+            let is_own = attribute.key.starts_with("tollgate.");
+            if is_own || !self.vocabulary.is_unknown(attribute.key) {
+                continue;
+            }
+            let place = place(node, ContentAt::Attribute(attribute.id));
+            match by {
+                OwnedValue::Str(by) if by.is_empty() => self.text(at, item, place, attribute.key),
+                by => self.put(at, place, by),
             }
         }
     }
 
-    fn name(&mut self, at: usize, item: &ItemFacts, node: Node, session: u64) {
-        let field = name_field(self.payload, node);
-        let text = self.payload.text(node, field);
-        let few = text.len() <= NAME.1 && text.split_whitespace().nth(NAME.0).is_none();
+    fn put(&mut self, at: usize, place: ContentPlace, by: OwnedValue) {
+        if !self.content.contains(&(place.node, place.at)) {
+            self.out.push((at, Replaced { place, by }));
+        }
+    }
+
+    fn name(&mut self, at: usize, item: &ItemFacts, node: Node) {
+        let text = self.payload.text(node, name_field(self.payload, node));
         let stays = match self.privacy {
-            Privacy::Standard => few,
+            Privacy::Standard => text.len() <= NAME.1 && is_short_name(text, NAME.0),
             Privacy::Strict => is_known(text, item),
         };
         if !stays {
-            let place = ContentPlace { node, at: ContentAt::Name, part: Part::Other, basis: Basis::Guessed };
-            self.text(at, item, place, "name", session);
+            self.text(at, item, place(node, ContentAt::Name), "name");
         }
     }
 
-    fn text(&mut self, at: usize, item: &ItemFacts, place: ContentPlace, key: &str, session: u64) {
+    fn text(&mut self, at: usize, item: &ItemFacts, place: ContentPlace, key: &str) {
         let by = match value_at(self.payload, &place) {
             None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => return,
-            Some(Value::Str(text)) if text.is_empty() || text == CONTENT || is_known(text, item) => return,
+            Some(Value::Str(text)) if text.is_empty() || is_known(text, item) => return,
             Some(Value::Str(text)) => {
                 let template = match self.privacy {
                     Privacy::Standard => text.to_owned(),
                     Privacy::Strict => template(text),
                 };
-                let proven = template.len() <= TEMPLATE && self.asking.proves(key, &template, session);
+                let proven = template.len() <= TEMPLATE && self.asking.proves(key, &template, item);
                 match proven {
-                    true if template == text => return,
+                    true if template == text && place.at != ContentAt::Body => return,
                     true => template,
                     false => operation(text, item).map_or(CONTENT.to_owned(), |word| format!("{word} {CONTENT}")),
                 }
             }
             Some(Value::Bytes(_) | Value::List(_) | Value::Map(_)) => CONTENT.to_owned(),
         };
-        self.out.push((at, Replaced { place, by: OwnedValue::Str(by) }));
+        self.put(at, place, OwnedValue::Str(by));
     }
+}
+
+fn place(node: Node, at: ContentAt) -> ContentPlace {
+    ContentPlace { node, at, part: Part::Other, basis: Basis::Guessed }
 }
 
 /// Adds the replaced places to the content of their items.
@@ -204,14 +242,17 @@ fn operation<'t>(text: &'t str, item: &ItemFacts) -> Option<&'t str> {
     item.operation.as_deref().filter(|operation| first.trim_end_matches(':') == *operation).map(|_| first)
 }
 
-fn is_word(text: &str) -> bool {
-    text.len() <= NAME.1 && !text.contains(char::is_whitespace)
+/// `ValueError`, `openai.RateLimitError`, `429`: an identifier.
+fn is_type(text: &str) -> bool {
+    let mark = |c: char| "._:/$<>-#`".contains(c);
+    text.len() <= NAME.1 && text.chars().all(|c| c.is_ascii_alphanumeric() || mark(c)) && is_short_name(text, 1)
 }
 
-/// Whether a text is made of words that the item's own facts hold: `execute_tool lookup`, `chat gpt-4o`.
+/// Whether a text is made of words that the item's own facts hold: `execute_tool lookup`, `chat gpt-4o`; or was
+/// replaced before.
 fn is_known(text: &str, item: &ItemFacts) -> bool {
     let facts = [&item.operation, &item.request_model, &item.response_model, &item.tool, &item.provider];
-    let known = |word: &str| facts.into_iter().any(|fact| fact.as_deref() == Some(word));
+    let known = |word: &str| facts.into_iter().any(|fact| fact.as_deref() == Some(word)) || word == CONTENT;
     !text.is_empty() && text.split_whitespace().all(known)
 }
 
@@ -227,6 +268,29 @@ fn bucket(number: i64) -> i64 {
     };
     let bucket = i64::try_from(lead * power).unwrap_or(i64::MAX);
     if number < 0 { -bucket } else { bucket }
+}
+
+/// The same of a number with a fraction.
+fn bucket_of_double(number: f64) -> f64 {
+    if number == 0.0 || !number.is_finite() {
+        return number;
+    }
+    let power = 10_f64.powi(number.abs().log10().floor() as i32);
+    let lead = match number.abs() / power {
+        lead if lead < 2.0 => 1.0,
+        lead if lead < 5.0 => 2.0,
+        _ => 5.0,
+    };
+    (lead * power).copysign(number)
+}
+
+/// The same of a text; empty: it is no plain number.
+fn bucket_of_text(text: &str) -> String {
+    match (text.parse::<i64>(), text.parse::<f64>()) {
+        (Ok(number), _) => bucket(number).to_string(),
+        (_, Ok(number)) => bucket_of_double(number).to_string(),
+        _ => String::new(),
+    }
 }
 
 /// A message without what differs from one to the next: numbers, ids and quoted parts.

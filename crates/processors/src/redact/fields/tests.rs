@@ -19,6 +19,11 @@ fn forms() {
         (Field::Name, "io.opentelemetry.okhttp-3.0", true),
         (Field::Name, "Payment Service Agent", true),
         (Field::Name, "please tell Maria Huber about her diagnosis", false),
+        (Field::Name, "please_tell_Maria_Huber_about_her_diagnosis_and_its_cure", false),
+        (Field::SeverityText, "Warning", true),
+        (Field::SeverityText, "SECURITY", true),
+        (Field::SeverityText, "Maria Huber", false),
+        (Field::SeverityText, "Maria_Huber", false),
     ];
     for (field, text, expected) in cases {
         assert_eq!(has_form(field, text), expected, "{text}");

@@ -31,17 +31,28 @@ fn repetition_proves() {
     assert_eq!(restored.len(), memory.len());
 }
 
-/// Must not regress: items without a session and a trace prove nothing, and a batch that is not committed proves
-/// nothing.
+/// Must not regress: a batch that is not committed proves nothing.
 #[test]
-fn what_proves_nothing() {
+fn what_is_not_committed_proves_nothing() {
     let memory = labels(2, LIMITS);
     for _ in 0..10 {
-        assert!(!send(&memory, sighting(1, 5, 0, 100)));
         memory.see(sighting(1, 5, 77, 100), &mut Vec::new());
         memory.see(sighting(1, 5, 78, 100), &mut Vec::new());
     }
     assert!(!send(&memory, sighting(1, 5, 79, 100)));
+}
+
+/// Must not regress: a checkpoint holds one entry for a text that is proven, and it stays so.
+#[test]
+fn a_proven_text_is_one_entry() {
+    let memory = labels(5, LIMITS);
+    for session in 1..=5 {
+        assert!(!send(&memory, sighting(1, 5, session, 100)));
+    }
+    assert_eq!(memory.save().len(), 1 + ENTRY);
+    let restored = labels(5, LIMITS);
+    restored.apply(&memory.save());
+    assert!(send(&restored, sighting(1, 5, 6, 101)));
 }
 
 /// Must not regress: a text that is not seen for 30 days proves itself anew; one that is seen each week stays.

@@ -47,14 +47,83 @@ fn what_never_proves_itself() {
     }
 }
 
+/// Must not regress: without a session, turns of one conversation are one: what a user sends in a day counts once,
+/// whatever traces it has; but the session of another span of the trace counts.
+#[test]
+fn traces_are_no_sessions() {
+    let turn = |trace: usize, user: &str, session: Option<&str>| {
+        let own = json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "user.id": user, "own": "Maria is ill"});
+        let mut root = json!({"gen_ai.operation.name": "invoke_agent"});
+        root.as_object_mut()
+            .unwrap()
+            .extend(session.map(|session| ("gen_ai.conversation.id".to_owned(), json!(session))));
+        json!({"items": [
+            {"name": "chat gpt-4o", "trace": trace, "span": 1, "parent": 2, "attributes": own},
+            {"name": "invoke_agent", "trace": trace, "span": 2, "attributes": root},
+        ]})
+    };
+    let mut bench = Bench::new();
+    for trace in 1..20 {
+        let out = bench.commit(&turn(trace, "u1", None));
+        assert_eq!(value(&out, "own"), "[CONTENT]", "trace {trace} of one conversation");
+    }
+    let mut bench = Bench::new();
+    for user in 1..=6 {
+        let out = bench.commit(&turn(user, &format!("u{user}"), None));
+        assert_eq!(value(&out, "own") == "[CONTENT]", user < 6, "user {user}");
+    }
+    let mut bench = Bench::new();
+    for session in 1..=6 {
+        let out = bench.commit(&turn(session, "u1", Some(&format!("s{session}"))));
+        assert_eq!(value(&out, "own") == "[CONTENT]", session < 6, "session {session} of the trace");
+    }
+}
+
+/// Must not regress: one tenant's sessions prove nothing for another tenant.
+#[test]
+fn tenants_prove_for_themselves() {
+    let mut bench = Bench::new();
+    for session in 0..6 {
+        bench.commit(&call(session, &json!({"own": "Maria is ill", "tenant.id": "a"})));
+    }
+    let out = bench.commit(&call(7, &json!({"own": "Maria is ill", "tenant.id": "a"})));
+    assert_eq!(value(&out, "own"), "Maria is ill");
+    let out = bench.commit(&call(8, &json!({"own": "Maria is ill", "tenant.id": "b"})));
+    assert_eq!(value(&out, "own"), "[CONTENT]");
+}
+
+/// Must not regress: a log's body of a word or a few is text like any other, unless it is its event's name.
+#[test]
+fn bodies_prove_themselves() {
+    let log = |session: usize, body: &str, event: &str| {
+        json!({"signal": "logs", "items": [{"body": body, "event_name": event, "trace": session + 1, "span": 1,
+            "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{session}")}}]})
+    };
+    let mut bench = Bench::new();
+    for session in 0..6 {
+        let out = bench.commit(&log(session, "Maria", ""));
+        assert_eq!(String::from_utf8_lossy(&out.bytes).contains("Maria"), session == 5, "session {session}");
+    }
+    let out = Bench::new().commit(&log(0, "app.call_done", "call_done"));
+    assert!(String::from_utf8_lossy(&out.bytes).contains("app.call_done"));
+}
+
 /// Must not regress: `keep` lets a key's short texts pass at once, `never` holds them for good.
 #[test]
 fn keys_by_policy() {
-    let policy = LabelPolicy { min_sessions: 2, keep: vec!["team".to_owned()], never: vec!["patient".to_owned()] };
+    let policy = LabelPolicy {
+        min_sessions: 2,
+        keep: vec!["team".to_owned()],
+        never: vec!["patient".to_owned(), "gen_ai.agent.name".to_owned()],
+    };
     let mut bench = Bench::new().labels(policy);
     for session in 0..6 {
-        let out = bench.commit(&call(session, &json!({"team": "payments core", "patient": "Maria", "ward": "north"})));
+        let out = bench.commit(&call(
+            session,
+            &json!({"team": "payments core", "patient": "Maria", "ward": "north", "gen_ai.agent.name": "Clara"}),
+        ));
         assert_eq!((&*value(&out, "team"), &*value(&out, "patient")), ("payments core", "[CONTENT]"));
+        assert_eq!(value(&out, "gen_ai.agent.name"), "[CONTENT]", "a known key that is never to leave");
         assert_eq!(value(&out, "ward"), if session < 2 { "[CONTENT]" } else { "north" }, "session {session}");
     }
 }
@@ -72,7 +141,7 @@ fn what_needs_no_proof() {
         "7f3a9c0d12ab",
         "req_011CV4pQ7mZ2xT8kD5nW",
         "1a2b3c4d-0000-4000-8000-1a2b3c4d5e6f",
-        "ticket-12345",
+        "run-12345",
     ];
     let words = [
         "Maria",
@@ -83,6 +152,10 @@ fn what_needs_no_proof() {
         "diabetes",
         "huber-maria-1985",
         "PatientHasFever",
+        "Maria_1985",
+        "HIV:1",
+        "MariaHuber85",
+        "4d617269612048554245",
     ];
     for (texts, leaves) in [(&harmless[..], true), (&words[..], false)] {
         for text in texts {

@@ -62,3 +62,54 @@ fn strict_logs_and_events() {
     let out = bench.commit(&log);
     assert!(!String::from_utf8_lossy(&out.bytes).contains("Maria"));
 }
+
+/// Must not regress: in `strict` numbers under keys that nobody knows are buckets, as texts, with a fraction, on events
+/// and on resources too; what tollgate stamped and what a list knows stays exact.
+#[test]
+fn strict_numbers() {
+    let call = json!({"resource": {"patient.floor": 37}, "items": [{"name": "chat gpt-4o", "trace": 1, "span": 1, "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "server.port": 8443, "tollgate.usage.x": 1234,
+        "age": "47", "balance": 0.87, "born": "1985-03-12", "run.no": "run-12345"},
+        "events": [{"name": "chat", "attributes": {"weight": 81}}]}]});
+    let out = Bench::new().privacy(Privacy::Strict).commit(&call);
+    let attributes = out.attributes(0);
+    let expected = [
+        ("server.port", "8443"),
+        ("tollgate.usage.x", "1234"),
+        ("age", "20"),
+        ("balance", "0.5"),
+        ("born", "[CONTENT]"),
+        ("run.no", "run-12345"),
+    ];
+    for (key, value) in expected {
+        assert_eq!(attributes[key], value, "{key}");
+    }
+    let kept = super::inside::kept(&out).concat();
+    for number in ["37", "81", "47", "0.87", "1985-03-12"] {
+        assert!(kept.contains(number), "{number} is not kept: {kept}");
+    }
+}
+
+/// Must not regress: in `strict` the status of a tool that failed is its output and stays away, however often it comes;
+/// of two types the second is looked at, too.
+#[test]
+fn strict_failures_of_tools() {
+    let mut bench = Bench::new().privacy(Privacy::Strict);
+    for session in 0..8 {
+        let call = json!({"items": [{"name": "execute_tool lookup", "trace": session + 1, "span": 1, "status": "nothing about Maria",
+            "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "lookup", "gen_ai.conversation.id": format!("s-{session}")},
+            "events": [{"name": "exception", "attributes": {"exception.type": "Maria is ill, they say"}}]}]});
+        let out = bench.commit(&call);
+        assert!(!String::from_utf8_lossy(&out.bytes).contains("nothing about"), "session {session}");
+    }
+}
+
+/// Must not regress: a second vault behind the first finds nothing to keep, so the reference stays the first one's.
+#[test]
+fn a_second_vault_keeps_nothing() {
+    for privacy in [Privacy::Standard, Privacy::Strict] {
+        let case = failing(0, "chat about Maria and all that she said", "Maria is ill");
+        let [first, second] = Bench::new().privacy(privacy).pass_twice(&case);
+        assert!(first.is_some() && first == second, "{privacy:?}: {first:?}, {second:?}");
+    }
+}

@@ -145,6 +145,17 @@ impl Bench {
         self.pass_payload(request::payload(case), origin(Trust::ThirdParty))
     }
 
+    /// The size that the reference tells, behind one vault and behind a second one.
+    pub(super) fn pass_twice(&self, case: &Json) -> [Option<i64>; 2] {
+        let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(case));
+        [(); 2].map(|()| {
+            self.processor.process(&mut batch).expect("processed");
+            let item = batch.payload.items().next().expect("an item");
+            let mut sizes = batch.payload.attributes(item).filter(|attribute| attribute.key == "gen_ai.payload.bytes");
+            sizes.next().and_then(|attribute| attribute.value.as_count())
+        })
+    }
+
     fn pass_payload(&mut self, payload: Payload, origin: Origin) -> Out {
         let mut batch = Batch::new(Arc::new(origin), payload);
         self.processor.process(&mut batch).expect("processed");

@@ -34,6 +34,75 @@ const KNOWN: [&str; 8] = [
     "tool_name",
 ];
 
+/// What `text` may be turned into, so that it looks like an id, an address or a command.
+fn disguised(rng: &SeededRng, text: &str) -> String {
+    let word = text.split(' ').next().unwrap_or_default();
+    let camel: String = text.split(' ').collect();
+    match number(rng, 8) {
+        0 => format!("{word}_1985"),
+        1 => format!("{word}-4711"),
+        2 => format!("{word}:1"),
+        3 => format!("1985{word}"),
+        4 => format!("{camel}85"),
+        5 => format!("run-{word}12345"),
+        6 => format!("v1.{word}.2"),
+        _ => text.replace(' ', "_"),
+    }
+}
+
+/// Letters that nobody reads at once.
+fn encoded(rng: &SeededRng, text: &str) -> String {
+    use base64::Engine as _;
+    match number(rng, 3) {
+        0 => kernel::hex::encode(text.as_bytes()),
+        1 => base64::engine::general_purpose::STANDARD.encode(text),
+        _ => base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text),
+    }
+}
+
+/// What the review of an attacker found, as places for `text`; and what must not leave beside it.
+fn found(rng: &SeededRng, seed: u64, text: &str) -> (bool, Json, String) {
+    let mut span = json!({"name": "execute_tool", "trace": seed + 1, "span": 1, "attributes": {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{seed}")}});
+    let own = OWN[number(rng, OWN.len())];
+    let words = format!("{text} and as many words more as no name of anything that has one would need");
+    let (mut log, mut absent) = (false, String::new());
+    match number(rng, 9) {
+        0 => span["attributes"][own] = json!(disguised(rng, text)),
+        1 => {
+            absent = encoded(rng, &words.chars().take(40).collect::<String>());
+            span["attributes"][own] = json!(absent);
+        }
+        2 => {
+            let joined = words.replace(' ', ["_", "-", "+", "."][number(rng, 4)]);
+            span["attributes"][KNOWN[number(rng, KNOWN.len())]] = json!(joined);
+        }
+        3 => {
+            let joined = words.replace(' ', "-");
+            let url = [format!("https://a.example/x/[{joined}]"), format!("https://{joined}.example/x")];
+            span["attributes"]["url.full"] = json!(url[number(rng, 2)]);
+        }
+        4 => {
+            span["attributes"]["db.system.name"] = json!("redis");
+            let lines = [format!("SET k hello\n{text}"), format!("SET ? [{text} other arguments]"), text.to_owned()];
+            span["attributes"]["db.query.text"] = json!(lines[number(rng, 3)]);
+        }
+        5 => {
+            use base64::Engine as _;
+            let bytes = base64::engine::general_purpose::STANDARD.encode(text);
+            span["attributes"]["error.message"] = json!({"$bytes": bytes});
+        }
+        6 => span["attributes"]["url.full"] = json!([[text]]),
+        7 => span["events"] = json!([{"name": words.replace(' ', "_"), "attributes": {}}]),
+        _ => {
+            let body = [text.split(' ').next().unwrap_or_default().to_owned(), text.to_owned(), disguised(rng, text)];
+            span["body"] = json!(body[number(rng, 3)]);
+            log = true;
+        }
+    }
+    (log, span, absent)
+}
+
 /// An item in which `text` stands somewhere; whether it is a log record.
 fn item(rng: &SeededRng, strict: bool, seed: u64, text: &str) -> (bool, Json) {
     let word = || text.split(' ').next().unwrap_or_default();
@@ -97,7 +166,13 @@ fn nothing_leaves_from_an_agents_item() {
         // five sessions that share a text prove it: each seed has its own
         let letters: String = seed.to_string().bytes().map(|digit| char::from(digit - b'0' + b'k')).collect();
         let text = said(&rng).replacen("CANARY", &format!("CANARY{letters}"), 1);
-        let (log, item) = item(&rng, strict, seed, &text);
+        let (log, item, absent) = match number(&rng, 3) {
+            0 => found(&rng, seed, &text),
+            _ => {
+                let (log, item) = item(&rng, strict, seed, &text);
+                (log, item, String::new())
+            }
+        };
         let child = json!({"name": "POST", "trace": seed + 1_000_000, "span": 3, "attributes": {
             "http.request.method": "POST", OWN[number(&rng, OWN.len())]: text}});
         let mut requests =
@@ -108,6 +183,8 @@ fn nothing_leaves_from_an_agents_item() {
         for request in &requests {
             let out = benches[usize::from(strict)].commit(request);
             assert!(!out.leaks("CANARY"), "TOLLGATE_SEED={seed}, strict {strict}: {request}");
+            let leaks = !absent.is_empty() && out.leaks(&absent);
+            assert!(!leaks, "TOLLGATE_SEED={seed}, strict {strict}: {request}");
         }
     }
 }
