@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use genai::{ContentAt, ContentPlace, ItemFacts, Part};
+use genai::{ContentAt, ContentPlace, ItemFacts, Part, is_number};
 use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, Payload, Value};
 use vault::document::{Content, Piece};
@@ -156,8 +156,9 @@ pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option
 /// Whether a place still holds what it held when the facts were read.
 pub(super) fn is_left(payload: &Payload, place: &ContentPlace) -> bool {
     match value_at(payload, place) {
-        None | Some(Value::Empty) => false,
-        Some(Value::Str(text)) => !text.is_empty() && !text.ends_with(CONTENT),
-        Some(_) => true,
+        // a number was put in the place of another
+        None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => false,
+        Some(Value::Str(text)) => !text.is_empty() && !text.ends_with(CONTENT) && !is_number(text),
+        Some(Value::Bytes(_) | Value::List(_) | Value::Map(_)) => true,
     }
 }
