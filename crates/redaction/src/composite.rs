@@ -97,7 +97,9 @@ fn is_random(text: &str) -> bool {
     let hex = text.len() >= HEX && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let turns = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()).count();
     let mixed = text.len() >= RANDOM && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) && turns >= 5;
-    (hex || mixed) && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+    // a number with a letter behind it is a number
+    let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
+    (hex || mixed) && has(u8::is_ascii_digit) && letters > 1
 }
 
 /// `DOMAIN\user`.

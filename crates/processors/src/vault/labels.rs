@@ -1,5 +1,5 @@
 //! **What**: [`Labels`]: which short texts under unlisted keys have proved to be labels: the same text under the same
-//! key came from `min_sessions` different sessions of an account. **Why**: `team = payments core` belongs on a
+//! key came from `min_sessions` different sessions of a tenant. **Why**: `team = payments core` belongs on a
 //! dashboard, a patient's name does not; nothing but repetition tells them apart. **Invariants**: changes by effects
 //! alone; holds keyed hashes, no texts; bounded for each account and in all; a text that is not seen for [`FORGOTTEN`]
 //! has to prove itself again. **Not here**: which texts are asked for (`genai`).
