@@ -88,6 +88,22 @@ fn says_what_schema_urls_lose() {
     assert_eq!(said["requests"][0]["shared"].as_array().unwrap().len(), 2, "resource and scope");
 }
 
+/// The status of a tool that failed is its output: it is shown as kept in the vault, not as dropped.
+#[test]
+fn says_where_a_failed_tools_status_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let span = r#"{"name":"execute_tool t","traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"0000000000000001","startTimeUnixNano":"1","endTimeUnixNano":"2",
+        "status":{"code":2,"message":"nothing found"},"attributes":[{"key":"gen_ai.operation.name","value":{"stringValue":"execute_tool"}}]}"#;
+    let request = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
+    let (out, err, code) = explain(folder.path(), &["--json", "-"], request.as_bytes());
+    assert_eq!(code, Some(0), "{err}");
+    let said: Json = serde_json::from_str(&out).unwrap();
+    let parts = said["requests"][0]["items"][0]["parts"].as_array().unwrap();
+    let mut changes = parts.iter().flat_map(|part| part["changes"].as_array().unwrap());
+    let status = changes.find(|change| change["key"] == "status.message").unwrap();
+    assert_eq!(status["now"], "to the vault", "{status}");
+}
+
 /// What it says of a recorded request: dialect and why, content by rule, buckets, row and an arithmetic that adds up.
 #[test]
 fn says_why() {

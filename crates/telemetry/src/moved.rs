@@ -16,7 +16,7 @@ pub struct Moved {
     pub key: String,
     /// Values since the gateway started.
     pub count: u64,
-    /// What keeps its short texts; none for `other`.
+    /// What keeps its short texts; none for `other`, and for names that have to repeat in every profile.
     pub keep: Option<String>,
 }
 
@@ -39,17 +39,22 @@ impl Vaults {
     }
 
     pub(super) fn of_samples(samples: &[Sample]) -> Self {
-        Self { privacies: privacies(samples), moved: moved(samples) }
+        let privacies = privacies(samples);
+        Self { moved: moved(samples, &privacies), privacies }
     }
 }
 
-fn moved(samples: &[Sample]) -> Vec<Moved> {
+fn moved(samples: &[Sample], privacies: &[(String, String)]) -> Vec<Moved> {
+    let is_strict = |vault: &str| privacies.iter().any(|(processor, name)| processor == vault && name == "strict");
     let counted =
         samples.iter().filter(|sample| sample.name == names::VAULT_MOVED_VALUES.name && sample.number() > 0.0);
     let mut all: Vec<Moved> = counted
         .map(|sample| {
             let (processor, key) = (sample.label("processor").to_owned(), sample.label("key").to_owned());
-            let keep = (key != "other").then(|| format!("{}: {{ labels: {{ keep: [{}] }} }}", processor, scalar(&key)));
+            let keep = match sample.label("rule") {
+                "privacy" => is_strict(&processor).then(|| format!("{processor}: {{ privacy: standard }}")),
+                _ => (key != "other").then(|| format!("{processor}: {{ labels: {{ keep: [{}] }} }}", scalar(&key))),
+            };
             Moved { processor, key, count: sample.number() as u64, keep }
         })
         .collect();

@@ -236,8 +236,9 @@ metrics_table! {
     VAULT_AGENT_SERVICES = "tollgate_vault_agent_services", Kind::Gauge;
     /// Texts under unlisted keys that are remembered until enough sessions have sent them (label: processor).
     VAULT_LABELS = "tollgate_vault_labels", Kind::Gauge;
-    /// Values of agents' items that went to the vault because no list names their keys, which stay with `[CONTENT]`; the Gateway page has
-    /// the line that keeps each (labels: processor, key: names alone, `other` beyond the first few hundred).
+    /// Values of agents' items that went to the vault because no list names their keys, which stay with `[CONTENT]`; the
+    /// Gateway page has the line that keeps each (labels: processor; key: names alone, `other` beyond the first few
+    /// hundred; rule: `labels`, or `privacy` for what the profile moved).
     VAULT_MOVED_VALUES = "tollgate_vault_moved_values_total", Kind::Counter;
     /// 1 for the privacy profile in force, else 0 (labels: processor; profile: `standard`, `strict`).
     VAULT_PRIVACY = "tollgate_vault_privacy", Kind::Gauge;

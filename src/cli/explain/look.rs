@@ -401,7 +401,9 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
         content.iter().filter(|place| place.node == was).any(|place| match place.at {
             ContentAt::Attribute(id) => passed.before.attribute(id).is_some_and(|attribute| attribute.key == key),
             ContentAt::Body => key == "body",
-            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => false,
+            ContentAt::Status => key == "status.message",
+            ContentAt::Name => matches!(key, "name" | "event_name"),
+            ContentAt::Inside(_) => false,
         })
     };
     let mut changes: Vec<Change> = Vec::new();

@@ -1,4 +1,4 @@
-//! **What**: [`Moved`]: counts values that went to the vault under keys that nobody listed, by key. **Why**: whoever
+//! **What**: [`Moved`]: counts values that went to the vault though no list calls them content, by key. **Why**: whoever
 //! misses a value must find out which key moved. **Invariants**: a key that was seen costs a look-up, no allocation;
 //! labels are bounded by the meter, and hold nothing but names. **Not here**: what moves (`labels`, `outside`), how it
 //! is shown (`telemetry/moved`).
@@ -13,7 +13,7 @@ use otlp::{Node, Payload};
 use telemetry::labels::Values;
 use telemetry::{Counter, Meter, names as metric};
 
-use super::labels::LabelPolicy;
+use super::labels::{BODY, LabelPolicy};
 use super::outside::Replaced;
 
 /// Keys whose counters are kept; the meter shows fewer.
@@ -24,12 +24,13 @@ pub(super) struct Moved {
     meter: Meter,
     processor: Arc<str>,
     values: Arc<Values>,
-    known: RwLock<HashMap<Box<str>, Counter>>,
+    /// Of the policy for labels, and of the profile.
+    known: [RwLock<HashMap<Box<str>, Counter>>; 2],
 }
 
 impl Moved {
     pub(super) fn new(processor: Arc<str>, meter: &Meter) -> Self {
-        Self { meter: meter.clone(), processor, values: meter.label("key"), known: RwLock::default() }
+        Self { meter: meter.clone(), processor, values: meter.label("key"), known: Default::default() }
     }
 
     /// Counts what is about to be taken out; keys that are never to leave are no news to who wrote them.
@@ -41,29 +42,37 @@ impl Moved {
         replaced: &[Replaced],
         policy: &LabelPolicy,
     ) {
-        let strict: HashSet<(Node, ContentAt)> = replaced.iter().map(Replaced::spot).collect();
+        let by_profile: HashSet<(Node, ContentAt)> = replaced.iter().map(Replaced::spot).collect();
         let places = facts.items.iter().flat_map(|item| &item.content);
         for place in places.filter(|place| !matches!(place.basis, Basis::Listed | Basis::Key)) {
-            let ContentAt::Attribute(id) = place.at else { continue };
-            let Some(attribute) = payload.attribute(id) else { continue };
-            if !policy.is_never(attribute.key) && !strict.contains(&(place.node, place.at)) {
-                self.one(account, attribute.key);
+            let key = match place.at {
+                ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| attribute.key),
+                ContentAt::Body => Some(BODY),
+                ContentAt::Name => Some("name"),
+                ContentAt::Status => Some("status.message"),
+                ContentAt::Inside(_) => None,
+            };
+            if let Some(key) = key.filter(|key| !policy.is_never(key)) {
+                self.one(account, key, by_profile.contains(&(place.node, place.at)));
             }
         }
     }
 
-    fn one(&self, account: &str, key: &str) {
-        if let Some(counter) = self.known.read().get(key) {
+    fn one(&self, account: &str, key: &str, by_profile: bool) {
+        let [of_labels, of_profile] = &self.known;
+        let (known, rule) = if by_profile { (of_profile, "privacy") } else { (of_labels, "labels") };
+        if let Some(counter) = known.read().get(key) {
             counter.increment(1);
             return;
         }
         // a key that is words is counted without them
         let name = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic()) && is_short_name(key, 1);
         let label = self.values.value(account, Some(key).filter(name).or(Some("other")));
-        let counter =
-            self.meter.counter(&metric::VAULT_MOVED_VALUES, &[("processor", &self.processor), ("key", label)]);
+        let counter = self
+            .meter
+            .counter(&metric::VAULT_MOVED_VALUES, &[("processor", &self.processor), ("key", label), ("rule", rule)]);
         counter.increment(1);
-        let mut known = self.known.write();
+        let mut known = known.write();
         // `other` is asked again: a key that comes often is shown in the end
         if label == key && known.len() < MOST {
             known.insert(key.into(), counter);

@@ -11,6 +11,9 @@ fn each_key_stands_with_the_line_that_keeps_it() {
         meter.counter(&names::VAULT_MOVED_VALUES, &[("processor", "vault"), ("key", key)]).increment(count);
     }
     meter.counter(&names::VAULT_MOVED_VALUES, &[("processor", "vault"), ("key", "never")]).increment(0);
+    let of_profile = [("processor", "vault/b"), ("key", "patient.age"), ("rule", "privacy")];
+    meter.counter(&names::VAULT_MOVED_VALUES, &of_profile).increment(4);
+    meter.gauge(&names::VAULT_PRIVACY, &[("processor", "vault/b"), ("profile", "strict")]).set(1.0);
     let all: Vec<(String, u64, Option<String>)> =
         Vaults::of(&meter).moved.into_iter().map(|moved| (moved.key, moved.count, moved.keep)).collect();
     let line = |text: &str| Some(format!("vault: {{ labels: {{ keep: [{text}] }} }}"));
@@ -19,6 +22,7 @@ fn each_key_stands_with_the_line_that_keeps_it() {
         [
             ("other".to_owned(), 9, None),
             ("order.state".to_owned(), 7, line("order.state")),
+            ("patient.age".to_owned(), 4, Some("vault/b: { privacy: standard }".to_owned())),
             ("team".to_owned(), 3, line("team")),
             ("true".to_owned(), 2, line("'true'")),
             ("a:b".to_owned(), 1, line("'a:b'")),

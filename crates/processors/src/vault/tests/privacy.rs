@@ -71,7 +71,11 @@ fn strict_numbers() {
         "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "server.port": 8443, "tollgate.usage.x": 1234,
         "age": "47", "balance": 0.87, "born": "1985-03-12", "run.no": "run-12345"},
         "events": [{"name": "chat", "attributes": {"weight": 81}}]}]});
-    let out = Bench::new().privacy(Privacy::Strict).commit(&call);
+    let mut bench = Bench::new().privacy(Privacy::Strict);
+    let out = bench.commit(&call);
+    let moved = telemetry::moved::Vaults::of(&bench.meter).moved;
+    let age = moved.iter().find(|moved| moved.key == "age").expect("it is counted");
+    assert_eq!((age.count, age.keep.as_deref()), (1, None), "no key of the policy for labels keeps it");
     let attributes = out.attributes(0);
     let expected = [
         ("server.port", "8443"),
