@@ -42,6 +42,9 @@ pub(super) struct Data {
     /// Who is a cache.
     #[serde(default)]
     pub(super) caches: Caches,
+    /// The types that the conventions give to attributes that are no content.
+    #[serde(default)]
+    pub(super) types: BTreeMap<KindName, List>,
     /// What stands only inside content and is no content.
     #[serde(default)]
     pub(super) extract: Vec<Extract>,
@@ -70,14 +73,25 @@ pub(super) struct Caches {
     pub(super) is: List,
 }
 
-/// A place of a fact, and the attribute that it is written to.
+/// The words for [`super::typed::Kind`].
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum KindName {
+    Int,
+    Double,
+    Bool,
+    Text,
+    Texts,
+}
+
+/// Places of a fact, of which the first that tells it holds, and the attribute that it is written to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Extract {
     /// Only in this dialect.
     #[serde(default)]
     pub(super) dialect: Option<String>,
-    pub(super) from: String,
+    pub(super) from: List,
     pub(super) to: String,
 }
 
