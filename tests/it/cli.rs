@@ -193,13 +193,13 @@ fn the_first_span_is_shown_found_and_opened() {
         {"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},{"key":"gen_ai.input.messages","value":{"stringValue":
         "[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"CANARY first words\"}]}]"}}]}]}]}]}"#;
     post(http, Signal::Traces, &otlp::json::decode(Signal::Traces, text.as_bytes()).unwrap());
-    let mut lines = BufReader::new(runs.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let (tell, told) = std::sync::mpsc::channel();
+    let lines = BufReader::new(runs.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    std::thread::spawn(move || lines.for_each(|line| drop(tell.send(line))));
     let mut seen: Vec<String> = Vec::new();
-    while let Some(line) = lines.next() {
-        seen.push(line);
-        if seen.last().is_some_and(|line| line.contains("tollgate vault get")) {
-            break;
-        }
+    while !seen.last().is_some_and(|line| line.contains("tollgate vault get")) {
+        let line = told.recv_timeout(Duration::from_secs(20));
+        seen.push(line.unwrap_or_else(|_| panic!("only this was shown: {}", seen.join("\n"))));
     }
     let shown = seen.join("\n");
     assert!(shown.contains("  chat  1.500 s") && !shown.contains("CANARY"), "{shown}");

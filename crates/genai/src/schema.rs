@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::facts::Part;
 use super::keys::{ADDRESSES, AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SPOKEN, STATEMENTS, SetId, TOOL_ERRORS};
+use super::typed::Kind;
 
 /// The schema this code reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -44,7 +45,7 @@ pub(super) struct Data {
     pub(super) caches: Caches,
     /// The types that the conventions give to attributes that are no content.
     #[serde(default)]
-    pub(super) types: BTreeMap<KindName, List>,
+    pub(super) types: BTreeMap<Kind, List>,
     /// What stands only inside content and is no content.
     #[serde(default)]
     pub(super) extract: Vec<Extract>,
@@ -71,17 +72,6 @@ pub(super) struct Caches {
     pub(super) system: List,
     /// Systems that are caches, in lower case.
     pub(super) is: List,
-}
-
-/// The words for [`super::typed::Kind`].
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum KindName {
-    Int,
-    Double,
-    Bool,
-    Text,
-    Texts,
 }
 
 /// Places of a fact, of which the first that tells it holds, and the attribute that it is written to.

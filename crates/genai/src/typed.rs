@@ -3,13 +3,12 @@
 //! **Invariants**: what can't be read stays as it is; a text is taken for labels only if each of them is one, so that
 //! content is judged as content. **Not here**: who writes it (`processors/normalize`).
 
+use serde::Deserialize;
 use serde_json::Value as Json;
 
 use otlp::{OwnedValue, Value};
 
 use super::inside;
-use super::item::text_of;
-use super::schema::KindName;
 use super::shape;
 
 /// Longest text that is read as a list, bytes.
@@ -18,25 +17,14 @@ const BYTES: usize = 4096;
 const NUMBER: usize = 40;
 
 /// What the conventions say that a value is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     Int,
     Double,
     Bool,
     Text,
     Texts,
-}
-
-impl From<KindName> for Kind {
-    fn from(name: KindName) -> Self {
-        match name {
-            KindName::Int => Self::Int,
-            KindName::Double => Self::Double,
-            KindName::Bool => Self::Bool,
-            KindName::Text => Self::Text,
-            KindName::Texts => Self::Texts,
-        }
-    }
 }
 
 impl Kind {
@@ -107,7 +95,12 @@ fn labels_in(text: &str) -> Option<Vec<String>> {
 }
 
 fn labels_of(list: Value<'_>) -> Option<Vec<String>> {
-    labels(list.items().filter(|item| !matches!(item, Value::Empty)).map(text_of))
+    let text = |item: Value<'_>| match item {
+        Value::Str(text) => Some(text.to_owned()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    };
+    labels(list.items().filter(|item| !matches!(item, Value::Empty)).map(text))
 }
 
 /// All of them, if each is a label.

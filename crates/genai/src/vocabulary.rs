@@ -459,12 +459,12 @@ impl<'d> Compiler<'d> {
         }
     }
 
-    fn kinds(&mut self, types: &BTreeMap<schema::KindName, List>) -> HashMap<String, Kind> {
+    fn kinds(&mut self, types: &BTreeMap<Kind, List>) -> HashMap<String, Kind> {
         let mut kinds = HashMap::new();
-        for (name, list) in types {
+        for (kind, list) in types {
             for key in self.expand(list) {
-                self.facts.insert(&key, KeyFact::Kind((*name).into()));
-                kinds.insert(key, (*name).into());
+                self.facts.insert(&key, KeyFact::Kind(*kind));
+                kinds.insert(key, *kind);
             }
         }
         kinds
