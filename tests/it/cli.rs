@@ -126,14 +126,16 @@ impl Drop for Runs {
     }
 }
 
-/// Where its log says that OTLP over HTTP is taken.
-fn http_of(child: &mut Child) -> SocketAddr {
+/// Where its log says that OTLP over HTTP is taken, and the key that it says auditors need.
+fn log_of(child: &mut Child) -> (SocketAddr, String) {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.by_ref().find(|line| line.contains("\"vault_key\"")).unwrap();
+    let key = serde_json::from_str::<serde_json::Value>(&line).unwrap()["vault_key"].as_str().unwrap().to_owned();
     let line = lines.by_ref().find(|line| line.contains("listening: otlp http")).unwrap();
     let address = line.split('"').find_map(|word| word.parse().ok()).unwrap();
     // the rest must go somewhere
     std::thread::spawn(move || lines.for_each(drop));
-    address
+    (address, key)
 }
 
 /// Who finds a port in use is told which, where it is set, and the option that a start without a file has.
@@ -185,7 +187,7 @@ fn the_first_span_is_shown_found_and_opened() {
     let mut command = tollgate(folder.path());
     command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut runs = Runs(command.spawn().unwrap());
-    let http = http_of(&mut runs.0);
+    let (http, key) = log_of(&mut runs.0);
     let (out, err) = find();
     assert!(out.is_empty() && err.contains("`object_age`"), "{out} {err}");
     let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"chat","traceId":"00000000000000000000000000000001",
@@ -213,4 +215,10 @@ fn the_first_span_is_shown_found_and_opened() {
     let opened = Command::new("sh").args(["-c", &line]).output().unwrap();
     let text = String::from_utf8_lossy(&opened.stdout);
     assert!(text.contains("CANARY first words"), "{text} {}", String::from_utf8_lossy(&opened.stderr));
+    // what the start log calls by the guide's name is what is to be pasted
+    let guide = fs::read_to_string(fixtures::at("docs/auditors-guide.md")).unwrap();
+    assert!(guide.contains("`vault_key` in its"), "the guide says where the key is told");
+    let verified = tollgate(folder.path()).args(["vault", "verify", "--key", &key, "--store"]).arg(&vault).output();
+    let verified = verified.unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }

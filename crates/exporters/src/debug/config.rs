@@ -10,11 +10,11 @@ use pipeline::Trust;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `basic`: a line per request; `spans`: a few lines per span, 20 a second; `normal`: a line per item too; `detailed`: every field.
+    /// `basic`: a line per request; `spans`: a few lines per span; `normal`: a line per item too; `detailed`: all.
     pub verbosity: Verbosity,
     /// `internal` shows everything; `third_party` only what is stripped and redacted.
     pub trust: Trust,
-    /// With `spans`: options that `tollgate vault get` needs here, as `--store … --identity …`, so that its line can be pasted.
+    /// With `spans`: options that `tollgate vault get` needs here, as `--store … --identity …`, put behind its line.
     pub open_with: Option<String>,
 }
 
