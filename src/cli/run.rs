@@ -178,13 +178,15 @@ fn tell(app: &App, embedded: bool, spool: &Path) {
         tracing::info!(%address, "listening: {what}");
     }
     if embedded {
-        if let Some((_, http)) = app.addresses().into_iter().find(|(what, _)| what == "otlp http") {
+        if let Some((_, http)) = app.addresses().iter().find(|(what, _)| what == "otlp http") {
             let set = format!("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=http://{http}");
             tracing::info!(set, "what to set in your agent");
         }
         let directory = spool.parent().unwrap_or(spool).display().to_string();
+        let find = format!("tollgate vault find --store '{directory}/vault'");
         tracing::info!(
             directory,
+            find,
             "the embedded default: content goes to a vault here, sealed to a try-out auditor ({TRYOUT_KEY}); use --config in production"
         );
     }
