@@ -35,8 +35,8 @@ pub(super) struct Options {
     /// Reads the configuration again when its file, or one that it names by `${file:…}`, changes (also by way of links, as ConfigMaps do).
     #[arg(long)]
     watch: bool,
-    /// Where the embedded default listens: gRPC at this port, HTTP at the next, the page at the one after (on loopback always) [default:
-    /// 127.0.0.1:4317, :4318 and :8888].
+    /// Where the embedded default listens: gRPC at this port, HTTP at the next, the page (on loopback) at the one after
+    /// [default: 127.0.0.1:4317, :4318 and :8888].
     #[arg(long, value_name = "HOST:PORT", value_parser = listen)]
     listen: Option<Listen>,
 }

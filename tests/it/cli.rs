@@ -138,7 +138,7 @@ fn log_of(child: &mut Child) -> (SocketAddr, String) {
     (address, key)
 }
 
-/// Who finds a port in use is told which, where it is set, and the option that a start without a file has.
+/// A port in use is named, with where it is set, and the option that a start without a file has.
 #[test]
 fn a_port_in_use_says_what_to_set() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,7 +172,7 @@ fn listen_is_for_the_embedded_default() {
     }
 }
 
-/// A newcomer's first span: printed readably with the command that opens its content, found in the vault within seconds, and opened.
+/// A newcomer's first span: shown with the command that opens its content, found in the vault within seconds, opened.
 /// Until then an empty answer says that objects wait.
 #[test]
 fn the_first_span_is_shown_found_and_opened() {

@@ -100,7 +100,7 @@ fn the_sidecar_configuration_loads() {
     assert_eq!(problems("sidecar", &text), "");
 }
 
-/// Whoever applies the Kubernetes example finds in it what it names; its ConfigMap's changes arrive; Prometheus reaches the admin port.
+/// The Kubernetes example holds all that it names; its ConfigMap's changes arrive; Prometheus reaches the admin port.
 #[test]
 fn the_sidecar_names_only_what_is_there() {
     let manifest = fs::read_to_string(root().join("deploy/kubernetes/sidecar.yaml")).unwrap();

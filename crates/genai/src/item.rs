@@ -323,7 +323,7 @@ impl<'v, 'p> Reader<'v, 'p> {
         sources.iter().find_map(|source| self.text_at(source))
     }
 
-    /// A number or text inside content, as it stands there or as the conventions have it; none if its attribute is there.
+    /// A number or text inside content, as it is there or as the conventions have it. None if its attribute is there.
     pub(super) fn extracted(&self, row: &Extract) -> Option<OwnedValue> {
         let there = |slot| self.value(slot).is_some_and(|value| !shape::is_void(value));
         let itself = row.from.iter().any(|source| source.slot == row.slot);

@@ -94,7 +94,7 @@ pub(super) struct Extract {
     pub(super) dialect: Option<&'static str>,
     pub(super) from: SourceList,
     pub(super) to: &'static str,
-    /// Where the attribute itself stands, and what the conventions say that it is.
+    /// The slot of the attribute itself, and what the conventions say that it is.
     pub(super) slot: Slot,
     pub(super) kind: Option<Kind>,
 }

@@ -3,7 +3,7 @@
 use super::{USUAL, listen};
 use crate::app::defaults::TEXT;
 
-/// Each of the three usual ports is replaced, once: a default that is reworded must not leave `--listen` without effect.
+/// Each of the three usual ports is replaced once: a reworded default must not leave `--listen` without effect.
 #[test]
 fn every_usual_port_is_replaced() {
     for usual in USUAL {

@@ -1,6 +1,7 @@
 //! **What**: spans as a few lines each, for a person at a terminal, with the command that opens their content.
 //! **Invariants**: of a span only its name, numbers and references are shown; at most [`MOST`] spans a second, the rest
-//! as a count; what is to be pasted into a shell holds nothing that a shell acts on. **Not here**: every field (`render`).
+//! as a count; what is to be pasted into a shell holds nothing that a shell acts on.
+//! **Not here**: every field (`render`).
 
 use std::fmt::Write as _;
 use std::time::Duration;
