@@ -33,6 +33,15 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "recipients: [\"${env:TOLLGATE_TRYOUT_RECIPIENT}\"] # a try-out auditor's key, made in the data directory",
     ),
     ("vault", "# store:", "store: { directory: \"${env:TOLLGATE_DATA_DIR}/vault\" }"),
+    // somebody tries it out: the first `vault find` finds something
+    ("vault", "# object_age:", "object_age: 2s # soon, for trying out: the index comes with it"),
+    ("vault", "index_interval: 1m", "index_interval: 2s # likewise"),
+    ("debug", "verbosity: basic", "verbosity: spans # somebody looks at them"),
+    (
+        "debug",
+        "# open_with:",
+        "open_with: \"--store '${env:TOLLGATE_DATA_DIR}/vault' --identity '${env:TOLLGATE_DATA_DIR}/auditor.key'\"",
+    ),
     ("spool", "# directory:", "directory: \"${env:TOLLGATE_DATA_DIR}/spool\""),
 ];
 

@@ -266,7 +266,7 @@ fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Result<Si
             let make = || SigningKey::generate(&name, rng).map(|key| with_public(&key)).unwrap_or_default();
             let file = keyfile::ensure(&path, make)?;
             if file.created {
-                tracing::warn!(path = %path.display(), "no signing key was given: made one; auditors need its public key, the file's first line; set vault.signing_key");
+                tracing::warn!(path = %path.display(), "no signing key was given: made one; auditors need its public key, the `vault_key` of the next line; set vault.signing_key");
             }
             (path, file.key)
         }

@@ -18,7 +18,7 @@ use config::Endpoint;
 use net::listen::{self, Handler, Meters, ReplyBody, Serving};
 use net::server_tls;
 use net::spawn::blocking;
-use net::{ServerTls, Sockets, Spawn};
+use net::{BindError, ServerTls, Sockets, Spawn};
 use receivers::otlp::{self, Otlp};
 use telemetry::{Meter, names};
 
@@ -34,10 +34,19 @@ impl Listener for Otlp {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
         let id = Arc::clone(pipeline::Receiver::id(&*self));
         Box::pin(async move {
-            let bound = Otlp::bind(*self).await?;
+            let placed = |error| match error {
+                otlp::OpenError::Port(port) => taken(port, &format!("receivers.{id}.protocols")),
+                other => other.into(),
+            };
+            let bound = Otlp::bind(*self).await.map_err(placed)?;
             Ok(Box::new(Receiver { id, bound }) as Box<dyn BoundListener>)
         })
     }
+}
+
+/// A port that can't be had, with what to do about it.
+fn taken(error: BindError, place: &str) -> StartError {
+    StartError::new(format!("{error}; set another `endpoint` there")).at(place)
 }
 
 /// A receiver that holds its ports.
@@ -91,7 +100,8 @@ impl Listener for Web {
             let Self { name, endpoint, router, rest, sockets, tls } = *self;
             let tls = tls.map(ServerTls::read).transpose();
             let tls = tls.map_err(|why| StartError::new(format!("extensions.{name}.{why}")))?.map(Arc::new);
-            let bound = listen::bind_among(sockets.as_ref(), &endpoint).await?.with_tls(tls.clone());
+            let bound = listen::bind_among(sockets.as_ref(), &endpoint).await;
+            let bound = bound.map_err(|error| taken(error, &format!("extensions.{name}")))?.with_tls(tls.clone());
             Ok(Box::new(WebPort { name, router, rest, bound, tls }) as Box<dyn BoundListener>)
         })
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::error::CommandError;
+use super::listen::Listen;
 use config::env;
 
 /// Options of every command that reads a configuration.
@@ -22,6 +23,9 @@ pub struct Common {
     /// Where the embedded default keeps its vault, spool and keys [default: $TOLLGATE_DATA_DIR, else the XDG state directory].
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Where the embedded default listens, if not at its usual ports.
+    #[arg(skip)]
+    pub listen: Option<Listen>,
 }
 
 impl Common {

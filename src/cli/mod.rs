@@ -17,6 +17,7 @@ mod explain;
 mod fixtures;
 mod inspect;
 mod listed;
+mod listen;
 mod moment;
 mod opening_log;
 mod output;
@@ -45,6 +46,7 @@ use output::complain;
 
 pub use common::Common;
 pub use error::Exit;
+pub use listen::Listen;
 
 /// An OpenTelemetry gateway for AI agents: content goes to an encrypted vault, the rest is priced, redacted and forwarded.
 #[derive(Parser)]
@@ -52,6 +54,9 @@ pub use error::Exit;
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// As of `run`.
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen::listen)]
+    listen: Option<listen::Listen>,
     #[command(flatten)]
     common: Common,
 }
@@ -130,12 +135,15 @@ pub fn main() -> Exit {
     if let Err(error) = process::begin() {
         complain(&format!("warning: core dumps could not be switched off: {error}"));
     }
-    let Cli { command, common } = Cli::parse();
+    let Cli { command, listen, common } = Cli::parse();
     if !common.feature_gates.is_empty() {
         complain("note: --feature-gates is a Collector's, and changes nothing here");
     }
     let ended = match command.unwrap_or(Command::Run(run::Options::default())) {
-        Command::Run(options) => run::run(&common, options),
+        Command::Run(options) => run::run(&common, options.or_listen(listen)),
+        _ if listen.is_some() => {
+            Err(CommandError::Usage("--listen is for `run` and the embedded default only".to_owned()))
+        }
         Command::Demo(options) => demo::run(&common, &options),
         Command::Validate(options) => inspect::validate(&common, options),
         Command::Check(options) => check::run(&common, &options),

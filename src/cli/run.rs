@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::common::Common;
 use super::error::{CommandError, Exit};
+use super::listen::{Listen, listen};
 use super::output::report;
 use super::reload::{Reloads, tell_of_age};
 use super::runtime::{GRACE, runtime_threads, seams};
@@ -23,7 +24,7 @@ use crate::app::assemble::Round;
 use crate::app::build::Seams;
 use crate::app::keys::Keys;
 use crate::app::resolve::Valid;
-use crate::app::{App, Life, StartError, assemble, process, tasks, volume};
+use crate::app::{App, Fault, Life, StartError, assemble, process, tasks, volume};
 use kernel::clock::{Clock, SystemClock};
 use net::Sockets;
 use telemetry::logging;
@@ -34,10 +35,26 @@ pub(super) struct Options {
     /// Reads the configuration again when its file, or one that it names by `${file:…}`, changes (also by way of links, as ConfigMaps do).
     #[arg(long)]
     watch: bool,
+    /// Where the embedded default listens: gRPC at this port, HTTP at the next, the page (on loopback) at the one after
+    /// [default: 127.0.0.1:4317, :4318 and :8888].
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen)]
+    listen: Option<Listen>,
+}
+
+impl Options {
+    /// With `--listen` before the subcommand, or without one; that of the subcommand wins.
+    pub(super) fn or_listen(self, listen: Option<Listen>) -> Self {
+        Self { listen: self.listen.or(listen), ..self }
+    }
 }
 
 /// Runs until a signal.
 pub(super) fn run(common: &Common, options: Options) -> Result<Exit, CommandError> {
+    if options.listen.is_some() && common.config.is_some() {
+        let why = "--listen is for the embedded default; with --config set each `endpoint` in the file";
+        return Err(CommandError::Usage(why.to_owned()));
+    }
+    let common = &Common { listen: options.listen, ..common.clone() };
     let loaded = load(common, Make::Keys)?;
     logging::init(loaded.valid.log_level);
     tell_of_age(&loaded.valid, SystemClock::new().now());
@@ -117,9 +134,18 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit,
                 tracing::error!(error = error.text, "the new configuration can't be run; the one before is run again");
                 (loaded, kept) = (Loaded { valid, said, ..loaded }, Some(keys));
             }
-            (Err(error), None) => return Err(error.into()),
+            (Err(error), None) => return Err(with_option(error, embedded).into()),
         }
     }
+}
+
+/// There is no file to set a port in: the option is what one can give.
+fn with_option(error: StartError, embedded: bool) -> StartError {
+    if !embedded || error.fault != Fault::Port {
+        return error;
+    }
+    let text = format!("{} (in a file for --config), or give --listen HOST:PORT, e.g. 127.0.0.1:14317", error.text);
+    StartError { text, ..error }
 }
 
 /// Ports stay open for another round.
@@ -152,9 +178,15 @@ fn tell(app: &App, embedded: bool, spool: &Path) {
         tracing::info!(%address, "listening: {what}");
     }
     if embedded {
+        if let Some((_, http)) = app.addresses().iter().find(|(what, _)| what == "otlp http") {
+            let set = format!("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=http://{http}");
+            tracing::info!(set, "what to set in your agent");
+        }
         let directory = spool.parent().unwrap_or(spool).display().to_string();
+        let find = format!("tollgate vault find --store '{directory}/vault'");
         tracing::info!(
             directory,
+            find,
             "the embedded default: content goes to a vault here, sealed to a try-out auditor ({TRYOUT_KEY}); use --config in production"
         );
     }

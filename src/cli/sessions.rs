@@ -214,11 +214,17 @@ pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
         output::tell("note", copy_note(options.parquet.is_some(), !keys.is_empty()).as_ref());
         if found.lines + others.lines == 0 {
             output::tell("hint", &private);
+            output::tell("hint", vault.is_some().then_some(&PENDING.to_owned()));
         }
         Ok(())
     })?;
     Ok(if whole { Exit::Fine } else { Exit::Failed })
 }
+
+/// That what came in last is not in the index yet.
+const PENDING: &str = "what came in last may still wait in the gateway: an object is written `object_age` after its first content \
+                       (2 minutes, or 2 seconds in the embedded default), its index line with the next digest (`index_interval`: \
+                       1 minute, or 2 seconds); stopping the gateway writes both at once";
 
 /// What else `find` can be asked for.
 pub(super) const OTHER: &str = "--since, --tenant, --tool";

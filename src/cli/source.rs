@@ -92,7 +92,7 @@ fn text_of(common: &Common) -> Result<String, CommandError> {
     match &common.config {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| CommandError::Config(format!("can't read {}: {error}", path.display()))),
-        None => Ok(TEXT.to_owned()),
+        None => Ok(common.listen.map_or_else(|| TEXT.to_owned(), |listen| listen.put(TEXT))),
     }
 }
 

@@ -1,8 +1,15 @@
 //! What holds for every command: memory that nobody dumps, and an exit code that says whether it was written.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use otlp::Signal;
+
+use crate::gateway::post;
 
 fn tollgate(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
@@ -107,4 +114,111 @@ fn validate_tells_warnings_beside_errors() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78));
     assert!(said.contains("limits.accounts.nobody") && said.contains("spool.directory"), "{said}");
+}
+
+/// A gateway that is killed at the end of a test.
+struct Runs(Child);
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Where its log says that OTLP over HTTP is taken, and the key that it says auditors need.
+fn log_of(child: &mut Child) -> (SocketAddr, String) {
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.by_ref().find(|line| line.contains("\"vault_key\"")).unwrap();
+    let key = serde_json::from_str::<serde_json::Value>(&line).unwrap()["vault_key"].as_str().unwrap().to_owned();
+    let line = lines.by_ref().find(|line| line.contains("listening: otlp http")).unwrap();
+    let address = line.split('"').find_map(|word| word.parse().ok()).unwrap();
+    // the rest must go somewhere
+    std::thread::spawn(move || lines.for_each(drop));
+    (address, key)
+}
+
+/// A port in use is named, with where it is set, and the option that a start without a file has.
+#[test]
+fn a_port_in_use_says_what_to_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap();
+    if at.port() > 65533 {
+        return;
+    }
+    for arguments in [&["--listen"][..], &["run", "--listen"]] {
+        let output = tollgate(folder.path()).args(arguments).arg(at.to_string()).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        for wanted in
+            [&at.to_string(), "the port is in use", "receivers.otlp.protocols", "`endpoint`", "--listen HOST:PORT"]
+        {
+            assert!(told.contains(wanted), "{wanted}: {told}");
+        }
+    }
+}
+
+/// `--listen` is refused where it would have no effect.
+#[test]
+fn listen_is_for_the_embedded_default() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in
+        [&["run", "--listen", "127.0.0.1:0", "--config", "x.yaml"][..], &["--listen", "127.0.0.1:0", "validate"]]
+    {
+        let output = tollgate(folder.path()).args(arguments).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && told.contains("embedded default"), "{told}");
+    }
+}
+
+/// A newcomer's first span: shown with the command that opens its content, found in the vault within seconds, opened.
+/// Until then an empty answer says that objects wait.
+#[test]
+fn the_first_span_is_shown_found_and_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = folder.path().join("data/vault");
+    let find = || {
+        let mut command = tollgate(folder.path());
+        command.args(["vault", "find", "--store"]).arg(&vault);
+        let output = command.output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let mut command = tollgate(folder.path());
+    command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut runs = Runs(command.spawn().unwrap());
+    let (http, key) = log_of(&mut runs.0);
+    let (out, err) = find();
+    assert!(out.is_empty() && err.contains("`object_age`"), "{out} {err}");
+    let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"chat","traceId":"00000000000000000000000000000001",
+        "spanId":"0000000000000002","startTimeUnixNano":"1764000000000000000","endTimeUnixNano":"1764000001500000000","attributes":[
+        {"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},{"key":"gen_ai.input.messages","value":{"stringValue":
+        "[{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"content\":\"CANARY first words\"}]}]"}}]}]}]}]}"#;
+    post(http, Signal::Traces, &otlp::json::decode(Signal::Traces, text.as_bytes()).unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    let lines = BufReader::new(runs.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    std::thread::spawn(move || lines.for_each(|line| drop(tell.send(line))));
+    let mut seen: Vec<String> = Vec::new();
+    while !seen.last().is_some_and(|line| line.contains("tollgate vault get")) {
+        let line = told.recv_timeout(Duration::from_secs(20));
+        seen.push(line.unwrap_or_else(|_| panic!("only this was shown: {}", seen.join("\n"))));
+    }
+    let shown = seen.join("\n");
+    assert!(shown.contains("  chat  1.500 s") && !shown.contains("CANARY"), "{shown}");
+    let end = Instant::now() + Duration::from_secs(20);
+    while find().0.is_empty() {
+        assert!(Instant::now() < end, "nothing is found");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let paste = seen.last().unwrap().trim().strip_prefix("content: tollgate ").unwrap();
+    let line = format!("{} {paste}", env!("CARGO_BIN_EXE_tollgate"));
+    let opened = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let text = String::from_utf8_lossy(&opened.stdout);
+    assert!(text.contains("CANARY first words"), "{text} {}", String::from_utf8_lossy(&opened.stderr));
+    // what the start log calls by the guide's name is what is to be pasted
+    let guide = fs::read_to_string(fixtures::at("docs/auditors-guide.md")).unwrap();
+    assert!(guide.contains("`vault_key` in its"), "the guide says where the key is told");
+    let verified = tollgate(folder.path()).args(["vault", "verify", "--key", &key, "--store"]).arg(&vault).output();
+    let verified = verified.unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use config::env::{FileError, Lookup};
 use config::load;
+use serde_json::Value as Json;
 use tollgate::app::{defaults, resolve};
 use tollgate::components::ExtensionSettings;
 
@@ -28,6 +29,9 @@ impl Lookup for Everything {
     fn file(&self, path: &str) -> Result<String, FileError> {
         if path.contains("spool-key") {
             return Ok("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned());
+        }
+        if path.contains("admin-token") {
+            return Ok("long enough a token".to_owned());
         }
         if path.contains("missing") {
             Err(std::io::Error::new(std::io::ErrorKind::NotFound, "No such file or directory").into())
@@ -94,6 +98,39 @@ fn the_sidecar_configuration_loads() {
         .map(|line| format!("{}\n", line.get(4..).unwrap_or("")))
         .collect();
     assert_eq!(problems("sidecar", &text), "");
+}
+
+/// The Kubernetes example holds all that it names; its ConfigMap's changes arrive; Prometheus reaches the admin port.
+#[test]
+fn the_sidecar_names_only_what_is_there() {
+    let manifest = fs::read_to_string(root().join("deploy/kubernetes/sidecar.yaml")).unwrap();
+    let objects: Vec<Json> = manifest.split("\n---\n").map(|one| load::data("sidecar", one).ok().unwrap()).collect();
+    let find = |kind: &str, name: &str| {
+        let found = objects.iter().find(|one| one["kind"] == kind && one["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("{kind} {name} is not there"))
+    };
+    let set = &find("StatefulSet", "agent")["spec"];
+    let pod = &set["template"]["spec"];
+    let service = find("Service", set["serviceName"].as_str().unwrap());
+    assert_eq!(service["spec"]["clusterIP"], "None");
+    find("ServiceAccount", pod["serviceAccountName"].as_str().unwrap());
+    let config = find("ConfigMap", "tollgate")["data"]["config.yaml"].as_str().unwrap();
+    let secrets = find("Secret", pod["volumes"][1]["secret"]["secretName"].as_str().unwrap());
+    for name in config.split("/etc/tollgate/secrets/").skip(1).filter_map(|rest| rest.split('}').next()) {
+        assert!(secrets["stringData"][name].is_string(), "{name}");
+    }
+    let gateway = &pod["initContainers"][0];
+    for variable in gateway["env"].as_array().unwrap() {
+        let from = &variable["valueFrom"]["configMapKeyRef"];
+        let map = find("ConfigMap", from["name"].as_str().unwrap());
+        assert!(map["data"][from["key"].as_str().unwrap()].is_string(), "{from}");
+    }
+    assert!(!gateway.to_string().contains("\"subPath\"") && gateway["args"].to_string().contains("\"--watch\""));
+    assert!(config.contains("admin: { endpoint: 0.0.0.0:8888, auth: { bearer:"), "{config}");
+    let port = &service["spec"]["ports"][0]["targetPort"];
+    assert!(
+        gateway["ports"].as_array().unwrap().iter().any(|one| one["name"] == *port && one["containerPort"] == 8888)
+    );
 }
 
 /// Each file in tests/cases/config is a wrong or doubtful configuration; its snapshot is what the user sees.

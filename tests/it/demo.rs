@@ -54,6 +54,8 @@ fn once_and_piped() {
         "Look at the notes for CANARY-prompt-",
         "✓  none of",
         "✓  Everything held.",
+        "What to do next.",
+        "tollgate explain FILE",
     ] {
         assert!(out.contains(wanted), "{wanted} is missing:\n{out}");
     }
@@ -107,6 +109,10 @@ fn options() {
     let (out, _, code) = ended(demo(folder.path(), &["--once", "--keep"]));
     assert_eq!(code, Some(0), "{out}");
     assert_eq!(entries(folder.path()), 1);
+    // what is printed last opens what was kept
+    let replay = out.lines().last().unwrap().trim().strip_prefix("tollgate ").unwrap();
+    let replay = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(replay.split(' ')).env_clear().output().unwrap();
+    assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
     let (_, err, code) = ended(demo(folder.path(), &["--config", "x.yaml"]));
     assert_eq!(code, Some(2), "{err}");
 }

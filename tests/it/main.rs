@@ -17,6 +17,7 @@ mod operations;
 mod otlp;
 mod page;
 mod panels;
+mod quickstart;
 mod rates;
 mod recogniser;
 mod redaction;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use otlp::{AttrId, Node};
+use otlp::{AttrId, Node, OwnedValue};
 
 /// What an item is, in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -394,7 +394,9 @@ pub struct ItemFacts {
     /// Span id, likewise.
     pub span: Option<String>,
     /// Numbers and ids taken out of content, with the attributes they are written to.
-    pub extracted: Vec<(&'static str, serde_json::Value)>,
+    pub extracted: Vec<(&'static str, OwnedValue)>,
+    /// Attributes of another type than the conventions give them, with their values in that type.
+    pub mended: Vec<(AttrId, OwnedValue)>,
     /// Content to be stripped, in order of nodes and attributes. Places on a shared node (resource, scope) stand in the
     /// first item below it that is an agent's, else in the first item.
     pub content: Vec<ContentPlace>,

@@ -91,7 +91,7 @@ pub(super) fn count(json: &Json) -> Option<i64> {
 /// `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists.
 fn python(text: &str) -> Option<Json> {
     let mut parser = Python { rest: text.trim(), depth: 0 };
-    let looks = parser.rest.starts_with('{') || parser.rest.starts_with('[');
+    let looks = parser.rest.starts_with(['{', '[', '(']);
     let json = looks.then(|| parser.value())??;
     parser.rest.trim().is_empty().then_some(json)
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use kernel::hex;
-use otlp::{AttrId, Field, Node, NodeKind, Payload, Value};
+use otlp::{AttrId, Field, Node, NodeKind, OwnedValue, Payload, Value};
 
 use super::inside;
 use super::json_body;
@@ -14,7 +14,7 @@ use super::keys::{Memo, Slot};
 use super::named::{self, Named};
 use super::shape;
 use super::sources::{Source, SourceList};
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{Extract, Vocabulary};
 
 /// Longest id that is carried as it is, bytes; longer ones end in their digest.
 const ID_BYTES: usize = 512;
@@ -327,15 +327,33 @@ impl<'v, 'p> Reader<'v, 'p> {
         sources.iter().find_map(|source| self.text_at(source))
     }
 
-    /// A number or text of one source inside content, as it stands there.
-    pub(super) fn taken(&self, source: &Source) -> Option<serde_json::Value> {
-        let value = self.at(source)?;
-        match value {
-            _ if !source.json.is_empty() => self.inside(source, value),
-            Value::Str(text) => Some(text.into()),
-            Value::Int(number) => Some(number.into()),
-            _ => None,
+    /// A number or text inside content, as it is there or as the conventions have it. None if its attribute is there.
+    pub(super) fn extracted(&self, row: &Extract) -> Option<OwnedValue> {
+        let there = |slot| self.value(slot).is_some_and(|value| !shape::is_void(value));
+        let itself = row.from.iter().any(|source| source.slot == row.slot);
+        if !itself && there(row.slot) {
+            return None;
         }
+        row.from.iter().find_map(|source| {
+            let value = self.at(source)?;
+            let found = match value {
+                _ if !source.json.is_empty() => self.inside(source, value)?,
+                Value::Str(text) => text.into(),
+                Value::Int(number) => number.into(),
+                Value::Double(number) => number.into(),
+                _ => return None,
+            };
+            match row.kind {
+                Some(kind) => kind.of_json(&found),
+                None => found.as_i64().map(OwnedValue::Int).or_else(|| Some(OwnedValue::Str(found.as_str()?.into()))),
+            }
+        })
+    }
+
+    /// Attributes of the item whose type is not the one that the conventions give them.
+    pub(super) fn mended(&self) -> Vec<(AttrId, OwnedValue)> {
+        let kind = |attr: &Attr<'_>| self.memo.class(attr.code).kind;
+        self.attrs.iter().filter_map(|attr| Some((attr.id, kind(attr)?.mended(attr.value)?))).collect()
     }
 
     /// The same, else from the resource.

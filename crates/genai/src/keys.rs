@@ -9,6 +9,7 @@ use super::announced::Announced;
 use super::facts::Part;
 use super::pattern::{self, PatternMap};
 use super::shape;
+use super::typed::Kind;
 use super::vocabulary::Vocabulary;
 
 /// Index of a value the vocabulary reads.
@@ -71,6 +72,8 @@ pub(super) enum KeyFact {
     Label(SetId),
     /// Names a session, turn, user or tenant.
     Identity,
+    /// The conventions say what its values are.
+    Kind(Kind),
     Content(SetId, Part, Weight),
 }
 
@@ -87,6 +90,8 @@ pub(super) struct Class {
     strict: bool,
     /// Names a session, turn, user or tenant: a sentence becomes a pseudonym.
     identity: bool,
+    /// What the conventions say that its values are.
+    pub(super) kind: Option<Kind>,
     content: Vec<(SetId, Part, Weight)>,
     /// Dialects in which it holds labels.
     labels: Vec<SetId>,
@@ -111,6 +116,7 @@ impl Class {
                 KeyFact::Label(set) => class.labels.push(set),
                 // an id that is a sentence becomes a pseudonym, the same everywhere
                 KeyFact::Identity => (class.label, class.identity) = (pattern::LITERAL, true),
+                KeyFact::Kind(kind) => class.kind = Some(kind),
                 KeyFact::Content(set, part, weight) => class.content.push((set, part, weight)),
             }
         }
@@ -140,11 +146,13 @@ impl Class {
     /// Whether the key is listed as a label's and the value fits. A pattern such as `aws.*` alone says nothing of a value.
     pub(super) fn fits_label(&self, value: Value<'_>) -> bool {
         let listed = self.role == Role::Label && self.label > pattern::WILD;
+        // what the conventions' type can be made of is written as that
+        let mended = || self.kind.is_some_and(|kind| kind.mended(value).is_some());
         listed
             && match (self.identity, self.strict) {
                 (true, _) => shape::is_known_label_value(value),
-                (false, true) => shape::is_label_value(value),
-                (false, false) => shape::is_name_value(value),
+                (false, true) => shape::is_label_value(value) || mended(),
+                (false, false) => shape::is_name_value(value) || mended(),
             }
     }
 

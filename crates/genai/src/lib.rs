@@ -28,6 +28,7 @@ mod schema;
 mod shape;
 mod sources;
 pub mod texts;
+mod typed;
 pub mod usage;
 mod vaulted;
 mod vocabulary;

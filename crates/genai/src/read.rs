@@ -29,8 +29,9 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
     identity(reader, sources, &mut facts);
     if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
         call(reader, dialect, &mut facts);
-        let taken = reader.vocabulary.extract.iter().filter(|one| one.dialect.is_none_or(|name| name == dialect.name));
-        facts.extracted = taken.filter_map(|one| Some((one.to, reader.taken(&one.from)?))).collect();
+        let rows = reader.vocabulary.extract.iter().filter(|one| one.dialect.is_none_or(|name| name == dialect.name));
+        facts.extracted = rows.filter_map(|one| Some((one.to, reader.extracted(one)?))).collect();
+        facts.mended = reader.mended();
         outcome(reader, dialect, &mut facts);
         facts.unbilled &= !facts.failed;
         facts.no_usage &= !facts.failed && reader.payload.end_time(facts.node) != 0;
@@ -92,6 +93,7 @@ fn blank(node: Node) -> ItemFacts {
         status: None,
         decision: None,
         extracted: Vec::new(),
+        mended: Vec::new(),
         content: Vec::new(),
         errors: Vec::new(),
         tool_failed: false,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::facts::Part;
 use super::keys::{ADDRESSES, AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SPOKEN, STATEMENTS, SetId, TOOL_ERRORS};
+use super::typed::Kind;
 
 /// The schema this code reads.
 pub(super) const SCHEMA: u32 = 1;
@@ -42,6 +43,9 @@ pub(super) struct Data {
     /// Who is a cache.
     #[serde(default)]
     pub(super) caches: Caches,
+    /// The types that the conventions give to attributes that are no content.
+    #[serde(default)]
+    pub(super) types: BTreeMap<Kind, List>,
     /// What stands only inside content and is no content.
     #[serde(default)]
     pub(super) extract: Vec<Extract>,
@@ -70,14 +74,14 @@ pub(super) struct Caches {
     pub(super) is: List,
 }
 
-/// A place of a fact, and the attribute that it is written to.
+/// Places of a fact, of which the first that tells it holds, and the attribute that it is written to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Extract {
     /// Only in this dialect.
     #[serde(default)]
     pub(super) dialect: Option<String>,
-    pub(super) from: String,
+    pub(super) from: List,
     pub(super) to: String,
 }
 

@@ -15,7 +15,8 @@ use super::facts::Part;
 use super::keys::{GLOBAL, KeyFact, Keys, LAST, Role, SetId, Slot};
 use super::pattern::{Names, PatternMap, weight};
 use super::schema::{self, Data, List};
-use super::sources::{Source, Sources, UsageSources};
+use super::sources::{Source, SourceList, Sources, UsageSources};
+use super::typed::Kind;
 use super::wrapped::Wrapped;
 
 pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");
@@ -91,8 +92,11 @@ pub(super) struct EventRule {
 /// A compiled [`schema::Extract`].
 pub(super) struct Extract {
     pub(super) dialect: Option<&'static str>,
-    pub(super) from: Source,
+    pub(super) from: SourceList,
     pub(super) to: &'static str,
+    /// The slot of the attribute itself, and what the conventions say that it is.
+    pub(super) slot: Slot,
+    pub(super) kind: Option<Kind>,
 }
 
 /// A compiled [`schema::CallRule`].
@@ -320,10 +324,13 @@ impl<'d> Compiler<'d> {
         let (span_name, log_body) = (self.slot("span.name"), self.slot("log.body"));
         let identity = Sources::compile(&mut self, &data.identity, None);
         let events = self.events(&data.events);
+        let kinds = self.kinds(&data.types);
         let extract = data.extract.iter().map(|one| Extract {
             dialect: one.dialect.as_deref().map(intern),
-            from: Source::compile(&mut self, &one.from),
+            from: self.expand(&one.from).iter().map(|from| Source::compile(&mut self, from)).collect(),
             to: intern(&one.to),
+            slot: self.slot(&one.to),
+            kind: kinds.get(&one.to).copied(),
         });
         let extract = extract.collect();
         let named = &data.named_by;
@@ -450,6 +457,17 @@ impl<'d> Compiler<'d> {
                 }
             }
         }
+    }
+
+    fn kinds(&mut self, types: &BTreeMap<Kind, List>) -> HashMap<String, Kind> {
+        let mut kinds = HashMap::new();
+        for (kind, list) in types {
+            for key in self.expand(list) {
+                self.facts.insert(&key, KeyFact::Kind(*kind));
+                kinds.insert(key, *kind);
+            }
+        }
+        kinds
     }
 
     fn content(&mut self, set: SetId, lists: &BTreeMap<schema::PartName, List>) {

@@ -117,6 +117,8 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit
         story.end(told.fine);
         if serves {
             story.yours(&gateway, scratch.path(), &told.session);
+        } else if told.fine {
+            story.next(scratch.path(), options.keep.then_some(&*told.session));
         }
     }
     let Gateway { app, .. } = gateway;

@@ -268,6 +268,25 @@ impl Story {
         }
     }
 
+    /// What to do after a demo that has ended; with the session of a vault that is kept.
+    pub(super) fn next(&mut self, directory: &Path, kept: Option<&str>) {
+        self.step("What to do next.");
+        for (command, why) in [
+            ("tollgate", "runs a gateway of your own; its log says where it listens and what to set"),
+            ("tollgate demo", "plays this again, then serves your agent too, until Ctrl-C"),
+            ("tollgate explain FILE", "shows what becomes of telemetry that you recorded, and why"),
+        ] {
+            let width = self.screen.width().saturating_sub(IN + 23);
+            self.screen.row(IN, 2, &[(21, Text::of(Paint::Link, command)), (width, Text::plain(why))]);
+        }
+        if let Some(session) = kept {
+            let path = |name: &str| quoted(&directory.join(name).display().to_string());
+            let (vault, key) = (path("vault"), path(TRYOUT_KEY));
+            let line = format!("tollgate vault replay {} --store {vault} --identity {key}", quoted(session));
+            self.screen.raw(IN, &Text::of(Paint::Link, &line));
+        }
+    }
+
     /// The last word on what was checked.
     pub(super) fn end(&mut self, fine: bool) {
         let text = if fine { "Everything held." } else { "Something did not hold: see above." };

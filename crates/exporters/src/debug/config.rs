@@ -10,10 +10,12 @@ use pipeline::Trust;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `basic`: a line per request; `normal`: a line per item too; `detailed`: every field.
+    /// `basic`: a line per request; `spans`: a few lines per span; `normal`: a line per item too; `detailed`: all.
     pub verbosity: Verbosity,
     /// `internal` shows everything; `third_party` only what is stripped and redacted.
     pub trust: Trust,
+    /// With `spans`: options that `tollgate vault get` needs here, as `--store … --identity …`, put behind its line.
+    pub open_with: Option<String>,
 }
 
 /// How much is printed.
@@ -23,6 +25,8 @@ pub enum Verbosity {
     /// A line per request.
     #[default]
     Basic,
+    /// A few lines per span, at most 20 spans a second: duration, tokens, cost, how to open its content.
+    Spans,
     /// A line per item too.
     Normal,
     /// Every field.
@@ -30,12 +34,14 @@ pub enum Verbosity {
 }
 
 /// How the exporter is to work. Valid by construction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How much is printed.
     pub verbosity: Verbosity,
     /// What may be printed.
     pub trust: Trust,
+    /// Options that open content.
+    pub open_with: String,
 }
 
 impl Config {
@@ -44,6 +50,7 @@ impl Config {
     /// # Errors
     /// None; the shape is that of all components.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
-        Ok(Settings { verbosity: self.verbosity, trust: self.trust })
+        let open_with = self.open_with.clone().unwrap_or_default();
+        Ok(Settings { verbosity: self.verbosity, trust: self.trust, open_with })
     }
 }

@@ -5,6 +5,7 @@
 
 mod config;
 mod render;
+mod spans;
 mod tree;
 
 #[cfg(test)]
@@ -22,8 +23,12 @@ use tokio::sync::Mutex;
 use crate::remote::Deps;
 use crate::spec::{BuildError, ExporterSpec, Profile, Target};
 use ::config::ComponentId;
-use otlp::Signal;
+use kernel::clock::Clock;
+use otlp::{Signal, json};
 use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+
+use spans::Pace;
+use tree::Node;
 
 pub use config::{Config, Settings, Verbosity};
 
@@ -39,14 +44,16 @@ pub struct Debug {
     settings: Settings,
     /// None once it is closed.
     sink: Mutex<Option<Sink>>,
+    pace: parking_lot::Mutex<Pace>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Makes the exporter. It prints to the standard output, if there is one.
-pub fn build(id: &ComponentId, settings: Settings) -> Debug {
+pub fn build(id: &ComponentId, settings: Settings, clock: Arc<dyn Clock>) -> Debug {
     // A descriptor of its own: writes go to the runtime's threads for files, not through the shared, blocking handle.
     let stdout = io::stdout().as_fd().try_clone_to_owned().ok();
     let sink = stdout.map(|stdout| Box::new(tokio::fs::File::from_std(File::from(stdout))) as Sink);
-    with_sink(id, settings, sink)
+    with_sink(id, settings, sink, clock)
 }
 
 /// A request as the exporter prints it, a line per item; none if it is not one.
@@ -54,8 +61,21 @@ pub fn text(request: &ExportRequest) -> Option<String> {
     render::request(request, Verbosity::Normal)
 }
 
-fn with_sink(id: &ComponentId, settings: Settings, sink: Option<Sink>) -> Debug {
-    Debug { id: id.to_string().into(), settings, sink: Mutex::new(sink) }
+fn with_sink(id: &ComponentId, settings: Settings, sink: Option<Sink>, clock: Arc<dyn Clock>) -> Debug {
+    Debug { id: id.to_string().into(), settings, sink: Mutex::new(sink), pace: Default::default(), clock }
+}
+
+impl Debug {
+    fn text(&self, request: &ExportRequest) -> Option<String> {
+        let mut out = render::request(request, self.settings.verbosity)?;
+        if self.settings.verbosity == Verbosity::Spans && request.signal == Signal::Traces {
+            let mut text = String::new();
+            json::encode(request.signal, &request.body, &mut text).ok()?;
+            let (tree, now) = (Node::read(&text)?, self.clock.monotonic());
+            spans::spans(&mut out, &tree, &self.settings.open_with, &mut self.pace.lock(), now);
+        }
+        Some(out)
+    }
 }
 
 impl ExporterSpec for Settings {
@@ -67,8 +87,8 @@ impl ExporterSpec for Settings {
         true
     }
 
-    fn build(&self, id: &ComponentId, _: Deps) -> Result<Arc<dyn Exporter>, BuildError> {
-        Ok(Arc::new(build(id, *self)))
+    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, BuildError> {
+        Ok(Arc::new(build(id, self.clone(), deps.clock)))
     }
 }
 
@@ -91,7 +111,7 @@ impl Exporter for Debug {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let Some(text) = render::request(request, self.settings.verbosity) else {
+            let Some(text) = self.text(request) else {
                 return Outcome::Refused { reason: Reason::BadData };
             };
             let mut open = self.sink.lock().await;

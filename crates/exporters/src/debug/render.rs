@@ -15,7 +15,7 @@ use pipeline::ExportRequest;
 pub(super) fn request(request: &ExportRequest, verbosity: Verbosity) -> Option<String> {
     let (signal, items) = (request.signal.as_str(), request.signal.items().replace('_', " "));
     let mut out = format!("{signal}: {} {items}, {} bytes\n", request.items, request.body.len());
-    if verbosity == Verbosity::Basic {
+    if verbosity == Verbosity::Basic || verbosity == Verbosity::Spans {
         return Some(out);
     }
     let mut text = String::new();
@@ -109,7 +109,7 @@ fn attributes(out: &mut String, node: Option<&Node<'_>>, name: &str) {
     }
 }
 
-fn elements<'n, 'a>(node: &'n Node<'a>, name: &str) -> &'n [Node<'a>] {
+pub(super) fn elements<'n, 'a>(node: &'n Node<'a>, name: &str) -> &'n [Node<'a>] {
     node.get(name).map(Node::elements).unwrap_or_default()
 }
 
@@ -232,7 +232,7 @@ fn row(out: &mut String, list: &[Node<'_>], one: fn(&mut String, &Node<'_>)) {
 }
 
 /// A text that is escaped as in JSON; other control characters and direction marks are escaped here.
-fn text(out: &mut String, text: &str) {
+pub(super) fn text(out: &mut String, text: &str) {
     for c in text.chars() {
         let hidden =
             matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');

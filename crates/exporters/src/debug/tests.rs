@@ -10,6 +10,7 @@ use tokio::io::AsyncWrite;
 
 use super::{Config, Debug, Settings, Sink, Verbosity, with_sink};
 use config::ComponentId;
+use kernel::clock::SystemClock;
 use otlp::{MAX_DEPTH, Signal, json};
 use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
@@ -38,9 +39,10 @@ impl AsyncWrite for Kept {
 
 fn exporter(verbosity: Verbosity) -> (Debug, Kept) {
     let kept = Kept::default();
-    let settings = Settings { verbosity, trust: Trust::ThirdParty };
+    let open_with = "--store v --identity k".to_owned();
+    let settings = Settings { verbosity, trust: Trust::ThirdParty, open_with };
     let sink: Sink = Box::new(kept.clone());
-    (with_sink(&ComponentId::parse("debug").unwrap(), settings, Some(sink)), kept)
+    (with_sink(&ComponentId::parse("debug").unwrap(), settings, Some(sink), Arc::new(SystemClock::new())), kept)
 }
 
 fn request(signal: Signal, text: &str, items: u64) -> ExportRequest {
@@ -74,6 +76,54 @@ async fn real_traces() {
     insta::assert_snapshot!("traces_basic", printed(Verbosity::Basic, &request).await);
     insta::assert_snapshot!("traces_normal", printed(Verbosity::Normal, &request).await);
     insta::assert_snapshot!("traces_detailed", printed(Verbosity::Detailed, &request).await);
+}
+
+fn span(name: &str, attributes: &str) -> String {
+    format!(
+        r#"{{"name":"{name}","traceId":"00000000000000000000000000000001","spanId":"0000000000000002","startTimeUnixNano":"1000000000","endTimeUnixNano":"2500000000","attributes":[{attributes}]}}"#
+    )
+}
+
+fn traces(spans: &[String]) -> ExportRequest {
+    let text = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, spans.join(","));
+    request(Signal::Traces, &text, spans.len() as u64)
+}
+
+/// `spans` says of a span what a person wants to know, and how to open its content; other texts of it are not shown.
+#[tokio::test]
+async fn spans_for_people() {
+    let attributes = r#"{"key":"gen_ai.usage.input_tokens","value":{"intValue":"12"}},{"key":"gen_ai.usage.output_tokens","value":{"intValue":"3"}},
+        {"key":"tollgate.cost.usd","value":{"doubleValue":0.25}},{"key":"note","value":{"stringValue":"of [EMAIL] and [PHONE] [CONTENT]"}},
+        {"key":"gen_ai.payload.s3_uri","value":{"stringValue":"file:///a/b.agev"}},
+        {"key":"gen_ai.payload.range","value":{"stringValue":"bytes=0-9"}}"#;
+    let text = printed(Verbosity::Spans, &traces(&[span("chat", attributes)])).await;
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "  chat  1.500 s  tokens 12 in, 3 out  0.25 USD  2 redacted",
+            "    trace 00000000000000000000000000000001 span 0000000000000002",
+            "    content: tollgate vault get file:///a/b.agev --range bytes=0-9 --store v --identity k",
+        ]
+    );
+}
+
+/// What a client sends never becomes part of a command that is to be pasted, nor a terminal's command.
+#[tokio::test]
+async fn spans_hold_no_commands() {
+    let attributes = r#"{"key":"gen_ai.payload.s3_uri","value":{"stringValue":"file:///a;reboot"}},
+        {"key":"gen_ai.payload.range","value":{"stringValue":"bytes=0-9"}}"#;
+    let text = printed(Verbosity::Spans, &traces(&[span("\\u001b[31mred", attributes)])).await;
+    assert!(!text.contains("reboot") && text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+}
+
+/// A flood is counted, not shown.
+#[tokio::test]
+async fn spans_are_bounded() {
+    let many: Vec<String> = (0..1000).map(|_| span("chat", "")).collect();
+    let text = printed(Verbosity::Spans, &traces(&many)).await;
+    assert_eq!(text.matches("  chat  ").count(), 20, "{text}");
+    assert!(text.contains("and 980 more: 20 a second are shown"), "{text}");
 }
 
 /// Logs of a real client: bodies and attributes.

@@ -23,7 +23,11 @@ stand only inside content (JSON, a Python dict in text, a message template) are 
 ## Names that `normalize` writes
 
 Beside what came, `normalize` writes OpenTelemetry's names for what it understood; a value of the right type that is there
-already stays as it is.
+already stays as it is. A value of another type is written as the conventions' type, whatever form it came in, on every item of an
+agent: `finish_reasons` as JSON or Python text, `max_tokens` and `temperature` as text, ids as numbers (`types` in `config/dialects.yaml`).
+Settings of a request that stand only beside or inside what is sent (Logfire's `request_data`, OpenInference's
+`llm.invocation_parameters`, Langfuse's `model.parameters`, the AI SDK's `ai.settings.*`, Genkit's input) are written under
+`gen_ai.request.*` (`extract`).
 
 | `semconv` | provider | cached tokens | reasoning |
 |---|---|---|---|

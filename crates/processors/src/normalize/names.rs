@@ -73,6 +73,9 @@ impl Names {
     pub(super) fn write(&self, payload: &mut Payload, item: &ItemFacts, vaulted: &Vaulted) {
         let Some(dialect) = item.dialect else { return };
         let mut out = Writer { names: self, payload, node: item.node, vaulted };
+        for (id, value) in &item.mended {
+            out.payload.replace_attribute(*id, value.clone());
+        }
         out.text(Fact::Session, item.session.as_deref());
         out.extracted(item);
         if item.operation.is_some() || matches!(item.call, Call::TurnEnd) {
@@ -120,6 +123,8 @@ fn old_provider(today: &str) -> &str {
 enum Kind {
     Text,
     Int,
+    Double,
+    Bool,
     List,
 }
 
@@ -147,9 +152,12 @@ impl Writer<'_> {
     /// Numbers and ids out of content.
     fn extracted(&mut self, item: &ItemFacts) {
         for (key, value) in &item.extracted {
-            match value.as_i64() {
-                Some(number) => self.set(key, Kind::Int, OwnedValue::Int(number)),
-                None => self.text_at(key, value.as_str()),
+            match value {
+                OwnedValue::Str(text) => self.text_at(key, Some(text)),
+                OwnedValue::Int(_) => self.set(key, Kind::Int, value.clone()),
+                OwnedValue::Double(_) => self.set(key, Kind::Double, value.clone()),
+                OwnedValue::Bool(_) => self.set(key, Kind::Bool, value.clone()),
+                OwnedValue::StrList(_) | OwnedValue::Structure(_) => {}
             }
         }
     }
@@ -188,6 +196,8 @@ impl Writer<'_> {
         let there = self.payload.get(self.node, key).map(|value| match value {
             Value::Str(_) => Some(Kind::Text),
             Value::Int(_) => Some(Kind::Int),
+            Value::Double(_) => Some(Kind::Double),
+            Value::Bool(_) => Some(Kind::Bool),
             Value::List(_) => Some(Kind::List),
             _ => None,
         });

@@ -1,0 +1,113 @@
+//! **What**: spans as a few lines each, for a person at a terminal, with the command that opens their content.
+//! **Invariants**: of a span only its name, numbers and references are shown; at most [`MOST`] spans a second, the rest
+//! as a count; what is to be pasted into a shell holds nothing that a shell acts on.
+//! **Not here**: every field (`render`).
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::render::{elements, text};
+use super::tree::Node;
+
+/// Spans that are shown in a second: more can't be read.
+const MOST: u32 = 20;
+/// Characters of a name.
+const NAME: usize = 120;
+
+/// How many spans were shown in this second.
+#[derive(Default)]
+pub(super) struct Pace {
+    second: u64,
+    shown: u32,
+}
+
+impl Pace {
+    fn may(&mut self, now: Duration) -> bool {
+        if now.as_secs() != self.second {
+            *self = Self { second: now.as_secs(), shown: 0 };
+        }
+        self.shown = self.shown.saturating_add(1);
+        self.shown <= MOST
+    }
+}
+
+/// Writes the spans of a request.
+pub(super) fn spans(out: &mut String, tree: &Node<'_>, open_with: &str, pace: &mut Pace, now: Duration) {
+    let groups = elements(tree, "resourceSpans").iter().flat_map(|group| elements(group, "scopeSpans"));
+    let mut more = 0_u64;
+    for span in groups.flat_map(|scope| elements(scope, "spans")) {
+        if pace.may(now) {
+            one(out, span, open_with);
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        let _ = writeln!(out, "  and {more} more: {MOST} a second are shown (`verbosity: normal` shows all)");
+    }
+}
+
+fn one(out: &mut String, span: &Node<'_>, open_with: &str) {
+    let field = |name: &str| span.get(name).map(Node::scalar).unwrap_or_default();
+    out.push_str("  ");
+    let name: String = field("name").chars().take(NAME).collect();
+    text(out, &name);
+    let nanos = |name: &str| field(name).parse::<u64>().ok();
+    if let Some((from, to)) = nanos("startTimeUnixNano").zip(nanos("endTimeUnixNano")) {
+        let _ = write!(out, "  {:.3} s", Duration::from_nanos(to.saturating_sub(from)).as_secs_f64());
+    }
+    let tokens = ["input", "output"].map(|side| number(span, &format!("gen_ai.usage.{side}_tokens")));
+    if let [Some(input), Some(output)] = tokens {
+        let _ = write!(out, "  tokens {input} in, {output} out");
+    }
+    if let Some(usd) = number(span, "tollgate.cost.usd") {
+        let _ = write!(out, "  {usd} USD");
+    }
+    let _ = write!(out, "  {} redacted", placeholders(span));
+    if span.get("status").and_then(|status| status.get("code")).is_some_and(|code| code.scalar() == "2") {
+        out.push_str("  failed");
+    }
+    out.push_str("\n    trace ");
+    text(out, field("traceId"));
+    out.push_str(" span ");
+    text(out, field("spanId"));
+    out.push('\n');
+    let (uri, range) = (word(span, "gen_ai.payload.s3_uri"), word(span, "gen_ai.payload.range"));
+    if let Some((uri, range)) = uri.zip(range) {
+        let _ = writeln!(out, "    content: tollgate vault get {uri} --range {range} {open_with}");
+    }
+}
+
+fn value<'a>(span: &Node<'a>, key: &str) -> Option<&'a str> {
+    let named = |one: &&Node<'_>| one.get("key").is_some_and(|own| own.scalar() == key);
+    let (_, value) = elements(span, "attributes").iter().find(named)?.get("value")?.members().first()?;
+    Some(value.scalar())
+}
+
+fn number<'a>(span: &Node<'a>, key: &str) -> Option<&'a str> {
+    value(span, key).filter(|text| text.len() <= 40 && text.parse::<f64>().is_ok())
+}
+
+/// A value that a shell takes for one word.
+fn word<'a>(span: &Node<'a>, key: &str) -> Option<&'a str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=".contains(&byte);
+    value(span, key).filter(|text| !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain))
+}
+
+/// Placeholders of redaction in all texts of a span; `[CONTENT]` says that it went to the vault.
+fn placeholders(node: &Node<'_>) -> usize {
+    match node {
+        Node::Object(members) => members.iter().map(|(_, member)| placeholders(member)).sum(),
+        Node::List(list) => list.iter().map(placeholders).sum(),
+        Node::Bare(_) => 0,
+        Node::Text(text) => {
+            let names = text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).map(|(name, _)| name);
+            let upper = |name: &&str| {
+                name.len() > 2
+                    && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+                    && *name != "CONTENT"
+            };
+            names.filter(upper).count()
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The page for a newcomer, run word for word with the binary alone.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+
+/// A port that is free, with two more above it.
+fn ports() -> u16 {
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port));
+    let first = |_| {
+        let taken = free(0).ok()?;
+        let port = taken.local_addr().ok()?.port();
+        let above = [port.checked_add(1)?, port.checked_add(2)?].map(free);
+        above.iter().all(Result::is_ok).then_some(port)
+    };
+    (0..100).find_map(first).expect("three free ports in a row")
+}
+
+/// Each block does what the page says, on other ports. It takes the seconds that the page waits for the vault.
+#[test]
+fn the_page_for_newcomers_works() {
+    let page = fs::read_to_string(fixtures::at("docs/quickstart.md")).unwrap();
+    let blocks: Vec<&str> = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 4);
+    let (folder, port) = (tempfile::tempdir().unwrap(), ports());
+    let script = blocks.concat().replace("127.0.0.1:4318", &format!("127.0.0.1:{}", port + 1));
+    let script =
+        script.replace("tollgate --data-dir data >", &format!("tollgate --data-dir data --listen 127.0.0.1:{port} >"));
+    let script = format!("trap 'kill $GATEWAY 2> /dev/null' EXIT\n{script}");
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_tollgate")).parent().unwrap().display().to_string();
+    let path = format!("{binary}:{}", std::env::var("PATH").unwrap_or_default());
+    let run = Command::new("bash").args(["-c", &script]).current_dir(&folder).env("PATH", path).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    for wanted in [
+        "  chat gpt-4o  1.500 s  tokens 1000 in, 100 out  0.0035 USD  1 redacted\n",
+        "    content: tollgate vault get file:///default/unattributed/first/",
+        "  my-agent  chat gpt-4o  ok  0.0035 USD\n",
+        "  user        Who has badge B1234?\n",
+        "  price    priced 0.0035 USD · row openai/gpt-4o",
+        "input              1000 × 2.5 USD/million = 0.0025",
+        "→ \"could not reach [EMAIL] about badge [BADGE]\"",
+    ] {
+        assert!(out.contains(wanted), "{wanted} is missing:\n{out}\n{err}");
+    }
+    let log = fs::read_to_string(folder.path().join("gateway.log")).unwrap();
+    assert!(
+        log.contains("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1") && log.contains("tollgate vault find --store"),
+        "{log}"
+    );
+}
