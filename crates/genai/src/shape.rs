@@ -125,7 +125,7 @@ const NAME: (usize, usize) = (3, 64);
 const SPACED_NAMES: usize = 8;
 /// Most words that marks hold together: in a name (`mcp__ticket_server__list_open_tickets`), and in a label, which
 /// may be a host (`internal-agents-prod-alb-123.us-east-1.elb.amazonaws.com`).
-const MARKED_WORDS: (usize, usize) = (8, 10);
+const MARKED_WORDS: (usize, usize) = (10, 12);
 
 /// Whether a text is a label, or a name of a few words.
 fn is_name(text: &str) -> bool {
@@ -143,8 +143,9 @@ pub fn is_short_name(text: &str, words: usize) -> bool {
 
 /// Whether marks join no more words than that; the parts of a path are looked at one by one.
 fn has_few_words(text: &str, most: usize) -> bool {
-    let word = |word: &&str| word.bytes().filter(u8::is_ascii_alphabetic).count() > 1;
-    let is_mark = |c: char| c.is_whitespace() || "_-+.,;:|=".contains(c);
+    // parts of a UUID are none
+    let word = |word: &&str| word.chars().nth(1).is_some() && word.chars().all(char::is_alphabetic);
+    let is_mark = |c: char| c.is_whitespace() || "_-+.,;:|=()".contains(c);
     text.split(['/', '\\']).all(|part| part.len() < most || part.split(is_mark).filter(word).nth(most).is_none())
 }
 
