@@ -129,7 +129,7 @@ pub(super) fn screen(all: &Value, colour: bool) -> String {
         let said = format!("{severity} {rule}: {measured}  {run}");
         let _ = writeln!(out, "  {}", paint("31", &said));
     }
-    for (title, key) in [("most expensive runs", "dearest"), ("longest runs", "longest")] {
+    for (title, key) in [("most expensive runs", "most_expensive"), ("longest runs", "longest")] {
         let heading = format!(
             "\n{title:<26} {:<8} {:>10} {:>9} {:>6} {:>6}  {:<16} trace",
             "state", "cost", "time", "iter", "tools", "tenant"

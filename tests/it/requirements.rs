@@ -21,7 +21,7 @@ fn read(path: &str) -> String {
 /// The rules of Prometheus by name, white space as one space.
 fn rules() -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
-    for file in ["agents", "incidents", "measures", "told", "gateway"] {
+    for file in ["agents", "incidents", "measures", "runs", "gateway"] {
         let text = read(&format!("deploy/alerts/prometheus/{file}.yaml"));
         for rule in text.split("- alert: ").skip(1) {
             let (name, rest) = rule.split_once('\n').unwrap();

@@ -28,15 +28,15 @@ fn configuration(folder: &Path, alerts: &Value) -> String {
     json!({
         "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
         "processors": { "normalize": {}, "cost": {}, "runs": { "settle": "1s" }, "redact": {}, "vault": { "store": "none" } },
-        "connectors": { "runs/told": { "interval": "1s" } },
+        "connectors": { "runs/summaries": { "interval": "1s" } },
         "exporters": { "file": { "path": folder.join("outbound.jsonl").display().to_string() } },
         "extensions": { "admin": { "endpoint": "127.0.0.1:0", "auth": { "bearer": TOKEN }, "alerts": alerts,
             "trace_link": { "back_end": "jaeger", "base": "https://jaeger.example" } } },
         "spool": { "directory": folder.join("data/spool").display().to_string(), "max_size": "64MiB" },
         "service": { "extensions": ["admin"], "pipelines": {
-            "traces": { "receivers": ["otlp"], "processors": steps, "exporters": ["file", "runs/told"] },
-            "logs/runs": { "receivers": ["runs/told"], "processors": ["redact"], "exporters": ["file"] },
-            "metrics/runs": { "receivers": ["runs/told"], "processors": ["redact"], "exporters": ["file"] },
+            "traces": { "receivers": ["otlp"], "processors": steps, "exporters": ["file", "runs/summaries"] },
+            "logs/runs": { "receivers": ["runs/summaries"], "processors": ["redact"], "exporters": ["file"] },
+            "metrics/runs": { "receivers": ["runs/summaries"], "processors": ["redact"], "exporters": ["file"] },
         } },
     })
     .to_string()

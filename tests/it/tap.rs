@@ -61,7 +61,7 @@ fn ask(admin: SocketAddr, path: &str, more: &str) -> String {
 /// Waits, a minute at most, until so many look on; `taps`, which are those, must go on meanwhile.
 fn until_looking(admin: SocketAddr, lookers: &str, more: &str, taps: &mut [&mut Child]) {
     let began = Instant::now();
-    while !ask(admin, "/metrics", more).contains(&format!("\ntollgate_tap_lookers {lookers}\n")) {
+    while !ask(admin, "/metrics", more).contains(&format!("\ntollgate_tap_clients {lookers}\n")) {
         assert!(taps.iter_mut().all(|tap| tap.try_wait().unwrap().is_none()), "a tap ended before it looked");
         assert!(began.elapsed() < Duration::from_secs(60), "not {lookers} look on");
         std::thread::sleep(Duration::from_millis(10));

@@ -254,12 +254,12 @@ const JOINED: &str = "
 receivers: { otlp: }
 processors: { vault: , redact: , runs: , cost: }
 exporters: { otlp/h: }
-connectors: { runs/told: }
+connectors: { runs/summaries: }
 service:
   pipelines:
-    traces: { receivers: [otlp], processors: [cost, runs, vault, redact], exporters: [otlp/h, runs/told] }
-    logs/runs: { receivers: [runs/told], processors: [redact], exporters: [otlp/h] }
-    metrics/runs: { receivers: [runs/told], processors: [redact], exporters: [otlp/h] }
+    traces: { receivers: [otlp], processors: [cost, runs, vault, redact], exporters: [otlp/h, runs/summaries] }
+    logs/runs: { receivers: [runs/summaries], processors: [redact], exporters: [otlp/h] }
+    metrics/runs: { receivers: [runs/summaries], processors: [redact], exporters: [otlp/h] }
 ";
 
 /// A connector joins pipelines; what it tells needs no vault, but its texts are redacted.
@@ -267,8 +267,8 @@ service:
 fn connectors_join_pipelines() {
     assert_eq!(problems_of(JOINED), "");
     let bare = JOINED.replace(
-        "logs/runs: { receivers: [runs/told], processors: [redact]",
-        "logs/runs: { receivers: [runs/told], processors: []",
+        "logs/runs: { receivers: [runs/summaries], processors: [redact]",
+        "logs/runs: { receivers: [runs/summaries], processors: []",
     );
     assert!(problems_of(&bare).contains("nothing does: redact"), "{}", problems_of(&bare));
 }
@@ -282,7 +282,7 @@ fn connectors_are_checked() {
         problems_of(&JOINED.replace(from, to))
     };
     for (from, to, says) in [
-        (", runs/told] }", "] }", "but no pipeline exports to it"),
+        (", runs/summaries] }", "] }", "but no pipeline exports to it"),
         (
             "[cost, runs, vault, redact]",
             "[cost, vault, redact]",
@@ -291,22 +291,22 @@ fn connectors_are_checked() {
         ("metrics/runs:", "traces/runs:", "tells logs and metrics, not traces"),
         (
             "processors: [redact], exporters: [otlp/h] }\n    metrics",
-            "processors: [runs, redact], exporters: [otlp/h, runs/told] }\n    metrics",
+            "processors: [runs, redact], exporters: [otlp/h, runs/summaries] }\n    metrics",
             "comes back to it",
         ),
         (
-            "receivers: [runs/told], processors: [redact], exporters: [otlp/h] }\n    metrics",
-            "receivers: [runs/told], processors: [cost, redact], exporters: [otlp/h] }\n    metrics",
+            "receivers: [runs/summaries], processors: [redact], exporters: [otlp/h] }\n    metrics",
+            "receivers: [runs/summaries], processors: [cost, redact], exporters: [otlp/h] }\n    metrics",
             "would track what",
         ),
-        ("receivers: { otlp: }", "receivers: { otlp: , runs/told: }", "is in `receivers:` too"),
+        ("receivers: { otlp: }", "receivers: { otlp: , runs/summaries: }", "is in `receivers:` too"),
     ] {
         let problems = with(from, to);
         assert!(problems.contains(says), "{says} is not in\n{problems}");
     }
     let unused = JOINED
-        .replace(", runs/told]", "]")
-        .replace("receivers: [runs/told]", "receivers: [otlp]")
+        .replace(", runs/summaries]", "]")
+        .replace("receivers: [runs/summaries]", "receivers: [otlp]")
         .replace("processors: [redact]", "processors: [runs, vault, redact]");
     assert!(problems_of(&unused).contains("is in no pipeline and will not run"), "{}", problems_of(&unused));
 }

@@ -272,7 +272,7 @@ pub struct Figures {
     pub failure: Number,
     /// USD per run.
     pub cost: Number,
-    /// By tenant, dearest first: ten, `other`, `unattributed`.
+    /// By tenant, most expensive first: ten, `other`, `unattributed`.
     pub by_tenant: Vec<Share>,
     /// By model.
     pub by_model: Vec<Share>,
@@ -293,7 +293,7 @@ pub struct Figures {
     /// Longest runs, live ones too.
     pub longest: Vec<Arc<Entry>>,
     /// Dearest runs, live ones too.
-    pub dearest: Vec<Arc<Entry>>,
+    pub most_expensive: Vec<Arc<Entry>>,
 }
 
 /// Runs of one step or window.
@@ -377,7 +377,7 @@ pub fn figures(runs: &[Arc<Entry>], window: Window) -> Figures {
         fallbacks: fallbacks(&inside),
         no_usage: NoUsage::of(inside.iter().map(|run| &***run)),
         longest: first(&inside, |run| Reverse((run.elapsed(end), run.at))),
-        dearest: first(&inside, |run| Reverse((run.atto, run.at))),
+        most_expensive: first(&inside, |run| Reverse((run.atto, run.at))),
     }
 }
 
@@ -420,7 +420,7 @@ fn models(run: &Entry) -> impl Iterator<Item = Share> + '_ {
     })
 }
 
-/// By name, dearest first; what is beyond ten is `other`; what has no name comes last.
+/// By name, most expensive first; what is beyond ten is `other`; what has no name comes last.
 fn top(shares: impl Iterator<Item = Share>) -> Vec<Share> {
     let mut by_name: HashMap<(String, String), Share> = HashMap::new();
     // what the tracker had to give up naming goes with what is left out here

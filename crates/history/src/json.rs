@@ -125,7 +125,7 @@ pub fn figures(figures: &Figures) -> Value {
         "fallbacks": fallbacks.collect::<Vec<_>>(),
         "calls_without_usage": figures.no_usage.json(),
         "longest": runs(&figures.longest),
-        "dearest": runs(&figures.dearest),
+        "most_expensive": runs(&figures.most_expensive),
     })
 }
 

@@ -289,11 +289,11 @@ impl JiraComment {
             let _ = writeln!(text, "** duration: {} min {} s", seconds / 60, seconds % 60);
             let _ = writeln!(text, "** edits: {} tool calls that change something", writes);
             let _ = writeln!(text, "** cost: {}", costs(&sum));
-            let dearest = runs.iter().max_by_key(|run| run.atto);
-            if let Some(url) = dearest.and_then(|run| link(run)) {
+            let most_expensive = runs.iter().max_by_key(|run| run.atto);
+            if let Some(url) = most_expensive.and_then(|run| link(run)) {
                 let _ = writeln!(text, "** trace: {url}");
             }
-            if let Some(place) = dearest.and_then(|run| vault(run)) {
+            if let Some(place) = most_expensive.and_then(|run| vault(run)) {
                 let _ = writeln!(text, "** s3_uri: {place}");
             }
         }

@@ -48,7 +48,7 @@ fn figures_are_those_of_the_window() {
         assert_eq!(shares.iter().map(|share| share.sum.atto).sum::<i128>(), sum.atto);
     }
     assert_eq!(figures.longest.first().map(|run| &*run.run), Some("live"));
-    assert_eq!(figures.dearest.first().map(|run| &*run.run), Some("live"));
+    assert_eq!(figures.most_expensive.first().map(|run| &*run.run), Some("live"));
     assert_eq!(history.left_out(), [0, 1]);
     let asked = Asked::usual();
     let report = report(&Failures::default(), &history.all(), asked, NOW);

@@ -49,7 +49,7 @@ pub(super) fn json(pages: &Pages, asked: &Asked) -> Value {
         let linked = |runs: &[Arc<Entry>]| runs.iter().map(|run| json!(pages.trace(run))).collect::<Vec<_>>();
         fields.insert("window".into(), word.into());
         fields.insert("longest_trace_urls".into(), linked(&figures.longest).into());
-        fields.insert("dearest_trace_urls".into(), linked(&figures.dearest).into());
+        fields.insert("most_expensive_trace_urls".into(), linked(&figures.most_expensive).into());
         fields.insert("alerts".into(), alerts.get_mut("alerts").map(Value::take).unwrap_or_default());
         fields.insert("ready".into(), pages.health.troubles().is_empty().into());
         let vaults = Vaults::of(&pages.meter);
@@ -233,7 +233,7 @@ pub(super) struct Front {
     live: Vec<RunRow>,
     /// More live runs than are shown; "" for none.
     live_left: String,
-    dearest: Vec<RunRow>,
+    most_expensive: Vec<RunRow>,
     longest: Vec<RunRow>,
     costs: Vec<(&'static str, Vec<Cost>)>,
     tools: Vec<Row>,
@@ -304,7 +304,7 @@ impl Front {
                 1 => "1 more live run".to_owned(),
                 more => format!("{} more live runs", text::count(more as u64)),
             },
-            dearest: rows(&figures.dearest),
+            most_expensive: rows(&figures.most_expensive),
             longest: rows(&figures.longest),
             costs: vec![
                 ("tenant", costs(&figures.by_tenant, "tenant", word, several)),

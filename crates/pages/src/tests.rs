@@ -130,7 +130,7 @@ async fn two_clicks_from_a_number_to_the_trace() {
     let (status, list) = ask(&router, &first, HTML).await;
     assert_eq!(status, StatusCode::OK, "{first}");
     let row = list.split("<tr>").nth(2).expect("the first run");
-    assert!(row.contains(">dear<"), "the dearest comes first: {row}");
+    assert!(row.contains(">dear<"), "the most expensive comes first: {row}");
     assert!(row.contains("https://back.example/t/0af7651916cd43dd8448eb211c80319c?span=0707070707070707"), "{row}");
 }
 

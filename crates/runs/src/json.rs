@@ -154,7 +154,7 @@ pub fn run(view: &RunView) -> Value {
         "duration_seconds": view.duration as f64 / NANOS,
         "totals": totals(&view.totals),
         "slowest_step": peaks.slowest.as_ref().map(step),
-        "dearest_step": peaks.dearest.as_ref().map(step),
+        "most_expensive_step": peaks.most_expensive.as_ref().map(step),
         "identical_in_a_row": streak(&peaks.row),
         "most_in_window": streak(&peaks.window),
         "context": {"first": first, "last": last, "most": most, "growth": peaks.context_growth()},

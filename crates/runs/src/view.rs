@@ -101,7 +101,7 @@ pub struct Peaks {
     /// The call that took longest.
     pub slowest: Option<Step>,
     /// The call that cost most.
-    pub dearest: Option<Step>,
+    pub most_expensive: Option<Step>,
     /// Most calls in a row of one tool with equal arguments.
     pub row: Option<Streak>,
     /// Most calls of one tool in a window of time.

@@ -132,8 +132,8 @@ metrics_table! {
     FILTERED_ITEMS = "tollgate_filtered_items_total", Kind::Counter;
     /// Fields that the OTLP schema does not know and that copies for third parties do without (label: signal).
     UNKNOWN_DROPPED = "tollgate_unknown_fields_dropped_total", Kind::Counter;
-    /// Who looks on with `tollgate tap` at the moment.
-    TAP_LOOKERS = "tollgate_tap_lookers", Kind::Gauge;
+    /// Clients of `tollgate tap` that are connected.
+    TAP_CLIENTS = "tollgate_tap_clients", Kind::Gauge;
     /// Requests that were not shown to one who looks on, because they did not fit in its queue.
     TAP_LEFT_OUT = "tollgate_tap_left_out_requests_total", Kind::Counter;
     /// References that no ticket filled in. Always 0, or there is a bug.
@@ -358,8 +358,8 @@ metrics_table! {
     ALERT_MESSAGES = "tollgate_alert_messages_total", Kind::Counter;
     /// Measures that were negative, not finite or above 1e15, and were left out.
     MEASURES_REFUSED = "tollgate_measures_refused_total", Kind::Counter;
-    /// News of runs that connectors could not tell in time: the oldest had to go.
-    RUNS_UNTOLD = "tollgate_runs_untold_total", Kind::Counter;
+    /// Events of runs that a connector could not emit in time: the oldest are dropped.
+    RUN_EVENTS_DROPPED = "tollgate_run_events_dropped_total", Kind::Counter;
     /// Requests that a connector made and the engine took (label: connector).
     CONNECTOR_TOLD = "tollgate_connector_requests_total", Kind::Counter;
     /// Requests that a connector made and its pipelines refused for good (label: connector).

@@ -1,5 +1,5 @@
 //! **What**: [`Act`]: one model or tool call of a run, and what only their order tells: retries, fallbacks, rows of equal
-//! calls, growth of the context, the slowest and the dearest. **Invariants**: a function of the set of acts: they are
+//! calls, growth of the context, the slowest and the most expensive. **Invariants**: a function of the set of acts: they are
 //! sorted by begin, then by what does not depend on the order they came in. **Not here**: which calls count (`layers`).
 
 use std::collections::HashMap;
@@ -92,7 +92,7 @@ pub(super) fn tell(acts: &mut [Act], totals: &mut Totals, group: &Group, terms: 
     tool_retries(&tools, totals, group);
     let peaks = Peaks {
         slowest: most(acts, |act| act.duration()).map(|act| act.step(group)),
-        dearest: most(acts, |act| act.atto.unwrap_or(0)).map(|act| act.step(group)),
+        most_expensive: most(acts, |act| act.atto.unwrap_or(0)).map(|act| act.step(group)),
         row: row(&tools, group),
         window: busiest(&tools, terms.window, group),
         context: context(&models),

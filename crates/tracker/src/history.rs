@@ -1,5 +1,5 @@
 //! **What**: [`History`]: runs that are over and still shown, what they add up to, what became of them, and the investigations
-//! they belong to. **Invariants**: bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions (the dearest each), 10,000
+//! they belong to. **Invariants**: bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions (the most expensive each), 10,000
 //! outcomes, 5,000 investigations; whose account has most makes room: what goes is added to its `other`, or forgotten.
 //! **Not here**: when a run is over (`state`).
 
@@ -150,7 +150,7 @@ impl History {
         after.iter().for_each(|one| own.all.add(&one.sum));
         before.iter().for_each(|one| own.all.subtract(&one.sum));
         for (of, most, name, sum) in after.iter().flat_map(self::parts) {
-            dearest(all, of, [account, name], most).add(sum);
+            most_expensive(all, of, [account, name], most).add(sum);
         }
         let own = all.entry(account.to_owned()).or_default();
         for ((of, _, name, sum), is_own) in parts.into_iter().zip(own_names) {
@@ -343,7 +343,7 @@ fn parts(run: &Counted) -> Vec<Part<'_>> {
 }
 
 /// The entry of a name of an account; of the account with most names the cheapest makes room for it.
-fn dearest<'m>(
+fn most_expensive<'m>(
     all: &'m mut BTreeMap<String, RunSums>,
     of: impl Fn(&mut RunSums) -> &mut BTreeMap<String, Sum>,
     [account, name]: [&str; 2],

@@ -66,7 +66,7 @@ impl Meters {
             live: meter.gauge(&names::RUNS_LIVE, &[]),
             evicted: meter.counter(&names::RUNS_EVICTED, &[]),
             refused: meter.counter(&names::MEASURES_REFUSED, &[]),
-            untold: meter.counter(&names::RUNS_UNTOLD, &[]),
+            untold: meter.counter(&names::RUN_EVENTS_DROPPED, &[]),
         }
     }
 

@@ -44,7 +44,7 @@ fields!(Step {
     atto_usd,
 });
 fields!(Streak { tool, count });
-fields!(Peaks { slowest, dearest, row, window, context });
+fields!(Peaks { slowest, most_expensive, row, window, context });
 fields!(Score { name, label, value });
 fields!(Outcome { verdict, confidence, resolved_in });
 fields!(Judged { outcome, scores });

@@ -155,9 +155,9 @@ fn numbers(view: &RunView) -> Vec<KeyValue> {
         all.push(text("tollgate.run.slowest_step", &step.name));
         all.push(double("tollgate.run.slowest_step_seconds", step.duration as f64 / 1e9));
     }
-    if let Some(step) = &peaks.dearest {
-        all.push(text("tollgate.run.dearest_step", &step.name));
-        all.push(text("tollgate.run.dearest_step_usd", &Usd(step.atto_usd.unwrap_or(0)).to_string()));
+    if let Some(step) = &peaks.most_expensive {
+        all.push(text("tollgate.run.most_expensive_step", &step.name));
+        all.push(text("tollgate.run.most_expensive_step_usd", &Usd(step.atto_usd.unwrap_or(0)).to_string()));
     }
     all.extend(totals.main_model().map(|model| text("gen_ai.request.model", model)));
     all.extend(view.judged.outcome.map(|outcome| text("agent.outcome", outcome.verdict.as_str())));

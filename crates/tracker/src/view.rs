@@ -137,7 +137,7 @@ impl Viewer<'_> {
 
     fn peaks(&self, peaks: &Peaks) -> Peaks {
         let mut shown = peaks.clone();
-        for step in [&mut shown.slowest, &mut shown.dearest].into_iter().flatten() {
+        for step in [&mut shown.slowest, &mut shown.most_expensive].into_iter().flatten() {
             step.name = self.column(&step.name);
         }
         for streak in [&mut shown.row, &mut shown.window].into_iter().flatten() {

@@ -76,7 +76,7 @@ pub(super) fn as_json(score: &Score) -> String {
         tallies.iter().map(|(name, one)| (name.clone(), tally(one))).collect::<serde_json::Map<String, Json>>()
     };
     let confused: Vec<Json> = (score.confused.iter())
-        .map(|((label, told), count)| json!({"label": label, "told": told, "count": count}))
+        .map(|((label, told), count)| json!({"label": label, "detected_as": told, "count": count}))
         .collect();
     let mut text = serde_json::to_string_pretty(&json!({
         "all": tally(&score.all), "types": map(&score.types), "groups": map(&score.groups), "confused": confused,

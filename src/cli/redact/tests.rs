@@ -82,7 +82,7 @@ fn figures_are_told_twice() {
     assert_eq!(json["all"]["recall"], 1.0);
     assert_eq!(json["all"]["clean"], 1.0);
     assert_eq!(json["types"]["SSN"]["precision"], Json::Null);
-    assert_eq!(json["confused"][0], serde_json::json!({"label": "SSN", "told": "PHONE", "count": 1}));
+    assert_eq!(json["confused"][0], serde_json::json!({"label": "SSN", "detected_as": "PHONE", "count": 1}));
     let text = report::as_text(&all);
     assert!(
         text.contains("SSN as PHONE") && text.lines().any(|line| line.starts_with("all ") && line.contains("1.000"))

@@ -20,9 +20,9 @@ async function context(width, dark, script) {
 }
 
 const first = await (await fetch(base + "/runs?sort=cost&window=24h", { headers: { accept: "application/json" } })).json();
-const dearest = first.runs[0]?.id;
+const most_expensive = first.runs[0]?.id;
 const paths = ["/", "/?window=1h", "/runs?sort=cost", "/changes", "/changes?by=issue", "/health-page", "/runs/nobody-has-this-id"];
-if (dearest) paths.push("/runs/" + encodeURIComponent(dearest));
+if (most_expensive) paths.push("/runs/" + encodeURIComponent(most_expensive));
 
 for (const [width, dark, script] of [[360, false, true], [1280, true, true], [1280, false, false], [360, true, false]]) {
   const page = await context(width, dark, script);
@@ -53,7 +53,7 @@ for (const [width, dark, script] of [[360, false, true], [1280, true, true], [12
   await page.context().close();
 }
 
-if (dearest) {
+if (most_expensive) {
   // from the number to the trace, as a person would: click the number, click the first trace
   const page = await context(1280, false, false);
   await page.goto(still("/"));

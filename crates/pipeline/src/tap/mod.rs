@@ -93,7 +93,7 @@ pub struct Look {
 impl Tap {
     /// Nobody looks yet.
     pub fn new(meter: &Meter) -> Self {
-        let looking = meter.gauge(&names::TAP_LOOKERS, &[]);
+        let looking = meter.gauge(&names::TAP_CLIENTS, &[]);
         let lookers = Lookers { number: AtomicUsize::new(0), queues: Mutex::default(), looking };
         Self { lookers: Arc::new(lookers), left_out: meter.counter(&names::TAP_LEFT_OUT, &[]) }
     }

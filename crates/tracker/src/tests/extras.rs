@@ -194,7 +194,7 @@ fn a_tool_in_a_window() {
     assert_eq!(window.count, 3, "of ten calls 200 s apart three fit into 10 minutes");
 }
 
-/// A tool called again after it failed is a retry; the slowest and the dearest step, and the context, are told.
+/// A tool called again after it failed is a retry; the slowest and the most expensive step, and the context, are told.
 #[test]
 fn steps_that_stand_out() {
     let mut failing = tool(1, "build", "", json!({}));

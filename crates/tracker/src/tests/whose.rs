@@ -211,7 +211,7 @@ fn measures_add_up() {
     );
 }
 
-/// Who asks is added up by pseudonym, the dearest thousand apart.
+/// Who asks is added up by pseudonym, the most expensive thousand apart.
 #[test]
 fn users_and_sessions_are_capped() {
     let line = Line::new(runs());
