@@ -29,3 +29,4 @@ mod strangers;
 mod tap;
 mod tidy;
 mod totals;
+mod usefulness;

@@ -55,7 +55,7 @@ fn has_form(field: Field, text: &str) -> bool {
 
 /// A usual level, in capitals a level of somebody's own (`SECURITY`, `DEBUG2`).
 fn is_severity(text: &str) -> bool {
-    const LEVELS: [&str; 26] = [
+    const LEVELS: [&str; 29] = [
         "alert",
         "audit",
         "config",
@@ -75,9 +75,12 @@ fn is_severity(text: &str) -> bool {
         "info",
         "information",
         "log",
+        "none",
+        "normal",
         "notice",
         "panic",
         "severe",
+        "success",
         "trace",
         "verbose",
         "warn",

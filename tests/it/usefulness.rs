@@ -1,0 +1,148 @@
+//! What of ordinary telemetry reaches a third party unchanged in `standard`: `tests/cases/ordinary`, made by
+//! `tests/peers/ordinary/record.py`. `TOLLGATE_UPDATE=1 cargo test --test it usefulness` writes the table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use otlp::{Field, Node, Payload, Signal, json as otlp_json};
+
+use super::echoes::Line;
+
+const TABLE: &str = "tests/cases/usefulness.txt";
+/// Addresses of clients are private wherever they are: those of the recording begin so (RFC 5737).
+const CLIENTS: &str = "203.0.113.";
+/// Of a thousand values so many must survive.
+const SURVIVE: usize = 995;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &std::path::Path) -> Option<Payload> {
+    let stem = path.file_stem()?.to_str()?;
+    let signal = match stem.rsplit('-').next()? {
+        "traces" => Signal::Traces,
+        "logs" => Signal::Logs,
+        "metrics" => Signal::Metrics,
+        _ => return None,
+    };
+    let bytes = fs::read(path).unwrap();
+    let is_json = path.extension().is_some_and(|ending| ending == "json");
+    let wire = if is_json { otlp_json::decode(signal, &bytes).unwrap() } else { bytes };
+    Some(Payload::parse(signal, Bytes::from(wire)).unwrap())
+}
+
+/// Fields, body and attributes of a node, by name.
+fn values(payload: &Payload, node: Node) -> Vec<(String, String)> {
+    let fields = [
+        ("(name)", Field::Name),
+        ("(event_name)", Field::EventName),
+        ("(severity_text)", Field::SeverityText),
+        ("(status)", Field::StatusMessage),
+        ("(version)", Field::Version),
+        ("(unit)", Field::Unit),
+        ("(description)", Field::Description),
+    ];
+    let texts = fields.map(|(name, field)| (name.to_owned(), payload.text(node, field).to_owned()));
+    let mut out: Vec<(String, String)> = texts.into_iter().filter(|(_, text)| !text.is_empty()).collect();
+    let json = |value: otlp::Value<'_>| {
+        let mut text = String::new();
+        value.write_json(&mut text);
+        text
+    };
+    out.extend(payload.body(node).map(|body| ("(body)".to_owned(), json(body))));
+    out.extend(payload.attributes(node).map(|attribute| (attribute.key.to_owned(), json(attribute.value))));
+    out
+}
+
+/// What stands in the place of something: the placeholders of a text.
+fn placeholders(text: &str) -> String {
+    let inner = text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).map(|(name, _)| name);
+    let name = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
+    let is_one = |name: &String| name.len() > 2 && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let mut all: Vec<String> = inner.map(name).filter(is_one).collect();
+    all.dedup();
+    if all.is_empty() { "changed".to_owned() } else { all.join(" ") }
+}
+
+#[derive(Default)]
+struct Count {
+    values: usize,
+    meant: usize,
+    gone: BTreeMap<(String, String), usize>,
+}
+
+impl Count {
+    fn add(&mut self, before: &Payload, after: &Payload) {
+        let pairs: Vec<(Node, Node)> = before.nodes().zip(after.nodes()).collect();
+        assert_eq!(pairs.len(), before.nodes().count());
+        for (was, is) in pairs {
+            let mut left: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (key, value) in values(after, is) {
+                left.entry(key).or_default().push(value);
+            }
+            for (key, value) in values(before, was) {
+                let now = left.get_mut(&key).and_then(|all| (!all.is_empty()).then(|| all.remove(0)));
+                if value.contains(CLIENTS) {
+                    assert!(!now.is_some_and(|now| now.contains(CLIENTS)), "{key} holds a client's address");
+                    self.meant += 1;
+                    continue;
+                }
+                self.values += 1;
+                if now.as_ref() != Some(&value) {
+                    let by = now.map_or("removed".to_owned(), |now| placeholders(&now));
+                    *self.gone.entry((key, by)).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    fn unchanged(&self) -> usize {
+        self.values - self.gone.values().sum::<usize>()
+    }
+}
+
+/// Of the values of a shop's, a cluster's and a web server's telemetry 99.5 % leave as they came; the table says which
+/// others do not, and what takes their place.
+#[test]
+fn ordinary_telemetry_survives() {
+    let mut table = String::new();
+    let mut all = Count::default();
+    let mut sources: Vec<PathBuf> =
+        fs::read_dir(root().join("tests/cases/ordinary")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    sources.sort();
+    for source in sources {
+        let (line, mut count) = (Line::new(true), Count::default());
+        let mut files: Vec<PathBuf> = fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for payload in files.iter().filter_map(|path| read(path)) {
+            count.add(&payload, &line.pass(payload.clone(), true));
+        }
+        let name = source.file_name().unwrap().to_str().unwrap().to_owned();
+        let percent = count.unchanged() as f64 * 100.0 / count.values as f64;
+        writeln!(
+            table,
+            "{name}: {} of {} values, {percent:.2} %; {} to go",
+            count.unchanged(),
+            count.values,
+            count.meant
+        )
+        .unwrap();
+        for ((key, by), many) in &count.gone {
+            writeln!(table, "  {many} x {key}: {by}").unwrap();
+        }
+        if name != "assistant" {
+            all.values += count.values;
+            all.gone.extend(count.gone.into_iter().map(|((key, by), many)| ((format!("{name} {key}"), by), many)));
+        }
+    }
+    let path = root().join(TABLE);
+    if std::env::var_os("TOLLGATE_UPDATE").is_some() {
+        fs::write(&path, &table).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), table, "{TABLE} is out of date: run with TOLLGATE_UPDATE=1");
+    assert!(all.unchanged() * 1000 >= all.values * SURVIVE, "{} of {}", all.unchanged(), all.values);
+}
