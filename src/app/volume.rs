@@ -60,6 +60,12 @@ pub fn free(directory: &Path) -> Option<u64> {
     volume.f_bavail.checked_mul(volume.f_frsize)
 }
 
+/// How `free` bytes compare with `needed` ones, for a person.
+pub fn too_small(free: u64, needed: u64) -> String {
+    let gib = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
+    format!("the volume has {:.1} GiB free, and the spool may need {:.1} GiB more", gib(free), gib(needed))
+}
+
 /// Bytes of the files in `directory` itself.
 pub fn taken(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();

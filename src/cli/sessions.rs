@@ -270,10 +270,10 @@ fn copy_note(tables: bool, keys: bool) -> Option<String> {
 /// Says, beside what is shown, whether anybody looked for signatures, and how many lines have none.
 fn looked(not: bool, unsigned: usize) {
     let text = match (not, unsigned) {
-        (true, _) => "nobody looked whether these lines were signed: --key marks those that were not".to_owned(),
+        (true, _) => "signatures were not checked: pass --key to mark lines that no digest signs".to_owned(),
         (false, 0) => return,
         (false, count) => {
-            format!("UNSIGNED: {count} entries that no digest names: planted, or about to be signed")
+            format!("UNSIGNED: {count} entries that no digest names: planted, or not signed yet")
         }
     };
     // nobody listens on a closed stderr

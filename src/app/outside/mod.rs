@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use config::file::{File, Pipeline, Section};
 use config::tree::{Node, Val};
-use config::{At, ByteSize, ComponentId, Gravity, Problem};
+use config::{At, ComponentId, Gravity, Problem};
 use exporters::spec::Target;
 use genai::Vocabulary;
 use kernel::clock::UnixNanos;
@@ -265,7 +265,7 @@ impl Found<'_> {
         }
         let needed = valid.spool.max_size.saturating_sub(volume::taken(directory));
         if let Some(free) = volume::free(directory).filter(|free| *free < needed) {
-            let what = format!("{} are free on its volume, {} may be needed", ByteSize(free), ByteSize(needed));
+            let what = format!("{}: lower it, or give the volume more room", volume::too_small(free, needed));
             found.push(Problem::warning(at("max_size"), "spool.max_size", what));
         }
         for (setting, why) in keys::trouble(valid).into_iter().filter(|_| !self.stands_in.keys) {

@@ -82,8 +82,10 @@ fn volumes(loaded: &Loaded) -> Vec<Tried> {
         let result = if free >= needed {
             Ok(())
         } else {
-            let what = format!("{} are free, {} may be needed", ByteSize(free), ByteSize(needed));
-            Err((what, "lower `spool.max_size`, or give the volume more room: a full disk refuses clients".to_owned()))
+            Err((
+                volume::too_small(free, needed),
+                "lower `spool.max_size`, or give the volume more room: on a full disk clients are refused".to_owned(),
+            ))
         };
         tried.push(Tried::new(format!("the volume has room for a full spool ({})", ByteSize(spool.max_size)), result));
     }
