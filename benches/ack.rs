@@ -1,5 +1,5 @@
-//! What a client waits for its acknowledgement: a sender and a back end in one small program that takes next to nothing of the processor, so that what
-//! is measured is the gateway. `vault_speed.py` starts a gateway between the two.
+//! What a client waits for its acknowledgement: a sender and a back end in one small program that takes next to nothing
+//! of the processor, so that what is measured is the gateway. `vault_speed.py` starts a gateway between the two.
 //!
 //! ```text
 //! ack sink                                          a back end that answers 200; prints its port

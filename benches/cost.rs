@@ -114,7 +114,8 @@ fn table(models: usize) -> String {
 /// Percent that a batch may cost more with a table of 5,000 models.
 const TABLE: f64 = 5.0;
 
-/// A batch of a thousand spans, priced with a small and a large table by turns: `cargo bench -p benches --bench cost -- gates`.
+/// A batch of a thousand spans, priced with a small and a large table by turns:
+/// `cargo bench -p benches --bench cost -- gates`.
 fn gates() -> bool {
     let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
     let payload = parsed(&request(1_000));

@@ -1,9 +1,8 @@
-//! The whole way of a request. In process: parse, normalize, cost, runs, vault, redact, encode, on one thread, sealed and
-//! not; time per byte and per span over the sizes, which is flat, or something is quadratic. Over sockets: a gateway on
-//! loopback with its spool and a vault on a real disk, as a share of what one core does in process.
-//! `TOLLGATE_BENCH_DIR` chooses the volume (default: the system's temporary directory).
-//! Wall time is what criterion shows; the table at the end adds the thread's time on a processor, which a busy machine
-//! changes less.
+//! The whole way of a request. In process: parse, normalize, cost, runs, vault, redact, encode, on one thread, sealed
+//! and not; time per byte and per span over the sizes, which is flat, or something is quadratic. Over sockets: a
+//! gateway on loopback with its spool and a vault on a real disk, as a share of what one core does in process.
+//! `TOLLGATE_BENCH_DIR` chooses the volume (default: the system's temporary directory). Wall time is what criterion
+//! shows; the table at the end adds the thread's time on a processor, which a busy machine changes less.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a bench")]
 #![allow(clippy::disallowed_methods, reason = "a bench has clients and a stopwatch of its own")]
@@ -351,8 +350,8 @@ impl Chain {
         Self { processors, batches: AtomicU64::new(0) }
     }
 
-    /// One request, from bytes to bytes. `step` is told what was done. Nothing is committed, claims are let go; but what runs
-    /// would do after the commit is done, for it is a part of what tracking costs.
+    /// One request, from bytes to bytes. `step` is told what was done. Nothing is committed, claims are let go; but
+    /// what runs would do after the commit is done, for it is a part of what tracking costs.
     fn request(&self, wire: Bytes, mut step: impl FnMut(&str)) -> usize {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.batches.fetch_add(1, Ordering::Relaxed).to_be_bytes());
@@ -496,8 +495,9 @@ fn steps(vault: Vault, time: Duration) -> Vec<(String, f64)> {
     seen.into_iter().map(|(step, all)| (step, median(&all))).collect()
 }
 
-/// What texts that repeat content cost in the agent's batch: fingerprints of all content, which every batch pays, and the
-/// search, which only a batch with a text that could quote pays; as percent of the whole way, and with a full memory.
+/// What texts that repeat content cost in the agent's batch: fingerprints of all content, which every batch pays, and
+/// the search, which only a batch with a text that could quote pays; as percent of the whole way, and with a full
+/// memory.
 fn echoes(time: Duration) -> [f64; 3] {
     let template = Template::new(AGENT);
     let payload = Payload::parse(Signal::Traces, Bytes::from(template.bytes.clone())).ok().unwrap();
@@ -634,8 +634,8 @@ impl Tracked {
     }
 }
 
-/// What tracking a span costs with so many live runs, side by side in rounds that take turns: a table, and the last as a
-/// multiple of the first. `cargo bench -p benches --bench pipeline -- runs`
+/// What tracking a span costs with so many live runs, side by side in rounds that take turns: a table, and the last as
+/// a multiple of the first. `cargo bench -p benches --bench pipeline -- runs`
 fn live_runs() -> f64 {
     let mut tracked = LIVE.map(Tracked::new);
     let mut rounds: [Vec<[f64; 2]>; LIVE.len()] = Default::default();
@@ -659,18 +659,20 @@ fn live_runs() -> f64 {
 
 /// Percent of the whole way that tracking runs may take, on the worker and after the commit.
 const RUNS: f64 = 10.0;
-/// Percent of what tracking a span costs with the fewest live runs that it may cost with the most. What is more than 100 is the
-/// processor's cache, which holds ten runs and not a hundred thousand; a step that grew with the number would be far above.
+/// Percent of what tracking a span costs with the fewest live runs that it may cost with the most. What is more than
+/// 100 is the processor's cache, which holds ten runs and not a hundred thousand; a step that grew with the number
+/// would be far above.
 const FLAT: f64 = 250.0;
 
 /// Percent of the whole way that `normalize` and `cost` may take together.
 const NORMALIZE_AND_COST: f64 = 10.0;
 /// Percent of the whole way that the fingerprints of content may take, which every batch pays.
 const FINGERPRINTS: f64 = 5.0;
-/// Percent that a batch with texts that could quote pays more. It must leave a stream in which each tenth batch has such a
-/// text at about the limit of all.
+/// Percent that a batch with texts that could quote pays more. It must leave a stream in which each tenth batch has
+/// such a text at about the limit of all.
 const SEARCH: f64 = 3.0;
-/// Percent of the whole way that sealing may take: what the vault step takes with age more than with everything but the seal.
+/// Percent of the whole way that sealing may take: what the vault step takes with age more than with everything but the
+/// seal.
 const SEALING: f64 = 25.0;
 /// Measured so often; the median counts, for other work on the machine comes and goes.
 const ROUNDS: usize = 5;

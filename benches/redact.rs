@@ -1,10 +1,9 @@
 //! The redaction engine: time over one `memchr_iter('@')` pass of the same text, in one run. Ratios travel between
-//! machines where megabytes a second do not. `memchr` is as fast as the text comes to it: *warm* is a text that the caches
-//! hold, *cold* one of 1 GiB that they don't, as texts that just came from the network. The engine hardly cares.
-//! `TOLLGATE_GATE=1` makes bounds of the cold ratios (what was measured on a quiet machine and a quarter more; the aim stands beside them) and of
-//! the others: the run fails when one is broken.
-//! `count NAME PASSES` only searches a corpus or a hostile text: `tests/nightly.sh instructions` counts what the processor does, which no load
-//! changes.
+//! machines where megabytes a second do not. `memchr` is as fast as the text comes to it: *warm* is a text that the
+//! caches hold, *cold* one of 1 GiB that they don't, as texts that just came from the network. The engine hardly cares.
+//! `TOLLGATE_GATE=1` makes bounds of the cold ratios (what was measured on a quiet machine and a quarter more; the aim
+//! stands beside them) and of the others: the run fails when one is broken. `count NAME PASSES` only searches a corpus
+//! or a hostile text: `tests/nightly.sh instructions` counts what the processor does, which no load changes.
 
 #![allow(
     clippy::unwrap_used,
@@ -197,7 +196,8 @@ const HOSTILE: [(&str, &str); 15] = [
 /// Bytes of a hostile text.
 const FOR_EVER: usize = 256 << 10;
 
-/// The hostile texts by name, and one that tries the patterns of all rules in turn: what they begin with, and too little behind it.
+/// The hostile texts by name, and one that tries the patterns of all rules in turn: what they begin with, and too
+/// little behind it.
 fn hostile_texts() -> impl Iterator<Item = (&'static str, String)> {
     let begin = |part: &str| {
         let part = part.trim_start_matches("(?:").chars();
@@ -311,7 +311,8 @@ fn by_rule(corpora: &[Corpus]) {
 /// Bytes of a corpus whose instructions are counted: the counting is fifty times slower.
 const COUNTED: usize = 256 << 10;
 
-/// Searches one corpus or hostile text some times and says how many bytes it has; nothing is timed. `users: NAME`: with users' rules.
+/// Searches one corpus or hostile text some times and says how many bytes it has; nothing is timed. `users: NAME`: with
+/// users' rules.
 fn count(name: &str, passes: usize) {
     let users = name.strip_prefix("users: ");
     let (detector, name) = users.map_or_else(|| (detector(&[]), name), |name| (with_users(), name));

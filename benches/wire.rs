@@ -1,7 +1,7 @@
 //! The data plane: parse, read, edit and encode one request, beside the same with prost's structs, in one run.
 //!
-//! `cargo bench -p benches --bench wire`. Read ratios, not times: `ours` / `prost` of a group; over the portions of `flat` the time
-//! should stay within 30 %.
+//! `cargo bench -p benches --bench wire`. Read ratios, not times: `ours` / `prost` of a group; over the portions of
+//! `flat` the time should stay within 30 %.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, missing_docs, reason = "a bench")]
 
@@ -208,8 +208,8 @@ fn against_prost(criterion: &mut Criterion) {
 /// Size of a portion, and the requests with it.
 type Portions = Vec<(usize, Vec<Bytes>)>;
 
-/// The same amount of data in other portions: 4 MiB in attributes of 16 KiB to 1 MiB, 10,000 spans in requests of 100 to
-/// 10,000. (One small request over and over would be learnt by heart by the processor.)
+/// The same amount of data in other portions: 4 MiB in attributes of 16 KiB to 1 MiB, 10,000 spans in requests of 100
+/// to 10,000. (One small request over and over would be learnt by heart by the processor.)
 fn portions(sequence: &mut Sequence) -> (Portions, Portions) {
     let attributes = [16, 64, 256, 1024].map(|size| {
         let spans = (0..4096 / size).map(|_| {

@@ -1,6 +1,7 @@
 //! **What**: THE table: every receiver, processor, exporter and extension by its name in YAML, with its configuration.
-//! **Why**: `pipeline` and `config` know no component; a new one is a row in each match here, which the compiler asks for.
-//! **Invariants**: matches are exhaustive; typing and settings need no I/O. **Not here**: building (`app/assemble`).
+//! **Why**: `pipeline` and `config` know no component; a new one is a row in each match here, which the compiler asks
+//! for. **Invariants**: matches are exhaustive; typing and settings need no I/O. **Not here**: building
+//! (`app/assemble`).
 
 use schemars::SchemaGenerator;
 
@@ -230,7 +231,8 @@ impl ProcessorKind {
 }
 
 impl ConnectorKind {
-    /// The step that pipelines must have which export to it: what it tells comes from there. None: it passes on what comes.
+    /// The step that pipelines must have which export to it: what it tells comes from there. None: it passes on what
+    /// comes.
     pub fn of_step(self) -> Option<Step> {
         match self {
             Self::Runs => Some(Step::Runs),

@@ -1,6 +1,6 @@
-//! **What**: valid settings to a [`Blueprint`]: key files, components, listeners, the engine's plan. **Invariants**: builds,
-//! does not spawn or bind. **Not here**: one kind of component each (`processors`, `exporters`, `extensions`), keys (`keys`),
-//! the table (`components`), starting (`running`).
+//! **What**: valid settings to a [`Blueprint`]: key files, components, listeners, the engine's plan. **Invariants**:
+//! builds, does not spawn or bind. **Not here**: one kind of component each (`processors`, `exporters`, `extensions`),
+//! keys (`keys`), the table (`components`), starting (`running`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -273,7 +273,8 @@ impl Assembly<'_> {
         }
     }
 
-    /// A connector tells what the trackers of the pipelines that export to it found, to the pipelines that receive from it.
+    /// A connector tells what the trackers of the pipelines that export to it found, to the pipelines that receive from
+    /// it.
     fn connector(
         &self,
         Placed { id, what }: Placed<ConnectorSettings>,

@@ -1,7 +1,7 @@
-//! **What**: parts of a Collector's configuration that tollgate serves in another way: taken out, with a note that says which.
-//! **Why**: a file of the Collector loads, and its owner learns what each part became. **Invariants**: only what loses nothing
-//! here is taken out; a processor that would change data is an unknown component, which is an error. **Not here**: keys of
-//! components that are the same (each component's `config`).
+//! **What**: parts of a Collector's configuration that tollgate serves in another way: taken out, with a note that says
+//! which. **Why**: a file of the Collector loads, and its owner learns what each part became. **Invariants**: only what
+//! loses nothing here is taken out; a processor that would change data is an unknown component, which is an error.
+//! **Not here**: keys of components that are the same (each component's `config`).
 
 mod keys;
 mod remedies;

@@ -1,4 +1,5 @@
-//! **What**: connectors as the app runs them: companions that find the engine's door. **Not here**: what they do (`connectors/`).
+//! **What**: connectors as the app runs them: companions that find the engine's door. **Not here**: what they do
+//! (`connectors/`).
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
-//! **What**: where exporters pointed when they ran last, kept in the spool's folder (`settle`). **Why**: the spool knows an exporter by its
-//! name; what waits for one back end must not go to another because a name points elsewhere now. **Invariants**: what waited for another host or
-//! port is held under a name that no exporter can have, and no longer only where the configuration says so (`moved_from`), the exporter
-//! points there again, or its owner moves it; who holds what is durable before the file says where an exporter points now, so that a crash
-//! holds and never sends; the file says hosts and ports, no secrets. **Not here**: the spool, moving by hand (`cli/spool_move`).
+//! **What**: where exporters pointed when they ran last, kept in the spool's folder (`settle`). **Why**: the spool
+//! knows an exporter by its name; what waits for one back end must not go to another because a name points elsewhere
+//! now. **Invariants**: what waited for another host or port is held under a name that no exporter can have, and no
+//! longer only where the configuration says so (`moved_from`), the exporter points there again, or its owner moves it;
+//! who holds what is durable before the file says where an exporter points now, so that a crash holds and never sends;
+//! the file says hosts and ports, no secrets. **Not here**: the spool, moving by hand (`cli/spool_move`).
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -56,7 +57,8 @@ pub fn held(consumer: &str) -> Option<(&str, &str)> {
     consumer.strip_prefix(HELD)?.rsplit_once('@')
 }
 
-/// Holds what waits for exporters that point elsewhere now, gives back what may go on, and notes where all point. Before anything is sent.
+/// Holds what waits for exporters that point elsewhere now, gives back what may go on, and notes where all point.
+/// Before anything is sent.
 ///
 /// # Errors
 /// One line: something can't be held.
@@ -117,7 +119,8 @@ pub(super) fn tell(consumer: &ConsumerStatus, pointed: &[Pointed]) -> bool {
     true
 }
 
-/// Exporters that point elsewhere than when they ran last, and a line about each. Makes nothing, and asks nobody who is running.
+/// Exporters that point elsewhere than when they ran last, and a line about each. Makes nothing, and asks nobody who is
+/// running.
 pub fn changes(valid: &Valid) -> Vec<(ComponentId, String)> {
     let Ok(before) = read(&valid.spool.directory.join(FILE)) else { return Vec::new() };
     let change = |placed: &Placed<ExporterSettings>| {

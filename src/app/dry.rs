@@ -1,8 +1,7 @@
-//! **What**: [`Dry`]: the processors of a configuration's pipelines over one request, by themselves. **Why**: `explain` shows
-//! what a gateway would do, with the gateway's own steps. **Invariants**: no spool, nothing written, no socket but to a
-//! configured recogniser: keys that are not configured are made up and forgotten; effects are applied at once, as if each
-//! request had been committed.
-//! **Not here**: what is shown (`cli/explain`).
+//! **What**: [`Dry`]: the processors of a configuration's pipelines over one request, by themselves. **Why**: `explain`
+//! shows what a gateway would do, with the gateway's own steps. **Invariants**: no spool, nothing written, no socket
+//! but to a configured recogniser: keys that are not configured are made up and forgotten; effects are applied at once,
+//! as if each request had been committed. **Not here**: what is shown (`cli/explain`).
 
 use std::collections::HashMap;
 use std::sync::Arc;

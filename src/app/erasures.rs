@@ -1,6 +1,7 @@
-//! **What**: `POST /-/erasures`: an eraser reports the newest digest of its chain of erasures; the gateway's next digests name it.
-//! **Why**: the gateway may only write to the store, so that it can't look for erasures itself (docs/vault.md). **Invariants**: the
-//! digest must be signed by one of `erasure_keys`; it is confirmed once it is on disk. **Not here**: who may post (`strangers`).
+//! **What**: `POST /-/erasures`: an eraser reports the newest digest of its chain of erasures; the gateway's next
+//! digests name it. **Why**: the gateway may only write to the store, so that it can't look for erasures itself
+//! (docs/vault.md). **Invariants**: the digest must be signed by one of `erasure_keys`; it is confirmed once it is on
+//! disk. **Not here**: who may post (`strangers`).
 
 use std::sync::Arc;
 use std::time::Duration;

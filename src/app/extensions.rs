@@ -1,5 +1,5 @@
-//! **What**: [`Ports`]: listeners of the extensions: the admin port with its pages and API, the health check. **Not here**:
-//! what the pages show (`pages`, `runs/api`), who may see them (`telemetry/admin`, `strangers`).
+//! **What**: [`Ports`]: listeners of the extensions: the admin port with its pages and API, the health check. **Not
+//! here**: what the pages show (`pages`, `runs/api`), who may see them (`telemetry/admin`, `strangers`).
 
 use std::sync::Arc;
 

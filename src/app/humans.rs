@@ -1,5 +1,6 @@
-//! **What**: [`Humans`]: takes what people say of runs in, as an effect that is committed before they hear that it was taken.
-//! **Why**: state changes by committed effects alone; so an outcome survives a crash, once. **Not here**: HTTP (`runs/api`).
+//! **What**: [`Humans`]: takes what people say of runs in, as an effect that is committed before they hear that it was
+//! taken. **Why**: state changes by committed effects alone; so an outcome survives a crash, once. **Not here**: HTTP
+//! (`runs/api`).
 
 use std::sync::Arc;
 

@@ -90,7 +90,8 @@ pub fn loose(path: &Path) -> Option<String> {
     (others != 0).then(|| format!("others than its owner may use {}: set its mode to 0600", path.display()))
 }
 
-/// A warning if everybody on the machine may use a file that somebody else made: a group may be what gives it to this user.
+/// A warning if everybody on the machine may use a file that somebody else made: a group may be what gives it to this
+/// user.
 pub fn open(path: &Path) -> Option<String> {
     let all = open_to_all(path).unwrap_or_default();
     all.then(|| {

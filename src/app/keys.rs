@@ -229,8 +229,8 @@ fn bad(path: &Path, why: &str) -> StartError {
     StartError::config(format!("the signing key {}: {why}", path.display()))
 }
 
-/// The key that signs a vault's digests, as its KMS opens it; asked once for each time that the configuration is read: who reloads asks before,
-/// while somebody serves.
+/// The key that signs a vault's digests, as its KMS opens it; asked once for each time that the configuration is read:
+/// who reloads asks before, while somebody serves.
 ///
 /// # Errors
 /// One line. The configuration is at fault where it is no use to ask again.
@@ -249,8 +249,8 @@ pub async fn opened(path: &Path, sealed: &SealedKey) -> Result<Arc<SigningKey>, 
     Ok(key)
 }
 
-/// The key that signs a vault's digests, in plain text: the file that is configured, else one beside the spool, which is made if it is
-/// missing. A new key hides nothing: the chain goes on, and whoever verifies it misses the public key.
+/// The key that signs a vault's digests, in plain text: the file that is configured, else one beside the spool, which
+/// is made if it is missing. A new key hides nothing: the chain goes on, and whoever verifies it misses the public key.
 ///
 /// # Errors
 /// One line: the file can't be used, or everybody may read it.

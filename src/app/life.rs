@@ -1,7 +1,7 @@
 //! **What**: a gateway from its start to its end, as signals want it. **Why**: whoever tells it to end is heard at any
-//! time: a start can take minutes (it reads the whole spool), and so can an end. **Invariants**: a gateway that was told
-//! to end before it was ready lost nothing, and neither did one that was told twice: that is what a crash is to it.
-//! **Not here**: the signals themselves (`process`), the order of an end (`shutdown`).
+//! time: a start can take minutes (it reads the whole spool), and so can an end. **Invariants**: a gateway that was
+//! told to end before it was ready lost nothing, and neither did one that was told twice: that is what a crash is to
+//! it. **Not here**: the signals themselves (`process`), the order of an end (`shutdown`).
 
 use std::pin::pin;
 

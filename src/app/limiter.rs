@@ -1,6 +1,7 @@
-//! **What**: a Collector's `memory_limiter` as limits of ours. **Why**: who had a limit must not lose it by changing over.
-//! **Invariants**: refusing begins at the figure at which the Collector's soft limit stands, or before, unless that can't hold a gateway
-//! (it is told then); what the file says itself under `limits` wins. **Not here**: what the guard does (`memory`), other parts of a Collector (`collector`).
+//! **What**: a Collector's `memory_limiter` as limits of ours. **Why**: who had a limit must not lose it by changing
+//! over. **Invariants**: refusing begins at the figure at which the Collector's soft limit stands, or before, unless
+//! that can't hold a gateway (it is told then); what the file says itself under `limits` wins. **Not here**: what the
+//! guard does (`memory`), other parts of a Collector (`collector`).
 
 use config::tree::{Key, Node, Val};
 use config::{At, ByteSize, Problem};

@@ -1,5 +1,5 @@
-//! **What**: `limits:` as a user writes it, and what can be checked of it before anything is looked at. **Not here**: what memory
-//! there is (`memory`), what is refused (`pipeline/inlet`).
+//! **What**: `limits:` as a user writes it, and what can be checked of it before anything is looked at. **Not here**:
+//! what memory there is (`memory`), what is refused (`pipeline/inlet`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +24,8 @@ const MOST_NAMES: usize = 20;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Memory that the process may take; requests are refused in time before it. Without it the cgroup's limit, else the machine's.
+    /// Memory that the process may take; requests are refused in time before it. Without it the cgroup's limit, else
+    /// the machine's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
     /// So many percent of the cgroup's limit, or of the machine's memory, in place of `memory`.

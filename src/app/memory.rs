@@ -1,7 +1,8 @@
-//! **What**: how much memory this process may take ([`Limit`]), what it takes, and the task that says when it gets short.
-//! **Why**: a process over its cgroup's limit is killed without a word; one that refuses in time says when to come again.
-//! **Invariants**: looks only; page cache that the system takes back by itself does not count; a figure that can't be read
-//! changes nothing. **Not here**: what is refused (`pipeline/inlet`), the budget of a request (`pipeline/plan`).
+//! **What**: how much memory this process may take ([`Limit`]), what it takes, and the task that says when it gets
+//! short. **Why**: a process over its cgroup's limit is killed without a word; one that refuses in time says when to
+//! come again. **Invariants**: looks only; page cache that the system takes back by itself does not count; a figure
+//! that can't be read changes nothing. **Not here**: what is refused (`pipeline/inlet`), the budget of a request
+//! (`pipeline/plan`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,8 @@ impl Limit {
         Self::find_in(Path::new("/proc"), Path::new("/sys/fs/cgroup"))
     }
 
-    /// `configured`, unless the system gives less (`given`): then the kernel would kill before anything was short. Without it what is given.
+    /// `configured`, unless the system gives less (`given`): then the kernel would kill before anything was short.
+    /// Without it what is given.
     pub fn of(given: Option<Self>, configured: Option<u64>) -> Option<Self> {
         let Some(bytes) = configured else { return given };
         if let Some(given) = given.filter(|given| given.bytes < bytes) {
@@ -122,7 +124,8 @@ impl Limit {
         }
     }
 
-    /// So many percent of it alone, but `least` bytes at least, as far as there are: with less memory would be short for ever.
+    /// So many percent of it alone, but `least` bytes at least, as far as there are: with less memory would be short
+    /// for ever.
     #[must_use]
     pub fn part(self, percent: u64, least: u64) -> Self {
         let (wanted, least) = (part(self.bytes, percent), least.min(self.bytes));
@@ -217,8 +220,8 @@ pub struct Share {
 }
 
 impl Share {
-    /// 40 % of the limit, or what `configured` says, up to 60 % of what there is (`given`). A request takes twice its size (as it came, as it is read), and what
-    /// inflating takes, times what working on it takes.
+    /// 40 % of the limit, or what `configured` says, up to 60 % of what there is (`given`). A request takes twice its
+    /// size (as it came, as it is read), and what inflating takes, times what working on it takes.
     pub fn of(limit: Option<&Limit>, configured: Option<u64>, given: Option<u64>) -> Self {
         let factor = WORKING_FACTOR as u64;
         let least = (LEAST_REQUEST * 2 + INFLATING) * factor;

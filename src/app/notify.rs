@@ -1,10 +1,11 @@
-//! **What**: [`Notify`]: sends the alerts that trackers raise to a webhook. **Why**: somebody must wake up also where no metrics
-//! store looks. **Invariants**: an alert that holds is sent once; one that comes again for the same subject within an hour of
-//! its message is not; what was sent is on disk before the next message, so that a restart sends nothing twice, and what was not
-//! is sent after it; each message is tried five times, then it comes again after a longer pause, for as long as its alert holds, and the others go meanwhile;
-//! the loud ones come first, and whoever raises many does not push out others'; nothing here holds up an end; names pass the redaction rules once more; neither address nor key is ever logged or answered.
-//! **Not here**: which alerts there are (the crate `tracker`), what a message says (`pages/notice`), mutes (`mute`), pauses (`rests`),
-//! HTTP and test messages (`routes`).
+//! **What**: [`Notify`]: sends the alerts that trackers raise to a webhook. **Why**: somebody must wake up also where
+//! no metrics store looks. **Invariants**: an alert that holds is sent once; one that comes again for the same subject
+//! within an hour of its message is not; what was sent is on disk before the next message, so that a restart sends
+//! nothing twice, and what was not is sent after it; each message is tried five times, then it comes again after a
+//! longer pause, for as long as its alert holds, and the others go meanwhile; the loud ones come first, and whoever
+//! raises many does not push out others'; nothing here holds up an end; names pass the redaction rules once more;
+//! neither address nor key is ever logged or answered. **Not here**: which alerts there are (the crate `tracker`), what
+//! a message says (`pages/notice`), mutes (`mute`), pauses (`rests`), HTTP and test messages (`routes`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
-//! **What**: whether two listeners of a configuration want the same port, or the same unix socket. **Why**: found when the file is read, it
-//! is one line; found at the start, it is a restart loop. **Invariants**: told only where both can't be had on one machine, whatever
-//! its names. **Not here**: whether another process has the port (`net/socket`).
+//! **What**: whether two listeners of a configuration want the same port, or the same unix socket. **Why**: found when
+//! the file is read, it is one line; found at the start, it is a restart loop. **Invariants**: told only where both
+//! can't be had on one machine, whatever its names. **Not here**: whether another process has the port (`net/socket`).
 
 use std::net::IpAddr;
 

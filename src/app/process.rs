@@ -1,5 +1,6 @@
 //! **What**: what concerns the process as a whole: no core dumps, a panic hook that says where and never what, signals,
-//! memory. **Why**: every command holds something that must not be at rest, so all begin alike. **Invariants**: nothing here prints payload; a refusal of the operating system is logged, not fatal.
+//! memory. **Why**: every command holds something that must not be at rest, so all begin alike. **Invariants**: nothing
+//! here prints payload; a refusal of the operating system is logged, not fatal.
 
 use std::io::{self, Write};
 

@@ -1,6 +1,6 @@
-//! **What**: [`Processors`]: every configured processor, and what it brings besides itself (trackers, price tables, vaults).
-//! **Why**: the one place that knows how each is wired. **Not here**: their settings (`components`), their order (`pipelines`
-//! of the configuration).
+//! **What**: [`Processors`]: every configured processor, and what it brings besides itself (trackers, price tables,
+//! vaults). **Why**: the one place that knows how each is wired. **Not here**: their settings (`components`), their
+//! order (`pipelines` of the configuration).
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! **What**: looks for newer rate tables while the gateway runs. **Why**: prices change; nothing may be fetched where calls
-//! are priced. **Invariants**: whatever fails, the last good table stays in use and it is said so; the last good one is
-//! kept on disk and used at the next start; one look at a time, bounded in time and size.
-//! **Not here**: whether a table is taken (`rates/refresh`), settings (`processors/cost/config`).
+//! **What**: looks for newer rate tables while the gateway runs. **Why**: prices change; nothing may be fetched where
+//! calls are priced. **Invariants**: whatever fails, the last good table stays in use and it is said so; the last good
+//! one is kept on disk and used at the next start; one look at a time, bounded in time and size. **Not here**: whether
+//! a table is taken (`rates/refresh`), settings (`processors/cost/config`).
 
 use std::fs;
 use std::io::Write as _;

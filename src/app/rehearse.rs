@@ -1,7 +1,8 @@
-//! **What**: what a start would read of files, read while another configuration runs. **Why**: once the running round has ended, a
-//! certificate, a key or a table that can't be used leaves nobody who serves. **Invariants**: makes and binds nothing, and
-//! connects to nobody but the KMS of a key that lies as ciphertext; what is wrong is told all at once; what could be read or opened is kept for the start (`net/kept`). **Not here**: what keeps
-//! nobody from starting, such as dates of certificates (`outside`); ports, which only a start can take.
+//! **What**: what a start would read of files, read while another configuration runs. **Why**: once the running round
+//! has ended, a certificate, a key or a table that can't be used leaves nobody who serves. **Invariants**: makes and
+//! binds nothing, and connects to nobody but the KMS of a key that lies as ciphertext; what is wrong is told all at
+//! once; what could be read or opened is kept for the start (`net/kept`). **Not here**: what keeps nobody from
+//! starting, such as dates of certificates (`outside`); ports, which only a start can take.
 
 use std::sync::Arc;
 
@@ -27,7 +28,8 @@ use receivers::otlp;
 use recogniser::{self, Presidio};
 use telemetry::Meter;
 
-/// What would keep `valid` from starting, of what it reads of files and folders. Call it in a runtime, on a thread that may wait.
+/// What would keep `valid` from starting, of what it reads of files and folders. Call it in a runtime, on a thread that
+/// may wait.
 pub fn faults(valid: &Valid, clock: &Arc<dyn Clock>) -> Vec<String> {
     // what is counted here is counted for nobody
     let (meter, clock) = (Meter::new(), Arc::clone(clock));

@@ -1,8 +1,8 @@
-//! **What**: [`Remember`]: keeps history: looks at the tracker every two seconds, writes down what changed. **Why**: pages and
-//! reports must neither hold up commits nor be lost in a restart. **Invariants**: whose details are fetched, and whose news wait, is shared out by account; files are
-//! touched off the async threads; a file that can't be opened is tried again, a failure to write is told once until it works
-//! again, and both change nothing else. **Not here**: what is kept, and how the tracker is asked
-//! (`history`).
+//! **What**: [`Remember`]: keeps history: looks at the tracker every two seconds, writes down what changed. **Why**:
+//! pages and reports must neither hold up commits nor be lost in a restart. **Invariants**: whose details are fetched,
+//! and whose news wait, is shared out by account; files are touched off the async threads; a file that can't be opened
+//! is tried again, a failure to write is told once until it works again, and both change nothing else. **Not here**:
+//! what is kept, and how the tracker is asked (`history`).
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! **What**: [`App`]: a gateway that runs: its start, and the tasks that it lives by. **Invariants**: the order of `app`'s header.
-//! **Not here**: its end (`shutdown`), its whole life (`life`).
+//! **What**: [`App`]: a gateway that runs: its start, and the tasks that it lives by. **Invariants**: the order of
+//! `app`'s header. **Not here**: its end (`shutdown`), its whole life (`life`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,7 +114,8 @@ impl App {
         let checkpoints = Arc::new(checkpoints);
         prepare(&spawn, &checkpoints, &built.companions).await?;
         let bound = bind(built.listeners).await?;
-        // once nothing can refuse the start: a round that never ran changes nothing for the one before, which is run again
+        // once nothing can refuse the start: a round that never ran changes nothing for the one before, which is run
+        // again
         let committer = {
             let (spool, pointed) = (Arc::clone(&spool), Arc::clone(&pointed));
             let settle = move || destinations::settle(&spool, &mut committer, &pointed).map(|()| committer);
@@ -316,8 +317,9 @@ async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
     }
 }
 
-/// Writes checkpoints, the first at once: what a start replays must not grow from life to life where each ends within seconds. The larger they
-/// get, the rarer. After a failure it is tried again soon: until then effects hold the spool's segments.
+/// Writes checkpoints, the first at once: what a start replays must not grow from life to life where each ends within
+/// seconds. The larger they get, the rarer. After a failure it is tried again soon: until then effects hold the spool's
+/// segments.
 async fn save(checkpoints: Arc<Checkpoints>, clock: Arc<dyn Clock>, tasks: Arc<dyn Spawn>, every: Duration) {
     let (mut rest, mut failing) = (Duration::ZERO, false);
     loop {

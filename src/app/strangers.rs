@@ -1,6 +1,7 @@
-//! **What**: who may do more than read where the admin port asks nobody who is there: clients on this machine, and those with a
-//! certificate. **Why**: a scraper needs the port on the pod's address, and then every neighbour could reload, mute, judge
-//! runs and send alerts. **Not here**: credentials and cross-site requests, which come first (`telemetry/admin`).
+//! **What**: who may do more than read where the admin port asks nobody who is there: clients on this machine, and
+//! those with a certificate. **Why**: a scraper needs the port on the pod's address, and then every neighbour could
+//! reload, mute, judge runs and send alerts. **Not here**: credentials and cross-site requests, which come first
+//! (`telemetry/admin`).
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! **What**: runs outlets and companions, and sees to it when one panics. **Why**: clients go on getting their OKs; what
-//! nobody delivers any more would only show once the spool is full. **Invariants**: an outlet begins again at its cursor
-//! after a rest (what was on its way is sent again); a companion that is gone makes the gateway unready, with its name.
-//! **Not here**: counting and logging of other tasks' panics (`tasks`).
+//! **What**: runs outlets and companions, and sees to it when one panics. **Why**: clients go on getting their OKs;
+//! what nobody delivers any more would only show once the spool is full. **Invariants**: an outlet begins again at its
+//! cursor after a rest (what was on its way is sent again); a companion that is gone makes the gateway unready, with
+//! its name. **Not here**: counting and logging of other tasks' panics (`tasks`).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

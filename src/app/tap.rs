@@ -1,7 +1,7 @@
-//! **What**: `/api/tap` on the admin port: what passes, as it passes, until the client goes away. **Invariants**: only for clients on
-//! this machine, or ones that showed a password, a token or a certificate; only what third parties may see, without fields that
-//! the schema does not know; work is done off the sockets' threads; what is left out is told in the stream.
-//! **Not here**: queues (`pipeline/tap`), the guard before all pages (`telemetry/admin`).
+//! **What**: `/api/tap` on the admin port: what passes, as it passes, until the client goes away. **Invariants**: only
+//! for clients on this machine, or ones that showed a password, a token or a certificate; only what third parties may
+//! see, without fields that the schema does not know; work is done off the sockets' threads; what is left out is told
+//! in the stream. **Not here**: queues (`pipeline/tap`), the guard before all pages (`telemetry/admin`).
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! **What**: [`Tasks`]: the only place that spawns tasks and threads. **Why**: at the end of a run everything that was
-//! begun is known and waited for. **Invariants**: every task and thread has a name; a panic in one is caught, counted and
-//! logged by name, never with its message. **Not here**: what they do.
+//! begun is known and waited for. **Invariants**: every task and thread has a name; a panic in one is caught, counted
+//! and logged by name, never with its message. **Not here**: what they do.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

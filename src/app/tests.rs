@@ -140,8 +140,8 @@ async fn what_is_left_is_delivered_after_the_next_start() {
     assert_eq!(again.counted(), tally.counted());
 }
 
-/// A gateway that is dropped like one that is killed must have lost nothing it accepted. What its successor replays is in a checkpoint at once, so
-/// that it is replayed once, however soon that one is killed.
+/// A gateway that is dropped like one that is killed must have lost nothing it accepted. What its successor replays is
+/// in a checkpoint at once, so that it is replayed once, however soon that one is killed.
 #[test]
 fn a_crash_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -362,8 +362,8 @@ fn sockets(seams: &Seams) -> Vec<Box<dyn Listener>> {
     vec![Box::new(receiver), Box::new(web)]
 }
 
-/// Who is refused for one exporter's `max_pending`, and who asks whether the gateway is ready, must be told which exporter it is; the gateway
-/// runs all the same. (Shown to fail: it was "the spool is full", and `/readyz` was fine.)
+/// Who is refused for one exporter's `max_pending`, and who asks whether the gateway is ready, must be told which
+/// exporter it is; the gateway runs all the same. (Shown to fail: it was "the spool is full", and `/readyz` was fine.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exporter_that_has_too_much_waiting_is_named() {
     let away =
@@ -393,7 +393,8 @@ async fn an_exporter_that_has_too_much_waiting_is_named() {
     app.shutdown().await;
 }
 
-/// A request over a real socket must be answered after its commit and delivered; admin must show it and stay to the end.
+/// A request over a real socket must be answered after its commit and delivered; admin must show it and stay to the
+/// end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_come_over_sockets() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));

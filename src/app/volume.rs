@@ -1,5 +1,6 @@
-//! **What**: what kind of volume a folder is on. **Why**: an OK promises that the spool survives; memory does not survive
-//! a restart. **Invariants**: looks only; a system that does not tell counts as fine. **Not here**: room (`pipeline/disk`).
+//! **What**: what kind of volume a folder is on. **Why**: an OK promises that the spool survives; memory does not
+//! survive a restart. **Invariants**: looks only; a system that does not tell counts as fine. **Not here**: room
+//! (`pipeline/disk`).
 
 use std::path::Path;
 
@@ -8,8 +9,8 @@ use rustix::fs::Access;
 /// `f_type` of file systems that lie in memory: tmpfs, ramfs.
 const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// `f_type` of what the kernel shows as files and nobody can make one in: proc, sysfs, cgroup (2 and 1), debugfs, tracefs, securityfs,
-/// configfs, bpf, devpts, selinuxfs, efivarfs, pstore, mqueue's and binfmt_misc's.
+/// `f_type` of what the kernel shows as files and nobody can make one in: proc, sysfs, cgroup (2 and 1), debugfs,
+/// tracefs, securityfs, configfs, bpf, devpts, selinuxfs, efivarfs, pstore, mqueue's and binfmt_misc's.
 const NO_VOLUME: [i128; 15] = [
     0x9fa0,
     0x6265_6572,

@@ -1,6 +1,6 @@
-//! **What**: the commands `tollgate alerts list`, `test`, `mute` and `unmute`: what fires, whether the webhook takes a message,
-//! and what it is spared for a while, of a running gateway. **Invariants**: names lose what acts on a terminal; no address and no key is printed. **Not here**: sending
-//! (`app/notify`).
+//! **What**: the commands `tollgate alerts list`, `test`, `mute` and `unmute`: what fires, whether the webhook takes a
+//! message, and what it is spared for a while, of a running gateway. **Invariants**: names lose what acts on a
+//! terminal; no address and no key is printed. **Not here**: sending (`app/notify`).
 
 use std::fmt::Write as _;
 

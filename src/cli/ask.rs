@@ -1,5 +1,6 @@
 //! **What**: [`Asker`]: asks the admin port of a running gateway. **Why**: `top` and `report` show what the pages show.
-//! **Invariants**: an answer is bounded in time and size; a token is never printed. **Not here**: where it is (`place`), what is made of answers.
+//! **Invariants**: an answer is bounded in time and size; a token is never printed. **Not here**: where it is
+//! (`place`), what is made of answers.
 
 use std::sync::Arc;
 use std::time::Duration;

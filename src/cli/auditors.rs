@@ -1,6 +1,7 @@
-//! **What**: [`Sealed`]: options for auditors' keys that lie as ciphertext of AWS KMS, and [`keys`], which reads every auditor's key that a
-//! command is given. **Why**: all commands that open take the same, and read it in one place. **Invariants**: what KMS opened is in memory
-//! only. **Not here**: asking KMS (`vault/kms`), noting what is opened (`opening_log`).
+//! **What**: [`Sealed`]: options for auditors' keys that lie as ciphertext of AWS KMS, and [`keys`], which reads every
+//! auditor's key that a command is given. **Why**: all commands that open take the same, and read it in one place.
+//! **Invariants**: what KMS opened is in memory only. **Not here**: asking KMS (`vault/kms`), noting what is opened
+//! (`opening_log`).
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,8 @@ use vault::kms::{Ciphertext, KmsSettings, decrypt};
 /// Keys that KMS opens.
 #[derive(Args)]
 pub(super) struct Sealed {
-    /// An auditor's key file as ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), opened in memory with the credentials of the
-    /// standard chain; more than one may be given.
+    /// An auditor's key file as ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), opened in memory with the
+    /// credentials of the standard chain; more than one may be given.
     #[arg(long, value_name = "FILE")]
     identity_kms: Vec<PathBuf>,
     /// Region of KMS [default: --region, else the standard chain's].

@@ -20,7 +20,8 @@ pub struct Common {
     /// Of a Collector; not taken here.
     #[arg(long, global = true, hide = true, value_name = "KEY=VALUE", value_parser = no_setting)]
     pub set: Vec<String>,
-    /// Where the embedded default keeps its vault, spool and keys [default: $TOLLGATE_DATA_DIR, else the XDG state directory].
+    /// Where the embedded default keeps its vault, spool and keys [default: $TOLLGATE_DATA_DIR, else the XDG state
+    /// directory].
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Where the embedded default listens, if not at its usual ports.

@@ -1,6 +1,6 @@
-//! **What**: `tollgate vault doctor`, which tries out what the gateway's credentials may do to its buckets and with its KMS, and `vault policy`,
-//! which prints what to apply. **Invariants**: `doctor` writes probe objects of its own only; exit 1 where anything fails.
-//! **Not here**: the trials (`vault/store/probe`), the policies (`vault/policy`).
+//! **What**: `tollgate vault doctor`, which tries out what the gateway's credentials may do to its buckets and with its
+//! KMS, and `vault policy`, which prints what to apply. **Invariants**: `doctor` writes probe objects of its own only;
+//! exit 1 where anything fails. **Not here**: the trials (`vault/store/probe`), the policies (`vault/policy`).
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -238,8 +238,8 @@ fn as_line(check: &Check) -> String {
     format!("{mark} {}  ({})\n{remedy}", check.what, check.answer)
 }
 
-/// Runs `policy`: one document, which is applied as it is. Rules by account that leave accounts out, as nobody can tell them here, end
-/// with 1, unless `--account` says who they are.
+/// Runs `policy`: one document, which is applied as it is. Rules by account that leave accounts out, as nobody can tell
+/// them here, end with 1, unless `--account` says who they are.
 pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Result<Exit, CommandError> {
     let Vaults { mut all, mut accounts } = vaults(common, options.vault.as_deref())?;
     all.retain(|vault| vault.s3.is_some());

@@ -1,5 +1,5 @@
-//! **What**: how commands end: [`Exit`], and [`CommandError`], why one did not do what it was asked. **Invariants**: the exit
-//! code follows from the kind of error alone, never from its text; a text holds no telemetry and no secret.
+//! **What**: how commands end: [`Exit`], and [`CommandError`], why one did not do what it was asked. **Invariants**:
+//! the exit code follows from the kind of error alone, never from its text; a text holds no telemetry and no secret.
 //! **Not here**: printing (`output`).
 
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! **What**: `validate`, `print-config`, `components`: what a user may ask without a running gateway.
-//! **Invariants**: nothing is made, bound or connected; secrets print as `[redacted]`. **Not here**: checking (`app/resolve`).
+//! **What**: `validate`, `print-config`, `components`: what a user may ask without a running gateway. **Invariants**:
+//! nothing is made, bound or connected; secrets print as `[redacted]`. **Not here**: checking (`app/resolve`).
 
 use clap::Args;
 

@@ -1,5 +1,5 @@
-//! **What**: [`Listen`]: `--listen HOST:PORT`, where the embedded default listens.
-//! **Invariants**: the page stays on loopback, as it asks for no credential. **Not here**: ports of a configuration file.
+//! **What**: [`Listen`]: `--listen HOST:PORT`, where the embedded default listens. **Invariants**: the page stays on
+//! loopback, as it asks for no credential. **Not here**: ports of a configuration file.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,7 +1,7 @@
-//! **What**: the command line: one file per subcommand. **Why**: `main.rs` only starts it. **Invariants**: a
-//! subcommand appears when it works; exit codes are 0 fine, 1 run-time error, 2 usage, 78 bad configuration; what was not
-//! written is no success; no command leaves its memory to a core dump or a panic's message.
-//! **Not here**: what a running gateway does (`app`).
+//! **What**: the command line: one file per subcommand. **Why**: `main.rs` only starts it. **Invariants**: a subcommand
+//! appears when it works; exit codes are 0 fine, 1 run-time error, 2 usage, 78 bad configuration; what was not written
+//! is no success; no command leaves its memory to a core dump or a panic's message. **Not here**: what a running
+//! gateway does (`app`).
 
 mod alerts;
 mod ask;
@@ -48,7 +48,8 @@ pub use common::Common;
 pub use error::Exit;
 pub use listen::Listen;
 
-/// An OpenTelemetry gateway for AI agents: content goes to an encrypted vault, the rest is priced, redacted and forwarded.
+/// An OpenTelemetry gateway for AI agents: content goes to an encrypted vault, the rest is priced, redacted and
+/// forwarded.
 #[derive(Parser)]
 #[command(name = "tollgate", version, about, disable_help_subcommand = true)]
 pub struct Cli {
@@ -70,11 +71,13 @@ enum Command {
     /// Everything lies in a fresh directory, below `--data-dir` or the system's folder for temporary files, and is
     /// removed at the end.
     Demo(demo::Options),
-    /// Checks a configuration and the certificates, keys and folders it names: every error at once, with file, line and column.
+    /// Checks a configuration and the certificates, keys and folders it names: every error at once, with file, line and
+    /// column.
     Validate(inspect::ValidateOptions),
     /// Tries out what a configuration needs: back ends, S3, KMS, volumes, certificates, the clock.
     ///
-    /// Sends an empty request to each back end, and writes a probe object of 22 bytes to each bucket, locked like evidence.
+    /// Sends an empty request to each back end, and writes a probe object of 22 bytes to each bucket, locked like
+    /// evidence.
     Check(check::Options),
     /// Prints the JSON schema of a configuration, for editors.
     Schema,
@@ -110,8 +113,8 @@ enum Command {
     Top(top::Options),
     /// What passes a running gateway, as it passes: only what third parties may see, after redaction.
     ///
-    /// Never holds the gateway up: what comes faster than it is read is left out and counted. From this machine, or with
-    /// the credentials of the admin port.
+    /// Never holds the gateway up: what comes faster than it is read is left out and counted. From this machine, or
+    /// with the credentials of the admin port.
     Tap(tap::Options),
     /// What waits in the spool.
     #[command(subcommand)]

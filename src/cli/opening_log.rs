@@ -1,6 +1,7 @@
-//! **What**: the file in which an auditor's openings are noted: who opened what, when. **Why**: reading evidence is itself
-//! an act that somebody may have to account for. **Invariants**: a line is written and synced before anything is opened; a
-//! line that can't be written opens nothing; who wants no log says so; no content, no secret key. **Not here**: what a key service logs.
+//! **What**: the file in which an auditor's openings are noted: who opened what, when. **Why**: reading evidence is
+//! itself an act that somebody may have to account for. **Invariants**: a line is written and synced before anything is
+//! opened; a line that can't be written opens nothing; who wants no log says so; no content, no secret key. **Not
+//! here**: what a key service logs.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

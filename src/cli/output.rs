@@ -50,7 +50,8 @@ pub(super) fn print(text: &str) -> Result<(), CommandError> {
     emit(io::stdout().lock(), text)
 }
 
-/// JSON with a line end. What a terminal might act on in a client's text stands there as `\uXXXX`, which is the same JSON.
+/// JSON with a line end. What a terminal might act on in a client's text stands there as `\uXXXX`, which is the same
+/// JSON.
 ///
 /// # Errors
 /// As [`print`].

@@ -1,6 +1,7 @@
-//! **What**: [`Where`]: how commands are told where the admin port is, and [`with`], which asks there. **Why**: a command that takes
-//! `--config` means the gateway of that file. **Invariants**: `--admin` and the environment go before the file, which is not read then;
-//! credentials of the file go to the port of the file, and nowhere else; none is printed. **Not here**: asking (`ask`).
+//! **What**: [`Where`]: how commands are told where the admin port is, and [`with`], which asks there. **Why**: a
+//! command that takes `--config` means the gateway of that file. **Invariants**: `--admin` and the environment go
+//! before the file, which is not read then; credentials of the file go to the port of the file, and nowhere else; none
+//! is printed. **Not here**: asking (`ask`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -25,7 +26,8 @@ const USUAL: &str = "http://127.0.0.1:8888";
 #[derive(Args)]
 pub(super) struct Where {
     /// Address of the admin port [default: that of `--config`, else http://127.0.0.1:8888]. TOLLGATE_ADMIN_TOKEN, or
-    /// TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD, open one that asks who is there; without them what the configuration says.
+    /// TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD, open one that asks who is there; without them what the
+    /// configuration says.
     #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL")]
     admin: Option<String>,
     /// PEM certificates to trust, where the admin port has TLS.
@@ -117,7 +119,8 @@ fn host(endpoint: &Endpoint) -> Result<String, CommandError> {
     Ok(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() })
 }
 
-/// The port's own certificate, and who signed it where the file says: also under another name than `host`, as from this machine.
+/// The port's own certificate, and who signed it where the file says: also under another name than `host`, as from this
+/// machine.
 fn trusting(certificate: &PathBuf, host: &str) -> tls::Settings {
     let names = server_tls::names(certificate);
     let name = names.iter().find(|name| *name == host).or(names.first());

@@ -22,7 +22,8 @@ pub(super) struct Reach {
     /// PEM certificates to trust.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Read the first version of each object, not the newest: what was written over it, or hides it, is looked through (S3).
+    /// Read the first version of each object, not the newest: what was written over it, or hides it, is looked through
+    /// (S3).
     #[arg(long)]
     oldest: bool,
 }

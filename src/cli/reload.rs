@@ -1,9 +1,10 @@
-//! **What**: [`Reloads`]: when a running gateway's configuration is to be read again, and what it then says. **Why**: SIGHUP, a file
-//! that changes and the admin port mean the same. **Invariants**: a configuration with problems is told, counted and forgotten, and so is one whose certificates,
-//! keys, tokens or tables can't be used, all while the one before runs on; one that
-//! came by a changed file (its own, or one that it names by `${file:…}`) is taken when it has been the same for a moment: half of a copy is none; a watched file is taken once for each
-//! change, whatever became of it, and not when it says again what runs; one that was refused for what it names is watched with all of
-//! that, and taken as soon as it can be: it may be what closes a port. **Not here**: what becomes of it (`run`).
+//! **What**: [`Reloads`]: when a running gateway's configuration is to be read again, and what it then says. **Why**:
+//! SIGHUP, a file that changes and the admin port mean the same. **Invariants**: a configuration with problems is told,
+//! counted and forgotten, and so is one whose certificates, keys, tokens or tables can't be used, all while the one
+//! before runs on; one that came by a changed file (its own, or one that it names by `${file:…}`) is taken when it has
+//! been the same for a moment: half of a copy is none; a watched file is taken once for each change, whatever became of
+//! it, and not when it says again what runs; one that was refused for what it names is watched with all of that, and
+//! taken as soon as it can be: it may be what closes a port. **Not here**: what becomes of it (`run`).
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -36,7 +37,8 @@ pub(super) struct Reloads {
     watch: bool,
     hang_up: Signal,
     asked: Arc<Notify>,
-    /// What the file said when it was read last, also where that could not be used, or not be run. None: it could not be read.
+    /// What the file said when it was read last, also where that could not be used, or not be run. None: it could not
+    /// be read.
     seen: Option<Said>,
     /// What that means, where files that it names could not be used.
     refused: Option<Arc<Valid>>,

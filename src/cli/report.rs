@@ -1,5 +1,6 @@
-//! **What**: the command `tollgate report`: the failures of a night, or what agents did for an issue, from a running gateway.
-//! **Invariants**: nothing is sent anywhere but with `--post`; a token is never printed. **Not here**: how it is made (`history/report`).
+//! **What**: the command `tollgate report`: the failures of a night, or what agents did for an issue, from a running
+//! gateway. **Invariants**: nothing is sent anywhere but with `--post`; a token is never printed. **Not here**: how it
+//! is made (`history/report`).
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};

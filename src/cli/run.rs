@@ -32,7 +32,8 @@ use telemetry::logging;
 /// Options of `run`.
 #[derive(Args, Clone, Copy, Default)]
 pub(super) struct Options {
-    /// Reads the configuration again when its file, or one that it names by `${file:…}`, changes (also by way of links, as ConfigMaps do).
+    /// Reads the configuration again when its file, or one that it names by `${file:…}`, changes (also by way of links,
+    /// as ConfigMaps do).
     #[arg(long)]
     watch: bool,
     /// Where the embedded default listens: gRPC at this port, HTTP at the next, the page (on loopback) at the one after
@@ -75,7 +76,8 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit,
     let mut reloads = Reloads::new(common.clone(), options.watch, &seams).map_err(|error| signals(&error))?;
     let round = Round { sockets: Some(Sockets::default()), again: Some(reloads.asked()) };
     let sockets = round.sockets.clone().unwrap_or_default();
-    // What ran last stays resolved, with its keys, until what comes after it runs: the files and variables that it names may have gone since.
+    // What ran last stays resolved, with its keys, until what comes after it runs: the files and variables that it
+    // names may have gone since.
     let (mut loaded, mut before, mut kept) = (loaded, None::<(Valid, Said, Keys)>, None::<Keys>);
     loop {
         let embedded = loaded.embedded;
@@ -157,7 +159,8 @@ fn signals(error: &io::Error) -> CommandError {
     CommandError::Failed(format!("can't handle signals: {error}"))
 }
 
-/// The keys of a round: those that it had, else what there is to read. None: it was told to stop, while a KMS took its time.
+/// The keys of a round: those that it had, else what there is to read. None: it was told to stop, while a KMS took its
+/// time.
 async fn keys_of(
     valid: &Valid,
     had: Option<Keys>,

@@ -1,6 +1,6 @@
-//! **What**: the JSON schema of a configuration file: `tollgate schema`, `config/schema.json`. **Why**: editors complete and check
-//! while one types. **Invariants**: made from the types that read the file; a test compares it with the committed one.
-//! **Not here**: checks that need more than one value (`validate`).
+//! **What**: the JSON schema of a configuration file: `tollgate schema`, `config/schema.json`. **Why**: editors
+//! complete and check while one types. **Invariants**: made from the types that read the file; a test compares it with
+//! the committed one. **Not here**: checks that need more than one value (`validate`).
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};

@@ -1,5 +1,5 @@
-//! **What**: `tollgate vault find|diff|export`: which sessions there are, what changed between two turns of one, one as a
-//! dataset. **Invariants**: `find` needs no key and opens nothing; the others print what the caller's keys opened.
+//! **What**: `tollgate vault find|diff|export`: which sessions there are, what changed between two turns of one, one as
+//! a dataset. **Invariants**: `find` needs no key and opens nothing; the others print what the caller's keys opened.
 //! **Not here**: the work (`audit/read`).
 
 use std::io::{self, Write};
@@ -75,12 +75,14 @@ pub(super) struct Find {
     /// The index lines themselves, one JSON object a line.
     #[arg(long)]
     json: bool,
-    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it signed, are marked.
-    /// Needs read access to the chain too. Of tables only those are read that were made of signed objects alone, as their state says;
-    /// other lines come from the index. Tables are a copy: their lines are not held against signatures.
+    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it
+    /// signed, are marked. Needs read access to the chain too. Of tables only those are read that were made of signed
+    /// objects alone, as their state says; other lines come from the index. Tables are a copy: their lines are not held
+    /// against signatures.
     #[arg(long, value_name = "KEY|FILE", requires = "store")]
     key: Vec<String>,
-    /// The sessions only, one a line: what `replay` takes, a tab, and `--account`; a tab and `UNSIGNED` where no signed line tells of it.
+    /// The sessions only, one a line: what `replay` takes, a tab, and `--account`; a tab and `UNSIGNED` where no signed
+    /// line tells of it.
     #[arg(long, conflicts_with = "json")]
     sessions: bool,
     /// A folder, or `s3://bucket/prefix`.
@@ -89,7 +91,8 @@ pub(super) struct Find {
     /// Bucket of the key objects; not needed here, taken so that one set of options is right for every command.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// Tables that `vault compact` made: what stands there is not read from the index. Without `--store`, nothing else is.
+    /// Tables that `vault compact` made: what stands there is not read from the index. Without `--store`, nothing else
+    /// is.
     #[arg(long, value_name = "DIR")]
     parquet: Option<PathBuf>,
     #[command(flatten)]
@@ -110,11 +113,12 @@ pub(super) struct Session {
     /// The most content of the session, decompressed, that is read into memory: `256MiB`. A larger session is an error.
     #[arg(long, value_parser = size, default_value = "1GiB", value_name = "SIZE")]
     content: Content,
-    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it signed, and content
-    /// that no such line means are marked, and no part of turns, sums, trees and datasets.
+    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it
+    /// signed, and content that no such line means are marked, and no part of turns, sums, trees and datasets.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
-    /// With `--key`: what is not signed counts as a turn and in sums like the rest. What was sent in the last minutes is not signed yet.
+    /// With `--key`: what is not signed counts as a turn and in sums like the rest. What was sent in the last minutes
+    /// is not signed yet.
     #[arg(long, requires = "key")]
     unsigned: bool,
     #[command(flatten)]
@@ -145,8 +149,9 @@ impl From<As> for Format {
     }
 }
 
-/// Runs `find`. An answer that lacks something ends with 1: what the index or a signed digest names and can't be read or is not there; but
-/// with keys not what nobody signed, and not what is older than anything that is there, unless `--since` asks for it.
+/// Runs `find`. An answer that lacks something ends with 1: what the index or a signed digest names and can't be read
+/// or is not there; but with keys not what nobody signed, and not what is older than anything that is there, unless
+/// `--since` asks for it.
 pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
     let location = options.store.as_ref().map(|store| options.reach.location(store, options.keys.as_deref()));
     let now = SystemClock::new().now();
@@ -288,8 +293,8 @@ fn eprintln_counts(lines: u64, sessions: usize) {
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
-/// Reads the session and lets `write` write of it; what could not be read is said, unless `write` tells it, and ends with 1, unless it was
-/// erased by request, or nobody had signed it.
+/// Reads the session and lets `write` write of it; what could not be read is said, unless `write` tells it, and ends
+/// with 1, unless it was erased by request, or nobody had signed it.
 pub(super) fn run_session(
     session: Session,
     tells: bool,

@@ -33,7 +33,8 @@ pub(super) struct Loaded {
     pub(super) said: Said,
 }
 
-/// What a configuration says: its text, and digests of the files that it names by `${file:…}`. Two that are equal mean the same. No `Debug`.
+/// What a configuration says: its text, and digests of the files that it names by `${file:…}`. Two that are equal mean
+/// the same. No `Debug`.
 #[derive(Clone, PartialEq)]
 pub(super) struct Said {
     text: String,

@@ -1,6 +1,6 @@
-//! **What**: `tollgate spool list|peek|drop|replay|reassign`: what waits for whom, giving it up, or to another. **Invariants**: `list` takes no lock and
-//! changes nothing, also where there is no spool or no key; `drop` needs the gateway stopped, says how much it gives up and asks for `--yes`.
-//! **Not here**: the spool (`pipeline/spool`).
+//! **What**: `tollgate spool list|peek|drop|replay|reassign`: what waits for whom, giving it up, or to another.
+//! **Invariants**: `list` takes no lock and changes nothing, also where there is no spool or no key; `drop` needs the
+//! gateway stopped, says how much it gives up and asks for `--yes`. **Not here**: the spool (`pipeline/spool`).
 
 use std::sync::Arc;
 

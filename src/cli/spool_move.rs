@@ -1,8 +1,9 @@
-//! **What**: `tollgate spool peek`, `reassign` and `replay`: looking at what waits, and giving it to another exporter. **Why**: data
-//! that a back end refused, or whose exporter is gone, is not lost: its owner says what becomes of it. **Invariants**: the
-//! gateway is stopped; what is moved only changes its holder, so that a full spool does not matter; where the new one has or had the record
-//! in its own name, a copy is committed for it before the old one is done, so that a crash doubles and never loses; clearance travels along and is checked at each send; `peek` shows content only when asked (`--json`).
-//! **Not here**: `list`, `drop` (`spool`).
+//! **What**: `tollgate spool peek`, `reassign` and `replay`: looking at what waits, and giving it to another exporter.
+//! **Why**: data that a back end refused, or whose exporter is gone, is not lost: its owner says what becomes of it.
+//! **Invariants**: the gateway is stopped; what is moved only changes its holder, so that a full spool does not matter;
+//! where the new one has or had the record in its own name, a copy is committed for it before the old one is done, so
+//! that a crash doubles and never loses; clearance travels along and is checked at each send; `peek` shows content only
+//! when asked (`--json`). **Not here**: `list`, `drop` (`spool`).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! **What**: the command `tollgate tap`: what passes a running gateway, as it passes. **Invariants**: shows what the gateway says
-//! third parties may see, and nothing else; a reader that goes away ends it quietly.
-//! **Not here**: what is shown and to whom (`app/tap`).
+//! **What**: the command `tollgate tap`: what passes a running gateway, as it passes. **Invariants**: shows what the
+//! gateway says third parties may see, and nothing else; a reader that goes away ends it quietly. **Not here**: what is
+//! shown and to whom (`app/tap`).
 
 #[cfg(test)]
 mod tests;
@@ -81,7 +81,8 @@ fn begins(line: &str) -> bool {
     text || (line.starts_with('{') && !line.starts_with("{\"left_out\""))
 }
 
-/// What clients wrote does nothing to a terminal; the text is made safe where it is made, JSON here: escaped, which is the same JSON.
+/// What clients wrote does nothing to a terminal; the text is made safe where it is made, JSON here: escaped, which is
+/// the same JSON.
 fn for_terminal(lines: &str, escapes: bool) -> Cow<'_, str> {
     if escapes { escaped(lines).into() } else { lines.into() }
 }

@@ -1,6 +1,6 @@
-//! **What**: the command `tollgate top`: the one screen in a terminal, again every few seconds. **Invariants**: no escape codes
-//! where no terminal is; names lose what acts on a terminal; a reader that goes away ends it quietly; a gateway that is away is
-//! told and asked again. **Not here**: adding up (`history/figures`).
+//! **What**: the command `tollgate top`: the one screen in a terminal, again every few seconds. **Invariants**: no
+//! escape codes where no terminal is; names lose what acts on a terminal; a reader that goes away ends it quietly; a
+//! gateway that is away is told and asked again. **Not here**: adding up (`history/figures`).
 
 use std::fmt::Write as _;
 use std::time::Duration;

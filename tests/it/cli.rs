@@ -89,7 +89,8 @@ fn a_lost_key_stays_lost() {
     }
 }
 
-/// A variable that is set to nothing, as `TOLLGATE_DATA_DIR=` in a unit or a compose file, is no directory and no wrong usage.
+/// A variable that is set to nothing, as `TOLLGATE_DATA_DIR=` in a unit or a compose file, is no directory and no wrong
+/// usage.
 #[test]
 fn an_empty_data_directory_is_none() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,7 +100,8 @@ fn an_empty_data_directory_is_none() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Whoever mends errors hears of warnings in the same round. (Shown to fail: with an error outside of the file its warnings were left out.)
+/// Whoever mends errors hears of warnings in the same round. (Shown to fail: with an error outside of the file its
+/// warnings were left out.)
 #[test]
 fn validate_tells_warnings_beside_errors() {
     let folder = tempfile::tempdir().unwrap();

@@ -227,8 +227,8 @@ fn a_collectors_file_loads_with_notes() {
     assert_eq!(processors(0), ["redact", "resource", "attributes/team"]);
 }
 
-/// What such files say of connections, pools, buffers and the Collector's own log decides nothing here: it must be told, key by key, and keep
-/// nobody from starting. A path for probes is served, or they would end the pod.
+/// What such files say of connections, pools, buffers and the Collector's own log decides nothing here: it must be
+/// told, key by key, and keep nobody from starting. A path for probes is served, or they would end the pod.
 #[test]
 fn a_collectors_tuning_is_told_and_no_error() {
     let text = fs::read_to_string(root().join("tests/cases/otelcol-gateway.yaml")).unwrap();
@@ -321,8 +321,8 @@ fn completed(block: &str) -> String {
     whole
 }
 
-/// Every block of YAML in the manual loads, by itself or with what it leaves out: who copies it must not be refused. (Shown to fail: a
-/// password in README was a letter too short.)
+/// Every block of YAML in the manual loads, by itself or with what it leaves out: who copies it must not be refused.
+/// (Shown to fail: a password in README was a letter too short.)
 #[test]
 fn the_manuals_configurations_load() {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
@@ -346,8 +346,8 @@ fn the_manuals_configurations_load() {
     assert!(seen >= 8, "{seen}");
 }
 
-/// A Collector's `memory_limiter` must become a limit that refuses no later than the Collector's soft limit, and be told; what
-/// `limits` says itself wins.
+/// A Collector's `memory_limiter` must become a limit that refuses no later than the Collector's soft limit, and be
+/// told; what `limits` says itself wins.
 #[test]
 fn a_memory_limiter_becomes_a_limit() {
     let limits = |body: &str, more: &str| {
@@ -405,8 +405,8 @@ fn steps_that_drop_stand_last() {
     }
 }
 
-/// A limit of an account that no receiver has limits nobody, and is a slip of the pen; where a tokens file may bring accounts, nobody can
-/// tell. (Shown to fail: such a limit was loaded without a word.)
+/// A limit of an account that no receiver has limits nobody, and is a slip of the pen; where a tokens file may bring
+/// accounts, nobody can tell. (Shown to fail: such a limit was loaded without a word.)
 #[test]
 fn limits_of_accounts_that_nobody_has_are_noted() {
     let notes = |auth: &str| {

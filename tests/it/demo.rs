@@ -117,7 +117,8 @@ fn options() {
     assert_eq!(code, Some(2), "{err}");
 }
 
-/// `--chaos`: killed, cut off, full, killed there, mended: ids in are ids out, in half a minute, and nothing is left behind.
+/// `--chaos`: killed, cut off, full, killed there, mended: ids in are ids out, in half a minute, and nothing is left
+/// behind.
 #[test]
 fn chaos() {
     let folder = tempfile::tempdir().unwrap();

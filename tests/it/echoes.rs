@@ -1,5 +1,5 @@
-//! Texts that repeat content, through the steps that strip and redact: over batches and signals, and on every recording,
-//! where the rate of false finds is measured: `cargo test --test it echoes -- --nocapture` prints it.
+//! Texts that repeat content, through the steps that strip and redact: over batches and signals, and on every
+//! recording, where the rate of false finds is measured: `cargo test --test it echoes -- --nocapture` prints it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -211,8 +211,8 @@ fn out_of(payload: &Payload, word: &str) -> String {
     all.filter(|text| text.contains(word)).collect::<Vec<_>>().join("|")
 }
 
-/// Errors that are structures: each text inside is searched, capped and, if it changed, kept whole by the vault; flags and
-/// numbers stay as they are.
+/// Errors that are structures: each text inside is searched, capped and, if it changed, kept whole by the vault; flags
+/// and numbers stay as they are.
 #[test]
 fn structured_errors() {
     let value = |text: &str| json!({ "stringValue": text });
@@ -260,8 +260,8 @@ fn texts_that_stay() {
     assert_eq!(out_of(&out, "event-4"), "", "a name that is a sentence");
 }
 
-/// Queries, addresses and labels are no quotations: a board needs them, though content says the same, and though an error
-/// beside them says it too.
+/// Queries, addresses and labels are no quotations: a board needs them, though content says the same, and though an
+/// error beside them says it too.
 #[test]
 fn queries_and_labels_stay() {
     let sql = "SELECT name, email FROM customers WHERE region = 'north' ORDER BY name";
@@ -281,7 +281,8 @@ fn queries_and_labels_stay() {
     assert!(out.text(node, Field::StatusMessage).contains("[CONTENT]"), "an error is searched");
 }
 
-/// A child of the same trace is searched though it does not tell the session, also a request later; the other order, too.
+/// A child of the same trace is searched though it does not tell the session, also a request later; the other order,
+/// too.
 #[test]
 fn children_without_the_session() {
     let without = |mut span: Json| {
@@ -380,9 +381,9 @@ struct Count {
     errors: BTreeSet<String>,
 }
 
-/// On every recording: a canary of content that was stripped with the same batch, or earlier in the session, stands in no
-/// error text, status message or name; texts without a canary that were changed are counted, shown, and stay few. (An
-/// error that comes before anything repeats it, as a tool's own, is no echo: it stays, redacted.)
+/// On every recording: a canary of content that was stripped with the same batch, or earlier in the session, stands in
+/// no error text, status message or name; texts without a canary that were changed are counted, shown, and stay few.
+/// (An error that comes before anything repeats it, as a tool's own, is no echo: it stays, redacted.)
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures of a release; shown with --nocapture")]
 fn recordings() {

@@ -294,8 +294,8 @@ fn says_which_rule() {
     assert!(text.contains("[EMAIL] by ") && text.contains("(characters 7 to 22)"), "{text}");
 }
 
-/// What a `filter` drops is still shown, and which rule of which step drops it; a step behind it says nothing about it, and what goes on
-/// is not marked. (Shown to fail: as if there were no filter.)
+/// What a `filter` drops is still shown, and which rule of which step drops it; a step behind it says nothing about it,
+/// and what goes on is not marked. (Shown to fail: as if there were no filter.)
 #[test]
 fn says_what_a_filter_drops() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
-//! The bodies of fuzz targets (`tests/fuzz/bodies`) over inputs that a seed has changed: short enough for every run. What is searched at
-//! length is the nightly part `fuzz`; the data plane's targets are run by `crates/otlp/src/tests/fuzz.rs`.
+//! The bodies of fuzz targets (`tests/fuzz/bodies`) over inputs that a seed has changed: short enough for every run.
+//! What is searched at length is the nightly part `fuzz`; the data plane's targets are run by
+//! `crates/otlp/src/tests/fuzz.rs`.
 
 use std::io::Write as _;
 

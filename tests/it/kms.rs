@@ -1,5 +1,5 @@
-//! Keys that lie as ciphertext of a KMS, as processes see them: who is asked, when, how often, and what becomes of a gateway while the
-//! KMS refuses or is away.
+//! Keys that lie as ciphertext of a KMS, as processes see them: who is asked, when, how often, and what becomes of a
+//! gateway while the KMS refuses or is away.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -134,7 +134,8 @@ fn keys_in_plain_text(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A gateway signs with a key that lies as ciphertext, and an auditor opens with one: both in memory, none on the disk, one request each.
+/// A gateway signs with a key that lies as ciphertext, and an auditor opens with one: both in memory, none on the disk,
+/// one request each.
 #[test]
 fn sealed_keys_sign_and_open() {
     let site = Site::new();
@@ -187,7 +188,8 @@ fn sealed_keys_sign_and_open() {
     );
 }
 
-/// What somebody has to change ends a start with 78, what may pass with 1; neither hangs, and what is no ciphertext is not sent.
+/// What somebody has to change ends a start with 78, what may pass with 1; neither hangs, and what is no ciphertext is
+/// not sent.
 #[test]
 fn a_start_without_the_key_ends_and_says_why() {
     let site = Site::new();
@@ -232,8 +234,9 @@ fn a_start_that_waits_for_a_kms_can_be_ended() {
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
-/// A reload goes over to another key with one request, made while the former gateway serves; one that KMS does not open changes
-/// nothing. (Shown to fail: without what was kept of the rehearsal the round that began asked again, with nobody serving.)
+/// A reload goes over to another key with one request, made while the former gateway serves; one that KMS does not open
+/// changes nothing. (Shown to fail: without what was kept of the rehearsal the round that began asked again, with
+/// nobody serving.)
 #[test]
 fn a_signing_key_is_rotated_without_a_gap() {
     let site = Site::new();

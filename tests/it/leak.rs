@@ -1,5 +1,6 @@
 //! The leak search's self-check: with sealing switched off it must find what it looks for. The same way through a whole
-//! gateway, sealed, must leave nothing. The search over every recording, outbound included, is `tests/peers/run.sh leak`.
+//! gateway, sealed, must leave nothing. The search over every recording, outbound included, is
+//! `tests/peers/run.sh leak`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -175,7 +176,8 @@ fn collect(folder: &Path, out: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-/// Which canaries stand in these bytes: as they are, in hex, base64 (any alignment) or UTF-16, and in compressed frames.
+/// Which canaries stand in these bytes: as they are, in hex, base64 (any alignment) or UTF-16, and in compressed
+/// frames.
 fn found(canaries: &[String], bytes: &[u8], depth: u32) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     for canary in canaries {
@@ -290,8 +292,8 @@ fn send(to: SocketAddr, target: &str, head: &str, body: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// The log at its most talkative, of a whole process: a replayed session, a back end that repeats what it refuses, and requests that
-/// are wrong in every way, with canaries in each part. Nothing of them may be in it, nor a credential.
+/// The log at its most talkative, of a whole process: a replayed session, a back end that repeats what it refuses, and
+/// requests that are wrong in every way, with canaries in each part. Nothing of them may be in it, nor a credential.
 #[test]
 fn the_log_at_debug_holds_no_canary() {
     let folder = tempfile::tempdir().unwrap();

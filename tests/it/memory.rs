@@ -1,5 +1,5 @@
-//! A gateway near the limit of its memory: what it refuses, and that it comes back by itself. (Overload for real, with a release
-//! build: `tests/peers/run.sh memory`.)
+//! A gateway near the limit of its memory: what it refuses, and that it comes back by itself. (Overload for real, with
+//! a release build: `tests/peers/run.sh memory`.)
 
 use std::fs;
 use std::io::{Read, Write};
@@ -61,8 +61,8 @@ fn span() -> Vec<u8> {
     json::decode(Signal::Traces, text.as_bytes()).unwrap()
 }
 
-/// While a request that is still coming takes most of the memory, new ones are told when to come again; when it is gone they
-/// are taken, without anybody's doing.
+/// While a request that is still coming takes most of the memory, new ones are told when to come again; when it is gone
+/// they are taken, without anybody's doing.
 #[test]
 fn short_memory_refuses_and_recovers() {
     let folder = tempfile::tempdir().unwrap();

@@ -98,8 +98,8 @@ fn completions_know_the_commands() {
     assert_eq!(tollgate(&["completions", "cmd"]).0, Some(2));
 }
 
-/// How the Collector's operator and its users start it: one file, named in either way; gates are noted; what would change the
-/// configuration past the file, or a second file, is an error and not left out without a word.
+/// How the Collector's operator and its users start it: one file, named in either way; gates are noted; what would
+/// change the configuration past the file, or a second file, is an error and not left out without a word.
 #[test]
 fn it_starts_as_a_collector_does() {
     let folder = tempfile::tempdir().unwrap();
@@ -211,8 +211,8 @@ async fn post(app: &App, names: &[&str]) {
     sent.await.unwrap();
 }
 
-/// What waits for an exporter that is gone is held, listed, shown on demand, and goes where its owner says; what a back end
-/// refused for good comes back to another. Nothing goes elsewhere by itself.
+/// What waits for an exporter that is gone is held, listed, shown on demand, and goes where its owner says; what a back
+/// end refused for good comes back to another. Nothing goes elsewhere by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_goes_where_its_owner_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -305,8 +305,9 @@ fn taker(port: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
     (port, got)
 }
 
-/// What waits for a back end does not go to another because the exporter's name points there now: it is held, told of, and goes on only where
-/// the configuration says so, or the exporter points back. (Shown to fail: the new address got all of it, without a word.)
+/// What waits for a back end does not go to another because the exporter's name points there now: it is held, told of,
+/// and goes on only where the configuration says so, or the exporter points back. (Shown to fail: the new address got
+/// all of it, without a word.)
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_does_not_follow_a_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -376,7 +377,8 @@ async fn what_waits_does_not_follow_a_name() {
     assert!(code == Some(78) && said.contains("is not `host:port`"), "{said}");
 }
 
-/// Two exporters that share what waits and are pointed elsewhere at once are both held, over restarts, and both go on where that is said.
+/// Two exporters that share what waits and are pointed elsewhere at once are both held, over restarts, and both go on
+/// where that is said.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_two_is_held_for_both() {
     let folder = tempfile::tempdir().unwrap();
@@ -418,7 +420,8 @@ async fn what_waits_for_two_is_held_for_both() {
     assert!(tollgate(&["spool", "list", &format!("--config={config}")]).1.contains("nothing waits"));
 }
 
-/// A key file that holds no key is a fault of the configuration for `run` as it is for `validate`: started again, nothing gets better.
+/// A key file that holds no key is a fault of the configuration for `run` as it is for `validate`: started again,
+/// nothing gets better.
 #[test]
 fn garbage_in_a_key_file_ends_with_78() {
     let folder = tempfile::tempdir().unwrap();

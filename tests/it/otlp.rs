@@ -1,5 +1,5 @@
-//! The checklist of an OTLP server, a row for each box, over real sockets and a whole gateway: gRPC, HTTP with protobuf, HTTP
-//! with JSON. What a row says is what clients act upon: what they send again, and what they drop.
+//! The checklist of an OTLP server, a row for each box, over real sockets and a whole gateway: gRPC, HTTP with
+//! protobuf, HTTP with JSON. What a row says is what clients act upon: what they send again, and what they drop.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -285,7 +285,8 @@ async fn ask(gateway: &Gateway, way: Way, ask: &Ask) -> Answer {
     send(stream, version(way), usual(way, ask)).await
 }
 
-/// `None`: fully accepted; else how many were rejected and why. The three signals' protobuf answers have the same shape.
+/// `None`: fully accepted; else how many were rejected and why. The three signals' protobuf answers have the same
+/// shape.
 fn partial(way: Way, signal: Signal, answer: &Answer) -> Option<(i64, String)> {
     if way == Json {
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
@@ -568,8 +569,8 @@ async fn one_connection_carries_several_calls_at_once() {
     assert_eq!(gateway.forwarded().await.len(), 2);
 }
 
-/// Pages of allowed origins are told that they may send, and may read answers and refusals; others are told nothing. Without
-/// `cors` nobody is.
+/// Pages of allowed origins are told that they may send, and may read answers and refusals; others are told nothing.
+/// Without `cors` nobody is.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_allowed_origins_may_send() {
     let gateway = Gateway::start().await;
@@ -635,7 +636,8 @@ async fn each_signal_counts_its_own_kind() {
     gateway.app.shutdown().await;
 }
 
-/// Back-pressure is retryable and says when to come again, in every way: 503 with Retry-After, UNAVAILABLE with RetryInfo; never 500.
+/// Back-pressure is retryable and says when to come again, in every way: 503 with Retry-After, UNAVAILABLE with
+/// RetryInfo; never 500.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_spool_says_when_to_come_again() {
     let gateway = Gateway::start_with(|configuration| {

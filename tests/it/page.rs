@@ -145,8 +145,8 @@ async fn the_page_metrics_and_report_agree() {
     app.shutdown().await;
 }
 
-/// While runs live, page, `/metrics` and report say the same of them at once: what live runs cost counts when it is committed, not
-/// when they are over (the page said that nothing was spent).
+/// While runs live, page, `/metrics` and report say the same of them at once: what live runs cost counts when it is
+/// committed, not when they are over (the page said that nothing was spent).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_runs_count_at_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The dashboard that users of claude-otel-hooks have: every panel computes the same from what a gateway forwards as from
-//! what the client sent. Panels: the board's published definition.
+//! The dashboard that users of claude-otel-hooks have: every panel computes the same from what a gateway forwards as
+//! from what the client sent. Panels: the board's published definition.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -221,7 +221,8 @@ fn built() -> (Signal, Vec<u8>) {
     (Signal::Traces, otlp::json::decode(Signal::Traces, request.to_string().as_bytes()).unwrap())
 }
 
-/// Every panel, from built spans, from the recorded hooks, and from Claude Code itself (its log events name the errors).
+/// Every panel, from built spans, from the recorded hooks, and from Claude Code itself (its log events name the
+/// errors).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_computes_the_same() {
     let mut requests = vec![built()];

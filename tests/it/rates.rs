@@ -55,7 +55,8 @@ fn json(output: &Output) -> Json {
 const LIST: &str =
     r#"{"gpt-x": {"litellm_provider": "openai", "input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05}}"#;
 
-/// A list becomes a table, a more expensive list a new window in it; the guards refuse the jump; a call is priced under both.
+/// A list becomes a table, a more expensive list a new window in it; the guards refuse the jump; a call is priced under
+/// both.
 #[test]
 fn from_a_list_to_a_report() {
     let folder = tempfile::tempdir().unwrap();

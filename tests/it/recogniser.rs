@@ -1,4 +1,5 @@
-//! A whole gateway with an external recogniser: a server in the test's process that speaks Presidio's API, and misbehaves.
+//! A whole gateway with an external recogniser: a server in the test's process that speaks Presidio's API, and
+//! misbehaves.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -238,8 +239,8 @@ async fn unscanned_goes_on_without_the_texts() {
     assert!(!out.contains("Zqx Vorn there") && !out.contains("asked by"), "{out}");
 }
 
-/// A gateway that ends while a recogniser says nothing must end in time, forward nothing, and tell its client to come again
-/// or nothing at all; what it had accepted before is delivered.
+/// A gateway that ends while a recogniser says nothing must end in time, forward nothing, and tell its client to come
+/// again or nothing at all; what it had accepted before is delivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_does_not_wait_for_ever() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());

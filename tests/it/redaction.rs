@@ -1,4 +1,5 @@
-//! What the redaction rules may cost a text with nothing private in it: no memory. A user's own rule, as the manual has it.
+//! What the redaction rules may cost a text with nothing private in it: no memory. A user's own rule, as the manual has
+//! it.
 
 use std::fs;
 use std::path::Path;

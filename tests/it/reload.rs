@@ -1,5 +1,5 @@
-//! Reading the configuration again while clients send: none of their requests is lost, a port that stays is never closed, and
-//! what can't be used changes nothing.
+//! Reading the configuration again while clients send: none of their requests is lost, a port that stays is never
+//! closed, and what can't be used changes nothing.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -130,8 +130,8 @@ fn names(folder: &Path, out: &str) -> Vec<String> {
     names.collect()
 }
 
-/// Clients send all the time, while the configuration is read again three times (by signal, by the admin port, and once one
-/// that can't be used): each request is accepted and forwarded once, into the file that was configured then.
+/// Clients send all the time, while the configuration is read again three times (by signal, by the admin port, and once
+/// one that can't be used): each request is accepted and forwarded once, into the file that was configured then.
 #[test]
 fn no_request_is_lost_while_the_configuration_changes() {
     let folder = tempfile::tempdir().unwrap();
@@ -196,8 +196,9 @@ fn no_request_is_lost_while_the_configuration_changes() {
     assert_eq!(all, (0..count.load(Ordering::SeqCst)).collect::<Vec<_>>(), "each once");
 }
 
-/// One reload on top of another, before the round that the first one began runs: the gateway goes on. (Shown to fail: a round that was
-/// told to end before it was ready kept the spool's lock, the next one found it taken, and the process ended with 1.)
+/// One reload on top of another, before the round that the first one began runs: the gateway goes on. (Shown to fail: a
+/// round that was told to end before it was ready kept the spool's lock, the next one found it taken, and the process
+/// ended with 1.)
 #[test]
 fn reloads_in_a_burst_end_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -217,7 +218,8 @@ fn reloads_in_a_burst_end_nothing() {
     assert_eq!(names(folder.path(), "one.jsonl").len(), 12);
 }
 
-/// While a reload waits for a request in hand the health port says that the gateway runs: who takes that for liveness must not kill it.
+/// While a reload waits for a request in hand the health port says that the gateway runs: who takes that for liveness
+/// must not kill it.
 #[test]
 fn a_reload_is_no_end_of_life() {
     let folder = tempfile::tempdir().unwrap();
@@ -294,8 +296,9 @@ fn a_watched_file_is_followed_through_links() {
     assert_eq!(files, [vec!["1"], vec!["2", "3"], vec!["4"]]);
 }
 
-/// A file that the configuration names is watched like the configuration: a key that was changed is used, one that is missing for a while
-/// changes nothing, and what it says stands in no log. (Shown to fail: the old value was used until the next reload.)
+/// A file that the configuration names is watched like the configuration: a key that was changed is used, one that is
+/// missing for a while changes nothing, and what it says stands in no log. (Shown to fail: the old value was used until
+/// the next reload.)
 #[test]
 fn a_named_file_is_watched_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -324,8 +327,8 @@ fn a_named_file_is_watched_too() {
     assert_eq!(files, [vec!["1", "2"], vec!["3"]]);
 }
 
-/// A watched file with a valid configuration that can't be run: it is tried once, not for ever, and the file that says again what runs is
-/// no reason to begin anew. (Shown to fail: a round ended and began every two seconds.)
+/// A watched file with a valid configuration that can't be run: it is tried once, not for ever, and the file that says
+/// again what runs is no reason to begin anew. (Shown to fail: a round ended and began every two seconds.)
 #[test]
 fn a_watched_file_that_cannot_be_run_is_tried_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! What the users ask for by name: each of their alerts, thresholds, metrics and attributes has a line in a table here, and each
-//! line is held against what ships. How they behave is shown elsewhere: rules in `deploy/alerts/tests`, tollgate's own alerts and
-//! metrics in `crates/tracker/src/tests`, panels in `panels`.
+//! What the users ask for by name: each of their alerts, thresholds, metrics and attributes has a line in a table here,
+//! and each line is held against what ships. How they behave is shown elsewhere: rules in `deploy/alerts/tests`,
+//! tollgate's own alerts and metrics in `crates/tracker/src/tests`, panels in `panels`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Runs of a whole gateway: the API behind its guard, an outcome that survives a restart, a summary that reaches a third party;
-//! and the commands that ask it: `top`, `report`, `alerts`, a comment on a ticket.
+//! Runs of a whole gateway: the API behind its guard, an outcome that survives a restart, a summary that reaches a
+//! third party; and the commands that ask it: `top`, `report`, `alerts`, a comment on a ticket.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -124,8 +124,8 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     panic!("never: {what}");
 }
 
-/// The API answers operators alone; an outcome is taken and is still there after a restart; the run's summary and metrics
-/// reach a third party once, redacted.
+/// The API answers operators alone; an outcome is taken and is still there after a restart; the run's summary and
+/// metrics reach a third party once, redacted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_from_its_spans_to_its_summary() {
     let folder = tempfile::tempdir().unwrap();
@@ -231,8 +231,8 @@ async fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, St
     (done.status.success(), text(&done.stdout), text(&done.stderr))
 }
 
-/// `top`, `report` and `alerts` show what the gateway knows to whoever may ask, and nothing to others; a test message reaches
-/// the webhook, whose address is in no answer.
+/// `top`, `report` and `alerts` show what the gateway knows to whoever may ask, and nothing to others; a test message
+/// reaches the webhook, whose address is in no answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_ask_a_gateway() {
     let folder = tempfile::tempdir().unwrap();
@@ -269,8 +269,8 @@ async fn commands_ask_a_gateway() {
     app.shutdown().await;
 }
 
-/// A comment goes to the ticket with the right login; what Jira answers instead is told without the login, also where the
-/// answer repeats it; what is missing is named.
+/// A comment goes to the ticket with the right login; what Jira answers instead is told without the login, also where
+/// the answer repeats it; what is missing is named.
 #[tokio::test]
 async fn a_comment_on_a_ticket() {
     let gateway = Stub::new(|_| (200, json!({ "comment": "h3. what the agent did" }).to_string()));
@@ -305,7 +305,8 @@ async fn a_comment_on_a_ticket() {
     assert!(!fine && !complaint.contains("hunter22"), "{complaint}");
 }
 
-/// JSON of `report` and `alerts` drives no terminal: what a client wrote stands there as `\uXXXX`, which reads the same.
+/// JSON of `report` and `alerts` drives no terminal: what a client wrote stands there as `\uXXXX`, which reads the
+/// same.
 #[tokio::test]
 async fn json_of_commands_drives_no_terminal() {
     let said = json!({ "comment": "plain", "alerts": [], "status_message": "\u{9b}2J\u{202e}\u{7f}\u{2066} ok" });

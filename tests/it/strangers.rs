@@ -6,8 +6,9 @@ use tokio::net::TcpSocket;
 
 use super::gateway;
 
-/// A client that connects from another address than this machine's own (as what a sidecar hands on, 127.0.0.6), or whose request a
-/// proxy handed on, reads and changes nothing; one on this machine may. (Shown to fail: without the layer, with each peer taken for near.)
+/// A client that connects from another address than this machine's own (as what a sidecar hands on, 127.0.0.6), or
+/// whose request a proxy handed on, reads and changes nothing; one on this machine may. (Shown to fail: without the
+/// layer, with each peer taken for near.)
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_from_elsewhere_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();

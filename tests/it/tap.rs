@@ -83,8 +83,8 @@ fn span(service: &str, name: &str) -> Vec<u8> {
     json::decode(Signal::Traces, text.to_string().as_bytes()).unwrap()
 }
 
-/// What passes is shown as it leaves: redacted, content gone, references filled in; what is not for third parties is withheld and
-/// told; other services are left out; `--limit` ends it.
+/// What passes is shown as it leaves: redacted, content gone, references filled in; what is not for third parties is
+/// withheld and told; other services are left out; `--limit` ends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn tap_shows_what_leaves() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,8 +149,8 @@ async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
     assert!(code == Some(0) && said.contains("the gateway ended it"), "{code:?} {said}");
 }
 
-/// Commands that ask a running gateway find it by its configuration: the port, who may be trusted there, and what opens it. What is said
-/// by `--admin` goes before. (Shown to fail: `--config` was taken, and 127.0.0.1:8888 was asked.)
+/// Commands that ask a running gateway find it by its configuration: the port, who may be trusted there, and what opens
+/// it. What is said by `--admin` goes before. (Shown to fail: `--config` was taken, and 127.0.0.1:8888 was asked.)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_says_where_its_gateway_is() {
     let folder = tempfile::tempdir().unwrap();

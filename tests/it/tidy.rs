@@ -1,4 +1,5 @@
-//! The rules that a compiler can't keep, as tests: who may do what, heads of files, import cycles, paths that documents name.
+//! The rules that a compiler can't keep, as tests: who may do what, heads of files, import cycles, paths that documents
+//! name.
 
 mod knots;
 

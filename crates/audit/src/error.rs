@@ -1,5 +1,6 @@
 //! **What**: [`ReadError`]: why reading, verifying or writing a vault failed, by what the caller can do about it.
-//! **Invariants**: the sentence is made of names, options and error codes, never of content. **Not here**: findings (`verify`).
+//! **Invariants**: the sentence is made of names, options and error codes, never of content. **Not here**: findings
+//! (`verify`).
 
 use std::io;
 use std::path::Path;

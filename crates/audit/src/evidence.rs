@@ -1,8 +1,9 @@
-//! **What**: what a vault can tell an auditor of a period: [`Gathered`]: the population of sessions, what each was allowed to do and
-//! did (tools used, what was denied), digests, keys, erasures. **Why**: SOC 2 asks for complete populations, and for evidence
-//! that nobody can edit afterwards. **Invariants**: from the index and the chain, no content, and only what signed digests name; every
-//! such line of the period counts for one session, or as a line without one; sums are exact; lines that no signed digest covers are
-//! reported separately. **Not here**: files and signatures (`bundle`), judging (`verify`).
+//! **What**: what a vault can tell an auditor of a period: [`Gathered`]: the population of sessions, what each was
+//! allowed to do and did (tools used, what was denied), digests, keys, erasures. **Why**: SOC 2 asks for complete
+//! populations, and for evidence that nobody can edit afterwards. **Invariants**: from the index and the chain, no
+//! content, and only what signed digests name; every such line of the period counts for one session, or as a line
+//! without one; sums are exact; lines that no signed digest covers are reported separately. **Not here**: files and
+//! signatures (`bundle`), judging (`verify`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -472,7 +473,8 @@ impl Session {
     }
 }
 
-/// A digest's bytes, and whether one of the keys signed them. `None`: it is not there, is larger than one can be, or nobody can read it.
+/// A digest's bytes, and whether one of the keys signed them. `None`: it is not there, is larger than one can be, or
+/// nobody can read it.
 async fn signed_by(vault: &Vault, name: &str, keys: &[VerifyKey]) -> Result<Option<(Bytes, bool)>, ReadError> {
     let Some(bytes) = there(vault, name).await? else { return Ok(None) };
     let signature = there(vault, &format!("{name}{SIGNATURE}")).await?;

@@ -1,5 +1,5 @@
-//! **What**: the parts of names of sessions and of their key objects: folders, days, ids of keys. **Invariants**: says nothing of
-//! what is stored. **Not here**: whole names (`vault::names`).
+//! **What**: the parts of names of sessions and of their key objects: folders, days, ids of keys. **Invariants**: says
+//! nothing of what is stored. **Not here**: whole names (`vault::names`).
 
 use vault::names::UNATTRIBUTED;
 use vault::row::Shredded;

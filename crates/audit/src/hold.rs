@@ -1,10 +1,11 @@
-//! **What**: legal holds: [`hold`] sets or releases one for sessions, [`holds`] lists those in force, [`is_held`] tells of one
-//! session. **Why**: what a court asks for must outlive retention and erasure, and whoever releases it must be told later.
-//! **Invariants**: a hold is a note that is never changed, and all of them stay; it holds until another note releases it by the hash of
-//! its bytes, which only who may read can tell: whoever may only write can add holds, and end none. One that nobody can read now (archived,
-//! another's key) holds, and is released when it can be. It stands before the objects are
-//! held, and is released after they are, so that nothing in between is unprotected. In S3 each version of payload and
-//! keys is held as well; in a folder the note holds them ([`vault::store::DirectoryStore`]). **Not here**: who may (the store's rights).
+//! **What**: legal holds: [`hold`] sets or releases one for sessions, [`holds`] lists those in force, [`is_held`] tells
+//! of one session. **Why**: what a court asks for must outlive retention and erasure, and whoever releases it must be
+//! told later. **Invariants**: a hold is a note that is never changed, and all of them stay; it holds until another
+//! note releases it by the hash of its bytes, which only who may read can tell: whoever may only write can add holds,
+//! and end none. One that nobody can read now (archived, another's key) holds, and is released when it can be. It
+//! stands before the objects are held, and is released after they are, so that nothing in between is unprotected. In S3
+//! each version of payload and keys is held as well; in a folder the note holds them
+//! ([`vault::store::DirectoryStore`]). **Not here**: who may (the store's rights).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,9 +50,9 @@ pub struct Touched {
     pub left_out: Vec<String>,
 }
 
-/// Sets a hold on what `asked` names, or releases it. Content that comes later is protected from erasure and sweeps by the note; in
-/// S3 the hold itself is set on it by doing this again. Of a user sessions are held that only lines tell of which nobody signed: to hold
-/// too much is safe; to release it is not.
+/// Sets a hold on what `asked` names, or releases it. Content that comes later is protected from erasure and sweeps by
+/// the note; in S3 the hold itself is set on it by doing this again. Of a user sessions are held that only lines tell
+/// of which nobody signed: to hold too much is safe; to release it is not.
 ///
 /// # Errors
 /// One line: the store fails, or there is no such session.
@@ -191,7 +192,8 @@ async fn read(vault: &Vault, folder: &str) -> Result<There, ReadError> {
     Ok(there)
 }
 
-/// Payload and key objects of a session: by their names, and packed ones by the index; and what of the index could not be read.
+/// Payload and key objects of a session: by their names, and packed ones by the index; and what of the index could not
+/// be read.
 async fn objects(
     place: &Place,
     segment: &str,

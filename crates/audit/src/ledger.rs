@@ -1,8 +1,8 @@
-//! **What**: [`Ledger`]: the chain of somebody who changes keys: an epoch for each erasure, of two lines (begun, done), or for
-//! copies of keys, of one. **Why**: what was destroyed or copied, why and by whom must be as provable as what was written.
-//! **Invariants**: there is no state but the store's, and of that only what
-//! a known key signed; the next epoch's name follows from the last digest and the key, a digest's bytes from its lines and the digest
-//! before, so that a run that ended anywhere writes the same again, and two runs at a time collide instead of forking; what
+//! **What**: [`Ledger`]: the chain of somebody who changes keys: an epoch for each erasure, of two lines (begun, done),
+//! or for copies of keys, of one. **Why**: what was destroyed or copied, why and by whom must be as provable as what
+//! was written. **Invariants**: there is no state but the store's, and of that only what a known key signed; the next
+//! epoch's name follows from the last digest and the key, a digest's bytes from its lines and the digest before, so
+//! that a run that ended anywhere writes the same again, and two runs at a time collide instead of forking; what
 //! somebody planted in the way is gone around. **Not here**: what is erased (`erase`) and copied (`rewrap`).
 
 use std::collections::BTreeSet;
@@ -101,8 +101,8 @@ impl Rng for Known {
 }
 
 impl<'p> Ledger<'p> {
-    /// Reads where the chain stands: what `key`, or one of `before` (keys that signed it earlier), signed. All else under its name is
-    /// somebody else's and counts for nothing.
+    /// Reads where the chain stands: what `key`, or one of `before` (keys that signed it earlier), signed. All else
+    /// under its name is somebody else's and counts for nothing.
     ///
     /// # Errors
     /// One line: the store fails, or this is no chain of erasures.
@@ -173,7 +173,8 @@ impl<'p> Ledger<'p> {
         Ok(())
     }
 
-    /// A digest that one of the keys signed, and that says that it belongs where it is, with its hash; else it is noted as a stranger's.
+    /// A digest that one of the keys signed, and that says that it belongs where it is, with its hash; else it is noted
+    /// as a stranger's.
     async fn own(&mut self, at: &str, epoch: &str, n: u64) -> Result<Option<(Digest, String)>, ReadError> {
         let (bytes, signature) = (self.there(at).await?, self.there(&format!("{at}{SIGNATURE}")).await?);
         let digest: Option<Digest> = bytes.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
@@ -251,8 +252,8 @@ impl<'p> Ledger<'p> {
         Names::new(self.place.vault.prefix(), &self.writer, epoch)
     }
 
-    /// The name of the epoch behind the last digest: the same for everybody who has the key, and nobody else can tell it before it
-    /// is used, so that nobody can take it.
+    /// The name of the epoch behind the last digest: the same for everybody who has the key, and nobody else can tell
+    /// it before it is used, so that nobody can take it.
     fn next_epoch(&self, attempt: u64) -> String {
         let before = self.head.as_ref().map_or("", |(link, _)| link.sha256.as_str());
         let mut hash = Sha256::new();
@@ -264,7 +265,8 @@ impl<'p> Ledger<'p> {
         names::epoch(UnixNanos((self.epochs + 1) * 1_000_000), &Known(known.into()))
     }
 
-    /// The last digest there is, and its signature, as they are stored: what a gateway is told of ([`vault::chain::erasures`]).
+    /// The last digest there is, and its signature, as they are stored: what a gateway is told of
+    /// ([`vault::chain::erasures`]).
     ///
     /// # Errors
     /// One line: the store fails, or holds something else by now.
@@ -310,8 +312,8 @@ impl<'p> Ledger<'p> {
         self.copies.contains(&(copy.name.clone(), copy.sha256.clone()))
     }
 
-    /// Writes the next line and its digest: with [`ErasureState::Done`], or copies, the epoch's last one. A new epoch whose name
-    /// somebody took is left for another.
+    /// Writes the next line and its digest: with [`ErasureState::Done`], or copies, the epoch's last one. A new epoch
+    /// whose name somebody took is left for another.
     ///
     /// # Errors
     /// One line: the store fails, or another run is at work.

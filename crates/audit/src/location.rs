@@ -1,5 +1,6 @@
-//! **What**: where a vault is ([`Location`]) and how it is read ([`Vault`]). **Invariants**: no call here writes; what is read is
-//! bounded by the size that such an object can have. **Not here**: what objects mean (`read`), writing ([`crate::place::Place`]).
+//! **What**: where a vault is ([`Location`]) and how it is read ([`Vault`]). **Invariants**: no call here writes; what
+//! is read is bounded by the size that such an object can have. **Not here**: what objects mean (`read`), writing
+//! ([`crate::place::Place`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! **What**: [`Place`]: a vault that somebody else than a gateway writes to: erasers, and auditors who make copies of keys.
-//! **Invariants**: what is written goes through the same write-once store. **Not here**: what is written (`erase`, `rewrap`).
+//! **What**: [`Place`]: a vault that somebody else than a gateway writes to: erasers, and auditors who make copies of
+//! keys. **Invariants**: what is written goes through the same write-once store. **Not here**: what is written
+//! (`erase`, `rewrap`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// The vault at `location`; what is written there in S3 is locked for `days`, else as long as the bucket says. No I/O.
+    /// The vault at `location`; what is written there in S3 is locked for `days`, else as long as the bucket says. No
+    /// I/O.
     ///
     /// # Errors
     /// When the location is none.

@@ -1,10 +1,10 @@
-//! **What**: `vault rewrap`: copies of session keys for other auditors, beside the ones that are there. **Why**: an auditor who
-//! comes later must be able to open what was written before, and payload is never written again. **Invariants**: an auditor's own
-//! key opens what is copied; a copy has the id of its key in its name, so that erasure finds it; which recipients a copy is for
-//! stands in its name too, so that the same is not made twice; the chain of who copies tells each copy's hash, after it was
-//! written: a run that ended between is finished by the next one. An object counts as a copy only where the chain lists it, its name
-//! needs the signing key, or it opens for each recipient: anybody can put an object there. **Not here**: keys of new sessions (the
-//! gateway's `recipients`).
+//! **What**: `vault rewrap`: copies of session keys for other auditors, beside the ones that are there. **Why**: an
+//! auditor who comes later must be able to open what was written before, and payload is never written again.
+//! **Invariants**: an auditor's own key opens what is copied; a copy has the id of its key in its name, so that erasure
+//! finds it; which recipients a copy is for stands in its name too, so that the same is not made twice; the chain of
+//! who copies tells each copy's hash, after it was written: a run that ended between is finished by the next one. An
+//! object counts as a copy only where the chain lists it, its name needs the signing key, or it opens for each
+//! recipient: anybody can put an object there. **Not here**: keys of new sessions (the gateway's `recipients`).
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,8 +198,9 @@ impl CopyJob<'_, '_> {
         key_id(&secret.to_public().to_string()) == self.key.id
     }
 
-    /// Whether an object under a copy's name is one. Form and name begin as anybody can make them, and the key object itself, put
-    /// there, opens for the auditors it is sealed to: it must open for each recipient, or come from who has the signing key.
+    /// Whether an object under a copy's name is one. Form and name begin as anybody can make them, and the key object
+    /// itself, put there, opens for the auditors it is sealed to: it must open for each recipient, or come from who has
+    /// the signing key.
     fn is_proved(&self, copy: &KeyCopy, object: &[u8]) -> bool {
         let opens = |recipient: &age::x25519::Recipient| {
             let own = self.auditors.iter().find(|own| own.to_public().to_string() == recipient.to_string());
@@ -209,8 +210,8 @@ impl CopyJob<'_, '_> {
         self.ledger.has_copy(copy) || copy.name == self.own_name(object) || self.recipients.iter().all(opens)
     }
 
-    /// The name of a copy: made with the signing key, so that a later run knows its copy by it though its chain does not tell of it
-    /// yet, and nobody else takes the name or gives it to another object.
+    /// The name of a copy: made with the signing key, so that a later run knows its copy by it though its chain does
+    /// not tell of it yet, and nobody else takes the name or gives it to another object.
     fn own_name(&self, object: &[u8]) -> String {
         let start = self.start();
         let mut hash = Sha256::new();
@@ -267,7 +268,8 @@ fn account_of(place: &Place, name: &str) -> String {
     account.unwrap_or_default().to_owned()
 }
 
-/// Whether a key object is an age file with a stanza for each recipient. Whose they are nobody can tell who is none of them.
+/// Whether a key object is an age file with a stanza for each recipient. Whose they are nobody can tell who is none of
+/// them.
 fn is_for(object: &[u8], recipients: &[age::x25519::Recipient]) -> bool {
     let text = object.strip_prefix(b"age-encryption.org/v1\n").unwrap_or_default();
     let head = text.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));

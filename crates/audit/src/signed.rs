@@ -1,6 +1,6 @@
-//! **What**: [`Signed`]: which index objects signed digests name, with their hashes. **Why**: tables, evidence and answers made of
-//! lines that somebody planted would lie with a straight face. **Invariants**: only digests that a given key signed count. **Not here**: whether the chain is
-//! whole (`vault verify`).
+//! **What**: [`Signed`]: which index objects signed digests name, with their hashes. **Why**: tables, evidence and
+//! answers made of lines that somebody planted would lie with a straight face. **Invariants**: only digests that a
+//! given key signed count. **Not here**: whether the chain is whole (`vault verify`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -37,7 +37,8 @@ impl Signed {
     /// What digests name that one of `keys` signed, of one account or of all.
     ///
     /// # Errors
-    /// The chains can't be listed, nothing of them may be read, or a digest can't be read now: what it names is not unsigned.
+    /// The chains can't be listed, nothing of them may be read, or a digest can't be read now: what it names is not
+    /// unsigned.
     pub async fn read(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Self, ReadError> {
         let mut signed = Self::default();
         signed.more(vault, keys, account).await?;
@@ -109,7 +110,8 @@ impl Signed {
         Ok(())
     }
 
-    /// What of the chains nobody can read (archived, or encrypted with somebody's own key), a line each: it signs nothing.
+    /// What of the chains nobody can read (archived, or encrypted with somebody's own key), a line each: it signs
+    /// nothing.
     pub fn closed(&self) -> &[String] {
         &self.closed
     }
@@ -151,7 +153,8 @@ pub(crate) struct Absent {
 }
 
 impl Signed {
-    /// Of the signed objects that `asked` says yes to, those that are not in `listed`: every name of the index, or of an account's.
+    /// Of the signed objects that `asked` says yes to, those that are not in `listed`: every name of the index, or of
+    /// an account's.
     pub(crate) fn absent(&self, vault: &Vault, listed: &[String], asked: &dyn Fn(&str) -> bool) -> Absent {
         let there: HashSet<&str> = listed.iter().map(String::as_str).collect();
         // what somebody planted must not make the rest look old

@@ -1,5 +1,6 @@
-//! **What**: [`Endpoint`], where to listen: `host:port`, or the path of a unix socket. **Why**: wrong ones are found when the configuration is read,
-//! not when the port is taken. **Not here**: where exporters send (URLs, `exporters/remote`).
+//! **What**: [`Endpoint`], where to listen: `host:port`, or the path of a unix socket. **Why**: wrong ones are found
+//! when the configuration is read, not when the port is taken. **Not here**: where exporters send (URLs,
+//! `exporters/remote`).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,8 +1,8 @@
-//! **What**: patterns in which `*` stands for any characters: of origins, names, values. **Invariants**: no regular expressions,
-//! so that nobody's pattern takes long. **Not here**: redaction rules (`redaction`).
+//! **What**: patterns in which `*` stands for any characters: of origins, names, values. **Invariants**: no regular
+//! expressions, so that nobody's pattern takes long. **Not here**: redaction rules (`redaction`).
 
-/// Whether `text` is `pattern`, in which `*` stands for any characters. Goes back to the last star only: at worst the product
-/// of both lengths.
+/// Whether `text` is `pattern`, in which `*` stands for any characters. Goes back to the last star only: at worst the
+/// product of both lengths.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut to, mut star) = (0, 0, None);
     while to < text.len() {

@@ -1,6 +1,6 @@
-//! **What**: the checks of connectors: used on both sides, in pipelines that have what they tell of, in no ring, and apart from
-//! clients' telemetry. **Why**: a connector that feeds itself never ends; what it tells is nobody's agent and must not be
-//! tracked as one. **Not here**: other checks of pipelines (`graph`).
+//! **What**: the checks of connectors: used on both sides, in pipelines that have what they tell of, in no ring, and
+//! apart from clients' telemetry. **Why**: a connector that feeds itself never ends; what it tells is nobody's agent
+//! and must not be tracked as one. **Not here**: other checks of pipelines (`graph`).
 
 use std::collections::{HashMap, HashSet};
 

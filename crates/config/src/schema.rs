@@ -1,6 +1,7 @@
-//! **What**: writes a configuration value as YAML with every field's doc comment above it. **Why**: `config/default.yaml`
-//! and `print-config` can't drift from the code. **Invariants**: fields in the order of the type; an unset option is a
-//! comment; secrets are `[redacted]` by their own serialisation. **Not here**: which components exist (`components`).
+//! **What**: writes a configuration value as YAML with every field's doc comment above it. **Why**:
+//! `config/default.yaml` and `print-config` can't drift from the code. **Invariants**: fields in the order of the type;
+//! an unset option is a comment; secrets are `[redacted]` by their own serialisation. **Not here**: which components
+//! exist (`components`).
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;

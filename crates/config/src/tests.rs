@@ -273,8 +273,8 @@ fn connectors_join_pipelines() {
     assert!(problems_of(&bare).contains("nothing does: redact"), "{}", problems_of(&bare));
 }
 
-/// What a connector can't be: on one side only, of a pipeline without its step, a source of traces, in a ring, beside what
-/// tracks, of two meanings.
+/// What a connector can't be: on one side only, of a pipeline without its step, a source of traces, in a ring, beside
+/// what tracks, of two meanings.
 #[test]
 fn connectors_are_checked() {
     let with = |from: &str, to: &str| {

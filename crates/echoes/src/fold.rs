@@ -1,8 +1,8 @@
 //! **What**: one form for all the ways in which a text is written down: runs of white space (all that Unicode calls so)
-//! are one blank; what has no width is nothing; escapes of JSON
-//! (`\n`, `\"`, `\u00e9`, `\u003c` …), at any depth, and of Python, HTML (`&lt;`) and addresses (`%20`, `+`) are what they
-//! stand for. **Invariants**: content and the texts that may quote it are folded by the same rule ([`unit`]); linear.
-//! **Not here**: where a folded byte comes from (`forms`), what is a fingerprint (`prints`).
+//! are one blank; what has no width is nothing; escapes of JSON (`\n`, `\"`, `\u00e9`, `\u003c` …), at any depth, and
+//! of Python, HTML (`&lt;`) and addresses (`%20`, `+`) are what they stand for. **Invariants**: content and the texts
+//! that may quote it are folded by the same rule ([`unit`]); linear. **Not here**: where a folded byte comes from
+//! (`forms`), what is a fingerprint (`prints`).
 //!
 //! Most of a content stands for itself, and is copied in blocks; `marks` says where that ends.
 
@@ -25,7 +25,8 @@ pub(super) enum Put {
     Char(char),
 }
 
-/// How many bytes at the beginning of a text belong together, and what they stand for. None: the first byte stands for itself.
+/// How many bytes at the beginning of a text belong together, and what they stand for. None: the first byte stands for
+/// itself.
 pub(super) fn unit(text: &[u8]) -> Option<(usize, Put)> {
     match text {
         [b'\\', ..] => Some(escape(text)),
@@ -181,7 +182,8 @@ impl Fold {
         Self { out: [0; PART + 2 * BLOCK], length: 0, after: false }
     }
 
-    /// Gives the folded text to `read`, a part at a time; `read` says how much of the part it does not want to see again.
+    /// Gives the folded text to `read`, a part at a time; `read` says how much of the part it does not want to see
+    /// again.
     pub(super) fn text(&mut self, text: &[u8], read: impl FnMut(&[u8]) -> usize) {
         #[cfg(target_arch = "x86_64")]
         if let Some(vectors) = pulp::x86::V3::try_new() {

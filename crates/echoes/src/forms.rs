@@ -1,6 +1,6 @@
 //! **What**: a text that may quote content, folded as content is, and once more in lower case where that makes a
-//! difference. **Invariants**: every byte of a form knows the byte of the text that it comes from. **Not here**: the rule
-//! (`fold`), matching (`search`).
+//! difference. **Invariants**: every byte of a form knows the byte of the text that it comes from. **Not here**: the
+//! rule (`fold`), matching (`search`).
 
 use std::ops::Range;
 

@@ -1,5 +1,6 @@
 //! **What**: which lines of a text are frames of a stack trace: Python, JavaScript, Java, .NET, Go, Rust.
-//! **Invariants**: a frame has the form of one, word by word: a sentence that begins with "at" is none. **Not here**: cuts.
+//! **Invariants**: a frame has the form of one, word by word: a sentence that begins with "at" is none. **Not here**:
+//! cuts.
 
 use std::ops::Range;
 

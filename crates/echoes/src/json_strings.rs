@@ -1,5 +1,6 @@
-//! **What**: stretches of JSON text, cut so that what they cover can be replaced and the text stays JSON. **Invariants**: keys
-//! that are names, marks and numbers stay; an escape is never cut. **Not here**: which stretches (`search`, `mend`).
+//! **What**: stretches of JSON text, cut so that what they cover can be replaced and the text stays JSON.
+//! **Invariants**: keys that are names, marks and numbers stay; an escape is never cut. **Not here**: which stretches
+//! (`search`, `mend`).
 
 use std::ops::Range;
 

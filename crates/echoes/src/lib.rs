@@ -1,13 +1,14 @@
 //! **What**: finds text that repeats stripped content (an error message that quotes the prompt), and takes it out.
-//! **Why**: error texts, status messages, span names and log bodies go on; what they quote must not.
-//! **Invariants**: content is kept as keyed fingerprints only, under a key that lives as long as the process; a stretch of
-//! at least 24 characters (a run of white space is one; letters of scripts without blanks are two) and 4 words never survives;
-//! paths, ids, known names, frames and exception types stay; linear in the texts and in the content, whatever is in them.
-//! **Not here**: which places are searched (`processors/vault`), where the result is written (`processors/redact`).
+//! **Why**: error texts, status messages, span names and log bodies go on; what they quote must not. **Invariants**:
+//! content is kept as keyed fingerprints only, under a key that lives as long as the process; a stretch of at least 24
+//! characters (a run of white space is one; letters of scripts without blanks are two) and 4 words never survives;
+//! paths, ids, known names, frames and exception types stay; linear in the texts and in the content, whatever is in
+//! them. **Not here**: which places are searched (`processors/vault`), where the result is written
+//! (`processors/redact`).
 //!
-//! Content is folded once, to one form of all escapes and white space, and has a fingerprint for every four bytes of that;
-//! texts have one at every byte: a stretch of 23 bytes holds at least five neighbouring fingerprints of the content,
-//! wherever it begins.
+//! Content is folded once, to one form of all escapes and white space, and has a fingerprint for every four bytes of
+//! that; texts have one at every byte: a stretch of 23 bytes holds at least five neighbouring fingerprints of the
+//! content, wherever it begins.
 //!
 //! | question | file |
 //! |---|---|

@@ -1,6 +1,7 @@
-//! **What**: where in a block of content something may stand that is to be folded. **Why**: most blocks have one such place
-//! or two; a byte at a time costs four times as much. **Invariants**: a byte that `fold::unit` takes for more than
-//! itself is always marked; with and without vectors the marks are the same. **Not here**: what is made of it (`fold`).
+//! **What**: where in a block of content something may stand that is to be folded. **Why**: most blocks have one such
+//! place or two; a byte at a time costs four times as much. **Invariants**: a byte that `fold::unit` takes for more
+//! than itself is always marked; with and without vectors the marks are the same. **Not here**: what is made of it
+//! (`fold`).
 
 use super::fold;
 

@@ -1,7 +1,7 @@
-//! **What**: [`Memory`]: fingerprints of content that went away with earlier batches, by session. **Why**: the error comes a
-//! batch later than the prompt it quotes. **Invariants**: at most [`LIMIT`] bytes, at most [`SESSION`] a session; the session
-//! used longest ago goes first; never stored, so a restart forgets. **Not here**: when it is filled (an effect of the vault
-//! step, after the commit).
+//! **What**: [`Memory`]: fingerprints of content that went away with earlier batches, by session. **Why**: the error
+//! comes a batch later than the prompt it quotes. **Invariants**: at most [`LIMIT`] bytes, at most [`SESSION`] a
+//! session; the session used longest ago goes first; never stored, so a restart forgets. **Not here**: when it is
+//! filled (an effect of the vault step, after the commit).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -139,7 +139,8 @@ impl Session {
         self.texts.push_back(text);
     }
 
-    /// Halves the oldest text, and drops it once it is short: of a text that is longer than all room its beginning stays.
+    /// Halves the oldest text, and drops it once it is short: of a text that is longer than all room its beginning
+    /// stays.
     fn drop_oldest(&mut self) -> bool {
         let Some(oldest) = self.texts.pop_front() else { return false };
         self.bytes = self.bytes.saturating_sub(size(&oldest));

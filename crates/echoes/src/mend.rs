@@ -1,5 +1,5 @@
-//! **What**: what becomes of a text whose stretches stand in content. **Invariants**: a second time changes nothing; names
-//! stay where they are; what is between them becomes [`MARK`]. **Not here**: finding the stretches (`search`).
+//! **What**: what becomes of a text whose stretches stand in content. **Invariants**: a second time changes nothing;
+//! names stay where they are; what is between them becomes [`MARK`]. **Not here**: finding the stretches (`search`).
 
 use std::ops::Range;
 
@@ -49,8 +49,8 @@ fn is_label(label: &str) -> bool {
     label.len() > 2 && (!label.chars().all(char::is_alphabetic) || words(label).nth(WORDS - 1).is_some())
 }
 
-/// `Error code: 400`, `'type': 'invalid_request_error'`: what a token says about an error, with its key; `before`: the two
-/// tokens before it.
+/// `Error code: 400`, `'type': 'invalid_request_error'`: what a token says about an error, with its key; `before`: the
+/// two tokens before it.
 fn told(text: &str, before: &[Range<usize>; 2], token: &Range<usize>) -> Option<Range<usize>> {
     const FAR: usize = 16;
     let [first, key] = before;
@@ -176,7 +176,8 @@ fn mostly(word: &Range<usize>, range: &Range<usize>) -> bool {
     found > 0 && (found * 2 >= word.len() || word.len() - found <= MARGIN)
 }
 
-/// From the first to the last word of a range: those found mostly, and short ones beside them, which fingerprints may miss.
+/// From the first to the last word of a range: those found mostly, and short ones beside them, which fingerprints may
+/// miss.
 fn whole_words(text: &str, all: &[Range<usize>], range: &Range<usize>) -> Range<usize> {
     let near = range.start.saturating_sub(MARGIN)..range.end + MARGIN;
     let beside = |word: &Range<usize>| {

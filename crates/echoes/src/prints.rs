@@ -1,5 +1,6 @@
-//! **What**: fingerprints of content. **Invariants**: keyed by chance, once per process; a text can't be read from them;
-//! case of ASCII letters makes no difference, nor does which white space stands between words. **Not here**: how they are matched (`search`).
+//! **What**: fingerprints of content. **Invariants**: keyed by chance, once per process; a text can't be read from
+//! them; case of ASCII letters makes no difference, nor does which white space stands between words. **Not here**: how
+//! they are matched (`search`).
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! **What**: looks for content in texts: where its fingerprints stand in them. **Invariants**: linear in both; what is found
-//! is sure but for a chance of 2^-64 a pair of places; content is walked once for all texts. **Not here**: what is
-//! taken out (`mend`).
+//! **What**: looks for content in texts: where its fingerprints stand in them. **Invariants**: linear in both; what is
+//! found is sure but for a chance of 2^-64 a pair of places; content is walked once for all texts. **Not here**: what
+//! is taken out (`mend`).
 
 use std::ops::Range;
 
@@ -8,7 +8,8 @@ use super::forms::{Form, forms};
 use super::frames;
 use super::prints::{Key, RUN, SPAN, WIDTH};
 
-/// Four fingerprints, one behind the other: content is looked up by each second core of it, of which a run of five holds one.
+/// Four fingerprints, one behind the other: content is looked up by each second core of it, of which a run of five
+/// holds one.
 type Core = u64;
 
 #[inline(always)]

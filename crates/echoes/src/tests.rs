@@ -42,7 +42,8 @@ fn quotations() {
     }
 }
 
-/// White space is white space: a list quoted with other line ends, blanks or escapes goes, though no line is long enough.
+/// White space is white space: a list quoted with other line ends, blanks or escapes goes, though no line is long
+/// enough.
 #[test]
 fn white_space_is_one_blank() {
     let list = "milk two litres\neggs a dozen\nCanary tablets\n\n  call the lawyer\ndivorce papers";
@@ -290,7 +291,8 @@ fn names_stay() {
     }
 }
 
-/// What is white space for Unicode is white space here, on each path, wherever it stands in a block; and what is none is none.
+/// What is white space for Unicode is white space here, on each path, wherever it stands in a block; and what is none
+/// is none.
 #[test]
 fn white_space_of_unicode() {
     for char in ('\u{1}'..='\u{ffff}').filter(|char| !char.is_ascii()) {
@@ -575,8 +577,8 @@ proptest! {
     }
 }
 
-/// Ten thousand quotations on one line take no longer each than one: a request must not hold a worker for minutes. (With
-/// anything quadratic this takes minutes; it fails by not ending.)
+/// Ten thousand quotations on one line take no longer each than one: a request must not hold a worker for minutes.
+/// (With anything quadratic this takes minutes; it fails by not ending.)
 #[test]
 fn many_quotations_on_one_line() {
     use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! **What**: words, and which tokens of a text are names: paths, addresses, ids, types of exceptions. **Invariants**: decided
-//! by form alone; a sentence is never a name. **Not here**: names that the batch knows (`mend`'s labels).
+//! **What**: words, and which tokens of a text are names: paths, addresses, ids, types of exceptions. **Invariants**:
+//! decided by form alone; a sentence is never a name. **Not here**: names that the batch knows (`mend`'s labels).
 
 use std::ops::Range;
 
@@ -39,8 +39,8 @@ pub fn may_quote(text: &str, labels: &[Option<&str>]) -> bool {
     false
 }
 
-/// A letter of a script that puts no blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer. Each counts as a
-/// word, and as two characters, so that twelve of them are the least stretch.
+/// A letter of a script that puts no blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer. Each counts as
+/// a word, and as two characters, so that twelve of them are the least stretch.
 pub(super) fn is_unspaced(char: char) -> bool {
     matches!(char,
         '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3005}'..='\u{3007}'
@@ -78,8 +78,8 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The tokens of a text: what stands between white space and marks of data, without the brackets around it. Of an address
-/// the host with the path is one, and the query others.
+/// The tokens of a text: what stands between white space and marks of data, without the brackets around it. Of an
+/// address the host with the path is one, and the query others.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -111,8 +111,9 @@ fn is_mark(char: char) -> bool {
 /// Letters of unspaced scripts that a name in a path has at most: one fewer than a stretch that may be content.
 const LETTERS: usize = CHARACTERS / 2 - 1;
 
-/// Length of the token at the beginning of a text. `\n` in a path of Windows is no escape; in a path and in an address before
-/// its query, `+` and `%20` part nothing. Where an unspaced script begins or ends, so does a token, but for names in paths.
+/// Length of the token at the beginning of a text. `\n` in a path of Windows is no escape; in a path and in an address
+/// before its query, `+` and `%20` part nothing. Where an unspaced script begins or ends, so does a token, but for
+/// names in paths.
 fn token_length(rest: &str) -> usize {
     let inner = rest.trim_start_matches(around);
     let unspaced = inner.starts_with(is_unspaced);

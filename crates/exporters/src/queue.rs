@@ -1,5 +1,5 @@
-//! **What**: `sending_queue` and `retry_on_failure` in the Collector's spelling, as settings of the outlet that serves the
-//! exporter. **Why**: a stanza of the Collector pastes in; its queue is our spool, its batcher our outlet.
+//! **What**: `sending_queue` and `retry_on_failure` in the Collector's spelling, as settings of the outlet that serves
+//! the exporter. **Why**: a stanza of the Collector pastes in; its queue is our spool, its batcher our outlet.
 //! **Invariants**: what the Collector would do otherwise is accepted with a note that says what happens here; a number
 //! that counts items is never taken for bytes. **Not here**: the outlet (`pipeline/outlet`), the spool.
 

@@ -55,7 +55,8 @@ pub struct Remote {
     /// What is begun with.
     first: Encoding,
     encoding: AtomicU8,
-    /// When the back end last refused an encoding, seconds of the monotonic clock; `u64::MAX`: it takes what was begun with.
+    /// When the back end last refused an encoding, seconds of the monotonic clock; `u64::MAX`: it takes what was begun
+    /// with.
     refused: AtomicU64,
     complaint: Mutex<String>,
     cumulative: Option<Cumulative>,
@@ -193,7 +194,8 @@ impl Remote {
         }
     }
 
-    /// The back end refused `used`: true if another encoding will be tried (only with `compression: auto`), for an hour.
+    /// The back end refused `used`: true if another encoding will be tried (only with `compression: auto`), for an
+    /// hour.
     pub fn step_down(&self, used: Encoding) -> bool {
         if self.common.compression != Compression::Auto || used == Encoding::Identity {
             return false;

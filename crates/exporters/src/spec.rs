@@ -51,7 +51,8 @@ pub struct Profile<'s> {
     pub trust: Trust,
     /// Where it writes to.
     pub target: Target<'s>,
-    /// The `host:port` it sends to, and the earlier ones that the user names (`moved_from`); none: it stays on this machine.
+    /// The `host:port` it sends to, and the earlier ones that the user names (`moved_from`); none: it stays on this
+    /// machine.
     pub destination: Option<(String, &'s [String])>,
     /// How the spool serves it; none: the defaults.
     pub outlet: Option<&'s OutletSettings>,

@@ -1,7 +1,8 @@
-//! **What**: what a user writes about every exporter that speaks OTLP to another machine: preset, `headers`, compression,
-//! `tls`, queue and retry (`remote_config` puts them beside an exporter's own keys), and what that means ([`Common`]).
-//! **Why**: `otlp` and `otlp_http` differ in their endpoints only. **Invariants**: header values are secrets; what
-//! contradicts itself is an error, so that nothing goes out in clear by accident. **Not here**: running (`remote`).
+//! **What**: what a user writes about every exporter that speaks OTLP to another machine: preset, `headers`,
+//! compression, `tls`, queue and retry (`remote_config` puts them beside an exporter's own keys), and what that means
+//! ([`Common`]). **Why**: `otlp` and `otlp_http` differ in their endpoints only. **Invariants**: header values are
+//! secrets; what contradicts itself is an error, so that nothing goes out in clear by accident. **Not here**: running
+//! (`remote`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -57,22 +58,22 @@ macro_rules! remote_config {
             pub timeout: ::config::Span,
             /// TLS of the connection.
             pub tls: $crate::stanza::Tls,
-            /// Largest request before compression: larger batches are split, a larger item is not sent but set aside. Without either this key
-            /// or a preset 4 MiB: raise it where the back end takes more.
+            /// Largest request before compression: larger batches are split, a larger item is not sent but set aside.
+            /// Without either this key or a preset 4 MiB: raise it where the back end takes more.
             pub max_request_size: Option<::config::ByteSize>,
-            /// What a client's OK stands for: `spooled`, `delivered` (it waits for the back end's verdict), `offered` (nothing is
-            /// kept for this exporter but in memory).
+            /// What a client's OK stands for: `spooled`, `delivered` (it waits for the back end's verdict), `offered`
+            /// (nothing is kept for this exporter but in memory).
             pub ack: ::pipeline::Ack,
-            /// Bytes that may wait for this exporter; without it `spool.max_size` alone bounds them (64 MiB of memory with
-            /// `ack: offered`, where what is read ahead comes on top).
+            /// Bytes that may wait for this exporter; without it `spool.max_size` alone bounds them (64 MiB of memory
+            /// with `ack: offered`, where what is read ahead comes on top).
             pub max_pending: Option<::config::ByteSize>,
-            /// What happens beyond: `refuse` (clients come again, with all that a request holds; `/readyz` names the exporter), or `expire`
-            /// (the oldest goes, and is counted).
+            /// What happens beyond: `refuse` (clients come again, with all that a request holds; `/readyz` names the
+            /// exporter), or `expire` (the oldest goes, and is counted).
             pub on_full: ::pipeline::OnFull,
             /// One request at a time, in the order of arrival.
             pub ordered: bool,
-            /// Where it pointed before, `host:port` as the log and `spool list` tell it: what waited for there goes to where it points now. Without
-            /// that it is held.
+            /// Where it pointed before, `host:port` as the log and `spool list` tell it: what waited for there goes to
+            /// where it points now. Without that it is held.
             pub moved_from: Vec<String>,
             /// How what waits in the spool is read, merged and sent.
             pub sending_queue: $crate::queue::SendingQueue,

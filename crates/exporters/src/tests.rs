@@ -116,8 +116,8 @@ fn partial_success_ends_a_delivery_and_a_warning_is_success() {
     assert_eq!(verdict::grpc(StatusCode::OK, None, Err(AnswerError::TooLarge)), unreadable);
 }
 
-/// A login page of a proxy, or a front end that answers 200 on every path, has taken nothing: what was sent must wait, and be told,
-/// not go from the spool. A success in words of its own is one.
+/// A login page of a proxy, or a front end that answers 200 on every path, has taken nothing: what was sent must wait,
+/// and be told, not go from the spool. A success in words of its own is one.
 #[test]
 fn a_page_for_people_is_no_delivery() {
     let page = b"\n<!doctype html><title>Sign in</title>";

@@ -1,7 +1,7 @@
 //! **What**: the only place where a back end's answer becomes an outcome, for gRPC and HTTP. **Why**: what is retried
 //! wrongly loops, what is dropped wrongly is lost. **Invariants**: retried is what OTLP lists and nothing else; a
-//! refused credential or address keeps the data and alarms, and so does a web page in place of an answer; texts of a back end go nowhere. **Not here**: the outlet's
-//! backoff.
+//! refused credential or address keeps the data and alarms, and so does a web page in place of an answer; texts of a
+//! back end go nowhere. **Not here**: the outlet's backoff.
 
 use std::num::IntErrorKind;
 use std::time::Duration;
@@ -49,14 +49,14 @@ pub fn http(
     }
 }
 
-/// Whether it is a page for people (a proxy's login, a front end behind a wrong path): then nobody has taken anything, whatever
-/// the status says. Other words than OTLP's are no page.
+/// Whether it is a page for people (a proxy's login, a front end behind a wrong path): then nobody has taken anything,
+/// whatever the status says. Other words than OTLP's are no page.
 fn is_page(headers: &HeaderMap, body: Result<&[u8], AnswerError>, protobuf: bool) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().trim_ascii_start()).unwrap_or_default();
     let html = [&b"text/html"[..], b"application/xhtml"];
     let says_so = html.iter().any(|html| kind.get(..html.len()).is_some_and(|head| head.eq_ignore_ascii_case(html)));
-    // No message of protobuf begins with `<`, which would end a group; one may begin with white space. Many servers call whatever they
-    // say HTML, also nothing, or `OK`.
+    // No message of protobuf begins with `<`, which would end a group; one may begin with white space. Many servers
+    // call whatever they say HTML, also nothing, or `OK`.
     match body {
         Ok(body) if protobuf && !says_so => body.first() == Some(&b'<'),
         Ok(body) => body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().first() == Some(&b'<'),

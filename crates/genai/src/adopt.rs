@@ -1,8 +1,8 @@
-//! **What**: [`adopt`]: items that are an agent's because their trace is known as one from earlier requests, and items of
-//! services that are an agent's (`docs/decisions/0001-agent-items-and-content.md`).
-//! **Why**: clients send the spans of one run in many requests, in any order; what is content may not hang on the cut.
-//! **Invariants**: the content of adopted items is found anew, that of the others stays as it was read.
-//! **Not here**: the memory of traces and services (who strips content keeps it).
+//! **What**: [`adopt`]: items that are an agent's because their trace is known as one from earlier requests, and items
+//! of services that are an agent's (`docs/decisions/0001-agent-items-and-content.md`). **Why**: clients send the spans
+//! of one run in many requests, in any order; what is content may not hang on the cut. **Invariants**: the content of
+//! adopted items is found anew, that of the others stays as it was read. **Not here**: the memory of traces and
+//! services (who strips content keeps it).
 
 use std::collections::{HashMap, HashSet};
 
@@ -109,8 +109,8 @@ impl<'k, 'p> Adopting<'k, 'p> {
     }
 }
 
-/// The facts with items of known traces marked as an agent's, those of known services judged as an agent's, and unlisted text
-/// treated as `unlisted` says. None: nothing changed.
+/// The facts with items of known traces marked as an agent's, those of known services judged as an agent's, and
+/// unlisted text treated as `unlisted` says. None: nothing changed.
 pub fn adopt(
     vocabulary: &Vocabulary,
     payload: &Payload,

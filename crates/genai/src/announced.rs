@@ -1,7 +1,7 @@
-//! **What**: [`Announced`]: words of a user or a model that plain text announces (`Prompt: …`, `llm_output="…"`, `Could not
-//! parse LLM output: …`), and dialogues (`Human: …` above `AI: …`). **Why**: services without any instrumentation log them.
-//! **Invariants**: one search of a text, linear; a label or number behind the words is no content. **Not here**: structure
-//! in text (`texts`), which words announce (`config/dialects.yaml`).
+//! **What**: [`Announced`]: words of a user or a model that plain text announces (`Prompt: …`, `llm_output="…"`,
+//! `Could not parse LLM output: …`), and dialogues (`Human: …` above `AI: …`). **Why**: services without any
+//! instrumentation log them. **Invariants**: one search of a text, linear; a label or number behind the words is no
+//! content. **Not here**: structure in text (`texts`), which words announce (`config/dialects.yaml`).
 
 use std::ops::Range;
 
@@ -91,8 +91,8 @@ fn begins_line(text: &str, at: usize) -> bool {
     before.is_empty() || before.ends_with('\n') || before.ends_with("\\n")
 }
 
-/// What is said behind the words that end at `from`: in quotes to the closing one, behind `=` to the next `word=`, `&` or `;`,
-/// else to the end. None: nothing, a label or a number.
+/// What is said behind the words that end at `from`: in quotes to the closing one, behind `=` to the next `word=`, `&`
+/// or `;`, else to the end. None: nothing, a label or a number.
 fn value(text: &str, from: usize) -> Option<Range<usize>> {
     let behind = text.get(from..)?;
     // `"prompt": …` in structure that could not be read

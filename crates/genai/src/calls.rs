@@ -1,6 +1,6 @@
 //! **What**: what only the whole request tells: models inherited from ancestors, leaves, turn ends that are the only
-//! carrier of tokens, copies beside a call, and which items are an agent's. **Invariants**: linear but for walks of at most
-//! 64 ancestors. **Not here**: traces known from earlier requests (`adopt`), layers around a call (`layers`).
+//! carrier of tokens, copies beside a call, and which items are an agent's. **Invariants**: linear but for walks of at
+//! most 64 ancestors. **Not here**: traces known from earlier requests (`adopt`), layers around a call (`layers`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -33,8 +33,8 @@ pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
     agents(payload, entries);
 }
 
-/// In dialects that nobody described a span above one with tokens is a roll-up; so is one whose operation has a name that
-/// nobody knows, if it has no more than twice the tokens of those below it.
+/// In dialects that nobody described a span above one with tokens is a roll-up; so is one whose operation has a name
+/// that nobody knows, if it has no more than twice the tokens of those below it.
 fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
     let mut rolled = vec![false; entries.len()];
     let mut below: HashMap<usize, Counts> = HashMap::new();
@@ -67,7 +67,8 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
     }
 }
 
-/// Of model calls without tokens that stand below or above those that tell some, none counts; of a chain of them the innermost.
+/// Of model calls without tokens that stand below or above those that tell some, none counts; of a chain of them the
+/// innermost.
 fn without_usage(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
     if !entries.iter().any(|entry| entry.facts.no_usage) {
         return;
@@ -97,8 +98,9 @@ fn without_usage(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], s
 /// Calls that are compared with one.
 const DEPTH: usize = 64;
 
-/// A vendor's SDK may trace a call beside the instrumentation's span of it, even in a trace of its own. Two that say the
-/// same of model and tokens at the same time are one call, unless both know the vendor's id of it; that with the id is billed.
+/// A vendor's SDK may trace a call beside the instrumentation's span of it, even in a trace of its own. Two that say
+/// the same of model and tokens at the same time are one call, unless both know the vendor's id of it; that with the id
+/// is billed.
 fn asides(payload: &Payload, entries: &mut [Entry<'_>]) {
     type Said<'a> = (Option<&'a str>, Option<u64>, Option<u64>);
     fn said(facts: &ItemFacts) -> Said<'_> {

@@ -324,8 +324,8 @@ pub struct ItemFacts {
     pub if_no_span: bool,
     /// Sold by image, second or page, and no tokens are told.
     pub unbilled: bool,
-    /// A model call that ended well and tells no tokens, where nothing about it in the same request does: its price can't be
-    /// known, but it was made.
+    /// A model call that ended well and tells no tokens, where nothing about it in the same request does: its price
+    /// can't be known, but it was made.
     pub no_usage: bool,
     /// What identifies the call: the provider's response id, else trace and span id. Only on model calls.
     pub call_key: Option<String>,

@@ -1,6 +1,6 @@
-//! **What**: looking into a value: structure, JSON in text, or a Python dict in text. **Why**: some emitters put numbers
-//! and ids only there, and the text goes to the vault. **Invariants**: bounded in bytes and depth; what can't be read
-//! gives nothing. **Not here**: log bodies, of which only top-level entries are read (`json_body`).
+//! **What**: looking into a value: structure, JSON in text, or a Python dict in text. **Why**: some emitters put
+//! numbers and ids only there, and the text goes to the vault. **Invariants**: bounded in bytes and depth; what can't
+//! be read gives nothing. **Not here**: log bodies, of which only top-level entries are read (`json_body`).
 
 use serde_json::{Map, Value as Json};
 
@@ -28,8 +28,8 @@ pub(super) fn parse(value: Value<'_>) -> Option<Json> {
     }
 }
 
-/// What stands at `path`: of the keys that fit a step the first with a scalar or with the rest of the path below it. A last
-/// step `~name` reads `name=123` in what Python's `repr` wrote of an answer, behind the last `usage=`.
+/// What stands at `path`: of the keys that fit a step the first with a scalar or with the rest of the path below it. A
+/// last step `~name` reads `name=123` in what Python's `repr` wrote of an answer, behind the last `usage=`.
 pub(super) fn at(json: &Json, path: &[Pattern]) -> Option<Json> {
     let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)).cloned() };
     match (json, step.literal()) {
@@ -44,8 +44,8 @@ pub(super) fn at(json: &Json, path: &[Pattern]) -> Option<Json> {
     }
 }
 
-/// The whole number behind the words that one of the first lines begins with: what a client's own head of a tool's output
-/// says. Further down stands what the tool said, which may be anything.
+/// The whole number behind the words that one of the first lines begins with: what a client's own head of a tool's
+/// output says. Further down stands what the tool said, which may be anything.
 pub(super) fn line(text: &str, words: &str) -> Option<Json> {
     const HEAD: usize = 4;
     let said = text.lines().take(HEAD).find_map(|line| line.strip_prefix(words))?;

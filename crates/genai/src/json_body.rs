@@ -1,5 +1,5 @@
-//! **What**: the plain entries of a JSON object in text, and of objects in it, without copying. **Invariants**: lists and
-//! texts with escapes are passed over; what is no object gives nothing.
+//! **What**: the plain entries of a JSON object in text, and of objects in it, without copying. **Invariants**: lists
+//! and texts with escapes are passed over; what is no object gives nothing.
 
 use std::fmt;
 

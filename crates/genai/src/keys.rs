@@ -1,5 +1,6 @@
 //! **What**: what the vocabulary knows about an attribute key, found by one hash lookup. **Invariants**: literal keys
-//! are classified when the vocabulary is compiled, others once per payload; classifying allocates per distinct key only.
+//! are classified when the vocabulary is compiled, others once per payload; classifying allocates per distinct key
+//! only.
 
 use std::collections::{HashMap, HashSet};
 
@@ -143,7 +144,8 @@ impl Class {
         self.role == Role::Unknown && self.label == 0
     }
 
-    /// Whether the key is listed as a label's and the value fits. A pattern such as `aws.*` alone says nothing of a value.
+    /// Whether the key is listed as a label's and the value fits. A pattern such as `aws.*` alone says nothing of a
+    /// value.
     pub(super) fn fits_label(&self, value: Value<'_>) -> bool {
         let listed = self.role == Role::Label && self.label > pattern::WILD;
         // what the conventions' type can be made of is written as that
@@ -245,8 +247,8 @@ impl Vocabulary {
         class.is_unknown() && !class.is_read() && class.labels.is_empty() && class.content.is_empty()
     }
 
-    /// Whether text under an attribute's key is searched for repeated content: error text, and what nobody listed unless the
-    /// key calls it a name. Queries, addresses, labels and ids stay, whatever content says the same.
+    /// Whether text under an attribute's key is searched for repeated content: error text, and what nobody listed
+    /// unless the key calls it a name. Queries, addresses, labels and ids stay, whatever content says the same.
     pub fn may_repeat(&self, key: &str) -> bool {
         match self.role(key) {
             Role::ErrorText => true,

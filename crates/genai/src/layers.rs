@@ -1,7 +1,7 @@
-//! **What**: the layers of one call within a request: an instrumentation's span around a vendor's SDK, with chains, retry
-//! helpers or HTTP spans between them. **Invariants**: nearer to the vendor is billed; walks are bounded; two calls are
-//! one only if their tokens are the same, their models may be and their ids are not two. **Not here**: layers in other requests
-//! (`processors/cost`).
+//! **What**: the layers of one call within a request: an instrumentation's span around a vendor's SDK, with chains,
+//! retry helpers or HTTP spans between them. **Invariants**: nearer to the vendor is billed; walks are bounded; two
+//! calls are one only if their tokens are the same, their models may be and their ids are not two. **Not here**: layers
+//! in other requests (`processors/cost`).
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ use super::read::id_kind;
 use super::usage::{input_forms, split};
 
 /// A model call above others, with nothing that has tokens between, that has the same counts as one of them is the same
-/// call seen by an outer layer; one with the sum of theirs is their roll-up: the inner ones are billed. A call that asks
-/// another for one word has an output like it, and an input or a model of its own.
+/// call seen by an outer layer; one with the sum of theirs is their roll-up: the inner ones are billed. A call that
+/// asks another for one word has an output like it, and an input or a model of its own.
 pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
     let mut below: HashMap<usize, Vec<usize>> = HashMap::new();
     let model = |entry: &Entry<'_>| entry.facts.call == Call::Model;
@@ -86,8 +86,8 @@ impl<'f> Layer<'f> {
     }
 }
 
-/// The part of a model's name that all layers of a call agree in: without a path, a vendor in front of it, and the date or
-/// version behind it. For telling layers from calls, never for prices.
+/// The part of a model's name that all layers of a call agree in: without a path, a vendor in front of it, and the date
+/// or version behind it. For telling layers from calls, never for prices.
 pub fn stem(model: &str) -> &str {
     const BEFORE: [&str; 14] = [
         "us",
@@ -166,7 +166,8 @@ impl Counts {
         self.output == inner.output && (same || (silent && self.output.is_some()))
     }
 
-    /// Whether these have more than twice as much input or output: a sum may hold calls that told nothing, but most are told.
+    /// Whether these have more than twice as much input or output: a sum may hold calls that told nothing, but most are
+    /// told.
     pub fn exceed(&self, other: &Self) -> bool {
         let input = |counts: &Self| counts.input.iter().flatten().copied().max().unwrap_or(0);
         let more = |one: u64, other: u64| one > other.saturating_mul(2);

@@ -1,7 +1,7 @@
 //! **What**: the GenAI vocabulary: what instrumentation dialects call things, as data ([`Vocabulary`]), and what it
-//! reads in one payload ([`facts()`]).
-//! **Why**: normalize, cost, runs and vault must agree on what an item is. **Invariants**: reads only; never edits;
-//! adding a dialect is a change of `config/dialects.yaml`. **Not here**: prices (`rates/`), stripping (`processors/vault`).
+//! reads in one payload ([`facts()`]). **Why**: normalize, cost, runs and vault must agree on what an item is.
+//! **Invariants**: reads only; never edits; adding a dialect is a change of `config/dialects.yaml`. **Not here**:
+//! prices (`rates/`), stripping (`processors/vault`).
 
 mod address;
 mod adopt;

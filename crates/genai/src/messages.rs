@@ -1,7 +1,7 @@
 //! **What**: what speaks for a conversation with a model where a key could mean something else: lists of messages, and
-//! entries beside it. **Why**: `messages`, `input` and `text` of ordinary services are no content; a provider's answer that
-//! an ordinary service logs is. **Invariants**: a look at a few elements, or one search of a text. **Not here**: which keys
-//! are in doubt (`keys`, `config/dialects.yaml`).
+//! entries beside it. **Why**: `messages`, `input` and `text` of ordinary services are no content; a provider's answer
+//! that an ordinary service logs is. **Invariants**: a look at a few elements, or one search of a text. **Not here**:
+//! which keys are in doubt (`keys`, `config/dialects.yaml`).
 
 use std::collections::HashSet;
 
@@ -183,8 +183,8 @@ fn is_any(word: &str, words: &[&str]) -> bool {
     words.iter().any(|one| one.eq_ignore_ascii_case(word))
 }
 
-/// What the entries of one map (what [`said`] gives) say of it. `types`: of pieces of a chat; `is_mark`: whether a key marks
-/// a call of a model. Keys count in any case.
+/// What the entries of one map (what [`said`] gives) say of it. `types`: of pieces of a chat; `is_mark`: whether a key
+/// marks a call of a model. Keys count in any case.
 pub(super) fn marks<'k>(
     entries: impl Iterator<Item = (&'k str, &'k str)>,
     types: &HashSet<Box<str>>,

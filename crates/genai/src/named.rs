@@ -1,6 +1,6 @@
 //! **What**: attributes that another attribute names as the caller's words: properties of a JSON schema, names in the
-//! braces of a message template. **Why**: such a value is content although its key is on no list and it may be one word.
-//! **Invariants**: what can't be read names nothing.
+//! braces of a message template. **Why**: such a value is content although its key is on no list and it may be one
+//! word. **Invariants**: what can't be read names nothing.
 
 use std::collections::HashSet;
 

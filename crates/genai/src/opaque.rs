@@ -1,6 +1,6 @@
-//! **What**: which values can be nobody's words: numbers, dates, hashes, generated ids. **Why**: under a key that nobody
-//! listed such a value leaves at once; everything else has to repeat first. **Invariants**: text that was turned into
-//! hexadecimal or base64 is still text; a name with a number behind it is still a name.
+//! **What**: which values can be nobody's words: numbers, dates, hashes, generated ids. **Why**: under a key that
+//! nobody listed such a value leaves at once; everything else has to repeat first. **Invariants**: text that was turned
+//! into hexadecimal or base64 is still text; a name with a number behind it is still a name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};

@@ -1,5 +1,5 @@
-//! **What**: strings as JSON and Python write them: quotes and escapes. **Invariants**: linear; what is no escape stands for
-//! itself. **Not here**: where strings stand (`texts`).
+//! **What**: strings as JSON and Python write them: quotes and escapes. **Invariants**: linear; what is no escape
+//! stands for itself. **Not here**: where strings stand (`texts`).
 
 use std::borrow::Cow;
 

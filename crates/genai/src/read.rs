@@ -360,8 +360,8 @@ fn identifies(id: &str) -> bool {
     !zeros && !NONE.iter().any(|none| word.eq_ignore_ascii_case(none))
 }
 
-/// Of two ids of one kind (`chatcmpl-…`, `msg_…`, none of these) that differ, each is another call's; those of two kinds may
-/// be an instrumentation's and the vendor's.
+/// Of two ids of one kind (`chatcmpl-…`, `msg_…`, none of these) that differ, each is another call's; those of two
+/// kinds may be an instrumentation's and the vendor's.
 pub fn id_kind(id: &str) -> &str {
     let kind = id.split_once(['-', '_']).map_or("", |(kind, _)| kind);
     if kind.bytes().all(|byte| byte.is_ascii_alphabetic()) { kind } else { "" }

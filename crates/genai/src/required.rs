@@ -1,5 +1,5 @@
-//! **What**: attributes that the conventions require of a span of an agent, and that are not there. **Why**: what is missing
-//! is missing on every board; the one who instruments can be told. **Invariants**: reads only; spans only.
+//! **What**: attributes that the conventions require of a span of an agent, and that are not there. **Why**: what is
+//! missing is missing on every board; the one who instruments can be told. **Invariants**: reads only; spans only.
 //! **Not here**: adding what can be known (`processors/normalize`).
 
 use otlp::{Node, NodeKind, Payload};

@@ -289,7 +289,8 @@ pub(super) struct UsageKeys {
     /// Tried in order before `output_includes_reasoning`.
     pub(super) reasoning_inclusion: Vec<Inclusion>,
     pub(super) total_by_provider: bool,
-    /// Of these providers (a pattern), what the total holds beyond input and output is reasoning that nothing else tells.
+    /// Of these providers (a pattern), what the total holds beyond input and output is reasoning that nothing else
+    /// tells.
     pub(super) reasoning_in_total: Option<String>,
 }
 

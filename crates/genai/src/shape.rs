@@ -33,7 +33,8 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     PLACEHOLDERS.contains(&text)
 }
 
-/// No longer than 128 bytes, no white space, no JSON, few words, no prose in a script that has no blanks or with marks for them.
+/// No longer than 128 bytes, no white space, no JSON, few words, no prose in a script that has no blanks or with marks
+/// for them.
 pub(super) fn is_label(text: &str) -> bool {
     text.len() <= LABEL_BYTES
         && (is_placeholder(text)

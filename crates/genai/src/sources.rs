@@ -1,6 +1,6 @@
 //! **What**: where facts and tokens of a dialect stand, as slots. **Invariants**: sources are tried in order; the first
-//! that is there wins. Who an item belongs to is looked up in the dialect's list, then in the list for all; what it cost
-//! only in the dialect's own list where it has one, since a foreign key may mean another number.
+//! that is there wins. Who an item belongs to is looked up in the dialect's list, then in the list for all; what it
+//! cost only in the dialect's own list where it has one, since a foreign key may mean another number.
 
 use super::facts::Usage;
 use super::keys::Slot;

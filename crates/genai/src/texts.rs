@@ -47,8 +47,8 @@ pub trait Visit {
     fn marks(&mut self, _entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> Marks {
         Marks::default()
     }
-    /// Something in a text could not be read; `rest` is what stays of the text. `hard`: an entry may have ended elsewhere
-    /// than it seemed. Told by [`search`] alone.
+    /// Something in a text could not be read; `rest` is what stays of the text. `hard`: an entry may have ended
+    /// elsewhere than it seemed. Told by [`search`] alone.
     fn broken(&mut self, _rest: &str, _hard: bool) {}
     /// What a key becomes, if it changes.
     fn key(&mut self, _key: &str) -> Option<String> {

@@ -1,6 +1,6 @@
-//! **What**: reported tokens made disjoint ([`split`]), with what had to be assumed ([`Flags`]), and all that a price is made
-//! from ([`Basis`]). **Invariants**: never clamped: a count that can't be is bad usage; evidence in the numbers comes
-//! before any table; nothing here depends on a rate table, so that a call can be priced again under another one.
+//! **What**: reported tokens made disjoint ([`split`]), with what had to be assumed ([`Flags`]), and all that a price
+//! is made from ([`Basis`]). **Invariants**: never clamped: a count that can't be is bad usage; evidence in the numbers
+//! comes before any table; nothing here depends on a rate table, so that a call can be priced again under another one.
 
 use serde::{Deserialize, Serialize};
 
@@ -294,8 +294,8 @@ struct Room {
 }
 
 impl Room {
-    /// Takes `part`: how much of it is uncached. What does not fit there is a part of what was read from a cache, then of
-    /// what was written to one.
+    /// Takes `part`: how much of it is uncached. What does not fit there is a part of what was read from a cache, then
+    /// of what was written to one.
     fn take(&mut self, part: u64) -> Option<u64> {
         let fits = part.min(self.uncached);
         let beyond = part.checked_sub(fits)?;
@@ -310,8 +310,8 @@ impl Room {
     }
 }
 
-/// Whether reported output leaves reasoning out: a part larger than its whole is none, whatever the table says, nor is what
-/// the total counts beside it.
+/// Whether reported output leaves reasoning out: a part larger than its whole is none, whatever the table says, nor is
+/// what the total counts beside it.
 fn is_apart(item: &ItemFacts, cached: u64, flags: &mut Flags) -> bool {
     let usage = &item.usage;
     let (input, output, reasoning) =
@@ -374,8 +374,8 @@ fn reports_exclusive(item: &ItemFacts) -> bool {
     }
 }
 
-/// The kinds of endpoint that prices depend on, by the host (also with a port, or as a URL) that was called: `us` and `eu` (where OpenAI keeps data),
-/// `regional` (Vertex in one location).
+/// The kinds of endpoint that prices depend on, by the host (also with a port, or as a URL) that was called: `us` and
+/// `eu` (where OpenAI keeps data), `regional` (Vertex in one location).
 pub fn endpoint(host: &str) -> Option<&'static str> {
     let host = host.trim();
     let host = host.split_once("://").map_or(host, |(_, rest)| rest);
@@ -443,8 +443,8 @@ pub struct Basis {
 }
 
 impl Basis {
-    /// Takes over what an ancestor told later. Where the tokens were made disjoint without knowing the provider, they are
-    /// made so again.
+    /// Takes over what an ancestor told later. Where the tokens were made disjoint without knowing the provider, they
+    /// are made so again.
     pub fn inherit(&mut self, model: Option<&str>, provider: Option<&str>) {
         if self.models.is_empty() {
             self.models.extend(model.map(str::to_owned));

@@ -1,6 +1,7 @@
-//! **What**: [`Vaulted`]: which texts of a payload go to the vault. **Why**: a text that facts took from a content place
-//! (an id that is a sentence, a name that is JSON) must not stand in a column, an object's name or a new attribute.
-//! **Invariants**: what has not the shape of a label is vaulted, whatever the content is. **Not here**: what is content.
+//! **What**: [`Vaulted`]: which texts of a payload go to the vault. **Why**: a text that facts took from a content
+//! place (an id that is a sentence, a name that is JSON) must not stand in a column, an object's name or a new
+//! attribute. **Invariants**: what has not the shape of a label is vaulted, whatever the content is. **Not here**: what
+//! is content.
 
 use std::collections::HashSet;
 

@@ -1,6 +1,7 @@
 //! **What**: [`Vocabulary`]: `config/dialects.yaml`, compiled: keys to classes and slots, dialects by priority.
-//! **Why**: the built-in one is read from its JSON form, which takes a twentieth of the time; a test holds the two together.
-//! **Invariants**: a list that is too long for its index, an unknown `@list` or a duplicate dialect is an error at load.
+//! **Why**: the built-in one is read from its JSON form, which takes a twentieth of the time; a test holds the two
+//! together. **Invariants**: a list that is too long for its index, an unknown `@list` or a duplicate dialect is an
+//! error at load.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -272,8 +273,8 @@ fn slot_keys(slots: &HashMap<String, Slot>) -> Vec<Box<str>> {
 /// What tollgate stamps with ids of clients.
 const STAMPED_IDS: [&str; 2] = ["tollgate.run.id", "tollgate.run.turn"];
 
-/// Plain keys of all identity lists (`resource:key` is a key too; `key#path` and `text:key`, which may be something else,
-/// are not), and stamps that repeat them.
+/// Plain keys of all identity lists (`resource:key` is a key too; `key#path` and `text:key`, which may be something
+/// else, are not), and stamps that repeat them.
 fn identity_keys(data: &Data) -> HashSet<String> {
     let ids = keys_of(data, |fields| [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.tenant]);
     ids.chain(STAMPED_IDS.map(str::to_owned)).chain(person_keys(data)).collect()

@@ -1,5 +1,5 @@
-//! **What**: [`Entry`]: what history keeps of one run. **Invariants**: names and ids as the tracker shows them, so all of it
-//! may be seen by a third party; exact counts and cost. **Not here**: the tracker's own view (`runs`).
+//! **What**: [`Entry`]: what history keeps of one run. **Invariants**: names and ids as the tracker shows them, so all
+//! of it may be seen by a third party; exact counts and cost. **Not here**: the tracker's own view (`runs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! **What**: [`Failures`]: failing spans, counted by what they are grouped by in five-minute slots, and some of each kind whole
-//! as samples. **Invariants**: what gets in was stripped and redacted; at most [`MAX_COUNTS`] counts and one `other` for
-//! each account and slot; [`MAX_KINDS`] kinds with [`SAMPLES`] samples each, the latest ones; 48 hours; whichever account has
-//! most gives way: its new kinds, or its oldest where others need room, become its `other`. **Not here**: which spans (`watch`), groups (`report`).
+//! **What**: [`Failures`]: failing spans, counted by what they are grouped by in five-minute slots, and some of each
+//! kind whole as samples. **Invariants**: what gets in was stripped and redacted; at most [`MAX_COUNTS`] counts and one
+//! `other` for each account and slot; [`MAX_KINDS`] kinds with [`SAMPLES`] samples each, the latest ones; 48 hours;
+//! whichever account has most gives way: its new kinds, or its oldest where others need room, become its `other`. **Not
+//! here**: which spans (`watch`), groups (`report`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,8 +1,7 @@
-//! **What**: [`figures`]: what runs of a window add up to, beside the same window a day before; [`changes`]: by commit or
-//! issue. **Invariants**: a run that is over belongs to the window in which its last event lies, a live one to the one that ends
-//! now, with what it did up to now; what a run adds to a sum is told by [`Counted::of`] alone; counts and cost are exact; nothing
-//! of nothing is no number, never zero.
-//! **Not here**: how that looks (`pages`).
+//! **What**: [`figures`]: what runs of a window add up to, beside the same window a day before; [`changes`]: by commit
+//! or issue. **Invariants**: a run that is over belongs to the window in which its last event lies, a live one to the
+//! one that ends now, with what it did up to now; what a run adds to a sum is told by [`Counted::of`] alone; counts and
+//! cost are exact; nothing of nothing is no number, never zero. **Not here**: how that looks (`pages`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};

@@ -1,5 +1,6 @@
-//! **What**: the JSON of the screen. **Invariants**: money is decimal text in USD, times RFC 3339 or null, durations seconds;
-//! `schema` is raised when a field changes its meaning or goes. **Not here**: JSON of the tracker (`runs/json`).
+//! **What**: the JSON of the screen. **Invariants**: money is decimal text in USD, times RFC 3339 or null, durations
+//! seconds; `schema` is raised when a field changes its meaning or goes. **Not here**: JSON of the tracker
+//! (`runs/json`).
 
 use serde_json::{Value, json};
 

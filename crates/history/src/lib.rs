@@ -1,11 +1,10 @@
-//! **What**: the last 48 hours: [`History`] (runs), [`Figures`] (what a screen shows of a window), [`Failures`] (failing spans,
-//! counted and sampled) and [`Store`], the file in which they survive a restart. **Why**: the tracker keeps the latest runs
-//! only; a trend against yesterday, a report of the night and a run's page on the next morning need more.
-//! **Invariants**: only what a third party may see gets in (names that passed the id policy, spans that were stripped and
-//! redacted); bounded in memory and on disk: whichever account
-//! has most gives way, oldest first; nothing here is on the way of a batch but a look at the spans
-//! that failed; whatever is wrong with the file, the gateway starts.
-//! **Not here**: telling runs apart (the crate `tracker`), HTML (`pages`), when it is written (`app/remember`).
+//! **What**: the last 48 hours: [`History`] (runs), [`Figures`] (what a screen shows of a window), [`Failures`]
+//! (failing spans, counted and sampled) and [`Store`], the file in which they survive a restart. **Why**: the tracker
+//! keeps the latest runs only; a trend against yesterday, a report of the night and a run's page on the next morning
+//! need more. **Invariants**: only what a third party may see gets in (names that passed the id policy, spans that were
+//! stripped and redacted); bounded in memory and on disk: whichever account has most gives way, oldest first; nothing
+//! here is on the way of a batch but a look at the spans that failed; whatever is wrong with the file, the gateway
+//! starts. **Not here**: telling runs apart (the crate `tracker`), HTML (`pages`), when it is written (`app/remember`).
 
 mod entry;
 mod failures;

@@ -1,7 +1,8 @@
-//! **What**: [`History::look`]: asks the tracker what its runs do now. **Why**: whoever reads a page or a report looks first, so
-//! that its figures are those of this moment, live runs included. **Invariants**: a run is there once: what became part of another
-//! run goes; up to [`WHOLE`] runs all are asked for, beyond that those that changed last, and the rest in turn; one at a time.
-//! **Not here**: what a look finds (`memory`), when it is written down (`app/remember`).
+//! **What**: [`History::look`]: asks the tracker what its runs do now. **Why**: whoever reads a page or a report looks
+//! first, so that its figures are those of this moment, live runs included. **Invariants**: a run is there once: what
+//! became part of another run goes; up to [`WHOLE`] runs all are asked for, beyond that those that changed last, and
+//! the rest in turn; one at a time. **Not here**: what a look finds (`memory`), when it is written down
+//! (`app/remember`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -47,8 +48,8 @@ impl History {
         *last = now;
     }
 
-    /// The tracker shows all it knows: what it showed at the look before (`last`) and does not show now became part of another run,
-    /// if one of the same trace was there all the time and did at least as much.
+    /// The tracker shows all it knows: what it showed at the look before (`last`) and does not show now became part of
+    /// another run, if one of the same trace was there all the time and did at least as much.
     fn merge(&self, views: &[RunView], last: u64) {
         let shown: HashSet<(&str, &str)> = views.iter().map(|view| (&*view.account, &*view.run)).collect();
         let runs = self.runs.read();

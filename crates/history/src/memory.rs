@@ -1,7 +1,7 @@
-//! **What**: [`History`]: the runs of the last 48 hours in memory. **Invariants**: at most [`MAX_RUNS`]: the account that has
-//! most gives way, oldest first; one entry a run, that of the last look; runs whose own clock is further back are counted, not kept;
-//! what changed waits, by key, until it is written down. **Not here**: asking the tracker (`look`), sums (`figures`), the file
-//! (`store`).
+//! **What**: [`History`]: the runs of the last 48 hours in memory. **Invariants**: at most [`MAX_RUNS`]: the account
+//! that has most gives way, oldest first; one entry a run, that of the last look; runs whose own clock is further back
+//! are counted, not kept; what changed waits, by key, until it is written down. **Not here**: asking the tracker
+//! (`look`), sums (`figures`), the file (`store`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -132,7 +132,8 @@ impl History {
         self.changed.lock().extend(keys);
     }
 
-    /// What is to be written down: runs as they stand now, and keys of those that are none any more. Each change comes once.
+    /// What is to be written down: runs as they stand now, and keys of those that are none any more. Each change comes
+    /// once.
     pub fn changed(&self) -> (Vec<Arc<Entry>>, Vec<String>) {
         let changed = std::mem::take(&mut *self.changed.lock());
         let (mut entries, mut gone, runs) = (Vec::new(), Vec::new(), self.runs.read());
@@ -169,7 +170,8 @@ impl History {
         self.runs.read().get(&entry.key()).is_some_and(|kept| *kept.entry == entry)
     }
 
-    /// Runs that were left out: because there were too many; at one look, because their times are more than 48 hours back.
+    /// Runs that were left out: because there were too many; at one look, because their times are more than 48 hours
+    /// back.
     pub fn left_out(&self) -> [u64; 2] {
         [self.crowded.load(Ordering::Relaxed), self.old.load(Ordering::Relaxed)]
     }

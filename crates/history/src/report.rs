@@ -1,6 +1,7 @@
-//! **What**: [`report`]: the failing spans of a night in groups, with samples and the issues they belong to; and the comment
-//! on a ticket ([`JiraComment`]). **Why**: an agent, or a person with coffee, reads it in the morning. **Invariants**: groups by
-//! count, then by name; `schema` as in `runs/json`; every text in Markdown is escaped or in code. **Not here**: who asks.
+//! **What**: [`report`]: the failing spans of a night in groups, with samples and the issues they belong to; and the
+//! comment on a ticket ([`JiraComment`]). **Why**: an agent, or a person with coffee, reads it in the morning.
+//! **Invariants**: groups by count, then by name; `schema` as in `runs/json`; every text in Markdown is escaped or in
+//! code. **Not here**: who asks.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

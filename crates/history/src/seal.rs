@@ -1,5 +1,5 @@
-//! **What**: [`Seal`]: seals samples at rest with a key derived from the spool's. **Invariants**: AES-256-GCM; a fresh random
-//! nonce each; the salt is the file's own. **Not here**: the file (`store`).
+//! **What**: [`Seal`]: seals samples at rest with a key derived from the spool's. **Invariants**: AES-256-GCM; a fresh
+//! random nonce each; the salt is the file's own. **Not here**: the file (`store`).
 
 use std::sync::Arc;
 

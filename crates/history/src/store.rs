@@ -1,8 +1,8 @@
-//! **What**: [`Store`]: the file in which 48 hours survive a restart (SQLite). **Why**: a restart at night must not cost the
-//! report of the morning. **Invariants**: it holds what a third party may see, samples sealed besides; at most 256 MiB;
-//! where that is not enough, whichever account has most gives way, oldest first; a disk that is full takes nothing from what is
-//! there; a file that is damaged, newer or somebody else's is moved aside, never written over, and no other is; nothing
-//! depends on what is in it but pages. **Not here**: when it is written (`app/remember`).
+//! **What**: [`Store`]: the file in which 48 hours survive a restart (SQLite). **Why**: a restart at night must not
+//! cost the report of the morning. **Invariants**: it holds what a third party may see, samples sealed besides; at most
+//! 256 MiB; where that is not enough, whichever account has most gives way, oldest first; a disk that is full takes
+//! nothing from what is there; a file that is damaged, newer or somebody else's is moved aside, never written over, and
+//! no other is; nothing depends on what is in it but pages. **Not here**: when it is written (`app/remember`).
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -32,8 +32,8 @@ const LEVEL: i32 = 3;
 /// Largest detail, bytes of JSON.
 const MAX_DETAIL: usize = 4 << 20;
 
-/// Before anything is read: else the log's index is a mapped file, and a mapped file on a full disk ends the process (SIGBUS).
-/// <https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory>
+/// Before anything is read: else the log's index is a mapped file, and a mapped file on a full disk ends the process
+/// (SIGBUS). <https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory>
 const ALONE: &str = "PRAGMA locking_mode = EXCLUSIVE";
 const SETUP: &str = "
     PRAGMA journal_mode = WAL;
@@ -206,8 +206,8 @@ impl Store {
         }
     }
 
-    /// Whether so many bytes may not fit below the file's own bound. A disk that is full says the same, and gains nothing by
-    /// runs that go.
+    /// Whether so many bytes may not fit below the file's own bound. A disk that is full says the same, and gains
+    /// nothing by runs that go.
     fn bound_is_near(&self, bytes: i64) -> bool {
         let number = |what: &str| self.db.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, i64>(0)).ok();
         let used = || Some((number("page_count")?, number("freelist_count")?, number("page_size")?));

@@ -18,8 +18,8 @@ fn day(history: &History) -> Figures {
     figures(&history.all(), Window::last(DAY, NOW))
 }
 
-/// Runs count once, in the window of their last event, live ones with what they did up to now (they counted nothing before they
-/// were over); yesterday's are held against them.
+/// Runs count once, in the window of their last event, live ones with what they did up to now (they counted nothing
+/// before they were over); yesterday's are held against them.
 #[test]
 fn figures_are_those_of_the_window() {
     let history = History::default();
@@ -59,8 +59,8 @@ fn figures_are_those_of_the_window() {
     assert!(changes.first().is_some_and(|change| change.sum == *sum), "and so does what changed");
 }
 
-/// A look takes in what the tracker shows at that moment. What became part of another run is there once, in memory and on disk; a
-/// run that is over stays when the tracker forgets it.
+/// A look takes in what the tracker shows at that moment. What became part of another run is there once, in memory and
+/// on disk; a run that is over stays when the tracker forgets it.
 #[test]
 fn a_look_is_of_this_moment() {
     let (history, first) = (History::default(), view("sub", 2, 1, RunState::Ended, None, 5));
@@ -124,8 +124,8 @@ fn calls_without_usage_are_named() {
     assert_eq!(report_json(&report, &|_| None)["calls_without_usage"], json["calls_without_usage"]);
 }
 
-/// A run that gets another id is there once, also if its clock is ahead of ours (it was there twice: its begin was held against the
-/// time of an earlier look).
+/// A run that gets another id is there once, also if its clock is ahead of ours (it was there twice: its begin was held
+/// against the time of an earlier look).
 #[test]
 fn a_run_that_is_renamed_is_one_run() {
     let board = |run: RunView| Made { runs: vec![(run, Vec::new())], ..Made::default() };
@@ -331,8 +331,8 @@ fn the_ticket_is_told() {
     assert_eq!(JiraComment::of("OPS-2", &history.all(), &link, &vault).runs, 0);
 }
 
-/// What could not be written goes with the next, before it: what is written last holds; what waits does not grow for ever.
-/// (A look's own news are never cut: a bound on both lost runs that came in a crowd.)
+/// What could not be written goes with the next, before it: what is written last holds; what waits does not grow for
+/// ever. (A look's own news are never cut: a bound on both lost runs that came in a crowd.)
 #[test]
 fn what_could_not_be_written_waits() {
     let write = |slots: std::ops::Range<u64>, count: u64| Write {

@@ -1,7 +1,7 @@
-//! **What**: [`Watch`]: a step at the end of each pipeline that notices spans which failed. **Why**: the report of the night
-//! groups and shows them. **Invariants**: it looks at what was stripped and redacted only, changes nothing, and costs a look
-//! at three fields of a span that did not fail; what it notices counts once the batch is committed, and is never stored in
-//! the spool. **Not here**: configuration: it is there wherever the admin port is.
+//! **What**: [`Watch`]: a step at the end of each pipeline that notices spans which failed. **Why**: the report of the
+//! night groups and shows them. **Invariants**: it looks at what was stripped and redacted only, changes nothing, and
+//! costs a look at three fields of a span that did not fail; what it notices counts once the batch is committed, and is
+//! never stored in the spool. **Not here**: configuration: it is there wherever the admin port is.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! **What**: [`Write`]: what is to be written at once, and what of it waits for a file that can't be written. **Invariants**: of
-//! a run, and of a count, the latest waits; whichever account has most gives way, oldest first. **Not here**: the file (`store`).
+//! **What**: [`Write`]: what is to be written at once, and what of it waits for a file that can't be written.
+//! **Invariants**: of a run, and of a count, the latest waits; whichever account has most gives way, oldest first.
+//! **Not here**: the file (`store`).
 
 use std::collections::HashMap;
 use std::sync::Arc;

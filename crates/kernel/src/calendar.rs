@@ -1,5 +1,5 @@
-//! **What**: instants as people and names have them: days and RFC 3339, in UTC. **Invariants**: every instant of 64 bits has a form, and
-//! forms sort as instants do. **Not here**: what time it is (`clock`).
+//! **What**: instants as people and names have them: days and RFC 3339, in UTC. **Invariants**: every instant of 64
+//! bits has a form, and forms sort as instants do. **Not here**: what time it is (`clock`).
 
 use time::{Date, OffsetDateTime};
 

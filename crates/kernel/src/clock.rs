@@ -1,6 +1,6 @@
-//! **What**: the only file that reads time, and the engine's timers. **Why**: simulations and golden tests drive time by
-//! hand. **Invariants**: wall time may jump, [`Clock::monotonic`] never goes back. **Not here**: days and
-//! their forms (`calendar`).
+//! **What**: the only file that reads time, and the engine's timers. **Why**: simulations and golden tests drive time
+//! by hand. **Invariants**: wall time may jump, [`Clock::monotonic`] never goes back. **Not here**: days and their
+//! forms (`calendar`).
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -1,6 +1,6 @@
-//! **What**: the folders of accounts and sessions in a vault, made of ids as they are shown. **Why**: pages link to what the vault
-//! wrote. **Invariants**: an account can't take the place of what the vault keeps beside accounts. **Not here**: names of objects
-//! (the crate `vault`), which ids may be shown (`pseudonym`).
+//! **What**: the folders of accounts and sessions in a vault, made of ids as they are shown. **Why**: pages link to
+//! what the vault wrote. **Invariants**: an account can't take the place of what the vault keeps beside accounts. **Not
+//! here**: names of objects (the crate `vault`), which ids may be shown (`pseudonym`).
 
 /// What stands beside the accounts' folders.
 const RESERVED: [&str; 6] = ["keys", "index", "chain", "packed", "sessions", "holds"];

@@ -1,9 +1,8 @@
-//! **What**: whether a connection has work in hand ([`Activity`]), when it has rested too long ([`Resting`]), and which of a port's have
-//! rested longest ([`Room`]).
-//! **Why**: hyper pings silent peers, but one that answers may stay for ever. **Invariants**: a request is work from its
-//! head until its answer was taken; an answer that the client does not take is the client's rest, not our work; nobody with work
-//! in hand is told to leave.
-//! **Not here**: closing (`listen`).
+//! **What**: whether a connection has work in hand ([`Activity`]), when it has rested too long ([`Resting`]), and which
+//! of a port's have rested longest ([`Room`]). **Why**: hyper pings silent peers, but one that answers may stay for
+//! ever. **Invariants**: a request is work from its head until its answer was taken; an answer that the client does not
+//! take is the client's rest, not our work; nobody with work in hand is told to leave. **Not here**: closing
+//! (`listen`).
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -49,7 +48,8 @@ impl Room {
         self.order.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Tells an eighth of those that rest to leave, those that have rested longest. False: none rests, and none is about to leave.
+    /// Tells an eighth of those that rest to leave, those that have rested longest. False: none rests, and none is
+    /// about to leave.
     pub(super) fn make(&self) -> bool {
         let all = self.all.lock();
         let works = all.values().map(|one| (*one.work.borrow(), one));
@@ -203,8 +203,8 @@ impl Resting {
         let _ = self.work.wait_for(|work| work.leave).await;
     }
 
-    /// Ends when its client may be told to go without being cut off in the middle of a word: it has asked for something that is in hand, or
-    /// speaks a protocol in which what it asks for meanwhile is answered.
+    /// Ends when its client may be told to go without being cut off in the middle of a word: it has asked for something
+    /// that is in hand, or speaks a protocol in which what it asks for meanwhile is answered.
     pub(super) fn may_be_told(&self) -> impl Future<Output = ()> + use<> {
         let mut work = self.work.clone();
         async move {

@@ -1,8 +1,8 @@
-//! **What**: the one way a request body comes in: collect, charge, inflate with a cap. **Why**: bytes are charged
-//! while they arrive and while they inflate, so that memory is bounded before anyone knows what was sent.
-//! **Invariants**: the limits before and after inflation are two numbers; the permit covers what is held at any
-//! moment; a body that was not whole is never handed on; one that trickles in gives back what it holds while somebody waits
-//! for room, and its place while somebody waits for one. **Not here**: gRPC's prefix (`receivers/otlp/grpc`), how slow is too slow (`pace`).
+//! **What**: the one way a request body comes in: collect, charge, inflate with a cap. **Why**: bytes are charged while
+//! they arrive and while they inflate, so that memory is bounded before anyone knows what was sent. **Invariants**: the
+//! limits before and after inflation are two numbers; the permit covers what is held at any moment; a body that was not
+//! whole is never handed on; one that trickles in gives back what it holds while somebody waits for room, and its place
+//! while somebody waits for one. **Not here**: gRPC's prefix (`receivers/otlp/grpc`), how slow is too slow (`pace`).
 
 use std::error::Error;
 use std::io;
@@ -62,7 +62,8 @@ impl<R> From<BodyError> for CollectError<R> {
     }
 }
 
-/// The byte budget that a body is charged to while it arrives and inflates. No default methods, so that a wrapper must forward each.
+/// The byte budget that a body is charged to while it arrives and inflates. No default methods, so that a wrapper must
+/// forward each.
 pub trait BodyBudget: Sync {
     /// A charge; dropping it returns the bytes.
     type Permit: Send;
@@ -241,7 +242,8 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Frames<'a, B> {
         Self { body, limits, seen: 0, pace: Pace::begin(places) }
     }
 
-    /// The next piece; None: that was all. What comes slowly is ended while `crowded` says that somebody waits for what it holds.
+    /// The next piece; None: that was all. What comes slowly is ended while `crowded` says that somebody waits for what
+    /// it holds.
     ///
     /// # Errors
     /// `TooLarge` over the wire limit, `TimedOut`, `Disconnected`, `Malformed` where its framing is broken.
@@ -270,8 +272,8 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Frames<'a, B> {
     }
 }
 
-/// What an error of a body means. Broken framing (a chunk's length that is none) is the client's fault, and would be the same again;
-/// whatever else it is, the client went away.
+/// What an error of a body means. Broken framing (a chunk's length that is none) is the client's fault, and would be
+/// the same again; whatever else it is, the client went away.
 fn unread(error: &(dyn Error + 'static)) -> BodyError {
     let mut next = Some(error);
     while let Some(error) = next {

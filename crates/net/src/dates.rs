@@ -1,6 +1,7 @@
-//! **What**: whether certificates hold today, and in two weeks. **Why**: one that is over is read without a word and refused by every peer.
-//! **Invariants**: looks at dates alone, not at who signed what; what is trusted is asked for no dates when peers are checked, so dates
-//! of it are a warning, and only where none of a file holds. **Not here**: reading files (`pem`).
+//! **What**: whether certificates hold today, and in two weeks. **Why**: one that is over is read without a word and
+//! refused by every peer. **Invariants**: looks at dates alone, not at who signed what; what is trusted is asked for no
+//! dates when peers are checked, so dates of it are a warning, and only where none of a file holds. **Not here**:
+//! reading files (`pem`).
 
 use std::time::Duration;
 
@@ -57,7 +58,8 @@ pub(super) fn wrong(files: &Files, shown: &'static str, trusted: &'static str, n
     found
 }
 
-/// What is wrong with dates (`found`), with each file by itself (`faults`), and, where none of them is at fault, with all of them together.
+/// What is wrong with dates (`found`), with each file by itself (`faults`), and, where none of them is at fault, with
+/// all of them together.
 pub(super) fn with(
     mut found: Vec<Trouble>,
     faults: Vec<TlsError>,

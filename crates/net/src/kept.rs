@@ -1,7 +1,8 @@
-//! **What**: [`Kept`]: what was made of files last. **Why**: a configuration that is run again, because the next one could not be, goes
-//! on with what it had, also where others have taken its files away meanwhile. **Invariants**: shared by the copies of one
-//! configuration's settings and by no others: what was read anew starts from its files alone; holds what was made, and is no part of
-//! what settings say (equal to any other). **Not here**: files that change while they are in use (`server_tls`, `renewed`).
+//! **What**: [`Kept`]: what was made of files last. **Why**: a configuration that is run again, because the next one
+//! could not be, goes on with what it had, also where others have taken its files away meanwhile. **Invariants**:
+//! shared by the copies of one configuration's settings and by no others: what was read anew starts from its files
+//! alone; holds what was made, and is no part of what settings say (equal to any other). **Not here**: files that
+//! change while they are in use (`server_tls`, `renewed`).
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! **What**: one accept loop for every server of ours: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain.
 //! **Why**: neither hyper nor tonic closes a client that connects and stays silent, and both ports must behave alike.
-//! **Invariants**: at most [`Settings::max_connections`] at once; when all places are taken, those that have rested longest make room
-//! for who comes, and where none rests, uploads that trickle in do; a connection without a first request is closed at
-//! the deadline, whatever it sent, and so is one that rests longer than [`Settings::idle`] between requests, pings
-//! answered or not; after [`Serving::drain`] none is left. What clients may send before anybody reads it is bounded
-//! ([`unread_bound`]): it is outside the byte budget, which is charged as bodies are read.
-//! **Not here**: what is answered ([`Handler`]), when a connection rests (`activity`), certificates (`server_tls`).
+//! **Invariants**: at most [`Settings::max_connections`] at once; when all places are taken, those that have rested
+//! longest make room for who comes, and where none rests, uploads that trickle in do; a connection without a first
+//! request is closed at the deadline, whatever it sent, and so is one that rests longer than [`Settings::idle`] between
+//! requests, pings answered or not; after [`Serving::drain`] none is left. What clients may send before anybody reads
+//! it is bounded ([`unread_bound`]): it is outside the byte budget, which is charged as bodies are read. **Not here**:
+//! what is answered ([`Handler`]), when a connection rests (`activity`), certificates (`server_tls`).
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -59,11 +59,11 @@ const MAX_HEADERS: u32 = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for a refused or silent connection to close in order.
 const CLOSE_WAIT: Duration = Duration::from_millis(200);
-/// Time for a client that has connected to say its first word, when the port drains, and for one of HTTP/1 to say its next: it may be
-/// on its way.
+/// Time for a client that has connected to say its first word, when the port drains, and for one of HTTP/1 to say its
+/// next: it may be on its way.
 const WORD: Duration = Duration::from_millis(500);
-/// Looks at a place coming back from those that were told to make room, and the time of each; who rests in HTTP/1.1 is gone
-/// after [`GONE`], in HTTP/2 it takes the client's answer, or [`CLOSE_WAIT`].
+/// Looks at a place coming back from those that were told to make room, and the time of each; who rests in HTTP/1.1 is
+/// gone after [`GONE`], in HTTP/2 it takes the client's answer, or [`CLOSE_WAIT`].
 const ROOM_LOOKS: (usize, Duration) = (5, Duration::from_millis(100));
 const GONE: Duration = Duration::from_millis(5);
 /// Time for the peer of an idle HTTP/2 connection to answer the GOAWAY; requests that crossed it are answered first.
@@ -97,7 +97,8 @@ pub trait Handler: Send + Sync + 'static {
 /// How connections are treated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Connections at once; one more takes the place of one that rests, else of an upload that trickles in, else it is closed at once.
+    /// Connections at once; one more takes the place of one that rests, else of an upload that trickles in, else it is
+    /// closed at once.
     pub max_connections: usize,
     /// Streams at once on one HTTP/2 connection.
     pub max_streams: u32,
@@ -234,7 +235,8 @@ impl Bound {
         self.socket.address()
     }
 
-    /// The same port inside TLS. Requests carry the client's [`Peer`] among their extensions, where it showed a certificate.
+    /// The same port inside TLS. Requests carry the client's [`Peer`] among their extensions, where it showed a
+    /// certificate.
     #[must_use]
     pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
         Self { tls, ..self }
@@ -508,7 +510,8 @@ impl<H> Port<H> {
         let mut told = false;
         for look in 0..ROOM_LOOKS.0 {
             told = told && self.room.is_leaving() || self.room.make();
-            // A request may have crossed what was told. A connection of HTTP/2 whose upload was ended rests then, and is told at the next look.
+            // A request may have crossed what was told. A connection of HTTP/2 whose upload was ended rests then, and
+            // is told at the next look.
             if !told && !self.places.ask() {
                 return None;
             }

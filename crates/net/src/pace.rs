@@ -1,7 +1,7 @@
-//! **What**: [`Pace`]: how fast a body comes. **Why**: one that trickles in holds memory and a place that others wait for, for as long as a
-//! whole body may take. **Invariants**: ended only while somebody waits, and only after [`LOOKS`] looks in which less than [`LEAST`]
-//! came; time in which we take nothing is not counted; time is counted in looks, never read from a clock.
-//! **Not here**: the limits of silence and of a whole body (`collect`).
+//! **What**: [`Pace`]: how fast a body comes. **Why**: one that trickles in holds memory and a place that others wait
+//! for, for as long as a whole body may take. **Invariants**: ended only while somebody waits, and only after [`LOOKS`]
+//! looks in which less than [`LEAST`] came; time in which we take nothing is not counted; time is counted in looks,
+//! never read from a clock. **Not here**: the limits of silence and of a whole body (`collect`).
 
 use std::pin::pin;
 use std::task::Poll;

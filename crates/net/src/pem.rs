@@ -1,6 +1,6 @@
-//! **What**: PEM files of one side of TLS, read at one moment. **Why**: what was looked at is what is used: a file that changes
-//! between two reads would be taken for known. **Invariants**: contents are wiped; errors name the key and the file, never
-//! contents. **Not here**: what becomes of them (`tls`, `server_tls`).
+//! **What**: PEM files of one side of TLS, read at one moment. **Why**: what was looked at is what is used: a file that
+//! changes between two reads would be taken for known. **Invariants**: contents are wiped; errors name the key and the
+//! file, never contents. **Not here**: what becomes of them (`tls`, `server_tls`).
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
-//! **What**: [`Places`]: which uploads of a port trickle in, and how many of them are to give up their places. **Why**: a port has so many
-//! places for connections; clients that send a byte now and then must not keep all of them. **Invariants**: only a body that was judged
-//! slow gives up its place, only while somebody waits for one, and no more of them at a time than are asked.
-//! **Not here**: what is slow (`pace`), who waits (`listen`).
+//! **What**: [`Places`]: which uploads of a port trickle in, and how many of them are to give up their places. **Why**:
+//! a port has so many places for connections; clients that send a byte now and then must not keep all of them.
+//! **Invariants**: only a body that was judged slow gives up its place, only while somebody waits for one, and no more
+//! of them at a time than are asked. **Not here**: what is slow (`pace`), who waits (`listen`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

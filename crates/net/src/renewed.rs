@@ -1,6 +1,6 @@
-//! **What**: [`Renewed`]: a client that is built again where its TLS files changed. **Why**: certificates are rotated while
-//! exporters run for months. **Invariants**: files that can't be used change nothing, and are told once; requests in hand keep
-//! their connection. **Not here**: when to look at the rest of a configuration (`cli/reload`).
+//! **What**: [`Renewed`]: a client that is built again where its TLS files changed. **Why**: certificates are rotated
+//! while exporters run for months. **Invariants**: files that can't be used change nothing, and are told once; requests
+//! in hand keep their connection. **Not here**: when to look at the rest of a configuration (`cli/reload`).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! **What**: how a server shows itself, and learns who its clients are: rustls over PEM files that are read again when they
-//! change. **Invariants**: a pair that does not fit together, or can't be read, changes nothing: the last good one stays;
-//! connections keep what they began with; errors name the key and the file, never contents; who a client is comes from a
-//! certificate that was verified. **Not here**: which account a client is (`receivers`).
+//! **What**: how a server shows itself, and learns who its clients are: rustls over PEM files that are read again when
+//! they change. **Invariants**: a pair that does not fit together, or can't be read, changes nothing: the last good one
+//! stays; connections keep what they began with; errors name the key and the file, never contents; who a client is
+//! comes from a certificate that was verified. **Not here**: which account a client is (`receivers`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -109,7 +109,8 @@ impl Peer {
     }
 }
 
-/// Host names of the first certificate in a PEM file, without those that stand for several; none where it can't be read.
+/// Host names of the first certificate in a PEM file, without those that stand for several; none where it can't be
+/// read.
 pub fn names(cert_file: &PathBuf) -> Vec<String> {
     let files = Files::read([("cert_file", Some(cert_file))]);
     let chain = files.certificates("cert_file").ok().flatten().unwrap_or_default();

@@ -1,6 +1,7 @@
-//! **What**: [`Socket`]: what is listened on, TCP or a unix socket, and [`Stream`], a connection of either. **Why**: a sidecar
-//! needs no port. **Invariants**: a socket that somebody listens on is never taken away from them; one that nobody does (left by
-//! a crash) is replaced, any other file is left alone; the file goes with the socket; a kept port that is in the way of a wanted one is closed. **Not here**: the accept loop (`listen`).
+//! **What**: [`Socket`]: what is listened on, TCP or a unix socket, and [`Stream`], a connection of either. **Why**: a
+//! sidecar needs no port. **Invariants**: a socket that somebody listens on is never taken away from them; one that
+//! nobody does (left by a crash) is replaced, any other file is left alone; the file goes with the socket; a kept port
+//! that is in the way of a wanted one is closed. **Not here**: the accept loop (`listen`).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,8 +24,8 @@ pub(super) enum Socket {
     Unix { listener: UnixListener, _file: Arc<Owned> },
 }
 
-/// Sockets that outlive those who listen on them: a gateway that begins again with another configuration takes them over, and
-/// clients that connect in between wait instead of being refused. Clones share them.
+/// Sockets that outlive those who listen on them: a gateway that begins again with another configuration takes them
+/// over, and clients that connect in between wait instead of being refused. Clones share them.
 #[derive(Clone, Default)]
 pub struct Sockets(Arc<Mutex<Vec<Kept>>>);
 
@@ -79,8 +80,8 @@ impl Sockets {
         Ok(socket)
     }
 
-    /// Closes what is kept of this port and nobody listens on now (whoever wants it later in this round gets a new one); whether there
-    /// was such a socket.
+    /// Closes what is kept of this port and nobody listens on now (whoever wants it later in this round gets a new
+    /// one); whether there was such a socket.
     fn make_room(&self, endpoint: &Endpoint) -> bool {
         let mut kept = self.0.lock();
         let before = kept.len();
@@ -133,7 +134,8 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Whether the other end is on this machine. Sidecars hand on what comes from elsewhere with other addresses of 127/8.
+    /// Whether the other end is on this machine. Sidecars hand on what comes from elsewhere with other addresses of
+    /// 127/8.
     pub(super) fn is_near(&self) -> bool {
         let near = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
         match self {

@@ -80,8 +80,9 @@ proptest! {
     }
 }
 
-/// Who was told to make room and got a request first does not leave for as long as that takes: nobody may wait for it while others could be told.
-/// (Shown to fail: with it among those that leave, each newcomer waited for half a second in the accept loop.)
+/// Who was told to make room and got a request first does not leave for as long as that takes: nobody may wait for it
+/// while others could be told. (Shown to fail: with it among those that leave, each newcomer waited for half a second
+/// in the accept loop.)
 #[test]
 fn who_got_something_to_do_does_not_leave() {
     let room: Arc<super::activity::Room> = Arc::default();
@@ -216,7 +217,8 @@ fn proxies_are_chosen_as_the_variables_say() {
     assert_eq!(found(&Proxies::none(), "https://a.test"), None);
 }
 
-/// A proxy's password is for the proxy: gRPC goes through a tunnel or directly, so the back end would be the one to read it.
+/// A proxy's password is for the proxy: gRPC goes through a tunnel or directly, so the back end would be the one to
+/// read it.
 #[test]
 fn a_proxys_password_never_goes_to_the_back_end() {
     let env = |name: &str| (name == "HTTP_PROXY").then(|| "http://user:pass@proxy.test:3128".to_owned());
@@ -284,7 +286,8 @@ async fn empty_members_are_not_inflated_on_a_sockets_thread() {
     }
 }
 
-/// While we take what came, the client can't send: that time must not make it slow, or a crowd would end those who came first.
+/// While we take what came, the client can't send: that time must not make it slow, or a crowd would end those who came
+/// first.
 #[tokio::test]
 async fn what_we_take_long_for_is_not_the_clients_slowness() {
     let limits =

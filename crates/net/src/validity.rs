@@ -1,4 +1,5 @@
-//! **What**: whether one certificate holds at a time, and why not in words. **Not here**: which files they stand in (`dates`).
+//! **What**: whether one certificate holds at a time, and why not in words. **Not here**: which files they stand in
+//! (`dates`).
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;

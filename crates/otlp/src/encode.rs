@@ -132,8 +132,8 @@ impl Encoder<'_> {
             }
         }
         self.make_missing();
-        // At one place, what is added to a message that ends there comes before changes of the messages around it; these
-        // have lower numbers. The sort is stable: fields of one message keep their order.
+        // At one place, what is added to a message that ends there comes before changes of the messages around it;
+        // these have lower numbers. The sort is stable: fields of one message keep their order.
         self.ops.sort_by_key(|op| (op.at, Reverse(op.frame)));
         self.drop_covered();
     }

@@ -1,4 +1,5 @@
-//! **What**: handles of what a payload holds, and the words for what they are. **Not here**: what they lead to (`payload`, `index`).
+//! **What**: handles of what a payload holds, and the words for what they are. **Not here**: what they lead to
+//! (`payload`, `index`).
 
 /// Handle of one element of a payload. Cheap, Copy; valid only for the payload it came from and its clones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,9 +1,8 @@
-//! **What**: attributes by key on nodes that have very many.
-//! **Why**: looking at each attribute is fastest up to some dozens; with thousands, a lookup for each of them (flattened
-//! lists of messages) would take time in the square.
-//! **Invariants**: only nodes with more than [`LONG`] attributes on the wire are in it; entries may be stale (the key is
-//! compared again), none is missing; hashes are keyed by chance, so nobody can make them collide.
-//! **Not here**: the walk along the few attributes of usual nodes (`payload`).
+//! **What**: attributes by key on nodes that have very many. **Why**: looking at each attribute is fastest up to some
+//! dozens; with thousands, a lookup for each of them (flattened lists of messages) would take time in the square.
+//! **Invariants**: only nodes with more than [`LONG`] attributes on the wire are in it; entries may be stale (the key
+//! is compared again), none is missing; hashes are keyed by chance, so nobody can make them collide. **Not here**: the
+//! walk along the few attributes of usual nodes (`payload`).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

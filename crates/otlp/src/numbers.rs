@@ -1,7 +1,7 @@
-//! **What**: [`Payload::edit_numbers`]: every integer and double of attributes and bodies shown to a visitor that may put a text in
-//! its place. **Why**: a card number is as private when a client sends it as an integer. **Invariants**: values at every level and every
-//! occurrence are shown; measurements, times and ids of the schema are none; nothing is allocated unless something changes.
-//! **Not here**: texts (`text`), which numbers are private (`processors/redact`).
+//! **What**: [`Payload::edit_numbers`]: every integer and double of attributes and bodies shown to a visitor that may
+//! put a text in its place. **Why**: a card number is as private when a client sends it as an integer. **Invariants**:
+//! values at every level and every occurrence are shown; measurements, times and ids of the schema are none; nothing is
+//! allocated unless something changes. **Not here**: texts (`text`), which numbers are private (`processors/redact`).
 
 use super::check::Shape;
 use super::ids::{AttrId, Node};

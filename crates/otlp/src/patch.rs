@@ -1,7 +1,7 @@
-//! **What**: rewriting inside one value (KeyValue, AnyValue and what they hold): texts replaced, unknown fields dropped.
-//! **Invariants**: every key, string and text-like bytes at every level is shown to the visitor, every occurrence; what
-//! is not patched is copied as it was; no allocation unless something changes.
-//! **Not here**: which attributes and fields are rewritten (`text`, `encode`).
+//! **What**: rewriting inside one value (KeyValue, AnyValue and what they hold): texts replaced, unknown fields
+//! dropped. **Invariants**: every key, string and text-like bytes at every level is shown to the visitor, every
+//! occurrence; what is not patched is copied as it was; no allocation unless something changes. **Not here**: which
+//! attributes and fields are rewritten (`text`, `encode`).
 
 use super::schema::{Msg, Rule};
 use super::value::{Value, key_value};

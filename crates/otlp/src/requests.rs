@@ -62,8 +62,8 @@ fn part(msg: Msg, field: &RawField) -> Part {
 }
 
 /// Splits a request into requests of at most `max_bytes`, items in order, resources, scopes and metrics repeated as
-/// needed; a metric is divided only if it does not fit alone. A single item that is larger stays alone in a request above
-/// the limit; so do items whose resource and scope leave less than an eighth of the limit to them.
+/// needed; a metric is divided only if it does not fit alone. A single item that is larger stays alone in a request
+/// above the limit; so do items whose resource and scope leave less than an eighth of the limit to them.
 ///
 /// # Errors
 /// When the bytes are not such a request.

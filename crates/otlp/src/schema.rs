@@ -1,5 +1,5 @@
-//! **What**: the OTLP schema as the data plane needs it: for each message and field number, what the field is.
-//! **Why**: one table drives the index walk, the text places and the dropping of unknown fields, so none can forget one.
+//! **What**: the OTLP schema as the data plane needs it: for each message and field number, what the field is. **Why**:
+//! one table drives the index walk, the text places and the dropping of unknown fields, so none can forget one.
 //! **Invariants**: equal to `proto/` (a test compares every field with the descriptors); what is not here is unknown.
 //! **Not here**: how fields are read (`walk`, `text`).
 

@@ -1,6 +1,5 @@
-//! **What**: the one walk over a request: checks it and fills the index.
-//! **Invariants**: driven by `schema`; everything is seen once; no recursion but that of the schema and of values, which
-//! is bounded; no allocation per attribute.
+//! **What**: the one walk over a request: checks it and fills the index. **Invariants**: driven by `schema`; everything
+//! is seen once; no recursion but that of the schema and of values, which is bounded; no allocation per attribute.
 //! **Not here**: reading and editing (`payload`, `edit`).
 
 use super::check::{self, Found, expect};

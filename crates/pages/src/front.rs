@@ -1,5 +1,5 @@
-//! **What**: the one screen. **Invariants**: a number is bad only against the threshold it shows; money points at its exact
-//! amount. **Not here**: adding up (`history/figures`).
+//! **What**: the one screen. **Invariants**: a number is bad only against the threshold it shows; money points at its
+//! exact amount. **Not here**: adding up (`history/figures`).
 
 use std::sync::Arc;
 

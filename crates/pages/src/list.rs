@@ -1,5 +1,5 @@
-//! **What**: `/runs`: runs of a window, filtered and sorted; `/changes`: by commit or issue. **Invariants**: at most 200 rows of a
-//! page, 1,000 of JSON; each row links to its trace.
+//! **What**: `/runs`: runs of a window, filtered and sorted; `/changes`: by commit or issue. **Invariants**: at most
+//! 200 rows of a page, 1,000 of JSON; each row links to its trace.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

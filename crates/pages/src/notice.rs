@@ -1,6 +1,7 @@
-//! **What**: an alert as a message of a chat: the JSON of Slack's incoming webhooks. **Invariants**: names can't become links,
-//! mentions or markup, neither Slack's nor the Markdown of chats that take its JSON; every one leads to a trace where a back end is
-//! known and to a run where the page's address is, and nobody fetches them for a preview. **Not here**: redaction of names (the caller's), sending.
+//! **What**: an alert as a message of a chat: the JSON of Slack's incoming webhooks. **Invariants**: names can't become
+//! links, mentions or markup, neither Slack's nor the Markdown of chats that take its JSON; every one leads to a trace
+//! where a back end is known and to a run where the page's address is, and nobody fetches them for a preview. **Not
+//! here**: redaction of names (the caller's), sending.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

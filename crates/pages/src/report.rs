@@ -1,4 +1,5 @@
-//! **What**: `/report`: failing spans in groups, as Markdown or JSON; `/report/issue/{id}`: what agents did for an issue.
+//! **What**: `/report`: failing spans in groups, as Markdown or JSON; `/report/issue/{id}`: what agents did for an
+//! issue.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -1,5 +1,6 @@
-//! **What**: one run: what it did, the turns of its session, the tree of its calls. **Invariants**: made from the JSON of the run
-//! alone, whether it comes from the tracker or from the file; cyclic or foreign parents end at the top; no content.
+//! **What**: one run: what it did, the turns of its session, the tree of its calls. **Invariants**: made from the JSON
+//! of the run alone, whether it comes from the tracker or from the file; cyclic or foreign parents end at the top; no
+//! content.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -256,8 +257,8 @@ fn turns(pages: &Pages, run: &Value) -> Vec<Turn> {
     all.iter().enumerate().map(turn).collect()
 }
 
-/// Calls as a tree, in order of time: a call hangs below the call whose span is above its own, a tool call below the model call
-/// that came before it.
+/// Calls as a tree, in order of time: a call hangs below the call whose span is above its own, a tool call below the
+/// model call that came before it.
 fn tree(steps: &[Value], run: &Value) -> Vec<Call> {
     let spans: HashMap<&str, usize> =
         steps.iter().enumerate().filter_map(|(at, step)| Some((step["span_id"].as_str()?, at))).collect();

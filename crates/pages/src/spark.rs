@@ -1,5 +1,5 @@
-//! **What**: [`Spark`]: the course of a number as a line. **Invariants**: gaps where nothing ran; numbers only, so nothing needs
-//! escaping. **Not here**: colours (the templates' style).
+//! **What**: [`Spark`]: the course of a number as a line. **Invariants**: gaps where nothing ran; numbers only, so
+//! nothing needs escaping. **Not here**: colours (the templates' style).
 
 use std::fmt::Write as _;
 

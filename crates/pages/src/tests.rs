@@ -179,9 +179,9 @@ async fn programs_get_json() {
     assert_eq!(ask(&router, "/report/issue/OPS-9", HTML).await.0, StatusCode::NOT_FOUND);
 }
 
-/// A runaway agent is a live run: what it spent is in all sums at once, with the next answer, and it stands first where live runs
-/// are sorted by cost. ("Nothing was spent" stood there for three live runs of $10.72.) The browser asks again by itself, unless
-/// somebody holds it.
+/// A runaway agent is a live run: what it spent is in all sums at once, with the next answer, and it stands first where
+/// live runs are sorted by cost. ("Nothing was spent" stood there for three live runs of $10.72.) The browser asks
+/// again by itself, unless somebody holds it.
 #[tokio::test]
 async fn live_runs_count_up_to_now() {
     const CENT: i128 = 10_000_000_000_000_000;
@@ -233,9 +233,9 @@ fn many(count: usize, failed: usize, cents: i128, minutes: u64, days: u64) -> Ve
     (0..count).map(of).collect()
 }
 
-/// A number has the colour that belongs to it: the average is good while one run is over the ceiling, which is said beside it.
-/// A number above its threshold is never good, and of too few runs no number is judged, which is said. (The failure card was
-/// green at 100 %, 1 of 1.)
+/// A number has the colour that belongs to it: the average is good while one run is over the ceiling, which is said
+/// beside it. A number above its threshold is never good, and of too few runs no number is judged, which is said. (The
+/// failure card was green at 100 %, 1 of 1.)
 #[tokio::test]
 async fn a_colour_belongs_to_its_number() {
     let mut details = many(9, 0, 1, 2, 0);
@@ -432,7 +432,8 @@ async fn troubles_and_long_ids() {
     assert_eq!((&value["troubles"][0]["count"], &value["failed_model_calls"]), (&36.into(), &36.into()));
 }
 
-/// Two accounts with a run of one id: each link says whose, an address without it asks, and tenants of one name are two.
+/// Two accounts with a run of one id: each link says whose, an address without it asks, and tenants of one name are
+/// two.
 #[tokio::test]
 async fn an_id_of_two_accounts() {
     let of =

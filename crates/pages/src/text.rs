@@ -1,5 +1,6 @@
-//! **What**: numbers, times and names as people read them. **Invariants**: a name is cut, and loses control characters, marks
-//! that turn its direction, and what nobody sees; escaping is the templates'. **Not here**: JSON, which has values as they are.
+//! **What**: numbers, times and names as people read them. **Invariants**: a name is cut, and loses control characters,
+//! marks that turn its direction, and what nobody sees; escaping is the templates'. **Not here**: JSON, which has
+//! values as they are.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 

@@ -24,7 +24,8 @@ pub struct Origin {
     pub received: UnixNanos,
     /// Random id of the batch: the holder of its claims.
     pub id: [u8; 16],
-    /// Equal bytes were accepted before (`docs/decisions/0002-repeated-requests.md`): a new request whose calls are not counted again.
+    /// Equal bytes were accepted before (`docs/decisions/0002-repeated-requests.md`): a new request whose calls are not
+    /// counted again.
     pub repeat: bool,
 }
 

@@ -20,9 +20,10 @@ use super::spool::Record;
 pub trait Processor: Send + Sync {
     /// Component id, e.g. `redact` or `redact/strict`.
     fn id(&self) -> &Arc<str>;
-    /// What has to be asked outside before [`Processor::process`] may see this batch, which stands as it will stand then;
-    /// nothing of it may be changed that shows. The answer is found in [`Batch::answer`]. None: nothing is asked. A batch
-    /// that is tried in parts because of a panic is not asked about: a step that finds no answer must do without.
+    /// What has to be asked outside before [`Processor::process`] may see this batch, which stands as it will stand
+    /// then; nothing of it may be changed that shows. The answer is found in [`Batch::answer`]. None: nothing is asked.
+    /// A batch that is tried in parts because of a panic is not asked about: a step that finds no answer must do
+    /// without.
     fn inquire(&self, batch: &mut Batch) -> Option<Inquiry> {
         let _ = batch;
         None
@@ -66,8 +67,8 @@ pub trait Ticketer: Send {
 }
 
 /// Seals items that no processor could finish, to the auditors' recipients as `kind: quarantine`; never with the
-/// spool's key. Implemented by the processor that has such recipients ([`Processor::quarantine`]); where no pipeline of the route has
-/// one such items are dropped and counted.
+/// spool's key. Implemented by the processor that has such recipients ([`Processor::quarantine`]); where no pipeline of
+/// the route has one such items are dropped and counted.
 pub trait Quarantine: Send + Sync {
     /// A draft (with the id of the processor whose ticketer takes it) that holds `request`, an
     /// `Export*ServiceRequest` of `signal` as it was received, with `items` items. `None`: it can't be sealed.
@@ -109,8 +110,9 @@ pub trait Exporter: Send + Sync {
         self.max_request_bytes()
     }
     /// Sends one request. `Partial` and `Accepted` end the delivery; `Retry` repeats it; `Refused` with
-    /// [`Reason::BadData`] or [`Reason::TooLarge`] is halved, then quarantined; `Denied` keeps retrying and alarms; `Retry` with
-    /// `TooLarge` means that nobody can tell the size from want of room: halved, then asked again for a while, then quarantined.
+    /// [`Reason::BadData`] or [`Reason::TooLarge`] is halved, then quarantined; `Denied` keeps retrying and alarms;
+    /// `Retry` with `TooLarge` means that nobody can tell the size from want of room: halved, then asked again for a
+    /// while, then quarantined.
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome>;
 }
 

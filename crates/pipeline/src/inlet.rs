@@ -156,7 +156,8 @@ impl ByteBudget {
     }
 
     /// Whether a request that holds `own` bytes has to come again for want of memory. One alone never has: memory that
-    /// was freed is often given back to the system only when more is asked for, and a gateway that stands still gives none.
+    /// was freed is often given back to the system only when more is asked for, and a gateway that stands still gives
+    /// none.
     pub fn is_short(&self, own: usize) -> bool {
         match self.pressure.level() {
             Level::Fine => false,
@@ -189,7 +190,8 @@ impl ByteBudget {
     /// Adds `n` bytes to `permit`, waiting for room in the order of arrival.
     ///
     /// # Errors
-    /// [`Reason::Overloaded`] when there was none in time, or could never be; [`Reason::LowMemory`]; `permit` is as before.
+    /// [`Reason::Overloaded`] when there was none in time, or could never be; [`Reason::LowMemory`]; `permit` is as
+    /// before.
     pub async fn charge(&self, permit: &mut BytePermit, n: usize) -> Result<(), Outcome> {
         if n == 0 {
             return Ok(());
@@ -223,8 +225,8 @@ impl ByteBudget {
         }
     }
 
-    /// Waits as one that holds a part already. When many do, each may keep the others from being whole: one after the other
-    /// gives up and gives its part back, until the rest get on.
+    /// Waits as one that holds a part already. When many do, each may keep the others from being whole: one after the
+    /// other gives up and gives its part back, until the rest get on.
     async fn wait_in_hand<G: Future>(&self, mut granted: Pin<&mut G>) -> Option<G::Output> {
         if let Ok(more) = tokio::time::timeout(PATIENCE.min(self.wait), &mut granted).await {
             return Some(more);

@@ -1,6 +1,6 @@
-//! **What**: the only four things that can happen to a batch, and why. **Invariants**: [`Reason`] is finite: it is
-//! the metric label, the log field and the client's text (which may name an exporter of the configuration); it never holds payload. **Not here**: statuses of a
-//! protocol (`receivers/otlp/reply`, `exporters/otlp/verdict`).
+//! **What**: the only four things that can happen to a batch, and why. **Invariants**: [`Reason`] is finite: it is the
+//! metric label, the log field and the client's text (which may name an exporter of the configuration); it never holds
+//! payload. **Not here**: statuses of a protocol (`receivers/otlp/reply`, `exporters/otlp/verdict`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,8 +37,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What a sender is told of a batch of `items` items that had to satisfy two: the whole truth about both. Who must come
-    /// again must; who was refused by one and taken by the other must not, and is told how many went astray at most.
+    /// What a sender is told of a batch of `items` items that had to satisfy two: the whole truth about both. Who must
+    /// come again must; who was refused by one and taken by the other must not, and is told how many went astray at
+    /// most.
     #[must_use]
     pub fn join(self, other: Self, items: u64) -> Self {
         match (self, other) {
@@ -60,8 +61,8 @@ impl Outcome {
     }
 }
 
-/// An exporter that has as much waiting as may, in the words for clients. As small as a number, so that a [`Reason`] is: the words are kept
-/// as long as the process lives, once for each exporter that it ever had.
+/// An exporter that has as much waiting as may, in the words for clients. As small as a number, so that a [`Reason`]
+/// is: the words are kept as long as the process lives, once for each exporter that it ever had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Full(&'static str);
 

@@ -45,9 +45,10 @@ pub struct Limits {
 /// Memory that inflating one request takes beside what comes of it, bytes: a zstd window and a stride.
 pub const INFLATING: u64 = 9 << 20;
 
-/// A request of `n` bytes takes about this many times `n` while it is worked on: as received, joined, indexed and edited, encoded,
-/// as fragments, as sealed records. Measured as the growth of peak resident memory over one request of a release build with all
-/// steps, per byte: 4.6 between 8 and 32 MiB of agent traces in 50 spans, 5.2 in 4,000 spans, 4.0 of logs.
+/// A request of `n` bytes takes about this many times `n` while it is worked on: as received, joined, indexed and
+/// edited, encoded, as fragments, as sealed records. Measured as the growth of peak resident memory over one request of
+/// a release build with all steps, per byte: 4.6 between 8 and 32 MiB of agent traces in 50 spans, 5.2 in 4,000 spans,
+/// 4.0 of logs.
 pub const WORKING_FACTOR: usize = 5;
 
 impl Default for Limits {
@@ -99,7 +100,8 @@ pub enum Ack {
     Spooled,
     /// It is in the spool, and the back end has given its verdict.
     Delivered,
-    /// Nothing: it is held in memory, up to `max_pending` and what is read ahead, and lost at a crash; what is dropped is counted.
+    /// Nothing: it is held in memory, up to `max_pending` and what is read ahead, and lost at a crash; what is dropped
+    /// is counted.
     Offered,
 }
 

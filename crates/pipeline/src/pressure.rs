@@ -1,5 +1,6 @@
 //! **What**: [`Pressure`]: how short the memory of this process is. **Why**: whoever looks at it is not who refuses.
-//! **Invariants**: always says something; begins as [`Level::Fine`]. **Not here**: measuring (`app/memory`), refusing (`inlet`).
+//! **Invariants**: always says something; begins as [`Level::Fine`]. **Not here**: measuring (`app/memory`), refusing
+//! (`inlet`).
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -1,6 +1,7 @@
-//! **What**: actions on attributes in the Collector's spelling (`insert`, `update`, `upsert`, `delete`): what a user writes, and
-//! how it is done. **Why**: `attributes` and `resource` differ in the node only. **Invariants**: what tollgate stamps can be
-//! deleted, never made up or copied: a reference is not known yet when these steps run. **Not here**: order (`config/graph`).
+//! **What**: actions on attributes in the Collector's spelling (`insert`, `update`, `upsert`, `delete`): what a user
+//! writes, and how it is done. **Why**: `attributes` and `resource` differ in the node only. **Invariants**: what
+//! tollgate stamps can be deleted, never made up or copied: a reference is not known yet when these steps run. **Not
+//! here**: order (`config/graph`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

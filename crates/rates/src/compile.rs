@@ -1,6 +1,7 @@
-//! **What**: a written table ([`File`]) made into a [`Table`], or everything that is wrong with it, each with its place.
-//! **Invariants**: a price that can't be held exactly (also after its multipliers), an unknown unit or variable, an id or
-//! name that stands twice, windows that overlap, a loop of aliases: each refuses the table. **Not here**: overlays.
+//! **What**: a written table ([`File`]) made into a [`Table`], or everything that is wrong with it, each with its
+//! place. **Invariants**: a price that can't be held exactly (also after its multipliers), an unknown unit or variable,
+//! an id or name that stands twice, windows that overlap, a loop of aliases: each refuses the table. **Not here**:
+//! overlays.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -59,7 +60,8 @@ pub(super) fn compile(file: &File, digest: &str) -> Result<Table, Vec<Wrong>> {
     })
 }
 
-/// The same of a table known to be right, whose providers' models are read from their text when they are first asked for.
+/// The same of a table known to be right, whose providers' models are read from their text when they are first asked
+/// for.
 pub(super) fn compile_unread<M: Copy>(
     file: &File<schema::Provider<M>>,
     text: impl Fn(M) -> &'static str,

@@ -1,5 +1,5 @@
-//! **What**: exact money: [`Usd`] in 1e-18 USD, and multipliers as fractions. **Invariants**: decimals come from text, never
-//! through floats; nothing is rounded: what can't be held exactly is refused.
+//! **What**: exact money: [`Usd`] in 1e-18 USD, and multipliers as fractions. **Invariants**: decimals come from text,
+//! never through floats; nothing is rounded: what can't be held exactly is refused.
 
 /// An amount in 1e-18 USD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,7 @@
-//! **What**: what changed between two tables, and whether it may be believed ([`Finding`]). **Why**: public price lists have
-//! had prices 100,000 times too high and half of their models missing. **Invariants**: a finding that refuses is
-//! accepted by name or not at all; nothing is changed here but for models that vanished, which are kept. What is written
-//! is compared here, what calls would cost by it in `effective`, which model an id means in `moved`.
+//! **What**: what changed between two tables, and whether it may be believed ([`Finding`]). **Why**: public price lists
+//! have had prices 100,000 times too high and half of their models missing. **Invariants**: a finding that refuses is
+//! accepted by name or not at all; nothing is changed here but for models that vanished, which are kept. What is
+//! written is compared here, what calls would cost by it in `effective`, which model an id means in `moved`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -1,7 +1,7 @@
-//! **What**: whether calls would suddenly cost something else by a new table ([`Compare`]). **Why**: a price is made from a
-//! list, a window, a tier, multipliers and parents; a jump hides in any of them. **Invariants**: both tables are asked for
-//! one token of every unit where either changes, nothing is concluded from texts; work has a limit, and what is beyond it
-//! is not believed. **Not here**: which model an id means (`moved`).
+//! **What**: whether calls would suddenly cost something else by a new table ([`Compare`]). **Why**: a price is made
+//! from a list, a window, a tier, multipliers and parents; a jump hides in any of them. **Invariants**: both tables are
+//! asked for one token of every unit where either changes, nothing is concluded from texts; work has a limit, and what
+//! is beyond it is not believed. **Not here**: which model an id means (`moved`).
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

@@ -1,5 +1,5 @@
-//! **What**: one difference between two tables and how bad it is ([`Finding`]). **Not here**: what differs (`diff`, `moved`,
-//! `effective`).
+//! **What**: one difference between two tables and how bad it is ([`Finding`]). **Not here**: what differs (`diff`,
+//! `moved`, `effective`).
 
 /// A price that changes by more than this factor is not believed.
 pub(super) const JUMP: i128 = 3;

@@ -67,7 +67,8 @@ impl Table {
         self.names.get(lower.as_str()).or_else(|| self.names.get(tail?)).copied()
     }
 
-    /// The first of `models` that resolves, and whether one before it did not. Makes no text for ids that it has seen before.
+    /// The first of `models` that resolves, and whether one before it did not. Makes no text for ids that it has seen
+    /// before.
     pub(super) fn resolve(&self, provider: Option<&str>, models: &[&str]) -> Result<(Resolved, bool), Unpriced> {
         let provider = provider.filter(|name| !name.trim().is_empty()).unwrap_or("");
         let mut first = None;
@@ -113,7 +114,8 @@ impl Table {
         self.infer(&id, vertex)
     }
 
-    /// Some name the vendor as provider where Bedrock was called: an id of Bedrock's shape that the vendor lists not tells.
+    /// Some name the vendor as provider where Bedrock was called: an id of Bedrock's shape that the vendor lists not
+    /// tells.
     fn on_bedrock(&self, vendor: usize, id: &str) -> Option<Resolved> {
         let sells = self.providers.get(vendor).is_some_and(|vendor| !vendor.reseller);
         let aws = self.provider_named(AWS).filter(|_| sells && is_bedrock(id, self))?;

@@ -1,6 +1,7 @@
-//! **What**: one overlay laid over a written table ([`lay`]). **Invariants**: a row that names no provider or model of the
-//! table below is refused with the nearest name, unless it says `new: true`; an overlay's window replaces the base's
-//! prices, and a unit that it does not price keeps the price below. **Not here**: which overlays hold (`overlay`).
+//! **What**: one overlay laid over a written table ([`lay`]). **Invariants**: a row that names no provider or model of
+//! the table below is refused with the nearest name, unless it says `new: true`; an overlay's window replaces the
+//! base's prices, and a unit that it does not price keeps the price below. **Not here**: which overlays hold
+//! (`overlay`).
 
 use std::collections::BTreeMap;
 
@@ -42,8 +43,8 @@ pub(super) struct Laid {
     pub(super) warnings: Vec<Wrong>,
 }
 
-/// Lays an overlay over a file: discounts first, so that its own prices are meant as written. `below`: name and version of
-/// the base; `explain`: notes sources and changes.
+/// Lays an overlay over a file: discounts first, so that its own prices are meant as written. `below`: name and version
+/// of the base; `explain`: notes sources and changes.
 pub(super) fn lay(file: &mut File, overlay: &Source, below: &str, explain: bool) -> Result<Laid, Vec<Wrong>> {
     let mut laying = Laying {
         label: overlay.label(),

@@ -1,7 +1,7 @@
 //! **What**: what a token cost: [`Table`], a versioned rate table, and the look-up of one call's prices ([`Row`]).
 //! **Why**: prices change; every figure names the table and the row it came from, and can be worked out again.
-//! **Invariants**: exact decimals, no floats; the time of the call decides, never now; no guess from a neighbouring model.
-//! **Not here**: which records are calls and what their counts mean (`genai/`), stamps (`processors/cost`).
+//! **Invariants**: exact decimals, no floats; the time of the call decides, never now; no guess from a neighbouring
+//! model. **Not here**: which records are calls and what their counts mean (`genai/`), stamps (`processors/cost`).
 
 mod compile;
 mod decimal;

@@ -1,8 +1,8 @@
-//! **What**: which model ids, aliases, names, fallbacks and patterns mean in two tables, and the prices of each old model
-//! beside its successor's. **Why**: an id that moves to another model costs something else though no price changed.
-//! **Invariants**: what the old table lists means the same model in the new one, or it is refused; what it only guessed
-//! (a snapshot by its model, a reseller's by its vendor) may become exact at a price that can be believed. Work is linear
-//! in ids. **Not here**: prices (`effective`).
+//! **What**: which model ids, aliases, names, fallbacks and patterns mean in two tables, and the prices of each old
+//! model beside its successor's. **Why**: an id that moves to another model costs something else though no price
+//! changed. **Invariants**: what the old table lists means the same model in the new one, or it is refused; what it
+//! only guessed (a snapshot by its model, a reseller's by its vendor) may become exact at a price that can be believed.
+//! Work is linear in ids. **Not here**: prices (`effective`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

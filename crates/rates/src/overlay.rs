@@ -1,6 +1,6 @@
-//! **What**: contract prices: overlays laid over a table, for everybody or for one tenant ([`Rates`]). **Invariants**: an
-//! overlay's model replaces the base's windows where both speak of a time, and nothing else; base and overlays all enter
-//! the stamp's digest; what is wrong with an overlay is told with its own line.
+//! **What**: contract prices: overlays laid over a table, for everybody or for one tenant ([`Rates`]). **Invariants**:
+//! an overlay's model replaces the base's windows where both speak of a time, and nothing else; base and overlays all
+//! enter the stamp's digest; what is wrong with an overlay is told with its own line.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! **What**: a table that is exchanged while calls are priced: [`Shelf`], what a new one must be signed with ([`Pin`]), and
-//! whether it is taken ([`Refresher`]). **Invariants**: one exchange of one pointer, whoever prices keeps the table it
-//! began with; what fails a digest, a signature, a check or a guard changes nothing. **Not here**: fetching (`app`).
+//! **What**: a table that is exchanged while calls are priced: [`Shelf`], what a new one must be signed with ([`Pin`]),
+//! and whether it is taken ([`Refresher`]). **Invariants**: one exchange of one pointer, whoever prices keeps the table
+//! it began with; what fails a digest, a signature, a check or a guard changes nothing. **Not here**: fetching (`app`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

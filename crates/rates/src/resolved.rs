@@ -1,5 +1,5 @@
-//! **What**: what a look-up of a model id gives: a place in the table ([`Resolved`]) or why there is no price ([`Unpriced`]).
-//! **Not here**: the look-up (`ids`).
+//! **What**: what a look-up of a model id gives: a place in the table ([`Resolved`]) or why there is no price
+//! ([`Unpriced`]). **Not here**: the look-up (`ids`).
 
 /// Why a call has no price. The words stand in `tollgate.cost.reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,5 @@
-//! **What**: [`Row`]: the prices of one call: its rate at its time, adjusted by its circumstances. **Invariants**: the whole
-//! request is in one tier; the first entry that names a unit decides it; no rounding.
+//! **What**: [`Row`]: the prices of one call: its rate at its time, adjusted by its circumstances. **Invariants**: the
+//! whole request is in one tier; the first entry that names a unit decides it; no rounding.
 
 use super::decimal::{Ratio, Usd};
 use super::resolved::{Resolved, Unpriced};

@@ -1,7 +1,8 @@
-//! **What**: [`same_model`] and [`Table::is_same_model`]: whether two ids mean one model. **Why**: a call that another model
-//! answers is a fallback, one that the same model answers at the second attempt is a retry; `gpt-5` and `gpt-5-mini` begin alike
-//! and are two. **Invariants**: ids that the table knows are compared by their rows, rows of different providers by the model's
-//! name; other ids by name, without path, date and revision. **Not here**: which row an id means (`ids`).
+//! **What**: [`same_model`] and [`Table::is_same_model`]: whether two ids mean one model. **Why**: a call that another
+//! model answers is a fallback, one that the same model answers at the second attempt is a retry; `gpt-5` and
+//! `gpt-5-mini` begin alike and are two. **Invariants**: ids that the table knows are compared by their rows, rows of
+//! different providers by the model's name; other ids by name, without path, date and revision. **Not here**: which row
+//! an id means (`ids`).
 
 use std::sync::{Arc, LazyLock};
 
@@ -22,7 +23,8 @@ pub fn same_model(provider: &str, one: &str, other: &str) -> bool {
 }
 
 impl Table {
-    /// Whether two ids, as sent, mean the same model of `provider` ("" = not known). An id that is not told is no other model.
+    /// Whether two ids, as sent, mean the same model of `provider` ("" = not known). An id that is not told is no other
+    /// model.
     pub fn is_same_model(&self, provider: &str, one: &str, other: &str) -> bool {
         if one.is_empty() || other.is_empty() || one.eq_ignore_ascii_case(other) {
             return true;
@@ -65,7 +67,8 @@ impl Table {
     }
 }
 
-/// An id without path, `-latest`, date (`-20250929`, `-2025-09-29`, `-0613`, `@20250929`) and revision (`-001`, `-v1:0`).
+/// An id without path, `-latest`, date (`-20250929`, `-2025-09-29`, `-0613`, `@20250929`) and revision (`-001`,
+/// `-v1:0`).
 fn bare(id: &str) -> String {
     let id = id.rsplit('/').next().unwrap_or(id).to_ascii_lowercase();
     let mut rest = id.split('@').next().unwrap_or(&id);

@@ -1,5 +1,5 @@
-//! **What**: a rate table or overlay as it is written (schema 1), in YAML or JSON. **Invariants**: unknown keys are refused;
-//! prices are text, so that no float ever touches them. **Not here**: what it means (`table`, `overlay`).
+//! **What**: a rate table or overlay as it is written (schema 1), in YAML or JSON. **Invariants**: unknown keys are
+//! refused; prices are text, so that no float ever touches them. **Not here**: what it means (`table`, `overlay`).
 
 use std::collections::BTreeMap;
 
@@ -102,8 +102,8 @@ pub(super) struct Model {
     /// The table below does not list it. Overlays only.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) new: bool,
-    /// Whether units and fees without a price here keep the price of the table below; missing = they do, with a warning.
-    /// Overlays only.
+    /// Whether units and fees without a price here keep the price of the table below; missing = they do, with a
+    /// warning. Overlays only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) inherit: Option<bool>,
     pub(super) rates: Vec<Rate>,

@@ -1,5 +1,6 @@
-//! **What**: a rate table as written ([`Source`]): the built-in one, or a file of a user's. **Invariants**: every source
-//! carries the digest of its file; the built-in one is read when it is first asked for. **Not here**: what the table means (`compile`).
+//! **What**: a rate table as written ([`Source`]): the built-in one, or a file of a user's. **Invariants**: every
+//! source carries the digest of its file; the built-in one is read when it is first asked for. **Not here**: what the
+//! table means (`compile`).
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock, Weak};
@@ -17,7 +18,8 @@ use super::table::{RatesError, Table};
 
 /// `config/rates/rates.yaml` in JSON, which is read 20 times faster; a test holds the two together.
 pub(super) static BUILTIN: &str = include_str!("../../../config/rates/builtin.json");
-/// The providers' models, one list behind the other: read when they are asked for, so that what nobody calls is never paged in.
+/// The providers' models, one list behind the other: read when they are asked for, so that what nobody calls is never
+/// paged in.
 static BUILTIN_MODELS: &str = include_str!("../../../config/rates/builtin-models.json");
 
 /// The built-in table with the digest of the YAML file it was made from.
@@ -138,8 +140,8 @@ impl Source {
         &self.digest
     }
 
-    /// The same table for all that use the built-in one at a time, as a restart of the pipeline does: each provider's part is
-    /// made ready once. What comes from a file is made ready each time.
+    /// The same table for all that use the built-in one at a time, as a restart of the pipeline does: each provider's
+    /// part is made ready once. What comes from a file is made ready each time.
     ///
     /// # Errors
     /// As of [`Source::compile`].

@@ -1,6 +1,6 @@
 //! **What**: [`Table`]: a rate table made ready: exact prices per token, ids to models, windows in order.
-//! **Invariants**: immutable but for the memory of ids looked up, which is bounded; what it holds was checked (`compile`).
-//! **Not here**: reading and checking (`compile`), ids (`ids`), prices of one call (`row`).
+//! **Invariants**: immutable but for the memory of ids looked up, which is bounded; what it holds was checked
+//! (`compile`). **Not here**: reading and checking (`compile`), ids (`ids`), prices of one call (`row`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -117,8 +117,8 @@ pub(super) struct Adjust {
 const EARLIEST: u64 = 1_577_836_800_000_000_000;
 
 impl Model {
-    /// The window that holds at `time` (Unix ns). A call that does not say when it was, or says it in another unit, has a
-    /// price only where that never changed.
+    /// The window that holds at `time` (Unix ns). A call that does not say when it was, or says it in another unit, has
+    /// a price only where that never changed.
     pub(super) fn at(&self, time: u64) -> Option<&Rate> {
         if time < EARLIEST {
             return self.rates.first().filter(|rate| self.rates.len() == 1 && rate.is_timeless());

@@ -20,7 +20,8 @@ fn builtin() -> Table {
     Table::builtin().unwrap_or_else(|error| panic!("{}", error.0))
 }
 
-/// `builtin.json` and `builtin-models.json` are `rates.yaml`. To make them anew: `TOLLGATE_UPDATE=1 cargo test -p rates builtin_is_the_yaml_file`.
+/// `builtin.json` and `builtin-models.json` are `rates.yaml`. To make them anew:
+/// `TOLLGATE_UPDATE=1 cargo test -p rates builtin_is_the_yaml_file`.
 #[test]
 fn builtin_is_the_yaml_file() {
     let text = std::fs::read_to_string(at("config/rates/rates.yaml")).unwrap();

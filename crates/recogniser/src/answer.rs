@@ -1,5 +1,6 @@
-//! **What**: one call's body, and what its answer says. **Invariants**: an answer counts only if it has as many lists as
-//! texts were sent and every offset in it is one; names of entities are looked up, never kept. **Not here**: HTTP (`client`).
+//! **What**: one call's body, and what its answer says. **Invariants**: an answer counts only if it has as many lists
+//! as texts were sent and every offset in it is one; names of entities are looked up, never kept. **Not here**: HTTP
+//! (`client`).
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! **What**: [`Breaker`]: stops calling a recogniser that can't be reached. **Why**: every batch would wait for its whole
-//! deadline, and fill the byte budget meanwhile. **Invariants**: one call at a time finds out whether it is back; what it
-//! refuses about one text opens nothing. **Not here**: what callers are told (`client`).
+//! **What**: [`Breaker`]: stops calling a recogniser that can't be reached. **Why**: every batch would wait for its
+//! whole deadline, and fill the byte budget meanwhile. **Invariants**: one call at a time finds out whether it is back;
+//! what it refuses about one text opens nothing. **Not here**: what callers are told (`client`).
 
 use std::time::Duration;
 

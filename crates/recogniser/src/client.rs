@@ -1,6 +1,6 @@
-//! **What**: [`Presidio`]: calls over HTTP, a few at once, up to one deadline. **Invariants**: an endpoint is checked when it is
-//! configured; what a server says beyond its findings is neither followed nor logged; a call that is dropped at the deadline
-//! counts as one that failed. **Not here**: bodies (`answer`), when to rest (`breaker`).
+//! **What**: [`Presidio`]: calls over HTTP, a few at once, up to one deadline. **Invariants**: an endpoint is checked
+//! when it is configured; what a server says beyond its findings is neither followed nor logged; a call that is dropped
+//! at the deadline counts as one that failed. **Not here**: bodies (`answer`), when to rest (`breaker`).
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -18,7 +18,8 @@ use pipeline::Trust;
 use redaction::RuleData;
 use redaction::recognised::{ENTITIES, EntityRow};
 
-/// An external recogniser with the API of Presidio's analyzer: it is sent the texts that stay, and names what is private.
+/// An external recogniser with the API of Presidio's analyzer: it is sent the texts that stay, and names what is
+/// private.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -36,7 +37,8 @@ pub struct Config {
     /// Placeholders of entities that `config/rules/recogniser.yaml` does not name or names otherwise.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub placeholders: BTreeMap<String, String>,
-    /// When there is no answer: `hold` tells the client to come again, `unscanned` puts `[UNSCANNED]` in place of each text.
+    /// When there is no answer: `hold` tells the client to come again, `unscanned` puts `[UNSCANNED]` in place of each
+    /// text.
     pub on_error: OnError,
     /// From the batch's first question to its last answer.
     pub timeout: Span,

@@ -427,7 +427,8 @@ fn what_is_out_of_bounds_is_told() {
     assert!(problems(&config).iter().any(|line| line.contains("score_threshold")));
 }
 
-/// Rows of the table must have placeholders of the grammar, each entity once; users' words win; the last row is for all others.
+/// Rows of the table must have placeholders of the grammar, each entity once; users' words win; the last row is for all
+/// others.
 #[test]
 fn the_table_of_entities() {
     let mut config = config("http://127.0.0.1");
@@ -453,7 +454,8 @@ fn the_table_of_entities() {
     assert_eq!((known["GPE"], known["PER"], *other), (usize::MAX, 3, 3), "a rule that is off is nobody's");
 }
 
-/// An account without a call on its way must wait for nobody, free places must go round, and one that is given up come back.
+/// An account without a call on its way must wait for nobody, free places must go round, and one that is given up come
+/// back.
 #[tokio::test]
 async fn places_go_round_among_accounts() {
     let turns = Turns::new(2);

@@ -1,6 +1,6 @@
-//! **What**: [`Turns`]: how many calls are on their way at once, and whose is next. **Why**: one account whose texts take
-//! long would hold up all others until their deadlines. **Invariants**: an account without a call on its way waits for
-//! nobody (up to [`MOST_CALLS`]); free places go round among accounts; a place comes back however its call ended.
+//! **What**: [`Turns`]: how many calls are on their way at once, and whose is next. **Why**: one account whose texts
+//! take long would hold up all others until their deadlines. **Invariants**: an account without a call on its way waits
+//! for nobody (up to [`MOST_CALLS`]); free places go round among accounts; a place comes back however its call ended.
 //! **Not here**: deadlines and calls (`client`).
 
 use std::collections::VecDeque;

@@ -1,8 +1,8 @@
-//! **What**: what one text of an item tells is looked for in its other texts: a value behind a key or word, a person's name.
-//! **Why**: an attribute says `customer.name`, an event of the same span says the bare name. **Invariants**: only values that
-//! a word or key told and that could hardly stand for anything else, as within one text ([`super::carry`]); at most
-//! [`MOST`] of each kind; what is found is none of the placeholders that stand there, leaves JSON valid and is looked at again.
-//! **Not here**: which texts are an item's (`processors/redact`).
+//! **What**: what one text of an item tells is looked for in its other texts: a value behind a key or word, a person's
+//! name. **Why**: an attribute says `customer.name`, an event of the same span says the bare name. **Invariants**: only
+//! values that a word or key told and that could hardly stand for anything else, as within one text ([`super::carry`]);
+//! at most [`MOST`] of each kind; what is found is none of the placeholders that stand there, leaves JSON valid and is
+//! looked at again. **Not here**: which texts are an item's (`processors/redact`).
 
 use std::sync::LazyLock;
 
@@ -78,8 +78,8 @@ impl Detector {
         }
     }
 
-    /// Hits of what was `told` in `text`, the value of `key` or of none (""), and of what their placeholders then expose.
-    /// Sorted, without overlap; until the next call with this scratch.
+    /// Hits of what was `told` in `text`, the value of `key` or of none (""), and of what their placeholders then
+    /// expose. Sorted, without overlap; until the next call with this scratch.
     pub fn find_told<'s>(&self, key: &str, text: &str, told: &Told, scratch: &'s mut Scratch) -> &'s [Hit] {
         scratch.hits.clear();
         let mut held = Vec::new();

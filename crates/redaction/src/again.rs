@@ -1,10 +1,10 @@
 //! **What**: looks again at a text with its placeholders in place. **Why**: what stands beside a value may hide behind
 //! it: in `a@b.io0c@d.io` the second address begins within a word, in a table a comma within an address moves the
-//! columns; what a second pass over the output would find must be found at once.
-//! **Invariants**: after the last look nothing is found in what goes on, so that a second pass changes nothing; a text
-//! that does not come to rest within [`ROUNDS`] becomes `[UNSCANNED]`; a finding that is all of a string behind its key is
-//! not looked at again, of one within such a string only that string, of long texts only what stands near a finding;
-//! texts without a finding cost nothing.
+//! columns; what a second pass over the output would find must be found at once. **Invariants**: after the last look
+//! nothing is found in what goes on, so that a second pass changes nothing; a text that does not come to rest within
+//! [`ROUNDS`] becomes `[UNSCANNED]`; a finding that is all of a string behind its key is not looked at again, of one
+//! within such a string only that string, of long texts only what stands near a finding; texts without a finding cost
+//! nothing.
 
 use std::ops::Range;
 
@@ -115,9 +115,9 @@ impl Detector {
 /// What a value is made of that no notation reads.
 static PLAIN: Bytes = Bytes::of(b" @._-+:()/#").and_alnum();
 
-/// Whether a hit is all of a string behind its key in an object, `{"key":"hit",`, and held no mark of a notation: the quotes stay where
-/// they were, so that nothing else is read differently, no word reaches over a placeholder, and the string itself
-/// then is one.
+/// Whether a hit is all of a string behind its key in an object, `{"key":"hit",`, and held no mark of a notation: the
+/// quotes stay where they were, so that nothing else is read differently, no word reaches over a placeholder, and the
+/// string itself then is one.
 fn is_quiet(text: &str, hits: &[Hit], index: usize) -> bool {
     let Some(hit) = hits.get(index) else { return false };
     let from = index.checked_sub(1).and_then(|last| hits.get(last)).map_or(0, |last| last.range.end);
@@ -133,8 +133,8 @@ fn is_quiet(text: &str, hits: &[Hit], index: usize) -> bool {
         && (memchr::memchr(b' ', found).is_none() || is_apart(text, hit.range.start))
 }
 
-/// Whether what stands before a value up to a space is no beginning of a longer one, in quotes of another kind, a tag, or behind `=`: its
-/// placeholder has no space, and a salt is one only without.
+/// Whether what stands before a value up to a space is no beginning of a longer one, in quotes of another kind, a tag,
+/// or behind `=`: its placeholder has no space, and a salt is one only without.
 fn is_apart(text: &str, at: usize) -> bool {
     let near = text.as_bytes().get(at.saturating_sub(2 * NEAR)..at).unwrap_or_default();
     let run = IN_RUN.trailing(near);

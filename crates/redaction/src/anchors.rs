@@ -222,8 +222,8 @@ impl masks::Read for Walk<'_> {
 }
 
 impl Walk<'_> {
-    /// Words of the table in the piece that begins at `base`. Whether a word may be one is asked without a branch: half of the words of a text
-    /// begin as one of the table does, and nothing tells which.
+    /// Words of the table in the piece that begins at `base`. Whether a word may be one is asked without a branch: half
+    /// of the words of a text begin as one of the table does, and nothing tells which.
     #[inline(always)]
     fn words(&mut self, base: usize) {
         let Anchors { words, starts, window, .. } = &mut *self.out;

@@ -1,8 +1,8 @@
-//! **What**: a value that was found goes wherever else it stands in the same text: as it is, where a word or key told what
-//! it is; in base64, hex and percent form, whatever told it. **Why**: a log line says `password=…` once and repeats the
-//! bare value in the next command; a short blob is not read for its own sake. **Invariants**: only values of eight bytes
-//! and more that no word is; bounded in number; linear; a text without a finding costs nothing.
-//! **Not here**: names (`names/carry`), longer blobs and what they say (`views`).
+//! **What**: a value that was found goes wherever else it stands in the same text: as it is, where a word or key told
+//! what it is; in base64, hex and percent form, whatever told it. **Why**: a log line says `password=…` once and
+//! repeats the bare value in the next command; a short blob is not read for its own sake. **Invariants**: only values
+//! of eight bytes and more that no word is; bounded in number; linear; a text without a finding costs nothing. **Not
+//! here**: names (`names/carry`), longer blobs and what they say (`views`).
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -140,8 +140,8 @@ fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
     }
 }
 
-/// Bytes of the stretches of a value by which it is found, and how far apart a text is asked for them: the first stretches of eight
-/// bytes begin at each of so many places.
+/// Bytes of the stretches of a value by which it is found, and how far apart a text is asked for them: the first
+/// stretches of eight bytes begin at each of so many places.
 const STRETCH: usize = 4;
 const STEP: usize = 5;
 
@@ -199,8 +199,8 @@ impl Places {
         Self { stretches, begins: Bits::of(heads.iter().copied()), heads, shorter }
     }
 
-    /// All that `rest` may begin with, the longest first: of those with its first eight bytes the last one that does not come behind it,
-    /// and what that begins with.
+    /// All that `rest` may begin with, the longest first: of those with its first eight bytes the last one that does
+    /// not come behind it, and what that begins with.
     fn candidates<'s, 't>(&'s self, seeds: &'s [Seed<'t>], rest: &[u8]) -> impl Iterator<Item = &'s Seed<'t>> {
         let last = head(rest).filter(|head| self.begins.may_have(*head)).and_then(|head| self.last(seeds, head, rest));
         let all = std::iter::successors(last, |last| self.shorter.get(*last).copied().flatten());

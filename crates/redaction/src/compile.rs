@@ -1,5 +1,5 @@
-//! **What**: rules compiled for matching. **Invariants**: a rule that can't be used is refused, with one line that says why.
-//! **Not here**: patterns (`regex`), what is made (`detector`), matching (`find`).
+//! **What**: rules compiled for matching. **Invariants**: a rule that can't be used is refused, with one line that says
+//! why. **Not here**: patterns (`regex`), what is made (`detector`), matching (`find`).
 
 use regex_automata::meta::Regex;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
@@ -188,7 +188,8 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, R
     })
 }
 
-/// The words that a built-in pattern begins with, and whether their case counts; none where it does not begin with words.
+/// The words that a built-in pattern begins with, and whether their case counts; none where it does not begin with
+/// words.
 fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     let exact = !pattern.contains("(?i");
     let mut found = prefixes(pattern, false)?;

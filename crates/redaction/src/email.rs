@@ -1,5 +1,5 @@
-//! **What**: e-mail addresses, from each `@` outwards. **Invariants**: at most 64 characters before an `@` and 254 behind
-//! it are read; a name in front of an address stays. **Not here**: addresses in other spellings (views).
+//! **What**: e-mail addresses, from each `@` outwards. **Invariants**: at most 64 characters before an `@` and 254
+//! behind it are read; a name in front of an address stays. **Not here**: addresses in other spellings (views).
 
 use std::ops::Range;
 use std::sync::LazyLock;

@@ -58,8 +58,8 @@ impl Scratch {
         self.levels.iter_mut().for_each(|level| level.names.trust_keys(trust));
     }
 
-    /// Bytes that patterns were run over in the last search, second looks included; a candidate that was none is read again from its second
-    /// byte. Linear in the text.
+    /// Bytes that patterns were run over in the last search, second looks included; a candidate that was none is read
+    /// again from its second byte. Linear in the text.
     pub fn read(&self) -> usize {
         self.work.read
     }
@@ -77,8 +77,8 @@ impl Detector {
         self.find_under("", text, scratch)
     }
 
-    /// Hits of `text` as the value of `key` (of an attribute, or of a list below it): the whole value where the key says
-    /// that it is private, else as [`Self::find`]. Ids (`user.id`, `session.id`) are no such keys.
+    /// Hits of `text` as the value of `key` (of an attribute, or of a list below it): the whole value where the key
+    /// says that it is private, else as [`Self::find`]. Ids (`user.id`, `session.id`) are no such keys.
     pub fn find_under<'s>(&self, key: &str, text: &str, scratch: &'s mut Scratch) -> &'s [Hit] {
         scratch.work.read = 0;
         self.find_once(key, text, scratch);
@@ -126,8 +126,8 @@ impl Detector {
         family == Some(Family::Card) && text.bytes().all(|byte| byte.is_ascii_digit())
     }
 
-    /// Whether a number of an attribute, as its digits, is worth a search: its key says that it is private, or it may be a card's.
-    /// All others are counts, sizes, times and ids.
+    /// Whether a number of an attribute, as its digits, is worth a search: its key says that it is private, or it may
+    /// be a card's. All others are counts, sizes, times and ids.
     pub fn may_be_private(&self, key: &str, digits: &str) -> bool {
         keys::under(&self.keys, key, digits).is_some()
             || secrets::is_password(&self.secrets, key.as_bytes(), digits.as_bytes())

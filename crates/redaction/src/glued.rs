@@ -1,7 +1,7 @@
-//! **What**: words of secrets with letters glued to their left (`ftppassword=`, `MYAPITOKEN:`), and such words in scripts that have no
-//! anchors of their own (`пароль:`). **Why**: known words are looked for at starts of words; here the sign behind a key leads to its end.
-//! **Invariants**: nearly every sign is refused by one byte before it; at most [`BACK`] bytes are read. **Not here**: what the whole key
-//! announces (`secrets::keys`).
+//! **What**: words of secrets with letters glued to their left (`ftppassword=`, `MYAPITOKEN:`), and such words in
+//! scripts that have no anchors of their own (`пароль:`). **Why**: known words are looked for at starts of words; here
+//! the sign behind a key leads to its end. **Invariants**: nearly every sign is refused by one byte before it; at most
+//! [`BACK`] bytes are read. **Not here**: what the whole key announces (`secrets::keys`).
 
 use crate::wordlists;
 use std::ops::Range;
@@ -17,7 +17,8 @@ static WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.
 pub(super) static SCRIPTS: LazyLock<Vec<&str>> =
     LazyLock::new(|| wordlists::words("secrets.passwords_in_scripts").collect());
 
-/// The word of a secret that ends right before the `=` or `:` at `sign`, but for blanks and quotes, and that no other look finds.
+/// The word of a secret that ends right before the `=` or `:` at `sign`, but for blanks and quotes, and that no other
+/// look finds.
 #[inline(always)]
 pub(super) fn before(text: &[u8], sign: usize) -> Option<Range<usize>> {
     let byte = |at: usize| text.get(at).copied().unwrap_or(b' ');

@@ -1,6 +1,7 @@
-//! **What**: [`Head`]: which bytes may stand at each of the first places of a pattern's matches. **Why**: a pattern is tried wherever its
-//! word stands, and a few look-ups refuse most of these places before its automaton is asked. **Invariants**: what does not fit is no
-//! match; what fits may be none. **Not here**: the words (`stems`), matching (`patterns`).
+//! **What**: [`Head`]: which bytes may stand at each of the first places of a pattern's matches. **Why**: a pattern is
+//! tried wherever its word stands, and a few look-ups refuse most of these places before its automaton is asked.
+//! **Invariants**: what does not fit is no match; what fits may be none. **Not here**: the words (`stems`), matching
+//! (`patterns`).
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
-//! **What**: keeps JSON documents JSON. **Why**: a rule reads notations within a string (`<token>`, `'…`) and may run on
-//! behind its quote; a document that no longer parses is lost to whoever reads it. **Invariants**: in an object or
-//! array that parses, a hit lies within a string, or is a whole bare value and gets quotes; one that goes beyond is parted
-//! into those, so that all of what it covered goes but the marks between and the keys behind its first string; an escape goes whole.
-//! A string that is such a document itself is read as one ([`nested`]). **Not here**: decoding for a search (`views`), which numbers
-//! are private.
+//! **What**: keeps JSON documents JSON. **Why**: a rule reads notations within a string (`<token>`, `'…`) and may run
+//! on behind its quote; a document that no longer parses is lost to whoever reads it. **Invariants**: in an object or
+//! array that parses, a hit lies within a string, or is a whole bare value and gets quotes; one that goes beyond is
+//! parted into those, so that all of what it covered goes but the marks between and the keys behind its first string;
+//! an escape goes whole. A string that is such a document itself is read as one ([`nested`]). **Not here**: decoding
+//! for a search (`views`), which numbers are private.
 
 mod nested;
 
@@ -11,7 +11,8 @@ use std::ops::Range;
 
 use super::resolve::{Hit, is_placeholder};
 
-/// Parts hits that would break the document `text`, or one in its strings; does nothing to other texts. `known`: names of placeholders.
+/// Parts hits that would break the document `text`, or one in its strings; does nothing to other texts. `known`: names
+/// of placeholders.
 pub(super) fn mend(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
     let opens = text.trim_ascii_start().starts_with(['{', '[']);
     let whole = |hit: &Hit| hit.range.start == 0 && hit.range.end == text.len();

@@ -1,6 +1,6 @@
-//! **What**: [`ByKind`]: the known words of a text by who asks for them. **Why**: each family walked over all words to skip those of the
-//! others; half a dozen walks cost more than one that sorts. **Invariants**: each list is in order of place. **Not here**: where words
-//! stand (`anchors`).
+//! **What**: [`ByKind`]: the known words of a text by who asks for them. **Why**: each family walked over all words to
+//! skip those of the others; half a dozen walks cost more than one that sorts. **Invariants**: each list is in order of
+//! place. **Not here**: where words stand (`anchors`).
 
 use super::action::Action;
 use super::rule::Family;

@@ -1,8 +1,8 @@
-//! **What**: finds what is private in a text and puts typed placeholders in its place.
-//! **Why**: the redact processor, the vault's ids and the CLI must agree on what is private.
-//! **Invariants**: rules are data (`config/rules/*.yaml`), and so are the words that families know (`wordlists`); matching
-//! takes linear time; same text and rules, same output; a second pass changes nothing; a clean text costs no allocation.
-//! **Not here**: which places are visited (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
+//! **What**: finds what is private in a text and puts typed placeholders in its place. **Why**: the redact processor,
+//! the vault's ids and the CLI must agree on what is private. **Invariants**: rules are data (`config/rules/*.yaml`),
+//! and so are the words that families know (`wordlists`); matching takes linear time; same text and rules, same output;
+//! a second pass changes nothing; a clean text costs no allocation. **Not here**: which places are visited
+//! (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
 
 mod across;
 mod action;

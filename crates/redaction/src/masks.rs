@@ -5,11 +5,11 @@
 /// Bytes of which masks are made at a time: they fit the first cache.
 pub(super) const PIECE: usize = 64 * 64;
 
-/// Who reads masks. `block` and `piece` are `#[inline(always)]`, and so is what it calls often: only then is it compiled for the
-/// processor's bit instructions.
+/// Who reads masks. `block` and `piece` are `#[inline(always)]`, and so is what it calls often: only then is it
+/// compiled for the processor's bit instructions.
 pub(super) trait Read {
-    /// The masks of the 64 bytes from `base` on; behind the end of the text stand blanks. `next`: letters and digits of the
-    /// 64 bytes behind them; all of them where that is not known.
+    /// The masks of the 64 bytes from `base` on; behind the end of the text stand blanks. `next`: letters and digits of
+    /// the 64 bytes behind them; all of them where that is not known.
     fn block(&mut self, base: usize, masks: &Masks, next: u64);
 
     /// All blocks of the piece that begins at `base` were read.

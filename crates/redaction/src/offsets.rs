@@ -1,7 +1,7 @@
-//! **What**: [`Offsets`], places in a piece of a text, and [`Window`], its bytes with some behind them. **Why**: where words begin is
-//! collected first and asked then, for a whole piece, without a branch: half of all words begin as one of the table does, nothing tells
-//! which, and a branch that is guessed wrongly costs more than asking. **Invariants**: lists and windows have one size, so that no place
-//! needs a check. **Not here**: what is asked (`stems`).
+//! **What**: [`Offsets`], places in a piece of a text, and [`Window`], its bytes with some behind them. **Why**: where
+//! words begin is collected first and asked then, for a whole piece, without a branch: half of all words begin as one
+//! of the table does, nothing tells which, and a branch that is guessed wrongly costs more than asking. **Invariants**:
+//! lists and windows have one size, so that no place needs a check. **Not here**: what is asked (`stems`).
 
 use std::cell::Cell;
 
@@ -27,7 +27,8 @@ impl Default for Offsets {
 }
 
 impl Offsets {
-    /// Adds the bits of a block that begins at `base` in its piece. Some are written too much: how many there are is hard to guess.
+    /// Adds the bits of a block that begins at `base` in its piece. Some are written too much: how many there are is
+    /// hard to guess.
     #[inline(always)]
     pub(super) fn add(&mut self, base: u16, bits: u64) {
         let (mut rest, mut from) = (bits, self.count);

@@ -56,7 +56,8 @@ pub(super) fn key_end(text: &[u8], word: usize) -> usize {
     end
 }
 
-/// The value that belongs to the key at `key` (see [`key_around`]), or none. `read`: what was read of the same text for other keys.
+/// The value that belongs to the key at `key` (see [`key_around`]), or none. `read`: what was read of the same text for
+/// other keys.
 pub(super) fn pair(text: &[u8], key: Range<usize>, read: &mut Read) -> Option<Pair> {
     let text = text.get(..text.len().min(key.end.saturating_add(VALUE + 256)))?;
     let mut cursor = Cursor { text, at: key.end };
@@ -125,7 +126,8 @@ impl Cursor<'_> {
         Some(sep)
     }
 
-    /// Skips what may stand between a key and its separator. Gives the key's quote, whether it is called, and how many blanks there are.
+    /// Skips what may stand between a key and its separator. Gives the key's quote, whether it is called, and how many
+    /// blanks there are.
     fn before_separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> (Option<u8>, bool, usize) {
         self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
         // `"input[name=password]", "v"`

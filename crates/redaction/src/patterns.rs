@@ -1,6 +1,7 @@
-//! **What**: tries the patterns of rules: at the words that they begin with, where users' own begin, and everywhere for those that begin with
-//! none. **Invariants**: linear in the text: what is read again behind candidates that were none is bounded, and beyond that the whole
-//! text counts as private. **Not here**: where words stand (`anchors`), what the first bytes refuse (`heads`).
+//! **What**: tries the patterns of rules: at the words that they begin with, where users' own begin, and everywhere for
+//! those that begin with none. **Invariants**: linear in the text: what is read again behind candidates that were none
+//! is bounded, and beyond that the whole text counts as private. **Not here**: where words stand (`anchors`), what the
+//! first bytes refuse (`heads`).
 
 use std::ops::Range;
 

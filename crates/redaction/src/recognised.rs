@@ -1,8 +1,8 @@
-//! **What**: what an external recogniser names becomes hits beside those of the rules. **Why**: offsets of another program
-//! count characters, know nothing of escapes, JSON or placeholders, and may be anything.
-//! **Invariants**: an answer with an offset that is none is refused whole; hits only add; they touch no placeholder that
-//! came in, cut no escape and no character with its marks, and leave quotes and brackets, so that JSON stays valid.
-//! **Not here**: asking (`recogniser`), overlaps (`resolve`).
+//! **What**: what an external recogniser names becomes hits beside those of the rules. **Why**: offsets of another
+//! program count characters, know nothing of escapes, JSON or placeholders, and may be anything. **Invariants**: an
+//! answer with an offset that is none is refused whole; hits only add; they touch no placeholder that came in, cut no
+//! escape and no character with its marks, and leave quotes and brackets, so that JSON stays valid. **Not here**:
+//! asking (`recogniser`), overlaps (`resolve`).
 
 use std::collections::HashMap;
 use std::ops::Range;

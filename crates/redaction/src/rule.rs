@@ -100,11 +100,13 @@ pub struct RuleData {
     /// Words that announce what a family looks for.
     #[serde(default)]
     pub cues: Vec<String>,
-    /// Words (in lower case; those that begin with a capital are found so alone) one of which must stand near a match: 35 bytes before or 15 behind, on its line. A family
-    /// of numbers decides for itself how near. A blank in it also stands for `_`, `-` and nothing.
+    /// Words (in lower case; those that begin with a capital are found so alone) one of which must stand near a match:
+    /// 35 bytes before or 15 behind, on its line. A family of numbers decides for itself how near. A blank in it also
+    /// stands for `_`, `-` and nothing.
     #[serde(default)]
     pub context: Vec<String>,
-    /// Words that count as context of a family of numbers only in prose, not within keys: `call` is no part of `call_id`.
+    /// Words that count as context of a family of numbers only in prose, not within keys: `call` is no part of
+    /// `call_id`.
     #[serde(default)]
     pub prose: Vec<String>,
     /// What must stand beside the match.

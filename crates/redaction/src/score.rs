@@ -2,10 +2,10 @@
 //! **Why**: users must be able to measure on their own data, by the definitions that the documentation's figures have.
 //! **Invariants**: pure counting; holds no text. **Not here**: reading files (`cli/redact`).
 //!
-//! *Recall*: share of labelled values of which no letter or digit survives at its own place. *Leak*: share of which a run
-//! of four characters or more survives (the whole value, if it is shorter). *Precision*: share of placeholders that touch
-//! a labelled value. *F2*: 5PR / (4P + R). *Clean*: share of near-miss texts without a placeholder. A placeholder of
-//! another type counts as found; which types were told for which is counted apart.
+//! *Recall*: share of labelled values of which no letter or digit survives at its own place. *Leak*: share of which a
+//! run of four characters or more survives (the whole value, if it is shorter). *Precision*: share of placeholders that
+//! touch a labelled value. *F2*: 5PR / (4P + R). *Clean*: share of near-miss texts without a placeholder. A placeholder
+//! of another type counts as found; which types were told for which is counted apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

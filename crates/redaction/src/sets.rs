@@ -1,6 +1,7 @@
-//! **What**: [`Bytes`], [`Bits`] and [`Words`], sets that are asked by one look-up. **Why**: most time goes into reading names, blanks and
-//! separators byte by byte, and into lists of words; a table saves a chain of comparisons for each. **Invariants**: tables
-//! of bytes that are known are made by the compiler; nothing is allocated in a look-up. **Not here**: classes of 64 bytes at a time (`masks`).
+//! **What**: [`Bytes`], [`Bits`] and [`Words`], sets that are asked by one look-up. **Why**: most time goes into
+//! reading names, blanks and separators byte by byte, and into lists of words; a table saves a chain of comparisons for
+//! each. **Invariants**: tables of bytes that are known are made by the compiler; nothing is allocated in a look-up.
+//! **Not here**: classes of 64 bytes at a time (`masks`).
 
 /// A set of bytes. Held in a `static`: a constant would be copied where it is used.
 pub(super) struct Bytes([bool; 256]);

@@ -1,7 +1,7 @@
-//! **What**: mail addresses that are spelt: `jane dot doe at example dot com`, `jane (at) example.com`. **Why**: whoever
-//! hides an address from harvesters shows it to readers. **Invariants**: only where users chose it; plain words need a
-//! word such as `mail` before them on the line; at most 160 bytes around an `at` are read.
-//! **Not here**: written addresses (`email`).
+//! **What**: mail addresses that are spelt: `jane dot doe at example dot com`, `jane (at) example.com`. **Why**:
+//! whoever hides an address from harvesters shows it to readers. **Invariants**: only where users chose it; plain words
+//! need a word such as `mail` before them on the line; at most 160 bytes around an `at` are read. **Not here**: written
+//! addresses (`email`).
 
 use std::ops::Range;
 use std::sync::LazyLock;

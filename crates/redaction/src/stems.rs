@@ -1,6 +1,7 @@
-//! **What**: the words that make a pattern or family worth trying, found at the start of words. **Why**: a bit test
-//! for each width of stems costs less than any multi-pattern search. **Invariants**: a bit test a word, three more where
-//! that says so, and then a short list; comparing is without ASCII case unless the stem says so. **Not here**: where words start (`anchors`).
+//! **What**: the words that make a pattern or family worth trying, found at the start of words. **Why**: a bit test for
+//! each width of stems costs less than any multi-pattern search. **Invariants**: a bit test a word, three more where
+//! that says so, and then a short list; comparing is without ASCII case unless the stem says so. **Not here**: where
+//! words start (`anchors`).
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -1,7 +1,8 @@
-//! **What**: [`Steps`]: patterns that are a row of sets of bytes, each so many times: `ghp_[A-Za-z0-9]{36}`. **Why**: a text may nearly match
-//! again and again, and reading a row takes some instructions a byte where an automaton with a group takes seventy. **Invariants**: finds
-//! what the automaton would: a row is made only of a pattern in which each set that may be read more or less often ends where none of
-//! what may follow begins. **Not here**: all other patterns (`patterns`).
+//! **What**: [`Steps`]: patterns that are a row of sets of bytes, each so many times: `ghp_[A-Za-z0-9]{36}`. **Why**: a
+//! text may nearly match again and again, and reading a row takes some instructions a byte where an automaton with a
+//! group takes seventy. **Invariants**: finds what the automaton would: a row is made only of a pattern in which each
+//! set that may be read more or less often ends where none of what may follow begins. **Not here**: all other patterns
+//! (`patterns`).
 
 use std::ops::Range;
 

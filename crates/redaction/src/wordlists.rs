@@ -1,7 +1,8 @@
-//! **What**: gives the word lists and tables of `config/rules/lists/*.txt` by name. **Why**: which words hint at a street, a
-//! provider or a command is data: adding one needs no Rust. **Invariants**: callers parse a list once into a `static`, so that
-//! no search reads the text. **Not here**: the four lists of names (`names::words`), rules (`config/rules/*.yaml`), notation, and
-//! lists of fewer than eight words that belong to one rule's logic. `tests::wordlists` checks the files.
+//! **What**: gives the word lists and tables of `config/rules/lists/*.txt` by name. **Why**: which words hint at a
+//! street, a provider or a command is data: adding one needs no Rust. **Invariants**: callers parse a list once into a
+//! `static`, so that no search reads the text. **Not here**: the four lists of names (`names::words`), rules
+//! (`config/rules/*.yaml`), notation, and lists of fewer than eight words that belong to one rule's logic.
+//! `tests::wordlists` checks the files.
 
 use std::sync::LazyLock;
 

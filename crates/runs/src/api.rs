@@ -1,6 +1,6 @@
-//! **What**: `/api/…` on the admin port: runs, sessions, budgets, sums, investigations, measures, alerts as JSON; and the
-//! outcome of a run, posted. **Invariants**: answers are of [`super::json`]; ids are looked up, never printed back as HTML;
-//! bodies are at most 4 KiB. **Not here**: who may ask (the admin port's guard).
+//! **What**: `/api/…` on the admin port: runs, sessions, budgets, sums, investigations, measures, alerts as JSON; and
+//! the outcome of a run, posted. **Invariants**: answers are of [`super::json`]; ids are looked up, never printed back
+//! as HTML; bodies are at most 4 KiB. **Not here**: who may ask (the admin port's guard).
 
 use std::sync::Arc;
 

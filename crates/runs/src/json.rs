@@ -1,6 +1,6 @@
-//! **What**: the JSON of runs: what the API answers, what pages and commands pass on. **Why**: one schema, documented in
-//! docs/runs.md; `schema` is raised when a field changes its meaning or goes, not when one is added.
-//! **Invariants**: money is decimal text in USD, exact; times are RFC 3339 in UTC or null; durations are seconds.
+//! **What**: the JSON of runs: what the API answers, what pages and commands pass on. **Why**: one schema, documented
+//! in docs/runs.md; `schema` is raised when a field changes its meaning or goes, not when one is added. **Invariants**:
+//! money is decimal text in USD, exact; times are RFC 3339 in UTC or null; durations are seconds.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use super::{
     input,
 };
 
-/// Version of the schema. 2: sums are of all runs, live ones up to now; `output` is without `reasoning`; what has no price has a
-/// cost of null.
+/// Version of the schema. 2: sums are of all runs, live ones up to now; `output` is without `reasoning`; what has no
+/// price has a cost of null.
 pub const SCHEMA: u32 = 2;
 
 const NANOS: f64 = 1e9;

@@ -1,9 +1,8 @@
-//! **What**: runs as the outside sees them: what one did ([`Totals`], [`Peaks`]), where it stands ([`RunView`]), sums, budgets,
-//! alerts, and [`Board`], whom pages and commands ask. **Why**: the tracker, the connector, the admin port and commands share
-//! one model and one JSON.
-//! **Invariants**: ids and names have passed the id policy; users are keyed pseudonyms; no content; nothing here has
-//! `Debug`; counts are whole and cost is exact (1e-18 USD).
-//! **Not here**: how runs are told apart and added up (the crate `tracker`), sockets and guards (`telemetry/admin`).
+//! **What**: runs as the outside sees them: what one did ([`Totals`], [`Peaks`]), where it stands ([`RunView`]), sums,
+//! budgets, alerts, and [`Board`], whom pages and commands ask. **Why**: the tracker, the connector, the admin port and
+//! commands share one model and one JSON. **Invariants**: ids and names have passed the id policy; users are keyed
+//! pseudonyms; no content; nothing here has `Debug`; counts are whole and cost is exact (1e-18 USD). **Not here**: how
+//! runs are told apart and added up (the crate `tracker`), sockets and guards (`telemetry/admin`).
 
 pub mod api;
 mod board;

@@ -1,7 +1,7 @@
-//! **What**: who makes room where there is not enough for all: [`victim`], [`Used`], [`Queue`], and for many at once [`fair`].
-//! **Why**: one account that names a thousand tenants, or floods its own past, must not take away what others' medians, alerts and
-//! history rest on. **Invariants**: whoever has most makes room, with what was used longest ago; exactly what is over goes, also
-//! where all have one time. **Not here**: how much there is (their owners).
+//! **What**: who makes room where there is not enough for all: [`victim`], [`Used`], [`Queue`], and for many at once
+//! [`fair`]. **Why**: one account that names a thousand tenants, or floods its own past, must not take away what
+//! others' medians, alerts and history rest on. **Invariants**: whoever has most makes room, with what was used longest
+//! ago; exactly what is over goes, also where all have one time. **Not here**: how much there is (their owners).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -25,7 +25,8 @@ pub fn victim<'k, K: 'k>(entries: impl Iterator<Item = (&'k str, u64, K)>) -> Op
     accounts.into_values().max_by_key(|(count, used, _)| (*count, Reverse(*used))).map(|(.., key)| key)
 }
 
-/// Who stays, those first that would stay in less room, and who goes. `all`: account, when (the later stays), weight, what.
+/// Who stays, those first that would stay in less room, and who goes. `all`: account, when (the later stays), weight,
+/// what.
 pub fn fair<'a, T: Ord + Copy, K>(all: impl Iterator<Item = (&'a str, T, usize, K)>, room: usize) -> (Vec<K>, Vec<K>) {
     let mut accounts: BTreeMap<&str, Vec<(T, usize, K)>> = BTreeMap::new();
     for (account, at, weight, what) in all {

@@ -1,4 +1,5 @@
-//! **What**: runs added up, live ones up to now: [`Sum`] by tenant, feature, model, user and session; [`Investigations`].
+//! **What**: runs added up, live ones up to now: [`Sum`] by tenant, feature, model, user and session;
+//! [`Investigations`].
 
 use std::collections::BTreeMap;
 
@@ -155,6 +156,7 @@ pub struct Investigations {
     pub tool_calls_mean: f64,
     /// Cost of all, 1e-18 USD.
     pub atto_usd: i128,
-    /// Mean seconds to resolution by tenths of confidence (0.0–0.1 is the first) and how many; only of those that tell both.
+    /// Mean seconds to resolution by tenths of confidence (0.0–0.1 is the first) and how many; only of those that tell
+    /// both.
     pub resolution: [(u64, f64); 10],
 }

@@ -245,8 +245,8 @@ async fn an_id_of_two_accounts() {
     assert_eq!(heard.0.lock()[0].0, "theirs/shared");
 }
 
-/// What a person reads of money: rounded half up from the exact amount, two significant digits of small amounts, never $0 of what
-/// has no price. ($2.025 was "$2.02" beside three times "$0.68".)
+/// What a person reads of money: rounded half up from the exact amount, two significant digits of small amounts, never
+/// $0 of what has no price. ($2.025 was "$2.02" beside three times "$0.68".)
 #[test]
 fn money_misleads_nobody() {
     use crate::words::{cost, dollars, seconds, usd};
@@ -292,8 +292,8 @@ fn alerts_say_what_was_measured() {
     assert_eq!((&alerts["alerts"][0]["unit"], &alerts["alerts"][0]["multiple"]), (&json!("count"), &json!(1.4)));
 }
 
-/// Buckets of tokens add up: reasoning is not in the output too. What nobody has a price for costs null, not 0; and what was
-/// written down in the form of before says the same.
+/// Buckets of tokens add up: reasoning is not in the output too. What nobody has a price for costs null, not 0; and
+/// what was written down in the form of before says the same.
 #[test]
 fn tokens_are_disjoint_and_no_price_is_null() {
     let mut sum = Totals::default();

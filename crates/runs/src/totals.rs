@@ -1,6 +1,6 @@
-//! **What**: what a run or a session adds up to: [`Totals`]. **Invariants**: exact: counts are whole, cost is in 1e-18 USD;
-//! what has no price is counted apart, never as zero; sums are the same in any order; no map tells more than 64 kinds apart.
-//! **Not here**: what belongs to a run (the crate `tracker`), what can't be added ([`super::Peaks`]).
+//! **What**: what a run or a session adds up to: [`Totals`]. **Invariants**: exact: counts are whole, cost is in 1e-18
+//! USD; what has no price is counted apart, never as zero; sums are the same in any order; no map tells more than 64
+//! kinds apart. **Not here**: what belongs to a run (the crate `tracker`), what can't be added ([`super::Peaks`]).
 
 use std::collections::BTreeMap;
 
@@ -189,7 +189,8 @@ impl Totals {
         other.others.iter().for_each(|(name, other)| kind(&mut self.others, name).add(other));
     }
 
-    /// The same but for tenants, with names in the form in which `shown` gives them; names that look the same then are added up.
+    /// The same but for tenants, with names in the form in which `shown` gives them; names that look the same then are
+    /// added up.
     pub fn add_names(&mut self, other: &Self, shown: impl Fn(&str) -> String) {
         for (name, model) in &other.models {
             kind(&mut self.models, &shown(name)).add(model);

@@ -1,7 +1,7 @@
-//! **What**: amounts as people read them: money, counts, times, multiples, and what an alert measured. **Why**: pages, webhooks,
-//! alert events and commands must write one amount in one way. **Invariants**: money is rounded half up from its exact amount,
-//! so that parts and their sum don't contradict each other; small amounts keep two significant digits; what has no price is
-//! never $0. **Not here**: JSON for programs ([`super::json`]), names (`pages`).
+//! **What**: amounts as people read them: money, counts, times, multiples, and what an alert measured. **Why**: pages,
+//! webhooks, alert events and commands must write one amount in one way. **Invariants**: money is rounded half up from
+//! its exact amount, so that parts and their sum don't contradict each other; small amounts keep two significant
+//! digits; what has no price is never $0. **Not here**: JSON for programs ([`super::json`]), names (`pages`).
 
 use rates::Usd;
 

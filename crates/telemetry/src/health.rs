@@ -1,6 +1,6 @@
-//! **What**: what `/readyz` and `grpc.health.v1` answer. **Invariants**: speaks of this process only (listening,
-//! spool writable, within its limits and those of `max_pending`), never of back ends or S3: those have metrics, the page and `check`.
-//! **Not here**: the HTTP answer (`admin`).
+//! **What**: what `/readyz` and `grpc.health.v1` answer. **Invariants**: speaks of this process only (listening, spool
+//! writable, within its limits and those of `max_pending`), never of back ends or S3: those have metrics, the page and
+//! `check`. **Not here**: the HTTP answer (`admin`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -116,8 +116,8 @@ impl Health {
         self.again.load(Ordering::Relaxed)
     }
 
-    /// Whether it runs: it started, and does not end but for a reload. What keeps it from taking more for a while (a full spool) is no
-    /// matter here.
+    /// Whether it runs: it started, and does not end but for a reload. What keeps it from taking more for a while (a
+    /// full spool) is no matter here.
     pub fn runs(&self) -> bool {
         self.again.load(Ordering::Relaxed) || self.parts.lock().get(GATEWAY).is_some_and(Option::is_none)
     }

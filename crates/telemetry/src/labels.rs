@@ -1,8 +1,8 @@
-//! **What**: [`Values`]: which texts of telemetry a label of `/metrics` shows. **Why**: a series can't be taken back, so there
-//! must not be many; and neither one account nor one stream of made-up names may use up what there is. **Invariants**: at most
-//! `MOST` values of a label while the process lives, reloads included; the more an account brought, the less it may still
-//! bring, so that something is left for the next; the first `AT_ONCE` of an account are shown at once, later ones when they
-//! came `AGAIN` times. **Not here**: which labels there are (their owners).
+//! **What**: [`Values`]: which texts of telemetry a label of `/metrics` shows. **Why**: a series can't be taken back,
+//! so there must not be many; and neither one account nor one stream of made-up names may use up what there is.
+//! **Invariants**: at most `MOST` values of a label while the process lives, reloads included; the more an account
+//! brought, the less it may still bring, so that something is left for the next; the first `AT_ONCE` of an account are
+//! shown at once, later ones when they came `AGAIN` times. **Not here**: which labels there are (their owners).
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,6 +1,6 @@
-//! **What**: [`Meter`]: gives the handles of the metrics of [`super::names`]. **Invariants**: label values are owned by the
-//! caller and bounded; handles that every item needs are made at build time and kept. **Not here**: values and their
-//! text (`series`), the HTTP answer (`admin`).
+//! **What**: [`Meter`]: gives the handles of the metrics of [`super::names`]. **Invariants**: label values are owned by
+//! the caller and bounded; handles that every item needs are made at build time and kept. **Not here**: values and
+//! their text (`series`), the HTTP answer (`admin`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -55,8 +55,8 @@ impl Meter {
         *self.began.get_or_init(|| now)
     }
 
-    /// The name of who has these totals: what `made` gives, the first time it is asked. Totals go on over reloads, and so must it: under a
-    /// second name they would count twice.
+    /// The name of who has these totals: what `made` gives, the first time it is asked. Totals go on over reloads, and
+    /// so must it: under a second name they would count twice.
     pub fn instance(&self, made: impl FnOnce() -> String) -> &str {
         self.instance.get_or_init(made)
     }

@@ -121,8 +121,8 @@ metrics_table! {
     PANICS = "tollgate_panics_total", Kind::Counter;
     /// Items that could not be processed and were sealed to the auditors (label: signal).
     QUARANTINED_ITEMS = "tollgate_quarantined_items_total", Kind::Counter;
-    /// Items that could not be processed, or were refused one by one, and were dropped (labels: signal; reason: `no_vault`, `not_sealed`,
-    /// `bad_ids`, `item_too_large`).
+    /// Items that could not be processed, or were refused one by one, and were dropped (labels: signal; reason:
+    /// `no_vault`, `not_sealed`, `bad_ids`, `item_too_large`).
     DROPPED_ITEMS = "tollgate_dropped_items_total", Kind::Counter;
     /// Items that came to a processor, those of requests that had to come again too (labels: processor, otel_signal).
     PROCESSOR_INCOMING = "otelcol_processor_incoming_items_total", Kind::Counter;
@@ -175,7 +175,8 @@ metrics_table! {
     SEND_BYTES = "otelcol_exporter_queue_batch_send_size_bytes", Kind::Histogram(BYTES);
     /// Batches that were given up, oldest first, because more waited than `max_pending` (label: exporter).
     EXPIRED = "tollgate_exporter_expired_batches_total", Kind::Counter;
-    /// 1 while as much waits as `max_pending` allows and clients are told to come again, for `on_full: refuse` (label: exporter).
+    /// 1 while as much waits as `max_pending` allows and clients are told to come again, for `on_full: refuse` (label:
+    /// exporter).
     PENDING_FULL = "tollgate_exporter_pending_full", Kind::Gauge;
     /// Batches of an exporter with `ack: offered` that were given up (label: exporter).
     OFFERED_DROPPED = "tollgate_exporter_offered_dropped_batches_total", Kind::Counter;
@@ -236,8 +237,8 @@ metrics_table! {
     VAULT_AGENT_SERVICES = "tollgate_vault_agent_services", Kind::Gauge;
     /// Texts under unlisted keys that are remembered until enough sessions have sent them (label: processor).
     VAULT_LABELS = "tollgate_vault_labels", Kind::Gauge;
-    /// Values of agents' items that went to the vault because no list names their keys, which stay with `[CONTENT]`; the
-    /// Gateway page has the line that keeps each (labels: processor; key: names alone, `other` beyond the first few
+    /// Values of agents' items that went to the vault because no list names their keys, which stay with `[CONTENT]`;
+    /// the Gateway page has the line that keeps each (labels: processor; key: names alone, `other` beyond the first few
     /// hundred; rule: `labels`, or `privacy` for what the profile moved).
     VAULT_MOVED_VALUES = "tollgate_vault_moved_values_total", Kind::Counter;
     /// 1 for the privacy profile in force, else 0 (labels: processor; profile: `standard`, `strict`).
@@ -269,8 +270,8 @@ metrics_table! {
     COST_USD = "tollgate_cost_usd_total", Kind::Sum;
     /// Records of model calls by what became of them (label: status).
     COST_CALLS = "tollgate_cost_calls_total", Kind::Counter;
-    /// Calls that should have a price and have none (labels: provider, model, reason, nearest = the listed id most like it);
-    /// reason no_usage: the client tells no tokens, for OpenAI's streams until stream_options.include_usage is on.
+    /// Calls that should have a price and have none (labels: provider, model, reason, nearest = the listed id most like
+    /// it); reason no_usage: the client tells no tokens, for OpenAI's streams until stream_options.include_usage is on.
     COST_UNPRICED = "tollgate_cost_unpriced_total", Kind::Counter;
     /// Tokens of calls without a price (labels: provider, model).
     COST_UNPRICED_TOKENS = "tollgate_cost_unpriced_tokens_total", Kind::Counter;
@@ -280,7 +281,8 @@ metrics_table! {
     COST_MISMATCH = "tollgate_cost_reported_mismatch_total", Kind::Counter;
     /// Claims of calls that were forgotten, by age or for room: a later copy would count again.
     COST_FORGOTTEN = "tollgate_cost_claims_forgotten", Kind::Gauge;
-    /// Calls without a model of their own that could not wait for a parent that tells one: too many wait; they have no price.
+    /// Calls without a model of their own that could not wait for a parent that tells one: too many wait; they have no
+    /// price.
     COST_WAITING_FULL = "tollgate_cost_waiting_full_total", Kind::Counter;
     /// Parents with a model that were forgotten for want of room, before their time.
     COST_PARENTS_FORGOTTEN = "tollgate_cost_parents_forgotten_total", Kind::Counter;
@@ -340,7 +342,8 @@ metrics_table! {
     RUN_ERRORS = "agent_errors_total", Kind::Counter;
     /// Model calls that were refused, rate limited, overloaded or failed (labels: reason, provider, tenant, template).
     MODEL_TROUBLES = "agent_model_troubles_total", Kind::Counter;
-    /// Changes to another model (labels: reason = refusal, rate_limited_429, overloaded_529 or other; provider, tenant, template).
+    /// Changes to another model (labels: reason = refusal, rate_limited_429, overloaded_529 or other; provider, tenant,
+    /// template).
     FALLBACKS = "agent_fallback_total", Kind::Counter;
     /// Permissions that were denied (labels: tool, source).
     PERMISSION_DENIALS = "agent_permission_denials_total", Kind::Counter;
@@ -354,7 +357,8 @@ metrics_table! {
     MEASURE = "agent_measure", Kind::Histogram(MEASURES);
     /// Alerts that tollgate computes itself and that began to fire (labels: rule, tenant).
     ALERTS = "agent_alert_total", Kind::Counter;
-    /// Messages about alerts to the webhook (label: outcome = sent, failed, muted or repeated; of the last two nothing was sent).
+    /// Messages about alerts to the webhook (label: outcome = sent, failed, muted or repeated; of the last two nothing
+    /// was sent).
     ALERT_MESSAGES = "tollgate_alert_messages_total", Kind::Counter;
     /// Measures that were negative, not finite or above 1e15, and were left out.
     MEASURES_REFUSED = "tollgate_measures_refused_total", Kind::Counter;
@@ -382,8 +386,8 @@ metrics_table! {
     ECHO_MEMORY_BYTES = "tollgate_echo_memory_bytes", Kind::Gauge;
     /// Values cut to their cap, by signal.
     REDACT_CUT_VALUES = "tollgate_redact_cut_values_total", Kind::Counter;
-    /// Values that could not be searched, all or part of them: bytes that are no text, texts that are too long or nested
-    /// too deep (label: signal).
+    /// Values that could not be searched, all or part of them: bytes that are no text, texts that are too long or
+    /// nested too deep (label: signal).
     REDACT_UNSCANNED_VALUES = "tollgate_redact_unscanned_values_total", Kind::Counter;
     /// Calls of the external recogniser (labels: processor, outcome).
     RECOGNISER_CALLS = "tollgate_recogniser_calls_total", Kind::Counter;

@@ -1,7 +1,8 @@
-//! **What**: metric values ([`Counter`], [`Gauge`], [`Histogram`]) and their text for `/metrics` ([`Registry::render`]). **Why**: the
-//! admin page and the OTLP export parse that same text, so all three show the same values. **Invariants**: recording takes no
-//! lock; metric names are written unescaped (a test of `names` checks them), label names are literals in our code; metrics stand
-//! in the order of `names::ALL`. **Not here**: which metrics exist (`names`).
+//! **What**: metric values ([`Counter`], [`Gauge`], [`Histogram`]) and their text for `/metrics`
+//! ([`Registry::render`]). **Why**: the admin page and the OTLP export parse that same text, so all three show the same
+//! values. **Invariants**: recording takes no lock; metric names are written unescaped (a test of `names` checks them),
+//! label names are literals in our code; metrics stand in the order of `names::ALL`. **Not here**: which metrics exist
+//! (`names`).
 //!
 //! Source: Prometheus text exposition format 0.0.4.
 
@@ -107,7 +108,8 @@ enum Cell {
     Histogram(Histogram),
 }
 
-/// Every series that was asked for. Looked up on the way of requests: a look-up of what is there and the text wait for nobody.
+/// Every series that was asked for. Looked up on the way of requests: a look-up of what is there and the text wait for
+/// nobody.
 #[derive(Default)]
 pub(crate) struct Registry {
     families: RwLock<HashMap<&'static str, BTreeMap<Arc<Labels>, Cell>>>,

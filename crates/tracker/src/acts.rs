@@ -1,6 +1,7 @@
-//! **What**: [`Act`]: one model or tool call of a run, and what only their order tells: retries, fallbacks, rows of equal
-//! calls, growth of the context, the slowest and the most expensive. **Invariants**: a function of the set of acts: they are
-//! sorted by begin, then by what does not depend on the order they came in. **Not here**: which calls count (`layers`).
+//! **What**: [`Act`]: one model or tool call of a run, and what only their order tells: retries, fallbacks, rows of
+//! equal calls, growth of the context, the slowest and the most expensive. **Invariants**: a function of the set of
+//! acts: they are sorted by begin, then by what does not depend on the order they came in. **Not here**: which calls
+//! count (`layers`).
 
 use std::collections::HashMap;
 
@@ -123,8 +124,8 @@ fn errors(acts: &[Act], totals: &mut Totals, group: &Group) {
     }
 }
 
-/// What became of model calls that were not answered as asked: made again, or another model took over. Returns the calls that
-/// did, by key: why, and from which.
+/// What became of model calls that were not answered as asked: made again, or another model took over. Returns the
+/// calls that did, by key: why, and from which.
 fn troubles(models: &[&Act], totals: &mut Totals, group: &Group, terms: &Terms) -> HashMap<u64, (u8, u16)> {
     let mut stand_ins = HashMap::new();
     let is_same = |act: &Act, one: u16, other: u16| {

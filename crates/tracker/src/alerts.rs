@@ -1,8 +1,8 @@
-//! **What**: [`Alerts`]: what a metrics store can't tell because it needs single runs or medians: loops, ceilings, runs that
-//! do not end, sessions far above what their feature costs or takes, drift. **Why**: somebody must wake up, and know for
-//! which run. **Invariants**: an alert fires once for its run or session and ends with it; a rise in traffic alone fires nothing: no
-//! rule looks at how many runs there are; medians and drift need `least_runs` ended ones; bounded.
-//! **Not here**: when a run is over (`state`), who is told (`runs::Board`, the connector).
+//! **What**: [`Alerts`]: what a metrics store can't tell because it needs single runs or medians: loops, ceilings, runs
+//! that do not end, sessions far above what their feature costs or takes, drift. **Why**: somebody must wake up, and
+//! know for which run. **Invariants**: an alert fires once for its run or session and ends with it; a rise in traffic
+//! alone fires nothing: no rule looks at how many runs there are; medians and drift need `least_runs` ended ones;
+//! bounded. **Not here**: when a run is over (`state`), who is told (`runs::Board`, the connector).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -290,7 +290,8 @@ impl Rule<'_> {
 }
 
 impl Alerts {
-    /// Looks at a run, `over` or not. `fired`: rules that fired for it, as bits of their numbers. Returns what fires now.
+    /// Looks at a run, `over` or not. `fired`: rules that fired for it, as bits of their numbers. Returns what fires
+    /// now.
     pub(super) fn run(&mut self, view: &RunView, over: bool, fired: &mut u16, rule: Rule<'_>) -> Vec<Alert> {
         let (totals, peaks, limits) = (&view.totals, &view.peaks, rule.limits);
         let mut found: Vec<(usize, f64, f64, &str)> = Vec::new();

@@ -1,6 +1,6 @@
-//! **What**: the keyed digest of a tool call's arguments, by which equal calls are told. **Why**: the arguments are content:
-//! what stays of them must not tell a guesser whether he is right. **Invariants**: order of keys and white space of JSON
-//! objects change nothing, up to 8 KiB; larger arguments compare byte by byte; never 0.
+//! **What**: the keyed digest of a tool call's arguments, by which equal calls are told. **Why**: the arguments are
+//! content: what stays of them must not tell a guesser whether he is right. **Invariants**: order of keys and white
+//! space of JSON objects change nothing, up to 8 KiB; larger arguments compare byte by byte; never 0.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;

@@ -1,6 +1,7 @@
-//! **What**: [`Counted`]: what one run adds to the sums by tenant, feature, model, user and session, as bytes that are kept with
-//! its group. **Why**: sums hold live runs too, and a run's figures change until it is over and sometimes after: what it added
-//! before is taken out again. **Invariants**: names have passed the id policy. **Not here**: the sums (`history`).
+//! **What**: [`Counted`]: what one run adds to the sums by tenant, feature, model, user and session, as bytes that are
+//! kept with its group. **Why**: sums hold live runs too, and a run's figures change until it is over and sometimes
+//! after: what it added before is taken out again. **Invariants**: names have passed the id policy. **Not here**: the
+//! sums (`history`).
 
 use runs::{ModelTotals, RunView, Sum};
 

@@ -1,7 +1,7 @@
-//! **What**: [`Credit`]: how much of a group one batch may look into for its stamps. **Why**: a batch of one span may belong to
-//! a session of a hundred thousand: if each such batch looked at all of them, 400 bytes would cost as much as megabytes.
-//! **Invariants**: beyond [`FREE`] units what all batches look at is at most [`TIMES`] what the group holds, once for roots
-//! of traces and once for the rest; a part holds what can belong to the runs of the batch; bounded.
+//! **What**: [`Credit`]: how much of a group one batch may look into for its stamps. **Why**: a batch of one span may
+//! belong to a session of a hundred thousand: if each such batch looked at all of them, 400 bytes would cost as much as
+//! megabytes. **Invariants**: beyond [`FREE`] units what all batches look at is at most [`TIMES`] what the group holds,
+//! once for roots of traces and once for the rest; a part holds what can belong to the runs of the batch; bounded.
 //! **Not here**: what is written (`stamp`).
 
 use std::collections::{HashMap, HashSet};

@@ -1,6 +1,7 @@
-//! **What**: what runs ask of an item besides the vocabulary's facts: commit, issue, incident, template, attempts, who denied
-//! a permission, outcomes, and the configured measures. **Invariants**: one walk over the attributes of an item, one over those
-//! of each resource; only label-shaped texts and numbers are taken. **Not here**: what becomes of it (`observe`).
+//! **What**: what runs ask of an item besides the vocabulary's facts: commit, issue, incident, template, attempts, who
+//! denied a permission, outcomes, and the configured measures. **Invariants**: one walk over the attributes of an item,
+//! one over those of each resource; only label-shaped texts and numbers are taken. **Not here**: what becomes of it
+//! (`observe`).
 
 use otlp::{Field, Node, NodeKind, Payload, Value};
 use runs::{Judged, Outcome, Score, Verdict};

@@ -1,5 +1,6 @@
-//! **What**: one word for each way a model call ends: finish reasons ([`one_word`]), and what kept it from being answered as
-//! asked ([`trouble`]). **Why**: `length`, `max_tokens` and `MAX_TOKENS` are one, and "fallbacks" as one number says nothing.
+//! **What**: one word for each way a model call ends: finish reasons ([`one_word`]), and what kept it from being
+//! answered as asked ([`trouble`]). **Why**: `length`, `max_tokens` and `MAX_TOKENS` are one, and "fallbacks" as one
+//! number says nothing.
 
 use genai::ItemFacts;
 

@@ -1,7 +1,7 @@
-//! **What**: what pages and the API are shown of runs: the latest ones ([`Glances::recent`]), one by its id ([`Glances::find`]). **Why**:
-//! it takes as long as what is shown is large, so the state is held only while snapshots are taken.
-//! **Invariants**: views of heavy groups are kept until the group changes; what is kept is bounded.
-//! **Not here**: what a view is (`view`).
+//! **What**: what pages and the API are shown of runs: the latest ones ([`Glances::recent`]), one by its id
+//! ([`Glances::find`]). **Why**: it takes as long as what is shown is large, so the state is held only while snapshots
+//! are taken. **Invariants**: views of heavy groups are kept until the group changes; what is kept is bounded. **Not
+//! here**: what a view is (`view`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -139,8 +139,8 @@ impl Glances {
         accounts.into_iter().collect()
     }
 
-    /// The first that `look` finds in groups that may hold a run of this id, the latest first; of an account, or of all. They are
-    /// looked through some at a time: others use the state in between.
+    /// The first that `look` finds in groups that may hold a run of this id, the latest first; of an account, or of
+    /// all. They are looked through some at a time: others use the state in between.
     fn search<T>(
         &self,
         state: &Mutex<State>,

@@ -1,7 +1,7 @@
-//! **What**: [`History`]: runs that are over and still shown, what they add up to, what became of them, and the investigations
-//! they belong to. **Invariants**: bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions (the most expensive each), 10,000
-//! outcomes, 5,000 investigations; whose account has most makes room: what goes is added to its `other`, or forgotten.
-//! **Not here**: when a run is over (`state`).
+//! **What**: [`History`]: runs that are over and still shown, what they add up to, what became of them, and the
+//! investigations they belong to. **Invariants**: bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions
+//! (the most expensive each), 10,000 outcomes, 5,000 investigations; whose account has most makes room: what goes is
+//! added to its `other`, or forgotten. **Not here**: when a run is over (`state`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

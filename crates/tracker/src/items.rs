@@ -161,7 +161,8 @@ record! {
     pub(super) struct Announced {
         /// The engine's running time when its end was announced, or what came late after it; 0 = it is not over.
         over_at: u64,
-        /// The engine's running time since when an end that is not certain is shown: nobody is told of it, no counter has it.
+        /// The engine's running time since when an end that is not certain is shown: nobody is told of it, no counter
+        /// has it.
         presumed_at: u64,
         /// Digest of what was announced last.
         digest: u64,

@@ -1,8 +1,8 @@
-//! **What**: which records of model calls count. **Why**: one call may be told by an instrumentation's span, by the vendor's
-//! SDK's span directly below it, and by log records written in either.
-//! **Invariants**: a call counts once, at its innermost span; a price that was put on an outer span is kept; what a failed
-//! call took is counted; what was counted before does not count again; linear but for walks of at most 64 spans.
-//! **Not here**: records with one id, which are one already (`group`); a span and a log record without one (`twins`).
+//! **What**: which records of model calls count. **Why**: one call may be told by an instrumentation's span, by the
+//! vendor's SDK's span directly below it, and by log records written in either. **Invariants**: a call counts once, at
+//! its innermost span; a price that was put on an outer span is kept; what a failed call took is counted; what was
+//! counted before does not count again; linear but for walks of at most 64 spans. **Not here**: records with one id,
+//! which are one already (`group`); a span and a log record without one (`twins`).
 
 use std::collections::{HashMap, HashSet};
 

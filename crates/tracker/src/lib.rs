@@ -1,5 +1,5 @@
-//! **What**: the processor that knows runs: one agent invocation each, told apart by what a dialect names, else by spans
-//! and traces; and the sessions that runs share. It stamps the run on every agent item and adds up what runs did.
+//! **What**: the processor that knows runs: one agent invocation each, told apart by what a dialect names, else by
+//! spans and traces; and the sessions that runs share. It stamps the run on every agent item and adds up what runs did.
 //! **Why**: traces show spans; people ask what an agent did, how long it took, what it cost and whether it failed.
 //! **Invariants**: `process` changes nothing but its batch; state changes by effects of committed batches alone, and is
 //! the same whatever the order and batching of items; a call seen on two signals counts once; all of it is bounded.

@@ -1,7 +1,7 @@
-//! **What**: [`Look`]: what a look at one group finds: runs and sessions that are over, that changed, that somebody should
-//! know of. **Why**: this is the work, and it needs nothing but the group: so it is done while others use the state.
-//! **Invariants**: a function of the group and of [`Eyes`]; nothing in it refers to the group. **Not here**: what becomes
-//! of it (`state`).
+//! **What**: [`Look`]: what a look at one group finds: runs and sessions that are over, that changed, that somebody
+//! should know of. **Why**: this is the work, and it needs nothing but the group: so it is done while others use the
+//! state. **Invariants**: a function of the group and of [`Eyes`]; nothing in it refers to the group. **Not here**:
+//! what becomes of it (`state`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use super::store::KeyId;
 use super::terms::Terms;
 use super::view::Viewer;
 
-/// A run ended by an agent whose parent was not seen is shown as ended when its trace was quiet for so many times `settle`. The
-/// agent may still be a sub-agent, whose parent's span comes when that ends: what can't be corrected waits for the run's own
-/// root, its session's end or `idle_timeout`.
+/// A run ended by an agent whose parent was not seen is shown as ended when its trace was quiet for so many times
+/// `settle`. The agent may still be a sub-agent, whose parent's span comes when that ends: what can't be corrected
+/// waits for the run's own root, its session's end or `idle_timeout`.
 const PATIENCE: u64 = 10;
-/// Weight from which a group is looked at once in `settle`; a lighter one more often. It counts as heavy if that is less
-/// often than every [`SUSPECTS`].
+/// Weight from which a group is looked at once in `settle`; a lighter one more often. It counts as heavy if that is
+/// less often than every [`SUSPECTS`].
 const HEAVY: u64 = 400_000;
 
 /// What came into a heavy group is searched for suspects after so long, ns, if a ceiling can have been crossed: an
@@ -185,8 +185,8 @@ impl Look {
     }
 }
 
-/// How long a group is left alone after a look, ns: the heavier, the longer. Whoever sends to it all the time does not make it be
-/// added up all the time.
+/// How long a group is left alone after a look, ns: the heavier, the longer. Whoever sends to it all the time does not
+/// make it be added up all the time.
 pub(super) fn rest(group: &Group, settings: &Settings) -> u64 {
     let weight = u64::try_from(group.weight()).unwrap_or(u64::MAX);
     nanos(settings.settle) / HEAVY * weight.min(HEAVY)
@@ -331,8 +331,8 @@ impl<'l> Looker<'l> {
         (key, self.group.announced.get(key).cloned().unwrap_or_default())
     }
 
-    /// Tells of the runs of a session that is over, but for those that were in it when it was over before: a session may
-    /// be resumed.
+    /// Tells of the runs of a session that is over, but for those that were in it when it was over before: a session
+    /// may be resumed.
     fn end_session(&mut self, runs: &[&Run]) {
         let is_new = |run: &&&Run| known(self.group, "session", run).is_none();
         let new: Vec<&Run> = runs.iter().filter(is_new).copied().collect();
@@ -408,7 +408,8 @@ fn announced<'g>(group: &'g Group, run: &Run) -> Option<&'g Announced> {
     known(group, "run", run)
 }
 
-/// What was announced of a run or of its session, also by the ids of its trace, which it has until something names it or its session.
+/// What was announced of a run or of its session, also by the ids of its trace, which it has until something names it
+/// or its session.
 fn known<'g>(group: &'g Group, of: &str, run: &Run) -> Option<&'g Announced> {
     if group.announced.len() == 0 {
         return None;

@@ -1,6 +1,6 @@
-//! **What**: [`Measures`]: configured numeric span attributes, added up by service, tenant and commit.
-//! **Invariants**: at most 500 series, the rest is `other`; a span counts once while it is among the latest 100,000 or so;
-//! the 95th percentile is right within 1 %. **Not here**: which numbers are measures (`extras`).
+//! **What**: [`Measures`]: configured numeric span attributes, added up by service, tenant and commit. **Invariants**:
+//! at most 500 series, the rest is `other`; a span counts once while it is among the latest 100,000 or so; the 95th
+//! percentile is right within 1 %. **Not here**: which numbers are measures (`extras`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

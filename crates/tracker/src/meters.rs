@@ -1,6 +1,6 @@
-//! **What**: [`Meters`]: runs and sessions that are over, and what is counted at once, as metrics under the users' names.
-//! **Invariants**: labels are tenants, features, models, tools and the like, each capped; never an id of a run, session
-//! or user. **Not here**: when something is over (`state`), the same over OTLP (`points`).
+//! **What**: [`Meters`]: runs and sessions that are over, and what is counted at once, as metrics under the users'
+//! names. **Invariants**: labels are tenants, features, models, tools and the like, each capped; never an id of a run,
+//! session or user. **Not here**: when something is over (`state`), the same over OTLP (`points`).
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! **What**: reads one batch's agent items into a [`Sight`]. **Invariants**: pure; one [`Seen`] per agent item, in order;
-//! nothing is decided here that another batch could decide differently.
-//! **Not here**: which run an item belongs to (`resolve`).
+//! **What**: reads one batch's agent items into a [`Sight`]. **Invariants**: pure; one [`Seen`] per agent item, in
+//! order; nothing is decided here that another batch could decide differently. **Not here**: which run an item belongs
+//! to (`resolve`).
 
 use std::collections::HashMap;
 

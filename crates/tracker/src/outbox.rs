@@ -1,9 +1,9 @@
-//! **What**: [`Outbox`]: what connectors are still to tell: runs and sessions that are over, alerts, overrides. **Why**: it is
-//! part of the state, so a crash between the end of a run and its telling loses nothing; what was told is taken out by an
-//! effect of the very transaction that tells it, so nothing is told twice either.
-//! **Invariants**: at most 20,000 entries, then the oldest of the account with most are dropped and counted; empty while no connector asks; what
-//! the spool says was told before the state knows of it again (a crash) is not told again.
-//! **Not here**: the forms (`summary`, `points`), sending (`connectors/runs`).
+//! **What**: [`Outbox`]: what connectors are still to tell: runs and sessions that are over, alerts, overrides.
+//! **Why**: it is part of the state, so a crash between the end of a run and its telling loses nothing; what was told
+//! is taken out by an effect of the very transaction that tells it, so nothing is told twice either. **Invariants**: at
+//! most 20,000 entries, then the oldest of the account with most are dropped and counted; empty while no connector
+//! asks; what the spool says was told before the state knows of it again (a crash) is not told again. **Not here**: the
+//! forms (`summary`, `points`), sending (`connectors/runs`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -62,7 +62,8 @@ impl News {
             Self::Alert(alert) => {
                 let subject = [&*alert.account, &alert.session, &alert.run];
                 let [account, session, run] = subject;
-                // A rule fires once for a run or session, after a crash perhaps later, when its tenant is known; drift comes again.
+                // A rule fires once for a run or session, after a crash perhaps later, when its tenant is known; drift
+                // comes again.
                 if !run.is_empty() || !session.is_empty() {
                     return digest(&["alert", alert.rule, account, session, run]);
                 }
@@ -192,8 +193,8 @@ impl Outbox {
         over
     }
 
-    /// The revision of a run's summary, `first` unless that was told before a crash: then the one after the last that was told, or
-    /// that one if it says the same. And whether it is to be told.
+    /// The revision of a run's summary, `first` unless that was told before a crash: then the one after the last that
+    /// was told, or that one if it says the same. And whether it is to be told.
     pub(super) fn revision(&mut self, view: &RunView, first: u32) -> (u32, bool) {
         let was_told = |told: Option<&u8>| told.is_some_and(|told| told & LOGS != 0);
         let mut next = first;
@@ -266,7 +267,8 @@ impl Outbox {
         self.entries.iter().map(|entry| &entry.news)
     }
 
-    /// Takes over who asks from the state before a restored one; nobody asks for signals that are not configured any more.
+    /// Takes over who asks from the state before a restored one; nobody asks for signals that are not configured any
+    /// more.
     pub(super) fn keep_asking(&mut self, before: &Self) {
         self.asked = before.asked;
         let asked = self.asked;

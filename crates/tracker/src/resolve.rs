@@ -1,7 +1,7 @@
-//! **What**: [`Resolved`]: the runs of one group, and what each adds up to. **Why**: items come in any order; who belongs
-//! to whom is decided only when somebody asks, from all that is known by then.
-//! **Invariants**: a function of the set of items alone; every counted item is in exactly one run.
-//! **Not here**: spans as a tree (`tree`), sums (`sum`), when a run is closed (`ends`).
+//! **What**: [`Resolved`]: the runs of one group, and what each adds up to. **Why**: items come in any order; who
+//! belongs to whom is decided only when somebody asks, from all that is known by then. **Invariants**: a function of
+//! the set of items alone; every counted item is in exactly one run. **Not here**: spans as a tree (`tree`), sums
+//! (`sum`), when a run is closed (`ends`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -165,7 +165,8 @@ impl<'g> Resolved<'g> {
         for item in items.iter().filter(|item| item.named != 0) {
             pairs.insert((item.spot.trace, self.open(Id::Named(item.named))));
         }
-        // A span whose parent is still to come belongs to a run of its own trace, whatever other run of its session is under way.
+        // A span whose parent is still to come belongs to a run of its own trace, whatever other run of its session is
+        // under way.
         let with_runs: HashSet<u32> = pairs.iter().map(|(trace, _)| *trace).collect();
         let unrooted: Vec<u64> = self.tree.unrooted().collect();
         let sub_agents = unrooted.into_iter().filter_map(|place| group.nodes.get(place)).map(|node| node.trace);

@@ -1,4 +1,5 @@
-//! **What**: a run of a group ([`Run`]) and an item that is counted in one ([`Item`]). **Not here**: which item is whose (`resolve`).
+//! **What**: a run of a group ([`Run`]) and an item that is counted in one ([`Item`]). **Not here**: which item is
+//! whose (`resolve`).
 
 use runs::{Peaks, RunState, Totals};
 

@@ -1,7 +1,7 @@
-//! **What**: [`Sight`]: what runs saw in one batch, as its effect carries it. **Why**: state is changed by effects alone,
-//! so the same ones give the same state, now or after a crash.
-//! **Invariants**: holds ids and label-shaped names, never content; index 0 is "none" everywhere.
-//! **Not here**: how it is read from a payload (`observe`), what becomes of it (`group`).
+//! **What**: [`Sight`]: what runs saw in one batch, as its effect carries it. **Why**: state is changed by effects
+//! alone, so the same ones give the same state, now or after a crash. **Invariants**: holds ids and label-shaped names,
+//! never content; index 0 is "none" everywhere. **Not here**: how it is read from a payload (`observe`), what becomes
+//! of it (`group`).
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -40,7 +40,8 @@ pub(super) struct Known {
     terms: Terms,
 }
 
-/// Whether the state has to be asked: for totals, for fallbacks, and where runs are named on other signals than these items.
+/// Whether the state has to be asked: for totals, for fallbacks, and where runs are named on other signals than these
+/// items.
 pub(super) fn asks(sight: &Sight, ids: &[KeyId], store: &Store) -> bool {
     let is_end = |seen: &Seen| matches!(seen.mark, mark::AGENT | mark::TURN_END) && seen.flags & flag::SPAN != 0;
     if sight.items.iter().any(is_end) || may_fall_back(sight, ids, store) {

@@ -137,14 +137,15 @@ impl State {
         self.open = self.store.groups().map(|group| u64::from(group.open)).sum();
     }
 
-    /// Whether what a look found still holds: the group is the same, and if it goes, then nothing was added to it since.
+    /// Whether what a look found still holds: the group is the same, and if it goes, then nothing was added to it
+    /// since.
     fn holds(&self, id: u32, look: &Look) -> bool {
         let same = self.store.get(id).filter(|group| group.keys.first().map(|key| key.id) == look.first);
         same.is_some_and(|group| !look.idle || group.batch == look.batch)
     }
 
-    /// Takes in a part of what a look found, as if it had been found before whatever was added to the group since. False:
-    /// the group went into another or was woken up, and is looked at in its turn.
+    /// Takes in a part of what a look found, as if it had been found before whatever was added to the group since.
+    /// False: the group went into another or was woken up, and is looked at in its turn.
     pub(super) fn take(&mut self, id: u32, look: &Look, part: Vec<Found>, recorder: &dyn Recorder) -> bool {
         if !self.holds(id, look) {
             self.store.unwatch(id);

@@ -1,8 +1,8 @@
-//! **What**: [`Store`]: all groups, found by their keys, by how long they were quiet, and by when to look at them again.
-//! A group that somebody still looks at is copied when it changes, so that nobody has to look at it under a lock.
-//! **Invariants**: at most the configured number of groups and a memory to match; dormant groups go first (all their runs are over),
-//! then of the account that has most the one that was quiet longest; a group that grows too large is given up too.
-//! **Not here**: what is done with a group that goes (`state`).
+//! **What**: [`Store`]: all groups, found by their keys, by how long they were quiet, and by when to look at them
+//! again. A group that somebody still looks at is copied when it changes, so that nobody has to look at it under a
+//! lock. **Invariants**: at most the configured number of groups and a memory to match; dormant groups go first (all
+//! their runs are over), then of the account that has most the one that was quiet longest; a group that grows too large
+//! is given up too. **Not here**: what is done with a group that goes (`state`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

@@ -204,7 +204,8 @@ fn share(run: &mut Run, call: &Call, group: &Group, counts: Counts, price: Optio
 /// What is only known when all calls of a run were seen.
 #[derive(Default)]
 struct Latest {
-    /// The latest call of a run: whether it is of the run's own loop (those count more), when it ended, whether it failed.
+    /// The latest call of a run: whether it is of the run's own loop (those count more), when it ended, whether it
+    /// failed.
     calls: HashMap<usize, ((bool, u64), bool)>,
     /// Answered calls that are steps of the run's own loop.
     own: HashMap<usize, u64>,
@@ -279,7 +280,8 @@ impl Latest {
         };
     }
 
-    /// A run whose last call failed has failed, unless it says that all went well. Calls are its iterations, unless told.
+    /// A run whose last call failed has failed, unless it says that all went well. Calls are its iterations, unless
+    /// told.
     fn finish(self, runs: &mut [Run]) {
         for (at, run) in runs.iter_mut().enumerate() {
             run.failed |= !run.okay && self.calls.get(&at).is_some_and(|(_, failed)| *failed);

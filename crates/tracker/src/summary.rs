@@ -1,5 +1,6 @@
 //! **What**: news as OTLP log events: `tollgate.run.summary` for a run that is over, `tollgate.alert` for an alert.
-//! **Invariants**: only numbers, shown ids and names; every text is short and on one line. **Not here**: metrics (`points`).
+//! **Invariants**: only numbers, shown ids and names; every text is short and on one line. **Not here**: metrics
+//! (`points`).
 
 use prost::Message;
 

@@ -1,6 +1,6 @@
-//! **What**: [`Table`]: a map from 64-bit keys that is small while it holds little. **Why**: there are a hundred thousand
-//! runs with a handful of items each; a hash map would take twice the memory.
-//! **Invariants**: behaves like a map; inserts stay cheap (a sorted list up to 128 entries, then a hash map).
+//! **What**: [`Table`]: a map from 64-bit keys that is small while it holds little. **Why**: there are a hundred
+//! thousand runs with a handful of items each; a hash map would take twice the memory. **Invariants**: behaves like a
+//! map; inserts stay cheap (a sorted list up to 128 entries, then a hash map).
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! **What**: [`Terms`]: what runs are added up by beside their items. **Why**: which ids mean one model is for the price table to
-//! say that is in force, with the operator's overlays; it may change while the gateway runs.
+//! **What**: [`Terms`]: what runs are added up by beside their items. **Why**: which ids mean one model is for the
+//! price table to say that is in force, with the operator's overlays; it may change while the gateway runs.
 //! **Invariants**: one look goes by one table. **Not here**: adding up (`sum`, `acts`).
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! **What**: [`Timeline`]: the runs of one trace or session by begin, asked which of them was under way at a time. **Why**: a
-//! trace may hold thousands of runs and thousands of items that name none: a look at each run for each item would be
-//! quadratic, and one sender could hold up all. **Invariants**: a question takes a number of steps that grows with the
-//! logarithm of the runs. **Not here**: which question is asked (`resolve`).
+//! **What**: [`Timeline`]: the runs of one trace or session by begin, asked which of them was under way at a time.
+//! **Why**: a trace may hold thousands of runs and thousands of items that name none: a look at each run for each item
+//! would be quadratic, and one sender could hold up all. **Invariants**: a question takes a number of steps that grows
+//! with the logarithm of the runs. **Not here**: which question is asked (`resolve`).
 
 /// See the module.
 pub(super) struct Timeline {

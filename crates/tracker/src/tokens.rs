@@ -1,5 +1,5 @@
-//! **What**: [`Tokens`] and [`Atto`]: what a call took and cost, small. **Invariants**: a call of more than 2^42 - 1 tokens
-//! of one kind counts as that many; cost is exact.
+//! **What**: [`Tokens`] and [`Atto`]: what a call took and cost, small. **Invariants**: a call of more than 2^42 - 1
+//! tokens of one kind counts as that many; cost is exact.
 
 use genai::Buckets;
 
@@ -25,8 +25,8 @@ impl Tokens {
         Self { low: counts.map(|count| count as u32), high }
     }
 
-    /// Counts of each kind, those first that tell most: of two records the one whose counts are greater tells more. It tells cache
-    /// writes apart, or its output grew, as a stream's does.
+    /// Counts of each kind, those first that tell most: of two records the one whose counts are greater tells more. It
+    /// tells cache writes apart, or its output grew, as a stream's does.
     fn counts(self) -> [u64; 6] {
         let mut place = HIGH * 6;
         self.low.map(|low| {

@@ -1,8 +1,8 @@
-//! **What**: [`Tree`]: the spans of a group as a forest: under which agent invocation each place stands, and which run is
-//! named nearest above it. **Why**: spans are exported when they end, so a sub-agent comes before its parent: an agent
-//! whose parent was not seen may be a run's root whose parent is elsewhere, or a sub-agent of a root still to come.
-//! **Invariants**: a function of the set of spans alone; linear; rings of parents are cut at their smallest place.
-//! **Not here**: what runs add up to (`resolve`); which agents without a parent are roots (`orphans`).
+//! **What**: [`Tree`]: the spans of a group as a forest: under which agent invocation each place stands, and which run
+//! is named nearest above it. **Why**: spans are exported when they end, so a sub-agent comes before its parent: an
+//! agent whose parent was not seen may be a run's root whose parent is elsewhere, or a sub-agent of a root still to
+//! come. **Invariants**: a function of the set of spans alone; linear; rings of parents are cut at their smallest
+//! place. **Not here**: what runs add up to (`resolve`); which agents without a parent are roots (`orphans`).
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,9 +1,8 @@
 //! **What**: which span and which log record tell of one model or tool call though they share no id. **Why**: Codex and
-//! Gemini CLI tell each call by an event and by a span, and no event knows the answer's id.
-//! **Invariants**: only records of one run whose dialect says that calls come on both signals; records of one signal are
-//! calls of their own, so there are as many calls as the signal with more of them tells; of records that are alike the nth
-//! span is the nth log record. **Not here**: records with one id, which are one already (`group`); spans inside each other
-//! (`layers`).
+//! Gemini CLI tell each call by an event and by a span, and no event knows the answer's id. **Invariants**: only
+//! records of one run whose dialect says that calls come on both signals; records of one signal are calls of their own,
+//! so there are as many calls as the signal with more of them tells; of records that are alike the nth span is the nth
+//! log record. **Not here**: records with one id, which are one already (`group`); spans inside each other (`layers`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,6 +1,6 @@
-//! **What**: [`Viewer`]: what is resolved in the form in which it may be shown. **Invariants**: ids and names have passed
-//! the id policy (redaction rules, pseudonyms), users are always pseudonyms; no content.
-//! **Not here**: the forms themselves (`runs`), how they come about (`resolve`), when (`state`).
+//! **What**: [`Viewer`]: what is resolved in the form in which it may be shown. **Invariants**: ids and names have
+//! passed the id policy (redaction rules, pseudonyms), users are always pseudonyms; no content. **Not here**: the forms
+//! themselves (`runs`), how they come about (`resolve`), when (`state`).
 
 use kernel::pseudonym::IdPolicy;
 use runs::{Detail, Judged, Peaks, RunState, RunView, SessionView, Step, Totals};

@@ -1,6 +1,7 @@
-//! **What**: what clients of S3 and of KMS share: connections, the standard chain of credentials, why a request did not leave.
-//! **Why**: one proxy, one set of roots, one word for each cause. **Invariants**: the proxy of the environment and certificates of
-//! settings hold together; bad certificates are an error, never a panic. **Not here**: what is asked (`store/s3`, `kms`).
+//! **What**: what clients of S3 and of KMS share: connections, the standard chain of credentials, why a request did not
+//! leave. **Why**: one proxy, one set of roots, one word for each cause. **Invariants**: the proxy of the environment
+//! and certificates of settings hold together; bad certificates are an error, never a panic. **Not here**: what is
+//! asked (`store/s3`, `kms`).
 
 use std::path::Path;
 use std::time::Duration;
@@ -65,8 +66,8 @@ pub(crate) async fn chain(region: &str, ca_file: Option<&Path>) -> Result<Config
     Ok(if region.is_empty() { loader } else { loader.region(Region::new(region.to_owned())) })
 }
 
-/// Connections with the proxy of the environment and these certificates, or the system's: only a connector made this way
-/// honours both.
+/// Connections with the proxy of the environment and these certificates, or the system's: only a connector made this
+/// way honours both.
 ///
 /// # Errors
 /// The certificates can't be used.

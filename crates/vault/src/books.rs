@@ -1,9 +1,9 @@
-//! **What**: [`Writer`]: a writer's name and epoch, and its books: open objects and leaf numbers.
-//! **Why**: numbers are given in commit order, under the sequencer's lock; the uploader closes by age from outside.
-//! **Invariants**: an epoch is never used again, so nothing has to be read back after a restart; an object that was
-//! closed gets no more fragments, and one that a batch on its way refers into is not closed before that batch is placed or
-//! gone ([`Pin`]); leaf numbers of an account have no gap; open objects are bounded (beyond that each
-//! fragment is an object of its own). **Not here**: uploading (`uploader`), drafts (`ticket`).
+//! **What**: [`Writer`]: a writer's name and epoch, and its books: open objects and leaf numbers. **Why**: numbers are
+//! given in commit order, under the sequencer's lock; the uploader closes by age from outside. **Invariants**: an epoch
+//! is never used again, so nothing has to be read back after a restart; an object that was closed gets no more
+//! fragments, and one that a batch on its way refers into is not closed before that batch is placed or gone ([`Pin`]);
+//! leaf numbers of an account have no gap; open objects are bounded (beyond that each fragment is an object of its
+//! own). **Not here**: uploading (`uploader`), drafts (`ticket`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -126,8 +126,8 @@ impl Writer {
         Some(Pin { writer: Arc::clone(self), spot: Arc::clone(spot), n: open.n, kept: false })
     }
 
-    /// Places a fragment of `len` bytes. `end`: the session is over, so its object closes. `pin`: into the object that it
-    /// keeps open.
+    /// Places a fragment of `len` bytes. `end`: the session is over, so its object closes. `pin`: into the object that
+    /// it keeps open.
     pub fn place(&self, spot: &Arc<str>, len: u64, arrived: UnixNanos, end: bool, pin: Option<Pin>) -> Placed {
         let mut books = self.books.lock();
         let pinned = pin.is_some();

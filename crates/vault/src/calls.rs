@@ -1,16 +1,20 @@
-//! **What**: which index lines tell of a call, and which tell it again: clients tell one call as a span and as a log event, or as two
-//! spans. **Why**: whoever counts calls (sessions' lines, `replay`, its tree, `evidence`, the audit page) must count the same.
-//! **Invariants**: a model call is what `cost` counted. Tellings of a tool call are of one session and trace; a call was told before
-//! - by a span of the same tool, if it is a span with the same tool call's id, and they overlap in time: some clients give each call the same id,
-//!   and ids come from models, so that no call of one tool may hide another's;
-//! - by a span of the same tool, if it is a log with the same tool call's id, or one without at that span or the one above it;
+//! **What**: which index lines tell of a call, and which tell it again: clients tell one call as a span and as a log
+//! event, or as two spans. **Why**: whoever counts calls (sessions' lines, `replay`, its tree, `evidence`, the audit
+//! page) must count the same. **Invariants**: a model call is what `cost` counted. Tellings of a tool call are of one
+//! session and trace; a call was told before
+//! - by a span of the same tool, if it is a span with the same tool call's id, and they overlap in time: some clients
+//!   give each call the same id, and ids come from models, so that no call of one tool may hide another's;
+//! - by a span of the same tool, if it is a log with the same tool call's id, or one without at that span or the one
+//!   above it;
 //! - by such a log, if it is a span.
 //!
-//! Of failures the same holds, of model calls too (by the provider's id of the answer), and a failed call of a model that stands in a span of one is that one;
-//! logs of different kinds at one span tell one failure, of one kind (attempts) each its own. What failed and is no call of a tool or a model is told once.
+//! Of failures the same holds, of model calls too (by the provider's id of the answer), and a failed call of a model
+//! that stands in a span of one is that one; logs of different kinds at one span tell one failure, of one kind
+//! (attempts) each its own. What failed and is no call of a tool or a model is told once.
 //!
-//! Counts don't depend on who comes first; of the same kind of log as many are calls as were sent. Memory is bounded: of very many calls those of
-//! long ago are forgotten. **Not here**: prices and what is counted twice there (`processors/cost`).
+//! Counts don't depend on who comes first; of the same kind of log as many are calls as were sent. Memory is bounded:
+//! of very many calls those of long ago are forgotten. **Not here**: prices and what is counted twice there
+//! (`processors/cost`).
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -30,18 +34,20 @@ pub fn is_model_call(call: &str, cost_status: Option<&str>) -> bool {
     call == "model" && !matches!(cost_status, Some("deferred" | "not_counted"))
 }
 
-/// The same of a line: one that waits for its price, or for whoever else tells the call, is none; the line of the price is.
+/// The same of a line: one that waits for its price, or for whoever else tells the call, is none; the line of the price
+/// is.
 pub fn is_model_line(tail: &Tail) -> bool {
     !tail.repeat && is_model_call(&tail.call, tail.cost_status.as_deref())
 }
 
-/// Whether calls of this tool start an agent, as the tool is named by clients whose sub-agents have no span of their own.
+/// Whether calls of this tool start an agent, as the tool is named by clients whose sub-agents have no span of their
+/// own.
 pub fn starts_agent(tool: &str) -> bool {
     ["agent", "task"].iter().any(|name| tool.eq_ignore_ascii_case(name))
 }
 
-/// Whether two names may mean one tool: what clients tell of a call in events they may name by its kind. Ids alone tell no call, as they come
-/// from models, some of which begin anew with each answer.
+/// Whether two names may mean one tool: what clients tell of a call in events they may name by its kind. Ids alone tell
+/// no call, as they come from models, some of which begin anew with each answer.
 pub fn same_tool(one: &str, other: &str) -> bool {
     let is_kind = |one: &str, other: &str| one == "mcp_tool" && other.starts_with("mcp__");
     one == other || is_kind(one, other) || is_kind(other, one) || (starts_agent(one) && starts_agent(other))
@@ -264,7 +270,8 @@ impl Calls {
         !by_other && !by_log && !by_span
     }
 
-    /// A log of a call that its id or its span tells: as many of one kind as were sent are as many calls, those of another kind tell the same.
+    /// A log of a call that its id or its span tells: as many of one kind as were sent are as many calls, those of
+    /// another kind tell the same.
     fn log(&mut self, told: &Telling<'_>, place: u64, is_model: bool) -> bool {
         let mut hash = DefaultHasher::new();
         (place, told.what).hash(&mut hash);

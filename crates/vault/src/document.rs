@@ -274,8 +274,8 @@ impl Writer {
         self.items
     }
 
-    /// Adds an item, its content said as `plan` says (hashes are those of whole content); gives its position and hashes.
-    /// `parameters` are pairs of key and JSON.
+    /// Adds an item, its content said as `plan` says (hashes are those of whole content); gives its position and
+    /// hashes. `parameters` are pairs of key and JSON.
     pub fn item(
         &mut self,
         head: &ItemHead<'_>,

@@ -52,7 +52,8 @@ pub fn number(file: &str) -> Option<u64> {
     (file == format!("{number:020}.json")).then_some(number)
 }
 
-/// Of the notes of a session those that hold, with their hashes: what sets, or can't be read, and was not released by its hash.
+/// Of the notes of a session those that hold, with their hashes: what sets, or can't be read, and was not released by
+/// its hash.
 pub fn in_force(notes: &BTreeMap<u64, Bytes>) -> Vec<(String, Option<Hold>)> {
     let read =
         |bytes: &Bytes| (kernel::hex::encode(&Sha256::digest(bytes)), serde_json::from_slice::<Hold>(bytes).ok());

@@ -1,5 +1,5 @@
-//! **What**: makes key pairs: an auditor's, a signer's: `tollgate vault keygen`. **Invariants**: the file is new, 0600, durable, whole
-//! or not there; the secret is never printed. **Not here**: session keys (`seal`).
+//! **What**: makes key pairs: an auditor's, a signer's: `tollgate vault keygen`. **Invariants**: the file is new, 0600,
+//! durable, whole or not there; the secret is never printed. **Not here**: session keys (`seal`).
 
 use std::io;
 use std::path::{Path, PathBuf};

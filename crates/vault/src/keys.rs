@@ -21,7 +21,8 @@ use super::seal::{SealFailed, Sealer, SessionSeal};
 pub const IDLE: Duration = Duration::from_secs(3600);
 /// A key is replaced after so long in any case (a new day does it earlier).
 pub const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Days for which stores keep a key beyond the retention: what it seals may be written a day later, or weeks, when the store comes back.
+/// Days for which stores keep a key beyond the retention: what it seals may be written a day later, or weeks, when the
+/// store comes back.
 pub const KEYS_LONGER_DAYS: u64 = 30;
 /// Keys kept at most.
 pub const LIMIT: usize = 50_000;

@@ -335,8 +335,8 @@ fn stem(name: &str) -> Option<(&str, &'static str)> {
     suffixes.into_iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)))
 }
 
-/// Another name for a payload or key object whose own was taken: in the same folder, and nobody knows it before. A key's is
-/// named as its copies are, so that it is found, opened and erased like one.
+/// Another name for a payload or key object whose own was taken: in the same folder, and nobody knows it before. A
+/// key's is named as its copies are, so that it is found, opened and erased like one.
 pub fn aside(name: &str, rng: &dyn Rng) -> String {
     let random = rng.id();
     let random = kernel::hex::encode(random.first_chunk::<8>().map_or(&[][..], |bytes| bytes.as_slice()));
@@ -353,8 +353,8 @@ pub fn is_aside(name: &str, other: &str) -> bool {
     other != name && other.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.') && !rest.contains('/'))
 }
 
-/// The day of arrival in the name of a payload, index or key object, without the vault's prefix. `None`: it is another, which
-/// does not expire.
+/// The day of arrival in the name of a payload, index or key object, without the vault's prefix. `None`: it is another,
+/// which does not expire.
 pub fn day_of(name: &str) -> Option<&str> {
     let parts: Vec<&str> = name.split('/').collect();
     let day = match parts[..] {

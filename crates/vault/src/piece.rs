@@ -1,5 +1,5 @@
-//! **What**: one element of an item's content ([`Piece`]) and how its head is written. **Why**: documents and references between
-//! them (`delta`) both write it. **Not here**: whole documents (`document`).
+//! **What**: one element of an item's content ([`Piece`]) and how its head is written. **Why**: documents and
+//! references between them (`delta`) both write it. **Not here**: whole documents (`document`).
 
 use std::borrow::Cow;
 

@@ -96,8 +96,8 @@ pub struct Row {
     pub object_key: Option<String>,
     /// Where the fragment starts in it, bytes.
     pub off: Option<u64>,
-    /// Of a price: the leaf of its call, `writer/epoch/leaf`; null where the writer has started again since (trace and span
-    /// are the call's in any case).
+    /// Of a price: the leaf of its call, `writer/epoch/leaf`; null where the writer has started again since (trace and
+    /// span are the call's in any case).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
     /// The rest.
@@ -254,8 +254,8 @@ pub const MAX_TEXT: usize = 1 << 10;
 const MAX_NAME: usize = 4 << 10;
 
 impl Row {
-    /// Whether a gateway can have written it, by its size, `line` bytes, and that of its texts: whoever may only write must not decide how
-    /// much memory a reader needs, who keeps ids of all lines.
+    /// Whether a gateway can have written it, by its size, `line` bytes, and that of its texts: whoever may only write
+    /// must not decide how much memory a reader needs, who keeps ids of all lines.
     pub fn is_sane(&self, line: usize) -> bool {
         let tail = &self.tail;
         let told = [

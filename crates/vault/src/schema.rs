@@ -1,6 +1,7 @@
-//! **What**: the JSON schema of index lines, with what each kind and each action holds beyond that. **Why**: others' tools read the
-//! index; they must know what they may count on. **Invariants**: columns come from [`Row`] itself; every line that is written holds
-//! (tests, and a stock validator in `tests/peers/run.sh audit`); what a client may leave out is nullable. **Not here**: the lines.
+//! **What**: the JSON schema of index lines, with what each kind and each action holds beyond that. **Why**: others'
+//! tools read the index; they must know what they may count on. **Invariants**: columns come from [`Row`] itself; every
+//! line that is written holds (tests, and a stock validator in `tests/peers/run.sh audit`); what a client may leave out
+//! is nullable. **Not here**: the lines.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
-//! **What**: [`SessionLine`]: what a session was, in one line without content: when, how many calls, tokens, cost. **Why**: who keeps
-//! payload for a year still wants to know after ten what was done and what it cost; these lines stand in objects of
-//! their own that no lifecycle rule expires. **Invariants**: made from index lines alone, each line counted once; a session that goes on
-//! after its line gets another one, and they add up; no text that index lines don't hold. **Not here**: when a line is
-//! written (`uploader/totals`).
+//! **What**: [`SessionLine`]: what a session was, in one line without content: when, how many calls, tokens, cost.
+//! **Why**: who keeps payload for a year still wants to know after ten what was done and what it cost; these lines
+//! stand in objects of their own that no lifecycle rule expires. **Invariants**: made from index lines alone, each line
+//! counted once; a session that goes on after its line gets another one, and they add up; no text that index lines
+//! don't hold. **Not here**: when a line is written (`uploader/totals`).
 
 use std::collections::BTreeSet;
 

@@ -224,8 +224,8 @@ impl SessionSeal for PlainSession {
     }
 }
 
-/// A million sessions of one fragment each, within a minute: keys and open objects stay within their bounds, each fragment has an
-/// object to itself, no number is given twice, and all of it goes with time.
+/// A million sessions of one fragment each, within a minute: keys and open objects stay within their bounds, each
+/// fragment has an object to itself, no number is given twice, and all of it goes with time.
 #[test]
 fn a_million_sessions() {
     let (writer, ring) = (writer(), KeyRing::new(Arc::new(Plain(AtomicU64::new(0))), LIMIT));
@@ -300,8 +300,8 @@ fn leaves_are_rows() {
     assert!(lines.starts_with(whole.as_bytes()));
 }
 
-/// A price that comes later names the leaf of its call, once; after a start the ids alone tie them together. Room for the
-/// name is in the reservation.
+/// A price that comes later names the leaf of its call, once; after a start the ids alone tie them together. Room for
+/// the name is in the reservation.
 #[test]
 fn a_late_price_names_its_call() {
     let tail = |kind, status: &str, span: &str| Tail {

@@ -1,7 +1,8 @@
-//! **What**: keys of a Collector's components that decide nothing here, or stand elsewhere: taken out, with a note of what holds, or an
-//! error that says where to write it. **Why**: a file that works beside a Collector must load, and its owner must learn what each key
-//! became. **Invariants**: only keys that change no data are taken out with a note; values are never quoted.
-//! **Not here**: whole components (`collector`), keys that are part of a stanza here (each component's `config`).
+//! **What**: keys of a Collector's components that decide nothing here, or stand elsewhere: taken out, with a note of
+//! what holds, or an error that says where to write it. **Why**: a file that works beside a Collector must load, and
+//! its owner must learn what each key became. **Invariants**: only keys that change no data are taken out with a note;
+//! values are never quoted. **Not here**: whole components (`collector`), keys that are part of a stanza here (each
+//! component's `config`).
 
 use config::tree::{Key, Node, Val};
 use config::{Gravity, Problem};

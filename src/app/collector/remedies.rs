@@ -1,6 +1,6 @@
-//! **What**: what to do where a Collector's component is named that is not here. **Why**: "did you mean" compares letters, and would send
-//! who asks for `k8sattributes` to `attributes`. **Invariants**: where nothing does the same, it says so. **Not here**: slips of the
-//! pen (`config/problem`), what is taken out with a note (`collector`).
+//! **What**: what to do where a Collector's component is named that is not here. **Why**: "did you mean" compares
+//! letters, and would send who asks for `k8sattributes` to `attributes`. **Invariants**: where nothing does the same,
+//! it says so. **Not here**: slips of the pen (`config/problem`), what is taken out with a note (`collector`).
 
 /// What stands for a component of type `kind` in `section`, or that nothing does.
 pub(crate) fn remedy(section: &str, kind: &str) -> Option<&'static str> {

@@ -66,7 +66,8 @@ impl Gateway {
     }
 }
 
-/// What the eraser's key signed is named by the next digest, and not replaced by what is older, also of an earlier epoch.
+/// What the eraser's key signed is named by the next digest, and not replaced by what is older, also of an earlier
+/// epoch.
 #[tokio::test]
 async fn a_signed_head_is_named_and_never_goes_back() {
     let mut gateway = Gateway::start(true).await;
@@ -81,8 +82,8 @@ async fn a_signed_head_is_named_and_never_goes_back() {
     }
 }
 
-/// What no configured key signed changes nothing: unsigned, signed by an unknown key or the gateway's own, changed since, no digest,
-/// no report; nor does a gateway that knows no key take any. What was sent is not repeated.
+/// What no configured key signed changes nothing: unsigned, signed by an unknown key or the gateway's own, changed
+/// since, no digest, no report; nor does a gateway that knows no key take any. What was sent is not repeated.
 #[tokio::test]
 async fn what_is_not_signed_is_refused() {
     let mut gateway = Gateway::start(true).await;

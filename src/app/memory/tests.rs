@@ -121,7 +121,8 @@ const CASES: [Case; 8] = [
     ),
 ];
 
-/// The tightest limit of the group and all above it counts, in both versions; cache that the system takes back does not.
+/// The tightest limit of the group and all above it counts, in both versions; cache that the system takes back does
+/// not.
 #[test]
 fn the_cgroups_limit_is_found() {
     for (what, files, bytes, origin) in CASES {

@@ -1,7 +1,7 @@
-//! **What**: [`Mutes`]: which alerts are not sent for now: those of the configuration, and those that somebody asked for while it
-//! runs. **Why**: who was woken wants quiet now, not after a roll-out. **Invariants**: one that is asked for always ends, after
-//! 30 days at most; it survives a restart; a rule that there is not is refused; bounded.
-//! **Not here**: HTTP (`routes`), what becomes of a muted alert (the parent).
+//! **What**: [`Mutes`]: which alerts are not sent for now: those of the configuration, and those that somebody asked
+//! for while it runs. **Why**: who was woken wants quiet now, not after a roll-out. **Invariants**: one that is asked
+//! for always ends, after 30 days at most; it survives a restart; a rule that there is not is refused; bounded. **Not
+//! here**: HTTP (`routes`), what becomes of a muted alert (the parent).
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
-//! **What**: [`Rests`]: how long nothing is sent, or not this message, after one failed. **Why**: a webhook that is down must not be
-//! asked all the time, and a message that it alone does not take (a firewall that dislikes a name) must not hold up the others.
-//! **Invariants**: bounded by the alerts there are. **Not here**: attempts of one message (the parent).
+//! **What**: [`Rests`]: how long nothing is sent, or not this message, after one failed. **Why**: a webhook that is
+//! down must not be asked all the time, and a message that it alone does not take (a firewall that dislikes a name)
+//! must not hold up the others. **Invariants**: bounded by the alerts there are. **Not here**: attempts of one message
+//! (the parent).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,8 +66,8 @@ impl Rests {
         (self.all, self.failed) = Default::default();
     }
 
-    /// A message failed; `whole`: so would any other. A second one that fails on its own is taken for all of them, for a minute.
-    /// Until it is tried again, ns.
+    /// A message failed; `whole`: so would any other. A second one that fails on its own is taken for all of them, for
+    /// a minute. Until it is tried again, ns.
     pub(super) fn failed(&mut self, about: &[Alert], whole: bool, now: u64) -> u64 {
         if whole {
             return self.all.longer(now);

@@ -1,5 +1,6 @@
 //! **What**: what people ask of the webhook on the admin port: what is muted, a test message, a mute and its end.
-//! **Invariants**: an answer follows once a mute is on disk; bodies are at most 4 KiB. **Not here**: who may ask (the admin port's guard).
+//! **Invariants**: an answer follows once a mute is on disk; bodies are at most 4 KiB. **Not here**: who may ask (the
+//! admin port's guard).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

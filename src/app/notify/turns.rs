@@ -1,13 +1,14 @@
-//! **What**: which alerts are told of first ([`in_turn`]). **Why**: a message that only counts wakes nobody: a flood must not push
-//! others' alerts into it. **Not here**: how many are told of one by one (the parent).
+//! **What**: which alerts are told of first ([`in_turn`]). **Why**: a message that only counts wakes nobody: a flood
+//! must not push others' alerts into it. **Not here**: how many are told of one by one (the parent).
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use runs::Alert;
 
-/// In the order in which they are told of: the loud ones first; among them accounts take turns, and of each account the first of
-/// each tenant and rule comes before the second ones; then the oldest. So ten messages tell of what is different.
+/// In the order in which they are told of: the loud ones first; among them accounts take turns, and of each account the
+/// first of each tenant and rule comes before the second ones; then the oldest. So ten messages tell of what is
+/// different.
 pub(super) fn in_turn(mut news: Vec<Alert>) -> Vec<Alert> {
     let mut kinds = Turns::default();
     news.sort_by_key(|alert| alert.since);

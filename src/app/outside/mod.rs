@@ -1,6 +1,7 @@
-//! **What**: what a configuration names outside of itself (certificates, keys, folders, tables), looked at. **Why**: `validate` tells
-//! what would keep a gateway from starting, or make it useless the day after. **Invariants**: looks only: makes, binds and connects
-//! nothing; everything that is wrong is told at once, at its place in the file. **Not here**: trying out (`check`).
+//! **What**: what a configuration names outside of itself (certificates, keys, folders, tables), looked at. **Why**:
+//! `validate` tells what would keep a gateway from starting, or make it useless the day after. **Invariants**: looks
+//! only: makes, binds and connects nothing; everything that is wrong is told at once, at its place in the file. **Not
+//! here**: trying out (`check`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,8 +45,8 @@ pub fn problems(file: &File, valid: &Valid, now: UnixNanos) -> Vec<Problem> {
     found.problems
 }
 
-/// Certificates that ports and exporters show and that nobody takes any more, or soon: a line each, as they are shown once for all
-/// files of a name.
+/// Certificates that ports and exporters show and that nobody takes any more, or soon: a line each, as they are shown
+/// once for all files of a name.
 pub fn aged(valid: &Valid, now: UnixNanos) -> Vec<String> {
     let now = now.seconds();
     let ports = valid.receivers.iter().flat_map(|Placed { what: ReceiverSettings::Otlp(otlp), .. }| {

@@ -73,7 +73,8 @@ fn configuration(tls: &Tls, key: &Path, more: &str) -> String {
     )
 }
 
-/// Nothing is said of what is right; a certificate that is over, or not yet, or has another's key, is told at its place.
+/// Nothing is said of what is right; a certificate that is over, or not yet, or has another's key, is told at its
+/// place.
 #[test]
 fn certificates_hold_today_and_fit_their_keys() {
     let tls = tls();
@@ -108,9 +109,9 @@ fn of_port(tls: &Tls, now: u64) -> Vec<String> {
     all.into_iter().filter(|line| line.contains("receivers.otlp")).collect()
 }
 
-/// A certificate that ends soon is told while there is time; one whose dates are the wrong way round never holds; one of version 1 has the
-/// key that it has, and is told once, as what it is. A start logs what is told here. (Shown to fail: nothing was said of the first two, and
-/// the last one's key was told to be another's.)
+/// A certificate that ends soon is told while there is time; one whose dates are the wrong way round never holds; one
+/// of version 1 has the key that it has, and is told once, as what it is. A start logs what is told here. (Shown to
+/// fail: nothing was said of the first two, and the last one's key was told to be another's.)
 #[test]
 fn certificates_that_nobody_takes_are_told_as_what_they_are() {
     let tls = tls();
@@ -176,8 +177,8 @@ fn every_file_of_one_tls_is_told() {
     assert_eq!(places, wanted, "{all:?}");
 }
 
-/// What a component names is looked at also where the component is wrong otherwise, and where the spool is. (Shown to fail: it was told in
-/// the next round, after the rest was mended.)
+/// What a component names is looked at also where the component is wrong otherwise, and where the spool is. (Shown to
+/// fail: it was told in the next round, after the rest was mended.)
 #[test]
 fn files_of_faulty_components_are_looked_at() {
     let tls = tls();
@@ -199,7 +200,8 @@ fn files_of_faulty_components_are_looked_at() {
     }
 }
 
-/// Where only the kernel makes files nobody else can, root neither. (Shown to fail: `validate` found nothing, and the start ended with 1.)
+/// Where only the kernel makes files nobody else can, root neither. (Shown to fail: `validate` found nothing, and the
+/// start ended with 1.)
 #[test]
 fn folders_of_the_kernel_take_no_spool() {
     let tls = tls();
@@ -224,8 +226,8 @@ GUmXZg==
 -----END CERTIFICATE-----
 ";
 
-/// What is trusted is asked for no dates when a peer is checked: a bundle with some roots that are over, or of the first version,
-/// works, and must not keep anybody from rolling out.
+/// What is trusted is asked for no dates when a peer is checked: a bundle with some roots that are over, or of the
+/// first version, works, and must not keep anybody from rolling out.
 #[test]
 fn a_bundle_of_roots_may_be_old() {
     let tls = tls();
@@ -247,7 +249,8 @@ fn a_bundle_of_roots_may_be_old() {
     );
 }
 
-/// Everything that is wrong is told at once: folders that can't be made, keys that are open, missing or no keys, tables that are not there.
+/// Everything that is wrong is told at once: folders that can't be made, keys that are open, missing or no keys, tables
+/// that are not there.
 #[test]
 fn keys_folders_and_tables_are_looked_at() {
     let tls = tls();
@@ -284,7 +287,8 @@ fn keys_folders_and_tables_are_looked_at() {
     assert!(!folder.join("spool.key").exists() && !folder.join("not-here").exists(), "nothing is made");
 }
 
-/// A price overlay that matches nothing is an error of the configuration; one that leaves prices to the table below a warning.
+/// A price overlay that matches nothing is an error of the configuration; one that leaves prices to the table below a
+/// warning.
 #[test]
 fn price_overlays_are_looked_at() {
     let tls = tls();
@@ -317,8 +321,8 @@ fn price_overlays_are_looked_at() {
     assert_eq!(of("gpt-5-mini, inherit: true"), [""; 0]);
 }
 
-/// Whatever file holds a key is looked at, wherever the configuration names it: a key that everybody on the machine may read is none.
-/// What a group may read is somebody's choice.
+/// Whatever file holds a key is looked at, wherever the configuration names it: a key that everybody on the machine may
+/// read is none. What a group may read is somebody's choice.
 #[test]
 fn keys_that_everybody_may_read_are_told() {
     let tls = tls();

@@ -1,5 +1,5 @@
-//! **What**: `service.telemetry.metrics` as a user writes it, in the Collector's spelling. **Not here**: what the Collector's file may
-//! say besides (`written`).
+//! **What**: `service.telemetry.metrics` as a user writes it, in the Collector's spelling. **Not here**: what the
+//! Collector's file may say besides (`written`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,8 +19,9 @@ use pipeline::Trust;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
-    /// Who is sent tollgate's own metrics, as `- periodic: { interval: 60s, exporter: { otlp: { protocol: http/protobuf, endpoint: … } } }`.
-    /// `/metrics` of the extension `admin` tells them with and without.
+    /// Who is sent tollgate's own metrics, as
+    /// `- periodic: { interval: 60s, exporter: { otlp: { protocol: http/protobuf, endpoint: … } } }`. `/metrics` of the
+    /// extension `admin` tells them with and without.
     pub readers: Vec<Reader>,
 }
 

@@ -1,7 +1,8 @@
-//! **What**: tollgate's own metrics, sent to OTLP back ends at intervals (`Own`). **Why**: where nobody scrapes, they go the way that
-//! everything else goes. **Invariants**: off unless configured; what is sent is what `/metrics` says, as totals since the start, so
-//! an export that fails is made good by the next; nothing of it is spooled, and no pipeline waits for it.
-//! **Not here**: the exporters' client code (`exporters/`), the text of `/metrics` (`telemetry/meter`).
+//! **What**: tollgate's own metrics, sent to OTLP back ends at intervals (`Own`). **Why**: where nobody scrapes, they
+//! go the way that everything else goes. **Invariants**: off unless configured; what is sent is what `/metrics` says,
+//! as totals since the start, so an export that fails is made good by the next; nothing of it is spooled, and no
+//! pipeline waits for it. **Not here**: the exporters' client code (`exporters/`), the text of `/metrics`
+//! (`telemetry/meter`).
 
 pub(super) mod config;
 mod points;

@@ -1,6 +1,6 @@
 //! **What**: the text of `/metrics` as one OTLP request. **Why**: one source for both, so that they can't disagree.
-//! **Invariants**: counters and histograms are totals since the start; names are those of `/metrics` without `_total`, which
-//! Prometheus puts there again. **Not here**: sending (the parent module).
+//! **Invariants**: counters and histograms are totals since the start; names are those of `/metrics` without `_total`,
+//! which Prometheus puts there again. **Not here**: sending (the parent module).
 
 use std::collections::BTreeMap;
 

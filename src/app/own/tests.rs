@@ -18,7 +18,8 @@ fn told(text: &str) -> (serde_json::Value, u64) {
     (serde_json::from_str(&json).unwrap(), items)
 }
 
-/// What is sent must be what `/metrics` says: kinds, labels, totals with a start, and buckets that are counts of their own.
+/// What is sent must be what `/metrics` says: kinds, labels, totals with a start, and buckets that are counts of their
+/// own.
 #[test]
 fn points_say_what_the_page_of_metrics_says() {
     let meter = Meter::new();
@@ -122,7 +123,8 @@ fn over(protocol: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Ar
     companions(valid(&text).unwrap().0, &deps, &SystemRng).unwrap().remove(0)
 }
 
-/// Totals go on over a reload, so their instance and their beginning must stay: under another one they would count twice.
+/// Totals go on over a reload, so their instance and their beginning must stay: under another one they would count
+/// twice.
 #[tokio::test]
 async fn a_reload_is_no_second_instance() {
     let (sink, meter) = (Sink::new(None, []).await, Meter::new());
@@ -158,7 +160,8 @@ async fn a_back_end_that_hangs_holds_up_no_end() {
     assert!(tokio::time::timeout(Duration::from_secs(60), both).await.is_ok(), "it waits for the back end");
 }
 
-/// A real receiver gets them at each interval and once more at the end; one that refuses is counted and changes nothing.
+/// A real receiver gets them at each interval and once more at the end; one that refuses is counted and changes
+/// nothing.
 #[tokio::test]
 async fn exports_reach_a_receiver() {
     for (status, outcome) in [(200, "sent"), (503, "failed")] {

@@ -1,5 +1,5 @@
-//! **What**: what a Collector's `service.telemetry.metrics` may say besides: taken out with a note, or brought into our spelling.
-//! **Not here**: types (`config`).
+//! **What**: what a Collector's `service.telemetry.metrics` may say besides: taken out with a note, or brought into our
+//! spelling. **Not here**: types (`config`).
 
 use config::Problem;
 use config::tree::{Key, Node, Val};

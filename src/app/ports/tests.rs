@@ -1,6 +1,7 @@
 use super::*;
 
-/// Told: what no machine can have at once. Not told: what may be well (a name that is some other address, the system's choice).
+/// Told: what no machine can have at once. Not told: what may be well (a name that is some other address, the system's
+/// choice).
 #[test]
 fn what_can_not_be_had_at_once_clashes() {
     for (one, other, wanted) in [

@@ -58,7 +58,8 @@ fn a_lost_key_is_not_replaced() {
     }
 }
 
-/// A key file that holds no key is a fault of the configuration, as `validate` says: started again and again nothing gets better.
+/// A key file that holds no key is a fault of the configuration, as `validate` says: started again and again nothing
+/// gets better.
 #[test]
 fn garbage_in_a_key_file_is_told_as_such() {
     let folder = tempfile::tempdir().unwrap();
@@ -71,7 +72,8 @@ fn garbage_in_a_key_file_is_told_as_such() {
     }
 }
 
-/// Beside a spool that is a volume of its own no key may be made: it would lie in what the next container starts without.
+/// Beside a spool that is a volume of its own no key may be made: it would lie in what the next container starts
+/// without.
 #[test]
 fn no_key_is_made_on_another_volume() {
     // Wherever there is Linux this one is mounted, and it holds nothing of a spool.

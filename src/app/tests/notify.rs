@@ -156,8 +156,8 @@ impl Scene {
     }
 }
 
-/// One message for one alert, also over a restart; it is Slack's JSON with a link, signed, and holds nothing private and no
-/// markup that a client made up.
+/// One message for one alert, also over a restart; it is Slack's JSON with a link, signed, and holds nothing private
+/// and no markup that a client made up.
 #[tokio::test]
 async fn told_once_signed_and_redacted() {
     let folder = tempfile::tempdir().unwrap();
@@ -212,8 +212,8 @@ async fn told_once_signed_and_redacted() {
     second.counted("sent", 1);
 }
 
-/// A webhook that is down is asked five times with growing pauses, or as it says; one that refuses is asked once; then there is a
-/// longer pause.
+/// A webhook that is down is asked five times with growing pauses, or as it says; one that refuses is asked once; then
+/// there is a longer pause.
 #[tokio::test]
 async fn attempts_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
@@ -249,8 +249,8 @@ async fn a_flood_is_summed_up() {
     assert!(came.lock()[10].1.contains("490 more alerts: 490 critical limit_hit"), "{}", came.lock()[10].1);
 }
 
-/// Who raises hundreds hides nobody else's: the loud ones come first, accounts and kinds take turns; the rest is counted by
-/// severity and rule.
+/// Who raises hundreds hides nobody else's: the loud ones come first, accounts and kinds take turns; the rest is
+/// counted by severity and rule.
 #[tokio::test]
 async fn a_flood_hides_nobody_elses() {
     let folder = tempfile::tempdir().unwrap();
@@ -326,8 +326,8 @@ async fn a_clock_that_was_ahead() {
     assert_eq!(came.lock().len(), 2);
 }
 
-/// A webhook that is down is no end of an alert: it comes again after longer and longer pauses, with the same number, as long as
-/// it holds; what is behind it waits, and is told then.
+/// A webhook that is down is no end of an alert: it comes again after longer and longer pauses, with the same number,
+/// as long as it holds; what is behind it waits, and is told then.
 #[tokio::test]
 async fn what_failed_comes_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -356,8 +356,8 @@ async fn what_failed_comes_again() {
     assert_eq!(came.lock().len(), 2);
 }
 
-/// A message that a webhook never takes (a firewall's 403, a 500) must not keep the others from it, nor what comes later; where two
-/// fail all rest for a minute, and what did not fail yet comes first then.
+/// A message that a webhook never takes (a firewall's 403, a 500) must not keep the others from it, nor what comes
+/// later; where two fail all rest for a minute, and what did not fail yet comes first then.
 #[tokio::test]
 async fn one_that_is_never_taken_holds_up_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -387,7 +387,8 @@ async fn one_that_is_never_taken_holds_up_nobody() {
     assert_eq!(runs, [false, false, false, true, true]);
 }
 
-/// What was sent is on disk before the next message is; an end waits for no webhook that hangs, and what hung is sent again.
+/// What was sent is on disk before the next message is; an end waits for no webhook that hangs, and what hung is sent
+/// again.
 #[tokio::test]
 async fn each_message_is_noted_before_the_next() {
     let folder = tempfile::tempdir().unwrap();

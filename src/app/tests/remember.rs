@@ -122,7 +122,8 @@ fn a_file_is_tried_again() {
     assert_eq!(again.remember.history.all().len(), 2);
 }
 
-/// One account's many runs that end at once leave details for the runs of others; so does a run of theirs with the same id.
+/// One account's many runs that end at once leave details for the runs of others; so does a run of theirs with the same
+/// id.
 #[test]
 fn runs_of_all_accounts_have_details() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,7 +140,8 @@ fn runs_of_all_accounts_have_details() {
     }
 }
 
-/// A live run that was not shown for long is asked for as its account's: another account's run of this id does not end it.
+/// A live run that was not shown for long is asked for as its account's: another account's run of this id does not end
+/// it.
 #[test]
 fn a_shared_id_ends_nobody() {
     let folder = tempfile::tempdir().unwrap();

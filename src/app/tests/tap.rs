@@ -18,8 +18,8 @@ use net::Peer;
 use net::listen::Near;
 use telemetry::Meter;
 
-/// A client of another machine must not look where the port asks nobody who is there; one on this machine, one that the port's
-/// guard let through, and one with a certificate may.
+/// A client of another machine must not look where the port asks nobody who is there; one on this machine, one that the
+/// port's guard let through, and one with a certificate may.
 #[tokio::test]
 async fn strangers_do_not_look() {
     let ask = async |guarded: bool, mark: fn(&mut Request<Body>)| {
@@ -37,8 +37,8 @@ async fn strangers_do_not_look() {
     assert_eq!(ask(false, |request| _ = request.extensions_mut().insert(Arc::new(Peer::default()))).await, may);
 }
 
-/// Where the port asks nobody who is there, strangers read and change nothing: a scraper's port must not let a neighbour reload,
-/// mute or judge.
+/// Where the port asks nobody who is there, strangers read and change nothing: a scraper's port must not let a
+/// neighbour reload, mute or judge.
 #[tokio::test]
 async fn strangers_change_nothing() {
     let ask = async |method: Method, guarded: bool, mark: fn(&mut Request<Body>)| {

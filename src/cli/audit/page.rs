@@ -1,5 +1,5 @@
-//! **What**: what the audit page shows, and its look (`templates/audit_*.html`). **Invariants**: everything is escaped by the
-//! templates; characters that a reader can't see are shown as such. **Not here**: routes (`mod`).
+//! **What**: what the audit page shows, and its look (`templates/audit_*.html`). **Invariants**: everything is escaped
+//! by the templates; characters that a reader can't see are shown as such. **Not here**: routes (`mod`).
 
 use askama::Template;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -107,8 +107,8 @@ impl Line {
         }
     }
 
-    /// What nobody signed is counted apart, and tells nothing but that, and when where no signed line does; those come first.
-    /// `calls`: what lines before it told.
+    /// What nobody signed is counted apart, and tells nothing but that, and when where no signed line does; those come
+    /// first. `calls`: what lines before it told.
     pub(super) fn add(&mut self, row: &Row, unsigned: bool, calls: &mut Calls) {
         let tail = &row.tail;
         self.unsigned += u64::from(unsigned);

@@ -1,8 +1,9 @@
 //! **What**: the routes of the audit page: search, sessions turn by turn, and what verification found, in a browser.
-//! **Why**: an auditor reads conversations, and a terminal is a poor place for that. **Invariants**: reads only; listens on
-//! loopback; the token of the printed address works once and gives a cookie, without which nothing is answered, below a path that
-//! only this browser knows; other Host names are refused; no script; everything is escaped; each session that is opened is logged where the caller asked for it.
-//! **Not here**: reading and opening (`audit/read`), verifying (`audit/verify`), the look (`page`).
+//! **Why**: an auditor reads conversations, and a terminal is a poor place for that. **Invariants**: reads only;
+//! listens on loopback; the token of the printed address works once and gives a cookie, without which nothing is
+//! answered, below a path that only this browser knows; other Host names are refused; no script; everything is escaped;
+//! each session that is opened is logged where the caller asked for it. **Not here**: reading and opening
+//! (`audit/read`), verifying (`audit/verify`), the look (`page`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,8 +52,8 @@ pub(super) struct Audit {
     hosts: [String; 2],
 }
 
-/// What a browser shows that is let in. Browsers send cookies to every port of a host: so its path is a secret too, which no
-/// other port's pages know to ask for, and its name is this port's.
+/// What a browser shows that is let in. Browsers send cookies to every port of a host: so its path is a secret too,
+/// which no other port's pages know to ask for, and its name is this port's.
 struct Cookie {
     name: String,
     value: String,

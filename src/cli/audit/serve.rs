@@ -1,5 +1,6 @@
 //! **What**: the command `tollgate vault serve`: a port on loopback, an address with a token, verification beside it.
-//! **Invariants**: ends with Ctrl-C or SIGTERM; nothing is written but the log of openings. **Not here**: what is shown.
+//! **Invariants**: ends with Ctrl-C or SIGTERM; nothing is written but the log of openings. **Not here**: what is
+//! shown.
 
 use std::sync::Arc;
 use std::time::Duration;

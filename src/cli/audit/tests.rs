@@ -62,7 +62,8 @@ async fn one_browser_comes_in() {
     let (entered, headers, _) = ask(&audit, "/path/?token=token", HOST, None).await;
     assert_eq!(entered, StatusCode::SEE_OTHER);
     let cookie = headers[header::SET_COOKIE].to_str().expect("text").to_owned();
-    // what goes to other ports of this machine says nothing to them: they don't know the path, and it is not sent without
+    // what goes to other ports of this machine says nothing to them: they don't know the path, and it is not sent
+    // without
     assert_eq!(cookie, "audit-8898=cookie; HttpOnly; SameSite=Strict; Path=/path/");
     assert_eq!(status(ask(&audit, "/path/?token=token", HOST, None).await), StatusCode::FORBIDDEN);
     let cookie = cookie.split(';').next().expect("a cookie").to_owned();
@@ -79,7 +80,8 @@ async fn one_browser_comes_in() {
     assert_eq!(status(ask(&audit, "/path/", "localhost:9999", Some(&cookie)).await), StatusCode::MISDIRECTED_REQUEST);
 }
 
-/// What is typed or found is text, never markup; each opening is noted before it happens; what fails says so in the banner.
+/// What is typed or found is text, never markup; each opening is noted before it happens; what fails says so in the
+/// banner.
 #[tokio::test]
 async fn hostile_names_are_text() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -104,8 +106,8 @@ async fn hostile_names_are_text() {
     assert!(page.contains("no connection") && !page.contains("<b>"), "{page}");
 }
 
-/// Who looks for a person by name and finds nothing is told that private ids stand here under another name, as `find` tells; not where a pseudonym,
-/// or nobody, was looked for.
+/// Who looks for a person by name and finds nothing is told that private ids stand here under another name, as `find`
+/// tells; not where a pseudonym, or nobody, was looked for.
 #[tokio::test]
 async fn nothing_found_is_explained() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -159,8 +161,8 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("written");
 }
 
-/// Marks that turn the direction of writing, and control characters, of a session's id are shown, not obeyed: in the list, in
-/// the session, in what was found.
+/// Marks that turn the direction of writing, and control characters, of a session's id are shown, not obeyed: in the
+/// list, in the session, in what was found.
 #[tokio::test]
 async fn marks_are_shown() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -190,8 +192,8 @@ async fn marks_are_shown() {
     }
 }
 
-/// What was planted in the index is marked, in the list and in the session, and no sum counts it, where the writers' public key is
-/// given; a line that was signed since is not.
+/// What was planted in the index is marked, in the list and in the session, and no sum counts it, where the writers'
+/// public key is given; a line that was signed since is not.
 #[tokio::test]
 async fn planted_lines_are_marked() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,6 +1,6 @@
-//! **What**: what `check` tries of the machine and of S3: how fast the spool's volume syncs, whether the clock is right, whether the
-//! vault's writer may write. **Invariants**: files are removed again; objects are probes of its own, written and never read; dates come
-//! from whom the configuration sends to, and nobody else.
+//! **What**: what `check` tries of the machine and of S3: how fast the spool's volume syncs, whether the clock is
+//! right, whether the vault's writer may write. **Invariants**: files are removed again; objects are probes of its own,
+//! written and never read; dates come from whom the configuration sends to, and nobody else.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -37,7 +37,8 @@ const SKEW: Duration = Duration::from_secs(30);
 /// For an answer with a date.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a sync takes in `directory`, or in the nearest folder above it that exists; nothing where no file can be made.
+/// How long a sync takes in `directory`, or in the nearest folder above it that exists; nothing where no file can be
+/// made.
 pub(super) fn syncs(directory: &Path) -> Option<Tried> {
     let here = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let path = here.join(format!(".tollgate-check-sync-{}", std::process::id()));

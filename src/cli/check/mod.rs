@@ -1,8 +1,8 @@
-//! **What**: `tollgate check`: tries out what a configuration needs: back ends, S3, KMS, the spool's volume, certificates, the clock.
-//! **Why**: most of what goes wrong on the first day is outside of the file. **Invariants**: back ends get an empty request of each
-//! signal and are asked for the time; S3 gets a probe object in each bucket, and nothing is read there; no file stays; every failure
-//! has a remedy; exit 1 where anything fails. **Not here**: what can be known by looking (`validate`), the rights of a writer in S3
-//! (`vault doctor`).
+//! **What**: `tollgate check`: tries out what a configuration needs: back ends, S3, KMS, the spool's volume,
+//! certificates, the clock. **Why**: most of what goes wrong on the first day is outside of the file. **Invariants**:
+//! back ends get an empty request of each signal and are asked for the time; S3 gets a probe object in each bucket, and
+//! nothing is read there; no file stays; every failure has a remedy; exit 1 where anything fails. **Not here**: what
+//! can be known by looking (`validate`), the rights of a writer in S3 (`vault doctor`).
 
 mod machine;
 mod tried;

@@ -1,6 +1,7 @@
 //! **What**: [`Bill`]: each model call, what tollgate says it cost and what the client said. **Why**: a price that
-//! nobody checks is a guess. **Invariants**: decimals; a call is priced once: on one item that went out, or on a span with the rest
-//! on its log; at most [`TOLERANCE`] apart from the client's own figure. **Not here**: how prices are made (`processors/cost`).
+//! nobody checks is a guess. **Invariants**: decimals; a call is priced once: on one item that went out, or on a span
+//! with the rest on its log; at most [`TOLERANCE`] apart from the client's own figure. **Not here**: how prices are
+//! made (`processors/cost`).
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! **What**: the gateway of the demo: the embedded default with three changes: an exporter of the kind `file` in place of
-//! `debug`, ports that are free, a vault that writes soon. **Why**: what a person sees is what a third party would be
-//! given. **Invariants**: processors and their settings are the default's; the exporter is a third party, so the gateway's
-//! own clearance checks hold. **Not here**: starting and stopping (`app`).
+//! **What**: the gateway of the demo: the embedded default with three changes: an exporter of the kind `file` in place
+//! of `debug`, ports that are free, a vault that writes soon. **Why**: what a person sees is what a third party would
+//! be given. **Invariants**: processors and their settings are the default's; the exporter is a third party, so the
+//! gateway's own clearance checks hold. **Not here**: starting and stopping (`app`).
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

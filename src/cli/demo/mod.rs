@@ -1,9 +1,9 @@
-//! **What**: `tollgate demo`: a recorded session of a real coding agent is played into a real gateway; what came in, what
-//! went out, what it cost and where the content went are shown and checked; then the gateway serves until Ctrl-C.
-//! **Why**: a person's first minute with the product; and, with `--once`, a check of a build on the machine that will run
-//! it. **Invariants**: offline; needs no file but the binary and no HOME; everything is in one directory that is gone at
-//! the end; a reader that goes away ends it in good order; the exit code says whether everything held.
-//! **Not here**: the gateway (`app`), the recording's origin (`tests/recordings/claude-code`).
+//! **What**: `tollgate demo`: a recorded session of a real coding agent is played into a real gateway; what came in,
+//! what went out, what it cost and where the content went are shown and checked; then the gateway serves until Ctrl-C.
+//! **Why**: a person's first minute with the product; and, with `--once`, a check of a build on the machine that will
+//! run it. **Invariants**: offline; needs no file but the binary and no HOME; everything is in one directory that is
+//! gone at the end; a reader that goes away ends it in good order; the exit code says whether everything held. **Not
+//! here**: the gateway (`app`), the recording's origin (`tests/recordings/claude-code`).
 //!
 //! | question | file |
 //! |---|---|

@@ -1,6 +1,7 @@
 //! **What**: [`Screen`], where the demo's story appears, and [`Text`], what it is made of. **Why**: colour, width and
 //! wrapping are decided once. **Invariants**: a reader that went away is no error: what follows is not written; no
-//! control character reaches the terminal; colour only on a terminal that wants it. **Not here**: what is told (`story`).
+//! control character reaches the terminal; colour only on a terminal that wants it. **Not here**: what is told
+//! (`story`).
 
 use std::io::{self, IsTerminal, Write};
 

@@ -1,7 +1,7 @@
 //! **What**: the session that is played: requests of a real Claude Code, recorded offline, and one span that the demo
 //! adds. **Why**: the first thing a person sees should be real. **Invariants**: every id is new (session, prompt,
-//! request, trace, span), the same everywhere it stands, as long as the old one; times are moved so that the session has
-//! just ended; every other byte is the client's. **Not here**: sending (`play`).
+//! request, trace, span), the same everywhere it stands, as long as the old one; times are moved so that the session
+//! has just ended; every other byte is the client's. **Not here**: sending (`play`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -104,7 +104,8 @@ fn a_session_has_new_ids_and_the_present_time() {
     assert_eq!(ends.into_iter().max(), Some(NOW.0));
 }
 
-/// An id is the same everywhere it stands: one session, one trace, spans below spans that exist, calls known on both signals.
+/// An id is the same everywhere it stands: one session, one trace, spans below spans that exist, calls known on both
+/// signals.
 #[test]
 fn ids_stay_joined() {
     let came = Seen::sent(&played(3)).unwrap();
@@ -318,7 +319,8 @@ fn texts_fit_the_screen() {
     assert_eq!(Text::plain("short").elided(11).len(), 5);
 }
 
-/// Without colour there is no escape sequence; with it every line ends as it began; control characters never get through.
+/// Without colour there is no escape sequence; with it every line ends as it began; control characters never get
+/// through.
 #[test]
 fn colour_and_control_characters() {
     let say =

@@ -1,5 +1,5 @@
-//! **What**: a file as OTLP requests. **Invariants**: at most [`LARGEST`] bytes; what it is, is told by its bytes; errors
-//! never quote them.
+//! **What**: a file as OTLP requests. **Invariants**: at most [`LARGEST`] bytes; what it is, is told by its bytes;
+//! errors never quote them.
 
 use std::io::Read;
 use std::path::Path;

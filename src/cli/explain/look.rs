@@ -1,5 +1,5 @@
-//! **What**: one request before and after, item by item, with what was read in it. **Invariants**: serialises whole; holds
-//! the user's payload, so no `Debug`. **Not here**: how it is printed (`show`).
+//! **What**: one request before and after, item by item, with what was read in it. **Invariants**: serialises whole;
+//! holds the user's payload, so no `Debug`. **Not here**: how it is printed (`show`).
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,7 @@
-//! **What**: `tollgate explain FILE`: what becomes of recorded telemetry, item by item, and why. **Why**: whoever points an
-//! agent at the gateway wants to see what a back end will get before one does.
-//! **Invariants**: runs the processors of the configuration, nothing else: no spool, no network but to a configured
-//! recogniser, nothing written; shows the
-//! user's own payload on the standard output, nowhere else. **Not here**: the processors (`app/dry`).
+//! **What**: `tollgate explain FILE`: what becomes of recorded telemetry, item by item, and why. **Why**: whoever
+//! points an agent at the gateway wants to see what a back end will get before one does. **Invariants**: runs the
+//! processors of the configuration, nothing else: no spool, no network but to a configured recogniser, nothing written;
+//! shows the user's own payload on the standard output, nowhere else. **Not here**: the processors (`app/dry`).
 
 mod input;
 mod look;
@@ -28,7 +27,8 @@ use otlp::Signal;
 /// Options of `explain`.
 #[derive(Args, Clone)]
 pub(super) struct Options {
-    /// OTLP as JSON (one request, or one a line as the `file` exporter and `tap --json` write) or protobuf; `-` reads the standard input.
+    /// OTLP as JSON (one request, or one a line as the `file` exporter and `tap --json` write) or protobuf; `-` reads
+    /// the standard input.
     file: PathBuf,
     /// As JSON, values whole.
     #[arg(long)]

@@ -1,5 +1,5 @@
-//! **What**: an explanation as text for a terminal. **Invariants**: a value takes a line, cut unless all is wanted; control
-//! characters of the payload never reach the terminal. **Not here**: what is told (`look`).
+//! **What**: an explanation as text for a terminal. **Invariants**: a value takes a line, cut unless all is wanted;
+//! control characters of the payload never reach the terminal. **Not here**: what is told (`look`).
 
 use std::fmt::Write as _;
 

@@ -1,6 +1,7 @@
 //! **What**: `tollgate rates …`: what a table says, where it differs, what a price list would change, what calls would
-//! have cost. **Why**: prices are data that somebody answers for. **Invariants**: reads only, but for `import --output`; no
-//! network; what is refused ends with 1. **Not here**: tables (`rates/`), pricing (`processors/cost`).
+//! have cost. **Why**: prices are data that somebody answers for. **Invariants**: reads only, but for
+//! `import --output`; no network; what is refused ends with 1. **Not here**: tables (`rates/`), pricing
+//! (`processors/cost`).
 
 mod report;
 mod reprice;

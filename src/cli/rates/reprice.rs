@@ -1,6 +1,6 @@
-//! **What**: `tollgate rates reprice`: what calls would have cost under another table, from OTLP files or from the index
-//! of a vault. **Invariants**: the processor's own code prices, at the calls' own times; the same input and table give the
-//! same bytes; nothing stored is changed. **Not here**: the price of a call (`processors/cost`).
+//! **What**: `tollgate rates reprice`: what calls would have cost under another table, from OTLP files or from the
+//! index of a vault. **Invariants**: the processor's own code prices, at the calls' own times; the same input and table
+//! give the same bytes; nothing stored is changed. **Not here**: the price of a call (`processors/cost`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,8 +68,8 @@ pub(crate) struct Options {
     /// Only this tenant; as a `h-…` pseudonym, or with the key by its name.
     #[arg(long)]
     tenant: Option<String>,
-    /// The gateway's key of pseudonyms (`pseudonym.key` beside its spool): finds the tenants whose names the index does not
-    /// hold, for `--tenant` and for overlays of one tenant.
+    /// The gateway's key of pseudonyms (`pseudonym.key` beside its spool): finds the tenants whose names the index does
+    /// not hold, for `--tenant` and for overlays of one tenant.
     #[arg(long, value_name = "FILE")]
     pseudonym_key: Option<PathBuf>,
     #[command(flatten)]

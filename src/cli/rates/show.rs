@@ -1,5 +1,5 @@
-//! **What**: `tollgate rates show`: what a table lists, what calls pay by a configuration's tables, what overlays changed.
-//! **Not here**: what overlays mean (`rates`).
+//! **What**: `tollgate rates show`: what a table lists, what calls pay by a configuration's tables, what overlays
+//! changed. **Not here**: what overlays mean (`rates`).
 
 use clap::Args;
 use serde_json::json;

@@ -138,9 +138,9 @@ fn overlays_are_shown_with_their_sources() {
     assert_eq!(json["windows"][0]["sources"]["input"], "acme.yaml c-1");
 }
 
-/// A tenant whose name the index does not hold: the overlays that priced its call tell the table; under other overlays the
-/// key of pseudonyms does, and finds it by name; without either the report says so. A model's name that could not be kept
-/// is priced by the table's id beside it.
+/// A tenant whose name the index does not hold: the overlays that priced its call tell the table; under other overlays
+/// the key of pseudonyms does, and finds it by name; without either the report says so. A model's name that could not
+/// be kept is priced by the table's id beside it.
 #[test]
 fn tenants_and_models_that_redaction_changed() {
     let overlay = |discount: &str| {

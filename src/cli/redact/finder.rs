@@ -1,6 +1,6 @@
 //! **What**: [`Finder`]: the rules of a configuration, and its recogniser if it has one, over one text at a time.
-//! **Invariants**: without the recogniser's answer nothing is told about a text. **Not here**: which texts a gateway sends it
-//! (`processors/redact/ask`): here each is sent.
+//! **Invariants**: without the recogniser's answer nothing is told about a text. **Not here**: which texts a gateway
+//! sends it (`processors/redact/ask`): here each is sent.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! **What**: JSON lines, plain or labelled. **Invariants**: at most [`LONGEST`] bytes a line; bytes that are no UTF-8 and halves of
-//! surrogate pairs are read as U+FFFD, as the gateway does; errors name the line and what is wrong with its shape, never what it says.
+//! **What**: JSON lines, plain or labelled. **Invariants**: at most [`LONGEST`] bytes a line; bytes that are no UTF-8
+//! and halves of surrogate pairs are read as U+FFFD, as the gateway does; errors name the line and what is wrong with
+//! its shape, never what it says.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -114,7 +115,8 @@ impl<R: Read> Lines<R> {
 /// What some editors put before a text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// A line with U+FFFD in place of bytes that are no UTF-8 and of halves of surrogate pairs; none where it has none of them.
+/// A line with U+FFFD in place of bytes that are no UTF-8 and of halves of surrogate pairs; none where it has none of
+/// them.
 fn lossy(line: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(line);
     let mut out = String::with_capacity(text.len());

@@ -1,7 +1,7 @@
-//! **What**: `tollgate redact`: the rules over a file of texts, and how well they do on labelled ones. **Why**: whoever is
-//! to trust the rules measures them on data of his own.
-//! **Invariants**: one pass, one line at a time, no network but to a configured recogniser; errors name lines, never texts. **Not here**: rules
-//! (`redaction`), definitions of the measures (`redaction/score`).
+//! **What**: `tollgate redact`: the rules over a file of texts, and how well they do on labelled ones. **Why**: whoever
+//! is to trust the rules measures them on data of his own. **Invariants**: one pass, one line at a time, no network but
+//! to a configured recogniser; errors name lines, never texts. **Not here**: rules (`redaction`), definitions of the
+//! measures (`redaction/score`).
 
 mod finder;
 mod lines;
@@ -38,7 +38,8 @@ pub(super) struct Options {
     /// the standard output.
     #[arg(long, value_name = "FILE", conflicts_with = "score")]
     output: Option<PathBuf>,
-    /// Labelled JSON lines `{"id", "group", "near_miss", "text", "spans"}`: measures recall, leak, precision, F2, clean.
+    /// Labelled JSON lines `{"id", "group", "near_miss", "text", "spans"}`: measures recall, leak, precision, F2,
+    /// clean.
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     score: Option<PathBuf>,
     /// Figures as JSON.
@@ -57,7 +58,8 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
     Ok(Exit::Fine)
 }
 
-/// The rules (and the recogniser) of the configuration's first `redact` processor; without a configuration, the default ones.
+/// The rules (and the recogniser) of the configuration's first `redact` processor; without a configuration, the default
+/// ones.
 fn settings(common: &Common) -> Result<redact::Settings, CommandError> {
     if common.config.is_none() {
         return redact::Config::default().settings().map_err(|_| "the built-in rules can't be used".into());

@@ -89,8 +89,8 @@ fn figures_are_told_twice() {
     );
 }
 
-/// Lines that other programs wrote badly are read as far as they go: a mark of byte order, bytes that are no UTF-8, halves of
-/// surrogate pairs. What is no JSON is still refused.
+/// Lines that other programs wrote badly are read as far as they go: a mark of byte order, bytes that are no UTF-8,
+/// halves of surrogate pairs. What is no JSON is still refused.
 #[test]
 fn broken_texts_are_read() {
     let text = |line: &[u8]| {

@@ -15,7 +15,8 @@ fn found(folder: &std::path::Path, more: &[&str]) -> Result<Exit, String> {
     run_find(Line::parse_from(line).find).map_err(|error| error.to_string())
 }
 
-/// An answer that lacks something must not look like one that is whole: what can't be read ends with 1, with what was found printed.
+/// An answer that lacks something must not look like one that is whole: what can't be read ends with 1, with what was
+/// found printed.
 #[test]
 fn a_partial_answer_ends_with_one() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -40,8 +41,8 @@ fn a_name_that_stands_as_a_pseudonym_is_hinted_at() {
     assert_eq!(pseudonym_hint("--user", "h-0123456789abcdef", OTHER), None);
 }
 
-/// A line of JSON that goes through a pipe to a terminal can't act on it: control characters of both planes and those that turn text around
-/// are escaped, and it stays the same JSON.
+/// A line of JSON that goes through a pipe to a terminal can't act on it: control characters of both planes and those
+/// that turn text around are escaped, and it stays the same JSON.
 #[test]
 fn json_of_a_line_drives_no_terminal() {
     let hostile = "s\u{9b}2J\u{202e}x\u{7f}\u{2066}\u{85}";

@@ -47,8 +47,8 @@ pub(super) struct Chains {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// What arrived before this moment, or longer ago than this, may be gone or hidden: its retention is over. `vault verify
-    /// --retention` says so too.
+    /// What arrived before this moment, or longer ago than this, may be gone or hidden: its retention is over.
+    /// `vault verify --retention` says so too.
     #[arg(long, value_parser = moment, value_name = "TIME|DAYS")]
     expired: Option<Moment>,
     #[command(flatten)]
@@ -110,8 +110,8 @@ pub(crate) struct Verify {
     /// Public key of who anchored, or a file that holds it.
     #[arg(long, value_name = "KEY|FILE")]
     anchor_key: Vec<String>,
-    /// With `--anchor`: how long after its beginning an epoch must stand in one. What was written later than it says stands in none of its
-    /// time.
+    /// With `--anchor`: how long after its beginning an epoch must stand in one. What was written later than it says
+    /// stands in none of its time.
     #[arg(long, value_parser = span, default_value = "25h", value_name = "TIME")]
     anchored_within: Duration,
     /// A leaf that was seen elsewhere (`gen_ai.payload.leaf`), or a file of them, one a line: the chain must hold it.
@@ -120,12 +120,12 @@ pub(crate) struct Verify {
     /// Public keys of those who sign requests to erase, or a file that holds them: erasures must be signed by two.
     #[arg(long, value_name = "KEY|FILE")]
     erasers: Vec<String>,
-    /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not noted. Default: the
-    /// (first) key file's name with `.openings.jsonl` behind it.
+    /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not
+    /// noted. Default: the (first) key file's name with `.openings.jsonl` behind it.
     #[arg(long, value_name = "FILE|none", requires = "auditor")]
     log: Option<PathBuf>,
-    /// At least so long, from the moment it was written on, every object must be locked (S3), and there: `100d`, `400d`. What is
-    /// older may be gone, which is counted.
+    /// At least so long, from the moment it was written on, every object must be locked (S3), and there: `100d`,
+    /// `400d`. What is older may be gone, which is counted.
     #[arg(long, value_parser = span, value_name = "TIME")]
     retention: Option<Duration>,
     /// The mode that all but keys must be locked in (keys are always under governance).
@@ -220,8 +220,9 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, CommandError> {
     Ok(if report.verified && !report.opened_nothing() { Exit::Fine } else { Exit::Failed })
 }
 
-/// Runs `vault anchor`: the chain is verified before anything is signed. What somebody planted beside it, or behind its newest digest,
-/// must not be in the way of an anchor as long as its lock lasts; it is told, as are chains that are broken, which are left out: 1 in the end.
+/// Runs `vault anchor`: the chain is verified before anything is signed. What somebody planted beside it, or behind its
+/// newest digest, must not be in the way of an anchor as long as its lock lasts; it is told, as are chains that are
+/// broken, which are left out: 1 in the end.
 pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, CommandError> {
     let key = SigningKey::from_secret(&Secret::new(read(&options.sign_with)?));
     let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;

@@ -1,5 +1,5 @@
-//! **What**: `tollgate vault compact`. **Invariants**: reads the index (and the chain, if asked to), writes below one folder.
-//! **Not here**: the work (`audit/parquet`).
+//! **What**: `tollgate vault compact`. **Invariants**: reads the index (and the chain, if asked to), writes below one
+//! folder. **Not here**: the work (`audit/parquet`).
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -27,8 +27,9 @@ pub(crate) struct Compact {
     /// Only this account.
     #[arg(long)]
     account: Option<String>,
-    /// Public key of the writer's signer, or a file that holds it: only lines are taken whose object a signed digest names,
-    /// with its hash, as it should be. Needs read access to the chain too. Without it, lines that somebody planted are taken.
+    /// Public key of the writer's signer, or a file that holds it: only lines are taken whose object a signed digest
+    /// names, with its hash, as it should be. Needs read access to the chain too. Without it, lines that somebody
+    /// planted are taken.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
     /// Removes days that the index has no more, because its retention is over.

@@ -1,6 +1,6 @@
-//! **What**: `tollgate vault erase` (request, sign, execute) and `vault rewrap`. **Invariants**: nothing is destroyed but by a request
-//! that two of the given erasers signed; what stands in the vault for years holds nothing that redaction would take out.
-//! **Not here**: the work (`audit/erase`, `audit/rewrap`), rights (the store's).
+//! **What**: `tollgate vault erase` (request, sign, execute) and `vault rewrap`. **Invariants**: nothing is destroyed
+//! but by a request that two of the given erasers signed; what stands in the vault for years holds nothing that
+//! redaction would take out. **Not here**: the work (`audit/erase`, `audit/rewrap`), rights (the store's).
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -82,15 +82,15 @@ pub(crate) struct Erase {
     /// Public keys of all erasers, or a file that holds them.
     #[arg(long, value_name = "KEY|FILE")]
     erasers: Vec<String>,
-    /// The key that signs the chain of erasures (`vault keygen --signing`): no eraser's own, no gateway's (what is given with `--gateway-key` is
-    /// refused).
+    /// The key that signs the chain of erasures (`vault keygen --signing`): no eraser's own, no gateway's (what is
+    /// given with `--gateway-key` is refused).
     #[arg(long, value_name = "FILE")]
     sign_with: Option<PathBuf>,
     /// Public key that signed the chain of erasures before `--sign-with` did, or a file that holds it.
     #[arg(long, value_name = "KEY|FILE")]
     before: Vec<String>,
-    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it signed; with `--execute`:
-    /// that `--sign-with` is another one.
+    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it
+    /// signed; with `--execute`: that `--sign-with` is another one.
     #[arg(long, value_name = "KEY|FILE")]
     gateway_key: Vec<String>,
     /// Name of the writer in whose chain erasures are told; no gateway's.
@@ -347,7 +347,8 @@ pub(crate) struct Rewrap {
     /// Who shall open them too: a public key (`age1…`); more than one may be given.
     #[arg(long, required = true, value_name = "age1…")]
     recipient: Vec<String>,
-    /// The key that signs the chain of copies (`vault keygen --signing`): no gateway's. `vault verify` is given its public key too.
+    /// The key that signs the chain of copies (`vault keygen --signing`): no gateway's. `vault verify` is given its
+    /// public key too.
     #[arg(long, value_name = "FILE")]
     sign_with: PathBuf,
     /// Public key that signed the chain of copies before `--sign-with` did, or a file that holds it.

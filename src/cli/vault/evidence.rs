@@ -1,5 +1,6 @@
-//! **What**: `tollgate vault evidence`: a folder of evidence for a period, as SOC 2 auditors ask for it. **Invariants**: the folder is
-//! new; exit 1 where the vault does not verify, and the folder says so. **Not here**: what is gathered and written (`audit::evidence`).
+//! **What**: `tollgate vault evidence`: a folder of evidence for a period, as SOC 2 auditors ask for it.
+//! **Invariants**: the folder is new; exit 1 where the vault does not verify, and the folder says so. **Not here**:
+//! what is gathered and written (`audit::evidence`).
 
 use std::path::PathBuf;
 
@@ -36,8 +37,8 @@ pub(crate) struct Evidence {
     identity: Vec<PathBuf>,
     #[command(flatten)]
     sealed: Sealed,
-    /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not noted. Default: the
-    /// (first) key file's name with `.openings.jsonl` behind it.
+    /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not
+    /// noted. Default: the (first) key file's name with `.openings.jsonl` behind it.
     #[arg(long, value_name = "FILE|none", requires = "auditor")]
     log: Option<PathBuf>,
     /// An anchor that was kept elsewhere; goes into the bundle.

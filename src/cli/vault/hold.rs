@@ -44,7 +44,8 @@ pub(crate) struct Touch {
     /// Every session of this user, by the pseudonym that spans show.
     #[arg(long, value_name = "h-…", requires = "key")]
     user: Option<String>,
-    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it signed.
+    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it
+    /// signed.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
     /// Who does it: a role, or a name that may stand in the vault.

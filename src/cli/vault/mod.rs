@@ -1,6 +1,6 @@
 //! **What**: `tollgate vault …`: for people who hold an auditor's key; needs no running gateway and no configuration.
-//! **Why**: evidence must be readable, and provable, without the gateway.
-//! **Invariants**: reads only (but `keygen`, which makes one new file, and `erase` and `rewrap`, which say so); what is printed was opened with the caller's own
+//! **Why**: evidence must be readable, and provable, without the gateway. **Invariants**: reads only (but `keygen`,
+//! which makes one new file, and `erase` and `rewrap`, which say so); what is printed was opened with the caller's own
 //! keys. **Not here**: opening (`audit/read`), stock tools that do the same (`vault` module's head).
 
 use std::io::{self, Write};
@@ -60,7 +60,8 @@ pub(super) enum Command {
     Anchor(Box<chain::Anchor>),
     /// Opens what a reference (`gen_ai.payload.s3_uri`) leads to; prints one JSON document a line.
     Get(Box<opened::Get>),
-    /// Prints a session in order of time: what was asked, answered, called, what it cost, and what of it is redacted downstream.
+    /// Prints a session in order of time: what was asked, answered, called, what it cost, and what of it is redacted
+    /// downstream.
     ///
     /// Which that is, the rules of `--config` say (default: the built-in ones), as they are now.
     Replay {
@@ -79,13 +80,14 @@ pub(super) enum Command {
         #[arg(long, requires = "tree")]
         mermaid: bool,
     },
-    /// Destroys the keys of a session, or of all sessions of a user, so that nobody can open them any more: a request, two
-    /// signatures, the deed.
+    /// Destroys the keys of a session, or of all sessions of a user, so that nobody can open them any more: a request,
+    /// two signatures, the deed.
     ///
-    /// Needs rights that neither gateway nor auditor has (`vault policy --format eraser`). docs/erasure.md has the steps, and
-    /// what erasure does not reach.
+    /// Needs rights that neither gateway nor auditor has (`vault policy --format eraser`). docs/erasure.md has the
+    /// steps, and what erasure does not reach.
     Erase(Box<erase::Erase>),
-    /// Makes a folder of evidence for a period: sessions, what was denied, verification, digests, keys, erasures, a manifest.
+    /// Makes a folder of evidence for a period: sessions, what was denied, verification, digests, keys, erasures, a
+    /// manifest.
     Evidence(Box<evidence::Evidence>),
     /// Prints the JSON schema of index lines (of each action, under `$defs`).
     Schema,
@@ -100,9 +102,11 @@ pub(super) enum Command {
     Policy(PolicyOptions),
     /// Looks for lines of the index; needs no key.
     Find(Box<Find>),
-    /// Brings tables (Parquet, by account, tenant and day) up to the index, for `find --parquet`, DuckDB, Athena, ClickHouse.
+    /// Brings tables (Parquet, by account, tenant and day) up to the index, for `find --parquet`, DuckDB, Athena,
+    /// ClickHouse.
     ///
-    /// Needs read access to the index only. A run that has nothing to do changes nothing; docs/vault.md tells the columns.
+    /// Needs read access to the index only. A run that has nothing to do changes nothing; docs/vault.md tells the
+    /// columns.
     Compact(Box<compact::Compact>),
     /// Prints what is not the same in what two model calls of a session were given.
     Diff {

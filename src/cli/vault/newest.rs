@@ -1,6 +1,7 @@
-//! **What**: reports the newest digest of a chain of erasures to a gateway, whose next digests name it. **Why**: the gateway may only
-//! write to the store, and a chain that nobody names can be rolled back unseen (docs/vault.md). **Invariants**: that no gateway takes it
-//! is said, and changes nothing about the erasure. **Not here**: what the gateway does with it (`app/erasures`).
+//! **What**: reports the newest digest of a chain of erasures to a gateway, whose next digests name it. **Why**: the
+//! gateway may only write to the store, and a chain that nobody names can be rolled back unseen (docs/vault.md).
+//! **Invariants**: that no gateway takes it is said, and changes nothing about the erasure. **Not here**: what the
+//! gateway does with it (`app/erasures`).
 
 use super::super::ask::Asker;
 use super::super::error::CommandError;

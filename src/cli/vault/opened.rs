@@ -1,5 +1,6 @@
-//! **What**: `tollgate vault get`: fragments by a reference, or by what the index says of a trace, a span, a leaf. **Invariants**: what
-//! opens is printed, whatever else is wrong; each opening is noted before it happens. **Not here**: opening (`audit/read`).
+//! **What**: `tollgate vault get`: fragments by a reference, or by what the index says of a trace, a span, a leaf.
+//! **Invariants**: what opens is printed, whatever else is wrong; each opening is noted before it happens. **Not
+//! here**: opening (`audit/read`).
 
 use std::io::{self, IsTerminal};
 
@@ -34,8 +35,8 @@ pub(crate) struct Get {
     /// Of lines: only this account's.
     #[arg(long, conflicts_with = "uri")]
     account: Option<String>,
-    /// Of lines: public key of the writer's signer, or a file that holds it. Only what it signed leads anywhere; without it, whoever may
-    /// write to the index may answer for a line. Needs read access to the chain too.
+    /// Of lines: public key of the writer's signer, or a file that holds it. Only what it signed leads anywhere;
+    /// without it, whoever may write to the index may answer for a line. Needs read access to the chain too.
     #[arg(long, value_name = "KEY|FILE", conflicts_with = "uri")]
     key: Vec<String>,
     #[command(flatten)]
@@ -70,7 +71,8 @@ pub(super) fn run_get(options: &Get) -> Result<Exit, CommandError> {
     })
 }
 
-/// Into a file or a pipe the bytes go as they are; on a terminal what it might act on is escaped, which is the same JSON.
+/// Into a file or a pipe the bytes go as they are; on a terminal what it might act on is escaped, which is the same
+/// JSON.
 fn for_terminal(json: Vec<u8>) -> Vec<u8> {
     if !io::stdout().is_terminal() {
         return json;

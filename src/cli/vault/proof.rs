@@ -27,7 +27,8 @@ pub(crate) struct Prove {
     /// Only this account's; needed where several have such lines: each numbers its own from 0.
     #[arg(long)]
     account: Option<String>,
-    /// Of the session, only the turn that its client called so (`turn.id`), which most clients don't; not the number of `replay --turn`.
+    /// Of the session, only the turn that its client called so (`turn.id`), which most clients don't; not the number of
+    /// `replay --turn`.
     #[arg(long, requires = "session", value_name = "ID")]
     turn_id: Option<String>,
     /// Without fragments: lines only.

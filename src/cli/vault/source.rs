@@ -1,5 +1,5 @@
-//! **What**: [`Source`]: where a vault is and what opens it, as options tell it. **Invariants**: no key without the log of openings.
-//! **Not here**: opening (`audit`).
+//! **What**: [`Source`]: where a vault is and what opens it, as options tell it. **Invariants**: no key without the log
+//! of openings. **Not here**: opening (`audit`).
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -26,8 +26,8 @@ pub(crate) struct Source {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     pub(super) keys: Option<String>,
-    /// The file in which each opening is noted before it happens, yours to keep; `none`: it is not noted. Default: the (first) key file's
-    /// name with `.openings.jsonl` behind it.
+    /// The file in which each opening is noted before it happens, yours to keep; `none`: it is not noted. Default: the
+    /// (first) key file's name with `.openings.jsonl` behind it.
     #[arg(long, value_name = "FILE|none")]
     log: Option<PathBuf>,
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! A body run over examples that a seed has changed: short enough for every `cargo test`. Whoever has this module has the dice.
+//! A body run over examples that a seed has changed: short enough for every `cargo test`. Whoever has this module has
+//! the dice.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,5 +1,6 @@
-//! A spool's files as any bytes: opening it answers, what is read is what was sealed, and it goes on. Two bytes: which file, and how many bytes
-//! are overwritten where; what is left of the data goes there. The spool itself is always the same one.
+//! A spool's files as any bytes: opening it answers, what is read is what was sealed, and it goes on. Two bytes: which
+//! file, and how many bytes are overwritten where; what is left of the data goes there. The spool itself is always the
+//! same one.
 
 use std::path::Path;
 use std::sync::Arc;

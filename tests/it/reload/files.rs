@@ -72,9 +72,10 @@ fn files(folder: &tempfile::TempDir, authority: &Authority) -> Arc<ClientConfig>
     trusting(&[authority])
 }
 
-/// A file that the running configuration names, too, is broken or gone, and somebody asks for a reload: it is refused, told and counted, and
-/// the gateway goes on; once the file is mended the next reload takes it. (Shown to fail: the running round was ended first, neither the
-/// new nor the old configuration could be started, and the process ended with 1.)
+/// A file that the running configuration names, too, is broken or gone, and somebody asks for a reload: it is refused,
+/// told and counted, and the gateway goes on; once the file is mended the next reload takes it. (Shown to fail: the
+/// running round was ended first, neither the new nor the old configuration could be started, and the process ended
+/// with 1.)
 #[test]
 fn a_reload_with_a_broken_file_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,9 +129,10 @@ fn a_reload_with_a_broken_file_ends_nothing() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// A watched configuration that was refused because a file that it names can't be used is taken once that file is mended, though its own
-/// text stays as it is: it may be what asks clients for tokens. Half of what is missing is not enough, and a wait fills no log. (Shown to
-/// fail: only the text and `${file:…}` were looked at, so the port stayed open to everybody until somebody asked for a reload.)
+/// A watched configuration that was refused because a file that it names can't be used is taken once that file is
+/// mended, though its own text stays as it is: it may be what asks clients for tokens. Half of what is missing is not
+/// enough, and a wait fills no log. (Shown to fail: only the text and `${file:…}` were looked at, so the port stayed
+/// open to everybody until somebody asked for a reload.)
 #[test]
 fn a_refused_configuration_is_taken_once_its_files_are_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -169,8 +171,9 @@ fn a_refused_configuration_is_taken_once_its_files_are_there() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// The next configuration names other files, which can be used, and can't be started all the same; the files of the one before have gone:
-/// it runs again with the certificate and the tokens that it had. (Shown to fail: it was started from its files, and the process ended.)
+/// The next configuration names other files, which can be used, and can't be started all the same; the files of the one
+/// before have gone: it runs again with the certificate and the tokens that it had. (Shown to fail: it was started from
+/// its files, and the process ended.)
 #[test]
 fn what_runs_again_has_what_it_had() {
     let folder = tempfile::tempdir().unwrap();
@@ -216,8 +219,8 @@ pub(super) fn waiting(folder: &Path, protocol: &str) -> (Running, TcpListener) {
     (Running::start(&config, &[]), silent)
 }
 
-/// A client that waits for a delivery when the gateway is told to end hears that it must come again. (Shown to fail: its connection was cut
-/// without an answer, which some clients take for a loss.)
+/// A client that waits for a delivery when the gateway is told to end hears that it must come again. (Shown to fail:
+/// its connection was cut without an answer, which some clients take for a loss.)
 #[test]
 fn who_waits_for_a_delivery_is_answered_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -237,7 +240,8 @@ fn who_waits_for_a_delivery_is_answered_at_the_end() {
     drop(back_end);
 }
 
-/// The same over gRPC: UNAVAILABLE, upon which every client comes again, with the time to wait. (Shown to fail: `Socket closed`.)
+/// The same over gRPC: UNAVAILABLE, upon which every client comes again, with the time to wait. (Shown to fail:
+/// `Socket closed`.)
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_over_grpc_is_answered_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -274,8 +278,8 @@ async fn who_waits_over_grpc_is_answered_at_the_end() {
     drop(back_end);
 }
 
-/// A certificate that no peer takes keeps nobody from starting, and is told in the log: at the start and at each reload. (Shown to fail: the
-/// log said nothing, and the first to know were clients.)
+/// A certificate that no peer takes keeps nobody from starting, and is told in the log: at the start and at each
+/// reload. (Shown to fail: the log said nothing, and the first to know were clients.)
 #[test]
 fn a_certificate_that_is_over_stands_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
@@ -316,8 +320,8 @@ fn in_memory(process: u32, text: &str) -> Option<usize> {
     Some(found.sum())
 }
 
-/// The key of a configuration that was replaced is in no memory once the next one runs: nothing goes back to it. (Shown to fail: it was kept
-/// as long as the next configuration ran.)
+/// The key of a configuration that was replaced is in no memory once the next one runs: nothing goes back to it. (Shown
+/// to fail: it was kept as long as the next configuration ran.)
 #[test]
 fn keys_are_forgotten_once_others_are_in_use() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What a reload does to sockets that stay: a change of certificates or of connections' settings alone closes none of them, ports or unix
-//! sockets, and cuts no request.
+//! What a reload does to sockets that stay: a change of certificates or of connections' settings alone closes none of
+//! them, ports or unix sockets, and cuts no request.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -70,8 +70,8 @@ struct Clients {
 }
 
 impl Clients {
-    /// One that connects for each request, and one that keeps its connection until the gateway closes it: what it sends into a connection
-    /// that is being closed was not read, and goes again on the next.
+    /// One that connects for each request, and one that keeps its connection until the gateway closes it: what it sends
+    /// into a connection that is being closed was not read, and goes again on the next.
     fn start(connect: &Connect) -> Self {
         let (over, count) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let client = |keeps: bool| {
@@ -148,8 +148,8 @@ pub(super) fn over_tls(
     Ok(StreamOwned::new(client, socket))
 }
 
-/// Another certificate, and nothing else: the port stays, clients go on, the new certificate is shown from then on; so it is when the port's
-/// TLS gets other settings, and a certificate that can't be used changes nothing.
+/// Another certificate, and nothing else: the port stays, clients go on, the new certificate is shown from then on; so
+/// it is when the port's TLS gets other settings, and a certificate that can't be used changes nothing.
 #[test]
 fn a_change_of_certificates_alone_closes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -199,7 +199,8 @@ fn a_change_of_certificates_alone_closes_nothing() {
     each_once(folder.path(), count);
 }
 
-/// Connections' settings, and nothing else, of a unix socket: its file stays the same one, clients go on; it goes with the gateway.
+/// Connections' settings, and nothing else, of a unix socket: its file stays the same one, clients go on; it goes with
+/// the gateway.
 #[test]
 fn a_unix_socket_stays_over_reloads() {
     let folder = tempfile::tempdir().unwrap();
@@ -245,8 +246,8 @@ fn a_unix_socket_stays_over_reloads() {
     assert!(!socket.exists());
 }
 
-/// A port that stays gets another host: the socket in the way is our own, and is closed; where the round can't be run after all, the host
-/// of before is back. (Shown to fail: the port was in use, by the gateway itself.)
+/// A port that stays gets another host: the socket in the way is our own, and is closed; where the round can't be run
+/// after all, the host of before is back. (Shown to fail: the port was in use, by the gateway itself.)
 #[test]
 fn a_port_that_stays_gets_another_host() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Import knots: groups of modules that import each other, so that none can be read, moved or tested alone. The list may only shrink.
+//! Import knots: groups of modules that import each other, so that none can be read, moved or tested alone. The list
+//! may only shrink.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
-//! **What**: executes a request: says so, destroys, says that it is done. **Invariants**: nothing is destroyed before the digest that
-//! announces it is stored; keys that the request does not name stay, all else below its sessions goes, and what it names are keys
-//! of the sessions that its signers were shown; what is under legal hold stops everything.
+//! **What**: executes a request: says so, destroys, says that it is done. **Invariants**: nothing is destroyed before
+//! the digest that announces it is stored; keys that the request does not name stay, all else below its sessions goes,
+//! and what it names are keys of the sessions that its signers were shown; what is under legal hold stops everything.
 //! **Not here**: the chain (`ledger`), signatures (`request`).
 
 use std::collections::BTreeSet;
@@ -86,8 +86,8 @@ async fn others(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> 
     Ok(left.len())
 }
 
-/// Whether the sessions of a request for a user are that user's, as the index tells: those who signed saw a pseudonym and sessions,
-/// and can't know that they belong together.
+/// Whether the sessions of a request for a user are that user's, as the index tells: those who signed saw a pseudonym
+/// and sessions, and can't know that they belong together.
 async fn users_own(place: &Place, request: &Request) -> Result<(), ReadError> {
     let Target::User(_) = &request.what else { return Ok(()) };
     let asked = Asked { what: request.what.clone(), account: Some(request.account.clone()), tenant: None };
@@ -102,7 +102,8 @@ async fn users_own(place: &Place, request: &Request) -> Result<(), ReadError> {
     }
 }
 
-/// Finishes what an earlier run had begun, from what it had written; the signatures are checked again. `None`: nothing was.
+/// Finishes what an earlier run had begun, from what it had written; the signatures are checked again. `None`: nothing
+/// was.
 ///
 /// # Errors
 /// One line.

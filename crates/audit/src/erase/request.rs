@@ -1,7 +1,8 @@
-//! **What**: [`Request`]: what is to be erased and why, as two people sign it. **Why**: destroying a key is the one thing that
-//! can't be undone, so that nobody does it alone, and everybody can read later what was signed.
+//! **What**: [`Request`]: what is to be erased and why, as two people sign it. **Why**: destroying a key is the one
+//! thing that can't be undone, so that nobody does it alone, and everybody can read later what was signed.
 //! **Invariants**: a file is a C2SP signed note whose text is the request's JSON: what is signed is what is read; two
-//! signatures of one key count as one; whose keys they are is told by the sessions that it names, never by keys alone. **Not here**: which keys there are (`resolve`), destroying them (`execute`).
+//! signatures of one key count as one; whose keys they are is told by the sessions that it names, never by keys alone.
+//! **Not here**: which keys there are (`resolve`), destroying them (`execute`).
 
 use std::collections::BTreeSet;
 
@@ -83,8 +84,8 @@ impl Request {
         }
     }
 
-    /// Whether its keys are those of its sessions, and these what it asks for: who signs is shown sessions, and what is destroyed
-    /// is keys. Which sessions a user has only the index knows (`execute` asks it).
+    /// Whether its keys are those of its sessions, and these what it asks for: who signs is shown sessions, and what is
+    /// destroyed is keys. Which sessions a user has only the index knows (`execute` asks it).
     ///
     /// # Errors
     /// What does not fit.

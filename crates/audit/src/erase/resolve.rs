@@ -1,6 +1,7 @@
 //! **What**: finds the keys of a session, or of all sessions of a user. **Why**: who signs must see what goes.
-//! **Invariants**: the index tells which sessions there are, the store which keys: also those of content that no index line
-//! names yet, and of a session those under every tenant; what of the index can't be read is told. **Not here**: what is signed (`request`).
+//! **Invariants**: the index tells which sessions there are, the store which keys: also those of content that no index
+//! line names yet, and of a session those under every tenant; what of the index can't be read is told. **Not here**:
+//! what is signed (`request`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +50,8 @@ pub struct Resolved {
     pub keys: Vec<Shredded>,
     /// Objects of theirs that are under legal hold.
     pub holds: Vec<String>,
-    /// What lines say of the user that none of the given keys signed, and what of the index and the chains can't be read: it is not included.
+    /// What lines say of the user that none of the given keys signed, and what of the index and the chains can't be
+    /// read: it is not included.
     pub left_out: Vec<String>,
 }
 
@@ -83,7 +85,8 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     Ok(Resolved { account, sessions, keys: keys.into_iter().collect(), holds, left_out })
 }
 
-/// Names of key objects, also of those of which only older versions are left: whoever may read versions opens with these.
+/// Names of key objects, also of those of which only older versions are left: whoever may read versions opens with
+/// these.
 async fn names(place: &Place, below: &str) -> Result<BTreeSet<String>, ReadError> {
     let (mut names, mut after) = (BTreeSet::new(), None);
     while let Some(page) = place.vault.versions(ObjectKind::Key, below, after.take()).await? {
@@ -96,8 +99,8 @@ async fn names(place: &Place, below: &str) -> Result<BTreeSet<String>, ReadError
     Ok(place.vault.list(ObjectKind::Key, below).await?.into_iter().collect())
 }
 
-/// Sessions of an account below which key objects lie, each with the key that an object is, also those of which there is a copy in a
-/// folder of its own. No key where no gateway names one so: a request with that in it would be none.
+/// Sessions of an account below which key objects lie, each with the key that an object is, also those of which there
+/// is a copy in a folder of its own. No key where no gateway names one so: a request with that in it would be none.
 async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, Option<Shredded>)>, ReadError> {
     let below = format!("keys/{}/", account_segment(account));
     let (start, names) = (place.vault.full(&below), names(place, &below).await?);
@@ -250,7 +253,8 @@ impl Sessions {
     }
 }
 
-/// The account, and the sessions as names have them. Of a user of whom only lines tell that nobody signed: without an account.
+/// The account, and the sessions as names have them. Of a user of whom only lines tell that nobody signed: without an
+/// account.
 ///
 /// # Errors
 /// One line: the store fails, nobody tells of it, or several accounts have it.
@@ -344,14 +348,16 @@ pub(super) async fn holds(
     Ok(held)
 }
 
-/// Whether an object is a key of its own in a gateway's place, and none of these: content that came later is sealed to it.
+/// Whether an object is a key of its own in a gateway's place, and none of these: content that came later is sealed to
+/// it.
 pub(super) fn is_other_key(place: &Place, name: &str, ids: &BTreeSet<&str>) -> bool {
     let named = place.vault.relative(name).is_some_and(is_key_name);
     named && shredded(name).is_some_and(|key| !ids.contains(key.id.as_str()))
 }
 
-/// The names of all that lies below these sessions and goes with these keys, also where only older versions are left: whatever its
-/// name, for a copy may be sealed to somebody else; but for other keys in a gateway's places, unless they have the bytes of one of these.
+/// The names of all that lies below these sessions and goes with these keys, also where only older versions are left:
+/// whatever its name, for a copy may be sealed to somebody else; but for other keys in a gateway's places, unless they
+/// have the bytes of one of these.
 pub(super) async fn to_destroy(
     place: &Place,
     account: &str,

@@ -216,8 +216,8 @@ async fn an_erased_session_is_told_and_nothing_else_is_lost() {
     assert!(report.verified && report.not_verified.iter().any(|what| what.contains("--erasers")), "{}", report.text());
 }
 
-/// Killed after each single change: at no moment are keys gone that no signed digest speaks of, and whoever runs it again
-/// finishes it, with nothing left to find.
+/// Killed after each single change: at no moment are keys gone that no signed digest speaks of, and whoever runs it
+/// again finishes it, with nothing left to find.
 #[tokio::test]
 async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word() {
     for n in 0.. {
@@ -275,8 +275,8 @@ async fn a_user_is_erased_whole() {
     assert!(resolve(&desk.place, &asked).await.expect_err("gone").contains("no key object"));
 }
 
-/// Keys of a session whose lines can't be read go with the others, under whatever tenant they lie; that lines could not be read is said. What
-/// no gateway names so makes no request void.
+/// Keys of a session whose lines can't be read go with the others, under whatever tenant they lie; that lines could not
+/// be read is said. What no gateway names so makes no request void.
 #[tokio::test]
 async fn keys_of_lines_that_cannot_be_read_are_found() {
     let site = site().await;
@@ -302,7 +302,8 @@ async fn keys_of_lines_that_cannot_be_read_are_found() {
     assert!(resolve(&desk.place, &one).await.expect_err("gone").contains("no key object"));
 }
 
-/// Lines that nobody signed tell of a user's sessions, as many as somebody likes: they are counted up to a bound, and that there are more is said.
+/// Lines that nobody signed tell of a user's sessions, as many as somebody likes: they are counted up to a bound, and
+/// that there are more is said.
 #[tokio::test]
 async fn planted_sessions_of_a_user_are_bounded() {
     let site = site().await;
@@ -458,7 +459,8 @@ async fn a_false_erasure_is_found() {
     assert!(codes.contains(&"erasure") && codes.contains(&"key_missing"), "{}", report.text());
 }
 
-/// Erasers who sign what destroys another session's keys are no excuse: who verifies sees what was done, not what was said.
+/// Erasers who sign what destroys another session's keys are no excuse: who verifies sees what was done, not what was
+/// said.
 #[tokio::test]
 async fn an_erasure_of_other_keys_is_found() {
     for name in ["keys", "a user's", "sessions"] {
@@ -498,7 +500,8 @@ async fn an_erasure_of_other_keys_is_found() {
     }
 }
 
-/// A request for a user names that user's sessions only, whoever signed it; a line that somebody planted unreadable stops nothing.
+/// A request for a user names that user's sessions only, whoever signed it; a line that somebody planted unreadable
+/// stops nothing.
 #[tokio::test]
 async fn a_users_sessions_are_the_users() {
     let site = site().await;
@@ -525,8 +528,8 @@ async fn what_came_later_is_told() {
     assert_eq!((done.keys, done.left), (1, 1));
 }
 
-/// Nobody who may only write stops an erasure, or makes one look executed: what no known key signed counts for nothing, and a name
-/// that was taken is left.
+/// Nobody who may only write stops an erasure, or makes one look executed: what no known key signed counts for nothing,
+/// and a name that was taken is left.
 #[tokio::test]
 async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
     let site = site().await;
@@ -628,7 +631,8 @@ async fn a_gateways_chain_is_left_alone() {
     assert!(report.verified && report.erased.len() == 2, "{}", report.text());
 }
 
-/// What earlier runs verified is neither forgotten nor counted twice; lines whose retention is over end no chain of erasures.
+/// What earlier runs verified is neither forgotten nor counted twice; lines whose retention is over end no chain of
+/// erasures.
 #[tokio::test]
 async fn erasures_outlive_runs_and_lines() {
     let site = site().await;
@@ -656,8 +660,8 @@ async fn erasures_outlive_runs_and_lines() {
     );
 }
 
-/// Another auditor opens what was written before, with the product and by the key object alone; the same copy is not made
-/// twice; who has no key makes none; an erasure takes copies too.
+/// Another auditor opens what was written before, with the product and by the key object alone; the same copy is not
+/// made twice; who has no key makes none; an erasure takes copies too.
 #[tokio::test]
 async fn a_later_auditor_opens_what_was_written_before() {
     use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
@@ -729,9 +733,9 @@ async fn junk_in_a_copys_place_is_told() {
     assert!(String::from_utf8_lossy(&text).contains("text 0"), "the copy beside it opens");
 }
 
-/// An object that somebody put where a copy would be is neither counted as the copy nor signed into the chain, whatever it is: any
-/// age file with a stanza, the key object itself (which opens for who copies), a copy for another key. The late auditor gets a copy.
-/// Fails when the form of an object is taken for a proof.
+/// An object that somebody put where a copy would be is neither counted as the copy nor signed into the chain, whatever
+/// it is: any age file with a stanza, the key object itself (which opens for who copies), a copy for another key. The
+/// late auditor gets a copy. Fails when the form of an object is taken for a proof.
 #[tokio::test]
 async fn a_planted_copy_is_not_signed() {
     use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
@@ -773,8 +777,8 @@ async fn a_planted_copy_is_not_signed() {
     }
 }
 
-/// A copy that a run wrote before it died is known by its name, though the chain does not tell of it yet: it is told then, and no
-/// second one is made.
+/// A copy that a run wrote before it died is known by its name, though the chain does not tell of it yet: it is told
+/// then, and no second one is made.
 #[tokio::test]
 async fn a_copy_of_a_run_that_died_is_told_by_the_next() {
     use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
@@ -793,8 +797,8 @@ async fn a_copy_of_a_run_that_died_is_told_by_the_next() {
     assert!(report.verified && report.counts.opened == 2, "{}", report.text());
 }
 
-/// A line that somebody planted says nothing of whose a session is: neither a request for a user, nor one that two signed, takes it
-/// in; and without the writers' public key nobody is asked.
+/// A line that somebody planted says nothing of whose a session is: neither a request for a user, nor one that two
+/// signed, takes it in; and without the writers' public key nobody is asked.
 #[tokio::test]
 async fn a_planted_line_makes_no_session_a_users() {
     let site = site().await;
@@ -824,7 +828,8 @@ async fn a_planted_line_makes_no_session_a_users() {
     assert!(resolve(&desk.place, &asked).await.expect_err("no key").contains("public key"));
 }
 
-/// Sessions of a user that another signer's lines tell of, or such as are not signed yet, are in no request, and told; a hold takes them in.
+/// Sessions of a user that another signer's lines tell of, or such as are not signed yet, are in no request, and told;
+/// a hold takes them in.
 #[tokio::test]
 async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
     let mut site = site().await;
@@ -914,8 +919,8 @@ impl Over for Locked {
     }
 }
 
-/// Where what tells of an erasure can be deleted, because the bucket locked it not, who erases is told by name; where it is
-/// locked, or nothing is to be locked, nobody is alarmed.
+/// Where what tells of an erasure can be deleted, because the bucket locked it not, who erases is told by name; where
+/// it is locked, or nothing is to be locked, nobody is alarmed.
 #[tokio::test]
 async fn an_erasure_that_could_be_deleted_is_told() {
     for (locked, told) in [(Some(false), true), (Some(true), false), (None, false)] {
@@ -934,8 +939,9 @@ async fn an_erasure_that_could_be_deleted_is_told() {
     }
 }
 
-/// A copy of a key that somebody put aside below its session (a folder deeper, under another name, as an older version) goes
-/// with it. One that is put back later is told, opens nothing under a name that no gateway gives, and goes with a second request.
+/// A copy of a key that somebody put aside below its session (a folder deeper, under another name, as an older version)
+/// goes with it. One that is put back later is told, opens nothing under a name that no gateway gives, and goes with a
+/// second request.
 #[tokio::test]
 async fn copies_put_aside_undo_no_erasure() {
     let site = site().await;
@@ -971,9 +977,9 @@ async fn copies_put_aside_undo_no_erasure() {
     assert!(report.verified && report.erased.len() == 2 && left().is_empty(), "{}", report.text());
 }
 
-/// A copy that is sealed to somebody else, under a name of no key, goes with its session, a folder deeper and hidden, too; a key that
-/// came later stays. What is put there afterwards goes with a second request, though no key object is left. Fails when copies are
-/// known by their names or bytes alone.
+/// A copy that is sealed to somebody else, under a name of no key, goes with its session, a folder deeper and hidden,
+/// too; a key that came later stays. What is put there afterwards goes with a second request, though no key object is
+/// left. Fails when copies are known by their names or bytes alone.
 #[tokio::test]
 async fn what_is_sealed_to_somebody_else_goes_too() {
     let mut site = site().await;
@@ -1013,7 +1019,8 @@ async fn what_is_sealed_to_somebody_else_goes_too() {
     assert!(resolve(&desk.place, &asked).await.expect_err("nothing is left").contains("no key object"));
 }
 
-/// A key of which only an older version is left, behind a delete marker, is found: it is in the request, and what is held of it stops it.
+/// A key of which only an older version is left, behind a delete marker, is found: it is in the request, and what is
+/// held of it stops it.
 #[tokio::test]
 async fn older_versions_of_keys_are_found() {
     let site = site().await;
@@ -1086,9 +1093,10 @@ async fn read_with(
     (all, read.closed().join("\n"), read.is_partial())
 }
 
-/// A key that was destroyed by request and is put back, under its own name or a copy's, shows nothing in replay and export: they say
-/// so and end with 1. Where only the gateway's key is given nothing proves the erasure, so that a planted line hides no content; it is
-/// said and ends with 1 all the same. Fails when whatever lies in the day's folder opens content.
+/// A key that was destroyed by request and is put back, under its own name or a copy's, shows nothing in replay and
+/// export: they say so and end with 1. Where only the gateway's key is given nothing proves the erasure, so that a
+/// planted line hides no content; it is said and ends with 1 all the same. Fails when whatever lies in the day's folder
+/// opens content.
 #[tokio::test]
 async fn a_key_that_is_back_shows_nothing() {
     let site = site().await;
@@ -1119,7 +1127,8 @@ async fn a_key_that_is_back_shows_nothing() {
     assert!(text.contains("text 1") && !partial, "{closed}");
 }
 
-/// An object that opens, and is neither the one that the lines tell nor a copy that a chain lists, is not used; one that is listed is.
+/// An object that opens, and is neither the one that the lines tell nor a copy that a chain lists, is not used; one
+/// that is listed is.
 #[tokio::test]
 async fn keys_that_no_line_lists_open_nothing() {
     use crate::rewrap::{Teller, Which, rewrap};

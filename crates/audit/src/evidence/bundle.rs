@@ -1,5 +1,6 @@
-//! **What**: [`Bundle`]: a period's evidence as a folder of files. **Invariants**: every file stands in the manifest with its SHA-256; the
-//! manifest is written last, and signed where a key is given; no file is overwritten. **Not here**: what is gathered (`evidence`).
+//! **What**: [`Bundle`]: a period's evidence as a folder of files. **Invariants**: every file stands in the manifest
+//! with its SHA-256; the manifest is written last, and signed where a key is given; no file is overwritten. **Not
+//! here**: what is gathered (`evidence`).
 
 use std::path::{Path, PathBuf};
 

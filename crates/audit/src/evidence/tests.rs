@@ -16,8 +16,8 @@ fn keys(desk: &Desk) -> Vec<VerifyKey> {
     vec![signing_key().public().clone(), desk.chain_key()]
 }
 
-/// Nobody who may only write gets a session into a population: what no signed digest names is told apart, what was signed and is
-/// not what it was is told to be missing.
+/// Nobody who may only write gets a session into a population: what no signed digest names is told apart, what was
+/// signed and is not what it was is told to be missing.
 #[tokio::test]
 async fn what_nobody_signed_is_no_evidence() {
     let site = site().await;

@@ -1,5 +1,6 @@
-//! **What**: the columns of a table and what goes into each. **Invariants**: a field of an index line has the column of its
-//! name; a value that does not fit its column stands in `more`, so that nothing is lost. **Not here**: how cells are kept.
+//! **What**: the columns of a table and what goes into each. **Invariants**: a field of an index line has the column of
+//! its name; a value that does not fit its column stands in `more`, so that nothing is lost. **Not here**: how cells
+//! are kept.
 
 use serde_json::{Map, Value};
 

@@ -1,7 +1,7 @@
-//! **What**: [`compact()`]: brings the tables of a folder up to what the index holds. **Invariants**: a day is touched only if
-//! its index has objects that are in no file yet, or a file is not what was written; new files are durable before the state names them, old ones go after. A
-//! reader that looks at all files while a day is written anew may see its lines twice; never too few. **Not here**: columns,
-//! files.
+//! **What**: [`compact()`]: brings the tables of a folder up to what the index holds. **Invariants**: a day is touched
+//! only if its index has objects that are in no file yet, or a file is not what was written; new files are durable
+//! before the state names them, old ones go after. A reader that looks at all files while a day is written anew may see
+//! its lines twice; never too few. **Not here**: columns, files.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -75,8 +75,8 @@ struct Run<'a> {
 /// Brings the tables up to the index.
 ///
 /// # Errors
-/// One line: the store or the folder fails, a signed index object is damaged or is not what its digest says, or one that tables hold
-/// can't be read any more to write them anew.
+/// One line: the store or the folder fails, a signed index object is damaged or is not what its digest says, or one
+/// that tables hold can't be read any more to write them anew.
 pub async fn compact(vault: &Vault, options: &Options, show: &mut dyn FnMut(&str)) -> Result<Compacted, ReadError> {
     let prefix = match &options.account {
         Some(account) => format!("index/v1/account={}/", account_segment(account)),
@@ -149,8 +149,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes parts whose files are not what was written out of the state, so that their objects are written anew, if all of them
-    /// are there still.
+    /// Takes parts whose files are not what was written out of the state, so that their objects are written anew, if
+    /// all of them are there still.
     fn heal(&mut self, state: &mut State, objects: &BTreeSet<String>) -> Result<(), ReadError> {
         let mut kept = Vec::new();
         for part in std::mem::take(&mut state.parts) {
@@ -276,7 +276,8 @@ impl Run<'_> {
             ))));
         }
         let lines = match Vault::index_lines(&name, &bytes, signed) {
-            // what is signed ends the run at the line that is none (see the sorter); a planted object is passed over whole
+            // what is signed ends the run at the line that is none (see the sorter); a planted object is passed over
+            // whole
             Ok(lines) if signed || lines.lines().all(is_sane) => lines,
             Ok(_) => return Ok(Err(ReadError::damaged(format!("{object}: a line is not an index line")))),
             Err(why) => return Ok(Err(why)),

@@ -1,6 +1,7 @@
 //! **What**: lines of tables that may answer a query ([`rows`]), and which index objects stand in them ([`Covered`]).
-//! **Why**: a lookup over millions of lines must not read them. **Invariants**: what may hold is kept: a file, row group or
-//! row is left out only where its name, filter, bounds or value says that it can't be meant. **Not here**: what a query means.
+//! **Why**: a lookup over millions of lines must not read them. **Invariants**: what may hold is kept: a file, row
+//! group or row is left out only where its name, filter, bounds or value says that it can't be meant. **Not here**:
+//! what a query means.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -73,7 +74,8 @@ impl Test<'_> {
     }
 }
 
-/// Calls `visit` with each line of the tables below `folder` for which every test holds, of the files that `covered` names.
+/// Calls `visit` with each line of the tables below `folder` for which every test holds, of the files that `covered`
+/// names.
 ///
 /// # Errors
 /// One line: a file can't be read, or is damaged.
@@ -231,8 +233,9 @@ pub struct Covered {
 pub type Signed<'a> = &'a dyn Fn(&str, &str) -> bool;
 
 impl Covered {
-    /// What the states below `folder` say, of lines that a query may want. Files count as they were written: another one, or none in
-    /// its place, and its objects are not covered. `signed`: objects (their names, the SHA-256 of what was read) that count.
+    /// What the states below `folder` say, of lines that a query may want. Files count as they were written: another
+    /// one, or none in its place, and its objects are not covered. `signed`: objects (their names, the SHA-256 of what
+    /// was read) that count.
     ///
     /// # Errors
     /// One line: a state or a file can't be read.

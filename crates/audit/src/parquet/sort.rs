@@ -1,5 +1,6 @@
-//! **What**: lines by tenant, session, turn, time, however many there are. **Invariants**: memory is bounded; what does not
-//! fit goes to sorted files of the folder given, which are gone when the sorter is. **Not here**: what is done with them.
+//! **What**: lines by tenant, session, turn, time, however many there are. **Invariants**: memory is bounded; what does
+//! not fit goes to sorted files of the folder given, which are gone when the sorter is. **Not here**: what is done with
+//! them.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;

@@ -1,5 +1,5 @@
-//! **What**: what was made of one day of one account: which index objects stand in which files. **Invariants**: replaced as a
-//! whole; says only what is durable. **Not here**: when a day is written anew (`compact`).
+//! **What**: what was made of one day of one account: which index objects stand in which files. **Invariants**:
+//! replaced as a whole; says only what is durable. **Not here**: when a day is written anew (`compact`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -66,7 +66,8 @@ pub(super) fn short(texts: &[&str]) -> String {
 /// Files that were written at one time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
-    /// Index objects, without the vault's prefix, and the SHA-256 (hex) of what was read; empty in states that only listed names.
+    /// Index objects, without the vault's prefix, and the SHA-256 (hex) of what was read; empty in states that only
+    /// listed names.
     #[serde(deserialize_with = "objects")]
     pub(super) objects: BTreeMap<String, String>,
     /// Files, below the folder.

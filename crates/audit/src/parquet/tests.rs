@@ -245,8 +245,8 @@ async fn runs_that_died_are_put_right() {
     assert!(told.contains("not a state"), "{told}");
 }
 
-/// What no reader takes for an index line gets into no table: one planted line would end every search of its day. (Shown to fail: without the
-/// row's own form in `is_sane` the table is written, and `find` ends at it.)
+/// What no reader takes for an index line gets into no table: one planted line would end every search of its day.
+/// (Shown to fail: without the row's own form in `is_sane` the table is written, and `find` ends at it.)
 #[tokio::test]
 async fn what_find_refuses_is_in_no_table() {
     for (field, value) in [
@@ -303,8 +303,8 @@ async fn planted_lines_are_left_out() {
     assert!(told.contains("not what its digest says"), "{told}");
 }
 
-/// With a key a table is read only if nothing stands in it but what was signed, as it was signed: the answer is that of the index,
-/// planted lines marked, whoever made the tables and however.
+/// With a key a table is read only if nothing stands in it but what was signed, as it was signed: the answer is that of
+/// the index, planted lines marked, whoever made the tables and however.
 #[tokio::test]
 async fn tables_with_planted_lines_are_not_read() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -363,7 +363,8 @@ fn other_key() -> vault::chain::note::VerifyKey {
     vault::chain::note::VerifyKey::parse(&public.expect("a key")).expect("a key")
 }
 
-/// Order is by tenant, session, turn as a number, time; with little memory the same as with much; what was stored twice comes once.
+/// Order is by tenant, session, turn as a number, time; with little memory the same as with much; what was stored twice
+/// comes once.
 #[test]
 fn lines_are_sorted_in_little_memory() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -395,7 +396,8 @@ fn lines_are_sorted_in_little_memory() {
     assert!(much.iter().map(key).is_sorted());
 }
 
-/// Days whose index is gone are kept until somebody says that they may go; an index that can't be found takes nothing along.
+/// Days whose index is gone are kept until somebody says that they may go; an index that can't be found takes nothing
+/// along.
 #[tokio::test]
 async fn days_without_an_index_are_pruned() {
     let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
@@ -457,7 +459,8 @@ fn tests_are_asked_of_single_columns() {
     assert_eq!(far, 0);
 }
 
-/// Without a key an object that is none ends no run: it is left out and told, what else is new comes into the tables, every time.
+/// Without a key an object that is none ends no run: it is left out and told, what else is new comes into the tables,
+/// every time.
 #[tokio::test]
 async fn a_planted_object_ends_no_run() {
     let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
@@ -476,8 +479,8 @@ async fn a_planted_object_ends_no_run() {
     assert_eq!((more.objects, more.lines, more.unread.len()), (1, 20, 2), "{:?}", more.unread);
 }
 
-/// A table that somebody changed, cut, replaced, removed or added is not read: its lines come from the index, which is told, and the
-/// next run writes it anew.
+/// A table that somebody changed, cut, replaced, removed or added is not read: its lines come from the index, which is
+/// told, and the next run writes it anew.
 #[tokio::test]
 async fn changed_tables_are_not_read() {
     let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));

@@ -1,5 +1,5 @@
-//! **What**: writes sorted lines into one table file. **Invariants**: a file appears whole and synced under its name or not
-//! at all; the same lines give the same bytes. **Not here**: which lines, which file (`compact`).
+//! **What**: writes sorted lines into one table file. **Invariants**: a file appears whole and synced under its name or
+//! not at all; the same lines give the same bytes. **Not here**: which lines, which file (`compact`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -1,5 +1,5 @@
-//! **What**: checks a proof file. **Invariants**: every step is said; the first that fails ends it; the file's own key is
-//! never trusted. **Not here**: making one.
+//! **What**: checks a proof file. **Invariants**: every step is said; the first that fails ends it; the file's own key
+//! is never trusted. **Not here**: making one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -102,7 +102,8 @@ fn one(proof: &Proof, keys: &[VerifyKey], anchor: Option<&anchor::Anchor>) -> Re
     Ok(Checked { leaf, line: proof.line.clone(), holds, anchored: is })
 }
 
-/// Whether the anchor fixes the tree, and that in words. It does only where it names the same size: another one needs the vault.
+/// Whether the anchor fixes the tree, and that in words. It does only where it names the same size: another one needs
+/// the vault.
 fn anchored(anchor: &anchor::Anchor, newest: &Checkpoint, account: &str) -> Result<(bool, String), ReadError> {
     let entry = anchor.entries.iter().find(|entry| {
         entry.account == account && newest.origin.ends_with(&format!("/{}/{}", entry.writer, entry.digest.epoch))

@@ -1,4 +1,5 @@
-//! **What**: a proof file. **Invariants**: fields are only added; `v` says when not. **Not here**: making and checking it.
+//! **What**: a proof file. **Invariants**: fields are only added; `v` says when not. **Not here**: making and checking
+//! it.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,8 @@
 //! **What**: proofs that a third party can check without the vault: [`prove`] makes them, [`check`] checks them.
-//! **Why**: evidence must be handed on one record at a time, to people who may see no other. **Invariants**: a proof holds
-//! the line itself, not a copy of what it means; what is proved is compared with the chain while it is made; a session's lines are
-//! the signed ones, and what of them may be missing is told; checking needs the file and public keys only. **Not here**: the whole vault (`verify`), anchors (`verify/anchor`).
+//! **Why**: evidence must be handed on one record at a time, to people who may see no other. **Invariants**: a proof
+//! holds the line itself, not a copy of what it means; what is proved is compared with the chain while it is made; a
+//! session's lines are the signed ones, and what of them may be missing is told; checking needs the file and public
+//! keys only. **Not here**: the whole vault (`verify`), anchors (`verify/anchor`).
 //!
 //! docs/vault.md has the steps for checking a proof with other tools.
 
@@ -61,7 +62,8 @@ pub struct Wanted {
 pub struct Proved {
     /// The file.
     pub file: File,
-    /// Of a session: where lines of it may stand that are not proved, a line each; with any the file may be one of a part.
+    /// Of a session: where lines of it may stand that are not proved, a line each; with any the file may be one of a
+    /// part.
     pub missed: Vec<String>,
     /// What else is to be told: nobody could tell lines of the session in it, or nobody signed them.
     pub told: Vec<String>,
@@ -152,8 +154,8 @@ impl Wanted {
     }
 }
 
-/// Adds the lines of the session that is wanted: those that signed digests name. Whoever may only write must neither take a line's place,
-/// nor be in the way of a proof.
+/// Adds the lines of the session that is wanted: those that signed digests name. Whoever may only write must neither
+/// take a line's place, nor be in the way of a proof.
 async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut Logs) -> Result<(), ReadError> {
     let account = wanted.account.as_deref();
     let signed = Signed::read(vault, keys, account).await?;

@@ -45,8 +45,8 @@ async fn every_line_is_proved() {
     assert!(why.contains("turn id \"2\"") && why.contains("told no turn's id"), "{why}");
 }
 
-/// Each account numbers its lines from 0: a number, or a session's name, that several have is nobody's without `--account`, and what is
-/// proved is of one account alone.
+/// Each account numbers its lines from 0: a number, or a session's name, that several have is nobody's without
+/// `--account`, and what is proved is of one account alone.
 #[tokio::test]
 async fn accounts_are_not_mixed() {
     let mut site = Site::new(1);
@@ -170,8 +170,9 @@ fn index_of(site: &Site, epoch: &str) -> Vec<String> {
     site.store.0.lock().keys().filter(of).cloned().collect()
 }
 
-/// Whoever may only write takes no line out of a session's proof, and is in the way of none: neither by an object whose lines claim the
-/// numbers of the session's for another, and which comes first by its name, nor by a line of the session that no chain has.
+/// Whoever may only write takes no line out of a session's proof, and is in the way of none: neither by an object whose
+/// lines claim the numbers of the session's for another, and which comes first by its name, nor by a line of the
+/// session that no chain has.
 #[tokio::test]
 async fn planted_lines_leave_a_session_whole() {
     let (site, vault) = site().await;
@@ -189,7 +190,8 @@ async fn planted_lines_leave_a_session_whole() {
     check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
 }
 
-/// Where a signed object of the index is gone, or is not what was signed, lines of the session may have stood there: it is said.
+/// Where a signed object of the index is gone, or is not what was signed, lines of the session may have stood there: it
+/// is said.
 #[tokio::test]
 async fn what_a_session_may_lack_is_told() {
     let site = Site::of_two_epochs().await;

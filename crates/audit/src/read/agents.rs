@@ -1,8 +1,8 @@
-//! **What**: [`Agents`]: which agent of a session did what: its own, or a sub-agent, and by which call that was started. **Why**: what a
-//! sub-agent was told is not what the user said to the agent that called it.
-//! **Invariants**: told by the client's id of the sub-agent, by an agent's span below others, or by a call of the tool that starts agents above;
-//! whatever is told by none of these is the session's own agent's. A call starts one agent, unless ids say otherwise.
-//! **Not here**: what stands above what (`links`), turns (`turns`), how it is shown (`tree`).
+//! **What**: [`Agents`]: which agent of a session did what: its own, or a sub-agent, and by which call that was
+//! started. **Why**: what a sub-agent was told is not what the user said to the agent that called it. **Invariants**:
+//! told by the client's id of the sub-agent, by an agent's span below others, or by a call of the tool that starts
+//! agents above; whatever is told by none of these is the session's own agent's. A call starts one agent, unless ids
+//! say otherwise. **Not here**: what stands above what (`links`), turns (`turns`), how it is shown (`tree`).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -200,7 +200,8 @@ impl<'n, 'e> Agents<'n, 'e> {
         }
     }
 
-    /// Where a client sends events alone: the call of an agent during which an agent that has an id was at work, if it is one alone.
+    /// Where a client sends events alone: the call of an agent during which an agent that has an id was at work, if it
+    /// is one alone.
     fn call_by_events(&mut self) {
         let mut calls: HashMap<(&str, &str), (usize, String)> = HashMap::new();
         let starters = self.nodes.iter().enumerate().filter(|(_, node)| node.tool.is_some_and(starts_agent));
@@ -306,7 +307,8 @@ impl<'n, 'e> Agents<'n, 'e> {
         self.last.get(&at).and_then(|call| self.called.get(call)).into_iter().flatten().copied()
     }
 
-    /// Of an agent that has something to say to the one that called it, as nobody else tells its result: that agent, and when the call ended.
+    /// Of an agent that has something to say to the one that called it, as nobody else tells its result: that agent,
+    /// and when the call ended.
     pub(super) fn answers_to(&self, agent: usize) -> Option<(usize, &'e str)> {
         let call = self.call(agent).filter(|call| self.told.get(call).is_none_or(|told| !told.is_answered))?;
         Some((self.agent(call), self.nodes.get(call)?.until()))

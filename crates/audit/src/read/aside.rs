@@ -1,7 +1,8 @@
-//! **What**: [`Opener::fetch`]: a payload object's bytes, wherever they are: under its name, or beside it, where somebody had taken the
-//! name before the gateway wrote (`stored_as` in its digest). **Why**: whoever may write may plant, and what is planted must hide
-//! nothing. **Invariants**: what stands under the name counts unless another object of that name's own form has more of the fragments that
-//! index lines name, by their hashes; what was read in another's place is said. **Not here**: whether lines are what was signed (`Signed`), judging (`verify`).
+//! **What**: [`Opener::fetch`]: a payload object's bytes, wherever they are: under its name, or beside it, where
+//! somebody had taken the name before the gateway wrote (`stored_as` in its digest). **Why**: whoever may write may
+//! plant, and what is planted must hide nothing. **Invariants**: what stands under the name counts unless another
+//! object of that name's own form has more of the fragments that index lines name, by their hashes; what was read in
+//! another's place is said. **Not here**: whether lines are what was signed (`Signed`), judging (`verify`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +36,8 @@ pub(crate) struct Fetched {
     pub(crate) found: Matches,
 }
 
-/// SHA-256 (hex) of an object's fragments, as index lines tell them: lines that were planted may tell others of the same place.
+/// SHA-256 (hex) of an object's fragments, as index lines tell them: lines that were planted may tell others of the
+/// same place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hashes(BTreeMap<Place, BTreeSet<String>>);
 
@@ -47,8 +49,9 @@ impl Hashes {
         }
     }
 
-    /// What bytes that begin at `start` of their object have in these places: hashes, where a line tells the same. No line of ours overlaps
-    /// another's place; what was planted makes a reader hash no more than [`TIMES`] as many bytes as there are.
+    /// What bytes that begin at `start` of their object have in these places: hashes, where a line tells the same. No
+    /// line of ours overlaps another's place; what was planted makes a reader hash no more than [`TIMES`] as many bytes
+    /// as there are.
     pub(super) fn found(&self, bytes: &[u8], start: u64) -> Matches {
         let mut left = bytes.len().saturating_mul(TIMES);
         let at = |(&(off, len), told): (&Place, &BTreeSet<String>)| {

@@ -1,7 +1,8 @@
-//! **What**: model calls as chat APIs take them (OpenAI's form): `messages` with the roles system, user, assistant and tool, `tool_calls` with
-//! arguments as text, answers to them by id; `tools`. **Why**: a dataset is to be run, not only read, whatever client told it.
-//! **Invariants**: nothing that was said is left out: what has no form of its own is text, as JSON; thinking, which no API takes back in this
-//! form, stands apart; a call without an id gets one, and so does its answer. **Not here**: which calls there are (`turns`), text for people (`messages`).
+//! **What**: model calls as chat APIs take them (OpenAI's form): `messages` with the roles system, user, assistant and
+//! tool, `tool_calls` with arguments as text, answers to them by id; `tools`. **Why**: a dataset is to be run, not only
+//! read, whatever client told it. **Invariants**: nothing that was said is left out: what has no form of its own is
+//! text, as JSON; thinking, which no API takes back in this form, stands apart; a call without an id gets one, and so
+//! does its answer. **Not here**: which calls there are (`turns`), text for people (`messages`).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -102,8 +103,9 @@ impl Chat {
         chat
     }
 
-    /// What an item says of a tool's call and its result. Clients tell a call several times: that is one call, with the arguments that are
-    /// named so, and one answer. Of another tool, or with other arguments, it is another call, whatever its id.
+    /// What an item says of a tool's call and its result. Clients tell a call several times: that is one call, with the
+    /// arguments that are named so, and one answer. Of another tool, or with other arguments, it is another call,
+    /// whatever its id.
     fn tool<'i>(&mut self, item: &'i Item, calls: &mut HashMap<&'i str, Vec<Called<'i>>>) {
         let id = item.head.tool_call.as_deref();
         let telling = (&*item.head.kind, &*item.head.name);
@@ -397,7 +399,8 @@ fn arguments(value: Option<&Value>) -> String {
     }
 }
 
-/// The value, or what its text holds if that is messages, parts of one or definitions of tools: other JSON is what somebody said.
+/// The value, or what its text holds if that is messages, parts of one or definitions of tools: other JSON is what
+/// somebody said.
 fn parsed(value: &Value) -> Value {
     let Value::String(text) = value else { return value.clone() };
     if !text.trim_start().starts_with(['[', '{']) {

@@ -1,7 +1,7 @@
-//! **What**: [`KeyClaims`]: what the lines of a session, of copies and of erasures say about its key objects. **Why**: whoever may write
-//! can put a key back that was destroyed by request, under a name that looks right. **Invariants**: an erasure withholds a key only where
-//! its line counts as signed, so that a planted line hides nothing; where no line names a key, names decide as before. **Not here**:
-//! opening (`keys`), judging the vault (`verify`).
+//! **What**: [`KeyClaims`]: what the lines of a session, of copies and of erasures say about its key objects. **Why**:
+//! whoever may write can put a key back that was destroyed by request, under a name that looks right. **Invariants**:
+//! an erasure withholds a key only where its line counts as signed, so that a planted line hides nothing; where no line
+//! names a key, names decide as before. **Not here**: opening (`keys`), judging the vault (`verify`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -41,7 +41,8 @@ pub(super) enum KeyVerdict {
 }
 
 impl KeyClaims {
-    /// `rows`: the session's lines; those that count as signed come first and alone tell the hash of a key that they name.
+    /// `rows`: the session's lines; those that count as signed come first and alone tell the hash of a key that they
+    /// name.
     pub(super) fn of<'r>(
         signed: impl Iterator<Item = &'r Row>,
         unsigned: impl Iterator<Item = &'r Row>,

@@ -1,7 +1,7 @@
-//! **What**: `vault find`: lines of the index by what they tell. **Why**: which sessions to open is decided before anything is
-//! opened, by people who may see the index and hold no key. **Invariants**: opens nothing; one index object is in memory at
-//! a time; a filter that is not given holds for every line. **Not here**: reading the index (`index`), tables of many
-//! vaults (DuckDB over the index objects).
+//! **What**: `vault find`: lines of the index by what they tell. **Why**: which sessions to open is decided before
+//! anything is opened, by people who may see the index and hold no key. **Invariants**: opens nothing; one index object
+//! is in memory at a time; a filter that is not given holds for every line. **Not here**: reading the index (`index`),
+//! tables of many vaults (DuckDB over the index objects).
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -113,8 +113,8 @@ impl Query {
         tests
     }
 
-    /// Days whose folders can hold such lines: those of the index are days of arrival, which may be later, never earlier
-    /// than a day before the item's own clock.
+    /// Days whose folders can hold such lines: those of the index are days of arrival, which may be later, never
+    /// earlier than a day before the item's own clock.
     fn may_hold(&self, folder_day: &str) -> bool {
         // an item's clock may be ahead of the gateway's by hours: one day is left for that
         let since = self.since.as_deref().and_then(|since| day_before(since.get(..10)?));
@@ -131,7 +131,8 @@ pub(crate) fn day_before(day: &str) -> Option<String> {
     Some(format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
 }
 
-/// The most that names of sessions take, bytes: of signed lines, which may be many, and of those that anybody may have written.
+/// The most that names of sessions take, bytes: of signed lines, which may be many, and of those that anybody may have
+/// written.
 const MAX_SESSIONS: (usize, usize) = if cfg!(test) { (64 << 10, 32 << 10) } else { (256 << 20, 32 << 20) };
 /// What a name takes beside its bytes, about.
 const A_SESSION: usize = 96;
@@ -202,8 +203,8 @@ pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + S
     Ok(finder.found)
 }
 
-/// As [`find`], with what `signed` says of a line's object: first the lines of objects that a digest names, then the others, with
-/// true. Gives both counts.
+/// As [`find`], with what `signed` says of a line's object: first the lines of objects that a digest names, then the
+/// others, with true. Gives both counts.
 ///
 /// # Errors
 /// One line: the index can't be listed.
@@ -225,8 +226,8 @@ pub async fn find_signed(
     Ok((own, Found { closed, ..others.found }))
 }
 
-/// As [`find`], from the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then, if the
-/// vault is given, from the index objects that stand in no table yet.
+/// As [`find`], from the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then,
+/// if the vault is given, from the index objects that stand in no table yet.
 ///
 /// # Errors
 /// One line: a table or the store can't be read.
@@ -254,8 +255,8 @@ pub async fn find_in(
     Ok(finder.found)
 }
 
-/// As [`find_in`], with what `signed` says of the objects that a line came from, as [`find_signed`] tells it. A table in which
-/// a line stands that was not signed is not read: its lines come from the index.
+/// As [`find_in`], with what `signed` says of the objects that a line came from, as [`find_signed`] tells it. A table
+/// in which a line stands that was not signed is not read: its lines come from the index.
 ///
 /// # Errors
 /// One line: a table or the store can't be read.

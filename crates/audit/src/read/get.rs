@@ -176,8 +176,8 @@ impl Named {
 /// Opens what index lines name, each fragment once, and writes it as [`get`] does.
 ///
 /// # Errors
-/// One line for each fragment that did not open and each part of the index that was not read, after what opened was written; there is no
-/// such line, or none that names content; lines of several accounts have the leaf's number.
+/// One line for each fragment that did not open and each part of the index that was not read, after what opened was
+/// written; there is no such line, or none that names content; lines of several accounts have the leaf's number.
 pub async fn get_lines(
     vault: &Vault,
     opener: &mut Opener<'_>,
@@ -214,8 +214,9 @@ pub async fn get_lines(
     if closed.is_empty() { Ok(Ok(())) } else { Err(ReadError::all(closed)) }
 }
 
-/// Writes what opens of a range of an object; what does not goes to `closed`, a line each. `lines`: whose its fragments are, by offsets from
-/// the start of the range, and their hashes. `meant`: lines that mean the range as a whole: it must be what they say.
+/// Writes what opens of a range of an object; what does not goes to `closed`, a line each. `lines`: whose its fragments
+/// are, by offsets from the start of the range, and their hashes. `meant`: lines that mean the range as a whole: it
+/// must be what they say.
 async fn opened(
     opener: &mut Opener<'_>,
     (name, range): (&str, Option<(u64, u64)>),
@@ -260,7 +261,8 @@ fn is_meant(plain: &[u8], sealed: Option<&str>, meant: &[&Row]) -> bool {
     Inside::read(plain).is_ok_and(|inside| meant.iter().filter(same).any(|row| inside.agree([*row]).is_ok()))
 }
 
-/// What lines tell of a range of an object: whose its fragments are, by offsets from the start of the range, and their hashes.
+/// What lines tell of a range of an object: whose its fragments are, by offsets from the start of the range, and their
+/// hashes.
 async fn lines_of(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Result<(Places, Hashes), ReadError> {
     let ((start, length), mut places, mut hashes) = (range.unwrap_or((0, u64::MAX)), Places::new(), Hashes::default());
     let mut visit = |row: Row| {

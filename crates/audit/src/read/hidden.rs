@@ -1,6 +1,7 @@
-//! **What**: [`Hidden`]: what of a session's content rules hide downstream, by placeholder. **Why**: who reads a session in the vault wants to know
-//! what the back end was not shown. **Invariants**: counts only, never text; the same rules find what the gateway found, since they are deterministic.
-//! What was hidden because an earlier text had it (an echo) is not known here. **Not here**: the rules (`redaction`).
+//! **What**: [`Hidden`]: what of a session's content rules hide downstream, by placeholder. **Why**: who reads a
+//! session in the vault wants to know what the back end was not shown. **Invariants**: counts only, never text; the
+//! same rules find what the gateway found, since they are deterministic. What was hidden because an earlier text had it
+//! (an echo) is not known here. **Not here**: the rules (`redaction`).
 
 use std::fmt::Write as _;
 
@@ -39,7 +40,8 @@ pub(super) fn words(hidden: &Hidden) -> Option<String> {
 }
 
 impl Replay {
-    /// Looks through everything that was opened with the rules that a gateway has; texts and JSON then tell what they hide.
+    /// Looks through everything that was opened with the rules that a gateway has; texts and JSON then tell what they
+    /// hide.
     pub fn look_for_private(&mut self, find: &mut Finds<'_>) {
         for entry in self.entries_mut() {
             entry.hidden = entry.item.as_ref().map(|item| of(item, find));

@@ -1,8 +1,8 @@
 //! **What**: every line of a vault's index, one after the other. **Why**: questions and proofs begin there.
-//! **Invariants**: needs no auditor's key; a line that was stored twice comes once; objects are fetched a few at a time and their
-//! lines come in order of names; anybody who may write may plant, so an object that is none of a gateway's, or can't be read, ends nothing: it is told,
-//! and what no gateway can have written by its size is not read.
-//! **Not here**: whether a line is what was signed (`verify`; whose object is, [`Signed`] says).
+//! **Invariants**: needs no auditor's key; a line that was stored twice comes once; objects are fetched a few at a time
+//! and their lines come in order of names; anybody who may write may plant, so an object that is none of a gateway's,
+//! or can't be read, ends nothing: it is told, and what no gateway can have written by its size is not read. **Not
+//! here**: whether a line is what was signed (`verify`; whose object is, [`Signed`] says).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -23,16 +23,17 @@ use vault::store::{ObjectKind, StoreError};
 const MAX_INDEX: u64 = 256 << 20;
 /// Largest index object as it is stored, bytes: a gateway's hold 4 MiB of lines, or a line that is larger.
 const MAX_STORED: u64 = 32 << 20;
-/// The same of one that nobody signed, as far as is known: there may be as many of these as somebody likes. A gateway's hold 4 MiB of lines, or those of
-/// one session of one request, which are more from 50,000 items on, or that of a large erasure.
+/// The same of one that nobody signed, as far as is known: there may be as many of these as somebody likes. A gateway's
+/// hold 4 MiB of lines, or those of one session of one request, which are more from 50,000 items on, or that of a large
+/// erasure.
 const MAX_UNSIGNED: (u64, u64) = (64 << 20, 16 << 20);
 /// Objects that are fetched at a time.
 const AT_ONCE: usize = 16;
 /// Objects that could not be read and are named.
 const MAX_CLOSED: usize = 100;
 
-/// Calls `visit` with each line, of one account or of all, of the days of arrival (`2026-11-20`) that `day` says yes to.
-/// Gives what could not be read, a line each.
+/// Calls `visit` with each line, of one account or of all, of the days of arrival (`2026-11-20`) that `day` says yes
+/// to. Gives what could not be read, a line each.
 ///
 /// # Errors
 /// One line: the index can't be listed.
@@ -90,8 +91,8 @@ pub(super) async fn each_signed_row_of(
     each(vault, account, day, &object, Some(signed), &mut |_, row| visit(row)).await
 }
 
-/// As [`each_row`], of the index objects that no signed digest names, each line with its object: what a gateway is about to sign, or
-/// somebody planted.
+/// As [`each_row`], of the index objects that no signed digest names, each line with its object: what a gateway is
+/// about to sign, or somebody planted.
 ///
 /// # Errors
 /// As [`each_row`].

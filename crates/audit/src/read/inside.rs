@@ -1,6 +1,7 @@
-//! **What**: [`Inside`]: an opened fragment's own account of itself, held against index lines: which fragment it is, what its content
-//! hashes to, what was committed to. **Why**: a line is worth only the content that it means; whoever may write can lay other content beside it.
-//! **Invariants**: what was said is hashed, never shown. **Not here**: the sealed bytes' hash (`aside`), opening (`read`).
+//! **What**: [`Inside`]: an opened fragment's own account of itself, held against index lines: which fragment it is,
+//! what its content hashes to, what was committed to. **Why**: a line is worth only the content that it means; whoever
+//! may write can lay other content beside it. **Invariants**: what was said is hashed, never shown. **Not here**: the
+//! sealed bytes' hash (`aside`), opening (`read`).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

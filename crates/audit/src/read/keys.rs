@@ -1,6 +1,7 @@
-//! **What**: opens the key objects of a session. **Why**: anybody who may write can put something beside a session's keys; it
-//! must neither hide them nor fill the memory. **Invariants**: no more than [`MAX_KEY`] bytes of an object are read; what is no
-//! key is told and skipped; a key counts only under its own id. **Not here**: whether keys are missing (`verify`).
+//! **What**: opens the key objects of a session. **Why**: anybody who may write can put something beside a session's
+//! keys; it must neither hide them nor fill the memory. **Invariants**: no more than [`MAX_KEY`] bytes of an object are
+//! read; what is no key is told and skipped; a key counts only under its own id. **Not here**: whether keys are missing
+//! (`verify`).
 
 use std::io::Read as _;
 
@@ -35,7 +36,8 @@ impl Vault {
 }
 
 impl Opener<'_> {
-    /// The keys in a folder of key objects. What was found is kept, also that there is none; what could not be asked is not.
+    /// The keys in a folder of key objects. What was found is kept, also that there is none; what could not be asked is
+    /// not.
     pub(super) async fn session_keys(&mut self, folder: &str) -> Result<&[Identity], Shut> {
         if !self.sessions.contains_key(folder) {
             let found = self.look_for_keys(folder).await?;

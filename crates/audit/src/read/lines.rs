@@ -1,5 +1,6 @@
-//! **What**: what the index tells of one session: its lines, erasures that name it, objects that no line knows yet. **Invariants**: what
-//! is planted hides nothing and is marked, where somebody looked for signatures. **Not here**: content (`replay`).
+//! **What**: what the index tells of one session: its lines, erasures that name it, objects that no line knows yet.
+//! **Invariants**: what is planted hides nothing and is marked, where somebody looked for signatures. **Not here**:
+//! content (`replay`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -161,8 +162,8 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     Ok(Indexed { rows, erasures, doubted, copies, closed, planted, older, left_out, unsigned })
 }
 
-/// Where fragments of other sessions begin in those of these objects that several share: only the index tells. Of no more of them than there is room
-/// for; of the rest it is said that nobody tells.
+/// Where fragments of other sessions begin in those of these objects that several share: only the index tells. Of no
+/// more of them than there is room for; of the rest it is said that nobody tells.
 pub(super) async fn of_others(
     vault: &Vault,
     session: &str,
@@ -192,9 +193,9 @@ pub(super) async fn of_others(
     Ok(others)
 }
 
-/// Objects of the session by their names: those of the last minutes are not in the index yet. They are looked for in the
-/// accounts that its lines are of; only of a session without lines (signed ones, where somebody looked), whose account nobody gave,
-/// every object's name is listed.
+/// Objects of the session by their names: those of the last minutes are not in the index yet. They are looked for in
+/// the accounts that its lines are of; only of a session without lines (signed ones, where somebody looked), whose
+/// account nobody gave, every object's name is listed.
 pub(super) async fn unindexed(
     vault: &Vault,
     session: &str,

@@ -1,8 +1,9 @@
-//! **What**: [`Links`]: which entry of a session stands directly above which. **Why**: its tree (`tree`) and who did what (`agents`) must not
-//! tell it in two ways. **Invariants**: a span stands below its parent; an event below its span, one that names a call of a tool below that call;
-//! rings are cut, so that every way up ends; time and memory grow with the entries, whatever they name; what is told is never guessed at: where
-//! the span above left no line, entries stand below the one call of an agent that they all happened during, if there is one alone.
-//! **Not here**: what is shown (`tree`).
+//! **What**: [`Links`]: which entry of a session stands directly above which. **Why**: its tree (`tree`) and who did
+//! what (`agents`) must not tell it in two ways. **Invariants**: a span stands below its parent; an event below its
+//! span, one that names a call of a tool below that call; rings are cut, so that every way up ends; time and memory
+//! grow with the entries, whatever they name; what is told is never guessed at: where the span above left no line,
+//! entries stand below the one call of an agent that they all happened during, if there is one alone. **Not here**:
+//! what is shown (`tree`).
 
 use std::collections::{HashMap, HashSet};
 

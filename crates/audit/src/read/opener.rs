@@ -1,6 +1,6 @@
-//! **What**: [`Opener`]: opens the fragments of an object with the auditors' keys. **Invariants**: a fragment that does not belong
-//! where it lies is an error; what is decompressed is bounded; one that is damaged hides no other.
-//! **Not here**: keys of sessions (`keys`), content that refers to earlier content (`whole`).
+//! **What**: [`Opener`]: opens the fragments of an object with the auditors' keys. **Invariants**: a fragment that does
+//! not belong where it lies is an error; what is decompressed is bounded; one that is damaged hides no other. **Not
+//! here**: keys of sessions (`keys`), content that refers to earlier content (`whole`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};

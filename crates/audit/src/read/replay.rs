@@ -1,9 +1,10 @@
-//! **What**: `vault replay`: a session in order of time: what was asked, answered, called, paid.
-//! **Why**: an incident is understood by reading it, without calling a model again.
-//! **Invariants**: nothing is left out but messages shown before, which are counted, and what is over the limit of memory, which
-//! is an error; content is a line's only if its sealed bytes have the line's hash and it is what the line commits to; objects that are not in the index
-//! yet are found by their names, and what no (signed) line means is marked and in no turn and no sum; what can't be read is said and hides nothing
-//! else. **Not here**: how it is shown (`text`), turns and what changed between them (`turns`), the tree of calls (`tree`), JSON (`report`), proofs.
+//! **What**: `vault replay`: a session in order of time: what was asked, answered, called, paid. **Why**: an incident
+//! is understood by reading it, without calling a model again. **Invariants**: nothing is left out but messages shown
+//! before, which are counted, and what is over the limit of memory, which is an error; content is a line's only if its
+//! sealed bytes have the line's hash and it is what the line commits to; objects that are not in the index yet are
+//! found by their names, and what no (signed) line means is marked and in no turn and no sum; what can't be read is
+//! said and hides nothing else. **Not here**: how it is shown (`text`), turns and what changed between them (`turns`),
+//! the tree of calls (`tree`), JSON (`report`), proofs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,8 +101,8 @@ pub async fn replay(
 }
 
 impl Replay {
-    /// Takes the session's lines: entries, or what waits for its content, by object. A line that nobody signed means nothing of an
-    /// object that a signed one names.
+    /// Takes the session's lines: entries, or what waits for its content, by object. A line that nobody signed means
+    /// nothing of an object that a signed one names.
     fn take(&mut self, rows: Vec<Row>) -> BTreeMap<String, Meant> {
         let mut objects: BTreeMap<String, Meant> = BTreeMap::new();
         // signed ones come first

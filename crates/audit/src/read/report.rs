@@ -1,6 +1,6 @@
-//! **What**: a session that was read, as one JSON document. **Why**: other programs read sessions too.
-//! **Invariants**: everything that was read stands in it, also what could not be read; fields are only added (`v` says when not).
-//! **Not here**: reading (`replay`), the tree (`tree`).
+//! **What**: a session that was read, as one JSON document. **Why**: other programs read sessions too. **Invariants**:
+//! everything that was read stands in it, also what could not be read; fields are only added (`v` says when not). **Not
+//! here**: reading (`replay`), the tree (`tree`).
 
 use serde::Serialize;
 

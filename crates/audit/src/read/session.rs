@@ -1,5 +1,6 @@
-//! **What**: a session that was read ([`Replay`]): its entries in order of time, what could not be read, sums. **Invariants**: what no
-//! (signed) line means is marked and in no sum. **Not here**: reading it (`replay`), how it is shown (`text`, `tree`, `turns`, `report`).
+//! **What**: a session that was read ([`Replay`]): its entries in order of time, what could not be read, sums.
+//! **Invariants**: what no (signed) line means is marked and in no sum. **Not here**: reading it (`replay`), how it is
+//! shown (`text`, `tree`, `turns`, `report`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -41,7 +41,8 @@ fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decisi
     Row { v: 1, leaf: u64::from(second), object_key: None, off: None, of: None, tail }
 }
 
-/// A replay says of each entry what the rules hide of its content, by placeholder, in text and JSON; and nothing where they hide nothing.
+/// A replay says of each entry what the rules hide of its content, by placeholder, in text and JSON; and nothing where
+/// they hide nothing.
 #[test]
 fn a_replay_tells_what_is_redacted() {
     let item = |text: serde_json::Value| {
@@ -70,7 +71,8 @@ fn a_replay_tells_what_is_redacted() {
     assert_eq!(told, [serde_json::json!({ "X": 2, "Y": 1 }), serde_json::json!({ "X": 1 }), serde_json::json!({})]);
 }
 
-/// Why a model stopped is no message of its own, in whatever form an output message tells it; anything else that is called so is shown.
+/// Why a model stopped is no message of its own, in whatever form an output message tells it; anything else that is
+/// called so is shown.
 #[test]
 fn a_finish_reason_is_no_message() {
     let shown = |reason: serde_json::Value| {
@@ -102,8 +104,8 @@ fn told(rows: Vec<Row>) -> String {
     String::from_utf8(out).expect("text")
 }
 
-/// Turns hold their calls, sub-agents theirs; what is denied says so; events stand below their span, or in the turn that had
-/// begun; a call that a span and an event tell of stands once; what is in between and no call is passed over.
+/// Turns hold their calls, sub-agents theirs; what is denied says so; events stand below their span, or in the turn
+/// that had begun; a call that a span and an event tell of stands once; what is in between and no call is passed over.
 #[test]
 fn a_tree_has_every_call_once() {
     let mut again = row(4, "tool", ("e", ""), "Read", None);
@@ -138,8 +140,9 @@ model calls: 3, tool calls: 1, cost: 0 USD
     assert_eq!(told(rows), want);
 }
 
-/// What clients tell twice stands once, over a sum that counts the same: a model call by its span and a log that has its price, by a span
-/// that waits and the line of its price; a tool call by two spans. A call that still waits, and one that was denied, stand in any case.
+/// What clients tell twice stands once, over a sum that counts the same: a model call by its span and a log that has
+/// its price, by a span that waits and the line of its price; a tool call by two spans. A call that still waits, and
+/// one that was denied, stand in any case.
 #[test]
 fn what_is_told_twice_stands_once() {
     let model = |mut row: Row, response: &str, status: &str| {
@@ -197,8 +200,8 @@ fn strange_trees_are_shown() {
     assert!(text.lines().all(|line| line.len() < 200));
 }
 
-/// Sub-agents that have no span of their own stand below the calls that started them, with what they called; what went wrong is told once,
-/// where the span says nothing of it.
+/// Sub-agents that have no span of their own stand below the calls that started them, with what they called; what went
+/// wrong is told once, where the span says nothing of it.
 #[test]
 fn sub_agents_have_their_calls() {
     let of = |mut row: Row, agent: &str, actor: &str| {
@@ -251,7 +254,8 @@ model calls: 4, tool calls: 5, failed: 1, cost: 0 USD
     assert_eq!(told(rows), want);
 }
 
-/// Parents a hundred thousand deep, agents that start each other in a ring, as many turns as calls: each call stands once, soon, and not deep.
+/// Parents a hundred thousand deep, agents that start each other in a ring, as many turns as calls: each call stands
+/// once, soon, and not deep.
 #[test]
 fn hostile_parents_cost_little() {
     let at = |n: u32| format!("2026-11-20T{:02}:{:02}:{:02}.000000000Z", n / 3600, n / 60 % 60, n % 60);
@@ -268,7 +272,8 @@ fn hostile_parents_cost_little() {
         assert_eq!(text.lines().filter(is_call).count(), calls);
         assert!(text.lines().all(|line| line.len() < 200));
     };
-    // work that grows with the square would not end: each the parent of the next, told backwards, each of an agent of its own
+    // work that grows with the square would not end: each the parent of the next, told backwards, each of an agent of
+    // its own
     let (many, some) = (100_000_u32, 10_000_u32);
     let id = |n: u32| if n.is_multiple_of(2) { format!("id{n}") } else { String::new() };
     count(
@@ -289,7 +294,8 @@ fn hostile_parents_cost_little() {
     count(ring, 4);
 }
 
-/// Of two calls that a model gave one id, the one that went well is not said to have failed; what an event of another tool says is no call's.
+/// Of two calls that a model gave one id, the one that went well is not said to have failed; what an event of another
+/// tool says is no call's.
 #[test]
 fn a_failure_is_its_own_calls() {
     let call = |second: u32, call: &str, at: (&str, &str), tool: &str, id: &str, status: &str| {
@@ -310,8 +316,8 @@ fn a_failure_is_its_own_calls() {
     assert_eq!(lines, ["  tool  Bash  exit_1", "  tool  Read", "  tool  Write", "  tool  Edit  exit_3"], "{text}");
 }
 
-/// One call that thousands of agents claim to be started by, and of which as many events tell: what it says is looked for once, not once for
-/// each of them, in a tree, turns and datasets; work that grows with the square would not end.
+/// One call that thousands of agents claim to be started by, and of which as many events tell: what it says is looked
+/// for once, not once for each of them, in a tree, turns and datasets; work that grows with the square would not end.
 #[test]
 fn hostile_calls_cost_little() {
     const MANY: u32 = 5_000;

@@ -1,5 +1,6 @@
-//! **What**: a session that was read, as plain text. **Invariants**: what was shown before is counted, not repeated; what no (signed) line
-//! means says so; control characters never reach a terminal. **Not here**: reading (`replay`), turns (`turns`).
+//! **What**: a session that was read, as plain text. **Invariants**: what was shown before is counted, not repeated;
+//! what no (signed) line means says so; control characters never reach a terminal. **Not here**: reading (`replay`),
+//! turns (`turns`).
 
 use std::io::{self, Write};
 

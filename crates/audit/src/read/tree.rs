@@ -1,8 +1,9 @@
-//! **What**: a session as a tree: turns, the calls in them, what these called, sub-agents with theirs, what was denied; as text and as Mermaid.
-//! **Why**: what an agent did is seen at once, without what was said. **Invariants**: needs the index only; each call stands
-//! once, also where a span and an event tell of it, or two spans (`vault/calls`); nothing that was denied is left out; what nobody signed is in no tree, where somebody looked;
-//! whatever parents are claimed, work grows with the entries, and nothing stands deeper than [`DEEPEST`].
-//! **Not here**: reading (`replay`), contexts (`turns`), what stands above what (`links`), whose it is (`agents`).
+//! **What**: a session as a tree: turns, the calls in them, what these called, sub-agents with theirs, what was denied;
+//! as text and as Mermaid. **Why**: what an agent did is seen at once, without what was said. **Invariants**: needs the
+//! index only; each call stands once, also where a span and an event tell of it, or two spans (`vault/calls`); nothing
+//! that was denied is left out; what nobody signed is in no tree, where somebody looked; whatever parents are claimed,
+//! work grows with the entries, and nothing stands deeper than [`DEEPEST`]. **Not here**: reading (`replay`), contexts
+//! (`turns`), what stands above what (`links`), whose it is (`agents`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
@@ -156,8 +157,8 @@ fn quoted(text: &str) -> String {
         .collect()
 }
 
-/// Nodes that tell of a call that another one stands for: of a model call the one that counts, of a tool call the span. What was denied
-/// stands in any case, as does a call whose other telling did not come.
+/// Nodes that tell of a call that another one stands for: of a model call the one that counts, of a tool call the span.
+/// What was denied stands in any case, as does a call whose other telling did not come.
 fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
     let (mut spans, mut responses) = (HashSet::new(), HashSet::new());
     for node in nodes.iter().filter(|node| node.entry.is_model_call()) {
@@ -188,7 +189,8 @@ fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
     again
 }
 
-/// Who is below whom, of what is shown. Agents that nothing but their calls tells of go by numbers behind those of all nodes.
+/// Who is below whom, of what is shown. Agents that nothing but their calls tells of go by numbers behind those of all
+/// nodes.
 struct Forest<'n, 'e> {
     nodes: &'n [Node<'e>],
     agents: &'n Agents<'n, 'e>,

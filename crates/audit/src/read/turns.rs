@@ -1,10 +1,11 @@
 //! **What**: the turns of a session that was read: what each model call was given and what it answered; two of them
-//! compared; all of them as a dataset. **Why**: what changed between a good answer and a bad one is mostly in the context.
-//! **Invariants**: a turn is a model call with content, counted from 1 in order of time; where a client tells content beside
-//! its calls (Claude Code's events), it is an answer and what was said since the one before to and by the same agent: a sub-agent is given what
-//! the call that started it says, and what it answers last is that call's result. One whose call nothing tells of is given what the session's own
-//! agent was told, where that one never answers. Nothing of what came before an answer is left out.
-//! **Not here**: reading (`replay`), whose an item is (`agents`), how messages are written (`messages`).
+//! compared; all of them as a dataset. **Why**: what changed between a good answer and a bad one is mostly in the
+//! context. **Invariants**: a turn is a model call with content, counted from 1 in order of time; where a client tells
+//! content beside its calls (Claude Code's events), it is an answer and what was said since the one before to and by
+//! the same agent: a sub-agent is given what the call that started it says, and what it answers last is that call's
+//! result. One whose call nothing tells of is given what the session's own agent was told, where that one never
+//! answers. Nothing of what came before an answer is left out. **Not here**: reading (`replay`), whose an item is
+//! (`agents`), how messages are written (`messages`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};

@@ -1,5 +1,5 @@
-//! **What**: makes the content of an object's documents whole, where they refer to earlier ones. **Invariants**: a document
-//! that can't be made whole hides no other. **Not here**: how (`vault/delta`), opening (`read`).
+//! **What**: makes the content of an object's documents whole, where they refer to earlier ones. **Invariants**: a
+//! document that can't be made whole hides no other. **Not here**: how (`vault/delta`), opening (`read`).
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
-//! **What**: holds the chains against anchors: what they name is there, and each epoch was anchored at about the time that it claims.
-//! **Why**: who has stolen a signing key can write accounts and writers of years ago, and the next anchor would take them in; only
-//! an anchor of that time proves that they were there. **Invariants**: an anchor covers the digest that it names and all before it;
-//! times are the anchor's, which its own key signed. **Not here**: anchors as files (`anchor`).
+//! **What**: holds the chains against anchors: what they name is there, and each epoch was anchored at about the time
+//! that it claims. **Why**: who has stolen a signing key can write accounts and writers of years ago, and the next
+//! anchor would take them in; only an anchor of that time proves that they were there. **Invariants**: an anchor covers
+//! the digest that it names and all before it; times are the anchor's, which its own key signed. **Not here**: anchors
+//! as files (`anchor`).
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,8 @@ use super::anchor::{self, Anchor};
 use super::times::moment;
 use super::walk::{Epoch, Walk};
 
-/// When the chain of each epoch began: the first of the epochs that it follows. A process that starts while the store is away dates
-/// its first digest late, so its own beginning bounds nothing where an epoch comes before it.
+/// When the chain of each epoch began: the first of the epochs that it follows. A process that starts while the store
+/// is away dates its first digest late, so its own beginning bounds nothing where an epoch comes before it.
 fn beginnings(epochs: &[Epoch]) -> Vec<Option<UnixNanos>> {
     let named = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
     let began = |epoch: &Epoch| epoch.began.as_deref().and_then(moment);

@@ -127,8 +127,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether an object with lines of sessions has the name that the digest's writer gives it. A clock that was set back dates the
-    /// object, and not the digest: then its day is not held against the digest's.
+    /// Whether an object with lines of sessions has the name that the digest's writer gives it. A clock that was set
+    /// back dates the object, and not the digest: then its day is not held against the digest's.
     fn is_sessions_name(&self, name: &str, digest: &Digest) -> bool {
         let names = Names::new(self.vault.prefix(), &digest.writer, &digest.epoch);
         let own = |day: &str| names.sessions(&digest.account, day, digest.n);
@@ -211,8 +211,8 @@ impl Walk<'_> {
         name == names.index(&first.tail.account, day, first.leaf)
     }
 
-    /// Judges that an object can't be read: gone after its retention, and archived, is counted, anything else a failure. True:
-    /// nothing is wrong with it.
+    /// Judges that an object can't be read: gone after its retention, and archived, is counted, anything else a
+    /// failure. True: nothing is wrong with it.
     fn unread(
         &mut self,
         digest: &Digest,

@@ -1,6 +1,7 @@
 //! **What**: judges one epoch: each digest's signature, place and root, and what it names. **Why**: within an epoch
-//! everything hangs on the one before. **Invariants**: a digest that fails does not end the epoch; without a line before
-//! it, a root can't be compared any more, which is said once. **Not here**: payload (`content`), between epochs (`links`).
+//! everything hangs on the one before. **Invariants**: a digest that fails does not end the epoch; without a line
+//! before it, a root can't be compared any more, which is said once. **Not here**: payload (`content`), between epochs
+//! (`links`).
 
 use std::collections::BTreeSet;
 
@@ -113,7 +114,8 @@ impl Walk<'_> {
         }
     }
 
-    /// How much a run has to tell so far beside what it counts: what a later run would not find again is not kept as done.
+    /// How much a run has to tell so far beside what it counts: what a later run would not find again is not kept as
+    /// done.
     fn told(&self) -> u64 {
         self.report.found.values().sum::<u64>() + self.report.counts.archived + self.keys.fragments()
     }

@@ -1,6 +1,6 @@
-//! **What**: erasures that the chain tells. **Invariants**: one counts only where its line is in a tree that holds, says what its
-//! request says, and, where the erasers' public keys are given, two of them signed it. **Not here**: keys (`keys`), destroying
-//! (`erase`).
+//! **What**: erasures that the chain tells. **Invariants**: one counts only where its line is in a tree that holds,
+//! says what its request says, and, where the erasers' public keys are given, two of them signed it. **Not here**: keys
+//! (`keys`), destroying (`erase`).
 
 use crate::chains::Line;
 use crate::erase::request;

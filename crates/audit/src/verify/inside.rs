@@ -1,6 +1,6 @@
-//! **What**: opens fragments and holds what they say against their lines: place, ids, hashes, commitments.
-//! **Why**: a fragment could be swapped for another whole one; only inside stands where it belongs. **Invariants**: what
-//! was said is hashed, never shown. **Not here**: bytes (`content`).
+//! **What**: opens fragments and holds what they say against their lines: place, ids, hashes, commitments. **Why**: a
+//! fragment could be swapped for another whole one; only inside stands where it belongs. **Invariants**: what was said
+//! is hashed, never shown. **Not here**: bytes (`content`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,8 +95,8 @@ impl Shuts {
 }
 
 impl Walk<'_> {
-    /// Counts fragments of an object, of those at `starts` that were not opened: their keys expired, or are others'. One that was
-    /// damaged is told by itself.
+    /// Counts fragments of an object, of those at `starts` that were not opened: their keys expired, or are others'.
+    /// One that was damaged is told by itself.
     fn count_shut(&self, epoch: &mut Epoch, held: &Held, starts: BTreeSet<u64>, shuts: &Shuts, over: bool) {
         epoch.expired += if over { shuts.no_key } else { 0 };
         if shuts.no_identity > 0 {

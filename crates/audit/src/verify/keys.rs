@@ -1,8 +1,8 @@
-//! **What**: key objects: whether each is the one that its lines tell, damaged, another's, gone by request or without a word.
-//! **Why**: a fragment without its key is no evidence any more, and whoever can delete or replace keys can destroy evidence.
-//! **Invariants**: lines tell the hash of each key's object, `rewrap` those of its copies; of lines of older versions, which
-//! don't, it is said once; a key that is there again after its erasure is told. **Not here**: erasures (`erasures`), opening
-//! (`inside`), what nobody names (`stray_keys`).
+//! **What**: key objects: whether each is the one that its lines tell, damaged, another's, gone by request or without a
+//! word. **Why**: a fragment without its key is no evidence any more, and whoever can delete or replace keys can
+//! destroy evidence. **Invariants**: lines tell the hash of each key's object, `rewrap` those of its copies; of lines
+//! of older versions, which don't, it is said once; a key that is there again after its erasure is told. **Not here**:
+//! erasures (`erasures`), opening (`inside`), what nobody names (`stray_keys`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,7 +106,8 @@ impl Walk<'_> {
         self.keys.told.extend(told);
     }
 
-    /// Counts the fragments of an object whose keys are not there, or not as they were written; gives the starts of those without any.
+    /// Counts the fragments of an object whose keys are not there, or not as they were written; gives the starts of
+    /// those without any.
     pub(super) fn without_key(&mut self, name: &str, rows: &[Row]) -> BTreeSet<u64> {
         let (mut out, mut seen) = (BTreeSet::new(), BTreeSet::new());
         for (key, row) in keys_of(name, rows) {

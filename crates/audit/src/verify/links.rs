@@ -1,7 +1,7 @@
-//! **What**: judges how the epochs of a writer hang together, its newest digest, and leaves seen elsewhere.
-//! **Why**: what was cut off or forked shows between epochs, or only from outside. **Invariants**: what the writer itself
-//! says in a signed digest (lost state, a damaged spool) is a warning; what nobody says is a failure.
-//! **Not here**: within an epoch (`epoch`), anchors (`anchored`).
+//! **What**: judges how the epochs of a writer hang together, its newest digest, and leaves seen elsewhere. **Why**:
+//! what was cut off or forked shows between epochs, or only from outside. **Invariants**: what the writer itself says
+//! in a signed digest (lost state, a damaged spool) is a warning; what nobody says is a failure. **Not here**: within
+//! an epoch (`epoch`), anchors (`anchored`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -97,7 +97,8 @@ impl Walk<'_> {
             && epoch.of == before.of
             && before.base.checked_add(last.tree_size) != Some(continues.leaf)
         {
-            // behind the digest that it names there may be more than its writer knew of: that is a fork, whatever the lines
+            // behind the digest that it names there may be more than its writer knew of: that is a fork, whatever the
+            // lines
             let (code, end) = if last.n == prev.n { ("size", "end") } else { ("fork", "end now") };
             let what = format!("its lines do not start where those of the epoch {} {end}", prev.epoch);
             self.report.fail(code, at.clone(), what);
@@ -107,7 +108,8 @@ impl Walk<'_> {
         match said {
             Some(reason) => self.report.warn("left", at, format!("the chain left the epoch {}: {reason}", prev.epoch)),
             None if epoch.continues.is_some() => {
-                // the writer says itself, signed, why it left: where something stands in the way that is no digest, that is why
+                // the writer says itself, signed, why it left: where something stands in the way that is no digest,
+                // that is why
                 self.excused += u64::from(before.planted && epoch.reason.is_some());
                 let reason = epoch.reason.as_deref().unwrap_or("no reason is given");
                 self.report.fail("fork", at, format!("the chain left the epoch {}: {reason}", prev.epoch));

@@ -1,7 +1,7 @@
-//! **What**: every version in the store: one of each name, none behind a delete marker, each locked as long as it must be.
-//! **Why**: an object that can be deleted tomorrow is evidence until tomorrow. **Invariants**: one page of versions is in
-//! memory; locks are asked for by version, so that what lies below a marker is looked at too. **Not here**: what objects
-//! hold.
+//! **What**: every version in the store: one of each name, none behind a delete marker, each locked as long as it must
+//! be. **Why**: an object that can be deleted tomorrow is evidence until tomorrow. **Invariants**: one page of versions
+//! is in memory; locks are asked for by version, so that what lies below a marker is looked at too. **Not here**: what
+//! objects hold.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -142,7 +142,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the retention of what has this name is over, by the day of arrival in it: then lifecycle rules make markers.
+    /// Whether the retention of what has this name is over, by the day of arrival in it: then lifecycle rules make
+    /// markers.
     pub(super) fn is_over(&self, name: &str) -> bool {
         let before = self.options.expired.as_ref().and_then(|expired| expired.get(..10));
         before.zip(day_of(name)).is_some_and(|(before, day)| day < before)

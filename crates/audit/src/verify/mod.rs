@@ -1,8 +1,8 @@
 //! **What**: `vault verify`: walks every chain of a vault from its first digest to its newest, and says whether the
-//! store still holds what was written.
-//! **Why**: an auditor must not have to trust the gateway, the store, or us; every step can be done with other tools
-//! (docs/vault.md). **Invariants**: reads only; needs a public key, no secret; what it did not look at, it says; what is
-//! found does not end the walk. **Not here**: hashing and notes (`chain`), proofs (`prove`).
+//! store still holds what was written. **Why**: an auditor must not have to trust the gateway, the store, or us; every
+//! step can be done with other tools (docs/vault.md). **Invariants**: reads only; needs a public key, no secret; what
+//! it did not look at, it says; what is found does not end the walk. **Not here**: hashing and notes (`chain`), proofs
+//! (`prove`).
 
 pub mod anchor;
 mod anchored;
@@ -103,8 +103,8 @@ pub async fn verify(
     Ok(walk.report)
 }
 
-/// Whether digest `n` of an epoch is the one that its writer makes next: of an epoch that goes on the one behind its newest, of one
-/// that begins the first.
+/// Whether digest `n` of an epoch is the one that its writer makes next: of an epoch that goes on the one behind its
+/// newest, of one that begins the first.
 fn is_next(epochs: &[Epoch], name: &str, n: u64) -> bool {
     match epochs.iter().find(|epoch| epoch.name == name) {
         Some(epoch) => {

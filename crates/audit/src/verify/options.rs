@@ -24,7 +24,8 @@ pub struct Options {
     pub to: Option<String>,
     /// Chain and index only.
     pub no_payload: bool,
-    /// The chain alone: signatures, links, what was cut off, forks. Neither what digests name nor what nobody names is looked at.
+    /// The chain alone: signatures, links, what was cut off, forks. Neither what digests name nor what nobody names is
+    /// looked at.
     pub chain_only: bool,
     /// What digests that end before this (RFC 3339) name may be gone or hidden: its retention is over.
     pub expired: Option<String>,

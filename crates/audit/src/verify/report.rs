@@ -138,7 +138,8 @@ pub struct Report {
     /// Failures so far.
     #[serde(skip)]
     pub(super) failures: u64,
-    /// Chains (account as in names, writer) that are broken themselves, whatever was planted behind their newest digests.
+    /// Chains (account as in names, writer) that are broken themselves, whatever was planted behind their newest
+    /// digests.
     #[serde(skip)]
     pub(super) broken: BTreeSet<(String, String)>,
 }
@@ -162,8 +163,8 @@ impl Report {
         }
     }
 
-    /// The newest digests that may be anchored, and the chains that are left out: broken ones. What somebody planted behind a newest digest
-    /// breaks no chain.
+    /// The newest digests that may be anchored, and the chains that are left out: broken ones. What somebody planted
+    /// behind a newest digest breaks no chain.
     pub fn anchorable(&self) -> (Vec<Head>, Vec<String>) {
         let is_broken = |head: &Head| self.broken.contains(&(account_segment(&head.account), head.writer.clone()));
         let heads = self.heads.iter().filter(|head| !is_broken(head)).cloned().collect();

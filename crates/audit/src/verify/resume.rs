@@ -1,7 +1,7 @@
-//! **What**: what a run that ended early had verified. **Why**: a vault of years is not read twice because a connection broke.
-//! **Invariants**: taken up again only by a run that asks for the same, and where the digest then is the digest now, byte for
-//! byte; a run that came to its end leaves no positions, so that the next one reads everything anew; digests that were found
-//! right stay in mind for every later run. **Not here**: verifying.
+//! **What**: what a run that ended early had verified. **Why**: a vault of years is not read twice because a connection
+//! broke. **Invariants**: taken up again only by a run that asks for the same, and where the digest then is the digest
+//! now, byte for byte; a run that came to its end leaves no positions, so that the next one reads everything anew;
+//! digests that were found right stay in mind for every later run. **Not here**: verifying.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

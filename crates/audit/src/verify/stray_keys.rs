@@ -1,7 +1,7 @@
-//! **What**: what lies where keys lie and no line names. **Why**: a copy of a key that was put aside before an erasure would open
-//! what was erased; what is planted must not pass for a key. **Invariants**: what opens an erased session is told as such, under
-//! whatever name; of lines of older versions copies by `rewrap` can't be told from planted ones, which is said once.
-//! **Not here**: what lines name (`keys`).
+//! **What**: what lies where keys lie and no line names. **Why**: a copy of a key that was put aside before an erasure
+//! would open what was erased; what is planted must not pass for a key. **Invariants**: what opens an erased session is
+//! told as such, under whatever name; of lines of older versions copies by `rewrap` can't be told from planted ones,
+//! which is said once. **Not here**: what lines name (`keys`).
 
 use std::collections::BTreeSet;
 
@@ -113,7 +113,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether an object is the key of an erased session, as the gateway wrote it or for one of the identities given here.
+    /// Whether an object is the key of an erased session, as the gateway wrote it or for one of the identities given
+    /// here.
     fn opens_what_was_erased(&self, object: &Bytes) -> bool {
         if self.keys.gone.is_empty() || object.is_empty() {
             return false;

@@ -1,5 +1,5 @@
-//! **What**: objects of the index and of payload that no digest and no line names. **Why**: what is planted must not pass
-//! for evidence. **Invariants**: what an open epoch may still name is told apart. **Not here**: what is named.
+//! **What**: objects of the index and of payload that no digest and no line names. **Why**: what is planted must not
+//! pass for evidence. **Invariants**: what an open epoch may still name is told apart. **Not here**: what is named.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! **What**: judges when the digests of an epoch were made. **Why**: a digest a minute is what proves when something was written;
-//! where none is, or the writer's clock went back, nothing does. **Invariants**: remarks, never failures: a store that was away
-//! makes the same hole; what the writer says itself (the last digest of a process that is gone) is not told again; how often a
-//! writer makes digests, its own digests tell. **Not here**: that times of digests fit together (`epoch`), chains that ended (`links`).
+//! **What**: judges when the digests of an epoch were made. **Why**: a digest a minute is what proves when something
+//! was written; where none is, or the writer's clock went back, nothing does. **Invariants**: remarks, never failures:
+//! a store that was away makes the same hole; what the writer says itself (the last digest of a process that is gone)
+//! is not told again; how often a writer makes digests, its own digests tell. **Not here**: that times of digests fit
+//! together (`epoch`), chains that ended (`links`).
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

@@ -1,5 +1,5 @@
-//! **What**: a session key as index lines name it ([`ToldKey`]) and the condition of its object ([`State`]). **Why**: the walk keeps
-//! them and `keys` judges them, so neither may own the types. **Not here**: judging (`keys`).
+//! **What**: a session key as index lines name it ([`ToldKey`]) and the condition of its object ([`State`]). **Why**:
+//! the walk keeps them and `keys` judges them, so neither may own the types. **Not here**: judging (`keys`).
 
 /// A key that lines name.
 pub(super) struct ToldKey {

@@ -1,5 +1,6 @@
-//! Objects of no kind that a vault has, wherever they lie. What is planted under any name must be told, so that nothing in a bucket
-//! passes for a part of the vault. Neighbours: `strays` (index, sessions, payload), `stray_keys` (what lies where keys lie).
+//! Objects of no kind that a vault has, wherever they lie. What is planted under any name must be told, so that nothing
+//! in a bucket passes for a part of the vault. Neighbours: `strays` (index, sessions, payload), `stray_keys` (what lies
+//! where keys lie).
 
 use std::collections::BTreeSet;
 
@@ -22,12 +23,14 @@ fn is_hold(name: &str) -> bool {
 }
 
 impl Walk<'_> {
-    /// Tells of objects that are of no kind, in the bucket of the payload, in which `names` lie, and in that of the keys.
+    /// Tells of objects that are of no kind, in the bucket of the payload, in which `names` lie, and in that of the
+    /// keys.
     pub(super) async fn unnamed(&mut self, names: BTreeSet<String>) -> Result<(), ReadError> {
         let keys = self.keys.there.clone().filter(|_| self.vault.has_keys_apart());
         for name in &names {
             let own = self.vault.relative(name).unwrap_or(name);
-            // in one bucket all below `keys/` is judged with the keys; those that a running gateway wrote since are none of its listing
+            // in one bucket all below `keys/` is judged with the keys; those that a running gateway wrote since are
+            // none of its listing
             let is_key = own.starts_with("keys/") && keys.as_ref().is_none_or(|keys| keys.contains(name));
             let is_judged = (is_payload(name) && !own.starts_with("keys/"))
                 || JUDGED.iter().any(|folder| own.starts_with(folder))

@@ -1,5 +1,5 @@
-//! **What**: the state of one verification ([`Walk`]): what was found so far of epochs ([`Epoch`]), keys, turns and names.
-//! **Not here**: judging, which is in the modules beside it.
+//! **What**: the state of one verification ([`Walk`]): what was found so far of epochs ([`Epoch`]), keys, turns and
+//! names. **Not here**: judging, which is in the modules beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

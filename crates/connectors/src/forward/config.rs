@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use config::FieldProblem;
 
-/// The `forward` connector: what a pipeline exports to it goes on in the pipelines of the same signal that receive from it.
+/// The `forward` connector: what a pipeline exports to it goes on in the pipelines of the same signal that receive from
+/// it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {}

@@ -1,7 +1,7 @@
-//! **What**: the `forward` connector: merges pipelines into one, or parts one into several. **Why** it has no running part: what
-//! leads from a receiver through connectors to an exporter *is* a pipeline, and is checked, run, committed and answered as one
-//! ([`joined`]). **Invariants**: a record takes the same steps as by a copy of the processors by hand, each once where ways
-//! share them; one commit covers all ways; a ring has no way out and makes no pipeline.
+//! **What**: the `forward` connector: merges pipelines into one, or parts one into several. **Why** it has no running
+//! part: what leads from a receiver through connectors to an exporter *is* a pipeline, and is checked, run, committed
+//! and answered as one ([`joined`]). **Invariants**: a record takes the same steps as by a copy of the processors by
+//! hand, each once where ways share them; one commit covers all ways; a ring has no way out and makes no pipeline.
 //! **Not here**: rings and half-used connectors as errors (`config/joins`), running (`pipeline/route`).
 
 mod config;
@@ -19,7 +19,8 @@ pub use config::{Config, Settings};
 /// Ways through the connectors of one file.
 const MOST: usize = 1000;
 
-/// The pipelines that run: each way from receivers through `forwards` to exporters. One that no `forward` touches stays as it is.
+/// The pipelines that run: each way from receivers through `forwards` to exporters. One that no `forward` touches stays
+/// as it is.
 ///
 /// # Errors
 /// There are too many ways.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use config::{FieldProblem, Span};
 
 /// The `runs` connector: an exporter of pipelines with the `runs` processor, a receiver of pipelines of logs (an event
-/// `tollgate.run.summary` for each run that is over, `tollgate.alert` for each alert) and of metrics (`agent.*`, deltas).
+/// `tollgate.run.summary` for each run that is over, `tollgate.alert` for each alert) and of metrics (`agent.*`,
+/// deltas).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

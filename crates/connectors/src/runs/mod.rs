@@ -1,8 +1,8 @@
 //! **What**: the `runs` connector: asks sources for what is new, hands it to the engine's door, waits for the commit.
-//! **Why**: summaries of runs and the users' metrics reach back ends the way everything else does.
-//! **Invariants**: one request at a time; what was not committed is asked for again; what the pipelines refuse for good is
-//! counted and taken out, so that it does not stand in the way of the rest.
-//! **Not here**: what is told (the crate `tracker`), tasks (`app`).
+//! **Why**: summaries of runs and the users' metrics reach back ends the way everything else does. **Invariants**: one
+//! request at a time; what was not committed is asked for again; what the pipelines refuse for good is counted and
+//! taken out, so that it does not stand in the way of the rest. **Not here**: what is told (the crate `tracker`), tasks
+//! (`app`).
 
 mod config;
 #[cfg(test)]

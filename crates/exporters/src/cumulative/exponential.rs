@@ -1,6 +1,6 @@
-//! **What**: exponential histograms that add up. **Why**: two of them have buckets of different width; the wider ones win.
-//! **Invariants**: at most [`MOST`] buckets on each side of zero, whatever comes: they get wider until they fit; counts are never
-//! lost; a number of buckets or a scale that nobody means is refused. **Not here**: series (`stream`).
+//! **What**: exponential histograms that add up. **Why**: two of them have buckets of different width; the wider ones
+//! win. **Invariants**: at most [`MOST`] buckets on each side of zero, whatever comes: they get wider until they fit;
+//! counts are never lost; a number of buckets or a scale that nobody means is refused. **Not here**: series (`stream`).
 
 use ::otlp::r#gen::opentelemetry::proto::metrics::v1 as otlp;
 use otlp::ExponentialHistogramDataPoint;

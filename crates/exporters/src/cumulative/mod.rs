@@ -1,7 +1,8 @@
-//! **What**: metrics of deltas as totals since a start, on their way out of one exporter. **Why** here: totals hang on the order
-//! in which deltas are delivered, and on whether they were; workers know neither. **Invariants**: a request that is sent again says
-//! the same; what the back end did not take is not in the totals; series are bounded, and each forgotten or refused one is
-//! counted; a restart begins all of them again, with a new start time. **Not here**: how two points add up (`stream`).
+//! **What**: metrics of deltas as totals since a start, on their way out of one exporter. **Why** here: totals hang on
+//! the order in which deltas are delivered, and on whether they were; workers know neither. **Invariants**: a request
+//! that is sent again says the same; what the back end did not take is not in the totals; series are bounded, and each
+//! forgotten or refused one is counted; a restart begins all of them again, with a new start time. **Not here**: how
+//! two points add up (`stream`).
 
 mod config;
 mod exponential;

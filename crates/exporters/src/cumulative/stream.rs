@@ -1,7 +1,7 @@
-//! **What**: one series: its total so far, and how a point of deltas becomes the next total. **Invariants**: a point that is not
-//! newer than the last one, or that began before the series did, is no part of it; a value that no total can hold leaves the
-//! total as it was; what can't be added (other bounds, an overflow) begins the series again.
-//! **Not here**: which series there are (the parent module), buckets of powers (`exponential`).
+//! **What**: one series: its total so far, and how a point of deltas becomes the next total. **Invariants**: a point
+//! that is not newer than the last one, or that began before the series did, is no part of it; a value that no total
+//! can hold leaves the total as it was; what can't be added (other bounds, an overflow) begins the series again. **Not
+//! here**: which series there are (the parent module), buckets of powers (`exponential`).
 
 use ::otlp::r#gen::opentelemetry::proto::metrics::v1 as otlp;
 use otlp::number_data_point::Value;

@@ -150,7 +150,8 @@ fn only_what_was_delivered_counts() {
     assert_eq!(scene.numbers(vec![point(30, 40, I(1))]), [(10, 40, I(4))], "refused for good: not in it");
 }
 
-/// Repeats, late points, and values that no total can hold do not go on and are counted; what can't be added begins again.
+/// Repeats, late points, and values that no total can hold do not go on and are counted; what can't be added begins
+/// again.
 #[test]
 fn odd_points() {
     let scene = scene(|_| {});

@@ -32,7 +32,8 @@ use tree::Node;
 
 pub use config::{Config, Settings, Verbosity};
 
-/// Up to here batches are merged, and above it split: it is shown to a person. One item may be as large as receivers take it.
+/// Up to here batches are merged, and above it split: it is shown to a person. One item may be as large as receivers
+/// take it.
 const MAX_REQUEST: usize = 1 << 20;
 
 /// Where it prints.

@@ -26,7 +26,8 @@ use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 pub use config::{Config, Limits, Rotation, Settings};
 use lines::Lines;
 
-/// Up to here batches are merged, and above it split: lines stay readable for other tools. One item may be as large as receivers take it.
+/// Up to here batches are merged, and above it split: lines stay readable for other tools. One item may be as large as
+/// receivers take it.
 const MAX_REQUEST: usize = 4 << 20;
 
 /// The exporter.

@@ -120,7 +120,8 @@ async fn compression_follows_what_the_back_end_says() {
     let refused = Outcome::Refused { reason: Reason::BadData };
     assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, refused, "it was not the compression");
     assert_eq!(tokens(sink.seen()), ["zstd", "gzip", "none"]);
-    // What refused it may have gone: after an hour it is tried again. (Shown to fail: it was plain until the next reload.)
+    // What refused it may have gone: after an hour it is tried again. (Shown to fail: it was plain until the next
+    // reload.)
     for seconds in [3599, 1] {
         clock.advance(Duration::from_secs(seconds));
         assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, Outcome::Accepted);

@@ -1,6 +1,7 @@
-//! **What**: [`BackEnd`]: a back end of a simulation: well, slow, refusing, lost or dead, as a seed has it; what it says is read by
-//! the exporters' own `verdict`. **Why**: whole engines run against it in simulated time, thousands of times. **Invariants**:
-//! remembers what it took, what it refused, and of what the gateway can't know that it was taken.
+//! **What**: [`BackEnd`]: a back end of a simulation: well, slow, refusing, lost or dead, as a seed has it; what it
+//! says is read by the exporters' own `verdict`. **Why**: whole engines run against it in simulated time, thousands of
+//! times. **Invariants**: remembers what it took, what it refused, and of what the gateway can't know that it was
+//! taken.
 
 #![allow(missing_docs, reason = "test support")]
 

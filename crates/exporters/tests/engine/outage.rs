@@ -20,8 +20,9 @@ use pipeline::{Ack, Exporter, LONGEST_WISH, Outcome, OutletSettings, PipelinePla
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// One back end is dead, hangs or is half-open for six hours: the other one has each batch within a minute, memory of the sick one's outlet
-/// stays within its window, nothing is lost, and the backlog of six hours drains in minutes once it is back.
+/// One back end is dead, hangs or is half-open for six hours: the other one has each batch within a minute, memory of
+/// the sick one's outlet stays within its window, nothing is lost, and the backlog of six hours drains in minutes once
+/// it is back.
 #[test]
 fn a_dead_back_end_holds_up_nobody() {
     for weather in [Weather::Dead, Weather::HalfOpen, Weather::Unavailable, Weather::Limits, Weather::Denies] {
@@ -66,8 +67,9 @@ fn a_dead_back_end_holds_up_nobody() {
     }
 }
 
-/// A back end has no place for logs (404) for six hours, while far more of them come than is read ahead: each trace arrives within its
-/// minute, however the exporter is served; when logs are taken, all that waited arrive, each once, in minutes, and traces still do.
+/// A back end has no place for logs (404) for six hours, while far more of them come than is read ahead: each trace
+/// arrives within its minute, however the exporter is served; when logs are taken, all that waited arrive, each once,
+/// in minutes, and traces still do.
 #[test]
 fn a_signal_that_is_refused_holds_up_no_other() {
     for seed in 0..24 {

@@ -1,7 +1,7 @@
-//! The whole engine on one thread and in simulated time: clients that send again, back ends in any weather, a disk that fails,
-//! fills up and loses what was not synced, clocks that jump, a process that is stopped, killed or gives up at any moment.
-//! `TOLLGATE_SIM_SEEDS` takes so many seeds, from `TOLLGATE_SIM_SEED` on. Seeds that once found something stand in
-//! `regressions.txt` and run first.
+//! The whole engine on one thread and in simulated time: clients that send again, back ends in any weather, a disk that
+//! fails, fills up and loses what was not synced, clocks that jump, a process that is stopped, killed or gives up at
+//! any moment. `TOLLGATE_SIM_SEEDS` takes so many seeds, from `TOLLGATE_SIM_SEED` on. Seeds that once found something
+//! stand in `regressions.txt` and run first.
 
 #![expect(clippy::print_stdout, reason = "figures, shown on request")]
 
@@ -179,9 +179,9 @@ fn part(part: u64) {
     );
 }
 
-/// Whatever happens when: what was answered reaches every back end (that is not only offered it, or may give up what is too much), or is
-/// kept aside with the reason if it is refused for good, or sealed if no step can work on it; is counted exactly once; comes again only where nobody can know better; nothing grows;
-/// it ends.
+/// Whatever happens when: what was answered reaches every back end (that is not only offered it, or may give up what is
+/// too much), or is kept aside with the reason if it is refused for good, or sealed if no step can work on it; is
+/// counted exactly once; comes again only where nobody can know better; nothing grows; it ends.
 #[test]
 fn every_item_is_accounted_for_0() {
     part(0);

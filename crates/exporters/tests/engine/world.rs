@@ -1,5 +1,5 @@
-//! The world of a simulation: what does not end with the process (clients, clock, disk, back ends, the vault's store), and one
-//! life of the process in it.
+//! The world of a simulation: what does not end with the process (clients, clock, disk, back ends, the vault's store),
+//! and one life of the process in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -106,8 +106,8 @@ impl World {
         world
     }
 
-    /// Logs beside traces, a back end that has no place for one of them, one that is only offered what comes, one that may have only so
-    /// much waiting.
+    /// Logs beside traces, a back end that has no place for one of them, one that is only offered what comes, one that
+    /// may have only so much waiting.
     fn widen(&mut self, dice: &SeededRng) {
         let pick = |below: u64| dice.next() % below;
         self.logs = pick(4) > 0;
@@ -389,7 +389,8 @@ impl World {
         self.power(crashed);
     }
 
-    /// The last start, after which all settles. A process whose spool was poisoned as it started ends, and is started again.
+    /// The last start, after which all settles. A process whose spool was poisoned as it started ends, and is started
+    /// again.
     pub(super) fn start_for_good(&mut self) -> Option<Life> {
         let life = self.start()?;
         if life.rig.spool.poisoned().is_none() {

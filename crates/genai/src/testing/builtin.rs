@@ -1,5 +1,6 @@
-//! **What**: what the program brings along, read once for all tests of a process. **Why**: without optimisation it takes a tenth of a second each
-//! time, and hundreds of cases ask for it. **Not here**: tests of the reading itself (`genai`, `rates`).
+//! **What**: what the program brings along, read once for all tests of a process. **Why**: without optimisation it
+//! takes a tenth of a second each time, and hundreds of cases ask for it. **Not here**: tests of the reading itself
+//! (`genai`, `rates`).
 
 use std::sync::{Arc, OnceLock};
 

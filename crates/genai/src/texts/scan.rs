@@ -1,5 +1,5 @@
-//! **What**: strings, words, values passed over: the scanner of a walk through text. **Invariants**: each call is linear in
-//! what it passes; `at` never runs past the text.
+//! **What**: strings, words, values passed over: the scanner of a walk through text. **Invariants**: each call is
+//! linear in what it passes; `at` never runs past the text.
 
 use std::borrow::Cow;
 

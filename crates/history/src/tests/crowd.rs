@@ -74,8 +74,8 @@ fn noticed(account: &str, number: u64, kinds: std::ops::Range<usize>) -> Noticed
     }
 }
 
-/// An account that fails in more kinds than are kept takes neither samples nor names of others, before nor after; what it
-/// counts is `other` then, and nothing is lost of the sum; the file is told what went.
+/// An account that fails in more kinds than are kept takes neither samples nor names of others, before nor after; what
+/// it counts is `other` then, and nothing is lost of the sum; the file is told what went.
 #[test]
 fn failures_of_others_keep_their_names() {
     let failures = Failures::default();
@@ -128,8 +128,8 @@ fn a_file_that_comes_late_adds() {
     assert_eq!((groups.iter().map(|group| group.count).collect::<Vec<_>>(), fresh.len()), (vec![7], 0));
 }
 
-/// What waits for the file is shared out: runs, counts and samples of an account stay though another floods; details that
-/// wait are bounded in bytes.
+/// What waits for the file is shared out: runs, counts and samples of an account stay though another floods; details
+/// that wait are bounded in bytes.
 #[test]
 fn what_waits_is_shared_out() {
     let detail = || Some("x".repeat(1 << 20));

@@ -23,8 +23,8 @@ fn count(store: &Store, account: &str) -> usize {
     usize::try_from(count).expect("count")
 }
 
-/// A file that can't be opened now (here: a folder stands where its log belongs) is not moved aside: once the reason is gone,
-/// all is there.
+/// A file that can't be opened now (here: a folder stands where its log belongs) is not moved aside: once the reason is
+/// gone, all is there.
 #[test]
 fn a_file_that_cant_be_opened_now_stays() {
     let folder = tempfile::tempdir().expect("folder");
@@ -42,7 +42,8 @@ fn a_file_that_cant_be_opened_now_stays() {
     assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("aside")));
 }
 
-/// No index of the log is mapped into memory, in a file that was there before neither: where the disk is full, touching it ends the process.
+/// No index of the log is mapped into memory, in a file that was there before neither: where the disk is full, touching
+/// it ends the process.
 #[test]
 fn nothing_is_mapped() {
     let folder = tempfile::tempdir().expect("folder");
@@ -73,8 +74,8 @@ fn only_damage_moves_aside() {
     assert_eq!(of("Tree 2 page 3: unable to get the page. error code=11"), Some(true));
 }
 
-/// A disk that is full takes nothing from the file (SQLite says the same there as at the file's own bound), however often it is
-/// tried; at the file's own bound the account that takes most gives way.
+/// A disk that is full takes nothing from the file (SQLite says the same there as at the file's own bound), however
+/// often it is tried; at the file's own bound the account that takes most gives way.
 #[test]
 fn a_full_disk_costs_no_past() {
     let folder = tempfile::tempdir().expect("folder");
@@ -98,7 +99,8 @@ fn a_full_disk_costs_no_past() {
     assert!(store.detail(&newest).is_some(), "the oldest went");
 }
 
-/// The file holds as many runs and samples as memory does, also where all have one time; an account's flood takes its own.
+/// The file holds as many runs and samples as memory does, also where all have one time; an account's flood takes its
+/// own.
 #[test]
 fn the_file_is_bounded_by_account() {
     let folder = tempfile::tempdir().expect("folder");
@@ -127,7 +129,8 @@ fn the_file_is_bounded_by_account() {
     assert_eq!(number("SELECT COUNT(*) FROM samples WHERE account = 'quiet'"), 1);
 }
 
-/// A count that went elsewhere goes from the file; counts and samples of a file from before accounts were told are read.
+/// A count that went elsewhere goes from the file; counts and samples of a file from before accounts were told are
+/// read.
 #[test]
 fn counts_have_accounts() {
     let folder = tempfile::tempdir().expect("folder");

@@ -1,9 +1,9 @@
 //! **What**: [`Pseudonymizer`]: the keyed `h-…` that stands for an id, and [`IdPolicy`]: how an id may be shown.
 //! **Why**: spans, index lines and object names must show the same form of one id, and nobody without the key may
-//! confirm a guess of it.
-//! **Invariants**: every text that starts with `h-` is keyed: an id that a client made to look so becomes a pseudonym
-//! itself, and so does one that is too long for a name; subkeys differ by account; a name made by [`IdPolicy::key_form`] is one path segment, never `.` or `..`.
-//! **Not here**: which ids are private (the redaction rules, wired in by the app).
+//! confirm a guess of it. **Invariants**: every text that starts with `h-` is keyed: an id that a client made to look
+//! so becomes a pseudonym itself, and so does one that is too long for a name; subkeys differ by account; a name made
+//! by [`IdPolicy::key_form`] is one path segment, never `.` or `..`. **Not here**: which ids are private (the redaction
+//! rules, wired in by the app).
 
 use std::borrow::Cow;
 
@@ -58,8 +58,8 @@ impl Pseudonymizer {
     }
 }
 
-/// Whether an id is never shown as it is, whatever the rules say: it pretends to be a pseudonym, is too long to be a name, or
-/// is a sentence. So it has one form wherever it stands.
+/// Whether an id is never shown as it is, whatever the rules say: it pretends to be a pseudonym, is too long to be a
+/// name, or is a sentence. So it has one form wherever it stands.
 pub fn is_unfit(id: &str) -> bool {
     id.starts_with(PREFIX)
         || id.len() > MAX_ID

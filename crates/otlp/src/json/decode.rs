@@ -226,8 +226,8 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// A trace or span id in hexadecimal. One of a wrong length becomes the bytes that it is: the item that has it is judged
-    /// as in protobuf, and the rest of the request does not suffer.
+    /// A trace or span id in hexadecimal. One of a wrong length becomes the bytes that it is: the item that has it is
+    /// judged as in protobuf, and the rest of the request does not suffer.
     fn id(&mut self, number: u32) -> Result<(), JsonError> {
         self.text.peek();
         let at = self.text.at();

@@ -178,7 +178,8 @@ fn places() {
     }
 }
 
-/// A field that no schema knows, in every message at every level, leaves with Keep and never with Drop, also beside edits.
+/// A field that no schema knows, in every message at every level, leaves with Keep and never with Drop, also beside
+/// edits.
 #[test]
 fn unknown_fields() {
     let messages = reachable();

@@ -1,5 +1,6 @@
-//! The bodies of the fuzz targets of the data plane (`tests/fuzz/bodies`) over requests that a seed has changed: short enough for every
-//! run. What is searched at length is the nightly part `fuzz`; the other targets are run by `tests/it/fuzz.rs`.
+//! The bodies of the fuzz targets of the data plane (`tests/fuzz/bodies`) over requests that a seed has changed: short
+//! enough for every run. What is searched at length is the nightly part `fuzz`; the other targets are run by
+//! `tests/it/fuzz.rs`.
 
 #![allow(unreachable_pub, reason = "shared with the fuzz targets")]
 

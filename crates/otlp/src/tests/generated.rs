@@ -1,4 +1,5 @@
-//! `proto/` is the protocol, `gen/` is what is generated from it, `schema.rs` is what the data plane reads by: all equal.
+//! `proto/` is the protocol, `gen/` is what is generated from it, `schema.rs` is what the data plane reads by: all
+//! equal.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

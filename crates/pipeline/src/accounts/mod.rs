@@ -1,7 +1,8 @@
-//! **What**: [`Limiter`]: how many requests and bytes a second each account may send. **Why**: one account's storm must not
-//! take the room of the others. **Invariants**: what is over is refused before its body is read, with the time after which
-//! it fits; what was taken in is never refused afterwards: an account that sent more than it had pays it back by waiting;
-//! accounts come from credentials, so that there are few. **Not here**: whose a request is (`receivers/`).
+//! **What**: [`Limiter`]: how many requests and bytes a second each account may send. **Why**: one account's storm must
+//! not take the room of the others. **Invariants**: what is over is refused before its body is read, with the time
+//! after which it fits; what was taken in is never refused afterwards: an account that sent more than it had pays it
+//! back by waiting; accounts come from credentials, so that there are few. **Not here**: whose a request is
+//! (`receivers/`).
 
 use std::collections::HashMap;
 use std::sync::Arc;

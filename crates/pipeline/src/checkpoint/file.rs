@@ -1,5 +1,6 @@
 //! **What**: the checkpoint's bytes: magic, key id, salt, then the sealed snapshot. **Invariants**: the key is made for
-//! this one file (HKDF of the spool's key over a random salt), so the fixed nonce is used once; the head is authenticated.
+//! this one file (HKDF of the spool's key over a random salt), so the fixed nonce is used once; the head is
+//! authenticated.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 

@@ -1,10 +1,10 @@
-//! **What**: [`Checkpoints`]: the processors' state on disk, and how it is rebuilt after a start.
-//! **Why**: what was committed counts exactly once, also over a crash: the state up to a position comes from the file,
-//! everything behind it from the spool's effects records.
-//! **Invariants**: the file is replaced whole or not at all, and is durable before the records it stands for are given
-//! up, and a start gives up those it finds; it is sealed under a key of its own, derived from the spool's. A file that can't be read is said so and counted,
-//! and set aside before another takes its place: it may be its key that is missing; the state then begins with what the spool still holds.
-//! **Not here**: what the state is (processors), when effects are applied (`effects`).
+//! **What**: [`Checkpoints`]: the processors' state on disk, and how it is rebuilt after a start. **Why**: what was
+//! committed counts exactly once, also over a crash: the state up to a position comes from the file, everything behind
+//! it from the spool's effects records. **Invariants**: the file is replaced whole or not at all, and is durable before
+//! the records it stands for are given up, and a start gives up those it finds; it is sealed under a key of its own,
+//! derived from the spool's. A file that can't be read is said so and counted, and set aside before another takes its
+//! place: it may be its key that is missing; the state then begins with what the spool still holds. **Not here**: what
+//! the state is (processors), when effects are applied (`effects`).
 
 mod file;
 #[cfg(test)]
@@ -106,7 +106,8 @@ impl Checkpoints {
     /// Brings the processors' state to where the spool stands. Call it once, before anything is admitted.
     ///
     /// # Errors
-    /// The spool, or the file, can't be read now: to go on without it would lose for good what it says. A damaged file is no error.
+    /// The spool, or the file, can't be read now: to go on without it would lose for good what it says. A damaged file
+    /// is no error.
     pub fn restore(&self) -> Result<Restored, ReadError> {
         let mut restored = Restored::default();
         let (snapshot, bytes) = self.read()?;
@@ -189,7 +190,8 @@ impl Checkpoints {
         let mut salt = [0; 32];
         self.rng.fill(&mut salt);
         let sealed = file::seal(key, &salt, snapshot).ok_or(io::ErrorKind::InvalidData)?;
-        // on a volume that fills up the next one must still fit beside this one: until it is written, effects hold the spool
+        // on a volume that fills up the next one must still fit beside this one: until it is written, effects hold the
+        // spool
         self.spool.spare(CHECKPOINT, sealed.len() as u64);
         match self.directory.remove(DRAFT) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -207,7 +209,8 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Keeps what nobody could read from being written over. A crash behind it finds no file, and begins as this start did.
+    /// Keeps what nobody could read from being written over. A crash behind it finds no file, and begins as this start
+    /// did.
     fn set_aside(&self) -> io::Result<()> {
         if !self.unreadable.load(Ordering::SeqCst) {
             return Ok(());

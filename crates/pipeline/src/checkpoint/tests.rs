@@ -38,8 +38,8 @@ fn state_is_rebuilt_after_a_crash() {
     assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
 }
 
-/// A gateway that comes back from a crash and gets nothing to do must let go of effects that its checkpoint covers: they
-/// would keep their segments for ever, and look like a backlog that grows older.
+/// A gateway that comes back from a crash and gets nothing to do must let go of effects that its checkpoint covers:
+/// they would keep their segments for ever, and look like a backlog that grows older.
 #[test]
 fn an_idle_start_gives_up_what_the_checkpoint_covers() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,8 +75,9 @@ fn a_file_that_can_not_be_read_now_is_not_given_up() {
     assert!(rig.checkpoints.restore().unwrap().file);
 }
 
-/// A volume that somebody else fills to the last byte: the checkpoint fails, is counted, leaves nothing behind and covers nothing; what was
-/// delivered meanwhile is remembered; with the first room all goes on. (Without the removal in `replace` half of a draft stays.)
+/// A volume that somebody else fills to the last byte: the checkpoint fails, is counted, leaves nothing behind and
+/// covers nothing; what was delivered meanwhile is remembered; with the first room all goes on. (Without the removal in
+/// `replace` half of a draft stays.)
 #[test]
 fn a_volume_filled_by_others_is_outlived() {
     let disk = SimDisk::new();
@@ -164,8 +165,8 @@ fn the_file_is_sealed() {
     assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"read\"} 1"));
 }
 
-/// A file that nobody can read is not written over: with its key, or by whoever mends it, it may be read again. One is kept. (Shown to fail:
-/// the next checkpoint took its place, and what it counted was gone.)
+/// A file that nobody can read is not written over: with its key, or by whoever mends it, it may be read again. One is
+/// kept. (Shown to fail: the next checkpoint took its place, and what it counted was gone.)
 #[test]
 fn what_can_not_be_read_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();

@@ -103,7 +103,8 @@ impl Claims {
         Self { keep, limit: limit.max(2), inner: Mutex::new(Inner::default()) }
     }
 
-    /// Claims `key` for `batch`, which arrived at `now`. Asking twice for one batch gives `Held(batch)` the second time.
+    /// Claims `key` for `batch`, which arrived at `now`. Asking twice for one batch gives `Held(batch)` the second
+    /// time.
     pub fn claim(&self, key: ClaimKey, batch: &[u8; 16], now: UnixNanos) -> Claim {
         let mut inner = self.inner.lock();
         if let Some(entry) = inner.find(&key.0) {

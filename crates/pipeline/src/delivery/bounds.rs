@@ -1,7 +1,7 @@
-//! **What**: [`Bound`]: how much may wait for one exporter (`max_pending`), and whether that much does. **Why**: clients are refused for
-//! it while everything else is well: whoever is on call must see which exporter it is. **Invariants**: that it began and that it
-//! ended is said once each, however often data comes and goes at the bound; it is over only after a rest below it.
-//! **Not here**: what is refused or given up for it (the parent).
+//! **What**: [`Bound`]: how much may wait for one exporter (`max_pending`), and whether that much does. **Why**:
+//! clients are refused for it while everything else is well: whoever is on call must see which exporter it is.
+//! **Invariants**: that it began and that it ended is said once each, however often data comes and goes at the bound;
+//! it is over only after a rest below it. **Not here**: what is refused or given up for it (the parent).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! **What**: [`Delivery`]: exporters that ask for more than the spool's word (`ack: delivered`), for less (`ack: offered`), or that
-//! may have only so much waiting (`max_pending`, `bounds`). **Why**: some owners want to hear of a back end's refusal, others must not be
-//! held up by one back end. **Invariants**: what is answered late is committed already, so that a client that comes again is
-//! answered by its first request's end; whoever waits has an end, holds no bytes of the budget, and is one of `MOST_WAITING` at most;
-//! memory of offers is bounded.
-//! **Not here**: sending (`outlet/`), order of commits (`sequencer`).
+//! **What**: [`Delivery`]: exporters that ask for more than the spool's word (`ack: delivered`), for less
+//! (`ack: offered`), or that may have only so much waiting (`max_pending`, `bounds`). **Why**: some owners want to hear
+//! of a back end's refusal, others must not be held up by one back end. **Invariants**: what is answered late is
+//! committed already, so that a client that comes again is answered by its first request's end; whoever waits has an
+//! end, holds no bytes of the budget, and is one of `MOST_WAITING` at most; memory of offers is bounded. **Not here**:
+//! sending (`outlet/`), order of commits (`sequencer`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -30,8 +30,8 @@ pub use offers::Offers;
 
 /// Longest wait for a verdict: shorter than most clients' own deadline would be of no use, much longer holds memory.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Answers that wait at once. Each is a few kilobytes of a connection, a stream and an entry here; one more is told to come again
-/// at once, as those are that waited for too long.
+/// Answers that wait at once. Each is a few kilobytes of a connection, a stream and an entry here; one more is told to
+/// come again at once, as those are that waited for too long.
 const MOST_WAITING: usize = 4096;
 /// Memory of offers of one exporter without `max_pending`, bytes.
 const OFFERS: u64 = 64 << 20;
@@ -75,7 +75,8 @@ struct Entry {
 }
 
 impl Delivery {
-    /// For exporters with these settings. What stands before `first` in the spool is of earlier runs: nobody waits for it.
+    /// For exporters with these settings. What stands before `first` in the spool is of earlier runs: nobody waits for
+    /// it.
     pub fn new(outlets: &HashMap<Arc<str>, OutletSettings>, first: Seq, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let of = |wanted: Ack| outlets.iter().filter(move |(_, outlet)| outlet.ack == wanted);
         let bound = |(id, outlet): (&Arc<str>, &OutletSettings)| {
@@ -144,7 +145,8 @@ impl Delivery {
         self.delivered.contains(exporter)
     }
 
-    /// A batch was committed at `seqs`: its receipt is answered when all of `awaited` (places among `seqs`) have a verdict.
+    /// A batch was committed at `seqs`: its receipt is answered when all of `awaited` (places among `seqs`) have a
+    /// verdict.
     pub fn committed(
         &self,
         seqs: &[Seq],

@@ -1,4 +1,5 @@
-//! **What**: [`Offers`]: what waits in memory for one exporter. **Invariants**: bounded; the oldest goes first, and is counted.
+//! **What**: [`Offers`]: what waits in memory for one exporter. **Invariants**: bounded; the oldest goes first, and is
+//! counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

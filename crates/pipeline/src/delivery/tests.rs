@@ -55,8 +55,8 @@ fn refused(reason: Reason) -> Outcome {
     Outcome::Refused { reason }
 }
 
-/// All pairs: who must come again must, who was refused by one and taken by the other must not and is told what went astray at
-/// most, and the order of the two does not matter but for words.
+/// All pairs: who must come again must, who was refused by one and taken by the other must not and is told what went
+/// astray at most, and the order of the two does not matter but for words.
 #[test]
 fn the_join_over_all_pairs() {
     use Reason::{BadData, TooLarge, Unavailable};
@@ -84,8 +84,8 @@ fn the_join_over_all_pairs() {
     assert_eq!(no.join(refused(TooLarge), 10), refused(BadData), "the first one's words");
 }
 
-/// With `delivered` the answer waits for the verdict, and is it. (Shown to fail: without `settle` in the outlet nobody is ever
-/// answered but at the deadline.)
+/// With `delivered` the answer waits for the verdict, and is it. (Shown to fail: without `settle` in the outlet nobody
+/// is ever answered but at the deadline.)
 #[test]
 fn the_answer_is_the_back_ends_verdict() {
     let delivered = || OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() };
@@ -128,8 +128,8 @@ fn who_waited_too_long_comes_again_and_doubles_nothing() {
     assert_eq!(waits.now_or_never(), Some(retry(None, Reason::ShuttingDown)));
 }
 
-/// Who waits for a verdict holds nothing of the budget: a dead back end must not take the memory of those who don't. (Shown to fail:
-/// with the permit in the receipt the second request finds no room.)
+/// Who waits for a verdict holds nothing of the budget: a dead back end must not take the memory of those who don't.
+/// (Shown to fail: with the permit in the receipt the second request finds no room.)
 #[test]
 fn who_waits_holds_no_bytes() {
     let sink = scripted(vec![retry(None, Reason::Unavailable)]);
@@ -152,8 +152,8 @@ fn who_waits_holds_no_bytes() {
     assert_eq!(rig.engine.inlet.budget().in_use(), 0);
 }
 
-/// Answers that wait are memory too: of so many, one more is told to come again at once, and doubles nothing when it does. (Shown to
-/// fail: without the bound it waits like the others.)
+/// Answers that wait are memory too: of so many, one more is told to come again at once, and doubles nothing when it
+/// does. (Shown to fail: without the bound it waits like the others.)
 #[test]
 fn only_so_many_wait() {
     let sink = scripted(vec![retry(None, Reason::Unavailable)]);
@@ -166,8 +166,8 @@ fn only_so_many_wait() {
     assert_eq!(rig.forwarded("x").iter().filter(|name| *name == "one more").count(), 1);
 }
 
-/// What an earlier run left is delivered without a word to anybody: verdicts on it are not kept, however many. (Shown to fail:
-/// with positions told from 0 on each of them stays for good.)
+/// What an earlier run left is delivered without a word to anybody: verdicts on it are not kept, however many. (Shown
+/// to fail: with positions told from 0 on each of them stays for good.)
 #[test]
 fn a_backlog_of_earlier_runs_takes_no_memory() {
     let delivered = OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() };
@@ -258,8 +258,8 @@ impl Written {
     }
 }
 
-/// That clients are refused for an exporter's `max_pending` must be told once when it begins and once when it is over, however often they
-/// ask and data goes in between, and be seen while it lasts. (Shown to fail: nothing was told.)
+/// That clients are refused for an exporter's `max_pending` must be told once when it begins and once when it is over,
+/// however often they ask and data goes in between, and be seen while it lasts. (Shown to fail: nothing was told.)
 #[test]
 fn refusals_for_max_pending_are_told() {
     let written = Written::default();
@@ -300,8 +300,8 @@ fn refusals_for_max_pending_are_told() {
     assert_eq!(written.lines(&["item0"]), 0, "no payload");
 }
 
-/// After an outage what comes goes at once, in turn with what waited, and nothing is lost or doubled; with `ordered` the order
-/// of arrival stays. (Shown to fail: without `part_fresh_from_old` the fresh ones come last.)
+/// After an outage what comes goes at once, in turn with what waited, and nothing is lost or doubled; with `ordered`
+/// the order of arrival stays. (Shown to fail: without `part_fresh_from_old` the fresh ones come last.)
 #[test]
 fn fresh_and_old_data_take_turns() {
     for ordered in [false, true] {

@@ -1,10 +1,10 @@
-//! **What**: the body of a Forward record: OTLP bytes, then a [`Label`] that says what they are and how far they may go.
-//! **Why**: the clearance travels with the bytes and is checked again before each send, by whatever configuration runs
-//! then. The label stands behind the bytes, so that slots patched into the bytes keep their places and nothing is copied.
-//! **Invariants**: a body whose label can't be read is never sent. Layout, from the end backwards: version (1 byte),
-//! length of the label (u32 LE), then the label: signal, content, text, unknown fields (1 byte each), items (u64 LE),
-//! pipeline, exporter, reason (each u16 LE and text).
-//! **Not here**: sealing and account (`spool/`), who sends (`outlet/`).
+//! **What**: the body of a Forward record: OTLP bytes, then a [`Label`] that says what they are and how far they may
+//! go. **Why**: the clearance travels with the bytes and is checked again before each send, by whatever configuration
+//! runs then. The label stands behind the bytes, so that slots patched into the bytes keep their places and nothing is
+//! copied. **Invariants**: a body whose label can't be read is never sent. Layout, from the end backwards: version (1
+//! byte), length of the label (u32 LE), then the label: signal, content, text, unknown fields (1 byte each), items (u64
+//! LE), pipeline, exporter, reason (each u16 LE and text). **Not here**: sealing and account (`spool/`), who sends
+//! (`outlet/`).
 
 use bytes::Bytes;
 

@@ -47,8 +47,8 @@ async fn what_can_never_fit_is_refused_at_once() {
 }
 
 proptest::proptest! {
-    /// Whatever is charged, released and dropped in whatever order: the budget knows what is held, never gives more than
-    /// it has, and has all of it back at the end.
+    /// Whatever is charged, released and dropped in whatever order: the budget knows what is held, never gives more
+    /// than it has, and has all of it back at the end.
     #[test]
     fn the_budget_adds_up(steps in proptest::collection::vec((0..4_usize, 0..3_u8, 0..700_usize), 0..60)) {
         use futures_util::FutureExt;
@@ -79,8 +79,8 @@ proptest::proptest! {
     }
 }
 
-/// What is near the limit of memory begins nothing new beside other work, and goes on alone; begun work is finished unless
-/// there is next to nothing left. It ends when memory does not run short any more.
+/// What is near the limit of memory begins nothing new beside other work, and goes on alone; begun work is finished
+/// unless there is next to nothing left. It ends when memory does not run short any more.
 #[tokio::test]
 async fn short_memory_lets_one_at_a_time_through() {
     let budget = budget(1000);
@@ -107,7 +107,8 @@ async fn short_memory_lets_one_at_a_time_through() {
     budget.charge(&mut BytePermit::new(), 10).await.expect("room");
 }
 
-/// Requests that all hold a part and wait for the rest must not all fail: one after the other gives up, and the rest are whole.
+/// Requests that all hold a part and wait for the rest must not all fail: one after the other gives up, and the rest
+/// are whole.
 #[tokio::test]
 async fn requests_in_hand_do_not_all_give_up() {
     let budget = ByteBudget::new(1000, Duration::from_secs(2));

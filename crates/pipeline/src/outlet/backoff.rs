@@ -7,7 +7,8 @@ use crate::plan::OutletSettings;
 use kernel::rng::Rng;
 
 const SHORTEST: Duration = Duration::from_millis(100);
-/// A shorter wish, `Retry-After: 0` or a date that is over, is none: it says that the back end's clock is behind, or nothing at all.
+/// A shorter wish, `Retry-After: 0` or a date that is over, is none: it says that the back end's clock is behind, or
+/// nothing at all.
 const SHORTEST_WISH: Duration = Duration::from_secs(1);
 
 /// Grows by half from attempt to attempt, up to a bound, with a quarter of jitter either way.
@@ -21,7 +22,8 @@ impl Backoff {
         Self { next: settings.retry_initial, max: settings.retry_max }
     }
 
-    /// The next wait. `wish`: what the back end asked for; it wins, unless it asks for no wait, and only grows by jitter.
+    /// The next wait. `wish`: what the back end asked for; it wins, unless it asks for no wait, and only grows by
+    /// jitter.
     pub(super) fn wait(&mut self, wish: Option<Duration>, rng: &dyn Rng) -> Duration {
         let mut bytes = [0; 2];
         rng.fill(&mut bytes);

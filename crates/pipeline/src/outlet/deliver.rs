@@ -1,8 +1,8 @@
 //! **What**: the delivery of one parcel: merge, attempt, wait, halve, set aside (`refused`); then its records are done.
 //! **Invariants**: ends only with a verdict for every item, or because the gateway stops (then nothing is done, and all
-//! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is done; those beside
-//! it are delivered, unless it looks as if the back end took nothing at all, or to find them all would hold up
-//! what waits behind the parcel (`evidence`): then what is left goes in the pieces it is in.
+//! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is
+//! done; those beside it are delivered, unless it looks as if the back end took nothing at all, or to find them all
+//! would hold up what waits behind the parcel (`evidence`): then what is left goes in the pieces it is in.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -28,8 +28,8 @@ use super::{Condition, Outlet, READ_RETRY};
 
 /// Exporters have their own, shorter limits; this is the net below them.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(300);
-/// A back end that takes nothing of a parcel, not even one item alone, and says that it is the size or that it has no room (gRPC has one
-/// word for both), may be overloaded: so long it is asked again before the size is believed.
+/// A back end that takes nothing of a parcel, not even one item alone, and says that it is the size or that it has no
+/// room (gRPC has one word for both), may be overloaded: so long it is asked again before the size is believed.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(300);
 /// The same where nothing else of its signal and account can go meanwhile.
 const LONGEST_PATIENCE_ALONE: Duration = Duration::from_secs(30);
@@ -279,7 +279,8 @@ impl Outlet {
         pieces.unwrap_or_else(|| [Piece { body: merge(&bodies), items }].into())
     }
 
-    /// Attempts until there is a verdict, and on what: while all of the parcel is to come again, and stands aside, it holds no bytes.
+    /// Attempts until there is a verdict, and on what: while all of the parcel is to come again, and stands aside, it
+    /// holds no bytes.
     async fn send(
         &self,
         load: &mut Load,
@@ -315,8 +316,8 @@ impl Outlet {
         }
     }
 
-    /// Waits, aside if there is a place: then others may ask meanwhile, and a load of which nothing was settled holds no bytes: it is read
-    /// again.
+    /// Waits, aside if there is a place: then others may ask meanwhile, and a load of which nothing was settled holds
+    /// no bytes: it is read again.
     pub(super) async fn wait_aside(
         &self,
         load: &mut Load,
@@ -351,8 +352,9 @@ impl Outlet {
         }
     }
 
-    /// One item alone was refused for its size, or because the back end has no room, and it took nothing else of the parcel: unless it
-    /// takes others of the group meanwhile, it is asked again for a while before it is said to be the size.
+    /// One item alone was refused for its size, or because the back end has no room, and it took nothing else of the
+    /// parcel: unless it takes others of the group meanwhile, it is asked again for a while before it is said to be the
+    /// size.
     async fn wait_for_room(&self, load: &mut Load, slot: &mut Slot, stop: &mut watch::Receiver<bool>) -> Room {
         let (now, taken) = (self.shared.clock.monotonic(), slot.taken());
         let patience = load.patience.get_or_insert_with(|| {

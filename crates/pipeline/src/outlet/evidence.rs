@@ -1,21 +1,24 @@
-//! **What**: [`Evidence`]: what is known of a back end that refuses parts of a parcel, and which part is asked for next. **Why**: each
-//! refused item should be found alone, but not at any price. **Not here**: asking (`deliver`).
+//! **What**: [`Evidence`]: what is known of a back end that refuses parts of a parcel, and which part is asked for
+//! next. **Why**: each refused item should be found alone, but not at any price. **Not here**: asking (`deliver`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// So many items of a parcel, from all over it, refused one by one, and nothing taken: the back end refuses everything, and what is left
-/// is set aside in the pieces it is in. While anything is taken refused pieces are halved down to the item.
+/// So many items of a parcel, from all over it, refused one by one, and nothing taken: the back end refuses everything,
+/// and what is left is set aside in the pieces it is in. While anything is taken refused pieces are halved down to the
+/// item.
 const ALL_REFUSED: usize = 16;
 /// The same where items stay in their order: all are from the parcel's beginning, which says less of its end.
 const ALL_REFUSED_IN_ORDER: usize = 128;
-/// So many refused requests of a parcel, or so much time in its requests since the first of them (but see [`FEW_REFUSALS`]), and no piece is halved any more: one
-/// parcel of many tiny items must not keep the exporter from everybody else's for hours. (As many again are taken, at most.)
+/// So many refused requests of a parcel, or so much time in its requests since the first of them (but see
+/// [`FEW_REFUSALS`]), and no piece is halved any more: one parcel of many tiny items must not keep the exporter from
+/// everybody else's for hours. (As many again are taken, at most.)
 const MOST_REFUSALS: usize = 1_000;
 const LONGEST_SEARCH: Duration = Duration::from_secs(60);
-/// So many refused requests are always allowed, however slow the answers: a few items, or one among thousands, are found with them.
+/// So many refused requests are always allowed, however slow the answers: a few items, or one among thousands, are
+/// found with them.
 const FEW_REFUSALS: usize = 64;
 
 /// A part of a parcel that goes in one request.
@@ -54,8 +57,8 @@ impl Evidence {
         Self { ordered, ..Self::default() }
     }
 
-    /// The next piece: the last one, so that halves of halves come first; while nothing was taken, after each refused item one of the
-    /// largest, so that the next refused item lies elsewhere.
+    /// The next piece: the last one, so that halves of halves come first; while nothing was taken, after each refused
+    /// item one of the largest, so that the next refused item lies elsewhere.
     pub(super) fn next(&mut self, pieces: &mut VecDeque<Piece>) -> Option<Piece> {
         let elsewhere = std::mem::take(&mut self.elsewhere) && !self.taken && !self.ordered;
         if elsewhere { pieces.pop_front() } else { pieces.pop_back() }
@@ -66,7 +69,8 @@ impl Evidence {
         self.ordered
     }
 
-    /// Nothing is known any more: it is asked some time later. Where it took nothing, one more refused item is enough to say so again.
+    /// Nothing is known any more: it is asked some time later. Where it took nothing, one more refused item is enough
+    /// to say so again.
     pub(super) fn again(&mut self) {
         let refused = if self.taken { 0 } else { self.refuses_all() - 1 };
         *self = Self { refused, ..Self::new(self.ordered) };

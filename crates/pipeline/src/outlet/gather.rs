@@ -1,5 +1,6 @@
 //! **What**: what was read from the spool, sorted out ([`Intake`]) and gathered into parcels ([`Gatherer`]).
-//! **Invariants**: a parcel holds one signal and one account, of these a run without gaps of what was read; only what may go gets this far.
+//! **Invariants**: a parcel holds one signal and one account, of these a run without gaps of what was read; only what
+//! may go gets this far.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -233,7 +234,8 @@ impl Parcel {
         self.held.set(0);
     }
 
-    /// The same parcel of what was read again: of its parts, those that are still needed. False: there are none, or not yet.
+    /// The same parcel of what was read again: of its parts, those that are still needed. False: there are none, or not
+    /// yet.
     pub(super) fn fill(&mut self, parts: Vec<Part>) -> bool {
         let mut parts = parts.into_iter();
         let Some(first) = parts.next() else { return false };

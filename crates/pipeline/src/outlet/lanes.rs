@@ -1,11 +1,12 @@
-//! **What**: [`Lanes`]: what an outlet has read, in one line or, after an outage, in two: old and fresh; and a line apart for each group
-//! that is stuck while others could go. **Why**: hours of backlog must not hold up what comes now, nor the other way round; nor may what
-//! a back end does not take fill the window, and keep from it what it would take. **Invariants**: lanes take turns, parcel by parcel; the
-//! old one ends where the fresh one began; each has its share of the window; of one signal and account no more parcels are open (on their
-//! way, or waiting for another attempt) than may be on their way at once. A record is in one place: in an open parcel's range, gathered in
-//! one lane, or behind where the one lane that has to read it stands: what a lane apart covers the others leave out. A lane apart goes
-//! on where it stopped, so that each record is read once for the others' sake, and once for its own.
-//! **Not here**: reading and sending (the parent), who is stuck (`slots`).
+//! **What**: [`Lanes`]: what an outlet has read, in one line or, after an outage, in two: old and fresh; and a line
+//! apart for each group that is stuck while others could go. **Why**: hours of backlog must not hold up what comes now,
+//! nor the other way round; nor may what a back end does not take fill the window, and keep from it what it would take.
+//! **Invariants**: lanes take turns, parcel by parcel; the old one ends where the fresh one began; each has its share
+//! of the window; of one signal and account no more parcels are open (on their way, or waiting for another attempt)
+//! than may be on their way at once. A record is in one place: in an open parcel's range, gathered in one lane, or
+//! behind where the one lane that has to read it stands: what a lane apart covers the others leave out. A lane apart
+//! goes on where it stopped, so that each record is read once for the others' sake, and once for its own. **Not here**:
+//! reading and sending (the parent), who is stuck (`slots`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -130,7 +131,8 @@ impl Lanes {
         None
     }
 
-    /// Whose turn it is to be read, and how much; the read is then under way. Of whom is `stuck` nothing is read for itself.
+    /// Whose turn it is to be read, and how much; the read is then under way. Of whom is `stuck` nothing is read for
+    /// itself.
     pub(super) fn wanted(&mut self, stuck: impl Fn(&Group) -> bool) -> Option<Wanted> {
         let awake = |lane: &Lane| lane.group().is_none_or(|group| !stuck(group));
         let share = self.window.div_ceil(self.all.iter().filter(|lane| awake(lane)).count().max(1));
@@ -151,7 +153,8 @@ impl Lanes {
         Some(Wanted { lane: lane.id, account, after: lane.after, until: lane.until, room })
     }
 
-    /// Where a lane is full, whoever is stuck there leaves it for a lane apart; a lane apart that is stuck holds nothing.
+    /// Where a lane is full, whoever is stuck there leaves it for a lane apart; a lane apart that is stuck holds
+    /// nothing.
     fn make_room(&mut self, share: usize, stuck: &impl Fn(&Group) -> bool) {
         let full = |lane: &&Lane| !lane.gatherer.is_empty() && (lane.apart.is_some() || lane.bytes() >= share);
         let groups: Vec<Group> =
@@ -235,7 +238,8 @@ impl Lanes {
         self.tidy();
     }
 
-    /// An old lane that came to its end goes, and a lane apart, unless a read is under way that may still come by what it covered.
+    /// An old lane that came to its end goes, and a lane apart, unless a read is under way that may still come by what
+    /// it covered.
     fn tidy(&mut self) {
         let reading = self.all.iter().any(|lane| lane.reading);
         let open = &self.open;

@@ -1,11 +1,11 @@
-//! **What**: [`Outlet`]: serves one exporter from the spool: reads ahead, merges small batches, splits large ones, sends
-//! several at once, retries without end. **Why**: exporters only know one attempt; what is lost or doubled is decided
-//! here. **Invariants**: a record is done only after its back end's verdict; its clearance is checked against the
-//! exporter as it is configured now; where it waits for others ([`OutletSettings::waits_for`]), nothing goes before they are
-//! done with what stands before it; what waits for another attempt takes no slot from other signals and accounts, and (unless all is kept
-//! in order, or in memory alone) no place in the window; no request mixes accounts or signals; memory is bounded by the window and what is
-//! on its way; a record that may not go is held and counted, never dropped.
-//! **Not here**: protocols (`exporters/`), durability (`spool/`), tasks (`app/tasks`).
+//! **What**: [`Outlet`]: serves one exporter from the spool: reads ahead, merges small batches, splits large ones,
+//! sends several at once, retries without end. **Why**: exporters only know one attempt; what is lost or doubled is
+//! decided here. **Invariants**: a record is done only after its back end's verdict; its clearance is checked against
+//! the exporter as it is configured now; where it waits for others ([`OutletSettings::waits_for`]), nothing goes before
+//! they are done with what stands before it; what waits for another attempt takes no slot from other signals and
+//! accounts, and (unless all is kept in order, or in memory alone) no place in the window; no request mixes accounts or
+//! signals; memory is bounded by the window and what is on its way; a record that may not go is held and counted, never
+//! dropped. **Not here**: protocols (`exporters/`), durability (`spool/`), tasks (`app/tasks`).
 
 mod backoff;
 mod deliver;
@@ -184,7 +184,8 @@ impl Outlet {
         }
     }
 
-    /// Up to so many bytes go together. Where clients wait for verdicts each batch goes alone, so that each has its own.
+    /// Up to so many bytes go together. Where clients wait for verdicts each batch goes alone, so that each has its
+    /// own.
     fn merge_target(&self) -> usize {
         if self.settings.ack == Ack::Delivered {
             return 1;

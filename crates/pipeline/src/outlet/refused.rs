@@ -1,8 +1,9 @@
-//! **What**: what becomes of items that a back end refused for good: they are kept in the spool's quarantine, or, where that has no room,
-//! wait. **Why**: whoever waits for room where it stands may hold the very records whose end would make it: nothing would ever go on.
-//! **Invariants**: who waits for room gives its slot to others (unless all is kept in order), and asks the back end again: it may be well;
-//! half of the spool's last room stays for what lets data go by itself; the quarantine has a bound of its own, and what goes for it is counted.
-//! **Not here**: which items these are (`deliver`).
+//! **What**: what becomes of items that a back end refused for good: they are kept in the spool's quarantine, or, where
+//! that has no room, wait. **Why**: whoever waits for room where it stands may hold the very records whose end would
+//! make it: nothing would ever go on. **Invariants**: who waits for room gives its slot to others (unless all is kept
+//! in order), and asks the back end again: it may be well; half of the spool's last room stays for what lets data go by
+//! itself; the quarantine has a bound of its own, and what goes for it is counted. **Not here**: which items these are
+//! (`deliver`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +26,8 @@ use super::{Outlet, QUARANTINE};
 const SAY_EVERY: Duration = Duration::from_secs(600);
 
 impl Outlet {
-    /// Keeps a refused piece in the spool's quarantine; what was offered only is counted. False: there is no room. `others_go`: the back
-    /// end took other data since; it is these items, not the back end.
+    /// Keeps a refused piece in the spool's quarantine; what was offered only is counted. False: there is no room.
+    /// `others_go`: the back end took other data since; it is these items, not the back end.
     pub(super) async fn set_aside(&self, parcel: &Parcel, piece: &Piece, reason: Reason, others_go: bool) -> bool {
         if self.offers.is_some() {
             self.gauges.failed(parcel.signal, piece.items);
@@ -73,7 +74,8 @@ impl Outlet {
 
     async fn store(&self, account: &Arc<str>, body: Bytes, others_go: bool) -> bool {
         let room = room_for(1, body.len() as u64);
-        // A full spool must not keep the item at the head of the line, nor the item the last room from what lets older data go.
+        // A full spool must not keep the item at the head of the line, nor the item the last room from what lets older
+        // data go.
         let Ok(reservation) = self.shared.spool.reserve_to_prepare(room) else { return false };
         if !self.keep_the_bound(room, others_go) {
             return false;
@@ -88,9 +90,10 @@ impl Outlet {
         committed.await.unwrap_or(false)
     }
 
-    /// Whether the quarantine may take so much more. Where the back end has taken other data since, the oldest of it goes for that, not much
-    /// more than comes; a back end that takes nothing at all may be well again, and what it refuses stays with its exporter instead. In order
-    /// nothing else could be taken: there the quarantine grows beyond its bound, and loses nothing.
+    /// Whether the quarantine may take so much more. Where the back end has taken other data since, the oldest of it
+    /// goes for that, not much more than comes; a back end that takes nothing at all may be well again, and what it
+    /// refuses stays with its exporter instead. In order nothing else could be taken: there the quarantine grows beyond
+    /// its bound, and loses nothing.
     fn keep_the_bound(&self, room: u64, others_go: bool) -> bool {
         let spool = &self.shared.spool;
         let (bound, held) = (spool.settings().quarantine, spool.pending_bytes(QUARANTINE));

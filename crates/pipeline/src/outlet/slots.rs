@@ -1,9 +1,10 @@
-//! **What**: [`Slots`]: how many requests may be on their way, and [`Slot`], one parcel's right to one. **Why**: a parcel that waits for
-//! its next attempt asks nothing of the back end; with a slot of its own a signal or an account that is not taken would hold up all
-//! others. **Invariants**: at most so many attempts at once; who waited comes before what is new; so many wait aside at once, those
-//! beyond keep their slot; where the order counts nobody stands aside; a group is stuck while as many of its parcels as may be open at
-//! once wait aside or come back from there without a verdict yet. **Not here**: how long is waited (`backoff`), how many of
-//! one signal and account are begun (`lanes`).
+//! **What**: [`Slots`]: how many requests may be on their way, and [`Slot`], one parcel's right to one. **Why**: a
+//! parcel that waits for its next attempt asks nothing of the back end; with a slot of its own a signal or an account
+//! that is not taken would hold up all others. **Invariants**: at most so many attempts at once; who waited comes
+//! before what is new; so many wait aside at once, those beyond keep their slot; where the order counts nobody stands
+//! aside; a group is stuck while as many of its parcels as may be open at once wait aside or come back from there
+//! without a verdict yet. **Not here**: how long is waited (`backoff`), how many of one signal and account are begun
+//! (`lanes`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use super::gather::Group;
 const MOST_ASIDE: usize = 1024;
 /// The same where each holds its bytes, because they are nowhere else.
 const MOST_ASIDE_IN_MEMORY: usize = 64;
-/// Of those that could be read again, so many may wait with their bytes, beside the window, because a part of them went already.
+/// Of those that could be read again, so many may wait with their bytes, beside the window, because a part of them went
+/// already.
 const MOST_BEGUN: usize = 16;
 
 /// Where parcels go that wait.

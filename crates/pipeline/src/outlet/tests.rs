@@ -140,8 +140,8 @@ fn retry_after_wins() {
     assert!((3600.0..=3960.1).contains(&self::gaps(&sink)[0]), "{:?}", self::gaps(&sink));
 }
 
-/// "Come at once" (`Retry-After: 0`, or a date that is over) must not undercut the exporter's own waits. (Shown to fail: ten attempts a
-/// second.)
+/// "Come at once" (`Retry-After: 0`, or a date that is over) must not undercut the exporter's own waits. (Shown to
+/// fail: ten attempts a second.)
 #[test]
 fn a_wish_for_no_wait_is_none() {
     for wish in [Duration::ZERO, SECOND / 2] {
@@ -200,8 +200,8 @@ fn refused_items_are_quarantined() {
     assert!(metrics.contains("tollgate_exporter_quarantined_items_total{exporter=\"x\"} 2"));
 }
 
-/// However many refused items a request holds, and wherever they are, each is set aside alone and all others are delivered. (With 64
-/// halvings a parcel, as it once was, good items go to the quarantine with their neighbours.)
+/// However many refused items a request holds, and wherever they are, each is set aside alone and all others are
+/// delivered. (With 64 halvings a parcel, as it once was, good items go to the quarantine with their neighbours.)
 #[test]
 fn many_refused_items_cost_their_neighbours_nothing() {
     let every_third: fn(usize) -> bool = |n| n.is_multiple_of(3);
@@ -238,9 +238,9 @@ fn many_refused_items_cost_their_neighbours_nothing() {
     }
 }
 
-/// gRPC has one word for "too large" and "no room now". A back end without room for some minutes must cost nothing of a parcel, not even
-/// where one item is all there is; an item that stays refused is set aside after some minutes, and what stood beside it was delivered
-/// before. (Shown to fail: each item went to the quarantine at once.)
+/// gRPC has one word for "too large" and "no room now". A back end without room for some minutes must cost nothing of a
+/// parcel, not even where one item is all there is; an item that stays refused is set aside after some minutes, and
+/// what stood beside it was delivered before. (Shown to fail: each item went to the quarantine at once.)
 #[test]
 fn no_room_now_is_not_too_large() {
     let word = || retry(None, Reason::TooLarge);
@@ -296,8 +296,8 @@ fn halving_is_bounded() {
     }
 }
 
-/// A parcel of many tiny items of which every second one is refused must end within bounds, of requests and of time, or it keeps the
-/// exporter from everybody else's; nothing of it may vanish or be sent again.
+/// A parcel of many tiny items of which every second one is refused must end within bounds, of requests and of time, or
+/// it keeps the exporter from everybody else's; nothing of it may vanish or be sent again.
 #[test]
 fn a_search_for_refused_items_ends() {
     for (each, count, most) in [(Duration::ZERO, 6_000, 2_100), (SECOND / 2, 1_000, 200)] {
@@ -341,8 +341,8 @@ fn an_outage_is_no_part_of_a_search() {
     assert_eq!(quarantined(&rig).len(), 2);
 }
 
-/// What can't be split must go alone where the limit is not the back end's own; halves of it must not. (Shown to fail: it was accepted
-/// and never sent.)
+/// What can't be split must go alone where the limit is not the back end's own; halves of it must not. (Shown to fail:
+/// it was accepted and never sent.)
 #[test]
 fn an_item_above_the_size_of_a_request_goes_alone() {
     let sink = Sink::new("x", Trust::ThirdParty, 1_000, |_| (Duration::ZERO, Outcome::Accepted));
@@ -580,8 +580,8 @@ proptest! {
     }
 }
 
-/// Where exporters wait for puts: nothing goes before everything that stands before it is put, what stands before that goes
-/// at once, and what waits goes soon after, in order.
+/// Where exporters wait for puts: nothing goes before everything that stands before it is put, what stands before that
+/// goes at once, and what waits goes soon after, in order.
 #[test]
 fn nothing_goes_before_its_content_is_put() {
     use crate::spool::{Record, RecordKind, Seq, Transaction, room_for};

@@ -1,6 +1,7 @@
-//! **What**: [`Walk`]: one batch on its way through the tree of a route. **Why**: a step may have to ask somebody outside;
-//! the walk is put aside meanwhile and goes on where it stood. **Invariants**: steps run once each, in order, forks one
-//! after the other; a payload is cloned when its fork begins, not before. **Not here**: panics and poison (`worker`).
+//! **What**: [`Walk`]: one batch on its way through the tree of a route. **Why**: a step may have to ask somebody
+//! outside; the walk is put aside meanwhile and goes on where it stood. **Invariants**: steps run once each, in order,
+//! forks one after the other; a payload is cloned when its fork begins, not before. **Not here**: panics and poison
+//! (`worker`).
 
 use std::sync::Arc;
 

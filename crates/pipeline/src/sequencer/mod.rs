@@ -1,9 +1,8 @@
-//! **What**: [`Sequencer`]: gives a processed batch its ticket, its place in the spool and, after the commit, its answer.
-//! **Why**: object, offset, leaf and record numbers must follow the order of commits, across all workers.
+//! **What**: [`Sequencer`]: gives a processed batch its ticket, its place in the spool and, after the commit, its
+//! answer. **Why**: object, offset, leaf and record numbers must follow the order of commits, across all workers.
 //! **Invariants**: room is reserved before the ticket; tickets and appends happen in one order, under one lock; between
 //! them nothing can fail but I/O; effects are applied in commit order before the client hears *OK*; after a failed
-//! commit nothing is accepted any more.
-//! **Not here**: what a ticket fixes (ticketers), writing (`spool/`).
+//! commit nothing is accepted any more. **Not here**: what a ticket fixes (ticketers), writing (`spool/`).
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -37,8 +37,8 @@ pub struct Config {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quarantine {
-    /// Bytes of it; a quarter of the spool's `max_size` without this key. Beyond, the oldest goes, and is counted; where a back end takes
-    /// nothing else, what it refuses stays with its exporter instead.
+    /// Bytes of it; a quarter of the spool's `max_size` without this key. Beyond, the oldest goes, and is counted;
+    /// where a back end takes nothing else, what it refuses stays with its exporter instead.
     pub max_size: Option<ByteSize>,
 }
 

@@ -1,5 +1,6 @@
-//! **What**: [`Spool`]: what everybody but the committer does with the spool. **Invariants**: nothing here writes records; the
-//! progress file is written by whoever is first, and synced by the committer. **Not here**: opening (`open`), commits (`commit`).
+//! **What**: [`Spool`]: what everybody but the committer does with the spool. **Invariants**: nothing here writes
+//! records; the progress file is written by whoever is first, and synced by the committer. **Not here**: opening
+//! (`open`), commits (`commit`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,8 +22,8 @@ use crate::outcome::Reason;
 use kernel::clock::Clock;
 use kernel::rng::Rng;
 
-/// The queue. Shared by all; nothing but [`Spool::read`] and its likes, [`Spool::done_and_kept`] and (rarely) [`Spool::reserve`] touches the
-/// disk here.
+/// The queue. Shared by all; nothing but [`Spool::read`] and its likes, [`Spool::done_and_kept`] and (rarely)
+/// [`Spool::reserve`] touches the disk here.
 pub struct Spool {
     pub(super) settings: Settings,
     /// Locked before the index, where both are.
@@ -72,7 +73,8 @@ impl Spool {
     /// Takes room for a transaction (see [`room_for`](super::room_for)) before its ticket. May touch the disk, rarely.
     ///
     /// # Errors
-    /// `SpoolFull` (it may have room again later), `TooLarge` (never), `SpoolFailed` (poisoned, or no file can be made).
+    /// `SpoolFull` (it may have room again later), `TooLarge` (never), `SpoolFailed` (poisoned, or no file can be
+    /// made).
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, Reason> {
         let crowded = {
             let index = self.index.lock();
@@ -93,9 +95,9 @@ impl Spool {
         self.reserve_for(bytes, Purpose::Drain, crowded)
     }
 
-    /// As [`Spool::reserve_to_drain`], but leaves half of that room: for what must be there before older data can be worked
-    /// off, but lets nothing go by itself (seals of objects). However much of it comes while a store is away, there is room
-    /// for what lets data go (digests) when it is back.
+    /// As [`Spool::reserve_to_drain`], but leaves half of that room: for what must be there before older data can be
+    /// worked off, but lets nothing go by itself (seals of objects). However much of it comes while a store is away,
+    /// there is room for what lets data go (digests) when it is back.
     ///
     /// # Errors
     /// As [`Spool::reserve`].
@@ -117,7 +119,8 @@ impl Spool {
     }
 
     /// Queues a transaction; call it in ticket order, under the sequencer's lock. Never blocks on I/O. At most
-    /// [`MAX_HOLDERS`](super::MAX_HOLDERS) holders a record, names of at most 1024 bytes, no record of kind [`RecordKind::Commit`](super::RecordKind::Commit).
+    /// [`MAX_HOLDERS`](super::MAX_HOLDERS) holders a record, names of at most 1024 bytes, no record of kind
+    /// [`RecordKind::Commit`](super::RecordKind::Commit).
     pub fn enqueue(&self, transaction: Transaction, reservation: Reservation, on_commit: OnCommit) {
         self.queue.push(Queued { transaction, reservation, on_commit });
     }
@@ -204,8 +207,9 @@ impl Spool {
         }
     }
 
-    /// As [`Spool::done`], and told to the progress file at once where the committer is not at it: what a process that is killed the moment
-    /// after has delivered already is then not delivered again. Writes, does not sync: call it off the async threads.
+    /// As [`Spool::done`], and told to the progress file at once where the committer is not at it: what a process that
+    /// is killed the moment after has delivered already is then not delivered again. Writes, does not sync: call it off
+    /// the async threads.
     pub fn done_and_kept(&self, consumer: &str, seqs: &[Seq]) {
         self.done(consumer, seqs);
         let Some(mut progress) = self.progress.try_lock() else { return };
@@ -218,9 +222,9 @@ impl Spool {
         let _ = progress.append(&lines);
     }
 
-    /// What waits for `from` at this position waits for `to` from now on; nothing is copied, so that it takes no room. False: it does not,
-    /// or `to` has or had the record in its own name and did not give it away. Durable as [`Spool::done`] is; if that is lost in a crash,
-    /// it waits for `from`.
+    /// What waits for `from` at this position waits for `to` from now on; nothing is copied, so that it takes no room.
+    /// False: it does not, or `to` has or had the record in its own name and did not give it away. Durable as
+    /// [`Spool::done`] is; if that is lost in a crash, it waits for `from`.
     pub fn give(&self, from: &Arc<str>, to: &Arc<str>, seq: Seq) -> bool {
         let given = self.index.lock().give_by_name(from, to, seq.0);
         if given {
@@ -271,8 +275,9 @@ impl Spool {
         }
     }
 
-    /// New data leaves free on the volume what others need there so that old data can go: twice the next file of `consumer`, which
-    /// is at most so much larger than its last, of `bytes`, as waits for it; and a little in any case. There is one such consumer.
+    /// New data leaves free on the volume what others need there so that old data can go: twice the next file of
+    /// `consumer`, which is at most so much larger than its last, of `bytes`, as waits for it; and a little in any
+    /// case. There is one such consumer.
     pub fn spare(&self, consumer: &str, bytes: u64) {
         self.beside.get_or_init(|| consumer.into());
         self.room.spare(bytes);

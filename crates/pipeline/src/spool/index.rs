@@ -1,5 +1,6 @@
 //! **What**: [`Index`]: what is in all segments, and who still needs it. **Invariants**: segments in rising order of
-//! number and position; counts per consumer agree with the segments'. **Not here**: bodies (`read`), locks (the spool's).
+//! number and position; counts per consumer agree with the segments'. **Not here**: bodies (`read`), locks (the
+//! spool's).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -230,7 +231,8 @@ impl Index {
         true
     }
 
-    /// What waits for `from` at this position waits for `to` from now on. False: it does not, or `to` has a part in it of its own.
+    /// What waits for `from` at this position waits for `to` from now on. False: it does not, or `to` has a part in it
+    /// of its own.
     pub(super) fn give(&mut self, from: usize, to: usize, seq: u64) -> bool {
         let at = self.segments.partition_point(|segment| segment.next() <= seq);
         let Some(segment) = self.segments.get_mut(at) else { return false };
@@ -303,7 +305,8 @@ impl Index {
         known.map_or(0, |consumer| consumer.bytes.saturating_sub(consumer.doubled))
     }
 
-    /// Closed segments of which nobody but `consumer` needs anything, and it no more than half and `most` bytes; those with least of it first.
+    /// Closed segments of which nobody but `consumer` needs anything, and it no more than half and `most` bytes; those
+    /// with least of it first.
     pub(super) fn sparse(&self, consumer: &str, most: u64) -> Vec<(u64, u64)> {
         let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
         let needed = self.segments.iter().filter_map(|segment| {
@@ -329,8 +332,8 @@ impl Index {
         }
     }
 
-    /// What `consumer` had at the first positions stands at the second ones too. What it needs no more at the first ones (it was given up, or to
-    /// another) it does not need there.
+    /// What `consumer` had at the first positions stands at the second ones too. What it needs no more at the first
+    /// ones (it was given up, or to another) it does not need there.
     pub(super) fn stored_anew(&mut self, consumer: &str, bytes: u64, seqs: impl IntoIterator<Item = (u64, u64)>) {
         for (before, now) in seqs {
             if self.done_by_name(consumer, [before]) == 0 {

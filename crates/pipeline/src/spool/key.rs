@@ -65,7 +65,8 @@ impl SpoolKey {
         hex::encode(&self.id)
     }
 
-    /// A key for another file beside the spool: HKDF-SHA256 of this one. `info` names the use, `salt` is the file's own.
+    /// A key for another file beside the spool: HKDF-SHA256 of this one. `info` names the use, `salt` is the file's
+    /// own.
     pub fn derive(&self, salt: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut derived = Zeroizing::new([0; 32]);
         // 32 bytes are within what HKDF can give: it can't fail.

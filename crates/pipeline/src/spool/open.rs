@@ -70,8 +70,8 @@ fn open(
     Ok((spool, committer))
 }
 
-/// Files no larger than the volume lets them be useful: of one that is a few segments large most could not be taken, or nothing at all.
-/// What others have on it does not count: they may go, and small files would stay.
+/// Files no larger than the volume lets them be useful: of one that is a few segments large most could not be taken, or
+/// nothing at all. What others have on it does not count: they may go, and small files would stay.
 fn fitting(settings: &Settings, directory: &dyn Directory) -> Settings {
     let mut settings = settings.clone();
     let volume = directory.free().map_or(u64::MAX, |free| free.total);

@@ -1,5 +1,5 @@
-//! **What**: finds out what a spool directory holds, without changing anything. **Invariants**: what was acknowledged is
-//! found or its loss is reported with what to do; a missing key, a newer format, a missing segment stop the start.
+//! **What**: finds out what a spool directory holds, without changing anything. **Invariants**: what was acknowledged
+//! is found or its loss is reported with what to do; a missing key, a newer format, a missing segment stop the start.
 //! **Not here**: making the directory ready for writing (`open`), one segment's records (`scan`).
 
 use std::collections::BTreeSet;

@@ -1,8 +1,9 @@
-//! **What**: stores what the quarantine holds anew, further on, where little of it holds whole segments. **Why**: a segment is unlinked when
-//! nobody needs any of it, and what back ends refused stays until somebody looks at it: some items a day would take the whole spool.
-//! **Invariants**: only the quarantine's records, which nobody reads in order; only under pressure; all of a segment or nothing, from room
-//! that is taken before, the last one too: each segment gives more back; the old record counts until the new one is durable, so that a crash may leave both, never none. **Not here**: what
-//! comes into the quarantine (`outlet`), unlinking (`upkeep`).
+//! **What**: stores what the quarantine holds anew, further on, where little of it holds whole segments. **Why**: a
+//! segment is unlinked when nobody needs any of it, and what back ends refused stays until somebody looks at it: some
+//! items a day would take the whole spool. **Invariants**: only the quarantine's records, which nobody reads in order;
+//! only under pressure; all of a segment or nothing, from room that is taken before, the last one too: each segment
+//! gives more back; the old record counts until the new one is durable, so that a crash may leave both, never none.
+//! **Not here**: what comes into the quarantine (`outlet`), unlinking (`upkeep`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ enum Stays {
 }
 
 impl Committer {
-    /// Under pressure: stores anew what keeps the emptiest segments, as much as a sixteenth of a segment, or one segment's.
+    /// Under pressure: stores anew what keeps the emptiest segments, as much as a sixteenth of a segment, or one
+    /// segment's.
     pub(super) fn repack(&mut self, now: Duration) {
         let repacking = &mut self.clean.repacking;
         let soon = repacking.looked.is_some_and(|looked| now.saturating_sub(looked) < EVERY);

@@ -1,8 +1,9 @@
 //! **What**: [`Room`]: who may take how much of the disk. **Why**: a full disk is met before the ticket, never after
-//! it. **Invariants**: all files together stay within the limit; what is reserved fits into files whose room is
-//! already taken (twice over, since a segment's last bytes may be too few for the next transaction), or, where the
-//! file system can't take room ahead, into what the volume says is free; new data never takes the volume's last bytes and files,
-//! which checkpoint and positions of chains need before old data can go, and leaves them as much more as waits to be covered by the next checkpoint. **Not here**: writing (`commit`).
+//! it. **Invariants**: all files together stay within the limit; what is reserved fits into files whose room is already
+//! taken (twice over, since a segment's last bytes may be too few for the next transaction), or, where the file system
+//! can't take room ahead, into what the volume says is free; new data never takes the volume's last bytes and files,
+//! which checkpoint and positions of chains need before old data can go, and leaves them as much more as waits to be
+//! covered by the next checkpoint. **Not here**: writing (`commit`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -174,7 +175,8 @@ impl Room {
         self.beside.load(Ordering::Relaxed).saturating_add(self.grown.load(Ordering::Relaxed))
     }
 
-    /// What new data leaves on the volume: twice what the others will write, since what must be prepared takes some of it.
+    /// What new data leaves on the volume: twice what the others will write, since what must be prepared takes some of
+    /// it.
     fn leaves(&self) -> u64 {
         self.next_beside().saturating_mul(2).max(self.least)
     }
@@ -231,9 +233,10 @@ impl Room {
         Ok(None)
     }
 
-    /// Size of the next file of what lets data go. A start closes the segment that was written to and cuts its tail, in which room for draining was
-    /// kept: that room is then what is left of the limit, or of the volume, less than a segment. What the others need is left to them, unless they could
-    /// not have it anyway, and a little for the spool's own progress; only what lets data go at once takes even that, and no more of it than it must.
+    /// Size of the next file of what lets data go. A start closes the segment that was written to and cuts its tail, in
+    /// which room for draining was kept: that room is then what is left of the limit, or of the volume, less than a
+    /// segment. What the others need is left to them, unless they could not have it anyway, and a little for the
+    /// spool's own progress; only what lets data go at once takes even that, and no more of it than it must.
     fn file_to_drain(&self, inner: &Inner, want: u64, purpose: Purpose) -> Result<u64, Reason> {
         self.rested(inner, purpose)?;
         let within = self.limit.saturating_sub(inner.total());

@@ -1,6 +1,7 @@
-//! **What**: reads one segment through and puts what is committed in it into the index. **Invariants**: changes
-//! nothing on disk; a torn tail ends the segment, a valid record behind an invalid one of an earlier write group is
-//! damage; where the valid length is known, anything short of it is damage, and so is anything short of what was synced. **Not here**: which segments (`recover`).
+//! **What**: reads one segment through and puts what is committed in it into the index. **Invariants**: changes nothing
+//! on disk; a torn tail ends the segment, a valid record behind an invalid one of an earlier write group is damage;
+//! where the valid length is known, anything short of it is damage, and so is anything short of what was synced. **Not
+//! here**: which segments (`recover`).
 
 use std::io;
 use std::sync::Arc;

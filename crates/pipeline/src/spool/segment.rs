@@ -185,8 +185,8 @@ impl Segment {
         }
     }
 
-    /// A record that waits for `from` waits for `to` from now on, also where `to` once gave it away. Gives its bytes; `None`: it does not
-    /// wait for `from`, or `to` has a part in it of its own.
+    /// A record that waits for `from` waits for `to` from now on, also where `to` once gave it away. Gives its bytes;
+    /// `None`: it does not wait for `from`, or `to` has a part in it of its own.
     pub(super) fn give(&mut self, from: usize, to: usize, record: u32) -> Option<u64> {
         let (_, bytes) = self.place(record)?;
         let set = self.entries.get(record as usize)?.set;

@@ -119,8 +119,8 @@ fn records_come_back_to_their_holders() {
     assert_eq!(spool.status().segments, 1, "finished segments are unlinked");
 }
 
-/// What a back end took is told to the progress file before the committer's next step, so that a kill in between brings nothing again. (With
-/// `done` alone the record waits again.)
+/// What a back end took is told to the progress file before the committer's next step, so that a kill in between brings
+/// nothing again. (With `done` alone the record waits again.)
 #[test]
 fn what_is_done_outlives_a_kill_at_once() {
     let scratch = tempfile::tempdir().unwrap();
@@ -209,8 +209,8 @@ fn capacity_follows_the_room_that_is_left() {
     assert_eq!(spool.status().max_records, Settings::new(scratch.path().to_owned(), 4 << 20).max_records);
 }
 
-/// Each member of a record's set may give its part away, and have it back: two exporters that are pointed elsewhere at once are both held.
-/// Also after restarts.
+/// Each member of a record's set may give its part away, and have it back: two exporters that are pointed elsewhere at
+/// once are both held. Also after restarts.
 #[test]
 fn all_members_of_a_set_give_and_take_back() {
     let scratch = tempfile::tempdir().unwrap();
@@ -253,8 +253,9 @@ fn all_members_of_a_set_give_and_take_back() {
     assert!(committer.close());
 }
 
-/// What is given to another consumer takes no room, so that a full spool does not matter; waits for that one alone, once, in its place, also
-/// after restarts; and is done as anything else. Who has or had a record in its own name is given nothing.
+/// What is given to another consumer takes no room, so that a full spool does not matter; waits for that one alone,
+/// once, in its place, also after restarts; and is done as anything else. Who has or had a record in its own name is
+/// given nothing.
 #[test]
 fn what_is_given_waits_for_another() {
     let scratch = tempfile::tempdir().unwrap();

@@ -69,7 +69,8 @@ pub struct Stored {
 /// when the transaction can't be committed (`Err`: the spool is poisoned, the process must stop acknowledging).
 pub type OnCommit = Box<dyn FnOnce(Result<&[Seq], Reason>) + Send>;
 
-/// Consumer name of what back ends refused for good. It is read by nobody in order, so its records may be stored anew further on.
+/// Consumer name of what back ends refused for good. It is read by nobody in order, so its records may be stored anew
+/// further on.
 pub const QUARANTINE: &str = "quarantine";
 
 /// Most holders one record may have.

@@ -1,8 +1,8 @@
 //! **What**: [`Tap`]: what was committed for exporters, shown to who looks on. **Why**: to see live what passes.
-//! **Invariants**: only copies that third parties may see, after their commit; nobody waits for a looker: what does not fit in
-//! its queue is left out and counted; without lookers it costs one read of a number per batch; queues are bounded in requests
-//! and bytes, and so are the lookers.
-//! **Not here**: who may look, and how it is written (`app/tap`).
+//! **Invariants**: only copies that third parties may see, after their commit; nobody waits for a looker: what does not
+//! fit in its queue is left out and counted; without lookers it costs one read of a number per batch; queues are
+//! bounded in requests and bytes, and so are the lookers. **Not here**: who may look, and how it is written
+//! (`app/tap`).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -123,7 +123,8 @@ impl Tap {
         self.lookers.told(0);
     }
 
-    /// Bodies of forward records (OTLP and label) of one batch that was committed. A pipeline's copies say the same: one is shown.
+    /// Bodies of forward records (OTLP and label) of one batch that was committed. A pipeline's copies say the same:
+    /// one is shown.
     pub fn show(&self, account: &Arc<str>, bodies: &[Bytes]) {
         let queues = self.lookers.queues.lock();
         let mut seen = HashSet::new();

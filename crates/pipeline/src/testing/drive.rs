@@ -18,8 +18,8 @@ impl Wake for Flag {
     }
 }
 
-/// Polls `future` until it ends, or `span` of the clock's time has gone by (then `None`). When it waits, `idle` is asked
-/// to do something (true: it did); when that has nothing to do either, time moves to the next timer.
+/// Polls `future` until it ends, or `span` of the clock's time has gone by (then `None`). When it waits, `idle` is
+/// asked to do something (true: it did); when that has nothing to do either, time moves to the next timer.
 pub fn drive<T>(
     clock: &ManualClock,
     span: Duration,

@@ -1,4 +1,5 @@
-//! **What**: [`Rig`]: a whole engine on one thread over a spool in a scratch folder; commits happen when the test says so.
+//! **What**: [`Rig`]: a whole engine on one thread over a spool in a scratch folder; commits happen when the test says
+//! so.
 
 #![allow(missing_docs, reason = "test support")]
 

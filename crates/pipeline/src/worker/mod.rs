@@ -1,9 +1,9 @@
 //! **What**: [`Worker`]: what happens to one request on a worker: seen before? parse, processors, encode; then the
-//! sequencer. A step that asks somebody outside ends its turn; another turn goes on with the answer.
-//! **Why**: all CPU work of a request is in one place and on one thread at a time.
-//! **Invariants**: what a processor refuses or panics on is never forwarded; a panic costs only the items that cause it,
-//! and those are sealed to the auditors of their pipelines' vault or dropped and counted; tries to find them leave no claims behind.
-//! **Not here**: the order of commits (`sequencer`), threads (`workers`).
+//! sequencer. A step that asks somebody outside ends its turn; another turn goes on with the answer. **Why**: all CPU
+//! work of a request is in one place and on one thread at a time. **Invariants**: what a processor refuses or panics on
+//! is never forwarded; a panic costs only the items that cause it, and those are sealed to the auditors of their
+//! pipelines' vault or dropped and counted; tries to find them leave no claims behind. **Not here**: the order of
+//! commits (`sequencer`), threads (`workers`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! **What**: [`Parked`]: a request whose step asked somebody outside, between two turns. **Why**: no worker waits.
-//! **Invariants**: it holds what the request holds (bytes, receipt, claims); whatever becomes of the question, the request
-//! is answered: it goes on, is kept back for the question's reason, or, if it vanishes, is told to come again.
+//! **Invariants**: it holds what the request holds (bytes, receipt, claims); whatever becomes of the question, the
+//! request is answered: it goes on, is kept back for the question's reason, or, if it vanishes, is told to come again.
 //! **Not here**: deadlines (whoever asks has one).
 
 use std::sync::Arc;

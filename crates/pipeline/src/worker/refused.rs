@@ -1,7 +1,7 @@
-//! **What**: items that are refused one by one: spans that no back end could place, items over the limit. **Why**: OTLP has
-//! `partial_success` for this, so that the rest of a batch needs not suffer. **Invariants**: what is refused is counted,
-//! told to the client and goes nowhere; the rest is processed as if it had come alone. **Not here**: items on which
-//! processors fail (`worker`), requests that can't be read at all.
+//! **What**: items that are refused one by one: spans that no back end could place, items over the limit. **Why**: OTLP
+//! has `partial_success` for this, so that the rest of a batch needs not suffer. **Invariants**: what is refused is
+//! counted, told to the client and goes nowhere; the rest is processed as if it had come alone. **Not here**: items on
+//! which processors fail (`worker`), requests that can't be read at all.
 
 use bytes::Bytes;
 

@@ -106,8 +106,8 @@ fn without_a_vault_poison_is_dropped_and_counted() {
     assert!(rig.meter.render().contains(dropped), "{}", rig.meter.render());
 }
 
-/// Items must be sealed to the auditors of their own pipelines' vault, whichever stands first in the configuration; where
-/// their pipelines have none they must be dropped and counted, not shown to other pipelines' auditors.
+/// Items must be sealed to the auditors of their own pipelines' vault, whichever stands first in the configuration;
+/// where their pipelines have none they must be dropped and counted, not shown to other pipelines' auditors.
 #[test]
 fn poison_goes_to_its_own_vault_alone() {
     let other: Vec<Arc<dyn Processor>> = vec![Drafter::new("vault/other"), Step::picky("picky/other")];

@@ -1,6 +1,7 @@
-//! **What**: the `attributes` processor: inserts, updates and deletes attributes of spans, log records and data points. **Why**: a
-//! back end wants a key, or must not have one. **Invariants**: stands after `redact` (`config/graph`), so that what vault,
-//! cost and runs see never hangs on it. **Not here**: the actions (`processors/actions`), resources (`resource`).
+//! **What**: the `attributes` processor: inserts, updates and deletes attributes of spans, log records and data points.
+//! **Why**: a back end wants a key, or must not have one. **Invariants**: stands after `redact` (`config/graph`), so
+//! that what vault, cost and runs see never hangs on it. **Not here**: the actions (`processors/actions`), resources
+//! (`resource`).
 
 pub mod config;
 

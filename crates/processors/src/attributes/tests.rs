@@ -26,7 +26,8 @@ fn config(actions: serde_json::Value) -> Config {
     serde_json::from_value(json!({ "actions": actions })).expect("readable")
 }
 
-/// insert leaves what is there, update leaves what is not, upsert does both, delete takes all occurrences; in order; types stay.
+/// insert leaves what is there, update leaves what is not, upsert does both, delete takes all occurrences; in order;
+/// types stay.
 #[test]
 fn each_verb_does_what_the_collector_does() {
     let actions = json!([

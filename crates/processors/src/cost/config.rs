@@ -1,4 +1,5 @@
-//! **What**: the `cost` stanza, and what it means. **Not here**: reading tables (`tables`), fetching them (`app/rates`).
+//! **What**: the `cost` stanza, and what it means. **Not here**: reading tables (`tables`), fetching them
+//! (`app/rates`).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,20 +22,20 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub struct Config {
     /// The rate table: `builtin`, or the path of a YAML file of the same form.
     pub rates: String,
-    /// Contract prices: files of the same form with `overlay: true`, laid over the table in this order; one may hold for
-    /// a single tenant.
+    /// Contract prices: files of the same form with `overlay: true`, laid over the table in this order; one may hold
+    /// for a single tenant.
     pub overlays: Vec<String>,
     /// Looks for a newer table while running; the last good one stays where a new one can't be believed.
     pub refresh: Option<Refresh>,
     /// Calls that come on two signals are billed on one of them.
     pub bill: Bill,
-    /// The log event `gen_ai.client.inference.operation.details` repeats a span: `never` billed, or `if_no_span`: also the
-    /// call itself, for applications that send logs alone (whichever of the two comes first is priced).
+    /// The log event `gen_ai.client.inference.operation.details` repeats a span: `never` billed, or `if_no_span`: also
+    /// the call itself, for applications that send logs alone (whichever of the two comes first is priced).
     pub details_event: DetailsEvent,
     /// Also stamps the disjoint token buckets that were priced, `tollgate.usage.*`.
     pub usage_attributes: bool,
-    /// Stamps the price under other keys as well, where the client did not use them: `operation.cost` (Logfire), `llm.cost`
-    /// (Phoenix: total, prompt, completion), `gen_ai.usage.cost.amount` (with currency and source).
+    /// Stamps the price under other keys as well, where the client did not use them: `operation.cost` (Logfire),
+    /// `llm.cost` (Phoenix: total, prompt, completion), `gen_ai.usage.cost.amount` (with currency and source).
     pub aliases: Vec<Alias>,
     /// Adds what providers charge by use (web searches), where the call tells how often.
     pub fees: bool,

@@ -1,7 +1,7 @@
 //! **What**: response ids that identify nothing: the same id in another trace with another model or other counts, or in
-//! the same trace with another input, is another call (`chatcmpl-1` of a mock or a gateway that counts its answers). **Invariants**: linear; a repeat or another layer of a
-//! call, in whatever trace, says the same of it; records without a trace are taken at their id's word.
-//! **Not here**: layers of one call (`layers`).
+//! the same trace with another input, is another call (`chatcmpl-1` of a mock or a gateway that counts its answers).
+//! **Invariants**: linear; a repeat or another layer of a call, in whatever trace, says the same of it; records without
+//! a trace are taken at their id's word. **Not here**: layers of one call (`layers`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,8 @@ fn by_id(item: &ItemFacts) -> Option<&str> {
     item.call_key.as_deref().filter(|key| key.starts_with("r/"))
 }
 
-/// Where the size of an answer is remembered: by trace and id, and by who tells of it, as other layers may count otherwise.
+/// Where the size of an answer is remembered: by trace and id, and by who tells of it, as other layers may count
+/// otherwise.
 pub(super) fn answer(account: &str, payload: &Payload, item: &ItemFacts) -> Option<Place> {
     let (id, dialect) = (by_id(item)?, item.dialect?);
     let scope = payload.text(payload.scope(item.node), otlp::Field::Name);
@@ -74,8 +75,8 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// In one trace uses are of one call if they tell the same input (a stream's output grows), if one tells none, if they
-    /// are of one span, or of a span and the one around it; in others if they agree in size and model.
+    /// In one trace uses are of one call if they tell the same input (a stream's output grows), if one tells none, if
+    /// they are of one span, or of a span and the one around it; in others if they agree in size and model.
     fn of(account: &str, base: &str, payload: &Payload, item: &ItemFacts) -> Self {
         let Size { whole, fresh, output, model, silent } = Size::of(item);
         let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));

@@ -1,6 +1,6 @@
-//! **What**: calls whose model or provider stands on an ancestor in another batch: they wait ([`Waiting`]) and are priced
-//! when it comes. **Invariants**: bounded; each is priced once; changed after commits only; a call that waits too long is
-//! unpriced, and counted. **Not here**: totals (`ledger`), stamps.
+//! **What**: calls whose model or provider stands on an ancestor in another batch: they wait ([`Waiting`]) and are
+//! priced when it comes. **Invariants**: bounded; each is priced once; changed after commits only; a call that waits
+//! too long is unpriced, and counted. **Not here**: totals (`ledger`), stamps.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

@@ -1,10 +1,10 @@
 //! **What**: claims that tell the layers of one call apart, and roll-ups above calls, when they come in different
 //! requests. **Why**: within one request the vocabulary sees them together; across requests only claims remember.
-//! **Invariants**: bounded by the claims. Spans end, and so come, before those around them: a roll-up of an emitter that
-//! nobody described, however far above, is covered by what was billed below it, through spans of its own or earlier
-//! requests. (One that comes before the spans between it and the calls is priced: best effort.) A layer farther above is
-//! known by two things together: something below it was billed, and its counts were, in its trace.
-//! **Not here**: layers within one request (`genai`).
+//! **Invariants**: bounded by the claims. Spans end, and so come, before those around them: a roll-up of an emitter
+//! that nobody described, however far above, is covered by what was billed below it, through spans of its own or
+//! earlier requests. (One that comes before the spans between it and the calls is priced: best effort.) A layer farther
+//! above is known by two things together: something below it was billed, and its counts were, in its trace. **Not
+//! here**: layers within one request (`genai`).
 
 use std::collections::HashMap;
 
@@ -15,18 +15,19 @@ use pipeline::{Claim, ClaimKey, Claims};
 
 use super::late::SpanId;
 
-/// An instrumentation's span and the vendor's SDK's, below it through spans without tokens, or (in streams) beside it, with
-/// the same counts and models that can be one. The two may come in either order.
+/// An instrumentation's span and the vendor's SDK's, below it through spans without tokens, or (in streams) beside it,
+/// with the same counts and models that can be one. The two may come in either order.
 pub(super) struct Layers {
-    /// Claimed when this span is billed: itself, the nearest span above that may have tokens as covered, its counts among
-    /// its siblings and in its trace; and that something below its parent, and something in its trace, was billed.
+    /// Claimed when this span is billed: itself, the nearest span above that may have tokens as covered, its counts
+    /// among its siblings and in its trace; and that something below its parent, and something in its trace, was
+    /// billed.
     pub(super) own: Vec<ClaimKey>,
     /// Held when another layer was billed: a span below, one above.
     others: Vec<ClaimKey>,
     /// Of a span that is a guess: held when anything below it was billed.
     covers: Option<ClaimKey>,
-    /// Held both when a layer farther below was billed: something below this span and below no tool or agent there, and its
-    /// counts in this trace.
+    /// Held both when a layer farther below was billed: something below this span and below no tool or agent there, and
+    /// its counts in this trace.
     below: ClaimKey,
     alike: Vec<ClaimKey>,
     /// Held when a call with these counts and an id of this kind was billed in this trace; with this very id.
@@ -36,8 +37,8 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// `above`: the spans above, nearest first, up to the first that has tokens or is not in the request. `guessed`: nobody
-    /// described the emitter or knows the operation, so that a span above others with tokens is their roll-up.
+    /// `above`: the spans above, nearest first, up to the first that has tokens or is not in the request. `guessed`:
+    /// nobody described the emitter or knows the operation, so that a span above others with tokens is their roll-up.
     pub(super) fn of(
         payload: &Payload,
         account: &str,
@@ -104,8 +105,8 @@ impl Layers {
     }
 }
 
-/// What all layers and repeats of a call say of it: its input, told with or without what caches held, its output, and the
-/// model without date and vendor.
+/// What all layers and repeats of a call say of it: its input, told with or without what caches held, its output, and
+/// the model without date and vendor.
 pub(super) struct Size {
     pub(super) whole: [u8; 8],
     pub(super) fresh: [u8; 8],

@@ -1,6 +1,6 @@
-//! **What**: what the processor remembers: which calls were counted, exact totals, calls that wait for their other signal.
-//! **Invariants**: changed by effects only, after the commit (claims are taken before and released if there is none);
-//! totals are exact and survive a restart by checkpoint and effects; labels are capped.
+//! **What**: what the processor remembers: which calls were counted, exact totals, calls that wait for their other
+//! signal. **Invariants**: changed by effects only, after the commit (claims are taken before and released if there is
+//! none); totals are exact and survive a restart by checkpoint and effects; labels are capped.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -240,7 +240,8 @@ pub(super) struct Ledger {
     /// When a session's client last sent a record that bills, Unix ns.
     heard: Mutex<Memory<u64>>,
     billed_spans: Mutex<Memory<Option<Split>>>,
-    /// Held while a span or log of a client that sends both is claimed and noted: two such requests are often in hand at once.
+    /// Held while a span or log of a client that sends both is claimed and noted: two such requests are often in hand
+    /// at once.
     twins: Mutex<()>,
     /// For the nearest known id.
     shelf: Arc<Shelf>,

@@ -1,8 +1,7 @@
-//! **What**: the processor that prices model calls. **Why**: cost per run, tenant and model, exact, from a versioned table;
-//! what has no price says so and is counted, never 0.
-//! **Invariants**: pure but for claims; each call is priced once, over signals, repeats, layers and branches; the time of the
-//! call decides; roll-ups and failures without tokens get no stamp. **Not here**: what a call is (`genai/`), prices
-//! (`rates/`), roll-ups by run (the crate `tracker`).
+//! **What**: the processor that prices model calls. **Why**: cost per run, tenant and model, exact, from a versioned
+//! table; what has no price says so and is counted, never 0. **Invariants**: pure but for claims; each call is priced
+//! once, over signals, repeats, layers and branches; the time of the call decides; roll-ups and failures without tokens
+//! get no stamp. **Not here**: what a call is (`genai/`), prices (`rates/`), roll-ups by run (the crate `tracker`).
 
 pub mod config;
 mod identity;
@@ -175,7 +174,8 @@ impl Cost {
                 CostFact { contract, ..self.price_after_unpriced(pass, &table, item, count) }
             }
             Counted::Yes { count, flags } => {
-                // a span without its log does not also wait for an ancestor: the log may come first and be billed in full
+                // a span without its log does not also wait for an ancestor: the log may come first and be billed in
+                // full
                 let deferred = if lone.is_none() { self.defer(pass, &table, at, item, count) } else { None };
                 let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
                 CostFact { contract, ..fact }
@@ -317,8 +317,8 @@ impl Cost {
         Some(Counted::Rest { count, before, flag: Flags::GROWN })
     }
 
-    /// What is missing is billed: what the call costs as it is told now, without what it was billed for before. Nothing where
-    /// that was more: totals never sink.
+    /// What is missing is billed: what the call costs as it is told now, without what it was billed for before. Nothing
+    /// where that was more: totals never sink.
     fn price_rest(
         &self,
         pass: &mut Pass<'_>,
@@ -345,8 +345,8 @@ impl Cost {
         rest().unwrap_or_else(|| Self::late_copy(pass, item, rates))
     }
 
-    /// A log whose span was counted as unpriced: it is priced in full, or is a copy where it has no price either, so that the
-    /// call is not counted as unpriced twice.
+    /// A log whose span was counted as unpriced: it is priced in full, or is a copy where it has no price either, so
+    /// that the call is not counted as unpriced twice.
     fn price_after_unpriced(&self, pass: &mut Pass<'_>, table: &Table, item: &ItemFacts, count: bool) -> CostFact {
         let call = Call::of(item, pass.payload.time(item.node));
         let priced = call.is_ok_and(|call| price::price(table, &call, self.fees).is_ok());
@@ -526,8 +526,8 @@ fn call_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     Some(ClaimKey::of(&[b"call", account.as_bytes(), item.call_key.as_deref()?.as_bytes()]))
 }
 
-/// What both records of a call that comes on two signals know: the vendor's id, else what they say of tokens. It only tells
-/// whether the billed one came, so that two calls of the same size may share it.
+/// What both records of a call that comes on two signals know: the vendor's id, else what they say of tokens. It only
+/// tells whether the billed one came, so that two calls of the same size may share it.
 fn twin_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     if item.response_id.is_some() {
         return call_claim(account, item);

@@ -1,6 +1,6 @@
-//! **What**: the price of one call: its tokens made disjoint, times the prices of its row. **Invariants**: exact, no partial
-//! amounts; a split of cache writes is taken from the client's own cost only when it fits to 1e-9 USD; the same from facts
-//! and from the basis that an index row keeps.
+//! **What**: the price of one call: its tokens made disjoint, times the prices of its row. **Invariants**: exact, no
+//! partial amounts; a split of cache writes is taken from the client's own cost only when it fits to 1e-9 USD; the same
+//! from facts and from the basis that an index row keeps.
 
 use genai::usage::{Basis, Flags, Split, endpoint, split};
 use genai::{Buckets, ItemFacts};
@@ -175,8 +175,8 @@ pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced
     Ok(Priced { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
 }
 
-/// The price of a call that was billed for `before` already: what comes on top, and what it was billed, both at these prices. What
-/// comes on top is less than nothing where it was billed for more.
+/// The price of a call that was billed for `before` already: what comes on top, and what it was billed, both at these
+/// prices. What comes on top is less than nothing where it was billed for more.
 ///
 /// # Errors
 /// As [`price`].
@@ -246,8 +246,8 @@ fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpri
     })
 }
 
-/// Cache writes without a split: found from the client's own cost, else taken as 5m and told. Where the table sells both
-/// alike there is nothing to find.
+/// Cache writes without a split: found from the client's own cost, else taken as 5m and told. Where the table sells
+/// both alike there is nothing to find.
 fn settle_writes(row: &Row<'_>, mut split: Split, reported: Option<&str>) -> Split {
     if split.cache_write == 0 || !row.has(Unit::CacheWrite1h) {
         return split;

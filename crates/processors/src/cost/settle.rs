@@ -1,6 +1,7 @@
 //! **What**: calls without a model or provider of their own: those that an ancestor in another batch will tell are
-//! deferred; those whose ancestor is in this batch get their price. **Invariants**: a price is given once, whoever of the
-//! pipelines sees the ancestor; nothing changes before the commit. **Not here**: what waits (`late`), totals (`ledger`).
+//! deferred; those whose ancestor is in this batch get their price. **Invariants**: a price is given once, whoever of
+//! the pipelines sees the ancestor; nothing changes before the commit. **Not here**: what waits (`late`), totals
+//! (`ledger`).
 
 use genai::{Billing, Cost as CostFact, Facts, ItemFacts, LatePrice};
 use otlp::Signal;
@@ -13,8 +14,8 @@ use super::price::{self, Call};
 use super::{Cost, Flags, Pass, fact};
 
 impl Cost {
-    /// Defers a call that has no price because its model or provider stands on an ancestor that did not come yet. One that
-    /// came before tells it now.
+    /// Defers a call that has no price because its model or provider stands on an ancestor that did not come yet. One
+    /// that came before tells it now.
     pub(super) fn defer(
         &self,
         pass: &mut Pass<'_>,

@@ -1,5 +1,5 @@
-//! **What**: what a call is stamped with. **Invariants**: amounts are exact decimal text; the one double is the nearest to
-//! it; keys of the client are never changed, but for `gen_ai.usage.cost`, which moves.
+//! **What**: what a call is stamped with. **Invariants**: amounts are exact decimal text; the one double is the nearest
+//! to it; keys of the client are never changed, but for `gen_ai.usage.cost`, which moves.
 
 use genai::usage::Flags;
 use genai::{Billing, Buckets};

@@ -1,7 +1,7 @@
-//! **What**: [`Sum`]: what was billed below a span, and for an answer, in all requests so far. **Why**: spans end before those
-//! around them, so that a sum over calls mostly comes a request later than the calls; a stream's snapshots repeat an answer with
-//! more output. **Invariants**: changed after commits only. **Not here**: sums within one request (`genai`), layers of one call
-//! (`layers`), where they are kept (`memory`).
+//! **What**: [`Sum`]: what was billed below a span, and for an answer, in all requests so far. **Why**: spans end
+//! before those around them, so that a sum over calls mostly comes a request later than the calls; a stream's snapshots
+//! repeat an answer with more output. **Invariants**: changed after commits only. **Not here**: sums within one request
+//! (`genai`), layers of one call (`layers`), where they are kept (`memory`).
 
 use std::collections::HashMap;
 

@@ -318,7 +318,8 @@ fn what_is_no_call_is_not_stamped() {
     assert!(batch.effects.is_empty());
 }
 
-/// A call that comes again counts once, whichever batch came first; a batch that was not committed gives its claim back.
+/// A call that comes again counts once, whichever batch came first; a batch that was not committed gives its claim
+/// back.
 #[test]
 fn counted_once() {
     let cost = build();
@@ -433,8 +434,8 @@ fn guess(span: u64, parent: u64, output: Option<u64>) -> Json {
     item
 }
 
-/// A roll-up some spans above the calls is priced in no request: whether what lies between came with the calls, with the
-/// roll-up or on its own. Calls beside each other are priced each.
+/// A roll-up some spans above the calls is priced in no request: whether what lies between came with the calls, with
+/// the roll-up or on its own. Calls beside each other are priced each.
 #[test]
 fn roll_ups_above_the_parent_across_requests() {
     let calls = [guess(4, 3, Some(50)), guess(5, 3, Some(70))];
@@ -474,7 +475,8 @@ fn roll_ups_above_the_parent_across_requests() {
     assert_eq!(status(&run(&cost, all(&[&between, &above, &outer]), 2), 2), Some(Billing::Priced));
 }
 
-/// A sum over calls has no price, whichever of them came in earlier requests; what only has the same input as they do, has one.
+/// A sum over calls has no price, whichever of them came in earlier requests; what only has the same input as they do,
+/// has one.
 #[test]
 fn sums_over_calls_of_earlier_requests() {
     let call = |span: u64, parent: u64, input: u64, output: u64| {
@@ -802,8 +804,9 @@ fn claude_code_agrees_with_itself() {
     assert!(compared > 40, "{compared}");
 }
 
-/// Sessions whose telemetry tells less than the hand count knows (how long caches keep, what streams used, cached tokens of
-/// older versions): calls and amount that it does tell. Cache writes of an untold time are priced as 5m and say so.
+/// Sessions whose telemetry tells less than the hand count knows (how long caches keep, what streams used, cached
+/// tokens of older versions): calls and amount that it does tell. Cache writes of an untold time are priced as 5m and
+/// say so.
 const TELLS_LESS: &[(&str, usize, &str)] = &[
     ("azure-ai-inference/chat", 4, "0.0015325"),
     ("langtrace/openai", 4, "0.00107714"),
@@ -988,8 +991,8 @@ fn damaged_requests() {
     assert!(parsed > 100, "{parsed}");
 }
 
-/// A call whose answer names a model that the table does not list is priced as what was asked for, and says so; the other
-/// way round there is nothing to say.
+/// A call whose answer names a model that the table does not list is priced as what was asked for, and says so; the
+/// other way round there is nothing to say.
 #[test]
 fn an_unknown_model_that_answered_is_flagged() {
     let flags = |request: &str, response: &str| {

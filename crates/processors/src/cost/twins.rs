@@ -1,7 +1,8 @@
-//! **What**: calls that come on two signals, a log and a span: which of them is billed. **Why**: only the log tells everything
-//! (how long cache writes are kept), but a client may send spans alone, and a span that waits for it has no price for ever.
-//! **Invariants**: a span waits for its log where its session sends such logs; otherwise it is priced at once, or unpriced, and a
-//! log that comes after all costs the difference, or everything; each call once. **Not here**: which records are twins (`genai`).
+//! **What**: calls that come on two signals, a log and a span: which of them is billed. **Why**: only the log tells
+//! everything (how long cache writes are kept), but a client may send spans alone, and a span that waits for it has no
+//! price for ever. **Invariants**: a span waits for its log where its session sends such logs; otherwise it is priced
+//! at once, or unpriced, and a log that comes after all costs the difference, or everything; each call once. **Not
+//! here**: which records are twins (`genai`).
 
 use genai::ItemFacts;
 use genai::usage::{Flags, Split};
@@ -19,7 +20,8 @@ const RECENT: u64 = 600_000_000_000;
 /// Calls of one size that are told apart without an id.
 const ALIKE: u8 = 64;
 
-/// A client's session; where records tell no id (Codex), its spans do not tell the session of its logs either: all clients.
+/// A client's session; where records tell no id (Codex), its spans do not tell the session of its logs either: all
+/// clients.
 fn client(account: &str, item: &ItemFacts) -> Place {
     let session = item.session.as_deref().filter(|_| item.response_id.is_some()).unwrap_or("");
     let dialect = item.dialect.unwrap_or_default();
@@ -68,7 +70,8 @@ impl Cost {
         }
     }
 
-    /// Judges a span whose client may send spans alone and sent no log of its session lately. `None`: it waits for its log.
+    /// Judges a span whose client may send spans alone and sent no log of its session lately. `None`: it waits for its
+    /// log.
     pub(super) fn lone_span(&self, pass: &Pass<'_>, table: &Table, item: &ItemFacts) -> Option<LoneSpan> {
         if !item.may_be_alone || self.bill != BillOn::Auto {
             return None;
@@ -98,8 +101,8 @@ impl Cost {
         }
     }
 
-    /// What the span of a log's call was billed for, if it was: the log costs the difference, or nothing. Where the span had no
-    /// price, the log costs everything.
+    /// What the span of a log's call was billed for, if it was: the log costs the difference, or nothing. Where the
+    /// span had no price, the log costs everything.
     pub(super) fn billed_span(&self, pass: &mut Pass<'_>, item: &ItemFacts) -> Option<Counted> {
         if !item.twin || pass.payload.signal() != self.billed {
             return None;

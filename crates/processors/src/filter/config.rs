@@ -1,5 +1,5 @@
-//! **What**: the `filter` stanza: which items go, and by which rule. **Invariants**: a rule without a condition is refused: it
-//! would drop everything. **Not here**: looking at items (`matching`), noise of known clients (`presets`).
+//! **What**: the `filter` stanza: which items go, and by which rule. **Invariants**: a rule without a condition is
+//! refused: it would drop everything. **Not here**: looking at items (`matching`), noise of known clients (`presets`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

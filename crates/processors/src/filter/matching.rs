@@ -1,5 +1,5 @@
-//! **What**: whether a rule's conditions hold for an item, and whether its trace is sampled. **Invariants**: reads only; a
-//! pattern costs its length times the text's at most. **Not here**: what a user writes (`config`).
+//! **What**: whether a rule's conditions hold for an item, and whether its trace is sampled. **Invariants**: reads
+//! only; a pattern costs its length times the text's at most. **Not here**: what a user writes (`config`).
 
 use config::glob::matches;
 use otlp::{Field, Node, NodeKind, Payload, Value};
@@ -68,8 +68,8 @@ fn has(payload: &Payload, node: Node, key: &str, pattern: &str) -> bool {
 }
 
 /// Whether the trace with this id is among the `ratio` of all that are kept: the lowest 56 bits are compared with a
-/// threshold, as OpenTelemetry's consistent sampling does, so that a smaller ratio keeps a part of a larger one's traces.
-/// What has no trace stays.
+/// threshold, as OpenTelemetry's consistent sampling does, so that a smaller ratio keeps a part of a larger one's
+/// traces. What has no trace stays.
 pub(super) fn sampled(trace: &[u8], ratio: f64) -> bool {
     let Some(random) = trace.last_chunk::<7>() else { return true };
     let random = random.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));

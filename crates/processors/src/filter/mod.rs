@@ -1,7 +1,8 @@
-//! **What**: the `filter` processor: drops items by rules, noise of known clients, and a part of all traces. **Why**: back ends are
-//! paid by the event, and one turn of an agent is hundreds of spans that say nothing. **Invariants**: stands after
-//! `redact` (`config/graph`): vault, cost and runs see everything; drops are counted by rule, once their batch is
-//! committed; a trace is kept whole or not at all by sampling. **Not here**: conditions (`matching`), presets (`presets`).
+//! **What**: the `filter` processor: drops items by rules, noise of known clients, and a part of all traces. **Why**:
+//! back ends are paid by the event, and one turn of an agent is hundreds of spans that say nothing. **Invariants**:
+//! stands after `redact` (`config/graph`): vault, cost and runs see everything; drops are counted by rule, once their
+//! batch is committed; a trace is kept whole or not at all by sampling. **Not here**: conditions (`matching`), presets
+//! (`presets`).
 
 pub mod config;
 mod matching;

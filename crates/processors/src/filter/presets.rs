@@ -1,6 +1,7 @@
-//! **What**: noise of known clients, as rules. **Why**: one trivial turn of Codex is 397 spans, of which some dozens say
-//! anything about the agent; OpenCode traces each of its own database calls. **Invariants**: recordings of the clients are
-//! the test: nothing that holds tokens, a tool call, a turn or an error goes. **Not here**: what a rule means (`matching`).
+//! **What**: noise of known clients, as rules. **Why**: one trivial turn of Codex is 397 spans, of which some dozens
+//! say anything about the agent; OpenCode traces each of its own database calls. **Invariants**: recordings of the
+//! clients are the test: nothing that holds tokens, a tool call, a turn or an error goes. **Not here**: what a rule
+//! means (`matching`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,8 @@ use super::config::{Rule, SignalName};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// OpenAI's Codex CLI (0.14x): spans of its own files, settings and tool lists; an event for each piece of a stream.
+    /// OpenAI's Codex CLI (0.14x): spans of its own files, settings and tool lists; an event for each piece of a
+    /// stream.
     Codex,
     /// OpenCode (1.x): spans of its own database, files and state.
     Opencode,

@@ -96,7 +96,8 @@ fn logs_by_severity_and_points_by_metric() {
     assert_eq!(metrics.payload.item_count(), 1);
 }
 
-/// A trace is kept whole or not at all, by every gateway alike; a smaller part is within a larger one; what is kept says so.
+/// A trace is kept whole or not at all, by every gateway alike; a smaller part is within a larger one; what is kept
+/// says so.
 #[test]
 fn sampling_keeps_whole_traces() {
     let id = |number: u64| {

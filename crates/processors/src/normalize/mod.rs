@@ -1,8 +1,8 @@
-//! **What**: the processor that writes today's `gen_ai.*` names beside what came. **Why**: back ends and the steps after
-//! it find one vocabulary, whatever the client's instrumentation.
-//! **Invariants**: nothing is renamed or removed but `tollgate.*` attributes of untrusted clients (and, if configured, the
-//! originals); a value that is there stays unless its type is wrong; content is never copied. **Not here**: what a key means (`genai/`), content and
-//! references (`processors/vault`).
+//! **What**: the processor that writes today's `gen_ai.*` names beside what came. **Why**: back ends and the steps
+//! after it find one vocabulary, whatever the client's instrumentation. **Invariants**: nothing is renamed or removed
+//! but `tollgate.*` attributes of untrusted clients (and, if configured, the originals); a value that is there stays
+//! unless its type is wrong; content is never copied. **Not here**: what a key means (`genai/`), content and references
+//! (`processors/vault`).
 
 pub mod config;
 mod ids;

@@ -1,5 +1,5 @@
-//! **What**: today's names for what an item's facts say. Source: OpenTelemetry's GenAI semantic conventions, the version
-//! that is configured. **Invariants**: nothing of what goes to the vault is written.
+//! **What**: today's names for what an item's facts say. Source: OpenTelemetry's GenAI semantic conventions, the
+//! version that is configured. **Invariants**: nothing of what goes to the vault is written.
 
 use std::collections::HashMap;
 

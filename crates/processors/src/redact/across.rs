@@ -1,7 +1,8 @@
-//! **What**: a second visit of items in which something was told: what one text of an item told goes from its other texts
-//! too. **Why**: one attribute names a customer or a password, an event or the span's name repeats it bare.
+//! **What**: a second visit of items in which something was told: what one text of an item told goes from its other
+//! texts too. **Why**: one attribute names a customer or a password, an event or the span's name repeats it bare.
 //! **Invariants**: an item is a span with its events and links, a log record, or a data point with its exemplars; items
-//! share nothing; ids keep the form that the vault shows; texts without a repetition are not touched. **Not here**: what is told and found (`redaction/across`).
+//! share nothing; ids keep the form that the vault shows; texts without a repetition are not touched. **Not here**:
+//! what is told and found (`redaction/across`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! **What**: which texts of a batch an external recogniser is asked about, and what becomes of each without its answer.
 //! **Why**: the same walk decides what is asked and what needs an answer, so that no text slips between the two.
-//! **Invariants**: listing changes nothing that shows and counts nothing; a text that is to be asked about and has no answer
-//! never stays. **Not here**: calling (`recogniser`), waiting (`pipeline/inquiry`), where findings lie (`redaction/recognised`).
+//! **Invariants**: listing changes nothing that shows and counts nothing; a text that is to be asked about and has no
+//! answer never stays. **Not here**: calling (`recogniser`), waiting (`pipeline/inquiry`), where findings lie
+//! (`redaction/recognised`).
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -32,8 +33,8 @@ pub(super) enum Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The same where it holds for texts of such a place. Names of spans, events and metrics are what dashboards group by,
-    /// descriptions are nobody's data.
+    /// The same where it holds for texts of such a place. Names of spans, events and metrics are what dashboards group
+    /// by, descriptions are nobody's data.
     pub(super) fn at(self, kind: PlaceKind) -> Self {
         match kind {
             PlaceKind::Key | PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body => self,

@@ -30,17 +30,18 @@ pub struct Config {
     pub max_value_bytes: ByteSize,
     /// Longest error text (message, stack trace) that goes on.
     pub error_text_bytes: ByteSize,
-    /// Longest text that is searched; a longer one becomes `[UNSCANNED]`. A vault before this step keeps it, so that the
-    /// item refers to it.
+    /// Longest text that is searched; a longer one becomes `[UNSCANNED]`. A vault before this step keeps it, so that
+    /// the item refers to it.
     pub max_scan_bytes: ByteSize,
     /// Ways of writing within each other (JSON in JSON, escapes, base64) that are decoded, at most 8; what lies deeper
     /// becomes `[UNSCANNED]`.
     pub max_depth: u8,
-    /// Addresses of private networks (10/8, 172.16/12, 192.168/16, fc00::/7, link-local ones), e.g. in `client.address`.
+    /// Addresses of private networks (10/8, 172.16/12, 192.168/16, fc00::/7, link-local ones), e.g. in
+    /// `client.address`.
     pub private_addresses: PrivateAddresses,
-    /// Ids and names of users (`user.id`, `enduser.id`, `user.name`) that are not opaque (a UUID, 16 hex digits or more with a letter
-    /// among them, 22 characters of base64url or more that look random): `pseudonym` (a keyed `h-…`, the same everywhere), or
-    /// `keep` (only what a rule matches becomes one).
+    /// Ids and names of users (`user.id`, `enduser.id`, `user.name`) that are not opaque (a UUID, 16 hex digits or more
+    /// with a letter among them, 22 characters of base64url or more that look random): `pseudonym` (a keyed `h-…`, the
+    /// same everywhere), or `keep` (only what a rule matches becomes one).
     pub user_ids: UserIds,
     /// Also finds spelt mail addresses: `jane (at) example dot com`; plain words only behind a word such as `mail`.
     pub spelled_emails: bool,

@@ -1,7 +1,7 @@
 //! **What**: content that the vault step left here (`leave: redacted`): structure, in text or in maps, is redacted leaf
-//! by leaf. **Why**: rules that run over JSON as it stands break it, and a cap cuts it in the middle.
-//! **Invariants**: what was structure stays structure of the same kind, and fits the cap; numbers and keys are looked at
-//! too. **Not here**: text that is no structure, which is redacted as all text (`mod`).
+//! by leaf. **Why**: rules that run over JSON as it stands break it, and a cap cuts it in the middle. **Invariants**:
+//! what was structure stays structure of the same kind, and fits the cap; numbers and keys are looked at too. **Not
+//! here**: text that is no structure, which is redacted as all text (`mod`).
 
 use std::collections::HashSet;
 

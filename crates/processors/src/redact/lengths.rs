@@ -1,8 +1,8 @@
 //! **What**: says on an item what was found on it and how long it was (`record_lengths`). **Why**: "how large was what
 //! we hide" is asked when a rule is judged, and the text is gone then. **Invariants**: rule types and numbers only; at
-//! most [`MOST`] findings a node; never on data points (another attribute is another series), nor on resources and scopes,
-//! which tell series and services apart. **Not here**: the shape of what the vault took (`processors/vault/shape`), which
-//! stays: then the lengths stand beside it.
+//! most [`MOST`] findings a node; never on data points (another attribute is another series), nor on resources and
+//! scopes, which tell series and services apart. **Not here**: the shape of what the vault took
+//! (`processors/vault/shape`), which stays: then the lengths stand beside it.
 
 use std::fmt::Write as _;
 

@@ -1,8 +1,8 @@
 //! **What**: the `redact` processor: visits every text place of a batch and puts placeholders where the rules say.
-//! **Why**: what goes on may be read by an on-call engineer with no reason to see customer data.
-//! **Invariants**: every text place is visited (the completeness test of `otlp`); credentials are dropped, ids become
-//! keyed pseudonyms, numbers that are private become placeholders, no others are touched; bytes that are no text go (ids excepted); only this step raises the text clearance.
-//! **Not here**: rules and matching (`redaction`), content (`processors/vault`).
+//! **Why**: what goes on may be read by an on-call engineer with no reason to see customer data. **Invariants**: every
+//! text place is visited (the completeness test of `otlp`); credentials are dropped, ids become keyed pseudonyms,
+//! numbers that are private become placeholders, no others are touched; bytes that are no text go (ids excepted); only
+//! this step raises the text clearance. **Not here**: rules and matching (`redaction`), content (`processors/vault`).
 
 mod across;
 mod ask;

@@ -1,7 +1,7 @@
-//! **What**: integers and doubles: a number under a key that says that it is private, or with a card's issuer, length and sum, becomes
-//! its placeholder. **Why**: clients send `card_number: 4111111111111111` as an integer. **Invariants**: the rules decide as for
-//! the same digits in a string; counts, sizes, ports, times and ids stay; a clean number costs no allocation.
-//! **Not here**: numbers of JSON in texts (`redaction`), measurements (never read).
+//! **What**: integers and doubles: a number under a key that says that it is private, or with a card's issuer, length
+//! and sum, becomes its placeholder. **Why**: clients send `card_number: 4111111111111111` as an integer.
+//! **Invariants**: the rules decide as for the same digits in a string; counts, sizes, ports, times and ids stay; a
+//! clean number costs no allocation. **Not here**: numbers of JSON in texts (`redaction`), measurements (never read).
 
 use std::collections::HashSet;
 use std::fmt::Write as _;

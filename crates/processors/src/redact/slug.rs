@@ -1,8 +1,8 @@
-//! **What**: `exception.slug`: one word for "the same failure", from the type, the redacted message with digits, ids and
-//! quotations blanked, and the top frame. **Why**: the nightly list groups failures of all agents by it, over restarts,
-//! replicas and versions. **Invariants**: made of redacted text only, before any cut; the same text gives the same slug on
-//! every gateway; a client's own slug stays; of a tool that failed it is made of type and tool, as the text is content.
-//! **Not here**: redaction (the processor gives the redacted texts).
+//! **What**: `exception.slug`: one word for "the same failure", from the type, the redacted message with digits, ids
+//! and quotations blanked, and the top frame. **Why**: the nightly list groups failures of all agents by it, over
+//! restarts, replicas and versions. **Invariants**: made of redacted text only, before any cut; the same text gives the
+//! same slug on every gateway; a client's own slug stays; of a tool that failed it is made of type and tool, as the
+//! text is content. **Not here**: redaction (the processor gives the redacted texts).
 
 use std::sync::Arc;
 

@@ -182,7 +182,8 @@ fn ids_become_pseudonyms() {
     assert_ne!(one, string_after(&redact, "user.id", "joe@example.com").expect("kept"));
 }
 
-/// A user's id or name must not leave as it is unless it says nothing of who that is; `user_ids: keep` leaves it to the rules.
+/// A user's id or name must not leave as it is unless it says nothing of who that is; `user_ids: keep` leaves it to the
+/// rules.
 #[test]
 fn users_become_pseudonyms_unless_opaque() {
     let redact = processor(&Config::default(), &Meter::new());

@@ -1,6 +1,6 @@
-//! **What**: the `resource` processor: inserts, updates and deletes attributes of resources. **Why**: a
-//! back end wants a key, or must not have one. **Invariants**: stands after `redact` (`config/graph`), so that what vault,
-//! cost and runs see never hangs on it. **Not here**: the actions (`processors/actions`), items (`attributes`).
+//! **What**: the `resource` processor: inserts, updates and deletes attributes of resources. **Why**: a back end wants
+//! a key, or must not have one. **Invariants**: stands after `redact` (`config/graph`), so that what vault, cost and
+//! runs see never hangs on it. **Not here**: the actions (`processors/actions`), items (`attributes`).
 
 pub mod config;
 

@@ -1,9 +1,9 @@
-//! **What**: [`Bases`]: the contexts that the next turns of a session may refer to. **Why**: each turn repeats the whole
-//! conversation. **Invariants**: a base is of the same batch, or of one that is committed, and stands in the object that is
-//! open now and stays open until what refers to it is placed ([`vault::books::Pin`]): an object never needs another one,
-//! and no batch that fails or comes out of order takes a base away from another. Changes by effects alone; holds hashes, no
-//! text; bounded by bytes: beyond that a session is not remembered, and its turns are whole. **Not here**: how content is said
-//! by a base (`vault/delta`).
+//! **What**: [`Bases`]: the contexts that the next turns of a session may refer to. **Why**: each turn repeats the
+//! whole conversation. **Invariants**: a base is of the same batch, or of one that is committed, and stands in the
+//! object that is open now and stays open until what refers to it is placed ([`vault::books::Pin`]): an object never
+//! needs another one, and no batch that fails or comes out of order takes a base away from another. Changes by effects
+//! alone; holds hashes, no text; bounded by bytes: beyond that a session is not remembered, and its turns are whole.
+//! **Not here**: how content is said by a base (`vault/delta`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};

@@ -37,39 +37,42 @@ pub struct Config {
     pub store: Option<Store>,
     /// What stays in the telemetry: `nothing`, or `redacted` (the text, after redaction, beside the reference).
     pub leave: Leave,
-    /// What becomes of text of an agent's spans and logs whose key is on no list: `text` (it is content unless it is a number or
-    /// a generated id, or `labels` lets it pass), `all` (all of it is content), or `keep` (it stays, redacted).
+    /// What becomes of text of an agent's spans and logs whose key is on no list: `text` (it is content unless it is a
+    /// number or a generated id, or `labels` lets it pass), `all` (all of it is content), or `keep` (it stays,
+    /// redacted).
     pub unlisted: Unlisted,
     /// Which short texts under unlisted keys leave all the same. The others are replaced by `[CONTENT]`.
     pub labels: LabelPolicy,
-    /// How much of the other texts of agents' items leaves: `standard` (names that are no sentences, error texts and log bodies stay,
-    /// redacted), or `strict` (they leave as templates that `labels.min_sessions` sessions have sent, with numbers, ids and quoted
-    /// parts blanked; else `[CONTENT]`).
+    /// How much of the other texts of agents' items leaves: `standard` (names that are no sentences, error texts and
+    /// log bodies stay, redacted), or `strict` (they leave as templates that `labels.min_sessions` sessions have sent,
+    /// with numbers, ids and quoted parts blanked; else `[CONTENT]`).
     pub privacy: Privacy,
-    /// Services whose spans and logs are always searched for content as an agent's are: `{ services: [name] }` (`service.name`), or
-    /// `{ services: all }`. Other services are for 24 hours after their last agent item.
+    /// Services whose spans and logs are always searched for content as an agent's are: `{ services: [name] }`
+    /// (`service.name`), or `{ services: all }`. Other services are for 24 hours after their last agent item.
     pub agents: Agents,
     /// Name of this writer in object names; default: the host's name. Unique among the gateways of one store.
     pub writer: Option<String>,
-    /// File with the key that signs digests (`tollgate vault keygen --signing`); default: `signing.key` beside the spool,
-    /// made if it is missing.
+    /// File with the key that signs digests (`tollgate vault keygen --signing`); default: `signing.key` beside the
+    /// spool, made if it is missing.
     pub signing_key: Option<PathBuf>,
-    /// The signing key's file is ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), which opens it at each start and reload:
-    /// `{ region: eu-central-1 }`.
+    /// The signing key's file is ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), which opens it at each
+    /// start and reload: `{ region: eu-central-1 }`.
     pub signing_key_kms: Option<Kms>,
-    /// Public keys that sign this vault's chains of erasures (`tollgate vault erase --sign-with`): digests name the newest erasure that
-    /// is reported to the admin port. A key of its own for each vault.
+    /// Public keys that sign this vault's chains of erasures (`tollgate vault erase --sign-with`): digests name the
+    /// newest erasure that is reported to the admin port. A key of its own for each vault.
     pub erasure_keys: Vec<String>,
-    /// When exporters get telemetry: `committed` (its content is in the spool, which outlives crashes), or `after_put` (content and
-    /// keys are in the store; it comes later by `object_age` and the upload, and not at all while the store is away).
+    /// When exporters get telemetry: `committed` (its content is in the spool, which outlives crashes), or `after_put`
+    /// (content and keys are in the store; it comes later by `object_age` and the upload, and not at all while the
+    /// store is away).
     pub forward: Forward,
-    /// How content lies in the store: `session` (objects of one session), `packed` (objects of all sessions of an account: a
-    /// quarter of the requests, for large fleets), or `turn` (an object for each turn: five times the requests).
+    /// How content lies in the store: `session` (objects of one session), `packed` (objects of all sessions of an
+    /// account: a quarter of the requests, for large fleets), or `turn` (an object for each turn: five times the
+    /// requests).
     pub layout: Layout,
     /// An object is closed when it has this size; default: 1 MiB, packed 8 MiB.
     pub object_size: Option<ByteSize>,
-    /// An object is closed when it is this old, at the end of its session, and at shutdown; default: 2 minutes, packed 5
-    /// seconds.
+    /// An object is closed when it is this old, at the end of its session, and at shutdown; default: 2 minutes, packed
+    /// 5 seconds.
     pub object_age: Option<Span>,
     /// How often a signed digest, with the index lines it is about, is written.
     pub index_interval: Span,
@@ -125,7 +128,8 @@ pub enum Leave {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unlisted {
-    /// Every text but numbers and generated ids is content until enough sessions have sent the same one; maps, lists and bytes are.
+    /// Every text but numbers and generated ids is content until enough sessions have sent the same one; maps, lists
+    /// and bytes are.
     #[default]
     Text,
     /// Every text, map, list and bytes is content, labels too; numbers and booleans stay.
@@ -288,8 +292,8 @@ impl Settings {
         self.signing_key.as_deref().zip(self.signing_key_kms.as_ref())
     }
 
-    /// Seals with something else than age, so that a leak search can show that it would find something. No configuration
-    /// leads here.
+    /// Seals with something else than age, so that a leak search can show that it would find something. No
+    /// configuration leads here.
     #[doc(hidden)]
     #[must_use]
     pub fn sealed_by_for_self_check(mut self, sealer: Arc<dyn Sealer>) -> Self {

@@ -1,8 +1,8 @@
 //! **What**: texts that go on and repeat content: which ones are looked at, what is found, what of them the vault keeps
 //! whole. **Why**: here the content is still at hand; redaction, which runs later, puts the result in place.
-//! **Invariants**: reads only; the memory of earlier batches is read here and filled after the commit; content is walked
-//! once, and searched only where a text is long enough to quote.
-//! **Not here**: fingerprints and search (`echoes`), putting the result in place (`processors/redact`).
+//! **Invariants**: reads only; the memory of earlier batches is read here and filled after the commit; content is
+//! walked once, and searched only where a text is long enough to quote. **Not here**: fingerprints and search
+//! (`echoes`), putting the result in place (`processors/redact`).
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -179,8 +179,8 @@ impl Echoing {
         out
     }
 
-    /// Adds values of an item, its events and links that stay and can't be searched: too long, or bytes that are no text.
-    /// What is nested too deep is known only to the search, which comes later: of that nothing is kept.
+    /// Adds values of an item, its events and links that stay and can't be searched: too long, or bytes that are no
+    /// text. What is nested too deep is known only to the search, which comes later: of that nothing is kept.
     fn unscanned(&self, payload: &Payload, item: &ItemFacts, at: usize, out: &mut Vec<(usize, ContentPlace)>) {
         let begin = out.len();
         let mut add = |node: Node, place: ContentAt, value: Value<'_>| {
@@ -223,9 +223,9 @@ fn exceeds(value: Value<'_>, scan: usize, depth: u8) -> bool {
     }
 }
 
-/// The texts of an item that go on and may quote: error texts, status message, name of a span; body of a log; on an agent's
-/// item what else stays under keys that nobody listed (of queries, addresses, labels and ids nothing is a quotation), of
-/// itself, its events and links.
+/// The texts of an item that go on and may quote: error texts, status message, name of a span; body of a log; on an
+/// agent's item what else stays under keys that nobody listed (of queries, addresses, labels and ids nothing is a
+/// quotation), of itself, its events and links.
 fn each_text<'p>(payload: &'p Payload, item: &'p ItemFacts, vocabulary: &Vocabulary, visit: &mut impl FnMut(&'p str)) {
     // what is left of texts that held content
     let rests = item.inside.iter().flat_map(|inside| &inside.edits);

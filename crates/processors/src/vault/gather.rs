@@ -293,9 +293,9 @@ impl Keeper {
         Ok(Some(Written { fragment, rows: tails, learnt }))
     }
 
-    /// Names of what the model was given (all, system instructions, tool definitions), so that turns of a tenant can be compared.
-    /// Keyed by account and tenant: a bare hash of a known prompt could be looked up, and who sends for one tenant could
-    /// test guesses about another.
+    /// Names of what the model was given (all, system instructions, tool definitions), so that turns of a tenant can be
+    /// compared. Keyed by account and tenant: a bare hash of a known prompt could be looked up, and who sends for one
+    /// tenant could test guesses about another.
     fn contexts(&self, account: &str, tenant: Option<&str>, hashes: &Hashes) -> [Option<String>; 3] {
         let tenant = tenant.unwrap_or_default();
         let [system, tools] = &hashes.fixed;

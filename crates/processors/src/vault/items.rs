@@ -105,8 +105,8 @@ fn starters<'a>(payload: &'a Payload, facts: &'a Facts) -> HashSet<(&'a [u8], &'
     spans.map(|item| (payload.trace_id(item.node), payload.span_id(item.node))).collect()
 }
 
-/// The span through which a sub-agent's calls hang on the call that started it, where the sub-agent has none of its own: what that is in
-/// between, a leaf tells.
+/// The span through which a sub-agent's calls hang on the call that started it, where the sub-agent has none of its
+/// own: what that is in between, a leaf tells.
 fn is_start(payload: &Payload, item: &ItemFacts, starters: &HashSet<(&[u8], &[u8])>) -> bool {
     let below = || starters.contains(&(payload.trace_id(item.node), payload.parent_span_id(item.node)));
     item.agent && !starters.is_empty() && item.tool_call.is_some() && below()

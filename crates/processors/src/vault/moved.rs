@@ -1,7 +1,7 @@
-//! **What**: [`Moved`]: counts values that went to the vault though no list calls them content, by key. **Why**: whoever
-//! misses a value must find out which key moved. **Invariants**: a key that was seen costs a look-up, no allocation;
-//! labels are bounded by the meter, and hold nothing but names. **Not here**: what moves (`labels`, `outside`), how it
-//! is shown (`telemetry/moved`).
+//! **What**: [`Moved`]: counts values that went to the vault though no list calls them content, by key. **Why**:
+//! whoever misses a value must find out which key moved. **Invariants**: a key that was seen costs a look-up, no
+//! allocation; labels are bounded by the meter, and hold nothing but names. **Not here**: what moves (`labels`,
+//! `outside`), how it is shown (`telemetry/moved`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! **What**: words of the `vault` stanza: when exporters get telemetry, how content lies in the store, what a folder keeps, who opens a key.
+//! **What**: words of the `vault` stanza: when exporters get telemetry, how content lies in the store, what a folder
+//! keeps, who opens a key.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -109,10 +110,12 @@ pub enum Directory {
 pub struct Kept {
     /// Its path.
     pub path: PathBuf,
-    /// What is older is removed, at the earliest after `1d`; digests, lines of sessions and what is under hold stay. Default: nothing is.
+    /// What is older is removed, at the earliest after `1d`; digests, lines of sessions and what is under hold stay.
+    /// Default: nothing is.
     #[serde(default)]
     pub retention: Option<Retention>,
-    /// Bytes that it takes; then nothing more is written, and nothing removed: the spool fills, and clients are told to wait.
+    /// Bytes that it takes; then nothing more is written, and nothing removed: the spool fills, and clients are told to
+    /// wait.
     #[serde(default)]
     pub max_size: Option<ByteSize>,
 }

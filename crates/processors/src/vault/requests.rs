@@ -1,7 +1,7 @@
-//! **What**: which model call asked for a tool call: `tollgate.tool.requested_by`. **Why**: an auditor asks which step of
-//! reasoning decided on an action, and the answer stands in content that is gone.
-//! **Invariants**: reads only; ids of earlier batches are kept as keyed hashes, at most [`KEPT`], filled after the commit.
-//! **Not here**: runs and their tools (the crate `tracker`).
+//! **What**: which model call asked for a tool call: `tollgate.tool.requested_by`. **Why**: an auditor asks which step
+//! of reasoning decided on an action, and the answer stands in content that is gone. **Invariants**: reads only; ids of
+//! earlier batches are kept as keyed hashes, at most [`KEPT`], filled after the commit. **Not here**: runs and their
+//! tools (the crate `tracker`).
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

@@ -170,7 +170,8 @@ fn basis(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts,
     Some(basis)
 }
 
-/// A name of a model that the rules change, or that is too long, would find no row again: the table's own id stands beside it.
+/// A name of a model that the rules change, or that is too long, would find no row again: the table's own id stands
+/// beside it.
 fn pass(ids: &dyn IdPolicy, account: &str, basis: &mut Basis, cost: &Cost) {
     let mut changed = false;
     for model in &mut basis.models {

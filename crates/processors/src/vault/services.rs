@@ -1,8 +1,8 @@
-//! **What**: [`Services`]: which services are an agent's: those that agents' items came from within a day, and those that the
-//! configuration declares. **Why**: a child's HTTP or retrieval span is exported before its agent's span, and in traces of
-//! its own; its service is already known (`docs/decisions/0001-agent-items-and-content.md`).
-//! **Invariants**: changes by effects alone; holds digests, no names; at most [`LIMIT`] services, the least recently seen go
-//! first. **Not here**: what follows for an item (`genai::adopt`), traces (`traces`).
+//! **What**: [`Services`]: which services are an agent's: those that agents' items came from within a day, and those
+//! that the configuration declares. **Why**: a child's HTTP or retrieval span is exported before its agent's span, and
+//! in traces of its own; its service is already known (`docs/decisions/0001-agent-items-and-content.md`).
+//! **Invariants**: changes by effects alone; holds digests, no names; at most [`LIMIT`] services, the least recently
+//! seen go first. **Not here**: what follows for an item (`genai::adopt`), traces (`traces`).
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,6 +1,6 @@
 //! **What**: removes content and leaves references. **Why**: what is stamped must pass the redaction step unread: it
-//! stands in slots, which no text edit visits. **Invariants**: every content place of the facts goes; nothing else does.
-//! **Not here**: the texts of the slots (`vault/ticket`).
+//! stands in slots, which no text edit visits. **Invariants**: every content place of the facts goes; nothing else
+//! does. **Not here**: the texts of the slots (`vault/ticket`).
 
 use genai::{Basis, ContentAt, Facts, InsideEdit, Part};
 use kernel::CONTENT;
@@ -18,7 +18,8 @@ pub(super) const COMMITMENT: &str = "gen_ai.payload.commitment";
 pub(super) const BYTES: &str = "gen_ai.payload.bytes";
 pub(super) const DROPPED: &str = "gen_ai.payload.dropped";
 pub(super) const SHAPE: &str = "tollgate.content.shape";
-/// What the model was given: all of it, system instructions, tool definitions. Equal where that is equal, within an account.
+/// What the model was given: all of it, system instructions, tool definitions. Equal where that is equal, within an
+/// account.
 pub(super) const CONTEXT: [&str; 3] = ["tollgate.context.hash", "tollgate.context.system", "tollgate.context.tools"];
 
 /// A text that is filled in after the encoding.

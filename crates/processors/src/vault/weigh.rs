@@ -15,7 +15,8 @@ pub(super) const KEYS: [&str; 5] = [
     "tollgate.input.user_tokens",
 ];
 
-/// Bytes of a conversation by what they are. The last user messages are `user`, what stands before an answer is history.
+/// Bytes of a conversation by what they are. The last user messages are `user`, what stands before an answer is
+/// history.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Shares {
     pub(super) system: u64,

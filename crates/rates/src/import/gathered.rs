@@ -1,5 +1,6 @@
 //! **What**: the models of a public list while it is read ([`Gathered`]), and why a text is no list ([`NotAList`]).
-//! **Invariants**: what has no price, is free or can't be held exactly is left out and told. **Not here**: the lists' formats.
+//! **Invariants**: what has no price, is free or can't be held exactly is left out and told. **Not here**: the lists'
+//! formats.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! **What**: genai-prices' data: providers, models with matching clauses, windows by date, prices by time of day and by
-//! circumstances. **Invariants**: `equals` gives an id, `starts_with` the id it begins with and never a prefix; of entries
-//! that hold at a time the last one wins, as there.
+//! circumstances. **Invariants**: `equals` gives an id, `starts_with` the id it begins with and never a prefix; of
+//! entries that hold at a time the last one wins, as there.
 
 use std::collections::BTreeMap;
 

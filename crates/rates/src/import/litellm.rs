@@ -1,5 +1,5 @@
-//! **What**: LiteLLM's map: one object per id, USD per token. **Invariants**: exact ids, a region's own rows (`eu/gpt-4o`,
-//! `us-east-1/…`) included; `deprecation_date` ends nothing.
+//! **What**: LiteLLM's map: one object per id, USD per token. **Invariants**: exact ids, a region's own rows
+//! (`eu/gpt-4o`, `us-east-1/…`) included; `deprecation_date` ends nothing.
 
 use std::collections::BTreeMap;
 
@@ -136,7 +136,8 @@ fn rate(entry: &Object) -> Rate {
     rate
 }
 
-/// `[{range: [0, 32000], input_cost_per_token: …}, …]`: the first is the list price, the others begin above their lower end.
+/// `[{range: [0, 32000], input_cost_per_token: …}, …]`: the first is the list price, the others begin above their lower
+/// end.
 fn ranged(ranges: &[Box<RawValue>], base: &mut Price, tiers: &mut Tiers) {
     for range in ranges.iter().filter_map(|raw| object(raw)) {
         let ends = range.get("range").and_then(|raw| list(raw)).unwrap_or_default();

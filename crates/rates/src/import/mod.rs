@@ -1,7 +1,7 @@
-//! **What**: public price lists made into our schema: LiteLLM's map, genai-prices' data, models.dev's. **Why**: nobody keeps
-//! thousands of prices by hand. **Invariants**: numbers are read as the text that stands there, never through floats; what
-//! can't be held or is free is left out and told; a window of the past is never edited.
-//! **Not here**: whether what came may be believed (`diff`), files and arguments (`cli/rates`).
+//! **What**: public price lists made into our schema: LiteLLM's map, genai-prices' data, models.dev's. **Why**: nobody
+//! keeps thousands of prices by hand. **Invariants**: numbers are read as the text that stands there, never through
+//! floats; what can't be held or is free is left out and told; a window of the past is never edited. **Not here**:
+//! whether what came may be believed (`diff`), files and arguments (`cli/rates`).
 
 mod gathered;
 mod genai_prices;

@@ -46,8 +46,8 @@ fn usd(
     Some(Usd(price.0 * 1_000_000).to_string())
 }
 
-/// Nothing is lost without a word: what is no price of a call, what has no word here, ids that stand twice; `tiered_pricing`
-/// and the rows of regions are read.
+/// Nothing is lost without a word: what is no price of a call, what has no word here, ids that stand twice;
+/// `tiered_pricing` and the rows of regions are read.
 #[test]
 fn losses_are_told() {
     let text = r#"{"eu/gpt-x": {"litellm_provider": "azure", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "output_cost_per_character": 1e-06},
@@ -73,8 +73,8 @@ fn losses_are_told() {
     );
 }
 
-/// LiteLLM's floats are read as their text; tiers, circumstances and multipliers keep their meaning; what can't be held,
-/// is free or is no token price is left out.
+/// LiteLLM's floats are read as their text; tiers, circumstances and multipliers keep their meaning; what can't be
+/// held, is free or is no token price is left out.
 #[test]
 fn litellm() {
     let (_, table, skipped) = made(Format::LiteLlm, LITELLM);

@@ -116,7 +116,8 @@ fn missing_prices_are_inherited_and_told() {
     assert!(tiers.warnings().iter().any(|warning| warning.contains("`tiers`")), "{:?}", tiers.warnings());
 }
 
-/// A provider whose prices are another's list prices can have its own for a model and a while, and the other's after it.
+/// A provider whose prices are another's list prices can have its own for a model and a while, and the other's after
+/// it.
 #[test]
 fn a_model_sold_by_another_provider_is_known() {
     let rates = built(

@@ -1,7 +1,8 @@
-//! **What**: whose a request is: the account of its bearer token, its user or its client's certificate. **Why**: limits, the vault
-//! and keys are kept apart by account, so it must come from a credential, never from telemetry. **Invariants**: tokens are
-//! kept as SHA-256 and compared as such; a receiver with `auth` serves nobody without a credential it knows; a tokens file
-//! that can't be read, or says something twice, changes nothing: the last good one stays. **Not here**: TLS (`net/server_tls`).
+//! **What**: whose a request is: the account of its bearer token, its user or its client's certificate. **Why**:
+//! limits, the vault and keys are kept apart by account, so it must come from a credential, never from telemetry.
+//! **Invariants**: tokens are kept as SHA-256 and compared as such; a receiver with `auth` serves nobody without a
+//! credential it knows; a tokens file that can't be read, or says something twice, changes nothing: the last good one
+//! stays. **Not here**: TLS (`net/server_tls`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -109,7 +110,8 @@ struct Auth {
 }
 
 impl Clients {
-    /// Reads the tokens file, if there is one. Where it can't be used, what it said last, if these settings were in use before.
+    /// Reads the tokens file, if there is one. Where it can't be used, what it said last, if these settings were in use
+    /// before.
     ///
     /// # Errors
     /// The file can't be used.

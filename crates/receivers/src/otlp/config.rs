@@ -1,6 +1,6 @@
 //! **What**: the `otlp` receiver as a user writes it, in the Collector's shape. **Invariants**: a protocol that is
-//! named is on, one that is not named is off; without `protocols` both are on. **Not here**: what it means (`settings`),
-//! taking ports (`mod`).
+//! named is on, one that is not named is off; without `protocols` both are on. **Not here**: what it means
+//! (`settings`), taking ports (`mod`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
-//! **What**: which web pages may send: the answers that browsers ask for (CORS). **Why**: SDKs in pages send OTLP/HTTP from
-//! another origin. **Invariants**: off unless configured; an origin that is not allowed gets no header, so that its browser
-//! keeps the answer from it; it is no protection against anybody but browsers. **Not here**: who a client is (`auth`).
+//! **What**: which web pages may send: the answers that browsers ask for (CORS). **Why**: SDKs in pages send OTLP/HTTP
+//! from another origin. **Invariants**: off unless configured; an origin that is not allowed gets no header, so that
+//! its browser keeps the answer from it; it is no protection against anybody but browsers. **Not here**: who a client
+//! is (`auth`).
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,

@@ -1,8 +1,8 @@
-//! **What**: `grpc.health.v1` on the gRPC port. **Why** not tonic's alone: it is asked without a credential and answers when the
-//! budget is full, and tonic would hold megabytes of each request and any number of watches. **Invariants**: a request
-//! is [`REQUEST`] bytes at most and comes in the time that any other body has; so many watches at once and no more: one more ends the
-//! oldest, so that nobody who is asked for no credential can lock out the others.
-//! **Not here**: what is said (`mod`).
+//! **What**: `grpc.health.v1` on the gRPC port. **Why** not tonic's alone: it is asked without a credential and answers
+//! when the budget is full, and tonic would hold megabytes of each request and any number of watches. **Invariants**: a
+//! request is [`REQUEST`] bytes at most and comes in the time that any other body has; so many watches at once and no
+//! more: one more ends the oldest, so that nobody who is asked for no credential can lock out the others. **Not here**:
+//! what is said (`mod`).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

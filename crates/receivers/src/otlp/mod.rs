@@ -254,8 +254,8 @@ impl Running {
         self
     }
 
-    /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest. Who waits for an outcome by then (a
-    /// delivery that takes its time) is told a moment before to come again.
+    /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest. Who waits for an outcome
+    /// by then (a delivery that takes its time) is told a moment before to come again.
     pub async fn drain(mut self, grace: Duration) {
         self.service = None;
         self.set_serving(false).await;

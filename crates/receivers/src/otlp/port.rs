@@ -109,8 +109,8 @@ impl Port {
         Intake { budget: tally, tasks: &*self.door.tasks, limits: &self.limits, places: &self.places }
     }
 
-    /// A body was refused. What is wrong for good is paid for as if it had been taken in: it cost as much, and nobody else is
-    /// to pay. (What may come again pays when it is taken in.)
+    /// A body was refused. What is wrong for good is paid for as if it had been taken in: it cost as much, and nobody
+    /// else is to pay. (What may come again pays when it is taken in.)
     pub(super) fn refused(&self, account: &Arc<str>, tally: &Tally<'_>, refusal: Refusal) -> Refusal {
         if refusal.after.is_none() {
             self.door.admission.spend(account, tally.bytes.load(Ordering::Relaxed));

@@ -1,6 +1,6 @@
-//! **What**: reads certificates and tokens again when their files change. **Why**: both are rotated by others, at times when
-//! nobody may restart a gateway. **Invariants**: what can't be used changes nothing, is counted each time and told once;
-//! ends with the receiver. **Not here**: what the files mean (`auth`, `net/server_tls`).
+//! **What**: reads certificates and tokens again when their files change. **Why**: both are rotated by others, at times
+//! when nobody may restart a gateway. **Invariants**: what can't be used changes nothing, is counted each time and told
+//! once; ends with the receiver. **Not here**: what the files mean (`auth`, `net/server_tls`).
 
 use std::sync::Arc;
 use std::time::Duration;

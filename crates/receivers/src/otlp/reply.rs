@@ -1,9 +1,9 @@
 //! **What**: the only place where an outcome becomes a status, for both protocols, and where answers are written.
 //! **Why**: OTLP clients drop what is answered wrongly: a full queue that says 500 loses data, an oversize that says
-//! "try again" loops. **Invariants**: `Retry` is UNAVAILABLE with RetryInfo and 503 with Retry-After (RESOURCE_EXHAUSTED and 429 over an
-//! account's rate); everything else
-//! is final; every HTTP error body is a `google.rpc.Status` in the request's encoding, protobuf if that is unknown;
-//! no text quotes payload. **Not here**: which outcome it is.
+//! "try again" loops. **Invariants**: `Retry` is UNAVAILABLE with RetryInfo and 503 with Retry-After
+//! (RESOURCE_EXHAUSTED and 429 over an account's rate); everything else is final; every HTTP error body is a
+//! `google.rpc.Status` in the request's encoding, protobuf if that is unknown; no text quotes payload. **Not here**:
+//! which outcome it is.
 
 use std::time::Duration;
 
@@ -92,7 +92,8 @@ impl Refusal {
         Self { violation: Some(what), ..Self::of(&Outcome::Refused { reason: Reason::Malformed }) }
     }
 
-    /// What came of inflating a body; a damaged one is said to be that, so that nobody looks for the fault in what was compressed.
+    /// What came of inflating a body; a damaged one is said to be that, so that nobody looks for the fault in what was
+    /// compressed.
     pub(super) fn inflating(encoding: Encoding, outcome: &Outcome) -> Self {
         if encoding != Encoding::Identity && *outcome == (Outcome::Refused { reason: Reason::Malformed }) {
             return Self::malformed(format!(

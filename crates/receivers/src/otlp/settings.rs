@@ -1,5 +1,6 @@
-//! **What**: the receiver's [`Settings`], and what is wrong with a stanza. **Invariants**: every problem is found at once; every
-//! wait has an end; what is valid but dangerous is noted. **Not here**: the stanza (`config`), taking ports (`mod`).
+//! **What**: the receiver's [`Settings`], and what is wrong with a stanza. **Invariants**: every problem is found at
+//! once; every wait has an end; what is valid but dangerous is noted. **Not here**: the stanza (`config`), taking ports
+//! (`mod`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! **What**: postal addresses by their grammar: house number and street in the orders of many countries, unit, place and
-//! postcode directly behind; post office boxes. **Why**: a street line has a shape, if a loose one. **Invariants**: tried
-//! only at numbers and cues; at most some 200 bytes are read at each. **Not here**: address keys (`keys`).
+//! **What**: postal addresses by their grammar: house number and street in the orders of many countries, unit, place
+//! and postcode directly behind; post office boxes. **Why**: a street line has a shape, if a loose one. **Invariants**:
+//! tried only at numbers and cues; at most some 200 bytes are read at each. **Not here**: address keys (`keys`).
 
 mod near;
 mod numbers;

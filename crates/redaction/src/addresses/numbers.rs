@@ -1,5 +1,5 @@
-//! **What**: numbers that may be a house's, as the bytes beside them tell. **Why**: nearly all numbers are refused so. **Not here**: what
-//! street stands beside one (`street`).
+//! **What**: numbers that may be a house's, as the bytes beside them tell. **Why**: nearly all numbers are refused so.
+//! **Not here**: what street stands beside one (`street`).
 
 use crate::anchors::Number;
 use crate::scan::Scan;

@@ -1,5 +1,5 @@
-//! **What**: post boxes and military addresses, which have no street. **Not here**: streets (`street`), units and places behind
-//! them (`tail`).
+//! **What**: post boxes and military addresses, which have no street. **Not here**: streets (`street`), units and
+//! places behind them (`tail`).
 
 use crate::scan::Scan;
 use crate::stems::WordAt;

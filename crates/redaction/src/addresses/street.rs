@@ -1,4 +1,5 @@
-//! **What**: the street line itself, by country. **Not here**: units and places behind it (`tail`), streets without a word for it (`told`).
+//! **What**: the street line itself, by country. **Not here**: units and places behind it (`tail`), streets without a
+//! word for it (`told`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -202,7 +203,8 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
     None
 }
 
-/// Length of a direction in small letters that `rest` begins with, behind a blank and `dots`: ` nw`, ` s,`; 0 where it has none.
+/// Length of a direction in small letters that `rest` begins with, behind a blank and `dots`: ` nw`, ` s,`; 0 where it
+/// has none.
 fn direction(rest: &str, dots: usize) -> usize {
     let Some(behind) = rest.get(dots..).and_then(|rest| rest.strip_prefix(' ')) else { return 0 };
     let len = behind.bytes().take_while(u8::is_ascii_lowercase).count();

@@ -65,7 +65,8 @@ fn look_alikes_stay() {
     }
 }
 
-/// A cue or a city with its code makes a street of words without one; nothing else does, nor words that number parts of things.
+/// A cue or a city with its code makes a street of words without one; nothing else does, nor words that number parts of
+/// things.
 #[test]
 fn streets_without_their_word_need_a_cue() {
     for text in [

@@ -1,6 +1,7 @@
-//! **What**: streets that have no word for a street, and roads that have a number for a name: what stands around them tells. A cue that
-//! ends right before them, or a city with its state and code behind. **Invariants**: asked only where the grammar of `street` found
-//! none; the last word before is looked at first. **Not here**: streets with a word for it (`street`).
+//! **What**: streets that have no word for a street, and roads that have a number for a name: what stands around them
+//! tells. A cue that ends right before them, or a city with its state and code behind. **Invariants**: asked only where
+//! the grammar of `street` found none; the last word before is looked at first. **Not here**: streets with a word for
+//! it (`street`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -58,7 +59,8 @@ fn told(scan: &Scan<'_>, start: usize) -> Told {
     }
 }
 
-/// `511 State Route 690`: the length of a road with a number in `rest`, which stands behind a house number and begins at `at`.
+/// `511 State Route 690`: the length of a road with a number in `rest`, which stands behind a house number and begins
+/// at `at`.
 pub(super) fn road(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<usize> {
     let (len, owned) = numbered(rest)?;
     let capital = rest.starts_with(|c: char| c.is_ascii_uppercase());
@@ -125,7 +127,8 @@ fn unnamed(rest: &str) -> Option<(usize, bool)> {
     ((1..4).contains(&names)).then_some((end, directed))
 }
 
-/// Where the street that ends before a number starts in its line `head`, which begins at `base`; `end`: behind the number.
+/// Where the street that ends before a number starts in its line `head`, which begins at `base`; `end`: behind the
+/// number.
 pub(super) fn before_number(scan: &Scan<'_>, base: usize, head: &str, end: usize) -> Option<usize> {
     let (mut start, mut count, mut sure, mut maybe) = (head.len(), 0, false, false);
     let mut begins = None;

@@ -1,12 +1,14 @@
-//! **What**: documents in the strings of a document. **Why**: the text of a tool's call is JSON within JSON, and the one within is read,
-//! too. **Invariants**: only strings are decoded in which a hit may go beyond a quote or is a bare value, so that few are; depth is bounded, as each
-//! level doubles the backslashes. **Not here**: how hits are parted (`super`).
+//! **What**: documents in the strings of a document. **Why**: the text of a tool's call is JSON within JSON, and the
+//! one within is read, too. **Invariants**: only strings are decoded in which a hit may go beyond a quote or is a bare
+//! value, so that few are; depth is bounded, as each level doubles the backslashes. **Not here**: how hits are parted
+//! (`super`).
 
 use std::ops::Range;
 
 use super::super::resolve::Hit;
 
-/// Whether a hit may break a document in a string: it holds a quote, begins with what stands between two, or seems a bare value.
+/// Whether a hit may break a document in a string: it holds a quote, begins with what stands between two, or seems a
+/// bare value.
 pub(super) fn may_cross(text: &str, hit: &Hit) -> bool {
     let part = |range: Range<usize>| text.as_bytes().get(range).unwrap_or_default();
     let found = part(hit.range.clone());

@@ -1,6 +1,7 @@
-//! **What**: values whose key stands elsewhere: `INSERT INTO t (name, email) VALUES ('…', '…')` by order of columns, and
-//! lines of a table below a line of column names (CSV, TSV, `|`). **Invariants**: at most [`MOST`] columns; each byte of rows
-//! is read once; what follows no list of known columns is not looked at; what a column of secrets holds is asked of `secrets`. **Not here**: `SET name = '…'` (`flat`).
+//! **What**: values whose key stands elsewhere: `INSERT INTO t (name, email) VALUES ('…', '…')` by order of columns,
+//! and lines of a table below a line of column names (CSV, TSV, `|`). **Invariants**: at most [`MOST`] columns; each
+//! byte of rows is read once; what follows no list of known columns is not looked at; what a column of secrets holds is
+//! asked of `secrets`. **Not here**: `SET name = '…'` (`flat`).
 
 use std::ops::Range;
 
@@ -95,8 +96,8 @@ fn is_secret_name(scan: &Scan<'_>, word: &WordAt, inserts: bool) -> bool {
     }
 }
 
-/// `(a, b, c) VALUES (…), (…)`, where a known column stands at `at`: gives where it ends. What is no such list is not read again for
-/// other words in it, which end at `listed`.
+/// `(a, b, c) VALUES (…), (…)`, where a known column stands at `at`: gives where it ends. What is no such list is not
+/// read again for other words in it, which end at `listed`.
 fn sql(
     scan: &Scan<'_>,
     at: usize,

@@ -1,5 +1,6 @@
-//! **What**: key rules outside JSON: `Name: John Smith` lines, YAML, forms, tables, XML, keyword arguments. **Invariants**:
-//! what is read around a key is bounded (`pairs`). **Not here**: objects (`json`), SQL and CSV (`columns`).
+//! **What**: key rules outside JSON: `Name: John Smith` lines, YAML, forms, tables, XML, keyword arguments.
+//! **Invariants**: what is read around a key is bounded (`pairs`). **Not here**: objects (`json`), SQL and CSV
+//! (`columns`).
 
 use std::ops::Range;
 
@@ -76,15 +77,15 @@ impl Lines {
         self.part.end
     }
 
-    /// Whether what stands at `start` may be a number, a date or an id: one has a digit, or hides some, within as many bytes as are
-    /// looked at.
+    /// Whether what stands at `start` may be a number, a date or an id: one has a digit, or hides some, within as many
+    /// bytes as are looked at.
     fn may_be_code(&mut self, text: &[u8], start: usize) -> bool {
         static DULL: Bytes = Bytes::of(b"0123456789*X").others();
         !reaches(&DULL, &mut self.dull, text, start)
     }
 
-    /// Whether the value of `key` is words behind a colon and a blank, and no number, date or id: where it begins then. No other notation
-    /// has so many bytes without a quote, a bracket, or `=`.
+    /// Whether the value of `key` is words behind a colon and a blank, and no number, date or id: where it begins then.
+    /// No other notation has so many bytes without a quote, a bracket, or `=`.
     fn words(&mut self, text: &[u8], key: &Range<usize>) -> Option<usize> {
         static WORDS: Bytes = Bytes::of(b"0123456789*X=(\"'`").others();
         let start = key.end + 2;
@@ -275,7 +276,8 @@ fn line(scan: &Scan<'_>, start: usize, end: usize) -> Option<Range<usize>> {
     (!text.is_empty()).then(|| start..start + text.len())
 }
 
-/// What of a line right behind `Key:` is its value, where fields follow (`Philippa LastName:McAllister}`), as Go prints records.
+/// What of a line right behind `Key:` is its value, where fields follow (`Philippa LastName:McAllister}`), as Go prints
+/// records.
 fn field(line: &str) -> &str {
     let next = |at: usize| {
         let name = line.get(at + 1..).unwrap_or_default().bytes().take_while(u8::is_ascii_alphanumeric).count();
@@ -320,7 +322,8 @@ fn is_cut(value: rule::KeyValue) -> bool {
 /// Words without a digit behind which no number is a key's own.
 const WITHOUT: usize = 8;
 
-/// How much of a line belongs to its first key, by what the kind of value allows: `04/12/1987, MRN 00482913` goes on with something else.
+/// How much of a line belongs to its first key, by what the kind of value allows: `04/12/1987, MRN 00482913` goes on
+/// with something else.
 fn own_len(line: &str, value: rule::KeyValue) -> usize {
     use rule::KeyValue::{Date, Phone};
     if !is_cut(value) {
@@ -387,8 +390,8 @@ impl Own {
         self.year |= digits == 4;
     }
 
-    /// Whether a word without digits is part of a date: a month, or, where no date is whole yet, whatever one word stands between two
-    /// of its numbers: no list has the months of every language.
+    /// Whether a word without digits is part of a date: a month, or, where no date is whole yet, whatever one word
+    /// stands between two of its numbers: no list has the months of every language.
     fn date_goes_on(&mut self, bare: &str, behind: &str) -> bool {
         if dates::month(bare).is_some() {
             self.month = true;

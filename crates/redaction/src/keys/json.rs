@@ -183,8 +183,8 @@ struct Quoted {
     behind: usize,
 }
 
-/// Where the first of two bytes stands in the 24 bytes that `rest` begins with, which most keys end in; none where that is
-/// further on or not told.
+/// Where the first of two bytes stands in the 24 bytes that `rest` begins with, which most keys end in; none where that
+/// is further on or not told.
 #[inline(always)]
 fn near(rest: &[u8], one: u8, other: u8) -> Option<Option<usize>> {
     const EACH: u64 = 0x0101_0101_0101_0101;
@@ -309,7 +309,8 @@ impl Walk<'_> {
         (len > 0).then_some(key)
     }
 
-    /// A token in quotes that starts here, of at most so many bytes; one that the end of the text cuts goes up to there.
+    /// A token in quotes that starts here, of at most so many bytes; one that the end of the text cuts goes up to
+    /// there.
     fn quoted(&mut self, most: usize) -> Option<Quoted> {
         let rest = self.text.get(self.at..)?;
         let slashes = match rest.first()? {

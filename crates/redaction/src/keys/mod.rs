@@ -1,7 +1,7 @@
-//! **What**: rules on keys: the whole value of `first_name`, `address1`, `dob` goes, whatever it looks like.
-//! **Why**: a name has no shape; its key says what it is. **Invariants**: which keys is data (`config/rules/keys.yaml`);
-//! a key such as `name`, that things have too, counts only beside other keys that say "person"; a claim never covers
-//! quotes; every byte is walked a bounded number of times. **Not here**: secret-ish keys (`secrets.yaml`).
+//! **What**: rules on keys: the whole value of `first_name`, `address1`, `dob` goes, whatever it looks like. **Why**: a
+//! name has no shape; its key says what it is. **Invariants**: which keys is data (`config/rules/keys.yaml`); a key
+//! such as `name`, that things have too, counts only beside other keys that say "person"; a claim never covers quotes;
+//! every byte is walked a bounded number of times. **Not here**: secret-ish keys (`secrets.yaml`).
 
 use std::sync::LazyLock;
 
@@ -131,8 +131,8 @@ fn siblings(
 /// Most pairs before a value that say what it is.
 const NEAR: usize = 10;
 
-/// What the value at `at` is, as FHIR says it beside identifiers and contacts: `{"type":{"text":"Medical Record Number"},
-/// "system":"http://…/us-ssn","value":"x"}`.
+/// What the value at `at` is, as FHIR says it beside identifiers and contacts:
+/// `{"type":{"text":"Medical Record Number"}, "system":"http://…/us-ssn","value":"x"}`.
 fn identified(scan: &Scan<'_>, tree: &Tree, at: usize, table: &KeyTable) -> Match {
     let Some(value) = tree.pairs.get(at) else { return Match::NONE };
     let within = |pair: &json::Pair| {

@@ -1,6 +1,6 @@
-//! **What**: the table of keys: which rules a key has, and what it says about the keys beside it. **Invariants**: a look-up
-//! takes time linear in the key, reads at most [`LONGEST`] bytes of it and allocates nothing. **Not here**: where keys
-//! stand (`json`, `flat`), what values look like (`values`).
+//! **What**: the table of keys: which rules a key has, and what it says about the keys beside it. **Invariants**: a
+//! look-up takes time linear in the key, reads at most [`LONGEST`] bytes of it and allocates nothing. **Not here**:
+//! where keys stand (`json`, `flat`), what values look like (`values`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -122,8 +122,8 @@ impl Default for KeyTable {
 /// Longest key that is remembered.
 const SHORT: usize = 24;
 
-/// Keys that were looked up, by their first and last bytes and their length: objects have the same keys again and again.
-/// Of one table at a time; made for the first key.
+/// Keys that were looked up, by their first and last bytes and their length: objects have the same keys again and
+/// again. Of one table at a time; made for the first key.
 #[derive(Default)]
 pub(crate) struct Known {
     table: u64,

@@ -131,7 +131,8 @@ fn columns_are_keys() {
     }
 }
 
-/// A line's value is its first key's alone, and goes whole: months of any language, dashes and slashes between numbers, capitals in a code.
+/// A line's value is its first key's alone, and goes whole: months of any language, dashes and slashes between numbers,
+/// capitals in a code.
 #[test]
 fn values_of_lines_go_whole() {
     for (text, wanted) in [
@@ -225,7 +226,8 @@ fn json_stays_json() {
     }
 }
 
-/// An id behind keys without one is found, wherever it stands: that no digit stands somewhere is remembered for other keys.
+/// An id behind keys without one is found, wherever it stands: that no digit stands somewhere is remembered for other
+/// keys.
 #[test]
 fn an_id_behind_keys_without_one_is_found() {
     for keys in (0..90).chain([400, 2000]) {

@@ -1,6 +1,6 @@
 //! **What**: what of a key's value is private: all of it, unless it says "no value" or describes one. **Why**: tool
-//! definitions, schemas and templates have the same keys as records. **Invariants**: at most [`LONGEST`] bytes are read.
-//! **Not here**: which keys (`table`).
+//! definitions, schemas and templates have the same keys as records. **Invariants**: at most [`LONGEST`] bytes are
+//! read. **Not here**: which keys (`table`).
 
 use std::ops::Range;
 use std::sync::LazyLock;

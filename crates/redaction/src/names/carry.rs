@@ -1,6 +1,7 @@
 //! **What**: a name that was found once is found everywhere in the same text: whole, and each of its words that is no
 //! common word. **Why**: a record introduces a name, the prose around it repeats it. **Invariants**: one pass for all
-//! names; at most [`MOST`] names are looked for; a text without a seed costs nothing. **Not here**: which names are seeds.
+//! names; at most [`MOST`] names are looked for; a text without a seed costs nothing. **Not here**: which names are
+//! seeds.
 
 use std::ops::Range;
 

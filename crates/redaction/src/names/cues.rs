@@ -24,7 +24,8 @@ pub(super) fn introduced(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     (surely || is_common_name(scan, cue, &name)).then_some(name)
 }
 
-/// `my name is Max de Graaf`, `Ms. Fields`: what is a common word elsewhere is a name before a word that is none, and behind a title.
+/// `my name is Max de Graaf`, `Ms. Fields`: what is a common word elsewhere is a name before a word that is none, and
+/// behind a title.
 fn is_common_name(scan: &Scan<'_>, cue: &WordAt, name: &Name) -> bool {
     let text = scan.part(name.range.clone());
     let last = text.rsplit(' ').next().unwrap_or("");
@@ -62,7 +63,8 @@ fn abbreviated(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     (person && !all_capitals(scan, &name)).then_some(name)
 }
 
-/// A name behind a greeting, set off from what follows; none where another greeting begins there. `further`: the words behind it.
+/// A name behind a greeting, set off from what follows; none where another greeting begins there. `further`: the words
+/// behind it.
 pub(super) fn greeted(scan: &Scan<'_>, cue: &WordAt, further: &[WordAt]) -> Option<Name> {
     let behind = scan.byte(cue.end);
     let at = skip(scan, cue.end, b" ,\t", 2)?;

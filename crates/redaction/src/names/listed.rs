@@ -1,6 +1,6 @@
 //! **What**: names that begin with a given name of the list: two words in a row, or one beside words that go with
-//! persons. **Invariants**: only words with a capital letter that the pass let through are looked at. **Not here**: the list
-//! (`words`), names behind cues (`cues`), what else such a word may be (`places`, `things`).
+//! persons. **Invariants**: only words with a capital letter that the pass let through are looked at. **Not here**: the
+//! list (`words`), names behind cues (`cues`), what else such a word may be (`places`, `things`).
 
 use std::ops::Range;
 use std::sync::LazyLock;

@@ -1,8 +1,8 @@
-//! **What**: persons' names as far as rules honestly go: behind words that announce them, under sign-offs, beside e-mail
-//! addresses, by a list of given names, and again wherever a text repeats one that was found. **Why**: a name has no
-//! shape; what stands around it tells. **Invariants**: cues are data (`config/rules/names.yaml`); what is read around a
-//! place is bounded; seeds of the carry-over come from keys and strong cues only. **Not here**: keys (`keys`), postal
-//! addresses (`addresses`).
+//! **What**: persons' names as far as rules honestly go: behind words that announce them, under sign-offs, beside
+//! e-mail addresses, by a list of given names, and again wherever a text repeats one that was found. **Why**: a name
+//! has no shape; what stands around it tells. **Invariants**: cues are data (`config/rules/names.yaml`); what is read
+//! around a place is bounded; seeds of the carry-over come from keys and strong cues only. **Not here**: keys (`keys`),
+//! postal addresses (`addresses`).
 
 mod carry;
 pub(super) mod cues;

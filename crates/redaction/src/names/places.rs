@@ -1,5 +1,5 @@
-//! **What**: given names that are places, or a unit, too, and journeys, whose ends are places. **Why**: `to Texas` and `a flight to
-//! Charlotte` tell no person. **Not here**: words that make a place of the name behind them (`listed`).
+//! **What**: given names that are places, or a unit, too, and journeys, whose ends are places. **Why**: `to Texas` and
+//! `a flight to Charlotte` tell no person. **Not here**: words that make a place of the name behind them (`listed`).
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,8 @@ use crate::scan::Scan;
 use crate::sets::Words;
 use crate::wordlists;
 
-/// Given names of the list that are more often a place, a house or a unit, where nothing but a preposition stands before them.
+/// Given names of the list that are more often a place, a house or a unit, where nothing but a preposition stands
+/// before them.
 static PLACES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.given_places")));
 /// Words before persons that go with places and units too.
 static EITHER: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.before_places")));

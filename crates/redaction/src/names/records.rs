@@ -1,6 +1,6 @@
-//! **What**: what stands at its place in a line of a record: the name of a vCard (`N:Doe;Jane;;;`), and who a segment of HL7
-//! is about (`PID|…`, `NK1|…`). **Invariants**: a line is read from its own word alone, at most [`LINE`] bytes of it, a card up
-//! to the next one. **Not here**: other lines of a vCard (`FN:`, `TEL:` are keys), other segments.
+//! **What**: what stands at its place in a line of a record: the name of a vCard (`N:Doe;Jane;;;`), and who a segment
+//! of HL7 is about (`PID|…`, `NK1|…`). **Invariants**: a line is read from its own word alone, at most [`LINE`] bytes
+//! of it, a card up to the next one. **Not here**: other lines of a vCard (`FN:`, `TEL:` are keys), other segments.
 
 use std::ops::Range;
 

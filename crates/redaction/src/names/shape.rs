@@ -1,5 +1,5 @@
-//! **What**: reads a person's name: one to five words with capital letters, particles, initials. **Invariants**: at most
-//! [`MOST`] words and some 150 bytes are read. **Not here**: what announces a name (`cues`), the lists (`words`).
+//! **What**: reads a person's name: one to five words with capital letters, particles, initials. **Invariants**: at
+//! most [`MOST`] words and some 150 bytes are read. **Not here**: what announces a name (`cues`), the lists (`words`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -162,8 +162,8 @@ fn blank(text: &str, at: usize) -> Option<usize> {
     None
 }
 
-/// The word that `rest` begins with, if it is a capital and small letters of ASCII, as nearly all are; empty where digits or signs
-/// of code are tied to it. None where more must be read.
+/// The word that `rest` begins with, if it is a capital and small letters of ASCII, as nearly all are; empty where
+/// digits or signs of code are tied to it. None where more must be read.
 fn plain(rest: &str) -> Option<&str> {
     let (_, behind) = rest.as_bytes().split_first().filter(|(first, _)| first.is_ascii_uppercase())?;
     let small = behind.iter().take_while(|byte| byte.is_ascii_lowercase()).count();

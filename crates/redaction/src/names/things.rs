@@ -1,5 +1,6 @@
-//! **What**: whether a listed name is that of a thing: all of a `name` or `title` beside keys that only goods have. **Invariants**: asked
-//! of names that would be claimed only; at most [`REACH`] bytes on either side are read. **Not here**: keys that say "person" (`keys`).
+//! **What**: whether a listed name is that of a thing: all of a `name` or `title` beside keys that only goods have.
+//! **Invariants**: asked of names that would be claimed only; at most [`REACH`] bytes on either side are read. **Not
+//! here**: keys that say "person" (`keys`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -16,7 +17,8 @@ const REACH: usize = 240;
 static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.keys_of_names")));
 /// Keys that only things have.
 static THINGS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.keys_of_things")));
-/// Keys that things have, and what persons buy: two of them say thing, or one beside a name whose second word is common.
+/// Keys that things have, and what persons buy: two of them say thing, or one beside a name whose second word is
+/// common.
 static MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("price stock inventory quantity qty brand"));
 /// Keys that persons have.
 static PERSONS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.keys_of_persons")));

@@ -1,13 +1,13 @@
-//! **What**: four word lists: given names, family names, words that may be either, and words that are no names. **Why**: a capital
-//! letter alone says little. **Invariants**: the lists are sorted (`tests`); a look-up compares a
+//! **What**: four word lists: given names, family names, words that may be either, and words that are no names.
+//! **Why**: a capital letter alone says little. **Invariants**: the lists are sorted (`tests`); a look-up compares a
 //! word or two and allocates nothing. **Not here**: what is made of it (`shape`).
 
 use std::sync::LazyLock;
 
 use crate::sets;
 
-/// Given names as they are written. From the public lists of the US census of 1990 and the name lists of Faker (MIT), without those that are
-/// common words.
+/// Given names as they are written. From the public lists of the US census of 1990 and the name lists of Faker (MIT),
+/// without those that are common words.
 const GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/given.txt");
 /// Common words, places, products, in lower case: counted in documentation and source code.
 const COMMON_TEXT: &str = include_str!("../../../../config/rules/words/common.txt");

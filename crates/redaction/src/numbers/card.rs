@@ -1,5 +1,5 @@
-//! **What**: payment cards, their codes and expiry dates. **Invariants**: a card without a word has an issuer, its length and
-//! a right sum; codes and dates are nothing without their key. **Not here**: issuers (`validate::bank`).
+//! **What**: payment cards, their codes and expiry dates. **Invariants**: a card without a word has an issuer, its
+//! length and a right sum; codes and dates are nothing without their key. **Not here**: issuers (`validate::bank`).
 
 use std::ops::Range;
 

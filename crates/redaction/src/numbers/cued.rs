@@ -1,6 +1,7 @@
-//! **What**: values that only the word or key before them tells: accounts, passports, licences, medical, tax and national
-//! ids, devices, vehicles. **Invariants**: a value has the size its kind has somewhere; the farther its word, the more its
-//! shape or check must say; dates, times and hashes are none of these. **Not here**: the words (`pii.yaml`).
+//! **What**: values that only the word or key before them tells: accounts, passports, licences, medical, tax and
+//! national ids, devices, vehicles. **Invariants**: a value has the size its kind has somewhere; the farther its word,
+//! the more its shape or check must say; dates, times and hashes are none of these. **Not here**: the words
+//! (`pii.yaml`).
 
 use std::ops::Range;
 use std::sync::LazyLock;

@@ -1,7 +1,7 @@
-//! **What**: [`Cues`]: which kinds of numbers the words around a value speak of, the nearest first. **Why**: most ids are
-//! bare digits; only a word or key tells a phone number from an order number. **Invariants**: a value that has a key of
-//! its own listens to that alone, unless the key says nothing (`value`); no more than [`FAR`] bytes on one line are
-//! read. **Not here**: the words (`pii.yaml`), what each kind demands (`cued`).
+//! **What**: [`Cues`]: which kinds of numbers the words around a value speak of, the nearest first. **Why**: most ids
+//! are bare digits; only a word or key tells a phone number from an order number. **Invariants**: a value that has a
+//! key of its own listens to that alone, unless the key says nothing (`value`); no more than [`FAR`] bytes on one line
+//! are read. **Not here**: the words (`pii.yaml`), what each kind demands (`cued`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -158,7 +158,8 @@ const BETWEEN: &[char] = &[
 /// Marks of ASCII there.
 static MARKS: Bytes = Bytes::of(b" :=.('\"*");
 
-/// The kind that a word of another script right before `at` speaks of (`电话`, `телефон`): such words begin no word of ASCII.
+/// The kind that a word of another script right before `at` speaks of (`电话`, `телефон`): such words begin no word of
+/// ASCII.
 pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
     let at = series(scan, at);
     let marks = MARKS.trailing(scan.bytes(at.saturating_sub(6)..at));

@@ -1,5 +1,5 @@
-//! **What**: dates of birth: any real date behind their word or key. **Invariants**: a date without one stays. **Not here**:
-//! the words (`pii.yaml`).
+//! **What**: dates of birth: any real date behind their word or key. **Invariants**: a date without one stays. **Not
+//! here**: the words (`pii.yaml`).
 
 use std::ops::Range;
 

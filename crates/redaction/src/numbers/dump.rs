@@ -1,6 +1,6 @@
-//! **What**: whether groups of digits are bytes of a dump: `xxd`, `hexdump`, `od`, `objdump`. **Why**: a megabyte of them has hundreds
-//! of groups that look like phone and card numbers. **Invariants**: asked only of what was found; at most [`REACH`] bytes on each
-//! side are read. **Not here**: hex that says text (`views`).
+//! **What**: whether groups of digits are bytes of a dump: `xxd`, `hexdump`, `od`, `objdump`. **Why**: a megabyte of
+//! them has hundreds of groups that look like phone and card numbers. **Invariants**: asked only of what was found; at
+//! most [`REACH`] bytes on each side are read. **Not here**: hex that says text (`views`).
 
 use std::ops::Range;
 
@@ -9,7 +9,8 @@ use super::super::scan::Scan;
 /// Bytes beside a finding that are looked at.
 const REACH: usize = 64;
 
-/// Whether a finding of groups between blanks stands in a row of groups of hex digits as wide, or behind the offset of a row.
+/// Whether a finding of groups between blanks stands in a row of groups of hex digits as wide, or behind the offset of
+/// a row.
 pub(super) fn holds(scan: &Scan<'_>, found: &Range<usize>) -> bool {
     if !matches!(scan.before(found.start, 1), b' ' | b'\t') && scan.byte(found.end) != b' ' {
         return false;

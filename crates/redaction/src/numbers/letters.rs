@@ -1,6 +1,6 @@
-//! **What**: ids of letters and digits that their shape and check tell: IBAN, wallets, VIN, national, tax and medical ids,
-//! lines of passports. **Invariants**: refused by length and first bytes before any sum is made. **Not here**: the checks
-//! (`validate::lettered`), ids that only a word tells (`cued`).
+//! **What**: ids of letters and digits that their shape and check tell: IBAN, wallets, VIN, national, tax and medical
+//! ids, lines of passports. **Invariants**: refused by length and first bytes before any sum is made. **Not here**: the
+//! checks (`validate::lettered`), ids that only a word tells (`cued`).
 
 use std::ops::Range;
 

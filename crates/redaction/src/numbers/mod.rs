@@ -1,8 +1,8 @@
-//! **What**: everything private that digits tell: phone numbers, cards, accounts, national, tax and medical ids, dates of
-//! birth, addresses of networks and devices, vehicles. **Why**: one look at each run with digits decides what it could be;
-//! patterns would each read it again. **Invariants**: each run starts one chain, each chain is read once, and at each of its
-//! groups a few look-ups by length refuse what is nothing; all looking around is bounded; nothing is allocated.
-//! **Not here**: check sums (`validate`), words and examples (`pii.yaml`), e-mail addresses (`email`).
+//! **What**: everything private that digits tell: phone numbers, cards, accounts, national, tax and medical ids, dates
+//! of birth, addresses of networks and devices, vehicles. **Why**: one look at each run with digits decides what it
+//! could be; patterns would each read it again. **Invariants**: each run starts one chain, each chain is read once, and
+//! at each of its groups a few look-ups by length refuse what is nothing; all looking around is bounded; nothing is
+//! allocated. **Not here**: check sums (`validate`), words and examples (`pii.yaml`), e-mail addresses (`email`).
 
 use std::ops::Range;
 
@@ -61,7 +61,8 @@ struct Walk<'a, 't> {
 }
 
 impl Walk<'_, '_> {
-    /// Whether a run is nothing, as its length and the bytes beside it tell where no word speaks of it: most numbers of logs.
+    /// Whether a run is nothing, as its length and the bytes beside it tell where no word speaks of it: most numbers of
+    /// logs.
     #[inline]
     fn is_dull(&self, number: &Number) -> bool {
         if self.cued || self.foreign || number.len() > 8 || is_joined(number) {
@@ -321,7 +322,8 @@ fn is_joined(number: &Number) -> bool {
     matches!(number.before, b':' | b'-' | b'.') || matches!(number.behind, b':' | b'-' | b'.')
 }
 
-/// Whether a group of a chain is one where [`at`] could find anything: the groups of dates, times and versions are none.
+/// Whether a group of a chain is one where [`at`] could find anything: the groups of dates, times and versions are
+/// none.
 fn may_begin(chain: &Chain, index: usize) -> bool {
     let sep = chain.sep(index);
     let dotted = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';

@@ -1,5 +1,6 @@
-//! **What**: addresses of networks and devices: IPv4, IPv6, MAC. **Invariants**: private (unless chosen), loopback, link-local, multicast
-//! and mask addresses stay: they are nobody's; at most 64 bytes are read around a run. **Not here**: ports, host names.
+//! **What**: addresses of networks and devices: IPv4, IPv6, MAC. **Invariants**: private (unless chosen), loopback,
+//! link-local, multicast and mask addresses stay: they are nobody's; at most 64 bytes are read around a run. **Not
+//! here**: ports, host names.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -69,7 +70,8 @@ fn is_escape(site: &Site<'_, '_>) -> bool {
 /// Words before a version of four numbers, as an address has.
 static VERSIONS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.versions"));
 
-/// `version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`, and small numbers that nothing calls an address: sections, releases.
+/// `version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`, and small numbers that nothing calls an address: sections,
+/// releases.
 fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     const WELL_KNOWN: [[u8; 4]; 5] = [[1, 1, 1, 1], [1, 0, 0, 1], [8, 8, 8, 8], [8, 8, 4, 4], [9, 9, 9, 9]];
     let scan = site.scan;

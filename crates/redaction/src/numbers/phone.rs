@@ -1,5 +1,5 @@
-//! **What**: phone numbers: with a country code, in the shape of a national plan, or announced by a word. **Invariants**:
-//! ten bare digits are nothing without a word. **Not here**: the plans (`validate::phones`).
+//! **What**: phone numbers: with a country code, in the shape of a national plan, or announced by a word.
+//! **Invariants**: ten bare digits are nothing without a word. **Not here**: the plans (`validate::phones`).
 
 use std::ops::Range;
 

@@ -172,8 +172,8 @@ impl<'a, 't> Site<'a, 't> {
 /// What numbers of things are called.
 static THINGS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.things")));
 
-/// Words that also stand before phone numbers (`the office line`, `any time`): they name bare digits right behind them, and what stands
-/// behind `#`, `:` or a word for a number.
+/// Words that also stand before phone numbers (`the office line`, `any time`): they name bare digits right behind them,
+/// and what stands behind `#`, `:` or a word for a number.
 static DOUBTFUL: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.things_maybe")));
 
 /// Words between such a word and its number.
@@ -184,7 +184,8 @@ pub(super) fn is_thing(word: &[u8]) -> bool {
     THINGS.has(word) || DOUBTFUL.has(word)
 }
 
-/// Whether the nearest word before `at` that says anything is of [`THINGS`]; `bare`: digits without separators stand there.
+/// Whether the nearest word before `at` that says anything is of [`THINGS`]; `bare`: digits without separators stand
+/// there.
 fn denied(scan: &Scan<'_>, at: usize, bare: bool) -> bool {
     let before = scan.bytes(at.saturating_sub(40)..at);
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();

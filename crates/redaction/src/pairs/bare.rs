@@ -1,12 +1,13 @@
-//! **What**: values without quotes: up to white space or what else ends one. **Invariants**: at most [`VALUE`] bytes, and [`OPEN`] brackets
-//! within brackets, are read. **Not here**: quoted ones (`super`).
+//! **What**: values without quotes: up to white space or what else ends one. **Invariants**: at most [`VALUE`] bytes,
+//! and [`OPEN`] brackets within brackets, are read. **Not here**: quoted ones (`super`).
 
 use std::ops::Range;
 
 use super::cursor::{Cursor, IN_KEY, KEY, VALUE};
 use super::words::{CALL, IN_BARE, IN_CALL, wraps};
 
-/// Most brackets that are open at a place of a value without quotes: what is deeper is no value, and would be read from each of its keys.
+/// Most brackets that are open at a place of a value without quotes: what is deeper is no value, and would be read from
+/// each of its keys.
 const OPEN: usize = 8;
 
 /// Bytes in which the next bracket of a call is looked for at once.
@@ -14,8 +15,8 @@ const AHEAD: usize = 256;
 
 /// What was read for the keys of one text: it stands in the values of other keys, too.
 pub(crate) struct Read {
-    /// Where a value began in which more brackets opened than may be open, none closed, and no other mark stood; beyond the text where
-    /// there was none.
+    /// Where a value began in which more brackets opened than may be open, none closed, and no other mark stood; beyond
+    /// the text where there was none.
     from: usize,
     /// The places of these brackets; the value ended at the last of them.
     opens: [usize; OPEN + 1],
@@ -30,8 +31,8 @@ impl Default for Read {
 }
 
 impl Read {
-    /// The last known bracket of a value that begins at `at` and ends before `end`, and how many are open behind it; those before the value
-    /// are forgotten.
+    /// The last known bracket of a value that begins at `at` and ends before `end`, and how many are open behind it;
+    /// those before the value are forgotten.
     fn behind(&mut self, at: usize, end: usize) -> Option<(usize, usize)> {
         let last = *self.opens.last()?;
         if self.from > at || at > last || last >= end {
@@ -61,8 +62,8 @@ impl Read {
 }
 
 impl Cursor<'_> {
-    /// Whether the byte `on` bytes ahead, which opens no bracket nor closes one of the value, ends a value without quotes. `within`:
-    /// whether a `[` is open before it, once that is known.
+    /// Whether the byte `on` bytes ahead, which opens no bracket nor closes one of the value, ends a value without
+    /// quotes. `within`: whether a `[` is open before it, once that is known.
     fn ends_bare(&self, on: usize, byte: u8, within: &mut Option<bool>) -> bool {
         let next = self.byte(on + 1);
         match byte {

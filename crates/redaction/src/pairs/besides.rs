@@ -1,5 +1,6 @@
-//! **What**: values that stand before their key: `{"value": "v", "name": "KEY"}`, `- value: v` above `name: KEY`, and comments between
-//! the two. **Invariants**: at most [`BACK`] bytes before a key are read. **Not here**: a value behind its name (`super`).
+//! **What**: values that stand before their key: `{"value": "v", "name": "KEY"}`, `- value: v` above `name: KEY`, and
+//! comments between the two. **Invariants**: at most [`BACK`] bytes before a key are read. **Not here**: a value behind
+//! its name (`super`).
 
 use std::ops::Range;
 
@@ -23,7 +24,8 @@ impl Cursor<'_> {
         self.rest().iter().skip(2).take(8).find(|byte| **byte != b' ').is_some_and(|byte| b"\"'`".contains(byte))
     }
 
-    /// Skips what stands between two pairs of one object: no pair, no bracket, no `-` that begins the next item of a list.
+    /// Skips what stands between two pairs of one object: no pair, no bracket, no `-` that begins the next item of a
+    /// list.
     fn skip_joints(&mut self, most: usize) {
         for _ in 0..8 {
             self.skip(|byte| b" \t\r\n,".contains(&byte));

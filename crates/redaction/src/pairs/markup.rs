@@ -1,6 +1,7 @@
-//! **What**: keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), a cell beside its key's
-//! (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). **Invariants**: at most [`MOST`] bytes of a tag are read; no value goes
-//! beyond the JSON string that it stands in. **Not here**: elements without attributes (`super`).
+//! **What**: keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), a cell beside
+//! its key's (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). **Invariants**: at most [`MOST`] bytes of
+//! a tag are read; no value goes beyond the JSON string that it stands in. **Not here**: elements without attributes
+//! (`super`).
 
 use std::ops::Range;
 
@@ -123,7 +124,8 @@ pub(super) fn opens(text: &[u8], at: usize) -> bool {
     space != 1 && head.get(..head.len() - space).is_some_and(|head| head.ends_with(b"<"))
 }
 
-/// Length up to the `>` of a tag behind a quote that belongs to nothing (`hint=it's`), where nothing but words and quotes follows.
+/// Length up to the `>` of a tag behind a quote that belongs to nothing (`hint=it's`), where nothing but words and
+/// quotes follows.
 fn stray(rest: &[u8], from: usize) -> Option<usize> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" =-_.\"'".contains(byte);
     let len = rest.get(from..)?.iter().take(MOST).take_while(|byte| plain(byte)).count();

@@ -1,4 +1,5 @@
-//! **What**: words between keys and values, and around values. **Invariants**: in small letters. **Not here**: words of keys (`secrets::keys`).
+//! **What**: words between keys and values, and around values. **Invariants**: in small letters. **Not here**: words of
+//! keys (`secrets::keys`).
 
 use std::sync::LazyLock;
 

@@ -1,6 +1,6 @@
-//! **What**: strings in a list, or in an object that only wraps a value, in place of a key's value. **Why**: they have the key of their
-//! parent. **Invariants**: at most [`ITEMS`] strings within 8 KiB, three brackets deep; what is no string ends the list. **Not here**:
-//! what of them is private.
+//! **What**: strings in a list, or in an object that only wraps a value, in place of a key's value. **Why**: they have
+//! the key of their parent. **Invariants**: at most [`ITEMS`] strings within 8 KiB, three brackets deep; what is no
+//! string ends the list. **Not here**: what of them is private.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -9,8 +9,8 @@ use super::super::sets::Words;
 use super::cursor::{Cursor, VALUE};
 use crate::wordlists;
 
-/// The strings in the list, or in the object that only wraps a value, which stands at `at`: `["v", "w"]`, `[]string{"v"}`,
-/// `{"S": "v"}`. Each with its quote.
+/// The strings in the list, or in the object that only wraps a value, which stands at `at`: `["v", "w"]`,
+/// `[]string{"v"}`, `{"S": "v"}`. Each with its quote.
 pub(crate) fn wrapped(text: &[u8], at: usize) -> Wrapped<'_> {
     let text = text.get(..text.len().min(at.saturating_add(VALUE))).unwrap_or_default();
     let mut cursor = Cursor { text, at };
@@ -99,8 +99,8 @@ impl Iterator for Wrapped<'_> {
 /// Keys of objects that only wrap a value.
 static WRAPS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("notation.wrapping_keys")));
 
-/// Whether a line begins with the key at `key` and has one `|` alone, at `bar`: `first_name    | Ann`, as psql prints a record. A header
-/// has dashes below it.
+/// Whether a line begins with the key at `key` and has one `|` alone, at `bar`: `first_name | Ann`, as psql prints a
+/// record. A header has dashes below it.
 pub(super) fn is_row(text: &[u8], key: usize, bar: usize) -> bool {
     let escaped = |at: usize| text.get(at - 2..at).is_some_and(|end| end == b"\\n");
     let begins = key == 0 || text.get(key - 1) == Some(&b'\n') || key > 1 && escaped(key);

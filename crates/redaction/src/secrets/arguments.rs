@@ -1,5 +1,6 @@
-//! **What**: the words of a command line, in quotes or not, or of a list of strings that is one. **Invariants**: linear; a bare word ends
-//! where the string around the command does. **Not here**: what the words mean (`shell`, `commands`).
+//! **What**: the words of a command line, in quotes or not, or of a list of strings that is one. **Invariants**:
+//! linear; a bare word ends where the string around the command does. **Not here**: what the words mean (`shell`,
+//! `commands`).
 
 use std::ops::Range;
 

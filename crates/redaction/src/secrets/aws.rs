@@ -1,5 +1,5 @@
-//! **What**: AWS secrets near a key id, or behind the word `aws`: forty characters of base64. **Invariants**: at most eight runs are looked
-//! at; parts of paths stay. **Not here**: values of keys that say it (`assign`).
+//! **What**: AWS secrets near a key id, or behind the word `aws`: forty characters of base64. **Invariants**: at most
+//! eight runs are looked at; parts of paths stay. **Not here**: values of keys that say it (`assign`).
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
-//! **What**: secrets beside the value of a key: what a plan of changes puts in its place (`"old" -> "new"`), values that are given to
-//! several names at once (`user, password = "bob", "x"`). **Invariants**: nothing but names and literals is read, on one line. **Not
-//! here**: what one key announces (`assign`).
+//! **What**: secrets beside the value of a key: what a plan of changes puts in its place (`"old" -> "new"`), values
+//! that are given to several names at once (`user, password = "bob", "x"`). **Invariants**: nothing but names and
+//! literals is read, on one line. **Not here**: what one key announces (`assign`).
 
 use super::super::pairs::{Pair, Sep};
 use super::calls;
@@ -22,7 +22,8 @@ pub(super) fn planned(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claim
     }
 }
 
-/// Claims the values of `user, password = "bob", "x"`, where the last name is that of the pair; false where there is but one name.
+/// Claims the values of `user, password = "bob", "x"`, where the last name is that of the pair; false where there is
+/// but one name.
 pub(super) fn parallel(scan: &Scan<'_>, pair: &Pair, rules: &Rules, claims: &mut Claims) -> bool {
     if pair.sep != Sep::Equals
         || pair.quote.is_none()

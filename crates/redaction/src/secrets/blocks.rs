@@ -1,7 +1,8 @@
-//! **What**: private keys in PEM, OpenPGP and PuTTY form, also cut, also with escaped line ends. **Invariants**: a block
-//! without its end goes as far as its alphabet does, one without its beginning begins with the first line of base64; what
-//! stands before each line in the same shape (`12 | `, `> `) does not count; quotes between its lines stay, so that JSON stays
-//! JSON; at most 64 KiB of a block is read, and none twice. **Not here**: certificates and public keys, which stay.
+//! **What**: private keys in PEM, OpenPGP and PuTTY form, also cut, also with escaped line ends. **Invariants**: a
+//! block without its end goes as far as its alphabet does, one without its beginning begins with the first line of
+//! base64; what stands before each line in the same shape (`12 | `, `> `) does not count; quotes between its lines
+//! stay, so that JSON stays JSON; at most 64 KiB of a block is read, and none twice. **Not here**: certificates and
+//! public keys, which stay.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -18,7 +19,8 @@ const MOST: usize = 64 << 10;
 /// Most bytes before each line of a block.
 const PREFIX: usize = 64;
 
-/// Where a block ends, where the next one begins, and what stands around their titles: made once, as making them costs more than a look.
+/// Where a block ends, where the next one begins, and what stands around their titles: made once, as making them costs
+/// more than a look.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("END "));
 static NEXT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("-----BEGIN "));
 static DASHES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("----"));
@@ -52,7 +54,8 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     end
 }
 
-/// A PEM block whose `END` is at `at` and whose beginning was cut off: lines of base64 above, none before `from`. Gives where it ends.
+/// A PEM block whose `END` is at `at` and whose beginning was cut off: lines of base64 above, none before `from`. Gives
+/// where it ends.
 pub(super) fn cut(scan: &Scan<'_>, at: usize, from: usize, rule: u16, claims: &mut Claims) -> usize {
     let title = ahead(scan, at, 64);
     let title_end = title.windows(4).position(|part| part == b"----").unwrap_or(title.len());

@@ -1,6 +1,6 @@
-//! **What**: secrets that stand in a call without a key: `new NetworkCredential("user", "password")`, `jwt.sign(x, "secret")`.
-//! **Invariants**: at most [`MOST`] bytes are read behind the call's name; only a quoted argument counts, whatever stands before it.
-//! **Not here**: which calls (`known`), arguments with a name (`assign`).
+//! **What**: secrets that stand in a call without a key: `new NetworkCredential("user", "password")`,
+//! `jwt.sign(x, "secret")`. **Invariants**: at most [`MOST`] bytes are read behind the call's name; only a quoted
+//! argument counts, whatever stands before it. **Not here**: which calls (`known`), arguments with a name (`assign`).
 
 use std::ops::Range;
 
@@ -206,7 +206,8 @@ fn is_getter(key: &[u8]) -> bool {
     ends_with(key, b"andpassword") || head.eq_ignore_ascii_case(b"get") && (next == b'_' || next.is_ascii_uppercase())
 }
 
-/// `verify_password("alice", "…")`: behind a user, who is a word, the password stands second. Gives whether a placeholder does.
+/// `verify_password("alice", "…")`: behind a user, who is a word, the password stands second. Gives whether a
+/// placeholder does.
 fn second(scan: &Scan<'_>, pair: &mut Pair) -> bool {
     let first = scan.bytes(pair.value.clone());
     let look = Look::at(first);
@@ -277,7 +278,8 @@ fn literal(rest: &[u8], at: usize) -> Option<Range<usize>> {
     })
 }
 
-/// The quoted argument at `at`, without its quotes, which may be escaped, and have a letter or mark before them (`@"…"`, `r'…'`).
+/// The quoted argument at `at`, without its quotes, which may be escaped, and have a letter or mark before them
+/// (`@"…"`, `r'…'`).
 pub(super) fn quoted(rest: &[u8], at: usize) -> Option<Range<usize>> {
     let rest_at = rest.get(at..)?;
     let blanks = rest_at.iter().take(64).take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -290,8 +292,8 @@ pub(super) fn quoted(rest: &[u8], at: usize) -> Option<Range<usize>> {
     (rest.get(close + 1) != Some(&b':')).then_some(found)
 }
 
-/// What is in the string whose quote stands at `at`, perhaps behind backslashes, and where its other quote stands; one within it has
-/// more backslashes.
+/// What is in the string whose quote stands at `at`, perhaps behind backslashes, and where its other quote stands; one
+/// within it has more backslashes.
 pub(super) fn string(rest: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
     let backslashes =
         |at: usize| rest.get(..at).unwrap_or_default().iter().rev().take(16).take_while(|byte| **byte == b'\\').count();

@@ -1,6 +1,7 @@
-//! **What**: what code falls back to where the environment has no value: `process.env.TOKEN ?? "v"`, `getenv("TOKEN", "v")`,
-//! `ENV['TOKEN'] || 'v'`. **Invariants**: at most [`MOST`] bytes of the line behind a key are read, and only where a read of the environment
-//! begins the value. **Not here**: `${X:-v}`, whether the literal is secret (`assign`).
+//! **What**: what code falls back to where the environment has no value: `process.env.TOKEN ?? "v"`,
+//! `getenv("TOKEN", "v")`, `ENV['TOKEN'] || 'v'`. **Invariants**: at most [`MOST`] bytes of the line behind a key are
+//! read, and only where a read of the environment begins the value. **Not here**: `${X:-v}`, whether the literal is
+//! secret (`assign`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -59,7 +60,8 @@ fn is_key(rest: &[u8]) -> bool {
 /// Ends of calls whose second argument is the fallback, in small letters.
 const CALLS: [&[u8]; 5] = [b"getenv", b"env", b".get", b".fetch", b".getordefault"];
 
-/// The first literal behind `||`, `??`, `or`, `:` or a comma of a call that reads, from `at` on: none behind what ends the value.
+/// The first literal behind `||`, `??`, `or`, `:` or a comma of a call that reads, from `at` on: none behind what ends
+/// the value.
 fn literal(line: &[u8], mut at: usize) -> Option<Range<usize>> {
     let mut asked = false;
     let (mut depth, mut call) = (at, None);

@@ -65,8 +65,8 @@ pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, clai
     if pair.quote.is_none() && end > pair.key.end + 512 { end } else { pair.key.end }
 }
 
-/// From `start` to the line's end or the quote around the header. What is no list of words is a scheme and what stands behind it: no
-/// more is read, or a line of headers would be read from each of them.
+/// From `start` to the line's end or the quote around the header. What is no list of words is a scheme and what stands
+/// behind it: no more is read, or a line of headers would be read from each of them.
 fn unquoted(scan: &Scan<'_>, start: usize, list: bool) -> Range<usize> {
     let rest = ahead(scan, start, MOST);
     static MARKS: Bytes = Bytes::of(b"\n\r\"'`\\ \t");
@@ -129,8 +129,8 @@ fn credentials(
     }
 }
 
-/// `Digest username="…", realm="…", response="…"`: what is computed of the password goes. The quotes around its parts also end what
-/// was read as the header where that has none.
+/// `Digest username="…", realm="…", response="…"`: what is computed of the password goes. The quotes around its parts
+/// also end what was read as the header where that has none.
 fn digest(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &mut Claims) {
     let Some(rule) = rules.header else { return };
     let rest = ahead(scan, content.start, MOST);
@@ -159,7 +159,8 @@ fn cookies(scan: &Scan<'_>, pair: &Pair, content: Range<usize>, rules: &Rules, c
     values(scan, content, (one, told), rules, claims);
 }
 
-/// Claims the values of cookies: of the first alone (`one`), and words of small letters only where it is `told` that these are cookies.
+/// Claims the values of cookies: of the first alone (`one`), and words of small letters only where it is `told` that
+/// these are cookies.
 pub(super) fn values(
     scan: &Scan<'_>,
     content: Range<usize>,

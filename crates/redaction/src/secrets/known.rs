@@ -1,7 +1,7 @@
-//! **What**: calls that take a secret without a key: their names, which argument it is, and what that must look like. **Why**:
-//! `jwt.sign(x, "…")` and `login("user", "…")` have no word for what stands there. **Invariants**: names are in small letters, from the
-//! beginning of a word; the more a name is also used for something else, the more its argument must look like a secret. **Not here**:
-//! how arguments are read (`calls`).
+//! **What**: calls that take a secret without a key: their names, which argument it is, and what that must look like.
+//! **Why**: `jwt.sign(x, "…")` and `login("user", "…")` have no word for what stands there. **Invariants**: names are
+//! in small letters, from the beginning of a word; the more a name is also used for something else, the more its
+//! argument must look like a secret. **Not here**: how arguments are read (`calls`).
 
 use std::sync::LazyLock;
 

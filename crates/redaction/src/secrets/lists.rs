@@ -1,7 +1,7 @@
 //! **What**: values whose secret key stands elsewhere: items of a list, what an object only wraps, cells of a column.
-//! **Why**: a list has the key of its parent, a row the names of its columns. **Invariants**: what is no random value, nor a
-//! password by its look, stays: rules of forms, names of secrets and words stand in lists, too. **Not here**: where rows and
-//! columns stand (`keys::columns`), how lists are read (`pairs`).
+//! **Why**: a list has the key of its parent, a row the names of its columns. **Invariants**: what is no random value,
+//! nor a password by its look, stays: rules of forms, names of secrets and words stand in lists, too. **Not here**:
+//! where rows and columns stand (`keys::columns`), how lists are read (`pairs`).
 
 use std::ops::Range;
 
@@ -30,8 +30,8 @@ pub(super) fn is_opened(scan: &Scan<'_>, pair: &Pair) -> bool {
         && matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow)
 }
 
-/// The strings of a list, or of an object that only wraps a value, have the key of their parent. Rules of forms and names of secrets
-/// stand in lists, too: what is hidden there is no word. Gives up to where nothing needs another look.
+/// The strings of a list, or of an object that only wraps a value, have the key of their parent. Rules of forms and
+/// names of secrets stand in lists, too: what is hidden there is no word. Gives up to where nothing needs another look.
 pub(super) fn items(scan: &Scan<'_>, parent: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
     let mut end = parent.key.end;
     for (quote, range) in wrapped(scan.text.as_bytes(), parent.value.start) {
@@ -104,7 +104,8 @@ pub(super) fn below(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rul
     key.end
 }
 
-/// Bytes before the value of a line such as `Default: v` of a template's parameter; 0 where the line is another pair of it (`Type: String`).
+/// Bytes before the value of a line such as `Default: v` of a template's parameter; 0 where the line is another pair of
+/// it (`Type: String`).
 fn wrapping(line: &[u8]) -> Option<usize> {
     let word = line.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let name = line.get(..word).filter(|name| !name.is_empty())?;
@@ -185,7 +186,8 @@ pub(crate) fn column(rules: &Rules, name: &[u8]) -> Option<Column> {
     Some(Column { kind, rule: rules.of_pair(kind, name)? })
 }
 
-/// Claims the cell at `range` of a column. One in quotes, or a text between commas (`sure`), may be a password of small letters.
+/// Claims the cell at `range` of a column. One in quotes, or a text between commas (`sure`), may be a password of small
+/// letters.
 pub(crate) fn cell(scan: &Scan<'_>, column: Column, range: Range<usize>, sure: bool, claims: &mut Claims) {
     let value = scan.bytes(range.clone());
     let look = Look::at(value);

@@ -1,5 +1,5 @@
-//! **What**: [`Look`]: how many bytes of each kind a value has. **Why**: nearly every question about a value is one of counts.
-//! **Invariants**: one pass, one look-up a byte. **Not here**: what is made of the counts (`values`, `assign`).
+//! **What**: [`Look`]: how many bytes of each kind a value has. **Why**: nearly every question about a value is one of
+//! counts. **Invariants**: one pass, one look-up a byte. **Not here**: what is made of the counts (`values`, `assign`).
 
 /// What a value is made of.
 #[derive(Clone, Copy, Default)]
@@ -17,7 +17,8 @@ pub(super) struct Look {
     pub(super) distinct: u32,
 }
 
-/// The counts to which each byte adds one, eight bits each: small letters, capitals, digits, blanks, joints, and what is no digit in hex.
+/// The counts to which each byte adds one, eight bits each: small letters, capitals, digits, blanks, joints, and what
+/// is no digit in hex.
 static COUNTS: [u64; 256] = counts();
 
 const fn counts() -> [u64; 256] {

@@ -1,6 +1,7 @@
-//! **What**: manifests of Kubernetes with `kind: Secret`, in YAML and JSON: the values below `data` and `stringData`. **Why**: their keys
-//! may say nothing, the manifest says that they are secret. **Invariants**: no stretch of YAML is read twice, nor JSON; keys, quotes
-//! and notation stay; templates stay. **Not here**: values whose own key says more (`assign`).
+//! **What**: manifests of Kubernetes with `kind: Secret`, in YAML and JSON: the values below `data` and `stringData`.
+//! **Why**: their keys may say nothing, the manifest says that they are secret. **Invariants**: no stretch of YAML is
+//! read twice, nor JSON; keys, quotes and notation stay; templates stay. **Not here**: values whose own key says more
+//! (`assign`).
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! **What**: secrets that code finds: values of keys, headers, cookies, URLs, command lines, key blocks, values beside a
-//! provider's name. **Why**: these need the notation around a value, which no pattern reads exactly. **Invariants**:
+//! **What**: secrets that code finds: values of keys, headers, cookies, URLs, command lines, key blocks, values beside
+//! a provider's name. **Why**: these need the notation around a value, which no pattern reads exactly. **Invariants**:
 //! only places that `anchors` named are looked at; each kind of finding is a rule of `config/rules/secrets.yaml` with
 //! its own name, so that it can be switched off and counted; looking around is bounded, and no key is judged twice.
 //! **Not here**: tokens with a prefix of their own (patterns of `secrets.yaml`), notations (`pairs`).
@@ -98,7 +98,8 @@ pub(super) fn under(rules: &Rules, key: &[u8], value: &[u8]) -> Option<u16> {
     rules.of_pair(kind, key)
 }
 
-/// Whether a number under `key` of an attribute is a password. What else is called a token or key is counted, not told, by numbers.
+/// Whether a number under `key` of an attribute is a password. What else is called a token or key is counted, not told,
+/// by numbers.
 pub(super) fn is_password(rules: &Rules, key: &[u8], digits: &[u8]) -> bool {
     let kind = || matches!(keys::kind(key), Some(keys::Kind::Password | keys::Kind::Pass | keys::Kind::Pin));
     digits.len() >= 4 && kind() && under(rules, key, digits).is_some()

@@ -1,7 +1,7 @@
-//! **What**: values that a provider's name beside them makes secret (`datadog … 32 hex`), and
-//! shapes whose anchor is a digit (Telegram, Mailchimp, Azure's `Q~`). **Why**: half of the providers' keys have no
-//! prefix. **Invariants**: at most 64 bytes behind a word are read, on its line; what names a commit, digest or id stays.
-//! **Not here**: keys that say secret themselves (`assign`).
+//! **What**: values that a provider's name beside them makes secret (`datadog … 32 hex`), and shapes whose anchor is a
+//! digit (Telegram, Mailchimp, Azure's `Q~`). **Why**: half of the providers' keys have no prefix. **Invariants**: at
+//! most 64 bytes behind a word are read, on its line; what names a commit, digest or id stays. **Not here**: keys that
+//! say secret themselves (`assign`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -76,8 +76,8 @@ fn unkeyed(at: usize, token: &[u8]) -> (usize, &[u8]) {
     (at + from, value.get(..value.len() - dots).unwrap_or_default())
 }
 
-/// Whether what stands before a value ends in a key that may be a secret's, and a separator: so that the value counts on the line
-/// below the name, too.
+/// Whether what stands before a value ends in a key that may be a secret's, and a separator: so that the value counts
+/// on the line below the name, too.
 fn is_keyed(between: &[u8]) -> bool {
     let Some((last, before)) = between.trim_ascii_end().split_last() else { return false };
     b"=:".contains(last) && ["key", "token", "secret"].iter().any(|word| ends_with(before, word.as_bytes()))
@@ -269,7 +269,8 @@ pub(super) fn atlas(scan: &Scan<'_>, at: usize, end: usize, rule: u16, claims: &
     }
 }
 
-/// Hashes of passwords as crypt writes them: `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's `pbkdf2_sha256$…`.
+/// Hashes of passwords as crypt writes them: `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's
+/// `pbkdf2_sha256$…`.
 fn hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
     static CRYPT: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.crypt_schemes"));
     let scheme = scan.bytes(run.clone());

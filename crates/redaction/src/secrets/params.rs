@@ -1,6 +1,6 @@
-//! **What**: parameters of queries and forms: what is one, and which go whatever they hold. **Why**: `?code=200` and `?state=open` are
-//! no secrets, `?code=…&state=…` of a redirect are; a short token is still one. **Invariants**: at most 256 bytes on either side are
-//! read. **Not here**: the look at their values (`assign`).
+//! **What**: parameters of queries and forms: what is one, and which go whatever they hold. **Why**: `?code=200` and
+//! `?state=open` are no secrets, `?code=…&state=…` of a redirect are; a short token is still one. **Invariants**: at
+//! most 256 bytes on either side are read. **Not here**: the look at their values (`assign`).
 
 use std::ops::Range;
 
@@ -35,7 +35,8 @@ pub(super) fn is_signature(scan: &Scan<'_>, pair: &Pair) -> bool {
     named && tight && look.len >= 12 && look.digits > 2 && look.letters() > 2 && !wordy(value)
 }
 
-/// Whether the value of a parameter goes whatever it looks like: a token, a signature, and `code` and `state` of one redirect.
+/// Whether the value of a parameter goes whatever it looks like: a token, a signature, and `code` and `state` of one
+/// redirect.
 pub(super) fn is_always(scan: &Scan<'_>, key: &Range<usize>) -> bool {
     let name = scan.bytes(key.clone());
     let head = scan.bytes(key.start.saturating_sub(256)..key.start);

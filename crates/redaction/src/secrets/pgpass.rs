@@ -1,6 +1,6 @@
-//! **What**: passwords in lines of PostgreSQL's password file: `host:port:database:user:password`. **Why**: neither a key nor a shape
-//! says what they are. **Invariants**: looked for only near the file's name; every byte is read once. **Not here**: `PGPASSWORD=…`
-//! (`assign`).
+//! **What**: passwords in lines of PostgreSQL's password file: `host:port:database:user:password`. **Why**: neither a
+//! key nor a shape says what they are. **Invariants**: looked for only near the file's name; every byte is read once.
+//! **Not here**: `PGPASSWORD=…` (`assign`).
 
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;

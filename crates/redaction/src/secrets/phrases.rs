@@ -1,7 +1,8 @@
-//! **What**: seed phrases of wallets: twelve words and more behind `mnemonic`, `seed phrase`, `recovery words`. **Why**: whoever has them
-//! has the wallet, and nothing in them looks secret. **Invariants**: the list of 2048 words is not needed: a dozen words of three to eight
-//! small letters in a row, none of them `the`, `and`, `for`, is no prose; a run is taken whole, however many phrases stand in it; no byte is read
-//! for two announcing words. **Not here**: passphrases that stand behind their key (`assign`).
+//! **What**: seed phrases of wallets: twelve words and more behind `mnemonic`, `seed phrase`, `recovery words`.
+//! **Why**: whoever has them has the wallet, and nothing in them looks secret. **Invariants**: the list of 2048 words
+//! is not needed: a dozen words of three to eight small letters in a row, none of them `the`, `and`, `for`, is no
+//! prose; a run is taken whole, however many phrases stand in it; no byte is read for two announcing words. **Not
+//! here**: passphrases that stand behind their key (`assign`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -17,10 +18,12 @@ const LEAST: usize = 12;
 /// Bytes between two words: lists that are printed an item a line have quotes, a comma and an indent there.
 const JOINT: usize = 32;
 
-/// Words of three to eight letters that prose can't do without, and that are none of a wallet's 2048 (`all`, `can`, `more`, `used` are).
+/// Words of three to eight letters that prose can't do without, and that are none of a wallet's 2048 (`all`, `can`,
+/// `more`, `used` are).
 static PROSE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.phrase_prose")));
 
-/// Looks behind the word that ends at `end`, from where the words before it have `read` to; gives up to where this one has.
+/// Looks behind the word that ends at `end`, from where the words before it have `read` to; gives up to where this one
+/// has.
 pub(super) fn look(scan: &Scan<'_>, end: usize, read: usize, rule: u16, claims: &mut Claims) -> usize {
     let start = end.max(read);
     let (rest, reach) = (ahead(scan, start, usize::MAX), (end + REACH).saturating_sub(start));

@@ -1,6 +1,6 @@
-//! **What**: where a key and its value stand: on a line of their own, among arguments, in a query; and how far the value goes. **Why**:
-//! the same words are a value in one place and code in another. **Invariants**: looking around is bounded. **Not here**: what is made
-//! of it (`assign`).
+//! **What**: where a key and its value stand: on a line of their own, among arguments, in a query; and how far the
+//! value goes. **Why**: the same words are a value in one place and code in another. **Invariants**: looking around is
+//! bounded. **Not here**: what is made of it (`assign`).
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -184,7 +184,8 @@ fn unwrapped(scan: &Scan<'_>, value: Range<usize>) -> Range<usize> {
     value.end - 1 - word..value.end - 1
 }
 
-/// Where what stands behind a pair is looked at: behind its value where that is long, which each key within would read again.
+/// Where what stands behind a pair is looked at: behind its value where that is long, which each key within would read
+/// again.
 pub(super) fn passed(pair: &Pair, key: &Range<usize>) -> usize {
     if pair.quote.is_none() && pair.value.len() > LONG { pair.value.end.max(key.end) } else { key.end }
 }

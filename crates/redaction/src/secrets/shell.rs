@@ -1,7 +1,8 @@
-//! **What**: secrets that only their place in a command line tells: what is piped into a command (`echo "u:p" | chpasswd`), an argument
-//! (`rabbitmqctl add_user u p`), what stands behind a flag that no key is (`keytool -srcstorepass p`). **Why**: no word for a secret
-//! stands beside them. **Invariants**: at most [`MOST`] bytes of a command are read, or before one that is fed; variables and placeholders
-//! stay. **Not here**: `-p x`, `-u user:x` (`commands`), `--password x` (`assign`).
+//! **What**: secrets that only their place in a command line tells: what is piped into a command
+//! (`echo "u:p" | chpasswd`), an argument (`rabbitmqctl add_user u p`), what stands behind a flag that no key is
+//! (`keytool -srcstorepass p`). **Why**: no word for a secret stands beside them. **Invariants**: at most [`MOST`]
+//! bytes of a command are read, or before one that is fed; variables and placeholders stay. **Not here**: `-p x`,
+//! `-u user:x` (`commands`), `--password x` (`assign`).
 
 use std::ops::Range;
 use std::sync::LazyLock;

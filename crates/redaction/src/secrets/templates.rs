@@ -1,5 +1,5 @@
-//! **What**: values that templates and code make: variables, texts to be filled in; and values that only look so. **Invariants**: pure; one
-//! pass or two. **Not here**: what else refuses a value (`values`).
+//! **What**: values that templates and code make: variables, texts to be filled in; and values that only look so.
+//! **Invariants**: pure; one pass or two. **Not here**: what else refuses a value (`values`).
 
 use super::look::Look;
 use super::random::random;

@@ -1,6 +1,7 @@
-//! **What**: passwords that are told in sentences and compared in code: ``the password is `hunter22` ``, `"x" == password`, `log in with
-//! admin / x`. **Why**: in such places a password of words and digits looks like a name in code. **Invariants**: algorithms, names of
-//! secrets, paths and calls stay; at most [`MOST`] bytes are read. **Not here**: what separators and quotes tell (`assign`).
+//! **What**: passwords that are told in sentences and compared in code: ``the password is `hunter22` ``,
+//! `"x" == password`, `log in with admin / x`. **Why**: in such places a password of words and digits looks like a name
+//! in code. **Invariants**: algorithms, names of secrets, paths and calls stay; at most [`MOST`] bytes are read. **Not
+//! here**: what separators and quotes tell (`assign`).
 
 use std::ops::Range;
 

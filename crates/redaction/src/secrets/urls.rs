@@ -74,8 +74,8 @@ fn userinfo(rest: &[u8], soft: usize) -> Option<usize> {
     (host && rest.get(soft).is_some_and(|byte| b"/#?".contains(byte)) && !rest.get(..at)?.contains(&b'&')).then_some(at)
 }
 
-/// Where the host's `@` is, if a password with both `@` and `/` stands before it: what seems to be the host at `at` has neither dot nor
-/// port, and what stands behind the `/` ends in `@`, a host and its port, path or end.
+/// Where the host's `@` is, if a password with both `@` and `/` stands before it: what seems to be the host at `at` has
+/// neither dot nor port, and what stands behind the `/` ends in `@`, a host and its port, path or end.
 fn torn(rest: &[u8], at: usize, soft: usize) -> Option<usize> {
     let host = rest.get(at + 1..soft)?;
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.".contains(byte);

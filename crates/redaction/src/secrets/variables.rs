@@ -1,5 +1,5 @@
-//! **What**: variables of Terraform and the like, whose key names a block: `variable "db_password" { default = "v" }`. **Invariants**: at
-//! most [`MOST`] bytes of a block are read. **Not here**: `Default:` below a key in YAML (`lists`).
+//! **What**: variables of Terraform and the like, whose key names a block: `variable "db_password" { default = "v" }`.
+//! **Invariants**: at most [`MOST`] bytes of a block are read. **Not here**: `Default:` below a key in YAML (`lists`).
 
 use std::ops::Range;
 

@@ -1,5 +1,6 @@
-//! **What**: says of a word of secrets whether it may be a key, by a few bytes behind it. **Why**: most such words are none, and reading a
-//! pair costs. **Invariants**: at most 64 bytes on either side are read. **Not here**: what a key announces (`keys`), its value (`assign`).
+//! **What**: says of a word of secrets whether it may be a key, by a few bytes behind it. **Why**: most such words are
+//! none, and reading a pair costs. **Invariants**: at most 64 bytes on either side are read. **Not here**: what a key
+//! announces (`keys`), its value (`assign`).
 
 use super::super::pairs::{self, key_around};
 use super::super::stems::WordAt;

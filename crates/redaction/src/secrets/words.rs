@@ -1,5 +1,5 @@
-//! **What**: which lists the word of a key is in, by one look-up; texts that values begin with. **Why**: a word is asked for a dozen lists.
-//! **Not here**: the lists (`keys`).
+//! **What**: which lists the word of a key is in, by one look-up; texts that values begin with. **Why**: a word is
+//! asked for a dozen lists. **Not here**: the lists (`keys`).
 
 use std::collections::BTreeMap;
 

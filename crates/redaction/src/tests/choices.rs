@@ -75,8 +75,8 @@ fn carrying_over() {
     assert_eq!(redact(&on, text), "DB_PASSWORD=[PASSWORD]; Mr. [PERSON]; psql [PASSWORD] [PERSON]");
 }
 
-/// Patterns that could match the empty text, single characters or most of any sentence are no rules; what words or a check
-/// narrow down is one, and a search with any of them ends.
+/// Patterns that could match the empty text, single characters or most of any sentence are no rules; what words or a
+/// check narrow down is one, and a search with any of them ends.
 #[test]
 fn rules_that_find_anything_are_refused() {
     let rule = |pattern: &str, near: &[&str]| Custom {

@@ -141,7 +141,8 @@ fn built_in_patterns_compile() {
     }
 }
 
-/// No built-in pattern is tried at every byte: a rule file with one that begins with no word, or may begin within one, is refused.
+/// No built-in pattern is tried at every byte: a rule file with one that begins with no word, or may begin within one,
+/// is refused.
 #[test]
 fn built_in_patterns_begin_with_words() {
     let refused = |pattern: &str, bounds: Bounds| {

@@ -1,9 +1,11 @@
-//! Tests of what the matches of patterns begin with. That no match is refused is tested against a naive search (`differential`).
+//! Tests of what the matches of patterns begin with. That no match is refused is tested against a naive search
+//! (`differential`).
 
 use super::super::heads::Head;
 use super::rules;
 
-/// A place that no match begins with is refused, one that a match may begin with is not, also where a match may be shorter than others.
+/// A place that no match begins with is refused, one that a match may begin with is not, also where a match may be
+/// shorter than others.
 #[test]
 fn heads_refuse_what_begins_no_match() {
     let head = Head::new("sk-(?:ant-[a-z]{3,}|[A-Z]{2,4})");

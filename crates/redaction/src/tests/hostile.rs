@@ -70,8 +70,8 @@ fn hostile_secrets_end() {
     }
 }
 
-/// Headers in a row on one line: the next header is no credential of the one before, so that the text comes to rest and is not closed;
-/// and each of them is read, however long their line.
+/// Headers in a row on one line: the next header is no credential of the one before, so that the text comes to rest and
+/// is not closed; and each of them is read, however long their line.
 #[test]
 fn headers_in_a_row_are_read() {
     let detector = detector();
@@ -84,8 +84,9 @@ fn headers_in_a_row_are_read() {
     assert!(got.matches("[API_KEY]").count() == 40 && !got.contains("aB3dE6"), "{got}");
 }
 
-/// DFA cache thrash: automata are made while they read, and thrown away where they would become too large, again and again on a text made
-/// for that. Those of all built-in patterns stay far below that size, whatever follows their beginnings.
+/// DFA cache thrash: automata are made while they read, and thrown away where they would become too large, again and
+/// again on a text made for that. Those of all built-in patterns stay far below that size, whatever follows their
+/// beginnings.
 #[test]
 fn dfa_cache_thrash_by_built_in_patterns() {
     const MARKS: &[u8] = b"abcxyzABCXYZ0123456789-_.:/+=";
@@ -103,8 +104,8 @@ fn dfa_cache_thrash_by_built_in_patterns() {
     assert!(largest > 0 && largest < MAX_CACHE, "{largest} bytes");
 }
 
-/// DFA cache thrash by a user's pattern, whose automaton has a state for each row of sixteen bits: another engine takes over, the time stays
-/// linear, and what it finds the same.
+/// DFA cache thrash by a user's pattern, whose automaton has a state for each row of sixteen bits: another engine takes
+/// over, the time stays linear, and what it finds the same.
 #[test]
 fn dfa_cache_thrash_by_a_users_pattern() {
     let mut random = Random::new(11);

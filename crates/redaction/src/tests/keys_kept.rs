@@ -1,4 +1,5 @@
-//! Keys of documents stay, whatever their values say: nothing reads over the end of a string into what stands beside it.
+//! Keys of documents stay, whatever their values say: nothing reads over the end of a string into what stands beside
+//! it.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};

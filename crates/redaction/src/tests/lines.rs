@@ -2,8 +2,8 @@
 
 use super::{redact, shared};
 
-/// Tables and labels are read within strings of JSON as they are in plain text: what stands below such a line is found, whatever
-/// the depth of the escapes.
+/// Tables and labels are read within strings of JSON as they are in plain text: what stands below such a line is found,
+/// whatever the depth of the escapes.
 #[test]
 fn lines_within_strings_are_read_as_lines() {
     let all = |text: &str| redact(shared(), text);

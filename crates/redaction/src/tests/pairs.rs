@@ -86,7 +86,8 @@ fn no_pairs() {
     }
 }
 
-/// What was read for other keys changes no value: a bracket that was not counted, or a call that was not seen, would cut one elsewhere.
+/// What was read for other keys changes no value: a bracket that was not counted, or a call that was not seen, would
+/// cut one elsewhere.
 #[test]
 fn what_was_read_before_changes_no_value() {
     const PIECES: [&str; 22] = [

@@ -117,7 +117,8 @@ fn document(random: &mut Random) -> String {
     text
 }
 
-/// What looks like a string behind its key, in the middle of a value that is a secret as a whole, or would be without it.
+/// What looks like a string behind its key, in the middle of a value that is a secret as a whole, or would be without
+/// it.
 fn within_a_secret(random: &mut Random) -> String {
     const AROUND: &[&str] = &[
         "define('AUTH_KEY', '*');",
@@ -165,7 +166,8 @@ proptest! {
         prop_assert_eq!(once(&detector, key, &first, &mut scratch), first);
     }
 
-    /// What is a JSON document stays one: hits beyond a string's quote are parted, escapes go whole, numbers get quotes.
+    /// What is a JSON document stays one: hits beyond a string's quote are parted, escapes go whole, numbers get
+    /// quotes.
     #[test]
     fn documents_stay_documents(seed in any::<u64>()) {
         let (detector, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
@@ -190,7 +192,8 @@ proptest! {
     }
 }
 
-/// Texts that once needed a second pass: a word's reach, the columns of a table, numbers beside numbers, whole documents.
+/// Texts that once needed a second pass: a word's reach, the columns of a table, numbers beside numbers, whole
+/// documents.
 #[test]
 fn found_by_luck() {
     let (detector, mut scratch) = (detector(), Scratch::new());
@@ -372,7 +375,8 @@ proptest! {
     }
 }
 
-/// Values that words tell are found where nothing tells them, in any form; words, short numbers and parts of words stay.
+/// Values that words tell are found where nothing tells them, in any form; words, short numbers and parts of words
+/// stay.
 #[test]
 fn values_are_carried() {
     let (detector, mut scratch) = (detector(), Scratch::new());

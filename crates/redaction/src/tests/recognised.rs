@@ -161,8 +161,8 @@ fn allowed_matches_stay() {
 }
 
 proptest! {
-    /// Whatever is named: no panic, what is named does not stay, the rest does, JSON stays JSON, and the same named again in
-    /// the output's own words changes nothing.
+    /// Whatever is named: no panic, what is named does not stay, the rest does, JSON stays JSON, and the same named
+    /// again in the output's own words changes nothing.
     #[test]
     fn anything_may_be_named(
         parts in prop::collection::vec("[a-zA-Zéß字🚀 \"\\\\\\[\\]{}:,.'0-9\u{301}]{0,6}|\\[EMAIL\\]|\\\\u00e9|\\\\n|@", 0..12),

@@ -41,7 +41,8 @@ fn passwords_that_were_hidden_stay_so() {
     }
 }
 
-/// What only looked like a value stays, and what stood beside one: escapes before numbers, a whole item beside another, a unit of a house.
+/// What only looked like a value stays, and what stood beside one: escapes before numbers, a whole item beside another,
+/// a unit of a house.
 #[test]
 fn neighbours_stay() {
     for (text, wanted) in [

@@ -1,4 +1,5 @@
-//! Tests of patterns that are read as rows of sets of bytes: what the automaton finds, and only of patterns that leave no choice.
+//! Tests of patterns that are read as rows of sets of bytes: what the automaton finds, and only of patterns that leave
+//! no choice.
 
 use std::ops::Range;
 
@@ -40,7 +41,8 @@ fn pieces(pattern: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     prop::collection::vec(piece, 0..6).prop_map(move |pieces| [begin.as_bytes(), pieces.concat().as_bytes()].concat())
 }
 
-/// Where a count may be more or less, and what follows could be read by it, there is more than one way: no row. Nor is what no row can say.
+/// Where a count may be more or less, and what follows could be read by it, there is more than one way: no row. Nor is
+/// what no row can say.
 #[test]
 fn patterns_with_a_choice_are_no_rows() {
     for pattern in

@@ -1,4 +1,5 @@
-//! **What**: checks of banks: IBAN, routing numbers, cards, BIC. **Invariants**: pure. **Not here**: how they are written.
+//! **What**: checks of banks: IBAN, routing numbers, cards, BIC. **Invariants**: pure. **Not here**: how they are
+//! written.
 
 use std::sync::LazyLock;
 

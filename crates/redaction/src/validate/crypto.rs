@@ -1,5 +1,5 @@
-//! **What**: checks of crypto wallets: base58check and bech32. **Invariants**: pure; constant memory. **Not here**: which
-//! runs are tried (`numbers::letters`).
+//! **What**: checks of crypto wallets: base58check and bech32. **Invariants**: pure; constant memory. **Not here**:
+//! which runs are tried (`numbers::letters`).
 
 use sha2::{Digest, Sha256};
 

@@ -1,5 +1,5 @@
-//! **What**: check sums over digits (values 0 to 9) and over letters and digits. **Invariants**: pure. **Not here**: which
-//! id has which (`national`, `bank`).
+//! **What**: check sums over digits (values 0 to 9) and over letters and digits. **Invariants**: pure. **Not here**:
+//! which id has which (`national`, `bank`).
 
 /// Luhn's sum (ISO/IEC 7812-1 annex B). Eight digits at a time, each in a byte of its own.
 pub(crate) fn luhn(digits: &[u8]) -> bool {

@@ -1,6 +1,6 @@
-//! **What**: texts in base64, base64url, base32 and hex, and gzip in them. **Invariants**: a blob is decoded only when its first
-//! bytes are text or gzip's; whatever is found in it takes the place of the whole blob, padding and line ends included.
-//! **Not here**: JWT, PEM, basic credentials (rules of their own, which win).
+//! **What**: texts in base64, base64url, base32 and hex, and gzip in them. **Invariants**: a blob is decoded only when
+//! its first bytes are text or gzip's; whatever is found in it takes the place of the whole blob, padding and line ends
+//! included. **Not here**: JWT, PEM, basic credentials (rules of their own, which win).
 
 use std::io::Read;
 use std::ops::Range;
@@ -56,8 +56,8 @@ pub(super) fn windows(
     out.sort_by_key(|window| window.start);
 }
 
-/// A stretch too short for the runs of `anchors` that may be base64 of a few words: letters of both cases and digits that say nothing
-/// but ASCII's graphic characters, which no id does.
+/// A stretch too short for the runs of `anchors` that may be base64 of a few words: letters of both cases and digits
+/// that say nothing but ASCII's graphic characters, which no id does.
 pub(super) fn is_short(scan: &Scan<'_>, run: &Number) -> bool {
     if !SHORT.contains(&run.len()) || run.len() % 4 == 1 || in_blob(&run.before) || in_blob(&run.behind) {
         return false;
@@ -179,7 +179,8 @@ fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
     end + padding
 }
 
-/// Whether a line that is shorter than those before it is the rest of a blob: nothing else stands on it, and it is no word.
+/// Whether a line that is shorter than those before it is the rest of a blob: nothing else stands on it, and it is no
+/// word.
 fn is_last_line(bytes: &[u8], line: Range<usize>) -> bool {
     let rest = bytes.get(line.end..).unwrap_or_default();
     let padding = rest.iter().take(2).take_while(|byte| **byte == b'=').count();

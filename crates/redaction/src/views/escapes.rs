@@ -1,7 +1,7 @@
 //! **What**: backslash escapes of JSON, C, Python, JavaScript and shells, one level a view. **Why**: agents' records
 //! are JSON in strings of JSON. **Invariants**: a nested document is one window, from quote to quote; elsewhere only
-//! escapes that hide a character of a value count, and a plain `\n` only where its line announces what stands below (`lines`). **Not here**: pairs of nested keys and
-//! values by their notation (`pairs`).
+//! escapes that hide a character of a value count, and a plain `\n` only where its line announces what stands below
+//! (`lines`). **Not here**: pairs of nested keys and values by their notation (`pairs`).
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! **What**: entities of HTML and XML: numbers, and the names that occur in values; inline elements of nothing that cut a word:
-//! `maria<b></b>@example.com`.
+//! **What**: entities of HTML and XML: numbers, and the names that occur in values; inline elements of nothing that cut
+//! a word: `maria<b></b>@example.com`.
 
 use std::ops::Range;
 use std::sync::LazyLock;

@@ -1,7 +1,7 @@
-//! **What**: values that were cut into items of a list that stand side by side: `["ghp_16C7e42F", "292c6912E7…"]`. **Why**: streams and
-//! splitters cut texts where they like. **Invariants**: looked for only where a token with a prefix or an `@` stands in a string that ends
-//! within it and holds no finding of its own; no key is a piece; what is found is replaced in each string, its quotes stay. **Not
-//! here**: pieces that keys or objects part.
+//! **What**: values that were cut into items of a list that stand side by side: `["ghp_16C7e42F", "292c6912E7…"]`.
+//! **Why**: streams and splitters cut texts where they like. **Invariants**: looked for only where a token with a
+//! prefix or an `@` stands in a string that ends within it and holds no finding of its own; no key is a piece; what is
+//! found is replaced in each string, its quotes stay. **Not here**: pieces that keys or objects part.
 
 use std::ops::Range;
 
@@ -63,8 +63,9 @@ fn token(scan: &Scan<'_>, at: usize, from: usize) -> usize {
     from + IN_TOKEN.leading(bytes.get(from..bytes.len().min(at + MOST)).unwrap_or_default())
 }
 
-/// The strings around what begins at `at` and ends at `end`, if it goes on in the next one. One that began in the string before is not
-/// looked for: `["import", "@pytest.fixture"]` and `["admin", "bob@example.com"]` would each be one address.
+/// The strings around what begins at `at` and ends at `end`, if it goes on in the next one. One that began in the
+/// string before is not looked for: `["import", "@pytest.fixture"]` and `["admin", "bob@example.com"]` would each be
+/// one address.
 fn around(scan: &Scan<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
     let bytes = scan.text.as_bytes();
     let mut joined = 0;

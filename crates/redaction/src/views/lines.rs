@@ -1,7 +1,7 @@
-//! **What**: lines of a string that say what the lines below hold: the header of a table, a label. **Why**: rules of lines and
-//! columns read plain lines; within JSON their ends and tabs are escaped. **Invariants**: a line is looked at from its end,
-//! up to its start; rows are read once; what is found is a window from such a line to where its table or value ends, with whole
-//! escapes. **Not here**: what such lines mean (`keys::columns`, `names`, `secrets`).
+//! **What**: lines of a string that say what the lines below hold: the header of a table, a label. **Why**: rules of
+//! lines and columns read plain lines; within JSON their ends and tabs are escaped. **Invariants**: a line is looked at
+//! from its end, up to its start; rows are read once; what is found is a window from such a line to where its table or
+//! value ends, with whole escapes. **Not here**: what such lines mean (`keys::columns`, `names`, `secrets`).
 
 use std::ops::Range;
 

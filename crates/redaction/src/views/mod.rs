@@ -31,7 +31,8 @@ use super::anchors::Facts;
 use super::scan::{Claim, Claims, Scan};
 pub(super) use view::View;
 
-/// Views of views of a text: more than the depth that users choose, as ways of writing side by side are decoded one after the other.
+/// Views of views of a text: more than the depth that users choose, as ways of writing side by side are decoded one
+/// after the other.
 pub(super) const LEVELS: usize = 12;
 /// Bytes that may be decoded for one text: so many, and this many times its length.
 pub(super) const MOST: (usize, usize) = (4 << 10, 4);

@@ -1,7 +1,8 @@
-//! **What**: numbers that were cut into short items of one list: `["4539 1488", " 0343 6467"]`, `["4", "5", "3", …]`. **Why**: streams
-//! and splitters cut numbers as they cut tokens. **Invariants**: the list is nothing but the number, to its last digit, and what it
-//! says is checked or told by a word; where no separator shows that something was cut, lists of numbers stay. Each byte of a list is
-//! read once. **Not here**: tokens and addresses in two pieces, which need no list of their own (`joints`).
+//! **What**: numbers that were cut into short items of one list: `["4539 1488", " 0343 6467"]`, `["4", "5", "3", …]`.
+//! **Why**: streams and splitters cut numbers as they cut tokens. **Invariants**: the list is nothing but the number,
+//! to its last digit, and what it says is checked or told by a word; where no separator shows that something was cut,
+//! lists of numbers stay. Each byte of a list is read once. **Not here**: tokens and addresses in two pieces, which
+//! need no list of their own (`joints`).
 
 use std::ops::{Range, RangeInclusive};
 
@@ -74,7 +75,8 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
-/// Adds the window of the list whose item ends at `at`, and gives up to where that was read. What is before `floor` was.
+/// Adds the window of the list whose item ends at `at`, and gives up to where that was read. What is before `floor`
+/// was.
 #[inline(never)]
 fn around(
     scan: &Scan<'_>,

@@ -1,6 +1,6 @@
 //! **What**: quoted-printable: `=40`, and `=` at line ends. **Invariants**: `=40` counts where it may be the `@` of an
-//! address, `=3D` between a key and a value; all else only in a text that says it is quoted-printable, holds three escapes that are no numbers of
-//! `key=20`, or six side by side; of what is found, only what an escape touches.
+//! address, `=3D` between a key and a value; all else only in a text that says it is quoted-printable, holds three
+//! escapes that are no numbers of `key=20`, or six side by side; of what is found, only what an escape touches.
 
 use std::ops::Range;
 
@@ -91,7 +91,8 @@ fn is_told(bytes: &[u8], soft: bool) -> bool {
     false
 }
 
-/// Whether [`RUN`] escapes of digits stand side by side: `=34=35=33=39=31=34`. One with a letter tells by itself ([`super::soft::is_soft`]).
+/// Whether [`RUN`] escapes of digits stand side by side: `=34=35=33=39=31=34`. One with a letter tells by itself
+/// ([`super::soft::is_soft`]).
 fn has_run(scan: &Scan<'_>) -> bool {
     let (mut run, mut next) = (0, 0);
     for number in &scan.anchors.numbers {

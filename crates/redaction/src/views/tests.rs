@@ -249,7 +249,8 @@ proptest! {
     }
 }
 
-/// A token that was cut into items of a list goes from each of them, quotes and JSON stay; items that make none are left apart.
+/// A token that was cut into items of a list goes from each of them, quotes and JSON stay; items that make none are
+/// left apart.
 #[test]
 fn what_was_cut_into_items_goes_from_each() {
     let detector = detector();

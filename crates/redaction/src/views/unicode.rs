@@ -1,7 +1,7 @@
 //! **What**: characters that look like others or like nothing: invisible ones, full-width and mathematical forms,
-//! digits of all scripts, dashes, blanks, look-alikes. **Invariants**: accents, dashes of prose, curly quotes, emoji and
-//! other scripts alone open no window; look-alikes fold only in a token that holds ASCII letters too.
-//! Tables: Unicode 15 (general category Nd, compatibility forms FF01-FF5E, 1D400-1D7FF, 24B6-24E9).
+//! digits of all scripts, dashes, blanks, look-alikes. **Invariants**: accents, dashes of prose, curly quotes, emoji
+//! and other scripts alone open no window; look-alikes fold only in a token that holds ASCII letters too. Tables:
+//! Unicode 15 (general category Nd, compatibility forms FF01-FF5E, 1D400-1D7FF, 24B6-24E9).
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! **What**: runs that are made up: [`ended`], and [`Made`], a board of such. **Why**: pages, history and alerts need one, not
-//! a tracker. **Not here**: runs of recorded telemetry (the crate `tracker`).
+//! **What**: runs that are made up: [`ended`], and [`Made`], a board of such. **Why**: pages, history and alerts need
+//! one, not a tracker. **Not here**: runs of recorded telemetry (the crate `tracker`).
 
 use std::collections::BTreeMap;
 

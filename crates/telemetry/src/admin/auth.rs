@@ -1,5 +1,5 @@
-//! **What**: who may read the admin port: everybody, or whoever knows a password or a token. **Invariants**: secrets are kept
-//! and compared as SHA-256; `/livez` and `/readyz` stay open for probes.
+//! **What**: who may read the admin port: everybody, or whoever knows a password or a token. **Invariants**: secrets
+//! are kept and compared as SHA-256; `/livez` and `/readyz` stay open for probes.
 
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;

@@ -1,5 +1,5 @@
-//! **What**: `trace_link`: where a trace is found in the back end. **Invariants**: an address is `http` or `https`; what is put
-//! into it is percent-encoded, so that no id can change where it leads. **Not here**: pages.
+//! **What**: `trace_link`: where a trace is found in the back end. **Invariants**: an address is `http` or `https`;
+//! what is put into it is percent-encoded, so that no id can change where it leads. **Not here**: pages.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
@@ -54,7 +54,8 @@ impl BackEnd {
     }
 }
 
-/// Where a trace is found in the back end: a back end that is known by name and its `base`, or a `template` of your own.
+/// Where a trace is found in the back end: a back end that is known by name and its `base`, or a `template` of your
+/// own.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -64,7 +65,8 @@ pub struct Config {
     pub base: Option<String>,
     /// Uid of Grafana's data source.
     pub data_source: Option<String>,
-    /// An address with `{trace_id}`, and if wanted `{span_id}`, `{start_s}`, `{end_s}`, `{start_ms}`, `{end_ms}`, `{service}`.
+    /// An address with `{trace_id}`, and if wanted `{span_id}`, `{start_s}`, `{end_s}`, `{start_ms}`, `{end_ms}`,
+    /// `{service}`.
     pub template: Option<String>,
 }
 

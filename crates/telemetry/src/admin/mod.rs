@@ -1,8 +1,8 @@
-//! **What**: the admin port: `/metrics`, `/livez`, `/readyz`, the gateway's own page at `/health-page`, and the guard before all
-//! pages of the port.
-//! **Why**: one place to look at, for people and for probes. **Invariants**: other Host names than IP literals,
-//! localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site POSTs; the page's values are those of `/metrics`.
-//! **Not here**: sockets (`net/listen`), what readiness means ([`super::health`]).
+//! **What**: the admin port: `/metrics`, `/livez`, `/readyz`, the gateway's own page at `/health-page`, and the guard
+//! before all pages of the port. **Why**: one place to look at, for people and for probes. **Invariants**: other Host
+//! names than IP literals, localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site POSTs; the
+//! page's values are those of `/metrics`. **Not here**: sockets (`net/listen`), what readiness means
+//! ([`super::health`]).
 
 pub mod auth;
 pub mod links;
@@ -168,8 +168,9 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
         .layer(middleware::from_fn_with_state(admin, guard))
 }
 
-/// The `health_check` extension's routes. `/` is what the Collector's says, and what its operator takes for liveness: whether it
-/// runs, also while its spool is full, so that a sidecar takes no pod out of service. `path` says the same as `/`.
+/// The `health_check` extension's routes. `/` is what the Collector's says, and what its operator takes for liveness:
+/// whether it runs, also while its spool is full, so that a sidecar takes no pod out of service. `path` says the same
+/// as `/`.
 pub fn health_router(health: Health, path: &str) -> Router {
     let known = ["/", "/livez", "/readyz"];
     let more = if known.contains(&path) { Router::new() } else { Router::new().route(path, get(runs)) };

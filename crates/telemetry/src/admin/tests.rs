@@ -105,8 +105,9 @@ async fn the_page_says_what_metrics_say() {
     assert!(page.contains("privacy <b>strict</b>"), "{page}");
 }
 
-/// The `health_check` port says at `/` whether the gateway runs, at `/readyz` whether it takes more, under any host name, and shows
-/// nothing else. A full spool must not make `/` fail: an operator's liveness probe would restart the pod, over and over.
+/// The `health_check` port says at `/` whether the gateway runs, at `/readyz` whether it takes more, under any host
+/// name, and shows nothing else. A full spool must not make `/` fail: an operator's liveness probe would restart the
+/// pod, over and over.
 #[tokio::test]
 async fn the_health_port_is_readiness_alone() {
     let health = Health::new();

@@ -1,6 +1,7 @@
-//! **What**: `alerts` of the admin extension: where the alerts that tollgate computes itself are sent, how messages are signed,
-//! what is muted. **Invariants**: the address is a secret, as whoever knows it can write there; a mute that can't be understood is
-//! refused, so that nobody relies on it. **Not here**: sending (`app/notify`), messages (`pages/notice`).
+//! **What**: `alerts` of the admin extension: where the alerts that tollgate computes itself are sent, how messages are
+//! signed, what is muted. **Invariants**: the address is a secret, as whoever knows it can write there; a mute that
+//! can't be understood is refused, so that nobody relies on it. **Not here**: sending (`app/notify`), messages
+//! (`pages/notice`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,8 @@ pub struct Mute {
 pub struct Config {
     /// An incoming webhook of Slack, or anything that takes its JSON. A secret: give it as `${env:…}` or `${file:…}`.
     pub url: Option<Secret>,
-    /// Signs each message: `X-Tollgate-Signature` is `v1=` and the HMAC-SHA-256 in hex of `v1:TIMESTAMP:BODY`. At least 16 bytes.
+    /// Signs each message: `X-Tollgate-Signature` is `v1=` and the HMAC-SHA-256 in hex of `v1:TIMESTAMP:BODY`. At least
+    /// 16 bytes.
     pub signing_key: Option<Secret>,
     /// From which severity on: `warning` or `critical`.
     pub severity: Least,

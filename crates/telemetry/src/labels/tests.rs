@@ -33,7 +33,8 @@ fn names_that_come_once_do_not_keep_out_others() {
     assert_eq!((seen[0], seen[usize::from(AGAIN) - 1], values.value("a", Some("acme"))), (OTHER, "acme", "acme"));
 }
 
-/// What one account makes up does not cost another its counts: a name that comes again is shown, whatever comes in between.
+/// What one account makes up does not cost another its counts: a name that comes again is shown, whatever comes in
+/// between.
 #[test]
 fn names_that_one_makes_up_cost_another_nothing() {
     let values = Values::default();

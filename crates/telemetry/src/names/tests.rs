@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::ALL;
 
-/// `/metrics` writes names without escaping and groups series by name: a duplicate or malformed name breaks every scrape.
+/// `/metrics` writes names without escaping and groups series by name: a duplicate or malformed name breaks every
+/// scrape.
 #[test]
 fn metric_names_are_unique_and_well_formed() {
     let names: BTreeSet<&str> = ALL.iter().map(|def| def.name).collect();

@@ -1,7 +1,8 @@
-//! **What**: [`Quiet`]: a line of the log that comes again and again is written a few times, then counted. **Why**: a back end that is
-//! away for a night, or a client that can't be made to stop, must not fill the log's disk. **Invariants**: what is counted is each
-//! place in the code, for each component that it speaks of, up to [`PLACES`], so memory is bounded; the count is told once the time is over, whether or not the line comes again.
-//! **Not here**: levels and formats (`logging`).
+//! **What**: [`Quiet`]: a line of the log that comes again and again is written a few times, then counted. **Why**: a
+//! back end that is away for a night, or a client that can't be made to stop, must not fill the log's disk.
+//! **Invariants**: what is counted is each place in the code, for each component that it speaks of, up to [`PLACES`],
+//! so memory is bounded; the count is told once the time is over, whether or not the line comes again. **Not here**:
+//! levels and formats (`logging`).
 
 use std::collections::HashMap;
 use std::fmt;

@@ -27,8 +27,8 @@ impl Written {
     }
 }
 
-/// A line that comes without end must be written a few times per window, its count be told once the window is over, and no other
-/// line be lost for it.
+/// A line that comes without end must be written a few times per window, its count be told once the window is over, and
+/// no other line be lost for it.
 #[test]
 fn the_same_line_is_written_a_few_times_and_counted() {
     let (clock, written) = (ManualClock::at(UnixNanos(0)), Written::default());
@@ -60,7 +60,8 @@ fn the_same_line_is_written_a_few_times_and_counted() {
     });
 }
 
-/// One exporter's noise must not hide another's trouble; a name that anybody may choose must not take memory without end.
+/// One exporter's noise must not hide another's trouble; a name that anybody may choose must not take memory without
+/// end.
 #[test]
 fn each_component_has_lines_of_its_own() {
     let (clock, written) = (ManualClock::at(UnixNanos(0)), Written::default());

@@ -3,7 +3,8 @@
 use super::super::names::{CHECKPOINT_SECONDS, COST_USD, SENT_SPANS, SPOOL_BYTES};
 use super::*;
 
-/// Families in the order of `names`, series in the order of their labels, buckets that add up, values escaped: byte by byte.
+/// Families in the order of `names`, series in the order of their labels, buckets that add up, values escaped: byte by
+/// byte.
 #[test]
 fn the_text_is_the_formats() {
     let registry = Registry::default();

@@ -195,8 +195,8 @@ impl IdPolicy for Listener {
     }
 }
 
-/// A look for a run whose id is a pseudonym must not make one of every id that others sent, nor of its own account's each time: that
-/// takes seconds with 20,000 groups. (By counts: a time would depend on the machine.)
+/// A look for a run whose id is a pseudonym must not make one of every id that others sent, nor of its own account's
+/// each time: that takes seconds with 20,000 groups. (By counts: a time would depend on the machine.)
 #[test]
 fn a_pseudonym_is_looked_up_among_its_own() {
     let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
@@ -285,8 +285,8 @@ fn nobody_waits_for_a_look() {
     assert!(asked > 20 && held == 0, "of {asked} times {held} with the state held");
 }
 
-/// A batch that comes while somebody looks: what was found counts once, what came is told as more of the same run, and a
-/// group that wakes up stays.
+/// A batch that comes while somebody looks: what was found counts once, what came is told as more of the same run, and
+/// a group that wakes up stays.
 #[test]
 fn a_batch_comes_while_somebody_looks() {
     let line = Line::new(runs());

@@ -192,8 +192,9 @@ fn a_parent_elsewhere() {
     assert_eq!((view.state, view.totals.sub_agents, scene.sums()), (RunState::Ended, 1, (1, 0, 1, 2)));
 }
 
-/// What can't be corrected waits until an end is certain: a sub-agent that failed and was alone in its trace for so long that its
-/// end is shown as the run's is no run in metrics, summaries and sessions; the run is in all of them once its root came.
+/// What can't be corrected waits until an end is certain: a sub-agent that failed and was alone in its trace for so
+/// long that its end is shown as the run's is no run in metrics, summaries and sessions; the run is in all of them once
+/// its root came.
 #[test]
 fn a_presumed_end_is_not_counted() {
     let mut scene = Scene::new();
@@ -278,8 +279,8 @@ fn of(trace: u64, mut items: Vec<Json>) -> Vec<Json> {
     items
 }
 
-/// A root that never comes: the run is in metrics and summaries when its trace was quiet for `idle_timeout`, also where other runs
-/// of its session go on.
+/// A root that never comes: the run is in metrics and summaries when its trace was quiet for `idle_timeout`, also where
+/// other runs of its session go on.
 #[test]
 fn a_presumed_end_is_certain_in_the_end() {
     let mut scene = Scene::new();
@@ -341,7 +342,8 @@ fn a_sub_agents_clock_is_ahead() {
     assert_eq!((view.state, view.totals.sub_agents, view.totals.iterations), (RunState::Idle, 1, 1));
 }
 
-/// Two traces of one session at a time are two runs, also while the root of one is still to come, and if it never comes.
+/// Two traces of one session at a time are two runs, also while the root of one is still to come, and if it never
+/// comes.
 #[test]
 fn traces_of_one_session_stay_apart() {
     let mut scene = Scene::new();
@@ -359,8 +361,8 @@ fn traces_of_one_session_stay_apart() {
     assert_eq!(each(&scene), [(3, 0, RunState::Ended), (3, 0, RunState::Idle)]);
 }
 
-/// A run that was quiet for longer than `idle_timeout` and goes on is the same run, with all it did: on the page, in sums and in
-/// counters (the page showed its first part alone, sums both, as two runs).
+/// A run that was quiet for longer than `idle_timeout` and goes on is the same run, with all it did: on the page, in
+/// sums and in counters (the page showed its first part alone, sums both, as two runs).
 #[test]
 fn a_run_that_goes_on_is_one_run() {
     let (mut scene, history) = (Scene::new(), History::default());
@@ -397,7 +399,8 @@ fn dormant_groups_make_room() {
     assert!(scene.meter.render().contains("tollgate_runs_evicted_total 0"), "{}", scene.meter.render());
 }
 
-/// Nobody told a run's end and its last call failed: it failed, for sums, page and counters alike (these called it `idle`).
+/// Nobody told a run's end and its last call failed: it failed, for sums, page and counters alike (these called it
+/// `idle`).
 #[test]
 fn a_last_call_that_failed() {
     let mut scene = Scene::new();
@@ -408,8 +411,8 @@ fn a_last_call_that_failed() {
     assert!(scene.meter.render().contains("agent_runs_total{state=\"failed\",tenant=\"acme\""));
 }
 
-/// Spans of Claude Code name no run, its log events do, and may come when the run is over: it is counted once, under either id,
-/// and an alert that fired before holds no longer than the run.
+/// Spans of Claude Code name no run, its log events do, and may come when the run is over: it is counted once, under
+/// either id, and an alert that fired before holds no longer than the run.
 #[test]
 fn a_run_that_is_named_late_is_one_run() {
     let mut scene = Scene::new();
@@ -489,8 +492,8 @@ fn summaries_are_corrected_over_a_crash() {
     assert_eq!((revisions(&last.told("tollgate.run.summary").0), last.sums().2), (vec![true], 3));
 }
 
-/// Time does not pass for runs while no process runs: what was read back is as new as when it came, so what follows a root has
-/// `settle` to come.
+/// Time does not pass for runs while no process runs: what was read back is as new as when it came, so what follows a
+/// root has `settle` to come.
 #[test]
 fn no_time_passes_between_processes() {
     let mut scene = Scene::new();

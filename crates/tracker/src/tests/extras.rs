@@ -1,4 +1,5 @@
-//! What runs tell beyond calls and cost: limits, retries, fallbacks, loops, steps that stand out; nobody waits for who asks.
+//! What runs tell beyond calls and cost: limits, retries, fallbacks, loops, steps that stand out; nobody waits for who
+//! asks.
 
 use serde_json::{Value as Json, json};
 
@@ -136,7 +137,8 @@ fn finish_reasons_are_one() {
     assert_eq!((finish["length"], finish["stop"], finish.len()), (3, 2, 2));
 }
 
-/// Equal calls in a row are told by their arguments, in any order of keys; others, and calls without arguments, are not.
+/// Equal calls in a row are told by their arguments, in any order of keys; others, and calls without arguments, are
+/// not.
 #[test]
 fn equal_calls_in_a_row() {
     let none = || json!({});
@@ -257,8 +259,8 @@ fn runs_keyed(key: &str) -> Runs {
     Runs::new("runs".into(), settings(), vocabulary(), std::sync::Arc::new(ids), &Meter::new())
 }
 
-/// The span of a model that stands in for another says why and for which, also where the failed call came in an earlier request;
-/// no other span says so.
+/// The span of a model that stands in for another says why and for which, also where the failed call came in an earlier
+/// request; no other span says so.
 #[test]
 fn fallbacks_are_stamped() {
     let line = Line::new(runs());

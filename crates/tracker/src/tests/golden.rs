@@ -1,5 +1,5 @@
-//! Runs of recorded sessions are what was counted by hand: a file in `tests/cases/runs` for each session. How to add one:
-//! `tests/cases/runs/README.md`.
+//! Runs of recorded sessions are what was counted by hand: a file in `tests/cases/runs` for each session. How to add
+//! one: `tests/cases/runs/README.md`.
 
 use std::fs;
 

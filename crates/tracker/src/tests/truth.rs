@@ -1,7 +1,8 @@
 //! Random sessions whose truth their generator knows: the API's JSON, `/metrics`, OTLP metrics, page, report, run
-//! summaries, session rows and alerts are equal to it and to each other, at any moment and in the end, whatever the order
-//! of delivery, pauses, clocks that are off, a restart or a kill. `TOLLGATE_SEED=n` runs that seed, `TOLLGATE_SEEDS=n` so
-//! many (from that seed); a failure prints what was found first, and the smallest session that still shows it.
+//! summaries, session rows and alerts are equal to it and to each other, at any moment and in the end, whatever the
+//! order of delivery, pauses, clocks that are off, a restart or a kill. `TOLLGATE_SEED=n` runs that seed,
+//! `TOLLGATE_SEEDS=n` so many (from that seed); a failure prints what was found first, and the smallest session that
+//! still shows it.
 
 mod make;
 mod read;

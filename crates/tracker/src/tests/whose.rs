@@ -1,4 +1,5 @@
-//! Whose runs they are and what becomes of them: users, features, incidents, budgets, outcomes, investigations, measures, sums.
+//! Whose runs they are and what becomes of them: users, features, incidents, budgets, outcomes, investigations,
+//! measures, sums.
 
 use std::time::Duration;
 
@@ -258,7 +259,8 @@ fn play_as(line: &Line, account: &str, items: &[Json]) {
     batch.effects.iter().for_each(|effect| line.apply(effect));
 }
 
-/// Tenants of one name are each account's own in sums, and investigations' figures of one account tell nothing of another's.
+/// Tenants of one name are each account's own in sums, and investigations' figures of one account tell nothing of
+/// another's.
 #[test]
 fn accounts_are_added_up_apart() {
     let line = Line::new(runs());
@@ -286,7 +288,8 @@ fn accounts_are_added_up_apart() {
     assert_eq!(again.sums().by_account["theirs"].all.tool_calls, 40, "after a restart");
 }
 
-/// An account with thousands of names, runs or news takes neither the names, nor the live runs, nor the news of another.
+/// An account with thousands of names, runs or news takes neither the names, nor the live runs, nor the news of
+/// another.
 #[test]
 fn one_account_takes_nothing_from_another() {
     let settings = with(|config| config.max_runs = 100);

@@ -27,8 +27,9 @@ fn count(rows: &[Row]) -> usize {
     rows.iter().filter(|row| calls.is_new_tool(&Telling::of(row))).count()
 }
 
-/// As real clients tell it: Codex (log and span of one id), opencode (two spans of one id), Gemini CLI (a log without id at the span
-/// above). What only looks alike is another call: an id that comes again later, in another session or trace; two calls of one tool.
+/// As real clients tell it: Codex (log and span of one id), opencode (two spans of one id), Gemini CLI (a log without
+/// id at the span above). What only looks alike is another call: an id that comes again later, in another session or
+/// trace; two calls of one tool.
 #[test]
 fn a_call_is_counted_once() {
     let codex = [row(("traces", "c1", "a", "p"), (3, 4)), row(("logs", "c1", "p", ""), (5, 5))];
@@ -93,8 +94,9 @@ fn failures(rows: &[Row]) -> usize {
     rows.iter().filter(|row| calls.is_new_failure(&Telling::of(row))).count()
 }
 
-/// As real clients tell a failure: Claude Code (span and log of one id), Gemini CLI (two kinds of log at the span), opencode (a span in a span),
-/// a tool by its span and by its result's event. Attempts that failed by themselves are as many failures, and nothing hides another's.
+/// As real clients tell a failure: Claude Code (span and log of one id), Gemini CLI (two kinds of log at the span),
+/// opencode (a span in a span), a tool by its span and by its result's event. Attempts that failed by themselves are as
+/// many failures, and nothing hides another's.
 #[test]
 fn a_failure_is_counted_once() {
     let failed = |mut row: Row, call: &str, id: &str| {

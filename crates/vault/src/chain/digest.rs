@@ -70,7 +70,8 @@ pub struct Digest {
 pub struct MadeBy {
     /// Version of tollgate.
     pub version: String,
-    /// SHA-256 of the configuration file's bytes, hex: what `sha256sum` says. What `${env:…}` and `${file:…}` stand for is not in it.
+    /// SHA-256 of the configuration file's bytes, hex: what `sha256sum` says. What `${env:…}` and `${file:…}` stand for
+    /// is not in it.
     pub configuration: String,
 }
 
@@ -158,8 +159,8 @@ pub struct Counters {
     pub gaps: u64,
     /// Records of the vault that this process could not read in its spool.
     pub damaged: u64,
-    /// The newest digest of each chain of erasures of the account, by writer, as erasers reported it. It stands here because programs
-    /// of before refuse unknown fields of a digest, and skip those of its counters.
+    /// The newest digest of each chain of erasures of the account, by writer, as erasers reported it. It stands here
+    /// because programs of before refuse unknown fields of a digest, and skip those of its counters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub erasures: BTreeMap<String, Link>,
 }

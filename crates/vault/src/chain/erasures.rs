@@ -1,7 +1,8 @@
-//! **What**: [`NewestErasures`]: the newest digest of each chain of erasures, as erasers reported them ([`ErasureHead`]). **Why**: the
-//! gateway's digests name it, so that a chain of erasures can't be removed without a trace (docs/vault.md).
-//! **Invariants**: only a digest signed by a configured key counts; a newer one is never replaced by an older one. **Not here**: how an
-//! eraser reports one (`uploader/erasures`), checking that it is still stored (`audit`).
+//! **What**: [`NewestErasures`]: the newest digest of each chain of erasures, as erasers reported them
+//! ([`ErasureHead`]). **Why**: the gateway's digests name it, so that a chain of erasures can't be removed without a
+//! trace (docs/vault.md). **Invariants**: only a digest signed by a configured key counts; a newer one is never
+//! replaced by an older one. **Not here**: how an eraser reports one (`uploader/erasures`), checking that it is still
+//! stored (`audit`).
 
 use std::collections::BTreeMap;
 
@@ -48,7 +49,8 @@ impl NewestErasures {
         self.0.is_empty()
     }
 
-    /// Takes a head if it is newer than the known one; epochs of a chain of erasures are named in their order. True: it was newer.
+    /// Takes a head if it is newer than the known one; epochs of a chain of erasures are named in their order. True: it
+    /// was newer.
     pub fn add(&mut self, head: &ErasureHead) -> bool {
         let writers = self.0.entry(head.account.clone()).or_default();
         if writers.get(&head.writer).map_or(writers.len() >= MAX_WRITERS, |known| !is_newer(&head.link, known)) {

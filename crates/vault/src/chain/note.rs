@@ -165,7 +165,8 @@ pub fn open<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, &'
     Some((text, *signers.first()?))
 }
 
-/// Opens a note of any length: its text, and those of `keys` that signed it, in its order; none twice, whatever its name.
+/// Opens a note of any length: its text, and those of `keys` that signed it, in its order; none twice, whatever its
+/// name.
 pub fn signers<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, Vec<&'k VerifyKey>)> {
     let at = note.rfind("\n\n").filter(|_| note.ends_with('\n'))?;
     let (text, signatures) = (note.get(..=at)?, note.get(at + 2..)?);

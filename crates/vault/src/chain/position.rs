@@ -1,7 +1,7 @@
 //! **What**: [`Position`]: where a writer's chain of one account stands, and the file that keeps it ([`Saved`]).
-//! **Why**: the next digest must link to the last one, whatever happened in between. **Invariants**: saved after a digest
-//! was stored and before its records are done, so that the spool and the file together always know.
-//! **Not here**: the file itself (`uploader/journal`).
+//! **Why**: the next digest must link to the last one, whatever happened in between. **Invariants**: saved after a
+//! digest was stored and before its records are done, so that the spool and the file together always know. **Not
+//! here**: the file itself (`uploader/journal`).
 
 use std::collections::BTreeMap;
 

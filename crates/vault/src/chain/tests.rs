@@ -170,8 +170,9 @@ fn checkpoints_have_one_form() {
     }
 }
 
-/// A digest of a version that named no erasures reads and writes as before, byte for byte: its signature is over these bytes. One that
-/// names some reads and writes as it is, and an older program, which skips what it does not know in `counters`, reads it.
+/// A digest of a version that named no erasures reads and writes as before, byte for byte: its signature is over these
+/// bytes. One that names some reads and writes as it is, and an older program, which skips what it does not know in
+/// `counters`, reads it.
 #[test]
 fn digests_without_erasures_are_as_before() {
     const COUNTERS: &str = r#""counters":{"acked":4,"uploaded":3,"pending":1,"gaps":0,"damaged":0}"#;

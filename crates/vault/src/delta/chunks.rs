@@ -1,5 +1,5 @@
-//! **What**: cuts a text into messages, if it is JSON: after each element of the outer list or object, and of lists in an
-//! outer object. **Invariants**: the parts make the text again, whatever it is; at most [`MAX_CHUNKS`].
+//! **What**: cuts a text into messages, if it is JSON: after each element of the outer list or object, and of lists in
+//! an outer object. **Invariants**: the parts make the text again, whatever it is; at most [`MAX_CHUNKS`].
 
 /// Most parts of a text; what is behind is one.
 pub(super) const MAX_CHUNKS: usize = 4096;

@@ -1,5 +1,5 @@
-//! **What**: [`Plan`]: how one item's content is said by what an earlier item held ([`Told`]). **Invariants**: pure; every
-//! piece is said once, in order. **Not here**: text.
+//! **What**: [`Plan`]: how one item's content is said by what an earlier item held ([`Told`]). **Invariants**: pure;
+//! every piece is said once, in order. **Not here**: text.
 
 use std::collections::HashMap;
 use std::sync::Arc;

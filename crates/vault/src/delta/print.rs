@@ -1,5 +1,5 @@
-//! **What**: [`Print`]: what is remembered of a piece of content. **Invariants**: no text; hashes are 16 bytes of SHA-256,
-//! so that nobody can make two contents that are taken for one.
+//! **What**: [`Print`]: what is remembered of a piece of content. **Invariants**: no text; hashes are 16 bytes of
+//! SHA-256, so that nobody can make two contents that are taken for one.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

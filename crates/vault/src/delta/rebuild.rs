@@ -1,6 +1,6 @@
-//! **What**: [`Rebuilder`]: documents with whole content from those that refer to others. **Invariants**: exact bytes; a
-//! document that claims nonsense, or too much, is an error; keeps documents of one object as they are stored.
-//! **Not here**: opening fragments (`read`).
+//! **What**: [`Rebuilder`]: documents with whole content from those that refer to others. **Invariants**: exact bytes;
+//! a document that claims nonsense, or too much, is an error; keeps documents of one object as they are stored. **Not
+//! here**: opening fragments (`read`).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -109,8 +109,8 @@ impl Rebuilder {
         Ok(())
     }
 
-    /// The document with whole content, at most `limit` bytes; `None`: it is whole. It must have been added if its items
-    /// refer to each other.
+    /// The document with whole content, at most `limit` bytes; `None`: it is whole. It must have been added if its
+    /// items refer to each other.
     ///
     /// # Errors
     /// What it refers to is not here, or can't be.

@@ -1,7 +1,8 @@
-//! **What**: keys that lie as ciphertext of AWS KMS ([`Ciphertext`]), and [`decrypt`], which has KMS open one. **Why**: a disk, a backup or
-//! an image that holds a key file then holds no key; who opened it stands in the log of the KMS. **Invariants**: one request, `Decrypt`;
-//! it ends within [`DEADLINE`], attempts included; what looks like a key is sent to nobody; what was opened is a [`Secret`], and errors
-//! hold codes and remedies, no values. **Not here**: which keys (`app/keys`, `cli/auditors`), making ciphertext (`aws kms encrypt`).
+//! **What**: keys that lie as ciphertext of AWS KMS ([`Ciphertext`]), and [`decrypt`], which has KMS open one. **Why**:
+//! a disk, a backup or an image that holds a key file then holds no key; who opened it stands in the log of the KMS.
+//! **Invariants**: one request, `Decrypt`; it ends within [`DEADLINE`], attempts included; what looks like a key is
+//! sent to nobody; what was opened is a [`Secret`], and errors hold codes and remedies, no values. **Not here**: which
+//! keys (`app/keys`, `cli/auditors`), making ciphertext (`aws kms encrypt`).
 
 mod ciphertext;
 mod request;

@@ -1,8 +1,10 @@
-//! **What**: the one KMS call that tollgate makes, `Decrypt`: endpoint, request, signature, response. **Why**: the generated KMS client
-//! would be compiled and shipped for one POST. **Invariants**: retries, timeouts, signing and clock-skew correction are the SDK's;
-//! the response body is never traced; an error carries only the error code. **Not here**: what a code means to the user (`mod.rs`).
+//! **What**: the one KMS call that tollgate makes, `Decrypt`: endpoint, request, signature, response. **Why**: the
+//! generated KMS client would be compiled and shipped for one POST. **Invariants**: retries, timeouts, signing and
+//! clock-skew correction are the SDK's; the response body is never traced; an error carries only the error code. **Not
+//! here**: what a code means to the user (`mod.rs`).
 //!
-//! Sources: the AWS JSON 1.1 protocol of Smithy; `Decrypt` in the KMS API reference; the endpoint rules of the AWS SDKs.
+//! Sources: the AWS JSON 1.1 protocol of Smithy; `Decrypt` in the KMS API reference; the endpoint rules of the AWS
+//! SDKs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -211,7 +213,8 @@ impl RuntimePlugin for SigV4Plugin {
     }
 }
 
-/// AWS partitions: prefix of their regions, DNS suffix, dual-stack DNS suffix. The first match wins; the empty prefix is the commercial one.
+/// AWS partitions: prefix of their regions, DNS suffix, dual-stack DNS suffix. The first match wins; the empty prefix
+/// is the commercial one.
 const PARTITIONS: &[(&str, &str, &str)] = &[
     ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
     ("eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
@@ -222,7 +225,8 @@ const PARTITIONS: &[(&str, &str, &str)] = &[
     ("", "amazonaws.com", "api.aws"),
 ];
 
-/// The endpoint: that of the settings, else `AWS_ENDPOINT_URL_KMS`, else `AWS_ENDPOINT_URL` (environment or profile), else AWS' own.
+/// The endpoint: that of the settings, else `AWS_ENDPOINT_URL_KMS`, else `AWS_ENDPOINT_URL` (environment or profile),
+/// else AWS' own.
 pub(super) fn resolve_endpoint(shared: &SdkConfig, endpoint: Option<&str>) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id("KMS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     let service_endpoint = || shared.service_config()?.load_config(key.ok()?);

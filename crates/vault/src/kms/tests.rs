@@ -93,7 +93,8 @@ fn a_plain_key_is_no_ciphertext() {
     assert!(read("missing").contains("can't be read"));
 }
 
-/// What someone has to change is asked once, and told with a remedy; nothing of what KMS says beside its code is passed on.
+/// What someone has to change is asked once, and told with a remedy; nothing of what KMS says beside its code is passed
+/// on.
 #[tokio::test]
 async fn a_refusal_names_what_to_change() {
     let fake = FakeKms::start();
@@ -247,7 +248,8 @@ fn every_partition_has_its_address() {
     }
 }
 
-/// A FIPS or dual-stack endpoint that was asked for is never given up for an address that somebody configured: nothing is sent.
+/// A FIPS or dual-stack endpoint that was asked for is never given up for an address that somebody configured: nothing
+/// is sent.
 #[tokio::test]
 async fn no_configured_address_replaces_fips() {
     let fake = FakeKms::start();

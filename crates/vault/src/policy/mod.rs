@@ -1,8 +1,9 @@
 //! **What**: what an operator applies so that the bucket is what the vault takes it for: the writer's and auditors' IAM
-//! policies, the buckets' policies, lifecycle rules, and all of it as Terraform. **Why**: a vault is as good as the rights on
-//! its buckets, and nobody writes such policies rightly from memory. **Invariants**: the writer may put locked
-//! objects below its prefix and nothing else; payload, index and chain are never deleted before their retention; keys can
-//! be erased by those who may bypass governance, who can delete nothing else. **Not here**: whether it is in force (`store/probe`).
+//! policies, the buckets' policies, lifecycle rules, and all of it as Terraform. **Why**: a vault is as good as the
+//! rights on its buckets, and nobody writes such policies rightly from memory. **Invariants**: the writer may put
+//! locked objects below its prefix and nothing else; payload, index and chain are never deleted before their retention;
+//! keys can be erased by those who may bypass governance, who can delete nothing else. **Not here**: whether it is in
+//! force (`store/probe`).
 
 mod terraform;
 
@@ -40,8 +41,9 @@ impl<'s> Policy<'s> {
         format!("arn:aws:s3:::{bucket}/{}keys/*", self.below)
     }
 
-    /// The writer's: put with a lock, and nothing else. `s3:if-none-match` makes the condition on overwriting compulsory; it is
-    /// known to `s3:PutObject` alone, where `s3:PutObjectRetention`, which a put with a lock needs as well, never has it.
+    /// The writer's: put with a lock, and nothing else. `s3:if-none-match` makes the condition on overwriting
+    /// compulsory; it is known to `s3:PutObject` alone, where `s3:PutObjectRetention`, which a put with a lock needs as
+    /// well, never has it.
     pub fn writer(&self) -> Value {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
         let (mut condition, mut keys) = (serde_json::Map::new(), serde_json::Map::new());
@@ -79,7 +81,8 @@ impl<'s> Policy<'s> {
             json!({"Sid": "Never", "Effect": "Deny", "Resource": "*", "Action": [
                 "s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold",
                 "s3:RestoreObject", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]}),
-            // notes of legal holds and the chains of erasures and copies are other people's: a stolen credential must not speak for them
+            // notes of legal holds and the chains of erasures and copies are other people's: a stolen credential must
+            // not speak for them
             json!({"Sid": "NotTheirs", "Effect": "Deny", "Action": write, "Resource": [
                 format!("arn:aws:s3:::{key_bucket}/{}holds/*", self.below), format!("arn:aws:s3:::{bucket}/{}holds/*", self.below),
                 format!("arn:aws:s3:::{bucket}/{}chain/*/eraser/*", self.below),
@@ -90,7 +93,8 @@ impl<'s> Policy<'s> {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// An auditor's: read and list; with `restore` also bring archived objects back for a while, which costs money; nothing else.
+    /// An auditor's: read and list; with `restore` also bring archived objects back for a while, which costs money;
+    /// nothing else.
     pub fn auditor(&self, restore: bool) -> Value {
         let S3Settings { bucket, key_bucket, .. } = self.settings;
         let buckets = [bucket, key_bucket].map(|bucket| format!("arn:aws:s3:::{bucket}"));
@@ -109,7 +113,8 @@ impl<'s> Policy<'s> {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// The erasers': read, destroy keys, write a chain of erasures under the name `writer`. Nothing of payload can be deleted.
+    /// The erasers': read, destroy keys, write a chain of erasures under the name `writer`. Nothing of payload can be
+    /// deleted.
     pub fn eraser(&self, writer: &str) -> Value {
         let S3Settings { bucket, key_bucket, .. } = self.settings;
         let below = format!("arn:aws:s3:::{bucket}/{}", self.below);
@@ -126,8 +131,8 @@ impl<'s> Policy<'s> {
         Value::Object(policy)
     }
 
-    /// A bucket's own policy: no plain HTTP, nobody bypasses governance but `erasers` (where keys lie: their own policy lets them
-    /// do it to keys alone).
+    /// A bucket's own policy: no plain HTTP, nobody bypasses governance but `erasers` (where keys lie: their own policy
+    /// lets them do it to keys alone).
     pub fn bucket(&self, keys: bool) -> Value {
         let keys = keys || self.settings.bucket == self.settings.key_bucket;
         let name = if keys { &self.settings.key_bucket } else { &self.settings.bucket };
@@ -144,8 +149,9 @@ impl<'s> Policy<'s> {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// Lifecycle rules of the payload's bucket: payload of `accounts` gets colder and goes a day after its retention, as
-    /// does the index; the chain and the lines of sessions stay. A rule holds for a prefix and has no exceptions, so that each account has its own.
+    /// Lifecycle rules of the payload's bucket: payload of `accounts` gets colder and goes a day after its retention,
+    /// as does the index; the chain and the lines of sessions stay. A rule holds for a prefix and has no exceptions, so
+    /// that each account has its own.
     pub fn lifecycle(&self, accounts: &[String]) -> Value {
         let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1;
         let rule = |id: &str, prefix: &str, transitions: Value| {

@@ -1,5 +1,5 @@
-//! **What**: lifecycle rules as Terraform has them. **Why**: what is applied must be the rules that `--format lifecycle` prints, so these
-//! are made of those. **Not here**: which rules there are (`policy`).
+//! **What**: lifecycle rules as Terraform has them. **Why**: what is applied must be the rules that
+//! `--format lifecycle` prints, so these are made of those. **Not here**: which rules there are (`policy`).
 
 use serde_json::Value;
 
@@ -60,7 +60,8 @@ fn block(name: &str, value: &Value, names: &[(&str, &str)]) -> String {
     format!("    {name} {{\n{fields}    }}\n")
 }
 
-/// Numbers, words and texts stand in JSON as they do in Terraform: the names here have nothing that it would interpolate.
+/// Numbers, words and texts stand in JSON as they do in Terraform: the names here have nothing that it would
+/// interpolate.
 fn fields(value: &Value, names: &[(&str, &str)]) -> Vec<String> {
     names.iter().filter_map(|(name, key)| Some(format!("{name} = {}", value.get(*key)?))).collect()
 }

@@ -20,8 +20,8 @@ fn settings(days: u64) -> S3Settings {
     }
 }
 
-/// The writer is allowed to put locked objects below its prefix, conditionally, and nothing else; reading, listing, deleting
-/// and bypassing are denied whatever else it is given.
+/// The writer is allowed to put locked objects below its prefix, conditionally, and nothing else; reading, listing,
+/// deleting and bypassing are denied whatever else it is given.
 #[test]
 fn a_writer_writes() {
     let settings = settings(400);
@@ -73,7 +73,8 @@ fn an_eraser_reaches_keys_only() {
     assert!(with("s3:DeleteObject").is_empty() && with("s3:*").is_empty());
 }
 
-/// Payload goes after its retention and gets colder only where that pays; no rule's prefix holds the chain, which stays.
+/// Payload goes after its retention and gets colder only where that pays; no rule's prefix holds the chain, which
+/// stays.
 #[test]
 fn the_chain_outlives_the_payload() {
     let long = settings(400);
@@ -145,8 +146,8 @@ fn terraform_is_whole() {
     assert!(text.contains("object_size_greater_than = 131072") && text.contains("expired_object_delete_marker = true"));
 }
 
-/// What IAM makes of a policy, as far as ours go: an explicit deny wins, without an allow nothing is allowed, every condition of
-/// a statement must hold; of a key that the request lacks, only `Null` does.
+/// What IAM makes of a policy, as far as ours go: an explicit deny wins, without an allow nothing is allowed, every
+/// condition of a statement must hold; of a key that the request lacks, only `Null` does.
 fn allows(policy: &Value, action: &str, resource: &str, told: &[(&str, &str)]) -> bool {
     let list = |value: &Value| -> Vec<String> {
         let one = value.as_str().map(|one| vec![one.to_owned()]);
@@ -183,9 +184,9 @@ fn allows(policy: &Value, action: &str, resource: &str, told: &[(&str, &str)]) -
     !found.is_empty() && found.iter().all(|statement| statement["Effect"] == "Allow")
 }
 
-/// With one bucket as with two: payload under compliance for its retention and keys under governance for theirs can be written,
-/// anything else that a thief of the credential would like (weaker, shorter, for a century, keys that nobody can erase, without a
-/// lock, over what is there) can't.
+/// With one bucket as with two: payload under compliance for its retention and keys under governance for theirs can be
+/// written, anything else that a thief of the credential would like (weaker, shorter, for a century, keys that nobody
+/// can erase, without a lock, over what is there) can't.
 #[test]
 fn a_thief_writes_only_what_the_gateway_writes() {
     for key_bucket in ["audit-keys", "audit-logs"] {

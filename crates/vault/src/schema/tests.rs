@@ -6,7 +6,8 @@ use super::text;
 use crate::row::{Kind, Row, Tail};
 use crate::testing::schema::broken;
 
-/// `docs/index-schema.json` is what `vault schema` prints. To make it anew: `TOLLGATE_UPDATE=1 cargo test -p vault schema`.
+/// `docs/index-schema.json` is what `vault schema` prints. To make it anew:
+/// `TOLLGATE_UPDATE=1 cargo test -p vault schema`.
 #[test]
 fn the_published_schema_is_current() {
     let path = genai::testing::request::at("docs/index-schema.json");

@@ -26,7 +26,8 @@ fn denials_are_what_evidence_counts() {
     }
 }
 
-/// A model call that a span and a log tell counts once, as a call whose price comes later does: the lines that wait are none.
+/// A model call that a span and a log tell counts once, as a call whose price comes later does: the lines that wait are
+/// none.
 #[test]
 fn a_model_call_counts_once() {
     let (mut line, mut calls) = (SessionLine::default(), Calls::default());

@@ -163,7 +163,8 @@ pub(super) fn modified(data: &std::fs::Metadata) -> Result<UnixNanos, StoreError
     Ok(UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
 }
 
-/// A name below `root`. What is no UTF-8 in it is replaced: such a name is listed, so that it is told, and opens nothing.
+/// A name below `root`. What is no UTF-8 in it is replaced: such a name is listed, so that it is told, and opens
+/// nothing.
 fn relative(root: &Path, path: &Path) -> Option<String> {
     Some(path.strip_prefix(root).ok()?.to_string_lossy().into_owned())
 }
@@ -193,8 +194,8 @@ async fn compare(path: &Path, bytes: &Bytes) -> Result<Option<Put>, StoreError> 
 /// Why what is no file is refused.
 pub const NOT_A_FILE: &str = "not a regular file";
 
-/// Opens a file that is one: who may write the folder can put a pipe, a device or a link where an object should be, and whoever
-/// opens a pipe waits for ever.
+/// Opens a file that is one: who may write the folder can put a pipe, a device or a link where an object should be, and
+/// whoever opens a pipe waits for ever.
 async fn open_regular(path: &Path) -> Result<tokio::fs::File, StoreError> {
     let odd = || StoreError::Denied(NOT_A_FILE.to_owned());
     // a device may act on being opened

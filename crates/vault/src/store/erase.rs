@@ -1,6 +1,6 @@
-//! **What**: [`VaultEraser`]: destroys key objects, all versions; tells legal holds. **Why**: these are rights of their own,
-//! which neither a writer nor an auditor has. **Invariants**: only key objects can be named; what is under legal hold is
-//! refused; what is gone is gone when the call returns. **Not here**: what may be destroyed (`audit/erase`).
+//! **What**: [`VaultEraser`]: destroys key objects, all versions; tells legal holds. **Why**: these are rights of their
+//! own, which neither a writer nor an auditor has. **Invariants**: only key objects can be named; what is under legal
+//! hold is refused; what is gone is gone when the call returns. **Not here**: what may be destroyed (`audit/erase`).
 
 use std::io::ErrorKind;
 
@@ -17,8 +17,8 @@ pub trait VaultEraser: Send + Sync {
     /// Whether a version of the object is under legal hold.
     fn held<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
 
-    /// Destroys every version, and delete markers over them, of the key objects whose names begin with `prefix` and that `own` says
-    /// yes to, however deep they lie. How many there were; none is no error.
+    /// Destroys every version, and delete markers over them, of the key objects whose names begin with `prefix` and
+    /// that `own` says yes to, however deep they lie. How many there were; none is no error.
     fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>>;
 }
 

@@ -1,5 +1,5 @@
-//! **What**: [`VaultHolder`]: legal holds on objects; in a folder the notes of holds, read back. **Invariants**: every version of an
-//! object is held. **Not here**: which objects (the crate `audit`).
+//! **What**: [`VaultHolder`]: legal holds on objects; in a folder the notes of holds, read back. **Invariants**: every
+//! version of an object is held. **Not here**: which objects (the crate `audit`).
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

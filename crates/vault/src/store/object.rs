@@ -1,5 +1,6 @@
-//! **What**: what every store has: kinds of object, [`StoreError`], and the traits of who writes ([`VaultStore`]) and who reads
-//! ([`VaultReader`]). **Invariants**: as in the module above. **Not here**: the stores themselves (`directory`, `s3`).
+//! **What**: what every store has: kinds of object, [`StoreError`], and the traits of who writes ([`VaultStore`]) and
+//! who reads ([`VaultReader`]). **Invariants**: as in the module above. **Not here**: the stores themselves
+//! (`directory`, `s3`).
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;

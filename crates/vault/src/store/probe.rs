@@ -1,8 +1,8 @@
-//! **What**: what a writer's credentials may do to its buckets, tried out: [`probe`]. **Why**: a vault that its own gateway can
-//! read, empty or overwrite proves nothing, and a policy is only known by trying. **Invariants**: works on probe objects of
-//! its own, never on evidence; what could be undone is not (a lock is a lock: each run leaves small objects behind until
-//! their retention ends); answers name codes, never bodies. **Not here**: policies (`vault/policy`), how it is shown (the
-//! command line).
+//! **What**: what a writer's credentials may do to its buckets, tried out: [`probe`]. **Why**: a vault that its own
+//! gateway can read, empty or overwrite proves nothing, and a policy is only known by trying. **Invariants**: works on
+//! probe objects of its own, never on evidence; what could be undone is not (a lock is a lock: each run leaves small
+//! objects behind until their retention ends); answers name codes, never bodies. **Not here**: policies
+//! (`vault/policy`), how it is shown (the command line).
 
 use std::time::Duration;
 
@@ -104,8 +104,8 @@ impl Answer {
     }
 }
 
-/// Whether a refusal is about the checksum that each put carries, rather than about locks. A store that does not know a header says
-/// `NotImplemented`, and seldom which.
+/// Whether a refusal is about the checksum that each put carries, rather than about locks. A store that does not know a
+/// header says `NotImplemented`, and seldom which.
 fn is_about_checksums(status: u16, code: &str, message: &str) -> bool {
     let named = |text: &str| {
         let text = text.to_ascii_lowercase();
@@ -143,7 +143,8 @@ pub const BODY: &[u8] = b"tollgate vault doctor\n";
 /// What the names of probe objects with another lock end in.
 const LOCKS: [&str; 4] = ["-unlocked", "-short", "-long", "-mode"];
 
-/// Whether a name, without the vault's prefix, is one that a probe object has: its id is 16 random bytes. What else lies there is none.
+/// Whether a name, without the vault's prefix, is one that a probe object has: its id is 16 random bytes. What else
+/// lies there is none.
 pub fn is_probe(name: &str) -> bool {
     let Some(file) = name.strip_prefix("keys/").unwrap_or(name).strip_prefix("doctor/") else { return false };
     let id = LOCKS.iter().find_map(|lock| file.strip_suffix(lock)).unwrap_or(file);
@@ -357,8 +358,8 @@ impl Bucket<'_> {
         self.refused("a retention can't be shortened", &answer, remedy);
     }
 
-    /// What a stolen credential could write: what anybody may delete, what keys must not be, and what fills the bucket for a
-    /// century (tried with a month more).
+    /// What a stolen credential could write: what anybody may delete, what keys must not be, and what fills the bucket
+    /// for a century (tried with a month more).
     async fn other_locks(&mut self, name: &str, mode: ObjectLockMode, retention: Duration) {
         let (other, refused) = match mode {
             ObjectLockMode::Compliance => (ObjectLockMode::Governance, "governance mode is refused"),

@@ -1,8 +1,7 @@
 //! **What**: the vault in S3 (or what speaks it): conditional, checksummed, locked puts; gets and lists for readers.
-//! **Why**: aws-sdk-s3 is the only client with Object Lock headers.
-//! **Invariants**: one plain signed body with an explicit SHA-256, never Content-MD5, never a trailer; `If-None-Match: *`
-//! on every put; a lock is dated from the put; the client is made with the first call. **Not here**: endless retries
-//! (`uploader`), the bytes of objects.
+//! **Why**: aws-sdk-s3 is the only client with Object Lock headers. **Invariants**: one plain signed body with an
+//! explicit SHA-256, never Content-MD5, never a trailer; `If-None-Match: *` on every put; a lock is dated from the put;
+//! the client is made with the first call. **Not here**: endless retries (`uploader`), the bytes of objects.
 
 use std::time::Duration;
 
@@ -70,8 +69,8 @@ impl S3Store {
         Ok(Self { settings, client: OnceCell::new_with(Some(client)), oldest: false })
     }
 
-    /// The same, reading the first version of each name in place of the newest: what somebody wrote over an object later, or
-    /// a delete marker over it, hides nothing.
+    /// The same, reading the first version of each name in place of the newest: what somebody wrote over an object
+    /// later, or a delete marker over it, hides nothing.
     #[must_use]
     pub fn oldest(self, oldest: bool) -> Self {
         Self { oldest, ..self }
@@ -112,7 +111,8 @@ impl S3Store {
             put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
         }
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(attempt).build();
-        // "it exists" must mean that somebody else wrote it, not that the first of two attempts did; the uploader tries again
+        // "it exists" must mean that somebody else wrote it, not that the first of two attempts did; the uploader tries
+        // again
         let overridden = Config::builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
         match put.customize().config_override(overridden).send().await {
             Ok(_) => Ok(Put::Written),

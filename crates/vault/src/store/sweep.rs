@@ -1,7 +1,8 @@
-//! **What**: retention and a bound for a vault in a folder: [`super::Limits`], [`DirectoryStore::remove_expired`]. **Why**: a folder has no
-//! lifecycle rules. **Invariants**: nothing goes before its retention is over, counted from when it was written; keys go after what they
-//! open; digests, lines of sessions and holds stay; what is under hold stays; a full folder takes nothing more and loses
-//! nothing. A clock that runs far ahead makes things old: keep it right. **Not here**: when (`uploader`).
+//! **What**: retention and a bound for a vault in a folder: [`super::Limits`], [`DirectoryStore::remove_expired`].
+//! **Why**: a folder has no lifecycle rules. **Invariants**: nothing goes before its retention is over, counted from
+//! when it was written; keys go after what they open; digests, lines of sessions and holds stay; what is under hold
+//! stays; a full folder takes nothing more and loses nothing. A clock that runs far ahead makes things old: keep it
+//! right. **Not here**: when (`uploader`).
 
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering;

@@ -110,8 +110,8 @@ async fn an_unwritable_folder_is_denied() {
     assert!(matches!(put, Err(StoreError::Denied(_))), "{put:?}");
 }
 
-/// Who may write the folder can put a pipe, a link or a folder where an object should be: readers are told instead of waiting for
-/// ever or reading something else, and a writer goes beside it.
+/// Who may write the folder can put a pipe, a link or a folder where an object should be: readers are told instead of
+/// waiting for ever or reading something else, and a writer goes beside it.
 #[tokio::test]
 async fn only_regular_files_are_opened() {
     let folder = scratch();

@@ -1,4 +1,5 @@
-//! What somebody with every right may do to objects in S3: another version over one, a delete marker, a version destroyed.
+//! What somebody with every right may do to objects in S3: another version over one, a delete marker, a version
+//! destroyed.
 
 use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine as _;

@@ -1,9 +1,9 @@
-//! **What**: [`Chains`]: where each chain stands: what was sealed, what is stored, what waits for its turn.
-//! **Why**: pure bookkeeping, so that every order of crashes can be tested. **Invariants**: one seal of a chain is on its
-//! way at a time; its digests are stored in order; a position is saved before the records behind it are done; a digest
-//! that can't be what it must be (its name is taken, its seal is damaged or dropped) makes the chain leave its epoch for
-//! another one, which says so, and the lines go on there.
-//! **Not here**: the bytes of digests (`digests`), writing them (`flight`).
+//! **What**: [`Chains`]: where each chain stands: what was sealed, what is stored, what waits for its turn. **Why**:
+//! pure bookkeeping, so that every order of crashes can be tested. **Invariants**: one seal of a chain is on its way at
+//! a time; its digests are stored in order; a position is saved before the records behind it are done; a digest that
+//! can't be what it must be (its name is taken, its seal is damaged or dropped) makes the chain leave its epoch for
+//! another one, which says so, and the lines go on there. **Not here**: the bytes of digests (`digests`), writing them
+//! (`flight`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -238,8 +238,8 @@ impl Chains {
         self.lines.iter().find(|(_, chain)| first(chain) == Some(seq)).map(|(line, _)| line.clone())
     }
 
-    /// The first digest of this chain can't be stored: the chain leaves its epoch, and everything that was sealed behind
-    /// is void. Gives the claims that are free again, of each void digest.
+    /// The first digest of this chain can't be stored: the chain leaves its epoch, and everything that was sealed
+    /// behind is void. Gives the claims that are free again, of each void digest.
     pub(super) fn leave(&mut self, line: &Line, why: Broken, epoch: String, now: UnixNanos) -> Vec<Vec<Seq>> {
         let Some(chain) = self.lines.get_mut(line) else { return Vec::new() };
         let Some(first) = chain.queue.front() else { return Vec::new() };
@@ -259,7 +259,8 @@ impl Chains {
         void.into_iter().map(|queued| queued.item.claims).collect()
     }
 
-    /// Where the next digest of a chain stands; `None`: there is nothing to begin or to go on with, or one is on its way.
+    /// Where the next digest of a chain stands; `None`: there is nothing to begin or to go on with, or one is on its
+    /// way.
     pub(super) fn at(
         &self,
         line: &Line,

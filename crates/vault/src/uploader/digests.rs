@@ -1,8 +1,7 @@
-//! **What**: makes digests: takes the lines whose objects are stored, adds them to the tree, signs, seals.
-//! **Why**: lines are only worth what the chain says of them. **Invariants**: the digest, its signature and its index
-//! object are one seal, committed before the first attempt to write any of them; a line that was lost has a line of kind
-//! `gap` in its place, so that a leaf's number is its place. **Not here**: which digest counts (`chains`), writing
-//! (`flight`).
+//! **What**: makes digests: takes the lines whose objects are stored, adds them to the tree, signs, seals. **Why**:
+//! lines are only worth what the chain says of them. **Invariants**: the digest, its signature and its index object are
+//! one seal, committed before the first attempt to write any of them; a line that was lost has a line of kind `gap` in
+//! its place, so that a leaf's number is its place. **Not here**: which digest counts (`chains`), writing (`flight`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -314,7 +313,8 @@ impl Uploader {
         }
     }
 
-    /// Lines of sessions that are over, unless a digest is on its way before: the object that takes them, and its bytes.
+    /// Lines of sessions that are over, unless a digest is on its way before: the object that takes them, and its
+    /// bytes.
     fn over(&self, line: &Line, names: &Names, position: &Position, now: UnixNanos) -> (Option<Sessions>, Vec<u8>) {
         let open = self.open.get(line).filter(|_| self.chains.behind(line) == 0);
         let (lines, count) = open.map(|open| open.due(now)).unwrap_or_default();

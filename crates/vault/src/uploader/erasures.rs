@@ -1,6 +1,6 @@
-//! **What**: [`ErasureInbox`]: where the admin port hands newest erasures to the uploader, whose digests name them. **Invariants**: a
-//! report is confirmed only after it is synced to disk with the positions of the chains. **Not here**: signatures (`chain/erasures`), saving
-//! (`keeping`).
+//! **What**: [`ErasureInbox`]: where the admin port hands newest erasures to the uploader, whose digests name them.
+//! **Invariants**: a report is confirmed only after it is synced to disk with the positions of the chains. **Not
+//! here**: signatures (`chain/erasures`), saving (`keeping`).
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -18,7 +18,8 @@ pub struct ErasureInbox {
 }
 
 impl ErasureInbox {
-    /// Hands over a head. The receiver resolves once the head is on disk; it fails if the gateway stops before. `None`: too many wait.
+    /// Hands over a head. The receiver resolves once the head is on disk; it fails if the gateway stops before. `None`:
+    /// too many wait.
     pub fn report(&self, head: ErasureHead) -> Option<oneshot::Receiver<()>> {
         let (kept, confirmed) = oneshot::channel();
         let mut waiting = self.waiting.lock();

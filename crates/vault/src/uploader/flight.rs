@@ -77,7 +77,8 @@ pub(super) async fn fly(journal: Arc<dyn Journal>, store: Arc<dyn VaultStore>, i
     Landed { item, lost, result, bytes, position: None, lines: Default::default() }
 }
 
-/// Writes a digest: the index object and the lines of sessions first, then the signature, then the digest, so that one that is there is whole.
+/// Writes a digest: the index object and the lines of sessions first, then the signature, then the digest, so that one
+/// that is there is whole.
 async fn digest(journal: &dyn Journal, store: &dyn VaultStore, mut item: Item, now: UnixNanos) -> Landed {
     let (mut position, mut lines) = (None, <[Bytes; 2]>::default());
     let result = async {

@@ -50,8 +50,8 @@ pub trait Journal: Send + Sync {
     fn done(&self, seqs: &[Seq]);
     /// Nobody need wait for these any more, though they are not done: they can't be stored.
     fn lost(&self, _seqs: &[Seq]) {}
-    /// Appends a seal of an object or digest; it is durable once it is read back. Seals of objects let nothing go: they leave
-    /// room for those that do.
+    /// Appends a seal of an object or digest; it is durable once it is read back. Seals of objects let nothing go: they
+    /// leave room for those that do.
     ///
     /// # Errors
     /// No room, or the spool failed.

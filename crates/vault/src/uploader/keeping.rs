@@ -149,8 +149,9 @@ impl Uploader {
         }
     }
 
-    /// The name of a payload or key object was taken before its first attempt, or holds other bytes: nobody may overwrite, so
-    /// the content goes under another name, which the digest signs of payload; keys are named as copies are.
+    /// The name of a payload or key object was taken before its first attempt, or holds other bytes: nobody may
+    /// overwrite, so the content goes under another name, which the digest signs of payload; keys are named as copies
+    /// are.
     pub(super) fn set_aside(&mut self, mut item: Item) {
         let other = names::aside(&item.name, &*self.parts.rng);
         self.metrics.corrupt.increment(1);

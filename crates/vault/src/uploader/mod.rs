@@ -1,10 +1,10 @@
-//! **What**: [`Uploader`]: brings committed records into the store: keys, then objects, then index lines.
-//! **Why**: a reference is a promise; the spool keeps it through every outage, and this is who fulfils it.
-//! **Invariants**: a seal with the list of fragments (or the index object itself) is committed before the first
-//! attempt, so that every attempt, after any crash, writes the same bytes; nothing is marked done before it is stored;
-//! attempts never end; a damaged record is told, never done, and holds up nothing but itself: its object goes out with
-//! zeros in its place (the lines of the index that point there stay, and their digests don't match); memory holds positions, never bodies of what waits. **Not here**: bookkeeping (`shelf`), numbers
-//! (`books`).
+//! **What**: [`Uploader`]: brings committed records into the store: keys, then objects, then index lines. **Why**: a
+//! reference is a promise; the spool keeps it through every outage, and this is who fulfils it. **Invariants**: a seal
+//! with the list of fragments (or the index object itself) is committed before the first attempt, so that every
+//! attempt, after any crash, writes the same bytes; nothing is marked done before it is stored; attempts never end; a
+//! damaged record is told, never done, and holds up nothing but itself: its object goes out with zeros in its place
+//! (the lines of the index that point there stay, and their digests don't match); memory holds positions, never bodies
+//! of what waits. **Not here**: bookkeeping (`shelf`), numbers (`books`).
 
 mod chains;
 mod digests;

@@ -489,8 +489,8 @@ async fn s3_faults_lose_nothing() {
     assert!(state.log.iter().all(|line| line.starts_with("PutObject ")));
 }
 
-/// Whoever throttles the store and takes a name before the attempt is repeated loses nobody a key or content: an attempt that the
-/// store turned away has written nothing, so what is there then is somebody else's.
+/// Whoever throttles the store and takes a name before the attempt is repeated loses nobody a key or content: an
+/// attempt that the store turned away has written nothing, so what is there then is somebody else's.
 #[tokio::test]
 async fn a_name_taken_behind_a_throttled_attempt_loses_nothing() {
     use fakes::fake_s3::{FakeS3, Fault as S3Fault, Stored as InS3};

@@ -1,7 +1,7 @@
-//! **What**: [`Open`]: sessions whose line is not written yet, by chain. **Invariants**: holds what stands in digests that are stored,
-//! and is saved with their position: after any crash each index line counts once. Lines of sessions go into a digest only
-//! when none is on its way before it. At most [`MAX`] sessions: beyond that those that were quiet for longest get their line early.
-//! **Not here**: what a line says (`vault/sessions`).
+//! **What**: [`Open`]: sessions whose line is not written yet, by chain. **Invariants**: holds what stands in digests
+//! that are stored, and is saved with their position: after any crash each index line counts once. Lines of sessions go
+//! into a digest only when none is on its way before it. At most [`MAX`] sessions: beyond that those that were quiet
+//! for longest get their line early. **Not here**: what a line says (`vault/sessions`).
 
 use std::collections::BTreeMap;
 use std::io::Read;

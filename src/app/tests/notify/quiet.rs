@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// What is muted, by rule, tenant or for a while, and what is not loud enough, is not sent; nor later, when the mute is over.
+/// What is muted, by rule, tenant or for a while, and what is not loud enough, is not sent; nor later, when the mute is
+/// over.
 #[tokio::test]
 async fn mutes() {
     let folder = tempfile::tempdir().unwrap();
@@ -39,8 +40,8 @@ async fn asked(scene: &Scene, method: &str, path: &str, body: &str) -> (u16, Val
     (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
-/// Whoever was woken asks for quiet: for a rule, a tenant, a while; it survives a restart, ends by itself or on request; what
-/// can't be meant is refused.
+/// Whoever was woken asks for quiet: for a rule, a tenant, a while; it survives a restart, ends by itself or on
+/// request; what can't be meant is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_for_a_while() {
     let folder = tempfile::tempdir().unwrap();

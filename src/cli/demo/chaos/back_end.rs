@@ -1,5 +1,5 @@
-//! **What**: [`BackEnd`]: takes spans over OTLP/HTTP and remembers their ids; can be cut off. **Invariants**: an id is remembered
-//! before its request is answered. **Not here**: what is made of the ids (the parent).
+//! **What**: [`BackEnd`]: takes spans over OTLP/HTTP and remembers their ids; can be cut off. **Invariants**: an id is
+//! remembered before its request is answered. **Not here**: what is made of the ids (the parent).
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! **What**: [`Child`]: a gateway in a process of its own, life after life on the same ports and folder. **Invariants**: it ends with
-//! the value. **Not here**: what is done to it.
+//! **What**: [`Child`]: a gateway in a process of its own, life after life on the same ports and folder.
+//! **Invariants**: it ends with the value. **Not here**: what is done to it.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -1,5 +1,6 @@
-//! **What**: [`Clients`]: some tasks that send spans until they are told to stop; a request without an OK comes again, the same bytes. **Invariants**:
-//! an id counts as in once its request was answered with OK in full. **Not here**: what becomes of them.
+//! **What**: [`Clients`]: some tasks that send spans until they are told to stop; a request without an OK comes again,
+//! the same bytes. **Invariants**: an id counts as in once its request was answered with OK in full. **Not here**: what
+//! becomes of them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,8 +1,9 @@
-//! **What**: `tollgate demo --chaos`: a gateway in a process of its own is killed, cut off from its back end and run out of room,
-//! while clients send; ids that went in are held against ids that came out. **Why**: who is to put this in front of everything
-//! wants to see it fall. **Invariants**: an id counts as in once its request was answered OK; exit 0 only if every one of them came out
-//! and nothing else did; nothing but the scratch folder is written to, and its spool has a bound, so no disk of yours fills up; the child ends
-//! with the demo. **Not here**: the same at length, with real full volumes (`tests/peers/run.sh crash`, `faults`).
+//! **What**: `tollgate demo --chaos`: a gateway in a process of its own is killed, cut off from its back end and run
+//! out of room, while clients send; ids that went in are held against ids that came out. **Why**: who is to put this in
+//! front of everything wants to see it fall. **Invariants**: an id counts as in once its request was answered OK; exit
+//! 0 only if every one of them came out and nothing else did; nothing but the scratch folder is written to, and its
+//! spool has a bound, so no disk of yours fills up; the child ends with the demo. **Not here**: the same at length,
+//! with real full volumes (`tests/peers/run.sh crash`, `faults`).
 
 mod back_end;
 mod child;

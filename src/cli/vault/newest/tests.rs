@@ -68,8 +68,8 @@ fn admin(status: &'static str) -> (String, thread::JoinHandle<(String, String)>)
     (url, asked)
 }
 
-/// What tells of an erasure reaches the gateway as it was signed, also later by `--resume`; an erasure ends as it did where no gateway
-/// answers, or refuses.
+/// What tells of an erasure reaches the gateway as it was signed, also later by `--resume`; an erasure ends as it did
+/// where no gateway answers, or refuses.
 #[test]
 fn an_erasure_is_reported_and_stands_without_a_gateway() {
     let (store, keys) = (tempfile::tempdir().expect("scratch"), tempfile::tempdir().expect("scratch"));

@@ -32,8 +32,8 @@ fn filled(folder: &std::path::Path, signer: &SigningKey) -> String {
     })
 }
 
-/// `prove --session` over what lacks an object of the index, and `check-proof --anchor-key` of what the anchor does not tell, end with 1: who
-/// trusts the exit code would hand on a part, or think it anchored.
+/// `prove --session` over what lacks an object of the index, and `check-proof --anchor-key` of what the anchor does not
+/// tell, end with 1: who trusts the exit code would hand on a part, or think it anchored.
 #[test]
 fn a_part_and_what_is_not_anchored_end_with_one() {
     let folder = tempfile::tempdir().expect("scratch");

@@ -1,6 +1,6 @@
-//! **What**: [`FakeKms`]: what AWS KMS says to `Decrypt`, over HTTP, as told. **Why**: who speaks to a KMS must be seen by one that is
-//! strict about the request, and that can refuse, fail and hang. **Not here**: signatures (moto does not check them either), real
-//! cryptography: what is sealed here is a mask.
+//! **What**: [`FakeKms`]: what AWS KMS says to `Decrypt`, over HTTP, as told. **Why**: who speaks to a KMS must be seen
+//! by one that is strict about the request, and that can refuse, fail and hang. **Not here**: signatures (moto does not
+//! check them either), real cryptography: what is sealed here is a mask.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -1,6 +1,7 @@
-//! **What**: [`FakeS3`]: a strict S3 in the process: it hashes bodies itself, insists on conditions and locks, pages its
-//! lists, and fails as told. **Why**: real stores that can be had for tests are laxer than AWS, each in its own way.
-//! **Not here**: policies, what a lock holds (radosgw, versitygw, in named targets); versions are planted, not made.
+//! **What**: [`FakeS3`]: a strict S3 in the process: it hashes bodies itself, insists on conditions and locks, pages
+//! its lists, and fails as told. **Why**: real stores that can be had for tests are laxer than AWS, each in its own
+//! way. **Not here**: policies, what a lock holds (radosgw, versitygw, in named targets); versions are planted, not
+//! made.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! How much of a reader's memory somebody takes who may only write: objects of the index that are small as they are stored.
+//! How much of a reader's memory somebody takes who may only write: objects of the index that are small as they are
+//! stored.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,8 +46,8 @@ fn kept(found: &Found) -> usize {
     found.sessions.iter().map(|(session, account)| session.len() + account.len()).sum()
 }
 
-/// An object of a few KB that becomes larger than any that a gateway is about to sign, and one whose lines have ids that no gateway writes,
-/// are told and keep nothing; so does a run that makes tables.
+/// An object of a few KB that becomes larger than any that a gateway is about to sign, and one whose lines have ids
+/// that no gateway writes, are told and keep nothing; so does a run that makes tables.
 #[tokio::test]
 async fn what_no_gateway_can_have_written_is_not_read() {
     let (site, vault, line) = site().await;
@@ -75,8 +76,8 @@ async fn what_no_gateway_can_have_written_is_not_read() {
     }
 }
 
-/// Names of sessions that are found are kept up to a bound, less where nobody signed; that there are more is said, and every line is
-/// shown.
+/// Names of sessions that are found are kept up to a bound, less where nobody signed; that there are more is said, and
+/// every line is shown.
 #[tokio::test]
 async fn names_of_sessions_are_bounded() {
     let (site, vault, line) = site().await;
@@ -96,7 +97,8 @@ async fn names_of_sessions_are_bounded() {
     assert!(others.more_sessions && others.lines == 200 && kept(&others) <= 32 << 10, "{}", kept(&others));
 }
 
-/// Planted lines of places that overlap must not make a reader hash an object again for each of them; places that don't overlap are all found.
+/// Planted lines of places that overlap must not make a reader hash an object again for each of them; places that don't
+/// overlap are all found.
 #[test]
 fn overlapping_places_are_hashed_a_bounded_number_of_times() {
     let bytes = vec![7_u8; 10_000];

@@ -204,8 +204,8 @@ fn every_form_becomes_one() {
     assert_eq!(chat_of(&in_numbered_keys()), wanted(), "numbered keys");
 }
 
-/// Where calls have no ids they get some, their answers the same; two calls at once stay one message; what a user says beside an answer
-/// comes behind it; the same told twice is said once.
+/// Where calls have no ids they get some, their answers the same; two calls at once stay one message; what a user says
+/// beside an answer comes behind it; the same told twice is said once.
 #[test]
 fn calls_and_answers_belong_together() {
     let use_of = |name: &str| json!({"type": "tool_call", "name": name, "arguments": null});
@@ -237,7 +237,8 @@ fn calls_and_answers_belong_together() {
     );
 }
 
-/// Pictures and texts are parts; what nobody knows is text; JSON that a user says is what they said; thinking stands apart; tools are functions.
+/// Pictures and texts are parts; what nobody knows is text; JSON that a user says is what they said; thinking stands
+/// apart; tools are functions.
 #[test]
 fn nothing_is_left_out() {
     let one = item(
@@ -301,8 +302,8 @@ fn events_become_a_conversation() {
     assert_eq!(Value::from(chat.messages), wanted());
 }
 
-/// A call that a decision, a span and its result's event tell is one call, with all its arguments, and has one answer; where the same kind of
-/// item tells an id again, as of clients that give each call the same, it is another call.
+/// A call that a decision, a span and its result's event tell is one call, with all its arguments, and has one answer;
+/// where the same kind of item tells an id again, as of clients that give each call the same, it is another call.
 #[test]
 fn a_call_that_is_told_thrice_is_said_once() {
     let told = |kind: &str, name: &str, pieces: &[(&str, &str, Value)]| {
@@ -327,8 +328,8 @@ fn a_call_that_is_told_thrice_is_said_once() {
     assert_eq!(chat.messages.len(), 4, "{:#?}", chat.messages);
 }
 
-/// Models repeat ids: a call of another tool, or one with other arguments, is another call, however it is told; arguments that were cut short,
-/// or a tool that an event names by its kind, are none.
+/// Models repeat ids: a call of another tool, or one with other arguments, is another call, however it is told;
+/// arguments that were cut short, or a tool that an event names by its kind, are none.
 #[test]
 fn a_call_with_anothers_id_is_said() {
     let told = |kind: &str, tool: &str, args: Value| {

@@ -105,7 +105,8 @@ async fn a_cut_object_is_told() {
     assert!(closed.contains("no such object") && text.contains("not read"), "{closed}");
 }
 
-/// Lines that point outside of their object, past the end of numbers, or at another session's: told, nothing is made up.
+/// Lines that point outside of their object, past the end of numbers, or at another session's: told, nothing is made
+/// up.
 #[tokio::test]
 async fn lines_that_point_outside_are_told() {
     for (from, to) in [
@@ -177,8 +178,8 @@ async fn an_error_has_its_kind() {
     assert!(matches!(said, ReadError::NotFound(_)), "{said}");
 }
 
-/// A session that is larger than what may be read into memory is an error that says so, and what was read is shown; a fragment
-/// that would unpack to far more than it is takes no more than that either.
+/// A session that is larger than what may be read into memory is an error that says so, and what was read is shown; a
+/// fragment that would unpack to far more than it is takes no more than that either.
 #[tokio::test]
 async fn a_session_that_is_too_large_is_told() {
     let mut site = Site::new(12);

@@ -26,8 +26,9 @@ async fn a_clean_vault_verifies() {
     assert!(outside.not_verified.iter().any(|what| what.contains("--identity")));
 }
 
-/// Another signing key and another auditor, from one process to the next, while lines and content wait: what waits is finished with the new
-/// key, both keys together verify everything, and each fragment opens for who was an auditor when it was sealed.
+/// Another signing key and another auditor, from one process to the next, while lines and content wait: what waits is
+/// finished with the new key, both keys together verify everything, and each fragment opens for who was an auditor when
+/// it was sealed.
 #[tokio::test]
 async fn keys_are_rotated_without_a_gap() {
     let mut site = Site::new(5);

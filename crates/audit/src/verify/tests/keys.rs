@@ -12,8 +12,8 @@ pub(super) fn waiting(site: &Site) -> Vec<String> {
     keys.iter().map(|stored| record::unpack::<KeyHeader>(&stored.body).expect("a key").0.name).collect()
 }
 
-/// Junk beside a session's keys, far too large, damaged, or a key of somebody else's, hides nothing: the session opens, each
-/// is told by name, and the vault does not verify.
+/// Junk beside a session's keys, far too large, damaged, or a key of somebody else's, hides nothing: the session opens,
+/// each is told by name, and the vault does not verify.
 #[tokio::test]
 async fn junk_among_keys_hides_nothing() {
     let mut site = Site::new(21);
@@ -50,8 +50,8 @@ async fn junk_among_keys_hides_nothing() {
     assert!(String::from_utf8_lossy(&text).contains("what was said"));
 }
 
-/// A key whose name was taken before the gateway wrote it is stored beside, named as a copy is, and opens its session; after a
-/// crash too, once its other name is saved.
+/// A key whose name was taken before the gateway wrote it is stored beside, named as a copy is, and opens its session;
+/// after a crash too, once its other name is saved.
 #[tokio::test]
 async fn a_key_whose_name_was_taken_is_not_lost() {
     for crash in [false, true] {
@@ -75,7 +75,8 @@ async fn a_key_whose_name_was_taken_is_not_lost() {
     }
 }
 
-/// A key that opens nothing of a vault proves nothing of its content: that is told as such, and is not the end of a good check.
+/// A key that opens nothing of a vault proves nothing of its content: that is told as such, and is not the end of a
+/// good check.
 #[tokio::test]
 async fn a_strangers_key_is_told() {
     let mut site = Site::new(24);

@@ -20,8 +20,8 @@ fn expired(at: UnixNanos) -> Options {
     Options { expired: Some(rfc3339(at)), ..Options::default() }
 }
 
-/// Lifecycle rules hide payload, index and keys behind markers a day after their retention: to who says what the retention is
-/// that is counted, and no alarm. What is not over is one, and so is a marker over the chain, at any time.
+/// Lifecycle rules hide payload, index and keys behind markers a day after their retention: to who says what the
+/// retention is that is counted, and no alarm. What is not over is one, and so is a marker over the chain, at any time.
 #[tokio::test]
 async fn expiry_by_lifecycle_is_no_alarm() {
     let (site, fake) = bucket().await;
@@ -57,8 +57,8 @@ async fn what_is_hidden_too_early_is_an_alarm() {
     }
 }
 
-/// Payload may outlive its lines by a day: what a signed digest names is no stray. Erasures and lines behind a gap are still
-/// held by the hashes of their objects, so that a change there is found.
+/// Payload may outlive its lines by a day: what a signed digest names is no stray. Erasures and lines behind a gap are
+/// still held by the hashes of their objects, so that a change there is found.
 #[tokio::test]
 async fn payload_outlives_its_lines() {
     let (mut site, over) = (Site::new(3), rfc3339(NOON.plus(DAY)));
@@ -99,7 +99,8 @@ async fn archived_objects_are_counted() {
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
 }
 
-/// Who replays or opens what is archived is told so, and how to have it back; lines are shown, and once it is back everything is.
+/// Who replays or opens what is archived is told so, and how to have it back; lines are shown, and once it is back
+/// everything is.
 #[tokio::test]
 async fn archived_content_says_what_to_do() {
     let (site, fake) = bucket().await;
@@ -159,8 +160,8 @@ impl<F: Fn(&str) -> bool + Send + Sync> VaultReader for Refusing<F> {
     }
 }
 
-/// A store that does not answer, or lets nobody read the chain, makes nothing unsigned: whoever asks what was signed is told. What is
-/// planted in the chain, of any size, archived, or encrypted with somebody's own key, ends no answer.
+/// A store that does not answer, or lets nobody read the chain, makes nothing unsigned: whoever asks what was signed is
+/// told. What is planted in the chain, of any size, archived, or encrypted with somebody's own key, ends no answer.
 #[tokio::test]
 async fn what_was_signed_is_told_whole_or_not_at_all() {
     use crate::signed::Signed;
@@ -258,8 +259,8 @@ fn names_forge_no_lines() {
     assert!(text.ends_with("\nNOT VERIFIED") && !text.contains(['\u{9b}', '\u{202e}']), "{text}");
 }
 
-/// Signed lines that are not there are told by whoever asks for signed ones: as missing where older ones are there, as what may have
-/// expired where none is. Else an answer without them would pass for whole.
+/// Signed lines that are not there are told by whoever asks for signed ones: as missing where older ones are there, as
+/// what may have expired where none is. Else an answer without them would pass for whole.
 #[tokio::test]
 async fn signed_lines_that_are_gone_are_told() {
     use crate::evidence::{Period, gather};

@@ -133,8 +133,8 @@ async fn unlike_the_rest_is_told() {
     assert!(!look(&site, &fake, wanted()).await.verified);
 }
 
-/// A second version is a warning, a delete marker a failure; what lies below is looked at all the same. `vault doctor`'s own
-/// trials are neither.
+/// A second version is a warning, a delete marker a failure; what lies below is looked at all the same.
+/// `vault doctor`'s own trials are neither.
 #[tokio::test]
 async fn versions_and_markers_are_found() {
     let (site, fake) = bucket().await;
@@ -163,8 +163,8 @@ async fn versions_and_markers_are_found() {
     assert_eq!(found, expected, "{}", report.text());
 }
 
-/// Notes of holds in a bucket of keys are looked at as what lies beside payload is: a marker over one would end a hold without a word. That
-/// bucket's default, governance, is lock enough.
+/// Notes of holds in a bucket of keys are looked at as what lies beside payload is: a marker over one would end a hold
+/// without a word. That bucket's default, governance, is lock enough.
 #[tokio::test]
 async fn notes_of_holds_beside_keys_are_looked_at() {
     let (site, fake) = bucket().await;

@@ -1,6 +1,6 @@
-//! Every object of a vault, of every kind, changed in every way that somebody may change it, in memory, in a folder and in S3: each
-//! change is told, or stands in the list of docs/vault.md of what is not detected. `whole.rs` writes the vault, `ground.rs` is where it lies,
-//! `tables.rs` does the same to tables.
+//! Every object of a vault, of every kind, changed in every way that somebody may change it, in memory, in a folder and
+//! in S3: each change is told, or stands in the list of docs/vault.md of what is not detected. `whole.rs` writes the
+//! vault, `ground.rs` is where it lies, `tables.rs` does the same to tables.
 
 #![expect(clippy::print_stdout, reason = "how far it is, shown on request")]
 
@@ -31,8 +31,8 @@ fn number(name: &str) -> Option<usize> {
     switch(name)?.parse().ok()
 }
 
-/// What becomes of an object. `other` is one of the same kind in the same vault, `strangers` one in another vault, `older` what
-/// stood under its name at an earlier time.
+/// What becomes of an object. `other` is one of the same kind in the same vault, `strangers` one in another vault,
+/// `older` what stood under its name at an earlier time.
 struct Change<'a> {
     name: &'a str,
     bytes: Option<&'a Bytes>,
@@ -92,7 +92,8 @@ const VERSIONED: [(&str, Way); 3] = [
     }),
 ];
 
-/// Kinds whose changes `verify` need not tell: the test that shows it, which docs/vault.md names. A copy a folder deeper is told.
+/// Kinds whose changes `verify` need not tell: the test that shows it, which docs/vault.md names. A copy a folder
+/// deeper is told.
 const LISTED: [(&str, &str); 1] = [("hold", "undetected_a_note_of_a_hold_changed")];
 
 /// What came of a run.
@@ -242,8 +243,9 @@ async fn run(ground: Ground, done: Option<PathBuf>) -> Outcome {
     run.outcome
 }
 
-/// No object of a vault can be changed, removed, replaced, swapped, rolled back or copied elsewhere without a word of `verify`, with an
-/// auditor's key and without, but for what docs/vault.md lists. `TOLLGATE_GROUND`: `memory`, `directory` or `s3`.
+/// No object of a vault can be changed, removed, replaced, swapped, rolled back or copied elsewhere without a word of
+/// `verify`, with an auditor's key and without, but for what docs/vault.md lists. `TOLLGATE_GROUND`: `memory`,
+/// `directory` or `s3`.
 #[tokio::test]
 async fn every_change_of_every_object_is_told() {
     let on = switch("TOLLGATE_GROUND").unwrap_or_else(|| "memory".to_owned());
@@ -265,8 +267,8 @@ async fn every_change_of_every_object_is_told() {
     assert!(resumes || has_versions || listed == expected, "{listed:?}");
 }
 
-/// Not detected (docs/vault.md): notes of holds are in no chain, so that one that is changed, removed or added is told by nobody but a
-/// store that locks them and keeps versions.
+/// Not detected (docs/vault.md): notes of holds are in no chain, so that one that is changed, removed or added is told
+/// by nobody but a store that locks them and keeps versions.
 #[tokio::test]
 async fn undetected_a_note_of_a_hold_changed() {
     let whole = Whole::new(40).await;

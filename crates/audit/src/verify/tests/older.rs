@@ -65,8 +65,8 @@ impl Older {
     }
 }
 
-/// A vault whose lines do not tell the hashes of key objects verifies, opens and replays, for a later auditor's copies too; what
-/// it can't prove is said once, and is no failure.
+/// A vault whose lines do not tell the hashes of key objects verifies, opens and replays, for a later auditor's copies
+/// too; what it can't prove is said once, and is no failure.
 #[tokio::test]
 async fn a_vault_of_november_2026_still_verifies_opens_and_replays() {
     let older = Older::of("2026-11-24");
@@ -84,8 +84,9 @@ async fn a_vault_of_november_2026_still_verifies_opens_and_replays() {
     assert!(older.replayed("erased", "auditor.key").await.contains("ticket 4711"));
 }
 
-/// Not detected (docs/vault.md): the lines of such a vault do not tell the hashes of keys, so one that opens nothing for the auditor may be
-/// for another, and a copy that somebody planted may be an auditor's. Whoever has the key that should open it sees that it does not.
+/// Not detected (docs/vault.md): the lines of such a vault do not tell the hashes of keys, so one that opens nothing
+/// for the auditor may be for another, and a copy that somebody planted may be an auditor's. Whoever has the key that
+/// should open it sees that it does not.
 #[tokio::test]
 async fn undetected_a_key_of_an_older_version_replaced() {
     let older = Older::of("2026-11-24");

@@ -108,8 +108,9 @@ impl Gateway {
     }
 }
 
-/// Eight hours without a store: everything that got an OK is kept within the spool's limit, also over a crash in the middle;
-/// what has no room is refused before its ticket, not lost; the store comes back, all of it is uploaded, nothing is found.
+/// Eight hours without a store: everything that got an OK is kept within the spool's limit, also over a crash in the
+/// middle; what has no room is refused before its ticket, not lost; the store comes back, all of it is uploaded,
+/// nothing is found.
 #[tokio::test]
 async fn a_store_that_is_dead_for_eight_hours() {
     let (mut site, folder) = (Site::new(5), tempfile::tempdir().expect("scratch"));

@@ -4,8 +4,8 @@ use super::*;
 use crate::location::Location;
 use crate::testing::site::{Layer, Over};
 
-/// Objects that a running gateway has stored and not named yet are no strays, by each account's own numbers: one that has fewer lines than
-/// another, and one that has just begun. Once the epoch has ended nothing more may come.
+/// Objects that a running gateway has stored and not named yet are no strays, by each account's own numbers: one that
+/// has fewer lines than another, and one that has just begun. Once the epoch has ended nothing more may come.
 #[tokio::test]
 async fn accounts_are_numbered_apart() {
     let mut site = Site::new(51);
@@ -63,7 +63,8 @@ impl Over for Growing {
     }
 }
 
-/// A key that is written between the listing of keys and that of the bucket is none of no kind, whether the bucket of the keys is named or not.
+/// A key that is written between the listing of keys and that of the bucket is none of no kind, whether the bucket of
+/// the keys is named or not.
 #[tokio::test]
 async fn keys_that_come_meanwhile_are_not_strays() {
     let mut site = Site::new(52);

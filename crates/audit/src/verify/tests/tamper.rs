@@ -77,8 +77,8 @@ fn with_index(site: &Site) -> (String, Digest) {
     found.expect("a digest with lines")
 }
 
-/// Payload: a byte, an object replaced by another whole one, bytes cut off or put behind, an object gone or in another's
-/// place.
+/// Payload: a byte, an object replaced by another whole one, bytes cut off or put behind, an object gone or in
+/// another's place.
 #[tokio::test]
 async fn payload_is_watched() {
     let object = ["default/acme/s0/", "E0000", ".agev"];
@@ -229,8 +229,8 @@ async fn broken_off(s: &Site, options: Options) {
     verify(&vault, &options, &mut |_| {}).await.expect_err("the store failed");
 }
 
-/// What one run did not look at is no reason for the next not to: a file of positions counts only for who asks for the same. What was
-/// changed before a run that went on is its own; a run that came to its end leaves no positions.
+/// What one run did not look at is no reason for the next not to: a file of positions counts only for who asks for the
+/// same. What was changed before a run that went on is its own; a run that came to its end leaves no positions.
 #[tokio::test]
 async fn a_run_that_looked_at_less_is_not_taken_up() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -314,8 +314,8 @@ async fn an_anchor_looks_at_the_chain_alone() {
     assert!(left == ["default/gw"] && heads.len() == 1 && heads[0].account == "team", "the others are anchored");
 }
 
-/// What stands in the place of a digest and is none, behind the newest one or where the gateway had to go around it, is told, and in the
-/// way of no anchor; a digest that is missing before the newest one is.
+/// What stands in the place of a digest and is none, behind the newest one or where the gateway had to go around it, is
+/// told, and in the way of no anchor; a digest that is missing before the newest one is.
 #[tokio::test]
 async fn planted_digests_stop_no_anchor() {
     let chain = || Options { chain_only: true, ..Options::default() };

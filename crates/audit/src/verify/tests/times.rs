@@ -10,8 +10,8 @@ fn remarks(report: &Report) -> Vec<&str> {
     report.findings.iter().map(|finding| finding.code).collect()
 }
 
-/// A writer that makes no digest for longer than it usually takes is told, with the time; one that has nothing to say, makes
-/// digests every few minutes only, or was stopped in between, is not.
+/// A writer that makes no digest for longer than it usually takes is told, with the time; one that has nothing to say,
+/// makes digests every few minutes only, or was stopped in between, is not.
 #[tokio::test]
 async fn holes_between_digests_are_told() {
     let mut site = Site::new(1);
@@ -61,7 +61,8 @@ async fn a_clock_that_went_back_is_told() {
     assert_eq!(remarks(&site.audit().await), ["clock"]);
 }
 
-/// A leaf that was seen elsewhere is held against each account's chain that may be meant: the longer one must not hide that the other was cut.
+/// A leaf that was seen elsewhere is held against each account's chain that may be meant: the longer one must not hide
+/// that the other was cut.
 #[tokio::test]
 async fn a_leaf_is_somebodys() {
     let mut site = Site::new(1);

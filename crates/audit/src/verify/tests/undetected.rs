@@ -1,5 +1,5 @@
-//! What `vault verify` does not detect: each entry of that list in docs/vault.md that no other file beside this one shows.
-//! A test that fails here says that the list is longer than it must be.
+//! What `vault verify` does not detect: each entry of that list in docs/vault.md that no other file beside this one
+//! shows. A test that fails here says that the list is longer than it must be.
 
 use super::*;
 use crate::verify::anchor;
@@ -58,8 +58,8 @@ async fn undetected_what_was_never_sent() {
     assert!(report.turn_gaps.is_empty(), "lines that name no turn do not hint at it either");
 }
 
-/// Whoever has the signing key, and what the chain has kept so far, adds lines to it that say they arrived earlier. Anchors of before
-/// tell how many lines there were then, and nobody compares that with what lines say.
+/// Whoever has the signing key, and what the chain has kept so far, adds lines to it that say they arrived earlier.
+/// Anchors of before tell how many lines there were then, and nobody compares that with what lines say.
 #[tokio::test]
 async fn undetected_lines_dated_back_within_their_chain() {
     const DAYS: Duration = Duration::from_secs(9 * 86_400);
@@ -123,7 +123,8 @@ async fn undetected_a_writer_removed() {
     holds(&site, &[]).await;
 }
 
-/// Without an anchor, and where objects were not locked, nothing tells of a history that was written anew with the stolen key.
+/// Without an anchor, and where objects were not locked, nothing tells of a history that was written anew with the
+/// stolen key.
 #[tokio::test]
 async fn undetected_a_history_written_anew_with_the_stolen_key() {
     let site = site().await;

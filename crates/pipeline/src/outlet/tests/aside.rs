@@ -8,7 +8,8 @@ use kernel::rng::SeededRng;
 
 use super::*;
 
-/// An outlet over batches of the account `bad` and then of `good`, each a request of its own; the sink takes bad ones only when `mended`.
+/// An outlet over batches of the account `bad` and then of `good`, each a request of its own; the sink takes bad ones
+/// only when `mended`.
 fn bad_then_good(ordered: bool, mended: &Arc<AtomicBool>) -> (Arc<Sink>, Rig, tempfile::TempDir) {
     let mended = Arc::clone(mended);
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request| {
@@ -26,8 +27,8 @@ fn bad_then_good(ordered: bool, mended: &Arc<AtomicBool>) -> (Arc<Sink>, Rig, te
     (sink, rig, folder)
 }
 
-/// An account whose data is always to come again must not keep the slots from others; with `ordered` nothing overtakes it. Each goes once
-/// in the end. (Shown to fail: the four slots were taken, and nothing of the other account went.)
+/// An account whose data is always to come again must not keep the slots from others; with `ordered` nothing overtakes
+/// it. Each goes once in the end. (Shown to fail: the four slots were taken, and nothing of the other account went.)
 #[test]
 fn an_account_that_is_not_taken_holds_up_no_other() {
     for ordered in [false, true] {
@@ -59,10 +60,10 @@ fn fill(rig: &mut Rig, account: &str, numbers: std::ops::Range<usize>) -> Vec<St
     names
 }
 
-/// Thousands of batches that are always to come again, of one account or of forty, more than what is read ahead holds and more than stand
-/// aside at once: what another account has behind them must go within seconds, and go on going; what is held in memory must not grow; the
-/// spool must be read once for each of them, and once more when they go, however they fail and come; each item arrives once. (Shown to
-/// fail: nothing of the other account went.)
+/// Thousands of batches that are always to come again, of one account or of forty, more than what is read ahead holds
+/// and more than stand aside at once: what another account has behind them must go within seconds, and go on going;
+/// what is held in memory must not grow; the spool must be read once for each of them, and once more when they go,
+/// however they fail and come; each item arrives once. (Shown to fail: nothing of the other account went.)
 #[test]
 fn who_is_not_taken_does_not_fill_the_window() {
     for accounts in [1, 40] {
@@ -113,8 +114,8 @@ fn who_is_not_taken_does_not_fill_the_window() {
     }
 }
 
-/// Accounts and signals that fail and work again as a seed has it, over a backlog and what comes: nothing is lost, sent twice, or left.
-/// With `ordered` each group's items come in order.
+/// Accounts and signals that fail and work again as a seed has it, over a backlog and what comes: nothing is lost, sent
+/// twice, or left. With `ordered` each group's items come in order.
 #[test]
 fn whatever_fails_when_all_arrives_once() {
     for seed in 0..150 {

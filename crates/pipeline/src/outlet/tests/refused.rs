@@ -57,9 +57,10 @@ fn named(of: &str, second: &str) -> Vec<String> {
     ["good", second, "good"].iter().enumerate().map(|(at, kind)| format!("{kind}-{of}-{at}")).collect()
 }
 
-/// A back end is away until the spool is full, and then refuses all, for an hour: the other exporter has all that was accepted; the one that refuses goes on being
-/// asked, at the pace of its waits. Well again, or but for some items, it has what it takes, once each; the rest is in the quarantine; clients are served again.
-/// (Shown to fail: nothing was asked or freed any more, for good.)
+/// A back end is away until the spool is full, and then refuses all, for an hour: the other exporter has all that was
+/// accepted; the one that refuses goes on being asked, at the pace of its waits. Well again, or but for some items, it
+/// has what it takes, once each; the rest is in the quarantine; clients are served again. (Shown to fail: nothing was
+/// asked or freed any more, for good.)
 #[test]
 fn a_full_spool_and_refusals_drain() {
     let mut cases = Vec::new();
@@ -128,8 +129,9 @@ fn crowd(rig: &mut Rig) {
     }
 }
 
-/// Without any room, refused items wait; what stands beside and behind them, of this account and of others, goes at once, and once; as soon
-/// as there is room they are set aside, and their records are done. What is given up meanwhile is asked for no more.
+/// Without any room, refused items wait; what stands beside and behind them, of this account and of others, goes at
+/// once, and once; as soon as there is room they are set aside, and their records are done. What is given up meanwhile
+/// is asked for no more.
 #[test]
 fn without_room_refused_items_wait_alone() {
     for given_up in [false, true] {
@@ -182,8 +184,9 @@ fn a_stop_does_not_wait_for_room() {
     assert_eq!(rig.forwarded("x").len(), 3);
 }
 
-/// The quarantine must not fill the spool: beyond its bound the oldest goes, is counted and told, where the back end takes other data. A back
-/// end that takes nothing at all keeps what it refuses waiting, and has it once it is well. (Shown to fail: it grew until clients were refused.)
+/// The quarantine must not fill the spool: beyond its bound the oldest goes, is counted and told, where the back end
+/// takes other data. A back end that takes nothing at all keeps what it refuses waiting, and has it once it is well.
+/// (Shown to fail: it grew until clients were refused.)
 #[test]
 fn the_quarantine_keeps_within_its_bound() {
     let mind = Arc::new(Mutex::new(Mind::RefusesBad));

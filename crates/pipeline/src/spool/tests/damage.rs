@@ -63,8 +63,9 @@ fn a_missing_key_is_named() {
     assert_eq!(nobody.map(|_| ()).unwrap_err().exit_code(), 78);
 }
 
-/// The key is rotated again and again with records waiting and more coming, the process killed each time: what an older key
-/// sealed still comes back, what is new is sealed by the newest, and a key is needed exactly as long as its records wait.
+/// The key is rotated again and again with records waiting and more coming, the process killed each time: what an older
+/// key sealed still comes back, what is new is sealed by the newest, and a key is needed exactly as long as its records
+/// wait.
 #[test]
 fn keys_rotate_under_load() {
     const KEYS: u8 = 5;

@@ -30,8 +30,9 @@ fn write(folder: &Path) {
     }
 }
 
-/// `tests/cases/spool` holds a spool of each format that there ever was, as the build of its time wrote it: each must open, with all that waited
-/// and nothing that was delivered. A new format needs a new one beside them: `TOLLGATE_UPDATE=1 cargo test -p pipeline spools_of_every_format`.
+/// `tests/cases/spool` holds a spool of each format that there ever was, as the build of its time wrote it: each must
+/// open, with all that waited and nothing that was delivered. A new format needs a new one beside them:
+/// `TOLLGATE_UPDATE=1 cargo test -p pipeline spools_of_every_format`.
 #[test]
 fn spools_of_every_format_open() {
     let root = fixtures::at("tests/cases/spool");

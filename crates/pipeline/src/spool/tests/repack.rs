@@ -71,8 +71,9 @@ impl Small {
     }
 }
 
-/// A refused item in each segment, and ten times the spool's size goes by: it takes all, each refused item is there once, in order but for what
-/// was stored anew, also after a restart. (Without it the spool is full after some thirty items.)
+/// A refused item in each segment, and ten times the spool's size goes by: it takes all, each refused item is there
+/// once, in order but for what was stored anew, also after a restart. (Without it the spool is full after some thirty
+/// items.)
 #[test]
 fn some_kept_items_do_not_hold_the_spool() {
     let mut small = Small::new();
@@ -95,9 +96,9 @@ fn some_kept_items_do_not_hold_the_spool() {
     assert!(["a", "b"].iter().all(|account| stored.iter().any(|stored| *stored.account == **account)));
 }
 
-/// A spool full of what waits for a back end that is away, with refused items in every segment, and nothing left of the room that prepares: once
-/// the back end has taken all, there is room again, also after a restart. (Without the room that is kept for draining, or where a start loses it,
-/// it refused for good.)
+/// A spool full of what waits for a back end that is away, with refused items in every segment, and nothing left of the
+/// room that prepares: once the back end has taken all, there is room again, also after a restart. (Without the room
+/// that is kept for draining, or where a start loses it, it refused for good.)
 #[test]
 fn a_full_spool_makes_room_for_itself() {
     for restarts in [false, true] {

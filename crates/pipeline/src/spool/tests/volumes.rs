@@ -41,8 +41,9 @@ fn a_full_volume_refuses_and_recovers() {
     }
 }
 
-/// What is left is what new data can take: of the volume too, where that is less than the limit, so that the time left goes to 0 before anything
-/// is refused. A volume that is small beside a file of the spool is used all the same. (Shown to fail: with `limit - bytes` 20 GiB were left.)
+/// What is left is what new data can take: of the volume too, where that is less than the limit, so that the time left
+/// goes to 0 before anything is refused. A volume that is small beside a file of the spool is used all the same. (Shown
+/// to fail: with `limit - bytes` 20 GiB were left.)
 #[test]
 fn what_is_left_counts_the_volume() {
     for volume in [40 << 20, 100 << 20, 400 << 20] {
@@ -70,8 +71,8 @@ fn what_is_left_counts_the_volume() {
     }
 }
 
-/// New data leaves others their room: without it a checkpoint could never be written again, and the effects it covers would hold a full volume for
-/// ever. (Shown to fail: without `leaves_enough` nothing is left.)
+/// New data leaves others their room: without it a checkpoint could never be written again, and the effects it covers
+/// would hold a full volume for ever. (Shown to fail: without `leaves_enough` nothing is left.)
 #[test]
 fn a_volume_is_never_filled_to_the_last_byte() {
     let Rig { spool, mut committer, disk, clock, .. } = rig(64 << 20, |disk| disk.set_capacity(24 << 20));
@@ -87,8 +88,9 @@ fn a_volume_is_never_filled_to_the_last_byte() {
     assert!(send(&spool, "acme", body(300_000)).is_ok(), "there is more");
 }
 
-/// A process that is killed on a full volume, before its first checkpoint: what waits to be covered by that one has room, and beside it what
-/// must be prepared before data can go. (Shown to fail: without `grown` the checkpoint has no room, without `file_to_drain` the rest has none.)
+/// A process that is killed on a full volume, before its first checkpoint: what waits to be covered by that one has
+/// room, and beside it what must be prepared before data can go. (Shown to fail: without `grown` the checkpoint has no
+/// room, without `file_to_drain` the rest has none.)
 #[test]
 fn a_full_volume_that_is_killed_drains() {
     for (no_room_ahead, effects, more) in

@@ -1,4 +1,5 @@
-//! Counts that can't be, or that are written in other ways: each has one defined answer, and none prices silently wrong.
+//! Counts that can't be, or that are written in other ways: each has one defined answer, and none prices silently
+//! wrong.
 
 use serde_json::{Value as Json, json};
 

@@ -89,8 +89,8 @@ fn waiting_ends() {
     assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), Some(Billing::Unpriced));
 }
 
-/// A call that tells a model which several providers list, and waited in vain for its provider, says so: no provider was
-/// told that is unknown.
+/// A call that tells a model which several providers list, and waited in vain for its provider, says so: no provider
+/// was told that is unknown.
 #[test]
 fn waiting_for_a_provider_ends() {
     let folder = tempfile::tempdir().unwrap();

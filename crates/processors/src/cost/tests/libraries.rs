@@ -1,6 +1,6 @@
 //! What two public pricing libraries say a call costs (`tests/peers/prices/derive.py`), against what we say. Where they
-//! differ, `tests/cases/cost/disagreements.yaml` says why and what ours is, as a sum made by hand; a line or a sum there that
-//! no difference needs is a failure too.
+//! differ, `tests/cases/cost/disagreements.yaml` says why and what ours is, as a sum made by hand; a line or a sum
+//! there that no difference needs is a failure too.
 
 use serde_json::Value as Json;
 

@@ -36,8 +36,8 @@ fn statuses(requests: &[&[&Json]]) -> std::collections::BTreeMap<u64, Option<Bil
     out
 }
 
-/// A chain, a retry helper or an HTTP span between an instrumentation's span and the vendor's: one call, in one request or
-/// in as many as there are spans, the inner or the outer first.
+/// A chain, a retry helper or an HTTP span between an instrumentation's span and the vendor's: one call, in one request
+/// or in as many as there are spans, the inner or the outer first.
 #[test]
 fn layers_with_spans_between() {
     let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 17), call(4, 3, "gpt-4o-2024-08-06", 1000, 17));
@@ -136,8 +136,8 @@ fn ids_that_are_used_again() {
     assert_eq!(status(&branch, 0), Some(Billing::Priced));
 }
 
-/// An id that calls of one trace share with different inputs identifies nothing, in one request or in many; nor do words for
-/// "none". The same input is a stream's snapshot.
+/// An id that calls of one trace share with different inputs identifies nothing, in one request or in many; nor do
+/// words for "none". The same input is a stream's snapshot.
 #[test]
 fn ids_that_are_used_again_in_a_trace() {
     let used = |id: &str| -> Vec<Json> {
@@ -165,7 +165,8 @@ fn ids_that_are_used_again_in_a_trace() {
     assert_eq!([found[&2], found[&3]], [Some(Billing::Priced); 2], "the second costs what came since");
 }
 
-/// Two calls, one in the other, that agree in all but the vendor's id, or between which a tool or an agent runs, are two.
+/// Two calls, one in the other, that agree in all but the vendor's id, or between which a tool or an agent runs, are
+/// two.
 #[test]
 fn certain_calls_within_calls() {
     let with = |mut item: Json, id: &str| {
@@ -318,7 +319,8 @@ fn media_without_tokens() {
     );
 }
 
-/// An answer that comes again with more output costs what came since; with as much or less, nothing, however often it comes.
+/// An answer that comes again with more output costs what came since; with as much or less, nothing, however often it
+/// comes.
 #[test]
 fn answers_that_grow() {
     let meter = Meter::new();
@@ -342,8 +344,8 @@ fn answers_that_grow() {
     assert!((total - 0.00065).abs() < 1e-12, "{total}");
 }
 
-/// A call that was answered and tells no tokens has no price, says why, and counts once however often it is sent; a layer around
-/// one that tells tokens has none of its own.
+/// A call that was answered and tells no tokens has no price, says why, and counts once however often it is sent; a
+/// layer around one that tells tokens has none of its own.
 #[test]
 fn calls_without_usage() {
     let meter = Meter::new();
@@ -378,7 +380,8 @@ fn calls_without_usage() {
     assert!((counted() - 2.0 * after_one).abs() < f64::EPSILON, "{}", meter.render());
 }
 
-/// The details event repeats its span; where spans never come it is the call, if that is wanted: once, whichever comes first.
+/// The details event repeats its span; where spans never come it is the call, if that is wanted: once, whichever comes
+/// first.
 #[test]
 fn details_events() {
     let span = || one(call(2, 0, "gpt-5-mini", 1000, 50));

@@ -179,8 +179,8 @@ fn sizes_stand_in_for_ids() {
     assert_eq!(run(codex("traces", 4, 10), 6), Some(Billing::Deferred));
 }
 
-/// What is known of clients and of calls priced by their spans survives a checkpoint and a replay; a log whose batch was
-/// not committed takes nothing.
+/// What is known of clients and of calls priced by their spans survives a checkpoint and a replay; a log whose batch
+/// was not committed takes nothing.
 #[test]
 fn clients_are_known_after_a_restart() {
     let first = built(&Meter::new());
@@ -215,8 +215,8 @@ fn unpriced(meter: &Meter) -> u64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// A span of a client that sends traces only is unpriced, with its reason, and counted once over repeats, branches and a
-/// restart; a log of the same call that has no price either counts nothing more.
+/// A span of a client that sends traces only is unpriced, with its reason, and counted once over repeats, branches and
+/// a restart; a log of the same call that has no price either counts nothing more.
 #[test]
 fn lone_spans_without_a_price_are_unpriced() {
     let meter = Meter::new();

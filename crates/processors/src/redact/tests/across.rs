@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Two spans: attributes, the span's name, a status message and an event's attribute of the first, and an attribute of the second.
+/// Two spans: attributes, the span's name, a status message and an event's attribute of the first, and an attribute of
+/// the second.
 fn spans(told: Vec<KeyValue>, bare: &str) -> Vec<u8> {
     let json = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [
         {"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": format!("open {bare}"),
@@ -34,8 +35,8 @@ fn after(config: &Config, told: Vec<KeyValue>, bare: &str) -> Vec<String> {
     own.chain(rest).chain(events).chain(second.attributes.iter().map(string)).collect()
 }
 
-/// A password behind its key goes from the name, the status and an event of the same span, in a JSON text too; another span
-/// keeps what only looks alike.
+/// A password behind its key goes from the name, the status and an event of the same span, in a JSON text too; another
+/// span keeps what only looks alike.
 #[test]
 fn a_value_told_by_its_key_goes_from_the_whole_item() {
     let found = after(&Config::default(), vec![text("args", "password=Winter4Sun19x")], "Winter4Sun19x");
@@ -61,8 +62,8 @@ fn a_name_told_by_its_key_goes_from_the_whole_item() {
     assert_eq!(found[5], "other Okonkwo", "items share nothing");
 }
 
-/// A number that is told as an account's goes from prose, and stays under an id's key, where the vault shows it too; whoever
-/// turned carry-over off sees all of it stay.
+/// A number that is told as an account's goes from prose, and stays under an id's key, where the vault shows it too;
+/// whoever turned carry-over off sees all of it stay.
 #[test]
 fn ids_keep_their_form_and_the_option_turns_it_off() {
     let told = || vec![text("note", "account number: 4477120983"), text("session.id", "4477120983")];
@@ -73,7 +74,8 @@ fn ids_keep_their_form_and_the_option_turns_it_off() {
     assert_eq!(found[2], "open 4477120983");
 }
 
-/// A bound on what is remembered: with more values than it holds the first ones go, always the same, and nothing breaks.
+/// A bound on what is remembered: with more values than it holds the first ones go, always the same, and nothing
+/// breaks.
 #[test]
 fn what_is_remembered_is_bounded() {
     let value = |index: usize| format!("Winter{index:03}Sun19x");

@@ -105,8 +105,8 @@ fn only_texts_that_stay_are_sent() {
     assert_eq!(*asked, [["met Zqx Roe today", "李雷", "Zqx Roe failed"]]);
 }
 
-/// Nested values and keys, bytes and status messages must be asked about as values are; entries that go are not sent, and
-/// neither are names, which dashboards group by.
+/// Nested values and keys, bytes and status messages must be asked about as values are; entries that go are not sent,
+/// and neither are names, which dashboards group by.
 #[test]
 fn every_place_is_asked_about() {
     let (redact, fake) = asking(&config(|_| {}), &Meter::new());
@@ -155,7 +155,8 @@ fn no_answer_is_no_pass() {
     assert!(meter.render().contains("tollgate_recogniser_unscanned_texts_total{processor=\"redact\"} 1"));
 }
 
-/// A batch that comes without any answer (nobody to ask, or poison is looked for) must not pass a text that would be asked about.
+/// A batch that comes without any answer (nobody to ask, or poison is looked for) must not pass a text that would be
+/// asked about.
 #[test]
 fn without_anybody_to_ask_nothing_passes() {
     for with_fake in [true, false] {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::*;
 use otlp::testing::fields::requests_with;
 
-/// Every field of type string or bytes that telemetry can bring, ids of spans and traces excepted. Whoever adds one to the
-/// schema names it here, and has thought of what may stand in it.
+/// Every field of type string or bytes that telemetry can bring, ids of spans and traces excepted. Whoever adds one to
+/// the schema names it here, and has thought of what may stand in it.
 const FIELDS: &[&str] = &[
     "common.v1.AnyValue.bytes_value",
     "common.v1.AnyValue.string_value",
@@ -94,8 +94,8 @@ fn shown_number(redact: &Redact, key: &str, value: Value) -> String {
     }
 }
 
-/// Numbers are as private as the same digits in a string: under a key that says so, or as a card's; in lists and maps too. What
-/// dashboards count stays a number.
+/// Numbers are as private as the same digits in a string: under a key that says so, or as a card's; in lists and maps
+/// too. What dashboards count stays a number.
 #[test]
 fn private_numbers_become_placeholders() {
     let redact = processor(&Config::default(), &Meter::new());

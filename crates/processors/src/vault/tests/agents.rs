@@ -1,4 +1,5 @@
-//! Who was told what, where an agent calls another one: what Claude Code really sent, and what frameworks tell with their calls.
+//! Who was told what, where an agent calls another one: what Claude Code really sent, and what frameworks tell with
+//! their calls.
 
 use serde_json::{Value as Json, json};
 
@@ -94,8 +95,8 @@ fn drop_ids(payload: &mut Payload) {
     }
 }
 
-/// A sub-agent is given what its call says, not what the user said, and its caller is given its answer, not what it was told or did: by
-/// ids and spans, by events alone, and by times where neither tells (lines of an older gateway).
+/// A sub-agent is given what its call says, not what the user said, and its caller is given its answer, not what it was
+/// told or did: by ids and spans, by events alone, and by times where neither tells (lines of an older gateway).
 #[tokio::test]
 async fn a_sub_agent_has_turns_of_its_own() {
     type Change = fn(&mut Payload);
@@ -123,7 +124,8 @@ async fn a_sub_agent_has_turns_of_its_own() {
     }
 }
 
-/// In a dataset the sub-agent's messages begin with what it was told, and its answer is the result of its caller's call.
+/// In a dataset the sub-agent's messages begin with what it was told, and its answer is the result of its caller's
+/// call.
 #[tokio::test]
 async fn a_sub_agents_answer_is_its_calls_result() {
     let lines = exported(&recorded("claude-code/mixed", MIXED, |_| {}).await);
@@ -206,7 +208,8 @@ async fn calls_with_content_say_it_themselves() {
     assert!(tree.contains("  tool  Task\n    agent  helper\n      model  gpt-4o"), "{tree}");
 }
 
-/// A failure that a span and events tell of is one, in whatever order; as many as there were attempts where those are told apart.
+/// A failure that a span and events tell of is one, in whatever order; as many as there were attempts where those are
+/// told apart.
 #[tokio::test]
 async fn a_recorded_failure_is_one() {
     for (path, session, failed) in [
@@ -262,8 +265,9 @@ async fn at_once(ids: bool, spans: bool) -> Replay {
     read(&mut gateway, "s-1").await
 }
 
-/// Of two sub-agents at once each is given what it was told, where the spans between say which is whose; by ids alone they are told apart but
-/// not what they were told; where neither is there, nothing is guessed: what was said is given as if there were one agent.
+/// Of two sub-agents at once each is given what it was told, where the spans between say which is whose; by ids alone
+/// they are told apart but not what they were told; where neither is there, nothing is guessed: what was said is given
+/// as if there were one agent.
 #[tokio::test]
 async fn two_sub_agents_at_once() {
     for (ids, spans) in [(true, true), (false, true), (true, false), (false, false)] {
@@ -309,8 +313,9 @@ async fn sent(spans: &[Json], events: &[Json]) -> Replay {
     read(&mut gateway, "s-1").await
 }
 
-/// A call that a sub-agent's model gives the id of the call that started it is the sub-agent's: its `prompt` is not what the sub-agent was told,
-/// its result not what the sub-agent answered, whether the client tells the sub-agent's id with it or not.
+/// A call that a sub-agent's model gives the id of the call that started it is the sub-agent's: its `prompt` is not
+/// what the sub-agent was told, its result not what the sub-agent answered, whether the client tells the sub-agent's id
+/// with it or not.
 #[tokio::test]
 async fn a_call_with_the_starters_id_is_the_sub_agents() {
     for id in ["call_0", "call_1"] {

@@ -43,8 +43,8 @@ fn payload(gateway: &Gateway) -> (usize, usize) {
     (objects.iter().sum(), objects.len())
 }
 
-/// Thirty turns that grow by 4 KB each: in the store, encrypted, they take a small part of what thirty whole contexts take;
-/// each turn is read whole, alone too, and everything verifies.
+/// Thirty turns that grow by 4 KB each: in the store, encrypted, they take a small part of what thirty whole contexts
+/// take; each turn is read whole, alone too, and everything verifies.
 #[tokio::test]
 async fn thirty_turns_in_the_store() {
     let (mut whole, mut deltas) = (gateway(), gateway());

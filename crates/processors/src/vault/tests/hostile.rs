@@ -13,8 +13,8 @@ use pipeline::Processor as _;
 use vault::names::ObjectName;
 use vault::testing::journal::signing_key;
 
-/// Session ids that are paths, escapes, emoji, long, empty or addresses: in every layout each session is where its index line
-/// says, is read, and nothing leaves the store's folder.
+/// Session ids that are paths, escapes, emoji, long, empty or addresses: in every layout each session is where its
+/// index line says, is read, and nothing leaves the store's folder.
 #[tokio::test]
 async fn session_ids() {
     let long = "s".repeat(2048);

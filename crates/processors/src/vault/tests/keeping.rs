@@ -50,7 +50,8 @@ fn age(gateway: &Gateway, age: Duration) {
     }
 }
 
-/// A hold is set, listed, kept from erasure, released, set again; each step is a note that stays; other sessions know nothing of it.
+/// A hold is set, listed, kept from erasure, released, set again; each step is a note that stays; other sessions know
+/// nothing of it.
 #[tokio::test]
 async fn a_hold_is_set_and_released() {
     let mut gateway = gateway();
@@ -79,8 +80,8 @@ async fn a_hold_is_set_and_released() {
     assert_eq!(names(&gateway).iter().filter(|name| name.starts_with("holds/default/acme/s-1/")).count(), 3);
 }
 
-/// Nobody who can only write ends a hold: a note that is last, or has no number that can be, is told and counts for nothing. What
-/// can't be read holds until it is released.
+/// Nobody who can only write ends a hold: a note that is last, or has no number that can be, is told and counts for
+/// nothing. What can't be read holds until it is released.
 #[tokio::test]
 async fn a_planted_note_ends_no_hold() {
     let mut gateway = gateway();
@@ -141,8 +142,8 @@ impl VaultReader for Shut {
     }
 }
 
-/// A note that is archived, or encrypted with somebody's own key, holds its session until it can be read, and is in nobody else's way; nothing
-/// that can be written without reading it releases it.
+/// A note that is archived, or encrypted with somebody's own key, holds its session until it can be read, and is in
+/// nobody else's way; nothing that can be written without reading it releases it.
 #[tokio::test]
 async fn a_note_that_cannot_be_read_holds_its_session_alone() {
     let mut gateway = gateway();
@@ -210,8 +211,8 @@ async fn a_user_is_held_and_packed_objects_too() {
     assert!(place.eraser.held(vault::store::ObjectKind::Payload, &packed).await.expect("read"));
 }
 
-/// Nothing goes before its retention is over; then payload and index go, keys two days later, and digests, session lines and what
-/// is held stay.
+/// Nothing goes before its retention is over; then payload and index go, keys two days later, and digests, session
+/// lines and what is held stay.
 #[tokio::test]
 async fn a_folder_keeps_what_it_should() {
     let mut gateway = gateway_with(|config| {

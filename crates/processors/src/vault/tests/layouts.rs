@@ -26,8 +26,8 @@ fn names(gateway: &Gateway) -> Vec<String> {
     names
 }
 
-/// Sessions of one account share objects; each is replayed alone, references lead to their fragment, all of it verifies;
-/// without the index nobody knows whose a fragment is, which is said.
+/// Sessions of one account share objects; each is replayed alone, references lead to their fragment, all of it
+/// verifies; without the index nobody knows whose a fragment is, which is said.
 #[tokio::test]
 async fn packed() {
     let mut gateway = laid_out(Layout::Packed);
@@ -116,8 +116,8 @@ async fn turns_without_an_id_are_traces() {
     verified(&gateway).await;
 }
 
-/// Requests of twenty sessions of twenty spans in five minutes, with a new one each second: of keys, payload, and of index
-/// and chain by the minute.
+/// Requests of twenty sessions of twenty spans in five minutes, with a new one each second: of keys, payload, and of
+/// index and chain by the minute.
 async fn requests(layout: Layout) -> [f64; 3] {
     const SESSIONS: u64 = 20;
     let mut gateway = laid_out(layout);

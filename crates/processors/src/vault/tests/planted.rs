@@ -9,8 +9,8 @@ use vault::chain::note::VerifyKey;
 use vault::row::Row;
 use vault::testing::journal::signing_key;
 
-/// Who may only write plants a line with another's number, or one that gives a fragment to somebody else: without keys what opens is
-/// printed and the strange is told; with the writers' key only what it signed leads anywhere.
+/// Who may only write plants a line with another's number, or one that gives a fragment to somebody else: without keys
+/// what opens is printed and the strange is told; with the writers' key only what it signed leads anywhere.
 #[tokio::test]
 async fn planted_lines_answer_for_no_others() {
     for layout in [Layout::Session, Layout::Packed] {

@@ -62,7 +62,8 @@ async fn lines_are_found_by_what_they_tell() {
     }
 }
 
-/// A turn is a model call: all that it was given and what it answered, counted from 1; one that is not there says which are.
+/// A turn is a model call: all that it was given and what it answered, counted from 1; one that is not there says which
+/// are.
 #[tokio::test]
 async fn one_turn() {
     let replay = read(&told().await).await;
@@ -84,7 +85,8 @@ async fn one_turn() {
     assert_eq!(show(0).unwrap_err().to_string(), "the session has turns 1 to 3");
 }
 
-/// A client that tells its content beside its calls has turns, too: each answer with what was said since the one before, once.
+/// A client that tells its content beside its calls has turns, too: each answer with what was said since the one
+/// before, once.
 #[tokio::test]
 async fn answers_beside_the_calls() {
     let mut gateway = gateway();
@@ -182,8 +184,9 @@ async fn minutes(gateway: &mut Gateway, minutes: u64) {
     }
 }
 
-/// A session that ended or was quiet has a line in an object of its own, which a signed digest names; a session that goes on has
-/// another one, and both add up. Copies and repeats count nothing; the line says what index lines say, no more.
+/// A session that ended or was quiet has a line in an object of its own, which a signed digest names; a session that
+/// goes on has another one, and both add up. Copies and repeats count nothing; the line says what index lines say, no
+/// more.
 #[tokio::test]
 async fn a_session_that_is_over_has_a_line() {
     let mut gateway = gateway();

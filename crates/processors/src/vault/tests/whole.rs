@@ -233,8 +233,8 @@ async fn a_reference_is_opened() {
     }
 }
 
-/// What a trace, a span or a line of the index names is opened, each fragment once, in every layout; what has no line, or no
-/// content, says so.
+/// What a trace, a span or a line of the index names is opened, each fragment once, in every layout; what has no line,
+/// or no content, says so.
 #[tokio::test]
 async fn lines_are_opened() {
     for layout in [Layout::Session, Layout::Packed, Layout::Turn] {

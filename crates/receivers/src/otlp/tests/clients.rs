@@ -60,8 +60,9 @@ async fn until(rig: &Rig, token: &str, served: bool) {
     panic!("the file was not read again");
 }
 
-/// A receiver with tokens serves those who show one, as the account it stands for, and nobody else; without `auth` everybody
-/// is `default`. A refusal is final (401, UNAUTHENTICATED), says what to send, and repeats nothing of what was sent.
+/// A receiver with tokens serves those who show one, as the account it stands for, and nobody else; without `auth`
+/// everybody is `default`. A refusal is final (401, UNAUTHENTICATED), says what to send, and repeats nothing of what
+/// was sent.
 #[tokio::test]
 async fn bearer_tokens() {
     let rig = Rig::with(knobs(tokens())).await;
@@ -102,8 +103,9 @@ async fn bearer_tokens() {
     assert_eq!(*open.door.accounts.lock(), ["default"; 2]);
 }
 
-/// Who sends only what is refused pays for it all the same, or others would: damaged, too large once inflated, no JSON. What is taken in
-/// the engine counts; what may come again pays then. (Shown to fail: only whole requests were counted.)
+/// Who sends only what is refused pays for it all the same, or others would: damaged, too large once inflated, no JSON.
+/// What is taken in the engine counts; what may come again pays then. (Shown to fail: only whole requests were
+/// counted.)
 #[tokio::test]
 async fn refused_bodies_are_paid_for() {
     let rig = Rig::with(knobs(tokens())).await;
@@ -275,7 +277,8 @@ async fn tls_and_renewal() {
             assert_eq!(answer.grpc().code(), Code::Ok);
         }
     }
-    // A client of the other protocol gets that far, and is told where to go. (Shown to fail: with `h2` alone the handshake ends it.)
+    // A client of the other protocol gets that far, and is told where to go. (Shown to fail: with `h2` alone the
+    // handshake ends it.)
     let stream = shake(rig.grpc(), &pki.authority, None, b"http/1.1").await.expect("a handshake");
     let lost = send_over(stream, Version::HTTP_11, with(Way::Json, &[]), vec![span(Way::Json, 5)]).await;
     let lost = lost.expect("an answer");

@@ -124,7 +124,8 @@ fn auth_that_cannot_be_meant() {
     assert!(twice.contains("another account"), "{twice}");
 }
 
-/// Sockets, ages, prefixes and pages: what can't be meant is told at once; a door that stands open is noted, a closed one not.
+/// Sockets, ages, prefixes and pages: what can't be meant is told at once; a door that stands open is noted, a closed
+/// one not.
 #[test]
 fn sockets_ages_prefixes_and_pages() {
     let json = r#"{"protocols": {

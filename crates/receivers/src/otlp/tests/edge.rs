@@ -1,5 +1,5 @@
-//! What lies below a request's handler: framing that is broken, heads that are none, encodings, connections that a drain meets while
-//! they rest.
+//! What lies below a request's handler: framing that is broken, heads that are none, encodings, connections that a
+//! drain meets while they rest.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use super::support::{Rig, send};
 use super::{Way, frame, request, span};
 use otlp::Signal;
 
-/// A request over a kept connection that crosses the drain of its port is answered, and its client is told that this was the last one.
-/// (Shown to fail: the connection was closed, and the request lost without an answer.)
+/// A request over a kept connection that crosses the drain of its port is answered, and its client is told that this
+/// was the last one. (Shown to fail: the connection was closed, and the request lost without an answer.)
 #[tokio::test]
 async fn a_request_that_crosses_a_drain_is_answered() {
     let rig = Rig::new().await;
@@ -44,8 +44,8 @@ async fn a_connection_that_rests_does_not_hold_up_a_drain() {
     assert!(closed(&mut kept).await.is_empty());
 }
 
-/// A chunk whose length is none would be the same when it came again: a client with that fault must not be told to come again. One that
-/// went away in the middle is. (Shown to fail: 503 with Retry-After.)
+/// A chunk whose length is none would be the same when it came again: a client with that fault must not be told to come
+/// again. One that went away in the middle is. (Shown to fail: 503 with Retry-After.)
 #[tokio::test]
 async fn broken_chunks_are_final() {
     let rig = Rig::new().await;
@@ -88,7 +88,8 @@ async fn heads_that_are_none_are_counted() {
     fixtures::until::until(|| rig.meter.render().contains(closed)).await;
 }
 
-/// A body that is not compressed as it says is said to be that, by both protocols; `x-gzip` is gzip (RFC 9110); gRPC is POST.
+/// A body that is not compressed as it says is said to be that, by both protocols; `x-gzip` is gzip (RFC 9110); gRPC is
+/// POST.
 #[tokio::test]
 async fn encodings_and_methods_are_what_they_say() {
     let rig = Rig::new().await;

@@ -37,8 +37,9 @@ async fn unfinished(rig: &Rig, bytes: Vec<u8>) -> tonic::Status {
     tonic::Status::from_header_map(&headers).expect("a gRPC status")
 }
 
-/// A message that says it is large is refused before it comes, one that comes larger than it says as soon as it does, and one that does
-/// not come ends as other bodies do. (Shown to fail: tonic waits for up to 4 MiB of each, without end.)
+/// A message that says it is large is refused before it comes, one that comes larger than it says as soon as it does,
+/// and one that does not come ends as other bodies do. (Shown to fail: tonic waits for up to 4 MiB of each, without
+/// end.)
 #[tokio::test]
 async fn a_health_request_is_small_and_comes_in_time() {
     let rig = Rig::new().await;
@@ -55,8 +56,9 @@ async fn a_health_request_is_small_and_comes_in_time() {
     }
 }
 
-/// Each watch is a connection that never rests: there are only so many, and one more takes the place of the oldest, so that strangers lock
-/// nobody out. (Shown to fail: without the bound each of any number is begun; with a bound that refuses, the last one is.)
+/// Each watch is a connection that never rests: there are only so many, and one more takes the place of the oldest, so
+/// that strangers lock nobody out. (Shown to fail: without the bound each of any number is begun; with a bound that
+/// refuses, the last one is.)
 #[tokio::test]
 async fn only_so_many_watch_health_and_the_oldest_goes() {
     let rig = Rig::new().await;

@@ -26,8 +26,8 @@ async fn begun(rig: &Rig) -> TcpStream {
     slow
 }
 
-/// Once somebody waits for what a slow upload holds, it is ended like any slow body, and who waited is served. (Shown to fail: the slow one
-/// kept its part until its own deadline, and the other was told to come again.)
+/// Once somebody waits for what a slow upload holds, it is ended like any slow body, and who waited is served. (Shown
+/// to fail: the slow one kept its part until its own deadline, and the other was told to come again.)
 #[tokio::test]
 async fn a_slow_upload_makes_room_for_others() {
     let rig = Rig::with(Knobs { charge_wait: Duration::from_secs(20), ..Knobs::default() }).await;
@@ -64,8 +64,8 @@ async fn a_slow_upload_alone_is_not_ended() {
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
-/// Uploads that trickle in can't keep every place of a port: once somebody waits for one, as many are ended as are needed, and the
-/// others go on. (Shown to fail: who came was closed at once for as long as the uploads took.)
+/// Uploads that trickle in can't keep every place of a port: once somebody waits for one, as many are ended as are
+/// needed, and the others go on. (Shown to fail: who came was closed at once for as long as the uploads took.)
 #[tokio::test]
 async fn slow_uploads_give_up_a_place() {
     let connections = Settings { max_connections: 2, ..Settings::default() };
@@ -89,8 +89,8 @@ async fn slow_uploads_give_up_a_place() {
     assert_eq!(&told.expect("an answer"), b"HTTP/1.1 503");
 }
 
-/// A connection of HTTP/2 that rests makes room, too, though its client says nothing when it is told. (Shown to fail: where the looks end
-/// before such a connection is closed, who comes is closed at once.)
+/// A connection of HTTP/2 that rests makes room, too, though its client says nothing when it is told. (Shown to fail:
+/// where the looks end before such a connection is closed, who comes is closed at once.)
 #[tokio::test]
 async fn who_rests_and_does_not_answer_makes_room() {
     let connections = Settings { max_connections: 1, ..Settings::default() };
@@ -101,8 +101,8 @@ async fn who_rests_and_does_not_answer_makes_room() {
     assert!(read_head(&mut new).await.starts_with("HTTP/1.1 200"));
 }
 
-/// An old connection of HTTP/1.1 is never closed under a client that is about to write: its next answer says that it was the last one. (Shown to
-/// fail: it was closed while it rested, and what crossed that was reset.)
+/// An old connection of HTTP/1.1 is never closed under a client that is about to write: its next answer says that it
+/// was the last one. (Shown to fail: it was closed while it rested, and what crossed that was reset.)
 #[tokio::test]
 async fn an_old_connection_of_http_1_is_told_in_an_answer() {
     let connections =

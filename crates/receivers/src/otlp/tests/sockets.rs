@@ -77,8 +77,9 @@ async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
     assert!(text.contains(r#"reason="limit"} 1"#) && text.contains(r#"reason="crowded"} 0"#), "{text}");
 }
 
-/// Connections that rest, whether they asked for something or never did, can't hold all places: who has rested longest makes room, and
-/// nobody with a request under way. (Shown to fail: every newcomer was closed until the others' time was over.)
+/// Connections that rest, whether they asked for something or never did, can't hold all places: who has rested longest
+/// makes room, and nobody with a request under way. (Shown to fail: every newcomer was closed until the others' time
+/// was over.)
 #[tokio::test]
 async fn whoever_rests_longest_makes_room() {
     for silent in [false, true] {
@@ -163,7 +164,8 @@ async fn a_connection_that_rests_too_long_is_closed_in_order() {
     drop(answer);
 }
 
-/// A connection that is old is closed in order, a request in hand is answered first; one that takes longer than the grace is cut.
+/// A connection that is old is closed in order, a request in hand is answered first; one that takes longer than the
+/// grace is cut.
 #[tokio::test]
 async fn an_old_connection_is_closed_in_order() {
     let gate = Arc::new(Semaphore::new(0));

@@ -1,4 +1,5 @@
-//! Reads what the surfaces tell: their JSON and text, `/metrics`, and OTLP requests. What is read has the names of the truth.
+//! Reads what the surfaces tell: their JSON and text, `/metrics`, and OTLP requests. What is read has the names of the
+//! truth.
 
 use std::collections::BTreeMap;
 

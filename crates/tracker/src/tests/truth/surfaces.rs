@@ -197,7 +197,8 @@ fn near(surface: &str, got: f64, wanted: f64) -> Option<String> {
     off.then(|| format!("{surface}: {got}, not {wanted}"))
 }
 
-/// When it is over: all surfaces, in all they tell. `late`: runs that got more after they were over, which counters can't show.
+/// When it is over: all surfaces, in all they tell. `late`: runs that got more after they were over, which counters
+/// can't show.
 pub(super) fn over(
     gate: &Gate,
     outside: &Outside,

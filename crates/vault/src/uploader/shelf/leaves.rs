@@ -1,6 +1,6 @@
-//! **What**: the [`Shelf`]'s lines: those that wait for the chain, by log. **Why**: a line goes into the chain in the order
-//! of its number, once the object it points into is stored. **Invariants**: nothing here decides what is in the chain.
-//! **Not here**: digests (`digests`).
+//! **What**: the [`Shelf`]'s lines: those that wait for the chain, by log. **Why**: a line goes into the chain in the
+//! order of its number, once the object it points into is stored. **Invariants**: nothing here decides what is in the
+//! chain. **Not here**: digests (`digests`).
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

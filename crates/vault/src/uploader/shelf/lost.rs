@@ -1,6 +1,6 @@
-//! **What**: what the [`Shelf`] does about records that are damaged in the spool. **Why**: one bad sector must not hold up
-//! the vault. **Invariants**: nothing here is done or stored; waiting is given up only where damage was seen.
-//! **Not here**: finding damage (the spool), telling it (`uploader`).
+//! **What**: what the [`Shelf`] does about records that are damaged in the spool. **Why**: one bad sector must not hold
+//! up the vault. **Invariants**: nothing here is done or stored; waiting is given up only where damage was seen. **Not
+//! here**: finding damage (the spool), telling it (`uploader`).
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -26,8 +26,8 @@ fn index(sessions: std::ops::Range<usize>, at: UnixNanos) -> Vec<u8> {
     zstd::bulk::compress(&lines, 1).expect("zstd")
 }
 
-/// However many sessions of one item there are, a bounded number is kept in mind: those that were quiet for longest get their
-/// line early. What is saved comes back; a line that is stored takes its session out, once.
+/// However many sessions of one item there are, a bounded number is kept in mind: those that were quiet for longest get
+/// their line early. What is saved comes back; a line that is stored takes its session out, once.
 #[test]
 fn open_sessions_are_bounded() {
     let mut open = Open::default();

@@ -30,7 +30,8 @@ pub(super) enum Ground {
     S3(Box<Bucket>),
 }
 
-/// Buckets, empty but for the vault. All is locked under governance, which the vandal may bypass: so what it did can be taken back.
+/// Buckets, empty but for the vault. All is locked under governance, which the vandal may bypass: so what it did can be
+/// taken back.
 pub(super) struct Bucket {
     vandal: Vandal,
     reader: Arc<Once>,

@@ -1,4 +1,5 @@
-//! Tables of `vault compact`, changed in every way: what was changed is not read, and that is told; no line is made up or left out.
+//! Tables of `vault compact`, changed in every way: what was changed is not read, and that is told; no line is made up
+//! or left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -103,7 +104,8 @@ impl Tables {
     }
 }
 
-/// Nothing of a table that was changed is shown, and it is told; whatever the states say, no line is left out or made up.
+/// Nothing of a table that was changed is shown, and it is told; whatever the states say, no line is left out or made
+/// up.
 #[tokio::test]
 async fn every_change_of_every_table_is_told() {
     let (tables, strangers) = (Tables::new(35).await, Tables::new(36).await);
@@ -142,7 +144,8 @@ async fn every_change_of_every_table_is_told() {
     assert!(untold.is_empty(), "{} of {count} untold:\n{}", untold.len(), untold.join("\n"));
 }
 
-/// Not detected (docs/vault.md): who writes a table anew, and its hash into the state that names it. The index is the evidence.
+/// Not detected (docs/vault.md): who writes a table anew, and its hash into the state that names it. The index is the
+/// evidence.
 #[tokio::test]
 async fn undetected_tables_written_anew_with_their_states() {
     let (tables, strangers) = (Tables::new(38).await, Tables::new(39).await);

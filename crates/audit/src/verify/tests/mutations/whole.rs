@@ -54,8 +54,8 @@ pub(super) fn kind_of(name: &str) -> Option<&'static str> {
     })
 }
 
-/// A vault of two accounts whose gateway has stopped: three layouts, names that somebody had taken, an erasure that digests name, copies of
-/// keys for another auditor, a hold that is in force and one that was released.
+/// A vault of two accounts whose gateway has stopped: three layouts, names that somebody had taken, an erasure that
+/// digests name, copies of keys for another auditor, a hold that is in force and one that was released.
 pub(super) struct Whole {
     pub(super) site: Site,
     /// Its objects.

@@ -169,8 +169,8 @@ async fn a_rewritten_history_takes_an_anchor() {
     assert!(codes(&forged.verify(options).await).contains(&"anchor"));
 }
 
-/// Two processes that take themselves for one: the second to write a digest's name leaves the epoch, nothing is lost, and
-/// the walk tells of the fork.
+/// Two processes that take themselves for one: the second to write a digest's name leaves the epoch, nothing is lost,
+/// and the walk tells of the fork.
 #[tokio::test]
 async fn a_fork_is_found() {
     let mut s = Site::new(3);
@@ -201,8 +201,9 @@ async fn another_key_verifies_nothing() {
     assert!(!report.verified && report.counts.digests == 0, "{}", report.text());
 }
 
-/// Whoever has stolen the signing key writes an account, and a writer, of weeks ago; an anchor that was taken afterwards holds them, and
-/// proves nothing of that time: they are told, each by its epoch. With the anchors of its own time a chain holds.
+/// Whoever has stolen the signing key writes an account, and a writer, of weeks ago; an anchor that was taken
+/// afterwards holds them, and proves nothing of that time: they are told, each by its epoch. With the anchors of its
+/// own time a chain holds.
 #[tokio::test]
 async fn what_was_written_later_than_it_says_is_told() {
     const DAY: Duration = Duration::from_secs(86_400);
@@ -249,8 +250,8 @@ async fn a_digest_without_a_time_is_unanchored() {
     assert!(report.findings.iter().any(told), "{}", report.text());
 }
 
-/// Whoever has the signing key dates a digest as its anchor, and its lines years earlier: the lines are held against the anchor too.
-/// A name of another day than the lines', and a time of arrival that is none, are told without one.
+/// Whoever has the signing key dates a digest as its anchor, and its lines years earlier: the lines are held against
+/// the anchor too. A name of another day than the lines', and a time of arrival that is none, are told without one.
 #[tokio::test]
 async fn lines_that_arrived_before_their_chain_began_are_told() {
     for (time, day, code) in [
@@ -315,8 +316,8 @@ async fn only_the_next_signature_is_early() {
     }
 }
 
-/// An object with lines of sessions has the day of its digest in its name, also where the thief of the key names another: who sums by
-/// day would count its lines elsewhere.
+/// An object with lines of sessions has the day of its digest in its name, also where the thief of the key names
+/// another: who sums by day would count its lines elsewhere.
 #[tokio::test]
 async fn lines_of_sessions_stay_on_their_day() {
     let mut s = site().await;

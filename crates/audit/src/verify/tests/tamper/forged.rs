@@ -1,12 +1,13 @@
-//! Content that somebody who may only write lays beside what was written, or in its place: whoever looks for signatures is shown what was
-//! signed, and nothing else as if it were.
+//! Content that somebody who may only write lays beside what was written, or in its place: whoever looks for signatures
+//! is shown what was signed, and nothing else as if it were.
 
 use super::*;
 use crate::read::{Filter, Format, Leaf, Lines, Opener, Query, Replay, get_lines, replay};
 use crate::signed::Signed;
 use vault::row::Row;
 
-/// What a thief of the gateway's credential makes: an object of session `s0`, sealed to the auditors' public keys, with this fragment id.
+/// What a thief of the gateway's credential makes: an object of session `s0`, sealed to the auditors' public keys, with
+/// this fragment id.
 async fn forgery(site: &Site, fragment: &str, text: &str) -> Site {
     let mut forger = Site::new(77);
     forger.auditor = site.auditor.clone();
@@ -69,8 +70,8 @@ async fn shown(site: &Site, unsigned: bool) -> (Replay, String, String) {
     (told, as_text(text), as_text(dataset))
 }
 
-/// Forged content takes no signed line, with a planted line or without one: it is marked, in no dataset, no tree and no sum, and what was
-/// written stays where it was.
+/// Forged content takes no signed line, with a planted line or without one: it is marked, in no dataset, no tree and no
+/// sum, and what was written stays where it was.
 #[tokio::test]
 async fn forged_content_is_nobodys() {
     let s = site().await;
@@ -102,7 +103,8 @@ async fn forged_content_is_nobodys() {
     }
 }
 
-/// What stands at a signed line's place and is something else is not shown as that line's content: not by replay, not by get.
+/// What stands at a signed line's place and is something else is not shown as that line's content: not by replay, not
+/// by get.
 #[tokio::test]
 async fn content_in_the_place_of_other_content_is_told() {
     let s = site().await;
@@ -131,8 +133,8 @@ async fn content_in_the_place_of_other_content_is_told() {
     }
 }
 
-/// A planted line about a genuine object, or about none, changes no answer and no exit code: another hash, another tenant, a missing object,
-/// another account.
+/// A planted line about a genuine object, or about none, changes no answer and no exit code: another hash, another
+/// tenant, a missing object, another account.
 #[tokio::test]
 async fn planted_lines_take_nothing_away() {
     let s = site().await;
@@ -161,7 +163,8 @@ async fn planted_lines_take_nothing_away() {
     assert!(told.closed().iter().any(|why| why.contains("accounts that have no signed line")), "{:?}", told.closed());
 }
 
-/// An object under a running epoch's name that no digest comes to name is told by name, once digests should have come; the newest are counted.
+/// An object under a running epoch's name that no digest comes to name is told by name, once digests should have come;
+/// the newest are counted.
 #[tokio::test]
 async fn what_stays_without_a_digest_is_named() {
     let s = site().await;
@@ -187,8 +190,8 @@ async fn what_stays_without_a_digest_is_named() {
     }
 }
 
-/// A signature that somebody wrote over, in the middle of a chain, unsigns lines: what is left out for that is a loss and told, not a matter of what
-/// comes later. Nobody makes such a hole by planting a copy of a signed digest.
+/// A signature that somebody wrote over, in the middle of a chain, unsigns lines: what is left out for that is a loss
+/// and told, not a matter of what comes later. Nobody makes such a hole by planting a copy of a signed digest.
 #[tokio::test]
 async fn a_hole_in_a_chain_is_a_loss() {
     let s = site().await;
@@ -217,7 +220,8 @@ async fn a_hole_in_a_chain_is_a_loss() {
     assert!(told.is_partial() && told.closed().iter().any(|why| why.contains(first.as_str())), "{:?}", told.closed());
 }
 
-/// A planted line whose object's name is a part of a genuine one's takes no line's content, whether anybody looks for signatures or not.
+/// A planted line whose object's name is a part of a genuine one's takes no line's content, whether anybody looks for
+/// signatures or not.
 #[tokio::test]
 async fn a_name_that_is_part_of_another_hides_nothing() {
     let s = site().await;

@@ -4,8 +4,8 @@ use super::*;
 use pipeline::spool::RecordKind;
 use vault::record::{FragmentHeader, unpack};
 
-/// Who can write and nothing else takes names in advance: nothing is lost, and it is told. Payload goes under another name,
-/// lines and digests under another epoch.
+/// Who can write and nothing else takes names in advance: nothing is lost, and it is told. Payload goes under another
+/// name, lines and digests under another epoch.
 #[tokio::test]
 async fn names_taken_in_advance_lose_nothing() {
     let twin = site().await;
@@ -90,7 +90,8 @@ async fn planted_payload_is_found() {
     found(&s, "stray", "payload planted").await;
 }
 
-/// What is planted under names that no gateway gives, or of epochs that nobody knows, is told by name: never only counted.
+/// What is planted under names that no gateway gives, or of epochs that nobody knows, is told by name: never only
+/// counted.
 #[tokio::test]
 async fn planted_names_are_told() {
     let s = site().await;
@@ -122,8 +123,8 @@ async fn planted_names_are_told() {
     assert_eq!(of("unclaimed"), [begun]);
 }
 
-/// What is planted into the index neither ends a search nor stands for what was written: it is told, the first line of a
-/// number that a gateway's object holds is shown.
+/// What is planted into the index neither ends a search nor stands for what was written: it is told, the first line of
+/// a number that a gateway's object holds is shown.
 #[tokio::test]
 async fn planted_objects_end_no_search() {
     use crate::read::{Filter, Opener, Query, find, find_signed, replay};
@@ -173,8 +174,8 @@ async fn planted_objects_end_no_search() {
     }
 }
 
-/// A name that is taken while an attempt's fate is not known (the gateway was killed before it noted the answer) is taken for its own:
-/// that content is lost, and never without a word.
+/// A name that is taken while an attempt's fate is not known (the gateway was killed before it noted the answer) is
+/// taken for its own: that content is lost, and never without a word.
 #[tokio::test]
 async fn a_name_taken_behind_a_crash_is_told() {
     let mut s = Site::new(41);
@@ -191,7 +192,8 @@ async fn a_name_taken_behind_a_crash_is_told() {
     assert_eq!(report.counts.opened, 1, "the other session's content");
 }
 
-/// Lines of sessions that no digest names are told by name, wherever they claim to come from; those that one names are not.
+/// Lines of sessions that no digest names are told by name, wherever they claim to come from; those that one names are
+/// not.
 #[tokio::test]
 async fn planted_lines_of_sessions_are_found() {
     let mut s = Site::new(43);
@@ -213,7 +215,8 @@ async fn planted_lines_of_sessions_are_found() {
     }
 }
 
-/// Objects of no kind that a vault has are told, wherever they lie; so is what only looks like a probe of `vault doctor`.
+/// Objects of no kind that a vault has are told, wherever they lie; so is what only looks like a probe of
+/// `vault doctor`.
 #[tokio::test]
 async fn objects_of_no_kind_are_told() {
     use vault::store::probe::BODY;

@@ -36,8 +36,8 @@ fn roll_back(site: &Site, before: &BTreeMap<String, Bytes>) {
     objects.extend(keys.map(|(name, bytes)| (name.clone(), bytes.clone())));
 }
 
-/// The gateway's digests name the newest erasure, so that rolling it back is found without an anchor; a removed last digest and a
-/// restart of the gateway in between change nothing.
+/// The gateway's digests name the newest erasure, so that rolling it back is found without an anchor; a removed last
+/// digest and a restart of the gateway in between change nothing.
 #[tokio::test]
 async fn a_rolled_back_erasure_is_found() {
     let (mut site, desk, before) = erased(true).await;

@@ -1,5 +1,5 @@
-//! What has a chat's shape must not leave in any place of any service: shapes from tests/cases/chat/shapes.yaml, places and
-//! words by seed.
+//! What has a chat's shape must not leave in any place of any service: shapes from tests/cases/chat/shapes.yaml, places
+//! and words by seed.
 
 use serde::Deserialize;
 

@@ -46,8 +46,8 @@ fn contexts_are_comparable() {
     assert!(!format!("{:?}", out.attributes(0)).contains(&bare[..16]));
 }
 
-/// A line tells who, on what behalf, how large and how long: labels of the item or its resource, sizes of the content, the
-/// span's own time.
+/// A line tells who, on what behalf, how large and how long: labels of the item or its resource, sizes of the content,
+/// the span's own time.
 #[test]
 fn columns_of_an_action() {
     let mut bench = Bench::new();
@@ -144,7 +144,8 @@ fn at_work() -> u64 {
     told.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap()
 }
 
-/// Eight times as many parameters beside eight times as many content places take about eight times the work, not 64 times.
+/// Eight times as many parameters beside eight times as many content places take about eight times the work, not 64
+/// times.
 #[test]
 fn many_parameters_take_linear_time() {
     let work = |count: usize| {

@@ -123,8 +123,8 @@ fn sessions_and_tenants_are_kept_apart() {
     assert!(!again.records.iter().any(|record| record.kind == RecordKind::Key), "its key is in the vault already");
 }
 
-/// A span that names no session belongs to the one that others of its trace name in the request, in objects and in lines; where they
-/// name several, to none.
+/// A span that names no session belongs to the one that others of its trace name in the request, in objects and in
+/// lines; where they name several, to none.
 #[test]
 fn spans_without_a_session_belong_to_their_traces() {
     let mut bench = Bench::new();
@@ -283,7 +283,8 @@ fn text_may_stay_for_redaction() {
     );
 }
 
-/// What is left for redaction is what rules can read: numbers, bytes, and structure that holds bytes go to the vault alone.
+/// What is left for redaction is what rules can read: numbers, bytes, and structure that holds bytes go to the vault
+/// alone.
 #[test]
 fn only_text_stays_for_redaction() {
     let mut bench = Bench::with(Leave::Redacted, true);

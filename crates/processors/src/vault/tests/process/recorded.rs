@@ -102,7 +102,8 @@ fn lines(folder: &str, session: &str) -> Vec<Row> {
     told_in(&session).iter().flat_map(|file| bench.rows(request::recorded(file))).collect()
 }
 
-/// What Gemini CLI tells by span and log, Codex by some of both, opencode by two spans, counts once: as many calls as were made.
+/// What Gemini CLI tells by span and log, Codex by some of both, opencode by two spans, counts once: as many calls as
+/// were made.
 #[test]
 fn recorded_tool_calls_count_once() {
     for (folder, session, told, made) in [

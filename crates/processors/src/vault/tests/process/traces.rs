@@ -39,8 +39,8 @@ fn traces_are_known_across_requests() {
     assert!(known.effects.iter().all(|effect| effect.body.is_empty()), "what is known is told no more");
 }
 
-/// A service that an agent's item came from is an agent's, in every trace and request of a day, also after a restart: a child's
-/// span that is exported before its agent's must not leak.
+/// A service that an agent's item came from is an agent's, in every trace and request of a day, also after a restart: a
+/// child's span that is exported before its agent's must not leak.
 #[test]
 fn services_are_known_across_requests() {
     let shop = |items: Json| json!({"resource": {"service.name": "shop"}, "items": items});
