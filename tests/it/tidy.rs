@@ -222,6 +222,36 @@ fn files_have_heads() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// Comments and what people read stay within 120 columns; tables, samples of code and addresses may be wider.
+#[test]
+fn lines_fit_in_120_columns() {
+    let mut documents = Vec::new();
+    files(&root().join("docs"), ".md", &mut documents);
+    documents.retain(|file| !file.text.contains("<!-- Made by a test"));
+    for name in ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "SECURITY.md", "STYLE.md"] {
+        documents.push(File { path: name.to_owned(), text: fs::read_to_string(root().join(name)).unwrap() });
+    }
+    let mut broken = Vec::new();
+    for (file, is_document) in
+        product().iter().map(|file| (file, false)).chain(documents.iter().map(|file| (file, true)))
+    {
+        let mut sample = false;
+        for (number, line) in file.text.lines().enumerate() {
+            let comment = line.trim_start();
+            sample ^= comment.starts_with("```");
+            let counts = match is_document {
+                true => !sample && !comment.starts_with('|'),
+                // four blanks behind the mark: a sample
+                false => comment.starts_with("//") && !comment.trim_start_matches(['/', '!']).starts_with("   "),
+            };
+            if counts && line.chars().count() > 120 && !line.contains("://") {
+                broken.push(format!("{}:{}: {} columns", file.path, number + 1, line.chars().count()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
 /// Tests stand in a sibling `tests.rs`, not among product code.
 #[test]
 fn tests_stand_beside() {

@@ -43,7 +43,7 @@ impl BackEnd {
             }
             Self::Signoz => "/trace/{trace_id}?spanId={span_id}",
             Self::Jaeger | Self::Hyperdx => "/trace/{trace_id}",
-            // {"a":{"datasource":"…","queries":[{"refId":"A","queryType":"traceql","query":"…"}],"range":{"from":"…","to":"…"}}}
+            // one pane with one TraceQL query: the id, and the time around the span
             Self::Tempo => {
                 "/explore?schemaVersion=1&orgId=1&panes=%7B%22a%22%3A%7B%22datasource%22%3A%22{data_source}%22%2C%22queries%22%3A%5B%7B%22refId%22%3A%22A%22%2C%22queryType%22%3A%22traceql%22%2C%22query%22%3A%22{trace_id}%22%7D%5D%2C%22range%22%3A%7B%22from%22%3A%22{start_ms}%22%2C%22to%22%3A%22{end_ms}%22%7D%7D%7D"
             }
