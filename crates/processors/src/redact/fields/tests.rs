@@ -19,7 +19,7 @@ fn forms() {
         (Field::Name, "io.opentelemetry.okhttp-3.0", true),
         (Field::Name, "Payment Service Agent", true),
         (Field::Name, "please tell Maria Huber about her diagnosis", false),
-        (Field::Name, "please_tell_Maria_Huber_about_her_diagnosis_and_its_cure", false),
+        (Field::Name, "please_tell_Maria_Huber_about_her_diagnosis_and_its_cure_today", false),
         (Field::SeverityText, "Warning", true),
         (Field::SeverityText, "SECURITY", true),
         (Field::SeverityText, "Maria Huber", false),
