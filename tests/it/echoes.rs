@@ -19,15 +19,14 @@ use processors::{redact, vault};
 use serde_json::{Value as Json, json};
 use telemetry::Meter;
 
-/// The steps that strip and redact, in `standard`.
-pub(super) struct Line {
+struct Line {
     vault: vault::VaultProcessor,
     redact: redact::Redact,
 }
 
 impl Line {
     /// `rules`: redaction rules besides echoes.
-    pub(super) fn new(rules: bool) -> Self {
+    fn new(rules: bool) -> Self {
         let (meter, vocabulary) = (Meter::new(), Arc::new(Vocabulary::builtin().ok().unwrap()));
         let pseudonyms = Pseudonymizer::new(&Secret::new("k".to_owned()));
         let mut config = redact::Config::default();
@@ -60,7 +59,7 @@ impl Line {
     }
 
     /// One batch; `commit`: its effects are applied.
-    pub(super) fn pass(&self, payload: Payload, commit: bool) -> Payload {
+    fn pass(&self, payload: Payload, commit: bool) -> Payload {
         let origin = Origin {
             account: "default".into(),
             receiver: "otlp".into(),
@@ -349,8 +348,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recordings")
 }
 
-/// A recorded request of traces or logs.
-pub(super) fn recorded(path: &Path) -> Option<Payload> {
+fn recorded(path: &Path) -> Option<Payload> {
     let (stem, kind) = (path.file_stem()?.to_str()?, path.extension()?.to_str()?);
     let signal = match stem.rsplit('-').next()? {
         "traces" => Signal::Traces,
