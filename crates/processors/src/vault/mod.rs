@@ -215,21 +215,10 @@ impl VaultProcessor {
             facts = Arc::new(adopted);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
-        if batch.payload.signal() == Signal::Metrics {
-            return (facts, Vec::new());
-        }
-        let read = Arc::clone(&facts);
-        let mut asking = self.labels.ask(&*self.ids, (&account, now), (&batch.payload, &read));
-        let mut changed = asking.attributes();
-        let replaced = match (self.leave, self.privacy) {
-            // whoever wants to read texts, redacted, wants to read names, too
-            (Leave::Redacted, Privacy::Standard) => Vec::new(),
-            _ => outside::judge(self.privacy, &self.vocabulary, &mut asking, &batch.payload, &read),
+        let (changed, replaced) = match batch.payload.signal() {
+            Signal::Metrics => (None, Vec::new()),
+            _ => self.labelled(batch, &facts),
         };
-        if !replaced.is_empty() {
-            outside::add(changed.get_or_insert_with(|| Facts::clone(&facts)), &replaced);
-        }
-        batch.effects.extend(asking.effect().map(|body| Effect::new(self.id.clone(), body)));
         if let Some(changed) = changed {
             facts = Arc::new(changed);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
@@ -240,7 +229,25 @@ impl VaultProcessor {
             let news = traces.into_iter().chain(services);
             batch.effects.extend(news.map(|body| Effect::new(self.id.clone(), body)));
         }
-        (facts, replaced.into_iter().map(|(_, replaced)| replaced).collect())
+        (facts, replaced)
+    }
+
+    /// The facts without what may leave and with what may not, if that changes them; and what takes the place of texts
+    /// outside attributes. What was seen is an effect.
+    fn labelled(&self, batch: &mut Batch, facts: &Facts) -> (Option<Facts>, Vec<Replaced>) {
+        let origin = (&*batch.origin.account, batch.origin.received);
+        let mut asking = self.labels.ask(&*self.ids, origin, (&batch.payload, facts));
+        let mut changed = asking.attributes();
+        let replaced = match (self.leave, self.privacy) {
+            // whoever wants to read texts, redacted, wants to read names, too
+            (Leave::Redacted, Privacy::Standard) => Vec::new(),
+            _ => outside::judge(self.privacy, &self.vocabulary, &mut asking, &batch.payload, facts),
+        };
+        if !replaced.is_empty() {
+            outside::add(changed.get_or_insert_with(|| Facts::clone(facts)), &replaced);
+        }
+        batch.effects.extend(asking.effect().map(|body| Effect::new(self.id.clone(), body)));
+        (changed, replaced.into_iter().map(|(_, replaced)| replaced).collect())
     }
 
     /// What has to be done while the content is inside: finds texts that repeat it and who asked for a tool call. Gives

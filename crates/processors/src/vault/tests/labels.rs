@@ -217,3 +217,16 @@ fn a_kept_key_is_kept_though_it_was_guessed() {
     let moved = Bench::new().commit(&call(0, &own));
     assert_ne!(moved.attributes(0).get("app.prompt").map(String::as_str), Some("version two"));
 }
+
+/// Must not regress: a service is an agent's from its metrics on, too; what it sends next without an agent's marks is
+/// treated as an agent's.
+#[test]
+fn metrics_tell_of_an_agents_service() {
+    let resource = json!({"service.name": "clinic-agent"});
+    let metric = json!({"signal": "metrics", "resource": resource, "items": [{"metric": "gen_ai.client.token.usage", "value": 3,
+        "attributes": {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o"}}]});
+    let child = json!({"resource": resource, "items": [{"name": "POST", "trace": 7, "span": 1, "attributes": {"http.request.method": "POST", "own": "Maria is ill"}}]});
+    let mut bench = Bench::new();
+    bench.commit(&metric);
+    assert_eq!(value(&bench.commit(&child), "own"), "[CONTENT]");
+}
