@@ -409,6 +409,11 @@ pub struct ItemFacts {
 }
 
 impl ItemFacts {
+    /// Whether its texts are judged as an agent's.
+    pub fn is_agents(&self) -> bool {
+        self.agent || self.of_agent_service
+    }
+
     /// The vendor's id of the response, if it is one.
     pub fn vendor_id(&self) -> Option<&str> {
         let known = self.call_key.as_deref().is_some_and(|key| key.starts_with("r/"));

@@ -92,7 +92,7 @@ fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &
     let payload = reader.payload;
     let mut shared = Shared::new();
     for (at, entry) in entries.iter_mut().enumerate() {
-        let (node, agent) = (entry.facts.node, entry.facts.agent || entry.facts.of_agent_service);
+        let (node, agent) = (entry.facts.node, entry.facts.is_agents());
         shared.tell(payload, at, node, agent);
         if entry.dialect.is_none() {
             reader.enter(node);

@@ -93,7 +93,7 @@ impl Names {
         if matches!(item.call, Call::Model | Call::ModelCopy) || item.billable {
             out.text(Fact::ResponseId, item.response_id.as_deref());
             if let (Some(finish), Some(key)) = (&item.finish, self.of(Fact::Finish)) {
-                out.set(key, Kind::List, OwnedValue::StrList(vec![finish.clone()]));
+                out.set(key, OwnedValue::StrList(vec![finish.clone()]));
             }
         }
         if item.call == Call::Model || item.billable {
@@ -118,16 +118,6 @@ fn old_provider(today: &str) -> &str {
     }
 }
 
-/// The type that a name's value must have.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Int,
-    Double,
-    Bool,
-    List,
-}
-
 /// Writes on one node.
 struct Writer<'a> {
     names: &'a Names,
@@ -145,7 +135,7 @@ impl Writer<'_> {
 
     fn text_at(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value.filter(|value| !self.vaulted.holds(value)) {
-            self.set(key, Kind::Text, OwnedValue::Str(value.to_owned()));
+            self.set(key, OwnedValue::Str(value.to_owned()));
         }
     }
 
@@ -154,10 +144,8 @@ impl Writer<'_> {
         for (key, value) in &item.extracted {
             match value {
                 OwnedValue::Str(text) => self.text_at(key, Some(text)),
-                OwnedValue::Int(_) => self.set(key, Kind::Int, value.clone()),
-                OwnedValue::Double(_) => self.set(key, Kind::Double, value.clone()),
-                OwnedValue::Bool(_) => self.set(key, Kind::Bool, value.clone()),
                 OwnedValue::StrList(_) | OwnedValue::Structure(_) => {}
+                value => self.set(key, value.clone()),
             }
         }
     }
@@ -187,22 +175,26 @@ impl Writer<'_> {
             {
                 self.payload.remove(self.node, key);
             }
-            self.set(key, Kind::Int, OwnedValue::Int(count));
+            self.set(key, OwnedValue::Int(count));
         }
     }
 
     /// A value of the right type stays; of a wrong one it is replaced by the same fact in the right one.
-    fn set(&mut self, key: &str, kind: Kind, value: OwnedValue) {
-        let there = self.payload.get(self.node, key).map(|value| match value {
-            Value::Str(_) => Some(Kind::Text),
-            Value::Int(_) => Some(Kind::Int),
-            Value::Double(_) => Some(Kind::Double),
-            Value::Bool(_) => Some(Kind::Bool),
-            Value::List(_) => Some(Kind::List),
-            _ => None,
-        });
-        if there != Some(Some(kind)) {
+    fn set(&mut self, key: &str, value: OwnedValue) {
+        let fits = self.payload.get(self.node, key).is_some_and(|there| is_same_type(there, &value));
+        if !fits {
             self.payload.set(self.node, key, value);
         }
     }
+}
+
+fn is_same_type(there: Value<'_>, value: &OwnedValue) -> bool {
+    matches!(
+        (there, value),
+        (Value::Str(_), OwnedValue::Str(_))
+            | (Value::Int(_), OwnedValue::Int(_))
+            | (Value::Double(_), OwnedValue::Double(_))
+            | (Value::Bool(_), OwnedValue::Bool(_))
+            | (Value::List(_), OwnedValue::StrList(_))
+    )
 }

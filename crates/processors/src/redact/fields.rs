@@ -55,39 +55,10 @@ fn has_form(field: Field, text: &str) -> bool {
 
 /// A usual level, in capitals a level of somebody's own (`SECURITY`, `DEBUG2`).
 fn is_severity(text: &str) -> bool {
-    const LEVELS: [&str; 29] = [
-        "alert",
-        "audit",
-        "config",
-        "crit",
-        "critical",
-        "debug",
-        "default",
-        "emerg",
-        "emergency",
-        "err",
-        "error",
-        "fatal",
-        "fine",
-        "finer",
-        "finest",
-        "http",
-        "info",
-        "information",
-        "log",
-        "none",
-        "normal",
-        "notice",
-        "panic",
-        "severe",
-        "success",
-        "trace",
-        "verbose",
-        "warn",
-        "warning",
-    ];
+    const LEVELS: &str = "alert audit config crit critical debug default emerg emergency err error fatal fine finer finest \
+        http info information log none normal notice panic severe success trace verbose warn warning";
     let capitals = |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-    text.len() <= SEVERITY && (capitals(text) || LEVELS.contains(&text.to_ascii_lowercase().as_str()))
+    text.len() <= SEVERITY && (capitals(text) || LEVELS.split(' ').any(|level| level.eq_ignore_ascii_case(text)))
 }
 
 /// `vendor=value,tenant@vendor=value`: values without blanks.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use genai::{ContentAt, ContentPlace, ItemFacts, Part, is_number};
+use genai::{Basis, ContentAt, ContentPlace, ItemFacts, Part, is_number};
 use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, Payload, Value};
 use vault::document::{Content, Piece};
@@ -151,6 +151,11 @@ pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option
             Some(payload.text(place.node, Field::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
         }
     }
+}
+
+/// A place that no list calls content.
+pub(super) fn guessed(node: Node, at: ContentAt) -> ContentPlace {
+    ContentPlace { node, at, part: Part::Other, basis: Basis::Guessed }
 }
 
 /// Whether a place still holds what it held when the facts were read.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use genai::{Call, ContentAt, Facts, ItemFacts, Part};
 use kernel::pseudonym::IdPolicy;
-use otlp::{Field, NodeKind, Payload, Signal};
+use otlp::{Field, Node, NodeKind, Payload, Signal};
 use vault::calls::starts_agent;
 use vault::document::ItemHead;
 use vault::names::{self, SessionName};
@@ -90,6 +90,13 @@ pub(super) fn sessions_of_traces<'a>(payload: &'a Payload, facts: &'a Facts) -> 
         *known = known.filter(|known| *known == id);
     }
     named
+}
+
+/// The nodes whose attributes are an item's: itself, its events and links, and its resource and scope unless `seen`
+/// holds them.
+pub(super) fn nodes(payload: &Payload, item: Node, seen: &mut HashSet<Node>) -> Vec<Node> {
+    let shared = [payload.resource(item), payload.scope(item)].into_iter().filter(|node| seen.insert(*node));
+    std::iter::once(item).chain(payload.children(item)).chain(shared).collect()
 }
 
 /// Whether an item gets a leaf even without content.

@@ -12,14 +12,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::FieldProblem;
-use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Part};
+use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts};
 use kernel::CONTENT;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::{Node, Payload, Value};
 use pipeline::claims::ClaimKey;
 
-use super::items::sessions_of_traces;
+use super::content::guessed;
+use super::items::{nodes, sessions_of_traces};
 
 #[cfg(test)]
 mod tests;
@@ -71,9 +72,7 @@ impl LabelPolicy {
             problems.push(FieldProblem::new("labels.keep", format!("names `{both}`, which `labels.never` names too")));
         }
     }
-}
 
-impl LabelPolicy {
     /// Whether texts under `key` never leave.
     pub(super) fn is_never(&self, key: &str) -> bool {
         self.never.iter().any(|listed| listed == key)
@@ -85,16 +84,13 @@ impl LabelPolicy {
         let mut known: HashSet<(Node, ContentAt)> =
             facts.items.iter().flat_map(|item| &item.content).map(|place| (place.node, place.at)).collect();
         let mut seen: HashSet<Node> = HashSet::new();
-        let agents = facts.items.iter().enumerate().filter(|(_, item)| item.agent || item.of_agent_service);
-        for (at, item) in agents {
-            let shared = [payload.resource(item.node), payload.scope(item.node)];
-            let shared = shared.into_iter().filter(|node| seen.insert(*node)).collect::<Vec<_>>();
-            for node in std::iter::once(item.node).chain(payload.children(item.node)).chain(shared) {
+        for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.is_agents()) {
+            for node in nodes(payload, item.node, &mut seen) {
                 for attribute in payload.attributes(node).filter(|attribute| self.is_never(attribute.key)) {
                     let place = ContentAt::Attribute(attribute.id);
                     let is_text = !matches!(attribute.value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
                     if is_text && attribute.value.as_str() != Some(CONTENT) && known.insert((node, place)) {
-                        out.push((at, ContentPlace { node, at: place, part: Part::Other, basis: Basis::Guessed }));
+                        out.push((at, guessed(node, place)));
                     }
                 }
             }
@@ -344,8 +340,10 @@ impl Asking<'_> {
         let never = if policy.never.is_empty() { Vec::new() } else { policy.withheld(payload, facts) };
         (!leaving.is_empty() || !never.is_empty()).then(|| {
             let mut facts = facts.clone();
-            for (at, item) in facts.items.iter_mut().enumerate().filter(|_| !leaving.is_empty()) {
-                item.content.retain(|place| !leaving.contains(&(at, place.node, place.at)));
+            if !leaving.is_empty() {
+                for (at, item) in facts.items.iter_mut().enumerate() {
+                    item.content.retain(|place| !leaving.contains(&(at, place.node, place.at)));
+                }
             }
             for (at, place) in never {
                 facts.items.get_mut(at).into_iter().for_each(|item| item.content.push(place));

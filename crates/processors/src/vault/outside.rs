@@ -10,11 +10,12 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Part, Vocabulary, is_number, is_short_name};
+use genai::{Basis, ContentAt, ContentPlace, Facts, ItemFacts, Vocabulary, is_number, is_short_name};
 use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, OwnedValue, Payload, Value};
 
-use super::content::{name_field, value_at};
+use super::content::{guessed, name_field, value_at};
+use super::items::nodes;
 use super::labels::{Asking, BODY};
 
 #[cfg(test)]
@@ -95,7 +96,7 @@ pub(super) fn judge(
         content: HashSet::new(),
         out: Vec::new(),
     };
-    for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.agent || item.of_agent_service) {
+    for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.is_agents()) {
         judge.item(at, item);
     }
     judge.out
@@ -132,27 +133,21 @@ impl Judge<'_, '_> {
         if self.privacy == Privacy::Standard {
             return;
         }
-        self.text(at, item, place(item.node, ContentAt::Status), "status.message");
+        self.text(at, item, guessed(item.node, ContentAt::Status), "status.message");
         for error in &item.errors {
             let ContentAt::Attribute(id) = error.at else { continue };
             let Some(attribute) = payload.attribute(id) else { continue };
             // a type is the code's word, which says what failed
             let is_type = attribute.key.ends_with("type") && attribute.value.as_str().is_some_and(is_type);
             if !is_type {
-                self.text(at, item, place(error.node, error.at), attribute.key);
+                self.text(at, item, guessed(error.node, error.at), attribute.key);
             }
         }
         if payload.kind(item.node) == NodeKind::LogRecord {
-            self.text(at, item, place(item.node, ContentAt::Body), BODY);
+            self.text(at, item, guessed(item.node, ContentAt::Body), BODY);
         }
-        let shared = [payload.resource(item.node), payload.scope(item.node)];
-        for node in std::iter::once(item.node).chain(payload.children(item.node)) {
+        for node in nodes(payload, item.node, &mut self.shared) {
             self.numbers(at, item, node);
-        }
-        for node in shared {
-            if self.shared.insert(node) {
-                self.numbers(at, item, node);
-            }
         }
     }
 
@@ -160,24 +155,15 @@ impl Judge<'_, '_> {
     /// other texts made of numbers have to repeat.
     fn numbers(&mut self, at: usize, item: &ItemFacts, node: Node) {
         for attribute in self.payload.attributes(node) {
-            let by = match attribute.value {
-                Value::Int(number) if bucket(number) != number => OwnedValue::Int(bucket(number)),
-                Value::Double(number) if bucket_of_double(number) != number => {
-                    OwnedValue::Double(bucket_of_double(number))
-                }
-                Value::Str(text) if is_number(text) && bucket_of_text(text) != text => {
-                    OwnedValue::Str(bucket_of_text(text))
-                }
-                _ => continue,
-            };
+            let Some(coarse) = coarse(attribute.value) else { continue };
             let is_own = attribute.key.starts_with("tollgate.");
             if is_own || !self.vocabulary.is_unknown(attribute.key) {
                 continue;
             }
-            let place = place(node, ContentAt::Attribute(attribute.id));
-            match by {
-                OwnedValue::Str(by) if by.is_empty() => self.text(at, item, place, attribute.key),
-                by => self.put(at, place, by),
+            let place = guessed(node, ContentAt::Attribute(attribute.id));
+            match coarse {
+                Coarse::Bucket(by) => self.put(at, place, by),
+                Coarse::Repeating => self.text(at, item, place, attribute.key),
             }
         }
     }
@@ -195,7 +181,7 @@ impl Judge<'_, '_> {
             Privacy::Strict => is_known(text, item),
         };
         if !stays {
-            self.text(at, item, place(node, ContentAt::Name), "name");
+            self.text(at, item, guessed(node, ContentAt::Name), "name");
         }
     }
 
@@ -219,10 +205,6 @@ impl Judge<'_, '_> {
         };
         self.put(at, place, OwnedValue::Str(by));
     }
-}
-
-fn place(node: Node, at: ContentAt) -> ContentPlace {
-    ContentPlace { node, at, part: Part::Other, basis: Basis::Guessed }
 }
 
 /// Adds the replaced places to the content of their items.
@@ -256,6 +238,27 @@ fn is_known(text: &str, item: &ItemFacts) -> bool {
     !text.is_empty() && text.split_whitespace().all(known)
 }
 
+/// What leaves of a value that is a number.
+enum Coarse {
+    Bucket(OwnedValue),
+    /// A date, a version or a quantity: it has no bucket, and must repeat.
+    Repeating,
+}
+
+/// What leaves of a value; none: all of it.
+fn coarse(value: Value<'_>) -> Option<Coarse> {
+    let bucket = match value {
+        Value::Int(number) => OwnedValue::Int(Some(bucket(number)).filter(|by| *by != number)?),
+        Value::Double(number) => OwnedValue::Double(Some(bucket_of_double(number)).filter(|by| *by != number)?),
+        Value::Str(text) if is_number(text) => match bucket_of_text(text) {
+            Some(by) => OwnedValue::Str(Some(by).filter(|by| by != text)?),
+            None => return Some(Coarse::Repeating),
+        },
+        _ => return None,
+    };
+    Some(Coarse::Bucket(bucket))
+}
+
 /// A number's bucket: the next of 1, 2 and 5 times a power of ten towards zero.
 fn bucket(number: i64) -> i64 {
     let size = number.unsigned_abs();
@@ -284,12 +287,11 @@ fn bucket_of_double(number: f64) -> f64 {
     (lead * power).copysign(number)
 }
 
-/// The same of a text; empty: it is no plain number.
-fn bucket_of_text(text: &str) -> String {
-    match (text.parse::<i64>(), text.parse::<f64>()) {
-        (Ok(number), _) => bucket(number).to_string(),
-        (_, Ok(number)) => bucket_of_double(number).to_string(),
-        _ => String::new(),
+/// The same of a text; none: it is no plain number.
+fn bucket_of_text(text: &str) -> Option<String> {
+    match text.parse::<i64>() {
+        Ok(number) => Some(bucket(number).to_string()),
+        Err(_) => text.parse::<f64>().ok().map(|number| bucket_of_double(number).to_string()),
     }
 }
 
