@@ -25,7 +25,7 @@ use config::env::Nothing;
 use criterion::{Criterion, SamplingMode, Throughput};
 use echoes::{Echoes, Memory, Prints};
 use genai::Vocabulary;
-use kernel::clock::{SystemClock, UnixNanos};
+use kernel::clock::UnixNanos;
 use kernel::pseudonym::Pseudonymizer;
 use kernel::rng::{Rng, SystemRng};
 use kernel::secret::Secret;
@@ -35,11 +35,11 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlp::{Payload, Signal, UnknownFields};
-use pipeline::{Batch, Effect, Origin, Processor, RealDisk, Trust};
+use pipeline::{Batch, Effect, Origin, Processor, Trust};
 use processors::{cost, normalize, redact, vault};
 use prost::Message;
 use redaction::Ids;
-use telemetry::{Health, Meter};
+use telemetry::Meter;
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve, tasks};
 
@@ -743,13 +743,7 @@ fn configuration(folder: &Path) -> String {
 async fn gateway(folder: &Path) -> App {
     let read = resolve::read("bench", &configuration(folder), &Nothing, folder);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    };
+    let seams = Seams::real();
     let blueprint = assemble::blueprint(valid, &seams).await.unwrap();
     App::start(blueprint, seams).await.unwrap()
 }

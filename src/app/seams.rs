@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use kernel::clock::Clock;
-use kernel::rng::Rng;
-use pipeline::Disk;
+use kernel::clock::{Clock, SystemClock};
+use kernel::rng::{Rng, SystemRng};
+use pipeline::{Disk, RealDisk};
 use telemetry::{Health, Meter};
 
 /// The seams of a gateway. Tests give others.
@@ -20,4 +20,17 @@ pub struct Seams {
     pub meter: Meter,
     /// Readiness.
     pub health: Health,
+}
+
+impl Seams {
+    /// Those of a real gateway: this machine's clock, randomness and disk, and metrics of its own.
+    pub fn real() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            rng: Arc::new(SystemRng),
+            disk: Arc::new(RealDisk),
+            meter: Meter::new(),
+            health: Health::new(),
+        }
+    }
 }

@@ -20,15 +20,14 @@ use super::build::{
 use super::tasks::Tasks;
 use super::*;
 use fixtures::until::until;
-use kernel::clock::SystemClock;
 use kernel::rng::SystemRng;
 use net::Spawn;
 use otlp::Signal;
 use pipeline::spool::Spool;
 use pipeline::testing::engine::{Sink, Step, Tally, spans};
 use pipeline::{
-    BytePermit, EnginePlan, Exporter, Inlet, Limits, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
-    Reason, Submission, Trust, spool,
+    BytePermit, EnginePlan, Exporter, Inlet, Limits, Outcome, OutletSettings, PipelinePlan, Processor, Reason,
+    Submission, Trust, spool,
 };
 use telemetry::{Health, Meter};
 
@@ -36,16 +35,6 @@ mod notify;
 mod rates;
 mod remember;
 mod tap;
-
-fn seams() -> Seams {
-    Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    }
-}
 
 /// What a test adds to a gateway.
 #[derive(Default)]
@@ -101,7 +90,7 @@ fn submit(inlet: &Arc<Inlet>, wire: Bytes) -> BoxFuture<'static, Outcome> {
 }
 
 async fn start(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> App {
-    App::start(blueprint(folder, sink, extras), seams()).await.unwrap()
+    App::start(blueprint(folder, sink, extras), Seams::real()).await.unwrap()
 }
 
 /// What a running gateway accepts must reach the exporter, at the latest while it shuts down.
@@ -158,7 +147,7 @@ fn a_crash_loses_nothing() {
     let sink = Sink::open("x", Trust::Internal);
     let mut blueprint = blueprint(copy.path(), &sink, counts());
     blueprint.settings.checkpoint_every = Duration::from_secs(86_400);
-    let second = runtime.block_on(App::start(blueprint, seams())).unwrap();
+    let second = runtime.block_on(App::start(blueprint, Seams::real())).unwrap();
     runtime.block_on(until(|| copy.path().join("spool/state/checkpoint").exists()));
     assert_eq!(runtime.block_on(second.shutdown()).left, 0);
     assert_eq!(sink.all(), ["a"]);
@@ -261,7 +250,7 @@ async fn a_failed_start_leaves_nothing() {
         Extras { listeners: vec![port(None), port(Some("the port is in use"))], ..Extras::default() },
     ];
     for (extras, wanted) in cases.into_iter().zip(["no such file", "no store", "the port is in use"]) {
-        let failed = App::start(blueprint(folder.path(), &sink, extras), seams()).await.err().unwrap();
+        let failed = App::start(blueprint(folder.path(), &sink, extras), Seams::real()).await.err().unwrap();
         assert_eq!((failed.text.as_str(), failed.exit_code()), (wanted, 1));
         assert_eq!(
             failed.fault == Fault::Port,
@@ -270,7 +259,7 @@ async fn a_failed_start_leaves_nothing() {
         );
     }
     let app = start(folder.path(), &sink, Extras::default()).await;
-    let second = App::start(blueprint(folder.path(), &sink, Extras::default()), seams()).await.err().unwrap();
+    let second = App::start(blueprint(folder.path(), &sink, Extras::default()), Seams::real()).await.err().unwrap();
     assert!(!second.text.contains('\n') && !second.text.is_empty(), "{second}");
     app.shutdown().await;
 }
@@ -369,7 +358,7 @@ async fn an_exporter_that_has_too_much_waiting_is_named() {
     let away =
         |_: &pipeline::ExportRequest| (Duration::ZERO, Outcome::Retry { after: None, reason: Reason::Unavailable });
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new("x", Trust::Internal, 1 << 20, away));
-    let seams = seams();
+    let seams = Seams::real();
     let bounded = OutletSettings { max_pending: Some(1), ..OutletSettings::default() };
     let extras =
         Extras { listeners: sockets(&seams), outlets: HashMap::from([("x".into(), bounded)]), ..Extras::default() };
@@ -398,7 +387,7 @@ async fn an_exporter_that_has_too_much_waiting_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_come_over_sockets() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
-    let seams = seams();
+    let seams = Seams::real();
     let extras = Extras { listeners: sockets(&seams), ..Extras::default() };
     let app = App::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();
     let [(otlp, otlp_at), (name, admin_at)] = app.addresses() else { panic!("two addresses") };
@@ -473,7 +462,7 @@ service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp/slow, debug]
 ";
     let read = resolve::read("t.yaml", text, &config::env::Process, folder.path());
     let Ok((_, valid)) = read.result else { panic!("not valid") };
-    let seams = seams();
+    let seams = Seams::real();
     let Blueprint { spool, keys, build, .. } = assemble::blueprint(valid, &seams).await.unwrap();
     let Seams { disk, clock, rng, meter, .. } = seams.clone();
     let (spool, _committer) = Spool::open(disk, &spool, &keys, clock, rng, &meter).unwrap();

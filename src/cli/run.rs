@@ -18,7 +18,7 @@ use super::error::{CommandError, Exit};
 use super::listen::{Listen, listen};
 use super::output::report;
 use super::reload::{Reloads, tell_of_age};
-use super::runtime::{GRACE, runtime_threads, seams};
+use super::runtime::{GRACE, runtime_threads};
 use super::source::{Loaded, Make, Said, TRYOUT_KEY, load};
 use crate::app::assemble::Round;
 use crate::app::build::Seams;
@@ -72,7 +72,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit,
         (Err(error), _) | (_, Err(error)) => return Err(signals(&error)),
     };
     let (mut stop, mut now) = (pin!(stop), pin!(now));
-    let seams = seams();
+    let seams = Seams::real();
     let mut reloads = Reloads::new(common.clone(), options.watch, &seams).map_err(|error| signals(&error))?;
     let round = Round { sockets: Some(Sockets::default()), again: Some(reloads.asked()) };
     let sockets = round.sockets.clone().unwrap_or_default();

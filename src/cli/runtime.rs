@@ -1,15 +1,9 @@
-//! **What**: what commands run on: a runtime ([`block_on`]) and the seams of a real gateway ([`seams`]).
+//! **What**: the runtime that commands run on ([`block_on`]).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::CommandError;
-use crate::app::build::Seams;
 use crate::app::tasks;
-use kernel::clock::SystemClock;
-use kernel::rng::SystemRng;
-use pipeline::RealDisk;
-use telemetry::{Health, Meter};
 
 /// What is left of threads that hang when all is over.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
@@ -17,17 +11,6 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// Threads of sockets and timers; requests have workers of their own.
 pub(super) fn runtime_threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).min(4)
-}
-
-/// Seams of a real gateway.
-pub(super) fn seams() -> Seams {
-    Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    }
 }
 
 /// Runs `work` on a runtime of its own.

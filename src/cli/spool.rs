@@ -9,7 +9,6 @@ use clap::Subcommand;
 use super::common::Common;
 use super::error::{CommandError, Exit};
 use super::output::{complain, out};
-use super::runtime::seams;
 use super::source::{Loaded, Make, load};
 use super::spool_move;
 use crate::app::build::Seams;
@@ -65,7 +64,7 @@ pub(super) enum Command {
 pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandError> {
     let loaded = load(common, Make::Nothing)?;
     logging::init(logging::Level::Warn);
-    let seams = seams();
+    let seams = Seams::real();
     let directory = loaded.valid.spool.directory.clone();
     if !directory.is_dir() {
         return Err(CommandError::Failed(format!("there is no spool in {}", directory.display())));

@@ -4,14 +4,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 
 use config::env::Nothing;
-use kernel::clock::SystemClock;
-use kernel::rng::SystemRng;
 use otlp::{Signal, json};
-use pipeline::RealDisk;
-use telemetry::{Health, Meter};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 
@@ -57,13 +52,7 @@ pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, 
 pub(crate) async fn start(configuration: &str, data: &Path) -> App {
     let read = resolve::read("test", configuration, &Nothing, data);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    };
+    let seams = Seams::real();
     App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap()
 }
 

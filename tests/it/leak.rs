@@ -13,10 +13,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use config::env::Nothing;
-use kernel::clock::SystemClock;
-use kernel::rng::SystemRng;
-use pipeline::RealDisk;
-use telemetry::{Health, Meter};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 use tollgate::components::ProcessorSettings;
@@ -112,13 +108,7 @@ async fn start(folder: &Path, off: Off) -> App {
             *settings = settings.clone().sealed_by_for_self_check(Arc::new(Plain));
         }
     }
-    let seams = Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    };
+    let seams = Seams::real();
     let blueprint = assemble::blueprint(valid, &seams).await.unwrap();
     App::start(blueprint, seams).await.unwrap()
 }

@@ -3,21 +3,17 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use kernel::clock::SystemClock;
-use kernel::rng::SystemRng;
 use net::Encoding;
 use net::encoding::compress;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use otlp::{Signal, count_items, json};
-use pipeline::RealDisk;
 use prost::Message;
-use telemetry::{Health, Meter};
+use telemetry::Meter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tollgate::app::build::Seams;
@@ -99,13 +95,7 @@ impl Gateway {
         change(&mut configuration);
         let read = resolve::read("test", &configuration.to_string(), &Everything, folder.path());
         let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-        let seams = Seams {
-            clock: Arc::new(SystemClock::new()),
-            rng: Arc::new(SystemRng),
-            disk: Arc::new(RealDisk),
-            meter: Meter::new(),
-            health: Health::new(),
-        };
+        let seams = Seams::real();
         let meter = seams.meter.clone();
         let app = App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
         Self { app, folder, meter }

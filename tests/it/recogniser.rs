@@ -11,11 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use config::env::Nothing;
-use kernel::clock::SystemClock;
-use kernel::rng::SystemRng;
-use pipeline::RealDisk;
 use serde_json::{Value as Json, json};
-use telemetry::{Health, Meter};
+use telemetry::Meter;
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 
@@ -135,13 +132,7 @@ async fn start(folder: &Path, analyzer: &Analyzer, more: &Json) -> (App, SocketA
     fs::create_dir_all(folder.join("data")).unwrap();
     let read = resolve::read("test", &configuration(folder, analyzer, more), &Nothing, folder);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    };
+    let seams = Seams::real();
     let meter = seams.meter.clone();
     let app = App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
     let otlp = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;

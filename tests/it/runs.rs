@@ -13,10 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use config::env::Nothing;
 use kernel::clock::{Clock, SystemClock};
-use kernel::rng::SystemRng;
-use pipeline::RealDisk;
 use serde_json::{Value, json};
-use telemetry::{Health, Meter};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 
@@ -50,13 +47,7 @@ async fn start_with(folder: &Path, alerts: &Value) -> (App, SocketAddr, SocketAd
     fs::create_dir_all(folder.join("data")).unwrap();
     let read = resolve::read("test", &configuration(folder, alerts), &Nothing, folder);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    };
+    let seams = Seams::real();
     let app = App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
     let at = |word: &str| app.addresses().iter().find(|(what, _)| what == word).unwrap().1;
     let (otlp, admin) = (at("otlp http"), at("admin"));

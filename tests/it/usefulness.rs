@@ -5,14 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
-use kernel::clock::SystemClock;
-use kernel::rng::SystemRng;
 use otlp::{Field, Node, Payload, Signal, json as otlp_json};
-use pipeline::RealDisk;
-use telemetry::{Health, Meter};
 use tollgate::app::build::Seams;
 use tollgate::app::dry::Dry;
 use tollgate::app::resolve;
@@ -34,13 +29,7 @@ fn dry() -> Dry {
     let text = fs::read_to_string(root().join("config/default.yaml")).unwrap();
     let read = resolve::read("default.yaml", &text, &Everything, &root().join("target"));
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams {
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-        disk: Arc::new(RealDisk),
-        meter: Meter::new(),
-        health: Health::new(),
-    };
+    let seams = Seams::real();
     Dry::new(valid, seams).unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -99,7 +99,8 @@ impl Processor for Hung {
 fn a_start_can_be_interrupted() {
     let (folder, sink, gate) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Gate::default());
     let extras = Extras { companions: vec![Arc::new(Slow(gate.clone()))], ..Extras::default() };
-    let live = App::live(blueprint(folder.path(), &sink, extras), seams(), |_| (), ready(()), std::future::pending());
+    let live =
+        App::live(blueprint(folder.path(), &sink, extras), Seams::real(), |_| (), ready(()), std::future::pending());
     // A runtime that waited for the thread would hang here.
     let life = tasks::run_to_end(tasks::runtime(2).unwrap(), MOMENT, live);
     assert_eq!(life.unwrap(), Life::Unborn);
@@ -114,7 +115,7 @@ async fn a_second_word_ends_it_at_once() {
     let extras = Extras { companions: vec![Arc::new(Endless(Arc::clone(&ending)))], ..Extras::default() };
     let mut blueprint = blueprint(folder.path(), &sink, extras);
     blueprint.settings.drain_outlets = Duration::from_secs(86_400);
-    let life = App::live(blueprint, seams(), |_| begun.notify_one(), begun.notified(), async {
+    let life = App::live(blueprint, Seams::real(), |_| begun.notify_one(), begun.notified(), async {
         ending.notified().await;
         Stop::Interrupt
     });
@@ -129,7 +130,7 @@ fn a_hung_volume_does_not_hold_up_the_end() {
     let mut blueprint = blueprint(folder.path(), &sink, extras);
     blueprint.settings.drain_requests = MOMENT;
     let begun = Notify::new();
-    let live = App::live(blueprint, seams(), |_| begun.notify_one(), begun.notified(), std::future::pending());
+    let live = App::live(blueprint, Seams::real(), |_| begun.notify_one(), begun.notified(), std::future::pending());
     let life = tasks::run_to_end(tasks::runtime(2).unwrap(), MOMENT, live);
     assert_eq!(life.unwrap(), Life::Whole(Ended { failed: None, left: 0 }));
     gate.open();
@@ -175,7 +176,7 @@ async fn an_outlet_that_panics_begins_again() {
     let (folder, sink, first) =
         (tempfile::tempdir().unwrap(), Sink::open("odd", Trust::Internal), AtomicBool::new(true));
     let odd = Odd(Arc::clone(&sink), Box::new(move || assert!(!first.swap(false, Ordering::SeqCst), "in an outlet")));
-    let app = App::start(with_exporter(folder.path(), |_| Arc::new(odd)), seams()).await.unwrap();
+    let app = App::start(with_exporter(folder.path(), |_| Arc::new(odd)), Seams::real()).await.unwrap();
     assert_eq!(submit(&app.engine().inlet, spans(&["a"])).await, Outcome::Accepted);
     until(|| app.spool().status().consumers.iter().all(|consumer| consumer.records == 0)).await;
     assert_eq!(sink.all(), ["a"]);
@@ -212,7 +213,7 @@ async fn exporters_go_before_the_last_wait() {
         let hold = move || assert!(!held.is_closed());
         Arc::new(Odd(Sink::open("pooled", Trust::Internal), Box::new(hold))) as Arc<dyn Exporter>
     };
-    let app = App::start(with_exporter(folder.path(), make), seams()).await.unwrap();
+    let app = App::start(with_exporter(folder.path(), make), Seams::real()).await.unwrap();
     let tasks = Arc::clone(&app.tasks);
     app.shutdown().await;
     assert!(tasks.all().is_empty());
@@ -240,7 +241,8 @@ service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporter
     let resolve::Read { source, result, .. } = resolve::read("t.yaml", text, &config::env::Process, folder.path());
     let (_, valid) =
         result.map_err(|problems| source.render(&problems, false)).map_err(|told| panic!("{told}")).unwrap();
-    let error = App::start(assemble::blueprint(valid, &seams()).await.unwrap(), seams()).await.err().unwrap();
+    let error =
+        App::start(assemble::blueprint(valid, &Seams::real()).await.unwrap(), Seams::real()).await.err().unwrap();
     assert!(error.text.contains("ca_file") && error.text.contains("/no/such/ca.pem"), "{error}");
 }
 
@@ -262,7 +264,7 @@ async fn a_page_port_closes_who_rests() {
     .await
     .unwrap();
     let address = bound.addresses()[0].1;
-    let (folder, sink, seams) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), seams());
+    let (folder, sink, seams) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Seams::real());
     let app = start(folder.path(), &sink, Extras::default()).await;
     let serve = Serve {
         inlet: Arc::clone(&app.engine().inlet),

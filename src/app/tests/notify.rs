@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use super::super::build::{Companion as _, Seams};
 use super::super::notify::{Notify, Parts, routes};
 use super::super::tasks::Tasks;
-use super::seams;
 use fixtures::until::until;
 use kernel::clock::{Clock, UnixNanos};
 use kernel::pseudonym::Pseudonymizer;
@@ -123,7 +122,7 @@ fn scene(folder: &Path, config: Value) -> Scene {
     let webhook: webhook::Webhook = settings.alerts.unwrap();
     let links = Links { trace: settings.trace_link, page: settings.public_url };
     let (board, clock): (Arc<Made>, Arc<Quick>) = Default::default();
-    let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..seams() };
+    let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Seams::real() };
     let detector = redact::Config::default().settings().unwrap_or_else(|_| panic!("valid")).detector;
     let ids = Ids::new(vec![detector], Pseudonymizer::new(&Secret::new("key".into())));
     let parts = Parts {

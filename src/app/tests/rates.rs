@@ -11,7 +11,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::super::build::{Companion as _, Seams};
 use super::super::rates::RatesTask;
 use super::super::tasks::Tasks;
-use super::seams;
 use genai::testing::builtin::vocabulary;
 use net::{Proxies, Spawn};
 use processors::cost::config::Refresh;
@@ -43,7 +42,7 @@ fn rig(folder: &Path, refresh: Refresh) -> Rig {
     std::fs::write(&base, table("1", "2")).unwrap();
     let config = Config { rates: base.display().to_string(), refresh: Some(refresh), ..Config::default() };
     let settings = config.settings().unwrap();
-    let seams = seams();
+    let seams = Seams::real();
     let cost =
         Cost::new("cost".into(), &settings, vocabulary(), &seams.meter).unwrap_or_else(|error| panic!("{}", error.0));
     let cost = Arc::new(cost);

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use super::super::build::{Companion as _, Seams};
 use super::super::remember::Remember;
 use super::super::tasks::Tasks;
-use super::seams;
 use history::testing::view;
 use history::{Failures, History, Write};
 use kernel::clock::{Clock, UnixNanos};
@@ -74,7 +73,7 @@ struct Bench {
 
 fn bench(folder: &std::path::Path) -> Bench {
     let (clock, board) = (Arc::new(Hand(AtomicU64::new(START))), Arc::new(Shown::default()));
-    let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..seams() };
+    let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Seams::real() };
     let remember = Remember {
         board: Arc::clone(&board) as Arc<dyn Board>,
         history: Arc::<History>::default(),

@@ -7,6 +7,7 @@
 mod machine;
 mod tried;
 
+use crate::app::build::Seams;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use serde_json::json;
 use super::common::Common;
 use super::error::{CommandError, Exit};
 use super::output;
-use super::runtime::{block_on, seams};
+use super::runtime::block_on;
 use super::source::{Loaded, Make, load};
 use crate::app::exporters::exporter;
 use crate::app::tasks::Tasks;
@@ -145,7 +146,7 @@ fn outside(loaded: &Loaded) -> Vec<Tried> {
 
 /// Each back end, with an empty request of each signal that it gets.
 async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, CommandError> {
-    let seams = seams();
+    let seams = Seams::real();
     let deps = Deps {
         tasks: Tasks::new(&seams.meter),
         clock: Arc::clone(&seams.clock),

@@ -38,7 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::common::Common;
 use super::error::{CommandError, Exit};
 use super::output::report;
-use super::runtime::{GRACE, runtime_threads, seams};
+use super::runtime::{GRACE, runtime_threads};
 use crate::app::build::Seams;
 use crate::app::{App, process, tasks};
 use kernel::clock::within;
@@ -65,7 +65,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
         return Err(CommandError::Usage(why.to_owned()));
     }
     logging::init(logging::Level::Error);
-    let seams = seams();
+    let seams = Seams::real();
     let scratch = Scratch::make(common.data_dir().as_deref(), options.keep, &*seams.rng)?;
     let runtime = tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
     // said before threads that hang are waited for

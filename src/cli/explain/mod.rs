@@ -15,8 +15,8 @@ use clap::Args;
 use super::common::Common;
 use super::error::{CommandError, Exit};
 use super::output::{colour_out, out};
-use super::runtime::seams;
 use super::source::{Make, load};
+use crate::app::build::Seams;
 use crate::app::dry::Dry;
 use crate::app::resolve::Placed;
 use crate::components::ProcessorSettings;
@@ -55,7 +55,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
     let requests = input::read(&options.file, options.signal)?;
     let profile = |placed: &Placed<ProcessorSettings>| Some((placed.id.to_string(), placed.what.privacy()?));
     let profiles: HashMap<String, &'static str> = loaded.valid.processors.iter().filter_map(profile).collect();
-    let mut dry = Dry::new(loaded.valid, seams())?;
+    let mut dry = Dry::new(loaded.valid, Seams::real())?;
     let mut shown: Vec<Request> = Vec::new();
     for (signal, wire) in requests {
         let passed = dry.pass(signal, wire, options.pipeline.as_deref())?;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
+use crate::app::build::Seams;
 use crate::app::dry::recogniser;
 use crate::cli::error::CommandError;
-use crate::cli::runtime::seams;
 use ::recogniser::{Presidio, Recognise};
 use processors::redact::Settings;
 use redaction::{Detector, Hit, Scratch};
@@ -30,7 +30,7 @@ impl Finder {
     /// One line: the recogniser can't be asked.
     pub(super) fn new(settings: Settings) -> Result<Self, CommandError> {
         let mut runtime = None;
-        let asks = settings.recogniser.map(|asks| recogniser("redact".into(), asks, &seams(), &mut runtime));
+        let asks = settings.recogniser.map(|asks| recogniser("redact".into(), asks, &Seams::real(), &mut runtime));
         let presidio = asks.transpose()?;
         Ok(Self { detector: settings.detector, scratch: Scratch::new(), outside: runtime.zip(presidio) })
     }
