@@ -1,29 +1,33 @@
-//! **What**: what of an address stays on an agent's item: scheme, host and port, and each path segment and each
-//! parameter that has the shape of an id, a number or a short word. **Why**: clients put whole conversations into
-//! queries, and on-call engineers need routes. **Invariants**: a second pass changes nothing; the result is bounded;
-//! ASCII only. **Not here**: which keys hold addresses (`keys.addresses` in `config/dialects.yaml`).
+//! What of an address stays on an agent's item: scheme, host and port, and each path segment and each parameter that is
+//! an id, a number or a word of a route. Clients put whole conversations into queries, and on-call engineers need
+//! routes. A second pass changes nothing; the result is bounded and ASCII. Which keys hold addresses: `keys.addresses`
+//! in `config/dialects.yaml`.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use super::opaque::{is_encoded_text, is_opaque};
+
+mod words;
 
 /// What stands in place of what does not stay.
 pub(super) const GONE: &str = "[…]";
 /// Longest result, bytes.
 const LONGEST: usize = 2 << 10;
-/// Longest word, id and host, bytes.
-const WORD: usize = 32;
-const ID: usize = 64;
+/// Longest scheme, piece and host, bytes.
+const SCHEME: usize = 32;
+const PIECE: usize = 64;
 const HOST: usize = 255;
-/// More lower-case letters in a row are words, in what is longer than a word may be.
-const RUN: usize = 12;
-/// So many words joined by dashes are a sentence: in a path or a name (`invoke-with-response-stream` is none), in a
-/// value.
-const JOINED: (usize, usize) = (5, 3);
-/// So many words joined by full stops are; and so many in the segments of a path, or in a host.
-const DOTTED: usize = 5;
-const SEGMENTS: usize = 12;
+/// Longest word that is not known, letters: longer ones are several.
+const WORD: usize = 12;
+/// Most words of a piece, known ones too; and of more than so many, one at most is not known.
+const WORDS: (usize, usize) = (6, 4);
+/// Most words of a path with its parameters that are not known. More could be a sentence, and then none stays.
+const UNKNOWN: usize = 4;
+/// So many words joined by dashes are a sentence in a host's label, so many in the whole host.
+const HOST_WORDS: (usize, usize) = (5, 12);
 /// Schemes whose addresses are content themselves.
 const OPAQUE: [&str; 6] = ["data", "javascript", "vbscript", "blob", "mailto", "tel"];
-
-/// What joins words.
-const MARKS: &[char] = &['-', '_', '+', ' ', ',', ':', '@', '.', '~'];
 
 /// Where a piece stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,13 +39,13 @@ enum Place {
 
 /// What stays of an address under `key`, if that is less.
 pub(super) fn shown(key: &str, text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len().min(LONGEST));
-    match key.rsplit(['.', '_']).next() {
-        Some("query") => query(text, &mut out),
-        Some("string") if key.ends_with("query_string") => query(text, &mut out),
-        Some("fragment") => out.push_str(piece(text, Place::Value)),
-        _ => address(text, &mut out),
+    let mut writer = Writer::new(text, UNKNOWN);
+    writer.write(key, text);
+    if writer.unknown > UNKNOWN {
+        writer = Writer::new(text, 0);
+        writer.write(key, text);
     }
+    let mut out = writer.out;
     if out.len() > LONGEST {
         let room = out.floor_char_boundary(LONGEST - GONE.len());
         // not within a piece
@@ -52,69 +56,96 @@ pub(super) fn shown(key: &str, text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
-fn address(text: &str, out: &mut String) {
-    let (before, fragment) = split(text, '#');
-    let (path, parameters) = split(before, '?');
-    let opaque = |scheme: &str| OPAQUE.iter().any(|one| scheme.trim().eq_ignore_ascii_case(one));
-    if path.split_once(':').is_some_and(|(scheme, _)| opaque(scheme)) {
-        out.push_str(GONE);
-        return;
-    }
-    let path = match path.split_once("://") {
-        Some((scheme, rest)) if is_scheme(scheme) => {
-            let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            out.push_str(scheme);
-            out.push_str("://");
-            out.push_str(if is_host(host) { host } else { GONE });
-            path
-        }
-        _ => path,
-    };
-    let mut room = SEGMENTS;
-    joined(path, '/', out, |segment, out| {
-        room = room.saturating_sub(words(segment, MARKS));
-        out.push_str(if room > 0 { piece(segment, Place::Name) } else { GONE });
-    });
-    if let Some(parameters) = parameters {
-        out.push('?');
-        query(parameters, out);
-    }
-    if let Some(fragment) = fragment {
-        out.push('#');
-        out.push_str(piece(fragment, Place::Value));
-    }
+struct Writer {
+    out: String,
+    /// Whether a piece may have words that are not known, and how many did.
+    most: usize,
+    unknown: usize,
 }
 
-fn query(text: &str, out: &mut String) {
-    let text = match text.strip_prefix('?') {
-        Some(rest) => {
-            out.push('?');
-            rest
-        }
-        None => text,
-    };
-    joined(text, '&', out, |parameter, out| {
-        let (name, value) = split(parameter, '=');
-        // without a name it is a value
-        out.push_str(piece(name, if value.is_some() { Place::Name } else { Place::Value }));
-        if let Some(value) = value {
-            out.push('=');
-            out.push_str(piece(value, Place::Value));
-        }
-    });
-}
+impl Writer {
+    fn new(text: &str, most: usize) -> Self {
+        Self { out: String::with_capacity(text.len().min(LONGEST)), most, unknown: 0 }
+    }
 
-/// Each of the pieces between `mark`, until the result is too long.
-fn joined(text: &str, mark: char, out: &mut String, mut each: impl FnMut(&str, &mut String)) {
-    for (index, part) in text.split(mark).enumerate() {
-        if index > 0 {
-            out.push(mark);
+    fn write(&mut self, key: &str, text: &str) {
+        match key.rsplit(['.', '_']).next() {
+            Some("query") => self.query(text),
+            Some("string") if key.ends_with("query_string") => self.query(text),
+            Some("fragment") => self.piece(text, Place::Value),
+            _ => self.address(text),
         }
-        if out.len() > LONGEST {
+    }
+
+    fn address(&mut self, text: &str) {
+        let (before, fragment) = split(text, '#');
+        let (path, parameters) = split(before, '?');
+        let opaque = |scheme: &str| OPAQUE.iter().any(|one| scheme.trim().eq_ignore_ascii_case(one));
+        if path.split_once(':').is_some_and(|(scheme, _)| opaque(scheme)) {
+            self.out.push_str(GONE);
             return;
         }
-        each(part, out);
+        let path = match path.split_once(":/") {
+            Some((scheme, rest)) if is_scheme(scheme) => {
+                let rest_of = rest.trim_start_matches('/');
+                let slashes = path.len() - scheme.len() - rest_of.len();
+                let (authority, tail) = rest_of.find('/').map_or((rest_of, ""), |at| rest_of.split_at(at));
+                let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+                self.out.push_str(path.get(..scheme.len() + slashes.min(LONGEST)).unwrap_or(scheme));
+                self.out.push_str(if is_host(host) { host } else { GONE });
+                tail
+            }
+            _ => path,
+        };
+        self.joined(path, '/', |writer, segment| writer.piece(segment, Place::Name));
+        if let Some(parameters) = parameters {
+            self.out.push('?');
+            self.query(parameters);
+        }
+        if let Some(fragment) = fragment {
+            self.out.push('#');
+            self.piece(fragment, Place::Value);
+        }
+    }
+
+    fn query(&mut self, text: &str) {
+        let text = match text.strip_prefix('?') {
+            Some(rest) => {
+                self.out.push('?');
+                rest
+            }
+            None => text,
+        };
+        self.joined(text, '&', |writer, parameter| {
+            let (name, value) = split(parameter, '=');
+            // without a name it is a value
+            writer.piece(name, if value.is_some() { Place::Name } else { Place::Value });
+            if let Some(value) = value {
+                writer.out.push('=');
+                writer.piece(value, Place::Value);
+            }
+        });
+    }
+
+    /// Each of the pieces between `mark`, until the result is too long.
+    fn joined(&mut self, text: &str, mark: char, mut each: impl FnMut(&mut Self, &str)) {
+        for (index, part) in text.split(mark).enumerate() {
+            if index > 0 {
+                self.out.push(mark);
+            }
+            if self.out.len() > LONGEST {
+                return;
+            }
+            each(self, part);
+        }
+    }
+
+    /// The piece, or what stands in its place.
+    fn piece(&mut self, text: &str, place: Place) {
+        let unknown = if is_template(text) { Some(0) } else { unknown_words(text, place) };
+        let stays = unknown.filter(|unknown| *unknown == 0 || (place == Place::Name && self.most > 0));
+        self.unknown += stays.unwrap_or(0);
+        self.out.push_str(if stays.is_some() { text } else { GONE });
     }
 }
 
@@ -124,33 +155,29 @@ fn split(text: &str, mark: char) -> (&str, Option<&str>) {
 
 fn is_scheme(text: &str) -> bool {
     !text.is_empty()
-        && text.len() <= WORD
+        && text.len() <= SCHEME
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 fn is_host(text: &str) -> bool {
+    let count = |text: &str| words(text).filter(|word| word.len() > 1).count();
     text.len() <= HOST
-        && text.split('.').all(|label| words(label, &['-', '_']) < JOINED.0)
-        && words(text, MARKS) < SEGMENTS
+        && text.split('.').all(|label| count(label) < HOST_WORDS.0)
+        && count(text) < HOST_WORDS.1
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
-}
-
-/// The piece, or what stands in its place.
-fn piece(text: &str, place: Place) -> &str {
-    if is_template(text) || is_plain(text, place) { text } else { GONE }
 }
 
 /// `{id}`, `:id`, `<int:id>`, `*` of a route; a placeholder.
 fn is_template(text: &str) -> bool {
     let inner = |open: char, close: char| text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
-    let name = |name: &str| is_plain(name, Place::Name);
+    let name = |name: &str| unknown_words(name, Place::Name).is_some();
     // `[EMAIL]`, `[PERSON:h-0123456789abcdef]`
     let placeholder = |text: &str| {
         let (name, pseudonym) = split(text, ':');
         let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        text.len() <= ID
+        text.len() <= PIECE
             && !name.is_empty()
-            && words(name, &['_']) < JOINED.0
+            && words(name).count() < HOST_WORDS.0
             && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
             && pseudonym.is_none_or(|text| text.strip_prefix("h-").is_some_and(hex))
     };
@@ -162,26 +189,64 @@ fn is_template(text: &str) -> bool {
         || text.strip_prefix(':').is_some_and(name)
 }
 
-/// Whether all that a piece is made of are ids, numbers and short words, and no sentence.
-fn is_plain(text: &str, place: Place) -> bool {
+/// How many words of a piece are not known; none: it does not stay, whatever else the address holds.
+fn unknown_words(text: &str, place: Place) -> Option<usize> {
     let decoded;
     let text = match text.contains('%') {
-        true => match decode(text) {
-            Some(text) => {
-                decoded = text;
-                &decoded
-            }
-            None => return false,
-        },
+        true => {
+            decoded = decode(text)?;
+            &decoded
+        }
         false => text,
     };
+    if is_opaque(text) {
+        return Some(0);
+    }
     // of a name `ids[]`, of both `models/gemini:generateContent` and `claude@20250929`
     let marks: &[char] = if place == Place::Name { &['[', ']', ':', '@', '$', ','] } else { &[':', '@', ','] };
-    let limit = if place == Place::Name { JOINED.0 } else { JOINED.1 };
-    text.len() <= ID
-        && words(text, &['-', '_', '+', ' ', ',', ':', '@']) < limit
-        && words(text, MARKS) < limit.max(DOTTED)
-        && text.split(marks).all(|part| part.is_empty() || is_word(part) || is_id(part))
+    let in_alphabet =
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b) || marks.contains(&b.into()));
+    // a user and his password
+    let named = text.split_once('@').is_some_and(|(before, _)| before.contains(':'));
+    let mixed = text.bytes().any(|byte| !byte.is_ascii_lowercase());
+    if text.len() > PIECE || !in_alphabet || named || (mixed && is_encoded_text(text)) {
+        return None;
+    }
+    let (mut all, mut unknown) = (0, 0);
+    for part in text.split(marks).filter(|part| !is_opaque(part)) {
+        for part in part.split(['-', '_', '.', '~']).filter(|part| !is_opaque(part)) {
+            let digits = part.bytes().any(|byte| byte.is_ascii_digit());
+            for word in words(part) {
+                let known = is_common(word) || (word.len() == 1 && (digits || text.len() == 1));
+                all += 1;
+                unknown += usize::from(!known && (word.len() > 1 || place == Place::Value));
+                if !known && word.len() > WORD {
+                    return None;
+                }
+            }
+        }
+    }
+    (all <= WORDS.1 || (all <= WORDS.0 && unknown < 2)).then_some(unknown)
+}
+
+fn is_common(word: &str) -> bool {
+    static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| words::COMMON.split_ascii_whitespace().collect());
+    COMMON.contains(word) || COMMON.contains(word.to_ascii_lowercase().as_str())
+}
+
+/// Whether an address holds nothing but a scheme, a host, ids, numbers and words of a route.
+pub fn is_route(text: &str) -> bool {
+    shown("", text).is_none()
+}
+
+/// Runs of letters, cut where a capital follows a small letter.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_one = |one: &u8, other: &u8| {
+        let letters = one.is_ascii_alphabetic() && other.is_ascii_alphabetic();
+        letters && !(one.is_ascii_lowercase() && other.is_ascii_uppercase())
+    };
+    let runs = text.as_bytes().chunk_by(is_one).filter_map(|run| std::str::from_utf8(run).ok());
+    runs.filter(|run| run.bytes().all(|byte| byte.is_ascii_alphabetic()))
 }
 
 /// With what is percent-encoded and ASCII; a blank counts as none of the alphabet.
@@ -196,29 +261,6 @@ fn decode(text: &str) -> Option<String> {
     }
     out.push_str(rest);
     Some(out)
-}
-
-fn in_alphabet(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
-}
-
-fn is_word(text: &str) -> bool {
-    text.len() <= WORD && in_alphabet(text)
-}
-
-/// Longer than a word, with digits, and no row of letters that could be words.
-fn is_id(text: &str) -> bool {
-    let mut runs = text.split(|c: char| !c.is_ascii_lowercase());
-    text.len() <= ID
-        && in_alphabet(text)
-        && text.bytes().any(|byte| byte.is_ascii_digit())
-        && runs.all(|run| run.len() <= RUN)
-}
-
-/// Pieces between `marks` that are letters alone.
-fn words(text: &str, marks: &[char]) -> usize {
-    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
-    text.split(marks).filter(is_word).count()
 }
 
 #[cfg(test)]

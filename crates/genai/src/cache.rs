@@ -34,21 +34,22 @@ fn line(text: &str) -> String {
     }
 }
 
-/// Whether a word is a command that a cache knows, or one of a module (`FT.SEARCH`).
-fn is_command(word: &str) -> bool {
-    let of_module = |(module, name): (&str, &str)| {
-        MODULES.iter().any(|known| known.eq_ignore_ascii_case(module))
-            && name.len() <= 16
-            && name.bytes().all(|byte| byte.is_ascii_alphabetic())
-    };
-    word.is_empty()
-        || COMMANDS.split_ascii_whitespace().any(|known| known.eq_ignore_ascii_case(word))
-        || word.split_once('.').is_some_and(of_module)
+/// Whether a statement to a system that nothing names is one to a cache: words of SQL say otherwise.
+pub(super) fn speaks(text: &str) -> bool {
+    const SQL: [&str; 8] = ["SELECT", "DELETE", "REPLACE", "EXEC", "COPY", "MOVE", "LOAD", "SAVE"];
+    let mut words = text.split_whitespace();
+    let first = words.next().unwrap_or_default();
+    let is = |word: &str, other: &str| word.eq_ignore_ascii_case(other);
+    let sets = is(first, "SET") && words.nth(1).is_some_and(|word| is(word, "TO") || word.starts_with('='));
+    !first.is_empty() && is_command(first) && !sets && !SQL.iter().any(|word| is(first, word))
 }
 
-/// Modules of Redis and Valkey.
-const MODULES: [&str; 10] = ["BF", "CF", "CMS", "FT", "GRAPH", "JSON", "TDIGEST", "TOPK", "TS", "VECTOR"];
-/// Commands of Redis 8, Valkey 8 and memcached.
+/// Whether a word is a command that a cache knows.
+fn is_command(word: &str) -> bool {
+    word.is_empty() || COMMANDS.split_ascii_whitespace().any(|known| known.eq_ignore_ascii_case(word))
+}
+
+/// Commands of Redis 8 and its modules, Valkey 8 and memcached.
 const COMMANDS: &str = "\
     ACL ADD APPEND ASKING AUTH BGREWRITEAOF BGSAVE BITCOUNT BITFIELD BITFIELD_RO BITOP BITPOS BLMOVE BLMPOP BLPOP \
     BRPOP BRPOPLPUSH BZMPOP BZPOPMAX BZPOPMIN CAS CLIENT CLUSTER COMMAND CONFIG COPY DBSIZE DEBUG DECR DECRBY DEL \
@@ -68,7 +69,14 @@ const COMMANDS: &str = "\
     XADD XAUTOCLAIM XCLAIM XDEL XGROUP XINFO XLEN XPENDING XRANGE XREAD XREADGROUP XREVRANGE XSETID XTRIM ZADD ZCARD \
     ZCOUNT ZDIFF ZDIFFSTORE ZINCRBY ZINTER ZINTERCARD ZINTERSTORE ZLEXCOUNT ZMPOP ZMSCORE ZPOPMAX ZPOPMIN \
     ZRANDMEMBER ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZRANGESTORE ZRANK ZREM ZREMRANGEBYLEX ZREMRANGEBYRANK \
-    ZREMRANGEBYSCORE ZREVRANGE ZREVRANGEBYLEX ZREVRANGEBYSCORE ZREVRANK ZSCAN ZSCORE ZUNION ZUNIONSTORE";
+    ZREMRANGEBYSCORE ZREVRANGE ZREVRANGEBYLEX ZREVRANGEBYSCORE ZREVRANK ZSCAN ZSCORE ZUNION ZUNIONSTORE \
+    BF.ADD BF.EXISTS BF.INFO BF.INSERT BF.MADD BF.MEXISTS BF.RESERVE CF.ADD CF.DEL CF.EXISTS CF.INSERT CF.RESERVE \
+    CMS.INCRBY CMS.QUERY FT.AGGREGATE FT.ALTER FT.CREATE FT.CURSOR FT.DROPINDEX FT.EXPLAIN FT.HYBRID FT.INFO \
+    FT.PROFILE FT.SEARCH FT.SUGADD FT.SUGDEL FT.SUGGET FT.TAGVALS FT._LIST GRAPH.DELETE GRAPH.QUERY GRAPH.RO_QUERY \
+    JSON.ARRAPPEND JSON.ARRINDEX JSON.ARRINSERT JSON.ARRLEN JSON.ARRPOP JSON.ARRTRIM JSON.CLEAR JSON.DEL JSON.GET \
+    JSON.MERGE JSON.MGET JSON.MSET JSON.NUMINCRBY JSON.OBJKEYS JSON.OBJLEN JSON.SET JSON.STRAPPEND JSON.STRLEN \
+    JSON.TOGGLE JSON.TYPE TDIGEST.ADD TDIGEST.CREATE TDIGEST.QUANTILE TOPK.ADD TOPK.LIST TOPK.QUERY TS.ADD TS.CREATE \
+    TS.GET TS.INCRBY TS.MADD TS.MGET TS.MRANGE TS.RANGE";
 
 #[cfg(test)]
 mod tests;

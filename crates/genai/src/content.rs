@@ -69,8 +69,8 @@ struct Rules {
     agent: bool,
     /// Of an agent's item of a tool: its error text is the tool's output.
     tool: bool,
-    /// It talks to a cache.
-    cache: bool,
+    /// What shortens its statements, if it talks to a cache or nothing says to what.
+    statement: Shortener,
     unlisted: Unlisted,
     dialect: Option<SetId>,
     event: Option<EventRule>,
@@ -97,9 +97,14 @@ impl<'v, 'p> Finder<'v, 'p> {
         let marks = self.marks(&mut reader.memo, node, agent);
         let set = dialect.map(|dialect| dialect.set);
         let (systems, caches) = &self.vocabulary.caches;
-        let mut systems = systems.iter().filter_map(|slot| reader.value(*slot)?.as_str());
-        let cache = agent && systems.any(|name| caches.contains(&name.to_lowercase()));
-        let rules = Rules { agent, tool, cache, unlisted: self.unlisted, dialect: set, event, marks };
+        let is_cache = |name: &str| caches.iter().any(|cache| name.to_lowercase().contains(cache));
+        let system = systems.iter().filter_map(|slot| reader.value(*slot)?.as_str()).map(is_cache).max();
+        let statement: Shortener = match system {
+            Some(true) if agent => |_, text| cache::shown(text),
+            None if agent => |_, text| cache::speaks(text).then(|| cache::shown(text)).flatten(),
+            _ => |_, _| None,
+        };
+        let rules = Rules { agent, tool, statement, unlisted: self.unlisted, dialect: set, event, marks };
         let named = if agent { reader.named() } else { Named::default() };
         if let Some(name) = reader.named_message().filter(|_| agent) {
             out.inside.name = Some(name.to_owned());
@@ -118,7 +123,8 @@ impl<'v, 'p> Finder<'v, 'p> {
         if let Some(body) = log.and_then(|(_, body)| body) {
             // a body names the event if it says so elsewhere, or if a list knows it
             let is_name = reader.has_event_name || self.known_event(reader.event, dialect).is_some();
-            match judge_body(if is_name { reader.event } else { "" }, body, rules) {
+            let name = if is_name { reader.event } else { "" };
+            match judge_body(name, body, rules, |stem| self.vocabulary.is_event_prefix(stem)) {
                 None => self.inside(node, None, body, rules, &mut out),
                 found => out.push(node, ContentAt::Body, found),
             }
@@ -149,8 +155,15 @@ impl<'v, 'p> Finder<'v, 'p> {
     pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Found {
         let mut out = Found::default();
         let marks = self.marks(memo, node, agent);
-        let rules =
-            Rules { agent, tool: false, cache: false, unlisted: self.unlisted, dialect: None, event: None, marks };
+        let rules = Rules {
+            agent,
+            tool: false,
+            statement: |_, _| None,
+            unlisted: self.unlisted,
+            dialect: None,
+            event: None,
+            marks,
+        };
         self.node(memo, node, rules, &mut out);
         out
     }
@@ -217,8 +230,8 @@ impl<'v, 'p> Finder<'v, 'p> {
             None if class.is_address() && rules.agent && rules.unlisted != Unlisted::Keep => {
                 self.less(node, id, value, (ADDRESS, address::shown), out);
             }
-            None if class.is_statement() && rules.cache && rules.unlisted != Unlisted::Keep => {
-                self.less(node, id, value, (STATEMENT, |_, text| cache::shown(text)), out);
+            None if class.is_statement() && rules.unlisted != Unlisted::Keep => {
+                self.less(node, id, value, (STATEMENT, rules.statement), out);
             }
             None if !matches!(class.role, Role::Secret | Role::ErrorText | Role::Redact) => {
                 self.inside(node, Some(id), value, rules, out);
@@ -392,7 +405,7 @@ fn unlisted(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basi
 }
 
 /// The part a log's body holds; `name` is its event's, which many clients repeat in the body.
-fn judge_body(name: &str, body: Value<'_>, rules: Rules) -> Option<(Part, Basis)> {
+fn judge_body(name: &str, body: Value<'_>, rules: Rules, is_prefix: impl Fn(&str) -> bool) -> Option<(Part, Basis)> {
     if shape::is_void(body) {
         return None;
     }
@@ -401,7 +414,7 @@ fn judge_body(name: &str, body: Value<'_>, rules: Rules) -> Option<(Part, Basis)
     }
     let is_name = || {
         let stem = body.as_str().and_then(|text| text.strip_suffix(name));
-        !name.is_empty() && stem.is_some_and(|stem| stem.is_empty() || (stem.ends_with('.') && shape::is_label(stem)))
+        !name.is_empty() && stem.is_some_and(|stem| stem.is_empty() || is_prefix(stem))
     };
     let number = matches!(body, Value::Bool(_) | Value::Int(_) | Value::Double(_));
     let basis = match rules.unlisted {

@@ -4,11 +4,15 @@
 use otlp::{Field, NodeKind};
 
 use super::Why;
+use super::address::words;
 use super::item::{Attr, Reader, text_of};
 use super::keys::Slot;
 use super::pattern::Names;
 use super::schema;
-use super::vocabulary::Compiler;
+use super::vocabulary::{Compiler, Vocabulary};
+
+/// Most words of a scope's name that a pattern fits.
+const SCOPE_WORDS: usize = 6;
 
 /// A compiled [`schema::Clause`]: all that is given must hold.
 pub(super) struct Clause {
@@ -126,6 +130,15 @@ pub(super) fn why(reader: &Reader<'_, '_>) -> Why {
         }
     }
     Why { dialect: None, because: Vec::new() }
+}
+
+impl Vocabulary {
+    /// Whether a dialect's instrumentation has a scope of this name.
+    pub fn is_known_scope(&self, name: &str) -> bool {
+        let few = words(name).nth(SCOPE_WORDS).is_none();
+        let mut clauses = self.dialects.iter().flat_map(|dialect| &dialect.clauses);
+        few && clauses.any(|clause| clause.scope.matches(name))
+    }
 }
 
 impl Clause {

@@ -65,7 +65,8 @@ pub(super) type Weight = u8;
 #[derive(Clone, Copy)]
 pub(super) enum KeyFact {
     Slot(Slot),
-    Mark(u32),
+    /// A bit of the detection clauses, and how exactly a pattern of them names the key.
+    Mark(u32, Weight),
     Role(Role, Weight),
     /// Its values hold no blank.
     Strict,
@@ -84,6 +85,8 @@ pub(super) struct Class {
     pub(super) slot: Option<Slot>,
     /// One bit per `has`/`lacks` list of the detection clauses.
     pub(super) marks: u128,
+    /// A dialect names the key itself, for a fact or to recognise an item; `*prompt*` names nothing.
+    is_read: bool,
     pub(super) role: Role,
     /// The weight of the best pattern that says label or id; 0 = none.
     label: Weight,
@@ -105,8 +108,11 @@ impl Class {
         let mut class = Self::default();
         for fact in facts {
             match *fact {
-                KeyFact::Slot(slot) => class.slot = Some(slot),
-                KeyFact::Mark(bit) => class.marks |= 1_u128.checked_shl(bit).unwrap_or(0),
+                KeyFact::Slot(slot) => (class.slot, class.is_read) = (Some(slot), true),
+                KeyFact::Mark(bit, weight) => {
+                    class.marks |= 1_u128.checked_shl(bit).unwrap_or(0);
+                    class.is_read |= weight > pattern::WILD;
+                }
                 KeyFact::Role(role, weight) => {
                     class.role = class.role.max(role);
                     if role == Role::Label {
@@ -136,7 +142,7 @@ impl Class {
         let forms = [key.to_ascii_lowercase(), snake(key)];
         let mut other = forms.iter().map(|form| Self::of(facts.find(form)));
         let other = other.find(|class| !class.is_unknown() || !class.content.is_empty()).unwrap_or_default();
-        Self { slot: None, marks: 0, prose: shape::prose_key(key), ..other }
+        Self { slot: None, marks: 0, is_read: false, prose: shape::prose_key(key), ..other }
     }
 
     /// Whether nothing is known of the key's role.
@@ -163,9 +169,9 @@ impl Class {
         dialect.is_some_and(|dialect| self.labels.contains(&dialect))
     }
 
-    /// Whether a dialect reads the key, for a fact or to recognise an item.
+    /// Whether a dialect names the key itself.
     pub(super) fn is_read(&self) -> bool {
-        self.slot.is_some() || self.marks != 0
+        self.is_read
     }
 
     /// Whether no list names the key itself.

@@ -48,6 +48,7 @@ use calls::Entry;
 use content::{Finder, Found, Shared};
 use item::Reader;
 
+pub use address::{is_route, words};
 pub use adopt::{Known, Service, adopt, agent_services, agent_traces};
 pub use content::Unlisted;
 pub use facts::{

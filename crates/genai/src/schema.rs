@@ -70,7 +70,7 @@ pub(super) struct NamedBy {
 pub(super) struct Caches {
     /// Attributes that name the system.
     pub(super) system: List,
-    /// Systems that are caches, in lower case.
+    /// Parts of names of systems that are caches, in lower case.
     pub(super) is: List,
 }
 

@@ -119,6 +119,11 @@ pub(super) struct CallRule {
 }
 
 impl Vocabulary {
+    /// Whether a dialect puts this before the names of its events.
+    pub(super) fn is_event_prefix(&self, text: &str) -> bool {
+        !text.is_empty() && self.dialects.iter().any(|dialect| dialect.event_prefix == text)
+    }
+
     /// The dialects that come with the program.
     ///
     /// # Errors
@@ -516,7 +521,7 @@ impl<'d> Compiler<'d> {
             return 0;
         };
         for key in self.expand(list) {
-            self.facts.insert(&key, KeyFact::Mark(bit));
+            self.facts.insert(&key, KeyFact::Mark(bit, weight(&key)));
         }
         mark
     }

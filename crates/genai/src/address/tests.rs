@@ -36,7 +36,12 @@ fn ordinary_addresses_stay() {
         ("http.route", "/users/<int:user_id>/posts"),
         ("url.full", "https://example.com/docs/intro#section-2"),
         ("url.full", "s3://bucket/2026/11/25/part-0001.parquet"),
-        ("url.full", "wss://api.openai.com/v1/realtime?model=gpt-4o"),
+        ("url.full", "wss://api.openai.com/v1/realtime?model=gpt-4o-realtime-preview-2024-12-17"),
+        (
+            "url.full",
+            "https://europe-west4-aiplatform.googleapis.com/v1/projects/my-company-prod/locations/europe-west4/publishers/google/models/gemini-2.5-pro:streamGenerateContent",
+        ),
+        ("url.query", "beta&versioning"),
         ("url.full", "https://registry.npmjs.org/@scope/package"),
         ("url.scheme", "https"),
         ("url.domain", "api.example.com"),
@@ -76,6 +81,18 @@ fn what_is_said_goes() {
         ("url.path", "/aGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8", "/[…]"),
         ("http.target", "/поиск?q=1", "/[…]?q=1"),
         ("http.target", "/a?x=1?y=two words", "/a?x=[…]"),
+        // a sentence of single words, by capitals, by digits, by dots, over parameters
+        ("url.path", "/users/anna/smith/has/hiv/since/may", "/users/[…]/[…]/[…]/[…]/since/[…]"),
+        ("url.path", "/AnnaSmithHasHivSinceMay", "/[…]"),
+        ("url.path", "/anna1smith2has3hiv4since5may", "/[…]"),
+        ("url.path", "/ANNASMITHHASHIV", "/[…]"),
+        ("url.query", "q=Anna.Smith.has.HIV", "q=[…]"),
+        ("url.query", "q=HIV", "q=[…]"),
+        ("url.query", "anna&smith&has&hiv", "[…]&[…]&[…]&[…]"),
+        ("url.query", "anna=1&smith=2&has=3&hiv=4&since=5&may=6", "[…]=1&[…]=2&[…]=3&[…]=4&since=5&[…]=6"),
+        ("url.full", "https:/ada:secret@x.com/a", "https:/x.com/a"),
+        ("url.full", "//ada:secret@x.com/a", "//[…]/a"),
+        ("url.path", "/aGVsbG8gd29ybGQgaGVsbG8", "/[…]"),
         ("url.full", "https://my name is ada/b", "https://[…]/b"),
     ] {
         let got = shown(key, text);

@@ -1,6 +1,6 @@
 //! What stays of statements to caches.
 
-use super::shown;
+use super::{shown, speaks};
 
 /// Commands stay, keys and values go; what a client masked itself stays, and so does the result in a second pass.
 #[test]
@@ -13,6 +13,7 @@ fn commands_stay() {
         ("set mine [1 other arguments]", "set […]"),
         ("JSON.GET k $.a", "JSON.GET […]"),
         ("MARIA.HUBER hat", "[…]"),
+        ("JSON.MARIAHATHIV k", "[…]"),
         ("PING", "PING"),
         ("FT.SEARCH idx word", "FT.SEARCH […]"),
         ("GET a\nSET b c", "GET […]\nSET […]"),
@@ -28,4 +29,17 @@ fn commands_stay() {
     }
     let many = shown(&"GET a\n".repeat(10_000)).expect("it is cut");
     assert!(many.lines().count() == 65 && shown(&many).is_none_or(|again| again.len() <= many.len()));
+}
+
+/// Must not regress: where nothing names the system, what a cache's commands carry goes, and SQL stays.
+#[test]
+fn statements_to_nobody() {
+    for text in ["SET chat:1 hello", "hset s k v", "GET chat:1", "JSON.SET k $ {}", "SETEX k 1 v"] {
+        assert!(speaks(text), "{text}");
+    }
+    for text in
+        ["SELECT a FROM b", "DELETE FROM b", "SET search_path TO x", "set @a = 1", "INSERT INTO a VALUES (?)", ""]
+    {
+        assert!(!speaks(text), "{text}");
+    }
 }

@@ -3,15 +3,18 @@
 //! **Invariants**: what has the form is not touched here; the rules see it as they see every text. **Not here**: names
 //! of spans and events (`vault/outside`).
 
-use genai::is_short_name;
+use genai::{is_route, is_short_name, words};
 use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, Payload};
 
-/// Longest trace state by the specification, bytes.
+/// Longest trace state by the specification, bytes and members.
 const TRACE_STATE: usize = 512;
+const MEMBERS: usize = 32;
 /// Longest schema URL, version and unit, bytes.
 const SCHEMA_URL: usize = 256;
 const WORD: usize = 64;
+/// Most words of a version, a unit and a member of a trace state.
+const WORDS: usize = 3;
 /// Longest severity as the source wrote it, bytes.
 const SEVERITY: usize = 12;
 /// Most words and bytes of a scope's or metric's name.
@@ -46,19 +49,27 @@ pub(super) fn close(payload: &mut Payload) -> u64 {
 fn has_form(field: Field, text: &str) -> bool {
     match field {
         Field::TraceState => is_trace_state(text),
-        Field::SchemaUrl => is_schema_url(text),
+        Field::SchemaUrl => text.len() <= SCHEMA_URL && is_route(text) && is_web_address(text),
         Field::SeverityText => is_severity(text),
-        Field::Version | Field::Unit => text.len() <= WORD && !text.contains(char::is_whitespace),
+        // `1.29.0-alpha+build.7`, `{request}`, `By/s`
+        Field::Version | Field::Unit => {
+            text.len() <= WORD && text.bytes().all(|byte| byte.is_ascii_graphic()) && has_few_words(text)
+        }
         _ => text.len() <= NAME.1 && is_short_name(text, NAME.0),
     }
 }
 
-/// A usual level, in capitals a level of somebody's own (`SECURITY`, `DEBUG2`).
+/// At most three words, however they are joined.
+fn has_few_words(text: &str) -> bool {
+    words(text).filter(|word| word.len() > 1).nth(WORDS).is_none()
+}
+
+/// A usual level, with a number (`DEBUG2`).
 fn is_severity(text: &str) -> bool {
     const LEVELS: &str = "alert audit config crit critical debug default emerg emergency err error fatal fine finer finest \
-        http info information log none normal notice panic severe success trace verbose warn warning";
-    let capitals = |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-    text.len() <= SEVERITY && (capitals(text) || LEVELS.split(' ').any(|level| level.eq_ignore_ascii_case(text)))
+        http info information log none normal notice panic security severe success trace verbose warn warning";
+    let level = text.trim_end_matches(|c: char| c.is_ascii_digit());
+    text.len() <= SEVERITY && LEVELS.split(' ').any(|known| known.eq_ignore_ascii_case(level))
 }
 
 /// `vendor=value,tenant@vendor=value`: values without blanks.
@@ -66,16 +77,20 @@ fn is_trace_state(text: &str) -> bool {
     let key = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(&byte);
     let value = |byte: u8| byte.is_ascii_graphic() && byte != b'=';
     let member = |member: &str| match member.trim().split_once('=') {
-        Some((name, said)) => !name.is_empty() && name.bytes().all(key) && said.bytes().all(value),
+        Some((name, said)) => {
+            !name.is_empty()
+                && name.bytes().all(key)
+                && said.bytes().all(value)
+                && has_few_words(name)
+                && has_few_words(said)
+        }
         None => member.trim().is_empty(),
     };
-    text.len() <= TRACE_STATE && text.split(',').all(member)
+    text.len() <= TRACE_STATE && text.split(',').nth(MEMBERS).is_none() && text.split(',').all(member)
 }
 
-fn is_schema_url(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte);
-    text.len() <= SCHEMA_URL && rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(allowed))
+fn is_web_address(text: &str) -> bool {
+    text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(|rest| !rest.is_empty())
 }
 
 #[cfg(test)]

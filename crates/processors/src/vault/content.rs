@@ -158,12 +158,17 @@ pub(super) fn guessed(node: Node, at: ContentAt) -> ContentPlace {
     ContentPlace { node, at, part: Part::Other, basis: Basis::Guessed }
 }
 
-/// Whether a place still holds what it held when the facts were read.
-pub(super) fn is_left(payload: &Payload, place: &ContentPlace) -> bool {
+/// Whether a place still holds what it held when the facts were read. What a vault left of a name is the item's
+/// operation and [`CONTENT`].
+pub(super) fn is_left(payload: &Payload, place: &ContentPlace, operation: Option<&str>) -> bool {
+    let is_mark = |text: &str| {
+        let before = text.strip_suffix(CONTENT).map(|before| before.trim_end().trim_end_matches(':'));
+        before.is_some_and(|before| before.is_empty() || operation == Some(before))
+    };
     match value_at(payload, place) {
         // a number was put in the place of another
         None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => false,
-        Some(Value::Str(text)) => !text.is_empty() && !text.ends_with(CONTENT) && !is_number(text),
+        Some(Value::Str(text)) => !text.is_empty() && !is_mark(text) && !is_number(text),
         Some(Value::Bytes(_) | Value::List(_) | Value::Map(_)) => true,
     }
 }

@@ -32,7 +32,7 @@ pub(super) const BODY: &str = "body";
 /// Longest text under a key of `vault.labels.keep`, bytes.
 const KEPT_BYTES: usize = 256;
 /// First byte of an effect's body; those of traces and services begin otherwise.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const HOUR: u64 = 3_600_000_000_000;
 /// A text that is not seen for so long must prove itself again, hours.
 const FORGOTTEN: u32 = 30 * 24;
@@ -108,8 +108,11 @@ struct Sighting {
     hour: u32,
 }
 
-/// In a checkpoint the session of a text that had enough of them.
-const PROVEN: u64 = 0;
+/// In a checkpoint a text that had enough sessions has their number in place of a session: `min_sessions` may be raised.
+const MOST_SESSIONS: u64 = 100;
+/// What names a session: its id, its user's day, or its day. One person may come as each of them, so that they are
+/// counted apart; the lowest two bits of a session's hash.
+const KINDS: u64 = 3;
 /// Bytes of a sighting in an effect.
 const ENTRY: usize = 8 + 16 + 8 + 4;
 /// Sightings that one batch adds at most: made-up texts must not fill the spool. The others prove nothing this time.
@@ -139,10 +142,23 @@ impl Sighting {
 /// A text under its key.
 #[derive(Default)]
 struct Label {
-    /// Sessions that sent it, at most `min_sessions`.
+    /// Sessions that sent it, at most `min_sessions` of each kind.
     sessions: Vec<u64>,
+    /// How many had sent it when it was proven, before a restart.
+    proven: u64,
     /// The last hour in which it came.
     hour: u32,
+}
+
+impl Label {
+    /// How many sessions sent it, by the kind of which there are most.
+    fn count(&self) -> u64 {
+        (0..KINDS).map(|kind| self.of_kind(kind)).max().unwrap_or(0)
+    }
+
+    fn of_kind(&self, session: u64) -> u64 {
+        self.sessions.iter().filter(|one| **one & 3 == session & 3).count() as u64
+    }
 }
 
 #[derive(Default)]
@@ -207,7 +223,7 @@ impl Labels {
     }
 
     fn is_proven(&self, label: &Label) -> bool {
-        label.sessions.len() >= usize::from(self.policy.min_sessions)
+        label.count().max(label.proven) >= u64::from(self.policy.min_sessions)
     }
 
     /// Applies an effect, or adds what [`Labels::save`] gave.
@@ -224,19 +240,25 @@ impl Labels {
         let before = texts.len();
         let label = texts.entry(sighting.text).or_default();
         if sighting.hour.saturating_sub(label.hour) >= FORGOTTEN {
-            label.sessions.clear();
+            *label = Label::default();
         }
         label.hour = label.hour.max(sighting.hour);
-        if sighting.session == PROVEN {
-            label.sessions = vec![PROVEN; usize::from(self.policy.min_sessions)];
-        }
-        if label.sessions.len() < usize::from(self.policy.min_sessions) && !label.sessions.contains(&sighting.session) {
-            label.sessions.push(sighting.session);
+        let min = u64::from(self.policy.min_sessions);
+        match sighting.session {
+            proven @ ..=MOST_SESSIONS => label.proven = label.proven.max(proven),
+            session if label.of_kind(session) < min && !label.sessions.contains(&session) => {
+                label.sessions.push(session);
+            }
+            _ => {}
         }
         if texts.len() > self.limits.0 {
             shrink(texts);
         }
+        let is_empty = texts.is_empty();
         known.count = (known.count + texts.len()).saturating_sub(before);
+        if is_empty {
+            known.accounts.remove(&sighting.account);
+        }
         if known.count > self.limits.1
             && let Some(largest) = known.accounts.values_mut().max_by_key(|texts| texts.len())
         {
@@ -252,7 +274,8 @@ impl Labels {
         let mut out = vec![VERSION];
         for (account, texts) in &known.accounts {
             for (text, label) in texts {
-                let sessions: &[u64] = if self.is_proven(label) { &[PROVEN] } else { &label.sessions };
+                let count = [label.count().max(label.proven)];
+                let sessions: &[u64] = if self.is_proven(label) { &count } else { &label.sessions };
                 for session in sessions {
                     Sighting { account: *account, text: *text, session: *session, hour: label.hour }.put(&mut out);
                 }
@@ -279,7 +302,7 @@ pub(super) struct Asking<'a> {
     /// The session that items of a trace name.
     sessions: OnceCell<HashMap<&'a [u8], Option<&'a str>>>,
     /// Answers, by tenant, key and text, and session.
-    asked: HashMap<(Box<str>, u64), bool>,
+    asked: HashMap<(Box<str>, (u64, u64)), bool>,
     news: Vec<u8>,
 }
 
@@ -303,16 +326,17 @@ impl Asking<'_> {
 
     /// What counts as one session: the item's, else that of its trace. Each turn of a conversation may have a trace of
     /// its own; so where nothing names a session, all that a user sends in a day counts as one.
-    fn session(&self, item: &ItemFacts) -> u64 {
+    fn session(&self, item: &ItemFacts) -> (u64, u64) {
         let trace = self.payload.trace_id(item.node);
         let sessions = || self.sessions.get_or_init(|| sessions_of_traces(self.payload, self.facts));
-        let own = item.session.as_deref().filter(|session| !session.is_empty());
-        match own.or_else(|| sessions().get(trace).copied().flatten()) {
-            Some(session) => hash64(&[b"session", session.as_bytes()]),
-            None => {
-                let user = item.user.as_deref().unwrap_or_default();
-                hash64(&[b"day", &(self.hour / 24).to_le_bytes(), user.as_bytes()])
-            }
+        // one id in two spellings is one session
+        let named = |id: &Option<String>| id.as_deref().map(|id| id.trim().to_lowercase()).filter(|id| !id.is_empty());
+        let of_trace = || sessions().get(trace).copied().flatten().map(|id| id.trim().to_lowercase());
+        let day = (self.hour / 24).to_le_bytes();
+        match (named(&item.session).or_else(of_trace), named(&item.user)) {
+            (Some(session), _) => (0, hash64(&[b"session", session.as_bytes()])),
+            (None, Some(user)) => (1, hash64(&[b"day", &day, user.as_bytes()])),
+            (None, None) => (2, hash64(&[b"day", &day])),
         }
     }
 
@@ -360,8 +384,8 @@ impl Asking<'_> {
 
 /// Forgets a quarter of an account's texts: those with the fewest sessions, the oldest first.
 fn shrink(texts: &mut HashMap<u128, Label>) {
-    let mut order: Vec<(usize, u32, u128)> =
-        texts.iter().map(|(text, label)| (label.sessions.len(), label.hour, *text)).collect();
+    let mut order: Vec<(u64, u32, u128)> =
+        texts.iter().map(|(text, label)| (label.count().max(label.proven), label.hour, *text)).collect();
     let many = order.len() / 4 + 1;
     if many < order.len() {
         order.select_nth_unstable(many);
@@ -382,8 +406,9 @@ fn short_text<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<(&'p str
 }
 
 /// A session's hash that differs for each text: the memory doesn't say which texts one session sent.
-fn tied(session: u64, text: u128) -> u64 {
-    hash64(&[&session.to_le_bytes(), &text.to_le_bytes()]).max(1)
+fn tied((kind, session): (u64, u64), text: u128) -> u64 {
+    let hash = hash64(&[&session.to_le_bytes(), &text.to_le_bytes()]);
+    ((hash | (1 << 63)) & !3) | kind
 }
 
 fn hash64(parts: &[&[u8]]) -> u64 {

@@ -201,7 +201,8 @@ impl VaultProcessor {
             // a vault before this one has moved most of what the facts call content
             let mut left = Facts::clone(&facts);
             for item in &mut left.items {
-                item.content.retain(|place| content::is_left(&batch.payload, place));
+                let operation = item.operation.as_deref();
+                item.content.retain(|place| content::is_left(&batch.payload, place, operation));
             }
             facts = Arc::new(left);
         }

@@ -133,6 +133,11 @@ impl Judge<'_, '_> {
         if self.privacy == Privacy::Standard {
             return;
         }
+        let scope = payload.scope(item.node);
+        let known = self.shared.contains(&scope) || self.vocabulary.is_known_scope(payload.text(scope, Field::Name));
+        if !known {
+            self.whole(at, item, guessed(scope, ContentAt::Name), "scope.name");
+        }
         self.text(at, item, guessed(item.node, ContentAt::Status), "status.message");
         for error in &item.errors {
             let ContentAt::Attribute(id) = error.at else { continue };
@@ -182,6 +187,16 @@ impl Judge<'_, '_> {
         };
         if !stays {
             self.text(at, item, guessed(node, ContentAt::Name), "name");
+        }
+    }
+
+    /// A text of which no template would be left that says anything.
+    fn whole(&mut self, at: usize, item: &ItemFacts, place: ContentPlace, key: &str) {
+        let text = value_at(self.payload, &place).and_then(|value| value.as_str()).unwrap_or_default();
+        let leaves =
+            text.is_empty() || text == CONTENT || (text.len() <= TEMPLATE && self.asking.proves(key, text, item));
+        if !leaves {
+            self.put(at, place, OwnedValue::Str(CONTENT.to_owned()));
         }
     }
 
@@ -241,7 +256,7 @@ fn is_known(text: &str, item: &ItemFacts) -> bool {
 /// What leaves of a value that is a number.
 enum Coarse {
     Bucket(OwnedValue),
-    /// A date, a version or a quantity: it has no bucket, and must repeat.
+    /// A date, a version or a quantity: it has no bucket, and must repeat. A list of numbers goes whole.
     Repeating,
 }
 
@@ -254,6 +269,11 @@ fn coarse(value: Value<'_>) -> Option<Coarse> {
             Some(by) => OwnedValue::Str(Some(by).filter(|by| by != text)?),
             None => return Some(Coarse::Repeating),
         },
+        // several numbers have no bucket
+        Value::List(_) => {
+            let coarse = value.items().any(|item| coarse(item).is_some());
+            return coarse.then_some(Coarse::Repeating);
+        }
         _ => return None,
     };
     Some(Coarse::Bucket(bucket))

@@ -1,7 +1,11 @@
 use super::*;
 
 fn sighting(account: u64, text: u128, session: u64, hour: u32) -> Sighting {
-    Sighting { account, text, session, hour }
+    of_kind(0, account, text, session, hour)
+}
+
+fn of_kind(kind: u64, account: u64, text: u128, session: u64, hour: u32) -> Sighting {
+    Sighting { account, text, session: tied((kind, session), text), hour }
 }
 
 fn labels(min_sessions: u8, limits: (usize, usize)) -> Labels {
@@ -29,6 +33,27 @@ fn repetition_proves() {
     restored.apply(&memory.save());
     assert!(send(&restored, sighting(1, 5, 11, 100)));
     assert_eq!(restored.len(), memory.len());
+}
+
+/// Must not regress: one person counts once, who comes with a session's id, with a user's, and with neither.
+#[test]
+fn sessions_of_several_kinds_are_not_added_up() {
+    let memory = labels(3, LIMITS);
+    for (kind, session) in [(0, 1), (1, 2), (2, 3), (0, 4), (1, 5), (2, 6), (0, 7)] {
+        assert!(!send(&memory, of_kind(kind, 1, 5, session, 100)), "{kind} {session}");
+    }
+    assert!(send(&memory, of_kind(1, 1, 5, 8, 100)));
+}
+
+/// Must not regress: a policy that asks for more sessions holds for texts that were proven before a restart.
+#[test]
+fn more_sessions_after_a_restart() {
+    let memory = labels(3, LIMITS);
+    (0..3).for_each(|session| drop(send(&memory, sighting(1, 5, session, 100))));
+    let stricter = labels(5, LIMITS);
+    stricter.apply(&memory.save());
+    let sent: Vec<bool> = (10..16).map(|session| send(&stricter, sighting(1, 5, session, 101))).collect();
+    assert_eq!(sent, [false, false, false, false, false, true]);
 }
 
 /// Must not regress: a batch that is not committed proves nothing.

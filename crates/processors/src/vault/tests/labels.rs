@@ -104,8 +104,11 @@ fn bodies_prove_themselves() {
         let out = bench.commit(&log(session, "Maria", ""));
         assert_eq!(String::from_utf8_lossy(&out.bytes).contains("Maria"), session == 5, "session {session}");
     }
-    let out = Bench::new().commit(&log(0, "app.call_done", "call_done"));
-    assert!(String::from_utf8_lossy(&out.bytes).contains("app.call_done"));
+    // before its name stands what its dialect puts there, or somebody's words
+    for (body, leaves) in [("claude_code.call_done", true), ("call_done", true), ("maria.huber.hiv.call_done", false)] {
+        let out = Bench::new().commit(&log(0, body, "call_done"));
+        assert_eq!(String::from_utf8_lossy(&out.bytes).contains(body), leaves, "{body}");
+    }
 }
 
 /// Must not regress: `keep` lets a key's short texts pass at once, `never` holds them for good.

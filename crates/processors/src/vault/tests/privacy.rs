@@ -69,7 +69,7 @@ fn strict_logs_and_events() {
 fn strict_numbers() {
     let call = json!({"resource": {"patient.floor": 37}, "items": [{"name": "chat gpt-4o", "trace": 1, "span": 1, "attributes": {
         "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "server.port": 8443, "tollgate.usage.x": 1234,
-        "age": "47", "balance": 0.87, "born": "1985-03-12", "run.no": "run-12345"},
+        "age": "47", "balance": 0.87, "born": "1985-03-12", "run.no": "run-12345", "run.key": "run-3f2a9c0b7d1e", "floors": [37, 38]},
         "events": [{"name": "chat", "attributes": {"weight": 81}}]}]});
     let mut bench = Bench::new().privacy(Privacy::Strict);
     let out = bench.commit(&call);
@@ -83,13 +83,15 @@ fn strict_numbers() {
         ("age", "20"),
         ("balance", "0.5"),
         ("born", "[CONTENT]"),
-        ("run.no", "run-12345"),
+        ("run.no", "[CONTENT]"),
+        ("run.key", "run-3f2a9c0b7d1e"),
+        ("floors", "[CONTENT]"),
     ];
     for (key, value) in expected {
         assert_eq!(attributes[key], value, "{key}");
     }
     let kept = super::inside::kept(&out).concat();
-    for number in ["37", "81", "47", "0.87", "1985-03-12"] {
+    for number in ["37", "81", "47", "0.87", "1985-03-12", "12345", "38"] {
         assert!(kept.contains(number), "{number} is not kept: {kept}");
     }
 }

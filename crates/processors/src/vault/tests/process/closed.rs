@@ -38,7 +38,17 @@ const KNOWN: [&str; 8] = [
 fn disguised(rng: &SeededRng, text: &str) -> String {
     let word = text.split(' ').next().unwrap_or_default();
     let camel: String = text.split(' ').collect();
-    match number(rng, 8) {
+    match number(rng, 13) {
+        8 => format!("0x{}", kernel::hex::encode(text.as_bytes())),
+        9 => camel.chars().map(|c| if c.is_ascii_uppercase() { format!("1{c}") } else { c.to_string() }).collect(),
+        10 => kernel::hex::encode(text.as_bytes())
+            .as_bytes()
+            .chunks(4)
+            .map(|four| String::from_utf8_lossy(four))
+            .collect::<Vec<_>>()
+            .join("-"),
+        11 => format!("1{}", kernel::hex::encode(text.as_bytes())),
+        12 => format!("call_{camel}"),
         0 => format!("{word}_1985"),
         1 => format!("{word}-4711"),
         2 => format!("{word}:1"),
@@ -67,8 +77,38 @@ fn found(rng: &SeededRng, seed: u64, text: &str) -> (bool, Json, String) {
     let own = OWN[number(rng, OWN.len())];
     let words = format!("{text} and as many words more as no name of anything that has one would need");
     let (mut log, mut absent) = (false, String::new());
-    match number(rng, 9) {
-        0 => span["attributes"][own] = json!(disguised(rng, text)),
+    match number(rng, 15) {
+        9 => {
+            let key =
+                ["prompt_diagnosis", "ai.telemetry.metadata.patient", "gen_ai.patient", "llm.note", "completionFor"]
+                    [number(rng, 5)];
+            absent = disguised(rng, text);
+            span["attributes"][key] = json!(absent);
+        }
+        10 => {
+            let joined = words.replace(' ', ["/", ".", "&", "=1&", ""][number(rng, 5)]);
+            let key = ["url.full", "url.path", "url.query", "http.target"][number(rng, 4)];
+            span["attributes"][key] = json!(format!("{}{joined}", if key == "url.query" { "" } else { "/" }));
+        }
+        11 => {
+            absent = disguised(rng, text);
+            span["attributes"]["url.query"] = json!(format!("q={absent}"));
+        }
+        12 => {
+            let systems = ["elasticache", "redis-stack", "upstash-redis", "memcached"];
+            span["attributes"]["db.system"] = json!(systems[number(rng, 4)]);
+            span["attributes"]["db.statement"] = json!(format!("JSON.SET k {text}"));
+        }
+        13 => span["attributes"]["db.statement"] = json!(format!("SETEX k 60 {text}")),
+        14 => {
+            span["event_name"] = json!("done");
+            span["body"] = json!(format!("{}.done", text.replace(' ', ".")));
+            log = true;
+        }
+        0 => {
+            absent = disguised(rng, text);
+            span["attributes"][own] = json!(absent);
+        }
         1 => {
             absent = encoded(rng, &words.chars().take(40).collect::<String>());
             span["attributes"][own] = json!(absent);

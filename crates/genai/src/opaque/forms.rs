@@ -1,0 +1,81 @@
+//! The written forms of values that are nobody's words. `tests/cases/opaque.yaml` has examples and near misses of each.
+
+/// What a value of some form is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A switch or an outcome.
+    Word,
+    /// A number, date, version or address: exact, it may say something of a person.
+    Number,
+    /// Generated: it says nothing.
+    Id,
+}
+
+/// A number with a fraction, an exponent and groups of thousands. More than 39 digits, those of 128 bits, or more than
+/// five groups may be letters in code.
+macro_rules! quantity {
+    () => {
+        r"(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,39})(?:\.\d{1,39})?(?:[eE][-+]?\d{1,4})?"
+    };
+}
+macro_rules! unit {
+    () => {
+        "(?i:%|b|d|eur|gb|ghz|gib|h|hz|k|kb|khz|kib|m|mb|mhz|mi|mib|min|ms|ns|px|s|sec|tb|tib|tok|us|usd|w|x)"
+    };
+}
+macro_rules! time {
+    () => {
+        r"\d\d:\d\d(?::\d{1,2}(?:[.,]\d{1,9})?)?(?:[zZ]| ?[-+]\d\d(?::?\d\d)?)?"
+    };
+}
+macro_rules! month {
+    () => {
+        "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+    };
+}
+
+/// A form: what it is, and the pattern that the whole text fits.
+pub(super) const FORMS: &[(Kind, &str)] = &[
+    (Kind::Word, "(?i:true|false|null|none|yes|no|on|off|ok|error|nan|[-+]?inf(?:inity)?)"),
+    // `-3.5e7`, `$2.025`, `1h30m`, `99.9 %`
+    (Kind::Number, concat!(r"[-+]?\$?", quantity!(), "(?:", unit!(), quantity!(), "){0,3}(?: ?", unit!(), ")?")),
+    // `PT5M` (ISO 8601)
+    (Kind::Number, r"P(?:\d{1,6}[YMWD]){0,4}(?:T(?:\d{1,9}(?:\.\d{1,9})?[HMS]){1,3})?"),
+    // `2026-11-25T08:00:00Z` (RFC 3339) and its neighbours
+    (Kind::Number, concat!(r"\d{4}[-/]\d\d[-/]\d\d(?:[zZ]|[tT_ ]", time!(), ")?")),
+    (Kind::Number, time!()),
+    (Kind::Number, r"\d{8}[tT]\d{6}[zZ]?"),
+    // `25/Nov/2026:08:00:00 +0000` of access logs, `Wed, 25 Nov 2026 08:00:00 GMT` (RFC 9110)
+    (Kind::Number, concat!(r"\d\d/", month!(), r"/\d{4}:", time!())),
+    (Kind::Number, concat!(r"[A-Z][a-z]{2}, \d{1,2} ", month!(), r" \d{4} ", time!(), "(?: GMT| UTC)?")),
+    // `v2`, `1.2.3-rc.1`, `1.2.3+build.7`
+    (
+        Kind::Number,
+        concat!(
+            r"(?:v\d{1,39}(?:\.\d{1,39}){0,3}|\d{1,39}(?:\.\d{1,39}){1,3})",
+            r"(?:[-+.]?(?:a|alpha|b|beta|dev|post|pre|preview|rc)[-.]?\d{0,39})?",
+            r"(?:\+(?:build\.?\d{1,12}|g?[0-9a-f]{7,40}))?"
+        ),
+    ),
+    // `3/4`, `10-20`, `16:9`
+    (Kind::Number, r"\d{1,39}[-/:]\d{1,39}"),
+    (Kind::Number, "0x[0-9a-fA-F]{1,64}"),
+    // `10.0.0.0/8`, `10.0.0.1:8080`
+    (Kind::Number, r"\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5}|/\d{1,2})?"),
+    // UUIDs (RFC 9562), trace contexts (W3C), X-Ray's trace ids
+    (Kind::Id, r"(?:urn:uuid:)?\{?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?"),
+    (Kind::Id, "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+    (Kind::Id, r"(?:Root=)?1-[0-9a-f]{8}-[0-9a-f]{24}(?:;Parent=[0-9a-f]{16})?(?:;Sampled=[01?])?"),
+    // ULIDs
+    (Kind::Id, "0(?:[0-9A-HJKMNP-TV-Z]{25}|[0-9a-hjkmnp-tv-z]{25})"),
+    // hexadecimal in which letters and digits change twice: `Ada19850` is a word and a number
+    (Kind::Id, r"(?:sha\d{1,3}:)?(?:[a-fA-F]+\d+[a-fA-F]|\d+[a-fA-F]+\d)[0-9a-fA-F]{4,}"),
+];
+
+/// What may stand before an id or a number: words that say of what kind it is.
+pub(super) const PREFIXES: [&str; 48] = [
+    "asst", "attempt", "batch", "build", "call", "chatcmpl", "chunk", "cmpl", "conv", "dep", "doc", "emb", "event",
+    "evt", "fc", "file", "ft", "gen", "id", "item", "job", "msg", "node", "page", "part", "pod", "r", "release", "req",
+    "resp", "rev", "rs", "run", "sess", "session", "sha", "sha256", "shard", "span", "step", "task", "thread",
+    "ticket", "toolu", "trace", "ver", "version", "worker",
+];
