@@ -135,14 +135,14 @@ impl Class {
     fn made(facts: &PatternMap<KeyFact>, key: &str) -> Self {
         let exact = Self::of(facts.find(key));
         let listed = exact.content.iter().any(|(set, ..)| *set != CALL);
-        let known = !exact.is_unknown() || listed || exact.marks != 0 || exact.slot.is_some();
+        let known = !exact.is_unknown() || listed || exact.is_read;
         if known || !key.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'-') {
             return Self { prose: shape::prose_key(key), ..exact };
         }
         let forms = [key.to_ascii_lowercase(), snake(key)];
         let mut other = forms.iter().map(|form| Self::of(facts.find(form)));
         let other = other.find(|class| !class.is_unknown() || !class.content.is_empty()).unwrap_or_default();
-        Self { slot: None, marks: 0, is_read: false, prose: shape::prose_key(key), ..other }
+        Self { slot: None, marks: exact.marks, is_read: false, prose: shape::prose_key(key), ..other }
     }
 
     /// Whether nothing is known of the key's role.

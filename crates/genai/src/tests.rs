@@ -180,6 +180,20 @@ fn keys_that_are_prose() {
     assert_eq!((count("model"), count("other")), (3, 1));
 }
 
+/// Must not regress: the attributes by which the shipped alerts ask for calls of agents are labels, which stay.
+#[test]
+fn alerts_ask_for_labels() {
+    let vocabulary = builtin();
+    let read = |path: &str| std::fs::read_to_string(request::at(path)).unwrap();
+    let text = ["deploy/alerts/honeycomb/main.tf", "deploy/alerts/signoz/rules.json"].map(read).concat();
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c)));
+    let keys: BTreeSet<&str> = words.filter(|word| word.starts_with("gen_ai.") || *word == "tenant.id").collect();
+    assert!(keys.len() > 4, "{keys:?}");
+    for key in keys {
+        assert!(matches!(vocabulary.role(key), Role::Label) && !vocabulary.is_unknown(key), "{key} may not stay");
+    }
+}
+
 /// Versions compare by number, part by part.
 #[test]
 fn versions() {

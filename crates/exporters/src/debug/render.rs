@@ -234,8 +234,8 @@ fn row(out: &mut String, list: &[Node<'_>], one: fn(&mut String, &Node<'_>)) {
 /// A text that is escaped as in JSON; other control characters and direction marks are escaped here.
 pub(super) fn text(out: &mut String, text: &str) {
     for c in text.chars() {
-        let hidden =
-            matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        let hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
         if c.is_control() || hidden {
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {

@@ -49,7 +49,9 @@ fn sessions_of_several_kinds_are_not_added_up() {
 #[test]
 fn more_sessions_after_a_restart() {
     let memory = labels(3, LIMITS);
-    (0..3).for_each(|session| drop(send(&memory, sighting(1, 5, session, 100))));
+    for session in 0..3 {
+        send(&memory, sighting(1, 5, session, 100));
+    }
     let stricter = labels(5, LIMITS);
     stricter.apply(&memory.save());
     let sent: Vec<bool> = (10..16).map(|session| send(&stricter, sighting(1, 5, session, 101))).collect();
