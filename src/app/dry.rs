@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::app::build::Seams;
 use crate::app::keyfile::random_key;
+use crate::app::keys;
 use crate::app::resolve::{Placed, Valid};
 use crate::app::start_error::StartError;
 use crate::app::tasks::{self, Tasks};
@@ -78,6 +79,8 @@ pub struct Dry {
     tickets: HashMap<Arc<str>, Box<dyn Ticketer>>,
     vocabulary: Arc<Vocabulary>,
     seams: Seams,
+    /// Whether pseudonyms are made with a key of this run alone, as no gateway's was found.
+    pub strange_pseudonyms: bool,
     /// Runs questions to a recogniser, where one is configured.
     outside: Option<Runtime>,
 }
@@ -156,8 +159,9 @@ impl Dry {
     /// A rate table or a list of words can't be read, or a recogniser can't be asked.
     pub fn new(valid: Valid, seams: Seams) -> Result<Self, DryRunError> {
         let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| DryRunError::Vocabulary(error.0))?);
-        let key = valid.pseudonym_key.clone().unwrap_or_else(|| random_key(&*seams.rng));
-        let pseudonyms = Pseudonymizer::new(&key);
+        let key = keys::pseudonym_key(&valid);
+        let strange_pseudonyms = key.is_none();
+        let pseudonyms = Pseudonymizer::new(&key.unwrap_or_else(|| random_key(&*seams.rng)));
         let ids = Arc::new(Ids::new(detectors(&valid)?, pseudonyms));
         let echoing =
             Echoing { memory: Arc::new(Memory::new(&*seams.rng)), error_text: error_text(&valid), scan: scan(&valid) };
@@ -223,7 +227,7 @@ impl Dry {
             Step::Drops(..) => None,
         };
         let tickets = made.values().filter_map(|step| Some((Arc::clone(step.id()), ticketer(step)?))).collect();
-        Ok(Self { lines, tickets, vocabulary, seams, outside })
+        Ok(Self { lines, tickets, vocabulary, seams, strange_pseudonyms, outside })
     }
 
     /// The vocabulary in use.

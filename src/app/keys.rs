@@ -131,6 +131,13 @@ pub fn pseudonyms(valid: &Valid, rng: &dyn Rng) -> Result<Pseudonymizer, StartEr
     Ok(Pseudonymizer::new(&key))
 }
 
+/// The key of pseudonyms, where a gateway has one; makes nothing.
+pub fn pseudonym_key(valid: &Valid) -> Option<Secret> {
+    // who may not read it is told what it means, as who has none
+    let found = || keyfile::read(&place(&PSEUDONYMS, &valid.spool.directory)).ok().flatten();
+    valid.pseudonym_key.clone().or_else(found)
+}
+
 fn place(kind: &Kind, spool: &Path) -> PathBuf {
     folder_of(spool).join(kind.file)
 }

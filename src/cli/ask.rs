@@ -17,7 +17,7 @@ use super::error::CommandError;
 use crate::app::tasks::Tasks;
 use config::address;
 use kernel::secret::Secret;
-use net::client::{self, Client, read, upload};
+use net::client::{self, Client, ClientError, read, upload};
 use net::{Proxies, Spawn, tls};
 use telemetry::Meter;
 
@@ -58,7 +58,13 @@ pub(super) struct Asker {
     client: Client,
     base: String,
     authorization: Option<Secret>,
+    /// What to do where nobody listens.
+    remedy: &'static str,
 }
+
+/// Of an admin port.
+const NO_GATEWAY: &str = ": is the gateway running, with `admin` in `service.extensions`? `--admin URL`, `--config FILE` \
+    or `--listen HOST:PORT`, as the gateway was given it, names another admin port";
 
 impl Asker {
     /// For a gateway.
@@ -67,7 +73,7 @@ impl Asker {
     /// One line about TLS.
     pub(super) fn gateway(place: AdminPort) -> Result<Self, CommandError> {
         let AdminPort { base, tls, authorization } = place;
-        Self::over(&base, tls, authorization, Proxies::none())
+        Ok(Self { remedy: NO_GATEWAY, ..Self::over(&base, tls, authorization, Proxies::none())? })
     }
 
     /// For any address.
@@ -88,7 +94,7 @@ impl Asker {
         let tls = url.tls.then_some(tls);
         let tasks: Arc<dyn Spawn> = Tasks::new(&Meter::new());
         let client = Client::build(&client::Settings { tls, http2_only: false }, Arc::new(proxies), tasks)?;
-        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization })
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization, remedy: "" })
     }
 
     /// What stands at `path`.
@@ -128,7 +134,7 @@ impl Asker {
         let asked = self.client.send(self.request(Method::GET, path, accept, None)?);
         let answer = tokio::time::timeout(TIMEOUT, asked).await;
         let answer = answer.map_err(|_| format!("{}: no answer in time", self.base))?;
-        let answer = answer.map_err(|error| format!("{}: {error}", self.base))?;
+        let answer = answer.map_err(|error| self.unreached(&error))?;
         let status = answer.status();
         let mut body = answer.into_body();
         if !status.is_success() {
@@ -171,6 +177,10 @@ impl Asker {
         request.body(body).map_err(|_| CommandError::Failed(format!("{url} is no address")))
     }
 
+    fn unreached(&self, error: &ClientError) -> String {
+        format!("{}: {error}{}", self.base, if error.refused { self.remedy } else { "" })
+    }
+
     fn refused(&self, status: StatusCode, path: &str, text: &str) -> String {
         match status {
             StatusCode::UNAUTHORIZED => format!("{}: who asks is not known there", self.base),
@@ -187,7 +197,7 @@ impl Asker {
     ) -> Result<String, CommandError> {
         let request = self.request(method, path, accept, json)?;
         let asked = async {
-            let answer = self.client.send(request).await.map_err(|error| format!("{}: {error}", self.base))?;
+            let answer = self.client.send(request).await.map_err(|error| self.unreached(&error))?;
             let status = answer.status();
             let (bytes, _) = read(answer.into_body(), MAX_BYTES)
                 .await

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::error::CommandError;
-use super::listen::Listen;
+use super::listen::{Listen, listen};
 use config::env;
 
 /// Options of every command that reads a configuration.
@@ -24,8 +24,9 @@ pub struct Common {
     /// directory].
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where the embedded default listens, if not at its usual ports.
-    #[arg(skip)]
+    /// Where the embedded default listens: gRPC at this port, HTTP at the next, the page (on loopback) at the one after
+    /// [default: 127.0.0.1:4317, :4318 and :8888].
+    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = listen)]
     pub listen: Option<Listen>,
 }
 

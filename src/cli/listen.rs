@@ -15,15 +15,25 @@ pub struct Listen(SocketAddr);
 impl Listen {
     /// The embedded default's text with these ports.
     pub(super) fn put(self, text: &str) -> String {
-        let (host, first) = (self.0.ip(), self.0.port());
-        let page = if host.is_loopback() { host } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
         let mut text = text.to_owned();
-        for ((usual, host), nth) in USUAL.into_iter().zip([host, host, page]).zip(0_u16..) {
-            // 0 stays 0: the system chooses each
-            let port = if first == 0 { 0 } else { first.saturating_add(nth) };
-            text = text.replace(usual, &format!("endpoint: \"{}\"\n", SocketAddr::new(host, port)));
+        for (usual, address) in USUAL.into_iter().zip(self.ports()) {
+            text = text.replace(usual, &format!("endpoint: \"{address}\"\n"));
         }
         text
+    }
+
+    /// Where the page is; none where the system chooses its port.
+    pub(super) fn page(self) -> Option<SocketAddr> {
+        let [.., page] = self.ports();
+        Some(page).filter(|page| page.port() != 0)
+    }
+
+    fn ports(self) -> [SocketAddr; 3] {
+        let (host, first) = (self.0.ip(), self.0.port());
+        let page = if host.is_loopback() { host } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        // 0 stays 0: the system chooses each
+        let port = |nth: u16| if first == 0 { 0 } else { first.saturating_add(nth) };
+        [SocketAddr::new(host, port(0)), SocketAddr::new(host, port(1)), SocketAddr::new(page, port(2))]
     }
 }
 

@@ -55,9 +55,6 @@ pub use listen::Listen;
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// As of `run`.
-    #[arg(long, value_name = "HOST:PORT", value_parser = listen::listen)]
-    listen: Option<listen::Listen>,
     #[command(flatten)]
     common: Common,
 }
@@ -138,15 +135,16 @@ pub fn main() -> Exit {
     if let Err(error) = process::begin() {
         complain(&format!("warning: core dumps could not be switched off: {error}"));
     }
-    let Cli { command, listen, common } = Cli::parse();
+    let Cli { command, common } = Cli::parse();
     if !common.feature_gates.is_empty() {
         complain("note: --feature-gates is a Collector's, and changes nothing here");
     }
-    let ended = match command.unwrap_or(Command::Run(run::Options::default())) {
-        Command::Run(options) => run::run(&common, options.or_listen(listen)),
-        _ if listen.is_some() => {
-            Err(CommandError::Usage("--listen is for `run` and the embedded default only".to_owned()))
-        }
+    let command = command.unwrap_or(Command::Run(run::Options::default()));
+    if let Err(error) = listens(&command, &common) {
+        return output::report(&error);
+    }
+    let ended = match command {
+        Command::Run(options) => run::run(&common, options),
         Command::Demo(options) => demo::run(&common, &options),
         Command::Validate(options) => inspect::validate(&common, options),
         Command::Check(options) => check::run(&common, &options),
@@ -166,6 +164,18 @@ pub fn main() -> Exit {
         Command::Vault(command) => vault::run(&common, command),
     };
     ended.unwrap_or_else(|error| output::report(&error))
+}
+
+/// `--listen` is refused where it would have no effect.
+fn listens(command: &Command, common: &Common) -> Result<(), CommandError> {
+    let why = match command {
+        _ if common.listen.is_none() => return Ok(()),
+        _ if common.config.is_some() => "with --config set each `endpoint` in the file",
+        Command::Run(_) | Command::Validate(_) | Command::Check(_) | Command::PrintConfig { .. } => return Ok(()),
+        Command::Top(_) | Command::Tap(_) | Command::Report(_) | Command::Alerts(_) => return Ok(()),
+        _ => "this command has nothing to do with its ports",
+    };
+    Err(CommandError::Usage(format!("--listen is for the embedded default: {why}")))
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<Exit, CommandError> {

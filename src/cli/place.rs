@@ -25,7 +25,7 @@ const USUAL: &str = "http://127.0.0.1:8888";
 /// Where the gateway is.
 #[derive(Args)]
 pub(super) struct Where {
-    /// Address of the admin port [default: that of `--config`, else http://127.0.0.1:8888]. TOLLGATE_ADMIN_TOKEN, or
+    /// Address of the admin port [default: that of `--config` or `--listen`, else http://127.0.0.1:8888]. TOLLGATE_ADMIN_TOKEN, or
     /// TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD, open one that asks who is there; without them what the
     /// configuration says.
     #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL")]
@@ -68,8 +68,16 @@ impl Where {
         let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| Secret::new(format!("Bearer {token}")));
         let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
         let given = token.or_else(|| login.map(|(user, password)| basic(&user, &password)));
+        let base = match (&self.admin, common.listen) {
+            (Some(admin), _) => admin.clone(),
+            (None, None) => USUAL.to_owned(),
+            (None, Some(listen)) => {
+                let page = listen.page().ok_or("with port 0 the system chooses the admin port: give --admin")?;
+                format!("http://{page}")
+            }
+        };
         let mut place = of_file.unwrap_or_else(|| AdminPort {
-            base: self.admin.clone().unwrap_or_else(|| USUAL.to_owned()),
+            base,
             tls: tls::Settings::default(),
             authorization: None,
         });

@@ -15,7 +15,6 @@ use tokio::sync::Notify;
 
 use super::common::Common;
 use super::error::{CommandError, Exit};
-use super::listen::{Listen, listen};
 use super::output::report;
 use super::reload::{Reloads, tell_of_age};
 use super::runtime::{GRACE, runtime_threads};
@@ -36,26 +35,10 @@ pub(super) struct Options {
     /// as ConfigMaps do).
     #[arg(long)]
     watch: bool,
-    /// Where the embedded default listens: gRPC at this port, HTTP at the next, the page (on loopback) at the one after
-    /// [default: 127.0.0.1:4317, :4318 and :8888].
-    #[arg(long, value_name = "HOST:PORT", value_parser = listen)]
-    listen: Option<Listen>,
-}
-
-impl Options {
-    /// With `--listen` before the subcommand, or without one; that of the subcommand wins.
-    pub(super) fn or_listen(self, listen: Option<Listen>) -> Self {
-        Self { listen: self.listen.or(listen), ..self }
-    }
 }
 
 /// Runs until a signal.
 pub(super) fn run(common: &Common, options: Options) -> Result<Exit, CommandError> {
-    if options.listen.is_some() && common.config.is_some() {
-        let why = "--listen is for the embedded default; with --config set each `endpoint` in the file";
-        return Err(CommandError::Usage(why.to_owned()));
-    }
-    let common = &Common { listen: options.listen, ..common.clone() };
     let loaded = load(common, Make::Keys)?;
     logging::init(loaded.valid.log_level);
     tell_of_age(&loaded.valid, SystemClock::new().now());

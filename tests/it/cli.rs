@@ -161,16 +161,35 @@ fn a_port_in_use_says_what_to_set() {
     }
 }
 
-/// `--listen` is refused where it would have no effect.
+/// `--listen` means the same ports to every command that knows them, and is refused where it would have no effect.
 #[test]
 fn listen_is_for_the_embedded_default() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in
-        [&["run", "--listen", "127.0.0.1:0", "--config", "x.yaml"][..], &["--listen", "127.0.0.1:0", "validate"]]
+        [&["run", "--listen", "127.0.0.1:0", "--config", "x.yaml"][..], &["--listen", "127.0.0.1:0", "schema"]]
     {
         let output = tollgate(folder.path()).args(arguments).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && told.contains("embedded default"), "{told}");
+    }
+    let output = tollgate(folder.path()).args(["print-config", "--listen", "127.0.0.1:14317"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(["14317", "14318", "14319"].iter().all(|port| text.contains(&format!("127.0.0.1:{port}"))), "{text}");
+}
+
+/// A gateway that is not there: the port that was asked, and how to name another one.
+#[test]
+fn no_gateway_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["tap", "report", "top"] {
+        let mut asked = tollgate(folder.path());
+        asked.args([command, "--listen", "127.0.0.1:1"]);
+        asked.args((command == "top").then_some("--once"));
+        let output = asked.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        for wanted in ["http://127.0.0.1:3: ", "is the gateway running", "`--admin URL`", "`--listen HOST:PORT`"] {
+            assert!(output.status.code() == Some(1) && told.contains(wanted), "{wanted}: {told}");
+        }
     }
 }
 

@@ -41,6 +41,26 @@ fn as_json(path: &str) -> Json {
     serde_json::from_str(&out).unwrap()
 }
 
+/// Pseudonyms are those of the gateway where its key is found; else it is said that they are not.
+#[test]
+fn pseudonyms_are_the_gateways() {
+    let request = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"chat","traceId":"00000000000000000000000000000001",
+        "spanId":"0000000000000001","attributes":[{"key":"user.id","value":{"stringValue":"jane"}}]}]}]}]}"#;
+    let request: Vec<u8> = request.iter().copied().filter(|byte| *byte != b'\n').collect();
+    let shown = |key: Option<&str>| {
+        let folder = tempfile::tempdir().unwrap();
+        key.map(|key| fs::write(folder.path().join("pseudonym.key"), key).unwrap());
+        let (out, err, code) = explain(folder.path(), &["-", "--data-dir", folder.path().to_str().unwrap()], &request);
+        assert_eq!(code, Some(0), "{err}");
+        let made = out.split("\"h-").nth(1).and_then(|rest| rest.get(..32)).unwrap().to_owned();
+        (made, out.contains("the gateway's own will differ"))
+    };
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    assert_eq!(shown(Some(key)), shown(Some(key)));
+    assert!(!shown(Some(key)).1);
+    assert!(shown(None).1 && shown(None).0 != shown(Some(key)).0);
+}
+
 /// Everything that goes on, as text.
 fn after(request: &Json) -> String {
     let parts = request["items"].as_array().unwrap().iter().flat_map(|item| item["parts"].as_array().unwrap());

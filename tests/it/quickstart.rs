@@ -29,9 +29,13 @@ fn the_page_for_newcomers_works() {
     let script = format!("trap 'kill $GATEWAY 2> /dev/null' EXIT\n{script}");
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_tollgate")).parent().unwrap().display().to_string();
     let path = format!("{binary}:{}", std::env::var("PATH").unwrap_or_default());
+    // what a newcomer sends is of now: old telemetry raises an alarm
+    assert!(script.contains("BEGAN=$(($(date +%s) - 2))") && !script.contains("UnixNano\": \"1"), "{script}");
     let run = Command::new("bash").args(["-c", &script]).current_dir(&folder).env("PATH", path).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     for wanted in [
+        "traces: 1 span, ",
+        "    error.message: could not reach [EMAIL] about badge B1234\n",
         "  chat gpt-4o  1.500 s  tokens 1000 in, 100 out  0.0035 USD  1 redacted\n",
         "    content: tollgate vault get file:///default/unattributed/first/",
         "  my-agent  chat gpt-4o  ok  0.0035 USD\n",

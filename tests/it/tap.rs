@@ -116,7 +116,7 @@ async fn tap_shows_what_leaves() {
     let spans = first["request"]["resourceSpans"][0]["scopeSpans"][0]["spans"][0].to_string();
     assert!(spans.contains("[EMAIL]") && spans.contains("gen_ai.payload.s3_uri"), "{spans}");
     assert!(spans.contains("file://"), "references are filled in: {spans}");
-    assert!(text.contains(" traces account=default traces: 1 spans") && text.contains("[EMAIL]"), "{text}");
+    assert!(text.contains(" traces account=default traces: 1 span,") && text.contains("[EMAIL]"), "{text}");
     assert!(text.contains("others") && !text.contains("canary") && !text.contains("anna@"), "{text}");
     app.shutdown().await;
 }

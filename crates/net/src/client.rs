@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,11 +58,15 @@ pub struct Client {
 
 /// Why there was no answer. Holds names of hosts and certificates at most.
 #[derive(Debug)]
-pub struct ClientError(String);
+pub struct ClientError {
+    text: String,
+    /// Whether nobody listens there.
+    pub refused: bool,
+}
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -69,12 +74,13 @@ impl Error for ClientError {}
 
 impl ClientError {
     /// The innermost cause says most: "connection refused", "invalid peer certificate".
-    fn from(error: &dyn Error) -> Self {
+    fn from(error: &(dyn Error + 'static)) -> Self {
         let mut innermost = error;
         while let Some(source) = innermost.source() {
             innermost = source;
         }
-        Self(innermost.to_string())
+        let kind = innermost.downcast_ref::<io::Error>().map(io::Error::kind);
+        Self { text: innermost.to_string(), refused: kind == Some(io::ErrorKind::ConnectionRefused) }
     }
 }
 

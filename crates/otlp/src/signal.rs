@@ -35,4 +35,11 @@ impl Signal {
             Self::Logs => "log_records",
         }
     }
+
+    /// So many items, as people say it: `1 span`, `2 log records`.
+    pub fn counted(self, items: u64) -> String {
+        let many = self.items().replace('_', " ");
+        let one = many.strip_suffix('s').unwrap_or(&many);
+        format!("{items} {}", if items == 1 { one } else { &many })
+    }
 }

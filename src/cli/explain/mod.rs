@@ -24,6 +24,12 @@ use kernel::terminal::escaped;
 use look::Request;
 use otlp::Signal;
 
+/// Said where no gateway's key was found.
+const STRANGE: &str = "\
+note: the pseudonyms (`h-…`) above are made with a key of this run alone; the gateway's own will differ.
+For the same ones give the `--config` or `--data-dir` of the gateway, where its `pseudonym.key` can be read.
+";
+
 /// Options of `explain`.
 #[derive(Args, Clone)]
 pub(super) struct Options {
@@ -70,11 +76,15 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
         )));
     }
     if options.json {
-        let text = serde_json::to_string_pretty(&serde_json::json!({ "requests": shown }));
+        let strange = dry.strange_pseudonyms;
+        let text = serde_json::to_string_pretty(&serde_json::json!({ "requests": shown, "strange_pseudonyms": strange }));
         let text = text.map_err(|_| "it can't be written as JSON")?;
         return out(&format!("{}\n", escaped(&text)));
     }
     let look = show::Look { colour: colour_out(), full: options.full };
-    let text: Vec<String> = shown.iter().map(|request| show::request(request, look)).collect();
+    let mut text: Vec<String> = shown.iter().map(|request| show::request(request, look)).collect();
+    if dry.strange_pseudonyms && text.iter().any(|text| show::has_pseudonym(text)) {
+        text.push(STRANGE.to_owned());
+    }
     out(&text.join("\n"))
 }

@@ -132,6 +132,11 @@ fn changes(part: &Part, look: Look, out: &mut String) {
     }
 }
 
+/// Whether there is a pseudonym in it.
+pub(super) fn has_pseudonym(text: &str) -> bool {
+    text.split("h-").skip(1).any(|rest| rest.bytes().take_while(u8::is_ascii_hexdigit).count() >= 32)
+}
+
 fn value(json: &Json, full: bool) -> String {
     let text = safe(&json.to_string());
     if full || text.chars().count() <= WIDTH {

@@ -25,7 +25,8 @@ pub enum Verbosity {
     /// A line per request.
     #[default]
     Basic,
-    /// A few lines per span, at most 20 spans a second: duration, tokens, cost, how to open its content.
+    /// A few lines per span, at most 20 spans a second: duration, tokens, cost, what redaction changed, how to open
+    /// its content.
     Spans,
     /// A line per item too.
     Normal,

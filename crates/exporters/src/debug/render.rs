@@ -13,8 +13,8 @@ use pipeline::ExportRequest;
 
 /// The text of a request; none if it is not one.
 pub(super) fn request(request: &ExportRequest, verbosity: Verbosity) -> Option<String> {
-    let (signal, items) = (request.signal.as_str(), request.signal.items().replace('_', " "));
-    let mut out = format!("{signal}: {} {items}, {} bytes\n", request.items, request.body.len());
+    let (signal, items) = (request.signal.as_str(), request.signal.counted(request.items));
+    let mut out = format!("{signal}: {items}, {} bytes\n", request.body.len());
     if verbosity == Verbosity::Basic || verbosity == Verbosity::Spans {
         return Some(out);
     }

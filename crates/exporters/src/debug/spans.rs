@@ -1,6 +1,7 @@
 //! **What**: spans as a few lines each, for a person at a terminal, with the command that opens their content.
-//! **Invariants**: of a span only its name, numbers and references are shown; at most [`MOST`] spans a second, the rest
-//! as a count; what is to be pasted into a shell holds nothing that a shell acts on.
+//! **Invariants**: of a span only its name, numbers, references and [`CLEANED`] texts with a placeholder are shown; at
+//! most [`MOST`] spans a second, the rest as a count; what is to be pasted into a shell holds nothing that a shell
+//! acts on.
 //! **Not here**: every field (`render`).
 
 use std::fmt::Write as _;
@@ -11,8 +12,10 @@ use super::tree::Node;
 
 /// Spans that are shown in a second: more can't be read.
 const MOST: u32 = 20;
-/// Characters of a name.
-const NAME: usize = 120;
+/// Characters of a name or a text.
+const WIDTH: usize = 120;
+/// Cleaned texts of a span.
+const CLEANED: usize = 3;
 
 /// How many spans were shown in this second.
 #[derive(Default)]
@@ -50,8 +53,7 @@ pub(super) fn spans(out: &mut String, tree: &Node<'_>, open_with: &str, pace: &m
 fn one(out: &mut String, span: &Node<'_>, open_with: &str) {
     let field = |name: &str| span.get(name).map(Node::scalar).unwrap_or_default();
     out.push_str("  ");
-    let name: String = field("name").chars().take(NAME).collect();
-    text(out, &name);
+    cut(out, field("name"));
     let nanos = |name: &str| field(name).parse::<u64>().ok();
     if let Some((from, to)) = nanos("startTimeUnixNano").zip(nanos("endTimeUnixNano")) {
         let _ = write!(out, "  {:.3} s", Duration::from_nanos(to.saturating_sub(from)).as_secs_f64());
@@ -72,10 +74,33 @@ fn one(out: &mut String, span: &Node<'_>, open_with: &str) {
     out.push_str(" span ");
     text(out, field("spanId"));
     out.push('\n');
+    cleaned(out, span);
     let (uri, range) = (word(span, "gen_ai.payload.s3_uri"), word(span, "gen_ai.payload.range"));
     if let Some((uri, range)) = uri.zip(range) {
         let _ = writeln!(out, "    content: tollgate vault get {uri} --range {range} {open_with}");
     }
+}
+
+/// Attributes that redaction changed, as they go out.
+fn cleaned(out: &mut String, span: &Node<'_>) {
+    let texts = elements(span, "attributes").iter().filter_map(|one| {
+        let string = one.get("value")?.get("stringValue")?;
+        (placeholders(string) > 0).then(|| (one.get("key").map(Node::scalar).unwrap_or_default(), string.scalar()))
+    });
+    for (key, string) in texts.take(CLEANED) {
+        out.push_str("    ");
+        cut(out, key);
+        out.push_str(": ");
+        cut(out, string);
+        out.push('\n');
+    }
+}
+
+/// The beginning of a text.
+fn cut(out: &mut String, all: &str) {
+    let end = all.char_indices().nth(WIDTH).map(|(at, _)| at);
+    text(out, end.and_then(|end| all.get(..end)).unwrap_or(all));
+    out.push_str(if end.is_some() { "…" } else { "" });
 }
 
 fn value<'a>(span: &Node<'a>, key: &str) -> Option<&'a str> {

@@ -89,11 +89,13 @@ fn traces(spans: &[String]) -> ExportRequest {
     request(Signal::Traces, &text, spans.len() as u64)
 }
 
-/// `spans` says of a span what a person wants to know, and how to open its content; other texts of it are not shown.
+/// `spans` says of a span what a person wants to know and how to open its content, and shows what redaction
+/// changed; other texts of it are not shown.
 #[tokio::test]
 async fn spans_for_people() {
     let attributes = r#"{"key":"gen_ai.usage.input_tokens","value":{"intValue":"12"}},{"key":"gen_ai.usage.output_tokens","value":{"intValue":"3"}},
         {"key":"tollgate.cost.usd","value":{"doubleValue":0.25}},{"key":"note","value":{"stringValue":"of [EMAIL] and [PHONE] [CONTENT]"}},
+        {"key":"other","value":{"stringValue":"left [CONTENT] as it is"}},
         {"key":"gen_ai.payload.s3_uri","value":{"stringValue":"file:///a/b.agev"}},
         {"key":"gen_ai.payload.range","value":{"stringValue":"bytes=0-9"}}"#;
     let text = printed(Verbosity::Spans, &traces(&[span("chat", attributes)])).await;
@@ -103,6 +105,7 @@ async fn spans_for_people() {
         [
             "  chat  1.500 s  tokens 12 in, 3 out  0.25 USD  2 redacted",
             "    trace 00000000000000000000000000000001 span 0000000000000002",
+            "    note: of [EMAIL] and [PHONE] [CONTENT]",
             "    content: tollgate vault get file:///a/b.agev --range bytes=0-9 --store v --identity k",
         ]
     );
@@ -124,6 +127,12 @@ async fn spans_are_bounded() {
     let text = printed(Verbosity::Spans, &traces(&many)).await;
     assert_eq!(text.matches("  chat  ").count(), 20, "{text}");
     assert!(text.contains("and 980 more: 20 a second are shown"), "{text}");
+    let long = format!("[EMAIL]{}", "é".repeat(1000));
+    let texts: Vec<String> =
+        (0..9).map(|at| format!(r#"{{"key":"k{at}","value":{{"stringValue":"{long}"}}}}"#)).collect();
+    let text = printed(Verbosity::Spans, &traces(&[span("chat", &texts.join(","))])).await;
+    let cut: Vec<usize> = text.lines().filter(|line| line.contains("[EMAIL]")).map(|line| line.chars().count()).collect();
+    assert_eq!(cut, [129; 3], "{text}");
 }
 
 /// Logs of a real client: bodies and attributes.
