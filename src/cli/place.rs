@@ -76,11 +76,8 @@ impl Where {
                 format!("http://{page}")
             }
         };
-        let mut place = of_file.unwrap_or_else(|| AdminPort {
-            base,
-            tls: tls::Settings::default(),
-            authorization: None,
-        });
+        let mut place =
+            of_file.unwrap_or_else(|| AdminPort { base, tls: tls::Settings::default(), authorization: None });
         place.authorization = given.or(place.authorization);
         place.tls.identity = self.admin_cert.clone().zip(self.admin_key.clone());
         if let Some(ca) = &self.admin_ca {

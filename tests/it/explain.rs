@@ -44,7 +44,8 @@ fn as_json(path: &str) -> Json {
 /// Pseudonyms are those of the gateway where its key is found; else it is said that they are not.
 #[test]
 fn pseudonyms_are_the_gateways() {
-    let request = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"chat","traceId":"00000000000000000000000000000001",
+    let request =
+        br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"chat","traceId":"00000000000000000000000000000001",
         "spanId":"0000000000000001","attributes":[{"key":"user.id","value":{"stringValue":"jane"}}]}]}]}]}"#;
     let request: Vec<u8> = request.iter().copied().filter(|byte| *byte != b'\n').collect();
     let shown = |key: Option<&str>| {

@@ -77,7 +77,8 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
     }
     if options.json {
         let strange = dry.strange_pseudonyms;
-        let text = serde_json::to_string_pretty(&serde_json::json!({ "requests": shown, "strange_pseudonyms": strange }));
+        let text =
+            serde_json::to_string_pretty(&serde_json::json!({ "requests": shown, "strange_pseudonyms": strange }));
         let text = text.map_err(|_| "it can't be written as JSON")?;
         return out(&format!("{}\n", escaped(&text)));
     }

@@ -131,7 +131,8 @@ async fn spans_are_bounded() {
     let texts: Vec<String> =
         (0..9).map(|at| format!(r#"{{"key":"k{at}","value":{{"stringValue":"{long}"}}}}"#)).collect();
     let text = printed(Verbosity::Spans, &traces(&[span("chat", &texts.join(","))])).await;
-    let cut: Vec<usize> = text.lines().filter(|line| line.contains("[EMAIL]")).map(|line| line.chars().count()).collect();
+    let cut: Vec<usize> =
+        text.lines().filter(|line| line.contains("[EMAIL]")).map(|line| line.chars().count()).collect();
     assert_eq!(cut, [129; 3], "{text}");
 }
 
