@@ -100,7 +100,7 @@ fn is_generated(text: &str, prefixed: bool) -> bool {
     enough && letters > 0 && mixed && !has_word(text) && 4 * letters_of_words(text) < 3 * letters.max(2)
 }
 
-/// Whether letters in a row are a word: lower case in five, upper case in more than ten, or a whole piece between marks.
+/// Whether letters in a row are a word: five small ones, more than ten capitals, or a whole piece between marks.
 fn has_word(text: &str) -> bool {
     let lower = text.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() >= WORD);
     let upper = text.split(|c: char| !c.is_ascii_uppercase()).any(|run| run.len() > 2 * WORD);

@@ -108,7 +108,7 @@ struct Sighting {
     hour: u32,
 }
 
-/// In a checkpoint a text that had enough sessions has their number in place of a session: `min_sessions` may be raised.
+/// Of a text that had enough sessions a checkpoint holds their number in place of a session: `min_sessions` may rise.
 const MOST_SESSIONS: u64 = 100;
 /// What names a session: its id, its user's day, or its day. One person may come as each of them, so that they are
 /// counted apart; the lowest two bits of a session's hash.
