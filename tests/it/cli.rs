@@ -177,6 +177,17 @@ fn listen_is_for_the_embedded_default() {
     assert!(["14317", "14318", "14319"].iter().all(|port| text.contains(&format!("127.0.0.1:{port}"))), "{text}");
 }
 
+/// A file without its option is told what it lacks, by each command that reads a configuration.
+#[test]
+fn a_file_without_its_option() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["validate", "check", "print-config", "run"] {
+        let output = tollgate(folder.path()).args([command, "x.yaml"]).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && told.contains("did you mean `--config x.yaml`?"), "{told}");
+    }
+}
+
 /// A gateway that is not there: the port that was asked, and how to name another one.
 #[test]
 fn no_gateway_says_what_to_do() {
