@@ -38,6 +38,21 @@ impl Common {
     }
 }
 
+/// A file without `--config` before it, which is told what it lacks.
+#[derive(Args, Clone, Copy, Default)]
+pub(super) struct NoFile {
+    #[arg(hide = true, value_name = "FILE", value_parser = no_file)]
+    _file: Option<Never>,
+}
+
+/// What is never there.
+#[derive(Clone, Copy)]
+enum Never {}
+
+fn no_file(text: &str) -> Result<Never, CommandError> {
+    Err(CommandError::Usage(format!("did you mean `--config {text}`?")))
+}
+
 /// A file as the Collector's operator names it, too: `file:/path`.
 fn file(text: &str) -> Result<PathBuf, CommandError> {
     let other = ["env:", "yaml:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme));

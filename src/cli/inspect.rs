@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use super::common::Common;
+use super::common::{Common, NoFile};
 use super::error::{CommandError, Exit};
 use super::output::{complain, out};
 use super::source::{Make, load, load_alone, load_with};
@@ -19,6 +19,8 @@ pub(super) struct ValidateOptions {
     /// The file alone: no certificate, key or folder that it names, as on another machine than the one it is for.
     #[arg(long)]
     file_only: bool,
+    #[command(flatten)]
+    _none: NoFile,
 }
 
 /// Says that a configuration is fine, or everything that is wrong with it and with what it names.

@@ -88,6 +88,8 @@ enum Command {
         /// With each option's description.
         #[arg(long)]
         comments: bool,
+        #[command(flatten)]
+        _none: common::NoFile,
     },
     /// Lists receivers, processors, exporters and extensions.
     Components,
@@ -150,7 +152,7 @@ pub fn main() -> Exit {
         Command::Check(options) => check::run(&common, &options),
         Command::Schema => output::out(&schema::text()),
         Command::Completions { shell } => completions(shell),
-        Command::PrintConfig { comments } => inspect::print_config(&common, comments),
+        Command::PrintConfig { comments, .. } => inspect::print_config(&common, comments),
         Command::Components => inspect::components(),
         Command::Explain(options) => explain::run(&common, &options),
         Command::Redact(options) => redact::run(&common, &options),

@@ -13,7 +13,7 @@ use clap::Args;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::common::Common;
+use super::common::{Common, NoFile};
 use super::error::{CommandError, Exit};
 use super::output::report;
 use super::reload::{Reloads, tell_of_age};
@@ -35,6 +35,8 @@ pub(super) struct Options {
     /// as ConfigMaps do).
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    _none: NoFile,
 }
 
 /// Runs until a signal.

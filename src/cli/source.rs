@@ -21,6 +21,10 @@ use kernel::secret::Secret;
 /// The try-out auditor's key in the data directory.
 pub(super) const TRYOUT_KEY: &str = "auditor.key";
 
+/// What to do where the file can't be read.
+const UNREAD: &str =
+    "`--config` takes the path of a YAML file; `tollgate print-config > tollgate.yaml` writes one to begin with";
+
 /// A configuration that can be used.
 pub(super) struct Loaded {
     /// As written, defaults filled in.
@@ -92,7 +96,7 @@ pub(super) fn said_by(common: &Common) -> Result<Said, CommandError> {
 fn text_of(common: &Common) -> Result<String, CommandError> {
     match &common.config {
         Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| CommandError::Config(format!("can't read {}: {error}", path.display()))),
+            .map_err(|error| CommandError::Config(format!("can't read {}: {error}: {UNREAD}", path.display()))),
         None => Ok(common.listen.map_or_else(|| TEXT.to_owned(), |listen| listen.put(TEXT))),
     }
 }

@@ -18,7 +18,7 @@ use crate::components::id_text;
 use config::ByteSize;
 use kernel::clock::{Clock, UnixNanos};
 use pipeline::RealDisk;
-use pipeline::spool::{Committer, ConsumerStatus, Spool, SpoolKey, Status};
+use pipeline::spool::{Committer, ConsumerStatus, OpenError, Spool, SpoolKey, Status};
 use telemetry::logging;
 
 /// Subcommands of `spool`.
@@ -67,7 +67,7 @@ pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandErro
     let seams = Seams::real();
     let directory = loaded.valid.spool.directory.clone();
     if !directory.is_dir() {
-        return Err(CommandError::Failed(format!("there is no spool in {}", directory.display())));
+        return Err(OpenError::no_spool(&directory).into());
     }
     let keys = present_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
     let status = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;

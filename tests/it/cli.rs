@@ -1,7 +1,7 @@
 //! What holds for every command: memory that nobody dumps, and an exit code that says whether it was written.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -140,6 +140,42 @@ fn log_of(child: &mut Child) -> (SocketAddr, String) {
     (address, key)
 }
 
+/// A refused request is answered in words, and a line of the log says why and from where, once; nothing of it is told.
+#[test]
+fn a_refusal_is_answered_and_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = tollgate(folder.path());
+    command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let _runs = Runs(command.spawn().unwrap());
+    let told = |wanted: &str| {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let text = fs::read_to_string(&log).unwrap();
+            if let Some(line) = text.lines().find(|line| line.contains(wanted)) {
+                return (line.to_owned(), text);
+            }
+            assert!(Instant::now() < end, "{wanted} is not logged: {text}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let (line, _) = told("listening: otlp http");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    for _ in 0..3 {
+        let mut stream = std::net::TcpStream::connect(line["address"].as_str().unwrap()).unwrap();
+        let request = "POST /v1/traces?CANARY HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 6\r\n";
+        stream.write_all(format!("{request}\r\nCANARY").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 415 ") && answer.contains(r#""message":"the content type of an OTLP"#));
+    }
+    let (line, text) = told("a request was refused");
+    for wanted in ["content_type", "415", "application/json", "this machine"] {
+        assert!(line.contains(wanted), "{wanted}: {line}");
+    }
+    assert!(text.matches("a request was refused").count() == 1 && !text.contains("CANARY"), "{text}");
+}
+
 /// A port in use is named, with where it is set, and the option that a start without a file has.
 #[test]
 fn a_port_in_use_says_what_to_set() {
@@ -175,6 +211,17 @@ fn listen_is_for_the_embedded_default() {
     let output = tollgate(folder.path()).args(["print-config", "--listen", "127.0.0.1:14317"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(["14317", "14318", "14319"].iter().all(|port| text.contains(&format!("127.0.0.1:{port}"))), "{text}");
+}
+
+/// A file without its option is told what it lacks, by each command that reads a configuration.
+#[test]
+fn a_file_without_its_option() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["validate", "check", "print-config", "run"] {
+        let output = tollgate(folder.path()).args([command, "x.yaml"]).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && told.contains("did you mean `--config x.yaml`?"), "{told}");
+    }
 }
 
 /// A gateway that is not there: the port that was asked, and how to name another one.

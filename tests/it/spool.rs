@@ -31,7 +31,8 @@ fn looking_makes_nothing() {
     for arguments in [&["spool", "list"][..], &["spool", "drop", "debug", "--yes"]] {
         let (code, said) = tollgate(&[arguments, &[&config]].concat());
         assert_eq!(code, Some(1), "{said}");
-        assert_eq!(said, format!("error: there is no spool in {}\n", spool.display()));
+        let remedy = "give the `--config` or `--data-dir` of the gateway that is meant";
+        assert_eq!(said, format!("error: there is no spool in {}: {remedy}\n", spool.display()));
         assert!(!folder.path().join("data").exists());
     }
     fs::create_dir_all(&spool).unwrap();

@@ -56,7 +56,9 @@ impl Location {
             }
             let folder = self.store.strip_prefix("file://").unwrap_or(&self.store);
             if !Path::new(folder).is_dir() {
-                return Err(ReadError::not_found(format!("{folder} is not a folder")));
+                return Err(ReadError::not_found(format!(
+                    "{folder} is not a folder: `--store` takes the vault's (`store.directory` of the gateway), or s3://bucket/prefix"
+                )));
             }
             return Ok(Site::Folder(folder.into()));
         };

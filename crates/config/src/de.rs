@@ -55,7 +55,7 @@ pub fn partly<T: DeserializeOwned>(node: &Node, path: &str) -> (Option<T>, Vec<P
 enum Kind {
     Unknown { what: &'static str, name: String, expected: &'static [&'static str] },
     Missing(&'static str),
-    Other(String),
+    Other { what: String, hint: &'static str },
 }
 
 /// A typing error on its way up. Boxed: results are passed through every level of every component.
@@ -113,7 +113,7 @@ impl TypeError {
                 Problem::error(at, full, what).with_hint(hint)
             }
             Kind::Missing(field) => Problem::error(at, full, format!("`{field}` is missing")),
-            Kind::Other(what) => Problem::error(at, full, what),
+            Kind::Other { what, hint } => Problem::error(at, full, what).with_hint(hint),
         }
     }
 }
@@ -128,7 +128,13 @@ impl std::error::Error for TypeError {}
 
 impl de::Error for TypeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(Kind::Other(message.to_string()))
+        let what = message.to_string();
+        // serde's own words, for types that take one of several forms
+        if what.starts_with("data did not match any variant of untagged enum") {
+            let hint = "`tollgate print-config --comments` shows how each key is written, `tollgate schema` all its forms";
+            return Self::new(Kind::Other { what: "none of the forms that this key takes".to_owned(), hint });
+        }
+        Self::new(Kind::Other { what, hint: "" })
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -143,8 +149,18 @@ impl de::Error for TypeError {
             _ => "something else",
         };
         let expected = expected.to_string();
-        let expected = if expected.starts_with("struct ") { "a map" } else { expected.as_str() };
-        Self::new(Kind::Other(format!("expected {expected}, found {found}")))
+        let (expected, hint) = match expected.as_str() {
+            "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" => {
+                ("a whole number", "write a whole number, such as `5`")
+            }
+            "f32" | "f64" => ("a number", "write a number, such as `0.5`"),
+            "a boolean" => ("true or false", "write `true` or `false`"),
+            "a string" => ("text", "write text, such as `name`"),
+            "a sequence" => ("a list", "write a list, such as `[a, b]`"),
+            map if map == "a map" || map.starts_with("struct ") => ("a map", "write a map, such as `{ key: value }`"),
+            other => (other, ""),
+        };
+        Self::new(Kind::Other { what: format!("expected {expected}, found {found}"), hint })
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -155,7 +171,7 @@ impl de::Error for TypeError {
             "u32" | "u64" | "usize" => "a whole number of at least 0",
             other => other,
         };
-        Self::new(Kind::Other(format!("not a valid value: expected {expected}")))
+        Self::new(Kind::Other { what: format!("not a valid value: expected {expected}"), hint: "" })
     }
 
     fn unknown_field(name: &str, expected: &'static [&'static str]) -> Self {

@@ -189,14 +189,7 @@ impl Shape<'_> {
         for (key, body) in node.entries() {
             let path = join("service.pipelines", &key.name);
             let Some(id) = self.id(key, "service.pipelines") else { continue };
-            let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.as_str() == id.kind) else {
-                let hint = nearest(&id.kind, Signal::ALL.iter().map(|signal| signal.as_str()))
-                    .map_or("expected one of: traces, metrics, logs".to_owned(), |near| {
-                        format!("did you mean `{near}`?")
-                    });
-                self.error(key.at, path, format!("`{}` is not a signal", id.kind), hint);
-                continue;
-            };
+            let signal = self.signal(key, &id, &path);
             self.keys(body, &path, &["receivers", "processors", "exporters"]);
             let mut list = |name: &str| {
                 body.get(name).map(|(_, node)| self.references(node, &join(&path, name))).unwrap_or_default()
@@ -210,6 +203,19 @@ impl Shape<'_> {
             pipelines.push(Pipeline { id, signal, at: key.at, receivers, processors, exporters });
         }
         pipelines
+    }
+
+    /// Of a pipeline that is misspelt the likeliest: what is wrong inside of it is told at once.
+    fn signal(&mut self, key: &Key, id: &ComponentId, path: &str) -> Signal {
+        let named = |name: &str| Signal::ALL.into_iter().find(|signal| signal.as_str() == name);
+        if let Some(signal) = named(&id.kind) {
+            return signal;
+        }
+        let near = nearest(&id.kind, Signal::ALL.iter().map(|signal| signal.as_str()));
+        let hint = near
+            .map_or("expected one of: traces, metrics, logs".to_owned(), |near| format!("did you mean `{near}`?"));
+        self.error(key.at, path, format!("`{}` is not a signal", id.kind), hint);
+        near.and_then(named).unwrap_or(Signal::Traces)
     }
 
     fn references(&mut self, node: &Node, path: &str) -> Vec<(ComponentId, At)> {

@@ -42,7 +42,7 @@ pub enum Verb {
 
 /// A value as written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected text, a number, or `true` or `false`")]
 pub enum Scalar {
     /// `true`
     Bool(bool),

@@ -30,7 +30,7 @@ impl Detector {
     pub fn new(rules: &[RuleData], custom: &[Custom]) -> Result<Self, Vec<RuleError>> {
         let mut made = Parts { rules: vec![unscanned()], ..Parts::default() };
         for rule in rules.iter().filter(|rule| rule.on) {
-            made.add(&rule.name, |index, stems| builtin(rule, index, stems));
+            made.add(&rule.name, |index, stems| builtin(rule, index, stems).map_err(|fault| vec![fault]));
             if let (Some(family), Ok(index)) = (rule.family, u16::try_from(made.rules.len().saturating_sub(1))) {
                 made.families.set(family, index);
                 made.words(rule, index);
@@ -131,11 +131,13 @@ impl Parts {
         }
     }
 
-    fn add(&mut self, name: &str, make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, RuleErrorKind>) {
+    fn add(&mut self, name: &str, make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, Vec<RuleErrorKind>>) {
         let index = self.rules.len();
         match make(u16::try_from(index).unwrap_or(u16::MAX), &mut self.stems) {
             Ok(rule) => self.rules.push(rule),
-            Err(what) => self.errors.push(RuleError { rule: name.to_owned(), what }),
+            Err(faults) => {
+                self.errors.extend(faults.into_iter().map(|what| RuleError { rule: name.to_owned(), what }));
+            }
         }
     }
 }
@@ -246,37 +248,39 @@ fn unscanned() -> Rule {
     }
 }
 
-fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, RuleErrorKind> {
+/// A user's rule, or all that is wrong with it.
+fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Vec<RuleErrorKind>> {
+    let mut faults = Vec::new();
     let valid = (2..=41).contains(&rule.name.len())
         && rule.name.starts_with(|c: char| c.is_ascii_uppercase())
         && rule.name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     if !valid {
-        return Err(RuleErrorKind::InvalidName);
+        faults.push(RuleErrorKind::InvalidName);
     }
     if rule.pattern.is_empty() && (rule.keys.is_empty() || !rule.near.is_empty() || !rule.validator.is_empty()) {
-        return Err(RuleErrorKind::NothingToFind);
+        faults.push(RuleErrorKind::NothingToFind);
     }
-    let pattern = match rule.pattern.is_empty() {
-        true => None,
-        false => {
-            let regex = compile(&rule.pattern, true)?;
-            let free = rule.near.is_empty() && rule.validator.is_empty();
-            if is_everything(&regex) {
-                return Err(RuleErrorKind::MatchesEverything);
-            }
-            if free && is_single(&rule.pattern) {
-                return Err(RuleErrorKind::MatchesSingle);
-            }
-            if free && is_prose(&regex) {
-                return Err(RuleErrorKind::MatchesProse);
-            }
-            Some(Pattern { matcher: regex.into(), loose: true })
-        }
-    };
+    let made = (!rule.pattern.is_empty()).then(|| users_pattern(rule)).transpose();
+    let pattern = made.unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
+    let short = |word: &String| word.len() < SHORTEST || !word.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if rule.near.iter().any(short) {
+        faults.push(RuleErrorKind::ShortNearWord);
+    }
+    let validator = validator(&rule.validator).unwrap_or_else(|fault| {
+        faults.push(fault);
+        Validator::None
+    });
+    let allow = allow(&rule.allow).unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
+    if !faults.is_empty() {
+        return Err(faults);
+    }
     for word in &rule.near {
-        if word.len() < SHORTEST || !word.starts_with(|first: char| first.is_ascii_alphanumeric()) {
-            return Err(RuleErrorKind::ShortNearWord);
-        }
         let text = word.to_ascii_lowercase().into_bytes().into();
         stems.push(Stem { text, exact: false, whole: true, action: Action::Context(index) });
     }
@@ -287,11 +291,26 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, RuleE
         class: Class::Custom,
         family: None,
         bounds: Bounds::None,
-        validator: validator(&rule.validator)?,
+        validator,
         context: !rule.near.is_empty(),
-        allow: allow(&rule.allow)?,
+        allow,
         pattern,
     })
+}
+
+fn users_pattern(rule: &Custom) -> Result<Pattern, RuleErrorKind> {
+    let regex = compile(&rule.pattern, true)?;
+    let free = rule.near.is_empty() && rule.validator.is_empty();
+    if is_everything(&regex) {
+        return Err(RuleErrorKind::MatchesEverything);
+    }
+    if free && is_single(&rule.pattern) {
+        return Err(RuleErrorKind::MatchesSingle);
+    }
+    if free && is_prose(&regex) {
+        return Err(RuleErrorKind::MatchesProse);
+    }
+    Ok(Pattern { matcher: regex.into(), loose: true })
 }
 
 /// The keys of a user's rule, as those of a built-in one.
@@ -320,6 +339,7 @@ fn allow(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
     for pattern in patterns {
         let compiled = compile(pattern, true).map_err(|kind| match kind {
             RuleErrorKind::Syntax(what) => RuleErrorKind::AllowSyntax(what),
+            RuleErrorKind::LookAround => RuleErrorKind::AllowSyntax("look-around is not supported".to_owned()),
             RuleErrorKind::MatchesEmpty => RuleErrorKind::AllowsEmpty,
             other => other,
         })?;

@@ -53,6 +53,11 @@ pub enum RuleErrorKind {
     /// The pattern does not compile; in the words of the pattern engine.
     #[error("{0}")]
     Syntax(String),
+    /// The pattern asks what stands beside a match, which the engine can't in linear time.
+    #[error(
+        "look-around is not supported: name words beside it in `near`, or match them too and put what is private in a group"
+    )]
+    LookAround,
     /// The pattern may match nothing.
     #[error("the pattern matches the empty text, as `a*` does: write `a+`, or more beside it")]
     MatchesEmpty,
@@ -88,7 +93,8 @@ impl RuleErrorKind {
             Self::ShortNearWord => "near",
             Self::UnknownValidator => "validator",
             Self::InvalidPattern | Self::NoBounds | Self::NoFirstWord | Self::Syntax(_) => "pattern",
-            Self::MatchesEmpty | Self::MatchesEverything | Self::MatchesSingle | Self::MatchesProse => "pattern",
+            Self::LookAround | Self::MatchesEmpty | Self::MatchesEverything => "pattern",
+            Self::MatchesSingle | Self::MatchesProse => "pattern",
             Self::AllowSyntax(_) | Self::AllowsEmpty | Self::AllowsEverything => "allow",
         }
     }

@@ -23,6 +23,11 @@ fn is_void(pattern: &str, unicode: bool) -> bool {
     parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
 }
 
+fn is_look_around(error: &regex_syntax::Error) -> bool {
+    let kind = regex_syntax::ast::ErrorKind::UnsupportedLookAround;
+    matches!(error, regex_syntax::Error::Parse(error) if *error.kind() == kind)
+}
+
 pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, RuleErrorKind> {
     let syntax = syntax::Config::new().unicode(unicode).utf8(unicode);
     let config = meta::Config::new()
@@ -31,6 +36,9 @@ pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, RuleErrorKi
         .onepass_size_limit(Some(MAX_PATTERN))
         .hybrid_cache_capacity(MAX_CACHE);
     let regex = Regex::builder().syntax(syntax).configure(config).build(pattern).map_err(|error| {
+        if error.syntax_error().is_some_and(is_look_around) {
+            return RuleErrorKind::LookAround;
+        }
         let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
         let line = text.lines().last().unwrap_or("not a valid pattern");
         RuleErrorKind::Syntax(line.trim().trim_start_matches("error: ").to_owned())

@@ -20,7 +20,8 @@ pub(crate) const CONNECT: Duration = Duration::from_millis(3100);
 
 pub(crate) const NO_TIME: &str = "timed out";
 pub(crate) const NO_CONNECTION: &str = "no connection";
-pub(crate) const NO_CREDENTIALS: &str = "no credentials in the environment, profile or metadata service";
+pub(crate) const NO_CREDENTIALS: &str = "no credentials in the environment, profile or metadata service: \
+    set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
 
 /// Whether a text that a service calls its error's code can be one: who answers may be anybody, and the text is shown.
 pub(crate) fn is_code(text: &str) -> bool {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
-use super::common::Common;
+use super::common::{Common, NoFile};
 use super::error::{CommandError, Exit};
 use super::output;
 use super::runtime::block_on;
@@ -40,6 +40,8 @@ pub(super) struct Options {
     /// One JSON object for each check.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    _none: NoFile,
 }
 
 /// Runs it.

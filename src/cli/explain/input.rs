@@ -23,7 +23,9 @@ pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, B
         Some("-") => std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes),
         _ => std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)),
     };
-    read.map_err(|error| format!("can't read {name}: {error}"))?;
+    read.map_err(|error| {
+        format!("can't read {name}: {error}: give a file with OTLP requests; `tollgate tap --json > FILE` makes one")
+    })?;
     if bytes.len() as u64 > LARGEST {
         return Err(CommandError::Failed(format!("{name} is larger than {} MiB", LARGEST >> 20)));
     }

@@ -41,7 +41,10 @@ fn open(
         Ok(Some(lock)) => lock,
         Ok(None) => {
             let path = settings.directory.display();
-            return Err(OpenError::failed(format!("spool directory {path} is in use by another process")));
+            let remedy = "stop the gateway that runs there, or give this one another folder (`spool.directory`, or \
+                `--data-dir` of the embedded default)";
+            let what = format!("spool directory {path} is in use by another process: {remedy}");
+            return Err(OpenError::failed(what));
         }
         Err(error) => return Err(cant(settings, "locked", &error)),
     };
@@ -126,7 +129,7 @@ fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
 /// What is in a spool directory, without taking its lock or changing anything; one that is missing stays missing.
 fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
     let directory = disk.existing(&settings.directory).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => OpenError::failed(format!("there is no spool in {}", settings.directory.display())),
+        io::ErrorKind::NotFound => OpenError::no_spool(&settings.directory),
         _ => cant(settings, "used", &error),
     })?;
     let mut found = survey_beside(&directory, settings, keys)?;

@@ -1,6 +1,7 @@
 //! **What**: what the spool says of itself: [`Status`], errors. **Invariants**: no payload; every error is one line.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::outcome::Reason;
@@ -69,6 +70,12 @@ pub struct OpenError {
 }
 
 impl OpenError {
+    /// There is none in this folder.
+    pub fn no_spool(directory: &Path) -> Self {
+        let remedy = "give the `--config` or `--data-dir` of the gateway that is meant";
+        Self::failed(format!("there is no spool in {}: {remedy}", directory.display()))
+    }
+
     /// A run-time failure (exit code 1).
     pub(super) fn failed(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit: 1 }

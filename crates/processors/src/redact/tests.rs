@@ -382,7 +382,7 @@ fn bad_settings_are_refused() {
             .expect("yaml");
     let problems = config.settings().err().expect("refused");
     let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
-    assert_eq!(paths, ["rules[1]", "max_value_bytes", "custom[0].name"]);
+    assert_eq!(paths, ["rules[1]", "max_value_bytes", "custom[0].name", "custom[0].pattern"]);
 }
 
 fn map(entries: Vec<KeyValue>) -> Value {

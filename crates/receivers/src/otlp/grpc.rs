@@ -15,7 +15,7 @@ use super::health::{self, HealthDoor};
 use super::port::{Collected, Partial, Port, Tally};
 use super::reply::{self, Format, PREFIX, Refusal};
 use net::collect::discard;
-use net::listen::{Handler, ReplyBody};
+use net::listen::{Handler, Near, ReplyBody};
 use net::rope::Rope;
 use net::{BodyError, Encoding, Places};
 use otlp::Signal;
@@ -43,13 +43,14 @@ pub(super) fn service(signal: Signal) -> &'static str {
 impl Handler for GrpcPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
+            let near = is_near(&request);
             if request.version() != Version::HTTP_2 || !is_grpc(request.headers()) {
                 return self.wrong_port(request).await;
             }
             if health::asked(request.uri().path()) {
                 return self.health.answer(request, (&self.port.limits, &self.port.places)).await.unwrap_or_else(
                     |refusal| {
-                        self.port.meters.refusal(refusal.label);
+                        self.port.meters.refusal(&refusal, near);
                         refusal.grpc()
                     },
                 );
@@ -60,7 +61,7 @@ impl Handler for GrpcPort {
                     reply::grpc_ok(partial.as_ref())
                 }
                 Err(refusal) => {
-                    self.port.meters.refusal(refusal.label);
+                    self.port.meters.refusal(&refusal, near);
                     refusal.grpc()
                 }
             }
@@ -70,6 +71,10 @@ impl Handler for GrpcPort {
     fn places(&self) -> Arc<Places> {
         Arc::clone(&self.port.places)
     }
+}
+
+fn is_near(request: &Request<Incoming>) -> bool {
+    request.extensions().get::<Near>().is_some()
 }
 
 /// `application/grpc` or `application/grpc+proto`, with parameters or without.
@@ -83,13 +88,16 @@ impl GrpcPort {
     /// gRPC's own answer to another content type is HTTP 415; the body says which port was meant.
     async fn wrong_port(&self, request: Request<Incoming>) -> Response<ReplyBody> {
         let format = Format::of(request.headers());
+        let near = is_near(&request);
         let http1 = request.version() < Version::HTTP_2;
         if http1 {
             discard(&mut request.into_body(), WRONG_PORT_READ.0, WRONG_PORT_READ.1).await;
         }
-        self.port.meters.refusal("wrong_port");
         let message = self.port.elsewhere("OTLP/gRPC", "OTLP/HTTP");
-        Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_port", message).http(format)
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let refusal = Refusal::new(Code::InvalidArgument, status, "wrong_port", message);
+        self.port.meters.refusal(&refusal, near);
+        refusal.http(format)
     }
 
     async fn export(&self, request: Request<Incoming>) -> Result<Partial, Refusal> {

@@ -15,7 +15,7 @@ use super::cors;
 use super::port::{Collected, Partial, Port, Tally};
 use super::reply::{self, Format, Refusal};
 use net::collect::discard;
-use net::listen::{Handler, ReplyBody};
+use net::listen::{Handler, Near, ReplyBody};
 use net::spawn::blocking;
 use net::{BodyBudget, Encoding, Intake, Places};
 use otlp::status::Code;
@@ -146,7 +146,7 @@ impl HttpPort {
     }
 
     async fn refuse(&self, parts: &request::Parts, mut body: Incoming, refusal: &Refusal) -> Response<ReplyBody> {
-        self.port.meters.refusal(refusal.label);
+        self.port.meters.refusal(refusal, parts.extensions.get::<Near>().is_some());
         if refusal.label == WRONG_PORT {
             return refusal.grpc();
         }

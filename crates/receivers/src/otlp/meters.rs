@@ -1,6 +1,11 @@
 //! **What**: what one port of the receiver counts, under the Collector's names. **Invariants**: labels are receiver,
 //! transport, outcome and a finite reason. **Not here**: the engine's own counts.
 
+use std::sync::Arc;
+
+use super::reply::Refusal;
+use super::told::Told;
+use kernel::clock::SystemClock;
 use net::listen;
 use otlp::Signal;
 use pipeline::{Outcome, Reason};
@@ -16,6 +21,7 @@ pub(super) struct Meters {
     success: Counter,
     refused: Counter,
     failure: Counter,
+    told: Told,
 }
 
 impl Meters {
@@ -37,6 +43,7 @@ impl Meters {
             success: requests("success"),
             refused: requests("refused"),
             failure: requests("failure"),
+            told: Told::new(Arc::new(SystemClock::new())),
             meter: meter.clone(),
             receiver: receiver.to_owned(),
             transport,
@@ -72,8 +79,21 @@ impl Meters {
         self.success.increment(1);
     }
 
-    /// A request that did not; `label` is a fixed word.
-    pub(super) fn refusal(&self, label: &'static str) {
+    /// A request that did not; `near`: its client is on this machine. The log gets fixed texts, nothing of the request.
+    pub(super) fn refusal(&self, refusal: &Refusal, near: bool) {
+        let label = refusal.label;
+        if let Some(more) = self.told.tells(label) {
+            tracing::warn!(
+                receiver = self.receiver,
+                transport = self.transport,
+                reason = label,
+                status = refusal.http.as_u16(),
+                why = refusal.violation.as_ref().unwrap_or(&refusal.message),
+                from = if near { "this machine" } else { "elsewhere" },
+                more,
+                "a request was refused (`more`: so many others since the last line of this reason)"
+            );
+        }
         let own = Reason::ALL.iter().any(|reason| reason.label() == label && internal(*reason));
         if own {
             self.failure.increment(1)

@@ -18,6 +18,7 @@ mod port;
 mod reload;
 mod reply;
 mod settings;
+mod told;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

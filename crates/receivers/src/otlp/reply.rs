@@ -167,9 +167,9 @@ impl Refusal {
         }
     }
 
-    /// The answer on the HTTP port; protobuf when the request's format is unknown.
+    /// The answer on the HTTP port; JSON when the request's format is unknown: then a person reads it.
     pub(super) fn http(&self, format: Option<Format>) -> Response<ReplyBody> {
-        let format = format.unwrap_or(Format::Protobuf);
+        let format = format.unwrap_or(Format::Json);
         let status = self.status();
         let body = if format == Format::Json { status.to_json().into_bytes() } else { status.to_protobuf() };
         let mut response = Response::new(boxed(Full::from(body)));

@@ -290,7 +290,7 @@ fn grpc_settings(grpc: &Grpc, problems: &mut Problems) -> Option<GrpcSettings> {
             keepalive.max_connection_age,
             keepalive.max_connection_age_grace,
         ),
-        tell_near: false,
+        tell_near: true,
     };
     let limits = Limits { wire, inflated, idle: BODY_IDLE.min(total), total };
     let tls = grpc.tls.as_ref().map(|tls| problems.tls("protocols.grpc.tls", tls));
@@ -308,6 +308,7 @@ fn http_settings(http: &Http, problems: &mut Problems) -> Option<HttpSettings> {
         max_streams: problems.count("protocols.http.max_concurrent_streams", http.max_concurrent_streams),
         idle: problems.span("protocols.http.idle_timeout", http.idle_timeout),
         age: problems.age("protocols.http", http.max_connection_age, http.max_connection_age_grace),
+        tell_near: true,
         ..listen::Settings::default()
     };
     let paths = paths(http, problems);

@@ -427,17 +427,18 @@ async fn an_unknown_encoding_is_named_with_what_is_spoken() {
 #[tokio::test]
 async fn content_types_paths_and_methods() {
     let rig = Rig::new().await;
-    let table: [(&str, &str, Option<&str>, u16, &str); 11] = [
+    let table: [(&str, &str, Option<&str>, u16, &str); 12] = [
         ("POST", "/v1/traces", Some("application/json; charset=utf-8"), 200, "application/json"),
         ("POST", "/v1/traces", Some("Application/JSON"), 200, "application/json"),
         ("POST", "/v1/traces?x=1", Some("application/json"), 200, "application/json"),
         ("POST", "/v1/traces", Some("application/x-protobuf;foo=bar"), 200, "application/x-protobuf"),
         ("POST", "/v1/traces", Some("application/protobuf"), 200, "application/protobuf"),
-        ("POST", "/v1/traces", Some("text/plain"), 415, "application/x-protobuf"),
-        ("POST", "/v1/traces", None, 415, "application/x-protobuf"),
+        ("POST", "/v1/traces", Some("text/plain"), 415, "application/json"),
+        ("POST", "/v1/traces", None, 415, "application/json"),
+        ("POST", "/v1/spans", Some("application/x-protobuf"), 404, "application/x-protobuf"),
         ("POST", "/v1/spans", Some("application/json"), 404, "application/json"),
-        ("POST", "/", None, 404, "application/x-protobuf"),
-        ("GET", "/v1/traces", None, 405, "application/x-protobuf"),
+        ("POST", "/", None, 404, "application/json"),
+        ("GET", "/v1/traces", None, 405, "application/json"),
         ("PUT", "/v1/logs", Some("application/json"), 405, "application/json"),
     ];
     for version in [Version::HTTP_11, Version::HTTP_2] {

@@ -21,7 +21,10 @@ fn faults_of_rules_keep_their_texts() {
             "the pattern matches most of any sentence: say what the matches have in common, or give `near` or `validator`",
         ),
         (rule("CASE", "("), "unclosed group"),
-        (rule("CASE", "(?=a)b"), "look-around, including look-ahead and look-behind, is not supported"),
+        (
+            rule("CASE", "(?=a)b"),
+            "look-around is not supported: name words beside it in `near`, or match them too and put what is private in a group",
+        ),
         (
             Custom { near: vec!["x".to_owned()], ..rule("CASE", "case-[0-9]+") },
             "a word of `near` has at least two letters",
@@ -35,4 +38,20 @@ fn faults_of_rules_keep_their_texts() {
         assert_eq!((errors[0].rule.as_str(), errors[0].what.to_string().as_str()), (rule.name.as_str(), text));
         assert_eq!(errors[0].to_string(), format!("rule `{}`: {text}", rule.name));
     }
+}
+
+/// Whoever mends a rule hears of all its faults at once.
+#[test]
+fn all_faults_of_a_rule_are_told() {
+    let rule = Custom {
+        name: "case".to_owned(),
+        pattern: "(".to_owned(),
+        near: vec!["x".to_owned()],
+        validator: "sum".to_owned(),
+        allow: vec!["[".to_owned()],
+        ..Custom::default()
+    };
+    let errors = Detector::new(&[], std::slice::from_ref(&rule)).err().expect("is refused");
+    let fields: Vec<&str> = errors.iter().map(|error| error.what.field()).collect();
+    assert_eq!(fields, ["name", "pattern", "near", "validator", "allow"]);
 }

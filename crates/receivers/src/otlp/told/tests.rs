@@ -1,0 +1,19 @@
+//! When refusals are told.
+
+use std::time::Duration;
+
+use super::Told;
+use kernel::clock::{ManualClock, UnixNanos};
+
+/// A flood of one reason is a line a minute that counts it, and hides no other reason.
+#[test]
+fn a_flood_is_counted_and_hides_nothing() {
+    let clock = ManualClock::at(UnixNanos(0));
+    let told = Told::new(clock.clone());
+    assert_eq!(told.tells("unauthenticated"), Some(0));
+    assert!((0..1000).all(|_| told.tells("unauthenticated").is_none()));
+    assert_eq!(told.tells("too_large"), Some(0));
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(told.tells("unauthenticated"), Some(1000));
+    assert_eq!(told.tells("unauthenticated"), None);
+}
