@@ -163,7 +163,8 @@ fn a_refusal_is_answered_and_logged() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     for _ in 0..3 {
         let mut stream = std::net::TcpStream::connect(line["address"].as_str().unwrap()).unwrap();
-        let request = "POST /v1/traces?CANARY HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 6\r\n";
+        let request =
+            "POST /v1/traces?CANARY HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 6\r\n";
         stream.write_all(format!("{request}\r\nCANARY").as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

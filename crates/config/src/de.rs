@@ -131,7 +131,8 @@ impl de::Error for TypeError {
         let what = message.to_string();
         // serde's own words, for types that take one of several forms
         if what.starts_with("data did not match any variant of untagged enum") {
-            let hint = "`tollgate print-config --comments` shows how each key is written, `tollgate schema` all its forms";
+            let hint =
+                "`tollgate print-config --comments` shows how each key is written, `tollgate schema` all its forms";
             return Self::new(Kind::Other { what: "none of the forms that this key takes".to_owned(), hint });
         }
         Self::new(Kind::Other { what, hint: "" })

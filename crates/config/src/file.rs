@@ -212,8 +212,8 @@ impl Shape<'_> {
             return signal;
         }
         let near = nearest(&id.kind, Signal::ALL.iter().map(|signal| signal.as_str()));
-        let hint = near
-            .map_or("expected one of: traces, metrics, logs".to_owned(), |near| format!("did you mean `{near}`?"));
+        let hint =
+            near.map_or("expected one of: traces, metrics, logs".to_owned(), |near| format!("did you mean `{near}`?"));
         self.error(key.at, path, format!("`{}` is not a signal", id.kind), hint);
         near.and_then(named).unwrap_or(Signal::Traces)
     }
