@@ -1,7 +1,7 @@
 //! **What**: [`places`]: the values of a file that a snippet may show beside an error: numbers, truth values, patterns,
 //! public keys, where an address points, words of fixed lists, names of variables, paths, names, comments in plain
-//! words. **Invariants**: what stands below a key that may hold a secret, or is spelt almost so, stays masked by whatever
-//! way it is reached; so does what is not known here. **Not here**: the mask (`problem`).
+//! words. **Invariants**: what stands below a key that may hold a secret, or is spelt almost so, stays masked by
+//! whatever way it is reached; so does what is not known here. **Not here**: the mask (`problem`).
 
 use std::ops::Range;
 
