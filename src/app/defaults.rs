@@ -42,6 +42,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "# open_with:",
         "open_with: \"--store '${env:TOLLGATE_DATA_DIR}/vault' --identity '${env:TOLLGATE_DATA_DIR}/auditor.key'\"",
     ),
+    ("spool", "max_size: 20GiB", "max_size: 4GiB # fits a small disk; in production see `config/examples`"),
     ("spool", "# directory:", "directory: \"${env:TOLLGATE_DATA_DIR}/spool\""),
 ];
 

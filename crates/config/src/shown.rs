@@ -1,7 +1,7 @@
 //! **What**: [`places`]: the values of a file that a snippet may show beside an error: numbers, truth values, patterns,
-//! public keys, where an address points, words of fixed lists, names of variables. **Invariants**: what stands below a
-//! key that may hold a secret, or is spelt almost so, stays masked by whatever way it is reached; so does what is not
-//! known here. **Not here**: the mask (`problem`).
+//! public keys, where an address points, words of fixed lists, names of variables, paths, names, comments in plain
+//! words. **Invariants**: what stands below a key that may hold a secret, or is spelt almost so, stays masked by
+//! whatever way it is reached; so does what is not known here. **Not here**: the mask (`problem`).
 
 use std::ops::Range;
 
@@ -58,10 +58,16 @@ const WORDS: [&str; 17] = [
 /// The same with digits in them.
 const NAMES: [&str; 3] = ["rules", "region", "validator"];
 
+/// Of these keys the values are paths of files, and of those that end like them (`cert_file`).
+const PATHS: [&str; 4] = ["path", "file", "directory", "folder"];
+/// Of these keys the values are names that operators give.
+const GIVEN: [&str; 7] = ["name", "bucket", "prefix", "writer", "account", "tenant", "dataset"];
+
 /// The ranges of `text` below `root`.
 pub(super) fn places(root: &Node, text: &str) -> Vec<At> {
-    let mut looking = Looking { text, shown: Vec::new(), hidden: Vec::new() };
+    let mut looking = Looking { text, shown: Vec::new(), hidden: Vec::new(), scalars: Vec::new() };
     looking.walk(root, "", false);
+    looking.comments();
     let Looking { mut shown, hidden, .. } = looking;
     // an alias may stand below another key than its anchor
     shown.retain(|at| {
@@ -74,13 +80,19 @@ struct Looking<'t> {
     text: &'t str,
     shown: Vec<At>,
     hidden: Vec<Range<usize>>,
+    /// Where keys and values stand: a `#` in there begins no comment.
+    scalars: Vec<Range<usize>>,
 }
 
 impl Looking<'_> {
     fn walk(&mut self, node: &Node, key: &str, secret: bool) {
+        if !matches!(node.value, Val::Map(_) | Val::Seq(_)) {
+            self.scalars.push(node.at.offset..node.at.offset.saturating_add(node.at.len));
+        }
         match &node.value {
             Val::Map(entries) => {
                 for (key, item) in entries {
+                    self.scalars.push(key.at.offset..key.at.offset.saturating_add(key.at.len));
                     self.walk(item, &key.name, secret || may_be_secret(&key.name));
                 }
             }
@@ -114,6 +126,8 @@ impl Looking<'_> {
             _ if ADDRESSES.contains(&key) || key.ends_with("_endpoint") => address(inner, true),
             _ if CALLBACKS.contains(&key) => address(inner, false),
             _ if is_measure(inner) || is_word(key, inner) => whole(inner),
+            _ if GIVEN.contains(&key) && is_plain(inner, "_-.") => whole(inner),
+            _ if is_path_key(key) && is_plain(inner, "_-./~") => whole(inner),
             _ => Vec::new(),
         };
         let names = variables(inner);
@@ -122,6 +136,34 @@ impl Looking<'_> {
             self.show(at, 0..1);
             self.show(at, at.len.saturating_sub(1)..at.len);
         }
+    }
+
+    /// Comments of plain words. One on a line that names a secret stays masked, and one that may be a line of
+    /// configuration, as what it would say could; all do where a text has lines of its own, in which a `#` is none.
+    fn comments(&mut self) {
+        let own_lines = |line: &str| line.trim_end().trim_end_matches(['+', '-']).ends_with(['|', '>']);
+        if self.text.lines().any(own_lines) {
+            return;
+        }
+        let (mut offset, mut found) = (0_usize, Vec::new());
+        for (line, text) in self.text.split_inclusive('\n').enumerate() {
+            let begins = |at: usize| {
+                let whole = offset.saturating_add(at);
+                text.get(..at).is_some_and(|before| before.is_empty() || before.ends_with([' ', '\t']))
+                    && !self.scalars.iter().any(|scalar| scalar.contains(&whole))
+            };
+            let lower = text.to_ascii_lowercase();
+            let secret = SECRET.iter().any(|part| lower.contains(part));
+            let comment = text.match_indices('#').filter(|_| !secret).map(|(at, _)| at).find(|at| begins(*at));
+            if let Some((at, words)) = comment.and_then(|at| Some((at, text.get(at..)?.trim_end())))
+                && is_prose(words)
+            {
+                let place = At { offset: offset.saturating_add(at), len: words.len(), line, column: at };
+                found.push(place);
+            }
+            offset = offset.saturating_add(text.len());
+        }
+        self.shown.extend(found);
     }
 
     fn show(&mut self, at: At, range: Range<usize>) {
@@ -171,6 +213,33 @@ fn is_word(key: &str, text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || b"_-/".contains(&byte) || (digits && byte.is_ascii_digit()))
+}
+
+fn is_path_key(key: &str) -> bool {
+    PATHS.iter().any(|path| key.strip_suffix(path).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
+}
+
+/// Words of letters with a number behind them at most, with `between` between them: nothing that was drawn by lot.
+fn is_plain(text: &str, between: &str) -> bool {
+    let word = |word: &str| {
+        let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        let small = letters.get(1..).unwrap_or_default().bytes().all(|byte| byte.is_ascii_lowercase());
+        let cased = small || letters.bytes().all(|byte| byte.is_ascii_uppercase());
+        letters.bytes().all(|byte| byte.is_ascii_alphabetic())
+            && cased
+            && letters.len() <= 20
+            && word.len().saturating_sub(letters.len()) <= 4
+    };
+    !text.is_empty() && text.len() <= 120 && text.split(|c: char| between.contains(c)).all(word)
+}
+
+/// A comment in a sentence, not a word that was noted down, nor configuration put aside.
+fn is_prose(comment: &str) -> bool {
+    let words = comment.trim_start_matches('#').trim();
+    let mixed = |word: &str| {
+        word.contains(|c: char| c.is_ascii_digit()) && word.contains(|c: char| c.is_ascii_alphabetic())
+    };
+    words.split(' ').count() >= 3 && !words.split(' ').any(mixed) && is_plain(words, " _-./,;()`'!?")
 }
 
 /// `${env:NAME}` without a default, which may be what it stands for.

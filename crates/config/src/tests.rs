@@ -390,6 +390,9 @@ fn snippets_show_what_is_no_secret() {
         ("a: { recipients: [age1notakey] }", "age1notakey"),
         ("a: { rules: [secretz2] }", "secretz2"),
         ("a: { x: '${env:SET}' }", "${env:SET}"),
+        ("a: { cert_file: /etc/tollgate/server.pem, directory: './data/vault-2' }", "/etc/tollgate/server.pem"),
+        ("a: { name: ORDER_ID, near: 1 }", "ORDER_ID"),
+        ("a: { max: 1 } # a volume of its own", "# a volume of its own"),
     ] {
         assert!(shown(text).contains(seen.trim_matches('\'')), "{}", shown(text));
     }
@@ -409,9 +412,35 @@ fn snippets_show_what_is_no_secret() {
         "a: { x: '${file:/123456}' }",
         "a: { recipients: [AGE-SECRET-KEY-123456] }",
         "a: { x: 1 } # 123456",
+        "a: { max: 1 } # token: 123456",
+        "a: { max: 1 } # correct horse s123456",
+        "a: { password: 1 } # of 123456 it is",
+        "a: { name: x123456y, path: /var/s123456z/x, key_file: /etc/123456 }",
+        "a: { file: '${env:UNSET:-123456}', directory: '/x@123456' }",
+        "a: |\n  x # is not a comment 123456\n",
+        "a: 'x\n  # a b c 123456'",
         "a: { token: &t 123456 }\nb: { max: *t }",
         "a: { max: &t 123456 }\nb: { token: *t }",
     ] {
         assert!(!shown(text).contains("123456"), "{}", shown(text));
+    }
+}
+
+/// What looks like a sentence is shown in a comment alone: not in a text, nor beside a secret.
+#[test]
+fn sentences_of_values_stay_masked() {
+    for text in [
+        "a: \"x\n  # correct horse battery\"",
+        "a: |\n  # correct horse battery\n",
+        "a: { api_key: 1 } # correct horse battery",
+        "# token correct horse battery\na: 1",
+        "a: 1 # correct: horse battery",
+        "a: x#correct horse battery",
+        "a: 1 # horse",
+    ] {
+        let file::Reading { source, .. } = file::read("t.yaml", text, &Fixed);
+        let whole = At { offset: 0, len: text.len(), line: 1, column: 1 };
+        let shown = source.render(&[super::Problem::error(Some(whole), "", "x")], false);
+        assert!(!shown.contains("horse"), "{shown}");
     }
 }

@@ -266,7 +266,10 @@ impl Found<'_> {
         }
         let needed = valid.spool.max_size.saturating_sub(volume::taken(directory));
         if let Some(free) = volume::free(directory).filter(|free| *free < needed) {
-            let what = format!("{}: lower it, or give the volume more room", volume::too_small(free, needed));
+            let what = format!(
+                "{}: harmless until then, but a full volume makes clients wait: lower `spool.max_size`, or give it more room",
+                volume::too_small(free, needed)
+            );
             found.push(Problem::warning(at("max_size"), "spool.max_size", what));
         }
         for (setting, why) in keys::trouble(valid).into_iter().filter(|_| !self.stands_in.keys) {

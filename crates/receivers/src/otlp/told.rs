@@ -1,6 +1,6 @@
-//! **What**: [`Told`]: when a refusal is a line of the log. **Why**: a client that is refused and stays silent is looked
-//! for here, and one that can't be made to stop must not fill the disk. **Invariants**: a line a minute for each reason,
-//! with how many there were meanwhile; reasons are a finite set. **Not here**: what the line says (`meters`).
+//! **What**: [`Told`]: when a refusal is a line of the log. **Why**: whoever wonders why nothing arrives looks there; a
+//! client that can't be made to stop must not fill the disk. **Invariants**: a line a minute for each reason, with the
+//! number of those left out since; reasons are a finite set. **Not here**: what the line says (`meters`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
