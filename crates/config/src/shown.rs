@@ -236,9 +236,8 @@ fn is_plain(text: &str, between: &str) -> bool {
 /// A comment in a sentence, not a word that was noted down, nor configuration put aside.
 fn is_prose(comment: &str) -> bool {
     let words = comment.trim_start_matches('#').trim();
-    let mixed = |word: &str| {
-        word.contains(|c: char| c.is_ascii_digit()) && word.contains(|c: char| c.is_ascii_alphabetic())
-    };
+    let mixed =
+        |word: &str| word.contains(|c: char| c.is_ascii_digit()) && word.contains(|c: char| c.is_ascii_alphabetic());
     words.split(' ').count() >= 3 && !words.split(' ').any(mixed) && is_plain(words, " _-./,;()`'!?")
 }
 
