@@ -294,12 +294,12 @@ fn partial(way: Way, signal: Signal, answer: &Answer) -> Option<(i64, String)> {
     Some((partial.rejected_spans, partial.error_message))
 }
 
-/// What the request was: an answer has its content type.
+/// What the request was: an answer has its content type; to one of no known type it is JSON, which people read.
 fn kind(way: Way, ask: &Ask) -> &'static str {
     match (way, ask.content_type) {
         (Grpc, _) => "application/grpc",
         (Proto, Some("application/protobuf")) => "application/protobuf",
-        (Proto, _) | (Json, Some("text/plain" | "")) => "application/x-protobuf",
+        (Proto, _) => "application/x-protobuf",
         (Json, _) => "application/json",
     }
 }

@@ -169,9 +169,10 @@ fn users_rules() {
     ];
     for (name, pattern) in cases {
         let errors = Detector::new(&[], &[custom(name, pattern)]).err().expect(pattern);
-        assert_eq!(errors.len(), 1);
-        let what = errors[0].what.to_string();
-        assert!(!what.contains('\n') && !what.is_empty());
+        assert!(!errors.is_empty(), "{name} {pattern}");
+        for what in errors.iter().map(|error| error.what.to_string()) {
+            assert!(!what.contains('\n') && !what.is_empty());
+        }
     }
 }
 
@@ -200,13 +201,13 @@ fn users_rules_with_conditions() {
     assert_eq!(redact(&keys, r#"{"badge_no":"anything at all","x":1}"#), r#"{"badge_no":"[BADGE]","x":1}"#);
     let allow = made(r"{name: HOST, pattern: '[a-z]+\.corp', allow: ['www\.corp']}");
     assert_eq!(redact(&allow, "www.corp db.corp www.corpx"), "www.corp [HOST] www.corpx");
-    for text in [
-        "{name: BADGE, near: [x]}",
-        "{name: BADGE, pattern: 'B1', near: [x]}",
-        "{name: BADGE, pattern: 'B1', validator: nothing}",
-        "{name: BADGE, pattern: 'B1', allow: ['.*']}",
+    for (text, faults) in [
+        ("{name: BADGE, near: [x]}", 2),
+        ("{name: BADGE, pattern: 'B1', near: [x]}", 1),
+        ("{name: BADGE, pattern: 'B1', validator: nothing}", 1),
+        ("{name: BADGE, pattern: 'B1', allow: ['.*']}", 1),
     ] {
-        assert_eq!(with(text).err(), Some(1), "{text}");
+        assert_eq!(with(text).err(), Some(faults), "{text}");
     }
 }
 
