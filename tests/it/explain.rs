@@ -50,7 +50,9 @@ fn pseudonyms_are_the_gateways() {
     let request: Vec<u8> = request.iter().copied().filter(|byte| *byte != b'\n').collect();
     let shown = |key: Option<&str>| {
         let folder = tempfile::tempdir().unwrap();
-        key.map(|key| fs::write(folder.path().join("pseudonym.key"), key).unwrap());
+        if let Some(key) = key {
+            fs::write(folder.path().join("pseudonym.key"), key).unwrap();
+        }
         let (out, err, code) = explain(folder.path(), &["-", "--data-dir", folder.path().to_str().unwrap()], &request);
         assert_eq!(code, Some(0), "{err}");
         let made = out.split("\"h-").nth(1).and_then(|rest| rest.get(..32)).unwrap().to_owned();
