@@ -237,7 +237,10 @@ pub(super) fn text(out: &mut String, text: &str) {
         let hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
         if c.is_control() || hidden {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
+            // JSON writes what is beyond the first plane as two units
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
         } else {
             out.push(c);
         }

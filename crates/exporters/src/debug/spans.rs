@@ -1,7 +1,6 @@
 //! **What**: spans as a few lines each, for a person at a terminal, with the command that opens their content.
 //! **Invariants**: of a span only its name, numbers, references and [`CLEANED`] texts with a placeholder are shown; at
-//! most [`MOST`] spans a second, the rest as a count; what is to be pasted into a shell holds nothing that a shell
-//! acts on.
+//! most [`MOST`] spans a second, the rest as a count; the printed command holds no character that a shell interprets.
 //! **Not here**: every field (`render`).
 
 use std::fmt::Write as _;

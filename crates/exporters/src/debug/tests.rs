@@ -167,13 +167,13 @@ async fn values() {
 #[tokio::test]
 async fn terminal_commands_are_escaped() {
     let request = log(
-        r#"{"severityText":"\u009b31m","body":{"stringValue":"\u001b[31mred\u202e\u0085\u007f\n\"quoted\""},"attributes":[{"key":"\u001b]0;x\u0007","value":{"stringValue":"é"}}]}"#,
+        r#"{"severityText":"\u009b31m","body":{"stringValue":"\u001b[31mred\u202e\udb40\udc41\u0085\u007f\n\"quoted\""},"attributes":[{"key":"\u001b]0;x\u0007","value":{"stringValue":"é"}}]}"#,
     );
     for verbosity in [Verbosity::Normal, Verbosity::Detailed] {
         let text = printed(verbosity, &request).await;
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
         assert!(!text.contains('\u{202e}') && text.contains("é"), "{text:?}");
-        assert!(text.contains(r#""\u001b[31mred\u202e\u0085\u007f\n\"quoted\"""#), "{text}");
+        assert!(text.contains(r#""\u001b[31mred\u202e\udb40\udc41\u0085\u007f\n\"quoted\"""#), "{text}");
     }
 }
 
