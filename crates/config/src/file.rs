@@ -205,7 +205,7 @@ impl Shape<'_> {
         pipelines
     }
 
-    /// Of a pipeline that is misspelt the likeliest: what is wrong inside of it is told at once.
+    /// A pipeline's signal. For a misspelt one the most similar, so that the errors inside it are reported too.
     fn signal(&mut self, key: &Key, id: &ComponentId, path: &str) -> Signal {
         let named = |name: &str| Signal::ALL.into_iter().find(|signal| signal.as_str() == name);
         if let Some(signal) = named(&id.kind) {

@@ -1,7 +1,7 @@
 //! **What**: [`places`]: the values of a file that a snippet may show beside an error: numbers, truth values, patterns,
 //! public keys, where an address points, words of fixed lists, names of variables, paths, names, comments in plain
-//! words. **Invariants**: what stands below a key that may hold a secret, or is spelt almost so, stays masked by
-//! whatever way it is reached; so does what is not known here. **Not here**: the mask (`problem`).
+//! words. **Invariants**: a value below a key that may hold a secret, or is spelt almost so, stays masked, also where
+//! an alias leads to it; every value that this file does not know is masked. **Not here**: the mask (`problem`).
 
 use std::ops::Range;
 
@@ -138,8 +138,8 @@ impl Looking<'_> {
         }
     }
 
-    /// Comments of plain words. One on a line that names a secret stays masked, and one that may be a line of
-    /// configuration, as what it would say could; all do where a text has lines of its own, in which a `#` is none.
+    /// Shows comments of plain words. Masked are those on a line that names a secret, and those that look like a line
+    /// of configuration; all of them if the file has block scalars, where a `#` begins no comment.
     fn comments(&mut self) {
         let own_lines = |line: &str| line.trim_end().trim_end_matches(['+', '-']).ends_with(['|', '>']);
         if self.text.lines().any(own_lines) {

@@ -39,10 +39,10 @@ enum Place {
 
 /// What stays of an address under `key`, if that is less.
 pub(super) fn shown(key: &str, text: &str) -> Option<String> {
-    let mut writer = Writer::new(text, UNKNOWN);
+    let mut writer = Writer::new(text, true);
     writer.write(key, text);
     if writer.unknown > UNKNOWN {
-        writer = Writer::new(text, 0);
+        writer = Writer::new(text, false);
         writer.write(key, text);
     }
     let mut out = writer.out;
@@ -58,14 +58,15 @@ pub(super) fn shown(key: &str, text: &str) -> Option<String> {
 
 struct Writer {
     out: String,
-    /// Whether a piece may have words that are not known, and how many did.
-    most: usize,
+    /// Whether words that are not known may stay.
+    unknown_stay: bool,
+    /// How many stayed.
     unknown: usize,
 }
 
 impl Writer {
-    fn new(text: &str, most: usize) -> Self {
-        Self { out: String::with_capacity(text.len().min(LONGEST)), most, unknown: 0 }
+    fn new(text: &str, unknown_stay: bool) -> Self {
+        Self { out: String::with_capacity(text.len().min(LONGEST)), unknown_stay, unknown: 0 }
     }
 
     fn write(&mut self, key: &str, text: &str) {
@@ -87,9 +88,9 @@ impl Writer {
         }
         let path = match path.split_once(":/") {
             Some((scheme, rest)) if is_scheme(scheme) => {
-                let rest_of = rest.trim_start_matches('/');
-                let slashes = path.len() - scheme.len() - rest_of.len();
-                let (authority, tail) = rest_of.find('/').map_or((rest_of, ""), |at| rest_of.split_at(at));
+                let rest = rest.trim_start_matches('/');
+                let slashes = path.len() - scheme.len() - rest.len();
+                let (authority, tail) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
                 let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
                 self.out.push_str(path.get(..scheme.len() + slashes.min(LONGEST)).unwrap_or(scheme));
                 self.out.push_str(if is_host(host) { host } else { GONE });
@@ -140,10 +141,10 @@ impl Writer {
         }
     }
 
-    /// The piece, or what stands in its place.
+    /// Writes a piece, or [`GONE`] if it may not stay.
     fn piece(&mut self, text: &str, place: Place) {
         let unknown = if is_template(text) { Some(0) } else { unknown_words(text, place) };
-        let stays = unknown.filter(|unknown| *unknown == 0 || (place == Place::Name && self.most > 0));
+        let stays = unknown.filter(|unknown| *unknown == 0 || (place == Place::Name && self.unknown_stay));
         self.unknown += stays.unwrap_or(0);
         self.out.push_str(if stays.is_some() { text } else { GONE });
     }
@@ -231,7 +232,8 @@ fn unknown_words(text: &str, place: Place) -> Option<usize> {
 
 fn is_common(word: &str) -> bool {
     static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| words::COMMON.split_ascii_whitespace().collect());
-    COMMON.contains(word) || COMMON.contains(word.to_ascii_lowercase().as_str())
+    let has_capital = || word.bytes().any(|byte| byte.is_ascii_uppercase());
+    COMMON.contains(word) || (has_capital() && COMMON.contains(word.to_ascii_lowercase().as_str()))
 }
 
 /// Whether an address holds nothing but a scheme, a host, ids, numbers and words of a route.

@@ -1,4 +1,4 @@
-//! Which values can be nobody's words: numbers, dates, hashes, generated ids. Under a key that no list names such a
+//! Which values say nothing in words: numbers, dates, hashes, generated ids. Under a key that no list names, such a
 //! value leaves at once; everything else has to repeat first. Text that was turned into hexadecimal or base64 is still
 //! text, and a name with a number behind it is still a name.
 
@@ -28,7 +28,7 @@ const WORD: usize = 5;
 /// Fewest characters of encoded text of which anything can be said: of a whole value, of a piece.
 const ENCODED: (usize, usize) = (8, 16);
 
-/// Whether a value can be nobody's words: a number, a date, a hash, a generated id, or a few of them.
+/// Whether a value is a number, a date, a hash or a generated id, or a short list of them.
 pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
     match value {
         Value::Str(text) => is_opaque(text),
@@ -84,7 +84,8 @@ fn form(text: &str) -> Option<Kind> {
     FORMS.get(found.pattern().as_usize()).map(|(kind, _)| *kind)
 }
 
-/// Letters and digits mixed as no word mixes them; behind a word that says what it is, letters alone.
+/// Whether a text is a generated id: letters and digits in such a mixture as words don't have. Behind a prefix such as
+/// `call_` letters alone can be one.
 fn is_generated(text: &str, prefixed: bool) -> bool {
     let alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if !alphabet || text.len() < GENERATED.0 {

@@ -182,7 +182,11 @@ fn peek_makes_nothing() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("spool");
     let error = Spool::peek(&RealDisk, &Settings::new(path.clone(), 4 << 20), &[key(1)]).unwrap_err();
-    assert_eq!((error.exit_code(), error.to_string()), (1, OpenError::no_spool(&path).to_string()));
+    let wanted = format!(
+        "there is no spool in {}: give the `--config` or `--data-dir` of the gateway that is meant",
+        path.display()
+    );
+    assert_eq!((error.exit_code(), error.to_string()), (1, wanted));
     assert!(!path.exists());
 }
 

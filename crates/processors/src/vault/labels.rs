@@ -151,9 +151,9 @@ struct Label {
 }
 
 impl Label {
-    /// How many sessions sent it, by the kind of which there are most.
+    /// How many sessions sent it: of the kind of which there are most, or before a restart.
     fn count(&self) -> u64 {
-        (0..KINDS).map(|kind| self.of_kind(kind)).max().unwrap_or(0)
+        (0..KINDS).map(|kind| self.of_kind(kind)).max().unwrap_or(0).max(self.proven)
     }
 
     fn of_kind(&self, session: u64) -> u64 {
@@ -223,7 +223,7 @@ impl Labels {
     }
 
     fn is_proven(&self, label: &Label) -> bool {
-        label.count().max(label.proven) >= u64::from(self.policy.min_sessions)
+        label.count() >= u64::from(self.policy.min_sessions)
     }
 
     /// Applies an effect, or adds what [`Labels::save`] gave.
@@ -274,7 +274,7 @@ impl Labels {
         let mut out = vec![VERSION];
         for (account, texts) in &known.accounts {
             for (text, label) in texts {
-                let count = [label.count().max(label.proven)];
+                let count = [label.count()];
                 let sessions: &[u64] = if self.is_proven(label) { &count } else { &label.sessions };
                 for session in sessions {
                     Sighting { account: *account, text: *text, session: *session, hour: label.hour }.put(&mut out);
@@ -385,7 +385,7 @@ impl Asking<'_> {
 /// Forgets a quarter of an account's texts: those with the fewest sessions, the oldest first.
 fn shrink(texts: &mut HashMap<u128, Label>) {
     let mut order: Vec<(u64, u32, u128)> =
-        texts.iter().map(|(text, label)| (label.count().max(label.proven), label.hour, *text)).collect();
+        texts.iter().map(|(text, label)| (label.count(), label.hour, *text)).collect();
     let many = order.len() / 4 + 1;
     if many < order.len() {
         order.select_nth_unstable(many);
