@@ -24,6 +24,7 @@ use crate::app::build::Way;
 use crate::app::strangers::is_known;
 use exporters::debug;
 use kernel::clock::Clock;
+use kernel::terminal::counted;
 use net::Spawn;
 use net::spawn::blocking;
 use otlp::{Payload, Signal, UnknownFields, json as otlp_json};
@@ -178,10 +179,10 @@ fn told(LeftOut { slow, withheld }: LeftOut, lines: bool) -> String {
     }
     let mut text = String::new();
     if slow > 0 {
-        text.push_str(&format!("-- {slow} requests left out: more passes than is read here\n"));
+        text.push_str(&format!("-- {} left out: more passes than is read here\n", counted(slow, "request")));
     }
     if withheld > 0 {
-        text.push_str(&format!("-- {withheld} requests withheld: their pipelines do not redact\n"));
+        text.push_str(&format!("-- {} withheld: their pipelines do not redact\n", counted(withheld, "request")));
     }
     text
 }

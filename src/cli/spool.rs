@@ -17,6 +17,7 @@ use crate::app::keys::present_spool_keys;
 use crate::components::id_text;
 use config::ByteSize;
 use kernel::clock::{Clock, UnixNanos};
+use kernel::terminal::counted;
 use pipeline::RealDisk;
 use pipeline::spool::{Committer, ConsumerStatus, OpenError, Spool, SpoolKey, Status};
 use telemetry::logging;
@@ -85,8 +86,8 @@ pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandErro
         Command::Drop { consumer, yes } => {
             let waiting = waiting(&status, &consumer)?;
             if !yes {
-                let (records, bytes) = (waiting.records, ByteSize(waiting.bytes));
-                complain(&format!("{records} records ({bytes}) of `{consumer}` would be given up for good; say --yes"));
+                let (records, bytes) = (counted(waiting.records, "record"), ByteSize(waiting.bytes));
+                complain(&format!("{records} ({bytes}) of `{consumer}` would be given up for good; say --yes"));
                 return Ok(Exit::Usage);
             }
             let clock: Arc<dyn Clock> = Arc::clone(&seams.clock);
@@ -96,7 +97,7 @@ pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandErro
             if !committer.close() {
                 return Err("the spool's progress could not be written; nothing is certain, try again".into());
             }
-            out(&format!("{dropped} records of `{consumer}` given up\n"))
+            out(&format!("{} of `{consumer}` given up\n", counted(dropped, "record")))
         }
     }
 }
@@ -142,8 +143,14 @@ fn move_all(
 
 fn table(status: &Status, now: UnixNanos) -> String {
     let mut text = format!(
-        "{} of {} bytes in {} segments\n\n{:<24} {:>10} {:>14} {:>12}\n",
-        status.bytes, status.limit, status.segments, "CONSUMER", "RECORDS", "BYTES", "OLDEST"
+        "{} of {} bytes in {}\n\n{:<24} {:>10} {:>14} {:>12}\n",
+        status.bytes,
+        status.limit,
+        counted(status.segments, "segment"),
+        "CONSUMER",
+        "RECORDS",
+        "BYTES",
+        "OLDEST"
     );
     for consumer in status.consumers.iter().filter(|consumer| consumer.records > 0) {
         let age = consumer.oldest.map_or(0, |oldest| now.since(oldest).as_secs());

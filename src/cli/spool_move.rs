@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::error::{CommandError, Exit};
 use super::output::{complain, out};
 use kernel::clock::UnixNanos;
+use kernel::terminal::counted;
 use otlp::json;
 use pipeline::Reason;
 use pipeline::forward::Label;
@@ -101,7 +102,7 @@ pub(super) fn reassign(
             };
             if !spool.give(&holder, &next, record.seq) {
                 if let Err(why) = commit(spool, &mut committer, transaction) {
-                    return Err(CommandError::Failed(format!("{moved} records moved, then: {why}")));
+                    return Err(CommandError::Failed(format!("{} moved, then: {why}", counted(moved, "record"))));
                 }
                 spool.done(from, &[record.seq]);
             }
@@ -113,10 +114,11 @@ pub(super) fn reassign(
     }
     if left > 0 {
         complain(&format!(
-            "{left} records stay: they are no telemetry, or who refused them is not configured (give --to)"
+            "{} left: no telemetry, or who refused it is not configured (give --to)",
+            counted(left, "record")
         ));
     }
-    out(&format!("{moved} records of `{from}` moved\n"))
+    out(&format!("{} of `{from}` moved\n", counted(moved, "record")))
 }
 
 /// Another holder of the record, and the same record for it; None: it can't have one.

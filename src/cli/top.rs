@@ -14,7 +14,7 @@ use super::error::{CommandError, Exit};
 use super::output::{self, colour_out};
 use super::place::{Where, with};
 use kernel::clock::{Clock, SystemClock};
-use kernel::terminal::clean;
+use kernel::terminal::{clean, counted};
 use runs::words::{self, NO_PRICE};
 
 /// Rows of each table.
@@ -111,7 +111,8 @@ pub(super) fn screen(all: &Value, colour: bool) -> String {
     let mut out = String::new();
     let window = all["window"].as_str().unwrap_or("");
     let (runs, live) = (number(&all["runs"]), number(&all["live_runs"]));
-    let head = format!("tollgate  last {window}  {runs} runs, {live} of them live now  {}", money(&all["cost_usd"]));
+    let head =
+        format!("tollgate  last {window}  {}, {live} live now  {}", counted(runs, "run"), money(&all["cost_usd"]));
     let _ = writeln!(out, "{}\n", paint("1", &head));
     line(&mut out, "iterations per run", &all["iterations_per_run"], &|value| {
         format!("{:.2}", value.as_f64().unwrap_or(0.0))
@@ -159,10 +160,10 @@ pub(super) fn screen(all: &Value, colour: bool) -> String {
         for share in list(key).iter().take(ROWS) {
             let _ = writeln!(
                 out,
-                "{:<26} {:>10} {:>8} runs",
+                "{:<26} {:>10} {:>13}",
                 name(&share["name"]),
                 money(&share["cost_usd"]),
-                number(&share["runs"])
+                counted(number(&share["runs"]), "run")
             );
         }
     }

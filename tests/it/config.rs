@@ -74,6 +74,28 @@ fn said(name: &str, text: &str) -> String {
     read.source.render(&problems, false)
 }
 
+/// What the hint of a path that leaks says to write, written as it stands there with a recipient, is all there is to do.
+#[test]
+fn the_hint_of_a_leaking_path_is_whole() {
+    let file = |processors: &str, steps: &str| {
+        format!(
+            "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: 127.0.0.1:4318 }} }} }} }}\nprocessors: {{ {processors} }}\n\
+             exporters: {{ otlp: {{ endpoint: 'https://back.test' }} }}\n\
+             service: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [{steps}], exporters: [otlp] }} }} }}\n"
+        )
+    };
+    for (own, steps) in [("normalize: {}", "normalize"), ("cost: {}, redact/own: {}", "cost, redact/own")] {
+        let hint = said("t.yaml", &file(own, steps));
+        let written: Vec<&str> = hint.split('`').skip(1).step_by(2).collect();
+        let bodies = written.iter().filter(|one| one.starts_with("vault: {") || one.starts_with("redact: {"));
+        let bodies: String = bodies.map(|body| format!(", {body}")).collect();
+        let list = written.iter().find_map(|one| one.strip_prefix("processors: [")?.strip_suffix(']')).unwrap();
+        let recipient = "age1k6zjds6qgkjvedkr5a6yf3ejyx0wrm62agcu0l7a9k69qd5hhgqquw9a0p";
+        let whole = file(&format!("{own}{bodies}"), list).replace("age1…", recipient);
+        assert!(!said("t.yaml", &whole).contains("error: "), "{whole}\n{}", said("t.yaml", &whole));
+    }
+}
+
 /// Every example loads.
 #[test]
 fn examples_load() {

@@ -41,6 +41,31 @@ fn as_json(path: &str) -> Json {
     serde_json::from_str(&out).unwrap()
 }
 
+/// A text that went whole says why, not what rules would have found in it; a copy of a call says that it is one.
+#[test]
+fn whole_texts_and_copies_say_why() {
+    let chat = |id: u64, more: &str| {
+        let attributes =
+            [("gen_ai.operation.name", "chat"), ("gen_ai.provider.name", "openai"), ("gen_ai.response.id", "r")];
+        let texts = attributes.map(|(key, text)| format!(r#"{{"key":"{key}","value":{{"stringValue":"{text}"}}}}"#));
+        format!(
+            r#"{{"name":"chat","traceId":"00000000000000000000000000000001","spanId":"000000000000000{id}",{}"attributes":[{},
+            {{"key":"gen_ai.request.model","value":{{"stringValue":"gpt-4o"}}}},{more}
+            {{"key":"gen_ai.usage.input_tokens","value":{{"intValue":"10"}}}},
+            {{"key":"gen_ai.usage.output_tokens","value":{{"intValue":"5"}}}}]}}"#,
+            if id == 1 { "" } else { r#""parentSpanId":"0000000000000001","# },
+            texts.join(",")
+        )
+    };
+    let note = r#"{"key":"note","value":{"stringValue":"ask jane@example.com about it"}},"#;
+    let spans = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{},{}]}}]}}]}}"#, chat(1, note), chat(2, ""));
+    let folder = tempfile::tempdir().unwrap();
+    let (out, err, code) = explain(folder.path(), &["-"], spans.replace('\n', "").as_bytes());
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("the whole text went: it is content, and in the vault") && !out.contains("by email"), "{out}");
+    assert!(out.contains("price    not counted: a copy of a call that is counted elsewhere"), "{out}");
+}
+
 /// Pseudonyms are those of the gateway where its key is found; else it is said that they are not.
 #[test]
 fn pseudonyms_are_the_gateways() {

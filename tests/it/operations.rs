@@ -275,7 +275,7 @@ async fn what_waits_goes_where_its_owner_says() {
     let (_, shown, _) = tollgate(&["spool", "peek", "quarantine", &config]);
     assert!(shown.contains("otlp_http/strict: bad_data"), "{shown}");
     let (code, moved, said) = tollgate(&["spool", "replay", "--to", "file", &config]);
-    assert_eq!((code, moved.as_str()), (Some(0), "1 records of `quarantine` moved\n"), "{said}");
+    assert_eq!((code, moved.as_str()), (Some(0), "1 record of `quarantine` moved\n"), "{said}");
     run(&strict, folder.path()).await.shutdown().await;
     assert_eq!(sent().matches("\"name\":\"poison\"").count(), 1);
     assert!(tollgate(&["spool", "list", &config]).1.contains("nothing waits"));

@@ -152,6 +152,32 @@ fn order(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
+/// What to write so that a pipeline has these steps, whole: the next round brings no new error.
+fn with_steps(pipeline: &Pipeline, known: &Known<'_>, missing: &[Step]) -> String {
+    let mut steps: Vec<(Option<Step>, String)> =
+        pipeline.processors.iter().map(|(id, _)| (known.steps.get(id).copied(), id.to_string())).collect();
+    let mut bodies = Vec::new();
+    for step in missing {
+        let configured = known.steps.iter().filter(|(id, other)| *other == step && !known.audits.contains(id));
+        let configured = configured.min_by_key(|(id, _)| *id);
+        let name = configured.map_or_else(|| step.name().to_owned(), |(id, _)| id.to_string());
+        if configured.is_none() {
+            bodies.push(match step {
+                Step::Vault => "`vault: { recipients: [age1…], store: { directory: vault } }` \
+                    (`tollgate vault keygen --output auditor.key` prints the recipient)"
+                    .to_owned(),
+                step => format!("`{}: {{}}`", step.name()),
+            });
+        }
+        let at = steps.iter().position(|(other, _)| other.is_some_and(|other| other > *step));
+        steps.insert(at.unwrap_or(steps.len()), (Some(*step), name));
+    }
+    let names: Vec<String> = steps.into_iter().map(|(_, name)| name).collect();
+    let add =
+        if bodies.is_empty() { String::new() } else { format!("add {} to `processors:` and ", bodies.join(" and ")) };
+    format!("{add}write `processors: [{}]` in the pipeline", names.join(", "))
+}
+
 fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
     // an unknown processor is an error of its own; where its name is a step's, or almost, that step is not missing
     let meant = |id: &ComponentId, step: Step| {
@@ -170,7 +196,8 @@ fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>
     } else {
         &[Step::Vault, Step::Redact]
     };
-    let absent: Vec<&str> = needed.iter().filter(|step| !has(**step)).map(|step| step.name()).collect();
+    let missing: Vec<Step> = needed.iter().copied().filter(|step| !has(*step)).collect();
+    let absent: Vec<&str> = missing.iter().map(|step| step.name()).collect();
     if absent.is_empty() {
         return;
     }
@@ -190,10 +217,8 @@ fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>
         } else {
             ""
         };
-        let hint = format!(
-            "add {} to the pipeline's processors{allow}, or set `trust: internal` on `{id}` if it may see everything",
-            absent.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
-        );
+        let steps = with_steps(pipeline, known, &missing);
+        let hint = format!("{steps}{allow}, or set `trust: internal` on `{id}` if it may see everything");
         problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
     }
 }

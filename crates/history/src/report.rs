@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use kernel::terminal::counted;
 use serde_json::{Map, Value, json};
 
 use super::entry::Entry;
@@ -199,7 +200,7 @@ fn costs(sum: &Counted) -> String {
     let cost = exact.unwrap_or_else(|| runs::words::NO_PRICE.to_owned());
     match sum.unpriced {
         0 => cost,
-        calls => format!("{cost}, {calls} calls without a price"),
+        calls => format!("{cost}, {} without a price", counted(calls, "call")),
     }
 }
 
@@ -277,8 +278,12 @@ impl JiraComment {
         of_issue.sort_by_key(|run| run.start);
         let mut sessions: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
         of_issue.iter().for_each(|run| sessions.entry(&run.session).or_default().push(run));
-        let mut text =
-            format!("tollgate: {} agent runs in {} sessions for {}\n", of_issue.len(), sessions.len(), jira(issue));
+        let mut text = format!(
+            "tollgate: {} in {} for {}\n",
+            counted(of_issue.len(), "agent run"),
+            counted(sessions.len(), "session"),
+            jira(issue)
+        );
         for (session, runs) in sessions {
             let sum = Counted::all(runs.iter().copied());
             let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);

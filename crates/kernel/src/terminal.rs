@@ -1,5 +1,6 @@
 //! **What**: texts for an auditor's terminal. **Why**: what a client wrote must not drive the terminal that shows it:
-//! C0, C1, DEL and marks that turn the direction of writing are shown, not sent. **Not here**: what is shown.
+//! C0, C1, DEL and marks that turn the direction of writing are shown, not sent. Also the plural of what is counted.
+//! **Not here**: what is shown.
 
 /// Whether a terminal might act on `c`.
 fn acts(c: char) -> bool {
@@ -55,3 +56,12 @@ pub fn escaped(json: &str) -> String {
     }
     out
 }
+
+/// So many things: `1 line`, `2 lines`. For words that take an `s`.
+pub fn counted(count: impl TryInto<u64>, thing: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests;

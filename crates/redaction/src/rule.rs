@@ -34,7 +34,7 @@ impl Class {
     /// In words, for whoever asks why.
     pub fn why(self) -> &'static str {
         match self {
-            Self::Custom => "a rule of the configuration, or a bound",
+            Self::Custom => "a rule of the configuration",
             Self::Key => "its key says what it is",
             Self::Secret => "the shape of a credential",
             Self::Checksum => "its checksum is right",

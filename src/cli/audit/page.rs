@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use audit::read::{self};
 use audit::verify::Report;
-use kernel::terminal::clean;
+use kernel::terminal::{clean, counted};
 use vault::calls::{Calls, Telling, is_model_line};
 use vault::row::Row;
 
@@ -55,8 +55,10 @@ impl Banner {
             Verified::Done(report) => {
                 let counts = &report.counts;
                 let what = format!(
-                    "{} digests, {} index lines, {} fragments",
-                    counts.digests, counts.leaves, counts.fragments
+                    "{}, {}, {}",
+                    counted(counts.digests, "digest"),
+                    counted(counts.leaves, "index line"),
+                    counted(counts.fragments, "fragment")
                 );
                 match report.verified {
                     true => ("good", format!("verified: {what}")),
@@ -169,6 +171,10 @@ pub(super) struct Front {
 }
 
 impl Front {
+    fn found(&self) -> String {
+        format!("{} in {}", counted(self.count, "index line"), counted(self.lines.len(), "session"))
+    }
+
     fn has_unsigned(&self) -> bool {
         self.lines.iter().any(|line| line.unsigned > 0)
     }

@@ -151,7 +151,7 @@ async fn a_failure_is_listed_once() {
     let object = zstd::bulk::compress(lines.as_bytes(), 3).expect("zstd");
     put(folder.path(), "index/v1/account=default/dt=2026-11-20/gw-E0000-0000000000.ndjson.zst", &object);
     let (_, _, page) = ask(&audit(folder.path()), "/path/", HOST, Some("audit-8898=cookie")).await;
-    assert!(page.contains("2 index lines in 1 sessions") && page.contains("<td class=\"number bad\">1</td>"), "{page}");
+    assert!(page.contains("2 index lines in 1 session") && page.contains("<td class=\"number bad\">1</td>"), "{page}");
 }
 
 /// An object of a vault, in a folder.
@@ -188,7 +188,7 @@ async fn marks_are_shown() {
     for typed in ["s%E2%80%AEx%C2%9B", "s%5Cu%7B202e%7Dx%5Cu%7B9b%7D"] {
         let (_, _, page) = ask(&audit, &format!("/path/?session={typed}"), HOST, Some("audit-8898=cookie")).await;
         assert!(!page.contains(['\u{202e}', '\u{9b}']), "{page}");
-        assert!(page.contains("value=\"s\\u{202e}x\\u{9b}\"") && page.contains("1 sessions"), "{typed}: {page}");
+        assert!(page.contains("value=\"s\\u{202e}x\\u{9b}\"") && page.contains(" in 1 session"), "{typed}: {page}");
     }
 }
 
@@ -250,5 +250,5 @@ async fn planted_lines_are_marked() {
         put(folder.path(), name, bytes);
     }
     let (_, _, page) = ask(&audit, "/path/?session=later", HOST, cookie).await;
-    assert!(page.contains("1 sessions") && !page.contains("unsigned"), "{page}");
+    assert!(page.contains(" in 1 session") && !page.contains("unsigned"), "{page}");
 }

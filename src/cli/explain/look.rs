@@ -82,6 +82,9 @@ pub(super) struct Change {
     pub(super) before: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) after: Option<Json>,
+    /// Why nothing of it is left, where no rule's find is what went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) whole: Option<&'static str>,
     /// The rules that changed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) rules: Vec<RuleHit>,
@@ -415,12 +418,14 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
             None if vaulted(key) => "to the vault",
             None => "dropped",
         };
+        let whole = now.filter(|_| what == "changed").and_then(|now| whole(now, vaulted(key)));
         changes.push(Change {
             key: key.clone(),
             now: what,
             before: Some(value.clone()),
             after: now.filter(|_| what == "changed").cloned(),
-            rules: if what == "changed" { hits(passed, key, value) } else { Vec::new() },
+            rules: if what == "changed" && whole.is_none() { hits(passed, key, value) } else { Vec::new() },
+            whole,
         });
     }
     for (key, value) in &after {
@@ -433,6 +438,7 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
                 now: "added",
                 before: None,
                 after: Some(value.clone()),
+                whole: None,
                 rules: Vec::new(),
             });
         }
@@ -440,6 +446,16 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
     let what = kind(passed.before.kind(was));
     let named = passed.before.text(was, Field::Name);
     Part { what: if named.is_empty() { what.to_owned() } else { format!("{what} {named}") }, changes }
+}
+
+/// Why a text is gone whole. What rules find in it is then no reason.
+fn whole(now: &Json, vaulted: bool) -> Option<&'static str> {
+    match now.as_str()? {
+        "[CONTENT]" if vaulted => Some("it is content, and in the vault"),
+        "[CONTENT]" => Some("it repeats content that went to the vault"),
+        "[UNSCANNED]" => Some("it can't be searched: too long, too deep, or no text"),
+        _ => None,
+    }
 }
 
 /// What the rules find in a value. Echoes of content and cut texts have none.

@@ -101,7 +101,12 @@ fn price(price: &Price) -> Vec<String> {
     let row = price.row.as_ref().map(|row| format!(" · row {}", safe(row))).unwrap_or_default();
     let reason = price.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let table = if price.table.is_empty() { String::new() } else { format!(" · table {}", safe(&price.table)) };
-    let mut out = vec![format!("{}{usd}{reason}{row}{table}", price.status)];
+    let status = match price.status {
+        "not_counted" => "not counted: a copy of a call that is counted elsewhere",
+        "deferred" => "deferred: another span or record of this call tells its price",
+        status => status,
+    };
+    let mut out = vec![format!("{status}{usd}{reason}{row}{table}")];
     for one in &price.sum {
         let times = one.usd_per_million.as_ref().map(|each| format!(" × {each} USD/million")).unwrap_or_default();
         out.push(format!("{:<12} {:>10}{times} = {}", one.bucket, one.tokens, one.usd));
@@ -111,7 +116,7 @@ fn price(price: &Price) -> Vec<String> {
 }
 
 fn changes(part: &Part, look: Look, out: &mut String) {
-    for Change { key, now, before, after, rules } in &part.changes {
+    for Change { key, now, before, after, rules, whole } in &part.changes {
         let shown = |json: &Option<Json>| json.as_ref().map(|json| value(json, look.full)).unwrap_or_default();
         let key = safe(key);
         let text = match *now {
@@ -121,6 +126,9 @@ fn changes(part: &Part, look: Look, out: &mut String) {
             other => paint(look, "31", &format!("  - {key} = {}  [{other}]", shown(before))),
         };
         line(out, &text);
+        if let Some(why) = whole {
+            line(out, &format!("        the whole text went: {why}"));
+        }
         let most = if look.full { usize::MAX } else { CONTENT };
         for hit in rules.iter().take(most) {
             let place = format!("characters {} to {}", hit.start, hit.end);

@@ -22,6 +22,7 @@ use genai::{Billing, Facts, Vocabulary};
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::{PREFIX, Pseudonymizer};
+use kernel::terminal::counted;
 use otlp::{Payload, Signal, json as otlp_json};
 use pipeline::{Batch, Origin, Processor as _, Trust};
 use processors::cost::{Call, Config, Cost, price, price_rest};
@@ -390,8 +391,8 @@ fn as_text(report: &Report) -> String {
     let (old, new, old_without, new_without) = sums(report);
     let usd = |usd: Option<Usd>| usd.map_or("too much".to_owned(), |usd| usd.to_string());
     text.push_str(&format!(
-        "{} calls, {} with another price: {} USD before ({old_without} without a price), {} USD after ({new_without} without)\n",
-        report.lines.len(),
+        "{}, {} with another price: {} USD before ({old_without} without a price), {} USD after ({new_without} without)\n",
+        counted(report.lines.len(), "call"),
         changed.len(),
         usd(old),
         usd(new)

@@ -13,7 +13,7 @@ use super::super::runtime::block_on;
 use super::keys::public_keys;
 use audit::parquet::{Compacted, Options, compact};
 use audit::read::Vault;
-use kernel::terminal::clean;
+use kernel::terminal::{clean, counted};
 
 /// Objects that could not be read and are named.
 const MAX_TOLD: usize = 100;
@@ -85,9 +85,13 @@ pub(super) fn run_compact(options: &Compact) -> Result<Exit, CommandError> {
     for object in unsigned {
         output::print(&format!("left out, no signed digest names it yet: {}\n", clean(object)))?;
     }
-    let pruned = if *pruned > 0 { format!(", {pruned} days removed") } else { String::new() };
+    let pruned = if *pruned > 0 { format!(", {} removed", counted(*pruned, "day")) } else { String::new() };
     output::print(&format!(
-        "{lines} lines of {objects} index objects written: {files} files, {bytes} bytes, {days} days{pruned}\n"
+        "{} of {} written: {}, {bytes} bytes, {}{pruned}\n",
+        counted(*lines, "line"),
+        counted(*objects, "index object"),
+        counted(*files, "file"),
+        counted(*days, "day")
     ))?;
     whole(unread)
 }

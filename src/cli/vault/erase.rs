@@ -27,7 +27,7 @@ use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::rng::{Rng, SystemRng};
 use kernel::secret::Secret;
-use kernel::terminal::clean;
+use kernel::terminal::{clean, counted};
 use processors::redact;
 use redaction::Scratch;
 use vault::chain::note::{SigningKey, VerifyKey};
@@ -284,10 +284,10 @@ fn summary(request: &Request) -> String {
         Target::Session(session) => format!("session {session}"),
         Target::User(user) => format!("every session of the user {user}"),
     };
-    let (sessions, count) = (request.sessions.len(), request.keys.len());
+    let (sessions, keys) = (counted(request.sessions.len(), "session"), counted(request.keys.len(), "key"));
     let mut out = vec![
         format!("{what} in {}", request.store),
-        format!("account {}, {sessions} sessions, {count} keys; until {}", request.account, request.expires),
+        format!("account {}, {sessions}, {keys}; until {}", request.account, request.expires),
         format!("{}: {}", request.who, request.why),
     ];
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -18,6 +18,7 @@ use audit::evidence::{Gathered, Period, gather};
 use audit::verify::{Report, verify};
 use kernel::clock::{Clock, SystemClock};
 use kernel::secret::Secret;
+use kernel::terminal::counted;
 use vault::chain::note::SigningKey;
 
 /// Options of `vault evidence`.
@@ -125,10 +126,10 @@ pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, CommandError> {
         verified.push_str("; left out what nobody signed: see unsigned.ndjson");
     }
     output::print(&format!(
-        "{} sessions, {} lines, {} digests, {} erasures; {verified}\n",
-        gathered.sessions.len(),
-        gathered.lines,
-        gathered.digests.len(),
+        "{}, {}, {}, {} erasures; {verified}\n",
+        counted(gathered.sessions.len(), "session"),
+        counted(gathered.lines, "line"),
+        counted(gathered.digests.len(), "digest"),
         gathered.erased.len()
     ))?;
     Ok(if report.verified && complete { Exit::Fine } else { Exit::Failed })

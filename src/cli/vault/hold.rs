@@ -15,7 +15,7 @@ use audit::hold::{hold, notes};
 use audit::read::Vault;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::SystemRng;
-use kernel::terminal::clean;
+use kernel::terminal::{clean, counted};
 
 /// Subcommands of `vault hold`.
 #[derive(Subcommand)]
@@ -126,9 +126,9 @@ async fn touched(touch: &Touch, set: bool) -> Result<(String, Vec<String>), Comm
     let word = if set { "held" } else { "released" };
     let mut out: String = done.sessions.iter().map(|session| clean(session) + "\n").collect();
     out.push_str(&format!(
-        "{} sessions {word}: {} objects by the store, {} by a note\n",
-        done.sessions.len(),
-        done.objects,
+        "{} {word}: {} by the store, {} by a note\n",
+        counted(done.sessions.len(), "session"),
+        counted(done.objects, "object"),
         done.noted
     ));
     for why in &done.left_out {

@@ -13,7 +13,7 @@ use super::super::runtime::block_on;
 use super::keys::{public_keys, public_keys_of, read};
 use audit::prove::{Proved, Wanted, check, prove};
 use audit::read::Vault;
-use kernel::terminal::clean;
+use kernel::terminal::{clean, counted};
 
 /// Options of `vault prove`.
 #[derive(Args)]
@@ -90,7 +90,7 @@ pub(super) fn run_prove(options: &Prove) -> Result<Exit, CommandError> {
     check(&text, &keys, &[])?;
     let written = kernel::files::write_new(&options.output, format!("{text}\n").as_bytes());
     written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
-    output::print(&format!("{} lines proved\n", file.proofs.len()))?;
+    output::print(&format!("{} proved\n", counted(file.proofs.len(), "line")))?;
     output::tell("not proved", &told);
     output::tell("lines may be missing from the file", &missed);
     Ok(if missed.is_empty() { Exit::Fine } else { Exit::Failed })

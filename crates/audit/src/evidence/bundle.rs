@@ -13,7 +13,7 @@ use crate::error::ReadError;
 use crate::verify::Report;
 use kernel::clock::UnixNanos;
 use kernel::files;
-use kernel::terminal::escaped;
+use kernel::terminal::{counted, escaped};
 use vault::chain::note::SigningKey;
 use vault::names::rfc3339;
 
@@ -75,11 +75,11 @@ impl Bundle<'_> {
         }
         let readme = README.replace("{from}", &self.period.from).replace("{to}", &self.period.to);
         let counts = format!(
-            "{} index lines, {} of them without session or trace, {} say that one was lost; {} sessions.\n",
-            self.gathered.lines,
+            "{}, {} without session or trace, {} that tell of a lost one; {}.\n",
+            counted(self.gathered.lines, "index line"),
             self.gathered.homeless,
             self.gathered.gaps,
-            self.gathered.sessions.len()
+            counted(self.gathered.sessions.len(), "session")
         );
         folder.file("README.md", (readme + &counts).as_bytes())
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use kernel::terminal::clean;
+use kernel::terminal::{clean, counted};
 use vault::chain::digest::Link;
 use vault::names::account_segment;
 
@@ -223,8 +223,13 @@ impl Report {
         out.extend(self.turn_gaps.iter().map(|session| format!("turns are missing: {session}")));
         out.extend(self.not_verified.iter().map(|what| format!("not verified: {what}")));
         out.push(format!(
-            "{epochs} epochs, {digests} digests, {leaves} lines ({gaps} say that one was lost), {objects} objects, \
-             {fragments} fragments, {opened} opened, {bytes} bytes, {locked} locked, {expired} expired, {archived} archived"
+            "{}, {}, {} ({gaps} tell of a lost one), {}, {}, {opened} opened, {bytes} bytes, {locked} locked, \
+             {expired} expired, {archived} archived",
+            counted(*epochs, "epoch"),
+            counted(*digests, "digest"),
+            counted(*leaves, "line"),
+            counted(*objects, "object"),
+            counted(*fragments, "fragment"),
         ));
         out.push(
             match (self.verified, self.opened_nothing()) {

@@ -61,8 +61,15 @@ fn one(out: &mut String, span: &Node<'_>, open_with: &str) {
     if let [Some(input), Some(output)] = tokens {
         let _ = write!(out, "  tokens {input} in, {output} out");
     }
-    if let Some(usd) = number(span, "tollgate.cost.usd") {
-        let _ = write!(out, "  {usd} USD");
+    match (number(span, "tollgate.cost.usd"), value(span, "tollgate.cost.status")) {
+        (Some(usd), _) => {
+            let _ = write!(out, "  {usd} USD");
+        }
+        (None, Some(status)) => {
+            out.push_str("  no price: ");
+            text(out, no_price(status, word(span, "tollgate.cost.reason")));
+        }
+        (None, None) => {}
     }
     let _ = write!(out, "  {} redacted", placeholders(span));
     if span.get("status").and_then(|status| status.get("code")).is_some_and(|code| code.scalar() == "2") {
@@ -77,6 +84,15 @@ fn one(out: &mut String, span: &Node<'_>, open_with: &str) {
     let (uri, range) = (word(span, "gen_ai.payload.s3_uri"), word(span, "gen_ai.payload.range"));
     if let Some((uri, range)) = uri.zip(range) {
         let _ = writeln!(out, "    content: tollgate vault get {uri} --range {range} {open_with}");
+    }
+}
+
+/// Why a call has no price, by its status and reason.
+fn no_price<'a>(status: &str, reason: Option<&'a str>) -> &'a str {
+    match status {
+        "not_counted" => "a copy of a call that is counted elsewhere",
+        "deferred" => "told by another span or record of this call",
+        _ => reason.unwrap_or("unknown"),
     }
 }
 

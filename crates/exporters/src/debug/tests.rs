@@ -111,6 +111,21 @@ async fn spans_for_people() {
     );
 }
 
+/// A call without a price says why.
+#[tokio::test]
+async fn spans_without_a_price_say_why() {
+    let stamp =
+        |key: &str, text: &str| format!(r#"{{"key":"tollgate.cost.{key}","value":{{"stringValue":"{text}"}}}}"#);
+    for (attributes, wanted) in [
+        (stamp("status", "not_counted"), "no price: a copy of a call that is counted elsewhere"),
+        (stamp("status", "deferred"), "no price: told by another span or record of this call"),
+        (stamp("status", "unpriced") + "," + &stamp("reason", "unknown_model"), "no price: unknown_model"),
+    ] {
+        let text = printed(Verbosity::Spans, &traces(&[span("chat", &attributes)])).await;
+        assert!(text.contains(&format!("  chat  1.500 s  {wanted}  0 redacted\n")), "{text}");
+    }
+}
+
 /// What a client sends never becomes part of a command that is to be pasted, nor a terminal's command.
 #[tokio::test]
 async fn spans_hold_no_commands() {
