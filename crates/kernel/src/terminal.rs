@@ -2,10 +2,11 @@
 //! C0, C1, DEL and marks that turn the direction of writing are shown, not sent. Also the plural of what is counted.
 //! **Not here**: what is shown.
 
-/// Whether a terminal might act on `c`.
-fn acts(c: char) -> bool {
+/// Whether a terminal might act on `c`, or show nothing for it: control characters, direction marks, invisible marks.
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200E}' | '\u{200F}' | '\u{061C}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A line of text with such characters as `\u{…}`; tabs stay.
@@ -13,7 +14,7 @@ pub fn clean(text: &str) -> String {
     text.chars()
         .flat_map(|c| match c {
             '\t' => vec!['\t'],
-            c if acts(c) => c.escape_unicode().collect(),
+            c if is_unsafe(c) => c.escape_unicode().collect(),
             c => vec![c],
         })
         .collect()
@@ -25,7 +26,7 @@ pub fn unclean(text: &str) -> String {
     while let Some((before, behind)) = rest.split_once("\\u{") {
         let shown = behind.split_once('}').and_then(|(digits, behind)| {
             let c = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32)?;
-            acts(c).then_some((c, behind))
+            is_unsafe(c).then_some((c, behind))
         });
         out.push_str(before);
         rest = match shown {
@@ -47,7 +48,7 @@ pub fn escaped(json: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        if acts(c) && c != '\n' {
+        if is_unsafe(c) && c != '\n' {
             // writing to a String can't fail; all of them are in the first plane
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {

@@ -20,6 +20,7 @@ use crate::app::build::Seams;
 use crate::app::dry::Dry;
 use crate::app::resolve::Placed;
 use crate::components::ProcessorSettings;
+use kernel::pseudonym::contains_pseudonym;
 use kernel::terminal::escaped;
 use look::Request;
 use otlp::Signal;
@@ -84,7 +85,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
     }
     let look = show::Look { colour: colour_out(), full: options.full };
     let mut text: Vec<String> = shown.iter().map(|request| show::request(request, look)).collect();
-    if dry.strange_pseudonyms && text.iter().any(|text| show::has_pseudonym(text)) {
+    if dry.strange_pseudonyms && text.iter().any(|text| contains_pseudonym(text)) {
         text.push(STRANGE.to_owned());
     }
     out(&text.join("\n"))

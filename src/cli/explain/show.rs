@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use super::look::{Change, Item, Part, Price, Request, Tokens};
+use kernel::terminal::clean;
 
 /// How to print.
 #[derive(Clone, Copy)]
@@ -28,11 +29,11 @@ pub(super) fn request(request: &Request, look: Look) -> String {
     let plural = if count == 1 { "" } else { "s" };
     line(
         &mut out,
-        &format!("{} · {count} item{plural} · pipeline {}: {steps}{privacy}", request.signal, safe(&request.pipeline)),
+        &format!("{} · {count} item{plural} · pipeline {}: {steps}{privacy}", request.signal, clean(&request.pipeline)),
     );
     request.items.iter().for_each(|one| item(one, look, &mut out));
     for part in &request.shared {
-        line(&mut out, &format!("\n{}", paint(look, "1", &safe(&part.what))));
+        line(&mut out, &format!("\n{}", paint(look, "1", &clean(&part.what))));
         changes(part, look, &mut out);
     }
     out
@@ -45,17 +46,17 @@ fn line(out: &mut String, text: &str) {
 fn item(item: &Item, look: Look, out: &mut String) {
     let place =
         [&item.trace_id, &item.span_id].into_iter().filter(|id| !id.is_empty()).map(String::as_str).collect::<Vec<_>>();
-    line(out, &format!("\n{}  {}", paint(look, "1", &format!("{} {}", item.kind, safe(&item.name))), place.join("/")));
+    line(out, &format!("\n{}  {}", paint(look, "1", &format!("{} {}", item.kind, clean(&item.name))), place.join("/")));
     let mut row = |name: &str, text: String| line(out, &format!("  {name:<8} {text}"));
     match item.dialect {
         Some(dialect) => row(
             "dialect",
-            format!("{dialect}: {}", item.because.iter().map(|why| safe(why)).collect::<Vec<_>>().join("; ")),
+            format!("{dialect}: {}", item.because.iter().map(|why| clean(why)).collect::<Vec<_>>().join("; ")),
         ),
         None if item.agent => row("dialect", "none; an agent's, as others of its trace or session are".to_owned()),
         None => row("dialect", "none".to_owned()),
     }
-    let ids: Vec<String> = item.ids.iter().map(|(name, id)| format!("{name} {}", safe(id))).collect();
+    let ids: Vec<String> = item.ids.iter().map(|(name, id)| format!("{name} {}", clean(id))).collect();
     row("is", [vec![item.is.to_owned()], ids].concat().join(" · "));
     if let Some(told) = &item.tokens {
         row("tokens", tokens(told));
@@ -65,20 +66,20 @@ fn item(item: &Item, look: Look, out: &mut String) {
     }
     let most = if look.full { usize::MAX } else { CONTENT };
     for vaulted in item.vault.iter().take(most) {
-        row("vault", format!("{} ({}, {} bytes): {}", safe(&vaulted.key), vaulted.part, vaulted.bytes, vaulted.rule));
+        row("vault", format!("{} ({}, {} bytes): {}", clean(&vaulted.key), vaulted.part, vaulted.bytes, vaulted.rule));
     }
     if item.vault.len() > most {
         row("", format!("… and {} more", item.vault.len() - most));
     }
     if let Some(dropped) = &item.dropped {
-        row("dropped", paint(look, "31", &format!("by {}: rule {}", safe(&dropped.by), safe(&dropped.rule))));
+        row("dropped", paint(look, "31", &format!("by {}: rule {}", clean(&dropped.by), clean(&dropped.rule))));
     }
     if !item.missing.is_empty() {
         row("missing", item.missing.join(", "));
     }
     for (at, part) in item.parts.iter().enumerate() {
         if at > 0 {
-            line(out, &format!("  {}", safe(&part.what)));
+            line(out, &format!("  {}", clean(&part.what)));
         }
         changes(part, look, out);
     }
@@ -98,9 +99,9 @@ fn tokens(told: &Tokens) -> String {
 
 fn price(price: &Price) -> Vec<String> {
     let usd = price.usd.as_ref().map(|usd| format!(" {usd} USD")).unwrap_or_default();
-    let row = price.row.as_ref().map(|row| format!(" · row {}", safe(row))).unwrap_or_default();
+    let row = price.row.as_ref().map(|row| format!(" · row {}", clean(row))).unwrap_or_default();
     let reason = price.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    let table = if price.table.is_empty() { String::new() } else { format!(" · table {}", safe(&price.table)) };
+    let table = if price.table.is_empty() { String::new() } else { format!(" · table {}", clean(&price.table)) };
     let status = match price.status {
         "not_counted" => "not counted: a copy of a call that is counted elsewhere",
         "deferred" => "deferred: another span or record of this call tells its price",
@@ -118,7 +119,7 @@ fn price(price: &Price) -> Vec<String> {
 fn changes(part: &Part, look: Look, out: &mut String) {
     for Change { key, now, before, after, rules, whole } in &part.changes {
         let shown = |json: &Option<Json>| json.as_ref().map(|json| value(json, look.full)).unwrap_or_default();
-        let key = safe(key);
+        let key = clean(key);
         let text = match *now {
             "kept" => format!("    {key} = {}", shown(before)),
             "changed" => paint(look, "33", &format!("  ~ {key} = {}\n      → {}", shown(before), shown(after))),
@@ -132,7 +133,7 @@ fn changes(part: &Part, look: Look, out: &mut String) {
         let most = if look.full { usize::MAX } else { CONTENT };
         for hit in rules.iter().take(most) {
             let place = format!("characters {} to {}", hit.start, hit.end);
-            line(out, &format!("        {} by {}: {} ({place})", hit.placeholder, safe(&hit.rule), hit.why));
+            line(out, &format!("        {} by {}: {} ({place})", hit.placeholder, clean(&hit.rule), hit.why));
         }
         if rules.len() > most {
             line(out, &format!("        … and {} more", rules.len() - most));
@@ -140,25 +141,13 @@ fn changes(part: &Part, look: Look, out: &mut String) {
     }
 }
 
-/// Whether there is a pseudonym in it.
-pub(super) fn has_pseudonym(text: &str) -> bool {
-    text.split("h-").skip(1).any(|rest| rest.bytes().take_while(u8::is_ascii_hexdigit).count() >= 32)
-}
-
 fn value(json: &Json, full: bool) -> String {
-    let text = safe(&json.to_string());
+    let text = clean(&json.to_string());
     if full || text.chars().count() <= WIDTH {
         return text;
     }
     let cut: String = text.chars().take(WIDTH).collect();
     format!("{cut}… ({} bytes)", text.len())
-}
-
-/// Without control characters: a payload may hold a terminal's commands.
-fn safe(text: &str) -> String {
-    text.chars()
-        .flat_map(|char| if char.is_control() { char.escape_default().collect::<Vec<_>>() } else { vec![char] })
-        .collect()
 }
 
 fn paint(look: Look, code: &str, text: &str) -> String {

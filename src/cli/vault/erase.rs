@@ -209,9 +209,11 @@ fn told(done: &Executed, writer: &str, key: &SigningKey) -> String {
     };
     let public = key.public();
     format!(
-        "{keys} keys are destroyed ({objects} objects now{again}); it stands in the chain of {writer}, signed by {public}\n{left}\
+        "{} destroyed ({} now{again}); it stands in the chain of {writer}, signed by {public}\n{left}\
          Copies elsewhere are not reached: replicas and backups of the key store, auditors who keep session keys, \
-         back ends. docs/erasure.md has the list.\n"
+         back ends. docs/erasure.md has the list.\n",
+        counted(*keys, "key"),
+        counted(*objects, "object"),
     )
 }
 

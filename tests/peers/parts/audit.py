@@ -411,7 +411,7 @@ def erasure(work, gateway, key, place, store, s3=None):
     keys = [word for one in [*key.split(), public["erase.example"]] for word in ("--key", one)]
     verify = ["verify", *keys, "--erasers", erasers, "--identity", gateway.identity, "--json", *place]
     code, out, said = run("erase", *deed, env=s3)
-    check("signed by two it is done", code == 0 and "1 keys are destroyed" in out, out + said)
+    check("signed by two it is done", code == 0 and "1 key destroyed" in out, out + said)
     code, _, said = run("erase", *deed, env=s3)
     check("once", code == 1 and "was executed" in said, said)
     code, out, said = run(*verify, env=s3)

@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::config::Verbosity;
 use super::tree::Node;
+use kernel::terminal::is_unsafe;
 use otlp::{Signal, json};
 use pipeline::ExportRequest;
 
@@ -231,12 +232,10 @@ fn row(out: &mut String, list: &[Node<'_>], one: fn(&mut String, &Node<'_>)) {
     out.push(']');
 }
 
-/// A text that is escaped as in JSON; other control characters and direction marks are escaped here.
+/// Escapes the characters that a terminal may act on, in the form that JSON has for them.
 pub(super) fn text(out: &mut String, text: &str) {
     for c in text.chars() {
-        let hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
-        if c.is_control() || hidden {
+        if is_unsafe(c) {
             // JSON writes what is beyond the first plane as two units
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _ = write!(out, "\\u{unit:04x}");

@@ -58,6 +58,12 @@ impl Pseudonymizer {
     }
 }
 
+/// Whether `text` holds something of the form that [`Pseudonymizer::pseudonym`] gives.
+pub fn contains_pseudonym(text: &str) -> bool {
+    let digits = |rest: &str| rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+    text.split(PREFIX).skip(1).any(|rest| digits(rest) >= 2 * PSEUDONYM_BYTES)
+}
+
 /// Whether an id is never shown as it is, whatever the rules say: it pretends to be a pseudonym, is too long to be a
 /// name, or is a sentence. So it has one form wherever it stands.
 pub fn is_unfit(id: &str) -> bool {

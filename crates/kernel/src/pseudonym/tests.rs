@@ -10,6 +10,7 @@ fn pseudonyms_are_keyed_by_key_and_account() {
     let one = ids("k1");
     let form = one.pseudonym("default", "ada@example.com");
     assert!(form.starts_with(PREFIX) && form.len() == 34);
+    assert!(contains_pseudonym(&format!("by {form}.")) && !contains_pseudonym(&form[..33]));
     assert_eq!(form, ids("k1").pseudonym("default", "ada@example.com"));
     assert_ne!(form, one.pseudonym("other", "ada@example.com"));
     assert_ne!(form, ids("k2").pseudonym("default", "ada@example.com"));
