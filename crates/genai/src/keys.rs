@@ -2,6 +2,7 @@
 //! are classified when the vocabulary is compiled, others once per payload; classifying allocates per distinct key
 //! only.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use otlp::Value;
@@ -296,10 +297,10 @@ impl Keys {
     }
 
     /// The class of `key`, made anew when it is no literal of the vocabulary.
-    pub(super) fn classify(&self, key: &str) -> Class {
+    pub(super) fn classify(&self, key: &str) -> Cow<'_, Class> {
         match self.codes.get(key).and_then(|code| self.classes.get(*code as usize)) {
-            Some(class) => class.clone(),
-            None => Class::made(&self.facts, key),
+            Some(class) => Cow::Borrowed(class),
+            None => Cow::Owned(Class::made(&self.facts, key)),
         }
     }
 }

@@ -98,7 +98,7 @@ impl<'v> Nested<'v> {
         if known.len() >= KEYS {
             known.clear();
         }
-        let class = Rc::new(self.keys.classify(key));
+        let class = Rc::new(self.keys.classify(key).into_owned());
         known.insert(key.into(), Rc::clone(&class));
         class
     }

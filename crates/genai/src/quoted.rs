@@ -20,7 +20,14 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(raw.len());
     let mut chars = raw.chars();
     let mut high: Option<u32> = None;
-    while let Some(c) = chars.next() {
+    loop {
+        // up to the next escape all is copied at once, unless half a surrogate pair waits for its other half
+        let rest = chars.as_str();
+        if let Some((plain, escape)) = high.is_none().then(|| rest.split_at(next_escape(rest))) {
+            out.push_str(plain);
+            chars = escape.chars();
+        }
+        let Some(c) = chars.next() else { break };
         let code = match c {
             '\\' => match chars.next() {
                 Some('n') => u32::from(b'\n'),
@@ -46,6 +53,10 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
         }
     }
     out.into()
+}
+
+fn next_escape(text: &str) -> usize {
+    memchr::memchr(b'\\', text.as_bytes()).unwrap_or(text.len())
 }
 
 fn hex(chars: &mut std::str::Chars<'_>, digits: usize) -> u32 {

@@ -83,16 +83,17 @@ impl<'t> Walk<'t> {
     /// The string that begins here, with its quotes.
     pub(super) fn string(&mut self) -> &'t str {
         let from = self.at;
-        let quote = self.peek();
+        let quote = self.peek().unwrap_or(b'"');
         self.at += 1;
         let mut ended = false;
-        while let Some(byte) = self.peek().filter(|_| !ended) {
-            self.at += 1;
-            match byte {
-                // the byte behind it may begin a longer character: the bytes that follow are no quotes
-                b'\\' => self.at += 1,
-                byte => ended = Some(byte) == quote,
-            }
+        while let Some(rest) = self.text.as_bytes().get(self.at..).filter(|_| !ended) {
+            let Some(mark) = memchr::memchr2(quote, b'\\', rest) else {
+                self.at = self.text.len();
+                break;
+            };
+            ended = rest.get(mark) != Some(&b'\\');
+            // the byte behind a backslash may begin a longer character: the bytes that follow are no quotes
+            self.at += mark + if ended { 1 } else { 2 };
         }
         self.torn |= !ended;
         while !self.text.is_char_boundary(self.at.min(self.text.len())) {

@@ -267,10 +267,11 @@ fn attributes<'p>(
     node: Node,
     visit: &mut impl FnMut(&'p str),
 ) {
-    for attribute in payload.attributes(node).filter(|attribute| stays(attribute)) {
+    for attribute in payload.attributes(node) {
+        // the key is looked up for the few values that are long enough
         match attribute.value {
-            Value::Str(text) if text.len() >= SHORTEST => visit(text),
-            Value::List(_) | Value::Map(_) => {
+            Value::Str(text) if text.len() >= SHORTEST && stays(&attribute) => visit(text),
+            Value::List(_) | Value::Map(_) if stays(&attribute) => {
                 let mut left = LIST_TEXTS;
                 texts_in(attribute.value, &mut left, visit);
             }
