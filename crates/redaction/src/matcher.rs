@@ -17,7 +17,7 @@ pub(super) struct Matcher {
 
 /// A compiled pattern.
 pub(super) enum Made {
-    /// A pattern without alternatives, which is read step by step.
+    /// A row of byte sets, read step by step.
     Steps(Steps),
     /// An automaton, with the first bytes of its matches.
     Automaton(Regex, Head),
