@@ -18,8 +18,8 @@ use pipeline::Trust;
 use redaction::RuleData;
 use redaction::recognised::{ENTITIES, EntityRow};
 
-/// An external recogniser with the API of Presidio's analyzer. It is sent the texts that remain after content was moved
-/// to the vault, and reports what is private in them.
+/// An external recogniser with the API of Presidio's analyzer. It is sent the texts that are to be forwarded, and
+/// reports what is private in them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -39,7 +39,7 @@ pub struct Config {
     /// placeholder.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub placeholders: BTreeMap<String, String>,
-    /// What to do without an answer: `hold` asks the client to retry the request, `unscanned` replaces each text with
+    /// Behaviour without an answer: `hold` asks the client to retry the request, `unscanned` replaces each text with
     /// `[UNSCANNED]`.
     pub on_error: OnError,
     /// Longest time from a batch's first call to its last answer.
@@ -68,7 +68,7 @@ pub struct Tls {
     pub ca_file: Option<PathBuf>,
 }
 
-/// What to do with texts without an answer. They can't be forwarded unchecked.
+/// Treatment of texts without an answer. They can't be forwarded unchecked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {

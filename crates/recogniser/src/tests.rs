@@ -190,7 +190,7 @@ async fn too_large_is_asked_in_halves() {
     assert_eq!((calls(&metrics, "too_large"), calls(&metrics, "answered")), (Some(3), Some(2)));
 }
 
-/// What was answered before a failure must count; with `hold` nobody is asked any more after it.
+/// Answers before a failure must count; with `hold`, no further calls are made after it.
 #[tokio::test]
 async fn failures_are_per_call() {
     let one_each = |on_error: OnError| {

@@ -141,7 +141,7 @@ struct Walk<'a> {
     text: &'a [u8],
     stems: &'a Stems,
     given: Option<&'a Given>,
-    /// Whether a word may be purely numeric at its start, as users' words may.
+    /// Whether a known word may begin with a digit that no letter follows, as users' words may.
     numeric: bool,
     out: &'a mut Anchors,
     /// Masks of the previous block.

@@ -34,7 +34,7 @@ pub(super) struct Rule {
     pub(super) pattern: Option<Pattern>,
 }
 
-/// What a placeholder says about names.
+/// The meaning of a placeholder for the search of names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Says {
     /// The value is an e-mail address.

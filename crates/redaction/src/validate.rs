@@ -1,4 +1,4 @@
-//! The checks behind a rule's `validator`. Each gets the text and the match and returns the part that is accepted.
+//! The checks behind a rule's `validator`. Each gets the text and the match and returns the match if it is accepted.
 //! Pure, with constant memory. Patterns are in `config/rules`.
 
 use std::ops::Range;

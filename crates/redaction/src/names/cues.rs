@@ -183,6 +183,7 @@ fn goes_on(scan: &Scan<'_>, start: usize) -> bool {
     word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphabetic)
 }
 
+/// Position behind one to `most` of the `skipped` bytes from `from` on; `None` if there are none or more.
 fn skip(scan: &Scan<'_>, from: usize, skipped: &[u8], most: usize) -> Option<usize> {
     let rest = scan.bytes(from..scan.text.len().min(from + most + 1));
     let len = rest.iter().take_while(|byte| skipped.contains(byte)).count();

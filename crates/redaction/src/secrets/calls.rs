@@ -182,9 +182,8 @@ fn parameters(rest: &[u8]) -> usize {
     at
 }
 
-/// Whether the value of a call such as `verify_password(…)` is not its first argument, and needs no claim here: the
-/// first argument is a user, and the password is already hidden. Moves `pair` to the second argument if that is the
-/// password.
+/// Whether a call has no password left to claim: it is a getter, its first argument is a user, or its password is
+/// already a placeholder. Moves `pair` to the second argument if that is the password.
 pub(super) fn is_taken(scan: &Scan<'_>, pair: &mut Pair, kind: Kind) -> bool {
     match (pair.sep, kind) {
         (Sep::Call, Kind::Password) => is_getter(scan.bytes(pair.key.clone())) || second(scan, pair),

@@ -305,7 +305,7 @@ fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-/// The six bits of a character, 0 beyond ASCII letters.
+/// The six bits of a character; a byte outside both alphabets gives 63.
 fn sextet(byte: u8) -> u8 {
     SEXTETS.get(usize::from(byte)).copied().unwrap_or_default()
 }
