@@ -132,8 +132,8 @@ fn siblings(
 /// Most pairs before a value that may describe it.
 const NEAR: usize = 10;
 
-/// The match of the value at `at` by its description in FHIR: `{"type":{"text":"Medical Record Number"},
-/// "system":"http://…/us-ssn","value":"x"}`.
+/// The match of the value at `at` by its description in FHIR:
+/// `{"type":{"text":"Medical Record Number"}, "system":"http://…/us-ssn","value":"x"}`.
 fn identified(scan: &Scan<'_>, tree: &Tree, at: usize, table: &KeyTable) -> Match {
     let Some(value) = tree.pairs.get(at) else { return Match::NONE };
     let within = |pair: &json::Pair| {

@@ -24,8 +24,8 @@ pub(super) fn introduced(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     (surely || is_common_name(scan, cue, &name)).then_some(name)
 }
 
-/// Whether a common word is a name here: before an uncommon word (`my name is Max de Graaf`), or behind a title (`Ms.
-/// Fields`).
+/// Whether a common word is a name here: before an uncommon word (`my name is Max de Graaf`), or behind a title
+/// (`Ms. Fields`).
 fn is_common_name(scan: &Scan<'_>, cue: &WordAt, name: &Name) -> bool {
     let text = scan.part(name.range.clone());
     let last = text.rsplit(' ').next().unwrap_or("");

@@ -1,5 +1,5 @@
-//! Given names that are also places or units, and journeys, whose ends are places: `to Texas` and `a flight to
-//! Charlotte` name no person. `listed` has the words that make a place of the name behind them.
+//! Given names that are also places or units, and journeys, whose ends are places: `to Texas` and
+//! `a flight to Charlotte` name no person. `listed` has the words that make a place of the name behind them.
 
 use std::sync::LazyLock;
 

@@ -13,8 +13,8 @@ pub(super) static IS: LazyLock<Vec<&[u8]>> =
 /// Text before `for root@localhost: ` in logs.
 pub(super) const MADE: [&[u8]; 2] = [b"is generated ", b"was generated "];
 
-/// Length of a phrase after which the value follows: `for user 'x' is `, `of bob is `, `for bob: `, `(for staging) is
-/// `, `(staging): `.
+/// Length of a phrase after which the value follows: `for user 'x' is `, `of bob is `, `for bob: `,
+/// `(for staging) is `, `(staging): `.
 pub(super) fn of_whom(rest: &[u8]) -> Option<usize> {
     let rest = rest.get(..rest.len().min(48)).unwrap_or_default();
     let word = |byte: u8| byte.is_ascii_alphanumeric() || b" ._-@".contains(&byte);

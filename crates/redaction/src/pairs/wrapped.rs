@@ -8,8 +8,8 @@ use super::super::sets::Words;
 use super::cursor::{Cursor, VALUE};
 use crate::wordlists;
 
-/// The strings in the list or wrapping object at `at`, each with its quote: `["v", "w"]`, `[]string{"v"}`, `{"S":
-/// "v"}`.
+/// The strings in the list or wrapping object at `at`, each with its quote: `["v", "w"]`, `[]string{"v"}`,
+/// `{"S": "v"}`.
 pub(crate) fn wrapped(text: &[u8], at: usize) -> Wrapped<'_> {
     let text = text.get(..text.len().min(at.saturating_add(VALUE))).unwrap_or_default();
     let mut cursor = Cursor { text, at };

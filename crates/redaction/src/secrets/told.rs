@@ -1,6 +1,6 @@
-//! Finds passwords stated in sentences and compared in code: ``the password is `hunter22` ``, `"x" == password`, `log
-//! in with admin / x`. There, a password of words and digits looks like a name in code. Algorithms, names of secrets,
-//! paths and calls stay; at most [`MOST`] bytes are read. Values behind separators are in `assign`.
+//! Finds passwords stated in sentences and compared in code: ``the password is `hunter22` ``, `"x" == password`,
+//! `log in with admin / x`. There, a password of words and digits looks like a name in code. Algorithms, names of
+//! secrets, paths and calls stay; at most [`MOST`] bytes are read. Values behind separators are in `assign`.
 
 use std::ops::Range;
 

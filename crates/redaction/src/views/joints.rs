@@ -1,7 +1,7 @@
-//! Finds values that were split into adjacent items of a list, as streams and text splitters do: `["ghp_16C7e42F",
-//! "292c6912E7…"]`. The search starts at a token prefix or an `@` in a string that ends within the value and has no
-//! finding of its own; keys are not items. A finding is replaced in each string, and quotes stay. Pieces separated by
-//! keys or objects are not joined.
+//! Finds values that were split into adjacent items of a list, as streams and text splitters do:
+//! `["ghp_16C7e42F", "292c6912E7…"]`. The search starts at a token prefix or an `@` in a string that ends within the
+//! value and has no finding of its own; keys are not items. A finding is replaced in each string, and quotes stay.
+//! Pieces separated by keys or objects are not joined.
 
 use std::ops::Range;
 

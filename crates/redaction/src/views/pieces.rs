@@ -1,7 +1,7 @@
-//! Finds numbers that were split into short items of a list, as streams and text splitters do: `["4539 1488", " 0343
-//! 6467"]`, `["4", "5", "3", …]`. The list must contain nothing but the number, which must have a valid check or be
-//! announced by a word; without a separator as a sign of splitting, lists of numbers stay. Each byte of a list is read
-//! once. `joints` finds tokens and addresses in two pieces, which need no list of their own.
+//! Finds numbers that were split into short items of a list, as streams and text splitters do:
+//! `["4539 1488", " 0343 6467"]`, `["4", "5", "3", …]`. The list must contain nothing but the number, which must have a
+//! valid check or be announced by a word; without a separator as a sign of splitting, lists of numbers stay. Each byte
+//! of a list is read once. `joints` finds tokens and addresses in two pieces, which need no list of their own.
 
 use std::ops::{Range, RangeInclusive};
 
