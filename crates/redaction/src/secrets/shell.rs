@@ -1,7 +1,7 @@
-//! Finds secrets that are recognised only by their position in a command line: input piped into a command (`echo "u:p"
-//! | chpasswd`), an argument (`rabbitmqctl add_user u p`), or the value of a flag that is not a key (`keytool
-//! -srcstorepass p`). At most [`MOST`] bytes of a command, and before one that reads its input, are read; variables and
-//! placeholders stay. `-p x` and `-u user:x` are in `commands`, `--password x` in `assign`.
+//! Finds secrets that are recognised only by their position in a command line: input piped into a command
+//! (`echo "u:p" | chpasswd`), an argument (`rabbitmqctl add_user u p`), or the value of a flag that is not a key
+//! (`keytool -srcstorepass p`). At most [`MOST`] bytes of a command, and before one that reads its input, are read;
+//! variables and placeholders stay. `-p x` and `-u user:x` are in `commands`, `--password x` in `assign`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
