@@ -1,8 +1,8 @@
 //! Finds further occurrences of a found value in the same text. Values that were found by a word or key are searched as
 //! they are: a log line says `password=…` once and repeats the bare value in the next command. All values are searched
 //! in base64, hex and percent-encoded form, because short blobs are not decoded otherwise. Values have at least eight
-//! bytes and are not plain words; their number is bounded, the search is linear, and texts without findings cost
-//! nothing. Names are in `names/carry`, longer blobs in `views`.
+//! bytes, and those searched as they are must not be plain words. Their number is bounded, the search is linear, and
+//! texts without findings cost nothing. Names are in `names/carry`, longer blobs in `views`.
 
 use std::cell::OnceCell;
 use std::ops::Range;
