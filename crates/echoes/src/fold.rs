@@ -1,32 +1,32 @@
-//! **What**: one form for all the ways in which a text is written down: runs of white space (all that Unicode calls so)
-//! are one blank; what has no width is nothing; escapes of JSON (`\n`, `\"`, `\u00e9`, `\u003c` …), at any depth, and
-//! of Python, HTML (`&lt;`) and addresses (`%20`, `+`) are what they stand for. **Invariants**: content and the texts
-//! that may quote it are folded by the same rule ([`unit`]); linear. **Not here**: where a folded byte comes from
-//! (`forms`), what is a fingerprint (`prints`).
+//! Folds text to one canonical form, so that content and a text that quotes it compare equal however each was escaped.
+//! A run of Unicode white space becomes one blank, zero-width characters vanish, and escapes are decoded: JSON (`\n`,
+//! `\"`, `\u00e9`, `\u003c` …, nested to any depth), Python, HTML (`&lt;`) and URLs (`%20`, `+`).
 //!
-//! Most of a content stands for itself, and is copied in blocks; `marks` says where that ends.
+//! Content and the texts that may quote it use the same rule ([`unit`]). Folding is linear. Most bytes fold to
+//! themselves and are copied in blocks; `marks` finds the bytes that need a decision. `forms` maps folded bytes back to
+//! the text, and `prints` computes the fingerprints.
 
 use super::marks::{BLOCK, Plain, Reader};
 
-/// Backslashes of one escape at most: of a text in JSON in JSON in JSON in JSON in JSON.
+/// The most backslashes in one escape: enough for text inside JSON nested five times.
 const BACKSLASHES: usize = 32;
-/// Times that an ampersand is escaped at most.
+/// The most times that an ampersand may have been escaped.
 const AMPERSANDS: usize = 4;
 
-/// What a few bytes stand for.
+/// The folded form of a few bytes.
 pub(super) enum Put {
     /// White space.
     Blank,
-    /// Nothing: the backslash of an escape.
+    /// Nothing, such as the backslash of an escape.
     Nothing,
-    /// A character of one byte, or a byte of one.
+    /// A one-byte character, or one byte of a longer character.
     Byte(u8),
     /// A character.
     Char(char),
 }
 
-/// How many bytes at the beginning of a text belong together, and what they stand for. None: the first byte stands for
-/// itself.
+/// Returns how many bytes at the start of `text` form one unit, and their folded form. `None`: the first byte is copied
+/// unchanged.
 pub(super) fn unit(text: &[u8]) -> Option<(usize, Put)> {
     match text {
         [b'\\', ..] => Some(escape(text)),
@@ -41,7 +41,7 @@ pub(super) fn unit(text: &[u8]) -> Option<(usize, Put)> {
     }
 }
 
-/// White space, and characters without a width, that are longer than a byte.
+/// Matches multi-byte white space and multi-byte characters without a width.
 pub(super) fn wide(text: &[u8]) -> Option<(usize, Put)> {
     match text {
         [0xc2, 0x85 | 0xa0, ..] => Some((2, Put::Blank)),
@@ -72,7 +72,7 @@ fn percent_wide(first: u8, text: &[u8]) -> Option<(usize, Put)> {
     wide(&bytes).map(|(length, put)| (length * 3, put))
 }
 
-/// Length of the white space, or of the escape that stands for it, at the beginning of a text; 0: there is none.
+/// Length of the white space at the start of a text, raw or escaped; 0 if the text starts with something else.
 pub(super) fn blank(text: &[u8]) -> usize {
     match text {
         [b' ' | b'\t'..=b'\r' | b'\\' | b'%' | 0xc2 | 0xe1..=0xe3, ..] => match unit(text) {
@@ -106,7 +106,7 @@ fn hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |code, byte| Some(code << 4 | u32::from(digit(*byte)?)))
 }
 
-/// An escape with backslashes, as many as there are.
+/// Reads an escape after any number of backslashes.
 fn escape(text: &[u8]) -> (usize, Put) {
     let slashes = text.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
     match text.get(slashes..) {
@@ -138,7 +138,7 @@ fn unicode(rest: &[u8]) -> Option<(usize, Put)> {
     Some((4, put_code(code)))
 }
 
-/// `lt;`, `#39;`, `amp;lt;`: what follows an ampersand.
+/// Reads the rest of an HTML entity, after its ampersand: `lt;`, `#39;`, `amp;lt;`.
 fn entity(text: &[u8]) -> (usize, Put) {
     const NAMES: [(&[u8], char); 6] =
         [(b"lt;", '<'), (b"gt;", '>'), (b"quot;", '"'), (b"apos;", '\''), (b"nbsp;", ' '), (b"#x27;", '\'')];
@@ -166,14 +166,14 @@ fn number(text: &[u8]) -> Option<(usize, Put)> {
     Some((end + 2, put_code(code)))
 }
 
-/// Folded bytes that a reader gets at a time.
+/// Number of folded bytes after which the reader is called.
 pub(super) const PART: usize = 4096;
 
 /// Folds content, part by part.
 pub(super) struct Fold {
     out: [u8; PART + 2 * BLOCK],
     length: usize,
-    /// Whether the last byte is a blank.
+    /// Whether the last folded byte is a blank.
     after: bool,
 }
 
@@ -182,8 +182,8 @@ impl Fold {
         Self { out: [0; PART + 2 * BLOCK], length: 0, after: false }
     }
 
-    /// Gives the folded text to `read`, a part at a time; `read` says how much of the part it does not want to see
-    /// again.
+    /// Passes the folded text to `read` in parts. `read` returns how many bytes of the part it has consumed; the rest
+    /// comes again at the start of the next part.
     pub(super) fn text(&mut self, text: &[u8], read: impl FnMut(&[u8]) -> usize) {
         #[cfg(target_arch = "x86_64")]
         if let Some(vectors) = pulp::x86::V3::try_new() {
@@ -203,7 +203,7 @@ impl Fold {
                         self.give(&mut read);
                     }
                 }
-                // the end stands in a buffer: a block may be read beyond it
+                // The end is copied to a padded buffer, because a block may be read past the text
                 let mut end = [b'.'; 4 * BLOCK];
                 if let Some(room) = end.get_mut(..rest.len()) {
                     room.copy_from_slice(rest);
@@ -225,7 +225,7 @@ impl Fold {
         self.length -= done;
     }
 
-    /// Folds up to a block of `text`, or what there is; gives the rest. `padded`: the same with bytes behind it.
+    /// Folds up to one block of `text` and returns the rest. `padded` is the same text with extra bytes behind it.
     #[inline(always)]
     fn block<'t>(&mut self, reader: impl Reader, text: &'t [u8], padded: &[u8]) -> &'t [u8] {
         let Some(block) = padded.first_chunk::<BLOCK>() else { return &[] };
@@ -263,7 +263,7 @@ impl Fold {
     }
 }
 
-/// Where folded bytes go.
+/// The output buffer for folded bytes.
 struct To<'o> {
     out: &'o mut [u8; PART + 2 * BLOCK],
     length: usize,
@@ -291,7 +291,7 @@ impl To<'_> {
         }
     }
 
-    /// Takes the first `length` bytes of `from`: a whole block is copied, what is too much is written over.
+    /// Appends the first `length` bytes of `from`. A whole block is copied; the next write overwrites the excess.
     #[inline(always)]
     fn copy(&mut self, from: &[u8], length: usize) {
         let room = self.out.get_mut(self.length..).and_then(|room| room.first_chunk_mut::<BLOCK>());

@@ -1,6 +1,5 @@
-//! **What**: a text that may quote content, folded as content is, and once more in lower case where that makes a
-//! difference. **Invariants**: every byte of a form knows the byte of the text that it comes from. **Not here**: the
-//! rule (`fold`), matching (`search`).
+//! The folded forms of a text that may quote content: as it is, and in lower case where that differs. Every byte of a
+//! form records its position in the original text. The folding rule is in `fold`, matching in `search`.
 
 use std::ops::Range;
 
@@ -9,12 +8,12 @@ use super::fold::{Put, unit};
 /// One form of a text.
 pub(super) struct Form {
     pub(super) bytes: Vec<u8>,
-    /// Where each byte comes from, and where the text ends.
+    /// The position in the text of each byte, then the length of the text.
     from: Vec<u32>,
 }
 
 impl Form {
-    /// The stretch of the text behind `at..end` of the form.
+    /// The range of the text from which `at..end` of the form was made.
     pub(super) fn origin(&self, at: usize, end: usize) -> Range<usize> {
         let place = |at: usize| self.from.get(at).or(self.from.last()).map_or(0, |from| *from as usize);
         place(at)..place(end)
@@ -51,7 +50,8 @@ impl Form {
         self.from.resize(self.bytes.len(), from as u32);
     }
 
-    /// A character that stands for `length` bytes: as many as it has itself, if it is no escape.
+    /// Appends a character that was made from `length` bytes. If it was not an escape, each of its bytes maps to its
+    /// own position; otherwise all map to the start of the escape.
     fn char(&mut self, from: usize, char: char, length: usize) {
         let mut bytes = [0; 4];
         let bytes = char.encode_utf8(&mut bytes).as_bytes();
@@ -61,7 +61,7 @@ impl Form {
     }
 }
 
-/// Every form of `text`, each once.
+/// Returns every distinct form of `text`.
 pub(super) fn forms(text: &str) -> Vec<Form> {
     let plain = Form::folded(text, false);
     let upper = |char: char| !char.is_ascii() && char.is_uppercase();

@@ -1,10 +1,9 @@
-//! **What**: which lines of a text are frames of a stack trace: Python, JavaScript, Java, .NET, Go, Rust.
-//! **Invariants**: a frame has the form of one, word by word: a sentence that begins with "at" is none. **Not here**:
-//! cuts.
+//! Recognises stack frames of Python, JavaScript, Java, .NET, Go and Rust, line by line. A line must have the whole
+//! form of a frame: a sentence that begins with "at" does not match.
 
 use std::ops::Range;
 
-/// Each line of `text` with its end of line, and whether it is a frame.
+/// Returns each line of `text`, with its line break, and whether it is a frame.
 pub fn lines(text: &str) -> impl Iterator<Item = (Range<usize>, bool)> {
     let mut at = 0;
     text.split_inclusive('\n').map(move |line| {
@@ -14,7 +13,7 @@ pub fn lines(text: &str) -> impl Iterator<Item = (Range<usize>, bool)> {
     })
 }
 
-/// The stretches of `text` between frames.
+/// Returns the ranges of `text` between frames.
 pub(super) fn between(text: &str) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     for (range, frame) in lines(text) {
@@ -27,17 +26,17 @@ pub(super) fn between(text: &str) -> Vec<Range<usize>> {
     out
 }
 
-/// Lines that every trace has.
+/// Heading lines that are the same in every trace.
 const HEADINGS: [&str; 4] = [
     "Traceback (most recent call last):",
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
     "stack backtrace:",
 ];
-/// Longest line that can be a frame, bytes.
+/// Longest line that can be a frame, in bytes.
 const LONGEST: usize = 1024;
 
-/// Whether a line is a frame.
+/// Whether a line is a stack frame or the heading of a trace.
 pub fn is_frame(line: &str) -> bool {
     let line = line.trim();
     if line.len() > LONGEST {
@@ -80,7 +79,7 @@ fn java(rest: &str) -> bool {
     is_name(name) && (source || dotnet)
 }
 
-/// `main.run(0x1, 0x2)` stays by itself: it is one word. `/path/main.go:12 +0x1d`
+/// `/path/main.go:12 +0x1d`. The other line of a Go frame, `main.run(0x1, 0x2)`, needs no match: it is a single word.
 fn go(line: &str) -> bool {
     let (place, offset) = line.split_once(" +0x").unwrap_or((line, "0"));
     located(place) && place.contains('/') && offset.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -102,12 +101,12 @@ fn digits(text: &str) -> bool {
     (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A path may have a blank or two in it, not a sentence.
+/// A path may contain a blank or two; more make it a sentence.
 fn is_path(text: &str) -> bool {
     !text.is_empty() && text.split(' ').count() <= 3 && !text.contains(['\t', '"', ';'])
 }
 
-/// The name of a function, with its types.
+/// A function name, with its types.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_whitespace) && text.len() <= 256
 }

@@ -1,25 +1,27 @@
-//! **What**: finds text that repeats stripped content (an error message that quotes the prompt), and takes it out.
-//! **Why**: error texts, status messages, span names and log bodies go on; what they quote must not. **Invariants**:
-//! content is kept as keyed fingerprints only, under a key that lives as long as the process; a stretch of at least 24
-//! characters (a run of white space is one; letters of scripts without blanks are two) and 4 words never survives;
-//! paths, ids, known names, frames and exception types stay; linear in the texts and in the content, whatever is in
-//! them. **Not here**: which places are searched (`processors/vault`), where the result is written
-//! (`processors/redact`).
+//! Finds text that repeats stripped content, such as an error message that quotes the prompt, and removes the quote.
+//! Error texts, status messages, span names and log bodies are forwarded; the content that they quote must not be.
 //!
-//! Content is folded once, to one form of all escapes and white space, and has a fingerprint for every four bytes of
-//! that; texts have one at every byte: a stretch of 23 bytes holds at least five neighbouring fingerprints of the
+//! Content is stored only as fingerprints, keyed with a key that is random in each process. No quote of at least 24
+//! characters and 4 words survives (a run of white space counts as one character, a letter of a script without blanks
+//! as two). Paths, ids, known names, stack frames and exception types stay. Time is linear in texts and content, for
+//! any input.
+//!
+//! Content is folded once (escapes decoded, white space normalised) and gets one fingerprint for every four bytes;
+//! texts get one at every byte. So any range of 23 bytes contains at least five consecutive fingerprints of the
 //! content, wherever it begins.
 //!
-//! | question | file |
+//! `processors/vault` chooses the texts to search; `processors/redact` writes the result.
+//!
+//! | topic | file |
 //! |---|---|
-//! | what is a fingerprint | `prints` |
-//! | which white space, escapes and case make no difference | `fold` |
-//! | where in content that needs a look | `marks` |
-//! | what is kept of earlier batches, and for how long | `memory` |
-//! | where in a text a folded byte stands | `forms` |
-//! | how are they found | `search` |
-//! | what of it becomes `[CONTENT]` | `mend`, `words` |
-//! | what is a line of a stack trace | `frames` |
+//! | fingerprints | `prints` |
+//! | folding of white space, escapes and case | `fold` |
+//! | finding the bytes of content that need folding | `marks` |
+//! | fingerprints of earlier batches, and their limits | `memory` |
+//! | mapping folded bytes back to the text | `forms` |
+//! | matching | `search` |
+//! | the ranges that become `[CONTENT]` | `mend`, `words` |
+//! | lines of a stack trace | `frames` |
 
 mod fold;
 mod forms;
@@ -43,12 +45,12 @@ pub use words::may_quote;
 
 use search::Search;
 
-/// What becomes of texts that repeat content: each such text, and what goes on in its place. No `Debug`.
+/// Texts that repeat content, each with its replacement. Has no `Debug`, because it holds telemetry text.
 #[derive(Default)]
 pub struct Echoes(HashMap<Box<str>, Box<str>>);
 
 impl Echoes {
-    /// Looks for the content behind `prints` in `texts`. `labels` are names and ids that stay.
+    /// Searches `texts` for the content behind `prints`. `labels` are names and ids that may stay.
     pub fn find<'p>(key: &Key, texts: &[&str], labels: &[&str], prints: impl Iterator<Item = &'p [u16]>) -> Self {
         let mut search = Search::new(key, texts);
         prints.for_each(|text| search.scan(text));
@@ -60,17 +62,17 @@ impl Echoes {
         Self(mended.collect())
     }
 
-    /// What goes on in place of `text`, if it repeats content.
+    /// Returns the replacement for `text`, if it repeats content.
     pub fn of(&self, text: &str) -> Option<&str> {
         self.0.get(text).map(|mended| &**mended)
     }
 
-    /// Whether no text does.
+    /// Whether no text repeats content.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Number of texts that do.
+    /// Number of texts that repeat content.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -1,14 +1,13 @@
-//! **What**: where in a block of content something may stand that is to be folded. **Why**: most blocks have one such
-//! place or two; a byte at a time costs four times as much. **Invariants**: a byte that `fold::unit` takes for more
-//! than itself is always marked; with and without vectors the marks are the same. **Not here**: what is made of it
-//! (`fold`).
+//! Marks the bytes of a block of content that may have to be folded. Most blocks have one or two of them, and folding
+//! byte by byte costs four times as much. Every byte that `fold::unit` does not copy unchanged is marked; the portable
+//! and the vector reader give the same marks. `fold` does the folding.
 
 use super::fold;
 
-/// Bytes of a block.
+/// Bytes in a block.
 pub(super) const BLOCK: usize = 64;
 
-/// A bit for each byte of a block.
+/// One bit for each byte of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Marks {
     blank: u64,
@@ -16,7 +15,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Bytes that may not stand for themselves; `after`: a blank stands before the block.
+    /// Marks bytes that may not fold to themselves. `after`: the byte before the block is a blank.
     #[inline(always)]
     pub(super) fn breaks(&self, after: bool) -> u64 {
         self.odd | (self.blank & (self.blank << 1 | u64::from(after)))
@@ -27,20 +26,21 @@ impl Marks {
         self.blank >> (at & 63) & 1 == 1
     }
 
-    /// Blanks in a row from here on.
+    /// Number of consecutive blanks from `at` on.
     #[inline(always)]
     pub(super) fn blanks_at(&self, at: usize) -> usize {
         (self.blank >> (at & 63)).trailing_ones() as usize
     }
 }
 
-/// Bytes that white space longer than a byte begins with, but for 0xc2.
+/// First bytes of multi-byte white space and zero-width characters, except 0xc2.
 #[inline(always)]
 fn is_lead(byte: u8) -> bool {
     matches!(byte, 0xe1..=0xe3 | 0xef)
 }
 
-/// Which of the `leads` begin some. Most blocks have none; at the end of a block each may.
+/// Returns those `leads` that begin such a character. Most blocks have none. A lead in the last two bytes of a block
+/// always counts, because the character may go on in the next one.
 #[inline(always)]
 fn wide(block: &[u8; BLOCK], mut leads: u64) -> u64 {
     let mut out = 0;
@@ -55,16 +55,16 @@ fn wide(block: &[u8; BLOCK], mut leads: u64) -> u64 {
     out
 }
 
-/// How blocks are read on this machine.
+/// Reads blocks with the instructions of this machine.
 pub(super) trait Reader: Copy {
-    /// Reads a block.
+    /// Returns the marks of a block.
     fn marks(self, block: &[u8; BLOCK]) -> Marks;
 
-    /// Runs `work` as this machine can.
+    /// Runs `work` compiled for those instructions.
     fn run<R>(self, work: impl FnOnce() -> R) -> R;
 }
 
-/// On any machine.
+/// The portable reader.
 #[derive(Clone, Copy)]
 pub(super) struct Plain;
 
@@ -84,7 +84,7 @@ impl Reader for Plain {
     }
 }
 
-/// One bit for each byte that is one of those.
+/// Sets one bit for each byte that satisfies `is`.
 #[inline(always)]
 fn bits(block: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
     let mut bytes = [0_u8; BLOCK];

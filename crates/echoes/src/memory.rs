@@ -1,7 +1,7 @@
-//! **What**: [`Memory`]: fingerprints of content that went away with earlier batches, by session. **Why**: the error
-//! comes a batch later than the prompt it quotes. **Invariants**: at most [`LIMIT`] bytes, at most [`SESSION`] a
-//! session; the session used longest ago goes first; never stored, so a restart forgets. **Not here**: when it is
-//! filled (an effect of the vault step, after the commit).
+//! [`Memory`] keeps the fingerprints of content from earlier batches by session, because an error can arrive a batch
+//! later than the prompt it quotes. It holds at most [`LIMIT`] bytes, and [`SESSION`] bytes a session; the least
+//! recently used session is evicted first. It is never stored, so a restart empties it. The vault step fills it with an
+//! effect after the commit.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -12,24 +12,25 @@ use parking_lot::Mutex;
 use super::prints::{Key, Prints, RUN};
 use kernel::rng::Rng;
 
-/// Bytes of all fingerprints with what they hang on; what two sessions share counts for each.
+/// Most bytes of all fingerprints with their overhead. Fingerprints that two sessions share count twice.
 pub(super) const LIMIT: usize = 64 << 20;
-/// Bytes of one session: twice as many bytes of different content.
+/// Most bytes for one session: enough for twice as many bytes of distinct content.
 pub(super) const SESSION: usize = 1 << 20;
-/// Texts of a session that a new one is compared with: a conversation is sent again with each call, and grows.
+/// Number of recent texts in a session that a new one is compared with: each call sends the conversation again,
+/// extended.
 const COMPARED: usize = 16;
-/// What a text or a session takes besides its fingerprints.
+/// Bytes that a text or a session takes besides its fingerprints.
 const OVERHEAD: usize = 96;
-/// Fingerprints of a text that is dropped as a whole.
+/// A text with fewer fingerprints is dropped whole instead of halved.
 const SHORT: usize = 4096;
-/// Fingerprints at the end of a text that may differ when the next one goes on behind it: its closing bracket.
+/// Fingerprints at the end of a text that may differ in its extended version, because of its closing bracket.
 const TAIL: usize = RUN - 1;
 
-/// A session of an account, hashed.
+/// Hash of an account and a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SessionKey(u64);
 
-/// See the module.
+/// Fingerprints of stripped content by session, within fixed limits.
 pub struct Memory {
     key: Key,
     hasher: RandomState,
@@ -40,7 +41,7 @@ pub struct Memory {
 #[derive(Default)]
 struct State {
     sessions: HashMap<SessionKey, Session>,
-    /// When each session was used, oldest first.
+    /// Sessions by the time of last use, oldest first.
     order: BTreeMap<u64, SessionKey>,
     clock: u64,
     bytes: usize,
@@ -54,7 +55,7 @@ struct Session {
 }
 
 impl Memory {
-    /// An empty one.
+    /// Creates an empty memory with a new random key.
     pub fn new(rng: &dyn Rng) -> Self {
         Self::with_limit(rng, LIMIT)
     }
@@ -63,17 +64,17 @@ impl Memory {
         Self { key: Key::new(rng), hasher: RandomState::new(), limit, state: Mutex::default() }
     }
 
-    /// The key of this process.
+    /// The fingerprint key of this process.
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// The name of a session; `session` is its id, or the trace's where there is none.
+    /// Hashes a session; `session` is its id, or the trace id if it has none.
     pub fn session(&self, account: &str, session: &[u8]) -> SessionKey {
         SessionKey(self.hasher.hash_one((account, session)))
     }
 
-    /// Adds content of a session.
+    /// Adds content to a session, and evicts what exceeds the limits.
     pub fn remember(&self, session: SessionKey, prints: &Prints) {
         if prints.is_empty() {
             return;
@@ -97,7 +98,7 @@ impl Memory {
         }
     }
 
-    /// The content of a session.
+    /// Returns the fingerprints of a session's texts.
     pub fn of(&self, session: SessionKey) -> Vec<Arc<[u16]>> {
         self.state
             .lock()
@@ -107,7 +108,7 @@ impl Memory {
             .unwrap_or_default()
     }
 
-    /// Bytes held.
+    /// Bytes in use.
     pub fn bytes(&self) -> usize {
         self.state.lock().bytes
     }
@@ -139,8 +140,8 @@ impl Session {
         self.texts.push_back(text);
     }
 
-    /// Halves the oldest text, and drops it once it is short: of a text that is longer than all room its beginning
-    /// stays.
+    /// Halves the oldest text, or drops it if it is short. So a text that exceeds the limit by itself keeps its
+    /// beginning.
     fn drop_oldest(&mut self) -> bool {
         let Some(oldest) = self.texts.pop_front() else { return false };
         self.bytes = self.bytes.saturating_sub(size(&oldest));
@@ -158,7 +159,7 @@ fn size(text: &[u16]) -> usize {
     size_of_val(text) + OVERHEAD
 }
 
-/// Length of the common beginning.
+/// Length of the common prefix.
 fn common(one: &[u16], other: &[u16]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }

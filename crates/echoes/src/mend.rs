@@ -1,19 +1,19 @@
-//! **What**: what becomes of a text whose stretches stand in content. **Invariants**: a second time changes nothing;
-//! names stay where they are; what is between them becomes [`MARK`]. **Not here**: finding the stretches (`search`).
+//! Replaces the ranges of a text that repeat content with [`MARK`]. Names stay in place; the words between them are
+//! replaced. Replacing is idempotent. `search` finds the ranges.
 
 use std::ops::Range;
 
 use super::json_strings;
 use super::words::{CHARACTERS, MARK, TOKENS, WORDS, apart, is_name, is_type, is_unspaced, tokens, width, words};
 
-/// A stretch that repeats content goes on at most so far beyond what was found of it, bytes.
+/// The repeated range may extend at most so many bytes beyond the matched one.
 const MARGIN: usize = 3;
-/// Longest part of a word before or after a cut (`…`) that goes with the rest, bytes.
+/// Longest partial word next to a cut (`…`) that is removed with the quote, in bytes.
 const CUT_WORD: usize = 32;
-/// Names looked for in one text.
+/// Most names looked for in one text.
 const LABELS: usize = 256;
 
-/// The new text, if `covered` holds a stretch that must not stay.
+/// Returns the new text, if `covered` holds a range that must be removed.
 pub(super) fn mend(text: &str, covered: &[Range<usize>], labels: &[&str]) -> Option<String> {
     if covered.is_empty() {
         return None;
@@ -44,13 +44,13 @@ pub(super) fn mend(text: &str, covered: &[Range<usize>], labels: &[&str]) -> Opt
     (from > 0).then_some(out)
 }
 
-/// A plain word that is the name of a tool is also a word of prose.
+/// Whether a label is distinctive: a tool's name that is one plain word also occurs in prose, and does not count.
 fn is_label(label: &str) -> bool {
     label.len() > 2 && (!label.chars().all(char::is_alphabetic) || words(label).nth(WORDS - 1).is_some())
 }
 
-/// `Error code: 400`, `'type': 'invalid_request_error'`: what a token says about an error, with its key; `before`: the
-/// two tokens before it.
+/// Matches a value that describes an error, with its key: `Error code: 400`, `'type': 'invalid_request_error'`.
+/// `before`: the two tokens before the value.
 fn told(text: &str, before: &[Range<usize>; 2], token: &Range<usize>) -> Option<Range<usize>> {
     const FAR: usize = 16;
     let [first, key] = before;
@@ -68,14 +68,14 @@ fn told(text: &str, before: &[Range<usize>; 2], token: &Range<usize>) -> Option<
     (!value.is_empty() && (number || name)).then_some(start..token.end)
 }
 
-/// Whether a name is no part of a longer word.
+/// Whether a name is not part of a longer word.
 fn stands_alone(text: &str, place: &Range<usize>) -> bool {
     let before = text.get(..place.start).and_then(|text| text.chars().next_back());
     let after = text.get(place.end..).and_then(|text| text.chars().next());
     ![before, after].into_iter().flatten().any(|char| (char.is_alphanumeric() && !is_unspaced(char)) || char == '_')
 }
 
-/// Joins stretches with nothing but marks between them: `\n` in one is a blank in the other.
+/// Joins ranges with only punctuation or space between them: `\n` in one text may be a blank in the other.
 fn joined(text: &str, covered: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     for range in covered {
@@ -91,13 +91,13 @@ fn joined(text: &str, covered: &[Range<usize>]) -> Vec<Range<usize>> {
     out
 }
 
-/// Ranges that stay, in order, without overlap.
+/// The ranges that stay, in order, not overlapping.
 struct Kept(Vec<Range<usize>>);
 
 impl Kept {
     fn of(text: &str, labels: &[&str]) -> Self {
         let mut found: Vec<Range<usize>> = Vec::new();
-        // how far the text was looked at, and whether its line was blank so far
+        // How far the text was read, and whether its current line was blank so far
         let (mut seen, mut begins) = (0, true);
         let mut before = [0..0, 0..0];
         for token in tokens(text) {
@@ -136,7 +136,7 @@ impl Kept {
         self.0.get(at).is_some_and(|range| range.start < word.end)
     }
 
-    /// Whether what was found may belong to a stretch that is long enough.
+    /// Whether a matched range may belong to a quote long enough to be removed.
     fn repeats(&self, text: &str, all: &[Range<usize>], range: &Range<usize>) -> bool {
         let (start, end) = (range.start.saturating_sub(MARGIN), (range.end + MARGIN).min(text.len()));
         let whole = |word: &&Range<usize>| (start <= word.start && word.end <= end) || mostly(word, range);
@@ -150,7 +150,7 @@ impl Kept {
         prose.len() >= WORDS && gaps.count() + 1 >= TOKENS && width(whole) >= CHARACTERS
     }
 
-    /// What of a range does not stay.
+    /// The parts of a range that are removed.
     fn outside(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         let (mut out, mut from) = (Vec::new(), range.start);
         let first = self.0.partition_point(|kept| kept.end <= range.start);
@@ -163,21 +163,21 @@ impl Kept {
     }
 }
 
-/// The words that share a byte with a range.
+/// Returns the words that share a byte with a range.
 fn overlapping<'w>(all: &'w [Range<usize>], range: &Range<usize>) -> &'w [Range<usize>] {
     let first = all.partition_point(|word| word.end <= range.start);
     let last = all.partition_point(|word| word.start < range.end);
     all.get(first..last).unwrap_or_default()
 }
 
-/// Whether at least half of a word was found, or all but the margin.
+/// Whether at least half of a word lies in `range`, or all of it except the margin.
 fn mostly(word: &Range<usize>, range: &Range<usize>) -> bool {
     let found = word.end.min(range.end).saturating_sub(word.start.max(range.start));
     found > 0 && (found * 2 >= word.len() || word.len() - found <= MARGIN)
 }
 
-/// From the first to the last word of a range: those found mostly, and short ones beside them, which fingerprints may
-/// miss.
+/// Returns the range from its first to its last whole word. It includes words mostly matched, and short words next to
+/// them, which fingerprints may miss.
 fn whole_words(text: &str, all: &[Range<usize>], range: &Range<usize>) -> Range<usize> {
     let near = range.start.saturating_sub(MARGIN)..range.end + MARGIN;
     let beside = |word: &Range<usize>| {
@@ -195,7 +195,7 @@ fn whole_words(text: &str, all: &[Range<usize>], range: &Range<usize>) -> Range<
 
 const DOTS: [&str; 2] = ["…", "..."];
 
-/// With the part of a word that a cut left at either end. Looks only as far as such a part may be long.
+/// Extends a range by the partial word that a cut (`…`) left at either end, if that is short enough.
 fn with_cut_words(text: &str, range: Range<usize>) -> Range<usize> {
     const FAR: usize = CUT_WORD + MARGIN;
     let (mut start, mut end) = (range.start, range.end);
@@ -217,7 +217,7 @@ fn with_cut_words(text: &str, range: Range<usize>) -> Range<usize> {
     start..end
 }
 
-/// From its first word to its last; none without words.
+/// Trims a range to its words; `None` if it has none.
 fn trimmed(all: &[Range<usize>], range: &Range<usize>) -> Option<Range<usize>> {
     let inside = overlapping(all, range);
     let start = inside.first()?.start.max(range.start);

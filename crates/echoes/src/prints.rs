@@ -1,32 +1,31 @@
-//! **What**: fingerprints of content. **Invariants**: keyed by chance, once per process; a text can't be read from
-//! them; case of ASCII letters makes no difference, nor does which white space stands between words. **Not here**: how
-//! they are matched (`search`).
+//! Fingerprints of content, keyed at random once per process. The text can't be recovered from them. The case of ASCII
+//! letters and the kind of white space make no difference. `search` matches them.
 
 use std::sync::Arc;
 
 use super::fold::Fold;
 use kernel::rng::Rng;
 
-/// Bytes under one fingerprint. Those of content lie one behind the other.
+/// Bytes under one fingerprint. Those of content are adjacent and do not overlap.
 pub(super) const WIDTH: usize = 4;
-/// Neighbouring fingerprints that count as a find: 20 bytes, of which any stretch of 23 holds some.
+/// Consecutive fingerprints that count as a match: 20 bytes, which any range of 23 bytes contains.
 pub(super) const RUN: usize = 5;
 /// Bytes under [`RUN`] fingerprints.
 pub(super) const SPAN: usize = RUN * WIDTH;
 
-/// Makes upper and lower case letters of ASCII equal, and in two bytes those of Latin-1.
+/// Sets the case bit of ASCII letters, and of the two bytes of a Latin-1 letter.
 const CASE: u32 = 0x2020_2020;
-/// The first bit of each byte.
+/// The top bit of each byte.
 const HIGH: u32 = 0x8080_8080;
 
-/// What fingerprints are made with.
+/// The random key of the fingerprints.
 pub struct Key {
     add: u32,
     times: u32,
 }
 
 impl Key {
-    /// A new one.
+    /// Draws a new key.
     pub fn new(rng: &dyn Rng) -> Self {
         let (mut add, mut times) = ([0; 4], [0; 4]);
         rng.fill(&mut add);
@@ -34,8 +33,9 @@ impl Key {
         Self { add: u32::from_le_bytes(add), times: u32::from_le_bytes(times) | 1 }
     }
 
-    /// The upper bits of a product depend on every bit of both. First bytes of a letter lose their last bit: lower case
-    /// Cyrillic and Greek stands half a block behind the upper one.
+    /// Hashes four bytes: the upper bits of the product depend on every bit of both factors. The first byte of a
+    /// two-byte letter loses its last bit, because Cyrillic and Greek letters differ there between upper and lower
+    /// case.
     #[inline(always)]
     fn print(&self, bytes: &[u8; WIDTH]) -> u16 {
         let bytes = u32::from_le_bytes(*bytes);
@@ -43,7 +43,7 @@ impl Key {
         (((bytes | CASE | (first >> 7)) ^ self.add).wrapping_mul(self.times) >> 16) as u16
     }
 
-    /// One for every four bytes: of content.
+    /// One fingerprint for every four bytes, for content.
     fn content(&self, text: &[u8]) -> Arc<[u16]> {
         let mut out = Vec::with_capacity(text.len() / WIDTH + 1);
         Fold::new().text(
@@ -58,25 +58,25 @@ impl Key {
         out.into()
     }
 
-    /// One at every byte: of a text in which content is looked for.
+    /// One fingerprint at every byte, for a text that is searched for content.
     pub(super) fn text(&self, text: &[u8]) -> Vec<u16> {
         text.array_windows::<WIDTH>().map(|bytes| self.print(bytes)).collect()
     }
 }
 
-/// Fingerprints of some content, text by text. No `Debug`.
+/// Fingerprints of some content, one list for each text. Has no `Debug`, because they derive from content.
 #[derive(Clone, Default)]
 pub struct Prints(Vec<Arc<[u16]>>);
 
 impl Prints {
-    /// Adds a text.
+    /// Adds a text, if it is long enough to be matched.
     pub fn add(&mut self, key: &Key, text: &str) {
         if text.len() >= SPAN {
             self.0.push(key.content(text.as_bytes()));
         }
     }
 
-    /// Each text.
+    /// The fingerprints of each text.
     pub fn texts(&self) -> impl Iterator<Item = &[u16]> {
         self.0.iter().map(|text| &**text)
     }
@@ -85,7 +85,7 @@ impl Prints {
         self.0.iter()
     }
 
-    /// Whether there are none.
+    /// Whether there are no texts.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

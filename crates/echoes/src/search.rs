@@ -1,6 +1,5 @@
-//! **What**: looks for content in texts: where its fingerprints stand in them. **Invariants**: linear in both; what is
-//! found is sure but for a chance of 2^-64 a pair of places; content is walked once for all texts. **Not here**: what
-//! is taken out (`mend`).
+//! Searches texts for the fingerprints of content. Time is linear in both, and content is read once for all texts. A
+//! match is wrong with a probability of 2^-64 for each pair of positions. `mend` decides what is removed.
 
 use std::ops::Range;
 
@@ -8,8 +7,7 @@ use super::forms::{Form, forms};
 use super::frames;
 use super::prints::{Key, RUN, SPAN, WIDTH};
 
-/// Four fingerprints, one behind the other: content is looked up by each second core of it, of which a run of five
-/// holds one.
+/// Four consecutive fingerprints of content. Every second position is looked up; each run of five contains one.
 type Core = u64;
 
 #[inline(always)]
@@ -17,23 +15,23 @@ fn core(prints: [u16; 4]) -> Core {
     u64::from_le_bytes(pulp::cast(prints.map(u16::to_le)))
 }
 
-/// Five fingerprints as one number.
+/// Combines five fingerprints into one number.
 fn run(prints: [u16; 4], last: u16) -> u64 {
     (core(prints) ^ u64::from(last).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93) | 1
 }
 
-/// A form of a stretch of a text between two frames of a stack trace.
+/// One form of the part of a text between two stack frames.
 struct Stretch {
     /// Index of the text.
     text: usize,
-    /// Where the stretch begins in it.
+    /// Offset of the part in the text.
     at: usize,
     form: Form,
     prints: Vec<u16>,
 }
 
 impl Stretch {
-    /// At each place the core that content would have if it stood there, and what follows.
+    /// For each position, the core that content would have if it began there, and the fingerprint after it.
     fn cores(&self) -> impl Iterator<Item = ([u16; 4], Option<u16>)> {
         const BYTES: usize = 3 * WIDTH + 1;
         let next = self.prints.iter().skip(4 * WIDTH).copied().map(Some).chain(std::iter::repeat(None));
@@ -43,21 +41,21 @@ impl Stretch {
     }
 }
 
-/// Bits for each core of the texts.
+/// Filter bits for each core of the texts.
 const BITS: usize = 64;
 
-/// A search in some texts.
+/// A search for content in a set of texts.
 pub(super) struct Search {
     texts: usize,
     stretches: Vec<Stretch>,
     filter: Filter,
     runs: Runs,
-    /// Where in the present content the filter says yes.
+    /// Positions in the current content where the filter matches.
     hits: Vec<usize>,
 }
 
 impl Search {
-    /// Prepares `texts`.
+    /// Prepares a search in `texts`.
     pub(super) fn new(key: &Key, texts: &[&str]) -> Self {
         let mut stretches = Vec::new();
         for (index, text) in texts.iter().enumerate() {
@@ -89,7 +87,7 @@ impl Search {
         search
     }
 
-    /// Looks for one text of content.
+    /// Matches one text of content.
     pub(super) fn scan(&mut self, content: &[u16]) {
         if self.stretches.is_empty() {
             return;
@@ -119,7 +117,7 @@ impl Search {
         self.hits = hits;
     }
 
-    /// Marks the runs around a core of content.
+    /// Marks the runs around a core of content at `at`.
     fn find(&mut self, content: &[u16], at: usize) {
         let begins = [at.checked_sub(1), Some(at)].into_iter().flatten();
         for five in begins.filter_map(|at| content.get(at..at + RUN)?.first_chunk::<RUN>()) {
@@ -128,7 +126,7 @@ impl Search {
         }
     }
 
-    /// For each text the stretches that stand in content, in order, without overlap.
+    /// Returns for each text the ranges that occur in content, in order, not overlapping.
     pub(super) fn covered(&self) -> Vec<Vec<Range<usize>>> {
         let mut out = vec![Vec::new(); self.texts];
         if !self.runs.any {
@@ -150,9 +148,9 @@ impl Search {
     }
 }
 
-/// The runs of the texts, and which of them stand in content.
+/// Hash set of the runs of the texts, each with a mark if it occurs in content.
 struct Runs {
-    /// Each where its upper bits say, or behind that.
+    /// Open addressing: a run's slot is given by its upper bits; on a collision, the next free slot is used.
     slots: Vec<u64>,
     marked: Vec<u64>,
     shift: u32,
@@ -161,12 +159,12 @@ struct Runs {
 
 impl Runs {
     fn with_room(runs: usize) -> Self {
-        // a fifth at least is free
+        // At least a fifth stays free
         let slots = (runs + runs / 4 + 1).next_power_of_two().max(64);
         Self { slots: vec![0; slots], marked: vec![0; slots / 64], shift: 64 - slots.trailing_zeros(), any: false }
     }
 
-    /// The slot of a run, or the one that it would get.
+    /// Returns the slot of a run, or the free one it would get, and whether it is present.
     fn slot(&self, run: u64) -> (usize, bool) {
         let mut at = (run >> self.shift) as usize;
         loop {
@@ -199,7 +197,7 @@ impl Runs {
     }
 }
 
-/// Which cores may stand in the texts: two bits for each.
+/// A Bloom filter of the cores of the texts, with two bits for each.
 struct Filter {
     bits: Vec<u64>,
     shift: u32,

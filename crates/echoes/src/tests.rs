@@ -1,4 +1,4 @@
-//! What repeats content goes, what does not stays.
+//! Tests: quotes of content are removed, everything else stays.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ fn key() -> Key {
     Key::new(&SeededRng::new(7))
 }
 
-/// `text` after a search for `content`.
+/// `text` after its echoes of `content` are replaced.
 fn mended(text: &str, content: &[&str], labels: &[&str]) -> String {
     let (key, mut prints) = (key(), Prints::default());
     content.iter().for_each(|text| prints.add(&key, text));
@@ -20,7 +20,7 @@ fn mended(text: &str, content: &[&str], labels: &[&str]) -> String {
 const PROMPT: &str =
     "Please tell Jane Doe that her invoice of March is \"overdue\" by\nforty days, and be polite about it";
 
-/// A quotation goes, in every way that clients quote; what is around it stays.
+/// A quote is removed in every form that clients use; the text around it stays.
 #[test]
 fn quotations() {
     let json = serde_json::to_string(PROMPT).expect("JSON");
@@ -42,8 +42,8 @@ fn quotations() {
     }
 }
 
-/// White space is white space: a list quoted with other line ends, blanks or escapes goes, though no line is long
-/// enough.
+/// All white space is equal: a list quoted with other line breaks, blanks or escapes is removed, although no single
+/// line is long enough.
 #[test]
 fn white_space_is_one_blank() {
     let list = "milk two litres\neggs a dozen\nCanary tablets\n\n  call the lawyer\ndivorce papers";
@@ -81,7 +81,7 @@ fn white_space_is_one_blank() {
     }
 }
 
-/// Content is found however deep it is escaped, on either side, and in whatever case.
+/// Content is found at any depth of escapes, on either side, and in any case.
 #[test]
 fn escapes_and_case() {
     let said = "She said \"the <b>ledger</b> & the café are 'closed'\"\nuntil überübermorgen, 100% sure";
@@ -122,7 +122,7 @@ fn escapes_and_case() {
     }
 }
 
-/// Words that `+` or `%20` join are words; what joins names in a path is part of it.
+/// Words joined by `+` or `%20` are separate words; in a path they are part of a name.
 #[test]
 fn joined_words() {
     let said = "please help me with my divorce from Jane";
@@ -144,7 +144,7 @@ fn joined_words() {
     }
 }
 
-/// Twelve letters of a script without blanks are a stretch, fewer are none; names in it and beside it stay.
+/// Twelve letters of a script without blanks are a quote, fewer are not; names in and next to it stay.
 #[test]
 fn scripts_without_blanks() {
     let chinese = "我的病历号是九三七请帮我写一封给医生的信说明我的抑郁症";
@@ -173,7 +173,7 @@ fn scripts_without_blanks() {
     assert_eq!(mended(&text, &[&format!("你是{agent}，请帮忙")], &[agent]), text);
 }
 
-/// Data without white space is made of words: JSON, lists, forms, queries. Names in it stay.
+/// Data without white space has words: JSON, lists, forms, queries. Names in it stay.
 #[test]
 fn data_without_white_space() {
     let json =
@@ -230,7 +230,7 @@ fn data_without_white_space() {
     }
 }
 
-/// Short stretches, single tokens and other words are no quotations.
+/// Short ranges, single tokens and other words are not quotes.
 #[test]
 fn what_is_no_quotation() {
     for text in [
@@ -245,7 +245,7 @@ fn what_is_no_quotation() {
     }
 }
 
-/// Paths, addresses, ids, known names, types of exceptions and frames stay, whatever the content says.
+/// Paths, URLs, ids, known names, exception types and stack frames stay, whatever the content is.
 #[test]
 fn names_stay() {
     let uuid = "7f3c0a52-9d1e-4c8b-a6f4-0b2d9e8c7a61";
@@ -291,8 +291,7 @@ fn names_stay() {
     }
 }
 
-/// What is white space for Unicode is white space here, on each path, wherever it stands in a block; and what is none
-/// is none.
+/// All Unicode white space is recognised on both paths, at any position in a block, and nothing else is.
 #[test]
 fn white_space_of_unicode() {
     for char in ('\u{1}'..='\u{ffff}').filter(|char| !char.is_ascii()) {
@@ -320,7 +319,7 @@ fn white_space_of_unicode() {
     }
 }
 
-/// Codes and types of an error stay, though somebody pasted the whole of it into a prompt.
+/// Error codes and types stay, even if the whole error was pasted into a prompt.
 #[test]
 fn codes_and_types_stay() {
     let status = "Error code: 400 - {'error': {'message': 'your messages are much too long', 'type': 'invalid_request_error', 'code': 'context_length_exceeded'}}";
@@ -333,7 +332,7 @@ fn codes_and_types_stay() {
     }
 }
 
-/// A sentence is no frame, though it begins like one.
+/// A sentence is not a stack frame, even if it begins like one.
 #[test]
 fn frames_have_the_form_of_frames() {
     for frame in [
@@ -360,7 +359,7 @@ fn frames_have_the_form_of_frames() {
     }
 }
 
-/// A name is one where it stands alone; a tool that is called like a word of prose keeps no word of a quotation.
+/// A name counts only as a whole word; a tool named like a word of prose does not protect words of a quote.
 #[test]
 fn names_stand_alone() {
     let content = "failed: it burnt: CANARY-toolerror-e00e5a581c9b7b21, please burn it again with gpt-5-mini now";
@@ -372,7 +371,7 @@ fn names_stand_alone() {
     }
 }
 
-/// Texts that can't quote anything are told before anything is searched.
+/// Texts that can't quote anything are rejected before any search.
 #[test]
 fn gate() {
     for text in
@@ -385,7 +384,7 @@ fn gate() {
     assert!(may_quote("it burnt: CANARY-toolerror-001e529b2dbff267", &[]));
 }
 
-/// Repetition costs nothing in the square, and hides nothing.
+/// Repetition does not cost quadratic time and hides nothing.
 #[test]
 fn repetition() {
     let text = "xxxx xxxx xxxx xxxx ".repeat(2_000);
@@ -393,7 +392,7 @@ fn repetition() {
     assert_eq!(mended(&text, &[&content], &[]), format!("{MARK} "));
 }
 
-/// The memory forgets the session used longest ago, keeps a growing conversation once, and stays within its bounds.
+/// The memory evicts the least recently used session, stores a growing conversation once, and stays within its limits.
 #[test]
 fn memory_is_bounded() {
     let memory = Memory::with_limit(&SeededRng::new(1), 300_000);
@@ -435,7 +434,7 @@ fn memory_is_bounded() {
     assert!(wide.bytes() > memory::SESSION / 2);
 }
 
-/// Of a text that is longer than a session's memory the beginning is remembered, and stays while there is room.
+/// Of a text longer than a session's memory, the beginning is kept while there is room.
 #[test]
 fn memory_of_a_long_text() {
     let memory = Memory::new(&SeededRng::new(1));
@@ -466,14 +465,14 @@ fn memory_of_a_long_text() {
     assert!(!found(&quote), "the oldest goes first");
 }
 
-/// Another account's session of the same name is another one.
+/// Sessions with the same name in different accounts are distinct.
 #[test]
 fn accounts_are_apart() {
     let memory = Memory::new(&SeededRng::new(1));
     assert_ne!(memory.session("a", b"s"), memory.session("b", b"s"));
 }
 
-/// Whether a stretch of 24 characters with 4 whole words of `content` stands in `text`.
+/// Whether `text` contains a range of 24 characters with 4 whole words of `content`.
 fn survives(text: &str, content: &str) -> bool {
     let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let all: Vec<_> = words(text).collect();
@@ -512,8 +511,7 @@ fn prose() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// No stretch of at least 24 characters and 4 words survives, wherever it was cut out and put in, and a second time
-    /// changes nothing.
+    /// No range of at least 24 characters and 4 words survives, at any position, and a second pass changes nothing.
     #[test]
     fn nothing_survives(content in prose(), text in prose(), from in 0_usize..200, len in 0_usize..200, at in 0_usize..200, json in any::<bool>()) {
         let chars: Vec<char> = content.chars().collect();
@@ -527,7 +525,7 @@ proptest! {
         prop_assert_eq!(mended(&out, &[&stored], &[]), out);
     }
 
-    /// Content is folded as texts are, a byte at a time or in blocks, with vectors or without, wherever parts end.
+    /// Content folds like texts do: byte by byte or in blocks, with or without vectors, for any split into parts.
     #[test]
     fn folding(text in "([a-c\\\\nrtux0&;#%+\"4 \\t\\n\u{a0}é\u{ad}\u{85}\u{2009}\u{2019}\u{202f}\u{3000}\u{3001}\u{304b}\u{feff}\u{200b}\u{1680}\u{ff01}]|%E2%80%89|abcdefghijklmnop|\\\\{1,40}u00a0|&amp;lt;|\\\\u003c|%20| {2,70}){0,80}", times in 1_usize..40) {
         let text = text.repeat(times);
@@ -568,7 +566,7 @@ proptest! {
         prop_assert_eq!(&forms::forms(&text)[0].bytes, &plain);
     }
 
-    /// Whatever stands in a text, what is left of it is text, and without content nothing changes.
+    /// For any text, the result is valid text, and without content nothing changes.
     #[test]
     fn any_text(text in "\\PC{0,300}", content in "\\PC{0,300}") {
         let out = mended(&text, &[&content, &text], &[]);
@@ -577,8 +575,8 @@ proptest! {
     }
 }
 
-/// Ten thousand quotations on one line take no longer each than one: a request must not hold a worker for minutes.
-/// (With anything quadratic this takes minutes; it fails by not ending.)
+/// Ten thousand quotes on one line take no longer each than one, because a request must not block a worker for minutes.
+/// (A quadratic algorithm would take minutes; the test fails by not ending.)
 #[test]
 fn many_quotations_on_one_line() {
     use std::fmt::Write as _;
@@ -592,7 +590,7 @@ fn many_quotations_on_one_line() {
     assert_eq!(mended(&text, &[PROMPT], &[]), expected);
 }
 
-/// JSON that repeats content must stay JSON with its keys: only its strings are hidden, no escape is torn.
+/// JSON that repeats content must stay JSON with its keys: only strings are replaced, and no escape is split.
 #[test]
 fn json_stays_json() {
     let said = "my left knee hurts\nsince last tuesday \\ and the \"other\" one too";

@@ -1,20 +1,21 @@
-//! **What**: words, and which tokens of a text are names: paths, addresses, ids, types of exceptions. **Invariants**:
-//! decided by form alone; a sentence is never a name. **Not here**: names that the batch knows (`mend`'s labels).
+//! Splits texts into words and tokens, and recognises tokens that are names: paths, URLs, ids, exception types. The
+//! decision uses the form alone, and a sentence is never a name. `mend` adds the names known from the batch as labels.
 
 use std::ops::Range;
 
 use super::fold::{Put, blank, unit, wide};
 
-/// What stands in place of repeated content.
+/// Replacement for repeated content.
 pub const MARK: &str = kernel::CONTENT;
-/// Least length of a repeated stretch, characters.
+/// Least length of a repeated range, in characters.
 pub(super) const CHARACTERS: usize = 24;
-/// Least words of a repeated stretch.
+/// Least number of words in a repeated range.
 pub(super) const WORDS: usize = 4;
-/// Least tokens (between white space or marks of data) of a repeated stretch: one alone is a name, whatever is in it.
+/// Least number of tokens (split at white space and at data punctuation) in a repeated range: a single token is a name,
+/// whatever it contains.
 pub(super) const TOKENS: usize = 2;
 
-/// Whether a text is long enough to repeat a stretch of content; tokens that are in `labels`, and names, do not count.
+/// Whether a text is long enough to repeat content. Names and tokens in `labels` do not count.
 pub fn may_quote(text: &str, labels: &[Option<&str>]) -> bool {
     if text.len() < CHARACTERS {
         return false;
@@ -39,8 +40,8 @@ pub fn may_quote(text: &str, labels: &[Option<&str>]) -> bool {
     false
 }
 
-/// A letter of a script that puts no blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer. Each counts as
-/// a word, and as two characters, so that twelve of them are the least stretch.
+/// A letter of a script without blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer. Each counts as a
+/// word and as two characters, so a repeated range has at least twelve of them.
 pub(super) fn is_unspaced(char: char) -> bool {
     matches!(char,
         '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3005}'..='\u{3007}'
@@ -48,7 +49,7 @@ pub(super) fn is_unspaced(char: char) -> bool {
         | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// Length of a text in characters, as [`CHARACTERS`] counts.
+/// Length of a text in characters, in the units of [`CHARACTERS`].
 pub(super) fn width(text: &str) -> usize {
     text.chars().map(|char| 1 + usize::from(is_unspaced(char))).sum()
 }
@@ -57,12 +58,12 @@ fn is_word(char: char) -> bool {
     char.is_alphanumeric() || char == '_' || is_unspaced(char)
 }
 
-/// Whether a character has no width: it parts no word.
+/// Whether a character has no width, and so does not split a word.
 fn is_invisible(char: char) -> bool {
     !char.is_ascii() && matches!(wide(char.encode_utf8(&mut [0; 4]).as_bytes()), Some((_, Put::Nothing)))
 }
 
-/// The words of a text: letters, digits and `_`; letters of unspaced scripts one by one.
+/// Returns the words of a text: runs of letters, digits and `_`; each letter of an unspaced script by itself.
 pub(super) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -78,8 +79,8 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The tokens of a text: what stands between white space and marks of data, without the brackets around it. Of an
-/// address the host with the path is one, and the query others.
+/// Returns the tokens of a text: split at white space and data punctuation, without surrounding brackets. A URL's
+/// scheme, host and path are one token; its query is split further.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -95,7 +96,7 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Length of the white space (also escaped) or mark of data at the beginning of a text; 0: there is none.
+/// Length of the white space (raw or escaped) or data punctuation at the start of a text; 0 if there is none.
 fn mark(rest: &str) -> usize {
     match blank(rest.as_bytes()) {
         0 => rest.chars().next().filter(|char| is_mark(*char)).map_or(0, char::len_utf8),
@@ -103,24 +104,23 @@ fn mark(rest: &str) -> usize {
     }
 }
 
-/// What stands between the values of JSON, of a list, a form or a table.
+/// Characters between the values of JSON, a list, a form or a table.
 fn is_mark(char: char) -> bool {
     char.is_whitespace() || "\"'`{}<>;,=&|+".contains(char)
 }
 
-/// Letters of unspaced scripts that a name in a path has at most: one fewer than a stretch that may be content.
+/// Most consecutive letters of an unspaced script in a path's name: one fewer than a range that may be content.
 const LETTERS: usize = CHARACTERS / 2 - 1;
 
-/// Length of the token at the beginning of a text. `\n` in a path of Windows is no escape; in a path and in an address
-/// before its query, `+` and `%20` part nothing. Where an unspaced script begins or ends, so does a token, but for
-/// names in paths.
+/// Length of the token at the start of a text. In a Windows path, `\n` is not an escape; `+` and `%20` do not split a
+/// path, or a URL before its query. A token ends where an unspaced script begins or ends, except inside a path.
 fn token_length(rest: &str) -> usize {
     let inner = rest.trim_start_matches(around);
     let unspaced = inner.starts_with(is_unspaced);
     let windows = share(inner) || drive(inner);
     let path = rooted(inner) || windows;
     let (mut address, mut letters) = (false, 0);
-    // what was taken out before is no part of what stands beside it
+    // A previous replacement never belongs to the token next to it
     if rest.starts_with(MARK) {
         return MARK.len();
     }
@@ -152,10 +152,10 @@ fn token_length(rest: &str) -> usize {
     rest.len()
 }
 
-/// Whether two words are of two tokens; `gap`: what stands between them.
+/// Whether two words belong to different tokens; `gap`: the range between them.
 pub(super) fn apart(text: &str, gap: Range<usize>) -> bool {
     let last = gap.end.saturating_sub(1).max(gap.start);
-    // letters of an unspaced script have nothing between them
+    // Letters of an unspaced script are adjacent
     text.get(gap).is_some_and(|gap| gap.is_empty() || gap.contains(is_mark))
         || text.get(last..).is_some_and(|rest| rest.starts_with(['\\', '%']) && blank(rest.as_bytes()) > 0)
 }
@@ -168,7 +168,7 @@ fn bare(token: &str) -> &str {
     token.trim_matches(around).trim_end_matches(['.', ':', '!', '?', '\\'])
 }
 
-/// Whether a token is a path, an address or an id.
+/// Whether a token is a path, a URL or an id.
 pub(super) fn is_name(token: &str) -> bool {
     is_path(token) || is_id(token)
 }
@@ -185,12 +185,12 @@ fn rooted(token: &str) -> bool {
     ["/", "./", "../", "~/"].iter().any(|root| token.starts_with(root)) || share(token)
 }
 
-/// `\\server\share`: no letter that is escaped.
+/// `\\server\share`, unless the backslashes belong to an escaped letter.
 fn share(token: &str) -> bool {
     token.starts_with("\\\\") && !matches!(unit(token.as_bytes()), Some((_, Put::Byte(_) | Put::Char(_))))
 }
 
-/// How many slashes part a token; escaped letters are letters.
+/// Number of slashes that separate parts of a token; escaped letters do not count.
 fn slashes(token: &str) -> usize {
     let (mut rest, mut count) = (token.as_bytes(), 0);
     while let Some(at) = memchr::memchr2(b'/', b'\\', rest) {
@@ -236,7 +236,7 @@ fn is_id(token: &str) -> bool {
         && plain(rest)
 }
 
-/// Whether a token at the start of a line, with what follows it, is the type of an exception: `ToolFailed:`, `ENOENT:`.
+/// Whether a token at the start of a line is an exception type, given the text after it: `ToolFailed:`, `ENOENT:`.
 pub(super) fn is_type(token: &str, rest: &str) -> bool {
     let named = |name: &str| {
         let capitals = name.bytes().filter(u8::is_ascii_uppercase).count();

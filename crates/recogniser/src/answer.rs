@@ -1,6 +1,5 @@
-//! **What**: one call's body, and what its answer says. **Invariants**: an answer counts only if it has as many lists
-//! as texts were sent and every offset in it is one; names of entities are looked up, never kept. **Not here**: HTTP
-//! (`client`).
+//! Writes the body of a call and reads its answer. An answer is accepted only if it has one list for each text that was
+//! sent and every offset is valid for its text. Entity names are looked up and never kept. `client` does the HTTP.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use redaction::recognised::{Named, byte_ranges};
 
 use super::config::Settings;
 
-/// As Presidio's analyzer wants it.
+/// The request body of Presidio's analyzer.
 #[derive(Serialize)]
 struct Question<'a> {
     text: Texts<'a>,
@@ -21,7 +20,7 @@ struct Question<'a> {
     entities: &'a [String],
 }
 
-/// One text by itself, for analyzers that know no lists, or several.
+/// One bare text, for analyzers that accept no lists, or several.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Texts<'a> {
@@ -29,7 +28,7 @@ enum Texts<'a> {
     Several(Vec<&'a str>),
 }
 
-/// What it names; whatever else it tells is passed over.
+/// One finding in the answer; unknown fields are ignored.
 #[derive(Deserialize)]
 struct Found<'a> {
     #[serde(borrow)]
@@ -40,7 +39,7 @@ struct Found<'a> {
     score: Option<f64>,
 }
 
-/// The body of a call.
+/// Returns the body of a call.
 pub(super) fn question(settings: &Settings, texts: &[Arc<str>]) -> Option<Vec<u8>> {
     let text = match texts {
         [one] if settings.batch_texts == 1 => Texts::One(one),
@@ -55,7 +54,7 @@ pub(super) fn question(settings: &Settings, texts: &[Arc<str>]) -> Option<Vec<u8
     serde_json::to_vec(&question).ok()
 }
 
-/// What an answer says of each text. None: it is not the answer to these texts.
+/// Returns the findings for each text. `None`: the body is not a valid answer to these texts.
 pub(super) fn findings(settings: &Settings, texts: &[Arc<str>], body: &[u8]) -> Option<Vec<Vec<Named>>> {
     let lists: Vec<Vec<Found<'_>>> = match settings.batch_texts {
         1 => vec![serde_json::from_slice(body).ok()?],
@@ -79,7 +78,7 @@ fn named(settings: &Settings, text: &str, found: &[Found<'_>]) -> Option<Vec<Nam
             named.push(Named { range, rule });
         }
     }
-    // whoever answers may tell in any order
+    // The order of findings in an answer is not specified
     named.sort_by_key(|named| (named.range.start, named.range.end, named.rule));
     named.dedup();
     Some(named)

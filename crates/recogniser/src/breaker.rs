@@ -1,31 +1,31 @@
-//! **What**: [`Breaker`]: stops calling a recogniser that can't be reached. **Why**: every batch would wait for its
-//! whole deadline, and fill the byte budget meanwhile. **Invariants**: one call at a time finds out whether it is back;
-//! what it refuses about one text opens nothing. **Not here**: what callers are told (`client`).
+//! [`Breaker`] is a circuit breaker: it stops calls to a recogniser that can't be reached, because otherwise every
+//! batch would wait for its whole deadline and fill the byte budget. While open, it lets one probe call through at a
+//! time. A refusal of one text does not open it. `client` reports the results.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// Failures in a row that open it.
+/// Consecutive failures that open it.
 const FAILURES: u32 = 3;
-/// Shortest and longest time without calls.
+/// Shortest and longest time that it stays open before a probe.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
-/// See the module. Times are monotonic.
+/// A circuit breaker. Times are monotonic.
 #[derive(Default)]
 pub(super) struct Breaker(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     failures: u32,
-    /// No call before.
+    /// Open: no call before this time.
     until: Option<Duration>,
-    /// One call finds out.
+    /// Whether a probe call is running.
     probing: bool,
 }
 
 impl Breaker {
-    /// Whether a call may be made; it must then be told how it went, or forgotten.
+    /// Whether a call may be made. The caller must then report its result with `succeeded`, `failed` or `forgotten`.
     pub(super) fn may_call(&self, now: Duration) -> bool {
         let mut state = self.0.lock();
         match state.until {
@@ -38,12 +38,12 @@ impl Breaker {
         }
     }
 
-    /// It answers. Gives whether it was left alone before.
+    /// Records an answer and closes the breaker. Returns whether it was open.
     pub(super) fn succeeded(&self) -> bool {
         std::mem::take(&mut *self.0.lock()).until.is_some()
     }
 
-    /// It can't be reached, or not in time. Gives whether it is left alone from now on, and was not before.
+    /// Records a failure to reach it in time. Returns whether this opened the breaker.
     pub(super) fn failed(&self, now: Duration) -> bool {
         let mut state = self.0.lock();
         state.failures = state.failures.saturating_add(1);
@@ -53,7 +53,7 @@ impl Breaker {
         state.until.replace(now.saturating_add(rest)).is_none()
     }
 
-    /// A call ended without showing whether it can be reached.
+    /// Records a call that ended without showing whether the recogniser can be reached.
     pub(super) fn forgotten(&self) {
         self.0.lock().probing = false;
     }

@@ -1,6 +1,7 @@
-//! **What**: [`Presidio`]: calls over HTTP, a few at once, up to one deadline. **Invariants**: an endpoint is checked
-//! when it is configured; what a server says beyond its findings is neither followed nor logged; a call that is dropped
-//! at the deadline counts as one that failed. **Not here**: bodies (`answer`), when to rest (`breaker`).
+//! [`Presidio`] calls the recogniser over HTTP, with limited concurrency and one deadline for all calls of a request.
+//! The endpoint is checked when it is configured. Redirects are not followed, and nothing but the findings of an answer
+//! is used or logged. A call that is dropped at the deadline counts as failed. `answer` handles the bodies, `breaker`
+//! decides when to pause.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,19 +27,19 @@ use super::config::{OnError, Settings};
 use super::recognise::{Answers, Recognise};
 use super::turns::Turns;
 
-/// Largest answer that is read, bytes.
+/// Largest answer that is read, in bytes.
 const MOST_ANSWER: usize = 8 << 20;
-/// Answers over this are read off the reactor, bytes.
+/// Longer answers are parsed off the reactor, in bytes.
 const INLINE: usize = 64 << 10;
 
-/// What it is built with.
+/// Dependencies of [`Presidio`].
 #[derive(Clone)]
 pub struct Deps {
-    /// Connections run as its tasks.
+    /// Runs the connections' tasks.
     pub tasks: Arc<dyn Spawn>,
-    /// For the deadline.
+    /// Measures the deadline.
     pub clock: Arc<dyn Clock>,
-    /// Ways out; loopback takes none.
+    /// Proxies for outgoing connections; loopback uses none.
     pub proxies: Arc<Proxies>,
     /// Metrics.
     pub meter: Meter,
@@ -54,11 +55,11 @@ struct Inner {
     tasks: Arc<dyn Spawn>,
     clock: Arc<dyn Clock>,
     turns: Arc<Turns>,
-    /// Of what all accounts share: it can't be reached, or says that it can't now.
+    /// Shared by all accounts: opens when the recogniser can't be reached or reports that it is unavailable.
     breaker: Breaker,
-    /// Of accounts whose calls take too long: their texts may be why.
+    /// One breaker per account for calls that time out, because the account's texts may be the cause.
     slow: Mutex<HashMap<Arc<str>, Arc<Breaker>>>,
-    /// The last call was refused: said once.
+    /// Whether the last call was refused, so that a refusal is logged only once.
     refused: AtomicBool,
     meter: Meter,
     texts: Counter,
@@ -66,24 +67,24 @@ struct Inner {
     seconds: Histogram,
 }
 
-/// Why a call gave nothing.
+/// Why a call gave no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// No connection, or it ended too early.
     Unreachable,
     /// No answer before the deadline.
     TimedOut,
-    /// It is not called for a while because it could not be reached.
+    /// No call was made, because the breaker is open.
     Resting,
-    /// The server says that it can't now.
+    /// The server reports that it is temporarily unavailable.
     Unavailable,
     /// The server failed on these texts.
     Failed,
-    /// Another status: a redirect, a path or credential that it does not take.
+    /// Any other status: a redirect, or a path or credential that the server does not accept.
     Refused,
-    /// These texts are too much for it.
+    /// The server rejected the request as too large.
     TooLarge,
-    /// Not the answer to what was asked, or too long.
+    /// The body is not a valid answer to the request, or is too long.
     BadAnswer,
 }
 
@@ -101,19 +102,19 @@ impl Fault {
         }
     }
 
-    /// Whether others would fare alike, whatever their texts.
+    /// Whether any other call would fail in the same way, whatever its texts.
     fn is_general(self) -> bool {
         matches!(self, Self::Unreachable | Self::Unavailable)
     }
 
-    /// Whether each of several texts may still be answered by itself: the fault is one of them.
+    /// Whether one text may have caused the fault, so that the others should be sent separately.
     fn is_of_texts(self) -> bool {
         matches!(self, Self::Failed | Self::BadAnswer)
     }
 }
 
 impl Presidio {
-    /// Opens the client; nothing is connected yet. `id`: of the processor that asks.
+    /// Builds the client without connecting. `id` is the id of the processor that uses it.
     ///
     /// # Errors
     /// A TLS file that can't be used, or missing roots.
@@ -150,7 +151,7 @@ impl Recognise for Presidio {
             let ask = |batch| inner.batch(batch, &asker, &answers, &over);
             let mut running: FuturesUnordered<_> = batches.map(ask).collect();
             let all = async { while running.next().await.is_some() {} };
-            // what came in time counts; who asks sees what is missing
+            // Answers that arrived in time count; the caller sees which are missing
             let _ = within(&*inner.clock, inner.settings.timeout, all).await;
             drop(running);
             answers.into_inner()
@@ -158,7 +159,7 @@ impl Recognise for Presidio {
     }
 }
 
-/// Who asks, and whether its texts were too slow lately.
+/// The account that a call is for, and its breaker for slow calls.
 struct Asker {
     account: Arc<str>,
     slow: Arc<Breaker>,
@@ -170,7 +171,7 @@ impl Inner {
         Asker { account, slow }
     }
 
-    /// Texts in the order in which they came, as many a call as may be.
+    /// Splits texts into calls, in order, within the configured limits of texts and bytes.
     fn batches(&self, texts: Vec<Arc<str>>) -> Vec<Vec<Arc<str>>> {
         let mut batches: Vec<Vec<Arc<str>>> = Vec::new();
         let mut bytes = 0_usize;
@@ -189,9 +190,8 @@ impl Inner {
         batches
     }
 
-    /// Asks about these texts, in halves where they are too much at once, or where one of them may spoil the answers of
-    /// the others. `over`: no more calls need be begun; those on their way are let end, so that what became of them is
-    /// known.
+    /// Sends one call. Splits it in halves if it is too large, or if one of its texts may have spoiled the answers of
+    /// the others. `over`: no further calls are begun; running calls finish, so that their results are recorded.
     async fn batch(&self, texts: Vec<Arc<str>>, asker: &Asker, answers: &Mutex<Answers>, over: &AtomicBool) {
         let mut todo = vec![texts];
         while let Some(mut texts) = todo.pop() {
@@ -202,7 +202,7 @@ impl Inner {
                     let second = texts.split_off(texts.len() / 2);
                     todo.extend([second, texts]);
                 }
-                // one text without an answer holds them all
+                // With `hold`, one text without an answer holds the whole batch
                 Err(_) if self.settings.on_error == OnError::Hold => over.store(true, Ordering::Relaxed),
                 Err(_) => {}
             }
@@ -228,7 +228,7 @@ impl Inner {
         self.bytes.increment(texts.iter().map(|text| text.len() as u64).sum());
         let mut answered = self.exchange(texts).await;
         if answered.as_ref().is_err_and(|fault| *fault == Fault::Unreachable) {
-            // a connection of the pool may have been closed by the other side just now
+            // Retried once: the server may just have closed this pooled connection
             answered = self.exchange(texts).await;
         }
         call.end(answered.as_ref().err().copied());
@@ -277,7 +277,7 @@ impl Inner {
     }
 }
 
-/// A call on its way. Dropped before its end, it was too slow.
+/// A call in progress. If it is dropped before its end, it counts as timed out.
 struct Call<'i> {
     inner: &'i Inner,
     slow: &'i Breaker,

@@ -1,5 +1,5 @@
-//! **What**: what a user writes under `redact: { recogniser: … }`, and what it means. **Invariants**: texts go to this
-//! machine or through TLS, and somebody has said that they may. **Not here**: calling (`client`).
+//! The settings under `redact: { recogniser: … }` and their checks. Texts are sent only to this machine or over TLS,
+//! and only if the user has said with `trust` that this is allowed. `client` makes the calls.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -18,62 +18,64 @@ use pipeline::Trust;
 use redaction::RuleData;
 use redaction::recognised::{ENTITIES, EntityRow};
 
-/// An external recogniser with the API of Presidio's analyzer: it is sent the texts that stay, and names what is
-/// private.
+/// An external recogniser with the API of Presidio's analyzer. It is sent the texts that are to be forwarded, and
+/// reports what is private in them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where it listens, such as `http://127.0.0.1:5002`; `/analyze` is added. `http://` to this machine only.
+    /// Address of the recogniser, such as `http://127.0.0.1:5002`; `/analyze` is appended. `http://` is allowed only
+    /// for this machine.
     pub endpoint: String,
-    /// Must be `internal`: texts go to it before anything in them is replaced.
+    /// Must be `internal`: the recogniser receives texts before anything in them is replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
-    /// Language of the texts, as the recogniser knows it.
+    /// Language of the texts, as a code that the recogniser knows.
     pub language: String,
-    /// What to ask for, in the recogniser's words; empty: all that it knows.
+    /// Entity types to ask for, as the recogniser names them. Empty: all that it knows.
     pub entities: Vec<String>,
-    /// Findings below it are left out, from 0 to 1.
+    /// Findings with a lower score are ignored; from 0 to 1.
     pub score_threshold: f64,
-    /// Placeholders of entities that `config/rules/recogniser.yaml` does not name or names otherwise.
+    /// Placeholders by entity type, for types that `config/rules/recogniser.yaml` does not list or maps to another
+    /// placeholder.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub placeholders: BTreeMap<String, String>,
-    /// When there is no answer: `hold` tells the client to come again, `unscanned` puts `[UNSCANNED]` in place of each
-    /// text.
+    /// Behaviour without an answer: `hold` asks the client to retry the request, `unscanned` replaces each text with
+    /// `[UNSCANNED]`.
     pub on_error: OnError,
-    /// From the batch's first question to its last answer.
+    /// Longest time from a batch's first call to its last answer.
     pub timeout: Span,
-    /// Texts of one call; 1: each by itself, as old analyzers want it.
+    /// Most texts in one call. 1 sends each text by itself, for older analyzers that accept no lists.
     pub batch_texts: usize,
-    /// Bytes of texts of one call.
+    /// Most bytes of text in one call.
     pub batch_bytes: ByteSize,
     /// Longest text that is sent; longer ones become `[UNSCANNED]`.
     pub max_text_bytes: ByteSize,
-    /// Calls at once; an account that has none on its way may always make one.
+    /// Most concurrent calls. An account with no running call may always make one.
     pub in_flight: usize,
-    /// Headers of every call.
+    /// Headers to send with every call.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Secret>,
-    /// TLS of `https://`.
+    /// TLS settings for `https://`.
     pub tls: Tls,
 }
 
-/// TLS of the connection.
+/// TLS settings of the connection.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// PEM file of the certificates to trust, instead of the system's.
+    /// PEM file of certificates to trust instead of the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
 }
 
-/// What becomes of texts without an answer. There is no way to let them pass.
+/// Treatment of texts without an answer. They can't be forwarded unchecked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
-    /// The request is refused for now; its client sends it again.
+    /// Refuse the request with a retryable error; its client retries.
     #[default]
     Hold,
-    /// Each of them becomes `[UNSCANNED]`.
+    /// Replace each of these texts with `[UNSCANNED]`.
     Unscanned,
 }
 
@@ -98,14 +100,14 @@ impl Default for Config {
     }
 }
 
-/// Valid settings.
+/// Checked settings.
 #[derive(Clone)]
 pub struct Settings {
-    /// With its path.
+    /// The full URI of calls, with its path.
     pub endpoint: Uri,
-    /// For `https://`.
+    /// TLS settings, if the endpoint is `https://`.
     pub tls: Option<tls::Settings>,
-    /// Of every call.
+    /// Headers of every call.
     pub headers: HeaderMap,
     /// See [`Config::language`].
     pub language: String,
@@ -125,28 +127,28 @@ pub struct Settings {
     pub max_text: usize,
     /// See [`Config::in_flight`].
     pub in_flight: usize,
-    /// Kinds of findings; the last is that of entities without a row.
+    /// Kinds of findings. The last row is for entities without a row of their own.
     pub rows: Vec<EntityRow>,
-    /// Indices of rules in the detector, by entity; filled in once there is one.
+    /// Rule indices in the detector by entity; empty until [`Settings::bind`].
     pub rules: Arc<Rules>,
 }
 
-/// Which rule of the detector stands for an entity.
+/// The detector's rules for findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// By entity.
+    /// Rule index by entity.
     pub known: HashMap<String, usize>,
-    /// Of all others.
+    /// Rule index for all other entities.
     pub other: usize,
 }
 
 impl Settings {
-    /// The rules that stand for findings: to be added to the detector's.
+    /// The rules for findings, to be added to the detector's.
     pub fn data(&self) -> impl Iterator<Item = RuleData> + '_ {
         self.rows.iter().map(EntityRow::data)
     }
 
-    /// Looks rules up by name; those that are off are left out: what they stand for stays.
+    /// Looks up the rules' indices by name. Findings of a disabled rule are ignored.
     pub fn bind(&mut self, index: impl Fn(&str) -> Option<usize>) {
         let mut rules = Rules { known: HashMap::new(), other: usize::MAX };
         for row in &self.rows {
@@ -158,7 +160,7 @@ impl Settings {
     }
 }
 
-/// Bounds of what may be written.
+/// Limits of the settings.
 const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 const MOST_TEXTS: usize = 1000;
 const MOST_BYTES: u64 = 4 << 20;
@@ -166,10 +168,10 @@ pub(super) const MOST_CALLS: usize = 64;
 const MOST_ENTITIES: usize = 200;
 
 impl Config {
-    /// Checks everything; the rules are bound later.
+    /// Checks all settings; [`Settings::bind`] sets the rules later.
     ///
     /// # Errors
-    /// Every problem, by field below `recogniser`.
+    /// All problems, each with its field below `recogniser`.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let mut wrong = |path: &str, what: String| problems.push(FieldProblem::new(format!("recogniser.{path}"), what));
@@ -259,7 +261,7 @@ impl Config {
         headers
     }
 
-    /// The built-in table with the user's words; the generic row stays last.
+    /// The built-in table with the user's placeholders; the generic row stays last.
     fn rows(&self, wrong: &mut impl FnMut(&str, String)) -> Vec<EntityRow> {
         let mut rows: Vec<EntityRow> = match load::data("recogniser.yaml", ENTITIES) {
             Ok(rows) => rows,
@@ -289,7 +291,7 @@ impl Config {
     }
 }
 
-/// The address of calls.
+/// Checks the endpoint and returns the URI of calls.
 fn endpoint(text: &str) -> Result<Uri, String> {
     const FORM: &str = "an address such as `http://127.0.0.1:5002`";
     if text.is_empty() {

@@ -1,10 +1,12 @@
-//! **What**: asks an external recogniser (Presidio's analyzer, or what speaks its API) what in texts is private.
-//! **Why**: names and places in prose need a model; rules find them only beside cues. **Invariants**: only to this
-//! machine or over TLS; texts of a batch once each, in calls of bounded size and number; every wait ends at one
-//! deadline; an account with slow texts holds up no other; redirects are not followed; an answer is read up to a cap
-//! and never logged; nothing is kept from one batch to the next; a text without a whole and sane answer has none. **Not
-//! here**: which texts are asked about and what becomes of them (`processors/redact/ask`), where findings lie
-//! (`redaction/recognised`), the stage of the engine (`pipeline/inquiry`).
+//! Asks an external recogniser (Presidio's analyzer, or a server with the same API) which parts of texts are private.
+//! Names and places in prose need a model; rules find them only next to cue words.
+//!
+//! Texts go only to this machine or over TLS, each text of a batch once, in calls of bounded size and number, with one
+//! deadline for all waits. Slow texts of one account do not delay other accounts. Redirects are not followed. Answers
+//! are size-limited and never logged, an invalid answer counts as none, and nothing is cached between batches.
+//!
+//! `processors/redact/ask` chooses the texts, `redaction/recognised` applies the findings, and `pipeline/inquiry` is
+//! the stage of the engine that waits for them.
 
 mod answer;
 mod breaker;

@@ -1,4 +1,4 @@
-//! **What**: [`Recognise`]: who can be asked what is private, and what was answered.
+//! [`Recognise`]: the interface to a recogniser, and its [`Answers`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,18 +7,19 @@ use futures_util::future::BoxFuture;
 
 use redaction::recognised::Named;
 
-/// Who can be asked.
+/// A recogniser of private text.
 pub trait Recognise: Send + Sync {
-    /// What is private in each of `texts` of an account, each given once. Ends at its deadline.
+    /// Returns the findings in `texts` of one account, which must be distinct. Ends at its deadline; texts without an
+    /// answer by then are missing.
     fn ask(&self, account: Arc<str>, texts: Vec<Arc<str>>) -> BoxFuture<'static, Answers>;
 }
 
-/// What was answered, by text; a text that is not in it got no answer. No `Debug`: it holds telemetry.
+/// Findings by text; a text that is missing got no answer. Has no `Debug`, because it holds telemetry text.
 #[derive(Default)]
 pub struct Answers(pub HashMap<Arc<str>, Vec<Named>>);
 
 impl Answers {
-    /// What is private in `text`, if there was an answer.
+    /// The findings in `text`, if there was an answer.
     pub fn of(&self, text: &str) -> Option<&[Named]> {
         self.0.get(text).map(Vec::as_slice)
     }

@@ -25,7 +25,7 @@ fn config(endpoint: &str) -> Config {
     Config { endpoint: endpoint.to_owned(), trust: Some(Trust::Internal), ..Config::default() }
 }
 
-/// Rules are numbered 1 PERSON, 2 LOCATION, 9 all others.
+/// Rule indices: 1 PERSON, 2 LOCATION, 9 all others.
 fn bound(config: &Config) -> Settings {
     let mut settings = config.settings().map_err(|problems| format!("{problems:?}")).unwrap();
     settings.bind(|name| match name {
@@ -59,7 +59,7 @@ fn answer(lists: &[Vec<Json>]) -> Answer {
     Answer::http(200).body(serde_json::to_vec(lists).unwrap())
 }
 
-/// Asks a server that gives `answers` in turn; what was found in each text, and how calls were counted.
+/// Asks a server that gives `answers` in turn. Returns the findings of each text, the call metrics, and the server.
 async fn ask(
     answers: Vec<Answer>,
     change: impl FnOnce(&mut Config),
@@ -83,7 +83,8 @@ fn calls(metrics: &str, outcome: &str) -> Option<u64> {
     metrics.lines().find_map(|known| known.strip_prefix(&line)?.parse().ok())
 }
 
-/// A call must be what Presidio's analyzer takes, and its answer be read text by text, offsets in characters.
+/// A call must have the form that Presidio's analyzer accepts, and its answer must be read per text, with offsets in
+/// characters.
 #[tokio::test]
 async fn a_call_and_its_answer() {
     let lists = [vec![found("PERSON", 0, 4)], vec![], vec![found("LOCATION", 3, 5), found("MARTIAN", 0, 1)]];
@@ -101,7 +102,8 @@ async fn a_call_and_its_answer() {
     assert!(metrics.contains("tollgate_recogniser_texts_total{processor=\"redact\"} 3"), "{metrics}");
 }
 
-/// Texts must be parted into calls by number and bytes, in order, each text once; one a call is sent by itself.
+/// Texts must be split into calls by number and bytes, in order, each text once; with one text per call, a text is sent
+/// bare.
 #[tokio::test]
 async fn texts_are_parted_into_calls() {
     let empty = |count: usize| answer(&vec![Vec::new(); count]);
@@ -122,7 +124,7 @@ async fn texts_are_parted_into_calls() {
     assert_eq!(counts(&sink), [None, None], "a text, no list");
 }
 
-/// Whatever is wrong with an answer, none of its texts may count as answered.
+/// If any part of an answer is invalid, none of its texts may count as answered.
 #[tokio::test]
 async fn wrong_answers_are_none() {
     let two = |second: Json| answer(&[vec![found("PERSON", 0, 1)], vec![second]]);
@@ -165,7 +167,7 @@ async fn wrong_answers_are_none() {
     }
 }
 
-/// Sane findings of all shapes must be taken: empty, equal, overlapping, unsure, without a score, in any order.
+/// Valid findings of all forms must be accepted: empty, equal, overlapping, uncertain, without a score, in any order.
 #[tokio::test]
 async fn odd_but_sane_findings_are_taken() {
     let unsure = json!({"entity_type": "PERSON", "start": 0, "end": 2, "score": 0.2});
@@ -175,7 +177,8 @@ async fn odd_but_sane_findings_are_taken() {
     assert_eq!(got, [Some(vec![at(2..4, 1), at(3..5, 2)])]);
 }
 
-/// 413 must be answered with halves, down to single texts; a text that is too much by itself has no answer.
+/// After a 413, the call must be repeated in halves, down to single texts; a text that is too large by itself has no
+/// answer.
 #[tokio::test]
 async fn too_large_is_asked_in_halves() {
     let empty = |count: usize| answer(&vec![Vec::new(); count]);
@@ -187,7 +190,7 @@ async fn too_large_is_asked_in_halves() {
     assert_eq!((calls(&metrics, "too_large"), calls(&metrics, "answered")), (Some(3), Some(2)));
 }
 
-/// What was answered before a failure must count; with `hold` nobody is asked any more after it.
+/// Answers before a failure must count; with `hold`, no further calls are made after it.
 #[tokio::test]
 async fn failures_are_per_call() {
     let one_each = |on_error: OnError| {
@@ -201,7 +204,7 @@ async fn failures_are_per_call() {
     assert_eq!((got, sink.seen().len()), (vec![Some(vec![]), None, None], 2));
 }
 
-/// A call that fails on its texts must not make others of the same batch look as if the server could not be reached.
+/// A call that fails on its texts must not make other calls of the batch look as if the server were unreachable.
 #[tokio::test]
 async fn a_failure_counts_once() {
     let two = |config: &mut Config| (config.batch_texts, config.in_flight) = (1, 2);
@@ -213,7 +216,7 @@ async fn a_failure_counts_once() {
     );
 }
 
-/// A server that never answers must cost the deadline and no more; what came before it counts.
+/// A server that never answers must cost no more than the deadline; earlier answers count.
 #[tokio::test]
 async fn a_silent_server_costs_the_deadline() {
     let hang = Answer { hang: true, ..Answer::http(200) };
@@ -239,7 +242,7 @@ async fn a_silent_server_costs_the_deadline() {
     assert_eq!(calls(&meter.render(), "timed_out"), Some(1));
 }
 
-/// Connections that are closed at once, in the middle of an answer, or never taken must end as unreachable.
+/// Connections that are closed at once, closed within an answer, or refused must count as unreachable.
 #[tokio::test]
 async fn broken_connections_are_no_answers() {
     let short = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[[";
@@ -265,7 +268,7 @@ async fn broken_connections_are_no_answers() {
     }
 }
 
-/// A connection that the server closed while it was in reserve must not cost an answer.
+/// A pooled connection that the server has closed must not cost an answer.
 #[tokio::test]
 async fn a_call_that_met_a_closed_connection_is_made_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -289,7 +292,7 @@ async fn a_call_that_met_a_closed_connection_is_made_again() {
     assert!(answers.of("a b").is_some());
 }
 
-/// After failures in a row nobody is called for a while; then one call finds out, and success ends it.
+/// After consecutive failures no calls are made for a while; then a single call probes, and success closes the breaker.
 #[test]
 fn the_breaker_rests_and_probes() {
     let (breaker, second) = (Breaker::default(), Duration::from_secs(1));
@@ -311,7 +314,7 @@ fn the_breaker_rests_and_probes() {
     assert!(breaker.may_call(second * 4) && breaker.may_call(second * 4));
 }
 
-/// A server that is away must not be called for each batch; one bad text must not stop calls for others.
+/// An unreachable server must not be called for each batch; a text on which the server fails must not stop other calls.
 #[tokio::test]
 async fn the_breaker_is_told_of_general_failures_alone() {
     for (status, wanted) in [(500, 6), (503, 3)] {
@@ -326,7 +329,7 @@ async fn the_breaker_is_told_of_general_failures_alone() {
     }
 }
 
-/// Over TLS the server must be known by the CA file; another's certificate gets no text.
+/// Over TLS, the server must be verified with the CA file; a server with another certificate gets no text.
 #[tokio::test]
 async fn tls_is_verified() {
     let (own, other) = (Authority::new(), Authority::new());
@@ -347,7 +350,8 @@ fn problems(config: &Config) -> Vec<String> {
     problems.into_iter().map(|problem| format!("{}: {}", problem.path, problem.what)).collect()
 }
 
-/// Text may leave this machine through TLS only, and only to whom somebody trusts; both are told when loading.
+/// Text may leave this machine only over TLS and only to a trusted server; the check is made when the configuration is
+/// loaded.
 #[test]
 fn endpoints_are_this_machine_or_tls() {
     for good in [
@@ -397,7 +401,7 @@ fn endpoints_are_this_machine_or_tls() {
     assert!(problems(&third)[0].starts_with("recogniser.trust:"));
 }
 
-/// Every bound must be told at once, by its key.
+/// All values out of range must be reported at once, each with its key.
 #[test]
 fn what_is_out_of_bounds_is_told() {
     let mut config = config("http://127.0.0.1");
@@ -427,8 +431,8 @@ fn what_is_out_of_bounds_is_told() {
     assert!(problems(&config).iter().any(|line| line.contains("score_threshold")));
 }
 
-/// Rows of the table must have placeholders of the grammar, each entity once; users' words win; the last row is for all
-/// others.
+/// Rows of the table must have valid placeholders and each entity once; the user's placeholders win; the last row is
+/// for all other entities.
 #[test]
 fn the_table_of_entities() {
     let mut config = config("http://127.0.0.1");
@@ -454,8 +458,8 @@ fn the_table_of_entities() {
     assert_eq!((known["GPE"], known["PER"], *other), (usize::MAX, 3, 3), "a rule that is off is nobody's");
 }
 
-/// An account without a call on its way must wait for nobody, free places must go round, and one that is given up come
-/// back.
+/// An account without a running call must not wait, free places must go to accounts in turn, and a place that is given
+/// up must be reused.
 #[tokio::test]
 async fn places_go_round_among_accounts() {
     let turns = Turns::new(2);
@@ -482,7 +486,7 @@ async fn places_go_round_among_accounts() {
     }
 }
 
-/// Texts of one account that take too long must not hold up another's, and not stop calls for it.
+/// Slow texts of one account must not delay another account, nor stop calls for it.
 #[tokio::test]
 async fn slow_texts_of_one_account_hold_up_no_other() {
     let hang = || Answer { hang: true, ..Answer::http(200) };
@@ -513,7 +517,7 @@ async fn slow_texts_of_one_account_hold_up_no_other() {
     assert!(presidio.ask("quick".into(), texts(&["c d"])).await.of("c d").is_some());
 }
 
-/// One text that the server fails on must not cost the others of its call their answers.
+/// A text on which the server fails must not cost the other texts of its call their answers.
 #[tokio::test]
 async fn a_text_that_spoils_a_call_is_found() {
     let empty = |count: usize| answer(&vec![Vec::new(); count]);

@@ -1,7 +1,6 @@
-//! **What**: [`Turns`]: how many calls are on their way at once, and whose is next. **Why**: one account whose texts
-//! take long would hold up all others until their deadlines. **Invariants**: an account without a call on its way waits
-//! for nobody (up to [`MOST_CALLS`]); free places go round among accounts; a place comes back however its call ended.
-//! **Not here**: deadlines and calls (`client`).
+//! [`Turns`] limits concurrent calls and schedules them fairly, so that an account with slow texts does not delay the
+//! others until their deadlines. An account without a running call never waits (up to [`MOST_CALLS`]); free places go
+//! to accounts in turn; a place is returned however its call ends. `client` handles deadlines and calls.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::config::MOST_CALLS;
 
-/// See the module.
+/// A fair limit of concurrent calls.
 pub(super) struct Turns {
     places: usize,
     state: Mutex<State>,
@@ -20,7 +19,7 @@ pub(super) struct Turns {
 #[derive(Default)]
 struct State {
     taken: usize,
-    /// Accounts that call or wait; the first is the next one.
+    /// Accounts with running or waiting calls; the first is served next.
     accounts: VecDeque<Account>,
 }
 
@@ -30,7 +29,7 @@ struct Account {
     waiting: VecDeque<oneshot::Sender<Turn>>,
 }
 
-/// A place; it is free again when this is dropped.
+/// Permission for one call, returned on drop.
 pub(super) struct Turn {
     turns: Arc<Turns>,
     account: Arc<str>,
@@ -41,7 +40,7 @@ impl Turns {
         Arc::new(Self { places, state: Mutex::default() })
     }
 
-    /// Waits for a place; none if it can't be had any more.
+    /// Waits for a place. `None`: the waiting entry was dropped.
     pub(super) async fn take(self: &Arc<Self>, account: &Arc<str>) -> Option<Turn> {
         let (sender, receiver) = oneshot::channel();
         {
@@ -58,10 +57,10 @@ impl Turns {
         receiver.await.ok()
     }
 
-    /// Gives what is free to who waits.
+    /// Hands free places to waiting calls.
     fn give(self: &Arc<Self>) {
         while let Some((account, sender)) = self.next() {
-            // whoever waits no longer gives it back: the turn is dropped here, or with the receiver
+            // If the receiver was dropped, the turn is dropped with it, which returns the place
             drop(sender.send(Turn { turns: Arc::clone(self), account }));
         }
     }
@@ -74,7 +73,7 @@ impl Turns {
         loop {
             let at = state.accounts.iter().position(may)?;
             let mut account = state.accounts.remove(at)?;
-            // those that no longer wait are passed over
+            // Skips calls that no longer wait
             while account.waiting.front().is_some_and(oneshot::Sender::is_closed) {
                 account.waiting.pop_front();
             }

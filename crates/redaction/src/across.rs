@@ -1,8 +1,8 @@
-//! **What**: what one text of an item tells is looked for in its other texts: a value behind a key or word, a person's
-//! name. **Why**: an attribute says `customer.name`, an event of the same span says the bare name. **Invariants**: only
-//! values that a word or key told and that could hardly stand for anything else, as within one text ([`super::carry`]);
-//! at most [`MOST`] of each kind; what is found is none of the placeholders that stand there, leaves JSON valid and is
-//! looked at again. **Not here**: which texts are an item's (`processors/redact`).
+//! Carries findings from one text of an item to its other texts: an attribute says `customer.name`, and an event of the
+//! same span has the bare name. Only values behind a key or word and names of persons are carried, at most [`MOST`] of
+//! each, and only if they could hardly mean anything else, as within one text ([`super::carry`]). Hits avoid existing
+//! placeholders, keep JSON valid, and are searched again for what they expose. `processors/redact` knows which texts
+//! belong to one item.
 
 use std::sync::LazyLock;
 
@@ -16,25 +16,25 @@ use super::resolve::{Hit, reserved, resolve};
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 
-/// Most values and most words of names of one item.
+/// Most values, and most words of names, of one item.
 const MOST: usize = 64;
 
-/// What the texts of one item told.
+/// Values and names found in the texts of one item.
 #[derive(Default)]
 pub struct Told {
-    /// Values, and the rules that found them.
+    /// Values, with the rules that found them.
     values: Vec<(Box<str>, usize)>,
     /// Words of names.
     names: Vec<Box<str>>,
 }
 
 impl Told {
-    /// Whether nothing was told.
+    /// Whether there are no values and no names.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty() && self.names.is_empty()
     }
 
-    /// And what another text told, as far as there is room.
+    /// Adds the values and names of another text, up to the limit.
     pub fn join(&mut self, other: Self) {
         other.values.into_iter().for_each(|(value, rule)| self.value(&value, rule));
         other.names.into_iter().for_each(|name| self.name(&name));
@@ -53,11 +53,11 @@ impl Told {
     }
 }
 
-/// No anchors: names that were told stand anywhere.
+/// An empty list of anchors: carried names may occur anywhere.
 static NOTHING: LazyLock<Anchors> = LazyLock::new(Anchors::default);
 
 impl Detector {
-    /// Keeps what `hits` of a text tell about the other texts of its item.
+    /// Adds to `told` those `hits` of a text that are to be found in the other texts of its item.
     pub fn tell(&self, text: &str, hits: &[Hit], told: &mut Told) {
         if !self.choices.carry_over {
             return;
@@ -78,8 +78,9 @@ impl Detector {
         }
     }
 
-    /// Hits of what was `told` in `text`, the value of `key` or of none (""), and of what their placeholders then
-    /// expose. Sorted, without overlap; until the next call with this scratch.
+    /// Finds the values and names of `told` in `text`, the value of `key` ("" if it has none), and whatever their
+    /// placeholders then expose. The hits are sorted, do not overlap, and are valid until the next call with this
+    /// scratch.
     pub fn find_told<'s>(&self, key: &str, text: &str, told: &Told, scratch: &'s mut Scratch) -> &'s [Hit] {
         scratch.hits.clear();
         let mut held = Vec::new();

@@ -1,26 +1,26 @@
-//! **What**: [`Action`], what a known word of a text begins. **Why**: the table of words, the pass that finds them
-//! and the families that look at them share nothing else. **Not here**: the words (`stems`), who looks (`find`).
+//! [`Action`]: the effect of a known word in a text. It is shared by the table of words (`stems`), the pass that finds
+//! them (`anchors`) and the families that use them (`find`).
 
 use super::rule::Family;
 use super::secrets::cue::Cue;
 
-/// What a word begins.
+/// The effect of a known word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// The pattern of a rule.
+    /// It begins matches of a rule's pattern.
     Pattern(u16),
-    /// It is context of a rule.
+    /// It is a context word of a rule.
     Context(u16),
-    /// It may be the word of a key whose value is private.
+    /// It may be a word of a key whose value is private.
     Key,
-    /// `VALUES`: rows of a table may follow its columns.
+    /// `VALUES`: rows of a table may follow its column names.
     Values,
-    /// It announces what the family of a rule looks for.
+    /// It is a cue of a rule's family.
     Cue(u16),
-    /// It is context of a family of numbers.
+    /// It is a context word of a family of numbers.
     Number(Family),
-    /// It is context of a family of numbers in prose, not within keys.
+    /// It is a context word of a family of numbers in prose, but not inside keys.
     NumberProse(Family),
-    /// Secrets that code finds.
+    /// It leads to secrets that are found by code.
     Secret(Cue),
 }

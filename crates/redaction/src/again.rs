@@ -1,9 +1,10 @@
-//! **What**: looks again at a text with its placeholders in place. **Why**: what stands beside a value may hide behind
-//! it: in `a@b.io0c@d.io` the second address begins within a word, in a table a comma within an address moves the
-//! columns; what a second pass over the output would find must be found at once. **Invariants**: after the last look
-//! nothing is found in what goes on, so that a second pass changes nothing; a text that does not come to rest within
-//! [`ROUNDS`] becomes `[UNSCANNED]`; a finding that is all of a string behind its key is not looked at again, of one
-//! within such a string only that string, of long texts only what stands near a finding; texts without a finding cost
+//! Searches a text again with its placeholders in place, because a value can hide what is next to it: in
+//! `a@b.io0c@d.io` the second address begins inside a word, and a comma inside an address shifts the columns of a
+//! table. When the search ends, the output contains nothing that a further pass would find; a text that still changes
+//! after [`ROUNDS`] passes becomes `[UNSCANNED]`.
+//!
+//! Not everything is read again. A finding that is a whole string behind its key is skipped; for a finding within such
+//! a string, only that string is read; of long texts, only the parts near a finding. Texts without findings cost
 //! nothing.
 
 use std::ops::Range;
@@ -14,17 +15,17 @@ use super::resolve::{Hit, replace, resolve};
 use super::sets::Bytes;
 use super::{json, keys};
 
-/// Further passes.
+/// Most further passes.
 const ROUNDS: usize = 6;
-/// Texts that are read again as a whole unless all findings are quiet, bytes.
+/// Texts up to this many bytes are read again whole, unless all findings are quiet.
 const SMALL: usize = 2 << 10;
-/// Bytes around a placeholder that are read again, and as many more where no line ends.
+/// Bytes around a placeholder that are read again; up to twice as many, to reach the end of a line.
 const NEAR: usize = 128;
 /// Most bytes of a string before and behind a placeholder, and of its key.
 const STRING: usize = 512;
 const KEY: usize = 64;
 
-/// Where a hit stood, where its placeholder stands, and whether that can have no neighbour.
+/// Position of a hit before and after replacement, and whether its neighbours can't be affected.
 struct Place {
     held: Range<usize>,
     placed: Range<usize>,
@@ -32,7 +33,7 @@ struct Place {
 }
 
 impl Detector {
-    /// Adds to the hits of `text` what is found once they are placeholders.
+    /// Adds the hits that appear once the hits of `text` are replaced by placeholders.
     pub(super) fn find_again(&self, key: &str, text: &str, scratch: &mut Scratch) {
         for _ in 0..ROUNDS {
             if scratch.hits.is_empty() {
@@ -72,8 +73,8 @@ impl Detector {
         hits.iter().enumerate().map(place).collect()
     }
 
-    /// Whether a look at what stands near the placeholders finds anything. Short texts, and those that are near
-    /// placeholders for the most part, are read as a whole.
+    /// Whether a search near the placeholders finds anything. Short texts, and texts mostly near placeholders, are not
+    /// checked: they always have to be read whole.
     fn is_suspect(&self, key: &str, text: &str, places: &[Place], scratch: &mut Scratch) -> bool {
         if !key.is_empty() && self.under(key, text).is_some() {
             return true;
@@ -95,7 +96,8 @@ impl Detector {
         if strings.iter().chain(&near).map(Range::len).sum::<usize>() * 2 > text.len() {
             return true;
         }
-        // each of them is a document of its own: what stood beside it may have spoken for its key
+        // Each becomes a document of its own; its key is trusted, because the text next to it may have been the reason
+        // for the hit
         let mut documents = String::new();
         for range in strings {
             documents.extend(["{", text.get(range).unwrap_or_default(), "}\n"]);
@@ -112,12 +114,12 @@ impl Detector {
     }
 }
 
-/// What a value is made of that no notation reads.
+/// Bytes of a value that have no meaning in any notation.
 static PLAIN: Bytes = Bytes::of(b" @._-+:()/#").and_alnum();
 
-/// Whether a hit is all of a string behind its key in an object, `{"key":"hit",`, and held no mark of a notation: the
-/// quotes stay where they were, so that nothing else is read differently, no word reaches over a placeholder, and the
-/// string itself then is one.
+/// Whether a hit is a whole string behind its key in an object, `{"key":"hit",`, without characters that mean something
+/// in a notation. Its quotes stay in place, so nothing else is read differently and no word can reach across the
+/// placeholder.
 fn is_quiet(text: &str, hits: &[Hit], index: usize) -> bool {
     let Some(hit) = hits.get(index) else { return false };
     let from = index.checked_sub(1).and_then(|last| hits.get(last)).map_or(0, |last| last.range.end);
@@ -133,18 +135,18 @@ fn is_quiet(text: &str, hits: &[Hit], index: usize) -> bool {
         && (memchr::memchr(b' ', found).is_none() || is_apart(text, hit.range.start))
 }
 
-/// Whether what stands before a value up to a space is no beginning of a longer one, in quotes of another kind, a tag,
-/// or behind `=`: its placeholder has no space, and a salt is one only without.
+/// Whether the text before a value up to a space can't be the beginning of a longer value: in other quotes, a tag, or
+/// behind `=`. The placeholder has no space, and a salt is recognised only without one.
 fn is_apart(text: &str, at: usize) -> bool {
     let near = text.as_bytes().get(at.saturating_sub(2 * NEAR)..at).unwrap_or_default();
     let run = IN_RUN.trailing(near);
     near.len().checked_sub(run + 1).and_then(|at| near.get(at)).is_none_or(u8::is_ascii_whitespace)
 }
 
-/// What stands before a value and parts it from nothing.
+/// Bytes before a value that do not separate it from the text before.
 static IN_RUN: Bytes = Bytes::of(b"'`>= \t\n\x0c\r").others();
 
-/// Whether a text ends with a key where an object has one: behind its brace, or behind a value and a comma.
+/// Whether a text ends with a key in an object: behind its brace, or behind a value and a comma.
 fn is_key_of_object(before: &[u8]) -> bool {
     let Some(key) = before.strip_suffix(b"\"") else { return false };
     let Some(open) = key.get(..key.len() - PLAIN.trailing(key)).and_then(|rest| rest.strip_suffix(b"\"")) else {
@@ -158,7 +160,7 @@ fn is_key_of_object(before: &[u8]) -> bool {
     }
 }
 
-/// The string without escapes that a placeholder stands in, with its key: `"key":"…"`. Cells of tables go on behind it.
+/// Returns the string with its key, `"key":"…"`, that contains a placeholder, if it has no escapes and no table cells.
 fn string_around(text: &str, placed: &Range<usize>) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let floor = placed.start.saturating_sub(STRING);
@@ -171,11 +173,11 @@ fn string_around(text: &str, placed: &Range<usize>) -> Option<Range<usize>> {
     let rest = bytes.get(placed.end..bytes.len().min(placed.end + STRING))?;
     let end = placed.end + memchr::memchr(b'"', rest)? + 1;
     let plain = memchr::memchr3(b'\\', b'\n', b'|', bytes.get(quote..end)?).is_none();
-    // a value that has its key beside it is read with that
+    // A value whose key is a sibling has to be read together with it
     (plain && !keys::is_value_of_sibling(key) && matches!(bytes.get(end), Some(b',' | b'}'))).then_some(opened..end)
 }
 
-/// Where reading begins for what ends at `at`: a line's start, if one is near.
+/// Start of the part to read before `at`: the start of a line, if one is near.
 fn start_of(text: &str, at: usize) -> usize {
     let (far, near) = (at.saturating_sub(2 * NEAR), at.saturating_sub(NEAR));
     let between = text.as_bytes().get(far..near).unwrap_or_default();
@@ -183,7 +185,7 @@ fn start_of(text: &str, at: usize) -> usize {
     (0..=from).rev().find(|from| text.is_char_boundary(*from)).unwrap_or(0)
 }
 
-/// Where reading ends for what begins at `at`: a line's end, if one is near.
+/// End of the part to read behind `at`: the end of a line, if one is near.
 fn end_of(text: &str, at: usize) -> usize {
     let near = text.len().min(at + NEAR);
     let between = text.as_bytes().get(near..text.len().min(near + NEAR)).unwrap_or_default();
@@ -191,7 +193,7 @@ fn end_of(text: &str, at: usize) -> usize {
     (to..text.len()).find(|to| text.is_char_boundary(*to)).unwrap_or(text.len())
 }
 
-/// A range of the replaced text as one of the text before; placeholders are within it whole or not at all.
+/// Maps a range of the replaced text back to the original; it contains each placeholder whole or not at all.
 fn back(places: &[Place], range: Range<usize>) -> Range<usize> {
     let one = |at: usize, end: bool| {
         let index =

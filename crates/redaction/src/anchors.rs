@@ -1,7 +1,7 @@
-//! **What**: one pass over a text that finds where anything private could begin: known words, runs with digits, `@`,
-//! `://`, long runs of one token. **Why**: patterns are dear; a text without anchors is never touched by one.
-//! **Invariants**: linear, no allocation once its lists have grown; byte positions are in order; AVX2 and the portable
-//! path give the same masks (`tests`). **Not here**: what stands at an anchor (`find` and the families).
+//! Finds in one pass every position where something private could begin: known words, runs with digits, `@`, `://`, and
+//! long base64-like runs. Patterns are slow, so they are tried only at anchors. The pass is linear and allocates
+//! nothing once its lists have grown; positions are in order; AVX2 and the portable path give the same masks (`tests`).
+//! `find` and the families read the text at an anchor.
 
 use std::ops::Range;
 
@@ -14,65 +14,65 @@ use super::stems::{Given, Stems, WordAt};
 use super::views::entities::is_entity;
 use super::views::soft::is_soft;
 
-/// What kinds of bytes a text holds: says which views are worth a look.
+/// Kinds of bytes in a text, from which the views to decode are chosen.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Facts {
     /// A backslash.
     pub(super) backslash: bool,
-    /// `%` with a letter or digit behind.
+    /// `%` before a letter or digit.
     pub(super) percent: bool,
-    /// `&` of an entity.
+    /// `&` that begins an entity.
     pub(super) ampersand: bool,
-    /// `=` with a digit or capital behind.
+    /// `=` before a digit or capital letter.
     pub(super) equals: bool,
-    /// `=` before a line's end, or an escape with a letter.
+    /// `=` that ends a soft line break or begins an escape with a letter.
     pub(super) soft: bool,
-    /// A byte that is no ASCII.
+    /// A non-ASCII byte.
     pub(super) high: bool,
     /// A digit.
     pub(super) digit: bool,
-    /// The escape of terminals.
+    /// The escape character of terminals.
     pub(super) escape: bool,
 }
 
-/// Anchors of one text, in order of place. Reused.
+/// Anchors of one text, ordered by position. Reused between texts.
 #[derive(Default)]
 pub(super) struct Anchors {
-    /// Known words that begin here, at a border of a word or within camelCase.
+    /// Known words that begin at a word boundary or within camelCase.
     pub(super) words: Vec<WordAt>,
-    /// The same words by who asks for them; made by [`Self::sort`].
+    /// The same words, grouped by their users; filled by [`Self::sort`].
     pub(super) by: ByKind,
     /// Runs of letters and digits that hold a digit.
     pub(super) numbers: Vec<Number>,
-    /// `@`.
+    /// Positions of `@`.
     pub(super) ats: Vec<usize>,
-    /// `[` before a capital letter.
+    /// Positions of `[` before a capital letter.
     pub(super) brackets: Vec<usize>,
-    /// The colon of `://`.
+    /// Positions of the colon in `://`.
     pub(super) schemes: Vec<usize>,
-    /// Runs of 40 and more of base64's alphabets.
+    /// Runs of 40 or more bytes of the base64 alphabets.
     pub(super) runs: Vec<Range<usize>>,
-    /// Words with a capital letter that may be a given name of the list.
+    /// Capitalised words that may be given names of the list.
     pub(super) names: Vec<usize>,
-    /// What the text holds.
+    /// Kinds of bytes in the text.
     pub(super) facts: Facts,
-    /// Masks of the piece at hand.
+    /// Masks of the current piece.
     masks: Vec<Masks>,
-    /// Where words begin in it, and signs that a word of secrets may be glued to.
+    /// Word starts in the current piece, and signs that a secret's word may be glued to.
     starts: Offsets,
     signs: Offsets,
     window: Window,
 }
 
-/// A run of letters and digits that holds a digit, with what most of them are refused by.
+/// A run of letters and digits that contains a digit, with the properties by which most are rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Number {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// The bytes on both sides, line ends where there are none.
+    /// The bytes on both sides; a line feed at the ends of the text.
     pub(super) before: u8,
     pub(super) behind: u8,
-    /// Digits at its start, no more than [`DIGITS`].
+    /// Number of leading digits, at most [`DIGITS`].
     pub(super) digits: u8,
 }
 
@@ -92,13 +92,13 @@ impl Number {
     }
 }
 
-/// Most digits at the start of a run that are counted: no kind of number has as many.
+/// Most leading digits that are counted; no kind of number has so many.
 const DIGITS: usize = 33;
-/// Shortest run that may be a text in base64.
+/// Shortest run that may be base64 text.
 const LONG_RUN: usize = 40;
 
 impl Anchors {
-    /// Whether nothing private could begin anywhere, nor in what escapes say.
+    /// Whether nothing private can begin anywhere, also not in decoded views.
     pub(super) fn is_empty(&self) -> bool {
         let Facts { backslash, percent, ampersand, equals, soft: _, high, digit: _, escape } = self.facts;
         let nothing = self.words.is_empty() && self.numbers.is_empty() && self.ats.is_empty() && self.names.is_empty();
@@ -108,12 +108,12 @@ impl Anchors {
             && !(backslash | percent | ampersand | equals | high | escape)
     }
 
-    /// Sorts the words, once those within placeholders are gone.
+    /// Groups the words; called when those within placeholders are removed.
     pub(super) fn sort(&mut self) {
         self.by.sort(&self.words);
     }
 
-    /// Anchors of `text`, not yet sorted; what was here before is gone.
+    /// Replaces the anchors by those of `text`; [`Self::sort`] has to follow.
     pub(super) fn find(&mut self, text: &[u8], stems: &Stems) {
         self.words.clear();
         self.numbers.clear();
@@ -123,7 +123,7 @@ impl Anchors {
         self.runs.clear();
         self.names.clear();
         self.facts = Facts::default();
-        // a search that ended in a panic may have left some
+        // A search that panicked may have left offsets behind
         self.starts.clear();
         self.signs.clear();
         let mut masks = std::mem::take(&mut self.masks);
@@ -136,22 +136,22 @@ impl Anchors {
     }
 }
 
-/// Where the pass stands.
+/// State of the pass.
 struct Walk<'a> {
     text: &'a [u8],
     stems: &'a Stems,
     given: Option<&'a Given>,
-    /// Whether a word may begin with a digit and go on with none or another.
+    /// Whether a known word may begin with a digit that no letter follows, as users' words may.
     numeric: bool,
     out: &'a mut Anchors,
-    /// Masks of the block before.
+    /// Masks of the previous block.
     before: Masks,
     seen: Seen,
-    /// Start of the run of letters and digits that the last block ended in, if it did.
+    /// Start of the run of letters and digits at the end of the last block, if there is one.
     run: usize,
 }
 
-/// Bytes that were seen in any block.
+/// Kinds of bytes seen so far, as the union of all blocks' masks.
 #[derive(Default)]
 struct Seen {
     backslash: u64,
@@ -167,7 +167,7 @@ struct Seen {
 impl Seen {
     #[inline(always)]
     fn add(&mut self, now: &Masks) {
-        // behind the last byte of a block anything may stand
+        // The byte after the block is not known here, so it counts as a match
         self.backslash |= now.backslash;
         self.percent |= now.percent & ((now.alnum >> 1) | (1 << 63));
         self.equals |= now.equals & (((now.digit | now.upper) >> 1) | (1 << 63));
@@ -198,9 +198,10 @@ impl masks::Read for Walk<'_> {
         let last_lower = last.alnum & !last.upper & !last.digit;
         let starts = now.alnum & !((now.alnum << 1) | (last.alnum >> 63));
         let camel = now.upper & ((lower << 1) | (last_lower >> 63));
-        // the letter of an escape such as \n is no part of the word behind it
+        // The letter of an escape such as \n is not part of the word behind it
         let escaped = now.alnum & ((now.backslash << 2) | (last.backslash >> 62));
-        // digits begin a word only before a letter, but for users' words; behind the last byte anything may stand
+        // A digit begins a word only before a letter, except for users' words; the byte after the block is not known
+        // here
         let numeric = if self.numeric { 0 } else { now.digit & !(((now.alnum & !now.digit) >> 1) | (1 << 63)) };
         let within = (base % masks::PIECE) as u16;
         self.out.starts.add(within, (starts | camel | escaped) & !numeric);
@@ -213,7 +214,7 @@ impl masks::Read for Walk<'_> {
         self.before = *now;
     }
 
-    // apart from the blocks: each loop has the registers to itself
+    // Separate from the loop over blocks, so that each loop has all registers
     #[inline(always)]
     fn piece(&mut self, base: usize) {
         self.words(base);
@@ -222,8 +223,8 @@ impl masks::Read for Walk<'_> {
 }
 
 impl Walk<'_> {
-    /// Words of the table in the piece that begins at `base`. Whether a word may be one is asked without a branch: half
-    /// of the words of a text begin as one of the table does, and nothing tells which.
+    /// Finds known words in the piece that begins at `base`. The first filter is branchless: half of the words of a
+    /// text begin like one of the table, unpredictably.
     #[inline(always)]
     fn words(&mut self, base: usize) {
         let Anchors { words, starts, window, .. } = &mut *self.out;
@@ -234,7 +235,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Words that may be given names.
+    /// Finds words that may be given names.
     #[inline(always)]
     fn names(&mut self, base: usize, now: &Masks, next: u64, starts: u64) {
         let Some(given) = self.given else { return };
@@ -251,14 +252,14 @@ impl Walk<'_> {
         }
     }
 
-    /// Each run of letters and digits that holds a digit, once.
+    /// Records each run of letters and digits that contains a digit, once.
     #[inline(always)]
     fn digits(&mut self, base: usize, now: &Masks, next: u64, starts: u64) {
-        // a run that goes on from the block before was seen there, if it had a digit by then
+        // A run from the previous block was recorded there if it had a digit by then
         let goes_on = now.alnum & 1 == 1 && starts & 1 == 0;
         let seen = goes_on && self.out.numbers.last().is_some_and(|last| last.end > base);
         let begun = if goes_on && !seen { starts | 1 } else { starts };
-        // each run's first digit: what is added where a run starts is carried over its letters
+        // The first digit of each run: adding at a run's start carries across its letters
         let letters = now.alnum & !now.digit;
         let carried = letters.wrapping_add(begun & letters) & !letters;
         let mut rest = (carried | begun) & now.digit;
@@ -281,7 +282,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A run with a digit that began before the block at `base`, or goes on behind it. `upto`: starts up to its digit.
+    /// A run with a digit that reaches across a border of the block at `base`. `upto`: run starts up to its digit.
     #[inline(never)]
     fn across(&self, base: usize, (upto, ends): (u64, u32), next: u64) -> Number {
         let start = if upto == 0 { self.run } else { base + 63 - upto.leading_zeros() as usize };
@@ -290,7 +291,7 @@ impl Walk<'_> {
         Number::of(self.text, start, end, run.iter().take_while(|byte| byte.is_ascii_digit()).count())
     }
 
-    /// Where a run of letters and digits ends that goes on behind the block at `base`.
+    /// End of a run of letters and digits that continues behind the block at `base`.
     #[inline(always)]
     fn end(&self, base: usize, next: u64) -> usize {
         match next {
@@ -299,7 +300,7 @@ impl Walk<'_> {
         }
     }
 
-    /// `@`, `://`, `[A`, and whether there is an entity or a soft line end.
+    /// Finds `@`, `://` and `[A`, and whether there is an entity or a soft line break.
     #[inline(always)]
     fn signs(&mut self, base: usize, now: &Masks) {
         let mut rest = now.at;
@@ -312,7 +313,7 @@ impl Walk<'_> {
             self.out.brackets.push(base + rest.trailing_zeros() as usize);
             rest &= rest - 1;
         }
-        // `&` of an entity, `=` of quoted-printable: nearly none is, and one of each will do
+        // Few `&` belong to an entity and few `=` to quoted-printable; one of each is enough
         let mut rest = if self.seen.ampersand == 0 { now.ampersand } else { 0 };
         while rest != 0 {
             let bit = rest.trailing_zeros();
@@ -322,7 +323,7 @@ impl Walk<'_> {
                 self.seen.ampersand |= u64::from(is_entity(self.text, base + bit as usize));
             }
         }
-        // before a letter or digit it may stand where a capital is one of the next two
+        // Before a letter or digit, `=` counts only if one of the next two bytes is a capital
         let behind = (now.upper >> 1) | (now.upper >> 2) | !(now.alnum >> 1) | (3 << 62);
         let mut rest = if self.seen.soft == 0 { now.equals & behind } else { 0 };
         while rest != 0 {
@@ -340,7 +341,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Words of secrets that letters are glued to: the sign behind them leads there.
+    /// Finds words of secrets with letters glued in front, from the sign behind them.
     #[inline(always)]
     fn glued(&mut self, base: usize) {
         let Anchors { words, signs, .. } = &mut *self.out;
@@ -363,7 +364,7 @@ impl Walk<'_> {
     #[inline(always)]
     fn long_runs(&mut self, base: usize, now: &Masks) {
         let token = now.alnum | now.joint;
-        // 20 in a row within a block: a run of 40 has them in one of its blocks
+        // 20 in a row within a block: a run of 40 has that in one of its blocks
         let two = token & (token >> 1);
         let four = two & (two >> 2);
         let eight = four & (four >> 4);
@@ -381,7 +382,7 @@ impl Walk<'_> {
             let at = base + bit as usize;
             if self.out.runs.last().is_none_or(|last| last.end <= at) {
                 let (before, on) = ((token << (63 - bit)).leading_ones(), (token >> bit).trailing_ones());
-                // what reaches a border of the block may go on behind it
+                // A run that reaches a border of the block may continue in the next one
                 let start = match before > bit {
                     true => base - IN_RUN.trailing(self.text.get(..base).unwrap_or_default()),
                     false => at + 1 - before as usize,
@@ -390,7 +391,7 @@ impl Walk<'_> {
                     true => base + 64 + IN_RUN.leading(self.text.get(base + 64..).unwrap_or_default()),
                     false => at + on as usize,
                 };
-                // short ones are remembered too, as empty, so that no byte is walked twice
+                // Short runs are recorded as empty ranges, so that no byte is read twice
                 self.out.runs.push(if end - start >= LONG_RUN { start..end } else { end..end });
             }
             let end = self.out.runs.last().map_or(at + 1, |last| last.end.max(at + 1));
@@ -401,15 +402,15 @@ impl Walk<'_> {
 
 /// Letters and digits.
 static IN_WORD: Bytes = Bytes::of(b"").and_alnum();
-/// The alphabets of base64.
+/// The base64 alphabets.
 static IN_RUN: Bytes = Bytes::of(b"+/-_").and_alnum();
 
-/// Where the stretch of `like` bytes that holds `at` ends.
+/// End of the run of bytes from `at` on for which `like` holds.
 pub(super) fn end_of(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> usize {
     at + text.get(at..).unwrap_or_default().iter().take_while(|byte| like(byte)).count()
 }
 
-/// Where the stretch of `like` bytes before `at` starts.
+/// Start of the run of bytes before `at` for which `like` holds.
 pub(super) fn start_of(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> usize {
     at - text.get(..at).unwrap_or_default().iter().rev().take_while(|byte| like(byte)).count()
 }

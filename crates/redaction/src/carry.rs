@@ -1,8 +1,8 @@
-//! **What**: a value that was found goes wherever else it stands in the same text: as it is, where a word or key told
-//! what it is; in base64, hex and percent form, whatever told it. **Why**: a log line says `password=…` once and
-//! repeats the bare value in the next command; a short blob is not read for its own sake. **Invariants**: only values
-//! of eight bytes and more that no word is; bounded in number; linear; a text without a finding costs nothing. **Not
-//! here**: names (`names/carry`), longer blobs and what they say (`views`).
+//! Finds further occurrences of a found value in the same text. Values that were found by a word or key are searched as
+//! they are: a log line says `password=…` once and repeats the bare value in the next command. All values are searched
+//! in base64, hex and percent-encoded form, because short blobs are not decoded otherwise. Values have at least eight
+//! bytes, and those searched as they are must not be plain words. Their number is bounded, the search is linear, and
+//! texts without findings cost nothing. Names are in `names/carry`, longer blobs in `views`.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -16,13 +16,13 @@ use super::validate::phones::is_one_digit;
 use super::views::blobs::{base64_head, from_base64, from_hex, hex_bytes};
 use super::views::percent::byte_at as percent_byte;
 
-/// Shortest and longest value that is looked for.
+/// Length of values that are searched, in bytes.
 const LENGTH: Range<usize> = 8..257;
-/// Most values that are looked for as they are.
+/// Most values searched in plain form.
 const MOST: usize = 64;
-/// Most values that are looked for in other forms.
+/// Most values searched in encoded forms.
 const MOST_CODED: usize = 512;
-/// Shortest blob: eight bytes in base64.
+/// Shortest blob: eight bytes of base64.
 const BLOB: usize = 11;
 /// Most bytes around an escape that are decoded with it.
 const AROUND: usize = 512;
@@ -35,7 +35,7 @@ pub(super) struct Seed<'t> {
 }
 
 impl Detector {
-    /// What of `text` repeats its `hits`, which are in order without overlap.
+    /// Returns further occurrences of the `hits` of `text`, which are in order and do not overlap.
     pub(super) fn carried(&self, text: &str, reserved: &[Range<usize>], hits: &[Hit]) -> Vec<Hit> {
         let found = |hit: &Hit| Seed { value: text.get(hit.range.clone()).unwrap_or_default(), rule: hit.rule };
         let told = |seed: &Seed<'_>| self.rules.get(seed.rule).is_some_and(|rule| is_seed(rule, seed.value));
@@ -44,10 +44,10 @@ impl Detector {
         plain.dedup_by_key(|seed| seed.value);
         let usable = |seed: &Seed<'_>| LENGTH.contains(&seed.value.len());
         let mut out = self.repeated(text, reserved, &plain, hits.iter().map(found).filter(usable));
-        // most values are found where they were, which changes nothing
+        // Most values are found only at their known position, which adds nothing
         let (mut next, mut last) = (0, 0);
         out.retain(|again| {
-            // each form of the values is in order
+            // Each form of the values is in order
             next = if again.range.start < last { 0 } else { next };
             last = again.range.start;
             while hits.get(next).is_some_and(|hit| hit.range.start < last) {
@@ -58,7 +58,7 @@ impl Detector {
         out
     }
 
-    /// Where `text` has `plain` values, each once, as they are, or `coded` ones in base64, hex or percent form.
+    /// Finds `plain` values (distinct) as they are, and `coded` values in base64, hex or percent-encoded form.
     pub(super) fn repeated<'t>(
         &self,
         text: &str,
@@ -81,12 +81,12 @@ impl Detector {
     }
 }
 
-/// Whether a value that a rule found is looked for elsewhere as it is.
+/// Whether a value found by `rule` is searched elsewhere in plain form.
 pub(super) fn is_seed(rule: &Rule, value: &str) -> bool {
     LENGTH.contains(&value.len()) && is_told(rule) && is_distinct(value)
 }
 
-/// Whether a rule finds values by what stands around them: elsewhere nothing would tell.
+/// Whether a rule finds values by their surroundings, which a further occurrence does not have.
 fn is_told(rule: &Rule) -> bool {
     let secret = matches!(
         rule.family,
@@ -104,12 +104,12 @@ fn is_told(rule: &Rule) -> bool {
     secret || matches!(rule.class, Class::Key | Class::Cued)
 }
 
-/// Whether a value could hardly stand for anything else: it has digits, and is no word, short number or version.
+/// Whether a value could hardly mean anything else: it has digits and is not a word, a short number or a version.
 fn is_distinct(value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let number =
         digits >= LENGTH.start && value.bytes().all(|byte| byte.is_ascii_digit() || b" -./()+".contains(&byte));
-    // zeros and the like fill tables and dumps
+    // Tables and dumps are full of zeros and the like
     if number && is_one_digit(value) {
         return false;
     }
@@ -119,7 +119,7 @@ fn is_distinct(value: &str) -> bool {
 fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
     let places = Places::of(seeds);
     let bytes = text.as_bytes();
-    // a value of eight bytes or more holds a whole stretch from one of these places on
+    // Only every fifth position is read: a value of eight bytes or more has a whole stretch at one of them
     let mut next = 0;
     while let Some(here) = bytes.get(next..).and_then(stretch) {
         let at = next;
@@ -132,7 +132,7 @@ fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
             let fits = |seed: &&Seed<'_>| {
                 rest.starts_with(seed.value.as_bytes()) && is_apart(text, &(start..start + seed.value.len()))
             };
-            // the longest of them
+            // The longest match comes first
             if let Some(seed) = places.candidates(seeds, rest).find(fits) {
                 out.push(Hit { range: start..start + seed.value.len(), rule: seed.rule, bare: None });
             }
@@ -140,17 +140,17 @@ fn as_they_are(text: &str, seeds: &[Seed<'_>], out: &mut Vec<Hit>) {
     }
 }
 
-/// Bytes of the stretches of a value by which it is found, and how far apart a text is asked for them: the first
-/// stretches of eight bytes begin at each of so many places.
+/// Length of the stretches by which a value is found, and the distance of the positions read. A value's first eight
+/// bytes contain a stretch at each of [`STEP`] offsets.
 const STRETCH: usize = 4;
 const STEP: usize = 5;
 
-/// The first eight bytes, as a number: these numbers are in the order of the texts.
+/// The first eight bytes as a number; numbers sort like texts.
 fn head(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk().map(|head| u64::from_be_bytes(*head))
 }
 
-/// Numbers that are in a set, one bit each, which others share.
+/// A one-hash Bloom filter of numbers.
 struct Bits<const WORDS: usize>([u64; WORDS]);
 
 impl<const WORDS: usize> Bits<WORDS> {
@@ -162,7 +162,7 @@ impl<const WORDS: usize> Bits<WORDS> {
         Self(bits)
     }
 
-    /// The word and the bit of a number: the highest bits of its hash.
+    /// The word and bit of a number, from the top bits of its hash.
     fn place(number: u64) -> (usize, u64) {
         let hash = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         ((hash >> 48) as usize % WORDS, hash >> 42 & 63)
@@ -174,13 +174,13 @@ impl<const WORDS: usize> Bits<WORDS> {
     }
 }
 
-/// Where values in order may begin.
+/// Index of sorted values by their first bytes.
 struct Places {
-    /// Which stretches they have at their beginning, and which eight bytes they begin with.
+    /// The stretches in the first eight bytes of the values, and their first eight bytes.
     stretches: Bits<256>,
     begins: Bits<64>,
     heads: Vec<u64>,
-    /// The longest value that each one begins with, if any.
+    /// For each value, the longest other one that it starts with.
     shorter: Vec<Option<usize>>,
 }
 
@@ -199,8 +199,8 @@ impl Places {
         Self { stretches, begins: Bits::of(heads.iter().copied()), heads, shorter }
     }
 
-    /// All that `rest` may begin with, the longest first: of those with its first eight bytes the last one that does
-    /// not come behind it, and what that begins with.
+    /// Returns the values that `rest` may start with, longest first: among those with the same first eight bytes the
+    /// last one not sorted after `rest`, then its prefixes.
     fn candidates<'s, 't>(&'s self, seeds: &'s [Seed<'t>], rest: &[u8]) -> impl Iterator<Item = &'s Seed<'t>> {
         let last = head(rest).filter(|head| self.begins.may_have(*head)).and_then(|head| self.last(seeds, head, rest));
         let all = std::iter::successors(last, |last| self.shorter.get(*last).copied().flatten());
@@ -212,7 +212,7 @@ impl Places {
         let alike = self.heads.iter().skip(first).take_while(|known| **known == head).count();
         let alike = seeds.get(first..first + alike)?;
         let upto = match alike {
-            // whether it stands there is asked anyway
+            // The caller compares the whole value anyway
             [_] => 1,
             _ => alike.partition_point(|seed| seed.value.as_bytes() <= rest),
         };
@@ -220,12 +220,12 @@ impl Places {
     }
 }
 
-/// The stretch that some bytes begin with, as a number.
+/// The first [`STRETCH`] bytes as a number.
 fn stretch(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk::<STRETCH>().map(|stretch| u64::from(u32::from_le_bytes(*stretch)))
 }
 
-/// Whether no word goes on beside a range.
+/// Whether no word continues on either side of a range.
 fn is_apart(text: &str, range: &Range<usize>) -> bool {
     let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let (before, rest) = text.split_at_checked(range.start).unwrap_or_default();
@@ -236,13 +236,13 @@ fn is_apart(text: &str, range: &Range<usize>) -> bool {
         && (!part(behind.chars().next()) || !part(found.chars().next_back()))
 }
 
-/// Values that are looked for in what blobs and escapes say.
+/// Values searched in decoded blobs and escapes.
 struct Needles<'t, I> {
     seeds: I,
-    /// Which eight bytes they begin with. Most texts hold none.
+    /// First eight bytes of the values; most texts contain none.
     begins: Bits<64>,
-    /// In order, none of which begins with another: at most one stands at a place, and a search by halves finds it,
-    /// however alike they are.
+    /// Sorted values, none of which starts with another. So at most one matches at a position, and a binary search
+    /// finds it even among very similar values.
     list: OnceCell<Vec<(u64, Seed<'t>)>>,
 }
 
@@ -257,20 +257,20 @@ impl<'t, I: Iterator<Item = Seed<'t>> + Clone> Needles<'t, I> {
             let begins = |seed: Seed<'t>| Some((head(seed.value.as_bytes())?, seed));
             let mut list: Vec<_> = self.seeds.clone().filter_map(begins).collect();
             list.sort_unstable_by_key(|(head, seed)| (*head, seed.value, seed.rule));
-            // what begins with another is found by that
+            // A value that starts with another is found through that
             list.dedup_by(|(_, later), (_, kept)| later.value.starts_with(kept.value));
             list
         })
     }
 
-    /// The first place of any value in `bytes`.
+    /// Returns the first occurrence of any value in `bytes`.
     fn find(&self, bytes: &[u8]) -> Option<(Range<usize>, usize)> {
         bytes.windows(8).enumerate().find_map(|(at, window)| {
             let window = head(window).filter(|window| self.begins.may_have(*window))?;
             let list = self.list();
             let first = list.partition_point(|(head, _)| *head < window);
             list.get(first).filter(|(head, _)| *head == window)?;
-            // between a value and a text that begins with it only others that begin with it could stand
+            // No other value can sort between a value and a text that starts with it
             let rest = bytes.get(at..)?;
             let behind = list.partition_point(|(_, seed)| seed.value.as_bytes() <= rest);
             let (_, seed) = list.get(behind.checked_sub(1)?)?;
@@ -279,14 +279,14 @@ impl<'t, I: Iterator<Item = Seed<'t>> + Clone> Needles<'t, I> {
     }
 }
 
-/// The alphabets of base64.
+/// The base64 alphabets.
 static IN_BLOB: Bytes = Bytes::of(b"+/-_").and_alnum();
 
-/// Blobs of base64 and hex that say a value go whole.
+/// Finds blobs of base64 and hex that contain a value; the whole blob is a hit.
 fn in_blobs<'t>(text: &str, needles: &Needles<'t, impl Iterator<Item = Seed<'t>> + Clone>, out: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let (mut at, mut floor) = (BLOB - 1, 0);
-    // nothing shorter than a blob is looked at: every eleventh byte tells
+    // Reading every eleventh byte finds every blob that is long enough
     while let Some(byte) = bytes.get(at) {
         if !IN_BLOB.has(*byte) {
             at += BLOB;
@@ -299,7 +299,7 @@ fn in_blobs<'t>(text: &str, needles: &Needles<'t, impl Iterator<Item = Seed<'t>>
             (at, floor) = (end + BLOB, end);
             continue;
         }
-        // behind each a whole blob is left
+        // A whole blob has to be left behind each joint
         let joint = |(at, byte): (usize, &u8)| matches!(byte, b'/' | b'-' | b'_').then_some(at + 1);
         let mut joints = blob.iter().take(24.min(blob.len() - BLOB)).enumerate().filter_map(joint);
         let behind = |from: usize| Some((from, said(blob.get(from..)?, needles)?));
@@ -311,7 +311,7 @@ fn in_blobs<'t>(text: &str, needles: &Needles<'t, impl Iterator<Item = Seed<'t>>
     }
 }
 
-/// The rule of the value that a blob says, if any.
+/// Returns the rule of the value that a blob contains, if any.
 fn said<'t>(blob: &[u8], needles: &Needles<'t, impl Iterator<Item = Seed<'t>> + Clone>) -> Option<usize> {
     let find = |bytes: Vec<u8>| needles.find(&bytes).map(|(_, rule)| rule);
     let head = blob.first_chunk::<8>()?;
@@ -322,7 +322,7 @@ fn said<'t>(blob: &[u8], needles: &Needles<'t, impl Iterator<Item = Seed<'t>> + 
     {
         return find(from_hex(blob));
     }
-    // of words in base64 nearly none says text: of six bytes one may be none
+    // Rejects nearly all words, because they do not decode to text: at most one of the six bytes may be odd
     let six = base64_head(*head);
     let odd = |byte: &&u8| !byte.is_ascii_graphic() && **byte != b' ';
     let says_text = (six & 0x8080_8080_8080).count_ones() < 2
@@ -330,7 +330,7 @@ fn said<'t>(blob: &[u8], needles: &Needles<'t, impl Iterator<Item = Seed<'t>> + 
     (blob.len() >= BLOB && says_text).then(|| find(from_base64(blob)))?
 }
 
-/// Stretches with percent-encoding that say a value: as much of them as says it.
+/// Finds percent-encoded parts that contain a value; only that much of them is a hit.
 fn in_percents<'t>(text: &str, needles: &Needles<'t, impl Iterator<Item = Seed<'t>> + Clone>, out: &mut Vec<Hit>) {
     let bytes = text.as_bytes();
     let mut floor = 0;

@@ -1,21 +1,20 @@
-//! **What**: [`Choices`], what users choose of a search beside its rules. **Not here**: rules on and off, their forms
-//! (`processors/redact`).
+//! [`Choices`]: search options besides the rules. `processors/redact` switches rules on and off.
 
-/// What is searched, and how far.
+/// Search options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choices {
-    /// Ways of writing within each other that are decoded; what lies deeper becomes `[UNSCANNED]`.
+    /// Number of nested encodings that are decoded; text nested deeper becomes `[UNSCANNED]`.
     pub depth: u8,
-    /// Addresses of private networks are private too.
+    /// Whether IP addresses of private networks are private.
     pub private_addresses: bool,
-    /// Mail addresses that are spelt: `jane at example dot com`.
+    /// Whether mail addresses that are spelt out count: `jane at example dot com`.
     pub spelled_emails: bool,
-    /// What was found goes wherever else the same text has it.
+    /// Whether further occurrences of a found value in the same text are replaced.
     pub carry_over: bool,
 }
 
 impl Choices {
-    /// Most ways of writing within each other that can be chosen.
+    /// Largest allowed [`Self::depth`].
     pub const DEEPEST: u8 = 8;
 }
 

@@ -1,5 +1,5 @@
-//! **What**: rules compiled for matching. **Invariants**: a rule that can't be used is refused, with one line that says
-//! why. **Not here**: patterns (`regex`), what is made (`detector`), matching (`find`).
+//! Compiles rules into a [`Detector`]. An unusable rule is refused with a one-line reason. Patterns are compiled in
+//! `regex`, matching is in `find`.
 
 use regex_automata::meta::Regex;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
@@ -19,14 +19,14 @@ use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
 
-/// Most rules of a set.
+/// Most rules in a detector.
 const MAX_RULES: usize = 20_000;
 
 impl Detector {
     /// Compiles built-in rules and users' rules.
     ///
     /// # Errors
-    /// Every rule that can't be used.
+    /// All rules that can't be used, each with its reason.
     pub fn new(rules: &[RuleData], custom: &[Custom]) -> Result<Self, Vec<RuleError>> {
         let mut made = Parts { rules: vec![unscanned()], ..Parts::default() };
         for rule in rules.iter().filter(|rule| rule.on) {
@@ -84,7 +84,7 @@ impl Detector {
     }
 }
 
-/// What becomes a detector.
+/// A detector under construction.
 #[derive(Default)]
 struct Parts {
     rules: Vec<Rule>,
@@ -94,17 +94,17 @@ struct Parts {
     foreign: Vec<(Box<str>, Family)>,
     families: Families,
     keys: KeyTable,
-    /// Words of keys that are stems already.
+    /// Key words that already have a stem.
     anchored: Vec<String>,
 }
 
 impl Parts {
-    /// Keys and cues of a family's rule.
+    /// Adds the keys and cues of a family's rule.
     fn words(&mut self, rule: &RuleData, index: u16) {
         if let Err(what) = self.keys.add(rule, index) {
             self.errors.push(RuleError { rule: rule.name.clone(), what });
         }
-        // words begin at ASCII letters; others are looked for from the number
+        // The anchor pass finds only words that begin with an ASCII letter; other words are searched from the number
         let foreign = rule.context.iter().filter(|word| !word.starts_with(|c: char| c.is_ascii()));
         self.foreign.extend(
             rule.family.into_iter().flat_map(|family| foreign.clone().map(move |word| (word.as_str().into(), family))),
@@ -114,7 +114,7 @@ impl Parts {
             self.stems.push(Stem { text: cue.as_bytes().into(), exact: false, whole: true, action });
         }
         for key in &rule.keys {
-            // a key is known by its last word, or by its first where that one is short
+            // A key is found by its last word; if that is short or has digits, by its first one
             let name = key.trim_start_matches("*_");
             let last = name.rsplit('_').next().unwrap_or(name);
             let anchor = if last.len() < 4 || last.bytes().any(|byte| byte.is_ascii_digit()) { name } else { last };
@@ -167,7 +167,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, R
     let words = rule.context.iter().map(|word| (word, cue)).chain(rule.prose.iter().map(|word| (word, prose)));
     for (word, action) in words {
         let spellings = [" ", "_", "-", ""].map(|joint| word.replace(' ', joint));
-        // prose has no other spellings
+        // Words of prose have no other spellings
         let different = if word.contains(' ') && action == cue { 4 } else { 1 };
         stems.extend(spellings.iter().take(different).map(|word| Stem {
             text: word.as_bytes().into(),
@@ -190,8 +190,7 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, R
     })
 }
 
-/// The words that a built-in pattern begins with, and whether their case counts; none where it does not begin with
-/// words.
+/// The words that a built-in pattern begins with, and whether their case counts. `None` if it can begin otherwise.
 fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     let exact = !pattern.contains("(?i");
     let mut found = prefixes(pattern, false)?;
@@ -200,7 +199,7 @@ fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     }
     found.sort();
     found.dedup();
-    // a word that begins with a shorter one is found by that
+    // A word that starts with another is found by the shorter one
     let mut kept: Vec<Vec<u8>> = Vec::new();
     for text in found {
         if kept.last().is_none_or(|last| !text.starts_with(last)) {
@@ -211,7 +210,7 @@ fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     (usable && !kept.is_empty()).then(|| kept.into_iter().map(|text| (text, exact)).collect())
 }
 
-/// The texts one of which a match begins with.
+/// The possible prefixes of a match.
 fn prefixes(pattern: &str, unicode: bool) -> Option<Vec<Vec<u8>>> {
     let hir = parse(pattern, unicode)?;
     let mut extractor = Extractor::new();
@@ -219,9 +218,9 @@ fn prefixes(pattern: &str, unicode: bool) -> Option<Vec<Vec<u8>>> {
     Some(extractor.extract(&hir).literals()?.iter().map(|literal| literal.as_bytes().to_vec()).collect())
 }
 
-/// The words that a user's pattern begins with; none if there is no end of them.
+/// The words that a user's pattern begins with; `None` if they are too many or too short.
 fn users_words(pattern: &str) -> Option<Vec<Vec<u8>>> {
-    /// Words of one rule.
+    /// Most words of one rule.
     const MOST: usize = 32;
     let mut found = prefixes(pattern, true)?;
     let shortest = found.iter().map(Vec::len).min().unwrap_or(0);
@@ -248,7 +247,7 @@ fn unscanned() -> Rule {
     }
 }
 
-/// A user's rule, or all that is wrong with it.
+/// Compiles a user's rule, or returns everything that is wrong with it.
 fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Vec<RuleErrorKind>> {
     let mut faults = Vec::new();
     let valid = (2..=41).contains(&rule.name.len())
@@ -313,7 +312,7 @@ fn users_pattern(rule: &Custom) -> Result<Pattern, RuleErrorKind> {
     Ok(Pattern { matcher: regex.into(), loose: true })
 }
 
-/// The keys of a user's rule, as those of a built-in one.
+/// The keys of a user's rule in the form of a built-in rule.
 fn users_keys(rule: &Custom) -> RuleData {
     RuleData {
         name: rule.name.clone(),
@@ -334,7 +333,7 @@ fn validator(name: &str) -> Result<Validator, RuleErrorKind> {
     named.map_err(|_| RuleErrorKind::UnknownValidator)
 }
 
-/// Matches that stay.
+/// Compiles the patterns of matches to leave in place.
 fn allow(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
     for pattern in patterns {
         let compiled = compile(pattern, true).map_err(|kind| match kind {
@@ -351,17 +350,17 @@ fn allow(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
     if joined.is_empty() { Ok(None) } else { compile(&format!(r"\A(?:{})\z", joined.join("|")), true).map(Some) }
 }
 
-/// Whether a pattern finds something in any text: then it is no rule.
+/// Whether a pattern matches in any text, which makes it useless as a rule.
 fn is_everything(regex: &Regex) -> bool {
     ["a", "Z", "7", "-", "é", " \t"].iter().all(|piece| regex.is_match(&piece.repeat(64)))
 }
 
-/// Whether a pattern finds single characters.
+/// Whether a pattern can match a single character.
 fn is_single(pattern: &str) -> bool {
     parse(pattern, true).and_then(|hir| hir.properties().minimum_len()).is_some_and(|len| len < 2)
 }
 
-/// Whether a pattern finds most of what any sentence says.
+/// Whether a pattern matches most of an ordinary sentence.
 fn is_prose(regex: &Regex) -> bool {
     const SENTENCE: &str = "The 3 orders of 12 May were sent to a server, and it still waits for an answer";
     let found: usize = regex.find_iter(SENTENCE).map(|found| found.len()).sum();

@@ -1,8 +1,7 @@
-//! **What**: [`parts_are_private`]: whether an id that is made of parts hides something private in one of them
-//! (`wa_4915123456789`, `CONTOSO\mhuber`, `user:maria.huber`). **Why**: the rules read an id as one long name, so that
-//! `_` and `-` keep them from what stands between. **Invariants**: UUIDs, hex digits and random parts are skipped
-//! before any rule is run; an id of one part costs one pass over its bytes. **Not here**: the rules, pseudonyms
-//! (`ids`).
+//! [`parts_are_private`]: whether one part of a composite id is private (`wa_4915123456789`, `CONTOSO\mhuber`,
+//! `user:maria.huber`). The rules read an id as one long word, so `_` and `-` hide its parts from them; here they are
+//! run on the id with blanks between its parts. UUIDs, hex digits and random parts are skipped before any rule runs; an
+//! id of one part costs one pass over its bytes. Pseudonyms are in `ids`.
 
 use std::sync::LazyLock;
 
@@ -12,19 +11,19 @@ use super::names::{id_names, is_given_word};
 use super::rule::Family;
 use crate::wordlists;
 
-/// Fewest digits in which a number may be private, and fewest that are read again without their separators.
+/// Fewest digits in an id that may be private, and fewest that are also read without their separators.
 const DIGITS: usize = 4;
 const UNGROUPED: usize = 7;
-/// Fewest characters of hex digits, and of letters and digits mixed, that are random.
+/// Least length of random hex digits, and of random letters and digits.
 const HEX: usize = 12;
 const RANDOM: usize = 20;
 
-/// A run of letters and digits of an id.
+/// A run of letters and digits in an id.
 #[derive(Clone, Copy)]
 struct Part<'t> {
     text: &'t str,
     at: usize,
-    /// A UUID, hex digits, a random token.
+    /// Whether it is a UUID, hex digits or a random token.
     opaque: bool,
 }
 
@@ -38,7 +37,7 @@ impl Part<'_> {
     }
 }
 
-/// Whether a part of `id`, or its parts with blanks between them, are private by the rules.
+/// Whether the rules find a part of `id`, or its parts with blanks between them, private.
 pub(super) fn parts_are_private(detector: &Detector, id: &str, scratch: &mut Scratch) -> bool {
     if is_uuid(id) || !id.bytes().any(is_separator) {
         return false;
@@ -64,7 +63,7 @@ fn is_separator(byte: u8) -> bool {
     b"-_:./\\|#@ +=,;".contains(&byte)
 }
 
-/// Whether a text is a UUID: hex digits in groups of 8, 4, 4, 4 and 12.
+/// Whether a text has the form of a UUID: hex digits in groups of 8, 4, 4, 4 and 12.
 pub fn is_uuid(text: &str) -> bool {
     let groups = text.split('-');
     text.len() == 36
@@ -72,7 +71,7 @@ pub fn is_uuid(text: &str) -> bool {
         && groups.into_iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// The runs of letters and digits, with UUIDs as one part.
+/// Splits an id into runs of letters and digits; a UUID is one part.
 fn parts(id: &str) -> Vec<Part<'_>> {
     let mut parts: Vec<Part<'_>> = Vec::new();
     let mut at = 0;
@@ -91,13 +90,13 @@ fn parts(id: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// Hex digits with a letter, or many letters and digits in turns: made by a program.
+/// Whether a part looks generated: hex digits with letters, or many alternations of letters and digits.
 fn is_random(text: &str) -> bool {
     let has = |is: fn(&u8) -> bool| text.as_bytes().iter().any(is);
     let hex = text.len() >= HEX && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let turns = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()).count();
     let mixed = text.len() >= RANDOM && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) && turns >= 5;
-    // a number with a letter behind it is a number
+    // A number with a single letter is still a number
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
     (hex || mixed) && has(u8::is_ascii_digit) && letters > 1
 }
@@ -112,7 +111,7 @@ fn is_login(id: &str) -> bool {
     })
 }
 
-/// An e-mail address with something glued to it: `conv-jane@x.example-1`.
+/// Whether an id contains an e-mail address with other text attached: `conv-jane@x.example-1`.
 fn is_address(id: &str) -> bool {
     let Some((local, domain)) = id.split_once('@') else { return false };
     let mut labels = domain.split(['.', '-', '_', ':', '/', '|', '#', '+']).map(str::as_bytes);
@@ -121,14 +120,14 @@ fn is_address(id: &str) -> bool {
     local.ends_with(char::is_alphanumeric) && host && domain.contains('.') && labels.any(top)
 }
 
-/// Words that stand for others in ids: `wa_4915…` is a number of WhatsApp.
+/// Prefixes of ids and the cue words that they mean: `wa_4915…` is a WhatsApp number.
 static CUES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| wordlists::rows("numbers.id_cues").collect());
 
 fn cue(text: &str) -> &str {
     CUES.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map_or(text, |(_, long)| long)
 }
 
-/// The id with blanks between its parts; `grouped`: digits keep what stands between them.
+/// The id with blanks between its parts. `grouped`: digit groups keep their separators.
 fn spaced(id: &str, parts: &[Part<'_>], grouped: bool) -> String {
     let mut out = String::with_capacity(id.len() + 16);
     let mut end = 0;
@@ -149,12 +148,12 @@ fn spaced(id: &str, parts: &[Part<'_>], grouped: bool) -> String {
     out
 }
 
-/// Whether a word stands behind the first number.
+/// Whether a word comes after the first number.
 fn is_announced_behind(parts: &[Part<'_>]) -> bool {
     parts.iter().skip_while(|part| part.digits() == 0).any(Part::is_word)
 }
 
-/// The words, then the numbers: `thread_521448193_ssn` as `thread ssn 521448193`.
+/// The id with its words before its numbers: `thread_521448193_ssn` becomes `thread ssn 521448193`.
 fn words_first(id: &str, parts: &[Part<'_>]) -> String {
     let (words, others): (Vec<Part<'_>>, Vec<Part<'_>>) = parts.iter().partition(|part| part.is_word());
     let mut out: String = words.iter().flat_map(|word| [cue(word.text), " "]).collect();
@@ -162,7 +161,7 @@ fn words_first(id: &str, parts: &[Part<'_>]) -> String {
     out
 }
 
-/// Whether two parts beside each other are a person's names, or one behind a word for persons.
+/// Whether two adjacent parts are a person's names, or a word for persons and a given name.
 fn is_named(parts: &[Part<'_>]) -> bool {
     parts.windows(2).any(|two| match two {
         [first, second] if first.is_word() && second.is_word() => {

@@ -1,6 +1,4 @@
-//! **What**: [`Detector`], a set of rules ready to search, and what each rule is then. **Why**: whoever searches
-//! needs no compiler of rules, and a text under search knows its rules. **Not here**: how it is made (`compile`),
-//! searching (`find`).
+//! [`Detector`]: a set of compiled rules, ready to search. `compile` builds it from rule data, `find` searches with it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,27 +19,27 @@ use super::validate::Validator;
 pub(super) struct Rule {
     pub(super) name: Arc<str>,
     pub(super) placeholder: Arc<str>,
-    /// Whose findings names are looked for beside, or are names: asked for each finding, so that no text is compared.
+    /// Whether its findings are, or lead to, names; precomputed, so that no placeholder is compared for each finding.
     pub(super) says: Says,
     pub(super) class: Class,
-    /// What finds it, if that is code.
+    /// The code that finds matches, unless the rule has a pattern.
     pub(super) family: Option<Family>,
     pub(super) bounds: Bounds,
     pub(super) validator: Validator,
-    /// Whether a word of its context must stand near.
+    /// Whether a context word must be near a match.
     pub(super) context: bool,
-    /// Matches that stay.
+    /// Matches to leave in place.
     pub(super) allow: Option<Regex>,
-    /// Its pattern; families have none.
+    /// The pattern, unless the rule has a family.
     pub(super) pattern: Option<Pattern>,
 }
 
-/// What a placeholder says of a value, as far as names go.
+/// The meaning of a placeholder for the search of names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Says {
-    /// It is an e-mail address.
+    /// The value is an e-mail address.
     Mail,
-    /// It is a person's name.
+    /// The value is a person's name.
     Person,
     /// Neither.
     Other,
@@ -57,56 +55,56 @@ impl Says {
     }
 }
 
-/// What a rule looks for.
+/// The pattern of a rule.
 pub(super) struct Pattern {
     pub(super) matcher: Matcher,
-    /// Tried anywhere; else where its words begin, as all that are built in are.
+    /// Whether it is tried at every position, instead of at its first words. Never so for built-in patterns.
     pub(super) loose: bool,
 }
 
-/// A set of rules ready to search. Shared by threads.
+/// A set of rules ready to search. Can be shared between threads.
 pub struct Detector {
     pub(super) rules: Vec<Rule>,
-    /// Words that begin something.
+    /// Known words, with the action of each.
     pub(super) stems: Stems,
     /// Words that users' patterns begin with.
     pub(super) users: Literals,
-    /// Context of families of numbers in scripts that have no capital letters or no blanks: found only right before a
+    /// Context words for families of numbers in scripts without capital letters or blanks; matched only right before a
     /// number.
     pub(super) foreign: Vec<(Box<str>, Family)>,
-    /// The rules that code finds.
+    /// Rules that are found by code.
     pub(super) families: Families,
-    /// Those of secrets.
+    /// The rules of secrets.
     pub(super) secrets: Rules,
-    /// The rules with loose patterns.
+    /// Indices of rules with loose patterns.
     pub(super) loose: Vec<usize>,
     /// Placeholders without their brackets.
     pub(super) placeholders: HashSet<Box<str>>,
     /// The keys whose values are private.
     pub(super) keys: KeyTable,
-    /// What users chose beside the rules.
+    /// Search options set by the user.
     pub(super) choices: Choices,
 }
 
-/// The rule of what was not searched because of a bound. Always there, before all others.
+/// The rule for text that was not searched because a limit was reached. Always the first.
 pub(super) const UNSCANNED: u16 = 0;
 
 impl Detector {
-    /// Index of the rule of what was not searched.
+    /// Index of the rule for text that was not searched.
     pub const UNSCANNED_RULE: usize = UNSCANNED as usize;
 
-    /// The same rules with other choices.
+    /// Replaces the search options.
     #[must_use]
     pub fn choosing(self, choices: Choices) -> Self {
         Self { choices, ..self }
     }
 
-    /// Whether a hit is what could not be searched, rather than what a rule found.
+    /// Whether a hit is text that could not be searched, rather than a finding.
     pub fn is_unscanned(&self, hit: &Hit) -> bool {
         hit.rule == usize::from(UNSCANNED)
     }
 
-    /// Names of all rules, for metrics.
+    /// Names of all rules, used as metric labels.
     pub fn rule_names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.rules.iter().map(|rule| &rule.name)
     }

@@ -1,5 +1,5 @@
-//! **What**: e-mail addresses, from each `@` outwards. **Invariants**: at most 64 characters before an `@` and 254
-//! behind it are read; a name in front of an address stays. **Not here**: addresses in other spellings (views).
+//! Finds e-mail addresses, starting from each `@`. At most 64 characters before an `@` and 254 bytes behind it are
+//! read. A display name in front of an address is left in place. Encoded addresses are found in `views`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -13,16 +13,16 @@ use crate::wordlists;
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
 const LOCAL: usize = 64;
 const DOMAIN: usize = 254;
-/// Most labels behind a top-level domain that are not part of it.
+/// Most trailing labels that are dropped to find the top-level domain.
 const LABELS: usize = 6;
 
-/// Domains that name algorithms.
+/// Domains that occur only in names of algorithms.
 const NO_HOSTS: &[&str] = &["openssh.com", "libssh.org"];
 
-/// Endings of files and units, where a top-level domain would stand.
+/// File endings and units that are not top-level domains.
 static NO_DOMAINS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("notation.file_endings")));
 
-/// Claims every address.
+/// Claims every e-mail address and UPI address.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
     let (mail, upi) = (scan.rule(Family::Email), scan.rule(Family::Upi));
     let mut done = 0;
@@ -35,13 +35,13 @@ pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
     }
 }
 
-/// Handles of the banks and apps of India's payment system.
+/// Handles of banks and apps in India's payment system UPI.
 static HANDLES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.upi_handles")));
-/// Longest handle, and bytes before an address in which its word ends.
+/// Longest handle, and longest distance between the word "UPI" and an address.
 const HANDLE: usize = 24;
 const WORD: usize = 24;
 
-/// `name@okaxis`: a handle of the list, or any behind the word for it.
+/// `name@okaxis`: a known handle, or any handle after a word for UPI.
 fn payment_address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
     let rest = scan.bytes(at + 1..at + 2 + HANDLE);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
@@ -55,7 +55,7 @@ fn payment_address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usi
     (HANDLES.has(handle) || plain && told()).then_some(start..at + 1 + len)
 }
 
-/// The address around an `@`; nothing before `floor` belongs to it.
+/// Returns the address around an `@`. Nothing before `floor` belongs to it.
 fn address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
     let near = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
     let before = scan.before(at, 1);
@@ -68,10 +68,10 @@ fn address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
     (!algorithm && !is_remote(scan, start, at, end) && end - start <= DOMAIN).then_some(start..end)
 }
 
-/// What domains of ASCII are made of.
+/// Bytes of ASCII domains.
 static IN_DOMAIN: Bytes = Bytes::of(b"-.").and_alnum();
 
-/// As many bytes as a domain may have, with letters that are no ASCII.
+/// Length of a domain with non-ASCII letters, up to the limit.
 fn wide_length(rest: &str) -> usize {
     let within = |c: char| {
         let letter = if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
@@ -80,7 +80,7 @@ fn wide_length(rest: &str) -> usize {
     rest.chars().take(DOMAIN).take_while(|c| within(*c)).map(char::len_utf8).sum()
 }
 
-/// Where the domain that starts at `from` ends: labels up to the last one that may be a top-level domain.
+/// End of the domain that starts at `from`: up to the last label that may be a top-level domain.
 fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
     let rest = scan.text.get(from..)?;
     let plain = IN_DOMAIN.leading(rest.as_bytes().get(..DOMAIN.min(rest.len()))?);
@@ -92,7 +92,7 @@ fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
     if !name.as_bytes().contains(&b'.') {
         return None;
     }
-    // what follows two dots is another sentence
+    // Text after two dots is another sentence
     let dots = name.as_bytes().windows(2).position(|two| two == b"..");
     name = dots.and_then(|dots| name.get(..dots)).unwrap_or(name);
     for _ in 0..LABELS {
@@ -103,7 +103,7 @@ fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
         }
         if is_top(top) {
             let end = from + name.len();
-            // a call such as `x@w.mean(…)`
+            // A call such as `x@w.mean(…)` is not an address
             let unit = NO_DOMAINS.has(top);
             return (!unit && scan.byte(end) != b'(' && !labels.is_empty()).then_some(end);
         }
@@ -125,7 +125,7 @@ fn is_top(label: &str) -> bool {
     punycode || ((2..=24).contains(&letters) && label.chars().all(char::is_alphabetic))
 }
 
-/// Where the local part that ends at `at` starts, behind `floor`.
+/// Start of the local part that ends at `at`, not before `floor`.
 fn local(scan: &Scan<'_>, at: usize, floor: usize) -> Option<usize> {
     let text = scan.text.get(..at)?;
     if scan.before(at, 1) == b'"' {
@@ -133,7 +133,7 @@ fn local(scan: &Scan<'_>, at: usize, floor: usize) -> Option<usize> {
     }
     let mut start = at;
     for (count, c) in text.chars().rev().enumerate() {
-        // Latin, Greek and Cyrillic letters; text without blanks between words does not belong to an address
+        // Latin, Greek and Cyrillic letters only: scripts without blanks would join the text before the address
         let letter = c.is_ascii_alphanumeric() || (('\u{c0}'..'\u{530}').contains(&c) && c.is_alphabetic());
         if count >= LOCAL || start <= floor || !(letter || "._%+-'".contains(c)) {
             break;
@@ -151,7 +151,7 @@ fn local(scan: &Scan<'_>, at: usize, floor: usize) -> Option<usize> {
     (ok && !variable).then_some(start)
 }
 
-/// Bytes of an escape such as `\n` or `\u003c` that a run of letters at `start` begins with.
+/// Length of an escape such as `\n` or `\u003c` whose letters are read as the start of a local part at `start`.
 fn escape(scan: &Scan<'_>, start: usize, end: usize) -> usize {
     let slashes = scan.bytes(start.saturating_sub(8)..start).iter().rev().take_while(|byte| **byte == b'\\').count();
     if slashes % 2 == 0 && slashes < 2 {
@@ -167,7 +167,7 @@ fn escape(scan: &Scan<'_>, start: usize, end: usize) -> usize {
     if start + skip < end { skip } else { 0 }
 }
 
-/// `"john doe"@example.com`: where its first quote stands.
+/// `"john doe"@example.com`: position of the opening quote.
 fn quoted(scan: &Scan<'_>, at: usize) -> Option<usize> {
     let inner_end = at.checked_sub(1)?;
     let inner = scan.bytes(inner_end.saturating_sub(LOCAL)..inner_end);
@@ -177,13 +177,13 @@ fn quoted(scan: &Scan<'_>, at: usize) -> Option<usize> {
     let word =
         name.first().is_some_and(u8::is_ascii_alphanumeric) && name.last().is_some_and(u8::is_ascii_alphanumeric);
     let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b" ._+-".contains(byte));
-    // not the end of one JSON string before another
+    // Excludes the end of a JSON string before another one
     let opens = b" \t\n:,<(;>".contains(&scan.before(start, 2)) && scan.before(start, 3) != b'"';
     (word && plain && opens).then_some(start - 1)
 }
 
-/// Whether it is a place of a program: `git@host:path`, or the end of `scheme://user:password@host`, which another rule
-/// takes without the host.
+/// Whether this is a remote of a program: `git@host:path`, or the end of `scheme://user:password@host`, whose
+/// credentials another rule takes.
 fn is_remote(scan: &Scan<'_>, start: usize, at: usize, end: usize) -> bool {
     let name = scan.part(start..at);
     if ["git", "hg", "svn", "gitlab", "org-"].iter().any(|user| name.eq_ignore_ascii_case(user)) {

@@ -1,6 +1,6 @@
-//! **What**: finds hits in one text. **Invariants**: one pass says where anything could begin; a pattern that begins
-//! with a word is tried only there, within a window; a failed check looks on from the next byte, so that no look-alike
-//! shadows a real value. **Not here**: the pass (`anchors`), overlaps (`resolve`).
+//! Searches one text for hits. One pass (`anchors`) finds every position where something could begin; a pattern that
+//! begins with a known word is tried only there, within a window. If a match fails a check, the search resumes at its
+//! next byte, so that a false match never hides a real one. `resolve` settles overlaps.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use super::scan::{Claims, Scan};
 use super::secrets;
 use super::views::{self, Kind, Origin, View};
 
-/// Reused memory of one worker.
+/// Buffers of one worker, reused between texts.
 #[derive(Default)]
 pub struct Scratch {
     pub(super) hits: Vec<Hit>,
@@ -25,7 +25,7 @@ pub struct Scratch {
     levels: [Level; views::LEVELS + 1],
 }
 
-/// What all levels of a search share.
+/// State shared by all levels of a search.
 #[derive(Default)]
 struct Work {
     state: States,
@@ -34,7 +34,7 @@ struct Work {
     left: usize,
 }
 
-/// Memory of one text under search: the one that came, or a view.
+/// Buffers for one text under search: the input or a view of it.
 #[derive(Default)]
 struct Level {
     anchors: Anchors,
@@ -48,23 +48,23 @@ struct Level {
 }
 
 impl Scratch {
-    /// Empty.
+    /// Creates empty buffers.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether keys count as if everything beside them spoke for them.
+    /// Whether to accept every key as if its siblings confirmed it.
     pub(super) fn trust_keys(&mut self, trust: bool) {
         self.levels.iter_mut().for_each(|level| level.names.trust_keys(trust));
     }
 
-    /// Bytes that patterns were run over in the last search, second looks included; a candidate that was none is read
-    /// again from its second byte. Linear in the text.
+    /// Bytes that patterns read in the last search, including repeated reads after a rejected match. Linear in the
+    /// text.
     pub fn read(&self) -> usize {
         self.work.read
     }
 
-    /// Bytes of what each pattern that was tried needed to run, the most of one.
+    /// Size of the largest regex cache in use, in bytes.
     #[cfg(test)]
     pub(super) fn largest_cache(&self) -> usize {
         self.work.state.iter().flatten().map(|(cache, _)| cache.memory_usage()).max().unwrap_or(0)
@@ -72,13 +72,14 @@ impl Scratch {
 }
 
 impl Detector {
-    /// Hits of `text`, sorted, without overlap. The slice lives until the next call with this scratch.
+    /// Finds the hits of `text`: sorted, without overlap, valid until the next call with this scratch.
     pub fn find<'s>(&self, text: &str, scratch: &'s mut Scratch) -> &'s [Hit] {
         self.find_under("", text, scratch)
     }
 
-    /// Hits of `text` as the value of `key` (of an attribute, or of a list below it): the whole value where the key
-    /// says that it is private, else as [`Self::find`]. Ids (`user.id`, `session.id`) are no such keys.
+    /// Finds the hits of `text` as the value of `key` (of an attribute, or of a list in it): the whole value if the key
+    /// says that it is private, otherwise like [`Self::find`]. Keys of ids (`user.id`, `session.id`) do not count as
+    /// private.
     pub fn find_under<'s>(&self, key: &str, text: &str, scratch: &'s mut Scratch) -> &'s [Hit] {
         scratch.work.read = 0;
         self.find_once(key, text, scratch);
@@ -86,7 +87,7 @@ impl Detector {
         &scratch.hits
     }
 
-    /// What one pass finds in the value of `key` (or of none, ""), into `scratch.hits`.
+    /// Runs one search pass over the value of `key` ("" if it has none) and stores the hits in `scratch.hits`.
     pub(super) fn find_once(&self, key: &str, text: &str, scratch: &mut Scratch) {
         let Scratch { hits, work, levels } = scratch;
         hits.clear();
@@ -106,7 +107,7 @@ impl Detector {
             bare: claim.bare,
         }));
         if keys::is_id(key.as_bytes()) {
-            // bare digits under an id are no card's
+            // Bare digits under an id key are not a card number
             hits.retain(|hit| hit.range != (0..text.len()) || !self.is_bare_card(text, hit));
         }
         let whole = levels.first_mut().filter(|_| !key.is_empty()).and_then(|level| self.whole(key, text, level));
@@ -126,21 +127,21 @@ impl Detector {
         family == Some(Family::Card) && text.bytes().all(|byte| byte.is_ascii_digit())
     }
 
-    /// Whether a number of an attribute, as its digits, is worth a search: its key says that it is private, or it may
-    /// be a card's. All others are counts, sizes, times and ids.
+    /// Whether a numeric attribute, given as its digits, has to be searched: its key is private, or it may be a card
+    /// number. All other numbers are counts, sizes, times and ids.
     pub fn may_be_private(&self, key: &str, digits: &str) -> bool {
         keys::under(&self.keys, key, digits).is_some()
             || secrets::is_password(&self.secrets, key.as_bytes(), digits.as_bytes())
             || (matches!(digits.len(), 12..=19) && super::validate::is_card(digits))
     }
 
-    /// What of `text` is private as the value of `key`, and by which rule.
+    /// The part of `text` that is private as the value of `key`, and the rule.
     pub(super) fn under(&self, key: &str, text: &str) -> Option<(Range<usize>, u16)> {
         let secret = || Some((0..text.len(), secrets::under(&self.secrets, key.as_bytes(), text.as_bytes())?));
         keys::under(&self.keys, key, text).or_else(secret)
     }
 
-    /// What the key of a text says of it.
+    /// The hit that the key of a text gives, unless it cuts a placeholder or is allowed.
     fn whole(&self, key: &str, text: &str, level: &mut Level) -> Option<Hit> {
         let (range, rule) = self.under(key, text)?;
         reserved(text, &|name| self.is_placeholder(name), &mut level.reserved);
@@ -152,7 +153,7 @@ impl Detector {
         (!cuts && !allowed).then_some(Hit { range, rule: usize::from(rule), bare: None })
     }
 
-    /// Claims on one text and on the views of it, in the first of `levels`.
+    /// Collects the claims on one text and its views in the first of `levels`.
     fn level(&self, text: &str, origin: Origin<'_>, work: &mut Work, levels: &mut [Level]) {
         let Some((level, deeper)) = levels.split_first_mut() else { return };
         level.claims.list.clear();
@@ -166,7 +167,7 @@ impl Detector {
         let starts = level.anchors.brackets.iter().copied();
         reserved_at(text, starts, &|name| self.is_placeholder(name), &mut level.reserved);
         if !level.reserved.is_empty() {
-            // a placeholder is no key and gives no context
+            // A placeholder is not a key and gives no context
             let mut held = level.reserved.iter().peekable();
             level.anchors.words.retain(|word| {
                 while held.next_if(|held| held.end <= word.at).is_some() {}
@@ -190,7 +191,7 @@ impl Detector {
             windows.clear();
             kind.windows(&scan, &origin, claims, windows);
             for window in windows.drain(..) {
-                // what stands beside escapes of a kind before is decoded within the view of those
+                // Text next to escapes of an earlier kind was decoded in the view of those
                 if !kind.is_within(done, &window)
                     && self.view(&scan, (kind, window.clone()), &origin, work, claims, view, deeper)
                 {
@@ -204,7 +205,7 @@ impl Detector {
         }
     }
 
-    /// Decodes a window of a text, searches that, and maps what is found back; false where nothing is decoded.
+    /// Decodes a window of a text, searches it, and maps the claims back. Returns false if nothing was decoded.
     #[expect(clippy::too_many_arguments, reason = "the parts of a level are borrowed apart")]
     fn view(
         &self,
@@ -220,7 +221,7 @@ impl Detector {
             return false;
         }
         let origin = origin.of(kind, view);
-        // a view costs more than its bytes: windows of a few bytes must not be free
+        // A view costs more than its bytes, so a window of a few bytes must not be free
         let cost = view.text().len().max(views::LEAST);
         match work.left.checked_sub(cost) {
             Some(left) if !deeper.is_empty() && !origin.is_deeper_than(self.choices.depth) && !view.is_cut() => {
@@ -244,7 +245,7 @@ impl Detector {
         true
     }
 
-    /// Where patterns are run because of a word: for the test against a naive search.
+    /// The positions at which patterns are tried because of a word, for the test against a naive search.
     #[cfg(test)]
     pub(super) fn tries(&self, text: &str) -> Vec<usize> {
         use super::action::Action;
@@ -258,18 +259,18 @@ impl Detector {
         tried.map(|(at, _)| at).collect()
     }
 
-    /// Whether nothing is found but at anchors.
+    /// Whether everything is found at anchors only.
     fn needs_anchors(&self) -> bool {
         self.loose.is_empty() && self.users.is_empty() && !self.choices.spelled_emails
     }
 
-    /// Whether any pattern is tried everywhere.
+    /// Whether any pattern is tried at every position.
     #[cfg(test)]
     pub(super) fn is_loose(&self) -> bool {
         !self.loose.is_empty()
     }
 
-    /// Whether anything in `text` is private.
+    /// Whether `text` contains anything private.
     pub fn is_private(&self, text: &str, scratch: &mut Scratch) -> bool {
         !self.find(text, scratch).is_empty()
     }
@@ -279,22 +280,22 @@ impl Detector {
         self.rules.get(hit.rule).map_or("[REDACTED]", |rule| &rule.placeholder)
     }
 
-    /// The placeholder of a rule without its brackets.
+    /// The placeholder of a rule, without its brackets.
     pub fn type_of(&self, rule: usize) -> &str {
         self.rules.get(rule).map_or("REDACTED", |rule| rule.placeholder.trim_matches(['[', ']']))
     }
 
-    /// How sure the rule of a hit is.
+    /// The class of a hit's rule.
     pub fn class(&self, hit: &Hit) -> Class {
         self.rules.get(hit.rule).map_or(Class::Secret, |rule| rule.class)
     }
 
-    /// The rule's name of a hit: metric label.
+    /// The name of a hit's rule, used as a metric label.
     pub fn rule_name(&self, hit: &Hit) -> &str {
         self.rules.get(hit.rule).map_or("unknown", |rule| &rule.name)
     }
 
-    /// Whether a rule's placeholder is `[name]`.
+    /// Whether some rule's placeholder is `[name]`.
     pub(super) fn is_placeholder(&self, name: &str) -> bool {
         self.placeholders.contains(name)
     }

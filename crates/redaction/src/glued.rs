@@ -1,24 +1,24 @@
-//! **What**: words of secrets with letters glued to their left (`ftppassword=`, `MYAPITOKEN:`), and such words in
-//! scripts that have no anchors of their own (`пароль:`). **Why**: known words are looked for at starts of words; here
-//! the sign behind a key leads to its end. **Invariants**: nearly every sign is refused by one byte before it; at most
-//! [`BACK`] bytes are read. **Not here**: what the whole key announces (`secrets::keys`).
+//! Finds words of secrets with letters glued to their left (`ftppassword=`, `MYAPITOKEN:`) and such words in scripts
+//! that the anchor pass does not know (`пароль:`). Known words are found at word starts; here the sign behind a key
+//! leads to its end. One byte before the sign rejects nearly all; at most [`BACK`] bytes are read. `secrets::keys`
+//! reads the whole key.
 
 use crate::wordlists;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-/// Most bytes read before a sign.
+/// Most bytes of a key that are read before a sign.
 const BACK: usize = 24;
 
-/// Words that tell of a secret wherever they end a word.
+/// Words that mean a secret wherever they end a longer word.
 static WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.glued"));
 
-/// Words for a password in other scripts, each as it is written.
+/// Words for "password" in other scripts, in each of their spellings.
 pub(super) static SCRIPTS: LazyLock<Vec<&str>> =
     LazyLock::new(|| wordlists::words("secrets.passwords_in_scripts").collect());
 
-/// The word of a secret that ends right before the `=` or `:` at `sign`, but for blanks and quotes, and that no other
-/// look finds.
+/// Returns the word of a secret that ends before the `=` or `:` at `sign` (blanks and quotes ignored), if it is one
+/// that the anchor pass does not find.
 #[inline(always)]
 pub(super) fn before(text: &[u8], sign: usize) -> Option<Range<usize>> {
     let byte = |at: usize| text.get(at).copied().unwrap_or(b' ');
@@ -54,7 +54,7 @@ fn word(text: &[u8], sign: usize) -> Option<Range<usize>> {
     let (first, lead) = (*head.get(start)?, head.get(..start)?);
     let glued = lead.last()?;
     let camel = first.is_ascii_uppercase() && glued.is_ascii_lowercase();
-    // `NOPASSWD:` and the shell's last folder
+    // `NOPASSWD:`, and the shell's `OLDPWD`
     let other = [&b"no"[..], b"without", b"old"].iter().any(|word| super::pairs::ends_with(lead, word));
     (glued.is_ascii_alphabetic() && !camel && !other).then_some(end - word.len()..end)
 }

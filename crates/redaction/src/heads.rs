@@ -1,7 +1,6 @@
-//! **What**: [`Head`]: which bytes may stand at each of the first places of a pattern's matches. **Why**: a pattern is
-//! tried wherever its word stands, and a few look-ups refuse most of these places before its automaton is asked.
-//! **Invariants**: what does not fit is no match; what fits may be none. **Not here**: the words (`stems`), matching
-//! (`patterns`).
+//! [`Head`]: the bytes that may occur at each of the first positions of a pattern's matches. A pattern is tried at
+//! every occurrence of its word; a few table look-ups reject most of them before the automaton runs. A text that does
+//! not fit can't match; one that fits may still not match. Words are in `stems`, matching in `patterns`.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +10,17 @@ use regex_automata::util::syntax;
 
 use super::sets::Bits;
 
-/// Most places.
+/// Most positions.
 const MOST: usize = 16;
-/// Most states of a pattern at one place: beyond that nothing is known of it.
+/// Most states of a pattern at one position; beyond that, the head ends there.
 const STATES: usize = 4096;
 
-/// Sets of bytes by place.
+/// The set of allowed bytes for each position.
 #[derive(Default)]
 pub(super) struct Head(Vec<Bits>);
 
 impl Head {
-    /// The first places of what a built-in pattern matches, as far as all of its matches go.
+    /// Computes the head of a built-in pattern, up to the length of its shortest match.
     pub(super) fn new(pattern: &str) -> Self {
         let syntax = syntax::Config::new().unicode(false).utf8(false);
         let nfa = NFA::compiler().syntax(syntax).configure(thompson::Config::new().utf8(false)).build(pattern);
@@ -57,14 +56,14 @@ impl Head {
         Self(places)
     }
 
-    /// Whether a match may begin as `rest` does.
+    /// Whether a match may begin at the start of `rest`.
     #[inline]
     pub(super) fn fits(&self, rest: &[u8]) -> bool {
         rest.len() >= self.0.len() && self.0.iter().zip(rest).all(|(bytes, byte)| bytes.has(*byte))
     }
 }
 
-/// Adds a state and all that are reached from it without a byte; what a look-around asks is taken as granted.
+/// Adds a state and all states reachable without a byte; look-arounds are assumed to succeed.
 fn reach(nfa: &NFA, from: StateID, states: &mut BTreeSet<StateID>) {
     let mut open = vec![from];
     while let Some(state) = open.pop() {

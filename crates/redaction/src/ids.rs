@@ -1,5 +1,5 @@
-//! **What**: [`Ids`]: the redaction rules as the vault's [`IdPolicy`]. **Why**: an id or a column that the rules would
-//! touch on a span must not stand in an index line or an object name either. **Not here**: the forms (`pseudonym`).
+//! [`Ids`]: the redaction rules as the vault's [`IdPolicy`], because an id or column that the rules would change on a
+//! span must not appear in an index line or object name either. Pseudonyms themselves are made in `kernel::pseudonym`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Ids {
     pseudonyms: Pseudonymizer,
 }
 
-/// One rule set. Its scratch fits no other.
+/// A rule set with its scratch buffers, which fit no other set.
 struct Rules {
     detector: Arc<Detector>,
     scratch: Mutex<Vec<Scratch>>,
@@ -49,8 +49,8 @@ impl Rules {
 }
 
 impl Ids {
-    /// The policy of rule sets: private is what is so by any of them. References to the vault stand in every pipeline,
-    /// also in the one with the strictest rules.
+    /// A policy over several rule sets: an id is private if any set finds it private. References to the vault occur in
+    /// every pipeline, also in the one with the strictest rules.
     pub fn new(detectors: Vec<Arc<Detector>>, pseudonyms: Pseudonymizer) -> Self {
         let rules = detectors.into_iter().map(|detector| Rules { detector, scratch: Mutex::default() }).collect();
         Self { rules, pseudonyms }
@@ -77,8 +77,8 @@ impl IdPolicy for Ids {
     }
 }
 
-/// Whether bytes that are no text have the width of an id (of a span, trace, digest) and are no wide characters of
-/// plain text, which are half zeros or more.
+/// Whether non-text bytes have the width of an id (span, trace, digest) and are not plain text in wide characters, of
+/// which at least half would be zeros.
 pub fn is_id_bytes(bytes: &[u8]) -> bool {
     let zeros = bytes.iter().filter(|byte| **byte == 0).count();
     let printable = |byte: &u8| matches!(byte, b' '..=b'~');

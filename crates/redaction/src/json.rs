@@ -1,9 +1,10 @@
-//! **What**: keeps JSON documents JSON. **Why**: a rule reads notations within a string (`<token>`, `'…`) and may run
-//! on behind its quote; a document that no longer parses is lost to whoever reads it. **Invariants**: in an object or
-//! array that parses, a hit lies within a string, or is a whole bare value and gets quotes; one that goes beyond is
-//! parted into those, so that all of what it covered goes but the marks between and the keys behind its first string;
-//! an escape goes whole. A string that is such a document itself is read as one ([`nested`]). **Not here**: decoding
-//! for a search (`views`), which numbers are private.
+//! Keeps JSON documents valid. A rule may read another notation within a string (`<token>`, `'…`) and continue behind
+//! the closing quote, which would break the document.
+//!
+//! In an object or array that parses, a hit must lie within a string, or cover a whole bare value, which then gets
+//! quotes. A hit that reaches further is split into such parts; punctuation between them and keys after its first
+//! string stay, and escapes are never split. A string that is itself such a document is treated the same way
+//! ([`nested`]).
 
 mod nested;
 
@@ -11,8 +12,8 @@ use std::ops::Range;
 
 use super::resolve::{Hit, is_placeholder};
 
-/// Parts hits that would break the document `text`, or one in its strings; does nothing to other texts. `known`: names
-/// of placeholders.
+/// Splits hits that would break the document `text`, or a document in its strings; leaves other texts alone. `known`:
+/// names of placeholders.
 pub(super) fn mend(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
     let opens = text.trim_ascii_start().starts_with(['{', '[']);
     let whole = |hit: &Hit| hit.range.start == 0 && hit.range.end == text.len();
@@ -31,7 +32,7 @@ pub(super) fn mend(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool
     }
 }
 
-/// Parts hits that would break documents in the strings of `text`.
+/// Splits hits that would break documents in the strings of `text`.
 fn mend_strings(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
     let mut parted: Vec<Hit> = Vec::new();
     let mut from = 0;
@@ -56,7 +57,7 @@ fn mend_strings(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
     }
 }
 
-/// Parts hits into what they cover of each string and bare value.
+/// Splits hits into the parts that lie in each string and bare value.
 fn part_all(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
     let mut tokens = Tokens::of(text).peekable();
     let mut parted: Vec<Hit> = Vec::with_capacity(hits.len());
@@ -64,7 +65,7 @@ fn part_all(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
         while tokens.next_if(|token| token.range.end <= hit.range.start).is_some() {}
         while let Some(token) = tokens.peek().filter(|token| token.range.start < hit.range.end) {
             part(text, (&hit, token), known, &mut parted);
-            // the next hit may lie in the same string
+            // The next hit may lie in the same string
             if token.range.end > hit.range.end {
                 break;
             }
@@ -74,7 +75,7 @@ fn part_all(text: &str, hits: &mut Vec<Hit>, known: &dyn Fn(&str) -> bool) {
     *hits = parted;
 }
 
-/// Adds what of a token a hit covers.
+/// Adds the part of a token that a hit covers.
 fn part(text: &str, (hit, token): (&Hit, &Token), known: &dyn Fn(&str) -> bool, out: &mut Vec<Hit>) {
     let found = text.get(token.range.clone()).unwrap_or_default();
     let (range, bare) = match token.string {
@@ -86,7 +87,7 @@ fn part(text: &str, (hit, token): (&Hit, &Token), known: &dyn Fn(&str) -> bool, 
         false => (token.range.clone(), Some(0)),
     };
     let constant = !token.string && matches!(found, "true" | "false" | "null");
-    // a placeholder that came in stays, and a key that a value ran on into
+    // An existing placeholder stays, and so does a key that the hit ran into
     let held = range == token.range && is_placeholder(found, known)
         || token.string
             && hit.range.start < token.range.start
@@ -97,7 +98,7 @@ fn part(text: &str, (hit, token): (&Hit, &Token), known: &dyn Fn(&str) -> bool, 
     }
 }
 
-/// Whether a string is a key of an object, by what stands behind its quote.
+/// Whether a string is an object's key, given the text behind its quote.
 pub(super) fn is_key(behind: &[u8]) -> bool {
     behind.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
@@ -118,7 +119,7 @@ fn fits(text: &str, hits: &[Hit]) -> bool {
     })
 }
 
-/// The escape that a cut at `at` would part.
+/// Returns the escape that a cut at `at` would split.
 fn escape(text: &str, at: usize) -> Option<Range<usize>> {
     let begins = |at: usize| {
         let before = text.as_bytes().get(..=at).unwrap_or_default();
@@ -136,7 +137,7 @@ struct Token {
     string: bool,
 }
 
-/// The strings and bare values of a document, in order; of what is none, some ranges.
+/// The strings and bare values of a document in order. For other texts, arbitrary ranges.
 struct Tokens<'t> {
     text: &'t [u8],
     at: usize,
@@ -147,7 +148,7 @@ impl<'t> Tokens<'t> {
         Self { text: text.as_bytes(), at: 0 }
     }
 
-    /// Where the string that begins at `from` ends.
+    /// End of the string whose content begins at `from`.
     fn end(&self, from: usize) -> usize {
         let mut at = from;
         loop {

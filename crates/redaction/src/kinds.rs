@@ -1,30 +1,29 @@
-//! **What**: [`ByKind`]: the known words of a text by who asks for them. **Why**: each family walked over all words to
-//! skip those of the others; half a dozen walks cost more than one that sorts. **Invariants**: each list is in order of
-//! place. **Not here**: where words stand (`anchors`).
+//! [`ByKind`] groups the known words of a text by their users, because each family would otherwise skip the other
+//! families' words itself, which costs more. Each list is in order of position. `anchors` finds the words.
 
 use super::action::Action;
 use super::rule::Family;
 use super::stems::WordAt;
 
-/// Words of a text, in order. Reused.
+/// Known words grouped by their users, each in order. Reused.
 #[derive(Default)]
 pub(super) struct ByKind {
-    /// Where patterns begin.
+    /// Words that begin patterns.
     pub(super) tokens: Vec<WordAt>,
     /// Words of keys.
     pub(super) keys: Vec<WordAt>,
-    /// What announces names and post boxes.
+    /// Cues of names and post boxes.
     pub(super) cues: Vec<WordAt>,
-    /// What speaks of numbers.
+    /// Context words of numbers.
     pub(super) numbers: Vec<WordAt>,
-    /// What secrets begin with.
+    /// Words that lead to secrets.
     pub(super) secrets: Vec<WordAt>,
-    /// `VALUES` stands somewhere.
+    /// Whether `VALUES` occurs.
     pub(super) inserts: bool,
 }
 
 impl ByKind {
-    /// Sorts `words`, which are in order; what was here before is gone.
+    /// Replaces the lists by those of `words`, which must be in order.
     pub(super) fn sort(&mut self, words: &[WordAt]) {
         let Self { tokens, keys, cues, numbers, secrets, inserts } = self;
         [&mut *tokens, keys, cues, numbers, secrets].into_iter().for_each(|list| list.clear());

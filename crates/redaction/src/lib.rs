@@ -1,8 +1,10 @@
-//! **What**: finds what is private in a text and puts typed placeholders in its place. **Why**: the redact processor,
-//! the vault's ids and the CLI must agree on what is private. **Invariants**: rules are data (`config/rules/*.yaml`),
-//! and so are the words that families know (`wordlists`); matching takes linear time; same text and rules, same output;
-//! a second pass changes nothing; a clean text costs no allocation. **Not here**: which places are visited
-//! (`processors/redact`, `otlp/text`), keyed pseudonyms (`pseudonym`).
+//! Finds private parts of a text and replaces them with typed placeholders. The redact processor, the vault's ids and
+//! the CLI share it, so that they agree on what is private.
+//!
+//! Rules are data (`config/rules/*.yaml`), and so are the word lists of the families (`wordlists`). Matching takes
+//! linear time and is deterministic, a second pass changes nothing, and a text without findings costs no allocation.
+//! The texts to visit are chosen in `processors/redact` and `otlp/text`; keyed pseudonyms are made in
+//! `kernel::pseudonym`.
 
 mod across;
 mod action;

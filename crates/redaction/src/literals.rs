@@ -1,30 +1,30 @@
-//! **What**: the words that users' patterns begin with, found anywhere in a text. **Why**: a user's pattern matches
-//! within words too, and a hundred of them must cost little. **Invariants**: a pattern whose prefixes are known is
-//! tried wherever one of them stands, also where several overlap. **Not here**: built-in rules (`stems`).
+//! Finds the first words of users' patterns anywhere in a text, because a user's pattern may match within words, and a
+//! hundred of them must still be cheap. A pattern with known prefixes is tried at every occurrence of one, also where
+//! several overlap. Built-in rules use `stems`.
 
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 use aho_corasick::{PatternID, Span};
 
-/// Most words of one searcher: above, it would lose its speed.
+/// Most words in one searcher; more would make it slow.
 const MOST: usize = 64;
-/// Bytes of a word that are looked for.
+/// Most bytes of a word that are searched.
 const LONGEST: usize = 8;
-/// Shortest word that is worth it.
+/// Shortest word that is searched.
 pub(super) const SHORTEST: usize = 3;
 
-/// Words and the rules that begin with them.
+/// Words, and the rules that begin with them.
 #[derive(Default)]
 pub(super) struct Literals {
     searchers: Vec<(Searcher, Vec<Vec<u16>>)>,
 }
 
 impl Literals {
-    /// A table of words. The rules of those that find no place in it come back: they have to be tried everywhere.
+    /// Builds the searchers. Also returns the rules whose words do not fit in one; they have to be tried everywhere.
     pub(super) fn new(mut words: Vec<(Vec<u8>, u16)>) -> (Self, Vec<u16>) {
         words.iter_mut().for_each(|(word, _)| word.truncate(LONGEST));
         words.sort();
         words.dedup();
-        // a word that begins with another is found by that: one search tells one word a place
+        // A word that starts with another is found by the shorter one, because a search reports one word per position
         let mut distinct: Vec<(Vec<u8>, Vec<u16>)> = Vec::new();
         for (word, rule) in words {
             match distinct.last_mut() {
@@ -48,12 +48,12 @@ impl Literals {
         (made, left)
     }
 
-    /// Whether there is none.
+    /// Whether there are no words.
     pub(super) fn is_empty(&self) -> bool {
         self.searchers.is_empty()
     }
 
-    /// Each place of a word, and the rules to try there.
+    /// Calls `visit` with each position of a word and the rules to try there.
     pub(super) fn each(&self, text: &str, mut visit: impl FnMut(usize, &[u16])) {
         for (searcher, rules) in &self.searchers {
             let mut from = 0;

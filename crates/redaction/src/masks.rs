@@ -1,22 +1,22 @@
-//! **What**: classes of bytes, 64 at a time, as bit masks. **Invariants**: AVX2 and the portable path agree (`tests`);
-//! masks are made for a piece and read thereafter: what makes and reads them in one loop is compiled to worse code.
-//! **Not here**: what the masks mean for a text (`anchors`).
+//! Classifies bytes, 64 at a time, as bit masks. AVX2 and the portable path give equal results (`tests`). The masks of
+//! a piece are made first and read afterwards, because one loop that does both compiles to slower code. `anchors`
+//! interprets the masks.
 
-/// Bytes of which masks are made at a time: they fit the first cache.
+/// Bytes in a piece; its masks fit in the first-level cache.
 pub(super) const PIECE: usize = 64 * 64;
 
-/// Who reads masks. `block` and `piece` are `#[inline(always)]`, and so is what it calls often: only then is it
-/// compiled for the processor's bit instructions.
+/// Reads masks. `block` and `piece` must be `#[inline(always)]`, and so must the functions that they call often: only
+/// then are they compiled for the processor's bit instructions.
 pub(super) trait Read {
-    /// The masks of the 64 bytes from `base` on; behind the end of the text stand blanks. `next`: letters and digits of
-    /// the 64 bytes behind them; all of them where that is not known.
+    /// Reads the masks of the 64 bytes from `base` on; the text is padded with blanks. `next`: the letters and digits
+    /// among the 64 bytes behind them, or all bits set if that is unknown.
     fn block(&mut self, base: usize, masks: &Masks, next: u64);
 
-    /// All blocks of the piece that begins at `base` were read.
+    /// Called when all blocks of the piece at `base` were read.
     fn piece(&mut self, _base: usize) {}
 }
 
-/// Gives `reader` the masks of all of `text`, by way of `buffer`.
+/// Passes the masks of `text` to `reader`, using `buffer`.
 pub(super) fn each(text: &[u8], buffer: &mut Vec<Masks>, reader: &mut impl Read) {
     buffer.resize((PIECE / 64).min(text.len().div_ceil(64)).max(buffer.len()), Masks::default());
     let mut base = 0;
@@ -45,7 +45,7 @@ fn end(base: usize, reader: &mut impl Read) {
     reader.piece(base);
 }
 
-/// Classes of 64 bytes, one bit a byte.
+/// Classes of 64 bytes, one bit per byte.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) struct Masks {
@@ -56,20 +56,20 @@ pub(super) struct Masks {
     pub(super) at: u64,
     pub(super) colon: u64,
     pub(super) backslash: u64,
-    /// `%`, `&` and `=`: escapes of other texts.
+    /// `%`, `&` and `=`, which begin escapes.
     pub(super) percent: u64,
     pub(super) ampersand: u64,
     pub(super) equals: u64,
-    /// No ASCII.
+    /// Non-ASCII bytes.
     pub(super) high: u64,
-    /// `[`, and the escape of terminals.
+    /// `[`, and the terminal escape character.
     pub(super) bracket: u64,
     pub(super) escape: u64,
-    /// `+ / - _`: with letters and digits, the alphabets of base64.
+    /// `+ / - _`: with letters and digits, the base64 alphabets.
     pub(super) joint: u64,
 }
 
-/// Masks of a piece; the last block is filled up with blanks.
+/// Makes the masks of a piece; its last block is padded with blanks.
 fn make<'m>(piece: &[u8], masks: &'m mut [Masks]) -> &'m [Masks] {
     let (blocks, rest) = piece.as_chunks::<64>();
     if !blocks.is_empty() {
@@ -97,7 +97,7 @@ fn fill(blocks: &[[u8; 64]], masks: &mut [Masks]) {
     blocks.iter().zip(masks.iter_mut()).for_each(|(block, masks)| *masks = portable(block));
 }
 
-/// The masks by plain Rust: on other processors, and the tests' oracle.
+/// The masks in plain Rust, for other processors and as the oracle of the tests.
 pub(super) fn portable(block: &[u8; 64]) -> Masks {
     let mut masks = Masks::default();
     for (bit, byte) in block.iter().enumerate() {
@@ -126,7 +126,7 @@ mod avx2 {
 
     use crate::masks::{Masks, Read};
 
-    /// Fills in the masks; false where the processor has no AVX2.
+    /// Makes the masks; false if the processor has no AVX2.
     pub(super) fn fill(blocks: &[[u8; 64]], masks: &mut [Masks]) -> bool {
         match V3::try_new() {
             Some(v3) => v3.vectorize(Pass { v3, blocks, masks }),
@@ -135,7 +135,7 @@ mod avx2 {
         true
     }
 
-    /// The masks by AVX2, without `unsafe`. Everything below must be inlined: no closures.
+    /// Makes the masks with AVX2, without `unsafe`. Everything it calls must be inlined, so no closures.
     struct Pass<'a> {
         v3: V3,
         blocks: &'a [[u8; 64]],
@@ -154,7 +154,7 @@ mod avx2 {
         }
     }
 
-    /// As [`super::read`]; false where the processor has no AVX2.
+    /// Like [`super::read`]; false if the processor has no AVX2.
     pub(super) fn read(masks: &[Masks], base: usize, reader: &mut impl Read) -> bool {
         match V3::try_new() {
             Some(v3) => v3.vectorize(Reading { masks, base, reader }),
@@ -182,7 +182,7 @@ mod avx2 {
         }
     }
 
-    /// Lets the reader end a piece; false where the processor has no AVX2.
+    /// Ends a piece; false if the processor has no AVX2.
     pub(super) fn end(base: usize, reader: &mut impl Read) -> bool {
         match V3::try_new() {
             Some(v3) => v3.vectorize(End { base, reader }),
@@ -252,7 +252,7 @@ mod avx2 {
     fn half(v3: V3, bytes: [u8; 32]) -> Half {
         let (avx, avx2) = (v3.avx, v3.avx2);
         let v: core::arch::x86_64::__m256i = cast(bytes);
-        // signed compares: bytes that are no ASCII are negative, so they are in no range
+        // Signed comparison: non-ASCII bytes are negative, so no range contains them
         let upper = avx2._mm256_and_si256(
             avx2._mm256_cmpgt_epi8(v, avx._mm256_set1_epi8(0x40)),
             avx2._mm256_cmpgt_epi8(avx._mm256_set1_epi8(0x5b), v),

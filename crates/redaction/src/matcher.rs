@@ -1,5 +1,5 @@
-//! **What**: [`Matcher`], what reads one pattern. **Why**: most patterns are never tried, so that each is compiled
-//! when it is. **Not here**: where it is tried (`patterns`), what the first bytes refuse (`heads`).
+//! [`Matcher`] compiles a pattern when it is first tried, because most of some 150 patterns never are. `patterns`
+//! decides where to try it, `heads` rejects by the first bytes.
 
 use std::sync::OnceLock;
 
@@ -9,27 +9,27 @@ use super::heads::Head;
 use super::regex::{compile, parse};
 use super::steps::Steps;
 
-/// What reads a pattern. Made when the pattern is tried for the first time: most of 150 shapes of tokens never are.
+/// A pattern with its matcher, which is compiled at the first use.
 pub(super) struct Matcher {
     source: Box<str>,
     made: OnceLock<Option<Made>>,
 }
 
-/// What a pattern was made.
+/// A compiled pattern.
 pub(super) enum Made {
-    /// Of a pattern that is tried where its words begin.
+    /// A row of byte sets, read step by step.
     Steps(Steps),
-    /// And what its matches begin with.
+    /// An automaton, with the first bytes of its matches.
     Automaton(Regex, Head),
 }
 
 impl Matcher {
-    /// Of a built-in pattern that is tried where its words begin; a test compiles each.
+    /// For a built-in pattern that is tried at its first words; a test checks that each compiles.
     pub(super) fn new(source: &str) -> Self {
         Self { source: source.into(), made: OnceLock::new() }
     }
 
-    /// None where it does not compile.
+    /// Returns the compiled pattern; `None` if it does not compile.
     pub(super) fn made(&self) -> Option<&Made> {
         let steps = || Steps::of(&parse(&self.source, false)?).map(Made::Steps);
         let automaton = || Some(Made::Automaton(compile(&self.source, false).ok()?, Head::new(&self.source)));
@@ -44,7 +44,7 @@ impl From<Regex> for Matcher {
 }
 
 impl Made {
-    /// Whether a match may begin as `rest` does, as far as the automaton's first bytes tell.
+    /// Whether a match may begin at the start of `rest`, judged by the automaton's head.
     #[cfg(test)]
     pub(super) fn may_begin(&self, rest: &[u8]) -> bool {
         match self {

@@ -1,20 +1,20 @@
-//! **What**: [`Offsets`], places in a piece of a text, and [`Window`], its bytes with some behind them. **Why**: where
-//! words begin is collected first and asked then, for a whole piece, without a branch: half of all words begin as one
-//! of the table does, nothing tells which, and a branch that is guessed wrongly costs more than asking. **Invariants**:
-//! lists and windows have one size, so that no place needs a check. **Not here**: what is asked (`stems`).
+//! [`Offsets`]: positions in a piece of a text; [`Window`]: the bytes of the piece and some behind it. Word starts are
+//! first collected for a whole piece and then filtered without a branch: half of all words begin like a known one,
+//! unpredictably, and a mispredicted branch costs more than the filter. Lists and windows have a fixed size, so
+//! positions need no checks. `stems` has the filter.
 
 use std::cell::Cell;
 
 use super::masks::PIECE;
 
-/// Places that are written at a time.
+/// Positions written at a time.
 const AT_ONCE: usize = 8;
-/// All places of a piece, and what is written too much.
+/// All positions of a piece, and room for excess writes.
 const ROOM: usize = PIECE + 64;
-/// Bytes of a window: eight from the last place on.
+/// Bytes of a window: eight from the last position on.
 const BYTES: usize = PIECE + 8;
 
-/// Places in a piece, in order.
+/// Positions in a piece, in order.
 pub(super) struct Offsets {
     list: Box<[u16; ROOM]>,
     count: usize,
@@ -27,8 +27,8 @@ impl Default for Offsets {
 }
 
 impl Offsets {
-    /// Adds the bits of a block that begins at `base` in its piece. Some are written too much: how many there are is
-    /// hard to guess.
+    /// Adds the bits of a block that begins at `base` in its piece. It may write some slots too many, because their
+    /// number is hard to predict.
     #[inline(always)]
     pub(super) fn add(&mut self, base: u16, bits: u64) {
         let (mut rest, mut from) = (bits, self.count);
@@ -44,7 +44,7 @@ impl Offsets {
         self.count += bits.count_ones() as usize;
     }
 
-    /// Keeps the places from which on eight bytes are as `wanted` says in the lowest bit.
+    /// Keeps the positions whose next eight bytes make `wanted` set the lowest bit.
     #[inline(never)]
     pub(super) fn keep(&mut self, window: &[u8; BYTES], wanted: impl Fn(u64) -> u64) {
         let list = Cell::from_mut(self.list.as_mut_slice()).as_slice_of_cells();
@@ -59,19 +59,19 @@ impl Offsets {
         self.count = kept;
     }
 
-    /// Forgets all of them.
+    /// Removes all positions.
     pub(super) fn clear(&mut self) {
         self.count = 0;
     }
 
-    /// Takes all of them.
+    /// Removes and returns all positions.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = u16> {
         let count = std::mem::take(&mut self.count);
         self.list.get(..count).unwrap_or_default().iter().copied()
     }
 }
 
-/// The bytes of a piece and some behind it: those of the text, or a copy with blanks behind its end.
+/// The bytes of a piece and some behind it: a slice of the text, or a copy padded with blanks at its end.
 pub(super) struct Window(Box<[u8; BYTES]>);
 
 impl Default for Window {
@@ -81,7 +81,7 @@ impl Default for Window {
 }
 
 impl Window {
-    /// The bytes of the piece at `base`.
+    /// Returns the window of the piece at `base`.
     pub(super) fn of<'a>(&'a mut self, text: &'a [u8], base: usize) -> &'a [u8; BYTES] {
         let rest = text.get(base..).unwrap_or_default();
         if let Some(bytes) = rest.first_chunk() {
@@ -93,7 +93,7 @@ impl Window {
         &self.0
     }
 
-    /// Eight of them.
+    /// Returns the eight bytes at `at` as a number.
     #[inline(always)]
     pub(super) fn bytes(window: &[u8; BYTES], at: u16) -> u64 {
         let at = usize::from(at) % PIECE;

@@ -1,9 +1,11 @@
-//! **What**: keys with their values in any notation. [`key_around`] gives the whole key of a word, [`pair`] the
-//! separator behind a key and the exact value: JSON at any level of escapes, YAML, INI, `.env`, shell flags, queries,
-//! source code, XML, table cells, prose. **Why**: what is private is told by its key far more often than by its shape;
-//! secrets and personal data must read the same notations. **Invariants**: no allocation; at most 256 bytes are read
-//! before a word and 8 KiB behind; a value never holds its quotes, and ends where its notation ends it, so that what
-//! surrounds it stays valid. **Not here**: which keys and values are private (`secrets`, `keys`).
+//! Reads keys with their values in any notation: JSON at any level of escapes, YAML, INI, `.env`, shell flags, queries,
+//! source code, XML, table cells, prose. [`key_around`] returns the whole key of a word, [`pair`] the separator behind
+//! a key and its exact value. Private data is more often recognised by its key than by its shape, and secrets and
+//! personal data share the same notations.
+//!
+//! No allocation; at most 256 bytes before a word and 8 KiB behind it are read. A value never includes its quotes and
+//! ends where its notation ends it, so that the text around a placeholder stays valid. `secrets` and `keys` decide
+//! which values are private.
 
 mod bare;
 mod besides;
@@ -23,13 +25,13 @@ pub(super) use cursor::{Pair, Sep, ends_with, line_of};
 pub(super) use words::wrapper;
 pub(super) use wrapped::wrapped;
 
-/// The whole key that the word `word` is part of: letters, digits, `_`, `-` and `.` on both sides. The letter of an
-/// escape such as `\n` before it is no part of it.
+/// The whole key that contains `word`: letters, digits, `_`, `-` and `.` on both sides. The letter of an escape such as
+/// `\n` before it is excluded.
 pub(super) fn key_around(text: &[u8], word: Range<usize>) -> Range<usize> {
     key_start(text, word.start)..key_end(text, word.end)
 }
 
-/// Where the key starts whose word starts at `word`.
+/// Start of the key whose word starts at `word`.
 pub(super) fn key_start(text: &[u8], word: usize) -> usize {
     let before = text.get(word.saturating_sub(KEY)..word).unwrap_or_default();
     let mut start = word - IN_KEY.trailing(before);
@@ -46,7 +48,7 @@ pub(super) fn key_start(text: &[u8], word: usize) -> usize {
     start
 }
 
-/// Where the key ends whose word ends at `word`.
+/// End of the key whose word ends at `word`.
 pub(super) fn key_end(text: &[u8], word: usize) -> usize {
     let behind = text.get(word..text.len().min(word + KEY)).unwrap_or_default();
     let mut end = word + IN_KEY.leading(behind);
@@ -56,7 +58,7 @@ pub(super) fn key_end(text: &[u8], word: usize) -> usize {
     end
 }
 
-/// The value that belongs to the key at `key` (see [`key_around`]), or none. `read`: what was read of the same text for
+/// The value of the key at `key` (see [`key_around`]), if it has one. `read` caches what was read of the same text for
 /// other keys.
 pub(super) fn pair(text: &[u8], key: Range<usize>, read: &mut Read) -> Option<Pair> {
     let text = text.get(..text.len().min(key.end.saturating_add(VALUE + 256)))?;
@@ -68,7 +70,7 @@ pub(super) fn pair(text: &[u8], key: Range<usize>, read: &mut Read) -> Option<Pa
 }
 
 impl Cursor<'_> {
-    /// The separator at the cursor, which then stands behind it.
+    /// Reads the separator at the cursor.
     fn separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> Option<Sep> {
         let (quoted_key, called, blanks) = match self.byte(0) {
             b':' | b'=' => (quoted_key, false, 0),
@@ -81,7 +83,7 @@ impl Cursor<'_> {
             (b':', b':') => return None,
             (b'.', b'=') => self.take(2, Sep::Equals),
             (b':', b'/') if self.byte(2) == b'/' => return None,
-            // a user in a URL
+            // A user name in a URL
             (b':', _) if last(self.text, key.start) == b'/' && !behind_user(self.text, key) => return None,
             (b':' | b'?', b'=') => self.take(2, Sep::Equals),
             (b'<', b'-') => self.take(2, Sep::Equals),
@@ -126,8 +128,8 @@ impl Cursor<'_> {
         Some(sep)
     }
 
-    /// Skips what may stand between a key and its separator. Gives the key's quote, whether it is called, and how many
-    /// blanks there are.
+    /// Skips characters between a key and its separator. Returns the key's quote, whether a call's bracket follows the
+    /// key directly, and the number of blanks.
     fn before_separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> (Option<u8>, bool, usize) {
         self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
         // `"input[name=password]", "v"`
@@ -143,7 +145,7 @@ impl Cursor<'_> {
         (quoted_key, called, blanks)
     }
 
-    /// `is`, `was`, `by`, `to`, a type before `=`, or nothing but white space.
+    /// Reads `is`, `was`, `by`, `to`, a type before `=`, or only white space.
     fn word_between(&mut self, quoted_key: bool) -> Option<Sep> {
         let at = self.at;
         let made = words::MADE.into_iter().find(|made| self.rest().starts_with(made)).map_or(0, <[u8]>::len);
@@ -169,7 +171,7 @@ impl Cursor<'_> {
         (!quoted_key).then_some(Sep::Space)
     }
 
-    /// A type and `=` before a quoted value: `: str = "v"`, `password string = "v"`.
+    /// Skips a type and `=` before a quoted value: `: str = "v"`, `password string = "v"`.
     fn skip_type(&mut self) -> bool {
         let rest = self.rest();
         let len = IN_TYPE.leading(rest.get(..rest.len().min(48)).unwrap_or_default());
@@ -183,8 +185,8 @@ impl Cursor<'_> {
         quoted
     }
 
-    /// `value` beside a key that is itself the value of `name` or `key`: stands behind its separator then. `content`
-    /// beside `role` is what a message says.
+    /// Skips to the value of a sibling: `value` next to a key that is itself the value of `name` or `key`, or `content`
+    /// next to the key of a page's property.
     fn sibling(&mut self, key: &Range<usize>) -> bool {
         let at = self.at;
         if !matches!(before(self.text, key.start, b" \t\"'\\"), b':' | b'=') {
@@ -211,10 +213,10 @@ impl Cursor<'_> {
         found
     }
 
-    /// The value at the cursor: its quote and its range.
+    /// Reads the value at the cursor: its quote and its range.
     fn value(&mut self, sep: Sep, read: &mut Read) -> Option<(Option<u8>, Range<usize>)> {
         self.skip(|byte| matches!(byte, b' ' | b'\t' | b'*'));
-        // a blank that breaks no line
+        // A non-breaking space
         self.at += if self.rest().starts_with(b"\xc2\xa0") { 2 } else { 0 };
         match sep {
             Sep::Cell => {
@@ -240,7 +242,7 @@ impl Cursor<'_> {
         (!matches!(sep, Sep::Call | Sep::Comma)).then(|| (None, self.bare(read)))
     }
 
-    /// YAML's `!!str` or `&name` before a value.
+    /// Skips YAML's `!!str` or `&name` before a value.
     fn skip_tag(&mut self) {
         let rest = self.rest();
         let tag = match rest.first() {
@@ -255,7 +257,7 @@ impl Cursor<'_> {
         self.at += tag.unwrap_or(0);
     }
 
-    /// YAML's `|` or `>`: the value stands on the next line.
+    /// Skips YAML's `|` or `>`: the value is on the next line.
     fn skip_block(&mut self) {
         let rest = self.rest();
         if !matches!(rest.first(), Some(b'|' | b'>')) {
@@ -269,13 +271,13 @@ impl Cursor<'_> {
         }
     }
 
-    /// A quote, behind what may stand before a string.
+    /// Reads a quote, after anything that may come before a string.
     fn quote_behind(&mut self, read: &mut Read) -> Option<(usize, u8)> {
         self.skip_prefix(read);
         self.quote()
     }
 
-    /// What may stand before a string: `b"`, `r"`, `f"`, `@"`, `new String("`, `Secret("`, `[]byte("`.
+    /// Skips a string prefix or wrapper: `b"`, `r"`, `f"`, `@"`, `new String("`, `Secret("`, `[]byte("`.
     fn skip_prefix(&mut self, read: &mut Read) {
         let rest = self.rest();
         let letters = BEFORE_STRING.leading(rest.get(..rest.len().min(3)).unwrap_or_default());
@@ -286,7 +288,7 @@ impl Cursor<'_> {
         self.at += read.wrapper(self.text, self.at).unwrap_or(0);
     }
 
-    /// A quoted value: up to the quote at the same level of escapes, or the line's end where there is none.
+    /// The range of a quoted value: up to the quote at the same level of escapes, or the line's end if there is none.
     fn quoted(&self, escapes: usize, mark: u8) -> Range<usize> {
         let unit = escapes + 1;
         let (mut slashes, mut within) = (0, false);
@@ -298,13 +300,13 @@ impl Cursor<'_> {
                     && (slashes <= escapes && (escapes > 0 || slashes == 0)
                         || (slashes - escapes).is_multiple_of(2 * unit)) =>
                 {
-                    // an even number of backslashes of its own belongs to the value
+                    // The value's own backslashes, an even number, belong to it
                     let own = slashes.min(escapes);
                     return self.at..self.at + on - own;
                 }
-                // a quote of an outer level ends everything within
+                // A quote of an outer level ends everything inside
                 b'"' if escapes > 0 && slashes < escapes => return self.at..self.at + on - slashes,
-                // one that nothing in the value opened closes the string around it
+                // A quote that was not opened in the value closes the surrounding string
                 b'"' if mark != b'"' && !within && self.closes(on) => {
                     return self.at..self.at + on - slashes;
                 }

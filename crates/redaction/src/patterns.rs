@@ -1,7 +1,6 @@
-//! **What**: tries the patterns of rules: at the words that they begin with, where users' own begin, and everywhere for
-//! those that begin with none. **Invariants**: linear in the text: what is read again behind candidates that were none
-//! is bounded, and beyond that the whole text counts as private. **Not here**: where words stand (`anchors`), what the
-//! first bytes refuse (`heads`).
+//! Runs the patterns of rules: at the words that they begin with, and users' patterns without such a word at every
+//! position. Linear in the text: re-reading after rejected candidates is limited, and beyond the limit the whole text
+//! counts as private. `anchors` finds the words, `heads` rejects by first bytes.
 
 use std::ops::Range;
 
@@ -14,18 +13,19 @@ use super::detector::{Detector, Rule};
 use super::matcher::Made;
 use super::scan::{Claim, Claims, Scan};
 
-/// Candidates of one rule in one text, beyond which the whole text counts as private: a bound on hostile input.
+/// Most candidates of one rule in one text; beyond that, the whole text counts as private. Protects against hostile
+/// input.
 const MAX_TRIES: usize = 100_000;
-/// Bytes of candidates that were none, beyond which the whole text counts as private: so many, and this many times the
-/// text. Look-alikes that overlap would otherwise be read again from every byte.
+/// Most bytes of rejected candidates: a base, and a multiple of the text's length. Beyond that, the whole text counts
+/// as private, because overlapping false matches would be read again from every byte.
 const MAX_FAILED: (usize, usize) = (4 << 20, 16);
-/// Bytes that a pattern may read from the word that it begins with.
+/// Most bytes that a pattern may read from its first word on.
 const WINDOW: usize = 16 << 10;
-/// Bytes that a pattern is taken to have read where it does not match.
+/// Bytes counted for a pattern that does not match.
 const NO_MATCH: usize = 64;
 
 impl Detector {
-    /// Patterns at the words that they begin with.
+    /// Runs built-in patterns at their first words. Returns the number of bytes read.
     pub(super) fn patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
         let (mut read, most) = (0_usize, most_failed(scan.text));
         for word in &scan.anchors.by.tokens {
@@ -40,7 +40,7 @@ impl Detector {
         read
     }
 
-    /// Users' patterns at the words that they begin with.
+    /// Runs users' patterns at their first words. Returns the number of bytes read.
     pub(super) fn users_patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
         let (mut read, most) = (0_usize, most_failed(scan.text));
         self.users.each(scan.text, |at, rules| {
@@ -57,7 +57,7 @@ impl Detector {
         read.min(most)
     }
 
-    /// Users' patterns that begin with no word: nothing says where.
+    /// Runs users' patterns that begin with no known word, over the whole text. Returns the number of bytes read.
     pub(super) fn loose_patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
         let mut read = 0;
         for index in &self.loose {
@@ -69,20 +69,20 @@ impl Detector {
     }
 }
 
-/// A match, and what of it is private: its group, or all.
+/// A match, and its private part: the first group, or everything.
 struct Match {
     whole: Range<usize>,
     private: Range<usize>,
 }
 
-/// What each rule's automaton needs to run, made when it runs for the first time.
+/// Each rule's automaton cache, created at its first run.
 pub(super) type States = Vec<Option<(Cache, Captures)>>;
 
 fn most_failed(text: &str) -> usize {
     MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1))
 }
 
-/// One rule's pattern at work.
+/// A run of one rule's pattern.
 struct Search<'a> {
     rule: &'a Rule,
     made: &'a Made,
@@ -90,7 +90,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// The pattern of a rule and what it needs to run.
+    /// The pattern of a rule, and its automaton cache.
     fn of<'s>(
         detector: &'a Detector,
         index: usize,
@@ -101,7 +101,7 @@ impl<'a> Search<'a> {
         Some((Self { rule, made, index }, states.get_mut(index)?))
     }
 
-    /// Tries the pattern where its word begins; gives how many bytes it may have read.
+    /// Tries the pattern at its first word. Returns an estimate of the bytes read.
     fn at(&self, scan: &Scan<'_>, at: usize, state: &mut Option<(Cache, Captures)>, claims: &mut Claims) -> usize {
         let end = scan.text.len().min(at + WINDOW);
         let Some(found) = self.beginning(scan.text, at..end, state) else { return NO_MATCH };
@@ -112,7 +112,7 @@ impl<'a> Search<'a> {
         read
     }
 
-    /// Adds the hits of a loose rule; gives how many bytes its pattern was run over.
+    /// Adds the hits of a loose rule. Returns the number of bytes read.
     fn anywhere(&self, scan: &Scan<'_>, state: &mut Option<(Cache, Captures)>, claims: &mut Claims) -> usize {
         let text = scan.text;
         let Made::Automaton(regex, _) = self.made else {
@@ -128,7 +128,7 @@ impl<'a> Search<'a> {
             };
             read += whole.end - from;
             let range = self.private(scan, private);
-            // a match that its users allow is settled as a whole
+            // An allowed match counts as handled as a whole
             let mut settled = |range: &Range<usize>| {
                 scan.is_allowed(self.rule_index(), range) || claims.add(scan, self.rule_index(), range.clone())
             };
@@ -151,7 +151,7 @@ impl<'a> Search<'a> {
         read
     }
 
-    /// Too much that is nearly a match: the whole text counts as private.
+    /// Claims the whole text, because it has too many near-matches.
     fn give_up(&self, scan: &Scan<'_>, claims: &mut Claims) {
         claims.list.push(Claim { range: 0..scan.text.len(), rule: self.rule_index(), bare: None });
     }
@@ -160,7 +160,7 @@ impl<'a> Search<'a> {
         u16::try_from(self.index).unwrap_or(u16::MAX)
     }
 
-    /// What of a match is private, after all checks.
+    /// The private part of a match that passes all checks.
     fn private(&self, scan: &Scan<'_>, found: Range<usize>) -> Option<Range<usize>> {
         let range = unescape_start(scan.text, scan.widen(found));
         if range.is_empty() || !scan.is_bounded(self.rule.bounds, &range) {
@@ -170,7 +170,7 @@ impl<'a> Search<'a> {
         (!self.rule.context || scan.has_context(self.rule_index(), &range)).then_some(range)
     }
 
-    /// The match that begins where `within` does.
+    /// The match at the start of `within`.
     fn beginning(&self, text: &str, within: Range<usize>, state: &mut Option<(Cache, Captures)>) -> Option<Match> {
         let rest = text.as_bytes().get(within.clone())?;
         match self.made {
@@ -199,7 +199,7 @@ fn run(regex: &Regex, input: &Input<'_>, state: &mut Option<(Cache, Captures)>) 
     Some(Match { whole, private })
 }
 
-/// In a text with escapes, `\n` before a value is not part of it: replacing its `n` would break the escape.
+/// Excludes `\n` and other escapes before a value: replacing the `n` would break the escape.
 fn unescape_start(text: &str, range: Range<usize>) -> Range<usize> {
     let before = text.as_bytes().get(..range.start).unwrap_or_default();
     let odd = before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;

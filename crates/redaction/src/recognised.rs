@@ -1,8 +1,8 @@
-//! **What**: what an external recogniser names becomes hits beside those of the rules. **Why**: offsets of another
-//! program count characters, know nothing of escapes, JSON or placeholders, and may be anything. **Invariants**: an
-//! answer with an offset that is none is refused whole; hits only add; they touch no placeholder that came in, cut no
-//! escape and no character with its marks, and leave quotes and brackets, so that JSON stays valid. **Not here**:
-//! asking (`recogniser`), overlaps (`resolve`).
+//! Turns the findings of an external recogniser into hits next to those of the rules. Its offsets count characters,
+//! ignore escapes, JSON and placeholders, and may be wrong; an answer with an invalid offset is refused whole. Findings
+//! only add hits. A hit never touches an existing placeholder, never splits an escape or a character with its marks,
+//! and leaves quotes and brackets in place, so that JSON stays valid. `recogniser` makes the calls, `resolve` settles
+//! overlaps.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -21,20 +21,20 @@ use super::rule::{Class, Family, RuleData};
 pub struct EntityRow {
     /// `PERSON` for `[PERSON]`.
     pub placeholder: String,
-    /// What recognisers call it, in capitals.
+    /// Names of this entity in recognisers, in capitals.
     pub entities: Vec<String>,
 }
 
-/// The table of entities that comes with the program.
+/// The built-in table of entities.
 pub const ENTITIES: &str = include_str!("../../../config/rules/recogniser.yaml");
 
 impl EntityRow {
-    /// Name of the rule that stands for what a recogniser finds of this kind.
+    /// Name of the rule for findings of this kind.
     pub fn rule(&self) -> String {
         format!("recogniser_{}", self.placeholder.to_ascii_lowercase())
     }
 
-    /// That rule.
+    /// The rule for findings of this kind.
     pub fn data(&self) -> RuleData {
         RuleData {
             name: self.rule(),
@@ -47,7 +47,7 @@ impl EntityRow {
     }
 }
 
-/// A stretch of a text that a recogniser named.
+/// A finding of a recogniser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// Byte range, on character boundaries.
@@ -56,8 +56,8 @@ pub struct Named {
     pub rule: usize,
 }
 
-/// Byte ranges of ranges in characters (code points), in their order. None: one of them ends before it begins or beyond
-/// the text, so that whoever counted counts otherwise, and none can be trusted.
+/// Converts ranges in characters (code points) to byte ranges, in the same order. `None` if one of them ends before it
+/// begins, or beyond the text: then the recogniser counts differently and no range can be trusted.
 pub fn byte_ranges(text: &str, ranges: &[(u64, u64)]) -> Option<Vec<Range<usize>>> {
     if text.is_ascii() {
         let range = |&(start, end): &(u64, u64)| {
@@ -83,7 +83,8 @@ pub fn byte_ranges(text: &str, ranges: &[(u64, u64)]) -> Option<Vec<Range<usize>
 }
 
 impl Detector {
-    /// Hits of `text` under `key` ("": none) as [`Detector::find_under`] finds them, and those that were named outside.
+    /// The hits of `text` under `key` ("" for none) as [`Detector::find_under`] finds them, and those of the
+    /// recogniser.
     pub fn find_with<'s>(&self, key: &str, text: &str, named: &[Named], scratch: &'s mut Scratch) -> &'s [Hit] {
         self.find_under(key, text, scratch);
         if !named.is_empty() {
@@ -94,7 +95,7 @@ impl Detector {
         &scratch.hits
     }
 
-    /// The rule of a recogniser's entity row, by the row's rule name.
+    /// The index of a recogniser's rule, by its name.
     pub fn rule_of(&self, name: &str) -> Option<usize> {
         self.rules.iter().position(|rule| *rule.name == *name)
     }
@@ -123,7 +124,7 @@ impl Detector {
     }
 }
 
-/// What is replaced whole or not at all: a character with its marks, or an escape. `stays`: never part of a hit.
+/// A unit that is replaced whole or not at all: a character with its marks, or an escape. `stays`: never part of a hit.
 struct Atom {
     range: Range<usize>,
     stays: bool,
@@ -159,7 +160,7 @@ fn atoms(text: &str, held: &[Range<usize>], quotes: &Quotes) -> Vec<Atom> {
     out
 }
 
-/// Characters that belong to the one before them: marks, variation selectors, joiners, skin tones.
+/// Characters that belong to the one before: marks, variation selectors, joiners, skin tones.
 fn is_mark(char: char) -> bool {
     matches!(u32::from(char),
         0x300..=0x36f | 0x483..=0x489 | 0x591..=0x5bd | 0x610..=0x61a | 0x64b..=0x65f | 0x93c..=0x94d | 0x1ab0..=0x1aff
@@ -167,7 +168,7 @@ fn is_mark(char: char) -> bool {
         | 0xfe20..=0xfe2f | 0x1f3fb..=0x1f3ff | 0xe0100..=0xe01ef)
 }
 
-/// Length of what a backslash begins, and whether it stays: the escape of a letter or digit does not.
+/// Length of the escape that a backslash begins, and whether it must stay; escapes of letters and digits need not.
 fn escape(rest: &[u8]) -> (usize, bool) {
     let hex = |count: usize| {
         let digits = rest.iter().skip(2).take(count);
@@ -175,7 +176,7 @@ fn escape(rest: &[u8]) -> (usize, bool) {
     };
     match rest.get(1) {
         Some(b'u') if hex(4) => {
-            // a low surrogate goes with the high one before it
+            // A low surrogate belongs to the high one before it
             let high = matches!(rest.get(2..4), Some([b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B']));
             let low = high && rest.get(6..8) == Some(b"\\u") && rest.len() >= 12;
             (if low { 12 } else { 6 }, matches!(rest.get(2..5), Some(b"000" | b"001" | b"002")))
@@ -192,7 +193,7 @@ fn within_word(text: &str, at: usize) -> bool {
     before.is_some_and(char::is_alphanumeric) && after.is_some_and(char::is_alphanumeric)
 }
 
-/// The stretches of `range` that may go: whole atoms, without blanks at their ends.
+/// The parts of `range` that may be replaced: whole atoms, without blanks at the ends.
 fn pieces(text: &str, atoms: &[Atom], range: &Range<usize>) -> Vec<Range<usize>> {
     let mut out = Vec::new();
     if range.is_empty() || range.end > text.len() {
@@ -211,17 +212,18 @@ fn pieces(text: &str, atoms: &[Atom], range: &Range<usize>) -> Vec<Range<usize>>
     out
 }
 
-/// A value of JSON that stands without quotes.
+/// An unquoted JSON value.
 enum Bare {
-    /// A number: what takes its place needs quotes, each behind so many backslashes.
+    /// A number: its replacement needs quotes, each behind so many backslashes.
     Number(Range<usize>, u8),
     /// `true`, `false`, `null`.
     Word,
 }
 
-/// Where texts with structure have quotes.
+/// The quotes of a structured text.
 struct Quotes {
-    /// Behind each quote: whether a string goes on, and quotes behind one backslash within it so far.
+    /// For each quote: its position, whether a string is open behind it, and the quotes with one backslash in that
+    /// string.
     states: Vec<(usize, bool, usize)>,
     structured: bool,
 }
@@ -235,7 +237,7 @@ impl Quotes {
         for at in quotes.into_iter().flatten() {
             let before = text.as_bytes().get(..at).unwrap_or_default();
             match before.iter().rev().take(ESCAPES).take_while(|byte| **byte == b'\\').count() {
-                // backslashes in pairs are text
+                // Pairs of backslashes are text
                 count if count % 2 == 0 => (inside, inner) = (!inside, 0),
                 1 => inner += 1,
                 _ => {}
@@ -245,22 +247,22 @@ impl Quotes {
         Self { states, structured }
     }
 
-    /// Whether a character parts values where it stands.
+    /// Whether a character separates values at this position.
     fn part(&self, char: char, at: usize) -> bool {
         self.structured && matches!(char, ',' | ':') && self.outside(at).is_some()
     }
 
-    /// Backslashes before quotes where `at` stands between strings; none within one.
+    /// Backslashes before quotes at a position between strings; `None` inside a string.
     fn outside(&self, at: usize) -> Option<u8> {
         let behind = self.states.partition_point(|(quote, ..)| *quote < at);
         match behind.checked_sub(1).and_then(|last| self.states.get(last)) {
             None | Some((_, false, _)) => Some(0),
-            // JSON in a string of JSON
+            // JSON in a JSON string
             Some((_, true, inner)) => (*inner > 0 && inner % 2 == 0).then_some(1),
         }
     }
 
-    /// The value without quotes that a piece lies in.
+    /// The unquoted value that contains a piece.
     fn bare(&self, text: &str, piece: &Range<usize>) -> Option<Bare> {
         if !self.structured {
             return None;
@@ -284,7 +286,7 @@ impl Quotes {
     }
 }
 
-/// Backslashes before a quote that are looked at.
+/// Most backslashes before a quote that are counted.
 const ESCAPES: usize = 64;
-/// Longest number that is looked for around a piece, bytes to each side.
+/// Longest number around a piece, in bytes on each side.
 const LONGEST: usize = 64;

@@ -1,6 +1,6 @@
-//! **What**: patterns parsed and compiled. **Invariants**: a pattern that could match the empty text, is too large or
-//! needs look-around is refused, with one line that says why; the pattern engine is linear. **Not here**: rules
-//! (`compile`), where patterns are tried (`patterns`).
+//! Parses and compiles patterns. A pattern that could match the empty text, is too large, or needs look-around is
+//! refused with a one-line reason. The engine runs in linear time. Rules are compiled in `compile`, patterns run in
+//! `patterns`.
 
 use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;
@@ -9,16 +9,16 @@ use regex_syntax::hir::Hir;
 
 use super::error::RuleErrorKind;
 
-/// Largest compiled pattern, bytes.
+/// Largest compiled pattern, in bytes.
 const MAX_PATTERN: usize = 1 << 20;
-/// Most bytes of the automaton that is made of a pattern while it reads; then it is made anew.
+/// Most bytes of the lazily built automaton; when it is full, it is rebuilt.
 pub(super) const MAX_CACHE: usize = 4 << 20;
 
 pub(super) fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
     ParserBuilder::new().unicode(unicode).utf8(unicode).build().parse(pattern).ok()
 }
 
-/// Whether a pattern may match the empty text, if only at some places (`\b`, `(?m)^`).
+/// Whether a pattern may match the empty text, even if only at some positions (`\b`, `(?m)^`).
 fn is_void(pattern: &str, unicode: bool) -> bool {
     parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
 }

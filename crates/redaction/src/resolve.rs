@@ -1,6 +1,6 @@
-//! **What**: overlapping hits become disjoint ones, and hits become text. **Invariants**: the order is class (see
-//! [`super::Class`]), longer, earlier, rule; a partial overlap is merged under the winner, so that no tail leaks;
-//! placeholders that came in are reserved and stay. **Not here**: matching (`find`).
+//! Makes overlapping hits disjoint, and replaces hits in a text. The winner is decided by class (see [`super::Class`]),
+//! then length, position and rule. A partial overlap is merged under the winner, so that no tail leaks. Existing
+//! placeholders are reserved and stay.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -8,14 +8,14 @@ use std::sync::LazyLock;
 use super::rule::Class;
 use crate::wordlists;
 
-/// One private stretch of a text.
+/// A private range in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
     /// Byte range, on character boundaries.
     pub range: Range<usize>,
     /// Index of the rule in its detector.
     pub(super) rule: usize,
-    /// A bare JSON number: what takes its place needs quotes, each behind so many backslashes.
+    /// For a bare JSON number: its replacement needs quotes, each behind so many backslashes.
     pub(super) bare: Option<u8>,
 }
 
@@ -26,13 +26,13 @@ impl Hit {
     }
 }
 
-/// Merges overlapping hits; what remains is sorted and disjoint.
+/// Merges overlapping hits. The result is sorted and disjoint.
 pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>) {
     if hits.is_sorted_by(|a, b| a.range.end <= b.range.start) {
         return;
     }
     let place = |hit: &Hit| (hit.range.start, usize::MAX - hit.range.end, hit.rule);
-    // families come one behind the other, each in order: the stable sort knows such runs
+    // The families' hits come in sorted runs, which the stable sort handles quickly
     hits.sort_by_key(place);
     hits.dedup_by(|hit, last| {
         let overlaps = hit.range.start < last.range.end;
@@ -40,7 +40,7 @@ pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>
             let union = last.range.start..last.range.end.max(hit.range.end);
             let rank = |hit: &Hit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
             let winner = if rank(hit) < rank(last) { hit.rule } else { last.rule };
-            // quotes belong around what is bare as a whole only
+            // Quotes belong only around a whole bare value
             let of = |hit: &Hit| hit.bare.filter(|_| hit.range == union);
             let bare = of(last).or(of(hit));
             *last = Hit { range: union, rule: winner, bare };
@@ -49,13 +49,13 @@ pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>
     });
 }
 
-/// Placeholders already in the text: `[TYPE]` or `[TYPE:h-…]`, in order, without overlap. A type with digits must be
-/// one of `known`: keys and account numbers have only capitals and digits too.
+/// Finds placeholders already in the text, `[TYPE]` or `[TYPE:h-…]`, in order, without overlap. A type with digits must
+/// be in `known`, because keys and account numbers may also consist of capitals and digits.
 pub(super) fn reserved(text: &str, known: &dyn Fn(&str) -> bool, out: &mut Vec<Range<usize>>) {
     reserved_at(text, memchr::memchr_iter(b'[', text.as_bytes()), known, out);
 }
 
-/// As [`reserved`], where the brackets are known.
+/// Like [`reserved`], with known positions of the brackets.
 pub(super) fn reserved_at(
     text: &str,
     brackets: impl Iterator<Item = usize>,
@@ -70,15 +70,15 @@ pub(super) fn reserved_at(
     }
 }
 
-/// Whether all of `text` is one placeholder.
+/// Whether a whole text is one placeholder.
 pub(super) fn is_placeholder(text: &str, known: &dyn Fn(&str) -> bool) -> bool {
     placeholder_len(text, known) == Some(text.len())
 }
 
-/// Levels of logs, which stand in square brackets too.
+/// Log levels, which also occur in square brackets.
 static LEVELS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.log_levels").collect());
 
-/// Length of the placeholder that `text` starts with: `\[[A-Z][A-Z0-9_]{1,40}(?::h-[0-9a-f]{16})?\]`.
+/// Length of the placeholder at the start of `text`: `\[[A-Z][A-Z0-9_]{1,40}(?::h-[0-9a-f]{16})?\]`.
 fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
     let body = text.strip_prefix('[')?;
     let name = body.bytes().take(42).take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_').count();
@@ -98,7 +98,7 @@ fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
     (digits == 16 && hex.get(16..)?.starts_with(']')).then_some(name + 2 + 3 + 16)
 }
 
-/// `text` with every hit replaced by what `placeholder` says.
+/// Returns `text` with every hit replaced by the text that `placeholder` writes.
 pub fn replace(text: &str, hits: &[Hit], placeholder: &mut dyn FnMut(&Hit, &str, &mut String)) -> String {
     let mut out = String::with_capacity(text.len());
     let mut from = 0;

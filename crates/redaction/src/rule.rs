@@ -1,37 +1,37 @@
-//! **What**: a rule as data. **Not here**: compiling (`compile`), the checks behind `validator` (`validate`).
+//! A rule as data. It is compiled in `compile`; the checks behind `validator` are in `validate`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::validate::Validator;
 
-/// How sure a rule is: the order in which overlapping hits win, best first.
+/// How certain a rule is. Overlapping hits win in this order, best first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Written by the user.
     #[default]
     Custom,
-    /// The value of a key that says what it is.
+    /// The value of a private key.
     Key,
     /// A credential with a shape of its own.
     Secret,
     /// An id whose checksum was verified.
     Checksum,
-    /// A value that a word before it announces.
+    /// A value announced by a word before it.
     Cued,
-    /// Shape alone.
+    /// Recognised by its shape alone.
     Shape,
     /// A name or postal address.
     Name,
-    /// Named by an external recogniser.
+    /// Found by an external recogniser.
     Recognised,
-    /// Randomness alone, beside a word.
+    /// A random value near a word.
     Entropy,
 }
 
 impl Class {
-    /// In words, for whoever asks why.
+    /// Explanation of the class for users.
     pub fn why(self) -> &'static str {
         match self {
             Self::Custom => "a rule of the configuration",
@@ -47,7 +47,7 @@ impl Class {
     }
 }
 
-/// What must stand beside a match.
+/// Condition on the characters next to a match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bounds {
@@ -56,79 +56,79 @@ pub enum Bounds {
     None,
     /// No letter, digit or `_` on either side.
     Word,
-    /// No letter or digit before; anything after (a cut token still leaks).
+    /// No letter or digit before; anything after (a truncated token still leaks).
     Token,
-    /// As `Word`, and no `.`, `-`, `/` or `:` that goes on to another digit.
+    /// Like `Word`, and not continued to another digit by `.`, `-`, `/` or `:`.
     Number,
-    /// As `Word`, and no `.` or `-` that goes on to another digit: a port or path may follow.
+    /// Like `Word`, and not continued to another digit by `.` or `-`; a port or path may follow.
     Address,
 }
 
-/// One rule of `config/rules/*.yaml`: either a `pattern`, or the name of a `family` that is code.
+/// A rule in `config/rules/*.yaml`: either a `pattern`, or the name of a `family` implemented in code.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleData {
-    /// Unique name; metric label.
+    /// Unique name, used as a metric label.
     pub name: String,
     /// `EMAIL` for `[EMAIL]`.
     pub placeholder: String,
     /// Its class.
     pub class: Class,
-    /// Used unless the configuration says otherwise.
+    /// Whether it is enabled unless the configuration says otherwise.
     #[serde(default = "yes")]
     pub on: bool,
-    /// Byte-oriented pattern (no look-around). With a group, the first group is what is private. One that begins with
-    /// a word of two letters or more is tried where that word begins, and nowhere else.
+    /// Byte-oriented pattern (no look-around). With a group, the first group is the private part. A pattern that begins
+    /// with a word of two letters or more is tried only at that word.
     #[serde(default)]
     pub pattern: String,
-    /// What is found by code.
+    /// The code that finds matches.
     #[serde(default)]
     pub family: Option<Family>,
-    /// Keys (of JSON and its likes, attributes, columns) whose whole value is private: last segment, in snake case;
-    /// plurals are meant too. `*_phone` counts also behind other words (`home_phone`).
+    /// Keys (of JSON and similar notations, attributes, columns) whose whole value is private: the last segment, in
+    /// snake case; plurals included. `*_phone` also matches after other words (`home_phone`).
     #[serde(default)]
     pub keys: Vec<String>,
-    /// What the value of a key must look like.
+    /// Required form of a key's value.
     #[serde(default)]
     pub value: KeyValue,
-    /// The keys count only where one of these stands beside or above them, or before them in one key.
+    /// The keys count only if one of these is a sibling or parent key, or comes before them in the same key.
     #[serde(default)]
     pub beside: Vec<String>,
-    /// They do not count where one of these does.
+    /// The keys do not count next to one of these.
     #[serde(default)]
     pub against: Vec<String>,
-    /// Words that announce what a family looks for.
+    /// Words that announce a family's values.
     #[serde(default)]
     pub cues: Vec<String>,
-    /// Words (in lower case; those that begin with a capital are found so alone) one of which must stand near a match:
-    /// 35 bytes before or 15 behind, on its line. A family of numbers decides for itself how near. A blank in it also
-    /// stands for `_`, `-` and nothing.
+    /// Context words, one of which must be near a match: at most 35 bytes before or 15 behind, on the same line. In
+    /// lower case; a word that begins with a capital matches only in that spelling. Families of numbers have their own
+    /// distances. A blank in a word also matches `_`, `-` and nothing.
     #[serde(default)]
     pub context: Vec<String>,
-    /// Words that count as context of a family of numbers only in prose, not within keys: `call` is no part of
+    /// Context words for a family of numbers that count only in prose, not inside keys: `call` is not found in
     /// `call_id`.
     #[serde(default)]
     pub prose: Vec<String>,
-    /// What must stand beside the match.
+    /// Condition on the characters next to the match.
     #[serde(default)]
     pub bounds: Bounds,
-    /// A further check by name.
+    /// Name of a further check.
     #[serde(default)]
     pub validator: Validator,
-    /// Matches that are not private after all: patterns that must fit the whole match.
+    /// Patterns for matches that are not private after all; they must fit the whole match.
     #[serde(default)]
     pub allow: Vec<String>,
-    /// Example texts; each private part stands in «…». Each is a test; a gateway does not keep them.
+    /// Example texts with each private part in «…», used as tests. A running gateway does not keep them.
     #[cfg_attr(test, serde(default))]
     #[cfg_attr(not(test), serde(default, deserialize_with = "skipped"))]
     pub hits: Vec<String>,
-    /// Look-alikes that must stay. Each is a test.
+    /// Similar texts without private parts, used as tests.
     #[cfg_attr(test, serde(default))]
     #[cfg_attr(not(test), serde(default, deserialize_with = "skipped"))]
     pub misses: Vec<String>,
 }
 
-/// Reads examples without keeping them: they are half of the rule files, and an idle gateway would hold their memory.
+/// Skips the examples: they are half of the rule files and would waste an idle gateway's memory.
 #[cfg(not(test))]
 fn skipped<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     serde::de::IgnoredAny::deserialize(deserializer).map(|_| Vec::new())
@@ -138,33 +138,33 @@ fn yes() -> bool {
     true
 }
 
-/// What is found by code rather than by a pattern. Each row of a family is one kind of finding of it.
+/// Findings that are implemented in code rather than as a pattern. Each row of a family is one kind of finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// Addresses of RFC 5321.
+    /// E-mail addresses (RFC 5321).
     Email,
     /// Values of `keys`.
     Keys,
-    /// Persons' names behind words that leave no doubt (`my name is`, `Mr.`).
+    /// Persons' names behind unambiguous words (`my name is`, `Mr.`).
     NameIntroduced,
-    /// Persons' names behind words that may announce other things too (`I am`, `named`).
+    /// Persons' names behind ambiguous words (`I am`, `named`).
     NameCued,
     /// Persons' names behind a greeting.
     NameGreeted,
     /// Persons' names below a closing formula.
     NameSigned,
-    /// Persons' names at their place in a line of a record (vCard, HL7).
+    /// Persons' names in a positional record (vCard, HL7).
     NameRecord,
-    /// Persons' names beside an e-mail address.
+    /// Persons' names next to an e-mail address.
     NameMail,
     /// Persons' names that were found elsewhere in the same text.
     NameCarried,
-    /// A given name of the list before another name.
+    /// A listed given name before another name.
     NameListed,
-    /// Persons' names in Chinese, Japanese and Korean beside their titles.
+    /// Persons' names in Chinese, Japanese and Korean next to their titles.
     NameEastern,
-    /// House number and street, in any order.
+    /// House number and street, in either order.
     Street,
     /// Post office boxes.
     PostBox,
@@ -172,23 +172,23 @@ pub enum Family {
     PhoneInternational,
     /// Phone numbers in the shape of a national plan.
     PhoneNational,
-    /// Phone numbers that a word announces.
+    /// Phone numbers announced by a word.
     PhoneCued,
-    /// Payment cards by Luhn and issuer.
+    /// Payment cards, by Luhn check and issuer.
     Card,
-    /// Payment cards that a word announces.
+    /// Payment cards announced by a word.
     CardCued,
     /// Card verification codes.
     CardCode,
     /// Expiry dates of cards.
     CardExpiry,
-    /// IBANs by country, length and mod 97.
+    /// IBANs, by country, length and mod 97.
     Iban,
-    /// Payment addresses of India: `name@okaxis`.
+    /// Payment addresses of India's UPI: `name@okaxis`.
     Upi,
     /// One-time codes.
     OneTimeCode,
-    /// Bank accounts, members, customers, policies.
+    /// Numbers of bank accounts, members, customers, policies.
     Account,
     /// Business identifier codes of banks.
     Swift,
@@ -198,23 +198,23 @@ pub enum Family {
     Wallet,
     /// US social security numbers 3-2-4.
     Ssn,
-    /// The same that a word announces.
+    /// US social security numbers announced by a word.
     SsnCued,
-    /// Tax ids whose shape and check say so.
+    /// Tax ids, by shape and check.
     TaxShape,
-    /// Tax ids that a word announces.
+    /// Tax ids announced by a word.
     TaxCued,
-    /// National ids whose shape and check say so.
+    /// National ids, by shape and check.
     NationalShape,
-    /// National ids that a word announces.
+    /// National ids announced by a word.
     NationalCued,
-    /// Passports, also their machine readable lines.
+    /// Passport numbers, and machine-readable passport lines.
     Passport,
     /// Driving licences.
     License,
-    /// Medical ids whose shape and check say so.
+    /// Medical ids, by shape and check.
     MedicalShape,
-    /// Medical ids that a word announces.
+    /// Medical ids announced by a word.
     MedicalCued,
     /// Dates of birth.
     Birth,
@@ -226,21 +226,21 @@ pub enum Family {
     Mac,
     /// IMEIs and advertising ids.
     Device,
-    /// Vehicle identification numbers by check digit.
+    /// Vehicle identification numbers, by check digit.
     Vin,
-    /// Vehicles that a word announces: VIN, plate.
+    /// Vehicle numbers announced by a word: VIN, plate.
     VehicleCued,
-    /// Values of keys that say password.
+    /// Values of password keys.
     Password,
-    /// Values of keys that say secret, token or key.
+    /// Values of keys for secrets, tokens and API keys.
     SecretValue,
     /// Credentials of `Authorization` headers.
     HeaderCredentials,
-    /// `user:password`, in base64 or behind `-u`.
+    /// `user:password` pairs, in base64 or behind `-u`.
     BasicCredentials,
     /// Values of cookies.
     Cookie,
-    /// Secrets of AWS beside a key id or their name.
+    /// AWS secrets near a key id or their name.
     AwsSecret,
     /// Keys and client secrets of Azure.
     AzureKey,
@@ -250,27 +250,27 @@ pub enum Family {
     Userinfo,
     /// Private keys in PEM, OpenPGP and PuTTY form.
     KeyBlock,
-    /// Random values beside a provider's name.
+    /// Random values near a provider's name.
     ProviderValue,
-    /// `123456789:AA…`.
+    /// Telegram bot tokens, `123456789:AA…`, and some other tokens with an anchor of digits or signs.
     TelegramToken,
-    /// 32 hex digits and `-us1`.
+    /// Mailchimp keys: 32 hex digits and `-us1`.
     MailchimpKey,
-    /// Three parts, the first of which begins with `M`, `N` or `O`.
+    /// Discord tokens: three parts, the first beginning with `M`, `N` or `O`.
     DiscordToken,
-    /// Hashes of passwords as crypt writes them.
+    /// Password hashes in crypt and similar formats.
     PasswordHash,
-    /// Webhooks whose host has a name of the customer's.
+    /// Webhooks whose host contains the customer's name.
     HostedWebhook,
-    /// Words that a wallet's keys are made from.
+    /// Seed phrases of crypto wallets.
     SeedPhrase,
-    /// Random tokens beside words such as "API key" in prose.
+    /// Random tokens near words such as "API key" in prose.
     Entropy,
-    /// What an external recogniser names; searched for by nobody here.
+    /// Findings of an external recogniser; nothing here searches for them.
     Recognised,
 }
 
-/// The rule of each family that is on.
+/// The rule of each enabled family.
 #[derive(Clone, Copy)]
 pub(super) struct Families([Option<u16>; 64]);
 
@@ -281,13 +281,13 @@ impl Default for Families {
 }
 
 impl Families {
-    /// The rule of a family, if it is on.
+    /// The rule of a family, if it is enabled.
     #[inline]
     pub(super) fn rule(&self, family: Family) -> Option<u16> {
         self.0.get(family as usize).copied().flatten()
     }
 
-    /// Says which rule a family has.
+    /// Sets the rule of a family.
     pub(super) fn set(&mut self, family: Family, rule: u16) {
         if let Some(slot) = self.0.get_mut(family as usize) {
             *slot = Some(rule);
@@ -296,61 +296,62 @@ impl Families {
 }
 
 impl Family {
-    /// Its bit in a set of families.
+    /// The family's bit in a set of families.
     pub(super) fn bit(self) -> u64 {
         1_u64.checked_shl(self as u32).unwrap_or(0)
     }
 }
 
-/// What the value of a key must look like.
+/// Required form of a key's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyValue {
-    /// Anything but what says "no value".
+    /// Anything except words for "no value".
     #[default]
     Any,
-    /// A few words, with no digit or sign of code: the key is about a person.
+    /// A few words, without digits or characters of code, for keys that are about a person.
     Words,
-    /// One to five words that a person's name may have.
+    /// One to five words that may be a person's name.
     Name,
-    /// As `Name`, and the first is a given name of the list.
+    /// Like `Name`, and the first word is a listed given name.
     Listed,
     /// A postal address: words with a digit, or several words.
     Street,
-    /// At least four digits, or letters and digits.
+    /// Letters and digits, at least five (three if masked), one of them a digit.
     Code,
-    /// At least three digits and nothing but them and signs.
+    /// At least three digits, and otherwise only separators.
     Digits,
-    /// Twelve to nineteen digits and nothing but them and signs.
+    /// Twelve to nineteen digits, and otherwise only separators.
     Card,
     /// A date, or a year.
     Date,
     /// A telephone number.
     Phone,
-    /// Holds an `@`.
+    /// Contains an `@`.
     Email,
 }
 
-/// A rule in a user's configuration: a pattern, keys, or both.
+/// A redaction rule of your own: a pattern, keys, or both.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Custom {
     /// Placeholder without brackets, e.g. `ACCOUNT_ID`: capital letters, digits and `_`.
     pub name: String,
-    /// Regular expression (linear time: no look-around, no back-references). With a group, the first group goes.
+    /// Regular expression (linear time: no look-around, no back-references). With a group, only the first group is
+    /// replaced.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pattern: String,
-    /// Keys of attributes, JSON and its likes whose whole value goes: last segment, in snake case; `*_account` also
-    /// behind other words.
+    /// Keys of attributes, JSON and similar notations whose whole value is replaced: the last segment, in snake case.
+    /// `*_account` also matches after other words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// Words one of which must stand near a match of the pattern: 35 bytes before or 15 behind, on its line.
+    /// Words, one of which must be near a match of the pattern: at most 35 bytes before or 15 behind, on the same line.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub near: Vec<String>,
-    /// A further check by name, as `config/rules` use them, e.g. `credit_card`.
+    /// Name of a further check, as in `config/rules`, e.g. `credit_card`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub validator: String,
-    /// Matches that stay: patterns that must fit the whole match.
+    /// Patterns for matches to leave in place; they must fit the whole match.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
 }

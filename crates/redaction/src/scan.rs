@@ -1,6 +1,6 @@
-//! **What**: [`Scan`], one text under search with its anchors, and [`Claims`], what rules say about it. **Why**: every
-//! family looks at a text through the same few questions. **Invariants**: a claim is on character boundaries, not
-//! empty, and touches no placeholder that came in; looking near a place is bounded. **Not here**: overlaps (`resolve`).
+//! [`Scan`]: one text under search with its anchors, and [`Claims`]: the ranges that rules find private in it. All
+//! families read a text through them. A claim lies on character boundaries, is not empty, and touches no existing
+//! placeholder; looking around a position is bounded. `resolve` settles overlaps.
 
 use std::ops::Range;
 
@@ -9,48 +9,48 @@ use super::anchors::Anchors;
 use super::detector::Detector;
 use super::rule::{Bounds, Family};
 
-/// Bytes before and behind a match in which its context may stand.
+/// Most bytes before and behind a match in which its context word may be.
 const CONTEXT: (usize, usize) = (35, 15);
-/// Bytes before a bare number in which the quotes of its key stand.
+/// Most bytes before a bare number in which the quotes of its key may be.
 const QUOTE: usize = 128;
 
-/// One text under search: the one that came, or a view of it.
+/// A text under search: the input, or a view of it.
 pub(super) struct Scan<'a> {
     /// The text.
     pub(super) text: &'a str,
-    /// Where anything could begin.
+    /// Positions at which something could begin.
     pub(super) anchors: &'a Anchors,
-    /// Placeholders that came in, in order.
+    /// Existing placeholders, in order.
     pub(super) reserved: &'a [Range<usize>],
     /// The rules.
     pub(super) detector: &'a Detector,
 }
 
-/// One stretch that a rule says is private.
+/// A range that a rule finds private.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     /// Byte range in the text of its scan.
     pub(super) range: Range<usize>,
     /// Index of the rule.
     pub(super) rule: u16,
-    /// A bare JSON number: what takes its place needs quotes, each behind so many backslashes.
+    /// For a bare JSON number: its replacement needs quotes, each behind so many backslashes.
     pub(super) bare: Option<u8>,
 }
 
 /// All claims on one text.
 #[derive(Default)]
 pub(super) struct Claims {
-    /// In order of finding.
+    /// Claims in the order of finding.
     pub(super) list: Vec<Claim>,
 }
 
 impl Claims {
-    /// Adds a claim; one that touches a placeholder, or is empty, is none. Gives whether it was added.
+    /// Adds a claim, unless it is empty, allowed, or touches a placeholder. Returns whether it was added.
     pub(super) fn add(&mut self, scan: &Scan<'_>, rule: u16, range: Range<usize>) -> bool {
         self.put(scan, Claim { range, rule, bare: None })
     }
 
-    /// Adds a claim on a bare JSON number. The quotes that it gets are as those before it.
+    /// Adds a claim on a bare JSON number. Its quotes are escaped like those before it.
     pub(super) fn add_bare(&mut self, scan: &Scan<'_>, rule: u16, range: Range<usize>) -> bool {
         let before = scan.bytes(range.start.saturating_sub(QUOTE)..range.start);
         let head = memchr::memrchr(b'"', before).and_then(|at| before.get(..at)).unwrap_or_default();
@@ -58,7 +58,7 @@ impl Claims {
         self.put(scan, Claim { range, rule, bare: Some(u8::try_from(backslashes).unwrap_or(u8::MAX)) })
     }
 
-    /// Adds a claim on what could not be searched: it swallows placeholders at its ends.
+    /// Adds a claim on text that could not be searched; placeholders at its ends are included.
     pub(super) fn close(&mut self, scan: &Scan<'_>, rule: u16, range: Range<usize>) {
         let mut range = scan.widen(range);
         let first = scan.reserved.partition_point(|held| held.end <= range.start);
@@ -71,7 +71,7 @@ impl Claims {
         self.list.push(Claim { range, rule, bare: None });
     }
 
-    /// Adds a claim as [`Claims::add`] does.
+    /// Adds a claim under the conditions of [`Claims::add`].
     pub(super) fn put(&mut self, scan: &Scan<'_>, mut claim: Claim) -> bool {
         claim.range = scan.whole(claim.range);
         if claim.range.is_empty() || scan.is_reserved(&claim.range) || scan.is_allowed(claim.rule, &claim.range) {
@@ -83,38 +83,38 @@ impl Claims {
 }
 
 impl<'t> Scan<'t> {
-    /// The byte at `at`, or a line end where there is none.
+    /// The byte at `at`, or a line feed beyond the text.
     pub(super) fn byte(&self, at: usize) -> u8 {
         self.text.as_bytes().get(at).copied().unwrap_or(b'\n')
     }
 
-    /// The byte `back` before `at`, or a line end where there is none.
+    /// The byte `back` bytes before `at`, or a line feed beyond the text.
     pub(super) fn before(&self, at: usize, back: usize) -> u8 {
         at.checked_sub(back).map_or(b'\n', |at| self.byte(at))
     }
 
-    /// Whether the rule's users said that this match is not private.
+    /// Whether the user's configuration allows this match.
     pub(super) fn is_allowed(&self, rule: u16, range: &Range<usize>) -> bool {
         let allow = self.detector.rules.get(usize::from(rule)).and_then(|rule| rule.allow.as_ref());
         allow.is_some_and(|allow| allow.is_match(self.part(range.clone())))
     }
 
-    /// Part of the text; empty where the range is none.
+    /// Part of the text; empty if the range is invalid.
     pub(super) fn part(&self, range: Range<usize>) -> &str {
         self.text.get(range).unwrap_or("")
     }
 
-    /// Part of the text as bytes, as far as the text goes.
+    /// Part of the text as bytes, cut at the end of the text.
     pub(super) fn bytes(&self, range: Range<usize>) -> &'t [u8] {
         self.text.as_bytes().get(range.start..range.end.min(self.text.len())).unwrap_or_default()
     }
 
-    /// The rule of a family, if it is on.
+    /// The rule of a family, if it is enabled.
     pub(super) fn rule(&self, family: Family) -> Option<u16> {
         self.detector.families.rule(family)
     }
 
-    /// What finds a rule, if that is code.
+    /// The family of a rule, if it has one.
     pub(super) fn family(&self, rule: u16) -> Option<Family> {
         self.detector.rules.get(usize::from(rule))?.family
     }
@@ -124,7 +124,7 @@ impl<'t> Scan<'t> {
         self.before(at, 2) == b'\\' && b"ntrbf".contains(&self.before(at, 1))
     }
 
-    /// Whether a context word of `rule` stands near `range`, on its line.
+    /// Whether a context word of `rule` is near `range`, on the same line.
     pub(super) fn has_context(&self, rule: u16, range: &Range<usize>) -> bool {
         let (from, to) = (range.start.saturating_sub(CONTEXT.0), range.end + CONTEXT.1);
         let words = &self.anchors.words;
@@ -141,7 +141,7 @@ impl<'t> Scan<'t> {
         })
     }
 
-    /// Whether what stands beside `range` is as `bounds` ask.
+    /// Whether the characters next to `range` satisfy `bounds`.
     pub(super) fn is_bounded(&self, bounds: Bounds, range: &Range<usize>) -> bool {
         let before = |back: usize| self.before(range.start, back);
         let after = |on: usize| self.byte(range.end + on);
@@ -160,30 +160,30 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// Whether `range` starts, ends or lies in a placeholder that came in. It may hold one whole: nobody may keep a
-    /// secret in clear by writing `[EMAIL]` into its middle.
+    /// Whether `range` starts, ends or lies in an existing placeholder. It may contain a whole one; otherwise a secret
+    /// could be kept readable by writing `[EMAIL]` into its middle.
     pub(super) fn is_reserved(&self, range: &Range<usize>) -> bool {
-        // They are in order and do not overlap: only those around the two ends matter.
+        // Placeholders are in order and disjoint, so only those around the two ends matter
         let first_behind = |at: usize| self.reserved.get(self.reserved.partition_point(|held| held.end <= at));
         first_behind(range.start).is_some_and(|held| held.start <= range.start)
             || first_behind(range.end).is_some_and(|held| held.start < range.end)
     }
 
-    /// Whether a placeholder that came in holds `at`.
+    /// Whether `at` is in an existing placeholder.
     pub(super) fn is_held(&self, at: usize) -> bool {
         let next = self.reserved.partition_point(|held| held.end <= at);
         self.reserved.get(next).is_some_and(|held| held.start <= at)
     }
 
-    /// Whether a placeholder that came in stands in a range: what was there may have been what a word announced, so
-    /// that no word reaches beyond it.
+    /// Whether a range contains an existing placeholder. That may have been the announced value, so a word does not
+    /// reach across it.
     pub(super) fn holds_placeholder(&self, range: &Range<usize>) -> bool {
         let next = self.reserved.partition_point(|held| held.end <= range.start);
         self.reserved.get(next).is_some_and(|held| held.start < range.end)
     }
 
-    /// A range of a claim: of whole characters, without the backslashes of an escape that begins at its end. An entity
-    /// (`&#x27`) is no value: what it says is told by the view of it.
+    /// Adjusts a claim's range: whole characters, and no trailing backslashes of an escape. An entity (`&#x27`) gives
+    /// an empty range, because its view is searched instead.
     fn whole(&self, range: Range<usize>) -> Range<usize> {
         let range = self.widen(range);
         let found = self.bytes(range.clone());
@@ -198,7 +198,7 @@ impl<'t> Scan<'t> {
         range.start..range.end - backslashes
     }
 
-    /// A range that cuts a character takes it whole.
+    /// Widens a range to whole characters.
     pub(super) fn widen(&self, range: Range<usize>) -> Range<usize> {
         let (mut start, mut end) = (range.start, range.end.min(self.text.len()));
         while !self.text.is_char_boundary(start) {
@@ -211,7 +211,7 @@ impl<'t> Scan<'t> {
     }
 }
 
-/// At most `most` bytes from `at` on, up to a placeholder that came in: a word announces one value.
+/// At most `most` bytes from `at` on, up to an existing placeholder, because a word announces only one value.
 pub(crate) fn ahead<'a>(scan: &Scan<'a>, at: usize, most: usize) -> &'a [u8] {
     let rest = scan.text.as_bytes().get(at..).unwrap_or_default();
     let held = scan.reserved.get(scan.reserved.partition_point(|held| held.end <= at));

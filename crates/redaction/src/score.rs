@@ -1,54 +1,54 @@
-//! **What**: how well rules do on labelled texts: recall, leak, precision, F2, clean; by type, by group, pooled.
-//! **Why**: users must be able to measure on their own data, by the definitions that the documentation's figures have.
-//! **Invariants**: pure counting; holds no text. **Not here**: reading files (`cli/redact`).
+//! Measures rules on labelled texts: recall, leak, precision, F2 and clean, by type, by group and in total. Users can
+//! measure their own data with the definitions behind the documentation's figures. Pure counting; no text is stored.
+//! `cli/redact` reads the files.
 //!
-//! *Recall*: share of labelled values of which no letter or digit survives at its own place. *Leak*: share of which a
-//! run of four characters or more survives (the whole value, if it is shorter). *Precision*: share of placeholders that
+//! *Recall*: share of labelled values of which no letter or digit survives in place. *Leak*: share of which at least
+//! four consecutive characters survive (the whole value, if it is shorter). *Precision*: share of placeholders that
 //! touch a labelled value. *F2*: 5PR / (4P + R). *Clean*: share of near-miss texts without a placeholder. A placeholder
-//! of another type counts as found; which types were told for which is counted apart.
+//! of another type counts as found; confused types are counted separately.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// A stretch of a text with a type: what a label says, or what a rule put there.
+/// A range in a text with a type: a label, or a placeholder that a rule set.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Marked {
     /// Byte range, on character boundaries.
     pub range: Range<usize>,
-    /// `EMAIL`.
+    /// The type, such as `EMAIL`.
     pub kind: String,
 }
 
-/// One labelled text and what rules made of it.
+/// A labelled text with the result of the rules.
 pub struct Case<'c> {
     /// The text.
     pub text: &'c str,
-    /// What must go.
+    /// Values that must be replaced.
     pub labels: &'c [Marked],
-    /// What went, in order, without overlap.
+    /// Ranges that were replaced, in order, without overlap.
     pub placed: &'c [Marked],
-    /// Its group.
+    /// The group of the text.
     pub group: &'c str,
-    /// Whether nothing may go.
+    /// Whether nothing may be replaced.
     pub near_miss: bool,
 }
 
-/// Counts.
+/// Counts of one type, of one group, or of all texts.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Tally {
     /// Labelled values.
     pub labels: u64,
-    /// Of which nothing survives.
+    /// Labelled values of which nothing survives.
     pub found: u64,
-    /// Of which a run survives.
+    /// Labelled values of which a run survives.
     pub leaked: u64,
     /// Placeholders that are judged.
     pub placed: u64,
-    /// That touch a labelled value.
+    /// Placeholders that touch a labelled value.
     pub right: u64,
     /// Near-miss texts.
     pub near_misses: u64,
-    /// Of which nothing went.
+    /// Near-miss texts in which nothing was replaced.
     pub clean: u64,
 }
 
@@ -68,7 +68,7 @@ impl Tally {
         share(self.right, self.placed)
     }
 
-    /// Recall counts twice.
+    /// F2 score, in which recall weighs more than precision.
     pub fn f2(&self) -> Option<f64> {
         let (precision, recall) = (self.precision()?, self.recall()?);
         let below = 4.0 * precision + recall;
@@ -89,21 +89,21 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 /// Counts over many texts.
 #[derive(Default)]
 pub struct Score {
-    /// Pooled.
+    /// All texts together.
     pub all: Tally,
-    /// By type: labels by theirs, placeholders by theirs.
+    /// By type: labels under the label's type, placeholders under the placeholder's.
     pub types: BTreeMap<String, Tally>,
     /// By group of texts.
     pub groups: BTreeMap<String, Tally>,
-    /// Labelled type and the other type that was told for it, with how often.
+    /// How often a labelled type was found as another type.
     pub confused: BTreeMap<(String, String), u64>,
-    /// Placeholders of types that the labels do not claim to be complete for.
+    /// Placeholders of types for which the texts are not completely labelled.
     pub unjudged: u64,
     judged: Option<BTreeSet<String>>,
 }
 
 impl Score {
-    /// Nothing counted. `judged`: the types that the texts are labelled completely for; without it, all.
+    /// Creates an empty score. `judged`: the types for which the texts are completely labelled; `None` for all.
     pub fn new(judged: Option<BTreeSet<String>>) -> Self {
         Self { judged, ..Self::default() }
     }
@@ -151,10 +151,10 @@ impl Score {
     }
 }
 
-/// Shortest run of characters that is a leak.
+/// Shortest run of characters that counts as a leak.
 const RUN: usize = 4;
 
-/// Whether no letter or digit of a value survives; whether a run of it does.
+/// Whether no letter or digit of a value survives, and whether a run of it does.
 fn survives(text: &str, label: &Range<usize>, placed: &[Marked]) -> (bool, bool) {
     let value = text.get(label.clone()).unwrap_or_default();
     let enough = value.chars().count().min(RUN);

@@ -1,28 +1,27 @@
-//! **What**: [`Bytes`], [`Bits`] and [`Words`], sets that are asked by one look-up. **Why**: most time goes into
-//! reading names, blanks and separators byte by byte, and into lists of words; a table saves a chain of comparisons for
-//! each. **Invariants**: tables of bytes that are known are made by the compiler; nothing is allocated in a look-up.
-//! **Not here**: classes of 64 bytes at a time (`masks`).
+//! [`Bytes`], [`Bits`] and [`Words`]: sets with a single look-up. Most time is spent reading names, blanks and
+//! separators byte by byte and checking word lists, where a table replaces a chain of comparisons. Constant byte tables
+//! are built at compile time; a look-up does not allocate. `masks` classifies 64 bytes at a time.
 
-/// A set of bytes. Held in a `static`: a constant would be copied where it is used.
+/// A set of bytes. Keep it in a `static`: a constant would be copied at each use.
 pub(super) struct Bytes([bool; 256]);
 
 impl Bytes {
-    /// These bytes.
+    /// The set of `bytes`.
     pub(super) const fn of(bytes: &[u8]) -> Self {
         Self([false; 256]).fill(bytes, false, false)
     }
 
-    /// And all ASCII letters and digits.
+    /// Adds all ASCII letters and digits.
     pub(super) const fn and_alnum(self) -> Self {
         self.fill(b"", true, false)
     }
 
-    /// And all bytes of characters that are no ASCII.
+    /// Adds all non-ASCII bytes.
     pub(super) const fn and_high(self) -> Self {
         self.fill(b"", false, true)
     }
 
-    /// All bytes that are not in it.
+    /// The complement.
     pub(super) const fn others(mut self) -> Self {
         let mut slots: &mut [bool] = &mut self.0;
         while let [slot, rest @ ..] = slots {
@@ -49,32 +48,32 @@ impl Bytes {
         self.0.get(usize::from(byte)).copied().unwrap_or_default()
     }
 
-    /// How many bytes of the set `text` begins with.
+    /// Number of leading bytes of `text` in the set.
     #[inline]
     pub(super) fn leading(&self, text: &[u8]) -> usize {
         text.iter().position(|byte| !self.has(*byte)).unwrap_or(text.len())
     }
 
-    /// How many bytes of the set `text` ends with.
+    /// Number of trailing bytes of `text` in the set.
     #[inline]
     pub(super) fn trailing(&self, text: &[u8]) -> usize {
         text.len() - text.iter().rposition(|byte| !self.has(*byte)).map_or(0, |at| at + 1)
     }
 }
 
-/// A set of bytes that a pattern tells: a bit for each.
+/// A set of bytes built at run time, one bit each.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Bits([u64; 4]);
 
 impl Bits {
-    /// All bytes of these ranges, whose ends count too.
+    /// All bytes in these inclusive ranges.
     pub(super) fn of(ranges: impl IntoIterator<Item = (u8, u8)>) -> Self {
         let mut made = Self::default();
         ranges.into_iter().for_each(|(from, to)| made.add(from, to));
         made
     }
 
-    /// Adds the bytes from one to another, both of them too.
+    /// Adds an inclusive range of bytes.
     pub(super) fn add(&mut self, from: u8, to: u8) {
         for byte in from..=to {
             self.0.get_mut(usize::from(byte >> 6)).into_iter().for_each(|bits| *bits |= 1 << (byte & 63));
@@ -87,7 +86,7 @@ impl Bits {
         self.0.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
     }
 
-    /// Whether any byte is in both.
+    /// Whether the two sets have a byte in common.
     pub(super) fn meets(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).any(|(one, other)| one & other != 0)
     }
@@ -106,26 +105,26 @@ const fn holds(mut bytes: &[u8], byte: u8) -> bool {
 /// A set of words.
 pub(super) type Words = Map<()>;
 
-/// Words, and what each of them stands for. ASCII case does not count.
+/// A map from words to values, ignoring ASCII case.
 pub(super) struct Map<T> {
-    /// Lengths of words by the lowest five bits of their first letter: most words are refused by that.
+    /// Lengths of words by the lowest five bits of their first letter, which reject most words.
     lengths: [u32; 32],
-    /// Words from their hash on; half of the slots are free.
+    /// Hash slots; half of them are free.
     slots: Vec<Option<(&'static str, T)>>,
 }
 
 impl Words {
-    /// The words of a text that white space parts, in lower case.
+    /// The words of a lower-case text, separated by white space.
     pub(super) fn new(text: &'static str) -> Self {
         Self::of(text.split_ascii_whitespace())
     }
 
-    /// These words, in lower case.
+    /// The set of these lower-case words.
     pub(super) fn of(words: impl IntoIterator<Item = &'static str>) -> Self {
         Self::mapped(words.into_iter().map(|word| (word, ())).collect())
     }
 
-    /// Whether `word` is one of them.
+    /// Whether `word` is in the set.
     #[inline]
     pub(super) fn has(&self, word: impl AsRef<[u8]>) -> bool {
         self.get(word.as_ref()).is_some()
@@ -133,7 +132,7 @@ impl Words {
 }
 
 impl<T: Copy> Map<T> {
-    /// Words in lower case, each once, and what they stand for.
+    /// The map of these words, which must be distinct and in lower case.
     pub(super) fn mapped(words: Vec<(&'static str, T)>) -> Self {
         let mut made = Self { lengths: [0; 32], slots: vec![None; (words.len() * 2 + 1).next_power_of_two()] };
         for (word, value) in words {
@@ -152,7 +151,7 @@ impl<T: Copy> Map<T> {
         made
     }
 
-    /// What a word stands for; none where it is not one of them.
+    /// The value of a word.
     #[inline]
     pub(super) fn get(&self, word: &[u8]) -> Option<T> {
         let first = word.first().map_or(0, |first| usize::from(first & 31));
@@ -172,7 +171,7 @@ impl<T: Copy> Map<T> {
     }
 }
 
-/// By the first eight bytes, the last one and the length, in lower case.
+/// Hashes a word in lower case by its first eight bytes, its last one and its length.
 #[inline]
 fn hash_any_case(word: &[u8]) -> usize {
     let head = match (word.first_chunk(), word.first_chunk(), word.last_chunk()) {
@@ -187,7 +186,7 @@ fn hash_any_case(word: &[u8]) -> usize {
     ((any_case ^ word.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
 }
 
-/// Of eight bytes at a time: words are short, and tables are fixed.
+/// Hashes a word eight bytes at a time; unkeyed, because the tables are fixed.
 pub(super) fn hash(word: &[u8]) -> usize {
     let (parts, rest) = word.as_chunks::<8>();
     let last = rest.iter().fold(rest.len() as u64, |part, byte| part << 8 | u64::from(*byte));

@@ -1,7 +1,6 @@
-//! **What**: mail addresses that are spelt: `jane dot doe at example dot com`, `jane (at) example.com`. **Why**:
-//! whoever hides an address from harvesters shows it to readers. **Invariants**: only where users chose it; plain words
-//! need a word such as `mail` before them on the line; at most 160 bytes around an `at` are read. **Not here**: written
-//! addresses (`email`).
+//! Finds mail addresses that are spelt out: `jane dot doe at example dot com`, `jane (at) example.com`. They hide an
+//! address from harvesters but not from readers. Only if the user has chosen it; plain words need a word such as `mail`
+//! before them on the line. At most 160 bytes around an `at` are read. Ordinary addresses are in `email`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -10,11 +9,11 @@ use super::rule::Family;
 use super::scan::{Claims, Scan};
 use crate::wordlists;
 
-/// Bytes before and behind an `at` that may belong to an address.
+/// Most bytes before and behind an `at` that may belong to an address.
 const REACH: usize = 80;
-/// Bytes before an address in which a word announces it.
+/// Most bytes between an announcing word and an address.
 const CONTEXT: usize = 48;
-/// Words that announce one.
+/// Words that announce an address.
 static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.spelled_mail").collect());
 
 /// Claims every spelt address.
@@ -32,7 +31,7 @@ pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
     }
 }
 
-/// The address around the `at` at `at`.
+/// Returns the address around the `at` at position `at`.
 fn address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
     let floor = floor.max(at.saturating_sub(REACH)).min(at);
     let before = scan.widen(floor..at);
@@ -49,7 +48,7 @@ fn address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
     (open.is_some() || (spelt && told)).then_some(start..end)
 }
 
-/// What stands before an `at`, and the bracket that opens it.
+/// The text before an `at`, and its opening bracket.
 fn opened(before: &str) -> Option<(&str, Option<char>)> {
     match before.chars().next_back()? {
         open @ ('(' | '[' | '{') => Some((before.get(..before.len() - 1)?.trim_end_matches(' '), Some(open))),
@@ -58,7 +57,7 @@ fn opened(before: &str) -> Option<(&str, Option<char>)> {
     }
 }
 
-/// What stands behind an `at` and its bracket.
+/// The text behind an `at` and its closing bracket.
 fn closed(behind: &str, open: Option<char>) -> Option<&str> {
     let rest = match open {
         None => behind.strip_prefix(' ')?,
@@ -71,7 +70,7 @@ fn closed(behind: &str, open: Option<char>) -> Option<&str> {
 
 const DOTS: [&str; 9] = [" dot ", "(dot)", "[dot]", "{dot}", " (dot) ", " [dot] ", " DOT ", " [DOT] ", "."];
 
-/// Length of the local part at the end of a text: words with dots between.
+/// Length of the local part at the end of a text: words separated by dots.
 fn local_len(text: &str) -> Option<usize> {
     let word = |text: &str| text.bytes().rev().take_while(|b| b.is_ascii_alphanumeric() || b"_+-".contains(b)).count();
     let mut len = word(text);
@@ -87,7 +86,7 @@ fn local_len(text: &str) -> Option<usize> {
     (len > 0).then_some(len)
 }
 
-/// Length of the domain that a text starts with, and whether one of its dots is spelt.
+/// Length of the domain at the start of a text, and whether one of its dots is spelt.
 fn domain_len(text: &str) -> Option<(usize, bool)> {
     let word = |text: &str| text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'-').count();
     let (mut len, mut spelt, mut dots, mut last) = (word(text), false, 0, 0..0);

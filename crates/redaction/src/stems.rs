@@ -1,7 +1,6 @@
-//! **What**: the words that make a pattern or family worth trying, found at the start of words. **Why**: a bit test for
-//! each width of stems costs less than any multi-pattern search. **Invariants**: a bit test a word, three more where
-//! that says so, and then a short list; comparing is without ASCII case unless the stem says so. **Not here**: where
-//! words start (`anchors`).
+//! Finds the known words (stems) that begin at the start of a word. One bit test rejects most words, three more select
+//! a short list to compare; this costs less than any multi-pattern search. Case is ignored unless the stem says
+//! otherwise. `anchors` finds word starts.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,53 +9,55 @@ use std::sync::LazyLock;
 use super::action::Action;
 use super::names::words::given_names;
 
-/// A word to look for.
+/// A known word.
 #[derive(Clone)]
 pub(super) struct Stem {
     /// Its bytes: lower case unless `exact`.
     pub(super) text: Box<[u8]>,
-    /// Case counts.
+    /// Whether case counts.
     pub(super) exact: bool,
-    /// A letter or digit must not follow.
+    /// Whether no letter or digit may follow.
     pub(super) whole: bool,
-    /// What to do there.
+    /// The action where it is found.
     pub(super) action: Action,
 }
 
-/// A stem that was found.
+/// An occurrence of a stem.
 #[derive(Clone, Copy)]
 pub(super) struct WordAt {
-    /// Its first byte.
+    /// Position of its first byte.
     pub(super) at: usize,
-    /// Behind its last byte.
+    /// Position behind its last byte.
     pub(super) end: usize,
-    /// What to do.
+    /// The action of the stem.
     pub(super) action: Action,
 }
 
-/// Bits of a filter.
+/// Bits in a filter.
 const BITS: usize = 1 << 16;
 /// Shortest stem.
 pub(super) const SHORTEST: usize = 2;
-/// What may follow a stem of two letters.
+/// Bytes that may follow a stem of two letters.
 const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&#";
 
-/// Whether a stem may begin, as two bytes of small tables tell that stay in the first cache.
+/// First filter: whether any stem may begin with some bytes. Two look-ups in small tables that fit in the first-level
+/// cache.
 struct Gate {
-    /// By the first four bytes, a bit for each kind of the next two that may follow.
+    /// By the first four bytes: a bit for each class of the next two that may follow.
     four: Box<[u8; FOUR]>,
-    /// By the first three bytes, 1 where a stem has no more.
+    /// By the first three bytes: 1 if a stem has only these.
     three: Box<[u8; THREE]>,
 }
 
-/// Slots of a gate.
+/// Slots of the two tables.
 const FOUR: usize = 1 << 14;
 const THREE: usize = 1 << 13;
-/// Mixes the bits of a number into its highest.
+/// Multiplier that mixes a number's bits into its top bits.
 const MIX: u32 = 0x9E37_79B1;
 
 impl Gate {
-    /// Of what stems of at least four bytes begin with and how long they are, and of what those of three do.
+    /// Builds the filter from the first bytes and lengths of stems with at least four bytes, and the first bytes of
+    /// those with three.
     fn new(long: impl Iterator<Item = (u64, usize)>, short: impl Iterator<Item = u64>) -> Self {
         let mut gate = Self { four: Box::new([0; FOUR]), three: Box::new([0; THREE]) };
         for (begins, len) in long {
@@ -74,13 +75,13 @@ impl Gate {
         (begins.wrapping_mul(MIX) >> (32 - SLOTS.ilog2())) as usize
     }
 
-    /// One of eight kinds of the fifth and sixth byte.
+    /// One of eight classes of the fifth and sixth byte.
     #[inline(always)]
     fn kind(begins: u64) -> u32 {
         (((begins >> 32) as u32) << 16).wrapping_mul(MIX) >> 29
     }
 
-    /// Whether any stem may begin so, in the lowest bit.
+    /// Sets the lowest bit if any stem may begin with these bytes.
     #[inline(always)]
     fn may(&self, begins: u64) -> u64 {
         let slot = |table: &[u8], slot: usize| table.get(slot).map_or(0, |byte| u64::from(*byte));
@@ -93,31 +94,31 @@ impl Gate {
 /// All stems.
 pub(super) struct Stems {
     gate: Gate,
-    /// By the first six bytes, and by the first four and three of those that are shorter.
+    /// Stems of six or more bytes, by the first six; shorter ones by the first four and three.
     six: Filter<6>,
     four: Filter<4>,
     three: Filter<3>,
-    /// Given names, if they are looked for; made when the first text comes.
+    /// Filter of given names, if they are searched; built for the first text.
     given: Option<LazyLock<Given>>,
-    /// A stem begins with a digit that no letter follows.
+    /// Whether a stem begins with a digit that no letter follows.
     numeric: bool,
-    /// What to do at a word of secrets that letters are glued to.
+    /// The action at a secret's word with letters glued to it.
     glued: Option<Action>,
 }
 
-/// Stems by so many of their first bytes.
+/// Stems by their first `BYTES` bytes.
 struct Filter<const BYTES: u32> {
     bits: Box<[u64; BITS / 64]>,
-    /// For each word of `bits`, how many slots before it hold stems.
+    /// For each word of `bits`, the number of used slots before it.
     ranks: Box<[u16; BITS / 64]>,
-    /// Where the stems of each slot that holds any begin, and where the last ones end.
+    /// For each used slot, the index of its first stem; then the number of stems.
     firsts: Vec<u32>,
     stems: Vec<Entry>,
 }
 
-/// A stem with what tells it at once.
+/// A stem with precomputed masks for the comparison.
 struct Entry {
-    /// Its first eight bytes, which of them count, and a bit in each that may have either case.
+    /// Its first eight bytes, a mask of the bytes that it has, and the case bit of each byte that may have either case.
     begins: u64,
     mask: u64,
     either: u64,
@@ -132,14 +133,14 @@ impl Entry {
         Self { begins: (raw(&stem.text, 0) | either) & mask, mask, either, stem }
     }
 
-    /// Adds the stem if it stands at `at`, where these eight bytes stand.
+    /// Adds the stem if it occurs at `at`, whose first eight bytes are `bytes`.
     #[inline(always)]
     fn put(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         if ((bytes | self.either) ^ self.begins) & self.mask != 0 {
             return;
         }
         let end = at + self.stem.text.len();
-        // blanks behind the text's end are none of it
+        // The padding behind the end of the text does not count
         if end <= text.len() && (self.stem.text.len() <= 8 || self.stem.goes_on(text, at + 8..end)) {
             let next = || text.get(end).is_some_and(u8::is_ascii_alphanumeric);
             if !(self.stem.whole && next()) {
@@ -150,7 +151,7 @@ impl Entry {
 }
 
 impl Stem {
-    /// Whether what it has behind its first eight bytes stands there: many begin alike (`customer_…`).
+    /// Whether the stem's bytes after the first eight match; many stems begin alike (`customer_…`).
     fn goes_on(&self, text: &[u8], range: Range<usize>) -> bool {
         let (Some(found), Some(wanted)) = (text.get(range), self.text.get(8..)) else { return false };
         if self.exact { found == wanted } else { found.eq_ignore_ascii_case(wanted) }
@@ -158,7 +159,7 @@ impl Stem {
 }
 
 impl<const BYTES: u32> Filter<BYTES> {
-    /// Stems and what text begins with where they stand.
+    /// Builds the filter from stems with the bytes at their start.
     fn new(stems: Vec<(u64, Stem)>) -> Self {
         let mut made = Self {
             bits: Box::new([0; BITS / 64]),
@@ -194,14 +195,15 @@ impl<const BYTES: u32> Filter<BYTES> {
         ((begins << (64 - 8 * BYTES)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - BITS.ilog2())) as usize
     }
 
-    /// Whether any stem begins so, in the lowest bit.
+    /// Sets the lowest bit if any stem begins with these bytes.
     #[inline(always)]
     fn may(&self, begins: u64) -> u64 {
         let slot = Self::slot(begins);
         self.bits.get(slot / 64).map_or(0, |word| word >> (slot % 64))
     }
 
-    /// Adds the stems that stand at `at`, where these eight bytes stand, in lower case `begins`. Only where they may.
+    /// Adds the stems that occur at `at`, whose first eight bytes are `bytes`, in lower case `begins`. Only valid if
+    /// `may` was true.
     #[inline(always)]
     fn at(&self, (bytes, begins): (u64, u64), text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         let slot = Self::slot(begins);
@@ -214,10 +216,10 @@ impl<const BYTES: u32> Filter<BYTES> {
     }
 }
 
-/// Bits of [`Given`].
+/// Bits in [`Given`].
 const GIVEN_BITS: usize = 1 << 17;
 
-/// Given names by their first four letters and the length of their first run of ASCII letters.
+/// A filter of given names by their first four letters and the length of their first run of ASCII letters.
 pub(super) struct Given {
     bits: Box<[u64; GIVEN_BITS / 64]>,
 }
@@ -242,7 +244,7 @@ impl Given {
         (mixed >> 15) as usize % GIVEN_BITS
     }
 
-    /// Whether a given name may stand at `at`, where a run of so many letters and digits begins.
+    /// Whether a given name may occur at `at`, where a run of `run` letters and digits begins.
     #[inline(always)]
     pub(super) fn may(&self, text: &[u8], at: usize, run: usize) -> bool {
         let slot = Self::slot(text, at, run);
@@ -250,23 +252,23 @@ impl Given {
     }
 }
 
-/// Eight bytes, blanks behind the end.
+/// Eight bytes, padded with blanks at the end.
 #[inline(always)]
 fn raw(text: &[u8], at: usize) -> u64 {
     let rest = text.get(at..).unwrap_or_default();
     u64::from_le_bytes(rest.first_chunk().copied().unwrap_or_else(|| padded(rest)))
 }
 
-/// Eight bytes in lower case, blanks behind the end.
+/// Eight bytes in lower case, padded with blanks at the end.
 #[inline(always)]
 fn head(text: &[u8], at: usize) -> u64 {
     raw(text, at) | LOWER
 }
 
-/// The bit that tells small letters from capitals, in each byte.
+/// The case bit in each byte.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
-/// Bytes, with blanks behind their end.
+/// Pads bytes with blanks.
 #[inline(never)]
 fn padded(rest: &[u8]) -> [u8; 8] {
     let mut bytes = [b' '; 8];
@@ -278,7 +280,7 @@ fn padded(rest: &[u8]) -> [u8; 8] {
 }
 
 impl Stems {
-    /// The table of `stems`; those shorter than two bytes are never found.
+    /// Builds the table; stems shorter than two bytes are ignored.
     pub(super) fn new(stems: Vec<Stem>) -> Self {
         let (mut six, mut four, mut three) = (Vec::new(), Vec::new(), Vec::new());
         let numeric = |stem: &Stem| matches!(*stem.text, [first, next, ..] if first.is_ascii_digit() && !next.is_ascii_alphabetic());
@@ -300,17 +302,17 @@ impl Stems {
         Self { gate, six, four, three, given: None, numeric, glued: None }
     }
 
-    /// Looks for words with a capital letter that may be given names, too.
+    /// Also finds capitalised words that may be given names.
     pub(super) fn with_given(self) -> Self {
         Self { given: Some(LazyLock::new(|| Given::new(given_names()))), ..self }
     }
 
-    /// Looks for words of secrets with letters glued to them, too.
+    /// Also finds secrets' words with letters glued to them.
     pub(super) fn with_glued(self, glued: Option<Action>) -> Self {
         Self { glued, ..self }
     }
 
-    /// What to do at a word of secrets that letters are glued to, if those are looked for.
+    /// The action at a secret's word with letters glued to it, if these are searched.
     #[inline(always)]
     pub(super) fn glued(&self) -> Option<Action> {
         self.glued
@@ -321,12 +323,12 @@ impl Stems {
         self.numeric
     }
 
-    /// Given names, if they are looked for.
+    /// The filter of given names, if they are searched.
     pub(super) fn given(&self) -> Option<&Given> {
         self.given.as_deref()
     }
 
-    /// Adds the stems that begin at `at`, where these eight bytes stand.
+    /// Adds the stems that begin at `at`, whose first eight bytes are `bytes`.
     #[inline(always)]
     pub(super) fn at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
         let begins = bytes | LOWER;
@@ -341,14 +343,14 @@ impl Stems {
         }
     }
 
-    /// Whether any stem may begin where these eight bytes stand, in the lowest bit.
+    /// Sets the lowest bit if any stem may begin with these eight bytes.
     #[inline(always)]
     pub(super) fn may(&self, bytes: u64) -> u64 {
         self.gate.may(bytes | LOWER)
     }
 }
 
-/// What text may begin with where a stem of two letters stands, each once.
+/// The possible first bytes of a text at a stem of two letters, without duplicates.
 fn followers(stem: &[u8]) -> impl Iterator<Item = u64> {
     let begins = |next: &u8| {
         let text: Vec<u8> = stem.iter().copied().chain([*next]).collect();

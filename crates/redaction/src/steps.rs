@@ -1,8 +1,7 @@
-//! **What**: [`Steps`]: patterns that are a row of sets of bytes, each so many times: `ghp_[A-Za-z0-9]{36}`. **Why**: a
-//! text may nearly match again and again, and reading a row takes some instructions a byte where an automaton with a
-//! group takes seventy. **Invariants**: finds what the automaton would: a row is made only of a pattern in which each
-//! set that may be read more or less often ends where none of what may follow begins. **Not here**: all other patterns
-//! (`patterns`).
+//! [`Steps`]: patterns that are a sequence of byte sets with counts, such as `ghp_[A-Za-z0-9]{36}`. Near-matches are
+//! frequent, and reading a sequence takes a few instructions per byte where an automaton with a group takes seventy.
+//! The result equals the automaton's: a pattern qualifies only if each set of variable count is disjoint from
+//! everything that may follow it. `patterns` runs all other patterns.
 
 use std::ops::Range;
 
@@ -10,22 +9,22 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::sets::Bits;
 
-/// A set of bytes that is read so many times.
+/// A set of bytes with the least and greatest count.
 struct Step {
     bytes: Bits,
     least: usize,
     most: usize,
 }
 
-/// A row of sets of bytes.
+/// A sequence of steps.
 pub(super) struct Steps {
     row: Vec<Step>,
-    /// The sets of the group, if the pattern has one.
+    /// The steps of the group, if the pattern has one.
     group: Option<Range<usize>>,
 }
 
 impl Steps {
-    /// The pattern as a row, if it is one.
+    /// Converts a pattern, if it qualifies.
     pub(super) fn of(hir: &Hir) -> Option<Self> {
         let mut made = Self { row: Vec::new(), group: None };
         made.push(hir)?;
@@ -55,7 +54,7 @@ impl Steps {
         Some(())
     }
 
-    /// Whether there is one way to read each text.
+    /// Whether there is only one way to match each text.
     fn is_decided(&self) -> bool {
         self.row.iter().enumerate().filter(|(_, step)| step.least < step.most).all(|(at, step)| {
             let behind = self.row.get(at + 1..).unwrap_or_default();
@@ -64,7 +63,8 @@ impl Steps {
         })
     }
 
-    /// How much of `rest` the match is that it begins with, and where its group stands in it, or all of it.
+    /// Length of the match at the start of `rest`, and the range of its group in it; the whole match if there is no
+    /// group.
     pub(super) fn find(&self, rest: &[u8]) -> Option<(usize, Range<usize>)> {
         let (mut at, mut group) = (0_usize, 0..0);
         let (first, end) = self.group.as_ref().map_or((0, self.row.len()), |group| (group.start, group.end));
@@ -86,7 +86,7 @@ impl Steps {
     }
 }
 
-/// The bytes of a class, or of a literal of one byte.
+/// The bytes of a class or of a one-byte literal.
 fn set(hir: &Hir) -> Option<Bits> {
     match hir.kind() {
         HirKind::Literal(literal) => match *literal.0 {

@@ -35,7 +35,7 @@ fn rules() -> Vec<RuleData> {
     BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()
 }
 
-/// The built-in rules, compiled once: compiling them takes longer than most tests.
+/// The built-in rules, compiled once because compilation takes longer than most tests.
 pub(super) fn detector() -> Arc<Detector> {
     static BUILT: LazyLock<Arc<Detector>> = LazyLock::new(|| {
         Arc::new(Detector::new(&rules(), &[]).map_err(|errors| format!("{errors:?}")).expect("rules compile"))
@@ -43,7 +43,7 @@ pub(super) fn detector() -> Arc<Detector> {
     BUILT.clone()
 }
 
-/// One detector for tests of examples.
+/// One detector, shared by tests of examples.
 pub(super) fn shared() -> &'static Detector {
     static SHARED: std::sync::LazyLock<std::sync::Arc<Detector>> = std::sync::LazyLock::new(detector);
     &SHARED
@@ -55,7 +55,7 @@ pub(super) fn redact(detector: &Detector, text: &str) -> String {
     replace(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))
 }
 
-/// An example's text, and what becomes of it: each «private part» goes, as does each «TYPE|part» of another type.
+/// The text of an example and its expected result: each «private part» is replaced, and each «TYPE|part» by that type.
 fn marked(hit: &str, placeholder: &str) -> (String, String) {
     let (mut text, mut wanted, mut rest) = (String::new(), String::new(), hit);
     assert!(hit.contains('«'), "a marked part: {hit}");
@@ -71,8 +71,8 @@ fn marked(hit: &str, placeholder: &str) -> (String, String) {
     (text + rest, wanted + rest)
 }
 
-/// Each rule has three hits and three near-misses of different kinds; each hit loses its marked part and nothing
-/// else, each near-miss stays, with all rules on.
+/// Each rule has at least three hits and three near-misses. With all rules enabled, each hit loses exactly its marked
+/// part and each near-miss stays.
 #[test]
 fn every_example_of_every_rule() {
     let (detector, rules) = (detector(), rules());
@@ -82,7 +82,7 @@ fn every_example_of_every_rule() {
         for hit in &rule.hits {
             let (text, wanted) = marked(hit, &rule.placeholder);
             let got = redact(&detector, &text);
-            // what takes the place of a bare number has quotes
+            // The replacement of a bare number has quotes
             let quoted = format!("\"[{0}]\"", rule.placeholder);
             let got =
                 if wanted.contains(&quoted) { got } else { got.replace(&quoted, &format!("[{}]", rule.placeholder)) };
@@ -100,7 +100,7 @@ fn every_example_of_every_rule() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// A second pass changes nothing, on every example.
+/// A second pass changes nothing in any example.
 #[test]
 fn examples_are_idempotent() {
     let detector = detector();
@@ -113,7 +113,7 @@ fn examples_are_idempotent() {
     }
 }
 
-/// Placeholders that came in stay; clear text beside one does not hide behind it.
+/// Existing placeholders stay, and do not protect private text next to them.
 #[test]
 fn placeholders_are_reserved() {
     let detector = detector();
@@ -128,7 +128,7 @@ fn placeholders_are_reserved() {
     );
 }
 
-/// A partial overlap goes whole under the winner: no tail of the loser is left.
+/// A partial overlap is replaced whole by the winner; no tail of the loser is left.
 #[test]
 fn overlaps_merge() {
     let got = redact(&detector(), "db postgres://jane:pw12345@example.com/x");
@@ -139,7 +139,7 @@ fn overlaps_merge() {
     assert_eq!(redact(&detector, "case-77 for bob@example.com"), "[CASE]");
 }
 
-/// JSON that holds a value right after an escape stays JSON.
+/// JSON with a value right after an escape stays valid.
 #[test]
 fn escapes_survive() {
     let json = r#"{"t":"line\nbob@example.com\tghp_16C7e42F292c6912E7710c838347Ae178B4a"}"#;
@@ -148,7 +148,7 @@ fn escapes_survive() {
     assert!(serde_json::from_str::<serde_json::Value>(&got).is_ok());
 }
 
-/// Users' rules win over built-in ones; unusable ones are refused with a reason.
+/// Users' rules win over built-in ones; unusable rules are refused with a reason.
 #[test]
 fn users_rules() {
     let custom =
@@ -176,7 +176,7 @@ fn users_rules() {
     }
 }
 
-/// Hostile repetitions of nearly matching text end in time (a bound, not a timing): the engine is linear in text.
+/// Hostile repetitions of near-matches end in time, because the engine is linear in the text. (A bound, not a timing.)
 #[test]
 fn hostile_repetitions_end() {
     let detector = detector();
@@ -187,7 +187,7 @@ fn hostile_repetitions_end() {
     }
 }
 
-/// A user's rule may ask for a word nearby, a check, a key; an allowed match stays, the same beside it does not.
+/// A user's rule may require a nearby word, a check or a key; an allowed match stays, the same text elsewhere does not.
 #[test]
 fn users_rules_with_conditions() {
     let parse = |text: &str| load::data::<Custom>("custom", text).unwrap_or_else(|_| panic!("{text}"));
@@ -211,7 +211,7 @@ fn users_rules_with_conditions() {
     }
 }
 
-/// No word of context holds two apostrophes: a plain scalar does not halve them, and the word would stand nowhere.
+/// No context word has two apostrophes: a plain YAML scalar does not unescape them, so the word would never match.
 #[test]
 fn words_are_written_as_texts_have_them() {
     for rule in rules() {
@@ -222,7 +222,7 @@ fn words_are_written_as_texts_have_them() {
 }
 
 proptest! {
-    /// Any text: never a panic, idempotent, and the engine works on whole characters.
+    /// For any text: no panic, idempotent, and only whole characters are replaced.
     #[test]
     fn any_text_is_idempotent(text in "\\PC{0,60}[a-z0-9@. +:/-]{0,60}\\PC{0,20}") {
         let detector = detector();

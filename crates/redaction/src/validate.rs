@@ -1,5 +1,5 @@
-//! **What**: the checks behind a rule's `validator`. Each gets the text and the match and says how much of the
-//! match stands. **Invariants**: pure; constant memory. **Not here**: patterns (`config/rules`).
+//! The checks behind a rule's `validator`. Each gets the text and the match and returns the match if it is accepted.
+//! Pure, with constant memory. Patterns are in `config/rules`.
 
 use std::ops::Range;
 
@@ -23,53 +23,53 @@ mod tests;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Validator {
-    /// None.
+    /// No check.
     #[default]
     None,
-    /// First part decodes to a JSON object.
+    /// The first part decodes to a JSON object.
     Jwt,
-    /// A token, not prose.
+    /// A token rather than prose.
     Bearer,
-    /// Decodes to `user:password`.
+    /// Base64 that decodes to `user:password`.
     Basic,
-    /// Not `***` or a variable.
+    /// Neither masked (`***`) nor a variable.
     NotMasked,
-    /// Digits and letters, no placeholder.
+    /// Digits and letters, not a placeholder.
     SecretBody,
-    /// Upper case, lower case and digits.
+    /// Has upper case, lower case and digits.
     Mixed,
     /// A random body behind a prefix.
     TokenBody,
-    /// Luhn (ISO/IEC 7812-1) over its digits.
+    /// Luhn check (ISO/IEC 7812-1) over its digits.
     Luhn,
-    /// Luhn, and an issuer's range and length.
+    /// Luhn check, and a known issuer's prefix and length.
     CreditCard,
-    /// Length by country and mod 97 (ISO 13616).
+    /// Length by country, and mod 97 (ISO 13616).
     Iban,
-    /// Verhoeff's check digit over its digits.
+    /// Verhoeff check digit over its digits.
     Verhoeff,
-    /// ISO 7064 mod 97-10 over its letters and digits: the rest is 1.
+    /// ISO 7064 mod 97-10 over its letters and digits, with remainder 1.
     #[serde(rename = "mod_97")]
     Mod97,
     /// ISO 7064 mod 11,10 over its digits.
     #[serde(rename = "mod_11_10")]
     Mod11And10,
-    /// A number of the British health service: ten digits, mod 11.
+    /// NHS number: ten digits, mod 11.
     NhsNumber,
-    /// A routing number of an American bank.
+    /// Routing number of a US bank.
     AbaRouting,
-    /// A vehicle's number with its check digit.
+    /// Vehicle identification number with its check digit.
     Vin,
-    /// Base58 with its check sum.
+    /// Base58 with its checksum.
     #[serde(rename = "base58check")]
     Base58Check,
-    /// Bech32 or bech32m with its check sum.
+    /// Bech32 or bech32m with its checksum.
     #[serde(rename = "bech32")]
     Bech32,
 }
 
 impl Validator {
-    /// The part of `found` that is really private, or none.
+    /// Returns `found` if it passes the check.
     pub(super) fn check(self, text: &str, found: Range<usize>) -> Option<Range<usize>> {
         let matched = text.get(found.clone())?;
         let before = near(text.get(..found.start)?);
@@ -100,7 +100,7 @@ impl Validator {
     }
 }
 
-/// Whether digits have a card's issuer, length and sum.
+/// Whether digits have a card issuer's prefix, a fitting length and a valid check digit.
 pub(super) fn is_card(digits: &str) -> bool {
     let mut values = [0; 19];
     let digits = digits.as_bytes();
@@ -108,12 +108,12 @@ pub(super) fn is_card(digits: &str) -> bool {
     values.get(..digits.len()).is_some_and(bank::card)
 }
 
-/// The values of the digits of a match, without separators.
+/// The digit values of a match, without separators.
 fn digits(matched: &str) -> Vec<u8> {
     matched.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
 }
 
-/// Letters, in capitals, and digits of a match.
+/// The letters, upper-cased, and digits of a match.
 fn alphanumeric(matched: &str) -> Vec<u8> {
     matched.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_uppercase()).collect()
 }
@@ -123,7 +123,7 @@ fn iban(matched: &str) -> bool {
     bank::iban_length(compact.get(..2).unwrap_or_default()) == Some(compact.len()) && bank::iban(&compact)
 }
 
-/// As much of what stands before a match as a check may look at: a check must not read the whole text for each.
+/// Most bytes before a match that a check may read, so that it does not read the whole text for each match.
 const NEAR: usize = 1024;
 
 fn near(before: &str) -> &str {
@@ -135,13 +135,13 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
 
-/// Both alphabets: made once, as their tables cost more than most texts.
+/// Built once, because the tables cost more than most texts
 static PLAIN: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
 static FOR_URLS: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
 fn decode(text: &str) -> Option<Vec<u8>> {
     let engine = if memchr::memchr2(b'-', b'_', text.as_bytes()).is_some() { &FOR_URLS } else { &PLAIN };
-    // one character alone says no byte
+    // A single character encodes no byte
     let whole = text.trim_end_matches('=').len() % 4 != 1;
     whole.then(|| engine.decode(text).ok()).flatten()
 }
@@ -187,7 +187,7 @@ fn basic(matched: &str) -> bool {
     decode(matched).is_some_and(|plain| plain.contains(&b':') && text(&plain))
 }
 
-/// Userinfo whose password is real, and not `host:8080?…`.
+/// Whether the password of a userinfo is real, unlike `host:8080?…`.
 fn not_masked(userinfo: &str) -> bool {
     let password = userinfo.split_once(':').map_or(userinfo, |(_, password)| password);
     let port = password.split(['?', '#']).next().filter(|port| port.len() < password.len());
@@ -195,7 +195,7 @@ fn not_masked(userinfo: &str) -> bool {
     !masked(password) && !address
 }
 
-/// `***`, `xxxx`, `${…}`, `<…>`: somebody hid it already.
+/// Whether a text is already masked: `***`, `xxxx`, `${…}`, `<…>`.
 fn masked(text: &str) -> bool {
     let mut bytes = text.bytes();
     let first = bytes.next();

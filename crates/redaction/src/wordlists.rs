@@ -1,12 +1,11 @@
-//! **What**: gives the word lists and tables of `config/rules/lists/*.txt` by name. **Why**: which words hint at a
-//! street, a provider or a command is data: adding one needs no Rust. **Invariants**: callers parse a list once into a
-//! `static`, so that no search reads the text. **Not here**: the four lists of names (`names::words`), rules
-//! (`config/rules/*.yaml`), notation, and lists of fewer than eight words that belong to one rule's logic.
-//! `tests::wordlists` checks the files.
+//! Provides the word lists and tables of `config/rules/lists/*.txt` by name. Words that hint at a street, a provider or
+//! a command are data, so adding one needs no code. Callers parse a list once into a `static`; no search reads the
+//! text. The four lists of names are in `names::words`; notation, and lists of fewer than eight words that belong to
+//! one rule's logic, are in the code. `tests::wordlists` checks the files.
 
 use std::sync::LazyLock;
 
-/// All files. Their heads say how they are written.
+/// All files; the head of each describes its format.
 pub(crate) const FILES: [&str; 6] = [
     include_str!("../../../config/rules/lists/addresses.txt"),
     include_str!("../../../config/rules/lists/keys.txt"),

@@ -1,10 +1,10 @@
-//! The marks of a block, with vectors of 32 bytes.
+//! Marks the bytes of a block with AVX2, 32 bytes at a time.
 
 use pulp::x86::V3;
 
 use super::{BLOCK, Marks, Reader, wide};
 
-/// The bytes that are marked, by their lower and upper half: a byte is one of them where both tables share a bit.
+/// Lookup tables for the marked bytes, by lower and upper half: a byte is marked if its two entries share a bit.
 const LOW: [u8; 16] = [1, 17, 21, 17, 1, 9, 9, 1, 1, 1, 1, 9, 3, 1, 1, 17];
 const HIGH: [u8; 16] = [1, 1, 8, 0, 0, 2, 0, 0, 0, 0, 0, 0, 4, 0, 16, 0];
 
@@ -25,7 +25,7 @@ impl Reader for V3 {
     }
 }
 
-/// Blanks, bytes that are marked, and leads.
+/// Returns three bit masks: blanks, marked bytes, and leads.
 #[inline(always)]
 fn half(simd: V3, bytes: &[u8; 32]) -> (i32, i32, i32) {
     let (avx, avx2) = (simd.avx, simd.avx2);
@@ -37,7 +37,7 @@ fn half(simd: V3, bytes: &[u8; 32]) -> (i32, i32, i32) {
     let high = avx2._mm256_shuffle_epi8(table(HIGH), upper);
     let both = avx2._mm256_and_si256(low, high);
     let none = avx2._mm256_cmpeq_epi8(both, avx._mm256_setzero_si256());
-    // the bit of leads becomes the first of its byte
+    // Moves the bit of leads to the top of its byte, where the mask is read
     let leads = avx2._mm256_movemask_epi8(avx2._mm256_slli_epi16::<3>(both));
     let blank = avx2._mm256_cmpeq_epi8(bytes, avx._mm256_set1_epi8(0x20));
     (avx2._mm256_movemask_epi8(blank), !avx2._mm256_movemask_epi8(none), leads)

@@ -1,6 +1,6 @@
-//! **What**: postal addresses by their grammar: house number and street in the orders of many countries, unit, place
-//! and postcode directly behind; post office boxes. **Why**: a street line has a shape, if a loose one. **Invariants**:
-//! tried only at numbers and cues; at most some 200 bytes are read at each. **Not here**: address keys (`keys`).
+//! Finds postal addresses by their grammar: house number and street in the orders of many countries, with unit, place
+//! and postcode directly behind, and post office boxes. A search starts only at a number or cue and reads some 200
+//! bytes at most. Address keys are in `keys`.
 
 mod near;
 mod numbers;
@@ -15,7 +15,7 @@ use super::action::Action;
 use super::rule::Family;
 use super::scan::{Claims, Scan};
 
-/// Claims street lines and post boxes, with what is attached.
+/// Claims street lines and post boxes with their attached parts.
 pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {
     if let Some(rule) = scan.rule(Family::Street) {
         let mut upto = 0;

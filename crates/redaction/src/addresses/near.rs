@@ -1,5 +1,5 @@
-//! **What**: what stands around a street line: words that announce an address, a place behind. **Not here**: the street
-//! (`street`, `told`), what is attached to it (`tail`).
+//! The surroundings of a street line: words that announce an address, and a place behind it. The street itself is in
+//! `street` and `told`, attached parts in `tail`.
 
 use std::sync::LazyLock;
 
@@ -7,21 +7,21 @@ use super::tail;
 use crate::scan::Scan;
 use crate::wordlists;
 
-/// What says that a number before a doubtful street is a house number.
+/// Words that make the number before a doubtful street a house number.
 static NEAR: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.announcing_house").collect());
 
-/// Whether digits are a year of this century or the last one.
+/// Whether digits are a year from 1900 to 2099.
 pub(super) fn is_year(digits: &[u8]) -> bool {
     matches!(digits, [b'1', b'9', a, b] | [b'2', b'0', a, b] if a.is_ascii_digit() && b.is_ascii_digit())
 }
 
-/// Whether a place, state or lettered postcode stands behind a street.
+/// Whether a place, state or lettered postcode follows a street.
 pub(super) fn is_placed(scan: &Scan<'_>, end: usize) -> bool {
     let behind = tail::behind(scan, end);
     scan.bytes(end..behind).iter().any(u8::is_ascii_alphabetic)
 }
 
-/// Whether what stands before says that an address follows.
+/// Whether one of the announcing words is near before `start`.
 pub(super) fn likely(scan: &Scan<'_>, start: usize) -> bool {
     let head = scan.part(scan.widen(start.saturating_sub(48)..start).start..start);
     NEAR.iter().any(|word| {

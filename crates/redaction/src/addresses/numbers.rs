@@ -1,14 +1,14 @@
-//! **What**: numbers that may be a house's, as the bytes beside them tell. **Why**: nearly all numbers are refused so.
-//! **Not here**: what street stands beside one (`street`).
+//! Rejects numbers that can't be house numbers by the bytes next to them, which excludes nearly all numbers cheaply.
+//! The street next to a number is in `street`.
 
 use crate::anchors::Number;
 use crate::scan::Scan;
 use crate::sets::Bytes;
 
-/// Bytes before a number that make it another thing than a house number.
+/// A number after one of these bytes is not a house number.
 static TIED: Bytes = Bytes::of(b"#$_/=@%+.-");
 
-/// Whether a street may stand beside a number, as far as the bytes on both sides tell: a blank parts them.
+/// Whether a street may be next to a number, judged by the bytes on both sides: they must be separated by a blank.
 #[inline]
 pub(super) fn may_be(scan: &Scan<'_>, number: &Number) -> bool {
     let digits = usize::from(number.digits);
@@ -25,7 +25,7 @@ pub(super) fn may_be(scan: &Scan<'_>, number: &Number) -> bool {
     first || number.before == b' ' && ends_word(scan.before(number.start, 2))
 }
 
-/// Whether the digits at `at` are a number by themselves.
+/// Whether the digits at `at` are a complete number.
 pub(super) fn is_alone(scan: &Scan<'_>, at: usize) -> bool {
     static DIGITS: Bytes = Bytes::of(b"0123456789");
     static ENDS: Bytes = Bytes::of(b" \n\":;(){}[<=|/\t");
@@ -33,7 +33,7 @@ pub(super) fn is_alone(scan: &Scan<'_>, at: usize) -> bool {
     ENDS.has(scan.byte(at + digits))
 }
 
-/// Whether a byte may end what stands before a number: a street's name, or `Box #`.
+/// Whether a byte may end the text before a house number: a street's name, or `Box #`.
 fn ends_word(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || !byte.is_ascii() || matches!(byte, b'.' | b',' | b'#')
 }

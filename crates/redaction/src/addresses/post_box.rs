@@ -1,10 +1,10 @@
-//! **What**: post boxes and military addresses, which have no street. **Not here**: streets (`street`), units and
-//! places behind them (`tail`).
+//! Post boxes and military addresses, which have no street. Streets are in `street`, attached units and places in
+//! `tail`.
 
 use crate::scan::Scan;
 use crate::stems::WordAt;
 
-/// `P.O. Box 12`: its start and end.
+/// Finds `P.O. Box 12` at a cue, and returns its start and end.
 pub(super) fn at(scan: &Scan<'_>, cue: &WordAt) -> Option<(usize, usize)> {
     let word = scan.part(cue.at..cue.end);
     let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
@@ -16,12 +16,12 @@ pub(super) fn at(scan: &Scan<'_>, cue: &WordAt) -> Option<(usize, usize)> {
     (blanks > 0 && id > 0).then_some((stop_before(scan, cue.at), cue.end + blanks + id))
 }
 
-/// Digits of a number of more than one group, `12 345`; what goes on behind them is no part of it.
+/// Most digits of a grouped number such as `12 345`; further digits are not part of it.
 const GROUPED: usize = 6;
-/// Digits of the longest number of a box.
+/// Most digits of a box number without groups.
 const LONGEST: usize = 10;
 
-/// Bytes of the number that `rest` begins with; 0 where there is none.
+/// Length of the box number at the start of `rest`; 0 if there is none.
 fn box_number(rest: &[u8]) -> usize {
     let (mut len, mut digits) = (0, 0);
     loop {
@@ -38,7 +38,7 @@ fn box_number(rest: &[u8]) -> usize {
     }
 }
 
-/// Where `lockbox 1007 `, `dept. 8096 ` or `MSC 41083 ` before a post box at `at` starts.
+/// Returns the start of a mail stop such as `lockbox 1007 `, `dept. 8096 ` or `MSC 41083 ` before a post box at `at`.
 fn stop_before(scan: &Scan<'_>, at: usize) -> usize {
     let head = scan.part(scan.widen(at.saturating_sub(24)..at).start..at);
     let trimmed = head.trim_end_matches([' ', ',']);
@@ -57,7 +57,7 @@ fn military(scan: &Scan<'_>, cue: &WordAt, rest: &[u8]) -> Option<(usize, usize)
     }
     if let [b' ', b'A', b'A' | b'E' | b'P', b' ', digits @ ..] = rest {
         let len = digits.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
-        // the line before it is the rest of the address
+        // The line before is part of the address
         let head = scan.part(scan.widen(cue.at.saturating_sub(48)..cue.at).start..cue.at);
         let line = head.trim_end_matches(['\n', ' ', ',']);
         let line = line.rsplit(['\n', '"', ':']).next().unwrap_or("");

@@ -1,5 +1,5 @@
-//! **What**: the street line itself, by country. **Not here**: units and places behind it (`tail`), streets without a
-//! word for it (`told`).
+//! Finds street lines by the rules of several countries. Units and places behind a street are in `tail`, streets
+//! without a street word in `told`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -13,41 +13,41 @@ use super::numbers::is_alone;
 use super::told;
 use crate::wordlists;
 
-/// Words that end a street's name in English, in full: they make a street of any name before them.
+/// English words such as "Street" that end a street name; any name before them counts.
 static SURE: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets")));
-/// Words that may end a street's name: more must say that it is one.
+/// Words that may end a street name, but need further evidence.
 static MAYBE: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets_maybe")));
-/// Words within or before a street's name.
+/// Directions within or before a street name.
 static DIRECTIONS: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.directions")));
-/// Words after a number that never begin a street, where the street is in lower case.
+/// Words that never follow a house number in a street written in lower case.
 static NOT_LOWER: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.no_street")));
-/// Words that begin a street's name before its number.
+/// Words that begin a street name when the number comes after it.
 static PREFIXES: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets_before")));
-/// Words for a street that stand behind its number.
+/// Street words that follow the house number.
 static FRENCH: LazyLock<List> = LazyLock::new(|| List::new(wordlists::text("addresses.streets_behind_number")));
-/// Ends of street names that are one word, before their number.
+/// Endings of one-word street names that come before the number.
 static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.street_endings").collect());
 
-/// Words for a street in lower case that leave no doubt, and those that leave some.
+/// Street words in lower case: unambiguous ones, and ones that need further evidence.
 static LOWER: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.streets_lower")));
 static LOWER_MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.streets_lower_maybe")));
-/// Words before a house number that say what kind of room it is.
+/// Words for a kind of unit before a house number.
 static UNITS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.rooms")));
-/// Words in lower case within names of streets.
+/// Lower-case words within street names.
 static PARTICLES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.particles")));
 static GERMANIC_PARTICLES: LazyLock<Words> =
     LazyLock::new(|| Words::new(wordlists::text("addresses.particles_germanic")));
 
-/// What words that end as [`ENDINGS`] do end with.
+/// The last bytes of all [`ENDINGS`].
 static LAST_LETTERS: Bytes = Bytes::of(b"adefgjklmnrstuz.").and_high();
 
-/// The street line around a number, where it may be ([`super::numbers::may_be`]).
+/// Returns the street line around a number that passed [`super::numbers::may_be`].
 pub(super) fn at(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     let boxed = || Some(told::boxed(scan, number)?..number.end);
     number_first(scan, number).or_else(|| number_last(scan, number)).or_else(boxed)
 }
 
-/// Whether a word is one of a list, without case.
+/// Whether a list has a word, ignoring case.
 fn is(list: &List, word: &str) -> bool {
     list.has_any_case(word)
 }
@@ -57,7 +57,7 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     let mut at = number.end;
     // `12-14`, `12 bis`, `12, rue`
     if scan.byte(at) == b'-' && scan.byte(at + 1).is_ascii_digit() {
-        // `1997-2000, Main Street Software` holds rights
+        // `1997-2000, Main Street Software` is a copyright notice
         if is_year(scan.bytes(number.clone())) && is_year(scan.bytes(at + 1..at + 5)) {
             return None;
         }
@@ -75,7 +75,7 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
         return None;
     }
     if begins.is_ascii_digit() {
-        // one number behind another begins no street; `12 5th Avenue` does
+        // A second number is no street, but `12 5th Avenue` is
         if is_alone(scan, at) {
             return None;
         }
@@ -108,7 +108,7 @@ fn number_first(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> 
     english(scan, number, at, rest).or_else(told).or_else(ordinal)
 }
 
-/// A street with capital letters, up to the last word that ends streets.
+/// Finds a capitalised street up to its last street word.
 fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<Range<usize>> {
     let (mut offset, mut names, mut best) = (0, 0, None);
     for (index, word) in rest.split(' ').enumerate().take(7) {
@@ -142,7 +142,7 @@ fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Opt
     }
     let (len, sure) = best?;
     let name = rest.get(..len)?;
-    // `0 AN AV` is no street
+    // `0 AN AV` is not a street
     if number.len() < 2 && !name.contains(char::is_lowercase) {
         return None;
     }
@@ -156,7 +156,7 @@ fn english(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Opt
     holds.then_some(unit_before(scan, number.start)..at + len)
 }
 
-/// Where `Suite 415 `, `Flat 3\n`, `H.No. ` before a house number starts.
+/// Returns the start of a unit such as `Suite 415 `, `Flat 3\n` or `H.No. ` before a house number at `start`.
 fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
     let from = scan.widen(start.saturating_sub(18)..start).start;
     let head = scan.part(from..start);
@@ -172,13 +172,14 @@ fn unit_before(scan: &Scan<'_>, start: usize) -> usize {
     if digit && known { from + before.len() - word.len() } else { start }
 }
 
-/// A doubtful street needs something attached, a word that says so, or a house number of three digits and an odd name.
+/// A doubtful street counts with an attached part, an announcing word, or an uncommon name after a house number of four
+/// or more characters that is not a year.
 fn near_or_long(scan: &Scan<'_>, number: &Range<usize>, end: usize, common: bool) -> bool {
     let year = number.len() == 4 && matches!(scan.bytes(number.clone()), [b'1', b'9', ..] | [b'2', b'0', ..]);
     likely(scan, number.start) || super::tail::behind(scan, end) > end || (number.len() > 3 && !common && !year)
 }
 
-/// `12 main street`: only with a full word for it.
+/// `12 main street` in lower case: needs an unambiguous street word, or an announcing word before it.
 fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
     let mut offset = 0;
     for (index, word) in rest.as_bytes().split(|byte| *byte == b' ').enumerate().take(4) {
@@ -203,13 +204,13 @@ fn lower(scan: &Scan<'_>, number: &Range<usize>, rest: &str) -> Option<usize> {
     None
 }
 
-/// Length of a direction in small letters that `rest` begins with, behind a blank and `dots`: ` nw`, ` s,`; 0 where it
-/// has none.
+/// Length of a lower-case direction at the start of `rest`, such as ` nw` or ` s,`, behind `dots` and a blank; 0 if
+/// there is none.
 fn direction(rest: &str, dots: usize) -> usize {
     let Some(behind) = rest.get(dots..).and_then(|rest| rest.strip_prefix(' ')) else { return 0 };
     let len = behind.bytes().take_while(u8::is_ascii_lowercase).count();
     let two = matches!(behind.get(..len), Some("ne" | "nw" | "se" | "sw"));
-    // a letter by itself may be any word's
+    // A single letter may begin any word
     let one = matches!(behind.get(..len), Some("n" | "e" | "s" | "w"));
     let next = behind.get(len..).unwrap_or_default();
     let ends = next.is_empty() || next.starts_with([',', '.']) || next.starts_with(" #");
@@ -217,11 +218,11 @@ fn direction(rest: &str, dots: usize) -> usize {
     if two && parted || one && ends { dots + 1 + len } else { 0 }
 }
 
-/// Letters and digits, and what may end a word.
+/// Letters and digits, and punctuation that may end a word.
 static IN_WORD: Bytes = Bytes::of(b"").and_alnum();
 static MARKS: Bytes = Bytes::of(b".,!?");
 
-/// `rue de la Paix`, `avenue Foch`: French and its neighbours, behind the number.
+/// `rue de la Paix`, `avenue Foch`: French and similar streets behind the number.
 fn romance(rest: &str) -> Option<usize> {
     let mut words = rest.split(' ');
     let first = words.next()?;
@@ -231,7 +232,7 @@ fn romance(rest: &str) -> Option<usize> {
     name_len(rest, first.len() + 1)
 }
 
-/// Length of a street's name from `from` on: particles in lower case, then words with a capital letter.
+/// End of a street name that begins at `from`: lower-case particles and capitalised words.
 fn name_len(rest: &str, from: usize) -> Option<usize> {
     let (mut offset, mut end) = (from, None);
     for word in rest.get(from..)?.split(' ').take(6) {
@@ -281,22 +282,22 @@ fn number_last(scan: &Scan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
     Some(base + start..end)
 }
 
-/// What else than a letter a street may end in, before its number.
+/// Bytes other than letters that may end a street name before its number.
 const END_MARKS: [u8; 2] = *b".,";
-/// What ends the line of a street, seen from its number.
+/// Bytes that end a street's line, reading backwards from its number.
 static ENDS: Bytes = Bytes::of(b"\n\":;({[<=|");
 
-/// Whether a street may end here, as far as a few bytes tell: its last word begins with a capital letter or an elision.
+/// Quick check of whether a street may end here: its last word begins with a capital letter or an elision.
 fn may_be_street(head: &[u8]) -> bool {
     let word = head.get(head.iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1)..).unwrap_or_default();
     let (Some(first), Some(last)) = (word.first(), word.last()) else { return false };
-    // `nº`, `s/n`: the word before them counts
+    // For `nº` and `s/n`, the word before them counts
     let sign = word.len() < 6 && (matches!(first, b'n' | b's') || matches!(word, b"ulica" | b"utca" | b"u."));
     let ends = last.is_ascii_alphabetic() || !last.is_ascii() || END_MARKS.contains(last);
     ends && (first.is_ascii_uppercase() || !first.is_ascii() || sign || word.get(1) == Some(&b'\''))
 }
 
-/// `-14`, `/68` behind a house number.
+/// Length of `-14` or `/68` behind a house number.
 fn range_behind(scan: &Scan<'_>, at: usize) -> usize {
     let joined = b"-/".contains(&scan.byte(at));
     let len =
@@ -304,7 +305,7 @@ fn range_behind(scan: &Scan<'_>, at: usize) -> usize {
     if joined && (1..5).contains(&len) && scan.byte(at + 1).is_ascii_digit() { 1 + len } else { 0 }
 }
 
-/// ` a` behind a house number.
+/// Length of ` a` behind a house number.
 fn suffix_letter(scan: &Scan<'_>, at: usize) -> usize {
     let letter =
         scan.byte(at) == b' ' && scan.byte(at + 1).is_ascii_lowercase() && !scan.byte(at + 2).is_ascii_alphanumeric();
@@ -312,10 +313,10 @@ fn suffix_letter(scan: &Scan<'_>, at: usize) -> usize {
     if letter { 2 } else { 0 }
 }
 
-/// Longest word that may name a street, bytes.
+/// Longest word that may name a street, in bytes.
 const LONGEST_WORD: usize = 96;
 
-/// A word in lower case; none if it is longer.
+/// Writes a word in lower case to `room`; `None` if it does not fit.
 fn lowered<'r>(word: &str, room: &'r mut [u8; LONGEST_WORD]) -> Option<&'r str> {
     let mut len = 0;
     for letter in word.chars().flat_map(char::to_lowercase) {
@@ -325,11 +326,11 @@ fn lowered<'r>(word: &str, room: &'r mut [u8; LONGEST_WORD]) -> Option<&'r str> 
     std::str::from_utf8(room.get(..len)?).ok()
 }
 
-/// Those of them that leave no doubt, even in a short word or a common one.
+/// Those [`ENDINGS`] that are unambiguous even in a short or common word.
 static SURE_ENDINGS: LazyLock<Vec<&str>> =
     LazyLock::new(|| wordlists::words("addresses.street_endings_sure").collect());
 
-/// Where a street whose last word ends as German, Dutch and Nordic streets do starts.
+/// Returns the start of a street whose last word has a German, Dutch or Nordic ending.
 fn germanic(head: &str, last: &str) -> Option<usize> {
     let capital = last.starts_with(char::is_uppercase)
         && !last.split('-').any(|part| part.chars().skip(1).any(char::is_uppercase));
@@ -360,12 +361,12 @@ fn germanic(head: &str, last: &str) -> Option<usize> {
     (!alone || start + last.len() < head.len()).then_some(start)
 }
 
-/// Where a street that begins with a word for it starts.
+/// Returns the start of a street that begins with a street word.
 fn prefixed(head: &str) -> Option<usize> {
     let mut offset = 0;
     for word in head.split(' ') {
         if is(&PREFIXES, word) && name_len(head, offset + word.len() + 1) == Some(head.len()) {
-            // `via PEP 658`: what is in capitals behind a small word is no street
+            // `via PEP 658`: capitals after a lower-case word are not a street
             let name = head.get(offset + word.len()..).unwrap_or_default();
             let street = word.starts_with(char::is_uppercase) || name.contains(char::is_lowercase);
             return street.then_some(offset);

@@ -1,5 +1,5 @@
-//! **What**: what is directly attached to a street line: unit, place, state, postcode, country. **Invariants**: at most
-//! [`MOST`] parts. **Not here**: places that stand alone (they stay).
+//! Finds the parts directly attached to a street line: unit, place, state, postcode, country; at most [`MOST`] of them.
+//! Places without a street line stay in the text.
 
 use std::sync::LazyLock;
 
@@ -8,26 +8,26 @@ use crate::wordlists;
 
 /// Most parts behind a street line.
 const MOST: usize = 6;
-/// Words before a unit's number.
+/// Words before a unit number.
 static UNITS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.units").collect());
 /// Countries that may end an address.
 static COUNTRIES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.countries").collect());
-/// American states and Canadian and Australian provinces.
+/// States of the USA, provinces of Canada and Australia.
 pub(crate) static STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.states").collect());
 static LONG_STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.states_in_full").collect());
 
-/// What a part of an address is.
+/// Kinds of attached parts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// Belongs to the street line.
+    /// A unit, part of the street line.
     Unit,
-    /// Only counts with a state or postcode behind or before it.
+    /// A place; counts only with a state or postcode before or behind it.
     Place,
     /// A state, postcode or country.
     Code,
 }
 
-/// Where an address ends whose street line ends at `end`.
+/// Returns the end of an address whose street line ends at `end`.
 pub(super) fn behind(scan: &Scan<'_>, end: usize) -> usize {
     let (mut at, mut best) = (end, end);
     let mut coded = false;
@@ -56,7 +56,7 @@ pub(super) fn behind(scan: &Scan<'_>, end: usize) -> usize {
     best
 }
 
-/// Whether a city with its state's letters and its code of five digits stands behind `end`: `, Chicago, IL 60640`.
+/// Whether a city with a state abbreviation and a five-digit code follows `end`: `, Chicago, IL 60640`.
 pub(super) fn is_zipped(scan: &Scan<'_>, end: usize) -> bool {
     let text = scan.part(end..behind(scan, end)).trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
     let digits = scan.bytes(end + text.len()..end + text.len() + 5);
@@ -65,24 +65,24 @@ pub(super) fn is_zipped(scan: &Scan<'_>, end: usize) -> bool {
     city && digits.len() == 5 && digits.iter().all(u8::is_ascii_digit) && STATES.contains(&state)
 }
 
-/// Whether a place and a postcode stand behind `end`: `, Barnag 8291`.
+/// Whether a place and a postcode follow `end`: `, Barnag 8291`.
 pub(super) fn is_coded(scan: &Scan<'_>, end: usize) -> bool {
     let text = scan.bytes(end..behind(scan, end));
     text.iter().any(u8::is_ascii_alphabetic) && text.iter().filter(|byte| byte.is_ascii_digit()).count() > 3
 }
 
-/// Whether a unit stands behind `end`.
+/// Whether a unit follows `end`.
 pub(super) fn has_unit(scan: &Scan<'_>, end: usize) -> bool {
     let rest = separator(scan, end).map(|next| scan.part(next..scan.widen(next..scan.text.len().min(next + 48)).end));
     rest.and_then(|rest| part(rest, false)).is_some_and(|(_, part)| part == Part::Unit)
 }
 
-/// Whether a word stands before a unit's number.
+/// Whether a word may come before a unit number.
 pub(crate) fn is_unit(word: &str) -> bool {
     UNITS.iter().any(|unit| unit.eq_ignore_ascii_case(word))
 }
 
-/// Behind what parts two parts of an address.
+/// Skips the separator between two parts at `at`; `None` if there is none.
 fn separator(scan: &Scan<'_>, at: usize) -> Option<usize> {
     let rest = scan.bytes(at..scan.text.len().min(at + 6));
     let mut len = rest.iter().take_while(|byte| b",. -".contains(byte)).count();
@@ -94,10 +94,10 @@ fn separator(scan: &Scan<'_>, at: usize) -> Option<usize> {
     (1..=4).contains(&len).then_some(at + len).filter(|_| rest.first() != Some(&b'-'))
 }
 
-/// Small words within the name of a place: `Rio de Janeiro`.
+/// Lower-case words within place names: `Rio de Janeiro`.
 static SMALL: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.small_in_places").collect());
 
-/// The part of an address that a text begins with.
+/// Reads the part of an address at the start of a text. `comma`: a comma or line break came before it.
 fn part(rest: &str, comma: bool) -> Option<(usize, Part)> {
     let word = rest.split([' ', ',', '.', '\n', '"', '\\', ';', ')', '<', '\'']).next().unwrap_or("");
     if word.is_empty() && !rest.starts_with('#') {
@@ -155,7 +155,7 @@ fn unit(rest: &str, word: &str) -> Option<usize> {
     (blanks > 0 && id <= 8 && (digit || id == 1 || letters())).then_some(from + blanks + storey)
 }
 
-/// `2nd floor`, `3rd fl.`: an ordinal before a word for a storey.
+/// `2nd floor`, `3rd fl.`: an ordinal before a word for floor.
 fn storey(rest: &str, word: &str) -> Option<usize> {
     let digits = word.bytes().take_while(u8::is_ascii_digit).count();
     let ordinal =
@@ -169,14 +169,14 @@ fn storey(rest: &str, word: &str) -> Option<usize> {
     known.then_some(word.len() + 1 + name + dot)
 }
 
-/// `NW`, and `C-5` behind a comma.
+/// `NW`; after a comma also `C-5`.
 fn lettered(word: &str, comma: bool) -> Option<usize> {
     let numbered = matches!(word.as_bytes(), [letter, b'-', digits @ ..]
         if letter.is_ascii_uppercase() && (1..4).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit));
     (matches!(word, "NW" | "NE" | "SW" | "SE") || comma && numbered).then_some(word.len())
 }
 
-/// American, British, Canadian, Dutch postcodes, and those of four to six digits.
+/// Postcodes of the USA, Britain, Canada and the Netherlands, and others of four to six digits.
 fn postcode(rest: &str) -> Option<usize> {
     let bytes = rest.as_bytes();
     let digits = bytes.iter().take(7).take_while(|byte| byte.is_ascii_digit()).count();

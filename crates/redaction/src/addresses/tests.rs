@@ -1,8 +1,8 @@
-//! Tests of postal addresses: how far they reach, what looks alike.
+//! Tests of postal addresses: their extent, and look-alikes.
 
 use crate::tests::{redact, shared};
 
-/// Street lines of many countries go whole, with unit, place and postcode where they are attached.
+/// Street lines of many countries are replaced whole, with attached unit, place and postcode.
 #[test]
 fn addresses_go_whole() {
     for address in [
@@ -44,7 +44,7 @@ fn addresses_go_whole() {
     }
 }
 
-/// Numbers before words that are no streets stay.
+/// Numbers before words that are not streets stay.
 #[test]
 fn look_alikes_stay() {
     for text in [
@@ -65,8 +65,8 @@ fn look_alikes_stay() {
     }
 }
 
-/// A cue or a city with its code makes a street of words without one; nothing else does, nor words that number parts of
-/// things.
+/// Words without a street word are a street only with a cue, or with a city and its code; words that number parts of
+/// things never are.
 #[test]
 fn streets_without_their_word_need_a_cue() {
     for text in [

@@ -1,7 +1,6 @@
-//! **What**: streets that have no word for a street, and roads that have a number for a name: what stands around them
-//! tells. A cue that ends right before them, or a city with its state and code behind. **Invariants**: asked only where
-//! the grammar of `street` found none; the last word before is looked at first. **Not here**: streets with a word for
-//! it (`street`).
+//! Finds streets without a street word, and numbered roads, by their surroundings: an announcing cue right before them,
+//! or a city with state and code behind. Runs only if the grammar of `street` found nothing; the last word before the
+//! address is checked first because it rejects most.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -14,26 +13,26 @@ use super::near::{is_placed, is_year, likely};
 use super::tail;
 use crate::wordlists;
 
-/// What says that an address follows, and what says so if a place and its code stand behind.
+/// Cues that announce an address, and cues that do so only if a place with its code follows.
 static STRONG: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.announcing").collect());
 static WEAK: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.announcing_place").collect());
-/// The words that cues end in.
+/// The last words of all cues.
 static LAST: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.announcing_ends")));
 
-/// Words for a street in small letters between its name and its number, and those that need more.
+/// Lower-case street words between name and number: unambiguous ones, and ones that need further evidence.
 static TYPES: LazyLock<Words> = LazyLock::new(|| Words::new("ulica utca út tér körút põik"));
 static TYPES_MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("u. tn mnt terrasse allee väg vej"));
-/// Small words within a street's name.
+/// Lower-case words within street names.
 static SMALL: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.small")));
-/// Words that number parts of houses, programs and texts.
+/// Words before the numbers of parts of houses, programs and texts, such as "section".
 static PARTS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.parts")));
 static DIRECTIONS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.directions_of_roads")));
-/// What roads with a number are called, alone and with a word of [`OWNERS`] before it.
+/// Names of numbered roads: those that need no owner, and those after a word of [`OWNERS`].
 static ROADS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.roads")));
 static ROADS_OWNED: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("addresses.roads_owned")));
 static OWNERS: LazyLock<Words> = LazyLock::new(|| Words::new("state county us u.s old city"));
 
-/// How sure what stands before an address is of it.
+/// How strongly the words before a text announce an address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {
     Not,
@@ -41,7 +40,7 @@ enum Told {
     Surely,
 }
 
-/// What the words that end at `start` say.
+/// Returns how strongly the words that end at `start` announce an address.
 fn told(scan: &Scan<'_>, start: usize) -> Told {
     let head = scan.part(scan.widen(start.saturating_sub(24)..start).start..start);
     let head = head.trim_end_matches([' ', '\n', '\r']);
@@ -59,8 +58,8 @@ fn told(scan: &Scan<'_>, start: usize) -> Told {
     }
 }
 
-/// `511 State Route 690`: the length of a road with a number in `rest`, which stands behind a house number and begins
-/// at `at`.
+/// `511 State Route 690`: the length of a numbered road at the start of `rest`, which begins at `at` behind a house
+/// number.
 pub(super) fn road(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<usize> {
     let (len, owned) = numbered(rest)?;
     let capital = rest.starts_with(|c: char| c.is_ascii_uppercase());
@@ -70,7 +69,7 @@ pub(super) fn road(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str
     holds.then_some(len)
 }
 
-/// `1248 W Carmen` before `, Chicago, IL 60640`: as [`road`], of a street without a word for one.
+/// `1248 W Carmen` before `, Chicago, IL 60640`: like [`road`], for a street without a street word.
 pub(super) fn behind_number(scan: &Scan<'_>, number: &Range<usize>, at: usize, rest: &str) -> Option<usize> {
     let (len, directed) = unnamed(rest).filter(|_| scan.byte(number.end) != b',')?;
     let year = is_year(scan.bytes(number.clone()));
@@ -79,7 +78,7 @@ pub(super) fn behind_number(scan: &Scan<'_>, number: &Range<usize>, at: usize, r
     (zipped() || told()).then_some(len)
 }
 
-/// A road that has a number, `rest` begins with it: its length, and whether it is surely one.
+/// Length of a numbered road at the start of `rest`, and whether its form is unambiguous.
 fn numbered(rest: &str) -> Option<(usize, bool)> {
     let (mut offset, mut owner, mut road, mut sure) = (0, false, false, false);
     for word in rest.split(' ').take(6) {
@@ -103,7 +102,7 @@ fn numbered(rest: &str) -> Option<(usize, bool)> {
     None
 }
 
-/// One to three words with capitals or an ordinal, behind a direction or none: their length, and whether there is one.
+/// Length of one to three capitalised or ordinal words, optionally after a direction, and whether there is a direction.
 fn unnamed(rest: &str) -> Option<(usize, bool)> {
     let (mut offset, mut names, mut directed, mut end) = (0, 0, false, 0);
     for (index, word) in rest.split(' ').enumerate().take(5) {
@@ -127,8 +126,7 @@ fn unnamed(rest: &str) -> Option<(usize, bool)> {
     ((1..4).contains(&names)).then_some((end, directed))
 }
 
-/// Where the street that ends before a number starts in its line `head`, which begins at `base`; `end`: behind the
-/// number.
+/// Start of the street that ends before a number, in its line `head`, which begins at `base`; `end`: behind the number.
 pub(super) fn before_number(scan: &Scan<'_>, base: usize, head: &str, end: usize) -> Option<usize> {
     let (mut start, mut count, mut sure, mut maybe) = (head.len(), 0, false, false);
     let mut begins = None;
@@ -161,7 +159,7 @@ pub(super) fn before_number(scan: &Scan<'_>, base: usize, head: &str, end: usize
     .then_some(begins)
 }
 
-/// `Box # 63` before a city with its state and code: where it starts.
+/// `Box # 63` before a city with its state and code: returns its start.
 pub(super) fn boxed(scan: &Scan<'_>, number: &Range<usize>) -> Option<usize> {
     // `x 63`, `# 63`, `#63`
     let (near, next) = (scan.before(number.start, 1), scan.before(number.start, 2));

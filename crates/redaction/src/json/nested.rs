@@ -1,14 +1,13 @@
-//! **What**: documents in the strings of a document. **Why**: the text of a tool's call is JSON within JSON, and the
-//! one within is read, too. **Invariants**: only strings are decoded in which a hit may go beyond a quote or is a bare
-//! value, so that few are; depth is bounded, as each level doubles the backslashes. **Not here**: how hits are parted
-//! (`super`).
+//! Documents in the strings of a document: the arguments of a tool call are JSON in JSON, and their readers parse the
+//! inner document too. A string is decoded only if a hit may cross a quote in it or is a bare value, which is rare.
+//! Depth is bounded, because each level doubles the backslashes. The parent module splits the hits.
 
 use std::ops::Range;
 
 use super::super::resolve::Hit;
 
-/// Whether a hit may break a document in a string: it holds a quote, begins with what stands between two, or seems a
-/// bare value.
+/// Whether a hit may break a document in a string: it contains a quote, begins with punctuation between two strings, or
+/// looks like a bare value.
 pub(super) fn may_cross(text: &str, hit: &Hit) -> bool {
     let part = |range: Range<usize>| text.as_bytes().get(range).unwrap_or_default();
     let found = part(hit.range.clone());
@@ -19,13 +18,13 @@ pub(super) fn may_cross(text: &str, hit: &Hit) -> bool {
     between || bare || memchr::memchr(b'"', found).is_some()
 }
 
-/// An escape, where it stands and what it says.
+/// An escape: its position in the text and in the decoded string.
 struct Mark {
     raw: Range<usize>,
     at: Range<usize>,
 }
 
-/// What a string says, with the map back.
+/// A decoded string with the map back to the text.
 pub(super) struct Inner {
     pub(super) text: String,
     start: usize,
@@ -33,7 +32,7 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    /// What the string at `range` says, if that may be a document.
+    /// Decodes the string at `range` if it may be a document.
     pub(super) fn of(text: &str, range: Range<usize>) -> Option<Self> {
         let raw = text.get(range.clone())?;
         if !raw.starts_with(['{', '[', ' ', '\\']) {
@@ -55,7 +54,7 @@ impl Inner {
         Some(inner)
     }
 
-    /// A hit of the text as one of what the string says; what cuts an escape takes it whole.
+    /// Maps a hit of the text into the decoded string; a hit that cuts an escape takes all of it.
     pub(super) fn within(&self, hit: &Hit) -> Hit {
         let one = |at: usize, end: bool| {
             let upto = self.marks.partition_point(|mark| mark.raw.start < at);
@@ -75,7 +74,7 @@ impl Inner {
         Hit { range: one(hit.range.start, false)..one(hit.range.end, true), rule: hit.rule, bare }
     }
 
-    /// And the other way round.
+    /// Maps a hit of the decoded string back to the text.
     pub(super) fn without(&self, hit: &Hit) -> Hit {
         let one = |at: usize| {
             let upto = self.marks.partition_point(|mark| mark.at.start < at);
@@ -89,7 +88,7 @@ impl Inner {
     }
 }
 
-/// What the escape that `rest` begins with says, and its length.
+/// Decodes the escape at the start of `rest`, and returns its length.
 fn escape(rest: &str) -> Option<(char, usize)> {
     let says = match rest.as_bytes().get(1)? {
         b'n' => '\n',
@@ -103,7 +102,7 @@ fn escape(rest: &str) -> Option<(char, usize)> {
     Some((says, 2))
 }
 
-/// `\u0040`, or two of them that are one character.
+/// Decodes `\u0040`, or a surrogate pair of two of them.
 fn wide(rest: &str) -> Option<(char, usize)> {
     let code = |at: usize| u32::from_str_radix(rest.get(at..at + 4)?, 16).ok();
     let first = code(2)?;

@@ -1,4 +1,4 @@
-//! **What**: claims one value by what its key is. **Not here**: where keys stand (`json`, `columns`, `flat`).
+//! Claims one value by its key. Keys are found in `json`, `columns` and `flat`.
 
 use super::json::Kind;
 use super::table::{Evidence, KeyTable, Match};
@@ -6,22 +6,22 @@ use super::values;
 use crate::scan::{Claims, Scan};
 use crate::sets::Bytes;
 
-/// A value and what is known of its key.
+/// A value, with its key's match and evidence.
 pub(crate) struct Value {
-    /// What the key is.
+    /// The match of the key.
     pub(crate) found: Match,
-    /// What stands beside it.
+    /// The evidence of sibling keys.
     pub(crate) beside: Evidence,
     /// The value without its quotes.
     pub(crate) range: std::ops::Range<usize>,
-    /// How it was written.
+    /// The form of the value.
     pub(crate) kind: Kind,
 }
 
 /// Blanks before a value.
 static BLANKS: Bytes = Bytes::of(b" \t\r\n");
 
-/// Claims one value by the first rule of its key that wants it.
+/// Claims a value by the first of its key's rules that accepts it. Returns whether it was claimed.
 pub(crate) fn claim_value(
     scan: &Scan<'_>,
     table: &KeyTable,
@@ -29,7 +29,7 @@ pub(crate) fn claim_value(
     named: &mut Vec<std::ops::Range<usize>>,
     claims: &mut Claims,
 ) -> bool {
-    // most values of a second look are placeholders
+    // In a second pass, most values are placeholders
     let first = value.range.start + BLANKS.leading(scan.bytes(value.range.clone()));
     if scan.is_held(first) {
         return false;

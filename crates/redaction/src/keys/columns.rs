@@ -1,7 +1,7 @@
-//! **What**: values whose key stands elsewhere: `INSERT INTO t (name, email) VALUES ('…', '…')` by order of columns,
-//! and lines of a table below a line of column names (CSV, TSV, `|`). **Invariants**: at most [`MOST`] columns; each
-//! byte of rows is read once; what follows no list of known columns is not looked at; what a column of secrets holds is
-//! asked of `secrets`. **Not here**: `SET name = '…'` (`flat`).
+//! Values whose key is elsewhere: `INSERT INTO t (name, email) VALUES ('…', '…')` by the order of columns, and the
+//! lines of a table below a header (CSV, TSV, `|`). A table has at most [`MOST`] columns; each byte of its rows is read
+//! once; text is read as rows only after a header with a known column. Columns of secrets are checked by `secrets`.
+//! `flat` handles `SET name = '…'`.
 
 use std::ops::Range;
 
@@ -18,18 +18,18 @@ use crate::stems::WordAt;
 
 /// Most columns of a table.
 const MOST: usize = 64;
-/// Most bytes of a list of columns.
+/// Most bytes of a header.
 const HEADER: usize = 2048;
 /// Most rows of a table.
 const ROWS: usize = 100_000;
 
-/// Columns of a table, and the keys that they are.
+/// The columns of a table, with the keys that they match.
 struct Columns {
     found: [Match; MOST],
     secret: [Option<Column>; MOST],
     count: usize,
     beside: Evidence,
-    /// The names have nothing but separators between them: no list in code.
+    /// Whether only separators are between the names, unlike in a list in code.
     bare: bool,
 }
 
@@ -53,7 +53,7 @@ impl Columns {
         self.found.iter().any(|found| *found != Match::NONE) || self.secret.iter().any(Option::is_some)
     }
 
-    /// What each column is, in order.
+    /// The match of each column, in order.
     fn each(&self) -> impl Iterator<Item = (Match, Option<Column>)> {
         self.found.iter().copied().zip(self.secret.iter().copied()).take(self.count)
     }
@@ -63,7 +63,7 @@ impl Columns {
 pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let text = scan.text.as_bytes();
     let inserts = scan.anchors.by.inserts;
-    // a line is looked at once, from its first key; one line without end is most of agents' JSON
+    // A line is read once, from its first key; most JSON of agents is a single long line
     let (mut upto, mut line, mut listed) = (0, 0, 0);
     for word in &scan.anchors.words {
         if word.at < upto || !(matches!(word.action, Action::Key) || is_secret_name(scan, word, inserts)) {
@@ -75,7 +75,7 @@ pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut
         } else if word.at >= line {
             let end = text.get(word.at..).and_then(|rest| memchr::memchr(b'\n', rest));
             line = end.map_or(text.len(), |end| word.at + end);
-            // a header is no longer than that
+            // A header may not be longer than that
             if line - word.at <= HEADER && line < text.len() {
                 upto = csv(scan, word.at, named, claims).unwrap_or(upto);
             }
@@ -83,7 +83,7 @@ pub(super) fn claim(scan: &Scan<'_>, named: &mut Vec<Range<usize>>, claims: &mut
     }
 }
 
-/// A word of secrets that ends the name of a column.
+/// Whether a word of secrets ends the name of a column.
 fn is_secret_name(scan: &Scan<'_>, word: &WordAt, inserts: bool) -> bool {
     if !matches!(word.action, Action::Secret(Cue::Key)) {
         return false;
@@ -96,8 +96,8 @@ fn is_secret_name(scan: &Scan<'_>, word: &WordAt, inserts: bool) -> bool {
     }
 }
 
-/// `(a, b, c) VALUES (…), (…)`, where a known column stands at `at`: gives where it ends. What is no such list is not
-/// read again for other words in it, which end at `listed`.
+/// Reads `(a, b, c) VALUES (…), (…)` with a known column at `at`, and returns its end. Otherwise sets `listed`, so that
+/// the same list is not read again for its other words.
 fn sql(
     scan: &Scan<'_>,
     at: usize,
@@ -133,7 +133,7 @@ fn sql(
     Some(from)
 }
 
-/// One `(…)` of values at `from`; gives where it ends.
+/// Reads one `(…)` of values at `from`, and returns its end.
 fn row(
     scan: &Scan<'_>,
     from: usize,
@@ -185,7 +185,7 @@ fn row(
     None
 }
 
-/// Where a quoted SQL literal ends; a doubled quote belongs to it.
+/// End of a quoted SQL literal; a doubled quote is part of it.
 fn closing(scan: &Scan<'_>, from: usize, quote: u8) -> Option<usize> {
     let rest = scan.bytes(from..scan.text.len().min(from + 8192));
     let mut at = 0;
@@ -200,7 +200,7 @@ fn closing(scan: &Scan<'_>, from: usize, quote: u8) -> Option<usize> {
     }
 }
 
-/// A line of column names with `at` in it, and the lines below: gives where they end.
+/// Reads a header line around `at` and the table below it, and returns the end.
 fn csv(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut Claims) -> Option<usize> {
     static IN_HEADER: Bytes = Bytes::of(b"_ ,;\t|\".-*").and_alnum();
     let start = at - IN_HEADER.trailing(scan.bytes(at.saturating_sub(512)..at));
@@ -215,7 +215,7 @@ fn csv(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut C
     let header = scan.part(start..start + len);
     let parts = |by: char| header.matches(by).count();
     let by = [',', '\t', ';', '|'].into_iter().max_by_key(|by| parts(*by)).filter(|by| parts(*by) > 0)?;
-    // `name,` on a line of code is no table
+    // `name,` on a line of code is not a header
     header.split(by).filter(|name| !name.trim().is_empty()).nth(1)?;
     let short = header.split(by).all(|name| name.split(' ').filter(|word| !word.is_empty()).count() <= 4);
     let mut columns = Columns::read(scan, header.split(by));
@@ -241,7 +241,7 @@ fn csv(scan: &Scan<'_>, at: usize, named: &mut Vec<Range<usize>>, claims: &mut C
     Some(from)
 }
 
-/// One line of a table; none where it has another number of columns.
+/// Reads one line of a table; `None` if it has fewer columns than the header.
 fn line(
     scan: &Scan<'_>,
     from: usize,
@@ -271,7 +271,7 @@ fn line(
             start = index + 1;
         }
     }
-    // a cell with a separator in it, without quotes: the next line may be whole again
+    // An unquoted separator in a cell gives too many columns; the next line may be regular again
     if count != columns.count {
         return (count > columns.count).then_some(from + len + 1);
     }

@@ -1,6 +1,5 @@
-//! **What**: key rules outside JSON: `Name: John Smith` lines, YAML, forms, tables, XML, keyword arguments.
-//! **Invariants**: what is read around a key is bounded (`pairs`). **Not here**: objects (`json`), SQL and CSV
-//! (`columns`).
+//! Key rules outside JSON: `Name: John Smith` lines, YAML, forms, tables, XML, keyword arguments. The text read around
+//! a key is bounded (`pairs`). Objects are in `json`, SQL and CSV in `columns`.
 
 use std::ops::Range;
 
@@ -17,10 +16,10 @@ use crate::scan::{Claims, Scan};
 use crate::sets::Bytes;
 use crate::validate::dates;
 
-/// Most words before a key's last one that are part of it (`Date of Birth`).
+/// Most words before a key's last one that belong to it (`Date of Birth`).
 const WORDS: usize = 3;
 
-/// Claims the values of keys that stand in no object. `seen`: where keys were found in objects, in order.
+/// Claims the values of keys outside objects. `seen`: positions of keys found in objects, in order.
 pub(super) fn claim(
     scan: &Scan<'_>,
     seen: &[usize],
@@ -30,7 +29,7 @@ pub(super) fn claim(
 ) {
     let text = scan.text.as_bytes();
     let (mut last, mut seen, mut lines) = (0..0, seen.iter().peekable(), Lines::default());
-    // the key before, and what it was alone
+    // The last key without the words before it, and its match
     let mut asked = (0..0, None);
     for word in &scan.anchors.by.keys {
         if word.at < last.end {
@@ -45,7 +44,7 @@ pub(super) fn claim(
             continue;
         }
         last = key.clone();
-        // keys come in order as words do
+        // Keys are ordered like the words
         while seen.next_if(|seen| **seen < key.start).is_some() {}
         if seen.peek() != Some(&&key.start)
             && let Some((key, found)) = known(scan, key, memory, &mut asked)
@@ -55,20 +54,20 @@ pub(super) fn claim(
     }
 }
 
-/// What was read of a text for one key that other keys read, too.
+/// Results of reading a line that are shared by the keys on it.
 #[derive(Default)]
 struct Lines {
-    /// A part of a line: a line full of keys is read once.
+    /// A part of a line; a line with many keys is read once.
     part: Range<usize>,
-    /// Where neither a digit nor a mask stands.
+    /// A range without a digit or mask character.
     dull: Range<usize>,
-    /// Where no mark of another notation stands either.
+    /// The same without characters of other notations.
     words: Range<usize>,
     pairs: pairs::Read,
 }
 
 impl Lines {
-    /// Where the part of its line ends that begins at `start`.
+    /// End of the part of a line that begins at `start`.
     fn part(&mut self, scan: &Scan<'_>, start: usize) -> usize {
         if !self.part.contains(&start) {
             let line = pairs::line_of(scan.text.as_bytes(), start);
@@ -77,15 +76,15 @@ impl Lines {
         self.part.end
     }
 
-    /// Whether what stands at `start` may be a number, a date or an id: one has a digit, or hides some, within as many
-    /// bytes as are looked at.
+    /// Whether the value at `start` may be a number, date or id: it has a digit or a mask character within the bytes
+    /// that are read.
     fn may_be_code(&mut self, text: &[u8], start: usize) -> bool {
         static DULL: Bytes = Bytes::of(b"0123456789*X").others();
         !reaches(&DULL, &mut self.dull, text, start)
     }
 
-    /// Whether the value of `key` is words behind a colon and a blank, and no number, date or id: where it begins then.
-    /// No other notation has so many bytes without a quote, a bracket, or `=`.
+    /// Start of the value of `key`, if it consists of plain words behind a colon and a blank, so that it can't be a
+    /// number, date or id. No other notation has so many bytes without a quote, a bracket, or `=`.
     fn words(&mut self, text: &[u8], key: &Range<usize>) -> Option<usize> {
         static WORDS: Bytes = Bytes::of(b"0123456789*X=(\"'`").others();
         let start = key.end + 2;
@@ -95,7 +94,7 @@ impl Lines {
     }
 }
 
-/// Whether nothing but bytes of a set stands at `start`, as far as a value is looked at; `known`: where that is known.
+/// Whether only bytes of a set follow `start`, as far as a value is read; `known` caches the range checked so far.
 fn reaches(set: &Bytes, known: &mut Range<usize>, text: &[u8], start: usize) -> bool {
     if !(known.start..=known.end).contains(&start) {
         *known = start..start;
@@ -106,17 +105,17 @@ fn reaches(set: &Bytes, known: &mut Range<usize>, text: &[u8], start: usize) -> 
     more == rest.len()
 }
 
-/// Whether a separator may follow a key: a cheap look before a dear one.
+/// Whether a separator may follow a key; a cheap check before the complete one.
 fn separated(scan: &Scan<'_>, end: usize) -> bool {
     static BETWEEN: Bytes = Bytes::of(b" *\"'`\\\t]?");
     static SEPARATORS: Bytes = Bytes::of(b":=|>,(");
     let rest = scan.bytes(end..scan.text.len().min(end + 8));
-    // the end of a cell, or of a term
+    // The end of a table cell or term
     let cell = || [&b"</td>"[..], b"</th>", b"</dt>"].iter().any(|tag| rest.starts_with(tag));
     rest.get(BETWEEN.leading(rest)).is_some_and(|byte| SEPARATORS.has(*byte) || *byte == b'<' && cell())
 }
 
-/// The key with the words of its line before it, or alone, where a rule may count.
+/// Returns the key with or without the words before it, whichever some rule may accept.
 fn known(
     scan: &Scan<'_>,
     key: Range<usize>,
@@ -140,7 +139,7 @@ fn known(
     asked.1.map(|found| (key, found))
 }
 
-/// The key with the words of its line before it.
+/// Extends the key by the words before it on its line.
 fn with_words(scan: &Scan<'_>, key: &Range<usize>) -> Range<usize> {
     let head = scan.bytes(key.start.saturating_sub(40)..key.start);
     let mut start = key.start;
@@ -169,7 +168,7 @@ fn one(
 ) -> Option<()> {
     let codes = scan.detector.keys.rules(found).iter().all(|rule| is_cut(rule.value));
     if codes && let Some(start) = lines.words(scan.text.as_bytes(), &key) {
-        // what was read of the line counts for keys behind it
+        // The part of the line that was read is reused for keys behind it
         lines.part(scan, start);
         return None;
     }
@@ -178,7 +177,7 @@ fn one(
         rule.asks() && matches!(rule.value, rule::KeyValue::Name | rule::KeyValue::Listed)
             || !rule.allowed(found, Evidence::all())
     };
-    // a name begins with a capital letter
+    // A name begins with a capital letter
     let first = scan.byte(pair.value.start);
     if first.is_ascii() && !first.is_ascii_uppercase() && scan.detector.keys.rules(found).iter().all(doubtful) {
         return None;
@@ -205,7 +204,7 @@ fn one(
         if !rule.allowed(found, Evidence::all()) || (text.len() > values::LONGEST && !may_be_cut(text, rule.value)) {
             continue;
         }
-        // without keys beside it, a key that things have too needs a value that is beyond doubt
+        // Without sibling keys, an ambiguous key such as `name` needs an unambiguous value
         let doubtful = rule.asks();
         let wanted = match rule.value {
             rule::KeyValue::Name | rule::KeyValue::Listed if doubtful => {
@@ -233,25 +232,25 @@ fn one(
     None
 }
 
-/// Whether all of a text is a name beyond doubt; `label`: it stands behind a label with a capital letter.
+/// Whether a text is certainly a name. `label`: it follows a label that begins with a capital letter.
 fn is_sure(text: &str, label: bool) -> bool {
     shape::read(text, 0)
         .is_some_and(|name| name.range.end == text.len() && (name.given || (label && name.words > 1 && !name.common)))
 }
 
-/// A value behind `=` without quotes: code has names there, not values; forms and logs have words.
+/// The range of an unquoted value behind `=`. In code it is one identifier; in forms and logs it may be several words.
 fn unquoted(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
     let upto = scan.text.floor_char_boundary(scan.text.len().min(pair.value.start + LINE));
     let range = pair.line(scan.bytes(0..upto));
     let line = scan.part(range.clone());
-    // `first_name=John last_name=Smith`: up to the next key
+    // `first_name=John last_name=Smith`: ends before the next key
     match line.split_once('=') {
         None if !line.contains(['(', ';', '{', '&', ',']) => range,
         _ => called(scan, pair),
     }
 }
 
-/// A value without quotes; one such as `datetime.date(1990, 3, 4)` whole.
+/// An unquoted value; a call such as `datetime.date(1990, 3, 4)` is included whole.
 fn called(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
     let value = pair.value.clone();
     let open = memchr::memchr(b'(', scan.bytes(value.clone()));
@@ -263,10 +262,10 @@ fn called(scan: &Scan<'_>, pair: &pairs::Pair) -> Range<usize> {
     }
 }
 
-/// A value behind a colon: the line, up to where something else begins, which is at `end`.
+/// A value behind a colon: the rest of the line up to `end`, where something else begins.
 fn line(scan: &Scan<'_>, start: usize, end: usize) -> Option<Range<usize>> {
     let line = scan.part(start..scan.text.floor_char_boundary(end.min(start + LINE)));
-    // `Name: Ann, Email: x` goes on with the next label
+    // `Name: Ann, Email: x` continues with the next label
     let comma = memchr::memchr(b',', line.as_bytes()).and_then(|_| line.find(", ")).filter(|comma| {
         line.get(comma + 2..)
             .is_some_and(|rest| rest.split([' ', ',']).take(3).any(|word| word.ends_with(':') || word.contains('=')))
@@ -276,8 +275,7 @@ fn line(scan: &Scan<'_>, start: usize, end: usize) -> Option<Range<usize>> {
     (!text.is_empty()).then(|| start..start + text.len())
 }
 
-/// What of a line right behind `Key:` is its value, where fields follow (`Philippa LastName:McAllister}`), as Go prints
-/// records.
+/// The value right behind `Key:` if further fields follow, as Go prints records (`Philippa LastName:McAllister}`).
 fn field(line: &str) -> &str {
     let next = |at: usize| {
         let name = line.get(at + 1..).unwrap_or_default().bytes().take_while(u8::is_ascii_alphanumeric).count();
@@ -291,39 +289,39 @@ fn field(line: &str) -> &str {
     line.get(..end).unwrap_or(line)
 }
 
-/// Bytes behind a value in which the call that it begins ends.
+/// Most bytes behind a value to the end of a call that it begins.
 const CALLED: usize = 32;
-/// Most bytes of a line that are looked at for one value: more than the longest has.
+/// Most bytes of a line that are read for one value; more than the longest value.
 const LINE: usize = values::LONGEST + 20;
 
-/// What of a line is its first key's value: all of it where what would be cut out is none.
+/// The part of a line that is its first key's value; the whole line if that part would not be accepted.
 fn own(scan: &Scan<'_>, line: Range<usize>, value: rule::KeyValue, kind: Kind) -> Range<usize> {
     let cut = line.start..line.start + own_len(scan.part(line.clone()), value);
     let is_value = cut == line || values::private(scan.text, cut.clone(), value, kind, Evidence::all()).is_some();
     if is_value { cut } else { line }
 }
 
-/// Whether the value of a long line may be its first words: it begins soon, with digits.
+/// Whether the value of a long line may be its first words: one of its first bytes is a digit.
 fn may_be_cut(line: &str, value: rule::KeyValue) -> bool {
     let head = line.as_bytes().get(..line.len().min(SOON)).unwrap_or_default();
-    // all of them at once, without a way out between
+    // No early exit, so that it compiles to vector code
     is_cut(value) && head.iter().fold(false, |digit, byte| digit | byte.is_ascii_digit())
 }
 
-/// Bytes of a long line in which its first key's value begins.
+/// Bytes of a long line in which its first key's value must begin.
 const SOON: usize = 64;
 
-/// Whether values of a kind end where something else begins on their line.
+/// Whether values of this kind end where something else begins on their line.
 fn is_cut(value: rule::KeyValue) -> bool {
     use rule::KeyValue::{Card, Code, Date, Digits, Phone};
     matches!(value, Card | Code | Date | Digits | Phone)
 }
 
-/// Words without a digit behind which no number is a key's own.
+/// Most words without a digit before a number that still belongs to the key.
 const WITHOUT: usize = 8;
 
-/// How much of a line belongs to its first key, by what the kind of value allows: `04/12/1987, MRN 00482913` goes on
-/// with something else.
+/// Length of the part of a line that belongs to its first key, by the kind of value: `04/12/1987, MRN 00482913`
+/// continues with something else.
 fn own_len(line: &str, value: rule::KeyValue) -> usize {
     use rule::KeyValue::{Date, Phone};
     if !is_cut(value) {
@@ -348,7 +346,7 @@ fn own_len(line: &str, value: rule::KeyValue) -> usize {
             break;
         }
         own.add(digits);
-        // a slash, or what stands between the numbers of a date, counts with what stands behind it
+        // A slash, or a word between the numbers of a date, counts only with the word behind it
         let joins = bare.is_empty() || (value == Date && digits == 0 && dates::month(bare).is_none());
         end = if joins { end } else { start + word.len() };
         start += word.len() + 1;
@@ -359,12 +357,12 @@ fn own_len(line: &str, value: rule::KeyValue) -> usize {
     }
     line.get(..end).map_or(line.len(), |own| {
         let own = own.trim_end_matches([',', ';', ' ', '.']);
-        // `(DOB: 1980-01-02)`: the bracket was open before
+        // `(DOB: 1980-01-02)`: the bracket was opened before
         own.strip_suffix(')').filter(|inner| !inner.contains('(')).unwrap_or(own).len()
     })
 }
 
-/// A word without the punctuation around it.
+/// A word without surrounding punctuation.
 fn bare(word: &str) -> &str {
     word.trim_matches(|c: char| !c.is_alphanumeric())
 }
@@ -373,11 +371,11 @@ fn digits(word: &str) -> usize {
     word.bytes().filter(u8::is_ascii_digit).count()
 }
 
-/// What was read of a value.
+/// The parts of a value read so far.
 #[derive(Default)]
 struct Own {
     digits: usize,
-    /// Words with digits.
+    /// Number of words with digits.
     numbers: usize,
     year: bool,
     month: bool,
@@ -390,8 +388,8 @@ impl Own {
         self.year |= digits == 4;
     }
 
-    /// Whether a word without digits is part of a date: a month, or, where no date is whole yet, whatever one word
-    /// stands between two of its numbers: no list has the months of every language.
+    /// Whether a word without digits belongs to a date: a month, or, while the date is incomplete, any one word between
+    /// two numbers, because no list has the months of every language.
     fn date_goes_on(&mut self, bare: &str, behind: &str) -> bool {
         if dates::month(bare).is_some() {
             self.month = true;
@@ -403,13 +401,13 @@ impl Own {
     }
 }
 
-/// Whether a word without digits is part of a code: a few capitals; where they could be a word, only before digits.
+/// Whether a word without digits belongs to a code: a few capitals; four or five of them only before digits.
 fn is_part_of_code(word: &str, bare: &str, behind: &str) -> bool {
     let longest = if digits(behind) > 0 { 5 } else { 3 };
     bare.len() <= longest && bare.bytes().all(|byte| byte.is_ascii_uppercase()) && !word.ends_with(':')
 }
 
-/// Where something else begins on a line.
+/// Position in a line at which something else begins.
 fn part_end(line: &str) -> usize {
     static BEGINS: Bytes = Bytes::of(b" ;\t*<\\.");
     let bytes = line.as_bytes();

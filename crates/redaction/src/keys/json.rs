@@ -1,7 +1,7 @@
-//! **What**: a tolerant walk over whatever looks like JSON anywhere in a text: objects, Python dicts, JS literals, text
-//! that is escaped as a whole, ends that were cut off. **Why**: what a key means hangs on the keys beside and above it.
-//! **Invariants**: no recursion; depth at most [`DEPTH`]; each byte is read a bounded number of times; what is no
-//! structure is left after a few bytes. **Not here**: what keys mean (`table`).
+//! Walks everything in a text that looks like JSON: objects, Python dicts, JS literals, escaped and truncated text. The
+//! meaning of a key depends on the keys beside and above it, so the walk builds a tree. It does not recurse; depth is
+//! at most [`DEPTH`]; each byte is read a bounded number of times; text without structure is left after a few bytes.
+//! `table` gives the meaning of keys.
 
 use std::ops::Range;
 
@@ -13,12 +13,12 @@ use super::table::{Evidence, KeyTable, Known, LONGEST, Match};
 
 /// Deepest nesting that is followed.
 const DEPTH: usize = 64;
-/// Times that text in a string is walked as structure of its own.
+/// How often a string's text may be walked as a structure inside another one.
 const NESTED: usize = 4;
-/// No pair.
+/// Index that means "no pair".
 const NONE: u32 = u32::MAX;
 
-/// How a value was written.
+/// The form of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// In quotes.
@@ -29,29 +29,29 @@ pub(crate) enum Kind {
     Container,
 }
 
-/// A key with its value, or an item of a list (whose key is empty).
+/// A key with its value, or an item of a list, whose key is empty.
 #[derive(Clone)]
 pub(crate) struct Pair {
-    /// The key without quotes.
+    /// The key without its quotes.
     pub(crate) key: Range<usize>,
-    /// The value without quotes.
+    /// The value without its quotes.
     pub(crate) value: Range<usize>,
-    /// How the value is written.
+    /// The form of the value.
     pub(crate) kind: Kind,
-    /// The object or list that it stands in.
+    /// Index of the object or list that contains it.
     pub(crate) object: u32,
-    /// What the key is.
+    /// The match of the key.
     pub(crate) found: Match,
-    /// What the key says about keys beside and below it.
+    /// The key's evidence about keys beside and below it.
     says: Evidence,
 }
 
 /// An object or list.
 #[derive(Clone, Copy)]
 struct Holder {
-    /// The pair whose value it is.
+    /// Index of the pair whose value it is.
     parent: u32,
-    /// What its keys say.
+    /// Combined evidence of its keys.
     says: Evidence,
 }
 
@@ -65,23 +65,23 @@ pub(crate) struct Tree {
     starts: Vec<usize>,
 }
 
-/// What a key without quotes is made of.
+/// Bytes of an unquoted key.
 static IN_KEY: Bytes = Bytes::of(b"_-$.").and_alnum().and_high();
-/// What a value without quotes may end with.
+/// Bytes that may end an unquoted value.
 static MAY_END: Bytes = Bytes::of(b"(),}]{\"\n\\");
 /// Blanks.
 static BLANKS: Bytes = Bytes::of(b" \t\r\n");
-/// Blanks, also escaped ones.
+/// Blanks, including escaped line breaks.
 static LINE_ENDS: Bytes = Bytes::of(b" \t\r\n\\n");
 
-/// An object or list that is open.
+/// An open object or list.
 #[derive(Clone, Copy)]
 struct Frame {
     holder: u32,
     list: bool,
 }
 
-/// A stretch to walk, and whose value it is.
+/// A range to walk, and the pair whose value it is.
 #[derive(Clone)]
 struct Task {
     range: Range<usize>,
@@ -90,13 +90,13 @@ struct Task {
 }
 
 impl Tree {
-    /// Nothing was walked.
+    /// Removes all pairs.
     pub(crate) fn clear(&mut self) {
         self.pairs.clear();
         self.starts.clear();
     }
 
-    /// Walks `text`; what was here before is gone.
+    /// Replaces the pairs with those of `text`.
     pub(crate) fn walk(&mut self, text: &str, table: &KeyTable, known: &mut Known) {
         self.pairs.clear();
         self.holders.clear();
@@ -109,13 +109,13 @@ impl Tree {
         }
         self.starts.clear();
         self.starts.extend(self.pairs.iter().filter(|pair| pair.found != Match::NONE).map(|pair| pair.key.start));
-        // nested text comes later than what is around it
+        // Nested text is walked after the text around it
         if !self.starts.is_sorted() {
             self.starts.sort_unstable();
         }
     }
 
-    /// Where keys of the table start, in order.
+    /// Positions of keys that match the table, in order.
     pub(crate) fn starts(&self) -> &[usize] {
         &self.starts
     }
@@ -128,17 +128,17 @@ impl Tree {
         self.holders.get(pair.object as usize)
     }
 
-    /// The pair whose object or list holds `pair`.
+    /// The pair whose value (object or list) contains `pair`.
     pub(crate) fn parent(&self, pair: &Pair) -> Option<&Pair> {
         self.pair(self.holder(pair)?.parent)
     }
 
-    /// The keyed pair whose list holds the item `at`.
+    /// The keyed pair whose list contains the item `at`.
     pub(crate) fn list_key(&self, at: usize) -> Option<&Pair> {
         self.above(self.pairs.get(at)?)
     }
 
-    /// The nearest pair with a key whose value holds `pair`.
+    /// The nearest keyed pair whose value contains `pair`.
     fn above<'t>(&'t self, pair: &'t Pair) -> Option<&'t Pair> {
         let mut pair = pair;
         for _ in 0..4 {
@@ -150,7 +150,7 @@ impl Tree {
         None
     }
 
-    /// What the keys beside and above a pair say.
+    /// The evidence of keys beside and above a pair.
     pub(crate) fn evidence(&self, pair: &Pair) -> Evidence {
         let mut all = self.holder(pair).map(|holder| holder.says).unwrap_or_default();
         if let Some(above) = self.above(pair) {
@@ -163,7 +163,7 @@ impl Tree {
     }
 }
 
-/// One walk at work.
+/// State of a walk.
 struct Walk<'a> {
     text: &'a [u8],
     at: usize,
@@ -175,23 +175,23 @@ struct Walk<'a> {
     task: Task,
 }
 
-/// A token in quotes.
+/// A quoted token.
 struct Quoted {
-    /// Without quotes.
+    /// The range without the quotes.
     range: Range<usize>,
-    /// Behind the closing quote.
+    /// The position behind the closing quote.
     behind: usize,
 }
 
-/// Where the first of two bytes stands in the 24 bytes that `rest` begins with, which most keys end in; none where that
-/// is further on or not told.
+/// Position of the first of two bytes within the first 24 bytes of `rest`, in which most keys end; `None` if it is not
+/// there.
 #[inline(always)]
 fn near(rest: &[u8], one: u8, other: u8) -> Option<Option<usize>> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let (ones, others) = (EACH * u64::from(one), EACH * u64::from(other));
     for (index, eight) in rest.as_chunks::<8>().0.iter().take(3).enumerate() {
         let bytes = u64::from_le_bytes(*eight);
-        // the highest bit of each that is zero; what is borrowed comes behind the first of them
+        // Sets the top bit of each zero byte; a borrow can only affect bytes after the first of them
         let zero = |bytes: u64| bytes.wrapping_sub(EACH) & !bytes & (EACH << 7);
         let found = zero(bytes ^ ones) | zero(bytes ^ others);
         if found != 0 {
@@ -208,7 +208,7 @@ impl Walk<'_> {
             self.tree.stack.clear();
             self.slashes = 0;
             let list = self.byte() == Some(b'[');
-            // a list of words or numbers outside all objects says nothing
+            // A list of words or numbers outside all objects has no keys
             if if list { !self.list_of_objects() } else { self.is_block() } {
                 self.at += 1;
                 continue;
@@ -222,7 +222,7 @@ impl Walk<'_> {
         self.text.get(self.at).copied()
     }
 
-    /// Whether `{` begins a block of code: neither a quote nor a word with `:` or `=` behind it follows.
+    /// Whether `{` begins a block of code: it is followed neither by a quote nor by a word with `:` or `=`.
     fn is_block(&self) -> bool {
         let rest = self.text.get(self.at + 1..).unwrap_or_default();
         let rest = rest.get(BLANKS.leading(rest)..).unwrap_or_default();
@@ -239,7 +239,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether `[` is followed by `{`, as far as a few bytes tell.
+    /// Whether `[` is followed by `{`, within a few bytes.
     fn list_of_objects(&self) -> bool {
         let rest = self.text.get(self.at + 1..).unwrap_or_default();
         let next = rest.iter().take(64).find(|byte| !LINE_ENDS.has(**byte));
@@ -253,7 +253,7 @@ impl Walk<'_> {
         self.at += 1;
     }
 
-    /// One pair, item or end; none where this is no structure (or no more).
+    /// Reads one pair, item or end; `None` if there is no more structure.
     fn step(&mut self) -> Option<()> {
         self.blanks(true);
         let frame = *self.tree.stack.last()?;
@@ -278,7 +278,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Blanks, escaped line ends, and commas.
+    /// Skips blanks, escaped line breaks and, with `commas`, commas.
     fn blanks(&mut self, commas: bool) {
         while let Some(byte) = self.byte() {
             match byte {
@@ -309,8 +309,8 @@ impl Walk<'_> {
         (len > 0).then_some(key)
     }
 
-    /// A token in quotes that starts here, of at most so many bytes; one that the end of the text cuts goes up to
-    /// there.
+    /// Reads the quoted token that starts here, of at most `most` bytes. If the text ends in it and `most` is
+    /// unlimited, the token ends there.
     fn quoted(&mut self, most: usize) -> Option<Quoted> {
         let rest = self.text.get(self.at..)?;
         let slashes = match rest.first()? {
@@ -352,7 +352,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What the key of the next pair is, and what it says about others.
+    /// The match of the next pair's key, and its evidence about others.
     fn find(&mut self, range: &Range<usize>) -> Option<(Match, Evidence)> {
         let key = self.text.get(range.clone())?;
         if key.is_empty() {
@@ -403,7 +403,7 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// A string that holds a structure is walked later.
+    /// Queues a string for a later walk if it holds a structure.
     fn nest(&mut self, parent: u32, range: Range<usize>) -> bool {
         let text = self.text.get(range.clone()).unwrap_or_default();
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -414,14 +414,14 @@ impl Walk<'_> {
         nests
     }
 
-    /// Whether the items of a list are values of a key of the table.
+    /// Whether the items of a list are values of a key in the table.
     fn list_matters(&self, frame: Frame) -> bool {
         let holder = self.tree.holders.get(frame.holder as usize);
         let pair = holder.and_then(|holder| self.tree.pair(holder.parent));
         pair.is_some_and(|pair| pair.key.is_empty() || pair.found != Match::NONE)
     }
 
-    /// A value without quotes; brackets within it are balanced as far as a few hundred bytes tell.
+    /// Reads an unquoted value, balancing brackets within a few hundred bytes.
     fn bare(&mut self) -> Range<usize> {
         let from = self.at;
         let mut open = 0_usize;
@@ -437,7 +437,7 @@ impl Walk<'_> {
                 false
             }
             b',' | b'}' | b']' => open == 0,
-            // an escaped line end
+            // An escaped line break or quote ends the value
             b'\\' => matches!(self.text.get(from + on + 1), Some(b'n' | b'r' | b'"' | b'\\')),
             _ => true,
         };

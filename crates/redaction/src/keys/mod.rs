@@ -1,7 +1,7 @@
-//! **What**: rules on keys: the whole value of `first_name`, `address1`, `dob` goes, whatever it looks like. **Why**: a
-//! name has no shape; its key says what it is. **Invariants**: which keys is data (`config/rules/keys.yaml`); a key
-//! such as `name`, that things have too, counts only beside other keys that say "person"; a claim never covers quotes;
-//! every byte is walked a bounded number of times. **Not here**: secret-ish keys (`secrets.yaml`).
+//! Rules on keys: the whole value of `first_name`, `address1` or `dob` is private, whatever it looks like, because a
+//! name has no shape. The keys are data (`config/rules/keys.yaml`). A key such as `name`, which things have too, counts
+//! only if sibling keys suggest a person. A claim never covers quotes, and each byte is read a bounded number of times.
+//! Keys of secrets are in `secrets.yaml`.
 
 use std::sync::LazyLock;
 
@@ -22,18 +22,18 @@ use claim::{Value, claim_value};
 use json::{Kind, Tree};
 use table::{Evidence, KeyTable, Known, Match};
 
-/// Reused memory of key rules.
+/// Buffers of key rules, reused between texts.
 #[derive(Default)]
 pub(super) struct KeyScratch {
     tree: Tree,
     known: Known,
-    /// Keys count as if everything beside them spoke for them.
+    /// Accept every key as if its siblings confirmed it.
     pub(super) trust: bool,
-    /// Ranges of persons' names that keys gave: seeds of `names::carry`.
+    /// Ranges of persons' names found by keys, used as seeds by `names::carry`.
     pub(super) named: Vec<std::ops::Range<usize>>,
 }
 
-/// Claims by keys of JSON and its likes.
+/// Claims values by keys in JSON, tables and other notations.
 pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Claims) {
     scratch.named.clear();
     let table = &scan.detector.keys;
@@ -48,12 +48,12 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
     for (at, pair) in tree.pairs.iter().enumerate() {
         let (found, beside) = match (pair.found, pair.kind) {
             (_, Kind::Container) => continue,
-            // an item of a list has the key of the list
+            // An item of a list has the key of the list
             (Match::NONE, _) if pair.key.is_empty() => match tree.list_key(at) {
                 Some(list) => (list.found, tree.evidence(list)),
                 None => continue,
             },
-            // an object may only wrap the value of its key
+            // An object may only wrap the value of its key
             (Match::NONE, Kind::Text) if pair.key.len() <= 5 && WRAPS.has(scan.bytes(pair.key.clone())) => {
                 match tree.parent(pair).filter(|above| above.found != Match::NONE) {
                     Some(above) => (above.found, tree.evidence(above)),
@@ -71,11 +71,12 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut KeyScratch, claims: &mut Clai
     flat::claim(scan, tree.starts(), known, named, claims);
 }
 
-/// What of `text` is private as the value of an attribute's `key`, and by which rule.
+/// The part of `text` that is private as the value of an attribute's `key`, and the rule.
 pub(super) fn under(table: &KeyTable, key: &str, text: &str) -> Option<(std::ops::Range<usize>, u16)> {
     let (found, _) = table.find(key.as_bytes());
     table.rules(found).iter().filter(|rule| rule.allowed(found, Evidence::default())).find_map(|rule| {
-        // `user.name`, `customer.name`: the key says who it is, the value need not look like a name
+        // `user.name`, `customer.name`: the key already says that it is a person, so the value need not look like a
+        // name
         let value = if rule.asks() { rule::KeyValue::Words } else { rule.value };
         Some((values::private(text, 0..text.len(), value, Kind::Text, Evidence::default())?, rule.rule))
     })
@@ -90,14 +91,14 @@ pub(super) fn is_id(key: &[u8]) -> bool {
     last.eq_ignore_ascii_case(b"id") && (!joined || camel)
 }
 
-/// Keys whose value is the key of the pair beside them, and the keys of those.
+/// Keys whose value names the sibling's value, as `name` in `{"name":"email","value":"x"}`, and keys of such siblings.
 static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("keys.naming")));
 static VALUES: LazyLock<Words> = LazyLock::new(|| Words::new("value val answer v content text stringvalue"));
 
-/// Keys of objects that only wrap a value: `{"first_name": {"S": "Ada"}}`.
+/// Keys in objects that only wrap a value: `{"first_name": {"S": "Ada"}}`.
 static WRAPS: LazyLock<Words> = LazyLock::new(|| Words::new("s value val raw text"));
 
-/// Whether a key such as `value` says nothing, and another pair beside its own may say what it holds.
+/// Whether a key such as `value` has no meaning of its own, so that a sibling may name its value.
 pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {
     VALUES.has(key)
 }
@@ -128,10 +129,10 @@ fn siblings(
     }
 }
 
-/// Most pairs before a value that say what it is.
+/// Most pairs before a value that may describe it.
 const NEAR: usize = 10;
 
-/// What the value at `at` is, as FHIR says it beside identifiers and contacts:
+/// The match of the value at `at` by its description in FHIR:
 /// `{"type":{"text":"Medical Record Number"}, "system":"http://…/us-ssn","value":"x"}`.
 fn identified(scan: &Scan<'_>, tree: &Tree, at: usize, table: &KeyTable) -> Match {
     let Some(value) = tree.pairs.get(at) else { return Match::NONE };
@@ -159,7 +160,7 @@ fn identified(scan: &Scan<'_>, tree: &Tree, at: usize, table: &KeyTable) -> Matc
     told.into_iter().find(|found| *found != Match::NONE).unwrap_or(Match::NONE)
 }
 
-/// The key that a code of identifiers' types means (HL7's table 0203).
+/// The key for a code of identifier types (HL7 table 0203).
 fn coded(code: &[u8]) -> &'static [u8] {
     match code {
         b"MR" => b"mrn",
@@ -170,10 +171,10 @@ fn coded(code: &[u8]) -> &'static [u8] {
     }
 }
 
-/// What may stand in a quoted key.
+/// Bytes of a quoted key.
 static IN_NAME: Bytes = Bytes::of(b"_-. ").and_alnum();
 
-/// Whether a word of a key stands before a quote and a colon: else no structure is worth a walk.
+/// Whether a word of a key is followed by a quote and a colon; otherwise no walk is needed.
 fn quoted_key(scan: &Scan<'_>) -> bool {
     scan.anchors.by.keys.iter().any(|word| {
         let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));

@@ -1,6 +1,6 @@
-//! **What**: the table of keys: which rules a key has, and what it says about the keys beside it. **Invariants**: a
-//! look-up takes time linear in the key, reads at most [`LONGEST`] bytes of it and allocates nothing. **Not here**:
-//! where keys stand (`json`, `flat`), what values look like (`values`).
+//! The table of keys: the rules of each key, and its evidence about sibling keys. A look-up is linear in the key, reads
+//! at most [`LONGEST`] bytes and does not allocate. Keys are located in `json` and `flat`, values are checked in
+//! `values`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,74 +8,74 @@ use crate::error::RuleErrorKind;
 use crate::rule::{Class, KeyValue, RuleData};
 use crate::sets::{Bytes, hash};
 
-/// Longest key that is looked up.
+/// Longest key that is looked up, in bytes.
 pub(crate) const LONGEST: usize = 64;
-/// Most rules that ask for evidence.
+/// Most rules that depend on evidence.
 const MOST: usize = 32;
-/// Bits of the filter of last words.
+/// Bits of the filter for last words.
 const TAILS: usize = 1 << 16;
-/// Bits of the filter of last letters: five of each of three.
+/// Bits of the filter for last letters: five bits for each of three.
 const ENDS: usize = 1 << 15;
 
-/// What keys beside a key say: a bit for each rule that asks, for and against it.
+/// Evidence from sibling keys: one bit for each rule that depends on it, for and against.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(crate) struct Evidence {
-    /// Rules that this speaks for.
+    /// Rules that it supports.
     pub(crate) with: u32,
-    /// Rules that this speaks against.
+    /// Rules that it contradicts.
     pub(crate) against: u32,
 }
 
 impl Evidence {
-    /// Everything speaks for a rule.
+    /// Supports every rule.
     pub(crate) fn all() -> Self {
         Self { with: u32::MAX, against: 0 }
     }
 
-    /// Both together.
+    /// Combines two.
     pub(crate) fn and(self, other: Self) -> Self {
         Self { with: self.with | other.with, against: self.against | other.against }
     }
 }
 
-/// What a key is.
+/// The result of a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Match {
-    /// Place in the table; `u16::MAX` where it is in none.
+    /// Index of the entry; `u16::MAX` for none.
     at: u16,
-    /// What its own first words say (`customer` of `customer_name`).
+    /// Evidence of the key's own first words (`customer` of `customer_name`).
     own: Evidence,
-    /// It has words before the ones that were found.
+    /// Whether further words come before the matched ones.
     tail: bool,
 }
 
 impl Match {
-    /// No key of the table.
+    /// No entry matches.
     pub(crate) const NONE: Self = Self { at: u16::MAX, own: Evidence { with: 0, against: 0 }, tail: false };
 }
 
-/// One rule on a key.
+/// A rule on a key.
 #[derive(Clone)]
 pub(crate) struct KeyRule {
     /// Index of the rule.
     pub(crate) rule: u16,
-    /// What a value must look like.
+    /// The accepted form of values.
     pub(crate) value: KeyValue,
-    /// Its values are names of persons.
+    /// Whether its values are names of persons.
     pub(crate) person: bool,
-    /// The bit of its evidence, if it asks for any.
+    /// Its evidence bit; 0 if it does not depend on evidence.
     bit: u32,
-    /// It counts also behind other words (`*_phone`).
+    /// Whether it also applies after other words (`*_phone`).
     open: bool,
 }
 
 impl KeyRule {
-    /// Whether the key counts only beside others.
+    /// Whether the rule depends on evidence of sibling keys.
     pub(crate) fn asks(&self) -> bool {
         self.bit != 0
     }
 
-    /// Whether the key counts where `beside` is what stands beside it.
+    /// Whether the rule applies to a key, given the evidence of its siblings.
     pub(crate) fn allowed(&self, found: Match, beside: Evidence) -> bool {
         if self.bit == 0 {
             return self.open || !found.tail || found.own.with != 0;
@@ -87,7 +87,7 @@ impl KeyRule {
     }
 }
 
-/// What the table knows of one key.
+/// The table's data about one key.
 #[derive(Default)]
 struct Entry {
     name: Box<[u8]>,
@@ -95,19 +95,19 @@ struct Entry {
     says: Evidence,
 }
 
-/// Tables that were made.
+/// Number of tables created, to give each an id.
 static TABLES: AtomicU64 = AtomicU64::new(1);
 
 /// All keys.
 pub(crate) struct KeyTable {
-    /// No other table has it.
+    /// Unique id of this table.
     id: u64,
     entries: Vec<Entry>,
-    /// Entries by the hash of their name, one more than their place; 0 is free. At least half of them are.
+    /// Hash slots: index of an entry plus one, 0 if free. At least half are free.
     slots: Vec<u16>,
-    /// First and last bytes and lengths of last words, as bits: most keys are refused here.
+    /// Filter by first and last bytes and length of last words; rejects most keys.
     tails: Vec<u64>,
-    /// The last three bytes of names, as bits: asked before that.
+    /// Filter by the last three bytes of names, checked before `tails`.
     ends: Vec<u64>,
     bits: u32,
 }
@@ -119,18 +119,18 @@ impl Default for KeyTable {
     }
 }
 
-/// Longest key that is remembered.
+/// Longest key that is cached, in bytes.
 const SHORT: usize = 24;
 
-/// Keys that were looked up, by their first and last bytes and their length: objects have the same keys again and
-/// again. Of one table at a time; made for the first key.
+/// Cache of look-ups, by the first and last bytes and length of a key, because objects repeat the same keys. It serves
+/// one table at a time and allocates at the first look-up.
 #[derive(Default)]
 pub(crate) struct Known {
     table: u64,
     slots: Vec<Slot>,
 }
 
-/// A key and what it is.
+/// A cached key with its result.
 #[derive(Clone)]
 struct Slot {
     key: [u8; SHORT],
@@ -140,12 +140,12 @@ struct Slot {
 }
 
 impl Known {
-    /// As [`KeyTable::find`].
+    /// Like [`KeyTable::find`].
     pub(crate) fn find(&mut self, table: &KeyTable, key: &[u8]) -> (Match, Evidence) {
         if self.table != table.id {
             self.table = table.id;
             self.slots.clear();
-            // no key has this length
+            // No key has this length, so it marks an empty slot
             let none = Slot { key: [0; SHORT], len: u8::MAX, found: Match::NONE, says: Evidence::default() };
             self.slots.resize(128, none);
         }
@@ -173,7 +173,7 @@ impl KeyTable {
         self.entries.is_empty()
     }
 
-    /// Takes in the keys of a rule.
+    /// Adds the keys of a rule.
     pub(crate) fn add(&mut self, rule: &RuleData, index: u16) -> Result<(), RuleErrorKind> {
         let asks = !rule.beside.is_empty() || !rule.against.is_empty();
         let bit = if asks { self.next_bit()? } else { 0 };
@@ -182,7 +182,7 @@ impl KeyTable {
             let person = rule.placeholder == "PERSON";
             let made = KeyRule { rule: index, value: rule.value, person, bit, open };
             for form in forms(name) {
-                // users' rules are asked first
+                // Users' rules come first
                 let at = |rules: &Vec<KeyRule>| if rule.class == Class::Custom { 0 } else { rules.len() };
                 self.edit(&form, |entry| entry.rules.insert(at(&entry.rules), made.clone()));
             }
@@ -214,7 +214,7 @@ impl KeyTable {
         self.ends.resize(ENDS / 64, 0);
         let last = name.rsplit('_').next().unwrap_or(name).as_bytes();
         set(&mut self.tails, tail_slot(last));
-        // before a shorter word any byte may stand
+        // If the word is shorter than three bytes, any byte may come before it
         let known = 5 * last.len().min(3);
         (0..ENDS >> known).for_each(|before| set(&mut self.ends, end_slot(last) | before << known));
         if let Some(entry) = self.entries.get_mut(usize::from(at)) {
@@ -222,16 +222,16 @@ impl KeyTable {
         }
     }
 
-    /// The rules of a key.
+    /// The rules of a matched key.
     pub(crate) fn rules(&self, found: Match) -> &[KeyRule] {
         self.entries.get(usize::from(found.at)).map_or(&[], |entry| &entry.rules)
     }
 
-    /// What a key is, and what it says about the keys beside it.
+    /// Looks up a key, and returns its match and its evidence about sibling keys.
     pub(crate) fn find(&self, key: &[u8]) -> (Match, Evidence) {
         let mut says = Evidence::default();
         let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or_default();
-        // what parts words may stand behind the last of them
+        // A key may end with a separator behind its last word
         let ends = key.last().is_some_and(|last| PARTS.has(*last)) || has(&self.ends, end_slot(key));
         if !ends || !has(&self.tails, tail_slot(last_word(key))) {
             return (Match::NONE, says);
@@ -293,13 +293,13 @@ impl KeyTable {
     }
 }
 
-/// A key, and its plural.
+/// A key and its plural.
 fn forms(name: &str) -> impl Iterator<Item = String> {
     let plural = if name.ends_with('s') { format!("{name}es") } else { format!("{name}s") };
     [name.to_owned(), plural].into_iter()
 }
 
-/// By the last three bytes of a key, of which five bits tell letters apart; the last one lowest.
+/// Hash of the last three bytes of a key, five bits each, the last one lowest.
 fn end_slot(key: &[u8]) -> usize {
     let byte =
         |back: usize| key.len().checked_sub(back).and_then(|at| key.get(at)).map_or(0, |byte| usize::from(byte & 31));
@@ -317,17 +317,17 @@ fn has(bits: &[u64], slot: usize) -> bool {
     bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
 }
 
-/// By the first and last letters of a last word and its length, in lower case.
+/// Hash of a last word by its first and last letters and its length, ignoring case.
 fn tail_slot(last: &[u8]) -> usize {
     let byte = |at: usize| usize::from(last.get(at).copied().unwrap_or(0).to_ascii_lowercase());
     let end = usize::from(last.last().copied().unwrap_or(0).to_ascii_lowercase());
     (byte(0) ^ byte(1) << 3 ^ byte(2) << 6 ^ end << 9 ^ last.len() << 12) % TAILS
 }
 
-/// What parts the words of a key.
+/// Separators between the words of a key.
 static PARTS: Bytes = Bytes::of(b"-. /:[]_+?#*");
 
-/// The last word of a key, as [`snake`] parts them.
+/// The last word of a key, split as by [`snake`].
 fn last_word(key: &[u8]) -> &[u8] {
     let key = key.get(..key.len() - PARTS.trailing(key)).unwrap_or_default();
     let mut behind = b'_';
@@ -341,7 +341,8 @@ fn last_word(key: &[u8]) -> &[u8] {
     key
 }
 
-/// `billing.firstName` as `billing_first_name` and where its last segment starts, in `buffer`; none if it is empty.
+/// Writes `billing.firstName` as `billing_first_name` to `buffer`, and returns it with the start of its last segment;
+/// `None` if it is empty or too long.
 fn snake<'b>(key: &[u8], buffer: &'b mut [u8; LONGEST + 16]) -> Option<(&'b [u8], usize)> {
     let (mut len, mut segment) = (0, 0);
     let mut before = b'_';

@@ -1,4 +1,4 @@
-//! Tests of key rules: where keys and values stand, what counts as a value, what attributes' keys do.
+//! Tests of key rules: positions of keys and values, accepted values, and keys of attributes.
 
 use super::json::{Kind, Tree};
 use super::table::{Evidence, KeyTable, Known, Match};
@@ -12,7 +12,8 @@ fn pairs(text: &str) -> Vec<(String, String)> {
     pairs.map(|pair| (text[pair.key.clone()].to_owned(), text[pair.value.clone()].to_owned())).collect()
 }
 
-/// Whatever looks like JSON gives its pairs: Python, JS, behind prose, escaped as a whole, nested in strings, cut off.
+/// Everything that looks like JSON gives its pairs: Python, JS, after prose, escaped as a whole, nested in strings,
+/// truncated.
 #[test]
 fn structures_are_read() {
     let two = |a: &str, b: &str| (a.to_owned(), b.to_owned());
@@ -36,7 +37,7 @@ fn structures_are_read() {
     assert_eq!(nested[1], two("first_name", "Ann"));
 }
 
-/// What was looked up is remembered of its own table only, and no other key is taken for it.
+/// The cache of look-ups serves only its own table and never confuses keys.
 #[test]
 fn remembered_keys_are_of_their_table() {
     let (mut known, table, empty) = (Known::default(), &shared().keys, KeyTable::default());
@@ -50,7 +51,7 @@ fn remembered_keys_are_of_their_table() {
     assert_ne!(table.find(b"first_name").0, Match::NONE);
 }
 
-/// The walk ends, in bounded depth, on what is hostile: deep nesting, open strings, brackets without end.
+/// The walk ends with bounded depth on hostile input: deep nesting, open strings, endless brackets.
 #[test]
 fn hostile_structures_end() {
     for piece in [
@@ -70,7 +71,7 @@ fn hostile_structures_end() {
     }
 }
 
-/// A thing's name stays, a person's goes: by what stands beside it, above it, or in the key itself.
+/// A thing's name stays and a person's is replaced, depending on sibling keys, parent keys, or the key itself.
 #[test]
 fn names_of_things_stay() {
     for text in [
@@ -84,8 +85,8 @@ fn names_of_things_stay() {
     }
 }
 
-/// What a message says is no value of its role, and no name because its first words look like one; names turned round
-/// and values of pages' properties still are.
+/// The content of a message is not the value of its role, and not a name because its first words look like one;
+/// reversed names and values of page properties are still found.
 #[test]
 fn messages_are_no_names() {
     for text in [
@@ -110,7 +111,7 @@ fn messages_are_no_names() {
     }
 }
 
-/// Columns give their keys to values: SQL by order, tables by their first line.
+/// Columns give their keys to values: SQL by order, tables by their header.
 #[test]
 fn columns_are_keys() {
     let cases = [
@@ -131,8 +132,8 @@ fn columns_are_keys() {
     }
 }
 
-/// A line's value is its first key's alone, and goes whole: months of any language, dashes and slashes between numbers,
-/// capitals in a code.
+/// A line's value belongs to its first key only and is replaced whole: months in any language, dashes and slashes
+/// between numbers, capitals in a code.
 #[test]
 fn values_of_lines_go_whole() {
     for (text, wanted) in [
@@ -153,7 +154,7 @@ fn values_of_lines_go_whole() {
     }
 }
 
-/// Attributes' keys: whole values, ids never, placeholders never again.
+/// Keys of attributes: whole values, never ids, never placeholders again.
 #[test]
 fn attribute_keys() {
     let under = |key: &str, text: &str| {
@@ -183,7 +184,7 @@ fn attribute_keys() {
     assert_eq!(under("note", "mail bob@example.com"), "mail [EMAIL]");
 }
 
-/// What FHIR says beside an identifier is its key; other systems and codes say nothing.
+/// The FHIR description next to an identifier is its key; other systems and codes have no effect.
 #[test]
 fn identifiers_are_told_beside_them() {
     for (text, wanted) in [
@@ -212,7 +213,7 @@ fn identifiers_are_told_beside_them() {
     }
 }
 
-/// JSON stays JSON, whatever is taken out of it.
+/// JSON stays valid, whatever is replaced in it.
 #[test]
 fn json_stays_json() {
     for text in [
@@ -226,8 +227,7 @@ fn json_stays_json() {
     }
 }
 
-/// An id behind keys without one is found, wherever it stands: that no digit stands somewhere is remembered for other
-/// keys.
+/// An id is found behind keys without one, at any position, although the absence of digits is cached for other keys.
 #[test]
 fn an_id_behind_keys_without_one_is_found() {
     for keys in (0..90).chain([400, 2000]) {
@@ -238,7 +238,7 @@ fn an_id_behind_keys_without_one_is_found() {
     }
 }
 
-/// What one text held says nothing of the next: a scratch is reused.
+/// A reused scratch carries nothing from one text to the next.
 #[test]
 fn a_scratch_forgets() {
     let mut scratch = Scratch::new();

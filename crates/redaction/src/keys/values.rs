@@ -1,6 +1,6 @@
-//! **What**: what of a key's value is private: all of it, unless it says "no value" or describes one. **Why**: tool
-//! definitions, schemas and templates have the same keys as records. **Invariants**: at most [`LONGEST`] bytes are
-//! read. **Not here**: which keys (`table`).
+//! Decides which part of a key's value is private: all of it, unless it means "no value" or describes a value, because
+//! tool definitions, schemas and templates have the same keys as records. At most [`LONGEST`] bytes are read. `table`
+//! has the keys.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -18,10 +18,10 @@ use crate::wordlists;
 
 /// Blanks around a value.
 static BLANKS: Bytes = Bytes::of(b" \t\r\n");
-/// Longest value that is one thing; what is longer is text that other rules read.
+/// Longest single value, in bytes; anything longer is text for other rules.
 pub(super) const LONGEST: usize = 300;
 
-/// What of the value at `range` is private.
+/// Returns the private part of the value at `range`, if it is acceptable for the kind `value`.
 pub(super) fn private(
     text: &str,
     range: Range<usize>,
@@ -67,10 +67,10 @@ fn digits(text: &str) -> usize {
     text.bytes().filter(u8::is_ascii_digit).count()
 }
 
-/// Words that say "no value", and names of types.
+/// Words that mean "no value", and names of types.
 static NONE: LazyLock<Words> = LazyLock::new(|| Words::of(wordlists::lines("keys.no_values")));
 
-/// Whether a value is none: a word for that, a template, a mask, a reference.
+/// Whether a value is missing: a word for that, a template, a mask, or a reference.
 fn is_none(text: &str) -> bool {
     let bytes = text.as_bytes();
     let first = bytes.first().copied().unwrap_or(b' ');
@@ -83,10 +83,10 @@ fn is_none(text: &str) -> bool {
     framed || templated || reference || !letters || NONE.has(text)
 }
 
-/// Words that are in descriptions of a value, and in no value.
+/// Words that occur in descriptions of a value, but not in values.
 static DESCRIBING: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("keys.describing")));
 
-/// Whether a text describes a value rather than being one.
+/// Whether a text describes a value.
 fn describes(text: &str) -> bool {
     let code = text.contains("://") || text.contains("()") || text.contains("=>") || text.contains("::");
     let words = text.split_ascii_whitespace().count();
@@ -95,7 +95,7 @@ fn describes(text: &str) -> bool {
     code || words > 12 || telling > 1 || (telling == 1 && words > 2)
 }
 
-/// Whether a value without quotes is a name: in code, forms and logs names of variables stand there too.
+/// Whether an unquoted value is a name rather than an identifier of code.
 pub(super) fn is_plain_name(text: &str) -> bool {
     let first = text.split([' ', '+', '-']).next().unwrap_or("");
     if words::may_be_given(text) {
@@ -107,7 +107,8 @@ pub(super) fn is_plain_name(text: &str) -> bool {
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
 }
 
-/// Whether a text behind a label such as `Name:` is a name: two to four words with capitals, none of an organisation.
+/// Whether a text behind a label such as `Name:` is a name: two to four capitalised words, none from an organisation's
+/// name.
 pub(super) fn is_labelled(text: &str) -> bool {
     let last = text.rsplit(' ').next().unwrap_or("");
     let first = text.split(' ').next().unwrap_or("");
@@ -120,12 +121,12 @@ pub(super) fn is_labelled(text: &str) -> bool {
         && (words::is_given(first) || !words::is_common(last))
 }
 
-/// `Doe, Jane A.`, as lists and forms write names: a listed given name behind a family's.
+/// `Doe, Jane A.`, as in lists and forms: a listed given name behind a family name.
 pub(super) fn is_turned(text: &str) -> bool {
     text.contains(", ") && is_name(text, true)
 }
 
-/// `DOE/JANE`, `DOE/JANE MR`, as bookings write names.
+/// `DOE/JANE`, `DOE/JANE MR`, as in travel bookings.
 fn is_booked(text: &str) -> bool {
     let Some((family, given)) = text.split_once('/') else { return false };
     let capitals = |part: &str| part.len() > 1 && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
@@ -135,9 +136,9 @@ fn is_booked(text: &str) -> bool {
     capitals(family) && capitals(given) && known
 }
 
-/// A few words without any sign of code.
+/// Whether a text is a few words without signs of code.
 fn is_words(text: &str) -> bool {
-    // `Kozey370`, as made records have them
+    // `Kozey370`, as generated records have it
     let name = text.trim_end_matches(|c: char| c.is_ascii_digit());
     let made =
         (2..5).contains(&(text.len() - name.len())) && name.len() > 2 && name.chars().skip(1).all(char::is_lowercase);
@@ -148,13 +149,13 @@ fn is_words(text: &str) -> bool {
         && text.chars().filter(|c| c.is_alphabetic()).count() > 1
 }
 
-/// Whether all of a text is one person's name, by its looks; `listed`: the first word must be a given name.
+/// Whether a whole text looks like one person's name. `listed`: its first word must be a known given name.
 fn is_name(text: &str, listed: bool) -> bool {
-    // `Family, Given`; most have no comma, and looking for one byte costs less
+    // `Family, Given`. Most texts have no comma, and searching one byte is cheaper
     let comma = text.contains(',').then(|| text.split_once(", ")).flatten();
     let (text, turned) = match comma {
         Some((family, given)) => match (shape::read(family, 0), shape::read(given, 0)) {
-            // more words are a sentence
+            // More words are a sentence
             (Some(_), Some(name)) if name.given && (name.range.end == given.len() || is_labelled(given)) => {
                 (family, true)
             }
@@ -167,7 +168,7 @@ fn is_name(text: &str, listed: bool) -> bool {
     }
     let text = text.trim_start_matches('@');
     if text.bytes().any(|byte| !byte.is_ascii()) && !text.chars().any(|c| c.is_lowercase() || c.is_ascii()) {
-        // no capitals in this script
+        // A script without capital letters
         return !listed
             && text.chars().all(|c| c.is_alphabetic() || " ·・'-".contains(c))
             && text.chars().count() <= 24;
@@ -185,7 +186,7 @@ fn is_name(text: &str, listed: bool) -> bool {
         || (!listed && !turned && !name.common && is_odd_name(text))
 }
 
-/// Two or three words with a capital letter, the first no common one, and none that ends an organisation's name.
+/// Whether a text is two or three capitalised words, none of which ends an organisation's name.
 fn is_odd_name(text: &str) -> bool {
     let words = text.split(' ').count();
     let plain = |word: &str| {
@@ -194,7 +195,7 @@ fn is_odd_name(text: &str) -> bool {
     (2..4).contains(&words) && text.split(' ').all(plain)
 }
 
-/// `jane doe`: all in lower case, the first a given name.
+/// `jane doe`: all in lower case, beginning with a given name.
 fn is_lower_name(text: &str) -> bool {
     let mut words = text.split(' ');
     let first = words.next().unwrap_or("");
@@ -216,7 +217,7 @@ fn title_len(text: &str) -> usize {
     if blanks > 0 { word.len() + blanks } else { 0 }
 }
 
-/// Whether a text may be a postal address: a letter, a blank, and a digit or several words with capitals.
+/// Whether a text may be a postal address: letters, a blank, and a digit or several capitalised words.
 fn is_street(text: &str, _beside: Evidence) -> bool {
     let call = || text.as_bytes().windows(2).any(|two| matches!(two, [a, b'('] if a.is_ascii_alphanumeric()));
     let code = text.contains("://") || text.contains('@') || text.starts_with("0x") || call();
@@ -227,14 +228,14 @@ fn is_street(text: &str, _beside: Evidence) -> bool {
     !code && letters >= 2 && blank && !describes(text) && (digit || capital > 1 || !text.is_ascii())
 }
 
-/// What the bytes of an id are, as bits: one look-up each.
+/// Classes of an id's bytes as bits, for one look-up each.
 mod class {
     pub(super) const ALNUM: u8 = 1;
     pub(super) const DIGIT: u8 = 2;
     pub(super) const MASK: u8 = 4;
     pub(super) const BLANK: u8 = 8;
     pub(super) const HIGH: u8 = 16;
-    /// Marks of code, which no id has.
+    /// Characters of code, which do not occur in ids.
     pub(super) const CODE: u8 = 32;
 
     pub(super) static OF: [u8; 256] = all();
@@ -264,7 +265,8 @@ mod class {
     }
 }
 
-/// Whether a text may be an id: four letters or digits at least, one of them a digit, in one or few words.
+/// Whether a text may be an id: at least five letters or digits (three if it is masked), one of them a digit, in at
+/// most eight words.
 fn is_code(text: &str) -> bool {
     if text.len() > 64 {
         return false;
@@ -285,7 +287,7 @@ fn is_code(text: &str) -> bool {
         && (!has(class::BLANK) || text.split_ascii_whitespace().count() <= 8)
 }
 
-/// Whether a text may be a date: digits, or a month's name with digits.
+/// Whether a text may be a date: at least two digits in a short text of few words.
 fn is_date(text: &str) -> bool {
     digits(text) >= 2 && text.len() <= 40 && text.split_ascii_whitespace().count() <= 6
 }

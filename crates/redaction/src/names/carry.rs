@@ -1,7 +1,6 @@
-//! **What**: a name that was found once is found everywhere in the same text: whole, and each of its words that is no
-//! common word. **Why**: a record introduces a name, the prose around it repeats it. **Invariants**: one pass for all
-//! names; at most [`MOST`] names are looked for; a text without a seed costs nothing. **Not here**: which names are
-//! seeds.
+//! Finds a name that was found once everywhere in the same text: each of its words that is not a common word. A record
+//! introduces a name, and prose around it repeats it. One pass searches all names, at most [`MOST`] words; a text
+//! without a seed costs nothing.
 
 use std::ops::Range;
 
@@ -11,13 +10,13 @@ use crate::scan::{Claims, Scan};
 
 use super::words;
 
-/// Most words that are looked for.
+/// Most words that are searched.
 const MOST: usize = 64;
-/// So few words are looked for one by one in texts that short, bytes.
+/// Up to so many words are searched one by one, in texts up to so many bytes.
 const FEW: usize = 4;
 const SHORT: usize = 4 << 10;
 
-/// Claims what `seeds` name, wherever else it stands.
+/// Claims further occurrences of the words of `seeds`.
 pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &[Range<usize>], claims: &mut Claims) {
     if seeds.is_empty() {
         return;
@@ -31,19 +30,19 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &[Range<usize>], claims: 
     claim_words(scan, rule, names, claims);
 }
 
-/// The words of a name that are looked for by themselves.
+/// The words of a name that are searched on their own.
 pub(crate) fn words_of(name: &str) -> impl Iterator<Item = &str> {
     name.split([' ', ',', '.', '+', '"', '\\', '/']).filter(|word| carries(word))
 }
 
-/// Claims words of names wherever they stand.
+/// Claims all occurrences of words of names.
 pub(crate) fn claim_words(scan: &Scan<'_>, rule: u16, mut names: Vec<&str>, claims: &mut Claims) {
     if names.is_empty() {
         return;
     }
-    // longest first: `Annabel` is not `Anna`
+    // Longest first, so that `Annabel` is not found as `Anna`
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
-    // making a searcher would cost more
+    // Building a searcher would cost more
     if names.len() <= FEW && scan.text.len() < SHORT {
         return plain(scan, rule, &names, claims);
     }
@@ -54,7 +53,7 @@ pub(crate) fn claim_words(scan: &Scan<'_>, rule: u16, mut names: Vec<&str>, clai
     }
 }
 
-/// One by one: few words, or where no vector search can be had.
+/// Searches one by one: for few words, or where no vector search is available.
 fn plain(scan: &Scan<'_>, rule: u16, names: &[&str], claims: &mut Claims) {
     for name in names {
         for at in memchr::memmem::find_iter(scan.text.as_bytes(), name) {
@@ -74,7 +73,7 @@ fn put(scan: &Scan<'_>, rule: u16, range: Range<usize>, claims: &mut Claims) {
     if (part(before) && !scan.escaped(range.start)) || part(behind) {
         return;
     }
-    // the second part of `X-Ray`
+    // The second part of `X-Ray` is not a name
     let (letter, further) = (scan.before(range.start, 2), scan.before(range.start, 3));
     if before == Some('-') && letter.is_ascii_uppercase() && !further.is_ascii_alphanumeric() {
         return;
@@ -82,7 +81,7 @@ fn put(scan: &Scan<'_>, rule: u16, range: Range<usize>, claims: &mut Claims) {
     claims.add(scan, rule, range);
 }
 
-/// Whether one word of a name is looked for by itself.
+/// Whether a word of a name is searched on its own.
 fn carries(word: &str) -> bool {
     let letters = word.chars().filter(|c| c.is_alphabetic()).count();
     let whole = word.chars().all(|c| c.is_alphabetic() || matches!(c, '-' | '\'' | '’'));

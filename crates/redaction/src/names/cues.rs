@@ -1,5 +1,5 @@
-//! **What**: names behind words that announce them. **Invariants**: at most some 200 bytes are read behind a cue.
-//! **Not here**: the cues themselves (`config/rules/names.yaml`).
+//! Finds names behind cue words that announce them. At most some 200 bytes behind a cue are read. The cues are data
+//! (`config/rules/names.yaml`).
 
 use std::sync::LazyLock;
 
@@ -11,21 +11,21 @@ use super::shape::{self, Name, TITLES};
 use super::words;
 use crate::wordlists;
 
-/// A name behind words that leave no doubt.
+/// Finds a name behind an unambiguous cue.
 pub(super) fn introduced(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let at = skip(scan, cue.end, b" :*\"'`\t.?", 6)?;
     let at = title(scan, at);
     let Some(name) = shape::read(scan.text, at).or_else(|| shape::behind_particles(scan.text, at)) else {
         return lowercase(scan, at);
     };
-    // `MR SL SN`: codes in a row
+    // `MR SL SN`: several codes in a row are not a name
     let short = all_capitals(scan, &name) && scan.part(name.range.clone()).split(' ').all(|word| word.len() < 4);
     let surely = name.given || !(name.common || short);
     (surely || is_common_name(scan, cue, &name)).then_some(name)
 }
 
-/// `my name is Max de Graaf`, `Ms. Fields`: what is a common word elsewhere is a name before a word that is none, and
-/// behind a title.
+/// Whether a common word is a name here: before an uncommon word (`my name is Max de Graaf`), or behind a title
+/// (`Ms. Fields`).
 fn is_common_name(scan: &Scan<'_>, cue: &WordAt, name: &Name) -> bool {
     let text = scan.part(name.range.clone());
     let last = text.rsplit(' ').next().unwrap_or("");
@@ -36,7 +36,7 @@ fn is_common_name(scan: &Scan<'_>, cue: &WordAt, name: &Name) -> bool {
         && (name.words > 1 && !words::is_common(last) || name.words == 1 && titled && dotted)
 }
 
-/// A name behind words that may announce other things too: a listed name, or two words that are not common.
+/// Finds a name behind an ambiguous cue: a listed name, or several words that are not common.
 pub(super) fn cued(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     if scan.byte(cue.end) == b'.' {
         return abbreviated(scan, cue);
@@ -52,7 +52,7 @@ pub(super) fn cued(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     (unlisted || name.given && !is_product(scan.part(name.range.clone()))).then_some(name)
 }
 
-/// A name behind a title that is one with its dot alone: `Sr. García`, `Sig. Bianchi`.
+/// Finds a name behind an abbreviation that is a title only with its dot: `Sr. García`, `Sig. Bianchi`.
 fn abbreviated(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let titled = TITLES.has(scan.part(cue.at..cue.end)) && scan.byte(cue.at).is_ascii_uppercase();
     // `Sig.ra`, `Dott.ssa`
@@ -63,8 +63,8 @@ fn abbreviated(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     (person && !all_capitals(scan, &name)).then_some(name)
 }
 
-/// A name behind a greeting, set off from what follows; none where another greeting begins there. `further`: the words
-/// behind it.
+/// Finds a name behind a greeting; unlisted names need punctuation or a line break behind them. `None` if another
+/// greeting begins there. `further`: the known words after the greeting.
 pub(super) fn greeted(scan: &Scan<'_>, cue: &WordAt, further: &[WordAt]) -> Option<Name> {
     let behind = scan.byte(cue.end);
     let at = skip(scan, cue.end, b" ,\t", 2)?;
@@ -88,7 +88,7 @@ pub(super) fn greeted(scan: &Scan<'_>, cue: &WordAt, further: &[WordAt]) -> Opti
         .then_some(name)
 }
 
-/// A name on the line below a closing formula.
+/// Finds a name on the line below a closing formula.
 pub(super) fn signed(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
     let mut at = cue.end;
@@ -126,10 +126,10 @@ pub(super) fn signed(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     (ends && person && !is_assistant(scan, &name)).then_some(name)
 }
 
-/// What signs for many.
+/// Words for a group that signs.
 static GROUPS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.groups")));
 
-/// Whether the words with capitals behind a name end in one for many: `Travel Deals Team`, but not `Sales Manager`.
+/// Whether the capitalised words behind a name end in a group: `Travel Deals Team`, but not `Sales Manager`.
 fn is_group(behind: &str) -> bool {
     let words = behind.strip_prefix(' ').unwrap_or("").split(' ').take(6);
     let mut last = "";
@@ -147,7 +147,7 @@ fn is_group(behind: &str) -> bool {
     GROUPS.has(last)
 }
 
-/// Programs that are greeted and sign, and what letters begin with.
+/// Programs and roles that are greeted or sign letters.
 static ASSISTANTS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.assistants")));
 
 /// Whether a single word is a program or a role.
@@ -155,8 +155,7 @@ fn is_assistant(scan: &Scan<'_>, name: &Name) -> bool {
     name.words == 1 && ASSISTANTS.has(scan.part(name.range.clone()))
 }
 
-/// Behind at most `most` of `skipped`.
-/// The name before `(DOB`: two words or more.
+/// Finds the name of at least two words before `(DOB`.
 pub(super) fn born(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     let end = cue.at.checked_sub(2).filter(|end| scan.byte(*end) == b' ')?;
     let floor = scan.text.ceil_char_boundary(end.saturating_sub(64));
@@ -177,20 +176,21 @@ pub(super) fn born(scan: &Scan<'_>, cue: &WordAt) -> Option<Name> {
     None
 }
 
-/// Whether a further word with a capital letter stands before `start`.
+/// Whether another capitalised word comes before `start`.
 fn goes_on(scan: &Scan<'_>, start: usize) -> bool {
     let head = scan.part(scan.text.ceil_char_boundary(start.saturating_sub(32))..start);
     let word = head.strip_suffix(' ').and_then(|head| head.rsplit([' ', '\n']).next()).unwrap_or("");
     word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphabetic)
 }
 
+/// Position behind one to `most` of the `skipped` bytes from `from` on; `None` if there are none or more.
 fn skip(scan: &Scan<'_>, from: usize, skipped: &[u8], most: usize) -> Option<usize> {
     let rest = scan.bytes(from..scan.text.len().min(from + most + 1));
     let len = rest.iter().take_while(|byte| skipped.contains(byte)).count();
     (len > 0 && len <= most).then_some(from + len)
 }
 
-/// Behind a title at `at`, if there is one.
+/// Skips a title at `at`, if there is one.
 pub(super) fn title(scan: &Scan<'_>, at: usize) -> usize {
     let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 16)).end);
     let len = rest.bytes().position(|byte| matches!(byte, b' ' | b'.')).unwrap_or(rest.len());
@@ -204,7 +204,7 @@ pub(super) fn title(scan: &Scan<'_>, at: usize) -> usize {
     if goes_on { at + word.len() + blanks } else { at }
 }
 
-/// A name in lower case behind a cue that leaves no doubt: a listed name, and the word behind it.
+/// Finds a lower-case name behind an unambiguous cue: a listed name and the word behind it.
 fn lowercase(scan: &Scan<'_>, at: usize) -> Option<Name> {
     let rest = scan.part(at..scan.widen(at..scan.text.len().min(at + 48)).end);
     let mut words = rest.split(' ').map(|word| {
@@ -230,19 +230,19 @@ fn lowercase(scan: &Scan<'_>, at: usize) -> Option<Name> {
 /// Words that end the name of an organisation or place.
 static ORGANISATIONS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.organisations")));
 
-/// Whether a word is one of organisations and places.
+/// Whether a word ends names of organisations or places.
 pub(crate) fn is_organisation(word: &str) -> bool {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
     ORGANISATIONS.has(word)
 }
 
-/// What two words name that begins as a person's name does: firms, makes, games, laws.
+/// Firms, brands, games and laws whose two words look like a person's name.
 static FIRMS: LazyLock<Words> = LazyLock::new(|| Words::of(wordlists::lines("names.firms")));
 
-/// The first two words of those that have a third.
+/// The first two words of such names with a third word.
 static LONGER: LazyLock<Words> = LazyLock::new(|| Words::of(["gibson les", "yves saint", "hilton new"]));
 
-/// Whether a name of two words is a firm's, or a longer one begins as one: families may follow the others.
+/// Whether a name of two words is a firm's, or a longer one begins with one that has a third word.
 fn is_firm(text: &str) -> bool {
     let mut ends = text.match_indices(' ').map(|(at, _)| at).chain([text.len()]).skip(1);
     let two = ends.next().and_then(|end| text.get(..end));
@@ -250,12 +250,12 @@ fn is_firm(text: &str) -> bool {
     two.is_some_and(|two| if longer { LONGER.has(two) } else { FIRMS.has(two) || LONGER.has(two) })
 }
 
-/// Whether the last word of a name, or one of the two behind it, says that it is no person's.
+/// Whether a word of a name, or one of the two words behind it, shows that it is not a person's.
 pub(super) fn organisation(scan: &Scan<'_>, name: &Name) -> bool {
     organised(scan, name, true)
 }
 
-/// As [`organisation`]; the second word behind counts where `far`.
+/// Like [`organisation`]; the second word behind counts only if `far` is set.
 fn organised(scan: &Scan<'_>, name: &Name, far: bool) -> bool {
     let is = is_organisation;
     let text = scan.part(name.range.clone());
@@ -277,14 +277,14 @@ fn organised(scan: &Scan<'_>, name: &Name, far: bool) -> bool {
         || (goes_on && upper(further) && is(further))
 }
 
-/// `Travis CI`, `Ray ID`: a name in small letters and a short word in capitals that no family is called.
+/// `Travis CI`, `Ray ID`: mixed case, then a short word in capitals that is not a known name.
 fn is_product(text: &str) -> bool {
     let Some((first, last)) = text.rsplit_once(' ') else { return false };
     let capitals = (2..5).contains(&last.len()) && last.bytes().all(|byte| byte.is_ascii_uppercase());
     capitals && first.contains(char::is_lowercase) && !words::is_family(last) && !words::is_given(last)
 }
 
-/// Whether a name is all in capitals: behind a weak cue that is more often a constant.
+/// Whether a name is all in capitals, which behind a weak cue is more often a constant.
 pub(super) fn all_capitals(scan: &Scan<'_>, name: &Name) -> bool {
     !scan.part(name.range.clone()).contains(char::is_lowercase)
 }

@@ -1,14 +1,14 @@
-//! **What**: names of persons in Chinese, Japanese and Korean, before a title (`王小明先生`, `田中様`) or behind a word for a
-//! person (`姓名：王小明`). **Why**: these scripts have no capital letters and mostly no blanks. **Invariants**: a name
-//! begins with a family name of the lists; texts without such letters cost one look at each byte, texts of ASCII
-//! nothing. **Not here**: the lists (`config/rules/lists/names.txt`).
+//! Finds Chinese, Japanese and Korean names before a title (`王小明先生`, `田中様`) or behind a word for a person (`姓名：王小明`).
+//! These scripts have no capital letters and mostly no blanks, so a name must begin with a listed family name. Texts
+//! without such letters cost one pass over their bytes, ASCII texts nothing. The lists are in
+//! `config/rules/lists/names.txt`.
 
 use std::sync::LazyLock;
 
 use crate::scan::{Claims, Scan};
 use crate::wordlists;
 
-/// A list of words.
+/// Declares a word list.
 macro_rules! list {
     ($name:ident, $list:literal) => {
         static $name: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words($list).collect());
@@ -23,15 +23,15 @@ list!(JAPANESE, "names.eastern_japanese");
 list!(KOREAN, "names.eastern_korean");
 list!(OTHERS, "names.eastern_others");
 
-/// First bytes of these scripts in UTF-8, and the same in sets that are looked for at once.
+/// First UTF-8 bytes of these scripts, and the same in sets of three for `memchr3`.
 const LEADS: std::ops::RangeInclusive<u8> = 0xE3..=0xED;
 const SETS: [[u8; 3]; 4] = [[0xE4, 0xE5, 0xE6], [0xE7, 0xE8, 0xE9], [0xE3, 0xEB, 0xEC], [0xEA, 0xED, 0xED]];
-/// Most characters of a name.
+/// Most characters in a name.
 const MOST: usize = 6;
 
-/// Claims the names beside titles and words for persons.
+/// Claims names next to titles and words for persons.
 pub(super) fn claim(scan: &Scan<'_>, rule: u16, claims: &mut Claims) {
-    // dashes and accents make most texts that are not ASCII: those have none of these bytes
+    // Most non-ASCII texts have only dashes and accents, and none of these bytes
     let has = |[a, b, c]: [u8; 3]| memchr::memchr3(a, b, c, scan.text.as_bytes()).is_some();
     if !scan.anchors.facts.high || !SETS.into_iter().any(has) {
         return;
@@ -66,7 +66,7 @@ fn is_hangul(c: char) -> bool {
     ('\u{AC00}'..='\u{D7A3}').contains(&c)
 }
 
-/// Bytes of the name that ends right before a title, or before the blank in front of it.
+/// Length of the name right before a title, optionally with a blank between.
 fn before(head: &str, title: &str) -> usize {
     let head = head.strip_suffix(' ').unwrap_or(head);
     if title.starts_with(is_hangul) {
@@ -74,12 +74,12 @@ fn before(head: &str, title: &str) -> usize {
     }
     let run: Vec<usize> =
         head.char_indices().rev().take(MOST).take_while(|(_, c)| is_han(*c)).map(|(at, _)| at).collect();
-    // the longest one: 小明 alone is none, 王小明 is
+    // The longest one counts: 小明 alone is not a name, 王小明 is
     let names = run.iter().rev().filter_map(|at| head.get(*at..)).filter(|name| is_name(name));
     names.map(str::len).max().unwrap_or(0)
 }
 
-/// Bytes before the name that stands behind a word for a person, and the name's; `sure`: more letters may follow it.
+/// Length of the gap behind a word for a person and of the name after it. `sure`: other letters may follow the name.
 fn behind(rest: &str, sure: bool) -> (usize, usize) {
     let name = rest.trim_start_matches([' ', ':', '：', '是', '为', '為', 'は', '「', '“', '"', '\'', '\u{3000}']);
     let ends: Vec<usize> =
@@ -105,13 +105,13 @@ fn is_name(text: &str) -> bool {
     !OTHERS.iter().any(|other| text.starts_with(other)) && (with(&CHINESE, 2) || with(&JAPANESE, 3))
 }
 
-/// Bytes of a Korean name that is a whole word before its title.
+/// Length of a Korean name that is a whole word before its title.
 fn korean(head: &str, title: &str) -> usize {
     let start =
         head.char_indices().rev().take(5).take_while(|(_, c)| is_hangul(*c)).last().map_or(head.len(), |(at, _)| at);
     let name = head.get(start..).unwrap_or_default();
     let letters = name.chars().count();
-    // 님 is also put behind functions: 고객님, 담당자님
+    // 님 also follows words for functions: 고객님, 담당자님
     let fits = if title == "님" {
         letters == 3 && !name.ends_with(['자', '원', '장'])
     } else {

@@ -1,6 +1,6 @@
-//! **What**: names that begin with a given name of the list: two words in a row, or one beside words that go with
-//! persons. **Invariants**: only words with a capital letter that the pass let through are looked at. **Not here**: the
-//! list (`words`), names behind cues (`cues`), what else such a word may be (`places`, `things`).
+//! Finds names that begin with a listed given name: two words in a row, or one next to words that go with persons. Only
+//! capitalised words that passed the anchor filter are checked. The list is in `words`, names behind cues in `cues`;
+//! `places` and `things` rule out other meanings.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -14,15 +14,15 @@ use super::words::{is_given, may_be_given};
 use super::{places, things};
 use crate::wordlists;
 
-/// Words before a single given name that go with persons.
+/// Words before a single given name that indicate a person.
 static BEFORE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.before")));
-/// Words behind a single given name that go with persons.
+/// Words behind a single given name that indicate a person.
 static BEHIND: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.behind")));
 
-/// What is named after people who are long public.
+/// Words for things named after well-known people.
 static NAMED_AFTER: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.named_after")));
 
-/// Words that make a place or a house of the name behind them, where they begin with a capital letter.
+/// Capitalised words that turn the name behind them into a place or building.
 static PLACES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.place_prefixes")));
 
 /// Claims listed names.
@@ -58,7 +58,7 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
         if things::is_named(scan, &name.range) {
             continue;
         }
-        // only the listed word itself is looked for elsewhere: the list says nothing of the one behind it
+        // Only the listed word itself is searched elsewhere; nothing is known about the word behind it
         let given = scan.part(name.range.clone()).split(' ').next().map_or(0, str::len);
         if claims.add(scan, rule, name.range.clone()) && name.words > 1 {
             seeds.push(name.range.start..name.range.start + given);
@@ -66,7 +66,7 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
     }
 }
 
-/// `DOE/JANE MR`, as bookings write passengers, around the given name at `at`.
+/// `DOE/JANE MR`, as in bookings; the given name is at `at`.
 fn booked(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     let capitals = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     let given = at + capitals(scan.bytes(at..scan.text.len().min(at + 24)));
@@ -80,7 +80,7 @@ fn booked(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     (title && family > 1 && free).then(|| at - 1 - family..given)
 }
 
-/// Whether the word at `at` may be a given name: one of plain letters must be in a list.
+/// Whether the word at `at` may be a given name: a word of plain letters must be listed.
 fn may_begin(scan: &Scan<'_>, at: usize) -> bool {
     static JOINTS: Bytes = Bytes::of(b"-'").and_high();
     let rest = scan.bytes(at..scan.text.len().min(at + 32));
@@ -89,7 +89,7 @@ fn may_begin(scan: &Scan<'_>, at: usize) -> bool {
     rest.get(len).is_some_and(|byte| JOINTS.has(*byte)) || is_given(word) || may_be_given(word)
 }
 
-/// Whether the word before `at` makes a place of what follows: `San Francisco`, `Port Arthur`.
+/// Whether the word before `at` makes a place of it: `San Francisco`, `Port Arthur`.
 pub(super) fn is_place(scan: &Scan<'_>, at: usize) -> bool {
     let head = scan.part(scan.widen(at.saturating_sub(12)..at).start..at);
     let Some(head) = head.strip_suffix(' ') else { return false };
@@ -97,18 +97,18 @@ pub(super) fn is_place(scan: &Scan<'_>, at: usize) -> bool {
     word.starts_with(char::is_uppercase) && PLACES.has(word)
 }
 
-/// Whether what stands on either side of a single given name goes with persons.
+/// Whether the text on either side of a single given name indicates a person.
 fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     let Range { start, end } = name.range;
     let behind = scan.part(end..scan.widen(end..scan.text.len().min(end + 20)).end);
-    // `Smith, Kelly and Sons` is a company, or a list of whatever
+    // `Smith, Kelly and Sons` is a company or some other list
     let enumerated = scan.part(start.saturating_sub(2)..start) == ", "
         && (scan.before(start, 3).is_ascii_alphabetic() || scan.before(start, 3) == b']');
     if enumerated && behind.starts_with([' ', ',']) {
         return false;
     }
     if let Some(rest) = behind.strip_prefix("'s ").or_else(|| behind.strip_prefix("’s ")) {
-        // what is named after somebody: `Johnson's algorithm`
+        // Not a person but something named after one: `Johnson's algorithm`
         return !NAMED_AFTER.has(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""));
     }
     if let Some(rest) = behind.strip_prefix(' ') {
@@ -122,14 +122,14 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     if behind.strip_prefix(", ").is_some_and(places::is_state) {
         return false;
     }
-    // an item of a list of texts
+    // An item in a list of strings
     let (quote, next) = (scan.before(start, 1), scan.byte(end + 1));
     let spaced = scan.before(start, 2) == b' ' && b",[".contains(&scan.before(start, 3));
     let item = (spaced || b"[,".contains(&scan.before(start, 2))) && matches!(next, b',' | b']');
     if b"\"'".contains(&quote) && scan.byte(end) == quote && item {
         return !place;
     }
-    // somebody is addressed
+    // The name addresses a person
     let addressed = behind.strip_prefix(", ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
     if addressed && scan.before(start, 1) == b'\n' {
         return true;
@@ -141,7 +141,7 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
     let next = behind.trim_start_matches(' ');
     let title_case = behind.starts_with(' ') && next.starts_with(|c: char| c.is_ascii_uppercase());
     if matches!(word, "and" | "or" | "&") {
-        // the other one must be a person's name too: companies are called `Smith and Kelly`
+        // The other word must be a given name as well: companies are called `Smith and Kelly`
         let other = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
         let other = other.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
         let head = head.get(..head.len() - word.len()).unwrap_or("").trim_end();

@@ -1,5 +1,5 @@
-//! **What**: names beside e-mail addresses: `"X" <a@b>`, `X <a@b>`, `X (a@b)`, and words that the address's own first
-//! part holds. **Invariants**: at most 64 bytes are read on either side. **Not here**: the addresses themselves.
+//! Finds names next to e-mail addresses: `"X" <a@b>`, `X <a@b>`, `X (a@b)`, and words that also occur in the address's
+//! local part. At most 64 bytes on either side are read. `email` finds the addresses.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::sets::Bytes;
 use super::cues::organisation;
 use super::shape::{self, Name};
 
-/// Claims names beside each e-mail address that was claimed.
+/// Claims names next to each claimed e-mail address.
 pub(super) fn claim(scan: &Scan<'_>, seeds: &mut Vec<Range<usize>>, claims: &mut Claims) {
     let Some(rule) = scan.rule(Family::NameMail) else { return };
     let is_mail = |rule: u16| scan.detector.rules.get(usize::from(rule)).is_some_and(|rule| rule.says == Says::Mail);
@@ -30,7 +30,7 @@ pub(super) fn claim(scan: &Scan<'_>, seeds: &mut Vec<Range<usize>>, claims: &mut
     }
 }
 
-/// How an address is set off from the name before it.
+/// How an address is separated from the name before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Set {
     Angle,
@@ -38,10 +38,10 @@ enum Set {
     Loose,
 }
 
-/// What stands between a name and its address.
+/// Characters between a name and its address.
 static LOOSE: Bytes = Bytes::of(b" \t,:;|-\"'*");
 static SET_OFF: Bytes = Bytes::of(b" \t\"'\\*");
-/// What stands between an address and a name behind it.
+/// Characters between an address and a name behind it.
 static BEHIND: Bytes = Bytes::of(b" \t,;|(>-\"");
 
 fn before(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
@@ -72,7 +72,7 @@ fn before(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
     fits.then_some(name)
 }
 
-/// Whether a name whose first word is common has a last one that is not.
+/// Whether the last word of a name is not a common word.
 fn likely(scan: &Scan<'_>, name: &Name) -> bool {
     let last = scan.part(name.range.clone()).rsplit(' ').next().unwrap_or("");
     name.words > 1 && !super::words::is_common(last)
@@ -86,7 +86,7 @@ fn behind(scan: &Scan<'_>, mail: &Range<usize>) -> Option<Name> {
     (in_address(scan, &name, mail) || (round && name.given)).then_some(name)
 }
 
-/// What a name before an address goes over.
+/// Characters that a name before an address may contain.
 static WITHIN: Bytes = Bytes::of(b"\n\"<>:;,()=|\t{[").others();
 
 /// The longest name that ends at `end`.
@@ -109,7 +109,7 @@ fn ending_at(scan: &Scan<'_>, end: usize) -> Option<Name> {
     for (at, _) in starts.take(8) {
         let name = shape::read(scan.text, start + line + at);
         let Some(name) = name.filter(|name| name.range.end == end) else { continue };
-        // a common word before a name is none of it, if the rest is one
+        // A common word before a name is not part of it if the rest is a name
         let plain = !name.common;
         if plain || best.is_none() {
             best = Some(name);
@@ -121,7 +121,7 @@ fn ending_at(scan: &Scan<'_>, end: usize) -> Option<Name> {
     best
 }
 
-/// Whether the first part of an address holds a word of the name (three letters or more).
+/// Whether the local part of an address contains a word of the name (three letters or more).
 fn in_address(scan: &Scan<'_>, name: &Name, mail: &Range<usize>) -> bool {
     let address = scan.part(mail.clone());
     let local = address.split('@').next().unwrap_or("");

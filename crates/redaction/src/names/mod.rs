@@ -1,8 +1,9 @@
-//! **What**: persons' names as far as rules honestly go: behind words that announce them, under sign-offs, beside
-//! e-mail addresses, by a list of given names, and again wherever a text repeats one that was found. **Why**: a name
-//! has no shape; what stands around it tells. **Invariants**: cues are data (`config/rules/names.yaml`); what is read
-//! around a place is bounded; seeds of the carry-over come from keys and strong cues only. **Not here**: keys (`keys`),
-//! postal addresses (`addresses`).
+//! Finds persons' names as far as rules can: behind cue words, under sign-offs, next to e-mail addresses, by a list of
+//! given names, and wherever a text repeats a name that was found. A name has no shape of its own; its surroundings
+//! show it.
+//!
+//! Cues are data (`config/rules/names.yaml`). The text read around a position is bounded. Only keys and strong cues
+//! give seeds for the carry-over. Keys are in `keys`, postal addresses in `addresses`.
 
 mod carry;
 pub(super) mod cues;
@@ -30,22 +31,22 @@ use super::scan::{Claims, Scan};
 pub(super) use carry::{claim_words, words_of as carried_words};
 pub(super) use in_ids::{id_names, is_given_word};
 
-/// Reused memory.
+/// Buffers, reused between texts.
 #[derive(Default)]
 pub(super) struct NameScratch {
     keys: KeyScratch,
-    /// Names that leave no doubt: they are found again elsewhere in the text.
+    /// Unambiguous names, which are searched elsewhere in the text.
     seeds: Vec<Range<usize>>,
 }
 
 impl NameScratch {
-    /// Whether keys count as if everything beside them spoke for them.
+    /// Whether to accept every key as if its siblings confirmed it.
     pub(super) fn trust_keys(&mut self, trust: bool) {
         self.keys.trust = trust;
     }
 }
 
-/// Claims by keys, cues, lists, and by what they found. E-mail addresses are claimed already.
+/// Claims names by keys, addresses, cues and lists. E-mail addresses must have been claimed before.
 pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Claims) {
     scratch.seeds.clear();
     keys::claim(scan, &mut scratch.keys, claims);
@@ -89,7 +90,7 @@ pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Cla
     }
 }
 
-/// Claims what was found, also by keys within views of the text, wherever else it stands.
+/// Claims further occurrences of names that were found, also by keys in views of the text.
 pub(super) fn carry(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Claims) {
     let Some(rule) = scan.rule(Family::NameCarried) else { return };
     let is_key = |rule: u16| {

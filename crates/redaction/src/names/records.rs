@@ -1,6 +1,6 @@
-//! **What**: what stands at its place in a line of a record: the name of a vCard (`N:Doe;Jane;;;`), and who a segment
-//! of HL7 is about (`PID|…`, `NK1|…`). **Invariants**: a line is read from its own word alone, at most [`LINE`] bytes
-//! of it, a card up to the next one. **Not here**: other lines of a vCard (`FN:`, `TEL:` are keys), other segments.
+//! Reads positional records: the name in a vCard (`N:Doe;Jane;;;`) and the person in an HL7 segment (`PID|…`, `NK1|…`).
+//! A line is read from its own word, at most [`LINE`] bytes of it; a card up to the next card. Other vCard lines
+//! (`FN:`, `TEL:`) are keys; other segments are not read.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ const LINE: usize = 1024;
 /// Most lines of a card before its name.
 const LINES: usize = 12;
 
-/// Claims what the record at `word` tells.
+/// Claims the personal data of the record at `word`.
 pub(super) fn claim(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Claims) {
     match scan.bytes(word.at..word.end) {
         [b'V' | b'v', ..] => card(scan, word, rule, claims),
@@ -29,7 +29,7 @@ pub(super) fn claim(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Clai
     }
 }
 
-/// The parts of `N:`, below `BEGIN:VCARD`.
+/// Claims the parts of `N:` below `BEGIN:VCARD`.
 fn card(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Claims) {
     if scan.bytes(word.at.saturating_sub(6)..word.at) != b"BEGIN:" || breaks(scan, word.end) == 0 {
         return;
@@ -43,7 +43,7 @@ fn card(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Claims) {
             text.strip_prefix("N:").or_else(|| text.strip_prefix("N;")?.split_once(':').map(|two| two.1))
         {
             let from = line.end - names.len();
-            // what stands behind are titles
+            // The further parts are titles
             parts(names, from, ';').take(3).filter(|part| is_name(scan.part(part.clone()))).for_each(|part| {
                 claims.add(scan, rule, part);
             });
@@ -56,16 +56,16 @@ fn card(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Claims) {
     }
 }
 
-/// What a field of a segment holds.
+/// Content of a segment's field.
 #[derive(Clone, Copy)]
 enum Field {
-    /// Family and given names, parted by `^`.
+    /// Family and given names, separated by `^`.
     Name,
     /// The value of this key, up to `^`.
     Key(&'static [u8]),
 }
 
-/// Fields of a patient and of their next of kin, by their number.
+/// Fields of a patient and of their next of kin, by number.
 const PID: &[(usize, Field)] = &[
     (2, Field::Key(b"mrn")),
     (3, Field::Key(b"mrn")),
@@ -80,7 +80,7 @@ const PID: &[(usize, Field)] = &[
 ];
 const NK1: &[(usize, Field)] = &[(2, Field::Name), (4, Field::Key(b"street_address")), (5, Field::Key(b"phone"))];
 
-/// Claims fields of the segment at `at`; one without `^` in its name is a line of a table.
+/// Claims the fields of the segment at `at`. A line without `^` in its name is a row of some table instead.
 fn segment(scan: &Scan<'_>, at: usize, fields: &[(usize, Field)], rule: u16, claims: &mut Claims) {
     let line = line(scan, at);
     let text = scan.part(line.clone());
@@ -112,7 +112,7 @@ fn segment(scan: &Scan<'_>, at: usize, fields: &[(usize, Field)], rule: u16, cla
     }
 }
 
-/// Bytes of the line's end at `at`: one or two signs, as they are or escaped as in a string of JSON.
+/// Length of the line break at `at`: one or two characters, raw or escaped as in JSON.
 fn breaks(scan: &Scan<'_>, at: usize) -> usize {
     match scan.bytes(at..at + 4) {
         [b'\\', b'r', b'\\', b'n'] => 4,
@@ -130,7 +130,7 @@ fn line(scan: &Scan<'_>, at: usize) -> Range<usize> {
     at..at + ends.find(|found| breaks(scan, at + found) > 0).unwrap_or(rest.len())
 }
 
-/// Where the parts of a text stand that begins at `from`.
+/// Ranges of the parts of a text that begins at `from`.
 fn parts(text: &str, from: usize, mark: char) -> impl Iterator<Item = Range<usize>> {
     let mut at = from;
     text.split(mark).map(move |part| {
@@ -140,7 +140,7 @@ fn parts(text: &str, from: usize, mark: char) -> impl Iterator<Item = Range<usiz
     })
 }
 
-/// Two letters at least, and no digit.
+/// Whether a text has at least two letters and no digit.
 fn is_name(text: &str) -> bool {
     text.chars().filter(|c| c.is_alphabetic()).count() > 1 && !text.bytes().any(|byte| byte.is_ascii_digit())
 }

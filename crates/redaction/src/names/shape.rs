@@ -1,5 +1,5 @@
-//! **What**: reads a person's name: one to five words with capital letters, particles, initials. **Invariants**: at
-//! most [`MOST`] words and some 150 bytes are read. **Not here**: what announces a name (`cues`), the lists (`words`).
+//! Reads a person's name: one to five capitalised words, particles and initials. At most [`MOST`] words and some 150
+//! bytes are read. Cues are in `cues`, word lists in `words`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -8,36 +8,36 @@ use super::words;
 use crate::sets::Words;
 use crate::wordlists;
 
-/// Most words of a name.
+/// Most words in a name.
 const MOST: usize = 5;
-/// Longest word of a name, characters.
+/// Longest word in a name, in characters.
 const WORD: usize = 24;
 
-/// A name, as far as its looks go.
+/// A name, judged by its form.
 #[derive(Clone, Debug)]
 pub(crate) struct Name {
     /// From its first word to its last.
     pub(crate) range: Range<usize>,
-    /// Words, without particles.
+    /// Number of words, without particles.
     pub(crate) words: usize,
-    /// Its first word is a given name of the list.
+    /// Whether its first word is a listed given name.
     pub(crate) given: bool,
-    /// One of its words is common (and it is no family name behind a given one).
+    /// Whether one of its words is common, unless it is a family name behind a given one.
     pub(crate) common: bool,
 }
 
-/// A word with a capital letter.
+/// A capitalised word.
 struct Word<'t> {
     text: &'t str,
     initial: bool,
 }
 
-/// Particles that may stand before a family name.
+/// Particles before a family name.
 static PARTICLES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("names.particles").collect());
-/// What may stand before a name and belongs to the person, not to the name.
+/// Titles before a name, which are not part of it.
 pub(crate) static TITLES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.titles")));
 
-/// The name that starts at `at`.
+/// Reads the name that starts at `at`.
 pub(crate) fn read(text: &str, at: usize) -> Option<Name> {
     let first = word(text, at)?;
     if TITLES.has(first.text) && !first.text.eq_ignore_ascii_case("don") {
@@ -65,7 +65,7 @@ pub(crate) fn read(text: &str, at: usize) -> Option<Name> {
         if common && !after_particle && !(known && next_family()) {
             break;
         }
-        // asked of names that may be given ones only
+        // Only needed for ambiguous given names
         family |= maybe && !common && !family && next_family();
         let dot = next.initial && text.as_bytes().get(next_at + next.text.len()) == Some(&b'.');
         name.range.end = next_at + next.text.len() + usize::from(dot);
@@ -81,7 +81,7 @@ pub(crate) fn read(text: &str, at: usize) -> Option<Name> {
     Some(name)
 }
 
-/// An initial without a dot between a given name and a word of the same case that may be a family's: `JANE Q DOE`.
+/// An initial without a dot between a given name and a possible family name of the same case: `JANE Q DOE`.
 fn middle<'t>(text: &'t str, at: usize, name: &Name) -> Option<Word<'t>> {
     let initial = text.get(at..at + 1).filter(|c| name.given && name.words == 1 && *c != "I")?;
     let capitals = !text.get(name.range.clone())?.bytes().any(|byte| byte.is_ascii_lowercase());
@@ -92,7 +92,7 @@ fn middle<'t>(text: &'t str, at: usize, name: &Name) -> Option<Word<'t>> {
     fits.then_some(Word { text: initial, initial: true })
 }
 
-/// The name that starts with particles at `at`: `van den Berg`.
+/// Reads a name that starts with particles at `at`: `van den Berg`.
 pub(crate) fn behind_particles(text: &str, at: usize) -> Option<Name> {
     let begins = text.get(at..)?.bytes().take(4).take_while(u8::is_ascii_lowercase).count();
     let first = text.get(at..at + begins).filter(|word| PARTICLES.contains(word) && word.len() > 1)?;
@@ -101,10 +101,10 @@ pub(crate) fn behind_particles(text: &str, at: usize) -> Option<Name> {
     Some(Name { range: at..name.range.end, ..name })
 }
 
-/// What may stand behind a name and belongs to it; the longer ones first.
+/// Suffixes that belong to a name; longer ones first.
 static SUFFIXES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("names.suffixes").collect());
 
-/// `, Jr.` and the like belong to a name.
+/// Extends a name by `, Jr.` and similar suffixes.
 fn suffix(text: &str, name: &mut Name) {
     let rest = text.get(name.range.end..).unwrap_or_default();
     let read = text.get(name.range.clone()).unwrap_or_default();
@@ -112,7 +112,7 @@ fn suffix(text: &str, name: &mut Name) {
         name.range.end += 1;
         return;
     }
-    // nearly none has one
+    // Quick check, because nearly no name has one
     let may = matches!(
         rest.as_bytes(),
         [b' ', b'J' | b'S', b'r', ..]
@@ -133,7 +133,7 @@ fn suffix(text: &str, name: &mut Name) {
     }
 }
 
-/// Where the next word of a name starts behind `end`, and whether particles stand between.
+/// Start of the next word of a name behind `end`, and whether particles are between.
 fn next(text: &str, end: usize, _initial: bool) -> Option<(usize, bool)> {
     let mut at = blank(text, end)?;
     let mut particles = 0;
@@ -150,7 +150,7 @@ fn next(text: &str, end: usize, _initial: bool) -> Option<(usize, bool)> {
     Some((at, particles > 0))
 }
 
-/// Behind the one blank at `at`.
+/// Skips one blank at `at`, raw or encoded.
 fn blank(text: &str, at: usize) -> Option<usize> {
     let rest = text.get(at..)?;
     for blank in [" ", "\u{a0}", "+", "%20"] {
@@ -162,8 +162,8 @@ fn blank(text: &str, at: usize) -> Option<usize> {
     None
 }
 
-/// The word that `rest` begins with, if it is a capital and small letters of ASCII, as nearly all are; empty where
-/// digits or signs of code are tied to it. None where more must be read.
+/// Fast path for a word of one capital and small ASCII letters, as nearly all are. Empty if digits or characters of
+/// code are attached to it; `None` if the slow path has to read it.
 fn plain(rest: &str) -> Option<&str> {
     let (_, behind) = rest.as_bytes().split_first().filter(|(first, _)| first.is_ascii_uppercase())?;
     let small = behind.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
@@ -174,10 +174,10 @@ fn plain(rest: &str) -> Option<&str> {
     }
 }
 
-/// What may stand before a capital within a family name: `DeVito`.
+/// Prefixes before a second capital in a family name: `DeVito`.
 static GLUED: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("names.glued_particles").collect());
 
-/// One word with a capital letter at `at`.
+/// Reads one capitalised word at `at`.
 fn word(text: &str, at: usize) -> Option<Word<'_>> {
     let rest = text.get(at..)?;
     if let Some(text) = plain(rest) {
@@ -191,13 +191,13 @@ fn word(text: &str, at: usize) -> Option<Word<'_>> {
     }
     let Letters { upper, lower, inner, .. } = letters;
     let prefixed = &*GLUED;
-    // the inner capital stands right behind the prefix: `DeVito`, not `DejaVu`
+    // The second capital must follow the prefix: `DeVito`, not `DejaVu`
     let behind =
         |prefix: &&str| text.strip_prefix(*prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_uppercase()));
     if inner && !(upper == 2 && prefixed.iter().any(behind)) {
         return None;
     }
-    // `McX` aside, a mix such as `IDs` or `APIs` is no name
+    // Except for `McX`, mixed case such as `IDs` or `APIs` is not a name
     if lower > 0
         && upper > 1
         && !inner
@@ -209,18 +209,18 @@ fn word(text: &str, at: usize) -> Option<Word<'_>> {
     Some(Word { text, initial: false })
 }
 
-/// The letters of a word, with what joins them.
+/// The letters of a word, and characters that join them.
 struct Letters {
-    /// Behind the last of them, bytes.
+    /// Position behind the last letter, in bytes.
     end: usize,
     count: usize,
     upper: usize,
     lower: usize,
-    /// A capital stands behind a small letter.
+    /// Whether a capital follows a small letter.
     inner: bool,
 }
 
-/// The letters that `rest` begins with, the first a capital; none where digits or signs of code are tied to them.
+/// Reads the letters at the start of `rest`, the first a capital. `None` if digits or characters of code are attached.
 fn letters(rest: &str) -> Option<Letters> {
     let mut chars = rest.char_indices().peekable();
     let (_, first) = chars.next()?;
@@ -238,19 +238,19 @@ fn letters(rest: &str) -> Option<Letters> {
             joint = false;
         } else if matches!(c, '\'' | '’' | '-' | '‐') && chars.peek().is_some_and(|(_, next)| next.is_alphabetic())
         {
-            // a possessive ends a name
+            // A possessive ends a name
             let tail = rest.get(index + c.len_utf8()..).unwrap_or_default();
             let possessive = c != '-' && tail.starts_with(['s', 'S']);
             if possessive && !tail.get(1..).unwrap_or_default().starts_with(|c: char| c.is_alphanumeric()) {
                 break;
             }
-            // so does a contraction (`Who'll`)
+            // A contraction (`Who'll`) is not a name
             if c != '-' && !tail.starts_with(|c: char| c.is_uppercase()) && count > 2 {
                 return None;
             }
             joint = true;
         } else {
-            // digits, underscores and signs of code make it something else
+            // Digits, underscores and characters of code make it an identifier
             let code = c.is_ascii_digit() || matches!(c, '_' | '/' | '\\' | '@' | '(' | '[' | '=' | '#' | '*' | '$');
             // `Bernstein[^1]` has a footnote
             let note = c == '[' && chars.peek().is_some_and(|(_, next)| *next == '^');

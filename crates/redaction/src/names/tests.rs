@@ -1,9 +1,9 @@
-//! Tests of names: lists, shapes, cues' limits, what is carried over.
+//! Tests of names: lists, forms, limits of cues, carry-over.
 
 use super::{shape, words};
 use crate::tests::{redact, shared};
 
-/// The lists are sorted, and a given name is no common word.
+/// The lists are sorted, and no given name is a common word.
 #[test]
 fn lists_are_sorted_and_apart() {
     assert!(words::sorted());
@@ -16,7 +16,7 @@ fn lists_are_sorted_and_apart() {
     assert!(words::is_common("Please") && words::is_common("tables") && !words::is_common("Okonkwo"));
 }
 
-/// What is read as one name, and where it ends.
+/// The extent of one name.
 #[test]
 fn names_are_read_whole() {
     for name in [
@@ -45,7 +45,7 @@ fn names_are_read_whole() {
     }
 }
 
-/// A name that a key or strong cue gave is found everywhere in the text, whole words only; common words are not.
+/// A name found by a key or strong cue is found everywhere in the text, as whole words; common words are not.
 #[test]
 fn names_are_carried_over() {
     let text =
@@ -72,7 +72,7 @@ fn look_alikes_stay() {
     }
 }
 
-/// Places, firms and goods that are called as persons are stay; persons beside the same words go.
+/// Places, firms and goods named like persons stay; persons next to the same words are replaced.
 #[test]
 fn what_is_called_as_persons_are_stays() {
     for text in [
@@ -105,7 +105,7 @@ fn what_is_called_as_persons_are_stays() {
     }
 }
 
-/// A segment of HL7 goes by its fields, a name before `(DOB` by its place; tables of processes stay.
+/// An HL7 segment is read by its fields, a name before `(DOB` by its position; process tables stay.
 #[test]
 fn records_go_by_their_places() {
     for (text, wanted) in [

@@ -1,6 +1,6 @@
-//! **What**: whether a listed name is that of a thing: all of a `name` or `title` beside keys that only goods have.
-//! **Invariants**: asked of names that would be claimed only; at most [`REACH`] bytes on either side are read. **Not
-//! here**: keys that say "person" (`keys`).
+//! Whether a listed name belongs to a thing: it begins the value of `name` or `title` and its sibling keys are those of
+//! goods. Runs only for names that would be claimed, and reads at most [`REACH`] bytes on either side. Keys of persons
+//! are in `keys`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -10,15 +10,14 @@ use crate::scan::Scan;
 use crate::sets::Words;
 use crate::wordlists;
 
-/// Bytes in which keys beside a name are looked for, on either side.
+/// Bytes on either side in which sibling keys are searched.
 const REACH: usize = 240;
 
-/// Keys that things have names under.
+/// Keys that hold names of things.
 static NAMES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.keys_of_names")));
 /// Keys that only things have.
 static THINGS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.keys_of_things")));
-/// Keys that things have, and what persons buy: two of them say thing, or one beside a name whose second word is
-/// common.
+/// Keys of things and of purchases: two of them indicate a thing, or one if the name's second word is common.
 static MAYBE: LazyLock<Words> = LazyLock::new(|| Words::new("price stock inventory quantity qty brand"));
 /// Keys that persons have.
 static PERSONS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.keys_of_persons")));
@@ -44,7 +43,7 @@ pub(crate) fn is_named(scan: &Scan<'_>, range: &Range<usize>) -> bool {
     things > 1
 }
 
-/// The key that ends `head` as one whose value comes next, and what stands before it.
+/// The key at the end of `head` whose value comes next, and the text before it.
 fn key(head: &str) -> Option<(&str, &str)> {
     let quotes = ['"', '\'', '\\'];
     let head = head.trim_end_matches(quotes).trim_end_matches(' ').strip_suffix([':', '='])?;
@@ -55,7 +54,7 @@ fn key(head: &str) -> Option<(&str, &str)> {
     head.split_at_checked(from)
 }
 
-/// Words with a quote, `:` or `=` behind them.
+/// Words followed by a quote, `:` or `=`.
 fn keys(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(|c: char| !is_in_key(c)).filter_map(|part| part.strip_suffix(['"', '\'', '\\', ':', '=']))
 }

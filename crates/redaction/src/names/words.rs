@@ -1,31 +1,30 @@
-//! **What**: four word lists: given names, family names, words that may be either, and words that are no names.
-//! **Why**: a capital letter alone says little. **Invariants**: the lists are sorted (`tests`); a look-up compares a
-//! word or two and allocates nothing. **Not here**: what is made of it (`shape`).
+//! Four word lists: given names, family names, words that may be names, and common words that are not. The lists are
+//! sorted (`tests`). A look-up compares one or two words and allocates nothing. `shape` uses them.
 
 use std::sync::LazyLock;
 
 use crate::sets;
 
-/// Given names as they are written. From the public lists of the US census of 1990 and the name lists of Faker (MIT),
-/// without those that are common words.
+/// Given names in their usual spelling, from the US census of 1990 and the name lists of Faker (MIT), without those
+/// that are common words.
 const GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/given.txt");
-/// Common words, places, products, in lower case: counted in documentation and source code.
+/// Common words, places and products in lower case, collected from documentation and source code.
 const COMMON_TEXT: &str = include_str!("../../../../config/rules/words/common.txt");
 
 static GIVEN: LazyLock<List> = LazyLock::new(|| List::new(GIVEN_TEXT));
 static COMMON: LazyLock<List> = LazyLock::new(|| List::new(COMMON_TEXT));
 
-/// Words of a text by their hash.
+/// A hash set of the words in a text.
 pub(crate) struct List {
     text: &'static str,
-    /// Where each begins in the text: a slice for each would take four times the room.
+    /// Start of each word in the text; string slices would take four times the space.
     words: Box<[u32]>,
-    /// One more than the place of a word, from its hash on; 0 is free. Half of them are.
+    /// Hash slots: index of a word plus one, 0 if free. At least half are free.
     slots: Vec<u16>,
 }
 
 impl List {
-    /// The words of a text; they are parted by white space.
+    /// Builds the set of the words in a text, separated by white space.
     pub(crate) fn new(text: &'static str) -> Self {
         let begins = |(at, byte): (usize, &u8)| {
             let first =
@@ -51,7 +50,7 @@ impl List {
         self.text.split_ascii_whitespace()
     }
 
-    /// Whether the word at a place is this one.
+    /// Whether the word at `place` equals `word`.
     fn is(&self, place: u16, word: &[u8]) -> bool {
         let first =
             self.words.get(usize::from(place) - 1).and_then(|first| self.text.as_bytes().get(*first as usize..));
@@ -72,36 +71,36 @@ impl List {
 }
 
 impl List {
-    /// Whether a word, in whatever ASCII case, is in a list of words in lower case.
+    /// Whether a word, ignoring ASCII case, is in a list of lower-case words.
     pub(crate) fn has_any_case(&self, word: &str) -> bool {
         lower(word, |word| self.has(word))
     }
 }
 
-/// Given names that are common words or places too: they are names before a family name of the list.
+/// Given names that are also common words or places; they count as names before a listed family name.
 const MAYBE_TEXT: &str = include_str!("../../../../config/rules/words/maybe.txt");
-/// Family names, in lower case, from the same census.
+/// Family names in lower case, from the same census.
 const FAMILY_TEXT: &str = include_str!("../../../../config/rules/words/family.txt");
 
 static MAYBE: LazyLock<List> = LazyLock::new(|| List::new(MAYBE_TEXT));
 static FAMILY: LazyLock<List> = LazyLock::new(|| List::new(FAMILY_TEXT));
 
-/// Longest word that is looked up, bytes.
+/// Longest word that is looked up, in bytes.
 const LONGEST: usize = 32;
 
-/// All given names.
+/// All given names, including ambiguous ones.
 pub(crate) fn given_names() -> impl Iterator<Item = &'static str> {
     GIVEN.all().chain(MAYBE.all())
 }
 
-/// Whether a word is a given name of the list. It begins with a capital letter; all in capitals will do.
+/// Whether a word is a listed given name, capitalised or all in capitals.
 pub(crate) fn is_given(word: &str) -> bool {
     let list = &*GIVEN;
     let hyphened = || word.contains('-') && word.split('-').all(|part| list.has(part.as_bytes()));
     if list.has(word.as_bytes()) || hyphened() {
         return true;
     }
-    // all in capitals
+    // All in capitals
     if !word.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return false;
     }
@@ -112,7 +111,7 @@ pub(crate) fn is_given(word: &str) -> bool {
     list.has(copy)
 }
 
-/// As [`is_given`], for a word in lower case.
+/// Like [`is_given`], for a lower-case word.
 pub(crate) fn is_given_lower(word: &str) -> bool {
     is_given_bytes(word.as_bytes())
 }
@@ -125,11 +124,11 @@ fn is_given_bytes(word: &[u8]) -> bool {
     GIVEN.has(copy)
 }
 
-/// Whether a word, in whatever case, is common and so no name by itself.
+/// Whether a word, ignoring case, is common, so that it is no name by itself.
 pub(crate) fn is_common(word: &str) -> bool {
     let found = |word: &[u8]| COMMON.has(word);
     let ends: [&[u8]; 4] = [b"s", b"ed", b"ing", b"'s"];
-    // plurals and forms of common words are common
+    // Inflected forms of common words are common as well
     lower(word, |lower| {
         found(lower)
             || ends.iter().any(|end| {
@@ -138,12 +137,12 @@ pub(crate) fn is_common(word: &str) -> bool {
     })
 }
 
-/// Whether a word is a family name of the list.
+/// Whether a word is a listed family name.
 pub(crate) fn is_family(word: &str) -> bool {
     lower(word, |lower| FAMILY.has(lower))
 }
 
-/// Whether a word may be a given name, or something else.
+/// Whether a word may be a given name or something else.
 pub(crate) fn may_be_given(word: &str) -> bool {
     MAYBE.has(word.as_bytes())
 }

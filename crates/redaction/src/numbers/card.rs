@@ -1,5 +1,5 @@
-//! **What**: payment cards, their codes and expiry dates. **Invariants**: a card without a word has an issuer, its
-//! length and a right sum; codes and dates are nothing without their key. **Not here**: issuers (`validate::bank`).
+//! Payment cards, their codes and expiry dates. A card number without a cue needs a known issuer, a fitting length and
+//! a valid check digit; codes and dates count only behind their key. Issuers are in `validate::bank`.
 
 use std::ops::Range;
 
@@ -10,11 +10,11 @@ use super::super::validate::bank;
 use super::cues::{Grade, own_key};
 use super::site::{Found, Site};
 
-/// A card by its sum, at a site.
+/// Finds a card number with a valid check digit at a site.
 pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let last = groups(site)?;
-    // a grouped card stays one behind a word and a dash
+    // A grouped card number may follow a word and a dash
     let free = site.is_free() || (last > first && site.is_behind_dash());
     if !free || !chain.is_free_behind(last) || !site.ends_well(last) {
         return None;
@@ -22,14 +22,14 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     let (digits, length) = site.digits::<19>(first, last)?;
     let digits = digits.get(..length).unwrap_or_default();
     if !bank::card(digits) {
-        // its code stands beside it
+        // The check digit is wrong, but a card code is next to it
         let coded = last == first + 3 && length == 16 && site.speaks_of(Family::CardCode);
         return coded.then(|| Found { family: Family::CardCued, range: chain.range(first, last) });
     }
-    // bare numbers of rare issuers and lengths are ids of other things in one case of ten
-    // (of thirteen digits with zeros behind: times in milliseconds)
+    // Bare numbers of rare issuers and lengths are other ids in one of ten cases (13 digits with trailing zeros are
+    // times in milliseconds)
     let time = length == 13 && digits.ends_with(&[0; 5]);
-    // nineteen: ids of traces, posts and messages, one in 200 of which has the sum and issuer
+    // 19 digits: ids of traces, posts and messages, one in 200 of which passes both checks
     let visa = matches!(digits, [4, ..]) && length == 13 && !time && !site.is_denied();
     let usual = matches!(length, 14..=16) || visa || last > first;
     let known = usual && !(last == first && (is_rare(digits) || is_id(site) || is_counted(site)));
@@ -38,7 +38,7 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     (known || site.speaks_of(Family::CardCued)).then_some(Found { family: Family::Card, range })
 }
 
-/// Bytes of a magnetic stripe's second track behind its card: `=25121010000012300000`.
+/// Length of the rest of a magnetic stripe's second track behind its card number: `=25121010000012300000`.
 fn second_track(scan: &Scan<'_>, at: usize) -> usize {
     let digits = scan.bytes(at + 1..at + 28).iter().take_while(|byte| byte.is_ascii_digit()).count();
     let track =
@@ -46,7 +46,7 @@ fn second_track(scan: &Scan<'_>, at: usize) -> usize {
     if track { 1 + digits } else { 0 }
 }
 
-/// A magnetic stripe's first track, `%B4111…^DOE/JANE^2512…?`, whose card stands in `run` behind its `B`.
+/// Finds a magnetic stripe's first track, `%B4111…^DOE/JANE^2512…?`, whose card number is in `run` behind its `B`.
 pub(super) fn first_track(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
     let [b'B' | b'b', number @ ..] = scan.bytes(run.clone()) else { return None };
     let mut digits = [0_u8; 19];
@@ -59,19 +59,19 @@ pub(super) fn first_track(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> 
     track.then_some(Found { family: Family::Card, range: run.start + 1..run.end + len })
 }
 
-/// Whether bare digits have a key that calls them an id: `order_id`, `traceId`, `id`.
+/// Whether bare digits have an id key: `order_id`, `traceId`, `id`.
 fn is_id(site: &Site<'_, '_>) -> bool {
     own_key(site.scan, site.start()).is_some_and(|key| keys::is_id(site.scan.bytes(key)))
 }
 
-/// Whether bare digits have a key or word that counts, orders or names things: `bytes_sent=`, `job 4111…`.
+/// Whether bare digits have a key or word for counts, orders or things: `bytes_sent=`, `job 4111…`.
 fn is_counted(site: &Site<'_, '_>) -> bool {
     let named =
         |key: Range<usize>| site.scan.bytes(key).split(|byte| !byte.is_ascii_alphanumeric()).any(super::site::is_thing);
     site.is_denied() || own_key(site.scan, site.start()).is_some_and(named)
 }
 
-/// Whether the issuer of bare digits is a rare one.
+/// Whether bare digits belong to a rare issuer.
 fn is_rare(digits: &[u8]) -> bool {
     match digits {
         [6, 0, 1, 1, ..] => false,
@@ -81,7 +81,7 @@ fn is_rare(digits: &[u8]) -> bool {
     }
 }
 
-/// The last group of a card's: bare, 4-4-4-4, 4-6-5, 4-6-4, 4-4-5 and the like, with one separator.
+/// The last group of a card number: bare, 4-4-4-4, 4-6-5, 4-6-4, 4-4-5 and similar, with one kind of separator.
 fn groups(site: &Site<'_, '_>) -> Option<usize> {
     let (chain, first) = (site.chain, site.first);
     if matches!(chain.len(first), 12..=19) {
@@ -104,7 +104,7 @@ fn groups(site: &Site<'_, '_>) -> Option<usize> {
     Some(first + behind)
 }
 
-/// A card that a word announces: its sum may be wrong.
+/// Finds a card number that a word announces; its check digit may be wrong.
 pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let last = groups(site)?;
     let chain = site.chain;
@@ -118,20 +118,20 @@ pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     (free && fits).then(|| Found { family: Family::CardCued, range: chain.range(site.first, last) })
 }
 
-/// Three or four digits behind their key.
+/// Finds a card code: three or four digits behind their key.
 pub(super) fn code(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let fits = matches!(site.chain.len(site.first), 3 | 4) && grade != Grade::Near;
     let alone = site.chain.is_free_behind(site.first) && site.ends_well(site.first) && site.is_free();
     (fits && alone).then(|| Found { family: Family::CardCode, range: site.chain.range(site.first, site.first) })
 }
 
-/// `MM/YY`, `MM/YYYY` behind their key.
+/// Finds an expiry date behind its key: `MM/YY`, `MM/YYYY`.
 pub(super) fn expiry(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let month = site.part(first).iter().take(3).fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
     let sep = chain.group(first).sep;
     let year = chain.len(first + 1);
-    // `3-10` are years
+    // `3-10` is a range of years
     let printed = sep == b'/' || (chain.len(first) == 2 && !matches!(site.part(first + 1), [b'0' | b'1', _]));
     let fits =
         matches!(chain.len(first), 1 | 2) && (1..=12).contains(&month) && matches!(sep, b'/' | b'-' | b'~') && printed;

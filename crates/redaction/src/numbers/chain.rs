@@ -1,10 +1,10 @@
-//! **What**: [`Chain`]: groups of digits with single separators between them. **Why**: almost all structured ids are
-//! told by the lengths of their groups. **Invariants**: at most [`MOST`] groups and 32 digits each; nothing is
-//! allocated. **Not here**: what groups mean (`shapes`, `phone`, `card`, …).
+//! [`Chain`]: groups of digits with single separators between them, because nearly all structured ids are recognised by
+//! the lengths of their groups. It has at most [`MOST`] groups of 32 digits and allocates nothing. `shapes`, `phone`,
+//! `card` and others interpret the groups.
 
 use std::ops::Range;
 
-/// Most groups of one chain.
+/// Most groups in a chain.
 pub(super) const MOST: usize = 16;
 /// Longest group that is measured.
 const LONGEST: usize = 32;
@@ -12,43 +12,43 @@ const LONGEST: usize = 32;
 /// One group of digits.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Group {
-    /// Its first digit.
+    /// Position of its first digit.
     pub(super) at: usize,
-    /// How many digits.
+    /// Number of digits.
     pub(super) len: usize,
-    /// What stands behind it, before the next group: a separator, `)` for a closing bracket with or without a blank,
-    /// `(` for an opening one, `~` for a separator between blanks; 0 at the end.
+    /// The separator between it and the next group: a character, `)` for a closing bracket with or without a separator
+    /// behind it, `(` for an opening one, `~` for a separator between blanks; 0 at the end.
     pub(super) sep: u8,
 }
 
-/// A group as a chain holds it: most chains are short, and all their memory is cleared for each.
+/// Compact form of a group: the whole array is cleared for each chain, and most chains are short.
 #[derive(Clone, Copy, Default)]
 struct Packed {
-    /// From the chain's first digit on.
+    /// Distance from the chain's first digit.
     offset: u16,
     len: u8,
     sep: u8,
 }
 
-/// Groups of digits in a row.
+/// Consecutive groups of digits.
 pub(super) struct Chain {
-    /// Its first digit.
+    /// Position of the first digit.
     start: usize,
     groups: [Packed; MOST],
-    /// How many groups there are.
+    /// Number of groups.
     pub(super) count: usize,
-    /// Behind the last digit.
+    /// Position behind the last digit.
     pub(super) end: usize,
 }
 
 impl Chain {
-    /// The chain that starts with the digit at `at`.
+    /// Reads the chain that starts with the digit at `at`.
     pub(super) fn read(text: &[u8], at: usize) -> Self {
         let mut chain = Self { start: at, groups: [Packed::default(); MOST], count: 0, end: at };
         let mut from = at;
         while let Some(group) = chain.groups.get_mut(chain.count) {
             let len = digits(text.get(from..).unwrap_or_default());
-            // sixteen groups of 32 digits: neither is cut
+            // 16 groups of 32 digits fit, so neither value is truncated
             *group = Packed { offset: (from - at) as u16, len: len as u8, sep: 0 };
             chain.count += 1;
             chain.end = from + len;
@@ -62,7 +62,7 @@ impl Chain {
         chain
     }
 
-    /// Group `index`; an empty one where there is none.
+    /// Group `index`, or an empty group if there is none.
     pub(super) fn group(&self, index: usize) -> Group {
         let held = self.groups.get(index).filter(|_| index < self.count);
         held.map_or(Group::default(), |group| Group {
@@ -72,24 +72,24 @@ impl Chain {
         })
     }
 
-    /// Length of group `index`, 0 where there is none.
+    /// Length of group `index`, 0 if there is none.
     pub(super) fn len(&self, index: usize) -> usize {
         self.groups.get(index).map_or(0, |group| usize::from(group.len))
     }
 
-    /// What stands behind group `index`, 0 where there is none.
+    /// The separator behind group `index`, 0 if there is none.
     #[inline]
     pub(super) fn sep(&self, index: usize) -> u8 {
         self.groups.get(index).map_or(0, |group| group.sep)
     }
 
-    /// What stands before group `index`, 0 at the first.
+    /// The separator before group `index`, 0 for the first.
     pub(super) fn before(&self, index: usize) -> u8 {
         index.checked_sub(1).map_or(0, |last| self.sep(last))
     }
 
-    /// Whether the groups from `first` on have these lengths, with one separator of `seps` between all of them, and end
-    /// there; gives the separator.
+    /// Whether the groups from `first` on have these lengths, with one of `seps` between all of them, and end there.
+    /// Returns the separator.
     pub(super) fn is(&self, first: usize, lens: &[usize], seps: &[u8]) -> Option<u8> {
         let sep = self.sep(first);
         let inner = lens.len().saturating_sub(1);
@@ -100,30 +100,29 @@ impl Chain {
         (same && (inner == 0 || seps.contains(&sep)) && self.is_free_behind(first + inner)).then_some(sep)
     }
 
-    /// Whether the groups from `first` on have these lengths and these separators behind each but the last, and end
-    /// there.
+    /// Whether the groups from `first` on have these lengths and separators, and end there.
     pub(super) fn is_mixed(&self, first: usize, lens: &[usize], seps: &[u8]) -> bool {
         let lens_fit = lens.iter().enumerate().all(|(index, len)| self.len(first + index) == *len);
         let seps_fit = seps.iter().enumerate().all(|(index, sep)| self.sep(first + index) == *sep);
         lens_fit && seps_fit && self.is_free_behind(first + lens.len().saturating_sub(1))
     }
 
-    /// Whether no further digits are tied to group `index`.
+    /// Whether no more digits are attached behind group `index`.
     pub(super) fn is_free_behind(&self, index: usize) -> bool {
         matches!(self.sep(index), 0 | b' ' | b'(' | b')' | b'~')
     }
 
-    /// Whether no digits are tied to group `index` from before.
+    /// Whether no digits are attached before group `index`.
     pub(super) fn is_free_before(&self, index: usize) -> bool {
         matches!(self.before(index), 0 | b' ' | b'(' | b')' | b'~')
     }
 
-    /// Digits in groups `first..=last`.
+    /// Number of digits in groups `first..=last`.
     pub(super) fn digits(&self, first: usize, last: usize) -> usize {
         (first..=last).map(|index| self.len(index)).sum()
     }
 
-    /// Whether group `first` and those behind it have so many digits: no more of them are read than that takes.
+    /// Whether group `first` and those behind it have at least so many digits; stops counting when they do.
     pub(super) fn reaches(&self, first: usize, digits: usize) -> bool {
         let rest = self.groups.get(first..self.count).unwrap_or_default();
         let mut left = digits;
@@ -139,13 +138,13 @@ impl Chain {
         self.group(first).at..end.at + end.len
     }
 
-    /// Whether groups stand alone: no others beside them, also not behind a blank.
+    /// Whether groups are the whole chain: there are no others, not even behind a blank.
     pub(super) fn is_alone(&self, first: usize, last: usize) -> bool {
         first == 0 && last + 1 == self.count
     }
 }
 
-/// How many digits `rest` begins with, [`LONGEST`] at most: eight bytes are asked at once.
+/// Number of leading digits of `rest`, at most [`LONGEST`]; reads eight bytes at a time.
 fn digits(rest: &[u8]) -> usize {
     let mut len = 0;
     while len < LONGEST {
@@ -153,7 +152,7 @@ fn digits(rest: &[u8]) -> usize {
             return len + rest.iter().skip(len).take(LONGEST - len).take_while(|byte| byte.is_ascii_digit()).count();
         };
         let values = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
-        // the highest bit of each that is above nine; what carries over comes behind the first of them
+        // Sets the top bit of each byte above nine; a carry can only affect bytes after the first of them
         let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
         if others != 0 {
             return len + (others.trailing_zeros() / 8) as usize;

@@ -1,7 +1,6 @@
-//! **What**: values that only the word or key before them tells: accounts, passports, licences, medical, tax and
-//! national ids, devices, vehicles. **Invariants**: a value has the size its kind has somewhere; the farther its word,
-//! the more its shape or check must say; dates, times and hashes are none of these. **Not here**: the words
-//! (`pii.yaml`).
+//! Finds values that only the word or key before them identifies: accounts, passports, licences, medical, tax and
+//! national ids, devices, vehicles. A value must have a plausible size for its kind; the farther its word, the stricter
+//! the shape or check. Dates, times and hashes are excluded. The words are in `pii.yaml`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -15,15 +14,15 @@ use super::site::{self, Found, Site};
 use super::{card, date, phone};
 use crate::wordlists;
 
-/// Most bytes of a value.
+/// Most bytes in a value.
 const MOST: usize = 40;
 
 /// Letters, digits and dashes.
 static IN_TOKEN: Bytes = Bytes::of(b"-").and_alnum();
 
-/// A value made of letters, digits and what joins them.
+/// A value of letters, digits and dashes.
 pub(super) struct Token {
-    /// Where it stands.
+    /// Its range in the text.
     range: Range<usize>,
     digits: usize,
     letters: usize,
@@ -31,7 +30,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// The token around a run: letters, digits and single dashes.
+    /// Reads the token around a run: letters, digits and single dashes.
     pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> Option<Self> {
         let before = scan.bytes(run.start.saturating_sub(MOST)..run.start);
         let start = run.start - IN_TOKEN.trailing(before);
@@ -43,13 +42,13 @@ impl Token {
         if scan.escaped(start + 1) {
             start += 1;
         } else if scan.before(start, 1) == b'\\' {
-            // \u2556
+            // An escape such as \u2556 is not a value
             return None;
         }
         Self::of(scan, start..end.checked_sub(tail)?)
     }
 
-    /// The token of a range; none if it is too long or part of something longer.
+    /// Makes the token of a range; `None` if it is too long or part of something longer.
     fn of(scan: &Scan<'_>, range: Range<usize>) -> Option<Self> {
         let text = scan.bytes(range.clone());
         let (near, next) = (scan.byte(range.end), scan.byte(range.end + 1));
@@ -76,13 +75,13 @@ impl Token {
         self.range.len()
     }
 
-    /// Capitals and digits, as ids are printed.
+    /// Whether it has only capitals and digits, as printed ids do.
     fn is_upper(&self) -> bool {
         self.lower == 0
     }
 }
 
-/// What the words before a site say that it is.
+/// Finds the value at a site that the words before it announce.
 pub(super) fn at_site(site: &Site<'_, '_>) -> Option<Found> {
     if site.cues().is_empty() {
         return code_before(site);
@@ -115,8 +114,8 @@ fn code_before(site: &Site<'_, '_>) -> Option<Found> {
     if site.cues().announces_code { one_time(site, Grade::Close) } else { None }
 }
 
-/// A one-time code: four to eight digits, or few groups as in `482 913`. Behind its word alone: most short numbers
-/// count something.
+/// Finds a one-time code: four to eight digits, or a few groups such as `482 913`. Its word must be next to it, because
+/// most short numbers count something.
 fn one_time(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let groups: [&[usize]; 3] = [&[3, 3], &[2, 2, 2], &[4, 4]];
@@ -126,7 +125,7 @@ fn one_time(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     };
     let fits = grade != Grade::Near && (4..=8).contains(&chain.digits(first, last)) && chain.is_free_behind(last);
     let range = chain.range(first, last);
-    // `auth.rs:1234` is a line, `20251125` a day
+    // `auth.rs:1234` is a line number, `20251125` a day
     let key = if site.scan.before(range.start, 1) == b':' { site.cues().key.clone() } else { None };
     let line = key.is_some_and(|key| site.scan.bytes(key).contains(&b'.'));
     let day = last == first && date::numeric(site).is_some();
@@ -142,7 +141,7 @@ fn is_amount(scan: &Scan<'_>, end: usize) -> bool {
     site::is_thing(word.get(..len).unwrap_or_default())
 }
 
-/// With the letters of a country that stand before a tax or national id.
+/// Extends a tax or national id, or a passport number, by the country letters or series before it.
 fn with_country(scan: &Scan<'_>, found: Found) -> Found {
     let start = match found.family {
         Family::TaxCued | Family::NationalCued => country(scan, found.range.start),
@@ -152,7 +151,7 @@ fn with_country(scan: &Scan<'_>, found: Found) -> Found {
     Found { range: start..found.range.end, ..found }
 }
 
-/// Digits one by one, `4 1 1 1 …`, as many as their kind has.
+/// Finds single digits separated from each other, `4 1 1 1 …`, as many as the kind has.
 fn spaced(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let count = match family {
@@ -167,7 +166,7 @@ fn spaced(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
         .then(|| Found { family, range: chain.range(first, last) })
 }
 
-/// What the words before a run with letters say that it is.
+/// Finds the value in a run with letters that the words before it announce.
 pub(super) fn at_run(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
     let token = Token::around(scan, run)?;
     let mut cues = Cues::of(scan, &token.range);
@@ -182,7 +181,7 @@ pub(super) fn at_run(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
         .map(|found| with_country(scan, found))
 }
 
-/// Nine digits, in any groups.
+/// Finds a social security number: nine digits in any groups.
 fn social(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let last = (first..chain.count.min(first + 3)).find(|last| chain.digits(first, *last) >= 9)?;
@@ -193,7 +192,7 @@ fn social(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     (whole && fits).then(|| Found { family: Family::SsnCued, range: chain.range(first, last) })
 }
 
-/// Nine digits of the ABA, or a sort code: six digits, `12-34-56`, `123-456`.
+/// Finds a routing number (nine digits of the ABA) or a sort code (six digits, `12-34-56`, `123-456`).
 fn routing(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let single = chain.is(first, &[9], b"").is_some();
@@ -212,7 +211,7 @@ fn routing(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
         .then(|| Found { family: Family::Routing, range: chain.range(first, last) })
 }
 
-/// Digits in groups between blanks or dashes, where their kind is written so.
+/// Finds digits in groups between blanks, dashes, dots or slashes, for kinds that are written so.
 fn grouped(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let sep = chain.group(first).sep;
@@ -225,7 +224,7 @@ fn grouped(site: &Site<'_, '_>, family: Family, grade: Grade) -> Option<Found> {
     while last + 1 < chain.count && joins(chain.group(last).sep) && last < first + 6 {
         last += 1;
     }
-    // a fraction is no id
+    // A decimal number is not an id
     if sep == b'.' && last < first + 2 {
         return None;
     }
@@ -253,7 +252,7 @@ fn is_date(site: &Site<'_, '_>) -> bool {
     matches!(lens, (4, 1 | 2, 1 | 2) | (1 | 2, 1 | 2, 4)) && chain.group(first).sep == chain.group(first + 1).sep
 }
 
-/// Whether a token is what its word says, by the size and shape that the kind has.
+/// Finds a token that its word announces, if size and shape fit the kind.
 fn token_of(scan: &Scan<'_>, token: &Token, family: Family, grade: Grade) -> Option<Found> {
     let text = scan.bytes(token.range.clone());
     let near = grade == Grade::Near;
@@ -263,7 +262,7 @@ fn token_of(scan: &Scan<'_>, token: &Token, family: Family, grade: Grade) -> Opt
     let hash = token.lower > 0 && len >= 16;
     let fits = match family {
         Family::Account => {
-            // `X509v3`
+            // `X509v3` is not an account
             let least = if token.lower > 0 { 6 } else { 4 + usize::from(!sure) };
             !near && digits >= least && len <= 34 && printed && !is_day(text)
         }
@@ -298,12 +297,12 @@ fn token_of(scan: &Scan<'_>, token: &Token, family: Family, grade: Grade) -> Opt
         .then(|| Found { family, range: token.range.clone() })
 }
 
-/// `2024-05-06`: a date, not an id.
+/// Whether a text begins with a date such as `2024-05-06`.
 fn is_day(text: &[u8]) -> bool {
     matches!(text, [b'1' | b'2', _, _, _, b'-', a, b, b'-', ..] if a.is_ascii_digit() && b.is_ascii_digit())
 }
 
-/// One or two letters and at least `least` digits.
+/// Whether a token has one or two letters, a capital first, and at least `least` digits.
 fn is_lettered(token: &Token, text: &[u8], least: usize) -> bool {
     matches!(token.letters, 1 | 2)
         && token.is_upper()
@@ -311,7 +310,7 @@ fn is_lettered(token: &Token, text: &[u8], least: usize) -> bool {
         && text.first().is_some_and(u8::is_ascii_uppercase)
 }
 
-/// The digits of a text, if it has no more than eighteen and nothing else but dashes.
+/// The digits of a text; `None` if it has more than eighteen, or anything other than digits and dashes.
 fn digits_of(text: &[u8]) -> Option<([u8; 18], usize)> {
     let (mut digits, mut length) = ([0_u8; 18], 0);
     for byte in text.iter().filter(|byte| **byte != b'-') {
@@ -370,21 +369,21 @@ fn is_medical(text: &[u8]) -> bool {
     checked(text, &[national::nhs, national::npi, national::medicare]) || lettered::dea(text)
 }
 
-/// An IMEI, or an advertising id.
+/// Whether a token may be an IMEI or an advertising id.
 fn is_device(token: &Token, text: &[u8]) -> bool {
     let imei = token.letters == 0 && (14..=16).contains(&token.digits);
     let uuid = text.len() == 36 && text.iter().filter(|byte| **byte == b'-').count() == 4;
     imei || uuid || (token.len() >= 12 && token.digits >= 4 && token.is_upper())
 }
 
-/// A VIN or a plate.
+/// Whether a token may be a VIN or a number plate.
 fn is_vehicle(token: &Token, text: &[u8]) -> bool {
     lettered::is_vin_shape(text)
         || ((4..=10).contains(&token.len()) && token.digits >= 1 && token.letters >= 1 && token.is_upper())
         || ((5..=9).contains(&token.len()) && token.letters == 0 && token.digits >= 5)
 }
 
-/// A plate behind its word at `end`: capitals and digits in up to three parts.
+/// Finds a number plate behind its word at `end`: capitals and digits in up to three parts.
 pub(super) fn plate(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
     const SMALL: [&str; 7] = ["number", "no", "is", "plate", "nr", "the", "was"];
     let rest = scan.bytes(end..end + 48);
@@ -421,10 +420,10 @@ pub(super) fn plate(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
     whole.then_some(end + at..end + at + length)
 }
 
-/// Words between the word for a BIC and the BIC.
+/// Words between the word for a BIC and the BIC itself.
 static LINKS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.bic_links")));
 
-/// A BIC behind its word at `end`.
+/// Finds a BIC behind its word at `end`.
 pub(super) fn bic(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
     let rest = scan.bytes(end..end + 40);
     if rest.first() == Some(&b'_') && rest.get(1).is_some_and(u8::is_ascii_uppercase) {

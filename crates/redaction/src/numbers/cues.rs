@@ -1,7 +1,7 @@
-//! **What**: [`Cues`]: which kinds of numbers the words around a value speak of, the nearest first. **Why**: most ids
-//! are bare digits; only a word or key tells a phone number from an order number. **Invariants**: a value that has a
-//! key of its own listens to that alone, unless the key says nothing (`value`); no more than [`FAR`] bytes on one line
-//! are read. **Not here**: the words (`pii.yaml`), what each kind demands (`cued`).
+//! [`Cues`]: the kinds of numbers that the words around a value announce, the nearest first. Most ids are bare digits;
+//! only a word or key distinguishes a phone number from an order number. If a value has its own key, only that key
+//! counts, unless it is neutral (`value`). At most [`FAR`] bytes on one line are read. The words are in `pii.yaml`;
+//! `cued` checks the values.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -13,11 +13,11 @@ use super::super::rule::Family;
 use super::super::scan::Scan;
 use crate::wordlists;
 
-/// Bytes before a value in which its word may end.
+/// Most bytes between a value and the end of its word.
 const FAR: usize = 40;
-/// Bytes behind it.
+/// Most bytes between a value and a word behind it.
 const BEHIND: usize = 16;
-/// Most bytes of a key and of what stands between it and its value.
+/// Most bytes of a key and the characters between it and its value.
 const KEY: usize = 48;
 /// Most cues of one value.
 const MOST: usize = 12;
@@ -25,30 +25,30 @@ const MOST: usize = 12;
 /// How close a word is to a value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Grade {
-    /// On its line.
+    /// On the same line.
     Near,
-    /// With nothing but small words between.
+    /// Separated by small words only.
     Close,
-    /// It is the key of the value.
+    /// Part of the value's key.
     Key,
 }
 
-/// The kinds that the words around a value speak of.
+/// The kinds of numbers that the words around a value announce.
 pub(super) struct Cues {
     list: [Option<(Family, Grade)>; MOST],
     count: usize,
     behind: u64,
-    /// The words behind say that it is a one-time code: `482913 is your code`.
+    /// Whether the words behind announce a one-time code: `482913 is your code`.
     pub(super) announces_code: bool,
     /// The value's own key, if it has one.
     pub(super) key: Option<Range<usize>>,
 }
 
 impl Cues {
-    /// No words.
+    /// No cues.
     pub(super) const NONE: Self = Self { list: [None; MOST], count: 0, behind: 0, announces_code: false, key: None };
 
-    /// Words around `value`.
+    /// Reads the words around `value`.
     pub(super) fn of(scan: &Scan<'_>, value: &Range<usize>) -> Self {
         // `VAT number FR 736 220 50 318`
         let value = &(country(scan, value.start)..value.end);
@@ -94,7 +94,7 @@ impl Cues {
         cues
     }
 
-    /// As from a value right before it, of which this one is the next in a list.
+    /// Adds the kind of the previous value in a list, which this value continues.
     pub(super) fn inherit(&mut self, family: Family) {
         self.push(family, Grade::Close);
     }
@@ -112,7 +112,7 @@ impl Cues {
         }
     }
 
-    /// `upto` of the words begin before the value that ends at `end`.
+    /// Reads the words behind the value that ends at `end`; `upto` words begin before the value.
     fn look_behind(&mut self, scan: &Scan<'_>, upto: usize, end: usize) {
         let words = scan.anchors.by.numbers.get(upto..).unwrap_or_default().iter();
         for word in words.skip_while(|word| word.at < end).take_while(|word| word.at <= end + BEHIND) {
@@ -127,39 +127,39 @@ impl Cues {
         }
     }
 
-    /// How close the words of a kind are.
+    /// Distance of the nearest word of a kind.
     pub(super) fn grade(&self, family: Family) -> Option<Grade> {
         self.list.iter().flatten().find(|(known, _)| *known == family).map(|(_, grade)| *grade)
     }
 
-    /// Whether a word of a kind stands before or behind.
+    /// Whether a word of a kind comes before or behind.
     pub(super) fn speaks_of(&self, family: Family) -> bool {
         self.grade(family).is_some() || self.behind & family.bit() != 0
     }
 
-    /// The kinds, best first: keys before others, then the nearest.
+    /// The kinds, best first: keys, then the nearest words.
     pub(super) fn best(&self) -> impl Iterator<Item = (Family, Grade)> + '_ {
         let graded = |wanted: Grade| self.list.iter().flatten().filter(move |(_, grade)| *grade == wanted).copied();
         graded(Grade::Key).chain(graded(Grade::Close)).chain(graded(Grade::Near))
     }
 
-    /// Whether there is none.
+    /// Whether there are no cues before the value.
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
 }
 
-/// Marks and small words of scripts without blanks, between a word and its number.
+/// Punctuation and small words between a word and its number, in scripts without blanks.
 const BETWEEN: &[char] = &[
     ' ', ':', '：', '=', '\u{3000}', '是', '为', '為', '号', '號', 'は', '는', '은', '（', '(', '「', '"', '\'', '.',
     '，', '、', '*', '№',
 ];
 
-/// Marks of ASCII there.
+/// ASCII punctuation in that place.
 static MARKS: Bytes = Bytes::of(b" :=.('\"*");
 
-/// The kind that a word of another script right before `at` speaks of (`电话`, `телефон`): such words begin no word of
-/// ASCII.
+/// The kind that a word of another script right before `at` announces (`电话`, `телефон`). The anchor pass does not find
+/// these words, because they do not begin with an ASCII letter.
 pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
     let at = series(scan, at);
     let marks = MARKS.trailing(scan.bytes(at.saturating_sub(6)..at));
@@ -179,7 +179,7 @@ pub(super) fn foreign(scan: &Scan<'_>, at: usize) -> Option<Family> {
     words.max_by_key(|(word, _)| word.len()).map(|(_, family)| *family)
 }
 
-/// Where the series of a passport begins that stands before its number, `45 10 № 123456`, `АА 123456`; else `at`.
+/// Start of the passport series before a number, as in `45 10 № 123456` or `АА 123456`; otherwise `at`.
 pub(super) fn series(scan: &Scan<'_>, at: usize) -> usize {
     let blank = usize::from(scan.before(at, 1) == b' ');
     if scan.before(at, blank + 1).is_ascii() {
@@ -201,7 +201,7 @@ pub(super) fn series(scan: &Scan<'_>, at: usize) -> usize {
     if whole { at - blank - two.iter().sum::<usize>() } else { at }
 }
 
-/// Where the letters of a country begin that stand with a blank before an id, `FR 736 220 50 318`; else `at`.
+/// Start of the country letters before an id, as in `FR 736 220 50 318`; otherwise `at`.
 pub(super) fn country(scan: &Scan<'_>, at: usize) -> usize {
     if scan.before(at, 1) != b' ' || !scan.before(at, 2).is_ascii_uppercase() {
         return at;
@@ -214,15 +214,16 @@ pub(super) fn country(scan: &Scan<'_>, at: usize) -> usize {
     at - if austrian { 4 } else { 3 * usize::from(known) }
 }
 
-/// Countries whose tax and national ids are written so. Norway's letters are the word `no`.
+/// Country letters before tax and national ids. Norway's are missing, because they are the word `no`.
 static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.countries"));
 
-/// Whether a value has what a word of prose asks for: `claim`, `referral` and `state id` have few ids behind them.
+/// Whether a value is specific enough for a word of prose: few of the values behind `claim`, `referral` and `state id`
+/// are ids.
 fn is_told(scan: &Scan<'_>, family: Family, value: &Range<usize>) -> bool {
     let text = scan.bytes(value.start..value.end.min(value.start + 24));
     let lettered = family == Family::License || text.first().is_some_and(u8::is_ascii_uppercase);
     let digits = || text.iter().filter(|byte| byte.is_ascii_digit()).count();
-    // a document's number
+    // The number of a published document
     let standard = || {
         STANDARDS
             .iter()
@@ -231,10 +232,10 @@ fn is_told(scan: &Scan<'_>, family: Family, value: &Range<usize>) -> bool {
     !matches!(family, Family::MedicalCued | Family::License) || (lettered && digits() >= 6 && !standard())
 }
 
-/// What publishes numbered documents.
+/// Publishers of numbered documents, such as standards.
 static STANDARDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.standards"));
 
-/// Whether any word of numbers stands where it could matter; `upto` of the words begin before the value.
+/// Whether any word of numbers is close enough to matter; `upto` words begin before the value.
 fn is_near_word(scan: &Scan<'_>, value: &Range<usize>, upto: usize) -> bool {
     let (before, behind) = scan.anchors.by.numbers.split_at_checked(upto).unwrap_or_default();
     let before = before.iter().rev().take_while(|word| word.at + FAR + KEY >= value.start);
@@ -242,7 +243,7 @@ fn is_near_word(scan: &Scan<'_>, value: &Range<usize>, upto: usize) -> bool {
     before.chain(behind).next().is_some()
 }
 
-/// Whether nothing but small words and one name stands between a code and its word: ` is your Google `.
+/// Whether only small words and one name are between a code and its word: ` is your Google `.
 fn is_sentence(between: &[u8]) -> bool {
     let words = || between.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let others = || words().filter(|word| !LINKS.has(word));
@@ -260,23 +261,23 @@ fn is_json_key(scan: &Scan<'_>, key: Option<&Range<usize>>) -> bool {
     key.is_some_and(|key| b"\"'".contains(&scan.byte(key.end)) || scan.byte(key.end) == b'\\')
 }
 
-/// Words that may stand between a word and its value.
+/// Small words that may come between a word and its value.
 static LINKS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.links")));
 
-/// Whether `between` is nothing but small words and marks; a line may end there if no word stands behind it.
+/// Whether `between` has only small words and punctuation. A line may end in it if no word follows the line break.
 fn is_link(between: &[u8]) -> bool {
     let between = filed(between);
     if between.len() > 32 {
         return false;
     }
     let line_end = between.contains(&b'\n');
-    // `n°`, `nº`; other letters make words: `è`
+    // `n°` and `nº` end a word; other non-ASCII letters belong to it: `è`
     let parts = |byte: &u8| !byte.is_ascii_alphanumeric() && (byte.is_ascii() || b"\xc2\xba\xb0".contains(byte));
     let mut words = between.split(parts).filter(|word| !word.is_empty());
     let small = |word: &[u8]| LINKS.has(word);
     let marks =
         between.iter().all(|byte| !parts(byte) || b" \t\n\r:=#\"'\\()[]<>{}-*_.|`/+&,?\xc2\xba\xb0".contains(byte));
-    // a sentence or list that ends in between ends the word's reach
+    // The end of a sentence or list item ends the word's reach
     let stop = |at: usize| between.get(at..at + 2) == Some(b". ") && !is_short(between.get(..at).unwrap_or_default());
     let ends = (1..between.len()).any(|at| stop(at) || between.get(at) == Some(&b','));
     marks
@@ -285,14 +286,14 @@ fn is_link(between: &[u8]) -> bool {
         && between.split(parts).filter(|word| !word.is_empty()).all(small)
 }
 
-/// Without ` on file,`, which says where a value is kept.
+/// Removes ` on file,`, which only says where a value is kept.
 fn filed(between: &[u8]) -> &[u8] {
     let own = between.trim_ascii_end();
     let own = own.strip_suffix(b",").or_else(|| own.strip_suffix(b":")).unwrap_or(own);
     own.strip_suffix(b" on file").unwrap_or(between)
 }
 
-/// Whether `head` ends in a word for a number, whose dot ends no sentence: `no. `.
+/// Whether `head` ends in an abbreviation of "number", whose dot does not end a sentence: `no. `.
 fn is_short(head: &[u8]) -> bool {
     [&b"no"[..], b"nr", b"num"].iter().any(|word| {
         let (before, last) = head.split_at_checked(head.len().saturating_sub(word.len())).unwrap_or_default();
@@ -300,17 +301,17 @@ fn is_short(head: &[u8]) -> bool {
     })
 }
 
-/// Keys that say nothing about their values.
+/// Neutral keys, which do not describe their values.
 static MUTE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.mute_keys")));
 
 fn says_nothing(key: &[u8]) -> bool {
     let last = key.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
-    // `42:` is no key, nor is what a sentence ends in
+    // `42:` is not a key, and neither is the end of a sentence
     let numeric = last.iter().all(u8::is_ascii_digit);
     numeric || MUTE.has(last)
 }
 
-/// What stands between a key and its value, from the value on, and what keys are made of.
+/// Characters between a key and its value, from the value backwards, and characters of keys.
 static OPENING: Bytes = Bytes::of(b" \t\"'`\\[({<*+$#_");
 static SEPARATORS: Bytes = Bytes::of(b":=>");
 static BLANK: Bytes = Bytes::of(b" ");
@@ -318,7 +319,7 @@ static CLOSING: Bytes = Bytes::of(b"\"'`\\])*_");
 static IN_KEY: Bytes = Bytes::of(b"_-. #()'/").and_alnum().and_high();
 static IN_QUOTES: Bytes = Bytes::of(b"\"\\\n{").others();
 
-/// The key of the value at `start`: what stands before `:`, `=` or `>`, on one line.
+/// The key of the value at `start`: the text before `:`, `=` or `>` on the same line.
 pub(super) fn own_key(scan: &Scan<'_>, start: usize) -> Option<Range<usize>> {
     let floor = start.saturating_sub(KEY);
     let back =

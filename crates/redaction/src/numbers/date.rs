@@ -1,5 +1,4 @@
-//! **What**: dates of birth: any real date behind their word or key. **Invariants**: a date without one stays. **Not
-//! here**: the words (`pii.yaml`).
+//! Dates of birth: any valid date behind its word or key; other dates stay in the text. The words are in `pii.yaml`.
 
 use std::ops::Range;
 
@@ -9,7 +8,7 @@ use super::super::validate::dates::{is_day, month};
 use super::cues::Grade;
 use super::site::{Found, Site};
 
-/// A date at a site that a word announces.
+/// Finds a date at a site that a word announces.
 pub(super) fn cued(site: &Site<'_, '_>, _: Grade) -> Option<Found> {
     let range = numeric(site)
         .or_else(|| eastern(site))
@@ -21,12 +20,12 @@ fn value(digits: &[u8]) -> u32 {
     digits.iter().take(9).fold(0, |value, digit| value * 10 + u32::from(digit - b'0'))
 }
 
-/// The full year of one of two digits: in the past.
+/// Completes a two-digit year: 30 to 99 are 19xx, 0 to 29 are 20xx.
 fn century(year: u32) -> u32 {
     if year > 29 { 1900 + year } else { 2000 + year }
 }
 
-/// `1991-06-15`, `15.6.1991`, `06/15/1991`, `6/15/91`, `19910615`, also with a time.
+/// `1991-06-15`, `15.6.1991`, `06/15/1991`, `6/15/91`, `19910615`, optionally with a time.
 pub(super) fn numeric(site: &Site<'_, '_>) -> Option<Range<usize>> {
     let (chain, first) = (site.chain, site.first);
     let (a, b, c) = (site.part(first), site.part(first + 1), site.part(first + 2));
@@ -71,7 +70,7 @@ fn eastern(site: &Site<'_, '_>) -> Option<Range<usize>> {
     is_day(year, month, day).then_some(start..end)
 }
 
-/// Behind a time that is tied to a date by `T`, and its zone; else `end`.
+/// End of a time (with its zone) attached to a date by `T`; otherwise `end`.
 fn time(scan: &Scan<'_>, end: usize) -> usize {
     if !b"tT".contains(&scan.byte(end)) || !scan.byte(end + 1).is_ascii_digit() {
         return end;
@@ -80,7 +79,7 @@ fn time(scan: &Scan<'_>, end: usize) -> usize {
     end + 1 + rest.iter().take_while(|byte| byte.is_ascii_digit() || b":.+-Zz".contains(byte)).count()
 }
 
-/// `15th June 1991`, `15-Jun-1991`, `June 15, 1991`, `Jun 15th 1991`: `start` is at a day, or at a year behind one.
+/// `15th June 1991`, `15-Jun-1991`, `June 15, 1991`, `Jun 15th 1991`; `start` is at the day.
 fn spelt(scan: &Scan<'_>, start: usize, digits: usize) -> Option<Range<usize>> {
     if !matches!(digits, 1 | 2) {
         return None;
@@ -93,7 +92,7 @@ fn spelt(scan: &Scan<'_>, start: usize, digits: usize) -> Option<Range<usize>> {
             break;
         }
     }
-    // the month stands before
+    // The month comes before the day
     let gap = blanks(scan, at);
     let behind = year(scan, gap).filter(|_| gap > at);
     if let (Some((_, end)), Some((named, from))) = (behind, month_before(scan, start)) {
@@ -134,7 +133,7 @@ fn month_before(scan: &Scan<'_>, start: usize) -> Option<(u32, usize)> {
     month(text.get(from..)?).map(|month| (month, from))
 }
 
-/// Four digits, or two behind an apostrophe, that end there.
+/// A year of four or two digits at `at`, and its end.
 fn year(scan: &Scan<'_>, at: usize) -> Option<(u32, usize)> {
     let digits = scan.bytes(at..at + 5).iter().take_while(|byte| byte.is_ascii_digit()).count();
     match digits {

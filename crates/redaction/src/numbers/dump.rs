@@ -1,16 +1,15 @@
-//! **What**: whether groups of digits are bytes of a dump: `xxd`, `hexdump`, `od`, `objdump`. **Why**: a megabyte of
-//! them has hundreds of groups that look like phone and card numbers. **Invariants**: asked only of what was found; at
-//! most [`REACH`] bytes on each side are read. **Not here**: hex that says text (`views`).
+//! Whether groups of digits are bytes in a dump of `xxd`, `hexdump`, `od` or `objdump`: a megabyte of dump has hundreds
+//! of groups that look like phone and card numbers. Runs only for findings, and reads at most [`REACH`] bytes on each
+//! side. `views` decodes hex text.
 
 use std::ops::Range;
 
 use super::super::scan::Scan;
 
-/// Bytes beside a finding that are looked at.
+/// Bytes on each side of a finding that are read.
 const REACH: usize = 64;
 
-/// Whether a finding of groups between blanks stands in a row of groups of hex digits as wide, or behind the offset of
-/// a row.
+/// Whether a finding of blank-separated groups is in a row of hex groups of the same width, or follows a row's offset.
 pub(super) fn holds(scan: &Scan<'_>, found: &Range<usize>) -> bool {
     if !matches!(scan.before(found.start, 1), b' ' | b'\t') && scan.byte(found.end) != b' ' {
         return false;
@@ -26,21 +25,21 @@ pub(super) fn holds(scan: &Scan<'_>, found: &Range<usize>) -> bool {
     row.is_before(before) || row.is_behind(behind)
 }
 
-/// Groups of hex digits of one width.
+/// A row of hex groups of one width.
 struct Row {
     width: usize,
-    /// Where what stands before begins in the text.
+    /// Position in the text of the part before the finding.
     from: usize,
 }
 
 impl Row {
-    /// Whether a token is of digits alone; none where it is no group of the row.
+    /// Whether a group has only decimal digits; `None` if it is not a group of the row.
     fn plain(&self, token: &[u8]) -> Option<bool> {
         let group = token.len() == self.width && token.iter().all(u8::is_ascii_hexdigit);
         group.then(|| token.iter().all(u8::is_ascii_digit))
     }
 
-    /// Whether a token leaves no doubt that it is no word: letters of one case and digits.
+    /// Whether a token certainly is not a word: it has digits, and letters of at most one case.
     fn is_mixed(token: &[u8]) -> bool {
         let cases = [u8::is_ascii_lowercase, u8::is_ascii_uppercase].map(|case| token.iter().any(case));
         token.iter().any(u8::is_ascii_digit) && cases != [true, true]
@@ -84,7 +83,7 @@ impl Row {
     }
 }
 
-/// Where a row of a dump begins: `00000010`, `00000010:`, `1f3a:`.
+/// Whether a token is the offset of a dump row: `00000010`, `00000010:`, `1f3a:`.
 fn is_offset(token: &[u8]) -> bool {
     let (digits, colon) = token.strip_suffix(b":").map_or((token, false), |digits| (digits, true));
     let least = if colon { 3 } else { 6 };

@@ -1,6 +1,6 @@
-//! **What**: ids of letters and digits that their shape and check tell: IBAN, wallets, VIN, national, tax and medical
-//! ids, lines of passports. **Invariants**: refused by length and first bytes before any sum is made. **Not here**: the
-//! checks (`validate::lettered`), ids that only a word tells (`cued`).
+//! Ids of letters and digits that are recognised by shape and check: IBAN, wallets, VIN, national, tax and medical ids,
+//! passport lines. Length and first bytes reject most before any checksum is computed. The checks are in
+//! `validate::lettered`; ids that need a word are in `cued`.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::super::validate::{bank, crypto, lettered, national};
 use super::cues::Cues;
 use super::site::Found;
 
-/// What a run of letters and digits is by its shape, if anything.
+/// Finds the id that a run of letters and digits is, by its shape.
 pub(super) fn find(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
     let text = scan.bytes(run.clone());
     let [first, second, ..] = text else { return None };
@@ -58,7 +58,7 @@ pub(super) fn find(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Fo
     }
 }
 
-/// A Hong Kong identity card with its check in brackets: `A123456(3)`.
+/// A Hong Kong identity card number with its check digit in brackets: `A123456(3)`.
 fn hkid(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
     let end = run.end + 3;
     let whole = scan.byte(run.end + 2) == b')' && !scan.byte(end).is_ascii_alphanumeric();
@@ -72,7 +72,7 @@ fn resident(text: &[u8]) -> bool {
     digits.iter().all(|digit| *digit < 10) && national::resident(&digits, 10)
 }
 
-/// Whether nothing before it makes it a part of a longer name.
+/// Whether it is not attached to a longer name before it.
 fn is_begun(scan: &Scan<'_>, start: usize) -> bool {
     let (near, next) = (scan.before(start, 1), scan.before(start, 2));
     match near {
@@ -91,7 +91,8 @@ fn is_ended(scan: &Scan<'_>, end: usize) -> bool {
     }
 }
 
-/// An IBAN, bare or in groups of four; the longest valid one, so that a word behind it stays.
+/// An IBAN, bare or in groups of four. Only as many characters as its country has are read, so a word behind it is left
+/// alone.
 fn iban(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
     let head = scan.bytes(run.start..run.start + 4);
     let [country @ .., third, fourth] = head else { return None };
@@ -121,9 +122,9 @@ fn iban(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
     let lower = compact.iter().all(|byte| !byte.is_ascii_uppercase());
     let plain = compact.iter().skip(4).all(u8::is_ascii_digit);
     let word = || cued && Cues::of(scan, run).speaks_of(Family::Iban);
-    // groups of four, and the sum: letters of any case
+    // Groups of four with a valid checksum may have letters of any case
     let printed = by_four && groups > 2;
-    // one short code of a bank among digits: hashes and random ids have more letters
+    // One short bank code among digits; hashes and random ids have more letters
     let bank = || {
         let body = compact.get(4..).unwrap_or_default();
         let letters = body.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
@@ -137,7 +138,7 @@ fn iban(scan: &Scan<'_>, run: &Range<usize>, cued: bool) -> Option<Found> {
     (filled == length && sure && ended && valid).then_some(Found { family: Family::Iban, range: run.start..at })
 }
 
-/// Wallets: `0x` and forty hex digits, bech32, base58check.
+/// Wallet addresses: `0x` and forty hex digits, bech32, base58check.
 fn wallet(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
     let text = scan.bytes(run.clone());
     let sure = match (text.len(), text) {
@@ -157,12 +158,12 @@ fn wallet(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
     sure.then(|| Found { family: Family::Wallet, range: run.clone() })
 }
 
-/// Zeros with few other digits: a test value or a number, not a wallet.
+/// Whether hex digits are zeros with few others: a test value or a number.
 fn is_plain(hex: &[u8]) -> bool {
     hex.iter().filter(|byte| **byte != b'0').count() < 8
 }
 
-/// A UK national insurance number in groups: the site of its first two digits.
+/// A UK national insurance number in groups; `first` is at its first two digits.
 pub(super) fn spaced_nino(scan: &Scan<'_>, first: usize) -> Option<Found> {
     let start = first.checked_sub(3)?;
     let text = scan.bytes(start..first + 10);
@@ -172,7 +173,7 @@ pub(super) fn spaced_nino(scan: &Scan<'_>, first: usize) -> Option<Found> {
     (bounded && lettered::nino(&compact)).then_some(Found { family: Family::NationalShape, range: start..first + 10 })
 }
 
-/// An id of digits with a letter behind: HETU (`131052-308T`) and a DNI with a dash (`12345678-Z`); `at` is its first
+/// An id of digits with a letter behind: HETU (`131052-308T`) and DNI with a dash (`12345678-Z`); `at` is its first
 /// digit.
 pub(super) fn tailed(scan: &Scan<'_>, at: usize) -> Option<Found> {
     let text = scan.bytes(at..at + 12);
@@ -193,7 +194,7 @@ pub(super) fn tailed(scan: &Scan<'_>, at: usize) -> Option<Found> {
         .then_some(Found { family: Family::NationalShape, range: at..at + 10 })
 }
 
-/// Medicare beneficiary ids with dashes, `1EG4-TE5-MK73`; `run` is the first group.
+/// A Medicare beneficiary id with dashes, `1EG4-TE5-MK73`; `run` is its first group.
 pub(super) fn dashed_mbi(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
     let text = scan.bytes(run.start..run.start + 13);
     let [a @ .., b'-', b, c, d, b'-', e, f, g, h] = text else { return None };
@@ -204,7 +205,8 @@ pub(super) fn dashed_mbi(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
         .then_some(Found { family: Family::MedicalShape, range: run.start..run.start + 13 })
 }
 
-/// The second line of a passport's machine readable zone, from its document number: nine places, check, state, birth.
+/// The second line of a passport's machine-readable zone, from its document number: nine characters, check digit,
+/// state, date of birth.
 pub(super) fn passport_line(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
     let line = scan.bytes(run.start..run.start + 44);
     let whole =
@@ -222,7 +224,7 @@ pub(super) fn passport_line(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found
     let checked = |from: usize, to: usize| {
         line.get(from..to).map(sum) == line.get(to).filter(|byte| byte.is_ascii_digit()).map(digit)
     };
-    // the line above has the name
+    // The line above has the name
     let above = scan.bytes(run.start.saturating_sub(45)..run.start.saturating_sub(1));
     let named = above.len() == 44
         && above.starts_with(b"P")

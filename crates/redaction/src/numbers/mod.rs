@@ -1,8 +1,10 @@
-//! **What**: everything private that digits tell: phone numbers, cards, accounts, national, tax and medical ids, dates
-//! of birth, addresses of networks and devices, vehicles. **Why**: one look at each run with digits decides what it
-//! could be; patterns would each read it again. **Invariants**: each run starts one chain, each chain is read once, and
-//! at each of its groups a few look-ups by length refuse what is nothing; all looking around is bounded; nothing is
-//! allocated. **Not here**: check sums (`validate`), words and examples (`pii.yaml`), e-mail addresses (`email`).
+//! Finds private data made of digits: phone numbers, cards, accounts, national, tax and medical ids, dates of birth,
+//! network and device addresses, vehicles. Separate patterns would each read every number again; here each run with
+//! digits is read once.
+//!
+//! Each run starts one chain, each chain is read once, and at each of its groups a few look-ups by length reject what
+//! can't be an id. The text read around a group is bounded, and nothing is allocated. Checksums are in `validate`,
+//! words and examples in `pii.yaml`, e-mail addresses in `email`.
 
 use std::ops::Range;
 
@@ -26,10 +28,10 @@ mod site;
 use chain::Chain;
 use site::{Found, Site};
 
-/// Bytes before a value in which its cue begins, at most.
+/// Most bytes before a value in which its cue may begin.
 const REACH: usize = 96;
 
-/// Claims all that digits tell.
+/// Claims everything that is recognised by its digits.
 pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
     let cued = scan.anchors.by.numbers.iter().any(|word| is_cue(word.action));
     let foreign = scan.anchors.facts.high && !scan.detector.foreign.is_empty();
@@ -42,27 +44,27 @@ pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
     }
 }
 
-/// Where the search stands.
+/// State of the search.
 struct Walk<'a, 't> {
     scan: &'a Scan<'t>,
     claims: &'a mut Claims,
-    /// Whether any cue stands in the text.
+    /// Whether the text has any cue.
     cued: bool,
     /// Whether words of other scripts may announce a number.
     foreign: bool,
-    /// The first word behind the last run.
+    /// Index of the first word behind the last run.
     word: usize,
-    /// What is before this is settled.
+    /// End of the text that was already decided.
     done: usize,
-    /// Where the last finding ends.
+    /// End of the last finding.
     claimed: usize,
-    /// The kind of the last finding that a word told, and where it ends.
+    /// Kind and end of the last finding that a word announced.
     listed: Option<(Family, usize)>,
 }
 
 impl Walk<'_, '_> {
-    /// Whether a run is nothing, as its length and the bytes beside it tell where no word speaks of it: most numbers of
-    /// logs.
+    /// Whether a run can't be anything, by its length and the bytes next to it, in a text without cues. Excludes most
+    /// numbers in logs.
     #[inline]
     fn is_dull(&self, number: &Number) -> bool {
         if self.cued || self.foreign || number.len() > 8 || is_joined(number) {
@@ -72,12 +74,12 @@ impl Walk<'_, '_> {
             true => {
                 number.len() < 8 && !(matches!(number.behind, b' ' | b'/' | b'(' | b')') && self.goes_on(number.end))
             }
-            // all that is as short begins with two letters
+            // All short ids with letters begin with two of them
             false => number.digits > 0 || number.len() < 4,
         }
     }
 
-    /// One run of letters and digits with all that is chained to it.
+    /// Handles one run of letters and digits, and the groups chained to it.
     fn run(&mut self, number: &Number) {
         let (scan, run) = (self.scan, &number.range());
         if run.len() <= 4 && is_joined(number) && self.may_be_address(run) {
@@ -87,7 +89,7 @@ impl Walk<'_, '_> {
                 self.claim(&found);
                 return;
             }
-            // fingerprints and dumps: not read again from each pair
+            // Fingerprints and dumps are skipped, so that they are not read again at each pair
             if end > run.start + 24 {
                 self.done = end;
                 return;
@@ -98,7 +100,7 @@ impl Walk<'_, '_> {
         }
         let near = number.before;
         let next = || scan.before(run.start, 2);
-        // the rest of a time, version or name
+        // The rest of a time, version or name
         let tied = near == b'_' || (matches!(near, b'.' | b':') && next().is_ascii_digit());
         if tied && !(near == b':' && number.behind == b'.') {
             self.done = run.end;
@@ -115,11 +117,11 @@ impl Walk<'_, '_> {
         }
         let chain = Chain::read(scan.text.as_bytes(), run.start);
         self.done = chain.end.max(run.start + 1);
-        // five digits alone are nothing without a word
+        // Five digits alone need a word
         if chain.count == 1 && chain.len(0) < 6 && !cue && self.listed_before(run.start).is_none() {
             return;
         }
-        // dates, times, amounts: too few digits for anything that they tell by themselves
+        // Dates, times and amounts have too few digits to be recognised without a word
         let nino = chain.len(0) == 2 && near == b' ';
         let few = chain.count < 4 && !nino && chain.digits(0, chain.count.saturating_sub(1)) < 7;
         if !(few && !cue && self.listed_before(run.start).is_none()) {
@@ -127,7 +129,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Digits behind letters and a dash: the end of a longer id, if a word says so.
+    /// Digits behind letters and a dash: the end of a longer id, if a word announces one.
     fn joined(&mut self, run: &Range<usize>) {
         self.done = run.end;
         if run.len() == 4 && self.scan.byte(run.end) == b'-' {
@@ -145,13 +147,13 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Whether a digit follows soon behind a separator.
+    /// Whether a digit follows within two bytes behind a separator.
     fn goes_on(&self, end: usize) -> bool {
         self.scan.bytes(end + 1..end + 3).iter().any(u8::is_ascii_digit)
             || self.scan.bytes(end..end + 3).contains(&b'(')
     }
 
-    /// Whether a short run may be part of an IPv6 or hardware address: colons or dashes at the places they would have.
+    /// Whether a short run may be part of an IPv6 or hardware address: colons or dashes are where those have them.
     fn may_be_address(&self, run: &Range<usize>) -> bool {
         let scan = self.scan;
         let hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
@@ -159,7 +161,7 @@ impl Walk<'_, '_> {
         let (further, earlier) = (scan.byte(run.end + 1), scan.before(run.start, 2));
         match (behind, before) {
             (b':', _) if hex(further) => {
-                // times
+                // Excludes times
                 let pairs = run.len() == 2 && further != b':';
                 !pairs
                     || scan.byte(run.start + 5) != b':'
@@ -181,7 +183,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// A run with letters.
+    /// Handles a run with letters.
     fn mixed(&mut self, number: &Number) {
         let (scan, run) = (self.scan, &number.range());
         self.done = run.end;
@@ -211,7 +213,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Every group of a chain where something may start.
+    /// Tries every group of a chain at which an id may start.
     fn chain(&mut self, chain: &Chain, cue: bool) {
         let mut index = 0;
         while index < chain.count {
@@ -235,7 +237,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// The kind of the finding right before `at` in a list of them.
+    /// The kind of the finding right before `at`, if both are items of a list.
     fn listed_before(&self, at: usize) -> Option<Family> {
         let (family, end) = self.listed?;
         let between = self.scan.bytes(end..at);
@@ -244,7 +246,7 @@ impl Walk<'_, '_> {
         (at > end && list && !between.is_empty()).then_some(family)
     }
 
-    /// Whether a cue begins near a run, or right behind it.
+    /// Whether a cue is near before a run, or right behind it.
     fn cue_near(&mut self, run: &Range<usize>) -> bool {
         if self.foreign && cues::foreign(self.scan, run.start).is_some() {
             return true;
@@ -263,7 +265,7 @@ impl Walk<'_, '_> {
             || self.listed.is_some_and(|(_, end)| run.start <= end + 8)
     }
 
-    /// What is read from its word on: BICs, which have no digits, and plates, which have blanks.
+    /// Claims values that are read from their word on: BICs, which have no digits, and plates, which have blanks.
     fn ahead(&mut self) {
         for word in &self.scan.anchors.by.numbers {
             let Action::Number(family) = word.action else { continue };
@@ -278,7 +280,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Adds a finding, with quotes where it is a bare number of JSON.
+    /// Claims a finding; a bare JSON number gets quotes.
     fn claim(&mut self, found: &Found) {
         let Some(rule) = self.scan.rule(found.family) else { return };
         self.claimed = found.range.end;
@@ -307,7 +309,7 @@ impl Walk<'_, '_> {
     }
 }
 
-/// Whether a word may make digits an id. Those of addresses only tell them from versions.
+/// Whether a word may make digits an id. Words for IP addresses only distinguish these from versions.
 fn is_cue(action: Action) -> bool {
     match action {
         Action::Number(family) => !matches!(family, Family::Ipv4 | Family::Swift),
@@ -316,21 +318,20 @@ fn is_cue(action: Action) -> bool {
     }
 }
 
-/// Whether colons, dashes or dots stand beside a run, as in addresses of networks and devices.
+/// Whether colons, dashes or dots are next to a run, as in network and device addresses.
 #[inline]
 fn is_joined(number: &Number) -> bool {
     matches!(number.before, b':' | b'-' | b'.') || matches!(number.behind, b':' | b'-' | b'.')
 }
 
-/// Whether a group of a chain is one where [`at`] could find anything: the groups of dates, times and versions are
-/// none.
+/// Whether [`at`] could find anything at a group; not so in dates, times and versions.
 fn may_begin(chain: &Chain, index: usize) -> bool {
     let sep = chain.sep(index);
     let dotted = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';
     (sep != b':' && chain.is_free_before(index)) || (sep == b'.' && dotted())
 }
 
-/// What starts at a site, if anything: shapes first, then what a word tells.
+/// Finds the id that starts at a site: by shape first, then by its words.
 fn at(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let (head, sep) = (chain.len(first), chain.group(first).sep);
@@ -349,7 +350,7 @@ fn at(site: &Site<'_, '_>) -> Option<Found> {
     let grouped = || if few && !rut { None } else { shapes::grouped(site) };
     let phone = || match few && head != 3 {
         true => None,
-        // a word that says what it is leaves a phone's shape no say
+        // A word that identifies the value takes precedence over the shape of a phone number
         false if is_told(site) => cued::at_site(site).or_else(|| phone::shaped(site)),
         false => phone::shaped(site),
     };
@@ -379,7 +380,7 @@ fn at(site: &Site<'_, '_>) -> Option<Found> {
     shaped.or_else(|| if site.cued { cued::at_site(site) } else { None })
 }
 
-/// Whether a word or key right before a site says that it is an id, and none that it is a phone number.
+/// Whether a word or key right before a site announces an id, and none announces a phone number.
 fn is_told(site: &Site<'_, '_>) -> bool {
     const IDS: [Family; 4] = [Family::NationalCued, Family::TaxCued, Family::SsnCued, Family::Passport];
     site.cued && {
@@ -388,14 +389,14 @@ fn is_told(site: &Site<'_, '_>) -> bool {
     }
 }
 
-/// Whether too few digits follow for anything that groups tell but `555-0123` and `1.234.567-8`: most groups are of
-/// dates, versions and amounts. Eight digits are enough only behind a bracket or with a zero in front.
+/// Whether too few digits follow for any shape except `555-0123` and `1.234.567-8`; most groups are dates, versions and
+/// amounts. Eight digits are enough only behind a bracket or with a leading zero.
 fn is_few(site: &Site<'_, '_>) -> bool {
     let eight = || site.scan.before(site.start(), 1) == b'(' || site.part(site.first).starts_with(b"0");
     !(site.chain.reaches(site.first, 9) || site.chain.reaches(site.first, 8) && eight())
 }
 
-/// Whether a range is a whole number of JSON without quotes: behind `"key":`, or in a list.
+/// Whether a range is a whole unquoted JSON number: behind `"key":`, or in a list.
 fn is_bare_json(scan: &Scan<'_>, range: &Range<usize>) -> bool {
     let digits = scan.bytes(range.clone()).iter().all(u8::is_ascii_digit);
     let blank = |byte: &u8| b" \t\r\n".contains(byte);

@@ -1,6 +1,6 @@
-//! **What**: addresses of networks and devices: IPv4, IPv6, MAC. **Invariants**: private (unless chosen), loopback,
-//! link-local, multicast and mask addresses stay: they are nobody's; at most 64 bytes are read around a run. **Not
-//! here**: ports, host names.
+//! Network and device addresses: IPv4, IPv6, MAC. Private (unless chosen), loopback, link-local, multicast and mask
+//! addresses stay, because they identify nobody. At most 64 bytes around a run are read. Ports and host names are not
+//! searched.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -15,7 +15,7 @@ use super::cues::Cues;
 use super::site::{Found, Site};
 use crate::wordlists;
 
-/// Four numbers to 255 with dots between, at a site.
+/// Finds an IPv4 address at a site.
 pub(super) fn ipv4(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let dotted = (first..first + 3).all(|index| chain.group(index).sep == b'.');
@@ -36,14 +36,14 @@ pub(super) fn ipv4(site: &Site<'_, '_>) -> Option<Found> {
     free.then_some(Found { family: Family::Ipv4, range })
 }
 
-/// Whether an address tells nothing about anybody; `private`: those of private networks do.
+/// Whether an address identifies nobody; `private`: addresses of private networks do.
 fn is_kept(address: Ipv4Addr, private: bool) -> bool {
     let [first, ..] = address.octets();
     let local = address.is_private() || address.is_link_local();
     (local && !private) || address.is_loopback() || first == 0 || first >= 224
 }
 
-/// Whether nothing before it makes it part of something longer.
+/// Whether an address is not attached to something longer before it.
 fn is_begun(site: &Site<'_, '_>, first: usize) -> bool {
     if first > 0 {
         let before = site.chain.before(first);
@@ -52,7 +52,7 @@ fn is_begun(site: &Site<'_, '_>, first: usize) -> bool {
     let (near, next) = (site.scan.before(site.start(), 1), site.scan.before(site.start(), 2));
     match near {
         b'_' | b'~' | b'^' => false,
-        // `%204.2.1.3`: its first digits are an escape's
+        // `%204.2.1.3`: the first digits belong to an escape
         b'%' => !is_escape(site),
         b'.' => false,
         b'-' => !next.is_ascii_alphanumeric(),
@@ -61,17 +61,17 @@ fn is_begun(site: &Site<'_, '_>, first: usize) -> bool {
     }
 }
 
-/// Whether the two digits behind the `%` before a site say a byte.
+/// Whether the two characters behind the `%` before a site are hex digits.
 fn is_escape(site: &Site<'_, '_>) -> bool {
     let digits = site.scan.bytes(site.start()..site.start() + 2);
     digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// Words before a version of four numbers, as an address has.
+/// Words before a version of four numbers.
 static VERSIONS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.versions"));
 
-/// `version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`, and small numbers that nothing calls an address: sections,
-/// releases.
+/// Whether four numbers are a version (`version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`), or small numbers that no word
+/// calls an address, such as sections and releases.
 fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     const WELL_KNOWN: [[u8; 4]; 5] = [[1, 1, 1, 1], [1, 0, 0, 1], [8, 8, 8, 8], [8, 8, 4, 4], [9, 9, 9, 9]];
     let scan = site.scan;
@@ -108,7 +108,7 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     // `6.9.11.60+dfsg`, and decimals in a row: `2.83-2.12 3.51.98.32 2.03`
     let end = site.chain.range(site.first, site.first + 3).end;
     let tagged = scan.byte(end) == b'+' && scan.byte(end + 1).is_ascii_alphabetic();
-    // a section, of numbers under 20
+    // A section number, with numbers below 20
     let part = [&b" of the text"[..], b" of the spec", b" of the stan", b" of the docu", b" of the RFC "]
         .contains(&scan.bytes(end..end + 12))
         && address.octets().iter().all(|octet| *octet < 20);
@@ -126,7 +126,7 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     small && !WELL_KNOWN.contains(&address.octets()) && !word()
 }
 
-/// `upgrade from`: versions follow. (What was `updated from` is often told with a client's address.)
+/// `upgrade from` comes before a version. (`updated from` often comes before a client's address.)
 fn is_upgrade(before: &[u8]) -> bool {
     let words: [&[u8]; 4] = [b"upgrade", b"upgraded", b"downgrade", b"downgraded"];
     let head = before.trim_ascii_end();
@@ -137,7 +137,7 @@ fn is_upgrade(before: &[u8]) -> bool {
 /// Programs whose versions have four numbers.
 static PRODUCTS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.products")));
 
-/// ` 2.03` and no more numbers tied to it.
+/// Whether `rest` begins with a decimal such as ` 2.03`, not followed by further numbers.
 fn is_decimal(rest: &[u8]) -> bool {
     let Some(rest) = rest.strip_prefix(b" ") else { return false };
     let rest = rest.strip_prefix(b"-").unwrap_or(rest);
@@ -146,7 +146,7 @@ fn is_decimal(rest: &[u8]) -> bool {
     rest.get(whole) == Some(&b'.') && part > 0 && rest.get(whole + 1 + part) != Some(&b'.')
 }
 
-/// `2.12 ` and the like.
+/// Whether `before` ends with a decimal such as `2.12 `.
 fn is_behind_decimal(before: &[u8]) -> bool {
     let Some(before) = before.strip_suffix(b" ") else { return false };
     let part = before.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -156,7 +156,7 @@ fn is_behind_decimal(before: &[u8]) -> bool {
     part > 0 && point == Some(&b'.') && further != Some(&b'.')
 }
 
-/// `203.0.113.0/24`: a network, not a host.
+/// Whether a prefix length makes it a network, not a host: `203.0.113.0/24`.
 fn is_route(site: &Site<'_, '_>, first: usize, address: Ipv4Addr) -> bool {
     let bits = site.part(first + 4);
     if site.chain.group(first + 3).sep != b'/' || !matches!(bits.len(), 1 | 2) || !site.chain.is_free_behind(first + 4)
@@ -171,8 +171,8 @@ fn in_hex(byte: &u8) -> bool {
     byte.is_ascii_hexdigit() || *byte == b':'
 }
 
-/// An IPv6 or hardware address around a run of letters and digits beside a colon or dash; gives what was found, and
-/// where the stretch that was looked at ends.
+/// Finds an IPv6 or hardware address around a run next to a colon, dash or dot. Also returns the end of the text that
+/// was read.
 pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> (Option<Found>, usize) {
     let colon = scan.byte(run.end) == b':' || scan.before(run.start, 1) == b':';
     if !colon {
@@ -182,7 +182,7 @@ pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> (Option<Found>, usi
     let ceiling = scan.text.len().min(run.start + 64);
     let start = floor + start_of(scan.bytes(floor..ceiling), run.start - floor, in_hex);
     let mut end = run.start + end_of(scan.bytes(run.start..ceiling), 0, in_hex);
-    // an IPv4 address at the end of an IPv6 one
+    // An IPv4 address may end an IPv6 one
     if scan.byte(end) == b'.' && scan.byte(end + 1).is_ascii_digit() {
         end = run.start + end_of(scan.bytes(run.start..ceiling), 0, |byte| in_hex(byte) || *byte == b'.');
     }
@@ -211,7 +211,7 @@ fn is_network(scan: &Scan<'_>, start: usize, end: usize) -> bool {
     bits < 128 && address.is_some_and(|address| address.to_bits().checked_shl(bits).unwrap_or(0) == 0)
 }
 
-/// Six pairs of hex digits with colons.
+/// Six pairs of hex digits separated by colons.
 fn colons(text: &str) -> Option<(Family, usize, usize)> {
     let body = text.trim_matches(':');
     let skip = text.len() - text.trim_start_matches(':').len();
@@ -219,7 +219,7 @@ fn colons(text: &str) -> Option<(Family, usize, usize)> {
     (pairs && is_device(body.as_bytes())).then_some((Family::Mac, skip, 17))
 }
 
-/// Not all zeros or ones, and not counted up.
+/// Whether hex digits are not all the same.
 fn is_device(text: &[u8]) -> bool {
     let digits = || text.iter().filter(|byte| byte.is_ascii_hexdigit()).map(u8::to_ascii_lowercase);
     let first = digits().next();
@@ -248,14 +248,14 @@ fn ipv6(text: &str, private: bool) -> Option<(Family, usize, usize)> {
         || (local && !private)
         || address.is_multicast()
         || mapped.is_some_and(|address| is_kept(address, private));
-    // `1::2` and the like are places in a program or a score
+    // `1::2` and similar are positions in a program, or scores
     let groups = body.split(':').filter(|group| !group.is_empty());
     let global = matches!(address.segments().first(), Some(0x2000..=0x3fff | 0x64)) || mapped.is_some() || local;
     let long = groups.clone().count() >= 4 && groups.filter(|group| group.len() >= 3).count() >= 2;
     (!kept && (global && body.len() >= 6 || long)).then_some((Family::Ipv6, skip, body.len()))
 }
 
-/// A hardware address with dashes, or in three groups of four with dots.
+/// A hardware address in pairs with dashes, or in three groups of four with dots.
 fn dashed(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
     let (sep, size, length) = match (scan.byte(run.end), scan.before(run.start, 1)) {
         (b'-', _) | (_, b'-') if run.len() == 2 => (b'-', 2, 17),

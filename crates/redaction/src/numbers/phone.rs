@@ -1,5 +1,5 @@
-//! **What**: phone numbers: with a country code, in the shape of a national plan, or announced by a word.
-//! **Invariants**: ten bare digits are nothing without a word. **Not here**: the plans (`validate::phones`).
+//! Phone numbers: with a country code, in the shape of a national plan, or announced by a word. Ten bare digits need a
+//! word. The plans are in `validate::phones`.
 
 use std::ops::Range;
 
@@ -8,11 +8,11 @@ use super::super::validate::phones::{code_length, is_alike, is_filled, is_intern
 use super::cues::Grade;
 use super::site::{Found, Site, extension};
 
-/// Least and most digits of a plan with its country code (`PLANS`; E.164).
+/// Least and most digits of a number with its country code (`PLANS`; E.164).
 const LEAST: usize = 8;
 const MOST: usize = 15;
 
-/// Digits of groups, without what separates them.
+/// Digits of groups without separators.
 #[derive(Default)]
 struct Number {
     digits: [u8; MOST],
@@ -34,7 +34,7 @@ impl Number {
     }
 }
 
-/// A phone number that starts at the site by its shape.
+/// Finds a phone number at a site by its shape.
 pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     let before = site.scan.before(site.start(), 1);
     if before == b'+' || (before == b'(' && site.scan.before(site.start(), 2) == b'+') {
@@ -43,7 +43,7 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     if site.part(site.first).starts_with(b"00") && site.chain.len(site.first) <= 6 {
         return zeros(site);
     }
-    // four digits begin one with a zero, or in brackets
+    // A group of four digits begins a number only with a zero or in brackets
     let four = site.chain.len(site.first) == 4 && !site.part(site.first).starts_with(b"0");
     if four && !site.is_bracketed(site.first) || !is_separated(site) {
         return None;
@@ -51,7 +51,7 @@ pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
     nanp(site).or_else(|| national(site)).filter(|_| site.is_bracketed(site.first) || !site.is_denied())
 }
 
-/// Whether what stands before a number can't be part of it.
+/// Whether the text before a number can't be part of it.
 fn is_separated(site: &Site<'_, '_>) -> bool {
     site.is_free() && !b"$#%".contains(&site.scan.before(site.start(), 1))
 }
@@ -70,7 +70,7 @@ fn international(site: &Site<'_, '_>) -> Option<Found> {
     Some(Found { family: Family::PhoneInternational, range: start..extension(site, range.end) })
 }
 
-/// `=` or `/` before a `+` ends a key or a path, and is no part of base64.
+/// Whether `=` or `/` before a `+` ends a key or path, rather than being part of base64.
 fn is_key_end(site: &Site<'_, '_>, start: usize) -> bool {
     site.scan.before(start, 1) != b'+' && !site.scan.before(start, 2).is_ascii_digit()
 }
@@ -84,12 +84,12 @@ fn zeros(site: &Site<'_, '_>) -> Option<Found> {
     (groups >= 3).then(|| Found { family: Family::PhoneInternational, range: site.start()..extension(site, range.end) })
 }
 
-/// Whether capitals stand before: groups of an IBAN.
+/// Whether capitals or digits come before, as in the groups of an IBAN.
 fn is_upper(site: &Site<'_, '_>) -> bool {
     site.scan.before(site.start(), 2).is_ascii_uppercase() || site.scan.before(site.start(), 2).is_ascii_digit()
 }
 
-/// The longest number of a plan in the groups of the site, after `skip` zeros: its range, and how many groups it has.
+/// The range and number of groups of the longest number of a plan at the site, after `skip` zeros.
 fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
     if !site.chain.reaches(site.first, LEAST) {
         return None;
@@ -101,7 +101,7 @@ fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
         if index == site.first {
             part = part.get(skip..).unwrap_or_default();
         }
-        // a trunk zero in brackets is not dialled
+        // A trunk zero in brackets is not part of the international number
         let trunk = part == b"0" && site.chain.before(index) == b'(';
         // `+1.4155550123`, but not `+35236450.6`
         let fraction = site.chain.before(index) == b'.' && index == site.first + 1 && site.chain.len(site.first) > 3;
@@ -113,14 +113,14 @@ fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
         }
         let open = matches!(group.sep, b'.' | b'-');
         let enough = index - site.first < 8;
-        // a further group behind a blank belongs to it only while the number is short
+        // A further group behind a blank belongs to the number only while that is short
         let sated = best.is_some() && site.chain.before(index) == b' ' && number.len > 12;
-        // a bracket behind the country code leaves no doubt, whatever the plan
+        // A bracket behind the country code is enough, whatever the plan
         let bracket = site.chain.before(site.first + 1) == b'('
             && site.chain.len(site.first) <= 3
             && number.len >= 9
             && skip == 0;
-        // one run of digits behind `+`
+        // One run of digits behind `+` may end a table cell
         let cell = || skip == 0 && index == site.first && number.len > 9 && site.ends_cell(index);
         let ends = site.ends_well(index) || cell();
         if (is_international(number.get()) || bracket) && enough && !sated && !open && ends {
@@ -130,7 +130,7 @@ fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
     best.filter(|_| code_length(number.get()).is_some())
 }
 
-/// Area and exchange of three digits, then four.
+/// North American numbers: area and exchange of three digits, then four.
 fn nanp(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let country = chain.len(first) == 1 && site.part(first) == b"1" && chain.group(first).sep != b'/';
@@ -174,7 +174,7 @@ fn nanp(site: &Site<'_, '_>) -> Option<Found> {
     (shape && area_fits && !alike).then(|| site.phone(Family::PhoneNational, first, last))
 }
 
-/// Whether numbers are amounts or sizes rather than parts of a phone number.
+/// Whether groups are amounts or sizes rather than parts of a phone number.
 fn is_round(site: &Site<'_, '_>, area: usize) -> bool {
     let round = |index: usize| {
         let part = site.part(index);
@@ -186,7 +186,7 @@ fn is_round(site: &Site<'_, '_>, area: usize) -> bool {
         || site.scan.before(site.start(), 1) == b'['
 }
 
-/// `555-0123`, and other local numbers beside a word.
+/// `555-0123`, and other local numbers near a word.
 fn local(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let sep = chain.is(first, &[3, 4], b"-. ")?;
@@ -195,7 +195,7 @@ fn local(site: &Site<'_, '_>) -> Option<Found> {
         .then(|| site.phone(Family::PhoneNational, first, first + 1))
 }
 
-/// Shapes of other plans: a trunk zero and groups that stand alone, or groups that only mobile numbers have.
+/// Shapes of other plans: a trunk zero with groups that are the whole chain, or groups that only mobile numbers have.
 fn national(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let bracket = site.is_bracketed(first);
@@ -241,14 +241,14 @@ fn mobile(site: &Site<'_, '_>) -> bool {
         || (site.part(first).starts_with(b"1") && lead == b'1' && chain.is(first, &[3, 4, 4], b" -").is_some())
 }
 
-/// Day, month and year with a zero in front, or a social security number.
+/// Whether groups are a day, month and year, or a social security number.
 fn is_date(site: &Site<'_, '_>) -> bool {
     let (chain, first) = (site.chain, site.first);
     let social = chain.len(first) == 3 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4;
     social || (chain.len(first) == 2 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4)
 }
 
-/// A number that a word announces: any digits of a plausible count.
+/// Finds a number that a word announces: any plausible number of digits.
 pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     if is_alike(site.part(first)) && chain.len(first) > 7 || site.is_denied() {
@@ -281,7 +281,7 @@ pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
         .then(|| site.phone(Family::PhoneCued, first, last))
 }
 
-/// A date in groups is no phone number.
+/// Whether groups are a date.
 fn is_day(site: &Site<'_, '_>, groups: usize) -> bool {
     let (chain, first) = (site.chain, site.first);
     let iso = chain.len(first) == 4 && chain.len(first + 1) == 2 && chain.len(first + 2) <= 2;
@@ -292,7 +292,7 @@ fn is_day(site: &Site<'_, '_>, groups: usize) -> bool {
     groups <= 5 && ((iso && year) || slashed || is_date(site))
 }
 
-/// `20260520`.
+/// Whether a group is a day such as `20260520`.
 fn is_compact_day(site: &Site<'_, '_>) -> bool {
     match site.part(site.first) {
         [b'1', b'9', ..] | [b'2', b'0', ..] if site.chain.len(site.first) == 8 => {
@@ -305,7 +305,7 @@ fn is_compact_day(site: &Site<'_, '_>) -> bool {
     }
 }
 
-/// Ten digits of a time since 1970 in our days.
+/// Whether ten digits are a current time in seconds since 1970.
 fn is_epoch(site: &Site<'_, '_>) -> bool {
     let part = site.part(site.first);
     part.len() == 10 && (part.starts_with(b"16") || part.starts_with(b"17"))

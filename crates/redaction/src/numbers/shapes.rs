@@ -1,13 +1,12 @@
-//! **What**: ids of digits that their groups and checks tell, and ids of one group that a word of their own tells.
-//! **Invariants**: a shape without a word has a check of its own or is used by nothing else. **Not here**: the checks
-//! (`validate::national`).
+//! Ids of digits that are recognised by their groups and check, and one-group ids with strong checks. A shape needs a
+//! word, a check of its own, or a form that nothing else uses. The checks are in `validate::national`.
 
 use super::super::rule::Family;
 use super::super::validate::national as check;
 use super::super::validate::phones::is_alike;
 use super::site::{Found, Site};
 
-/// A shape: lengths, separators that may stand between, check, kind, and how many groups a letter ends.
+/// A shape: group lengths, allowed separators, check, and kind.
 struct Shape {
     lens: &'static [usize],
     seps: &'static [u8],
@@ -19,7 +18,7 @@ const fn shape(lens: &'static [usize], seps: &'static [u8], check: fn(&[u8]) -> 
     Shape { lens, seps, check, family }
 }
 
-/// Shapes with one separator, by the length of their first group.
+/// Shapes with one kind of separator, by the length of their first group.
 const ONE: &[Shape] = &[
     shape(&[1, 4, 5, 2, 1], b"- ", check::thai, Family::NationalShape),
     shape(&[1, 2, 2, 2, 3, 3, 2], b" ", check::nir, Family::NationalShape),
@@ -58,7 +57,7 @@ fn shapes(head: usize) -> &'static [Shape] {
     }
 }
 
-/// An id that the groups at a site tell.
+/// Finds the id that the groups at a site form.
 pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     if !site.is_free() || b"$#".contains(&site.scan.before(site.start(), 1)) {
@@ -67,7 +66,7 @@ pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
     let head = chain.len(first);
     for shape in shapes(head) {
         let last = first + shape.lens.len() - 1;
-        // groups between blanks also stand side by side by chance
+        // Blank-separated groups can also be adjacent by chance
         let sure = |sep: u8| sep != b' ' || site.is_alone(first, last) || site.speaks_of(shape.family);
         if !site.cued && !sure(chain.sep(first)) {
             continue;
@@ -87,7 +86,7 @@ pub(super) fn grouped(site: &Site<'_, '_>) -> Option<Found> {
     mixed(site)
 }
 
-/// Shapes with several separators.
+/// Shapes with several kinds of separators.
 fn mixed(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     if !matches!((chain.group(first).sep, chain.len(first)), (b'.', _) | (b'-', 3)) {
@@ -135,7 +134,7 @@ fn rut(site: &Site<'_, '_>) -> Option<Found> {
     check::rut(body.get(..length)?, check).then(|| Found { family: Family::TaxShape, range: site.start()..end + 2 })
 }
 
-/// An NHS number 3-3-4 between blanks: half the world's phone numbers have that shape, so their words win.
+/// An NHS number, 3-3-4 between blanks. Many phone numbers have the same shape, so a word for phones takes precedence.
 pub(super) fn health(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let sep = chain.is(first, &[3, 3, 4], b" -")?;
@@ -148,7 +147,7 @@ pub(super) fn health(site: &Site<'_, '_>) -> Option<Found> {
         .then(|| Found { family: Family::MedicalShape, range: chain.range(first, first + 2) })
 }
 
-/// Fifteen or eighteen bare digits with checks that chance hardly meets: NIR, Emirates, China.
+/// 15 or 18 bare digits with checks that random digits rarely pass: Emirates, China.
 pub(super) fn bare(site: &Site<'_, '_>) -> Option<Found> {
     let (chain, first) = (site.chain, site.first);
     let part = site.part(first);

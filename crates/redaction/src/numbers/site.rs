@@ -1,5 +1,5 @@
-//! **What**: [`Site`]: one place in a chain of digits where an id may start, with the questions that all kinds ask
-//! about it. **Invariants**: words around it are read once, and only when asked for. **Not here**: the kinds.
+//! [`Site`]: a position in a chain of digits where an id may start, with the questions common to all kinds. The words
+//! around it are read at most once, and only when needed.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -13,35 +13,35 @@ use super::chain::Chain;
 use super::cues::Cues;
 use crate::wordlists;
 
-/// What was found.
+/// A finding.
 pub(super) struct Found {
     pub(super) family: Family,
     pub(super) range: Range<usize>,
 }
 
-/// A group of a chain where something may start.
+/// A group of a chain at which an id may start.
 pub(super) struct Site<'a, 't> {
     pub(super) scan: &'a Scan<'t>,
     pub(super) chain: &'a Chain,
     /// Index of the group.
     pub(super) first: usize,
-    /// Whether any cue stands in the text at all.
+    /// Whether the text has any cue.
     pub(super) cued: bool,
-    /// The kind of the value right before it, of which it is the next in a list.
+    /// The kind of the previous value in a list that this value continues.
     pub(super) listed: Option<Family>,
-    /// Where the last finding ends.
+    /// End of the last finding.
     pub(super) claimed: usize,
     cues: OnceCell<Cues>,
     denied: OnceCell<bool>,
 }
 
 impl<'a, 't> Site<'a, 't> {
-    /// The site at group `first`.
+    /// Creates the site at group `first`.
     pub(super) fn new(scan: &'a Scan<'t>, chain: &'a Chain, first: usize, cued: bool, listed: Option<Family>) -> Self {
         Self { scan, chain, first, cued, listed, claimed: 0, cues: OnceCell::new(), denied: OnceCell::new() }
     }
 
-    /// Its first digit.
+    /// Position of its first digit.
     pub(super) fn start(&self) -> usize {
         self.chain.group(self.first).at
     }
@@ -52,7 +52,7 @@ impl<'a, 't> Site<'a, 't> {
         self.scan.text.as_bytes().get(group.at..group.at + group.len).unwrap_or_default()
     }
 
-    /// Digits of groups `first..=last`, without what separates them; none if more than `N`.
+    /// Digits of groups `first..=last` without separators; `None` if there are more than `N`.
     pub(super) fn digits<const N: usize>(&self, first: usize, last: usize) -> Option<([u8; N], usize)> {
         let (mut digits, mut len) = ([0_u8; N], 0);
         for part in (first..=last).map(|index| self.part(index)) {
@@ -63,7 +63,7 @@ impl<'a, 't> Site<'a, 't> {
         Some((digits, len))
     }
 
-    /// Words around it. Groups up to the end of the chain count as the value.
+    /// The words around it. The value extends to the end of the chain.
     pub(super) fn cues(&self) -> &Cues {
         self.cues.get_or_init(|| {
             if !self.cued {
@@ -77,12 +77,12 @@ impl<'a, 't> Site<'a, 't> {
         })
     }
 
-    /// Whether a word of a kind stands around it.
+    /// Whether a word of a kind is near it.
     pub(super) fn speaks_of(&self, family: Family) -> bool {
         self.cued && self.cues().speaks_of(family)
     }
 
-    /// Whether it is no part of a longer name, path or number before it.
+    /// Whether it is not attached to a longer name, path or number before it.
     pub(super) fn is_free(&self) -> bool {
         if self.first > 0 {
             return self.chain.is_free_before(self.first);
@@ -102,7 +102,7 @@ impl<'a, 't> Site<'a, 't> {
         self.first == 0 && near == b'-' && next.is_ascii_alphabetic()
     }
 
-    /// Whether group `last` is no part of a longer name behind it.
+    /// Whether group `last` is not attached to a longer name behind it.
     pub(super) fn ends_well(&self, last: usize) -> bool {
         if last + 1 < self.chain.count {
             return true;
@@ -118,7 +118,7 @@ impl<'a, 't> Site<'a, 't> {
         }
     }
 
-    /// Whether the next cell of a row begins behind the chain, rather than a fraction: `,2026-07-12`, `,7,`.
+    /// Whether a comma behind the chain begins the next cell of a row, rather than a fraction: `,2026-07-12`, `,7,`.
     pub(super) fn ends_cell(&self, last: usize) -> bool {
         let rest = self.scan.bytes(self.chain.end..self.scan.text.len().min(self.chain.end + 24));
         let Some(cell) = rest.strip_prefix(b",").filter(|_| last + 1 == self.chain.count) else { return false };
@@ -126,7 +126,7 @@ impl<'a, 't> Site<'a, 't> {
         digits >= 4 || digits > 0 && cell.get(digits) == Some(&b',')
     }
 
-    /// As [`Self::ends_well`], where a port, a path or a mark may follow.
+    /// Like [`Self::ends_well`], but a port, path or punctuation may follow.
     pub(super) fn ends_well_at(&self, last: usize) -> bool {
         let (near, next) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));
         last + 1 < self.chain.count
@@ -138,7 +138,7 @@ impl<'a, 't> Site<'a, 't> {
             }
     }
 
-    /// Whether groups stand alone: no other digits or placeholders beside them, also not behind a blank.
+    /// Whether groups have no other digits or placeholders next to them, not even behind a blank.
     pub(super) fn is_alone(&self, first: usize, last: usize) -> bool {
         let end = self.chain.end;
         let beside = |blank: u8, mark: u8, bracket: u8| blank == b' ' && mark == bracket;
@@ -147,20 +147,20 @@ impl<'a, 't> Site<'a, 't> {
             && !beside(self.scan.byte(end), self.scan.byte(end + 1), b'[')
     }
 
-    /// Whether group `index` stands in round brackets.
+    /// Whether group `index` is in round brackets.
     pub(super) fn is_bracketed(&self, index: usize) -> bool {
         let group = self.chain.group(index);
         group.sep == b')' && self.scan.before(group.at, 1) == b'('
     }
 
-    /// Whether the word before it says that it counts, orders or names things.
+    /// Whether the word before it names counts, orders or things.
     pub(super) fn is_denied(&self) -> bool {
         *self.denied.get_or_init(|| {
             denied(self.scan, self.start(), !matches!(self.chain.sep(self.first), b' ' | b'-' | b'.' | b')'))
         })
     }
 
-    /// A phone number in groups `first..=last`, with its opening bracket and extension.
+    /// The finding of a phone number in groups `first..=last`, with its opening bracket and extension.
     pub(super) fn phone(&self, family: Family, first: usize, last: usize) -> Found {
         let range = self.chain.range(first, last);
         let start = if self.is_bracketed(first) { range.start.saturating_sub(1) } else { range.start };
@@ -169,23 +169,22 @@ impl<'a, 't> Site<'a, 't> {
     }
 }
 
-/// What numbers of things are called.
+/// Words for numbered things.
 static THINGS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.things")));
 
-/// Words that also stand before phone numbers (`the office line`, `any time`): they name bare digits right behind them,
-/// and what stands behind `#`, `:` or a word for a number.
+/// Words for numbered things that also come before phone numbers (`the office line`, `any time`). They count only right
+/// before bare digits, or before `#`, `:` or a word for "number".
 static DOUBTFUL: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.things_maybe")));
 
 /// Words between such a word and its number.
 static FILLERS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.fillers")));
 
-/// Whether a word is one of those.
+/// Whether a word is in either list.
 pub(super) fn is_thing(word: &[u8]) -> bool {
     THINGS.has(word) || DOUBTFUL.has(word)
 }
 
-/// Whether the nearest word before `at` that says anything is of [`THINGS`]; `bare`: digits without separators stand
-/// there.
+/// Whether the nearest significant word before `at` is of [`THINGS`]. `bare`: the digits have no separators.
 fn denied(scan: &Scan<'_>, at: usize, bare: bool) -> bool {
     let before = scan.bytes(at.saturating_sub(40)..at);
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -209,10 +208,10 @@ fn denied(scan: &Scan<'_>, at: usize, bare: bool) -> bool {
     false
 }
 
-/// Behind an extension such as ` x123`, `ext. 12`; else `end`.
+/// End of an extension such as ` x123` or `ext. 12`; otherwise `end`.
 pub(super) fn extension(site: &Site<'_, '_>, end: usize) -> usize {
     let rest = site.scan.bytes(end..end + 24);
-    // what begins no word for it, as nearly all does
+    // Quick check: nearly no text begins like an extension
     let first = rest.iter().take(4).find(|byte| !matches!(byte, b' ' | b','));
     if !matches!(first.or_else(|| rest.get(4)), Some(b'e' | b'E' | b'i' | b'I' | b'x' | b'X' | b'#')) {
         return end;
@@ -225,7 +224,7 @@ pub(super) fn extension(site: &Site<'_, '_>, end: usize) -> usize {
     let behind = word.get(mark.len()..).unwrap_or_default();
     let gap = behind.iter().take(4).take_while(|byte| b". :".contains(byte)).count();
     let digits = behind.iter().skip(gap).take(8).take_while(|byte| byte.is_ascii_digit()).count();
-    // `, x: 1` is something else, ` x 123` is not
+    // `, x: 1` is not an extension, ` x 123` is
     let comma = lower.first() == Some(&b',');
     let spaced = *mark == b"x" && blanks > 0 && digits > 1 && behind.iter().take(gap).all(|byte| *byte == b' ');
     if mark.len() == 1 && (gap > 0 || blanks > 1 || comma) && !(spaced && (!comma || blanks == 1 && digits > 3)) {

@@ -1,26 +1,26 @@
-//! **What**: values without quotes: up to white space or what else ends one. **Invariants**: at most [`VALUE`] bytes,
-//! and [`OPEN`] brackets within brackets, are read. **Not here**: quoted ones (`super`).
+//! Reads unquoted values, up to white space or a character that ends them. At most [`VALUE`] bytes and [`OPEN`] nested
+//! brackets are read. Quoted values are in the parent module.
 
 use std::ops::Range;
 
 use super::cursor::{Cursor, IN_KEY, KEY, VALUE};
 use super::words::{CALL, IN_BARE, IN_CALL, wraps};
 
-/// Most brackets that are open at a place of a value without quotes: what is deeper is no value, and would be read from
-/// each of its keys.
+/// Most nested brackets in an unquoted value. Deeper nesting is not a value, and would be read again from each of its
+/// keys.
 const OPEN: usize = 8;
 
-/// Bytes in which the next bracket of a call is looked for at once.
+/// Bytes in which the next call's bracket is searched at once.
 const AHEAD: usize = 256;
 
-/// What was read for the keys of one text: it stands in the values of other keys, too.
+/// Caches text that was read for one key and also occurs in the values of other keys.
 pub(crate) struct Read {
-    /// Where a value began in which more brackets opened than may be open, none closed, and no other mark stood; beyond
-    /// the text where there was none.
+    /// Start of a value that ended by too many open brackets, with no closing bracket or other mark before; otherwise
+    /// beyond the text.
     from: usize,
-    /// The places of these brackets; the value ended at the last of them.
+    /// Positions of these brackets; the value ended at the last one.
     opens: [usize; OPEN + 1],
-    /// No `(` stands here.
+    /// A range without `(`.
     uncalled: Range<usize>,
 }
 
@@ -31,8 +31,8 @@ impl Default for Read {
 }
 
 impl Read {
-    /// The last known bracket of a value that begins at `at` and ends before `end`, and how many are open behind it;
-    /// those before the value are forgotten.
+    /// Returns the last cached bracket of a value between `at` and `end`, and the number of brackets open behind it.
+    /// Drops cached brackets before the value.
     fn behind(&mut self, at: usize, end: usize) -> Option<(usize, usize)> {
         let last = *self.opens.last()?;
         if self.from > at || at > last || last >= end {
@@ -47,7 +47,7 @@ impl Read {
         self.opens.get_mut(open).into_iter().for_each(|slot| *slot = at);
     }
 
-    /// As [`wrapper`](super::wrapper), of what stands at `at`.
+    /// Like [`wrapper`](super::wrapper), for the text at `at`.
     pub(super) fn wrapper(&mut self, text: &[u8], at: usize) -> Option<usize> {
         if self.uncalled.start <= at && text.len().min(at + CALL) <= self.uncalled.end
             || !text.get(at).is_some_and(|first| IN_CALL.has(*first))
@@ -62,8 +62,8 @@ impl Read {
 }
 
 impl Cursor<'_> {
-    /// Whether the byte `on` bytes ahead, which opens no bracket nor closes one of the value, ends a value without
-    /// quotes. `within`: whether a `[` is open before it, once that is known.
+    /// Whether the byte `on` bytes ahead, which is not a bracket of the value, ends an unquoted value. `within` caches
+    /// whether a `[` is open before the value.
     fn ends_bare(&self, on: usize, byte: u8, within: &mut Option<bool>) -> bool {
         let next = self.byte(on + 1);
         match byte {
@@ -76,12 +76,12 @@ impl Cursor<'_> {
                     || *within.get_or_insert_with(|| is_within_brackets(self.text, self.at))
             }
             b'<' => on > 0,
-            // blanks, quotes, marks
+            // Blanks, quotes, other marks
             _ => true,
         }
     }
 
-    /// A value without quotes.
+    /// Reads an unquoted value.
     pub(super) fn bare(&self, read: &mut Read) -> Range<usize> {
         let rest = self.rest();
         let upto = rest.get(..rest.len().min(VALUE)).unwrap_or_default();
@@ -91,7 +91,7 @@ impl Cursor<'_> {
             Some((last, open)) => (last + 1 - self.at, open),
             None => (0, 0),
         };
-        // whether brackets open, and nothing else was asked
+        // Whether only opening brackets were seen
         let (mut within, mut plain) = (None, true);
         read.from = usize::MAX;
         loop {
@@ -138,13 +138,13 @@ fn is_within_brackets(text: &[u8], at: usize) -> bool {
     false
 }
 
-/// `name=` follows `&`: it parts parameters, and is no part of a value.
+/// Whether `name=` follows `&`, which then separates parameters.
 fn begins_parameter(rest: &[u8]) -> bool {
     let name = rest.iter().take(KEY).take_while(|byte| IN_KEY.has(**byte) || b"[]%".contains(byte)).count();
     rest.get(name).is_some_and(|byte| b"=;".contains(byte))
 }
 
-/// Length without the marks that end a sentence.
+/// Length without punctuation that ends a sentence.
 fn trim_end(value: &[u8]) -> usize {
     value.len() - value.iter().rev().take_while(|byte| b".,:;".contains(byte)).count()
 }

@@ -1,6 +1,6 @@
-//! **What**: values that stand before their key: `{"value": "v", "name": "KEY"}`, `- value: v` above `name: KEY`, and
-//! comments between the two. **Invariants**: at most [`BACK`] bytes before a key are read. **Not here**: a value behind
-//! its name (`super`).
+//! Reads values that come before their key: `{"value": "v", "name": "KEY"}`, `- value: v` above `name: KEY`, with
+//! comments between. At most [`BACK`] bytes before a key are read. A value behind its name is read in the parent
+//! module.
 
 use std::ops::Range;
 
@@ -8,24 +8,23 @@ use super::super::sets::Bytes;
 use super::bare::Read;
 use super::cursor::{Cursor, Pair, Sep, before, ends_with, last};
 
-/// Most bytes before a key that hold its value.
+/// Most bytes before a key in which its value may be.
 const BACK: usize = 512;
 
 impl Cursor<'_> {
-    /// A comment of one line, `# …` or `// …`, that begins here.
+    /// Skips a one-line comment, `# …` or `// …`, that begins here.
     pub(super) fn skip_comment(&mut self) {
         if self.byte(0) == b'#' || (self.byte(0), self.byte(1)) == (b'/', b'/') {
             self.at += self.rest().iter().take(160).take_while(|byte| **byte != b'\n').count();
         }
     }
 
-    /// Whether a quoted text follows the `+=` here: sums have none.
+    /// Whether a quoted text follows the `+=` here, unlike in an addition.
     pub(super) fn adds_text(&self) -> bool {
         self.rest().iter().skip(2).take(8).find(|byte| **byte != b' ').is_some_and(|byte| b"\"'`".contains(byte))
     }
 
-    /// Skips what stands between two pairs of one object: no pair, no bracket, no `-` that begins the next item of a
-    /// list.
+    /// Skips separators between two pairs of an object, but no pair, bracket, or `-` of a list item.
     fn skip_joints(&mut self, most: usize) {
         for _ in 0..8 {
             self.skip(|byte| b" \t\r\n,".contains(&byte));
@@ -37,12 +36,12 @@ impl Cursor<'_> {
     }
 }
 
-/// Whether the key at `key` is what `name` or `key` holds.
+/// Whether the key at `key` is the value of `name` or `key`.
 pub(crate) fn is_named(text: &[u8], key: &Range<usize>) -> bool {
     name_start(text, key).is_some()
 }
 
-/// Where the pair begins whose value is `key`, if it is that of `name` or `key`.
+/// Start of the pair whose value is `key`, if that pair's key is `name` or `key`.
 fn name_start(text: &[u8], key: &Range<usize>) -> Option<usize> {
     if !matches!(before(text, key.start, b" \t\"'\\"), b':' | b'=') {
         return None;
@@ -63,10 +62,10 @@ fn name_start(text: &[u8], key: &Range<usize>) -> Option<usize> {
     (!joined || escaped).then_some(from + start)
 }
 
-/// The pair of the key at `key`, where that is the value of `name` and its own value stands before.
+/// The pair of the key at `key`, if that is the value of `name` and its own value comes before.
 #[inline]
 pub(crate) fn value_before(text: &[u8], key: &Range<usize>) -> Option<Pair> {
-    // most keys have another byte before them
+    // Most keys have another byte before them
     static BEFORE_NAMED: Bytes = Bytes::of(b" \t\"'\\:=");
     if BEFORE_NAMED.has(last(text, key.start)) { value_of_named(text, key) } else { None }
 }
@@ -96,10 +95,10 @@ fn value_of_named(text: &[u8], key: &Range<usize>) -> Option<Pair> {
     found.then(|| Pair { key: key.clone(), sep: Sep::Sibling, quote, json_key: quoted == Some(b'"'), value })
 }
 
-/// What stands before `/` and a key of passwords.
+/// Words before `/` and a key of passwords.
 const USERS: [&str; 7] = ["id", "login", "user", "username", "account", "아이디", "계정"];
 
-/// Whether the key at `key` follows one for a user: `ID/PW`, `login/password`.
+/// Whether the key at `key` follows one for users: `ID/PW`, `login/password`.
 pub(crate) fn behind_user(text: &[u8], key: &Range<usize>) -> bool {
     let head = text.get(key.start.saturating_sub(16)..key.start).unwrap_or_default();
     let Some(head) = head.strip_suffix(b"/") else { return false };
@@ -109,7 +108,7 @@ pub(crate) fn behind_user(text: &[u8], key: &Range<usize>) -> bool {
     })
 }
 
-/// Whether what stands at `at` is the value of a key that ends in `name` or `key`, or of a property of a page.
+/// Whether the text at `at` is the value of a key ending in `name` or `key`, or of an HTML property.
 pub(super) fn names_key(text: &[u8], at: usize) -> bool {
     let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
     let part = |byte: &&u8| b" \t\"'\\:=".contains(byte);

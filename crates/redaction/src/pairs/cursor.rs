@@ -1,18 +1,17 @@
-//! **What**: a place in a text that reads on, the pair that is read, and what both need. **Not here**: notations
-//! (`pairs`).
+//! [`Cursor`], a reading position in a text, and [`Pair`], the result. The notations are in `pairs`.
 
 use std::ops::Range;
 
 use crate::sets::Bytes;
 
-/// Most bytes before and behind a word that belong to its key.
+/// Most bytes of a key before and behind its word.
 pub(super) const KEY: usize = 96;
 /// Most bytes of a value.
 pub(super) const VALUE: usize = 8 << 10;
 /// Most blanks between a separator and a value.
 pub(super) const BLANKS: usize = 64;
 
-/// What stands between a key and its value.
+/// The separator between a key and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sep {
     /// `=`, `:=`, `?=`, `<-`.
@@ -35,7 +34,7 @@ pub(crate) enum Sep {
     Space,
     /// `key is v`, `IDENTIFIED BY 'v'`.
     Is,
-    /// `name: key` and `value: v` side by side.
+    /// `name: key` next to `value: v`.
     Sibling,
 }
 
@@ -44,23 +43,23 @@ pub(crate) enum Sep {
 pub(crate) struct Pair {
     /// The whole key, without quotes.
     pub(crate) key: Range<usize>,
-    /// What stands between.
+    /// The separator.
     pub(crate) sep: Sep,
     /// The quote around the value, if any.
     pub(crate) quote: Option<u8>,
-    /// Whether the key stands in double quotes: JSON.
+    /// Whether the key is in double quotes, as in JSON.
     pub(crate) json_key: bool,
-    /// The value: what is in the quotes; else up to white space or what ends it.
+    /// The value: the text in the quotes; without quotes, up to white space or another end.
     pub(crate) value: Range<usize>,
 }
 
 impl Pair {
-    /// Whether the value stands bare in JSON: what takes its place needs quotes ([`crate::scan::Claims::add_bare`]).
+    /// Whether the value is bare in JSON, so that its replacement needs quotes ([`crate::scan::Claims::add_bare`]).
     pub(crate) fn is_bare_json(&self) -> bool {
         self.json_key && self.sep == Sep::Colon && self.quote.is_none()
     }
 
-    /// The value up to its line's end, without a comment behind it; as `value` where that is quoted. Reads the line.
+    /// The value up to the end of its line, without a comment; `value` itself if it is quoted. Reads the line.
     pub(crate) fn line(&self, text: &[u8]) -> Range<usize> {
         match self.quote.is_some() || matches!(self.sep, Sep::Cell | Sep::Element) {
             true => self.value.clone(),
@@ -69,10 +68,10 @@ impl Pair {
     }
 }
 
-/// Letters and digits, and what joins them in a key.
+/// Bytes of a key.
 pub(super) static IN_KEY: Bytes = Bytes::of(b"_-.").and_alnum();
 
-/// A place in a text.
+/// A reading position in a text.
 pub(super) struct Cursor<'a> {
     pub(super) text: &'a [u8],
     pub(super) at: usize,
@@ -87,7 +86,7 @@ impl Cursor<'_> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// Skips bytes of a kind, at most [`BLANKS`] of them.
+    /// Skips at most [`BLANKS`] bytes for which `like` holds.
     pub(super) fn skip(&mut self, like: impl Fn(u8) -> bool) -> usize {
         let mut count = 0;
         while count < BLANKS && self.text.get(self.at + count).is_some_and(|byte| like(*byte)) {
@@ -103,7 +102,7 @@ impl Cursor<'_> {
         found
     }
 
-    /// A quote at any level of escapes: its backslashes and its mark.
+    /// The quote at the cursor, at any level of escapes: its backslashes and its character.
     pub(super) fn quote(&self) -> Option<(usize, u8)> {
         let escapes = match self.byte(0) {
             b'\\' => self.rest().iter().take(16).take_while(|byte| **byte == b'\\').count(),
@@ -125,7 +124,7 @@ impl Cursor<'_> {
     }
 }
 
-/// Whether a name ends so, in letters of any case.
+/// Whether a name ends with `suffix`, ignoring case.
 pub(crate) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
     name.len()
         .checked_sub(suffix.len())
@@ -133,18 +132,18 @@ pub(crate) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
         .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
-/// The byte before `at`, or a line end where there is none.
+/// The byte before `at`, or a line feed at the start of the text.
 pub(super) fn last(text: &[u8], at: usize) -> u8 {
     at.checked_sub(1).and_then(|at| text.get(at)).copied().unwrap_or(b'\n')
 }
 
-/// The nearest byte before `at` that is none of `skipped`, within 64.
+/// The nearest byte before `at`, within 64, that is not in `skipped`.
 pub(super) fn before(text: &[u8], at: usize, skipped: &[u8]) -> u8 {
     let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
     head.iter().rev().find(|byte| !skipped.contains(byte)).copied().unwrap_or(b'\n')
 }
 
-/// From `start` to the line's end (also an escaped one), without a comment and blanks at its end.
+/// The range from `start` to the end of the line (raw or escaped), without trailing comment and blanks.
 pub(crate) fn line_of(text: &[u8], start: usize) -> Range<usize> {
     let rest = text.get(start..).unwrap_or_default();
     let rest = rest.get(..rest.len().min(VALUE)).unwrap_or_default();

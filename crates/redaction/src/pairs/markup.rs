@@ -1,14 +1,13 @@
-//! **What**: keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), a cell beside
-//! its key's (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). **Invariants**: at most [`MOST`] bytes of
-//! a tag are read; no value goes beyond the JSON string that it stands in. **Not here**: elements without attributes
-//! (`super`).
+//! Reads keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), and a cell next to
+//! its key's (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). At most [`MOST`] bytes of a tag are read;
+//! no value extends beyond the JSON string that contains it. Elements without attributes are in the parent module.
 
 use std::ops::Range;
 
 use super::cursor::{Cursor, VALUE, before};
 use super::wrapped::has_begun;
 
-/// Whether the quote before `rest` closes a string of JSON, by what follows: another key or value, or a bracket.
+/// Whether the quote before `rest` closes a JSON string, judged by what follows: another key or value, or a bracket.
 fn closes_string(rest: &[u8]) -> bool {
     let next = |from: usize| {
         let rest = rest.get(from..).unwrap_or_default();
@@ -27,15 +26,15 @@ fn closes_string(rest: &[u8]) -> bool {
     }
 }
 
-/// So near a string of JSON must have begun.
+/// Most bytes back to the start of the surrounding JSON string.
 const AROUND: usize = 4096;
 /// Most bytes of a tag, or between two cells.
 const MOST: usize = 256;
-/// Most tags that wrap what a cell holds.
+/// Most tags around a cell's text.
 const WRAPPED: usize = 3;
 
 impl Cursor<'_> {
-    /// Attributes of the element that `key` names: stands behind the tag's `>` then, where a value follows in it.
+    /// Skips the attributes of the element named by `key`, and its `>`, if a value follows in it.
     pub(super) fn attributes(&mut self, key: &Range<usize>) -> bool {
         if !opens(self.text, key.start) {
             return false;
@@ -46,7 +45,7 @@ impl Cursor<'_> {
         !empty
     }
 
-    /// The end of the cell that `key` fills, and the beginning of the next one: stands behind that then.
+    /// Skips from the end of the cell that `key` fills to the content of the next cell.
     pub(super) fn next_cell(&mut self, key: &Range<usize>) -> bool {
         let at = self.at;
         if before(self.text, key.start, b" \t\r\n") != b'>' {
@@ -71,7 +70,7 @@ impl Cursor<'_> {
         true
     }
 
-    /// The text of the element whose tag ends here: up to the next tag, or the end of its line or string.
+    /// The text of the element whose tag ends here: up to the next tag, or the end of the line or string.
     pub(super) fn element(&mut self) -> Range<usize> {
         self.skip(|byte| byte.is_ascii_whitespace());
         self.skip_word(b"<![CDATA[");
@@ -81,12 +80,12 @@ impl Cursor<'_> {
         value
     }
 
-    /// Whether the double quote `on` bytes ahead closes the string of JSON that all of this stands in.
+    /// Whether the double quote `on` bytes ahead closes the surrounding JSON string.
     pub(super) fn closes(&self, on: usize) -> bool {
         self.rest().get(on + 1..).is_some_and(closes_string) && has_begun(self.text, self.at, AROUND, false)
     }
 
-    /// Up to one of `ends` or the end of a string, without blanks at its end.
+    /// The range up to one of `ends` or the end of the string, without trailing blanks.
     pub(super) fn until(&self, ends: &[u8]) -> Range<usize> {
         let rest = self.rest();
         let ends = |on: usize, byte: u8| match byte {
@@ -107,7 +106,7 @@ impl Cursor<'_> {
     }
 
     fn behind_tag(&mut self) -> bool {
-        // its own `<` is no other's
+        // The tag's own `<` is not the start of another one
         let open = usize::from(self.byte(0) == b'<');
         let end = tag(self.rest().get(open..).unwrap_or_default());
         self.at += end.map_or(0, |len| open + len + 1);
@@ -115,7 +114,7 @@ impl Cursor<'_> {
     }
 }
 
-/// Whether the name at `at` begins an element, perhaps behind a namespace: `<wsse:Password`.
+/// Whether the name at `at` begins an element, optionally after a namespace: `<wsse:Password`.
 pub(super) fn opens(text: &[u8], at: usize) -> bool {
     let head = text.get(at.saturating_sub(32)..at).unwrap_or_default();
     let space = head.strip_suffix(b":").map_or(0, |head| {
@@ -124,21 +123,20 @@ pub(super) fn opens(text: &[u8], at: usize) -> bool {
     space != 1 && head.get(..head.len() - space).is_some_and(|head| head.ends_with(b"<"))
 }
 
-/// Length up to the `>` of a tag behind a quote that belongs to nothing (`hint=it's`), where nothing but words and
-/// quotes follows.
+/// Length up to the `>` of a tag, after a stray quote (`hint=it's`), if only words and quotes follow.
 fn stray(rest: &[u8], from: usize) -> Option<usize> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" =-_.\"'".contains(byte);
     let len = rest.get(from..)?.iter().take(MOST).take_while(|byte| plain(byte)).count();
     (rest.get(from + len) == Some(&b'>')).then_some(from + len)
 }
 
-/// Length up to the `>` of the tag that goes on here; quotes may hold one.
+/// Length up to the `>` of the tag that continues here; a quoted `>` does not count.
 fn tag(rest: &[u8]) -> Option<usize> {
     let mut quote = None;
     let mut last = b' ';
     for (on, byte) in rest.iter().take(MOST).enumerate() {
         match (quote, *byte) {
-            // the value of an attribute is quoted; another quote ends a string
+            // An attribute's value is quoted; a quote elsewhere ends a string
             (None, b'"' | b'\'') if last != b'=' => return stray(rest, on),
             (None, b'>') => return Some(on),
             (None, b'<') => return None,

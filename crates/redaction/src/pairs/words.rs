@@ -1,5 +1,4 @@
-//! **What**: words between keys and values, and around values. **Invariants**: in small letters. **Not here**: words of
-//! keys (`secrets::keys`).
+//! Words between keys and values, and around values, in lower case. Words of keys are in `secrets::keys`.
 
 use std::sync::LazyLock;
 
@@ -7,14 +6,15 @@ use super::super::sets::Bytes;
 use super::cursor::ends_with;
 use crate::wordlists;
 
-/// What prose writes between a key and its value, the longer ones first.
+/// Words of prose between a key and its value; longer ones first.
 pub(super) static IS: LazyLock<Vec<&[u8]>> =
     LazyLock::new(|| wordlists::lines("notation.is").map(str::as_bytes).collect());
 
-/// What stands before `for root@localhost: ` in logs.
+/// Text before `for root@localhost: ` in logs.
 pub(super) const MADE: [&[u8]; 2] = [b"is generated ", b"was generated "];
 
-/// Bytes of `for user 'x' is `, `of bob is `, `for bob: `, `(for staging) is `, `(staging): `: whose value follows.
+/// Length of a phrase after which the value follows: `for user 'x' is `, `of bob is `, `for bob: `,
+/// `(for staging) is `, `(staging): `.
 pub(super) fn of_whom(rest: &[u8]) -> Option<usize> {
     let rest = rest.get(..rest.len().min(48)).unwrap_or_default();
     let word = |byte: u8| byte.is_ascii_alphanumeric() || b" ._-@".contains(&byte);
@@ -36,34 +36,34 @@ pub(super) fn of_whom(rest: &[u8]) -> Option<usize> {
     (words < 4).then_some(colon + 1)
 }
 
-/// What fills in the element of a page that a key names: `get("#password").type("v")`.
+/// Calls that fill in the page element that a key names: `get("#password").type("v")`.
 pub(super) static FILLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.fills"));
 
 /// Functions that only wrap a string.
 static WRAPPERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.wrappers"));
 
-/// Letters and marks right before a string, what the name of a call is made of, and a type.
+/// Bytes right before a string, in the name of a call, and in a type.
 pub(super) static BEFORE_STRING: Bytes = Bytes::of(b"bBrRuUfFL@$");
 pub(super) static IN_CALL: Bytes = Bytes::of(b" _.[]:").and_alnum();
 pub(super) static IN_TYPE: Bytes = Bytes::of(b" _<>&'[]?!|.").and_alnum();
-/// What begins a value without quotes and nothing else: no quote, no name before one.
+/// Bytes that can only begin an unquoted value: not a quote, or a name before one.
 pub(super) static BEGINS_BARE: Bytes = Bytes::of(b" _.[]:@$\"'`\\").and_alnum().others();
-/// What neither ends a value without quotes nor opens a bracket in it.
+/// Bytes that neither end an unquoted value nor open a bracket in it.
 pub(super) static IN_BARE: Bytes = Bytes::of(
     b"\0\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \"'`,;()[]{}<>|&\\",
 )
 .others();
 
-/// Bytes within which the name of such a function ends.
+/// Most bytes to the end of such a function's name.
 pub(super) const CALL: usize = 41;
 
-/// Bytes before the string of a call that only wraps it: `new String("`, `[]byte("`.
+/// Length of the wrapper before a string: `new String("`, `[]byte("`.
 pub(crate) fn wrapper(rest: &[u8]) -> Option<usize> {
     rest.first().filter(|first| IN_CALL.has(**first))?;
     wraps(rest, memchr::memchr(b'(', rest.get(..rest.len().min(CALL))?)?)
 }
 
-/// As [`wrapper`], where the first `(` stands at `called`.
+/// Like [`wrapper`], with the first `(` at `called`.
 pub(super) fn wraps(rest: &[u8], called: usize) -> Option<usize> {
     let quoted = matches!(rest.get(called + 1), Some(b'"' | b'\'' | b'\\'));
     let name = rest.get(..called)?;

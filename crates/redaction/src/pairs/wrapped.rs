@@ -1,6 +1,5 @@
-//! **What**: strings in a list, or in an object that only wraps a value, in place of a key's value. **Why**: they have
-//! the key of their parent. **Invariants**: at most [`ITEMS`] strings within 8 KiB, three brackets deep; what is no
-//! string ends the list. **Not here**: what of them is private.
+//! Reads the strings in a list, or in an object that only wraps a value, when they are the value of a key; they share
+//! that key. At most [`ITEMS`] strings within 8 KiB, three brackets deep; anything but a string ends the list.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -9,8 +8,8 @@ use super::super::sets::Words;
 use super::cursor::{Cursor, VALUE};
 use crate::wordlists;
 
-/// The strings in the list, or in the object that only wraps a value, which stands at `at`: `["v", "w"]`,
-/// `[]string{"v"}`, `{"S": "v"}`. Each with its quote.
+/// The strings in the list or wrapping object at `at`, each with its quote: `["v", "w"]`, `[]string{"v"}`,
+/// `{"S": "v"}`.
 pub(crate) fn wrapped(text: &[u8], at: usize) -> Wrapped<'_> {
     let text = text.get(..text.len().min(at.saturating_add(VALUE))).unwrap_or_default();
     let mut cursor = Cursor { text, at };
@@ -28,16 +27,16 @@ pub(crate) fn wrapped(text: &[u8], at: usize) -> Wrapped<'_> {
 /// Most items of a list.
 const ITEMS: usize = 64;
 
-/// Strings of a list, see [`wrapped`].
+/// Iterator over the strings of a list, see [`wrapped`].
 pub(crate) struct Wrapped<'a> {
     cursor: Cursor<'a>,
     left: usize,
-    /// Brackets that may open within.
+    /// Nested brackets that may still open.
     deeper: usize,
 }
 
 impl Wrapped<'_> {
-    /// Skips blanks and line ends, also escaped ones.
+    /// Skips blanks and line breaks, raw or escaped.
     fn blanks(&mut self) {
         for _ in 0..4 {
             self.cursor.skip(|byte| byte.is_ascii_whitespace());
@@ -49,13 +48,13 @@ impl Wrapped<'_> {
         }
     }
 
-    /// The string at the cursor, which then stands behind it.
+    /// Reads the string at the cursor.
     fn string(&mut self) -> Option<(u8, Range<usize>)> {
         let (escapes, mark) = self.cursor.quote()?;
         self.cursor.at += escapes + 1;
         let range = self.cursor.quoted(escapes, mark);
         self.cursor.at = range.end;
-        // cut off, or without its quote
+        // Truncated, or without its closing quote
         match self.cursor.quote() {
             Some((escapes, found)) if found == mark => self.cursor.at += escapes + 1,
             _ => self.left = 0,
@@ -71,7 +70,7 @@ impl Iterator for Wrapped<'_> {
         while self.left > 0 {
             self.left -= 1;
             self.blanks();
-            // a list in an object, or the other way round
+            // A list in an object, or the other way round
             if matches!(self.cursor.byte(0), b'[' | b'{') {
                 self.deeper = self.deeper.checked_sub(1)?;
                 self.cursor.at += 1;
@@ -85,7 +84,7 @@ impl Iterator for Wrapped<'_> {
                 return Some((mark, found));
             }
             if !WRAPS.has(self.cursor.text.get(found).unwrap_or_default()) {
-                // the key of another value: that is skipped where it is a string
+                // The key of another value, which is skipped if it is a string
                 self.blanks();
                 self.string()?;
                 self.blanks();
@@ -96,11 +95,11 @@ impl Iterator for Wrapped<'_> {
     }
 }
 
-/// Keys of objects that only wrap a value.
+/// Keys in objects that only wrap a value.
 static WRAPS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("notation.wrapping_keys")));
 
-/// Whether a line begins with the key at `key` and has one `|` alone, at `bar`: `first_name | Ann`, as psql prints a
-/// record. A header has dashes below it.
+/// Whether a line begins with the key at `key` and has a single `|`, at `bar`: `first_name | Ann`, as psql prints a
+/// record. A header line would have dashes below it.
 pub(super) fn is_row(text: &[u8], key: usize, bar: usize) -> bool {
     let escaped = |at: usize| text.get(at - 2..at).is_some_and(|end| end == b"\\n");
     let begins = key == 0 || text.get(key - 1) == Some(&b'\n') || key > 1 && escaped(key);
@@ -118,17 +117,17 @@ pub(super) fn is_row(text: &[u8], key: usize, bar: usize) -> bool {
             && below.get(..end(below)).is_some_and(|line| line.iter().all(|byte| b"-+ \r".contains(byte))))
 }
 
-/// Whether a string may have begun within `most` bytes before `at`; `line`: on the line of that.
+/// Whether a string may have begun within `most` bytes before `at`; with `line`, on the same line.
 pub(super) fn has_begun(text: &[u8], at: usize, most: usize, line: bool) -> bool {
     let head = text.get(at.saturating_sub(most)..at).unwrap_or_default();
     let near = if line { memchr::memrchr2(b'"', b'\n', head) } else { memchr::memrchr(b'"', head) };
     near.and_then(|near| head.get(near)) == Some(&b'"')
 }
 
-/// So near a string must have begun.
+/// Most bytes back to the start of the surrounding string.
 const AROUND: usize = 1024;
 
-/// A cell up to an escaped line end, or the end of the string that it stands in.
+/// Cuts a cell at an escaped line break, or at the end of the string that contains it.
 pub(super) fn within_string(text: &[u8], cell: Range<usize>) -> Range<usize> {
     let begun = has_begun(text, cell.start, AROUND, true);
     let text = text.get(cell.clone()).unwrap_or_default();

@@ -1,17 +1,16 @@
-//! **What**: the words of a command line, in quotes or not, or of a list of strings that is one. **Invariants**:
-//! linear; a bare word ends where the string around the command does. **Not here**: what the words mean (`shell`,
-//! `commands`).
+//! Splits a command line into words, quoted or not, or a list of strings that is one. Linear; an unquoted word ends
+//! where the string around the command does. `shell` and `commands` interpret the words.
 
 use std::ops::Range;
 
 use super::calls;
 
-/// Words of a line, without their quotes.
+/// Iterator over the words of a line, without their quotes.
 #[derive(Clone)]
 pub(super) struct Words<'a> {
     line: &'a [u8],
     at: usize,
-    /// The line is one of strings in a list.
+    /// Whether the line is a list of strings.
     list: bool,
 }
 
@@ -35,7 +34,7 @@ impl Iterator for Words<'_> {
             let parts: &[u8] = if self.list { b" \t\n," } else { b" \t\n" };
             let blanks = rest.iter().take_while(|byte| parts.contains(byte)).count();
             rest = rest.get(blanks..)?;
-            // a line that goes on
+            // A line continuation
             let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
             let goes_on = slashes % 2 == 1
                 && (rest.get(slashes) == Some(&b'\n') || slashes > 1 && rest.get(slashes) == Some(&b'n'));
@@ -73,7 +72,7 @@ impl Iterator for Words<'_> {
     }
 }
 
-/// A line's end; a backslash before it carries on.
+/// End of the line; a backslash at its end continues it.
 pub(super) fn line_end(rest: &[u8]) -> usize {
     let mut before = b' ';
     for (on, byte) in rest.iter().enumerate() {

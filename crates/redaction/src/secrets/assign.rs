@@ -1,6 +1,6 @@
-//! **What**: `KEY=VALUE` in any notation: passwords, tokens, keys, headers with credentials, cookies. **Why**: most
-//! secrets have no shape of their own; the key beside them tells. **Invariants**: a key is judged before its value is
-//! read; prose needs a separator and a value that no word is. **Not here**: notations (`pairs`).
+//! Finds `KEY=VALUE` in any notation: passwords, tokens, keys, headers with credentials, cookies. Most secrets have no
+//! shape of their own and are recognised by their key. The key is checked before its value is read; in prose, a value
+//! needs a separator and must not be a plain word. `pairs` reads the notations.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use super::values::random;
 use super::word::may_be_key;
 use super::{beside, calls, fallback, headers, lists, near, params, told, variables};
 
-/// Looks at the key around `word`; gives the place up to which nothing needs another look.
+/// Checks the key around `word`. Returns the end of the text that needs no further check.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, asked: &mut Asked, claims: &mut Claims) -> usize {
     let text = scan.text.as_bytes();
     if !may_be_key(scan, word) {
@@ -74,8 +74,8 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, asked: &mut As
     claim_value(scan, &pair, &key, (kind, parameter), rules, claims)
 }
 
-/// Claims the value of `pair` if it looks like one of a key of this kind; `key` is the whole key. Gives the place up to
-/// which nothing needs another look.
+/// Claims the value of `pair` if it is plausible for a key of this kind; `key` is the whole key. Returns the end of the
+/// text that needs no further check.
 fn claim_value(
     scan: &Scan<'_>,
     pair: &Pair,
@@ -109,7 +109,7 @@ fn claim_value(
     (if added { end } else { pair.value.start }).max(key.end)
 }
 
-/// The value of `key`, which stands behind it, or before where the key is what `name` holds.
+/// The value of `key`: behind it, or before it if the key is the value of `name`.
 fn read(text: &[u8], key: &Range<usize>, read: &mut Read) -> Option<Pair> {
     match pair(text, key.clone(), read) {
         Some(pair) if pair.sep == Sep::Sibling => Some(pair),
@@ -117,26 +117,26 @@ fn read(text: &[u8], key: &Range<usize>, read: &mut Read) -> Option<Pair> {
     }
 }
 
-/// `DB_PASSWORD = "DB_PASSWORD"`, `PASSWORD = "PASSWORD"`: the name of a setting.
+/// `DB_PASSWORD = "DB_PASSWORD"`, `PASSWORD = "PASSWORD"`: the value is the name of a setting.
 fn is_itself(value: &[u8], key: &[u8]) -> bool {
     let name = value.contains(&b'_') || value.iter().all(u8::is_ascii_uppercase);
     name && value.eq_ignore_ascii_case(key)
 }
 
-/// `unexpected token: foo1`: a parser tells of a piece of text, unless that is long and random.
+/// `unexpected token: foo1`: a parser reports a piece of text; a random value counts anyway.
 fn is_reported(scan: &Scan<'_>, pair: &Pair) -> bool {
     let head = scan.bytes(pair.key.start.saturating_sub(14)..pair.key.start).trim_ascii_end();
     let reports = [&b"unexpected"[..], b"invalid", b"illegal", b"unknown", b"unrecognized", b"bad", b"undefined"];
     reports.iter().any(|word| ends_with(head, word)) && !random(scan.bytes(pair.value.clone()))
 }
 
-/// `Key=…` with a capital letter: logs write credentials so, and small letters what is looked up.
+/// `Key=…` with a capital letter, as logs write credentials; a lower-case `key=` is a look-up key.
 fn is_titled(scan: &Scan<'_>, pair: &Pair) -> bool {
     let key = scan.bytes(pair.key.clone());
     (key == b"Key" || key == b"KEY") && pair.sep == Sep::Equals && !pair.json_key
 }
 
-/// A word of prose: a random token may stand near.
+/// Searches for a random token near a word of prose.
 fn in_prose(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) {
     let (before, next) = (scan.before(word.at, 1), scan.byte(word.end));
     if before == b' ' && scan.before(word.at, 2) == b'=' {
@@ -152,8 +152,8 @@ fn in_prose(scan: &Scan<'_>, word: &WordAt, rules: &Rules, claims: &mut Claims) 
     }
 }
 
-/// What a key announces: with the word before it, where it says too little alone (`api key`, `seed phrase`).
-/// Gives also where the words begin.
+/// The kind of a key, with the word before it if the key alone is too weak (`api key`, `seed phrase`), and the start of
+/// these words.
 fn kind_of(scan: &Scan<'_>, key: &Range<usize>, asked: &mut Asked) -> Option<(Kind, usize)> {
     let text = scan.text.as_bytes();
     let alone = asked.kind(text, key.clone());

@@ -1,12 +1,12 @@
-//! **What**: AWS secrets near a key id, or behind the word `aws`: forty characters of base64. **Invariants**: at most
-//! eight runs are looked at; parts of paths stay. **Not here**: values of keys that say it (`assign`).
+//! Finds AWS secrets, forty characters of base64, near a key id or behind the word `aws`. At most eight runs are
+//! checked; parts of paths stay. Values of keys that name a secret are in `assign`.
 
 use std::ops::Range;
 
 use super::super::scan::{Claims, Scan};
 use super::values::{Look, contains, wordy};
 
-/// The AWS secret within three lines of the key id at `at`, or right behind the word `aws`.
+/// Claims the AWS secret within three lines of the key id at `at`, or right behind the word `aws`.
 pub(super) fn secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize), rule: u16, claims: &mut Claims) {
     let runs = &scan.anchors.runs;
     let first = runs.partition_point(|run| run.end + back < at);
@@ -31,7 +31,7 @@ pub(super) fn secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize), rul
     }
 }
 
-/// Whether a run is a part of a path: words between its slashes, or in a URL.
+/// Whether a run is part of a path: it has words between slashes, or is in a URL.
 fn is_path(scan: &Scan<'_>, run: &Range<usize>) -> bool {
     let text = scan.bytes(run.clone());
     let word = |piece: &&[u8]| piece.len() >= 4 && piece.iter().all(u8::is_ascii_alphabetic) && wordy(piece);

@@ -1,6 +1,6 @@
-//! **What**: secrets beside the value of a key: what a plan of changes puts in its place (`"old" -> "new"`), values
-//! that are given to several names at once (`user, password = "bob", "x"`). **Invariants**: nothing but names and
-//! literals is read, on one line. **Not here**: what one key announces (`assign`).
+//! Finds secrets next to the value of a key: the new value in a plan of changes (`"old" -> "new"`), and values assigned
+//! to several names at once (`user, password = "bob", "x"`). Only names and literals on one line are read. Single keys
+//! are in `assign`.
 
 use super::super::pairs::{Pair, Sep};
 use super::calls;
@@ -9,11 +9,11 @@ use super::rules::Rules;
 use super::values::{Look, refused, wordy};
 use crate::scan::{Claims, Scan, ahead};
 
-/// Bytes of the names before the last one, and of the values.
+/// Most bytes of the names before the last one, and of the values.
 const NAMES: usize = 128;
 const VALUES: usize = 512;
 
-/// What a plan of changes writes behind a secret's old value: `"old" -> "new"`.
+/// Claims the new value in a plan of changes, behind a secret's old value: `"old" -> "new"`.
 pub(super) fn planned(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) {
     let Some(rest) = ahead(scan, end, VALUES).strip_prefix(b"\" -> \"") else { return };
     let len = rest.iter().take_while(|byte| !b"\"\n\\".contains(byte)).count();
@@ -22,8 +22,8 @@ pub(super) fn planned(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claim
     }
 }
 
-/// Claims the values of `user, password = "bob", "x"`, where the last name is that of the pair; false where there is
-/// but one name.
+/// Claims the values of `user, password = "bob", "x"`, where the last name is the key of the pair. Returns false if
+/// there is only one name.
 pub(super) fn parallel(scan: &Scan<'_>, pair: &Pair, rules: &Rules, claims: &mut Claims) -> bool {
     if pair.sep != Sep::Equals
         || pair.quote.is_none()
@@ -44,7 +44,7 @@ pub(super) fn parallel(scan: &Scan<'_>, pair: &Pair, rules: &Rules, claims: &mut
     for name in names {
         let from = at.unwrap_or(values.len());
         let value = calls::quoted(values, from);
-        // what a look before hid already
+        // A value that an earlier pass already replaced
         hidden |= value.is_none() && {
             let rest = values.get(from..).unwrap_or_default();
             rest.len() < 8 && scan.is_held(open + from + rest.iter().take_while(|byte| b" \"'".contains(byte)).count())
@@ -55,7 +55,7 @@ pub(super) fn parallel(scan: &Scan<'_>, pair: &Pair, rules: &Rules, claims: &mut
         found.push((name, value));
         at = at.and_then(|at| calls::next_argument(values, at));
     }
-    // as many values as names
+    // There must be as many values as names
     if found.len() < 2 || !hidden && found.iter().any(|(_, value)| value.is_none()) {
         return false;
     }
@@ -76,6 +76,6 @@ pub(super) fn parallel(scan: &Scan<'_>, pair: &Pair, rules: &Rules, claims: &mut
             claimed |= on == last;
         }
     }
-    // else the words before were no names, and the first value is the key's
+    // Otherwise the words before were not names, and the first value belongs to the key
     claimed
 }

@@ -1,8 +1,7 @@
-//! **What**: private keys in PEM, OpenPGP and PuTTY form, also cut, also with escaped line ends. **Invariants**: a
-//! block without its end goes as far as its alphabet does, one without its beginning begins with the first line of
-//! base64; what stands before each line in the same shape (`12 | `, `> `) does not count; quotes between its lines
-//! stay, so that JSON stays JSON; at most 64 KiB of a block is read, and none twice. **Not here**: certificates and
-//! public keys, which stay.
+//! Finds private keys in PEM, OpenPGP and PuTTY form, also truncated, also with escaped line breaks. Without its end, a
+//! block extends as far as its alphabet; without its beginning, from the first line of base64. A repeated prefix before
+//! each line (`12 | `, `> `) is ignored, and quotes between lines stay, so that JSON stays valid. At most 64 KiB of a
+//! block is read, and nothing twice. Certificates and public keys stay.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -19,13 +18,13 @@ const MOST: usize = 64 << 10;
 /// Most bytes before each line of a block.
 const PREFIX: usize = 64;
 
-/// Where a block ends, where the next one begins, and what stands around their titles: made once, as making them costs
-/// more than a look.
+/// Searchers for the end of a block, the start of the next one, and the dashes around titles; built once because that
+/// is slow.
 static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("END "));
 static NEXT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("-----BEGIN "));
 static DASHES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("----"));
 
-/// A PEM block whose `BEGIN` is at `at`; gives where it ends.
+/// Claims the PEM block whose `BEGIN` is at `at`, and returns its end.
 pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) -> usize {
     let head = scan.bytes(at.saturating_sub(5)..at);
     if head != b"-----" && !head.ends_with(b"---- ") {
@@ -39,10 +38,10 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     }
     let from = at + title_end;
     let rest = ahead(scan, from, MOST);
-    // one that was cut ends where the next begins: its end is not this one's
+    // A truncated block ends before the next one begins
     let rest = NEXT.find(rest).and_then(|next| rest.get(..next)).unwrap_or(rest);
     let behind = from + rest.iter().take_while(|byte| **byte == b'-').count();
-    // lines may stand in values of their own: records of a log
+    // The lines may be in values of their own, such as log records
     let end = END.find(rest).and_then(|end| {
         let marks = rest.get(end..).unwrap_or_default().windows(4).take(80).position(|part| part == b"----")?;
         let dashes = rest.iter().skip(end + marks).take_while(|byte| **byte == b'-').count();
@@ -54,8 +53,8 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
     end
 }
 
-/// A PEM block whose `END` is at `at` and whose beginning was cut off: lines of base64 above, none before `from`. Gives
-/// where it ends.
+/// Claims the PEM block whose `END` is at `at` and whose beginning is missing: the base64 lines above, none before
+/// `from`. Returns its end.
 pub(super) fn cut(scan: &Scan<'_>, at: usize, from: usize, rule: u16, claims: &mut Claims) -> usize {
     let title = ahead(scan, at, 64);
     let title_end = title.windows(4).position(|part| part == b"----").unwrap_or(title.len());
@@ -71,7 +70,7 @@ pub(super) fn cut(scan: &Scan<'_>, at: usize, from: usize, rule: u16, claims: &m
     let held = scan.reserved.partition_point(|held| held.end <= start);
     let least = held.checked_sub(1).and_then(|held| scan.reserved.get(held)).map_or(least, |held| least.max(held.end));
     let mut first = None;
-    // each line above, without the line end between
+    // Each line above, without the line break after it
     while let Some(above) = line_end_before(scan.bytes(least..start)) {
         let text = scan.bytes(least..least + above);
         let line = least + text.len() - last_line(text);
@@ -89,7 +88,7 @@ pub(super) fn cut(scan: &Scan<'_>, at: usize, from: usize, rule: u16, claims: &m
     end
 }
 
-/// Bytes of `text` before the line end that it ends with; none where it ends with none.
+/// Length of `text` without the line break at its end; `None` if it has none.
 fn line_end_before(text: &[u8]) -> Option<usize> {
     let line = [&b"\r\n"[..], b"\n", b"\\r\\n", b"\\n", b"<br>", b"<br/>", b"<br />"];
     line.iter().find(|end| text.ends_with(end)).map(|end| text.len() - end.len())
@@ -111,7 +110,7 @@ fn last_line(text: &[u8]) -> usize {
     text.len() - at
 }
 
-/// What stands before a block on its first line, up to a quote.
+/// The text before a block on its first line, back to a quote.
 fn prefix<'a>(scan: &Scan<'a>, start: usize) -> &'a [u8] {
     let head = scan.bytes(start.saturating_sub(PREFIX)..start);
     let len = last_line(head);
@@ -120,7 +119,7 @@ fn prefix<'a>(scan: &Scan<'a>, start: usize) -> &'a [u8] {
     lead.get(quote..).filter(|_| len < PREFIX).unwrap_or_default()
 }
 
-/// Bytes that `line` begins with in the shape of `prefix`: the same but for numbers and blanks.
+/// Length of a prefix of `line` that equals `prefix` except for numbers and blanks.
 fn shaped(prefix: &[u8], line: &[u8]) -> Option<usize> {
     let (mut at, mut on) = (0, 0);
     while let Some(byte) = prefix.get(on) {
@@ -145,7 +144,7 @@ fn shaped(prefix: &[u8], line: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// Length of the first line of `text`, and of the line end behind it.
+/// Length of the first line of `text`, and of the line break behind it.
 fn first_line(text: &[u8]) -> (usize, usize) {
     let mut at = 0;
     while let Some(on) = text.get(at..).and_then(|rest| memchr::memchr3(b'\n', b'\\', b'<', rest)) {
@@ -167,7 +166,7 @@ fn first_line(text: &[u8]) -> (usize, usize) {
     (text.len(), 0)
 }
 
-/// Where a block without its end stops, whose lines all begin like `lead`.
+/// End of a block without an end marker, whose lines all have the prefix `lead`.
 fn open_end(text: &[u8], lead: &[u8]) -> usize {
     if lead.iter().all(|byte| in_block(*byte)) && !text.starts_with(b"<br") {
         return text.iter().take_while(|byte| in_block(**byte)).count();
@@ -193,7 +192,7 @@ fn open_end(text: &[u8], lead: &[u8]) -> usize {
     end
 }
 
-/// Whether each line of a block is plain behind what stands before it.
+/// Whether each line of a block has only characters of a block behind its prefix.
 fn is_plain(mut part: &[u8], lead: &[u8]) -> bool {
     let plain = |line: &[u8]| line.iter().all(|byte| in_line(*byte));
     let mut prefix: &[u8] = b"";
@@ -212,21 +211,21 @@ fn is_plain(mut part: &[u8], lead: &[u8]) -> bool {
     }
 }
 
-/// Base64, blanks, escapes, and the letters of headers such as `Proc-Type: 4,ENCRYPTED`.
+/// Base64, blanks, escapes, and characters of headers such as `Proc-Type: 4,ENCRYPTED`.
 fn in_block(byte: u8) -> bool {
     IN_BLOCK.has(byte)
 }
 
-/// As [`in_block`], where nothing is told of who the block is for.
+/// Like [`in_block`], without the characters of a comment about the key's owner.
 fn in_line(byte: u8) -> bool {
     in_block(byte) && !matches!(byte, b'@' | b'(' | b')')
 }
 
 static IN_BLOCK: Bytes = Bytes::of(b"+/=\\ \t\r\n:,.-*_@()").and_alnum();
-/// What stands in a line of a block that is not told yet, and no part of a line's end.
+/// Bytes in a line that need no closer check for a line break.
 static IN_LINE: Bytes = Bytes::of(b"\n\"n>").others();
 
-/// A block may stand in one string or be a list of strings: each line between quotes goes by itself.
+/// Claims a block piece by piece: if it is a list of strings, each line between quotes is a claim of its own.
 fn pieces(scan: &Scan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: &mut Claims) {
     let bytes = scan.bytes(block.clone());
     let mut at = block.start;
@@ -245,14 +244,14 @@ fn pieces(scan: &Scan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: 
     }
 }
 
-/// Anything but the lines that begin and end a block.
+/// Whether a part has more than the begin and end lines of a block.
 fn has_body(part: &[u8]) -> bool {
     let mut lines = Dashes(part);
     let letters = |line: &[u8]| line.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
     lines.any(|line| !contains(line, b"PRIVATE KEY") && letters(line) >= 4)
 }
 
-/// What stands between runs of five dashes.
+/// Iterator over the text between runs of dashes.
 struct Dashes<'a>(&'a [u8]);
 
 impl<'a> Iterator for Dashes<'a> {
@@ -268,7 +267,7 @@ impl<'a> Iterator for Dashes<'a> {
     }
 }
 
-/// A PuTTY key file whose first word is at `at`: its private lines.
+/// Claims the private lines of the PuTTY key file whose first word is at `at`.
 pub(super) fn putty(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) -> usize {
     let rest = ahead(scan, at, MOST);
     let Some(private) = memchr::memmem::find(rest, b"Private-Lines:") else { return at };
@@ -286,7 +285,7 @@ pub(super) fn putty(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) 
     end
 }
 
-/// Length of the line ends, escaped or not, that `body` starts with.
+/// Length of the line breaks, raw or escaped, at the start of `body`.
 fn escapes(body: &[u8]) -> usize {
     let mut at = 0;
     loop {

@@ -1,6 +1,6 @@
-//! **What**: secrets that stand in a call without a key: `new NetworkCredential("user", "password")`,
-//! `jwt.sign(x, "secret")`. **Invariants**: at most [`MOST`] bytes are read behind the call's name; only a quoted
-//! argument counts, whatever stands before it. **Not here**: which calls (`known`), arguments with a name (`assign`).
+//! Finds secrets in call arguments without a key: `new NetworkCredential("user", "password")`, `jwt.sign(x, "secret")`.
+//! At most [`MOST`] bytes behind the call's name are read, and only a quoted argument counts. `known` lists the calls;
+//! named arguments are in `assign`.
 
 use std::ops::Range;
 
@@ -13,16 +13,16 @@ use super::rules::Rules;
 use super::values::{Look, is_algorithm, is_twilio_id, names_itself, path, random, refused, uuid, wordy};
 use crate::scan::{Claims, Scan, ahead};
 
-/// Bytes of a call.
+/// Most bytes of a call.
 const MOST: usize = 400;
 
-/// Most brackets within brackets of an argument.
+/// Most nested brackets in an argument.
 const DEPTH: usize = 4;
 
-/// Bytes in which the next quote is looked for at once.
+/// Bytes in which the next quote is searched at once.
 const AHEAD: usize = 4 * MOST;
 
-/// Looks at the call whose name ends at `end`. `unquoted`: where no quote stands, as far as that is known.
+/// Checks the call whose name ends at `end`. `unquoted` caches a range without quotes.
 pub(super) fn look(
     scan: &Scan<'_>,
     end: usize,
@@ -31,18 +31,18 @@ pub(super) fn look(
     rules: &Rules,
     claims: &mut Claims,
 ) {
-    // no string, no argument that counts
+    // Without a string, no argument counts
     if unquoted.start <= end && scan.text.len().min(end + MOST) <= unquoted.end {
         return;
     }
     let wanted = taken.argument;
     let rest = ahead(scan, end, MOST);
-    // PowerShell's have no brackets
+    // PowerShell calls have no brackets
     let shell = wanted == 0 && taken.fits == Fits::Password && rest.first() == Some(&b' ');
     // `new PSCredential ("user", "password")`
     let open =
         usize::from(rest.starts_with(b" (") && (wanted > 0 || rest.get(2).is_some_and(|byte| b"\"'".contains(byte))));
-    // Ruby's need none: `basic_auth "user", "password"`
+    // Ruby calls need no brackets: `basic_auth "user", "password"`
     let bare = wanted == 1 && taken.fits == Fits::Mixed && matches!(rest, [b' ', b'"' | b'\'', ..]);
     if rest.get(open) != Some(&b'(') && !shell && !bare {
         return;
@@ -65,7 +65,7 @@ pub(super) fn look(
         at = next;
     }
     let Some(argument) = literal(rest, at) else { return };
-    // `("user", "password")`
+    // `("user", "password")` is an example
     let names = || quoted(rest, last).is_none_or(|user| names_itself(rest.get(user).unwrap_or_default()));
     let example =
         taken.fits == Fits::Password && names_itself(rest.get(argument.clone()).unwrap_or_default()) && names();
@@ -73,7 +73,7 @@ pub(super) fn look(
         return;
     }
     claims.add(scan, rule, end + argument.start..end + argument.end);
-    // `Client(key, secret)`: a key may be random, too
+    // `Client(key, secret)`: the key may be random as well
     let first =
         quoted(rest, open + 1).filter(|first| taken.fits == Fits::Key && wanted == 1 && fits(rest, first, Fits::Key));
     let id = |value: &[u8]| value.len() < 20 || is_twilio_id(value);
@@ -82,7 +82,7 @@ pub(super) fn look(
     }
 }
 
-/// The rule of what an argument is.
+/// The rule for the required form of an argument.
 fn rule(fits: Fits, rules: &Rules) -> Option<u16> {
     match fits {
         Fits::Password | Fits::Mixed | Fits::Third => rules.password,
@@ -90,7 +90,7 @@ fn rule(fits: Fits, rules: &Rules) -> Option<u16> {
     }
 }
 
-/// Whether the string at `range` looks as what stands there must.
+/// Whether the string at `range` has the required form.
 fn fits(rest: &[u8], range: &Range<usize>, fits: Fits) -> bool {
     let value = rest.get(range.clone()).unwrap_or_default();
     let look = Look::at(value);
@@ -99,7 +99,7 @@ fn fits(rest: &[u8], range: &Range<usize>, fits: Fits) -> bool {
         return false;
     }
     let host = || memchr::memchr(b':', value).is_some_and(|at| value.get(at + 1).is_some_and(u8::is_ascii_digit));
-    // what asks for one
+    // A prompt for a secret
     let asked = value.ends_with(b":") || value.ends_with(b"?");
     let plain = || {
         asked
@@ -110,7 +110,7 @@ fn fits(rest: &[u8], range: &Range<usize>, fits: Fits) -> bool {
     };
     // `web2` is a name
     let numbered = look.digits == 1 && look.lower + 1 == look.len && value.last().is_some_and(u8::is_ascii_digit);
-    // Google's for apps, without blanks
+    // A Google app password, without blanks
     let letters = look.lower == 16 && look.len == 16;
     let mixed = letters || look.digits > 0 && !numbered || look.marks > look.joints || look.blanks > 0;
     let mail = memchr::memchr(b'@', value).is_some_and(|at| value.get(at..).is_some_and(|host| host.contains(&b'.')));
@@ -125,7 +125,7 @@ fn fits(rest: &[u8], range: &Range<usize>, fits: Fits) -> bool {
     }
 }
 
-/// Whether code makes a longer text of the string that ends at `end`: `"v1." + body`, `"%s" % x`.
+/// Whether code extends the string that ends at `end`: `"v1." + body`, `"%s" % x`.
 fn joined(rest: &[u8], end: usize) -> bool {
     let behind = rest.get(end..).unwrap_or_default();
     let quote = behind.iter().take(9).take_while(|byte| b"\\\"'`".contains(byte)).count();
@@ -135,7 +135,7 @@ fn joined(rest: &[u8], end: usize) -> bool {
         || behind.starts_with(b".concat")
 }
 
-/// `"…".toCharArray()` behind `word`, as an argument of what takes a password so.
+/// Claims the string in `"…".toCharArray()` if it is an argument of a call that takes a password.
 pub(super) fn characters(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
     let start = at.saturating_sub(MOST / 2);
     let head = scan.bytes(start..at);
@@ -153,7 +153,7 @@ pub(super) fn characters(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut
     }
 }
 
-/// The name of the call that is open where `head` ends.
+/// The name of the call that is still open at the end of `head`.
 fn call_of(head: &[u8]) -> Option<&[u8]> {
     let mut closed = 0_usize;
     let open = head.iter().rposition(|byte| match byte {
@@ -172,7 +172,7 @@ fn call_of(head: &[u8]) -> Option<&[u8]> {
     name.get(open - len..)
 }
 
-/// Bytes before the argument of a command of PowerShell, behind `-String` and switches.
+/// Length of PowerShell's `-String` and switches before the argument.
 fn parameters(rest: &[u8]) -> usize {
     let mut at = 1;
     for word in [&b"-AsPlainText "[..], b"-Force ", b"-String ", b"-AsPlainText ", b"-Force "] {
@@ -182,7 +182,8 @@ fn parameters(rest: &[u8]) -> usize {
     at
 }
 
-/// Whether a call takes its own password, or one that is hidden already, elsewhere than first: a user stands there.
+/// Whether a call has no password left to claim: it is a getter, its first argument is a user, or its password is
+/// already a placeholder. Moves `pair` to the second argument if that is the password.
 pub(super) fn is_taken(scan: &Scan<'_>, pair: &mut Pair, kind: Kind) -> bool {
     match (pair.sep, kind) {
         (Sep::Call, Kind::Password) => is_getter(scan.bytes(pair.key.clone())) || second(scan, pair),
@@ -198,7 +199,7 @@ pub(super) fn is_taken(scan: &Scan<'_>, pair: &mut Pair, kind: Kind) -> bool {
     }
 }
 
-/// `keyring.get_password("service", "user")`: what it takes is none.
+/// `keyring.get_password("service", "user")`: a getter takes no password.
 fn is_getter(key: &[u8]) -> bool {
     let name = key.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
     let (head, next) = (name.get(..3).unwrap_or_default(), name.get(3).copied().unwrap_or(b'_'));
@@ -206,8 +207,8 @@ fn is_getter(key: &[u8]) -> bool {
     ends_with(key, b"andpassword") || head.eq_ignore_ascii_case(b"get") && (next == b'_' || next.is_ascii_uppercase())
 }
 
-/// `verify_password("alice", "…")`: behind a user, who is a word, the password stands second. Gives whether a
-/// placeholder does.
+/// `verify_password("alice", "…")`: after a user, who is a word, the password is the second argument. Returns whether
+/// it is already a placeholder.
 fn second(scan: &Scan<'_>, pair: &mut Pair) -> bool {
     let first = scan.bytes(pair.value.clone());
     let look = Look::at(first);
@@ -235,10 +236,10 @@ fn argument(scan: &Scan<'_>, end: usize) -> Option<Range<usize>> {
     Some(end + found.start..end + found.end)
 }
 
-/// What begins a string in an argument, ends it, or opens or closes a bracket.
+/// Bytes that begin or end a string or an argument, or are brackets.
 static MARKS: Bytes = Bytes::of(b",\"'([{)]};");
 
-/// Behind the comma that ends the argument at `at`, whatever it is: a string, a name, a call.
+/// Position behind the comma that ends the argument at `at`, whatever its form: a string, a name, a call.
 pub(super) fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 0_usize;
     loop {
@@ -258,7 +259,7 @@ pub(super) fn next_argument(rest: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The quoted argument at `at`, perhaps in what only wraps a string: `[]byte("…")`, `Some("…")`, `new Key("…")`.
+/// The quoted argument at `at`, optionally wrapped: `[]byte("…")`, `Some("…")`, `new Key("…")`.
 fn literal(rest: &[u8], at: usize) -> Option<Range<usize>> {
     quoted(rest, at).or_else(|| {
         let blanks = rest.get(at..)?.iter().take(64).take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -278,8 +279,7 @@ fn literal(rest: &[u8], at: usize) -> Option<Range<usize>> {
     })
 }
 
-/// The quoted argument at `at`, without its quotes, which may be escaped, and have a letter or mark before them
-/// (`@"…"`, `r'…'`).
+/// The quoted argument at `at` without its quotes, which may be escaped and have a prefix (`@"…"`, `r'…'`).
 pub(super) fn quoted(rest: &[u8], at: usize) -> Option<Range<usize>> {
     let rest_at = rest.get(at..)?;
     let blanks = rest_at.iter().take(64).take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -288,18 +288,18 @@ pub(super) fn quoted(rest: &[u8], at: usize) -> Option<Range<usize>> {
     let mark = at + blanks + prefix + escapes;
     rest.get(mark).filter(|byte| b"\"'".contains(byte))?;
     let (found, close) = string(rest, mark)?;
-    // a key of JSON is no argument
+    // A JSON key is not an argument
     (rest.get(close + 1) != Some(&b':')).then_some(found)
 }
 
-/// What is in the string whose quote stands at `at`, perhaps behind backslashes, and where its other quote stands; one
-/// within it has more backslashes.
+/// The content of the string whose quote, perhaps escaped, is at `at`, and the position of its closing quote; quotes
+/// with more backslashes are part of the string.
 pub(super) fn string(rest: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
     let backslashes =
         |at: usize| rest.get(..at).unwrap_or_default().iter().rev().take(16).take_while(|byte| **byte == b'\\').count();
     let mark = *rest.get(at)?;
     let (start, escapes) = (at + 1, backslashes(at));
-    // C#'s `@"C:\"`: a backslash is one
+    // In C#'s `@"C:\"`, a backslash is literal
     let verbatim = rest.get(..at - escapes)?.ends_with(b"@");
     let mut end = start;
     loop {

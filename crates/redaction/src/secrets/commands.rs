@@ -1,5 +1,5 @@
-//! **What**: passwords that command lines carry without a key: `curl -u user:x`, `mysql -px`, `sshpass -p x`.
-//! **Invariants**: at most 512 bytes of a command's line are read; none twice. **Not here**: `--password x` (`assign`).
+//! Finds passwords that command lines carry without a key: `curl -u user:x`, `mysql -px`, `sshpass -p x`. At most 512
+//! bytes of a command's line are read, and none twice. `--password x` is in `assign`.
 
 use super::arguments::line_end;
 use super::forms::Takes;
@@ -11,7 +11,7 @@ use crate::scan::{Claims, Scan, ahead};
 /// Most bytes of a command.
 const MOST: usize = 512;
 
-/// Looks at the command behind its name, which ends at `at`; gives where its line ends.
+/// Checks the command whose name ends at `at`, and returns the end of its line.
 pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, claims: &mut Claims) -> usize {
     let exe = scan.bytes(at..at + 4).eq_ignore_ascii_case(b".exe");
     let at = if exe { at + 4 } else { at };
@@ -49,7 +49,7 @@ pub(super) fn look(scan: &Scan<'_>, at: usize, takes: Takes, rules: &Rules, clai
     at + end
 }
 
-/// Cookies behind `-b`, where no file is named.
+/// Claims cookies behind `-b`, unless it names a file.
 fn jar(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
     let rest = ahead(scan, at, MOST);
     let lead = rest.iter().take_while(|byte| b" \\".contains(byte)).count();
@@ -66,7 +66,7 @@ fn jar(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
     }
 }
 
-/// What `kubectl create secret --from-literal=key=value` writes behind any key.
+/// Claims the value in `kubectl create secret --from-literal=key=value`, whatever its key.
 fn literal(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
     let secret = memchr::memmem::find(scan.bytes(at.saturating_sub(MOST)..at), b"create secret").is_some();
     let Some(rule) = rules.value.filter(|_| secret && b"= ".contains(&scan.byte(at))) else { return };
@@ -86,10 +86,10 @@ fn literal(scan: &Scan<'_>, at: usize, rules: &Rules, claims: &mut Claims) {
     }
 }
 
-/// Switches of Windows that passwords stand behind.
+/// Windows switches before passwords.
 const SWITCHES: [&[u8]; 5] = [b"/pass:", b"/password:", b"/rp ", b"/p ", b"/p:"];
 
-/// The password behind a switch.
+/// Claims the password behind a switch.
 fn switch(scan: &Scan<'_>, at: usize, rest: &[u8], rules: &Rules, claims: &mut Claims) {
     let line = rest.get(..line_end(rest)).unwrap_or_default();
     let blanks = line.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(on, _)| on + 1);
@@ -112,7 +112,7 @@ fn switch(scan: &Scan<'_>, at: usize, rest: &[u8], rules: &Rules, claims: &mut C
     }
 }
 
-/// Length of a flag that a value follows, with the blanks, quotes and `=` behind it.
+/// Length of a flag before a value, including blanks, quotes and `=` behind it.
 fn flag_of(word: &[u8], takes: Takes) -> Option<usize> {
     let (flags, glued): (&[&[u8]], bool) = match takes {
         Takes::User => (&[b"-u", b"--user", b"--proxy-user", b"-U"], true),
@@ -176,7 +176,7 @@ fn add(scan: &Scan<'_>, at: usize, end: usize, takes: Takes, rules: &Rules, clai
     }
 }
 
-/// Bytes of a password in quotes of its own behind `user:` (with its quotes) or `"user":` (without the last one).
+/// Length of a quoted password behind `user:` (with both quotes) or `"user":` (without the last quote).
 fn quoted_password(rest: &[u8], len: usize, quote: Option<u8>) -> usize {
     let behind = rest.get(len..).unwrap_or_default();
     let open = match (quote, behind) {
@@ -191,7 +191,7 @@ fn quoted_password(rest: &[u8], len: usize, quote: Option<u8>) -> usize {
     }
 }
 
-/// A password without the quotes around it.
+/// A password without surrounding quotes.
 fn trimmed(password: &[u8]) -> &[u8] {
     let from = password.iter().take_while(|byte| b"\"':".contains(byte)).count();
     let to = password.len() - password.iter().rev().take_while(|byte| b"\"'".contains(byte)).count();

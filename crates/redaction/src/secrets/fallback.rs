@@ -1,7 +1,7 @@
-//! **What**: what code falls back to where the environment has no value: `process.env.TOKEN ?? "v"`,
-//! `getenv("TOKEN", "v")`, `ENV['TOKEN'] || 'v'`. **Invariants**: at most [`MOST`] bytes of the line behind a key are
-//! read, and only where a read of the environment begins the value. **Not here**: `${X:-v}`, whether the literal is
-//! secret (`assign`).
+//! Finds the literal that code falls back to when the environment has no value: `process.env.TOKEN ?? "v"`,
+//! `getenv("TOKEN", "v")`, `ENV['TOKEN'] || 'v'`. At most [`MOST`] bytes of the line behind a key are read, and only if
+//! the value begins with a read of the environment. `${X:-v}` is in `templates`; `assign` decides whether the literal
+//! is secret.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -13,16 +13,16 @@ use super::values::Look;
 use crate::scan::{Scan, ahead};
 use crate::wordlists;
 
-/// Bytes of a line that are read.
+/// Most bytes of a line that are read.
 const MOST: usize = 240;
 
-/// What reads the environment, in small letters.
+/// Expressions that read the environment, in lower case.
 static READS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.environment_reads"));
 
-/// What they begin with, perhaps in a bracket.
+/// Bytes that they begin with, perhaps in a bracket.
 static BEGINS: Bytes = Bytes::of(b"pigosednPIGOSEDN$(");
 
-/// Puts the literal behind a read of the environment in place of the value.
+/// Replaces the pair's value by the fallback literal, if the value reads the environment.
 pub(super) fn take(scan: &Scan<'_>, pair: &mut Pair) {
     let assigned = matches!(pair.sep, Sep::Equals | Sep::Colon | Sep::Arrow);
     if pair.quote.is_some() || !assigned || !BEGINS.has(scan.byte(pair.value.start)) {
@@ -40,7 +40,7 @@ pub(super) fn take(scan: &Scan<'_>, pair: &mut Pair) {
         return;
     }
     let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
-    // what only says that nothing is set is a word
+    // A message that nothing is set is only words
     let mixed = |range: &Range<usize>| {
         let look = Look::at(line.get(range.clone()).unwrap_or_default());
         look.digits > 0 || look.marks > look.joints
@@ -51,16 +51,16 @@ pub(super) fn take(scan: &Scan<'_>, pair: &mut Pair) {
     }
 }
 
-/// Whether the literal whose end `rest` begins with is a key.
+/// Whether the literal that ends before `rest` is a key.
 fn is_key(rest: &[u8]) -> bool {
     let marks = rest.iter().take(16).take_while(|byte| b"\\\"'` ".contains(byte)).count();
     rest.get(marks..).is_some_and(|rest| rest.starts_with(b":") || rest.starts_with(b"=>"))
 }
 
-/// Ends of calls whose second argument is the fallback, in small letters.
+/// Name endings of calls whose second argument is the fallback, in lower case.
 const CALLS: [&[u8]; 5] = [b"getenv", b"env", b".get", b".fetch", b".getordefault"];
 
-/// The first literal behind `||`, `??`, `or`, `:` or a comma of a call that reads, from `at` on: none behind what ends
+/// The first literal from `at` on behind `||`, `??`, `or`, `:` or a comma in a call that reads; none behind the end of
 /// the value.
 fn literal(line: &[u8], mut at: usize) -> Option<Range<usize>> {
     let mut asked = false;

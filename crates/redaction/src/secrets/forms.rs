@@ -1,16 +1,16 @@
-//! **What**: commands that take a secret by its place, and how each does, as `secrets.txt` lists them. **Not here**:
-//! how a command line is read (`commands`, `shell`).
+//! Commands that take a secret at a certain position, and how, as listed in `secrets.txt`. `commands` and `shell` read
+//! the command lines.
 
 use std::sync::LazyLock;
 
 use crate::wordlists;
 
-/// What a command takes.
+/// The option by which a command takes a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
     /// `-u user:password`, `--user`, `-U`.
     User,
-    /// `-pX` glued.
+    /// `-pX`, without a blank.
     Glued,
     /// `-p X` or `-pX`.
     P,
@@ -28,7 +28,7 @@ pub(crate) enum Takes {
     Switch,
 }
 
-/// Commands and what they take.
+/// Commands with the option that each takes.
 pub(super) static COMMANDS: LazyLock<Vec<(&str, Takes)>> = LazyLock::new(|| {
     let of = |(takes, names): (&'static str, &'static str)| {
         Takes::named(takes).into_iter().flat_map(move |takes| names.split(' ').map(move |name| (name, takes)))
@@ -37,7 +37,7 @@ pub(super) static COMMANDS: LazyLock<Vec<(&str, Takes)>> = LazyLock::new(|| {
 });
 
 impl Takes {
-    /// What the table calls it.
+    /// Looks up the name used in the table.
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "user" => Self::User,
@@ -57,17 +57,17 @@ impl Takes {
 /// How a command takes a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Behind one of these flags, parted by blanks; without `-`.
+    /// Behind one of these flags (listed without `-`), separated by blanks.
     Flags(&'static str),
-    /// Behind one of these words, parted by blanks, and so many arguments.
+    /// Behind one of these words (separated by blanks), after skipping so many arguments.
     Behind(&'static str, usize),
-    /// So many arguments behind the name.
+    /// The argument behind so many others.
     Argument(usize),
-    /// From its input.
+    /// From its standard input.
     Fed,
-    /// From its input, where the name begins the command.
+    /// From its standard input, if the name begins the command.
     FedFirst,
-    /// Lines `user:password` from its input.
+    /// Lines `user:password` from its standard input.
     FedPairs,
     /// `key=value`, whatever the key.
     Pairs,
@@ -77,7 +77,7 @@ pub(crate) enum Form {
     Htpasswd,
     /// `openssl … -pass pass:x`, `enc -k x`.
     Openssl,
-    /// `--value x` beside `SecureString`.
+    /// `--value x` together with `SecureString`.
     Parameter,
     /// `/user:u x`.
     Share,
@@ -85,17 +85,17 @@ pub(crate) enum Form {
     Slash,
     /// `-u user,password`.
     Comma,
-    /// The last argument, beside `--secret`.
+    /// The last argument, together with `--secret`.
     Last,
 }
 
-/// Commands, or parts of them, and how they take a secret.
+/// Commands, or parts of them, with the way each takes a secret.
 pub(super) static FORMS: LazyLock<Vec<(&str, Form)>> = LazyLock::new(|| {
     wordlists::rows("secrets.command_forms").filter_map(|(name, form)| Some((name, Form::named(form)?))).collect()
 });
 
 impl Form {
-    /// What the table calls it, with what stands behind that.
+    /// Parses an entry of the table: a name and its arguments.
     fn named(text: &'static str) -> Option<Self> {
         let (form, rest) = text.split_once(' ').unwrap_or((text, ""));
         Some(match form {

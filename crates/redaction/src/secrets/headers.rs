@@ -1,5 +1,5 @@
-//! **What**: credentials of HTTP headers: `Authorization` with any scheme, cookies. **Invariants**: the scheme, the
-//! names of cookies and their attributes stay. **Not here**: finding the header (`assign`).
+//! Finds credentials in HTTP headers: `Authorization` with any scheme, and cookies. The scheme, cookie names and cookie
+//! attributes stay. `assign` finds the headers.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -14,23 +14,23 @@ use crate::wordlists;
 
 /// Most bytes of a header.
 const MOST: usize = 4096;
-/// Schemes whose credentials are many words.
+/// Schemes whose credentials have several words.
 const LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature hmac oauth mac hawk";
-/// All schemes, and whether their credentials are many words.
+/// All schemes, each with whether its credentials have several words.
 static SCHEMES: LazyLock<Map<bool>> = LazyLock::new(|| {
     let of = |words: &'static str, many: bool| words.split_ascii_whitespace().map(move |word| (word, many));
     Map::mapped(of(wordlists::text("secrets.schemes"), false).chain(of(LISTS, true)).collect())
 });
-/// What stands in `Set-Cookie` beside the cookie.
+/// Attributes of `Set-Cookie`.
 static ATTRIBUTES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.cookie_attributes")));
 
-/// Cookies that hold a choice of the page, no session.
+/// Cookies that hold a preference rather than a session.
 static CHOICES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.cookies_of_choices")));
 
-/// Values of cookies that are none.
+/// Cookie values that are not secret.
 static SAYS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.cookie_values")));
 
-/// Adds what is secret in the header `pair`; gives up to where nothing needs another look.
+/// Claims the secrets in the header `pair`. Returns the end of the text that needs no further check.
 pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
     // `curl --cookie "a=b"`
     let flag = kind == Kind::Cookie && pair.sep == Sep::Space && scan.before(pair.key.start, 1) == b'-';
@@ -41,11 +41,11 @@ pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, clai
     if !header && !flag {
         return pair.key.end;
     }
-    // `Digest username="bob"` reads like a type before a value
+    // `Digest username="bob"` is read as a type before a value
     let typed = pair.sep == Sep::Equals && pair.quote.is_some() && scan.byte(pair.key.end) == b':';
     let restored = typed.then(|| behind_type(scan, pair)).flatten();
     let pair = restored.as_ref().unwrap_or(pair);
-    // a line is read only where its first word may be a scheme, credentials or a cookie
+    // A line is read only if its first word may be a scheme, credentials or a cookie
     let first = scan.bytes(pair.value.clone());
     let scheme = SCHEMES.get(first);
     let plausible = scheme.is_some() || first.iter().any(|byte| byte.is_ascii_digit() || *byte == b'=');
@@ -61,12 +61,12 @@ pub(super) fn look(scan: &Scan<'_>, pair: &Pair, kind: Kind, rules: &Rules, clai
         Kind::Cookie => cookies(scan, pair, content, rules, claims),
         _ => credentials(scan, content, (first.len(), scheme), rules, claims),
     }
-    // a long line is not read again from each of its keys
+    // A long line is not read again from each of its keys
     if pair.quote.is_none() && end > pair.key.end + 512 { end } else { pair.key.end }
 }
 
-/// From `start` to the line's end or the quote around the header. What is no list of words is a scheme and what stands
-/// behind it: no more is read, or a line of headers would be read from each of them.
+/// The range from `start` to the line's end or the header's quote. Without `list`, at most two words (a scheme and its
+/// credentials) are read, so that a line of headers is not read from each of them.
 fn unquoted(scan: &Scan<'_>, start: usize, list: bool) -> Range<usize> {
     let rest = ahead(scan, start, MOST);
     static MARKS: Bytes = Bytes::of(b"\n\r\"'`\\ \t");
@@ -84,7 +84,7 @@ fn unquoted(scan: &Scan<'_>, start: usize, list: bool) -> Range<usize> {
     start..start + rest.get(..len).unwrap_or_default().trim_ascii_end().len()
 }
 
-/// `asked`: of what stands first, how long it is and whether it is a scheme.
+/// Claims credentials. `asked`: length of the first word, and whether it is a known scheme.
 fn credentials(
     scan: &Scan<'_>,
     content: Range<usize>,
@@ -109,14 +109,14 @@ fn credentials(
         false => IN_CREDENTIALS.leading(rest),
     };
     let found = rest.get(..len).unwrap_or_default();
-    // the next header stands where credentials would
+    // The next header is where the credentials would be
     if known && found.ends_with(b":") {
         return;
     }
     let look = Look::at(found);
     let secret = match known {
         true => {
-            // `Token token="…"`: what is in the quotes has a key of its own
+            // `Token token="…"`: the quoted value has its own key
             let key = look.letters() + 1 == look.len && found.ends_with(b"=");
             let word = key || look.only_letters() && look.upper == 0 && found.len() < 20;
             found.len() >= 4 && !word && !refused(found)
@@ -129,8 +129,8 @@ fn credentials(
     }
 }
 
-/// `Digest username="…", realm="…", response="…"`: what is computed of the password goes. The quotes around its parts
-/// also end what was read as the header where that has none.
+/// Claims the response in `Digest username="…", realm="…", response="…"`, which is computed from the password. If the
+/// header is unquoted, the quotes of its parts have ended `content` too early.
 fn digest(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &mut Claims) {
     let Some(rule) = rules.header else { return };
     let rest = ahead(scan, content.start, MOST);
@@ -143,7 +143,7 @@ fn digest(scan: &Scan<'_>, content: Range<usize>, rules: &Rules, claims: &mut Cl
     }
 }
 
-/// The pair whose value is the scheme behind the key's colon, where one stands there.
+/// Re-reads a pair whose value is a scheme right behind the key's colon.
 fn behind_type(scan: &Scan<'_>, pair: &Pair) -> Option<Pair> {
     let head = ahead(scan, pair.key.end + 1, 64);
     let blanks = head.iter().take_while(|byte| **byte == b' ').count();
@@ -159,7 +159,7 @@ fn cookies(scan: &Scan<'_>, pair: &Pair, content: Range<usize>, rules: &Rules, c
     values(scan, content, (one, told), rules, claims);
 }
 
-/// Claims the values of cookies: of the first alone (`one`), and words of small letters only where it is `told` that
+/// Claims the values of cookies: only the first if `one` is set, and lower-case words only if `told` confirms that
 /// these are cookies.
 pub(super) fn values(
     scan: &Scan<'_>,

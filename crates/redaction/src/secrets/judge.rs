@@ -1,6 +1,5 @@
-//! **What**: says whether a value is what its key announces: a password, a token, or what only looks so.
-//! **Invariants**: pure; code, prose, paths and names of secrets are none. **Not here**: where keys and values stand
-//! (`assign`, `lists`).
+//! Decides whether a value is the secret that its key names, or only looks like one: code, prose, paths and names of
+//! secrets are not secrets. Pure functions. `assign` and `lists` find keys and values.
 
 use std::sync::LazyLock;
 
@@ -14,7 +13,7 @@ use super::values::{
 use crate::pairs::{Pair, Sep};
 use crate::wordlists;
 
-/// Whether the value is secret, by what its key announces.
+/// Whether the value is secret, given the kind of its key.
 pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> bool {
     let look = Look::at(value);
     let joins = |at: usize| matches!(value.get(at..at + 2), Some(b"::" | b"->"));
@@ -38,7 +37,7 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
     let strict = matches!(pair.sep, Sep::Comma | Sep::Compare) && !flag || (pair.sep == Sep::Cell && look.blanks > 0);
     match kind {
         Kind::Password if !strict => password(value, &look, pair, place),
-        // `bind '…' pass '…'`: what is in quotes and full of marks is no test's result
+        // `bind '…' pass '…'`: a quoted value full of special characters is not a test result
         Kind::Pass if strict || matches!(pair.sep, Sep::Space | Sep::Is | Sep::Call) && !place.flag => {
             pair.quote.is_some() && look.blanks == 0 && look.digits > 0 && look.marks > look.joints + 2
         }
@@ -61,7 +60,7 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
             false
         }
         Kind::Weak => random(value) && !uuid(value) && !is_twilio_id(value) && calls(value, pair).is_none(),
-        // no number, date, or word: they tell of passwords
+        // Excludes numbers, dates and words, which describe passwords
         Kind::Doubtful => {
             let mixed = look.digits > 0 && look.upper > 0 && look.lower > 0 && look.marks > look.joints;
             look.blanks == 0 && calls(value, pair).is_none() && !uuid(value) && (mixed || random(value))
@@ -75,7 +74,7 @@ pub(super) fn judge(kind: Kind, value: &[u8], pair: &Pair, place: &Place) -> boo
     }
 }
 
-/// Whether a text is secret as all of what stands under a key: judged as in JSON. Numbers of few digits are none.
+/// Whether a text that is the whole value of a key is secret, judged as in JSON. Numbers with few digits are not.
 pub(super) fn is_secret_under(kind: Kind, key: &[u8], value: &[u8]) -> bool {
     let pair = Pair { key: 0..0, sep: Sep::Colon, quote: Some(b'"'), json_key: true, value: 0..value.len() };
     let place = Place::alone(!key.iter().any(u8::is_ascii_lowercase));
@@ -83,17 +82,17 @@ pub(super) fn is_secret_under(kind: Kind, key: &[u8], value: &[u8]) -> bool {
     !few && !matches!(kind, Kind::Header | Kind::Cookie | Kind::Parameter) && judge(kind, value, &pair, &place)
 }
 
-/// `{`, `[`: an object or array, not a value.
+/// Whether a value is an object or array (`{`, `[`).
 fn is_bracket(value: &[u8], pair: &Pair) -> bool {
     pair.quote.is_none() && value.first().is_some_and(|byte| b"{[(|>&*!@".contains(byte)) && !is_torn(value)
 }
 
-/// The bracket of a call, if code stands where a value would: `f(x)`, `a[0]`.
+/// Position of the bracket if the value is code: `f(x)`, `a[0]`.
 fn calls(value: &[u8], pair: &Pair) -> Option<usize> {
     let at = if pair.quote.is_none() { memchr::memchr3(b'(', b'[', b'{', value)? } else { return None };
     let name = value.get(..at).unwrap_or_default();
     if value.get(at) == Some(&b'{') {
-        // a value of Go or Rust: `pkg.Type{Field`
+        // A struct literal in Go or Rust: `pkg.Type{Field`
         let typed = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'.';
         return (name.contains(&b'.') && name.iter().all(typed)).then_some(at);
     }
@@ -103,7 +102,7 @@ fn calls(value: &[u8], pair: &Pair) -> Option<usize> {
     (!name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.$:!?".contains(byte))).then_some(at)
 }
 
-/// Whether letters or digits follow right behind the bracket that closes the first one: no code is written so.
+/// Whether letters or digits follow right behind the closing bracket, unlike in code.
 fn goes_on(rest: &[u8]) -> bool {
     let mut open = 0_usize;
     let close = rest.iter().position(|byte| {
@@ -114,10 +113,10 @@ fn goes_on(rest: &[u8]) -> bool {
     close.and_then(|close| rest.get(close + 1)).is_some_and(u8::is_ascii_alphanumeric)
 }
 
-/// Words within the names that code gives to secrets.
+/// Words in the names that code gives to secrets.
 static IDENTIFIERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.identifiers"));
 
-/// `a.b`, `aB`, `a_b` of letters: what code writes where a value would stand.
+/// Whether a value is an identifier of code: letters such as `a.b`, `aB`, `a_b`.
 fn identifier(value: &[u8], look: &Look) -> bool {
     let named = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
     if memchr::memchr_iter(b':', value).any(|at| value.get(at + 1) == Some(&b':')) {
@@ -128,7 +127,7 @@ fn identifier(value: &[u8], look: &Look) -> bool {
 }
 
 fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
-    // words of another script alone, behind a word of one, are what a form says
+    // Words of another script behind a key in that script are text of a form
     let foreign = place.is_foreign && look.letters() + look.digits == 0 && !value.is_ascii();
     if path(value) && value.starts_with(b"/") || foreign {
         return false;
@@ -170,7 +169,7 @@ fn password(value: &[u8], look: &Look, pair: &Pair, place: &Place) -> bool {
     }
 }
 
-/// One identifier in camel case.
+/// Whether a value is one identifier in camel case.
 fn place_is_code(look: &Look, value: &[u8]) -> bool {
     look.only_letters() && look.upper > 0 && look.lower > 0 && value.first().is_some_and(u8::is_ascii_lowercase)
 }
@@ -180,7 +179,7 @@ fn quoted_password(value: &[u8], look: &Look, pair: &Pair, mixed: bool) -> bool 
     let high = value.iter().filter(|byte| !byte.is_ascii()).count();
     let title =
         look.letters() + high == look.len && look.upper == 1 && value.first().is_some_and(u8::is_ascii_uppercase);
-    // a selector of a page
+    // A CSS selector
     let name = value.strip_prefix(b"#").unwrap_or(value);
     let look = &Look::at(name);
     let parts = name.split(|byte| b"-_. []/#".contains(byte)).filter(|part| !part.is_empty()).count();
@@ -210,7 +209,7 @@ trait High {
 }
 
 impl High for Look {
-    /// Mostly ASCII: labels in other languages are not.
+    /// Whether a value is mostly ASCII, unlike labels in other languages.
     fn high_is_rare(&self, value: &[u8]) -> bool {
         value.iter().filter(|byte| !byte.is_ascii()).count() * 3 <= self.len
     }
@@ -254,7 +253,7 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
         [&b"key"[..], b"token", b"secret", b"api", b"pass", b"name", b"auth"].iter().any(|word| contains(value, word));
     match pair.quote {
         Some(_) if named && look.digits == 0 && look.marks == look.joints => false,
-        // the name of a message: `e2.api.client.secret.key`
+        // The name of a message: `e2.api.client.secret.key`
         Some(_) if named && value.iter().filter(|byte| **byte == b'.').count() > 2 && wordy(value) => false,
         Some(_) => {
             (look.classes() >= 2 && !title(value, look))
@@ -277,7 +276,7 @@ fn secret(kind: Kind, value: &[u8], look: &Look, pair: &Pair, place: &Place) -> 
     }
 }
 
-/// A token that joins machines to a cluster of Kubernetes: `abcdef.0123456789abcdef`.
+/// Whether a value is a bootstrap token of Kubernetes: `abcdef.0123456789abcdef`.
 fn is_bootstrap(value: &[u8], look: &Look) -> bool {
     look.len == 23
         && value.get(6) == Some(&b'.')
@@ -287,7 +286,7 @@ fn is_bootstrap(value: &[u8], look: &Look) -> bool {
         && look.lower > 3
 }
 
-/// A path of modules, a class: `rust_openssl.hpke.X1`, `PKCS7KeyTypes`.
+/// Whether a value is a module path or class: `rust_openssl.hpke.X1`, `PKCS7KeyTypes`.
 fn code(value: &[u8], look: &Look) -> bool {
     let named = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
     let first = value.split(|byte| *byte == b'.').next().unwrap_or_default();
@@ -298,14 +297,14 @@ fn code(value: &[u8], look: &Look) -> bool {
     let told = [&b"Key"[..], b"Token", b"Secret", b"Auth", b"key", b"token"]
         .iter()
         .any(|word| value.windows(word.len()).any(|part| part == *word));
-    // a random text may hold such a word, too
+    // A random text may also contain such a word
     let numbers = value
         .chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit())
         .filter(|part| part.first().is_some_and(u8::is_ascii_digit));
     named && (module || (told && look.lower > look.upper && look.digits * 3 < look.len && numbers.count() < 4))
 }
 
-/// Capitals as in `ACCESS_TOKEN`, and what documents print.
+/// Whether a value is a name such as `ACCESS_TOKEN`, or a documentation example.
 fn example(value: &[u8]) -> bool {
     let number = value.iter().rev().take(3).take_while(|byte| byte.is_ascii_digit()).count();
     let name = value.get(..value.len() - number).unwrap_or_default();
@@ -315,7 +314,7 @@ fn example(value: &[u8]) -> bool {
     capitals || value.windows(7).any(|part| part == b"EXAMPLE")
 }
 
-/// Words of a title or class name.
+/// Whether a value has the words of a title or class name.
 fn title(value: &[u8], look: &Look) -> bool {
     look.digits == 0 && look.marks == look.joints && wordy(value)
 }

@@ -1,7 +1,6 @@
-//! **What**: says what a key announces: a password, another secret, a header of credentials, a cookie, or nothing.
-//! **Why**: `api_key`, `apiKey`, `API-KEY` and `aws.api.key.prod` are one key; `max_tokens`, `token_endpoint` and
-//! `primary_key` are none. **Invariants**: a key is read from its last word; no allocation. **Not here**: values
-//! (`values`), where keys stand (`pairs`).
+//! Classifies keys: a password, another secret, a header with credentials, a cookie, or nothing. `api_key`, `apiKey`,
+//! `API-KEY` and `aws.api.key.prod` are the same key; `max_tokens`, `token_endpoint` and `primary_key` name no secret.
+//! A key is read from its last word, without allocation. `values` checks values, `pairs` finds keys.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -12,20 +11,20 @@ use crate::glued::SCRIPTS;
 use crate::sets::{Bytes, Map};
 use crate::wordlists;
 
-/// What a key announces.
+/// The kind of secret that a key names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A password: four characters may be one.
+    /// A password; may be as short as four characters.
     Password,
-    /// `pass` alone: also what tests do.
+    /// `pass` alone, which may also be a test result.
     Pass,
     /// A token, secret or key.
     Secret,
-    /// `token` alone: also a piece of text.
+    /// `token` alone, which may also be a piece of text.
     Token,
-    /// Often no secret: the value must be random.
+    /// Rarely a secret, so the value must be random.
     Weak,
-    /// `password_history`: passwords, or what is told of them.
+    /// `password_history` and similar: passwords, or data about them.
     Doubtful,
     /// A few digits.
     Pin,
@@ -33,18 +32,18 @@ pub(super) enum Kind {
     Header,
     /// `name=value` pairs.
     Cookie,
-    /// Secret in the query of a URL only.
+    /// A secret only as a parameter of a URL.
     Parameter,
 }
 
-/// Ends of words glued together that say the same.
+/// Endings of glued words with the same meaning.
 const PASSWORD_ENDS: &[&str] = &["password", "passwd", "passphrase", "pwd"];
 static SECRET_ENDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("secrets.secret_endings").collect());
 
-/// Last words of keys that talk about a secret or hold it: only what is random counts.
+/// Last words of keys that describe or hold a secret; only random values count.
 const DOUBTFUL: &str = "history settings on variable variables";
 
-/// All words with the lists that they are in.
+/// All words, each with the lists that contain it.
 static WORDS: LazyLock<Map<u16>> = LazyLock::new(|| {
     let known = [
         (List::Key, "key keys"),
@@ -65,17 +64,17 @@ static WORDS: LazyLock<Map<u16>> = LazyLock::new(|| {
     lexicon(known.into_iter().chain(SCRIPTS.iter().map(|word| (List::Password, *word))))
 });
 
-/// Words that say something by themselves.
+/// Words that have a meaning alone.
 static ALONE: LazyLock<Map<Kind>> = LazyLock::new(|| Map::mapped(alone().collect()));
 
-/// The words of the table, and what each announces.
+/// The words of the table, each with its kind.
 pub(super) fn alone() -> impl Iterator<Item = (&'static str, Kind)> {
     let rows = wordlists::rows("secrets.key_kinds").filter_map(|(kind, words)| Some((Kind::named(kind)?, words)));
     rows.flat_map(|(kind, words)| words.split(' ').map(move |word| (word, kind)))
 }
 
 impl Kind {
-    /// What the table calls it.
+    /// Looks up the name used in the table.
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "header" => Self::Header,
@@ -88,22 +87,22 @@ impl Kind {
     }
 }
 
-/// The lists that a word is in.
+/// The lists that contain a word, as bits.
 fn lists(word: &[u8]) -> u16 {
     WORDS.get(word).unwrap_or(0)
 }
 
-/// ASCII but letters and digits; and digits.
+/// ASCII except letters and digits; and the same with digits.
 static SEPARATOR: Bytes = Bytes::of(b"").and_alnum().and_high().others();
 static DULL: Bytes = Bytes::of(LETTERS).and_high().others();
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-/// What the last word of `key` is, and what stands before it. Camel case parts words; digits at an end do not count.
+/// The last word of `key`, and the text before it. Camel case separates words; trailing digits are ignored.
 fn split_last(key: &[u8]) -> (&[u8], &[u8]) {
     let end = key.len() - DULL.trailing(key);
     let key = key.get(..end).unwrap_or_default();
     let mut start = 0;
-    // the byte behind; nothing small stands behind the end
+    // The byte after the current one; at the end, not a lower-case letter
     let mut behind = b'_';
     for (at, byte) in key.iter().enumerate().rev() {
         if SEPARATOR.has(*byte) {
@@ -122,23 +121,23 @@ fn split_last(key: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn ends_in(word: &[u8], list: &[&str]) -> bool {
-    // none of them ends in another letter
+    // All endings end in one of these letters
     let may = word.len() > 4 && word.last().is_some_and(|last| b"dtyne".contains(&(last | 0x20)));
     may && list.iter().any(|end| ends_with(word, end.as_bytes()))
 }
 
-/// Keys of a text that were asked for, and what they announce: the same ones stand in it again and again.
+/// A cache of classified keys, because the same ones occur again and again in a text.
 #[derive(Default)]
 pub(super) struct Asked {
     kinds: [(Range<usize>, Option<Kind>); 4],
-    /// What was read for their values.
+    /// Cache for reading their values.
     pub(super) read: Read,
-    /// Where no quote stands, as far as calls were read.
+    /// A range without quotes, as far as calls were read.
     pub(super) unquoted: Range<usize>,
 }
 
 impl Asked {
-    /// As [`kind`], of a key that stands in `text`.
+    /// Like [`kind`], for a key in `text`.
     pub(super) fn kind(&mut self, text: &[u8], key: Range<usize>) -> Option<Kind> {
         let found = text.get(key.clone()).unwrap_or_default();
         let slot = usize::from(found.first().copied().unwrap_or_default() ^ found.len() as u8) % 4;
@@ -150,7 +149,7 @@ impl Asked {
     }
 }
 
-/// What the key announces; none where it announces nothing.
+/// Classifies a key; `None` if it names no secret.
 pub(super) fn kind(key: &[u8]) -> Option<Kind> {
     let (mut rest, mut last) = split_last(key);
     let (mut weak, mut doubtful) = (false, false);
@@ -164,7 +163,7 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
             };
         }
         if List::About.is_in(lists) || rest.is_empty() {
-            // of an AppRole; the names of secrets are no random text
+            // The secret id of an AppRole; other ids name secrets and are not random
             let role = last.eq_ignore_ascii_case(b"id") && split_last(rest).1.eq_ignore_ascii_case(b"secret");
             return role.then_some(Kind::Weak);
         }
@@ -175,7 +174,7 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
         weak = true;
         (rest, last) = split_last(rest);
     }
-    // `TOKEN_GITHUB`, `secret_for_x`: a word of secrets before others
+    // `TOKEN_GITHUB`, `secret_for_x`: a word for a secret before other words
     for _ in 0..6 {
         if rest.is_empty() {
             return None;
@@ -191,7 +190,7 @@ pub(super) fn kind(key: &[u8]) -> Option<Kind> {
     None
 }
 
-/// What `key` is, by the word before it.
+/// The kind of `key`, given the word before it.
 fn of_key(before: &[u8]) -> Kind {
     match lists(before) {
         _ if before.is_empty() => Kind::Parameter,
@@ -200,11 +199,11 @@ fn of_key(before: &[u8]) -> Kind {
     }
 }
 
-/// What the last word of a key announces, the most frequent words first.
+/// The kind of a key's last word; the most frequent words are checked first.
 fn of_word(rest: &[u8], last: &[u8], lists_of: u16) -> Option<Kind> {
     let before = || split_last(rest).1;
     let is = |list: List| list.is_in(lists_of);
-    // `publicToken`, `issuerKeyHash`: code names what is no secret so, not settings
+    // `publicToken`, `issuerKeyHash`: in code, not in settings, these names mean non-secrets
     let shown = |word: &[u8]| word.eq_ignore_ascii_case(b"public") || word.eq_ignore_ascii_case(b"issuer");
     if (is(List::Key) || is(List::Token)) && rest.last().is_some_and(u8::is_ascii_alphabetic) && shown(before()) {
         return None;
@@ -215,7 +214,7 @@ fn of_word(rest: &[u8], last: &[u8], lists_of: u16) -> Option<Kind> {
     }
     if is(List::Token) {
         let kind = if rest.is_empty() { Kind::Token } else { Kind::Secret };
-        // of an assembly of .NET
+        // The public key token of a .NET assembly
         let (names, before) = split_last(rest);
         if before.eq_ignore_ascii_case(b"key") && split_last(names).1.eq_ignore_ascii_case(b"public") {
             return None;

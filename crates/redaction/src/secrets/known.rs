@@ -1,33 +1,32 @@
-//! **What**: calls that take a secret without a key: their names, which argument it is, and what that must look like.
-//! **Why**: `jwt.sign(x, "…")` and `login("user", "…")` have no word for what stands there. **Invariants**: names are
-//! in small letters, from the beginning of a word; the more a name is also used for something else, the more its
-//! argument must look like a secret. **Not here**: how arguments are read (`calls`).
+//! Calls that take a secret without a key, such as `jwt.sign(x, "…")` and `login("user", "…")`: their names, the
+//! position of the argument, and its required form. Names are in lower case, from the start of a word; the more common
+//! a name is for other purposes, the stricter the form. `calls` reads the arguments.
 
 use std::sync::LazyLock;
 
 use crate::wordlists;
 
-/// What an argument must look like to be hidden.
+/// Required form of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fits {
-    /// A password, whatever it looks like.
+    /// A password of any form.
     Password,
-    /// A password that no word alone is.
+    /// A password that is not a single plain word.
     Mixed,
-    /// As [`Fits::Mixed`], and all arguments before it are strings.
+    /// Like [`Fits::Mixed`], and all arguments before it are strings.
     Third,
-    /// What signs or encrypts: no name of an algorithm, no word for a secret.
+    /// A secret for signing or encryption: not an algorithm's name or a word for a secret.
     Secret,
-    /// A key: random.
+    /// A random key.
     Key,
     /// A key that may be a UUID.
     Uuid,
 }
 
-/// Which argument of a call is secret.
+/// The secret argument of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// How many arguments stand before it.
+    /// Number of arguments before it.
     pub(super) argument: usize,
     pub(super) fits: Fits,
 }
@@ -42,7 +41,7 @@ const fn taken(argument: usize, fits: Fits) -> Taken {
 }
 
 impl Fits {
-    /// What the tables of calls call it.
+    /// Looks up the name used in the tables of calls.
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "password" => Self::Password,
@@ -56,7 +55,7 @@ impl Fits {
     }
 }
 
-/// Names of calls, whether their case counts, and what they take.
+/// Names of calls, whether case counts, and their secret arguments.
 pub(super) fn all() -> impl Iterator<Item = (&'static str, bool, Taken)> {
     let each = |list: &str, exact: bool| {
         wordlists::rows(list)
@@ -66,11 +65,11 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, bool, Taken)> {
     each("secrets.calls", false).chain(each("secrets.calls_exact", true))
 }
 
-/// `1 secret`: how many arguments stand before it, and what it must look like.
+/// Parses `1 secret`: the number of arguments before, and the required form.
 fn named(takes: &str) -> Option<Taken> {
     let (argument, fits) = takes.split_once(' ')?;
     Some(taken(argument.parse().ok()?, Fits::named(fits)?))
 }
 
-/// Calls whose argument `"…".toCharArray()` is a password, by the ends of their names.
+/// Name endings of calls whose argument `"…".toCharArray()` is a password.
 pub(super) static CHARACTERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.character_calls"));

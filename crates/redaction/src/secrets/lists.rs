@@ -1,7 +1,6 @@
-//! **What**: values whose secret key stands elsewhere: items of a list, what an object only wraps, cells of a column.
-//! **Why**: a list has the key of its parent, a row the names of its columns. **Invariants**: what is no random value,
-//! nor a password by its look, stays: rules of forms, names of secrets and words stand in lists, too. **Not here**:
-//! where rows and columns stand (`keys::columns`), how lists are read (`pairs`).
+//! Finds values whose secret key is elsewhere: items of a list, which share their parent's key, values in wrapping
+//! objects, and cells of a column. Only random values and values that look like a password are claimed, because lists
+//! also contain form rules, names of secrets and words. `keys::columns` finds rows and columns, `pairs` reads lists.
 
 use std::ops::Range;
 
@@ -17,7 +16,7 @@ use super::values::{Look, is_talk, path, random, refused, wordy};
 use crate::scan::{Claims, Scan, ahead};
 use crate::validate::Validator;
 
-/// A list or object in place of the value.
+/// Whether the value is a list or object.
 pub(super) fn is_opened(scan: &Scan<'_>, pair: &Pair) -> bool {
     let begins = match scan.byte(pair.value.start) {
         b'[' | b'{' => true,
@@ -30,8 +29,8 @@ pub(super) fn is_opened(scan: &Scan<'_>, pair: &Pair) -> bool {
         && matches!(pair.sep, Sep::Colon | Sep::Equals | Sep::Arrow)
 }
 
-/// The strings of a list, or of an object that only wraps a value, have the key of their parent. Rules of forms and
-/// names of secrets stand in lists, too: what is hidden there is no word. Gives up to where nothing needs another look.
+/// Claims the strings of a list or wrapping object, which share their parent's key; plain words are left. Returns the
+/// end of the text that needs no further check.
 pub(super) fn items(scan: &Scan<'_>, parent: &Pair, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
     let mut end = parent.key.end;
     for (quote, range) in wrapped(scan.text.as_bytes(), parent.value.start) {
@@ -42,7 +41,7 @@ pub(super) fn items(scan: &Scan<'_>, parent: &Pair, kind: Kind, rules: &Rules, c
     end
 }
 
-/// One item of the list under `key`, with its quote.
+/// Claims one item of the list under `key`; returns whether it was claimed.
 pub(super) fn item(
     scan: &Scan<'_>,
     key: &Range<usize>,
@@ -65,7 +64,8 @@ pub(super) fn item(
     rule.is_some_and(|rule| judge(kind, value, &pair, &Place::of(scan, &pair, false)) && claims.add(scan, rule, range))
 }
 
-/// YAML's list on the lines below a key: `- v`, `- "v"`. Gives up to where nothing needs another look.
+/// Claims the items of a YAML list on the lines below a key: `- v`, `- "v"`. Returns the end of the text that needs no
+/// further check.
 pub(super) fn below(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rules, claims: &mut Claims) -> usize {
     let mut at = key.end + 2;
     for _ in 0..ITEMS {
@@ -76,7 +76,7 @@ pub(super) fn below(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rul
         let body = line.get(blanks..).unwrap_or_default();
         let lead = match body {
             [b'-', b' ', ..] => 2,
-            // a map below the key may only wrap its value
+            // A map below the key may only wrap its value
             _ if blanks > 0 && at < key.end + 2 + MAP => match wrapping(body) {
                 Some(0) => {
                     at += len + 1;
@@ -95,7 +95,7 @@ pub(super) fn below(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rul
             }
             _ => (None, start..start + value.len()),
         };
-        // an item that is a pair itself has its own key
+        // An item that is itself a pair has its own key
         if quote.is_some() || !value.contains(&b' ') {
             item(scan, key, (quote, range), kind, rules, claims);
         }
@@ -104,8 +104,8 @@ pub(super) fn below(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rul
     key.end
 }
 
-/// Bytes before the value of a line such as `Default: v` of a template's parameter; 0 where the line is another pair of
-/// it (`Type: String`).
+/// Length of the key in a line such as `Default: v` of a template parameter; 0 if the line is another of its pairs
+/// (`Type: String`).
 fn wrapping(line: &[u8]) -> Option<usize> {
     let word = line.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let name = line.get(..word).filter(|name| !name.is_empty())?;
@@ -115,9 +115,9 @@ fn wrapping(line: &[u8]) -> Option<usize> {
     Some(if wraps { word + 2 + blanks } else { 0 })
 }
 
-/// Bytes of a map below a key.
+/// Most bytes of a map below a key.
 const MAP: usize = 400;
-/// Most items below a key, and bytes of each line.
+/// Most items below a key, and most bytes of each line.
 const ITEMS: usize = 32;
 const LINE: usize = 512;
 
@@ -134,7 +134,7 @@ pub(super) fn is_login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> bool {
     }
 }
 
-/// The password of `credentials: admin / x`, `id/pw: admin/x`.
+/// The password in `credentials: admin / x` or `id/pw: admin/x`; an empty range if there is none to claim.
 pub(super) fn login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>> {
     if pair.sep != Sep::Colon || pair.quote.is_some() {
         return None;
@@ -152,11 +152,11 @@ pub(super) fn login(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<us
     let mixed = look.digits > 0 && look.letters() > 0 && !wordy(value) && !path(value);
     let stands = slash && value.len() >= 6 && mixed;
     let from = pair.value.start + found.start;
-    // a value behind both keys is nothing else
+    // After both keys, the value has no other meaning
     (stands || both).then(|| from..from + if stands { found.len() } else { 0 })
 }
 
-/// The password of `user / password`, and whether one slash stands between them, behind a user.
+/// The password in `user / password`, and whether exactly one slash separates it from a user.
 pub(super) fn user_and(rest: &[u8]) -> Option<(bool, Range<usize>)> {
     let user = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(byte)).count();
     let gap = rest.iter().skip(user).take(4).take_while(|byte| b" /".contains(byte)).count();
@@ -167,27 +167,27 @@ pub(super) fn user_and(rest: &[u8]) -> Option<(bool, Range<usize>)> {
     Some((slash && user > 0, from..from + password))
 }
 
-/// `"auth": "…"` of Docker's configuration: a user and password in base64.
+/// `"auth": "…"` in Docker's configuration: user and password in base64.
 pub(super) fn is_basic(scan: &Scan<'_>, pair: &Pair) -> bool {
     let named = scan.bytes(pair.key.clone()).eq_ignore_ascii_case(b"auth") && pair.json_key && pair.quote.is_some();
     named && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
 }
 
-/// What a column of a table holds, if that is secret.
+/// A column of secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
     kind: Kind,
     rule: u16,
 }
 
-/// What the column `name` holds.
+/// Returns the column `name`, if it holds secrets.
 pub(crate) fn column(rules: &Rules, name: &[u8]) -> Option<Column> {
     let kind = kind(name).filter(|kind| !matches!(kind, Kind::Parameter | Kind::Header | Kind::Cookie))?;
     Some(Column { kind, rule: rules.of_pair(kind, name)? })
 }
 
-/// Claims the cell at `range` of a column. One in quotes, or a text between commas (`sure`), may be a password of small
-/// letters.
+/// Claims the cell at `range` of a column. With `sure` (a quoted cell, or clean separators), a password of lower-case
+/// letters counts.
 pub(crate) fn cell(scan: &Scan<'_>, column: Column, range: Range<usize>, sure: bool, claims: &mut Claims) {
     let value = scan.bytes(range.clone());
     let look = Look::at(value);

@@ -1,6 +1,6 @@
-//! **What**: says whether a word of prose or code is a password: in backticks, behind `is`, beside `==`.
-//! **Invariants**: pure; names in code, algorithms and paths are none. **Not here**: where such words stand (`told`),
-//! other values (`judge`).
+//! Decides whether a word of prose or code is a password: in backticks, behind `is`, or compared with `==`. Pure
+//! functions; names in code, algorithms and paths are not passwords. `told` finds such words, `judge` checks other
+//! values.
 
 use std::sync::LazyLock;
 
@@ -8,10 +8,10 @@ use super::look::Look;
 use super::values::{contains, is_algorithm, names_itself, path, random, wordy};
 use crate::wordlists;
 
-/// Words within names of code and settings.
+/// Words in names of code and settings.
 static NAMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.code_names"));
 
-/// Whether what stands in backticks behind `is` is a password, and no name in code.
+/// Whether a word in backticks behind `is` is a password rather than a name in code.
 pub(super) fn is_literal(value: &[u8], look: &Look) -> bool {
     if look.digits == look.len {
         return (4..=12).contains(&look.len);
@@ -31,15 +31,15 @@ pub(super) fn is_literal(value: &[u8], look: &Look) -> bool {
         && !(code || named || shouted || dotted || is_algorithm(value))
 }
 
-/// Whether `-` joins words of four letters and more.
+/// Whether a value is words of at least four letters joined by `-`.
 fn joined(value: &[u8]) -> bool {
     let words =
         value.split(|byte| *byte == b'-').filter(|word| word.len() > 3 && word.iter().all(u8::is_ascii_lowercase));
     words.count() > 1
 }
 
-/// Whether a value behind `is` is a password of words and digits: `walnut_velvet555`, `hunter22`. `alone`: no word
-/// follows.
+/// Whether a value behind `is` is a password of words and digits: `walnut_velvet555`, `hunter22`. `alone`: no further
+/// word follows.
 pub(super) fn is_phrase(value: &[u8], look: &Look, alone: bool) -> bool {
     let digits = value.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let words = value
@@ -53,7 +53,7 @@ pub(super) fn is_phrase(value: &[u8], look: &Look, alone: bool) -> bool {
     plain && joined && !named && (long > 1 && digits > 1 || long == 1 && alone && look.marks == 0 && look.lower >= 5)
 }
 
-/// Whether what a password is compared with is one, not a name.
+/// Whether the value that a password is compared with is a password rather than a name.
 pub(super) fn is_compared(value: &[u8], look: &Look) -> bool {
     let mixed = look.digits >= 2 && look.letters() >= 4
         || look.digits == look.len && look.len >= 4

@@ -1,7 +1,7 @@
-//! **What**: [`Look`]: how many bytes of each kind a value has. **Why**: nearly every question about a value is one of
-//! counts. **Invariants**: one pass, one look-up a byte. **Not here**: what is made of the counts (`values`, `assign`).
+//! [`Look`]: the number of bytes of each kind in a value, because most checks of a value depend on counts. One pass,
+//! one table look-up per byte. `values` and `assign` use the counts.
 
-/// What a value is made of.
+/// Counts of a value's bytes by kind.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Look {
     pub(super) len: usize,
@@ -9,16 +9,16 @@ pub(super) struct Look {
     pub(super) upper: usize,
     pub(super) digits: usize,
     pub(super) blanks: usize,
-    /// Neither letters nor digits nor blanks.
+    /// Bytes that are not letters, digits or blanks.
     pub(super) marks: usize,
-    /// Of the marks those that only join words: `-`, `_`, `.`.
+    /// Those marks that only join words: `-`, `_`, `.`.
     pub(super) joints: usize,
     pub(super) hex: bool,
     pub(super) distinct: u32,
 }
 
-/// The counts to which each byte adds one, eight bits each: small letters, capitals, digits, blanks, joints, and what
-/// is no digit in hex.
+/// For each byte, the counts that it increments, eight bits each: small letters, capitals, digits, blanks, joints, and
+/// non-hex bytes.
 static COUNTS: [u64; 256] = counts();
 
 const fn counts() -> [u64; 256] {
@@ -44,7 +44,7 @@ const fn counts() -> [u64; 256] {
 impl Look {
     pub(super) fn at(value: &[u8]) -> Self {
         let (mut look, mut seen, mut odd) = (Self { len: value.len(), ..Self::default() }, [0_u64; 4], false);
-        // as many as eight bits count
+        // An eight-bit count can't overflow in 255 bytes
         for part in value.chunks(255) {
             let mut counts = 0;
             for byte in part {
@@ -71,12 +71,12 @@ impl Look {
         self.lower + self.upper
     }
 
-    /// Kinds of characters: lower case, upper case, digits, marks.
+    /// Number of kinds present: lower case, upper case, digits, marks.
     pub(super) fn classes(&self) -> usize {
         [self.lower, self.upper, self.digits, self.marks].iter().filter(|count| **count > 0).count()
     }
 
-    /// Letters alone.
+    /// Whether a value has only letters.
     pub(super) fn only_letters(&self) -> bool {
         self.letters() == self.len
     }

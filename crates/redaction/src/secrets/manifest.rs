@@ -1,7 +1,6 @@
-//! **What**: manifests of Kubernetes with `kind: Secret`, in YAML and JSON: the values below `data` and `stringData`.
-//! **Why**: their keys may say nothing, the manifest says that they are secret. **Invariants**: no stretch of YAML is
-//! read twice, nor JSON; keys, quotes and notation stay; templates stay. **Not here**: values whose own key says more
-//! (`assign`).
+//! Finds the values below `data` and `stringData` in Kubernetes manifests with `kind: Secret`, in YAML and JSON,
+//! whatever their keys. No part of the YAML or JSON is read twice; keys, quotes, notation and templates stay. Values
+//! with a key that names a secret are also in `assign`.
 
 use std::ops::Range;
 
@@ -12,19 +11,19 @@ use super::super::stems::WordAt;
 use super::rules::Rules;
 use super::values::refused;
 
-/// Up to where manifests were read.
+/// Progress of reading manifests.
 #[derive(Default)]
 pub(super) struct Read {
     yaml: usize,
     json: bool,
 }
 
-/// Most bytes before and behind `kind` that belong to its manifest.
+/// Most bytes of a manifest before and behind its `kind`.
 const NEAR: usize = 32 << 10;
 /// Most levels of an object.
 const LEVELS: u32 = 4;
 
-/// Looks at the manifest around the word `Secret`, where `kind` stands before it.
+/// Checks the manifest around the word `Secret`, if `kind` comes before it.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, read: &mut Read, claims: &mut Claims) {
     let Some(rule) = rules.value.filter(|_| scan.bytes(word.at..word.end) == b"Secret") else { return };
     let head = scan.bytes(word.at.saturating_sub(32)..word.at);
@@ -50,7 +49,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, read: &mut Rea
     }
 }
 
-/// Claims what every secret of a text in JSON holds.
+/// Claims the values of every secret in a JSON text.
 fn json(scan: &Scan<'_>, rule: u16, claims: &mut Claims) {
     let (mut tree, mut known) = (Tree::default(), Known::default());
     tree.walk(scan.text, &scan.detector.keys, &mut known);
@@ -69,7 +68,7 @@ fn json(scan: &Scan<'_>, rule: u16, claims: &mut Claims) {
     }
 }
 
-/// Claims what the secret in YAML holds whose kind is told at `at`; gives up to where it was read.
+/// Claims the values of the YAML secret whose kind is at `at`. Returns the end of the text that was read.
 fn yaml(scan: &Scan<'_>, at: usize, read: usize, rule: u16, claims: &mut Claims) -> usize {
     let Some(column) = column(scan, at) else { return read };
     let floor = read.max(at.saturating_sub(NEAR));
@@ -78,7 +77,7 @@ fn yaml(scan: &Scan<'_>, at: usize, read: usize, rule: u16, claims: &mut Claims)
         let before = line_start(scan, start - 1, floor);
         let line = scan.bytes(before..start);
         if indent(line).is_some_and(|deep| deep < column) || line.starts_with(b"---") {
-            // a list's item begins with its dash
+            // A list item begins with its dash
             start = if is_item(line, column) { before } else { start };
             break;
         }
@@ -100,7 +99,7 @@ fn yaml(scan: &Scan<'_>, at: usize, read: usize, rule: u16, claims: &mut Claims)
         }
         begun = true;
         let body = line.trim_ascii_start();
-        // a comment, unless it stands in a value of several lines
+        // A comment, unless it is part of a multi-line value
         if body.starts_with(b"#") && !(inside && deep > block) {
             start = next;
             continue;
@@ -120,7 +119,7 @@ fn yaml(scan: &Scan<'_>, at: usize, read: usize, rule: u16, claims: &mut Claims)
     start.max(at)
 }
 
-/// One line of data, `key: value`; something where its value stands on the lines below.
+/// Reads one line of data, `key: value`. Returns `Some` if the value is on the lines below.
 fn entry(scan: &Scan<'_>, line: Range<usize>, rule: u16, claims: &mut Claims) -> Option<()> {
     let text = scan.bytes(line.clone());
     let colon = text.iter().position(|byte| *byte == b':')?;
@@ -136,7 +135,7 @@ fn entry(scan: &Scan<'_>, line: Range<usize>, rule: u16, claims: &mut Claims) ->
     None
 }
 
-/// Claims a value that is no template and no word for none.
+/// Claims a value, unless it is a template or means "no value".
 fn value(scan: &Scan<'_>, range: Range<usize>, rule: u16, claims: &mut Claims) {
     let found = scan.bytes(range.clone());
     if !refused(found) && memchr::memmem::find(found, b"{{").is_none() && found.iter().any(u8::is_ascii_alphanumeric) {
@@ -144,7 +143,7 @@ fn value(scan: &Scan<'_>, range: Range<usize>, rule: u16, claims: &mut Claims) {
     }
 }
 
-/// The column of the key on whose line `at` is: blanks, and the dash of a list, before it.
+/// The column of the key on the line of `at`: the blanks and list dash before it.
 fn column(scan: &Scan<'_>, at: usize) -> Option<usize> {
     let start = line_start(scan, at, at.saturating_sub(256));
     let line = scan.bytes(start..at);
@@ -152,13 +151,13 @@ fn column(scan: &Scan<'_>, at: usize) -> Option<usize> {
     line.get(lead..)?.starts_with(b"kind:").then_some(lead)
 }
 
-/// Whether a line begins an item of a list whose keys stand at `column`.
+/// Whether a line begins a list item whose keys are at `column`.
 fn is_item(line: &[u8], column: usize) -> bool {
     let lead = line.iter().take_while(|byte| b" -".contains(byte)).count();
     lead == column && line.get(..lead).is_some_and(|lead| lead.contains(&b'-'))
 }
 
-/// Blanks that a line begins with; none if nothing else is on it.
+/// Number of leading blanks; `None` for a blank line.
 fn indent(line: &[u8]) -> Option<usize> {
     line.iter().position(|byte| !byte.is_ascii_whitespace())
 }

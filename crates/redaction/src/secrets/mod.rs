@@ -1,8 +1,9 @@
-//! **What**: secrets that code finds: values of keys, headers, cookies, URLs, command lines, key blocks, values beside
-//! a provider's name. **Why**: these need the notation around a value, which no pattern reads exactly. **Invariants**:
-//! only places that `anchors` named are looked at; each kind of finding is a rule of `config/rules/secrets.yaml` with
-//! its own name, so that it can be switched off and counted; looking around is bounded, and no key is judged twice.
-//! **Not here**: tokens with a prefix of their own (patterns of `secrets.yaml`), notations (`pairs`).
+//! Finds secrets with code: values of keys, headers, cookies, URLs, command lines, key blocks, values near a provider's
+//! name. They depend on the notation around a value, which patterns can't read exactly.
+//!
+//! Only positions found by `anchors` are checked. Each kind of finding is a rule in `config/rules/secrets.yaml` with
+//! its own name, so that it can be disabled and counted. Reading is bounded, and no key is checked twice. Tokens with
+//! their own prefix are patterns in `secrets.yaml`; `pairs` reads the notations.
 
 mod arguments;
 mod assign;
@@ -46,7 +47,7 @@ use crate::wordlists;
 use cue::Cue;
 use rules::Rules;
 
-/// The words that begin a look.
+/// The words that lead to secrets.
 pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
     if !rules.any() {
         return Vec::new();
@@ -87,25 +88,25 @@ pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
         .collect()
 }
 
-/// What to do at a word of secrets that letters are glued to (`glued`).
+/// The action at a secret's word with letters glued to it (`glued`).
 pub(super) fn glued(rules: &Rules) -> Option<Action> {
     rules.any().then_some(Action::Secret(Cue::Key))
 }
 
-/// The rule of `value` as all of what stands under `key` of an attribute, if that says that it is secret.
+/// The rule of `value` as the whole value of an attribute's `key`, if the key names a secret.
 pub(super) fn under(rules: &Rules, key: &[u8], value: &[u8]) -> Option<u16> {
     let kind = keys::kind(key).filter(|kind| judge::is_secret_under(*kind, key, value))?;
     rules.of_pair(kind, key)
 }
 
-/// Whether a number under `key` of an attribute is a password. What else is called a token or key is counted, not told,
-/// by numbers.
+/// Whether a number that is the value of an attribute's `key` is a password. Numbers under keys of tokens and API keys
+/// are counts.
 pub(super) fn is_password(rules: &Rules, key: &[u8], digits: &[u8]) -> bool {
     let kind = || matches!(keys::kind(key), Some(keys::Kind::Password | keys::Kind::Pass | keys::Kind::Pin));
     digits.len() >= 4 && kind() && under(rules, key, digits).is_some()
 }
 
-/// Adds what code finds in one text.
+/// Claims the secrets in one text.
 pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
     let mut done = Done::default();
     for word in &scan.anchors.by.secrets {
@@ -118,7 +119,7 @@ pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
                     done.keys = assign::look(scan, word, rules, &mut done.asked, claims);
                 }
             }
-            // most are no calls
+            // Most of these words are not calls
             Action::Secret(Cue::Call(_)) if !matches!(scan.byte(word.end), b'(' | b' ') => {}
             Action::Secret(cue) => one(scan, word, cue, rules, &mut done, claims),
             _ => {}
@@ -136,7 +137,7 @@ pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
     }
 }
 
-/// Up to where each kind of look has read.
+/// Progress of each kind of search.
 #[derive(Default)]
 struct Done {
     keys: usize,
@@ -195,7 +196,7 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
     }
 }
 
-/// How many entries each table has.
+/// Number of entries in each table.
 #[cfg(test)]
 pub(super) struct Tables {
     pub(super) commands: usize,

@@ -1,7 +1,6 @@
-//! **What**: values that a provider's name beside them makes secret (`datadog … 32 hex`), and shapes whose anchor is a
-//! digit (Telegram, Mailchimp, Azure's `Q~`). **Why**: half of the providers' keys have no prefix. **Invariants**: at
-//! most 64 bytes behind a word are read, on its line; what names a commit, digest or id stays. **Not here**: keys that
-//! say secret themselves (`assign`).
+//! Finds values that are secret because of a provider's name near them (`datadog … 32 hex`), and shapes whose anchor is
+//! a run with digits (Telegram, Mailchimp, Azure's `Q~`). Half of the providers' keys have no prefix. At most 64 bytes
+//! behind a word are read, on its line; commits, digests and ids stay. Keys that name a secret are in `assign`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -14,15 +13,16 @@ use super::values::{Look, contains, entropy as entropy_of, is_twilio_id, path, r
 use crate::scan::{Claims, Scan, ahead};
 use crate::wordlists;
 
-/// How far behind a provider's name a value may begin.
+/// Most bytes between a provider's name and the value.
 const REACH: usize = 56;
-/// Longest value.
+/// Longest value, in bytes.
 const VALUE: usize = 256;
 
-/// Words that say what a random value is, and that it may stay.
+/// Words that identify a random value as harmless.
 static KEPT: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.random_kept"));
 
-/// Looks behind the provider's name that ends at `end`; gives up to where nothing needs another look.
+/// Checks the text behind the provider's name that ends at `end`. Returns the end of the text that needs no further
+/// check.
 pub(super) fn look(scan: &Scan<'_>, end: usize, rule: u16, claims: &mut Claims) -> usize {
     let rest = ahead(scan, end, REACH + VALUE);
     if rest.first().is_none_or(|byte| byte.is_ascii_lowercase() || *byte == b'/' || *byte == b'@') {
@@ -67,7 +67,7 @@ fn in_value(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.+/=~".contains(&byte)
 }
 
-/// `KEY=value` without blanks: the value alone. Padding stays with it, a full stop does not.
+/// In `KEY=value`, returns the value alone. It keeps padding, but not a full stop.
 fn unkeyed(at: usize, token: &[u8]) -> (usize, &[u8]) {
     let parted = token.iter().position(|byte| *byte == b'=').filter(|equals| token.len() > equals + 3);
     let from = parted.map_or(0, |equals| equals + 1);
@@ -76,28 +76,28 @@ fn unkeyed(at: usize, token: &[u8]) -> (usize, &[u8]) {
     (at + from, value.get(..value.len() - dots).unwrap_or_default())
 }
 
-/// Whether what stands before a value ends in a key that may be a secret's, and a separator: so that the value counts
-/// on the line below the name, too.
+/// Whether the text before a value ends in a key that may name a secret, and a separator. Then the value may be on the
+/// line below the provider's name.
 fn is_keyed(between: &[u8]) -> bool {
     let Some((last, before)) = between.trim_ascii_end().split_last() else { return false };
     b"=:".contains(last) && ["key", "token", "secret"].iter().any(|word| ends_with(before, word.as_bytes()))
 }
 
-/// An id of a call or message: a short word in lower case before `_` or `-`.
+/// Whether a value is the id of a call or message: a short lower-case word before `_` or `-`.
 fn is_call(value: &[u8]) -> bool {
     static CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.id_prefixes"));
     let head = value.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
     value.get(head).is_some_and(|byte| b"-_".contains(byte)) && CALLS.contains(&value.get(..head).unwrap_or_default())
 }
 
-/// `client_id`, `appId` right before the value.
+/// Whether the text before a value ends in a key for ids: `client_id`, `appId`.
 fn names_id(between: &[u8]) -> bool {
     let word = between.iter().rev().skip_while(|byte| !byte.is_ascii_alphanumeric());
     let mut last = word.take(2).map(u8::to_ascii_lowercase);
     last.next() == Some(b'd') && last.next() == Some(b'i')
 }
 
-/// One of the shapes of keys: 16 and more of letters and digits, hex digits, a UUID.
+/// Whether a value has the form of a key: at least 16 letters and digits, hex digits, or a UUID.
 fn is_key(value: &[u8]) -> bool {
     let look = Look::at(value);
     if look.len < 16 || refused(value) || path(value) || is_twilio_id(value) {
@@ -116,7 +116,7 @@ fn is_key(value: &[u8]) -> bool {
         && !value.starts_with(b".")
 }
 
-/// The random token in the prose around a word such as `key` at `word`: no id, digest or part of a path.
+/// Claims the random token in the prose around a word such as `key`, if it is not an id, digest or part of a path.
 pub(super) fn entropy(scan: &Scan<'_>, word: &Range<usize>, rule: u16, claims: &mut Claims) {
     let numbers = &scan.anchors.numbers;
     let told = announces(scan, word);
@@ -138,7 +138,7 @@ pub(super) fn entropy(scan: &Scan<'_>, word: &Range<usize>, rule: u16, claims: &
     }
 }
 
-/// Whether a word leaves no doubt of what stands right behind it: `secret 0f1e…`, but no `next token 0f1e…`.
+/// Whether a word certainly announces the value behind it: `secret 0f1e…`, but not `next token 0f1e…`.
 fn announces(scan: &Scan<'_>, word: &Range<usize>) -> bool {
     let text = scan.bytes(word.clone());
     if !text.eq_ignore_ascii_case(b"secret") && !text.eq_ignore_ascii_case(b"token") {
@@ -149,7 +149,7 @@ fn announces(scan: &Scan<'_>, word: &Range<usize>) -> bool {
     super::keys::kind(scan.bytes(word.start.saturating_sub(1 + before)..word.end)).is_some()
 }
 
-/// Letters and digits mixed, of one case.
+/// Whether a value is a mix of letters and digits.
 fn is_mixed(value: &[u8]) -> bool {
     let look = Look::at(value);
     look.digits >= 4 && look.letters() >= 4 && look.distinct >= 9 && !wordy(value)
@@ -165,14 +165,14 @@ fn is_random(value: &[u8]) -> bool {
         && !wordy(value)
 }
 
-/// What stands behind and before such runs.
+/// Bytes behind and before runs of these shapes.
 static BEHIND: Bytes = Bytes::of(b":|-.$~");
 static BEFORE: Bytes = Bytes::of(b".+/*");
 
-/// Looks at a run of letters and digits: a few bytes behind it say that it is none.
+/// Checks a run of letters and digits; the bytes next to it reject most.
 #[inline]
 pub(super) fn shapes(scan: &Scan<'_>, run: &Number, shapes: &Shapes, claims: &mut Claims) {
-    // nearly all runs are too short for what these bytes tell of longer ones
+    // Nearly all runs are too short for the shapes that these bytes suggest
     let told = BEHIND.has(run.behind) && (run.len() >= 8 || matches!(run.behind, b'$' | b'~'));
     if !(told || BEFORE.has(run.before) && (run.len() >= 18 || run.before == b'/')) {
         return;
@@ -211,7 +211,7 @@ fn telegram(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut
     }
 }
 
-/// Tokens with one letter and a mark before them: old ones of Vault (`s.`), those of PagerDuty's users (`u+`).
+/// Tokens with a letter and a sign before them: old Vault tokens (`s.`), PagerDuty user tokens (`u+`).
 fn lettered(scan: &Scan<'_>, run: &Range<usize>, prefix: &[u8], rule: Option<u16>, claims: &mut Claims) {
     let start = run.start.saturating_sub(prefix.len());
     let body = scan.bytes(run.clone());
@@ -225,7 +225,7 @@ fn lettered(scan: &Scan<'_>, run: &Range<usize>, prefix: &[u8], rule: Option<u16
     }
 }
 
-/// Refresh tokens of Google: `1//0` and a long body.
+/// Google refresh tokens: `1//0` and a long body.
 fn refresh(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
     let Some(start) = run.start.checked_sub(3).filter(|start| scan.bytes(*start..run.start) == b"1//") else { return };
     let rest = ahead(scan, run.start, 160);
@@ -247,7 +247,7 @@ fn mailchimp(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mu
     }
 }
 
-/// Tokens of Facebook's apps: their number, `|`, 27 characters.
+/// Facebook app tokens: a number, `|`, and 22 to 34 characters.
 fn facebook(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
     let rest = ahead(scan, run.end + 1, 40);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
@@ -258,7 +258,7 @@ fn facebook(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut
     }
 }
 
-/// Tokens of Terraform's cloud around `atlasv1` at `at`.
+/// Terraform Cloud tokens, around `atlasv1` at `at`.
 pub(super) fn atlas(scan: &Scan<'_>, at: usize, end: usize, rule: u16, claims: &mut Claims) {
     let head = scan.bytes(at.saturating_sub(24)..at.saturating_sub(1));
     let before = head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
@@ -269,8 +269,7 @@ pub(super) fn atlas(scan: &Scan<'_>, at: usize, end: usize, rule: u16, claims: &
     }
 }
 
-/// Hashes of passwords as crypt writes them: `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's
-/// `pbkdf2_sha256$…`.
+/// Password hashes in crypt format, `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's `pbkdf2_sha256$…`.
 fn hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
     static CRYPT: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.crypt_schemes"));
     let scheme = scan.bytes(run.clone());
@@ -284,7 +283,7 @@ fn hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Cla
     let rest = ahead(scan, run.end, 160);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"./$=,+-".contains(byte)).count();
     let parts = rest.get(..len).unwrap_or_default().split(|byte| *byte == b'$');
-    // behind a cost or salt
+    // Behind a cost or salt
     let longest = parts.skip(2).map(<[u8]>::len).max().unwrap_or(0);
     let start = run.start - if named { 7 } else { 1 };
     if let Some(rule) = rule.filter(|_| longest >= 18) {
@@ -292,7 +291,7 @@ fn hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Cla
     }
 }
 
-/// MySQL's: `*` and 40 digits in hex, in capitals.
+/// MySQL password hashes: `*` and 40 upper-case hex digits.
 fn mysql_hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
     let upper = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
     if let Some(rule) = rule.filter(|_| scan.bytes(run.clone()).iter().all(upper)) {
@@ -300,7 +299,7 @@ fn mysql_hash(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &m
     }
 }
 
-/// Tokens of Discord's bots: the id in base64, a time, a digest.
+/// Discord bot tokens: the id in base64, a time, a digest.
 fn discord(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
     let rest = ahead(scan, run.end + 1, 64);
     let mut parts = rest.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
@@ -311,7 +310,7 @@ fn discord(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut 
     }
 }
 
-/// Client secrets of Azure: three characters, a digit, `Q~`, and 31 to 34 more.
+/// Azure client secrets: three characters, a digit, `Q~`, and 25 to 40 more.
 fn azure(scan: &Scan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut Claims) {
     let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
     let Some(start) = run.end.checked_sub(5) else { return };

@@ -1,6 +1,6 @@
-//! **What**: parameters of queries and forms: what is one, and which go whatever they hold. **Why**: `?code=200` and
-//! `?state=open` are no secrets, `?code=…&state=…` of a redirect are; a short token is still one. **Invariants**: at
-//! most 256 bytes on either side are read. **Not here**: the look at their values (`assign`).
+//! Recognises parameters of queries and forms, and those that are secret whatever their value. `?code=200` and
+//! `?state=open` are not secret, `?code=…&state=…` of a redirect is; a short token is still a token. At most 256 bytes
+//! on either side are read. `assign` checks the values.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use super::super::pairs::{Pair, Sep, ends_with};
 use super::values::{Look, contains, wordy};
 use crate::scan::{Scan, ahead};
 
-/// A parameter of a query or form: behind `?` or `&`, or the first of several.
+/// Whether a pair is a parameter of a query or form: behind `?` or `&`, or the first of several.
 pub(super) fn is_parameter(scan: &Scan<'_>, pair: &Pair) -> bool {
     let start = pair.key.start;
     match scan.before(start, 1) {
@@ -26,7 +26,7 @@ pub(super) fn is_parameter(scan: &Scan<'_>, pair: &Pair) -> bool {
     }
 }
 
-/// `sig=…`, `signature=…` alone, with what must be one.
+/// Whether a pair is `sig=…` or `signature=…` by itself, with a plausible value.
 pub(super) fn is_signature(scan: &Scan<'_>, pair: &Pair) -> bool {
     let (key, value) = (scan.bytes(pair.key.clone()), scan.bytes(pair.value.clone()));
     let look = Look::at(value);
@@ -35,7 +35,7 @@ pub(super) fn is_signature(scan: &Scan<'_>, pair: &Pair) -> bool {
     named && tight && look.len >= 12 && look.digits > 2 && look.letters() > 2 && !wordy(value)
 }
 
-/// Whether the value of a parameter goes whatever it looks like: a token, a signature, and `code` and `state` of one
+/// Whether a parameter's value is secret whatever it looks like: a token, a signature, or `code` and `state` of a
 /// redirect.
 pub(super) fn is_always(scan: &Scan<'_>, key: &Range<usize>) -> bool {
     let name = scan.bytes(key.clone());
@@ -43,7 +43,7 @@ pub(super) fn is_always(scan: &Scan<'_>, key: &Range<usize>) -> bool {
     let apart = |byte: &u8| *byte <= b' ' || b"\"'`<>()".contains(byte);
     let from = head.iter().rposition(apart).map_or(0, |at| at + 1);
     let head = head.get(from..).unwrap_or_default();
-    // in a URL, a path or a query alone: minified code has `a?token=b:c`, too
+    // Only in a URL, path or query: minified code also has `a?token=b:c`
     let query = head.contains(&b'/') || head.starts_with(b"?") || head.is_empty() || head.contains(&b'=');
     if [&b"token"[..], b"sig", b"signature", b"secret"].iter().any(|word| ends_with(name, word)) {
         return query;

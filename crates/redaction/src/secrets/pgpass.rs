@@ -1,15 +1,15 @@
-//! **What**: passwords in lines of PostgreSQL's password file: `host:port:database:user:password`. **Why**: neither a
-//! key nor a shape says what they are. **Invariants**: looked for only near the file's name; every byte is read once.
-//! **Not here**: `PGPASSWORD=…` (`assign`).
+//! Finds passwords in lines of PostgreSQL's password file, `host:port:database:user:password`, which have neither a key
+//! nor a shape. They are searched only near the file's name, and every byte is read once. `PGPASSWORD=…` is in
+//! `assign`.
 
 use super::super::scan::{Claims, Scan};
 use super::super::stems::WordAt;
 use super::values::refused;
 
-/// Bytes before and behind the file's name in which its lines stand.
+/// Bytes before and behind the file's name in which its lines may be.
 const AROUND: (usize, usize) = (256, 2048);
 
-/// Claims what lines near the file's name hold; gives up to where was read.
+/// Claims the passwords in lines near the file's name. Returns the end of the text that was read.
 pub(super) fn look(scan: &Scan<'_>, word: &WordAt, done: usize, rule: u16, claims: &mut Claims) -> usize {
     // `PGPASSWORD` is a key
     if matches!(scan.byte(word.end), b'w' | b'W') {
@@ -35,7 +35,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, done: usize, rule: u16, claim
     to
 }
 
-/// Bytes of a line before its password, if it is one of the file.
+/// Length of a line before its password, if it is a line of the file.
 fn before_password(line: &[u8]) -> Option<usize> {
     let mut fields = line.splitn(5, |byte| *byte == b':');
     let [host, port, database, user, password] = std::array::from_fn(|_| fields.next().unwrap_or_default());
@@ -43,7 +43,7 @@ fn before_password(line: &[u8]) -> Option<usize> {
         !field.is_empty() && field.iter().all(|byte| byte.is_ascii_alphanumeric() || b"*._-/".contains(byte))
     };
     let numbered = port == b"*" || (2..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
-    // what compilers say: `main.go:45:12:func:x`
+    // Compiler messages: `main.go:45:12:func:x`
     let reported = database.iter().all(u8::is_ascii_digit)
         || host.len() < 2 && host != b"*"
         || host.iter().skip(1).any(|byte| *byte == b'/') && host.first() != Some(&b'/');

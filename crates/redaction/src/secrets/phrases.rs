@@ -1,8 +1,7 @@
-//! **What**: seed phrases of wallets: twelve words and more behind `mnemonic`, `seed phrase`, `recovery words`.
-//! **Why**: whoever has them has the wallet, and nothing in them looks secret. **Invariants**: the list of 2048 words
-//! is not needed: a dozen words of three to eight small letters in a row, none of them `the`, `and`, `for`, is no
-//! prose; a run is taken whole, however many phrases stand in it; no byte is read for two announcing words. **Not
-//! here**: passphrases that stand behind their key (`assign`).
+//! Finds seed phrases of crypto wallets: at least twelve words behind `mnemonic`, `seed phrase` or `recovery words`.
+//! The list of 2048 words is not needed: twelve consecutive words of three to eight small letters without `the`, `and`
+//! or `for` are not prose. A run is claimed whole, however many phrases it has, and no byte is read twice. Passphrases
+//! behind a key are in `assign`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -11,19 +10,19 @@ use crate::scan::{Claims, Scan, ahead};
 use crate::sets::Words;
 use crate::wordlists;
 
-/// Bytes behind such a word in which the phrase begins.
+/// Most bytes between such a word and the phrase.
 const REACH: usize = 48;
-/// Words of a phrase: 12, 15, 18, 21 or 24.
+/// Least words in a phrase; phrases have 12, 15, 18, 21 or 24.
 const LEAST: usize = 12;
-/// Bytes between two words: lists that are printed an item a line have quotes, a comma and an indent there.
+/// Most bytes between two words: lists with one item per line have quotes, a comma and an indent there.
 const JOINT: usize = 32;
 
-/// Words of three to eight letters that prose can't do without, and that are none of a wallet's 2048 (`all`, `can`,
-/// `more`, `used` are).
+/// Words of three to eight letters that prose needs and that are not among a wallet's 2048 words (`all`, `can`, `more`,
+/// `used` are).
 static PROSE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.phrase_prose")));
 
-/// Looks behind the word that ends at `end`, from where the words before it have `read` to; gives up to where this one
-/// has.
+/// Checks the text behind the word that ends at `end`, from `read` on, where an earlier search ended. Returns the end
+/// of the text that was read.
 pub(super) fn look(scan: &Scan<'_>, end: usize, read: usize, rule: u16, claims: &mut Claims) -> usize {
     let start = end.max(read);
     let (rest, reach) = (ahead(scan, start, usize::MAX), (end + REACH).saturating_sub(start));
@@ -38,13 +37,13 @@ pub(super) fn look(scan: &Scan<'_>, end: usize, read: usize, rule: u16, claims: 
         if !phrase.is_empty() {
             claims.add(scan, rule, start + phrase.start..start + phrase.end);
         }
-        // nothing that begins within a run goes further than it
+        // A phrase that begins within a run does not extend further than the run
         at = stop.max(at + 1);
     }
     start + at
 }
 
-/// The words of a phrase that begins at `at`, empty where none does; and where reading stopped.
+/// The phrase at `at` (empty if there is none), and the end of the text that was read.
 fn phrase(text: &[u8], at: usize) -> (Range<usize>, usize) {
     let (mut from, mut end, mut words) = (at, at, 0);
     loop {
@@ -60,7 +59,7 @@ fn phrase(text: &[u8], at: usize) -> (Range<usize>, usize) {
     }
 }
 
-/// Whether what stands behind small letters is still the same word, or says that it is none: code, `don't`.
+/// Whether the text behind small letters continues the word, or shows that it is not one: code, `don't`.
 fn goes_on(rest: &[u8]) -> bool {
     match rest {
         [b'\'', next, ..] => next.is_ascii_alphabetic(),
@@ -69,12 +68,12 @@ fn goes_on(rest: &[u8]) -> bool {
     }
 }
 
-/// Small letters in a row.
+/// Number of small letters at `at`.
 fn letters(text: &[u8], at: usize) -> usize {
     text.get(at..).unwrap_or_default().iter().take(12).take_while(|byte| byte.is_ascii_lowercase()).count()
 }
 
-/// What parts two words: blanks, a comma, a line end, quotes of a list.
+/// Length of the separator between two words: blanks, a comma, a line break, quotes of a list.
 fn joint(rest: &[u8]) -> usize {
     rest.iter().take(JOINT).take_while(|byte| b" \t\r\n,\"'".contains(byte)).count()
 }

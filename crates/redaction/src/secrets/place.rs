@@ -1,6 +1,5 @@
-//! **What**: where a key and its value stand: on a line of their own, among arguments, in a query; and how far the
-//! value goes. **Why**: the same words are a value in one place and code in another. **Invariants**: looking around is
-//! bounded. **Not here**: what is made of it (`assign`).
+//! Describes the surroundings of a pair (on its own line, among arguments, in a query) and the extent of its value: the
+//! same words are a value in one place and code in another. Reading is bounded. `assign` uses the result.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -12,34 +11,34 @@ use super::params;
 use super::values::prose;
 use crate::wordlists;
 
-/// Bytes of a value without quotes whose words are not looked at again.
+/// An unquoted value longer than this is not searched again for keys.
 pub(super) const LONG: usize = 512;
 
-/// Where a pair stands.
+/// The surroundings of a pair.
 pub(super) struct Place {
-    /// A parameter of a URL.
+    /// It is a parameter of a URL.
     pub(super) parameter: bool,
-    /// One of a query with a `code` and a `state`, or a signature: whatever it holds.
+    /// It is a signature, or belongs to a query with `code` and `state`, so that any value is secret.
     pub(super) always: bool,
-    /// The key begins its line, perhaps behind `export` and the like.
+    /// The key begins its line, perhaps behind `export` and similar words.
     pub(super) line_start: bool,
     /// Nothing but a comment follows on the line.
     pub(super) line_end: bool,
-    /// What a call puts under the key: `map.put("password", "v")`.
+    /// A call stores the value under the key: `map.put("password", "v")`.
     pub(super) stored: bool,
-    /// Blanks around the separator.
+    /// There are blanks around the separator.
     pub(super) spaced: bool,
-    /// An argument: a bracket or comma stands before or behind.
+    /// It is an argument: a bracket or comma is before or behind it.
     pub(super) argument: bool,
     pub(super) flag: bool,
     pub(super) upper: bool,
-    /// The key has letters of another script than ASCII's, and stands before bare text, without `=`.
+    /// The key has letters of another script, and its value is unquoted and not behind `=`.
     pub(super) is_foreign: bool,
-    /// No word in lower case follows.
+    /// No lower-case word follows.
     pub(super) last_word: bool,
-    /// A type: `password: T = …`.
+    /// The value is a type: `password: T = …`.
     pub(super) typed: bool,
-    /// One of a list that `;` parts: `User=x;Password=y;Server=z`.
+    /// It belongs to a list separated by `;`: `User=x;Password=y;Server=z`.
     pub(super) list: bool,
 }
 
@@ -82,7 +81,7 @@ impl Place {
         }
     }
 
-    /// A text that is all of what stands under a key, in capitals or not.
+    /// The surroundings of a text that is the whole value of a key; `upper`: the key is in capitals.
     pub(super) fn alone(upper: bool) -> Self {
         Self {
             parameter: false,
@@ -101,7 +100,7 @@ impl Place {
         }
     }
 
-    /// The value that counts: a passphrase without quotes goes to its line's end.
+    /// The range of the value; an unquoted passphrase extends to the end of its line.
     pub(super) fn value(&self, scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Range<usize> {
         let yaml = kind == Kind::Password
             && pair.sep == Sep::Colon
@@ -118,7 +117,7 @@ impl Place {
         let words = scan.bytes(line.clone()).split(|byte| *byte == b' ').count();
         let plain =
             scan.bytes(line.clone()).iter().all(|byte| byte.is_ascii_alphanumeric() || b" -_!@#".contains(byte));
-        // `password:  12 bytes`
+        // `password:  12 bytes` is a size
         let size = scan.bytes(line.clone()).ends_with(b" bytes") && words == 2;
         match (2..=24).contains(&words) && !size && plain && !prose(scan.bytes(line.clone())) {
             true => line,
@@ -127,7 +126,7 @@ impl Place {
     }
 }
 
-/// Whether a call that stores begins before a key: `put("`, `setenv(`.
+/// Whether a call that stores values begins before a key: `put("`, `setenv(`.
 fn is_stored(before: &[u8]) -> bool {
     static STORES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.stores"));
     let len = before.len() - before.iter().rev().take_while(|byte| b"\"'\\".contains(byte)).count();
@@ -136,13 +135,13 @@ fn is_stored(before: &[u8]) -> bool {
     name.get(start..).is_some_and(|name| STORES.iter().any(|store| store.eq_ignore_ascii_case(name)))
 }
 
-/// Whether the word is what is told of something else: the value of `controller=secret object="x"`, a part of
+/// Whether the key is itself a value, as in `controller=secret object="x"`, or part of
 /// `arn:aws:secretsmanager:…:secret:name`.
 pub(super) fn is_told(scan: &Scan<'_>, pair: &Pair) -> bool {
     let start = pair.key.start;
     match (scan.before(start, 1), pair.sep) {
         (b'=', Sep::Space) => true,
-        // a type before `=`
+        // A type before `=`
         (b'=', Sep::Equals) => {
             let behind = scan.bytes(pair.key.end..pair.key.end + 16).trim_ascii_start();
             scan.byte(pair.key.end) == b' ' && behind.first().is_some_and(u8::is_ascii_alphabetic)
@@ -157,10 +156,10 @@ pub(super) fn is_told(scan: &Scan<'_>, pair: &Pair) -> bool {
     }
 }
 
-/// Bytes of an ARN before its last part but one.
+/// Most bytes of an ARN before its last part but one.
 const ARN: usize = 96;
 
-/// Four groups of four small letters, as Google prints passwords of apps.
+/// The range of an app password of Google: four groups of four small letters.
 fn app_password(scan: &Scan<'_>, pair: &Pair, kind: Kind) -> Option<Range<usize>> {
     let start = pair.value.start;
     if kind != Kind::Password || pair.value.len() != 4 || scan.byte(start + 19).is_ascii_alphanumeric() {
@@ -175,7 +174,7 @@ pub(super) fn is_app_password(text: &[u8]) -> bool {
     text.len() == 19 && text.iter().enumerate().all(fits)
 }
 
-/// What Jenkins keeps in braces, `<secret>{AQAAABAAA…}</secret>`: the last word in them.
+/// The last word in the braces that Jenkins puts around a secret: `<secret>{AQAAABAAA…}</secret>`.
 fn unwrapped(scan: &Scan<'_>, value: Range<usize>) -> Range<usize> {
     let Some(inner) = scan.bytes(value.clone()).strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")) else {
         return value;
@@ -184,8 +183,8 @@ fn unwrapped(scan: &Scan<'_>, value: Range<usize>) -> Range<usize> {
     value.end - 1 - word..value.end - 1
 }
 
-/// Where what stands behind a pair is looked at: behind its value where that is long, which each key within would read
-/// again.
+/// Position from which the search continues after a pair: behind a long value, so that it is not read again from each
+/// key in it.
 pub(super) fn passed(pair: &Pair, key: &Range<usize>) -> usize {
     if pair.quote.is_none() && pair.value.len() > LONG { pair.value.end.max(key.end) } else { key.end }
 }

@@ -1,9 +1,10 @@
-//! **What**: tells random values from words, names and paths. **Invariants**: pure; a pass or two. **Not here**: what
-//! else refuses a value (`values`), how many characters of each kind it has (`look`).
+//! Distinguishes random values from words, names and paths. Pure functions with one or two passes. `values` has other
+//! checks, `look` the counts.
 
 use super::look::Look;
 
-/// Words, short numbers and versions joined by `-`, `_`, `.`, `/` or `:`: a name, not a random value.
+/// Whether a value is words, short numbers and versions joined by `-`, `_`, `.`, `/` or `:`: a name rather than a
+/// random value.
 pub(crate) fn wordy(value: &[u8]) -> bool {
     value.split(|byte| matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b' ')).filter(|piece| !piece.is_empty()).all(
         |piece| {
@@ -22,20 +23,20 @@ pub(crate) fn wordy(value: &[u8]) -> bool {
     )
 }
 
-/// Camel case of words of three letters and more.
+/// Whether a word is camel case with few capitals.
 fn camel(piece: &[u8]) -> bool {
     let humps = piece.iter().filter(|byte| byte.is_ascii_uppercase()).count();
     humps * 4 <= piece.len()
 }
 
-/// As many vowels as words have; short ones pass.
+/// Whether a word has a normal share of vowels; short words pass.
 pub(super) fn vowels(piece: &[u8]) -> bool {
     let letters = piece.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
     let vowels = piece.iter().filter(|byte| b"aeiouyAEIOUY".contains(byte)).count();
     letters <= 5 || (vowels * 5 >= letters && vowels * 5 <= letters * 4)
 }
 
-/// Random enough to be a secret where the key says little: sixteen of letters and digits mixed.
+/// Whether a value is random enough to be a secret under a weak key: at least sixteen characters of letters and digits.
 pub(super) fn random(value: &[u8]) -> bool {
     let look = Look::at(value);
     let token = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+/=~:!@#%^*$&".contains(byte));
@@ -49,7 +50,7 @@ pub(super) fn random(value: &[u8]) -> bool {
         && (look.digits >= 2 || (look.upper * 3 >= look.len && look.lower * 4 >= look.len && look.len >= 20))
 }
 
-/// `a/b/c`, a host, a file.
+/// Whether a value is a path such as `a/b/c`, a host, or a file.
 pub(super) fn path(value: &[u8]) -> bool {
     let slashes = value.iter().filter(|byte| **byte == b'/').count();
     slashes > 0

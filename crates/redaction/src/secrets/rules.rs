@@ -1,10 +1,10 @@
-//! **What**: [`Rules`], which rules of secrets are on, by family. **Not here**: what they find.
+//! [`Rules`]: the enabled rules of secrets, by family.
 
 use super::keys::Kind;
 use super::values::contains;
 use crate::rule::{Families, Family};
 
-/// The rules of the family that are on.
+/// The enabled rules of secrets.
 #[derive(Clone, Default)]
 pub(crate) struct Rules {
     pub(super) password: Option<u16>,
@@ -25,7 +25,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// The rules by family.
+    /// Looks up the rules of the families.
     pub(crate) fn new(families: &Families) -> Self {
         let of = |family: Family| families.rule(family);
         Self {
@@ -53,7 +53,7 @@ impl Rules {
         }
     }
 
-    /// The rule of a key's value.
+    /// The rule for a key's value.
     pub(super) fn of_pair(&self, kind: Kind, key: &[u8]) -> Option<u16> {
         let has = |word: &[u8]| contains(key, word);
         let aws = (has(b"aws") || (has(b"access") && has(b"secret"))) && !has(b"session");
@@ -71,7 +71,7 @@ impl Rules {
     }
 }
 
-/// Rules of shapes that begin with a digit.
+/// Rules for shapes whose anchor is a run with digits.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Shapes {
     pub(super) telegram: Option<u16>,

@@ -1,6 +1,6 @@
-//! **What**: passwords behind a word of another script with a small word between: `密码是hunter2xyz`, `пароль такой:
-//! x7y8z9`. **Why**: such words are no anchors, and without a sign no key is read. **Invariants**: looked for only from
-//! runs with digits in texts beyond ASCII; at most [`BACK`] bytes are read. **Not here**: `пароль=` (`glued`).
+//! Finds passwords behind a word of another script with a small word between: `密码是hunter2xyz`, `пароль такой: x7y8z9`.
+//! The anchor pass does not know such words, and without a separator no key is read. The search starts at runs with
+//! digits in non-ASCII texts and reads at most [`BACK`] bytes. `пароль=` is in `glued`.
 
 use super::values::{Look, refused};
 use crate::anchors::Number;
@@ -9,11 +9,11 @@ use crate::scan::{Claims, Scan, ahead};
 
 /// Most bytes read before a run, and of a value.
 const BACK: usize = 64;
-/// What stands between the word and its value.
+/// Text between the word and its value.
 const BETWEEN: [&str; 16] =
     ["是", "为", "為", "は", "는", "은", "이", "가", "：", ":", "такой", "такий", "это", "—", " ", "\""];
 
-/// Claims the value around `run` if a word for a password stands before it.
+/// Claims the value around `run` if a word for a password comes before it.
 pub(super) fn look(scan: &Scan<'_>, run: &Number, rule: u16, claims: &mut Claims) {
     let from = scan.text.ceil_char_boundary(run.start.saturating_sub(BACK));
     let head = scan.part(from..run.start);
@@ -24,7 +24,7 @@ pub(super) fn look(scan: &Scan<'_>, run: &Number, rule: u16, claims: &mut Claims
     let word = head
         .rfind(ends)
         .map_or(0, |at| at + head.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
-    // in scripts without blanks a value begins with its first letter of ASCII
+    // In scripts without blanks, a value begins with its first ASCII character
     let plain = head.len() - head.bytes().rev().take_while(u8::is_ascii_graphic).count();
     let Some(start) = [word.max(plain), word].into_iter().find(|start| is_announced(head.get(..*start).unwrap_or("")))
     else {
@@ -44,7 +44,7 @@ pub(super) fn look(scan: &Scan<'_>, run: &Number, rule: u16, claims: &mut Claims
     }
 }
 
-/// Whether a text ends in a word for a password and what may stand behind it.
+/// Whether a text ends in a word for a password and a link to its value.
 fn is_announced(head: &str) -> bool {
     let mut head = head;
     while let Some(shorter) = BETWEEN.iter().find_map(|word| head.strip_suffix(word)) {

@@ -1,8 +1,7 @@
-//! **What**: secrets that only their place in a command line tells: what is piped into a command
-//! (`echo "u:p" | chpasswd`), an argument (`rabbitmqctl add_user u p`), what stands behind a flag that no key is
-//! (`keytool -srcstorepass p`). **Why**: no word for a secret stands beside them. **Invariants**: at most [`MOST`]
-//! bytes of a command are read, or before one that is fed; variables and placeholders stay. **Not here**: `-p x`,
-//! `-u user:x` (`commands`), `--password x` (`assign`).
+//! Finds secrets that are recognised only by their position in a command line: input piped into a command
+//! (`echo "u:p" | chpasswd`), an argument (`rabbitmqctl add_user u p`), or the value of a flag that is not a key
+//! (`keytool -srcstorepass p`). At most [`MOST`] bytes of a command, and before one that reads its input, are read;
+//! variables and placeholders stay. `-p x` and `-u user:x` are in `commands`, `--password x` in `assign`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -19,11 +18,11 @@ use crate::wordlists;
 /// Most bytes of a command.
 const MOST: usize = 512;
 
-/// Looks at the command whose name stands at `name`; gives up to where it was read.
+/// Checks the command whose name is at `name`. Returns the end of the text that was read.
 pub(super) fn look(scan: &Scan<'_>, name: Range<usize>, form: Form, rules: &Rules, claims: &mut Claims) -> usize {
     let at = name.end;
     let rest = ahead(scan, at, MOST);
-    // `.net user`, a platform's
+    // `.net user` is the platform, not the command
     let other = form == Form::Argument(1) && scan.before(name.start, 1) == b'.';
     let Some(rule) = rules.password.filter(|_| may_follow(rest, form) && !other) else { return at };
     let line = rest.get(..line_end(rest)).unwrap_or_default();
@@ -49,7 +48,7 @@ pub(super) fn look(scan: &Scan<'_>, name: Range<usize>, form: Form, rules: &Rule
     at + line.len()
 }
 
-/// A cheap look at what stands behind a name.
+/// Quick check of the text behind a command's name.
 fn may_follow(rest: &[u8], form: Form) -> bool {
     match (form, rest.first()) {
         (Form::Fed | Form::FedFirst | Form::FedPairs, _) => true,
@@ -59,11 +58,11 @@ fn may_follow(rest: &[u8], form: Form) -> bool {
     }
 }
 
-/// What is claimed of one command.
+/// A command being searched.
 struct Found<'s, 'a, 'c> {
     scan: &'s Scan<'a>,
     rule: u16,
-    /// Where the line begins.
+    /// Start of the line.
     at: usize,
     line: &'a [u8],
     claims: &'c mut Claims,
@@ -74,7 +73,7 @@ impl Found<'_, '_, '_> {
         self.line.get(range.clone()).unwrap_or_default()
     }
 
-    /// Claims what may be a secret.
+    /// Claims a word if it may be a secret.
     fn add(&mut self, range: Range<usize>) {
         if is_secret(self.word(&range)) {
             self.claims.add(self.scan, self.rule, self.at + range.start..self.at + range.end);
@@ -110,10 +109,10 @@ impl Found<'_, '_, '_> {
         }
     }
 
-    /// Claims the argument behind so many others; flags are none.
+    /// Claims the argument after `skipped` others; flags do not count.
     fn argument(&mut self, words: Words<'_>, skipped: usize) {
         let line = self.line;
-        // `-n`, `/add`
+        // Excludes `-n` and `/add`
         let argument = |word: &Range<usize>| match line.get(word.clone()).unwrap_or_default() {
             [b'-', ..] => false,
             [b'/', rest @ ..] => rest.contains(&b'/'),
@@ -121,7 +120,7 @@ impl Found<'_, '_, '_> {
         };
         if let Some(word) = words.filter(argument).nth(skipped) {
             let look = Look::at(self.word(&word));
-            // prose stands behind such words, too
+            // Prose may also follow such words
             if look.digits > 0 || look.marks > look.joints {
                 self.add(word);
             }
@@ -158,7 +157,7 @@ impl Found<'_, '_, '_> {
                 Some(flags) => {
                     batch |= flags.contains(&b'b');
                     shown |= flags.contains(&b'n');
-                    // its cost or rounds
+                    // Skips the argument of the cost or rounds
                     if flags.ends_with(b"C") || flags.ends_with(b"r") {
                         words.next();
                     }
@@ -266,7 +265,7 @@ impl Found<'_, '_, '_> {
     }
 }
 
-/// Whether a word in the place of a secret is one: no variable, no word for a secret.
+/// Whether a word at the position of a secret is one, rather than a variable or a word for a secret.
 fn is_secret(value: &[u8]) -> bool {
     let look = Look::at(value);
     let elsewhere = value.starts_with(b"$")
@@ -283,16 +282,16 @@ fn is_secret(value: &[u8]) -> bool {
         && !names_itself(value)
 }
 
-/// Last words of keys of commands whose values are random, and no secrets: `config set image_tag=0f1e…`.
+/// Last words of command keys whose values are random but not secret: `config set image_tag=0f1e…`.
 static RANDOM: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.random_settings"));
 
-/// Keys whose values are random, and no secrets.
+/// Whether a key's values are random but not secret.
 fn is_kept(key: &[u8]) -> bool {
     let last = key.rsplit(|byte| b"_-.".contains(byte)).next().unwrap_or_default();
     RANDOM.iter().any(|word| ends_with(last, word))
 }
 
-/// Claims what a command is fed with: `echo x | command`, `command <<< x`, `command <<EOF`.
+/// Claims the input of a command: `echo x | command`, `command <<< x`, `command <<EOF`.
 fn fed(scan: &Scan<'_>, name: Range<usize>, rest: &[u8], (form, rule): (Form, u16), claims: &mut Claims) {
     let pairs = form == Form::FedPairs;
     let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
@@ -338,7 +337,7 @@ fn fed(scan: &Scan<'_>, name: Range<usize>, rest: &[u8], (form, rule): (Form, u1
     }
 }
 
-/// Lines in quotes that `echo` or `printf` writes, where `text` ends in them.
+/// The quoted lines of `echo` or `printf` at the end of `text`.
 fn quoted_lines(text: &[u8]) -> Option<Range<usize>> {
     let (mark, body) = text.trim_ascii_end().split_last().filter(|(mark, _)| b"\"'".contains(mark))?;
     let open = body.iter().rposition(|byte| byte == mark)?;
@@ -353,7 +352,7 @@ fn quoted_lines(text: &[u8]) -> Option<Range<usize>> {
     flags.then_some(open + 1..body.len())
 }
 
-/// Claims a word that a command reads: all of it, or what stands behind `user:` in each of its lines.
+/// Claims a word that is a command's input: all of it, or the part behind `user:` in each of its lines.
 fn put(scan: &Scan<'_>, range: Range<usize>, (pairs, rule): (bool, u16), claims: &mut Claims) {
     let text = scan.bytes(range.clone());
     // `echo "x\n"`
@@ -371,10 +370,10 @@ fn put(scan: &Scan<'_>, range: Range<usize>, (pairs, rule): (bool, u16), claims:
     }
 }
 
-/// Most lines of what stands below a command.
+/// Most lines of a here-document.
 const LINES: usize = 16;
 
-/// The lines `user:password` below `<<EOF`, up to that word.
+/// Claims the passwords in lines `user:password` of a here-document.
 fn document(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) {
     let rest = ahead(scan, at, 2 * MOST);
     let Some(first) = memchr::memchr(b'\n', rest) else { return };

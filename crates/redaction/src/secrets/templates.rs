@@ -1,10 +1,11 @@
-//! **What**: values that templates and code make: variables, texts to be filled in; and values that only look so.
-//! **Invariants**: pure; one pass or two. **Not here**: what else refuses a value (`values`).
+//! Recognises values made by templates and code, such as variables and format strings, and values that only look so.
+//! Pure functions with one or two passes. `values` has other checks.
 
 use super::look::Look;
 use super::random::random;
 
-/// Whether what begins like a template is none: fewer braces close than opened, and more follows (`{{a)b}c…`).
+/// Whether a value begins like a template but is none: fewer braces close than open, and more text follows
+/// (`{{a)b}c…`).
 pub(super) fn is_torn(value: &[u8]) -> bool {
     let opened = value.iter().take_while(|byte| **byte == b'{').count();
     let plain = || !value.iter().any(|byte| byte.is_ascii_whitespace() || b"\"',".contains(byte));
@@ -17,9 +18,9 @@ pub(super) fn is_torn(value: &[u8]) -> bool {
     (1..opened).contains(&closed) && rest.len() >= inner + closed + 4 && plain()
 }
 
-/// Whether a bracket closes another kind than was opened, and one of a template stands beside it: `m{{h}o)p${e]n(b}}`.
+/// Whether brackets close in the wrong order next to one of a template: `m{{h}o)p${e]n(b}}`.
 fn is_crossed(value: &[u8]) -> bool {
-    // each of these has a brace, and most values have none
+    // All of these have a brace, and most values have none
     let from = memchr::memchr2(b'{', b'}', value).map_or(value.len(), |at| at.saturating_sub(1));
     let rest = value.get(from..).unwrap_or_default();
     if !rest.windows(2).any(|two| matches!(two, b"{{" | b"${" | b"}}")) {
@@ -44,9 +45,10 @@ fn is_crossed(value: &[u8]) -> bool {
     crossed > 1 && Look::at(value).letters() >= 8
 }
 
-/// `$NAME`, `$$NAME`, `$_POST[…`, `$object->…`, `$BASE/…`: a variable; `$Tr0ub4dor` mixes too much for a name.
+/// Whether a value is a variable: `$NAME`, `$$NAME`, `$_POST[…`, `$object->…`, `$BASE/…`. `$Tr0ub4dor` is too mixed for
+/// a name.
 pub(super) fn is_variable(value: &[u8]) -> bool {
-    // within quotes of a shell it is escaped
+    // Escaped in shell quotes
     let value = value.strip_prefix(b"\\").unwrap_or(value);
     let Some(rest) = value.strip_prefix(b"$") else { return false };
     let rest = rest.strip_prefix(b"$").unwrap_or(rest);
@@ -63,7 +65,7 @@ pub(super) fn is_variable(value: &[u8]) -> bool {
         [] => true,
         [b'[', ..] | [b'-', b'>', ..] => look.upper == 0 || look.lower == 0,
         [b'/', ..] => shouted,
-        // the quote around it, which is escaped
+        // The escaped closing quote
         [b'\\', ..] => behind.iter().all(|byte| b"\\\"'".contains(byte)),
         [b'&', ..] => behind.starts_with(b"&quot") || behind.starts_with(b"&#"),
         _ => false,
@@ -71,13 +73,13 @@ pub(super) fn is_variable(value: &[u8]) -> bool {
     ends && !mixed && name.first().is_some_and(|byte| !byte.is_ascii_digit())
 }
 
-/// `prefix_{}`: a text that code fills in.
+/// Whether a value is a format string such as `prefix_{}`.
 pub(super) fn is_format(value: &[u8]) -> bool {
     let name = value.strip_suffix(b"{}").unwrap_or_default();
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphabetic() || b"_- .:/".contains(byte))
 }
 
-/// `%(name)s`, `$(command …)`.
+/// Whether a value is `%(name)s` or `$(command …)`.
 pub(super) fn is_filled(rest: &[u8], inner: &[u8]) -> bool {
     let name = inner.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte)).count();
     let word = inner.first().is_some_and(|byte| byte.is_ascii_alphabetic() || b"_<./$".contains(byte));

@@ -1,7 +1,6 @@
-//! **What**: passwords that are told in sentences and compared in code: ``the password is `hunter22` ``,
-//! `"x" == password`, `log in with admin / x`. **Why**: in such places a password of words and digits looks like a name
-//! in code. **Invariants**: algorithms, names of secrets, paths and calls stay; at most [`MOST`] bytes are read. **Not
-//! here**: what separators and quotes tell (`assign`).
+//! Finds passwords stated in sentences and compared in code: ``the password is `hunter22` ``, `"x" == password`,
+//! `log in with admin / x`. There, a password of words and digits looks like a name in code. Algorithms, names of
+//! secrets, paths and calls stay; at most [`MOST`] bytes are read. Values behind separators are in `assign`.
 
 use std::ops::Range;
 
@@ -13,10 +12,10 @@ use super::rules::Rules;
 use super::values::{Look, is_algorithm, path, random, refused, wordy};
 use crate::scan::{Claims, Scan, ahead};
 
-/// Bytes before a word in which what it is compared with stands.
+/// Most bytes before a key in which the compared value may be.
 const MOST: usize = 128;
 
-/// Claims what stands before `==` or `!=` and the key at `key`: `"x" != password`.
+/// Claims the value before `==` or `!=` and the key at `key`: `"x" != password`.
 pub(super) fn before(scan: &Scan<'_>, key: Range<usize>, rules: &Rules, claims: &mut Claims) {
     if kind(scan.bytes(key.clone())) != Some(Kind::Password) {
         return;
@@ -38,7 +37,7 @@ pub(super) fn before(scan: &Scan<'_>, key: Range<usize>, rules: &Rules, claims: 
     }
 }
 
-/// What announces a user and a password.
+/// Phrases before a user and a password.
 pub(super) const LOGINS: [&str; 5] = ["logging in with", "log in with", "login with", "log in as", "sign in with"];
 
 /// Claims the password of `log in with admin / x`.
@@ -58,15 +57,15 @@ pub(super) fn login(scan: &Scan<'_>, end: usize, rules: &Rules, claims: &mut Cla
     }
 }
 
-/// What announces a password that stands alone on a line below.
+/// Phrases that announce a password on a line below.
 pub(super) const FOLLOWS: [&str; 3] = ["following password", "generated password", "initial password"];
 
-/// Claims the password on the line below one that announces it and ends in a colon.
+/// Claims the password on the line below a phrase that ends in a colon.
 pub(super) fn below(scan: &Scan<'_>, end: usize, rules: &Rules, claims: &mut Claims) {
     let rest = ahead(scan, end, 2 * MOST);
     let Some(colon) = rest.iter().take(MOST).position(|byte| b":\n\\".contains(byte)) else { return };
     let (mut at, mut lines) = (colon + 1, 0);
-    // line ends, also escaped ones
+    // Line breaks, raw or escaped
     loop {
         let slashes = rest.iter().skip(at).take(8).take_while(|byte| **byte == b'\\').count();
         at += match (slashes, rest.get(at + slashes)) {
@@ -93,7 +92,7 @@ pub(super) fn below(scan: &Scan<'_>, end: usize, rules: &Rules, claims: &mut Cla
     }
 }
 
-/// Claims the part of a form that the word at `key` names: `name="password"`, an empty line, the value.
+/// Claims the part of a multipart form named by the word at `key`: `name="password"`, an empty line, the value.
 pub(super) fn part(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rules, claims: &mut Claims) {
     let head = scan.bytes(key.start.saturating_sub(16)..key.start);
     let head = head.strip_suffix(b"\"").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! **What**: `user:password@` of URLs of any scheme, and tokens that stand there alone. **Invariants**: scheme and host
-//! stay; at most 1 KiB behind `://` is read. **Not here**: parameters of a query (`assign`).
+//! Finds `user:password@` in URLs of any scheme, and tokens in that place. Scheme and host stay; at most 1 KiB behind
+//! `://` is read. Query parameters are in `assign`.
 
 use super::rules::Rules;
 use super::values::{Look, random, refused};
@@ -10,7 +10,7 @@ const MOST: usize = 1024;
 /// Most letters of a scheme.
 const SCHEME: usize = 24;
 
-/// Looks at the URL whose `://` begins at `colon`.
+/// Checks the URL whose `://` begins at `colon`.
 pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Claims) {
     let start = colon + 3;
     let rest = ahead(scan, start, MOST);
@@ -25,7 +25,7 @@ pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Cl
     let web = scheme.ends_with(b"http") || scheme.ends_with(b"https");
     let rule = if web { rules.url_web } else { rules.url_other };
     if web && at > soft {
-        // a path may hold `@`
+        // The path may contain `@`
         at = rest.get(..soft).and_then(|rest| rest.iter().rposition(|byte| *byte == b'@')).unwrap_or(at);
     }
     let info = rest.get(..at).unwrap_or(info);
@@ -39,7 +39,7 @@ pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Cl
     }
 }
 
-/// Webhooks under hosts such as `example.webhook.office.com`: the whole address is the secret.
+/// Claims webhook URLs under hosts such as `example.webhook.office.com`; the whole URL is secret.
 fn webhook(scan: &Scan<'_>, colon: usize, authority: &[u8], rules: &Rules, claims: &mut Claims) {
     let host = authority.strip_suffix(b":443").unwrap_or(authority);
     let hosted = host.ends_with(b".webhook.office.com")
@@ -56,8 +56,8 @@ fn webhook(scan: &Scan<'_>, colon: usize, authority: &[u8], rules: &Rules, claim
     }
 }
 
-/// The length of what stands before the `@` of an authority. A password may hold `/`, `#` or `?` where its host's `@`
-/// follows at once and no port stands before.
+/// Length of the part before the `@` of an authority. A password may contain `/`, `#` or `?` if a host follows the `@`
+/// and no port comes before.
 fn userinfo(rest: &[u8], soft: usize) -> Option<usize> {
     let authority = rest.get(..soft).unwrap_or_default();
     if let Some(at) = authority.iter().rposition(|byte| *byte == b'@') {
@@ -74,8 +74,8 @@ fn userinfo(rest: &[u8], soft: usize) -> Option<usize> {
     (host && rest.get(soft).is_some_and(|byte| b"/#?".contains(byte)) && !rest.get(..at)?.contains(&b'&')).then_some(at)
 }
 
-/// Where the host's `@` is, if a password with both `@` and `/` stands before it: what seems to be the host at `at` has
-/// neither dot nor port, and what stands behind the `/` ends in `@`, a host and its port, path or end.
+/// Position of the host's `@` if the password before it contains both `@` and `/`: the apparent host at `at` has
+/// neither dot nor port, and behind the `/` come `@`, a host, and its port, path or end.
 fn torn(rest: &[u8], at: usize, soft: usize) -> Option<usize> {
     let host = rest.get(at + 1..soft)?;
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.".contains(byte);
@@ -95,7 +95,7 @@ fn torn(rest: &[u8], at: usize, soft: usize) -> Option<usize> {
     (letters > 0 && ends && rest.get(..at)?.contains(&b':')).then_some(soft + end)
 }
 
-/// A real password: not `***`, `${X}`, `8080?x=`, `password` in a template.
+/// Whether a password is real, unlike `***`, `${X}`, `8080?x=`, or `password` in a template.
 fn is_password(user: &[u8], password: &[u8]) -> bool {
     let port = password.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let address = port > 0 && password.get(port).is_some_and(|byte| b"?#/".contains(byte));

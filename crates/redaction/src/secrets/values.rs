@@ -1,5 +1,5 @@
-//! **What**: says whether a value can be a secret: what is masked, a variable, a type, a path or prose is none, and
-//! how random a value is. **Invariants**: one pass over at most 8 KiB; pure. **Not here**: keys (`keys`).
+//! Checks whether a value can be a secret (masked values, variables, types, paths and prose can't), and how random it
+//! is. Pure functions with one pass over at most 8 KiB. Keys are in `keys`.
 
 use std::sync::LazyLock;
 
@@ -13,33 +13,34 @@ use crate::pairs::ends_with;
 use crate::sets::{Bytes, Words};
 use crate::wordlists;
 
-/// Words that stand where a value would, and are none.
+/// Words in place of a value, such as "none".
 static WORDS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.no_values")));
 
-/// Words of prose and code that follow a key, and are passwords only where a notation leaves no doubt.
+/// Words of prose and code behind a key, which are passwords only if the notation is unambiguous.
 static TALK: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.talk")));
 
 /// Words of sentences.
 static SENTENCE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("secrets.sentence")));
 
-/// A sentence rather than a passphrase.
+/// Whether a value is a sentence rather than a passphrase.
 pub(super) fn prose(value: &[u8]) -> bool {
     value.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'\'').any(|word| SENTENCE.has(word))
 }
 
-/// A sentence in any language: a capital first, several words, and its end.
+/// Whether a value is a sentence in any language: it begins with a capital, has several words, and ends with
+/// punctuation.
 pub(super) fn is_sentence(value: &[u8], look: &Look) -> bool {
     let begins = value.first().is_some_and(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
     look.blanks >= 4 && begins && value.last().is_some_and(|byte| b".!?".contains(byte))
 }
 
-/// Beginnings of values that say where the secret is to be had.
+/// Prefixes of values that only say where the secret is stored.
 static ELSEWHERE: LazyLock<ByFirst> = LazyLock::new(|| ByFirst::of(wordlists::lines("secrets.elsewhere")));
 
-/// Words within a value that say that it is an example.
+/// Words in a value that mark it as an example.
 static PLACEHOLDERS: LazyLock<ByFirst> = LazyLock::new(|| ByFirst::of(wordlists::lines("secrets.placeholders")));
 
-/// Whether something hides the value already, or it is no value: `***`, `${X}`, `<token>`, `null`, `process.env.X`.
+/// Whether a value is already hidden or missing: `***`, `${X}`, `<token>`, `null`, `process.env.X`.
 pub(super) fn refused(value: &[u8]) -> bool {
     let value = value.trim_ascii();
     let (Some(first), Some(last)) = (value.first(), value.last()) else { return true };
@@ -63,9 +64,9 @@ pub(super) fn refused(value: &[u8]) -> bool {
             rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_' || **byte == b'.').count();
         name > 1 && rest.get(name) == Some(&b'}') && rest.first().is_some_and(u8::is_ascii_alphabetic)
     });
-    // `"password: " + x + ","`: what stands between two strings
+    // `"password: " + x + ","`: the text between two strings
     let concatenated = value.starts_with(b"+ ") || value.ends_with(b" +") || value.starts_with(b".$");
-    // a number of source code: `ERR_TOKEN = 0x80041064`
+    // A number in source code: `ERR_TOKEN = 0x80041064`
     let number = value.len() <= 18
         && (value.starts_with(b"0x") || value.starts_with(b"0X"))
         && value.iter().skip(2).all(u8::is_ascii_hexdigit);
@@ -87,7 +88,7 @@ pub(super) fn refused(value: &[u8]) -> bool {
         || *last == b'}' && is_format(value)
 }
 
-/// A version of a package: `1:4.13+dfsg1-1`, `0.0~git20220621.cb9428e`, `v1.2.3`.
+/// Whether a value is a package version: `1:4.13+dfsg1-1`, `0.0~git20220621.cb9428e`, `v1.2.3`.
 pub(super) fn is_version(value: &[u8]) -> bool {
     let bare = value.strip_prefix(b"v").unwrap_or(value);
     let digits = bare.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -99,7 +100,7 @@ pub(super) fn is_version(value: &[u8]) -> bool {
         && bare.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".:+~-_".contains(byte))
 }
 
-/// A word of prose or code.
+/// Whether a value is a word of prose or code.
 pub(super) fn is_talk(value: &[u8]) -> bool {
     TALK.has(value)
 }
@@ -120,10 +121,10 @@ fn has_placeholder(value: &[u8]) -> bool {
     })
 }
 
-/// What [`PLACEHOLDERS`] begin with, in either case.
+/// First bytes of [`PLACEHOLDERS`], in both cases.
 static BEGIN_PLACEHOLDERS: Bytes = Bytes::of(b"yYpPrRiI<xX_-aAgGfFtTdD*${}.%\xe2");
 
-/// Whether `text` holds `word`, without case.
+/// Whether `text` contains `word`, ignoring case.
 pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
     let Some(first) = word.first() else { return false };
     text.windows(word.len().max(1)).any(|part| {
@@ -131,7 +132,7 @@ pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
     })
 }
 
-/// An id of Twilio's (`AC…`, `SM…`): two capitals and 32 digits in hex.
+/// Whether a value is a Twilio id (`AC…`, `SM…`): two capitals and 32 hex digits.
 pub(super) fn is_twilio_id(value: &[u8]) -> bool {
     let hex = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
     value
@@ -139,7 +140,7 @@ pub(super) fn is_twilio_id(value: &[u8]) -> bool {
         .is_some_and(|(kind, id)| kind.iter().all(u8::is_ascii_uppercase) && id.len() == 32 && id.iter().all(hex))
 }
 
-/// 8-4-4-4-12 hex digits.
+/// Whether a value is a UUID: 8-4-4-4-12 hex digits.
 pub(super) fn uuid(value: &[u8]) -> bool {
     value.len() == 36
         && value
@@ -148,7 +149,7 @@ pub(super) fn uuid(value: &[u8]) -> bool {
             .all(|(at, byte)| if matches!(at, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
 }
 
-/// Average information of a character, in bits (Shannon).
+/// Shannon entropy per character, in bits.
 pub(super) fn entropy(value: &[u8]) -> f32 {
     let mut counts = [0_u16; 256];
     for byte in value.iter().take(512) {
@@ -165,14 +166,14 @@ pub(super) fn entropy(value: &[u8]) -> f32 {
         .sum()
 }
 
-/// Whether a token with a prefix has a body that is random, and no example's.
+/// Whether the body of a token with a prefix is random and not an example.
 pub(crate) fn token_body(token: &[u8]) -> bool {
     let parted = token.iter().position(|byte| b"-_.~:".contains(byte)).map_or(0, |at| at + 1);
     let body = token.get(parted.min(12)..).unwrap_or_default();
     let hidden = [&b"EXAMPLE"[..], b"xxxxxx", b"your-", b"your_", b"_here", b"-here", b"redacted"]
         .iter()
         .any(|word| contains(token, word));
-    // zero bytes in base64 begin so, too; of those few are alone
+    // Zero bytes in base64 also begin so; few of them are isolated
     if token.starts_with(b"AAAAAAAA") {
         let lead = token.iter().take_while(|byte| **byte == b'A').count();
         let rest = token.get(lead..).unwrap_or_default();
@@ -187,7 +188,7 @@ pub(crate) fn token_body(token: &[u8]) -> bool {
     !hidden && !masked && mixed && look.distinct > 5 && !wordy(body)
 }
 
-/// Words that name a secret rather than being one: `password`, `my_secret`, `userPassword`.
+/// Whether a value names a secret rather than being one: `password`, `my_secret`, `userPassword`.
 pub(super) fn names_itself(value: &[u8]) -> bool {
     static NAMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.naming"));
     let plain = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_. ".contains(byte));
@@ -195,7 +196,7 @@ pub(super) fn names_itself(value: &[u8]) -> bool {
     plain && (is_talk(last) || NAMES.iter().any(|name| ends_with(value, name)))
 }
 
-/// The name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `HmacSHA256`, `utf8`.
+/// Whether a value is the name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `HmacSHA256`, `utf8`.
 pub(super) fn is_algorithm(value: &[u8]) -> bool {
     static BEGIN: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.algorithms"));
     value.len() <= 24
@@ -203,7 +204,8 @@ pub(super) fn is_algorithm(value: &[u8]) -> bool {
         && BEGIN.iter().any(|begin| value.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin)))
 }
 
-/// What stands in the configuration of blogs, `define('AUTH_KEY', '…')`: many marks, perhaps blanks.
+/// Whether a value is a salt as in blog configurations, `define('AUTH_KEY', '…')`: many special characters, perhaps
+/// blanks.
 pub(super) fn is_salt(value: &[u8], look: &Look) -> bool {
     (40..=96).contains(&look.len)
         && look.classes() == 4

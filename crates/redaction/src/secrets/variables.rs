@@ -1,5 +1,5 @@
-//! **What**: variables of Terraform and the like, whose key names a block: `variable "db_password" { default = "v" }`.
-//! **Invariants**: at most [`MOST`] bytes of a block are read. **Not here**: `Default:` below a key in YAML (`lists`).
+//! Finds defaults of Terraform variables, whose key names a block: `variable "db_password" { default = "v" }`. At most
+//! [`MOST`] bytes of a block are read. `Default:` below a YAML key is in `lists`.
 
 use std::ops::Range;
 
@@ -9,10 +9,10 @@ use super::rules::Rules;
 use super::{calls, lists};
 use crate::scan::{Claims, Scan, ahead};
 
-/// Bytes of a block.
+/// Most bytes of a block.
 const MOST: usize = 1024;
 
-/// Claims what the variable at `key` has by default.
+/// Claims the default value of the variable at `key`.
 pub(super) fn look(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rules, claims: &mut Claims) {
     let head = scan.bytes(key.start.saturating_sub(10)..key.start);
     let rest = ahead(scan, key.end, MOST);
@@ -37,7 +37,7 @@ pub(super) fn look(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rule
     }
 }
 
-/// Where the value of `default` begins.
+/// Start of the value of `default`.
 fn default(block: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(found) = memchr::memmem::find(block.get(at..)?, b"default") {

@@ -1,13 +1,12 @@
-//! **What**: says of a word of secrets whether it may be a key, by a few bytes behind it. **Why**: most such words are
-//! none, and reading a pair costs. **Invariants**: at most 64 bytes on either side are read. **Not here**: what a key
-//! announces (`keys`), its value (`assign`).
+//! Decides by a few bytes whether a secret's word may be part of a key, because most are not and reading a pair is
+//! slow. At most 64 bytes on either side are read. `keys` classifies keys, `assign` reads values.
 
 use super::super::pairs::{self, key_around};
 use super::super::stems::WordAt;
 use super::values::{Look, contains, path, wordy};
 use crate::scan::{Scan, ahead};
 
-/// A few bytes say that most words are no keys: `tokenizer`, `the key to`, `pass a`.
+/// Whether a word may be a key, unlike in `tokenizer`, `the key to`, `pass a`.
 pub(super) fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
     let (last, next) = (scan.before(word.end, 1), scan.byte(word.end));
     let goes_on = (last.is_ascii_lowercase() && next.is_ascii_lowercase())
@@ -32,7 +31,7 @@ pub(super) fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
                     || contains(scan.bytes(word.at.saturating_sub(48)..word.at), b"login ")
             }
         }
-        // `{password, "x"}`: a pair of Erlang
+        // `{password, "x"}`: a pair in Erlang
         b',' if scan.before(word.at, 1) == b'{' => scan.byte(word.end + 1) == b' ',
         b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric() || scan.byte(word.end + 1) == b'=',
         b'\n' | b'\r' => is_named(scan, word),
@@ -41,7 +40,7 @@ pub(super) fn may_be_key(scan: &Scan<'_>, word: &WordAt) -> bool {
     }
 }
 
-/// `is` in other languages: `das Passwort lautet …`. What follows is read by the list `notation.is`.
+/// `is` in other languages: `das Passwort lautet …`. The list `notation.is` reads the text behind it.
 const IS_ELSEWHERE: [&[u8]; 14] = [
     b"lautet ",
     b"lautet: ",
@@ -59,7 +58,7 @@ const IS_ELSEWHERE: [&[u8]; 14] = [
     "é ".as_bytes(),
 ];
 
-/// YAML's `name: KEY`, with `value: v` beside it; a cell of a table in HTML.
+/// Whether the word is in YAML's `name: KEY` with a sibling `value: v`, or in an HTML table cell.
 fn is_named(scan: &Scan<'_>, word: &WordAt) -> bool {
     let rest = ahead(scan, word.end, 64);
     let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -68,13 +67,13 @@ fn is_named(scan: &Scan<'_>, word: &WordAt) -> bool {
         || pairs::is_named(text, &key_around(text, word.at..word.end))
 }
 
-/// `ENV DB_PASSWORD v` of an image's recipe.
+/// Whether the word is in `ENV DB_PASSWORD v` of a Dockerfile.
 fn is_environment(scan: &Scan<'_>, word: &WordAt) -> bool {
     let start = pairs::key_start(scan.text.as_bytes(), word.at);
     scan.bytes(start.saturating_sub(4)..start) == b"ENV "
 }
 
-/// `password aB3dE6gH`: what stands behind the word is none.
+/// Whether the text behind a word is a mixed token rather than a word: `password aB3dE6gH`.
 fn is_mixed(rest: &[u8]) -> bool {
     let len = rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
     let token = rest.get(..len).unwrap_or_default();

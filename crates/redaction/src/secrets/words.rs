@@ -1,11 +1,11 @@
-//! **What**: which lists the word of a key is in, by one look-up; texts that values begin with. **Why**: a word is
-//! asked for a dozen lists. **Not here**: the lists (`keys`).
+//! Looks up all lists that contain a key's word at once, because a word is checked against a dozen lists; and matches
+//! prefixes of values. The lists are in `keys`.
 
 use std::collections::BTreeMap;
 
 use crate::sets::Map;
 
-/// A list of words, as a bit.
+/// A list of words, used as a bit.
 #[derive(Clone, Copy)]
 pub(super) enum List {
     /// `key`.
@@ -18,21 +18,21 @@ pub(super) enum List {
     Phrase,
     /// Words before `phrase` that make it a secret.
     PhraseOf,
-    /// `allow`: what is allowed is a switch.
+    /// `allow`: a key for permissions is a switch.
     Allow,
-    /// Passwords.
+    /// Words for passwords.
     Password,
-    /// Other secrets.
+    /// Words for other secrets.
     Secret,
     /// Words before `key` that make it a secret.
     KeyOf,
-    /// Words before `key` that make it none.
+    /// Words before `key` that make it harmless.
     KeyNot,
-    /// Words before `token` that make it none.
+    /// Words before `token` that make it harmless.
     TokenNot,
-    /// Last words of keys that only talk about a secret.
+    /// Last words of keys that only describe a secret.
     About,
-    /// Last words of keys that talk about a secret or hold it.
+    /// Last words of keys that describe a secret or hold it.
     Doubtful,
     /// Last words that add nothing.
     Neutral,
@@ -45,7 +45,7 @@ impl List {
     }
 }
 
-/// The words of all lists, and the lists that each is in.
+/// The words of all lists, each with the lists that contain it.
 pub(super) fn lexicon(lists: impl Iterator<Item = (List, &'static str)>) -> Map<u16> {
     let mut words: BTreeMap<&'static str, u16> = BTreeMap::new();
     for (list, text) in lists {
@@ -54,11 +54,11 @@ pub(super) fn lexicon(lists: impl Iterator<Item = (List, &'static str)>) -> Map<
     Map::mapped(words.into_iter().collect())
 }
 
-/// Texts in small letters by the byte that they begin with: nearly none of them begins as what is asked.
+/// Lower-case prefixes grouped by their first byte, which rejects nearly all texts.
 pub(super) struct ByFirst(Vec<Vec<&'static [u8]>>);
 
 impl ByFirst {
-    /// These texts.
+    /// Groups the prefixes.
     pub(super) fn of(texts: impl Iterator<Item = &'static str>) -> Self {
         let mut made = vec![Vec::new(); 256];
         for text in texts.map(str::as_bytes) {
@@ -68,7 +68,7 @@ impl ByFirst {
         Self(made)
     }
 
-    /// Whether `text` begins with one of them, in letters of any case.
+    /// Whether `text` begins with one of the prefixes, ignoring case.
     pub(super) fn begin(&self, text: &[u8]) -> bool {
         let of = |first: &u8| self.0.get(usize::from(first.to_ascii_lowercase()));
         let begins = |known: &&[u8]| text.get(..known.len()).is_some_and(|head| head.eq_ignore_ascii_case(known));

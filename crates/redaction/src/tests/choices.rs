@@ -1,4 +1,4 @@
-//! What users choose beside the rules: depth, private addresses, spelt addresses, what is carried over.
+//! Tests of the search options: depth, private addresses, spelt addresses, carry-over.
 
 use super::super::{Choices, Custom, Detector};
 use super::{redact, rules};
@@ -7,7 +7,8 @@ fn choosing(choices: Choices) -> Detector {
     Detector::new(&rules(), &[]).map_err(|errors| errors.len()).expect("rules compile").choosing(choices)
 }
 
-/// Addresses of private networks stay by default and go where they are chosen; those of nobody always stay.
+/// Addresses of private networks stay by default and are replaced if chosen; addresses that identify nobody always
+/// stay.
 #[test]
 fn private_addresses() {
     let (plain, all) =
@@ -27,7 +28,7 @@ fn private_addresses() {
     }
 }
 
-/// Spelt mail addresses go where they are chosen: in brackets always, in plain words behind a word that announces them.
+/// Spelt mail addresses are replaced if chosen: always with brackets, in plain words only after an announcing word.
 #[test]
 fn spelt_addresses() {
     let (plain, all) = (choosing(Choices::default()), choosing(Choices { spelled_emails: true, ..Choices::default() }));
@@ -51,7 +52,7 @@ fn spelt_addresses() {
     }
 }
 
-/// What lies deeper than chosen is closed, not passed on.
+/// Text nested deeper than the chosen depth is replaced as unscanned, not forwarded.
 #[test]
 fn depth() {
     let nested = |levels: usize| {
@@ -65,7 +66,7 @@ fn depth() {
     }
 }
 
-/// Without carrying over, a bare copy of a value stays.
+/// Without carry-over, a bare copy of a value stays.
 #[test]
 fn carrying_over() {
     let text = "DB_PASSWORD=tr0ub4dor3xyz; Mr. Quesadero; psql tr0ub4dor3xyz Quesadero";
@@ -75,8 +76,8 @@ fn carrying_over() {
     assert_eq!(redact(&on, text), "DB_PASSWORD=[PASSWORD]; Mr. [PERSON]; psql [PASSWORD] [PERSON]");
 }
 
-/// Patterns that could match the empty text, single characters or most of any sentence are no rules; what words or a
-/// check narrow down is one, and a search with any of them ends.
+/// Patterns that match the empty text, single characters or most of a sentence are refused, unless words or a check
+/// narrow them down; a search with any of them ends.
 #[test]
 fn rules_that_find_anything_are_refused() {
     let rule = |pattern: &str, near: &[&str]| Custom {

@@ -1,4 +1,4 @@
-//! Ids that are made of parts: what is private in one of them makes the whole id a pseudonym, and ids of programs stay.
+//! Tests of composite ids: one private part turns the whole id into a pseudonym, and generated ids stay.
 
 use kernel::pseudonym::{IdPolicy, Pseudonymizer};
 use kernel::secret::Secret;
@@ -6,7 +6,7 @@ use kernel::secret::Secret;
 use super::detector;
 use crate::Ids;
 
-/// Ids that hold something private in a part.
+/// Ids with a private part.
 pub(crate) const PRIVATE: &[&str] = &[
     "conv-maria.huber@x-clinic.at-1",
     "ssn-521-44-8193-x",
@@ -31,7 +31,7 @@ pub(crate) const PRIVATE: &[&str] = &[
     "AKIAIOSFODNN7EXAMPL3-session",
 ];
 
-/// Ids of programs.
+/// Generated ids.
 pub(crate) const PUBLIC: &[&str] = &[
     "3f2504e0-4f89-411d-9a0c-0305e82c3301",
     "session-3f2504e0-4f89-411d-9a0c-0305e82c3301",
@@ -58,7 +58,7 @@ pub(crate) const PUBLIC: &[&str] = &[
     "projects/checkout/branches/main",
 ];
 
-/// Each private id has a pseudonym, the same in an attribute and in the name of an object; each other stays as it is.
+/// Each private id gets the same pseudonym in an attribute and in an object's name; every other id stays.
 #[test]
 fn ids_are_read_part_by_part() {
     let ids = Ids::new(vec![detector()], Pseudonymizer::new(&Secret::new("key".to_owned())));
@@ -73,7 +73,7 @@ fn ids_are_read_part_by_part() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Random ids with a word before them stay readable: digits among hex digits are no numbers of anybody.
+/// Random ids with a word before them stay: digits among hex digits are not a personal number.
 #[test]
 fn random_ids_stay() {
     let ids = Ids::new(vec![detector()], Pseudonymizer::new(&Secret::new("key".to_owned())));

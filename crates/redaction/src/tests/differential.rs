@@ -1,5 +1,5 @@
-//! The engine against a naive one: each pattern tried at each start of a word, without stems, filters or masks. What a
-//! rule's words are is derived from its pattern; a gap there would be a secret that nobody looks for.
+//! Compares the engine with a naive one, which tries each pattern at each start of a word without stems, filters or
+//! masks. The first words of a rule are derived from its pattern; if one were missing, a secret would not be found.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -11,14 +11,14 @@ use super::super::rule::Bounds;
 use super::super::{Detector, RuleData, Scratch};
 use super::{detector, rules};
 
-/// Whether a word begins at `at`, or a part of a camelCase one, or what follows an escape.
+/// Whether a word begins at `at`, or a part of a camelCase word, or text after an escape.
 fn begins(text: &[u8], at: usize) -> bool {
     let before = |back: usize| at.checked_sub(back).map_or(b' ', |at| text[at]);
     let camel = text[at].is_ascii_uppercase() && before(1).is_ascii_lowercase();
     text[at].is_ascii_alphanumeric() && (!before(1).is_ascii_alphanumeric() || camel || before(2) == b'\\')
 }
 
-/// Where the pattern of `rule` alone matches, checks aside.
+/// Ranges that the pattern of `rule` alone matches, without its checks.
 fn naive(rule: &RuleData, text: &str) -> Vec<Range<usize>> {
     let syntax = regex_automata::util::syntax::Config::new().unicode(false).utf8(false);
     let config = regex_automata::meta::Config::new().utf8_empty(false);
@@ -28,8 +28,8 @@ fn naive(rule: &RuleData, text: &str) -> Vec<Range<usize>> {
     (0..text.len()).filter(|start| begins(text.as_bytes(), *start)).filter_map(at).map(|found| found.range()).collect()
 }
 
-/// Every place where a naive search finds one rule, and its checks agree, is found by the engine with that rule alone,
-/// and hidden by the engine with all of them.
+/// Every range that a naive search finds for one rule, and that passes its checks, must be found by the engine with
+/// that rule alone, and be replaced by the engine with all rules.
 fn agree(all: &Detector, alone: &[(RuleData, Detector)], text: &str) -> Result<(), String> {
     let mut scratch = Scratch::new();
     let hidden = all.find(text, &mut scratch).to_vec();
@@ -48,7 +48,7 @@ fn agree(all: &Detector, alone: &[(RuleData, Detector)], text: &str) -> Result<(
     Ok(())
 }
 
-/// Each rule with an engine of its own, compiled once.
+/// Each rule with its own engine, compiled once.
 fn alone() -> &'static [(RuleData, Detector)] {
     static ALONE: LazyLock<Vec<(RuleData, Detector)>> = LazyLock::new(compiled);
     &ALONE
@@ -63,8 +63,8 @@ fn compiled() -> Vec<(RuleData, Detector)> {
     patterns.map(one).collect()
 }
 
-/// A pattern's words are all the words it can begin with: each marked value of each rule is found where a plain search
-/// finds it, in lower and upper case where the pattern ignores case.
+/// The first words of each pattern are complete: each marked value of each rule is found where a plain search finds it,
+/// also in lower and upper case if the pattern ignores case.
 #[test]
 fn words_of_patterns_are_complete() {
     let mut gaps = Vec::new();
@@ -87,7 +87,7 @@ fn words_of_patterns_are_complete() {
     assert!(gaps.is_empty(), "{}", gaps.join("\n"));
 }
 
-/// Adding rules never takes a finding away: what a rule finds alone is hidden when all rules are on.
+/// Adding rules never loses a finding: whatever a rule finds alone is replaced when all rules are enabled.
 #[test]
 fn rules_do_not_shadow_each_other() {
     let (all, alone) = (detector(), alone());
@@ -101,7 +101,7 @@ fn rules_do_not_shadow_each_other() {
             }
         }
     };
-    // the longest test of the crate: on all cores
+    // The longest test of the crate, so it runs on several threads
     std::thread::scope(|scope| {
         pairs.chunks(pairs.len().div_ceil(8)).for_each(|share| drop(scope.spawn(|| check(share))))
     });
@@ -109,7 +109,7 @@ fn rules_do_not_shadow_each_other() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// A text that any pattern could have made is tried at its start, wherever it stands.
+    /// A generated text of any pattern is tried at its start, at any position.
     #[test]
     fn made_texts_are_tried(seed in any::<u64>(), before in "( |\"|=|_|x\\.|\\\\n)") {
         let alone = alone();
@@ -128,7 +128,7 @@ proptest! {
     }
 }
 
-/// Each built-in pattern compiles: it is compiled only when it is tried.
+/// Each built-in pattern compiles; normally that happens only when it is first tried.
 #[test]
 fn built_in_patterns_compile() {
     for (rule, engine) in alone() {
@@ -141,8 +141,8 @@ fn built_in_patterns_compile() {
     }
 }
 
-/// No built-in pattern is tried at every byte: a rule file with one that begins with no word, or may begin within one,
-/// is refused.
+/// No built-in pattern is tried at every byte: a rule file with a pattern without a first word, or one that may begin
+/// within a word, is refused.
 #[test]
 fn built_in_patterns_begin_with_words() {
     let refused = |pattern: &str, bounds: Bounds| {

@@ -1,8 +1,9 @@
-//! What users read when a rule of theirs can't be used, word for word: they search for it, and documentation has it.
+//! Tests of the error texts for users' rules, word for word, because users search for them and the documentation quotes
+//! them.
 
 use super::super::{Custom, Detector};
 
-/// Each fault of a user's rule has its own text, which stays as it is.
+/// Each fault of a user's rule has its own text, which must not change.
 #[test]
 fn faults_of_rules_keep_their_texts() {
     let rule =
@@ -40,7 +41,7 @@ fn faults_of_rules_keep_their_texts() {
     }
 }
 
-/// Whoever mends a rule hears of all its faults at once.
+/// All faults of a rule are reported at once.
 #[test]
 fn all_faults_of_a_rule_are_told() {
     let rule = Custom {

@@ -1,6 +1,6 @@
-//! What code finds, family by family, against naive references: values that a few lines here make must all be hidden,
-//! whatever stands around their line; and whatever a family finds in random and real texts must be what the reference
-//! says it may be. Both are exhaustive matches: a new family does not compile without its reference.
+//! Compares the families with naive references: values generated here must all be replaced, whatever surrounds their
+//! line, and findings in random and real texts must satisfy the reference. Both are exhaustive matches, so a new family
+//! does not compile without its reference.
 
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ fn some(random: &mut Random, count: usize, from: &str) -> String {
     (0..count).map(|_| char::from(from.as_bytes()[random.below(from.len())])).collect()
 }
 
-/// A random token that no reader takes for words: letters of both cases and digits.
+/// A random token that can't be read as words: letters of both cases and digits.
 fn token(random: &mut Random, count: usize) -> String {
     let mixed = some(random, count, MIXED);
     format!("{}4K7q9{}", &mixed[..count / 2], &mixed[count / 2..])
@@ -29,7 +29,7 @@ fn number(random: &mut Random, count: usize) -> String {
     format!("{}{}", 1 + random.below(9), some(random, count - 1, DIGITS))
 }
 
-/// Luhn's sum, the slow way.
+/// Luhn check, in a simple implementation.
 fn luhn(digits: &str) -> bool {
     let sum: u32 = digits
         .bytes()
@@ -43,7 +43,7 @@ fn luhn(digits: &str) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// The number of ISO 7064 mod 97 as text.
+/// ISO 7064 mod 97 of a text.
 fn mod_97(text: &str) -> u32 {
     text.chars()
         .filter_map(|c| c.to_digit(36))
@@ -55,7 +55,7 @@ fn weighted(digits: &str, weights: &[u32]) -> u32 {
     digits.bytes().zip(weights).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum()
 }
 
-/// Tries until it fits.
+/// Repeats `make` until the result fits.
 fn until(random: &mut Random, make: impl Fn(&mut Random) -> String, fits: impl Fn(&str) -> bool) -> String {
     loop {
         let made = make(random);
@@ -69,14 +69,14 @@ fn card(random: &mut Random) -> String {
     until(random, |random| format!("4{}", some(random, 15, DIGITS)), luhn)
 }
 
-/// What stands before a value that tells it, the value, what stands behind it.
+/// The text that announces a value, the value, and the text behind it.
 type Made = (String, String, String);
 
 fn of(before: &str, value: String, behind: &str) -> Made {
     (before.to_owned(), value, behind.to_owned())
 }
 
-/// A value of a family. The match is exhaustive; each group below makes the families that it names.
+/// Generates a value of a family. The match is exhaustive; each function below handles one group of families.
 fn made(family: Family, random: &mut Random) -> Made {
     let first =
         (*["Jennifer", "Gabriela", "Thomas", "Miguel", "Aisha"].get(random.below(5)).unwrap_or(&"Emma")).to_owned();
@@ -146,7 +146,7 @@ fn made(family: Family, random: &mut Random) -> Made {
     }
 }
 
-/// A value of persons, their mail and where they live.
+/// Generates names, mail addresses and postal addresses.
 fn made_person(family: Family, random: &mut Random, first: String, last: String) -> Made {
     match family {
         Family::Email => {
@@ -184,7 +184,7 @@ fn made_person(family: Family, random: &mut Random, first: String, last: String)
     }
 }
 
-/// A value of cards, accounts and wallets.
+/// Generates cards, accounts and wallets.
 fn made_money(family: Family, random: &mut Random) -> Made {
     match family {
         Family::Card => of("paid with ", card(random), " today"),
@@ -217,7 +217,7 @@ fn made_money(family: Family, random: &mut Random) -> Made {
     }
 }
 
-/// A value of ids of states and health services.
+/// Generates national and medical ids.
 fn made_id(family: Family, random: &mut Random) -> Made {
     match family {
         Family::Ssn => of(
@@ -277,7 +277,7 @@ fn made_id(family: Family, random: &mut Random) -> Made {
     }
 }
 
-/// A value of machines, networks and vehicles.
+/// Generates values of devices, networks and vehicles.
 fn made_device(family: Family, random: &mut Random) -> Made {
     match family {
         Family::Ipv4 => of("peer ", format!("203.0.113.{}", 1 + random.below(254)), " left"),
@@ -301,7 +301,7 @@ fn made_device(family: Family, random: &mut Random) -> Made {
     }
 }
 
-/// A value of credentials behind keys, headers and in URLs.
+/// Generates credentials behind keys, in headers and in URLs.
 fn made_secret(family: Family, random: &mut Random) -> Made {
     match family {
         Family::Password => of("DB_PASSWORD=", token(random, 8), ""),
@@ -327,7 +327,7 @@ fn made_secret(family: Family, random: &mut Random) -> Made {
             of("post to ", format!("https://acme.webhook.office.com/webhookb2/{}", token(random, 30)), "")
         }
         Family::SeedPhrase => {
-            // wallets' words that prose uses, too
+            // Words of a wallet that prose also uses
             let own =
                 ["all", "between", "can", "more", "must", "other", "used", "use", "very", "where", "zoo", "sausage"];
             let joint = [" ", ", ", "\n", "', '", "',\n      '"][random.below(5)];
@@ -339,7 +339,7 @@ fn made_secret(family: Family, random: &mut Random) -> Made {
     }
 }
 
-/// VIN's check digit, by the table of its letters.
+/// VIN check digit, by the table of letter values.
 fn vin(text: &str) -> bool {
     let value = |c: char| {
         "0123456789.ABCDEFGH..JKLMN.P.R..STUVWXYZ".find(c).map_or(0, |at| u32::try_from(at % 10).unwrap_or(0))
@@ -352,18 +352,18 @@ fn vin(text: &str) -> bool {
 fn may_be_iban(compact: &str, before: &str) -> bool {
     mod_97(&format!("{}{}", compact.get(4..).unwrap_or(""), compact.get(..4).unwrap_or("").to_uppercase())) == 1
         || compact.get(4..8).is_some_and(|bank| bank == "TEST")
-        // a key that says so is believed
+        // A key for IBANs is trusted
         || before.to_lowercase().contains("iban")
 }
 
-/// Whether a finding of a family may be one: `before` and `behind` are what stands beside it.
+/// Whether a finding of a family is plausible, given the text before and behind it.
 fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
     let digits: String = found.chars().filter(char::is_ascii_digit).collect();
     let letters = found.chars().filter(|c| c.is_alphabetic()).count();
     let compact: String = found.chars().filter(|c| c.is_alphanumeric()).collect();
     let within = |range: std::ops::RangeInclusive<usize>| range.contains(&digits.len());
     match family {
-        // the second item of a list that an address was cut into
+        // The second list item of a split address
         Family::Email => {
             found.contains('@') || found.contains('＠') || (before.contains('@') && before.ends_with(['"', '\'']))
         }
@@ -386,7 +386,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         }
         Family::PhoneNational => within(7..=18),
         Family::PhoneCued => within(6..=20),
-        // a stripe's track begins with its card
+        // A stripe's track begins with its card number
         Family::Card if found.contains(['^', '=']) => {
             found.split(['^', '=']).next().is_some_and(|card| (12..=19).contains(&card.len()) && luhn(card))
         }
@@ -430,7 +430,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
     }
 }
 
-/// As [`may_be`], for credentials whose shape or place tells them.
+/// Like [`may_be`], for credentials recognised by shape or position.
 fn may_be_credential(family: Family, found: &str, before: &str, behind: &str) -> bool {
     let compact: String = found.chars().filter(|c| c.is_alphanumeric()).collect();
     match family {
@@ -439,7 +439,7 @@ fn may_be_credential(family: Family, found: &str, before: &str, behind: &str) ->
         Family::AzureKey => found.len() >= 16,
         Family::WebUserinfo | Family::Userinfo => behind.starts_with('@') || behind.starts_with("%40"),
         Family::KeyBlock => {
-            // of a PuTTY key file the private lines alone
+            // In a PuTTY key file, only the private lines
             found.contains("BEGIN")
                 || found.contains("END ")
                 || found.contains("PuTTY")
@@ -459,12 +459,12 @@ fn may_be_credential(family: Family, found: &str, before: &str, behind: &str) ->
     }
 }
 
-/// Tokens of Vault, PagerDuty and Google that begin with a letter or digit and a mark.
+/// Tokens of Vault, PagerDuty and Google that begin with a letter or digit and a sign.
 fn lettered(found: &str) -> bool {
     ["s.", "u+", "1//0"].iter().any(|prefix| found.starts_with(prefix))
 }
 
-/// Each rule that is code, with an engine of its own.
+/// Each family rule with its own engine.
 fn alone() -> &'static [(Family, Detector)] {
     static ALONE: std::sync::LazyLock<Vec<(Family, Detector)>> = std::sync::LazyLock::new(|| {
         let one = |mut rule: super::RuleData| {
@@ -479,7 +479,7 @@ fn alone() -> &'static [(Family, Detector)] {
     &ALONE
 }
 
-/// Each family has a reference, and each reference is of a family that a rule has.
+/// Each family has a rule and a reference that accepts its own values.
 #[test]
 fn each_family_is_looked_at() {
     assert!(alone().len() > 50, "{}", alone().len());
@@ -492,7 +492,7 @@ fn each_family_is_looked_at() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Completeness: a value that the reference makes is hidden whole, on its line, whatever the other lines are.
+    /// Completeness: a generated value is replaced whole on its line, whatever the other lines are.
     #[test]
     fn what_references_make_is_hidden(seed in any::<u64>()) {
         let (all, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
@@ -512,12 +512,12 @@ proptest! {
         }
     }
 
-    /// Soundness: what a family finds alone in spliced texts is what the reference lets it be.
+    /// Soundness: every finding of a family alone in spliced texts satisfies the reference.
     #[test]
     fn what_is_found_is_what_it_may_be(seed in any::<u64>()) {
         let (mut random, mut scratch) = (Random::new(seed), Scratch::new());
         for (family, engine) in alone() {
-            // without escapes: what stands in a text would not be what it says
+            // Without escapes, because the reference would see the encoded text
             let text: String = spliced(&mut random).replace(['\\', '%', '&', '=', '\u{200b}'], " ");
             sound(*family, engine, &text, &mut scratch).map_err(TestCaseError::fail)?;
         }
@@ -534,7 +534,7 @@ fn sound(family: Family, engine: &Detector, text: &str, scratch: &mut Scratch) -
     Ok(())
 }
 
-/// The same on each example and on real texts.
+/// The same for each example and for real texts.
 #[test]
 fn examples_and_real_texts_are_what_they_may_be() {
     let mut scratch = Scratch::new();

@@ -2,7 +2,7 @@
 
 use super::super::glued::before;
 
-/// The sign behind a key leads to the word glued to what stands before it, and to none that is found by its start.
+/// The sign behind a key leads to a word glued to the letters before it, but not to a word that is found by its start.
 #[test]
 fn a_word_is_found_from_behind() {
     for (text, word) in [

@@ -1,11 +1,10 @@
-//! Tests of what the matches of patterns begin with. That no match is refused is tested against a naive search
-//! (`differential`).
+//! Tests of pattern heads. That no match is rejected is tested against a naive search (`differential`).
 
 use super::super::heads::Head;
 use super::rules;
 
-/// A place that no match begins with is refused, one that a match may begin with is not, also where a match may be
-/// shorter than others.
+/// A text that no match begins with is rejected, one that a match may begin with is not, also for matches of different
+/// lengths.
 #[test]
 fn heads_refuse_what_begins_no_match() {
     let head = Head::new("sk-(?:ant-[a-z]{3,}|[A-Z]{2,4})");
@@ -17,7 +16,7 @@ fn heads_refuse_what_begins_no_match() {
     assert!(head.fits(b"AB") && head.fits(b"ab!") && !head.fits(b"a") && !head.fits(b"ba"));
 }
 
-/// The head of every built-in pattern says more than its first three bytes: else it is of no use.
+/// The head of every built-in pattern rejects some texts; otherwise it would be useless.
 #[test]
 fn heads_of_built_in_patterns_are_known() {
     for rule in rules().iter().filter(|rule| !rule.pattern.is_empty()) {

@@ -1,4 +1,4 @@
-//! Tests of hostile and unlucky texts: what looks like a placeholder, and what would take too long.
+//! Tests of hostile and unlucky texts: fake placeholders, and texts that could take too long.
 
 use super::super::regex::MAX_CACHE;
 use super::super::{Custom, Detector, Scratch};
@@ -6,7 +6,7 @@ use super::properties::Random;
 use super::{detector, redact, rules};
 use fixtures::guard::ends;
 
-/// A private value in square brackets is no placeholder, though it has only capitals and digits.
+/// A private value in square brackets is not a placeholder, although it has only capitals and digits.
 #[test]
 fn a_bracketed_secret_is_no_placeholder() {
     let detector = detector();
@@ -18,8 +18,8 @@ fn a_bracketed_secret_is_no_placeholder() {
     assert_eq!(redact(&detector, "[EMAIL] [JWT] [IP_ADDRESS]"), "[EMAIL] [JWT] [IP_ADDRESS]");
 }
 
-/// A text is searched in time linear in its length, whatever is in it: quadratic searches would take minutes here, and
-/// candidates are not read again and again.
+/// Search time is linear in the text for any input: a quadratic search would take minutes here, and candidates are not
+/// read repeatedly.
 #[test]
 fn hostile_texts_take_linear_time() {
     for (name, text) in [
@@ -38,7 +38,7 @@ fn hostile_texts_take_linear_time() {
     }
 }
 
-/// Keys in keys, headers in headers, blocks that never end: no stretch is read from each of its bytes.
+/// Keys in keys, headers in headers, blocks that never end: no range is read from each of its bytes.
 #[test]
 fn hostile_secrets_end() {
     for piece in [
@@ -70,8 +70,8 @@ fn hostile_secrets_end() {
     }
 }
 
-/// Headers in a row on one line: the next header is no credential of the one before, so that the text comes to rest and
-/// is not closed; and each of them is read, however long their line.
+/// Several headers on one line: the next header is not a credential of the previous one, so the text does not end as
+/// unscanned, and each header is read, however long the line.
 #[test]
 fn headers_in_a_row_are_read() {
     let detector = detector();
@@ -84,9 +84,8 @@ fn headers_in_a_row_are_read() {
     assert!(got.matches("[API_KEY]").count() == 40 && !got.contains("aB3dE6"), "{got}");
 }
 
-/// DFA cache thrash: automata are made while they read, and thrown away where they would become too large, again and
-/// again on a text made for that. Those of all built-in patterns stay far below that size, whatever follows their
-/// beginnings.
+/// DFA cache thrashing by built-in patterns: automata are built lazily and discarded when they exceed a limit, which a
+/// crafted text could provoke repeatedly. Those of all built-in patterns stay far below the limit.
 #[test]
 fn dfa_cache_thrash_by_built_in_patterns() {
     const MARKS: &[u8] = b"abcxyzABCXYZ0123456789-_.:/+=";
@@ -104,8 +103,8 @@ fn dfa_cache_thrash_by_built_in_patterns() {
     assert!(largest > 0 && largest < MAX_CACHE, "{largest} bytes");
 }
 
-/// DFA cache thrash by a user's pattern, whose automaton has a state for each row of sixteen bits: another engine takes
-/// over, the time stays linear, and what it finds the same.
+/// DFA cache thrashing by a user's pattern whose automaton has a state for each sequence of sixteen bits: another
+/// engine takes over, time stays linear, and the findings are equal.
 #[test]
 fn dfa_cache_thrash_by_a_users_pattern() {
     let mut random = Random::new(11);
@@ -122,7 +121,7 @@ fn dfa_cache_thrash_by_a_users_pattern() {
     assert_eq!(found, [0..200_017, 200_018..200_035]);
 }
 
-/// References to the vault stand in every pipeline: an id is private when any rule set says so, in whatever order.
+/// References to the vault occur in every pipeline, so an id is private if any rule set says so, in any order of sets.
 #[test]
 fn ids_follow_the_strictest_rules() {
     use std::sync::Arc;

@@ -1,10 +1,11 @@
-//! Hits in documents of JSON.
+//! Tests of hits in JSON documents.
 
 use super::super::json::mend;
 use super::super::{Hit, Scratch, replace};
 use super::detector;
 
-/// A hit over several strings must take each of them but a placeholder that came in: `[x]` and `[OTHER_X]2` are none.
+/// A hit over several strings must replace each of them except existing placeholders; `[x]` and `[OTHER_X]2` are not
+/// placeholders.
 #[test]
 fn only_placeholders_stay_of_what_a_hit_covers() {
     let text = r#"["a b","[x]","[EMAIL]","[OTHER_X]2","[S3]",true,7]"#;
@@ -14,7 +15,7 @@ fn only_placeholders_stay_of_what_a_hit_covers() {
     assert_eq!(new, r#"["X","X","[EMAIL]","X","X",true,"X"]"#);
 }
 
-/// A key that stands twice must have both of its values looked at, and a quote within one value change no other's key.
+/// Both values of a duplicate key must be checked, and a quote in one value must not affect another one's key.
 #[test]
 fn keys_that_stand_twice_are_both_read() {
     let (detector, mut scratch) = (detector(), Scratch::new());
@@ -34,7 +35,7 @@ fn keys_that_stand_twice_are_both_read() {
     }
 }
 
-/// What a hit ran on into is a key and stays, in a document within a string as well; what it covers of values goes.
+/// A key that a hit ran into stays, also in a document within a string; the covered values are replaced.
 #[test]
 fn keys_behind_a_hit_stay() {
     for (text, wanted) in [

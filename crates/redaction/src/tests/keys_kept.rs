@@ -1,4 +1,4 @@
-//! Keys of documents stay, whatever their values say: nothing reads over the end of a string into what stands beside
+//! Keys of documents stay, whatever their values are: no rule reads across the end of a string into the text next to
 //! it.
 
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::properties::{Random, sources};
 use super::{detector, redact};
 
-/// Ends of strings that could go on in the next one: secrets, addresses, markup, quotes that do not close.
+/// Ends of strings that could continue in the next string: secrets, URLs, markup, unclosed quotes.
 const TAILS: &[&str] = &[
     "git clone https://u:abc12345@files.northbeam.io",
     "mongodb://app:s3cretPw9@db.acme.io",
@@ -59,7 +59,7 @@ const TAILS: &[&str] = &[
     "",
 ];
 
-/// Keys that say nothing, and are nothing private alone.
+/// Neutral keys, which are not private themselves.
 const KEYS: &[&str] = &[
     "is_error",
     "metadata",
@@ -80,7 +80,7 @@ fn value(random: &mut Random, depth: usize) -> Value {
         0..=2 => random.pick(TAILS).into(),
         3 => {
             let piece: String = random.pick(sources()).chars().take(60).collect();
-            // a document of its own would have keys that say something
+            // A nested document would bring its own keys
             piece.replace(['{', '['], "(").into()
         }
         4 => match random.below(4) {
@@ -103,7 +103,7 @@ fn object(random: &mut Random, depth: usize) -> Value {
     map.into()
 }
 
-/// Where two values differ in more than what strings and numbers say.
+/// Describes the first difference between two values beyond their strings and numbers.
 fn differs(before: &Value, after: &Value) -> Option<String> {
     let document = |text: &str| serde_json::from_str::<Value>(text).ok().filter(|value| value.is_object());
     match (before, after) {
@@ -130,14 +130,14 @@ fn differs(before: &Value, after: &Value) -> Option<String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Documents and those within their strings still parse, and have the keys that they had.
+    /// Documents, and those within their strings, still parse and keep their keys.
     #[test]
     fn keys_stay(seed in any::<u64>()) {
         let (detector, mut random) = (detector(), Random::new(seed));
         let before = object(&mut random, 3);
         let text = before.to_string();
         let shown = redact(&detector, &text);
-        // what was too much to decode is closed, keys and all
+        // Text that is too deep to decode is replaced with its keys
         prop_assume!(!shown.contains("[UNSCANNED]"));
         let after: Value = serde_json::from_str(&shown).unwrap_or_default();
         let gap = differs(&before, &after);
@@ -145,7 +145,7 @@ proptest! {
     }
 }
 
-/// Values that end where another begins, as tools give them.
+/// Values that end where another begins, as in tool output.
 #[test]
 fn values_end_with_their_string() {
     let detector = detector();
@@ -176,7 +176,7 @@ fn values_end_with_their_string() {
             r#"{"a":["-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA"],"exit_code":1,"x":"-----END RSA PRIVATE KEY-----"}"#,
             r#"{"a":["[PRIVATE_KEY]"],"exit_code":1,"x":"-----END RSA PRIVATE KEY-----"}"#,
         ),
-        // an escaped quote in a value closes nothing
+        // An escaped quote does not end a value
         (r#"{"password":"Kx7p\",\"Q2vR9","id":"x7"}"#, r#"{"password":"[PASSWORD]","id":"x7"}"#),
         (r#"{"c":"<password>Kx7pQ2vR9","id":"x7"}"#, r#"{"c":"<password>[PASSWORD]","id":"x7"}"#),
         (

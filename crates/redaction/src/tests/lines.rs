@@ -1,9 +1,8 @@
-//! Tests of lines that say what stands below them, within strings.
+//! Tests of lines within strings that announce the lines below.
 
 use super::{redact, shared};
 
-/// Tables and labels are read within strings of JSON as they are in plain text: what stands below such a line is found,
-/// whatever the depth of the escapes.
+/// Tables and labels within JSON strings are read as in plain text, at any depth of escapes.
 #[test]
 fn lines_within_strings_are_read_as_lines() {
     let all = |text: &str| redact(shared(), text);
@@ -21,7 +20,7 @@ fn lines_within_strings_are_read_as_lines() {
         ("Bill to:\nBeatriz Ashworth\n4127 Sycamore Hollow Rd\nTotal", 2),
         ("Phone:\n\n212-555-0188\n", 1),
         ("aws configure get aws_secret_access_key\ntUB8YsNV3OXXTqsUyi/agOSD2lo0kZpptvi371Eu", 1),
-        // near-misses: what plain text says of them holds within strings, too
+        // Near-misses: the result for plain text also holds within strings
         ("git log, the name, email\nfix: the first name, last name\n", 0),
         ("count,size,status\n7,Kwame,1943-06-05\n", 0),
         ("The phone\nrings on line 4 of 2026-01-02\n", 0),

@@ -1,4 +1,4 @@
-//! Tests of the pass that finds anchors, against the plain reading of the same words.
+//! Tests of the anchor pass against a naive reading of the same words.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::super::anchors::{Anchors, Number};
 use super::super::masks::{Masks, Read, each, portable};
 use super::super::stems::{Stem, Stems};
 
-/// All masks with where they stand.
+/// Collects all masks with their positions.
 struct All(Vec<(usize, Masks)>);
 
 impl Read for All {
@@ -17,8 +17,8 @@ impl Read for All {
 }
 
 proptest! {
-    /// The fast masks and the portable ones agree on every byte, in every block, across pieces and in the rest behind
-    /// the last block.
+    /// The fast and the portable masks agree on every byte, in every block, across pieces and in the rest behind the
+    /// last block.
     #[test]
     fn masks_agree(bytes in proptest::collection::vec(any::<u8>(), 0..400), times in 1_usize..40) {
         let bytes = bytes.repeat(times);
@@ -33,7 +33,8 @@ proptest! {
         }
     }
 
-    /// Runs with a digit are each found once, whole, across the borders of blocks; so are stems at the start of words.
+    /// Runs with a digit are each found once and whole, across the borders of blocks; so are stems at the start of
+    /// words.
     #[test]
     fn anchors_are_what_a_plain_reading_finds(text in "([a-z]{1,3}[0-9]{0,3}[ ._:/-]{0,2}|[A-Z0-9]{1,40}|token|apiToken|x_token| token=){0,60}") {
         let stem = Stem { text: b"token"[..].into(), exact: false, whole: false, action: Action::Pattern(0) };
@@ -69,7 +70,7 @@ proptest! {
     }
 }
 
-/// A user's pattern matches within words and where words of two rules overlap, whatever it begins with.
+/// A user's pattern matches within words, and where words of two rules overlap, whatever it begins with.
 #[test]
 fn users_patterns_match_anywhere() {
     let custom = |name: &str, pattern: &str| super::super::Custom {

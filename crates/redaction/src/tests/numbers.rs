@@ -7,7 +7,7 @@ use super::{detector, redact};
 use config::load;
 use fixtures::guard::ends;
 
-/// A bare JSON number becomes a string; what is no JSON number gets no quotes; JSON stays JSON.
+/// A bare JSON number becomes a string; other numbers get no quotes; JSON stays valid.
 #[test]
 fn json_stays_json() {
     let detector = detector();
@@ -28,7 +28,7 @@ fn json_stays_json() {
     }
 }
 
-/// A list of values goes whole, though only the first stands beside its word; other values behind it stay.
+/// All values of a list are replaced, although only the first is next to its word; values behind the list stay.
 #[test]
 fn lists_share_a_word() {
     let detector = detector();
@@ -40,7 +40,7 @@ fn lists_share_a_word() {
     assert_eq!(redact(&detector, text), "phone [PHONE] took 1234567890 ns and 9876543210 bytes");
 }
 
-/// Addresses side by side all go, also those that look like parts of each other.
+/// All adjacent addresses are replaced, also those that look like parts of each other.
 #[test]
 fn addresses_side_by_side() {
     let detector = detector();
@@ -56,7 +56,7 @@ fn addresses_side_by_side() {
     }
 }
 
-/// A placeholder that came in is no context: its type would announce what stands beside it.
+/// An existing placeholder is not context: its type must not announce the value next to it.
 #[test]
 fn placeholders_announce_nothing() {
     let detector = detector();
@@ -65,7 +65,7 @@ fn placeholders_announce_nothing() {
     }
 }
 
-/// Numbers of machines stay, whatever stands around them.
+/// Technical numbers stay, whatever surrounds them.
 #[test]
 fn numbers_of_machines_stay() {
     let detector = detector();
@@ -84,7 +84,7 @@ fn numbers_of_machines_stay() {
     }
 }
 
-/// Digits in any arrangement take time linear in the text: every group is looked at a few times only.
+/// Digits in any arrangement take linear time: every group is read only a few times.
 #[test]
 fn digits_take_linear_time() {
     for piece in [
@@ -112,7 +112,7 @@ fn digits_take_linear_time() {
     }
 }
 
-/// The rules of numbers and addresses alone: keys and names have tests of their own.
+/// The rules of numbers and addresses alone; keys and names have their own tests.
 fn numbers() -> Detector {
     let text = BUILTIN.iter().find(|(name, _)| *name == "pii").map_or("", |(_, text)| text);
     let rules = load::data::<Vec<RuleData>>("pii", text).expect("rule file");
@@ -122,7 +122,7 @@ fn numbers() -> Detector {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever digits, separators and words stand together: a second pass changes nothing.
+    /// For any mix of digits, separators and words, a second pass changes nothing.
     #[test]
     fn any_numbers_are_idempotent(
         text in "((phone|ssn|card|call|account|mrn|born|dob|ip|vin|iban)[:= \"]{1,3}|[0-9]{1,16}|[ .:/()+@-]|[A-Z]{1,3}|[a-z]{1,3}|\"){1,30}"

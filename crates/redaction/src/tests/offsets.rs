@@ -1,12 +1,12 @@
-//! Tests of the pass over pieces of a text.
+//! Tests of the anchor pass over pieces of a text.
 
 use super::super::anchors::Anchors;
 use super::super::masks::PIECE;
 use super::super::offsets::{Offsets, Window};
 use super::detector;
 
-/// Words are found wherever they stand around the border of a piece and the end of a text, in order of place, those
-/// with letters glued to them among them; one search leaves nothing for the next.
+/// Words, including those with letters glued to them, are found in order at any position around a piece's border and
+/// the end of a text; one search leaves nothing for the next.
 #[test]
 fn words_are_found_across_pieces() {
     let (all, mut anchors) = (detector(), Anchors::default());
@@ -28,8 +28,8 @@ fn words_are_found_across_pieces() {
     }
 }
 
-/// As many places as a piece has bytes are kept, those that are wanted stay in their order, and what is cleared is
-/// gone.
+/// A list can hold as many positions as a piece has bytes, filtered positions stay in order, and a cleared list is
+/// empty.
 #[test]
 fn places_are_kept() {
     let (mut offsets, mut window) = (Offsets::default(), Window::default());

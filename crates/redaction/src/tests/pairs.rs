@@ -3,7 +3,7 @@
 use super::super::pairs::{Read, Sep, key_around, pair};
 use super::properties::Random;
 
-/// The key and value that stand around `word` in `text`.
+/// The key and value around `word` in `text`.
 fn read(text: &str, word: &str) -> Option<(String, Sep, String, String)> {
     let at = text.find(word)?;
     let key = key_around(text.as_bytes(), at..at + word.len());
@@ -13,7 +13,7 @@ fn read(text: &str, word: &str) -> Option<(String, Sep, String, String)> {
     Some((part(found.key), found.sep, part(found.value), line))
 }
 
-/// Every notation gives the whole key and the exact value: a byte too many breaks JSON, one too few leaks.
+/// Every notation gives the whole key and the exact value: one byte too many breaks JSON, one too few leaks.
 #[test]
 fn notations() {
     for (text, key, sep, value) in [
@@ -61,7 +61,7 @@ fn notations() {
     }
 }
 
-/// A YAML value goes to the line's end for whom asks; comments and quotes of the text around do not belong to it.
+/// A YAML value can be read up to the line's end; comments and surrounding quotes do not belong to it.
 #[test]
 fn lines() {
     let line = |text: &str| read(text, "password").map(|(.., line)| line).unwrap_or_default();
@@ -69,7 +69,7 @@ fn lines() {
     assert_eq!(line(r"password: a b\nx: y"), "a b");
 }
 
-/// What only looks like a key has no value.
+/// Texts that only look like a key have no value.
 #[test]
 fn no_pairs() {
     for text in [
@@ -86,8 +86,7 @@ fn no_pairs() {
     }
 }
 
-/// What was read for other keys changes no value: a bracket that was not counted, or a call that was not seen, would
-/// cut one elsewhere.
+/// The cache for other keys changes no value: a bracket not counted, or a call not seen, would cut a value.
 #[test]
 fn what_was_read_before_changes_no_value() {
     const PIECES: [&str; 22] = [

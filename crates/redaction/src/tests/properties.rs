@@ -1,4 +1,4 @@
-//! What holds for every text: pieces of examples, of real texts and of noise in a row, and documents made of them.
+//! Properties of every text: spliced pieces of examples, real texts and noise, and documents made of them.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::super::{Detector, Scratch, replace};
 use super::{detector, rules};
 use std::sync::LazyLock;
 
-/// Numbers of a seed.
+/// A random number generator with a seed.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -79,7 +79,7 @@ const NOISE: &[char] = &[
     '\\', '"', '\'', '=', '%', '&', '+', ';', ',', '<', '>', '{', '[', 'é', '｡', '０',
 ];
 
-/// Some pieces in a row.
+/// Several random pieces joined together.
 pub(super) fn spliced(random: &mut Random) -> String {
     let sources = sources();
     let mut text = String::new();
@@ -101,7 +101,7 @@ pub(super) fn spliced(random: &mut Random) -> String {
     text
 }
 
-/// A document of spliced texts: beside each other, and as documents in texts.
+/// A document of spliced texts, side by side and nested in strings.
 fn document(random: &mut Random) -> String {
     let mut text = spliced(random);
     for _ in 0..=random.below(3) {
@@ -117,8 +117,7 @@ fn document(random: &mut Random) -> String {
     text
 }
 
-/// What looks like a string behind its key, in the middle of a value that is a secret as a whole, or would be without
-/// it.
+/// A string behind its key in the middle of a value that is a secret as a whole, or would be without the string.
 fn within_a_secret(random: &mut Random) -> String {
     const AROUND: &[&str] = &[
         "define('AUTH_KEY', '*');",
@@ -140,7 +139,7 @@ fn within_a_secret(random: &mut Random) -> String {
     random.pick(AROUND).replace('*', &string)
 }
 
-/// Keys of attributes that say what their value is, and one that does not.
+/// Keys of attributes that name their value, and some that do not.
 const KEYS: &[&str] = &["", "note", "address", "from", "dob", "phone", "card_number", "password", "user.full_name"];
 
 /// The text after one pass.
@@ -152,7 +151,7 @@ fn once(detector: &Detector, key: &str, text: &str, scratch: &mut Scratch) -> St
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A second pass changes nothing, whatever stands together, under whatever key.
+    /// A second pass changes nothing, for any text under any key.
     #[test]
     fn a_second_pass_changes_nothing(seed in any::<u64>()) {
         let (detector, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
@@ -166,7 +165,7 @@ proptest! {
         prop_assert_eq!(once(&detector, key, &first, &mut scratch), first);
     }
 
-    /// What is a JSON document stays one: hits beyond a string's quote are parted, escapes go whole, numbers get
+    /// A JSON document stays valid: hits beyond a string's quote are split, escapes are replaced whole, numbers get
     /// quotes.
     #[test]
     fn documents_stay_documents(seed in any::<u64>()) {
@@ -176,7 +175,7 @@ proptest! {
         prop_assert!(serde_json::from_str::<serde_json::Value>(&first).is_ok(), "{} became {}", text, first);
     }
 
-    /// The same text gives the same hits, whatever the scratch has seen before, and in whatever thread.
+    /// The same text gives the same hits, whatever the scratch was used for before, on any thread.
     #[test]
     fn nothing_but_the_text_counts(seed in any::<u64>()) {
         let (detector, mut random, mut used) = (detector(), Random::new(seed), Scratch::new());
@@ -192,7 +191,7 @@ proptest! {
     }
 }
 
-/// Texts that once needed a second pass: a word's reach, the columns of a table, numbers beside numbers, whole
+/// Texts that once needed a second pass: the reach of a word, the columns of a table, adjacent numbers, whole
 /// documents.
 #[test]
 fn found_by_luck() {
@@ -219,7 +218,7 @@ fn found_by_luck() {
     }
 }
 
-/// A word announces one value: what stands behind a placeholder is not announced by what stands before it.
+/// A word announces one value: a word before a placeholder does not announce text behind it.
 #[test]
 fn words_do_not_reach_beyond_placeholders() {
     let (detector, mut scratch) = (detector(), Scratch::new());
@@ -228,7 +227,7 @@ fn words_do_not_reach_beyond_placeholders() {
     }
 }
 
-/// A text that never comes to rest is closed whole, and long texts are read again near what was found.
+/// A text that never stabilises is replaced whole, and long texts are read again near the findings.
 #[test]
 fn long_texts_are_read_again_where_it_matters() {
     let (detector, mut scratch) = (detector(), Scratch::new());
@@ -254,10 +253,10 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// The forms in which a value may stand.
+/// The forms in which a value may occur.
 const FORMS: &[fn(&str) -> String] = &[str::to_owned, base64, hex, percent];
 
-/// A value that no other has, and a text that tells what it is. Words may or may not be what tells.
+/// A unique value, and a text that identifies it. The identifying words are random as well.
 fn private(random: &mut Random) -> (String, String) {
     let mut any = |count: usize, from: &[u8]| -> String {
         (0..count).map(|_| char::from(from[random.below(from.len())])).collect()
@@ -309,7 +308,7 @@ fn private(random: &mut Random) -> (String, String) {
     }
 }
 
-/// Whether `text` says `value`: as it is, or in any run that is base64 (from any of four places), hex or percent form.
+/// Whether `text` contains `value`: as it is, or in a run of base64 (at any of four offsets), hex or percent-encoding.
 fn says(text: &str, value: &str) -> bool {
     use base64::Engine as _;
     if text.contains(value) || percent_decoded(text).contains(value) {
@@ -348,14 +347,15 @@ fn percent_decoded(text: &str) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What is found in a text does not survive elsewhere in it: not as it is, nor in base64, hex or percent form.
+    /// A value found in a text does not survive elsewhere in it: neither as it is, nor in base64, hex or
+    /// percent-encoding.
     #[test]
     fn no_finding_survives(seed in any::<u64>()) {
         let (detector, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
         let (value, told) = private(&mut random);
         let mut around = || {
             let text: String = spliced(&mut random).chars().take(160).collect();
-            // a quote that does not close makes one value of all
+            // An unclosed quote would make one value of everything
             text.replace(['"', '\'', '`', '\\'], " ")
         };
         let (before, behind) = (around(), around());
@@ -366,7 +366,7 @@ proptest! {
             _ => format!("x={} y: {}, \"{}\" ({})", forms[0], forms[1], forms[2], forms[3]),
         };
         let text = format!("{before}\n{told}\n{behind}\n{copies}\n");
-        // what is not found at its place is a miss, not a survivor
+        // A value not found at its own position is a miss, which this test does not cover
         let at = before.len() + 1 + told.find(&value).unwrap_or(0);
         let found = detector.find(&text, &mut scratch).iter().any(|hit| hit.range == (at..at + value.len()));
         prop_assume!(found);
@@ -375,7 +375,7 @@ proptest! {
     }
 }
 
-/// Values that words tell are found where nothing tells them, in any form; words, short numbers and parts of words
+/// Values identified by words are found elsewhere without them, in any form; words, short numbers and parts of words
 /// stay.
 #[test]
 fn values_are_carried() {
@@ -387,12 +387,12 @@ fn values_are_carried() {
         ("to jane@example.com 6a616e65406578616d706c652e636f6d", "to [EMAIL] [EMAIL]"),
         ("DB_PASSWORD=tr0ub4dor3xyz ?p=a%74r0ub4dor%33xyz", "DB_PASSWORD=[PASSWORD] ?p=a[PASSWORD]"),
         ("password: production in production", "password: production in production"),
-        // what a key's header takes from the rule that would have told
+        // A key block covers the value, which would otherwise belong to another rule
         (
             "-----BEGIN PRIVATE KEY--\n\"api_key\": \"Zccba6gGAVBfCKDEmcDxtHfkMpXT9Uk3\"\nthen Zccba6gGAVBfCKDEmcDxtHfkMpXT9Uk3 .",
             "-----BEGIN PRIVATE KEY--\n\"api_key\": \"[PRIVATE_KEY]\"\nthen [PRIVATE_KEY] .",
         ),
-        // a value that begins with another, and one that stands a byte further in
+        // A value that begins with another, and one that begins a byte later
         (
             "password=zaq1xsw2cd token=zaq1xsw2cdE9 then zaq1xsw2cdE9 or zaq1xsw2cd.",
             "password=[PASSWORD] token=[API_KEY] then [API_KEY] or [PASSWORD].",

@@ -1,4 +1,4 @@
-//! Tests of findings from outside: offsets, pieces, overlaps.
+//! Tests of external findings: offsets, pieces, overlaps.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -27,7 +27,7 @@ fn with(key: &str, text: &str, named: &[Named]) -> String {
     replace(text, &hits, &mut |hit, _, out| out.push_str(DETECTOR.placeholder(hit)))
 }
 
-/// `text` with each «part» named as PERSON, or «TYPE|part» as that.
+/// `text` after each «part» was reported as PERSON, or «TYPE|part» as that type.
 fn marked(text: &str) -> String {
     let (mut plain, mut named, mut rest) = (String::new(), Vec::new(), text);
     while let Some((head, (part, tail))) =
@@ -42,7 +42,7 @@ fn marked(text: &str) -> String {
     with("", &(plain + rest), &named)
 }
 
-/// What is named goes, and nothing else; rules find what they find besides.
+/// Reported ranges are replaced, nothing else; rules still find their own matches.
 #[test]
 fn what_is_named_goes() {
     for (text, wanted) in [
@@ -57,7 +57,8 @@ fn what_is_named_goes() {
     }
 }
 
-/// Offsets count characters; those of other planes and marks are one each, and a character with its marks goes whole.
+/// Offsets count characters, where characters of other planes and marks count as one each; a character is replaced with
+/// its marks.
 #[test]
 fn offsets_count_characters() {
     let text = "𝒳é e\u{301} 👩🏽\u{200d}🚀 Zoë";
@@ -76,7 +77,7 @@ fn offsets_count_characters() {
     assert!(with("", text, &[half]).contains("e\u{301} [PERSON]"));
 }
 
-/// Offsets that are none must refuse the whole answer: whoever counted counts bytes, or UTF-16, or lies.
+/// An invalid offset must refuse the whole answer: the server counts bytes or UTF-16, or its answer is wrong.
 #[test]
 fn wrong_offsets_refuse_the_answer() {
     for text in ["abc", "äöü"] {
@@ -90,8 +91,8 @@ fn wrong_offsets_refuse_the_answer() {
     assert_eq!(byte_ranges("äö", &[]), Some(Vec::new()));
 }
 
-/// Overlaps must follow the order of classes: what rules say of keys, shapes and sums is surer than a model; a partial
-/// overlap goes whole.
+/// Overlaps must follow the order of classes: rules on keys, shapes and checksums are more certain than a model. A
+/// partial overlap is replaced whole.
 #[test]
 fn overlaps_follow_the_order() {
     for (text, wanted) in [
@@ -109,7 +110,7 @@ fn overlaps_follow_the_order() {
     assert_eq!(with("first_name", "Jane", &[whole]), "[PERSON]", "a key is surer");
 }
 
-/// Placeholders that came in must stay as they are, and give no cover to what stands beside them.
+/// Existing placeholders must stay, and must not protect the text next to them.
 #[test]
 fn placeholders_are_left() {
     for (text, wanted) in [
@@ -123,7 +124,7 @@ fn placeholders_are_left() {
     }
 }
 
-/// In JSON, quotes, brackets and escapes must stay whatever is named; numbers become strings.
+/// In JSON, quotes, brackets and escapes must stay, whatever is reported; numbers become strings.
 #[test]
 fn json_stays_json() {
     for (text, wanted) in [
@@ -149,7 +150,7 @@ fn json_stays_json() {
     }
 }
 
-/// Matches that users allow must stay, as those of rules do.
+/// Matches that users allow must stay, as for rules.
 #[test]
 fn allowed_matches_stay() {
     let row = EntityRow { placeholder: "PERSON".to_owned(), entities: Vec::new() };
@@ -161,8 +162,8 @@ fn allowed_matches_stay() {
 }
 
 proptest! {
-    /// Whatever is named: no panic, what is named does not stay, the rest does, JSON stays JSON, and the same named
-    /// again in the output's own words changes nothing.
+    /// For any reported ranges: no panic, these ranges are replaced and the rest stays, JSON stays valid, and reporting
+    /// the same again in the output changes nothing.
     #[test]
     fn anything_may_be_named(
         parts in prop::collection::vec("[a-zA-Zéß字🚀 \"\\\\\\[\\]{}:,.'0-9\u{301}]{0,6}|\\[EMAIL\\]|\\\\u00e9|\\\\n|@", 0..12),

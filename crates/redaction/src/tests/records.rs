@@ -1,4 +1,4 @@
-//! Tests of records as tools and languages print them, and of pairs in other forms.
+//! Tests of records as printed by tools and languages, and of pairs in other forms.
 
 use super::{redact, shared};
 
@@ -12,7 +12,7 @@ fn each(cases: &[(&str, &str)]) {
     }
 }
 
-/// Fields of structs, records of psql, terms of lists and calls say what their values are.
+/// Fields of structs, psql records, terms of lists and calls identify their values.
 #[test]
 fn records_are_read() {
     each(&[
@@ -33,7 +33,7 @@ fn records_are_read() {
             "Customer(first_name='[PERSON]', dob=[DATE_OF_BIRTH], id=7)",
         ),
         ("7,+33636221859,2026-07-12T16:28:39.811Z", "7,[PHONE],2026-07-12T16:28:39.811Z"),
-        // near-misses
+        // Near-misses
         ("&{Name:default Namespace:kube-system Kind:Pod}", "&{Name:default Namespace:kube-system Kind:Pod}"),
         ("first_name | last_name\n-----------+----------\n", "first_name | last_name\n-----------+----------\n"),
         ("password | string\n", "password | string\n"),
@@ -43,7 +43,7 @@ fn records_are_read() {
     ]);
 }
 
-/// Pairs under `k` and `v`, rows below columns, elements with a namespace, files of passwords.
+/// Pairs under `k` and `v`, rows below columns, elements with a namespace, password files.
 #[test]
 fn pairs_in_other_forms_are_read() {
     each(&[
@@ -66,7 +66,7 @@ fn pairs_in_other_forms_are_read() {
             "echo db.internal:5432:crm:app:Granite8948 >> ~/.pgpass",
             "echo db.internal:5432:crm:app:[PASSWORD] >> ~/.pgpass",
         ),
-        // near-misses
+        // Near-misses
         (r#"{"k":"password","v":"string"}"#, r#"{"k":"password","v":"string"}"#),
         (r#"{"key":"page","val":"m6d3HioZ9W4hny"}"#, r#"{"key":"page","val":"m6d3HioZ9W4hny"}"#),
         ("username,password\nsvc,not_set\n", "username,password\nsvc,not_set\n"),
@@ -79,14 +79,14 @@ fn pairs_in_other_forms_are_read() {
     ]);
 }
 
-/// A line that goes on in the middle of a word, and hex behind its mark, hide nothing.
+/// Neither a line continuation within a word nor hex with a prefix hides a value.
 #[test]
 fn values_on_two_lines_and_in_hex_are_read() {
     let hex: String = "mail joan.hart@fastmail.com now, please".bytes().map(|byte| format!("{byte:02x}")).collect();
     each(&[
         ("to joan.ha\\\nrt@fastmail.com now", "to [EMAIL] now"),
         (&format!("data=0x{hex} end"), "data=0x[EMAIL] end"),
-        // near-misses
+        // Near-misses
         ("SRC = main.c\\\nutil.c", "SRC = main.c\\\nutil.c"),
         (&format!("0xa9059cbb{}", "0".repeat(128)), &format!("0xa9059cbb{}", "0".repeat(128))),
     ]);

@@ -1,4 +1,4 @@
-//! What a reviewer found that rules of strings, names and blocks had lost: each was hidden before and must stay so.
+//! Regressions found in reviews of the rules for strings, names and blocks: each value must be replaced.
 
 use super::{redact as redacted_by, shared};
 
@@ -6,7 +6,7 @@ fn redact(text: &str) -> String {
     redacted_by(shared(), text)
 }
 
-/// Lines of a key in records of a log, or items of a list: no line of it stays, and keys of the records do.
+/// A private key whose lines are log records or list items: no line of it stays, but the records' keys do.
 #[test]
 fn keys_in_records_of_a_log_go() {
     let body = ["MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp", "K06nwoy9hQz7TrX2LmVb8sKe4WdYcUa1Jf3PgN6i"];
@@ -21,7 +21,7 @@ fn keys_in_records_of_a_log_go() {
     }
 }
 
-/// Passwords of another script, in prose with commas, in cells with backslashes and quotes.
+/// Passwords in another script, in prose with commas, and in cells with backslashes and quotes.
 #[test]
 fn passwords_that_were_hidden_stay_so() {
     for (text, secret) in [
@@ -41,7 +41,7 @@ fn passwords_that_were_hidden_stay_so() {
     }
 }
 
-/// What only looked like a value stays, and what stood beside one: escapes before numbers, a whole item beside another,
+/// Text that only looked like a value, or was next to one, stays: escapes before numbers, a whole item next to another,
 /// a unit of a house.
 #[test]
 fn neighbours_stay() {
@@ -56,7 +56,7 @@ fn neighbours_stay() {
     }
 }
 
-/// What a second review found missing in the languages and countries that it tried: each line was readable before.
+/// Values in several languages and countries that a second review found readable.
 #[test]
 fn what_a_reviewer_missed_is_found() {
     for (text, secret) in [
@@ -95,7 +95,8 @@ fn what_a_reviewer_missed_is_found() {
     }
 }
 
-/// Counts, ids of things, places in tables and scores that the same review saw taken for cards, medical ids and SSNs.
+/// Counts, ids of things, table positions and scores that the same review found mistaken for cards, medical ids and
+/// SSNs.
 #[test]
 fn counts_are_no_ids_of_persons() {
     for text in [

@@ -1,4 +1,4 @@
-//! The counting of scores: figures that users compare with the documented ones.
+//! Tests of the scores, which users compare with the documented figures.
 
 use super::super::score::{Case, Marked, Score, Tally};
 
@@ -13,7 +13,7 @@ fn tally(text: &str, labels: &[Marked], placed: &[Marked]) -> Tally {
     score.all
 }
 
-/// A value is found when no letter or digit is left; it leaks when four characters in a row are: so neither may hold.
+/// A value is found if no letter or digit is left, and leaks if four consecutive characters are left; neither may hold.
 #[test]
 fn found_and_leaked() {
     let label = [marked(4, 14, "PHONE")];
@@ -31,8 +31,8 @@ fn found_and_leaked() {
     assert_eq!((short.found, short.leaked), (0, 1), "a short value leaks when it is whole");
 }
 
-/// Another type counts as found, and is told apart; shares are as defined; types that labels are not complete for are
-/// not judged.
+/// Another type counts as found and is reported as confused; shares follow their definitions; types without complete
+/// labels are not judged.
 #[test]
 fn shares() {
     let mut score = Score::new(Some(["SSN".to_owned(), "EMAIL".to_owned()].into()));

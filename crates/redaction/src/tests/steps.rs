@@ -1,5 +1,4 @@
-//! Tests of patterns that are read as rows of sets of bytes: what the automaton finds, and only of patterns that leave
-//! no choice.
+//! Tests of patterns that are read as steps: the results equal the automaton's, and only unambiguous patterns qualify.
 
 use std::ops::Range;
 
@@ -21,7 +20,7 @@ fn automaton(pattern: &str) -> Regex {
     Regex::builder().syntax(syntax).build(pattern).expect("a pattern")
 }
 
-/// The match that `text` begins with, and its group or all of it, as an automaton has them.
+/// The match at the start of `text`, and its group or the whole match, as the automaton finds them.
 fn found(regex: &Regex, text: &[u8]) -> Option<(usize, Range<usize>)> {
     let mut captures = regex.create_captures();
     regex.search_captures(&Input::new(text).anchored(Anchored::Yes), &mut captures);
@@ -29,7 +28,7 @@ fn found(regex: &Regex, text: &[u8]) -> Option<(usize, Range<usize>)> {
     Some((whole.len(), captures.get_group(1).map_or(whole.range(), |group| group.range())))
 }
 
-/// What the built-in patterns are made of, some of it and more: texts that nearly match.
+/// Pieces of a built-in pattern, mixed with others, to make near-matches.
 fn pieces(pattern: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     let begin: String = pattern
         .trim_start_matches("(?i)")
@@ -41,8 +40,7 @@ fn pieces(pattern: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     prop::collection::vec(piece, 0..6).prop_map(move |pieces| [begin.as_bytes(), pieces.concat().as_bytes()].concat())
 }
 
-/// Where a count may be more or less, and what follows could be read by it, there is more than one way: no row. Nor is
-/// what no row can say.
+/// A pattern does not qualify if a set of variable count may also match what follows, or if it needs more than steps.
 #[test]
 fn patterns_with_a_choice_are_no_rows() {
     for pattern in
@@ -55,7 +53,7 @@ fn patterns_with_a_choice_are_no_rows() {
     }
 }
 
-/// A row stops where its counts do, and its group stands where the automaton's does.
+/// Steps respect their counts, and the group is where the automaton's is.
 #[test]
 fn rows_count_as_they_are_told() {
     for (pattern, text) in [
@@ -74,7 +72,7 @@ fn rows_count_as_they_are_told() {
     }
 }
 
-/// Some built-in patterns are rows, and no row finds less, more or other than its automaton.
+/// Some built-in patterns qualify, and each gives exactly the automaton's matches.
 #[test]
 fn rows_find_what_automata_find() {
     let all = rules();

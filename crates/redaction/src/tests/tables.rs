@@ -1,4 +1,4 @@
-//! Tests of the tables that most bytes and words are asked of, against plain lists.
+//! Tests of the look-up tables against plain lists.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::super::anchors::Anchors;
 use super::super::sets::{Bytes, Words};
 use super::super::stems::{Stem, Stems};
 
-/// A set of bytes holds what it was made of, and nothing else; stretches end where the set does.
+/// A byte set contains exactly the given bytes; runs end where the set does.
 #[test]
 fn sets_of_bytes_are_what_they_say() {
     static SET: Bytes = Bytes::of(b"_-\0\xff").and_alnum();
@@ -18,7 +18,7 @@ fn sets_of_bytes_are_what_they_say() {
     assert!(Bytes::of(b"").and_high().has(0x80) && !Bytes::of(b"").and_high().has(0x7f));
 }
 
-/// Case does not count in a set of words, and no prefix, longer word or sign with the same lower bits is in it.
+/// A word set ignores case, and contains no prefix, longer word, or character with the same lower bits.
 #[test]
 fn sets_of_words_are_what_they_say() {
     let words = Words::new("a street straße first-name internationalisation");
@@ -45,7 +45,7 @@ const WORDS: [(&str, bool, bool); 11] = [
 ];
 
 proptest! {
-    /// Stems of all widths are found where a plain comparison finds them at the start of a word, and nowhere else.
+    /// Stems of all widths are found exactly where a plain comparison at word starts finds them.
     #[test]
     fn stems_are_found_as_by_comparing(
         text in "((to|TO|key|Key|api|API|name|card|token|TOKENS|first-name|x_long_word|contact( no)?|[a-z]{1,4})[ ,\r._/A-Z0-9-]{0,2}){0,40}",
@@ -68,7 +68,7 @@ proptest! {
         let stands = |at: usize, (word, exact, whole): (&str, bool, bool)| {
             let found = bytes.get(at..at + word.len());
             let same = found.is_some_and(|f| if exact { f == word.as_bytes() } else { f.eq_ignore_ascii_case(word.as_bytes()) });
-            // one of two letters stands alone
+            // A stem of two letters must be a whole word
             same && !((whole || word.len() == 2) && byte(at + word.len()).is_some_and(|next| next.is_ascii_alphanumeric()))
         };
         let mut wanted: Vec<(usize, usize)> = Vec::new();

@@ -1,5 +1,4 @@
-//! The files of `config/rules/lists`: what is written there is what the code reads, and neither holds what the other
-//! lacks.
+//! Tests of the files in `config/rules/lists`: the code reads every list in them and no others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +6,7 @@ use std::path::Path;
 
 use super::super::{secrets, validate, wordlists};
 
-/// A list as it stands in its file.
+/// A list as written in its file.
 struct Written {
     name: &'static str,
     marks: Vec<&'static str>,
@@ -21,7 +20,7 @@ impl Written {
     }
 }
 
-/// Every list of every file, read without the code that the product reads them by.
+/// Reads every list of every file without the product's parser.
 fn written() -> Vec<Written> {
     let mut lists: Vec<Written> = Vec::new();
     for line in wordlists::FILES.iter().flat_map(|file| file.lines()) {
@@ -32,7 +31,7 @@ fn written() -> Vec<Written> {
         } else if let Some(list) = lists.last_mut() {
             let by_lines = list.is("lines") || list.is("table");
             match line.strip_prefix("# ") {
-                // the head of the next file
+                // The head of the next file
                 Some(_) if !list.entries.is_empty() => {}
                 Some(_) => list.explained = true,
                 None if by_lines => list.entries.extend(Some(line).filter(|line| !line.is_empty())),
@@ -43,7 +42,7 @@ fn written() -> Vec<Written> {
     lists
 }
 
-/// What is wrong with a list.
+/// Describes the faults of a list.
 fn faults(list: &Written) -> Vec<String> {
     let mut found = Vec::new();
     let unknown = list.marks.iter().find(|mark| !["lines", "table", "ordered", "cased", "stems"].contains(mark));
@@ -80,8 +79,7 @@ fn faults(list: &Written) -> Vec<String> {
     found
 }
 
-/// No list is empty, unexplained or out of order, none has a word twice, and none has capitals that nothing could
-/// match.
+/// No list is empty, undocumented or out of order, has duplicates, or has capitals that could never match.
 #[test]
 fn lists_are_well_formed() {
     let lists = written();
@@ -117,7 +115,7 @@ fn malformed_lists_are_seen() {
     assert_eq!(faults(&Written { name: "x", marks: vec![], explained: false, entries: vec!["a"] }).len(), 1);
 }
 
-/// Every list is read by name somewhere in the code, and every name in the code is a list's: a slip would be an empty
+/// Every list is used by name in the code, and every name in the code is a list; a misspelt name would be an empty
 /// list.
 #[test]
 fn lists_are_asked_for_by_name() {
@@ -132,7 +130,7 @@ fn lists_are_asked_for_by_name() {
         asked.extend(names.map(str::to_owned));
     });
     let known: BTreeSet<String> = written().iter().map(|list| list.name.to_owned()).collect();
-    // beginnings of values and endings of files look like names of lists
+    // Prefixes of values and file endings look like names of lists
     let not_lists = ["secrets.yaml", "keys.yaml", "names.yaml"].map(str::to_owned);
     asked.retain(|name| !not_lists.contains(name));
     assert_eq!(asked, known);
@@ -148,8 +146,8 @@ fn sources(folder: &Path, each: &mut impl FnMut(&str)) {
     }
 }
 
-/// The product reads the same lists, and each row of a table becomes as many entries as it names: none is dropped for a
-/// word that the code does not know.
+/// The product reads the same lists, and each row of a table gives as many entries as it names; none is dropped because
+/// of a word unknown to the code.
 #[test]
 fn tables_are_read_whole() {
     for list in written() {

@@ -1,15 +1,14 @@
-//! **What**: checks of banks: IBAN, routing numbers, cards, BIC. **Invariants**: pure. **Not here**: how they are
-//! written.
+//! Checks of IBANs, routing numbers, cards and BICs. Pure functions on compact values.
 
 use std::sync::LazyLock;
 
 use super::sums::{luhn, mod_97, weighted};
 use crate::wordlists;
 
-/// Lengths by country of the SWIFT IBAN registry, in order: `DE22`.
+/// IBAN lengths by country from the SWIFT registry, sorted: `DE22`.
 static IBANS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.ibans"));
 
-/// Length of an IBAN of a country (two letters), if it has any.
+/// Length of a country's IBANs (two letters), if it has any.
 pub(crate) fn iban_length(country: &[u8]) -> Option<usize> {
     let [first, second] = country else { return None };
     let wanted = [first.to_ascii_uppercase(), second.to_ascii_uppercase()];
@@ -18,7 +17,7 @@ pub(crate) fn iban_length(country: &[u8]) -> Option<usize> {
     Some(usize::from((tens - b'0') * 10 + (ones - b'0')))
 }
 
-/// Whether letters and digits without separators are an IBAN by its check digits.
+/// Whether compact letters and digits have valid IBAN check digits.
 pub(crate) fn iban(compact: &[u8]) -> bool {
     let (head, tail) = compact.split_at_checked(4).unwrap_or((&[], compact));
     mod_97(tail.iter().chain(head).copied()) == Some(1)
@@ -33,7 +32,7 @@ pub(crate) fn routing(digits: &[u8]) -> bool {
         && weighted(digits, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10)
 }
 
-/// Whether digits are a card of an issuer, by prefix, length and Luhn.
+/// Whether digits are a card number, by issuer prefix, length and Luhn check.
 pub(crate) fn card(digits: &[u8]) -> bool {
     let [one, two, three, four, ..] = digits else { return false };
     let length = digits.len();
@@ -56,7 +55,7 @@ pub(crate) fn card(digits: &[u8]) -> bool {
 /// ISO 3166 codes of countries and territories.
 static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.country_codes"));
 
-/// Whether letters and digits have the shape of a BIC (ISO 9362): four letters, a country, two and maybe three more.
+/// Whether a text has the form of a BIC (ISO 9362): four letters, a country, and two or five more characters.
 pub(crate) fn bic(text: &[u8]) -> bool {
     let (Some(bank), Some(country)) = (text.get(..4), text.get(4..6)) else { return false };
     matches!(text.len(), 8 | 11)

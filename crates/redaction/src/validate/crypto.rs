@@ -1,5 +1,5 @@
-//! **What**: checks of crypto wallets: base58check and bech32. **Invariants**: pure; constant memory. **Not here**:
-//! which runs are tried (`numbers::letters`).
+//! Checks of crypto wallet addresses: base58check and bech32. Pure, with constant memory. `numbers::letters` chooses
+//! the runs to check.
 
 use sha2::{Digest, Sha256};
 
@@ -28,7 +28,7 @@ pub(crate) fn base58check(text: &[u8]) -> bool {
     sum.iter().take(4).eq(check)
 }
 
-/// Whether `text` (one case) is a bech32 or bech32m string with its human-readable part.
+/// Whether `text` (in one case) is a bech32 or bech32m string with its human-readable part.
 pub(crate) fn bech32(text: &[u8]) -> bool {
     const LETTERS: &[u8] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
     let Some(one) = text.iter().rposition(|byte| *byte == b'1') else { return false };

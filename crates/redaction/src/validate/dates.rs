@@ -1,10 +1,10 @@
-//! **What**: real days of a life. **Invariants**: pure. **Not here**: how dates are written (`numbers::date`).
+//! Valid dates of birth. Pure functions. `numbers::date` reads the notations.
 
 use std::sync::LazyLock;
 
 use crate::wordlists;
 
-/// Whether it is a day from 1900 to 2026.
+/// Whether this is a valid day from 1900 to 2026.
 pub(crate) fn is_day(year: u32, month: u32, day: u32) -> bool {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let last = match month {
@@ -17,13 +17,13 @@ pub(crate) fn is_day(year: u32, month: u32, day: u32) -> bool {
     (1900..2027).contains(&year) && (1..=last).contains(&day)
 }
 
-/// Months by name in several languages, as their first letters.
+/// Month names in several languages, by their first letters.
 static MONTHS: LazyLock<Vec<(&str, u32)>> = LazyLock::new(|| {
     let rows = wordlists::rows("numbers.months").filter_map(|(month, names)| Some((month.parse().ok()?, names)));
     rows.flat_map(|(month, names)| names.split(' ').map(move |name| (name, month))).collect()
 });
 
-/// The month that a word names, in full or by three or four letters.
+/// The month named by a word, in full or by three or four letters.
 pub(crate) fn month(word: &str) -> Option<u32> {
     let short = (3..=4).contains(&word.chars().count());
     let names = |name: &str| {
@@ -34,7 +34,7 @@ pub(crate) fn month(word: &str) -> Option<u32> {
     MONTHS.iter().find(|(name, _)| names(name)).map(|(_, month)| *month)
 }
 
-/// How many names of months are known.
+/// Number of known month names.
 #[cfg(test)]
 pub(crate) fn months() -> usize {
     MONTHS.len()

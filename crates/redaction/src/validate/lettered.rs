@@ -1,10 +1,10 @@
-//! **What**: checks of ids with letters, each given in upper case without separators. Facts of the issuing authorities.
-//! **Invariants**: pure. **Not here**: ids of digits alone (`national`).
+//! Checks of ids with letters, given in upper case without separators, by the rules of the issuing authorities. Pure
+//! functions. Ids of digits alone are in `national`.
 
 use super::dates::is_day;
 use super::sums::weighted;
 
-/// Whether `text` follows `shape`: `A` a letter, `9` a digit, `X` either; anything else is itself.
+/// Whether `text` follows `shape`: `A` is a letter, `9` a digit, `X` either; any other character is literal.
 pub(crate) fn is_like(text: &[u8], shape: &str) -> bool {
     text.len() == shape.len()
         && text.iter().zip(shape.bytes()).all(|(byte, wanted)| match wanted {
@@ -27,7 +27,7 @@ fn at(text: &[u8], index: usize) -> u8 {
     text.get(index).copied().unwrap_or(0)
 }
 
-/// UK national insurance number: prefixes that are allocated, suffix A to D.
+/// UK national insurance number: an allocated prefix, and suffix A to D.
 pub(crate) fn nino(text: &[u8]) -> bool {
     let (first, second) = (at(text, 0), at(text, 1));
     let refused = [&b"BG"[..], b"GB", b"NK", b"KN", b"TN", b"NT", b"ZZ"];
@@ -38,7 +38,7 @@ pub(crate) fn nino(text: &[u8]) -> bool {
         && !refused.iter().any(|prefix| text.starts_with(prefix))
 }
 
-/// Singapore NRIC and FIN: weighted digits and a letter by series.
+/// Singapore NRIC and FIN: weighted digits, and a check letter by series.
 pub(crate) fn nric(text: &[u8]) -> bool {
     if !is_like(text, "A9999999A") {
         return false;
@@ -56,7 +56,7 @@ pub(crate) fn nric(text: &[u8]) -> bool {
     letters.get(((sum + offset) % 11) as usize) == Some(&at(text, 8))
 }
 
-/// Hong Kong: one or two letters, six digits and a check mod 11, each in capitals.
+/// Hong Kong identity card: one or two capitals, six digits, and a check mod 11.
 pub(crate) fn hkid(text: &[u8], check: u8) -> bool {
     let digits = text.get(text.len().saturating_sub(6)..).unwrap_or_default();
     let (first, second) = match text.len() {
@@ -76,7 +76,7 @@ pub(crate) fn hkid(text: &[u8], check: u8) -> bool {
     letters && (sum + wanted).is_multiple_of(11)
 }
 
-/// Austria, VAT: `ATU`, seven digits and a check.
+/// Austrian VAT number: `ATU`, seven digits and a check digit.
 pub(crate) fn atu(text: &[u8]) -> bool {
     let digit = |index: usize| u32::from(at(text, index).saturating_sub(b'0'));
     let twice = |index: usize| digit(index) * 2 / 10 + digit(index) * 2 % 10;
@@ -84,7 +84,7 @@ pub(crate) fn atu(text: &[u8]) -> bool {
     is_like(text, "ATU99999999") && (10 - (sum + 4) % 10) % 10 == digit(10)
 }
 
-/// Spain: DNI (eight digits) and NIE (X, Y, Z and seven) with a letter mod 23.
+/// Spanish DNI (eight digits) and NIE (X, Y or Z, and seven digits), with a check letter mod 23.
 pub(crate) fn dni(text: &[u8]) -> bool {
     const LETTERS: &[u8] = b"TRWAGMYFPDXBNJZSQVHLCKE";
     let value = match at(text, 0) {
@@ -95,7 +95,7 @@ pub(crate) fn dni(text: &[u8]) -> bool {
     LETTERS.get(usize::try_from(value % 23).unwrap_or(0)) == Some(&at(text, 8))
 }
 
-/// Italy: codice fiscale with its check letter.
+/// Italian codice fiscale, with its check letter.
 pub(crate) fn codice_fiscale(text: &[u8]) -> bool {
     const ODD: [u32; 36] = [
         1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16,
@@ -118,7 +118,7 @@ pub(crate) fn codice_fiscale(text: &[u8]) -> bool {
     sum % 26 == u32::from(at(text, 15).wrapping_sub(b'A'))
 }
 
-/// Mexico: CURP, by shape, date and sex.
+/// Mexican CURP, by form, date and sex.
 pub(crate) fn curp(text: &[u8]) -> bool {
     is_like(text, "AAAA999999AAAAAAX9")
         && b"HMX".contains(&at(text, 10))
@@ -126,7 +126,7 @@ pub(crate) fn curp(text: &[u8]) -> bool {
         && matches!(part(text, 8, 10), 1..=31)
 }
 
-/// Mexico: RFC, by shape and date.
+/// Mexican RFC, by form and date.
 pub(crate) fn rfc(text: &[u8]) -> bool {
     let from = if text.len() == 13 { 4 } else { 3 };
     (is_like(text, "AAAA999999XXX") || is_like(text, "AAA999999XXX"))
@@ -134,7 +134,7 @@ pub(crate) fn rfc(text: &[u8]) -> bool {
         && matches!(part(text, from + 4, from + 6), 1..=31)
 }
 
-/// Finland: HETU, `DDMMYY`, a century sign, three digits, a letter or digit mod 31.
+/// Finnish HETU: `DDMMYY`, a century sign, three digits, and a check character mod 31.
 pub(crate) fn hetu(text: &[u8]) -> bool {
     const CHECKS: &[u8] = b"0123456789ABCDEFHJKLMNPRSTUVWXY";
     let mut digits = [0_u8; 9];
@@ -148,18 +148,18 @@ pub(crate) fn hetu(text: &[u8]) -> bool {
         && CHECKS.get(usize::try_from(number(&digits) % 31).unwrap_or(0)) == Some(&at(text, 10))
 }
 
-/// India, tax: PAN by its fourth letter, the kind of holder.
+/// Indian PAN, by its fourth letter, the kind of holder.
 pub(crate) fn pan_india(text: &[u8]) -> bool {
     is_like(text, "AAAAA9999A") && b"ABCFGHJLPT".contains(&at(text, 3))
 }
 
-/// US Medicare beneficiary identifier: classes by position, without S, L, O, I, B, Z.
+/// US Medicare beneficiary identifier: character classes by position, without S, L, O, I, B, Z.
 pub(crate) fn mbi(text: &[u8]) -> bool {
     let letters = text.iter().all(|byte| !b"SLOIBZ".contains(byte));
     is_like(text, "9AX9AX9AA99") && letters && at(text, 0) != b'0'
 }
 
-/// US Drug Enforcement Administration number: two letters, seven digits, a sum.
+/// US Drug Enforcement Administration number: two letters, seven digits, with a checksum.
 pub(crate) fn dea(text: &[u8]) -> bool {
     let digit = |index: usize| u32::from(at(text, index).saturating_sub(b'0'));
     is_like(text, "AX9999999")
@@ -183,7 +183,7 @@ pub(crate) fn vin(text: &[u8]) -> bool {
     at(text, 8) == check
 }
 
-/// Seventeen capitals and digits without I, O and Q, some of each.
+/// Whether a text is 17 capitals and digits without I, O and Q: at least four digits and two capitals.
 pub(crate) fn is_vin_shape(text: &[u8]) -> bool {
     text.len() == 17
         && text.iter().all(|byte| byte.is_ascii_digit() || (byte.is_ascii_uppercase() && !b"IOQ".contains(byte)))
@@ -191,7 +191,7 @@ pub(crate) fn is_vin_shape(text: &[u8]) -> bool {
         && text.iter().filter(|byte| byte.is_ascii_uppercase()).count() >= 2
 }
 
-/// UK driving licence: five letters of the name (9 fills up), a date in digits, initials.
+/// UK driving licence number: five letters of the name (padded with 9), a date, initials.
 pub(crate) fn uk_licence(text: &[u8]) -> bool {
     let name = text.get(..5).unwrap_or_default();
     let letters = name.iter().take_while(|byte| byte.is_ascii_uppercase()).count();

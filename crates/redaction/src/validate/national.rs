@@ -1,5 +1,5 @@
-//! **What**: checks of national, tax and medical ids that are digits alone. Facts of the issuing authorities.
-//! **Invariants**: pure; a wrong count of digits is a failed check. **Not here**: ids with letters (`lettered`).
+//! Checks of national, tax and medical ids that are digits alone, by the rules of the issuing authorities. Pure
+//! functions; a wrong number of digits fails. Ids with letters are in `lettered`.
 
 use super::dates::is_day;
 use super::sums::{luhn, mod_11_10, mod_97, verhoeff, weighted};
@@ -22,7 +22,7 @@ fn part(digits: &[u8], from: usize, to: usize) -> u32 {
     digits.get(from..to).map_or(0, number)
 }
 
-/// US social security numbers: areas, groups and serials that are issued; not those printed in advertising.
+/// US social security number: a possible area, group and serial, and not a number known from advertising.
 pub(crate) fn ssn(digits: &[u8]) -> bool {
     let (area, group, serial) = (part(digits, 0, 3), part(digits, 3, 5), part(digits, 5, 9));
     let advertised =
@@ -30,27 +30,27 @@ pub(crate) fn ssn(digits: &[u8]) -> bool {
     digits.len() == 9 && !matches!(area, 0 | 666 | 900..) && group != 0 && serial != 0 && !advertised
 }
 
-/// US individual taxpayer ids: 9xx and groups 50-65, 70-88, 90-92, 94-99.
+/// US individual taxpayer id: 9xx, and group 50-65, 70-88, 90-92 or 94-99.
 pub(crate) fn itin(digits: &[u8]) -> bool {
     digits.len() == 9
         && digits.first() == Some(&9)
         && matches!(part(digits, 3, 5), 50..=65 | 70..=88 | 90..=92 | 94..=99)
 }
 
-/// NHS number: mod 11.
+/// British NHS number: mod 11.
 pub(crate) fn nhs(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 10) else { return false };
     (11 - weighted(body, &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11) % 11 == check
 }
 
-/// US National Provider Identifier: Luhn behind `80840`.
+/// US National Provider Identifier: Luhn check after the prefix `80840`.
 pub(crate) fn npi(digits: &[u8]) -> bool {
     let mut whole = [8, 0, 8, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     whole.iter_mut().skip(5).zip(digits).for_each(|(to, from)| *to = *from);
     digits.len() == 10 && matches!(digits.first(), Some(1 | 2)) && luhn(&whole)
 }
 
-/// Australian Medicare card: eight weighted digits, a check, an issue number.
+/// Australian Medicare card: eight weighted digits, a check digit, an issue number.
 pub(crate) fn medicare(digits: &[u8]) -> bool {
     let check = digits.get(8).copied().map(u32::from);
     matches!(digits.len(), 10 | 11)
@@ -58,7 +58,7 @@ pub(crate) fn medicare(digits: &[u8]) -> bool {
         && Some(weighted(digits, &[1, 3, 7, 9, 1, 3, 7, 9]) % 10) == check
 }
 
-/// Brazil, persons: two checks mod 11.
+/// Brazilian CPF (persons): two check digits mod 11.
 pub(crate) fn cpf(digits: &[u8]) -> bool {
     let check = |upto: u32| {
         let weights: [u32; 10] =
@@ -69,7 +69,7 @@ pub(crate) fn cpf(digits: &[u8]) -> bool {
     digits.len() == 11 && !alike(digits) && check(9) && check(10)
 }
 
-/// Brazil, companies: two checks mod 11.
+/// Brazilian CNPJ (companies): two check digits mod 11.
 pub(crate) fn cnpj(digits: &[u8]) -> bool {
     const WEIGHTS: [u32; 13] = [6, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2];
     let check = |upto: usize| {
@@ -80,30 +80,30 @@ pub(crate) fn cnpj(digits: &[u8]) -> bool {
     digits.len() == 14 && !alike(digits) && check(12) && check(13)
 }
 
-/// Poland: weights 1, 3, 7, 9, and a date.
+/// Polish PESEL: weights 1, 3, 7, 9, and a date.
 pub(crate) fn pesel(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 11) else { return false };
     let sum = weighted(body, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]);
     (10 - sum % 10) % 10 == check && matches!(part(digits, 2, 4) % 20, 1..=12) && matches!(part(digits, 4, 6), 1..=31)
 }
 
-/// Canada: Luhn, not from 0.
+/// Canadian SIN: Luhn check, first digit not 0.
 pub(crate) fn sin(digits: &[u8]) -> bool {
     split(digits, 9).is_some() && digits.first() != Some(&0) && luhn(digits)
 }
 
-/// India: Verhoeff, not from 0 or 1.
+/// Indian Aadhaar: Verhoeff check, first digit not 0 or 1.
 pub(crate) fn aadhaar(digits: &[u8]) -> bool {
     split(digits, 12).is_some() && matches!(digits.first(), Some(2..=9)) && verhoeff(digits)
 }
 
-/// Netherlands: the test of eleven.
+/// Dutch BSN: mod 11 ("elfproef").
 pub(crate) fn bsn(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 9) else { return false };
     (weighted(body, &[9, 8, 7, 6, 5, 4, 3, 2]) + 11 - check % 11).is_multiple_of(11)
 }
 
-/// France: thirteen digits and a key mod 97; a sex and a month.
+/// French NIR: thirteen digits and a key mod 97; a sex and a month.
 pub(crate) fn nir(digits: &[u8]) -> bool {
     let ascii = digits.iter().take(13).map(|digit| digit + b'0');
     let key = part(digits, 13, 15);
@@ -113,7 +113,7 @@ pub(crate) fn nir(digits: &[u8]) -> bool {
         && mod_97(ascii).is_some_and(|rest| 97 - rest == key)
 }
 
-/// Sweden: Luhn over the last ten, and a date.
+/// Swedish personnummer: Luhn check over the last ten digits, and a date.
 pub(crate) fn personnummer(digits: &[u8]) -> bool {
     let last = digits.get(digits.len().saturating_sub(10)..).unwrap_or_default();
     let day = part(last, 4, 6);
@@ -125,7 +125,8 @@ pub(crate) fn personnummer(digits: &[u8]) -> bool {
         && luhn(last)
 }
 
-/// South Korea: a date, a century and sex; the check is none since 2020, so it is not asked for.
+/// South Korean RRN: a date, and a digit for century and sex. Numbers issued since 2020 have no check digit, so none is
+/// checked.
 pub(crate) fn rrn(digits: &[u8]) -> bool {
     digits.len() == 13
         && matches!(part(digits, 2, 4), 1..=12)
@@ -133,7 +134,7 @@ pub(crate) fn rrn(digits: &[u8]) -> bool {
         && matches!(digits.get(6), Some(1..=8))
 }
 
-/// Turkey: two checks mod 10.
+/// Turkish kimlik: two check digits mod 10.
 pub(crate) fn kimlik(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 11) else { return false };
     let odd = weighted(digits, &[1, 0, 1, 0, 1, 0, 1, 0, 1]);
@@ -144,61 +145,61 @@ pub(crate) fn kimlik(digits: &[u8]) -> bool {
         && body.iter().map(|d| u32::from(*d)).sum::<u32>() % 10 == check
 }
 
-/// Thailand: mod 11.
+/// Thai id: mod 11.
 pub(crate) fn thai(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 13) else { return false };
     let sum = weighted(body, &[13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2]);
     digits.first() != Some(&0) && (11 - sum % 11) % 10 == check
 }
 
-/// United Arab Emirates: 784, a year, Luhn.
+/// Emirates id: 784 and a year. The Luhn check is left to the caller.
 pub(crate) fn emirates(digits: &[u8]) -> bool {
     digits.len() == 15 && part(digits, 0, 3) == 784 && matches!(part(digits, 3, 7), 1900..=2099)
 }
 
-/// Japan: twelve digits, mod 11.
+/// Japanese My Number: twelve digits, mod 11.
 pub(crate) fn my_number(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 12) else { return false };
     let rest = weighted(body, &[6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2]) % 11;
     (if rest <= 1 { 0 } else { 11 - rest }) == check
 }
 
-/// Germany, tax: eleven digits, ISO 7064 mod 11,10.
+/// German tax id: eleven digits, ISO 7064 mod 11,10.
 pub(crate) fn steuer_id(digits: &[u8]) -> bool {
     split(digits, 11).is_some() && digits.first() != Some(&0) && mod_11_10(digits)
 }
 
-/// Australia, businesses: mod 89.
+/// Australian business number: mod 89.
 pub(crate) fn abn(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]);
     digits.len() == 11 && digits.first().is_some_and(|first| *first > 0) && (sum + 89 - 10).is_multiple_of(89)
 }
 
-/// Australia, companies: weights 8 to 1, mod 10.
+/// Australian company number: weights 8 to 1, mod 10.
 pub(crate) fn acn(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 9) else { return false };
     (10 - weighted(body, &[8, 7, 6, 5, 4, 3, 2, 1]) % 10) % 10 == check
 }
 
-/// Australia, tax: mod 11.
+/// Australian tax file number: mod 11.
 pub(crate) fn tfn(digits: &[u8]) -> bool {
     split(digits, 9).is_some() && weighted(digits, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11)
 }
 
-/// Argentina, tax: mod 11.
+/// Argentine CUIT (tax): mod 11.
 pub(crate) fn cuit(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 11) else { return false };
     let sum = weighted(body, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2]);
     matches!(part(digits, 0, 2), 20 | 23..=27 | 30 | 33 | 34) && (11 - sum % 11) % 11 == check
 }
 
-/// Chile, tax: mod 11 of the digits; the check is 0 to 9, or 10 for `K`.
+/// Chilean RUT (tax): mod 11 of the digits; the check is 0 to 9, or 10 for `K`.
 pub(crate) fn rut(body: &[u8], check: u8) -> bool {
     let sum: u32 = body.iter().rev().zip([2_u32, 3, 4, 5, 6, 7].iter().cycle()).map(|(d, w)| u32::from(*d) * w).sum();
     matches!(body.len(), 7 | 8) && (11 - sum % 11) % 11 == u32::from(check)
 }
 
-/// China: a date and ISO 7064 mod 11-2; the check is 0 to 9, or 10 for `X`.
+/// Chinese resident id: a date and ISO 7064 mod 11-2; the check is 0 to 9, or 10 for `X`.
 pub(crate) fn resident(body: &[u8], check: u8) -> bool {
     let sum = weighted(body, &[7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2]);
     body.len() == 17
@@ -206,29 +207,30 @@ pub(crate) fn resident(body: &[u8], check: u8) -> bool {
         && (12 - sum % 11) % 11 == u32::from(check)
 }
 
-/// United Kingdom, VAT: mod 97, or the same and 55.
+/// UK VAT number: mod 97, or mod 97 with 55 added.
 pub(crate) fn vat_gb(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[8, 7, 6, 5, 4, 3, 2]) + part(digits, 7, 9);
     digits.len() == 9 && !alike(digits) && (sum.is_multiple_of(97) || (sum + 55).is_multiple_of(97))
 }
 
-/// Switzerland: 756 and the check of EAN-13.
+/// Swiss AHV number: 756, and an EAN-13 check digit.
 pub(crate) fn ahv(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 13) else { return false };
     part(digits, 0, 3) == 756 && (10 - weighted(body, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3]) % 10) % 10 == check
 }
 
-/// Fifteen digits in the groups that only IMEIs have.
+/// Whether fifteen digits may be an IMEI; its grouping is checked by the caller.
 pub(crate) fn imei_shape(digits: &[u8]) -> bool {
     digits.len() == 15 && !alike(digits)
 }
 
-/// Italy, VAT: Luhn over eleven digits.
+/// Italian VAT number: Luhn check over eleven digits.
 pub(crate) fn partita_iva(digits: &[u8]) -> bool {
     split(digits, 11).is_some() && part(digits, 0, 7) > 0 && luhn(digits)
 }
 
-/// Belgium, persons: a day (months may be raised by 20 or 40) and mod 97, with a 2 in front for births since 2000.
+/// Belgian national number: a date (months may be raised by 20 or 40) and mod 97, with a 2 in front for births since
+/// 2000.
 pub(crate) fn belgian(digits: &[u8]) -> bool {
     let Some((body, check)) = digits.split_at_checked(9).filter(|(_, check)| check.len() == 2) else { return false };
     let (born, check) = (number(body), number(check));
@@ -238,13 +240,13 @@ pub(crate) fn belgian(digits: &[u8]) -> bool {
         && (fits(born) || fits(born % 97 + 2_000_000_000 % 97))
 }
 
-/// Belgium, enterprises: ten digits from 0 or 1, mod 97.
+/// Belgian enterprise number: ten digits beginning with 0 or 1, mod 97.
 pub(crate) fn enterprise(digits: &[u8]) -> bool {
     let check = part(digits, 8, 10);
     digits.len() == 10 && matches!(digits.first(), Some(0 | 1)) && 97 - part(digits, 0, 8) % 97 == check
 }
 
-/// Austria, social insurance: a serial number, its check mod 11, a day of birth (months go on to 15).
+/// Austrian social insurance number: a serial number, a check digit mod 11, a date of birth (months up to 15).
 pub(crate) fn austrian(digits: &[u8]) -> bool {
     let check = digits.get(3).copied().map(u32::from);
     digits.len() == 10
@@ -254,7 +256,7 @@ pub(crate) fn austrian(digits: &[u8]) -> bool {
         && Some(weighted(digits, &[3, 7, 9, 0, 5, 8, 4, 2, 1, 6]) % 11) == check
 }
 
-/// Malaysia: a day of birth and a place; it has no check.
+/// Malaysian MyKad: a date of birth and a place; it has no check digit.
 pub(crate) fn mykad(digits: &[u8]) -> bool {
     let place = part(digits, 6, 8);
     digits.len() == 12
@@ -262,19 +264,19 @@ pub(crate) fn mykad(digits: &[u8]) -> bool {
         && matches!(place, 1..=16 | 21..=68 | 71..=79 | 82..=93 | 98 | 99)
 }
 
-/// Russia, social insurance: weights 9 to 1, mod 101.
+/// Russian SNILS: weights 9 to 1, mod 101.
 pub(crate) fn snils(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[9, 8, 7, 6, 5, 4, 3, 2, 1]);
     digits.len() == 11 && sum > 0 && sum % 101 % 100 == part(digits, 9, 11)
 }
 
-/// Ukraine, tax: mod 11; the first weight is -1.
+/// Ukrainian RNOKPP (tax): mod 11; the first weight is -1.
 pub(crate) fn rnokpp(digits: &[u8]) -> bool {
     let Some((check, body)) = split(digits, 10) else { return false };
     weighted(body, &[10, 5, 7, 9, 4, 6, 10, 5, 7]) % 11 % 10 == check
 }
 
-/// Israel: Luhn over nine digits.
+/// Israeli id: Luhn check over nine digits.
 pub(crate) fn israeli(digits: &[u8]) -> bool {
     split(digits, 9).is_some() && luhn(digits)
 }

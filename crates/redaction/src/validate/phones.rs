@@ -1,8 +1,8 @@
-//! **What**: which digits may be a phone number of the plans of ITU-T E.164. **Invariants**: pure. **Not here**: how
-//! numbers are written (`numbers::phone`).
+//! Checks whether digits may be a phone number of an ITU-T E.164 plan. Pure functions. `numbers::phone` reads the
+//! notations.
 
-/// Country codes with the least and greatest length of a national number, as `code × 10000 + least × 100 + greatest`.
-/// Facts of the national numbering plans.
+/// Country codes with the least and greatest length of a national number, as `code × 10000 + least × 100 + greatest`,
+/// by the national numbering plans.
 const PLANS: &[u32] = &[
     11010, 71010, 200810, 270509, 301012, 310711, 320809, 330909, 340909, 360809, 390612, 400609, 410909, 430612,
     440910, 450808, 460609, 470808, 480710, 490612, 510809, 521011, 530610, 541011, 550911, 560911, 570811, 581010,
@@ -23,7 +23,7 @@ const PLANS: &[u32] = &[
     9720812, 9730808, 9740811, 9750808, 9760810, 9770811, 9920909, 9930808, 9940909, 9950909, 9960910, 9980909,
 ];
 
-/// Whether `digits` (ASCII, country code first) are a number of a plan.
+/// Whether `digits` (ASCII, country code first) are a number of some plan.
 pub(crate) fn is_international(digits: &[u8]) -> bool {
     let mut code = 0_u32;
     for (index, digit) in digits.iter().take(3).enumerate() {
@@ -37,7 +37,7 @@ pub(crate) fn is_international(digits: &[u8]) -> bool {
     false
 }
 
-/// Length of the country code that `digits` start with.
+/// Length of the country code at the start of `digits`.
 pub(crate) fn code_length(digits: &[u8]) -> Option<usize> {
     let mut code = 0_u32;
     for (index, digit) in digits.iter().take(3).enumerate() {
@@ -54,12 +54,12 @@ fn plan(code: u32) -> Option<u32> {
     PLANS.get(at).copied()
 }
 
-/// Whether a North American number begins with an area: 2 to 9.
+/// Whether a North American number begins with an area code: 2 to 9.
 fn is_area(digits: &[u8]) -> bool {
     matches!(digits.first(), Some(b'2'..=b'9'))
 }
 
-/// Whether all digits of a text are one that stands for none: `000-000-0000`. Fives stand for a number.
+/// Whether all digits of a text are the same filler, as in `000-000-0000`. Fives may be a number.
 pub(crate) fn is_filled(text: &str) -> bool {
     is_one_digit(text) && text.bytes().find(u8::is_ascii_digit) != Some(b'5')
 }
@@ -71,7 +71,7 @@ pub(crate) fn is_one_digit(text: &str) -> bool {
     digits.all(|digit| Some(digit) == first)
 }
 
-/// Whether all are one digit.
+/// Whether all digits are the same.
 pub(crate) fn is_alike(digits: &[u8]) -> bool {
     digits.windows(2).all(|two| matches!(two, [a, b] if a == b))
 }

@@ -1,11 +1,11 @@
-//! **What**: check sums over digits (values 0 to 9) and over letters and digits. **Invariants**: pure. **Not here**:
-//! which id has which (`national`, `bank`).
+//! Checksums over digits (values 0 to 9) and over letters and digits. Pure functions. `national` and `bank` choose the
+//! checksum of each id.
 
-/// Luhn's sum (ISO/IEC 7812-1 annex B). Eight digits at a time, each in a byte of its own.
+/// Luhn check (ISO/IEC 7812-1 annex B), computed for eight digits at a time, one in each byte.
 pub(crate) fn luhn(digits: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let sum = |eight: u64| {
-        // every second one from the last on: twice itself, less nine where that has two digits
+        // Doubles every second digit from the last one on, less nine if that has two digits
         let second = eight & 0x00FF_00FF_00FF_00FF;
         let large = (second + 0x007B_007B_007B_007B) >> 7 & 0x0001_0001_0001_0001;
         let doubled = second * 2 - large * 9;
@@ -18,12 +18,12 @@ pub(crate) fn luhn(digits: &[u8]) -> bool {
     all.is_multiple_of(10)
 }
 
-/// Sum of digits times weights, as far as both go.
+/// Sum of digits times weights, up to the shorter of the two.
 pub(crate) fn weighted(digits: &[u8], weights: &[u32]) -> u32 {
     digits.iter().zip(weights).map(|(digit, weight)| u32::from(*digit) * weight).sum()
 }
 
-/// ISO 7064 mod 97-10 over letters and digits: the rest of the number in which `A` is 10, `B` 11, …
+/// ISO 7064 mod 97-10 over letters and digits: the remainder of the number in which `A` is 10, `B` is 11, and so on.
 pub(crate) fn mod_97(text: impl Iterator<Item = u8>) -> Option<u32> {
     let mut rest = 0_u64;
     for byte in text {
@@ -33,7 +33,7 @@ pub(crate) fn mod_97(text: impl Iterator<Item = u8>) -> Option<u32> {
             _ => return None,
         };
         rest = if value > 9 { rest * 100 } else { rest * 10 } + u64::from(value);
-        // a division costs more than all else: only where two digits more would be too many
+        // Division is slow, so it is done only before two more digits would overflow
         if rest >= 1 << 56 {
             rest %= 97;
         }
@@ -41,7 +41,7 @@ pub(crate) fn mod_97(text: impl Iterator<Item = u8>) -> Option<u32> {
     u32::try_from(rest % 97).ok()
 }
 
-/// ISO 7064 mod 11,10: a check digit at the end.
+/// ISO 7064 mod 11,10, with the check digit at the end.
 pub(crate) fn mod_11_10(digits: &[u8]) -> bool {
     let Some((check, body)) = digits.split_last() else { return false };
     let product = body.iter().fold(10_u32, |product, digit| {
@@ -51,7 +51,7 @@ pub(crate) fn mod_11_10(digits: &[u8]) -> bool {
     (11 - product) % 10 == u32::from(*check)
 }
 
-/// Verhoeff's check over the dihedral group of order ten.
+/// Verhoeff check over the dihedral group of order ten.
 pub(crate) fn verhoeff(digits: &[u8]) -> bool {
     const ROUND: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
     let turn = |digit: u8| ROUND.get(usize::from(digit)).copied().unwrap_or(0);

@@ -1,6 +1,6 @@
-//! Tests of the checks: published examples of each, and the same with a wrong digit.
+//! Tests of the checks with published examples, and with a wrong digit.
 
-/// A check by its digits.
+/// A check of digits.
 type Check = fn(&[u8]) -> bool;
 
 mod bank {
@@ -10,7 +10,7 @@ mod bank {
         text.bytes().map(|byte| byte - b'0').collect()
     }
 
-    /// Examples of the IBAN registry; lengths and checks tell wrong ones.
+    /// Examples of the IBAN registry; wrong lengths and check digits fail.
     #[test]
     fn ibans() {
         for good in
@@ -21,14 +21,14 @@ mod bank {
         assert!(!iban(b"DE89370400440532013001") && iban_length(b"US").is_none());
     }
 
-    /// Routing numbers of public examples; one digit off fails, so does a district that is none.
+    /// Published routing numbers; a wrong digit or an invalid district fails.
     #[test]
     fn routing_numbers() {
         assert!(routing(&digits("021000021")) && routing(&digits("111000025")));
         assert!(!routing(&digits("021000022")) && !routing(&digits("500000005")) && !routing(&[]));
     }
 
-    /// Test cards of the issuers; other prefixes and lengths, and sums that fail.
+    /// Test cards of the issuers; other prefixes and lengths, and wrong check digits.
     #[test]
     fn cards() {
         for good in [
@@ -51,7 +51,7 @@ mod bank {
         }
     }
 
-    /// BICs of the standard's examples, and upper case words that are none.
+    /// Examples of the BIC standard, and upper-case words that are not BICs.
     #[test]
     fn bics() {
         assert!(bic(b"DEUTDEFF") && bic(b"DEUTDEFF500") && bic(b"NEDSZAJJXXX"));
@@ -62,7 +62,7 @@ mod bank {
 mod crypto {
     use super::super::crypto::{base58check, bech32};
 
-    /// The first block's address and an example of BIP 16; one letter off fails.
+    /// The first block's address and an example of BIP 16; a wrong letter fails.
     #[test]
     fn base58() {
         assert!(
@@ -86,14 +86,14 @@ mod crypto {
 mod dates {
     use super::super::dates::{is_day, month};
 
-    /// Leap days count in leap years only; lives begin after 1900.
+    /// Leap days are valid in leap years only; dates of birth begin in 1900.
     #[test]
     fn real_days() {
         assert!(is_day(2000, 2, 29) && is_day(1991, 6, 15) && !is_day(1900, 2, 29) && !is_day(1991, 13, 1));
         assert!(!is_day(1899, 1, 1) && !is_day(2001, 4, 31) && !is_day(2001, 4, 0));
     }
 
-    /// Names and short forms of months.
+    /// Names and abbreviations of months.
     #[test]
     fn months() {
         assert_eq!(
@@ -107,7 +107,7 @@ mod dates {
 mod lettered {
     use super::super::lettered::*;
 
-    /// Published examples pass, and the same with another check letter does not.
+    /// Published examples pass; with another check letter they fail.
     #[test]
     fn published_examples() {
         let checks: [(&str, super::Check); 10] = [
@@ -138,7 +138,7 @@ mod lettered {
         }
     }
 
-    /// Identity cards of Hong Kong and VAT numbers of Austria; another check fails, and so do other lengths.
+    /// Hong Kong identity cards and Austrian VAT numbers; another check digit or length fails.
     #[test]
     fn checks_in_brackets() {
         assert!(hkid(b"A123456", b'3') && hkid(b"G123456", b'A') && hkid(b"AB987654", b'3'));
@@ -146,7 +146,7 @@ mod lettered {
         assert!(atu(b"ATU13585627") && !atu(b"ATU13585628") && !atu(b"ATU1358562"));
     }
 
-    /// Shapes without a published sum.
+    /// Forms without a published checksum.
     #[test]
     fn shapes() {
         assert!(mbi(b"1EG4TE5MK73") && !mbi(b"1EG4TE5MK7S") && !mbi(b"0EG4TE5MK73"));
@@ -163,7 +163,7 @@ mod national {
         text.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
     }
 
-    /// Published examples of each id pass; with one digit changed, they do not.
+    /// Published examples of each id pass; with one digit changed they fail.
     #[test]
     fn published_examples() {
         let checks: [(&str, super::Check); 22] = [
@@ -200,7 +200,7 @@ mod national {
         }
     }
 
-    /// Ids of Italy, Belgium, Austria, Russia, Ukraine, Israel and Malaysia pass; with one digit changed, they do not.
+    /// Ids of Italy, Belgium, Austria, Russia, Ukraine, Israel and Malaysia pass; with one digit changed they fail.
     #[test]
     fn more_countries() {
         let checks: [(&str, super::Check); 9] = [
@@ -227,14 +227,14 @@ mod national {
         assert!(!mykad(&digits("901301-14-5678")) && !mykad(&digits("900101-00-5678")) && !belgian(&[]));
     }
 
-    /// Ids with a check that is no digit.
+    /// Ids with a check character other than a digit.
     #[test]
     fn other_checks() {
         assert!(rut(&digits("12531909"), 2) && !rut(&digits("12531909"), 3));
         assert!(resident(&digits("11010519491231002"), 10) && !resident(&digits("11010519491331002"), 10));
     }
 
-    /// Areas that are not issued, and numbers printed in advertising, are no social security numbers.
+    /// Areas that are not issued, and numbers known from advertising, are not social security numbers.
     #[test]
     fn social_security() {
         assert!(ssn(&digits("536-90-4399")) && itin(&digits("912-70-1234")));
@@ -247,7 +247,7 @@ mod national {
 mod phones {
     use super::super::phones::{code_length, is_international};
 
-    /// Examples of the numbering plans, and numbers one digit off.
+    /// Examples of the numbering plans, and numbers with one digit too many or too few.
     #[test]
     fn plans() {
         for good in
@@ -269,7 +269,7 @@ mod sums {
         text.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
     }
 
-    /// Published examples pass, and no single wrong digit does.
+    /// Published examples pass; with any single wrong digit they fail.
     #[test]
     fn published_examples() {
         let sums: [(&str, super::Check); 5] = [
@@ -294,7 +294,7 @@ mod sums {
     }
 }
 
-/// Checks that users' rules name: each takes a right value and refuses the same with another digit.
+/// Checks that users' rules can name: each accepts a valid value and refuses it with another digit.
 #[test]
 fn checks_by_name() {
     use crate::tests::redact;

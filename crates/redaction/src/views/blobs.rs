@@ -1,6 +1,6 @@
-//! **What**: texts in base64, base64url, base32 and hex, and gzip in them. **Invariants**: a blob is decoded only when
-//! its first bytes are text or gzip's; whatever is found in it takes the place of the whole blob, padding and line ends
-//! included. **Not here**: JWT, PEM, basic credentials (rules of their own, which win).
+//! Decodes base64, base64url, base32 and hex, and gzip in them. A blob is decoded only if its first bytes are text or a
+//! gzip header. A finding in it replaces the whole blob, with padding and line breaks. JWT, PEM and basic credentials
+//! have rules of their own, which win.
 
 use std::io::Read;
 use std::ops::Range;
@@ -10,13 +10,13 @@ use super::super::scan::{Claims, Scan};
 use super::percent::hex;
 use super::view::View;
 
-/// Lines of wrapped base64 are so long.
+/// Length of a line of wrapped base64.
 const LINE: Range<usize> = 40..121;
-/// Lengths of what is decoded though it is shorter than a line.
+/// Lengths of shorter blobs that are also decoded.
 const SHORT: Range<usize> = 22..40;
-/// Characters that are decoded first, to see whether the rest is worth it.
+/// Characters that are decoded first, to check whether the rest is worth decoding.
 const PROBE: usize = 32;
-/// Most control characters and wrong bytes, in hundredths.
+/// Most control characters and invalid bytes, in percent.
 const NOISE: usize = 10;
 
 pub(super) fn windows(
@@ -41,7 +41,7 @@ pub(super) fn windows(
     }
     let long = out.len();
     for run in scan.anchors.numbers.iter().filter(|run| is_short(scan, run)) {
-        // the last line of a blob is as short
+        // The last line of a blob may be as short
         let before = out.get(..long).unwrap_or_default().partition_point(|window| window.start <= run.start);
         if before.checked_sub(1).and_then(|last| out.get(last)).is_some_and(|window| window.end > run.start) {
             continue;
@@ -56,8 +56,8 @@ pub(super) fn windows(
     out.sort_by_key(|window| window.start);
 }
 
-/// A stretch too short for the runs of `anchors` that may be base64 of a few words: letters of both cases and digits
-/// that say nothing but ASCII's graphic characters, which no id does.
+/// Whether a run too short for the runs of `anchors` may be base64 of a few words: it has letters of both cases and
+/// decodes only to printable ASCII, unlike ids.
 pub(super) fn is_short(scan: &Scan<'_>, run: &Number) -> bool {
     if !SHORT.contains(&run.len()) || run.len() % 4 == 1 || in_blob(&run.before) || in_blob(&run.behind) {
         return false;
@@ -68,20 +68,20 @@ pub(super) fn is_short(scan: &Scan<'_>, run: &Number) -> bool {
         && base64_bytes(blob).all(|byte| matches!(byte, b' '..=b'~' | b'\n'))
 }
 
-/// The claims' ranges in order.
+/// The claims' ranges, sorted.
 pub(super) fn sorted(claims: &Claims) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = claims.list.iter().map(|claim| claim.range.clone()).collect();
     ranges.sort_by_key(|range| (range.start, range.end));
     ranges
 }
 
-/// Whether the last claim that begins before `window` holds it: a key, token or certificate.
+/// Whether one of the last claims before `window` contains it: a key, token or certificate.
 fn holds(known: &[Range<usize>], window: &Range<usize>) -> bool {
     let upto = known.partition_point(|range| range.start <= window.start);
     known.get(upto.saturating_sub(4)..upto).unwrap_or_default().iter().any(|range| range.end >= window.end)
 }
 
-/// Where in a run a blob begins: at its start, or behind `/`, `-` or `_` near it (`…/base64-Q29u…`).
+/// Start of the blob in a run: the run's start, or behind a `/`, `-` or `_` near it (`…/base64-Q29u…`).
 fn start_of_text(bytes: &[u8], run: Range<usize>) -> Option<usize> {
     let stretch = bytes.get(run.clone())?;
     // `0x…` and PostgreSQL's `\x…`
@@ -103,10 +103,10 @@ fn start_of_text(bytes: &[u8], run: Range<usize>) -> Option<usize> {
     is_worth(rest).then_some(run.start + joint + 1)
 }
 
-/// Whether the first bytes that a blob says are text, or gzip's.
+/// Whether a blob's first decoded bytes are text or a gzip header.
 fn is_worth(blob: &[u8]) -> bool {
     let head = blob.get(..PROBE.min(blob.len())).unwrap_or_default();
-    // digests and paths are as long and are none: looking at them costs no memory
+    // Digests and paths are as long but not blobs; this check needs no allocation for them
     let mut room = [0_u8; PROBE];
     let mut told = |decoded: &mut dyn Iterator<Item = u8>| {
         let mut len = 0;
@@ -135,7 +135,7 @@ fn is_worth(blob: &[u8]) -> bool {
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
-/// UTF-16 of ASCII becomes ASCII: scripts of Windows are passed like that.
+/// Converts UTF-16 of ASCII text to ASCII, as Windows scripts are passed.
 fn narrow(bytes: Vec<u8>) -> Vec<u8> {
     if is_wide(&bytes) { bytes.into_iter().step_by(2).collect() } else { bytes }
 }
@@ -148,7 +148,7 @@ fn is_hex(blob: &[u8]) -> bool {
     blob.len().is_multiple_of(2) && blob.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// Whether bytes are text; the last `cut` may be half a character.
+/// Whether bytes are mostly text; the last character may be incomplete.
 fn is_text(bytes: &[u8], least: usize) -> bool {
     let controls = bytes.iter().filter(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b));
     let valid = match std::str::from_utf8(bytes) {
@@ -160,7 +160,7 @@ fn is_text(bytes: &[u8], least: usize) -> bool {
     bytes.len() >= least.min(PROBE / 4) && noise * 100 <= bytes.len() * NOISE && bytes.iter().any(u8::is_ascii_graphic)
 }
 
-/// Where a blob ends whose first line is `run`: further lines of the same length, a last shorter one, padding.
+/// End of the blob whose first line is `run`: further lines of the same length, a shorter last one, padding.
 fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
     let (line, mut end) = (run.len(), run.end);
     while LINE.contains(&line) {
@@ -179,8 +179,7 @@ fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
     end + padding
 }
 
-/// Whether a line that is shorter than those before it is the rest of a blob: nothing else stands on it, and it is no
-/// word.
+/// Whether a shorter line is the last one of a blob: nothing else is on it, and it is not a word.
 fn is_last_line(bytes: &[u8], line: Range<usize>) -> bool {
     let rest = bytes.get(line.end..).unwrap_or_default();
     let padding = rest.iter().take(2).take_while(|byte| **byte == b'=').count();
@@ -202,7 +201,7 @@ fn in_blob(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
 }
 
-/// Behind the line end at `at`, plain or as an escape; blanks of an indent included.
+/// Position behind the line break at `at`, raw or escaped, and the following indent.
 fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(at..)?;
     let ends: [&[u8]; 4] = [b"\r\n", b"\n", b"\\r\\n", b"\\n"];
@@ -211,7 +210,7 @@ fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
     Some(at + end.len() + blanks)
 }
 
-/// Decodes the blob; `most`: bytes that may be made.
+/// Decodes the blob; at most `most` bytes are produced.
 pub(super) fn decode(text: &str, window: Range<usize>, most: usize, view: &mut View) {
     let joined: Vec<u8> = joined(text.as_bytes());
     let hexed = if is_hex(&joined) { from_hex(&joined) } else { Vec::new() };
@@ -235,7 +234,7 @@ pub(super) fn decode(text: &str, window: Range<usize>, most: usize, view: &mut V
     }
 }
 
-/// A blob without its line ends.
+/// A blob without its line breaks.
 fn joined(blob: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(blob.len());
     let mut at = 0;
@@ -257,7 +256,7 @@ fn joined(blob: &[u8]) -> Vec<u8> {
 fn inflate(bytes: &[u8], most: usize) -> (Vec<u8>, bool) {
     let mut out = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX);
-    // a damaged end leaves what came before it
+    // A damaged end still leaves the text before it
     let _ = flate2::read::MultiGzDecoder::new(bytes).take(limit.saturating_add(1)).read_to_end(&mut out);
     let cut = out.len() > most;
     (out, cut)
@@ -275,7 +274,7 @@ fn is_base32(blob: &[u8]) -> bool {
     blob.iter().all(|byte| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(byte))
 }
 
-/// What is left of a last group is dropped.
+/// An incomplete last group is dropped.
 fn base32_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.chunks(8).flat_map(|group| {
         let five =
@@ -286,14 +285,14 @@ fn base32_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-/// Both alphabets; what is left of a last group of one is dropped.
+/// Decodes both base64 alphabets; an incomplete last group of one character is dropped.
 pub(crate) fn from_base64(blob: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(blob.len() / 4 * 3 + 2);
     out.extend(base64_bytes(blob));
     out
 }
 
-/// The six bytes that eight characters say, the last one in the lowest bits.
+/// The six bytes encoded by eight characters, the last one in the lowest bits.
 pub(crate) fn base64_head(head: [u8; 8]) -> u64 {
     head.into_iter().fold(0, |bits, byte| bits << 6 | u64::from(sextet(byte)))
 }
@@ -306,12 +305,12 @@ fn base64_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-/// The six bits that a character says, 0 where it is of neither alphabet.
+/// The six bits of a character; a byte outside both alphabets gives 63.
 fn sextet(byte: u8) -> u8 {
     SEXTETS.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
-/// What each character of both alphabets stands for.
+/// Values of the characters of both alphabets.
 static SEXTETS: [u8; 256] = {
     let mut table = [0; 256];
     let (mut slots, mut byte): (&mut [u8], u8) = (&mut table, 0);

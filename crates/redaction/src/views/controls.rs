@@ -1,4 +1,4 @@
-//! **What**: what terminals and Markdown put into a value: colours (`ESC [ 31 m`), links (`ESC ] 8 ; ; …`), `**` and
+//! Removes terminal and Markdown markup from values: colours (`ESC [ 31 m`), links (`ESC ] 8 ; ; …`), and `**` and
 //! backticks within an address.
 
 use std::ops::Range;
@@ -9,9 +9,9 @@ use super::view::View;
 use super::windows;
 
 const ESC: u8 = 0x1b;
-/// Longest sequence.
+/// Longest sequence, in bytes.
 const LONGEST: usize = 200;
-/// Bytes of an address on each side of its `@`.
+/// Most bytes of an address on each side of its `@`.
 const ADDRESS: usize = 64;
 
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
@@ -31,16 +31,16 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
-/// What an address is made of, and with marks within.
+/// Bytes of an address, and the same with emphasis.
 static IN_ADDRESS: Bytes = Bytes::of(b".-_+").and_alnum();
 static IN_MARKED: Bytes = Bytes::of(b".-_+*`").and_alnum();
 
-/// Whether emphasis stands within the address around an `@`.
+/// Whether emphasis occurs within the address around an `@`.
 fn is_marked(bytes: &[u8], at: usize) -> bool {
     let before = bytes.get(at.saturating_sub(ADDRESS)..at).unwrap_or_default();
     let behind = bytes.get(at + 1..bytes.len().min(at + 1 + ADDRESS)).unwrap_or_default();
     let marks = |byte: Option<&u8>| matches!(byte, Some(b'*' | b'`'));
-    // a mark before the whole address is no part of it
+    // A mark around the whole address does not count
     let inner = |run: &mut dyn Iterator<Item = &u8>| {
         run.take_while(|byte| IN_MARKED.has(**byte)).any(|byte| !marks(Some(byte)))
     };
@@ -68,7 +68,7 @@ pub(super) fn decode(text: &str, view: &mut View) {
     view.copy(text.get(from..).unwrap_or_default());
 }
 
-/// Length of the terminal's sequence that `bytes` start with.
+/// Length of the terminal sequence at the start of `bytes`.
 fn sequence(bytes: &[u8]) -> usize {
     let end = |found: Option<usize>, more: usize| found.map_or(0, |at| at + more);
     match bytes.get(1) {

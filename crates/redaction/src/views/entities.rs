@@ -1,7 +1,6 @@
-//! **What**: entities of HTML and XML: numbers, and the names that occur in values. **Not here**: windows around them
-//! (`html`).
+//! Decodes HTML and XML entities: numeric ones, and the names that occur in values. `html` chooses the windows.
 
-/// Names and what they say.
+/// Entity names and their characters.
 const NAMES: &[(&[u8], char)] = &[
     (b"amp", '&'),
     (b"lt", '<'),
@@ -28,15 +27,15 @@ const NAMES: &[(&[u8], char)] = &[
     (b"NewLine", '\n'),
 ];
 
-/// Longest entity.
+/// Longest entity, in bytes.
 const LONGEST: usize = 12;
 
-/// Whether an entity stands at `at`.
+/// Whether there is an entity at `at`.
 pub(crate) fn is_entity(bytes: &[u8], at: usize) -> bool {
     entity(bytes.get(at..).unwrap_or_default()).is_some()
 }
 
-/// The entity that `bytes` start with: its length, and what it says.
+/// The entity at the start of `bytes`: its length and its character.
 pub(super) fn entity(bytes: &[u8]) -> Option<(usize, char)> {
     let name = bytes.get(1..bytes.len().min(LONGEST))?;
     let end = 1 + name.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'#')?;

@@ -1,7 +1,7 @@
-//! **What**: backslash escapes of JSON, C, Python, JavaScript and shells, one level a view. **Why**: agents' records
-//! are JSON in strings of JSON. **Invariants**: a nested document is one window, from quote to quote; elsewhere only
-//! escapes that hide a character of a value count, and a plain `\n` only where its line announces what stands below
-//! (`lines`). **Not here**: pairs of nested keys and values by their notation (`pairs`).
+//! Decodes backslash escapes of JSON, C, Python, JavaScript and shells, one level per view, because agents' records are
+//! JSON in JSON strings. A nested document is one window, from quote to quote. Elsewhere, only escapes that hide a
+//! character of a value count, and a plain `\n` only if its line announces the lines below (`lines`). `pairs` reads
+//! nested keys and values by their notation.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use super::windows;
 
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
-    // where the last nested document ended, and the last stretch that is none worth decoding
+    // End of the last nested document, and of the last document not worth decoding
     let (mut from, mut floor, mut dull) = (0, 0, 0);
     let mut lines = Lines::default();
     while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
@@ -21,7 +21,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
         from = next + 1;
         let byte = bytes.get(next).copied().unwrap_or(b'n');
         if matches!(byte, b'n' | b't' | b'r') {
-            // rules know `\n`; one that is escaped again parts words that they would not see
+            // Rules know `\n`, but one with more backslashes separates words that they would not recognise
             if next - at > 1 && !windows::holds(out, at) && fresh(at..next + 1) {
                 windows::add(scan.text, at..next + 1, out);
             }
@@ -56,7 +56,7 @@ fn join(window: Range<usize>, out: &mut Vec<Range<usize>>) {
     }
 }
 
-/// Adds a window that may begin before the last ones do.
+/// Adds a window that may begin before the last ones.
 fn merge(mut window: Range<usize>, out: &mut Vec<Range<usize>>) {
     while let Some(last) = out.pop_if(|last| last.end > window.start) {
         window = last.start.min(window.start)..last.end.max(window.end);
@@ -64,13 +64,13 @@ fn merge(mut window: Range<usize>, out: &mut Vec<Range<usize>>) {
     out.push(window);
 }
 
-/// Whether the escaped quote at `next` is one of a document: `{\"`, `[\"` or `\":`.
+/// Whether the escaped quote at `next` belongs to a document: `{\"`, `[\"` or `\":`.
 fn is_nested(bytes: &[u8], at: usize, next: usize) -> bool {
     let before = at.checked_sub(1).and_then(|at| bytes.get(at));
     bytes.get(next) == Some(&b'"') && (matches!(before, Some(b'{' | b'[')) || bytes.get(next + 1) == Some(&b':'))
 }
 
-/// The stretch between unescaped quotes around `at`.
+/// The range between unescaped quotes around `at`.
 fn document(bytes: &[u8], at: usize, floor: usize) -> Range<usize> {
     let plain = |quote: usize| {
         let before = bytes.get(floor..quote).unwrap_or_default();
@@ -95,14 +95,14 @@ fn document(bytes: &[u8], at: usize, floor: usize) -> Range<usize> {
     start..end
 }
 
-/// Whether anything could begin in a document that needs its keys and strings to be read: a known word.
+/// Whether a document is worth decoding: it contains a known word.
 fn is_worth(scan: &Scan<'_>, document: &Range<usize>) -> bool {
     let words = &scan.anchors.words;
     let first = words.partition_point(|word| word.at < document.start);
     words.get(first).is_some_and(|word| word.at < document.end)
 }
 
-/// Whether the escape at `next`, behind backslashes from `at`, hides a character that a value may hold.
+/// Whether the escape at `next`, with backslashes from `at` on, hides a character that a value may contain.
 fn hides(bytes: &[u8], at: usize, next: usize) -> bool {
     let code = |digits: usize| number(bytes.get(next + 1..next + 1 + digits));
     match bytes.get(next) {
@@ -111,7 +111,7 @@ fn hides(bytes: &[u8], at: usize, next: usize) -> bool {
         Some(b'U') => code(8).is_some(),
         Some(b'x') => code(2).is_some(),
         Some(b'0' | b'e') if terminal(bytes.get(next..).unwrap_or_default()).is_some() => true,
-        // one alone is a reference of a pattern
+        // A single one is a back-reference in a pattern
         Some(b'0' | b'1') => {
             let octal = |from: usize| octal(bytes.get(from..).unwrap_or_default()).is_some();
             next == at + 1 && octal(at) && octal(at + 4)
@@ -127,14 +127,14 @@ fn hides(bytes: &[u8], at: usize, next: usize) -> bool {
     }
 }
 
-/// Whether a backslash at a line's end stands between letters and digits: the line goes on in the middle of a word.
+/// Whether a backslash at a line's end is between letters and digits, so that a word continues on the next line.
 fn continues(bytes: &[u8], at: usize) -> bool {
     let word = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
     bytes.get(at + 1) == Some(&b'\n') && word(at.checked_sub(1)) && word(Some(at + 2))
 }
 
-/// Whether a code point is one of values: ASCII, a letter with an accent beside ASCII, or what `unicode` folds. Whole
-/// texts of other scripts are written in such escapes.
+/// Whether a code point may belong to a value: ASCII, an accented letter next to ASCII, or a character that `unicode`
+/// folds. Other scripts are excluded, because whole texts are written in such escapes.
 fn is_told(code: u32, bytes: &[u8], at: usize, next: usize) -> bool {
     let near = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
     match code {
@@ -154,7 +154,7 @@ fn number(digits: Option<&[u8]>) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// Length of `033` or `e` where a terminal's sequence follows.
+/// Length of `033` or `e` before a terminal sequence.
 fn terminal(bytes: &[u8]) -> Option<usize> {
     [&b"033["[..], b"e["].iter().find(|start| bytes.starts_with(start)).map(|start| start.len() - 1)
 }
@@ -184,7 +184,7 @@ pub(super) fn decode(text: &str, view: &mut View) {
     view.copy(text.get(from..).unwrap_or_default());
 }
 
-/// The escape that `bytes` start with: its length, and what it says.
+/// The escape at the start of `bytes`: its length and its character.
 fn escape(bytes: &[u8]) -> Option<(usize, char)> {
     let simple = |char: char| Some((2, char));
     let code = |from: usize, to: usize| number(bytes.get(from..to));
@@ -209,7 +209,7 @@ fn escape(bytes: &[u8]) -> Option<(usize, char)> {
     }
 }
 
-/// `\152`: a graphic character or blank of ASCII.
+/// `\152`: printable ASCII.
 fn octal(bytes: &[u8]) -> Option<char> {
     let (escape, digits) = bytes.get(..4)?.split_first()?;
     let whole = *escape == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
@@ -217,7 +217,7 @@ fn octal(bytes: &[u8]) -> Option<char> {
     char::from_u32(code).filter(|char| whole && (' '..='~').contains(char))
 }
 
-/// `\uXXXX`, or two of them that are one character.
+/// `\uXXXX`, or a surrogate pair of two.
 fn wide(bytes: &[u8]) -> Option<(usize, char)> {
     let first = number(bytes.get(2..6))?;
     if let Some(char) = char::from_u32(first) {
@@ -229,7 +229,7 @@ fn wide(bytes: &[u8]) -> Option<(usize, char)> {
     Some((12, char::from_u32(0x1_0000 + (high << 10) + low)?))
 }
 
-/// `\xNN`: a character, or the bytes of one.
+/// `\xNN`: a character, or several bytes of one.
 fn by_bytes(bytes: &[u8]) -> Option<(usize, char)> {
     let byte = |index: usize| {
         let escape = bytes.get(index * 4..index * 4 + 4)?;

@@ -1,5 +1,5 @@
-//! **What**: entities of HTML and XML: numbers, and the names that occur in values; inline elements of nothing that cut
-//! a word: `maria<b></b>@example.com`.
+//! Decodes HTML and XML entities (numeric ones, and the names that occur in values), and removes empty inline elements
+//! that split a word: `maria<b></b>@example.com`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -13,19 +13,19 @@ use super::view::View;
 use super::windows;
 use crate::wordlists;
 
-/// Elements within lines of text.
+/// Inline elements.
 static INLINE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("notation.inline_elements")));
 
-/// Whether an element of nothing may stand in a text.
+/// Whether a text may contain an empty element.
 pub(super) fn has_empty(text: &str) -> bool {
     static CLOSES: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"></"));
-    // most texts have no mark of an element
+    // Most texts have no tag
     let bytes = text.as_bytes();
     let rest = memchr::memchr(b'<', bytes).and_then(|at| bytes.get(at.saturating_sub(1)..));
     rest.is_some_and(|rest| CLOSES.find(rest).is_some())
 }
 
-/// Length of `<b></b>` at `at`, where it cuts a value.
+/// Length of `<b></b>` at `at`, if it splits a value.
 fn empty_len(bytes: &[u8], at: usize) -> Option<usize> {
     let name = bytes.get(at + 1..bytes.len().min(at + 8))?;
     let name = name.get(..name.iter().position(|byte| !byte.is_ascii_alphabetic())?).filter(|name| INLINE.has(name))?;
@@ -42,7 +42,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
             continue;
         }
         if let Some((len, _)) = decoded(bytes, at) {
-            // what an `&` itself stands for may be the start of another
+            // The decoded character of an `&` may begin another entity
             if fresh(at..at + len) {
                 windows::add(scan.text, at..at + len, out);
             }
@@ -63,7 +63,7 @@ pub(super) fn decode(text: &str, view: &mut View) {
     view.copy(text.get(from..).unwrap_or_default());
 }
 
-/// What stands at `at` for another character or none: its length, and what it says.
+/// The entity or empty element at `at`: its length, and its character if it has one.
 fn decoded(bytes: &[u8], at: usize) -> Option<(usize, Option<char>)> {
     if bytes.get(at) == Some(&b'<') {
         return Some((empty_len(bytes, at)?, None));

@@ -1,9 +1,8 @@
-//! **What**: strings of a list that stand side by side, read as one. **Not here**: which of them were cut (`joints`,
-//! `pieces`).
+//! Joins adjacent strings of a list into one. `joints` and `pieces` choose the lists.
 
 use super::view::View;
 
-/// Behind `", "` at `at`: where the next string of a list begins.
+/// Start of the next string in a list, behind the `", "` at `at`.
 pub(super) fn joint(bytes: &[u8], at: usize) -> Option<usize> {
     let quote = *bytes.get(at).filter(|byte| b"\"'".contains(byte))?;
     let rest = bytes.get(at + 1..bytes.len().min(at + 34))?;
@@ -17,7 +16,7 @@ pub(super) fn joint(bytes: &[u8], at: usize) -> Option<usize> {
     (rest.get(next) == Some(&quote)).then_some(at + 2 + next)
 }
 
-/// Leaves out what parts the strings.
+/// Removes the separators between the strings.
 pub(super) fn decode(text: &str, view: &mut View) {
     let mut from = 0;
     while let Some(found) = memchr::memchr2(b'"', b'\'', text.as_bytes().get(from..).unwrap_or_default()) {

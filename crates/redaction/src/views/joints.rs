@@ -1,7 +1,7 @@
-//! **What**: values that were cut into items of a list that stand side by side: `["ghp_16C7e42F", "292c6912E7…"]`.
-//! **Why**: streams and splitters cut texts where they like. **Invariants**: looked for only where a token with a
-//! prefix or an `@` stands in a string that ends within it and holds no finding of its own; no key is a piece; what is
-//! found is replaced in each string, its quotes stay. **Not here**: pieces that keys or objects part.
+//! Finds values that were split into adjacent items of a list, as streams and text splitters do:
+//! `["ghp_16C7e42F", "292c6912E7…"]`. The search starts at a token prefix or an `@` in a string that ends within the
+//! value and has no finding of its own; keys are not items. A finding is replaced in each string, and quotes stay.
+//! Pieces separated by keys or objects are not joined.
 
 use std::ops::Range;
 
@@ -14,12 +14,12 @@ use super::pieces;
 use super::view::View;
 use crate::sets::Bytes;
 
-/// Most bytes of a value on either side of its beginning.
+/// Most bytes of a value on either side of its start.
 const MOST: usize = 256;
 /// Least bytes of a piece.
 const LEAST: usize = 4;
 
-/// What tokens and addresses are made of.
+/// Bytes of tokens and addresses.
 static IN_TOKEN: Bytes = Bytes::of(b"-_.+/=@~").and_alnum();
 
 pub(super) fn windows(
@@ -33,14 +33,14 @@ pub(super) fn windows(
     let mut each = |begins: &mut dyn Iterator<Item = usize>| {
         let (mut done, mut run) = (0, 0);
         for at in begins {
-            // each string is read once, and of a run without an end each byte
+            // Each string is read once, and so is each byte of a run without an end
             if at < done {
                 continue;
             }
             run = token(scan, at, at.max(run));
             let Some(window) = around(scan, at, run) else { continue };
             done = window.end;
-            // what was found in the first piece was whole there
+            // A finding in the first piece was complete there
             let known = known.get_or_insert_with(|| sorted(claims));
             let upto = known.partition_point(|range| range.start < run);
             let near = known.get(upto.saturating_sub(4)..upto).unwrap_or_default();
@@ -57,15 +57,15 @@ pub(super) fn windows(
     out.dedup_by(|next, last| next.start < last.end);
 }
 
-/// Where what is a token from `at` up to `from` ends, or is longer than is looked at.
+/// End of the token from `at` on, which was read up to `from`; bounded.
 fn token(scan: &Scan<'_>, at: usize, from: usize) -> usize {
     let bytes = scan.text.as_bytes();
     from + IN_TOKEN.leading(bytes.get(from..bytes.len().min(at + MOST)).unwrap_or_default())
 }
 
-/// The strings around what begins at `at` and ends at `end`, if it goes on in the next one. One that began in the
-/// string before is not looked for: `["import", "@pytest.fixture"]` and `["admin", "bob@example.com"]` would each be
-/// one address.
+/// The strings around the token from `at` to `end`, if it continues in the next one. A value that began in an earlier
+/// string is not searched: `["import", "@pytest.fixture"]` and `["admin", "bob@example.com"]` would each become one
+/// address.
 fn around(scan: &Scan<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
     let bytes = scan.text.as_bytes();
     let mut joined = 0;
@@ -84,14 +84,15 @@ fn around(scan: &Scan<'_>, at: usize, mut end: usize) -> Option<Range<usize>> {
     (end > start + 2 * LEAST).then_some(start..end)
 }
 
-/// Whether the string that the quote at `open` opens is a key; nothing up to `from` closes it.
+/// Whether the string opened by the quote at `open` is a key; nothing before `from` closes it.
 fn begins_key(bytes: &[u8], open: usize, from: usize) -> bool {
     let rest = bytes.get(from..bytes.len().min(from + MOST)).unwrap_or_default();
     let behind = bytes.get(open).and_then(|quote| rest.get(memchr::memchr(*quote, rest)? + 1..));
     behind.is_some_and(is_key)
 }
 
-/// Adds claims on what a window says, piece by piece: what was cut has a shape that leaves no doubt, or is none.
+/// Adds claims from a joined window, one for each piece. Only unambiguous findings count: secrets, e-mail addresses,
+/// and those accepted by `pieces`.
 pub(crate) fn put(
     scan: &Scan<'_>,
     window: &Range<usize>,

@@ -1,7 +1,7 @@
-//! **What**: lines of a string that say what the lines below hold: the header of a table, a label. **Why**: rules of
-//! lines and columns read plain lines; within JSON their ends and tabs are escaped. **Invariants**: a line is looked at
-//! from its end, up to its start; rows are read once; what is found is a window from such a line to where its table or
-//! value ends, with whole escapes. **Not here**: what such lines mean (`keys::columns`, `names`, `secrets`).
+//! Finds lines within a string that announce the lines below: a table's header, or a label. Rules for lines and columns
+//! read raw lines, but within JSON line breaks and tabs are escaped. A line is read backwards from its end, and rows
+//! are read once. The result is a window from such a line to the end of its table or value, with whole escapes.
+//! `keys::columns`, `names` and `secrets` interpret the lines.
 
 use std::ops::Range;
 
@@ -11,34 +11,34 @@ use super::super::secrets::cue::Cue;
 use super::super::sets::Bytes;
 use super::super::stems::WordAt;
 
-/// Longest header of a table, and longest label.
+/// Longest header of a table, and longest label, in bytes.
 const HEADER: usize = 1024;
 const LABEL: usize = 96;
-/// Lines and bytes below a label in which its value stands.
+/// Most lines and bytes below a label in which its value may be.
 const BELOW: (usize, usize) = (4, 240);
-/// Longest row.
+/// Longest row, in bytes.
 const ROW: usize = 16 << 10;
 
-/// Where the walk over the escaped line ends of a text stands.
+/// State of the walk over a text's escaped line breaks.
 #[derive(Default)]
 pub(super) struct Lines {
-    /// Start of the line.
+    /// Start of the current line.
     start: usize,
-    /// Rows up to here belong to a table that was found.
+    /// End of the last table that was found.
     upto: usize,
-    /// The next anchored word behind the last line's end.
+    /// Index of the first known word behind the last line break.
     word: usize,
 }
 
 /// A line within a string.
 struct Line {
     end: usize,
-    /// The next one, where the string goes on.
+    /// Start of the next line, if the string continues.
     next: Option<usize>,
 }
 
 impl Lines {
-    /// The window of what the line announces that the escape ends.
+    /// The window announced by the line that ends at the escape.
     pub(super) fn end(&mut self, scan: &Scan<'_>, escape: Range<usize>) -> Option<Range<usize>> {
         let bytes = scan.text.as_bytes();
         let start = std::mem::replace(&mut self.start, escape.end);
@@ -56,7 +56,7 @@ impl Lines {
         self.label(scan, start..escape.start, behind, depth)
     }
 
-    /// Behind further line ends: `\r\n`, an empty line.
+    /// Skips further line breaks: `\r\n`, an empty line.
     fn behind(bytes: &[u8], from: usize, depth: usize) -> Option<usize> {
         let mut at = from;
         for _ in 0..2 {
@@ -72,7 +72,7 @@ impl Lines {
         bytes.get(at).is_some_and(|byte| !b"\\\"\n".contains(byte)).then_some(at)
     }
 
-    /// A header, and the rows below it.
+    /// The range of a table if the line is its header.
     fn table(&self, scan: &Scan<'_>, line: Range<usize>, behind: usize, depth: usize) -> Option<Range<usize>> {
         static IN_HEADER: Bytes = Bytes::of(b"_ ,;|.-*\t\\").and_alnum();
         let low = line.start.max(line.end.saturating_sub(HEADER));
@@ -81,7 +81,7 @@ impl Lines {
             return None;
         }
         let mut start = line.end;
-        // names may stand in quotes, which are escaped here as line ends are
+        // Names may be quoted, with escaped quotes
         loop {
             start -= IN_HEADER.trailing(scan.bytes(low..start));
             let head = scan.bytes(low..start).strip_suffix(b"\"").unwrap_or_default();
@@ -113,7 +113,7 @@ impl Lines {
         Some(start..row.end)
     }
 
-    /// A label at the end of its line, and the lines below.
+    /// The range from a label at the end of its line to the lines below.
     fn label(&self, scan: &Scan<'_>, line: Range<usize>, behind: usize, depth: usize) -> Option<Range<usize>> {
         static AROUND: Bytes = Bytes::of(b" :*'`");
         let first = scan.byte(behind);
@@ -144,7 +144,7 @@ impl Lines {
         if !told {
             return None;
         }
-        // the first of them whatever its length
+        // The first line counts, however long it is
         let mut below = line_at(scan, behind, depth);
         for _ in 1..BELOW.0 {
             let Some(next) = below.next.filter(|next| *next <= behind + BELOW.1) else { break };
@@ -157,7 +157,7 @@ impl Lines {
         Some(quote..below.end)
     }
 
-    /// The words of the line that begins at `start`, the last one first.
+    /// Known words of the line that begins at `start`, last first.
     fn words<'s>(&self, scan: &'s Scan<'_>, start: usize) -> impl Iterator<Item = &'s WordAt> {
         let words = scan.anchors.words.get(..self.word).unwrap_or_default();
         words.iter().rev().take_while(move |word| word.at >= start)
@@ -168,24 +168,24 @@ fn slashes_before(head: &[u8]) -> usize {
     head.iter().rev().take_while(|byte| **byte == b'\\').count()
 }
 
-/// Whether a line may have a separator: most have none.
+/// Quick check for a separator, which most lines lack.
 fn may_be_parted(line: &[u8]) -> bool {
     memchr::memchr3(b',', b';', b'|', line).or_else(|| memchr::memchr2(b'\t', b'\\', line)).is_some()
 }
 
-/// What parts the names of a header: most often.
+/// The most frequent separator of a header.
 fn separator(header: &[u8]) -> Option<u8> {
     let most = b",\t;|".iter().map(|by| (count(header, *by), *by)).max_by_key(|(count, _)| *count);
     most.filter(|(count, _)| *count > 0).map(|(_, by)| by)
 }
 
-/// How often a separator stands in a line; tabs may be escaped.
+/// Number of separators in a line; tabs may be escaped.
 fn count(line: &[u8], by: u8) -> usize {
     let plain = memchr::memchr_iter(by, line).count();
     plain + if by == b'\t' { memchr::memmem::find_iter(line, b"\\t").count() } else { 0 }
 }
 
-/// The line from `from`, where line ends stand behind so many backslashes, and quotes behind fewer end the string.
+/// The line from `from`, in a string whose line breaks have `depth` backslashes; quotes with fewer end the string.
 fn line_at(scan: &Scan<'_>, from: usize, depth: usize) -> Line {
     let bytes = scan.bytes(from..scan.text.len().min(from + ROW));
     let mut at = 0;

@@ -1,9 +1,9 @@
-//! **What**: views: what a text says once its escapes are decoded, with a map back. **Why**: a value that is written
-//! `bob\u0040example.com`, `bob%40example.com` or in base64 leaks as the plain one does.
-//! **Invariants**: a view is made of windows around escapes only, where a cheap test says that it may matter; a claim
-//! on a view is mapped to whole escapes of the text, so that what surrounds it stays byte for byte; depth and decoded
-//! bytes are bounded, and what lies beyond becomes `[UNSCANNED]`; order is fixed.
-//! **Not here**: searching (`find`), what is private.
+//! Views: decoded parts of a text, with a map back to it. A value written as `bob\u0040example.com`,
+//! `bob%40example.com` or in base64 leaks like a plain one.
+//!
+//! A view covers only windows around escapes that a cheap test finds relevant. A claim on a view maps to whole escapes
+//! of the text, so that the text around it stays unchanged. Depth and decoded bytes are bounded; text beyond the bounds
+//! becomes `[UNSCANNED]`. The order is fixed. `find` searches views.
 
 pub(super) mod blobs;
 mod controls;
@@ -31,18 +31,18 @@ use super::anchors::Facts;
 use super::scan::{Claim, Claims, Scan};
 pub(super) use view::View;
 
-/// Views of views of a text: more than the depth that users choose, as ways of writing side by side are decoded one
-/// after the other.
+/// Most nested views. More than the depth that users can choose, because adjacent encodings are also decoded one after
+/// another.
 pub(super) const LEVELS: usize = 12;
-/// Bytes that may be decoded for one text: so many, and this many times its length.
+/// Most decoded bytes for one text: a base, and a multiple of its length.
 pub(super) const MOST: (usize, usize) = (4 << 10, 4);
-/// What each view costs of that at least.
+/// Least cost of a view in these bytes.
 pub(super) const LEAST: usize = 32;
-/// Percent-encoding over percent-encoding that is decoded.
+/// Levels of nested percent-encoding that are decoded.
 const PERCENTS: u8 = 2;
 
-/// Ways of writing, in the order in which they are tried. Where two stand side by side, one is decoded within the
-/// view of the one before it.
+/// Encodings in the order in which they are tried. If two are adjacent, the later one is decoded within the view of the
+/// earlier one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Kind {
     /// `\n`, `\"`, `\u0040`, `\x40`: JSON within strings, C, shells.
@@ -53,18 +53,18 @@ pub(super) enum Kind {
     Percent,
     /// `=40`, `=\n`.
     Quoted,
-    /// Colours of terminals, marks of Markdown within an address.
+    /// Terminal colours, Markdown within an address.
     Controls,
     /// Full-width and invisible characters, other digits, look-alikes.
     Unicode,
-    /// Base64, gzip in it, hex.
+    /// Base64, hex, and gzip in them.
     Blobs,
-    /// Items of a list that one value was cut into.
+    /// List items into which a value was split.
     Joints,
 }
 
 impl Kind {
-    /// All, in order.
+    /// All encodings, in order.
     pub(super) const ALL: [Self; 8] = [
         Self::Escapes,
         Self::Html,
@@ -76,7 +76,7 @@ impl Kind {
         Self::Joints,
     ];
 
-    /// Whether any could have a window; most short texts hold nothing that one begins with.
+    /// Whether any encoding may have a window; most short texts have nothing that begins one.
     pub(super) fn any(scan: &Scan<'_>) -> bool {
         let Facts { backslash, percent, ampersand, equals, high, escape, soft: _, digit: _ } = scan.anchors.facts;
         let runs = !scan.anchors.runs.is_empty()
@@ -95,7 +95,7 @@ impl Kind {
         !scan.anchors.by.tokens.is_empty()
     }
 
-    /// Whether a text may have a window of this kind.
+    /// Whether a text may have a window of this encoding.
     pub(super) fn may(self, scan: &Scan<'_>) -> bool {
         let facts: &Facts = &scan.anchors.facts;
         match self {
@@ -110,7 +110,7 @@ impl Kind {
         }
     }
 
-    /// Adds the windows of a text that are worth decoding, in order, without overlap. Only where there may be any.
+    /// Adds the windows worth decoding, in order, without overlap. Only valid if `may` was true.
     pub(super) fn windows(self, scan: &Scan<'_>, origin: &Origin<'_>, claims: &Claims, out: &mut Vec<Range<usize>>) {
         if self == Self::Percent && origin.percents >= PERCENTS {
             return;
@@ -128,14 +128,14 @@ impl Kind {
         }
     }
 
-    /// Whether `window` lies in one of `done`, which are in order; blobs are read where they stand.
+    /// Whether `window` lies in one of `done`, which are in order. Never for blobs, which are decoded in place.
     pub(super) fn is_within(self, done: &[Range<usize>], window: &Range<usize>) -> bool {
         let upto = done.partition_point(|done| done.start <= window.start);
         let near = done.get(upto.saturating_sub(8)..upto).unwrap_or_default();
         self != Self::Blobs && near.iter().any(|done| done.end >= window.end)
     }
 
-    /// Decodes a window; false where that changes nothing. `most`: bytes that may be made.
+    /// Decodes a window; false if that changes nothing. `most`: largest number of bytes to produce.
     pub(super) fn decode(self, scan: &Scan<'_>, window: Range<usize>, most: usize, view: &mut View) -> bool {
         view.begin(window.start);
         let text = scan.part(window.clone());
@@ -153,7 +153,7 @@ impl Kind {
         view.whole.is_some() || !view.marks.is_empty()
     }
 
-    /// A claim on a view, as one on the text that it was made from.
+    /// Maps a claim on a view to the text from which it was decoded.
     pub(super) fn map(self, view: &View, claim: Claim) -> Option<Claim> {
         let range = view.map(&claim.range);
         let bare = claim.bare.filter(|_| self == Self::Escapes).map(|bare| bare.saturating_mul(2).saturating_add(1));
@@ -162,7 +162,7 @@ impl Kind {
     }
 }
 
-/// Where a text comes from.
+/// The chain of views from which a text was decoded.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Origin<'a> {
     above: Option<(Kind, &'a View)>,
@@ -171,20 +171,20 @@ pub(super) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Of a view of a text of this origin.
+    /// The origin of a view of a text with this origin.
     pub(super) fn of(&self, kind: Kind, view: &'a View) -> Self {
         let deeper = self.above.is_none_or(|(above, view)| kind <= above || view.whole.is_some());
         let percents = self.percents + u8::from(kind == Kind::Percent);
         Self { above: Some((kind, view)), depth: self.depth + u8::from(deeper), percents }
     }
 
-    /// Whether it is deeper than what is decoded.
+    /// Whether the nesting exceeds `depth`.
     pub(super) fn is_deeper_than(&self, depth: u8) -> bool {
         self.depth > depth
     }
 
-    /// Whether an escape was not seen when the text above was searched: what stood there already, of a kind that comes
-    /// before, or that needs no context, was decoded there.
+    /// Whether an escape is new in this view. Escapes that were already in the text above, of an earlier encoding or a
+    /// blob, were decoded there.
     fn is_fresh(&self, kind: Kind, range: Range<usize>) -> bool {
         match self.above {
             Some((above, view)) if view.whole.is_none() && (kind <= above || kind == Kind::Blobs) => {

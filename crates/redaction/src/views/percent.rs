@@ -1,5 +1,5 @@
-//! **What**: percent-encoding, and `+` for blanks in forms. **Invariants**: `+` is a blank only in a stretch without
-//! blanks that holds `%XX` but no `%20`; a byte that is no text stays. Decoded twice at most (`super::PERCENTS`).
+//! Decodes percent-encoding, and `+` as a blank in forms: only in a run without blanks that contains `%XX` but no
+//! `%20`. Bytes that are not text stay encoded. At most two nested levels are decoded (`super::PERCENTS`).
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
-/// The byte that `%XX` at `at` says.
+/// The byte encoded by `%XX` at `at`.
 pub(crate) fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
     match bytes.get(at..at + 3)? {
         [b'%', high, low] => hex(*high, *low),
@@ -29,7 +29,7 @@ pub(crate) fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
     }
 }
 
-/// The byte that two hexadecimal digits say.
+/// The byte of two hexadecimal digits.
 #[inline]
 pub(super) fn hex(high: u8, low: u8) -> Option<u8> {
     let digit = |byte: u8| {
@@ -39,7 +39,7 @@ pub(super) fn hex(high: u8, low: u8) -> Option<u8> {
     Some(digit(high)? << 4 | digit(low)?)
 }
 
-/// The character whose bytes are `byte(0)`, `byte(1)` …; how many they are.
+/// The character whose bytes are `byte(0)`, `byte(1)` …, and their number.
 #[inline]
 pub(super) fn character(byte: impl Fn(usize) -> Option<u8>) -> Option<(usize, char)> {
     let first = byte(0)?;
@@ -61,10 +61,10 @@ pub(super) fn character(byte: impl Fn(usize) -> Option<u8>) -> Option<(usize, ch
 pub(super) fn decode(text: &str, view: &mut View) {
     let bytes = text.as_bytes();
     let (mut from, mut at) = (0, 0);
-    // where the stretch without blanks ends that was looked at last, and whether it is of a form
+    // End of the last run without blanks, and whether it is form data
     let (mut stretch, mut form) = (0, false);
     loop {
-        // escapes often stand in a row
+        // Escapes are often adjacent
         let here = matches!(bytes.get(at), Some(b'%' | b'+')).then_some(0);
         let next = || memchr::memchr2(b'%', b'+', bytes.get(at..).unwrap_or_default());
         let Some(found) = here.or_else(next) else { break };
@@ -90,7 +90,7 @@ pub(super) fn decode(text: &str, view: &mut View) {
     view.copy(text.get(from..).unwrap_or_default());
 }
 
-/// Where the stretch around `at` ends, and whether it is of a form.
+/// End of the run around `at`, and whether it is form data.
 fn form_at(bytes: &[u8], from: usize, at: usize) -> (usize, bool) {
     static INSIDE: Bytes = Bytes::of(b" \t\n\x0c\r\"<>").others();
     let before = INSIDE.trailing(bytes.get(from..at).unwrap_or_default());

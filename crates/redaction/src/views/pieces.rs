@@ -1,8 +1,7 @@
-//! **What**: numbers that were cut into short items of one list: `["4539 1488", " 0343 6467"]`, `["4", "5", "3", …]`.
-//! **Why**: streams and splitters cut numbers as they cut tokens. **Invariants**: the list is nothing but the number,
-//! to its last digit, and what it says is checked or told by a word; where no separator shows that something was cut,
-//! lists of numbers stay. Each byte of a list is read once. **Not here**: tokens and addresses in two pieces, which
-//! need no list of their own (`joints`).
+//! Finds numbers that were split into short items of a list, as streams and text splitters do:
+//! `["4539 1488", " 0343 6467"]`, `["4", "5", "3", …]`. The list must contain nothing but the number, which must have a
+//! valid check or be announced by a word; without a separator as a sign of splitting, lists of numbers stay. Each byte
+//! of a list is read once. `joints` finds tokens and addresses in two pieces, which need no list of their own.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -16,23 +15,23 @@ use super::windows;
 use crate::sets::Bytes;
 use crate::validate::bank;
 
-/// Most items, and bytes of each.
+/// Most items, and most bytes of each.
 const ITEMS: usize = 64;
 const ITEM: usize = 24;
-/// Digits of what is looked for.
+/// Number of digits in a value.
 const DIGITS: RangeInclusive<usize> = 7..=34;
-/// Bytes before a list in which a word tells of a card.
+/// Most bytes before a list in which a word may announce a card.
 const NEAR: usize = 40;
 
-/// What stands between digits.
+/// Separators between digits.
 static PARTS: Bytes = Bytes::of(b" -./:()+@");
-/// What items are made of.
+/// Bytes of an item.
 static IN_PIECE: Bytes = Bytes::of(b" -./:()+@_").and_alnum();
 
-/// Where the item of `number` ends, with a separator perhaps, if one follows that begins with a digit or separator.
+/// The closing quote of the item of `number`, if the next item begins with a digit or separator.
 #[inline(always)]
 pub(super) fn ends(scan: &Scan<'_>, number: &Number) -> Option<usize> {
-    // most numbers are refused by the byte behind, or the one behind that
+    // The next one or two bytes reject most numbers
     let parted = !matches!(number.behind, b'"' | b'\'');
     if parted && !(PARTS.has(number.behind) && matches!(scan.byte(number.end + 1), b'"' | b'\'')) {
         return None;
@@ -47,7 +46,7 @@ pub(super) fn ends(scan: &Scan<'_>, number: &Number) -> Option<usize> {
 fn next(scan: &Scan<'_>, at: usize) -> Option<u8> {
     match scan.text.as_bytes().get(at + 1..at + 5)? {
         [b',', b'"' | b'\'', first, _] | [b',', b' ', b'"' | b'\'', first] => Some(*first),
-        // what is printed an item a line; a key has a colon here
+        // One item per line; behind a key there would be a colon
         [b' ' | b'\t' | b'\r' | b'\n', ..] | [b',', b' ' | b'\t' | b'\r' | b'\n', ..] => {
             joint(scan.text.as_bytes(), at).map(|next| scan.byte(next))
         }
@@ -55,9 +54,9 @@ fn next(scan: &Scan<'_>, at: usize) -> Option<u8> {
     }
 }
 
-/// Adds windows of lists with what stands before them on their line.
+/// Adds windows of lists with the text before them on their line.
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
-    // items stand in quotes
+    // Items are quoted
     if memchr::memchr2(b'"', b'\'', scan.text.as_bytes()).is_none() {
         return;
     }
@@ -75,8 +74,8 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
-/// Adds the window of the list whose item ends at `at`, and gives up to where that was read. What is before `floor`
-/// was.
+/// Adds the window of the list whose item ends at `at`, and returns the end of the text that was read. Text before
+/// `floor` was read before.
 #[inline(never)]
 fn around(
     scan: &Scan<'_>,
@@ -98,7 +97,7 @@ fn around(
     end
 }
 
-/// The bracket of the list whose item ends at `at`, if it lies behind `floor`.
+/// The opening bracket of the list whose item ends at `at`, if it is not before `floor`.
 fn start_of(bytes: &[u8], mut at: usize, floor: usize) -> Option<usize> {
     let quote = *bytes.get(at)?;
     let blanks = |at: usize| {
@@ -121,7 +120,7 @@ fn start_of(bytes: &[u8], mut at: usize, floor: usize) -> Option<usize> {
     None
 }
 
-/// Where the items that follow the one that ends at `at` do, and whether the list does there.
+/// End of the items behind the one that ends at `at`, and whether the list ends there.
 fn end_of(bytes: &[u8], mut at: usize) -> (usize, bool) {
     let quote = bytes.get(at);
     for _ in 0..ITEMS {
@@ -139,23 +138,23 @@ fn end_of(bytes: &[u8], mut at: usize) -> (usize, bool) {
     (at + 1 + if closed { blanks + 1 } else { 0 }, closed)
 }
 
-/// What the items of a list are made of.
+/// Counts over the items of a list.
 #[derive(Clone, Copy, Default)]
 struct Pieces {
     items: usize,
     longest: usize,
     digits: usize,
     letters: usize,
-    /// `@`.
+    /// Number of `@`.
     ats: usize,
-    /// The first letters of all.
+    /// Number of letters before any digit.
     lead: usize,
-    /// Items that begin or end with a separator, beside another item.
+    /// Items that begin or end with a separator next to another item.
     torn: usize,
 }
 
 impl Pieces {
-    /// Of a list, with its brackets.
+    /// Counts the items of a list, given with its brackets.
     fn of(list: &[u8]) -> Self {
         let mut all = Self::default();
         for item in list.split(|byte| matches!(byte, b'"' | b'\'')).skip(1).step_by(2) {
@@ -168,14 +167,14 @@ impl Pieces {
                 all.ats += usize::from(*byte == b'@');
             }
             let parted = |byte: Option<&u8>| byte.is_some_and(|byte| PARTS.has(*byte));
-            // a sign or bracket begins a whole, a dot ends a list's number
+            // A sign or bracket may begin a whole number; a trailing dot may be a list number
             let begins = parted(item.first()) && (all.items > 1 && !b"+(".contains(item.first().unwrap_or(&b'+')));
             all.torn += usize::from(begins || parted(item.last()) && item.len() > 1);
         }
         all
     }
 
-    /// Whether the items could be pieces of one number, or of an address of letters one by one.
+    /// Whether the items may be pieces of one number, or single letters of an address.
     fn may_be_cut(&self) -> bool {
         let number = DIGITS.contains(&self.digits) && (self.letters == 0 || self.lead == 2 && self.digits >= 10);
         let spelt = self.ats == 1 && self.longest <= 2;
@@ -183,7 +182,7 @@ impl Pieces {
     }
 }
 
-/// What stands before the list, and its items as one string.
+/// Keeps the text before the list, and joins its items into one string.
 pub(super) fn decode(text: &str, view: &mut View) {
     let open = memchr::memrchr(b'[', text.as_bytes()).unwrap_or(text.len());
     let list = text.as_bytes().get(open..).unwrap_or_default();
@@ -197,7 +196,7 @@ pub(super) fn decode(text: &str, view: &mut View) {
     items::decode(text.get(open + first + 1..text.len() - 1).unwrap_or_default(), view);
 }
 
-/// Whether a claim on what a window says is one on its whole list, and what it is leaves no doubt.
+/// Whether a claim on a joined window covers its whole list and is unambiguous.
 pub(super) fn is_sure(scan: &Scan<'_>, window: &Range<usize>, view: &View, claim: &Claim) -> bool {
     let text = scan.bytes(window.clone());
     let Some(open) = memchr::memrchr(b'[', text) else { return false };
@@ -214,7 +213,7 @@ pub(super) fn is_sure(scan: &Scan<'_>, window: &Range<usize>, view: &View, claim
     let told = matches!(class, Class::Key | Class::Cued);
     let parted = found.iter().any(|byte| PARTS.has(*byte));
     let dashed = matches!(found, [_, _, _, b'-', _, _, b'-', _, _, _, _]);
-    // a first item that is a whole number of its own
+    // The first item is a whole number by itself
     let first = list.split(|byte| matches!(byte, b'"' | b'\'')).nth(1).unwrap_or_default();
     let whole = pieces.torn == 0 && first.iter().filter(|byte| byte.is_ascii_digit()).count() > 9;
     let starts = !whole && matches!(found.first(), Some(b'+' | b'(' | b'A'..=b'Z' | b'a'..=b'z'));
@@ -225,7 +224,7 @@ pub(super) fn is_sure(scan: &Scan<'_>, window: &Range<usize>, view: &View, claim
         && (starts || dashed || spelt || (pieces.torn > 0 && parted) || family == Some(Family::Email) || card())
 }
 
-/// Whether digits are a card's, by issuer, length and sum.
+/// Whether digits are a card number, by issuer, length and check digit.
 fn is_card(found: &[u8]) -> bool {
     let (mut digits, mut len) = ([0_u8; 19], 0);
     for byte in found.iter().filter(|byte| byte.is_ascii_digit()) {
@@ -236,7 +235,7 @@ fn is_card(found: &[u8]) -> bool {
     digits.get(..len).is_some_and(bank::card)
 }
 
-/// Whether a word right before `at` tells of a card.
+/// Whether a word right before `at` announces a card.
 fn near_card(scan: &Scan<'_>, at: usize) -> bool {
     let words = &scan.anchors.by.numbers;
     let upto = words.partition_point(|word| word.at < at);

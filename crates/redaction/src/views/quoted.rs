@@ -1,6 +1,6 @@
-//! **What**: quoted-printable: `=40`, and `=` at line ends. **Invariants**: `=40` counts where it may be the `@` of an
-//! address, `=3D` between a key and a value; all else only in a text that says it is quoted-printable, holds three
-//! escapes that are no numbers of `key=20`, or six side by side; of what is found, only what an escape touches.
+//! Decodes quoted-printable: `=40`, and `=` at line ends. `=40` counts if it may be the `@` of an address, `=3D` if it
+//! is between a key and a value. Other escapes count only in a text that declares quoted-printable, has three escapes
+//! that are not numbers as in `key=20`, or six adjacent ones. A finding counts only if an escape touches it.
 
 use std::ops::Range;
 
@@ -10,11 +10,11 @@ use super::soft::is_upper_hex;
 use super::view::View;
 use super::windows;
 
-/// Escapes that tell a text in this form.
+/// Number of escapes that identify a quoted-printable text.
 const ENOUGH: usize = 3;
-/// Escapes side by side that do so without a letter.
+/// Number of adjacent escapes that do so without a letter.
 const RUN: usize = 6;
-/// Where a header is looked for.
+/// Bytes in which a header is searched.
 const HEAD: usize = 16 << 10;
 
 pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
@@ -40,7 +40,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
-/// `=40` between a local part and a domain with a dot.
+/// Whether `=40` at `at` is between a local part and a domain with a dot.
 fn is_address(bytes: &[u8], at: usize) -> bool {
     let word = |byte: &u8| byte.is_ascii_alphanumeric();
     bytes.get(at + 1..at + 3) == Some(b"40")
@@ -49,7 +49,7 @@ fn is_address(bytes: &[u8], at: usize) -> bool {
         && bytes.iter().skip(at + 3).take(64).take_while(|byte| word(byte) || b".-".contains(byte)).any(|b| *b == b'.')
 }
 
-/// `=3D` between a key and a value.
+/// Whether `=3D` at `at` is between a key and a value.
 fn is_pair(bytes: &[u8], at: usize) -> bool {
     let key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'\'');
     bytes.get(at + 1..at + 3) == Some(b"3D")
@@ -57,7 +57,7 @@ fn is_pair(bytes: &[u8], at: usize) -> bool {
         && bytes.get(at + 3).is_some_and(|byte| byte.is_ascii_graphic())
 }
 
-/// Length of the escape or soft line end at `at`.
+/// Length of the escape or soft line break at `at`.
 fn len_at(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at..at + 3).or_else(|| bytes.get(at..at + 2))? {
         [b'=', b'\n', ..] => Some(2),
@@ -67,7 +67,8 @@ fn len_at(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Whether a text says that it is in this form. `soft`: an escape with a letter or a soft line end may stand in it.
+/// Whether a text is recognisable as quoted-printable. `soft`: it may contain an escape with a letter or a soft line
+/// break.
 fn is_told(bytes: &[u8], soft: bool) -> bool {
     let head = bytes.get(..bytes.len().min(HEAD)).unwrap_or_default();
     if memchr::memmem::find(head, b"uoted-printable").is_some() {
@@ -77,7 +78,7 @@ fn is_told(bytes: &[u8], soft: bool) -> bool {
     for at in memchr::memchr_iter(b'=', bytes).take_while(|_| soft) {
         let Some(len) = len_at(bytes, at) else { continue };
         let digits = bytes.get(at + 1..at + len).unwrap_or_default();
-        // `status=404`, `id=3F2504E0`, `size=40)` are none
+        // Excludes `status=404`, `id=3F2504E0`, `size=40)`
         let behind = bytes.get(at + len).copied().unwrap_or(b' ');
         let letters = digits.iter().any(u8::is_ascii_uppercase) && !behind.is_ascii_digit() && !is_upper_hex(behind);
         let soft =
@@ -91,7 +92,7 @@ fn is_told(bytes: &[u8], soft: bool) -> bool {
     false
 }
 
-/// Whether [`RUN`] escapes of digits stand side by side: `=34=35=33=39=31=34`. One with a letter tells by itself
+/// Whether [`RUN`] escapes of digits are adjacent: `=34=35=33=39=31=34`. One with a letter counts by itself
 /// ([`super::soft::is_soft`]).
 fn has_run(scan: &Scan<'_>) -> bool {
     let (mut run, mut next) = (0, 0);

@@ -1,7 +1,7 @@
-//! **What**: the signs of quoted-printable that the pass over a text sees. **Not here**: windows of it (`quoted`).
+//! Signs of quoted-printable that the anchor pass checks. `quoted` chooses the windows.
 
-/// Whether the `=` at `at` may tell that a text is in quoted-printable: it stands before a line's end, and is no end
-/// of a line of code, or before an escape with a letter.
+/// Whether the `=` at `at` may indicate quoted-printable: it is before a line's end (but not of a line of code), or
+/// before an escape with a letter.
 #[inline]
 pub(crate) fn is_soft(bytes: &[u8], at: usize) -> bool {
     match bytes.get(at + 1..bytes.len().min(at + 3)).unwrap_or_default() {

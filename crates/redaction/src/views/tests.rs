@@ -1,4 +1,4 @@
-//! Tests of views: what each kind finds, that maps are true, and that what they must not touch stays.
+//! Tests of views: the findings of each encoding, correct maps, and texts that must not change.
 
 use base64::Engine as _;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use super::super::{Detector, Hit, replace};
 use super::view::View;
 use super::{Kind, Origin};
 
-/// Each way of writing hides no value, and what surrounds it stays byte for byte.
+/// No encoding hides a value, and the text around it stays unchanged.
 #[test]
 fn hidden_values_are_found() {
     let detector = detector();
@@ -26,17 +26,17 @@ fn hidden_values_are_found() {
         ("to bob&#64;example&#x2e;com.", "to [EMAIL]."),
         ("to bob&commat;example&period;com.", "to [EMAIL]."),
         ("<p>bob@example.com&nbsp;</p>", "<p>[EMAIL]&nbsp;</p>"),
-        // percent and forms
+        // Percent and forms
         ("/u?to=bob%40example.com&x=1", "/u?to=[EMAIL]&x=1"),
         ("/u?to=bob%2540example.com&x=1", "/u?to=[EMAIL]&x=1"),
         ("q=call+%2B44+20+7946+0958+now", "q=call+[PHONE]+now"),
-        // quoted-printable
+        // Quoted-printable
         ("To: bob=40example.com, you", "To: [EMAIL], you"),
         (
             "Content-Transfer-Encoding: quoted-printable\n\nto bob=40exam=\nple.com",
             "Content-Transfer-Encoding: quoted-printable\n\nto [EMAIL]",
         ),
-        // characters
+        // Characters
         ("ＳＳＮ ５３６-９０-４３９９ given", "ＳＳＮ [SSN] given"),
         ("b\u{200b}o\u{200b}b@exam\u{ad}ple.com\u{feff}", "[EMAIL]\u{feff}"),
         ("bob＠example．com", "[EMAIL]"),
@@ -44,7 +44,7 @@ fn hidden_values_are_found() {
         ("ssn 536–90–4399", "ssn [SSN]"),
         ("رقم ٥٣٦-٩٠-٤٣٩٩", "رقم [SSN]"),
         ("𝐛𝐨𝐛@example.com", "[EMAIL]"),
-        // terminals, Markdown
+        // Terminals, Markdown
         ("\u{1b}[31mbob\u{1b}[0m@example.com\u{1b}[0m", "\u{1b}[31m[EMAIL]\u{1b}[0m"),
         (r"\u001b[31mbob\u001b[0m@example.com", r"\u001b[31m[EMAIL]"),
         ("**bob**@example.com", "**[EMAIL]"),
@@ -65,7 +65,7 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-/// What is found in a blob takes the place of all of it, whatever it is wrapped in.
+/// A finding in a blob replaces the whole blob, however it is wrapped.
 #[test]
 fn blobs_go_whole() {
     let detector = detector();
@@ -100,7 +100,7 @@ fn blobs_go_whole() {
     assert_eq!(redact(&detector, &twice).replace("[PHONE]", "[EMAIL]"), "[EMAIL]");
 }
 
-/// Plain text, accents, typography, emoji, hashes, pictures and Windows paths open no window: they cost nothing.
+/// Plain text, accents, typography, emoji, hashes, pictures and Windows paths open no window, so they cost nothing.
 #[test]
 fn ordinary_text_has_no_views() {
     let detector = detector();
@@ -122,7 +122,7 @@ fn ordinary_text_has_no_views() {
     }
 }
 
-/// A nested document is read as a document only where a known word stands in it.
+/// A nested document is decoded only if it contains a known word.
 #[test]
 fn documents_are_windows() {
     let detector = detector();
@@ -145,7 +145,7 @@ fn opened(detector: &Detector, text: &str) -> Vec<(Kind, String)> {
     all
 }
 
-/// What is deeper than the bound, or larger, is not passed on.
+/// Text beyond the limits of depth or size is not forwarded.
 #[test]
 fn beyond_the_bounds_it_is_closed() {
     let detector = detector();
@@ -157,7 +157,7 @@ fn beyond_the_bounds_it_is_closed() {
     assert_eq!(redact(&detector, &format!("a {bomb} b")), "a [UNSCANNED] b");
 }
 
-/// Quotes around a number keep the level of escapes that it stands at.
+/// Quotes around a number have as many backslashes as its level of escapes needs.
 #[test]
 fn nested_numbers_get_nested_quotes() {
     let mut out = String::new();
@@ -169,7 +169,7 @@ fn nested_numbers_get_nested_quotes() {
     }
 }
 
-/// Ways of writing a value so that it is the same value.
+/// Encodings of a value that leave it the same value.
 fn written(way: usize, text: &str) -> String {
     let all = |each: &dyn Fn(char) -> String| text.chars().map(each).collect::<String>();
     match way {
@@ -194,9 +194,9 @@ fn written(way: usize, text: &str) -> String {
 }
 
 proptest! {
-    /// Nothing that is found in clear survives in another form, nor does what decodes to it.
+    /// A value that is found in clear does not survive in any encoding.
     #[test]
-    // (words that mean nothing: `po` says that a number is an order)
+    // The surrounding letters form no words: `po`, for example, would announce an order number
     fn no_form_hides_a_value(way in 0_usize..15, value in 0_usize..4, before in "[bdfghjkz]{0,12}", behind in "[bdfghjkz]{0,12}") {
         let values = ["john.doe77@example.com", "4111-1111-1111-1111", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "536-90-4399"];
         let value = values[value];
@@ -210,15 +210,15 @@ proptest! {
         }
     }
 
-    /// Any text of escapes: no panic, whole characters, and a second pass changes nothing.
+    /// For any escapes: no panic, whole characters, and a second pass changes nothing.
     #[test]
     fn any_escapes_are_idempotent(text in r#"([a-z0-9@.:=%&;\\"+ \n]|\\u00[2-7][0-9a-f]|%[2-7][0-9A-F]|&#[3-9][0-9];|&amp;|=40|\\"|\\\\|bob@example\.com|[０-９ａ-ｚ＠]|\u{200b}|\*\*|\{"|"\}|":"){0,60}"#) {
         let once = redact(shared(), &text);
         prop_assert_eq!(redact(shared(), &once), once);
     }
 
-    /// Maps are true: ranges lie on characters, decoding a mapped stretch again gives the stretch, and what is not
-    /// decoded is the same in both.
+    /// Maps are correct: ranges lie on character boundaries, decoding a mapped range again gives the same text, and
+    /// text that is not decoded is equal in both.
     #[test]
     fn maps_are_true(text in r#"([a-z0-9@. é日]|\\u00[2-7][0-9a-f]|\\n|\\\\|%[2-7][0-9A-F]|%C3%A9|&#[3-9][0-9];|&amp;|=40|=\n|[０-９＠]|\u{200b}){1,40}"#, from in 0_usize..40, len in 1_usize..20) {
         let anchors = Anchors::default();
@@ -241,7 +241,7 @@ proptest! {
             let mut again = View::default();
             let part = Scan { text: stretch, anchors: &anchors, reserved: &[], detector };
             let changed = kind.decode(&part, 0..stretch.len(), 1 << 20, &mut again);
-            // `+` and dots are read by what stands around them
+            // `+` and dots depend on their surroundings
             if kind != Kind::Percent && kind != Kind::Unicode {
                 prop_assert_eq!(if changed { again.text() } else { stretch }, decoded);
             }
@@ -249,8 +249,7 @@ proptest! {
     }
 }
 
-/// A token that was cut into items of a list goes from each of them, quotes and JSON stay; items that make none are
-/// left apart.
+/// A token split into list items is replaced in each, quotes and JSON stay; items that do not form one are left alone.
 #[test]
 fn what_was_cut_into_items_goes_from_each() {
     let detector = detector();
@@ -270,7 +269,7 @@ fn what_was_cut_into_items_goes_from_each() {
     }
 }
 
-/// A number that is cut into all items of a list goes from each; separators that are items stay.
+/// A number split into all items of a list is replaced in each; items that are separators stay.
 #[test]
 fn numbers_cut_into_items_go_from_each() {
     let detector = detector();
@@ -296,7 +295,7 @@ fn numbers_cut_into_items_go_from_each() {
     assert!(!redact(&detector, &format!("[{}]", spelt("jane@example.org"))).contains("\"j\""));
 }
 
-/// Lists of ordinary numbers stay: what is no one number, has no check, or shows no cut.
+/// Lists of ordinary numbers stay: several numbers, no valid check, or no sign of splitting.
 #[test]
 fn lists_of_numbers_stay() {
     let detector = detector();
@@ -319,7 +318,7 @@ fn lists_of_numbers_stay() {
     }
 }
 
-/// Base64 of a few words is decoded where all that it says is text; an id as long stays.
+/// Base64 of a few words is decoded if it is all text; an id of the same length stays.
 #[test]
 fn short_blobs_are_read() {
     let detector = detector();
@@ -333,7 +332,7 @@ fn short_blobs_are_read() {
     }
 }
 
-/// A blob ends where its lines do: what stands on the next line is no part of it, however short; its own last line is.
+/// A blob ends with its last line, however short; the text on the next line is not part of it.
 #[test]
 fn blobs_leave_the_next_line() {
     let detector = detector();
@@ -358,7 +357,7 @@ fn blobs_leave_the_next_line() {
     assert_eq!(redact(&detector, &format!("a: {first}\n   {last}\nlevel: info")), "a: [EMAIL]\nlevel: info");
 }
 
-/// An inline element of nothing hides no value that it cuts; elements between words stay as they are.
+/// An empty inline element hides no value that it splits; elements between words stay.
 #[test]
 fn empty_elements_hide_nothing() {
     let detector = detector();
@@ -376,7 +375,7 @@ fn empty_elements_hide_nothing() {
     }
 }
 
-/// Quoted-printable of nothing but digits is read where six escapes stand side by side.
+/// Quoted-printable of digits only is decoded if six escapes are adjacent.
 #[test]
 fn quoted_digits_are_read() {
     let detector = detector();
@@ -389,7 +388,7 @@ fn quoted_digits_are_read() {
     }
 }
 
-/// Base32 of a text is read; keys in base32 say none and stay.
+/// Base32 of a text is decoded; base32 keys do not decode to text and stay.
 #[test]
 fn base32_is_read() {
     let detector = detector();

@@ -1,7 +1,7 @@
-//! **What**: characters that look like others or like nothing: invisible ones, full-width and mathematical forms,
-//! digits of all scripts, dashes, blanks, look-alikes. **Invariants**: accents, dashes of prose, curly quotes, emoji
-//! and other scripts alone open no window; look-alikes fold only in a token that holds ASCII letters too. Tables:
-//! Unicode 15 (general category Nd, compatibility forms FF01-FF5E, 1D400-1D7FF, 24B6-24E9).
+//! Folds characters that look like others or like nothing: invisible ones, full-width and mathematical forms, digits of
+//! all scripts, dashes, blanks, look-alikes. Accents, dashes in prose, curly quotes, emoji and other scripts alone open
+//! no window; look-alikes fold only in a token that also has ASCII letters. Tables: Unicode 15 (general category Nd,
+//! compatibility forms FF01-FF5E, 1D400-1D7FF, 24B6-24E9).
 
 use std::ops::Range;
 
@@ -10,20 +10,20 @@ use super::view::View;
 use super::windows;
 use crate::glued::SCRIPTS;
 
-/// What a character is read as.
+/// The folded form of a character.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fold {
-    /// Nothing.
+    /// Nothing: the character is invisible.
     Drop,
-    /// A letter, digit or `@`, wherever it stands.
+    /// A letter, digit or `@`, in any context.
     Plain(char),
-    /// A mark of an address or number.
+    /// Punctuation of an address or number.
     Mark(char),
-    /// A digit that is more often an exponent or a footnote.
+    /// A digit that is usually an exponent or footnote.
     Raised(char),
     Dash,
     Blank,
-    /// Looks as this letter does.
+    /// A look-alike of this letter.
     Like(char),
 }
 
@@ -38,7 +38,7 @@ impl Fold {
     }
 }
 
-/// The zeros of all scripts' decimal digits; the mathematical ones are five tens in a row.
+/// The zeros of all scripts' decimal digits; mathematical digits are handled separately.
 const ZEROS: [u32; 61] = [
     0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0, 0xf20,
     0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40, 0x1c50, 0xa620, 0xa8d0,
@@ -47,7 +47,7 @@ const ZEROS: [u32; 61] = [
     0x16b50, 0x1e140, 0x1e2f0, 0x1e4d0, 0x1e950, 0x1fbf0,
 ];
 
-/// Cyrillic, Greek and other letters, and the ASCII letters that they look like.
+/// Cyrillic, Greek and other letters, and the ASCII letters that they resemble.
 const LIKE: (&str, &str) =
     ("аеорсхуіѕјԁһԛѵкАВЕКМНОРСТХУІЅЈοανιρΑΒΕΖΗΙΚΜΝΟΡΤΥΧıɡɑօ", "aeopcxyisjdhqvkABEKMHOPCTXYISJoavipABEZHIKMNOPTYXigao");
 
@@ -95,7 +95,7 @@ fn letter(index: u32) -> Option<char> {
     char::from_u32(base + index)
 }
 
-/// Whether a character that is written as an escape could be part of a value.
+/// Whether a character written as an escape may be part of a value.
 pub(super) fn is_hidden(char: char) -> bool {
     matches!(fold(char), Some(Fold::Drop | Fold::Plain(_)))
 }
@@ -107,7 +107,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
         at = found;
         let len = match bytes.get(at) {
             Some(0xe4..=0xe9 | 0xeb..=0xed) => 3,
-            // half of the three-byte letters of Africa and Asia have no digits near them, but all are cheap
+            // Checking the remaining characters is cheap enough
             _ => {
                 let Some(char) = scan.text.get(at..).and_then(|rest| rest.chars().next()) else { return };
                 let end = at + char.len_utf8();
@@ -122,7 +122,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
     }
 }
 
-/// The next byte from `at` on that is no ASCII.
+/// The next non-ASCII byte from `at` on.
 fn next_high(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at;
     let rest = bytes.get(at..)?;
@@ -135,7 +135,7 @@ fn next_high(bytes: &[u8], at: usize) -> Option<usize> {
     None
 }
 
-/// Whether a character at `at..end` may be part of a value, by what stands beside it.
+/// Whether a character at `at..end` may be part of a value, judged by its neighbours.
 fn opens(bytes: &[u8], fold: Fold, at: usize, end: usize) -> bool {
     let before = at.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
     let behind = bytes.get(end).copied().unwrap_or(b' ');
@@ -145,7 +145,7 @@ fn opens(bytes: &[u8], fold: Fold, at: usize, end: usize) -> bool {
         Fold::Plain(_) => true,
         Fold::Drop => part(before) || part(behind),
         Fold::Mark('.') => word(before) && word(behind),
-        // behind a word for a password in its own script
+        // Behind a word for a password in its own script
         Fold::Mark(':' | '=') if before >= 0x80 => {
             let head = bytes.get(..at).unwrap_or_default();
             (word(behind) || behind == b' ' && bytes.get(end + 1).is_some_and(|next| word(*next)))
@@ -180,10 +180,10 @@ pub(super) fn decode(text: &str, view: &mut View) {
     view.copy(text.get(from..).unwrap_or_default());
 }
 
-/// Characters of a token on each side in which an ASCII letter is looked for.
+/// Most characters of a token on each side in which an ASCII letter is searched.
 const TOKEN: usize = 48;
 
-/// Whether the token around `at` holds an ASCII letter.
+/// Whether the token around `at` contains an ASCII letter.
 fn holds_ascii(text: &str, at: usize) -> bool {
     let part = |char: &char| char.is_alphanumeric() || "@._-+".contains(*char);
     let letter = |char: char| char.is_ascii_alphabetic();

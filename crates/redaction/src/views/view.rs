@@ -1,9 +1,9 @@
-//! **What**: [`View`], a decoded window of a text with the map back to it. **Invariants**: a range of it stands for
-//! whole escapes of the text. **Not here**: what is decoded (the other files), searching (`find`).
+//! [`View`]: a decoded window of a text with the map back to it. A range of a view maps to whole escapes of the text.
+//! The other files decode, `find` searches.
 
 use std::ops::Range;
 
-/// A stretch of a view that stands for another number of bytes, or for other bytes.
+/// A decoded unit: a range of the view and the bytes of the text that it replaces.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     at: usize,
@@ -12,26 +12,26 @@ pub(super) struct Mark {
     raw_len: u8,
 }
 
-/// A decoded window with the map to its text: one entry an escape.
+/// A decoded window with the map to its text, one entry per escape.
 #[derive(Default)]
 pub(crate) struct View {
     pub(super) text: String,
     pub(super) marks: Vec<Mark>,
     base: usize,
-    /// The next byte of the text that is read.
+    /// Position of the next byte to read in the text.
     raw: usize,
-    /// Every claim is one on all of this.
+    /// If set, every claim covers this whole range.
     pub(super) whole: Option<Range<usize>>,
     pub(super) cut: bool,
 }
 
 impl View {
-    /// What is searched.
+    /// The decoded text.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether not all could be decoded.
+    /// Whether decoding was cut short by the limit.
     pub(crate) fn is_cut(&self) -> bool {
         self.cut
     }
@@ -42,13 +42,13 @@ impl View {
         (self.base, self.raw, self.whole, self.cut) = (at, at, None, false);
     }
 
-    /// The next bytes stand for themselves.
+    /// Adds bytes that are not escaped.
     pub(super) fn copy(&mut self, text: &str) {
         self.text.push_str(text);
         self.raw += text.len();
     }
 
-    /// The next `raw_len` bytes stand for a character, or for nothing.
+    /// Adds a character, or nothing, decoded from the next `raw_len` bytes.
     #[inline]
     pub(super) fn put(&mut self, raw_len: usize, decoded: Option<char>) {
         let len = decoded.map_or(0, char::len_utf8);
@@ -59,8 +59,8 @@ impl View {
         self.raw += raw_len;
     }
 
-    /// The range of the text that a range of the view stands for: whole escapes, without those that say nothing at
-    /// its ends.
+    /// The range of the text behind a range of the view: whole escapes, without those at its ends that decode to
+    /// nothing.
     pub(super) fn map(&self, range: &Range<usize>) -> Range<usize> {
         if let Some(whole) = &self.whole {
             return whole.clone();
@@ -77,8 +77,8 @@ impl View {
         start..end.max(start)
     }
 
-    /// The stretches of the text that a range of the view stands for, without what was left out between them; none
-    /// where nothing was.
+    /// The parts of the text behind a range of the view, without removed text between them; empty if nothing was
+    /// removed.
     pub(crate) fn pieces(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         let within = self.marks.iter().filter(|mark| range.start < mark.at && mark.at < range.end);
         let whole = self.map(range);
@@ -93,14 +93,15 @@ impl View {
         pieces
     }
 
-    /// Whether something was decoded within or beside `range`.
+    /// Whether anything was decoded within or next to `range`.
     pub(super) fn touches(&self, range: &Range<usize>) -> bool {
         let first = self.marks.partition_point(|mark| mark.at + usize::from(mark.len) < range.start);
         self.marks.get(first).is_some_and(|mark| mark.at <= range.end)
     }
 }
 
-/// Bytes of the text from the start of `mark` to what the view's byte `at` stands for; `within` if it is in the mark.
+/// Number of bytes from the start of `mark` in the text to the position of the view's byte `at`; `within` if that is in
+/// the mark.
 fn raw_into(mark: &Mark, at: usize, within: usize) -> usize {
     let behind = mark.at + usize::from(mark.len);
     if at < behind { within } else { usize::from(mark.raw_len) + (at - behind) }

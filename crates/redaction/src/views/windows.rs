@@ -1,16 +1,16 @@
-//! **What**: stretches around escapes. **Invariants**: a window begins and ends between words where one ends near, so
-//! that no piece of a longer value looks like a value; windows are in order and do not overlap; linear.
+//! Chooses windows around escapes. A window begins and ends between words if one ends near, so that no part of a longer
+//! value looks like a value. Windows are in order and do not overlap; linear.
 
 use std::ops::Range;
 
 use super::super::sets::Bytes;
 
-/// Bytes around an escape in which a value and its context stand.
+/// Bytes around an escape in which a value and its context may be.
 const REACH: usize = 64;
-/// Bytes beyond in which a blank or quote is looked for.
+/// Further bytes in which a blank or quote is searched.
 const SEARCH: usize = 160;
 
-/// Adds the window around an escape; one that touches the last is joined to it.
+/// Adds the window around an escape, or extends the last window if they touch.
 pub(super) fn add(text: &str, escape: Range<usize>, out: &mut Vec<Range<usize>>) {
     let low = escape.start.saturating_sub(REACH);
     if let Some(last) = out.last_mut().filter(|last| last.end >= low) {
@@ -23,20 +23,20 @@ pub(super) fn add(text: &str, escape: Range<usize>, out: &mut Vec<Range<usize>>)
     out.push(start..end(text, escape.end));
 }
 
-/// Whether `at` is in the last window, far from its end: an escape there adds nothing.
+/// Whether `at` is in the last window and far from its end, so that an escape there adds nothing.
 pub(super) fn holds(out: &[Range<usize>], at: usize) -> bool {
     at < held(out)
 }
 
-/// Up to where the last window holds all escapes.
+/// The position up to which the last window covers all escapes.
 pub(super) fn held(out: &[Range<usize>]) -> usize {
     out.last().map_or(0, |last| (last.end + 1).saturating_sub(REACH + 16))
 }
 
-/// All but what parts words.
+/// All bytes except separators of words.
 static INSIDE: Bytes = Bytes::of(b" \t\n\x0c\r\"'<>`").others();
 
-/// Where a stretch before `low` begins between words.
+/// Start of a window before `low`, between words.
 pub(super) fn start(text: &str, low: usize) -> usize {
     let (bytes, floor) = (text.as_bytes(), low.saturating_sub(SEARCH));
     let before = bytes.get(floor..low).unwrap_or_default();
@@ -48,7 +48,7 @@ pub(super) fn start(text: &str, low: usize) -> usize {
     (start..=low.max(start)).find(|at| text.is_char_boundary(*at)).unwrap_or(start)
 }
 
-/// An escape that `at` cuts is taken whole.
+/// Start of the escape that `at` would cut.
 fn whole_escape(bytes: &[u8], at: usize) -> usize {
     let before = bytes.get(at.saturating_sub(8)..at).unwrap_or_default();
     match before.iter().rposition(|byte| b"\\&%=".contains(byte)) {
