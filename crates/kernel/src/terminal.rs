@@ -1,14 +1,13 @@
-//! **What**: texts for an auditor's terminal. **Why**: what a client wrote must not drive the terminal that shows it:
-//! C0, C1, DEL and marks that turn the direction of writing are shown, not sent. Also the plural of what is counted.
-//! **Not here**: what is shown.
+//! Makes texts safe for a terminal: text written by a client must not control the terminal that shows it, so C0, C1,
+//! DEL and direction marks are shown as escapes. Also forms plurals for counts.
 
-/// Whether a terminal might act on `c`.
+/// Whether a terminal might interpret `c`.
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200E}' | '\u{200F}' | '\u{061C}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A line of text with such characters as `\u{…}`; tabs stay.
+/// Replaces such characters in a line of text by `\u{…}`; tabs stay.
 pub fn clean(text: &str) -> String {
     text.chars()
         .flat_map(|c| match c {
@@ -19,7 +18,7 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
-/// What [`clean`] made such a text of, for who copied what was shown: only what it escapes is taken back.
+/// Reverses [`clean`] for a text that a user copied from the terminal; only escapes that [`clean`] makes are reversed.
 pub fn unclean(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some((before, behind)) = rest.split_once("\\u{") {
@@ -42,13 +41,13 @@ pub fn unclean(text: &str) -> String {
     out + rest
 }
 
-/// The same JSON (lines of it) with such characters as `\uXXXX`.
+/// Replaces such characters in JSON (or lines of it) by `\uXXXX`, which does not change its meaning.
 pub fn escaped(json: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if acts(c) && c != '\n' {
-            // writing to a String can't fail; all of them are in the first plane
+            // writing to a String can't fail; all such characters are in the first plane
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
@@ -57,7 +56,7 @@ pub fn escaped(json: &str) -> String {
     out
 }
 
-/// So many things: `1 line`, `2 lines`. For words that take an `s`.
+/// A count with its noun: `1 line`, `2 lines`. For nouns that take an `s`.
 pub fn counted(count: impl TryInto<u64>, thing: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
