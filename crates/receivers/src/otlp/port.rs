@@ -57,7 +57,7 @@ pub(super) struct Port {
     pub(super) transport: &'static str,
     /// Size and time limits of one request.
     pub(super) limits: Limits,
-    /// The connections' uploads, of which slow ones can be ended to make room.
+    /// Tracks slow uploads, which are ended when a new connection needs their place.
     pub(super) places: Arc<Places>,
     /// The port's metrics.
     pub(super) meters: Meters,
