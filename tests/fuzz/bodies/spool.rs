@@ -1,6 +1,6 @@
 //! With any bytes in a spool's files, opening it returns, each record read is one that was sealed, and it can be used
-//! further. The spool is always the same. Input: one byte selects the file, two bytes the offset; the rest overwrites
-//! bytes there.
+//! further. The spool is always the same. Input: one byte selects the file, two bytes the offset; a zero byte then
+//! truncates the file there, any other byte makes the remaining bytes overwrite it there.
 
 use std::path::Path;
 use std::sync::Arc;
