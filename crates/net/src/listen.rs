@@ -1,11 +1,9 @@
-//! The accept loop of every server in tollgate: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain. It
-//! exists because neither hyper nor tonic closes a client that connects and stays silent.
-//! At most [`Settings::max_connections`] are open. Beyond that, the connections that were idle longest make room for
-//! new ones, and if none is idle, slow uploads do. A connection without a first request is closed at the deadline, and
-//! one that is idle longer than [`Settings::idle`] between requests is closed even if it answers pings. After
-//! [`Serving::drain`] none is left. Bytes that clients may send before they are read are outside the byte budget and
-//! limited by [`unread_bound`]. [`Handler`] answers requests, `activity` tracks idle connections, `server_tls` has
-//! certificates.
+//! The accept loop of every server in tollgate: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain. Neither
+//! hyper nor tonic closes a client that connects and stays silent.
+//! At most [`Settings::max_connections`] are open; beyond that the longest idle connections make room, else slow
+//! uploads. A connection is closed without a first request by the deadline, and when it is idle longer than
+//! [`Settings::idle`], even if it answers pings. Unread bytes are outside the byte budget; [`unread_bound`] limits
+//! them. [`Handler`] answers requests, `activity` tracks idle connections, `server_tls` has certificates.
 
 use std::net::SocketAddr;
 use std::pin::pin;

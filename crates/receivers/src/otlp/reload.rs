@@ -1,5 +1,5 @@
-//! Reads certificates and tokens again when their files change, because they are rotated by others at times when
-//! nobody may restart a gateway.
+//! Reads certificates and tokens again when their files change, because they are rotated at times when the gateway
+//! can't be restarted.
 //! A file that can't be used changes nothing; each failure is counted and a repeated one is logged once. The task ends
 //! with the receiver. `auth` and `net/server_tls` interpret the files.
 
