@@ -87,7 +87,7 @@ pub struct Near;
 pub trait Handler: Send + Sync + 'static {
     /// The response to one request. The future is dropped when the client disconnects.
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>>;
-    /// Tracks slow uploads of the port. The default suits a handler that reads no large bodies.
+    /// Tracks slow uploads of the port. The default suits a handler that reads no bodies that could be slow.
     fn places(&self) -> Arc<Places> {
         Arc::default()
     }

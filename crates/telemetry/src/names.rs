@@ -68,19 +68,19 @@ metrics_table! {
     // --- receivers (labels: receiver, transport) ---
     /// Spans accepted and stored safely.
     RECEIVER_ACCEPTED_SPANS = "otelcol_receiver_accepted_spans_total", Kind::Counter;
-    /// Spans refused, for the client to act on.
+    /// Spans refused; the client must retry or drop them.
     RECEIVER_REFUSED_SPANS = "otelcol_receiver_refused_spans_total", Kind::Counter;
     /// Spans not accepted because of a failure in tollgate.
     RECEIVER_FAILED_SPANS = "otelcol_receiver_failed_spans_total", Kind::Counter;
     /// Metric points accepted and stored safely.
     RECEIVER_ACCEPTED_POINTS = "otelcol_receiver_accepted_metric_points_total", Kind::Counter;
-    /// Metric points refused, for the client to act on.
+    /// Metric points refused; the client must retry or drop them.
     RECEIVER_REFUSED_POINTS = "otelcol_receiver_refused_metric_points_total", Kind::Counter;
     /// Metric points not accepted because of a failure in tollgate.
     RECEIVER_FAILED_POINTS = "otelcol_receiver_failed_metric_points_total", Kind::Counter;
     /// Log records accepted and stored safely.
     RECEIVER_ACCEPTED_LOGS = "otelcol_receiver_accepted_log_records_total", Kind::Counter;
-    /// Log records refused, for the client to act on.
+    /// Log records refused; the client must retry or drop them.
     RECEIVER_REFUSED_LOGS = "otelcol_receiver_refused_log_records_total", Kind::Counter;
     /// Log records not accepted because of a failure in tollgate.
     RECEIVER_FAILED_LOGS = "otelcol_receiver_failed_log_records_total", Kind::Counter;

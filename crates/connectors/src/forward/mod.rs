@@ -24,7 +24,7 @@ const MOST: usize = 1000;
 /// `forward` connector stays unchanged.
 ///
 /// # Errors
-/// There are more than [`MOST`] paths.
+/// There are more than 1,000 paths.
 pub fn joined(pipelines: &[Pipeline], forwards: &HashSet<ComponentId>) -> Result<Vec<Pipeline>, Problem> {
     let mut ways = Ways { pipelines, forwards, found: Vec::new() };
     for pipeline in pipelines {
