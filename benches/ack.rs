@@ -1,10 +1,11 @@
-//! What a client waits for its acknowledgement: a sender and a back end in one small program that takes next to nothing
-//! of the processor, so that what is measured is the gateway. `vault_speed.py` starts a gateway between the two.
+//! Measures how long a client waits for its acknowledgement. The sender and the back end are one small program that
+//! uses little processor time, so that the gateway is measured. `vault_speed.py` starts a gateway between the two.
 //!
 //! ```text
-//! ack sink                                          a back end that answers 200; prints its port
-//! ack load PORT FILE MARK SECONDS CONNECTIONS [RATE] posts FILE to /v1/traces, its MARK (16 bytes) replaced each time; at RATE requests a
-//!                                                   second, or as fast as answers come; prints "requests-a-second p50 p99 max", in milliseconds
+//! ack sink    starts a back end that answers 200; prints its port
+//! ack load PORT FILE MARK SECONDS CONNECTIONS [RATE]
+//!             posts FILE to /v1/traces and replaces its MARK (16 bytes) each time, at RATE requests a second or as
+//!             fast as responses come; prints "requests-a-second p50 p99 max", in milliseconds
 //! ```
 
 #![allow(
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The head's first line, and the body, read to its end.
+/// Reads a message: returns the first line of its head, and reads its body completely.
 fn message(from: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Option<String> {
     let mut first = String::new();
     let mut length = 0;
@@ -105,7 +106,7 @@ impl Load {
                 request[at..at + 8].copy_from_slice(&id.to_le_bytes());
                 request[at + 8..at + 16].copy_from_slice(&(id ^ std::process::id() as u64).to_le_bytes());
             }
-            // from when it was due: waiting for a free connection is the gateway's time
+            // measured from the due time: waiting for a free connection counts as the gateway's time
             writer.write_all(&request).unwrap();
             let first = message(&mut reader, &mut answer).expect("an answer");
             assert!(first.starts_with("HTTP/1.1 200"), "{first}");

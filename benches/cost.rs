@@ -1,4 +1,4 @@
-//! Vocabulary, rates and cost: what a start pays, what a batch pays, and whether time is linear in spans.
+//! Vocabulary, rates and cost: the time of a start and of a batch, and whether time is linear in the number of spans.
 
 #![allow(clippy::panic, clippy::disallowed_methods, clippy::print_stdout, missing_docs, reason = "a bench")]
 
@@ -17,7 +17,7 @@ use processors::normalize::{self, Normalize};
 use rates::{Circumstances, Query, Rates, Source, Table, Unit};
 use telemetry::Meter;
 
-/// One agent run: of ten spans one is a model call with 4 KiB of content, the rest are tools.
+/// One agent run: one span in ten is a model call with 4 KiB of content, the others are tools.
 fn request(spans: usize) -> Bytes {
     let text = "lorem ipsum ".repeat(340);
     let span = |at: usize| {
@@ -96,7 +96,7 @@ fn batches(c: &mut Criterion) {
     group.finish();
 }
 
-/// A table of `models` models of one vendor, and as many ids.
+/// A table with `models` models of one vendor, each with its own ids.
 fn table(models: usize) -> String {
     let model = |n: usize| {
         format!(
@@ -111,11 +111,11 @@ fn table(models: usize) -> String {
     )
 }
 
-/// Percent that a batch may cost more with a table of 5,000 models.
+/// Maximum extra cost of a batch with a table of 5,000 models, in percent.
 const TABLE: f64 = 5.0;
 
-/// A batch of a thousand spans, priced with a small and a large table by turns:
-/// `cargo bench -p benches --bench cost -- gates`.
+/// Prices a batch of a thousand spans with a small and a large table alternately: `cargo bench -p benches --bench cost
+/// -- gates`.
 fn gates() -> bool {
     let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
     let payload = parsed(&request(1_000));
@@ -158,7 +158,8 @@ fn gates() -> bool {
     more <= TABLE
 }
 
-/// One look-up, and a batch priced with tables of different sizes: time per call must not depend on the table.
+/// A single look-up, and a batch priced with tables of different sizes: the time per call must not depend on the
+/// table.
 fn tables(c: &mut Criterion) {
     let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
     let payload = parsed(&request(1_000));

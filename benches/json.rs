@@ -1,4 +1,5 @@
-//! OTLP/JSON: time per byte and per span of reading and writing. Flat over the sizes, or something is quadratic.
+//! OTLP/JSON: time per byte and per span of reading and writing. It is constant over the sizes unless something is
+//! quadratic.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
 

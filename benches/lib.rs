@@ -1,1 +1,1 @@
-//! The benchmarks have nothing in common but their manifest.
+//! An empty library: the benchmarks share only their manifest.

@@ -1,8 +1,8 @@
-//! The whole way of a request. In process: parse, normalize, cost, runs, vault, redact, encode, on one thread, sealed
-//! and not; time per byte and per span over the sizes, which is flat, or something is quadratic. Over sockets: a
-//! gateway on loopback with its spool and a vault on a real disk, as a share of what one core does in process.
-//! `TOLLGATE_BENCH_DIR` chooses the volume (default: the system's temporary directory). Wall time is what criterion
-//! shows; the table at the end adds the thread's time on a processor, which a busy machine changes less.
+//! The whole path of a request. In process: parse, normalize, cost, runs, vault, redact and encode on one thread, with
+//! and without sealing; time per byte and per span is constant over the sizes unless something is quadratic. Over
+//! sockets: a gateway on loopback with its spool and a vault on a real disk, as a share of what one core does in
+//! process. `TOLLGATE_BENCH_DIR` chooses the volume (default: the system's temporary directory). criterion shows wall
+//! time; the table at the end adds the thread's processor time, which a busy machine changes less.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a bench")]
 #![allow(clippy::disallowed_methods, reason = "a bench has clients and a stopwatch of its own")]
@@ -43,30 +43,30 @@ use telemetry::Meter;
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve, tasks};
 
-/// The binary's.
+/// The allocator that the binary uses.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// When all of it happens, nanoseconds.
+/// The time of all telemetry, in Unix nanoseconds.
 const NOW: u64 = 1_795_000_000_000_000_000;
-/// Of every sort this many requests are made before the clock starts; each is new to the gateway.
+/// Number of requests of each kind that are made before the clock starts; each is new to the gateway.
 const RING: u64 = 4;
 
 // --- requests ---
 
-/// Stands where every request has bytes of its own: the start of trace ids, and, in hex, of response and call ids.
+/// Placeholder for bytes that differ in every request: the start of trace ids and, in hex, of response and call ids.
 const MARK: [u8; 8] = [0xb7, 0x19, 0xe3, 0x5c, 0xd2, 0x88, 0x46, 0xfa];
 
-/// How a request is made.
+/// The shape of a request.
 #[derive(Clone, Copy)]
 struct Shape {
     spans: usize,
     sessions: usize,
-    /// Content of one span: from, to (bytes).
+    /// Content of one span: minimum and maximum, in bytes.
     content: (usize, usize),
 }
 
-/// The batch of an agent: every second span a model call, the others tools.
+/// The batch of an agent: every second span is a model call, the others are tools.
 const AGENT: Shape = Shape { spans: 100, sessions: 1, content: (2 << 10, 40 << 10) };
 
 const WORDS: &str = "the ledger of a quarter shows that fn let match entry Some(value) is not balanced because return \
@@ -82,7 +82,7 @@ impl Source {
         (self.0 >> 33) as usize % limit
     }
 
-    /// Prose and code of about `len` bytes as it stands inside a JSON string.
+    /// Prose and code of about `len` bytes, as inside a JSON string.
     fn prose(&mut self, len: usize) -> String {
         let words: Vec<&str> = WORDS.split(' ').collect();
         let mut out = String::with_capacity(len + 32);
@@ -99,7 +99,7 @@ impl Source {
         out
     }
 
-    /// What a tool that fails says, in about 300 bytes: words of its own, of which content has few.
+    /// A tool's error message of about 300 bytes, with words that are rare in content.
     fn failure(&mut self) -> String {
         const PARTS: [&str; 12] = [
             "connection to upstream host timed out after ",
@@ -123,7 +123,7 @@ impl Source {
         out
     }
 
-    /// Messages in the form of the semantic conventions, `len` bytes together.
+    /// Messages in the form of the semantic conventions, `len` bytes in total.
     fn messages(&mut self, roles: &[&str], len: usize) -> String {
         let mut out = String::from("[");
         let mut turn = 0;
@@ -208,7 +208,7 @@ fn span(source: &mut Source, shape: Shape, index: usize) -> Span {
     }
 }
 
-/// An encoded request and where its mark stands.
+/// An encoded request and the positions of its mark.
 #[derive(Clone)]
 struct Template {
     bytes: Vec<u8>,
@@ -240,7 +240,7 @@ impl Template {
         Self { bytes, binary, hex }
     }
 
-    /// Gives the request ids that none had before.
+    /// Gives the request ids that no earlier request had.
     fn renew(&mut self, number: u64) {
         let id = number.to_be_bytes();
         let hex = kernel::hex::encode(&id);
@@ -264,7 +264,7 @@ impl Template {
 
 // --- in process ---
 
-/// A sealer that does not seal: what is left is the rest of the vault's work.
+/// A sealer that does not encrypt, so that only the rest of the vault's work is measured.
 struct Plain;
 
 struct PlainSession;
@@ -290,7 +290,7 @@ impl SessionSeal for PlainSession {
 enum Vault {
     /// As in production.
     Age,
-    /// Everything but the seal.
+    /// Everything except encryption.
     Plain,
     /// No vault step: redaction reads the content.
     None,
@@ -350,8 +350,8 @@ impl Chain {
         Self { processors, batches: AtomicU64::new(0) }
     }
 
-    /// One request, from bytes to bytes. `step` is told what was done. Nothing is committed, claims are let go; but
-    /// what runs would do after the commit is done, for it is a part of what tracking costs.
+    /// Processes one request from bytes to bytes and calls `step` after each step. Nothing is committed and claims are
+    /// released, but the work of `runs` after the commit is done, because it is part of the cost of tracking.
     fn request(&self, wire: Bytes, mut step: impl FnMut(&str)) -> usize {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.batches.fetch_add(1, Ordering::Relaxed).to_be_bytes());
@@ -383,16 +383,16 @@ impl Chain {
     }
 }
 
-/// What this thread spent on a processor.
+/// Processor time of this thread.
 fn on_cpu() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
-/// What was measured of one case.
+/// The measurements of one case.
 struct Row {
     name: String,
-    /// Seconds of each sample's requests.
+    /// Duration of each sample's requests, in seconds.
     wall: Vec<f64>,
     cpu: Duration,
     requests: u64,
@@ -406,7 +406,7 @@ impl Board {
         self.0.iter().find(|row| row.name == name).map(|row| median(&row.wall))
     }
 
-    /// Processor seconds of a request; where the system does not tell, wall time.
+    /// Processor seconds of a request; wall time if the system does not report processor time.
     fn cpu(&self, name: &str) -> Option<f64> {
         let row = self.0.iter().find(|row| row.name == name)?;
         if row.cpu.is_zero() { self.median(name) } else { Some(row.cpu.as_secs_f64() / row.requests as f64) }
@@ -447,7 +447,7 @@ fn measure(criterion: &mut Criterion, board: &mut Board, name: &str, vault: Vaul
 
 const CONTENT_SIZES: [usize; 4] = [16, 64, 256, 1024];
 const SPAN_COUNTS: [usize; 3] = [100, 1_000, 10_000];
-/// Spans of each request of [`CONTENT_SIZES`].
+/// Spans in each request of [`CONTENT_SIZES`].
 const CONTENT_SPANS: usize = 4;
 
 fn in_process(criterion: &mut Criterion, board: &mut Board) {
@@ -495,9 +495,9 @@ fn steps(vault: Vault, time: Duration) -> Vec<(String, f64)> {
     seen.into_iter().map(|(step, all)| (step, median(&all))).collect()
 }
 
-/// What texts that repeat content cost in the agent's batch: fingerprints of all content, which every batch pays, and
-/// the search, which only a batch with a text that could quote pays; as percent of the whole way, and with a full
-/// memory.
+/// The cost of finding texts that repeat content, in the agent's batch: fingerprints of all content, which every batch
+/// pays, and the search, which only a batch with a text that could quote pays; as percent of the whole path, and with
+/// a full memory.
 fn echoes(time: Duration) -> [f64; 3] {
     let template = Template::new(AGENT);
     let payload = Payload::parse(Signal::Traces, Bytes::from(template.bytes.clone())).ok().unwrap();
@@ -513,7 +513,7 @@ fn echoes(time: Duration) -> [f64; 3] {
         prints
     };
     let prints = print();
-    // ten different errors, one of which quotes
+    // ten different errors, one of which quotes content
     let quote: String = content.first().unwrap().chars().skip(1_000).take(200).collect();
     let mut texts: Vec<String> = (0..9).map(|at| Source(at).failure()).collect();
     texts.push(format!("bad input: {quote}"));
@@ -563,12 +563,12 @@ fn echoes(time: Duration) -> [f64; 3] {
 
 // --- runs ---
 
-/// How many runs are live.
+/// Numbers of live runs.
 const LIVE: [u64; 3] = [10, 1_000, 100_000];
-/// Spans of one request of one run.
+/// Spans in one request of one run.
 const RUN_SPANS: usize = 10;
 
-/// A request of one run: half model calls, half tools, 200 bytes of content each; the next request has another session.
+/// A request of one run: half model calls, half tools, 200 bytes of content each; each request has another session.
 fn run() -> Template {
     let mut source = Source(1);
     let shape = Shape { spans: RUN_SPANS, sessions: 1, content: (200, 200) };
@@ -580,7 +580,7 @@ fn run() -> Template {
     Template::of(spans)
 }
 
-/// A tracker with so many live runs, to each of which a request more comes in turn.
+/// A tracker with a number of live runs, which receive further requests in turn.
 struct Tracked {
     chain: Chain,
     template: Template,
@@ -597,7 +597,7 @@ impl Tracked {
         tracked
     }
 
-    /// What the next request costs on the worker, and after the commit: nanoseconds.
+    /// Nanoseconds of the next request on the worker, and after the commit.
     fn step(&mut self) -> [f64; 2] {
         self.number = self.number % self.live + 1;
         self.template.renew(self.number);
@@ -622,7 +622,7 @@ impl Tracked {
         [processed, began.elapsed()].map(|time| time.as_nanos() as f64)
     }
 
-    /// The same of a span, the mean over some time.
+    /// The same per span, as the mean over `time`.
     fn cost(&mut self, time: Duration) -> [f64; 2] {
         let (mut spent, mut spans, began) = ([0.0; 2], 0_usize, Instant::now());
         while began.elapsed() < time {
@@ -634,8 +634,8 @@ impl Tracked {
     }
 }
 
-/// What tracking a span costs with so many live runs, side by side in rounds that take turns: a table, and the last as
-/// a multiple of the first. `cargo bench -p benches --bench pipeline -- runs`
+/// Compares the cost of tracking a span for different numbers of live runs, in alternating rounds: prints a table and
+/// returns the last as a multiple of the first. `cargo bench -p benches --bench pipeline -- runs`
 fn live_runs() -> f64 {
     let mut tracked = LIVE.map(Tracked::new);
     let mut rounds: [Vec<[f64; 2]>; LIVE.len()] = Default::default();
@@ -657,27 +657,27 @@ fn live_runs() -> f64 {
 
 // --- what must not become slower ---
 
-/// Percent of the whole way that tracking runs may take, on the worker and after the commit.
+/// Maximum share of tracking runs in the whole path, on the worker and after the commit, in percent.
 const RUNS: f64 = 10.0;
-/// Percent of what tracking a span costs with the fewest live runs that it may cost with the most. What is more than
-/// 100 is the processor's cache, which holds ten runs and not a hundred thousand; a step that grew with the number
-/// would be far above.
+/// Maximum cost of tracking a span with the most live runs, in percent of the cost with the fewest. The part above 100
+/// is due to the processor's cache, which holds ten runs but not a hundred thousand; a step that grew with the number
+/// of runs would be far above the limit.
 const FLAT: f64 = 250.0;
 
-/// Percent of the whole way that `normalize` and `cost` may take together.
+/// Maximum share of `normalize` and `cost` together in the whole path, in percent.
 const NORMALIZE_AND_COST: f64 = 10.0;
-/// Percent of the whole way that the fingerprints of content may take, which every batch pays.
+/// Maximum share of content fingerprints, which every batch pays, in the whole path, in percent.
 const FINGERPRINTS: f64 = 5.0;
-/// Percent that a batch with texts that could quote pays more. It must leave a stream in which each tenth batch has
-/// such a text at about the limit of all.
+/// Maximum extra cost of a batch with texts that could quote, in percent. A stream in which every tenth batch has such
+/// a text must stay at about the limit of the whole.
 const SEARCH: f64 = 3.0;
-/// Percent of the whole way that sealing may take: what the vault step takes with age more than with everything but the
-/// seal.
+/// Maximum share of sealing in the whole path, in percent: the extra time of the vault step with age over the step
+/// without encryption.
 const SEALING: f64 = 25.0;
-/// Measured so often; the median counts, for other work on the machine comes and goes.
+/// Number of rounds; the median counts, because other load on the machine varies.
 const ROUNDS: usize = 5;
 
-/// Whether a figure is in its limit, said so.
+/// Prints a figure with its limit and returns whether it is within the limit.
 fn gate(what: &str, figures: &[f64], limit: f64) -> bool {
     let figure = median(figures);
     let verdict = if figure <= limit { "ok" } else { "TOO MUCH" };
@@ -685,7 +685,7 @@ fn gate(what: &str, figures: &[f64], limit: f64) -> bool {
     figure <= limit
 }
 
-/// The shares that have a limit: `cargo bench -p benches --bench pipeline -- gates`.
+/// Checks the shares that have a limit: `cargo bench -p benches --bench pipeline -- gates`.
 fn gates() -> bool {
     let mut runs = Vec::new();
     let (mut first, mut second, mut third, mut sealing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -748,7 +748,7 @@ async fn gateway(folder: &Path) -> App {
     App::start(blueprint, seams).await.unwrap()
 }
 
-/// Sends a request, reads the answer; its status.
+/// Sends a request and returns the status of the response.
 fn post(stream: &mut TcpStream, body: &[u8]) -> u16 {
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
@@ -770,11 +770,11 @@ fn post(stream: &mut TcpStream, body: &[u8]) -> u16 {
     }
 }
 
-/// What clients saw.
+/// The clients' measurements.
 struct Seen {
-    /// Seconds to each acknowledgement, sorted.
+    /// Seconds until each acknowledgement, sorted.
     acks: Vec<f64>,
-    /// Answers that were not 200: the sender has to come again.
+    /// Responses other than 200, after which the sender has to retry.
     refused: u64,
     wall: f64,
 }
@@ -791,7 +791,7 @@ impl Seen {
     }
 }
 
-/// `clients` connections, each with one request on its way at a time.
+/// Runs `clients` connections, each with one request in progress at a time.
 fn load(to: SocketAddr, template: &Template, clients: u64, time: Duration) -> Seen {
     let began = Instant::now();
     let client = |_| {
@@ -822,7 +822,7 @@ fn load(to: SocketAddr, template: &Template, clients: u64, time: Duration) -> Se
     Seen { acks, refused, wall: began.elapsed().as_secs_f64() }
 }
 
-/// Seconds of one request in process, here and now: the load of the machine may have changed since the other cases.
+/// Seconds of one request in process, measured now, because the machine's load may have changed since the other cases.
 fn reference(template: &Template, time: Duration) -> f64 {
     let (chain, ring) = (Chain::new(Vault::Age), template.ring());
     let (began, mut count) = (Instant::now(), 0);
@@ -918,7 +918,7 @@ fn main() {
     let mut board = Board::default();
     in_process(&mut criterion, &mut board);
     criterion.final_summary();
-    // Only a whole, measuring run goes on: not a test, a list, a profile, a choice of cases.
+    // The rest needs a complete measuring run: no test, list, profile or selection of cases.
     let whole = std::env::args().skip(1).eq(["--bench"]);
     if !whole {
         return;

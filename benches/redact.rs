@@ -1,9 +1,10 @@
-//! The redaction engine: time over one `memchr_iter('@')` pass of the same text, in one run. Ratios travel between
-//! machines where megabytes a second do not. `memchr` is as fast as the text comes to it: *warm* is a text that the
-//! caches hold, *cold* one of 1 GiB that they don't, as texts that just came from the network. The engine hardly cares.
-//! `TOLLGATE_GATE=1` makes bounds of the cold ratios (what was measured on a quiet machine and a quarter more; the aim
-//! stands beside them) and of the others: the run fails when one is broken. `count NAME PASSES` only searches a corpus
-//! or a hostile text: `tests/nightly.sh instructions` counts what the processor does, which no load changes.
+//! The redaction engine: its time as a multiple of one `memchr_iter('@')` pass over the same text in the same run,
+//! because ratios carry over between machines while megabytes a second do not. `memchr` is limited by memory: a *warm*
+//! text is in the caches, a *cold* one of 1 GiB is not, like text that just came from the network; the engine hardly
+//! depends on it. `TOLLGATE_GATE=1` turns the cold ratios (the value measured on a quiet machine plus a quarter, with
+//! the target beside it) and the other figures into limits: the run fails if one is exceeded. `count NAME PASSES` only
+//! searches a corpus or a hostile text, so that `tests/nightly.sh instructions` can count instructions, which do not
+//! depend on load.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,12 +26,12 @@ use redaction::{BUILTIN, Custom, Detector, RuleData, Scratch};
 
 /// Bytes of each corpus.
 const SIZE: usize = 2 << 20;
-/// Bytes that no cache holds: there are processors with half a gigabyte of it.
+/// Bytes that no cache holds: some processors have half a gigabyte of cache.
 const COLD: usize = 1 << 30;
-/// As many of them as the engine reads: they were written long before, too.
+/// The part of these bytes that the engine reads; it was written long before, so it is cold too.
 const COLD_READ: usize = 64 << 20;
 
-/// A texts' corpus, and its cold ratio: what holds, and what is aimed at.
+/// A corpus of texts, and the limit and target of its cold ratio.
 struct Corpus {
     name: &'static str,
     texts: Vec<String>,
@@ -45,7 +46,7 @@ fn detector(custom: &[Custom]) -> Detector {
     Detector::new(&rules(), custom).map_err(|errors| errors.len()).expect("the rules compile")
 }
 
-/// The best of some rounds, seconds.
+/// The shortest time of several rounds, in seconds.
 fn best(rounds: usize, mut work: impl FnMut()) -> f64 {
     let mut round = || {
         let start = Instant::now();
@@ -63,7 +64,7 @@ fn memchr_pass(texts: &[String], rounds: usize) -> f64 {
     })
 }
 
-/// The ratio over copies of the texts that together fit no cache.
+/// The ratio over copies of the texts that together fit in no cache.
 fn cold_ratio(detector: &Detector, texts: &[String]) -> f64 {
     let bytes: usize = texts.iter().map(String::len).sum();
     let copies: Vec<String> = std::iter::repeat_n(texts, COLD.div_ceil(bytes)).flatten().cloned().collect();
@@ -109,7 +110,7 @@ fn strings(value: &serde_json::Value, out: &mut Vec<String>) {
     }
 }
 
-/// Numbers that look random and are the same in each run.
+/// Deterministic numbers that look random.
 struct Numbers(u64);
 
 impl Numbers {
@@ -175,7 +176,7 @@ fn corpora() -> Vec<Corpus> {
     ]
 }
 
-/// Texts that nearly match, for ever, and their names.
+/// Hostile texts: their name, and the part that is repeated to nearly match a rule again and again.
 const HOSTILE: [(&str, &str); 15] = [
     ("at", "a@"),
     ("dashes", "1-"),
@@ -196,8 +197,7 @@ const HOSTILE: [(&str, &str); 15] = [
 /// Bytes of a hostile text.
 const FOR_EVER: usize = 256 << 10;
 
-/// The hostile texts by name, and one that tries the patterns of all rules in turn: what they begin with, and too
-/// little behind it.
+/// The hostile texts by name, and one that starts the patterns of all rules in turn with too little behind each start.
 fn hostile_texts() -> impl Iterator<Item = (&'static str, String)> {
     let begin = |part: &str| {
         let part = part.trim_start_matches("(?:").chars();
@@ -209,7 +209,7 @@ fn hostile_texts() -> impl Iterator<Item = (&'static str, String)> {
     texts.chain([("dfa cache thrash", turn)]).map(|(name, piece)| (name, piece.repeat(FOR_EVER / piece.len())))
 }
 
-/// Bounds that were broken.
+/// Limits that were exceeded.
 #[derive(Default)]
 struct Gate(Vec<String>);
 
@@ -268,7 +268,7 @@ fn hostile(detector: &Detector, logs: f64, gate: &mut Gate) {
     }
 }
 
-/// The rules and a hundred of a user's, each for a text that stands nowhere.
+/// The built-in rules and a hundred custom ones, each for a text that occurs nowhere.
 fn with_users() -> Detector {
     let rule = |i: usize| Custom {
         name: format!("USER_{i}"),
@@ -287,7 +287,7 @@ fn users(plain: &Detector, corpora: &[Corpus], gate: &mut Gate) {
     }
 }
 
-/// What each rule costs: the time of all rules over that without it. Only where it can be told.
+/// Prints the 20 most expensive rules: the time of all rules compared with the time without the rule.
 fn by_rule(corpora: &[Corpus]) {
     let all = rules();
     let texts: Vec<String> = corpora.iter().flat_map(|corpus| corpus.texts.iter().take(40).cloned()).collect();
@@ -308,11 +308,11 @@ fn by_rule(corpora: &[Corpus]) {
     }
 }
 
-/// Bytes of a corpus whose instructions are counted: the counting is fifty times slower.
+/// Bytes of a corpus whose instructions are counted; counting is fifty times slower.
 const COUNTED: usize = 256 << 10;
 
-/// Searches one corpus or hostile text some times and says how many bytes it has; nothing is timed. `users: NAME`: with
-/// users' rules.
+/// Searches one corpus or hostile text `passes` times and prints its size; nothing is timed. `users: NAME` adds the
+/// custom rules.
 fn count(name: &str, passes: usize) {
     let users = name.strip_prefix("users: ");
     let (detector, name) = users.map_or_else(|| (detector(&[]), name), |name| (with_users(), name));

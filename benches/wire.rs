@@ -1,7 +1,7 @@
-//! The data plane: parse, read, edit and encode one request, beside the same with prost's structs, in one run.
+//! The data plane: parse, read, edit and encode one request, compared with prost's structs in the same run.
 //!
-//! `cargo bench -p benches --bench wire`. Read ratios, not times: `ours` / `prost` of a group; over the portions of
-//! `flat` the time should stay within 30 %.
+//! `cargo bench -p benches --bench wire`. Compare ratios, not times: `ours` / `prost` of a group; over the portions of
+//! `flat` the time should vary by at most 30 %.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, missing_docs, reason = "a bench")]
 
@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlp::{OwnedValue, Payload, Signal, TextEdit, UnknownFields, split};
 use prost::Message;
 
-/// Content attributes of a model span: removed by the edit.
+/// Content attributes of a model span, which the edit removes.
 const CONTENT: [&str; 5] = [
     "gen_ai.input.messages",
     "gen_ai.output.messages",
@@ -26,7 +26,7 @@ const CONTENT: [&str; 5] = [
     "gen_ai.prompt",
 ];
 
-/// Numbers without a clock or a seed: the same in every run.
+/// Deterministic numbers.
 struct Sequence(u64);
 
 impl Sequence {
@@ -35,7 +35,7 @@ impl Sequence {
         (self.0 >> 33) as usize % bound
     }
 
-    /// Short texts are ASCII, content is not, as in real traffic.
+    /// Short texts are ASCII and content is not, as in real traffic.
     fn text(&mut self, length: usize) -> String {
         const WORDS: [&str; 8] =
             ["{\"role\":\"user\"", "the quick", "brown fox", "1234", "path/to/file.rs", "fn main()", "mail", "é\\n"];
@@ -92,7 +92,7 @@ fn changes(count: &mut u32) -> bool {
     count.is_multiple_of(250)
 }
 
-/// Parse, look at every text, take the content out, stamp three attributes, encode.
+/// Parses, visits every text, removes the content, sets three attributes and encodes.
 fn ours(bytes: &Bytes) -> usize {
     let mut payload = Payload::parse(Signal::Traces, bytes.clone()).expect("parses");
     let spans: Vec<_> = payload.items().collect();
@@ -205,11 +205,11 @@ fn against_prost(criterion: &mut Criterion) {
     }
 }
 
-/// Size of a portion, and the requests with it.
+/// The size of a portion, and the requests of that size.
 type Portions = Vec<(usize, Vec<Bytes>)>;
 
-/// The same amount of data in other portions: 4 MiB in attributes of 16 KiB to 1 MiB, 10,000 spans in requests of 100
-/// to 10,000. (One small request over and over would be learnt by heart by the processor.)
+/// The same amount of data in different portions: 4 MiB in attributes of 16 KiB to 1 MiB, 10,000 spans in requests of
+/// 100 to 10,000. (With one small request repeated, the processor would learn its branches.)
 fn portions(sequence: &mut Sequence) -> (Portions, Portions) {
     let attributes = [16, 64, 256, 1024].map(|size| {
         let spans = (0..4096 / size).map(|_| {

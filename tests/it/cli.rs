@@ -1,4 +1,4 @@
-//! What holds for every command: memory that nobody dumps, and an exit code that says whether it was written.
+//! Tests of every command: no core dumps, and an exit code that reports failed writes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -17,7 +17,7 @@ fn tollgate(folder: &Path) -> Command {
     command
 }
 
-/// A command that waits for its key or its configuration must have switched off core dumps before it read any of it.
+/// A command that waits for its key or its configuration must have disabled core dumps before it reads any of it.
 #[test]
 fn no_command_reads_before_it_is_hardened() {
     let folder = tempfile::tempdir().unwrap();
@@ -33,7 +33,7 @@ fn no_command_reads_before_it_is_hardened() {
     ] {
         let mut command = tollgate(folder.path());
         let mut child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Opens when the command opens it, and not before.
+        // A fifo opens for writing only when the command opens it for reading.
         let writer = OpenOptions::new().write(true).open(&path).unwrap();
         let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
         let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
@@ -43,7 +43,7 @@ fn no_command_reads_before_it_is_hardened() {
     }
 }
 
-/// What could not be written is no success.
+/// A failed write must not exit with success.
 #[test]
 fn a_full_disk_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
@@ -73,7 +73,7 @@ fn a_full_disk_is_a_failure() {
     }
 }
 
-/// A spool whose key is gone must not get another by being looked at, and the gateway must refuse to start with 78.
+/// `validate` must not create a new key for a spool whose key is lost, and the gateway must refuse to start with 78.
 #[test]
 fn a_lost_key_stays_lost() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,8 +89,8 @@ fn a_lost_key_stays_lost() {
     }
 }
 
-/// A variable that is set to nothing, as `TOLLGATE_DATA_DIR=` in a unit or a compose file, is no directory and no wrong
-/// usage.
+/// A variable that is set to the empty string, such as `TOLLGATE_DATA_DIR=` in a unit or a compose file, counts as not
+/// set.
 #[test]
 fn an_empty_data_directory_is_none() {
     let folder = tempfile::tempdir().unwrap();
@@ -100,8 +100,8 @@ fn an_empty_data_directory_is_none() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Whoever mends errors hears of warnings in the same round. (Shown to fail: with an error outside of the file its
-/// warnings were left out.)
+/// Warnings are reported together with errors. (Regression test: an error outside of the file suppressed its
+/// warnings.)
 #[test]
 fn validate_tells_warnings_beside_errors() {
     let folder = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ fn validate_tells_warnings_beside_errors() {
     assert!(said.contains("limits.accounts.nobody") && said.contains("spool.directory"), "{said}");
 }
 
-/// A gateway that is killed at the end of a test.
+/// A gateway process that is killed at the end of a test.
 struct Runs(Child);
 
 impl Drop for Runs {
@@ -128,19 +128,20 @@ impl Drop for Runs {
     }
 }
 
-/// Where its log says that OTLP over HTTP is taken, and the key that it says auditors need.
+/// The OTLP/HTTP address from the gateway's log, and the signing key's public half from its `vault_key` line.
 fn log_of(child: &mut Child) -> (SocketAddr, String) {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let line = lines.by_ref().find(|line| line.contains("\"vault_key\"")).unwrap();
     let key = serde_json::from_str::<serde_json::Value>(&line).unwrap()["vault_key"].as_str().unwrap().to_owned();
     let line = lines.by_ref().find(|line| line.contains("listening: otlp http")).unwrap();
     let address = line.split('"').find_map(|word| word.parse().ok()).unwrap();
-    // the rest must go somewhere
+    // the rest of the log must be read, or the gateway would block
     std::thread::spawn(move || lines.for_each(drop));
     (address, key)
 }
 
-/// A refused request is answered in words, and a line of the log says why and from where, once; nothing of it is told.
+/// A refused request is answered with a reason, and one log line gives the reason and the origin but quotes nothing of
+/// the request.
 #[test]
 fn a_refusal_is_answered_and_logged() {
     let folder = tempfile::tempdir().unwrap();
@@ -177,7 +178,7 @@ fn a_refusal_is_answered_and_logged() {
     assert!(text.matches("a request was refused").count() == 1 && !text.contains("CANARY"), "{text}");
 }
 
-/// A port in use is named, with where it is set, and the option that a start without a file has.
+/// The error for a port in use names the port, its configuration key, and the option for a start without a file.
 #[test]
 fn a_port_in_use_says_what_to_set() {
     let folder = tempfile::tempdir().unwrap();
@@ -198,7 +199,7 @@ fn a_port_in_use_says_what_to_set() {
     }
 }
 
-/// `--listen` means the same ports to every command that knows them, and is refused where it would have no effect.
+/// `--listen` means the same ports in every command that has it, and is refused where it would have no effect.
 #[test]
 fn listen_is_for_the_embedded_default() {
     let folder = tempfile::tempdir().unwrap();
@@ -214,7 +215,7 @@ fn listen_is_for_the_embedded_default() {
     assert!(["14317", "14318", "14319"].iter().all(|port| text.contains(&format!("127.0.0.1:{port}"))), "{text}");
 }
 
-/// A file without its option is told what it lacks, by each command that reads a configuration.
+/// Every command that reads a configuration names the missing option if a file is given without it.
 #[test]
 fn a_file_without_its_option() {
     let folder = tempfile::tempdir().unwrap();
@@ -225,7 +226,7 @@ fn a_file_without_its_option() {
     }
 }
 
-/// A gateway that is not there: the port that was asked, and how to name another one.
+/// If no gateway answers, the error names the port that was tried and how to set another.
 #[test]
 fn no_gateway_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -241,8 +242,8 @@ fn no_gateway_says_what_to_do() {
     }
 }
 
-/// A newcomer's first span: shown with the command that opens its content, found in the vault within seconds, opened.
-/// Until then an empty answer says that objects wait.
+/// A new user's first span is printed with the command that opens its content, is found in the vault within seconds,
+/// and opens. Until then an empty result says that objects are still waiting.
 #[test]
 fn the_first_span_is_shown_found_and_opened() {
     let folder = tempfile::tempdir().unwrap();
@@ -284,7 +285,7 @@ fn the_first_span_is_shown_found_and_opened() {
     let opened = Command::new("sh").args(["-c", &line]).output().unwrap();
     let text = String::from_utf8_lossy(&opened.stdout);
     assert!(text.contains("CANARY first words"), "{text} {}", String::from_utf8_lossy(&opened.stderr));
-    // what the start log calls by the guide's name is what is to be pasted
+    // the guide uses the same name for the key as the start log
     let guide = fs::read_to_string(fixtures::at("docs/auditors-guide.md")).unwrap();
     assert!(guide.contains("`vault_key` in its"), "the guide says where the key is told");
     let verified = tollgate(folder.path()).args(["vault", "verify", "--key", &key, "--store"]).arg(&vault).output();

@@ -1,4 +1,4 @@
-//! The generated configuration, the examples, and every configuration error as a user sees it.
+//! Tests of the generated configuration, the examples, and every configuration error as a user sees it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,7 +53,7 @@ fn problems(name: &str, text: &str) -> String {
     }
 }
 
-/// `config/default.yaml` is what the code says, and it loads.
+/// `config/default.yaml` is what the code generates, and it loads.
 #[test]
 fn default_yaml_is_generated_and_loads() {
     let (path, text) = (root().join("config/default.yaml"), defaults::generate());
@@ -67,14 +67,14 @@ fn default_yaml_is_generated_and_loads() {
     assert_eq!(problems("default.yaml", &text), "");
 }
 
-/// What `validate` says of a configuration, accepted or not.
+/// The output of `validate` for a configuration, valid or not.
 fn said(name: &str, text: &str) -> String {
     let read = resolve::read(name, text, &Everything, Path::new("/tmp/data"));
     let problems = read.result.err().unwrap_or(read.warnings);
     read.source.render(&problems, false)
 }
 
-/// What the hint of a path that leaks says to write, written as it stands there with a recipient, is all there is to do.
+/// The hint for a leaking path is complete: the configuration loads once it is written as suggested, with a recipient.
 #[test]
 fn the_hint_of_a_leaking_path_is_whole() {
     let file = |processors: &str, steps: &str| {
@@ -96,7 +96,6 @@ fn the_hint_of_a_leaking_path_is_whole() {
     }
 }
 
-/// Every example loads.
 #[test]
 fn examples_load() {
     let mut seen = 0;
@@ -122,7 +121,8 @@ fn the_sidecar_configuration_loads() {
     assert_eq!(problems("sidecar", &text), "");
 }
 
-/// The Kubernetes example holds all that it names; its ConfigMap's changes arrive; Prometheus reaches the admin port.
+/// The Kubernetes example defines everything that it names; changes of its ConfigMap arrive; Prometheus reaches the
+/// admin port.
 #[test]
 fn the_sidecar_names_only_what_is_there() {
     let manifest = fs::read_to_string(root().join("deploy/kubernetes/sidecar.yaml")).unwrap();
@@ -155,7 +155,7 @@ fn the_sidecar_names_only_what_is_there() {
     );
 }
 
-/// Each file in tests/cases/config is a wrong or doubtful configuration; its snapshot is what the user sees.
+/// Each file in tests/cases/config is an invalid or questionable configuration; its snapshot is what the user sees.
 #[test]
 fn wrong_configurations_say_what_is_wrong() {
     let folder = root().join("tests/cases/config");
@@ -175,7 +175,7 @@ fn wrong_configurations_say_what_is_wrong() {
     }
 }
 
-/// A stanza of the Collector pastes in: what is served otherwise here is told, key by key, and is no error.
+/// A stanza of the Collector can be pasted in: each key that works differently gets a note and is not an error.
 #[test]
 fn the_collectors_queue_and_retry_are_accepted_with_notes() {
     let stanza = |keys: &str| {
@@ -216,7 +216,7 @@ fn the_collectors_queue_and_retry_are_accepted_with_notes() {
     assert_eq!(notes(ours), [""; 0]);
 }
 
-/// A file as one finds it beside a Collector loads; what each part became is told, in the order of the file.
+/// A typical Collector file loads; a note for each part says what it became, in the order of the file.
 #[test]
 fn a_collectors_file_loads_with_notes() {
     let text = fs::read_to_string(root().join("tests/cases/otelcol.yaml")).unwrap();
@@ -249,8 +249,8 @@ fn a_collectors_file_loads_with_notes() {
     assert_eq!(processors(0), ["redact", "resource", "attributes/team"]);
 }
 
-/// What such files say of connections, pools, buffers and the Collector's own log decides nothing here: it must be
-/// told, key by key, and keep nobody from starting. A path for probes is served, or they would end the pod.
+/// Settings of connections, pools, buffers and the Collector's own log have no effect: each gets a note and none
+/// prevents the start. A path for probes is served, because failing probes would end the pod.
 #[test]
 fn a_collectors_tuning_is_told_and_no_error() {
     let text = fs::read_to_string(root().join("tests/cases/otelcol-gateway.yaml")).unwrap();
@@ -293,7 +293,7 @@ fn a_collectors_tuning_is_told_and_no_error() {
     assert_eq!(path, Some("/healthz"));
 }
 
-/// What the manual's blocks leave out, and the variables that they name.
+/// Supplies the variables and files that the manual's blocks name.
 struct Manual;
 
 impl Lookup for Manual {
@@ -308,7 +308,7 @@ impl Lookup for Manual {
     }
 }
 
-/// A block as a whole configuration.
+/// Completes a block to a whole configuration.
 fn completed(block: &str) -> String {
     let recipient = "recipients: [\"${env:AUDITOR_1}\"]";
     let mut whole = match block.starts_with("store:") {
@@ -343,8 +343,8 @@ fn completed(block: &str) -> String {
     whole
 }
 
-/// Every block of YAML in the manual loads, by itself or with what it leaves out: who copies it must not be refused.
-/// (Shown to fail: a password in README was a letter too short.)
+/// Every YAML block in the manual loads, alone or completed, so that a user who copies it is not refused. (Regression
+/// test: a password in the README was one letter too short.)
 #[test]
 fn the_manuals_configurations_load() {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
@@ -368,8 +368,8 @@ fn the_manuals_configurations_load() {
     assert!(seen >= 8, "{seen}");
 }
 
-/// A Collector's `memory_limiter` must become a limit that refuses no later than the Collector's soft limit, and be
-/// told; what `limits` says itself wins.
+/// A Collector's `memory_limiter` becomes a limit that refuses no later than the Collector's soft limit, with a note;
+/// an explicit `limits` key takes precedence.
 #[test]
 fn a_memory_limiter_becomes_a_limit() {
     let limits = |body: &str, more: &str| {
@@ -401,7 +401,7 @@ fn a_memory_limiter_becomes_a_limit() {
             "{told}"
         );
     }
-    // above the Collector's own limit, which must be told
+    // above the Collector's own limit, which must be reported
     assert!(limits("limit_mib: 100", "").2.contains("128MiB`, the least that can hold the gateway"));
     assert!(!limits("limit_mib: 2000", "").2.contains("the least"));
     let (memory, _, told) = limits("limit_mib: 2000", "limits: { memory: 1GiB }");
@@ -409,7 +409,7 @@ fn a_memory_limiter_becomes_a_limit() {
     assert!(told.contains("is not used"), "{told}");
 }
 
-/// What changes or drops items stands behind what must see all of them.
+/// A step that changes or drops items must come after the steps that need to see all of them.
 #[test]
 fn steps_that_drop_stand_last() {
     let text = |order: &str| {
@@ -427,8 +427,8 @@ fn steps_that_drop_stand_last() {
     }
 }
 
-/// A limit of an account that no receiver has limits nobody, and is a slip of the pen; where a tokens file may bring
-/// accounts, nobody can tell. (Shown to fail: such a limit was loaded without a word.)
+/// A limit for an account that no receiver has is probably a typing error and gets a note, unless a tokens file may
+/// define the account. (Regression test: such a limit was loaded without a note.)
 #[test]
 fn limits_of_accounts_that_nobody_has_are_noted() {
     let notes = |auth: &str| {
@@ -455,7 +455,7 @@ fn limits_of_accounts_that_nobody_has_are_noted() {
     assert_eq!(notes("auth: { tokens_file: /run/tokens },"), [""; 0]);
 }
 
-/// What is told in place of a Collector's `hash` can be pasted.
+/// The replacement suggested for a Collector's `hash` can be pasted.
 #[test]
 fn the_remedy_for_hash_loads() {
     let cases = fs::read_to_string(root().join("tests/cases/config/collectors-blocks.snap")).unwrap();

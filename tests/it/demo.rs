@@ -1,4 +1,4 @@
-//! `tollgate demo` as a user runs it: piped, without HOME, with a reader that goes away, until Ctrl-C.
+//! Tests of `tollgate demo` as a user runs it: piped, without HOME, with a reader that disconnects, until Ctrl-C.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-/// The demo with nothing in its environment but a folder for temporary files.
+/// Starts the demo with only a temporary folder in its environment.
 fn demo(folder: &Path, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .arg("demo")
@@ -29,11 +29,12 @@ fn entries(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
-/// It ends with 0, says what it should, in plain text, also when the usual ports are taken, and leaves nothing behind.
+/// The demo exits with 0, prints the expected plain text, also when the usual ports are taken, and leaves nothing
+/// behind.
 #[test]
 fn once_and_piped() {
     let folder = tempfile::tempdir().unwrap();
-    // Whoever else holds them: they are taken.
+    // It does not matter which process holds these ports.
     let _taken: Vec<_> = [4317, 4318, 8888].map(|port| TcpListener::bind(("127.0.0.1", port))).into_iter().collect();
     let (out, err, code) = ended(demo(folder.path(), &["--once"]));
     assert_eq!(code, Some(0), "{out}\n{err}");
@@ -63,7 +64,7 @@ fn once_and_piped() {
     assert_eq!(entries(folder.path()), 0);
 }
 
-/// A reader that goes away at once changes nothing: it ends well and leaves nothing behind.
+/// A reader that disconnects at once changes nothing: the demo ends with success and leaves nothing behind.
 #[test]
 fn a_reader_that_goes_away() {
     let folder = tempfile::tempdir().unwrap();
@@ -76,7 +77,7 @@ fn a_reader_that_goes_away() {
     assert_eq!(entries(folder.path()), 0);
 }
 
-/// It serves until it is told to end; what it printed to copy is true; the directory is gone afterwards.
+/// The demo serves until it gets a signal; the commands it printed work; the directory is removed afterwards.
 #[test]
 fn serves_until_it_is_told_to_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -109,7 +110,7 @@ fn options() {
     let (out, _, code) = ended(demo(folder.path(), &["--once", "--keep"]));
     assert_eq!(code, Some(0), "{out}");
     assert_eq!(entries(folder.path()), 1);
-    // what is printed last opens what was kept
+    // the last printed command opens the kept data
     let replay = out.lines().last().unwrap().trim().strip_prefix("tollgate ").unwrap();
     let replay = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(replay.split(' ')).env_clear().output().unwrap();
     assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
@@ -117,8 +118,8 @@ fn options() {
     assert_eq!(code, Some(2), "{err}");
 }
 
-/// `--chaos`: killed, cut off, full, killed there, mended: ids in are ids out, in half a minute, and nothing is left
-/// behind.
+/// `--chaos`: after kills, a cut connection and a full disk, all ids that went in come out, within half a minute, and
+/// nothing is left behind.
 #[test]
 fn chaos() {
     let folder = tempfile::tempdir().unwrap();

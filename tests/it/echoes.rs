@@ -1,5 +1,5 @@
-//! Texts that repeat content, through the steps that strip and redact: over batches and signals, and on every
-//! recording, where the rate of false finds is measured: `cargo test --test it echoes -- --nocapture` prints it.
+//! Tests of texts that repeat content, through the steps that strip and redact: across batches and signals, and on
+//! every recording, where the rate of false finds is measured. `cargo test --test it echoes -- --nocapture` prints it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ struct Line {
 }
 
 impl Line {
-    /// `rules`: redaction rules besides echoes.
+    /// `rules`: whether redaction rules apply in addition to echoes.
     fn new(rules: bool) -> Self {
         let (meter, vocabulary) = (Meter::new(), Arc::new(Vocabulary::builtin().ok().unwrap()));
         let pseudonyms = Pseudonymizer::new(&Secret::new("k".to_owned()));
@@ -58,7 +58,7 @@ impl Line {
         }
     }
 
-    /// One batch; `commit`: its effects are applied.
+    /// Processes one batch; with `commit` its effects are applied.
     fn pass(&self, payload: Payload, commit: bool) -> Payload {
         let origin = Origin {
             account: "default".into(),
@@ -101,7 +101,7 @@ fn traces(spans: Vec<Json>) -> Payload {
     Payload::parse(Signal::Traces, Bytes::from(wire)).ok().unwrap()
 }
 
-/// Every text of a payload, by kind of place and key.
+/// Every text of a payload, with its kind of place and its key.
 fn texts(payload: &Payload) -> Vec<(PlaceKind, String, String)> {
     let mut out = Vec::new();
     payload.clone().edit_text(|place, text| {
@@ -143,7 +143,7 @@ fn said(payload: &Payload) -> (String, String, String) {
     (name, status, message)
 }
 
-/// In one batch, in either order, in all places: the quotation goes, names and codes stay.
+/// Within one batch, in either order and in all places, the quotation is removed while names and codes stay.
 #[test]
 fn within_a_batch() {
     for spans in [vec![chat("s"), failing("s")], vec![failing("s"), chat("s")]] {
@@ -158,7 +158,8 @@ fn within_a_batch() {
     }
 }
 
-/// Over batches of a session: what was committed is remembered, what was not, or was another session's, is not.
+/// Across batches of a session, committed content is remembered; uncommitted content and content of another session is
+/// not.
 #[test]
 fn over_batches() {
     let line = Line::new(true);
@@ -173,7 +174,7 @@ fn over_batches() {
     assert_eq!(said(&line.pass(traces(vec![other]), true)), fresh, "another session");
 }
 
-/// A stack trace that quotes keeps its frames and its type, over any length.
+/// A stack trace that quotes content keeps its frames and its type, whatever its length.
 #[test]
 fn traces_keep_their_frames() {
     let frames: String = (0..400)
@@ -204,14 +205,14 @@ fn traces_keep_their_frames() {
     assert_eq!(again.get_str(node, "exception.stacktrace"), Some(cut), "a second pass changes nothing");
 }
 
-/// The text that each attribute or field came out as, by a word of it that is no content.
+/// The output texts that contain `word`, which must not be content.
 fn out_of(payload: &Payload, word: &str) -> String {
     let all = texts(payload).into_iter().map(|(_, _, text)| text);
     all.filter(|text| text.contains(word)).collect::<Vec<_>>().join("|")
 }
 
-/// Errors that are structures: each text inside is searched, capped and, if it changed, kept whole by the vault; flags
-/// and numbers stay as they are.
+/// In an error that is a structure each text is searched and capped; if one changed, the vault keeps the whole
+/// structure. Flags and numbers stay unchanged.
 #[test]
 fn structured_errors() {
     let value = |text: &str| json!({ "stringValue": text });
@@ -244,7 +245,7 @@ fn structured_errors() {
     assert!(matches!(plain("retryable"), Value::Bool(true)) && matches!(plain("status"), Value::Int(429)));
 }
 
-/// A name of an event and a type of an error that are sentences go to the vault.
+/// An event name or error type that is a sentence goes to the vault.
 #[test]
 fn texts_that_stay() {
     let quote = "tell Jane Doe that her invoice of March";
@@ -259,8 +260,8 @@ fn texts_that_stay() {
     assert_eq!(out_of(&out, "event-4"), "", "a name that is a sentence");
 }
 
-/// Queries, addresses and labels are no quotations: a board needs them, though content says the same, and though an
-/// error beside them says it too.
+/// Queries, addresses and labels are not treated as quotations, because dashboards need them, even if content and an
+/// error beside them contain the same text.
 #[test]
 fn queries_and_labels_stay() {
     let sql = "SELECT name, email FROM customers WHERE region = 'north' ORDER BY name";
@@ -280,8 +281,8 @@ fn queries_and_labels_stay() {
     assert!(out.text(node, Field::StatusMessage).contains("[CONTENT]"), "an error is searched");
 }
 
-/// A child of the same trace is searched though it does not tell the session, also a request later; the other order,
-/// too.
+/// A child span of the same trace is searched although it lacks the session id, also one request later, and in the
+/// reverse order.
 #[test]
 fn children_without_the_session() {
     let without = |mut span: Json| {
@@ -300,7 +301,7 @@ fn children_without_the_session() {
     }
 }
 
-/// The name of an agent stays in other texts where it stays under its own key, though content says the same.
+/// An agent's name stays in other texts if it stays under its own key, although content contains the same text.
 #[test]
 fn names_of_agents_stay() {
     let name = "Keeper of the northern ledger";
@@ -318,7 +319,7 @@ fn names_of_agents_stay() {
     assert_eq!(out.text(node, Field::Name), "[CONTENT].agent", "no key tells that it is one");
 }
 
-/// Log records: bodies that are no content, as text and as structure, and names of events.
+/// Log records: bodies that are not content, as text and as structure, and event names.
 #[test]
 fn log_bodies() {
     let record = |body: Json, event: &str, attributes: Json| {
@@ -379,9 +380,9 @@ struct Count {
     errors: BTreeSet<String>,
 }
 
-/// On every recording: a canary of content that was stripped with the same batch, or earlier in the session, stands in
-/// no error text, status message or name; texts without a canary that were changed are counted, shown, and stay few.
-/// (An error that comes before anything repeats it, as a tool's own, is no echo: it stays, redacted.)
+/// On every recording: no error text, status message or name contains a canary of content that was stripped in the
+/// same batch or earlier in the session. Changed texts without a canary are counted and printed, and must stay few.
+/// (An error that comes before the content that repeats it, such as a tool's own, is not an echo: it stays, redacted.)
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures of a release; shown with --nocapture")]
 fn recordings() {
@@ -429,15 +430,15 @@ fn compare(line: &Line, vocabulary: &Vocabulary, payload: Payload, content: &mut
     let mut before = place(&payload);
     let out = line.pass(payload, true);
     let after = place(&out);
-    // most bodies go whole: what is left of them says nothing
+    // most bodies are removed as a whole and reveal nothing
     let bodies = texts(&out).into_iter().filter(|(kind, ..)| *kind == PlaceKind::Body);
     let said = bodies.flat_map(|(_, _, text)| canaries(&text).collect::<Vec<_>>());
     count.left.extend(said.filter(|canary| content.contains(canary)));
     if before.len() > after.len() {
-        // an `error` inside of a message, and what a tool said, go to the vault
+        // an `error` inside of a message, and a tool's output, go to the vault
         let mut left = after.clone();
         before.retain(|text| left.iter().position(|one| one == text).map(|at| left.swap_remove(at)).is_some());
-        // a changed one has no partner that could be told from those
+        // a changed text can't be told apart from those
         count.changed += left.len();
     } else {
         assert_eq!(before.len(), after.len());

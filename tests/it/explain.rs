@@ -1,4 +1,4 @@
-//! `tollgate explain` as a user runs it, and `docs/agent-telemetry.md`, whose tables are made with it:
+//! Tests of `tollgate explain` as a user runs it, and of `docs/agent-telemetry.md`, whose tables it generates:
 //! `TOLLGATE_UPDATE=1 cargo test --test it explain` writes them.
 
 use std::fmt::Write as _;
@@ -41,7 +41,8 @@ fn as_json(path: &str) -> Json {
     serde_json::from_str(&out).unwrap()
 }
 
-/// A text that went whole says why, not what rules would have found in it; a copy of a call says that it is one.
+/// For a text that is removed as a whole, the output gives the reason instead of the rules that would match; a copy of
+/// a call is marked as a copy.
 #[test]
 fn whole_texts_and_copies_say_why() {
     let chat = |id: u64, more: &str| {
@@ -66,7 +67,7 @@ fn whole_texts_and_copies_say_why() {
     assert!(out.contains("price    not counted: a copy of a call that is counted elsewhere"), "{out}");
 }
 
-/// Pseudonyms are those of the gateway where its key is found; else it is said that they are not.
+/// Pseudonyms equal the gateway's if its key is found; otherwise a note says that they differ.
 #[test]
 fn pseudonyms_are_the_gateways() {
     let request =
@@ -89,7 +90,7 @@ fn pseudonyms_are_the_gateways() {
     assert!(shown(None).1 && shown(None).0 != shown(Some(key)).0);
 }
 
-/// Everything that goes on, as text.
+/// All text that is forwarded.
 fn after(request: &Json) -> String {
     let parts = request["items"].as_array().unwrap().iter().flat_map(|item| item["parts"].as_array().unwrap());
     let parts = parts.chain(request["shared"].as_array().unwrap());
@@ -102,7 +103,7 @@ fn after(request: &Json) -> String {
         .join("\n")
 }
 
-/// Its JSON drives no terminal: what a client wrote stands there escaped, and reads the same.
+/// JSON output can't control a terminal: text written by a client is escaped and reads the same.
 #[test]
 fn json_drives_no_terminal() {
     let (folder, name) = (tempfile::tempdir().unwrap(), "a\u{9b}2J\u{202e}b");
@@ -117,7 +118,7 @@ fn json_drives_no_terminal() {
     assert!(said.to_string().contains(name), "{out}");
 }
 
-/// A schema URL with a query, which no schema has, is shown as dropped.
+/// A schema URL with a query, which no real schema has, is shown as dropped.
 #[test]
 fn says_what_schema_urls_lose() {
     let folder = tempfile::tempdir().unwrap();
@@ -136,7 +137,7 @@ fn says_what_schema_urls_lose() {
     assert_eq!(said["requests"][0]["shared"].as_array().unwrap().len(), 2, "resource and scope");
 }
 
-/// The status of a tool that failed is its output: it is shown as kept in the vault, not as dropped.
+/// The status message of a failed tool is its output: it is shown as kept in the vault, not as dropped.
 #[test]
 fn says_where_a_failed_tools_status_went() {
     let folder = tempfile::tempdir().unwrap();
@@ -152,7 +153,8 @@ fn says_where_a_failed_tools_status_went() {
     assert_eq!(status["now"], "to the vault", "{status}");
 }
 
-/// What it says of a recorded request: dialect and why, content by rule, buckets, row and an arithmetic that adds up.
+/// For a recorded request the output gives the dialect and the reason, content by rule, token buckets, the rate row
+/// and an arithmetic that adds up.
 #[test]
 fn says_why() {
     let shown = as_json("semconv/openai/004-traces.pb");
@@ -172,7 +174,7 @@ fn says_why() {
     assert!(!after(request).contains("CANARY-prompt"), "the prompt went to the vault");
 }
 
-/// Every recording can be explained, by its bytes alone too; as text it is one stream without control characters.
+/// Every recording can be explained, also from its bytes alone; text output is one stream without control characters.
 #[test]
 fn every_way_in() {
     let folder = tempfile::tempdir().unwrap();
@@ -204,7 +206,7 @@ fn every_way_in() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
 }
 
-/// What is no telemetry is refused in one line that does not quote it.
+/// Input that is not telemetry is refused in one line that does not quote it.
 #[test]
 fn what_is_no_telemetry() {
     let folder = tempfile::tempdir().unwrap();
@@ -228,7 +230,7 @@ const CLIENTS: [(&str, &str, &[&str]); 3] = [
     ("semconv", "semconv/openai/004-traces.pb", &["chat gpt-5-mini", "execute_tool burn"]),
 ];
 
-/// What is new each time.
+/// Attributes whose values differ in each run.
 const FRESH: [&str; 6] = [
     "gen_ai.payload.s3_uri",
     "gen_ai.payload.range",
@@ -262,7 +264,7 @@ fn table(path: &str, names: &[&str]) -> String {
     let items = shown["requests"][0]["items"].as_array().unwrap();
     let mut out = String::new();
     for name in names {
-        // the fullest one tells most
+        // the item with the most changes shows most
         let item = items
             .iter()
             .filter(|item| item["name"] == *name)
@@ -295,7 +297,7 @@ fn table(path: &str, names: &[&str]) -> String {
     out
 }
 
-/// The page shows what the program does today.
+/// The page shows the current output of the program.
 #[test]
 fn the_page_is_true() {
     let path = root().join(PAGE);
@@ -314,13 +316,14 @@ fn the_page_is_true() {
     assert!(page == wanted, "{PAGE} is out of date: TOLLGATE_UPDATE=1 cargo test --test it explain");
     for line in page.lines().filter(|line| line.contains("CANARY-")) {
         let goes_on = line.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        // an error that repeats nothing stays, as it does in the recordings
+        // an error that repeats nothing stays, as in the recordings
         let error = ["status.message", "error", "exception."].iter().any(|key| line.starts_with(&format!("| `{key}")));
         assert!(!goes_on.contains("CANARY-") && (goes_on != "the same" || error), "{line}");
     }
 }
 
-/// Of a text that redaction changed it says which rule, why, and where, in characters of what came.
+/// For a text that redaction changed, the output names the rule, the reason and the position, in characters of the
+/// original.
 #[test]
 fn says_which_rule() {
     let folder = tempfile::tempdir().unwrap();
@@ -342,8 +345,8 @@ fn says_which_rule() {
     assert!(text.contains("[EMAIL] by ") && text.contains("(characters 7 to 22)"), "{text}");
 }
 
-/// What a `filter` drops is still shown, and which rule of which step drops it; a step behind it says nothing about it,
-/// and what goes on is not marked. (Shown to fail: as if there were no filter.)
+/// An item that a `filter` drops is still shown, with the step and rule that drop it; later steps say nothing about
+/// it, and forwarded items are not marked. (Regression test: the output ignored the filter.)
 #[test]
 fn says_what_a_filter_drops() {
     let folder = tempfile::tempdir().unwrap();
@@ -376,8 +379,8 @@ fn says_what_a_filter_drops() {
     assert!(text.contains("  dropped  by filter: rule health\n"), "{text}");
 }
 
-/// A line of `tap --json` is read as the request that it holds; a file without items says what is read here. (Shown to
-/// fail: "0 items", exit 0.)
+/// A line of `tap --json` is read as the request that it contains; a file without items is answered with the formats
+/// that are accepted. (Regression test: "0 items", exit 0.)
 #[test]
 fn a_line_of_tap_is_explained() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Pipelines joined by the `forward` connector, in a whole gateway.
+//! Tests of pipelines joined by the `forward` connector, in a whole gateway.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn configuration(folder: &Path, behind: &[&str]) -> String {
     .to_string()
 }
 
-/// What a pipeline forwards goes through the next one's steps, once, and what it exports itself does not.
+/// Items that a pipeline forwards go through the next pipeline's steps once; its own exports do not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_goes_on_in_another() {
     let folder = tempfile::tempdir().unwrap();
@@ -52,7 +52,7 @@ async fn a_pipeline_goes_on_in_another() {
     assert!(!out.contains("the whole story") && !out.contains("jane@"), "{out}");
 }
 
-/// The way through a connector is judged as one: what is missing on it is told with the whole way.
+/// A path through a connector is checked as one pipeline: a problem is reported with the whole path.
 #[test]
 fn the_whole_way_is_checked() {
     let folder = Path::new("/tmp/data");

@@ -1,6 +1,5 @@
-//! The bodies of fuzz targets (`tests/fuzz/bodies`) over inputs that a seed has changed: short enough for every run.
-//! What is searched at length is the nightly part `fuzz`; the data plane's targets are run by
-//! `crates/otlp/src/tests/fuzz.rs`.
+//! Runs the bodies of fuzz targets (`tests/fuzz/bodies`) over inputs that a seed mutates, short enough for every test
+//! run. The nightly part `fuzz` searches at length; `crates/otlp/src/tests/fuzz.rs` runs the data plane's targets.
 
 use std::io::Write as _;
 
@@ -21,7 +20,7 @@ mod spool;
 
 use smoke::smoke;
 
-/// Bodies in every coding, cut, flipped and spliced: no panic, never more than the cap.
+/// Bodies in every coding, cut, flipped and spliced, cause no panic and never exceed the limit.
 #[test]
 fn inflating() {
     let text = b"{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"name\":\"n\"}]}]}]}".repeat(40);
@@ -37,7 +36,7 @@ fn inflating() {
     smoke(6_000, &examples, inflate::body);
 }
 
-/// Configurations, changed in some places: no panic, and a refusal says why.
+/// Mutated configurations cause no panic, and a refusal gives a reason.
 #[test]
 fn configurations() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
@@ -52,7 +51,7 @@ fn configurations() {
     smoke(40, &examples[..1], config::body);
 }
 
-/// A spool whose files are changed: opening answers, and what is read is what was written.
+/// With mutated spool files, opening the spool returns, and each record read is one that was written.
 #[test]
 fn spools() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A whole gateway in the test's process: requests in, what a third party gets out.
+//! A whole gateway in the test's process: requests in, and the output for a third party.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use otlp::{Signal, json};
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 
-/// Every step, and a file in place of a third party.
+/// A configuration with every step and a file in place of a third party.
 fn configuration(folder: &Path) -> String {
     let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
@@ -31,7 +31,7 @@ fn configuration(folder: &Path) -> String {
     .to_string()
 }
 
-/// Posts the requests to a gateway; what it forwarded when it had shut down.
+/// Posts the requests to a gateway and returns what it had forwarded when it was shut down.
 pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("data")).unwrap();
@@ -48,7 +48,7 @@ pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, 
     lines.lines().map(decode).collect()
 }
 
-/// A gateway of this configuration.
+/// Starts a gateway with this configuration.
 pub(crate) async fn start(configuration: &str, data: &Path) -> App {
     let read = resolve::read("test", configuration, &Nothing, data);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
@@ -61,7 +61,7 @@ fn decode(line: &str) -> (Signal, Vec<u8>) {
     (signal, json::decode(signal, line.as_bytes()).unwrap())
 }
 
-/// One request over a connection of its own; it must be accepted.
+/// Posts one request over a connection of its own; it must be accepted.
 pub(crate) fn post(to: SocketAddr, signal: Signal, body: &[u8]) {
     let mut stream = TcpStream::connect(to).unwrap();
     let (signal, length) = (signal.as_str(), body.len());

@@ -1,5 +1,5 @@
-//! Keys that lie as ciphertext of a KMS, as processes see them: who is asked, when, how often, and what becomes of a
-//! gateway while the KMS refuses or is away.
+//! Tests of keys stored as KMS ciphertext, in real processes: which KMS requests are sent, when and how often, and how
+//! a gateway behaves while KMS refuses or is unavailable.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,14 +13,14 @@ use tempfile::TempDir;
 use crate::reload::Running;
 use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 
-/// What the standard chain takes, and nothing from this machine.
+/// Credentials for the standard provider chain, and nothing from this machine.
 const CREDENTIALS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_EC2_METADATA_DISABLED", "true")];
 
 struct Site {
     folder: TempDir,
     kms: FakeKms,
-    /// Public keys, by the name of the file.
+    /// Public keys, by file name.
     public: Vec<(&'static str, String)>,
 }
 
@@ -33,7 +33,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl Site {
-    /// Two signing keys and an auditor's, as ciphertext only.
+    /// Two signing keys and an auditor's key, stored as ciphertext only.
     fn new() -> Self {
         let (folder, kms) = (tempfile::tempdir().unwrap(), FakeKms::start());
         fs::create_dir_all(folder.path().join("data")).unwrap();
@@ -86,7 +86,7 @@ impl Site {
         Running::start_in(&CREDENTIALS, &self.config(key), more)
     }
 
-    /// A start that fails: what it says, and its exit code.
+    /// A start that fails: its error output and exit code.
     fn refused(&self, key: &str) -> (String, Option<i32>) {
         let config = format!("--config={}", self.config(key).display());
         let done = tollgate(&["run", &config]);
@@ -99,7 +99,7 @@ impl Site {
     }
 }
 
-/// An agent's span with a prompt; it must be accepted.
+/// Sends an agent's span with a prompt; it must be accepted.
 fn send(to: std::net::SocketAddr, prompt: &str) {
     let body = format!(
         r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"chat",
@@ -134,8 +134,8 @@ fn keys_in_plain_text(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A gateway signs with a key that lies as ciphertext, and an auditor opens with one: both in memory, none on the disk,
-/// one request each.
+/// A gateway signs with a key stored as ciphertext, and an auditor opens with one: both stay in memory, neither is
+/// written to disk, and each needs one KMS request.
 #[test]
 fn sealed_keys_sign_and_open() {
     let site = Site::new();
@@ -179,7 +179,7 @@ fn sealed_keys_sign_and_open() {
     assert_eq!(keys_in_plain_text(site.folder.path()), Vec::<PathBuf>::new());
     let none = tollgate(&["vault", "replay", "s-1", "--store", &store]);
     assert_eq!(none.status.code(), Some(2), "one of both kinds of keys is needed");
-    // the context is part of what opens it
+    // the encryption context is needed for decryption
     let done = tollgate(&[&["vault", "replay", "s-1"], &sealed[..8]].concat());
     let said = text(&done.stderr);
     assert!(
@@ -188,8 +188,8 @@ fn sealed_keys_sign_and_open() {
     );
 }
 
-/// What somebody has to change ends a start with 78, what may pass with 1; neither hangs, and what is no ciphertext is
-/// not sent.
+/// A failed start exits with 78 if someone must change something and with 1 if the fault may pass; it never hangs, and
+/// a file that is not ciphertext is not sent to KMS.
 #[test]
 fn a_start_without_the_key_ends_and_says_why() {
     let site = Site::new();
@@ -210,7 +210,7 @@ fn a_start_without_the_key_ends_and_says_why() {
     let (said, exit) = site.refused("missing");
     assert!(exit == Some(78) && said.contains("can't be read"), "{exit:?} {said}");
     assert_eq!(site.kms.count(), before, "nothing was sent");
-    // an auditor's key is no signing key: what was opened is shown to nobody
+    // an auditor's key is not a signing key: the decrypted key is never shown
     let (said, exit) = site.refused("auditor.kms");
     assert!(
         exit == Some(78) && said.contains("holds no signing key") && !said.contains("AGE-SECRET"),
@@ -218,7 +218,7 @@ fn a_start_without_the_key_ends_and_says_why() {
     );
 }
 
-/// A KMS that hangs keeps nobody from ending the gateway.
+/// A KMS that hangs does not prevent ending the gateway.
 #[test]
 fn a_start_that_waits_for_a_kms_can_be_ended() {
     let site = Site::new();
@@ -234,9 +234,9 @@ fn a_start_that_waits_for_a_kms_can_be_ended() {
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
-/// A reload goes over to another key with one request, made while the former gateway serves; one that KMS does not open
-/// changes nothing. (Shown to fail: without what was kept of the rehearsal the round that began asked again, with
-/// nobody serving.)
+/// A reload switches to another key with one KMS request, made while the previous gateway still serves; a key that KMS
+/// does not decrypt changes nothing. (Regression test: without the key kept from the rehearsal, the new round asked
+/// again while nothing was served.)
 #[test]
 fn a_signing_key_is_rotated_without_a_gap() {
     let site = Site::new();
@@ -251,7 +251,7 @@ fn a_signing_key_is_rotated_without_a_gap() {
     site.kms.set(Mood::Hangs);
     gateway.signal("HUP");
     gateway.line("read again");
-    // while it waits, and after
+    // during and after the wait for KMS
     send(http, "still with the first key");
     assert!(gateway.line("can't be used; the one before goes on").contains("KMS is not available"));
     send(http, "once more with the first key");
@@ -271,8 +271,8 @@ fn a_signing_key_is_rotated_without_a_gap() {
     assert!(verify(&["one", "two"]) && !verify(&["one"]) && !verify(&["two"]));
 }
 
-/// A watch that waits for a KMS to open a key does not ask it each second: it writes down, and charges for, each time.
-/// (Shown to fail: five requests in six seconds.)
+/// `--watch` does not retry a key at KMS every second, because KMS logs and charges each request. (Regression test:
+/// five requests in six seconds.)
 #[test]
 fn a_watch_asks_a_kms_seldom() {
     let site = Site::new();
@@ -291,7 +291,7 @@ fn a_watch_asks_a_kms_seldom() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// `validate` asks nobody and says so; `check` and `vault doctor` ask.
+/// `validate` does not ask KMS and says so; `check` and `vault doctor` do.
 #[test]
 fn validate_asks_nobody_and_check_asks() {
     let site = Site::new();

@@ -1,6 +1,5 @@
-//! The leak search's self-check: with sealing switched off it must find what it looks for. The same way through a whole
-//! gateway, sealed, must leave nothing. The search over every recording, outbound included, is
-//! `tests/peers/run.sh leak`.
+//! The self-check of the leak search: with sealing turned off it must find the canaries; a whole gateway with sealing
+//! must leave none. `tests/peers/run.sh leak` searches every recording, including outbound data.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,16 +20,16 @@ use vault::seal::{NewSession, SealFailed, Sealer, SessionSeal};
 const RECORDING: &str = "tests/recordings/claude-code";
 const SESSION: &str = "plain";
 
-/// What is switched off.
+/// The kinds of sealing that a test turns off.
 #[derive(Clone, Copy, Default)]
 struct Off {
-    /// The vault's fragments stay plain.
+    /// Fragments in the vault are not encrypted.
     vault: bool,
-    /// The spool's segments stay plain.
+    /// Segments of the spool are not encrypted.
     spool: bool,
 }
 
-/// A sealer that does not seal.
+/// A sealer that does not encrypt.
 struct Plain;
 
 struct PlainSession;
@@ -56,7 +55,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Canaries of the session that stand in its traces and logs.
+/// Canaries that occur in the session's traces and logs.
 fn canaries() -> Vec<String> {
     let text = fs::read_to_string(root().join(RECORDING).join("manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -65,7 +64,7 @@ fn canaries() -> Vec<String> {
     seen.map(|one| one["value"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Two branches: what a third party gets, and, for the spool, everything, to an exporter in the house that is away.
+/// Two branches: the output for a third party, and, for the spool, all data for an internal exporter that is down.
 fn configuration(folder: &Path) -> String {
     let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
@@ -113,7 +112,7 @@ async fn start(folder: &Path, off: Off) -> App {
     App::start(blueprint, seams).await.unwrap()
 }
 
-/// One HTTP request; the whole answer.
+/// Sends one HTTP request and returns the whole response.
 fn http(to: SocketAddr, head: &str, body: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).unwrap();
     let length = body.len();
@@ -124,7 +123,7 @@ fn http(to: SocketAddr, head: &str, body: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Replays the session; then every byte the gateway wrote or showed: (what, bytes).
+/// Replays the session and returns every byte that the gateway wrote or showed, with its origin.
 async fn played(off: Off) -> Vec<(String, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path(), off).await;
@@ -159,15 +158,14 @@ fn collect(folder: &Path, out: &mut Vec<(String, Vec<u8>)>) {
         } else {
             match fs::read(&path) {
                 Ok(bytes) => out.push((path.display().to_string(), bytes)),
-                // the gateway replaced it meanwhile; what it became is collected after the shutdown
+                // the gateway replaced the file meanwhile; its new form is collected after the shutdown
                 Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", path.display()),
             }
         }
     }
 }
 
-/// Which canaries stand in these bytes: as they are, in hex, base64 (any alignment) or UTF-16, and in compressed
-/// frames.
+/// The canaries in these bytes: plain, in hex, base64 (any alignment) or UTF-16, and inside compressed frames.
 fn found(canaries: &[String], bytes: &[u8], depth: u32) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     for canary in canaries {
@@ -186,7 +184,7 @@ fn found(canaries: &[String], bytes: &[u8], depth: u32) -> BTreeSet<String> {
         for at in memchr::memmem::find_iter(bytes, b"\x28\xb5\x2f\xfd") {
             let mut inner = Vec::new();
             if let Ok(decoder) = zstd::stream::read::Decoder::new(&bytes[at..]) {
-                // what follows a frame makes an error; what was read before it counts
+                // bytes after a frame cause an error, but the output before it counts
                 drop(decoder.single_frame().take(64 << 20).read_to_end(&mut inner));
             }
             out.extend(found(canaries, &inner, depth - 1));
@@ -200,13 +198,13 @@ fn found(canaries: &[String], bytes: &[u8], depth: u32) -> BTreeSet<String> {
     out
 }
 
-/// Canaries by where they were found: the last two folders of the path tell.
+/// The canaries found under paths that contain `part`.
 fn search(seen: &[(String, Vec<u8>)], part: &str) -> BTreeSet<String> {
     let canaries = canaries();
     seen.iter().filter(|(path, _)| path.contains(part)).flat_map(|(_, bytes)| found(&canaries, bytes, 3)).collect()
 }
 
-/// Sealed, content must be nowhere: not in the spool, the store, what went out, what is shown.
+/// With sealing, content must be nowhere: not in the spool, the store, the output or the pages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sealed_gateway_leaves_no_canary() {
     let seen = played(Off::default()).await;
@@ -216,7 +214,7 @@ async fn a_sealed_gateway_leaves_no_canary() {
     assert_eq!(search(&seen, ""), BTreeSet::new());
 }
 
-/// With the vault's sealing off the search must find every canary in the store, and none that went out.
+/// With the vault's sealing off, the search must find every canary in the store and none in the output.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_search_finds_what_an_unsealed_vault_leaves() {
     let seen = played(Off { vault: true, ..Off::default() }).await;
@@ -224,14 +222,14 @@ async fn the_search_finds_what_an_unsealed_vault_leaves() {
     assert_eq!(search(&seen, "outbound"), BTreeSet::new());
 }
 
-/// With the spool's sealing off the search must find what waits there for an exporter in the house.
+/// With the spool's sealing off, the search must find the data that waits for the internal exporter.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_search_finds_what_an_unsealed_spool_leaves() {
     let seen = played(Off { spool: true, ..Off::default() }).await;
     assert_ne!(search(&seen, "/spool/"), BTreeSet::new());
 }
 
-/// A back end that refuses with what it was sent.
+/// A back end that refuses requests and repeats them in its response.
 fn parrot() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -249,7 +247,7 @@ fn parrot() -> SocketAddr {
 
 const TOKEN: &str = "canary-of-a-credential-4711";
 
-/// A gateway as a process that takes [`TOKEN`], logs everything, and sends to [`parrot`].
+/// A gateway process that accepts [`TOKEN`], logs everything, and sends to [`parrot`].
 fn talkative(folder: &Path) -> std::process::Child {
     fs::create_dir_all(folder.join("data")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&configuration(folder)).unwrap();
@@ -267,7 +265,7 @@ fn talkative(folder: &Path) -> std::process::Child {
         .unwrap()
 }
 
-/// One HTTP request with a head of its own; the whole answer.
+/// Sends one HTTP request with extra headers and returns the whole response.
 fn send(to: SocketAddr, target: &str, head: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
     let length = body.len();
@@ -282,8 +280,9 @@ fn send(to: SocketAddr, target: &str, head: &str, body: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// The log at its most talkative, of a whole process: a replayed session, a back end that repeats what it refuses, and
-/// requests that are wrong in every way, with canaries in each part. Nothing of them may be in it, nor a credential.
+/// The log of a whole process at debug level, for a replayed session, a back end that repeats what it refuses, and
+/// requests that are invalid in every way, with canaries in each part. It may contain neither a canary nor a
+/// credential.
 #[test]
 fn the_log_at_debug_holds_no_canary() {
     let folder = tempfile::tempdir().unwrap();
@@ -294,7 +293,7 @@ fn the_log_at_debug_holds_no_canary() {
         let line = lines.next().unwrap().unwrap();
         log.push_str(&line);
         log.push('\n');
-        // what is told before the log begins is no JSON
+        // lines printed before the log begins are not JSON
         let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
         if line["message"] == format!("listening: {what}") {
             break line["address"].as_str().unwrap().parse::<SocketAddr>().unwrap();

@@ -1,4 +1,4 @@
-//! The integration tests: one binary. Peers that need installing live in named targets (`.ci/run`), not here.
+//! The integration tests, in one binary. Tests against peers that must be installed are separate targets (`.ci/run`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "tests spawn and read time as they like")]
 

@@ -1,5 +1,5 @@
-//! A gateway near the limit of its memory: what it refuses, and that it comes back by itself. (Overload for real, with
-//! a release build: `tests/peers/run.sh memory`.)
+//! Tests of a gateway near its memory limit: it refuses requests and recovers by itself. (`tests/peers/run.sh memory`
+//! tests real overload with a release build.)
 
 use std::fs;
 use std::io::{Read, Write};
@@ -61,8 +61,8 @@ fn span() -> Vec<u8> {
     json::decode(Signal::Traces, text.as_bytes()).unwrap()
 }
 
-/// While a request that is still coming takes most of the memory, new ones are told when to come again; when it is gone
-/// they are taken, without anybody's doing.
+/// While a request that is still arriving takes most of the memory, new requests get a retry delay; once it is gone,
+/// they are accepted without any intervention.
 #[test]
 fn short_memory_refuses_and_recovers() {
     let folder = tempfile::tempdir().unwrap();
@@ -85,7 +85,7 @@ fn short_memory_refuses_and_recovers() {
     assert!(answer.starts_with("HTTP/1.1 503") && lower.contains("retry-after: 2\r\n"), "{answer}");
     assert!(answer.contains("memory is short"), "a Status that says why: {answer}");
     drop(slow);
-    // Each try is a request of its own; the first ones may meet the big one's memory.
+    // Each attempt is a new request; the first ones may still meet the large request's memory.
     while !post(http, &span()).starts_with("HTTP/1.1 200") {}
     let text = get(admin, "/metrics");
     let counted = "tollgate_receiver_rejections_total{receiver=\"otlp\",transport=\"http\",reason=\"low_memory\"}";
@@ -93,7 +93,7 @@ fn short_memory_refuses_and_recovers() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// What could never be held is refused for good and said at the start; what fits is taken.
+/// A request that could never fit is refused for good, which the start log announces; a smaller one is accepted.
 #[test]
 fn a_small_limit_lowers_the_largest_request() {
     let folder = tempfile::tempdir().unwrap();

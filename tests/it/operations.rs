@@ -1,4 +1,4 @@
-//! What an operator does around a gateway: check, schema, completions; looking at what waits and giving it to another.
+//! Tests of an operator's commands: check, schema, completions, and listing, showing and reassigning spooled data.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,7 +23,7 @@ fn tollgate(arguments: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// `config/schema.json` is what the code says, and knows every key of every example.
+/// `config/schema.json` is what the code generates, and contains every key of every example.
 #[test]
 fn the_schema_is_generated_and_knows_the_examples() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -59,7 +59,7 @@ fn known(root: &serde_json::Value, schema: &serde_json::Value, node: &Node, path
     }
     let members = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(key)?.as_array());
     if let Some(members) = members {
-        // What has keys is no text, number or null.
+        // A node with keys can't be a text, a number or null.
         let is_map = |member: &&serde_json::Value| {
             node.entries().is_empty() || member.get("type").is_none_or(|kind| *kind == "object")
         };
@@ -87,7 +87,7 @@ fn known(root: &serde_json::Value, schema: &serde_json::Value, node: &Node, path
     }
 }
 
-/// Each shell gets a script that knows the commands.
+/// Each shell gets a script that contains the commands.
 #[test]
 fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
@@ -98,8 +98,9 @@ fn completions_know_the_commands() {
     assert_eq!(tollgate(&["completions", "cmd"]).0, Some(2));
 }
 
-/// How the Collector's operator and its users start it: one file, named in either way; gates are noted; what would
-/// change the configuration past the file, or a second file, is an error and not left out without a word.
+/// tollgate starts with the options that the Collector's operator and users pass: one file, given in either way, with
+/// notes for feature gates. Options that would change the configuration besides the file, or a second file, are errors
+/// instead of being ignored.
 #[test]
 fn it_starts_as_a_collector_does() {
     let folder = tempfile::tempdir().unwrap();
@@ -142,7 +143,7 @@ fn configuration(folder: &Path, exporter: &str) -> String {
     path.display().to_string()
 }
 
-/// A back end that answers everything with `status`.
+/// A back end that answers every request with `status`.
 fn back_end(status: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -159,7 +160,7 @@ fn back_end(status: &'static str) -> u16 {
     port
 }
 
-/// What does not work is told with a remedy, all at once; what works is told, too.
+/// `check` reports all failures at once, each with a remedy, and also the checks that passed.
 #[test]
 fn check_tries_for_real() {
     let folder = tempfile::tempdir().unwrap();
@@ -180,7 +181,7 @@ fn check_tries_for_real() {
     assert_eq!(code, Some(1), "{shown}");
     assert!(shown.contains("× `otlp_http` takes traces") && shown.contains("check the key"), "{shown}");
     assert!(said.contains("1 of "), "{said}");
-    // a proxy's login, or a front end in the wrong place
+    // a proxy's login page, or a front end at the wrong path
     let (code, shown, _) = check(back_end("200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"));
     assert!(code == Some(1) && shown.contains("× `otlp_http` takes traces"), "{shown}");
     let (code, shown, _) = check(back_end("200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT"));
@@ -211,8 +212,8 @@ async fn post(app: &App, names: &[&str]) {
     sent.await.unwrap();
 }
 
-/// What waits for an exporter that is gone is held, listed, shown on demand, and goes where its owner says; what a back
-/// end refused for good comes back to another. Nothing goes elsewhere by itself.
+/// Data that waits for a removed exporter is held, listed, shown on request, and delivered where the operator
+/// reassigns it; items that a back end refused for good can be given to another. Nothing is redirected automatically.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_goes_where_its_owner_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -243,7 +244,7 @@ async fn what_waits_goes_where_its_owner_says() {
     assert!(code == Some(1) && said.contains("is no exporter of the configuration"), "{said}");
     let (code, moved, said) = tollgate(&["spool", "reassign", "otlp_http/old", "file", &config]);
     assert_eq!((code, moved.as_str()), (Some(0), "3 records of `otlp_http/old` moved\n"), "{said}");
-    // A name that nobody has is no success of nothing.
+    // An unknown name must not be reported as a success with zero records.
     for gone in [["reassign", "nope", "file"], ["reassign", "otlp_http/old", "file"], ["drop", "nope", "--yes"]] {
         let (code, moved, said) = tollgate(&["spool", gone[0], gone[1], gone[2], &config]);
         assert!(code == Some(1) && moved.is_empty(), "{gone:?}: {moved}{said}");
@@ -281,7 +282,7 @@ async fn what_waits_goes_where_its_owner_says() {
     assert!(tollgate(&["spool", "list", &config]).1.contains("nothing waits"));
 }
 
-/// A back end that takes everything; what it got.
+/// A back end that accepts everything, and the bytes it received.
 fn taker(port: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let (port, got) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
@@ -305,9 +306,9 @@ fn taker(port: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
     (port, got)
 }
 
-/// What waits for a back end does not go to another because the exporter's name points there now: it is held, told of,
-/// and goes on only where the configuration says so, or the exporter points back. (Shown to fail: the new address got
-/// all of it, without a word.)
+/// Data that waits for a back end does not follow the exporter's name to a new address: it is held and reported, and
+/// is sent only if the configuration says so or the exporter points back. (Regression test: the new address got all of
+/// it, silently.)
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_does_not_follow_a_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -361,7 +362,7 @@ async fn what_waits_does_not_follow_a_name() {
     assert_eq!(count(&at_new, "first"), 3, "each once");
     assert!(tollgate(&["spool", "list", &named]).1.contains("nothing waits"));
 
-    // held, and back: a slip in the new endpoint that is taken back costs nothing
+    // held and back again: reverting a mistaken endpoint costs nothing
     let app = run(&pointed(dead, ""), folder.path()).await;
     post(&app, &["third"]).await;
     app.shutdown().await;
@@ -377,8 +378,8 @@ async fn what_waits_does_not_follow_a_name() {
     assert!(code == Some(78) && said.contains("is not `host:port`"), "{said}");
 }
 
-/// Two exporters that share what waits and are pointed elsewhere at once are both held, over restarts, and both go on
-/// where that is said.
+/// If two exporters share waiting data and both are pointed elsewhere, the data is held for both, across restarts, and
+/// is sent for both once that is configured.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_two_is_held_for_both() {
     let folder = tempfile::tempdir().unwrap();
@@ -420,8 +421,7 @@ async fn what_waits_for_two_is_held_for_both() {
     assert!(tollgate(&["spool", "list", &format!("--config={config}")]).1.contains("nothing waits"));
 }
 
-/// A key file that holds no key is a fault of the configuration for `run` as it is for `validate`: started again,
-/// nothing gets better.
+/// A key file without a key is a configuration fault for `run` as for `validate`: restarting does not help.
 #[test]
 fn garbage_in_a_key_file_ends_with_78() {
     let folder = tempfile::tempdir().unwrap();
@@ -435,8 +435,7 @@ fn garbage_in_a_key_file_ends_with_78() {
     }
 }
 
-/// What a person reads at the end counts what has to be mended; a warning is counted apart. (Shown to fail: "2
-/// problems".)
+/// The summary counts problems that must be fixed; warnings are counted separately. (Regression test: "2 problems".)
 #[test]
 fn warnings_are_no_problems() {
     let folder = tempfile::tempdir().unwrap();
@@ -448,8 +447,8 @@ fn warnings_are_no_problems() {
     assert!(said.trim_end().ends_with(": 1 problem, 1 warning"), "{said}");
 }
 
-/// A file for another machine is checked without reading what it names by `${file:…}`: what such a file says is no
-/// fault, what stands beside it is. (Shown to fail: the file was read, and missing.)
+/// A file for another machine is checked without reading the files that it names by `${file:…}`: their absence is not
+/// a fault, but faults elsewhere are. (Regression test: the missing file was an error.)
 #[test]
 fn a_file_alone_reads_no_other() {
     let folder = tempfile::tempdir().unwrap();
@@ -469,7 +468,7 @@ fn a_file_alone_reads_no_other() {
     assert!(code == Some(78) && said.contains("`99999` is not a port"), "{said}");
 }
 
-/// Who validates a configuration learns which privacy profile is in force.
+/// `validate` reports which privacy profile is in force.
 #[test]
 fn validate_tells_the_privacy_profile() {
     let folder = tempfile::tempdir().unwrap();
@@ -483,7 +482,7 @@ fn validate_tells_the_privacy_profile() {
     assert!(shown.contains("vault: privacy `standard`\n"), "{shown}");
 }
 
-/// Addresses on the command line are read as those of a configuration.
+/// Addresses on the command line are parsed like those of a configuration.
 #[test]
 fn addresses_of_commands_are_read_as_written() {
     for (address, why) in

@@ -1,5 +1,5 @@
-//! The checklist of an OTLP server, a row for each box, over real sockets and a whole gateway: gRPC, HTTP with
-//! protobuf, HTTP with JSON. What a row says is what clients act upon: what they send again, and what they drop.
+//! The checklist of an OTLP server, one row for each box, over real sockets and a whole gateway: gRPC, HTTP with
+//! protobuf, HTTP with JSON. Clients act on these responses: they decide what is resent and what is dropped.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,7 +22,7 @@ use tonic_types::StatusExt;
 
 use super::config::Everything;
 
-/// The three ways to send the same request.
+/// The three encodings of the same request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
     Grpc,
@@ -33,7 +33,7 @@ use Way::{Grpc, Json, Proto};
 const ALL: &[Way] = &[Grpc, Proto, Json];
 const HTTP: &[Way] = &[Proto, Json];
 
-/// A gateway that keeps what it forwards in a file.
+/// A gateway that writes forwarded data to a file.
 struct Gateway {
     app: App,
     folder: tempfile::TempDir,
@@ -72,7 +72,7 @@ impl Gateway {
         Self::start_with(|_| {}).await
     }
 
-    /// The same with another configuration.
+    /// Starts a gateway with a changed configuration.
     async fn start_with(change: impl FnOnce(&mut serde_json::Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("data")).unwrap();
@@ -106,7 +106,7 @@ impl Gateway {
         self.app.addresses().iter().find(|(what, _)| *what == name).unwrap().1
     }
 
-    /// Ends; the names of all spans that were forwarded.
+    /// Shuts the gateway down and returns the names of all forwarded spans.
     async fn forwarded(self) -> Vec<String> {
         self.app.shutdown().await;
         let lines = std::fs::read_to_string(self.folder.path().join("outbound.jsonl")).unwrap_or_default();
@@ -121,7 +121,7 @@ const TRACE: &str = "5B8EFFF798038103D269B633813FC60C";
 
 const OTHER_IDS: &str = r#","parentSpanId":"0102030405060708","links":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"EEE19B7EC3C1B174"}]"#;
 
-/// One span in JSON, with ids, its name and more members.
+/// One span in JSON, with ids, its name and further members.
 fn span(name: &str, more: &str) -> String {
     span_of(TRACE, "eee19b7ec3c1b174", name, more)
 }
@@ -134,23 +134,23 @@ fn request(spans: &[String]) -> String {
     format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#, spans.join(","))
 }
 
-/// What one row sends.
+/// The request of one row.
 struct Ask {
     signal: Signal,
-    /// The request as JSON; sent as protobuf the other ways.
+    /// The request as JSON; converted to protobuf for the other encodings.
     json: String,
-    /// More headers.
+    /// Additional headers.
     headers: &'static [(&'static str, &'static str)],
-    /// Instead of it, byte for byte.
+    /// Sent byte for byte instead of `json`.
     raw: Option<Vec<u8>>,
     encoding: Option<&'static str>,
-    /// Instead of the usual one.
+    /// Replaces the usual path.
     path: Option<&'static str>,
     method: &'static str,
     content_type: Option<&'static str>,
     authorization: Option<&'static str>,
     receiver: &'static str,
-    /// The port of the other protocol.
+    /// Send to the port of the other protocol.
     wrong_port: bool,
 }
 
@@ -172,13 +172,13 @@ impl Default for Ask {
     }
 }
 
-/// What OTLP wants of the answer.
+/// The response that OTLP requires.
 #[derive(Clone, Copy)]
 enum Want {
     Full,
-    /// Rejected spans, and a part of the reason.
+    /// Rejected spans, and a part of the message.
     Partial(i64, &'static str),
-    /// gRPC code, HTTP status, whether the same may come again, a part of the message.
+    /// gRPC code, HTTP status, whether the same bytes may be resent, a part of the message.
     Refused(tonic::Code, u16, bool, &'static str),
 }
 use Want::{Full as Whole, Partial, Refused};
@@ -239,7 +239,7 @@ fn usual(way: Way, ask: &Ask) -> Request<Full<Bytes>> {
     request.body(Full::new(Bytes::from(body))).unwrap()
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a connection of its own.
 async fn send<S>(stream: S, version: Version, request: Request<Full<Bytes>>) -> Answer
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -275,8 +275,8 @@ async fn ask(gateway: &Gateway, way: Way, ask: &Ask) -> Answer {
     send(stream, version(way), usual(way, ask)).await
 }
 
-/// `None`: fully accepted; else how many were rejected and why. The three signals' protobuf answers have the same
-/// shape.
+/// `None` if fully accepted, else how many items were rejected and why. The protobuf responses of the three signals
+/// have the same form.
 fn partial(way: Way, signal: Signal, answer: &Answer) -> Option<(i64, String)> {
     if way == Json {
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
@@ -294,7 +294,8 @@ fn partial(way: Way, signal: Signal, answer: &Answer) -> Option<(i64, String)> {
     Some((partial.rejected_spans, partial.error_message))
 }
 
-/// What the request was: an answer has its content type; to one of no known type it is JSON, which people read.
+/// The expected content type of the response: that of the request, or JSON for people if the request's type is
+/// unknown.
 fn kind(way: Way, ask: &Ask) -> &'static str {
     match (way, ask.content_type) {
         (Grpc, _) => "application/grpc",
@@ -355,7 +356,7 @@ fn check(row: &str, way: Way, asked: &Ask, answer: &Answer, want: Want) {
 
 type Row = (&'static str, &'static [Way], Ask, Want);
 
-/// The boxes on what is sent: encodings, sizes, content types, paths, JSON's spellings.
+/// The rows on requests: encodings, sizes, content types, paths, JSON spellings.
 fn boxes_of_requests() -> Vec<Row> {
     let encoded = |encoding| Ask { encoding: Some(encoding), ..Ask::default() };
     let large = request(&[span(&"n".repeat(300 << 10), "")]);
@@ -417,7 +418,7 @@ fn boxes_of_requests() -> Vec<Row> {
     ]
 }
 
-/// The boxes on refusals, and those of items one by one.
+/// The rows on refusals, and on single refused items.
 fn boxes_of_answers() -> Vec<Row> {
     let spans = |spans: &[String]| Ask { json: request(spans), ..Ask::default() };
     let (short, zero) =
@@ -471,7 +472,7 @@ fn boxes_of_answers() -> Vec<Row> {
         ("a wrong credential", ALL, known(Some("Bearer acme-token-9999999999")), unknown),
         ("a wrong password", ALL, known(Some("Basic cGstbGYtMDEyMzp3cm9uZw==")), unknown),
         ("a user and password", ALL, known(Some("basic cGstbGYtMDEyMzpzay1sZi0wMTIzNDU2Nzg5YWJjZGVm")), Whole),
-        // A burst of one request: of the three ways the first is served, the others are told when to come.
+        // The burst is one request: the first of the three requests is accepted, the others get a retry delay.
         ("a known token", &[Grpc], known(Some("Bearer acme-token-0123456789")), Whole),
         (
             "over the account's rate",
@@ -482,8 +483,8 @@ fn boxes_of_answers() -> Vec<Row> {
     ]
 }
 
-/// Each row of the checklist. (Shown to fail: without `without_refused` in the worker the rows on items fail; with the
-/// answer 503 for a rate the last one does.)
+/// Checks each row. (Verified to fail: without `without_refused` in the worker the rows on items fail; with 503 for a
+/// rate limit the last one does.)
 #[tokio::test(flavor = "multi_thread")]
 async fn each_box_of_the_checklist() {
     let gateway = Gateway::start().await;
@@ -507,7 +508,7 @@ async fn each_box_of_the_checklist() {
     assert!(names.iter().all(|name| name == "kept" || name == "one"), "{names:?}");
 }
 
-/// A unix socket speaks what a port does; its file goes with it.
+/// A unix socket serves the same protocols as a port; its file is removed with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn unix_sockets_serve_all_ways() {
     let gateway = Gateway::start().await;
@@ -524,7 +525,7 @@ async fn unix_sockets_serve_all_ways() {
     assert!(paths.iter().all(|path| !path.exists()));
 }
 
-/// The usual request, as HTTP/2 wants it.
+/// The usual request in the form that HTTP/2 needs.
 fn h2(way: Way) -> Request<Full<Bytes>> {
     let mut request = usual(way, &Ask::default());
     request.headers_mut().remove("host");
@@ -532,7 +533,7 @@ fn h2(way: Way) -> Request<Full<Bytes>> {
     request
 }
 
-/// HTTP/2 without TLS on the HTTP port; several calls at once on one connection do not wait for each other.
+/// HTTP/2 without TLS works on the HTTP port; concurrent calls on one connection do not wait for each other.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_connection_carries_several_calls_at_once() {
     let gateway = Gateway::start().await;
@@ -559,8 +560,8 @@ async fn one_connection_carries_several_calls_at_once() {
     assert_eq!(gateway.forwarded().await.len(), 2);
 }
 
-/// Pages of allowed origins are told that they may send, and may read answers and refusals; others are told nothing.
-/// Without `cors` nobody is.
+/// Pages of allowed origins get the CORS headers for sending and for reading responses and refusals; other pages get
+/// none. Without `cors` no page does.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_allowed_origins_may_send() {
     let gateway = Gateway::start().await;
@@ -596,7 +597,7 @@ async fn pages_of_allowed_origins_may_send() {
     gateway.forwarded().await;
 }
 
-/// The same request in three signals, of two items; one of them too large where `large`.
+/// The same request for each signal, with two items; the second one is too large if `large`.
 fn of_signal(signal: Signal, large: bool) -> Ask {
     let text = if large { "l".repeat(30 << 10) } else { "small".to_owned() };
     let json = match signal {
@@ -611,7 +612,7 @@ fn of_signal(signal: Signal, large: bool) -> Ask {
     Ask { signal, json, receiver: "otlp/all", ..Ask::default() }
 }
 
-/// Each signal has its service, its path and its own word for what was rejected.
+/// Each signal has its own service, path and name for rejected items.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_signal_counts_its_own_kind() {
     let gateway = Gateway::start().await;
@@ -626,7 +627,7 @@ async fn each_signal_counts_its_own_kind() {
     gateway.app.shutdown().await;
 }
 
-/// Back-pressure is retryable and says when to come again, in every way: 503 with Retry-After, UNAVAILABLE with
+/// Back-pressure is retryable and carries a retry delay in every encoding: 503 with Retry-After, UNAVAILABLE with
 /// RetryInfo; never 500.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_spool_says_when_to_come_again() {
@@ -640,7 +641,7 @@ async fn a_full_spool_says_when_to_come_again() {
         configuration["limits"] = serde_json::json!({ "shutdown": "1s" });
     })
     .await;
-    // text that nothing makes small
+    // text that does not compress well
     let text: String = (0_u32..60_000).map(|n| char::from(b'a' + u8::try_from((n * n / 7) % 26).unwrap())).collect();
     let large = Ask { json: request(&[span(&text, "")]), ..Ask::default() };
     let mut sent = 0;
@@ -655,7 +656,7 @@ async fn a_full_spool_says_when_to_come_again() {
     gateway.app.shutdown().await;
 }
 
-/// Several calls at once on one gRPC connection do not wait for each other, either.
+/// Concurrent calls on one gRPC connection do not wait for each other either.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_grpc_connection_carries_several_calls_at_once() {
     let gateway = Gateway::start().await;

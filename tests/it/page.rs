@@ -1,4 +1,4 @@
-//! The page of a whole gateway: its figures are those of `/metrics` and of the report, and equal a count by hand.
+//! Tests of a whole gateway's overview page: its figures equal those of `/metrics`, of the report, and a manual count.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use tollgate::app::App;
 
 use crate::gateway;
 
-/// Runs of the test, of which every fourth fails, each with so many iterations.
+/// Number of runs, of which every fourth fails, and iterations of each.
 const RUNS: u64 = 12;
 const ITERATIONS: u64 = 3;
 
@@ -91,7 +91,7 @@ fn telemetry(now: u64) -> Value {
     json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "scope": {}, "spans": spans.collect::<Vec<_>>() }] }] })
 }
 
-/// The page, `/metrics`, the report and a count by hand say the same; and the page says it again after a restart.
+/// The page, `/metrics`, the report and a manual count agree, and the page shows the same after a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_metrics_and_report_agree() {
     let folder = tempfile::tempdir().unwrap();
@@ -119,7 +119,7 @@ async fn the_page_metrics_and_report_agree() {
     let sum = |name: &str| samples.iter().filter(|one| one.name == name).map(|one| one.number()).sum::<f64>();
     let failed = samples.iter().filter(|one| one.name == "agent_runs_total" && one.label("state") == "failed");
     let failed = failed.map(|one| one.number()).sum::<f64>();
-    // by hand: 3 of 12 fail; 3 calls of 1000 and 100 tokens at 3 and 15 USD per million
+    // manual count: 3 of 12 fail; 3 calls of 1000 and 100 tokens at 3 and 15 USD per million
     assert_eq!((page["failed_runs"].as_u64(), failed), (Some(3), 3.0));
     assert_eq!((page["iterations"].as_u64(), sum("agent_run_iterations_sum")), (Some(36), 36.0));
     assert_eq!(page["iterations_per_run"]["value"], 3.0);
@@ -145,8 +145,8 @@ async fn the_page_metrics_and_report_agree() {
     app.shutdown().await;
 }
 
-/// While runs live, page, `/metrics` and report say the same of them at once: what live runs cost counts when it is
-/// committed, not when they are over (the page said that nothing was spent).
+/// While runs are live, the page, `/metrics` and the report agree on them: the cost of a live run counts once it is
+/// committed, not when the run ends. (Regression test: the page reported no cost.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_runs_count_at_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The dashboard that users of claude-otel-hooks have: every panel computes the same from what a gateway forwards as
-//! from what the client sent. Panels: the board's published definition.
+//! The dashboard of claude-otel-hooks users: every panel computes the same from a gateway's output as from what the
+//! client sent. The panels are the board's published definition.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,10 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::gateway;
 
-/// One panel: what it counts, of which records, grouped by what.
+/// One panel: its aggregates, its records and its grouping.
 struct Panel {
     name: &'static str,
-    /// Name of the span, or of the log event.
+    /// Name of the span or of the log event.
     of: &'static str,
     only: Option<(&'static str, &'static str)>,
     aggregates: &'static [Aggregate],
@@ -26,7 +26,7 @@ enum Aggregate {
     Sum(&'static str),
     Average(&'static str),
     P95(&'static str),
-    /// Of the span itself.
+    /// Duration of the span itself.
     AverageDuration,
     P95Duration,
 }
@@ -87,7 +87,7 @@ const PANELS: [Panel; 21] = [
     },
 ];
 
-/// One span or log event, as a back end has it.
+/// One span or log event, as a back end stores it.
 struct Row {
     name: String,
     nanos: u64,
@@ -172,7 +172,7 @@ fn signal(path: &Path) -> Signal {
     Signal::ALL.into_iter().find(|signal| name.ends_with(signal.as_str())).unwrap()
 }
 
-/// Spans that no recording has: the board's rarer panels.
+/// Spans for the board's rarer panels, which no recording contains.
 fn built() -> (Signal, Vec<u8>) {
     let span = |name: &str, attributes: Json| {
         let attributes: Vec<Json> = attributes
@@ -221,8 +221,8 @@ fn built() -> (Signal, Vec<u8>) {
     (Signal::Traces, otlp::json::decode(Signal::Traces, request.to_string().as_bytes()).unwrap())
 }
 
-/// Every panel, from built spans, from the recorded hooks, and from Claude Code itself (its log events name the
-/// errors).
+/// Computes every panel from built spans, from the recorded hooks, and from Claude Code itself (its log events name
+/// the errors).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_computes_the_same() {
     let mut requests = vec![built()];

@@ -1,10 +1,10 @@
-//! The page for a newcomer, run word for word with the binary alone.
+//! Runs the quickstart page word for word, with the binary alone.
 
 use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
-/// A port that is free, with two more above it.
+/// A free port with two more free ones above it.
 fn ports() -> u16 {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port));
     let first = |_| {
@@ -16,7 +16,7 @@ fn ports() -> u16 {
     (0..100).find_map(first).expect("three free ports in a row")
 }
 
-/// Each block does what the page says, on other ports. It takes the seconds that the page waits for the vault.
+/// Each block does what the page says, on other ports. The test takes the seconds that the page waits for the vault.
 #[test]
 fn the_page_for_newcomers_works() {
     let page = fs::read_to_string(fixtures::at("docs/quickstart.md")).unwrap();
@@ -29,7 +29,7 @@ fn the_page_for_newcomers_works() {
     let script = format!("trap 'kill $GATEWAY 2> /dev/null' EXIT\n{script}");
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_tollgate")).parent().unwrap().display().to_string();
     let path = format!("{binary}:{}", std::env::var("PATH").unwrap_or_default());
-    // what a newcomer sends is of now: old telemetry raises an alarm
+    // the page's telemetry must be current: old telemetry raises an alarm
     assert!(script.contains("BEGAN=$(($(date +%s) - 2))") && !script.contains("UnixNano\": \"1"), "{script}");
     let run = Command::new("bash").args(["-c", &script]).current_dir(&folder).env("PATH", path).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));

@@ -1,4 +1,4 @@
-//! Rate tables from outside: a look-up makes nothing on the heap, and `tollgate rates` as a user has it.
+//! Tests of external rate tables: a look-up allocates nothing, and `tollgate rates` works as a user runs it.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use rates::{Circumstances, Query, Table, Unit};
 use serde_json::Value as Json;
 
-/// Pricing a call of an id that was seen before allocates nothing, whatever the form of the id and its circumstances.
+/// Pricing a call with an id seen before allocates nothing, whatever the form of the id and its circumstances.
 #[test]
 fn a_look_up_allocates_nothing() {
     let table = Table::builtin().unwrap_or_else(|error| panic!("{}", error.0));
@@ -30,7 +30,7 @@ fn a_look_up_allocates_nothing() {
         let made = allocation_counter::measure(|| assert_eq!(price(at), at != 4));
         assert_eq!(made.count_total, 0, "{}", call.1[0]);
     }
-    // it can fail: the name of the row is a text
+    // self-check: getting the row's name as text allocates
     let named = allocation_counter::measure(|| {
         let query = Query {
             provider: Some("openai"),
@@ -55,8 +55,8 @@ fn json(output: &Output) -> Json {
 const LIST: &str =
     r#"{"gpt-x": {"litellm_provider": "openai", "input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05}}"#;
 
-/// A list becomes a table, a more expensive list a new window in it; the guards refuse the jump; a call is priced under
-/// both.
+/// A price list becomes a table, and a more expensive list a new window in it; the guards refuse the jump; a call is
+/// priced under both.
 #[test]
 fn from_a_list_to_a_report() {
     let folder = tempfile::tempdir().unwrap();
@@ -115,7 +115,7 @@ fn from_a_list_to_a_report() {
     assert_eq!(compared["lists"][0]["differences"][0]["theirs"], "40");
 }
 
-/// Usage errors, missing files and bad tables end as every command does, with the place.
+/// Usage errors, missing files and invalid tables end like in every command, and name the place.
 #[test]
 fn what_is_wrong_is_told() {
     let folder = tempfile::tempdir().unwrap();

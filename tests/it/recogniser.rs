@@ -1,5 +1,5 @@
-//! A whole gateway with an external recogniser: a server in the test's process that speaks Presidio's API, and
-//! misbehaves.
+//! Tests of a whole gateway with an external recogniser: a server in the test's process that speaks Presidio's API and
+//! can misbehave.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,14 +16,14 @@ use telemetry::Meter;
 use tollgate::app::build::Seams;
 use tollgate::app::{App, assemble, resolve};
 
-/// What the server does with a call.
+/// How the server handles a call.
 #[derive(Clone, Copy, PartialEq)]
 enum Does {
-    /// Names each `Zqx Vorn` a person.
+    /// Reports each `Zqx Vorn` as a person.
     Work,
     /// Answers 500.
     Fail,
-    /// Keeps the connection and says nothing.
+    /// Keeps the connection open without a response.
     Hang,
 }
 
@@ -57,7 +57,7 @@ impl Analyzer {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
-    /// Waits, a minute at most, until it is asked.
+    /// Waits up to a minute for the first call.
     fn until_asked(&self) {
         let began = Instant::now();
         while self.asked().is_empty() {
@@ -139,7 +139,7 @@ async fn start(folder: &Path, analyzer: &Analyzer, more: &Json) -> (App, SocketA
     (app, otlp, meter)
 }
 
-/// A model call whose prompt and note speak of the same person.
+/// A model call whose prompt and note mention the same person.
 fn request(number: u32) -> Vec<u8> {
     let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
     let prompt = r#"[{"role":"user","parts":[{"type":"text","content":"prompt of Zqx Vorn, CANARY"}]}]"#;
@@ -162,7 +162,7 @@ fn request(number: u32) -> Vec<u8> {
     other.to_string().into_bytes()
 }
 
-/// Posts; the whole answer.
+/// Posts a request and returns the whole response.
 fn post(to: SocketAddr, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
     let length = body.len();
@@ -177,8 +177,8 @@ fn outbound(folder: &Path) -> String {
     fs::read_to_string(folder.join("outbound.jsonl")).unwrap_or_default()
 }
 
-/// Texts that stay must be asked about and lose what is named; content must never reach the recogniser. While it fails
-/// clients are told to come again, and nothing goes on; when it works again nothing was lost or counted twice.
+/// Texts that stay must be sent to the recogniser and lose what it names; content must never reach it. While it fails,
+/// clients are asked to retry and nothing is forwarded; once it works again, nothing was lost or counted twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holds_and_goes_on() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
@@ -216,7 +216,7 @@ async fn holds_and_goes_on() {
     }
 }
 
-/// With `unscanned` a recogniser that fails must cost the texts alone.
+/// With `unscanned`, a failing recogniser must cost only the texts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unscanned_goes_on_without_the_texts() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
@@ -230,8 +230,8 @@ async fn unscanned_goes_on_without_the_texts() {
     assert!(!out.contains("Zqx Vorn there") && !out.contains("asked by"), "{out}");
 }
 
-/// A gateway that ends while a recogniser says nothing must end in time, forward nothing, and tell its client to come
-/// again or nothing at all; what it had accepted before is delivered.
+/// A gateway that is shut down while a recogniser hangs must end in time, forward nothing of that request, and ask its
+/// client to retry or close the connection; requests accepted before are delivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_does_not_wait_for_ever() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
@@ -247,7 +247,8 @@ async fn an_end_does_not_wait_for_ever() {
     assert_eq!(outbound(folder.path()).matches("é met [PERSON] there").count(), 1);
 }
 
-/// A client that goes away while its request waits must lose nothing: the answer to the same bytes is OK, once.
+/// A client that disconnects while its request waits must lose nothing: the same bytes are answered with OK and
+/// counted once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_away_loses_nothing() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
@@ -274,7 +275,7 @@ async fn a_client_that_goes_away_loses_nothing() {
     assert_eq!(outbound(folder.path()).matches("\"GET /\"").count(), 1);
 }
 
-/// `redact` must measure with the recogniser that is configured, and say nothing of a text without its answer.
+/// `redact` must measure with the configured recogniser, and report nothing for a text without its answer.
 #[test]
 fn a_file_is_redacted_with_the_recogniser() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());
@@ -300,7 +301,7 @@ fn a_file_is_redacted_with_the_recogniser() {
     );
 }
 
-/// `explain` must ask as the gateway does, and name the recogniser as the rule; without an answer it says so.
+/// `explain` must ask the recogniser as the gateway does and name it as the rule; without an answer it says so.
 #[test]
 fn explain_names_the_recogniser() {
     let (folder, analyzer) = (tempfile::tempdir().unwrap(), Analyzer::new());

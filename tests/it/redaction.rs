@@ -1,5 +1,5 @@
-//! What the redaction rules may cost a text with nothing private in it: no memory. A user's own rule, as the manual has
-//! it.
+//! Tests of redaction: a text without private parts costs no allocation, and the manual's example of a custom rule
+//! works.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn detector() -> Detector {
     Detector::new(&rules, &[]).ok().unwrap()
 }
 
-/// Texts as telemetry has them: every string of a recording, log lines, code, JSON within strings, paths, ids.
+/// Typical texts of telemetry: every string of a recording, log lines, code, JSON within strings, paths, ids.
 fn texts() -> Vec<String> {
     fn strings(value: &serde_json::Value, out: &mut Vec<String>) {
         match value {
@@ -47,7 +47,7 @@ fn texts() -> Vec<String> {
     out
 }
 
-/// A text with nothing private in it costs no allocation, once the worker's memory has grown; one with something does.
+/// A text without private parts costs no allocation once the worker's buffers have grown; one with private parts does.
 #[test]
 fn a_clean_text_allocates_nothing() {
     let (detector, mut scratch, texts) = (detector(), Scratch::new(), texts());
@@ -69,7 +69,7 @@ fn a_clean_text_allocates_nothing() {
     assert!(made.count_total > 0, "it can fail: what was found is looked at again");
 }
 
-/// What the manual gives to paste for a rule of one's own runs word for word, and shows the rule at work.
+/// The manual's commands for a custom rule run word for word and show the rule at work.
 #[test]
 fn the_manuals_rule_works() {
     let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/redaction.md")).unwrap();

@@ -1,5 +1,5 @@
-//! Reading the configuration again while clients send: none of their requests is lost, a port that stays is never
-//! closed, and what can't be used changes nothing.
+//! Tests of reloading the configuration while clients send: no request is lost, a port that stays is never closed, and
+//! a configuration that can't be used changes nothing.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +16,7 @@ use otlp::{Signal, json};
 mod files;
 mod sockets;
 
-/// A gateway as a process, and its log line by line.
+/// A gateway process, and its log line by line.
 pub(crate) struct Running {
     pub(crate) child: Child,
     lines: mpsc::Receiver<String>,
@@ -27,7 +27,7 @@ impl Running {
         Self::start_in(&[], config, more)
     }
 
-    /// With these variables and no others.
+    /// Starts a gateway with only these environment variables.
     pub(crate) fn start_in(variables: &[(&str, &str)], config: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.arg("run").arg(format!("--config={}", config.display())).args(more);
@@ -45,7 +45,7 @@ impl Running {
         Self { child, lines }
     }
 
-    /// The next line that holds `text`.
+    /// Waits for the next line that contains `text`.
     pub(crate) fn line(&self, text: &str) -> String {
         loop {
             let line =
@@ -56,7 +56,7 @@ impl Running {
         }
     }
 
-    /// The next line behind the next that holds `first`; it holds `text`.
+    /// Returns the line after the next one that contains `first`; it must contain `text`.
     pub(crate) fn next_line(&self, first: &str, text: &str) -> String {
         self.line(first);
         let line = self.lines.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -64,7 +64,7 @@ impl Running {
         line
     }
 
-    /// That no line holds `text` for `time`.
+    /// Checks that no line contains `text` for `time`.
     pub(crate) fn silent(&self, text: &str, time: Duration) {
         let end = Instant::now() + time;
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -94,7 +94,7 @@ impl Drop for Running {
     }
 }
 
-/// `out` is where the pipeline's data goes; `grpc` is a port that only some configurations have.
+/// `out` is the output file of the pipeline; `grpc`: whether the configuration has a gRPC port.
 fn configuration(folder: &Path, out: &str, grpc: bool) -> String {
     let grpc = if grpc { "grpc: { endpoint: '127.0.0.1:0' }, " } else { "" };
     let at = |name: &str| folder.join(name).display().to_string();
@@ -109,7 +109,7 @@ fn configuration(folder: &Path, out: &str, grpc: bool) -> String {
     )
 }
 
-/// One request; whether it was accepted. An answer there must be.
+/// Sends one request, which must be accepted.
 fn send(to: SocketAddr, name: &str) {
     let text = format!(
         r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}"}}]}}]}}]}}"#
@@ -130,8 +130,8 @@ fn names(folder: &Path, out: &str) -> Vec<String> {
     names.collect()
 }
 
-/// Clients send all the time, while the configuration is read again three times (by signal, by the admin port, and once
-/// one that can't be used): each request is accepted and forwarded once, into the file that was configured then.
+/// Clients send all the time while the configuration is reloaded three times (by signal, by the admin port, and once
+/// with an invalid one): each request is accepted and forwarded once, into the file configured at that time.
 #[test]
 fn no_request_is_lost_while_the_configuration_changes() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,7 +148,7 @@ fn no_request_is_lost_while_the_configuration_changes() {
             std::thread::spawn(move || {
                 while !over.load(Ordering::SeqCst) {
                     send(http, &format!("r{}", count.fetch_add(1, Ordering::SeqCst)));
-                    // what reloads wants some of the machine
+                    // leaves processor time for the reload
                     std::thread::sleep(Duration::from_millis(1));
                 }
             })
@@ -168,7 +168,7 @@ fn no_request_is_lost_while_the_configuration_changes() {
     some_more();
     write("receivers: { otlp: { protocol: {} } }\n".to_owned());
     gateway.signal("HUP");
-    // its reasons are in the log itself: bare text between its lines is lost where logs are read as JSON
+    // the reasons are in the log itself: bare text between its lines is lost where logs are read as JSON
     let refused: serde_json::Value = serde_json::from_str(&gateway.next_line("read again", "can't be used")).unwrap();
     assert_eq!(refused["level"], "ERROR");
     assert!(
@@ -196,9 +196,8 @@ fn no_request_is_lost_while_the_configuration_changes() {
     assert_eq!(all, (0..count.load(Ordering::SeqCst)).collect::<Vec<_>>(), "each once");
 }
 
-/// One reload on top of another, before the round that the first one began runs: the gateway goes on. (Shown to fail: a
-/// round that was told to end before it was ready kept the spool's lock, the next one found it taken, and the process
-/// ended with 1.)
+/// A second reload before the first one's round is ready: the gateway continues. (Regression test: a round that was
+/// ended before it was ready kept the spool's lock, the next one found it taken, and the process exited with 1.)
 #[test]
 fn reloads_in_a_burst_end_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -218,8 +217,8 @@ fn reloads_in_a_burst_end_nothing() {
     assert_eq!(names(folder.path(), "one.jsonl").len(), 12);
 }
 
-/// While a reload waits for a request in hand the health port says that the gateway runs: who takes that for liveness
-/// must not kill it.
+/// While a reload waits for a request in progress, the health port reports that the gateway runs: an operator that
+/// uses it for liveness must not kill the process.
 #[test]
 fn a_reload_is_no_end_of_life() {
     let folder = tempfile::tempdir().unwrap();
@@ -244,7 +243,7 @@ fn a_reload_is_no_end_of_life() {
     waits.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
     waits.write_all(head.as_bytes()).unwrap();
-    // its head is read before the round ends
+    // the round must not end before it has read the head
     send(http, "r1");
     gateway.signal("HUP");
     gateway.line("this round ends");
@@ -261,7 +260,7 @@ fn a_reload_is_no_end_of_life() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// A ConfigMap's folder is swapped by way of links: the file is seen to change, and a broken one changes nothing.
+/// A ConfigMap's folder is swapped by changing links: the change is detected, and an invalid file changes nothing.
 #[test]
 fn a_watched_file_is_followed_through_links() {
     let folder = tempfile::tempdir().unwrap();
@@ -270,7 +269,7 @@ fn a_watched_file_is_followed_through_links() {
         let at = folder.path().join(name);
         fs::create_dir_all(&at).unwrap();
         fs::write(at.join("config.yaml"), text).unwrap();
-        // As the kubelet does: a new link, moved over the old one.
+        // As the kubelet does it: a new link is moved over the old one.
         let fresh = folder.path().join("..data_tmp");
         symlink(&at, &fresh).unwrap();
         fs::rename(&fresh, folder.path().join("..data")).unwrap();
@@ -296,9 +295,9 @@ fn a_watched_file_is_followed_through_links() {
     assert_eq!(files, [vec!["1"], vec!["2", "3"], vec!["4"]]);
 }
 
-/// A file that the configuration names is watched like the configuration: a key that was changed is used, one that is
-/// missing for a while changes nothing, and what it says stands in no log. (Shown to fail: the old value was used until
-/// the next reload.)
+/// A file that the configuration names is watched like the configuration: a changed key is used, one that is missing
+/// for a while changes nothing, and its text appears in no log. (Regression test: the old value was used until the
+/// next reload.)
 #[test]
 fn a_named_file_is_watched_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -327,8 +326,9 @@ fn a_named_file_is_watched_too() {
     assert_eq!(files, [vec!["1", "2"], vec!["3"]]);
 }
 
-/// A watched file with a valid configuration that can't be run: it is tried once, not for ever, and the file that says
-/// again what runs is no reason to begin anew. (Shown to fail: a round ended and began every two seconds.)
+/// A watched file with a valid configuration that can't be run is tried once, not repeatedly, and restoring the
+/// running configuration's text does not start a new round. (Regression test: a round ended and began every two
+/// seconds.)
 #[test]
 fn a_watched_file_that_cannot_be_run_is_tried_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -361,8 +361,8 @@ fn a_watched_file_that_cannot_be_run_is_tried_once() {
     assert_eq!(files, [vec!["1", "2"], vec!["3"]]);
 }
 
-/// A reload is no end: its log must not read as one; a gateway that is told a second time ends as a shell says of that
-/// signal. (Shown to fail: SIGHUP logged "shutting down", two SIGTERMs ended with 1.)
+/// The log of a reload must not read like a shutdown; a gateway that gets a second signal exits with that signal's
+/// shell code. (Regression test: SIGHUP logged "shutting down", two SIGTERMs exited with 1.)
 #[test]
 fn a_reload_is_no_end_and_a_second_word_is_told_by_the_code() {
     for (second, code) in [("TERM", 143), ("INT", 130)] {

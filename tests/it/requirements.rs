@@ -1,6 +1,6 @@
-//! What the users ask for by name: each of their alerts, thresholds, metrics and attributes has a line in a table here,
-//! and each line is held against what ships. How they behave is shown elsewhere: rules in `deploy/alerts/tests`,
-//! tollgate's own alerts and metrics in `crates/tracker/src/tests`, panels in `panels`.
+//! What users asked for by name: each of their alerts, thresholds, metrics and attributes has a line in a table here,
+//! which is compared with what ships. Their behaviour is tested elsewhere: rules in `deploy/alerts/tests`, tollgate's
+//! own alerts and metrics in `crates/tracker/src/tests`, panels in `panels`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The rules of Prometheus by name, white space as one space.
+/// The Prometheus rules by name, with white space normalised.
 fn rules() -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for file in ["agents", "incidents", "measures", "runs", "gateway"] {
@@ -32,7 +32,7 @@ fn rules() -> BTreeMap<String, String> {
     all
 }
 
-/// Asked for; the alert; what its rule must say.
+/// The requested alert; the rule's name; texts that the rule must contain.
 const ALERTS: [(&str, &str, &[&str]); 24] = [
     (
         "override rate > 5 per 100, 24 periods",
@@ -84,7 +84,7 @@ const ALERTS: [(&str, &str, &[&str]); 24] = [
     ("refusals of a template", "AgentRefusalsTemplate", &["refusal"]),
 ];
 
-/// A threshold that changes, or an alert that goes, is seen here; so is one that follows call volume.
+/// Detects a changed threshold, a removed alert, and a rule that depends on call volume.
 #[test]
 fn alerts_and_thresholds() {
     let rules = rules();
@@ -100,7 +100,7 @@ fn alerts_and_thresholds() {
     }
 }
 
-/// What tollgate computes itself, with the users' thresholds as defaults.
+/// tollgate's own alerts, with the users' thresholds as defaults.
 #[test]
 fn defaults_of_its_own_alerts() {
     let Limits { identical_calls, tool_calls, tool_retries, unended_after, .. } = Limits::default();
@@ -122,7 +122,7 @@ fn defaults_of_its_own_alerts() {
     ALERT_RULES.iter().for_each(|(rule, _)| assert!(runbook.contains(&format!("`{rule}`")), "{rule}"));
 }
 
-/// Name over OTLP; in Prometheus.
+/// The metric's name over OTLP and in Prometheus.
 const METRICS: [(&str, &str); 17] = [
     ("agent.session.duration_seconds", "agent_session_duration_seconds"),
     ("agent.session.llm_calls_total", "agent_session_llm_calls"),
@@ -154,7 +154,7 @@ fn metrics_by_name() {
     }
 }
 
-/// What arrives, as the articles spell it: attributes that dashboards need, on the spans that carry them.
+/// Input as the articles spell it: attributes that dashboards need, on the spans that carry them.
 fn asked_for() -> Vec<(&'static str, Json)> {
     vec![
         (
@@ -198,7 +198,7 @@ fn asked_for() -> Vec<(&'static str, Json)> {
     ]
 }
 
-/// Nothing of that is removed or renamed on the way to a third party; the resource's part neither.
+/// None of these attributes is removed or renamed on the way to a third party, including those of the resource.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attributes_by_name() {
     let value = |value: &Json| match value {

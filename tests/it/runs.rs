@@ -1,5 +1,5 @@
-//! Runs of a whole gateway: the API behind its guard, an outcome that survives a restart, a summary that reaches a
-//! third party; and the commands that ask it: `top`, `report`, `alerts`, a comment on a ticket.
+//! Tests of runs in a whole gateway: the API behind its guard, an outcome that survives a restart, a summary that
+//! reaches a third party, and the commands that query them: `top`, `report`, `alerts`, a comment on a ticket.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -54,7 +54,7 @@ async fn start_with(folder: &Path, alerts: &Value) -> (App, SocketAddr, SocketAd
     (app, otlp, admin)
 }
 
-/// Status and body.
+/// Sends a request and returns status and body.
 async fn ask(
     to: SocketAddr,
     method: &'static str,
@@ -81,7 +81,7 @@ async fn get(to: SocketAddr, path: &str) -> Value {
     serde_json::from_str(&body).unwrap_or(Value::Null)
 }
 
-/// One run that has ended just now.
+/// A run that has just ended.
 fn request() -> String {
     let now = SystemClock::new().now().0;
     let span = |id: &str, parent: &str, name: &str, attributes: Value| {
@@ -105,7 +105,7 @@ fn request() -> String {
     json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string()
 }
 
-/// Asks again until it holds; each question takes a while, so this ends.
+/// Repeats a check until it succeeds; each attempt takes a while, so the loop ends.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..100_000 {
         if holds().await {
@@ -115,8 +115,8 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     panic!("never: {what}");
 }
 
-/// The API answers operators alone; an outcome is taken and is still there after a restart; the run's summary and
-/// metrics reach a third party once, redacted.
+/// The API answers only operators; an outcome is accepted and survives a restart; the run's summary and metrics reach
+/// a third party once, redacted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_from_its_spans_to_its_summary() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,7 +148,7 @@ async fn a_run_from_its_spans_to_its_summary() {
     let (app, _, admin) = start(folder.path()).await;
     let run = get(admin, &format!("/api/runs/{TRACE}")).await;
     assert_eq!(run["outcome"]["outcome"], json!("overridden"), "{run}");
-    // time for it to be told again, if it were
+    // wait long enough for a second summary to show
     let uptime = async || {
         let (_, text) = ask(admin, "GET", "/metrics".into(), Some(TOKEN), String::new()).await;
         let line = text.lines().find(|line| line.starts_with("otelcol_process_uptime ")).map(str::to_owned);
@@ -161,7 +161,7 @@ async fn a_run_from_its_spans_to_its_summary() {
     assert!(!text.contains("CANARY") && !text.contains("jane"), "{text}");
 }
 
-/// Answers by method and path; keeps what came.
+/// A server that answers by method and path and records requests.
 struct Stub {
     at: String,
     came: Arc<Mutex<Vec<String>>>,
@@ -213,7 +213,7 @@ fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Exit code, what it said, what it complained of.
+/// Success, standard output and standard error of a command.
 async fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
@@ -222,8 +222,8 @@ async fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, St
     (done.status.success(), text(&done.stdout), text(&done.stderr))
 }
 
-/// `top`, `report` and `alerts` show what the gateway knows to whoever may ask, and nothing to others; a test message
-/// reaches the webhook, whose address is in no answer.
+/// `top`, `report` and `alerts` show the gateway's data to authorised users only; a test message reaches the webhook,
+/// whose address is in no response.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_ask_a_gateway() {
     let folder = tempfile::tempdir().unwrap();
@@ -260,8 +260,8 @@ async fn commands_ask_a_gateway() {
     app.shutdown().await;
 }
 
-/// A comment goes to the ticket with the right login; what Jira answers instead is told without the login, also where
-/// the answer repeats it; what is missing is named.
+/// A comment is posted to the ticket with the right login; a refusal by Jira is reported without the login, even if
+/// Jira repeats it; missing settings are named.
 #[tokio::test]
 async fn a_comment_on_a_ticket() {
     let gateway = Stub::new(|_| (200, json!({ "comment": "h3. what the agent did" }).to_string()));
@@ -296,8 +296,8 @@ async fn a_comment_on_a_ticket() {
     assert!(!fine && !complaint.contains("hunter22"), "{complaint}");
 }
 
-/// JSON of `report` and `alerts` drives no terminal: what a client wrote stands there as `\uXXXX`, which reads the
-/// same.
+/// JSON output of `report` and `alerts` can't control a terminal: text written by a client is escaped as `\uXXXX`,
+/// which reads the same.
 #[tokio::test]
 async fn json_of_commands_drives_no_terminal() {
     let said = json!({ "comment": "plain", "alerts": [], "status_message": "\u{9b}2J\u{202e}\u{7f}\u{2066} ok" });

@@ -1,4 +1,4 @@
-//! `tollgate spool` and what `validate` says of the spool, as a user runs them.
+//! Tests of `tollgate spool`, and of `validate` on the spool, as a user runs them.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn tollgate(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// A configuration with its spool in `directory`.
+/// Writes a configuration with its spool in `directory`.
 fn config(folder: &Path, directory: &str) -> String {
     let path = folder.join("config.yaml");
     let text = format!(
@@ -22,7 +22,7 @@ fn config(folder: &Path, directory: &str) -> String {
     format!("--config={}", path.display())
 }
 
-/// Looking into a spool that is not there makes neither a folder nor a key, and says what is missing.
+/// Listing a spool that does not exist creates neither a folder nor a key, and says what is missing.
 #[test]
 fn looking_makes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ fn looking_makes_nothing() {
     }
 }
 
-/// A spool in memory keeps no promise: `validate` warns, and still says that the file is valid.
+/// A spool in memory does not survive a restart: `validate` warns, but still reports the file as valid.
 #[test]
 fn a_spool_in_memory_is_warned_of() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();

@@ -1,4 +1,4 @@
-//! The admin port of a whole gateway, and who comes from elsewhere.
+//! Tests of the admin port of a whole gateway with remote clients.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -6,9 +6,9 @@ use tokio::net::TcpSocket;
 
 use super::gateway;
 
-/// A client that connects from another address than this machine's own (as what a sidecar hands on, 127.0.0.6), or
-/// whose request a proxy handed on, reads and changes nothing; one on this machine may. (Shown to fail: without the
-/// layer, with each peer taken for near.)
+/// A client that connects from an address other than the machine's own (such as 127.0.0.6, which sidecars use), or
+/// whose request a proxy forwarded, can neither read nor change anything; a local one can. (Verified to fail without
+/// the layer, and with every peer treated as local.)
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_from_elsewhere_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -36,7 +36,7 @@ async fn what_comes_from_elsewhere_changes_nothing() {
         answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
     };
     let (near, far) = ("127.0.0.1", "127.0.0.6");
-    // there is no webhook behind it
+    // no webhook is configured
     assert_eq!(ask(near, "POST /api/alerts/test", "").await, 404);
     for asked in ["POST /api/alerts/test", "DELETE /api/alerts/limit_hit/mute", "GET /api/tap"] {
         assert_eq!(ask(far, asked, "").await, 403, "{asked}");

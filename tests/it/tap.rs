@@ -1,4 +1,4 @@
-//! `tollgate tap` beside a whole gateway.
+//! Tests of `tollgate tap` with a whole gateway.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -58,7 +58,8 @@ fn ask(admin: SocketAddr, path: &str, more: &str) -> String {
     answer
 }
 
-/// Waits, a minute at most, until so many look on; `taps`, which are those, must go on meanwhile.
+/// Waits up to a minute for so many connected clients; the processes `taps`, which are those clients, must keep
+/// running.
 fn until_looking(admin: SocketAddr, lookers: &str, more: &str, taps: &mut [&mut Child]) {
     let began = Instant::now();
     while !ask(admin, "/metrics", more).contains(&format!("\ntollgate_tap_clients {lookers}\n")) {
@@ -83,8 +84,8 @@ fn span(service: &str, name: &str) -> Vec<u8> {
     json::decode(Signal::Traces, text.to_string().as_bytes()).unwrap()
 }
 
-/// What passes is shown as it leaves: redacted, content gone, references filled in; what is not for third parties is
-/// withheld and told; other services are left out; `--limit` ends it.
+/// Passing requests are shown in their outgoing form: redacted, without content, with references filled in. Requests
+/// that third parties may not see are withheld and counted; other services are left out; `--limit` ends the command.
 #[tokio::test(flavor = "multi_thread")]
 async fn tap_shows_what_leaves() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,7 +122,8 @@ async fn tap_shows_what_leaves() {
     app.shutdown().await;
 }
 
-/// Who is not known sees nothing; a gateway that ends is not held up by who looks on, and says so.
+/// A client without credentials sees nothing; a gateway that shuts down is not held up by connected clients and tells
+/// them.
 #[tokio::test(flavor = "multi_thread")]
 async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,8 +151,9 @@ async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
     assert!(code == Some(0) && said.contains("the gateway ended it"), "{code:?} {said}");
 }
 
-/// Commands that ask a running gateway find it by its configuration: the port, who may be trusted there, and what opens
-/// it. What is said by `--admin` goes before. (Shown to fail: `--config` was taken, and 127.0.0.1:8888 was asked.)
+/// Commands that query a running gateway find it by its configuration: the port, the trusted certificates and the
+/// credentials. `--admin` takes precedence. (Regression test: `--config` was accepted, but 127.0.0.1:8888 was
+/// queried.)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_says_where_its_gateway_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -211,7 +214,7 @@ async fn a_configuration_says_where_its_gateway_is() {
     app.shutdown().await;
 }
 
-/// Where nothing at all may be shown, that must be told: silence would say that nothing passes.
+/// If nothing at all may be shown, `tap` must say so: silence would mean that nothing passes.
 #[tokio::test(flavor = "multi_thread")]
 async fn tap_tells_what_is_withheld() {
     let folder = tempfile::tempdir().unwrap();
@@ -234,7 +237,7 @@ async fn tap_tells_what_is_withheld() {
     app.shutdown().await;
 }
 
-/// Whether `line` is what `pattern` says, in which `…` stands for anything.
+/// Whether `line` matches `pattern`, in which `…` matches anything.
 fn says(pattern: &str, line: &str) -> bool {
     let mut parts = pattern.split('…');
     let Some(mut rest) = line.strip_prefix(parts.next().unwrap()) else { return false };
@@ -247,7 +250,7 @@ fn says(pattern: &str, line: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// What docs/operations.md shows of commands is what they do.
+/// The commands shown in docs/operations.md produce the output shown.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_manuals_examples_run() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -284,7 +287,7 @@ async fn the_manuals_examples_run() {
             }
             let output = child.wait_with_output().unwrap();
             if arguments[0] == "tap" {
-                // or the next one would be taken to look before it does
+                // wait for the client to leave, or the next one would be counted as connected too early
                 until_looking(admin, "0", "", &mut []);
             }
             output

@@ -1,5 +1,5 @@
-//! The rules that a compiler can't keep, as tests: who may do what, heads of files, import cycles, paths that documents
-//! name.
+//! Rules that the compiler can't check, as tests: which file may do what, heads of files, import cycles, paths that
+//! documents name.
 
 mod knots;
 
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A text that only some files may hold, and why.
+/// A text that only some files may contain, and why.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("serde_saphyr", &["crates/config/src/load.rs"], "only config/load.rs knows YAML"),
     ("SystemTime::now", &["crates/kernel/src/clock.rs"], "only clock.rs reads time"),
@@ -100,8 +100,8 @@ fn product() -> Vec<File> {
     all
 }
 
-/// The table of crates in ARCHITECTURE.md says of each crate which of ours it depends on, as its manifest does. The
-/// compiler keeps the layers; this keeps the map of them.
+/// The table of crates in ARCHITECTURE.md lists the same workspace dependencies of each crate as its manifest. The
+/// compiler enforces the layers; this test keeps their map up to date.
 #[test]
 fn the_map_of_crates_is_true() {
     let listed = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
@@ -134,7 +134,7 @@ fn the_map_of_crates_is_true() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// Components of one kind never import each other (those of different kinds are crates of their own).
+/// Components of one kind never import each other (those of different kinds are separate crates).
 #[test]
 fn components_stand_alone() {
     let mut broken = Vec::new();
@@ -156,7 +156,7 @@ fn components_stand_alone() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// What only one place may do is done there only.
+/// Privileged operations happen only in the files that may do them.
 #[test]
 fn privileges_hold() {
     let mut broken = Vec::new();
@@ -204,7 +204,7 @@ fn telemetry_text_has_no_debug() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// Every file says what it is; every `lib.rs` and `mod.rs` says more: what holds, and where its neighbours are.
+/// Every file begins with a head; the head of every `lib.rs` and `mod.rs` also states invariants and neighbours.
 #[test]
 fn files_have_heads() {
     let mut broken = Vec::new();
@@ -222,7 +222,7 @@ fn files_have_heads() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// Comments and what people read stay within 120 columns; tables, samples of code and addresses may be wider.
+/// Comments and documents stay within 120 columns; tables, code samples and addresses may be wider.
 #[test]
 fn lines_fit_in_120_columns() {
     let mut documents = Vec::new();
@@ -241,7 +241,7 @@ fn lines_fit_in_120_columns() {
             sample ^= comment.starts_with("```");
             let counts = match is_document {
                 true => !sample && !comment.starts_with('|'),
-                // four blanks behind the mark: a sample
+                // four spaces after the comment mark: a sample
                 false => comment.starts_with("//") && !comment.trim_start_matches(['/', '!']).starts_with("   "),
             };
             if counts && line.chars().count() > 120 && !line.contains("://") {
@@ -252,7 +252,7 @@ fn lines_fit_in_120_columns() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// Tests stand in a sibling `tests.rs`, not among product code.
+/// Tests are in a sibling `tests.rs`, not among product code.
 #[test]
 fn tests_stand_beside() {
     let broken: Vec<String> = product()

@@ -1,4 +1,4 @@
-//! `deltatocumulative` on the way from one gateway to another.
+//! Tests of `deltatocumulative` between two gateways.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn configuration(folder: &Path, name: &str, exporter: &str, more: serde_json::Va
     .to_string()
 }
 
-/// A sum's deltas arrive as totals since the first one's start, each delivered one counted once.
+/// A sum's deltas arrive as totals since the start of the first one, with each delivered delta counted once.
 #[tokio::test(flavor = "multi_thread")]
 async fn deltas_arrive_as_totals() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
-//! What of ordinary telemetry reaches a third party unchanged in `standard`: `tests/cases/ordinary`, made by
-//! `tests/peers/ordinary/record.py`. `TOLLGATE_UPDATE=1 cargo test --test it usefulness` writes the table.
+//! Measures how much ordinary telemetry reaches a third party unchanged with the profile `standard`. The input is
+//! `tests/cases/ordinary`, recorded by `tests/peers/ordinary/record.py`. `TOLLGATE_UPDATE=1 cargo test --test it
+//! usefulness` writes the table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,9 +16,9 @@ use tollgate::app::resolve;
 use super::config::Everything;
 
 const TABLE: &str = "tests/cases/usefulness.txt";
-/// Addresses of clients are private wherever they are: those of the recording begin so (RFC 5737).
+/// Clients' addresses are private wherever they occur; those in the recording have this prefix (RFC 5737).
 const CLIENTS: &str = "203.0.113.";
-/// Of a thousand values so many must survive.
+/// Minimum number of values per thousand that must stay unchanged.
 const SURVIVE: usize = 995;
 
 fn root() -> PathBuf {
@@ -70,7 +71,7 @@ fn values(payload: &Payload, node: Node) -> Vec<(String, String)> {
     out
 }
 
-/// What stands in the place of something: the placeholders of a text.
+/// The placeholders in a text.
 fn placeholders(text: &str) -> String {
     let inner = text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).map(|(name, _)| name);
     let name = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
@@ -80,7 +81,7 @@ fn placeholders(text: &str) -> String {
     if all.is_empty() { "changed".to_owned() } else { all.join(" ") }
 }
 
-/// A value with a placeholder for each address of a client.
+/// A value in which each client address is replaced by a placeholder.
 fn without_clients(value: &str) -> String {
     let mut parts = value.split(CLIENTS);
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -125,8 +126,8 @@ impl Count {
     }
 }
 
-/// With the processors of the embedded default, of the values of a shop's, a cluster's and a web server's telemetry
-/// 99.5 % leave as they came, but for clients' addresses; the table says what takes the place of the others.
+/// With the processors of the embedded default, 99.5 % of the values in the telemetry of a shop, a cluster and a web
+/// server stay unchanged, except for clients' addresses; the table lists what replaces the others.
 #[test]
 fn ordinary_telemetry_survives() {
     let mut table = String::new();

@@ -1,8 +1,9 @@
-//! **What**: connectors: exporters of some pipelines, receivers of others. **Why**: what a step found out (runs that
-//! are over) goes on as telemetry of its own, through pipelines, spool and outlets like everything else. `forward`
-//! joins pipelines and has no running part. **Invariants**: one that runs sends what a [`pipeline::Source`] says, and
-//! nothing is lost or told twice over a crash: what says "told" is committed with what was told. **Not here**: which
-//! connectors there are (`components`), what is told (the source).
+//! Connectors: exporters of some pipelines and receivers of others. `runs` sends what a processor found out (such as
+//! runs that are over) as telemetry of its own, through pipelines, spool and outlets like everything else. `forward`
+//! joins pipelines and has no running part.
+//! A running connector sends the portions of a [`pipeline::Source`]. Nothing is lost or sent twice across a crash,
+//! because the record "sent" is committed together with what was sent. `src/components.rs` lists the connectors; the
+//! source decides what is sent.
 
 pub mod forward;
 pub mod runs;

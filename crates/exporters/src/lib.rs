@@ -1,6 +1,6 @@
-//! **What**: components that send telemetry on. **Why**: one attempt each; queue, retry and metrics are the outlet's.
-//! **Invariants**: exporters never import each other; what they get was cleared for their `trust`.
-//! **Not here**: cursors and retry (`pipeline/outlet`), clearance (`pipeline/clearance`).
+//! Exporters: components that send telemetry on. Each makes one attempt per request and receives only telemetry that
+//! was cleared for its `trust`; exporters never import each other. Queueing, retries and metrics are in
+//! `pipeline/outlet`, clearance in `pipeline/clearance`.
 
 pub mod cumulative;
 pub mod debug;

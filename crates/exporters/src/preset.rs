@@ -1,5 +1,5 @@
-//! **What**: back ends that are known by name: their addresses, headers and limits. **Why**: a user writes a key and
-//! not a page of settings. **Invariants**: whatever a stanza says itself wins over its preset. **Not here**: sending.
+//! Back ends known by name, with their addresses, headers and limits, so that a user writes a key instead of a page of
+//! settings. Values written in the stanza override the preset.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,13 +11,14 @@ use otlp::Signal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
-    /// Honeycomb; takes `api_key`, `region` (us, eu) and `dataset`.
+    /// Honeycomb. Takes `api_key`, `region` (us, eu) and `dataset`.
     Honeycomb,
-    /// SigNoz Cloud; takes `ingestion_key` and `region` (us, eu, in, in2). Self-hosted: give `endpoint`, no key needed.
+    /// SigNoz Cloud. Takes `ingestion_key` and `region` (us, eu, in, in2). Self-hosted: set `endpoint`; no key is
+    /// needed.
     Signoz,
 }
 
-/// What a stanza with a preset may say about it.
+/// The keys of a stanza that a preset reads.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// `region`
@@ -28,42 +29,42 @@ pub struct Asked<'a> {
     pub ingestion_key: Option<&'a Secret>,
     /// `dataset`
     pub dataset: Option<&'a str>,
-    /// Whether the stanza names an endpoint itself.
+    /// Whether the stanza sets an endpoint itself.
     pub own_endpoint: bool,
 }
 
-/// A header of a preset, for all signals or one.
+/// A header that a preset adds, for all signals or for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresetHeader {
-    /// Lower case.
+    /// Header name in lower case.
     pub name: &'static str,
-    /// Its value.
+    /// Header value.
     pub value: Secret,
-    /// Only for this signal.
+    /// The only signal that gets this header; `None`: all.
     pub only: Option<Signal>,
 }
 
-/// What a preset makes of what was asked.
+/// The settings that a preset results in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
-    /// `https://host:port`; None when the stanza names its own.
+    /// `https://host:port`; `None` if the stanza sets its own endpoint.
     pub base: Option<String>,
-    /// Headers to send.
+    /// Headers to send with requests.
     pub headers: Vec<PresetHeader>,
-    /// The back end is known to take zstd.
+    /// Whether the back end is known to accept zstd.
     pub zstd: bool,
-    /// Largest request before compression, bytes.
+    /// Largest request before compression, in bytes.
     pub max_request_bytes: u64,
 }
 
-/// A key of the stanza and what is wrong with it.
+/// A key of the stanza, and what is wrong with its value.
 pub type PresetProblem = (&'static str, &'static str);
 
 impl Preset {
-    /// Addresses, headers and limits.
+    /// Derives addresses, headers and limits from the stanza's keys.
     ///
     /// # Errors
-    /// Every problem: the key and what is wrong, no value.
+    /// Every problem: the key and what is wrong, never the value.
     pub fn resolve(self, asked: Asked<'_>) -> Result<Resolved, Vec<PresetProblem>> {
         match self {
             Self::Honeycomb => honeycomb(asked),
@@ -72,7 +73,8 @@ impl Preset {
     }
 }
 
-/// Keys of `hcaic_…` or 32 hex digits belong to Honeycomb Classic, where every signal needs a dataset.
+/// Keys that begin with `hcaic_` or have 32 hex digits belong to Honeycomb Classic, where every signal needs a
+/// dataset.
 fn is_classic(key: &str) -> bool {
     key.starts_with("hcaic_") || (key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
@@ -97,7 +99,8 @@ fn honeycomb(asked: Asked<'_>) -> Result<Resolved, Vec<PresetProblem>> {
     let mut headers = vec![PresetHeader { name: "x-honeycomb-team", value: key.clone(), only: None }];
     let classic = is_classic(key.expose());
     if let Some(dataset) = asked.dataset {
-        // Otherwise the dataset is the service's name, and the header only names that of logs without one.
+        // Without Classic, Honeycomb takes the dataset from the service name; the header only names it for logs
+        // without one.
         let only = (!classic).then_some(Signal::Logs);
         headers.push(PresetHeader { name: "x-honeycomb-dataset", value: Secret::new(dataset.to_owned()), only });
     } else if classic {

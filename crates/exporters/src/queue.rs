@@ -1,7 +1,7 @@
-//! **What**: `sending_queue` and `retry_on_failure` in the Collector's spelling, as settings of the outlet that serves
-//! the exporter. **Why**: a stanza of the Collector pastes in; its queue is our spool, its batcher our outlet.
-//! **Invariants**: what the Collector would do otherwise is accepted with a note that says what happens here; a number
-//! that counts items is never taken for bytes. **Not here**: the outlet (`pipeline/outlet`), the spool.
+//! `sending_queue` and `retry_on_failure` in the Collector's spelling, translated to settings of the exporter's
+//! outlet: the spool is the queue, the outlet is the batcher. A Collector stanza can therefore be pasted in.
+//! A key that works differently here is accepted with a note that says so, and a size that counts items is never read
+//! as bytes. The outlet is in `pipeline/outlet`.
 
 use std::time::Duration;
 
@@ -11,35 +11,35 @@ use serde::{Deserialize, Serialize};
 use config::{ByteSize, FieldProblem, Span};
 use pipeline::OutletSettings;
 
-/// Most requests on their way at once that may be configured.
+/// Largest allowed value of `num_consumers`.
 const MAX_CONSUMERS: u32 = 1024;
 
-/// How what waits in the spool is read, merged and sent.
+/// How data waiting in the spool is read, merged and sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SendingQueue {
-    /// Requests on their way at once.
+    /// Maximum number of concurrent requests, from 1 to 1024. Default: 4.
     pub num_consumers: u32,
-    /// Bytes read ahead from the spool.
+    /// Bytes read ahead from the spool. Default: 16 MiB.
     pub read_ahead: ByteSize,
     /// How small batches of one signal and account are merged.
     pub batch: Merge,
-    /// Not used: everything waits in the spool.
+    /// Not used: all data waits in the spool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Not used: `spool.max_size` bounds what waits.
+    /// Not used: `spool.max_size` limits how much data waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_size: Option<u64>,
     /// Not used: see `queue_size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sizer: Option<Sizer>,
-    /// Not used: everything waits in the spool.
+    /// Not used: all data waits in the spool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
     /// Not used: clients are answered once the spool has their data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_for_result: Option<bool>,
-    /// Not used: a full spool refuses, and clients come again.
+    /// Not used: when the spool is full, requests are refused and clients retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_on_overflow: Option<bool>,
 }
@@ -48,18 +48,20 @@ pub struct SendingQueue {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Merge {
-    /// How long a small batch waits for others to go with.
+    /// How long a small batch waits to be merged with others. Default: 200 ms.
     pub flush_timeout: Span,
-    /// Size from which a batch waits no longer, and up to which batches are merged. Bytes, with `sizer: bytes` beside
-    /// it; 4 MiB, or `max_request_size` if that is less, without this key.
+    /// A batch of at least this size is sent without waiting, and batches are merged up to it. In bytes; needs `sizer:
+    /// bytes` beside it. Default: 4 MiB, or `max_request_size` if that is less.
     pub min_size: Option<ByteSize>,
-    /// Largest request, as `max_request_size`; the smaller one holds. Bytes, with `sizer: bytes` beside it.
+    /// Largest request, as `max_request_size`; the smaller of the two applies. In bytes; needs `sizer: bytes` beside
+    /// it.
     pub max_size: Option<ByteSize>,
-    /// What sizes count. tollgate knows bytes only; the Collector counts items without this key.
+    /// The unit of `min_size` and `max_size`. tollgate supports `bytes` only; without this key the Collector counts
+    /// items.
     pub sizer: Option<Sizer>,
 }
 
-/// What the Collector counts.
+/// A unit in which the Collector counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sizer {
@@ -71,24 +73,24 @@ pub enum Sizer {
     Requests,
 }
 
-/// How long to wait before a failed request is sent again. It is, until the back end takes or refuses it.
+/// How long to wait before a failed request is retried. Retries continue until the back end accepts or refuses it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryOnFailure {
-    /// First wait. Each further one is half longer, give or take a quarter.
+    /// Wait before the first retry. Each further wait is 1.5 times longer, varied by up to a quarter. Default: 5 s.
     pub initial_interval: Span,
-    /// Longest wait, unless the back end asks for a longer one.
+    /// Longest wait between retries, unless the back end asks for a longer one. Default: 30 s.
     pub max_interval: Span,
-    /// Not used: what was accepted is sent until it is delivered.
+    /// Not used: accepted data is retried until it is delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Not used: what was accepted is sent until it is delivered.
+    /// Not used: accepted data is retried until it is delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_elapsed_time: Option<Span>,
-    /// Not used: waits grow by half.
+    /// Not used: each wait is 1.5 times the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multiplier: Option<f64>,
-    /// Not used: waits differ by a quarter.
+    /// Not used: waits vary by up to a quarter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub randomization_factor: Option<f64>,
 }
@@ -137,7 +139,8 @@ impl Merge {
 }
 
 impl SendingQueue {
-    /// The outlet's settings, and the largest request if this stanza says so, bytes; problems go to `problems`.
+    /// Converts to outlet settings and, if this stanza sets one, the largest request in bytes. Adds problems to
+    /// `problems`.
     pub fn outlet(&self, retry: &RetryOnFailure, problems: &mut Vec<FieldProblem>) -> (OutletSettings, Option<u64>) {
         let mut problem = |path: &str, what: &str| problems.push(FieldProblem::new(path, what));
         if self.num_consumers == 0 || self.num_consumers > MAX_CONSUMERS {
@@ -175,7 +178,7 @@ impl SendingQueue {
         (settings, max)
     }
 
-    /// Keys that do something else in the Collector.
+    /// Notes on keys that work differently in the Collector.
     pub fn notes(&self) -> Vec<FieldProblem> {
         let batch = &self.batch;
         let items = "is not used: tollgate counts bytes; set `sizer: bytes` beside it, and a size in bytes";
@@ -205,7 +208,7 @@ impl SendingQueue {
 }
 
 impl RetryOnFailure {
-    /// Keys that do something else in the Collector.
+    /// Notes on keys that work differently in the Collector.
     pub fn notes(&self) -> Vec<FieldProblem> {
         let ends = self.max_elapsed_time.is_some_and(|time| time.0 > Duration::ZERO);
         let until = "is not used: what was accepted is sent until the back end takes it or refuses it for good";

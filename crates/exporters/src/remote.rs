@@ -1,7 +1,7 @@
-//! **What**: what every exporter that speaks OTLP to another machine holds while it runs: its client, its compression,
-//! the time that one attempt may take, and what it last complained about. **Why**: `otlp` and `otlp_http` differ in
-//! framing only. **Invariants**: an attempt ends in time; a complaint never holds a back end's text.
-//! **Not here**: what a user writes (`stanza`), framing (each exporter), statuses (`verdict`).
+//! State shared by the running `otlp` and `otlp_http` exporters, which differ only in framing: client, compression,
+//! the timeout of an attempt, and the last failure that was logged.
+//! Every attempt ends within its timeout, and a logged failure never contains text from the back end. `stanza` has the
+//! configuration, `verdict` interprets statuses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -24,59 +24,59 @@ use otlp::Signal;
 use pipeline::{ExportRequest, Outcome, Reason};
 use telemetry::Meter;
 
-/// Bodies over this are compressed off the reactor.
+/// Larger bodies are compressed on a blocking thread instead of the reactor.
 const INLINE: usize = 64 * 1024;
-/// After this long an encoding that the back end refused is tried again: it may have been a proxy's bad day.
+/// How long after a refusal an encoding is tried again; the refusal may have been a passing fault of a proxy.
 const AGAIN: Duration = Duration::from_secs(3600);
 
-/// What exporters are built with.
+/// Shared services that exporters are built with.
 #[derive(Clone)]
 pub struct Deps {
-    /// Connections and compression run as its tasks.
+    /// Spawns connection and compression tasks.
     pub tasks: Arc<dyn Spawn>,
-    /// For dates in Retry-After.
+    /// Used for dates in Retry-After, and for totals and renewals.
     pub clock: Arc<dyn Clock>,
-    /// Ways out.
+    /// Proxies for outgoing connections.
     pub proxies: Arc<Proxies>,
-    /// Metrics.
+    /// Registers metrics.
     pub meter: Meter,
 }
 
-/// What both exporters hold while running.
+/// State of a running exporter that sends to another machine.
 pub struct Remote {
     /// Component id.
     pub id: Arc<str>,
-    /// Their settings.
+    /// Settings shared by both exporters.
     pub common: Common,
-    /// The way out.
+    /// The HTTP client; it is rebuilt when TLS files change.
     client: Arc<Renewed>,
-    /// What they were built with.
+    /// Services the exporter was built with.
     pub deps: Deps,
-    /// What is begun with.
+    /// The encoding that the configuration asks for.
     first: Encoding,
     encoding: AtomicU8,
-    /// When the back end last refused an encoding, seconds of the monotonic clock; `u64::MAX`: it takes what was begun
-    /// with.
+    /// When the back end last refused an encoding, in seconds of the monotonic clock; `u64::MAX`: never since the
+    /// encoding was last reset.
     refused: AtomicU64,
     complaint: Mutex<String>,
     cumulative: Option<Cumulative>,
 }
 
-/// What goes on of a request.
+/// The form in which a request is sent.
 pub enum Sent<'r> {
-    /// Itself.
+    /// The request unchanged.
     AsItIs,
-    /// Totals in place of deltas.
+    /// Deltas replaced by totals.
     Totals(Totals<'r>),
-    /// Nothing now.
+    /// Nothing is sent now; the outcome of the request.
     Not(Outcome),
 }
 
 impl Sent<'_> {
-    /// What to send for `request`, or what becomes of it unsent.
+    /// The request to put on the wire in place of `request`.
     ///
     /// # Errors
-    /// Its outcome: nothing can be sent now, or no total is left to send.
+    /// The outcome of a request that is not sent: nothing can be sent now, or no total is left to send.
     pub fn on_the_wire<'a>(&'a self, request: &'a ExportRequest) -> Result<&'a ExportRequest, Outcome> {
         match self {
             Self::AsItIs => Ok(request),
@@ -86,7 +86,7 @@ impl Sent<'_> {
         }
     }
 
-    /// Tells totals how it ended; what the engine is told.
+    /// Commits the totals if `outcome` is a success, and returns `outcome` for the engine.
     pub fn end(self, outcome: Outcome) -> Outcome {
         match self {
             Self::Totals(totals) => totals.end(outcome),
@@ -95,17 +95,17 @@ impl Sent<'_> {
     }
 }
 
-/// A request of totals; the next one waits until this one has its outcome.
+/// A request of totals. The next one waits until this one has an outcome.
 pub struct Totals<'r> {
     of: &'r Cumulative,
-    /// What to send; its body may be empty: then there is nothing to send.
+    /// The request to send; an empty body means that there is nothing to send.
     pub request: ExportRequest,
     pending: Pending,
     _turn: Turn,
 }
 
 impl Totals<'_> {
-    /// Keeps the totals if they were delivered.
+    /// Commits the totals if they were delivered.
     pub fn end(self, outcome: Outcome) -> Outcome {
         if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
             self.of.delivered(self.pending);
@@ -118,7 +118,7 @@ impl Remote {
     /// Opens the client for `destinations`.
     ///
     /// # Errors
-    /// A TLS file that can't be used, or missing roots.
+    /// A TLS file can't be used, or root certificates are missing.
     pub fn build(
         id: Arc<str>,
         common: Common,
@@ -142,15 +142,15 @@ impl Remote {
         Ok(Self { id, common, client, deps, first, encoding, refused, complaint: Mutex::default(), cumulative })
     }
 
-    /// Sends one request; its URI is absolute.
+    /// Sends one request, whose URI must be absolute.
     ///
     /// # Errors
-    /// There was no answer.
+    /// No response arrived.
     pub async fn send(&self, request: Request<Upload>) -> Result<Response<Incoming>, ClientError> {
         self.client.client(&self.id).await.send(request).await
     }
 
-    /// What is sent in place of `request`.
+    /// Converts a metrics request to totals if `deltatocumulative` is configured.
     pub async fn totals(&self, request: &ExportRequest) -> Sent<'_> {
         let totals = self.cumulative.as_ref().filter(|_| request.signal == Signal::Metrics);
         let Some(totals) = totals else { return Sent::AsItIs };
@@ -168,7 +168,7 @@ impl Remote {
         }
     }
 
-    /// `attempt` within the exporter's `timeout`.
+    /// Runs `attempt` within the exporter's `timeout`.
     pub async fn timed(&self, attempt: impl Future<Output = Outcome>) -> Outcome {
         match tokio::time::timeout(self.common.timeout, attempt).await {
             Ok(outcome) => outcome,
@@ -179,7 +179,7 @@ impl Remote {
         }
     }
 
-    /// The encoding to use now.
+    /// The encoding to use for the next request.
     pub fn encoding(&self) -> Encoding {
         let refused = self.refused.load(Ordering::Relaxed);
         if self.deps.clock.monotonic().as_secs() >= refused.saturating_add(AGAIN.as_secs())
@@ -194,8 +194,8 @@ impl Remote {
         }
     }
 
-    /// The back end refused `used`: true if another encoding will be tried (only with `compression: auto`), for an
-    /// hour.
+    /// Records that the back end refused the encoding `used`. Returns true if a weaker encoding will be tried, which
+    /// happens only with `compression: auto` and lasts an hour.
     pub fn step_down(&self, used: Encoding) -> bool {
         if self.common.compression != Compression::Auto || used == Encoding::Identity {
             return false;
@@ -207,7 +207,7 @@ impl Remote {
         true
     }
 
-    /// The back end said what it takes.
+    /// Switches from gzip to zstd if the back end's response advertises zstd.
     pub fn advertised(&self, headers: &HeaderMap, name: &str) {
         let auto = self.common.compression == Compression::Auto && self.encoding() == Encoding::Gzip;
         let takes = |value: &str| value.split(',').any(|token| Encoding::parse(token) == Some(Encoding::Zstd));
@@ -216,7 +216,7 @@ impl Remote {
         }
     }
 
-    /// `body` in `encoding`, away from the sockets if it is large. None: it could not be done.
+    /// Compresses `body`, on a blocking thread if it is large. `None` if compression failed.
     pub async fn compress(&self, encoding: Encoding, body: &Bytes) -> Option<Bytes> {
         if encoding == Encoding::Identity {
             return Some(body.clone());
@@ -228,7 +228,7 @@ impl Remote {
         blocking(&*self.deps.tasks, "compress", move || compress(encoding, &body).ok()).await.flatten()
     }
 
-    /// Adds the headers that were asked for.
+    /// Adds the configured headers.
     pub fn headers(&self, signal: Signal, account: &str, to: &mut HeaderMap) {
         to.insert(http::header::USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));
         let all = self.common.headers.iter().filter(|(_, _, only)| only.is_none_or(|only| only == signal));
@@ -242,14 +242,14 @@ impl Remote {
         }
     }
 
-    /// Complains if `outcome` is a failure; `status` is a number or a code.
+    /// Logs a failed `outcome`; `status` is an HTTP status or a gRPC code.
     pub fn report(&self, outcome: &Outcome, status: String) {
         let failed = matches!(outcome, Outcome::Retry { .. } | Outcome::Refused { .. });
         self.complain(failed.then_some(status));
     }
 
-    /// Says once why deliveries fail, until they fail for another reason or succeed. `what` is ours: a status or a
-    /// connection error, never a back end's text.
+    /// Logs why deliveries fail, once until the reason changes or a delivery succeeds. `what` is tollgate's own text
+    /// (a status or a connection error), never a back end's.
     pub fn complain(&self, what: Option<String>) {
         let what = what.unwrap_or_default();
         let mut last = self.complaint.lock();

@@ -1,6 +1,6 @@
-//! [`ExporterSpec`]: everything that the gateway asks of an exporter before it runs.
-//! Invariants: no method has a default, so that a new exporter compiles only when it answers every question.
-//! Neighbours: `src/components.rs` (which exporters there are), `pipeline::Exporter` (what a running one does).
+//! [`ExporterSpec`]: everything that the gateway needs to know about an exporter before it runs.
+//! No method has a default, so a new exporter compiles only when it implements all of them. `src/components.rs` lists
+//! the exporters; `pipeline::Exporter` is a running one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::stanza::{Common, destination};
 /// Why an exporter can't be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BuildError {
-    /// A TLS file that can't be used, or missing roots.
+    /// A TLS file can't be used, or root certificates are missing.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The signal's path can't be appended to the endpoint.
@@ -25,48 +25,48 @@ pub enum BuildError {
     Endpoint,
 }
 
-/// Where an exporter writes to; `validate`, `check` and a start look at it beforehand.
+/// Where an exporter writes; `validate`, `check` and the start of the gateway examine it beforehand.
 pub enum Target<'s> {
     /// A server on the network.
     Server {
         /// TLS settings of the connection.
         tls: &'s tls::Settings,
-        /// A URL of it that answers HTTP/1.1; none if it speaks gRPC only.
+        /// A URL of the server that answers HTTP/1.1; `None` if the server speaks gRPC only.
         http: Option<&'s Uri>,
     },
     /// A file on this machine.
     File {
-        /// Where it is.
+        /// Path of the file.
         path: &'s Path,
-        /// Whether it only grows: then an existing file needs no permission to make files beside it.
+        /// Whether the file is only appended to: then an existing file needs no permission to create files beside it.
         appends: bool,
     },
-    /// The standard output.
+    /// Standard output.
     Output,
 }
 
-/// What the gateway needs to know of any exporter. A struct, so that one that leaves out a field does not compile.
+/// What the gateway needs to know about any exporter. It is a struct so that an exporter can't leave out a field.
 pub struct Profile<'s> {
-    /// How far it is trusted.
+    /// How far the exporter is trusted.
     pub trust: Trust,
-    /// Where it writes to.
+    /// Where the exporter writes.
     pub target: Target<'s>,
-    /// The `host:port` it sends to, and the earlier ones that the user names (`moved_from`); none: it stays on this
-    /// machine.
+    /// The `host:port` that the exporter sends to, and the earlier ones listed in `moved_from`; `None` if it stays on
+    /// this machine.
     pub destination: Option<(String, &'s [String])>,
-    /// How the spool serves it; none: the defaults.
+    /// How the spool serves the exporter; `None`: the defaults.
     pub outlet: Option<&'s OutletSettings>,
     /// Notes on a valid configuration that the user should see.
     pub notes: &'s [FieldProblem],
 }
 
 impl<'s> Profile<'s> {
-    /// Of one that writes on this machine.
+    /// The profile of an exporter that writes on this machine.
     pub fn local(trust: Trust, target: Target<'s>) -> Self {
         Self { trust, target, destination: None, outlet: None, notes: &[] }
     }
 
-    /// Of one that sends OTLP to a server at `urls`; `http`: the first of them answers HTTP/1.1.
+    /// The profile of an exporter that sends OTLP to a server at `urls`; `http`: the first URL answers HTTP/1.1.
     pub fn remote(trust: Trust, common: &'s Common, urls: &[&'s Uri], http: bool) -> Self {
         Self {
             trust,
@@ -78,13 +78,13 @@ impl<'s> Profile<'s> {
     }
 }
 
-/// The settings of an exporter, as the gateway sees them.
+/// An exporter's settings, as the gateway uses them.
 pub trait ExporterSpec {
-    /// What is asked of all alike.
+    /// The properties that every exporter has.
     fn profile(&self) -> Profile<'_>;
-    /// Whether it has somewhere to send `signal`.
+    /// Whether the exporter has a destination for `signal`.
     fn takes(&self, signal: Signal) -> bool;
-    /// Builds it; connects to nothing.
+    /// Builds the exporter without connecting to anything.
     ///
     /// # Errors
     /// See [`BuildError`].

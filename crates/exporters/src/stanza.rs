@@ -1,8 +1,8 @@
-//! **What**: what a user writes about every exporter that speaks OTLP to another machine: preset, `headers`,
-//! compression, `tls`, queue and retry (`remote_config` puts them beside an exporter's own keys), and what that means
-//! ([`Common`]). **Why**: `otlp` and `otlp_http` differ in their endpoints only. **Invariants**: header values are
-//! secrets; what contradicts itself is an error, so that nothing goes out in clear by accident. **Not here**: running
-//! (`remote`).
+//! The configuration shared by the exporters that send OTLP to another machine: preset, `headers`, compression, `tls`,
+//! queue and retry. `remote_config!` puts these keys beside an exporter's own; [`Common`] is their checked form.
+//! `otlp` and `otlp_http` differ only in their endpoints.
+//! Header values are secrets. Contradictory settings are errors, so that nothing is sent in clear text by accident.
+//! `remote` has the running exporter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -24,11 +24,11 @@ use net::tls;
 use otlp::Signal;
 use pipeline::{Ack, OnFull, OutletSettings};
 
-/// Largest request without a preset's or the user's word: gRPC servers take 4 MiB by default.
+/// Largest request if neither the preset nor the user sets one: gRPC servers accept 4 MiB by default.
 const MAX_REQUEST: u64 = 4 << 20;
 
-/// An exporter's `Config`: its own keys (each an `Option<String>`), then those that all have. One struct, because
-/// `deny_unknown_fields` does not go with `flatten`.
+/// Defines an exporter's `Config`: its own keys (each an `Option<String>`) and then the shared ones. They form one
+/// struct because `deny_unknown_fields` does not work with `flatten`.
 macro_rules! remote_config {
     ($(#[$doc:meta])* timeout = $timeout:literal; $($(#[$own_doc:meta])* $own:ident;)*) => {
         $(#[$doc])*
@@ -36,7 +36,7 @@ macro_rules! remote_config {
         #[serde(deny_unknown_fields, default)]
         pub struct Config {
             $($(#[$own_doc])* pub $own: Option<String>,)*
-            /// A back end known by name.
+            /// A back end known by name; sets address, headers and limits.
             pub preset: Option<$crate::preset::Preset>,
             /// Region of the preset.
             pub region: Option<String>,
@@ -48,40 +48,42 @@ macro_rules! remote_config {
             pub dataset: Option<String>,
             /// Headers of every request.
             pub headers: std::collections::BTreeMap<String, ::kernel::secret::Secret>,
-            /// Headers of requests with one account's data, by account; they win over `headers`.
+            /// Headers of requests that carry one account's data, by account. They override `headers`.
             #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
             pub account_headers:
                 std::collections::BTreeMap<String, std::collections::BTreeMap<String, ::kernel::secret::Secret>>,
-            /// Compression of requests.
+            /// Compression of requests. Default: `auto`.
             pub compression: $crate::stanza::Compression,
-            /// From sending to the whole answer.
+            /// Maximum time from sending a request to receiving the whole response.
             pub timeout: ::config::Span,
-            /// TLS of the connection.
+            /// TLS settings of the connection.
             pub tls: $crate::stanza::Tls,
-            /// Largest request before compression: larger batches are split, a larger item is not sent but set aside.
-            /// Without either this key or a preset 4 MiB: raise it where the back end takes more.
+            /// Largest request before compression. Larger batches are split; a larger single item is quarantined.
+            /// Default: the preset's limit, or 4 MiB; raise it if the back end accepts more.
             pub max_request_size: Option<::config::ByteSize>,
-            /// What a client's OK stands for: `spooled`, `delivered` (it waits for the back end's verdict), `offered`
-            /// (nothing is kept for this exporter but in memory).
+            /// What an OK to a client means: `spooled` (default), the data is in the spool; `delivered`, the back end
+            /// has also answered; `offered`, nothing (data for this exporter is kept in memory only).
             pub ack: ::pipeline::Ack,
-            /// Bytes that may wait for this exporter; without it `spool.max_size` alone bounds them (64 MiB of memory
-            /// with `ack: offered`, where what is read ahead comes on top).
+            /// Maximum number of bytes that may wait for this exporter. Without this key only `spool.max_size` limits
+            /// them; with `ack: offered` the default is 64 MiB of memory, plus the bytes read ahead.
             pub max_pending: Option<::config::ByteSize>,
-            /// What happens beyond: `refuse` (clients come again, with all that a request holds; `/readyz` names the
-            /// exporter), or `expire` (the oldest goes, and is counted).
+            /// What happens when `max_pending` is reached. `refuse` (default): requests are refused as a whole,
+            /// clients retry, and `/readyz` names the exporter. `expire`: the oldest data is dropped and counted.
             pub on_full: ::pipeline::OnFull,
-            /// One request at a time, in the order of arrival.
+            /// Sends one request at a time, in the order of arrival.
             pub ordered: bool,
-            /// Where it pointed before, `host:port` as the log and `spool list` tell it: what waited for there goes to
-            /// where it points now. Without that it is held.
+            /// Earlier destinations of this exporter, as `host:port` in the form that the log and `spool list` print.
+            /// Data that waits for them is sent to the current destination; without this key it is held.
             pub moved_from: Vec<String>,
-            /// How what waits in the spool is read, merged and sent.
+            /// How data waiting in the spool is read, merged and sent.
             pub sending_queue: $crate::queue::SendingQueue,
-            /// How long to wait before a failed request is sent again. It is, until the back end takes or refuses it.
+            /// How long to wait before a failed request is retried. Retries continue until the back end accepts or
+            /// refuses it.
             pub retry_on_failure: $crate::queue::RetryOnFailure,
-            /// Metrics of deltas go on as totals, for back ends that take no deltas; `{}` for the defaults.
+            /// Converts delta metrics to cumulative ones, for back ends that do not accept deltas; `{}` for the
+            /// defaults.
             pub deltatocumulative: Option<$crate::stanza::Totals>,
-            /// `third_party` gets only what is stripped and redacted; `internal` gets everything.
+            /// `third_party` (default) sends only stripped and redacted telemetry; `internal` sends everything.
             pub trust: ::pipeline::Trust,
         }
 
@@ -114,7 +116,7 @@ macro_rules! remote_config {
         }
 
         impl Config {
-            /// The keys that all exporters have.
+            /// The keys that both exporters share.
             fn written(&self) -> $crate::stanza::Written<'_> {
                 $crate::stanza::Written {
                     preset: self.preset,
@@ -146,25 +148,25 @@ macro_rules! remote_config {
 }
 pub(super) use remote_config;
 
-/// TLS of a connection, with the Collector's keys.
+/// TLS settings of a connection, with the Collector's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// Plain text instead of TLS, for an endpoint without a scheme.
+    /// Uses plain text instead of TLS if the endpoint has no scheme.
     pub insecure: bool,
-    /// Not supported: an unverified server may be anybody. Give `ca_file` instead.
+    /// Not supported: an unverified server could be anyone. Set `ca_file` instead.
     pub insecure_skip_verify: bool,
-    /// PEM file of the certificates to trust, instead of the system's.
+    /// PEM file of the CA certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The system's certificates beside `ca_file`.
+    /// Trusts the system's CA certificates in addition to `ca_file`.
     pub include_system_ca_certs_pool: bool,
     /// PEM file of the client's certificate chain.
     pub cert_file: Option<PathBuf>,
-    /// PEM file of the client's key.
+    /// PEM file of the client's private key.
     pub key_file: Option<PathBuf>,
-    /// Name to check the server's certificate against.
+    /// Host name to verify the server's certificate against.
     pub server_name_override: Option<String>,
-    /// How often the files are looked at: changed ones hold for connections that are made from then on.
+    /// How often the files are checked for changes. Changed files apply to new connections.
     pub reload_interval: Option<Span>,
 }
 
@@ -172,23 +174,24 @@ pub struct Tls {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
-    /// zstd where the back end is known to take it or says so, else gzip; steps down when the back end refuses.
+    /// zstd if the back end is known to accept it or advertises it, otherwise gzip; falls back when the back end
+    /// refuses.
     #[default]
     Auto,
     /// zstd, level 1.
     Zstd,
     /// gzip, level 1.
     Gzip,
-    /// Not at all.
+    /// No compression.
     #[serde(alias = "")]
     None,
 }
 
-/// What both exporters' stanzas have in common, borrowed.
+/// The shared keys of a stanza, borrowed.
 pub struct Written<'a> {
     /// `preset`
     pub preset: Option<Preset>,
-    /// What the preset is asked.
+    /// The keys that the preset reads.
     pub asked: Asked<'a>,
     /// `headers`
     pub headers: &'a BTreeMap<String, Secret>,
@@ -220,41 +223,41 @@ pub struct Written<'a> {
     pub deltatocumulative: Option<&'a cumulative::Config>,
 }
 
-/// What both exporters' settings have in common. Valid by construction.
+/// The checked settings that both exporters share.
 #[derive(Clone, Debug)]
 pub struct Common {
-    /// `https://host:port` of the preset, if the stanza names no endpoint.
+    /// `https://host:port` of the preset, if the stanza sets no endpoint.
     pub base: Option<String>,
-    /// Headers of every request, or of one signal.
+    /// Headers of every request, or of requests of one signal.
     pub headers: Vec<(HeaderName, Secret, Option<Signal>)>,
-    /// Headers of requests with one account's data.
+    /// Headers of requests that carry one account's data.
     pub account_headers: BTreeMap<String, Vec<(HeaderName, Secret)>>,
     /// How requests are compressed.
     pub compression: Compression,
-    /// Whether the back end is known to take zstd.
+    /// Whether the back end is known to accept zstd.
     pub zstd: bool,
-    /// From sending to the whole answer.
+    /// Maximum time from sending a request to receiving the whole response.
     pub timeout: Duration,
     /// TLS of `https://` destinations.
     pub tls: tls::Settings,
-    /// Whether an endpoint without a scheme is plain.
+    /// Whether an endpoint without a scheme uses plain text.
     pub insecure: bool,
-    /// Whether TLS was asked for by a key that plain text has no use for.
+    /// Whether the stanza sets TLS files, which have no use with plain text.
     pub tls_asked: bool,
-    /// Largest request before compression, bytes.
+    /// Largest request before compression, in bytes.
     pub max_request_bytes: usize,
-    /// How it is served from the spool.
+    /// How the spool serves the exporter.
     pub outlet: OutletSettings,
-    /// Deltas become totals.
+    /// Conversion of deltas to totals, if configured.
     pub cumulative: Option<cumulative::Settings>,
-    /// Where it pointed before: what waited for there goes to where it points now.
+    /// Earlier destinations; data that waits for them is sent to the current destination.
     pub moved_from: Vec<String>,
-    /// What is valid, but served otherwise than the Collector would.
+    /// Notes on valid keys that work differently in the Collector.
     pub notes: Vec<FieldProblem>,
 }
 
 impl Written<'_> {
-    /// Checks what was written; problems go to `problems`.
+    /// Validates the keys and adds problems to `problems`.
     pub fn resolve(&self, problems: &mut Vec<FieldProblem>) -> Common {
         let preset = self.preset(problems);
         let mut headers: Vec<_> = preset
@@ -290,7 +293,7 @@ impl Written<'_> {
         }
         let max_pending = self.max_pending.map(|bound| bound.0);
         let cumulative = self.deltatocumulative.map(|written| written.settings(problems));
-        // Totals hang on the order of deltas.
+        // Totals depend on the order of the deltas.
         let ordered = self.ordered || cumulative.is_some();
         let outlet = OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered, ..outlet };
         let size = self.max_request_size.map_or(preset.max_request_bytes, |size| size.0);
@@ -319,7 +322,7 @@ impl Written<'_> {
         }
     }
 
-    /// Whether the user's own headers hold `name`.
+    /// Whether the user's own headers contain `name`.
     fn says(&self, name: &str) -> bool {
         self.headers.keys().any(|own| own.eq_ignore_ascii_case(name))
     }
@@ -350,7 +353,7 @@ impl Written<'_> {
     }
 }
 
-/// Headers as written, checked.
+/// Validates headers as written.
 fn checked(
     key: &str,
     written: &BTreeMap<String, Secret>,
@@ -373,7 +376,7 @@ fn checked(
     headers
 }
 
-/// A place of `moved_from`, as [`destination`] tells it.
+/// Validates an entry of `moved_from`, which has the form that [`destination`] returns.
 fn former(at: usize, place: &str, problems: &mut Vec<FieldProblem>) -> Option<String> {
     let place = place.trim().to_ascii_lowercase();
     let port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
@@ -387,7 +390,7 @@ fn former(at: usize, place: &str, problems: &mut Vec<FieldProblem>) -> Option<St
     plain.then_some(place)
 }
 
-/// Headers that belong to the protocol.
+/// Whether the protocol itself sets this header.
 fn is_ours(name: &HeaderName) -> bool {
     const OURS: [&str; 9] = [
         "host",
@@ -440,10 +443,10 @@ impl Tls {
 }
 
 impl Common {
-    /// `text` as an absolute URL; without a scheme it is https unless `tls.insecure`.
+    /// Parses `text` as an absolute URL. Without a scheme it is https, or http with `tls.insecure`.
     ///
     /// # Errors
-    /// A text that shows no more of the address than digits of its port.
+    /// A message that quotes nothing of the address except digits of its port.
     pub fn url(&self, text: &str, scheme_needed: bool) -> Result<Uri, String> {
         let bare = !text.contains("://");
         if bare && scheme_needed {
@@ -466,7 +469,8 @@ impl Common {
     }
 }
 
-/// Where these point: `host:port`, several with commas between them. Schemes and paths are details of one place.
+/// The destination of these URLs: `host:port`, several joined with commas. Scheme and path do not make a different
+/// destination.
 pub fn destination<'u>(urls: impl Iterator<Item = &'u Uri>) -> String {
     let place = |url: &Uri| {
         let port = url.port_u16().unwrap_or(if url.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 });
@@ -476,7 +480,7 @@ pub fn destination<'u>(urls: impl Iterator<Item = &'u Uri>) -> String {
     places.into_iter().collect::<Vec<_>>().join(",")
 }
 
-/// `base` with `path` after its own.
+/// Appends `path` to the path of `base`.
 pub fn with_path(base: &Uri, path: &str) -> Option<Uri> {
     let mut parts = base.clone().into_parts();
     let own = base.path().trim_end_matches('/');

@@ -1,4 +1,4 @@
-//! What both exporters share: verdicts, presets, and both against the gateway's own receiver.
+//! Tests of the parts shared by both exporters: verdicts, presets, and both exporters against tollgate's own receiver.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use pipeline::{Admission, BytePermit, ExportRequest, Exporter, Outcome, OutletSe
 use receivers::otlp as receiver;
 use telemetry::Meter;
 
-/// What exporters are built with; `env` are the proxy variables.
+/// Services for building exporters; `env` holds the proxy variables.
 pub(super) fn deps(env: &[(&str, String)]) -> Deps {
     let var = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
     let proxies = Arc::new(Proxies::from_env(&var).unwrap());
@@ -36,7 +36,7 @@ pub(super) fn request(signal: Signal, size: usize) -> ExportRequest {
     ExportRequest { signal, account: Arc::from("default"), body: Bytes::from(vec![b'x'; size]), items: 1 }
 }
 
-/// What was sent, inflated.
+/// The body of a received request, inflated.
 pub(super) fn inflated(encoding: Option<&str>, body: &Bytes) -> Bytes {
     let encoding = Encoding::parse(encoding.unwrap_or_default()).unwrap();
     let mut rope = Rope::default();
@@ -61,8 +61,8 @@ fn http(status: u16, headers: &[(&'static str, &str)], body: Result<&[u8], Answe
     verdict::http(StatusCode::from_u16(status).unwrap(), &map, body, true, NOW)
 }
 
-/// OTLP/HTTP: 429, 502, 503, 504 are retried and nothing else; what the operator must mend waits, what the data is
-/// refused for does not.
+/// OTLP/HTTP: only 429, 502, 503 and 504 are retried as passing failures. Statuses that the operator must fix keep the
+/// data waiting; statuses that blame the data refuse it.
 #[test]
 fn each_http_status_has_one_outcome() {
     for status in 100..600 {
@@ -104,7 +104,7 @@ fn partial_success_ends_a_delivery_and_a_warning_is_success() {
     assert_eq!(http(200, &[], Ok(&partial(0))), Outcome::Accepted);
     assert_eq!(http(200, &[], Ok(b"not protobuf")), Outcome::Accepted);
     assert_eq!(verdict::http(StatusCode::OK, &HeaderMap::new(), Ok(&partial(3)), false, NOW), Outcome::Accepted);
-    // Too large to read: taken, and not to be sent again. Cut: nobody knows.
+    // Too large to read: the data was accepted and must not be sent again. Cut off: the result is unknown.
     let unreadable = Outcome::Partial { rejected: 0, reason: Reason::BadData };
     assert_eq!(http(200, &[], Err(AnswerError::TooLarge)), unreadable);
     assert_eq!(http(200, &[], Err(AnswerError::Cut)), retry(None, Reason::Unavailable));
@@ -116,8 +116,8 @@ fn partial_success_ends_a_delivery_and_a_warning_is_success() {
     assert_eq!(verdict::grpc(StatusCode::OK, None, Err(AnswerError::TooLarge)), unreadable);
 }
 
-/// A login page of a proxy, or a front end that answers 200 on every path, has taken nothing: what was sent must wait,
-/// and be told, not go from the spool. A success in words of its own is one.
+/// A proxy's login page, or a front end that answers 200 on every path, has not accepted anything: the data must stay
+/// in the spool and the failure must be reported. A success body in another format counts as a success.
 #[test]
 fn a_page_for_people_is_no_delivery() {
     let page = b"\n<!doctype html><title>Sign in</title>";
@@ -134,7 +134,7 @@ fn a_page_for_people_is_no_delivery() {
     for kind in [None, Some("application/x-protobuf")] {
         assert_eq!(answer(kind, Ok(page.trim_ascii_start())), denied, "{kind:?}");
     }
-    // of 60 bytes inside, which reads as a line end and `<`
+    // the inner message has 60 bytes, so the encoding begins with a line end and `<`
     let sixty = response_to_protobuf(Some(&PartialSuccess { rejected: 3, message: "x".repeat(56) }));
     assert_eq!(sixty.get(..2), Some(&b"\n<"[..]));
     let partial = Outcome::Partial { rejected: 3, reason: Reason::BadData };
@@ -145,7 +145,7 @@ fn a_page_for_people_is_no_delivery() {
     for body in [Err(AnswerError::TooLarge), Err(AnswerError::Cut)] {
         assert_eq!(answer(Some("text/html"), body), denied);
     }
-    // what frameworks call HTML by default is a success all the same
+    // a body that a framework merely labels as HTML is still a success
     for kind in [Some("text/html"), Some("text/plain"), Some("application/json"), Some("application/x-protobuf"), None]
     {
         for body in [&b""[..], b"OK", b"{}"] {
@@ -154,7 +154,7 @@ fn a_page_for_people_is_no_delivery() {
     }
 }
 
-/// OTLP/gRPC: the specification's table; RESOURCE_EXHAUSTED without RetryInfo is the outlet's to find out about.
+/// OTLP/gRPC follows the specification's table; the outlet resolves RESOURCE_EXHAUSTED without RetryInfo.
 #[test]
 fn each_grpc_code_has_one_outcome() {
     for number in 0..=17 {
@@ -190,7 +190,7 @@ fn an_http_answer_to_grpc_is_read_by_grpcs_table() {
     }
 }
 
-/// The Collector's queue and retry keys reach the outlet; both exporters have them; a number of items is no size.
+/// The Collector's queue and retry keys reach the outlet for both exporters; a number of items is not read as a size.
 #[test]
 fn queue_and_retry_become_the_outlets_settings() {
     let json = |more: &str| {
@@ -278,7 +278,7 @@ fn signoz_needs_a_region_and_a_key_in_the_cloud_and_neither_at_home() {
     assert_eq!(keys(resolve(asked(Some("eu"), Some(&key), None)).unwrap_err()), ["api_key", "ingestion_key"]);
 }
 
-/// A door that keeps what it is given.
+/// An inlet that records what is submitted.
 #[derive(Default)]
 struct Door(Mutex<Vec<(Signal, Bytes)>>);
 
@@ -307,7 +307,8 @@ impl Admission for Door {
     }
 }
 
-/// What an exporter sends is what a tollgate behind it takes in, and the answer comes back; zstd after the first.
+/// A tollgate receiver accepts what each exporter sends, and the response comes back; zstd is used after the first
+/// request.
 #[tokio::test]
 async fn exporters_and_the_receiver_understand_each_other() {
     let mut settings = receiver::Config::default().settings().unwrap();

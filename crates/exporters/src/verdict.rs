@@ -1,7 +1,8 @@
-//! **What**: the only place where a back end's answer becomes an outcome, for gRPC and HTTP. **Why**: what is retried
-//! wrongly loops, what is dropped wrongly is lost. **Invariants**: retried is what OTLP lists and nothing else; a
-//! refused credential or address keeps the data and alarms, and so does a web page in place of an answer; texts of a
-//! back end go nowhere. **Not here**: the outlet's backoff.
+//! The only place where a back end's response, gRPC or HTTP, becomes an outcome. A wrong retry loops; a wrong refusal
+//! loses data.
+//! Only statuses that OTLP calls retryable count as a passing failure. A refused credential or address, or a web page
+//! in place of a response, keeps the data and raises an alarm (`Denied`). No text of a back end is passed on.
+//! `pipeline/outlet` backs off.
 
 use std::num::IntErrorKind;
 use std::time::Duration;
@@ -14,13 +15,13 @@ use net::client::AnswerError;
 use otlp::status::{Code, Retry, http_retry, read_response, read_retry_info};
 use pipeline::{LONGEST_WISH, Outcome, Reason};
 
-/// Largest answer that is read, bytes (OTLP's recommendation).
+/// Largest response that is read, in bytes (OTLP's recommendation).
 pub const MAX_ANSWER: usize = 4 << 20;
 
 /// The back end could not be reached, or not in time.
 pub const UNREACHABLE: Outcome = Outcome::Retry { after: None, reason: Reason::Unavailable };
 
-/// An answer to OTLP/HTTP: status, headers and the body as far as it was read.
+/// The outcome of an OTLP/HTTP response: status, headers and as much of the body as was read.
 pub fn http(
     status: StatusCode,
     headers: &HeaderMap,
@@ -40,7 +41,8 @@ pub fn http(
         }
         Retry::No => match status.as_u16() {
             413 => Outcome::Refused { reason: Reason::TooLarge },
-            // Not what OTLP calls retryable, but nothing is wrong with the data: it waits for the operator.
+            // OTLP does not call these retryable, but the data is not at fault: it waits until the operator fixes the
+            // destination.
             401 | 402 | 403 | 404 | 405 | 407 | 410 | 421 | 300..=399 => {
                 Outcome::Retry { after: retry_after(headers, now), reason: Reason::Denied }
             }
@@ -49,14 +51,14 @@ pub fn http(
     }
 }
 
-/// Whether it is a page for people (a proxy's login, a front end behind a wrong path): then nobody has taken anything,
-/// whatever the status says. Other words than OTLP's are no page.
+/// Whether the response is a web page (a proxy's login, a front end behind a wrong path). Then the back end has not
+/// accepted anything, whatever the status says. A response in another non-OTLP format does not count as a page.
 fn is_page(headers: &HeaderMap, body: Result<&[u8], AnswerError>, protobuf: bool) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().trim_ascii_start()).unwrap_or_default();
     let html = [&b"text/html"[..], b"application/xhtml"];
     let says_so = html.iter().any(|html| kind.get(..html.len()).is_some_and(|head| head.eq_ignore_ascii_case(html)));
-    // No message of protobuf begins with `<`, which would end a group; one may begin with white space. Many servers
-    // call whatever they say HTML, also nothing, or `OK`.
+    // No protobuf message begins with `<` (it would end a group), but one may begin with white space. Many servers
+    // label every response as HTML, even an empty one or `OK`.
     match body {
         Ok(body) if protobuf && !says_so => body.first() == Some(&b'<'),
         Ok(body) => body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().first() == Some(&b'<'),
@@ -64,7 +66,8 @@ fn is_page(headers: &HeaderMap, body: Result<&[u8], AnswerError>, protobuf: bool
     }
 }
 
-/// An answer to OTLP/gRPC: the status of its trailers (or, without one, of HTTP), and the message.
+/// The outcome of an OTLP/gRPC response: the status in its trailers (or the HTTP status if there is none) and the
+/// message.
 pub fn grpc(status: StatusCode, end: Option<&tonic::Status>, message: Result<&[u8], AnswerError>) -> Outcome {
     let Some(end) = end else {
         return match (message, status) {
@@ -83,7 +86,7 @@ fn code(code: Code, retry_info: Option<Duration>) -> Outcome {
     match (code.retry(), code) {
         (Retry::Yes, _) => Outcome::Retry { after, reason: Reason::Unavailable },
         (Retry::WithRetryInfo, _) if after.is_some() => Outcome::Retry { after, reason: Reason::Unavailable },
-        // Too large for it, as servers of gRPC say it, or no room for anything now: the outlet finds out.
+        // gRPC servers use this status both for "too large" and for "no room now"; the outlet finds out which.
         (Retry::WithRetryInfo, _) => Outcome::Retry { after: None, reason: Reason::TooLarge },
         (_, Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::Unimplemented) => {
             Outcome::Retry { after, reason: Reason::Denied }
@@ -92,7 +95,7 @@ fn code(code: Code, retry_info: Option<Duration>) -> Outcome {
     }
 }
 
-/// What an HTTP status without a gRPC status means, by gRPC's own table.
+/// Maps an HTTP status without a gRPC status to a gRPC code, using gRPC's own table.
 fn of_http(status: StatusCode) -> Code {
     match status.as_u16() {
         400 => Code::Internal,
@@ -100,27 +103,27 @@ fn of_http(status: StatusCode) -> Code {
         403 => Code::PermissionDenied,
         404 => Code::Unimplemented,
         429 | 502 | 503 | 504 => Code::Unavailable,
-        // A redirect, a refused method or content type: something else listens there.
+        // A redirect or a refused method or content type: some other service listens there.
         300..=399 | 405 | 407 | 415 => Code::Unimplemented,
-        // 200 without a status: the answer was cut.
+        // 200 without a gRPC status: the response was cut off.
         200 => Code::Unavailable,
         _ => Code::Unknown,
     }
 }
 
-/// A response to an accepted request.
+/// The outcome of the response body to an accepted request.
 fn taken(body: &[u8]) -> Outcome {
     match read_response(body) {
         Ok(Some(partial)) if partial.rejected > 0 => {
             Outcome::Partial { rejected: u64::try_from(partial.rejected).unwrap_or_default(), reason: Reason::BadData }
         }
-        // A warning, full success, or a success in words of its own: the status said that it was taken.
+        // A warning, full success, or an unreadable success body: the status already said that the data was accepted.
         Ok(_) | Err(_) => Outcome::Accepted,
     }
 }
 
-/// The status said OK, the rest could not be read. Too large an answer must not lead to a retry; a cut one may hide
-/// anything.
+/// The outcome when the status was OK but the body could not be read. An oversized body must not cause a retry; a body
+/// that was cut off may hide any result.
 fn unread(error: AnswerError) -> Outcome {
     match error {
         AnswerError::TooLarge => Outcome::Partial { rejected: 0, reason: Reason::BadData },
@@ -128,12 +131,12 @@ fn unread(error: AnswerError) -> Outcome {
     }
 }
 
-/// A date as HTTP writes it, in any of its three forms (RFC 9110 §5.6.7).
+/// Parses an HTTP date in any of its three forms (RFC 9110 §5.6.7).
 pub fn date(text: &str) -> Option<OffsetDateTime> {
     Some(OffsetDateTime::from(httpdate::parse_http_date(text.trim()).ok()?))
 }
 
-/// Retry-After: seconds, or a date.
+/// Parses Retry-After: seconds or a date, capped at [`LONGEST_WISH`].
 fn retry_after(headers: &HeaderMap, now: UnixNanos) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match text.parse::<u64>() {

@@ -1,11 +1,11 @@
-//! **What**: instants as people and names have them: days and RFC 3339, in UTC. **Invariants**: every instant of 64
-//! bits has a form, and forms sort as instants do. **Not here**: what time it is (`clock`).
+//! Formats instants as UTC days and RFC 3339 times. Every 64-bit instant has a form, and the forms sort like the
+//! instants. `clock` reads the time.
 
 use time::{Date, OffsetDateTime};
 
 use crate::clock::UnixNanos;
 
-/// UTC day, `2026-11-20`.
+/// The UTC day, such as `2026-11-20`.
 pub fn date(at: UnixNanos) -> String {
     let day = utc(at).date();
     format_date(day)
@@ -22,8 +22,8 @@ pub fn rfc3339(at: UnixNanos) -> String {
     format!("{}T{hour:02}:{minute:02}:{second:02}.{nano:09}Z", format_date(time.date()))
 }
 
-/// As a calendar has it.
+/// Converts to a UTC calendar date and time.
 pub fn utc(at: UnixNanos) -> OffsetDateTime {
-    // u64 nanoseconds end in 2554: always in range
+    // u64 nanoseconds end in the year 2554, which is always in range
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

@@ -1,6 +1,5 @@
-//! **What**: the only file that reads time, and the engine's timers. **Why**: simulations and golden tests drive time
-//! by hand. **Invariants**: wall time may jump, [`Clock::monotonic`] never goes back. **Not here**: days and their
-//! forms (`calendar`).
+//! The only file that reads time, and the engine's timers, so that simulations and golden tests can drive time by
+//! hand. Wall time may jump; [`Clock::monotonic`] never goes back. `calendar` formats dates.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::future::{BoxFuture, Either, select};
 use parking_lot::Mutex;
 
-/// Nanoseconds since the Unix epoch, as OTLP's `fixed64 *_unix_nano` fields.
+/// Nanoseconds since the Unix epoch, as in OTLP's `fixed64 *_unix_nano` fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixNanos(pub u64);
 
@@ -27,25 +26,25 @@ impl UnixNanos {
         Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Time from `earlier` to this instant; zero when the clock went back.
+    /// Time from `earlier` to this instant; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A source of time. Shared; implementations are cheap to call.
+/// A shared source of time. Implementations are cheap to call.
 pub trait Clock: Send + Sync + 'static {
     /// Wall-clock time.
     fn now(&self) -> UnixNanos;
-    /// Time since some fixed point of this process; never goes back.
+    /// Time since a fixed point in this process; never goes back.
     fn monotonic(&self) -> Duration;
-    /// Ends after `span`. The operating system's clock needs a tokio runtime around it.
+    /// Completes after `span`. The operating system's clock needs a surrounding tokio runtime.
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(span))
     }
 }
 
-/// What `future` gives, or `None` if it takes longer than `span`.
+/// The output of `future`, or `None` if it takes longer than `span`.
 pub async fn within<F: Future>(clock: &dyn Clock, span: Duration, future: F) -> Option<F::Output> {
     match select(std::pin::pin!(future), clock.sleep(span)).await {
         Either::Left((value, _)) => Some(value),
@@ -84,11 +83,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to, and its timers with it; for tests and simulations.
+/// A clock that moves only when a test advances it, and its timers with it; for tests and simulations.
 pub struct ManualClock {
-    /// Monotonic time, from `start` on; timers go by it.
+    /// Monotonic time, which begins at `start`; timers use it.
     now: AtomicU64,
-    /// How far the wall clock is ahead of it (behind it: a negative number).
+    /// How far the wall clock is ahead of monotonic time; negative if it is behind.
     skew: AtomicI64,
     start: u64,
     timers: Mutex<Timers>,
@@ -98,12 +97,12 @@ pub struct ManualClock {
 #[derive(Default)]
 struct Timers {
     next: u64,
-    /// Who sleeps, by time and number.
+    /// The sleeping timers, by time and number.
     sleeping: BTreeMap<(u64, u64), Option<Waker>>,
 }
 
 impl ManualClock {
-    /// A clock standing at `now`.
+    /// A clock that is set to `now`.
     pub fn at(now: UnixNanos) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             now: AtomicU64::new(now.0),
@@ -114,7 +113,7 @@ impl ManualClock {
         })
     }
 
-    /// Moves wall and monotonic time forward and wakes whose time has come.
+    /// Moves wall and monotonic time forward and wakes timers that are due.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         let now = self.now.fetch_add(by, Ordering::SeqCst).saturating_add(by);
@@ -125,17 +124,17 @@ impl ManualClock {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Sets the wall clock back; monotonic time and timers stay.
+    /// Sets the wall clock back; monotonic time and timers do not change.
     pub fn set_back(&self, by: Duration) {
         self.skew.fetch_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
-    /// Sets the wall clock forward; monotonic time and timers stay.
+    /// Sets the wall clock forward; monotonic time and timers do not change.
     pub fn set_forward(&self, by: Duration) {
         self.skew.fetch_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
-    /// How long until the next timer; `None`: nobody sleeps.
+    /// How long until the next timer is due; `None` if no timer is waiting.
     pub fn next_timer(&self) -> Option<Duration> {
         let timers = self.timers.lock();
         let ((at, _), _) = timers.sleeping.first_key_value()?;
@@ -162,7 +161,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// Ends when its clock was moved far enough.
+/// Completes when the clock was moved far enough.
 struct Sleep {
     key: (u64, u64),
     clock: Weak<ManualClock>,

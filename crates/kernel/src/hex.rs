@@ -1,21 +1,21 @@
-//! **What**: hexadecimal text of bytes. **Not here**: parsing OTLP JSON ids (`otlp/json`).
+//! Encodes bytes as hexadecimal text. `otlp/json` parses the hexadecimal ids of OTLP JSON.
 
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
-/// Lower-case digits of `bytes`.
+/// The lower-case digits of `bytes`.
 pub fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(2 * bytes.len());
     push(&mut out, bytes);
     out
 }
 
-/// Appends lower-case digits of `bytes`.
+/// Appends the lower-case digits of `bytes`.
 pub fn push(out: &mut String, bytes: &[u8]) {
     push_with(out, bytes, LOWER);
 }
 
-/// Appends upper-case digits of `bytes`, as percent-encoding has them.
+/// Appends the upper-case digits of `bytes`, as used in percent-encoding.
 pub fn push_upper(out: &mut String, bytes: &[u8]) {
     push_with(out, bytes, UPPER);
 }

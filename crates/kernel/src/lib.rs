@@ -1,9 +1,9 @@
-//! The seams under everything: time, randomness, secrets, pseudonyms, durable files, hex, calendar days, folders of
-//! sessions, text made safe for a terminal. Invariants: imports nothing of ours; the only place that reads time and
-//! asks the system for randomness. Neighbours: every crate uses it; `config` reads what users write, `telemetry` counts
-//! and logs.
+//! The basic services under every crate: time, randomness, secrets, pseudonyms, durable files, hex, calendar days,
+//! session folders, and text made safe for a terminal.
+//! Imports no other crate of this workspace. Only this crate reads the time and asks the system for randomness.
+//! `config` reads configuration, `telemetry` counts and logs.
 
-/// What stands in place of content that went to the vault, in telemetry and in everything made from it.
+/// The placeholder for content that was moved to the vault, in telemetry and in everything derived from it.
 pub const CONTENT: &str = "[CONTENT]";
 
 pub mod calendar;

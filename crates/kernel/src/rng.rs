@@ -1,5 +1,5 @@
-//! **What**: the seam for randomness. **Why**: a seeded simulation replays. **Invariants**: keys and ids
-//! come from [`SystemRng`] in a running gateway. **Not here**: age's own randomness (inside `vault/seal`).
+//! The interface for randomness, so that a seeded simulation can be replayed. A running gateway takes keys and ids
+//! from [`SystemRng`]. age uses its own randomness (inside `vault/seal`).
 
 use parking_lot::Mutex;
 
@@ -8,7 +8,7 @@ pub trait Rng: Send + Sync + 'static {
     /// Fills `out` with random bytes.
     fn fill(&self, out: &mut [u8]);
 
-    /// 16 random bytes, for ids.
+    /// 16 random bytes for an id.
     fn id(&self) -> [u8; 16] {
         let mut id = [0; 16];
         self.fill(&mut id);
@@ -16,7 +16,7 @@ pub trait Rng: Send + Sync + 'static {
     }
 }
 
-/// The operating system's generator.
+/// The operating system's random number generator.
 pub struct SystemRng;
 
 impl Rng for SystemRng {
@@ -28,7 +28,7 @@ impl Rng for SystemRng {
     }
 }
 
-/// SplitMix64 from a seed: the same seed gives the same bytes. Tests and simulations only.
+/// SplitMix64: the same seed gives the same bytes. For tests and simulations only.
 pub struct SeededRng(Mutex<u64>);
 
 impl SeededRng {

@@ -1,6 +1,5 @@
-//! **What**: text that must never be shown. **Why**: keys and tokens live only in this type.
-//! **Invariants**: `Debug`, `Display` and serialisation give `[redacted]`; memory is wiped on drop.
-//! **Not here**: payload text (it has no type with `Debug` at all).
+//! The only type that holds keys and tokens. `Debug`, `Display` and serialisation give `[redacted]`; the memory is
+//! wiped on drop. Payload text has no type with `Debug` at all.
 
 use std::fmt;
 
@@ -8,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-/// A secret string, wiped on drop, printed as `[redacted]`.
+/// A secret string, wiped on drop and printed as `[redacted]`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(Zeroizing<String>);
 
@@ -18,12 +17,12 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
-    /// The secret itself. Call it where it is used, and keep no copy.
+    /// The secret itself. Call this where the secret is used, and keep no copy.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether nothing is inside.
+    /// Whether the secret is the empty string.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,6 +1,5 @@
-//! **What**: texts for an auditor's terminal. **Why**: what a client wrote must not drive the terminal that shows it:
-//! C0, C1, DEL and marks that turn the direction of writing are shown, not sent. Also the plural of what is counted.
-//! **Not here**: what is shown.
+//! Makes texts safe for a terminal: text written by a client must not control the terminal that shows it, so C0, C1,
+//! DEL and direction marks are shown as escapes. Also forms plurals for counts.
 
 /// Whether a terminal might act on `c`, or show nothing for it: control characters, direction marks, invisible marks.
 pub fn is_unsafe(c: char) -> bool {
@@ -9,7 +8,7 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A line of text with such characters as `\u{…}`; tabs stay.
+/// Replaces such characters in a line of text by `\u{…}`; tabs stay.
 pub fn clean(text: &str) -> String {
     text.chars()
         .flat_map(|c| match c {
@@ -20,7 +19,7 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
-/// What [`clean`] made such a text of, for who copied what was shown: only what it escapes is taken back.
+/// Reverses [`clean`] for a text that a user copied from the terminal; only escapes that [`clean`] makes are reversed.
 pub fn unclean(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some((before, behind)) = rest.split_once("\\u{") {
@@ -43,22 +42,24 @@ pub fn unclean(text: &str) -> String {
     out + rest
 }
 
-/// The same JSON (lines of it) with such characters as `\uXXXX`.
+/// Replaces such characters in JSON (or lines of it) by `\uXXXX`, which does not change its meaning.
 pub fn escaped(json: &str) -> String {
-    use std::fmt::Write as _;
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        if is_unsafe(c) && c != '\n' {
-            // writing to a String can't fail; all of them are in the first plane
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
-        } else {
-            out.push(c);
-        }
+        if is_unsafe(c) && c != '\n' { push_json_escape(&mut out, c) } else { out.push(c) }
     }
     out
 }
 
-/// So many things: `1 line`, `2 lines`. For words that take an `s`.
+/// Appends `c` as JSON escapes it: `\uXXXX`, two UTF-16 units for a character beyond the first plane.
+pub fn push_json_escape(out: &mut String, c: char) {
+    use std::fmt::Write as _;
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        let _ = write!(out, "\\u{unit:04x}");
+    }
+}
+
+/// A count with its noun: `1 line`, `2 lines`. For nouns that take an `s`.
 pub fn counted(count: impl TryInto<u64>, thing: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })

@@ -1,8 +1,9 @@
-//! **What**: whether a connection has work in hand ([`Activity`]), when it has rested too long ([`Resting`]), and which
-//! of a port's have rested longest ([`Room`]). **Why**: hyper pings silent peers, but one that answers may stay for
-//! ever. **Invariants**: a request is work from its head until its answer was taken; an answer that the client does not
-//! take is the client's rest, not our work; nobody with work in hand is told to leave. **Not here**: closing
-//! (`listen`).
+//! Tracks whether a connection has requests in progress ([`Activity`]), when it has been idle too long ([`Resting`]),
+//! and which connections of a port have been idle longest ([`Room`]). hyper pings silent peers, but a peer that
+//! answers pings could stay for ever.
+//! A request is in progress from its head until its response is ready, and again while the response waits for data
+//! from us; a response that the client does not read counts as idle time. A connection with requests in progress is
+//! never asked to leave. `listen` closes connections.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -19,26 +20,26 @@ use tokio::sync::watch;
 
 use super::reply::ReplyBody;
 
-/// Connections that are told to leave at once, at most.
+/// Maximum number of connections asked to leave at once.
 const LEAVING: usize = 32;
 
-/// Requests begun and requests in hand.
+/// The requests of a connection.
 #[derive(Clone, Copy, Default)]
 struct Work {
     begun: bool,
-    /// Whether it can be told to go while it may be about to ask: HTTP/2.
+    /// Whether the connection can be closed gracefully while the client may be sending a request (HTTP/2).
     can_be_told: bool,
     hands: usize,
-    /// When it began to rest, in the order of its port.
+    /// When the connection became idle, as a sequence number of its port.
     rested: u64,
-    /// Whether it is to make room.
+    /// Whether the connection was asked to make room.
     leave: bool,
 }
 
 /// The connections of a port.
 #[derive(Default)]
 pub(super) struct Room {
-    /// Counts who comes and who begins to rest.
+    /// Sequence numbers for new connections and the starts of idle periods.
     order: AtomicU64,
     all: Mutex<HashMap<u64, Activity>>,
 }
@@ -48,7 +49,7 @@ impl Room {
         self.order.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Tells an eighth of those that rest to leave, those that have rested longest. False: none rests, and none is
+    /// Asks the eighth of the idle connections that were idle longest to leave. False if none is idle and none is
     /// about to leave.
     pub(super) fn make(&self) -> bool {
         let all = self.all.lock();
@@ -61,39 +62,40 @@ impl Room {
         told + leaving.len() > 0
     }
 
-    /// Whether one that was told to is about to leave; one that got something to do first is not.
+    /// Whether a connection that was asked to leave is about to close. One that received a request first is not.
     pub(super) fn is_leaving(&self) -> bool {
         self.all.lock().values().map(|one| *one.work.borrow()).any(|work| work.leave && work.hands == 0)
     }
 }
 
-/// The side that works.
+/// The side of a connection that handles requests.
 #[derive(Clone)]
 pub(super) struct Activity {
     work: watch::Sender<Work>,
     room: Arc<Room>,
 }
 
-/// The side that waits. It holds the other one, so that a connection that is going away does not look idle.
+/// The side that waits until the connection is idle. It also holds the other side, so that a connection that is
+/// closing does not look idle.
 pub(super) struct Resting {
     work: watch::Receiver<Work>,
     held: Activity,
-    /// Its name in the room.
+    /// The connection's key in [`Room`].
     name: u64,
 }
 
-/// Why a connection is over.
+/// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// Not one request by the deadline.
+    /// No request arrived before the deadline.
     Silent,
-    /// Too long without one.
+    /// The connection was idle for too long.
     Idle,
-    /// Longest without one, when another wanted its place.
+    /// The connection was idle longest when another client needed its place.
     Crowded,
 }
 
-/// Both sides of one connection, which begins to rest.
+/// Creates both sides of a new connection, which begins idle.
 pub(super) fn new(room: &Arc<Room>) -> (Activity, Resting) {
     let name = room.next();
     let (work, watched) = watch::channel(Work { rested: name, ..Work::default() });
@@ -103,7 +105,7 @@ pub(super) fn new(room: &Arc<Room>) -> (Activity, Resting) {
 }
 
 impl Activity {
-    /// A request came.
+    /// Records that a request arrived.
     pub(super) fn begin(&self, version: Version) -> InHand {
         self.work.send_modify(|work| (work.begun, work.can_be_told) = (true, version >= Version::HTTP_2));
         let mut hand = InHand { of: self.clone(), held: false };
@@ -111,7 +113,7 @@ impl Activity {
         hand
     }
 
-    /// Whether it was told to: not if it has work in hand.
+    /// Asks the connection to leave, and returns whether it was asked: not if it has requests in progress.
     fn leave(&self) -> bool {
         self.work.send_if_modified(|work| {
             work.leave = work.hands == 0;
@@ -120,7 +122,7 @@ impl Activity {
     }
 }
 
-/// One request in hand; let go when dropped.
+/// A request in progress; dropping it ends that.
 pub(super) struct InHand {
     of: Activity,
     held: bool,
@@ -140,7 +142,8 @@ impl InHand {
         }
     }
 
-    /// The answer is there; it is our work only while it has nothing to take.
+    /// The response is ready. From now on the request counts as in progress only while the response body has no data
+    /// ready.
     pub(super) fn sending(mut self, answer: Response<ReplyBody>) -> Response<Sending> {
         self.hold(false);
         answer.map(|body| Sending { body, hand: self })
@@ -153,7 +156,7 @@ impl Drop for InHand {
     }
 }
 
-/// A body on its way to the client.
+/// A response body that is being sent.
 pub(super) struct Sending {
     body: ReplyBody,
     hand: InHand,
@@ -182,7 +185,8 @@ impl Body for Sending {
 }
 
 impl Resting {
-    /// Ends when there was no request by `first`, or nothing in hand for `idle` after one, or it is to leave.
+    /// Completes when no request came within `first`, when none was in progress for `idle` after a request, or when
+    /// the connection is asked to leave.
     pub(super) async fn over(&mut self, first: Duration, idle: Duration) -> Rest {
         let mut told = self.work.clone();
         let rested = async {
@@ -198,13 +202,13 @@ impl Resting {
         }
     }
 
-    /// Ends when it is to leave.
+    /// Completes when the connection is asked to leave.
     pub(super) async fn crowded(&mut self) {
         let _ = self.work.wait_for(|work| work.leave).await;
     }
 
-    /// Ends when its client may be told to go without being cut off in the middle of a word: it has asked for something
-    /// that is in hand, or speaks a protocol in which what it asks for meanwhile is answered.
+    /// Completes when the connection can be closed gracefully without losing a request: a request is in progress, or
+    /// the protocol (HTTP/2) still answers requests sent meanwhile.
     pub(super) fn may_be_told(&self) -> impl Future<Output = ()> + use<> {
         let mut work = self.work.clone();
         async move {
@@ -212,16 +216,16 @@ impl Resting {
         }
     }
 
-    /// Whether nothing is in hand now.
+    /// Whether no request is in progress now.
     pub(super) fn resting(&mut self) -> bool {
         self.work.borrow_and_update().hands == 0
     }
 
-    /// Ends when nothing was in hand for `span`.
+    /// Completes when no request was in progress for `span`.
     pub(super) async fn quiet(&mut self, span: Duration) {
         loop {
             let resting = self.resting();
-            // An error would mean that the sender is gone.
+            // An error is impossible here: `held` keeps the sender alive.
             let changed = self.work.changed();
             if !resting {
                 let _ = changed.await;

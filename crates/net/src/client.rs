@@ -1,6 +1,6 @@
-//! **What**: [`Client`]: pooled HTTP/1.1 and HTTP/2 requests through proxy and TLS. **Why**: every exporter goes out
-//! the same way. **Invariants**: building it opens nothing and spawns nothing; connections are tasks of [`Spawn`]; an
-//! answer is read up to a cap. **Not here**: time limits of a whole request and what answers mean (`exporters/`).
+//! [`Client`]: pooled HTTP/1.1 and HTTP/2 requests through proxy and TLS, used by every exporter. Building a client
+//! opens and spawns nothing; connections are tasks of [`Spawn`]; a response is read up to a limit. `exporters/` sets
+//! the time limit of a whole request and interprets responses.
 
 use std::error::Error;
 use std::fmt;
@@ -23,28 +23,28 @@ use super::rope::Rope;
 use super::spawn::{HyperTasks, Spawn};
 use super::tls::{self, TlsError};
 
-/// For TCP; CONNECT and TLS are within the exporter's `timeout`.
+/// TCP connect timeout; CONNECT and TLS count towards the exporter's `timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// An unused connection is closed after this.
+/// How long an unused connection is kept.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 const POOL_PER_HOST: usize = 8;
-/// HTTP/2 pings to a silent server while a request waits, and how long one may stay unanswered.
+/// Interval of HTTP/2 pings to a silent server while a request waits, and how long one may stay unanswered.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
-/// A request's body: a prefix and the rest, so that the rest need not be copied.
+/// A request body in two parts, a prefix and the rest, so that the rest need not be copied.
 pub type Upload = Full<Chain<Bytes, Bytes>>;
 
-/// `head` followed by `body`.
+/// Joins `head` and `body`.
 pub fn upload(head: Bytes, body: Bytes) -> Upload {
     Full::new(head.chain(body))
 }
 
-/// How to go out.
+/// Settings of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// TLS of `https://` destinations; not needed (and no root is read) when every destination is plain.
+    /// TLS of `https://` destinations. `None` if every destination is plain text; then no root certificates are read.
     pub tls: Option<tls::Settings>,
-    /// HTTP/2 only, also without TLS (gRPC).
+    /// Use only HTTP/2, also without TLS (gRPC).
     pub http2_only: bool,
 }
 
@@ -52,15 +52,15 @@ pub struct Settings {
 pub struct Client {
     inner: legacy::Client<HttpsConnector<Connector>, Upload>,
     proxies: Arc<Proxies>,
-    /// Every request goes through a tunnel or directly: none of them may carry what only a proxy may see.
+    /// Every request goes through a tunnel or directly, so no request may carry the proxy's credentials.
     tunnelled: bool,
 }
 
-/// Why there was no answer. Holds names of hosts and certificates at most.
+/// Why no response arrived. Contains at most names of hosts and certificates.
 #[derive(Debug)]
 pub struct ClientError {
     text: String,
-    /// Whether nobody listens there.
+    /// Whether the connection was refused.
     pub refused: bool,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for ClientError {
 impl Error for ClientError {}
 
 impl ClientError {
-    /// The innermost cause says most: "connection refused", "invalid peer certificate".
+    /// Uses the innermost cause, which says most: "connection refused", "invalid peer certificate".
     fn from(error: &(dyn Error + 'static)) -> Self {
         let mut innermost = error;
         while let Some(source) = innermost.source() {
@@ -85,16 +85,16 @@ impl ClientError {
 }
 
 impl Client {
-    /// A client; `proxies` say which way.
+    /// Builds a client that uses `proxies`.
     ///
     /// # Errors
-    /// A TLS file that can't be used, or missing roots.
+    /// A TLS file can't be used, or root certificates are missing.
     pub fn build(settings: &Settings, proxies: Arc<Proxies>, tasks: Arc<dyn Spawn>) -> Result<Self, TlsError> {
         let tls = settings.tls.as_ref().map(tls::Settings::read).transpose()?;
         Self::with(settings, tls.map(|(config, _)| config), proxies, tasks)
     }
 
-    /// The same with what files said.
+    /// Builds a client with a TLS configuration that was already read.
     pub(super) fn with(
         settings: &Settings,
         tls: Option<rustls::ClientConfig>,
@@ -131,10 +131,10 @@ impl Client {
         Ok(Self { inner, proxies, tunnelled: settings.http2_only })
     }
 
-    /// Sends one request; its URI is absolute.
+    /// Sends one request, whose URI must be absolute.
     ///
     /// # Errors
-    /// There was no answer.
+    /// No response arrived.
     pub async fn send(&self, mut request: Request<Upload>) -> Result<Response<Incoming>, ClientError> {
         if let Some(value) = self.for_the_proxy(request.uri()) {
             request.headers_mut().insert(http::header::PROXY_AUTHORIZATION, value);
@@ -142,7 +142,7 @@ impl Client {
         self.inner.request(request).await.map_err(|error| ClientError::from(&error))
     }
 
-    /// The proxy's credentials, where the request itself goes to the proxy and not past it.
+    /// The proxy's credentials, if the request itself goes to the proxy instead of through a tunnel.
     pub(super) fn for_the_proxy(&self, destination: &http::Uri) -> Option<http::HeaderValue> {
         if self.tunnelled { None } else { self.proxies.authorization(destination) }
     }
@@ -156,16 +156,16 @@ fn no_roots() -> Result<rustls::ClientConfig, TlsError> {
         .with_no_client_auth())
 }
 
-/// Why an answer could not be read.
+/// Why a response could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerError {
-    /// More than the cap.
+    /// The body is larger than the limit.
     TooLarge,
-    /// The connection ended first.
+    /// The connection ended before the body did.
     Cut,
 }
 
-/// An answer's body up to `cap` bytes, and its trailers.
+/// Reads a response's body up to `cap` bytes, and its trailers.
 ///
 /// # Errors
 /// See [`AnswerError`].

@@ -1,8 +1,8 @@
-//! **What**: the one way a request body comes in: collect, charge, inflate with a cap. **Why**: bytes are charged while
-//! they arrive and while they inflate, so that memory is bounded before anyone knows what was sent. **Invariants**: the
-//! limits before and after inflation are two numbers; the permit covers what is held at any moment; a body that was not
-//! whole is never handed on; one that trickles in gives back what it holds while somebody waits for room, and its place
-//! while somebody waits for one. **Not here**: gRPC's prefix (`receivers/otlp/grpc`), how slow is too slow (`pace`).
+//! Reads a request body: collects it, charges its bytes, inflates it within a limit. Bytes are charged while they
+//! arrive and while they are inflated, so that memory is limited before the request is understood.
+//! The size limits before and after inflation are separate. The permit covers all bytes held at any moment. An
+//! incomplete body is never passed on. A slow upload is ended while another request waits for its bytes or its
+//! connection. `receivers/otlp/grpc` handles gRPC's prefix, `pace` decides what is slow.
 
 use std::error::Error;
 use std::io;
@@ -19,30 +19,29 @@ use super::places::Places;
 use super::rope::Rope;
 use super::spawn::{Spawn, blocking};
 
-/// Largest number of bytes inflated between two charges.
+/// Maximum number of bytes inflated between two charges.
 const STRIDE: usize = 1 << 20;
-/// Bodies that stay under this, as sent and inflated, are inflated where they were read.
+/// Bodies up to this size, as sent and inflated, are inflated on the reactor instead of a blocking thread.
 const INLINE: usize = 256 * 1024;
 
-/// Any error.
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Why a body did not come in whole.
+/// Why a body was not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Larger than the limit, before or after decompression.
+    /// The body is larger than the limit, before or after decompression.
     #[error("the body is larger than the limit")]
     TooLarge,
-    /// Cut, damaged, or framed wrongly: the same bytes would be refused again.
+    /// The body is cut off, damaged or wrongly framed; the same bytes would be refused again.
     #[error("the body is malformed")]
     Malformed,
-    /// It came too slowly.
+    /// The body arrived too slowly.
     #[error("the body came too slowly")]
     TimedOut,
-    /// The client went away.
+    /// The client closed the connection.
     #[error("the client went away")]
     Disconnected,
-    /// The task that worked on it ended without a result.
+    /// The task that inflated the body ended without a result.
     #[error("the work on the body was not finished")]
     Lost,
 }
@@ -50,9 +49,9 @@ pub enum BodyError {
 /// Why a body could not be collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CollectError<R> {
-    /// The body's fault, or its sender's.
+    /// The body or its sender is at fault.
     Body(BodyError),
-    /// Whoever pays has no room: what they say.
+    /// The byte budget has no room; holds the budget's own reason.
     NoRoom(R),
 }
 
@@ -62,68 +61,68 @@ impl<R> From<BodyError> for CollectError<R> {
     }
 }
 
-/// The byte budget that a body is charged to while it arrives and inflates. No default methods, so that a wrapper must
-/// forward each.
+/// The byte budget that a body is charged to while it arrives and is inflated. It has no default methods, so that a
+/// wrapper must forward each.
 pub trait BodyBudget: Sync {
     /// A charge; dropping it returns the bytes.
     type Permit: Send;
-    /// Why there is no room.
+    /// Why the budget has no room.
     type NoRoom: Send;
     /// Charges `n` more bytes to `permit`, waiting for room.
     ///
     /// # Errors
-    /// There was no room before the deadline.
+    /// The budget had no room before the deadline.
     fn charge<'a>(&'a self, permit: &'a mut Self::Permit, n: usize) -> BoxFuture<'a, Result<(), Self::NoRoom>>;
-    /// Bytes that `permit` holds.
+    /// The number of bytes that `permit` holds.
     fn held(&self, permit: &Self::Permit) -> usize;
-    /// Gives back up to `n` bytes of `permit`.
+    /// Returns up to `n` bytes of `permit` to the budget.
     fn release(&self, permit: &mut Self::Permit, n: usize);
     /// Whether another request is waiting for room.
     fn is_crowded(&self) -> bool;
 }
 
-/// How much and how long.
+/// Size and time limits of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Body bytes as sent.
+    /// Maximum size of the body as sent, in bytes.
     pub wire: usize,
-    /// Body bytes inflated.
+    /// Maximum size of the inflated body, in bytes.
     pub inflated: usize,
-    /// Longest silence within a body.
+    /// Maximum pause within a body.
     pub idle: Duration,
-    /// Longest time for a whole body.
+    /// Maximum time for a whole body.
     pub total: Duration,
 }
 
-/// What a body is collected with.
+/// Everything needed to collect a body.
 pub struct Intake<'a, B> {
-    /// Who is charged.
+    /// The budget that is charged.
     pub budget: &'a B,
     /// Where large bodies are inflated.
     pub tasks: &'a dyn Spawn,
-    /// How much and how long.
+    /// Size and time limits.
     pub limits: &'a Limits,
-    /// The port's.
+    /// Tracks slow uploads of the port.
     pub places: &'a Places,
 }
 
-/// A whole body and what it holds of the budget: at least `bytes.len()`. No `Debug`.
+/// A complete body and its charge, at least `bytes.len()` bytes. No `Debug`, because it holds telemetry.
 pub struct Collected<P> {
-    /// The body, inflated.
+    /// The inflated body.
     pub bytes: Bytes,
-    /// Its bytes' charge.
+    /// The charge for the body's bytes.
     pub permit: P,
 }
 
-/// What collecting gives, as its budget pays for it.
+/// A result whose error carries the budget's reason.
 type Collecting<T, B> = Result<T, CollectError<<B as BodyBudget>::NoRoom>>;
 
 impl<C: BodyBudget> Intake<'_, C> {
-    /// Reads `body` to its end. `check` sees what is there after each frame and may refuse early; it may take a
-    /// prefix off the rope.
+    /// Reads `body` to its end. `check` is called after each frame with all bytes so far; it may refuse the body
+    /// early, and may remove a prefix.
     ///
     /// # Errors
-    /// `TooLarge` over the wire limit, `NoRoom`, `TimedOut`, `Disconnected`, `Malformed`, or what `check` says.
+    /// `TooLarge` above the wire limit, `NoRoom`, `TimedOut`, `Disconnected`, `Malformed`, or an error of `check`.
     pub async fn gather<B, F>(&self, body: &mut B, permit: &mut C::Permit, mut check: F) -> Collecting<Rope, C>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
@@ -144,10 +143,11 @@ impl<C: BodyBudget> Intake<'_, C> {
         self.limits.within(read).await
     }
 
-    /// Inflates what was gathered. `permit` holds the charge of `rope` and comes back holding the result's.
+    /// Inflates a gathered body. `permit` must hold the charge of `rope`; the result's permit holds the inflated
+    /// bytes.
     ///
     /// # Errors
-    /// `Malformed` when it is cut or damaged, `TooLarge` over the inflated limit, `NoRoom`.
+    /// `Malformed` if the body is cut off or damaged, `TooLarge` above the inflated limit, `NoRoom`.
     pub async fn inflate(
         &self,
         encoding: Encoding,
@@ -182,7 +182,7 @@ impl<C: BodyBudget> Intake<'_, C> {
         self.budget.charge(permit, n).await.map_err(CollectError::NoRoom)
     }
 
-    /// `bytes` with what they hold of `permit`; the rest goes back.
+    /// Combines `bytes` with their charge and returns the rest of `permit` to the budget.
     fn paid(&self, bytes: Bytes, mut permit: C::Permit) -> Collected<C::Permit> {
         let more = self.budget.held(&permit).saturating_sub(bytes.len());
         self.budget.release(&mut permit, more);
@@ -190,7 +190,7 @@ impl<C: BodyBudget> Intake<'_, C> {
     }
 
     async fn step(&self, mut inflater: Inflater, room: usize, wire: usize) -> Collecting<(Inflater, Step), C> {
-        // millions of empty members make no output, and are work all the same
+        // Millions of empty gzip members produce no output but still cost time, so the size as sent counts too.
         let inline = wire <= INLINE && inflater.made().saturating_add(room) <= INLINE;
         let work = move || {
             let step = inflater.step(room);
@@ -219,16 +219,16 @@ fn refusal(error: InflateError) -> BodyError {
 }
 
 impl Limits {
-    /// What `read` gives within the time that a whole body has.
+    /// Runs `read` within the time limit of a whole body.
     ///
     /// # Errors
-    /// `TimedOut`, or what `read` says.
+    /// `TimedOut`, or an error of `read`.
     pub async fn within<T, E: From<BodyError>>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         tokio::time::timeout(self.total, read).await.unwrap_or_else(|_| Err(BodyError::TimedOut.into()))
     }
 }
 
-/// A body, piece by piece, within the limits of what is sent and of silence.
+/// The pieces of a body, with the limits on size and pauses applied.
 pub struct Frames<'a, B> {
     body: &'a mut B,
     limits: &'a Limits,
@@ -237,16 +237,16 @@ pub struct Frames<'a, B> {
 }
 
 impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Frames<'a, B> {
-    /// Of a body that begins now.
+    /// Starts to read a body.
     pub fn of(body: &'a mut B, limits: &'a Limits, places: &'a Places) -> Self {
         Self { body, limits, seen: 0, pace: Pace::begin(places) }
     }
 
-    /// The next piece; None: that was all. What comes slowly is ended while `crowded` says that somebody waits for what
-    /// it holds.
+    /// The next piece; `None` at the end. A slow body is ended while `crowded` says that another request waits for the
+    /// bytes it holds.
     ///
     /// # Errors
-    /// `TooLarge` over the wire limit, `TimedOut`, `Disconnected`, `Malformed` where its framing is broken.
+    /// `TooLarge` above the wire limit, `TimedOut`, `Disconnected`, `Malformed` if the framing is broken.
     pub async fn next(&mut self, crowded: impl Fn() -> bool) -> Result<Option<Bytes>, BodyError> {
         let holds = self.seen > 0;
         loop {
@@ -266,14 +266,14 @@ impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Frames<'a, B> {
         }
     }
 
-    /// Does `work`; the time that it has to wait is not the client's.
+    /// Runs `work`; the time it waits does not count against the client's speed.
     pub async fn stands<F: Future>(&mut self, work: F) -> F::Output {
         self.pace.stands(work).await
     }
 }
 
-/// What an error of a body means. Broken framing (a chunk's length that is none) is the client's fault, and would be
-/// the same again; whatever else it is, the client went away.
+/// Classifies a body's error. Broken framing (such as an invalid chunk length) is the client's fault and would repeat;
+/// any other error means that the client disconnected.
 fn unread(error: &(dyn Error + 'static)) -> BodyError {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -286,8 +286,8 @@ fn unread(error: &(dyn Error + 'static)) -> BodyError {
     BodyError::Disconnected
 }
 
-/// Reads on and forgets, up to `bytes` or `time`: an HTTP/1.1 client that is still sending would otherwise meet a
-/// reset connection instead of the answer.
+/// Reads and drops up to `bytes` bytes for up to `time`: an HTTP/1.1 client that is still sending would otherwise get
+/// a connection reset instead of the response.
 pub async fn discard<B: Body + Unpin>(body: &mut B, bytes: usize, time: Duration) {
     let drain = async {
         let mut left = bytes;

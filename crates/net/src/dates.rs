@@ -1,7 +1,7 @@
-//! **What**: whether certificates hold today, and in two weeks. **Why**: one that is over is read without a word and
-//! refused by every peer. **Invariants**: looks at dates alone, not at who signed what; what is trusted is asked for no
-//! dates when peers are checked, so dates of it are a warning, and only where none of a file holds. **Not here**:
-//! reading files (`pem`).
+//! Checks whether certificates are valid today and in two weeks. An expired certificate loads without an error, but
+//! every peer refuses it.
+//! Only dates are checked, not signatures. TLS does not check dates of trusted (CA) certificates, so they cause a
+//! warning, and only if all certificates in a file are out of date. `pem` reads the files.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use super::tls_error::TlsError;
 use super::validity::{DAY, is_of_dates, judged, text};
 use config::Gravity;
 
-/// Something about a file: the key that names it, and a line.
+/// A problem with a TLS file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// The key; empty: none of them.
+    /// The configuration key that names the file; empty if the problem belongs to no single file.
     pub key: &'static str,
-    /// The file and what is about it.
+    /// The file and its problem.
     pub what: String,
-    /// An error: it can't be used, or is refused by peers.
+    /// `Error`: the file can't be used, or peers refuse it.
     pub gravity: Gravity,
 }
 
@@ -30,12 +30,12 @@ impl Trouble {
     }
 }
 
-/// A certificate that ends within this time is told while there is time to make another.
+/// How long before its end a certificate causes a warning.
 const SOON: Duration = Duration::from_secs(14 * DAY);
 
-/// What is wrong with the dates of what is shown (`shown`) and of what is trusted (`trusted`).
+/// Problems with the dates of the own certificates (key `shown`) and of the trusted ones (key `trusted`).
 pub(super) fn wrong(files: &Files, shown: &'static str, trusted: &'static str, now: u64) -> Vec<Trouble> {
-    // what can't be read is told by who builds of it
+    // files that can't be read are reported when the TLS configuration is built from them
     let all = |key| files.certificates(key).ok().flatten().unwrap_or_default();
     let line = |key, what: &str| format!("{}: {what}", files.path(key).display());
     let at = |wait| UnixTime::since_unix_epoch(Duration::from_secs(now).saturating_add(wait));
@@ -47,7 +47,7 @@ pub(super) fn wrong(files: &Files, shown: &'static str, trusted: &'static str, n
     } else if let Some(error) = first(SOON) {
         found.push(Trouble { key: shown, what: line(shown, &text(&error, now)), gravity: Gravity::Warning });
     }
-    // one that can't be read is of a version without extensions, which is trusted all the same
+    // a certificate that can't be parsed has an older version without extensions, and is trusted anyway
     let over = |one| judged(one, at(Duration::ZERO)).err().filter(is_of_dates);
     let over: Option<Vec<Error>> = all(trusted).iter().map(over).collect();
     if let Some(error) = over.as_deref().and_then(<[Error]>::first) {
@@ -58,8 +58,8 @@ pub(super) fn wrong(files: &Files, shown: &'static str, trusted: &'static str, n
     found
 }
 
-/// What is wrong with dates (`found`), with each file by itself (`faults`), and, where none of them is at fault, with
-/// all of them together.
+/// Combines problems with dates (`found`), with single files (`faults`) and, if no single file is at fault, with all
+/// files together (`build`).
 pub(super) fn with(
     mut found: Vec<Trouble>,
     faults: Vec<TlsError>,
@@ -67,7 +67,7 @@ pub(super) fn with(
 ) -> Vec<Trouble> {
     let faults = if faults.is_empty() { build().err().into_iter().collect() } else { faults };
     for fault in faults.iter().map(TlsError::by_key).map(Trouble::error) {
-        // a certificate of another version is told by both
+        // both checks report a certificate of an unsupported version
         if !found.contains(&fault) {
             found.push(fault);
         }

@@ -1,7 +1,8 @@
-//! **What**: [`Encoding`]: the content codings that both sides speak, and how a body is inflated in steps
-//! ([`Inflater`]) or compressed ([`compress`]). **Why**: a step is charged before it is made, so that a bomb stops at
-//! the budget or the cap, whichever is lower. **Invariants**: output never passes the cap; a cut or damaged stream is
-//! an error, never a short body; zstd windows over 8 MiB are refused. **Not here**: who pays (`collect`).
+//! [`Encoding`]: the content codings that clients and servers use; [`Inflater`] inflates a body in steps, [`compress`]
+//! compresses one. Each step is charged in advance, so that a decompression bomb stops at the budget or the limit,
+//! whichever is lower.
+//! Output never exceeds the limit; a cut or damaged stream is an error, never a shorter body; zstd windows over 8 MiB
+//! are refused. `collect` charges the bytes.
 
 use std::io::{self, Read};
 
@@ -10,45 +11,45 @@ use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 
 use super::rope::{Rope, RopeReader};
 
-/// log2 of the largest zstd window: 8 MiB, what every decoder must support at least (RFC 8878 §3.1.1.1.2).
+/// log2 of the largest zstd window: 8 MiB, the size that every decoder must support (RFC 8878 §3.1.1.1.2).
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// Bytes of the largest zstd window.
+/// Largest zstd window, in bytes.
 pub const ZSTD_WINDOW: usize = 1 << ZSTD_WINDOW_LOG;
-/// No coding in use makes more of one byte.
+/// No supported coding expands one byte to more than this.
 const LARGEST_RATIO: usize = 1100;
 
-/// Spare room that is not worth a copy.
+/// Unused capacity below this is not worth a copy.
 const LEAST_SPARE: usize = 64 * 1024;
 
 /// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// As it is.
+    /// No coding.
     Identity,
-    /// RFC 1952, several members allowed.
+    /// RFC 1952; several members are allowed.
     Gzip,
-    /// RFC 1950 (zlib), as HTTP and gRPC mean it.
+    /// RFC 1950 (zlib), as in HTTP and gRPC.
     Deflate,
     /// RFC 8878.
     Zstd,
 }
 
 impl Encoding {
-    /// What a server that speaks all of them says it accepts.
+    /// The list that servers advertise.
     pub const ACCEPTED: &str = "identity,gzip,deflate,zstd";
 
-    /// The coding of a `Content-Encoding` or `grpc-encoding` value; `None` when it is not ours.
+    /// Parses a `Content-Encoding` or `grpc-encoding` value; `None` if the coding is not supported.
     pub fn parse(token: &str) -> Option<Self> {
         let token = token.trim();
         [Self::Identity, Self::Gzip, Self::Deflate, Self::Zstd]
             .into_iter()
             .find(|encoding| token.eq_ignore_ascii_case(encoding.as_str()))
             .or_else(|| (token.is_empty() || token.eq_ignore_ascii_case("none")).then_some(Self::Identity))
-            // RFC 9110, 8.4.1.3
+            // RFC 9110, 8.4.1.3 (`x-gzip` means gzip)
             .or_else(|| token.eq_ignore_ascii_case("x-gzip").then_some(Self::Gzip))
     }
 
-    /// The token on the wire.
+    /// The name of the coding in a header.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -62,18 +63,18 @@ impl Encoding {
 /// Why a body can't be inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InflateError {
-    /// Cut, damaged, or not of this coding.
+    /// The body is cut off, damaged, or not in this coding.
     Damaged,
-    /// Larger than the cap, inflated.
+    /// The inflated body is larger than the limit.
     TooLarge,
 }
 
-/// How far a step came.
+/// The progress of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// There may be more.
+    /// More output may follow.
     More,
-    /// The body is whole.
+    /// The body is complete.
     Done,
 }
 
@@ -84,7 +85,7 @@ enum Source {
     Zstd(zstd::stream::read::Decoder<'static, RopeReader>),
 }
 
-/// A body on its way to being inflated. Owned, so that a step may run on another thread.
+/// A body that is being inflated. It owns its data, so that a step may run on another thread.
 pub struct Inflater {
     source: Source,
     out: Vec<u8>,
@@ -93,10 +94,10 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// Starts on `body`; the result may have up to `cap` bytes.
+    /// Starts to inflate `body`; the result may have up to `cap` bytes.
     ///
     /// # Errors
-    /// [`InflateError::Damaged`] when the decoder can't be made.
+    /// [`InflateError::Damaged`] if the decoder can't be created.
     pub fn new(encoding: Encoding, mut body: Rope, cap: usize) -> Result<Self, InflateError> {
         let hint = hint(encoding, &mut body).min(cap);
         let reader = body.into_reader();
@@ -109,12 +110,12 @@ impl Inflater {
         Ok(Self { source, out: Vec::new(), cap, hint })
     }
 
-    /// About how many bytes will come out, as the sender declared it; a hint only.
+    /// An estimate of the inflated size, based on the size that the sender declared.
     pub fn hint(&self) -> usize {
         self.hint
     }
 
-    /// Makes up to `room` more bytes.
+    /// Produces up to `room` more bytes.
     ///
     /// # Errors
     /// See [`InflateError`].
@@ -122,7 +123,7 @@ impl Inflater {
         let left = self.cap.saturating_sub(self.out.len());
         let want = room.min(left.saturating_add(1));
         if self.out.capacity() == 0 {
-            // Address space only: pages come into being as they are written.
+            // This reserves address space only; the system provides a page when it is first written.
             self.out.reserve_exact(self.hint.max(want).min(self.cap).saturating_add(1));
         }
         let limit = u64::try_from(want).unwrap_or(u64::MAX);
@@ -139,7 +140,7 @@ impl Inflater {
         if made == want { Ok(Step::More) } else { self.end() }
     }
 
-    /// A decoder that stopped before its input did read something that is not of its coding.
+    /// A decoder that stopped before the end of its input has read data that is not in its coding.
     fn end(&mut self) -> Result<Step, InflateError> {
         use std::io::BufRead as _;
         let rest = match &mut self.source {
@@ -151,14 +152,14 @@ impl Inflater {
         if empty { Ok(Step::Done) } else { Err(InflateError::Damaged) }
     }
 
-    /// Bytes made so far.
+    /// Number of bytes produced so far.
     pub fn made(&self) -> usize {
         self.out.len()
     }
 
     /// The whole body, after [`Step::Done`].
     pub fn into_bytes(mut self) -> Bytes {
-        // A sender may have declared far more than came.
+        // The sender may have declared far more bytes than it sent.
         if self.out.capacity() / 2 > self.out.len().saturating_add(LEAST_SPARE) {
             self.out.shrink_to_fit();
         }
@@ -172,7 +173,7 @@ fn zstd_decoder(reader: RopeReader) -> io::Result<zstd::stream::read::Decoder<'s
     Ok(decoder)
 }
 
-/// The inflated size that the sender declared, if believable; else a guess.
+/// The inflated size that the sender declared, if it is plausible; otherwise an estimate.
 fn hint(encoding: Encoding, body: &mut Rope) -> usize {
     let wire = body.len();
     let declared = match encoding {
@@ -187,10 +188,10 @@ fn hint(encoding: Encoding, body: &mut Rope) -> usize {
     declared.filter(|size| *size <= wire.saturating_mul(LARGEST_RATIO)).unwrap_or(wire.saturating_mul(4))
 }
 
-/// `body` in `encoding` at its fastest level: level 1 costs a fifth of gzip's usual 6 (measured).
+/// Compresses `body` at the fastest level: level 1 costs a fifth of gzip's default level 6 (measured).
 ///
 /// # Errors
-/// The encoder's, which only running out of memory brings about.
+/// The encoder's error, which only occurs when memory runs out.
 pub fn compress(encoding: Encoding, body: &Bytes) -> io::Result<Bytes> {
     use io::Write as _;
     let out = Vec::with_capacity((body.len() / 3).max(256));

@@ -1,32 +1,32 @@
-//! **What**: [`Kept`]: what was made of files last. **Why**: a configuration that is run again, because the next one
-//! could not be, goes on with what it had, also where others have taken its files away meanwhile. **Invariants**:
-//! shared by the copies of one configuration's settings and by no others: what was read anew starts from its files
-//! alone; holds what was made, and is no part of what settings say (equal to any other). **Not here**: files that
-//! change while they are in use (`server_tls`, `renewed`).
+//! [`Kept`]: the last value that was built from files. If a reload fails and the previous configuration runs again, it
+//! uses this value, even if its files are gone meanwhile.
+//! The value is shared by copies of one configuration's settings only; a configuration that is read anew starts from
+//! its files. The value does not count when settings are compared. `server_tls` and `renewed` handle files that change
+//! during use.
 
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// See the module.
+/// The last value that was built from files; see the module.
 pub struct Kept<T>(Arc<Mutex<Option<T>>>);
 
 impl<T: Clone> Kept<T> {
-    /// This is what there is now.
+    /// Stores the current value.
     pub fn keep(&self, made: T) {
         *self.0.lock() = Some(made);
     }
 
-    /// What was made last, if anything was.
+    /// The value that was stored last, if any.
     pub fn last(&self) -> Option<T> {
         self.0.lock().clone()
     }
 
-    /// What was made, which is kept; where it could not be, what was made last.
+    /// Stores and returns the new value. If building it failed, returns the last stored value and logs the error.
     ///
     /// # Errors
-    /// It could not be made, and never was.
+    /// Building the value failed, and no value was ever stored.
     pub fn or_last<E: fmt::Display>(&self, made: Result<T, E>) -> Result<T, E> {
         let why = match made {
             Ok(made) => {

@@ -1,7 +1,6 @@
-//! **What**: sockets: accepting, reading request bodies within limits, clients through proxies.
-//! **Why**: both OTLP ports and every exporter share one way of each.
-//! **Invariants**: every wait has an end, every size a limit; tasks are made only through [`Spawn`].
-//! **Not here**: OTLP's paths and statuses (`receivers/otlp`, `exporters/`).
+//! Sockets: accepting connections, reading request bodies within limits, and clients through proxies, shared by both
+//! OTLP ports and every exporter. Every wait has a limit, and so has every size; tasks are spawned only through
+//! [`Spawn`]. OTLP's paths and statuses are in `receivers/otlp` and `exporters/`.
 
 mod activity;
 pub mod client;

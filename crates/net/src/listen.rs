@@ -1,11 +1,9 @@
-//! **What**: one accept loop for every server of ours: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain.
-//! **Why**: neither hyper nor tonic closes a client that connects and stays silent, and both ports must behave alike.
-//! **Invariants**: at most [`Settings::max_connections`] at once; when all places are taken, those that have rested
-//! longest make room for who comes, and where none rests, uploads that trickle in do; a connection without a first
-//! request is closed at the deadline, whatever it sent, and so is one that rests longer than [`Settings::idle`] between
-//! requests, pings answered or not; after [`Serving::drain`] none is left. What clients may send before anybody reads
-//! it is bounded ([`unread_bound`]): it is outside the byte budget, which is charged as bodies are read. **Not here**:
-//! what is answered ([`Handler`]), when a connection rests (`activity`), certificates (`server_tls`).
+//! The accept loop of every server in tollgate: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain. Neither
+//! hyper nor tonic closes a client that connects and stays silent.
+//! At most [`Settings::max_connections`] are open; beyond that the longest idle connections make room, else slow
+//! uploads. A connection is closed without a first request by the deadline, and when it is idle longer than
+//! [`Settings::idle`], even if it answers pings. Unread bytes are outside the byte budget; [`unread_bound`] limits
+//! them. [`Handler`] answers requests, `activity` tracks idle connections, `server_tls` has certificates.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -34,44 +32,45 @@ use super::spawn::{HyperTasks, Spawn};
 use config::Endpoint;
 use telemetry::{Counter, Gauge};
 
-/// What a client may send ahead, bytes.
+/// How many bytes a client may send ahead.
 #[derive(Clone, Copy)]
 struct Window {
-    /// HTTP/2 flow control.
+    /// HTTP/2 flow-control windows.
     stream: u32,
     connection: u32,
-    /// Largest HTTP/2 frame: half a one is kept until the rest comes.
+    /// Largest HTTP/2 frame: half a frame may be buffered until the rest arrives.
     frame: u32,
-    /// HTTP/1.1 read buffer; also bounds a request's head.
+    /// HTTP/1.1 read buffer; also limits the size of a request's head.
     read: usize,
 }
 
-/// As measured: with small windows a link's round trip bounds the rate.
+/// Measured: with smaller windows the round-trip time limits the throughput.
 const WIDE: Window = Window { stream: 1 << 20, connection: 4 << 20, frame: 256 * 1024, read: 256 * 1024 };
-/// HTTP/2's own defaults, below which a connection's window can't be set.
+/// HTTP/2's defaults; a connection's window can't be smaller.
 const NARROW: Window = Window { stream: 65_535, connection: 65_535, frame: 16_384, read: 64 * 1024 };
-/// Connections of a port with [`WIDE`] windows at once; those that come while all are taken get [`NARROW`] ones.
+/// Number of connections of a port with [`WIDE`] windows; further ones get [`NARROW`] windows.
 const WIDE_CONNECTIONS: usize = 32;
 const MAX_STREAMS: u32 = 256;
-/// Header bytes of one request.
+/// Maximum header bytes of one request.
 const MAX_HEADERS: u32 = 64 * 1024;
-/// Rest after an accept that failed for want of file descriptors.
+/// Pause after an accept that failed because file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Time for a refused or silent connection to close in order.
+/// Time for a refused or silent connection to close gracefully.
 const CLOSE_WAIT: Duration = Duration::from_millis(200);
-/// Time for a client that has connected to say its first word, when the port drains, and for one of HTTP/1 to say its
-/// next: it may be on its way.
+/// When the port drains: how long a connected client may still send its first bytes, and an HTTP/1 client its next
+/// request, because they may already be on their way.
 const WORD: Duration = Duration::from_millis(500);
-/// Looks at a place coming back from those that were told to make room, and the time of each; who rests in HTTP/1.1 is
-/// gone after [`GONE`], in HTTP/2 it takes the client's answer, or [`CLOSE_WAIT`].
+/// How often, and how long each time, the accept loop waits for a place from connections that were asked to make room.
+/// An idle HTTP/1.1 connection is gone after [`GONE`]; HTTP/2 takes the client's answer, or [`CLOSE_WAIT`].
 const ROOM_LOOKS: (usize, Duration) = (5, Duration::from_millis(100));
 const GONE: Duration = Duration::from_millis(5);
-/// Time for the peer of an idle HTTP/2 connection to answer the GOAWAY; requests that crossed it are answered first.
+/// How long the client of an idle HTTP/2 connection may take to answer GOAWAY. Requests that crossed it are answered
+/// first.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Most bytes that the clients of a port with `connections` connections may have sent without being read: window and
-/// half a frame each (an HTTP/1.1 buffer is smaller), 213 MiB with 1024 connections. Heads of requests in hand are not
-/// in it: `MAX_HEADERS` each.
+/// The most unread bytes that clients of a port with `connections` connections may have sent: a window and half a
+/// frame each (an HTTP/1.1 buffer is smaller), 213 MiB with 1024 connections. It does not include the heads of
+/// requests in progress, up to `MAX_HEADERS` each.
 pub const fn unread_bound(connections: usize) -> usize {
     const fn each(window: Window) -> usize {
         window.connection as usize + window.frame as usize
@@ -80,39 +79,39 @@ pub const fn unread_bound(connections: usize) -> usize {
     wide * each(WIDE) + (connections - wide) * each(NARROW)
 }
 
-/// Among the extensions of a request whose client is on this machine, where [`Settings::tell_near`] says so.
+/// Request extension that marks a client on this machine; set if [`Settings::tell_near`] is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Near;
 
 /// Answers requests. Shared by all connections of a port.
 pub trait Handler: Send + Sync + 'static {
-    /// The answer to one request. Dropped when the client goes away.
+    /// The response to one request. The future is dropped when the client disconnects.
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>>;
-    /// What it reads bodies with; by default it reads none that could be slow.
+    /// Tracks slow uploads of the port. The default suits a handler that reads no bodies that could be slow.
     fn places(&self) -> Arc<Places> {
         Arc::default()
     }
 }
 
-/// How connections are treated.
+/// Limits and timers of a port's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Connections at once; one more takes the place of one that rests, else of an upload that trickles in, else it is
+    /// Maximum number of connections. One more replaces an idle one, or else a slow upload; if there is neither, it is
     /// closed at once.
     pub max_connections: usize,
-    /// Streams at once on one HTTP/2 connection.
+    /// Maximum number of concurrent streams on one HTTP/2 connection.
     pub max_streams: u32,
-    /// From accept to the first whole request head.
+    /// Maximum time from accept to the first complete request head.
     pub first_request: Duration,
-    /// Longest rest of a connection between requests (HTTP/2: without an active stream, GOAWAY follows), and of a later
-    /// HTTP/1.1 request's head.
+    /// Maximum idle time of a connection between requests (for HTTP/2: without an active stream, then GOAWAY follows),
+    /// and maximum time for a later HTTP/1.1 request's head.
     pub idle: Duration,
-    /// HTTP/2 pings to a silent peer, and how long one may stay unanswered.
+    /// Interval of HTTP/2 pings to a silent peer, and how long one may stay unanswered.
     pub ping: (Duration, Duration),
-    /// Longest life of a connection, give or take a tenth, and how long requests in hand may still take then; so that
-    /// clients spread over gateways that came later.
+    /// Maximum age of a connection, varied by a tenth, and how long requests in progress may still take then. It makes
+    /// clients spread over gateways that were added later.
     pub age: Option<(Duration, Duration)>,
-    /// Whether requests of clients on this machine (loopback, unix socket; not what a proxy hands on) carry [`Near`].
+    /// Whether requests of clients on this machine (loopback or unix socket, not forwarded by a proxy) carry [`Near`].
     pub tell_near: bool,
 }
 
@@ -130,34 +129,34 @@ impl Default for Settings {
     }
 }
 
-/// What a port counts.
+/// Metrics of a port's connections.
 #[derive(Clone)]
 pub struct Meters {
     /// Open connections.
     pub open: Gauge,
-    /// Closed at once: too many, and none of them rested.
+    /// Connections closed at once, because there were too many and none was idle.
     pub over_limit: Counter,
-    /// Closed to make room: of too many they had rested longest.
+    /// Connections closed to make room, because they were idle longest.
     pub crowded: Counter,
-    /// Closed at the first-request deadline.
+    /// Connections closed because no first request came before the deadline.
     pub silent: Counter,
-    /// Closed because they rested too long between requests.
+    /// Connections closed because they were idle too long between requests.
     pub idle: Counter,
-    /// Closed because they were old.
+    /// Connections closed because they reached their maximum age.
     pub aged: Counter,
-    /// Closed because the TLS handshake failed, or took too long.
+    /// Connections closed because the TLS handshake failed or took too long.
     pub handshake: Counter,
-    /// Closed because what came is no HTTP/1.1 request, or one with too long a head, or without `Host`.
+    /// Connections closed because of an invalid HTTP/1.1 head: unreadable, too long, or without `Host`.
     pub head: Counter,
 }
 
-/// A bound port, not yet accepting.
+/// A bound port that does not accept connections yet.
 pub struct Bound {
     socket: Socket,
     tls: Option<Arc<ServerTls>>,
 }
 
-/// Takes the port of `endpoint`, or makes its socket.
+/// Opens the port of `endpoint`, or creates its unix socket.
 ///
 /// # Errors
 /// The address can't be listened on.
@@ -165,7 +164,7 @@ pub async fn bind(endpoint: &Endpoint) -> Result<Bound, BindError> {
     Ok(Bound { socket: Socket::listen(endpoint).await?, tls: None })
 }
 
-/// The same, among sockets that are kept.
+/// Opens the port, reusing a socket among `sockets` if there is one.
 ///
 /// # Errors
 /// As [`bind`].
@@ -187,23 +186,23 @@ enum Phase {
 pub struct Serving {
     address: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
-    /// Ends with the accept loop.
+    /// Closed when the accept loop has ended.
     accepting: watch::Receiver<()>,
     slots: Arc<Semaphore>,
     all: u32,
 }
 
 impl Serving {
-    /// The address as bound (the port is the system's choice when 0 was asked for). None: a unix socket.
+    /// The bound address, with the port that the system chose if 0 was asked for. `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest. Returns when no
+    /// Stops accepting connections, waits up to `grace` for requests in progress and closes the rest. Returns when no
     /// connection is left.
     pub async fn drain(mut self, grace: Duration) {
         self.phase.send_replace(Phase::Drain);
-        // Whoever was accepted has a slot before all of them are asked for.
+        // The accept loop must have ended first, so that every accepted connection holds its slot.
         while self.accepting.changed().await.is_ok() {}
         let gone = Arc::clone(&self.slots).acquire_many_owned(self.all);
         if tokio::time::timeout(grace, gone).await.is_err() {
@@ -225,24 +224,24 @@ struct Port<H> {
     room: Arc<Room>,
     places: Arc<Places>,
     wide_slots: Arc<Semaphore>,
-    /// Connections so far: spreads their ages.
+    /// Number of connections so far; used to spread their maximum ages.
     accepted: AtomicU32,
 }
 
 impl Bound {
-    /// The address as bound. None: a unix socket.
+    /// The bound address. `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.socket.address()
     }
 
-    /// The same port inside TLS. Requests carry the client's [`Peer`] among their extensions, where it showed a
+    /// Serves the port inside TLS. Requests carry the client's [`Peer`] among their extensions if it presented a
     /// certificate.
     #[must_use]
     pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
         Self { tls, ..self }
     }
 
-    /// Accepts and serves through tasks of `tasks`.
+    /// Accepts and serves connections as tasks of `tasks`.
     pub fn serve<H: Handler>(
         self,
         handler: Arc<H>,
@@ -404,7 +403,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let may_be_told = rest.may_be_told();
     let old = async {
         let grace = port.old().await;
-        // the next answer says so
+        // the next HTTP/1 response then carries `connection: close`
         aged.store(true, Ordering::Relaxed);
         may_be_told.await;
         grace
@@ -432,7 +431,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     };
     conn.as_mut().graceful_shutdown();
-    // a request that crossed it is answered first
+    // a request that crossed the shutdown is answered first
     let (count, quiet) = match ending {
         Rest::Silent => (&port.meters.silent, None),
         Rest::Idle => (&port.meters.idle, Some(FAREWELL.min(idle))),
@@ -451,7 +450,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-/// Tells the handler who asks: the client's certificate, and whether it is on this machine.
+/// Attaches the client's certificate, and whether the client is on this machine, to the request.
 fn tell_of_client(request: &mut Request<Incoming>, peer: Option<&Arc<Peer>>, near: bool) {
     if let Some(peer) = peer {
         request.extensions_mut().insert(Arc::clone(peer));
@@ -461,7 +460,7 @@ fn tell_of_client(request: &mut Request<Incoming>, peer: Option<&Arc<Peer>>, nea
     }
 }
 
-/// Why the head of a request of HTTP/1 is none that may be answered; HTTP/2 has its own rules, which hyper keeps.
+/// Why an HTTP/1 request head must be refused; hyper checks the rules of HTTP/2.
 fn fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
     if request.version() >= Version::HTTP_2 {
         return None;
@@ -479,7 +478,7 @@ fn fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
     (!fine).then_some((StatusCode::BAD_REQUEST, "a request of HTTP/1.1 has one `Host` field (RFC 9112, section 3.2)\n"))
 }
 
-/// The handler's answer, or the port's own to a head that may not be answered.
+/// The handler's response, or a refusal if the head is invalid.
 fn answer<H: Handler>(
     handler: Arc<H>,
     request: Request<Incoming>,
@@ -490,7 +489,7 @@ fn answer<H: Handler>(
     Box::pin(std::future::ready(refusal(fault)))
 }
 
-/// The answer, after which the connection closes: nobody reads what comes behind such a head.
+/// A refusal, after which the connection closes: bytes behind an invalid head can't be trusted.
 fn refusal((status, what): (StatusCode, &'static str)) -> Response<ReplyBody> {
     let body = Full::new(Bytes::from_static(what.as_bytes())).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
@@ -501,7 +500,7 @@ fn refusal((status, what): (StatusCode, &'static str)) -> Response<ReplyBody> {
 }
 
 impl<H> Port<H> {
-    /// A place for one more connection. None: all are taken, and whoever has one uses it.
+    /// A slot for one more connection. `None` if all are taken by connections that are in use.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(slot);
@@ -510,8 +509,8 @@ impl<H> Port<H> {
         let mut told = false;
         for look in 0..ROOM_LOOKS.0 {
             told = told && self.room.is_leaving() || self.room.make();
-            // A request may have crossed what was told. A connection of HTTP/2 whose upload was ended rests then, and
-            // is told at the next look.
+            // `is_leaving` is checked again because a request may have crossed the ask. An HTTP/2 connection whose
+            // upload was ended becomes idle, and is asked in the next round.
             if !told && !self.places.ask() {
                 return None;
             }
@@ -525,17 +524,18 @@ impl<H> Port<H> {
         None
     }
 
-    /// Counts why a connection ended that was not told to: by an answer, or by what it sent.
+    /// Counts why a connection ended by itself: after its last response, or because of an invalid head.
     fn went(&self, error: Option<&BoxError>, aged: &AtomicBool) {
         let is_head = |error: &BoxError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
         self.meters.head.increment(error.is_some_and(is_head).into());
         self.meters.aged.increment(aged.load(Ordering::Relaxed).into());
     }
 
-    /// Ends when a connection that begins now is old; what requests in hand may still take.
+    /// Completes when a connection that begins now reaches its maximum age; returns the grace for its requests in
+    /// progress.
     async fn old(&self) -> Duration {
         let Some((age, grace)) = self.settings.age else { return std::future::pending().await };
-        // Steps of the golden ratio are spread evenly, however many there are.
+        // Multiples of the golden ratio are spread evenly, however many there are.
         let step = self.accepted.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9);
         let spread = f64::from(step) / f64::from(u32::MAX);
         tokio::time::sleep(age.mul_f64(0.9 + spread * 0.2)).await;

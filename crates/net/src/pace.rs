@@ -1,7 +1,8 @@
-//! **What**: [`Pace`]: how fast a body comes. **Why**: one that trickles in holds memory and a place that others wait
-//! for, for as long as a whole body may take. **Invariants**: ended only while somebody waits, and only after [`LOOKS`]
-//! looks in which less than [`LEAST`] came; time in which we take nothing is not counted; time is counted in looks,
-//! never read from a clock. **Not here**: the limits of silence and of a whole body (`collect`).
+//! [`Pace`]: measures how fast a body arrives, because a slow upload can hold memory and a connection that others wait
+//! for.
+//! A body is ended only while another client waits, and only after an interval of [`LOOKS`] ticks in which less than
+//! [`LEAST`] bytes arrived. Time in which tollgate does not read is not counted; time is counted in ticks, never read
+//! from a clock. `collect` has the limits on pauses and total time.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -11,35 +12,35 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::places::{Places, Slow};
 
-/// How often a body that does not come is looked at.
+/// Length of a tick.
 const LOOK: Duration = Duration::from_millis(100);
-/// Looks after which it is judged: two seconds.
+/// Ticks in a measuring interval: two seconds.
 const LOOKS: u32 = 20;
-/// Bytes that come in them at least: 64 KiB a second.
+/// Minimum bytes in an interval for a body that is not slow: 64 KiB a second.
 const LEAST: usize = 128 * 1024;
 
-/// See the module.
+/// The speed of one body; see the module.
 pub(super) struct Pace<'a> {
     look: Interval,
     looks: u32,
-    /// Since it was judged last.
+    /// Bytes that arrived in the current interval.
     bytes: usize,
     places: &'a Places,
-    /// What was found then.
+    /// Registered as slow, if the last interval was slow.
     slow: Option<Slow<'a>>,
 }
 
 impl<'a> Pace<'a> {
-    /// Of a body that begins now, at a port with `places`.
+    /// Starts to measure a body at the port of `places`.
     pub(super) fn begin(places: &'a Places) -> Self {
         let mut look = tokio::time::interval(LOOK);
-        // A look that comes late is one look: what held us up is not the client's.
+        // A delayed tick counts once: the delay is ours, not the client's.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.reset();
         Self { look, looks: 0, bytes: 0, places, slow: None }
     }
 
-    /// Bytes came.
+    /// Counts bytes that arrived.
     pub(super) fn came(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes >= LEAST {
@@ -47,7 +48,7 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// Does `work`; if it has to wait, looks begin anew after it.
+    /// Runs `work`; if it has to wait, the current tick starts again afterwards.
     pub(super) async fn stands<F: Future>(&mut self, work: F) -> F::Output {
         let mut work = pin!(work);
         if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
@@ -58,7 +59,7 @@ impl<'a> Pace<'a> {
         done
     }
 
-    /// Waits for `next`; None: the body is slow, and somebody waits for its room or its place.
+    /// Waits for `next`; `None` if the body is slow and another client waits for its bytes or its connection.
     pub(super) async fn keeps<F: Future>(&mut self, next: F, crowded: impl Fn() -> bool) -> Option<F::Output> {
         let mut next = pin!(next);
         loop {

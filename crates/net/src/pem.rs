@@ -1,6 +1,6 @@
-//! **What**: PEM files of one side of TLS, read at one moment. **Why**: what was looked at is what is used: a file that
-//! changes between two reads would be taken for known. **Invariants**: contents are wiped; errors name the key and the
-//! file, never contents. **Not here**: what becomes of them (`tls`, `server_tls`).
+//! The PEM files of a TLS configuration, read at one moment, so that the files that were checked are the files that
+//! are used. Contents are wiped on drop; errors name the key and the file, never contents. `tls` and `server_tls` use
+//! the files.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::tls_error::TlsError;
 use super::validity;
 
-/// See the module.
+/// The PEM files of one configuration, by key.
 pub(super) struct Files(Vec<File>);
 
 struct File {
@@ -24,7 +24,7 @@ struct File {
 }
 
 impl Files {
-    /// Reads what stands under each key; what can't be read is told when it is asked for.
+    /// Reads the file under each key. A file that can't be read is reported when its contents are requested.
     pub(super) fn read<'p>(paths: impl IntoIterator<Item = (&'static str, Option<&'p PathBuf>)>) -> Self {
         let given = paths.into_iter().filter_map(|(key, path)| Some((key, path?)));
         let read = |(key, path): (_, &PathBuf)| File {
@@ -35,7 +35,7 @@ impl Files {
         Self(given.map(read).collect())
     }
 
-    /// SHA-256 over all of them.
+    /// SHA-256 over all files.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut all = Sha256::new();
         for file in &self.0 {
@@ -48,7 +48,7 @@ impl Files {
         self.0.iter().find(|file| file.key == key)
     }
 
-    /// The certificates under `key`; None where it names no file.
+    /// The certificates under `key`; `None` if the key names no file.
     pub(super) fn certificates(&self, key: &'static str) -> Result<Option<Vec<CertificateDer<'static>>>, TlsError> {
         let Some(file) = self.file(key) else { return Ok(None) };
         let found = file.all::<CertificateDer<'static>>()?;
@@ -58,7 +58,7 @@ impl Files {
         Ok(Some(found))
     }
 
-    /// The certificates under `key`, to be trusted.
+    /// The certificates under `key`, as trusted roots.
     pub(super) fn roots(&self, key: &'static str) -> Result<Option<RootCertStore>, TlsError> {
         let (Some(found), Some(file)) = (self.certificates(key)?, self.file(key)) else { return Ok(None) };
         let mut roots = RootCertStore::empty();
@@ -67,7 +67,7 @@ impl Files {
         Ok(Some(roots))
     }
 
-    /// The revocation lists under `key`; none where it names no file.
+    /// The revocation lists under `key`; empty if the key names no file.
     pub(super) fn revoked(&self, key: &'static str) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
         let Some(file) = self.file(key) else { return Ok(Vec::new()) };
         let found = file.all::<CertificateRevocationListDer<'static>>()?;
@@ -77,13 +77,13 @@ impl Files {
         Ok(found)
     }
 
-    /// The key under `key`.
+    /// The private key under `key`.
     pub(super) fn private(&self, key: &'static str) -> Result<PrivateKeyDer<'static>, TlsError> {
         let file = self.file(key).ok_or(TlsError::Missing { key })?;
         PrivateKeyDer::from_pem_slice(file.text()?).map_err(|error| file.unreadable(&reason(&error)))
     }
 
-    /// All that is wrong with each by itself, and with a key beside a certificate.
+    /// All problems of each file alone, and of the key together with the certificate.
     pub(super) fn faults(&self) -> Vec<TlsError> {
         let chain = self.certificates("cert_file");
         let key = self.file("key_file").map(|_| self.private("key_file"));
@@ -98,7 +98,7 @@ impl Files {
         faults
     }
 
-    /// Why `cert_file` can't be shown with `key_file`.
+    /// Why `cert_file` and `key_file` can't be used together.
     pub(super) fn unfit(&self, error: &rustls::Error) -> TlsError {
         let (chain, key) = (self.path("cert_file").display(), self.path("key_file").display());
         let first = || self.certificates("cert_file").ok().flatten()?.into_iter().next();
@@ -118,7 +118,7 @@ impl Files {
         }
     }
 
-    /// The file under `key`, for messages.
+    /// The path under `key`, for messages.
     pub(super) fn path(&self, key: &str) -> &Path {
         self.file(key).map_or(Path::new(""), |file| &file.path)
     }
@@ -146,7 +146,7 @@ impl File {
     }
 }
 
-/// Why a PEM file can't be used, without its lines.
+/// Why a PEM file can't be used, without quoting its lines.
 fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),

@@ -1,14 +1,14 @@
-//! **What**: [`Places`]: which uploads of a port trickle in, and how many of them are to give up their places. **Why**:
-//! a port has so many places for connections; clients that send a byte now and then must not keep all of them.
-//! **Invariants**: only a body that was judged slow gives up its place, only while somebody waits for one, and no more
-//! of them at a time than are asked. **Not here**: what is slow (`pace`), who waits (`listen`).
+//! [`Places`]: counts a port's slow uploads, and how many of them are asked to end. Clients that send a byte now and
+//! then must not occupy all connections of a port.
+//! Only a slow body is ended, only while another client waits, and no more bodies than asked for. `pace` decides what
+//! is slow; `listen` waits for a place.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Uploads that are asked at once, at most.
+/// Maximum number of uploads asked to end at once.
 const ASKED: usize = 32;
 
-/// See the module. One for each port.
+/// The slow uploads of one port; see the module.
 #[derive(Debug, Default)]
 pub struct Places {
     slow: AtomicUsize,
@@ -16,30 +16,29 @@ pub struct Places {
 }
 
 impl Places {
-    /// Asks an eighth of the slow ones. False: none is slow.
+    /// Asks an eighth of the slow uploads to end. False if none is slow.
     pub(super) fn ask(&self) -> bool {
         let slow = self.slow.load(Ordering::Relaxed);
         self.asked.store((slow / 8).clamp(1, ASKED).min(slow), Ordering::Relaxed);
         slow > 0
     }
 
-    /// Nobody waits any more.
+    /// Withdraws the request: no client waits any more.
     pub(super) fn ask_nobody(&self) {
         self.asked.store(0, Ordering::Relaxed);
     }
 
-    /// One more is slow, until what is given back is dropped.
+    /// Counts one more slow upload until the returned guard is dropped.
     pub(super) fn slow(&self) -> Slow<'_> {
         self.slow.fetch_add(1, Ordering::Relaxed);
         Slow(self)
     }
 }
 
-/// An upload that is slow.
 pub(super) struct Slow<'a>(&'a Places);
 
 impl Slow<'_> {
-    /// Whether it is one of those that are asked.
+    /// Takes one of the requests to end, if there is one; true means that this upload must end.
     pub(super) fn is_asked(&self) -> bool {
         let one_less = |asked: usize| asked.checked_sub(1);
         self.0.asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()

@@ -1,6 +1,6 @@
-//! **What**: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, and the connector that obeys them. **Why**: in many
-//! places the only way out is a proxy. **Invariants**: https and gRPC go through a CONNECT tunnel, so the proxy sees
-//! names and ciphertext; loopback is never proxied; a proxy's password is never shown. **Not here**: TLS (`tls`).
+//! HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, and the connector that follows them. https and gRPC go through a
+//! CONNECT tunnel, so that the proxy sees only names and ciphertext; loopback is never proxied; a proxy's password is
+//! never shown. TLS is in `tls`.
 
 use std::error::Error;
 use std::io;
@@ -19,30 +19,29 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::Service;
 
-/// Error of a connection attempt.
 pub(super) type ConnectError = Box<dyn Error + Send + Sync>;
 
-/// Why a variable of the environment names no proxy that can be used.
+/// Why an environment variable does not name a usable proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// Another scheme than `http://`.
+    /// The scheme is not `http://`.
     #[error("{0}: only http:// proxies are supported")]
     Scheme(&'static str),
-    /// What can't be read as `[http://][user:password@]host[:port]`.
+    /// The value can't be parsed as `[http://][user:password@]host[:port]`.
     #[error("{0}: not an address")]
     Address(&'static str),
 }
 
-/// Which destinations go through which proxy. No `Debug`: proxies have passwords.
+/// Decides which destinations go through which proxy. No `Debug`, because proxy addresses contain passwords.
 pub struct Proxies {
     rules: Matcher,
 }
 
 impl Proxies {
-    /// Reads the variables, upper case first, through `var`.
+    /// Reads the variables through `var`, trying the upper-case name first.
     ///
     /// # Errors
-    /// A variable can't be used; only `http://` proxies are spoken to.
+    /// A variable can't be used; only `http://` proxies are supported.
     pub fn from_env(var: &dyn Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
         let read = |name: &'static str| {
             let value = var(name).or_else(|| var(&name.to_ascii_lowercase())).unwrap_or_default();
@@ -51,7 +50,7 @@ impl Proxies {
             if other {
                 return Err(ProxyError::Scheme(name));
             }
-            // the matcher takes what it can't read for "no proxy": traffic would go past the proxy that policy asks for
+            // the matcher treats an unreadable value as "no proxy", and traffic would bypass the required proxy
             if value.is_empty() || readable(&value) { Ok(value) } else { Err(ProxyError::Address(name)) }
         };
         let no = var("NO_PROXY").or_else(|| var("no_proxy")).unwrap_or_default();
@@ -64,7 +63,7 @@ impl Proxies {
         Ok(Self { rules })
     }
 
-    /// No proxy at all.
+    /// Uses no proxy at all.
     pub fn none() -> Self {
         Self { rules: Matcher::builder().build() }
     }
@@ -73,7 +72,7 @@ impl Proxies {
         if is_this_machine(destination.host()?) { None } else { self.rules.intercept(destination) }
     }
 
-    /// What a plain `http://` request through the proxy must carry.
+    /// The `proxy-authorization` header that a plain `http://` request through the proxy needs.
     pub(super) fn authorization(&self, destination: &Uri) -> Option<HeaderValue> {
         if destination.scheme_str() != Some("http") {
             return None;
@@ -84,7 +83,7 @@ impl Proxies {
     }
 }
 
-/// Whether the matcher can read a proxy's address: `[http://][user:password@]host[:port]`.
+/// Whether the matcher can parse a proxy's address: `[http://][user:password@]host[:port]`.
 fn readable(value: &str) -> bool {
     let host_and_port = value.rsplit_once('@').map_or(value, |(_, place)| place);
     let port = host_and_port.trim_end_matches('/').rsplit_once(':').map(|(_, port)| port);
@@ -99,7 +98,7 @@ fn readable(value: &str) -> bool {
 pub(super) struct Connector {
     http: HttpConnector,
     proxies: Arc<Proxies>,
-    /// Plain HTTP/2 can't be forwarded by a proxy: it is tunnelled as https would be.
+    /// A proxy can't forward plain HTTP/2, so it is tunnelled like https.
     tunnel_always: bool,
 }
 
@@ -145,7 +144,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// CONNECT names the port.
+/// Adds the default port, because CONNECT must name one.
 fn with_port(destination: Uri) -> Uri {
     if destination.port().is_some() {
         return destination;
@@ -158,7 +157,7 @@ fn with_port(destination: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(destination)
 }
 
-/// A TCP connection, and whether requests on it go to a proxy in absolute form.
+/// A TCP connection, and whether its requests go to a proxy in absolute form.
 pub(super) struct Link {
     io: TokioIo<TcpStream>,
     proxied: bool,
@@ -202,7 +201,7 @@ impl Write for Link {
     }
 }
 
-/// Whether a host of a URL is this machine by its name alone.
+/// Whether a URL's host is this machine, judged by its name alone.
 pub fn is_this_machine(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())

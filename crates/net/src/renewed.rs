@@ -1,6 +1,6 @@
-//! **What**: [`Renewed`]: a client that is built again where its TLS files changed. **Why**: certificates are rotated
-//! while exporters run for months. **Invariants**: files that can't be used change nothing, and are told once; requests
-//! in hand keep their connection. **Not here**: when to look at the rest of a configuration (`cli/reload`).
+//! [`Renewed`]: a client that is rebuilt when its TLS files change, because certificates are rotated while exporters
+//! run for months. Files that can't be used change nothing and are reported once; requests in progress keep their
+//! connection. `cli/reload` watches the rest of the configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::spawn::{Spawn, blocking};
 use super::tls::{self, TlsError};
 use kernel::clock::Clock;
 
-/// See the module.
+/// A client that follows its TLS files; see the module.
 pub struct Renewed {
     settings: client::Settings,
     proxies: Arc<Proxies>,
@@ -23,7 +23,7 @@ pub struct Renewed {
     looked: Mutex<Looked>,
 }
 
-/// What was found when the files were looked at last.
+/// The result of the last check of the files.
 struct Looked {
     at: Duration,
     digest: [u8; 32],
@@ -31,10 +31,10 @@ struct Looked {
 }
 
 impl Renewed {
-    /// Reads the files.
+    /// Reads the files and builds the client.
     ///
     /// # Errors
-    /// A TLS file that can't be used, or missing roots.
+    /// A TLS file can't be used, or root certificates are missing.
     pub fn build(
         settings: client::Settings,
         proxies: Arc<Proxies>,
@@ -48,7 +48,7 @@ impl Renewed {
         Ok(Self { settings, proxies, tasks, clock, current: RwLock::new(Arc::new(client)), looked })
     }
 
-    /// The client of the moment.
+    /// The current client, after checking the files if that is due.
     pub async fn client(self: &Arc<Self>, id: &str) -> Arc<Client> {
         if self.is_due() {
             let own = Arc::clone(self);
@@ -68,7 +68,7 @@ impl Renewed {
         Arc::clone(&self.current.read())
     }
 
-    /// Whether it is time to look; whoever is told so looks.
+    /// Whether a check of the files is due. The caller that gets true must check.
     fn is_due(&self) -> bool {
         let Some(tls) = self.settings.tls.as_ref().filter(|tls| tls.has_files()) else { return false };
         let (mut looked, now) = (self.looked.lock(), self.clock.monotonic());
@@ -79,7 +79,7 @@ impl Renewed {
         due
     }
 
-    /// Whether the client is another one now; an error is told once.
+    /// Checks the files and returns whether the client was replaced. A repeated error is returned only once.
     fn look(&self) -> Result<bool, TlsError> {
         let Some(tls) = &self.settings.tls else { return Ok(false) };
         let known = self.looked.lock().digest;

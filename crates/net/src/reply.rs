@@ -1,10 +1,9 @@
-//! **What**: [`ReplyBody`]: what every server of ours answers with.
+//! [`ReplyBody`]: the response body of every server in tollgate.
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 
-/// Any error.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body of an answer.
+/// The body of a response.
 pub type ReplyBody = UnsyncBoxBody<Bytes, BoxError>;

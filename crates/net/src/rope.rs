@@ -1,18 +1,19 @@
-//! **What**: [`Rope`]: the frames of a body as they arrived, and a reader over them. **Why**: a body of one frame is
-//! taken as it is, a larger one is joined once, a compressed one not at all. **Invariants**: small frames are copied
-//! together, so that the bytes held stay near the bytes counted. No `Debug`: it holds telemetry.
+//! [`Rope`]: the frames of a body as they arrived, and a reader over them. A body of one frame is not copied, a larger
+//! one is joined once, a compressed one is not joined at all.
+//! Small frames are copied together, so that the memory used stays close to the bytes counted. No `Debug`, because it
+//! holds telemetry.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Frames under this size are copied together: each frame kept as it is costs a header and may pin a read buffer.
+/// Smaller frames are copied together: a separate frame costs a header and may keep a read buffer alive.
 const SMALL: usize = 4 * 1024;
-/// Room reserved for small frames at a time.
+/// Capacity reserved for small frames at a time.
 const BLOCK: usize = 16 * 1024;
 
-/// Body bytes in order.
+/// The bytes of a body, in order.
 #[derive(Default)]
 pub struct Rope {
     whole: VecDeque<Bytes>,
@@ -21,12 +22,12 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Bytes inside.
+    /// Number of bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is inside.
+    /// Whether the rope is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -52,7 +53,7 @@ impl Rope {
         }
     }
 
-    /// Takes the first `N` bytes off; `None` (and nothing taken) when there are fewer.
+    /// Removes and returns the first `N` bytes; `None`, removing nothing, if there are fewer.
     pub fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         if self.len < N {
             return None;
@@ -76,24 +77,24 @@ impl Rope {
         Some(byte)
     }
 
-    /// Whether [`Rope::into_bytes`] copies.
+    /// Whether [`Rope::into_bytes`] has to copy.
     pub fn is_split(&self) -> bool {
         self.whole.len() + usize::from(!self.tail.is_empty()) > 1
     }
 
-    /// The last up to four bytes, as in a gzip trailer; fewer when the last piece is shorter.
+    /// The last four bytes, as needed for a gzip trailer; fewer if the last piece is shorter.
     pub fn last_bytes(&mut self) -> &[u8] {
         self.seal_tail();
         self.whole.back().map_or(&[], |piece| piece.get(piece.len().saturating_sub(4)..).unwrap_or_default())
     }
 
-    /// The first piece, for headers.
+    /// The first piece, for reading headers.
     pub fn first_piece(&mut self) -> &[u8] {
         self.seal_tail();
         self.whole.front().map_or(&[], |piece| piece)
     }
 
-    /// All bytes as one buffer; without a copy when there is one piece.
+    /// All bytes as one buffer; without a copy if there is only one piece.
     pub fn into_bytes(mut self) -> Bytes {
         self.seal_tail();
         if self.whole.len() <= 1 {
@@ -106,14 +107,14 @@ impl Rope {
         Bytes::from(joined)
     }
 
-    /// Reads the bytes in order; pieces are freed as they are read.
+    /// A reader over the bytes; pieces are freed as they are read.
     pub fn into_reader(mut self) -> RopeReader {
         self.seal_tail();
         RopeReader { left: self.whole }
     }
 }
 
-/// A reader over a rope.
+/// Reads a rope's bytes in order.
 pub struct RopeReader {
     left: VecDeque<Bytes>,
 }

@@ -1,7 +1,8 @@
-//! **What**: how a server shows itself, and learns who its clients are: rustls over PEM files that are read again when
-//! they change. **Invariants**: a pair that does not fit together, or can't be read, changes nothing: the last good one
-//! stays; connections keep what they began with; errors name the key and the file, never contents; who a client is
-//! comes from a certificate that was verified. **Not here**: which account a client is (`receivers`).
+//! TLS of a server: its certificate and the verification of client certificates, with rustls over PEM files that are
+//! read again when they change.
+//! Files that can't be read or do not belong together change nothing: the last valid ones stay in use, and connections
+//! keep the ones they began with. Errors name the key and the file, never contents. A client's names come only from a
+//! verified certificate. `receivers` maps a client to an account.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,24 +19,25 @@ use super::pem::Files;
 use super::tls_error::TlsError;
 use config::PortTls;
 
-/// A server's TLS, valid by construction but for the files.
+/// The TLS settings of a server. The files are read and checked separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Certificate chain, PEM.
+    /// PEM file of the certificate chain.
     pub cert_file: PathBuf,
-    /// Its key, PEM.
+    /// PEM file of its private key.
     pub key_file: PathBuf,
-    /// Certificates that clients' ones must be signed by; with it a client without one is not served.
+    /// CA certificates that must have signed clients' certificates. With this key a client without a certificate is
+    /// refused.
     pub client_ca_file: Option<PathBuf>,
-    /// Certificates that are called back; the list of each authority that signs clients' certificates.
+    /// Revocation lists, one of each authority that signs client certificates.
     pub crl_file: Option<PathBuf>,
-    /// How often the files are looked at.
+    /// How often the files are checked for changes.
     pub reload_interval: Duration,
-    /// What the files said last.
+    /// The configuration built last from the files.
     pub kept: Kept<Made>,
 }
 
-/// What was made of files, and SHA-256 over them.
+/// The configuration built from the files, and SHA-256 over them.
 pub type Made = (Arc<ServerConfig>, [u8; 32]);
 
 impl From<&PortTls> for Settings {
@@ -46,16 +48,17 @@ impl From<&PortTls> for Settings {
     }
 }
 
-/// A port's TLS.
+/// The TLS state of a port.
 pub struct ServerTls {
     settings: Settings,
     current: RwLock<Arc<ServerConfig>>,
-    /// SHA-256 over the files in use, as they were read for it.
+    /// SHA-256 over the files in use, as they were read.
     seen: Mutex<[u8; 32]>,
 }
 
 impl ServerTls {
-    /// Reads the files. Where they can't be used, what they said last, if these settings were in use before.
+    /// Reads the files. If they can't be used and these settings were in use before, the configuration built last
+    /// stays in use.
     ///
     /// # Errors
     /// A file can't be used.
@@ -65,10 +68,10 @@ impl ServerTls {
         Ok(Self { settings, current: RwLock::new(config), seen: Mutex::new(digest) })
     }
 
-    /// Reads the files again where they changed; whether they did.
+    /// Reads the files again and returns whether they changed.
     ///
     /// # Errors
-    /// As [`ServerTls::read`]; what was in use stays.
+    /// As [`ServerTls::read`]; the configuration in use stays.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let files = self.settings.files();
         let now = files.digest();
@@ -82,26 +85,26 @@ impl ServerTls {
         Ok(true)
     }
 
-    /// How often its files are to be looked at.
+    /// How often the files should be checked for changes.
     pub fn interval(&self) -> Duration {
         self.settings.reload_interval
     }
 
-    /// Takes connections with the files as read last.
+    /// Accepts connections with the files as read last.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.current.read()))
     }
 }
 
-/// Names of a client's verified certificate.
+/// The names in a client's verified certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
-    /// DNS names and URIs of its alternative subject.
+    /// DNS names and URIs of the subject alternative name.
     pub names: Vec<String>,
 }
 
 impl Peer {
-    /// Of a finished handshake; None for a client without a certificate.
+    /// The client of a finished handshake; `None` without a client certificate.
     pub fn of(connection: &ServerConnection) -> Option<Self> {
         let certificate = connection.peer_certificates()?.first()?;
         let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
@@ -109,8 +112,7 @@ impl Peer {
     }
 }
 
-/// Host names of the first certificate in a PEM file, without those that stand for several; none where it can't be
-/// read.
+/// Host names of the first certificate in a PEM file, without wildcards; empty if the file can't be read.
 pub fn names(cert_file: &PathBuf) -> Vec<String> {
     let files = Files::read([("cert_file", Some(cert_file))]);
     let chain = files.certificates("cert_file").ok().flatten().unwrap_or_default();
@@ -120,20 +122,20 @@ pub fn names(cert_file: &PathBuf) -> Vec<String> {
 }
 
 impl Settings {
-    /// The same with what is kept elsewhere of its files.
+    /// Shares the stored configuration of `kept`.
     #[must_use]
     pub fn keeping(self, kept: &Kept<Made>) -> Self {
         Self { kept: kept.clone(), ..self }
     }
 
-    /// What is wrong with the files as of `now` (unix seconds).
+    /// The problems of the files as of `now` (Unix seconds).
     pub fn trouble(&self, now: u64) -> Vec<Trouble> {
         let files = self.files();
         let found = dates::wrong(&files, "cert_file", "client_ca_file", now);
         dates::with(found, files.faults(), || build(&files).map(drop))
     }
 
-    /// What is wrong with the dates of its own certificate, or soon will be.
+    /// The problems with the dates of the server's own certificate: it is expired, not valid yet, or expires soon.
     pub fn aged(&self, now: u64) -> Vec<Trouble> {
         dates::wrong(&self.files(), "cert_file", "", now)
     }
@@ -155,7 +157,7 @@ fn build(files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = match files.roots("client_ca_file")? {
         None => builder.with_no_client_auth(),
         Some(roots) => {
-            // Of the client's own certificate alone, and whoever has no list can't be judged: refused.
+            // Only the client's own certificate is checked for revocation; one whose authority has no list is refused.
             let refused = |error: rustls::server::VerifierBuilderError| TlsError::Unusable {
                 key: "client_ca_file",
                 what: error.to_string(),
@@ -168,7 +170,7 @@ fn build(files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|error| files.unfit(&error))?;
-    // Most wanted first; also on the gRPC port, which tells who speaks HTTP/1.1 where to go.
+    // In order of preference. The gRPC port accepts HTTP/1.1 too, so that it can tell such clients the right port.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

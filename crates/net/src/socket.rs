@@ -1,7 +1,8 @@
-//! **What**: [`Socket`]: what is listened on, TCP or a unix socket, and [`Stream`], a connection of either. **Why**: a
-//! sidecar needs no port. **Invariants**: a socket that somebody listens on is never taken away from them; one that
-//! nobody does (left by a crash) is replaced, any other file is left alone; the file goes with the socket; a kept port
-//! that is in the way of a wanted one is closed. **Not here**: the accept loop (`listen`).
+//! [`Socket`]: a TCP or unix socket that is listened on (a sidecar needs no port), and [`Stream`], a connection of
+//! either kind.
+//! A unix socket in use by another process is never taken over; one left behind by a crash is replaced; any other file
+//! is left alone. The socket file is removed with the socket. A kept port that conflicts with a wanted one is closed.
+//! The accept loop is in `listen`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,42 +19,42 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use config::Endpoint;
 
-/// Bound, not accepting yet.
+/// A bound socket that does not accept connections yet.
 pub(super) enum Socket {
     Tcp(TcpListener),
     Unix { listener: UnixListener, _file: Arc<Owned> },
 }
 
-/// Sockets that outlive those who listen on them: a gateway that begins again with another configuration takes them
-/// over, and clients that connect in between wait instead of being refused. Clones share them.
+/// Sockets that outlive their listeners: after a reload, the next gateway takes them over, so that clients that
+/// connect in between wait instead of being refused. Clones share the same sockets.
 #[derive(Clone, Default)]
 pub struct Sockets(Arc<Mutex<Vec<Kept>>>);
 
 struct Kept {
     endpoint: Endpoint,
     socket: Second,
-    /// By who listens now.
+    /// Whether a listener of the current round uses the socket.
     used: bool,
 }
 
-/// Another handle of a socket.
+/// A duplicate handle of a socket.
 enum Second {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener, Arc<Owned>),
 }
 
 impl Sockets {
-    /// A new round: what is not asked for until [`Sockets::settle`] is closed then.
+    /// Begins a new round: sockets that are not requested again before [`Sockets::settle`] are closed then.
     pub fn begin(&self) {
         self.0.lock().iter_mut().for_each(|kept| kept.used = false);
     }
 
-    /// Closes what nobody asked for.
+    /// Closes the sockets that were not requested in this round.
     pub fn settle(&self) {
         self.0.lock().retain(|kept| kept.used);
     }
 
-    /// Keeps nothing: from now on a port closes with who listens on it.
+    /// Keeps no sockets: from now on a port closes with its listener.
     pub fn close(&self) {
         self.0.lock().clear();
     }
@@ -69,7 +70,7 @@ impl Sockets {
             return known.map_err(failed);
         }
         let bound = match Socket::listen(endpoint).await {
-            // The same port at another address of ours, of the round before.
+            // The previous round may keep the same port at another address of this machine.
             Err(error) if error.kind == io::ErrorKind::AddrInUse && self.make_room(endpoint) => {
                 Socket::listen(endpoint).await
             }
@@ -80,8 +81,8 @@ impl Sockets {
         Ok(socket)
     }
 
-    /// Closes what is kept of this port and nobody listens on now (whoever wants it later in this round gets a new
-    /// one); whether there was such a socket.
+    /// Closes kept sockets of this port that have no listener now, and returns whether there was one. A listener that
+    /// wants such a socket later in this round gets a new one.
     fn make_room(&self, endpoint: &Endpoint) -> bool {
         let mut kept = self.0.lock();
         let before = kept.len();
@@ -91,7 +92,7 @@ impl Sockets {
 }
 
 impl Kept {
-    /// Whether it is what `endpoint` asks for, perhaps in other words.
+    /// Whether this socket matches `endpoint`, even if the endpoint is written differently.
     fn is(&self, endpoint: &Endpoint) -> bool {
         let same_address = match &self.socket {
             Second::Tcp(listener) => {
@@ -121,21 +122,20 @@ impl Second {
     }
 }
 
-/// The file of a unix socket; removed when dropped, if it is still the one that was made.
+/// The file of a unix socket; removed when dropped, if it is still the same file.
 pub(super) struct Owned {
     path: PathBuf,
     id: Option<(u64, u64)>,
 }
 
-/// A connection.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Stream {
-    /// Whether the other end is on this machine. Sidecars hand on what comes from elsewhere with other addresses of
-    /// 127/8.
+    /// Whether the client is on this machine. Other addresses of 127/8 do not count: sidecars use them to forward
+    /// requests from elsewhere.
     pub(super) fn is_near(&self) -> bool {
         let near = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
         match self {
@@ -145,12 +145,12 @@ impl Stream {
     }
 }
 
-/// A port or socket that can't be listened on.
+/// Why a port or socket can't be listened on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("can't listen on {endpoint}: {what}")]
 pub struct BindError {
     endpoint: Endpoint,
-    /// What the system says.
+    /// The operating system's error.
     kind: io::ErrorKind,
     what: String,
 }
@@ -195,7 +195,7 @@ impl Socket {
         Ok(Self::Tcp(listener.map_err(failed)?))
     }
 
-    /// None: a unix socket.
+    /// The bound address; `None` for a unix socket.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -215,7 +215,7 @@ impl Socket {
     }
 }
 
-/// Why the file in a unix socket's place was not removed.
+/// Why a file at the path of a unix socket was not removed.
 #[derive(Debug, thiserror::Error)]
 enum SocketFileError {
     #[error("there is a file that is no socket")]
@@ -226,7 +226,7 @@ enum SocketFileError {
     Io(#[from] io::Error),
 }
 
-/// Removes a socket that nobody listens on.
+/// Removes a socket file that no process listens on.
 async fn remove_abandoned(path: &Path) -> Result<(), SocketFileError> {
     let kind = std::fs::symlink_metadata(path)?.file_type();
     if !kind.is_socket() {
@@ -251,7 +251,7 @@ impl Drop for Owned {
     }
 }
 
-/// An I/O error in a user's words, without the number.
+/// Describes an I/O error for users, without the error number.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
@@ -312,7 +312,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Whether a proxy says that it hands a request on: then the client is not who connected.
+/// Whether a proxy's header marks the request as forwarded; then the client is not the connecting peer.
 pub(super) fn is_handed_on(headers: &HeaderMap) -> bool {
     let by_proxies = |name: &str| {
         matches!(name, "forwarded" | "via" | "x-real-ip")

@@ -1,20 +1,20 @@
-//! **What**: [`Spawn`], the handle by which sockets get tasks, and its adapter for hyper. **Why**: only `app/tasks`
-//! spawns; a task that is handed out here is known there by name. **Not here**: the implementation.
+//! [`Spawn`], the interface through which sockets get tasks, and its adapter for hyper. Only `app/tasks` spawns tasks,
+//! so that every task is known there by name.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-/// Makes tasks. Given to receivers and exporters; object-safe.
+/// Spawns tasks. Given to receivers and exporters; object-safe.
 pub trait Spawn: Send + Sync + 'static {
     /// Runs `task` until it ends or the gateway does. `name` is a fixed word for logs.
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>);
-    /// Runs `work`, which keeps a CPU busy, where it does not hold up sockets. It may be run at once, on this thread.
+    /// Runs CPU-bound `work` where it does not hold up sockets. It may run at once, on the current thread.
     fn blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send + 'static>);
 }
 
-/// Lets hyper make its tasks (one per HTTP/2 stream or pooled connection) through [`Spawn`].
+/// Lets hyper spawn its tasks (one per HTTP/2 stream or pooled connection) through [`Spawn`].
 #[derive(Clone)]
 pub struct HyperTasks {
     tasks: Arc<dyn Spawn>,
@@ -22,7 +22,7 @@ pub struct HyperTasks {
 }
 
 impl HyperTasks {
-    /// Tasks are made by `tasks` under `name`.
+    /// Spawns tasks through `tasks` under `name`.
     pub fn new(tasks: Arc<dyn Spawn>, name: &'static str) -> Self {
         Self { tasks, name }
     }
@@ -37,7 +37,7 @@ where
     }
 }
 
-/// Runs `work` through [`Spawn::blocking`] and waits for what it gives; `None` when it vanished.
+/// Runs `work` through [`Spawn::blocking`] and returns its result; `None` if the task ended without one.
 pub async fn blocking<T, W>(tasks: &dyn Spawn, name: &'static str, work: W) -> Option<T>
 where
     T: Send + 'static,

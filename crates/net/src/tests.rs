@@ -23,7 +23,7 @@ fn rope(pieces: &[Vec<u8>]) -> Rope {
 }
 
 proptest! {
-    /// Whatever the frames' sizes: the same bytes in the same order, by both ways out.
+    /// A rope returns the pushed bytes in order, whatever the sizes of the frames, both joined and through its reader.
     #[test]
     fn a_rope_gives_back_what_was_pushed(sizes in prop::collection::vec(0..9000_usize, 0..8), head in 0..2_usize) {
         let pieces: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![u8::try_from(i).expect("few"); *n]).collect();
@@ -43,7 +43,7 @@ proptest! {
         prop_assert_eq!(&read[..], &whole[skip..]);
     }
 
-    /// Every coding, inflated in steps of any size, gives the body back and never passes the cap.
+    /// A body inflated in steps of any size equals the original and never exceeds the limit, in every coding.
     #[test]
     fn inflating_in_steps_is_the_inverse_of_compressing(
         body in prop::collection::vec(any::<u8>(), 0..5000), room in 1..3000_usize, cap in 0..6000_usize, which in 0..4_usize,
@@ -72,7 +72,7 @@ proptest! {
         }
     }
 
-    /// Noise is never a panic and never a body that goes on for ever.
+    /// Random input causes neither a panic nor an endless body.
     #[test]
     fn noise_ends(body in prop::collection::vec(any::<u8>(), 0..300), which in 1..4_usize) {
         let mut inflater = Inflater::new(ALL[which], rope(&[body]), 1 << 16).expect("a decoder");
@@ -80,9 +80,9 @@ proptest! {
     }
 }
 
-/// Who was told to make room and got a request first does not leave for as long as that takes: nobody may wait for it
-/// while others could be told. (Shown to fail: with it among those that leave, each newcomer waited for half a second
-/// in the accept loop.)
+/// A connection that was asked to leave but received a request first no longer counts as leaving, so that a new client
+/// does not wait for it while others could be asked. (Regression test: each new client waited half a second in the
+/// accept loop.)
 #[test]
 fn who_got_something_to_do_does_not_leave() {
     let room: Arc<super::activity::Room> = Arc::default();
@@ -94,8 +94,8 @@ fn who_got_something_to_do_does_not_leave() {
     assert!(room.is_leaving() && room.make(), "now it goes");
 }
 
-/// A request is in hand until its answer is there, and again while the answer has nothing to take; an answer that the
-/// client does not take is not.
+/// A request is in progress until its response is ready, and again while the response has no data ready; a response
+/// that the client does not read is not.
 #[test]
 fn a_connection_rests_when_it_is_the_clients_turn() {
     use std::pin::Pin;
@@ -217,8 +217,8 @@ fn proxies_are_chosen_as_the_variables_say() {
     assert_eq!(found(&Proxies::none(), "https://a.test"), None);
 }
 
-/// A proxy's password is for the proxy: gRPC goes through a tunnel or directly, so the back end would be the one to
-/// read it.
+/// A proxy's password is meant for the proxy only: gRPC goes through a tunnel or directly, so the back end would be
+/// the one to read it.
 #[test]
 fn a_proxys_password_never_goes_to_the_back_end() {
     let env = |name: &str| (name == "HTTP_PROXY").then(|| "http://user:pass@proxy.test:3128".to_owned());
@@ -232,7 +232,7 @@ fn a_proxys_password_never_goes_to_the_back_end() {
     }
 }
 
-/// Counts what was given away instead of done at once.
+/// Counts work that was passed to a blocking thread.
 #[derive(Default)]
 struct Elsewhere(AtomicUsize);
 
@@ -245,7 +245,7 @@ impl Spawn for Elsewhere {
     }
 }
 
-/// Always room.
+/// A budget that always has room.
 struct Open;
 
 impl BodyBudget for Open {
@@ -267,7 +267,8 @@ impl BodyBudget for Open {
     }
 }
 
-/// A body of very many members without output is work: it must not be done on the thread that serves sockets.
+/// A body of very many members without output costs time, so it must not be inflated on the thread that serves
+/// sockets.
 #[tokio::test]
 async fn empty_members_are_not_inflated_on_a_sockets_thread() {
     let limits =
@@ -286,13 +287,13 @@ async fn empty_members_are_not_inflated_on_a_sockets_thread() {
     }
 }
 
-/// While we take what came, the client can't send: that time must not make it slow, or a crowd would end those who came
-/// first.
+/// The client can't send while tollgate processes the bytes it has. That time must not make the client count as slow,
+/// or a busy gateway would end the uploads that came first.
 #[tokio::test]
 async fn what_we_take_long_for_is_not_the_clients_slowness() {
     let limits =
         Limits { wire: 1 << 24, inflated: 1 << 24, idle: Duration::from_secs(9), total: Duration::from_secs(60) };
-    // Each piece lets others go first, as one that comes from a socket does.
+    // Each piece yields to other tasks, as data from a socket does.
     let pieces = futures_util::stream::unfold(0, |n| async move {
         tokio::task::yield_now().await;
         (n < 30).then(|| (Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(&[7; 1024]))), n + 1))

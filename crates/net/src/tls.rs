@@ -1,6 +1,6 @@
-//! **What**: how a client trusts a server and shows itself: rustls over the system's roots or a CA file.
-//! **Invariants**: certificates are always verified; a CA file replaces the system's roots unless both are asked for;
-//! errors name the key and the file, never contents. **Not here**: which hosts (`exporters/remote`).
+//! TLS of a client: verification of the server against the system's roots or a CA file, and the client's own
+//! certificate. Certificates are always verified; a CA file replaces the system's roots unless both are configured;
+//! errors name the key and the file, never contents. `exporters/remote` chooses the hosts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use super::kept::Kept;
 use super::pem::Files;
 pub use super::tls_error::TlsError;
 
-/// A client's TLS, valid by construction but for the files.
+/// The TLS settings of a client. The files are read and checked separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Certificates to trust.
+    /// CA certificates to trust.
     pub ca_file: Option<PathBuf>,
-    /// The system's roots beside `ca_file`.
+    /// Whether the system's roots are trusted in addition to `ca_file`.
     pub system_roots_too: bool,
-    /// Certificate chain and key to show to the server.
+    /// Certificate chain and private key to present to the server.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name to check the server's certificate against, instead of the host.
+    /// The name to verify the server's certificate against, instead of the host.
     pub server_name: Option<ServerName<'static>>,
-    /// How often the files are looked at.
+    /// How often the files are checked for changes.
     pub reload_interval: Duration,
-    /// What the files said last.
+    /// The configuration built last from the files.
     pub kept: Kept<Made>,
 }
 
-/// What was made of files, and SHA-256 over them.
+/// The configuration built from the files, and SHA-256 over them.
 pub type Made = (ClientConfig, [u8; 32]);
 
 impl Default for Settings {
@@ -48,12 +48,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether it names files.
+    /// Whether the settings name any file.
     pub(super) fn has_files(&self) -> bool {
         self.ca_file.is_some() || self.identity.is_some()
     }
 
-    /// What is wrong with the files as of `now` (unix seconds). Empty without files.
+    /// The problems of the files as of `now` (Unix seconds); empty without files.
     pub fn trouble(&self, now: u64) -> Vec<Trouble> {
         if !self.has_files() {
             return Vec::new();
@@ -63,24 +63,25 @@ impl Settings {
         dates::with(found, files.faults(), || client_of(self, &files).map(drop))
     }
 
-    /// What is wrong with the dates of its own certificate, or soon will be.
+    /// The problems with the dates of the client's own certificate: it is expired, not valid yet, or expires soon.
     pub fn aged(&self, now: u64) -> Vec<Trouble> {
         dates::wrong(&self.files(), "cert_file", "", now)
     }
 
-    /// What the files say. Where they can't be used, what they said last, if these settings were in use before.
+    /// Builds the configuration from the files. If they can't be used and these settings were in use before, returns
+    /// the configuration built last.
     ///
     /// # Errors
-    /// A file can't be used, or there are no roots.
+    /// A file can't be used, or there are no root certificates.
     pub(super) fn read(&self) -> Result<Made, TlsError> {
         let files = self.files();
         self.kept.or_last(client_of(self, &files).map(|config| (config, files.digest())))
     }
 
-    /// What the files say where they are others than `known`; None where they are not.
+    /// Builds the configuration if the digest of the files differs from `known`; otherwise `None`.
     ///
     /// # Errors
-    /// A file can't be used, or there are no roots.
+    /// A file can't be used, or there are no root certificates.
     pub(super) fn changed(&self, known: [u8; 32]) -> Result<Option<Made>, TlsError> {
         let files = self.files();
         let digest = files.digest();
@@ -92,14 +93,13 @@ impl Settings {
         Ok(Some(made))
     }
 
-    /// Reads them.
     fn files(&self) -> Files {
         let (cert, key) = self.identity.as_ref().map(|(cert, key)| (cert, key)).unzip();
         Files::read([("ca_file", self.ca_file.as_ref()), ("cert_file", cert), ("key_file", key)])
     }
 }
 
-/// What is wrong with files that are named by their keys, whatever else is wrong where they are.
+/// The problems of files given by their keys, even if the rest of the configuration is invalid.
 pub fn trouble_of(named: &[(&'static str, Option<PathBuf>)], now: u64) -> Vec<Trouble> {
     let files = Files::read(named.iter().map(|(key, path)| (*key, path.as_ref())));
     let given = |key: &str| named.iter().any(|(name, path)| *name == key && path.is_some());
@@ -107,7 +107,7 @@ pub fn trouble_of(named: &[(&'static str, Option<PathBuf>)], now: u64) -> Vec<Tr
     dates::with(dates::wrong(&files, "cert_file", trusted, now), files.faults(), || Ok(()))
 }
 
-/// What the files say.
+/// Builds the configuration from the files.
 fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, TlsError> {
     let own = files.roots("ca_file")?;
     let system = own.is_none() || settings.system_roots_too;

@@ -1,11 +1,11 @@
-//! **What**: [`TlsError`]: why files of TLS can't be used. **Invariants**: names the key and the file, never contents.
+//! [`TlsError`]: why TLS files can't be used. Messages name the key and the file, never contents.
 
 use std::path::PathBuf;
 
-/// Why the TLS of a client or a port can't be made. `key` is the setting below `tls` that names the file.
+/// Why the TLS of a client or a port can't be set up. `key` is the setting under `tls` that names the file.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TlsError {
-    /// The setting is required because another one is set.
+    /// The setting is missing although another one requires it.
     #[error("tls.{key} is missing")]
     Missing {
         /// The setting.
@@ -18,7 +18,7 @@ pub enum TlsError {
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says, or what it holds instead.
+        /// The operating system's error, or what the file holds instead.
         why: String,
     },
     /// The file was read, but its contents can't be used.
@@ -26,7 +26,7 @@ pub enum TlsError {
     Unusable {
         /// The setting.
         key: &'static str,
-        /// The file and what is wrong with it.
+        /// The file and its problem.
         what: String,
     },
     /// The system has no root certificates.
@@ -38,7 +38,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// The setting that is at fault, and what is wrong with it; an empty one where none is.
+    /// The setting at fault (empty if there is none) and the problem.
     pub(super) fn by_key(&self) -> (&'static str, String) {
         match self {
             Self::Unreadable { key, path, why } => (key, format!("can't read {}: {why}", path.display())),

@@ -1,5 +1,4 @@
-//! **What**: whether one certificate holds at a time, and why not in words. **Not here**: which files they stand in
-//! (`dates`).
+//! Whether a certificate is valid at a given time, and the reason in words if it is not. `dates` knows the files.
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
@@ -7,15 +6,15 @@ use webpki::{EndEntityCert, Error, KeyUsage};
 
 pub(super) const DAY: u64 = 24 * 60 * 60;
 
-/// Why nobody takes a certificate, whatever its dates; None where it can be read.
+/// Why a certificate can't be used at all, whatever its dates; `None` if it can be parsed.
 pub(super) fn unread(certificate: &CertificateDer<'_>) -> Option<String> {
     EndEntityCert::try_from(certificate).err().map(|error| text(&error, 0))
 }
 
-/// Whether it can be read, and holds at that time.
+/// Checks that a certificate can be parsed and is valid at `time`.
 pub(super) fn judged(certificate: &CertificateDer<'_>, time: UnixTime) -> Result<(), Error> {
     let parsed = EndEntityCert::try_from(certificate)?;
-    // Dates are looked at before anything else; that nobody signed it is no matter here.
+    // webpki checks dates first; other failures, such as the missing trust anchor, do not matter here.
     match parsed.verify_for_usage(&[], &[], &[], time, KeyUsage::server_auth(), None, None) {
         Err(error) if is_of_dates(&error) => Err(error),
         _ => Ok(()),
@@ -26,7 +25,7 @@ pub(super) fn is_of_dates(error: &Error) -> bool {
     matches!(error, Error::CertExpired { .. } | Error::CertNotValidYet { .. } | Error::InvalidCertValidity)
 }
 
-/// For people, as of `now`.
+/// Describes the error for people, as of `now`.
 pub(super) fn text(error: &Error, now: u64) -> String {
     match error {
         Error::CertExpired { not_after, .. } if not_after.as_secs() < now => {

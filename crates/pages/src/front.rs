@@ -1,5 +1,5 @@
-//! **What**: the one screen. **Invariants**: a number is bad only against the threshold it shows; money points at its
-//! exact amount. **Not here**: adding up (`history/figures`).
+//! The overview page. A number is marked bad only against the threshold that is shown with it; each amount of money
+//! carries its exact value. `history/figures` adds up.
 
 use std::sync::Arc;
 
@@ -13,31 +13,31 @@ use runs::{Alert, OTHER, json as shape};
 use telemetry::moved::{Moved, Vaults};
 use telemetry::names::{self, Def};
 
-/// Windows that can be chosen.
+/// Windows that a user can choose, with their hours.
 const WINDOWS: [(&str, u64); 3] = [("1h", 1), ("6h", 6), ("24h", 24)];
 const HOUR: u64 = 3_600_000_000_000;
-/// A rise by so much against yesterday is told.
+/// Growth against yesterday from which a number is bad.
 const RISE: f64 = 1.5;
-/// Least failures that are told, as a share; and how many times yesterday's.
+/// Failure rate from which the number is bad, and the factor on yesterday's rate.
 const FAILURES: f64 = 0.05;
 const FAILURES_RISE: f64 = 2.0;
-/// Runs that a comparison needs on either side.
+/// Minimum number of runs on either side of a comparison.
 const ENOUGH: u64 = 30;
-/// Why a number beside a threshold has no colour.
+/// Why a number beside its threshold has no colour.
 const TOO_FEW: &str = "; too few runs to judge";
-/// Share of the ceiling at which a run is told of.
+/// Share of the iteration ceiling from which a run gets a warning.
 const NEAR: f64 = 0.8;
-/// Alerts that are shown, and live runs.
+/// Maximum number of alert groups and of live runs shown.
 const ALERTS: usize = 12;
 const LIVE: usize = 10;
 
-/// The window that is asked for: its word and its length, ns.
+/// The requested window: its name and length in nanoseconds.
 pub(super) fn window(asked: &Asked) -> (&'static str, u64) {
     let known = WINDOWS.iter().find(|(word, _)| *word == asked.window).or_else(|| WINDOWS.last());
     known.map_or(("24h", 24 * HOUR), |(word, hours)| (*word, hours * HOUR))
 }
 
-/// All of it as JSON.
+/// The overview as JSON.
 pub(super) fn json(pages: &Pages, asked: &Asked) -> Value {
     let now = pages.now();
     let (word, length) = window(asked);
@@ -60,10 +60,10 @@ pub(super) fn json(pages: &Pages, asked: &Asked) -> Value {
     all
 }
 
-/// Most keys that are told.
+/// Maximum number of moved keys in JSON.
 const KEYS: usize = 50;
 
-/// The gateway's own state: whether it is ready, the privacy profile of each vault, keys whose values moved there.
+/// The gateway's own state: readiness, the privacy profile of each vault, keys whose values moved to the vault.
 pub(super) fn gateway(pages: &Pages) -> Value {
     let trouble = |(part, why): (String, &'static str)| json!({"part": part, "why": why});
     let troubles: Vec<Value> = pages.health.troubles().into_iter().map(trouble).collect();
@@ -77,28 +77,28 @@ pub(super) fn gateway(pages: &Pages) -> Value {
     })
 }
 
-/// By vault step.
+/// The privacy profile of each vault step.
 fn privacy(vaults: &Vaults) -> Value {
     vaults.privacies.iter().map(|(processor, profile)| (processor.clone(), Value::from(&**profile))).collect()
 }
 
-/// The most frequent first.
+/// The keys whose values moved, most frequent first.
 pub(super) fn moved_keys(vaults: &Vaults) -> Value {
     let key = |moved: &Moved| json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "keep": moved.keep});
     vaults.moved.iter().take(KEYS).map(key).collect()
 }
 
-/// One of the four numbers.
+/// One of the four main numbers.
 struct Card {
     title: &'static str,
     value: String,
-    /// `good`, `warn`, `bad` or "".
+    /// The colour of the value: `good`, `warn`, `bad` or "".
     state: &'static str,
     trend: String,
-    /// "up", "down" or "".
+    /// Direction of the trend: "up", "down" or "".
     way: &'static str,
     threshold: String,
-    /// As `state`, of what stands beside the threshold.
+    /// The colour of the text beside the threshold.
     near: &'static str,
     href: String,
     label: String,
@@ -117,7 +117,7 @@ pub(super) struct Cost {
     unpriced: u64,
 }
 
-/// A run in a table.
+/// A row of a table of runs.
 pub(super) struct RunRow {
     pub(super) href: String,
     pub(super) id: String,
@@ -134,9 +134,9 @@ pub(super) struct RunRow {
     pub(super) duration: String,
     pub(super) cost: String,
     pub(super) exact: String,
-    /// Calls that are not in the cost, where there is one.
+    /// Number of calls missing from the cost, if there is a cost.
     pub(super) unpriced: u64,
-    /// It used up its iterations.
+    /// The run reached the iteration ceiling.
     pub(super) over: bool,
     pub(super) when: String,
     pub(super) at: String,
@@ -174,7 +174,7 @@ impl RunRow {
     }
 }
 
-/// Why somebody should look: one alert.
+/// One alert: a reason to look at a run.
 struct Reason {
     rule: String,
     severity: &'static str,
@@ -187,9 +187,9 @@ struct Reason {
 struct AlertGroup {
     reasons: Vec<Reason>,
     about: String,
-    /// The alerts are about the run itself; else it is an example.
+    /// Whether the alerts are about the run itself; otherwise the run is an example.
     own: bool,
-    /// Of the run.
+    /// Cost of the run.
     cost: String,
     run: String,
     href: Option<String>,
@@ -226,12 +226,12 @@ pub(super) struct Front {
     exact: String,
     unpriced: u64,
     cards: Vec<Card>,
-    /// The loudest alert's severity.
+    /// Highest severity among the alerts.
     loudest: &'static str,
     alerts: Vec<AlertGroup>,
     alerts_left: usize,
     live: Vec<RunRow>,
-    /// More live runs than are shown; "" for none.
+    /// How many live runs are not shown; "" if none.
     live_left: String,
     most_expensive: Vec<RunRow>,
     longest: Vec<RunRow>,
@@ -242,9 +242,9 @@ pub(super) struct Front {
     troubles: Vec<(String, &'static str)>,
     vitals: Vec<Vital>,
     left_out: String,
-    /// What providers did not answer.
+    /// Summary of model calls that providers refused.
     troubles_of_calls: Option<String>,
-    /// Model calls that have no price because their client reported no usage.
+    /// Model calls without a price because their client reported no usage.
     no_usage: Option<String>,
     at: String,
 }
@@ -324,13 +324,13 @@ impl Front {
     }
 }
 
-/// For whom, and with which prompt template, a model stood in for another.
+/// The tenant and prompt template for which a model fell back to another.
 fn whose(row: &Stepped) -> String {
     let part = |word: &str, name: &str| (!name.is_empty()).then(|| format!("{word} {}", text::name(name)));
     [part("tenant", &row.tenant), part("template", &row.template)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// What is not in the figures, and why.
+/// How many runs the figures leave out, and why.
 fn left_out([crowded, old]: [u64; 2]) -> String {
     let mut said = String::new();
     if crowded > 0 {
@@ -352,19 +352,19 @@ fn trend(number: &Number, word: &str) -> (String, &'static str) {
     }
 }
 
-/// How a number is judged and shown.
+/// How a number is judged and formatted.
 struct Look {
     title: &'static str,
     state: &'static str,
     near: &'static str,
     as_text: fn(f64) -> String,
-    /// How its runs are sorted.
+    /// The sort order of `/runs` that the card links to.
     sort: &'static str,
     limit: Option<f64>,
     threshold: String,
 }
 
-/// The four numbers.
+/// The four main numbers.
 fn cards(figures: &Figures, ceiling: u64, word: &str) -> Vec<Card> {
     let slow = risen(figures, &figures.p95, "p95 time per run", "time", text::seconds);
     let dear = risen(figures, &figures.cost, "Cost per run", "cost", text::dollars);
@@ -376,7 +376,7 @@ fn cards(figures: &Figures, ceiling: u64, word: &str) -> Vec<Card> {
     ]
 }
 
-/// Iterations against the ceiling: a number, and beside it the most of one run, have a colour each.
+/// Judges iterations against the ceiling: the average and the highest value of one run each have a colour.
 fn looping(figures: &Figures, ceiling: u64) -> Look {
     let against = |iterations: f64| match iterations / ceiling.max(1) as f64 {
         share if share >= 1.0 => "bad",
@@ -390,7 +390,7 @@ fn looping(figures: &Figures, ceiling: u64) -> Look {
     Look { title, state, near, as_text: text::decimal, sort: "iterations", limit, threshold }
 }
 
-/// A number that must not rise much above yesterday's.
+/// Judges a number that must not rise much above yesterday's.
 fn risen(
     figures: &Figures,
     number: &Number,
@@ -411,7 +411,7 @@ fn risen(
     Look { title, state, near: "", as_text, sort, limit, threshold }
 }
 
-/// Failures against 5 % and yesterday, where yesterday has enough runs to move the threshold.
+/// Judges the failure rate against 5 % and twice yesterday's rate, if yesterday has enough runs.
 fn failing(figures: &Figures) -> Look {
     let yesterday = figures.failure.before.filter(|_| figures.before.over() >= ENOUGH);
     let limit = yesterday.map_or(FAILURES, |before| (before * FAILURES_RISE).max(FAILURES));
@@ -478,8 +478,8 @@ fn costs(shares: &[Share], kind: &str, word: &str, several: bool) -> Vec<Cost> {
     shares.iter().map(row).collect()
 }
 
-/// Alerts by what they are about, the loudest first, and how many alerts are left out: one run that fires five rules is
-/// one thing to look at.
+/// Groups alerts by subject, most severe first, and counts the alerts left out. A run that fires five rules is one
+/// thing to look at.
 fn alert_groups(pages: &Pages, held: &[Alert], runs: &[Arc<Entry>], now: u64) -> (Vec<AlertGroup>, usize) {
     let mut groups: Vec<(Vec<&Alert>, Option<&Arc<Entry>>)> = Vec::new();
     for alert in held {
@@ -507,7 +507,7 @@ fn alert_groups(pages: &Pages, held: &[Alert], runs: &[Arc<Entry>], now: u64) ->
     (shown.collect(), left)
 }
 
-/// Whether an alert is about a run or its session, not about all runs of a tenant or a feature.
+/// Whether an alert is about a run or its session rather than about all runs of a tenant or feature.
 fn is_of_run(alert: &Alert) -> bool {
     !(alert.run.is_empty() && alert.session.is_empty())
 }
@@ -538,7 +538,7 @@ impl AlertGroup {
     }
 }
 
-/// What providers did not answer, in a sentence.
+/// One sentence about the model calls that providers refused.
 fn troubles(figures: &Figures) -> Option<String> {
     let all = figures.sum.calls.saturating_add(figures.failed_calls);
     let count: u64 = figures.troubles.iter().map(|row| row.count).sum();
@@ -552,7 +552,7 @@ fn troubles(figures: &Figures) -> Option<String> {
         .then(|| format!("{count} of {all} model calls were refused, rate limited or overloaded: {rows}."))
 }
 
-/// The most expensive live runs, and how many more there are.
+/// The most expensive live runs, and the number of further ones.
 fn live(runs: &[Arc<Entry>]) -> (Vec<Arc<Entry>>, usize) {
     let mut live: Vec<Arc<Entry>> = runs.iter().filter(|run| run.live()).map(Arc::clone).collect();
     live.sort_by_key(|run| std::cmp::Reverse((run.atto, run.at)));
@@ -561,7 +561,7 @@ fn live(runs: &[Arc<Entry>]) -> (Vec<Arc<Entry>>, usize) {
     (live, left)
 }
 
-/// How the gateway itself does, in a few words; the rest is on its own page.
+/// A few figures of the gateway itself; its own page has the rest.
 fn vitals(pages: &Pages) -> Vec<Vital> {
     let sum = |def: &'static Def| pages.meter.values(def).iter().sum::<f64>();
     let most = |def: &'static Def| pages.meter.values(def).into_iter().fold(0.0, f64::max);

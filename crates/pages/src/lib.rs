@@ -1,10 +1,10 @@
-//! **What**: the pages of the admin port: `/` (the one screen), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the
-//! same as JSON, with `/api/gateway`. **Why**: somebody is woken at two and wants to know which agent, what it costs,
-//! and where its trace is. **Invariants**: made on the server, no script, nothing loaded from elsewhere; everything is
-//! escaped, names are cut and lose characters that nobody sees; figures come from history, which looks at the tracker
-//! before each answer, so that they are of this moment, live runs included; what may change is asked for again by the
-//! browser itself; two clicks from a number to a trace. **Not here**: who may ask, security headers
-//! (`telemetry/admin`), what is shown (`history`, `runs`).
+//! The pages of the admin port: `/` (the overview), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the same as
+//! JSON, with `/api/gateway`. An operator who is woken at night sees which agent is at fault, what it costs, and where
+//! its trace is.
+//! Pages are rendered on the server, without script or external resources; everything is escaped, and names are cut
+//! and cleaned. Before each response history reads the tracker, so that figures are current and include live runs; the
+//! browser refreshes pages that may change. Each number is two clicks from a trace. `telemetry/admin` has access
+//! control and security headers, `history` and `runs` have the data.
 
 mod front;
 mod list;
@@ -39,40 +39,40 @@ use runs::Board;
 use telemetry::admin::links::{Target, TraceLink};
 use telemetry::{Health, Meter};
 
-/// The file of history, once it is open.
+/// The history file, once it is open.
 pub type Shelf = Arc<Mutex<Option<Store>>>;
 
-/// What the pages are made from.
+/// The data and services that the pages need.
 pub struct Pages {
-    /// The last 48 hours.
+    /// The runs of the last 48 hours.
     pub history: Arc<History>,
     /// Spans that failed.
     pub failures: Arc<Failures>,
-    /// The file.
+    /// The history file.
     pub shelf: Shelf,
-    /// The tracker: one run's calls, alerts.
+    /// The tracker: calls of a run, alerts.
     pub board: Arc<dyn Board>,
-    /// Whether runs are tracked at all.
+    /// Whether any pipeline tracks runs.
     pub tracked: bool,
     /// Iterations at which a run should stop.
     pub ceiling: u64,
-    /// Addresses of traces.
+    /// Makes links to traces.
     pub link: Option<TraceLink>,
-    /// Where content is: begin of its names, if that is told.
+    /// Prefix of the vault's object names, if it may be shown.
     pub vault: Option<String>,
-    /// The gateway's own numbers.
+    /// The gateway's own metrics.
     pub meter: Meter,
     /// Readiness.
     pub health: Health,
-    /// Time.
+    /// Source of time.
     pub clock: Arc<dyn Clock>,
-    /// For work that takes a while.
+    /// Runs slow work on blocking threads.
     pub tasks: Arc<dyn Spawn>,
-    /// Runs of more than one account were seen: then an id alone may name two.
+    /// Whether runs of several accounts were seen; then a run id alone may be ambiguous.
     pub several: AtomicBool,
 }
 
-/// The routes; they go behind the admin port's guard.
+/// The routes, to be placed behind the admin port's guard.
 pub fn router(pages: Arc<Pages>) -> Router {
     Router::new()
         .route("/", get(front))
@@ -85,7 +85,7 @@ pub fn router(pages: Arc<Pages>) -> Router {
         .with_state(pages)
 }
 
-/// What an address may ask for.
+/// Query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Asked {
@@ -96,17 +96,17 @@ struct Asked {
     model: Option<String>,
     state: Option<String>,
     session: Option<String>,
-    /// Whose run, where several accounts have one of the same id.
+    /// Selects the account if several have a run with the same id.
     account: Option<String>,
     by: String,
     since: String,
     limit: Option<usize>,
     samples: Option<usize>,
-    /// The page stays as it is.
+    /// Turns off automatic refresh.
     still: Option<String>,
 }
 
-/// A program asks, not a browser.
+/// Whether the client is a program rather than a browser.
 fn wants_json(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
     accept.contains("application/json") && !accept.contains("text/html")
@@ -118,10 +118,10 @@ fn page(template: &impl Template) -> Response {
         .map_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response(), |page| Html(page).into_response())
 }
 
-/// Seconds after which a browser asks for a page again whose numbers may change.
+/// Refresh interval of pages whose numbers may change, in seconds.
 const AGAIN: &str = "2";
 
-/// The same, which the browser asks for again by itself, unless somebody wants it to stay (`still`).
+/// Renders a page that the browser refreshes by itself, unless `still` is set.
 fn changing(template: &impl Template, still: bool) -> Response {
     let mut page = page(template);
     if !still {
@@ -140,7 +140,7 @@ fn refused(status: StatusCode, why: &str) -> Response {
 
 type Site = State<Arc<Pages>>;
 
-/// Pages are made where they hold up no socket.
+/// Runs `make` on a blocking thread, after updating history, so that no socket is held up.
 async fn made(pages: &Arc<Pages>, make: impl FnOnce(&Pages) -> Response + Send + 'static) -> Response {
     let site = Arc::clone(pages);
     let make = move || {
@@ -227,19 +227,19 @@ impl Pages {
         self.clock.now().0
     }
 
-    /// Where a run's trace is shown.
+    /// The link to a run's trace.
     fn trace(&self, run: &Entry) -> Option<String> {
         let span = if run.root == [0; 8] { String::new() } else { hex::encode(&run.root) };
         let service = run.service.as_deref().unwrap_or("");
         self.link.as_ref()?.url(&Target { trace: &run.trace, span: &span, start: run.start, end: run.at, service })
     }
 
-    /// Whether there is more than one account, as far as history knows.
+    /// Whether runs of more than one account were seen.
     fn several(&self) -> bool {
         self.several.load(Ordering::Relaxed)
     }
 
-    /// Looks whether there is: once there is, it stays so.
+    /// Checks for a second account; once one was found, the result stays true.
     fn count_accounts(&self) {
         if !self.several() {
             let all = self.history.all();
@@ -248,13 +248,13 @@ impl Pages {
         }
     }
 
-    /// The page of a run.
+    /// The address of a run's page.
     fn href(&self, account: &str, run: &str) -> String {
         let whose = if self.several() { format!("?account={}", text::part(account)) } else { String::new() };
         format!("/runs/{}{whose}", text::part(run))
     }
 
-    /// Whose run is meant; the accounts if that is not told and there are several.
+    /// The account of a run; the candidates as an error if none is given and several have this id.
     fn whose(&self, account: Option<String>, id: &str) -> Result<Option<String>, BTreeSet<String>> {
         if account.is_some() {
             return Ok(account);
@@ -264,7 +264,7 @@ impl Pages {
         if all.len() > 1 { Err(all) } else { Ok(all.pop_first()) }
     }
 
-    /// A run with its calls, from the tracker or from the file.
+    /// A run with its calls, from the tracker or from the history file.
     fn detail(&self, account: &str, id: &str) -> Option<Value> {
         let kept = self.history.find_of(account, id);
         let live = self.board.run_of(account, id);
@@ -281,16 +281,17 @@ impl Pages {
         Some(value)
     }
 
-    /// What was written down of a run, in the form of the tracker's own JSON; without it, what memory has.
+    /// A run as stored in the history file, in the form of the tracker's JSON; without a stored form, the data in
+    /// memory.
     fn kept(&self, run: &Entry) -> Value {
         let written = self.shelf.lock().as_ref().and_then(|store| store.detail(run));
         let written = written.and_then(|text| serde_json::from_str::<Value>(&text).ok()).map(runs::json::renewed);
         written.unwrap_or_else(|| history::entry_json(run))
     }
 
-    /// Runs of the same session, in their order: the turns.
+    /// Runs of the same session in order of time: its turns.
     fn turns(&self, run: &Entry) -> Vec<Value> {
-        /// Turns that are shown.
+        /// Maximum number of turns shown.
         const MOST: usize = 200;
         let mut all: Vec<Arc<Entry>> = self.history.all();
         all.retain(|one| one.session == run.session && one.account == run.account);

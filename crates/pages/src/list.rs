@@ -1,5 +1,5 @@
-//! **What**: `/runs`: runs of a window, filtered and sorted; `/changes`: by commit or issue. **Invariants**: at most
-//! 200 rows of a page, 1,000 of JSON; each row links to its trace.
+//! `/runs`: the runs of a window, filtered and sorted; `/changes`: figures by commit or issue. A page has at most 200
+//! rows, JSON at most 1,000; each row links to its trace.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::{Asked, Pages, text};
 use history::{Changed, Entry, KEEP, UNATTRIBUTED, Window, changes, changes_json, entry_json};
 use runs::json::SCHEMA;
 
-/// Rows of a page, and of JSON.
+/// Maximum rows of a page, and of JSON.
 const ROWS: usize = 200;
 const MOST: usize = 1000;
-/// Ways to sort: the word, what a page says.
+/// Sort orders: the parameter's value and its label on the page.
 const SORTS: [(&str, &str); 6] = [
     ("last", "latest"),
     ("cost", "most expensive"),
@@ -37,7 +37,7 @@ pub(super) struct List {
     sorts: Vec<(&'static str, String, bool)>,
     filters: Vec<(&'static str, String)>,
     clear: String,
-    /// All runs, or live ones alone.
+    /// Filters by state: all runs, live ones, failed ones.
     states: Vec<(&'static str, String, bool)>,
     still: bool,
     again: String,
@@ -117,7 +117,7 @@ impl List {
     }
 }
 
-/// What a run is sorted by; the greatest comes first.
+/// The sort key of a run; the greatest comes first.
 fn place(run: &Entry, sort: &str, now: u64) -> i128 {
     match sort {
         "cost" => run.atto,
@@ -140,7 +140,7 @@ fn fits(run: &Entry, asked: &Asked) -> bool {
         && asked.model.as_deref().is_none_or(|model| run.models.iter().any(|part| &*part.name == model))
 }
 
-/// What a run is grouped by.
+/// Selects the attribute that runs are grouped by.
 type Name = fn(&Entry) -> &Option<Arc<str>>;
 
 /// A commit or issue on the page.
@@ -149,7 +149,7 @@ struct Row {
     service: String,
     first: String,
     runs: String,
-    /// Four numbers, and how each changed against the row before of the same service.
+    /// Figures with their name, value, change, and direction against the previous row of the same service.
     numbers: Vec<(&'static str, String, String, &'static str)>,
     cost: String,
     exact: String,
@@ -172,7 +172,7 @@ impl Changes {
         let all = changes(&pages.history.all(), Window::last(KEEP, pages.now()), name);
         let rows = (all.iter().enumerate())
             .map(|(at, one)| {
-                // an issue does not follow another one: only commits are held against what was before
+                // issues do not follow each other in time, so only commits are compared with the previous one
                 let before = all.iter().skip(at + 1).find(|other| by == "commit" && other.service == one.service);
                 Row::of(one, before)
             })

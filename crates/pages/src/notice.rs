@@ -1,7 +1,7 @@
-//! **What**: an alert as a message of a chat: the JSON of Slack's incoming webhooks. **Invariants**: names can't become
-//! links, mentions or markup, neither Slack's nor the Markdown of chats that take its JSON; every one leads to a trace
-//! where a back end is known and to a run where the page's address is, and nobody fetches them for a preview. **Not
-//! here**: redaction of names (the caller's), sending.
+//! Formats an alert as a chat message: the JSON of Slack's incoming webhooks. Names can't become links, mentions or
+//! markup, neither in Slack nor in the Markdown of chats that accept its JSON. A message links to a trace if
+//! `trace_link` is set and to a run if `public_url` is; chats are told not to fetch previews. The caller redacts
+//! names; `app/notify` sends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use runs::words::Unit;
 use runs::{Alert, Severity};
 use telemetry::admin::links::{Target, TraceLink};
 
-/// Longest name in a message, and longest id, characters.
+/// Longest name and longest id in a message, in characters.
 const NAME: usize = 80;
 const ID: usize = 200;
-/// A space of no width.
+/// A zero-width space.
 const NOTHING: char = '\u{200b}';
-/// What an account is called where there is one.
+/// The account name without `auth`, which messages leave out.
 const ONLY: &str = "default";
-/// Rules that are counted by name.
+/// Maximum number of rules listed by name.
 const RULES: usize = 6;
 
-/// What chats take for markup, links or mentions, as text.
+/// Escapes characters that chats read as markup, links or mentions.
 fn plain(name: &str, longest: usize) -> String {
     let mut out = String::new();
     let mut seen = name.chars().filter(|c| !super::text::unseen(*c));
@@ -33,7 +33,7 @@ fn plain(name: &str, longest: usize) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '*' | '_' | '~' | '`' | '(' | '|' => {
-                // after a space of no width markup is text
+                // after a zero-width space, chats do not read the character as markup
                 out.push(NOTHING);
                 out.push(c);
             }
@@ -42,7 +42,7 @@ fn plain(name: &str, longest: usize) -> String {
                 out.push(NOTHING);
             }
             '/' if out.ends_with(":/") => {
-                // so is an address
+                // a zero-width space also keeps an address from becoming a link
                 out.push(NOTHING);
                 out.push(c);
             }
@@ -53,16 +53,17 @@ fn plain(name: &str, longest: usize) -> String {
     out
 }
 
-/// Where a message leads.
+/// Link targets of a message.
 #[derive(Clone, Default)]
 pub struct Links {
-    /// Addresses of traces.
+    /// Makes links to traces.
     pub trace: Option<TraceLink>,
-    /// Where people reach the admin page, without a slash at its end.
+    /// The address at which people reach the admin page, without a trailing slash.
     pub page: Option<String>,
 }
 
-/// The run that shows what an alert is about: its own; of a session, a tenant or a feature the one that did most of it.
+/// The run that illustrates an alert: the run itself, or the largest run of the session, tenant or feature by the
+/// alert's measure.
 pub fn example<'r>(alert: &Alert, runs: &'r [Arc<Entry>]) -> Option<&'r Arc<Entry>> {
     let named = |wanted: &Option<String>, has: &Option<Arc<str>>| {
         wanted.as_deref().is_none_or(|wanted| has.as_deref() == Some(wanted))
@@ -83,15 +84,15 @@ pub fn example<'r>(alert: &Alert, runs: &'r [Arc<Entry>]) -> Option<&'r Arc<Entr
     runs.iter().filter(|run| subject && about(run)).max_by_key(most)
 }
 
-/// An address in a message.
+/// Formats a link in a message.
 fn linked(url: &str, word: &str) -> String {
     format!("<{}|{word}>", url.replace('|', "%7C").replace('>', "%3E"))
 }
 
-/// One alert. `run`: the run that shows it, if it is known.
+/// The message for one alert. `run`: the run that illustrates it, if known.
 pub fn message(alert: &Alert, links: &Links, run: Option<&Entry>) -> Value {
     let loud = loud(alert.severity == Severity::Critical);
-    let rule = alert.rule; // one of ours
+    let rule = alert.rule; // a fixed name, so it needs no escaping
     let mut about = Vec::new();
     let named = [
         ("tool", alert.tool.as_str()),
@@ -133,7 +134,7 @@ pub fn message(alert: &Alert, links: &Links, run: Option<&Entry>) -> Value {
     said(&head, &about.join(" · "))
 }
 
-/// Of these only how many of which severity and rule.
+/// The message for further alerts: only how many there are of each severity and rule.
 pub fn more(alerts: &[Alert], links: &Links) -> Value {
     let mut rules: BTreeMap<(std::cmp::Reverse<Severity>, &str), usize> = BTreeMap::new();
     alerts.iter().for_each(|alert| *rules.entry((std::cmp::Reverse(alert.severity), alert.rule)).or_default() += 1);

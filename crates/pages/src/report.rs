@@ -1,5 +1,4 @@
-//! **What**: `/report`: failing spans in groups, as Markdown or JSON; `/report/issue/{id}`: what agents did for an
-//! issue.
+//! `/report`: failing spans in groups, as Markdown or JSON. `/report/issue/{id}`: what agents did for an issue.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,11 +13,11 @@ use runs::json::SCHEMA;
 use telemetry::admin::links::Target;
 use telemetry::moved::{KEEPS, Moved, Vaults};
 
-/// Groups and samples that one answer holds at most.
+/// Maximum number of groups, and of samples of a group, in one response.
 const MOST_GROUPS: usize = 1000;
 const MOST_SAMPLES: usize = 10;
 
-/// What is wrong with the parameters of `/report`.
+/// A parameter of `/report` is invalid.
 #[derive(Debug, thiserror::Error)]
 enum WantedError {
     #[error("`since` is a number with m, h or d, up to 48h")]
@@ -27,7 +26,7 @@ enum WantedError {
     By(#[from] UnknownGrouping),
 }
 
-/// `90m`, `24h`, `2d` in ns, at most what is kept.
+/// Parses `90m`, `24h` or `2d` to nanoseconds, up to the time that history keeps.
 fn since(text: &str) -> Result<u64, WantedError> {
     let unit = match text.chars().last() {
         Some('m') => 60_u64,
@@ -76,10 +75,11 @@ pub(super) fn report(pages: &Pages, asked: &Asked, program: bool) -> Response {
     ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response()
 }
 
-/// Keys of the report's last part.
+/// Maximum number of moved keys in the report.
 const KEYS: usize = 20;
 
-/// Keys whose values moved to the vault; nothing where there are none. Keys have the shape of names: code holds them.
+/// Lists keys whose values moved to the vault; empty if there are none. Keys look like names, so they are written as
+/// code.
 fn moved_text(pages: &Pages) -> String {
     let keys = Vaults::of(&pages.meter).moved;
     if keys.is_empty() {
@@ -110,7 +110,7 @@ pub(super) fn issue(pages: &Pages, id: &str, program: bool) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], comment.text).into_response()
 }
 
-/// The folder of a session in the vault.
+/// The folder of a run's session in the vault.
 fn scope(run: &Entry) -> String {
     let tenant = run.tenant.as_deref().unwrap_or("unattributed");
     kernel::folders::session_folder(&run.account, tenant, &run.session)

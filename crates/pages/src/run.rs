@@ -1,6 +1,6 @@
-//! **What**: one run: what it did, the turns of its session, the tree of its calls. **Invariants**: made from the JSON
-//! of the run alone, whether it comes from the tracker or from the file; cyclic or foreign parents end at the top; no
-//! content.
+//! The page of one run: its figures, the turns of its session, and the tree of its calls. It is made from the JSON of
+//! the run alone, whether that comes from the tracker or from the history file. Calls with cyclic or unknown parents
+//! appear at the top level. The page shows no content.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,10 +12,10 @@ use time::format_description::well_known::Rfc3339;
 use super::{Pages, text};
 use runs::words::NO_PRICE;
 
-/// Depth at which the tree is not drawn deeper.
+/// Maximum depth of the drawn tree.
 const DEEPEST: usize = 12;
 
-/// There is no such run.
+/// The page for an unknown run id.
 #[derive(Template)]
 #[template(path = "board_unknown.html")]
 pub(super) struct Unknown;
@@ -25,14 +25,14 @@ impl Unknown {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 }
 
-/// Several accounts have a run of this id.
+/// The page shown when several accounts have a run with this id.
 #[derive(Template)]
 #[template(path = "board_whose.html")]
 pub(super) struct Whose {
     page: &'static str,
     version: &'static str,
     id: String,
-    /// Account and address of its run.
+    /// Each account with the address of its run.
     runs: Vec<(String, String)>,
 }
 
@@ -44,11 +44,11 @@ impl Whose {
     }
 }
 
-/// A call.
+/// A row of the tree of calls.
 struct Call {
     depth: usize,
     kind: &'static str,
-    /// Number of the iteration that begins with it; 0 = none.
+    /// Number of the iteration that begins with this call; 0 if none does.
     iteration: u64,
     name: String,
     note: String,
@@ -56,7 +56,7 @@ struct Call {
     tokens: String,
     duration: String,
     cost: String,
-    /// Place on the time line: from, width, of 1000.
+    /// Position on the time line: start and width, in thousandths.
     from: String,
     width: String,
 }
@@ -93,7 +93,7 @@ pub(super) struct Run {
     known: bool,
     still: bool,
     again: String,
-    /// What holds of it now: severity, rule, what was measured.
+    /// The active alerts: severity, rule, measured value.
     alerts: Vec<(&'static str, String, String)>,
 }
 
@@ -106,7 +106,7 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
-/// Money as text, and the exact amount; "no price" of none.
+/// Formats an amount of money, and the exact amount; "no price" if there is none.
 fn money(value: &Value) -> (String, String) {
     let exact = value.as_str().and_then(|exact| Some((exact, text::dollars(exact.parse().ok()?))));
     exact.map_or_else(|| (NO_PRICE.to_owned(), String::new()), |(exact, shown)| (shown, format!("{exact} USD")))
@@ -168,14 +168,14 @@ impl Run {
     }
 }
 
-/// The same page, which goes on or stays as it is.
+/// The address of this page with automatic refresh turned on or off.
 fn again(pages: &Pages, run: &Value, still: bool) -> String {
     let href = pages.href(run["account"].as_str().unwrap_or(""), run["id"].as_str().unwrap_or(""));
     let more = if href.contains('?') { "&still=1" } else { "?still=1" };
     if still { href } else { format!("{href}{more}") }
 }
 
-/// Alerts about a run that hold.
+/// The active alerts about a run or its session.
 fn alerts(pages: &Pages, run: &Value) -> Vec<(&'static str, String, String)> {
     let mut all = pages.board.alerts();
     all.retain(|alert| {
@@ -214,7 +214,7 @@ fn numbers(run: &Value, totals: &Value, elapsed: f64) -> Vec<(&'static str, Stri
     shown
 }
 
-/// Tokens by where they come from.
+/// Tokens by source.
 fn tokens(run: &Value, totals: &Value) -> Vec<(&'static str, String)> {
     let counts = &totals["tokens"];
     if !counts.is_object() {
@@ -257,8 +257,8 @@ fn turns(pages: &Pages, run: &Value) -> Vec<Turn> {
     all.iter().enumerate().map(turn).collect()
 }
 
-/// Calls as a tree, in order of time: a call hangs below the call whose span is above its own, a tool call below the
-/// model call that came before it.
+/// Lists the calls as a tree in order of time: a call is below the call of its parent span, and a tool call is below
+/// the model call before it.
 fn tree(steps: &[Value], run: &Value) -> Vec<Call> {
     let spans: HashMap<&str, usize> =
         steps.iter().enumerate().filter_map(|(at, step)| Some((step["span_id"].as_str()?, at))).collect();
@@ -285,7 +285,7 @@ fn tree(steps: &[Value], run: &Value) -> Vec<Call> {
         let Some(step) = steps.get(at) else { continue };
         let model = step["kind"].as_str() == Some("model");
         let sub = step["sub_agent"].as_bool().unwrap_or(false);
-        // a call that failed is made again in the same iteration
+        // a failed call is retried within the same iteration
         let failed = step["failed"].as_bool().unwrap_or(false);
         let begins = model && !sub && !failed && depth(at) == 0;
         iteration += u64::from(begins);
@@ -313,7 +313,7 @@ fn tree(steps: &[Value], run: &Value) -> Vec<Call> {
                 String::new()
             },
             duration: text::seconds(seconds),
-            // what was not answered, and what is no model call, has none
+            // an unanswered model call, and a call that is not a model call, show no cost
             cost: if step["cost_usd"].is_null() && (!model || flag("failed")) {
                 String::new()
             } else {

@@ -1,26 +1,26 @@
-//! **What**: [`Spark`]: the course of a number as a line. **Invariants**: gaps where nothing ran; numbers only, so
-//! nothing needs escaping. **Not here**: colours (the templates' style).
+//! [`Spark`]: a small line chart of a number over time, with gaps where nothing ran. The output holds only numbers, so
+//! nothing needs escaping. The templates set the colours.
 
 use std::fmt::Write as _;
 
 /// Width and height of the drawing.
 const WIDTH: f64 = 240.0;
 const HEIGHT: f64 = 44.0;
-/// Room for the line's own width.
+/// Margin for the line's own width.
 const EDGE: f64 = 3.0;
 
-/// A line, the area below it, and where its threshold lies.
+/// A line, the area below it, and the height of its threshold.
 pub(super) struct Spark {
     pub(super) line: String,
     pub(super) area: String,
-    /// Height of the threshold, if it is in sight.
+    /// Height of the threshold, if it is within the chart.
     pub(super) threshold: Option<String>,
 }
 
 impl Spark {
     pub(super) fn of(course: &[Option<f64>], threshold: Option<f64>) -> Self {
         let top = course.iter().flatten().copied().fold(0.0, f64::max);
-        // a threshold far above would flatten the line to nothing
+        // a threshold far above the line would flatten it
         let threshold = threshold.filter(|threshold| *threshold > 0.0 && *threshold <= top * 3.0);
         let scale = threshold.unwrap_or(0.0).max(top).max(f64::MIN_POSITIVE) * 1.05;
         let y = |value: f64| HEIGHT - EDGE - value / scale * (HEIGHT - 2.0 * EDGE);
@@ -38,7 +38,7 @@ impl Spark {
             let _ = write!(line, "{word}{x:.1} {height:.1}");
             if begun.is_none() {
                 let _ = write!(area, "M{x:.1} {HEIGHT}");
-                // one point alone is a short line
+                // a point without neighbours is drawn as a short line
                 let _ = write!(line, "h0.1");
             }
             let _ = write!(area, "L{x:.1} {height:.1}");

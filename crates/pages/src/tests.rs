@@ -38,7 +38,7 @@ impl net::Spawn for Here {
     }
 }
 
-/// The calls of a run, its failures, denials and fallbacks are on every page.
+/// A run with calls, failures, denials and fallbacks, which every page shows.
 fn run(id: &str, tenant: &str, state: RunState, atto: i128) -> RunView {
     let mut one = runs::ended(id, 2, atto);
     one.totals.tool("Bash").failed = 1;
@@ -71,7 +71,7 @@ fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
     pages_of(tracker, link, Some(history))
 }
 
-/// Without a history the pages have to look themselves.
+/// Builds the pages; without a history they read the tracker themselves.
 fn pages_of(tracker: Made, link: &str, history: Option<History>) -> (axum::Router, Meter) {
     let (meter, health, history) = (Meter::new(), Health::new(), Arc::new(history.unwrap_or_default()));
     let config = Config {
@@ -112,7 +112,7 @@ async fn ask(router: &axum::Router, path: &str, accept: &str) -> (StatusCode, St
 const HTML: &str = "text/html,application/xhtml+xml";
 const LINK: &str = "https://back.example/t/{trace_id}?span={span_id}&from={start_s}";
 
-/// From a number on the front page to the trace: the number's link, then a run's link.
+/// From a number on the overview to the trace: the number's link, then a run's link.
 #[tokio::test]
 async fn two_clicks_from_a_number_to_the_trace() {
     let details =
@@ -134,8 +134,8 @@ async fn two_clicks_from_a_number_to_the_trace() {
     assert!(row.contains("https://back.example/t/0af7651916cd43dd8448eb211c80319c?span=0707070707070707"), "{row}");
 }
 
-/// Calls that have no price because their client reports no usage are named on the page, with what to switch on (it
-/// stood in the log once a day).
+/// The page names calls that have no price because their client reports no usage, with the setting to turn on.
+/// (Regression test: this was only logged, once a day.)
 #[tokio::test]
 async fn calls_without_usage_are_named() {
     let mut one = run("a", "acme", RunState::Live, 9);
@@ -149,7 +149,7 @@ async fn calls_without_usage_are_named() {
     assert!(front.contains("stream_options.include_usage"), "{front}");
 }
 
-/// JSON at the same address, with the same figures; a browser gets HTML.
+/// A program gets JSON with the same figures at the same address; a browser gets HTML.
 #[tokio::test]
 async fn programs_get_json() {
     let details = vec![
@@ -179,9 +179,9 @@ async fn programs_get_json() {
     assert_eq!(ask(&router, "/report/issue/OPS-9", HTML).await.0, StatusCode::NOT_FOUND);
 }
 
-/// A runaway agent is a live run: what it spent is in all sums at once, with the next answer, and it stands first where
-/// live runs are sorted by cost. ("Nothing was spent" stood there for three live runs of $10.72.) The browser asks
-/// again by itself, unless somebody holds it.
+/// A runaway agent is a live run: its cost is in all sums with the next response, and it is first where live runs are
+/// sorted by cost. The browser refreshes the page unless automatic refresh is off. (Regression test: "Nothing was
+/// spent" was shown for three live runs of $10.72.)
 #[tokio::test]
 async fn live_runs_count_up_to_now() {
     const CENT: i128 = 10_000_000_000_000_000;
@@ -216,13 +216,14 @@ async fn live_runs_count_up_to_now() {
     }
 }
 
-/// The state of a card of the front page, and the whole card.
+/// The state of a card on the overview, and the whole card.
 fn card(html: &str, title: &str) -> (String, String) {
     let card = html.split("<a class=\"card").find(|card| card.contains(title)).expect("card");
     (card.split('"').next().unwrap_or("").trim().to_owned(), card.to_owned())
 }
 
-/// So many runs of which the first `failed` failed, each of `cents` and `minutes`, `days` ago.
+/// `count` runs, of which the first `failed` failed, each with a cost of `cents` and a duration of `minutes`, `days`
+/// ago.
 fn many(count: usize, failed: usize, cents: i128, minutes: u64, days: u64) -> Vec<(RunView, Vec<Step>)> {
     let of = |at: usize| {
         let state = if at < failed { RunState::Failed } else { RunState::Ended };
@@ -233,9 +234,9 @@ fn many(count: usize, failed: usize, cents: i128, minutes: u64, days: u64) -> Ve
     (0..count).map(of).collect()
 }
 
-/// A number has the colour that belongs to it: the average is good while one run is over the ceiling, which is said
-/// beside it. A number above its threshold is never good, and of too few runs no number is judged, which is said. (The
-/// failure card was green at 100 %, 1 of 1.)
+/// A colour belongs to its own number: the average is good while one run is over the ceiling, which is shown beside
+/// it. A number above its threshold is never good, and with too few runs no number is judged, which is stated.
+/// (Regression test: the failure card was green at 100 %, 1 of 1.)
 #[tokio::test]
 async fn a_colour_belongs_to_its_number() {
     let mut details = many(9, 0, 1, 2, 0);
@@ -248,13 +249,13 @@ async fn a_colour_belongs_to_its_number() {
     assert!(state == "good" && card_.contains("<div class=\"limit bad\">most in one run 60 (ceiling 50)"), "{card_}");
     let few = "too few runs to judge";
     for (today, yesterday, states) in [
-        // 1 of 1 failed, for ten times yesterday's money and time
+        // 1 of 1 failed, with ten times yesterday's cost and time
         (many(1, 1, 10, 20, 0), many(1, 0, 1, 2, 1), ["", "", ""]),
         (many(1, 0, 1, 2, 0), many(1, 0, 1, 2, 1), ["", "", ""]),
         (many(29, 29, 10, 20, 0), many(40, 0, 1, 2, 1), ["", "", ""]),
         (many(30, 30, 10, 20, 0), many(30, 0, 1, 2, 1), ["bad", "bad", "bad"]),
         (many(30, 1, 1, 2, 0), many(30, 0, 1, 2, 1), ["good", "good", "good"]),
-        // a single failure yesterday is no measure
+        // a single failure yesterday does not raise the threshold
         (many(30, 30, 1, 2, 0), many(1, 1, 1, 2, 1), ["bad", "", ""]),
         (many(30, 3, 1, 2, 0), many(30, 3, 1, 2, 1), ["good", "good", "good"]),
     ] {
@@ -282,7 +283,7 @@ async fn a_colour_belongs_to_its_number() {
     }
 }
 
-/// Names that would be markup, that turn their direction, or that are endless: escaped, cut, cleaned, on every page.
+/// Names with markup, direction marks or endless length are escaped, cleaned and cut on every page.
 #[tokio::test]
 async fn hostile_names_do_nothing() {
     let names = ["<script>alert(1)</script>", "\u{202e}evil\u{2066}", "\" onmouseover=\"x", "a\u{0}b\n\r"];
@@ -314,7 +315,7 @@ async fn hostile_names_do_nothing() {
     }
 }
 
-/// Cyclic, foreign and missing parents draw a tree all the same, with every call in it.
+/// Cyclic, unknown and missing parents still give a tree that contains every call.
 #[tokio::test]
 async fn a_run_is_a_tree_whatever_it_says() {
     let steps = vec![
@@ -333,7 +334,8 @@ async fn a_run_is_a_tree_whatever_it_says() {
     assert!(html.contains("Open trace"));
 }
 
-/// A message has what was measured, in units, and leads to a trace and a run, also where the alert is about a session.
+/// A message contains the measured value with its unit, and links to a trace and a run, also for an alert about a
+/// session.
 #[test]
 fn every_message_leads_to_run_and_trace() {
     use super::notice::{Links, example, message};
@@ -365,7 +367,7 @@ fn every_message_leads_to_run_and_trace() {
     assert!(bad.settings().is_err_and(|problems| problems[0].path == "public_url"));
 }
 
-/// An alert that holds is shown with its run; one that ended is not.
+/// An active alert is shown with its run; one that ended is not.
 #[tokio::test]
 async fn alerts_that_hold_are_shown() {
     let alert = |rule, until| Alert { until, ..runs::alert(rule, "a", NOW - MINUTE) };
@@ -376,9 +378,9 @@ async fn alerts_that_hold_are_shown() {
     assert!(html.contains("No runs yet"));
 }
 
-/// Alerts about one run stand together, also those about its session, the loudest group first; a tenant's drift stands
-/// alone and calls its run an example. (Each alert was a row, the latest first: a critical one could lie below a dozen
-/// warnings.)
+/// Alerts about one run and its session form a group, the most severe group first; a tenant's drift is a group of its
+/// own and calls its run an example. (Regression test: each alert was a row, latest first, so that a critical one
+/// could be below a dozen warnings.)
 #[tokio::test]
 async fn alerts_about_one_run_stand_together() {
     let warning = |rule, run: &str, since| Alert { severity: Severity::Warning, ..runs::alert(rule, run, since) };
@@ -408,8 +410,8 @@ async fn alerts_about_one_run_stand_together() {
     assert!(section.contains("and 10 more: "), "{section}");
 }
 
-/// What providers did not take is on the page, whether or not another model stood in; long ids are whole, for whoever
-/// looks for them.
+/// The page shows model calls that providers refused, whether or not another model took over; long ids are complete,
+/// for a person who searches for them.
 #[tokio::test]
 async fn troubles_and_long_ids() {
     let id = "oncall-".repeat(20);
@@ -432,8 +434,8 @@ async fn troubles_and_long_ids() {
     assert_eq!((&value["troubles"][0]["count"], &value["failed_model_calls"]), (&36.into(), &36.into()));
 }
 
-/// Two accounts with a run of one id: each link says whose, an address without it asks, and tenants of one name are
-/// two.
+/// With two accounts that have a run of one id, each link names its account, an address without an account asks which,
+/// and tenants of the same name stay separate.
 #[tokio::test]
 async fn an_id_of_two_accounts() {
     let of =
@@ -466,7 +468,7 @@ async fn an_id_of_two_accounts() {
     assert_eq!(value["by_tenant"].as_array().map(Vec::len), Some(2), "{text}");
 }
 
-/// A link leads to the back end only, whatever an id says; what can't be an address is refused with its field.
+/// A link leads only to the back end, whatever the id contains; an invalid address is refused with its field.
 #[test]
 fn links_lead_where_they_should() {
     use telemetry::admin::links::{BackEnd, Config as Link, Target};
@@ -498,8 +500,8 @@ fn links_lead_where_they_should() {
     }
 }
 
-/// Whoever misses a value finds its key, and the line that keeps it, by each way: JSON of the gateway, of the page and
-/// of the report, and the report as text. (Shown to fail: nothing named it.)
+/// A user who misses a value finds its key and the line that keeps it in the JSON of the gateway, the overview and the
+/// report, and in the report's text. (Regression test: nothing named it.)
 #[tokio::test]
 async fn moved_keys_are_named() {
     let (router, meter) = pages(made(vec![]), LINK);

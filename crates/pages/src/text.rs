@@ -1,6 +1,5 @@
-//! **What**: numbers, times and names as people read them. **Invariants**: a name is cut, and loses control characters,
-//! marks that turn its direction, and what nobody sees; escaping is the templates'. **Not here**: JSON, which has
-//! values as they are.
+//! Formats numbers, times and names for people. A name is cut and loses control characters, direction marks and
+//! invisible characters; the templates escape. JSON keeps values unchanged.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -8,23 +7,23 @@ use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 pub(super) use runs::words::{cost, count, decimal, dollars, exact, seconds};
 
-/// Longest name that is shown, characters.
+/// Longest name that is shown, in characters.
 const LONGEST: usize = 60;
-/// Longest id: whoever looks for it needs all of it.
+/// Longest id, in characters: a person who searches for an id needs all of it.
 const LONGEST_ID: usize = 200;
 
-/// Control characters, marks that turn the direction of a text, and what nobody sees.
+/// Whether `c` is a control character, a direction mark or invisible.
 pub(super) fn unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{061c}' | '\u{feff}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// A name.
+/// Cleans and cuts a name.
 pub(super) fn name(text: &str) -> String {
     shortened(text, LONGEST)
 }
 
-/// An id of a run or session.
+/// Cleans and cuts the id of a run or session.
 pub(super) fn id(text: &str) -> String {
     shortened(text, LONGEST_ID)
 }
@@ -39,18 +38,18 @@ fn shortened(text: &str, longest: usize) -> String {
     if shown.trim().is_empty() { "(no name)".to_owned() } else { shown }
 }
 
-/// A part of an address.
+/// Percent-encodes a part of an address.
 pub(super) fn part(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-/// `1 run`, `12 runs`, `12 runs (3 live)`.
+/// Formats a count of runs: `1 run`, `12 runs`, `12 runs (3 live)`.
 pub(super) fn runs(number: u64, live: u64) -> String {
     let runs = if number == 1 { "1 run".to_owned() } else { format!("{} runs", count(number)) };
     if live == 0 { runs } else { format!("{runs} ({} live)", count(live)) }
 }
 
-/// A cost, and what it lacks.
+/// The exact cost, and the number of calls it leaves out.
 pub(super) fn costs(atto: i128, unpriced: u64) -> String {
     match unpriced {
         0 => exact(atto),
@@ -59,7 +58,7 @@ pub(super) fn costs(atto: i128, unpriced: u64) -> String {
     }
 }
 
-/// Tokens: `950`, `12.3 k`, `4.6 M`.
+/// Formats a count of tokens: `950`, `12.3 k`, `4.6 M`.
 pub(super) fn tokens(number: u64) -> String {
     match number as f64 {
         few if few < 10_000.0 => count(number),
@@ -69,7 +68,7 @@ pub(super) fn tokens(number: u64) -> String {
     }
 }
 
-/// `12.3 %`.
+/// Formats a share: `12.3 %`.
 pub(super) fn percent(share: f64) -> String {
     if share != 0.0 && share.abs() < 0.1 {
         format!("{:.1} %", share * 100.0)
@@ -78,7 +77,7 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
-/// `2026-11-20 23:05:12`, UTC; "–" of 0.
+/// Formats a time in UTC: `2026-11-20 23:05:12`; "–" for 0.
 pub(super) fn time(at: u64) -> String {
     if at == 0 {
         return "–".to_owned();
@@ -86,7 +85,7 @@ pub(super) fn time(at: u64) -> String {
     rfc3339(UnixNanos(at)).get(..19).unwrap_or("").replace('T', " ")
 }
 
-/// How long ago.
+/// The time since `at`, such as `5 min ago`.
 pub(super) fn ago(at: u64, now: u64) -> String {
     let passed = now.saturating_sub(at) / 1_000_000_000;
     match passed {

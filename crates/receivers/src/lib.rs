@@ -1,4 +1,4 @@
-//! **What**: components that take telemetry in. **Why**: each owns its sockets and knows nothing but the inlet.
-//! **Invariants**: an OK follows the inlet's `Accepted`, never precedes it. **Not here**: the engine (`pipeline/`).
+//! Receivers: components that take telemetry in. Each owns its sockets and depends on the engine only through the
+//! inlet. A client gets OK only after the inlet has returned `Accepted`. The engine is in `pipeline/`.
 
 pub mod otlp;

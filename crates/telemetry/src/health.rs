@@ -1,6 +1,6 @@
-//! **What**: what `/readyz` and `grpc.health.v1` answer. **Invariants**: speaks of this process only (listening, spool
-//! writable, within its limits and those of `max_pending`), never of back ends or S3: those have metrics, the page and
-//! `check`. **Not here**: the HTTP answer (`admin`).
+//! The state behind `/readyz` and `grpc.health.v1`. It covers this process only (listening, spool writable and within
+//! its limits and those of `max_pending`), never back ends or S3: those have metrics, the page and `check`. `admin`
+//! has the HTTP routes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use config::{Endpoint, FieldProblem};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where to listen, `host:port`.
+    /// Address to listen on, `host:port`. Default: `127.0.0.1:13133`.
     pub endpoint: String,
-    /// Another path for what `/` says, for probes that ask there.
+    /// Another path that answers like `/`, for probes that are configured with it.
     pub path: String,
 }
 
@@ -29,17 +29,17 @@ impl Default for Config {
     }
 }
 
-/// Valid settings.
+/// The checked settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen.
+    /// Address to listen on.
     pub endpoint: Endpoint,
     /// See [`Config::path`].
     pub path: String,
 }
 
 impl Config {
-    /// Checks the address and the path.
+    /// Validates the settings.
     ///
     /// # Errors
     /// Every problem, by field.
@@ -58,15 +58,15 @@ impl Config {
     }
 }
 
-/// The part that is the gateway as a whole: it starts, runs or shuts down.
+/// The part that is the gateway as a whole: starting, running or shutting down.
 pub const GATEWAY: &str = "gateway";
 
-/// Shared readiness. Clones share it.
+/// Readiness, by part. Clones share the same state.
 #[derive(Clone)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, Option<&'static str>>>>,
     ready: Arc<watch::Sender<bool>>,
-    /// A round ends and another one follows.
+    /// Whether the round that is ending will be followed by another (a reload).
     again: Arc<AtomicBool>,
 }
 
@@ -77,12 +77,12 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Nothing is expected yet: not ready until [`Health::set`] said so of at least one part.
+    /// Creates the state without any part. It is not ready until [`Health::set`] reports at least one part.
     pub fn new() -> Self {
         Self { parts: Arc::default(), ready: Arc::new(watch::Sender::new(false)), again: Arc::default() }
     }
 
-    /// A part is fine (`None`) or is not, with a fixed reason.
+    /// Sets the state of a part: fine (`None`), or a fixed reason why it is not.
     pub fn set(&self, part: &str, trouble: Option<&'static str>) {
         let mut parts = self.parts.lock();
         parts.insert(part.to_owned(), trouble);
@@ -90,34 +90,34 @@ impl Health {
             self.again.store(false, Ordering::Relaxed);
         }
         let ready = parts.values().all(Option::is_none);
-        // Still under the lock: what two callers find out must be told in the order in which they found it out.
+        // Sent under the lock, so that two callers publish their results in the order in which they computed them.
         self.ready.send_if_modified(|now| std::mem::replace(now, ready) != ready);
     }
 
-    /// A round of the gateway begins, and what was wrong with parts of the one before says nothing of it. Not ready
-    /// before the next [`Health::set`].
+    /// Begins a new round of the gateway and forgets the troubles of the previous round's parts. Readiness changes
+    /// only with the next [`Health::set`].
     pub fn begin(&self) {
         self.parts.lock().retain(|part, trouble| trouble.is_none() || part == GATEWAY);
     }
 
-    /// Parts that are not fine, with their reasons.
+    /// The parts that are not fine, with their reasons.
     pub fn troubles(&self) -> Vec<(String, &'static str)> {
         let parts = self.parts.lock();
         parts.iter().filter_map(|(part, trouble)| trouble.map(|why| (part.clone(), why))).collect()
     }
 
-    /// The round that ends is not the last: until the next one runs, the gateway is as alive as before.
+    /// Declares that another round follows the one that is ending, so the gateway counts as running in between.
     pub fn goes_on(&self) {
         self.again.store(true, Ordering::Relaxed);
     }
 
-    /// Whether another round comes after the one that ends.
+    /// Whether another round follows the one that is ending.
     pub fn is_again(&self) -> bool {
         self.again.load(Ordering::Relaxed)
     }
 
-    /// Whether it runs: it started, and does not end but for a reload. What keeps it from taking more for a while (a
-    /// full spool) is no matter here.
+    /// Whether the gateway is running: it has started and is not ending, except for a reload. A temporary refusal of
+    /// data (such as a full spool) does not count.
     pub fn runs(&self) -> bool {
         self.again.load(Ordering::Relaxed) || self.parts.lock().get(GATEWAY).is_some_and(Option::is_none)
     }
@@ -127,7 +127,7 @@ impl Health {
         *self.ready.borrow()
     }
 
-    /// Follows readiness.
+    /// A receiver that follows readiness.
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }

@@ -1,45 +1,46 @@
-//! **What**: [`Values`]: which texts of telemetry a label of `/metrics` shows. **Why**: a series can't be taken back,
-//! so there must not be many; and neither one account nor one stream of made-up names may use up what there is.
-//! **Invariants**: at most `MOST` values of a label while the process lives, reloads included; the more an account
-//! brought, the less it may still bring, so that something is left for the next; the first `AT_ONCE` of an account are
-//! shown at once, later ones when they came `AGAIN` times. **Not here**: which labels there are (their owners).
+//! [`Values`]: limits which texts from telemetry become values of a metric label. A series can never be removed, so
+//! there must be few, and neither one account nor a stream of made-up names may use up the limit.
+//! A label has at most `MOST` values while the process lives, across reloads. The more values an account has, the
+//! fewer it may add, so that other accounts get some. The first `AT_ONCE` values of an account are shown at once,
+//! later ones after they occurred `AGAIN` times. The users of a label define it.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use parking_lot::Mutex;
 
-/// Values of one label.
+/// Maximum number of values of one label.
 const MOST: usize = 280;
-/// An account may have so many times what is left: the first one 210, the next one 52.
+/// An account may have this many times the number of values that are left: the first account 210, the next one 52.
 const SHARE: usize = 3;
-/// Values of an account that are shown at once.
+/// Number of values of an account that are shown at once.
 const AT_ONCE: usize = 100;
-/// How often a later one must have come: a name that somebody makes up for each run never does.
+/// How often a later value must occur before it is shown. A name that is made up for each run never does.
 const AGAIN: u8 = 8;
-/// Names of an account that are watched for it.
+/// Maximum number of an account's values that are counted for it.
 const WATCHED: usize = 1024;
-/// Longest value, bytes.
+/// Longest value, in bytes.
 const LONGEST: usize = 128;
-/// All that is not shown.
+/// The value for all texts that are not shown.
 const OTHER: &str = "other";
-/// What has no name.
+/// The value for missing or empty texts.
 const UNATTRIBUTED: &str = "unattributed";
 
 #[derive(Default)]
 struct Known {
     shown: HashSet<Box<str>>,
     brought: HashMap<Box<str>, usize>,
-    /// By account: what one makes up must not cost another its counts. Only accounts that brought [`AT_ONCE`] have one.
+    /// Occurrences by account, so that one account's made-up names do not reset another's counts. Only accounts with
+    /// [`AT_ONCE`] values have an entry.
     watched: HashMap<Box<str>, HashMap<u64, u8>>,
 }
 
-/// See the module.
+/// The values of one label; see the module.
 #[derive(Default)]
 pub struct Values(Mutex<Known>);
 
 impl Values {
-    /// What the label says of a text of an account: the text, `other`, or `unattributed` for none.
+    /// The label value for an account's text: the text itself, `other`, or `unattributed` for none.
     pub fn value<'a>(&self, account: &str, text: Option<&'a str>) -> &'a str {
         let Some(text) = text.filter(|text| !text.is_empty()) else { return UNATTRIBUTED };
         if !is_name(text) {
@@ -71,7 +72,7 @@ impl Known {
             None => self.watched.entry(account.into()).or_default(),
         };
         if watched.len() >= WATCHED && !watched.contains_key(&digest) {
-            // what comes often is soon watched again
+            // a frequent value soon has its count back
             watched.clear();
         }
         let times = watched.entry(digest).or_default();
@@ -84,7 +85,7 @@ impl Known {
     }
 }
 
-/// A text may be a label only if it looks like a name: a mail address or a sentence does not.
+/// A text may become a label value only if it looks like a name: an e-mail address or a sentence does not.
 fn is_name(text: &str) -> bool {
     text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte))
 }

@@ -1,6 +1,6 @@
-//! **What**: tollgate's own metrics, logs, health and admin. **Why**: one recorder per app, no global.
-//! **Invariants**: only `names` names metrics; labels come from finite sets or are capped by their owner.
-//! **Not here**: telemetry that passes through (`otlp/`).
+//! tollgate's own metrics, logs, health and admin port. Each app has its own recorder; there is no global one. Only
+//! `names` defines metrics; label values come from finite sets or are limited by their owner. `otlp/` handles the
+//! telemetry that passes through.
 
 pub mod admin;
 pub mod health;

@@ -1,5 +1,5 @@
-//! **What**: tollgate's own log lines: text on a terminal, JSON otherwise, always on stderr. **Invariants**: no line
-//! ever holds payload text: callers log reasons, counts, component ids. **Not here**: metrics (`meter`).
+//! tollgate's own log: text on a terminal, JSON otherwise, always on stderr. No line contains payload text: callers
+//! log reasons, counts and component ids. Metrics are in `meter`.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
@@ -16,18 +16,18 @@ use kernel::clock::{Clock, SystemClock};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Everything.
+    /// Every line.
     Debug,
-    /// What a person wants to know.
+    /// What an operator usually wants to know. The default.
     #[default]
     Info,
-    /// What needs attention soon.
+    /// Conditions that need attention soon.
     Warn,
-    /// What needs attention now.
+    /// Conditions that need attention now.
     Error,
 }
 
-/// Starts logging; later calls change nothing.
+/// Starts logging. Later calls have no effect.
 pub fn init(level: Level) {
     let own = match level {
         Level::Debug => LevelFilter::DEBUG,
@@ -35,7 +35,7 @@ pub fn init(level: Level) {
         Level::Warn => LevelFilter::WARN,
         Level::Error => LevelFilter::ERROR,
     };
-    // Libraries speak of connections and bodies; only their warnings are wanted, whatever our level.
+    // Libraries log connections and bodies, so only their warnings are written, whatever the level.
     let filter = EnvFilter::new(format!("warn,tollgate={own}"));
     let terminal = std::io::stderr().is_terminal();
     let quiet = QUIET.get_or_init(|| Quiet::new(Arc::new(SystemClock::new()))).clone();
@@ -49,17 +49,17 @@ pub fn init(level: Level) {
     drop(started);
 }
 
-/// One for the process, as the log is.
+/// One per process, like the log.
 static QUIET: OnceLock<Quiet> = OnceLock::new();
 
-/// Tells what was left out of the log. Call it about once a second.
+/// Logs how many lines were left out. Call it about once a second.
 pub fn upkeep() {
     if let Some(quiet) = QUIET.get() {
         quiet.upkeep();
     }
 }
 
-/// RFC 3339 in UTC from our own clock.
+/// Formats time stamps as RFC 3339 in UTC, from tollgate's own clock.
 struct Stamp;
 
 impl fmt::time::FormatTime for Stamp {

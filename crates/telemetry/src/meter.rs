@@ -1,6 +1,6 @@
-//! **What**: [`Meter`]: gives the handles of the metrics of [`super::names`]. **Invariants**: label values are owned by
-//! the caller and bounded; handles that every item needs are made at build time and kept. **Not here**: values and
-//! their text (`series`), the HTTP answer (`admin`).
+//! [`Meter`]: gives the handles of the metrics in [`super::names`]. Label values are owned and limited by the caller;
+//! handles that every item needs are created at build time and kept. `series` has the values and their text, `admin`
+//! the HTTP response.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -13,55 +13,55 @@ use super::labels::Values;
 use super::names::Def;
 use super::series::{Counter, Gauge, Histogram, Registry};
 
-/// The app's recorder. Clones share it.
+/// The app's metrics recorder. Clones share the same series.
 #[derive(Clone, Default)]
 pub struct Meter {
     registry: Arc<Registry>,
-    /// When its totals began.
+    /// When the totals began.
     began: Arc<OnceLock<UnixNanos>>,
-    /// Whose totals they are.
+    /// The name of the process whose totals these are.
     instance: Arc<OnceLock<String>>,
     values: Arc<Mutex<HashMap<&'static str, Arc<Values>>>>,
 }
 
 impl Meter {
-    /// Without any series.
+    /// A meter without any series.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A counter handle.
+    /// The handle of a counter.
     pub fn counter(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Counter {
         self.registry.counter(def, labels)
     }
 
-    /// A gauge handle.
+    /// The handle of a gauge.
     pub fn gauge(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Gauge {
         self.registry.gauge(def, labels)
     }
 
-    /// A histogram handle.
+    /// The handle of a histogram.
     pub fn histogram(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Histogram {
         self.registry.histogram(def, labels)
     }
 
-    /// The value of each series of a counter or gauge.
+    /// The current value of each series of a counter or gauge.
     pub fn values(&self, def: &Def) -> Vec<f64> {
         self.registry.values(def)
     }
 
-    /// When its totals began: `now`, the first time it is asked.
+    /// When the totals began: the `now` of the first call.
     pub fn began(&self, now: UnixNanos) -> UnixNanos {
         *self.began.get_or_init(|| now)
     }
 
-    /// The name of who has these totals: what `made` gives, the first time it is asked. Totals go on over reloads, and
-    /// so must it: under a second name they would count twice.
+    /// The instance name of these totals: the result of `made` in the first call. Totals continue across reloads, and
+    /// so must the name: under a second name they would count twice.
     pub fn instance(&self, made: impl FnOnce() -> String) -> &str {
         self.instance.get_or_init(made)
     }
 
-    /// The values of a label that comes from telemetry: one for all who use the label, as long as the series live.
+    /// The values of a label that comes from telemetry, shared by all users of the label.
     pub fn label(&self, name: &'static str) -> Arc<Values> {
         Arc::clone(self.values.lock().entry(name).or_default())
     }

@@ -1,39 +1,40 @@
-//! **What**: [`Vaults`]: keys whose values the vault step took away although nobody listed them, each with the line of
-//! configuration that keeps it, and the privacy profile of each vault. **Why**: a dashboard's GROUP BY breaks, and its
-//! owner must find out why. **Invariants**: made from the text of `/metrics` alone. **Not here**: what moves
-//! (`processors/vault`).
+//! [`Vaults`]: attribute keys whose values the vault step moved although no list names them, each with the line of
+//! configuration that keeps it, and the privacy profile of each vault. A moved key breaks a dashboard's GROUP BY, and
+//! its owner must be able to find out why. It is made from the text of `/metrics` alone. `processors/vault` decides
+//! what moves.
 
 use super::meter::Meter;
 use super::names;
 use super::samples::{Sample, parse};
 
-/// One key.
+/// A key whose values moved to the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// The vault step.
+    /// Id of the vault step.
     pub processor: String,
-    /// The key, or `other`: those that are not shown one by one.
+    /// The key, or `other` for all keys that are not listed singly.
     pub key: String,
-    /// Values since the gateway started.
+    /// Number of values since the gateway started.
     pub count: u64,
-    /// What keeps its short texts; none for `other`, and for names that have to repeat in every profile.
+    /// The configuration line that keeps the key's short texts; `None` for `other`, and for names that must repeat in
+    /// every profile.
     pub keep: Option<String>,
 }
 
-/// What holds for every line that keeps a key.
+/// The rule that applies to every `keep` line.
 pub const KEEPS: &str = "a key of `labels.keep` keeps its texts of one line and at most 256 bytes";
 
-/// What `/metrics` says of the vault steps.
+/// The vault steps, as `/metrics` reports them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vaults {
-    /// The privacy profile of each, as `(processor, profile)`.
+    /// The privacy profile of each step, as `(processor, profile)`.
     pub privacies: Vec<(String, String)>,
-    /// Keys whose values moved, the most frequent first.
+    /// The keys whose values moved, most frequent first.
     pub moved: Vec<Moved>,
 }
 
 impl Vaults {
-    /// Reads the text of `/metrics` once.
+    /// Reads the current metrics.
     pub fn of(meter: &Meter) -> Self {
         Self::of_samples(&parse(&meter.render()))
     }
@@ -62,7 +63,7 @@ fn moved(samples: &[Sample], privacies: &[(String, String)]) -> Vec<Moved> {
     all
 }
 
-/// A key as YAML reads it back: as it is, or in quotes.
+/// Writes a key as a YAML scalar, quoted if necessary.
 fn scalar(key: &str) -> String {
     let begins = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let plain = begins && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte));

@@ -1,27 +1,27 @@
-//! **What**: every metric of tollgate, once: name, kind, unit, help. **Invariants**: a test checks that names are
-//! unique and well formed. **Not here**: recording ([`super::Meter`]).
+//! The table of all tollgate metrics: name, kind, help. The doc comment of a metric is its help text. A test checks
+//! that names are unique and well formed. [`super::Meter`] records values.
 
-/// Kind of a metric.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// Only grows.
+    /// A total that only grows.
     Counter,
-    /// Goes up and down.
+    /// A value that goes up and down.
     Gauge,
-    /// Only grows, by fractions too: kept as a gauge, told as a counter.
+    /// A total that only grows, also by fractions. It is stored as a gauge and exported as a counter.
     Sum,
-    /// Distribution, with its bucket bounds.
+    /// A distribution, with its bucket bounds.
     Histogram(&'static [f64]),
 }
 
-/// One metric.
+/// The definition of a metric.
 #[derive(Debug)]
 pub struct Def {
     /// Prometheus name.
     pub name: &'static str,
-    /// Kind.
+    /// How the value behaves and is exported.
     pub kind: Kind,
-    /// One sentence.
+    /// Help text of one sentence.
     pub help: &'static str,
 }
 
@@ -33,32 +33,32 @@ macro_rules! metrics_table {
     };
 }
 
-/// Seconds, from a millisecond to ten minutes.
+/// Bounds in seconds, from a millisecond to ten minutes.
 pub const SECONDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
-/// Items in a request.
+/// Bounds for items in a request.
 pub const ITEMS: &[f64] = &[1.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 5_000.0, 10_000.0, 50_000.0];
 
-/// Bytes, 128 B to 64 MiB.
+/// Bounds in bytes, from 128 B to 64 MiB.
 pub const BYTES: &[f64] =
     &[128.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
 
-/// Seconds, from a second to a day.
+/// Bounds in seconds, from a second to a day.
 pub const LONG_SECONDS: &[f64] =
     &[1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 86_400.0];
 
-/// Things that happen one by one.
+/// Bounds for small counts, up to a thousand.
 pub const COUNTS: &[f64] = &[0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 25.0, 30.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
 
-/// Tokens, a hundred to ten million.
+/// Bounds for tokens, from a hundred to ten million.
 pub const TOKENS: &[f64] = &[100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 2e5, 3e5, 5e5, 1e6, 3e6, 1e7];
 
-/// US dollars, a tenth of a cent to a thousand.
+/// Bounds in US dollars, from a tenth of a cent to a thousand.
 pub const USD: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 1_000.0];
 
-/// Anything, from a millionth to 1e15.
+/// Bounds for any measure, from a millionth to 1e15.
 pub const MEASURES: &[f64] = &[
     1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3,
     1e4, 1e5, 1e6, 1e7, 1e8, 2e8, 5e8, 1e9, 2e9, 5e9, 1e10, 2e10, 5e10, 1e11, 1e12, 1e13, 1e15,
@@ -66,23 +66,23 @@ pub const MEASURES: &[f64] = &[
 
 metrics_table! {
     // --- receivers (labels: receiver, transport) ---
-    /// Spans taken in and safe.
+    /// Spans accepted and stored safely.
     RECEIVER_ACCEPTED_SPANS = "otelcol_receiver_accepted_spans_total", Kind::Counter;
-    /// Spans pushed back to the client.
+    /// Spans refused; the client must retry or drop them.
     RECEIVER_REFUSED_SPANS = "otelcol_receiver_refused_spans_total", Kind::Counter;
-    /// Spans not taken in for a failure of ours.
+    /// Spans not accepted because of a failure in tollgate.
     RECEIVER_FAILED_SPANS = "otelcol_receiver_failed_spans_total", Kind::Counter;
-    /// Metric points taken in and safe.
+    /// Metric points accepted and stored safely.
     RECEIVER_ACCEPTED_POINTS = "otelcol_receiver_accepted_metric_points_total", Kind::Counter;
-    /// Metric points pushed back to the client.
+    /// Metric points refused; the client must retry or drop them.
     RECEIVER_REFUSED_POINTS = "otelcol_receiver_refused_metric_points_total", Kind::Counter;
-    /// Metric points not taken in for a failure of ours.
+    /// Metric points not accepted because of a failure in tollgate.
     RECEIVER_FAILED_POINTS = "otelcol_receiver_failed_metric_points_total", Kind::Counter;
-    /// Log records taken in and safe.
+    /// Log records accepted and stored safely.
     RECEIVER_ACCEPTED_LOGS = "otelcol_receiver_accepted_log_records_total", Kind::Counter;
-    /// Log records pushed back to the client.
+    /// Log records refused; the client must retry or drop them.
     RECEIVER_REFUSED_LOGS = "otelcol_receiver_refused_log_records_total", Kind::Counter;
-    /// Log records not taken in for a failure of ours.
+    /// Log records not accepted because of a failure in tollgate.
     RECEIVER_FAILED_LOGS = "otelcol_receiver_failed_log_records_total", Kind::Counter;
     /// Requests, by outcome: success, refused, failure.
     RECEIVER_REQUESTS = "otelcol_receiver_requests_total", Kind::Counter;
@@ -90,57 +90,58 @@ metrics_table! {
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", Kind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", Kind::Gauge;
-    /// Connections closed unasked, by reason: limit, crowded (it rested, and another came), silent, idle,
-    /// age, handshake.
+    /// Connections closed by the receiver, by reason: limit, crowded (it was idle, and a new connection needed its
+    /// place), silent, idle, age, handshake, head.
     RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", Kind::Counter;
-    /// Times that a changed certificate, key or tokens file could not be taken: the last good one is in use.
+    /// Failed reloads of a changed certificate, key or tokens file; the last valid one stays in use.
     RECEIVER_RELOAD_FAILURES = "tollgate_receiver_reload_failures_total", Kind::Counter;
-    /// Times that the configuration was read again and could not be taken: the one before is in use.
+    /// Failed reloads of the configuration; the previous one stays in use.
     CONFIG_RELOAD_FAILURES = "tollgate_config_reload_failures_total", Kind::Counter;
 
     // --- engine: inlet, workers, sequencer, outlet ---
-    /// Bytes of requests in flight that are charged to the byte budget.
+    /// Bytes of requests in flight, as charged to the byte budget.
     IN_FLIGHT_BYTES = "tollgate_in_flight_bytes", Kind::Gauge;
-    /// Size of the byte budget.
+    /// Size of the byte budget, in bytes.
     IN_FLIGHT_LIMIT = "tollgate_in_flight_limit_bytes", Kind::Gauge;
-    /// Requests that wait for a worker.
+    /// Requests waiting for a worker.
     WORKERS_WAITING = "tollgate_workers_waiting", Kind::Gauge;
     /// Requests answered by the engine (labels: outcome, reason).
     REQUESTS = "tollgate_requests_total", Kind::Counter;
-    /// Requests refused because their account sends more than it may (label: account).
+    /// Requests refused because their account is over its rate (label: account).
     ACCOUNT_LIMITED = "tollgate_account_limited_requests_total", Kind::Counter;
-    /// Requests whose bytes were seen before (labels: kind = joined or repeat).
+    /// Requests whose bytes were received before (label: kind = joined or repeat).
     REPEATS = "tollgate_repeated_requests_total", Kind::Counter;
-    /// Time a worker spent on a request.
+    /// Time that a worker spent on a request, in seconds.
     WORK_SECONDS = "tollgate_work_seconds", Kind::Histogram(SECONDS);
-    /// Requests that wait for an external recogniser's answer.
+    /// Requests waiting for an external recogniser's answer.
     WORK_PARKED = "tollgate_work_parked_requests", Kind::Gauge;
-    /// Time from the ticket of a batch to its commit.
+    /// Time from a batch's ticket to its commit, in seconds.
     COMMIT_SECONDS = "tollgate_commit_seconds", Kind::Histogram(SECONDS);
     /// Panics that were caught (label: place).
     PANICS = "tollgate_panics_total", Kind::Counter;
-    /// Items that could not be processed and were sealed to the auditors (label: signal).
+    /// Items that could not be processed and were sealed for the auditors (label: signal).
     QUARANTINED_ITEMS = "tollgate_quarantined_items_total", Kind::Counter;
-    /// Items that could not be processed, or were refused one by one, and were dropped (labels: signal; reason:
+    /// Items dropped because they could not be processed or were refused one by one (labels: signal; reason:
     /// `no_vault`, `not_sealed`, `bad_ids`, `item_too_large`).
     DROPPED_ITEMS = "tollgate_dropped_items_total", Kind::Counter;
-    /// Items that came to a processor, those of requests that had to come again too (labels: processor, otel_signal).
+    /// Items that reached a processor, including those of requests that had to be retried (labels: processor,
+    /// otel_signal).
     PROCESSOR_INCOMING = "otelcol_processor_incoming_items_total", Kind::Counter;
-    /// Items that went on from it (labels: processor, otel_signal).
+    /// Items that left a processor (labels: processor, otel_signal).
     PROCESSOR_OUTGOING = "otelcol_processor_outgoing_items_total", Kind::Counter;
-    /// Items that a `filter` step dropped (labels: processor, rule, signal).
+    /// Items dropped by a `filter` step (labels: processor, rule, signal).
     FILTERED_ITEMS = "tollgate_filtered_items_total", Kind::Counter;
-    /// Fields that the OTLP schema does not know and that copies for third parties do without (label: signal).
+    /// Fields unknown to the OTLP schema that were removed from copies for third parties (label: signal).
     UNKNOWN_DROPPED = "tollgate_unknown_fields_dropped_total", Kind::Counter;
-    /// Clients of `tollgate tap` that are connected.
+    /// Connected clients of `tollgate tap`.
     TAP_CLIENTS = "tollgate_tap_clients", Kind::Gauge;
-    /// Requests that were not shown to one who looks on, because they did not fit in its queue.
+    /// Requests not shown to a client of `tollgate tap`, because its queue was full.
     TAP_LEFT_OUT = "tollgate_tap_left_out_requests_total", Kind::Counter;
-    /// References that no ticket filled in. Always 0, or there is a bug.
+    /// Vault references that no ticket filled in. Always 0; any other value is a bug.
     SLOTS_UNFILLED = "tollgate_references_unfilled_total", Kind::Counter;
-    /// Time it takes to write a checkpoint of the processors' state.
+    /// Time to write a checkpoint of the processors' state, in seconds.
     CHECKPOINT_SECONDS = "tollgate_checkpoint_seconds", Kind::Histogram(SECONDS);
-    /// Size of the last checkpoint.
+    /// Size of the last checkpoint, in bytes.
     CHECKPOINT_BYTES = "tollgate_checkpoint_bytes", Kind::Gauge;
     /// Checkpoints that could not be written or read (label: step).
     CHECKPOINT_FAILURES = "tollgate_checkpoint_failures_total", Kind::Counter;
@@ -156,266 +157,268 @@ metrics_table! {
     FAILED_LOGS = "otelcol_exporter_send_failed_log_records_total", Kind::Counter;
     /// Metric points that a back end refused for good (label: exporter).
     FAILED_POINTS = "otelcol_exporter_send_failed_metric_points_total", Kind::Counter;
-    /// Spans that the spool did not take for an exporter: clients were told to come again (label: exporter).
+    /// Spans that the spool did not accept for an exporter; clients were asked to retry (label: exporter).
     NOT_QUEUED_SPANS = "otelcol_exporter_enqueue_failed_spans_total", Kind::Counter;
-    /// Log records that the spool did not take for an exporter: clients were told to come again (label: exporter).
+    /// Log records that the spool did not accept for an exporter; clients were asked to retry (label: exporter).
     NOT_QUEUED_LOGS = "otelcol_exporter_enqueue_failed_log_records_total", Kind::Counter;
-    /// Metric points that the spool did not take for an exporter: clients were told to come again (label: exporter).
+    /// Metric points that the spool did not accept for an exporter; clients were asked to retry (label: exporter).
     NOT_QUEUED_POINTS = "otelcol_exporter_enqueue_failed_metric_points_total", Kind::Counter;
-    /// Batches that wait in the spool (label: exporter).
+    /// Batches waiting in the spool (label: exporter).
     QUEUE_SIZE = "otelcol_exporter_queue_size", Kind::Gauge;
-    /// Batches that could wait in the spool: those that do, and as many of their mean size as the spool still has room
-    /// for (label: exporter).
+    /// Batches that the spool could hold: those waiting, and as many of their mean size as there is still room for
+    /// (label: exporter).
     QUEUE_CAPACITY = "otelcol_exporter_queue_capacity", Kind::Gauge;
-    /// Requests on their way (label: exporter).
+    /// Requests being sent (label: exporter).
     IN_FLIGHT_REQUESTS = "otelcol_exporter_in_flight_requests", Kind::Gauge;
     /// Items in one outgoing request (label: exporter).
     SEND_SIZE = "otelcol_exporter_queue_batch_send_size", Kind::Histogram(ITEMS);
     /// Bytes of one outgoing request before compression (label: exporter).
     SEND_BYTES = "otelcol_exporter_queue_batch_send_size_bytes", Kind::Histogram(BYTES);
-    /// Batches that were given up, oldest first, because more waited than `max_pending` (label: exporter).
+    /// Batches dropped, oldest first, because more than `max_pending` was waiting (label: exporter).
     EXPIRED = "tollgate_exporter_expired_batches_total", Kind::Counter;
-    /// 1 while as much waits as `max_pending` allows and clients are told to come again, for `on_full: refuse` (label:
-    /// exporter).
+    /// 1 while `max_pending` is reached and clients are asked to retry (`on_full: refuse`), else 0 (label: exporter).
     PENDING_FULL = "tollgate_exporter_pending_full", Kind::Gauge;
-    /// Batches of an exporter with `ack: offered` that were given up (label: exporter).
+    /// Batches dropped by an exporter with `ack: offered` (label: exporter).
     OFFERED_DROPPED = "tollgate_exporter_offered_dropped_batches_total", Kind::Counter;
-    /// Answers that wait for the verdicts of back ends (`ack: delivered`).
+    /// Requests whose answer waits for a back end's verdict (`ack: delivered`).
     ANSWERS_WAITING = "tollgate_answers_waiting", Kind::Gauge;
-    /// Age of the oldest batch that waits, seconds (label: exporter).
+    /// Age of the oldest waiting batch, in seconds (label: exporter).
     QUEUE_AGE = "tollgate_exporter_queue_oldest_seconds", Kind::Gauge;
-    /// Attempts that failed and will be repeated (labels: exporter, reason).
+    /// Attempts that failed and will be retried (labels: exporter, reason).
     RETRIES = "tollgate_exporter_retries_total", Kind::Counter;
-    /// 1 while the back end refuses the credential or the address (label: exporter).
+    /// 1 while the back end refuses the credential or the address, else 0 (label: exporter).
     DENIED = "tollgate_exporter_denied", Kind::Gauge;
-    /// Batches that may not go to this exporter as it is configured now; they stay in the spool (label: exporter).
+    /// Batches that the current configuration does not allow to send to this exporter; they stay in the spool (label:
+    /// exporter).
     HELD = "tollgate_exporter_held_batches", Kind::Gauge;
     /// Items that a back end refused and that are kept in the spool's quarantine (label: exporter).
     SET_ASIDE = "tollgate_exporter_quarantined_items_total", Kind::Counter;
-    /// Records of items that back ends refused for good that were given up, oldest first, because more was kept than
-    /// `spool.quarantine.max_size`.
+    /// Quarantined records dropped, oldest first, because the quarantine was larger than `spool.quarantine.max_size`.
     QUARANTINE_EXPIRED = "tollgate_spool_quarantine_expired_records_total", Kind::Counter;
-    /// Series whose totals an exporter with `deltatocumulative` remembers (label: exporter).
+    /// Series whose totals an exporter with `deltatocumulative` keeps (label: exporter).
     CUMULATIVE_STREAMS = "tollgate_exporter_cumulative_streams", Kind::Gauge;
-    /// Series that were forgotten because there were more than `max_streams` (label: exporter).
+    /// Series dropped because there were more than `max_streams` (label: exporter).
     CUMULATIVE_EVICTED = "tollgate_exporter_cumulative_evicted_total", Kind::Counter;
-    /// Points of deltas that are in no total (labels: exporter; reason: `older` = a repeat or too late, `invalid`).
+    /// Delta points left out of the totals (labels: exporter; reason: `older` = a repeat or too late, `invalid`).
     CUMULATIVE_DROPPED = "tollgate_exporter_cumulative_dropped_points_total", Kind::Counter;
-    /// Times the spool could not be read for an exporter (label: exporter).
+    /// Failures to read the spool for an exporter (label: exporter).
     READ_FAILURES = "tollgate_exporter_spool_read_failures_total", Kind::Counter;
 
     // --- spool ---
-    /// Bytes that all files of the spool take, room taken ahead included.
+    /// Bytes of all spool files, including preallocated space.
     SPOOL_BYTES = "tollgate_spool_bytes", Kind::Gauge;
-    /// Bytes that all files of the spool may take.
+    /// Maximum bytes of all spool files.
     SPOOL_LIMIT_BYTES = "tollgate_spool_limit_bytes", Kind::Gauge;
-    /// Seconds until the spool is full at the rate of the last minutes; 36000000 (10,000 hours) where it does not grow.
+    /// Seconds until the spool is full at the rate of the last minutes; 36000000 (10,000 hours) if it is not growing.
     SPOOL_TIME_LEFT = "tollgate_spool_time_left_seconds", Kind::Gauge;
-    /// Age of the oldest record that still waits for a consumer.
+    /// Age of the oldest record still waiting for a consumer, in seconds.
     SPOOL_OLDEST_SECONDS = "tollgate_spool_oldest_seconds", Kind::Gauge;
     /// Records in the spool that wait for the consumer.
     SPOOL_PENDING_RECORDS = "tollgate_spool_pending_records", Kind::Gauge;
     /// Bytes in the spool that wait for the consumer.
     SPOOL_PENDING_BYTES = "tollgate_spool_pending_bytes", Kind::Gauge;
-    /// Group commits: one write and one sync each.
+    /// Group commits; each is one write and one sync.
     SPOOL_COMMITS = "tollgate_spool_commits_total", Kind::Counter;
-    /// Time that the sync of a group commit took.
+    /// Time to sync a group commit, in seconds.
     SPOOL_FSYNC_SECONDS = "tollgate_spool_fsync_seconds", Kind::Histogram(SECONDS);
-    /// Reservations refused, by reason.
+    /// Refused reservations of spool space, by reason.
     SPOOL_REFUSED = "tollgate_spool_refused_total", Kind::Counter;
-    /// 1 after the spool could not be written and the process has to be restarted.
+    /// 1 after a write to the spool failed and the process must be restarted.
     SPOOL_POISONED = "tollgate_spool_poisoned", Kind::Gauge;
 
     // --- vault ---
     /// Sealed fragments handed to the spool (label: processor).
     VAULT_FRAGMENTS = "tollgate_vault_fragments_total", Kind::Counter;
-    /// Content that was sealed, bytes of canonical JSON (label: processor).
+    /// Content that was sealed, in bytes of canonical JSON (label: processor).
     VAULT_CONTENT_BYTES = "tollgate_vault_content_bytes_total", Kind::Counter;
-    /// Traces that are known as an agent's (label: processor).
+    /// Traces known to belong to an agent (label: processor).
     VAULT_AGENT_TRACES = "tollgate_vault_agent_traces", Kind::Gauge;
-    /// Services remembered as sources of agents' items; expired ones go when room is needed (label: processor).
+    /// Services remembered as sources of agents' items; expired ones are removed when room is needed (label:
+    /// processor).
     VAULT_AGENT_SERVICES = "tollgate_vault_agent_services", Kind::Gauge;
-    /// Texts under unlisted keys that are remembered until enough sessions have sent them (label: processor).
+    /// Texts under unlisted keys, remembered until enough sessions have sent them (label: processor).
     VAULT_LABELS = "tollgate_vault_labels", Kind::Gauge;
-    /// Values of agents' items that went to the vault because no list names their keys, which stay with `[CONTENT]`;
-    /// the Gateway page has the line that keeps each (labels: processor; key: names alone, `other` beyond the first few
-    /// hundred; rule: `labels`, or `privacy` for what the profile moved).
+    /// Values of agents' items that moved to the vault because no list names their keys, leaving `[CONTENT]`; the
+    /// Gateway page shows the configuration line that keeps each (labels: processor; key: the name, `other` beyond the
+    /// first few hundred; rule: `labels`, or `privacy` for values that the profile moved).
     VAULT_MOVED_VALUES = "tollgate_vault_moved_values_total", Kind::Counter;
     /// 1 for the privacy profile in force, else 0 (labels: processor; profile: `standard`, `strict`).
     VAULT_PRIVACY = "tollgate_vault_privacy", Kind::Gauge;
-    /// Memory for what later turns of a session may refer to, bytes (label: processor).
+    /// Memory for content that later turns of a session may refer to, in bytes (label: processor).
     VAULT_CONTEXT_BYTES = "tollgate_vault_context_bytes", Kind::Gauge;
     /// Items whose content was dropped because there is no store (label: processor).
     VAULT_DROPPED_ITEMS = "tollgate_vault_dropped_items_total", Kind::Counter;
-    /// Reference attributes that clients sent and that were removed or moved aside (label: processor).
+    /// Reference attributes sent by clients that were removed or renamed (label: processor).
     VAULT_FORGED_REFERENCES = "tollgate_vault_forged_references_total", Kind::Counter;
     /// Attempts to write an object to the store (labels: processor, kind, outcome).
     VAULT_UPLOADS = "tollgate_vault_uploads_total", Kind::Counter;
     /// Committed bytes that are not in the store yet (label: processor).
     VAULT_PENDING_BYTES = "tollgate_vault_pending_bytes", Kind::Gauge;
-    /// Age of the oldest committed record that is not in the store yet, seconds (label: processor).
+    /// Age of the oldest committed record that is not in the store yet, in seconds (label: processor).
     VAULT_UPLOAD_LAG = "tollgate_vault_upload_lag_seconds", Kind::Gauge;
-    /// Objects whose store copy differs or was damaged: look at memory, disk and store (label: processor).
+    /// Objects whose copy in the store differs or was damaged: check memory, disk and store (label: processor).
     VAULT_CORRUPT_UPLOADS = "tollgate_vault_corrupt_uploads_total", Kind::Counter;
-    /// Records of the vault that are damaged in the spool: what they held is not stored (label: processor).
+    /// Vault records damaged in the spool; their content is not stored (label: processor).
     VAULT_DAMAGED_RECORDS = "tollgate_vault_damaged_records_total", Kind::Counter;
-    /// Times a chain had to leave its epoch: look at it, `fork` means that two processes take themselves for one
-    /// (labels: processor, reason).
+    /// Times that a chain had to leave its epoch: investigate; `fork` means that two processes believe to be the same
+    /// writer (labels: processor, reason).
     VAULT_CHAIN_BREAKS = "tollgate_vault_chain_breaks_total", Kind::Counter;
-    /// Lines in the chain that only say that one was lost (label: processor).
+    /// Lines in the chain that only record that a line was lost (label: processor).
     VAULT_GAP_LEAVES = "tollgate_vault_gap_leaves_total", Kind::Counter;
 
     // --- cost and rates ---
-    /// Cost of priced calls, USD; only grows (labels: tenant, model, provider).
+    /// Cost of priced calls, in USD; only grows (labels: tenant, model, provider).
     COST_USD = "tollgate_cost_usd_total", Kind::Sum;
-    /// Records of model calls by what became of them (label: status).
+    /// Records of model calls, by cost status (label: status).
     COST_CALLS = "tollgate_cost_calls_total", Kind::Counter;
-    /// Calls that should have a price and have none (labels: provider, model, reason, nearest = the listed id most like
-    /// it); reason no_usage: the client tells no tokens, for OpenAI's streams until stream_options.include_usage is on.
+    /// Calls that should have a price but have none (labels: provider, model, reason, nearest = the most similar
+    /// listed id); reason no_usage: the client reports no tokens, for OpenAI streams until
+    /// stream_options.include_usage is on.
     COST_UNPRICED = "tollgate_cost_unpriced_total", Kind::Counter;
     /// Tokens of calls without a price (labels: provider, model).
     COST_UNPRICED_TOKENS = "tollgate_cost_unpriced_tokens_total", Kind::Counter;
-    /// Calls whose billed signal never came, and images, speech and the like without tokens (label: dialect).
+    /// Calls whose billed signal never arrived, and images, speech and the like without tokens (label: dialect).
     COST_UNBILLED = "tollgate_cost_unbilled_calls_total", Kind::Counter;
-    /// Calls whose client reported another cost.
+    /// Calls whose client reported a different cost.
     COST_MISMATCH = "tollgate_cost_reported_mismatch_total", Kind::Counter;
-    /// Claims of calls that were forgotten, by age or for room: a later copy would count again.
+    /// Claims of calls that were dropped, because of their age or for lack of room; a later copy would count again.
     COST_FORGOTTEN = "tollgate_cost_claims_forgotten", Kind::Gauge;
-    /// Calls without a model of their own that could not wait for a parent that tells one: too many wait; they have no
-    /// price.
+    /// Calls without a model of their own that could not wait for a parent that has one, because too many were
+    /// waiting; they have no price.
     COST_WAITING_FULL = "tollgate_cost_waiting_full_total", Kind::Counter;
-    /// Parents with a model that were forgotten for want of room, before their time.
+    /// Parents with a model that were dropped early for lack of room.
     COST_PARENTS_FORGOTTEN = "tollgate_cost_parents_forgotten_total", Kind::Counter;
-    /// The rate table in use; always 1 (labels: version (with those of its overlays), sha256).
+    /// The rate table in use; always 1 (labels: version (including overlays), sha256).
     RATES_INFO = "tollgate_rates_info", Kind::Gauge;
     /// Seconds since the rate table in use was last known to be the newest (without `refresh`: since the start).
     RATES_AGE = "tollgate_rates_age_seconds", Kind::Gauge;
-    /// 1 while the last look for a newer rate table failed: the last good one stays in use.
+    /// 1 if the last check for a newer rate table failed, else 0; the last valid table stays in use.
     RATES_REFRESH_FAILED = "tollgate_rates_refresh_failed", Kind::Gauge;
-    /// Looks for a newer rate table (label: outcome = same, taken or refused).
+    /// Checks for a newer rate table (label: outcome = same, taken or refused).
     RATES_REFRESHES = "tollgate_rates_refreshes_total", Kind::Counter;
 
     // --- normalize, vocabulary ---
-    /// Items by the dialect they were recognised as (labels: dialect, signal).
+    /// Items, by the dialect they were recognised as (labels: dialect, signal).
     DIALECT_ITEMS = "tollgate_dialect_items_total", Kind::Counter;
-    /// Attributes that the conventions require and no key of the item tells (labels: dialect, attribute).
+    /// Attributes that the conventions require and that no key of the item provides (labels: dialect, attribute).
     MISSING_ATTRIBUTES = "tollgate_missing_attributes_total", Kind::Counter;
-    /// Attributes that only tollgate may set and that clients sent; they were removed (label: processor).
+    /// Attributes reserved for tollgate that clients sent; they were removed (label: processor).
     CLIENT_STAMPS = "tollgate_client_stamps_removed_total", Kind::Counter;
 
-    // --- runs (features, models, tenants and tools are capped at 200 values, then `other`) ---
-    /// How long a session lasted, from its first to its last event, by its main model.
+    // --- runs (values of labels that come from telemetry are limited, see `labels`; others are `other`) ---
+    /// Duration of a session from its first to its last event, in seconds, by its main model.
     SESSION_DURATION = "agent_session_duration_seconds", Kind::Histogram(LONG_SECONDS);
-    /// Model calls that were answered in a session.
+    /// Answered model calls in a session.
     SESSION_LLM_CALLS = "agent_session_llm_calls", Kind::Histogram(COUNTS);
     /// Calls of one tool in a session.
     SESSION_TOOL_CALLS = "agent_session_tool_calls", Kind::Histogram(COUNTS);
-    /// What a session cost.
+    /// Cost of a session, in USD.
     SESSION_COST = "agent_session_cost_usd", Kind::Histogram(USD);
     /// Sessions that ended.
     SESSIONS = "agent_sessions_total", Kind::Counter;
-    /// Sessions that ended, of which a run failed.
+    /// Ended sessions in which a run failed.
     SESSION_ERRORS = "agent_session_errors_total", Kind::Counter;
-    /// Input tokens of one model in a run, cached ones included.
+    /// Input tokens of one model in a run, including cached ones.
     TURN_INPUT_TOKENS = "agent_turn_input_tokens", Kind::Histogram(TOKENS);
     /// Output tokens of one model in a run.
     TURN_OUTPUT_TOKENS = "agent_turn_output_tokens", Kind::Histogram(TOKENS);
-    /// Iterations of a run's loop: as told, else its own model calls.
+    /// Iterations of a run's loop: as reported, else the number of its own model calls.
     RUN_ITERATIONS = "agent_run_iterations", Kind::Histogram(COUNTS);
-    /// How long a run lasted.
+    /// Duration of a run, in seconds.
     RUN_DURATION = "agent_run_duration_seconds", Kind::Histogram(LONG_SECONDS);
-    /// What a run cost.
+    /// Cost of a run, in USD.
     RUN_COST = "agent_run_cost_usd", Kind::Histogram(USD);
-    /// Runs that are over, by where they stand: ended, failed, killed, idle, evicted (labels: state, tenant, feature).
+    /// Runs that are over, by state: ended, failed, killed, idle, evicted (labels: state, tenant, feature).
     RUNS = "agent_runs_total", Kind::Counter;
-    /// What runs cost, USD; only grows (label: agent_type).
+    /// Cost of runs, in USD; only grows (label: agent_type).
     ESTIMATED_COST = "agent_estimated_cost_usd", Kind::Gauge;
-    /// Tool calls of a run that were made again after a failure of the same tool (label: feature).
+    /// Tool calls of a run that were retried after the same tool failed (label: feature).
     RUN_TOOL_RETRIES = "agent_run_tool_retries", Kind::Histogram(COUNTS);
-    /// Tool calls, as they come (label: tool_name).
+    /// Tool calls, counted on arrival (label: tool_name).
     TOOL_CALLS = "agent_tool_calls_total", Kind::Counter;
-    /// Tool calls that failed, as they come (label: tool_name).
+    /// Failed tool calls, counted on arrival (label: tool_name).
     TOOL_FAILURES = "agent_tool_failures_total", Kind::Counter;
-    /// Model calls and turns of runs that are over, by how they ended (label: reason, in one spelling each).
+    /// Model calls and turns of finished runs, by how they ended (label: reason, in one spelling each).
     FINISHES = "agent_turn_finish_total", Kind::Counter;
-    /// Failures of model calls, tools and turns of runs that are over (label: error_type).
+    /// Failures of model calls, tools and turns of finished runs (label: error_type).
     RUN_ERRORS = "agent_errors_total", Kind::Counter;
-    /// Model calls that were refused, rate limited, overloaded or failed (labels: reason, provider, tenant, template).
+    /// Model calls that were refused, rate-limited, overloaded or failed (labels: reason, provider, tenant, template).
     MODEL_TROUBLES = "agent_model_troubles_total", Kind::Counter;
-    /// Changes to another model (labels: reason = refusal, rate_limited_429, overloaded_529 or other; provider, tenant,
-    /// template).
+    /// Changes to another model (labels: reason = refusal, rate_limited_429, overloaded_529 or other; provider,
+    /// tenant, template).
     FALLBACKS = "agent_fallback_total", Kind::Counter;
-    /// Permissions that were denied (labels: tool, source).
+    /// Denied permissions (labels: tool, source).
     PERMISSION_DENIALS = "agent_permission_denials_total", Kind::Counter;
-    /// Investigations: incidents with a run that is over (label: agent_type).
+    /// Investigations: incidents with a finished run (label: agent_type).
     INVESTIGATIONS = "agent_investigations_total", Kind::Counter;
-    /// Investigations in which a human decided otherwise (label: agent_type).
+    /// Investigations in which a human overrode the decision (label: agent_type).
     OVERRIDES = "agent_human_override_count", Kind::Counter;
-    /// The 95th percentile of tool calls per investigation (label: agent_type).
+    /// 95th percentile of tool calls per investigation (label: agent_type).
     TOOL_CALLS_P95 = "agent_tool_calls_per_investigation_p95", Kind::Gauge;
     /// Numeric span attributes (labels: measure, service, tenant, commit).
     MEASURE = "agent_measure", Kind::Histogram(MEASURES);
-    /// Alerts that tollgate computes itself and that began to fire (labels: rule, tenant).
+    /// Alerts computed by tollgate that began to fire (labels: rule, tenant).
     ALERTS = "agent_alert_total", Kind::Counter;
-    /// Messages about alerts to the webhook (label: outcome = sent, failed, muted or repeated; of the last two nothing
-    /// was sent).
+    /// Alert messages for the webhook (label: outcome = sent, failed, muted or repeated; muted and repeated ones were
+    /// not sent).
     ALERT_MESSAGES = "tollgate_alert_messages_total", Kind::Counter;
-    /// Measures that were negative, not finite or above 1e15, and were left out.
+    /// Measures that were left out because they were negative, not finite or above 1e15.
     MEASURES_REFUSED = "tollgate_measures_refused_total", Kind::Counter;
-    /// Events of runs that a connector could not emit in time: the oldest are dropped.
+    /// Run events that a connector could not emit in time; the oldest are dropped.
     RUN_EVENTS_DROPPED = "tollgate_run_events_dropped_total", Kind::Counter;
-    /// Requests that a connector made and the engine took (label: connector).
+    /// Requests made by a connector and accepted by the engine (label: connector).
     CONNECTOR_TOLD = "tollgate_connector_requests_total", Kind::Counter;
-    /// Requests that a connector made and its pipelines refused for good (label: connector).
+    /// Requests made by a connector and refused for good by its pipelines (label: connector).
     CONNECTOR_REFUSED = "tollgate_connector_refused_total", Kind::Counter;
-    /// Runs whose end was not told yet.
+    /// Runs whose end was not reported yet.
     RUNS_LIVE = "tollgate_runs_live", Kind::Gauge;
-    /// Runs that were forgotten before they ended, for lack of room.
+    /// Runs dropped before they ended, for lack of room.
     RUNS_EVICTED = "tollgate_runs_evicted_total", Kind::Counter;
 
     // --- redact ---
-    /// Private stretches replaced, by rule and signal.
+    /// Private texts replaced, by rule and signal.
     REDACTIONS = "tollgate_redactions_total", Kind::Counter;
-    /// The same by place (labels: signal, place: key, value, body, name, status, other).
+    /// Private texts replaced, by place (labels: signal, place: key, value, body, name, status, other).
     REDACTIONS_BY_PLACE = "tollgate_redactions_by_place_total", Kind::Counter;
-    /// Attributes dropped because their key says that they hold a credential (or content, on metrics), by signal.
+    /// Attributes dropped because their key names a credential (or content, on metrics), by signal.
     REDACT_DROPPED_ATTRIBUTES = "tollgate_redact_dropped_attributes_total", Kind::Counter;
-    /// Texts (errors, status messages, span names, log bodies) that repeated content and lost it, by signal.
+    /// Texts (errors, status messages, span names, log bodies) from which repeated content was removed, by signal.
     REDACT_ECHOES = "tollgate_redact_echoes_total", Kind::Counter;
-    /// Memory of fingerprints of content of earlier requests, bytes.
+    /// Memory for fingerprints of content from earlier requests, in bytes.
     ECHO_MEMORY_BYTES = "tollgate_echo_memory_bytes", Kind::Gauge;
-    /// Values cut to their cap, by signal.
+    /// Values cut to their maximum length, by signal.
     REDACT_CUT_VALUES = "tollgate_redact_cut_values_total", Kind::Counter;
-    /// Values that could not be searched, all or part of them: bytes that are no text, texts that are too long or
-    /// nested too deep (label: signal).
+    /// Values that could not be searched completely: bytes that are not text, and texts that are too long or nested
+    /// too deep (label: signal).
     REDACT_UNSCANNED_VALUES = "tollgate_redact_unscanned_values_total", Kind::Counter;
     /// Calls of the external recogniser (labels: processor, outcome).
     RECOGNISER_CALLS = "tollgate_recogniser_calls_total", Kind::Counter;
-    /// Time of one call (label: processor).
+    /// Time of one recogniser call, in seconds (label: processor).
     RECOGNISER_SECONDS = "tollgate_recogniser_seconds", Kind::Histogram(SECONDS);
-    /// Texts that were sent to it (label: processor).
+    /// Texts sent to the recogniser (label: processor).
     RECOGNISER_TEXTS = "tollgate_recogniser_texts_total", Kind::Counter;
-    /// Bytes of them (label: processor).
+    /// Bytes of text sent to the recogniser (label: processor).
     RECOGNISER_BYTES = "tollgate_recogniser_text_bytes_total", Kind::Counter;
-    /// Requests that were told to come again because it gave no answer (label: processor).
+    /// Requests that clients must retry because the recogniser gave no answer (label: processor).
     RECOGNISER_HELD = "tollgate_recogniser_held_requests_total", Kind::Counter;
-    /// Texts that became `[UNSCANNED]` for want of its answer (label: processor).
+    /// Texts replaced by `[UNSCANNED]` because the recogniser gave no answer (label: processor).
     RECOGNISER_UNSCANNED = "tollgate_recogniser_unscanned_texts_total", Kind::Counter;
 
     // --- process ---
     /// Information about the running build; always 1.
     INFO = "tollgate_info", Kind::Gauge;
-    /// Resident memory of this process.
+    /// Resident memory of this process, in bytes.
     RSS = "otelcol_process_memory_rss", Kind::Gauge;
-    /// Memory that this process may take, bytes: `limits.memory`, else the cgroup's limit, else the machine's.
+    /// Memory that this process may use, in bytes: `limits.memory`, else the cgroup's limit, else the machine's
+    /// memory.
     MEMORY_LIMIT = "tollgate_memory_limit_bytes", Kind::Gauge;
-    /// What is taken of it, without cache that the system takes back, bytes.
+    /// Memory used of that limit, in bytes, without cache that the system can reclaim.
     MEMORY_USED = "tollgate_memory_used_bytes", Kind::Gauge;
-    /// How short memory is: 0 not, 1 new requests come again, 2 one request at a time.
+    /// Memory pressure: 0 none, 1 new requests must be retried, 2 one request at a time.
     MEMORY_PRESSURE = "tollgate_memory_pressure", Kind::Gauge;
     /// Exports of tollgate's own metrics (label: outcome = sent or failed).
     OWN_EXPORTS = "tollgate_own_metrics_exports_total", Kind::Counter;
-    /// Processor time of this process, user and system.
+    /// Processor time of this process, user and system, in seconds.
     CPU = "otelcol_process_cpu_seconds_total", Kind::Sum;
     /// Seconds since this process started.
     UPTIME = "otelcol_process_uptime", Kind::Gauge;

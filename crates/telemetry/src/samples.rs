@@ -1,32 +1,32 @@
-//! **What**: reads the text of `/metrics` back into samples. **Why**: the page shows what `/metrics` says, by
-//! construction. **Invariants**: a line that can't be read is skipped. **Not here**: the page (`admin`).
+//! Parses the text of `/metrics` into samples, so that the page in `admin` shows exactly what `/metrics` reports. A
+//! line that can't be parsed is skipped.
 
 use std::collections::BTreeMap;
 
 /// One sample of the exposition text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// Metric name (of histograms: with `_count`, `_sum`, `_bucket`).
+    /// Metric name; for histograms with `_count`, `_sum` or `_bucket`.
     pub name: String,
-    /// Labels.
+    /// Label names and values.
     pub labels: BTreeMap<String, String>,
     /// The value as written.
     pub value: String,
 }
 
 impl Sample {
-    /// The value as a number; zero when it is none.
+    /// The value as a number; zero if it is not one.
     pub fn number(&self) -> f64 {
         self.value.parse().unwrap_or(0.0)
     }
 
-    /// A label's value; empty when absent.
+    /// The value of a label; empty if the label is missing.
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
 }
 
-/// Reads Prometheus text exposition format 0.0.4.
+/// Parses the Prometheus text exposition format 0.0.4.
 pub fn parse(text: &str) -> Vec<Sample> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
 }

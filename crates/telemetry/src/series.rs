@@ -1,8 +1,7 @@
-//! **What**: metric values ([`Counter`], [`Gauge`], [`Histogram`]) and their text for `/metrics`
-//! ([`Registry::render`]). **Why**: the admin page and the OTLP export parse that same text, so all three show the same
-//! values. **Invariants**: recording takes no lock; metric names are written unescaped (a test of `names` checks them),
-//! label names are literals in our code; metrics stand in the order of `names::ALL`. **Not here**: which metrics exist
-//! (`names`).
+//! Metric values ([`Counter`], [`Gauge`], [`Histogram`]) and their text for `/metrics` ([`Registry::render`]). The
+//! admin page and the OTLP export parse that text, so that all three show the same values.
+//! Recording takes no lock. Metric names are written unescaped (a test of `names` checks them), label names are
+//! literals in the code, and metrics appear in the order of `names::ALL`. `names` defines the metrics.
 //!
 //! Source: Prometheus text exposition format 0.0.4.
 
@@ -15,7 +14,7 @@ use parking_lot::RwLock;
 
 use super::names::{ALL, Def, Kind};
 
-/// A total that only grows. Clones share it.
+/// A total that only grows. Clones share the same value.
 #[derive(Clone, Default)]
 pub struct Counter(Arc<AtomicU64>);
 
@@ -25,18 +24,18 @@ impl Counter {
         self.0.fetch_add(value, Ordering::Relaxed);
     }
 
-    /// The total.
+    /// The current total.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A value that goes up and down; the bits of an `f64`. Clones share it.
+/// A value that goes up and down, stored as the bits of an `f64`. Clones share the same value.
 #[derive(Clone, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 
 impl Gauge {
-    /// Sets the gauge.
+    /// Sets the value.
     pub fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Ordering::Relaxed);
     }
@@ -62,12 +61,12 @@ fn add(cell: &AtomicU64, value: f64) {
     let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
 }
 
-/// A distribution over fixed bucket bounds. Clones share it.
+/// A distribution over fixed bucket bounds. Clones share the same value.
 #[derive(Clone)]
 pub struct Histogram(Arc<Buckets>);
 
 struct Buckets {
-    /// Ascending.
+    /// Upper bounds, ascending.
     bounds: &'static [f64],
     /// Observations per bucket (not cumulative); the last bucket is `+Inf`.
     counts: Vec<AtomicU64>,
@@ -85,7 +84,7 @@ impl Histogram {
         self.0.counts.iter().all(|count| count.load(Ordering::Relaxed) == 0)
     }
 
-    /// Records `value`. NaN is ignored: it would make the sum NaN for good.
+    /// Records `value`. NaN is ignored, because it would make the sum NaN for good.
     pub fn record(&self, value: f64) {
         if value.is_nan() {
             return;
@@ -98,7 +97,7 @@ impl Histogram {
     }
 }
 
-/// Names and values, in the order in which they are written.
+/// Label names and values, in the order in which they are written.
 type Labels = Vec<(&'static str, String)>;
 
 #[derive(Clone)]
@@ -108,15 +107,14 @@ enum Cell {
     Histogram(Histogram),
 }
 
-/// Every series that was asked for. Looked up on the way of requests: a look-up of what is there and the text wait for
-/// nobody.
+/// All series. Requests look them up while being processed, so looking up an existing series takes only a read lock.
 #[derive(Default)]
 pub(crate) struct Registry {
     families: RwLock<HashMap<&'static str, BTreeMap<Arc<Labels>, Cell>>>,
 }
 
 impl Registry {
-    /// The counter with these labels. If `def` is no counter, the handle takes values that are never exported.
+    /// The counter with these labels. If `def` is not a counter, the values of the handle are never exported.
     pub(crate) fn counter(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Counter {
         self.with(def, labels, |cell| match cell {
             Cell::Counter(counter) => Some(counter.clone()),
@@ -125,7 +123,7 @@ impl Registry {
         .unwrap_or_default()
     }
 
-    /// The gauge with these labels. If `def` is no gauge, the handle takes values that are never exported.
+    /// The gauge with these labels. If `def` is not a gauge, the values of the handle are never exported.
     pub(crate) fn gauge(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Gauge {
         self.with(def, labels, |cell| match cell {
             Cell::Gauge(gauge) => Some(gauge.clone()),
@@ -134,7 +132,7 @@ impl Registry {
         .unwrap_or_default()
     }
 
-    /// The histogram with these labels. If `def` is no histogram, the handle takes values that are never exported.
+    /// The histogram with these labels. If `def` is not a histogram, the values of the handle are never exported.
     pub(crate) fn histogram(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Histogram {
         self.with(def, labels, |cell| match cell {
             Cell::Histogram(histogram) => Some(histogram.clone()),
@@ -156,7 +154,7 @@ impl Registry {
         read(self.families.write().entry(def.name).or_default().entry(Arc::new(labels)).or_insert_with(made))
     }
 
-    /// The value of each series of a counter or gauge.
+    /// The current value of each series of a counter or gauge.
     pub(crate) fn values(&self, def: &Def) -> Vec<f64> {
         let families = self.families.read();
         let cells = families.get(def.name).into_iter().flat_map(BTreeMap::values);
@@ -169,7 +167,7 @@ impl Registry {
             .collect()
     }
 
-    /// The series of a metric that have something to tell: a histogram once it has a value.
+    /// The series of a metric, without empty histograms.
     fn told(&self, def: &Def) -> Vec<(Arc<Labels>, Cell)> {
         let families = self.families.read();
         let cells = families.get(def.name).into_iter().flatten();
@@ -177,7 +175,8 @@ impl Registry {
         told.map(|(labels, cell)| (Arc::clone(labels), cell.clone())).collect()
     }
 
-    /// The text of `/metrics`. The lock is held for copies of the cells only, so that a long text holds up nobody.
+    /// The text of `/metrics`. The lock is held only while the cells are copied, so that formatting a long text blocks
+    /// no one.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         for def in ALL {

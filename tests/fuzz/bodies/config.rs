@@ -1,4 +1,5 @@
-//! Any text as a configuration: problems with places, or settings. What is valid is printed and read again as the same.
+//! Any text as a configuration gives problems with places, or settings. A valid one is printed and must read back the
+//! same.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Any bytes in any coding, inflated in any steps: refused, or a body within the cap. First byte: coding; second: cap;
-//! third: size of a step; the rest is the body, in two pieces.
+//! Any bytes in any coding, inflated in steps of any size, are refused or give a body within the limit. First byte:
+//! coding; second: limit; third: size of a step; the rest is the body, in two pieces.
 
 use bytes::Bytes;
 use net::Encoding;

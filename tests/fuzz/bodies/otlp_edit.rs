@@ -1,5 +1,5 @@
-//! Any edits of any request: what the payload says is what a reader of its bytes sees. First byte: signal and number of
-//! edits; four bytes an edit; the rest is the request.
+//! After any edits of any request, the payload and a reader of its encoded bytes agree. First byte: signal and number
+//! of edits; then four bytes per edit; the rest is the request.
 
 use super::oracle;
 use otlp::Signal;

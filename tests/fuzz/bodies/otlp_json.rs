@@ -1,5 +1,5 @@
-//! Any text as OTLP/JSON: refused, or a request that parses, and whose JSON leads to the same JSON again (the order of
-//! fields may differ from that of the text). The first byte picks the signal.
+//! Any text as OTLP/JSON is refused, or gives a request that parses and whose JSON converts to the same JSON again
+//! (the order of fields may differ from the text). The first byte selects the signal.
 
 use otlp::{Payload, Signal, json};
 

@@ -1,4 +1,5 @@
-//! Any bytes as a request: refused, or the same to us as to prost. The first byte picks the signal.
+//! Any bytes as a request are refused, or are read the same by our parser and by prost. The first byte selects the
+//! signal.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;

@@ -1,5 +1,5 @@
-//! Any request is split at any limit: no item lost, the parts count what the whole counts. First byte: signal; two
-//! bytes: limit.
+//! Any request can be split at any limit without losing an item, and the counts of the parts add up. First byte:
+//! signal; next two bytes: limit.
 
 use bytes::Bytes;
 

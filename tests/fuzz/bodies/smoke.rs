@@ -1,11 +1,11 @@
-//! A body run over examples that a seed has changed: short enough for every `cargo test`. Whoever has this module has
-//! the dice.
+//! Runs a fuzz body over examples mutated by a seed, short enough for every `cargo test`. The including module must
+//! provide `SeededRng`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{Rng as _, SeededRng};
 
-/// One of the examples, changed in some places.
+/// One of the examples, changed in a few places.
 fn changed(dice: &SeededRng, examples: &[Vec<u8>]) -> Vec<u8> {
     let below = |n: usize| usize::try_from(dice.next() % n.max(1) as u64).unwrap();
     let mut out = examples[below(examples.len())].clone();
@@ -33,7 +33,7 @@ fn changed(dice: &SeededRng, examples: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-/// Runs a body over so many inputs; the number of the one that fails is told.
+/// Runs a body over `count` inputs and reports the seed of the one that fails.
 pub fn smoke(count: u64, examples: &[Vec<u8>], body: impl Fn(&[u8])) {
     for seed in 0..count {
         let input = changed(&SeededRng::new(seed), examples);

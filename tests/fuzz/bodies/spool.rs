@@ -1,6 +1,6 @@
-//! A spool's files as any bytes: opening it answers, what is read is what was sealed, and it goes on. Two bytes: which
-//! file, and how many bytes are overwritten where; what is left of the data goes there. The spool itself is always the
-//! same one.
+//! With any bytes in a spool's files, opening it returns, each record read is one that was sealed, and it can be used
+//! further. The spool is always the same. Input: one byte selects the file, two bytes the offset; a zero byte then
+//! truncates the file there, any other byte makes the remaining bytes overwrite it there.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn open(folder: &Path) -> Option<(Arc<Spool>, Committer)> {
     Spool::open(Arc::new(RealDisk), &settings, &keys, clock, Arc::new(SeededRng::new(1)), &Meter::new()).ok()
 }
 
-/// Fills an empty folder.
+/// Creates a spool with some records in an empty folder.
 pub fn fill(folder: &Path) {
     let (spool, mut committer) = open(folder).expect("an empty folder");
     for name in NAMES {
@@ -36,7 +36,7 @@ pub fn fill(folder: &Path) {
     }
 }
 
-/// One try in a copy of what [`fill`] made.
+/// One attempt on a copy of the spool made by [`fill`].
 pub fn body(filled: &Path, scratch: &Path, data: &[u8]) {
     let Some((&[which, high, low], bytes)) = data.split_first_chunk() else { return };
     drop(std::fs::remove_dir_all(scratch));

@@ -6,7 +6,7 @@ mod spool;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-/// Filled once; memory is quicker than a disk.
+/// Filled once. `TOLLGATE_FUZZ_FOLDER` may name a folder in memory, which is faster than a disk.
 static FOLDERS: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
     let root = std::env::var_os("TOLLGATE_FUZZ_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
     let root = root.join(format!("tollgate-fuzz-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! A reload while files that the configuration names can't be used, and the end of a gateway that clients wait for.
+//! Tests of reloads while files that the configuration names can't be used, and of a shutdown while clients wait.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ use fakes::tls::{Authority, pem_file};
 
 const TOKEN: &str = "a-token-of-thirty-two-characters";
 
-/// Ports with a certificate and tokens, an admin port with the certificate, an exporter with a CA of its own.
+/// Ports with a certificate and tokens, an admin port with the certificate, an exporter with its own CA.
 fn configuration(folder: &Path, certificate: &str, tokens: &str, grpc: &str) -> String {
     let at = |name: &str| folder.join(name).display().to_string();
     let tls = format!("tls: {{ cert_file: '{}', key_file: '{}' }}", at(certificate), at("server.key"));
@@ -50,7 +50,7 @@ pub(super) fn span() -> Vec<u8> {
     json::decode(Signal::Traces, text.as_bytes()).unwrap().to_vec()
 }
 
-/// The whole answer over TLS.
+/// The whole response over TLS.
 fn ask(to: SocketAddr, trusting: &Arc<ClientConfig>, path: &str, body: &[u8]) -> String {
     let mut stream = over_tls(to, trusting).unwrap();
     stream.write_all(&request(path, body)).unwrap();
@@ -72,9 +72,9 @@ fn files(folder: &tempfile::TempDir, authority: &Authority) -> Arc<ClientConfig>
     trusting(&[authority])
 }
 
-/// A file that the running configuration names, too, is broken or gone, and somebody asks for a reload: it is refused,
-/// told and counted, and the gateway goes on; once the file is mended the next reload takes it. (Shown to fail: the
-/// running round was ended first, neither the new nor the old configuration could be started, and the process ended
+/// A file that the running configuration names as well is invalid or missing when a reload is requested: the reload is
+/// refused, logged and counted, and the gateway continues; once the file is repaired, the next reload succeeds.
+/// (Regression test: the running round was ended first, neither configuration could be started, and the process exited
 /// with 1.)
 #[test]
 fn a_reload_with_a_broken_file_ends_nothing() {
@@ -129,10 +129,10 @@ fn a_reload_with_a_broken_file_ends_nothing() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// A watched configuration that was refused because a file that it names can't be used is taken once that file is
-/// mended, though its own text stays as it is: it may be what asks clients for tokens. Half of what is missing is not
-/// enough, and a wait fills no log. (Shown to fail: only the text and `${file:…}` were looked at, so the port stayed
-/// open to everybody until somebody asked for a reload.)
+/// A watched configuration that was refused because of a file it names is applied once that file is repaired, although
+/// its own text did not change: it may be what requires tokens of clients. Repairing only some of the files is not
+/// enough, and the wait does not fill the log. (Regression test: only the text and `${file:…}` were watched, so the
+/// port stayed open to everyone until someone requested a reload.)
 #[test]
 fn a_refused_configuration_is_taken_once_its_files_are_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -171,9 +171,9 @@ fn a_refused_configuration_is_taken_once_its_files_are_there() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// The next configuration names other files, which can be used, and can't be started all the same; the files of the one
-/// before have gone: it runs again with the certificate and the tokens that it had. (Shown to fail: it was started from
-/// its files, and the process ended.)
+/// The next configuration names other, valid files but can't be started, and the files of the previous one are gone:
+/// the previous one runs again with the certificate and tokens that it had. (Regression test: it was started from its
+/// files, and the process exited.)
 #[test]
 fn what_runs_again_has_what_it_had() {
     let folder = tempfile::tempdir().unwrap();
@@ -201,7 +201,7 @@ fn what_runs_again_has_what_it_had() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// A gateway whose back end takes connections and never answers: a client waits there for a delivery.
+/// A gateway whose back end accepts connections and never answers, so that clients wait for their delivery.
 pub(super) fn waiting(folder: &Path, protocol: &str) -> (Running, TcpListener) {
     fs::create_dir_all(folder.join("data")).unwrap();
     let config = folder.join("config.yaml");
@@ -219,8 +219,8 @@ pub(super) fn waiting(folder: &Path, protocol: &str) -> (Running, TcpListener) {
     (Running::start(&config, &[]), silent)
 }
 
-/// A client that waits for a delivery when the gateway is told to end hears that it must come again. (Shown to fail:
-/// its connection was cut without an answer, which some clients take for a loss.)
+/// A client that waits for a delivery when the gateway is shut down is asked to retry. (Regression test: its
+/// connection was cut without a response, which some clients treat as a loss.)
 #[test]
 fn who_waits_for_a_delivery_is_answered_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -228,7 +228,7 @@ fn who_waits_for_a_delivery_is_answered_at_the_end() {
     let mut stream = TcpStream::connect(gateway.address("otlp http")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(&request("POST /v1/traces", &span())).unwrap();
-    // it is in the spool, and on its way
+    // the request is in the spool and being sent
     let back_end = silent.accept().unwrap();
     let code = gateway.end();
     let mut answer = Vec::new();
@@ -240,8 +240,8 @@ fn who_waits_for_a_delivery_is_answered_at_the_end() {
     drop(back_end);
 }
 
-/// The same over gRPC: UNAVAILABLE, upon which every client comes again, with the time to wait. (Shown to fail:
-/// `Socket closed`.)
+/// The same over gRPC: UNAVAILABLE with a retry delay, on which every client retries. (Regression test: `Socket
+/// closed`.)
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_over_grpc_is_answered_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -263,7 +263,7 @@ async fn who_waits_over_grpc_is_answered_at_the_end() {
         told.extend(body.collect().await.unwrap().trailers().cloned().unwrap_or_default());
         told
     });
-    // it is in the spool, and on its way
+    // the request is in the spool and being sent
     let (back_end, code) =
         tokio::task::spawn_blocking(move || (silent.accept().unwrap(), gateway.end())).await.unwrap();
     let told = tokio::time::timeout(Duration::from_secs(60), waits).await.unwrap().unwrap();
@@ -278,8 +278,8 @@ async fn who_waits_over_grpc_is_answered_at_the_end() {
     drop(back_end);
 }
 
-/// A certificate that no peer takes keeps nobody from starting, and is told in the log: at the start and at each
-/// reload. (Shown to fail: the log said nothing, and the first to know were clients.)
+/// A certificate that peers refuse does not prevent the start, but is logged at the start and at each reload.
+/// (Regression test: the log said nothing, and clients noticed first.)
 #[test]
 fn a_certificate_that_is_over_stands_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
@@ -306,7 +306,7 @@ fn a_certificate_that_is_over_stands_in_the_log() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// How often `text` stands in a process's memory; None where this test may not look.
+/// How often `text` occurs in a process's memory; `None` if this test may not read it.
 fn in_memory(process: u32, text: &str) -> Option<usize> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
     let memory = fs::File::open(format!("/proc/{process}/mem")).ok()?;
@@ -314,14 +314,14 @@ fn in_memory(process: u32, text: &str) -> Option<usize> {
         let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
         let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
         let mut part = vec![0; usize::try_from(to - from).unwrap()];
-        // some parts are the kernel's
+        // some ranges belong to the kernel
         memory.read_exact_at(&mut part, from).map_or(0, |()| memchr::memmem::find_iter(&part, text).count())
     });
     Some(found.sum())
 }
 
-/// The key of a configuration that was replaced is in no memory once the next one runs: nothing goes back to it. (Shown
-/// to fail: it was kept as long as the next configuration ran.)
+/// The key of a replaced configuration is in no memory once the next one runs, because nothing can go back to it.
+/// (Regression test: it was kept for as long as the next configuration ran.)
 #[test]
 fn keys_are_forgotten_once_others_are_in_use() {
     let folder = tempfile::tempdir().unwrap();
@@ -334,7 +334,7 @@ fn keys_are_forgotten_once_others_are_in_use() {
     let gateway = Running::start(&config, &[]);
     gateway.address("otlp http");
     let of = |text: &str| in_memory(gateway.child.id(), text);
-    // who is not root may look into no process that hides its memory
+    // without root, the memory of a process that hides it can't be read
     let Some(known) = of(&first) else { return };
     assert!(known > 0, "it is in use");
     fs::write(&key, &second).unwrap();

@@ -1,5 +1,5 @@
-//! What a reload does to sockets that stay: a change of certificates or of connections' settings alone closes none of
-//! them, ports or unix sockets, and cuts no request.
+//! Tests of sockets that stay over a reload: a change of certificates or connection settings alone closes none of
+//! them, neither ports nor unix sockets, and cuts no request.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -21,10 +21,10 @@ use fakes::tls::{Authority, pem_file};
 trait Both: Read + Write {}
 impl<T: Read + Write> Both for T {}
 
-/// How a client gets a connection.
+/// Opens a client's connection.
 type Connect = Arc<dyn Fn() -> io::Result<Box<dyn Both>> + Send + Sync>;
 
-/// A gateway's configuration: what stands in `http:`, and the same for `grpc:`.
+/// A gateway's configuration with the given settings of `http:` and `grpc:`.
 fn configuration(folder: &Path, http: &str, grpc: &str) -> String {
     let at = |name: &str| folder.join(name).display().to_string();
     format!(
@@ -37,7 +37,7 @@ fn configuration(folder: &Path, http: &str, grpc: &str) -> String {
     )
 }
 
-/// One request on a connection that stays; the answer's head.
+/// Sends one request on a connection that stays open and returns the response's head.
 fn exchange(stream: &mut dyn Both, name: &str) -> io::Result<String> {
     let text = format!(
         r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}"}}]}}]}}]}}"#
@@ -62,7 +62,7 @@ fn exchange(stream: &mut dyn Both, name: &str) -> io::Result<String> {
     Ok(head)
 }
 
-/// Clients that send until they are told to end.
+/// Clients that send until they are stopped.
 struct Clients {
     over: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
@@ -70,8 +70,8 @@ struct Clients {
 }
 
 impl Clients {
-    /// One that connects for each request, and one that keeps its connection until the gateway closes it: what it sends
-    /// into a connection that is being closed was not read, and goes again on the next.
+    /// Starts one client that connects for each request, and two that keep their connection until the gateway closes
+    /// it: a request sent into a closing connection was not read, so it is sent again on the next one.
     fn start(connect: &Connect) -> Self {
         let (over, count) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let client = |keeps: bool| {
@@ -92,7 +92,7 @@ impl Clients {
                         }
                     };
                     assert!(head.starts_with("http/1.1 200"), "{name}: {head}");
-                    // what reloads wants some of the machine
+                    // leaves processor time for the reload
                     std::thread::sleep(Duration::from_millis(1));
                 }
             })
@@ -109,7 +109,7 @@ impl Clients {
         }
     }
 
-    /// Ends them; how many requests they sent.
+    /// Stops the clients and returns how many requests they sent.
     fn end(self) -> usize {
         self.over.store(true, Ordering::SeqCst);
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -148,8 +148,8 @@ pub(super) fn over_tls(
     Ok(StreamOwned::new(client, socket))
 }
 
-/// Another certificate, and nothing else: the port stays, clients go on, the new certificate is shown from then on; so
-/// it is when the port's TLS gets other settings, and a certificate that can't be used changes nothing.
+/// If only the certificate changes, the port stays, clients continue, and the new certificate is presented from then
+/// on; the same holds for other TLS settings of the port, and an invalid certificate changes nothing.
 #[test]
 fn a_change_of_certificates_alone_closes_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -173,7 +173,7 @@ fn a_change_of_certificates_alone_closes_nothing() {
     let gateway = Running::start(&config, &[]);
     let (grpc, http) = (gateway.address("otlp grpc"), gateway.address("otlp http"));
     let trusting = trusting(&[&one, &two]);
-    // on a connection that begins now: what a client was shown last may be of before
+    // on a new connection: an existing one may still have the old certificate
     let shown = || over_tls(http, &trusting).unwrap().conn.peer_certificates().unwrap()[0].to_vec();
     let config_of_clients = Arc::clone(&trusting);
     let clients = Clients::start(
@@ -199,8 +199,8 @@ fn a_change_of_certificates_alone_closes_nothing() {
     each_once(folder.path(), count);
 }
 
-/// Connections' settings, and nothing else, of a unix socket: its file stays the same one, clients go on; it goes with
-/// the gateway.
+/// If only the connection settings of a unix socket change, its file stays the same and clients continue; the file is
+/// removed with the gateway.
 #[test]
 fn a_unix_socket_stays_over_reloads() {
     let folder = tempfile::tempdir().unwrap();
@@ -246,8 +246,8 @@ fn a_unix_socket_stays_over_reloads() {
     assert!(!socket.exists());
 }
 
-/// A port that stays gets another host: the socket in the way is our own, and is closed; where the round can't be run
-/// after all, the host of before is back. (Shown to fail: the port was in use, by the gateway itself.)
+/// A port gets another host: the gateway's own socket is in the way and is closed; if the round can't be run after
+/// all, the old host is restored. (Regression test: the gateway itself kept the port in use.)
 #[test]
 fn a_port_that_stays_gets_another_host() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{File, product};
 
-/// The modules of each knot that still exists, largest first, by crate ("src" is the root package). A knot that is not
-/// listed fails the test; one that became smaller must be lowered here.
+/// The sizes of the existing knots, largest first, by crate ("src" is the root package). A knot that is not listed
+/// fails the test; the size of one that shrank must be lowered here.
 const KNOTS: &[(&str, &[usize])] = &[
     ("config", &[2]),
     ("echoes", &[2]),
@@ -36,7 +36,7 @@ fn place(path: &str) -> Option<(String, Module)> {
     Some((name.to_owned(), module))
 }
 
-/// Every path that `use` statements and expressions name, as segments.
+/// Every path in `use` statements and expressions, as segments.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let code: String = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
     let mut found = Vec::new();
@@ -60,7 +60,7 @@ fn starts_word(text: &str, at: usize) -> bool {
     text[..at].chars().next_back().is_none_or(|before| !before.is_ascii_alphanumeric() && before != '_')
 }
 
-/// `a::{b, c::d}` as `a::b` and `a::c::d`.
+/// Expands `a::{b, c::d}` to `a::b` and `a::c::d`.
 fn expand(tree: &str, before: &[String], out: &mut Vec<Vec<String>>) {
     let (head, group) = match tree.find('{') {
         Some(open) => (&tree[..open], tree[open + 1..].rfind('}').map(|close| &tree[open + 1..open + 1 + close])),
@@ -85,7 +85,7 @@ fn expand(tree: &str, before: &[String], out: &mut Vec<Vec<String>>) {
     }
 }
 
-/// The module that a path named in `from` leads into, if it is one of this crate.
+/// The module that a path in `from` refers to, if it belongs to this crate.
 fn target(modules: &BTreeSet<Module>, from: &Module, path: &[String]) -> Option<Module> {
     let mut at = match path.first()?.as_str() {
         "crate" => Vec::new(),
@@ -117,7 +117,7 @@ fn knots(files: &BTreeMap<Module, &File>) -> Vec<usize> {
         .iter()
         .map(|(from, file)| (from, paths(&file.text).iter().filter_map(|path| target(&modules, from, path)).collect()))
         .collect();
-    // what each module reaches; two that reach each other are in one knot
+    // the modules that each module reaches; two that reach each other are in one knot
     let reach: BTreeMap<&Module, BTreeSet<&Module>> = modules
         .iter()
         .map(|start| {
@@ -161,7 +161,7 @@ fn import_cycles_only_shrink() {
     assert!(found == listed, "import cycles are not as listed; today:\n{}", rows.join("\n"));
 }
 
-/// The reader of imports sees groups, parents and expressions, and no comment.
+/// Self-check: groups, parents and expressions are read, comments are not.
 #[test]
 fn imports_are_read() {
     let text = "use crate::a::{b, c::d as e};\n// use crate::no;\nfn f() { super::g::h(); std::mem::take(x) }";

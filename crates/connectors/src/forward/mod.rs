@@ -1,8 +1,9 @@
-//! **What**: the `forward` connector: merges pipelines into one, or parts one into several. **Why** it has no running
-//! part: what leads from a receiver through connectors to an exporter *is* a pipeline, and is checked, run, committed
-//! and answered as one ([`joined`]). **Invariants**: a record takes the same steps as by a copy of the processors by
-//! hand, each once where ways share them; one commit covers all ways; a ring has no way out and makes no pipeline.
-//! **Not here**: rings and half-used connectors as errors (`config/joins`), running (`pipeline/route`).
+//! The `forward` connector, which merges several pipelines into one or splits one into several. It has no running
+//! part: [`joined`] replaces each path from receivers through connectors to exporters by one ordinary pipeline, which
+//! is checked, run, committed and answered as one.
+//! A record takes the same steps as with hand-copied processors, and each step runs once where paths share it; one
+//! commit covers all paths. A ring has no exit and makes no pipeline. `config/joins` reports rings and half-used
+//! connectors, `pipeline/route` runs pipelines.
 
 mod config;
 #[cfg(test)]
@@ -16,14 +17,14 @@ use otlp::Signal;
 
 pub use config::{Config, Settings};
 
-/// Ways through the connectors of one file.
+/// Maximum number of paths through the connectors of one file.
 const MOST: usize = 1000;
 
-/// The pipelines that run: each way from receivers through `forwards` to exporters. One that no `forward` touches stays
-/// as it is.
+/// The pipelines that run: one for each path from receivers through `forwards` to exporters. A pipeline without a
+/// `forward` connector stays unchanged.
 ///
 /// # Errors
-/// There are too many ways.
+/// There are more than 1,000 paths.
 pub fn joined(pipelines: &[Pipeline], forwards: &HashSet<ComponentId>) -> Result<Vec<Pipeline>, Problem> {
     let mut ways = Ways { pipelines, forwards, found: Vec::new() };
     for pipeline in pipelines {
@@ -48,7 +49,7 @@ struct Ways<'p> {
 }
 
 impl<'p> Ways<'p> {
-    /// Goes on through `next`; `behind` are the pipelines that lead here.
+    /// Extends the path through `next`; `behind` are the pipelines already on the path.
     fn follow(&mut self, way: Pipeline, next: &'p Pipeline, behind: &mut Vec<&'p ComponentId>) {
         if self.found.len() > MOST || behind.contains(&&next.id) {
             return;
@@ -73,7 +74,7 @@ impl<'p> Ways<'p> {
     }
 }
 
-/// `traces/in>out`; a pipeline by itself keeps its name.
+/// The name of a path, such as `traces/in>out`; a single pipeline keeps its name.
 fn named(first: &ComponentId, ways: &[&ComponentId]) -> ComponentId {
     if ways.len() < 2 {
         return first.clone();
@@ -82,7 +83,7 @@ fn named(first: &ComponentId, ways: &[&ComponentId]) -> ComponentId {
     ComponentId { kind: first.kind.clone(), name: ways.iter().map(part).collect::<Vec<_>>().join(">") }
 }
 
-/// Connectors that a signal enters and never leaves, or the reverse.
+/// Reports connectors that a signal enters but never leaves, or the reverse.
 pub fn one_sided(pipelines: &[Pipeline], forwards: &HashSet<ComponentId>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let signals: HashSet<Signal> = pipelines.iter().map(|pipeline| pipeline.signal).collect();

@@ -1,4 +1,4 @@
-//! Ways through connectors, as pipelines.
+//! Tests of paths through `forward` connectors and the pipelines made of them.
 
 use std::collections::HashSet;
 
@@ -29,7 +29,7 @@ fn forwards() -> HashSet<ComponentId> {
     ["forward", "forward/b"].map(|id| ComponentId::parse(id).unwrap()).into()
 }
 
-/// `traces/in>out: otlp → a b → x`
+/// Formats the resulting pipelines: `traces/in>out: otlp → a b → x`.
 fn shown(text: &str) -> Vec<String> {
     let list =
         |ids: &[(ComponentId, config::At)]| ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(" ");
@@ -39,7 +39,7 @@ fn shown(text: &str) -> Vec<String> {
     all.iter().map(line).collect()
 }
 
-/// What goes through a connector is one pipeline, whether it merges, parts, or both; nothing else is touched.
+/// A path through a connector becomes one pipeline, whether it merges, splits or both; other pipelines stay unchanged.
 #[test]
 fn ways_are_pipelines() {
     assert_eq!(
@@ -78,7 +78,7 @@ fn ways_are_pipelines() {
     );
 }
 
-/// A ring is told elsewhere; here it must end. A file can't make more ways than anyone could mean.
+/// Rings are reported elsewhere; here following one must end. A file can't produce more paths than the limit.
 #[test]
 fn rings_and_floods_end() {
     let ring = "traces/1: { receivers: [otlp, forward/b], exporters: [forward] }, \

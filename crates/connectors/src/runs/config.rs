@@ -1,4 +1,4 @@
-//! **What**: what a user writes under `connectors: { runs: … }` and what it means.
+//! The `runs` connector's stanza and its checked settings.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, Span};
 
-/// The `runs` connector: an exporter of pipelines with the `runs` processor, a receiver of pipelines of logs (an event
-/// `tollgate.run.summary` for each run that is over, `tollgate.alert` for each alert) and of metrics (`agent.*`,
+/// The `runs` connector: an exporter of pipelines with the `runs` processor, and a receiver of pipelines of logs (an
+/// event `tollgate.run.summary` for each finished run, `tollgate.alert` for each alert) and of metrics (`agent.*`, as
 /// deltas).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How often it tells what is new.
+    /// How often new events and metrics are sent, from 1 s to 1 h. Default: 10 s.
     pub interval: Span,
 }
 
@@ -23,15 +23,15 @@ impl Default for Config {
     }
 }
 
-/// The valid form.
+/// The checked form of [`Config`].
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How often it tells what is new.
+    /// How often new events and metrics are sent.
     pub interval: Duration,
 }
 
 impl Config {
-    /// Checks it.
+    /// Validates the stanza.
     ///
     /// # Errors
     /// Every problem, by field.

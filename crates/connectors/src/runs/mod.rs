@@ -1,8 +1,8 @@
-//! **What**: the `runs` connector: asks sources for what is new, hands it to the engine's door, waits for the commit.
-//! **Why**: summaries of runs and the users' metrics reach back ends the way everything else does. **Invariants**: one
-//! request at a time; what was not committed is asked for again; what the pipelines refuse for good is counted and
-//! taken out, so that it does not stand in the way of the rest. **Not here**: what is told (the crate `tracker`), tasks
-//! (`app`).
+//! The `runs` connector: takes new portions from its sources, submits them to the inlet and waits for the commit, so
+//! that run summaries and users' metrics reach back ends like all other telemetry.
+//! One request is submitted at a time. A portion that was not committed is offered again; one that the pipelines
+//! refuse for good is counted and dropped, so that it does not block the rest. The crate `tracker` makes the portions,
+//! `src/app` runs the task.
 
 mod config;
 #[cfg(test)]
@@ -23,10 +23,10 @@ use telemetry::{Counter, Meter, names};
 
 pub use config::{Config, Settings};
 
-/// Requests of one signal and source in a row.
+/// Maximum number of consecutive requests of one signal and source.
 const MOST: usize = 100;
 
-/// See the module.
+/// A running `runs` connector; see the module.
 pub struct Runs {
     id: Arc<str>,
     settings: Settings,
@@ -38,7 +38,7 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Feeds pipelines of `signals` with what `sources` say.
+    /// Creates a connector that feeds pipelines of `signals` with the portions of `sources`.
     pub fn build(
         id: Arc<str>,
         settings: Settings,
@@ -54,7 +54,7 @@ impl Runs {
         Self { id, settings, sources, signals, clock, told, refused }
     }
 
-    /// Tells what is new until `stop` turns true.
+    /// Sends new portions at every interval until `stop` becomes true.
     pub async fn run(&self, inlet: &Inlet, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
@@ -68,7 +68,7 @@ impl Runs {
         }
     }
 
-    /// Tells all that is new now, as far as the engine takes it.
+    /// Sends all portions that are new now, as far as the engine accepts them.
     pub async fn tell(&self, inlet: &Inlet) {
         for source in &self.sources {
             for signal in &self.signals {
@@ -82,7 +82,7 @@ impl Runs {
         }
     }
 
-    /// False: come again later.
+    /// Submits one portion; false if the engine asks to retry later.
     async fn hand_in(&self, inlet: &Inlet, signal: Signal, portion: Portion) -> bool {
         let Portion { account, wire, effect } = portion;
         let made = |effect| Made { effects: vec![effect], clearance: CLEARANCE };
@@ -123,16 +123,16 @@ impl Runs {
         Ok(Submission { signal, wire, permit, account, receiver, transport, trust })
     }
 
-    /// For logs.
+    /// The connector's component id, for logs.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
 
-    /// How often it tells what is new.
+    /// How often new portions are sent.
     pub fn interval(&self) -> Duration {
         self.settings.interval
     }
 }
 
-/// What sources say has no content; its texts are still to be redacted.
+/// Portions contain no content; their texts still have to be redacted.
 const CLEARANCE: Clearance = Clearance { content: Content::Stripped, text: Text::Raw };

@@ -1,4 +1,5 @@
-//! What a source says goes through the pipelines once; what they do not take comes again, what they refuse does not.
+//! Tests of the `runs` connector: a portion goes through the pipelines once; a portion that the engine asks to retry
+//! is offered again, one that is refused for good is not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use pipeline::testing::rig::{Parts, Rig};
 use pipeline::{Batch, Clearance, Content, Effect, PipelinePlan, Portion, Processor, Reason, Source, Text, Trust};
 use telemetry::Meter;
 
-/// Says one word after the other; a step whose effects tell which were told; it may refuse for good, or for now.
+/// A source that sends one word after another, and a step whose effects record the words sent. The step may refuse for
+/// good or ask to retry.
 struct Words {
     id: Arc<str>,
     left: Mutex<Vec<&'static str>>,
@@ -76,7 +78,7 @@ impl Scene {
         let (folder, meter) = (tempfile::tempdir().unwrap(), Meter::new());
         let source = Arc::<Words>::clone(&words) as Arc<dyn Source>;
         let settings = Config::default().settings().unwrap_or_else(|_| panic!("valid"));
-        // no metric is asked for: spans stand for any signal here
+        // the source would send no metrics, so spans stand in for any signal
         let connector = Runs::build("told".into(), settings, vec![source], vec![Signal::Traces], clock, &meter);
         Self { rig: parts.open(folder.path()), words, connector, meter, _folder: folder }
     }
@@ -90,7 +92,7 @@ impl Scene {
     }
 }
 
-/// All of it is told, once, after the interval; cleared of content, not of texts.
+/// All words are sent once, after the interval, cleared of content but with text still to be redacted.
 #[test]
 fn told_once() {
     let mut scene = Scene::new();
@@ -105,7 +107,7 @@ fn told_once() {
     assert!(scene.meter.render().contains("tollgate_connector_requests_total{connector=\"told\"} 3"));
 }
 
-/// What is kept back for now comes again; what is refused for good is taken out and counted.
+/// A portion to be retried is offered again; one that is refused for good is dropped and counted.
 #[test]
 fn refusals() {
     let mut scene = Scene::new();
@@ -120,7 +122,7 @@ fn refusals() {
     assert!(scene.meter.render().contains("tollgate_connector_refused_total{connector=\"told\"} 3"));
 }
 
-/// It ends when it is told to, also in the middle of a wait.
+/// The connector ends when it is stopped, also while it waits.
 #[test]
 fn it_ends() {
     let scene = Scene::new();
@@ -130,7 +132,7 @@ fn it_ends() {
     assert!(pipeline::testing::drive::drive(&scene.rig.clock, Duration::from_secs(1), run, || false).is_some());
 }
 
-/// A bad interval is told.
+/// An invalid interval is reported.
 #[test]
 fn bad_settings() {
     let config: Config = serde_json::from_str(r#"{"interval": "0s"}"#).unwrap();

@@ -1,4 +1,4 @@
-//! **What**: what a user writes under `deltatocumulative:` of an exporter; the Collector's keys.
+//! The `deltatocumulative:` stanza of an exporter, with the Collector's keys.
 
 use std::time::Duration;
 
@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, Span};
 
-/// Sums and histograms of deltas go on as totals since a start, for back ends that take no deltas.
+/// Converts delta sums and histograms to cumulative ones, for back ends that do not accept deltas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A series that nothing came of for so long is forgotten; it begins again at zero.
+    /// A series without a data point for this long is dropped; a later point starts it again at zero. Default: 5
+    /// minutes.
     pub max_stale: Span,
-    /// Most series that are remembered; beyond it the one that was quiet longest is forgotten.
+    /// Maximum number of series kept. Beyond it, the series that was quiet longest is evicted. Default: 100000.
     pub max_streams: usize,
 }
 
@@ -23,7 +24,7 @@ impl Default for Config {
     }
 }
 
-/// The valid form.
+/// The checked form of [`Config`].
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// See [`Config::max_stale`].
@@ -33,7 +34,7 @@ pub struct Settings {
 }
 
 impl Config {
-    /// Checks it; problems go to `problems`.
+    /// Validates the stanza and adds problems to `problems`.
     pub fn settings(&self, problems: &mut Vec<FieldProblem>) -> Settings {
         if self.max_stale.0.is_zero() {
             problems.push(FieldProblem::new("deltatocumulative.max_stale", "must be more than zero"));

@@ -1,6 +1,6 @@
-//! **What**: exponential histograms that add up. **Why**: two of them have buckets of different width; the wider ones
-//! win. **Invariants**: at most [`MOST`] buckets on each side of zero, whatever comes: they get wider until they fit;
-//! counts are never lost; a number of buckets or a scale that nobody means is refused. **Not here**: series (`stream`).
+//! Addition of exponential histograms. If two histograms have different bucket widths, the result has the wider ones.
+//! Each side of zero holds at most [`MOST`] buckets: buckets are widened until they fit, and no count is lost. A point
+//! with an implausible scale or number of buckets is rejected. `stream` decides which points are added.
 
 use ::otlp::r#gen::opentelemetry::proto::metrics::v1 as otlp;
 use otlp::ExponentialHistogramDataPoint;
@@ -8,13 +8,13 @@ use otlp::exponential_histogram_data_point::Buckets as Side;
 
 use super::stream::{both, plus};
 
-/// Buckets on one side; what SDKs make.
+/// Maximum number of buckets on one side of zero; SDKs use the same limit.
 const MOST: i64 = 160;
-/// Buckets and scales beyond these are no histogram.
+/// Points with more buckets or other scales are rejected as invalid.
 const MOST_IN: usize = 100_000;
 const SCALES: std::ops::RangeInclusive<i32> = -10..=20;
 
-/// A histogram without attributes and times.
+/// The values of an exponential histogram, without attributes and times.
 #[derive(Clone)]
 pub(super) struct Buckets {
     scale: i32,
@@ -28,7 +28,7 @@ pub(super) struct Buckets {
     max: Option<f64>,
 }
 
-/// Buckets `first`, `first + 1`, …
+/// Bucket counts, starting at bucket index `first`.
 #[derive(Clone, Default)]
 struct Counts {
     first: i64,
@@ -36,7 +36,7 @@ struct Counts {
 }
 
 impl Buckets {
-    /// What a point says; None where it can't be a histogram.
+    /// Reads a data point; `None` if the point is not a valid histogram.
     pub(super) fn of(point: &ExponentialHistogramDataPoint) -> Option<Self> {
         let sane = SCALES.contains(&point.scale)
             && point.sum.is_none_or(f64::is_finite)
@@ -56,14 +56,14 @@ impl Buckets {
         sane.then_some(made)?.fitted()
     }
 
-    /// Says it in a point.
+    /// Writes the values into `point`.
     pub(super) fn write(&self, point: &mut ExponentialHistogramDataPoint) {
         (point.scale, point.zero_count, point.zero_threshold) = (self.scale, self.zeros, self.zero_threshold);
         (point.count, point.sum, point.min, point.max) = (self.count, self.sum, self.min, self.max);
         (point.positive, point.negative) = (Some(self.positive.side()), Some(self.negative.side()));
     }
 
-    /// Both together; None where a count has no room.
+    /// The sum of both histograms; `None` if a count overflows.
     pub(super) fn plus(&self, more: &Self) -> Option<Self> {
         let threshold = self.zero_threshold.max(more.zero_threshold);
         let (mut one, mut two) = (self.clone(), more.clone());
@@ -71,7 +71,7 @@ impl Buckets {
         two.swallow(threshold)?;
         let mut scale = one.scale.min(two.scale);
         (one, two) = (one.at(scale)?, two.at(scale)?);
-        // Before a bucket is made: far apart they would take all memory.
+        // The scale is lowered before the buckets are merged: two histograms far apart would need too much memory.
         while one.positive.span_with(&two.positive).max(one.negative.span_with(&two.negative)) > MOST {
             scale = scale.checked_sub(1)?;
             (one, two) = (one.at(scale)?, two.at(scale)?);
@@ -90,14 +90,14 @@ impl Buckets {
         .fitted()
     }
 
-    /// With wider buckets.
+    /// The same histogram with the wider buckets of `scale`; `None` if `scale` is finer than the current one.
     fn at(&self, scale: i32) -> Option<Self> {
         let by = u32::try_from(self.scale.checked_sub(scale)?).ok()?;
         let (positive, negative) = (self.positive.wider(by)?, self.negative.wider(by)?);
         Some(Self { scale, positive, negative, ..self.clone() })
     }
 
-    /// With at most [`MOST`] buckets on each side.
+    /// Widens the buckets until each side of zero has at most [`MOST`].
     fn fitted(self) -> Option<Self> {
         let mut fits = self;
         while fits.positive.span().max(fits.negative.span()) > MOST {
@@ -106,7 +106,7 @@ impl Buckets {
         Some(fits)
     }
 
-    /// What lies below `threshold` counts as zero.
+    /// Raises the zero threshold and moves the counts of buckets below it to the zero count.
     fn swallow(&mut self, threshold: f64) -> Option<()> {
         if threshold > self.zero_threshold {
             self.zero_threshold = threshold;
@@ -135,7 +135,7 @@ impl Counts {
         Side { offset: i32::try_from(self.first).unwrap_or(0), bucket_counts: self.each.clone() }
     }
 
-    /// Without empty buckets at both ends.
+    /// Removes empty buckets at both ends.
     fn trimmed(mut self) -> Self {
         let used = |count: &u64| *count > 0;
         self.each.truncate(self.each.iter().rposition(used).map_or(0, |last| last + 1));
@@ -149,7 +149,7 @@ impl Counts {
         self.each.len() as i64
     }
 
-    /// Of both together.
+    /// The number of buckets that the union of both ranges has.
     fn span_with(&self, other: &Self) -> i64 {
         if self.each.is_empty() || other.each.is_empty() {
             return self.span().max(other.span());
@@ -158,7 +158,7 @@ impl Counts {
         end(self).max(end(other)).saturating_sub(self.first.min(other.first))
     }
 
-    /// Each `2^by` buckets are one.
+    /// Merges each group of `2^by` buckets into one.
     fn wider(&self, by: u32) -> Option<Self> {
         let narrow =
             |at: usize| (self.first + at as i64).checked_shr(by).unwrap_or(if self.first < 0 { -1 } else { 0 });
@@ -169,7 +169,7 @@ impl Counts {
         more.each.iter().enumerate().try_fold(self.clone(), |sum, (at, count)| sum.with(more.first + at as i64, *count))
     }
 
-    /// With `count` more in bucket `index`.
+    /// Adds `count` to bucket `index`.
     fn with(mut self, index: i64, count: u64) -> Option<Self> {
         if count == 0 {
             return Some(self);

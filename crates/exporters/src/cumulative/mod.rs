@@ -1,8 +1,9 @@
-//! **What**: metrics of deltas as totals since a start, on their way out of one exporter. **Why** here: totals hang on
-//! the order in which deltas are delivered, and on whether they were; workers know neither. **Invariants**: a request
-//! that is sent again says the same; what the back end did not take is not in the totals; series are bounded, and each
-//! forgotten or refused one is counted; a restart begins all of them again, with a new start time. **Not here**: how
-//! two points add up (`stream`).
+//! Converts delta metrics to cumulative ones just before one exporter sends them.
+//! The conversion happens in the exporter because totals depend on the order in which deltas are delivered, and on
+//! whether they were delivered; pipeline workers know neither.
+//! Invariants: a request that is sent again carries the same totals; totals contain only delivered points; the number
+//! of series is limited, and evicted series and dropped points are counted; after a restart all series begin again
+//! with a new start time. `stream` adds two points.
 
 mod config;
 mod exponential;
@@ -31,16 +32,16 @@ use proto::metrics::v1::{Metric, metric};
 pub use config::{Config, Settings};
 use stream::{Dropped, Point, Stream};
 
-/// Of account, resource, scope, metric and attributes.
+/// Hash of account, resource, scope, metric and attributes.
 type Key = [u8; 16];
 
-/// The series of one exporter. Clones share them.
+/// The series of one exporter. Clones share the same state.
 #[derive(Clone)]
 pub struct Cumulative {
     settings: Settings,
     clock: Arc<dyn Clock>,
     known: Arc<Mutex<Known>>,
-    /// One request at a time: the next one's totals hang on what becomes of it.
+    /// Serialises requests: the next request's totals depend on whether this one is delivered.
     turn: Arc<tokio::sync::Mutex<()>>,
     counts: Arc<Counts>,
 }
@@ -52,7 +53,7 @@ struct Counts {
     invalid: Counter,
 }
 
-/// Series, and the order in which they were touched.
+/// The series, and the order in which they were last updated.
 #[derive(Default)]
 struct Known {
     streams: HashMap<Key, (u64, Duration, Stream)>,
@@ -60,18 +61,18 @@ struct Known {
     touches: u64,
 }
 
-/// What a request's points make of the series, once they are delivered.
+/// The series as they will be once the request is delivered.
 pub struct Pending {
     changed: HashMap<Key, Stream>,
-    /// Points that did not go on, by why.
+    /// Number of dropped points: older than the series' last point, invalid.
     dropped: [u64; 2],
 }
 
-/// Whose turn it is.
+/// The lock that lets one request at a time be converted and sent.
 pub type Turn = tokio::sync::OwnedMutexGuard<()>;
 
 impl Cumulative {
-    /// Knows nothing yet.
+    /// Starts without any series.
     pub fn new(settings: Settings, exporter: &str, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let labels = [("exporter", exporter)];
         let dropped = |reason| meter.counter(&names::CUMULATIVE_DROPPED, &[("exporter", exporter), ("reason", reason)]);
@@ -84,12 +85,13 @@ impl Cumulative {
         Self { settings, clock, known: Arc::default(), turn: Arc::default(), counts: Arc::new(counts) }
     }
 
-    /// Waits until the request before is delivered or given up for now.
+    /// Waits until the previous request has an outcome: delivered, or failed for now.
     pub async fn turn(&self) -> Turn {
         Arc::clone(&self.turn).lock_owned().await
     }
 
-    /// The request with totals in place of deltas; None when it can't be read (it goes on as it is, to be refused).
+    /// Replaces the deltas in the request with totals. `None` if the request can't be parsed; it is then sent
+    /// unchanged, and the back end rejects it.
     pub fn convert(&self, account: &str, body: &[u8]) -> Option<(Bytes, Pending)> {
         let mut request = Request::decode(body).ok()?;
         let (known, now) = (self.known.lock(), self.clock.monotonic());
@@ -115,7 +117,7 @@ impl Cumulative {
         Some((request.encode_to_vec().into(), pending))
     }
 
-    /// The points were delivered.
+    /// Commits the totals after the back end accepted the points.
     pub fn delivered(&self, pending: Pending) {
         let Pending { changed, dropped: [older, invalid] } = pending;
         self.counts.older.increment(older);
@@ -145,7 +147,7 @@ impl Known {
         self.by_age.insert(self.touches, key);
     }
 
-    /// Forgets what is stale, and what is too much; how many were too much.
+    /// Removes stale series and those above the limit; returns how many exceeded the limit.
     fn forget(&mut self, now: Duration, settings: Settings) -> u64 {
         let mut evicted = 0;
         while let Some((touched, key)) = self.by_age.first_key_value().map(|(touched, key)| (*touched, *key)) {
@@ -162,16 +164,16 @@ impl Known {
     }
 }
 
-/// One request at work.
+/// The conversion of one request.
 struct Work<'k> {
     known: &'k Known,
-    /// Series that were touched up to then are stale.
+    /// Series last updated at or before this time are stale.
     fresh: Option<Duration>,
     pending: Pending,
 }
 
 impl Work<'_> {
-    /// False: nothing of it is left.
+    /// Converts one metric; false if none of its points remains.
     fn metric(&mut self, place: &[&[u8]; 5], metric: &mut Metric) -> bool {
         let (name, unit) = (metric.name.clone(), metric.unit.clone());
         let mut each = |kind: &[u8], about: &[KeyValue], point: Point<'_>| {
@@ -211,7 +213,7 @@ impl Work<'_> {
         }
     }
 
-    /// The point becomes a total; false: it does not go on.
+    /// Converts one point to a total; false if the point is dropped.
     fn point(&mut self, key: Key, point: Point<'_>) -> bool {
         let known = self.known.streams.get(&key).filter(|(_, at, _)| self.fresh.is_none_or(|fresh| *at > fresh));
         let before = self.pending.changed.get(&key).or(known.map(|(.., stream)| stream));
@@ -232,7 +234,7 @@ impl Work<'_> {
     }
 }
 
-/// Attributes in one order: senders may change theirs.
+/// Encodes the attributes sorted by key, because a sender may change their order.
 fn attributes(attributes: &[KeyValue]) -> Vec<u8> {
     let mut sorted: Vec<&KeyValue> = attributes.iter().collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));

@@ -1,7 +1,7 @@
-//! **What**: one series: its total so far, and how a point of deltas becomes the next total. **Invariants**: a point
-//! that is not newer than the last one, or that began before the series did, is no part of it; a value that no total
-//! can hold leaves the total as it was; what can't be added (other bounds, an overflow) begins the series again. **Not
-//! here**: which series there are (the parent module), buckets of powers (`exponential`).
+//! One series: its total so far, and how a delta point becomes the next total.
+//! A point is dropped if it is not newer than the last one or began before the series did. An invalid value leaves the
+//! total unchanged. If a point can't be added (different bounds, an overflow), the series starts again from that
+//! point. The parent module keeps the series; `exponential` adds exponential histograms.
 
 use ::otlp::r#gen::opentelemetry::proto::metrics::v1 as otlp;
 use otlp::number_data_point::Value;
@@ -12,12 +12,12 @@ use super::exponential::Buckets;
 /// `DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK`
 const NO_VALUE: u32 = 1;
 
-/// A series.
+/// The state of one series.
 #[derive(Clone)]
 pub(super) struct Stream {
-    /// When its total was zero, nanoseconds.
+    /// When the total was zero, in Unix nanoseconds.
     start: u64,
-    /// Time of its last point.
+    /// Time of the last point, in Unix nanoseconds.
     last: u64,
     total: Total,
 }
@@ -29,27 +29,27 @@ enum Total {
     Exponential(Buckets),
 }
 
-/// A point of deltas, to become one of totals.
+/// A delta point that will be turned into a cumulative one in place.
 pub(super) enum Point<'p> {
-    /// Of a sum; whether it only grows.
+    /// A point of a sum, and whether the sum is monotonic.
     Number(&'p mut NumberDataPoint, bool),
-    /// With bounds.
+    /// A point of a histogram with explicit bounds.
     Histogram(&'p mut HistogramDataPoint),
-    /// With powers.
+    /// A point of an exponential histogram.
     Exponential(&'p mut ExponentialHistogramDataPoint),
 }
 
-/// Why a point does not go on.
+/// Why a point is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dropped {
-    /// It is not newer than the last one: a repeat, or too late.
+    /// The point is not newer than the last one: it is a repeat or arrived too late.
     Older,
-    /// It has no value that could be added.
+    /// The point has no value that can be added.
     Invalid,
 }
 
 impl Stream {
-    /// The series after `point`, which says the total then.
+    /// Adds `point` to the series, and writes the new total into `point`.
     pub(super) fn add(before: Option<&Self>, point: Point<'_>) -> Result<Self, Dropped> {
         let (start, time, flags) = match &point {
             Point::Number(point, _) => (point.start_time_unix_nano, point.time_unix_nano, point.flags),
@@ -94,7 +94,7 @@ impl Stream {
     }
 }
 
-/// The total after a point, and whether the series goes on rather than begins again.
+/// The total after a point, and whether the series continues (false: it starts again).
 type Added = Result<(Total, bool), Dropped>;
 
 fn number(before: Option<&Total>, point: &NumberDataPoint, monotonic: bool) -> Added {
@@ -134,12 +134,12 @@ fn histogram(before: Option<&Total>, point: &HistogramDataPoint) -> Added {
     };
     let goes_on = sum.is_some();
     let mut total = sum.unwrap_or_else(|| point.clone());
-    // The point keeps its own.
+    // The point keeps its attributes and exemplars; the stored total needs neither.
     (total.attributes, total.exemplars) = (Vec::new(), Vec::new());
     Ok((Total::Histogram(total), goes_on))
 }
 
-/// None: they can't be added.
+/// `None` if the bounds differ or a count overflows.
 fn together(total: &HistogramDataPoint, point: &HistogramDataPoint) -> Option<HistogramDataPoint> {
     let same = total.explicit_bounds == point.explicit_bounds && total.bucket_counts.len() == point.bucket_counts.len();
     if !same {
@@ -158,13 +158,13 @@ fn together(total: &HistogramDataPoint, point: &HistogramDataPoint) -> Option<Hi
     })
 }
 
-/// The sum, where both have one; outer None: it is not finite.
+/// The sum if both values exist; the outer `None` means that the sum is not finite.
 pub(super) fn plus(total: Option<f64>, more: Option<f64>) -> Option<Option<f64>> {
     let sum = total.zip(more).map(|(total, more)| total + more);
     if sum.is_some_and(|sum| !sum.is_finite()) { None } else { Some(sum) }
 }
 
-/// The smallest or largest, where both are known.
+/// The smaller or larger value if both exist.
 pub(super) fn both(a: Option<f64>, b: Option<f64>, pick: fn(f64, f64) -> f64) -> Option<f64> {
     a.zip(b).map(|(a, b)| pick(a, b))
 }

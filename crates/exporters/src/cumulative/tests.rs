@@ -1,4 +1,4 @@
-//! Deltas become totals: what goes on, in what order, after what.
+//! Tests of the conversion of deltas to totals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,7 @@ fn shown(value: Option<Value>) -> N {
     }
 }
 
-/// Start, time, value; all must be totals.
+/// Start, time and value of each point; all metrics must be cumulative.
 fn numbers(metrics: &[Metric]) -> Vec<(u64, u64, N)> {
     let of = |metric: &Metric| match &metric.data {
         Some(metric::Data::Sum(sum)) => {
@@ -98,7 +98,7 @@ fn numbers(metrics: &[Metric]) -> Vec<(u64, u64, N)> {
     metrics.iter().flat_map(of).collect()
 }
 
-/// A value that can be shown.
+/// A comparable form of a point's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum N {
     I(i64),
@@ -106,7 +106,8 @@ enum N {
 }
 use N::{D, I};
 
-/// Totals grow from the first point's start; series are told apart by account, name and attributes, not by their order.
+/// A total keeps the start time of the first point. Account, name and attributes identify a series, in any attribute
+/// order.
 #[test]
 fn sums_add_up() {
     let scene = scene(|_| {});
@@ -121,7 +122,7 @@ fn sums_add_up() {
     assert_eq!(scene.numbers(vec![with(&[("m", "b")], 60)]), [(59, 60, I(1))]);
     let (bytes, _) = scene.totals.convert("b", &request(vec![sum(vec![point(1, 99, I(1))])])).expect("readable");
     assert_eq!(numbers(&metrics_of(&bytes)), [(1, 99, I(1))], "another account's");
-    // up-down counters too; what is a total, a gauge or nothing goes on as it is
+    // up-down counters are converted too; cumulative metrics, gauges and empty metrics stay unchanged
     let down = metric::Data::Sum(Sum {
         data_points: vec![point(1, 2, I(-5)), point(2, 3, I(2))],
         aggregation_temporality: 1,
@@ -138,7 +139,7 @@ fn sums_add_up() {
     assert!(scene.totals.convert("a", b"\xff\xff").is_none());
 }
 
-/// What is sent again says the same, and what was never delivered is in no total.
+/// A request that is sent again carries the same totals, and no total contains a point that was not delivered.
 #[test]
 fn only_what_was_delivered_counts() {
     let scene = scene(|_| {});
@@ -150,8 +151,7 @@ fn only_what_was_delivered_counts() {
     assert_eq!(scene.numbers(vec![point(30, 40, I(1))]), [(10, 40, I(4))], "refused for good: not in it");
 }
 
-/// Repeats, late points, and values that no total can hold do not go on and are counted; what can't be added begins
-/// again.
+/// Repeated, late and invalid points are dropped and counted; a point that can't be added starts its series again.
 #[test]
 fn odd_points() {
     let scene = scene(|_| {});
@@ -177,7 +177,7 @@ fn odd_points() {
     counted("invalid", 5);
 }
 
-/// A series that is quiet for long, or one too many, is forgotten and begins again; the ones in use stay.
+/// Series that are stale or above the limit are dropped and start again; the ones in use stay.
 #[test]
 fn series_are_bounded() {
     let scene = scene(|config| config.max_streams = 2);
@@ -221,7 +221,7 @@ fn bar(metrics: &[Metric]) -> Option<HistogramDataPoint> {
     }
 }
 
-/// Histograms add up bucket by bucket; with other bounds they begin again; half of one is none.
+/// Histograms add up bucket by bucket; with other bounds they start again; an incomplete one is invalid.
 #[test]
 fn histograms_add_up() {
     let scene = scene(|_| {});
@@ -258,7 +258,8 @@ fn power(metrics: &[Metric]) -> Option<ExponentialHistogramDataPoint> {
     }
 }
 
-/// The wider buckets win, counts stay; what lies far apart gets wide buckets instead of many; nonsense is refused.
+/// The wider buckets win and counts stay; distant values widen the buckets instead of adding many; invalid points are
+/// dropped.
 #[test]
 fn exponential_histograms_add_up() {
     let scene = scene(|_| {});

@@ -1,4 +1,4 @@
-//! **What**: the `debug` stanza, in the Collector's shape. **Not here**: what each verbosity shows (`render`).
+//! The `debug` exporter's stanza, in the Collector's shape. `render` decides what each verbosity shows.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,50 +6,52 @@ use serde::{Deserialize, Serialize};
 use config::FieldProblem;
 use pipeline::Trust;
 
-/// Prints telemetry to the standard output.
+/// Prints telemetry to standard output.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `basic`: a line per request; `spans`: a few lines per span; `normal`: a line per item too; `detailed`: all.
+    /// How much is printed. `basic` (default): one line per request; `spans`: a few lines per span; `normal`: also one
+    /// line per item; `detailed`: every field.
     pub verbosity: Verbosity,
-    /// `internal` shows everything; `third_party` only what is stripped and redacted.
+    /// `third_party` (default) prints only stripped and redacted telemetry; `internal` prints everything.
     pub trust: Trust,
-    /// With `spans`: options that `tollgate vault get` needs here, as `--store … --identity …`, put behind its line.
+    /// With `spans`: options that `tollgate vault get` needs here, such as `--store … --identity …`. They are appended
+    /// to the printed command.
     pub open_with: Option<String>,
 }
 
-/// How much is printed.
+/// How much the exporter prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verbosity {
-    /// A line per request.
+    /// One line per request.
     #[default]
     Basic,
-    /// A few lines per span, at most 20 spans a second: duration, tokens, cost, what redaction changed, how to open
-    /// its content.
+    /// A few lines per span, at most 20 spans a second: duration, tokens, cost, what redaction changed, and the
+    /// command that opens its content.
     Spans,
-    /// A line per item too.
+    /// Also one line per item.
     Normal,
     /// Every field.
     Detailed,
 }
 
-/// How the exporter is to work. Valid by construction.
+/// The exporter's checked settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How much is printed.
     pub verbosity: Verbosity,
-    /// What may be printed.
+    /// Which telemetry may be printed.
     pub trust: Trust,
-    /// Options that open content.
+    /// Options appended to the printed `tollgate vault get` command.
     pub open_with: String,
 }
 
 impl Config {
-    /// Checks the stanza.
+    /// Validates the stanza.
     ///
     /// # Errors
-    /// None; the shape is that of all components.
+    /// Never; the signature is the one that all components share.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
         let open_with = self.open_with.clone().unwrap_or_default();
         Ok(Settings { verbosity: self.verbosity, trust: self.trust, open_with })

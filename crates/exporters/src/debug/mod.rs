@@ -1,7 +1,7 @@
-//! **What**: the `debug` exporter: prints what would be sent. **Why**: to see what leaves, and what no longer does.
-//! **Invariants**: third party unless told otherwise; control characters of telemetry never reach the terminal; a
-//! closed pipe is no error, printing just ends; a slow reader holds up nothing but this exporter.
-//! **Not here**: log lines of the gateway (`telemetry/logging`).
+//! The `debug` exporter: prints the requests that would be sent, so that a person can check what leaves the gateway.
+//! It is treated as a third party unless `trust` says otherwise. Control characters of telemetry never reach the
+//! terminal. A closed pipe is not an error: printing just stops. A slow reader blocks only this exporter. The
+//! gateway's own log is in `telemetry/logging`.
 
 mod config;
 mod render;
@@ -32,32 +32,32 @@ use tree::Node;
 
 pub use config::{Config, Settings, Verbosity};
 
-/// Up to here batches are merged, and above it split: it is shown to a person. One item may be as large as receivers
-/// take it.
+/// Batches are merged up to this size and split above it, because a person reads them. A single item may be as large
+/// as receivers accept.
 const MAX_REQUEST: usize = 1 << 20;
 
-/// Where it prints.
+/// The destination of the printed text.
 type Sink = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// The exporter.
+/// The `debug` exporter.
 pub struct Debug {
     id: Arc<str>,
     settings: Settings,
-    /// None once it is closed.
+    /// `None` once the output is closed.
     sink: Mutex<Option<Sink>>,
     pace: parking_lot::Mutex<Pace>,
     clock: Arc<dyn Clock>,
 }
 
-/// Makes the exporter. It prints to the standard output, if there is one.
+/// Creates the exporter. It prints to standard output, if there is one.
 pub fn build(id: &ComponentId, settings: Settings, clock: Arc<dyn Clock>) -> Debug {
-    // A descriptor of its own: writes go to the runtime's threads for files, not through the shared, blocking handle.
+    // A duplicate descriptor: writes then go to the runtime's file threads, not through the shared, blocking handle.
     let stdout = io::stdout().as_fd().try_clone_to_owned().ok();
     let sink = stdout.map(|stdout| Box::new(tokio::fs::File::from_std(File::from(stdout))) as Sink);
     with_sink(id, settings, sink, clock)
 }
 
-/// A request as the exporter prints it, a line per item; none if it is not one.
+/// Renders a request as the exporter prints it with `normal`; `None` if the request can't be decoded.
 pub fn text(request: &ExportRequest) -> Option<String> {
     render::request(request, Verbosity::Normal)
 }

@@ -1,5 +1,5 @@
-//! **What**: a request as text for people. **Invariants**: what a terminal could take as a command (control
-//! characters, direction marks) is shown as an escape. **Not here**: printing (`mod`).
+//! Renders a request as text for people. Characters that a terminal could interpret (control characters, direction
+//! marks) are shown as escapes. `mod` prints the text.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,11 @@ use time::format_description::well_known::Rfc3339;
 
 use super::config::Verbosity;
 use super::tree::Node;
-use kernel::terminal::is_unsafe;
+use kernel::terminal::{is_unsafe, push_json_escape};
 use otlp::{Signal, json};
 use pipeline::ExportRequest;
 
-/// The text of a request; none if it is not one.
+/// The text of a request; `None` if the request can't be decoded.
 pub(super) fn request(request: &ExportRequest, verbosity: Verbosity) -> Option<String> {
     let (signal, items) = (request.signal.as_str(), request.signal.counted(request.items));
     let mut out = format!("{signal}: {items}, {} bytes\n", request.body.len());
@@ -32,7 +32,7 @@ pub(super) fn request(request: &ExportRequest, verbosity: Verbosity) -> Option<S
 
 // --- normal ---
 
-/// A line per resource, scope and item.
+/// One line per resource, scope and item.
 fn lines(out: &mut String, signal: Signal, tree: &Node<'_>) {
     let (groups, scopes, items) = match signal {
         Signal::Traces => ("resourceSpans", "scopeSpans", "spans"),
@@ -94,7 +94,7 @@ fn item_lines(out: &mut String, signal: Signal, item: &Node<'_>) {
     out.push('\n');
 }
 
-/// Values of the given fields, those that are there.
+/// Appends the values of the given fields that exist.
 fn named(out: &mut String, node: &Node<'_>, names: &[&str]) {
     for field in names.iter().filter_map(|name| node.get(name)) {
         out.push(' ');
@@ -102,7 +102,7 @@ fn named(out: &mut String, node: &Node<'_>, names: &[&str]) {
     }
 }
 
-/// ` key=value` for each attribute.
+/// Appends ` key=value` for each attribute.
 fn attributes(out: &mut String, node: Option<&Node<'_>>, name: &str) {
     for attribute in node.map(|node| elements(node, name)).unwrap_or_default() {
         out.push(' ');
@@ -116,7 +116,7 @@ pub(super) fn elements<'n, 'a>(node: &'n Node<'a>, name: &str) -> &'n [Node<'a>]
 
 // --- detailed ---
 
-/// Every field of a message, nested ones indented.
+/// Appends every field of a message; nested messages are indented.
 fn fields(out: &mut String, message: &Node<'_>, depth: usize) {
     let indent = |out: &mut String| out.extend(std::iter::repeat_n("  ", depth));
     for (name, node) in message.members() {
@@ -165,7 +165,7 @@ fn fields(out: &mut String, message: &Node<'_>, depth: usize) {
     }
 }
 
-/// A number or text; times and enums as people know them.
+/// A number or text; times are formatted as RFC 3339 and enum values get their name.
 fn scalar(out: &mut String, name: &str, value: &str) {
     if name.ends_with("UnixNano") {
         let time = value.parse().ok().and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok());
@@ -188,7 +188,6 @@ fn scalar(out: &mut String, name: &str, value: &str) {
 
 // --- values ---
 
-/// A key and its value.
 fn pair(out: &mut String, attribute: &Node<'_>, between: &str) {
     text(out, attribute.get("key").map(Node::scalar).unwrap_or_default());
     out.push_str(between);
@@ -236,10 +235,7 @@ fn row(out: &mut String, list: &[Node<'_>], one: fn(&mut String, &Node<'_>)) {
 pub(super) fn text(out: &mut String, text: &str) {
     for c in text.chars() {
         if is_unsafe(c) {
-            // JSON writes what is beyond the first plane as two units
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let _ = write!(out, "\\u{unit:04x}");
-            }
+            push_json_escape(out, c);
         } else {
             out.push(c);
         }

@@ -1,7 +1,7 @@
-//! **What**: spans as a few lines each, for a person at a terminal, with the command that opens their content.
-//! **Invariants**: of a span only its name, numbers, references and [`CLEANED`] texts with a placeholder are shown; at
-//! most [`MOST`] spans a second, the rest as a count; the printed command holds no character that a shell interprets.
-//! **Not here**: every field (`render`).
+//! Shows each span as a few lines for a person at a terminal, with the command that opens its content.
+//! Only the span's name, numbers, references and up to [`CLEANED`] texts with a placeholder are shown; at most
+//! [`MOST`] spans a second, the rest as a count. The printed command contains no character that a shell interprets.
+//! `render` shows every field.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use std::time::Duration;
 use super::render::{elements, text};
 use super::tree::Node;
 
-/// Spans that are shown in a second: more can't be read.
+/// Maximum number of spans shown in a second: a person can't read more.
 const MOST: u32 = 20;
-/// Characters of a name or a text.
+/// Maximum length of a name or text, in characters.
 const WIDTH: usize = 120;
-/// Cleaned texts of a span.
+/// Maximum number of redacted texts shown for a span.
 const CLEANED: usize = 3;
 
-/// How many spans were shown in this second.
+/// Counts the spans shown in the current second.
 #[derive(Default)]
 pub(super) struct Pace {
     second: u64,
@@ -33,7 +33,7 @@ impl Pace {
     }
 }
 
-/// Writes the spans of a request.
+/// Appends the spans of a request.
 pub(super) fn spans(out: &mut String, tree: &Node<'_>, open_with: &str, pace: &mut Pace, now: Duration) {
     let groups = elements(tree, "resourceSpans").iter().flat_map(|group| elements(group, "scopeSpans"));
     let mut more = 0_u64;
@@ -87,7 +87,7 @@ fn one(out: &mut String, span: &Node<'_>, open_with: &str) {
     }
 }
 
-/// Why a call has no price, by its status and reason.
+/// Why a call has no price, from its cost status and reason.
 fn no_price<'a>(status: &str, reason: Option<&'a str>) -> &'a str {
     match status {
         "not_counted" => "a copy of a call that is counted elsewhere",
@@ -96,7 +96,7 @@ fn no_price<'a>(status: &str, reason: Option<&'a str>) -> &'a str {
     }
 }
 
-/// Attributes that redaction changed, as they go out.
+/// Appends attributes that redaction changed, in their redacted form.
 fn cleaned(out: &mut String, span: &Node<'_>) {
     let texts = elements(span, "attributes").iter().filter_map(|one| {
         let string = one.get("value")?.get("stringValue")?;
@@ -111,7 +111,7 @@ fn cleaned(out: &mut String, span: &Node<'_>) {
     }
 }
 
-/// The beginning of a text.
+/// Appends the beginning of a text, at most [`WIDTH`] characters.
 fn cut(out: &mut String, all: &str) {
     let end = all.char_indices().nth(WIDTH).map(|(at, _)| at);
     text(out, end.and_then(|end| all.get(..end)).unwrap_or(all));
@@ -128,13 +128,13 @@ fn number<'a>(span: &Node<'a>, key: &str) -> Option<&'a str> {
     value(span, key).filter(|text| text.len() <= 40 && text.parse::<f64>().is_ok())
 }
 
-/// A value that a shell takes for one word.
+/// An attribute's value, if a shell reads it as one plain word.
 fn word<'a>(span: &Node<'a>, key: &str) -> Option<&'a str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=".contains(&byte);
     value(span, key).filter(|text| !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain))
 }
 
-/// Placeholders of redaction in all texts of a span; `[CONTENT]` says that it went to the vault.
+/// Counts redaction placeholders in all texts of a span, except `[CONTENT]`, which marks content moved to the vault.
 fn placeholders(node: &Node<'_>) -> usize {
     match node {
         Node::Object(members) => members.iter().map(|(_, member)| placeholders(member)).sum(),

@@ -14,7 +14,7 @@ use kernel::clock::SystemClock;
 use otlp::{MAX_DEPTH, Signal, json};
 use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
-/// Keeps what is written, or fails with a kind of error.
+/// Records written text, or fails with the given kind of error.
 #[derive(Clone, Default)]
 struct Kept {
     text: Arc<Mutex<Vec<u8>>>,
@@ -89,8 +89,7 @@ fn traces(spans: &[String]) -> ExportRequest {
     request(Signal::Traces, &text, spans.len() as u64)
 }
 
-/// `spans` says of a span what a person wants to know and how to open its content, and shows what redaction
-/// changed; other texts of it are not shown.
+/// `spans` shows a span's key figures, the command that opens its content, and redacted texts, but no other texts.
 #[tokio::test]
 async fn spans_for_people() {
     let attributes = r#"{"key":"gen_ai.usage.input_tokens","value":{"intValue":"12"}},{"key":"gen_ai.usage.output_tokens","value":{"intValue":"3"}},
@@ -111,7 +110,6 @@ async fn spans_for_people() {
     );
 }
 
-/// A call without a price says why.
 #[tokio::test]
 async fn spans_without_a_price_say_why() {
     let stamp =
@@ -126,7 +124,7 @@ async fn spans_without_a_price_say_why() {
     }
 }
 
-/// What a client sends never becomes part of a command that is to be pasted, nor a terminal's command.
+/// Client text never becomes part of the command to be pasted, nor a command for the terminal.
 #[tokio::test]
 async fn spans_hold_no_commands() {
     let attributes = r#"{"key":"gen_ai.payload.s3_uri","value":{"stringValue":"file:///a;reboot"}},
@@ -135,7 +133,7 @@ async fn spans_hold_no_commands() {
     assert!(!text.contains("reboot") && text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
 }
 
-/// A flood is counted, not shown.
+/// Spans above the limit are counted, not shown.
 #[tokio::test]
 async fn spans_are_bounded() {
     let many: Vec<String> = (0..1000).map(|_| span("chat", "")).collect();
@@ -178,7 +176,8 @@ async fn values() {
     assert!(text.contains(&wanted.replace("\"NaN\"", "NaN")), "{text}");
 }
 
-/// Control characters and direction marks of telemetry are escaped, in keys too: a terminal must not obey them.
+/// Control characters and direction marks of telemetry are escaped, in keys too, so that the terminal does not
+/// interpret them.
 #[tokio::test]
 async fn terminal_commands_are_escaped() {
     let request = log(
@@ -192,7 +191,7 @@ async fn terminal_commands_are_escaped() {
     }
 }
 
-/// Values nested as deep as the receiver takes them are shown, on a stack of ordinary size.
+/// Values nested as deep as the receiver accepts are shown without overflowing an ordinary stack.
 #[tokio::test]
 async fn deep_values() {
     let levels = MAX_DEPTH - 1;
@@ -205,7 +204,7 @@ async fn deep_values() {
     assert!(text.contains(&format!("{}7{}", "{k: ".repeat(levels), "}".repeat(levels))), "{text}");
 }
 
-/// A reader that went away ends the printing, not the delivery; other errors are tried again.
+/// A closed pipe ends the printing, not the delivery; other errors are retried.
 #[tokio::test]
 async fn closed_pipe() {
     let (exporter, kept) = exporter(Verbosity::Basic);
@@ -218,7 +217,7 @@ async fn closed_pipe() {
     assert!(kept.text.lock().is_empty());
 }
 
-/// Bytes that are no request are refused, never shown.
+/// Bytes that can't be decoded as a request are refused and never shown.
 #[tokio::test]
 async fn not_a_request() {
     let (exporter, kept) = exporter(Verbosity::Normal);
@@ -227,7 +226,7 @@ async fn not_a_request() {
     assert!(kept.text.lock().is_empty());
 }
 
-/// Third party by default: only cleared data arrives. Unknown keys are refused.
+/// The default trust is third party, so that only cleared data is printed. Unknown keys are refused.
 #[test]
 fn config() {
     let config: Config = serde_json::from_str("{}").unwrap();

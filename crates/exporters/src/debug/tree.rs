@@ -1,25 +1,25 @@
-//! **What**: a tree over the compact JSON that `otlp/json` writes, as slices of it. **Why**: numbers and escapes are
-//! shown as they were written, not read and printed anew. **Not here**: JSON of others.
+//! A tree of slices over the compact JSON that `otlp/json` writes: numbers and escapes are shown as written, without
+//! being parsed and printed again. It reads no other JSON.
 
 /// A JSON value.
 pub(super) enum Node<'a> {
     Object(Vec<(&'a str, Node<'a>)>),
     List(Vec<Node<'a>>),
-    /// A string's inside, with its escapes.
+    /// The inside of a string, with its escapes.
     Text(&'a str),
     /// A number or boolean.
     Bare(&'a str),
 }
 
 impl<'a> Node<'a> {
-    /// Reads the text of one value. Depth is bounded by who wrote it.
+    /// Parses one value. `otlp/json` limits the depth.
     pub(super) fn read(text: &'a str) -> Option<Self> {
         let mut rest = text;
         let node = value(&mut rest)?;
         rest.is_empty().then_some(node)
     }
 
-    /// Members of an object; none of others.
+    /// The members of an object; empty for other values.
     pub(super) fn members(&self) -> &[(&'a str, Node<'a>)] {
         match self {
             Self::Object(members) => members,
@@ -27,7 +27,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Elements of a list; none of others.
+    /// The elements of a list; empty for other values.
     pub(super) fn elements(&self) -> &[Node<'a>] {
         match self {
             Self::List(elements) => elements,
@@ -35,12 +35,12 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The member `name`.
+    /// The value of the member `name`.
     pub(super) fn get(&self, name: &str) -> Option<&Node<'a>> {
         self.members().iter().find(|(key, _)| *key == name).map(|(_, node)| node)
     }
 
-    /// Text of a string, number or boolean; "" of others.
+    /// The text of a string, number or boolean; "" for other values.
     pub(super) fn scalar(&self) -> &'a str {
         match self {
             Self::Text(text) | Self::Bare(text) => text,

@@ -1,5 +1,4 @@
-//! **What**: the `file` stanza, in the Collector's shape. **Invariants**: [`Settings`] is valid. **Not here**: writing
-//! (`lines`).
+//! The `file` exporter's stanza, in the Collector's shape, and its checked [`Settings`]. `lines` writes the file.
 
 use std::path::PathBuf;
 
@@ -13,22 +12,23 @@ use pipeline::Trust;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The file; made with access for its owner only. Its folder must exist.
+    /// The file to write. It is created readable and writable by its owner only; its folder must exist.
     pub path: PathBuf,
-    /// `internal` lets everything into the file; `third_party` only what is stripped and redacted.
+    /// `third_party` (default) writes only stripped and redacted telemetry; `internal` writes everything.
     pub trust: Trust,
-    /// Renames the file when it is large; without this key it grows without bound.
+    /// Renames the file when it reaches a size. Without this key the file grows without limit.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
 }
 
-/// When the file is renamed and how many old ones stay.
+/// When the file is renamed, and how many renamed files are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rotation {
-    /// A file is not written past this size, in MiB. A request that is larger gets a file of its own.
+    /// The file is renamed before a request would make it larger than this, in MiB. Default: 100. A larger request
+    /// gets a file of its own.
     pub max_megabytes: u64,
-    /// How many renamed files are kept, the oldest go first; 0 keeps all.
+    /// How many renamed files are kept; the oldest are deleted first. Default: 100. 0 keeps all.
     pub max_backups: usize,
 }
 
@@ -43,31 +43,31 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rotation
     Option::<Rotation>::deserialize(deserializer).map(|rotation| Some(rotation.unwrap_or_default()))
 }
 
-/// How the exporter is to work. Valid by construction.
+/// The exporter's checked settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The file.
+    /// The file to write.
     pub path: PathBuf,
-    /// What may be written.
+    /// Which telemetry may be written.
     pub trust: Trust,
-    /// When the file is renamed, if ever.
+    /// When the file is renamed; `None`: never.
     pub rotation: Option<Limits>,
 }
 
-/// When the file is renamed and how many old ones stay.
+/// When the file is renamed, and how many renamed files are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes.
+    /// Maximum size of a file, in bytes.
     pub max_bytes: u64,
-    /// Renamed files; 0 = all.
+    /// Number of renamed files to keep; 0 keeps all.
     pub max_backups: usize,
 }
 
 impl Config {
-    /// Checks the stanza.
+    /// Validates the stanza.
     ///
     /// # Errors
-    /// Every field that is wrong.
+    /// Every invalid field.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         if self.path.file_name().is_none() {

@@ -1,6 +1,7 @@
-//! **What**: appends lines to a file and syncs each. **Invariants**: a line that was not finished (an error, a dropped
-//! future) is cut off before the next is written; a tail that a crash left gets a line end of its own; a file that was
-//! renamed or removed by others is opened anew. **Not here**: names of renamed files (`rotate`).
+//! Appends lines to a file and syncs each one.
+//! A line that was not finished (an error, a dropped future) is cut off before the next one is written; if a crash
+//! left an unfinished last line, a line end is appended. If the file was renamed or removed by another program, it is
+//! opened again. `rotate` names and removes renamed files.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +15,7 @@ use super::config::Limits;
 use super::rotate;
 use kernel::clock::Clock;
 
-/// The file, opened when needed.
+/// The output file, opened when it is first needed.
 pub(super) struct Lines {
     path: PathBuf,
     rotation: Option<Limits>,
@@ -24,11 +25,11 @@ pub(super) struct Lines {
 
 struct Open {
     file: File,
-    /// Device and inode.
+    /// Device and inode number.
     identity: (u64, u64),
-    /// A real file; not a terminal or a pipe, which have no size, no sync and no second name.
+    /// True for a regular file; terminals and pipes have no size, no sync and can't be renamed.
     regular: bool,
-    /// An unfinished line begins here.
+    /// Where an unfinished line begins.
     torn: Option<u64>,
 }
 
@@ -37,7 +38,7 @@ impl Lines {
         Self { path, rotation, clock, open: None }
     }
 
-    /// Writes `line`, which ends with a line end, and syncs it. After an error nothing of it counts.
+    /// Writes `line`, which must end with a line end, and syncs it. After an error the line counts as not written.
     pub(super) async fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let mut open = self.ready().await?;
         if let Some(limits) = self.rotation.filter(|_| open.regular) {
@@ -48,14 +49,14 @@ impl Lines {
                 open = Open::at(&self.path).await?;
             }
         }
-        // It is kept while the line is written: a dropped future must leave the trace of its torn line.
+        // The file is stored before the write: if the future is dropped, the next call must find the unfinished line.
         self.open.insert(open).write(line).await
     }
 
-    /// The open file if it can still be used, else a new one.
+    /// Returns the open file if it is still usable, otherwise opens it again.
     async fn ready(&mut self) -> io::Result<Open> {
         if let Some(open) = &mut self.open {
-            // A file that can't be mended is left alone: its tail is looked at when it is opened again.
+            // If the cut fails, the file is reopened, and its last byte is checked then.
             let usable = open.mend().await.is_ok() && open.stands_at(&self.path).await;
             if let Some(open) = self.open.take().filter(|_| usable) {
                 return Ok(open);
@@ -103,10 +104,10 @@ impl Open {
         Ok(())
     }
 
-    /// Cuts off an unfinished line. Waits for what is still being written.
+    /// Cuts off an unfinished line, after waiting for writes still in progress.
     async fn mend(&mut self) -> io::Result<()> {
         let Some(end) = self.torn else { return Ok(()) };
-        let _ = self.file.flush().await; // its error was of the unfinished line
+        let _ = self.file.flush().await; // an error here belongs to the unfinished line
         if self.file.metadata().await?.len() > end {
             self.file.set_len(end).await?;
         }
@@ -114,14 +115,14 @@ impl Open {
         Ok(())
     }
 
-    /// The file is still the one of this name (it may have been renamed or removed).
+    /// Whether the path still names this file; it may have been renamed or removed.
     async fn stands_at(&self, path: &Path) -> bool {
         let there = fs::metadata(path).await;
         there.is_ok_and(|there| (there.dev(), there.ino()) == self.identity)
     }
 }
 
-/// Makes a new name in the folder of `path` durable.
+/// Syncs the folder of `path`, so that a new file name survives a crash.
 async fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).await?.sync_all().await

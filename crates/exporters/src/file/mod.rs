@@ -1,7 +1,6 @@
-//! **What**: the `file` exporter: OTLP/JSON lines, one request each. **Why**: the simplest sink that loses nothing;
-//! other tools read its lines. **Invariants**: a line is on the disk before the request is accepted, whole or not at
-//! all; a file is made with mode 0600; two writers never share a file (advisory lock).
-//! **Not here**: JSON (`otlp/json`), retry (`pipeline/outlet`).
+//! The `file` exporter: appends OTLP/JSON, one request per line, for other tools to read.
+//! A request is accepted only after its line is on disk, complete or not at all. The file is created with mode 0600,
+//! and an advisory lock keeps a second writer out. `otlp/json` encodes; `pipeline/outlet` retries.
 
 mod config;
 mod lines;
@@ -26,18 +25,19 @@ use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 pub use config::{Config, Limits, Rotation, Settings};
 use lines::Lines;
 
-/// Up to here batches are merged, and above it split: lines stay readable for other tools. One item may be as large as
-/// receivers take it.
+/// Batches are merged up to this size and split above it, so that other tools can read the lines. A single item may be
+/// as large as receivers accept.
 const MAX_REQUEST: usize = 4 << 20;
 
-/// The exporter.
+/// The `file` exporter.
 pub struct File {
     id: Arc<str>,
     trust: Trust,
     lines: Mutex<Lines>,
 }
 
-/// Makes the exporter; the file is opened with the first request. `clock` names renamed files.
+/// Creates the exporter. The file is opened with the first request; `clock` provides the time in names of renamed
+/// files.
 pub fn build(id: &ComponentId, settings: Settings, clock: Arc<dyn Clock>) -> File {
     let id: Arc<str> = id.to_string().into();
     File { id, trust: settings.trust, lines: Mutex::new(Lines::new(settings.path, settings.rotation, clock)) }

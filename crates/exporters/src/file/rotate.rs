@@ -1,5 +1,5 @@
-//! **What**: renames a full file and removes the oldest renamed ones. **Invariants**: only files whose names this
-//! file makes are removed; no file is renamed onto another. **Not here**: when (`lines`).
+//! Renames a full file and deletes the oldest renamed ones. Only files whose names match this module's pattern are
+//! deleted, and no rename overwrites a file. `lines` decides when to rotate.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,11 +13,12 @@ use tokio::fs;
 
 use kernel::clock::UnixNanos;
 
-/// `2006-01-02T15-04-05.000`, as the Collector's file exporter has it; it sorts by time.
+/// `2006-01-02T15-04-05.000`, the format of the Collector's file exporter; names sort by time.
 const STAMP: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]-[minute]-[second].[subsecond digits:3]");
 
-/// Renames `out.jsonl` to `out-{now}.jsonl`; then the oldest go until `keep` are left (0: none go).
+/// Renames `out.jsonl` to `out-{now}.jsonl`, then deletes the oldest renamed files until `keep` are left (0 keeps
+/// all).
 pub(super) async fn rename(path: &Path, now: UnixNanos, keep: usize) -> io::Result<()> {
     let names = Names::of(path);
     let mut at = now;
@@ -33,11 +34,10 @@ pub(super) async fn rename(path: &Path, now: UnixNanos, keep: usize) -> io::Resu
     Ok(())
 }
 
-/// The parts of a file's name.
 struct Names {
     folder: PathBuf,
     stem: OsString,
-    /// With its dot.
+    /// The extension with its dot.
     extension: OsString,
 }
 
@@ -62,14 +62,15 @@ impl Names {
         self.folder.join(name)
     }
 
-    /// The time stamp in a name that [`Names::at`] made.
+    /// The time stamp in a file name that [`Names::at`] made; `None` for other names.
     fn stamp<'n>(&self, name: &'n str) -> Option<&'n str> {
         let stamp = name.strip_prefix(self.stem.to_str()?)?.strip_prefix('-')?;
         let stamp = stamp.strip_suffix(self.extension.to_str()?)?;
         time::PrimitiveDateTime::parse(stamp, STAMP).is_ok().then_some(stamp)
     }
 
-    /// What can't be listed or removed stays: the data is safe, the next rename tries again.
+    /// Deletes the oldest files beyond `keep`. A file that can't be listed or deleted stays; the next rename tries
+    /// again.
     async fn prune(&self, keep: usize) {
         let mut found = Vec::new();
         let Ok(mut entries) = fs::read_dir(&self.folder).await else { return };

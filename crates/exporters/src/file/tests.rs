@@ -63,7 +63,7 @@ async fn send(exporter: &File, name: &str) -> Outcome {
     exporter.send(&request(name)).await
 }
 
-/// A request of a real client becomes one line that says the same.
+/// A request of a real client becomes one line with the same content.
 #[tokio::test]
 async fn real_traces() {
     let place = Place::new();
@@ -101,7 +101,7 @@ async fn torn_tail() {
     assert_eq!(place.text(), format!("{{\"resourceLo\n{}\n", line("a")));
 }
 
-/// A send that was given up at any point leaves nothing of its line, or all of it; the next one is whole.
+/// A send that is cancelled at any point leaves all of its line or nothing; the next line is complete.
 #[tokio::test]
 async fn given_up() {
     for polls in 0..12 {
@@ -126,7 +126,7 @@ async fn given_up() {
     }
 }
 
-/// A file that was renamed or removed by another program is made anew.
+/// A file that another program renamed or removed is created again.
 #[tokio::test]
 async fn renamed_by_others() {
     let place = Place::new();
@@ -140,7 +140,7 @@ async fn renamed_by_others() {
     assert_eq!(place.text(), format!("{}\n", line("c")));
 }
 
-/// A file that was emptied by another program is written from its start, without a hole.
+/// A file that another program emptied is written from its start, without a hole.
 #[tokio::test]
 async fn emptied_by_others() {
     let place = Place::new();
@@ -151,7 +151,7 @@ async fn emptied_by_others() {
     assert_eq!(place.text(), format!("{}\n", line("b")));
 }
 
-/// What can't be written is tried again, and works once the cause is gone.
+/// A failed write is retried, and succeeds once the cause is gone.
 #[tokio::test]
 async fn unwritable() {
     let place = Place::new();
@@ -165,7 +165,7 @@ async fn unwritable() {
     assert_eq!(send(&exporter, "a").await, Outcome::Accepted);
 }
 
-/// Two exporters never write the same file: their lines could mix.
+/// Two exporters never write the same file, because their lines could mix.
 #[tokio::test]
 async fn one_writer() {
     let place = Place::new();
@@ -177,7 +177,7 @@ async fn one_writer() {
     assert_eq!(send(&second, "b").await, Outcome::Accepted);
 }
 
-/// A device has no size and no sync: lines still go there.
+/// A device has no size and can't be synced; lines are written all the same.
 #[tokio::test]
 async fn device() {
     let settings = Settings {
@@ -190,7 +190,8 @@ async fn device() {
     assert_eq!(send(&exporter, "b").await, Outcome::Accepted);
 }
 
-/// A full file is renamed by time; the oldest go, files of other names stay; no line is split or lost.
+/// A full file is renamed with a time stamp; the oldest ones are deleted, files with other names stay; no line is
+/// split or lost.
 #[tokio::test]
 async fn rotation() {
     let place = Place::new();
@@ -215,7 +216,8 @@ async fn rotation() {
     assert_eq!(older, format!("{}\n{}\n", line("2"), line("3")));
 }
 
-/// Renames within a millisecond keep all files; 0 backups keeps all; a request above the size has its own file.
+/// Several renames within a millisecond keep all files; `max_backups: 0` keeps all; a request above the size gets a
+/// file of its own.
 #[tokio::test]
 async fn rotation_within_a_millisecond() {
     let place = Place::new();
@@ -226,7 +228,7 @@ async fn rotation_within_a_millisecond() {
     assert_eq!(place.names().len(), 5);
 }
 
-/// Bytes that are no request are refused and leave no trace.
+/// Bytes that can't be decoded as a request are refused and not written.
 #[tokio::test]
 async fn not_a_request() {
     let place = Place::new();
@@ -235,7 +237,7 @@ async fn not_a_request() {
     assert!(place.names().is_empty());
 }
 
-/// The Collector's keys; a path is needed; unknown keys are refused; every problem is told.
+/// The Collector's keys work; a path is required; unknown keys are refused; every problem is reported.
 #[test]
 fn config() {
     let read = |text: &str| serde_json::from_str::<Config>(text);

@@ -1,4 +1,4 @@
-//! **What**: the `otlp` exporter (gRPC) as a user writes it. **Not here**: what both exporters share (`stanza`).
+//! The `otlp` (gRPC) exporter's own keys. The keys shared with `otlp_http` are in `stanza`.
 
 use http::Uri;
 
@@ -9,23 +9,23 @@ use pipeline::Trust;
 remote_config! {
     /// Sends OTLP over gRPC.
     timeout = 5;
-    /// `host:port`, or with `https://` or `http://` (plain).
+    /// `host:port`, or a URL with `https://`, or `http://` for plain text.
     endpoint;
 }
 
-/// The exporter's settings. Valid by construction.
+/// The exporter's checked settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `https://host:port` or `http://host:port`.
     pub endpoint: Uri,
-    /// What both exporters share.
+    /// Settings shared with `otlp_http`.
     pub common: Common,
-    /// What it may be given.
+    /// Which telemetry the exporter may receive.
     pub trust: Trust,
 }
 
 impl Config {
-    /// Checks what was written.
+    /// Validates the stanza.
     ///
     /// # Errors
     /// Every problem, with its path inside the component.
@@ -52,7 +52,7 @@ fn address(common: &Common, text: &str) -> Result<Uri, String> {
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err("has a path or a query, which gRPC does not: write `host:port`, or use `otlp_http`".to_owned());
     }
-    // With a scheme the port is that of the scheme.
+    // With a scheme, a missing port means the scheme's default port.
     if uri.port_u16().is_none() && !text.contains("://") {
         return Err("has no port: write `host:port`, such as `collector:4317`".to_owned());
     }

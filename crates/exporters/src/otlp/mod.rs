@@ -1,7 +1,8 @@
-//! **What**: the `otlp` exporter: one attempt to send one request over gRPC.
-//! **Why**: by hand over the pooled client: tonic's channel compresses with gzip level 6 (a multiple of the time of
-//! level 1, measured) and spawns when it is built. **Invariants**: no queue, no retry, no metrics of its own; the
-//! answer is read up to [`MAX_ANSWER`]. **Not here**: what both exporters share (`remote`), statuses (`verdict`).
+//! The `otlp` exporter: makes one attempt to send one request over gRPC.
+//! gRPC framing is written by hand over the pooled HTTP client: tonic's channel compresses with gzip level 6 (measured
+//! at a multiple of level 1's time) and spawns when it is built.
+//! The exporter has no queue, retry or metrics of its own and reads at most [`MAX_ANSWER`] bytes of a response.
+//! `remote` has the parts shared with `otlp_http`, `verdict` interprets statuses.
 
 mod config;
 
@@ -27,7 +28,7 @@ use net::rope::Rope;
 use otlp::Signal;
 use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
-/// The exporter.
+/// The `otlp` exporter.
 pub struct Otlp {
     remote: Remote,
     trust: Trust,
@@ -35,7 +36,7 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// An exporter with component id `id`. Reads TLS files; connects when there is something to send.
+    /// Creates an exporter with component id `id`. Reads TLS files; connects only when there is something to send.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -116,7 +117,7 @@ fn path(signal: Signal) -> &'static str {
     }
 }
 
-/// Milliseconds, or seconds when eight digits do not hold them.
+/// The `grpc-timeout` value: milliseconds, or seconds if eight digits can't hold the milliseconds.
 fn grpc_timeout(timeout: std::time::Duration) -> String {
     match timeout.as_millis() {
         millis @ 0..=99_999_999 => format!("{millis}m"),
@@ -124,7 +125,7 @@ fn grpc_timeout(timeout: std::time::Duration) -> String {
     }
 }
 
-/// The message of a unary answer; empty when there is none.
+/// The message of a unary response; empty if there is none.
 fn unframe(mut answer: Bytes, headers: &HeaderMap) -> Result<Bytes, AnswerError> {
     let Some((prefix, _)) = answer.split_first_chunk::<5>() else { return Ok(Bytes::new()) };
     let compressed = prefix.first() == Some(&1);
@@ -137,7 +138,7 @@ fn unframe(mut answer: Bytes, headers: &HeaderMap) -> Result<Bytes, AnswerError>
     }
 }
 
-/// What can't be inflated within the cap is treated as too large: taken, not to be read.
+/// A message that can't be inflated within the limit is reported as too large: accepted, but not readable.
 fn inflate(encoding: Encoding, message: Bytes) -> Result<Bytes, AnswerError> {
     let mut rope = Rope::default();
     rope.push(message);

@@ -1,4 +1,4 @@
-//! The exporter against servers in this process.
+//! The `otlp` exporter against servers in this process.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn ok() -> Answer {
     Answer::grpc(0, b"")
 }
 
-/// The message of a request, inflated.
+/// The message of a received request, inflated.
 fn message(seen: &Seen) -> Bytes {
     let (prefix, rest) = seen.body.split_at(5);
     let length = u32::from_be_bytes(prefix[1..].try_into().unwrap());
@@ -110,7 +110,7 @@ async fn a_compressed_answer_is_inflated_within_the_cap() {
 async fn compression_follows_what_the_back_end_says() {
     let encodings = |seen: Vec<Seen>| seen.iter().map(|seen| seen.header("grpc-encoding").map(str::to_owned)).collect();
     let now = Outcome::Retry { after: Some(Duration::ZERO), reason: Reason::Unavailable };
-    // Up: it says that it takes zstd.
+    // Up: the server advertises zstd.
     let says = ok().with("grpc-accept-encoding", "identity,gzip,zstd");
     let sink = Sink::new(None, [says, ok()]).await;
     let exporter = plain(&sink);
@@ -119,7 +119,7 @@ async fn compression_follows_what_the_back_end_says() {
     }
     let seen: Vec<Option<String>> = encodings(sink.seen());
     assert_eq!(seen, [Some("gzip".into()), Some("zstd".into())]);
-    // Down: it refuses each in turn; after none is left the address is wrong.
+    // Down: the server refuses each encoding in turn; once none is left, the address must be wrong.
     let sink = Sink::new(None, [Answer::grpc_failure(12), ok()]).await;
     let exporter = plain(&sink);
     assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, now);
@@ -129,7 +129,7 @@ async fn compression_follows_what_the_back_end_says() {
     assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, denied);
     let seen: Vec<Option<String>> = encodings(sink.seen());
     assert_eq!(seen, [Some("gzip".into()), None, None]);
-    // As told: no other is tried.
+    // With a fixed `compression` no other encoding is tried.
     for (compression, token) in [(Compression::Zstd, Some("zstd")), (Compression::None, None)] {
         let sink = Sink::new(None, [Answer::grpc_failure(12)]).await;
         let endpoint = format!("http://{}", sink.address);
@@ -207,7 +207,7 @@ async fn a_proxy_gets_connect_and_sees_ciphertext() {
     assert!(heads[0].starts_with("CONNECT backend.test:4317 HTTP/1.1\r\n"), "{heads:?}");
     assert!(heads[0].to_lowercase().contains("proxy-authorization: basic dxnlcjpwyxnz"), "{heads:?}");
 
-    // Plain gRPC can't be forwarded: a tunnel too.
+    // Plain gRPC can't be forwarded by a proxy, so it is tunnelled too.
     let sink = Sink::new(None, [ok(), ok()]).await;
     let proxy = Proxy::to(sink.address).await;
     let through = [("https_proxy", format!("http://{}", proxy.address))];
@@ -302,7 +302,7 @@ async fn the_preset_fills_what_is_not_written() {
     assert_eq!(cloud.settings().unwrap().endpoint.to_string(), "https://ingest.eu.signoz.cloud:443/");
 }
 
-/// A method of tonic's own server.
+/// A unary method on tonic's own server.
 #[derive(Clone)]
 struct Unary(Result<Bytes, tonic::Status>);
 
@@ -316,7 +316,7 @@ impl tonic::server::UnaryService<Bytes> for Unary {
     }
 }
 
-/// tonic's own server, with and without what it can inflate, is understood and understands.
+/// tonic's own server and the exporter understand each other, with and without compression that tonic can inflate.
 #[tokio::test]
 async fn tonics_server_understands_the_exporter() {
     use tonic::codec::CompressionEncoding::{Gzip, Zstd};

@@ -1,4 +1,4 @@
-//! **What**: the `otlp_http` exporter as a user writes it. **Not here**: what both exporters share (`stanza`).
+//! The `otlp_http` exporter's own keys. The keys shared with `otlp` are in `stanza`.
 
 use http::Uri;
 
@@ -8,31 +8,31 @@ use otlp::Signal;
 use pipeline::Trust;
 
 remote_config! {
-    /// Sends OTLP over HTTP, as protobuf.
+    /// Sends OTLP over HTTP, encoded as protobuf.
     timeout = 30;
-    /// Base URL; `/v1/traces`, `/v1/metrics` and `/v1/logs` are put after it.
+    /// Base URL; tollgate appends `/v1/traces`, `/v1/metrics` and `/v1/logs`.
     endpoint;
-    /// URL of traces, whole.
+    /// Complete URL for traces; overrides `endpoint`.
     traces_endpoint;
-    /// URL of metrics, whole.
+    /// Complete URL for metrics; overrides `endpoint`.
     metrics_endpoint;
-    /// URL of logs, whole.
+    /// Complete URL for logs; overrides `endpoint`.
     logs_endpoint;
 }
 
-/// The exporter's settings. Valid by construction.
+/// The exporter's checked settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where each signal goes; a signal without a URL is not taken.
+    /// The URL for each signal; the exporter does not take a signal without a URL.
     pub urls: Vec<(Signal, Uri)>,
-    /// What both exporters share.
+    /// Settings shared with `otlp`.
     pub common: Common,
-    /// What it may be given.
+    /// Which telemetry the exporter may receive.
     pub trust: Trust,
 }
 
 impl Config {
-    /// Checks what was written.
+    /// Validates the stanza.
     ///
     /// # Errors
     /// Every problem, with its path inside the component.

@@ -1,7 +1,7 @@
-//! **What**: the `otlp_http` exporter: one attempt to send one request over HTTP, as protobuf.
-//! **Why**: some back ends and most proxies speak nothing else. **Invariants**: no queue, no retry, no metrics of its
-//! own; redirects are not followed; the answer is read up to [`MAX_ANSWER`]. **Not here**: what both exporters share
-//! (`remote`), statuses (`verdict`).
+//! The `otlp_http` exporter: makes one attempt to send one request over HTTP, as protobuf, for back ends and proxies
+//! that speak nothing else.
+//! It has no queue, retry or metrics of its own, does not follow redirects, and reads at most [`MAX_ANSWER`] bytes of
+//! a response. `remote` has the parts shared with `otlp`, `verdict` interprets statuses.
 
 mod config;
 
@@ -27,10 +27,10 @@ use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
-/// How long and how much of an error's body is read.
+/// How long, and up to how many bytes, the body of an error response is read.
 const ERROR_READ: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
-/// The exporter.
+/// The `otlp_http` exporter.
 pub struct OtlpHttp {
     remote: Remote,
     trust: Trust,
@@ -38,7 +38,7 @@ pub struct OtlpHttp {
 }
 
 impl OtlpHttp {
-    /// An exporter with component id `id`. Reads TLS files; connects when there is something to send.
+    /// Creates an exporter with component id `id`. Reads TLS files; connects only when there is something to send.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -83,7 +83,7 @@ impl OtlpHttp {
         let body = if parts.status.is_success() {
             client::read(body, MAX_ANSWER).await
         } else {
-            // Read only so that the connection can be used again: the status says it all.
+            // An error body is read only so that the connection can be reused; the status alone decides the outcome.
             let rest = tokio::time::timeout(ERROR_READ.0, client::read(body, ERROR_READ.1)).await;
             rest.unwrap_or(Err(AnswerError::Cut))
         };

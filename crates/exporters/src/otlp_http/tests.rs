@@ -1,4 +1,4 @@
-//! The exporter against servers in this process.
+//! The `otlp_http` exporter against servers in this process.
 
 use super::*;
 use crate::tests::{deps, inflated, request};
@@ -44,7 +44,7 @@ async fn each_signal_goes_to_its_path_as_protobuf_with_the_users_headers() {
     }
 }
 
-/// Headers of one account go with its data alone, and win over those of all.
+/// Headers of one account are sent with its data only, and override the common ones.
 #[tokio::test]
 async fn each_account_has_its_headers() {
     let sink = Sink::new(None, []).await;
@@ -120,8 +120,8 @@ async fn compression_follows_what_the_back_end_says() {
     let refused = Outcome::Refused { reason: Reason::BadData };
     assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, refused, "it was not the compression");
     assert_eq!(tokens(sink.seen()), ["zstd", "gzip", "none"]);
-    // What refused it may have gone: after an hour it is tried again. (Shown to fail: it was plain until the next
-    // reload.)
+    // The refusal may have come from a proxy that is gone: the encoding is tried again after an hour. (Regression
+    // test: the exporter used to send uncompressed until the next reload.)
     for seconds in [3599, 1] {
         clock.advance(Duration::from_secs(seconds));
         assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, Outcome::Accepted);
@@ -142,7 +142,7 @@ async fn tls_speaks_http2_where_the_server_does() {
         assert_eq!(exporter.send(&request(Signal::Traces, 10)).await, Outcome::Accepted);
         let want = if alpn == "h2" { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
         assert_eq!(sink.seen()[0].version, want);
-        // Without the CA nobody is trusted by mistake.
+        // Without the CA file the server must not be trusted.
         let exporter = build(serde_json::json!({ "endpoint": endpoint }), &[]);
         assert_eq!(exporter.send(&request(Signal::Traces, 10)).await, AGAIN);
         assert!(sink.seen().is_empty());

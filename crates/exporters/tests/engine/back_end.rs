@@ -1,7 +1,8 @@
-//! **What**: [`BackEnd`]: a back end of a simulation: well, slow, refusing, lost or dead, as a seed has it; what it
-//! says is read by the exporters' own `verdict`. **Why**: whole engines run against it in simulated time, thousands of
-//! times. **Invariants**: remembers what it took, what it refused, and of what the gateway can't know that it was
-//! taken.
+//! [`BackEnd`]: a simulated back end that is healthy, slow, refusing or unreachable, as the seed decides. The
+//! exporters' own `verdict` interprets its responses. Whole engines run against it in simulated time, thousands of
+//! times.
+//! It records the items that it accepted and refused, and how often it accepted an item without the gateway learning
+//! of it.
 
 #![allow(missing_docs, reason = "test support")]
 
@@ -24,36 +25,36 @@ use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 use pipeline::testing::engine::{REFERENCE, names_with};
 
-/// An exporter's own limit of one attempt.
+/// Timeout of one attempt, as in a real exporter.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than any simulation.
 const EVER: Duration = Duration::from_secs(1 << 30);
 
-/// How it does for a while.
+/// How the back end behaves for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Weather {
     Well,
-    /// Answers within its exporter's timeout or not.
+    /// The response may come after the exporter's timeout.
     Slow,
-    /// Takes only a part.
+    /// Accepts only a part of the items.
     Partial,
-    /// 429, with or without a time.
+    /// 429, with or without a retry delay.
     Limits,
-    /// 503, with or without a time, 502, 504.
+    /// 503 with or without a retry delay, 502, 504.
     Unavailable,
     /// 401, 403.
     Denies,
     /// The connection is reset before anything was read.
     Resets,
-    /// Everything was taken, then the connection is reset.
+    /// Everything was accepted, then the connection is reset.
     ResetsAfter,
-    /// Everything is taken, nothing is answered.
+    /// Everything is accepted, and no response is sent.
     Hangs,
-    /// Nothing arrives, nothing is answered.
+    /// Nothing arrives, and no response is sent.
     HalfOpen,
-    /// Everything is taken, the answer is cut.
+    /// Everything is accepted, and the response is cut off.
     Cuts,
-    /// Nobody listens, for hours.
+    /// Refuses connections for hours.
     Dead,
 }
 
@@ -74,49 +75,49 @@ impl Weather {
     ];
 }
 
-/// What it says.
+/// The back end's response.
 enum Reply {
     Taken,
-    /// But for so many.
+    /// Accepted, except for so many items.
     Partly(u64),
-    /// Not now: a status, and when.
+    /// A retryable status, with an optional Retry-After.
     Later(u16, Option<String>),
-    /// Never.
+    /// A final status.
     Never(u16),
-    /// The connection ended.
+    /// The connection ended without a response.
     Lost,
-    /// The answer did.
+    /// The response was cut off.
     Cut,
-    /// Nothing.
+    /// No response.
     Silence,
 }
 
-/// What became of one item.
+/// What happened to one item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fate {
     pub taken: u64,
-    /// Refused by a partial success.
+    /// How often the item was refused by a partial success.
     pub refused: u64,
-    /// Taken so often without the gateway hearing of it.
+    /// How often the item was accepted without the gateway learning of it.
     pub unheard: u64,
 }
 
-/// See the module.
+/// A simulated back end; see the module.
 pub(crate) struct BackEnd {
     id: Arc<str>,
     grpc: bool,
     limit: usize,
-    /// Items of one request; more are answered 413.
+    /// Maximum number of items in one request; a larger one is answered with 413.
     most: usize,
     clock: Arc<ManualClock>,
     rng: Arc<SeededRng>,
-    /// It has no place for this signal, until it is well.
+    /// A signal that is answered with 404 until the back end is healed.
     without: OnceLock<Signal>,
-    /// From here on it is well.
+    /// The back end stays healthy from now on.
     healed: AtomicBool,
     state: Mutex<State>,
     under_way: AtomicUsize,
-    /// Most requests at once.
+    /// Highest number of concurrent requests so far.
     pub peak: AtomicUsize,
 }
 
@@ -145,17 +146,17 @@ impl BackEnd {
         })
     }
 
-    /// All is well from now on.
+    /// Makes the back end healthy for good.
     pub(crate) fn heal(&self) {
         self.healed.store(true, Ordering::SeqCst);
     }
 
-    /// It answers 404 to this signal until all is well.
+    /// Answers this signal with 404 until the back end is healed.
     pub(crate) fn refuse(&self, signal: Signal) {
         let _ = self.without.set(signal);
     }
 
-    /// One weather for so long.
+    /// Sets the weather for a time span.
     pub(crate) fn set(&self, weather: Weather, span: Duration) {
         self.state.lock().weather = Some((weather, self.clock.monotonic() + span));
     }
@@ -164,12 +165,12 @@ impl BackEnd {
         self.state.lock().fates.get(item).copied().unwrap_or_default()
     }
 
-    /// Every item that came, in any weather, with the reference it had.
+    /// Every item that arrived in any weather, with its vault reference.
     pub(crate) fn references(&self) -> BTreeSet<(String, String)> {
         self.state.lock().references.clone()
     }
 
-    /// Requests by weather.
+    /// Number of requests by weather.
     pub(crate) fn seen(&self) -> BTreeMap<Weather, u64> {
         self.state.lock().seen.clone()
     }
@@ -198,13 +199,13 @@ impl BackEnd {
         weather
     }
 
-    /// How long until the request has arrived, and from then to the answer.
+    /// The time until the request has arrived, and from then until the response.
     fn delays(&self, weather: Weather) -> (Duration, Duration) {
         let most = if weather == Weather::Slow { 8_000 } else { 400 };
         (Duration::from_millis(self.pick(most)), Duration::from_millis(self.pick(most)))
     }
 
-    /// What it says to these items.
+    /// Chooses the response to these items.
     fn reply(&self, weather: Weather, items: &[(String, String)]) -> Reply {
         let when = |this: &Self| match this.pick(4) {
             0 => None,
@@ -228,7 +229,7 @@ impl BackEnd {
         }
     }
 
-    /// Remembers what these items became.
+    /// Records what happened to these items.
     fn remember(&self, weather: Weather, reply: &Reply, heard: bool, items: Vec<(String, String)>) {
         let mut state = self.state.lock();
         let lost = matches!(weather, Weather::ResetsAfter | Weather::Hangs | Weather::Cuts);
@@ -260,7 +261,7 @@ impl BackEnd {
         if self.grpc { Self::grpc(&reply) } else { self.http(&reply) }
     }
 
-    /// The answer on an HTTP connection.
+    /// The outcome of the response on an HTTP connection.
     fn http(&self, reply: &Reply) -> Outcome {
         let mut headers = HeaderMap::new();
         let mut body = Ok(Vec::new());
@@ -287,7 +288,7 @@ impl BackEnd {
         verdict::http(StatusCode::from_u16(status).unwrap(), &headers, body, true, self.clock.now())
     }
 
-    /// The same on a gRPC connection.
+    /// The outcome of the response on a gRPC connection.
     fn grpc(reply: &Reply) -> Outcome {
         let end = |code: tonic::Code, retry_after: Option<Duration>| {
             let details =
@@ -303,7 +304,7 @@ impl BackEnd {
                     (401, _) => tonic::Code::Unauthenticated,
                     (403, _) => tonic::Code::PermissionDenied,
                     (404, _) => tonic::Code::Unimplemented,
-                    // without a time this one is final
+                    // without a retry delay this code is final
                     (429, Some(_)) => tonic::Code::ResourceExhausted,
                     _ => tonic::Code::Unavailable,
                 };
@@ -327,7 +328,7 @@ fn partial(refused: u64) -> Vec<u8> {
     response_to_protobuf(Some(&PartialSuccess { rejected, message: "no".to_owned() }))
 }
 
-/// Counts requests under way, also those that are given up.
+/// Counts concurrent requests, including those that are cancelled.
 struct UnderWay<'a>(&'a AtomicUsize);
 
 impl Drop for UnderWay<'_> {

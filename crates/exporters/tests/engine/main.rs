@@ -1,4 +1,4 @@
-//! The whole engine in simulated time: clients, clock, disk, back ends and the process fail as a seed has it.
+//! The whole engine in simulated time: clients, clock, disk, back ends and the process fail as a seed decides.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! One back end is away for hours: what that costs the others.
+//! Tests of the effect that one back end's outage of hours has on the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,9 +20,9 @@ use pipeline::{Ack, Exporter, LONGEST_WISH, Outcome, OutletSettings, PipelinePla
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// One back end is dead, hangs or is half-open for six hours: the other one has each batch within a minute, memory of
-/// the sick one's outlet stays within its window, nothing is lost, and the backlog of six hours drains in minutes once
-/// it is back.
+/// One back end is down, hangs or is half-open for six hours. The other one receives each batch within a minute, the
+/// memory of the failing one's outlet stays within its window, nothing is lost, and the backlog drains within minutes
+/// once the back end is healthy.
 #[test]
 fn a_dead_back_end_holds_up_nobody() {
     for weather in [Weather::Dead, Weather::HalfOpen, Weather::Unavailable, Weather::Limits, Weather::Denies] {
@@ -58,7 +58,7 @@ fn a_dead_back_end_holds_up_nobody() {
         assert!(sick.peak.load(Ordering::SeqCst) <= OutletSettings::default().consumers);
         sick.heal();
         let back = clock.monotonic();
-        // as long as a back end may ask to be left alone, and a tenth, and the drain
+        // the longest wait that a back end may ask for, a tenth of it, and the time to drain
         while rig.spool.pending_bytes("sick") > 0 {
             assert!(clock.monotonic() - back < LONGEST_WISH + 10 * MINUTE, "{weather:?}: it does not drain");
             minute(&mut rig, None);
@@ -67,9 +67,9 @@ fn a_dead_back_end_holds_up_nobody() {
     }
 }
 
-/// A back end has no place for logs (404) for six hours, while far more of them come than is read ahead: each trace
-/// arrives within its minute, however the exporter is served; when logs are taken, all that waited arrive, each once,
-/// in minutes, and traces still do.
+/// A back end answers 404 to logs for six hours, while far more logs arrive than are read ahead. With any outlet
+/// settings each trace arrives within its minute. Once logs are accepted, all waiting ones arrive within minutes, each
+/// once, and traces still arrive.
 #[test]
 fn a_signal_that_is_refused_holds_up_no_other() {
     for seed in 0..24 {

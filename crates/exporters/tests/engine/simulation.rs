@@ -1,7 +1,8 @@
-//! The whole engine on one thread and in simulated time: clients that send again, back ends in any weather, a disk that
-//! fails, fills up and loses what was not synced, clocks that jump, a process that is stopped, killed or gives up at
-//! any moment. `TOLLGATE_SIM_SEEDS` takes so many seeds, from `TOLLGATE_SIM_SEED` on. Seeds that once found something
-//! stand in `regressions.txt` and run first.
+//! The whole engine on one thread and in simulated time: clients that resend, back ends in any weather, a disk that
+//! fails, fills up and loses unsynced data, clocks that jump, and a process that stops, is killed or gives up at any
+//! moment.
+//! `TOLLGATE_SIM_SEEDS` sets the number of seeds, `TOLLGATE_SIM_SEED` the first one. Seeds that once found a fault are
+//! listed in `regressions.txt` and run first.
 
 #![expect(clippy::print_stdout, reason = "figures, shown on request")]
 
@@ -12,12 +13,12 @@ use super::world::{Life, World};
 use crate::back_end::BackEnd;
 use pipeline::{Ack, Exporter, OnFull, OutletSettings, Reason};
 
-/// `reason seed`, one a line.
+/// One line each: `reason seed`.
 const REGRESSIONS: &str = include_str!("regressions.txt");
-/// Threads of the test runner that share a run.
+/// Number of test functions that share the seeds, so that the runner can use several threads.
 const PARTS: u64 = 4;
 
-/// What came of a run.
+/// The result of one simulation.
 #[derive(Default, PartialEq, Eq, Debug)]
 struct Found {
     wrong: Vec<String>,
@@ -40,7 +41,7 @@ impl Found {
     }
 }
 
-/// What the processors must have done with what was accepted.
+/// Checks that the processors handled every accepted item correctly.
 fn judge_inside(world: &mut World, life: &Life) {
     let by_number: BTreeMap<&str, &str> = world.stored.iter().filter_map(|text| text.split_once(':')).collect();
     let mut wrong = Vec::new();
@@ -70,7 +71,7 @@ fn judge_inside(world: &mut World, life: &Life) {
     world.wrong.append(&mut wrong);
 }
 
-/// What must have become of one item at one back end that is served so, or what is wrong.
+/// Checks the fate of one item at one back end with the given outlet settings; returns the fault, if there is one.
 fn judge_item(
     name: &str,
     lives: u64,
@@ -80,9 +81,9 @@ fn judge_item(
     let fate = one.fate(name);
     let aside: Vec<&str> = kept.iter().filter(|(other, _)| other == name).map(|(_, reason)| *reason).collect();
     let (offered, expires) = (served.ack == Ack::Offered, served.on_full == OnFull::Expire);
-    // memory alone has it, or it may be given up
+    // the item is only in memory, or it may be dropped
     let may_go = offered || expires;
-    // a copy for each life in which it could be committed, each of which may be delivered once in every later one
+    // a copy for each life in which it could be committed, each of which may be delivered once in every later life
     let most = if offered { lives } else { lives * (lives + 1) / 2 };
     let said = |what: &str| Some(format!("{name} at {}: {what}: {fate:?}, aside {aside:?}", one.id()));
     match name.split('-').next().unwrap_or_default() {
@@ -92,7 +93,7 @@ fn judge_item(
         _ if offered && !aside.is_empty() => said("what was offered only is in the quarantine"),
         "sour" | "fat" if may_go && aside.is_empty() => None,
         "sour" if aside != [Reason::BadData.label()] => said("not in the quarantine with its reason"),
-        // with a sour one in the same request the other reason comes first
+        // if the same request contains a sour item, that reason comes first
         "fat" if aside.is_empty() => said("not in the quarantine"),
         "sour" | "fat" => None,
         _ if !aside.is_empty() => said("in the quarantine beside a bad one"),
@@ -131,7 +132,7 @@ fn judge(world: &mut World, life: &Life) -> Found {
     found
 }
 
-/// One run.
+/// Runs one simulation.
 fn simulate(seed: u64, prepare: impl FnOnce(&mut World)) -> Found {
     let mut world = World::new(seed);
     prepare(&mut world);
@@ -154,7 +155,7 @@ fn knob(name: &str, otherwise: u64) -> u64 {
     asked.unwrap_or(otherwise)
 }
 
-/// One of the parts of a run.
+/// Runs one part of the seeds.
 fn part(part: u64) {
     let (first, count) = (knob("TOLLGATE_SIM_SEED", 1), knob("TOLLGATE_SIM_SEEDS", 2_000));
     let known = REGRESSIONS.lines().filter_map(|line| line.split_whitespace().last()?.parse().ok());
@@ -179,33 +180,31 @@ fn part(part: u64) {
     );
 }
 
-/// Whatever happens when: what was answered reaches every back end (that is not only offered it, or may give up what is
-/// too much), or is kept aside with the reason if it is refused for good, or sealed if no step can work on it; is
-/// counted exactly once; comes again only where nobody can know better; nothing grows; it ends.
+/// Whatever happens at any time: an acknowledged item reaches every back end (except where it is only offered or may
+/// be expired), or is quarantined with its reason if it is refused for good, or is sealed if no step can process it.
+/// Each item is counted exactly once and is sent twice only if the gateway can't know better; nothing grows without
+/// limit; the run ends.
 #[test]
 fn every_item_is_accounted_for_0() {
     part(0);
 }
 
-/// The second part.
 #[test]
 fn every_item_is_accounted_for_1() {
     part(1);
 }
 
-/// The third part.
 #[test]
 fn every_item_is_accounted_for_2() {
     part(2);
 }
 
-/// The last part.
 #[test]
 fn every_item_is_accounted_for_3() {
     part(3);
 }
 
-/// A seed replays: the same world twice.
+/// The same seed gives the same run twice.
 #[test]
 fn a_seed_replays() {
     for seed in 1..20 {
@@ -214,7 +213,7 @@ fn a_seed_replays() {
     }
 }
 
-/// The simulation must find losses when the disk does not sync: otherwise it proves nothing.
+/// The simulation must detect losses on a disk that does not sync; otherwise it proves nothing.
 #[test]
 fn a_disk_that_does_not_sync_is_found_out() {
     let found = (0..60).any(|seed| {

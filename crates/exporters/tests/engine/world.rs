@@ -1,5 +1,5 @@
-//! The world of a simulation: what does not end with the process (clients, clock, disk, back ends, the vault's store),
-//! and one life of the process in it.
+//! The world of a simulation: everything that outlives the process (clients, clock, disk, back ends, the vault's
+//! store), and one life of the process in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -22,45 +22,45 @@ use pipeline::testing::rig::{Parts, Rig};
 use pipeline::testing::sim_disk::{Fault, Op, SimDisk};
 use pipeline::{Ack, Exporter, OnFull, Outcome, OutletSettings, PipelinePlan, Processor};
 
-/// Longest life, steps.
+/// Maximum number of steps in one life.
 const STEPS: u64 = 50;
-/// What the spool may take.
+/// Size limit of the spool, in bytes.
 const SPOOL: u64 = 512 << 10;
 
-/// One client's batch: sent until it is answered for good.
+/// A client's batch, sent until it gets a final answer.
 pub(super) struct Sent {
     pub(super) names: Vec<String>,
     pub(super) account: &'static str,
     signal: Signal,
     pub(super) wire: Bytes,
     pub(super) answer: Option<BoxFuture<'static, Outcome>>,
-    /// What was said in the end: not "come again".
+    /// The final answer: any outcome but a retry.
     pub(super) told: Option<Outcome>,
 }
 
-/// See the module.
+/// The simulated world; see the module.
 pub(super) struct World {
     pub(super) disk: SimDisk,
     pub(super) clock: Arc<ManualClock>,
     pub(super) rng: Arc<SeededRng>,
     pub(super) back_ends: Vec<Arc<BackEnd>>,
     pub(super) sent: Vec<Sent>,
-    /// What the vault's uploader has stored.
+    /// Texts that the vault's uploader has stored.
     pub(super) stored: BTreeSet<String>,
     pub(super) lives: u64,
-    /// Nothing that was not synced outlives a crash.
+    /// Whether a crash loses everything that was not synced.
     pub(super) loses_unsynced: bool,
     pub(super) settings: OutletSettings,
-    /// Exporters that are served otherwise.
+    /// Outlet settings of exporters that differ from `settings`.
     pub(super) others: HashMap<Arc<str>, OutletSettings>,
-    /// Logs come too.
+    /// Whether clients also send logs.
     logs: bool,
     pub(super) wrong: Vec<String>,
-    /// How often what happened.
+    /// How often each event happened.
     pub(super) seen: BTreeMap<&'static str, u64>,
 }
 
-/// What ends with the process.
+/// The state that ends with the process.
 pub(super) struct Life {
     pub(super) rig: Rig,
     pub(super) tally: Arc<Tally>,
@@ -99,15 +99,15 @@ impl World {
             seen: BTreeMap::new(),
             rng,
         };
-        // three seeds of five: the others have the worlds that they had before there was this
+        // three seeds of five; the other seeds keep the worlds that they had before this was added
         if matches!(seed % 5, 1..=3) {
             world.widen(&SeededRng::new(seed.rotate_left(20)));
         }
         world
     }
 
-    /// Logs beside traces, a back end that has no place for one of them, one that is only offered what comes, one that
-    /// may have only so much waiting.
+    /// Adds logs beside traces, a back end that refuses one signal, one exporter with `ack: offered`, and one with a
+    /// limit on pending bytes.
     fn widen(&mut self, dice: &SeededRng) {
         let pick = |below: u64| dice.next() % below;
         self.logs = pick(4) > 0;
@@ -133,7 +133,7 @@ impl World {
         }
     }
 
-    /// How an exporter is served.
+    /// The outlet settings of an exporter.
     pub(super) fn served(&self, id: &str) -> &OutletSettings {
         self.others.get(id).unwrap_or(&self.settings)
     }
@@ -152,7 +152,7 @@ impl World {
         self.disk.set_capacity(u64::MAX / 2);
     }
 
-    /// Starts the process; on a sick disk again and again, until somebody mends it.
+    /// Starts the process; on a failing disk it is restarted until the disk is healed.
     pub(super) fn start(&mut self) -> Option<Life> {
         for attempt in 0..4 {
             if attempt == 3 || self.pick(2) == 0 {
@@ -211,7 +211,7 @@ impl World {
         self.sent.push(Sent { names, account, signal, wire, answer, told: None });
     }
 
-    /// A client that has no answer sends again: the same bytes.
+    /// A client without an answer sends the same bytes again.
     fn send_again(&mut self, life: &Life) {
         let open: Vec<usize> = (0..self.sent.len()).filter(|at| self.sent[*at].told.is_none()).collect();
         if let Some(at) = open.get(usize::try_from(self.pick(open.len().max(1) as u64)).unwrap()) {
@@ -220,7 +220,7 @@ impl World {
         }
     }
 
-    /// Clients look for answers.
+    /// Clients read their answers.
     fn listen(&mut self) {
         let mut heard = Vec::new();
         for one in &mut self.sent {
@@ -235,7 +235,7 @@ impl World {
         heard.into_iter().for_each(|label| self.count(label));
     }
 
-    /// The vault's uploader takes what waits for it.
+    /// The vault's uploader stores its waiting records.
     fn upload(&mut self, life: &Life) {
         let Ok(waiting) = life.rig.spool.read("vault", None, 20_000, 20) else { return };
         let texts = waiting.iter().map(|one| String::from_utf8(one.body.to_vec()).unwrap());
@@ -243,14 +243,14 @@ impl World {
         life.rig.spool.done("vault", &waiting.iter().map(|one| one.seq).collect::<Vec<_>>());
     }
 
-    /// Time goes by, with or without a committer that gets its turn.
+    /// Advances time, with or without letting the committer run.
     fn pass(&self, life: &mut Life, span: Duration) {
         let commits = self.pick(2) == 0;
         let Life { rig, outlets, .. } = life;
         drive(&self.clock, span, outlets, || commits && rig.commit().committed > 0);
     }
 
-    /// Something goes wrong with the disk, or is mended.
+    /// Makes the disk fail in some way, or heals it.
     fn disk_trouble(&mut self) {
         match self.pick(6) {
             0 => {
@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// Wall clocks are set.
+    /// Makes the wall clock jump.
     fn clock_jumps(&mut self) {
         let by = Duration::from_secs(self.pick(3 * 86_400));
         if self.pick(2) == 0 {
@@ -288,7 +288,7 @@ impl World {
             0..=11 => self.send_new(life),
             12..=14 => self.send_again(life),
             15 => {
-                // A client goes away.
+                // A client disconnects.
                 let at = usize::try_from(self.pick(self.sent.len().max(1) as u64)).unwrap();
                 if let Some(one) = self.sent.get_mut(at) {
                     one.answer = None;
@@ -309,7 +309,7 @@ impl World {
         self.bounded(life);
     }
 
-    /// What may never grow.
+    /// Checks everything that must stay within a limit.
     fn bounded(&mut self, life: &Life) {
         let status = life.rig.spool.status();
         if status.bytes > status.limit {
@@ -330,7 +330,7 @@ impl World {
         }
     }
 
-    /// The power fails, or only the process ends; what the dead process still does reaches no disk.
+    /// Simulates a power cut, or only the end of the process; later writes of the dead process reach no disk.
     fn power(&mut self, fails: bool) {
         if self.loses_unsynced {
             self.disk.kill();
@@ -345,7 +345,7 @@ impl World {
         self.sent.iter_mut().for_each(|one| one.answer = None);
     }
 
-    /// One life: some steps, then an end in good order, by a kill, by a power cut at any operation, or by the spool.
+    /// Runs one life: some steps, then a clean end, a kill, a power cut at any operation, or a poisoned spool.
     pub(super) fn live(&mut self, mut life: Life) {
         let crash_at = self.disk.ops() + self.pick(2_000);
         if self.pick(3) == 0 {
@@ -372,7 +372,8 @@ impl World {
         }
     }
 
-    /// SIGTERM: what goes at the first try goes, all that was accepted is committed.
+    /// SIGTERM: requests that succeed at the first attempt are delivered, and everything that was accepted is
+    /// committed.
     fn close(&mut self, mut life: Life) {
         life.rig.commit();
         life.stop.send_replace(true);
@@ -389,8 +390,8 @@ impl World {
         self.power(crashed);
     }
 
-    /// The last start, after which all settles. A process whose spool was poisoned as it started ends, and is started
-    /// again.
+    /// The last start, after which everything settles. A process whose spool was poisoned during its start ends and is
+    /// started again.
     pub(super) fn start_for_good(&mut self) -> Option<Life> {
         let life = self.start()?;
         if life.rig.spool.poisoned().is_none() {
@@ -403,7 +404,7 @@ impl World {
         self.start()
     }
 
-    /// Everything is well from now on: clients send until they are answered, back ends take everything.
+    /// Everything is healthy from now on: clients send until they are answered, and back ends accept everything.
     pub(super) fn settle(&mut self, life: &mut Life) {
         self.heal_disk();
         self.back_ends.iter().for_each(|one| one.heal());
@@ -437,7 +438,7 @@ impl World {
         self.wrong.push(format!("it does not end: {open} clients wait, {left:?} bytes for back ends"));
     }
 
-    /// Names that are kept in the quarantine, by exporter, with why.
+    /// Names of quarantined items with the reason, by exporter.
     pub(super) fn quarantine(life: &Life) -> BTreeMap<String, BTreeSet<(String, &'static str)>> {
         let mut kept: BTreeMap<String, BTreeSet<(String, &'static str)>> = BTreeMap::new();
         for record in life.rig.waiting(QUARANTINE) {
@@ -450,7 +451,7 @@ impl World {
         kept
     }
 
-    /// The monotonic end of the world.
+    /// The monotonic time at the end of the simulation.
     pub(super) fn age(&self) -> Duration {
         self.clock.monotonic()
     }

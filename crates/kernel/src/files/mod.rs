@@ -1,7 +1,7 @@
-//! **What**: new files and folders that are there to stay: [`write_new`], [`make_folders`]. **Why**: keys, the spool's
-//! folder and auditors' keys need the same care, and each way of one's own had its own mistake.
-//! **Invariants**: files are 0600, folders 0700; a file has its name only once it is whole and synced; a name that is
-//! taken is never taken over. **Not here**: what is written, who may read it, files that change (`pipeline/disk`).
+//! Creates files and folders that survive a crash: [`write_new`], [`make_folders`]. Keys, the spool's folder and
+//! auditors' keys share this code.
+//! Files get mode 0600, folders 0700. A file gets its name only once it is complete and synced, and [`write_new`]
+//! never overwrites an existing name. `pipeline/disk` handles files that change.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -14,18 +14,18 @@ use rustix::io::Errno;
 #[cfg(test)]
 mod tests;
 
-/// Names that are tried for a temporary file: others may be at work, or have died at it.
+/// Number of names tried for a temporary file, because other processes may be writing or may have died while writing.
 const TRIES: u32 = 1000;
 
-/// The folder a path lies in; `.` for a plain name.
+/// The folder that contains a path; `.` for a plain name.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a folder and those above it that are missing, each synced into the one it lies in.
+/// Creates a folder and its missing parents, and syncs each into its parent.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// Any error of the file system.
 pub fn make_folders(folder: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = Some(folder);
@@ -43,19 +43,19 @@ pub fn make_folders(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the names in a folder durable.
+/// Syncs a folder, so that the names in it survive a crash.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// Any error of the file system.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Writes a file that does not exist yet; its folder does.
+/// Writes a file that does not exist yet into an existing folder.
 ///
 /// # Errors
-/// `AlreadyExists` when the name is taken, also by somebody who was faster. After another error the name is free, or,
-/// where only the folder's sync failed, the file is there, whole, and may be gone after a crash.
+/// `AlreadyExists` if the name is taken, even by a concurrent writer. After any other error the name is free, unless
+/// only the folder's sync failed: then the complete file exists, but a crash may remove it.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(ErrorKind::AlreadyExists.into());
@@ -63,17 +63,18 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (temporary, mut file) = temporary(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| place(&temporary, path));
     if written.is_err() {
-        // Whatever is left of it has a name that nobody reads.
+        // A temporary file that can't be removed does no harm: nothing reads that name.
         drop(std::fs::remove_file(&temporary));
     }
     written?;
     sync_folder(folder_of(path))
 }
 
-/// Writes a file in the place of the one that may be there: afterwards it is the old one or the new one, whole.
+/// Writes a file, replacing an existing one: afterwards the path has the complete old or the complete new file.
 ///
 /// # Errors
-/// Whatever the file system says; then it is the old one, or, where only the folder's sync failed, either.
+/// Any error of the file system. The old file then remains, unless only the folder's sync failed: then either may be
+/// there.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (temporary, mut file) = temporary(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&temporary, path));
@@ -84,7 +85,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(folder_of(path))
 }
 
-/// A new file beside `path`, of a name that is nobody else's.
+/// Creates a temporary file beside `path`, with a name that no other process uses.
 fn temporary(path: &Path) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
     for number in 0..TRIES {
@@ -97,18 +98,18 @@ fn temporary(path: &Path) -> io::Result<(PathBuf, File)> {
     Err(ErrorKind::AlreadyExists.into())
 }
 
-/// How a file gets a name that is free.
+/// The methods to give a file a name that is still free.
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// In one step.
+    /// An atomic rename that never replaces.
     Rename,
-    /// A second name, then without the first.
+    /// A hard link with the new name; then the old name is removed.
     Link,
-    /// A look, then a rename: for file systems (SMB, some of FUSE) that have nothing better.
+    /// A check followed by a rename, for file systems (SMB, some of FUSE) that support nothing better.
     Look,
 }
 
-/// Gives `from` the name `to` unless that is taken.
+/// Renames `from` to `to` unless `to` exists.
 fn place(from: &Path, to: &Path) -> io::Result<()> {
     match place_by(Way::Rename, from, to) {
         Err(error) if error.kind() == ErrorKind::Unsupported => match place_by(Way::Link, from, to) {
@@ -127,7 +128,7 @@ fn place_by(way: Way, from: &Path, to: &Path) -> io::Result<()> {
         },
         Way::Link => {
             std::fs::hard_link(from, to)?;
-            // The file has its name; a second one that nobody reads does no harm.
+            // The file has its new name; a left-over second name that nothing reads does no harm.
             drop(std::fs::remove_file(from));
             Ok(())
         }

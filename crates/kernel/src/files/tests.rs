@@ -9,7 +9,7 @@ fn names(folder: &Path) -> Vec<String> {
     names.collect()
 }
 
-/// A new file must be private and whole, one that is there must stay as it is, and nothing else may be left behind.
+/// A new file must be private and complete, an existing one must stay unchanged, and nothing else may be left behind.
 #[test]
 fn a_file_is_new_or_is_not_written() {
     let scratch = tempfile::tempdir().unwrap();
@@ -21,7 +21,7 @@ fn a_file_is_new_or_is_not_written() {
     assert!(write_new(&scratch.path().join("no/folder"), b"x").is_err());
 }
 
-/// A name that leads nowhere is taken: what it points to is not ours to make.
+/// A dangling link counts as taken: its target must not be created.
 #[test]
 fn a_dangling_link_is_taken() {
     let scratch = tempfile::tempdir().unwrap();
@@ -30,7 +30,7 @@ fn a_dangling_link_is_taken() {
     assert_eq!(names(scratch.path()), ["key"]);
 }
 
-/// Of many who write at the same moment one must win, and what it wrote must be what is there.
+/// If several threads write at the same moment, exactly one must win, and its bytes must be in the file.
 #[test]
 fn one_of_many_wins() {
     for _ in 0..20 {
@@ -49,7 +49,7 @@ fn one_of_many_wins() {
     }
 }
 
-/// Whatever way the file system knows, a name that is taken stays and a free one is given.
+/// With every method, an existing name is kept and a free one is assigned.
 #[test]
 fn no_way_takes_a_name_over() {
     for way in [Way::Rename, Way::Link, Way::Look] {
@@ -65,7 +65,7 @@ fn no_way_takes_a_name_over() {
     }
 }
 
-/// What a process that died left behind must not hinder the next, which may have the same number.
+/// Temporary files of a process that died must not hinder the next one, which may have the same process id.
 #[test]
 fn leftovers_do_no_harm() {
     let scratch = tempfile::tempdir().unwrap();
@@ -75,7 +75,8 @@ fn leftovers_do_no_harm() {
     assert_eq!(fs::read(&path).unwrap(), b"whole");
 }
 
-/// Missing folders must be made for their owner only; those that exist stay as they are; a plain name lies in `.`.
+/// Missing folders must be created for their owner only; existing ones stay unchanged; the folder of a plain name is
+/// `.`.
 #[test]
 fn folders_are_private() {
     let scratch = tempfile::tempdir().unwrap();

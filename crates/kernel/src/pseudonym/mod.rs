@@ -1,9 +1,9 @@
-//! **What**: [`Pseudonymizer`]: the keyed `h-…` that stands for an id, and [`IdPolicy`]: how an id may be shown.
-//! **Why**: spans, index lines and object names must show the same form of one id, and nobody without the key may
-//! confirm a guess of it. **Invariants**: every text that starts with `h-` is keyed: an id that a client made to look
-//! so becomes a pseudonym itself, and so does one that is too long for a name; subkeys differ by account; a name made
-//! by [`IdPolicy::key_form`] is one path segment, never `.` or `..`. **Not here**: which ids are private (the redaction
-//! rules, wired in by the app).
+//! [`Pseudonymizer`]: the keyed `h-…` that replaces an id, and [`IdPolicy`]: the form in which an id may be shown.
+//! Spans, index lines and object names must show the same form of an id, and without the key a guessed id can't be
+//! confirmed.
+//! Every text that starts with `h-` is keyed: an id that already looks so, or that is too long for a name, becomes a
+//! pseudonym itself. Subkeys differ by account. [`IdPolicy::key_form`] returns one path segment, never `.` or `..`.
+//! The redaction rules, wired in by the app, decide which ids are private.
 
 use std::borrow::Cow;
 
@@ -17,23 +17,24 @@ use crate::secret::Secret;
 #[cfg(test)]
 mod tests;
 
-/// Every pseudonym starts with this.
+/// The prefix of every pseudonym.
 pub const PREFIX: &str = "h-";
-/// Longest id that stays readable, bytes; longer ones become pseudonyms.
+/// Longest id that stays readable, in bytes; a longer one becomes a pseudonym.
 pub const MAX_ID: usize = 128;
-/// Longest percent-encoded name segment, bytes (file systems stop at 255).
+/// Longest percent-encoded name segment, in bytes (file systems stop at 255).
 const MAX_SEGMENT: usize = 200;
 const PSEUDONYM_BYTES: usize = 16;
 
 /// Makes pseudonyms from one key, with a subkey per account.
 #[derive(Clone)]
 pub struct Pseudonymizer {
-    /// HKDF's extracted key.
+    /// The key that HKDF extracted.
     prk: Zeroizing<[u8; 32]>,
 }
 
 impl Pseudonymizer {
-    /// From the configured key: any text, at best 32 random bytes in base64 or hex. All replicas take the same.
+    /// Creates a pseudonymizer from the configured key: any text, ideally 32 random bytes in base64 or hex. All
+    /// replicas must use the same key.
     pub fn new(key: &Secret) -> Self {
         let (prk, _) = Hkdf::<Sha256>::extract(Some(b"tollgate pseudonyms v1"), key.expose().as_bytes());
         Self { prk: Zeroizing::new(prk.into()) }
@@ -48,7 +49,8 @@ impl Pseudonymizer {
         out
     }
 
-    /// A fingerprint of `parts`, comparable within the account, not guessable without the key: HMAC-SHA-256.
+    /// A fingerprint of `parts` (HMAC-SHA-256) that is comparable within the account and can't be guessed without the
+    /// key.
     pub fn fingerprint(&self, account: &str, parts: &[&[u8]]) -> [u8; 32] {
         keyed(&*self.subkey(account), parts)
     }
@@ -64,8 +66,8 @@ pub fn contains_pseudonym(text: &str) -> bool {
     text.split(PREFIX).skip(1).any(|rest| digits(rest) >= 2 * PSEUDONYM_BYTES)
 }
 
-/// Whether an id is never shown as it is, whatever the rules say: it pretends to be a pseudonym, is too long to be a
-/// name, or is a sentence. So it has one form wherever it stands.
+/// Whether an id must always become a pseudonym, whatever the rules say: it looks like a pseudonym, is too long for a
+/// name, or is a sentence. This gives the id the same form everywhere.
 pub fn is_unfit(id: &str) -> bool {
     id.starts_with(PREFIX)
         || id.len() > MAX_ID
@@ -73,12 +75,12 @@ pub fn is_unfit(id: &str) -> bool {
         || id.bytes().map(encoded_len).sum::<usize>() > MAX_SEGMENT
 }
 
-/// Words of an id that is a sentence: `Bank of New York Mellon` is a name.
+/// An id with at least this many words counts as a sentence; `Bank of New York Mellon` is a name.
 const SENTENCE: usize = 6;
 
 /// HMAC-SHA-256 of length-prefixed parts.
 fn keyed(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] }; // any length is taken
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] }; // HMAC accepts a key of any length
     for part in parts {
         mac.update(&(part.len() as u64).to_le_bytes());
         mac.update(part);
@@ -86,15 +88,15 @@ fn keyed(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// How ids and short texts may be shown outside of the vault's ciphertext. The redaction rules implement it.
+/// Decides how ids and short texts may be shown outside of the vault's ciphertext. The redaction rules implement it.
 pub trait IdPolicy: Send + Sync {
-    /// The id itself, or its `h-…` when a redaction rule matches it or it is unfit ([`is_unfit`]).
+    /// The id itself, or its `h-…` if a redaction rule matches it or it is unfit ([`is_unfit`]).
     fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str>;
 
-    /// A text column of an index line after the redaction rules.
+    /// Applies the redaction rules to a text column of an index line.
     fn column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str>;
 
-    /// Always the `h-…` of `id`.
+    /// The `h-…` of `id`, always.
     fn pseudonym(&self, account: &str, id: &str) -> String;
 
     /// The id as one segment of an object name: its shown form, percent-encoded.
@@ -102,7 +104,7 @@ pub trait IdPolicy: Send + Sync {
         let shown = self.shown(account, id);
         match segment(&shown) {
             None => shown,
-            // a policy that shows what is unfit still gets a name
+            // a policy may show an unfit id, which still needs a valid name
             Some(encoded) if encoded.len() > MAX_SEGMENT => self.pseudonym(account, id).into(),
             Some(encoded) => encoded.into(),
         }
@@ -117,7 +119,8 @@ fn encoded_len(byte: u8) -> usize {
     if plain(byte) { 1 } else { 3 }
 }
 
-/// Percent-encodes everything but `[A-Za-z0-9._-]`; `None` when nothing has to change. Empty, `.` and `..` change.
+/// Percent-encodes everything but `[A-Za-z0-9._-]`; `None` if nothing has to change. Empty text, `.` and `..` are
+/// changed.
 pub fn segment(text: &str) -> Option<String> {
     let dots = matches!(text, "." | "..");
     if text.is_empty() {
@@ -138,7 +141,7 @@ pub fn segment(text: &str) -> Option<String> {
     Some(out)
 }
 
-/// The policy without redaction rules: lengths and look-alikes only. For tests and for a vault without `redact`.
+/// The policy without redaction rules: it checks only for unfit ids. For tests and for a vault without `redact`.
 #[derive(Clone)]
 pub struct PlainIds(pub Pseudonymizer);
 

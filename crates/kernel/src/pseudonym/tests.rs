@@ -4,7 +4,7 @@ fn ids(key: &str) -> PlainIds {
     PlainIds(Pseudonymizer::new(&Secret::new(key.to_owned())))
 }
 
-/// One id has one form per key and account, and another under any other key or account.
+/// An id has one form per key and account, and another under any other key or account.
 #[test]
 fn pseudonyms_are_keyed_by_key_and_account() {
     let one = ids("k1");
@@ -32,7 +32,7 @@ fn a_forged_pseudonym_is_keyed() {
     assert!(ids.shown("default", &forged).starts_with(PREFIX));
 }
 
-/// Hostile ids must stay one harmless path segment.
+/// Hostile ids must become one harmless path segment.
 #[test]
 fn key_forms_are_one_segment() {
     let ids = ids("k");

@@ -1,8 +1,8 @@
-//! Words beside numbers.
+//! Tests of counts with nouns.
 
 use super::counted;
 
-/// One thing is no plural; none is.
+/// Only the count one takes the singular.
 #[test]
 fn one_thing_is_no_plural() {
     assert_eq!(

@@ -1,4 +1,4 @@
-//! **What**: [`TestTasks`]: tasks on the test's own runtime.
+//! [`TestTasks`]: tasks on the test's own runtime.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::Spawn;
 pub struct TestTasks;
 
 impl TestTasks {
-    /// As a shared handle.
+    /// A shared handle.
     pub fn shared() -> Arc<dyn Spawn> {
         Arc::new(Self)
     }

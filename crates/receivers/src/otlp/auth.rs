@@ -1,8 +1,8 @@
-//! **What**: whose a request is: the account of its bearer token, its user or its client's certificate. **Why**:
-//! limits, the vault and keys are kept apart by account, so it must come from a credential, never from telemetry.
-//! **Invariants**: tokens are kept as SHA-256 and compared as such; a receiver with `auth` serves nobody without a
-//! credential it knows; a tokens file that can't be read, or says something twice, changes nothing: the last good one
-//! stays. **Not here**: TLS (`net/server_tls`).
+//! Finds the account of a request from its bearer token, its user and password or its client certificate. Accounts
+//! separate limits, vaults and keys, so an account must come from a credential, never from telemetry.
+//! Tokens are stored and compared as SHA-256. A receiver with `auth` refuses every request without a known credential.
+//! A tokens file that can't be read or contradicts itself changes nothing: the last valid one stays in use. TLS is in
+//! `net/server_tls`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -22,64 +22,64 @@ use kernel::secret::Secret;
 use net::{Kept, Peer};
 use otlp::status::Code;
 
-/// Account of requests to a receiver without `auth`.
+/// Account of all requests to a receiver without `auth`.
 pub(super) const DEFAULT_ACCOUNT: &str = "default";
-/// Longest tokens file, bytes.
+/// Largest tokens file, in bytes.
 const MAX_FILE: usize = 1 << 20;
-/// Longest account, bytes: it is part of object names.
+/// Longest account name, in bytes: it becomes part of object names.
 const MAX_ACCOUNT: usize = 64;
-/// Shortest token, bytes: what is shorter can be guessed.
+/// Shortest token, in bytes: a shorter one could be guessed.
 pub(super) const MIN_TOKEN: usize = 16;
 
-/// Who may send, valid by construction but for the file.
+/// The checked `auth` settings. The tokens file is read and checked separately.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Tokens of each account.
+    /// Bearer tokens, with their accounts.
     pub tokens: Vec<(Arc<str>, Secret)>,
-    /// Lines `account token`.
+    /// Path of the file with lines `account token`.
     pub tokens_file: Option<PathBuf>,
-    /// `user:password` of each account.
+    /// `user:password` pairs, with their accounts.
     pub basic: Vec<(Arc<str>, Secret)>,
-    /// Names in clients' certificates, and the account of each.
+    /// Names in client certificates, and the account of each.
     pub certificates: BTreeMap<String, Arc<str>>,
-    /// All tokens as read last, and SHA-256 of the file.
+    /// All tokens as last read, and SHA-256 of the file.
     pub kept: Kept<(Tokens, Hash)>,
 }
 
-/// Why a tokens file can't be used. Names lines and accounts, no tokens.
+/// Why a tokens file can't be used. The messages name lines and accounts, never tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokensError {
-    /// Whoever may write it gives themselves an account.
+    /// Anyone on the machine may write the file, and so could add a token for themselves.
     #[error("auth.tokens_file: everybody may write {}: chmod o-w", .0.display())]
     Writable(PathBuf),
-    /// It can't be read.
+    /// The file can't be read.
     #[error("auth.tokens_file: can't read {}: {why}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         why: String,
     },
-    /// It is no text, or too much of it.
+    /// The file is not UTF-8, or larger than 1 MiB.
     #[error("auth.tokens_file: {} is no text of at most 1 MiB", .0.display())]
     NoText(PathBuf),
-    /// A line is wrong.
+    /// A line is invalid.
     #[error("auth.tokens_file: {}:{number}: {what}", path.display())]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// From one.
+        /// Line number, counted from one.
         number: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         what: &'static str,
     },
-    /// It had tokens, and has none.
+    /// The file had tokens and now has none.
     #[error("auth.tokens_file: it has no token any more; take `tokens_file` out to use none")]
     Emptied,
 }
 
 impl Settings {
-    /// Accounts of the tokens file, as it stands now; none without one.
+    /// The accounts in the tokens file as it is now; empty without a tokens file.
     ///
     /// # Errors
     /// The file can't be used.
@@ -93,9 +93,9 @@ impl Settings {
 type Hash = [u8; 32];
 type Tokens = HashMap<Hash, Arc<str>>;
 
-/// The clients of a receiver.
+/// The clients that a receiver accepts.
 pub(super) struct Clients {
-    /// None: everybody is served.
+    /// `None`: every client is accepted, as the default account.
     auth: Option<Auth>,
     default: Arc<str>,
 }
@@ -103,15 +103,15 @@ pub(super) struct Clients {
 struct Auth {
     settings: Settings,
     tokens: RwLock<Tokens>,
-    /// SHA-256 of `user:password`.
+    /// Accounts by SHA-256 of `user:password`.
     basic: Tokens,
-    /// SHA-256 of the file in use, and of what the last look found.
+    /// SHA-256 of the file in use, and of the file as last read.
     seen: Mutex<[Hash; 2]>,
 }
 
 impl Clients {
-    /// Reads the tokens file, if there is one. Where it can't be used, what it said last, if these settings were in use
-    /// before.
+    /// Reads the tokens file, if there is one. If the file can't be used and these settings were in use before, the
+    /// tokens that were last read stay in use.
     ///
     /// # Errors
     /// The file can't be used.
@@ -129,16 +129,16 @@ impl Clients {
         Ok(Self { auth, default: DEFAULT_ACCOUNT.into() })
     }
 
-    /// Whether there is a tokens file.
+    /// Whether a tokens file is configured.
     pub(super) fn has_file(&self) -> bool {
         self.auth.as_ref().is_some_and(|auth| auth.settings.tokens_file.is_some())
     }
 
-    /// Reads the tokens file again where it changed; whether it did. A change counts when two looks find the same, so
-    /// that a file that is being written is not taken for a short one.
+    /// Reads the tokens file again and returns whether its tokens were replaced. A change is applied only when two
+    /// reads in a row find the same content, so that a file that is still being written is not applied half.
     ///
     /// # Errors
-    /// As [`Clients::read`], and for a file that has no token any more; what was in use stays.
+    /// As [`Clients::read`], and if the file has no token any more; the tokens in use stay.
     pub(super) fn reload(&self) -> Result<bool, TokensError> {
         let Some(auth) = self.auth.as_ref().filter(|auth| auth.settings.tokens_file.is_some()) else {
             return Ok(false);
@@ -153,7 +153,7 @@ impl Clients {
         }
         let tokens = tokens(&auth.settings, &file)?;
         if tokens.len() <= auth.settings.tokens.len() {
-            // clients drop what is answered 401: nobody empties this file on purpose
+            // Clients drop data that is answered with 401, so an emptied file is treated as a mistake.
             return Err(TokensError::Emptied);
         }
         auth.settings.kept.keep((tokens.clone(), now));
@@ -162,7 +162,8 @@ impl Clients {
         Ok(true)
     }
 
-    /// Whose a request is. A token that is shown decides, also where a certificate is shown, too.
+    /// The account of a request. If an `authorization` header is sent, it alone decides, even with a client
+    /// certificate.
     pub(super) fn account(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Arc<str>, Refusal> {
         let Some(auth) = &self.auth else { return Ok(Arc::clone(&self.default)) };
         if headers.contains_key(AUTHORIZATION) {
@@ -188,7 +189,7 @@ impl Clients {
 }
 
 impl Auth {
-    /// The account of base64 `user:password`. Compared as hashes: the time tells nothing of the password.
+    /// The account of base64 `user:password`. Hashes are compared, so that timing reveals nothing about the password.
     fn basic(&self, pair: &[u8]) -> Option<Arc<str>> {
         let pair = Zeroizing::new(BASE64_STANDARD.decode(pair).ok()?);
         self.basic.get(&hash(&pair)).cloned()
@@ -209,7 +210,7 @@ impl Auth {
     }
 }
 
-/// What follows `scheme`, which is written in any case (RFC 9110, section 11.1).
+/// The credential after `scheme`, which may be written in any case (RFC 9110, section 11.1).
 fn shown_as<'v>(value: &'v [u8], scheme: &[u8]) -> Option<&'v [u8]> {
     let (written, token) = value.split_at_checked(scheme.len())?;
     let token = token.trim_ascii();
@@ -233,7 +234,7 @@ fn read_file(settings: &Settings) -> Result<Zeroizing<String>, TokensError> {
     text.map(|text| Zeroizing::new(text.to_owned())).ok_or_else(|| TokensError::NoText(path.clone()))
 }
 
-/// Those of the configuration and of the file. Errors name lines and accounts, no tokens.
+/// Collects the tokens of the configuration and of the file. Errors name lines and accounts, never tokens.
 fn tokens(settings: &Settings, file: &str) -> Result<Tokens, TokensError> {
     let mut out = Tokens::new();
     for (account, token) in &settings.tokens {
@@ -259,8 +260,10 @@ fn tokens(settings: &Settings, file: &str) -> Result<Tokens, TokensError> {
     Ok(out)
 }
 
+/// Checks an account's name.
+///
 /// # Errors
-/// What is wrong with an account's name.
+/// What is wrong with the name.
 pub(super) fn check_account(account: &str) -> Result<(), &'static str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let named = account.bytes().any(|byte| byte.is_ascii_alphanumeric());
@@ -270,8 +273,10 @@ pub(super) fn check_account(account: &str) -> Result<(), &'static str> {
     Err("an account is 1 to 64 letters, digits, `.`, `_` and `-`")
 }
 
+/// Checks a bearer token.
+///
 /// # Errors
-/// What is wrong with a token.
+/// What is wrong with the token.
 pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
     if token.len() < MIN_TOKEN {
         return Err("a token has at least 16 characters (`openssl rand -hex 32` makes a good one)");
@@ -282,8 +287,10 @@ pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Checks a `user:password` pair.
+///
 /// # Errors
-/// What is wrong with a user and password.
+/// What is wrong with the pair.
 pub(super) fn check_basic(pair: &str) -> Result<(), &'static str> {
     match pair.split_once(':') {
         None | Some(("", _)) => Err("is `user:password`"),

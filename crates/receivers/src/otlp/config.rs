@@ -1,6 +1,5 @@
-//! **What**: the `otlp` receiver as a user writes it, in the Collector's shape. **Invariants**: a protocol that is
-//! named is on, one that is not named is off; without `protocols` both are on. **Not here**: what it means
-//! (`settings`), taking ports (`mod`).
+//! The `otlp` receiver's stanza, in the Collector's shape. A protocol that is listed is on, one that is not is off;
+//! without `protocols` both are on. `settings` checks the stanza, `mod` opens the ports.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,32 +15,34 @@ use pipeline::Trust;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The protocols to serve; both without this key.
+    /// The protocols to serve. Default: both.
     pub protocols: Protocols,
-    /// `internal` keeps the stamps of an upstream tollgate; `third_party` removes and counts them.
+    /// `third_party` (default) removes and counts stamps of an upstream tollgate; `internal` keeps them.
     pub trust: Trust,
-    /// Who may send, and the account of each; without it everybody may, as account `default`.
+    /// Who may send, and as which account. Without it every client may send, as account `default`.
     pub auth: Option<Auth>,
 }
 
-/// Who may send. A client shows a bearer token (`OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer …"`), a user with a
-/// password (`authorization=Basic …`), or, with `tls.client_ca_file`, a certificate.
+/// Who may send. A client authenticates with a bearer token (`OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer …"`), a
+/// user and password (`authorization=Basic …`), or, with `tls.client_ca_file`, a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
-    /// Bearer tokens of each account.
+    /// Bearer tokens of each account, at least 16 characters each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, Vec<Secret>>,
-    /// More of them: lines `account token`, `#` comments. Read again when it changes.
+    /// File with more bearer tokens: lines `account token`; lines that begin with `#` are comments. The file is read
+    /// again when it changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_file: Option<PathBuf>,
-    /// `user:password` of each account, for `authorization: Basic …`; a Langfuse client's public and secret key.
+    /// `user:password` of each account, for `authorization: Basic …`. For a Langfuse client, use its public and secret
+    /// key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub basic: BTreeMap<String, Vec<Secret>>,
-    /// DNS names or URIs in clients' certificates, and the account of each.
+    /// DNS names or URIs in client certificates, and the account of each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub certificates: BTreeMap<String, String>,
-    /// How often the file is looked at.
+    /// How often the tokens file is checked for changes. Default: 10 s.
     pub reload_interval: Span,
 }
 
@@ -59,7 +60,7 @@ impl Default for Auth {
 
 pub use config::PortTls as Tls;
 
-/// The protocols to serve. One that is named is on, `grpc:` without settings too.
+/// The protocols to serve. A protocol that is listed is on, even `grpc:` without settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protocols {
@@ -86,61 +87,62 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserialize
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grpc {
-    /// Where to listen: `host:port`, or `unix:/path`.
+    /// Address to listen on: `host:port`, or `unix:/path`. Default: `127.0.0.1:4317`.
     pub endpoint: String,
-    /// `unix`: the endpoint is the path of a socket, as in the Collector.
+    /// `tcp` (default), or `unix`: then `endpoint` is the path of a socket, as in the Collector.
     pub transport: Transport,
-    /// Largest message after decompression, MiB.
+    /// Largest message after decompression, in MiB. Default: 64.
     pub max_recv_msg_size_mib: u64,
-    /// Largest message as sent, compressed; the same as `max_recv_msg_size_mib` without this key.
+    /// Largest message as sent, compressed. Default: `max_recv_msg_size_mib`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wire_size: Option<ByteSize>,
-    /// Requests at once on one connection.
+    /// Maximum number of concurrent requests on one connection. Default: 256.
     pub max_concurrent_streams: u32,
-    /// Connections at once; one more takes the place of one that rests, else of a slow upload, else it is closed.
+    /// Maximum number of connections. Beyond it a new connection replaces an idle one, or else a slow upload; if there
+    /// is neither, the new one is closed. Default: 1024.
     pub max_connections: u32,
-    /// Time from a connection to its first request; a silent one is closed.
+    /// Time from opening a connection to its first request; a connection that stays silent is closed. Default: 10 s.
     pub read_header_timeout: Span,
-    /// Longest time for one request to arrive.
+    /// Maximum time to receive one request. Default: 60 s.
     pub read_timeout: Span,
-    /// When quiet connections are asked for a sign of life, and closed.
+    /// When quiet connections are pinged and closed.
     pub keepalive: Keepalive,
-    /// Certificate and key; plain text without.
+    /// Certificate and key. Without this key the port serves plain text.
     pub tls: Option<Tls>,
-    /// Not used: nothing of a request's metadata goes on.
+    /// Not used: request metadata is never forwarded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub include_metadata: Option<bool>,
-    /// Not used: `read_timeout` and HTTP/2 windows bound what is read ahead.
+    /// Not used: `read_timeout` and HTTP/2 windows limit how much is read ahead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_buffer_size: Option<u64>,
-    /// Not used: answers are small.
+    /// Not used: responses are small.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_buffer_size: Option<u64>,
 }
 
-/// What is listened on.
+/// The kind of address to listen on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// A port.
+    /// A TCP port.
     #[default]
     Tcp,
     /// A unix socket.
     Unix,
 }
 
-/// When quiet connections are asked for a sign of life, and closed; the Collector's keys.
+/// When quiet connections are pinged and closed; the Collector's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keepalive {
-    /// What the server does.
+    /// The server's own timers.
     pub server_parameters: ServerParameters,
-    /// Not used: clients may ping as often as they like; the flood protection of HTTP/2 holds.
+    /// Not used: clients may ping as often as they like, within HTTP/2 flood protection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enforcement_policy: Option<EnforcementPolicy>,
 }
 
-/// What the Collector allows clients; not used.
+/// The limits that the Collector sets for clients' pings. Not used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EnforcementPolicy {
@@ -150,27 +152,28 @@ pub struct EnforcementPolicy {
     pub permit_without_stream: Option<bool>,
 }
 
-/// What the server does with quiet connections.
+/// The server's timers for quiet and old connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerParameters {
-    /// Longest rest of a connection without a request, pings answered or not; then it is closed in order (GOAWAY).
+    /// A connection without a request for this long is closed gracefully (GOAWAY), even if it answers pings. Default:
+    /// 5 minutes.
     pub max_connection_idle: Span,
-    /// Longest life of a connection, give or take a tenth; then it is closed in order. No limit without this key.
+    /// Maximum age of a connection, varied by a tenth; then it is closed gracefully. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connection_age: Option<Span>,
-    /// What requests in hand may take on a connection that is too old; 30 s without this key.
+    /// How long requests in progress may still take on a connection that reached its maximum age. Default: 30 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connection_age_grace: Option<Span>,
-    /// A connection that was silent for so long is pinged.
+    /// A connection that was silent for this long is pinged. Default: 30 s.
     pub time: Span,
-    /// How long a ping may stay unanswered before the connection is closed.
+    /// How long a ping may stay unanswered before the connection is closed. Default: 20 s.
     pub timeout: Span,
 }
 
 impl Default for ServerParameters {
     fn default() -> Self {
-        // Several times the SDKs' longest interval between exports, a minute; the Collector has no limit of its own.
+        // An idle limit of several times the longest export interval of SDKs (a minute); the Collector sets none.
         Self {
             max_connection_idle: Span::seconds(300),
             max_connection_age: None,
@@ -205,63 +208,65 @@ impl Default for Grpc {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// Where to listen: `host:port`, or `unix:/path`.
+    /// Address to listen on: `host:port`, or `unix:/path`. Default: `127.0.0.1:4318`.
     pub endpoint: String,
-    /// `unix`: the endpoint is the path of a socket, as in the Collector.
+    /// `tcp` (default), or `unix`: then `endpoint` is the path of a socket, as in the Collector.
     pub transport: Transport,
-    /// Path of traces.
+    /// Path for traces. Default: `/v1/traces`.
     pub traces_url_path: String,
-    /// Path of metrics.
+    /// Path for metrics. Default: `/v1/metrics`.
     pub metrics_url_path: String,
-    /// Path of logs.
+    /// Path for logs. Default: `/v1/logs`.
     pub logs_url_path: String,
-    /// The three paths are served behind these prefixes, too; Langfuse's clients send to `/api/public/otel/v1/traces`.
+    /// The three paths are also served under these prefixes. Default: `/api/public/otel`, because Langfuse clients
+    /// send to `/api/public/otel/v1/traces`.
     pub path_prefixes: Vec<String>,
-    /// Which web pages may send; none without it.
+    /// Which web pages may send. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
-    /// Largest body after decompression.
+    /// Largest body after decompression. Default: 64 MiB.
     pub max_request_body_size: ByteSize,
-    /// Largest body as sent, compressed; the same as `max_request_body_size` without this key.
+    /// Largest body as sent, compressed. Default: `max_request_body_size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wire_size: Option<ByteSize>,
-    /// Connections at once; one more takes the place of one that rests, else of a slow upload, else it is closed.
+    /// Maximum number of connections. Beyond it a new connection replaces an idle one, or else a slow upload; if there
+    /// is neither, the new one is closed. Default: 1024.
     pub max_connections: u32,
-    /// Time from a connection to its first request; a silent one is closed.
+    /// Time from opening a connection to its first request; a connection that stays silent is closed. Default: 10 s.
     pub read_header_timeout: Span,
-    /// Longest time for one body to arrive.
+    /// Maximum time to receive one body. Default: 60 s.
     pub read_timeout: Span,
-    /// Longest rest of a connection between two requests, HTTP/1.1 or HTTP/2.
+    /// Maximum time that a connection may be idle between two requests, HTTP/1.1 or HTTP/2. Default: 3 minutes.
     pub idle_timeout: Span,
-    /// Requests at once on one HTTP/2 connection.
+    /// Maximum number of concurrent requests on one HTTP/2 connection. Default: 256.
     pub max_concurrent_streams: u32,
-    /// Longest life of a connection, give or take a tenth; then it is closed in order. No limit without this key.
+    /// Maximum age of a connection, varied by a tenth; then it is closed gracefully. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connection_age: Option<Span>,
-    /// What requests in hand may take on a connection that is too old; 30 s without this key.
+    /// How long requests in progress may still take on a connection that reached its maximum age. Default: 30 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connection_age_grace: Option<Span>,
-    /// Certificate and key; plain text without.
+    /// Certificate and key. Without this key the port serves plain text.
     pub tls: Option<Tls>,
-    /// Not used: nothing of a request's metadata goes on.
+    /// Not used: request metadata is never forwarded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub include_metadata: Option<bool>,
-    /// Not used: `idle_timeout` closes a connection whose client does not take its answer.
+    /// Not used: `idle_timeout` closes a connection whose client does not read its response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_timeout: Option<Span>,
 }
 
-/// Which web pages may send, in the Collector's keys.
+/// Which web pages may send; the Collector's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cors {
-    /// Origins, `https://app.example.com`; `*` stands for any characters.
+    /// Allowed origins, such as `https://app.example.com`; `*` matches any characters.
     pub allowed_origins: Vec<String>,
-    /// Headers that they may send besides the usual ones; `*`: any.
+    /// Request headers allowed in addition to the usual ones; `*`: any.
     pub allowed_headers: Vec<String>,
-    /// Headers of answers that they may read.
+    /// Response headers that pages may read.
     pub exposed_headers: Vec<String>,
-    /// How long a browser may remember it, seconds.
+    /// How long a browser may cache these rules, in seconds. 0 (default) leaves it to the browser.
     pub max_age: u32,
 }
 

@@ -1,7 +1,6 @@
-//! **What**: which web pages may send: the answers that browsers ask for (CORS). **Why**: SDKs in pages send OTLP/HTTP
-//! from another origin. **Invariants**: off unless configured; an origin that is not allowed gets no header, so that
-//! its browser keeps the answer from it; it is no protection against anybody but browsers. **Not here**: who a client
-//! is (`auth`).
+//! Which web pages may send (CORS): SDKs in pages send OTLP/HTTP from another origin.
+//! CORS is off unless configured. A page from another origin gets no CORS headers, so its browser withholds the
+//! response from it; CORS does not protect against clients other than browsers. `auth` authenticates clients.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -12,19 +11,19 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use config::glob::matches;
 
-/// Headers that clients of OTLP send.
+/// Request headers that OTLP clients send.
 const USUAL: &str = "content-type, content-encoding, authorization, traceparent, tracestate, baggage, user-agent";
 
-/// Which pages, valid by construction.
+/// The checked CORS settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Origins; `*` stands for any characters.
+    /// Allowed origins; `*` matches any characters.
     pub origins: Vec<String>,
-    /// Headers besides the usual ones; `*`: any.
+    /// Request headers allowed in addition to the usual ones; `*`: any.
     pub headers: Vec<String>,
-    /// Headers of answers that they may read.
+    /// Response headers that pages may read.
     pub exposed: Vec<String>,
-    /// Seconds; 0: as the browser likes.
+    /// Cache time in seconds; 0 leaves it to the browser.
     pub max_age: u32,
 }
 
@@ -33,7 +32,7 @@ impl Settings {
         self.origins.iter().any(|pattern| matches(pattern.as_bytes(), origin))
     }
 
-    /// The headers of any answer to a page that may send.
+    /// Adds the CORS headers to the response of an ordinary request.
     pub(super) fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         let Some(origin) = request.get(ORIGIN) else { return };
         answer.append(VARY, HeaderValue::from_static("origin"));
@@ -47,7 +46,7 @@ impl Settings {
         }
     }
 
-    /// The headers by which a browser's question is answered; None: it is no question.
+    /// The headers that answer a browser's preflight request; `None` if the request is not one.
     pub(super) fn preflight(&self, method: &Method, request: &HeaderMap) -> Option<HeaderMap> {
         let origin = request.get(ORIGIN)?;
         if *method != Method::OPTIONS || !request.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {

@@ -1,7 +1,8 @@
-//! **What**: the gRPC port: one unary message per request, read by hand. **Why**: tonic
-//! can bound a message but not charge it while it arrives, knows one limit where OTLP needs two, and answers an
-//! oversize so that clients loop. **Invariants**: nothing is handed in unless the message was whole; the client's
-//! `grpc-timeout` ends the wait, not the work. **Not here**: statuses (`reply`), `grpc.health.v1` (`health`).
+//! The gRPC port: one unary message per request, framed by hand.
+//! Framing is by hand because tonic can't charge a message while it arrives, has one size limit where OTLP needs two,
+//! and answers an oversized message in a way that makes clients loop.
+//! A request is submitted only if its message is complete. The client's `grpc-timeout` ends the wait, not the work.
+//! `reply` has the statuses, `health` serves `grpc.health.v1`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,16 +23,16 @@ use otlp::Signal;
 use otlp::status::Code;
 use pipeline::BytePermit;
 
-/// Longest read of a request that came to the wrong port, so that the answer arrives.
+/// How much of a request to the wrong port is read, and for how long, so that the response arrives.
 const WRONG_PORT_READ: (usize, Duration) = (1 << 20, Duration::from_secs(2));
 
-/// Answers on the gRPC port.
+/// Handles requests on the gRPC port.
 pub(super) struct GrpcPort {
     pub(super) port: Port,
     pub(super) health: HealthDoor,
 }
 
-/// Full name of a signal's service.
+/// Full gRPC service name of a signal.
 pub(super) fn service(signal: Signal) -> &'static str {
     match signal {
         Signal::Traces => "opentelemetry.proto.collector.trace.v1.TraceService",
@@ -77,7 +78,7 @@ fn is_near(request: &Request<Incoming>) -> bool {
     request.extensions().get::<Near>().is_some()
 }
 
-/// `application/grpc` or `application/grpc+proto`, with parameters or without.
+/// Whether the content type is `application/grpc` or `application/grpc+proto`, with or without parameters.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
@@ -85,7 +86,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 impl GrpcPort {
-    /// gRPC's own answer to another content type is HTTP 415; the body says which port was meant.
+    /// Answers another content type with HTTP 415, as gRPC prescribes; the body names the port that was meant.
     async fn wrong_port(&self, request: Request<Incoming>) -> Response<ReplyBody> {
         let format = Format::of(request.headers());
         let near = is_near(&request);
@@ -132,7 +133,7 @@ impl GrpcPort {
         self.port.submit(signal, account, whole).await
     }
 
-    /// The one message of a request.
+    /// Reads the one message of a request.
     async fn collect(&self, tally: &Tally<'_>, encoding: Encoding, body: &mut Incoming) -> Result<Collected, Refusal> {
         let intake = self.port.intake(tally);
         let mut head = Head { limit: intake.limits.wire, found: None };
@@ -154,14 +155,15 @@ impl GrpcPort {
     }
 }
 
-/// The prefix of the one message.
+/// Reads the prefix of the message.
 struct Head {
     limit: usize,
     found: Option<(bool, usize)>,
 }
 
 impl Head {
-    /// Takes the prefix off as soon as it is there; refuses on what it says, and on bytes after the message.
+    /// Removes the prefix as soon as it has arrived; refuses an invalid prefix, an oversized message, and bytes after
+    /// the message.
     fn check(&mut self, rope: &mut Rope) -> Result<(), BodyError> {
         if self.found.is_none()
             && let Some([flag, a, b, c, d]) = rope.take::<PREFIX>()
@@ -199,7 +201,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     })
 }
 
-/// `grpc-timeout`: up to eight digits and a unit.
+/// Parses `grpc-timeout`: up to eight digits and a unit.
 pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
     let read = || {

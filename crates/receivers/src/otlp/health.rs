@@ -1,8 +1,7 @@
-//! **What**: `grpc.health.v1` on the gRPC port. **Why** not tonic's alone: it is asked without a credential and answers
-//! when the budget is full, and tonic would hold megabytes of each request and any number of watches. **Invariants**: a
-//! request is [`REQUEST`] bytes at most and comes in the time that any other body has; so many watches at once and no
-//! more: one more ends the oldest, so that nobody who is asked for no credential can lock out the others. **Not here**:
-//! what is said (`mod`).
+//! Serves `grpc.health.v1` on the gRPC port, in front of tonic's service: health checks need no credential and must be
+//! answered when the byte budget is full, but tonic would buffer megabytes per request and keep any number of watches.
+//! A request has at most [`REQUEST`] bytes and the same time limits as any other body. At most [`WATCHES`] watches run
+//! at once; one more ends the oldest, so that unauthenticated clients can't lock others out. `mod` sets the status.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,9 +26,9 @@ use net::listen::ReplyBody;
 use net::{BodyError, Limits, Places};
 use otlp::status::Code;
 
-/// A service's name, bytes: ours have 60.
+/// Largest health request, in bytes; tollgate's own service names have 60.
 const REQUEST: usize = 4 * 1024;
-/// Watches at once: each holds its connection for as long as it likes.
+/// Maximum number of concurrent watches: each holds its connection for as long as its client likes.
 const WATCHES: usize = 32;
 
 /// Answers health requests of one port.
@@ -44,13 +43,13 @@ pub(super) fn asked(path: &str) -> bool {
 }
 
 impl HealthDoor {
-    /// In front of tonic's.
+    /// Wraps tonic's health service.
     pub(super) fn new<H: Health>(server: HealthServer<H>) -> Self {
         let service = BoxCloneSyncService::new(server.max_decoding_message_size(REQUEST));
         Self { service, watches: Arc::default() }
     }
 
-    /// The answer, or why there is none; of `limits` only the times count.
+    /// Answers a health request. Only the time limits of `limits` apply.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
@@ -72,7 +71,7 @@ impl HealthDoor {
         Ok(response.map(|body| reply::boxed(Watch { body, told: Some(told) })))
     }
 
-    /// A place for one more watch; it is told when another takes it.
+    /// Registers a watch. The returned receiver is notified when a newer watch replaces this one.
     fn place(&self) -> oneshot::Receiver<()> {
         let (place, told) = oneshot::channel();
         let mut watches = self.watches.lock();
@@ -87,10 +86,10 @@ impl HealthDoor {
     }
 }
 
-/// What a watch is told, until another takes its place.
+/// The response body of a watch, which ends when a newer watch replaces it.
 struct Watch {
     body: tonic::body::Body,
-    /// None: it was.
+    /// `None` after the watch was replaced.
     told: Option<oneshot::Receiver<()>>,
 }
 
@@ -107,7 +106,7 @@ impl Body for Watch {
             return Pin::new(&mut self.body).poll_frame(context);
         }
         self.told = None;
-        // The status that says: come again.
+        // UNAVAILABLE makes the client retry.
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from(Code::Unavailable as i32));
         trailers
@@ -116,7 +115,7 @@ impl Body for Watch {
     }
 }
 
-/// One message with its prefix. Refused as soon as it says that it is too long, whatever comes of it.
+/// Reads one message with its prefix, and refuses it as soon as the prefix announces more than [`REQUEST`] bytes.
 async fn read(body: &mut Incoming, limits: &Limits, places: &Places) -> Result<Bytes, BodyError> {
     let limits = Limits { wire: REQUEST.saturating_add(PREFIX), ..limits.clone() };
     let read = async {

@@ -1,6 +1,7 @@
-//! **What**: the HTTP port: `/v1/traces`, `/v1/metrics`, `/v1/logs`, protobuf and JSON. **Invariants**: the answer's
-//! content type is the request's; JSON becomes protobuf before it is handed in; an HTTP/1.1 client that is refused
-//! while it sends still gets the answer. **Not here**: statuses (`reply`), JSON (`otlp/json`).
+//! The HTTP port: `/v1/traces`, `/v1/metrics`, `/v1/logs`, protobuf and JSON.
+//! A response has the content type of its request. JSON is transcoded to protobuf before it is submitted. An HTTP/1.1
+//! client that is refused while it is still sending gets the response all the same. `reply` has the statuses,
+//! `otlp/json` the JSON codec.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +23,15 @@ use otlp::status::Code;
 use otlp::{Signal, json};
 use pipeline::{BytePermit, Outcome, Reason};
 
-/// JSON under this size is transcoded where it was read.
+/// Smaller JSON bodies are transcoded on the reactor instead of a blocking thread.
 const INLINE_JSON: usize = 64 * 1024;
-/// How long a refused HTTP/1.1 client may go on sending before the answer is written.
+/// How long a refused HTTP/1.1 client may keep sending before the response is written.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Answers on the HTTP port.
+/// Handles requests on the HTTP port.
 pub(super) struct HttpPort {
     pub(super) port: Port,
-    /// The first three are told to who asks for another one.
+    /// Served paths. The response to any other path names the first three.
     pub(super) paths: Vec<(Signal, String)>,
     pub(super) cors: Option<cors::Settings>,
 }
@@ -94,7 +95,7 @@ impl HttpPort {
         Ok((signal, format, self.port.submit(signal, account, whole).await?))
     }
 
-    /// A body as protobuf.
+    /// Reads a body and converts it to protobuf.
     async fn collect(
         &self,
         tally: &Tally<'_>,
@@ -118,8 +119,8 @@ impl HttpPort {
         })
     }
 
-    /// JSON to protobuf, no more of it than a request may have. The text stays charged while both are held. No text at
-    /// all is no JSON; an empty protobuf message is one.
+    /// Converts JSON to protobuf, up to the size that a request may have. The JSON text stays charged while both are
+    /// in memory. An empty body is invalid JSON, although it is a valid protobuf message.
     async fn transcode(
         &self,
         intake: &Intake<'_, Tally<'_>>,
@@ -153,7 +154,7 @@ impl HttpPort {
         let mut response = refusal.http(Format::of(&parts.headers));
         if parts.version < Version::HTTP_2 && !body.is_end_stream() {
             let gone = [Reason::TimedOut.label(), Reason::Disconnected.label()].contains(&refusal.label);
-            // A client that waits for "100 Continue" sends nothing; reading would ask it to.
+            // A client that waits for "100 Continue" sends nothing yet; reading the body would ask it to send.
             if !gone && !parts.headers.contains_key(EXPECT) {
                 discard(&mut body, self.port.limits.wire.saturating_mul(2), LINGER).await;
             }

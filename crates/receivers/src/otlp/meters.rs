@@ -1,5 +1,5 @@
-//! **What**: what one port of the receiver counts, under the Collector's names. **Invariants**: labels are receiver,
-//! transport, outcome and a finite reason. **Not here**: the engine's own counts.
+//! The metrics of one port, under the Collector's names. Labels are receiver, transport, outcome and a finite set of
+//! reasons. The engine has its own metrics.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use otlp::Signal;
 use pipeline::{Outcome, Reason};
 use telemetry::{Counter, Meter, names};
 
-/// One port's handles.
+/// The metric handles of one port.
 pub(super) struct Meters {
     meter: Meter,
     receiver: String,
     transport: &'static str,
-    /// Accepted, refused, failed; in the order of [`Signal::ALL`].
+    /// Accepted, refused and failed items, in the order of [`Signal::ALL`].
     items: [[Counter; 3]; 3],
     success: Counter,
     refused: Counter,
@@ -25,7 +25,7 @@ pub(super) struct Meters {
 }
 
 impl Meters {
-    /// Registers the handles of `transport` of `receiver`.
+    /// Registers the metrics of one `transport` of `receiver`.
     pub(super) fn new(meter: &Meter, receiver: &str, transport: &'static str) -> Self {
         let labels = [("receiver", receiver), ("transport", transport)];
         let counter = |def| meter.counter(def, &labels);
@@ -50,7 +50,7 @@ impl Meters {
         }
     }
 
-    /// A submitted request with `items` items.
+    /// Counts the items of a submitted request by its outcome.
     pub(super) fn submitted(&self, signal: Signal, items: u64, outcome: &Outcome) {
         let [traces, metrics, logs] = &self.items;
         let [accepted, refused, failed] = match signal {
@@ -74,12 +74,13 @@ impl Meters {
         }
     }
 
-    /// A request that ended well.
+    /// Counts a successful request.
     pub(super) fn success(&self) {
         self.success.increment(1);
     }
 
-    /// A request that did not; `near`: its client is on this machine. The log gets fixed texts, nothing of the request.
+    /// Counts and logs a refused request; `near`: the client is on this machine. The log gets fixed texts and nothing
+    /// from the request.
     pub(super) fn refusal(&self, refusal: &Refusal, near: bool) {
         let label = refusal.label;
         if let Some(more) = self.told.tells(label) {
@@ -104,7 +105,7 @@ impl Meters {
         self.meter.counter(&names::RECEIVER_REJECTIONS, &labels).increment(1);
     }
 
-    /// Handles of the port's connections.
+    /// The metrics of the port's connections.
     pub(super) fn connections(&self) -> listen::Meters {
         let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport)];
         let closed = |reason| {
@@ -124,7 +125,7 @@ impl Meters {
     }
 }
 
-/// Ours rather than pushed back: the Collector's `failed` beside its `refused`.
+/// Whether the reason is tollgate's own failure rather than back-pressure: the Collector's `failed` versus `refused`.
 fn internal(reason: Reason) -> bool {
     matches!(reason, Reason::Lost | Reason::SpoolFailed | Reason::Quarantined | Reason::NotCleared)
 }

@@ -1,8 +1,8 @@
-//! **What**: the `otlp` receiver: OTLP over gRPC and HTTP, protobuf and JSON.
-//! **Why**: the specification's answers to the letter, because clients act on them: what is answered wrongly is lost
-//! or sent for ever. **Invariants**: bytes are charged while they arrive and while they inflate; a request that was
-//! not whole is never handed in; OK follows the engine's `Accepted`. **Not here**: the accept loop (`net/listen`),
-//! what becomes of a request (`pipeline/`), whose it is (`auth`).
+//! The `otlp` receiver: OTLP over gRPC and HTTP, protobuf and JSON.
+//! Responses follow the OTLP specification exactly, because clients act on them: a wrong one makes them lose data or
+//! resend it for ever. Bytes are charged while they arrive and while they are inflated; an incomplete request is never
+//! submitted; OK follows the engine's `Accepted`.
+//! `net/listen` accepts connections, `auth` finds the account, `pipeline/` processes the request.
 //!
 //! A receiver goes through three states: [`Otlp`] (built, no port), [`Bound`] (ports taken), [`Running`].
 
@@ -50,7 +50,7 @@ use telemetry::Meter;
 pub use self::auth::TokensError;
 pub use self::open_error::OpenError;
 
-/// Time for the last answers of a drain, and its part of one that is short.
+/// Time reserved at the end of a drain for the last responses, and the share of a shorter drain.
 const LAST_ANSWERS: (Duration, u32) = (Duration::from_secs(1), 4);
 
 /// A receiver that is not listening yet.
@@ -61,7 +61,7 @@ pub struct Otlp {
 }
 
 impl Settings {
-    /// Reads the tokens file, if there is one, as a start would.
+    /// Reads and checks the tokens file, if there is one, as a start would.
     ///
     /// # Errors
     /// The file can't be used.
@@ -71,18 +71,18 @@ impl Settings {
 }
 
 impl Otlp {
-    /// A receiver with component id `id`. Takes no port.
+    /// Creates a receiver with component id `id`, without opening a port.
     pub fn build(id: Arc<str>, settings: Settings) -> Self {
         Self { id, settings, sockets: None }
     }
 
-    /// The same with ports among `sockets`.
+    /// Takes its ports from `sockets`, where an earlier configuration may hold them.
     #[must_use]
     pub fn among(self, sockets: Option<Sockets>) -> Self {
         Self { sockets, ..self }
     }
 
-    /// Takes the ports and reads certificates and tokens; nothing is accepted yet.
+    /// Opens the ports and reads certificates and tokens; no connection is accepted yet.
     ///
     /// # Errors
     /// An address can't be listened on, or a file can't be used.
@@ -117,7 +117,7 @@ impl pipeline::Receiver for Otlp {
     }
 }
 
-/// A receiver that holds its ports. Dropping it gives them back.
+/// A receiver that holds its ports. Dropping it releases them.
 pub struct Bound {
     id: Arc<str>,
     settings: Settings,
@@ -133,17 +133,17 @@ impl Bound {
         &self.id
     }
 
-    /// The gRPC port's address, if on.
+    /// Address of the gRPC port, if it is on.
     pub fn grpc(&self) -> Option<SocketAddr> {
         self.grpc.as_ref().and_then(listen::Bound::address)
     }
 
-    /// The HTTP port's address, if on.
+    /// Address of the HTTP port, if it is on.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http.as_ref().and_then(listen::Bound::address)
     }
 
-    /// Starts to accept, into `admission`, through tasks of `tasks`.
+    /// Starts to accept connections and submits requests to `admission`; background work runs as tasks of `tasks`.
     pub async fn serve(self, admission: Arc<dyn Admission>, tasks: Arc<dyn Spawn>, meter: &Meter) -> Running {
         let (grpc_port, http_port) = (self.grpc().map(|at| at.port()), self.http().map(|at| at.port()));
         let (last_answers, ending) = watch::channel(false);
@@ -163,7 +163,7 @@ impl Bound {
         let health = Health(reporter);
         health.set(ServingStatus::Serving).await;
         let grpc = self.grpc.zip(self.settings.grpc).map(|(bound, settings)| {
-            // The prefix of the message is not part of it.
+            // `limits.wire` counts the message without its prefix.
             let wire = settings.limits.wire.saturating_add(reply::PREFIX);
             let port = port("grpc", Limits { wire, ..settings.limits }, http_port);
             let connections = port.meters.connections();
@@ -191,7 +191,7 @@ impl Health {
         }
     }
 
-    /// Ends the streams of those who watch: they have no end of their own, and would hold up a drain to its deadline.
+    /// Ends the streams of watching clients; they would otherwise hold up a drain until its deadline.
     async fn end(&mut self) {
         self.0.clear_service_status("").await;
         for signal in Signal::ALL {
@@ -200,17 +200,17 @@ impl Health {
     }
 }
 
-/// A receiver in service. Dropping it closes its ports and connections.
+/// A running receiver. Dropping it closes its ports and connections.
 pub struct Running {
     id: Arc<str>,
     grpc: Option<Serving>,
     http: Option<Serving>,
     health: Health,
-    /// Tells requests that wait for their outcome to be answered.
+    /// Tells requests that wait for their outcome that they must be answered now.
     last_answers: watch::Sender<bool>,
-    /// Dropped with this: ends the task that follows readiness.
+    /// Dropping this ends the task that follows readiness.
     service: Option<watch::Sender<()>>,
-    /// The same of the one that reads files again.
+    /// Dropping this ends the task that reads files again.
     _files: Option<watch::Sender<()>>,
 }
 
@@ -220,22 +220,22 @@ impl Running {
         &self.id
     }
 
-    /// The gRPC port's address, if on.
+    /// Address of the gRPC port, if it is on.
     pub fn grpc(&self) -> Option<SocketAddr> {
         self.grpc.as_ref().and_then(Serving::address)
     }
 
-    /// The HTTP port's address, if on.
+    /// Address of the HTTP port, if it is on.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http.as_ref().and_then(Serving::address)
     }
 
-    /// What `grpc.health.v1` answers from now on.
+    /// Sets the status that `grpc.health.v1` reports.
     pub async fn set_serving(&self, serving: bool) {
         self.health.set(if serving { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
     }
 
-    /// Lets `grpc.health.v1` answer what `ready` says for as long as this port is in service.
+    /// Makes `grpc.health.v1` follow `ready` for as long as the receiver runs.
     #[must_use]
     pub fn following(mut self, mut ready: watch::Receiver<bool>, tasks: &dyn Spawn) -> Self {
         let health = Health(self.health.0.clone());
@@ -255,8 +255,8 @@ impl Running {
         self
     }
 
-    /// Stops accepting, lets requests in hand be answered for up to `grace`, closes the rest. Who waits for an outcome
-    /// by then (a delivery that takes its time) is told a moment before to come again.
+    /// Stops accepting connections, waits up to `grace` for requests in progress, and closes the rest. Shortly before
+    /// that, a client that still waits for an outcome (such as a slow delivery) is asked to retry.
     pub async fn drain(mut self, grace: Duration) {
         self.service = None;
         self.set_serving(false).await;

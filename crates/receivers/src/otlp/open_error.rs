@@ -1,4 +1,4 @@
-//! **What**: [`OpenError`]: why a receiver's ports or files can't be used.
+//! [`OpenError`]: why a receiver's ports or files can't be used.
 
 use super::auth::TokensError;
 use net::{BindError, TlsError};
@@ -6,13 +6,13 @@ use net::{BindError, TlsError};
 /// Why a receiver can't be opened, or its files can't be read again.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum OpenError {
-    /// The tokens file.
+    /// The tokens file can't be used.
     #[error(transparent)]
     Tokens(#[from] TokensError),
-    /// A file of a port's TLS.
+    /// A TLS file of a port can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A port.
+    /// A port can't be opened.
     #[error(transparent)]
     Port(#[from] BindError),
 }

@@ -1,5 +1,5 @@
-//! **What**: what both ports do with a whole request: hand it in, count it, turn the outcome into an answer.
-//! **Not here**: framing (`grpc`), paths and content types (`http`).
+//! The handling that both ports share for a complete request: submit it, count it, turn the outcome into a response.
+//! `grpc` has the framing, `http` the paths and content types.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,27 +17,28 @@ use otlp::status::PartialSuccess;
 use otlp::{Signal, count_items};
 use pipeline::{Admission, BytePermit, Outcome, Reason, Submission, Trust};
 
-/// Requests up to this are counted where they were read: a large one may be nothing but items of a few bytes.
+/// Smaller requests are counted on the reactor instead of a blocking thread; a large one may consist of tiny items.
 const INLINE_COUNT: usize = 1 << 20;
 
-/// What is the same for both ports of a receiver.
+/// The state shared by both ports of a receiver.
 pub(super) struct Door {
     /// Component id.
     pub(super) id: Arc<str>,
     /// How far clients are trusted.
     pub(super) trust: Trust,
-    /// Whose data it is.
+    /// Finds the account of a request.
     pub(super) clients: Arc<Clients>,
-    /// The engine.
+    /// The engine's inlet.
     pub(super) admission: Arc<dyn Admission>,
-    /// Makes tasks.
+    /// Spawns tasks.
     pub(super) tasks: Arc<dyn Spawn>,
-    /// Turns true when a drain is nearly over: who still waits for an outcome is told to come again.
+    /// Becomes true when a drain is nearly over: clients that still wait for an outcome are then asked to retry.
     pub(super) ending: watch::Receiver<bool>,
 }
 
 impl Door {
-    /// Hands in a request. An outcome that a drain can't wait for is `shutting_down`: it may come about all the same.
+    /// Submits a request. If a drain ends first, the outcome is `shutting_down`, although the request may still
+    /// succeed.
     async fn submit(&self, submission: Submission) -> Outcome {
         let mut ending = self.ending.clone();
         tokio::select! {
@@ -48,29 +49,29 @@ impl Door {
     }
 }
 
-/// One port.
+/// One port of a receiver.
 pub(super) struct Port {
-    /// The receiver.
+    /// The state shared with the other port.
     pub(super) door: Arc<Door>,
     /// `grpc` or `http`.
     pub(super) transport: &'static str,
-    /// Limits of one request.
+    /// Size and time limits of one request.
     pub(super) limits: Limits,
-    /// What its bodies are read with.
+    /// Tracks slow uploads, which are ended when a new connection needs their place.
     pub(super) places: Arc<Places>,
-    /// Its counters.
+    /// The port's metrics.
     pub(super) meters: Meters,
     /// The port number of the other protocol, if it is on.
     pub(super) other: Option<u16>,
 }
 
-/// A whole body with its charge.
+/// A complete body with its byte permit.
 pub(super) type Collected = net::Collected<BytePermit>;
 
-/// What an OK says besides: rejected items and why.
+/// Rejected items and the reason, sent with an OK.
 pub(super) type Partial = Option<PartialSuccess>;
 
-/// The engine's door, and how many bytes one request was charged: as sent, and inflated.
+/// The byte budget for one request's body; counts the bytes that it charged, both as sent and as inflated.
 pub(super) struct Tally<'a> {
     admission: &'a dyn Admission,
     bytes: AtomicUsize,
@@ -99,18 +100,19 @@ impl BodyBudget for Tally<'_> {
 }
 
 impl Port {
-    /// What one request's body is collected through.
+    /// The byte budget of a new request.
     pub(super) fn tally(&self) -> Tally<'_> {
         Tally { admission: &*self.door.admission, bytes: AtomicUsize::new(0) }
     }
 
-    /// What bodies are collected with.
+    /// The collector of a request's body.
     pub(super) fn intake<'a>(&'a self, tally: &'a Tally<'a>) -> Intake<'a, Tally<'a>> {
         Intake { budget: tally, tasks: &*self.door.tasks, limits: &self.limits, places: &self.places }
     }
 
-    /// A body was refused. What is wrong for good is paid for as if it had been taken in: it cost as much, and nobody
-    /// else is to pay. (What may come again pays when it is taken in.)
+    /// Handles a refused body. A body that is refused for good counts against the account's rate as if it had been
+    /// accepted: it cost as much work, which other accounts must not pay for. A retryable one is charged when it is
+    /// accepted.
     pub(super) fn refused(&self, account: &Arc<str>, tally: &Tally<'_>, refusal: Refusal) -> Refusal {
         if refusal.after.is_none() {
             self.door.admission.spend(account, tally.bytes.load(Ordering::Relaxed));
@@ -118,7 +120,7 @@ impl Port {
         refusal
     }
 
-    /// Refuses a signal that no pipeline takes before its body is read.
+    /// Refuses, before reading the body, a signal that no pipeline takes.
     pub(super) fn takes(&self, signal: Signal) -> Result<(), Refusal> {
         if self.door.admission.takes(signal) {
             return Ok(());
@@ -126,12 +128,12 @@ impl Port {
         Err(Refusal::of(&Outcome::Refused { reason: Reason::NoPipeline }))
     }
 
-    /// Refuses what is over the account's rate before its body is read.
+    /// Refuses, before reading the body, a request over the account's rate.
     pub(super) fn admit(&self, account: &Arc<str>) -> Result<(), Refusal> {
         self.door.admission.admit(account).map_err(|outcome| Refusal::of(&outcome))
     }
 
-    /// Hands in one whole request of `account`. An empty one is fine and nobody's work.
+    /// Submits one complete request of `account`. An empty request succeeds without reaching the engine.
     pub(super) async fn submit(
         &self,
         signal: Signal,
@@ -157,7 +159,7 @@ impl Port {
         reply::accepted(&outcome)
     }
 
-    /// Items of a request; 0 when it is malformed, which the engine finds and answers.
+    /// Counts the items of a request; 0 if it is malformed, which the engine detects and reports.
     async fn count(&self, signal: Signal, request: &Bytes) -> u64 {
         if request.len() <= INLINE_COUNT {
             return count_items(signal, request).unwrap_or_default();
@@ -167,7 +169,7 @@ impl Port {
         count.await.unwrap_or_default()
     }
 
-    /// Where a client should have gone.
+    /// The message for a request that came to the wrong port.
     pub(super) fn elsewhere(&self, here: &str, there: &str) -> String {
         match self.other {
             Some(port) => format!("this is the {here} port; {there} is served on port {port}"),

@@ -1,6 +1,7 @@
-//! **What**: reads certificates and tokens again when their files change. **Why**: both are rotated by others, at times
-//! when nobody may restart a gateway. **Invariants**: what can't be used changes nothing, is counted each time and told
-//! once; ends with the receiver. **Not here**: what the files mean (`auth`, `net/server_tls`).
+//! Reads certificates and tokens again when their files change, because they are rotated at times when the gateway
+//! can't be restarted.
+//! A file that can't be used changes nothing; each failure is counted and a repeated one is logged once. The task ends
+//! with the receiver. `auth` and `net/server_tls` interpret the files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +14,15 @@ use net::spawn::blocking;
 use net::{ServerTls, Spawn};
 use telemetry::{Meter, names};
 
-/// What a receiver reads from files.
+/// The files of a receiver that can change.
 pub(super) struct Files {
     pub(super) clients: Arc<Clients>,
     pub(super) tls: Vec<Arc<ServerTls>>,
 }
 
 impl Files {
-    /// Looks at the files every so often until what is given back is dropped; None where there are none.
+    /// Checks the files at the shortest configured interval until the returned sender is dropped; `None` if there are
+    /// no files.
     pub(super) fn follow(
         self,
         receiver: &Arc<str>,
@@ -63,7 +65,7 @@ impl Files {
         Some(service)
     }
 
-    /// Whether anything was read again.
+    /// Reloads changed files and returns whether there were any. Every file is tried, even after an error.
     fn look(&self) -> Result<bool, OpenError> {
         let tls = self.tls.iter().map(|tls| Ok(tls.reload()?));
         let looks = tls.chain([self.clients.reload().map_err(OpenError::from)]);

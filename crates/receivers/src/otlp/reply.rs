@@ -1,9 +1,9 @@
-//! **What**: the only place where an outcome becomes a status, for both protocols, and where answers are written.
-//! **Why**: OTLP clients drop what is answered wrongly: a full queue that says 500 loses data, an oversize that says
-//! "try again" loops. **Invariants**: `Retry` is UNAVAILABLE with RetryInfo and 503 with Retry-After
-//! (RESOURCE_EXHAUSTED and 429 over an account's rate); everything else is final; every HTTP error body is a
-//! `google.rpc.Status` in the request's encoding, protobuf if that is unknown; no text quotes payload. **Not here**:
-//! which outcome it is.
+//! The only place where an outcome becomes a status, for both protocols, and where responses are written. OTLP clients
+//! lose data on a wrong status (a full queue answered with 500) or loop (an oversized request answered with "try
+//! again").
+//! `Retry` becomes UNAVAILABLE with RetryInfo and 503 with Retry-After (RESOURCE_EXHAUSTED and 429 when over an
+//! account's rate); every other status is final. Every HTTP error body is a `google.rpc.Status` in the request's
+//! encoding, or in JSON if that is unknown. No text quotes payload. The engine decides the outcome.
 
 use std::time::Duration;
 
@@ -18,24 +18,24 @@ use otlp::Signal;
 use otlp::status::{Code, PartialSuccess, Status, response_to_json, response_to_protobuf};
 use pipeline::{Outcome, Reason};
 
-/// When the engine doesn't know better.
+/// Retry delay if the engine gives none.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
-/// Header that tells gRPC clients what they may send.
+/// Header that lists the encodings that gRPC clients may use.
 pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
-/// How a body is encoded, from its content type.
+/// Encoding of a body, from its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// `application/x-protobuf`
     Protobuf,
-    /// `application/protobuf`, which some clients and back ends say
+    /// `application/protobuf`, which some clients and back ends use.
     ProtobufAlias,
     /// `application/json`
     Json,
 }
 
 impl Format {
-    /// The format of a content type; parameters (`; charset=utf-8`) are ignored.
+    /// The format of the request's content type; parameters (`; charset=utf-8`) are ignored.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
         let essence = value.split(';').next().unwrap_or_default().trim();
@@ -44,7 +44,7 @@ impl Format {
             .find(|format| essence.eq_ignore_ascii_case(format.content_type()))
     }
 
-    /// The content type of answers: that of the request.
+    /// The content type of the response, which is that of the request.
     pub(super) fn content_type(self) -> &'static str {
         match self {
             Self::Protobuf => "application/x-protobuf",
@@ -54,46 +54,46 @@ impl Format {
     }
 }
 
-/// Flag and length before each message.
+/// Length of the prefix before each gRPC message: a flag and the length.
 pub(super) const PREFIX: usize = 5;
 
-/// A request that was not accepted: everything that both protocols say about it.
+/// Why a request was not accepted, with everything that both protocols send about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// gRPC code, also in `google.rpc.Status`.
+    /// gRPC code, also used in `google.rpc.Status`.
     pub(super) code: Code,
     /// HTTP status.
     pub(super) http: StatusCode,
-    /// For people.
+    /// Message for people.
     pub(super) message: String,
-    /// When the same bytes may come again; `Some` makes it retryable.
+    /// When the same bytes may be sent again; `Some` makes the refusal retryable.
     pub(super) after: Option<Duration>,
     /// What is wrong with the body.
     pub(super) violation: Option<String>,
-    /// Metric label.
+    /// Value of the metric's `reason` label.
     pub(super) label: &'static str,
-    /// One more HTTP header (`Allow`, `Accept-Encoding`).
+    /// An additional HTTP header (`Allow`, `Accept-Encoding`).
     pub(super) header: Option<(&'static str, &'static str)>,
 }
 
 impl Refusal {
-    /// A refusal by protocol, not by outcome.
+    /// A refusal by the protocol, without an engine outcome.
     pub(super) fn new(code: Code, http: StatusCode, label: &'static str, message: impl Into<String>) -> Self {
         Self { code, http, message: message.into(), after: None, violation: None, label, header: None }
     }
 
-    /// The same with an HTTP header.
+    /// Adds an HTTP header.
     pub(super) fn with_header(self, name: &'static str, value: &'static str) -> Self {
         Self { header: Some((name, value)), ..self }
     }
 
-    /// A body that is not what it claims to be; `what` is a fixed text or an offset, never payload.
+    /// The body is not valid; `what` is a fixed text or an offset, never payload.
     pub(super) fn malformed(what: String) -> Self {
         Self { violation: Some(what), ..Self::of(&Outcome::Refused { reason: Reason::Malformed }) }
     }
 
-    /// What came of inflating a body; a damaged one is said to be that, so that nobody looks for the fault in what was
-    /// compressed.
+    /// The body could not be inflated. The message for a damaged body names the encoding, so that the user does not
+    /// search for the fault in the data that was compressed.
     pub(super) fn inflating(encoding: Encoding, outcome: &Outcome) -> Self {
         if encoding != Encoding::Identity && *outcome == (Outcome::Refused { reason: Reason::Malformed }) {
             return Self::malformed(format!(
@@ -104,18 +104,19 @@ impl Refusal {
         Self::of(outcome)
     }
 
-    /// The deadline that the client set has passed; what was submitted goes on.
+    /// The client's deadline has passed; a request that was already submitted is still processed.
     pub(super) fn deadline() -> Self {
         let refusal = Self::of(&Outcome::Retry { after: None, reason: Reason::TimedOut });
         Self { code: Code::DeadlineExceeded, ..refusal }
     }
 
-    /// The table. Accepted outcomes have no refusal; they are treated as lost here, which can't be asked for.
+    /// Maps an outcome to a refusal. Callers pass only outcomes that are not accepted; an accepted one would become
+    /// `Lost`.
     pub(super) fn of(outcome: &Outcome) -> Self {
         match *outcome {
             Outcome::Retry { after, reason } => {
                 let (code, http) = match reason {
-                    // Retryable with RetryInfo alone, which is always there.
+                    // OTLP clients retry this code only with RetryInfo, which is always sent.
                     Reason::RateLimited => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS),
                     _ => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
                 };
@@ -131,13 +132,13 @@ impl Refusal {
 
     fn refused(reason: Reason) -> Self {
         let (code, http) = match reason {
-            // Not retryable, so without RetryInfo.
+            // Not retryable, so no RetryInfo is sent.
             Reason::TooLarge | Reason::AboveLimit => (Code::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE),
             Reason::Malformed | Reason::BadData | Reason::BadIds | Reason::ItemTooLarge | Reason::BadItems => {
                 (Code::InvalidArgument, StatusCode::BAD_REQUEST)
             }
             Reason::NoPipeline => (Code::Unimplemented, StatusCode::NOT_FOUND),
-            // Ours, and final: a client that sent the same again would get the same.
+            // tollgate's own failure, and final: the same request would fail again.
             Reason::Quarantined
             | Reason::NotCleared
             | Reason::Denied
@@ -167,7 +168,8 @@ impl Refusal {
         }
     }
 
-    /// The answer on the HTTP port; JSON when the request's format is unknown: then a person reads it.
+    /// The response on the HTTP port. It is JSON if the request's format is unknown, because a person probably reads
+    /// it.
     pub(super) fn http(&self, format: Option<Format>) -> Response<ReplyBody> {
         let format = format.unwrap_or(Format::Json);
         let status = self.status();
@@ -185,7 +187,7 @@ impl Refusal {
         response
     }
 
-    /// The answer on the gRPC port: trailers only.
+    /// The response on the gRPC port: trailers only.
     pub(super) fn grpc(&self) -> Response<ReplyBody> {
         let details =
             if self.after.is_some() || self.violation.is_some() { self.status().to_protobuf() } else { Vec::new() };
@@ -196,7 +198,7 @@ impl Refusal {
     }
 }
 
-/// What becomes of a request whose body did not come in.
+/// The outcome of a request whose body was not received.
 pub(super) fn outcome_of(error: CollectError<Outcome>) -> Outcome {
     let reason = match error {
         CollectError::NoRoom(outcome) => return outcome,
@@ -214,7 +216,7 @@ fn whole_seconds(after: Duration) -> u64 {
     after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1)
 }
 
-/// What an accepted outcome says beyond OK: rejected items and why.
+/// The rejected items and the reason, if the outcome is accepted; otherwise the refusal.
 pub(super) fn accepted(outcome: &Outcome) -> Result<Option<PartialSuccess>, Refusal> {
     match *outcome {
         Outcome::Accepted => Ok(None),
@@ -256,7 +258,7 @@ pub(super) fn grpc_ok(partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
     response
 }
 
-/// Any body as an answer's.
+/// Converts any body to a response body.
 pub(super) fn boxed<B>(body: B) -> ReplyBody
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,

@@ -1,6 +1,5 @@
-//! **What**: the receiver's [`Settings`], and what is wrong with a stanza. **Invariants**: every problem is found at
-//! once; every wait has an end; what is valid but dangerous is noted. **Not here**: the stanza (`config`), taking ports
-//! (`mod`).
+//! The receiver's checked [`Settings`], and the problems of a stanza. All problems are reported at once, every wait
+//! has a limit, and settings that are valid but risky get a note. `config` has the stanza, `mod` opens the ports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,62 +14,62 @@ use net::{Endpoint, Limits, listen, server_tls};
 use otlp::Signal;
 use pipeline::Trust;
 
-/// Largest request that may be configured: lengths of the wire format and of permits are 32 bits.
+/// Largest request that may be configured: lengths in the wire format and in permits have 32 bits.
 const MAX_REQUEST: u64 = 2 << 30;
-/// Longest silence within a body.
+/// Longest pause within a body.
 const BODY_IDLE: Duration = Duration::from_secs(15);
-/// What requests in hand may take on a connection that is too old.
+/// Default of `max_connection_age_grace`.
 const AGE_GRACE: Duration = Duration::from_secs(30);
 
-/// The receiver's settings, valid by construction.
+/// The receiver's checked settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// OTLP/gRPC, if on.
+    /// Settings of OTLP/gRPC, if it is on.
     pub grpc: Option<GrpcSettings>,
-    /// OTLP/HTTP, if on.
+    /// Settings of OTLP/HTTP, if it is on.
     pub http: Option<HttpSettings>,
-    /// How far the clients are trusted.
+    /// How far clients are trusted.
     pub trust: Trust,
-    /// Who they are; None: anybody.
+    /// Who may send; `None`: anyone.
     pub auth: Option<auth::Settings>,
-    /// How often the tokens file is looked at.
+    /// How often the tokens file is checked for changes.
     pub reload: Duration,
-    /// What is valid, but should be known.
+    /// Notes on settings that are valid but that the user should know about.
     pub notes: Vec<FieldProblem>,
 }
 
-/// OTLP/gRPC.
+/// Settings of the gRPC port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrpcSettings {
-    /// Where to listen.
+    /// Address to listen on.
     pub endpoint: Endpoint,
-    /// Limits of one message.
+    /// Size and time limits of one message.
     pub limits: Limits,
-    /// How connections are treated.
+    /// Limits and timers of connections.
     pub connections: listen::Settings,
-    /// Certificate and key.
+    /// Certificate and key, if the port uses TLS.
     pub tls: Option<server_tls::Settings>,
 }
 
-/// OTLP/HTTP.
+/// Settings of the HTTP port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// Where to listen.
+    /// Address to listen on.
     pub endpoint: Endpoint,
-    /// Limits of one body.
+    /// Size and time limits of one body.
     pub limits: Limits,
-    /// How connections are treated.
+    /// Limits and timers of connections.
     pub connections: listen::Settings,
-    /// Paths of each signal; the three that requests should use first.
+    /// Served paths with their signals, those without a prefix first.
     pub paths: Vec<(Signal, String)>,
     /// Which web pages may send.
     pub cors: Option<cors::Settings>,
-    /// Certificate and key.
+    /// Certificate and key, if the port uses TLS.
     pub tls: Option<server_tls::Settings>,
 }
 
 impl Settings {
-    /// Takes no request of more than `bytes`, as sent or inflated; whether it would have.
+    /// Lowers the request limits, as sent and inflated, to `bytes`; returns whether any was higher.
     pub fn at_most(&mut self, bytes: usize) -> bool {
         let grpc = self.grpc.iter_mut().map(|grpc| &mut grpc.limits);
         let mut lowered = false;
@@ -81,29 +80,29 @@ impl Settings {
         lowered
     }
 
-    /// Accounts that the configuration names; those of a tokens file are not among them. `default` without `auth`.
+    /// The accounts that the configuration names, without those of a tokens file; `default` without `auth`.
     pub fn accounts(&self) -> Vec<Arc<str>> {
         let Some(auth) = &self.auth else { return vec![auth::DEFAULT_ACCOUNT.into()] };
         let shown = auth.tokens.iter().chain(&auth.basic).map(|(account, _)| account);
         shown.chain(auth.certificates.values()).cloned().collect()
     }
 
-    /// Accounts of the tokens file, as it stands now; none without one.
+    /// The accounts in the tokens file as it is now; empty without a tokens file.
     ///
     /// # Errors
-    /// The file can't be used: nobody knows them.
+    /// The file can't be used, so its accounts are unknown.
     pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, auth::TokensError> {
         self.auth.as_ref().map_or(Ok(BTreeSet::new()), auth::Settings::accounts_of_file)
     }
 
-    /// The tokens file.
+    /// Path of the tokens file.
     pub fn tokens_file(&self) -> Option<&Path> {
         self.auth.as_ref()?.tokens_file.as_deref()
     }
 }
 
 impl Config {
-    /// Checks what was written.
+    /// Validates the stanza.
     ///
     /// # Errors
     /// Every problem, with its path inside the component.
@@ -132,7 +131,7 @@ impl Config {
         problems.end(Settings { grpc, http, trust: self.trust, auth, reload, notes })
     }
 
-    /// What is served otherwise than in the Collector, and doors that stand open.
+    /// Notes on keys that work differently in the Collector, and on addresses that anyone may send to.
     fn notes(&self, grpc: Option<&Endpoint>, http: Option<&Endpoint>) -> Vec<FieldProblem> {
         let open = "everybody who reaches this address may send, and fill vault and spool: the receiver has no `auth`";
         let unused = "is not used";
@@ -156,7 +155,7 @@ impl Config {
 }
 
 impl Transport {
-    /// Where to listen.
+    /// Parses `text` as an address to listen on.
     ///
     /// # Errors
     /// The fault in one sentence.
@@ -239,7 +238,7 @@ fn auth_settings(auth: &Auth, mutual: bool, problems: &mut Problems) -> auth::Se
     auth::Settings { tokens, tokens_file: auth.tokens_file.clone(), basic, certificates, ..auth::Settings::default() }
 }
 
-/// What each account shows, checked.
+/// Validates the credentials of each account.
 fn credentials(
     key: &str,
     one: &str,
@@ -318,7 +317,7 @@ fn http_settings(http: &Http, problems: &mut Problems) -> Option<HttpSettings> {
     Some(HttpSettings { endpoint: endpoint?, limits, connections, paths, cors, tls })
 }
 
-/// The path of each signal, then those behind prefixes.
+/// The path of each signal, then the paths under prefixes.
 fn paths(http: &Http, problems: &mut Problems) -> Vec<(Signal, String)> {
     let mut paths: Vec<(Signal, String)> = Vec::new();
     for (signal, key, path) in [
@@ -350,7 +349,7 @@ fn paths(http: &Http, problems: &mut Problems) -> Vec<(Signal, String)> {
     paths
 }
 
-/// What is wrong with the port of an origin: no browser sends one with another port than it was written.
+/// What is wrong with the port of an origin, if anything: no browser would send such an origin.
 fn not_a_port(origin: &str) -> Option<String> {
     let (_, place) = origin.split_once("://")?;
     let (_, port) = place.get(place.rfind(']').unwrap_or(0)..)?.rsplit_once(':')?;

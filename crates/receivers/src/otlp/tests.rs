@@ -26,7 +26,7 @@ use net::Encoding;
 use net::encoding::compress;
 use pipeline::{BytePermit, Outcome, Reason};
 
-/// The three ways to send the same request.
+/// The three encodings of the same request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
     Grpc,
@@ -72,7 +72,7 @@ async fn post(rig: &Rig, way: Way, signal: Signal, encoding: Option<&str>, body:
         let flag = u8::from(encoding.is_some_and(|encoding| encoding != "identity"));
         return send(rig.grpc(), Version::HTTP_2, request, vec![frame(flag, &body)]).await;
     }
-    // Chunked, so that sizes are found while the body comes, not from its declared length.
+    // Chunked, so that the receiver finds the size while the body arrives, not from a declared length.
     let pieces = body.chunks(10_000).map(Bytes::copy_from_slice).collect();
     send(rig.http(), Version::HTTP_11, request, pieces).await
 }
@@ -83,7 +83,7 @@ fn frame(flag: u8, message: &[u8]) -> Bytes {
     Bytes::from([&[flag], &length[..], message].concat())
 }
 
-/// What OTLP asks for.
+/// The refusal that OTLP requires.
 #[derive(Clone, Copy)]
 struct Refused {
     code: Code,
@@ -254,7 +254,7 @@ async fn a_full_byte_budget_is_overload_on_both_protocols() {
     let second = Duration::from_secs(1);
     let want = Refused { code: Code::Unavailable, http: 503, after: Some((second, "1")) };
     for way in WAYS {
-        // Over the budget while it comes in, and while it inflates.
+        // Over the budget while the body arrives, and while it is inflated.
         let answer = post(&rig, way, Signal::Traces, None, span(way, 1000)).await;
         check_refused("collect", way, &answer, want);
         let small = compress(Encoding::Zstd, &span(way, 50_000)).expect("compresses");
@@ -306,13 +306,13 @@ async fn oversize_before_and_after_decompression_is_too_large_and_never_retryabl
         let answer = post(&rig, way, Signal::Traces, None, span(way, WIRE + 1)).await;
         check_refused("wire", way, &answer, want);
         for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate] {
-            // A bomb: far over the limit, stopped at it.
+            // A decompression bomb, far over the limit: inflating stops at the limit.
             let packed = compress(encoding, &Bytes::from(vec![b' '; 5 << 20])).expect("compresses");
             let token = encoding.as_str();
             assert!(packed.len() < WIRE, "{token}: {}", packed.len());
             let answer = post(&rig, way, Signal::Traces, Some(token), packed).await;
             check_refused(token, way, &answer, want);
-            // One byte over, and exactly at the limit.
+            // One byte over the limit, and exactly at it.
             let over = compress(encoding, &Bytes::from(vec![b' '; INFLATED + 1])).expect("compresses");
             let answer = post(&rig, way, Signal::Traces, Some(token), over).await;
             check_refused("one over", way, &answer, want);
@@ -355,13 +355,13 @@ async fn cut_and_damaged_streams_are_malformed() {
     rig.door.idle().await;
 }
 
-/// No text is no JSON, and a text that is small enough may be too large a request.
+/// An empty text is not valid JSON, and a text below the limit may become too large a request.
 #[tokio::test]
 async fn json_is_refused_for_what_it_is() {
     let rig = Rig::new().await;
     let malformed = Refused { code: Code::InvalidArgument, http: 400, after: None };
     let too_large = Refused { code: Code::ResourceExhausted, http: 413, after: None };
-    // Numbers are longer in protobuf than in this text: two bytes each here, eight there.
+    // Numbers take more room in protobuf than in this text: two bytes each here, eight there.
     let numbers = |count: usize| {
         let zeros = vec!["0"; count].join(",");
         format!(
@@ -542,7 +542,7 @@ async fn the_clients_deadline_ends_the_wait_and_not_the_work() {
     let rig = Rig::with(Knobs { gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await;
     let (mut parts, ()) = request(Way::Grpc, Signal::Traces, None).into_parts();
     let body = vec![frame(0, &span(Way::Grpc, 5))];
-    // A busy machine may need the longer ones to get as far as handing in.
+    // On a busy machine the shorter timeouts may end before the request is submitted.
     for limit in ["20m", "200m", "2S", "20S"] {
         parts.headers.insert("grpc-timeout", limit.parse().expect("a value"));
         let answer = send(rig.grpc(), Version::HTTP_2, Request::from_parts(parts.clone(), ()), body.clone()).await;

@@ -1,6 +1,7 @@
-//! **What**: [`Told`]: when a refusal is a line of the log. **Why**: whoever wonders why nothing arrives looks there; a
-//! client that can't be made to stop must not fill the disk. **Invariants**: a line a minute for each reason, with the
-//! number of those left out since; reasons are a finite set. **Not here**: what the line says (`meters`).
+//! [`Told`]: limits how often a refusal is logged. An operator looks in the log for why no data arrives, but a client
+//! that keeps sending bad requests must not fill the disk.
+//! Each reason is logged at most once a minute, with the number of refusals left out since; reasons are a finite set.
+//! `meters` writes the line.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,23 +11,23 @@ use parking_lot::Mutex;
 
 use kernel::clock::Clock;
 
-/// From one line of a reason to its next.
+/// Minimum time between two log lines of one reason.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// A rate limiter for log lines, one budget per reason.
 pub(super) struct Told {
     clock: Arc<dyn Clock>,
-    /// When a reason was told, and how often it came since then.
+    /// When a reason was last logged, and how many refusals were left out since.
     reasons: Mutex<HashMap<&'static str, (Duration, u64)>>,
 }
 
 impl Told {
-    /// Nothing was told yet.
+    /// A limiter that has logged nothing yet.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, reasons: Mutex::default() }
     }
 
-    /// Whether one more is told, and how many were not since the last that was.
+    /// Counts a refusal. `Some` if it is to be logged, with the number left out since the last logged one.
     pub(super) fn tells(&self, reason: &'static str) -> Option<u64> {
         let now = self.clock.monotonic();
         let mut reasons = self.reasons.lock();

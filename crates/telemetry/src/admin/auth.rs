@@ -1,5 +1,5 @@
-//! **What**: who may read the admin port: everybody, or whoever knows a password or a token. **Invariants**: secrets
-//! are kept and compared as SHA-256; `/livez` and `/readyz` stay open for probes.
+//! Access to the admin port: open, or with a password or a token. Secrets are stored and compared as SHA-256. `/livez`
+//! and `/readyz` stay open for probes.
 
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
@@ -11,24 +11,24 @@ use sha2::{Digest, Sha256};
 use config::FieldProblem;
 use kernel::secret::Secret;
 
-/// Shortest secret, bytes: what is shorter can be guessed.
+/// Shortest secret, in bytes: a shorter one could be guessed.
 const SHORTEST: usize = 12;
-/// Open to probes.
+/// Paths that stay open for probes.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
 
-/// Who may read the admin port; everybody without it.
+/// Who may read the admin port. Without this key everyone may.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// User name of HTTP basic authentication.
+    /// User name for HTTP basic authentication.
     pub username: Option<String>,
-    /// Its password, at least 12 bytes.
+    /// Password for HTTP basic authentication, at least 12 bytes.
     pub password: Option<Secret>,
-    /// A bearer token, at least 12 bytes. Beside a password either opens.
+    /// Bearer token, at least 12 bytes. With both a password and a token, either one gives access.
     pub bearer: Option<Secret>,
 }
 
-/// SHA-256 of what a header must say after its scheme.
+/// SHA-256 of the credentials that an `authorization` header may carry.
 #[derive(Clone, Debug)]
 pub struct Auth {
     basic: Option<[u8; 32]>,
@@ -40,7 +40,7 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
 }
 
 impl Config {
-    /// Checks it. `None`: open to everybody.
+    /// Validates the settings. `None` means that the port is open to everyone.
     pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<Auth> {
         let short = |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.expose().len() < SHORTEST);
         if self.username.is_some() != self.password.is_some() {
@@ -79,7 +79,7 @@ impl Auth {
         None
     }
 
-    /// The challenge of an answer that refuses.
+    /// The `www-authenticate` challenge of a refusal.
     pub(super) fn challenge(&self) -> &'static str {
         if self.basic.is_some() { "Basic realm=\"tollgate\", charset=\"UTF-8\"" } else { "Bearer realm=\"tollgate\"" }
     }

@@ -1,5 +1,5 @@
-//! **What**: `trace_link`: where a trace is found in the back end. **Invariants**: an address is `http` or `https`;
-//! what is put into it is percent-encoded, so that no id can change where it leads. **Not here**: pages.
+//! `trace_link`: the address of a trace in the back end. Addresses are `http` or `https`, and inserted values are
+//! percent-encoded, so that an id can't change the target.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, address};
 
-/// What a template may hold.
+/// Placeholders that a template may contain.
 const NAMES: [&str; 7] = ["trace_id", "span_id", "start_s", "end_s", "start_ms", "end_ms", "service"];
-/// A back end finds a trace whose begin or end it was told a little off, seconds.
+/// Seconds added on both sides of a trace's time range, in case its recorded start or end is slightly off.
 const AROUND: u64 = 60;
 
-/// A back end whose addresses are known.
+/// A back end with known addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackEnd {
@@ -35,7 +35,7 @@ pub enum BackEnd {
 }
 
 impl BackEnd {
-    /// What stands behind `base`.
+    /// The path and query that follow `base`.
     fn path(self) -> &'static str {
         match self {
             Self::Honeycomb => {
@@ -43,7 +43,7 @@ impl BackEnd {
             }
             Self::Signoz => "/trace/{trace_id}?spanId={span_id}",
             Self::Jaeger | Self::Hyperdx => "/trace/{trace_id}",
-            // one pane with one TraceQL query: the id, and the time around the span
+            // one pane with one TraceQL query: the trace id and the time range around the span
             Self::Tempo => {
                 "/explore?schemaVersion=1&orgId=1&panes=%7B%22a%22%3A%7B%22datasource%22%3A%22{data_source}%22%2C%22queries%22%3A%5B%7B%22refId%22%3A%22A%22%2C%22queryType%22%3A%22traceql%22%2C%22query%22%3A%22{trace_id}%22%7D%5D%2C%22range%22%3A%7B%22from%22%3A%22{start_ms}%22%2C%22to%22%3A%22{end_ms}%22%7D%7D%7D"
             }
@@ -54,43 +54,42 @@ impl BackEnd {
     }
 }
 
-/// Where a trace is found in the back end: a back end that is known by name and its `base`, or a `template` of your
-/// own.
+/// The address of a trace in the back end: set `back_end` and its `base`, or a `template` of your own.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A back end that is known by name; needs `base`.
+    /// A back end with known addresses; needs `base`.
     pub back_end: Option<BackEnd>,
-    /// Begin of its addresses.
+    /// The beginning of the back end's addresses; see `back_end`.
     pub base: Option<String>,
-    /// Uid of Grafana's data source.
+    /// The uid of Grafana's Tempo data source; needed with `tempo` only.
     pub data_source: Option<String>,
-    /// An address with `{trace_id}`, and if wanted `{span_id}`, `{start_s}`, `{end_s}`, `{start_ms}`, `{end_ms}`,
-    /// `{service}`.
+    /// An address that contains `{trace_id}`, and optionally `{span_id}`, `{start_s}`, `{end_s}`, `{start_ms}`,
+    /// `{end_ms}`, `{service}`. Replaces `back_end` and `base`.
     pub template: Option<String>,
 }
 
-/// What an address is made for.
+/// The span that a link points to.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
-    /// Trace id in hex.
+    /// Trace id in hex; "" if there is none.
     pub trace: &'a str,
     /// Span id in hex, or "".
     pub span: &'a str,
-    /// Begin, unix ns.
+    /// Start, in Unix nanoseconds.
     pub start: u64,
-    /// End, unix ns.
+    /// End, in Unix nanoseconds.
     pub end: u64,
     /// `service.name`, or "".
     pub service: &'a str,
 }
 
-/// Makes addresses.
+/// A checked address template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceLink(String);
 
 impl Config {
-    /// Checks it. `None`: there are no links.
+    /// Validates the settings. `None` means that there are no links.
     pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<TraceLink> {
         let mut bad = |field: &str, what: &str| problems.push(FieldProblem::new(format!("trace_link.{field}"), what));
         let template = match (&self.template, self.back_end, &self.base) {
@@ -134,7 +133,7 @@ impl Config {
     }
 }
 
-/// What is in front of path, query and fragment: those are the browser's, and hold names in braces.
+/// The part before path, query and fragment. Those may contain placeholders, which are not valid in a URL.
 fn place(template: &str) -> &str {
     let start = template.find("://").map_or(0, |at| at.saturating_add(3));
     let end = template.get(start..).and_then(|rest| rest.find(['/', '?', '#']));
@@ -146,7 +145,7 @@ fn encoded(text: &str) -> String {
 }
 
 impl TraceLink {
-    /// The address of a trace; none without a trace id.
+    /// The address of a trace; `None` without a trace id.
     pub fn url(&self, target: &Target<'_>) -> Option<String> {
         if target.trace.is_empty() {
             return None;

@@ -1,8 +1,7 @@
-//! **What**: the admin port: `/metrics`, `/livez`, `/readyz`, the gateway's own page at `/health-page`, and the guard
-//! before all pages of the port. **Why**: one place to look at, for people and for probes. **Invariants**: other Host
-//! names than IP literals, localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site POSTs; the
-//! page's values are those of `/metrics`. **Not here**: sockets (`net/listen`), what readiness means
-//! ([`super::health`]).
+//! The admin port: `/metrics`, `/livez`, `/readyz`, the gateway's own page at `/health-page`, and the guard in front
+//! of all pages of the port.
+//! Host names other than IP literals, localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site
+//! POSTs. The page shows the values of `/metrics`. `net/listen` has the sockets, [`super::health`] defines readiness.
 
 pub mod auth;
 pub mod links;
@@ -30,19 +29,21 @@ use config::{Endpoint, FieldProblem, PortTls, address};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address of the page and `/metrics`.
+    /// Address of the pages and `/metrics`. Default: `127.0.0.1:8888`.
     pub endpoint: String,
-    /// Host names, besides IP literals and localhost, under which a browser may reach it.
+    /// Host names under which a browser may reach this port, in addition to IP literals and localhost.
     pub allowed_hosts: Vec<String>,
-    /// Who may read it; everybody without it.
+    /// Who may read this port. Without this key everyone may.
     pub auth: auth::Config,
-    /// Where people reach this port, e.g. `https://tollgate.example`: webhooks link runs to it.
+    /// The address at which people reach this port, such as `https://tollgate.example`. Webhook messages link to runs
+    /// there.
     pub public_url: Option<String>,
-    /// Where pages, reports and webhooks link traces to.
+    /// How pages, reports and webhook messages link to traces.
     pub trace_link: links::Config,
     /// Where the alerts that tollgate computes itself are sent.
     pub alerts: webhook::Config,
-    /// Certificate and key; plain text without. With `client_ca_file` browsers and scrapers show a certificate.
+    /// Certificate and key. Without this key the port serves plain text. With `client_ca_file` browsers and scrapers
+    /// must present a certificate.
     pub tls: Option<PortTls>,
 }
 
@@ -60,29 +61,29 @@ impl Default for Config {
     }
 }
 
-/// Valid settings.
+/// The checked settings of the admin port.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen.
+    /// Address to listen on.
     pub endpoint: Endpoint,
     /// See [`Config::allowed_hosts`].
     pub allowed_hosts: Vec<String>,
-    /// Who may read it; none: everybody.
+    /// Who may read the port; `None`: everyone.
     pub auth: Option<auth::Auth>,
-    /// Where people reach the port, without a slash at its end.
+    /// The address at which people reach the port, without a trailing slash.
     pub public_url: Option<String>,
-    /// Makes addresses of traces; none: there are no links.
+    /// Makes links to traces; `None`: no links.
     pub trace_link: Option<links::TraceLink>,
-    /// Where alerts are sent; none: nowhere.
+    /// Where alerts are sent; `None`: nowhere.
     pub alerts: Option<webhook::Webhook>,
     /// See [`Config::tls`].
     pub tls: Option<PortTls>,
-    /// What is valid, but should be known.
+    /// Notes on settings that are valid but that the user should know about.
     pub notes: Vec<FieldProblem>,
 }
 
 impl Config {
-    /// Checks the address and the names.
+    /// Validates the settings.
     ///
     /// # Errors
     /// Every problem, by field.
@@ -121,7 +122,7 @@ impl Config {
 }
 
 impl Config {
-    /// Warns of a port that strangers may read. A certificate that clients must show is a credential, too.
+    /// A warning if strangers may read the port. A required client certificate counts as a credential.
     fn open(&self, auth: bool, endpoint: &Endpoint) -> Option<FieldProblem> {
         let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         let what =
@@ -130,7 +131,7 @@ impl Config {
     }
 }
 
-/// Warns of a webhook whose messages lead nowhere: whoever is woken by one needs the run and its trace.
+/// A warning if webhook messages have no link: a person who is alerted needs the run and its trace.
 fn unlinked(webhook: bool, public_url: Option<&str>, trace_link: bool) -> Vec<FieldProblem> {
     if !webhook || public_url.is_some() {
         return Vec::new();
@@ -142,21 +143,21 @@ fn unlinked(webhook: bool, public_url: Option<&str>, trace_link: bool) -> Vec<Fi
     vec![FieldProblem::new("alerts.url", what)]
 }
 
-/// What the pages show.
+/// The state that the pages show.
 pub struct Admin {
-    /// Metrics.
+    /// Source of the metrics.
     pub meter: Meter,
-    /// Readiness.
+    /// Source of readiness.
     pub health: Health,
     /// See [`Config::allowed_hosts`].
     pub allowed_hosts: Vec<String>,
-    /// Who may read them; none: everybody.
+    /// Who may read the pages; `None`: everyone.
     pub auth: Option<auth::Auth>,
-    /// How an amount of USD is written: as on all other pages.
+    /// Formats an amount in USD as all other pages do.
     pub money: fn(f64) -> String,
 }
 
-/// The admin port's routes, and `more` behind the same guard.
+/// The routes of the admin port, with `more` behind the same guard.
 pub fn router(admin: Arc<Admin>, more: Router) -> Router {
     Router::new()
         .route("/health-page", get(front))
@@ -168,9 +169,9 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
         .layer(middleware::from_fn_with_state(admin, guard))
 }
 
-/// The `health_check` extension's routes. `/` is what the Collector's says, and what its operator takes for liveness:
-/// whether it runs, also while its spool is full, so that a sidecar takes no pod out of service. `path` says the same
-/// as `/`.
+/// The routes of the `health_check` extension. `/` answers like the Collector's, which operators use for liveness:
+/// whether the gateway is running, even while its spool is full, so that a sidecar does not take its pod out of
+/// service. `path` is an alias of `/`.
 pub fn health_router(health: Health, path: &str) -> Router {
     let known = ["/", "/livez", "/readyz"];
     let more = if known.contains(&path) { Router::new() } else { Router::new().route(path, get(runs)) };
@@ -243,7 +244,7 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
 
 fn host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> bool {
     let from_header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    // HTTP/1.0 without Host: no browser, so no rebinding.
+    // HTTP/1.0 without Host: not a browser, so no DNS rebinding.
     let Some(host) = from_header.map(without_port).or(authority) else { return true };
     let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
     bare.eq_ignore_ascii_case("localhost")
@@ -253,7 +254,7 @@ fn host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        // A bare IPv6 address has colons and no brackets: then there is no port.
+        // A bare IPv6 address has colons but no brackets, and then no port.
         Some((name, port))
             if port.bytes().all(|b| b.is_ascii_digit()) && (name.ends_with(']') || !name.contains(':')) =>
         {
@@ -263,7 +264,8 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// `Sec-Fetch-Site` where the browser sends it; else the Origin must name the host itself.
+/// Whether a request comes from another site: by `Sec-Fetch-Site` if the browser sends it, else by comparing Origin
+/// with Host.
 fn cross_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {

@@ -1,6 +1,6 @@
-//! **What**: the first page: what came in, what went out, what it cost, where the content is, which keys moved there.
-//! **Invariants**: made from the text of `/metrics` alone; a number is shown as people read it, and points at what
-//! `/metrics` says; works without script; everything is escaped. **Not here**: routes (`mod`).
+//! The gateway's own page: what came in, what went out, what it cost, where the content is, and which keys moved to
+//! the vault. It is made from the text of `/metrics` alone; each number is formatted for people and names its metric.
+//! It works without script, and everything is escaped. `mod` has the routes.
 
 use askama::Template;
 
@@ -8,13 +8,13 @@ use super::super::moved::{KEEPS, Moved, Vaults};
 use super::super::names::{self, Def};
 use super::super::samples::{Sample, parse};
 
-/// One row: what, its labels, value, the metric it comes from.
+/// One row of a panel.
 struct Row {
     what: String,
     labels: String,
-    /// As people read it.
+    /// The value formatted for people.
     value: String,
-    /// As `/metrics` says it.
+    /// The value as in `/metrics`.
     exact: String,
     metric: String,
 }
@@ -48,7 +48,7 @@ struct Page<'a> {
 /// Renders the page from the text of `/metrics`.
 ///
 /// # Errors
-/// The template's.
+/// An error of the template.
 pub(super) fn render(
     metrics: &str,
     troubles: &[(String, &'static str)],
@@ -70,7 +70,7 @@ pub(super) fn render(
     Page { version: env!("CARGO_PKG_VERSION"), troubles, panels, privacies, moved, metric, keeps: KEEPS }.render()
 }
 
-/// A number for people: whole ones with commas, others with the places that say something.
+/// Formats a number for people: whole numbers with commas, others with a useful number of decimals.
 fn number(value: f64) -> String {
     let size = value.abs();
     let places = match size {
@@ -94,10 +94,10 @@ fn number(value: f64) -> String {
     if part.is_empty() { out } else { format!("{out}.{part}") }
 }
 
-/// A line of a panel: what it says before the labels, and its metric.
+/// A line of a panel: the text before the labels, and the metric.
 type Line = (&'static str, &'static Def);
 
-/// Panels and the metrics they show.
+/// The panels and their metrics.
 static PANELS: &[(&str, &[Line])] = &[
     (
         "What came in",
@@ -172,9 +172,9 @@ static PANELS: &[(&str, &[Line])] = &[
     ),
 ];
 
-/// Rows of one metric on the page; the rest is on `/metrics`.
+/// Maximum rows of one metric on the page; `/metrics` has all of them.
 const MAX_ROWS: usize = 12;
-/// Shown even when zero: that it is zero is the news.
+/// Panels that show zero values too, because there zero is informative.
 const ALWAYS: &[&str] = &["Health"];
 
 fn rows(samples: &[Sample], title: &str, lines: &[Line], money: fn(f64) -> String) -> Vec<Row> {

@@ -35,7 +35,7 @@ fn get(path: &str, host: &str) -> Request<Body> {
     Request::get(path).header("host", host).body(Body::empty()).expect("request")
 }
 
-/// Only IP literals, localhost and configured names may be asked: a rebound name gets nothing.
+/// Only IP literals, localhost and configured host names are answered, so that DNS rebinding gets nothing.
 #[tokio::test]
 async fn foreign_hosts_are_refused() {
     let (admin, ..) = admin();
@@ -59,7 +59,7 @@ async fn cross_site_posts_are_refused() {
     assert_eq!(ask(&admin, post("origin", "http://localhost")).await.0, StatusCode::METHOD_NOT_ALLOWED);
 }
 
-/// Not ready before every part said it is fine, and again when one stops being so, with the reason.
+/// The port is ready only while every part reports that it is fine; otherwise the reason is shown.
 #[tokio::test]
 async fn readiness_tells_why() {
     let (admin, _, health) = admin();
@@ -71,7 +71,7 @@ async fn readiness_tells_why() {
     assert_eq!((status, text.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "spool: can't be written\n"));
 }
 
-/// Every value on the page stands in `/metrics` under the name it gives, and hostile labels are escaped.
+/// Every value on the page is in `/metrics` under the name that the page gives, and hostile labels are escaped.
 #[tokio::test]
 async fn the_page_says_what_metrics_say() {
     let (admin, meter, health) = admin();
@@ -99,15 +99,15 @@ async fn the_page_says_what_metrics_say() {
         shown += 1;
     }
     assert!(shown >= 3 && page.contains(">1,234<") && page.contains(">77<") && page.contains(">4,096<"));
-    // a binary fraction is no amount, and nobody reads the microseconds of an uptime
+    // an amount is not shown as a binary fraction, and an uptime not in microseconds
     assert!(page.contains(">$2.025<") && page.contains(">12,346<"), "{page}");
     assert!(page.contains("vault: { labels: { keep: [team] } }") && page.contains(">2,000<"), "{page}");
     assert!(page.contains("privacy <b>strict</b>"), "{page}");
 }
 
-/// The `health_check` port says at `/` whether the gateway runs, at `/readyz` whether it takes more, under any host
-/// name, and shows nothing else. A full spool must not make `/` fail: an operator's liveness probe would restart the
-/// pod, over and over.
+/// On the `health_check` port `/` reports whether the gateway runs and `/readyz` whether it accepts data, under any
+/// host name; nothing else is served. A full spool must not make `/` fail: an operator's liveness probe would restart
+/// the pod again and again.
 #[tokio::test]
 async fn the_health_port_is_readiness_alone() {
     let health = Health::new();
@@ -124,7 +124,7 @@ async fn the_health_port_is_readiness_alone() {
     health.set("spool", Some("the spool is full"));
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
     health.set("spool", None);
-    // a reload is no end, and the next end is one
+    // a reload does not count as the end, but the next shutdown does
     health.goes_on();
     health.set("gateway", Some("shutting down"));
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
@@ -134,11 +134,11 @@ async fn the_health_port_is_readiness_alone() {
     health.set("gateway", Some("shutting down"));
     assert_eq!((ask("/").await, ask("/livez").await), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
     assert_eq!(ask("/metrics").await, StatusCode::NOT_FOUND);
-    // what a file of the Collector says that probes ask
+    // the alias path, as in a Collector configuration
     assert_eq!(ask("/probes/alive").await, StatusCode::SERVICE_UNAVAILABLE);
 }
 
-/// With `auth` nothing but the probes is answered without a password or token that is known.
+/// With `auth` only probes are answered without a known password or token.
 #[tokio::test]
 async fn who_may_read() {
     let config: super::Config = serde_json::from_value(serde_json::json!({
@@ -176,7 +176,7 @@ async fn who_may_read() {
     assert_ne!(status("/readyz", None).await.0, StatusCode::UNAUTHORIZED);
 }
 
-/// A short secret, half a login: told, each at its place.
+/// A short secret and an incomplete login are each reported with their path.
 #[test]
 fn bad_auth() {
     let config = serde_json::json!({"auth": {"username": "a:b", "bearer": "short"}});
@@ -185,7 +185,7 @@ fn bad_auth() {
     assert_eq!(paths, ["auth", "auth.username", "auth.bearer"]);
 }
 
-/// What a page reads directly is what `/metrics` says.
+/// Values that a page reads directly equal those of `/metrics`.
 #[test]
 fn values_are_those_of_metrics() {
     let meter = Meter::new();

@@ -1,7 +1,6 @@
-//! **What**: `alerts` of the admin extension: where the alerts that tollgate computes itself are sent, how messages are
-//! signed, what is muted. **Invariants**: the address is a secret, as whoever knows it can write there; a mute that
-//! can't be understood is refused, so that nobody relies on it. **Not here**: sending (`app/notify`), messages
-//! (`pages/notice`).
+//! `alerts` of the admin extension: where tollgate sends the alerts that it computes itself, how messages are signed,
+//! and which alerts are muted. The URL is a secret, because anyone who knows it can post there. An invalid mute is
+//! refused, so that no one relies on it. `app/notify` sends, `pages/notice` writes the messages.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,62 +10,63 @@ use time::format_description::well_known::Rfc3339;
 use config::{FieldProblem, address};
 use kernel::secret::Secret;
 
-/// Shortest signing key, bytes.
+/// Shortest signing key, in bytes.
 const SHORTEST: usize = 16;
-/// Most mutes.
+/// Maximum number of mutes.
 const MUTES: usize = 200;
 
-/// From which severity on alerts are sent.
+/// The least severity that is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Least {
-    /// All.
+    /// All alerts.
     #[default]
     Warning,
-    /// Those that must wake somebody.
+    /// Only alerts that need someone at once.
     Critical,
 }
 
-/// An alert that is not sent. It is counted and shown all the same.
+/// An alert that is not sent. It is still counted and shown.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mute {
-    /// The rule, or `*`.
+    /// Name of the rule, or `*` for all rules.
     pub rule: String,
-    /// For this tenant alone.
+    /// Only for this tenant. Default: all tenants.
     pub tenant: Option<String>,
-    /// Until then, e.g. `2026-12-24T18:00:00Z`; for good without it.
+    /// End of the mute, such as `2026-12-24T18:00:00Z`. Without this key it never ends.
     pub until: Option<String>,
 }
 
-/// Where the alerts that tollgate computes itself are sent.
+/// Where tollgate sends the alerts that it computes itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// An incoming webhook of Slack, or anything that takes its JSON. A secret: give it as `${env:…}` or `${file:…}`.
+    /// URL of a Slack incoming webhook, or of a service that accepts its JSON. It is a secret: write it as `${env:…}`
+    /// or `${file:…}`.
     pub url: Option<Secret>,
-    /// Signs each message: `X-Tollgate-Signature` is `v1=` and the HMAC-SHA-256 in hex of `v1:TIMESTAMP:BODY`. At least
-    /// 16 bytes.
+    /// Key that signs each message: the header `X-Tollgate-Signature` is `v1=` and the HMAC-SHA-256, in hex, of
+    /// `v1:TIMESTAMP:BODY`. At least 16 bytes.
     pub signing_key: Option<Secret>,
-    /// From which severity on: `warning` or `critical`.
+    /// The least severity that is sent: `warning` (default) or `critical`.
     pub severity: Least,
-    /// What is not sent.
+    /// Alerts that are not sent.
     pub mute: Vec<Mute>,
 }
 
-/// A mute that was understood.
+/// A checked mute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Muted {
-    /// The rule, or `*`.
+    /// Name of the rule, or `*` for all rules.
     pub rule: String,
-    /// For this tenant alone.
+    /// Only for this tenant; `None`: all tenants.
     pub tenant: Option<String>,
-    /// Until then, unix ns.
+    /// End of the mute, in Unix nanoseconds; `None`: never.
     pub until: Option<u64>,
 }
 
 impl Muted {
-    /// Whether it mutes an alert of this rule and tenant now.
+    /// Whether an alert of this rule and tenant is muted at the time `now`.
     pub fn mutes(&self, rule: &str, tenant: Option<&str>, now: u64) -> bool {
         (self.rule == "*" || self.rule == rule)
             && self.tenant.as_deref().is_none_or(|mine| tenant == Some(mine))
@@ -74,21 +74,21 @@ impl Muted {
     }
 }
 
-/// Valid settings.
+/// The checked webhook settings.
 #[derive(Clone, Debug)]
 pub struct Webhook {
-    /// Where to send.
+    /// URL that messages are posted to.
     pub url: Secret,
-    /// What messages are signed with.
+    /// Key that signs messages.
     pub key: Option<Secret>,
-    /// From which severity on.
+    /// The least severity that is sent.
     pub least: Least,
-    /// What is not sent.
+    /// Alerts that are not sent.
     pub mutes: Vec<Muted>,
 }
 
 impl Config {
-    /// Checks it. `None`: nothing is sent.
+    /// Validates the settings. `None` means that nothing is sent.
     pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<Webhook> {
         let before = problems.len();
         let mut bad = |field: &str, what: &str| problems.push(FieldProblem::new(format!("alerts.{field}"), what));

@@ -1,8 +1,8 @@
-//! Labels: nobody takes what others need.
+//! Tests of label values: no account uses up the values that others need.
 
 use super::*;
 
-/// An account that names thousands leaves room for the next ones, whose names are shown.
+/// An account with thousands of names leaves room for the next ones, whose names are shown.
 #[test]
 fn one_account_leaves_room_for_the_next() {
     let values = Values::default();
@@ -21,7 +21,7 @@ fn one_account_leaves_room_for_the_next() {
     assert_eq!(values.value("second", Some("noise-1")), "noise-1", "what is shown is shown for all");
 }
 
-/// Within an account names that come once do not keep out those that come again.
+/// Within an account, names that occur once do not keep out names that occur repeatedly.
 #[test]
 fn names_that_come_once_do_not_keep_out_others() {
     let values = Values::default();
@@ -33,8 +33,8 @@ fn names_that_come_once_do_not_keep_out_others() {
     assert_eq!((seen[0], seen[usize::from(AGAIN) - 1], values.value("a", Some("acme"))), (OTHER, "acme", "acme"));
 }
 
-/// What one account makes up does not cost another its counts: a name that comes again is shown, whatever comes in
-/// between.
+/// One account's made-up names do not reset another account's counts: a repeated name is shown in the end, whatever
+/// occurs in between.
 #[test]
 fn names_that_one_makes_up_cost_another_nothing() {
     let values = Values::default();
@@ -52,7 +52,7 @@ fn names_that_one_makes_up_cost_another_nothing() {
     assert_eq!(seen, "acme");
 }
 
-/// What is no name, and what is missing, has a word of its own.
+/// Texts that do not look like a name become `other`, missing ones `unattributed`.
 #[test]
 fn only_names_are_values() {
     let values = Values::default();

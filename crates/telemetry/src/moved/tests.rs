@@ -1,9 +1,8 @@
-//! Keys that moved.
+//! Tests of the keys whose values moved to the vault.
 
 use super::*;
 
-/// Each key stands with the line that keeps it, which YAML reads back as that key; what is not shown one by one has
-/// none.
+/// Each key comes with the line that keeps it, which YAML reads back as that key; `other` has none.
 #[test]
 fn each_key_stands_with_the_line_that_keeps_it() {
     let meter = Meter::new();
@@ -30,7 +29,7 @@ fn each_key_stands_with_the_line_that_keeps_it() {
     );
 }
 
-/// The profile in force is told, not the one before a reload.
+/// The profile in force is reported, not the one before a reload.
 #[test]
 fn the_profile_in_force_is_told() {
     let meter = Meter::new();

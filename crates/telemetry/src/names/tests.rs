@@ -1,4 +1,4 @@
-//! The table of metrics.
+//! Tests of the table of metrics.
 
 use std::collections::BTreeSet;
 

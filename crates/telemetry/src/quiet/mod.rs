@@ -1,8 +1,7 @@
-//! **What**: [`Quiet`]: a line of the log that comes again and again is written a few times, then counted. **Why**: a
-//! back end that is away for a night, or a client that can't be made to stop, must not fill the log's disk.
-//! **Invariants**: what is counted is each place in the code, for each component that it speaks of, up to [`PLACES`],
-//! so memory is bounded; the count is told once the time is over, whether or not the line comes again. **Not here**:
-//! levels and formats (`logging`).
+//! [`Quiet`]: writes a repeated log line a few times, then only counts it, so that a back end that is down for a
+//! night, or a client that keeps failing, does not fill the log's disk.
+//! Lines are counted by place in the code and component, for up to [`PLACES`] pairs, so memory is limited. The count
+//! is logged when its window is over, whether or not the line occurs again. `logging` has levels and formats.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,29 +20,29 @@ use kernel::clock::Clock;
 #[cfg(test)]
 mod tests;
 
-/// Lines of one place in the code that are written in one [`WINDOW`].
+/// Lines of one place that are written within one [`WINDOW`].
 pub(super) const LINES: u32 = 10;
-/// Time from the first of them to when they count anew.
+/// Length of a window, from its first line.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
-/// Target of the lines that tell what was left out: they are bounded by what they tell of.
+/// Target of the lines that report a count. They are not limited themselves: each reports lines that are.
 const TARGET: &str = "tollgate::left_out";
 
-/// Places that are told apart by component; those of more components share one each.
+/// Maximum number of pairs of place and component; further components share one entry per place.
 pub(super) const PLACES: usize = 1024;
-/// Fields that name a component.
+/// Log fields that name a component.
 const COMPONENTS: [&str; 7] = ["exporter", "receiver", "processor", "connector", "consumer", "vault", "port"];
 
-/// Modules that tell what an operator did and what came of it: starts, reloads, ends. Each line counts.
+/// Modules that log an operator's actions and their results: starts, reloads, ends. Their lines are never left out.
 const LIFE: [&str; 2] = ["tollgate::cli", "tollgate::app::shutdown"];
 
-/// See the module. Clones share it.
+/// The rate limiter of log lines; see the module. Clones share the same state.
 #[derive(Clone)]
 pub(super) struct Quiet {
     clock: Arc<dyn Clock>,
     places: Arc<Mutex<HashMap<(Identifier, String), Place>>>,
 }
 
-/// The component that a line speaks of; none is "".
+/// Finds the component that a line names; "" if there is none.
 #[derive(Default)]
 struct Component(String);
 
@@ -65,13 +64,13 @@ impl Visit for Component {
     }
 }
 
-/// A place in the code that logs.
+/// Counts of one place in the code.
 struct Place {
-    /// When its window began, monotonic.
+    /// When the current window began, by the monotonic clock.
     began: Duration,
     lines: u32,
     left_out: u64,
-    /// Left out in windows before this one.
+    /// Lines left out in earlier windows and not reported yet.
     untold: u64,
     file: &'static str,
     line: u32,
@@ -79,12 +78,12 @@ struct Place {
 }
 
 impl Quiet {
-    /// Nothing was written yet.
+    /// A limiter that has counted nothing yet.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, places: Arc::default() }
     }
 
-    /// Tells what was left out of windows that are over. Call it about once a second.
+    /// Logs the counts of windows that are over. Call it about once a second.
     pub(super) fn upkeep(&self) {
         let now = self.clock.monotonic();
         let mut told = Vec::new();

@@ -6,7 +6,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use super::*;
 use kernel::clock::{ManualClock, UnixNanos};
 
-/// What was written.
+/// Collects the written lines.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -27,8 +27,8 @@ impl Written {
     }
 }
 
-/// A line that comes without end must be written a few times per window, its count be told once the window is over, and
-/// no other line be lost for it.
+/// A line that repeats without end is written a few times per window, its count is logged once the window is over, and
+/// no other line is lost because of it.
 #[test]
 fn the_same_line_is_written_a_few_times_and_counted() {
     let (clock, written) = (ManualClock::at(UnixNanos(0)), Written::default());
@@ -60,8 +60,8 @@ fn the_same_line_is_written_a_few_times_and_counted() {
     });
 }
 
-/// One exporter's noise must not hide another's trouble; a name that anybody may choose must not take memory without
-/// end.
+/// One exporter's noise must not hide another's failure, and component names that clients can choose must not use
+/// unlimited memory.
 #[test]
 fn each_component_has_lines_of_its_own() {
     let (clock, written) = (ManualClock::at(UnixNanos(0)), Written::default());

@@ -1,10 +1,10 @@
-//! The text of `/metrics` is the format's, whoever keeps the values: dashboards and alerts read it by name.
+//! Tests of the text of `/metrics`: it must follow the format exactly, because dashboards and alerts read it by name.
 
 use super::super::names::{CHECKPOINT_SECONDS, COST_USD, SENT_SPANS, SPOOL_BYTES};
 use super::*;
 
-/// Families in the order of `names`, series in the order of their labels, buckets that add up, values escaped: byte by
-/// byte.
+/// Families appear in the order of `names`, series in the order of their labels; buckets add up and values are
+/// escaped.
 #[test]
 fn the_text_is_the_formats() {
     let registry = Registry::default();
@@ -24,7 +24,7 @@ fn the_text_is_the_formats() {
     assert!(text.contains("\ntollgate_spool_bytes 1.5\n"), "{text}");
 }
 
-/// A value lies in the first bucket whose bound is not below it; what is above all bounds still counts.
+/// A value counts in the first bucket whose bound is not below it; a value above all bounds still counts.
 #[test]
 fn a_histogram_counts_each_value_once() {
     let registry = Registry::default();
@@ -43,7 +43,7 @@ fn a_histogram_counts_each_value_once() {
     }
 }
 
-/// Whoever asks for the same labels again shares the value; a handle of another kind harms nobody.
+/// Handles with equal labels share one value; a handle of the wrong kind has no effect.
 #[test]
 fn equal_labels_share_a_value() {
     let registry = Registry::default();

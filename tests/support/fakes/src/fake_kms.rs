@@ -1,6 +1,6 @@
-//! **What**: [`FakeKms`]: what AWS KMS says to `Decrypt`, over HTTP, as told. **Why**: who speaks to a KMS must be seen
-//! by one that is strict about the request, and that can refuse, fail and hang. **Not here**: signatures (moto does not
-//! check them either), real cryptography: what is sealed here is a mask.
+//! [`FakeKms`]: the `Decrypt` operation of AWS KMS over HTTP, with configurable failures. It is strict about requests
+//! and can refuse, fail and hang. It does not check signatures (neither does moto) and uses no real cryptography:
+//! ciphertext is only masked.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,34 +12,34 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// The only key there is.
+/// The only key.
 pub const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const REGION: &str = "eu-central-1";
 
-/// What becomes of requests.
+/// How the fake handles requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mood {
-    /// They are answered.
+    /// Answers them.
     #[default]
     Works,
-    /// This status and code.
+    /// Answers with this HTTP status and error code.
     Says(u16, &'static str),
-    /// So many are answered with 500, then it works.
+    /// Answers so many requests with 500, then works.
     Fails(usize),
-    /// They are never answered.
+    /// Never answers.
     Hangs,
-    /// Somebody else answers: a proxy's page.
+    /// Answers with a web page, as a proxy would.
     Page,
 }
 
-/// What the fake knows.
+/// The state of the fake.
 #[derive(Default)]
 pub struct State {
-    /// Now.
+    /// How requests are handled now.
     pub mood: Mood,
     /// Bodies of requests, in order.
     pub asked: Vec<Value>,
-    /// What was wrong with requests.
+    /// Faults found in requests.
     pub wrong: Vec<String>,
 }
 
@@ -59,13 +59,13 @@ pub fn seal(context: &[(&str, &str)], plain: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// How ciphertext begins: with its key.
+/// The beginning of every ciphertext, which names the key.
 fn head() -> Vec<u8> {
     [&[1, 2, 2, 0][..], KEY.as_bytes(), &[0xff]].concat()
 }
 
 impl FakeKms {
-    /// A new one.
+    /// Starts a fake KMS.
     #[allow(clippy::disallowed_methods, reason = "a peer has threads of its own")]
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -80,22 +80,22 @@ impl FakeKms {
         Self { address, state }
     }
 
-    /// Its address.
+    /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What it knows.
+    /// Access to its state.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    /// From now on.
+    /// Changes how requests are handled from now on.
     pub fn set(&self, mood: Mood) {
         self.state().mood = mood;
     }
 
-    /// How many requests came.
+    /// Number of requests so far.
     pub fn count(&self) -> usize {
         self.state().asked.len()
     }
@@ -151,7 +151,7 @@ fn refusal(code: &str) -> String {
     json!({"__type": code, "message": "CANARY: what AWS says names accounts and keys"}).to_string()
 }
 
-/// Its head in small letters, and its body.
+/// Reads a request: its head in lower case, and its body.
 fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
     loop {

@@ -1,7 +1,6 @@
-//! **What**: [`FakeS3`]: a strict S3 in the process: it hashes bodies itself, insists on conditions and locks, pages
-//! its lists, and fails as told. **Why**: real stores that can be had for tests are laxer than AWS, each in its own
-//! way. **Not here**: policies, what a lock holds (radosgw, versitygw, in named targets); versions are planted, not
-//! made.
+//! [`FakeS3`]: a strict in-process S3. It hashes bodies itself, requires conditions and locks, returns lists in pages,
+//! and fails on demand; real stores that tests can use are all laxer than AWS in some way. It has no policies and does
+//! not enforce locks (radosgw and versitygw do, in named targets); object versions are planted by tests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -25,37 +24,37 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
-/// What happens to a put.
+/// How a put fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// 409: another write is under way.
+    /// 409: another write is in progress.
     Conflict,
     /// 503 SlowDown.
     SlowDown,
     /// 403.
     AccessDenied,
-    /// 400: the body came other than it was sent.
+    /// 400: the body arrived altered.
     BadDigest,
-    /// Stored, but the answer is a 500.
+    /// The object is stored, but the response is a 500.
     LostAnswer,
 }
 
-/// An object as stored.
+/// A stored object.
 #[derive(Clone)]
 pub struct Stored {
     /// Its bytes.
     pub bytes: Bytes,
     /// `COMPLIANCE` or `GOVERNANCE`.
     pub lock: Option<String>,
-    /// Unix seconds until which it is locked.
+    /// End of its lock, in Unix seconds.
     pub until: Option<i64>,
-    /// Unix seconds at which it was written.
+    /// Time of the write, in Unix seconds.
     pub written: i64,
-    /// In an archive class: not to be read.
+    /// Whether it is in an archive class and can't be read.
     pub archived: bool,
 }
 
-/// What a test put beside an object.
+/// An additional version that a test planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
     /// Another version.
@@ -64,48 +63,48 @@ pub enum Planted {
     Marker,
 }
 
-/// What the fake knows.
+/// The state of the fake.
 #[derive(Default)]
 pub struct State {
-    /// By bucket and key.
+    /// Objects by bucket and key.
     pub objects: BTreeMap<(String, String), Stored>,
     /// Operations in order, e.g. `PutObject audit x/y`.
     pub log: Vec<String>,
     /// Names with a second version below the one in `objects`, and names behind a delete marker.
     pub planted: Vec<((String, String), Planted)>,
-    /// Bytes of versions below, where they are others than in `objects`.
+    /// Bytes of planted versions that differ from those in `objects`.
     pub below: BTreeMap<(String, String), Bytes>,
-    /// For the next puts.
+    /// Faults for the next puts.
     pub faults: VecDeque<Fault>,
-    /// Whether lock headers are asked for.
+    /// Whether lock headers are required.
     pub locked: bool,
-    /// Code and message with which a put that carries a checksum is refused, as stores do that do not know them.
+    /// Error code and message for a put that carries a checksum, as from a store that does not support checksums.
     pub no_checksums: Option<(&'static str, &'static str)>,
 }
 
 impl State {
-    /// Behind a delete marker.
+    /// Whether the object is behind a delete marker.
     fn is_hidden(&self, name: &(String, String)) -> bool {
         self.planted.iter().any(|(of, what)| of == name && *what == Planted::Marker)
     }
 }
 
-/// A running fake.
+/// A running fake S3.
 pub struct FakeS3 {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
-    /// What it has.
+    /// Its state.
     pub state: Arc<Mutex<State>>,
 }
 
-/// Credentials that it takes.
+/// The credentials that it accepts.
 pub const KEYS: (&str, &str) = ("AKTEST", "SKTEST");
 
 #[derive(Clone)]
 struct Service(Arc<Mutex<State>>);
 
 impl FakeS3 {
-    /// Starts one; `locked` as a bucket with Object Lock whose writers must name a lock.
+    /// Starts a fake; with `locked` it is a bucket with Object Lock whose writers must specify a lock.
     pub async fn start(locked: bool) -> Self {
         let state = Arc::new(Mutex::new(State { locked, ..State::default() }));
         let mut builder = S3ServiceBuilder::new(Service(state.clone()));
@@ -146,7 +145,7 @@ fn error(fault: Fault) -> S3Error {
     }
 }
 
-/// What AWS would refuse, or what a careful writer does not send.
+/// Refuses a put that AWS would refuse, or that a careful writer would not send.
 fn check(headers: &http::HeaderMap, input: &PutObjectInput, locked: bool) -> S3Result<()> {
     if !matches!(input.if_none_match, Some(ETagCondition::Any)) {
         return Err(s3_error!(AccessDenied, "the policy asks for If-None-Match"));
@@ -262,7 +261,7 @@ impl S3 for Service {
             let planted = here.enumerate().map(|(n, (_, what))| (key.clone(), format!("b{n}"), Some(*what)));
             all.extend([(key.clone(), "a".to_owned(), None)].into_iter().chain(planted));
         }
-        // as versitygw does: a page begins with the last one of the page before
+        // as in versitygw: a page begins with the last entry of the previous page
         all.retain(|(key, version, _)| (key, version) >= (&after.0, &after.1));
         let next = (all.len() > PAGE).then(|| all[PAGE - 1].clone());
         all.truncate(PAGE);

@@ -1,5 +1,5 @@
-//! Servers that tests talk to over real sockets: a back end that keeps what it gets, S3, KMS, a certificate authority.
-//! Invariants: a dev-dependency only; depends on no crate of ours, so that any of them may use it.
+//! Servers that tests talk to over real sockets: a back end that records requests, S3, KMS, a certificate authority.
+//! Invariants: a dev-dependency only; depends on no other crate of this workspace, so that any crate may use it.
 //! Neighbours: `fixtures` (no sockets), `tests/peers` (real servers).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test support")]
 #![allow(clippy::disallowed_methods, reason = "tests make their own tasks")]

@@ -1,10 +1,10 @@
-//! **What**: tonic with messages as bytes: the field's own gRPC, as oracle for ours.
+//! tonic with messages as bytes: an independent gRPC implementation to compare ours with.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Messages are passed through.
+/// A codec that passes messages through.
 #[derive(Clone, Copy, Default)]
 pub struct Raw;
 

@@ -1,4 +1,4 @@
-//! **What**: a back end that keeps what it gets and answers as told, plain or over TLS, and a proxy in front of it.
+//! A back end that records requests and sends prepared responses, plain or over TLS, and a proxy in front of it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,17 +16,17 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A request as it came in.
+/// A received request.
 pub struct Seen {
-    /// Its version.
+    /// HTTP version.
     pub version: Version,
-    /// Its method.
+    /// HTTP method.
     pub method: Method,
-    /// Its target; absolute over HTTP/2 and towards a proxy.
+    /// Request target; absolute over HTTP/2 and towards a proxy.
     pub uri: Uri,
-    /// Its headers.
+    /// Headers.
     pub headers: HeaderMap,
-    /// Its body as sent.
+    /// Body as sent.
     pub body: Bytes,
 }
 
@@ -37,10 +37,10 @@ impl Seen {
     }
 }
 
-/// What to answer.
+/// A prepared response.
 #[derive(Clone)]
 pub struct Answer {
-    /// Status.
+    /// HTTP status.
     pub status: u16,
     /// Headers.
     pub headers: Vec<(&'static str, String)>,
@@ -48,17 +48,17 @@ pub struct Answer {
     pub body: Bytes,
     /// Trailers.
     pub trailers: Vec<(&'static str, String)>,
-    /// Never answer at all.
+    /// Never respond at all.
     pub hang: bool,
 }
 
 impl Answer {
-    /// An HTTP answer.
+    /// An HTTP response.
     pub fn http(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Bytes::new(), trailers: Vec::new(), hang: false }
     }
 
-    /// A gRPC answer with `message` and status `code`.
+    /// A gRPC response with `message` and status `code`.
     pub fn grpc(code: i32, message: &[u8]) -> Self {
         let body = [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat();
         Self {
@@ -69,26 +69,26 @@ impl Answer {
         }
     }
 
-    /// A gRPC answer without a message: trailers only.
+    /// A gRPC response without a message: trailers only.
     pub fn grpc_failure(code: i32) -> Self {
         Self::http(200).with("content-type", "application/grpc").with("grpc-status", &code.to_string())
     }
 
-    /// The same with a header.
+    /// Adds a header.
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
     }
 
-    /// The same with a body.
+    /// Sets the body.
     pub fn body(self, body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..self }
     }
 }
 
-/// The back end.
+/// A back end that records requests.
 pub struct Sink {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
@@ -96,7 +96,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// A back end that answers with `answers` in turn, then 200 without a body.
+    /// Starts a back end that responds with `answers` in turn, then with 200 and no body.
     pub async fn new(tls: Option<Arc<rustls::ServerConfig>>, answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -128,17 +128,17 @@ impl Sink {
         sink
     }
 
-    /// What came in since the last call.
+    /// The requests since the last call.
     pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock())
     }
 
-    /// Connections that were made.
+    /// Number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// More answers.
+    /// Appends a prepared response.
     pub fn answer(&self, answer: Answer) {
         self.answers.lock().push_back(answer);
     }
@@ -189,15 +189,15 @@ fn header_map(pairs: Vec<(&'static str, String)>) -> HeaderMap {
     pairs.into_iter().map(pair).collect()
 }
 
-/// A proxy that tunnels every CONNECT to one place, whatever name was asked for.
+/// A proxy that tunnels every CONNECT to one address, whatever name was requested.
 pub struct Proxy {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    /// Tunnels to `target`.
+    /// Starts a proxy that tunnels to `target`.
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Self { address: listener.local_addr().unwrap(), heads: Arc::default() };

@@ -1,5 +1,5 @@
-//! **What**: a certificate authority made up on the spot: P-256 certificates written as DER by hand, so that no key
-//! lies in the repository and no program is needed.
+//! A certificate authority created on the spot: P-256 certificates written as DER by hand, so that the repository
+//! holds no key and no external program is needed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use rustls::server::WebPkiClientVerifier;
 
 /// A certificate with its key.
 pub struct Certified {
-    /// DER.
+    /// The certificate as DER.
     pub certificate: Vec<u8>,
-    /// PKCS #8.
+    /// The private key as PKCS #8.
     pub key: Vec<u8>,
-    /// Its number, of this authority.
+    /// Its serial number at this authority.
     pub serial: u8,
 }
 
-/// An authority.
+/// A certificate authority.
 pub struct Authority {
     name: Vec<u8>,
     pair: EcdsaKeyPair,
-    /// Its own certificate, DER.
+    /// Its own certificate as DER.
     pub certificate: Vec<u8>,
-    /// Of the last certificate.
+    /// Serial number of the last issued certificate.
     serial: AtomicU8,
 }
 
@@ -68,10 +68,10 @@ fn sealed(signer: &EcdsaKeyPair, body: &[u8]) -> Vec<u8> {
     tlv(0x30, &[body, &ecdsa_sha256(), &tlv(3, &[&[0], signature.as_ref()])])
 }
 
-/// When a certificate holds, unless a test says otherwise.
+/// Default validity of a certificate.
 const LONG: [&str; 2] = ["200101000000Z", "491231235959Z"];
 
-/// `names`: of issuer and subject. Without an extension it is of version 1.
+/// Signs a certificate. `names`: issuer and subject. Without an extension it is X.509 version 1.
 fn signed(
     signer: &EcdsaKeyPair,
     names: (&[u8], &[u8]),
@@ -93,7 +93,7 @@ fn signed(
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates an authority with a new key.
     #[allow(
         clippy::new_without_default,
         reason = "each is another; integration tests have it, too, where nobody is told"
@@ -107,12 +107,12 @@ impl Authority {
         Self { name, pair, certificate, serial: AtomicU8::new(1) }
     }
 
-    /// A certificate for a host name.
+    /// Issues a certificate for a host name.
     pub fn issue(&self, host: &str) -> Certified {
         self.issue_for(host, LONG)
     }
 
-    /// The same that holds between two times (`491231235959Z`).
+    /// Issues a certificate that is valid between two times (`491231235959Z`).
     pub fn issue_for(&self, host: &str, dates: [&str; 2]) -> Certified {
         let (pair, key) = new_pair();
         let names = tlv(4, &[&tlv(0x30, &[&tlv(0x82, &[host.as_bytes()])])]);
@@ -122,7 +122,7 @@ impl Authority {
         Certified { certificate, key, serial }
     }
 
-    /// A certificate of X.509 version 1, as `openssl x509 -req` makes without `-extfile`.
+    /// Issues an X.509 version 1 certificate, as `openssl x509 -req` does without `-extfile`.
     pub fn issue_of_version_1(&self, host: &str) -> Certified {
         let (pair, key) = new_pair();
         let serial = self.serial.fetch_add(1, Ordering::SeqCst) + 1;
@@ -130,7 +130,7 @@ impl Authority {
         Certified { certificate, key, serial }
     }
 
-    /// The list of certificates that are called back, DER.
+    /// A revocation list of these serial numbers, as DER.
     pub fn revoke(&self, serials: &[u8]) -> Vec<u8> {
         let time = |text: &str| tlv(0x17, &[text.as_bytes()]);
         let each = serials.iter().map(|serial| tlv(0x30, &[&tlv(2, &[&[*serial]]), &time("200102000000Z")]));
@@ -143,7 +143,7 @@ impl Authority {
         sealed(&self.pair, &tlv(0x30, &parts))
     }
 
-    /// A TLS server's configuration for `host`; with `mutual` it asks clients for a certificate of this authority.
+    /// A TLS server's configuration for `host`; with `mutual` it requires a client certificate of this authority.
     pub fn server(&self, host: &str, mutual: bool) -> Arc<rustls::ServerConfig> {
         let Certified { certificate, key, .. } = self.issue(host);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

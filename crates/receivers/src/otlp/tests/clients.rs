@@ -1,4 +1,5 @@
-//! Who a client is, over real sockets: bearer tokens, client certificates, files that change while the receiver runs.
+//! Tests of authentication over real sockets: bearer tokens, client certificates, and files that change while the
+//! receiver runs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ async fn ask(rig: &Rig, way: Way, headers: &[&str]) -> Answer {
     }
 }
 
-/// Waits until a request with this token is answered as asked.
+/// Waits until a request with this token is answered as wanted.
 async fn until(rig: &Rig, token: &str, served: bool) {
     let header = format!("Bearer {token}");
     for _ in 0..500 {
@@ -60,9 +61,8 @@ async fn until(rig: &Rig, token: &str, served: bool) {
     panic!("the file was not read again");
 }
 
-/// A receiver with tokens serves those who show one, as the account it stands for, and nobody else; without `auth`
-/// everybody is `default`. A refusal is final (401, UNAUTHENTICATED), says what to send, and repeats nothing of what
-/// was sent.
+/// A receiver with tokens serves only clients with a known token, as the token's account; without `auth` every client
+/// is `default`. A refusal is final (401, UNAUTHENTICATED), says what to send, and repeats nothing that was sent.
 #[tokio::test]
 async fn bearer_tokens() {
     let rig = Rig::with(knobs(tokens())).await;
@@ -103,9 +103,9 @@ async fn bearer_tokens() {
     assert_eq!(*open.door.accounts.lock(), ["default"; 2]);
 }
 
-/// Who sends only what is refused pays for it all the same, or others would: damaged, too large once inflated, no JSON.
-/// What is taken in the engine counts; what may come again pays then. (Shown to fail: only whole requests were
-/// counted.)
+/// Refused bodies (damaged, too large once inflated, invalid JSON) count against their account's rate, because other
+/// accounts would pay otherwise. Accepted and retryable requests are counted by the engine instead. (Regression test:
+/// only complete requests were counted.)
 #[tokio::test]
 async fn refused_bodies_are_paid_for() {
     let rig = Rig::with(knobs(tokens())).await;
@@ -133,7 +133,7 @@ async fn refused_bodies_are_paid_for() {
     assert!(post(Way::Proto, None, span(Way::Proto, 5).to_vec()).await.is_empty(), "the engine counts it");
 }
 
-/// Tokens are rotated in a file while the receiver runs; a file that can't be used changes nothing, and is counted.
+/// Tokens are rotated in a file while the receiver runs; a file that can't be used changes nothing and is counted.
 #[tokio::test]
 async fn tokens_are_read_again() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -173,7 +173,7 @@ async fn tokens_are_read_again() {
     until(&rig, GLOBEX, true).await;
 }
 
-/// What can't be read at the start refuses to start, naming the file and the line, no token.
+/// An unreadable tokens file prevents the start; the message names the file and the line, but no token.
 #[tokio::test]
 async fn unusable_files_refuse_to_start() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -194,7 +194,7 @@ async fn unusable_files_refuse_to_start() {
     assert!(why.contains("tls.cert_file: can't read /nowhere/cert.pem"), "{why}");
 }
 
-/// Files of a server and what its clients need.
+/// The TLS files of a server and its certificate authority.
 struct Pki {
     folder: tempfile::TempDir,
     authority: Authority,
@@ -207,7 +207,7 @@ impl Pki {
         pki
     }
 
-    /// Writes a pair signed by `authority`.
+    /// Writes a certificate and key signed by `authority`.
     fn renew(&self, authority: &Authority) {
         let Certified { certificate, key, .. } = authority.issue("localhost");
         pem_file(&self.folder, "key.pem", "PRIVATE KEY", &key);
@@ -228,7 +228,7 @@ impl Pki {
     }
 }
 
-/// A handshake as a client that trusts `authority` and shows `identity`; None where it fails.
+/// A handshake of a client that trusts `authority` and presents `identity`; `None` if it fails.
 async fn shake(
     at: std::net::SocketAddr,
     authority: &Authority,
@@ -254,7 +254,7 @@ async fn shake(
     TlsConnector::from(Arc::new(config)).connect(name, socket).await.ok()
 }
 
-/// One request of each way over TLS; the HTTP status, None where there was no answer.
+/// One request over TLS; `None` if there was no response.
 async fn ask_over_tls(rig: &Rig, way: Way, authority: &Authority, identity: Option<Certified>) -> Option<Answer> {
     let (at, alpn, version, body): (_, &[u8], _, Bytes) = match way {
         Way::Grpc => (rig.grpc(), b"h2", Version::HTTP_2, frame(0, &span(way, 5))),
@@ -264,8 +264,8 @@ async fn ask_over_tls(rig: &Rig, way: Way, authority: &Authority, identity: Opti
     send_over(stream, version, with(way, &[]), vec![body]).await
 }
 
-/// Both ports inside TLS; a client that speaks plain text, or trusts somebody else, gets nothing and is counted; a
-/// renewed certificate is shown to the next connection, a broken one never.
+/// Both ports use TLS. A client that speaks plain text or trusts another authority gets nothing and is counted; a
+/// renewed certificate is presented to the next connection, an invalid one never.
 #[tokio::test]
 async fn tls_and_renewal() {
     let pki = Pki::new();
@@ -277,8 +277,8 @@ async fn tls_and_renewal() {
             assert_eq!(answer.grpc().code(), Code::Ok);
         }
     }
-    // A client of the other protocol gets that far, and is told where to go. (Shown to fail: with `h2` alone the
-    // handshake ends it.)
+    // A client of the other protocol completes the handshake, so that it can be told the right port. (Regression test:
+    // offering only `h2` ended the handshake.)
     let stream = shake(rig.grpc(), &pki.authority, None, b"http/1.1").await.expect("a handshake");
     let lost = send_over(stream, Version::HTTP_11, with(Way::Json, &[]), vec![span(Way::Json, 5)]).await;
     let lost = lost.expect("an answer");
@@ -291,7 +291,7 @@ async fn tls_and_renewal() {
     while !rig.meter.render().contains(r#"reason="handshake"} 2"#) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // half a renewal: the key does not fit
+    // half a renewal: the key does not match the certificate
     pem_file(&pki.folder, "key.pem", "PRIVATE KEY", &other.issue("localhost").key);
     tokio::time::sleep(Duration::from_millis(60)).await;
     assert!(ask_over_tls(&rig, Way::Json, &pki.authority, None).await.is_some());
@@ -302,8 +302,8 @@ async fn tls_and_renewal() {
     assert!(ask_over_tls(&rig, Way::Grpc, &pki.authority, None).await.is_none());
 }
 
-/// A certificate that its authority called back is not served, from the moment on that the list is read; one of another
-/// authority, whose list is not there, never is.
+/// A revoked client certificate is refused once the revocation list is read; a certificate of an authority without a
+/// list is always refused.
 #[tokio::test]
 async fn revoked_certificates_are_refused() {
     let pki = Pki::new();
@@ -328,8 +328,8 @@ async fn revoked_certificates_are_refused() {
     assert!(serves(&good).await && !serves(&bad).await, "a file that can't be used changes nothing");
 }
 
-/// A client is the account that its certificate's name stands for; one that nobody signed for us is not served, nor one
-/// whose name we don't know.
+/// A client's account comes from the name in its certificate. A certificate that no trusted authority signed, or with
+/// an unknown name, is refused.
 #[tokio::test]
 async fn certificates_tell_accounts() {
     let pki = Pki::new();

@@ -1,4 +1,4 @@
-//! The stanza as a user writes it.
+//! Tests of the receiver's stanza.
 
 use serde_json::json;
 
@@ -27,7 +27,7 @@ fn the_defaults_are_the_collectors_ports_on_loopback_and_64_mib() {
     assert_eq!(settings.trust, Trust::ThirdParty);
 }
 
-/// Quiet connections have an end on both ports; the Collector's keys move it.
+/// Idle connections are limited on both ports, and the Collector's keys change the limits.
 #[test]
 fn rests_between_requests_have_an_end() {
     let minutes = |n: u64| Duration::from_secs(60 * n);
@@ -90,7 +90,7 @@ fn every_problem_is_found_at_once_and_unknown_keys_are_errors() {
     assert!(read(r#"{"protocols": {"grpc": {"tls": {}}}}"#).is_err());
 }
 
-/// What can be wrong with `auth` is told at once, each with its path, and never with the token.
+/// All problems of `auth` are reported at once, each with its path and never with the token.
 #[test]
 fn auth_that_cannot_be_meant() {
     let problems = |json: serde_json::Value| {
@@ -124,8 +124,8 @@ fn auth_that_cannot_be_meant() {
     assert!(twice.contains("another account"), "{twice}");
 }
 
-/// Sockets, ages, prefixes and pages: what can't be meant is told at once; a door that stands open is noted, a closed
-/// one not.
+/// Invalid sockets, ages, prefixes and origins are reported at once; a port that is open to everyone gets a note, a
+/// local one does not.
 #[test]
 fn sockets_ages_prefixes_and_pages() {
     let json = r#"{"protocols": {

@@ -1,5 +1,4 @@
-//! What lies below a request's handler: framing that is broken, heads that are none, encodings, connections that a
-//! drain meets while they rest.
+//! Tests below the request handler: broken framing, invalid heads, encodings, idle connections during a drain.
 
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use super::support::{Rig, send};
 use super::{Way, frame, request, span};
 use otlp::Signal;
 
-/// A request over a kept connection that crosses the drain of its port is answered, and its client is told that this
-/// was the last one. (Shown to fail: the connection was closed, and the request lost without an answer.)
+/// A request over a kept connection that crosses the drain of its port is answered, and the response announces that
+/// the connection closes. (Regression test: the connection was closed and the request lost without a response.)
 #[tokio::test]
 async fn a_request_that_crosses_a_drain_is_answered() {
     let rig = Rig::new().await;
@@ -32,7 +31,7 @@ async fn a_request_that_crosses_a_drain_is_answered() {
     tokio::join!(rig.running.drain(Duration::from_secs(60)), crossing);
 }
 
-/// Who says nothing more is not waited for longer than that.
+/// A drain waits no longer than that for an idle connection.
 #[tokio::test]
 async fn a_connection_that_rests_does_not_hold_up_a_drain() {
     let rig = Rig::new().await;
@@ -44,8 +43,8 @@ async fn a_connection_that_rests_does_not_hold_up_a_drain() {
     assert!(closed(&mut kept).await.is_empty());
 }
 
-/// A chunk whose length is none would be the same when it came again: a client with that fault must not be told to come
-/// again. One that went away in the middle is. (Shown to fail: 503 with Retry-After.)
+/// A chunk with an invalid length would be invalid again, so the client must not be asked to retry; a client that
+/// disconnected in the middle is. (Regression test: the answer was 503 with Retry-After.)
 #[tokio::test]
 async fn broken_chunks_are_final() {
     let rig = Rig::new().await;
@@ -67,7 +66,7 @@ async fn broken_chunks_are_final() {
     assert!(text.contains(r#"transport="http",reason="malformed"} 3"#), "{text}");
 }
 
-/// What is no request at all never reaches the port's own answers; it is counted all the same.
+/// An invalid request head never reaches the port's handler, but it is counted.
 #[tokio::test]
 async fn heads_that_are_none_are_counted() {
     let rig = Rig::new().await;
@@ -88,8 +87,8 @@ async fn heads_that_are_none_are_counted() {
     fixtures::until::until(|| rig.meter.render().contains(closed)).await;
 }
 
-/// A body that is not compressed as it says is said to be that, by both protocols; `x-gzip` is gzip (RFC 9110); gRPC is
-/// POST.
+/// Both protocols report a body that does not match its declared encoding; `x-gzip` means gzip (RFC 9110); gRPC
+/// requires POST.
 #[tokio::test]
 async fn encodings_and_methods_are_what_they_say() {
     let rig = Rig::new().await;

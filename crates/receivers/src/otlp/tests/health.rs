@@ -1,4 +1,4 @@
-//! `grpc.health.v1` and those who abuse it: it is asked without a credential, and outside the budget.
+//! Tests of `grpc.health.v1` and its abuse: it needs no credential and is outside the byte budget.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::support::{Knobs, Rig};
 use net::testing::tasks::TestTasks;
 
-/// Asks for a check with these bytes and then stays silent, the stream open.
+/// Sends these bytes as a health check and then stays silent with the stream open.
 async fn unfinished(rig: &Rig, bytes: Vec<u8>) -> tonic::Status {
     let socket = TcpStream::connect(rig.grpc()).await.expect("connects");
     let (mut send, conn) =
@@ -37,9 +37,9 @@ async fn unfinished(rig: &Rig, bytes: Vec<u8>) -> tonic::Status {
     tonic::Status::from_header_map(&headers).expect("a gRPC status")
 }
 
-/// A message that says it is large is refused before it comes, one that comes larger than it says as soon as it does,
-/// and one that does not come ends as other bodies do. (Shown to fail: tonic waits for up to 4 MiB of each, without
-/// end.)
+/// A message that announces too large a size is refused before it arrives, one that is larger than announced as soon
+/// as that shows, and one that does not arrive times out like other bodies. (Regression test: tonic waits for up to 4
+/// MiB of each, without limit.)
 #[tokio::test]
 async fn a_health_request_is_small_and_comes_in_time() {
     let rig = Rig::new().await;
@@ -56,9 +56,9 @@ async fn a_health_request_is_small_and_comes_in_time() {
     }
 }
 
-/// Each watch is a connection that never rests: there are only so many, and one more takes the place of the oldest, so
-/// that strangers lock nobody out. (Shown to fail: without the bound each of any number is begun; with a bound that
-/// refuses, the last one is.)
+/// Each watch is a connection that is never idle. Their number is limited, and one more replaces the oldest, so that
+/// strangers can't lock others out. (Regression test: without the limit any number is accepted; with a limit that
+/// refuses, the last client is locked out.)
 #[tokio::test]
 async fn only_so_many_watch_health_and_the_oldest_goes() {
     let rig = Rig::new().await;

@@ -1,4 +1,5 @@
-//! Uploads that trickle in, while others wait for room and while nobody does; connections that are asked to go.
+//! Tests of slow uploads, while other clients wait for room and while none does, and of connections that are asked to
+//! leave.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use net::listen::Settings;
 use otlp::Signal;
 use pipeline::BytePermit;
 
-/// Longer than what a body is judged by.
+/// Longer than the interval in which an upload's speed is measured.
 const SLOW: Duration = Duration::from_millis(2600);
 
-/// An upload of 9,000 bytes, of which 1,900 came and are charged.
+/// Starts an upload of 9,000 bytes, of which 1,900 have arrived and are charged.
 async fn begun(rig: &Rig) -> TcpStream {
     let mut slow = TcpStream::connect(rig.http()).await.expect("connects");
     let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n";
@@ -26,8 +27,9 @@ async fn begun(rig: &Rig) -> TcpStream {
     slow
 }
 
-/// Once somebody waits for what a slow upload holds, it is ended like any slow body, and who waited is served. (Shown
-/// to fail: the slow one kept its part until its own deadline, and the other was told to come again.)
+/// Once another client waits for the bytes of a slow upload, the upload is ended like any slow body and the waiting
+/// client is served. (Regression test: the slow upload kept its bytes until its own deadline, and the other client was
+/// asked to retry.)
 #[tokio::test]
 async fn a_slow_upload_makes_room_for_others() {
     let rig = Rig::with(Knobs { charge_wait: Duration::from_secs(20), ..Knobs::default() }).await;
@@ -47,7 +49,7 @@ async fn a_slow_upload_makes_room_for_others() {
     assert!(rig.meter.render().contains(r#"reason="timed_out"} 1"#), "{}", rig.meter.render());
 }
 
-/// Who holds up nobody may take its time.
+/// A slow upload that no client waits for may continue.
 #[tokio::test]
 async fn a_slow_upload_alone_is_not_ended() {
     let rig = Rig::new().await;
@@ -64,8 +66,8 @@ async fn a_slow_upload_alone_is_not_ended() {
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
-/// Uploads that trickle in can't keep every place of a port: once somebody waits for one, as many are ended as are
-/// needed, and the others go on. (Shown to fail: who came was closed at once for as long as the uploads took.)
+/// Slow uploads can't occupy every connection of a port: once a client waits for one, as many uploads are ended as
+/// needed and the others continue. (Regression test: new clients were closed at once for as long as the uploads took.)
 #[tokio::test]
 async fn slow_uploads_give_up_a_place() {
     let connections = Settings { max_connections: 2, ..Settings::default() };
@@ -89,8 +91,8 @@ async fn slow_uploads_give_up_a_place() {
     assert_eq!(&told.expect("an answer"), b"HTTP/1.1 503");
 }
 
-/// A connection of HTTP/2 that rests makes room, too, though its client says nothing when it is told. (Shown to fail:
-/// where the looks end before such a connection is closed, who comes is closed at once.)
+/// An idle HTTP/2 connection makes room, too, even if its client does not react to GOAWAY. (Regression test: if the
+/// waits end before such a connection is closed, the new client is closed at once.)
 #[tokio::test]
 async fn who_rests_and_does_not_answer_makes_room() {
     let connections = Settings { max_connections: 1, ..Settings::default() };
@@ -101,8 +103,8 @@ async fn who_rests_and_does_not_answer_makes_room() {
     assert!(read_head(&mut new).await.starts_with("HTTP/1.1 200"));
 }
 
-/// An old connection of HTTP/1.1 is never closed under a client that is about to write: its next answer says that it
-/// was the last one. (Shown to fail: it was closed while it rested, and what crossed that was reset.)
+/// An old HTTP/1.1 connection is never closed while its client may be about to send: its next response announces the
+/// close. (Regression test: it was closed while idle, and a crossing request was reset.)
 #[tokio::test]
 async fn an_old_connection_of_http_1_is_told_in_an_answer() {
     let connections =

@@ -1,4 +1,4 @@
-//! Connections that misbehave, and the end of a port.
+//! Tests of connections that misbehave, and of the end of a port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
     assert!(rig.door.taken().is_empty());
 }
 
-/// Begins a request whose body is yet to come.
+/// Begins a request whose body is not complete yet.
 async fn busy(at: std::net::SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(at).await.expect("connects");
     let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
@@ -62,7 +62,7 @@ async fn busy(at: std::net::SocketAddr) -> TcpStream {
     stream
 }
 
-/// Whoever has a request under way keeps its place, and who comes then is closed at once.
+/// A connection with a request in progress keeps its place; a new connection is closed at once.
 #[tokio::test]
 async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
     let connections = Settings { max_connections: 1, ..Settings::default() };
@@ -77,9 +77,9 @@ async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
     assert!(text.contains(r#"reason="limit"} 1"#) && text.contains(r#"reason="crowded"} 0"#), "{text}");
 }
 
-/// Connections that rest, whether they asked for something or never did, can't hold all places: who has rested longest
-/// makes room, and nobody with a request under way. (Shown to fail: every newcomer was closed until the others' time
-/// was over.)
+/// Idle connections, whether or not they ever sent a request, can't occupy all places: the one that was idle longest
+/// makes room, and none with a request in progress does. (Regression test: every new client was closed until the idle
+/// connections timed out.)
 #[tokio::test]
 async fn whoever_rests_longest_makes_room() {
     for silent in [false, true] {
@@ -110,7 +110,7 @@ async fn whoever_rests_longest_makes_room() {
     }
 }
 
-/// One HTTP/2 connection whose client answers pings; `window` is how much of each answer it takes.
+/// An HTTP/2 connection whose client answers pings; `window` limits how much of each response it reads.
 async fn client(at: std::net::SocketAddr, window: u32) -> Http2 {
     let io = TokioIo::new(TcpStream::connect(at).await.expect("connects"));
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
@@ -127,7 +127,7 @@ fn one_span() -> ::http::Request<Body> {
     super::request(Way::Grpc, Signal::Traces, None).map(|()| super::frame(0, &span(Way::Grpc, 5)).into())
 }
 
-/// A rest between requests, short enough for a test, with pings in between.
+/// An idle limit between requests that is short enough for a test, with pings in between.
 fn restless() -> Settings {
     let ping = (Duration::from_millis(10), Duration::from_secs(60));
     Settings { idle: Duration::from_millis(60), ping, ..Settings::default() }
@@ -140,8 +140,8 @@ fn closed_as_idle(rig: &Rig, transport: &str) -> String {
     text.lines().find_map(|text| text.strip_prefix(&line)).unwrap_or_default().to_owned()
 }
 
-/// A client that answers pings can't hold a connection for ever, nor one that does not take its answers; it is told to
-/// go (an end without GOAWAY would be an error to it).
+/// A client can't hold a connection for ever by answering pings or by not reading its responses. The connection is
+/// closed with GOAWAY, because the client would see any other end as an error.
 #[tokio::test]
 async fn a_connection_that_rests_too_long_is_closed_in_order() {
     let rig = Rig::with(Knobs { connections: restless(), ..Knobs::default() }).await;
@@ -164,8 +164,8 @@ async fn a_connection_that_rests_too_long_is_closed_in_order() {
     drop(answer);
 }
 
-/// A connection that is old is closed in order, a request in hand is answered first; one that takes longer than the
-/// grace is cut.
+/// An old connection is closed gracefully: a request in progress is answered first, unless it takes longer than the
+/// grace.
 #[tokio::test]
 async fn an_old_connection_is_closed_in_order() {
     let gate = Arc::new(Semaphore::new(0));
@@ -178,11 +178,11 @@ async fn an_old_connection_is_closed_in_order() {
     let sent = requests.send_request(one_span());
     let told = async {
         rig.door.arrived.acquire().await.expect("open").forget();
-        // Longer than any age: the connection is told to go meanwhile.
+        // Longer than the maximum age: the connection is asked to leave meanwhile.
         until(|| rig.meter.render().contains(r#"reason="age"} 1"#)).await;
         gate.add_permits(1);
     };
-    // Its end may be seen in the same moment as the answer, which came before.
+    // The client may see the end in the same moment as the response that came before it.
     let (answer, (), ended) = tokio::join!(sent, told, conn);
     assert_eq!(answer.expect("an answer").status(), 200);
     ended.expect("told to go");
@@ -193,7 +193,8 @@ async fn an_old_connection_is_closed_in_order() {
     assert!(rig.meter.render().contains(r#"transport="grpc",reason="age"} 1"#), "{}", rig.meter.render());
 }
 
-/// A request that takes longer than any rest is no rest: others come and go idle three times in the meantime.
+/// A request that takes longer than any idle limit is not idle: other connections become idle three times in the
+/// meantime.
 #[tokio::test]
 async fn a_request_in_hand_is_no_rest() {
     let gate = Arc::new(Semaphore::new(0));
@@ -202,7 +203,7 @@ async fn a_request_in_hand_is_no_rest() {
     let others = async {
         rig.door.arrived.acquire().await.expect("open").forget();
         for _ in 0..3 {
-            // Refused before its body is looked at.
+            // Refused before its body is read.
             let (mut requests, conn) = client(rig.grpc(), 1 << 16).await;
             let nothing = ::http::Request::post("http://test/x.Y/Export").header("content-type", "application/grpc");
             let nothing = requests.send_request(nothing.body(Body::default()).expect("a request"));
@@ -222,7 +223,7 @@ async fn a_request_in_hand_is_no_rest() {
     conn.await.expect("told to go, later");
 }
 
-/// The window of streams that the server offers.
+/// Reads the stream window that the server offers.
 pub(super) async fn offered(at: std::net::SocketAddr) -> (TcpStream, u32) {
     let mut socket = TcpStream::connect(at).await.expect("connects");
     socket.write_all(H2_PREFACE).await.expect("writes");
@@ -235,7 +236,8 @@ pub(super) async fn offered(at: std::net::SocketAddr) -> (TcpStream, u32) {
     (socket, window.map_or(65_535, |setting| u32::from_be_bytes(setting[2..].try_into().expect("four bytes"))))
 }
 
-/// Windows are memory outside the byte budget: only some connections get wide ones, and they come back.
+/// Windows are memory outside the byte budget: only some connections get wide ones, and closed connections return
+/// them.
 #[tokio::test]
 async fn only_so_many_connections_may_send_far_ahead() {
     let rig = Rig::new().await;
@@ -251,7 +253,7 @@ async fn only_so_many_connections_may_send_far_ahead() {
     while offered(rig.http()).await.1 != 1 << 20 {}
 }
 
-/// A POST of JSON with `length` bytes to come.
+/// The head of a JSON POST with `length` bytes of body to follow.
 fn post_head(length: usize, more: &str) -> Vec<u8> {
     format!(
         "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n"
@@ -259,12 +261,12 @@ fn post_head(length: usize, more: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A POST of JSON, whole.
+/// A complete JSON POST.
 pub(super) fn post(body: &[u8], more: &str) -> Vec<u8> {
     [&post_head(body.len(), more), body].concat()
 }
 
-/// The head and body of one answer with a content length.
+/// Reads the head and body of one response with a content length.
 pub(super) async fn read_head(socket: &mut TcpStream) -> String {
     let mut read = Vec::new();
     loop {
@@ -313,7 +315,7 @@ async fn a_client_gone_within_a_body_leaves_nothing_behind() {
     rig.door.charged.acquire().await.expect("open").forget();
     drop(socket);
 
-    // And on the gRPC port: a message that does not end, then no connection.
+    // The same on the gRPC port: a message that does not end, then no connection.
     let part = super::frame(0, &span(Way::Grpc, 500)).slice(..100);
     let frames = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Frame::data(part))])
         .chain(futures_util::stream::pending());
@@ -428,7 +430,7 @@ async fn health_is_answered_by_service_and_follows_the_gateway() {
     assert_eq!((ask("").await, ask(traces).await), (Ok(2), Ok(2)));
 }
 
-/// Who watches health has no end of its own: a drain must end it, and not wait for its deadline.
+/// A watch of the health service has no end of its own: a drain must end it instead of waiting for the deadline.
 #[tokio::test]
 async fn a_watch_does_not_hold_up_a_drain() {
     let rig = Rig::new().await;
@@ -450,7 +452,7 @@ async fn a_watch_does_not_hold_up_a_drain() {
     assert_eq!(tokio::join!(drained, seen).1, Some(2), "told that it does not serve any more, then ended");
 }
 
-/// tonic's own client, compressed and not, reads our answers as it should.
+/// tonic's own client, with and without compression, reads the responses correctly.
 #[tokio::test]
 async fn tonics_client_understands_the_grpc_port() {
     let rig = Rig::new().await;

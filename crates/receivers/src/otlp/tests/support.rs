@@ -1,4 +1,4 @@
-//! A fake door and clients that control every frame.
+//! A fake inlet, and clients that control every frame.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,27 +21,27 @@ use otlp::Signal;
 use pipeline::{Admission, ByteBudget, BytePermit, Outcome, Submission};
 use telemetry::Meter;
 
-/// Limits of the test receiver, bytes.
+/// Size limits of the test receiver, in bytes.
 pub(super) const WIRE: usize = 64 * 1024;
 pub(super) const INFLATED: usize = 256 * 1024;
-/// The test door's whole budget.
+/// The byte budget of the test inlet.
 pub(super) const BUDGET: usize = 8 << 20;
 
-/// A door that keeps what it is given and answers as told.
+/// An inlet that records submissions and answers with prepared outcomes.
 pub(super) struct Door {
     pub(super) budget: ByteBudget,
     pub(super) outcomes: Mutex<VecDeque<Outcome>>,
     pub(super) submitted: Mutex<Vec<(Signal, Bytes, usize)>>,
     pub(super) takes: Mutex<Vec<Signal>>,
-    /// Whose each submission was.
+    /// The account of each submission.
     pub(super) accounts: Mutex<Vec<String>>,
-    /// What accounts paid for bodies that were refused.
+    /// Bytes charged to accounts for refused bodies.
     pub(super) spent: Mutex<Vec<(String, usize)>>,
     /// Submissions wait for this many permits before they are answered.
     pub(super) gate: Option<Arc<tokio::sync::Semaphore>>,
     /// One permit for each charge that was made.
     pub(super) charged: tokio::sync::Semaphore,
-    /// One permit for each submission that came in.
+    /// One permit for each submission that arrived.
     pub(super) arrived: tokio::sync::Semaphore,
 }
 
@@ -60,12 +60,12 @@ impl Door {
         })
     }
 
-    /// What was handed in since the last call.
+    /// Takes the submissions since the last call.
     pub(super) fn taken(&self) -> Vec<(Signal, Bytes, usize)> {
         std::mem::take(&mut self.submitted.lock())
     }
 
-    /// Waits until every byte has come back to the budget.
+    /// Waits until every byte has been returned to the budget.
     pub(super) async fn idle(&self) {
         let mut all = BytePermit::new();
         let patient = ByteBudget::clone(&self.budget).patient();
@@ -122,7 +122,7 @@ pub(super) struct Rig {
     pub(super) meter: Meter,
 }
 
-/// What a test changes.
+/// The settings that a test changes.
 #[derive(Clone)]
 pub(super) struct Knobs {
     pub(super) charge_wait: Duration,
@@ -196,7 +196,7 @@ fn settings(knobs: &Knobs) -> Settings {
     settings
 }
 
-/// An answer, read whole.
+/// A complete response.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -214,13 +214,13 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own; each element of `frames` is a frame of its own.
+/// Sends one request on a connection of its own; each element of `frames` is sent as a separate frame.
 pub(super) async fn send(at: SocketAddr, version: Version, request: Request<()>, frames: Vec<Bytes>) -> Answer {
     let socket = TcpStream::connect(at).await.expect("connects");
     send_over(socket, version, request, frames).await.expect("an answer")
 }
 
-/// The same over a connection that stands; None where it ends without an answer.
+/// Sends one request over an open connection; `None` if the connection ends without a response.
 pub(super) async fn send_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     socket: S,
     version: Version,

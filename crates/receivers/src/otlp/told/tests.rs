@@ -1,11 +1,11 @@
-//! When refusals are told.
+//! Tests of the rate limit for logged refusals.
 
 use std::time::Duration;
 
 use super::Told;
 use kernel::clock::{ManualClock, UnixNanos};
 
-/// A flood of one reason is a line a minute that counts it, and hides no other reason.
+/// A flood of one reason is logged once a minute with its count, and hides no other reason.
 #[test]
 fn a_flood_is_counted_and_hides_nothing() {
     let clock = ManualClock::at(UnixNanos(0));
