@@ -34,7 +34,7 @@ pub enum Code {
     Unauthenticated = 16,
 }
 
-/// What a client may do after a status.
+/// Whether a client may retry after a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// The data was accepted.
