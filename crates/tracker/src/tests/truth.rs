@@ -45,10 +45,10 @@ fn smallest(seed: u64, on: &[Feature], most: u64) -> String {
     format!("{on:?}, seed {} of at most {most} steps:\n  {}\n{}", best.1, best.2.join("\n  "), lines.join("\n"))
 }
 
-/// Seeds that once failed, with the reason. A change of the generator's draws changes their sessions.
+/// Seeds that once failed; a comment gives the reason for the seeds after it. A change of the generator's draws
+/// changes their sessions.
 const FOUND: &[u64] = &[
-    // a sub-agent failed after its session's end: sums counted its run as failed, the page showed its state as not
-    // failed
+    // a sub-agent failed after its session's end: sums counted its run as failed, the page did not
     4293, 25427, 32652, // the same after the run was over
     7386, 7475, // a sub-agent whose clock was a second ahead was taken for its run's root
     58843,
