@@ -1,5 +1,5 @@
 //! [`Act`]: one model or tool call of a run, and the figures that depend on the order of the calls: retries,
-//! fallbacks, runs of identical calls, context growth, the slowest and the most expensive call.
+//! fallbacks, identical calls in a row, context growth, the slowest and the most expensive call.
 //! The result is a function of the set of calls alone: they are sorted by start time, then by properties that do not
 //! depend on arrival order. `layers` decides which calls count.
 
@@ -178,7 +178,7 @@ fn tool_retries(tools: &[&Act], totals: &mut Totals, group: &Group) {
     }
 }
 
-/// The longest run of consecutive identical calls.
+/// The most identical calls in a row.
 fn row(tools: &[&Act], group: &Group) -> Option<Streak> {
     let mut best: Option<Streak> = None;
     let (mut last, mut count) = ((0, 0), 0);

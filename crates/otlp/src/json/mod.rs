@@ -5,9 +5,10 @@
 //! `receivers/otlp` handles request limits, compression and replies; `payload` indexes the bytes.
 //!
 //! Decisions where the mapping leaves room: a field of the schema that occurs twice in an object is refused (a
-//! duplicate could hide text from a reader that uses the other one), and so are two members of a oneof; an id is empty
-//! or has its full length; a byte order mark is refused; objects and lists in unknown fields may nest
-//! [`MAX_SKIP_DEPTH`] deep, an `AnyValue` [`MAX_DEPTH`](super::MAX_DEPTH) deep.
+//! duplicate could hide text from a reader that uses the other one), and so are two members of a oneof; an id of a
+//! wrong length is copied as it is, but one with an odd number of digits or more than 128 is refused; a byte order
+//! mark is refused; objects and lists in unknown fields may nest [`MAX_SKIP_DEPTH`] deep, an `AnyValue`
+//! [`MAX_DEPTH`](super::MAX_DEPTH) deep.
 
 mod decode;
 mod encode;

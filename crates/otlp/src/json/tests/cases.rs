@@ -130,7 +130,7 @@ fn null() {
     assert!(histogram(r#"{"bucketCounts":[null]}"#).is_err());
 }
 
-/// Ids are hexadecimal in either case, empty or of full length.
+/// Ids are hexadecimal in either case; even lengths of up to 128 digits are accepted.
 #[test]
 fn ids() {
     let got = span(r#"{"traceId":"5B8EFFF798038103d269b633813fc60c","spanId":"EEE19B7EC3C1B174","parentSpanId":""}"#)
