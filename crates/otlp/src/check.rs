@@ -1,18 +1,18 @@
-//! **What**: the checks of KeyValues and AnyValues that come from outside.
-//! **Invariants**: what passes is read without errors from then on; depth is bounded; the usual shapes take one look.
-//! **Not here**: the messages around them (`walk`).
+//! Validates KeyValues and AnyValues of received requests. A value that passes can be read without errors afterwards,
+//! and its depth is bounded. Common shapes are validated in one pass over the bytes. `walk` validates the messages
+//! around them.
 
 use super::malformed::Malformed;
 use super::schema::{Msg, Rule};
 use super::value::MAX_DEPTH;
 use super::wire::{self, Cursor, LEN, RawField, Span, VARINT};
 
-/// What the check of a nested message found.
+/// Findings of the validation of a nested message.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Found {
-    /// Fields that the schema does not know.
+    /// It has fields that the schema does not define.
     pub(super) unknown: bool,
-    /// A singular field or a oneof occurs more than once, here or below.
+    /// A singular field or a oneof occurs more than once, at this level or below.
     pub(super) repeated: bool,
 }
 
@@ -27,7 +27,7 @@ pub(super) enum Shape {
     Any,
 }
 
-/// A KeyValue.
+/// The ranges of a KeyValue's parts.
 #[derive(Clone, Copy)]
 pub(super) struct Parts {
     pub(super) key: Span,
@@ -43,7 +43,7 @@ impl Found {
     }
 }
 
-/// The parts of a KeyValue of one of the usual shapes, and where its text lies; UTF-8 is not checked.
+/// The parts of a KeyValue of a common shape, and the range of its text; UTF-8 is not validated.
 #[inline(always)]
 pub(super) fn plain(buffer: &[u8], span: Span) -> Option<(Parts, Span)> {
     let body = span.of(buffer);
@@ -65,17 +65,17 @@ pub(super) fn plain(buffer: &[u8], span: Span) -> Option<(Parts, Span)> {
     Some((Parts { key: part(key_start, key_end), value: part(start, end), shape }, part(text.0, text.1)))
 }
 
-/// The parts of a KeyValue of one of the usual shapes that came from outside, checked. None: look closer.
+/// The parts of a received KeyValue of a common shape, validated. `None`: use the general check.
 #[inline(always)]
 pub(super) fn plain_key_value(buffer: &[u8], span: Span) -> Option<Parts> {
     let (parts, text) = plain(buffer, span)?;
-    // Tags and short lengths are ASCII too, so that mostly one look is enough.
+    // Tags and short lengths are ASCII too, so one check usually covers key, tags and text.
     let one = if parts.shape == Shape::Text { span } else { parts.key };
     let good = one.of(buffer).is_ascii() || (wire::is_text(parts.key.of(buffer)) && wire::is_text(text.of(buffer)));
     good.then_some(parts)
 }
 
-/// Checks a KeyValue that came from outside and finds its parts. `depth` is that of the value around it.
+/// Validates a received KeyValue and finds its parts. `depth` is that of the enclosing value.
 pub(super) fn key_value(buffer: &[u8], span: Span, depth: usize) -> Result<(Parts, Found), Malformed> {
     match plain_key_value(buffer, span) {
         Some(parts) if depth < MAX_DEPTH => Ok((parts, Found::default())),
@@ -105,7 +105,7 @@ fn any_key_value(buffer: &[u8], span: Span, depth: usize) -> Result<(Parts, Foun
     Ok((Parts { key: key.unwrap_or_default(), value: value.unwrap_or_default(), shape: Shape::Any }, found))
 }
 
-/// Checks an AnyValue that came from outside.
+/// Validates a received AnyValue.
 #[inline]
 pub(super) fn any_value(buffer: &[u8], at: &RawField, depth: usize) -> Result<Found, Malformed> {
     if depth > MAX_DEPTH {
@@ -136,7 +136,7 @@ pub(super) fn any_value(buffer: &[u8], at: &RawField, depth: usize) -> Result<Fo
     Ok(found)
 }
 
-/// The elements of a list or a map: field 1 of either, each read by `element`.
+/// Validates the elements of a list or map with `element`; they are field 1 of either.
 fn elements(
     buffer: &[u8],
     at: &RawField,
@@ -156,13 +156,13 @@ fn elements(
     Ok(found)
 }
 
-/// The wire type must be the one that the schema says.
+/// Fails if the wire type is not the one in the schema.
 #[inline]
 pub(super) fn expect(field: &RawField, wire: u8) -> Result<(), Malformed> {
     if field.wire == wire { Ok(()) } else { Err(Malformed { what: "wrong wire type", at: field.at }) }
 }
 
-/// The field must be a string of valid UTF-8.
+/// Fails if the field is not a string of valid UTF-8.
 #[inline]
 pub(super) fn text(buffer: &[u8], field: &RawField) -> Result<(), Malformed> {
     expect(field, LEN)?;

@@ -1,7 +1,7 @@
-//! **What**: edits of attributes, fields, bodies and nodes of a [`Payload`], pending until it is encoded.
-//! **Invariants**: an edited field is stored whole, in wire format, in the arena; the request's bytes never change;
-//! an edit of a key or field treats every occurrence. Edits of a foreign handle do nothing.
-//! **Not here**: edits of all texts (`text`), writing out (`encode`).
+//! Edits of attributes, fields, bodies and nodes of a [`Payload`], pending until it is encoded.
+//! An edited field is stored whole, in wire format, in the arena; the request's bytes never change. An edit of a key
+//! or field applies to all its occurrences. Edits through an invalid handle do nothing. `text` edits all texts,
+//! `encode` writes the result.
 
 use super::check::{self, Shape};
 use super::ids::{AttrId, Field, Node, NodeKind, SlotId};
@@ -20,7 +20,7 @@ impl Index {
         }
     }
 
-    /// Appends a LEN field to the arena: the whole field and its payload.
+    /// Appends a LEN field to the arena; returns the ranges of the whole field and of its payload.
     fn store(&mut self, number: u32, body: &[u8]) -> (Span, Span) {
         self.edited = true;
         let start = self.arena.len();
@@ -29,13 +29,13 @@ impl Index {
         (Span::new(start, end), Span::new(end - body.len(), end))
     }
 
-    /// Makes `body`, a KeyValue, the present form of `attr`.
+    /// Stores `body`, a KeyValue, as the new form of `attr`.
     pub(super) fn store_attribute(&mut self, attr: &mut AttrRec, number: u32, body: &[u8]) {
         let (whole, body) = self.store(number, body);
         self.settle(attr, whole, body);
     }
 
-    /// The same for a key and value.
+    /// Stores a key and a value as the new form of `attr`.
     fn write_attribute(&mut self, attr: &mut AttrRec, number: u32, key: &[u8], value: &OwnedValue) {
         self.edited = true;
         let start = self.arena.len();
@@ -65,7 +65,7 @@ impl Index {
         attr.state = State::Arena;
     }
 
-    /// Makes `body` the present form of field `index`.
+    /// Stores `body` as the new form of field `index`.
     pub(super) fn store_field(&mut self, index: u32, body: &[u8]) {
         let Some(mut field) = self.fields.get(index as usize).copied() else { return };
         (field.arena, field.body) = self.store(u32::from(field.number), body);
@@ -82,7 +82,7 @@ impl Index {
         }
     }
 
-    /// Takes the slot mark off an attribute that is edited after all.
+    /// Removes the slot of an attribute that is edited later.
     fn unslot(&mut self, id: u32) {
         if let Ok(at) = self.slots.binary_search_by_key(&id, |slot| slot.attr) {
             self.slots.remove(at);
@@ -91,7 +91,7 @@ impl Index {
 }
 
 impl Payload {
-    /// Sets `key` on `node`: replaces all occurrences (the first place stays), else appends.
+    /// Sets `key` on `node`: replaces all occurrences, at the position of the first; otherwise appends.
     pub fn set(&mut self, node: Node, key: &str, value: OwnedValue) {
         let found = self.index.find(&self.request, node.0, key.as_bytes());
         match found.split_first() {
@@ -105,8 +105,8 @@ impl Payload {
         }
     }
 
-    /// Sets `key` to a slot: a string of `width` bytes, '0' until patched. Other occurrences of `key` are removed. Not
-    /// visited by [`Payload::edit_text`].
+    /// Sets `key` to a slot: a string of `width` bytes, '0' until filled in. Other occurrences of `key` are removed.
+    /// [`Payload::edit_text`] does not visit slots.
     pub fn set_slot(&mut self, node: Node, key: &str, slot: SlotId, width: usize) {
         self.remove(node, key);
         let attr = self.append(node, key, &OwnedValue::Str("0".repeat(width)));
@@ -152,7 +152,7 @@ impl Payload {
         self.index.put_attr(&self.request, id.0, AttrRec { slot: false, ..attr });
     }
 
-    /// Removes all occurrences; returns how many.
+    /// Removes all occurrences of `key`; returns their number.
     pub fn remove(&mut self, node: Node, key: &str) -> usize {
         let found = self.index.find(&self.request, node.0, key.as_bytes());
         found.iter().for_each(|id| self.remove_attribute(AttrId(*id)));
@@ -167,7 +167,7 @@ impl Payload {
         }
     }
 
-    /// Gives one occurrence another value.
+    /// Replaces the value of one occurrence.
     pub fn replace_attribute(&mut self, id: AttrId, value: OwnedValue) {
         if let Some(mut attr) = self.live(id).copied() {
             let number = self.attributes_number(attr.node);
@@ -185,7 +185,7 @@ impl Payload {
         }
     }
 
-    /// Gives one occurrence another key, whether or not the node has that key already.
+    /// Renames one occurrence, even if the node already has that key.
     pub fn rename_attribute(&mut self, id: AttrId, key: &str) {
         if let Some(mut attr) = self.live(id).copied() {
             let mut body = Vec::new();
@@ -197,7 +197,8 @@ impl Payload {
         }
     }
 
-    /// Sets a text field, all occurrences; "" removes it. Nothing happens if nodes of this kind have no such field.
+    /// Sets a text field and removes its other occurrences; "" removes the field. Does nothing if nodes of this kind
+    /// have no such field.
     pub fn set_text(&mut self, node: Node, field: Field, text: &str) {
         let record = *self.index.node(node.0);
         let Some(home) = home(record.kind, field).filter(|_| !record.dead) else { return };
@@ -215,7 +216,7 @@ impl Payload {
         }
     }
 
-    /// Gives a log record the ids of its trace and span; None leaves the one there is.
+    /// Sets a log record's trace and span ids; `None` keeps the present one.
     pub fn set_ids(&mut self, node: Node, trace: Option<[u8; 16]>, span: Option<[u8; 8]>) {
         let record = *self.index.node(node.0);
         if record.kind != NodeKind::LogRecord || record.dead {
@@ -234,7 +235,7 @@ impl Payload {
         self.set_field(node, Slot::Body, NONE, 5, None);
     }
 
-    /// Keeps the last occurrence of a field, with `body`; None removes all.
+    /// Sets the last occurrence of a field to `body` and removes the others; `None` removes all.
     fn set_field(&mut self, node: Node, slot: Slot, frame: u32, number: u32, body: Option<&[u8]>) {
         let found: Vec<u32> = (self.index.node_fields(node.0))
             .filter(|(_, field)| field.slot == slot && field.state != State::Removed)
@@ -262,8 +263,8 @@ impl Payload {
         }
     }
 
-    /// Removes a node with all in it: a span, event, link, record, metric, point, exemplar, scope or resource. Parents
-    /// that had items and have none left go on encode.
+    /// Removes a node and everything in it: a span, event, link, record, metric, point, exemplar, scope or resource.
+    /// Parents whose last item was removed are dropped on encode.
     pub fn remove_node(&mut self, node: Node) {
         let end = self.index.node(node.0).end;
         let Some(below) = self.index.nodes.get_mut(node.0 as usize..end as usize) else { return };
@@ -275,8 +276,8 @@ impl Payload {
         self.index.removed_nodes = true;
     }
 
-    /// A request with only these items (by position in [`Payload::items`]), with their resources and scopes, edits
-    /// kept: for bisection and quarantine.
+    /// A request with only these items (by position in [`Payload::items`]), their resources and scopes, with edits
+    /// kept. Used for bisection and quarantine.
     pub fn subset(&self, keep: &dyn Fn(usize) -> bool) -> Self {
         let mut part = self.clone();
         for (position, node) in self.items().enumerate() {
@@ -288,7 +289,7 @@ impl Payload {
     }
 }
 
-/// Whether the node stands for an envelope with the attributes in a message inside.
+/// Whether the node represents an envelope whose attributes are in an inner message.
 fn in_envelope(kind: NodeKind) -> bool {
     matches!(kind, NodeKind::Resource | NodeKind::Scope)
 }

@@ -1,7 +1,6 @@
-//! **What**: writing a [`Payload`] out: the request's bytes with all pending edits, in one pass.
-//! **Invariants**: stretches without edits are copied as they are; lengths of enclosing messages are recomputed only
-//! where something below changed; without edits the result equals the request.
-//! **Not here**: what an edit is (`edit`), rewriting inside values (`patch`).
+//! Encodes a [`Payload`]: the request's bytes with all pending edits, in one pass.
+//! Ranges without edits are copied unchanged. Lengths of enclosing messages are recomputed only where something below
+//! them changed; without edits the result equals the request. `edit` records edits, `patch` rewrites inside values.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -15,41 +14,41 @@ use super::payload::Payload;
 use super::schema::Msg;
 use super::wire::{self, Cursor, Span};
 
-/// Where a slot's text lies in [`Encoded::bytes`].
+/// Position of a slot's text in [`Encoded::bytes`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotRange {
     /// The slot.
     pub slot: SlotId,
-    /// As many bytes as the slot is wide.
+    /// The range, as long as the slot is wide.
     pub range: Range<usize>,
 }
 
-/// The encoded request. The same slot may occur at several places.
+/// An encoded request. A slot may occur more than once.
 pub struct Encoded {
     /// An `Export*ServiceRequest`.
     pub bytes: Vec<u8>,
-    /// Texts to be filled in, in the order of `bytes`.
+    /// Slots to fill in, in the order of `bytes`.
     pub slots: Vec<SlotRange>,
-    /// Unknown fields that were dropped, over all levels; ids of a wrong length count too.
+    /// Number of unknown fields dropped at all levels, ids of a wrong length included.
     pub unknown_dropped: u64,
 }
 
-/// What becomes of fields that proto/ does not know.
+/// Treatment of fields that are not in `proto/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownFields {
-    /// Copied through (internal exporters).
+    /// Copied unchanged (for internal exporters).
     Keep,
-    /// Dropped at every level and counted (third parties).
+    /// Dropped at every level and counted (for third parties).
     Drop,
 }
 
-/// One change of the request: `at..end` goes, `new` comes.
+/// One change of the request: `new` replaces `at..end`.
 struct Op {
     at: u32,
     end: u32,
     frame: u32,
     new: New,
-    /// Drops a field that the schema does not know.
+    /// Drops a field that is not in the schema.
     unknown: bool,
 }
 
@@ -74,10 +73,10 @@ impl New {
 }
 
 impl Payload {
-    /// One encode of original bytes and edits.
+    /// Encodes the original bytes with all edits.
     ///
     /// # Errors
-    /// When the result would be 4 GiB or larger.
+    /// If the result would be 4 GiB or larger.
     pub fn encode(&self, unknown: UnknownFields) -> Result<Encoded, Malformed> {
         let mut encoder = Encoder {
             payload: self,
@@ -95,17 +94,16 @@ impl Payload {
 struct Encoder<'a> {
     payload: &'a Payload,
     drop_unknown: bool,
-    /// The changes.
     ops: Vec<Op>,
-    /// Fields for messages that the request does not have: node, field.
+    /// Fields for messages that are missing in the request: node, field.
     missing: Vec<(u32, New)>,
-    /// Bytes made by the encoder.
+    /// Bytes created by the encoder.
     scratch: Vec<u8>,
     dropped: u64,
 }
 
 impl Encoder<'_> {
-    /// Makes the list of changes, in order, none inside a stretch that goes.
+    /// Builds the list of changes, in order and without overlaps.
     fn collect(&mut self) {
         let index = &self.payload.index;
         let dead = self.dead_nodes();
@@ -132,19 +130,19 @@ impl Encoder<'_> {
             }
         }
         self.make_missing();
-        // At one place, what is added to a message that ends there comes before changes of the messages around it;
-        // these have lower numbers. The sort is stable: fields of one message keep their order.
+        // At one position, an addition to a message that ends there precedes changes of the enclosing messages, which
+        // have lower numbers. The sort is stable, so fields of one message keep their order.
         self.ops.sort_by_key(|op| (op.at, Reverse(op.frame)));
         self.drop_covered();
     }
 
-    /// Nodes that are not written: removed ones, and resources, scopes and metrics that were emptied.
+    /// The nodes that are not written: removed ones, and resources, scopes and metrics that became empty.
     fn dead_nodes(&self) -> Vec<bool> {
         let nodes = &self.payload.index.nodes;
         if !self.payload.index.removed_nodes {
             return Vec::new();
         }
-        // Items that are live, items that there were; own and below.
+        // For each node, live items and original items, the node itself and its descendants included.
         let item = |node: &NodeRec| (u32::from(is_item(node.kind) && !node.dead), u32::from(is_item(node.kind)));
         let mut counts: Vec<(u32, u32)> = nodes.iter().map(item).collect();
         for (index, node) in nodes.iter().enumerate().rev() {
@@ -153,7 +151,7 @@ impl Encoder<'_> {
                 *parent = (parent.0 + live, parent.1 + had);
             }
         }
-        // With a node goes all below it, also what never held items.
+        // Everything below a dead node is dropped, including nodes that never held items.
         let mut dead: Vec<bool> = Vec::with_capacity(nodes.len());
         for (node, (live, had)) in nodes.iter().zip(counts) {
             let above = dead.get(node.parent as usize).copied().unwrap_or(false);
@@ -162,7 +160,7 @@ impl Encoder<'_> {
         dead
     }
 
-    /// What is written for an attribute; None when it stays as it is on the wire or was never there.
+    /// The bytes to write for an attribute; `None` if it is unchanged or was never on the wire.
     fn attribute(&mut self, id: u32, attr: &AttrRec) -> Option<New> {
         let index = &self.payload.index;
         let clean = self.drop_unknown && attr.unknown;
@@ -191,7 +189,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// A whole field without the unknown fields in it.
+    /// The whole field without unknown fields inside.
     fn cleaned(&mut self, state: State, whole: Span, msg: Msg) -> New {
         let bytes = self.payload.bytes(state, whole);
         let Ok(Some(head)) = Cursor::new(bytes, 0, bytes.len()).next() else { return New::Nothing };
@@ -201,7 +199,7 @@ impl Encoder<'_> {
         New::Scratch(Span::new(start, self.scratch.len()))
     }
 
-    /// Notes a change: where the field stands, at the end of its message, or in a message that has yet to be made.
+    /// Records a change: at the field's position, at the end of its message, or in a message still to be created.
     fn place(&mut self, node: u32, frame: u32, wire: Span, new: New) {
         if !wire.is_empty() {
             self.ops.push(Op::new(wire, frame, new));
@@ -212,7 +210,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// Messages that the request does not have but an edit needs: Resource, Scope, Status.
+    /// Creates messages that are missing in the request but needed by an edit: Resource, Scope, Status.
     fn make_missing(&mut self) {
         let index = &self.payload.index;
         let mut missing = std::mem::take(&mut self.missing);
@@ -230,7 +228,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// Takes out changes inside stretches that go or are replaced whole.
+    /// Removes changes inside ranges that are dropped or replaced as a whole.
     fn drop_covered(&mut self) {
         let mut covered = 0;
         self.ops.retain(|op| {
@@ -243,7 +241,7 @@ impl Encoder<'_> {
         self.dropped += self.ops.iter().filter(|op| op.unknown).count() as u64;
     }
 
-    /// The messages with changes inside, in wire order, with their new lengths.
+    /// The messages with changes inside and their new lengths, in wire order.
     fn lengths(&self) -> Vec<(Frame, usize)> {
         let frames = &self.payload.index.frames;
         let mut deltas: Vec<Option<i64>> = vec![None; frames.len()];
@@ -253,7 +251,7 @@ impl Encoder<'_> {
             }
         }
         let mut lengths = Vec::new();
-        // Messages stand after those around them.
+        // Messages have higher numbers than those around them.
         for (index, frame) in frames.iter().enumerate().rev() {
             let Some(Some(delta)) = deltas.get(index).copied() else { continue };
             let length = (frame.body.len() as i64 + delta).max(0) as usize;
@@ -267,7 +265,7 @@ impl Encoder<'_> {
         lengths
     }
 
-    /// Where the length of a message stands.
+    /// Position of a message's length.
     fn length_at(&self, frame: &Frame) -> usize {
         wire::varint(&self.payload.request, frame.at as usize).map_or(frame.body.start as usize, |(_, pos)| pos)
     }
@@ -314,7 +312,7 @@ impl Op {
     }
 }
 
-/// The result, and how far the request is copied.
+/// The result, and the position up to which the request was copied.
 struct Output<'a> {
     request: &'a [u8],
     pos: usize,

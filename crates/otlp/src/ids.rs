@@ -1,11 +1,10 @@
-//! **What**: handles of what a payload holds, and the words for what they are. **Not here**: what they lead to
-//! (`payload`, `index`).
+//! Handles of a payload's elements and their kinds. `payload` and `index` resolve them.
 
-/// Handle of one element of a payload. Cheap, Copy; valid only for the payload it came from and its clones.
+/// Handle of one element of a payload. Valid only for the payload that it came from and its clones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node(pub(super) u32);
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NodeKind {
     /// One ResourceSpans, ResourceMetrics or ResourceLogs, with the Resource in it.
@@ -28,7 +27,7 @@ pub enum NodeKind {
     Exemplar,
 }
 
-/// Handle of one attribute occurrence (also those added by edits).
+/// Handle of one attribute occurrence, including those added by edits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttrId(pub(super) u32);
 
@@ -55,6 +54,6 @@ pub enum Field {
     SchemaUrl,
 }
 
-/// Identifies a fixed-width text to be filled in after encoding. Chosen by who adds it, unique in its payload.
+/// Identifies a fixed-width text that is filled in after encoding. Chosen by the caller, unique in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotId(pub u32);

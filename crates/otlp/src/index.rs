@@ -1,8 +1,8 @@
-//! **What**: the records of the flat index: nodes, attributes, singular fields, messages that enclose them.
-//! **Why**: one parse fills a few Vecs; reading and editing touch only these, never the wire format.
-//! **Invariants**: nodes are in preorder (a node's descendants are `index+1..end`); frames, fields and attributes of
-//! the wire stand in wire order; those added by edits follow. Lists of a node are chained by `next`.
-//! **Not here**: how it is filled (`walk`), how it is written out (`encode`).
+//! The records of the flat index: nodes, attributes, singular fields, and the messages that enclose them. One parse
+//! fills a few Vecs; reading and editing use only these, never the wire format.
+//! Nodes are in preorder (a node's descendants are `index+1..end`). Frames, fields and attributes from the wire are in
+//! wire order; those added by edits follow. The elements of a node are chained by `next`. `walk` fills the index,
+//! `encode` writes it.
 
 use super::check::Shape;
 use super::ids::NodeKind;
@@ -14,14 +14,14 @@ use super::wire::Span;
 /// No index.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Where the present form of an attribute or field lies.
+/// Location of the current form of an attribute or field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
-    /// In the request, untouched.
+    /// In the request, unchanged.
     Wire,
     /// In the arena: edited or added.
     Arena,
-    /// Gone.
+    /// Removed by an edit.
     Removed,
 }
 
@@ -29,18 +29,18 @@ pub(super) enum State {
 #[derive(Clone, Copy)]
 pub(super) struct NodeRec {
     pub(super) kind: NodeKind,
-    /// Removed by an edit, itself or with a parent.
+    /// Removed by an edit, by itself or with a parent.
     pub(super) dead: bool,
-    /// Its attributes are in the lookup.
+    /// Its attributes are in the [`Lookup`].
     pub(super) long: bool,
     /// Field number of its attributes.
     pub(super) attributes_number: u8,
-    /// Singular fields seen.
+    /// Number of singular fields seen.
     pub(super) field_count: u8,
-    /// Attributes, those of edits included.
+    /// Number of attributes, added ones included.
     pub(super) attr_count: u32,
     pub(super) parent: u32,
-    /// The message of the node; for Resource and Scope the envelope.
+    /// The node's message; for Resource and Scope the envelope.
     pub(super) frame: u32,
     /// The last Resource, Scope or Status message in it.
     pub(super) inner: u32,
@@ -64,7 +64,7 @@ impl Chain {
     pub(super) const EMPTY: Self = Self { first: NONE, last: NONE };
 }
 
-/// What an invalid handle reads as.
+/// The record that an invalid handle reads.
 pub(super) const NO_NODE: NodeRec = NodeRec {
     kind: NodeKind::Resource,
     dead: true,
@@ -86,25 +86,25 @@ pub(super) const NO_NODE: NodeRec = NodeRec {
 pub(super) struct AttrRec {
     pub(super) node: u32,
     pub(super) next: u32,
-    /// The message it stands in; NONE if that message has yet to be made.
+    /// The enclosing message; NONE if that message is still to be created.
     pub(super) frame: u32,
     pub(super) state: State,
-    /// Filled in after encoding.
+    /// Its value is a slot.
     pub(super) slot: bool,
-    /// Holds unknown fields.
+    /// It contains unknown fields.
     pub(super) unknown: bool,
     pub(super) shape: Shape,
     /// The whole field in the request; empty if it was added.
     pub(super) wire: Span,
-    /// The whole field in the arena, when it is there.
+    /// The whole field in the arena, if it was edited or added.
     pub(super) arena: Span,
-    /// The key's text, in wire or arena.
+    /// The key's text, in the request or the arena.
     pub(super) key: Span,
-    /// The AnyValue's body, in wire or arena.
+    /// The AnyValue's body, in the request or the arena.
     pub(super) value: Span,
 }
 
-/// One occurrence of a singular field that readers or text edits ask for.
+/// One occurrence of a singular field that readers or text edits use.
 #[derive(Clone, Copy)]
 pub(super) struct FieldRec {
     pub(super) node: u32,
@@ -113,13 +113,12 @@ pub(super) struct FieldRec {
     pub(super) slot: Slot,
     pub(super) state: State,
     pub(super) unknown: bool,
-    /// Its field number.
     pub(super) number: u8,
     /// The whole field in the request; empty if it was added.
     pub(super) wire: Span,
-    /// The whole field in the arena, when it is there.
+    /// The whole field in the arena, if it was edited or added.
     pub(super) arena: Span,
-    /// Its payload, in wire or arena.
+    /// Its payload, in the request or the arena.
     pub(super) body: Span,
 }
 
@@ -127,20 +126,20 @@ pub(super) struct FieldRec {
 #[derive(Clone, Copy)]
 pub(super) struct Frame {
     pub(super) parent: u32,
-    /// Its tag.
+    /// Position of its tag.
     pub(super) at: u32,
     /// Its payload.
     pub(super) body: Span,
 }
 
-/// A field that the schema does not know.
+/// A field that is not in the schema.
 #[derive(Clone, Copy)]
 pub(super) struct UnknownRec {
     pub(super) frame: u32,
     pub(super) wire: Span,
 }
 
-/// A slot that an attribute carries.
+/// The slot of an attribute.
 #[derive(Clone, Copy)]
 pub(super) struct SlotRec {
     pub(super) attr: u32,
@@ -158,15 +157,15 @@ pub(super) struct Index {
     pub(super) unknown: Vec<UnknownRec>,
     /// Spans with an id of a wrong length, in order.
     pub(super) bad_ids: Vec<u32>,
-    /// Bytes of edits: whole fields, wire format.
+    /// The bytes of edits: whole fields in wire format.
     pub(super) arena: Vec<u8>,
     pub(super) slots: Vec<SlotRec>,
     pub(super) lookup: Lookup,
-    /// Something differs from the request.
+    /// Whether anything differs from the request.
     pub(super) edited: bool,
-    /// Some node was removed.
+    /// Whether any node was removed.
     pub(super) removed_nodes: bool,
-    /// Items that are not removed.
+    /// Number of items that are not removed.
     pub(super) items: usize,
 }
 
@@ -175,12 +174,12 @@ impl Index {
         self.nodes.get(node as usize).unwrap_or(&NO_NODE)
     }
 
-    /// How many records there are.
+    /// Number of records.
     pub(super) fn elements(&self) -> usize {
         self.nodes.len() + self.attrs.len() + self.fields.len() + self.unknown.len() + self.frames.len()
     }
 
-    /// Appends an attribute to the list of its node; returns its index.
+    /// Appends an attribute to its node; returns its index.
     pub(super) fn push_attr(&mut self, attr: AttrRec) -> u32 {
         let index = self.attrs.len() as u32;
         let Some(node) = self.nodes.get_mut(attr.node as usize) else { return NONE };
@@ -194,7 +193,7 @@ impl Index {
         index
     }
 
-    /// Appends a field to the list of its node; returns its index.
+    /// Appends a field to its node; returns its index.
     pub(super) fn push_field(&mut self, field: FieldRec) -> u32 {
         let index = self.fields.len() as u32;
         let Some(node) = self.nodes.get_mut(field.node as usize) else { return NONE };
@@ -217,7 +216,7 @@ impl Index {
         })
     }
 
-    /// A node's singular fields in order, removed ones included, with their indices.
+    /// A node's singular fields with their indices, in order, removed ones included.
     pub(super) fn node_fields(&self, node: u32) -> impl Iterator<Item = (u32, &FieldRec)> + '_ {
         let mut at = self.node(node).fields.first;
         std::iter::from_fn(move || {
@@ -227,7 +226,7 @@ impl Index {
     }
 }
 
-/// Whether nodes of this kind are what requests are counted in.
+/// Whether nodes of this kind are items: spans, log records, data points.
 pub(super) fn is_item(kind: NodeKind) -> bool {
     matches!(kind, NodeKind::Span | NodeKind::LogRecord | NodeKind::DataPoint)
 }

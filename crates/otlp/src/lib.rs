@@ -1,20 +1,20 @@
-//! **What**: the OTLP data plane: one request of protobuf bytes, an index over it, pending edits, one encode.
-//! **Why**: processors see items, attributes and text places, never the representation (protobuf ranges).
-//! **Invariants**: imports nothing else of ours; bytes outside an edited field are identical; every occurrence
-//! of a repeated singular field, oneof or duplicate key is treated; malformed input is an error, never a panic.
-//! **Not here**: what keys mean (`genai/`), what is private (`processors/redact`).
+//! The OTLP data plane: one request of protobuf bytes, an index over it, pending edits, and one encode. Processors
+//! work with items, attributes and text places, never with protobuf ranges.
+//! Invariants: no dependency on other crates of tollgate; bytes outside of edited fields stay identical; edits and
+//! text visits cover every occurrence of a repeated singular field, oneof or duplicate key; malformed input is an
+//! error, never a panic. `genai` knows the meaning of keys, `processors/redact` decides what is private.
 //!
-//! | question | file |
+//! | topic | file |
 //! |---|---|
-//! | what does a request hold, how is it read | `payload` |
-//! | how is it changed | `edit`, `text` (all texts), `encode` (writing out) |
-//! | which field of which message is what | `schema` |
-//! | how is the index made, what is in it | `walk`, `index`, `lookup` (nodes with very many attributes) |
+//! | contents of a request, reading | `payload` |
+//! | editing | `edit`, `text` (all texts), `encode` (writing) |
+//! | fields of each message | `schema` |
+//! | building and structure of the index | `walk`, `index`, `lookup` (nodes with very many attributes) |
 //! | values: reading, JSON text, rewriting inside | `value`, `value_json`, `patch` |
-//! | values from outside: checks, what repeats itself | `check`, `merged` |
+//! | received values: validation, repeated fields | `check`, `merged` |
 //! | whole requests as bytes: merge, split, count | `requests` |
-//! | replies: partial success, google.rpc.Status, what is retryable | `status` |
-//! | integers and doubles of attributes and bodies shown to a visitor that may replace them | `numbers` |
+//! | replies: partial success, google.rpc.Status, retryable codes | `status` |
+//! | visiting integers and doubles of attributes and bodies | `numbers` |
 //! | protobuf wire format | `wire` |
 //! | generated types, for tools and tests only | `gen/` (from `proto/`) |
 //! | OTLP/JSON to and from protobuf bytes | `json/` |
@@ -61,4 +61,4 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-extern crate self as otlp; // the bodies of the fuzz targets name this crate as everybody does
+extern crate self as otlp; // the fuzz targets refer to this crate by its name

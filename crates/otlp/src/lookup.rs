@@ -1,24 +1,24 @@
-//! **What**: attributes by key on nodes that have very many. **Why**: looking at each attribute is fastest up to some
-//! dozens; with thousands, a lookup for each of them (flattened lists of messages) would take time in the square.
-//! **Invariants**: only nodes with more than [`LONG`] attributes on the wire are in it; entries may be stale (the key
-//! is compared again), none is missing; hashes are keyed by chance, so nobody can make them collide. **Not here**: the
-//! walk along the few attributes of usual nodes (`payload`).
+//! [`Lookup`]: attributes by key, on nodes that have very many. A linear scan is fastest up to some dozens of
+//! attributes; with thousands (flattened lists of messages), one scan per attribute would take quadratic time.
+//! It contains only nodes with more than [`LONG`] attributes on the wire. Entries may be stale, so the key is compared
+//! again, but none is missing. Hashes have a random key, so a sender cannot cause collisions. For all other nodes,
+//! this module scans the chain of attributes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::index::{AttrRec, Index, State};
 
-/// Up to so many attributes are looked at one by one. In tests few, so that random requests have both kinds of node.
+/// Up to this many attributes are scanned. Low in tests, so that random requests have both kinds of node.
 pub(super) const LONG: u32 = if cfg!(test) { 2 } else { 64 };
 
 /// The attributes of all long nodes.
 #[derive(Clone, Default)]
 pub(super) struct Lookup {
     hasher: RandomState,
-    /// Node, hash of the key, attribute: those of the wire, sorted.
+    /// Node, hash of the key, attribute: those from the wire, sorted.
     wire: Vec<(u32, u32, u32)>,
-    /// The same for added and renamed ones; attributes in order.
+    /// The same for added and renamed attributes; the ids are sorted.
     edits: HashMap<(u32, u32), Vec<u32>>,
 }
 
@@ -27,7 +27,7 @@ impl Lookup {
         self.hasher.hash_one(key) as u32
     }
 
-    /// The attributes of `node` that may have `key`: of the wire, of edits.
+    /// The attributes of `node` that may have `key`: from the wire, and from edits.
     fn candidates(&self, node: u32, key: &[u8]) -> (&[(u32, u32, u32)], &[u32]) {
         let hash = self.hash(key);
         let start = self.wire.partition_point(|entry| (entry.0, entry.1) < (node, hash));
@@ -38,7 +38,7 @@ impl Lookup {
 }
 
 impl Index {
-    /// Marks long nodes and enters their attributes; once, when the walk is done.
+    /// Marks long nodes and adds their attributes; called once, after the walk.
     pub(super) fn fill_lookup(&mut self, request: &[u8]) {
         let mut any = false;
         for node in &mut self.nodes {
@@ -56,7 +56,7 @@ impl Index {
         self.lookup.wire = wire;
     }
 
-    /// Enters an attribute that has a new key.
+    /// Adds an attribute that has a new key.
     pub(super) fn enter(&mut self, id: u32, node: u32, key: &[u8]) {
         if self.node(node).long {
             let hash = self.lookup.hash(key);
@@ -67,7 +67,7 @@ impl Index {
         }
     }
 
-    /// Puts an edited attribute in its place.
+    /// Replaces the record of an edited attribute.
     pub(super) fn put_attr(&mut self, request: &[u8], id: u32, attr: AttrRec) {
         if self.node(attr.node).long {
             let key = |attr: &AttrRec| self.bytes(request, attr.state, attr.key).to_vec();

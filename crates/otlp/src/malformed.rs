@@ -1,11 +1,11 @@
-//! **What**: [`Malformed`]: why bytes are not an OTLP request.
+//! [`Malformed`]: why bytes are not an OTLP request.
 
-/// Why bytes are not an OTLP request. Never quotes payload; offsets are byte positions in the request.
+/// Why bytes are not an OTLP request. Never contains payload; offsets are byte positions in the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// What is wrong, a fixed text.
+    /// Description of the error, a fixed text.
     pub what: &'static str,
-    /// Where, in bytes from the start of the request.
+    /// Offset in the request, bytes.
     pub at: usize,
 }
 

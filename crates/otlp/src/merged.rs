@@ -1,15 +1,15 @@
-//! **What**: KeyValues and AnyValues that repeat singular fields or set several members of a oneof, rewritten as every
-//! protobuf decoder reads them: the last wins, messages merge.
-//! **Why**: nothing may hide behind the occurrence that is read.
-//! **Invariants**: what prost decodes is the same before and after; unknown fields stay; linear in each level.
-//! **Not here**: finding them (`check`).
+//! Rewrites KeyValues and AnyValues that repeat singular fields or set several members of a oneof into the form in
+//! which every protobuf decoder reads them: the last one wins, messages merge. Otherwise text could hide in an
+//! occurrence that is not read.
+//! prost decodes the same value before and after; unknown fields stay; linear time at each level. `check` finds such
+//! values.
 
 use super::schema::{Msg, Rule};
 use super::value::fields;
 use super::wire::{self, RawField, Span};
 
-/// Appends the body of `KeyValue` in the form that every decoder reads it in: repeated singular fields merged, members
-/// of a oneof that a later one replaced left out. Unknown fields stay.
+/// Appends the normalised body of a `KeyValue`: repeated singular fields are merged, and oneof members that a later
+/// one replaced are dropped. Unknown fields stay.
 pub(super) fn put_merged_key_value(out: &mut Vec<u8>, body: &[u8]) {
     let (mut key, mut index, mut value) = (None, None, None::<Vec<u8>>);
     for field in fields(body) {
@@ -30,7 +30,7 @@ pub(super) fn put_merged_key_value(out: &mut Vec<u8>, body: &[u8]) {
     }
 }
 
-/// The same for the body of an `AnyValue`, also for several bodies in a row.
+/// The same for the body of an `AnyValue`, or several bodies in a row.
 pub(super) fn put_merged_value(out: &mut Vec<u8>, body: &[u8]) {
     let is_member = |field: &RawField| Msg::AnyValue.rule(field.number) != Rule::Unknown;
     fields(body).filter(|field| !is_member(field)).for_each(|field| put_raw(out, body, &field));

@@ -1,7 +1,7 @@
-//! **What**: [`Payload::edit_numbers`]: every integer and double of attributes and bodies shown to a visitor that may
-//! put a text in its place. **Why**: a card number is as private when a client sends it as an integer. **Invariants**:
-//! values at every level and every occurrence are shown; measurements, times and ids of the schema are none; nothing is
-//! allocated unless something changes. **Not here**: texts (`text`), which numbers are private (`processors/redact`).
+//! [`Payload::edit_numbers`]: shows every integer and double of attributes and bodies to a visitor, which may replace
+//! it by a text. A card number is just as private when a client sends it as an integer.
+//! Values at every level and every occurrence are visited; measurements, times and ids of the schema are not. Nothing
+//! is allocated unless something changes. `text` visits texts; `processors/redact` decides which numbers are private.
 
 use super::check::Shape;
 use super::ids::{AttrId, Node};
@@ -13,18 +13,18 @@ use super::schema::{Msg, Slot};
 use super::value::{OwnedValue, Value};
 use super::wire::{Cursor, Span};
 
-/// A number and where it stands.
+/// A number and its position.
 pub struct NumberAt<'a> {
-    /// The node it belongs to.
+    /// The node that it belongs to.
     pub node: Node,
-    /// Its innermost key; a list's items have the key of the list.
+    /// Its innermost key; items of a list have the key of the list.
     pub key: &'a str,
     /// [`Value::Int`] or [`Value::Double`].
     pub value: Value<'a>,
 }
 
 impl Payload {
-    /// Visits every integer and double of attributes and bodies; `visit` gives the text that takes its place, if any.
+    /// Visits every integer and double of attributes and bodies; `visit` returns the text that replaces it, if any.
     pub fn edit_numbers<F>(&mut self, mut visit: F)
     where
         F: FnMut(&NumberAt<'_>) -> Option<String>,

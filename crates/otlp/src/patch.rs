@@ -1,40 +1,39 @@
-//! **What**: rewriting inside one value (KeyValue, AnyValue and what they hold): texts replaced, unknown fields
-//! dropped. **Invariants**: every key, string and text-like bytes at every level is shown to the visitor, every
-//! occurrence; what is not patched is copied as it was; no allocation unless something changes. **Not here**: which
-//! attributes and fields are rewritten (`text`, `encode`).
+//! Rewrites inside one value (KeyValue, AnyValue and what they contain): replaces texts and drops unknown fields.
+//! The visitor sees every key, string and text-like bytes value, at every level and every occurrence. Unchanged ranges
+//! are copied. Nothing is allocated unless something changes. `text` and `encode` choose the attributes and fields.
 
 use super::schema::{Msg, Rule};
 use super::value::{Value, key_value};
 use super::wire::{self, Cursor, LEN, RawField, Span};
 
-/// Stretches of text between bad bytes that are shorter say nothing.
+/// Shorter runs of text between invalid bytes are not shown to the visitor.
 const SHORTEST: usize = 4;
 
-/// What a text edit does.
+/// The result of visiting a text.
 pub enum TextEdit {
     /// Leaves the text.
     Keep,
-    /// Puts another text in its place.
+    /// Replaces the text.
     Replace(String),
-    /// Takes a map's entry out, with all in it. Of what is no entry, the text.
+    /// Removes an entry of a map with everything in it. For any other place: removes the text.
     Remove,
 }
 
-/// A text inside a value.
+/// A place inside a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inside<'a> {
     Key,
     Text,
     Bytes,
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     Binary(&'a [u8]),
-    /// An entry of a map, before what it holds: whether it holds a number.
+    /// An entry of a map, before its contents; whether it contains a number.
     Entry(bool),
     /// An integer or double.
     Number(Digits),
 }
 
-/// What a number says.
+/// The value of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Digits {
     Int(i64),
@@ -59,11 +58,11 @@ enum New {
 /// Collects the patches of one value.
 pub(super) struct Patcher<'a, V> {
     buffer: &'a [u8],
-    /// Show numbers, and nothing else.
+    /// Visit only numbers.
     numbers: bool,
-    /// Drop unknown fields (and count them).
+    /// Drop unknown fields, and count them.
     drop_unknown: bool,
-    /// Asked for every text: what it is, the innermost key, the text.
+    /// Called with each place, its innermost key and its text.
     visit: V,
     pub(super) patches: Vec<Patch>,
     pub(super) dropped: u64,
@@ -74,12 +73,12 @@ impl<'a, V: FnMut(Inside<'_>, &str, &str) -> TextEdit> Patcher<'a, V> {
         Self { buffer, numbers: false, drop_unknown, visit, patches: Vec::new(), dropped: 0 }
     }
 
-    /// Shows integers and doubles, and nothing else.
+    /// Visits integers and doubles only.
     pub(super) fn of_numbers(buffer: &'a [u8], visit: V) -> Self {
         Self { numbers: true, ..Self::new(buffer, false, visit) }
     }
 
-    /// Walks the body of a message of type `msg` under the innermost key `path`; returns by how much it grows.
+    /// Walks the body of a message of type `msg` under the innermost key `path`; returns its growth in bytes.
     pub(super) fn message(&mut self, msg: Msg, span: Span, path: &'a str) -> isize {
         let path = match msg {
             Msg::KeyValue => wire::text(key_value(self.buffer, span).0.of(self.buffer)),
@@ -121,7 +120,7 @@ impl<'a, V: FnMut(Inside<'_>, &str, &str) -> TextEdit> Patcher<'a, V> {
         delta + wire::varint_len(length as u64) as isize - (field.body - length_at) as isize
     }
 
-    /// Whether the entry of a map is to go.
+    /// Whether the visitor removes this entry of a map.
     fn removes(&mut self, field: &RawField) -> bool {
         let (key, value) = key_value(self.buffer, field.span());
         let number = matches!(Value::read(value.of(self.buffer)), Value::Bool(_) | Value::Int(_) | Value::Double(_));
@@ -151,7 +150,7 @@ impl<'a, V: FnMut(Inside<'_>, &str, &str) -> TextEdit> Patcher<'a, V> {
         delta
     }
 
-    /// Bytes that are not all UTF-8: the stretches that are get looked at, so that one bad byte hides nothing.
+    /// Visits the valid runs of bytes that are not all UTF-8, so that one invalid byte cannot hide text.
     #[cold]
     fn broken(&mut self, inside: Inside<'_>, bytes: &[u8], path: &str) -> Option<Vec<u8>> {
         let (mut out, mut changed) = (Vec::new(), false);
@@ -171,7 +170,7 @@ impl<'a, V: FnMut(Inside<'_>, &str, &str) -> TextEdit> Patcher<'a, V> {
         changed.then_some(out)
     }
 
-    /// An integer or double of a value.
+    /// Visits an integer or double of a value.
     fn number(&mut self, msg: Msg, field: &RawField, path: &str) -> isize {
         let bytes = field.span().of(self.buffer);
         let digits = match (msg, field.number) {
@@ -196,7 +195,7 @@ impl<'a, V: FnMut(Inside<'_>, &str, &str) -> TextEdit> Patcher<'a, V> {
     }
 }
 
-/// Whether bytes hold control characters that no text has: UTF-16 of English is valid UTF-8, with zeros in it.
+/// Whether bytes contain control characters that text does not: UTF-16 of English is valid UTF-8, with zeros in it.
 fn has_controls(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x08 | 0x0b | 0x0c | 0x1b))
 }

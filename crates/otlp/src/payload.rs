@@ -1,8 +1,7 @@
-//! **What**: [`Payload`]: one OTLP export request as wire bytes, index and pending edits; what can be read from it.
-//! **Why**: processors work on nodes, attributes and texts, never on the representation.
-//! **Invariants**: every reader sees pending edits; handles are plain numbers, a foreign or stale one reads as empty;
-//! no `Debug` (holds telemetry text).
-//! **Not here**: editing (`edit`, `text`), writing out (`encode`).
+//! [`Payload`]: one OTLP export request as wire bytes, index and pending edits, with its readers. Processors work with
+//! nodes, attributes and texts, never with the representation.
+//! Every reader sees pending edits. Handles are plain numbers; an invalid one reads as empty. No `Debug`, because it
+//! holds telemetry text. `edit` and `text` edit, `encode` writes.
 
 use bytes::Bytes;
 
@@ -16,7 +15,7 @@ use super::value::Value;
 use super::walk;
 use super::wire::{self, Span};
 
-/// One attribute as seen now (with pending edits applied).
+/// One attribute, with pending edits applied.
 #[derive(Clone, Copy)]
 pub struct Attribute<'a> {
     /// Its handle.
@@ -27,7 +26,7 @@ pub struct Attribute<'a> {
     pub value: Value<'a>,
 }
 
-/// One OTLP export request of one signal. A clone shares the request's bytes and has edits of its own.
+/// One OTLP export request of one signal. A clone shares the request's bytes and has its own edits.
 #[derive(Clone)]
 pub struct Payload {
     pub(super) signal: Signal,
@@ -36,14 +35,15 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Indexes `wire` (an ExportTrace/Metrics/LogsServiceRequest). Checks structure, UTF-8 of texts, and that values
-    /// nest at most [`super::MAX_DEPTH`] deep.
+    /// Indexes `wire` (an ExportTrace/Metrics/LogsServiceRequest). Validates the structure, UTF-8 of texts, and that
+    /// values nest at most [`super::MAX_DEPTH`] deep.
     ///
-    /// An attribute or log body that repeats a singular field, or sets several members of a oneof, is rewritten as
-    /// every protobuf decoder reads it (the last wins, messages merge), so that nothing hides behind what is read.
+    /// An attribute or log body that repeats a singular field, or sets several members of a oneof, is rewritten to the
+    /// value that every protobuf decoder reads (the last one wins, messages merge), so that no text hides in an unread
+    /// occurrence.
     ///
     /// # Errors
-    /// [`Malformed`] when the bytes are not such a request.
+    /// [`Malformed`] if the bytes are not such a request.
     pub fn parse(signal: Signal, wire: Bytes) -> Result<Self, Malformed> {
         let index = walk::index(signal, &wire)?;
         Ok(Self { signal, request: wire, index })
@@ -59,7 +59,7 @@ impl Payload {
         self.request.len()
     }
 
-    /// Spans, log records or data points that are not removed.
+    /// Number of spans, log records or data points that are not removed.
     pub fn item_count(&self) -> usize {
         self.index.items
     }
@@ -69,7 +69,7 @@ impl Payload {
         self.index.edited
     }
 
-    /// Spans, log records, data points, in wire order, without removed ones.
+    /// Spans, log records or data points in wire order, without removed ones.
     pub fn items(&self) -> impl Iterator<Item = Node> + '_ {
         self.nodes().filter(|node| is_item(self.kind(*node)))
     }
@@ -84,24 +84,24 @@ impl Payload {
         (start..).zip(nodes).filter(|(_, node)| !node.dead).map(|(index, _)| Node(index))
     }
 
-    /// What `node` is.
+    /// The kind of `node`.
     pub fn kind(&self, node: Node) -> NodeKind {
         self.index.node(node.0).kind
     }
 
-    /// Scope of a span, record or metric; Resource of a scope; Span of an event or link; Metric of a point; point of an
-    /// exemplar. None for a resource.
+    /// The parent: Scope of a span, record or metric; Resource of a scope; Span of an event or link; Metric of a
+    /// point; point of an exemplar. `None` for a resource.
     pub fn parent(&self, node: Node) -> Option<Node> {
         Some(self.index.node(node.0).parent).filter(|parent| *parent != NONE).map(Node)
     }
 
-    /// The Resource node above, or `node` itself if it is one (a node always exists, even when the request has no
-    /// Resource message on the wire).
+    /// The Resource node above, or `node` itself if it is one. The node exists even if the request has no Resource
+    /// message on the wire.
     pub fn resource(&self, node: Node) -> Node {
         self.ancestor(node, NodeKind::Resource)
     }
 
-    /// The Scope node above, or `node` itself if it is one; a resource gives itself.
+    /// The Scope node above, or `node` itself if it is one; for a resource, the resource itself.
     pub fn scope(&self, node: Node) -> Node {
         self.ancestor(node, NodeKind::Scope)
     }
@@ -116,7 +116,7 @@ impl Payload {
         at
     }
 
-    /// Live events and links of a span, exemplars of a point, points of a metric, in wire order.
+    /// Live events and links of a span, exemplars of a point, or points of a metric, in wire order.
     pub fn children(&self, node: Node) -> impl Iterator<Item = Node> + '_ {
         let end = self.index.node(node.0).end;
         self.nodes_in(node.0.saturating_add(1), end).filter(move |child| self.index.node(child.0).parent == node.0)
@@ -127,7 +127,7 @@ impl Payload {
         self.index.attr_ids(node.0).filter_map(|id| self.attribute(AttrId(id)))
     }
 
-    /// One attribute; None when it was removed.
+    /// One attribute; `None` if it was removed.
     pub fn attribute(&self, id: AttrId) -> Option<Attribute<'_>> {
         let (key, value) = self.key_and_value(self.live(id)?);
         Some(Attribute { id, key, value })
@@ -143,18 +143,18 @@ impl Payload {
         (wire::text(self.bytes(attr.state, attr.key)), self.value(attr))
     }
 
-    /// Both texts of an attribute of the usual shape after one look at the bytes: between them stand tags and lengths,
-    /// which are ASCII too as long as the text is short.
+    /// Key and text of an attribute of the common shape, validated in one pass: between them are only tags and
+    /// lengths, which are ASCII too if the text is short.
     fn key_and_text(&self, attr: &AttrRec) -> Option<(&str, &str)> {
         let both = Span { start: attr.key.start, end: attr.value.end };
         let both = simdutf8::basic::from_utf8(self.bytes(attr.state, both)).ok()?;
         let (key, rest) = both.split_at_checked(attr.key.len())?;
-        // Tag and length of the value, tag and length of the text: a byte each.
+        // The tag and length of the value and those of the text take one byte each.
         let text = rest.get(4..)?;
         (text.len() + 2 == attr.value.len()).then_some((key, text))
     }
 
-    /// The last live occurrence of `key`.
+    /// The value of the last live occurrence of `key`.
     pub fn get(&self, node: Node, key: &str) -> Option<Value<'_>> {
         self.index.find_last(&self.request, node.0, key.as_bytes()).map(|attr| self.value(attr))
     }
@@ -183,12 +183,12 @@ impl Payload {
         Some(self.bytes(field.state, field.body))
     }
 
-    /// A text field's present value; "" when absent.
+    /// The current value of a text field; "" if absent.
     pub fn text(&self, node: Node, field: Field) -> &str {
         wire::text(self.field(node, Slot::Text(field)).unwrap_or_default())
     }
 
-    /// 16 bytes, or empty when absent or of another length. Spans, links, log records, exemplars.
+    /// 16 bytes, or empty if absent or of another length. Spans, links, log records, exemplars.
     pub fn trace_id(&self, node: Node) -> &[u8] {
         self.field(node, Slot::TraceId).unwrap_or_default()
     }
@@ -198,8 +198,8 @@ impl Payload {
         self.field(node, Slot::SpanId).unwrap_or_default()
     }
 
-    /// Whether `node` is a span that no back end could place: an id of its own has the wrong length, or is all zero.
-    /// (Log records that name a trace badly belong to none, says OTLP.)
+    /// Whether `node` is a span whose own trace or span id has the wrong length or is all zero, so that no back end
+    /// can use it. (According to OTLP, a log record with an invalid trace id belongs to no trace.)
     pub fn has_bad_ids(&self, node: Node) -> bool {
         let zero = |id: &[u8]| !id.is_empty() && id.iter().all(|byte| *byte == 0);
         self.kind(node) == NodeKind::Span
@@ -208,7 +208,7 @@ impl Payload {
                 || zero(self.span_id(node)))
     }
 
-    /// Bytes of a node on the wire as it came, with all in it.
+    /// Size of a node on the wire as received, contents included, bytes.
     pub fn item_len(&self, node: Node) -> usize {
         let frame = self.index.node(node.0).frame;
         self.index.frames.get(frame as usize).map_or(0, |frame| frame.body.len())
@@ -219,13 +219,13 @@ impl Payload {
         self.field(node, Slot::ParentSpanId).unwrap_or_default()
     }
 
-    /// Span start, event time, record time (observed time when zero), point time, exemplar time; unix ns, 0 if unset.
+    /// Span start, event time, record time (observed time if zero), point time, exemplar time; unix ns, 0 if unset.
     pub fn time(&self, node: Node) -> u64 {
         let time = wire::fixed64(self.field(node, Slot::Time).unwrap_or_default());
         if time == 0 { wire::fixed64(self.field(node, Slot::ObservedTime).unwrap_or_default()) } else { time }
     }
 
-    /// Span end; 0 elsewhere.
+    /// Span end, unix ns; 0 for other nodes.
     pub fn end_time(&self, node: Node) -> u64 {
         wire::fixed64(self.field(node, Slot::EndTime).unwrap_or_default())
     }
@@ -244,13 +244,13 @@ impl Payload {
         wire::varint(self.field(node, slot).unwrap_or_default(), 0).map_or(0, |(number, _)| number as i32)
     }
 
-    /// A log record's body; None when it has none.
+    /// A log record's body, if it has one.
     pub fn body(&self, node: Node) -> Option<Value<'_>> {
         self.field(node, Slot::Body).map(Value::read)
     }
 
-    /// How often a log record's body stands on the wire: protobuf lets a field come again, and [`Payload::body`] is the
-    /// last.
+    /// Number of occurrences of a log record's body on the wire. Protobuf allows a field to be repeated;
+    /// [`Payload::body`] returns the last one.
     pub fn bodies(&self, node: Node) -> usize {
         let live = |field: &FieldRec| field.slot == Slot::Body && field.state != State::Removed;
         self.index.node_fields(node.0).filter(|(_, field)| live(field)).count()

@@ -1,7 +1,7 @@
-//! **What**: whole requests as bytes: [`merge`], [`split`], [`count_items`].
-//! **Why**: outlets fit stored batches to a back end's size limit without an index.
-//! **Invariants**: no item is lost, changed or doubled; each part repeats the resources and scopes of its items.
-//! **Not here**: edits (`payload`).
+//! Operations on whole requests as bytes: [`merge`], [`split`], [`count_items`]. Outlets use them to fit stored
+//! batches to a back end's size limit without an index.
+//! No item is lost, changed or duplicated; each part repeats the resources and scopes of its items. `payload` edits
+//! requests.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use super::schema::{Msg, Rule};
 use super::signal::Signal;
 use super::wire::{self, Cursor, LEN, RawField};
 
-/// Several requests of one signal as one: protobuf concatenation.
+/// Merges several requests of one signal by concatenation, as protobuf allows.
 pub fn merge(requests: &[Bytes]) -> Bytes {
     match requests {
         [one] => one.clone(),
@@ -20,10 +20,10 @@ pub fn merge(requests: &[Bytes]) -> Bytes {
     }
 }
 
-/// Spans, log records or data points in a request.
+/// Number of spans, log records or data points in a request.
 ///
 /// # Errors
-/// When the bytes are not such a request (only what encloses items is looked at).
+/// If the bytes are not such a request; only the messages that enclose items are checked.
 pub fn count_items(signal: Signal, request: &[u8]) -> Result<u64, Malformed> {
     count(Msg::request(signal), request, 0, request.len())
 }
@@ -41,13 +41,13 @@ fn count(msg: Msg, buffer: &[u8], start: usize, end: usize) -> Result<u64, Malfo
     Ok(items)
 }
 
-/// What a field is to a split.
+/// The role of a field in a split.
 enum Part {
     /// A span, record or point.
     Item,
-    /// A message that holds items.
+    /// A message that contains items.
     Holder(Msg),
-    /// Anything else: repeated with every part of the message.
+    /// Any other field: repeated in every part of the message.
     Shell,
 }
 
@@ -61,12 +61,12 @@ fn part(msg: Msg, field: &RawField) -> Part {
     }
 }
 
-/// Splits a request into requests of at most `max_bytes`, items in order, resources, scopes and metrics repeated as
-/// needed; a metric is divided only if it does not fit alone. A single item that is larger stays alone in a request
-/// above the limit; so do items whose resource and scope leave less than an eighth of the limit to them.
+/// Splits a request into requests of at most `max_bytes`. Items keep their order; resources, scopes and metrics are
+/// repeated as needed; a metric is divided only if it does not fit into a request of its own. A request exceeds the
+/// limit if a single item does, or if resource and scope leave less than an eighth of the limit to the items.
 ///
 /// # Errors
-/// When the bytes are not such a request.
+/// If the bytes are not such a request.
 pub fn split(signal: Signal, request: &Bytes, max_bytes: usize) -> Result<Vec<Bytes>, Malformed> {
     if request.len() <= max_bytes {
         return Ok(vec![request.clone()]);
@@ -81,7 +81,7 @@ pub fn split(signal: Signal, request: &Bytes, max_bytes: usize) -> Result<Vec<By
 struct Splitter<'a> {
     buffer: &'a [u8],
     max_bytes: usize,
-    /// The messages that are open, outermost (the request) first.
+    /// The open messages, outermost (the request) first.
     levels: Vec<Level>,
     parts: Vec<Bytes>,
 }
@@ -90,19 +90,19 @@ struct Splitter<'a> {
 struct Level {
     /// Its field number.
     number: u32,
-    /// What every part of it starts with.
+    /// The fields that every part of it starts with.
     shell: Vec<u8>,
-    /// What this part holds so far.
+    /// The contents of the current part so far.
     body: Vec<u8>,
-    /// More than the shell.
+    /// Whether the part contains more than the shell.
     filled: bool,
 }
 
-/// Upper bound of tag and length of an enclosing message.
+/// Upper bound for tag and length of an enclosing message.
 const HEAD: usize = 6;
 
 impl Splitter<'_> {
-    /// Goes through the parts of a message whose shell is written already.
+    /// Adds the fields of a message whose shell is already written.
     fn holder(&mut self, msg: Msg, start: usize, end: usize) -> Result<(), Malformed> {
         let mut cursor = Cursor::new(self.buffer, start, end);
         while let Some(field) = cursor.next()? {
@@ -120,7 +120,7 @@ impl Splitter<'_> {
         Ok(())
     }
 
-    /// Whether a message goes in piece by piece.
+    /// Whether a message must be divided.
     fn divides(&self, msg: Msg, field: &RawField) -> Result<bool, Malformed> {
         let size = field.end - field.at;
         if size <= self.room() || (msg == Msg::Metric && size <= self.empty_room()) {
@@ -129,7 +129,7 @@ impl Splitter<'_> {
         Ok(count(msg, self.buffer, field.body, field.end)? > 0)
     }
 
-    /// Bytes that still fit into the request that is being made.
+    /// Bytes that still fit into the current request.
     fn room(&self) -> usize {
         let used: usize = self.levels.iter().map(|level| level.body.len() + HEAD).sum();
         self.empty_room().saturating_sub(used.saturating_sub(self.shells()))
@@ -144,7 +144,7 @@ impl Splitter<'_> {
         self.levels.iter().map(|level| level.shell.len() + HEAD).sum()
     }
 
-    /// Adds a whole field to the innermost message, in a new request if there is no room.
+    /// Adds a whole field to the innermost message; starts a new request if there is no room.
     fn add(&mut self, field: &RawField) {
         let bytes = self.buffer.get(field.at..field.end).unwrap_or_default();
         if bytes.len() > self.room() && self.levels.iter().any(|level| level.filled) {
@@ -168,7 +168,7 @@ impl Splitter<'_> {
         Ok(())
     }
 
-    /// Ends the innermost message.
+    /// Closes the innermost message.
     fn close(&mut self) {
         let Some(level) = self.levels.pop() else { return };
         if let Some(parent) = self.levels.last_mut().filter(|_| level.filled) {
@@ -177,7 +177,7 @@ impl Splitter<'_> {
         }
     }
 
-    /// Ends the request that is being made and opens the same messages in a new one.
+    /// Closes the current request and opens the same messages in a new one.
     fn flush(&mut self) {
         let mut inner: Option<Vec<u8>> = None;
         let mut number = 0;

@@ -1,7 +1,7 @@
-//! **What**: the OTLP schema as the data plane needs it: for each message and field number, what the field is. **Why**:
-//! one table drives the index walk, the text places and the dropping of unknown fields, so none can forget one.
-//! **Invariants**: equal to `proto/` (a test compares every field with the descriptors); what is not here is unknown.
-//! **Not here**: how fields are read (`walk`, `text`).
+//! The OTLP schema for the data plane: the rule of each field of each message. One table drives the index walk, the
+//! text visits and the dropping of unknown fields, so none of them can miss a field.
+//! Equal to `proto/` (a test compares every field with the descriptors); a field that is not listed is unknown. `walk`
+//! and `text` read fields.
 
 use super::ids::{Field, NodeKind};
 use super::signal::Signal;
@@ -45,7 +45,7 @@ pub(super) enum Msg {
     KeyValueList,
 }
 
-/// What an indexed singular field holds.
+/// Contents of an indexed singular field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slot {
     Text(Field),
@@ -62,7 +62,7 @@ pub(super) enum Slot {
     Severity,
 }
 
-/// What a field is.
+/// The meaning of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
     /// Not in the schema.
@@ -75,21 +75,21 @@ pub(super) enum Rule {
     ValueText,
     /// The bytes member of an AnyValue.
     ValueBytes,
-    /// An id of exactly so many bytes; of another length it counts as unknown (it could carry text).
+    /// An id of exactly this many bytes; one of another length counts as unknown, because it could contain text.
     Id(Slot, usize),
-    /// A number that nobody reads: wire type.
+    /// A number without a reader; its wire type.
     Number(u8),
-    /// Repeated numbers, packed or not: wire type of one.
+    /// Repeated numbers, packed or not; wire type of one.
     Numbers(u8),
-    /// A number that readers ask for: wire type.
+    /// A number with a reader; its wire type.
     Read(Slot, u8),
     /// An attribute of the node.
     Attribute,
     /// An AnyValue: a log body, an attribute's value, an element.
     Value,
-    /// A message that belongs to the node around it.
+    /// A message that belongs to the enclosing node.
     Inner(Msg),
-    /// A message that is a node (Resource and Scope nodes stand at their envelopes).
+    /// A message that is a node (for Resource and Scope, the envelope).
     Node(Msg, NodeKind),
 }
 
@@ -114,7 +114,7 @@ impl Msg {
         }
     }
 
-    /// What field `number` of this message is.
+    /// The rule of field `number` of this message.
     #[inline]
     pub(super) fn rule(self, number: u32) -> Rule {
         match self {
@@ -256,7 +256,7 @@ impl Msg {
         }
     }
 
-    /// Field number of the node's attributes in this message, if it has them.
+    /// Field number of the node's attributes in this message; 0 if it has none.
     pub(super) fn attributes_number(self) -> u32 {
         match self {
             Self::Resource | Self::ResourceSpans | Self::ResourceMetrics | Self::ResourceLogs => 1,
@@ -289,14 +289,14 @@ fn log_record(number: u32) -> Rule {
     }
 }
 
-/// Where a text field of a node kind is written when the wire has none: the message that holds it stands inside the
-/// node's own message (`inner`: its field number), and `number` is the field in it.
+/// Where a text field is written if it is absent: `number` is its field number, in the node's own message or, if
+/// `inner` is set, in the message in that field of the node.
 pub(super) struct Home {
     pub(super) inner: Option<u32>,
     pub(super) number: u32,
 }
 
-/// The home of `field` on a node of `kind`; None when that kind has no such field.
+/// The home of `field` on a node of `kind`; `None` if that kind has no such field.
 pub(super) fn home(kind: NodeKind, field: Field) -> Option<Home> {
     let (inner, number) = match (kind, field) {
         (NodeKind::Resource | NodeKind::Scope, Field::SchemaUrl) => (None, 3),

@@ -1,4 +1,4 @@
-//! **What**: the three OTLP signals. **Not here**: profiles (development status, not supported).
+//! The OTLP signals. Profiles are not supported (development status).
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ impl Signal {
     /// All signals, in the order of the specification.
     pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
 
-    /// `traces`, `metrics` or `logs`: the word in pipeline ids and URL paths.
+    /// `traces`, `metrics` or `logs`, as in pipeline ids and URL paths.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Traces => "traces",
@@ -27,7 +27,7 @@ impl Signal {
         }
     }
 
-    /// The Collector's noun for one item in metric names: `spans`, `metric_points`, `log_records`.
+    /// The Collector's noun for items in metric names: `spans`, `metric_points`, `log_records`.
     pub fn items(self) -> &'static str {
         match self {
             Self::Traces => "spans",
@@ -36,7 +36,7 @@ impl Signal {
         }
     }
 
-    /// So many items, as people say it: `1 span`, `2 log records`.
+    /// A number of items in words: `1 span`, `2 log records`.
     pub fn counted(self, items: u64) -> String {
         let many = self.items().replace('_', " ");
         let one = many.strip_suffix('s').unwrap_or(&many);

@@ -1,7 +1,6 @@
-//! **What**: replies: the partial success of an export, `google.rpc.Status`, the codes and what clients may retry.
-//! **Why**: receivers answer and exporters judge by the same tables (OTLP specification 1.10, `protocol/otlp`).
-//! **Invariants**: texts are ours or a back end's, never payload.
-//! **Not here**: which reason becomes which status (`receivers/otlp`, `exporters/`).
+//! Replies: the partial success of an export, `google.rpc.Status`, status codes and their retryability. Receivers
+//! answer and exporters decide by the same tables (OTLP specification 1.10, `protocol/otlp`).
+//! Texts are our own or a back end's, never payload. `receivers/otlp` and `exporters` map reasons to statuses.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -35,20 +34,20 @@ pub enum Code {
     Unauthenticated = 16,
 }
 
-/// What a client may do with a status.
+/// Whether a client may retry after a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// The data was taken.
+    /// The data was accepted.
     Done,
-    /// Send again later.
+    /// Retry later.
     Yes,
-    /// Send again later if the server sent RetryInfo, else drop.
+    /// Retry later if the server sent RetryInfo; otherwise drop.
     WithRetryInfo,
     /// Drop.
     No,
 }
 
-/// Every gRPC code: its name and what OTLP says about retrying it.
+/// Every gRPC code with its name and its retry rule in OTLP.
 pub const CODES: [(Code, &str, Retry); 17] = [
     (Code::Ok, "OK", Retry::Done),
     (Code::Cancelled, "CANCELLED", Retry::Yes),
@@ -70,7 +69,7 @@ pub const CODES: [(Code, &str, Retry); 17] = [
 ];
 
 impl Code {
-    /// The code with this number; unknown numbers are `Unknown`, as gRPC has it.
+    /// The code with this number; unknown numbers are `Unknown`, as in gRPC.
     pub fn from_number(number: i32) -> Self {
         let found = CODES.iter().find(|(code, ..)| *code as i32 == number);
         found.map_or(Self::Unknown, |(code, ..)| *code)
@@ -81,16 +80,16 @@ impl Code {
         CODES.iter().find(|(code, ..)| *code == self).map_or("UNKNOWN", |(_, name, _)| name)
     }
 
-    /// What a client may do.
+    /// Whether a client may retry.
     pub fn retry(self) -> Retry {
         CODES.iter().find(|(code, ..)| *code == self).map_or(Retry::No, |(.., retry)| *retry)
     }
 }
 
-/// The HTTP statuses after which OTLP/HTTP clients send again.
+/// The HTTP statuses after which OTLP/HTTP clients retry.
 pub const RETRYABLE_HTTP: [u16; 4] = [429, 502, 503, 504];
 
-/// What a client may do with an HTTP status.
+/// Whether a client may retry after an HTTP status.
 pub fn http_retry(status: u16) -> Retry {
     match status {
         200..=299 => Retry::Done,
@@ -99,7 +98,7 @@ pub fn http_retry(status: u16) -> Retry {
     }
 }
 
-/// A `google.rpc.Status` to be sent.
+/// A `google.rpc.Status` to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The code.
@@ -108,7 +107,7 @@ pub struct Status {
     pub message: String,
     /// Sent as RetryInfo.
     pub retry_after: Option<Duration>,
-    /// Sent as BadRequest: what is wrong with the body.
+    /// Sent as BadRequest: the fault in the body.
     pub violation: Option<String>,
 }
 
@@ -116,7 +115,7 @@ const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 
 impl Status {
-    /// As protobuf: `grpc-status-details-bin` and bodies of `application/x-protobuf`.
+    /// Encodes to protobuf, for `grpc-status-details-bin` and bodies of `application/x-protobuf`.
     pub fn to_protobuf(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_number(&mut out, 1, self.code as u64);
@@ -138,7 +137,7 @@ impl Status {
         out
     }
 
-    /// As JSON: bodies of `application/json`.
+    /// Encodes to JSON, for bodies of `application/json`.
     pub fn to_json(&self) -> String {
         let mut out = String::new();
         let _ = write!(out, "{{\"code\":{},\"message\":", self.code as u8);
@@ -167,11 +166,11 @@ impl Status {
     }
 }
 
-/// When a server's `google.rpc.Status` (protobuf) says that the request may be sent again. None without RetryInfo;
-/// a RetryInfo without a delay is zero.
+/// The retry delay in a server's `google.rpc.Status` (protobuf). `None` without RetryInfo; a RetryInfo without a delay
+/// is zero.
 ///
 /// # Errors
-/// When the bytes are not such a message.
+/// If the bytes are not such a message.
 pub fn read_retry_info(status: &[u8]) -> Result<Option<Duration>, Malformed> {
     let mut cursor = Cursor::new(status, 0, status.len());
     while let Some(field) = cursor.next()? {
@@ -224,16 +223,17 @@ fn put_detail(out: &mut Vec<u8>, kind: &str, value: &[u8]) {
     wire::put_bytes(out, 3, &any);
 }
 
-/// What a server says of an export that it took in part. No `Debug`: a back end's message may quote what it was sent.
+/// A server's answer to an export that was accepted in part. No `Debug`: a back end's message may quote what it
+/// received.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PartialSuccess {
-    /// Spans, points or records that were not taken; 0 with a message is a warning.
+    /// Number of rejected spans, points or records; 0 with a message is a warning.
     pub rejected: i64,
-    /// Why, in English.
+    /// The reason, in English.
     pub message: String,
 }
 
-/// An `Export*ServiceResponse`, protobuf. None is full success: no bytes.
+/// Encodes an `Export*ServiceResponse` to protobuf. `None` is full success: no bytes.
 pub fn response_to_protobuf(partial: Option<&PartialSuccess>) -> Vec<u8> {
     let mut out = Vec::new();
     if let Some(partial) = partial {
@@ -245,7 +245,7 @@ pub fn response_to_protobuf(partial: Option<&PartialSuccess>) -> Vec<u8> {
     out
 }
 
-/// An `Export*ServiceResponse` of `signal`, JSON. None is full success: `{}`.
+/// Encodes an `Export*ServiceResponse` of `signal` to JSON. `None` is full success: `{}`.
 pub fn response_to_json(signal: Signal, partial: Option<&PartialSuccess>) -> String {
     let Some(partial) = partial else { return "{}".to_owned() };
     let name = match signal {
@@ -259,10 +259,10 @@ pub fn response_to_json(signal: Signal, partial: Option<&PartialSuccess>) -> Str
     out
 }
 
-/// Reads an `Export*ServiceResponse`. None is full success; so is a partial success with nothing in it.
+/// Decodes an `Export*ServiceResponse`. `None` is full success, as is an empty partial success.
 ///
 /// # Errors
-/// When the bytes are not such a response.
+/// If the bytes are not such a response.
 pub fn read_response(body: &[u8]) -> Result<Option<PartialSuccess>, Malformed> {
     let mut partial = PartialSuccess::default();
     let mut cursor = Cursor::new(body, 0, body.len());
@@ -283,7 +283,7 @@ pub fn read_response(body: &[u8]) -> Result<Option<PartialSuccess>, Malformed> {
     Ok(Some(partial).filter(|partial| *partial != PartialSuccess::default()))
 }
 
-/// A number field; left out when 0, as proto3 does.
+/// Appends a number field, unless it is 0, as in proto3.
 fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     if value != 0 {
         wire::put_tag(out, number, VARINT);

@@ -1,4 +1,4 @@
-//! The data plane against prost as the oracle.
+//! Tests of the data plane with prost as the oracle.
 
 pub(crate) mod completeness;
 mod edits;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::{Payload, Signal};
 
-/// Parses what must parse.
+/// Parses a request that must be valid.
 fn parse(signal: Signal, bytes: &[u8]) -> Payload {
     Payload::parse(signal, Bytes::copy_from_slice(bytes)).expect("a good request")
 }

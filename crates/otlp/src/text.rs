@@ -1,9 +1,8 @@
-//! **What**: [`Payload::edit_text`]: every text of a request shown to a visitor that may replace it.
-//! **Why**: redaction must not be able to forget a place; the schema decides what is visited, not the caller.
-//! **Invariants**: every string field, key, string value and what is UTF-8 of a bytes value, at every level, every
-//! occurrence, added ones too; slots and empty texts are left out; numbers and ids are not text. Entries of maps and
-//! bytes that are no text are shown as such.
-//! **Not here**: what is replaced (`processors/redact`).
+//! [`Payload::edit_text`]: shows every text of a request to a visitor, which may replace it. The schema decides which
+//! texts are visited, not the caller, so redaction cannot miss one.
+//! Visited are: every string field, key and string value, and the UTF-8 parts of bytes values, at every level and
+//! every occurrence, added ones included. Slots, empty texts, numbers and ids are not visited. Entries of maps and
+//! bytes that are not text are visited as such. `processors/redact` decides what is replaced.
 
 use super::check::Shape;
 use super::ids::{AttrId, Field, Node};
@@ -16,39 +15,39 @@ use super::value::OwnedValue;
 use super::value::put_key_value;
 use super::wire::{self, Cursor, Span};
 
-/// Where a text stands, for rules that depend on it.
+/// The position of a text, for rules that depend on it.
 pub struct Place<'a> {
-    /// The node it belongs to.
+    /// The node that it belongs to.
     pub node: Node,
-    /// What it is.
+    /// Its kind.
     pub kind: PlaceKind,
-    /// The occurrence of an attribute that it stands in: a node may hold one key several times. None for fields and
+    /// The attribute occurrence that contains it (a node may have one key several times). `None` for fields and
     /// bodies.
     pub attribute: Option<AttrId>,
-    /// Top-level attribute key (or "" for fields and bodies); nested map keys are in `path_key`. The key as it was
-    /// before this visit, also when the visitor has just replaced it.
+    /// Top-level attribute key ("" for fields and bodies), as it was before this visit, even if the visitor has just
+    /// replaced it. Keys of nested maps are in `path_key`.
     pub key: &'a str,
-    /// Innermost key: for nested map values the map entry's key, else equal to `key`.
+    /// Innermost key: for values in nested maps the entry's key, otherwise equal to `key`.
     pub path_key: &'a str,
-    /// The bytes of a [`PlaceKind::Binary`]; else empty.
+    /// The bytes of a [`PlaceKind::Binary`]; otherwise empty.
     pub bytes: &'a [u8],
 }
 
-/// The kind of text place.
+/// The kind of a text place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PlaceKind {
     /// An attribute's key (or a nested map's key).
     Key,
     /// A string value of an attribute or nested value.
     Value,
-    /// A bytes value (of an attribute or body, nested too) that is text, or a stretch of it that is.
+    /// A bytes value (of an attribute or body, nested too) that is text, or a run of text in it.
     BytesValue,
-    /// A bytes value that is no text (not UTF-8, or with control characters); the text is empty. Kept, its stretches
-    /// of text are shown.
+    /// A bytes value that is not text (not UTF-8, or with control characters); the text is empty. If the visitor keeps
+    /// it, its runs of text are visited.
     Binary,
-    /// An entry of a map inside a value, before what it holds; the text is empty. Only it can be removed.
+    /// An entry of a map inside a value, visited before its contents; the text is empty. Only entries can be removed.
     Entry {
-        /// It holds a number or boolean.
+        /// Whether the entry contains a number or boolean.
         number: bool,
     },
     /// A string in a log body (nested too).
@@ -59,7 +58,7 @@ pub enum PlaceKind {
     Other,
 }
 
-/// What a text inside a value is; `text` is what its strings are.
+/// The kind of a place inside a value; `text` is the kind of its strings.
 fn kind_of(inside: Inside<'_>, text: PlaceKind) -> (PlaceKind, &[u8]) {
     match inside {
         Inside::Key => (PlaceKind::Key, &[]),
@@ -67,14 +66,14 @@ fn kind_of(inside: Inside<'_>, text: PlaceKind) -> (PlaceKind, &[u8]) {
         Inside::Bytes => (PlaceKind::BytesValue, &[]),
         Inside::Binary(bytes) => (PlaceKind::Binary, bytes),
         Inside::Entry(number) => (PlaceKind::Entry { number }, &[]),
-        // texts alone are shown here
+        // this patcher visits texts only
         Inside::Number(_) => (PlaceKind::Other, &[]),
     }
 }
 
 impl Payload {
-    /// Visits every text place of the request (edits applied, slots and empty texts excluded), every occurrence.
-    /// `visit` gets the place and the text and says what becomes of it.
+    /// Visits every text of the request and every occurrence (edits applied, slots and empty texts excluded). `visit`
+    /// gets the place and the text and returns the edit.
     pub fn edit_text<F>(&mut self, mut visit: F)
     where
         F: FnMut(&Place<'_>, &str) -> TextEdit,
@@ -186,7 +185,7 @@ impl Payload {
         }
     }
 
-    /// The new KeyValue of an attribute of a usual shape; None if nothing changes.
+    /// The new KeyValue of an attribute of a common shape; `None` if nothing changes.
     fn plain_rewritten<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
     where
         F: FnMut(&Place<'_>, &str) -> TextEdit,
@@ -219,7 +218,7 @@ impl Payload {
         Some(new)
     }
 
-    /// The new KeyValue of any attribute; None if nothing changes.
+    /// The new KeyValue of any attribute; `None` if nothing changes.
     fn rewritten<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
     where
         F: FnMut(&Place<'_>, &str) -> TextEdit,

@@ -1,15 +1,13 @@
-//! **What**: `AnyValue` and `KeyValue`: views for reading, owned values for writing.
-//! **Invariants**: views borrow the request; values nest at most [`MAX_DEPTH`] deep; reading never fails (what is read
-//! was checked when it came in).
-//! **Not here**: JSON text of a value (`value_json`), replacing texts inside values (`patch`), the checks on arrival
-//! (`check`).
+//! `AnyValue` and `KeyValue`: views for reading, owned values for writing. Views borrow the request; values nest at
+//! most [`MAX_DEPTH`] deep; reading never fails, because received values were validated. `check` validates,
+//! `value_json` writes JSON text, `patch` replaces texts inside values.
 
 use super::wire::{self, Cursor, FIXED64, RawField, Span, VARINT};
 
-/// How deep values may nest: the value of an attribute is level 1, an element of a list in it level 2.
+/// Maximum nesting depth: the value of an attribute is level 1, an element of a list in it level 2.
 pub const MAX_DEPTH: usize = 64;
 
-/// An `AnyValue`, as a view. `List` and `Map` are walked with [`Value::items`] / [`Value::entries`].
+/// A view of an `AnyValue`. [`Value::items`] and [`Value::entries`] iterate over `List` and `Map`.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
     /// No member is set.
@@ -30,7 +28,7 @@ pub enum Value<'a> {
     Map(Nested<'a>),
 }
 
-/// The wire bytes of a nested value (private representation).
+/// The wire bytes of a nested value.
 #[derive(Clone, Copy)]
 pub struct Nested<'a>(pub(super) &'a [u8]);
 
@@ -47,12 +45,12 @@ pub enum OwnedValue {
     Double(f64),
     /// A list of strings.
     StrList(Vec<String>),
-    /// Structure, as made by [`OwnedValue::json`].
+    /// A nested value, made by [`OwnedValue::json`].
     Structure(Vec<u8>),
 }
 
 impl<'a> Value<'a> {
-    /// Reads the body of an `AnyValue` message. The last member wins, as for every protobuf decoder.
+    /// Reads the body of an `AnyValue` message. The last member wins, as in every protobuf decoder.
     pub(super) fn read(body: &'a [u8]) -> Self {
         if let Some((start, end)) = wire::field_of(body, 0, 0x0a).filter(|(_, end)| *end == body.len()) {
             return Self::Str(wire::text(body.get(start..end).unwrap_or_default()));
@@ -85,7 +83,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Integer reading: Int, integral Double, decimal Str ("1234"); else None.
+    /// Reads an integer from Int, integral Double or decimal Str ("1234"); otherwise `None`.
     pub fn as_count(&self) -> Option<i64> {
         match *self {
             Self::Int(number) => Some(number),
@@ -98,7 +96,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Boolean reading: Bool, or the strings "true" and "false"; else None.
+    /// Reads a boolean from Bool or the strings "true" and "false"; otherwise `None`.
     pub fn as_bool(&self) -> Option<bool> {
         match *self {
             Self::Bool(flag) => Some(flag),
@@ -130,13 +128,13 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields of a message that was checked before.
+/// The fields of a validated message.
 pub(super) fn fields(body: &[u8]) -> impl Iterator<Item = RawField> {
     let mut cursor = Cursor::new(body, 0, body.len());
     std::iter::from_fn(move || cursor.next().ok().flatten())
 }
 
-/// Key and value ranges of a checked KeyValue.
+/// The ranges of key and value in a validated KeyValue.
 pub(super) fn key_value(buffer: &[u8], span: Span) -> (Span, Span) {
     let mut cursor = Cursor::over(buffer, span);
     let (mut key, mut value) = (Span::default(), Span::default());
@@ -151,7 +149,7 @@ pub(super) fn key_value(buffer: &[u8], span: Span) -> (Span, Span) {
 }
 
 impl OwnedValue {
-    /// Size of what [`OwnedValue::put`] appends.
+    /// Number of bytes that [`OwnedValue::put`] appends.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Str(text) => wire::field_len(1, text.len()),
@@ -163,8 +161,7 @@ impl OwnedValue {
         }
     }
 
-    /// Appends the body of an `AnyValue` message.
-    /// Structure from JSON. Numbers beyond 64 bits become doubles.
+    /// Converts JSON. Integers that do not fit `i64` become doubles.
     pub fn json(value: &serde_json::Value) -> Self {
         let mut body = Vec::new();
         put_json(value, &mut body);
@@ -235,7 +232,7 @@ fn list_item_len(text: &str) -> usize {
     wire::field_len(1, wire::field_len(1, text.len()))
 }
 
-/// Appends the body of a KeyValue whose value is the AnyValue body `value`; None leaves the value out.
+/// Appends the body of a KeyValue with the AnyValue body `value`; `None` omits the value.
 pub(super) fn put_key_value(out: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>) {
     if !key.is_empty() {
         wire::put_bytes(out, 1, key);

@@ -1,8 +1,7 @@
-//! **What**: a [`Value`] as compact JSON, always the same text for the same value.
-//! **Why**: commitments and fragments are made over it.
-//! **Invariants**: no spaces; map entries in wire order, duplicates kept; integers as numbers; bytes as base64;
-//! `"NaN"`, `"Infinity"`, `"-Infinity"` as strings; only `"`, `\` and control characters are escaped.
-//! **Not here**: the OTLP/JSON encoding of requests (`json`), which tags every value with its type.
+//! Writes a [`Value`] as compact JSON. The text is canonical, because commitments and fragments are computed from it:
+//! no spaces; map entries in wire order, duplicates kept; integers as numbers; bytes as base64; `"NaN"`, `"Infinity"`,
+//! `"-Infinity"` as strings; only `"`, `\` and control characters are escaped. `json` encodes whole requests as
+//! OTLP/JSON, which tags every value with its type.
 
 use std::fmt::Write;
 
@@ -11,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::value::Value;
 
-/// JSON text made from removed content.
+/// JSON text of removed content.
 pub type ContentJson = String;
 
 impl Value<'_> {
@@ -60,7 +59,7 @@ pub(super) fn write_double(number: f64, out: &mut String) {
     } else if number.is_infinite() {
         out.push_str(if number > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
     } else {
-        // The shortest text that reads back as the same double; `1.0`, `1e21`.
+        // The shortest text that parses to the same double; `1.0`, `1e21`.
         let _ = write!(out, "{number:?}");
     }
 }

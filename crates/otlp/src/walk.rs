@@ -1,6 +1,6 @@
-//! **What**: the one walk over a request: checks it and fills the index. **Invariants**: driven by `schema`; everything
-//! is seen once; no recursion but that of the schema and of values, which is bounded; no allocation per attribute.
-//! **Not here**: reading and editing (`payload`, `edit`).
+//! The one pass over a request that validates it and fills the index. Driven by `schema`; every field is visited once;
+//! recursion follows the schema and values, whose depth is bounded; nothing is allocated per attribute. `payload`
+//! reads, `edit` edits.
 
 use super::check::{self, Found, expect};
 use super::ids::NodeKind;
@@ -11,13 +11,13 @@ use super::schema::{Msg, Rule, Slot};
 use super::signal::Signal;
 use super::wire::{self, Cursor, LEN, RawField, Span};
 
-/// Spans, records or points of one request: what is found out about each takes far more memory than it may have on
-/// the wire, where two bytes are enough.
+/// Maximum number of spans, records or points in one request: the data kept about each takes far more memory than the
+/// two bytes it may have on the wire.
 const MAX_ITEMS: usize = 1 << 18;
-/// Nodes, attributes, fields and messages of one request, for the same reason.
+/// Maximum number of nodes, attributes, fields and messages in one request, for the same reason.
 const MAX_ELEMENTS: usize = 1 << 22;
 
-/// Singular fields that a node may have, repeated ones counted each time; the schema has at most eight.
+/// Maximum number of singular fields of a node, repetitions included; the schema has at most eight.
 const MAX_FIELDS: u8 = 64;
 
 /// Indexes `request`.
@@ -35,9 +35,9 @@ pub(super) fn index(signal: Signal, request: &[u8]) -> Result<Index, Malformed> 
 struct Walk<'a> {
     request: &'a [u8],
     index: Index,
-    /// Bodies seen in this log record.
+    /// Bodies seen in the current log record.
     bodies: usize,
-    /// They have to be merged.
+    /// The bodies have to be merged.
     body_repeated: bool,
 }
 
@@ -156,8 +156,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// An attribute that repeats singular fields is rewritten as every decoder reads it: nothing hides behind the
-    /// occurrence that wins.
+    /// Rewrites an attribute that repeats singular fields to the value that every decoder reads, so that no text hides
+    /// in an occurrence that another one replaces.
     #[cold]
     fn merge_attribute(&mut self, index: u32, field: &RawField) {
         let Some(mut attr) = self.index.attrs.get(index as usize).copied() else { return };
@@ -208,7 +208,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Repeated numbers, packed or one by one.
+    /// Validates repeated numbers, packed or not.
     fn numbers(&mut self, wire: u8, field: &RawField) -> Result<(), Malformed> {
         if field.wire != LEN {
             return expect(field, wire);
@@ -237,7 +237,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Several bodies of one record, or a body with several members: merged into the last, as every decoder reads it.
+    /// Merges several bodies of one record, or a body with several members, into the last one, as every decoder does.
     #[cold]
     fn merge_bodies(&mut self, node: u32) {
         let bodies: Vec<(u32, FieldRec)> = (self.index.node_fields(node))

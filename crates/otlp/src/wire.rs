@@ -1,7 +1,7 @@
-//! **What**: protobuf wire format: varints, a cursor over the fields of one message, writers of tags and lengths.
-//! **Why**: every other file of this folder reads and writes through these few functions.
-//! **Invariants**: never reads past the message; offsets are positions in the whole buffer; no allocation on reading.
-//! **Not here**: which field is what (`schema`).
+//! Protobuf wire format: varints, a cursor over the fields of one message, writers of tags and lengths. All other
+//! modules of this crate read and write through these functions.
+//! Reading never goes beyond the message and never allocates; offsets are positions in the whole buffer. `schema`
+//! knows the meaning of fields.
 
 use super::malformed::Malformed;
 
@@ -14,7 +14,7 @@ pub(super) const LEN: u8 = 2;
 /// Wire type 5.
 pub(super) const FIXED32: u8 = 5;
 
-/// A byte range of a buffer. Requests above 4 GiB are refused, so 32 bits are enough.
+/// A byte range of a buffer. 32 bits suffice, because requests above 4 GiB are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: u32,
@@ -34,7 +34,7 @@ impl Span {
         self.end <= self.start
     }
 
-    /// The bytes; empty when out of range.
+    /// The bytes; empty if out of range.
     pub(super) fn of(self, buffer: &[u8]) -> &[u8] {
         buffer.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
@@ -56,7 +56,7 @@ impl RawField {
     }
 }
 
-/// Walks the fields of one message.
+/// Iterates over the fields of one message.
 pub(super) struct Cursor<'a> {
     /// The buffer, cut at the message's end.
     buffer: &'a [u8],
@@ -64,7 +64,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Over `buffer[start..end]`; offsets stay those of `buffer`.
+    /// Iterates over `buffer[start..end]`; offsets stay those of `buffer`.
     pub(super) fn new(buffer: &'a [u8], start: usize, end: usize) -> Self {
         Self { buffer: buffer.get(..end).unwrap_or_default(), pos: start }
     }
@@ -73,8 +73,8 @@ impl<'a> Cursor<'a> {
         Self::new(buffer, span.start as usize, span.end as usize)
     }
 
-    /// The next field, or None at the end of the message. Inlined whole: returned through memory, it would cost more
-    /// than the walk itself.
+    /// The next field; `None` at the end of the message. Always inlined: returning the result through memory would
+    /// cost more than the walk itself.
     #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<RawField>, Malformed> {
         let at = self.pos;
@@ -120,7 +120,7 @@ fn malformed(what: &'static str, at: usize) -> Malformed {
     Malformed { what, at }
 }
 
-/// The payload of the LEN field at `at`, if it has this tag of one byte and lies within `body`.
+/// The payload of the LEN field at `at`, if it has this one-byte tag and lies within `body`.
 #[inline(always)]
 pub(super) fn field_of(body: &[u8], at: usize, tag: u8) -> Option<(usize, usize)> {
     if *body.get(at)? != tag {
@@ -131,7 +131,7 @@ pub(super) fn field_of(body: &[u8], at: usize, tag: u8) -> Option<(usize, usize)
     (end <= body.len()).then_some((start, end))
 }
 
-/// Reads a varint at `pos`: the value and the position after it. None when cut off or longer than 64 bits.
+/// Reads a varint at `pos`: the value and the position after it. `None` if it is cut off or longer than 64 bits.
 #[inline(always)]
 pub(super) fn varint(buffer: &[u8], pos: usize) -> Option<(u64, usize)> {
     let first = *buffer.get(pos)?;
@@ -157,7 +157,7 @@ fn long_varint(buffer: &[u8], pos: usize) -> Option<(u64, usize)> {
     None
 }
 
-/// Bytes that `value` takes as a varint.
+/// Number of bytes of `value` as a varint.
 pub(super) fn varint_len(value: u64) -> usize {
     ((64 - (value | 1).leading_zeros()) as usize).div_ceil(7)
 }
@@ -174,7 +174,7 @@ pub(super) fn put_tag(out: &mut Vec<u8>, number: u32, wire: u8) {
     put_varint(out, u64::from(number) << 3 | u64::from(wire));
 }
 
-/// Tag and length of a LEN field.
+/// Writes tag and length of a LEN field.
 pub(super) fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
     put_tag(out, number, LEN);
     put_varint(out, length as u64);
@@ -196,7 +196,7 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
     bytes.is_ascii() || simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
-/// Text that was validated when it was read or written; "" if it should not be text.
+/// Text that was validated when it was read or written; "" if it is not UTF-8.
 pub(super) fn text(bytes: &[u8]) -> &str {
     simdutf8::basic::from_utf8(bytes).unwrap_or_default()
 }

@@ -1,7 +1,6 @@
-//! **What**: a written table ([`File`]) made into a [`Table`], or everything that is wrong with it, each with its
-//! place. **Invariants**: a price that can't be held exactly (also after its multipliers), an unknown unit or variable,
-//! an id or name that stands twice, windows that overlap, a loop of aliases: each refuses the table. **Not here**:
-//! overlays.
+//! Compiles a parsed table ([`File`]) into a [`Table`], or returns all its problems, each with its place.
+//! A table is refused if a price cannot be held exactly (also after its multipliers), a unit or variable is unknown,
+//! an id or name occurs twice, windows overlap, or aliases form a loop. `lay` and `overlay` apply overlays.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,16 +16,16 @@ use super::schema::{self, File, SCHEMA};
 use super::table::{Adjust, Catalog, Memo, Model, Prices, Provider, Rate, Table, Tier};
 use super::unit::{Fee, Unit, Variable};
 
-/// Providers that sell others' models, whether a table says so or not.
+/// Providers that sell the models of others, even if the table does not say so.
 const RESELLERS: [&str; 7] = ["azure", "aws", "groq", "openrouter", "together", "fireworks", "cerebras"];
-/// Problems that are told at a time.
+/// Maximum number of problems reported for a table.
 const MAX_PROBLEMS: usize = 50;
-/// Adjustments of one window.
+/// Maximum number of adjustments in one window.
 const MAX_ADJUST: usize = 64;
-/// Fees are per this many uses.
+/// Fees are written per this many uses.
 const FEE_PER: u64 = 1_000;
 
-/// Where a unit without a price looks, in tables that importers make.
+/// In imported tables: the unit whose price applies to a unit that has none.
 pub(super) const PARENTS: &[(&str, &str)] = &[
     ("cache_read", "input"),
     ("cache_write", "input"),
@@ -46,13 +45,13 @@ pub(super) const PARENTS: &[(&str, &str)] = &[
     ("reasoning", "output"),
 ];
 
-/// One thing wrong: a path such as `providers.openai.models[3].rates[0]`, and what.
+/// One problem: a path such as `providers.openai.models[3].rates[0]`, and a description.
 pub(super) struct Wrong {
     pub(super) path: String,
     pub(super) what: String,
 }
 
-/// Makes a table; `digest` stands in its stamp.
+/// Compiles a table; `digest` becomes part of its stamp.
 pub(super) fn compile(file: &File, digest: &str) -> Result<Table, Vec<Wrong>> {
     compile_each(file, digest, |reader, provider, models| {
         let catalog = reader.catalog(&provider.key, models);
@@ -60,8 +59,7 @@ pub(super) fn compile(file: &File, digest: &str) -> Result<Table, Vec<Wrong>> {
     })
 }
 
-/// The same of a table known to be right, whose providers' models are read from their text when they are first asked
-/// for.
+/// Like [`compile`], for a table known to be valid: a provider's models are parsed from their text on first use.
 pub(super) fn compile_unread<M: Copy>(
     file: &File<schema::Provider<M>>,
     text: impl Fn(M) -> &'static str,
@@ -110,17 +108,17 @@ fn compile_each<M>(
     if reader.wrong.is_empty() { Ok(table) } else { Err(reader.wrong) }
 }
 
-/// When a window begins, Unix ns.
+/// Start of a window, Unix ns.
 pub(super) fn start(rate: &schema::Rate) -> u64 {
     rate.from.as_deref().and_then(time).unwrap_or(0)
 }
 
-/// When it ends.
+/// End of a window, Unix ns.
 pub(super) fn end(rate: &schema::Rate) -> u64 {
     rate.to.as_deref().map_or(u64::MAX, |text| time(text).unwrap_or(u64::MAX))
 }
 
-/// RFC 3339 as Unix ns.
+/// Parses RFC 3339 into Unix ns.
 pub(super) fn time(text: &str) -> Option<u64> {
     u64::try_from(OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos()).ok()
 }
@@ -128,7 +126,7 @@ pub(super) fn time(text: &str) -> Option<u64> {
 struct Reader {
     per_tokens: u64,
     wrong: Vec<Wrong>,
-    /// Windows that several models have, by a hash of how they are written.
+    /// Windows shared by several models, by a hash of their contents.
     shared: HashMap<u64, Arc<[Rate]>>,
 }
 
@@ -272,7 +270,7 @@ impl Reader {
         Model { id: data.id.as_str().into(), rates: self.share(rates) }
     }
 
-    /// The same windows of another model, if there are: half of all models have another's prices.
+    /// Returns an equal list of windows of another model if there is one: half of all models share their prices.
     fn share(&mut self, rates: Vec<Rate>) -> Arc<[Rate]> {
         let mut hash = DefaultHasher::new();
         for rate in &rates {
@@ -310,7 +308,7 @@ impl Reader {
         rate
     }
 
-    /// Each multiplier alone and all together must leave every price a whole number of 1e-18 USD.
+    /// Each multiplier, and the product of all, must leave every price a whole number of 1e-18 USD.
     fn check_multipliers(&mut self, name: &str, place: &str, rate: &Rate) {
         let mut ratios: Vec<Ratio> = rate.adjust.iter().filter_map(|adjust| adjust.multiply).collect();
         let all = ratios.iter().try_fold(Ratio::ONE, |all, ratio| all.times(*ratio));

@@ -1,24 +1,24 @@
-//! **What**: exact money: [`Usd`] in 1e-18 USD, and multipliers as fractions. **Invariants**: decimals come from text,
-//! never through floats; nothing is rounded: what can't be held exactly is refused.
+//! Exact money: [`Usd`] in 1e-18 USD, and multipliers as fractions. Decimals are parsed from text, never through
+//! floats, and never rounded: a value that cannot be held exactly is rejected.
 
 /// An amount in 1e-18 USD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Usd(pub i128);
 
-/// Digits after the point of [`Usd`].
+/// Number of decimal places of [`Usd`].
 const SCALE: u32 = 18;
 
 impl Usd {
     /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// Decimal text as an amount; None when it is no decimal or finer than 1e-18.
+    /// Parses decimal text; `None` if it is not a decimal or finer than 1e-18.
     pub fn parse(text: &str) -> Option<Self> {
         let decimal = Decimal::parse(text)?;
         scale_up(decimal.digits, SCALE.checked_sub(decimal.scale)?).map(Self)
     }
 
-    /// The same for what others computed with doubles: digits finer than 1e-18 are cut.
+    /// Like [`Usd::parse`], for amounts that were computed with doubles: digits beyond 1e-18 are cut off.
     pub fn parse_cut(text: &str) -> Option<Self> {
         let cut = text.split_once('.').filter(|(_, part)| part.len() > 18 && part.bytes().all(|b| b.is_ascii_digit()));
         match cut.and_then(|(whole, part)| Some((whole, part.get(..18)?))) {
@@ -27,12 +27,12 @@ impl Usd {
         }
     }
 
-    /// The sum, if it can be held.
+    /// The sum; `None` on overflow.
     pub fn plus(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 
-    /// The difference, if it can be held.
+    /// The difference; `None` on overflow.
     pub fn less(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
     }
@@ -57,7 +57,7 @@ impl std::fmt::Display for Usd {
     }
 }
 
-/// A decimal as digits and scale.
+/// A decimal number as digits and scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Decimal {
     digits: i128,
@@ -65,7 +65,7 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// `12`, `0.0625`, also `3e-7`. Trailing zeros don't count.
+    /// Parses `12`, `0.0625`, also `3e-7`. Trailing zeros are dropped.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() <= 40)?;
@@ -84,35 +84,32 @@ impl Decimal {
         }
     }
 
-    /// Whether it is below zero.
     pub(super) fn is_negative(self) -> bool {
         self.digits < 0
     }
 
-    /// This many USD per `per` units, as 1e-18 USD for one; None when that is no whole number.
+    /// Converts this many USD per `per` units into 1e-18 USD per unit; `None` if that is not a whole number.
     pub(super) fn per_unit(self, per: u64) -> Option<i128> {
         let value = scale_up(self.digits, SCALE)?;
         divide(value, scale_up(i128::from(per), self.scale)?)
     }
 
-    /// The product.
     pub(super) fn times(self, other: Self) -> Option<Self> {
         let scale = self.scale.checked_add(other.scale)?;
         Some(Self { digits: self.digits.checked_mul(other.digits)?, scale })
     }
 
-    /// Whether it is nothing.
     pub(super) fn is_zero(self) -> bool {
         self.digits == 0
     }
 
-    /// Both at one scale.
+    /// The digits of both numbers at a common scale.
     fn level(self, other: Self) -> Option<(i128, i128)> {
         let scale = self.scale.max(other.scale);
         Some((scale_up(self.digits, scale - self.scale)?, scale_up(other.digits, scale - other.scale)?))
     }
 
-    /// Whether this is more than `times` the other.
+    /// Whether this is more than `times` times `other`.
     pub(super) fn exceeds(self, other: Self, times: i128) -> bool {
         self.level(other).is_none_or(|(own, other)| other.checked_mul(times).is_some_and(|limit| own > limit))
     }
@@ -122,7 +119,7 @@ impl Decimal {
         self.level(other).is_some_and(|(own, other)| own == other)
     }
 
-    /// As a fraction.
+    /// The number as a fraction.
     pub(super) fn ratio(self) -> Option<Ratio> {
         Some(Ratio { up: self.digits, down: scale_up(1, self.scale)? })
     }
@@ -148,15 +145,14 @@ pub(super) struct Ratio {
 }
 
 impl Ratio {
-    /// One.
     pub(super) const ONE: Self = Self { up: 1, down: 1 };
 
-    /// Both.
+    /// The product.
     pub(super) fn times(self, other: Self) -> Option<Self> {
         Some(Self { up: self.up.checked_mul(other.up)?, down: self.down.checked_mul(other.down)? })
     }
 
-    /// `amount` times this; None when that is no whole number.
+    /// `amount` times this; `None` if that is not a whole number.
     pub(super) fn of(self, amount: i128) -> Option<i128> {
         divide(amount.checked_mul(self.up)?, self.down)
     }
@@ -170,7 +166,7 @@ fn scale_up(value: i128, digits: u32) -> Option<i128> {
     value.checked_mul(10_i128.checked_pow(digits)?)
 }
 
-/// A price as a person writes it: no zeros at its end.
+/// A price as people write it: without trailing zeros.
 pub(super) fn plain(text: String) -> String {
     Decimal::parse(&text).map_or(text, |decimal| decimal.to_string())
 }

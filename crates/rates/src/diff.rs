@@ -1,7 +1,8 @@
-//! **What**: what changed between two tables, and whether it may be believed ([`Finding`]). **Why**: public price lists
-//! have had prices 100,000 times too high and half of their models missing. **Invariants**: a finding that refuses is
-//! accepted by name or not at all; nothing is changed here but for models that vanished, which are kept. What is
-//! written is compared here, what calls would cost by it in `effective`, which model an id means in `moved`.
+//! Compares a new table with the one in use and decides whether each difference is plausible ([`Finding`]). Public
+//! price lists have had prices 100,000 times too high and half of their models missing.
+//! A refusal is accepted by the name of its model or not at all. The only modification made here is to keep vanished
+//! models. This module compares the written tables; `effective` compares what calls would cost, and `moved` which
+//! model an id means.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -13,7 +14,8 @@ use super::schema::{File, Model, Price, Provider, Rate};
 use super::source::{Source, digest};
 
 impl Source {
-    /// What changes from this table to `new`. Refusals of a model named in `accept` (`provider/model`) become changes.
+    /// The differences from this table to `new`. Refusals whose place (`provider/model`, or `*`) is in `accept` are
+    /// downgraded to changes.
     pub fn diff(&self, new: &Self, accept: &[String]) -> Vec<Finding> {
         let mut diff = Diff { findings: Vec::new(), changed: BTreeSet::new() };
         for (key, old) in &self.file.providers {
@@ -32,7 +34,7 @@ impl Source {
             }
         }
         diff.whole(&self.file, &new.file);
-        // by another measure every price is another: that is told once
+        // with another `per_tokens` every price would differ; that difference is reported once
         if self.file.per_tokens == new.file.per_tokens || accept.iter().any(|word| word == "*") {
             diff.compiled(self, new);
         }
@@ -47,8 +49,8 @@ impl Source {
         diff.findings
     }
 
-    /// Takes over what `old` lists and this table does not; gives the `provider/model` of each. The digest is this
-    /// file's and the old one's where anything was taken over.
+    /// Adds the models that `old` lists and this table does not; returns the `provider/model` of each. If any were
+    /// added, the digest is derived from both files.
     pub fn keep_vanished(&mut self, old: &Self) -> Vec<String> {
         let mut kept = Vec::new();
         for (key, before) in &old.file.providers {
@@ -80,12 +82,12 @@ impl Source {
     }
 }
 
-/// Ids of a model.
+/// The exact ids of a model.
 pub(super) fn ids(model: &Model) -> impl Iterator<Item = &String> {
     model.exact().iter()
 }
 
-/// The model of the same id.
+/// The provider's model with the same id.
 pub(super) fn find<'p>(provider: &'p Provider, model: &Model) -> Option<&'p Model> {
     let by_id = || provider.models.iter().find(|known| ids(known).any(|id| *id == model.id));
     provider.models.iter().find(|known| known.id == model.id).or_else(by_id)
@@ -120,7 +122,7 @@ impl Diff {
         }
     }
 
-    /// What is past stays as it was.
+    /// Windows of the past must not change.
     fn windows(&mut self, place: &str, old: &Model, new: &Model) {
         for window in &old.rates {
             let same = new.rates.iter().find(|rate| start(rate) == start(window));
@@ -141,7 +143,7 @@ impl Diff {
         }
     }
 
-    /// Every price of the last window against the one before.
+    /// Compares every price of the last windows.
     fn prices(&mut self, place: &str, old: &Rate, new: &Rate) {
         let (old, new) = (flat(old), flat(new));
         for (unit, before) in &old {
@@ -167,7 +169,7 @@ impl Diff {
         }
     }
 
-    /// What is no price of this world.
+    /// Refuses prices that are implausible by themselves.
     fn sane(&mut self, key: &str, model: &Model) {
         let Some(rate) = model.rates.last() else { return };
         let price = |unit: &str| rate.price.get(unit).and_then(|text| Decimal::parse(text));
@@ -185,7 +187,7 @@ impl Diff {
         }
     }
 
-    /// What calls would cost, and which models they would be calls of; vanished models as they are kept.
+    /// Compares what calls would cost and which models ids mean, with vanished models kept.
     fn compiled(&mut self, old: &Source, new: &Source) {
         let mut kept = new.clone();
         kept.keep_vanished(old);
@@ -197,7 +199,7 @@ impl Diff {
         }
     }
 
-    /// Too much at once.
+    /// Refuses tables that change too much at once.
     fn whole(&mut self, old: &File, new: &File) {
         if old.per_tokens != new.per_tokens {
             let what = format!("prices are per {} tokens, and were per {}", new.per_tokens, old.per_tokens);
@@ -219,7 +221,7 @@ impl Diff {
     }
 }
 
-/// Every price of a window by a name of its own.
+/// Every price of a window under a unique name.
 pub(super) fn flat(rate: &Rate) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     let mut put = |prefix: &str, list: &Price| {

@@ -1,7 +1,8 @@
-//! **What**: whether calls would suddenly cost something else by a new table ([`Compare`]). **Why**: a price is made
-//! from a list, a window, a tier, multipliers and parents; a jump hides in any of them. **Invariants**: both tables are
-//! asked for one token of every unit where either changes, nothing is concluded from texts; work has a limit, and what
-//! is beyond it is not believed. **Not here**: which model an id means (`moved`).
+//! Finds calls whose cost would jump under a new table ([`Compare`]). A price results from a list, a window, a tier,
+//! multipliers and parent units, and a jump may hide in any of them.
+//! Both tables are queried for one token of every unit wherever either changes; nothing is inferred from texts. The
+//! number of look-ups is limited, and a table that would need more is refused. `moved` compares which model an id
+//! means.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -12,12 +13,12 @@ use super::row::{Place, Row, Told, window};
 use super::table::{Adjust, Rate, Tier};
 use super::unit::{Fee, Unit, Variable};
 
-/// Look-ups of a whole comparison: 5,000 models that all change, with 4 windows of 200 circumstances and tiers.
+/// Look-ups in one comparison: enough for 5,000 changed models with 4 windows of 200 circumstances and tiers.
 const MAX_LOOKUPS: usize = 4_000_000;
-/// Shown prices are of this many tokens, shown fees of this many uses.
+/// Prices are shown per this many tokens, fees per this many uses.
 const SHOWN: (i128, i128) = (1_000_000, 1_000);
 
-/// Compares models until its work is done.
+/// Compares models within a budget of look-ups.
 pub(super) struct Compare {
     left: usize,
 }
@@ -29,7 +30,7 @@ impl Default for Compare {
 }
 
 impl Compare {
-    /// The first price of `old` that is not to be believed in `new`; None when all are.
+    /// Describes the first price of `old` whose change in `new` is implausible; `None` if there is none.
     pub(super) fn models(&mut self, old: Place<'_>, new: Place<'_>) -> Option<String> {
         if old.model.rates == new.model.rates && old.table.parents == new.table.parents {
             return None;
@@ -59,7 +60,7 @@ impl Compare {
     }
 }
 
-/// Every time at which either begins or ends something; the first moment for windows that are open to the past.
+/// All times at which a price of either model may change; 1 stands for windows without a start.
 fn boundaries(old: Place<'_>, new: Place<'_>) -> Vec<u64> {
     let mut out: Vec<u64> = Vec::new();
     for rate in old.model.rates.iter().chain(new.model.rates.iter()) {
@@ -77,7 +78,7 @@ fn rate_at(place: Place<'_>, time: u64) -> Option<&Rate> {
     place.model.rates.get(ended).filter(|rate| rate.from <= time)
 }
 
-/// Nothing told; what each adjustment of either asks for, with each of its values; and all of it at once.
+/// The circumstances to test: none, those of each adjustment with each of its values, and all of them together.
 fn circumstances<'t>(old: &'t Rate, new: &'t Rate) -> Vec<Told<'t>> {
     let (mut out, mut all) = (vec![Told::default()], Told::default());
     let told = |adjust: &&Adjust| adjust.when.iter().all(|(variable, _)| *variable != Variable::Route);
@@ -109,7 +110,7 @@ fn circumstances<'t>(old: &'t Rate, new: &'t Rate) -> Vec<Told<'t>> {
     out
 }
 
-/// The same with another value; of a time of day, its begin and its end.
+/// The same circumstances with another value; for a time of day, one for its start and one for its end.
 fn varied<'t>(told: &Told<'t>, variable: Variable, value: &'t str) -> Vec<Told<'t>> {
     if variable == Variable::UtcTime {
         let minutes = window(value).map_or(Vec::new(), |(from, to)| vec![from, to]);
@@ -124,7 +125,7 @@ fn varied<'t>(told: &Told<'t>, variable: Variable, value: &'t str) -> Vec<Told<'
     vec![told]
 }
 
-/// The sizes of prompts where prices change.
+/// The prompt sizes at which prices change.
 fn prompts(old: &Rate, new: &Rate) -> Vec<u64> {
     let lists = |rate: &Rate| -> Vec<u64> {
         let of = |tiers: &[Tier]| tiers.iter().map(|tier| tier.at_least).collect::<Vec<_>>();
@@ -138,7 +139,7 @@ fn prompts(old: &Rate, new: &Rate) -> Vec<u64> {
     out
 }
 
-/// The first unit or fee that is not to be believed.
+/// Describes the first unit or fee whose change is implausible.
 fn jump(old: &Row<'_>, new: Option<&Row<'_>>) -> Option<String> {
     let unit = |unit: &Unit| {
         let of = |row: &Row<'_>| row.price(*unit).map(|(price, _)| price);

@@ -1,17 +1,16 @@
-//! **What**: one difference between two tables and how bad it is ([`Finding`]). **Not here**: what differs (`diff`,
-//! `moved`, `effective`).
+//! [`Finding`]: one difference between two tables, and its severity. `diff`, `moved` and `effective` produce findings.
 
-/// A price that changes by more than this factor is not believed.
+/// A price that changes by more than this factor is refused.
 pub(super) const JUMP: i128 = 3;
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gravity {
-    /// A change like any other.
+    /// An ordinary change.
     Change,
-    /// Told, but no reason to refuse.
+    /// Reported, but not a reason to refuse the table.
     Warning,
-    /// The new table is not taken.
+    /// The new table is not used.
     Refusal,
 }
 
@@ -26,13 +25,13 @@ impl Gravity {
     }
 }
 
-/// One thing that is different.
+/// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad.
+    /// Severity.
     pub gravity: Gravity,
     /// `provider/model`; `*` for the whole table.
     pub place: String,
-    /// What.
+    /// Description of the difference.
     pub what: String,
 }

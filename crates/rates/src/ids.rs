@@ -1,13 +1,13 @@
-//! **What**: which row of the table a model id means: the forms an id is tried in, providers, resellers.
-//! **Invariants**: exact after each step, never by prefix; a qualifier that is not listed is never dropped; whoever is
-//! told as provider and not known is not guessed.
+//! Resolves a model id to a row of the table: the spellings in which an id is tried, providers, resellers.
+//! After each normalisation step the match is exact, never by prefix. A qualifier that is not listed is never dropped.
+//! If the named provider is unknown, no other provider is guessed.
 
 use super::resolved::{Resolved, Unpriced};
 use super::table::Table;
 
-/// Cut from the end of a provider's name before the second look-up.
+/// Suffixes that are cut off a provider's name for a second look-up.
 const NAME_TAILS: [&str; 5] = [".chat", ".responses", ".messages", ".completion", ".embedding"];
-/// Vendors that stand first in a Bedrock model id.
+/// Vendors that come first in a Bedrock model id.
 pub(super) const BEDROCK_VENDORS: [&str; 18] = [
     "anthropic",
     "amazon",
@@ -28,7 +28,7 @@ pub(super) const BEDROCK_VENDORS: [&str; 18] = [
     "twelvelabs",
     "moonshot",
 ];
-/// Families of models and their vendor on Bedrock.
+/// Model families and their vendor on Bedrock.
 const FAMILIES: [(&str, &str); 12] = [
     ("claude", "anthropic"),
     ("nova", "amazon"),
@@ -43,15 +43,15 @@ const FAMILIES: [(&str, &str); 12] = [
     ("gpt-oss", "openai"),
     ("qwen", "qwen"),
 ];
-/// What stands behind each segment of a route: `vertex_ai/gemini…`, `bedrock:us.meta…`.
+/// Separators after a segment of a route: `vertex_ai/gemini…`, `bedrock:us.meta…`.
 const ROUTE_ENDS: [char; 2] = ['/', ':'];
-/// Segments of a route that are no provider.
+/// Segments of a route that are not providers.
 const ROUTE_WORDS: [&str; 2] = ["converse", "invoke"];
-/// The provider whose ids carry regions and revisions.
+/// The provider whose ids contain regions and revisions.
 pub(super) const AWS: &str = "aws";
 /// The provider whose ids end in revisions.
 const GOOGLE: &str = "google";
-/// Longest id that is looked at, bytes.
+/// Longest id that is looked up, bytes.
 const MAX_ID: usize = 512;
 
 impl Table {
@@ -67,8 +67,8 @@ impl Table {
         self.names.get(lower.as_str()).or_else(|| self.names.get(tail?)).copied()
     }
 
-    /// The first of `models` that resolves, and whether one before it did not. Makes no text for ids that it has seen
-    /// before.
+    /// Resolves the first of `models` that can be, and says whether an earlier one could not. Allocates nothing for
+    /// ids in the cache.
     pub(super) fn resolve(&self, provider: Option<&str>, models: &[&str]) -> Result<(Resolved, bool), Unpriced> {
         let provider = provider.filter(|name| !name.trim().is_empty()).unwrap_or("");
         let mut first = None;
@@ -91,7 +91,7 @@ impl Table {
         Err(first.unwrap_or(Unpriced::NoModel))
     }
 
-    /// What an id means to a provider as told ("" = none); remembers nothing.
+    /// Resolves one id for a provider as sent ("" = none), without the cache.
     pub(super) fn resolve_one(&self, provider: &str, model: &str) -> Result<Resolved, Unpriced> {
         let id = model.trim().to_lowercase();
         let vertex = provider.to_lowercase().contains("vertex") || is_vertex(&id);
@@ -107,22 +107,22 @@ impl Table {
             let aws = self.provider_named(AWS).ok_or(Unpriced::UnknownModel)?;
             return self.at(aws, &id, vertex).ok_or(Unpriced::UnknownModel);
         }
-        // a route that begins with a provider's name tells the provider
+        // a route that begins with a provider's name names the provider
         if let Some(provider) = id.split_once(ROUTE_ENDS).and_then(|(first, _)| self.names.get(first)) {
             return self.at(*provider, &id, vertex).ok_or(Unpriced::UnknownModel);
         }
         self.infer(&id, vertex)
     }
 
-    /// Some name the vendor as provider where Bedrock was called: an id of Bedrock's shape that the vendor lists not
-    /// tells.
+    /// Some instrumentations name the vendor as provider of a Bedrock call. This is assumed for an id of Bedrock's
+    /// shape that the vendor does not list.
     fn on_bedrock(&self, vendor: usize, id: &str) -> Option<Resolved> {
         let sells = self.providers.get(vendor).is_some_and(|vendor| !vendor.reseller);
         let aws = self.provider_named(AWS).filter(|_| sells && is_bedrock(id, self))?;
         self.at(aws, id, false)
     }
 
-    /// What the table's own word for an id says; also behind an ARN's path.
+    /// Resolves an alias of the table, also behind an ARN's path.
     pub(super) fn alias(&self, id: &str) -> Option<Resolved> {
         if self.aliases.is_empty() {
             return None;
@@ -131,7 +131,7 @@ impl Table {
         self.aliases.get(id).or_else(|| self.aliases.get(tail()?)).copied()
     }
 
-    /// The one vendor that lists the model.
+    /// The only vendor that lists the model.
     fn infer(&self, model: &str, vertex: bool) -> Result<Resolved, Unpriced> {
         let vendors = self.providers.iter().enumerate().filter(|(_, provider)| !provider.reseller);
         let mut hits: Vec<(usize, usize, Resolved)> =
@@ -149,14 +149,14 @@ impl Table {
         }
     }
 
-    /// A provider's model for `id`, its own or its vendors'.
+    /// A provider's model for `id`: its own, or one of its fallback providers'.
     pub(super) fn at(&self, provider: usize, id: &str, vertex: bool) -> Option<Resolved> {
         let own = self.own(provider, id, vertex).map(|(_, found)| found);
         let fallback = self.providers.get(provider)?.fallback.iter();
         own.or_else(|| fallback.clone().find_map(|other| Some(self.own(*other, id, vertex)?.1)))
     }
 
-    /// A provider's own model for `id` (lower case), and the number of the form that fits.
+    /// A provider's own model for `id` (lower case), and the index of the matching spelling.
     fn own(&self, at: usize, id: &str, vertex: bool) -> Option<(usize, Resolved)> {
         let provider = self.providers.get(at)?;
         let catalog = provider.catalog();
@@ -231,7 +231,7 @@ impl Forms {
         }
         let mut dropped = false;
         if let Some((base, date)) = id.split_once('@').filter(|(_, date)| is_compact_date(date)) {
-            // the same snapshot, spelled as its vendor does
+            // the same snapshot as its vendor spells it
             forms.push(&format!("{base}-{date}"), false);
             (id, dropped) = (base.to_owned(), true);
             forms.push(&id, dropped);
@@ -248,7 +248,7 @@ impl Forms {
             forms.with_vendor();
         }
         for tail in ["-001", "-latest"] {
-            // revisions in this form are Google's
+            // only Google's ids have revisions of this form
             if let Some(rest) = id.strip_suffix(tail).filter(|_| tail != "-001" || provider == GOOGLE) {
                 id = rest.to_owned();
                 forms.push(&id, dropped);
@@ -288,7 +288,7 @@ impl Forms {
     }
 }
 
-/// What stands behind a path; None for an ARN that says nothing about the model.
+/// The part after a path; `None` for an ARN that does not name the model.
 fn drop_path(id: &str) -> Option<&str> {
     if id.starts_with("arn:") {
         let resource = id.splitn(6, ':').nth(5)?;
@@ -326,7 +326,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `20250929`, with a month and a day that can be.
+/// `20250929`, with a valid month and day.
 fn is_compact_date(text: &str) -> bool {
     let part = |range: std::ops::Range<usize>| text.get(range).and_then(|digits| digits.parse::<u32>().ok());
     text.len() == 8
@@ -336,7 +336,7 @@ fn is_compact_date(text: &str) -> bool {
         && part(6..8).is_some_and(|day| (1..=31).contains(&day))
 }
 
-/// The id without its date at the end, and the date in the other spelling.
+/// The id without the date at its end, and the date in the other spelling.
 fn split_date(id: &str) -> Option<(&str, String)> {
     let dashed = id.len().checked_sub(11).and_then(|at| id.split_at_checked(at));
     if let Some((base, date)) = dashed {

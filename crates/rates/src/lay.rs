@@ -1,7 +1,6 @@
-//! **What**: one overlay laid over a written table ([`lay`]). **Invariants**: a row that names no provider or model of
-//! the table below is refused with the nearest name, unless it says `new: true`; an overlay's window replaces the
-//! base's prices, and a unit that it does not price keeps the price below. **Not here**: which overlays hold
-//! (`overlay`).
+//! [`lay`]: applies one overlay to a parsed table. A row for a provider or model that the table below does not list is
+//! refused, with the nearest name as a hint, unless it says `new: true`. An overlay's window replaces the base's
+//! prices; units without a price in the overlay keep the price below. `overlay` selects the overlays that apply.
 
 use std::collections::BTreeMap;
 
@@ -11,40 +10,40 @@ use super::diff::{flat, ids};
 use super::schema::{File, Model, Price, Provider, Rate};
 use super::source::Source;
 
-/// Names less alike than this are not offered.
+/// Names less similar than this are not offered as hints.
 const ALIKE: f64 = 0.7;
 
-/// One thing that an overlay changed.
+/// One change made by an overlay.
 pub struct Change {
-    /// Its file and version.
+    /// File name and version of the overlay.
     pub overlay: String,
-    /// Whose calls it holds for; none = everybody's.
+    /// The tenant the overlay applies to; `None` = all.
     pub tenant: Option<String>,
-    /// `provider/model`; `provider/*` or `*` for discounts; an alias.
+    /// `provider/model`; `provider/*` or `*` for discounts; or an alias.
     pub place: String,
-    /// Begin of the window; none = since ever.
+    /// Start of the window; `None` = no start.
     pub from: Option<String>,
-    /// Its end; none = until further notice.
+    /// End of the window; `None` = open.
     pub to: Option<String>,
-    /// The unit, and when; `discount`; `alias`.
+    /// The unit and its circumstances; or `discount`, `alias`.
     pub what: String,
-    /// The price below at the begin of the window.
+    /// The price in the table below, at the start of the window.
     pub before: Option<String>,
-    /// The price now.
+    /// The new price.
     pub after: String,
-    /// Taken over from below, as the overlay does not price it.
+    /// Inherited from the table below, because the overlay has no price for it.
     pub inherited: bool,
 }
 
-/// What laying gave.
+/// The result of applying an overlay.
 #[derive(Default)]
 pub(super) struct Laid {
     pub(super) changes: Vec<Change>,
     pub(super) warnings: Vec<Wrong>,
 }
 
-/// Lays an overlay over a file: discounts first, so that its own prices are meant as written. `below`: name and version
-/// of the base; `explain`: notes sources and changes.
+/// Applies an overlay to a file. Discounts are applied first, so the overlay's own prices are not discounted. `below`
+/// is the name and version of the base; `explain` records sources and changes.
 pub(super) fn lay(file: &mut File, overlay: &Source, below: &str, explain: bool) -> Result<Laid, Vec<Wrong>> {
     let mut laying = Laying {
         label: overlay.label(),
@@ -156,7 +155,7 @@ impl Laying {
         }
     }
 
-    /// Lays one model; `sold`: as a provider lists it whose prices are asked for otherwise.
+    /// Applies one model. `sold` is the model as a fallback provider lists it, whose prices would apply otherwise.
     fn model(
         &mut self,
         (key, path): (&str, &str),
@@ -188,7 +187,7 @@ impl Laying {
         Ok(())
     }
 
-    /// The overlay's windows in place of the base's, which keeps the times that they leave.
+    /// Replaces the base's windows by the overlay's; the base keeps the times outside of them.
     fn replace(&mut self, (place, path): (&str, &str), known: &mut Model, over: &Model) {
         let below = known.rates.clone();
         let mut rates = below.clone();
@@ -219,7 +218,7 @@ impl Laying {
         known.patterns.extend(more.collect::<Vec<_>>());
     }
 
-    /// Says which prices an overlay leaves to the table below, unless it says itself that it wants that.
+    /// Warns of prices that the overlay leaves to the table below, unless the overlay sets `inherit`.
     fn warn(&mut self, (place, path): (&str, &str), over: &Model, below: &[Rate], window: &Rate, pieces: &[Rate]) {
         if over.inherit.is_some() {
             return;
@@ -267,7 +266,7 @@ fn is_same(known: &Model, model: &Model) -> bool {
     equal(&known.id) || model.ids.is_empty() && known.ids.iter().any(|id| equal(id))
 }
 
-/// The model as the first of `fallback` lists it: its prices are what the provider's calls pay without the overlay.
+/// The model as the first of the `fallback` providers lists it: without the overlay, calls pay its prices.
 fn sold_by(file: &File, fallback: &[String], model: &Model) -> Option<Model> {
     let providers = fallback.iter().filter_map(|key| file.providers.get(key));
     providers.flat_map(|provider| &provider.models).find(|known| is_same(known, model)).cloned()
@@ -310,7 +309,7 @@ fn multiply(rate: &mut Rate, factor: Decimal) -> bool {
     })
 }
 
-/// An overlay's window, cut where the windows below change what it takes over from them.
+/// The overlay's window, split where the inherited prices below change.
 fn pieces(below: &[Rate], window: &Rate) -> Vec<Rate> {
     let (mut out, mut left) = (Vec::new(), window.clone());
     for rate in below.iter().filter(|rate| end(rate) > start(window) && start(rate) < end(window)) {
@@ -332,7 +331,7 @@ fn pieces(below: &[Rate], window: &Rate) -> Vec<Rate> {
     out
 }
 
-/// Appends a window, or goes on with the last where nothing changes between them.
+/// Appends a window, or extends the last one if its prices are equal.
 fn push(out: &mut Vec<Rate>, piece: Rate) {
     match out.last_mut() {
         Some(last) if (&last.price, &last.fees_per_1000) == (&piece.price, &piece.fees_per_1000) => last.to = piece.to,
@@ -358,7 +357,7 @@ fn inherit(piece: &mut Rate, below: &Rate) {
     piece.fees_per_1000.extend(fees);
 }
 
-/// What is left of a window beside another.
+/// The parts of a window outside of another.
 fn without(rate: Rate, window: &Rate) -> Vec<Rate> {
     if end(&rate) <= start(window) || end(window) <= start(&rate) {
         return vec![rate];

@@ -1,7 +1,7 @@
-//! **What**: what a token cost: [`Table`], a versioned rate table, and the look-up of one call's prices ([`Row`]).
-//! **Why**: prices change; every figure names the table and the row it came from, and can be worked out again.
-//! **Invariants**: exact decimals, no floats; the time of the call decides, never now; no guess from a neighbouring
-//! model. **Not here**: which records are calls and what their counts mean (`genai/`), stamps (`processors/cost`).
+//! Prices of tokens: [`Table`], a versioned rate table, and the look-up of one call's prices ([`Row`]). Prices change,
+//! so every figure names the table and the row it came from and can be recomputed.
+//! Exact decimals, no floats. The time of the call selects the price, never the current time. A missing model is never
+//! guessed from a similar one. `genai` decides which records are calls; `processors/cost` stamps them.
 
 mod compile;
 mod decimal;

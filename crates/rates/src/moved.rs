@@ -1,8 +1,8 @@
-//! **What**: which model ids, aliases, names, fallbacks and patterns mean in two tables, and the prices of each old
-//! model beside its successor's. **Why**: an id that moves to another model costs something else though no price
-//! changed. **Invariants**: what the old table lists means the same model in the new one, or it is refused; what it
-//! only guessed (a snapshot by its model, a reseller's by its vendor) may become exact at a price that can be believed.
-//! Work is linear in ids. **Not here**: prices (`effective`).
+//! Compares the meaning of model ids, aliases, names, fallbacks and patterns in two tables, and the prices of each old
+//! model with its successor's. An id that moves to another model changes the cost of calls even if no price changed.
+//! An id that the old table lists must mean the same model in the new one. An id that the old table only guessed (a
+//! snapshot by its model, a reseller's by its vendor) may become exact at a plausible price. Linear in the number of
+//! ids. `effective` compares prices.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use super::table::{Provider, Table};
 /// Provider and model, by index.
 type At = (usize, usize);
 
-/// Compares two tables; in the new one, what vanished is kept.
+/// Compares two tables; the new one must contain the vanished models of the old.
 pub(super) fn findings(old: (&File, &Table), new: (&File, &Table)) -> Vec<Finding> {
     let mut judge = Judge::new(old.1, new.1);
     judge.models();
@@ -37,9 +37,9 @@ fn at(found: Resolved) -> At {
 struct Judge<'t> {
     old: &'t Table,
     new: &'t Table,
-    /// The new provider of each old one, by key.
+    /// The new index of each old provider, by key.
     providers: Vec<Option<usize>>,
-    /// The new model of each old one: that of its id.
+    /// The successor of each old model: the new model with its id.
     models: Vec<Vec<Option<At>>>,
     compare: Compare,
     compared: HashSet<(At, At)>,
@@ -72,7 +72,7 @@ impl<'t> Judge<'t> {
         self.models.get(old.0)?.get(old.1).copied().flatten()
     }
 
-    /// Prices of an old model beside those of a new one, once.
+    /// Compares the prices of an old and a new model, once per pair.
     fn pair(&mut self, old: At, new: At) {
         let (Some(before), Some(now)) = (place(self.old, old), place(self.new, new)) else { return };
         if !self.compared.insert((old, new)) {
@@ -84,7 +84,8 @@ impl<'t> Judge<'t> {
         }
     }
 
-    /// Whether `what` still means the model it meant; where that was `listed`, no other will do.
+    /// Checks that `what` still means the same model. If it was `listed`, another model is refused even at the same
+    /// price.
     fn same(&mut self, what: &str, old: At, new: Result<At, Unpriced>, listed: bool) {
         let Some(before) = place(self.old, old) else { return };
         let new = match new {
@@ -104,7 +105,7 @@ impl<'t> Judge<'t> {
         }
     }
 
-    /// Every model's prices.
+    /// Compares the prices of every model.
     fn models(&mut self) {
         let pairs: Vec<(At, At)> = self
             .models
@@ -120,7 +121,7 @@ impl<'t> Judge<'t> {
         }
     }
 
-    /// Every id where its provider is told.
+    /// Compares every id, looked up with its provider.
     fn ids(&mut self) {
         let (old, new) = (self.old, self.new);
         let pairs: Vec<(usize, usize)> =
@@ -143,7 +144,7 @@ impl<'t> Judge<'t> {
         }
     }
 
-    /// Ids where no provider is told, if others list them than before.
+    /// Compares ids looked up without a provider, if the vendors that list them changed.
     fn vendors(&mut self) {
         let (before, now) = (vendors(self.old), vendors(self.new));
         let ids: BTreeSet<&str> = before.keys().chain(now.keys()).copied().collect();
@@ -155,7 +156,7 @@ impl<'t> Judge<'t> {
         }
     }
 
-    /// Aliases that were there, and ids that new ones stand before (listed ones: see `ids`).
+    /// Compares aliases of the old table, and ids that a new alias overrides (`ids` checks the listed ones).
     fn aliases(&mut self) {
         let (old, new) = (self.old, self.new);
         for (alias, found) in &old.aliases {
@@ -169,12 +170,12 @@ impl<'t> Judge<'t> {
         }
     }
 
-    /// Names of providers.
+    /// Compares the names of providers.
     fn names(&mut self) {
         let (old, new) = (self.old, self.new);
         let key = |table: &'t Table, at: usize| table.providers.get(at).map(|provider| &*provider.key);
         for name in old.names.keys().chain(new.names.keys()) {
-            // the name of a call's provider is also found without its tail
+            // look-ups also find a provider's name without its suffix
             let Some(was) = old.provider_named(name).and_then(|at| key(old, at)) else { continue };
             match new.provider_named(name).and_then(|at| key(new, at)) {
                 Some(is) if is == was => {}
@@ -184,7 +185,7 @@ impl<'t> Judge<'t> {
         }
     }
 
-    /// Whose prices are asked next: others only after those that were asked.
+    /// Compares fallback providers: new ones may only be appended.
     fn fallbacks(&mut self) {
         let keys = |table: &'t Table, at: usize| -> Vec<&'t str> {
             let list = table.providers.get(at).map_or(&[][..], |provider| &provider.fallback);
@@ -200,7 +201,7 @@ impl<'t> Judge<'t> {
         }
     }
 
-    /// What the first segment of a Bedrock id means.
+    /// Compares the scopes that the first segment of a Bedrock id may name.
     fn scopes(&mut self) {
         let scope = |table: &'t Table, name: &str| {
             table.scopes.iter().find(|(known, _)| **known == *name).map(|(_, scope)| &**scope)
@@ -215,7 +216,8 @@ impl<'t> Judge<'t> {
         }
     }
 
-    /// Patterns that were there stay as they were; none stands before them, nor before a fallback.
+    /// Compares patterns: old ones must be unchanged, and new ones may not take precedence over them or over a
+    /// fallback.
     fn patterns(&mut self, old: &File, new: &File) {
         for (key, before) in &old.providers {
             let Some(now) = new.providers.get(key) else { continue };
@@ -239,7 +241,7 @@ impl<'t> Judge<'t> {
     }
 }
 
-/// The new model of each old one.
+/// The new model for each old one.
 fn successors(old: &Provider, new: &Provider, at: usize) -> Vec<Option<At>> {
     let new = new.catalog();
     let canonical: HashMap<&str, usize> = new.models.iter().map(|model| &*model.id).zip(0..).collect();
@@ -256,7 +258,7 @@ fn name(place: Place<'_>) -> String {
     format!("{}/{}", place.provider.key, place.model.id)
 }
 
-/// Vendors (no resellers) that list each id.
+/// The vendors (not resellers) that list each id.
 fn vendors(table: &Table) -> HashMap<&str, Vec<&str>> {
     let mut out: HashMap<&str, Vec<&str>> = HashMap::new();
     for provider in table.providers.iter().filter(|provider| !provider.reseller) {
@@ -267,7 +269,7 @@ fn vendors(table: &Table) -> HashMap<&str, Vec<&str>> {
     out
 }
 
-/// Patterns in the order in which they are tried, and their models.
+/// Patterns in the order in which they are tried, with their models.
 fn patterns(provider: &schema::Provider) -> Vec<(&str, &str)> {
     let models = provider.models.iter();
     models.flat_map(|model| model.patterns.iter().map(|pattern| (pattern.as_str(), model.id.as_str()))).collect()

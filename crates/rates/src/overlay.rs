@@ -1,6 +1,6 @@
-//! **What**: contract prices: overlays laid over a table, for everybody or for one tenant ([`Rates`]). **Invariants**:
-//! an overlay's model replaces the base's windows where both speak of a time, and nothing else; base and overlays all
-//! enter the stamp's digest; what is wrong with an overlay is told with its own line.
+//! [`Rates`]: a table with contract prices, that is, overlays for all tenants or for one. An overlay's model replaces
+//! the base's windows for the times it covers, and nothing else. The stamp's digest covers the base and all overlays.
+//! Problems of an overlay are reported with their line in it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use super::lay::{Change, Laid, lay};
 use super::source::{Source, digest};
 use super::table::{RatesError, Table};
 
-/// The keys that a `match` may name.
+/// The resource attributes that a `match` may name.
 const TENANT_KEYS: [&str; 2] = ["tenant.id", "tenant"];
 
-/// A table with its overlays: one for everybody, others for tenants that have contracts of their own.
+/// A table with its overlays: one for all, and others for tenants with contracts of their own.
 pub struct Rates {
     common: Arc<Table>,
     tenants: HashMap<Box<str>, Arc<Table>>,
-    /// What tells a tenant's own overlays, by tenant: a digest of their files.
+    /// A digest of each tenant's own overlays.
     contracts: HashMap<Box<str>, Box<str>>,
     warnings: Vec<String>,
 }
 
 impl Rates {
-    /// Lays `overlays` over `base`, in order.
+    /// Applies `overlays` to `base`, in order.
     ///
     /// # Errors
-    /// Everything wrong with the first file that is wrong, one thing a line, each with its place.
+    /// All problems of the first invalid file, one per line, each with its place.
     pub fn build(base: &Source, overlays: &[Source]) -> Result<Self, RatesError> {
-        // alone first: what is wrong with a file is told at its own lines
+        // files are checked one by one first, so that problems are reported at the lines of their file
         let whole = base.shared()?;
         let mut tenants: Vec<&str> = Vec::new();
         for overlay in overlays {
@@ -56,17 +56,18 @@ impl Rates {
         Ok(Self { common, tenants, contracts, warnings })
     }
 
-    /// Overlay rows that hold but probably mean something else, each with its file, line and column.
+    /// Overlay rows that are valid but probably mean something else, each with file, line and column.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// What tells the overlays that hold for this tenant alone: index rows keep it, as they may not keep the tenant.
+    /// Identifies the overlays of this tenant alone. Index rows store this digest because they may not store the
+    /// tenant.
     pub fn contract(&self, tenant: Option<&str>) -> Option<&str> {
         self.contracts.get(tenant?).map(|contract| &**contract)
     }
 
-    /// The table of the tenant whose own overlays these are.
+    /// The table of the tenant whose own overlays have this digest.
     pub fn by_contract(&self, contract: &str) -> Option<&Arc<Table>> {
         let (tenant, _) = self.contracts.iter().find(|(_, known)| &***known == contract)?;
         self.tenants.get(tenant)
@@ -77,7 +78,7 @@ impl Rates {
         tenant.and_then(|tenant| self.tenants.get(tenant)).unwrap_or(&self.common)
     }
 
-    /// The table for everybody without one of their own.
+    /// The table for all tenants without one of their own.
     pub fn common(&self) -> &Arc<Table> {
         &self.common
     }
@@ -88,31 +89,31 @@ impl Rates {
     }
 }
 
-/// A digest of the overlays that hold for this tenant alone.
+/// A digest of the overlays that apply to this tenant alone.
 fn contract(overlays: &[Source], tenant: &str) -> Box<str> {
     let own = overlays.iter().filter(|overlay| overlay.tenant() == Some(tenant));
     let digests: String = own.map(|overlay| overlay.digest.as_str()).collect();
     digest(&digests).get(..12).unwrap_or_default().into()
 }
 
-/// The base with every overlay that holds for one tenant, or for everybody.
+/// The base with all overlays that apply to one tenant, or to all.
 pub struct Effective {
-    /// As it prices.
+    /// The compiled table.
     pub table: Table,
-    /// The written form, with the source of each price where that was asked for.
+    /// The written form; with the source of each price if requested.
     pub(super) source: Source,
     /// Name and version of the table below the overlays.
     pub(super) below: String,
-    /// What each overlay changed, in order; only where that was asked for.
+    /// The changes of each overlay, in order; empty unless requested.
     pub changes: Vec<Change>,
     warnings: Vec<String>,
 }
 
 impl Effective {
-    /// Lays the overlays that hold for `tenant` and notes where each price is from.
+    /// Applies the overlays for `tenant` and records the source of each price.
     ///
     /// # Errors
-    /// As of [`Rates::build`].
+    /// As for [`Rates::build`].
     pub fn explained(base: &Source, overlays: &[Source], tenant: Option<&str>) -> Result<Self, RatesError> {
         overlays.iter().try_for_each(|overlay| overlay.check_overlay(base))?;
         Self::of(base, overlays, tenant, true)
@@ -155,24 +156,24 @@ impl Effective {
 }
 
 impl Source {
-    /// Whose calls an overlay holds for; none = everybody's.
+    /// The tenant an overlay applies to; `None` = all.
     pub fn tenant(&self) -> Option<&str> {
         let applies = self.file.applies.as_ref()?;
         TENANT_KEYS.iter().find_map(|key| applies.resource.get(*key)).map(String::as_str)
     }
 
-    /// Its file and version, for people.
+    /// File name and version, for messages.
     pub(super) fn label(&self) -> String {
         format!("{} {}", self.name, self.file.version)
     }
 
-    /// Whether its version says that it is older; versions without numbers say nothing.
+    /// Whether its version number is lower; versions without numbers are never older.
     pub(super) fn is_older_than(&self, other: &Self) -> bool {
         let (own, other) = (numbers(&self.file.version), numbers(&other.file.version));
         !own.is_empty() && own < other
     }
 
-    /// What an overlay must be by itself.
+    /// Validates an overlay by itself.
     fn check_overlay(&self, base: &Source) -> Result<(), RatesError> {
         let mut wrong = Vec::new();
         let mut tell = |path: &str, what: String| wrong.push(Wrong { path: path.to_owned(), what });
@@ -224,7 +225,7 @@ fn numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
-/// `>=2026-11-20.1`, or exactly that version. Numbers are compared as numbers.
+/// Checks `>=2026-11-20.1`, or equality for any other bound. Numbers compare numerically.
 fn version_fits(bound: &str, version: &str) -> bool {
     match bound.trim().strip_prefix(">=") {
         Some(least) => numbers(version) >= numbers(least),

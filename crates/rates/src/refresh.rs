@@ -1,6 +1,7 @@
-//! **What**: a table that is exchanged while calls are priced: [`Shelf`], what a new one must be signed with ([`Pin`]),
-//! and whether it is taken ([`Refresher`]). **Invariants**: one exchange of one pointer, whoever prices keeps the table
-//! it began with; what fails a digest, a signature, a check or a guard changes nothing. **Not here**: fetching (`app`).
+//! Replaces the tables while calls are priced: [`Shelf`] holds the tables in use, [`Pin`] is the required digest or
+//! signature of a new one, and [`Refresher`] decides whether it is used.
+//! Tables are replaced by exchanging one pointer, so a call in progress keeps the table it started with. A table that
+//! fails its pin, validation or a comparison changes nothing. `app` fetches files.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,32 +22,33 @@ use super::table::RatesError;
 /// The tables in use.
 pub struct Shelf {
     rates: RwLock<Arc<Rates>>,
-    /// Unix ns of the last time that they were known to be the newest; 0 = not known.
+    /// Time at which the tables were last confirmed to be the newest, Unix ns; 0 = unknown.
     confirmed: AtomicU64,
 }
 
 impl Shelf {
-    /// With its first tables.
+    /// Starts with the first tables.
     pub fn new(rates: Rates) -> Self {
         Self { rates: RwLock::new(Arc::new(rates)), confirmed: AtomicU64::new(0) }
     }
 
-    /// The tables of now.
+    /// The current tables.
     pub fn rates(&self) -> Arc<Rates> {
         Arc::clone(&self.rates.read())
     }
 
-    /// Puts others in their place; gives the old ones.
+    /// Replaces the tables; returns the old ones.
     pub fn swap(&self, rates: Rates) -> Arc<Rates> {
         std::mem::replace(&mut self.rates.write(), Arc::new(rates))
     }
 
-    /// The tables are the newest at `now` (Unix ns).
+    /// Records that the tables are the newest at `now` (Unix ns).
     pub fn confirm(&self, now: u64) {
         self.confirmed.store(now, Ordering::Relaxed);
     }
 
-    /// When the tables were last known to be the newest, Unix ns; `now` from the first time somebody asks.
+    /// When the tables were last confirmed to be the newest, Unix ns. If that is unknown, `now` is recorded and
+    /// returned.
     pub fn confirmed(&self, now: u64) -> u64 {
         match self.confirmed.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => now,
@@ -55,38 +57,38 @@ impl Shelf {
     }
 }
 
-/// What a new table must show.
+/// The required proof of a new table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pin {
-    /// Nothing: a file that only the operator writes.
+    /// None: only the operator writes the file.
     None,
-    /// Its SHA-256, hexadecimal.
+    /// The file's SHA-256, hexadecimal.
     Sha256(String),
-    /// A detached Ed25519 signature beside it (`.sig`: 64 bytes, or their base64) by this key.
+    /// A detached Ed25519 signature by this key, next to the file (`.sig`: 64 bytes, or their base64).
     Ed25519([u8; 32]),
 }
 
 impl Pin {
-    /// A digest as 64 hexadecimal digits.
+    /// Parses a digest of 64 hexadecimal digits.
     pub fn sha256(text: &str) -> Option<Self> {
         let text = text.trim().to_lowercase();
         (text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(Self::Sha256(text))
     }
 
-    /// A public key in base64 (32 bytes).
+    /// Parses a public key in base64 (32 bytes).
     pub fn ed25519(text: &str) -> Option<Self> {
         STANDARD.decode(text.trim()).ok()?.try_into().ok().map(Self::Ed25519)
     }
 
-    /// Whether it needs the signature beside the table.
+    /// Whether the table needs a signature file.
     pub fn is_signed(&self) -> bool {
         matches!(self, Self::Ed25519(_))
     }
 
-    /// Whether these bytes are what was pinned.
+    /// Verifies the bytes of a table.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why they do not match.
     pub fn check(&self, bytes: &[u8], signature: Option<&[u8]>) -> Result<(), &'static str> {
         match self {
             Self::None => Ok(()),
@@ -103,43 +105,43 @@ impl Pin {
     }
 }
 
-/// A new table that was taken.
+/// A new table that was accepted.
 pub struct Taken {
-    /// Ready for use.
+    /// The tables, ready for use.
     pub rates: Rates,
-    /// What changed.
+    /// The differences from the previous table.
     pub findings: Vec<Finding>,
-    /// `provider/model` of entries that the new table lost and that were kept.
+    /// `provider/model` of entries that the new table lacks and that were kept.
     pub kept: Vec<String>,
 }
 
-/// What became of an offer.
+/// The outcome of [`Refresher::offer`].
 pub enum Offer {
-    /// The very file in use.
+    /// The file is the one in use.
     Same,
-    /// Taken.
+    /// The table was accepted.
     Taken(Box<Taken>),
 }
 
-/// Judges new tables by the last good one.
+/// Compares new tables with the last accepted one.
 pub struct Refresher {
     base: Source,
-    /// Digest of the file that was last taken.
+    /// Digest of the file that was accepted last.
     last: String,
     overlays: Vec<Source>,
     accept: Vec<String>,
 }
 
 impl Refresher {
-    /// Begins with the table in use.
+    /// Starts with the table in use.
     pub fn new(base: Source, overlays: Vec<Source>, accept: Vec<String>) -> Self {
         Self { last: base.digest.clone(), base, overlays, accept }
     }
 
-    /// Reads, checks and judges a new table, whose pin was checked.
+    /// Parses, validates and compares a new table; its pin must have been checked.
     ///
     /// # Errors
-    /// Why it is not taken, one thing a line.
+    /// Why the table is refused, one reason per line.
     pub fn offer(&mut self, name: &str, text: &str) -> Result<Offer, RatesError> {
         let seen = digest(text);
         if seen == self.last {
@@ -167,7 +169,7 @@ impl Refresher {
         Ok(Offer::Taken(Box::new(Taken { rates, findings, kept })))
     }
 
-    /// The last good table.
+    /// The table that was accepted last.
     pub fn base(&self) -> &Source {
         &self.base
     }

@@ -1,24 +1,24 @@
-//! **What**: what a look-up of a model id gives: a place in the table ([`Resolved`]) or why there is no price
-//! ([`Unpriced`]). **Not here**: the look-up (`ids`).
+//! The result of looking up a model id: an entry of the table ([`Resolved`]), or the reason why there is no price
+//! ([`Unpriced`]). `ids` does the look-up.
 
-/// Why a call has no price. The words stand in `tollgate.cost.reason`.
+/// Why a call has no price; written to `tollgate.cost.reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unpriced {
     /// The provider does not list the model.
     UnknownModel,
     /// The provider is not in the table.
     UnknownProvider,
-    /// No provider was told, and several list the model.
+    /// The call names no provider, and several list the model.
     AmbiguousProvider,
-    /// No model was told.
+    /// The call names no model.
     NoModel,
     /// The model has no rate at the time of the call.
     NoRateAtTime,
-    /// A unit was used that has no price.
+    /// The call uses a unit that has no price.
     MissingUnit,
-    /// The counts can't be.
+    /// The token counts are contradictory.
     BadUsage,
-    /// The call tells no counts: streaming without `stream_options.include_usage`, for instance.
+    /// The call reports no token counts: streaming without `stream_options.include_usage`, for instance.
     NoUsage,
 }
 
@@ -26,7 +26,7 @@ pub enum Unpriced {
 pub const NO_USAGE_HINT: &str = "have the client report usage, for OpenAI's streams with stream_options.include_usage";
 
 impl Unpriced {
-    /// The word.
+    /// The word in `tollgate.cost.reason`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnknownModel => "unknown_model",
@@ -41,16 +41,16 @@ impl Unpriced {
     }
 }
 
-/// A model found, by index.
+/// An entry of the table, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Resolved {
     pub(super) provider: usize,
     pub(super) model: usize,
     pub(super) date_dropped: bool,
-    /// The emitter left the vendor out of the id; it was found by the family's name.
+    /// The id lacked the vendor, which was found by the name of the family.
     pub(super) vendor_inferred: bool,
     /// Called through Vertex.
     pub(super) vertex: bool,
-    /// Where the provider's ids carry regions: index of the first segment in the table's scopes, if it has one.
+    /// For providers whose ids contain regions: index of the id's first segment in the table's scopes, if it has one.
     pub(super) bedrock: Option<Option<usize>>,
 }

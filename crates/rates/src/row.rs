@@ -1,27 +1,27 @@
-//! **What**: [`Row`]: the prices of one call: its rate at its time, adjusted by its circumstances. **Invariants**: the
-//! whole request is in one tier; the first entry that names a unit decides it; no rounding.
+//! [`Row`]: the prices of one call: the rate at its time, adjusted to its circumstances. A request is in one tier as a
+//! whole; the first adjustment with a price for a unit decides it; nothing is rounded.
 
 use super::decimal::{Ratio, Usd};
 use super::resolved::{Resolved, Unpriced};
 use super::table::{Adjust, Model, Prices, Provider, Rate, Table, Tier, find};
 use super::unit::{Fee, Unit, Variable};
 
-/// What a price depends on, as the call tells it. Values are compared in lower case.
+/// Circumstances of a call that affect its price. Values are compared case-insensitively.
 #[derive(Clone, Copy, Default)]
 pub struct Circumstances<'a> {
-    /// Tier of the response, else of the request; `batch` means processing.
+    /// Tier of the response, otherwise of the request; `batch` is treated as processing.
     pub service_tier: Option<&'a str>,
-    /// `fast`.
+    /// For example `fast`.
     pub speed: Option<&'a str>,
-    /// `us`.
+    /// For example `us`.
     pub inference_geo: Option<&'a str>,
     /// Kind of the endpoint called: `us`, `eu` (where data is kept), `regional` (Vertex).
     pub endpoint: Option<&'a str>,
 }
 
-/// What identifies a row.
+/// Input of a look-up.
 pub struct Query<'a> {
-    /// Name of the provider, as sent or today's; None = to be inferred from the model.
+    /// Name of the provider, in its old or new form; `None`: inferred from the model.
     pub provider: Option<&'a str>,
     /// Ids in order of preference: the response's, then the request's.
     pub models: &'a [&'a str],
@@ -40,24 +40,24 @@ pub struct Row<'t> {
     total_input: u64,
 }
 
-/// What a row was found by; the words of `tollgate.cost.flags` for each.
+/// How a row was found, as in `tollgate.cost.flags`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowFlags {
-    /// A snapshot that is not listed was taken for its model.
+    /// The snapshot is not listed; its model's price was used.
     pub date_dropped: bool,
-    /// The vendor was left out of a Bedrock id, and with it perhaps the region.
+    /// The Bedrock id lacked the vendor, and so perhaps the region.
     pub vendor_inferred: bool,
-    /// A tier or region without a rate: list price.
+    /// The table has no rate for the call's tier or region; the list price was used.
     pub context_unmatched: bool,
-    /// The table says that the window is not complete.
+    /// The table marks the window as incomplete.
     pub incomplete: bool,
-    /// A model that is named before the one that was found is not listed.
+    /// A model preferred to the one that was found is not listed.
     pub model_passed_over: bool,
 }
 
 impl Table {
-    /// The prices of a call whose prompt has `total_input` tokens, cached ones included. Allocates nothing for ids that
-    /// were looked up before.
+    /// The prices of a call with a prompt of `total_input` tokens, cached ones included. Allocates nothing for ids
+    /// that were looked up before.
     ///
     /// # Errors
     /// Why there is no price.
@@ -79,17 +79,17 @@ impl Table {
     }
 }
 
-/// The adjustments of a rate that hold.
+/// The adjustments of a rate that apply.
 struct Held {
-    /// One bit each.
+    /// One bit for each adjustment.
     adjusts: u64,
     multiply: Ratio,
-    /// Bits of the variables they asked for.
+    /// Bits of the variables in their conditions.
     asked: u32,
 }
 
 impl Held {
-    /// None where the multipliers can't be held.
+    /// `None` if the product of the multipliers overflows.
     fn of(rate: &Rate, time: u64, fits: impl Fn(&Adjust) -> bool) -> Option<Self> {
         let mut held = Self { adjusts: 0, multiply: Ratio::ONE, asked: 0 };
         for (at, adjust) in rate.adjust.iter().enumerate().take(64) {
@@ -109,10 +109,10 @@ impl Held {
     }
 }
 
-/// What is told of a call when tables are compared; what is not told matches nothing, clock and weekday included.
+/// Circumstances used to compare tables. Unset ones match nothing, clock and weekday included.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Told<'t> {
-    /// In lower case; none of [`Variable::UtcTime`].
+    /// In lower case; never [`Variable::UtcTime`].
     pub(super) values: Vec<(Variable, &'t str)>,
     /// Minutes since midnight, UTC.
     pub(super) minute: Option<u32>,
@@ -138,7 +138,7 @@ pub(super) struct Place<'t> {
 }
 
 impl<'t> Place<'t> {
-    /// The prices by `rate` at `time` for a prompt of `total_input` tokens, of which `told` is known.
+    /// The prices under `rate` at `time`, for a prompt of `total_input` tokens under the circumstances `told`.
     pub(super) fn row(self, rate: &'t Rate, time: u64, told: &Told<'_>, total_input: u64) -> Option<Row<'t>> {
         let held = Held::of(rate, time, |adjust| told.fits(adjust))?;
         let flags = RowFlags { incomplete: rate.incomplete, ..RowFlags::default() };
@@ -157,18 +157,18 @@ impl<'t> Row<'t> {
         &self.place.model.id
     }
 
-    /// How it was found.
+    /// How the row was found.
     pub fn flags(&self) -> RowFlags {
         self.flags
     }
 
-    /// The adjustments that hold, in the table's order.
+    /// The adjustments that apply, in the table's order.
     fn adjusts(&self) -> impl Iterator<Item = &'t Adjust> + use<'t> {
         let bits = self.held.adjusts;
         self.rate.adjust.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, adjust)| adjust)
     }
 
-    /// `provider/id@from;adjusts`, as `tollgate.cost.rate`.
+    /// `provider/id@from;adjusts`, as in `tollgate.cost.rate`.
     pub fn name(&self) -> String {
         let mut out = format!("{}/{}", self.provider(), self.model());
         if let Some(from) = &self.rate.from_text {
@@ -184,17 +184,17 @@ impl<'t> Row<'t> {
         out
     }
 
-    /// What one use costs, where it is charged at all; multipliers are of tokens.
+    /// The price of one use, if it is charged. Multipliers apply to tokens only.
     pub fn fee(&self, fee: Fee) -> Option<Usd> {
         self.adjusts().find_map(|adjust| find(&adjust.fees, fee)).or_else(|| find(&self.rate.fees, fee)).map(Usd)
     }
 
-    /// Whether the table has a price for this very unit.
+    /// Whether the table has a price for this unit itself.
     pub fn has(&self, unit: Unit) -> bool {
         self.listed(unit).is_some()
     }
 
-    /// The price of one token, and the unit whose price it is: its own or the nearest parent's that has one.
+    /// The price of one token, and the unit it belongs to: `unit`, or its nearest parent with a price.
     pub fn price(&self, unit: Unit) -> Option<(Usd, Unit)> {
         let mut named = unit;
         for _ in Unit::ALL {
@@ -217,14 +217,14 @@ impl<'t> Row<'t> {
         }
     }
 
-    /// The highest tier that holds and has the unit, else the base.
+    /// The price in the highest tier that applies and has the unit, otherwise the base price.
     fn tiered(&self, base: &Prices, tiers: &[Tier], unit: Unit) -> Option<i128> {
         let holding = tiers.iter().rev().filter(|tier| self.total_input >= tier.at_least);
         holding.filter_map(|tier| find(&tier.prices, unit)).next().or_else(|| find(base, unit))
     }
 }
 
-/// The variables of one call.
+/// The values of all variables for one call.
 struct Context<'a> {
     service_tier: Option<&'a str>,
     processing: Option<&'a str>,
@@ -241,12 +241,12 @@ struct Context<'a> {
 }
 
 const WEEKDAYS: [&str; 7] = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
-/// Tiers that ask for nothing.
+/// Tier names that mean the standard price.
 const NO_TIER: [&str; 8] = ["auto", "default", "standard", "standard_only", "scale", "on_demand", "none", "null"];
 const NO_SPEED: [&str; 4] = ["standard", "normal", "default", "none"];
 const NO_GEO: [&str; 3] = ["global", "not_available", "none"];
 
-/// A value that asks for something.
+/// The value, unless it is empty or means the default.
 fn told<'a>(value: Option<&'a str>, nothing: &[&str]) -> Option<&'a str> {
     let value = value.map(str::trim).filter(|value| !value.is_empty())?;
     (!nothing.iter().any(|word| word.eq_ignore_ascii_case(value))).then_some(value)
@@ -302,7 +302,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// What the caller chose.
+    /// The variables that the caller set.
     fn chosen(&self) -> impl Iterator<Item = Variable> + '_ {
         Variable::ALL.iter().copied().filter(|variable| variable.is_chosen() && self.value(*variable).is_some())
     }
@@ -317,7 +317,7 @@ fn within(value: &str, minute: u32) -> bool {
     )
 }
 
-/// `HH:MM-HH:MM` in minutes since midnight.
+/// Parses `HH:MM-HH:MM` into minutes since midnight.
 pub(super) fn window(text: &str) -> Option<(u32, u32)> {
     let minutes = |text: &str| {
         let (hours, minutes) = text.split_once(':')?;

@@ -1,8 +1,8 @@
-//! **What**: [`same_model`] and [`Table::is_same_model`]: whether two ids mean one model. **Why**: a call that another
-//! model answers is a fallback, one that the same model answers at the second attempt is a retry; `gpt-5` and
-//! `gpt-5-mini` begin alike and are two. **Invariants**: ids that the table knows are compared by their rows, rows of
-//! different providers by the model's name; other ids by name, without path, date and revision. **Not here**: which row
-//! an id means (`ids`).
+//! [`same_model`] and [`Table::is_same_model`]: whether two ids mean the same model. A call answered by another model
+//! is a fallback, one answered by the same model at the second attempt a retry; `gpt-5` and `gpt-5-mini` share a
+//! prefix but are two models.
+//! Listed ids are compared by their rows, rows of different providers by the model's name. Other ids are compared by
+//! name, without path, date and revision. `ids` finds rows.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,10 +11,10 @@ use super::resolved::Resolved;
 use super::source::Source;
 use super::table::Table;
 
-/// The built-in table; None never happens in a released program.
+/// The built-in table; never `None` in a released program.
 static BUILTIN: LazyLock<Option<Arc<Table>>> = LazyLock::new(|| Source::builtin().and_then(|it| it.shared()).ok());
 
-/// [`Table::is_same_model`] of the built-in table, without overlays.
+/// [`Table::is_same_model`] for the built-in table, without overlays.
 pub fn same_model(provider: &str, one: &str, other: &str) -> bool {
     match BUILTIN.as_ref() {
         Some(table) => table.is_same_model(provider, one, other),
@@ -23,8 +23,7 @@ pub fn same_model(provider: &str, one: &str, other: &str) -> bool {
 }
 
 impl Table {
-    /// Whether two ids, as sent, mean the same model of `provider` ("" = not known). An id that is not told is no other
-    /// model.
+    /// Whether two ids, as sent, mean the same model of `provider` ("" = unknown). An empty id equals any model.
     pub fn is_same_model(&self, provider: &str, one: &str, other: &str) -> bool {
         if one.is_empty() || other.is_empty() || one.eq_ignore_ascii_case(other) {
             return true;
@@ -41,7 +40,7 @@ impl Table {
         }
     }
 
-    /// The row that a region's own row on Bedrock (`us-gov-east-1/anthropic.claude…`) stands beside.
+    /// For a row of a single region on Bedrock (`us-gov-east-1/anthropic.claude…`): the model's general row.
     fn without_region(&self, row: Resolved) -> Resolved {
         let aws = self.providers.get(row.provider).is_some_and(|provider| &*provider.key == AWS);
         let model = self.id(row).rsplit_once('/').filter(|_| aws).map(|(_, model)| model);
@@ -53,8 +52,8 @@ impl Table {
         model.map_or("", |model| &model.id)
     }
 
-    /// A model's name whoever sells it: `claude-sonnet-4-5` of `us.anthropic.claude-sonnet-4-5-20250929-v1:0` and of
-    /// `anthropic/claude-sonnet-4.5`.
+    /// A model's name independent of the seller: `claude-sonnet-4-5` for
+    /// `us.anthropic.claude-sonnet-4-5-20250929-v1:0` and for `anthropic/claude-sonnet-4.5`.
     fn name(&self, id: &str) -> String {
         let id = bare(id);
         let behind = |id, is_dropped: &dyn Fn(&str) -> bool| match str::split_once(id, '.') {
@@ -81,7 +80,7 @@ fn bare(id: &str) -> String {
     rest.to_owned()
 }
 
-/// What is before a date whose parts stand apart: `gpt-5` of `gpt-5-2025-08` and `07`.
+/// The part before a date with separators: `gpt-5` for `gpt-5-2025-08` and `07`.
 fn undated<'i>(front: &'i str, day: &str) -> Option<&'i str> {
     let (front, month) = front.rsplit_once('-')?;
     let (name, year) = front.rsplit_once('-')?;

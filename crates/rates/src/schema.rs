@@ -1,21 +1,21 @@
-//! **What**: a rate table or overlay as it is written (schema 1), in YAML or JSON. **Invariants**: unknown keys are
-//! refused; prices are text, so that no float ever touches them. **Not here**: what it means (`table`, `overlay`).
+//! The written form of a rate table or overlay (schema 1), in YAML or JSON. Unknown keys are refused; prices are text,
+//! so they never pass through floats. `table` and `overlay` hold the compiled forms.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The schema this code reads.
+/// The supported schema version.
 pub(super) const SCHEMA: u32 = 1;
 
-/// A map from unit to decimal text.
+/// Decimal text by unit.
 pub(super) type Price = BTreeMap<String, String>;
 
 fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// The whole file.
+/// A whole file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[serde(bound(deserialize = "P: Deserialize<'de>"))]
@@ -23,37 +23,37 @@ pub(super) struct File<P = Provider> {
     pub(super) schema: u32,
     pub(super) version: String,
     pub(super) currency: String,
-    /// Every price is per this many tokens.
+    /// All prices are per this many tokens.
     pub(super) per_tokens: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) generated: Option<String>,
-    /// Laid over another table; never used alone.
+    /// The file is an overlay; it is never used alone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) overlay: bool,
-    /// What the version of the table below must be: `>=2026-11-20.1`, or exactly that version. Overlays only.
+    /// Required version of the table below: `>=2026-11-20.1`, or exactly that version. Overlays only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) base: Option<String>,
-    /// Whose calls it holds for; missing = everybody's. Overlays only.
+    /// The calls that the overlay applies to; missing = all. Overlays only.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub(super) applies: Option<Match>,
-    /// Multiplies every price below. Overlays only.
+    /// Multiplies every price in the table below. Overlays only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) discount: Option<String>,
-    /// Where the numbers are from; for people.
+    /// Origin of the numbers; informational.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) imports: Vec<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) unit_parents: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) bedrock_scopes: BTreeMap<String, String>,
-    /// An id (a deployment, an inference profile) and the `provider/model` it means.
+    /// Ids (a deployment, an inference profile) and the `provider/model` each stands for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) alias: BTreeMap<String, String>,
     #[serde(default = "BTreeMap::new")]
     pub(super) providers: BTreeMap<String, P>,
 }
 
-/// Whose calls an overlay holds for.
+/// Selects the calls an overlay applies to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Match {
@@ -61,7 +61,7 @@ pub(super) struct Match {
     pub(super) resource: BTreeMap<String, String>,
 }
 
-/// Who sells models.
+/// A seller of models.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de> + Default"))]
@@ -69,16 +69,16 @@ pub(super) struct Provider<M = Vec<Model>> {
     /// Names in telemetry, in lower case, unique in the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) names: Vec<String>,
-    /// Providers whose list prices this one asks for models it does not list itself; one step only.
+    /// Providers whose list prices apply to models that this one does not list; not transitive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) fallback: Vec<String>,
-    /// Sells others' models: never taken when no provider is told.
+    /// Sells the models of others, so it is never inferred for a call that names no provider.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) reseller: bool,
-    /// The table below does not list it, nor its models. Overlays only.
+    /// The table below lists neither this provider nor its models. Overlays only.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) new: bool,
-    /// Multiplies every price of this provider below. Overlays only.
+    /// Multiplies every price of this provider in the table below. Overlays only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) discount: Option<String>,
     #[serde(default)]
@@ -90,16 +90,16 @@ pub(super) struct Provider<M = Vec<Model>> {
 #[serde(deny_unknown_fields)]
 pub(super) struct Model {
     pub(super) id: String,
-    /// Every exact id, in lower case, unique in the provider; missing (and no `patterns`) = `id` alone.
+    /// All exact ids, in lower case, unique in the provider; missing (and no `patterns`) = `id` alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) ids: Vec<String>,
-    /// Anchored patterns, tried last.
+    /// Anchored regular expressions, tried last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) patterns: Vec<String>,
-    /// For people: retired models keep their prices for replays.
+    /// Informational: retired models keep their prices for replays.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) deprecated: bool,
-    /// The table below does not list it. Overlays only.
+    /// The table below does not list this model. Overlays only.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) new: bool,
     /// Whether units and fees without a price here keep the price of the table below; missing = they do, with a
@@ -109,14 +109,14 @@ pub(super) struct Model {
     pub(super) rates: Vec<Rate>,
 }
 
-/// What a model costs in one window of time.
+/// Prices of a model in one window of time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rate {
-    /// Inclusive, RFC 3339; missing = since ever.
+    /// Inclusive, RFC 3339; missing = no start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<String>,
-    /// Exclusive; missing = until further notice.
+    /// Exclusive; missing = open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) to: Option<String>,
     #[serde(default)]
@@ -126,20 +126,20 @@ pub(super) struct Rate {
     /// Fees per 1,000 uses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) fees_per_1000: Price,
-    /// What is not sold by tokens. Read, not charged.
+    /// Items that are not sold by tokens. Parsed, but not charged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) other: Price,
-    /// Why this window is not complete.
+    /// Why this window is incomplete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) incomplete: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) adjust: Vec<Adjust>,
-    /// Which overlay a price is from, by its name in `diff::flat`; filled only where somebody asks for it.
+    /// The overlay of each price, by its name in `diff::flat`; filled only on request.
     #[serde(skip)]
     pub(super) sources: BTreeMap<String, String>,
 }
 
-/// A long prompt is priced differently, all of it.
+/// Prices of long prompts; they apply to the whole prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tier {
@@ -150,11 +150,11 @@ pub(super) struct Tier {
     pub(super) price: Price,
 }
 
-/// A change of price by circumstances.
+/// A change of prices under certain circumstances.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Adjust {
-    /// All must match; a list means any of it.
+    /// Conditions, which must all match; a list matches any of its values.
     pub(super) when: BTreeMap<String, Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<String>,
@@ -168,7 +168,7 @@ pub(super) struct Adjust {
     pub(super) other: Price,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) multiply: Option<String>,
-    /// No later entry counts.
+    /// Later entries are ignored.
     #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
     pub(super) last: bool,
 }
@@ -208,14 +208,14 @@ impl<M> Provider<M> {
 }
 
 impl Model {
-    /// Its exact ids: `id` alone where neither ids nor patterns are written.
+    /// The model's exact ids: `id` alone if neither ids nor patterns are written.
     pub(super) fn exact(&self) -> &[String] {
         if self.ids.is_empty() && self.patterns.is_empty() { std::slice::from_ref(&self.id) } else { &self.ids }
     }
 }
 
 impl Rate {
-    /// Every price list of the window.
+    /// All price lists of the window.
     pub(super) fn lists(&mut self) -> impl Iterator<Item = &mut Price> {
         let tiers = self.tiers.iter_mut().map(|tier| &mut tier.price);
         let adjusts = self.adjust.iter_mut().flat_map(|adjust| {

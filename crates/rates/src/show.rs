@@ -1,4 +1,4 @@
-//! **What**: a table for people: what it lists, and what a model costs in each window.
+//! A table in a form for people: the models it lists, and their prices in each window.
 
 use super::decimal::plain;
 use super::diff::{flat, ids};
@@ -7,11 +7,11 @@ use super::schema::Rate;
 use super::source::Source;
 use super::table::Table;
 
-/// A model as the table lists it.
+/// A listed model.
 pub struct Listed {
     /// `provider/model`.
     pub place: String,
-    /// Every exact id.
+    /// All exact ids.
     pub ids: Vec<String>,
     /// Its windows, in order.
     pub windows: Vec<Window>,
@@ -19,21 +19,21 @@ pub struct Listed {
 
 /// One window.
 pub struct Window {
-    /// Inclusive; none = since ever.
+    /// Inclusive; `None` = no start.
     pub from: Option<String>,
-    /// Exclusive; none = until further notice.
+    /// Exclusive; `None` = open.
     pub to: Option<String>,
-    /// Everything that is sold.
+    /// All prices.
     pub prices: Vec<Sold>,
 }
 
 /// One price.
 pub struct Sold {
-    /// The unit, and when.
+    /// The unit and its circumstances.
     pub what: String,
     /// USD per million tokens (fees: per 1,000 uses).
     pub price: String,
-    /// File and version it is from, where overlays were laid.
+    /// File and version of the price, if overlays were applied.
     pub source: Option<String>,
 }
 
@@ -46,12 +46,12 @@ impl Source {
         self.file.providers.iter().map(one).collect()
     }
 
-    /// Models whose id, or `provider/id`, is `wanted`; else those that have it somewhere in an id.
+    /// Models whose id, or `provider/id`, is `wanted`; if there are none, those with `wanted` in an id.
     pub fn listed(&self, wanted: &str) -> Vec<Listed> {
         self.listed_above(wanted, None)
     }
 
-    /// `below`: where prices are from that no overlay changed.
+    /// `below`: the source of prices that no overlay changed.
     fn listed_above(&self, wanted: &str, below: Option<&str>) -> Vec<Listed> {
         let sold = |rate: &Rate, (what, text): (String, String)| {
             let source = rate.sources.get(&what).map(String::as_str).or(below).map(str::to_owned);
@@ -82,7 +82,7 @@ impl Source {
 }
 
 impl Effective {
-    /// Models as [`Source::listed`] finds them, as they are priced, each price with its source.
+    /// The models that [`Source::listed`] would find, with overlays applied and the source of each price.
     pub fn listed(&self, wanted: &str) -> Vec<Listed> {
         self.source.listed_above(wanted, Some(&self.below))
     }

@@ -1,6 +1,5 @@
-//! **What**: a rate table as written ([`Source`]): the built-in one, or a file of a user's. **Invariants**: every
-//! source carries the digest of its file; the built-in one is read when it is first asked for. **Not here**: what the
-//! table means (`compile`).
+//! [`Source`]: a parsed rate table, built-in or from a user's file. Every source has the digest of its file; the
+//! built-in one is parsed on first use. `compile` makes a table of it.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock, Weak};
@@ -16,13 +15,13 @@ use super::compile::{self, Wrong};
 use super::schema::{self, File};
 use super::table::{RatesError, Table};
 
-/// `config/rates/rates.yaml` in JSON, which is read 20 times faster; a test holds the two together.
+/// `config/rates/rates.yaml` as JSON, which parses 20 times faster; a test keeps the two equal.
 pub(super) static BUILTIN: &str = include_str!("../../../config/rates/builtin.json");
-/// The providers' models, one list behind the other: read when they are asked for, so that what nobody calls is never
-/// paged in.
+/// The models of all providers, one list after the other. Lists are parsed on demand, so unused ones are never paged
+/// in.
 static BUILTIN_MODELS: &str = include_str!("../../../config/rates/builtin-models.json");
 
-/// The built-in table with the digest of the YAML file it was made from.
+/// The built-in table with the digest of the YAML file it was generated from.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Builtin {
@@ -30,7 +29,7 @@ pub(super) struct Builtin {
     pub(super) table: File<schema::Provider<Part>>,
 }
 
-/// Where a provider's models stand: first byte, length.
+/// Byte offset and length of a provider's models.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Part(pub(super) usize, pub(super) usize);
 
@@ -41,19 +40,18 @@ impl Part {
 }
 
 impl Builtin {
-    /// Reads all of it.
+    /// Parses all models.
     pub(super) fn whole(self) -> File {
         self.table.map(|part| serde_json::from_str(part.text()).unwrap_or_default())
     }
 }
 
-/// A table as written: read, or the built-in one, which is read as a whole only where it is asked for (overlays,
-/// comparing).
+/// A written table: parsed, or the built-in one, which is parsed as a whole only for overlays and comparisons.
 #[derive(Clone)]
 pub(super) struct Written(OnceLock<Box<File>>);
 
 impl Written {
-    /// The table as a whole, to be changed.
+    /// Mutable access to the whole table.
     pub(super) fn whole_mut(&mut self) -> Option<&mut File> {
         let _: &File = self;
         self.0.get_mut().map(|file| &mut **file)
@@ -74,42 +72,42 @@ impl Deref for Written {
     }
 }
 
-/// The built-in table with its models unread.
+/// The built-in table without its models.
 fn unread() -> Result<Builtin, RatesError> {
     serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))
 }
 
 impl Table {
-    /// The table that comes with the program.
+    /// The table that is compiled into the program.
     ///
     /// # Errors
-    /// Never for a released program: a test loads it.
+    /// Never for a released program: a test loads the table.
     pub fn builtin() -> Result<Self, RatesError> {
         let source = Source::builtin()?;
         source.compile()
     }
 
-    /// Reads a table in YAML or JSON. `name` stands in errors.
+    /// Parses and compiles a table in YAML or JSON. `name` is used in errors.
     ///
     /// # Errors
-    /// Everything wrong, one thing a line, each with its place.
+    /// All problems, one per line, each with its place.
     pub fn parse(name: &str, text: &str) -> Result<Self, RatesError> {
         Source::parse(name, text)?.compile()
     }
 }
 
-/// A table or overlay as written, with the digest of its file.
+/// A parsed table or overlay, with the digest of its file.
 #[derive(Clone)]
 pub struct Source {
     pub(super) name: String,
     pub(super) file: Written,
     pub(super) digest: String,
-    /// The text, for the places of what is wrong; the built-in table has none.
+    /// The text, to locate problems; `None` for the built-in table.
     pub(super) text: Option<std::sync::Arc<str>>,
 }
 
 impl Source {
-    /// What comes with the program.
+    /// The built-in table.
     ///
     /// # Errors
     /// Never for a released program.
@@ -118,10 +116,10 @@ impl Source {
         Ok(Self { name: "builtin".to_owned(), file: Written(OnceLock::new()), digest: head.sha256, text: None })
     }
 
-    /// Reads a file's text; what it means is checked by [`Source::compile`].
+    /// Parses the text of a file; [`Source::compile`] validates its meaning.
     ///
     /// # Errors
-    /// The first thing that is no table, with its place.
+    /// The first syntax or type error, with its place.
     pub fn parse(name: &str, text: &str) -> Result<Self, RatesError> {
         let file: File = load::data(name, text).map_err(|problem| {
             let place = problem.at.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
@@ -130,24 +128,24 @@ impl Source {
         Ok(Self { name: name.to_owned(), file: file.into(), digest: digest(text), text: Some(text.into()) })
     }
 
-    /// The version written in it.
+    /// The version written in the table.
     pub fn version(&self) -> &str {
         &self.file.version
     }
 
-    /// SHA-256 of its file, hexadecimal.
+    /// SHA-256 of the file, hexadecimal.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// The same table for all that use the built-in one at a time, as a restart of the pipeline does: each provider's
-    /// part is made ready once. What comes from a file is made ready each time.
+    /// Like [`Source::compile`], but all current users of the built-in table share one instance, also across a restart
+    /// of the pipeline, so that each provider's part is parsed once. A table from a file is compiled each time.
     ///
     /// # Errors
-    /// As of [`Source::compile`].
+    /// As for [`Source::compile`].
     pub(super) fn shared(&self) -> Result<Arc<Table>, RatesError> {
         static BUILTIN: Mutex<Weak<Table>> = Mutex::new(Weak::new());
-        // a table that was changed after it was read (imports, models kept by a refresh) has no text either
+        // a table that was changed after parsing (imports, models kept by a refresh) has no text either
         if self.text.is_some() || self.file.0.get().is_some() {
             return self.compile().map(Arc::new);
         }
@@ -160,10 +158,10 @@ impl Source {
         Ok(table)
     }
 
-    /// Makes it ready.
+    /// Validates and compiles the table.
     ///
     /// # Errors
-    /// Everything wrong, one thing a line, each with its place.
+    /// All problems, one per line, each with its place.
     pub fn compile(&self) -> Result<Table, RatesError> {
         if self.file.0.get().is_some() {
             return compile::compile(&self.file, &self.digest).map_err(|wrong| self.placed(&wrong));
@@ -171,7 +169,7 @@ impl Source {
         compile::compile_unread(&unread()?.table, Part::text, &self.digest).map_err(|wrong| self.placed(&wrong))
     }
 
-    /// Problems with file, line and column.
+    /// Formats problems with file, line and column.
     pub(super) fn placed(&self, wrong: &[Wrong]) -> RatesError {
         let tree = self.text.as_deref().and_then(|text| load::data_tree(text).ok());
         let lines = wrong.iter().map(|Wrong { path, what }| match &tree {

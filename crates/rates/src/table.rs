@@ -1,6 +1,5 @@
-//! **What**: [`Table`]: a rate table made ready: exact prices per token, ids to models, windows in order.
-//! **Invariants**: immutable but for the memory of ids looked up, which is bounded; what it holds was checked
-//! (`compile`). **Not here**: reading and checking (`compile`), ids (`ids`), prices of one call (`row`).
+//! [`Table`]: a compiled rate table: exact prices per token, models by id, windows in order. Immutable except for the
+//! bounded cache of resolved ids. `compile` builds and validates it, `ids` resolves ids, `row` prices one call.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +11,7 @@ use super::decimal::Ratio;
 use super::resolved::{Resolved, Unpriced};
 use super::unit::{Fee, Unit, Variable};
 
-/// What is wrong with a table, one thing a line. Names its own keys and ids, nothing of telemetry.
+/// The problems of a table, one per line. The text contains keys and ids of the table, never telemetry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RatesError(pub String);
@@ -21,7 +20,7 @@ pub struct RatesError(pub String);
 pub struct Table {
     pub(super) providers: Vec<Provider>,
     pub(super) names: HashMap<Box<str>, usize>,
-    /// First segment of a Bedrock id and its scope.
+    /// First segments of Bedrock ids, with their scope.
     pub(super) scopes: Vec<(Box<str>, Box<str>)>,
     pub(super) parents: BTreeMap<Unit, Unit>,
     pub(super) aliases: HashMap<Box<str>, Resolved>,
@@ -36,11 +35,11 @@ pub(super) struct Provider {
     pub(super) fallback: Vec<usize>,
     pub(super) reseller: bool,
     catalog: OnceLock<Catalog>,
-    /// Makes the catalog when it is first asked for: most programs call two or three providers of seventy.
+    /// Builds the catalog on first use: most programs call two or three of seventy providers.
     unread: Option<Box<dyn Fn() -> Catalog + Send + Sync>>,
 }
 
-/// What a provider sells.
+/// The models of a provider.
 #[derive(Default)]
 pub(super) struct Catalog {
     pub(super) ids: HashMap<Box<str>, usize>,
@@ -61,7 +60,7 @@ impl Provider {
         Self { unread: Some(Box::new(read)), ..self }
     }
 
-    /// Read when first asked for.
+    /// The catalog; built on first use.
     pub(super) fn catalog(&self) -> &Catalog {
         self.catalog.get_or_init(|| self.unread.as_ref().map(|read| read()).unwrap_or_default())
     }
@@ -69,7 +68,7 @@ impl Provider {
 
 pub(super) struct Model {
     pub(super) id: Box<str>,
-    /// Shared by models of one price.
+    /// Shared by models with the same prices.
     pub(super) rates: Arc<[Rate]>,
 }
 
@@ -94,12 +93,12 @@ pub(super) type Prices = Box<[(Unit, i128)]>;
 
 #[derive(PartialEq)]
 pub(super) struct Tier {
-    /// Smallest prompt it holds for, tokens.
+    /// Smallest prompt that the tier applies to, tokens.
     pub(super) at_least: u64,
     pub(super) prices: Prices,
 }
 
-/// A variable and the values that match, any of them.
+/// A variable and the values of which one must match.
 pub(super) type Asked = (Variable, Box<[Box<str>]>);
 
 #[derive(PartialEq)]
@@ -113,12 +112,12 @@ pub(super) struct Adjust {
     pub(super) last: bool,
 }
 
-/// 2020-01-01: no call that is sold by the token was before, but seconds to microseconds taken as nanoseconds are.
+/// 2020-01-01. Calls are not older; a smaller value is a time in seconds to microseconds taken for nanoseconds.
 const EARLIEST: u64 = 1_577_836_800_000_000_000;
 
 impl Model {
-    /// The window that holds at `time` (Unix ns). A call that does not say when it was, or says it in another unit, has
-    /// a price only where that never changed.
+    /// The window that covers `time` (Unix ns). A call without a time, or with one in a wrong unit, has a price only
+    /// if the model's price never changed.
     pub(super) fn at(&self, time: u64) -> Option<&Rate> {
         if time < EARLIEST {
             return self.rates.first().filter(|rate| self.rates.len() == 1 && rate.is_timeless());
@@ -141,7 +140,7 @@ pub(super) fn find<W: PartialEq>(prices: &[(W, i128)], unit: W) -> Option<i128> 
 }
 
 impl Table {
-    /// `<version>+<first 12 digits of the SHA-256 of the file and its overlays>`, as `tollgate.cost.rates`.
+    /// `<version>+<first 12 digits of the SHA-256 of the file and its overlays>`, as in `tollgate.cost.rates`.
     pub fn stamp(&self) -> &Arc<str> {
         &self.stamp
     }
@@ -156,18 +155,18 @@ impl Table {
         &self.digest
     }
 
-    /// Models over all providers.
+    /// Number of models of all providers.
     pub fn models(&self) -> usize {
         self.providers.iter().map(|provider| provider.catalog().models.len()).sum()
     }
 
-    /// Ids over all providers.
+    /// Number of ids of all providers.
     pub fn ids(&self) -> usize {
         self.providers.iter().map(|provider| provider.catalog().ids.len()).sum()
     }
 
-    /// The listed id most like `model`, as `provider/id`; among `provider`'s own ids where it is known, else a vendor's
-    /// rather than a reseller's.
+    /// The listed id most similar to `model`, as `provider/id`. Searches the ids of `provider` if it is known;
+    /// otherwise all, preferring vendors to resellers.
     pub fn nearest(&self, provider: Option<&str>, model: &str) -> Option<String> {
         let model: String = model.trim().to_lowercase().chars().take(128).collect();
         let told = provider.and_then(|name| self.provider_named(name));
@@ -183,10 +182,10 @@ impl Table {
     }
 }
 
-/// Ids that are kept; beyond that the memory is emptied.
+/// Maximum number of cached ids; beyond it, the cache is emptied.
 const MEMO: usize = 4_096;
 
-/// What ids were resolved to, so that a look-up makes no text: by provider as told ("" = none), then by model.
+/// Cache of resolved ids, so that a look-up allocates nothing: by provider as sent ("" = none), then by model.
 #[derive(Default)]
 pub(super) struct Memo(RwLock<Known>);
 

@@ -1,4 +1,5 @@
-//! The rate table: exactness, forms of ids, windows, tiers, adjustments; and that the built-in table is the YAML file.
+//! The rate table: exactness, spellings of ids, windows, tiers, adjustments; and that the built-in table equals the
+//! YAML file.
 
 use super::decimal::{Decimal, Ratio};
 use super::schema::File;
@@ -20,8 +21,8 @@ fn builtin() -> Table {
     Table::builtin().unwrap_or_else(|error| panic!("{}", error.0))
 }
 
-/// `builtin.json` and `builtin-models.json` are `rates.yaml`. To make them anew:
-/// `TOLLGATE_UPDATE=1 cargo test -p rates builtin_is_the_yaml_file`.
+/// `builtin.json` and `builtin-models.json` equal `rates.yaml`. To regenerate them: `TOLLGATE_UPDATE=1 cargo test -p
+/// rates builtin_is_the_yaml_file`.
 #[test]
 fn builtin_is_the_yaml_file() {
     let text = std::fs::read_to_string(at("config/rates/rates.yaml")).unwrap();
@@ -43,7 +44,8 @@ fn builtin_is_the_yaml_file() {
     }
 }
 
-/// The built-in table is whole, and what every start reads for it is small and JSON: YAML would cost 20 times as much.
+/// The built-in table is complete. The part parsed at every start is small, and JSON: YAML would take 20 times as
+/// long.
 #[test]
 fn builtin_is_small_and_whole() {
     let table = builtin();
@@ -52,8 +54,8 @@ fn builtin_is_small_and_whole() {
     assert!(table.stamp().starts_with("2026-11-20.8+") && table.stamp().len() == "2026-11-20.5+".len() + 12);
 }
 
-/// Models are read when first asked for, where nothing could be told any more: what is read then is what a check of the
-/// whole finds without fault.
+/// Models are parsed on first use, when problems can no longer be reported. They must equal the models of the whole
+/// table, which compiles without problems.
 #[test]
 fn models_read_late_are_those_of_the_whole_table() {
     let source = Source::builtin().unwrap();
@@ -93,7 +95,7 @@ fn find(table: &Table, provider: Option<&str>, models: &[&str]) -> Result<(Strin
     table.row(&query, 0).map(|row| (format!("{}/{}", row.provider(), row.model()), row.flags().date_dropped))
 }
 
-/// Every form of an id that telemetry has, and those that must not be taken for another model.
+/// Every spelling of an id found in telemetry, and ids that must not match another model.
 #[test]
 fn model_ids() {
     let table = builtin();
@@ -160,7 +162,7 @@ fn small(rates: &str) -> Result<Table, String> {
     Table::parse("t.yaml", &text).map_err(|error| error.0)
 }
 
-/// What is wrong with a table is told when it is read.
+/// The problems of a table are reported when it is parsed.
 #[test]
 fn bad_tables_are_refused() {
     for (rates, word) in [
@@ -240,7 +242,7 @@ fn adjustments() {
     assert_eq!(price(&table, wed, 0, plain, Unit::InputVideo), None);
 }
 
-/// A row names provider, model, window and what was adjusted; a tier without a rate is told.
+/// A row's name contains provider, model, window and adjustments; a tier without a rate is flagged.
 #[test]
 fn rows_have_names() {
     let table = builtin();

@@ -1,4 +1,4 @@
-//! **What**: what is sold: units of tokens, and what prices depend on. **Invariants**: finite sets; a table with an
+//! Units in which tokens are sold, fees, and the variables that prices depend on. The sets are finite; a table with an
 //! unknown word is refused.
 
 macro_rules! words {
@@ -8,7 +8,7 @@ macro_rules! words {
         pub enum $name { $($(#[$each])* $variant,)* }
 
         impl $name {
-            /// Every one.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The word in tables.
@@ -16,7 +16,7 @@ macro_rules! words {
                 match self { $(Self::$variant => $word,)* }
             }
 
-            /// From the word in tables.
+            /// Parses the word in tables.
             pub fn parse(word: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.as_str() == word)
             }
@@ -25,9 +25,9 @@ macro_rules! words {
 }
 
 words! {
-    /// What tokens are sold as.
+    /// Units in which tokens are sold.
     Unit {
-        /// Plain input.
+        /// Uncached text input.
         Input = "input",
         /// Output.
         Output = "output",
@@ -35,7 +35,7 @@ words! {
         CacheRead = "cache_read",
         /// Input written to a cache for a short time.
         CacheWrite = "cache_write",
-        /// Written for 5 minutes, where that differs.
+        /// Written for 5 minutes, if priced separately.
         CacheWrite5m = "cache_write_5m",
         /// Written for 30 minutes.
         CacheWrite30m = "cache_write_30m",
@@ -61,13 +61,13 @@ words! {
         OutputVideo = "output_video",
         /// Citations.
         OutputCitation = "output_citation",
-        /// Reasoning, where it is sold apart.
+        /// Reasoning, if priced separately.
         Reasoning = "reasoning",
     }
 }
 
 words! {
-    /// What is charged by use.
+    /// Fees charged per use.
     Fee {
         /// The call itself: always charged.
         Request = "request",
@@ -75,9 +75,9 @@ words! {
         WebSearch = "web_search",
         /// A file search.
         FileSearch = "file_search",
-        /// A page read.
+        /// A page that is read.
         DocumentPage = "document_page",
-        /// A page read with annotations.
+        /// A page that is read with annotations.
         AnnotatedDocumentPage = "annotated_document_page",
         /// A message.
         InputTextMessage = "input_text_message",
@@ -85,7 +85,7 @@ words! {
 }
 
 words! {
-    /// What an `adjust` entry can ask for.
+    /// Variables that the conditions of an `adjust` entry can test.
     Variable {
         /// `flex`, `priority`, `fast`.
         ServiceTier = "service_tier",
@@ -105,22 +105,22 @@ words! {
         VertexEndpoint = "vertex_endpoint",
         /// `vertex`.
         GooglePlatform = "google_platform",
-        /// `HH:MM-HH:MM`, half open, may wrap midnight.
+        /// `HH:MM-HH:MM`, end excluded, may wrap around midnight.
         UtcTime = "utc_time",
         /// `mon` … `sun`.
         UtcWeekday = "utc_weekday",
-        /// A reseller's route; nothing in telemetry tells it yet.
+        /// A reseller's route; no telemetry attribute provides it yet.
         Route = "route",
     }
 }
 
 impl Variable {
-    /// A bit of its own.
+    /// The variable's bit in a bit set.
     pub(super) fn bit(self) -> u32 {
         1 << (self as u32)
     }
 
-    /// Asked for by the caller: without a rate for it the list price is an assumption.
+    /// Set by the caller. If no rate exists for its value, the list price is an assumption.
     pub(super) fn is_chosen(self) -> bool {
         matches!(self, Self::ServiceTier | Self::Processing | Self::Speed | Self::InferenceGeo | Self::DataResidency)
     }

@@ -1,7 +1,7 @@
-//! **What**: [`Act`]: one model or tool call of a run, and what only their order tells: retries, fallbacks, rows of
-//! equal calls, growth of the context, the slowest and the most expensive. **Invariants**: a function of the set of
-//! acts: they are sorted by begin, then by what does not depend on the order they came in. **Not here**: which calls
-//! count (`layers`).
+//! [`Act`]: one model or tool call of a run, and the figures that depend on the order of the calls: retries,
+//! fallbacks, identical calls in a row, context growth, the slowest and the most expensive call.
+//! The result is a function of the set of calls alone: they are sorted by start time, then by properties that do not
+//! depend on arrival order. `layers` decides which calls count.
 
 use std::collections::HashMap;
 
@@ -12,23 +12,23 @@ use super::seen::{self, flag, trouble};
 use super::terms::Terms;
 use super::tokens::Tokens;
 
-/// One call.
+/// One model or tool call of a run.
 #[derive(Clone)]
 pub(super) struct Act {
     pub(super) kind: StepKind,
-    /// Its key in the group: the last word on order.
+    /// The call's key in its group; breaks ties in the sort order.
     pub(super) key: u64,
     pub(super) spot: Spot,
-    /// Place of the span above; 0 = none, or not known.
+    /// Place of the parent span; 0 = none or unknown.
     pub(super) parent: u64,
     pub(super) start: u64,
     pub(super) end: u64,
-    /// Model or tool.
+    /// Number of the model's or tool's name.
     pub(super) name: u16,
     pub(super) error: u16,
     pub(super) failed: bool,
     pub(super) denied: bool,
-    /// No step of the run's own loop.
+    /// Not a step of the run's own loop.
     pub(super) aside: bool,
     pub(super) sub: bool,
     pub(super) tokens: Tokens,
@@ -38,9 +38,9 @@ pub(super) struct Act {
     pub(super) trouble: u8,
     pub(super) fallback: u8,
     pub(super) attempts: u8,
-    /// Digest of a tool's arguments; 0 = not told.
+    /// Digest of a tool's arguments; 0 = unknown.
     pub(super) args: u64,
-    /// It stands in for another model: why (see `seen::trouble`), and which.
+    /// If this call replaced another model's call: the reason (see `seen::trouble`) and the replaced model.
     pub(super) stands_in: Option<(u8, u16)>,
 }
 
@@ -53,7 +53,7 @@ impl Act {
         self.kind == StepKind::Tool
     }
 
-    /// As pages show it; names are still as sent.
+    /// The call as pages show it; names are not redacted yet.
     pub(super) fn step(&self, group: &Group) -> Step {
         let trace = trace_id(group, self.spot.trace);
         let span = |place: u64| trace.filter(|_| place != 0).map_or([0; 8], |trace| seen::span_at(trace, place));
@@ -75,7 +75,7 @@ impl Act {
     }
 }
 
-/// The bytes of a trace's id.
+/// Parses a trace key's hex text.
 pub(super) fn trace_id(group: &Group, trace: u32) -> Option<[u8; 16]> {
     let text = group.text(trace);
     if text.len() != 32 {
@@ -84,7 +84,7 @@ pub(super) fn trace_id(group: &Group, trace: u32) -> Option<[u8; 16]> {
     u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)
 }
 
-/// Sorts a run's acts and adds what their order tells to its totals.
+/// Sorts a run's calls and adds the order-dependent figures to its totals.
 pub(super) fn tell(acts: &mut [Act], totals: &mut Totals, group: &Group, terms: &Terms) -> Peaks {
     acts.sort_unstable_by_key(|act| (act.start, act.end, act.key));
     let (models, tools): (Vec<&Act>, Vec<&Act>) = acts.iter().partition(|act| !act.is_tool());
@@ -104,7 +104,7 @@ pub(super) fn tell(acts: &mut [Act], totals: &mut Totals, group: &Group, terms: 
     peaks
 }
 
-/// The first act of the highest value above nothing.
+/// The first call with the highest value, if that is above the default value.
 fn most<V: Ord + Default + Copy>(acts: &[Act], value: impl Fn(&Act) -> V) -> Option<&Act> {
     let mut best: Option<(&Act, V)> = None;
     for act in acts {
@@ -124,8 +124,8 @@ fn errors(acts: &[Act], totals: &mut Totals, group: &Group) {
     }
 }
 
-/// What became of model calls that were not answered as asked: made again, or another model took over. Returns the
-/// calls that did, by key: why, and from which.
+/// Counts retries and fallbacks after model calls that failed or were not answered as requested. Returns the calls
+/// that replaced another model's call, by key: the reason and the replaced model.
 fn troubles(models: &[&Act], totals: &mut Totals, group: &Group, terms: &Terms) -> HashMap<u64, (u8, u16)> {
     let mut stand_ins = HashMap::new();
     let is_same = |act: &Act, one: u16, other: u16| {
@@ -141,7 +141,7 @@ fn troubles(models: &[&Act], totals: &mut Totals, group: &Group, terms: &Terms) 
             totals.swapped += 1;
         }
         totals.retries += u64::from(act.attempts.saturating_sub(1));
-        // Calls of sub-agents, and of other spans, go beside each other: they do not stand in for one another.
+        // Sub-agents and spans with different parents run in parallel, so their calls do not replace each other.
         let line = (act.aside, act.sub, act.parent);
         let before = by_line.insert(line, act).filter(|before| before.failed || before.trouble != trouble::NONE);
         let changed = before.filter(|before| {
@@ -178,7 +178,7 @@ fn tool_retries(tools: &[&Act], totals: &mut Totals, group: &Group) {
     }
 }
 
-/// Equal calls one after the other.
+/// The most identical calls in a row.
 fn row(tools: &[&Act], group: &Group) -> Option<Streak> {
     let mut best: Option<Streak> = None;
     let (mut last, mut count) = ((0, 0), 0);
@@ -193,11 +193,11 @@ fn row(tools: &[&Act], group: &Group) -> Option<Streak> {
     best
 }
 
-/// Most calls of one tool within `window`.
+/// The tool with the most calls within `window`.
 fn busiest(tools: &[&Act], window: u64, group: &Group) -> Option<Streak> {
     let mut by_tool: HashMap<u16, Vec<u64>> = HashMap::new();
     if window == 0 {
-        return None; // nobody asks
+        return None; // no alert rule uses a window
     }
     for act in tools.iter().filter(|act| act.start != 0) {
         by_tool.entry(act.name).or_default().push(act.start);
@@ -222,7 +222,7 @@ fn busiest(tools: &[&Act], window: u64, group: &Group) -> Option<Streak> {
     best
 }
 
-/// Input of the first, the last and the largest call of the run's own loop.
+/// Input tokens of the first, the last and the largest call of the run's own loop.
 fn context(models: &[&Act]) -> [u64; 3] {
     let own = models.iter().filter(|act| !act.aside && !act.failed);
     let sizes: Vec<u64> = own.map(|act| runs::input(&act.tokens.buckets())).filter(|size| *size > 0).collect();
@@ -231,20 +231,20 @@ fn context(models: &[&Act]) -> [u64; 3] {
 }
 
 impl Act {
-    /// The flags of its item as yes and no.
+    /// Whether an item's flags say that it failed, and that a sub-agent made it.
     pub(super) fn flagged(flags: u16) -> (bool, bool) {
         (flags & flag::FAILED != 0, flags & flag::SUB != 0)
     }
 }
 
-/// What a tool does to the world.
+/// Whether a tool reads or changes external state.
 enum Access {
     Reads,
     Writes,
     Unknown,
 }
 
-/// Words that tools which change something begin with, or have in their name.
+/// Words in the names of tools that change something.
 const WRITES: [&str; 24] = [
     "write",
     "edit",
@@ -271,7 +271,7 @@ const WRITES: [&str; 24] = [
     "set",
     "merge",
 ];
-/// The same of tools that only look.
+/// Words in the names of tools that only read.
 const READS: [&str; 20] = [
     "read",
     "glob",
@@ -295,7 +295,7 @@ const READS: [&str; 20] = [
     "head",
 ];
 
-/// By the first word of its name that says something; the server's part of an MCP tool's name says nothing.
+/// Uses the first known word in the tool's name; the server prefix of an MCP tool's name is skipped.
 fn access(name: &str) -> Access {
     let name = name.rsplit("__").next().unwrap_or(name);
     let name = name.rsplit([':', '.', '/']).next().unwrap_or(name);

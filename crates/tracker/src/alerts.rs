@@ -1,8 +1,8 @@
-//! **What**: [`Alerts`]: what a metrics store can't tell because it needs single runs or medians: loops, ceilings, runs
-//! that do not end, sessions far above what their feature costs or takes, drift. **Why**: somebody must wake up, and
-//! know for which run. **Invariants**: an alert fires once for its run or session and ends with it; a rise in traffic
-//! alone fires nothing: no rule looks at how many runs there are; medians and drift need `least_runs` ended ones;
-//! bounded. **Not here**: when a run is over (`state`), who is told (`runs::Board`, the connector).
+//! [`Alerts`]: alerts that a metrics store cannot compute because they need single runs or medians: loops, iteration
+//! ceilings, runs that do not end, sessions that cost or take far more than is usual for their feature, drift.
+//! An alert fires once per run or session and ends with it. No rule depends on the number of runs, so more traffic
+//! alone fires nothing. Medians and drift need `least_runs` ended runs. All state is bounded. `state` decides when a
+//! run is over; `runs::Board` and the connector deliver alerts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,36 +18,37 @@ use super::bounds::nanos;
 use super::codec::{Code, fields};
 use super::run::Run;
 
-/// Alerts that hold at once; of the account with most the oldest makes room.
+/// Maximum number of active alerts. Beyond it, the oldest alert of the account with the most is ended.
 const ACTIVE: usize = 1000;
-/// Alerts that ended and are still shown.
+/// Maximum number of ended alerts that are still shown.
 const DONE: usize = 200;
-/// Features or tenants of all accounts whose past is known.
+/// Maximum number of features (and of tenants) with a baseline, over all accounts.
 const PASTS: usize = 200;
-/// Ended runs or sessions that make a past.
+/// Ended runs or sessions in one baseline.
 const PAST: usize = 200;
 
-/// What alerts hold runs against.
+/// Thresholds of the alerts.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Equal calls of one tool in a row.
+    /// Fires at this many identical calls of one tool in a row. Default: 5.
     pub identical_calls: u32,
-    /// Calls of one tool within `tool_window`: more than this.
+    /// Fires above this many calls of one tool within `tool_window`. Default: 20.
     pub tool_calls: u32,
-    /// Tool calls of a run made again after a failure: more than this.
+    /// Fires above this many tool calls of a run that repeat a failed call. Default: 2.
     pub tool_retries: u32,
-    /// A run that did not end for this long.
+    /// Fires for a run that has not ended after this long. Default: 1 hour.
     pub unended_after: Span,
-    /// A session's cost, as a multiple of the median of its feature: above it is a warning.
+    /// Warns of a session that costs more than this multiple of its feature's median. Default: 5.
     pub session_cost: f64,
-    /// Above this multiple it is a runaway.
+    /// Above this multiple of the median, the session counts as a runaway (critical). Default: 50.
     pub session_cost_runaway: f64,
-    /// A session's duration, as a multiple of the 95th percentile of its feature.
+    /// Fires for a session that takes longer than this multiple of its feature's 95th percentile. Default: 2.
     pub session_duration: f64,
-    /// Tokens per run of a feature and cost per run of a tenant: the latest runs as a multiple of those before.
+    /// Fires when tokens per run of a feature, or cost per run of a tenant, in the latest runs exceed the runs before
+    /// by this factor. Default: 1.5.
     pub drift: f64,
-    /// Ended ones that a median, a percentile or a drift needs.
+    /// Number of ended runs or sessions that a median, a percentile or a drift needs. Default: 30.
     pub least_runs: u32,
 }
 
@@ -68,7 +69,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What is wrong with it.
+    /// Validates the thresholds and adds problems to `problems`.
     pub(super) fn check(&self, problems: &mut Vec<FieldProblem>) {
         let factors = [
             ("session_cost", self.session_cost),
@@ -88,7 +89,7 @@ impl Limits {
     }
 }
 
-/// Every rule: name, how loud.
+/// Every rule: name and severity.
 pub const RULES: [(&str, Severity); 12] = [
     ("iteration_ceiling_near", Severity::Warning),
     ("iteration_ceiling", Severity::Critical),
@@ -117,7 +118,7 @@ const DURATION: usize = 9;
 const TOKENS: usize = 10;
 const PER_RUN: usize = 11;
 
-/// The latest ended ones of a feature or tenant, oldest first.
+/// Baseline: values of the latest ended runs or sessions of a feature or tenant, oldest first.
 #[derive(Clone, Default)]
 struct Past(VecDeque<f64>);
 
@@ -138,7 +139,7 @@ impl Past {
         self.0.drain(..self.0.len().saturating_sub(PAST));
     }
 
-    /// Of at least `least` values the one at `share` of them.
+    /// The percentile at `share`; `None` with fewer than `least` values or if it is not positive.
     fn at(&self, share: f64, least: usize) -> Option<f64> {
         if self.0.len() < least {
             return None;
@@ -149,7 +150,8 @@ impl Past {
         values.get(rank.saturating_sub(1)).copied().filter(|value| *value > 0.0)
     }
 
-    /// The median of the latest `least` as a multiple of the median of those before, which are as many at least.
+    /// The median of the latest `least` values divided by the median of the values before, of which there must be as
+    /// many.
     fn drift(&self, least: usize) -> Option<f64> {
         let cut = self.0.len().checked_sub(least).filter(|before| *before >= least)?;
         let part = |values: &mut dyn Iterator<Item = &f64>| Self(values.copied().collect());
@@ -171,20 +173,20 @@ fields!(Known { session_cost, session_duration, run_tokens });
 /// Rule, account, subject.
 type Key = (usize, (String, String));
 
-/// See the module.
+/// See the module documentation.
 #[derive(Clone, Default)]
 pub(super) struct Alerts {
     active: BTreeMap<Key, Alert>,
     done: Queue<Alert>,
     features: BTreeMap<String, Known>,
     tenants: BTreeMap<String, Past>,
-    /// What follows from `features`, until they change.
+    /// Computed from `features`; reset when they change.
     bounds: Option<Arc<Bounds>>,
     used: Used,
     used_by_tenant: Used,
 }
 
-/// What sessions of a feature may cost (USD) and take (seconds) before somebody should look.
+/// Cost (USD) and duration (seconds) above which a session of a feature fires an alert.
 #[derive(Default)]
 pub(super) struct Bounds(BTreeMap<String, (f64, f64)>);
 
@@ -194,7 +196,7 @@ impl Bounds {
     }
 }
 
-/// A name of an account: what another calls the same is another's.
+/// A name with its account, so that equal names of two accounts stay apart.
 fn whose(account: &str, name: &str) -> String {
     format!("{account}\n{name}")
 }
@@ -257,17 +259,18 @@ impl Code for Alerts {
     }
 }
 
-/// What a look goes by.
+/// The thresholds and the time of one evaluation.
 #[derive(Clone, Copy)]
 pub(super) struct Rule<'a> {
     pub(super) limits: &'a Limits,
     pub(super) ceiling: u64,
-    /// By the clock, unix ns; 0 = not known yet.
+    /// Wall clock, unix ns; 0 = not known yet.
     pub(super) now: u64,
 }
 
 impl Rule<'_> {
-    /// Rules that a run which is not over may break, as bits of their numbers: cheap, and never one too few.
+    /// The rules that an unfinished run may break, as a bit set of rule numbers. A cheap pre-check: it may list too
+    /// many rules, never too few.
     pub(super) fn suspicions(&self, run: &Run) -> u16 {
         let (totals, peaks, limits) = (&run.totals, &run.peaks, self.limits);
         let most = |streak: &Option<runs::Streak>| streak.as_ref().map_or(0, |streak| streak.count);
@@ -290,8 +293,8 @@ impl Rule<'_> {
 }
 
 impl Alerts {
-    /// Looks at a run, `over` or not. `fired`: rules that fired for it, as bits of their numbers. Returns what fires
-    /// now.
+    /// Evaluates a run, finished (`over`) or not. `fired` holds the rules that fired for it, as a bit set of rule
+    /// numbers. Returns the alerts that fire now.
     pub(super) fn run(&mut self, view: &RunView, over: bool, fired: &mut u16, rule: Rule<'_>) -> Vec<Alert> {
         let (totals, peaks, limits) = (&view.totals, &view.peaks, rule.limits);
         let mut found: Vec<(usize, f64, f64, &str)> = Vec::new();
@@ -325,13 +328,13 @@ impl Alerts {
         }
         if over {
             self.end(&view.account, &view.run, rule.now);
-            // it had the id of its trace until something named it
+            // until an item named the run, alerts were filed under its trace id
             self.end(&view.account, &view.trace, rule.now);
         }
         new
     }
 
-    /// A run is over: what its feature and tenant are used to, and whether that moved.
+    /// Adds a finished run to the baselines of its feature and tenants; returns alerts for drift.
     pub(super) fn learn(&mut self, view: &RunView, rule: Rule<'_>) -> Vec<Alert> {
         let least = rule.limits.least_runs as usize;
         let tokens = view.totals.tokens();
@@ -367,7 +370,7 @@ impl Alerts {
         fired
     }
 
-    /// Looks at a session; `over`: it counts for its feature from now on. `fired`: see [`Alerts::run`].
+    /// Evaluates a session; with `over`, adds it to its feature's baseline. `fired`: see [`Alerts::run`].
     pub(super) fn session(&mut self, view: &SessionView, over: bool, fired: &mut u16, rule: Rule<'_>) -> Vec<Alert> {
         let Some(feature) = view.feature.clone() else { return Vec::new() };
         let least = rule.limits.least_runs as usize;
@@ -415,7 +418,7 @@ impl Alerts {
         new
     }
 
-    /// What sessions are held against while they go on.
+    /// The bounds that live sessions are compared with.
     pub(super) fn bounds(&mut self, limits: &Limits) -> Arc<Bounds> {
         let least = limits.least_runs as usize;
         let bound = |known: &Known| {
@@ -429,14 +432,14 @@ impl Alerts {
         Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(Bounds(all(&self.features)))))
     }
 
-    /// A run is no longer known.
+    /// Ends the alerts of a run that was evicted.
     pub(super) fn forget(&mut self, account: &str, run: &str, now: u64) {
         if !self.active.is_empty() {
             self.end(account, run, now);
         }
     }
 
-    /// Fires unless it did before for this subject: an alert that ended does not come again.
+    /// Fires unless the rule fired before for this subject: an alert that ended does not fire again.
     fn fire_once(
         &mut self,
         at: usize,
@@ -472,7 +475,7 @@ impl Alerts {
         Some(alert)
     }
 
-    /// A subject is over, and with it what it did.
+    /// Ends all alerts of a subject that is over.
     fn end(&mut self, account: &str, subject: &str, now: u64) {
         for at in 0..RULES.len() {
             self.end_one(&(at, (account.to_owned(), subject.to_owned())), now);
@@ -485,7 +488,7 @@ impl Alerts {
         self.done.push(alert, DONE);
     }
 
-    /// What holds, the latest first; then what ended, the latest first.
+    /// Active alerts, latest first, then ended ones, latest first.
     pub(super) fn all(&self) -> Vec<Alert> {
         let mut all: Vec<Alert> = self.active.values().cloned().collect();
         all.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity)));

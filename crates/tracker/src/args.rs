@@ -1,6 +1,7 @@
-//! **What**: the keyed digest of a tool call's arguments, by which equal calls are told. **Why**: the arguments are
-//! content: what stays of them must not tell a guesser whether he is right. **Invariants**: order of keys and white
-//! space of JSON objects change nothing, up to 8 KiB; larger arguments compare byte by byte; never 0.
+//! The keyed digest of a tool call's arguments, used to detect identical calls. Arguments are content, so the digest
+//! is keyed: it must not confirm an outsider's guess.
+//! Invariants: key order and white space of JSON objects do not matter, up to 8 KiB; larger arguments are compared
+//! byte by byte; the digest of arguments is never 0, as 0 means that the item has none.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -12,10 +13,10 @@ use genai::{ContentAt, ItemFacts, Part};
 use kernel::pseudonym::IdPolicy;
 use otlp::{Payload, Value};
 
-/// Longest JSON that is read.
+/// Longest JSON text that is parsed, bytes.
 const LONGEST: usize = 8 << 10;
 
-/// The digest of an item's arguments; 0 = it tells none.
+/// The digest of an item's arguments; 0 = none.
 pub(super) fn digest(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts) -> u64 {
     let mut sum = 0_u64;
     for place in item.content.iter().filter(|place| place.part == Part::ToolArgs) {
@@ -86,7 +87,7 @@ fn chain(hash: u64, next: u64) -> u64 {
     hash.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ next
 }
 
-/// The digest of JSON, read without keeping it.
+/// The digest of a JSON text, computed while parsing.
 struct Canonical(u64);
 
 impl<'de> Deserialize<'de> for Canonical {

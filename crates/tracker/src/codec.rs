@@ -1,19 +1,19 @@
-//! **What**: the bytes of effects and checkpoints: [`Code`]. **Invariants**: numbers are varints, so small ones are one
-//! byte; reading never allocates more than the bytes that are there; damaged bytes read as `None`, never as a panic.
+//! [`Code`]: the byte encoding of effects and checkpoints. Numbers are varints, so small ones take one byte. Decoding
+//! never allocates more than the input holds, and damaged bytes give `None`, never a panic.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
 use genai::Buckets;
 
-/// Something with an encoding.
+/// A type with an encoding.
 pub(super) trait Code: Sized {
     fn put(&self, out: &mut Vec<u8>);
-    /// Reads one off the front.
+    /// Decodes one value from the front of `from` and advances it.
     fn take(from: &mut &[u8]) -> Option<Self>;
 }
 
-/// Gives structs the encoding of their fields, in order.
+/// Encodes a struct as its fields, in order.
 macro_rules! fields {
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::codec::Code for $name {
@@ -28,7 +28,7 @@ macro_rules! fields {
     };
 }
 
-/// Makes structs with an encoding.
+/// Defines structs together with their encoding.
 macro_rules! record {
     ($($(#[$meta:meta])* pub(super) struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $kind:ty,)* })*) => {
         $(
@@ -149,7 +149,7 @@ impl Code for f64 {
     }
 }
 
-/// Length and bytes.
+/// A length, then that many bytes.
 fn bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::take(from)?;
     let (bytes, rest) = from.split_at_checked(length)?;

@@ -1,4 +1,4 @@
-//! **What**: what a user writes under `runs:` and what it means.
+//! The configuration stanza `runs:` and its checked form.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,27 +10,29 @@ use config::{FieldProblem, Span};
 
 use super::alerts::Limits;
 
-/// The `runs` processor: tells which run an item belongs to, and adds up what runs and sessions did and cost.
+/// The `runs` processor: assigns items to runs, and sums up the activity and cost of runs and sessions.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A run or session that nothing came of for this long has ended.
+    /// A run or session without new items for this long counts as ended. Default: 30 minutes.
     pub idle_timeout: Span,
-    /// After a run's end is told, how long nothing may come before it is added up: logs come later than spans.
+    /// After the end of a run was seen, wait until nothing came for this long before the run is summed up, because
+    /// logs arrive later than spans. Default: 30 seconds.
     pub settle: Span,
-    /// Most runs that are remembered at once. Beyond it the ones that were quiet longest are given up, and counted.
+    /// Maximum number of runs kept in memory. Beyond it, the runs that were quiet longest are evicted and counted.
+    /// Default: 100000.
     pub max_runs: u32,
-    /// Attributes that name the feature, the first that is there counts; on the item, else on its resource.
+    /// Attributes that name the feature; the first one present counts, on the item, otherwise on its resource.
     pub feature_from: Vec<String>,
-    /// Numeric span attributes that are added up by service, tenant and commit.
+    /// Numeric span attributes that are summed by service, tenant and commit.
     pub measures: Vec<String>,
-    /// Iterations at which a run must stop: warned of at 80 %, alerted at 100 %.
+    /// Iterations at which a run must stop: warned at 80 %, alerted at 100 %. Default: 50.
     pub iteration_ceiling: u32,
-    /// The same for single features.
+    /// Iteration ceilings of single features; they override `iteration_ceiling`.
     pub iteration_ceilings: BTreeMap<String, u32>,
-    /// Time in which calls of one tool are counted.
+    /// Time window in which calls of one tool are counted. Default: 10 minutes.
     pub tool_window: Span,
-    /// What fires alerts that tollgate computes itself.
+    /// Thresholds of the alerts that tollgate computes itself.
     pub alerts: Limits,
 }
 
@@ -53,26 +55,26 @@ impl Default for Config {
     }
 }
 
-/// The valid form.
+/// The checked form of [`Config`].
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Quiet for this long is ended.
+    /// A run or session without items for this long has ended.
     pub idle_timeout: Duration,
-    /// Quiet after the end, before it is added up.
+    /// Quiet time after a run's end before the run is summed up.
     pub settle: Duration,
-    /// Most runs at once.
+    /// Maximum number of runs in memory.
     pub max_runs: usize,
-    /// Where the feature stands; none = where the dialects say.
+    /// Attributes that name the feature; `None` = those that the dialects define.
     pub feature_from: Option<Vec<String>>,
-    /// Numeric span attributes to add up.
+    /// Numeric span attributes that are summed.
     pub measures: Vec<String>,
     /// Iterations at which a run must stop.
     pub iteration_ceiling: u64,
-    /// By feature.
+    /// Ceilings by feature.
     pub iteration_ceilings: BTreeMap<String, u64>,
-    /// Time in which calls of one tool are counted.
+    /// Window in which calls of one tool are counted.
     pub tool_window: Duration,
-    /// What fires alerts.
+    /// Alert thresholds.
     pub alerts: Limits,
 }
 
@@ -86,14 +88,14 @@ impl Settings {
 
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 const MOST_RUNS: u32 = 1_000_000;
-/// Most attributes in one list.
+/// Maximum number of attributes in one list.
 const MOST_KEYS: usize = 16;
 
 impl Config {
-    /// Checks it.
+    /// Validates the configuration.
     ///
     /// # Errors
-    /// Every problem, by field.
+    /// All problems, each with its field.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let (idle_timeout, settle) = (self.idle_timeout.0, self.settle.0);

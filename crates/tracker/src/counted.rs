@@ -1,7 +1,7 @@
-//! **What**: [`Counted`]: what one run adds to the sums by tenant, feature, model, user and session, as bytes that are
-//! kept with its group. **Why**: sums hold live runs too, and a run's figures change until it is over and sometimes
-//! after: what it added before is taken out again. **Invariants**: names have passed the id policy. **Not here**: the
-//! sums (`history`).
+//! [`Counted`]: the share of one run in the sums by tenant, feature, model, user and session, stored as bytes with the
+//! run's group.
+//! The sums include live runs, and a run's figures may change until it is over and sometimes after; so the old share
+//! is subtracted before the new one is added. Names have passed the id policy. `history` holds the sums.
 
 use runs::{ModelTotals, RunView, Sum};
 
@@ -9,10 +9,10 @@ use super::bounds::UNATTRIBUTED;
 use super::codec::{Code, fields};
 use super::observe;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Clone, PartialEq)]
 pub(super) struct Counted {
-    /// That of the run, then others whose calls it has.
+    /// The run's own tenant first, then other tenants that some of its calls name.
     pub(super) tenants: Vec<(String, Sum)>,
     pub(super) feature: String,
     pub(super) user: String,
@@ -50,7 +50,7 @@ impl Counted {
         }
     }
 
-    /// By this a change is seen.
+    /// Changes when the share changes.
     pub(super) fn digest(&self) -> u64 {
         let mut bytes = Vec::new();
         self.put(&mut bytes);
@@ -58,7 +58,7 @@ impl Counted {
     }
 }
 
-/// All of a group, which stand one after the other.
+/// Decodes all shares of a group; they are stored one after the other.
 pub(super) fn decode(mut from: &[u8]) -> Vec<Counted> {
     let mut all = Vec::new();
     while let Some(one) = Counted::take(&mut from) {

@@ -1,8 +1,8 @@
-//! **What**: [`Credit`]: how much of a group one batch may look into for its stamps. **Why**: a batch of one span may
-//! belong to a session of a hundred thousand: if each such batch looked at all of them, 400 bytes would cost as much as
-//! megabytes. **Invariants**: beyond [`FREE`] units what all batches look at is at most [`TIMES`] what the group holds,
-//! once for roots of traces and once for the rest; a part holds what can belong to the runs of the batch; bounded.
-//! **Not here**: what is written (`stamp`).
+//! [`Credit`]: limits how much of a group one batch may read to compute its stamps. Without it, a batch of one span in
+//! a session of a hundred thousand would cost as much as megabytes of input.
+//! Invariants: beyond [`FREE`] units, all batches together read at most [`TIMES`] the group's weight, once for batches
+//! with a trace root and once for the others; a partial copy holds everything that can belong to the runs of the
+//! batch; the table is bounded. `stamp` writes the stamps.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,27 +14,27 @@ use super::seen::kind;
 use super::store::KeyId;
 use super::table::Table;
 
-/// Units that each batch may look into: less than a millisecond.
+/// Units that every batch may read: takes less than a millisecond.
 const FREE: usize = 1_000;
-/// Most units of a batch with the root of a trace, which comes once; and of others.
+/// Largest number of units for a batch with the root of a trace (which comes once), and for other batches.
 const MOST_AT_ROOT: usize = 100_000;
 const MOST: usize = 8_000;
-/// What is looked at, as a multiple of what there is.
+/// Total units that may be read, as a multiple of the group's weight.
 const TIMES: usize = 8;
-/// An item that is passed over costs this share of one that is looked at.
+/// Skipping this many units while filtering costs as much as reading one.
 const PASSED: usize = 64;
-/// Groups whose credit is remembered; only large ones need it.
+/// Maximum number of groups with a remembered credit; only large ones need it.
 const GROUPS: usize = 4096;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Credit {
-    /// Units looked at, of roots and of others: by the first key of a group.
+    /// Units read by batches with a root and by others; by the first key of a group.
     spent: Mutex<HashMap<KeyId, [usize; 2]>>,
 }
 
 impl Credit {
-    /// The group, or the part of it that these keys need: what the batch may look into. None: nothing.
+    /// Returns the group, or the part of it that these keys need; `None` if the batch may not read it.
     pub(super) fn part(&self, group: Arc<Group>, ids: &[KeyId], root: bool) -> Option<Arc<Group>> {
         let (weight, most) = (group.weight(), if root { MOST_AT_ROOT } else { MOST });
         if weight <= MOST && self.take(&group, weight, root) {
@@ -65,7 +65,7 @@ impl Credit {
     }
 }
 
-/// What stands in the traces of these keys, or names the runs of them. Numbers stay what they are.
+/// Keeps the items in the traces of these keys and those of the runs they name. Key and name numbers stay the same.
 fn narrowed(group: &Group, ids: &[KeyId]) -> Group {
     let ids: HashSet<&KeyId> = ids.iter().collect();
     let mut kept: HashSet<u32> =

@@ -1,32 +1,32 @@
-//! **What**: what runs ask of an item besides the vocabulary's facts: commit, issue, incident, template, attempts, who
-//! denied a permission, outcomes, and the configured measures. **Invariants**: one walk over the attributes of an item,
-//! one over those of each resource; only label-shaped texts and numbers are taken. **Not here**: what becomes of it
-//! (`observe`).
+//! Reads the attributes that runs need beside the vocabulary's facts: commit, issue, incident, template, attempts,
+//! source of a permission denial, outcomes, and the configured measures.
+//! One pass over the attributes of each item and one over those of each resource; only label-shaped texts and numbers
+//! are read. `observe` uses the result.
 
 use otlp::{Field, Node, NodeKind, Payload, Value};
 use runs::{Judged, Outcome, Score, Verdict};
 
 use super::config::Settings;
 
-/// Longest text that is taken, bytes.
+/// Longest text that is read, bytes.
 const LONGEST: usize = 128;
-/// Larger numbers than this are no measure: a sum of doubles would lose all others.
+/// Larger numbers are not accepted as measures: added to a sum of doubles they would swallow all other values.
 const HUGE: f64 = 1e15;
-/// The event of the conventions that tells a score.
+/// The event of the semantic conventions that carries a score.
 const EVALUATION: &str = "gen_ai.evaluation.result";
 
-/// What a resource tells.
+/// Values read from a resource.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Origin<'p> {
     pub(super) service: Option<&'p str>,
     pub(super) commit: Option<&'p str>,
     pub(super) issue: Option<&'p str>,
     incident: Option<&'p str>,
-    /// By position in `feature_from`.
+    /// With its position in `feature_from`.
     feature: Option<(usize, &'p str)>,
 }
 
-/// What an item tells.
+/// Values read from an item.
 #[derive(Default)]
 pub(super) struct Extras<'p> {
     pub(super) template: Option<&'p str>,
@@ -38,9 +38,9 @@ pub(super) struct Extras<'p> {
     pub(super) fallback: Option<&'p str>,
     pub(super) denied: bool,
     pub(super) attempts: u8,
-    /// By position in the settings.
+    /// With their positions in the settings.
     pub(super) measures: Vec<(usize, f64)>,
-    /// Values that are none: negative, not finite, too large.
+    /// Number of invalid measures: negative, not finite, or too large.
     pub(super) refused: u64,
     verdict: Option<Verdict>,
     confidence: Option<f64>,
@@ -63,7 +63,7 @@ fn number(value: Value<'_>) -> Option<f64> {
 }
 
 impl<'p> Origin<'p> {
-    /// Reads a resource.
+    /// Reads the attributes of a resource.
     pub(super) fn of(payload: &'p Payload, resource: Node, settings: &Settings) -> Self {
         let mut origin = Self::default();
         for attribute in payload.attributes(resource) {
@@ -81,7 +81,7 @@ impl<'p> Origin<'p> {
     }
 }
 
-/// The feature that stands first in the list.
+/// Keeps the feature whose attribute comes first in `feature_from`.
 fn first_feature<'p>(
     settings: &Settings,
     key: &str,
@@ -97,7 +97,7 @@ fn first_feature<'p>(
 }
 
 impl<'p> Extras<'p> {
-    /// Reads an item.
+    /// Reads the attributes of an item.
     pub(super) fn of(payload: &'p Payload, node: Node, origin: &Origin<'p>, settings: &Settings) -> Self {
         let mut extras =
             Self { incident: origin.incident, commit: origin.commit, issue: origin.issue, ..Self::default() };
@@ -167,7 +167,7 @@ impl<'p> Extras<'p> {
         }
     }
 
-    /// What it says of the run's result, if anything.
+    /// The outcome and scores of the run that the item reports, if any.
     pub(super) fn judged(&self) -> Option<Judged> {
         let verdict = self.verdict.or_else(|| Verdict::parse(&self.score.label));
         let (confidence, resolved_in) = (self.confidence, self.resolved_in);

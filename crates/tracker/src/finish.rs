@@ -1,12 +1,12 @@
-//! **What**: one word for each way a model call ends: finish reasons ([`one_word`]), and what kept it from being
-//! answered as asked ([`trouble`]). **Why**: `length`, `max_tokens` and `MAX_TOKENS` are one, and "fallbacks" as one
-//! number says nothing.
+//! Normalises how a model call ended: finish reasons ([`one_word`]), and the reason why it was not answered as
+//! requested ([`trouble`]). Providers spell one reason differently (`length`, `max_tokens`, `MAX_TOKENS`), and a
+//! single count of fallbacks would hide their causes.
 
 use genai::ItemFacts;
 
 use super::seen::trouble as kind;
 
-/// Finish reasons by their one spelling.
+/// Finish reasons by their normalised spelling.
 const WORDS: &[(&str, &[&str])] = &[
     (
         "stop",
@@ -44,7 +44,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("max_turns", &["max_turns", "error_max_turns"]),
 ];
 
-/// The one spelling of a finish reason; others stay as they are.
+/// The normalised spelling of a finish reason; unknown ones are returned unchanged.
 pub(super) fn one_word(reason: &str) -> &str {
     let mut lower = reason.to_ascii_lowercase();
     if let Some(rest) = lower.strip_prefix("finish_reason_") {
@@ -54,8 +54,7 @@ pub(super) fn one_word(reason: &str) -> &str {
     found.map_or(reason, |(word, _)| word)
 }
 
-/// What kept a model call from being answered as asked.
-/// `error`: the type of its error, as the item or its exception tells it.
+/// Why a model call was not answered as requested. `error` is the type of its error, from the item or its exception.
 pub(super) fn trouble(item: &ItemFacts, error: Option<&str>) -> u8 {
     if matches!(item.finish.as_deref().map(one_word), Some("refusal" | "content_filter")) {
         return kind::REFUSAL;
@@ -70,7 +69,7 @@ pub(super) fn trouble(item: &ItemFacts, error: Option<&str>) -> u8 {
     }
 }
 
-/// The kind of trouble that a word names.
+/// Maps a free-text reason to a kind of trouble.
 pub(super) fn reason(word: &str) -> u8 {
     let word = word.to_ascii_lowercase();
     let has = |part: &str| word.contains(part);

@@ -1,7 +1,6 @@
-//! **What**: what pages and the API are shown of runs: the latest ones ([`Glances::recent`]), one by its id
-//! ([`Glances::find`]). **Why**: it takes as long as what is shown is large, so the state is held only while snapshots
-//! are taken. **Invariants**: views of heavy groups are kept until the group changes; what is kept is bounded. **Not
-//! here**: what a view is (`view`).
+//! The runs that pages and the API show: the latest ones ([`Glances::recent`]) or one by id ([`Glances::find`]).
+//! The state is locked only while snapshots are taken, because building views takes time proportional to their size.
+//! Views of heavy groups are cached until the group changes; the cache is bounded. `view` builds a single view.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -21,46 +20,48 @@ use super::store::KeyId;
 use super::terms::Terms;
 use super::view::Viewer;
 
-/// Groups among which a run with a pseudonym for an id is searched, the latest: each id there has to be made one.
+/// When a run is searched by a pseudonym, only this many of the latest groups are searched: the pseudonym of each of
+/// their ids has to be computed.
 const SEARCHED: usize = 20_000;
-/// Of these so many are looked into whatever their ids.
+/// Of these, this many are resolved whatever their ids are.
 const NEAR: usize = 200;
-/// Keys whose pseudonyms are remembered.
+/// Maximum number of keys with a cached pseudonym.
 const SHOWN: usize = 50_000;
-/// Weight of a group whose views are kept, and how many views.
+/// Weight from which a group's views are cached, and the maximum number of cached views.
 const HEAVY: usize = 1000;
 const KEPT: usize = 4096;
-/// Least groups of one snapshot.
+/// Minimum number of groups in one snapshot.
 const SLICE: usize = 128;
 
-/// What looking needs.
+/// Context for building views.
 #[derive(Clone, Copy)]
 pub(super) struct With<'a> {
     pub(super) ids: &'a dyn IdPolicy,
     pub(super) terms: &'a Terms,
 }
 
-/// The latest runs of a group, as of a batch.
+/// Cached views of the latest runs of a group, as of one batch.
 #[derive(Clone)]
 struct Glance {
     batch: u64,
-    /// Runs that were not over: one may be shown as ended without another batch.
+    /// Number of open runs at that time: a run may become "ended" without another batch.
     open: u32,
-    /// Those are all.
+    /// Whether the views cover all runs of the group.
     whole: bool,
     views: Arc<Vec<(RunView, u64)>>,
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Glances {
     kept: Mutex<HashMap<KeyId, Glance>>,
-    /// The pseudonym of a key's text, if it is shown as one: to make them takes longer than all else of a search.
+    /// Pseudonym of a key's text, or `None` if the text is shown as it is. Cached, because computing them dominates a
+    /// search.
     shown: Mutex<HashMap<KeyId, Option<Box<str>>>>,
 }
 
 impl Glances {
-    /// The latest runs, by their last event as the gateway saw it; those that are not over come first.
+    /// The latest runs by arrival of their last event: first those of groups still in memory, then retired ones.
     pub(super) fn recent(&self, state: &Mutex<State>, with: With<'_>, most: usize) -> Vec<RunView> {
         let (mut views, mut kept, mut before) = (Vec::new(), HashMap::new(), None);
         while views.len() < most {
@@ -99,7 +100,7 @@ impl Glances {
         glance
     }
 
-    /// One run; of several the latest. `account`: whose, if that matters.
+    /// The latest run with this id; `account` restricts the search.
     pub(super) fn find(&self, state: &Mutex<State>, with: With<'_>, account: Option<&str>, id: &str) -> Option<Detail> {
         let look = |group: &Group| {
             let resolved = Resolved::of(group, with.terms);
@@ -119,7 +120,7 @@ impl Glances {
         Some(Detail { view, steps: None, step_count })
     }
 
-    /// Whose runs have this id.
+    /// The accounts that have a run with this id.
     pub(super) fn accounts(&self, state: &Mutex<State>, with: With<'_>, id: &str) -> Vec<String> {
         let terms = with.terms.without_window();
         let mut accounts: BTreeSet<String> = {
@@ -139,8 +140,8 @@ impl Glances {
         accounts.into_iter().collect()
     }
 
-    /// The first that `look` finds in groups that may hold a run of this id, the latest first; of an account, or of
-    /// all. They are looked through some at a time: others use the state in between.
+    /// Calls `look` on groups that may hold a run with this id, latest first, until it returns a value. Groups are
+    /// fetched in slices, so the lock is released in between.
     fn search<T>(
         &self,
         state: &Mutex<State>,
@@ -155,7 +156,7 @@ impl Glances {
         while searched < most {
             let groups = state.lock().store.latest_before(account, before, SLICE);
             before = Some(groups.last()?.batch);
-            // an id made of a trace and a span may be a pseudonym as a whole: of the latest all are looked into
+            // an id made of a trace and a span may be a pseudonym as a whole, so the latest groups are all searched
             let near = pseudonym && searched < NEAR;
             searched += groups.len();
             for group in groups {
@@ -170,7 +171,7 @@ impl Glances {
         None
     }
 
-    /// Whether a name in the group is shown as what `id` begins with.
+    /// Whether `id` begins with the pseudonym of one of the group's keys.
     fn has_pseudonym(&self, group: &Group, with: With<'_>, id: &str) -> bool {
         let mut known = self.shown.lock();
         if known.len() > SHOWN {

@@ -1,8 +1,8 @@
-//! **What**: [`Group`]: what is remembered of sessions and traces that were seen together. **Why**: a trace may hold
-//! several sessions and a session many traces; what belongs together is told by any item that names both.
-//! **Invariants**: adding an item twice changes nothing, and the order of items changes nothing: every field is a
-//! minimum, a maximum or a union. Only numbers of keys and names depend on the order, so nothing compares by them.
-//! **Not here**: which run an item belongs to (`resolve`), which group a key is in (`store`).
+//! [`Group`]: the items of sessions and traces that were seen together. A trace may hold several sessions and a
+//! session many traces; any item that names both joins them.
+//! Adding an item twice, or in another order, changes nothing: every field is a minimum, a maximum or a union. Only
+//! the numbers of keys and names depend on the order, so nothing compares by them. `resolve` assigns items to runs;
+//! `store` finds the group of a key.
 
 use std::cmp::Ordering;
 
@@ -12,12 +12,12 @@ use super::tokens::{Atto, Tokens};
 
 pub(super) use super::items::{Announced, Call, Group, Key, Mark, Node, Spot, Tags, Tool};
 
-/// Names of models, tools, tenants and so on that one group tells apart.
+/// Maximum number of distinct names (models, tools, tenants and so on) in one group.
 const MAX_NAMES: usize = 255;
-/// What the rest is called.
+/// Replaces names beyond the maximum.
 const OTHER: &str = "other";
 
-/// Where an item stands, in numbers of its group.
+/// The keys of an item, as numbers in its group.
 #[derive(Clone, Copy)]
 pub(super) struct Ids {
     pub(super) trace: u32,
@@ -46,7 +46,7 @@ impl Group {
         }
     }
 
-    /// About how much memory it takes, in units of 40 bytes.
+    /// Approximate memory use, in units of 40 bytes.
     pub(super) fn weight(&self) -> usize {
         14 + 5 * self.keys.len()
             + self.names.len()
@@ -58,22 +58,22 @@ impl Group {
             + self.counted.len() / 40
     }
 
-    /// The key of a number.
+    /// The key with this number.
     pub(super) fn key(&self, number: u32) -> Option<&Key> {
         self.keys.get((number as usize).checked_sub(1)?)
     }
 
-    /// The text of a key's number; "" for none.
+    /// The text of the key with this number; "" if there is none.
     pub(super) fn text(&self, number: u32) -> &str {
         self.key(number).map_or("", |key| &key.text)
     }
 
-    /// The text of a name's number; "" for none.
+    /// The name with this number; "" if there is none.
     pub(super) fn name(&self, number: u16) -> &str {
         usize::from(number).checked_sub(1).and_then(|at| self.names.get(at)).map_or("", |name| name)
     }
 
-    /// Adds a key that the index does not know; returns its number.
+    /// Adds a key that the index does not hold yet; returns its number.
     pub(super) fn add_key(&mut self, id: [u8; 16], seen: &KeySeen, within: u32) -> u32 {
         let text = seen.text.clone();
         let kind = seen.kind;
@@ -95,22 +95,22 @@ impl Group {
         u16::try_from(at + 1).unwrap_or(0)
     }
 
-    /// Of two names the one that comes first in the alphabet; anything before nothing.
+    /// Returns the name that is alphabetically first; a missing name loses.
     pub(super) fn first_name(&self, a: u16, b: u16) -> u16 {
         first_of(a, b, self.name(a) <= self.name(b))
     }
 
-    /// Of two keys the one that comes first in the alphabet.
+    /// Returns the key that is alphabetically first; a missing key loses.
     pub(super) fn first_key(&self, a: u32, b: u32) -> u32 {
         first_of(a, b, self.full_text(a) <= self.full_text(b))
     }
 
-    /// What a key is called, with its session: by this keys compare.
+    /// The texts of a key and of its session; keys are compared by these.
     pub(super) fn full_text(&self, number: u32) -> (&str, &str) {
         (self.text(number), self.key(number).map_or("", |key| self.text(key.within)))
     }
 
-    /// A span's own place says more than where a log record was written, that more than a trace alone.
+    /// A span's own place is preferred to the span a log record was written in, and that to a trace alone.
     fn first_spot(&self, a: Spot, b: Spot) -> Spot {
         let rank = |spot: &Spot| (spot.node == 0, !spot.own, spot.node);
         let trace = self.first_key(a.trace, b.trace);
@@ -121,7 +121,7 @@ impl Group {
         }
     }
 
-    /// Adds one item of a batch, whose keys are in the group.
+    /// Adds one item of a batch; its keys must already be in the group.
     pub(super) fn add(&mut self, sight: &Sight, seen: &Seen, ids: Ids, touched: u64) {
         let mut name = |number: u32| {
             let text = (number as usize).checked_sub(1).and_then(|at| sight.names.get(at));
@@ -170,19 +170,19 @@ impl Group {
         }
     }
 
-    /// What is known of an item's tool call: its flags.
+    /// The merged flags of the item's tool call; 0 if the call is not in the group.
     pub(super) fn heard(&self, seen: &Seen) -> u16 {
         self.heard_of(seen).map_or(0, |(_, flags)| flags)
     }
 
-    /// The same with the tool's name.
+    /// Like [`Self::heard`], with the tool's name.
     pub(super) fn heard_of(&self, seen: &Seen) -> Option<(&str, u16)> {
         let tool = self.tools.get(seen.tool.as_ref()?.key)?;
         let name = if tool.name == 0 { tool.alias } else { tool.name };
         Some((self.name(name), tool.flags))
     }
 
-    /// Takes in another group of the same account. The numbers of its keys grow by what is returned.
+    /// Merges another group of the same account into this one. The numbers of its keys grow by the returned value.
     pub(super) fn absorb(&mut self, other: Self) -> u32 {
         let shift = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let key = |number: u32| if number == 0 { 0 } else { number.saturating_add(shift) };
@@ -228,7 +228,7 @@ impl Group {
         shift
     }
 
-    /// Tells the keys of an item who was active when.
+    /// Updates times and tags of the item's keys.
     fn touch(&mut self, seen: &Seen, ids: Ids, touched: u64, tags: Tags) {
         self.touched = self.touched.max(touched);
         for number in [ids.trace, ids.session, ids.run] {
@@ -242,7 +242,7 @@ impl Group {
         }
     }
 
-    /// Remembers which session a trace was seen with.
+    /// Records which session a trace was seen with.
     fn tie(&mut self, ids: Ids) {
         let known = self.key(ids.trace).map_or(0, |key| key.within);
         let first = self.first_key(known, ids.session);
@@ -251,7 +251,7 @@ impl Group {
         }
     }
 
-    /// Remembers where the item stands.
+    /// Records the item's place in the trace.
     fn place(&mut self, seen: &Seen, ids: Ids, source: u16) {
         if seen.node == 0 {
             return;
@@ -372,7 +372,7 @@ impl Group {
     }
 }
 
-/// The more telling of two: a named trouble before "other", that before none; of two named ones the first.
+/// Returns the more specific trouble: a named one, then "other", then none; of two named ones the lower number.
 fn surest(a: u8, b: u8) -> u8 {
     match (a, b) {
         (trouble::NONE, other) | (other, trouble::NONE) => other,
@@ -388,7 +388,7 @@ fn first_of<N: Copy + Default + PartialEq>(a: N, b: N, a_first: bool) -> N {
     }
 }
 
-/// A call that anyone saw answered is one; tokens of a turn stay such only if nobody says that they are a call's.
+/// Merges flags by union, except `TURN`: tokens count as a turn's only if all records agree.
 fn merge_flags(a: u16, b: u16) -> u16 {
     ((a | b) & !flag::TURN) | (a & b & flag::TURN)
 }

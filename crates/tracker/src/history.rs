@@ -1,7 +1,7 @@
-//! **What**: [`History`]: runs that are over and still shown, what they add up to, what became of them, and the
-//! investigations they belong to. **Invariants**: bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions
-//! (the most expensive each), 10,000 outcomes, 5,000 investigations; whose account has most makes room: what goes is
-//! added to its `other`, or forgotten. **Not here**: when a run is over (`state`).
+//! [`History`]: finished runs that are still shown, their sums, their outcomes, and the investigations they belong to.
+//! Bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions (the most expensive each), 10,000 outcomes,
+//! 5,000 investigations. The account with the most entries loses one first: sums are added to its `other`, everything
+//! else is dropped. `state` decides when a run is over.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,22 +16,22 @@ use super::outbox::News;
 use super::recorder::Recorder;
 use super::seen::SeenOutcome;
 
-/// Tenants, features or models that sums tell apart.
+/// Maximum number of tenants, features or models with a sum of their own.
 const SUMS: usize = 200;
-/// Users or sessions.
+/// Maximum number of users or sessions with a sum of their own.
 const PEOPLE: usize = 1000;
 const OUTCOMES: usize = 10_000;
 const INVESTIGATIONS: usize = 5000;
-/// Runs of one investigation whose outcomes are told apart.
+/// Maximum number of runs with figures of their own in one investigation.
 const RUNS: usize = 1000;
-/// Evaluations of one run.
+/// Maximum number of evaluation scores of one run.
 const SCORES: usize = 8;
 
-/// What is known of one incident.
+/// The state of one incident's investigation.
 #[derive(Clone, Default)]
 pub(super) struct Case {
     kind: String,
-    /// By digest: tool calls and cost.
+    /// Tool calls and cost of each run, by the run's digest.
     runs: BTreeMap<u64, (u64, i128)>,
     tool_calls: u64,
     atto: i128,
@@ -39,13 +39,13 @@ pub(super) struct Case {
     judged: bool,
     confidence: Option<f64>,
     resolved_in: Option<f64>,
-    /// Begin of the last run that was added, unix ns.
+    /// Start of the last run that was added, unix ns.
     last: u64,
 }
 
 fields!(Case { kind, runs, tool_calls, atto, overridden, judged, confidence, resolved_in, last });
 
-/// A run that is over, and its digest.
+/// A finished run and its digest.
 struct Retired {
     view: RunView,
     digest: u64,
@@ -57,7 +57,7 @@ impl Owned for Retired {
     }
 }
 
-/// Whose outcome of which run.
+/// The account and the run of a stored outcome.
 struct Told {
     account: String,
     run: u64,
@@ -71,22 +71,22 @@ impl Owned for Told {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct History {
     recent: Queue<Retired>,
     /// By account.
     sums: BTreeMap<String, RunSums>,
     outcomes: BTreeMap<u64, Judged>,
-    /// Keys of outcomes in the order they came.
+    /// Keys of outcomes in order of arrival.
     order: Queue<Told>,
     /// By account and incident.
     cases: BTreeMap<(String, String), Case>,
-    /// Which of them a run is in, by its digest.
+    /// The case of a run, by the run's digest.
     case_of: HashMap<u64, (String, String)>,
     /// Accounts and agent types whose figures changed.
     stale: BTreeSet<(String, String)>,
-    /// What is to be told of investigations; taken at once.
+    /// Pending news about investigations; drained after each change.
     pub(super) news: Vec<News>,
 }
 
@@ -136,7 +136,7 @@ impl Code for History {
 }
 
 impl History {
-    /// The runs of a group add up to something else than before, as [`counted`] has both.
+    /// Replaces a group's old share in the sums with its new one, both encoded as in [`counted`].
     pub(super) fn count(&mut self, account: &str, before: &[u8], after: &[u8]) {
         if before == after {
             return;
@@ -145,7 +145,7 @@ impl History {
         let all = &mut self.sums;
         let own = all.entry(account.to_owned()).or_default();
         let parts: Vec<Part<'_>> = before.iter().flat_map(parts).collect();
-        // a name that made room before is in `other` with what it had
+        // a name that was evicted has its old share in `other`
         let own_names: Vec<bool> = parts.iter().map(|(of, _, name, _)| of(own).contains_key(*name)).collect();
         after.iter().for_each(|one| own.all.add(&one.sum));
         before.iter().for_each(|one| own.all.subtract(&one.sum));
@@ -165,29 +165,29 @@ impl History {
         }
     }
 
-    /// What all runs add up to, live ones up to now.
+    /// The sums over all runs, live ones included.
     pub(super) fn sums(&self) -> RunSums {
         let mut sums = RunSums::default();
         self.sums.values().for_each(|one| sums.add(one));
         RunSums { by_account: self.sums.clone(), ..sums }
     }
 
-    /// Runs that are over, the oldest first.
+    /// Finished runs, oldest first.
     pub(super) fn recent(&self) -> impl DoubleEndedIterator<Item = &RunView> {
         self.recent.iter().map(|one| &one.view)
     }
 
-    /// A run goes into the list of those that are over.
+    /// Adds a finished run to the list.
     pub(super) fn retire(&mut self, view: RunView, digest: u64) {
         self.recent.push(Retired { view, digest }, RECENT);
     }
 
-    /// What became of a run, by its digest.
+    /// The recorded outcome of a run, by its digest.
     pub(super) fn judged(&self, digest: u64) -> Judged {
         self.outcomes.get(&digest).cloned().unwrap_or_default()
     }
 
-    /// Somebody said what became of a run.
+    /// Records an outcome or scores of a run.
     pub(super) fn judge(&mut self, account: &str, seen: &SeenOutcome, recorder: &dyn Recorder) {
         if !self.outcomes.contains_key(&seen.run) {
             let gone = self.order.push(Told { account: account.to_owned(), run: seen.run }, OUTCOMES);
@@ -214,7 +214,7 @@ impl History {
         }
     }
 
-    /// A run is over, or what it did is known better: it counts for its incident.
+    /// Adds a finished or updated run to its incident's case.
     pub(super) fn investigate(&mut self, view: &RunView, digest: u64, recorder: &dyn Recorder) {
         let Some(incident) = &view.incident else { return };
         let kind = view.feature.as_deref().unwrap_or(UNATTRIBUTED);
@@ -252,13 +252,14 @@ impl History {
         self.stale.insert((account, kind));
     }
 
-    /// Figures of investigations that changed: once for all runs that were added up before. An account is told its own.
+    /// Publishes the changed figures of investigations, once for all runs that were added. Each account gets its own
+    /// value.
     pub(super) fn figure(&mut self, recorder: &dyn Recorder) {
         let stale = std::mem::take(&mut self.stale);
         if stale.is_empty() {
             return;
         }
-        // one walk for all that changed
+        // one pass over all cases for all changed figures
         let (mut all, mut own) = (BTreeMap::<&str, Vec<u64>>::new(), BTreeMap::<[&str; 2], Vec<u64>>::new());
         for ((account, _), case) in &self.cases {
             all.entry(&case.kind).or_default().push(case.tool_calls);
@@ -300,13 +301,13 @@ impl History {
 }
 
 impl Case {
-    /// Whether it is overridden now and was not before.
+    /// Applies an outcome; returns whether the case has just become overridden.
     fn judge(&mut self, account: &str, judged: &Judged, recorder: &dyn Recorder) -> bool {
         let Some(outcome) = judged.outcome else { return false };
         self.confidence = outcome.confidence.or(self.confidence);
         self.resolved_in = outcome.resolved_in.or(self.resolved_in);
         let overridden = outcome.verdict == Verdict::Overridden;
-        // Who overrode once has: a later word does not undo it, and no override counts twice.
+        // An override is final: later outcomes do not undo it, and a second override is not counted.
         let new = overridden && !self.overridden;
         if new {
             recorder.overridden(account, &self.kind);
@@ -317,14 +318,14 @@ impl Case {
     }
 }
 
-/// The nearest-rank percentile; 0 of nothing.
+/// The nearest-rank percentile; 0 if there are no values.
 pub(super) fn percentile(mut values: Vec<u64>, share: f64) -> f64 {
     values.sort_unstable();
     let rank = (values.len() as f64 * share).ceil() as usize;
     values.get(rank.saturating_sub(1)).map_or(0.0, |value| *value as f64)
 }
 
-/// One of the sums that a run is part of: whose, how many names are told apart, its name, what it adds.
+/// One of the sums a run contributes to: which map, its maximum number of names, the name, the amount.
 type Part<'c> = (fn(&mut RunSums) -> &mut BTreeMap<String, Sum>, usize, &'c str, &'c Sum);
 
 fn parts(run: &Counted) -> Vec<Part<'_>> {
@@ -342,7 +343,8 @@ fn parts(run: &Counted) -> Vec<Part<'_>> {
     parts
 }
 
-/// The entry of a name of an account; of the account with most names the cheapest makes room for it.
+/// The sum of an account's name, created if missing. If there are too many names, the cheapest name of the account
+/// with the most is merged into that account's `other`.
 fn most_expensive<'m>(
     all: &'m mut BTreeMap<String, RunSums>,
     of: impl Fn(&mut RunSums) -> &mut BTreeMap<String, Sum>,

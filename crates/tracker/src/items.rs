@@ -1,4 +1,4 @@
-//! **What**: what a [`Group`] is made of. **Not here**: how items are added (`group`).
+//! The data of a [`Group`]. `group` adds items to it.
 
 use super::codec::record;
 use super::seen::Who;
@@ -6,53 +6,53 @@ use super::table::Table;
 use super::tokens::{Atto, Tokens};
 
 record! {
-    /// Sessions and traces seen together, with all their items.
+    /// Sessions and traces that were seen together, with all their items.
     #[derive(Clone)]
     pub(super) struct Group {
         account: Box<str>,
-        /// A number of a key is its index + 1.
+        /// The number of a key is its index + 1; 0 = none.
         keys: Vec<Key>,
         names: Vec<Box<str>>,
-        /// By place.
+        /// By place in the trace (see [`super::seen::place`]).
         nodes: Table<Node>,
         calls: Table<Call>,
         tools: Table<Tool>,
         marks: Table<Mark>,
-        /// What was announced of runs and sessions: by digests of their ids.
+        /// What was published about runs and sessions, by digests of their ids.
         announced: Table<Announced>,
-        /// What its runs add to sums, as [`super::counted`] has it.
+        /// The shares of its runs in the sums, encoded as in [`super::counted`].
         counted: Box<[u8]>,
         /// Gateway time of the last batch, unix ns.
         received: u64,
         /// The engine's running time at the last batch.
         touched: u64,
-        /// The number of the last batch.
+        /// Number of the last batch.
         batch: u64,
-        /// Runs that had not ended when last looked at.
+        /// Runs that had not ended at the last evaluation.
         open: u32,
-        /// Runs that the dialect names.
+        /// Number of run keys, that is runs that the dialect names.
         named: u32,
-        /// A model call was not answered as asked: the next may stand in for it.
+        /// A model call failed or was not answered as requested, so the next call may replace it.
         troubled: bool,
     }
 
     /// A session, a trace or a named run.
     #[derive(Clone)]
     pub(super) struct Key {
-        /// In the store's index.
+        /// The key's id in the store's index.
         id: [u8; 16],
         kind: u8,
         text: Box<str>,
-        /// Of a run: its session. Of a trace: the first session in the alphabet that was seen with it.
+        /// Of a run: its session. Of a trace: the alphabetically first session that was seen with it.
         within: u32,
         first: u64,
         last: u64,
-        /// The engine's running time at the last batch that named it.
+        /// The engine's running time at the last batch that named the key.
         touched: u64,
         tags: Tags,
     }
 
-    /// Whose work it was and where it came from; names.
+    /// Whose work it was and where it came from, as numbers of names.
     #[derive(Clone, Copy, Default)]
     pub(super) struct Tags {
         tenant: u16,
@@ -65,7 +65,7 @@ record! {
         service: u16,
     }
 
-    /// A place in a trace: a span, or one that was only named yet.
+    /// A place in a trace: a span, or one that was only referred to so far.
     #[derive(Clone)]
     pub(super) struct Node {
         parent: u64,
@@ -73,20 +73,20 @@ record! {
         /// The run that an item at this place names.
         run: u32,
         iteration: u32,
-        /// Whether an agent invocation stands here that may be a run's root.
+        /// Whether this span is an agent invocation that may be a run's root.
         agent: bool,
-        /// A tool was denied here.
+        /// A tool was denied at this span.
         denied: bool,
-        /// By whom.
+        /// Who or what denied it.
         source: u16,
     }
 
-    /// Where an item stands.
+    /// Position of an item in a trace.
     #[derive(Clone)]
     pub(super) struct Spot {
-        /// The place is the item's own (a span), not the one it was written at.
+        /// True if `node` is the item's own span; false if it is the span a log record was written in.
         own: bool,
-        /// 0 = not told.
+        /// 0 = unknown.
         node: u64,
         trace: u32,
     }
@@ -102,18 +102,18 @@ record! {
         end: u64,
         finish: u16,
         model: u16,
-        /// Of the record that told the model.
+        /// Worth of the record that named the model.
         model_worth: u8,
         worth: u8,
         tokens: Tokens,
         atto: Atto,
-        /// The model that was asked for.
+        /// The model that was requested.
         asked: u16,
         provider: u16,
         tenant: u16,
         feature: u16,
         error: u16,
-        /// See `seen::trouble`.
+        /// A constant of `seen::trouble`.
         trouble: u8,
         fallback: u8,
         attempts: u8,
@@ -128,18 +128,18 @@ record! {
         flags: u16,
         start: u64,
         end: u64,
-        /// As the tool's own span tells it.
+        /// Name in the tool's own span.
         name: u16,
-        /// As others tell it.
+        /// Name in other records.
         alias: u16,
         error: u16,
-        /// Who denied it.
+        /// Who or what denied it.
         source: u16,
-        /// Keyed digest of the arguments; 0 = not told.
+        /// Keyed digest of the arguments; 0 = unknown.
         args: u64,
     }
 
-    /// A begin or end.
+    /// The start or the end of something; see `seen::mark`.
     #[derive(Clone)]
     pub(super) struct Mark {
         kind: u8,
@@ -156,21 +156,21 @@ record! {
         error: u16,
     }
 
-    /// What was announced of a run or session.
+    /// What was published about a run or session.
     #[derive(Clone, Default)]
     pub(super) struct Announced {
-        /// The engine's running time when its end was announced, or what came late after it; 0 = it is not over.
+        /// The engine's running time when its end, or a late change after it, was published; 0 = not over.
         over_at: u64,
-        /// The engine's running time since when an end that is not certain is shown: nobody is told of it, no counter
-        /// has it.
+        /// The engine's running time since when an uncertain end is shown on pages. It is not published, and no
+        /// counter includes it.
         presumed_at: u64,
-        /// Digest of what was announced last.
+        /// Digest of the last published version.
         digest: u64,
-        /// How many times that changed.
+        /// How many times the published version changed.
         revision: u32,
-        /// Digest of what it added to sums then.
+        /// Digest of the share in the sums at that time.
         counted: u64,
-        /// Rules that fired for it, as bits of their numbers.
+        /// Alert rules that fired, as a bit set of rule numbers.
         fired: u16,
     }
 }
@@ -190,7 +190,7 @@ impl Tags {
         }
     }
 
-    /// Field by field.
+    /// Combines two sets of tags field by field.
     pub(super) fn zip(self, other: Self, of: impl Fn(u16, u16) -> u16) -> Self {
         Self {
             tenant: of(self.tenant, other.tenant),

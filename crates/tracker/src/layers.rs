@@ -1,8 +1,8 @@
-//! **What**: which records of model calls count. **Why**: one call may be told by an instrumentation's span, by the
-//! vendor's SDK's span directly below it, and by log records written in either. **Invariants**: a call counts once, at
-//! its innermost span; a price that was put on an outer span is kept; what a failed call took is counted; what was
-//! counted before does not count again; linear but for walks of at most 64 spans. **Not here**: records with one id,
-//! which are one already (`group`); a span and a log record without one (`twins`).
+//! Decides which records of model calls count. One call may be reported by an instrumentation's span, by the vendor
+//! SDK's span directly below it, and by log records written in either.
+//! Invariants: a call counts once, at its innermost span; a price on an outer span is kept; tokens of failed calls
+//! count; calls that were counted earlier do not count again; linear time, except for walks of at most 64 spans.
+//! `group` merges records with the same id; `twins` pairs a span with a log record without one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,18 +12,18 @@ use super::seen::{flag, worth};
 use super::table::Table;
 use super::twins::Twins;
 
-/// What one item counts as.
+/// How one item counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counts {
-    /// Nothing: it is no call, or another record tells of it.
+    /// Not counted: it is no call, or another record reports it.
     Nothing,
     /// An answered call, with its price if it has one.
     Answered(Option<i128>),
-    /// The tokens of a turn, likewise.
+    /// The tokens of a whole turn, with their price if they have one.
     Turn(Option<i128>),
-    /// A call that was answered and tells no tokens.
+    /// An answered call without token counts.
     NoUsage,
-    /// A call that failed; with its price if it took tokens all the same.
+    /// A failed call; with its price if it consumed tokens anyway.
     Failed(Option<Option<i128>>),
 }
 
@@ -32,7 +32,7 @@ struct Layer<'g> {
     call: &'g Call,
     /// The model call directly above; 0 = none.
     above: u64,
-    /// Below it there is an answered one, a failed one, a priced one.
+    /// Whether one of the calls below is answered, failed, priced.
     answered: bool,
     failed: bool,
     priced: bool,
@@ -41,16 +41,16 @@ struct Layer<'g> {
     lends_to: u64,
 }
 
-/// Most layers of one call.
+/// Maximum number of layers that are walked.
 const DEPTH: usize = 64;
 
 struct Layers<'g> {
     by_place: HashMap<u64, Layer<'g>>,
-    /// Where log records of answered calls were written.
+    /// Spans in which log records of answered calls were written.
     logged: HashSet<u64>,
 }
 
-/// What each item counts as, in their order.
+/// How each item counts, in the order of `items`.
 pub(super) fn counts(nodes: &Table<Node>, items: &[Item<'_>], twins: &Twins) -> Vec<Counts> {
     let layers = Layers::of(nodes, items);
     let one = |(at, item): (usize, &Item<'_>)| match item.what {
@@ -70,7 +70,7 @@ impl<'g> Layers<'g> {
         for (place, call) in calls {
             let [answered, failed, priced, no_usage] = [false; 4];
             let layer = Layer { call, above: 0, answered, failed, priced, no_usage, lends_to: 0 };
-            // Two calls at one place can't be; the answered one stays.
+            // One place should hold one call; if there are two, the answered one is kept.
             let known = layers.entry(place).or_insert(layer);
             if !is_answered(known.call) && is_answered(call) {
                 known.call = call;
@@ -97,7 +97,7 @@ impl<'g> Layers<'g> {
         layers
     }
 
-    /// Tells those above a call what became of it.
+    /// Records a call's result in all layers above it.
     fn tell(&mut self, place: u64) {
         let Some(layer) = self.by_place.get(&place) else { return };
         let (answered, failed) = (is_answered(layer.call), is_failed(layer.call));
@@ -114,7 +114,7 @@ impl<'g> Layers<'g> {
         }
     }
 
-    /// Offers an innermost call without a price to those above it.
+    /// Registers an innermost call without a price with the layers above it, which may have one.
     fn lend(&mut self, place: u64) {
         let Some(layer) = self.by_place.get(&place).filter(|layer| is_answered(layer.call) && !layer.answered) else {
             return;
@@ -135,7 +135,7 @@ impl<'g> Layers<'g> {
                 let retried = is_without_usage(call) && !layer.no_usage;
                 !layer.answered && (outermost || retried)
             }
-            // A log record of a span that tells enough itself.
+            // A log record counts only if its span does not report enough itself.
             Some(layer) => {
                 let answered = layer.answered || is_answered(layer.call);
                 !answered && (is_answered(call) || !(layer.failed || is_failed(layer.call)))
@@ -160,7 +160,7 @@ impl<'g> Layers<'g> {
         }
     }
 
-    /// Whether a call stands below one whose answer's tokens are told.
+    /// Whether a call lies below an answered call with token counts.
     fn is_below_answered(&self, layer: Option<&Layer<'_>>) -> bool {
         let mut above = layer.map_or(0, |layer| layer.above);
         for _ in 0..DEPTH {
@@ -173,7 +173,7 @@ impl<'g> Layers<'g> {
         false
     }
 
-    /// Its own price, else that of a layer above. `None`: it was counted before.
+    /// The call's own price, or that of a layer above. `None`: the call was counted earlier.
     fn price(&self, call: &Call) -> Option<Option<i128>> {
         if call.worth == worth::PRICED {
             return Some(Some(call.atto.amount()));
@@ -193,22 +193,22 @@ impl<'g> Layers<'g> {
     }
 }
 
-/// A model answered: somebody saw the answer, or its tokens and no failure.
+/// Answered: a record saw the answer, or reports tokens and no failure.
 fn is_answered(call: &Call) -> bool {
     call.flags & flag::REAL != 0 || call.flags & (flag::FAILED | flag::SPENT) == flag::SPENT
 }
 
-/// It failed, and nobody saw an answer.
+/// Failed, and no record saw an answer.
 fn is_failed(call: &Call) -> bool {
     call.flags & (flag::FAILED | flag::REAL) == flag::FAILED
 }
 
-/// It was answered, and nobody tells its tokens.
+/// Answered, but no record reports its tokens.
 fn is_without_usage(call: &Call) -> bool {
     call.flags & (flag::NO_USAGE | flag::REAL | flag::SPENT | flag::FAILED) == flag::NO_USAGE
 }
 
-/// It took tokens.
+/// It consumed tokens.
 fn is_spent(call: &Call) -> bool {
     call.flags & flag::SPENT != 0
 }

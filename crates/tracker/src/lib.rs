@@ -1,9 +1,9 @@
-//! **What**: the processor that knows runs: one agent invocation each, told apart by what a dialect names, else by
-//! spans and traces; and the sessions that runs share. It stamps the run on every agent item and adds up what runs did.
-//! **Why**: traces show spans; people ask what an agent did, how long it took, what it cost and whether it failed.
-//! **Invariants**: `process` changes nothing but its batch; state changes by effects of committed batches alone, and is
-//! the same whatever the order and batching of items; a call seen on two signals counts once; all of it is bounded.
-//! **Not here**: what an item is (`genai`), prices (`processors/cost`), pages and alerts.
+//! The `runs` processor. A run is one agent invocation, identified by the id that a dialect names, otherwise by spans
+//! and traces; runs share sessions. The processor stamps the run on every agent item and sums up activity, duration,
+//! cost and failures.
+//! Invariants: `process` changes only its batch; state changes only by effects of committed batches and does not
+//! depend on the order or batching of items; a call that arrives on two signals counts once; all state is bounded.
+//! `genai` classifies items, `processors/cost` prices them, `pages` shows the result.
 
 mod acts;
 mod alerts;
@@ -78,30 +78,30 @@ use state::State;
 use store::Heard;
 use terms::Terms;
 
-/// Groups that one tick looks at, so that none takes long.
+/// Maximum number of groups evaluated in one tick, so that no tick takes long.
 const LOOKS: usize = 2000;
-/// Runs and sessions that are taken in before others may use the state.
+/// Number of runs and sessions applied under one lock.
 const PART: usize = 64;
 
-/// See the module.
+/// See the module documentation.
 pub struct Runs {
     id: Arc<str>,
     settings: Settings,
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
     meters: Meters,
-    /// How much stamps may look into.
+    /// Limits what stamps may read.
     credit: Credit,
-    /// Views of heavy groups.
+    /// Cached views of heavy groups.
     glances: Glances,
-    /// The price tables in force; none where no step prices.
+    /// The price tables in use; empty in pipelines without a cost step.
     shelf: OnceLock<Arc<Shelf>>,
-    /// Held for moments: what takes time is done on snapshots of groups.
+    /// Locked only briefly: long work is done on snapshots of groups.
     state: Mutex<State>,
 }
 
 impl Runs {
-    /// A tracker that knows nothing yet. `ids`: how ids and names may be shown on pages and in metrics.
+    /// An empty tracker. `ids` decides how ids and names appear on pages and in metrics.
     pub fn new(
         id: Arc<str>,
         settings: Settings,
@@ -115,7 +115,8 @@ impl Runs {
         Self { id, settings, vocabulary, ids, meters, credit, glances, shelf, state }
     }
 
-    /// Which ids mean one model is for these tables to say, those of the step that prices before this one. Once.
+    /// Sets the price tables of the cost step before this one; they say which ids mean the same model. Only the first
+    /// call counts.
     pub fn price_by(&self, shelf: Arc<Shelf>) {
         self.shelf.get_or_init(|| shelf);
     }
@@ -125,7 +126,7 @@ impl Runs {
         Terms { window: bounds::nanos(self.settings.tool_window), table }
     }
 
-    /// What is to be committed when somebody says what became of a run of an account. None: no such run.
+    /// The effect to commit for an outcome that a user recorded for a run of an account. `None`: no such run.
     pub fn judged(&self, account: &str, id: &str, outcome: Outcome, received: UnixNanos) -> Option<Effect> {
         let view = self.run_of(account, id)?.view;
         let judged = Judged { outcome: Some(outcome), scores: Vec::new() };
@@ -147,7 +148,7 @@ impl Runs {
         glance::With { ids: &*self.ids, terms }
     }
 
-    /// Groups went, for room.
+    /// Publishes the last state of evicted groups.
     fn give_up(&self, gone: &[Group], eyes: &Eyes) {
         for group in gone {
             let look = Look::last(group, &*self.ids, &self.settings, eyes);
@@ -155,7 +156,7 @@ impl Runs {
         }
     }
 
-    /// Counts tool calls at once.
+    /// Counts tool calls in the metrics immediately.
     fn hear(&self, account: &str, heard: &[Heard]) {
         let mut shown: HashMap<&str, String> = HashMap::new();
         for heard in heard {
@@ -289,7 +290,7 @@ impl Processor for Runs {
         for _ in 0..LOOKS {
             let Some((id, group)) = self.state.lock().next_due() else { break };
             let mut look = Look::of(&group, &*self.ids, &self.settings, &eyes);
-            drop(group); // or it would have to be copied when it changes
+            drop(group); // the lock holder would have to copy the group on a change
             let mut found = std::mem::take(&mut look.found).into_iter().peekable();
             let mut whole = true;
             while whole && found.peek().is_some() {
@@ -303,7 +304,7 @@ impl Processor for Runs {
         for _ in 0..LOOKS {
             let Some((id, group)) = self.state.lock().next_suspected() else { break };
             let mut look = Look::suspects(&group, &*self.ids, &self.settings, &eyes);
-            drop(group); // or it would have to be copied when it changes
+            drop(group); // the lock holder would have to copy the group on a change
             let found = std::mem::take(&mut look.found);
             let mut state = self.state.lock();
             if state.take(id, &look, found, &self.meters) {

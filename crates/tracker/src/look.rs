@@ -1,7 +1,6 @@
-//! **What**: [`Look`]: what a look at one group finds: runs and sessions that are over, that changed, that somebody
-//! should know of. **Why**: this is the work, and it needs nothing but the group: so it is done while others use the
-//! state. **Invariants**: a function of the group and of [`Eyes`]; nothing in it refers to the group. **Not here**:
-//! what becomes of it (`state`).
+//! [`Look`]: the evaluation of one group: runs and sessions that are over, that changed, or that may fire an alert.
+//! This is the expensive part, and it depends only on the group and on [`Eyes`], so it runs outside the state's lock.
+//! The result holds no reference to the group. `state` applies it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,30 +23,30 @@ use super::store::KeyId;
 use super::terms::Terms;
 use super::view::Viewer;
 
-/// A run ended by an agent whose parent was not seen is shown as ended when its trace was quiet for so many times
-/// `settle`. The agent may still be a sub-agent, whose parent's span comes when that ends: what can't be corrected
-/// waits for the run's own root, its session's end or `idle_timeout`.
+/// A run ended by an agent whose parent was not seen is shown as ended after its trace was quiet for this many times
+/// `settle`. The agent may turn out to be a sub-agent, whose parent's span is sent when the parent ends; so everything
+/// that cannot be corrected later waits for the run's own root, the end of its session, or `idle_timeout`.
 const PATIENCE: u64 = 10;
-/// Weight from which a group is looked at once in `settle`; a lighter one more often. It counts as heavy if that is
-/// less often than every [`SUSPECTS`].
+/// A group of at least this weight is evaluated once per `settle`, a lighter one more often. A group counts as heavy
+/// if its interval is longer than [`SUSPECTS`].
 const HEAVY: u64 = 400_000;
 
-/// What came into a heavy group is searched for suspects after so long, ns, if a ceiling can have been crossed: an
-/// alert lags by no more than this and a tick.
+/// Interval in ns after which new items of a heavy group are searched for suspects if a ceiling may have been crossed:
+/// an alert is at most this and one tick late.
 pub(super) const SUSPECTS: u64 = 4_000_000_000;
 
-/// What looks go by.
+/// Inputs of an evaluation beside the group.
 pub(super) struct Eyes {
     /// The engine's running time.
     pub(super) running: u64,
-    /// The clock, unix ns; 0 = not known yet.
+    /// Wall clock, unix ns; 0 = not known yet.
     pub(super) wall: u64,
-    /// What sessions of a feature may cost and take.
+    /// Cost and duration above which sessions of a feature fire alerts.
     pub(super) bounds: Arc<Bounds>,
     pub(super) terms: Terms,
 }
 
-/// A view and by what outcomes find it.
+/// A view with the digest by which outcomes find it.
 pub(super) struct Seen {
     pub(super) view: RunView,
     pub(super) digest: u64,
@@ -60,43 +59,43 @@ impl Seen {
     }
 }
 
-/// One thing that was found.
+/// One result of an evaluation.
 pub(super) enum Found {
-    /// A run that goes on, or got more after its end: what it looks like, if somebody should know. The last: whether it
-    /// is shown as ended from now on, which is remembered whatever fires.
+    /// A run that goes on, or got items after its end: its view if it may fire an alert. The last field: whether it is
+    /// shown as ended from now on, which is recorded even if no alert fires.
     Suspect(Option<Box<Seen>>, u64, Announced, bool),
     /// A run is over.
     Over(Box<Seen>, u64, Announced),
-    /// A run that was announced before got more: what it looks like now, if that changed.
+    /// A run that was published before got more items: its new view if that changed.
     More(Option<Box<Seen>>, u64, Announced),
-    /// A session is over: what to announce, and what to remember of it and of its runs.
+    /// A session is over: its view, and the records to store for it and for its runs.
     Session(Box<SessionView>, (u64, Announced), Vec<(u64, Announced)>),
-    /// A session goes on and stands out.
+    /// A session goes on and exceeds its feature's bounds.
     Outstanding(Box<SessionView>, (u64, Announced)),
 }
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Look {
-    /// By this the group is known again.
+    /// Id of the group's first key, by which the group is recognised later.
     pub(super) first: Option<KeyId>,
     /// The group's last batch.
     pub(super) batch: u64,
     /// Runs that are not over.
     pub(super) open: u32,
-    /// Runs that are given up.
+    /// Unfinished runs that are evicted.
     pub(super) lost: u64,
-    /// When to look again.
+    /// When to evaluate the group again.
     pub(super) next: u64,
     /// All runs of the group are over: nothing came for `idle_timeout`.
     pub(super) idle: bool,
-    /// In the order in which it is to be told.
+    /// In publishing order.
     pub(super) found: Vec<Found>,
-    /// What the group's runs add to sums.
+    /// The shares of the group's runs in the sums.
     pub(super) counted: Vec<u8>,
-    /// Of a group that goes, its latest runs, the latest last; ids of the rest.
+    /// For an evicted group: its latest runs, the latest last; then the ids of the others.
     pub(super) retired: Vec<Seen>,
     pub(super) forgotten: Vec<String>,
-    /// Of a heavy group: what its runs may still get before one has to be looked at.
+    /// For a heavy group: how many calls its runs may still get before it must be evaluated.
     pub(super) slack: Option<Slack>,
 }
 
@@ -105,13 +104,13 @@ struct Looker<'l> {
     viewer: Viewer<'l>,
     eyes: &'l Eyes,
     settings: &'l Settings,
-    /// By session, when its end was told.
+    /// By session, the time of its reported end.
     ends: HashMap<u32, u64>,
     look: Look,
 }
 
 impl Look {
-    /// Looks at a group.
+    /// Evaluates a group.
     pub(super) fn of(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
         let resolved = Resolved::of(group, &eyes.terms);
         let mut looker = Looker::new(&resolved, ids, settings, eyes);
@@ -140,8 +139,8 @@ impl Look {
         look
     }
 
-    /// A part of a look, for heavy groups whose next look is far: runs that go on and break a rule which did not fire
-    /// for them yet.
+    /// A partial evaluation for heavy groups whose next full one is far off: unfinished runs that break a rule which
+    /// did not fire for them yet.
     pub(super) fn suspects(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
         let resolved = Resolved::of(group, &eyes.terms);
         let mut looker = Looker::new(&resolved, ids, settings, eyes);
@@ -157,7 +156,7 @@ impl Look {
         Look { slack, ..looker.look }
     }
 
-    /// The last look at a group that has to make room.
+    /// The last evaluation of a group that is evicted.
     pub(super) fn last(group: &Group, ids: &dyn IdPolicy, settings: &Settings, eyes: &Eyes) -> Self {
         let resolved = Resolved::of(group, &eyes.terms);
         let mut looker = Looker::new(&resolved, ids, settings, eyes);
@@ -185,8 +184,8 @@ impl Look {
     }
 }
 
-/// How long a group is left alone after a look, ns: the heavier, the longer. Whoever sends to it all the time does not
-/// make it be added up all the time.
+/// Minimum time between two evaluations of a group, ns. It grows with the weight, so that a constant stream of items
+/// does not make a heavy group be summed up all the time.
 pub(super) fn rest(group: &Group, settings: &Settings) -> u64 {
     let weight = u64::try_from(group.weight()).unwrap_or(u64::MAX);
     nanos(settings.settle) / HEAVY * weight.min(HEAVY)
@@ -217,17 +216,17 @@ impl<'l> Looker<'l> {
         Self { group, viewer: Viewer { ids, resolved }, eyes, settings, ends, look }
     }
 
-    /// What was announced of a run, and by which key that is found.
+    /// The stored record of a run, with its key.
     fn record(&self, run: &Run) -> (u64, Announced) {
         (run_key(run), announced(self.group, run).cloned().unwrap_or_default())
     }
 
-    /// One run: whether its end is certain, and where it stands if nobody told one.
+    /// Evaluates one run. Returns whether its end is certain, and its state if its end was not reported.
     fn run(&mut self, run: &Run) -> (bool, RunState) {
         let (key, announced) = self.record(run);
         let was_over = announced.over_at != 0;
         if announced.was_over(run) {
-            // an item that was taken for this run's may turn out to be another's
+            // an item that was assigned to this run may turn out to belong to another
             if self.counted(run, RunState::Idle).digest() != announced.counted {
                 self.more(run, key, announced);
             }
@@ -265,7 +264,7 @@ impl<'l> Looker<'l> {
         (straggles, unended)
     }
 
-    /// What a run looks like that somebody should know of.
+    /// The run's view, if it may fire an alert.
     fn suspect(&self, run: &Run, unended: RunState) -> Option<Box<Seen>> {
         let seen = || Box::new(Seen::of(self.viewer.run(run, unended)));
         (self.suspicions(run) != 0).then(seen)
@@ -280,12 +279,12 @@ impl<'l> Looker<'l> {
         self.settings.ceiling(feature)
     }
 
-    /// What a heavy group's runs may still get before one has to be looked at.
+    /// For a heavy group: how many calls its runs may still get before it must be evaluated.
     fn slack<'r>(&self, resolved: &'r Resolved<'_>) -> Option<Slack> {
         let left = |run: &'r Run| {
             let (_, announced) = self.record(run);
             let (ceiling, used) = (self.ceiling(run), run.totals.iterations);
-            // what is crossed already fires with this look
+            // a limit that is already crossed fires with this evaluation
             let next = [warning(ceiling), ceiling].into_iter().find(|limit| used < *limit).unwrap_or(u64::MAX);
             (!announced.was_over(run)).then(|| (run, next.saturating_sub(used)))
         };
@@ -304,7 +303,7 @@ impl<'l> Looker<'l> {
         self.look.found.push(Found::Over(Box::new(Seen::of(view)), key, announced));
     }
 
-    /// A run that was over got more: however late, its summary says what sums say.
+    /// A finished run got more items: its summary is revised, however late, so that it agrees with the sums.
     fn more(&mut self, run: &Run, key: u64, announced: Announced) {
         let view = self.viewer.run(run, RunState::Idle);
         let digest = fingerprint(&view);
@@ -319,20 +318,20 @@ impl<'l> Looker<'l> {
         Counted::of(&self.viewer.run(run, unended))
     }
 
-    /// A run adds to sums, over or not.
+    /// Adds the run's share in the sums, whether it is over or not.
     fn count(&mut self, run: &Run, unended: RunState) {
         self.counted(run, unended).put(&mut self.look.counted);
     }
 
-    /// What was announced of a session: which rules fired for it.
+    /// The record of the alert rules that fired for a session.
     fn session_record(&self, runs: &[&Run]) -> (u64, Announced) {
         let session = runs.first().map_or("", |run| &run.session);
         let key = digest(&["rules", session]);
         (key, self.group.announced.get(key).cloned().unwrap_or_default())
     }
 
-    /// Tells of the runs of a session that is over, but for those that were in it when it was over before: a session
-    /// may be resumed.
+    /// Publishes the runs of a session that is over, except those published with an earlier end: a session may be
+    /// resumed.
     fn end_session(&mut self, runs: &[&Run]) {
         let is_new = |run: &&&Run| known(self.group, "session", run).is_none();
         let new: Vec<&Run> = runs.iter().filter(is_new).copied().collect();
@@ -345,13 +344,14 @@ impl<'l> Looker<'l> {
         self.look.found.push(Found::Session(Box::new(view), self.session_record(runs), keys));
     }
 
-    /// A session whose runs are all closed is over when its end was told and none began later, or when it is one trace.
+    /// A session whose runs are all closed is over if its end was reported and no run started later, or if it is a
+    /// single trace.
     fn is_over(&self, runs: &[&Run]) -> bool {
         let Some(session) = runs.first().map(|run| run.session_key) else { return false };
         session == 0 || self.ends.get(&session).is_some_and(|end| runs.iter().all(|run| run.start <= *end))
     }
 
-    /// Whether a session that goes on costs or takes more than its feature is used to: cheap.
+    /// A cheap check whether a session that goes on costs or takes more than is usual for its feature.
     fn stands_out(&self, runs: &[&Run]) -> bool {
         let feature = runs.iter().map(|run| self.group.name(run.tags.feature)).find(|name| !name.is_empty());
         let Some((cost, seconds)) = feature.and_then(|name| self.eyes.bounds.of(&self.group.account, name)) else {
@@ -363,7 +363,7 @@ impl<'l> Looker<'l> {
         spent as f64 / 1e18 > cost || last.saturating_sub(start) as f64 / 1e9 > seconds
     }
 
-    /// The runs of a group that goes stay to be seen for a while.
+    /// Keeps the runs of an evicted group visible for a while.
     fn retire(&mut self, runs: &[Run]) {
         let mut runs: Vec<&Run> = runs.iter().collect();
         runs.sort_by_key(|run| (run.last, &run.text));
@@ -377,14 +377,14 @@ impl<'l> Looker<'l> {
 }
 
 impl Announced {
-    /// Whether the run was over, and nothing came into its trace since. What comes between two ticks has the time of
-    /// the first one and came after that one's looks.
+    /// Whether the run was over and nothing came into its trace since. Items between two ticks carry the time of the
+    /// first tick although they arrive after its evaluations, hence the strict comparison.
     fn was_over(&self, run: &Run) -> bool {
         run.touched < self.over_at
     }
 
-    /// Where a run stands if nobody told its end. Looks and pages go by this alone: what each found out for itself
-    /// differed.
+    /// The state of a run whose end was not reported. Evaluations and pages both use this method, because separate
+    /// decisions came to differ.
     fn unended(&self, run: &Run) -> RunState {
         let is_presumed = run.presumed_end && run.touched < self.presumed_at;
         let straggles = run.ended && self.over_at != 0;
@@ -392,24 +392,24 @@ impl Announced {
     }
 }
 
-/// Where a run of a group that is still known stands if nobody told its end.
+/// The state of a run, in a group still in memory, whose end was not reported.
 pub(super) fn unended(group: &Group, run: &Run) -> RunState {
     announced(group, run).map_or(RunState::Live, |known| known.unended(run))
 }
 
-/// The same of a group that goes: a run that was over before is not given up.
+/// The same for an evicted group: a run that was over before does not count as evicted.
 fn unended_at_last(group: &Group, run: &Run) -> RunState {
     let was_over = announced(group, run).is_some_and(|known| known.was_over(run));
     if was_over { RunState::Idle } else { RunState::Evicted }
 }
 
-/// What was announced of a run.
+/// The stored record of a run.
 fn announced<'g>(group: &'g Group, run: &Run) -> Option<&'g Announced> {
     known(group, "run", run)
 }
 
-/// What was announced of a run or of its session, also by the ids of its trace, which it has until something names it
-/// or its session.
+/// The stored record of a run or of its session. Falls back to the ids derived from the trace, which a run has until
+/// an item names the run or its session.
 fn known<'g>(group: &'g Group, of: &str, run: &Run) -> Option<&'g Announced> {
     if group.announced.len() == 0 {
         return None;
@@ -432,7 +432,7 @@ fn session_key(run: &Run) -> u64 {
     digest(&["session", &run.session, &run.text])
 }
 
-/// By this a change is told.
+/// Changes when the view changes; outcomes are not included.
 pub(super) fn fingerprint(view: &RunView) -> u64 {
     let mut bytes = Vec::new();
     RunView { judged: Default::default(), ..view.clone() }.put(&mut bytes);

@@ -1,6 +1,6 @@
-//! **What**: [`Measures`]: configured numeric span attributes, added up by service, tenant and commit. **Invariants**:
-//! at most 500 series, the rest is `other`; a span counts once while it is among the latest 100,000 or so; the 95th
-//! percentile is right within 1 %. **Not here**: which numbers are measures (`extras`).
+//! [`Measures`]: configured numeric span attributes, summed by service, tenant and commit.
+//! Invariants: at most 500 series, further ones go to `other`; a span counts once as long as it is among the latest
+//! 65,536 or more; the 95th percentile is accurate to 1 %. `extras` reads the values.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,21 +12,21 @@ use super::config::Settings;
 use super::recorder::Recorder;
 use super::seen::Sight;
 
-/// Most series.
+/// Maximum number of series.
 const SERIES: usize = 500;
-/// Spans that are remembered: one to two times as many.
+/// At least this many and at most twice as many spans are remembered.
 const SPANS: usize = 65_536;
-/// Growth of a bucket: values of one differ by 2 % at most, so its middle is within 1 %.
+/// Ratio of two adjacent bucket bounds: values in one bucket differ by 2 % at most, so its middle is within 1 %.
 const STEP: f64 = 1.02;
-/// The least value that has a bucket; what is less counts as it.
+/// Smaller positive values are counted in this value's bucket.
 const LEAST: f64 = 1e-6;
 
-/// One series.
+/// Values of one measure with one set of labels.
 #[derive(Clone, Default)]
 struct Series {
     count: u64,
     sum: f64,
-    /// Values by bucket.
+    /// Number of values by bucket.
     buckets: BTreeMap<u32, u64>,
 }
 
@@ -35,7 +35,7 @@ fields!(Series { count, sum, buckets });
 /// Measure, service, tenant, commit.
 type Key = (String, (String, (String, String)));
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Measures {
     series: BTreeMap<Key, Series>,
@@ -56,7 +56,7 @@ impl Code for Measures {
 }
 
 impl Measures {
-    /// Takes a committed batch in. `shown`: its names as they may be shown.
+    /// Applies a committed batch. `shown` holds the batch's names as they may be shown.
     pub(super) fn apply(
         &mut self,
         sight: &Sight,
@@ -101,7 +101,7 @@ impl Measures {
         self.series.entry(key).or_default()
     }
 
-    /// Every series.
+    /// All series.
     pub(super) fn all(&self) -> Vec<Measure> {
         let measure = |((name, (service, (tenant, commit))), series): (&Key, &Series)| Measure {
             name: name.clone(),
@@ -130,7 +130,7 @@ impl Series {
     }
 }
 
-/// 0 is for nothing at all.
+/// Bucket 0 holds values that are not positive.
 fn bucket(value: f64) -> u32 {
     if value <= 0.0 {
         return 0;

@@ -1,6 +1,6 @@
-//! **What**: [`Meters`]: runs and sessions that are over, and what is counted at once, as metrics under the users'
-//! names. **Invariants**: labels are tenants, features, models, tools and the like, each capped; never an id of a run,
-//! session or user. **Not here**: when something is over (`state`), the same over OTLP (`points`).
+//! [`Meters`]: metrics of finished runs and sessions, and of events counted immediately, under the documented names.
+//! Labels are tenants, features, models, tools and similar, each with a capped number of values; run, session and user
+//! ids are never labels. `state` decides when something is over; `points` sends the same metrics over OTLP.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::store::Heard;
 const NANOS: f64 = 1e9;
 const ATTO: f64 = 1e18;
 
-/// Every label whose values come from telemetry.
+/// All labels whose values come from telemetry.
 pub(super) struct Labels {
     pub(super) tenants: Arc<Values>,
     pub(super) features: Arc<Values>,
@@ -48,7 +48,7 @@ impl Labels {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Meters {
     meter: Meter,
     pub(super) labels: Labels,
@@ -70,19 +70,19 @@ impl Meters {
         }
     }
 
-    /// Values that are no measure.
+    /// Counts measure values that were rejected as invalid.
     pub(super) fn refused(&self, count: u64) {
         self.refused.increment(count);
     }
 
-    /// A tool was called, or failed. `name`: as it may be shown.
+    /// Counts a call or a failure of a tool; `name` is the tool's name as it may be shown.
     pub(super) fn tool(&self, account: &str, name: &str, heard: &Heard) {
         let labels = [("tool_name", self.labels.tools.value(account, Some(name)))];
         self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(heard.ran));
         self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(heard.failed));
     }
 
-    /// What went wrong in a run, by kind.
+    /// Counts a run's fallbacks, troubles, denials, finish reasons and errors.
     fn troubles(&self, run: &RunView, tenant: &str) {
         let (meter, labels, account) = (&self.meter, &self.labels, &*run.account);
         let template = labels.templates.value(account, run.template.as_deref());
@@ -202,7 +202,7 @@ impl Recorder for Meters {
     }
 }
 
-/// For a histogram; sums that have to be exact are taken from the views.
+/// Rounded, for histograms; exact sums come from the views.
 pub(super) fn usd(atto: i128) -> f64 {
     atto as f64 / ATTO
 }

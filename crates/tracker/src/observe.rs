@@ -1,6 +1,5 @@
-//! **What**: reads one batch's agent items into a [`Sight`]. **Invariants**: pure; one [`Seen`] per agent item, in
-//! order; nothing is decided here that another batch could decide differently. **Not here**: which run an item belongs
-//! to (`resolve`).
+//! Reads the agent items of one batch into a [`Sight`]. Pure; one [`Seen`] per agent item, in order. Nothing that
+//! depends on other batches is decided here: `resolve` assigns items to runs.
 
 use std::collections::HashMap;
 
@@ -23,16 +22,16 @@ use super::{args, finish};
 
 /// Longest name that is kept, bytes.
 const NAME_BYTES: usize = 128;
-/// A span's status code for "all went well".
+/// OTLP status code of a span that completed without error.
 const STATUS_OK: i32 = 1;
 const DAY: u64 = 86_400_000_000_000;
-/// Times further from the arrival are clocks that were never set.
+/// Timestamps further from the time of arrival come from unset clocks and are ignored.
 const OLDEST: u64 = 400 * DAY;
 const NEWEST: u64 = DAY;
-/// What a permission's outcome is when the tool may not run.
+/// Outcomes of a permission request that mean "denied".
 const DENIALS: [&str; 7] = ["reject", "rejected", "deny", "denied", "block", "blocked", "abort"];
 
-/// Finish reasons of runs that a limit ended.
+/// Finish reasons of runs that were stopped by a limit.
 const LIMITS: [&str; 9] = [
     "max_turns",
     "error_max_turns",
@@ -44,7 +43,7 @@ const LIMITS: [&str; 9] = [
     "usage_limit_exceeded",
     "max_tool_calls",
 ];
-/// Types of errors that say the same; of a dotted path the last part counts.
+/// Error types with the same meaning; only the last part of a dotted path is compared.
 const LIMIT_ERRORS: [&str; 7] = [
     "GraphRecursionError",
     "MaxTurnsExceeded",
@@ -55,16 +54,16 @@ const LIMIT_ERRORS: [&str; 7] = [
     "MaxStepsExceeded",
 ];
 
-/// What reading a batch needs besides it.
+/// Context for reading a batch.
 #[derive(Clone, Copy)]
 pub(super) struct With<'a> {
     pub(super) settings: &'a Settings,
     pub(super) ids: &'a dyn IdPolicy,
-    /// Texts that only the vault may hold.
+    /// Texts that only the vault may store.
     pub(super) vaulted: &'a Vaulted,
 }
 
-/// Reads the agent items of a batch, and the measures of all its spans.
+/// Reads the agent items of a batch and the measures of all its spans; also returns the number of rejected measures.
 pub(super) fn observe(origin: &Origin, payload: &Payload, facts: &Facts, with: With<'_>) -> (Sight, u64) {
     let mut reader = Reader {
         received: origin.received.0,
@@ -160,7 +159,7 @@ impl<'a> Reader<'a> {
         self.sight.outcomes.push(SeenOutcome { run, incident, judged });
     }
 
-    /// Place of an item and of its parent; 0 = none.
+    /// Places of an item and of its parent; 0 = none.
     fn places(&self, node: Node) -> (u64, u64) {
         let payload = self.payload;
         let trace_id = <[u8; 16]>::try_from(payload.trace_id(node)).ok().filter(|id| *id != [0; 16]);
@@ -239,7 +238,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The type of a failed item's error, as the item or its exception tells it.
+    /// The error type of a failed item, from the item or its exception event.
     fn error(&self, item: &'a ItemFacts) -> Option<&'a str> {
         if !item.failed {
             return None;
@@ -255,7 +254,7 @@ impl<'a> Reader<'a> {
         told.or_else(exception)
     }
 
-    /// A call of an earlier batch, seen again with its price.
+    /// A price that arrived late, for a call of an earlier batch.
     fn late(&mut self, late: &'a LatePrice) -> Seen {
         let at = |span: [u8; 8]| if span == [0; 8] { 0 } else { place(late.trace, span) };
         let start = self.sane(late.basis.time);
@@ -328,13 +327,13 @@ impl<'a> Reader<'a> {
         let named = item.call == Call::Tool;
         let key = match by_id {
             Some(id) => digest(&["t", id]),
-            // a log record may stand with others of its kind in one span
+            // several log records of this kind may have been written in one span
             None if named && item.twin && self.payload.kind(item.node) == NodeKind::LogRecord => {
                 let time = self.payload.time(item.node).to_string();
                 digest(&["l", item.session.as_deref().unwrap_or(""), &node.to_string(), &time, item.tool.as_deref()?])
             }
             None if named && node != 0 => node,
-            // a permission alone: no call, but a denial
+            // a denied permission without a call counts as a denial, not as a call
             None if denied && item.call == Call::Permission && node != 0 && item.tool.is_some() => node,
             None => return None,
         };
@@ -362,7 +361,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A name's number; 0 = none. What goes to the vault is no name here either; a long one is known by its pseudonym.
+    /// The number of a name; 0 = none. Vaulted content is replaced by a placeholder, a long name by its pseudonym.
     fn name(&mut self, text: Option<&'a str>) -> u32 {
         let Some(text) = text.filter(|text| !text.is_empty()) else { return 0 };
         let names = &mut self.sight.names;
@@ -376,7 +375,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A time that can be: else 0.
+    /// Returns 0 for a time that is implausibly far from the time of arrival.
     fn sane(&self, time: u64) -> u64 {
         let low = self.received.saturating_sub(OLDEST);
         let high = self.received.saturating_add(NEWEST);
@@ -384,13 +383,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The tool may not run.
+/// The item says that the tool may not run.
 fn is_denied(item: &ItemFacts, extras: &Extras<'_>) -> bool {
     let word = item.decision.as_deref().is_some_and(|word| DENIALS.contains(&word.to_lowercase().as_str()));
     word || (item.call == Call::Permission && (item.failed || extras.denied))
 }
 
-/// A limit ended what it tells of.
+/// A limit stopped the run or call that the item describes.
 fn is_limit(item: &ItemFacts, error: Option<&str>) -> bool {
     let stopped = item.finish.as_deref().is_some_and(|word| LIMITS.contains(&word.to_lowercase().as_str()));
     let last = |name: &str| name.rsplit(['.', ':', '/']).next().unwrap_or("").to_owned();
@@ -419,12 +418,12 @@ fn flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
     .fold(0, |flags, (flag, holds)| if holds { flags | flag } else { flags })
 }
 
-/// By this outcomes find their run: account, and id as shown.
+/// The digest by which outcomes find their run: of the account and the run's id as shown.
 pub(super) fn run_digest(account: &str, run: &str) -> u64 {
     digest(&["outcome", account, run])
 }
 
-/// What was billed, else what was reported.
+/// Billed tokens, otherwise reported ones.
 fn buckets(item: &ItemFacts) -> Buckets {
     let billed = item.cost.as_ref().map(|cost| cost.buckets).filter(|buckets| *buckets != Buckets::default());
     billed.or_else(|| split(item).ok().map(|split| split.buckets())).unwrap_or_default()
@@ -434,7 +433,7 @@ fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// 64 bits of SHA-256; never 0.
+/// The first 64 bits of SHA-256; never 0.
 pub(super) fn digest(parts: &[&str]) -> u64 {
     let mut hash = Sha256::new();
     for part in parts {

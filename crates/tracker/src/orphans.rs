@@ -1,9 +1,9 @@
-//! **What**: [`unrooted`]: agent invocations whose parent was not seen and that are no run's root, because something
-//! else of their trace was done outside of them: a sub-agent's span comes before that of the agent which started it.
-//! **Invariants**: of a trace's orphans at most one is its root: the one that lasts as long as all the others together,
-//! where no agent of the trace has its parents; agents that name sessions or runs of their own stay apart; what has the
-//! same parent was done outside whatever clocks say; linear. **Not here**: what stands above a place (`tree`), when a
-//! run whose root has an unseen parent is over (`look`).
+//! [`unrooted`]: agent invocations with an unseen parent that are not roots of a run, because other items of their
+//! trace lie outside of them. A sub-agent's span ends before that of the agent which started it, so it arrives first.
+//! Invariants: at most one orphan of a trace is its root: the one that spans all the others in time, if no agent of
+//! the trace has all its parents. Agents that name different sessions or runs are left alone. Items that share the
+//! orphan's parent lie outside of it, whatever the clocks say. Linear. `tree` finds a place's ancestors; `look`
+//! decides when a run whose root has an unseen parent is over.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,24 +14,24 @@ use super::seen::{earlier, flag, mark};
 /// The orphans of one trace.
 #[derive(Default)]
 struct Orphans {
-    /// Agent invocations: place and times.
+    /// Agent invocations: place, start, end.
     agents: Vec<(u64, u64, u64)>,
-    /// From the begin of the first item without a parent to the end of the last.
+    /// From the start of the first item below an unseen parent to the end of the last.
     start: u64,
     end: u64,
     /// An agent of the trace has all its parents.
     rooted: bool,
-    /// Session and run that its agents name; 0 = none.
+    /// The session and run that its agents name; 0 = none.
     names: (u32, u32),
-    /// They name several.
+    /// They name more than one session or run.
     mixed: bool,
 }
 
-/// What stands above a place if all agent invocations under no other are roots: that root, and the place on the way up
-/// whose parent was not seen; 0 = none.
+/// The ancestors of a place if every agent invocation without an agent above it counts as a root: that root, and the
+/// place on the way up whose parent was not seen; 0 = none.
 pub(super) type Way = (u64, u64);
 
-/// Agent invocations that are no roots.
+/// Places of agent invocations that are not roots.
 pub(super) fn unrooted(group: &Group, way: impl Fn(u64) -> Way) -> HashSet<u64> {
     let mut traces: HashMap<u32, Orphans> = HashMap::new();
     for mark in group.marks.values().filter(|mark| mark.kind == mark::AGENT && mark.spot.own) {
@@ -55,7 +55,7 @@ pub(super) fn unrooted(group: &Group, way: impl Fn(u64) -> Way) -> HashSet<u64> 
     let calls = group.calls.values().map(|call| (&call.spot, call.start, call.end));
     let tools = group.tools.values().map(|tool| (&tool.spot, tool.start, tool.end));
     let marks = group.marks.values().map(|mark| (&mark.spot, mark.start, mark.end));
-    // below each parent that was not seen, a place, and whether there are others
+    // for each unseen parent: one place below it, and whether there are others
     let mut below: HashMap<u64, (u64, bool)> = HashMap::new();
     for (spot, start, end) in calls.chain(tools).chain(marks) {
         let orphan = if spot.own { way(spot.node).1 } else { 0 };
@@ -77,7 +77,7 @@ impl Orphans {
         self.names = (first_nonzero(self.names.0, session), first_nonzero(self.names.1, run));
     }
 
-    /// `alone`: whether nothing else has the parent of a place.
+    /// `alone` says whether a place has no siblings below its unseen parent.
     fn unrooted(&self, alone: impl Fn(u64) -> bool) -> impl Iterator<Item = u64> + '_ {
         let whole = |(place, start, end): &(u64, u64, u64)| *start <= self.start && *end >= self.end && alone(*place);
         let spans_all = self.agents.iter().filter(|agent| !self.rooted && whole(agent)).map(|(place, ..)| *place);

@@ -1,9 +1,9 @@
-//! **What**: [`Outbox`]: what connectors are still to tell: runs and sessions that are over, alerts, overrides.
-//! **Why**: it is part of the state, so a crash between the end of a run and its telling loses nothing; what was told
-//! is taken out by an effect of the very transaction that tells it, so nothing is told twice either. **Invariants**: at
-//! most 20,000 entries, then the oldest of the account with most are dropped and counted; empty while no connector
-//! asks; what the spool says was told before the state knows of it again (a crash) is not told again. **Not here**: the
-//! forms (`summary`, `points`), sending (`connectors/runs`).
+//! [`Outbox`]: news that connectors still have to emit: finished runs and sessions, alerts, overrides.
+//! The outbox is part of the state, so a crash between the end of a run and its emission loses nothing. An effect in
+//! the transaction that emits news removes them, so nothing is emitted twice. At most 20,000 entries; beyond that the
+//! oldest entry of the account with the most is dropped and counted. Empty while no connector is configured. After a
+//! crash, an effect may be replayed before its news exist again; those are then not emitted again. `summary` and
+//! `points` encode news, `connectors/runs` sends them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,19 +15,19 @@ use super::codec::Code;
 use super::look::fingerprint;
 use super::observe::digest;
 
-/// Most entries.
+/// Maximum number of entries.
 const ENTRIES: usize = 20_000;
-/// Entries of one request.
+/// Maximum number of entries in one request.
 const PORTION: usize = 500;
-/// Numbers that are remembered as told.
+/// Maximum number of emitted numbers that are remembered before their news exist.
 const FORETOLD: usize = 100_000;
-/// First byte of an effect that says what was told.
+/// First byte of an effect that records what was emitted.
 const TAG: u8 = 0xe1;
 
-/// What is told.
+/// One thing to emit.
 #[derive(Clone)]
 pub(super) enum News {
-    /// A run is over, or was told before and changed: then its revision is above 0.
+    /// A run is over, or a published run changed: then its revision is above 0.
     Run(Box<RunView>, u32),
     /// A session is over.
     Session(Box<SessionView>),
@@ -35,14 +35,14 @@ pub(super) enum News {
     Alert(Box<Alert>),
     /// A new investigation: account, agent type, incident.
     Investigation(String, String, String),
-    /// A human decided otherwise: account, agent type, incident.
+    /// A human overrode the agent's result: account, agent type, incident.
     Overridden(String, String, String),
     /// The 95th percentile of tool calls per investigation: account, agent type, value.
     ToolCalls(String, String, f64),
 }
 
 impl News {
-    /// Whose credential it comes from.
+    /// The account whose credential sent the data.
     pub(super) fn account(&self) -> &str {
         match self {
             Self::Run(view, _) => &view.account,
@@ -52,7 +52,7 @@ impl News {
         }
     }
 
-    /// The same news have the same number, also after a crash.
+    /// Identifies the news; the same after a crash.
     fn number(&self) -> u64 {
         match self {
             Self::Run(view, revision) => {
@@ -62,8 +62,8 @@ impl News {
             Self::Alert(alert) => {
                 let subject = [&*alert.account, &alert.session, &alert.run];
                 let [account, session, run] = subject;
-                // A rule fires once for a run or session, after a crash perhaps later, when its tenant is known; drift
-                // comes again.
+                // A rule fires once for a run or session; after a crash perhaps later, when its tenant is known, so
+                // neither time nor tenant is part of the number. Drift may fire again.
                 if !run.is_empty() || !session.is_empty() {
                     return digest(&["alert", alert.rule, account, session, run]);
                 }
@@ -76,7 +76,7 @@ impl News {
         }
     }
 
-    /// What a summary says, whatever its revision.
+    /// Digest of a summary's content, whatever its revision.
     fn content(&self) -> Option<u64> {
         match self {
             Self::Run(view, _) => Some(content_of(view)),
@@ -84,7 +84,7 @@ impl News {
         }
     }
 
-    /// What it is the latest value of, if it is one.
+    /// For a gauge value: identifies the gauge, of which only the latest value is emitted.
     fn figure(&self) -> Option<u64> {
         match self {
             Self::ToolCalls(account, kind, _) => Some(digest(&["calls", account, kind])),
@@ -92,7 +92,7 @@ impl News {
         }
     }
 
-    /// Which signals tell it.
+    /// The signals on which it is emitted, as bits.
     fn signals(&self) -> u8 {
         match self {
             Self::Run(_, 0) | Self::Alert(_) => LOGS | METRICS,
@@ -117,11 +117,11 @@ fn bit(signal: Signal) -> u8 {
     }
 }
 
-/// News that are not told yet.
+/// News that were not emitted yet.
 struct Entry {
     number: u64,
     news: News,
-    /// Signals that have not told it.
+    /// Signals on which it was not emitted yet.
     pending: u8,
 }
 
@@ -131,43 +131,43 @@ impl Owned for Entry {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Outbox {
     entries: Queue<Entry>,
-    /// What was told before it was known.
+    /// Signals on which news were emitted, by number, for news that do not exist again yet (see the module).
     foretold: HashMap<u64, u8>,
-    /// Signals that connectors ask for.
+    /// Signals that connectors read.
     asked: u8,
-    /// Until when metrics were told, unix ns.
+    /// End of the last emitted metrics interval, unix ns.
     told: u64,
     dropped: u64,
 }
 
-/// What goes into one request.
+/// The content of one request.
 pub(super) struct Portion<'a> {
     pub(super) account: &'a str,
     pub(super) news: Vec<&'a News>,
-    /// Until when metrics were told before, unix ns; 0 = never.
+    /// End of the previous metrics interval, unix ns; 0 = none.
     pub(super) since: u64,
-    /// The effect that says it was told.
+    /// The effect that records the emission.
     pub(super) effect: Vec<u8>,
 }
 
 impl Outbox {
-    /// Connectors ask for these signals.
+    /// Registers the signals that connectors read.
     pub(super) fn ask(&mut self, signals: &[Signal]) {
         self.asked = signals.iter().fold(self.asked, |asked, signal| asked | bit(*signal));
     }
 
-    /// Whether any connector asks.
+    /// Whether any connector is configured.
     pub(super) fn is_asked(&self) -> bool {
         self.asked != 0
     }
 
-    /// There are news. Returns how many older ones had to go.
+    /// Adds news. Returns how many older entries were dropped.
     pub(super) fn put_in(&mut self, all: Vec<News>) -> u64 {
-        // Of a figure the latest says it all. What waits is walked once for all of them.
+        // Only the latest value of a gauge is needed. Waiting entries are scanned once for all of them.
         let mut latest = HashMap::new();
         for (at, news) in all.iter().enumerate() {
             latest.extend(news.figure().map(|figure| (figure, at)));
@@ -193,8 +193,8 @@ impl Outbox {
         over
     }
 
-    /// The revision of a run's summary, `first` unless that was told before a crash: then the one after the last that
-    /// was told, or that one if it says the same. And whether it is to be told.
+    /// The revision of a run's summary, and whether it must be emitted. That is `first`, unless it was emitted before
+    /// a crash: then the revision after the last emitted one, or the last one if its content is the same.
     pub(super) fn revision(&mut self, view: &RunView, first: u32) -> (u32, bool) {
         let was_told = |told: Option<&u8>| told.is_some_and(|told| told & LOGS != 0);
         let mut next = first;
@@ -212,7 +212,7 @@ impl Outbox {
         if is_same { (next - 1, false) } else { (next, true) }
     }
 
-    /// The next request of `signal`, which is told at `now`; the same again until it was told.
+    /// The next request of `signal`, emitted at `now`. Returns the same news until an effect records their emission.
     pub(super) fn portion(&self, signal: Signal, now: u64) -> Option<Portion<'_>> {
         let open = |entry: &&Entry| entry.pending & bit(signal) != 0;
         let account = self.entries.iter().find(open)?.news.account();
@@ -228,7 +228,7 @@ impl Outbox {
         Some(Portion { account, news: chosen.iter().map(|entry| &entry.news).collect(), since: self.told, effect })
     }
 
-    /// An effect that says what was told. False: it is another's.
+    /// Applies an effect that records an emission. Returns false for any other effect.
     pub(super) fn apply(&mut self, effect: &[u8]) -> bool {
         let Some((&[TAG, signal], mut rest)) = effect.split_first_chunk::<2>() else { return false };
         let (Some(now), Some(numbers)) = (u64::take(&mut rest), <Vec<u64>>::take(&mut rest)) else { return true };
@@ -236,7 +236,7 @@ impl Outbox {
             self.told = self.told.max(now);
         }
         let mut numbers: HashSet<u64> = numbers.into_iter().collect();
-        // entries that share a number were told together: one left behind would be told for ever
+        // entries that share a number were emitted together; one left behind would be emitted again and again
         let mut known = HashSet::new();
         self.entries.retain_mut(|entry| {
             if numbers.contains(&entry.number) {
@@ -255,20 +255,20 @@ impl Outbox {
         true
     }
 
-    /// Entries that wait.
+    /// Number of waiting entries.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// What waits, the oldest first.
+    /// Waiting news, oldest first.
     #[cfg(test)]
     pub(super) fn news(&self) -> impl Iterator<Item = &News> {
         self.entries.iter().map(|entry| &entry.news)
     }
 
-    /// Takes over who asks from the state before a restored one; nobody asks for signals that are not configured any
-    /// more.
+    /// Keeps the current connectors' signals when a saved state is restored; news for signals that no connector reads
+    /// any more are dropped.
     pub(super) fn keep_asking(&mut self, before: &Self) {
         self.asked = before.asked;
         let asked = self.asked;

@@ -1,6 +1,7 @@
-//! **What**: news as OTLP metrics under the users' names (docs/runs.md): deltas since the request before.
-//! **Why**: a delta is exact whatever restarts between: each run is in one of them. **Invariants**: labels are those of
-//! `/metrics`, capped alike; buckets are the same. **Not here**: when (`outbox`), logs (`summary`).
+//! Encodes news as OTLP metrics under the documented names (docs/runs.md), as deltas since the previous request. A
+//! delta stays exact across restarts, because each run is in exactly one of them.
+//! Labels, their caps and the histogram buckets are those of `/metrics`. `outbox` decides when to send; `summary`
+//! encodes logs.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ use super::summary::{resource, scope, text};
 
 const NANOS: f64 = 1e9;
 
-/// Names, units and where the buckets stand.
+/// Name and unit of a metric.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
     name: &'static str,
@@ -60,7 +61,7 @@ impl Spread {
     }
 }
 
-/// What one request tells.
+/// The data points of one request.
 struct Points<'l> {
     labels: &'l Labels,
     spreads: BTreeMap<(Name, Attributes), Spread>,
@@ -68,7 +69,7 @@ struct Points<'l> {
     gauges: BTreeMap<(Name, Attributes), f64>,
 }
 
-/// A request with what these news add up to, from `since` to `now`.
+/// Encodes a request with the totals of `news` for the interval from `since` to `now`.
 pub(super) fn request(news: &[&News], labels: &Labels, since: u64, now: u64) -> Vec<u8> {
     let mut points = Points { labels, spreads: BTreeMap::new(), sums: BTreeMap::new(), gauges: BTreeMap::new() };
     for news in news {
@@ -192,7 +193,7 @@ impl Points<'_> {
         self.count(SESSION_ERRORS, by_feature, u64::from(view.failed));
     }
 
-    /// `agent.session.error_rate` of what this request tells.
+    /// Adds `agent.session.error_rate` of this request.
     fn error_rates(&mut self) {
         let sessions = self.sums.iter().filter(|((name, _), count)| *name == SESSIONS && **count > 0.0);
         let rates: Vec<(Attributes, f64)> = sessions

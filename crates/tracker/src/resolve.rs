@@ -1,7 +1,7 @@
-//! **What**: [`Resolved`]: the runs of one group, and what each adds up to. **Why**: items come in any order; who
-//! belongs to whom is decided only when somebody asks, from all that is known by then. **Invariants**: a function of
-//! the set of items alone; every counted item is in exactly one run. **Not here**: spans as a tree (`tree`), sums
-//! (`sum`), when a run is closed (`ends`).
+//! [`Resolved`]: the runs of one group and their totals. Items arrive in any order, so they are assigned to runs only
+//! on demand, from everything known by then.
+//! The result is a function of the set of items alone, and every counted item is in exactly one run. `tree` holds the
+//! spans, `sum` adds up, `look` decides when a run is over.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,10 +21,10 @@ pub(super) struct Resolved<'g> {
     pub(super) tree: Tree,
     pub(super) runs: Vec<Run>,
     by_id: HashMap<Id, usize>,
-    /// Named runs and roots that a trace takes part in.
+    /// The named runs and roots in each trace.
     by_trace: HashMap<u32, Vec<usize>>,
     by_session: HashMap<u32, Vec<usize>>,
-    /// The same by time, as of when it was last told.
+    /// The same runs ordered by time, as of the last `tell_times`.
     times_of_traces: HashMap<u32, Timeline>,
     times_of_sessions: HashMap<u32, Timeline>,
 }
@@ -55,7 +55,7 @@ impl<'g> Resolved<'g> {
         resolved
     }
 
-    /// The traces of each run that takes part in some.
+    /// The traces of each run.
     pub(super) fn traces_of_runs(&self) -> HashMap<Id, Vec<u32>> {
         let mut traces: HashMap<Id, Vec<u32>> = HashMap::new();
         for (trace, runs) in &self.by_trace {
@@ -65,7 +65,7 @@ impl<'g> Resolved<'g> {
         traces
     }
 
-    /// The run of an item: by what it names and where it stands, else by trace, session and time.
+    /// The run of an item: by the id it names and its place, otherwise by trace, session and time.
     pub(super) fn run_of(&self, named: u32, spot: &Spot, session: u32, at: u64) -> Option<&Run> {
         let run = self.certain(named, spot.node).or_else(|| self.likely(spot.trace, session, at));
         let run = run.or_else(|| self.by_id.get(&stray(spot.trace, session)).copied())?;
@@ -92,7 +92,7 @@ impl<'g> Resolved<'g> {
         }
     }
 
-    /// Tells what [`Self::likely`] goes by, from the times that runs have now.
+    /// Rebuilds the timelines that [`Self::likely`] searches, from the runs' current times.
     fn tell_times(&mut self) {
         let timeline = |runs: &Vec<usize>| {
             let times = |run: usize| self.runs.get(run).map_or((0, 0, run), |one| (one.start, one.last, run));
@@ -104,7 +104,7 @@ impl<'g> Resolved<'g> {
         (self.times_of_traces, self.times_of_sessions) = (all(&self.by_trace), all(&self.by_session));
     }
 
-    /// By begin, then by what does not depend on the order of items.
+    /// Orders runs by start time, then by properties that do not depend on the order of items.
     fn rank(&self, run: usize) -> (u64, (&str, &str), u64) {
         self.runs.get(run).map_or((0, ("", ""), 0), |run| match run.id {
             Id::Root(place) => (run.start, ("", ""), place),
@@ -144,7 +144,7 @@ impl<'g> Resolved<'g> {
         })
     }
 
-    /// Named runs, and agent invocations under no other; and in which traces they are.
+    /// Opens the named runs and the runs of root agent invocations, and records their traces.
     fn find(&mut self, items: &[Item<'_>]) {
         let group = self.group;
         for (number, key) in (1..).zip(&group.keys).filter(|(_, key)| key.kind == kind::RUN) {
@@ -165,8 +165,8 @@ impl<'g> Resolved<'g> {
         for item in items.iter().filter(|item| item.named != 0) {
             pairs.insert((item.spot.trace, self.open(Id::Named(item.named))));
         }
-        // A span whose parent is still to come belongs to a run of its own trace, whatever other run of its session is
-        // under way.
+        // A span whose parent has not arrived yet belongs to a run of its own trace, not to another run of its session
+        // that is under way.
         let with_runs: HashSet<u32> = pairs.iter().map(|(trace, _)| *trace).collect();
         let unrooted: Vec<u64> = self.tree.unrooted().collect();
         let sub_agents = unrooted.into_iter().filter_map(|place| group.nodes.get(place)).map(|node| node.trace);
@@ -187,7 +187,7 @@ impl<'g> Resolved<'g> {
         }
     }
 
-    /// A run lasts at least as long as its items.
+    /// Extends a run's times to include the item.
     fn widen(&mut self, run: Option<usize>, item: &Item<'_>) {
         let group = self.group;
         let Some(run) = run.and_then(|run| self.runs.get_mut(run)) else { return };
@@ -207,7 +207,7 @@ impl<'g> Resolved<'g> {
         }
     }
 
-    /// Finds a run for what no run is certain of: first those that are counted, which may open one.
+    /// Assigns the items that no run is certain of; items that count come first, because they may open a run.
     fn place(&mut self, items: &[Item<'_>], homes: &mut [Option<usize>]) {
         for run in 0..self.runs.len() {
             if let Some(session) = self.runs.get(run).map(|run| self.session_of(run)) {
@@ -241,7 +241,7 @@ impl<'g> Resolved<'g> {
         [run.own_session, run.session_key, by_trace].into_iter().fold(0, first_nonzero)
     }
 
-    /// Texts, sessions, tenants. The first root of a trace has the trace's id.
+    /// Sets ids, sessions and tags. The first root of a trace gets the trace's id.
     fn name(&mut self) {
         let group = self.group;
         let mut ranks: Vec<(u32, u64, u64, usize)> = Vec::new();
@@ -277,7 +277,7 @@ impl<'g> Resolved<'g> {
                 run.tags = run.tags.zip(key.tags, first_nonzero);
             }
             if let Some(Tags { tenant, feature, user, service, .. }) = group.key(run.session_key).map(|key| key.tags) {
-                // An incident, template, commit or issue of another run of the session is not this one's.
+                // An incident, template, commit or issue of another run of the session does not apply to this run.
                 let shared = Tags { tenant, feature, user, service, ..Tags::default() };
                 run.tags = run.tags.zip(shared, first_nonzero);
             }
@@ -287,7 +287,7 @@ impl<'g> Resolved<'g> {
     }
 }
 
-/// All items, in an order that does not depend on the order they came in.
+/// All items, in an order that does not depend on their arrival.
 fn items(group: &Group) -> Vec<Item<'_>> {
     let mut items = Vec::with_capacity(group.calls.len() + group.tools.len() + group.marks.len());
     items.extend(group.calls.iter().map(|(key, call)| {
@@ -306,7 +306,7 @@ fn items(group: &Group) -> Vec<Item<'_>> {
     items
 }
 
-/// The run of what belongs to no other.
+/// The run of an item that no other run claims.
 fn stray(trace: u32, session: u32) -> Id {
     if trace == 0 { Id::Session(session) } else { Id::Trace(trace) }
 }

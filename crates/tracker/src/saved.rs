@@ -1,4 +1,4 @@
-//! **What**: the encoding of what `runs` shows, for checkpoints.
+//! Checkpoint encoding of the types of the `runs` crate.
 
 use runs::{
     Denial, Fallback, Judged, ModelTotals, Outcome, Peaks, RunState, RunView, Score, SessionView, Step, StepKind,

@@ -1,24 +1,23 @@
-//! **What**: [`Schedule`]: which groups to work on, and when.
-//! **Invariants**: a group has at most one time, the earliest that was asked for.
-//! **Not here**: what is done with a group then (`state`).
+//! [`Schedule`]: when to work on which group. A group has at most one time, the earliest requested. `state` does the
+//! work.
 
 use std::collections::{BTreeSet, HashMap};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Schedule {
-    /// By the running time at which a group is due.
+    /// Due groups by the engine's running time.
     due: BTreeSet<(u64, u32)>,
     times: HashMap<u32, u64>,
 }
 
 impl Schedule {
-    /// The time of a group.
+    /// The scheduled time of a group.
     pub(super) fn time_of(&self, id: u32) -> Option<u64> {
         self.times.get(&id).copied()
     }
 
-    /// Asks for a group at a time; the earlier of two counts.
+    /// Schedules a group; the earlier of two times counts.
     pub(super) fn ask(&mut self, id: u32, at: u64) {
         if self.time_of(id).is_some_and(|known| known <= at) {
             return;
@@ -28,14 +27,14 @@ impl Schedule {
         self.times.insert(id, at);
     }
 
-    /// Takes one group off whose time has come.
+    /// Removes and returns one group that is due.
     pub(super) fn next(&mut self, now: u64) -> Option<u32> {
         let &(_, id) = self.due.first().filter(|(at, _)| *at <= now)?;
         self.forget(id);
         Some(id)
     }
 
-    /// A group is not asked for any more.
+    /// Cancels a group.
     pub(super) fn forget(&mut self, id: u32) {
         if let Some(at) = self.times.remove(&id) {
             self.due.remove(&(at, id));

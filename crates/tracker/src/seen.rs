@@ -1,7 +1,7 @@
-//! **What**: [`Sight`]: what runs saw in one batch, as its effect carries it. **Why**: state is changed by effects
-//! alone, so the same ones give the same state, now or after a crash. **Invariants**: holds ids and label-shaped names,
-//! never content; index 0 is "none" everywhere. **Not here**: how it is read from a payload (`observe`), what becomes
-//! of it (`group`).
+//! [`Sight`]: the observations of one batch, as its effect carries them. State changes only by effects, so replaying
+//! the same effects gives the same state after a crash.
+//! It holds ids and label-shaped names, never content; number 0 means "none" everywhere. `observe` reads it from a
+//! payload; `group` applies it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,43 +12,43 @@ use super::codec::{Code, record};
 
 /// Yes-or-no facts of an item, as bits.
 pub(super) mod flag {
-    /// It failed.
+    /// The item failed.
     pub(crate) const FAILED: u16 = 1;
-    /// Whatever it tells of is over.
+    /// The run, turn or session that the item marks is over.
     pub(crate) const ENDED: u16 = 1 << 1;
-    /// It is a span, so its place is its own; of a log record it is where it was written.
+    /// A span, so its place is its own; a log record's place is the span it was written in.
     pub(crate) const SPAN: u16 = 1 << 2;
-    /// A sub-agent did it.
+    /// Done by a sub-agent.
     pub(crate) const SUB: u16 = 1 << 3;
-    /// The tool call was denied: the item's own, or that of the span directly above.
+    /// A tool call was denied: the item's own, or that of the span directly above.
     pub(crate) const DENIED: u16 = 1 << 4;
     /// A model answered, as far as this item knows (not a copy, not a failure).
     pub(crate) const REAL: u16 = 1 << 5;
-    /// The tokens of a whole turn: they count where no call of the run tells its own.
+    /// Tokens of a whole turn: they count only if no call of the run reports its own.
     pub(crate) const TURN: u16 = 1 << 6;
-    /// The tool was run or its result told (a decision alone is no call).
+    /// The tool was run, or its result was reported (a decision alone is not a call).
     pub(crate) const RAN: u16 = 1 << 7;
-    /// The item is the tool call itself, so its name for the tool is the best.
+    /// The item is the tool call itself, so its name for the tool is preferred.
     pub(crate) const NAMED: u16 = 1 << 8;
-    /// It says of itself that all went well.
+    /// The item reports success.
     pub(crate) const OKAY: u16 = 1 << 9;
-    /// A model call that is no step of the agent's loop (embeddings, rankings).
+    /// A model call that is not a step of the agent's loop (embeddings, reranking).
     pub(crate) const ASIDE: u16 = 1 << 10;
-    /// A limit ended what it tells of: turns, iterations, recursion.
+    /// Stopped by a limit: turns, iterations, recursion.
     pub(crate) const LIMIT: u16 = 1 << 11;
-    /// The same call comes on another signal too, and this record does not know the answer's id.
+    /// The same call also arrives on another signal, and this record lacks the response's id.
     pub(crate) const TWIN: u16 = 1 << 12;
-    /// It took tokens, whether it was answered or failed on the way.
+    /// Tokens were consumed, whether the call was answered or failed midway.
     pub(crate) const SPENT: u16 = 1 << 13;
     /// An agent invocation that is a turn of a conversation: a root whatever its parent is.
     pub(crate) const IS_TURN: u16 = 1 << 14;
-    /// A model call that ended well and tells no tokens.
+    /// A model call that succeeded and reports no tokens.
     pub(crate) const NO_USAGE: u16 = 1 << 15;
 }
 
-/// What an item marks.
+/// The event that an item marks.
 pub(super) mod mark {
-    /// Nothing.
+    /// No event.
     pub(crate) const NONE: u8 = 0;
     /// An agent invocation.
     pub(crate) const AGENT: u8 = 1;
@@ -56,15 +56,15 @@ pub(super) mod mark {
     pub(crate) const TURN_END: u8 = 2;
     /// The end of a session.
     pub(crate) const SESSION_END: u8 = 3;
-    /// A sub-agent that is known by its id alone.
+    /// A sub-agent of which only the id is known.
     pub(crate) const SUB_AGENT: u8 = 4;
-    /// A failure that is nothing else's, e.g. a graph that hit its recursion limit.
+    /// A failure outside of any call or invocation, e.g. a graph that hit its recursion limit.
     pub(crate) const FAILURE: u8 = 5;
 }
 
-/// What an id is an id of.
+/// The kind of an id.
 pub(super) mod kind {
-    /// Of none: a key that was left out of a part of a group.
+    /// A key that was left out of a partial copy of a group.
     pub(crate) const NONE: u8 = 0;
     /// A session.
     pub(crate) const SESSION: u8 = 1;
@@ -75,10 +75,10 @@ pub(super) mod kind {
 }
 
 record! {
-    /// One batch.
+    /// The observations of one batch.
     pub(super) struct Sight {
         account: Box<str>,
-        /// When the gateway got it, unix ns.
+        /// Gateway time of arrival, unix ns.
         received: u64,
         keys: Vec<KeySeen>,
         names: Vec<Box<str>>,
@@ -96,7 +96,7 @@ record! {
         within: u32,
     }
 
-    /// Whose work it was and where it came from; names.
+    /// Whose work it was and where it came from, as numbers of names.
     #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
     pub(super) struct Who {
         tenant: u32,
@@ -122,16 +122,16 @@ record! {
         node: u64,
         parent: u64,
         flags: u16,
-        /// Number + 1.
+        /// Iteration number + 1; 0 = none.
         iteration: u32,
-        /// Unix ns; 0 = not told, or absurd.
+        /// Unix ns; 0 = missing or implausible.
         start: u64,
         end: u64,
         who: Who,
         finish: u32,
-        /// Type of the error, where it failed.
+        /// Type of the error, if the item failed.
         error: u32,
-        /// The model of an agent invocation: that of its calls which tell none.
+        /// The model of an agent invocation, used for its calls that name none.
         model: u32,
         mark: u8,
         /// Digest of the sub-agent's id.
@@ -143,22 +143,22 @@ record! {
     /// A model call.
     #[derive(Clone)]
     pub(super) struct SeenCall {
-        /// Digest of what identifies it.
+        /// Digest of the id that identifies the call.
         key: u64,
         model: u32,
-        /// How good its price is: see [`worth`].
+        /// Quality of the price: see [`worth`].
         worth: u8,
         buckets: Buckets,
-        /// 1e-18 USD; counts only when priced.
+        /// 1e-18 USD; valid only if priced.
         atto: i128,
-        /// The model that was asked for, where another may have answered.
+        /// The requested model, if another may have answered.
         asked: u32,
         provider: u32,
-        /// Why it was not answered as asked: see [`trouble`].
+        /// Why the call was not answered as requested: see [`trouble`].
         trouble: u8,
-        /// Why this model stands in for another, where it says so: see [`trouble`].
+        /// Why this model replaced another one, if the item says so: see [`trouble`].
         fallback: u8,
-        /// Attempts that it took, where told.
+        /// Number of attempts; 0 = unknown.
         attempts: u8,
     }
 
@@ -167,13 +167,13 @@ record! {
     pub(super) struct SeenTool {
         key: u64,
         name: u32,
-        /// Keyed digest of the arguments; 0 = not told. Those of the tool's own span have the highest bit set.
+        /// Keyed digest of the arguments; 0 = unknown. Those of the tool's own span have the highest bit set.
         args: u64,
-        /// Who denied it.
+        /// Who or what denied it.
         source: u32,
     }
 
-    /// What became of a run.
+    /// A reported outcome of a run.
     #[derive(Clone)]
     pub(super) struct SeenOutcome {
         /// Digest of the account and the run's id as shown.
@@ -186,9 +186,9 @@ record! {
     /// A numeric attribute of a span.
     #[derive(Clone)]
     pub(super) struct SeenMeasure {
-        /// Digest of the span; 0 = it has no id.
+        /// Place of the span; 0 = the item has no span id.
         place: u64,
-        /// Which of the configured ones.
+        /// Position in the configured measures.
         name: u32,
         service: u32,
         tenant: u32,
@@ -197,20 +197,20 @@ record! {
     }
 }
 
-/// Why a model call was not answered as asked.
+/// Why a model call was not answered as requested.
 pub(super) mod trouble {
-    /// It was, or nobody tells.
+    /// It was, or nothing is known.
     pub(crate) const NONE: u8 = 0;
     /// The model, or its filter, refused.
     pub(crate) const REFUSAL: u8 = 1;
-    /// 429.
+    /// HTTP status 429.
     pub(crate) const RATE_LIMITED: u8 = 2;
-    /// 529.
+    /// HTTP status 529.
     pub(crate) const OVERLOADED: u8 = 3;
-    /// Anything else.
+    /// Any other reason.
     pub(crate) const OTHER: u8 = 4;
 
-    /// The word of `tollgate.fallback.reason`; "" for none.
+    /// The value of `tollgate.fallback.reason`; "" for none.
     pub(crate) fn word(kind: u8) -> &'static str {
         match kind {
             NONE => "",
@@ -222,15 +222,15 @@ pub(super) mod trouble {
     }
 }
 
-/// Of the records of one call the one with the most worth gives the price.
+/// Quality of a record's price: of several records of one call, the one with the highest value gives the price.
 pub(super) mod worth {
-    /// A repeat of a call that was counted before.
+    /// A repeat of a call that was counted earlier.
     pub(crate) const NOT_COUNTED: u8 = 0;
     /// No cost step saw it.
     pub(crate) const UNKNOWN: u8 = 1;
     /// Billed on its other signal.
     pub(crate) const DEFERRED: u8 = 2;
-    /// It has no price.
+    /// No price is known.
     pub(crate) const UNPRICED: u8 = 3;
     /// Priced.
     pub(crate) const PRICED: u8 = 4;
@@ -253,7 +253,7 @@ impl Sight {
         Self::take(&mut rest).filter(|_| rest.is_empty())
     }
 
-    /// The names of its measures, with their numbers.
+    /// The names used by the batch's measures, with their numbers.
     pub(super) fn measured(&self) -> impl Iterator<Item = (u32, &str)> {
         let numbers: BTreeSet<u32> =
             self.measures.iter().flat_map(|one| [one.service, one.tenant, one.commit]).collect();
@@ -261,7 +261,7 @@ impl Sight {
         numbers.into_iter().filter_map(name)
     }
 
-    /// Makes one of what differs in its time alone: a client's start writes dozens of such records.
+    /// Merges plain items that differ only in their times: a starting client writes dozens of such records.
     pub(super) fn compact(&mut self) {
         let mut plain = HashMap::new();
         let mut kept: Vec<Seen> = Vec::with_capacity(self.items.len());
@@ -285,32 +285,32 @@ impl Sight {
 }
 
 impl Seen {
-    /// Tells nothing but who was active, where and when.
+    /// The item reports only who was active, where and when.
     fn is_plain(&self) -> bool {
         self.flags == 0 && self.mark == mark::NONE && self.call.is_none() && self.tool.is_none()
     }
 }
 
-/// The earlier of two times, of which 0 is none.
+/// The earlier of two times; 0 means unknown.
 pub(super) fn earlier(a: u64, b: u64) -> u64 {
     if a == 0 || b == 0 { a.max(b) } else { a.min(b) }
 }
 
-/// One number for a span of a trace; never 0. Spans of one trace never share one.
+/// A number for a span of a trace; never 0. Spans of one trace never share a number.
 pub(super) fn place(trace: [u8; 16], span: [u8; 8]) -> u64 {
     let number = u128::from_be_bytes(trace);
     let seed = scramble(number as u64 ^ scramble((number >> 64) as u64));
     scramble(u64::from_be_bytes(span) ^ seed).max(1)
 }
 
-/// The span's id of a place of this trace: what [`place`] was made from.
+/// The span id from which [`place`] made this place.
 pub(super) fn span_at(trace: [u8; 16], place: u64) -> [u8; 8] {
     let number = u128::from_be_bytes(trace);
     let seed = scramble(number as u64 ^ scramble((number >> 64) as u64));
     (unscramble(place) ^ seed).to_be_bytes()
 }
 
-/// Undoes [`scramble`].
+/// The inverse of [`scramble`].
 fn unscramble(mut bits: u64) -> u64 {
     bits ^= (bits >> 31) ^ (bits >> 62);
     bits = bits.wrapping_mul(0x3196_42b2_d24d_8ec3);

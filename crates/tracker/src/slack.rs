@@ -1,9 +1,9 @@
-//! **What**: [`Slack`]: how many model calls the runs of a heavy group may still get before one may break a ceiling
-//! that did not fire for it; [`Watch`]: what came since that was found out.
-//! **Why**: such a group takes long to look through, so that is done early only where a ceiling can have been crossed.
-//! **Invariants**: calls are counted where they stand (trace, named run, session), those that two records tell of
-//! twice: so never too few, but for calls that a later span moves into another run, which wait for the next look.
-//! **Not here**: when that is (`state`).
+//! [`Slack`]: how many model calls the runs of a heavy group may still get before one may cross a ceiling that did not
+//! fire for it. [`Watch`]: the calls that arrived since. Evaluating a heavy group is slow, so it is done early only if
+//! a ceiling may have been crossed.
+//! Calls are counted by trace, named run and session, and twice if two records report them; so the count is never too
+//! low, except for calls that a later span moves into another run: those wait for the next evaluation. `state` and
+//! `store` schedule it.
 
 use std::collections::HashMap;
 
@@ -13,26 +13,26 @@ use super::resolve::Resolved;
 use super::run::{Id, Run};
 use super::seen::Seen;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Slack {
     /// By number of a trace, a named run or a session.
     by_key: HashMap<u32, u64>,
-    /// Of a key that had no run yet.
+    /// For a key that had no run yet.
     fresh: u64,
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub(super) struct Watch {
     slack: Slack,
-    /// Calls by the same keys.
+    /// Calls that arrived, by the same keys.
     added: HashMap<u32, u64>,
     due: bool,
 }
 
 impl Slack {
-    /// Of runs that are not over: each with the calls it may still get.
+    /// Computes the slack from the unfinished runs, each with the calls it may still get.
     pub(super) fn of<'r>(
         resolved: &Resolved<'_>,
         runs: impl Iterator<Item = (&'r Run, u64)>,
@@ -47,7 +47,7 @@ impl Slack {
             }
             let own = [run.trace];
             let traces = traces.get(&run.id).map_or(&own[..], Vec::as_slice);
-            // whoever spreads over several gets at least this share in one of them
+            // a run whose calls are spread over several traces has at least this share in one of them
             let share = left.div_ceil(traces.len().max(1) as u64);
             traces.iter().filter(|trace| **trace != 0).for_each(|trace| slack.put(*trace, share));
         }
@@ -63,18 +63,18 @@ impl Slack {
     }
 }
 
-/// Iterations at which a ceiling is warned of.
+/// Iterations at which a ceiling's warning fires.
 pub(super) fn warning(ceiling: u64) -> u64 {
     ceiling.saturating_mul(4).div_ceil(5)
 }
 
 impl Watch {
-    /// Of a group that was not watched while it was looked at.
+    /// For a group that was not watched during its last evaluation.
     pub(super) fn unknown() -> Self {
         Self { due: true, ..Self::default() }
     }
 
-    /// An item came into the group.
+    /// Counts an item that came into the group.
     pub(super) fn add(&mut self, seen: &Seen, ids: Ids) {
         if seen.call.is_none() {
             return;
@@ -88,18 +88,18 @@ impl Watch {
         }
     }
 
-    /// A ceiling can have been crossed.
+    /// Whether a ceiling may have been crossed.
     pub(super) fn is_due(&self) -> bool {
         self.due
     }
 
-    /// The group is looked at as it is now: what comes from now on is not in that look.
+    /// An evaluation of the current snapshot begins; later items are not part of it.
     pub(super) fn begin(&mut self) {
         self.added.clear();
         self.due = false;
     }
 
-    /// What that look found.
+    /// The evaluation ended with this slack.
     pub(super) fn end(&mut self, slack: Slack) {
         self.due |= self.added.iter().any(|(key, added)| *added >= slack.of_key(*key));
         self.slack = slack;

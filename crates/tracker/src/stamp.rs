@@ -1,6 +1,6 @@
-//! **What**: writes what is known of an item's run on it, and a run's totals on its root. **Invariants**: the state is
-//! read, never changed: the batch is added to copies of its groups; what a client's own totals say stays.
-//! **Not here**: removing what clients may not stamp (`processors/normalize`), how much may be looked into (`credit`).
+//! Stamps the known run on each item, and a run's totals on its root. The state is only read: the batch is added to
+//! copies of its groups. Totals that the client set itself are kept. `processors/normalize` removes stamps that
+//! clients may not set; `credit` limits how much may be read.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,19 +20,19 @@ use super::seen::{Seen, Sight, flag, kind, mark, trouble};
 use super::store::{KeyId, Store, key_ids};
 use super::terms::Terms;
 
-/// The run's id.
+/// Attribute of the run's id.
 pub(super) const RUN: &str = "tollgate.run.id";
 const TURN: &str = "tollgate.run.turn";
 const ITERATION: &str = "tollgate.run.iteration";
-/// What to write on one item.
+/// The attributes to write on one item.
 #[derive(Default)]
 struct Stamp {
     run: Option<String>,
-    /// What else it is told, under names of ours.
+    /// Further attributes, written only if the item lacks them.
     told: Vec<(&'static str, OwnedValue)>,
 }
 
-/// What is known of the batch's groups.
+/// Copies of the batch's groups.
 pub(super) struct Known {
     copy: Store,
     /// No group was left out.
@@ -40,8 +40,8 @@ pub(super) struct Known {
     terms: Terms,
 }
 
-/// Whether the state has to be asked: for totals, for fallbacks, and where runs are named on other signals than these
-/// items.
+/// Whether the state must be read: for totals, for fallbacks, and if a trace's runs may be named on another signal
+/// than these items.
 pub(super) fn asks(sight: &Sight, ids: &[KeyId], store: &Store) -> bool {
     let is_end = |seen: &Seen| matches!(seen.mark, mark::AGENT | mark::TURN_END) && seen.flags & flag::SPAN != 0;
     if sight.items.iter().any(is_end) || may_fall_back(sight, ids, store) {
@@ -56,7 +56,7 @@ pub(super) fn asks(sight: &Sight, ids: &[KeyId], store: &Store) -> bool {
     unnamed && traces.any(|(id, _)| named(id))
 }
 
-/// A call of the batch tells of trouble or of a fallback, or comes where one did.
+/// Whether a call of the batch reports trouble or a fallback, or may follow a call that did.
 fn may_fall_back(sight: &Sight, ids: &[KeyId], store: &Store) -> bool {
     let mut calls = sight.items.iter().filter_map(|seen| seen.call.as_ref()).peekable();
     if calls.peek().is_none() {
@@ -70,7 +70,7 @@ fn may_fall_back(sight: &Sight, ids: &[KeyId], store: &Store) -> bool {
     calls.any(|call| call.trouble != trouble::NONE || call.fallback != trouble::NONE) || before()
 }
 
-/// What the batch may look into of its groups.
+/// Copies the parts of the batch's groups that it may read.
 pub(super) fn known(sight: &Sight, ids: &[KeyId], groups: Vec<Arc<Group>>, credit: &Credit, terms: &Terms) -> Known {
     let is_root = |seen: &Seen| seen.mark == mark::AGENT && seen.parent == 0 && seen.flags & flag::SPAN != 0;
     let root = sight.items.iter().any(is_root);
@@ -86,8 +86,8 @@ pub(super) fn known(sight: &Sight, ids: &[KeyId], groups: Vec<Arc<Group>>, credi
     known
 }
 
-/// Stamps a batch.
-/// `vaulted`: facts were read before these stamps, so the vault step would not see content in them.
+/// Stamps a batch. Texts in `vaulted` are not written: facts were read before these stamps, so the vault step would
+/// not recognise content in them.
 pub(super) fn stamp(batch: &mut Batch, facts: &Facts, vaulted: &Vaulted, sight: &Sight, known: Option<Known>) {
     let stamps: Vec<Stamp> = match known {
         None => sight.items.iter().map(|seen| Stamp { run: told(sight, seen), told: Vec::new() }).collect(),
@@ -115,7 +115,7 @@ pub(super) fn stamp(batch: &mut Batch, facts: &Facts, vaulted: &Vaulted, sight: 
     }
 }
 
-/// What an item tells itself: the run's id, else the trace's.
+/// The run id that the item itself names, otherwise its trace id.
 fn told(sight: &Sight, seen: &Seen) -> Option<String> {
     let key = if seen.run == 0 { seen.trace } else { seen.run };
     sight.keys.get((key as usize).checked_sub(1)?).map(|key| key.text.to_string())
@@ -156,7 +156,7 @@ fn resolved(sight: &Sight, known: &Known) -> Vec<Stamp> {
     sight.items.iter().zip(stamps).map(or_told).collect()
 }
 
-/// Why, from and to, by the call that stands in.
+/// Reason, replaced model and replacing model, by the key of the replacing call.
 type Fallbacks = HashMap<u64, (u8, u16, u16)>;
 
 fn fallbacks(resolved: &Resolved<'_>) -> Fallbacks {
@@ -164,7 +164,7 @@ fn fallbacks(resolved: &Resolved<'_>) -> Fallbacks {
     acts.filter_map(|act| act.stands_in.map(|(reason, from)| (act.key, (reason, from, act.name)))).collect()
 }
 
-/// Why a span's model stands in for another, and which for which.
+/// The attributes of a span whose model replaced another one.
 fn stand_in(group: &Group, (reason, from, to): (u8, u16, u16)) -> impl Iterator<Item = (&'static str, OwnedValue)> {
     let words = [
         ("tollgate.fallback.reason", trouble::word(reason)),
@@ -174,7 +174,7 @@ fn stand_in(group: &Group, (reason, from, to): (u8, u16, u16)) -> impl Iterator<
     words.into_iter().filter(|(_, word)| !word.is_empty()).map(|(key, word)| (key, OwnedValue::Str(word.to_owned())))
 }
 
-/// A run's totals under the users' names. A cost that lacks a call's price is no cost.
+/// A run's totals under the documented names. The cost is left out if any call has no price.
 fn totals(run: &Run) -> Vec<(&'static str, OwnedValue)> {
     let totals = &run.totals;
     let int = |count: u64| OwnedValue::Int(i64::try_from(count).unwrap_or(i64::MAX));

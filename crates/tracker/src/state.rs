@@ -1,7 +1,7 @@
-//! **What**: [`State`]: all that runs remembers, and how it changes: by committed batches and by time passing.
-//! **Why**: a run is added up when its end was told and its stragglers had time to come, or when nothing came for long.
-//! **Invariants**: bounded; time is the engine's running time, which no step of the clock moves by more than a minute;
-//! each run and each session is handed to the recorder at most once. **Not here**: metrics (`meters`).
+//! [`State`]: everything the tracker remembers, and how committed batches and passing time change it. A run is summed
+//! up when its end was reported and late items had time to arrive, or when nothing came for long.
+//! Bounded. Time is the engine's running time, which a jump of the clock moves by a minute at most. Each run and each
+//! session is handed to the recorder at most once. `meters` keeps the metrics.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,35 +23,35 @@ use super::seen::Sight;
 use super::store::{Heard, Store};
 use super::terms::Terms;
 
-/// A step of the clock counts for at most this long, ns.
+/// Maximum time that one step of the clock counts for, ns.
 const MAX_STEP: u64 = 60_000_000_000;
-/// What came in is looked at after so long, ns: sums, pages and alerts lag by no more than this and a tick.
+/// New items are evaluated after this time, ns: sums, pages and alerts lag by this and one tick at most.
 const LAG: u64 = 1_000_000_000;
 const VERSION: u8 = 7;
 
-/// Everything.
+/// See the module documentation.
 pub(super) struct State {
     settings: Settings,
     pub(super) store: Store,
     /// Time that passed while the engine ran, ns.
     running: u64,
-    /// The clock at the last tick.
+    /// Wall clock at the last tick.
     wall: Option<u64>,
     pub(super) history: History,
     pub(super) measures: Measures,
     pub(super) alerts: Alerts,
-    /// What connectors are still to tell.
+    /// News that connectors still have to emit.
     pub(super) outbox: Outbox,
     open: u64,
-    /// Time passes: what is applied now is new, not read back from the spool.
+    /// Set by the first tick: effects applied from then on are new, not replayed from the spool.
     live: bool,
 }
 
-/// What a batch left to do.
+/// Follow-up work of an applied batch.
 pub(super) struct Applied {
-    /// Tool calls to tell of.
+    /// Tool calls to count.
     pub(super) heard: Vec<Heard>,
-    /// Groups that had to make room.
+    /// Groups evicted to make room.
     pub(super) gone: Vec<Group>,
 }
 
@@ -72,12 +72,12 @@ impl State {
         }
     }
 
-    /// Runs that are not over, as far as looked.
+    /// Unfinished runs, as of their groups' last evaluation.
     pub(super) fn open(&self) -> u64 {
         self.open
     }
 
-    /// Takes a committed batch in. `shown`: names of its measures as they may be shown.
+    /// Applies a committed batch. `shown` holds the names of its measures as they may be shown.
     pub(super) fn apply(&mut self, sight: &Sight, shown: &HashMap<u32, String>, recorder: &dyn Recorder) -> Applied {
         let live: &dyn Recorder = if self.live { recorder } else { &Silent };
         self.measures.apply(sight, &self.settings, shown, live);
@@ -97,22 +97,22 @@ impl State {
         Applied { heard, gone }
     }
 
-    /// Lets time pass.
+    /// Advances the running time to the wall clock `now`.
     pub(super) fn pass(&mut self, now: UnixNanos) {
-        // Time in which no process ran has not passed: what was read back from the spool is as new as when it came.
+        // Time during which no process ran does not count, so replayed batches are as recent as when they arrived.
         let before = self.wall.filter(|_| self.live);
         let passed = before.map_or(0, |wall| now.0.saturating_sub(wall)).min(MAX_STEP);
         (self.wall, self.live) = (Some(now.0), true);
         self.running = self.running.saturating_add(passed);
     }
 
-    /// What looks go by until time passes.
+    /// The inputs of evaluations until time passes.
     pub(super) fn eyes(&mut self, terms: Terms) -> Eyes {
         let bounds = self.alerts.bounds(&self.settings.alerts);
         Eyes { running: self.running, wall: self.wall.unwrap_or(0), bounds, terms }
     }
 
-    /// The next group to look at.
+    /// The next group to evaluate.
     pub(super) fn next_due(&mut self) -> Option<(u32, Arc<Group>)> {
         loop {
             let id = self.store.next_due(self.running)?;
@@ -132,20 +132,20 @@ impl State {
         }
     }
 
-    /// Counts runs that are not over.
+    /// Recounts unfinished runs.
     pub(super) fn count(&mut self) {
         self.open = self.store.groups().map(|group| u64::from(group.open)).sum();
     }
 
-    /// Whether what a look found still holds: the group is the same, and if it goes, then nothing was added to it
-    /// since.
+    /// Whether an evaluation is still valid: the group is the same, and if it is to become dormant, nothing was added
+    /// to it since.
     fn holds(&self, id: u32, look: &Look) -> bool {
         let same = self.store.get(id).filter(|group| group.keys.first().map(|key| key.id) == look.first);
         same.is_some_and(|group| !look.idle || group.batch == look.batch)
     }
 
-    /// Takes in a part of what a look found, as if it had been found before whatever was added to the group since.
-    /// False: the group went into another or was woken up, and is looked at in its turn.
+    /// Applies a part of an evaluation, as if it preceded everything that was added to the group since. Returns false
+    /// if the group was merged into another or became active again; it is then evaluated when it is due.
     pub(super) fn take(&mut self, id: u32, look: &Look, part: Vec<Found>, recorder: &dyn Recorder) -> bool {
         if !self.holds(id, look) {
             self.store.unwatch(id);
@@ -160,7 +160,7 @@ impl State {
         true
     }
 
-    /// Ends a look whose parts were all taken in.
+    /// Completes an evaluation whose parts were all applied.
     pub(super) fn end_look(&mut self, id: u32, look: Look) {
         if !self.holds(id, &look) {
             self.store.unwatch(id);
@@ -180,7 +180,7 @@ impl State {
         self.store.end_watch(id, look.slack, self.running.saturating_add(SUSPECTS));
     }
 
-    /// Ends a search for suspects that were taken in.
+    /// Completes a search for suspects whose results were applied.
     pub(super) fn end_suspects(&mut self, id: u32, look: Look) {
         match self.holds(id, &look) {
             true => self.store.end_watch(id, look.slack, self.running.saturating_add(SUSPECTS)),
@@ -188,7 +188,8 @@ impl State {
         }
     }
 
-    /// Lets alerts, history and connectors know. What to remember of runs and sessions; `alive`: others may come.
+    /// Passes results on to alerts, history and connectors. Returns the records to store for runs and sessions.
+    /// `alive`: the group is kept, so more items may come.
     fn tell_of(&mut self, found: Vec<Found>, alive: bool, recorder: &dyn Recorder) -> Vec<(u64, Announced)> {
         let mut announced: Vec<(u64, Announced)> = Vec::new();
         let (mut over, mut more, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -251,7 +252,7 @@ impl State {
         announced
     }
 
-    /// Lets alerts see a run.
+    /// Evaluates the alert rules for a run.
     fn warn(&mut self, view: &RunView, over: bool, fired: &mut u16) -> Vec<Alert> {
         let ceiling = self.settings.ceiling(view.feature.as_deref());
         let rule = Rule { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
@@ -262,14 +263,14 @@ impl State {
         new
     }
 
-    /// The same of one that was over before.
+    /// The same for a run that was over before.
     fn fired_late(&mut self, view: &RunView, fired: &mut u16) -> Vec<Alert> {
         let ceiling = self.settings.ceiling(view.feature.as_deref());
         let rule = Rule { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
         self.alerts.run(view, true, fired, rule)
     }
 
-    /// Lets alerts see a session.
+    /// Evaluates the alert rules for a session.
     fn warn_of(&mut self, view: &SessionView, over: bool, fired: &mut u16) -> Vec<Alert> {
         let rule = Rule { limits: &self.settings.alerts, ceiling: u64::MAX, now: self.wall.unwrap_or(0) };
         self.alerts.session(view, over, fired, rule)
@@ -279,14 +280,15 @@ impl State {
         RunView { judged: self.history.judged(seen.digest), ..seen.view }
     }
 
-    /// Puts news where connectors find them.
+    /// Puts news into the outbox.
     fn tell(&mut self, news: Vec<News>, recorder: &dyn Recorder) {
         let news = news.into_iter().chain(self.history.news.drain(..));
         let dropped = self.outbox.put_in(news.collect());
         recorder.untold(dropped);
     }
 
-    /// Takes in the last look at a group that had to make room: what was over counts, the rest is counted as lost.
+    /// Applies the last evaluation of an evicted group: finished runs are published, the others are counted as
+    /// evicted.
     pub(super) fn give_up(&mut self, group: &Group, mut look: Look, recorder: &dyn Recorder) {
         let found = std::mem::take(&mut look.found);
         self.tell_of(found, false, recorder);
@@ -295,7 +297,7 @@ impl State {
         self.retire(look);
     }
 
-    /// The runs of a group that goes stay to be seen for a while.
+    /// Keeps the runs of an evicted group visible for a while.
     fn retire(&mut self, look: Look) {
         let now = self.wall.unwrap_or(0);
         let account = look.retired.first().map(|seen| seen.view.account.clone()).unwrap_or_default();
@@ -321,7 +323,7 @@ impl State {
         out
     }
 
-    /// What [`State::save`] gave, with the settings of today. `None`: damaged, or of another version.
+    /// Restores the result of [`State::save`] under the current settings. `None`: damaged, or of another version.
     pub(super) fn load(settings: Settings, saved: &[u8]) -> Option<Self> {
         let (&VERSION, mut rest) = saved.split_first()? else { return None };
         let from = &mut rest;
@@ -345,7 +347,7 @@ impl State {
     }
 }
 
-/// Hears nothing.
+/// A recorder that ignores all events.
 struct Silent;
 
 impl Recorder for Silent {

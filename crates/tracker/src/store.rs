@@ -1,8 +1,8 @@
-//! **What**: [`Store`]: all groups, found by their keys, by how long they were quiet, and by when to look at them
-//! again. A group that somebody still looks at is copied when it changes, so that nobody has to look at it under a
-//! lock. **Invariants**: at most the configured number of groups and a memory to match; dormant groups go first (all
-//! their runs are over), then of the account that has most the one that was quiet longest; a group that grows too large
-//! is given up too. **Not here**: what is done with a group that goes (`state`).
+//! [`Store`]: all groups, indexed by their keys, by their last batch, and by when to evaluate them. A group is copied
+//! when it changes while a snapshot is in use, so snapshots are read without a lock.
+//! Invariants: at most the configured number of groups, and memory in proportion. Dormant groups (all runs over) are
+//! evicted first, then the longest quiet group of the account with the most. A group that grows too large is evicted
+//! as well. `state` handles evicted groups.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use super::schedule::Schedule;
 use super::seen::{KeySeen, Seen, Sight, flag, kind};
 use super::slack::{Slack, Watch};
 
-/// Memory of one run, on average, in units of [`Group::weight`]: with 100,000 runs 256 MB.
+/// Average memory of one run in units of [`Group::weight`]: 256 MB for 100,000 runs.
 const UNITS_PER_RUN: usize = 64;
-/// Most units of one group.
+/// Maximum units of one group.
 const MAX_GROUP: usize = 400_000;
-/// Dormant groups that are kept, and their units: 4 MB.
+/// Maximum number of dormant groups, and their maximum units: 4 MB.
 const DORMANT: usize = 1000;
 const DORMANT_UNITS: usize = 100_000;
 
 /// Id of a key: digest of account, kind and text.
 pub(super) type KeyId = [u8; 16];
 
-/// News of a tool call.
+/// A tool call, or a failure of one, seen for the first time.
 pub(super) struct Heard {
-    /// The tool, as sent; may be "".
+    /// The tool's name as sent; may be "".
     pub(super) tool: Box<str>,
-    /// It ran, and nobody had said so before.
+    /// It ran, and no earlier record had said so.
     pub(super) ran: bool,
-    /// It failed, likewise.
+    /// It failed, and no earlier record had said so.
     pub(super) failed: bool,
 }
 
@@ -48,17 +48,17 @@ impl Heard {
 /// The groups of one account.
 #[derive(Default)]
 struct Owned {
-    /// By the number of the last batch.
+    /// Groups by the number of their last batch.
     quiet: BTreeSet<(u64, u32)>,
     units: usize,
 }
 
-/// Groups whose runs are all over: kept so that a run that goes on later is still the same run.
+/// Groups whose runs are all over, kept so that a run which resumes later is recognised.
 #[derive(Default)]
 struct Dormant {
     /// By the number of the last batch.
     order: BTreeSet<(u64, u32)>,
-    /// That number, and the group's weight.
+    /// The number of the last batch and the group's weight.
     known: HashMap<u32, (u64, usize)>,
     units: usize,
 }
@@ -87,15 +87,15 @@ impl Dormant {
 pub(super) struct Store {
     groups: Vec<Option<Arc<Group>>>,
     free: Vec<u32>,
-    /// Group and number in the group.
+    /// Group, and number of the key in that group.
     index: HashMap<KeyId, (u32, u32)>,
     accounts: BTreeMap<Box<str>, Owned>,
-    /// How many groups.
+    /// Number of groups.
     count: usize,
     looks: Schedule,
-    /// Of heavy groups whose next look is far: see [`super::look::Look::suspects`].
+    /// Heavy groups whose next evaluation is far off: see [`super::look::Look::suspects`].
     suspected: Schedule,
-    /// Of these, what came since they were looked at.
+    /// For these groups, the calls that arrived since the last evaluation.
     watches: HashMap<u32, Watch>,
     dormant: Dormant,
     units: usize,
@@ -131,7 +131,7 @@ impl Store {
         self.groups.get(id as usize)?.as_deref()
     }
 
-    /// A group as it is now, to look at for as long as one likes.
+    /// The current state of a group, unaffected by later changes.
     pub(super) fn snapshot(&self, id: u32) -> Option<Arc<Group>> {
         self.groups.get(id as usize)?.clone()
     }
@@ -140,7 +140,7 @@ impl Store {
         self.groups.iter().filter_map(|group| group.as_deref())
     }
 
-    /// Numbers of groups by their last batch, the latest first; `before`: of those whose last batch was earlier.
+    /// Numbers of groups by their last batch, latest first; with `before`, only those whose last batch was earlier.
     fn by_batch(&self, account: Option<&str>, before: Option<u64>) -> impl Iterator<Item = u32> {
         let before = (before.unwrap_or(u64::MAX), 0);
         let one = account.map(|account| self.accounts.get(account).into_iter());
@@ -154,12 +154,12 @@ impl Store {
         })
     }
 
-    /// Some of those whose last batch was earlier; `None`: the latest; of an account, or of all.
+    /// About `most` groups with a last batch before `batch` (`None`: the latest), of one account or of all.
     pub(super) fn latest_before(&self, account: Option<&str>, batch: Option<u64>, most: usize) -> Vec<Arc<Group>> {
         let groups = self.by_batch(account, batch).filter_map(|id| self.snapshot(id));
         let mut chosen: Vec<Arc<Group>> = Vec::new();
         for group in groups {
-            // those of one batch stay together
+            // groups of one batch stay together, because the next slice starts at an earlier batch
             if chosen.len() >= most && chosen.last().is_some_and(|last| last.batch != group.batch) {
                 break;
             }
@@ -168,39 +168,39 @@ impl Store {
         chosen
     }
 
-    /// A group was quiet since one batch and is since another; its weight changed.
+    /// Updates the account after a group's last batch or weight changed.
     fn moved(&mut self, id: u32, account: &str, [before, after]: [u64; 2], [lighter, heavier]: [usize; 2]) {
         self.units = (self.units + heavier).saturating_sub(lighter);
         let Some(owned) = self.accounts.get_mut(account) else { return };
         owned.units = (owned.units + heavier).saturating_sub(lighter);
-        // the items of one batch mostly go into one group
+        // most items of a batch go into the same group, so this is usually unchanged
         if before != after {
             owned.quiet.remove(&(before, id));
             owned.quiet.insert((after, id));
         }
     }
 
-    /// Changes a group in place (its keys stay).
+    /// Changes a group in place; its keys must stay the same.
     pub(super) fn change(&mut self, id: u32, change: impl FnOnce(&mut Group)) {
         if let Some(Some(group)) = self.groups.get_mut(id as usize) {
             change(Arc::make_mut(group));
         }
     }
 
-    /// When to look at a group; the earlier of two wishes.
+    /// Schedules an evaluation; the earlier of two times counts.
     pub(super) fn look_at(&mut self, id: u32, at: u64) {
         self.looks.ask(id, at);
     }
 
-    /// When to look for suspects in a group, if no look comes first and there can be some.
+    /// Schedules a search for suspects, unless a watch shows that there can be none.
     pub(super) fn suspect_at(&mut self, id: u32, at: u64) {
         if self.watches.get(&id).is_none_or(Watch::is_due) {
             self.suspected.ask(id, at);
         }
     }
 
-    /// What a look found of a group that is watched, `None`: it is not heavy. `again`: when to look for suspects if
-    /// some can have come meanwhile.
+    /// Ends the evaluation of a watched group; `slack` is `None` if the group is not heavy. `again`: when to search
+    /// for suspects if new items may have made some.
     pub(super) fn end_watch(&mut self, id: u32, slack: Option<Slack>, again: u64) {
         let Some(slack) = slack else {
             self.watches.remove(&id);
@@ -210,7 +210,7 @@ impl Store {
         self.suspect_at(id, again);
     }
 
-    /// A look was begun and nothing came of it.
+    /// Drops the watch of a group whose evaluation had no result.
     pub(super) fn unwatch(&mut self, id: u32) {
         self.watches.remove(&id);
     }
@@ -219,24 +219,24 @@ impl Store {
         self.watches.get_mut(&id).into_iter().for_each(Watch::begin);
     }
 
-    /// Takes one group off the list whose time has come.
+    /// Removes and returns one group that is due for evaluation.
     pub(super) fn next_due(&mut self, now: u64) -> Option<u32> {
         let id = self.looks.next(now)?;
-        // a look finds suspects too
+        // an evaluation finds suspects too
         self.suspected.forget(id);
         self.begin_watch(id);
         Some(id)
     }
 
-    /// The same of those in which to look for suspects.
+    /// Removes and returns one group that is due for a search for suspects.
     pub(super) fn next_suspected(&mut self, now: u64) -> Option<u32> {
         let id = self.suspected.next(now)?;
         self.begin_watch(id);
         Some(id)
     }
 
-    /// Adds a batch. Returns the groups it touched, and those that were given up to make room.
-    /// `hear` is told of each tool call and each failure of one, once.
+    /// Applies a batch. Returns the groups it touched, and those evicted to make room. `hear` is called once for each
+    /// tool call and once for each failure of one.
     pub(super) fn apply(&mut self, sight: &Sight, now: u64, hear: &mut dyn FnMut(Heard)) -> (Vec<u32>, Vec<Group>) {
         let ids = key_ids(sight);
         let (mut touched, mut gone) = (HashSet::new(), Vec::new());
@@ -291,14 +291,14 @@ impl Store {
         gone
     }
 
-    /// All runs of a group are over, and nothing came for long: it is kept in case one goes on.
+    /// Marks a group as dormant: all its runs are over, and nothing came for long. It is kept in case one resumes.
     pub(super) fn put_to_rest(&mut self, id: u32) {
         if let Some(Some(group)) = self.groups.get(id as usize) {
             self.dormant.insert(id, group);
         }
     }
 
-    /// Takes out the dormant groups that are too many.
+    /// Removes and returns dormant groups above the maximum.
     pub(super) fn drain_dormant(&mut self) -> Vec<Group> {
         let mut gone = Vec::new();
         while self.dormant.order.len() > DORMANT || self.dormant.units > DORMANT_UNITS {
@@ -308,11 +308,11 @@ impl Store {
         gone
     }
 
-    /// The group of an item, which all its keys are in afterwards.
+    /// The group of an item. All keys of the item are in it afterwards; groups are merged if necessary.
     fn home(&mut self, sight: &Sight, seen: &Seen, ids: &[KeyId], touched: &mut HashSet<u32>) -> Option<u32> {
         let run = (seen.run as usize).checked_sub(1).and_then(|at| sight.keys.get(at));
         let within = run.map_or(0, |run| run.within);
-        // A run comes after its session, which it refers to.
+        // A run refers to its session, so the session is added first.
         let numbers: Vec<usize> = [seen.trace, seen.session, within, seen.run]
             .into_iter()
             .filter_map(|number| (number as usize).checked_sub(1))
@@ -348,7 +348,7 @@ impl Store {
         Some(home)
     }
 
-    /// Makes one of two groups; the smaller goes into the larger.
+    /// Merges two groups; the lighter goes into the heavier.
     fn join(&mut self, a: u32, b: u32, touched: &mut HashSet<u32>) -> u32 {
         let size = |id| self.get(id).map_or(0, Group::weight);
         let (keep, go) = if size(a) >= size(b) { (a, b) } else { (b, a) };
@@ -370,12 +370,12 @@ impl Store {
         }
         due.into_iter().for_each(|at| self.look_at(keep, at));
         suspected.into_iter().for_each(|at| self.suspected.ask(keep, at));
-        // keys have other numbers now
+        // the keys have new numbers, so the watch no longer matches
         self.watches.remove(&keep);
         keep
     }
 
-    /// Takes in a whole group, whose keys no other has.
+    /// Inserts a whole group, whose keys no other group has.
     pub(super) fn insert(&mut self, group: impl Into<Arc<Group>>) -> u32 {
         let group: Arc<Group> = group.into();
         let id = self.free.pop().unwrap_or_else(|| {
@@ -401,7 +401,7 @@ impl Store {
         id
     }
 
-    /// Takes a group out.
+    /// Removes a group.
     pub(super) fn remove(&mut self, id: u32) -> Option<Group> {
         let group = self.groups.get_mut(id as usize)?.take()?;
         self.dormant.remove(id);
@@ -424,7 +424,7 @@ impl Store {
         Some(Arc::unwrap_or_clone(group))
     }
 
-    /// The groups that these keys are in.
+    /// The groups of these keys.
     pub(super) fn groups_of(&self, ids: &[KeyId]) -> Vec<Arc<Group>> {
         let mut done = HashSet::new();
         let places = ids.iter().filter_map(|id| self.index.get(id)).filter(|(group, _)| done.insert(*group));
@@ -437,7 +437,7 @@ impl Store {
     }
 }
 
-/// What the index has for the keys of a batch, in their order.
+/// The index ids of a batch's keys, in order.
 pub(super) fn key_ids(sight: &Sight) -> Vec<KeyId> {
     sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys)).collect()
 }

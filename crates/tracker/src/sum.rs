@@ -1,6 +1,5 @@
-//! **What**: adds the items of a group's runs up. **Invariants**: a call that several layers tell of counts once; the
-//! tokens of a turn count only where no call tells its own; sums do not depend on the order of items.
-//! **Not here**: whose item it is (`resolve`).
+//! Sums up the items of a group's runs. A call that several layers report counts once; the tokens of a turn count only
+//! if no call reports its own; the sums do not depend on the order of items. `resolve` assigns items to runs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +15,7 @@ use super::terms::Terms;
 use super::tokens::Tokens;
 use super::twins::Twins;
 
-/// Fills in totals, peaks, ends and failures.
+/// Computes totals, peaks, ends and failures.
 pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>], terms: &Terms) {
     let twins = Twins::of(items, homes);
     let counts = layers::counts(&resolved.group.nodes, items, &twins);
@@ -35,7 +34,7 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
                 let Some(call) = twins.call(number, call) else { continue };
                 let counts = match *counts {
                     Counts::Turn(_) if with_calls.contains(&at) => Counts::Nothing,
-                    // the turn's end tells the tokens of its calls
+                    // the end of the turn reports the tokens of its calls
                     Counts::NoUsage if with_turns.contains(&at) => Counts::Nothing,
                     counts => counts,
                 };
@@ -70,8 +69,8 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
     name_features(resolved, items, homes);
 }
 
-/// A run whose root does not name its feature has the one that its own calls name: a sub-agent's calls name the
-/// sub-agent.
+/// A run whose root does not name a feature takes it from its own calls. A sub-agent's calls name the sub-agent, so
+/// they are ignored.
 fn name_features(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>]) {
     let group = resolved.group;
     let mut features: HashMap<usize, u16> = HashMap::new();
@@ -91,7 +90,7 @@ fn name_features(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Optio
     }
 }
 
-/// Tools that were denied by a span below them, and by whom.
+/// Tools that a span below them marks as denied, with the source of the denial.
 fn denials(group: &Group) -> HashMap<u64, u16> {
     let mut denied: HashMap<u64, u16> = HashMap::new();
     for node in group.nodes.values().filter(|node| node.denied) {
@@ -144,7 +143,7 @@ fn add_tool(run: &mut Run, item: &Item<'_>, tool: &Tool, (above, nested): (Optio
     });
 }
 
-/// The span above: of a log record that it was written in.
+/// Place of the span above; for a log record the span it was written in.
 fn parent(group: &Group, spot: &Spot) -> u64 {
     if spot.own { group.nodes.get(spot.node).map_or(0, |node| node.parent) } else { spot.node }
 }
@@ -153,7 +152,7 @@ fn parent(group: &Group, spot: &Spot) -> u64 {
 #[derive(Clone, Copy, PartialEq)]
 enum Root {
     Yes,
-    /// As far as anybody knows: its parent was not seen.
+    /// Presumably: its parent was not seen.
     Presumed,
     No,
 }
@@ -161,7 +160,7 @@ enum Root {
 fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, (root, nested): (Root, bool), group: &Group) {
     let (failed, sub) = Act::flagged(mark.flags);
     let is_root = root != Root::No;
-    // What became of a sub-agent is its parent's business: it may go on, and succeed.
+    // A limit that stopped a sub-agent does not stop its parent, which may go on and succeed.
     run.killed |= mark.flags & flag::LIMIT != 0 && !sub && !nested;
     let is_turn_end = mark.kind == mark::TURN_END && !nested;
     if is_root || is_turn_end {
@@ -190,7 +189,7 @@ fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, (root, nested): (Root, 
     }
 }
 
-/// A call that names another tenant than its run is that tenant's.
+/// A call that names another tenant than its run is counted for that tenant.
 fn share(run: &mut Run, call: &Call, group: &Group, counts: Counts, price: Option<i128>) {
     if call.tenant != 0 && call.tenant != run.tags.tenant {
         let (atto_usd, unpriced) = (price.unwrap_or(0), u64::from(price.is_none()));
@@ -201,13 +200,13 @@ fn share(run: &mut Run, call: &Call, group: &Group, counts: Counts, price: Optio
     }
 }
 
-/// What is only known when all calls of a run were seen.
+/// Values that are final only after all calls of a run were seen.
 #[derive(Default)]
 struct Latest {
-    /// The latest call of a run: whether it is of the run's own loop (those count more), when it ended, whether it
-    /// failed.
+    /// The latest call of each run: whether it belongs to the run's own loop (preferred), when it ended, and whether
+    /// it failed.
     calls: HashMap<usize, ((bool, u64), bool)>,
-    /// Answered calls that are steps of the run's own loop.
+    /// Number of answered calls that are steps of the run's own loop.
     own: HashMap<usize, u64>,
 }
 
@@ -272,7 +271,7 @@ impl Latest {
             stands_in: None,
         });
         let (latest, rank) = (self.calls.entry(at).or_default(), (!aside, call.end));
-        // of two at one time the answered one
+        // if two calls end at the same time, the answered one decides
         *latest = match latest.0.cmp(&rank) {
             std::cmp::Ordering::Less => (rank, failed),
             std::cmp::Ordering::Equal => (latest.0, latest.1 && failed),
@@ -280,8 +279,8 @@ impl Latest {
         };
     }
 
-    /// A run whose last call failed has failed, unless it says that all went well. Calls are its iterations, unless
-    /// told.
+    /// A run whose last call failed has failed, unless it reports success. Iterations default to the number of own
+    /// calls.
     fn finish(self, runs: &mut [Run]) {
         for (at, run) in runs.iter_mut().enumerate() {
             run.failed |= !run.okay && self.calls.get(&at).is_some_and(|(_, failed)| *failed);
@@ -290,7 +289,7 @@ impl Latest {
     }
 }
 
-/// Where items tell the number of their iteration, these count.
+/// Iteration numbers that items report replace the default count.
 fn iterations(resolved: &mut Resolved<'_>) {
     let mut told: HashMap<Id, HashSet<u32>> = HashMap::new();
     for (place, node) in resolved.group.nodes.iter().filter(|(_, node)| node.iteration != 0) {
@@ -307,7 +306,7 @@ fn iterations(resolved: &mut Resolved<'_>) {
     }
 }
 
-/// The end of a session ends the runs that had begun by then.
+/// The end of a session ends the runs that had started by then.
 fn session_ends(resolved: &mut Resolved<'_>) {
     let mut ends: HashMap<u32, u64> = HashMap::new();
     for mark in resolved.group.marks.values().filter(|mark| mark.kind == mark::SESSION_END) {

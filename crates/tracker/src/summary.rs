@@ -1,6 +1,5 @@
-//! **What**: news as OTLP log events: `tollgate.run.summary` for a run that is over, `tollgate.alert` for an alert.
-//! **Invariants**: only numbers, shown ids and names; every text is short and on one line. **Not here**: metrics
-//! (`points`).
+//! Encodes news as OTLP log events: `tollgate.run.summary` for a finished run, `tollgate.alert` for an alert. Events
+//! contain only numbers, shown ids and names; every text is short and on one line. `points` encodes metrics.
 
 use prost::Message;
 
@@ -16,9 +15,9 @@ use runs::{Alert, RunState, RunView, Severity};
 
 use super::outbox::News;
 
-/// The event of a run that is over.
+/// Event name of a finished run.
 const RUN: &str = "tollgate.run.summary";
-/// The event of an alert.
+/// Event name of an alert.
 const ALERT: &str = "tollgate.alert";
 
 pub(super) fn attribute(key: &str, value: Value) -> KeyValue {
@@ -29,7 +28,7 @@ pub(super) fn text(key: &str, text: &str) -> KeyValue {
     attribute(key, Value::StringValue(text.to_owned()))
 }
 
-/// An id under its key, unless it is a pseudonym already: redaction would make another of it.
+/// An id under its key, or under another key if it is a pseudonym: redaction would pseudonymise it again.
 fn id(key: &str, of_pseudonym: &str, id: &str) -> KeyValue {
     text(if id.starts_with(PREFIX) { of_pseudonym } else { key }, id)
 }
@@ -42,19 +41,19 @@ fn double(key: &str, number: f64) -> KeyValue {
     attribute(key, Value::DoubleValue(number))
 }
 
-/// Who speaks.
+/// The resource of the connectors' records.
 pub(super) fn resource() -> Resource {
     let attributes = vec![text("service.name", "tollgate"), text("service.version", env!("CARGO_PKG_VERSION"))];
     Resource { attributes, ..Resource::default() }
 }
 
-/// The scope of what runs tell.
+/// The scope of the connectors' records.
 pub(super) fn scope() -> InstrumentationScope {
     let (name, version) = ("tollgate.runs".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     InstrumentationScope { name, version, ..InstrumentationScope::default() }
 }
 
-/// A request with a record for each of the news that are told in logs.
+/// Encodes a request with a record for each of the news that is emitted as a log.
 pub(super) fn request(news: &[&News], now: u64) -> Vec<u8> {
     let log_records = news.iter().filter_map(|news| match news {
         News::Run(view, revision) => Some(of_run(view, *revision, now)),

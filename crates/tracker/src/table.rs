@@ -1,18 +1,18 @@
-//! **What**: [`Table`]: a map from 64-bit keys that is small while it holds little. **Why**: there are a hundred
-//! thousand runs with a handful of items each; a hash map would take twice the memory. **Invariants**: behaves like a
-//! map; inserts stay cheap (a sorted list up to 128 entries, then a hash map).
+//! [`Table`]: a map from 64-bit keys that is compact while it is small. There may be a hundred thousand runs with a
+//! handful of items each, and hash maps would take twice the memory.
+//! It is a sorted list up to 128 entries, then a hash map, so inserts stay fast.
 
 use std::collections::HashMap;
 
 use super::codec::Code;
 
-/// Most entries of the list.
+/// Maximum length of the list.
 const LIST: usize = 128;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Clone)]
 pub(super) struct Table<T> {
-    /// Sorted by key; empty once `map` is there.
+    /// Sorted by key; empty once `map` is in use.
     list: Vec<(u64, T)>,
     #[expect(clippy::box_collection, reason = "tables are many, maps are few: a pointer is smaller")]
     map: Option<Box<HashMap<u64, T>>>,

@@ -1,27 +1,27 @@
-//! **What**: [`Terms`]: what runs are added up by beside their items. **Why**: which ids mean one model is for the
-//! price table to say that is in force, with the operator's overlays; it may change while the gateway runs.
-//! **Invariants**: one look goes by one table. **Not here**: adding up (`sum`, `acts`).
+//! [`Terms`]: the inputs of summing beside the items. The price table in use, with the operator's overlays, says which
+//! ids mean the same model; it may be replaced while the gateway runs, so each evaluation uses one table throughout.
+//! `sum` and `acts` add up.
 
 use std::sync::Arc;
 
 use rates::{Table, same_model};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Clone, Default)]
 pub(super) struct Terms {
-    /// The time in which calls of one tool are counted, ns; 0 = nobody asks.
+    /// Window in which calls of one tool are counted, ns; 0 = not counted.
     pub(super) window: u64,
-    /// The price table in force; None: the built-in one.
+    /// The price table in use; `None`: the built-in one.
     pub(super) table: Option<Arc<Table>>,
 }
 
 impl Terms {
-    /// The same without a window.
+    /// The same terms without a window.
     pub(super) fn without_window(&self) -> Self {
         Self { window: 0, table: self.table.clone() }
     }
 
-    /// Whether two ids, as sent, mean the same model of a provider.
+    /// Whether two model ids, as sent, mean the same model of a provider.
     pub(super) fn is_same_model(&self, provider: &str, one: &str, other: &str) -> bool {
         match &self.table {
             Some(table) => table.is_same_model(provider, one, other),

@@ -1,4 +1,4 @@
-//! Runs: what the recordings add up to, in any order and batching; ends, bounds, crashes, stamps.
+//! Runs: totals of the recordings in any order and batching; ends, bounds, crashes, stamps.
 
 mod alerts;
 mod bounds;

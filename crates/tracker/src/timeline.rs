@@ -1,20 +1,19 @@
-//! **What**: [`Timeline`]: the runs of one trace or session by begin, asked which of them was under way at a time.
-//! **Why**: a trace may hold thousands of runs and thousands of items that name none: a look at each run for each item
-//! would be quadratic, and one sender could hold up all. **Invariants**: a question takes a number of steps that grows
-//! with the logarithm of the runs. **Not here**: which question is asked (`resolve`).
+//! [`Timeline`]: the runs of one trace or session by start time, searched for the run that was under way at a given
+//! time. A trace may hold thousands of runs and of items that name none; testing each run for each item would be
+//! quadratic. A search takes a number of steps logarithmic in the number of runs. `resolve` uses it.
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Timeline {
-    /// Begin and number, by rank.
+    /// Start and number of each run, by rank.
     runs: Vec<(u64, usize)>,
-    /// The latest ends as a tree: node `n` has the children `2n` and `2n + 1`, the root is 1, leaves are the runs.
+    /// Latest ends as a tree: node `n` has the children `2n` and `2n + 1`, the root is 1, the leaves are the runs.
     ends: Vec<u64>,
-    /// Where leaves begin.
+    /// Index of the first leaf.
     leaves: usize,
 }
 
 impl Timeline {
-    /// Of runs as (begin, end, number), sorted by rank, of which the begin is the first part.
+    /// Builds it from runs as (start, end, number), sorted by rank; the start is the first part of the rank.
     pub(super) fn of(sorted: &[(u64, u64, usize)]) -> Self {
         let leaves = sorted.len().next_power_of_two();
         let mut ends = vec![0; leaves];
@@ -30,22 +29,22 @@ impl Timeline {
         Self { runs: sorted.iter().map(|(begin, _, run)| (*begin, *run)).collect(), ends, leaves }
     }
 
-    /// The run, if there is no other.
+    /// The run, if there is exactly one.
     pub(super) fn only(&self) -> Option<usize> {
         if let [(_, only)] = *self.runs { Some(only) } else { None }
     }
 
-    /// The first of all.
+    /// The first run.
     pub(super) fn first(&self) -> Option<usize> {
         self.runs.first().map(|(_, run)| *run)
     }
 
-    /// The latest that had begun.
+    /// The latest run that had started by `at`.
     pub(super) fn begun(&self, at: u64) -> Option<usize> {
         self.runs.get(self.count_begun(at).checked_sub(1)?).map(|(_, run)| *run)
     }
 
-    /// The latest of those that had begun and were not over.
+    /// The latest run that had started by `at` and had not ended.
     pub(super) fn under_way(&self, at: u64) -> Option<usize> {
         let ends_later = |node: usize| {
             count_steps(1);
@@ -53,7 +52,7 @@ impl Timeline {
         };
         let mut node = self.leaves + self.count_begun(at).checked_sub(1)?;
         while !ends_later(node) {
-            // up as long as there is nothing earlier beside it, then to what is
+            // go up until there is an earlier neighbour, then to that neighbour
             while node.is_multiple_of(2) {
                 node /= 2;
             }
@@ -73,7 +72,7 @@ impl Timeline {
     }
 }
 
-/// Tests count what a question costs.
+/// Tests count the steps of a search.
 #[cfg(not(test))]
 pub(super) fn count_steps(_: usize) {}
 

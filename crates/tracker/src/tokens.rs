@@ -1,15 +1,16 @@
-//! **What**: [`Tokens`] and [`Atto`]: what a call took and cost, small. **Invariants**: a call of more than 2^42 - 1
-//! tokens of one kind counts as that many; cost is exact.
+//! [`Tokens`] and [`Atto`]: compact forms of a call's token counts and cost. Counts are capped at 2^42 - 1 per kind;
+//! cost is exact.
 
 use genai::Buckets;
 
 use super::codec::Code;
 
-/// Bits of a count that have a field of their own, and those that are kept with the others' in one.
+/// Bits of a count in its own field, and bits of it in the shared field.
 const LOW: u32 = 32;
 const HIGH: u32 = 10;
 
-/// Tokens of one call, by [`Tokens::counts`]: a field each for what most counts need, and one for what few do.
+/// Token counts of one call, in the order of [`Tokens::counts`]: the low bits of each in a field, the rarely used high
+/// bits together.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tokens {
     low: [u32; 6],
@@ -25,8 +26,8 @@ impl Tokens {
         Self { low: counts.map(|count| count as u32), high }
     }
 
-    /// Counts of each kind, those first that tell most: of two records the one whose counts are greater tells more. It
-    /// tells cache writes apart, or its output grew, as a stream's does.
+    /// The counts, ordered so that comparing them ranks the more informative record higher: one that reports cache
+    /// writes by lifetime, or whose output grew as a stream's does.
     fn counts(self) -> [u64; 6] {
         let mut place = HIGH * 6;
         self.low.map(|low| {
@@ -66,7 +67,7 @@ impl Code for Tokens {
     }
 }
 
-/// An amount in 1e-18 USD, in halves: an `i128` would make all that holds it larger.
+/// An amount in 1e-18 USD, in halves: the alignment of `i128` would enlarge all types that contain it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Atto {
     high: i64,

@@ -1,22 +1,22 @@
-//! **What**: [`Tree`]: the spans of a group as a forest: under which agent invocation each place stands, and which run
-//! is named nearest above it. **Why**: spans are exported when they end, so a sub-agent comes before its parent: an
-//! agent whose parent was not seen may be a run's root whose parent is elsewhere, or a sub-agent of a root still to
-//! come. **Invariants**: a function of the set of spans alone; linear; rings of parents are cut at their smallest
-//! place. **Not here**: what runs add up to (`resolve`); which agents without a parent are roots (`orphans`).
+//! [`Tree`]: the spans of a group as a forest: the topmost agent invocation above each place, and the run named
+//! nearest above it. Spans are exported when they end, so a sub-agent arrives before its parent: an agent with an
+//! unseen parent may be a run's root, or a sub-agent of a root that is still to come.
+//! A function of the set of spans alone; linear; cycles of parents are cut at their smallest place. `resolve` builds
+//! runs; `orphans` decides which agents with an unseen parent are roots.
 
 use std::collections::{HashMap, HashSet};
 
 use super::group::Group;
 use super::orphans;
 
-/// What stands above a place.
+/// The ancestors of a place.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Above {
     /// The topmost agent invocation on the way up, the place itself included; 0 = none.
     pub(super) root: u64,
-    /// The run that is named nearest, not above the root.
+    /// The run named nearest on the way up, up to the root.
     pub(super) run: u32,
-    /// Below another agent invocation than the root (or one itself).
+    /// Below an agent invocation that is not the root, or such an invocation itself.
     pub(super) nested: bool,
     /// The first place on the way up whose parent was not seen; 0 = the way ends at a span without a parent.
     pub(super) orphan: u64,
@@ -25,7 +25,7 @@ pub(super) struct Above {
 /// All places of a group.
 pub(super) struct Tree {
     above: HashMap<u64, Above>,
-    /// The run that is named in the tree below a root.
+    /// The run that is named in the tree below each root.
     named: HashMap<u64, u32>,
     /// Agent invocations whose own root was not seen.
     unrooted: HashSet<u64>,
@@ -56,18 +56,18 @@ impl Tree {
         tree
     }
 
-    /// What stands above a place that may not be known.
+    /// The ancestors of a place; empty for an unknown place.
     pub(super) fn above(&self, place: u64) -> Above {
         self.above.get(&place).copied().unwrap_or_default()
     }
 
-    /// The run that is named for a place: nearest above it, else anywhere below its root.
+    /// The run named for a place: nearest above it, otherwise anywhere below its root.
     pub(super) fn run(&self, place: u64) -> u32 {
         let above = self.above(place);
         if above.run != 0 { above.run } else { self.named.get(&above.root).copied().unwrap_or(0) }
     }
 
-    /// Agent invocations below a root that was not seen: sub-agents, whatever stands above them.
+    /// Agent invocations below an unseen root, that is, sub-agents.
     pub(super) fn unrooted(&self) -> impl Iterator<Item = u64> {
         self.unrooted.iter().copied()
     }
@@ -99,7 +99,7 @@ impl Tree {
             let orphan = above.orphan;
             let unrooted = self.unrooted.contains(&at);
             above = match (above.root, node.agent) {
-                // What is named above the root is another's.
+                // A run named above the root is a different run.
                 (0, true) if !unrooted && !above.nested => Above { root: at, run: node.run, nested: false, orphan },
                 (root, agent) => Above {
                     root,
@@ -113,7 +113,7 @@ impl Tree {
     }
 }
 
-/// The smallest place of each ring of parents.
+/// The smallest place of each cycle of parents.
 fn rings(group: &Group) -> HashSet<u64> {
     let (mut done, mut cuts) = (HashSet::with_capacity(group.nodes.len()), HashSet::new());
     for place in group.nodes.keys() {

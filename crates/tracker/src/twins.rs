@@ -1,8 +1,8 @@
-//! **What**: which span and which log record tell of one model or tool call though they share no id. **Why**: Codex and
-//! Gemini CLI tell each call by an event and by a span, and no event knows the answer's id. **Invariants**: only
-//! records of one run whose dialect says that calls come on both signals; records of one signal are calls of their own,
-//! so there are as many calls as the signal with more of them tells; of records that are alike the nth span is the nth
-//! log record. **Not here**: records with one id, which are one already (`group`); spans inside each other (`layers`).
+//! Pairs a span and a log record that report the same model or tool call without sharing an id. Codex and Gemini CLI
+//! report each call by an event and by a span, and no event contains the response's id.
+//! Only records of one run are paired, and only if their dialect reports calls on both signals. Records on one signal
+//! are separate calls, so there are as many calls as the signal with more records reports. Among equal records, the
+//! nth span is paired with the nth log record. `group` merges records with one id; `layers` handles nested spans.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,24 +11,24 @@ use super::run::{Item, What, first_nonzero};
 use super::seen::flag;
 use super::tokens::Tokens;
 
-/// What records of one call have in common. Of model calls: the input, and the output without reasoning, as some events
-/// alone tell reasoning and cached tokens apart. Of tools: the name.
+/// Properties that the two records of a call share. For model calls: the input, and the output without reasoning,
+/// because some events alone separate reasoning and cached tokens. For tools: the name.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Print {
     Model(u64, u64),
     Tool(u16),
 }
 
-/// Begin, key, and place among the items.
+/// Start, key, and index among the items.
 type Records = Vec<(u64, u64, usize)>;
 
-/// What the two records of one call became, by their place among the items.
+/// The merged records of paired calls, by index among the items.
 #[derive(Default)]
 pub(super) struct Twins {
-    /// The spans, with what only the log records know.
+    /// Spans, completed from their log records.
     calls: HashMap<usize, Call>,
     tools: HashMap<usize, Tool>,
-    /// Log records that another item tells of.
+    /// Log records that were merged into a span.
     told: HashSet<usize>,
 }
 
@@ -69,18 +69,18 @@ impl Twins {
         self.told.insert(log);
     }
 
-    /// What counts of the model call at a place: `None` where another item tells of it.
+    /// The model call to count for the item at an index; `None` if it was merged into another.
     pub(super) fn call<'c>(&'c self, at: usize, call: &'c Call) -> Option<&'c Call> {
         if self.told.contains(&at) { None } else { Some(self.calls.get(&at).unwrap_or(call)) }
     }
 
-    /// The same of a tool call.
+    /// The same for a tool call.
     pub(super) fn tool<'t>(&'t self, at: usize, tool: &'t Tool) -> Option<&'t Tool> {
         if self.told.contains(&at) { None } else { Some(self.tools.get(&at).unwrap_or(tool)) }
     }
 }
 
-/// What a record has in common with its twin, and whether it is a span.
+/// The shared properties of a record, and whether it is a span.
 fn print(item: &Item<'_>) -> Option<(Print, bool)> {
     let (flags, is_call, print) = match item.what {
         What::Call(call) => {
@@ -96,7 +96,7 @@ fn print(item: &Item<'_>) -> Option<(Print, bool)> {
     (is_call && flags & flag::TWIN != 0).then_some((print, flags & flag::SPAN != 0))
 }
 
-/// Tokens are those of the record that tells more kinds of them apart.
+/// Merges both records; tokens are taken from the one that separates more kinds of them.
 fn join(span: &Call, log: &Call) -> Call {
     let apart = |tokens: &Tokens| {
         let buckets = tokens.buckets();

@@ -1,6 +1,6 @@
-//! **What**: [`Viewer`]: what is resolved in the form in which it may be shown. **Invariants**: ids and names have
-//! passed the id policy (redaction rules, pseudonyms), users are always pseudonyms; no content. **Not here**: the forms
-//! themselves (`runs`), how they come about (`resolve`), when (`state`).
+//! [`Viewer`]: builds the views that may be shown from resolved runs. Ids and names have passed the id policy
+//! (redaction rules, pseudonyms); users are always pseudonyms; views hold no content. The `runs` crate defines their
+//! types.
 
 use kernel::pseudonym::IdPolicy;
 use runs::{Detail, Judged, Peaks, RunState, RunView, SessionView, Step, Totals};
@@ -11,17 +11,17 @@ use super::resolve::Resolved;
 use super::run::{Run, first_nonzero};
 use super::seen::span_at;
 
-/// Most steps that are shown of one run.
+/// Maximum number of steps shown for one run.
 const STEPS: usize = 2000;
 
-/// Makes views.
+/// Builds views.
 pub(super) struct Viewer<'a> {
     pub(super) ids: &'a dyn IdPolicy,
     pub(super) resolved: &'a Resolved<'a>,
 }
 
 impl Viewer<'_> {
-    /// `unended`: where the run stands if nobody told its end.
+    /// `unended` is the run's state if no end was reported.
     pub(super) fn run(&self, run: &Run, unended: RunState) -> RunView {
         let group = self.resolved.group;
         let account = &group.account;
@@ -59,7 +59,7 @@ impl Viewer<'_> {
         Detail { view: self.run(run, unended), steps: Some(steps), step_count: run.acts.len() as u64 }
     }
 
-    /// The session of these runs, which are at least one, and all of it if `whole`.
+    /// The session of these runs (at least one); `whole`: they are all its runs.
     pub(super) fn session(&self, runs: &[&Run], whole: bool) -> SessionView {
         let mut totals = Totals::default();
         let group = self.resolved.group;
@@ -90,7 +90,7 @@ impl Viewer<'_> {
             account: group.account.to_string(),
             session: self.ids.shown(&group.account, id).into_owned(),
             tenant: self.id(tenant),
-            // items of sub-agents name the session too, and not its feature
+            // items of sub-agents name the session too, but not its feature
             feature: self.word(first_nonzero(of_runs(|tags| tags.feature), own.feature)),
             user: self.user(first(|tags| tags.user)),
             runs: runs.len() as u64,
@@ -147,7 +147,7 @@ impl Viewer<'_> {
     }
 }
 
-/// By the root's own clock where there is one; a begin that is not known (0) is no begin.
+/// Uses the root's own times if known. A start of 0 is unknown, so the duration is 0 too.
 fn duration(run: &Run) -> u64 {
     let (start, end) = run.root.filter(|(start, _)| *start != 0).unwrap_or((run.start, run.last));
     if start == 0 { 0 } else { end.saturating_sub(start) }

@@ -1,6 +1,6 @@
-//! **What**: OTLP/JSON text to protobuf bytes. **Invariants**: a stack of our own, bounded by the schema and
-//! [`MAX_DEPTH`]; fields of a message keep the text's order; zero values without presence are not written.
-//! **Not here**: tokens (`text`), lengths (`lengths`), names and numbers of fields (`schema`).
+//! Converts OTLP/JSON text to protobuf bytes. Open messages are kept on an explicit stack, bounded by the schema and
+//! [`MAX_DEPTH`]. Fields of a message keep the order of the text; zero values without presence are not written. `text`
+//! tokenises, `lengths` writes lengths, `schema` knows the fields.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -15,18 +15,18 @@ use crate::signal::Signal;
 use crate::value::MAX_DEPTH;
 use crate::wire::{FIXED32, FIXED64, LEN};
 
-/// The protobuf bytes of an OTLP/JSON export request.
+/// Converts an OTLP/JSON export request to protobuf.
 ///
 /// # Errors
-/// The text is not JSON, or not an export request of `signal` in OTLP/JSON, or grows past [`MAX_WIRE`].
+/// The text is not JSON, not an OTLP/JSON export request of `signal`, or grows beyond [`MAX_WIRE`].
 pub fn decode(signal: Signal, json: &[u8]) -> Result<Vec<u8>, JsonError> {
     decode_within(signal, json, json.len().max(MAX_WIRE))
 }
 
-/// The same, of at most `limit` bytes (and one more element or member).
+/// Like [`decode`], with a limit of `limit` bytes (exceeded by at most one element or member).
 ///
 /// # Errors
-/// As [`decode`]; [`JsonError::too_large`] tells a text that is right so far but leads past `limit`.
+/// As [`decode`]. [`JsonError::too_large`] is true for a text that is valid so far but exceeds `limit`.
 pub fn decode_within(signal: Signal, json: &[u8], limit: usize) -> Result<Vec<u8>, JsonError> {
     if let Err(invalid) = simdutf8::compat::from_utf8(json) {
         return Err(JsonError { what: "not UTF-8", at: invalid.valid_up_to() });
@@ -50,10 +50,10 @@ pub fn decode_within(signal: Signal, json: &[u8], limit: usize) -> Result<Vec<u8
 struct Decoder<'a> {
     text: Text<'a>,
     wire: Output,
-    /// A string with escapes taken out, reused.
+    /// Reusable buffer for strings with escapes.
     scratch: Vec<u8>,
     stack: Vec<Frame>,
-    /// `AnyValue`s on the stack.
+    /// Number of `AnyValue`s on the stack.
     values: usize,
     limit: usize,
 }
@@ -61,14 +61,14 @@ struct Decoder<'a> {
 /// An open message.
 struct Frame {
     message: &'static Message,
-    /// Its length; none for the request.
+    /// Its length; `None` for the request.
     length: Option<Open>,
-    /// The list of messages that is open within it.
+    /// The open list of messages in it.
     list: Option<&'static Field>,
-    /// No element of the innermost list or object was read yet. (A list is only ever entered from a key, so the
-    /// object has one after it.)
+    /// No element of the innermost list or object was read yet. One flag suffices: a list follows a key, so the object
+    /// around it is not at its start after the list.
     first: bool,
-    /// Fields that stood already, one bit each in the order of the table.
+    /// Fields that occurred already, as bits in the order of the table.
     seen: u32,
     /// A member of the oneof was set.
     one_of: bool,
@@ -92,7 +92,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// One element of the innermost list, one member of the innermost object, or the end of either.
+    /// Reads one element of the innermost list, one member of the innermost object, or the end of either.
     fn step(&mut self) -> Result<(), JsonError> {
         let Some(frame) = self.stack.last_mut() else { return Ok(()) };
         let close = if frame.list.is_some() { b']' } else { b'}' };
@@ -121,7 +121,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// A key and its value.
+    /// Reads a key and its value.
     fn member(&mut self) -> Result<(), JsonError> {
         let Some(frame) = self.stack.last_mut() else { return Ok(()) };
         self.text.peek();
@@ -159,7 +159,7 @@ impl Decoder<'_> {
         }
     }
 
-    /// A list of strings, behind its bracket.
+    /// Reads a list of strings, after its bracket.
     fn strings(&mut self, field: &Field) -> Result<(), JsonError> {
         let mut first = true;
         while self.text.element(first, b']')? {
@@ -169,7 +169,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// A list of numbers, behind its bracket.
+    /// Reads a list of numbers, after its bracket.
     fn packed(&mut self, field: &Field) -> Result<(), JsonError> {
         if !self.text.element(true, b']')? {
             return Ok(());
@@ -190,7 +190,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// A value that is not a list and not a message.
+    /// Reads a value that is neither a list nor a message.
     fn scalar(&mut self, field: &Field) -> Result<(), JsonError> {
         let zero_too = field.rule != Rule::Implicit;
         match field.kind {
@@ -226,8 +226,8 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// A trace or span id in hexadecimal. One of a wrong length becomes the bytes that it is: the item that has it is
-    /// judged as in protobuf, and the rest of the request does not suffer.
+    /// Reads a trace or span id in hexadecimal. An id of a wrong length is copied as it is, so that its item is
+    /// treated as in protobuf and the rest of the request is accepted.
     fn id(&mut self, number: u32) -> Result<(), JsonError> {
         self.text.peek();
         let at = self.text.at();
@@ -267,7 +267,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// A number, written as one or as a string, as the bits that stand for it on the wire.
+    /// Reads a number, with or without quotes; returns its bits on the wire.
     fn number(&mut self, kind: Kind) -> Result<u64, JsonError> {
         self.text.peek();
         let at = self.text.at();
@@ -289,7 +289,7 @@ impl Decoder<'_> {
         value.ok_or(JsonError { what: "not a whole number of the field's range", at })
     }
 
-    /// The bits of a number, without a tag.
+    /// Writes the bits of a number, without a tag.
     fn raw(&mut self, kind: Kind, bits: u64) {
         let bytes = bits.to_le_bytes();
         match kind.wire_type() {
@@ -300,12 +300,12 @@ impl Decoder<'_> {
     }
 }
 
-/// `text` if all of it is one JSON number.
+/// `text`, if it is one whole JSON number.
 fn whole_token(text: &[u8]) -> Option<&[u8]> {
     number::token(text).filter(|token| token.len() == text.len())
 }
 
-/// The wire's bits of an integer, if it is in the range of its kind.
+/// The bits of an integer on the wire, if it is in the range of its kind.
 fn integer_bits(kind: Kind, value: i128) -> Option<u64> {
     match kind {
         Kind::Fixed64 | Kind::UInt64 => u64::try_from(value).ok(),
@@ -319,7 +319,7 @@ fn integer_bits(kind: Kind, value: i128) -> Option<u64> {
     }
 }
 
-/// Digits of the longest text that is taken for an id, right or wrong.
+/// Maximum number of digits accepted as an id, whether its length is right or wrong.
 const LONGEST_ID: usize = 128;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()

@@ -1,7 +1,7 @@
-//! **What**: protobuf bytes to compact OTLP/JSON text. **Invariants**: fields that the schema does not know are
-//! dropped, an id of a wrong length counts as one; repeated occurrences mean what they mean in protobuf (lists add
-//! up, messages merge, of values and oneof members the last counts); recursion is bounded by the schema and
-//! [`MAX_DEPTH`]. **Not here**: reading protobuf (`otlp/wire`), names of fields (`schema`).
+//! Converts protobuf bytes to compact OTLP/JSON. Unknown fields are dropped, and so are ids of a wrong length.
+//! Repeated occurrences are combined as in protobuf: lists are concatenated, messages merged, and the last value or
+//! oneof member wins. Recursion is bounded by the schema and [`MAX_DEPTH`]. `otlp/wire` reads protobuf, `schema` has
+//! the names of fields.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::value::MAX_DEPTH;
 use crate::value_json::{write_double, write_json_text};
 use crate::wire::{Cursor, FIXED32, FIXED64, LEN, RawField, Span, VARINT, varint};
 
-/// Appends an export request as one compact OTLP/JSON object, without a line end. On an error `out` is as it was.
+/// Appends an export request as one compact OTLP/JSON object, without a newline. On an error `out` is unchanged.
 ///
 /// # Errors
 /// The bytes are not an export request of `signal`, or a text is not UTF-8.
@@ -35,25 +35,25 @@ pub fn encode(signal: Signal, wire: &[u8], out: &mut String) -> Result<(), Malfo
 struct Encoder<'a> {
     wire: &'a [u8],
     out: &'a mut String,
-    /// `AnyValue`s around the present place.
+    /// Number of enclosing `AnyValue`s.
     values: usize,
 }
 
-/// The most fields that a message of the schema has.
+/// Maximum number of fields in a message of the schema.
 const MAX_FIELDS: usize = 16;
 
-/// What was found of one field.
+/// Occurrences of one field.
 #[derive(Clone, Copy, Default)]
 struct Found {
     count: usize,
-    /// Where the first occurrence begins that counts.
+    /// Position of the first occurrence that counts.
     first: usize,
     /// Payload of the last occurrence.
     last: Span,
 }
 
 impl Encoder<'_> {
-    /// One message, whose bytes are `parts` put together.
+    /// Writes one message, whose bytes are the concatenation of `parts`.
     fn message(&mut self, message: &'static Message, parts: &[Span]) -> Result<(), Malformed> {
         if message.any_value {
             if self.values == MAX_DEPTH {
@@ -84,7 +84,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// One walk over a message: which of its fields are there.
+    /// Finds the fields that occur in a message, in one pass.
     fn find(&self, message: &'static Message, parts: &[Span]) -> Result<[Found; MAX_FIELDS], Malformed> {
         let mut all = [Found::default(); MAX_FIELDS];
         let mut member: Option<u32> = None;
@@ -109,7 +109,7 @@ impl Encoder<'_> {
         Ok(all)
     }
 
-    /// A field's value; false if it is one that is not written.
+    /// Writes a field's value; returns false if it must be omitted.
     fn field(&mut self, field: &'static Field, found: Found, parts: &[Span]) -> Result<bool, Malformed> {
         match (field.rule, field.kind) {
             (Rule::Repeated, _) => self.list(field, parts)?,
@@ -129,7 +129,7 @@ impl Encoder<'_> {
         Ok(true)
     }
 
-    /// Calls `visit` with every occurrence of a field.
+    /// Calls `visit` for every occurrence of a field.
     fn each<F>(&mut self, number: u32, parts: &[Span], mut visit: F) -> Result<(), Malformed>
     where
         F: FnMut(&mut Self, RawField) -> Result<(), Malformed>,
@@ -180,7 +180,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// One value that is not a message; false if it is zero and zeros are not written.
+    /// Writes a value that is not a message; returns false for a zero value that must be omitted.
     fn scalar(&mut self, kind: Kind, span: Span, zero_too: bool) -> Result<bool, Malformed> {
         let bytes = span.of(self.wire);
         if kind.wire_type() == LEN {
@@ -215,7 +215,7 @@ impl Encoder<'_> {
     }
 }
 
-/// The wire type fits the field.
+/// Fails if the wire type does not match the field.
 fn check(field: &Field, raw: &RawField) -> Result<(), Malformed> {
     let packed = field.rule == Rule::Repeated && raw.wire == LEN;
     if packed || raw.wire == field.kind.wire_type() {
@@ -225,11 +225,11 @@ fn check(field: &Field, raw: &RawField) -> Result<(), Malformed> {
     }
 }
 
-/// A number as its kind writes it: 64-bit integers and words for non-finite doubles in quotes.
+/// Writes a number in the form of its kind: 64-bit integers and non-finite doubles are quoted.
 fn number(out: &mut String, kind: Kind, bits: u64) {
     let [a, b, c, d, ..] = bits.to_le_bytes();
     let low = u32::from_le_bytes([a, b, c, d]);
-    // Writing into a String does not fail.
+    // Writing into a String cannot fail.
     let _ = match kind {
         Kind::Bool => write!(out, "{}", bits != 0),
         Kind::Double => return write_double(f64::from_bits(bits), out),

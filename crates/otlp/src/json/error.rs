@@ -1,28 +1,28 @@
-//! **What**: [`JsonError`], and the limits that it speaks of.
+//! [`JsonError`], and limits of the decoder.
 
 use std::fmt;
 
-/// How deep the value of an unknown field may nest.
+/// Maximum nesting depth in the value of an unknown field.
 pub const MAX_SKIP_DEPTH: u32 = 64;
 
-/// The largest protobuf request made from JSON, bytes, unless the text itself is larger. Lists of numbers grow up to
-/// four times on the way to protobuf; with this a text within the usual request limit never leads past it.
+/// Largest protobuf request made from JSON, bytes, unless the text itself is larger. Lists of numbers grow up to
+/// fourfold in protobuf; with this limit, a text within the usual request limit never exceeds it.
 pub const MAX_WIRE: usize = 64 << 20;
 
-/// Why a text is not an OTLP/JSON request. Never quotes it.
+/// Why a text is not an OTLP/JSON request. Never contains payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonError {
-    /// What is wrong, a fixed text.
+    /// Description of the error, a fixed text.
     pub what: &'static str,
-    /// Where, in bytes from the start of the text.
+    /// Offset in the text, bytes.
     pub at: usize,
 }
 
-/// What [`JsonError::too_large`] looks for.
+/// The description that [`JsonError::too_large`] recognises.
 pub(super) const TOO_LARGE: &str = "too large as protobuf";
 
 impl JsonError {
-    /// The text is right so far, but leads past the limit.
+    /// Whether the text is valid so far, but exceeds the limit.
     pub fn too_large(&self) -> bool {
         self.what == TOO_LARGE
     }

@@ -1,7 +1,8 @@
-//! **What**: protobuf written forward, the lengths of nested messages put in at the end. **Why**: the length of a
-//! message is known only behind it; moving it each time costs its size per level, padded lengths are not canonical.
-//! **Invariants**: one byte is kept for each length; only lengths of 128 and more are remembered and widened, in one
-//! backward pass that moves each byte at most once. **Not here**: which fields there are (`schema`).
+//! Writes protobuf front to back and inserts the lengths of nested messages at the end. The length of a message is
+//! known only after it; inserting it at once would move the message at every level, and padded lengths are not
+//! canonical.
+//! One byte is reserved for each length. Only lengths of 128 and more are recorded and widened, in one backward pass
+//! that moves each byte at most once. `schema` knows the fields.
 
 use crate::wire;
 
@@ -10,15 +11,14 @@ use crate::wire;
 pub(super) struct Output {
     bytes: Vec<u8>,
     wide: Vec<Wide>,
-    /// Bytes that [`Output::finish`] will add.
+    /// Number of bytes that [`Output::finish`] will add.
     extra: usize,
 }
 
 /// A length of more than one byte.
 struct Wide {
-    /// Where its kept byte is.
+    /// Position of its reserved byte.
     at: usize,
-    /// The length.
     length: usize,
 }
 
@@ -30,40 +30,40 @@ pub(super) struct Open {
 }
 
 impl Output {
-    /// Bytes so far, with what [`Output::finish`] will add.
+    /// Number of bytes written, plus those that [`Output::finish`] will add.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() + self.extra
     }
 
-    /// The bytes so far, to be appended to.
+    /// The buffer, to append to.
     pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// A field's tag.
+    /// Writes a field's tag.
     pub(super) fn tag(&mut self, number: u32, wire_type: u8) {
         wire::put_tag(&mut self.bytes, number, wire_type);
     }
 
-    /// A varint.
+    /// Writes a varint.
     pub(super) fn varint(&mut self, value: u64) {
         wire::put_varint(&mut self.bytes, value);
     }
 
-    /// A length and that many bytes.
+    /// Writes a length and that many bytes.
     pub(super) fn chunk(&mut self, bytes: &[u8]) {
         self.varint(bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Begins a length that counts all that is written until [`Output::close`].
+    /// Opens a length that covers everything written until [`Output::close`].
     pub(super) fn open(&mut self) -> Open {
         let at = self.bytes.len();
         self.bytes.push(0);
         Open { at, extra: self.extra }
     }
 
-    /// Ends the innermost open length.
+    /// Closes the innermost open length.
     pub(super) fn close(&mut self, open: Open) {
         let length = self.len() - open.extra - open.at - 1;
         match (u8::try_from(length), self.bytes.get_mut(open.at)) {
@@ -81,7 +81,8 @@ impl Output {
         let mut source = self.bytes.len();
         let mut target = self.len();
         self.bytes.resize(target, 0);
-        // Positions fall strictly, and the target is ahead of the source by what is still to be added.
+        // Positions are strictly decreasing, and the target is ahead of the source by the number of bytes still to
+        // add.
         for wide in self.wide.iter().rev() {
             let moved = source - (wide.at + 1);
             self.bytes.copy_within(wide.at + 1..source, target - moved);

@@ -1,7 +1,7 @@
-//! **What**: JSON numbers: their grammar, exact reading as integers, reading as doubles. **Invariants**: integers never
-//! pass through a float; time is linear in the token. **Not here**: ranges of kinds (`decode`).
+//! JSON numbers: their grammar, and conversion to integers and doubles. Integers never pass through a float; time is
+//! linear in the token. `decode` checks the ranges of kinds.
 
-/// The JSON number that `text` starts with.
+/// The JSON number at the start of `text`.
 pub(super) fn token(text: &[u8]) -> Option<&[u8]> {
     let mut length = usize::from(text.first() == Some(&b'-'));
     let whole = digits(text, length);
@@ -31,7 +31,7 @@ fn digits(text: &[u8], from: usize) -> usize {
     text.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// The value of a [`token`] if it is a whole number of at most 64 bits beside its sign (`1.0` and `1e3` are).
+/// The value of a [`token`] if it is a whole number whose magnitude fits 64 bits (`1.0` and `1e3` are whole numbers).
 pub(super) fn integer(token: &[u8]) -> Option<i128> {
     let (negative, unsigned) = match token.split_first() {
         Some((b'-', rest)) => (true, rest),
@@ -44,7 +44,7 @@ pub(super) fn integer(token: &[u8]) -> Option<i128> {
     Some(if negative { -i128::from(magnitude) } else { i128::from(magnitude) })
 }
 
-/// Digits only, within 64 bits.
+/// Parses plain digits of at most 64 bits.
 fn plain(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |value, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
@@ -52,12 +52,12 @@ fn plain(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Digits with a fraction or an exponent.
+/// Parses digits with a fraction or an exponent.
 fn scaled(unsigned: &[u8]) -> Option<u64> {
     let split = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
     let (mantissa, exponent) = unsigned.split_at_checked(split)?;
     let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
-    // Zeros at the end, behind the point or not, are taken off and counted into the exponent.
+    // Trailing zeros, after the point or before it, are dropped and counted into the exponent.
     let Some(last) = mantissa.iter().rposition(|byte| matches!(byte, b'1'..=b'9')) else { return Some(0) };
     let mut value: u64 = 0;
     for digit in mantissa.iter().take(last + 1).filter(|byte| byte.is_ascii_digit()) {
@@ -68,7 +68,7 @@ fn scaled(unsigned: &[u8]) -> Option<u64> {
     value.checked_mul(10_u64.checked_pow(u32::try_from(power).ok()?)?)
 }
 
-/// The exponent behind `e`, saturated far outside of any range.
+/// The exponent after `e`, saturated far outside of any range.
 fn exponent_of(text: &[u8]) -> Option<i64> {
     let Some((_, text)) = text.split_first() else { return Some(0) };
     let (negative, digits) = match text.split_first() {
@@ -82,7 +82,7 @@ fn exponent_of(text: &[u8]) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-/// The double nearest to a [`token`]; none if it is larger than every double.
+/// The double nearest to a [`token`]; `None` if it overflows.
 pub(super) fn double(token: &[u8]) -> Option<f64> {
     let value: f64 = std::str::from_utf8(token).ok()?.parse().ok()?;
     value.is_finite().then_some(value)

@@ -1,14 +1,14 @@
-//! **What**: the OTLP messages as tables: JSON field name, number, kind, cardinality. **Why**: one description drives
-//! JSON in and JSON out. **Invariants**: a test holds the tables against the official descriptors, field by field;
-//! at most 32 fields and one oneof in a message. **Not here**: what
-//! a field means to the data plane (`otlp/schema`).
+//! The OTLP messages as tables: JSON name, number, type and cardinality of each field. One description drives JSON
+//! input and output.
+//! A test compares the tables with the official descriptors, field by field. A message has at most 32 fields and one
+//! oneof. `otlp/schema` is the table for the data plane.
 
 use crate::signal::Signal;
 use crate::wire::{FIXED32, FIXED64, LEN, VARINT};
 
 /// A message type.
 pub(super) struct Message {
-    /// Its fields, the ones met most often first.
+    /// Its fields, the most frequent first.
     pub(super) fields: &'static [Field],
     /// Whether this is `AnyValue`, the only type that can contain itself.
     pub(super) any_value: bool,
@@ -16,20 +16,20 @@ pub(super) struct Message {
 
 /// A field of a message.
 pub(super) struct Field {
-    /// Its lowerCamelCase name, the only one that is valid in OTLP/JSON.
+    /// Its lowerCamelCase name, the only one that OTLP/JSON allows.
     pub(super) name: &'static str,
-    /// Its number.
+    /// Its field number.
     pub(super) number: u32,
     /// Type of its value, or of each of its values.
     pub(super) kind: Kind,
-    /// How often it may stand and when it is written.
+    /// Cardinality, and when the field is written.
     pub(super) rule: Rule,
 }
 
-/// How often a field may stand and when it is written.
+/// How often a field may occur, and when it is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Once; a zero value is not written.
+    /// Once; a zero value is omitted.
     Implicit,
     /// Once; a zero value is written too.
     Explicit,
@@ -39,12 +39,12 @@ pub(super) enum Rule {
     Repeated,
 }
 
-/// The type of a value, as written in the `.proto` files.
+/// The type of a value, as in the `.proto` files.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     /// UTF-8 text.
     String,
-    /// A trace or span id of so many bytes: hexadecimal in JSON.
+    /// A trace or span id of this many bytes: hexadecimal in JSON.
     Id(usize),
     /// Base64 in JSON.
     Bytes,
@@ -113,9 +113,9 @@ use Kind::{
     UInt32, UInt64,
 };
 
-/// Bytes of a trace id.
+/// The type of trace ids.
 const TRACE: Kind = Id(16);
-/// Bytes of a span id.
+/// The type of span ids.
 const SPAN_ID: Kind = Id(8);
 
 // --- common, resource ---

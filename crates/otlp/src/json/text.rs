@@ -1,5 +1,5 @@
-//! **What**: a tokenizer over JSON text (RFC 8259) that is known to be UTF-8. **Invariants**: moves forward only, looks
-//! at each byte once; strings without escapes are borrowed. **Not here**: what values mean (`decode`).
+//! A tokenizer for JSON text (RFC 8259) that is known to be UTF-8. It only moves forward and reads each byte once;
+//! strings without escapes are borrowed. `decode` interprets values.
 
 use memchr::memchr2;
 
@@ -13,22 +13,22 @@ pub(super) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// At the start of `bytes`.
+    /// Starts at the beginning of `bytes`.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
-    /// Bytes read so far.
+    /// Number of bytes read so far.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// An error here.
+    /// An error at the current position.
     pub(super) fn error(&self, what: &'static str) -> JsonError {
         JsonError { what, at: self.at }
     }
 
-    /// The next byte that is not white space; stays before it.
+    /// The next byte that is not white space, without consuming it.
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
             match self.bytes.get(self.at) {
@@ -38,19 +38,19 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Takes `wanted` if it is next.
+    /// Consumes `wanted` if it is next.
     pub(super) fn take(&mut self, wanted: u8) -> bool {
         let found = self.peek() == Some(wanted);
         self.at += usize::from(found);
         found
     }
 
-    /// Takes `wanted` or fails with `what`.
+    /// Consumes `wanted`, or fails with `what`.
     pub(super) fn expect(&mut self, wanted: u8, what: &'static str) -> Result<(), JsonError> {
         if self.take(wanted) { Ok(()) } else { Err(self.error(what)) }
     }
 
-    /// Only white space is left.
+    /// Fails unless only white space is left.
     pub(super) fn end(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             None => Ok(()),
@@ -58,8 +58,8 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Before an element of a list or object that `close` ends: true if there is one, false if it ended. The comma
-    /// is taken.
+    /// Advances to the next element of a list or object that `close` ends, consuming the comma. Returns false if the
+    /// end was reached and consumed.
     pub(super) fn element(&mut self, first: bool, close: u8) -> Result<bool, JsonError> {
         if self.take(close) {
             return Ok(false);
@@ -74,7 +74,7 @@ impl<'a> Text<'a> {
         Ok(true)
     }
 
-    /// Takes `null` if it is next.
+    /// Consumes `null` if it is next.
     pub(super) fn null(&mut self) -> Result<bool, JsonError> {
         if self.peek() != Some(b'n') {
             return Ok(false);
@@ -82,7 +82,7 @@ impl<'a> Text<'a> {
         self.word(b"null").map(|()| true)
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub(super) fn boolean(&mut self) -> Result<bool, JsonError> {
         match self.peek() {
             Some(b't') => self.word(b"true").map(|()| true),
@@ -100,7 +100,7 @@ impl<'a> Text<'a> {
         Ok(())
     }
 
-    /// The text of a number.
+    /// Reads the text of a number.
     pub(super) fn number(&mut self) -> Result<&'a [u8], JsonError> {
         self.peek();
         let rest = self.bytes.get(self.at..).unwrap_or_default();
@@ -109,7 +109,7 @@ impl<'a> Text<'a> {
         Ok(token)
     }
 
-    /// A key and its colon, unescaped; borrowed from the text if it has no escapes.
+    /// Reads a key and its colon. The key is unescaped, and borrowed from the text if it has no escapes.
     pub(super) fn key<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s [u8], JsonError>
     where
         'a: 's,
@@ -122,7 +122,7 @@ impl<'a> Text<'a> {
         Ok(key)
     }
 
-    /// A whole string, unescaped; borrowed from the text if it has no escapes.
+    /// Reads a whole string, unescaped; borrowed from the text if it has no escapes.
     pub(super) fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s [u8], JsonError>
     where
         'a: 's,
@@ -137,8 +137,8 @@ impl<'a> Text<'a> {
         Ok(scratch)
     }
 
-    /// The opening quote and the text up to the first escape or, if there is none, all of it (then `true`, and the
-    /// closing quote is taken).
+    /// Reads the opening quote and the text up to the first escape. If there is none, reads the whole string with its
+    /// closing quote and returns `true`.
     pub(super) fn string_start(&mut self) -> Result<(&'a [u8], bool), JsonError> {
         self.expect(b'"', "expected a string")?;
         let (run, stop) = self.run()?;
@@ -148,7 +148,8 @@ impl<'a> Text<'a> {
         Ok((run, stop == b'"'))
     }
 
-    /// After [`Text::string_start`] met an escape: the rest, appended to `out` if given, with the closing quote.
+    /// After [`Text::string_start`] found an escape: reads the rest with the closing quote, appending it to `out` if
+    /// given.
     pub(super) fn string_rest(&mut self, mut out: Option<&mut Vec<u8>>) -> Result<(), JsonError> {
         loop {
             let (run, stop) = self.run()?;
@@ -166,7 +167,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Text up to the next quote or backslash, which is not taken.
+    /// Reads text up to the next quote or backslash, which is not consumed.
     fn run(&mut self) -> Result<(&'a [u8], u8), JsonError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length =
@@ -180,7 +181,7 @@ impl<'a> Text<'a> {
         Ok((run, tail.first().copied().unwrap_or(b'"')))
     }
 
-    /// One escape, at its backslash.
+    /// Reads one escape, starting at its backslash.
     fn escape(&mut self) -> Result<char, JsonError> {
         let kind = self.bytes.get(self.at + 1).copied();
         let plain = match kind {
@@ -199,7 +200,7 @@ impl<'a> Text<'a> {
         Ok(plain)
     }
 
-    /// `\uXXXX`, or two of them for a pair of surrogates.
+    /// Reads `\uXXXX`, or two of them for a surrogate pair.
     fn escaped_unit(&mut self) -> Result<char, JsonError> {
         let lone = self.error("half of a surrogate pair");
         let first = self.hex_unit()?;
@@ -228,7 +229,7 @@ impl<'a> Text<'a> {
         Ok(unit)
     }
 
-    /// Takes any value, checking that it is JSON.
+    /// Skips any value, validating that it is JSON.
     pub(super) fn skip(&mut self) -> Result<(), JsonError> {
         let mut kinds: u64 = 0; // one bit per open container, the innermost lowest: 1 = object
         let mut depth = 0;
@@ -258,7 +259,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Takes a scalar or an empty container (`None`), or opens a container up to its first value (`Some(is object)`).
+    /// Reads a scalar or an empty container (`None`), or opens a container up to its first value (`Some(is object)`).
     fn skip_one(&mut self) -> Result<Option<bool>, JsonError> {
         match self.peek() {
             Some(b'{') => {

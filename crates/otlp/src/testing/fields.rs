@@ -1,4 +1,4 @@
-//! Every field of the protocol, by the official descriptors, and requests that hold a text in one of them.
+//! Every field of the protocol from the official descriptors, and requests with a text in one of them.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use crate::Signal;
 use crate::wire::put_bytes;
 
-/// A way from a request down to a message or field.
+/// The fields from a request down to a message or field.
 pub type Path<'a> = Vec<&'a ProtoField>;
 
-/// Fields of type string or bytes that `edit_text` does not visit, with the length of an id. The reason for all: an id
-/// of that length is no text, and one of another length is dropped like an unknown field.
+/// Fields of type string or bytes that `edit_text` does not visit, with the length of the id. An id of that length is
+/// not text, and one of another length is dropped like an unknown field.
 const IDS: [(&str, usize); 9] = [
     ("trace.v1.Span.trace_id", 16),
     ("trace.v1.Span.span_id", 8),
@@ -30,7 +30,7 @@ pub fn allowed(name: &str) -> Option<usize> {
     IDS.iter().find(|(field, _)| *field == name).map(|(_, length)| *length)
 }
 
-/// All ways down: to every field, values nested twice.
+/// The paths to every field, with values nested twice.
 pub fn paths(messages: &BTreeMap<String, Vec<ProtoField>>) -> Vec<(Signal, Path<'_>)> {
     let mut all = Vec::new();
     for (signal, name) in [
@@ -70,8 +70,8 @@ fn descend<'a>(
     }
 }
 
-/// Every request that holds `payload` in one field of type string or bytes: its signal, the field's full name, the way
-/// down to it, the bytes. Fields of ids are left out.
+/// Every request with `payload` in one field of type string or bytes: its signal, the field's full name, the path to
+/// it, and the bytes. Id fields are left out.
 pub fn requests_with(payload: &[u8]) -> Vec<(Signal, String, String, Vec<u8>)> {
     let messages = reachable();
     let texts = paths(&messages).into_iter().filter_map(|(signal, path)| {
@@ -82,7 +82,7 @@ pub fn requests_with(payload: &[u8]) -> Vec<(Signal, String, String, Vec<u8>)> {
     texts.collect()
 }
 
-/// A request with `payload` in the last field of `path`, and `beside(level)` after it in each message on the way.
+/// A request with `payload` in the last field of `path`, followed by `beside(level)` in each message on the path.
 pub fn wrap(path: &Path<'_>, payload: &[u8], beside: &dyn Fn(usize) -> Vec<u8>) -> Vec<u8> {
     let mut bytes = payload.to_vec();
     for (level, field) in path.iter().enumerate().rev() {
@@ -98,14 +98,14 @@ pub fn name(path: &Path<'_>) -> String {
     path.iter().map(|field| field.field.name()).collect::<Vec<_>>().join("/")
 }
 
-/// The descriptors of the crate `opentelemetry-proto`, without profiles and the collector's own.
+/// The descriptors of the crate `opentelemetry-proto`, without profiles and the Collector's own.
 pub fn official() -> FileDescriptorSet {
     let mut set = FileDescriptorSet::decode(opentelemetry_proto::DESCRIPTORS).expect("descriptors");
     set.file.retain(|file| !file.name().contains("profiles") && !file.name().contains("tracez"));
     set
 }
 
-/// One field of a message that the export requests can hold.
+/// One field of a message that the export requests can contain.
 pub struct ProtoField {
     /// Message type, e.g. `.opentelemetry.proto.trace.v1.Span`.
     pub message: String,

@@ -1,4 +1,4 @@
-//! No text can be forgotten: every place where the protocol allows text is tried, by the official descriptors.
+//! No text is missed: every place where the protocol allows text, according to the official descriptors, is tested.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ fn encode(payload: &Payload, unknown: UnknownFields) -> Encoded {
     payload.encode(unknown).expect("encodes")
 }
 
-/// Replaces the canary wherever it is shown; how often it was.
+/// Replaces the canary wherever it is visited; returns how often.
 fn replace(payload: &mut Payload) -> usize {
     let mut seen = 0;
     payload.edit_text(|_, text| {
@@ -38,7 +38,7 @@ fn replace(payload: &mut Payload) -> usize {
     seen
 }
 
-/// The message that the data plane knows under the protocol's name.
+/// The data plane's message for the protocol's name.
 fn msg(name: &str) -> Msg {
     match name.trim_start_matches(".opentelemetry.proto.") {
         "collector.trace.v1.ExportTraceServiceRequest" => Msg::TraceRequest,
@@ -79,7 +79,7 @@ fn msg(name: &str) -> Msg {
     }
 }
 
-/// Whether a rule fits what the protocol says of a field.
+/// Whether a rule matches the protocol's description of a field.
 fn fits(rule: Rule, field: &ProtoField) -> bool {
     let wire = match field.kind() {
         Type::Fixed64 | Type::Sfixed64 | Type::Double => FIXED64,
@@ -99,7 +99,7 @@ fn fits(rule: Rule, field: &ProtoField) -> bool {
     }
 }
 
-/// The table of the data plane knows every field of the protocol rightly, and no other.
+/// The data plane's table has the right rule for every field of the protocol, and no other field.
 #[test]
 fn schema_is_the_protocol() {
     for (message, fields) in &reachable() {
@@ -119,7 +119,7 @@ fn schema_is_the_protocol() {
     }
 }
 
-/// Every string and bytes field is visited, or stands on the list with a reason; what is replaced is gone.
+/// Every string and bytes field is visited or is on the list of exceptions; replaced text is gone.
 #[test]
 fn every_text_is_visited() {
     let messages = reachable();
@@ -131,7 +131,7 @@ fn every_text_is_visited() {
         let request = wrap(&path, CANARY.as_bytes(), &|_| Vec::new());
         let mut payload = parse(signal, &request, &path);
         if let Some(length) = allowed(&field.name()) {
-            // Of the right length it is an id; of another it could be text and does not leave.
+            // With the right length it is an id; with another it could be text, so it is not forwarded.
             let encoded = encode(&payload, UnknownFields::Drop);
             assert!(!contains(&encoded.bytes, CANARY) && encoded.unknown_dropped == 1, "{}", name(&path));
             assert_eq!(encode(&payload, UnknownFields::Keep).bytes, request);
@@ -148,7 +148,7 @@ fn every_text_is_visited() {
     }
 }
 
-/// The place says which kind of text it is and under which keys it stands.
+/// The place has the right kind and keys.
 #[test]
 fn places() {
     let messages = reachable();
@@ -178,8 +178,7 @@ fn places() {
     }
 }
 
-/// A field that no schema knows, in every message at every level, leaves with Keep and never with Drop, also beside
-/// edits.
+/// An unknown field, in every message at every level, is kept with Keep and dropped with Drop, also next to edits.
 #[test]
 fn unknown_fields() {
     let messages = reachable();
@@ -230,8 +229,8 @@ fn unknown_numbers() {
     }
 }
 
-/// A second occurrence of any field on the way, or another member of its oneof, hides nothing: the canary in the first
-/// occurrence is replaced or gone.
+/// A second occurrence of any field on the path, or another member of its oneof, hides nothing: the canary in the
+/// first occurrence is replaced or gone.
 #[test]
 fn second_occurrences() {
     let messages = reachable();

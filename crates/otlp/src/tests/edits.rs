@@ -45,7 +45,7 @@ fn set(attributes: &mut Vec<KeyValue>, key: &str, value: &str) {
 }
 
 proptest! {
-    /// Without edits the bytes come out as they went in, whatever becomes of unknown fields.
+    /// Without edits the bytes stay the same, with either treatment of unknown fields.
     #[test]
     fn identity(traces in traces(), logs in logs(), metrics in metrics()) {
         let requests =
@@ -56,7 +56,7 @@ proptest! {
             let mut payload = payload;
             payload.edit_text(|_, _| TextEdit::Keep);
             prop_assert!(!payload.is_edited());
-            // The same text put in its place changes nothing either.
+            // Replacing a text by itself changes nothing either.
             payload.edit_text(|place, text| match place.kind {
                 PlaceKind::Binary | PlaceKind::Entry { .. } => TextEdit::Keep,
                 _ => TextEdit::Replace(text.to_owned()),
@@ -97,7 +97,7 @@ proptest! {
         }
         let bytes = encode(&payload);
         prop_assert!(ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap() == request);
-        // And it reads back as what the edited payload said.
+        // It also reads back as the edited payload did.
         let again = parse(Signal::Traces, &bytes);
         let texts = |payload: &Payload| -> Vec<String> {
             payload.nodes().map(|node| payload.get_str(node, &one).unwrap_or("-").to_owned()).collect()
@@ -106,7 +106,7 @@ proptest! {
         prop_assert_eq!(encode(&again), bytes);
     }
 
-    /// Removed spans go, and so do scopes and resources that lose their last one.
+    /// Removed spans are dropped, and so are scopes and resources that lose their last one.
     #[test]
     fn removed(mut request in traces(), mask in any::<u64>()) {
         let payload = parse(Signal::Traces, &request.encode_to_vec());
@@ -179,8 +179,8 @@ fn present(payload: &Payload, node: Node) -> Vec<(&str, &str)> {
     payload.attributes(node).map(|attribute| (attribute.key, attribute.value.as_str().unwrap_or("?"))).collect()
 }
 
-/// A slot is as wide as asked, is found in the output wherever it was set, and is not shown to text edits; setting the
-/// key again makes it an ordinary attribute.
+/// A slot has the requested width, is found in the output wherever it was set, and is not visited by text edits;
+/// setting the key again makes it an ordinary attribute.
 #[test]
 fn slots() {
     let mut payload = parse(Signal::Traces, &one_span(&[("ref", "old")]).encode_to_vec());
@@ -214,7 +214,7 @@ fn slots() {
     assert_eq!(again.attributes(span).filter(|attribute| attribute.key == "ref").count(), 1);
 }
 
-/// Every occurrence of a doubled key is read, replaced and removed; the last one is what `get` gives.
+/// Every occurrence of a duplicate key is read, replaced and removed; `get` returns the last one.
 #[test]
 fn doubled_keys() {
     let request = one_span(&[("a", "1"), ("b", "2"), ("a", "3")]);
@@ -234,7 +234,7 @@ fn doubled_keys() {
     assert_eq!(encode(&other), request.encode_to_vec());
 }
 
-/// One occurrence is renamed, replaced or removed by its handle, and keeps its place and its value.
+/// One occurrence is renamed, replaced or removed by its handle, and keeps its position and value.
 #[test]
 fn by_handle() {
     let mut payload = parse(Signal::Traces, &one_span(&[("a", "1"), ("b", "2"), ("c", "3")]).encode_to_vec());
@@ -257,7 +257,7 @@ fn by_handle() {
     assert_eq!(list.items().filter_map(|item| item.as_str()).collect::<Vec<_>>(), ["x", "z"]);
 }
 
-/// Texts that were added or edited before are shown as they are now; what a node lost is not shown.
+/// Texts that were added or edited are visited in their current form; removed ones are not visited.
 #[test]
 fn texts_of_now() {
     let mut payload = parse(Signal::Traces, &one_span(&[("a", "old"), ("b", "gone")]).encode_to_vec());
@@ -285,7 +285,7 @@ fn texts_of_now() {
     assert!(span.events.is_empty() && span.attributes.len() == 1);
 }
 
-/// An empty text removes a field; a field that the node's kind does not have is left alone.
+/// An empty text removes a field; a field that the node's kind does not have is ignored.
 #[test]
 fn fields() {
     let mut request = one_span(&[]);
@@ -312,7 +312,7 @@ fn fields() {
     assert!(decoded(&payload) == request);
 }
 
-/// A point, a metric or all of them can go; an emptied metric goes with its envelopes.
+/// A point, a metric or all of them can be removed; an emptied metric is dropped with its envelopes.
 #[test]
 fn removed_points() {
     let point = |time| NumberDataPoint { time_unix_nano: time, ..NumberDataPoint::default() };
@@ -371,7 +371,7 @@ fn foreign_handles() {
     assert!(encode(&payload).is_empty());
 }
 
-/// Entries of maps can be taken out at every level, and bytes that are no text be replaced; what is beside them stays.
+/// Map entries can be removed at every level, and bytes that are not text replaced; their neighbours stay.
 #[test]
 fn entries_go_and_bytes_are_replaced() {
     let text = |text: &str| AnyValue { value: Some(Any::StringValue(text.into())) };

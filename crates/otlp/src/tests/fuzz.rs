@@ -1,6 +1,5 @@
-//! The bodies of the fuzz targets of the data plane (`tests/fuzz/bodies`) over requests that a seed has changed: short
-//! enough for every run. What is searched at length is the nightly part `fuzz`; the other targets are run by
-//! `tests/it/fuzz.rs`.
+//! Runs the bodies of the data plane's fuzz targets (`tests/fuzz/bodies`) on seeded mutations of requests, briefly
+//! enough for every test run. The nightly part `fuzz` searches at length; `tests/it/fuzz.rs` runs the other targets.
 
 #![allow(unreachable_pub, reason = "shared with the fuzz targets")]
 
@@ -26,17 +25,17 @@ mod smoke;
 
 use smoke::smoke;
 
-/// The first byte of an input that picks this signal.
+/// The first byte of an input that selects this signal.
 fn pick(signal: Signal) -> u8 {
     Signal::ALL.iter().position(|one| *one == signal).and_then(|at| u8::try_from(at).ok()).unwrap()
 }
 
-/// Requests of all kinds: every field once, and some of each signal as the property tests have them.
+/// Requests of all kinds: every field once, and samples of each signal from the property tests.
 fn requests() -> Vec<(Signal, Vec<u8>)> {
     fn some<M: Message>(strategy: impl Strategy<Value = M>, signal: Signal, to: &mut Vec<(Signal, Vec<u8>)>) {
         let mut runner = TestRunner::deterministic();
         let made = (0..40).map(|_| strategy.new_tree(&mut runner).unwrap().current().encode_to_vec());
-        // as long as an input of a fuzzer is
+        // the length limit of fuzzer inputs
         to.extend(made.filter(|wire| wire.len() < 4_096).map(|wire| (signal, wire)));
     }
     let mut all: Vec<_> =
@@ -51,7 +50,7 @@ fn behind(head: &[u8], wire: &[u8]) -> Vec<u8> {
     [head, wire].concat()
 }
 
-/// Any bytes as a request: what prost refuses we refuse, and what it reads we read.
+/// Any bytes as a request: it is accepted and refused as by prost, with the same contents.
 #[test]
 fn parsing() {
     let examples: Vec<_> = requests().iter().map(|(signal, wire)| behind(&[pick(*signal)], wire)).collect();
@@ -61,7 +60,7 @@ fn parsing() {
     smoke(4_000, &examples, otlp_parse::body);
 }
 
-/// Any edits of any request: what the payload says is what a reader of its bytes sees.
+/// Any edits of any request: the payload reads the same as its encoded bytes.
 #[test]
 fn editing() {
     let dice = SeededRng::new(1);

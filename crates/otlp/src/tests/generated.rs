@@ -1,5 +1,4 @@
-//! `proto/` is the protocol, `gen/` is what is generated from it, `schema.rs` is what the data plane reads by: all
-//! equal.
+//! `proto/` equals the protocol, `gen/` equals the code generated from it, and `schema.rs` agrees with both.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +50,7 @@ fn flat_enum(prefix: &str, one: &EnumDescriptorProto, all: &mut BTreeMap<String,
     }
 }
 
-/// proto/ has every field and enum value of the protocol, with the same number and type, and nothing else.
+/// `proto/` has every field and enum value of the protocol, with the same number and type, and nothing else.
 #[test]
 fn proto_is_the_protocol() {
     let (own, official) = (flat(&own()), flat(&official()));
@@ -62,7 +61,7 @@ fn proto_is_the_protocol() {
     assert_eq!(own.len(), official.len());
 }
 
-/// gen/ is what proto/ generates. `TOLLGATE_UPDATE=1` rewrites it.
+/// `gen/` is the code generated from `proto/`. `TOLLGATE_UPDATE=1` rewrites it.
 #[test]
 fn gen_is_generated() {
     let scratch = tempfile::tempdir().expect("scratch folder");

@@ -1,4 +1,4 @@
-//! Bytes that are wrong, by chance or on purpose: refused, or the same to us as to prost.
+//! Invalid bytes, random or crafted: refused, or read as prost reads them.
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -79,7 +79,7 @@ proptest! {
         against_prost::<ExportMetricsServiceRequest>(Signal::Metrics, &change(request.encode_to_vec(), &changes));
     }
 
-    /// Noise.
+    /// Random bytes.
     #[test]
     fn noise(bytes in vec(any::<u8>(), 0..40)) {
         against_prost::<ExportTraceServiceRequest>(Signal::Traces, &bytes);
@@ -89,10 +89,10 @@ proptest! {
 }
 
 proptest! {
-    // three signals and up to forty edits a case: these took as long as all others together
+    // three signals and up to forty edits per case took as long as all other tests together
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Any edits in any order: what the payload says of itself is what a reader of its bytes sees.
+    /// Any edits in any order: the payload reads the same as its encoded bytes.
     #[test]
     fn edited_at_random(
         traces in traces(), logs in logs(), metrics in metrics(), steps in vec(any::<[u8; 4]>().prop_map(Step), 0..40),
@@ -103,7 +103,7 @@ proptest! {
     }
 }
 
-/// `body` in the attribute of a span.
+/// `any_value` in an attribute of a span.
 fn in_attribute(any_value: &[u8]) -> Vec<u8> {
     [2, 9, 2, 2, 1].iter().fold(any_value.to_vec(), |inner, number| {
         let mut outer = Vec::new();
@@ -116,7 +116,7 @@ fn error(bytes: &[u8]) -> &'static str {
     Payload::parse(Signal::Traces, Bytes::copy_from_slice(bytes)).map(|_| "taken").unwrap_or_else(|error| error.what)
 }
 
-/// Each kind of damage has its own answer, and none quotes what it found.
+/// Each kind of damage has its own error, and none quotes the bytes.
 #[test]
 fn refusals() {
     let cases: [(&[u8], &str); 13] = [
@@ -142,7 +142,7 @@ fn refusals() {
     assert_eq!(error(&in_attribute(&[0x3a, 2, 0xc3, 0x28])), "taken");
 }
 
-/// Lists and maps nest as deep as the limit says, and no deeper; a very deep one does not use up the stack.
+/// Lists and maps may nest up to the limit, and no deeper; very deep nesting does not exhaust the stack.
 #[test]
 fn depth() {
     let nest = |levels: usize| {
@@ -169,7 +169,7 @@ fn depth() {
     assert_eq!(payload.encode(UnknownFields::Drop).expect("encodes").bytes, nest(MAX_DEPTH));
 }
 
-/// `record`, a log record's body, in a request.
+/// A request with this log record.
 fn record(record: Vec<u8>) -> Bytes {
     let request = [2, 2, 1].iter().fold(record, |inner, number| {
         let mut outer = Vec::new();
@@ -202,7 +202,7 @@ fn repetition_is_linear() {
     assert!(payload.encode(UnknownFields::Drop).expect("encodes").bytes.len() < 100_000 * 12);
 }
 
-/// Nobody repeats a singular field dozens of times but to make each look at it slow: refused.
+/// Dozens of occurrences of a singular field serve only to slow down every access, so they are refused.
 #[test]
 fn a_field_that_stands_too_often() {
     let names = |count: usize| record([0x62, 1, b'n'].repeat(count));
@@ -211,8 +211,8 @@ fn a_field_that_stands_too_often() {
     assert_eq!(error.what, "a field stands too often");
 }
 
-/// A node with very many attributes answers by key as one with few does, also when each of them is asked for, set,
-/// renamed and removed: in linear time.
+/// A node with very many attributes behaves like one with few, also when each attribute is read, set, renamed and
+/// removed: in linear time.
 #[test]
 fn many_attributes() {
     const MANY: u32 = 100_000;
@@ -230,7 +230,7 @@ fn many_attributes() {
         assert!(payload.get(node, &key(number)).is_some());
     }
     assert!(payload.get(node, &key(MANY)).is_none());
-    // The first ten keys stand twice.
+    // The first ten keys occur twice.
     assert_eq!(payload.remove(node, &key(3)), 2);
     payload.set(node, &key(4), OwnedValue::Int(4));
     assert_eq!(payload.remove(node, &key(4)), 1);
@@ -244,7 +244,7 @@ fn many_attributes() {
     }
     assert!(payload.get(node, &old).is_none());
     assert_eq!(payload.remove(node, "new"), 1);
-    // Every key becomes the same; each is still found once.
+    // All keys become equal; every attribute is still found once.
     payload.edit_text(|_, _| TextEdit::Replace("[EMAIL]".into()));
     assert!(payload.get(node, "[EMAIL]").is_some() && payload.get(node, &key(9)).is_none());
     let left = payload.attributes(node).count();
@@ -254,7 +254,7 @@ fn many_attributes() {
     assert_eq!(again.attributes(node).count(), left);
 }
 
-/// Two bytes on the wire make a span: what is kept about each is far larger, so their number has a limit.
+/// Two bytes on the wire make a span, but the index keeps far more about each, so their number is limited.
 #[test]
 fn a_flood_of_empty_items_is_refused() {
     let spans = |count: usize| {

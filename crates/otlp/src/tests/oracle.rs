@@ -11,22 +11,22 @@ pub(crate) fn against_prost<M: Message + Default>(signal: Signal, bytes: &[u8]) 
     let payload = match Payload::parse(signal, Bytes::copy_from_slice(bytes)) {
         Ok(payload) => payload,
         Err(error) => {
-            // We refuse what prost refuses, and groups, values that nest too deep, what stands too often.
+            // The data plane refuses what prost refuses, and also groups, too deep values and too frequent fields.
             let own = ["groups are not allowed", "values nest too deep", "a field stands too often"];
             let stricter = own.contains(&error.what);
             assert!(official.is_err() || stricter, "{error}");
             return;
         }
     };
-    // prost counts depth in messages, to 100; that is fewer than 64 values.
+    // prost limits the depth to 100 messages, which is fewer than 64 values.
     let Ok(official) = official else {
         assert!(deep(&payload), "prost refuses what we take");
         return;
     };
     let encoded = payload.encode(UnknownFields::Keep).expect("encodes").bytes;
-    // Compared as bytes: a NaN does not equal itself.
+    // Compared as bytes, because a NaN does not equal itself.
     assert!(M::decode(encoded.as_slice()).expect("decodes").encode_to_vec() == official.encode_to_vec());
-    // Encoding what was parsed from an encoding changes nothing more.
+    // Parsing and encoding the result again changes nothing.
     for unknown in [UnknownFields::Keep, UnknownFields::Drop] {
         let once = payload.encode(unknown).expect("encodes").bytes;
         let again = Payload::parse(signal, once.clone().into()).expect("parses");
@@ -46,7 +46,7 @@ fn deep(payload: &Payload) -> bool {
     json.matches(['[', '{']).count() > 20
 }
 
-/// One edit, made of random bytes: what, where, key, more.
+/// One edit, made of random bytes: operation, node, key, argument.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step(pub(crate) [u8; 4]);
 
@@ -107,7 +107,8 @@ fn step(payload: &mut Payload, Step([what, place, key, more]): Step) {
     }
 }
 
-/// Edits `bytes`, if they are a request, step by step; at the end what the payload says is what its bytes say.
+/// Applies the steps to `bytes`, if they are a request; afterwards the payload must read the same as its encoded
+/// bytes.
 pub(crate) fn edited(signal: Signal, bytes: &[u8], steps: &[Step]) {
     let Ok(mut payload) = Payload::parse(signal, Bytes::copy_from_slice(bytes)) else { return };
     for one in steps {
@@ -123,7 +124,7 @@ pub(crate) fn edited(signal: Signal, bytes: &[u8], steps: &[Step]) {
     }
 }
 
-/// Both say the same of every item, what it holds and what holds it.
+/// Asserts that both agree on every item, its contents and its ancestors.
 fn agree(payload: &Payload, again: &Payload) {
     assert_eq!(payload.item_count(), payload.items().count());
     assert_eq!(payload.item_count(), again.item_count());

@@ -1,4 +1,4 @@
-//! What is read equals what prost decodes.
+//! Values read equal those that prost decodes.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -28,7 +28,7 @@ pub(super) fn owned(value: Value<'_>) -> AnyValue {
     AnyValue { value }
 }
 
-/// prost's struct with absent values as empty ones: the difference has no meaning and views do not show it.
+/// prost's struct with absent values replaced by empty ones: the difference has no meaning, and views do not show it.
 fn plain(value: Option<&AnyValue>) -> AnyValue {
     let Some(AnyValue { value: Some(value) }) = value else { return AnyValue { value: None } };
     let entry = |entry: &KeyValue| KeyValue { value: Some(plain(entry.value.as_ref())), ..entry.clone() };
@@ -50,7 +50,7 @@ fn expected(attributes: &[KeyValue]) -> Vec<(String, AnyValue)> {
     attributes.iter().map(|attribute| (attribute.key.clone(), plain(attribute.value.as_ref()))).collect()
 }
 
-/// One attribute whose KeyValue has this body, on one span.
+/// One span with one attribute whose KeyValue has this body.
 fn request_with(key_value: &[u8]) -> Vec<u8> {
     [9, 2, 2, 1].iter().fold(key_value.to_vec(), |inner, number| {
         let mut outer = Vec::new();
@@ -138,7 +138,7 @@ proptest! {
         prop_assert!(items.next().is_none());
     }
 
-    /// Points of all five kinds stand under their metric, exemplars under their point.
+    /// Points of all five kinds are children of their metric, exemplars of their point.
     #[test]
     fn points(request in metrics()) {
         use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -168,7 +168,7 @@ proptest! {
         }
     }
 
-    /// A KeyValue that repeats its fields, and values with several members, read and leave as prost merges them.
+    /// A KeyValue with repeated fields, and values with several members, are read and encoded as prost merges them.
     #[test]
     fn merged(one in attributes(), other in attributes(), extra in value()) {
         for (one, other) in one.iter().zip(&other) {
@@ -176,7 +176,7 @@ proptest! {
             body.extend(other.encode_to_vec());
             if let Some(extra) = &extra {
                 put_bytes(&mut body, 2, &extra.encode_to_vec());
-                // The same once more within a list, so that what is repeated stands deeper.
+                // The same again within a list, so that the repetition is nested.
                 let mut list = Vec::new();
                 put_bytes(&mut list, 1, &[extra.encode_to_vec(), extra.encode_to_vec()].concat());
                 let mut any = Vec::new();
@@ -191,7 +191,7 @@ proptest! {
             for unknown in [UnknownFields::Keep, UnknownFields::Drop] {
                 let bytes = payload.encode(unknown).expect("encodes").bytes;
                 prop_assert!(first_attributes(&bytes) == right);
-                // Merged once, it stays as it is.
+                // Once merged, it stays unchanged.
                 let again = parse(Signal::Traces, &bytes);
                 prop_assert!(!again.is_edited());
             }
@@ -241,7 +241,7 @@ fn counts() {
     assert_eq!(Value::Int(1).as_bool(), None);
 }
 
-/// Values as JSON: compact, base64, non-finite as strings, entries in order.
+/// Values as JSON: compact, base64, non-finite numbers as strings, entries in order.
 #[test]
 fn json() {
     let texts = ["a\"b\\\n\u{1}é".to_owned(), String::new()];

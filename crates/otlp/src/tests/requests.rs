@@ -33,7 +33,7 @@ fn decode(bytes: &[u8]) -> ExportTraceServiceRequest {
 }
 
 proptest! {
-    /// A split loses, changes, doubles and reorders nothing, for any limit; parts keep to it where they can.
+    /// A split loses, changes, duplicates and reorders nothing, for any limit; parts keep to the limit if possible.
     #[test]
     fn splits(request in traces(), max in 1..4000_usize) {
         let bytes = Bytes::from(request.encode_to_vec());
@@ -49,7 +49,7 @@ proptest! {
             all.extend(spans);
         }
         prop_assert!(all == flat(&request));
-        // Merged again it is the same.
+        // Merging restores the request.
         prop_assert!(flat(&decode(&merge(&parts))) == flat(&request));
         let count = |part: &Bytes| count_items(Signal::Traces, part).expect("counts");
         prop_assert_eq!(parts.iter().map(count).sum::<u64>(), count(&bytes));
@@ -69,7 +69,7 @@ proptest! {
     }
 }
 
-/// Ten thousand small spans under one resource make parts close to the limit, not one part a span.
+/// Ten thousand small spans under one resource make parts close to the limit, not one part per span.
 #[test]
 fn split_fills_its_parts() {
     let spans = (0..10_000).map(|n| Span { name: format!("span {n}"), ..Span::default() }).collect();
@@ -83,7 +83,7 @@ fn split_fills_its_parts() {
     assert!(flat(&decode(&merge(&parts))).len() == 10_000);
 }
 
-/// One metric with many points is divided when it does not fit alone, and keeps its name in every part.
+/// A metric with many points is divided if it does not fit alone, and keeps its name in every part.
 #[test]
 fn split_divides_a_metric() {
     use opentelemetry_proto::tonic::metrics::v1::{

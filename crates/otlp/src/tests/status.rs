@@ -1,4 +1,4 @@
-//! Replies against the official types.
+//! Compares replies with the official types.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::status::{
     response_to_protobuf,
 };
 
-/// A partial success has the bytes and the JSON of the official types, and is read back.
+/// A partial success has the bytes and the JSON of the official types, and decodes again.
 #[test]
 fn partial_success() {
     let partial = PartialSuccess { rejected: 3, message: "too \"old\"".into() };
@@ -30,7 +30,7 @@ fn partial_success() {
     );
 }
 
-/// Full success leaves partial_success unset, in both encodings, and an empty partial success reads as full.
+/// Full success leaves partial_success unset, in both encodings, and an empty partial success is read as full success.
 #[test]
 fn full_success() {
     assert!(response_to_protobuf(None).is_empty());
@@ -55,7 +55,7 @@ fn rpc_status() {
     );
 }
 
-/// BadRequest stands beside RetryInfo, in the bytes of the official types; RetryInfo is read back from among others.
+/// BadRequest next to RetryInfo has the bytes of the official types; RetryInfo is found among other details.
 #[test]
 fn rpc_status_details() {
     use tonic_types::{ErrorDetails, StatusExt};
@@ -83,7 +83,7 @@ fn rpc_status_details() {
     assert!(read_retry_info(b"\xff").is_err());
 }
 
-/// The table is complete, and only what OTLP lists is retried.
+/// The table is complete, and only the codes that OTLP lists are retried.
 #[test]
 fn retryable() {
     for (number, (code, name, _)) in CODES.iter().enumerate() {

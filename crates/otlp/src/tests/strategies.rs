@@ -1,5 +1,5 @@
-//! Random requests of all three signals, as official messages: every field set or not, whole ranges, texts that JSON
-//! escapes, lengths of one and two bytes, keys that stand twice.
+//! Random requests of all three signals as official messages: every field set or not, full ranges, texts that need
+//! JSON escapes, lengths of one and two bytes, duplicate keys.
 
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
@@ -22,7 +22,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-/// Short and often equal, any characters, what JSON escapes, lengths around 128.
+/// Short and often equal, any characters, characters that need escapes, lengths around 128.
 pub(crate) fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => "[a-c]{0,3}",
@@ -34,7 +34,7 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Few and short, so that they stand twice.
+/// Few and short, so that duplicates occur.
 pub(crate) fn key() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[a-d]", 1 => Just(String::new()), 1 => "[a-z.]{1,20}", 1 => text()]
 }
@@ -50,7 +50,7 @@ fn id(length: usize) -> impl Strategy<Value = Vec<u8>> {
 
 fn double() -> impl Strategy<Value = f64> {
     use proptest::num::f64::{NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
-    // Negative zero counts as absent for prost and not for us: not generated, a case of its own.
+    // Negative zero counts as absent in prost but not here, so it is not generated; a separate case covers it.
     let any =
         (NORMAL | POSITIVE | NEGATIVE | SUBNORMAL | ZERO).prop_map(|value| if value == 0.0 { 0.0 } else { value });
     prop_oneof![4 => any, 1 => Just(1.0), 1 => Just(1e21)]
@@ -68,7 +68,7 @@ fn leaf() -> impl Strategy<Value = Option<Any>> {
     ]
 }
 
-/// Absent now and then.
+/// Sometimes absent.
 pub(crate) fn value() -> impl Strategy<Value = Option<AnyValue>> {
     let leaf = leaf().prop_map(|value| AnyValue { value });
     let nested = leaf.prop_recursive(5, 24, 4, |inner| {

@@ -1,6 +1,6 @@
-//! **What**: the models of a public list while it is read ([`Gathered`]), and why a text is no list ([`NotAList`]).
-//! **Invariants**: what has no price, is free or can't be held exactly is left out and told. **Not here**: the lists'
-//! formats.
+//! [`Gathered`]: the models of a public list while it is read, and [`NotAList`]: why a text is not such a list. Models
+//! without a price, free ones and those whose price cannot be held exactly are skipped and reported. The formats are
+//! in the sibling modules.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::diff::flat;
 use crate::schema::{Model, Price, Rate};
 use crate::unit::{Fee, Unit};
 
-/// Why a text is no price list of its format.
+/// Why a text is not a price list of its format.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotAList {
-    /// It is not JSON, or not of the shape.
+    /// The text is not JSON, or not of the expected shape.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// It has no list of providers.
+    /// The text has no list of providers.
     #[error("no providers")]
     NoProviders,
 }
 
-/// Gathers models while a list is read.
+/// Collects models while a list is read.
 #[derive(Default)]
 pub(super) struct Gathered {
     pub(super) providers: BTreeMap<String, BTreeMap<String, Model>>,
@@ -33,13 +33,13 @@ impl Gathered {
         self.skipped.push((id.to_owned(), why));
     }
 
-    /// A word that nothing here stands for.
+    /// Counts a price key or rule that has no equivalent in our schema.
     pub(super) fn unread(&mut self, word: &str) {
         let seen = self.unread.entry(word.to_owned()).or_default();
         *seen = seen.saturating_add(1);
     }
 
-    /// A model of a provider; one without any price, or free of charge, is left out.
+    /// Adds a model of a provider; models without any price, or free of charge, are skipped.
     pub(super) fn add(&mut self, provider: &str, mut model: Model) {
         let name = format!("{provider}/{}", model.id);
         let priced = |rate: &Rate| !rate.price.is_empty();
@@ -69,12 +69,12 @@ fn exact(text: &str) -> bool {
     Decimal::parse(text).is_some_and(|decimal| !decimal.is_negative() && decimal.per_unit(1_000_000).is_some())
 }
 
-/// Puts a price under a unit's word.
+/// Inserts the price of a unit.
 pub(super) fn put(price: &mut Price, unit: Unit, text: String) {
     price.insert(unit.as_str().to_owned(), text);
 }
 
-/// Puts a fee under its word.
+/// Inserts a fee.
 pub(super) fn put_fee(fees: &mut Price, fee: Fee, text: String) {
     fees.insert(fee.as_str().to_owned(), text);
 }

@@ -1,6 +1,6 @@
-//! **What**: genai-prices' data: providers, models with matching clauses, windows by date, prices by time of day and by
-//! circumstances. **Invariants**: `equals` gives an id, `starts_with` the id it begins with and never a prefix; of
-//! entries that hold at a time the last one wins, as there.
+//! Reads genai-prices' data: providers, models with match clauses, windows by date, prices by time of day and by
+//! circumstances. An `equals` clause gives an id; `starts_with` gives the id it begins with, never a prefix. If
+//! several entries apply at a time, the last one wins, as in genai-prices.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
     Ok(())
 }
 
-/// Ids of a clause; what is not an id is left to the date rules of the look-up.
+/// Collects the ids of a clause; other conditions are only counted.
 fn clauses(raw: &RawValue, ids: &mut Vec<String>, out: &mut Gathered) {
     let Some(clause) = object(raw) else { return };
     if let Some(id) = clause.get("equals").and_then(|raw| text(raw)) {
@@ -77,7 +77,7 @@ fn clauses(raw: &RawValue, ids: &mut Vec<String>, out: &mut Gathered) {
     }
 }
 
-/// Prices and circumstances without a word of ours, wherever they stand in a model.
+/// Counts prices and circumstances that have no equivalent in our schema, anywhere in a model.
 fn unread(model: &RawValue, out: &mut Gathered) {
     let Some(entry) = object(model) else { return };
     for (word, raw) in &entry {
@@ -100,7 +100,7 @@ fn unread(model: &RawValue, out: &mut Gathered) {
     }
 }
 
-/// Windows by their first day; prices by time of day become adjustments of the window they stand in.
+/// Windows by their first day; prices by time of day become adjustments of every window.
 fn rates(entry: &Object) -> Vec<Rate> {
     let Some(raw) = entry.get("prices") else { return Vec::new() };
     let mut windows: BTreeMap<Option<String>, Rate> = BTreeMap::new();
@@ -122,7 +122,7 @@ fn rates(entry: &Object) -> Vec<Rate> {
             }
         }
     }
-    // the first entry that names a unit decides with us, the last one there
+    // with us the first entry that names a unit wins, in genai-prices the last
     by_clock.reverse();
     let variants = variants(entry);
     let starts: Vec<Option<String>> = windows.keys().cloned().collect();
@@ -200,7 +200,7 @@ fn rate(prices: &Object) -> Rate {
     rate.tiers = tiers
         .into_iter()
         .map(|(start, price)| match start {
-            // a limit that is inclusive, written as exclusive
+            // an inclusive limit, written there as an exclusive one
             199_999 => Tier { over_input: None, at_least_input: Some(200_000), price },
             _ => Tier { over_input: Some(start), at_least_input: None, price },
         })

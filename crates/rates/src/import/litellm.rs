@@ -1,5 +1,5 @@
-//! **What**: LiteLLM's map: one object per id, USD per token. **Invariants**: exact ids, a region's own rows
-//! (`eu/gpt-4o`, `us-east-1/…`) included; `deprecation_date` ends nothing.
+//! Reads LiteLLM's map: one object per id, prices in USD per token. Ids are exact, including rows of single regions
+//! (`eu/gpt-4o`, `us-east-1/…`). `deprecation_date` is ignored: it does not end a price.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::unit::Unit;
 use super::gathered::{Gathered, NotAList, put};
 use super::raw::{Object, count, decimal, list, object, text};
 
-/// Its providers and ours.
+/// LiteLLM's provider keys and ours.
 const PROVIDERS: &[(&str, &str)] = &[
     ("text-completion-openai", "openai"),
     ("azure_ai", "azure"),
@@ -31,7 +31,7 @@ const PROVIDERS: &[(&str, &str)] = &[
     ("voyage", "voyageai"),
 ];
 
-/// Its words for a price per token.
+/// LiteLLM's keys for prices per token.
 const UNITS: &[(&str, Unit)] = &[
     ("input_cost_per_token", Unit::Input),
     ("output_cost_per_token", Unit::Output),
@@ -48,7 +48,7 @@ const UNITS: &[(&str, Unit)] = &[
     ("output_cost_per_video_token", Unit::OutputVideo),
 ];
 
-/// Ends of its words that ask for circumstances.
+/// Suffixes of LiteLLM's keys that set circumstances.
 const CIRCUMSTANCES: &[(&str, &str, &str)] = &[
     ("_flex", "service_tier", "flex"),
     ("_priority", "service_tier", "priority"),
@@ -69,7 +69,7 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
         let key = PROVIDERS.iter().find(|(theirs, _)| *theirs == named).map_or(named.as_str(), |(_, ours)| ours);
         let provider = if vertex { "google" } else { key };
         let bare = bare(id, &named);
-        // sold by the hour or month, whatever was called
+        // commitments are sold by the hour or month, regardless of calls
         if bare.contains("commitment/") {
             out.skip(id, "a commitment, not a call");
             continue;
@@ -88,7 +88,7 @@ pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
     Ok(())
 }
 
-/// Whether a word is one of ours, tails included.
+/// Whether a key has an equivalent here, suffixes included.
 fn known(word: &str) -> bool {
     let tail = CIRCUMSTANCES.iter().find_map(|(tail, _, _)| word.strip_suffix(tail));
     let (word, _) = above(tail.unwrap_or(word));
@@ -103,7 +103,7 @@ fn bare<'i>(id: &'i str, named: &str) -> &'i str {
     }
 }
 
-/// Prices by the size of the prompt that they begin above.
+/// Prices by the prompt size above which they apply.
 type Tiers = BTreeMap<u64, Price>;
 
 fn rate(entry: &Object) -> Rate {
@@ -136,8 +136,8 @@ fn rate(entry: &Object) -> Rate {
     rate
 }
 
-/// `[{range: [0, 32000], input_cost_per_token: …}, …]`: the first is the list price, the others begin above their lower
-/// end.
+/// `[{range: [0, 32000], input_cost_per_token: …}, …]`: the range from 0 is the list price; the others apply above
+/// their lower bound.
 fn ranged(ranges: &[Box<RawValue>], base: &mut Price, tiers: &mut Tiers) {
     for range in ranges.iter().filter_map(|raw| object(raw)) {
         let ends = range.get("range").and_then(|raw| list(raw)).unwrap_or_default();
@@ -164,7 +164,7 @@ fn tiers_of(tiers: BTreeMap<u64, Price>) -> Vec<Tier> {
     tiers.into_iter().map(|(over, price)| Tier { over_input: Some(over), at_least_input: None, price }).collect()
 }
 
-/// `…_above_200k_tokens` and the limit.
+/// Splits `…_above_200k_tokens` into the key and the limit.
 fn above(word: &str) -> (&str, Option<u64>) {
     let found = word.strip_suffix("k_tokens").and_then(|rest| rest.rsplit_once("_above_"));
     match found.and_then(|(word, limit)| Some((word, limit.parse::<u64>().ok()?))) {

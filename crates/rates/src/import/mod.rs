@@ -1,7 +1,7 @@
-//! **What**: public price lists made into our schema: LiteLLM's map, genai-prices' data, models.dev's. **Why**: nobody
-//! keeps thousands of prices by hand. **Invariants**: numbers are read as the text that stands there, never through
-//! floats; what can't be held or is free is left out and told; a window of the past is never edited. **Not here**:
-//! whether what came may be believed (`diff`), files and arguments (`cli/rates`).
+//! Converts public price lists into our schema: LiteLLM's map, genai-prices' data, models.dev's list.
+//! Numbers are read as text, never through floats. Prices that cannot be held exactly and free models are skipped and
+//! reported. Windows of the past are never changed. `diff` decides whether imported prices are plausible; `cli/rates`
+//! handles files and arguments.
 
 mod gathered;
 mod genai_prices;
@@ -30,7 +30,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// By its name on the command line.
+    /// The format with this name on the command line.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "litellm" => Some(Self::LiteLlm),
@@ -40,7 +40,7 @@ impl Format {
         }
     }
 
-    /// Its name.
+    /// The name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::LiteLlm => "litellm",
@@ -50,17 +50,17 @@ impl Format {
     }
 }
 
-/// A list that was read.
+/// An imported list.
 pub struct Imported {
-    /// As a table.
+    /// The list as a table.
     pub source: Source,
-    /// Entries left out: id, why.
+    /// Skipped entries: id and reason.
     pub skipped: Vec<(String, &'static str)>,
-    /// Words of prices and rules that tables here have no word for, and how often they stood there.
+    /// Keys of prices and rules without an equivalent in our schema, and their number of occurrences.
     pub unread: BTreeMap<String, usize>,
 }
 
-/// Providers that sell models of their own: one of them may be meant where no provider is told.
+/// Providers that sell their own models: only these are considered if a call names no provider.
 const VENDORS: [&str; 17] = [
     "anthropic",
     "openai",
@@ -82,7 +82,7 @@ const VENDORS: [&str; 17] = [
 ];
 
 impl Gathered {
-    /// The table; ids that two models claim stay with the first.
+    /// Builds the table; an id that two models claim stays with the first.
     fn source(mut self, format: Format, text: &str, version: &str) -> Imported {
         let mut providers = BTreeMap::new();
         for (key, models) in std::mem::take(&mut self.providers) {
@@ -129,10 +129,10 @@ impl Gathered {
     }
 }
 
-/// Reads a public list.
+/// Reads a public list. `version` becomes the version of the table.
 ///
 /// # Errors
-/// It is no such list.
+/// The text is not a list of this format.
 pub fn import(format: Format, text: &str, version: &str) -> Result<Imported, RatesError> {
     let mut gathered = Gathered::default();
     let read = match format {
@@ -148,8 +148,8 @@ pub fn import(format: Format, text: &str, version: &str) -> Result<Imported, Rat
 }
 
 impl Source {
-    /// This table with what `new` lists: a changed price closes the open window at `at` (RFC 3339) and opens a new one;
-    /// models that `new` does not have stay as they are.
+    /// This table, updated with the models of `new`: a changed price closes the open window at `at` (RFC 3339) and
+    /// opens a new one. Models that `new` does not list stay as they are.
     pub fn with(&self, new: &Self, at: &str, version: &str) -> Self {
         let mut file = (*self.file).clone();
         version.clone_into(&mut file.version);
@@ -180,7 +180,7 @@ impl Source {
         Self { name: self.name.clone(), file: file.into(), digest, text: None }
     }
 
-    /// As JSON, a model a line.
+    /// The table as JSON, one model per line.
     pub fn to_json(&self) -> String {
         let mut head = (*self.file).clone();
         let providers = std::mem::take(&mut head.providers);
@@ -201,7 +201,7 @@ impl Source {
         out
     }
 
-    /// Prices of the newest window that both list, by `provider/id`: unit, ours, theirs; only where they differ.
+    /// Compares the prices of the newest windows of models that both tables list.
     pub fn differences(&self, other: &Self) -> Compared {
         let mut out = Compared::default();
         for (key, theirs) in &other.file.providers {
@@ -235,23 +235,23 @@ impl Source {
     }
 }
 
-/// Two tables side by side.
+/// The result of comparing two tables.
 #[derive(Debug, Default)]
 pub struct Compared {
-    /// Models that both list.
+    /// Number of models that both list.
     pub both: usize,
-    /// Of these, with equal list prices.
+    /// Number of these with equal list prices.
     pub equal: usize,
-    /// Models that only the other lists.
+    /// Number of models that only the other table lists.
     pub theirs_only: usize,
-    /// `provider/id`, unit, ours ("" = none), theirs.
+    /// Differing prices: `provider/id`, unit, ours ("" = none), theirs.
     pub differences: Vec<(String, String, String, String)>,
 }
 
-/// Closes the open window and opens a new one, if anything changed.
+/// Closes the open window and opens a new one, if any price changed.
 fn renew(known: &mut Model, new: &Model, at: &str) {
     let (Some(old), Some(now)) = (known.rates.last_mut(), new.rates.last()) else { return };
-    // what a list does not tell did not change
+    // prices that the list does not contain did not change
     let (before, after) = (flat(old), flat(now));
     let changed = after.iter().any(|(unit, text)| {
         let same = before

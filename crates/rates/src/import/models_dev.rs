@@ -1,4 +1,4 @@
-//! **What**: the list of models.dev: USD per million tokens, no history.
+//! Reads the list of models.dev: USD per million tokens, no history.
 
 use crate::schema::{Model, Price, Rate, Tier};
 use crate::unit::Unit;

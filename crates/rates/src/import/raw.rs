@@ -1,4 +1,4 @@
-//! **What**: JSON read piece by piece, so that a number keeps the text that stands in the file.
+//! Reads JSON piece by piece, so that numbers keep the text of the file.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::decimal::Decimal;
 
-/// An object.
+/// A JSON object with unparsed values.
 pub(super) type Object = BTreeMap<String, Box<RawValue>>;
 
 /// The entries of an object.
@@ -19,17 +19,17 @@ pub(super) fn list(raw: &RawValue) -> Option<Vec<Box<RawValue>>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// A text.
+/// A string.
 pub(super) fn text(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// A number, or a text that is one.
+/// A number, or a string that contains one.
 pub(super) fn decimal(raw: &RawValue) -> Option<Decimal> {
     Decimal::parse(raw.get().trim().trim_matches('"'))
 }
 
-/// A count.
+/// A number that is a count.
 pub(super) fn count(raw: &RawValue) -> Option<u64> {
     decimal(raw)?.to_string().parse().ok()
 }

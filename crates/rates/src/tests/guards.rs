@@ -1,4 +1,5 @@
-//! What a new table may not do though every text in it looks well: prices and meanings are compared, not texts.
+//! Tables that must be refused although every text in them looks plausible: prices and meanings are compared, not
+//! texts.
 
 use super::super::{Gravity, Source};
 
@@ -28,7 +29,7 @@ providers:
 
 const GPT_4O: &str = r#"{price: {input: "2.5", output: "10"}}"#;
 
-/// The worst finding of `new`, and all that is said.
+/// The worst finding for `new`, and the text of all findings.
 fn judged(old: &str, new: &str, accept: &[&str]) -> (Option<Gravity>, String) {
     let source = |text: &str| Source::parse("t.yaml", text).unwrap_or_else(|error| panic!("{}", error.0));
     let new = source(&new.replace("version: \"7\"", "version: \"8\""));
@@ -39,7 +40,7 @@ fn judged(old: &str, new: &str, accept: &[&str]) -> (Option<Gravity>, String) {
     (findings.iter().map(|finding| finding.gravity).max(), said.join("\n"))
 }
 
-/// Each pair of texts replaced in turn.
+/// Replaces each pair of texts in turn.
 fn with(pairs: &[(&str, &str)]) -> String {
     let mut text = OLD.to_owned();
     for (from, to) in pairs {
@@ -49,7 +50,7 @@ fn with(pairs: &[(&str, &str)]) -> String {
     text
 }
 
-/// `new` is refused with these words, and taken when `place` is accepted.
+/// Asserts that `new` is refused with these words, and accepted when `place` is.
 fn refused(old: &str, new: &str, place: &str, words: &str) {
     let (found, said) = judged(old, new, &[]);
     assert!(found == Some(Gravity::Refusal) && said.contains(words), "{words}: {found:?}\n{said}");
@@ -57,7 +58,7 @@ fn refused(old: &str, new: &str, place: &str, words: &str) {
     assert!(found < Some(Gravity::Refusal), "{place}: {said}");
 }
 
-/// Another measure multiplies every price; it is told once, not for each model.
+/// Another `per_tokens` changes every price; it is reported once, not for each model.
 #[test]
 fn another_measure_is_refused() {
     let (found, said) = judged(OLD, &with(&[("per_tokens: 1000000", "per_tokens: 1000")]), &[]);
@@ -66,7 +67,7 @@ fn another_measure_is_refused() {
     assert!(found == Some(Gravity::Refusal) && said.contains("openai/gpt-4o: from the beginning: input"), "{said}");
 }
 
-/// A price in the middle of the windows is a price, and one that ends is gone.
+/// A price in the middle of the windows is compared, and a window that ends counts as gone.
 #[test]
 fn windows_in_the_middle_are_compared() {
     let windows = |middle: &str| {
@@ -85,7 +86,7 @@ fn windows_in_the_middle_are_compared() {
     refused(OLD, &with(&[(GPT_4O, &ends)]), "openai/gpt-4o", "no price any more from 2027-01-01T00:00:00Z");
 }
 
-/// A new circumstance, factor, tier, unit or parent makes a price jump as much as a changed number does.
+/// A new circumstance, factor, tier, unit or parent may make a price jump just as a changed number does.
 #[test]
 fn circumstances_and_tiers_are_compared() {
     let week = "[mon, tue, wed, thu, fri, sat, sun]";
@@ -123,7 +124,7 @@ fn circumstances_and_tiers_are_compared() {
     refused(&old, &new, "openai/gpt-4o", "web_search would cost 31 instead of 10");
 }
 
-/// What the old table lists means the same model in the new one, whatever that costs.
+/// Ids that the old table lists mean the same model in the new one, whatever the price.
 #[test]
 fn meanings_are_compared() {
     let alias = "alias: {my-deployment: openai/gpt-4o";
@@ -176,7 +177,7 @@ fn meanings_are_compared() {
     }
 }
 
-/// What only adds, or makes a guess exact at a price that can be believed, is taken.
+/// A table is accepted if it only adds entries, or makes a guess exact at a plausible price.
 #[test]
 fn additions_are_taken() {
     let own = |price: &str| format!("fallback: [openai]\n    models: [{{id: gpt-4o, rates: [{{price: {price}}}]}}]");
@@ -191,7 +192,7 @@ fn additions_are_taken() {
             "- {id: gpt-4o-2031-01-01, rates: [{price: {input: \"2\", output: \"8\"}}]}\n      - {id: gpt-5-pro, ids: [gpt-5-pro]",
         )],
         &[("us: geo", "us: geo, eu: geo")],
-        // kept as it was
+        // the vanished model is kept
         &[(
             "      - {id: claude, rates: [{price: {input: \"3\", output: \"15\"}}]}",
             "      - {id: claude-2, rates: [{price: {input: \"3\", output: \"15\"}}]}",
@@ -200,12 +201,12 @@ fn additions_are_taken() {
         let (found, said) = judged(OLD, &with(pairs), &[]);
         assert!(found < Some(Gravity::Refusal), "{pairs:?}\n{said}");
     }
-    // a second vendor of an id: calls that name no provider are told to be ambiguous
+    // a second vendor for an id: calls without a provider become ambiguous, which is a warning
     let (found, said) = judged(OLD, &with(&[("{id: claude,", "{id: claude, ids: [claude, gpt-4o],")]), &[]);
     assert!(found == Some(Gravity::Warning) && said.contains("id gpt-4o without a provider is ambiguous"), "{said}");
 }
 
-/// The work of a comparison has a limit, and what lies beyond it is not believed.
+/// A comparison has a limited budget; a table that exceeds it is refused.
 #[test]
 fn work_is_bounded() {
     let values = |n: usize| (0..n).map(|at| format!("v{at}")).collect::<Vec<_>>().join(", ");
@@ -221,7 +222,7 @@ fn work_is_bounded() {
     refused(OLD, &with(&[(GPT_4O, &huge)]), "openai/gpt-4o", "than can be compared");
 }
 
-/// The built-in table stands every comparison with itself.
+/// Comparing the built-in table with itself finds nothing.
 #[test]
 fn nothing_is_found_where_nothing_changed() {
     let builtin = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));

@@ -1,4 +1,4 @@
-//! Public lists: what they say, in our words, to the digit.
+//! Public lists are converted to our schema exactly, to the last digit.
 
 use super::super::import::{Format, import};
 use super::super::{Circumstances, Gravity, Query, Source, Table, Unit, Usd};
@@ -25,7 +25,7 @@ const MODELS_DEV: &str = r#"{"openai": {"models": {"gpt-x": {"cost": {"input": 1
 
 fn made(format: Format, text: &str) -> (Source, Table, Vec<String>) {
     let imported = import(format, text, "v1").unwrap_or_else(|error| panic!("{}", error.0));
-    // what is written is read back as the same
+    // the written table parses back to the same one
     let source = Source::parse("made.json", &imported.source.to_json()).unwrap_or_else(|error| panic!("{}", error.0));
     let table = source.compile().unwrap_or_else(|error| panic!("{}", error.0));
     let skipped = imported.skipped.iter().map(|(id, why)| format!("{id}: {why}")).collect();
@@ -46,8 +46,8 @@ fn usd(
     Some(Usd(price.0 * 1_000_000).to_string())
 }
 
-/// Nothing is lost without a word: what is no price of a call, what has no word here, ids that stand twice;
-/// `tiered_pricing` and the rows of regions are read.
+/// Everything left out is reported: prices that are not for calls, keys without an equivalent here, duplicate ids.
+/// `tiered_pricing` and rows of regions are read.
 #[test]
 fn losses_are_told() {
     let text = r#"{"eu/gpt-x": {"litellm_provider": "azure", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "output_cost_per_character": 1e-06},
@@ -73,8 +73,8 @@ fn losses_are_told() {
     );
 }
 
-/// LiteLLM's floats are read as their text; tiers, circumstances and multipliers keep their meaning; what can't be
-/// held, is free or is no token price is left out.
+/// LiteLLM's floats are read as text; tiers, circumstances and multipliers keep their meaning. Prices that cannot be
+/// held exactly, free ones and those that are not per token are left out.
 #[test]
 fn litellm() {
     let (_, table, skipped) = made(Format::LiteLlm, LITELLM);
@@ -128,7 +128,7 @@ fn genai_prices() {
     }
 }
 
-/// models.dev, and two lists side by side.
+/// models.dev, and the comparison of two lists.
 #[test]
 fn models_dev_and_comparison() {
     let (source, table, _) = made(Format::ModelsDev, MODELS_DEV);
@@ -141,7 +141,8 @@ fn models_dev_and_comparison() {
     assert_eq!(compared.differences, [("openai/gpt-x".into(), "cache_read".into(), "0.125".into(), "0.2".into())]);
 }
 
-/// Laid onto a table: the past stays, a changed price opens a window, what is not listed stays, and the guards see it.
+/// An import into a table: the past stays, a changed price opens a window, models that are not listed stay, and the
+/// comparison detects the changes.
 #[test]
 fn laid_onto_a_table() {
     let (old, ..) = made(Format::LiteLlm, LITELLM);

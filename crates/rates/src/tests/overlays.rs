@@ -1,4 +1,4 @@
-//! Overlays: rows that match nothing, prices that are left to the table below, and where each price is from.
+//! Overlays: rows that match nothing, inherited prices, and the source of each price.
 
 use super::super::{Circumstances, Effective, Query, Rates, Source, Unit, Usd};
 use super::NOW;
@@ -45,8 +45,8 @@ fn price(rates: &Rates, provider: &str, model: &str, time: u64, unit: Unit) -> O
     Some(Usd(price.0 * 1_000_000).to_string())
 }
 
-/// A row that matches nothing is refused with its line and the nearest name, for one tenant as for everybody; what is
-/// `new` is taken, and so is what is listed by now.
+/// A row that matches nothing is refused with its line and the nearest name, for a single tenant too; rows with `new`,
+/// and rows for entries that are listed, are accepted.
 #[test]
 fn rows_that_match_nothing_are_refused() {
     let rates = r#"rates: [{price: {input: "1", output: "2"}}]"#;
@@ -84,8 +84,8 @@ fn rows_that_match_nothing_are_refused() {
     assert!(source(&table).compile().is_err(), "`new` is for overlays");
 }
 
-/// Units and fees that an overlay does not price keep the price below, by window; it is told with the line unless the
-/// overlay says that it is meant.
+/// Units and fees without a price in an overlay keep the price below, window by window; a warning gives the line,
+/// unless `inherit` is set.
 #[test]
 fn missing_prices_are_inherited_and_told() {
     let (past, now) = (1_750_000_000_000_000_000, NOW);
@@ -116,8 +116,8 @@ fn missing_prices_are_inherited_and_told() {
     assert!(tiers.warnings().iter().any(|warning| warning.contains("`tiers`")), "{:?}", tiers.warnings());
 }
 
-/// A provider whose prices are another's list prices can have its own for a model and a while, and the other's after
-/// it.
+/// A provider that uses another's list prices can have its own for one model and a limited time; afterwards the
+/// other's apply again.
 #[test]
 fn a_model_sold_by_another_provider_is_known() {
     let rates = built(
@@ -130,7 +130,7 @@ fn a_model_sold_by_another_provider_is_known() {
     assert_eq!(price(&rates, "acme", "big", within, Unit::Input).as_deref(), Some("2"));
 }
 
-/// Stamps name the overlays' versions; each price says which file it is from, discounts included, and what it was.
+/// Stamps name the overlays' versions; each price names its source file, discounts included, and its previous value.
 #[test]
 fn prices_say_where_they_are_from() {
     let contract = "discount: \"0.5\"\nalias: {mine: acme/big}\nproviders: {acme: {models: [{id: big, rates: [{price: {input: \"1.5\", output: \"9\"}}]}]}}\n";

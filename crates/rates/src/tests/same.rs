@@ -1,8 +1,8 @@
-//! Which ids mean one model: by their rows, else by name.
+//! Whether two ids mean the same model: by their rows, otherwise by name.
 
 use crate::{Rates, Source, same_model};
 
-/// Names that begin alike are not one model; a snapshot, a route, a revision and `-latest` are.
+/// Names with a common prefix are different models; a snapshot, a route, a revision and `-latest` are the same model.
 #[test]
 fn one_model_or_two() {
     let two = [
@@ -36,7 +36,7 @@ fn one_model_or_two() {
         ("acme", "house-model-0613", "house-model"),
         ("acme", "house-model-v1:0", "house-model"),
         ("openai", "", "gpt-5"),
-        // Bedrock's id of the vendor's model, whoever is named as provider
+        // Bedrock's id of the vendor's model, whatever provider is named
         ("aws.bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
         ("anthropic", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
         ("", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5-20250929"),
@@ -52,7 +52,7 @@ fn one_model_or_two() {
     }
 }
 
-/// What overlays add counts: their models' ids and aliases mean one model, which by name alone are two.
+/// Overlays count: the ids and aliases they add to a model mean the same model, although their names differ.
 #[test]
 fn overlays_name_models_too() {
     let overlay = "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\nalias: {house-fast: openai/gpt-5-mini}\n\

@@ -1,4 +1,4 @@
-//! Tables as files: every error with its line, JSON, contract prices, guards, refreshing, pins.
+//! Tables as files: every error with its line, JSON, contract prices, comparisons, refreshing, pins.
 
 use super::super::decimal::Decimal;
 use super::super::source::digest;
@@ -32,8 +32,8 @@ providers:
     models: []
 "#;
 
-/// Everything wrong with a table is told at once, each with its line: duplicate ids and names, overlapping windows,
-/// negative prices, loops of aliases and of units, targets that are not there.
+/// All problems of a table are reported at once, each with its line: duplicate ids and names, overlapping windows,
+/// negative prices, loops of aliases and of units, missing targets.
 #[test]
 fn every_error_has_its_line() {
     let error = Table::parse("bad.yaml", MANY_ERRORS).err().unwrap().0;
@@ -57,7 +57,7 @@ fn every_error_has_its_line() {
     }
 }
 
-/// JSON is a table too, and its numbers keep their text.
+/// A table may be JSON, and its numbers keep their text.
 #[test]
 fn json_tables_load() {
     let text = r#"{"schema": 1, "version": "j", "currency": "USD", "per_tokens": 1000000, "providers": {"p": {"names": ["p"], "models": [
@@ -82,7 +82,7 @@ fn base_text(version: &str, rates: &str) -> String {
     )
 }
 
-/// The same without one of its models.
+/// The table without one of its models.
 fn without(text: &str, model: &str) -> String {
     text.replace(&format!("      - {{id: {model}, rates: [{OTHER}]}}\n"), "")
 }
@@ -109,8 +109,8 @@ providers:
       - {id: m, rates: [{from: "2026-03-01T00:00:00Z", to: "2026-04-01T00:00:00Z", price: {input: "1.5", output: "9"}}]}
 "#;
 
-/// Contract prices: in their windows only, for their tenant only, discounts on all, deployments by alias; the stamp
-/// tells base and overlays apart.
+/// Contract prices apply in their windows and to their tenant only; discounts apply to all prices; deployments have
+/// aliases. The stamp shows base and overlays.
 #[test]
 fn overlays() {
     let base = source(&base_text("7", PLAIN));
@@ -154,13 +154,13 @@ fn overlays() {
 const PAST: &str = r#"{to: "2026-01-01T00:00:00Z", price: {input: "3"}}"#;
 const NEWEST: &str = r#"{from: "2026-01-01T00:00:00Z", price: {input: "2", output: "10", cache_read: "0.5"}}"#;
 
-/// The newest window closed, and one with `price` after it.
+/// The newest window, closed, and a window with `price` after it.
 fn followed_by(price: &str) -> String {
     let closed = NEWEST.replace("price:", r#"to: "2026-06-01T00:00:00Z", price:"#);
     format!("{PAST}, {closed}, {{from: \"2026-06-01T00:00:00Z\", price: {{{price}}}}}")
 }
 
-/// What a new table may not do, and what it may: each guard refuses by itself, and lets pass what is accepted by name.
+/// Changes that a new table may and may not make: each check refuses by itself, and accepts what is accepted by name.
 #[test]
 fn guards() {
     let old = source(&base_text("7", &format!("{PAST}, {NEWEST}")));
@@ -198,7 +198,8 @@ fn guards() {
     assert_eq!(worst(&many, &["*"]).0.map(|found| found < Gravity::Refusal), Some(true));
 }
 
-/// A new table is taken whole or not at all; a vanished model keeps its old entry; a bad one changes nothing.
+/// A new table is used as a whole or not at all; a vanished model keeps its old entry; an invalid table changes
+/// nothing.
 #[test]
 fn refreshing() {
     let base = source(&base_text("7", PLAIN));
@@ -238,7 +239,7 @@ fn refreshing() {
     assert!(matches!(refresher.offer("t", &renamed), Ok(Offer::Same)));
 }
 
-/// A pin takes its own bytes and no others.
+/// A pin accepts its own bytes and no others.
 #[test]
 fn pins() {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -258,7 +259,7 @@ fn pins() {
     assert!(pin.check(b"table", Some(b"rubbish")).is_err());
 }
 
-/// Ids of callers fill a memory of fixed size, and what was told once is told again.
+/// Callers' ids fill a cache of fixed size, and a repeated look-up gives the same answer.
 #[test]
 fn ids_are_remembered_within_bounds() {
     let table = builtin();
@@ -270,7 +271,7 @@ fn ids_are_remembered_within_bounds() {
         assert_eq!(find(&table, Some("openai"), &["gpt-5-mini"]), Ok(("openai/gpt-5-mini".to_owned(), false)));
     }
     assert!(table.memo.len() <= 4_096);
-    // an id that was seen is not made into forms again: nothing is put for it
+    // a cached id is not resolved again: nothing is added for it
     let before = table.memo.len();
     for _ in 0..1_000 {
         assert!(find(&table, Some("openai"), &["gpt-5-mini"]).is_ok());
@@ -278,7 +279,7 @@ fn ids_are_remembered_within_bounds() {
     assert_eq!(table.memo.len(), before);
 }
 
-/// The nearest known id is found for a typing error, and none is made up for a foreign word.
+/// The nearest listed id is found for a typing error, and none for an unrelated word.
 #[test]
 fn nearest_ids() {
     let table = builtin();
@@ -287,7 +288,7 @@ fn nearest_ids() {
     assert_eq!(table.nearest(Some("openai"), "zzzz"), None);
 }
 
-/// Fees stand beside tokens and are never multiplied with them.
+/// Fees are separate from token prices and are not multiplied.
 #[test]
 fn fees() {
     let table = small(
@@ -301,7 +302,7 @@ fn fees() {
     assert_eq!(row.fee(Fee::FileSearch), None);
 }
 
-/// The words for decimals that importers write are the numbers they read.
+/// Decimals that importers write parse back to the same numbers.
 #[test]
 fn decimals_print() {
     for (text, printed) in

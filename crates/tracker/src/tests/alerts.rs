@@ -1,4 +1,4 @@
-//! Each rule fires for its subject and stays silent otherwise; traffic alone fires nothing.
+//! Each rule fires for its subject and is silent otherwise; more traffic alone fires nothing.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
 
-/// A run with a session of its own: model calls of so many tokens, tools, seconds.
+/// A run with a session of its own: model calls with this many tokens, tools, seconds.
 #[derive(Clone, Copy)]
 struct Plan {
     trace: u64,
@@ -81,7 +81,7 @@ impl Scene {
         self
     }
 
-    /// So many runs that end, each with a trace and a session of its own.
+    /// Plays this many runs that end, each with a trace and a session of its own.
     fn past(&mut self, count: u64, plan: Plan) -> &mut Self {
         for _ in 0..count {
             self.next += 1;
@@ -95,7 +95,7 @@ impl Scene {
         self
     }
 
-    /// Rules that fire now.
+    /// Rules that are firing now.
     fn firing(&self) -> Vec<&'static str> {
         let mut rules: Vec<&str> =
             self.all().iter().filter(|alert| alert.until.is_none()).map(|alert| alert.rule).collect();
@@ -103,7 +103,7 @@ impl Scene {
         rules
     }
 
-    /// Rules that fired at all.
+    /// Rules that fired at any time.
     fn fired(&self) -> Vec<&'static str> {
         let mut rules: Vec<&str> = self.all().iter().map(|alert| alert.rule).collect();
         rules.sort_unstable();
@@ -115,7 +115,7 @@ impl Scene {
     }
 }
 
-/// What is usual fires nothing, nor do three times as many runs.
+/// Ordinary runs fire nothing, nor do three times as many of them.
 #[test]
 fn traffic_alone_is_silent() {
     let mut scene = Scene::new();
@@ -124,7 +124,7 @@ fn traffic_alone_is_silent() {
     assert!(!scene.meter.render().contains("agent_alert_total{"));
 }
 
-/// Near the ceiling a warning, at the ceiling an alarm; both end with the run, and fire once.
+/// Near the ceiling a warning fires, at the ceiling a critical alert; both end with the run and fire once.
 #[test]
 fn ceilings() {
     let mut scene = Scene::new();
@@ -148,7 +148,7 @@ fn ceilings() {
     assert!(below.fired().is_empty());
 }
 
-/// Loops: five equal calls in a row, more than twenty calls of one tool, more than two retries of one.
+/// Loops: five identical calls in a row, more than twenty calls of one tool, more than two retries of a tool.
 #[test]
 fn loops() {
     let fired = |plan: Plan| Scene::new().play(plan).wait(2).fired();
@@ -160,7 +160,7 @@ fn loops() {
     assert!(fired(Plan { tools: 3, failing: true, ..PLAIN }).is_empty());
 }
 
-/// A run that goes on and on; one that was quiet has ended instead.
+/// A run that goes on and on fires; a run that was quiet has ended instead.
 #[test]
 fn unended_runs() {
     let mut scene = Scene::new();
@@ -172,7 +172,8 @@ fn unended_runs() {
     assert!(scene.firing().is_empty(), "ended by being quiet");
 }
 
-/// A session far above the median of its feature, told while it goes on; without a past nothing is told.
+/// A session that costs far more than the median of its feature fires while it goes on; without a baseline nothing
+/// fires.
 #[test]
 fn dear_sessions() {
     let mut scene = Scene::new();
@@ -189,8 +190,8 @@ fn dear_sessions() {
     assert!(scene.firing().iter().all(|rule| !rule.starts_with("session")), "{:?}", scene.firing());
 }
 
-/// A session's alert keeps up with its cost when sub-agents come whose names stand before its feature's in the
-/// alphabet: it was taken for a session of the sub-agent's feature, which has no past.
+/// A session's alert follows its cost when sub-agents with alphabetically earlier names than its feature arrive.
+/// Regression test: the session was taken for one of the sub-agent's feature, which has no baseline.
 #[test]
 fn a_dear_session_is_its_features() {
     let mut scene = Scene::new();
@@ -213,7 +214,7 @@ fn a_dear_session_is_its_features() {
     assert!((after / before - 4.0 / 3.0).abs() < 0.01, "{before} {after}: three calls, then four");
 }
 
-/// A session that takes more than twice the 95th percentile.
+/// A session that takes more than twice the 95th percentile fires.
 #[test]
 fn long_sessions() {
     let mut scene = Scene::new();
@@ -223,7 +224,8 @@ fn long_sessions() {
     assert_eq!(scene.fired(), ["session_duration"]);
 }
 
-/// Tokens per run and cost per run that climb by half are drift, whatever the traffic; back to normal ends it.
+/// Tokens per run or cost per run that rise by half are drift, independent of traffic; a return to normal ends the
+/// alert.
 #[test]
 fn drift() {
     let mut scene = Scene::new();
@@ -236,7 +238,7 @@ fn drift() {
     assert!(scene.firing().is_empty(), "{:?}", scene.firing());
 }
 
-/// Alerts survive a restart, and do not fire again for it.
+/// Alerts survive a restart, and do not fire again because of it.
 #[test]
 fn alerts_survive() {
     let mut scene = Scene::new();

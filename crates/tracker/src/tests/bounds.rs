@@ -1,4 +1,4 @@
-//! What must not bring it down: many runs, large runs, late ones, ids that two tenants use.
+//! Load that must not break the tracker: many runs, large runs, late runs, ids used by two tenants.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn many(runs: u64) {
     assert!(line.runs.checkpoint().unwrap().len() < 4 << 20);
 }
 
-/// Runs of one span each, far more than are remembered: all but the latest are given up, each is counted, memory stays.
+/// Far more one-span runs than the limit: all but the latest are evicted and counted, and memory is bounded.
 #[test]
 fn many_small_runs() {
     many(20_000);
@@ -50,7 +50,7 @@ fn a_million_small_runs() {
     many(1_000_000);
 }
 
-/// 50,000 spans in one run are added up, looked at and shown.
+/// A run of 50,000 spans is summed up, evaluated and shown.
 #[test]
 fn a_run_of_fifty_thousand_spans() {
     let line = Line::new(runs());
@@ -71,7 +71,7 @@ fn a_run_of_fifty_thousand_spans() {
     assert_eq!(detail.steps.unwrap().len(), 2000);
 }
 
-/// Two tenants of one account that use one session id: each run is its own tenant's, and so is its cost.
+/// Two tenants of one account with the same session id: each run and its cost belong to its own tenant.
 #[test]
 fn two_tenants_with_one_session_id() {
     let line = Line::new(runs());
@@ -90,7 +90,7 @@ fn two_tenants_with_one_session_id() {
     assert_eq!((sums["acme"].calls, sums["globex"].calls), (1, 1));
 }
 
-/// Clocks of clients that are hours apart, behind and ahead: event times are kept, runs end as usual.
+/// Client clocks that are hours behind or ahead: event times are kept, and runs end as usual.
 #[test]
 fn clocks_that_disagree() {
     let line = Line::new(runs());
@@ -109,7 +109,7 @@ fn clocks_that_disagree() {
     assert!(line.runs.alerts().is_empty(), "a clock behind is no run that does not end");
 }
 
-/// Names made to break labels and pages stay out of labels, and are short everywhere.
+/// Names crafted to break labels and pages do not become labels, and are short everywhere.
 #[test]
 fn hostile_names() {
     let meter = Meter::new();
@@ -133,7 +133,7 @@ fn hostile_names() {
     assert!(view.feature.is_none_or(|feature| feature.len() <= 128));
 }
 
-/// Items that come after a run was over change what is shown, and the sums.
+/// Items that arrive after a run was over change the shown run and the sums.
 #[test]
 fn late_items_are_shown() {
     let line = Line::new(runs());

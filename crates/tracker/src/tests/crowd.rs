@@ -1,4 +1,4 @@
-//! What one sender must not do to the others: requests that cost far more than their size, and time under the lock.
+//! Isolation between senders: requests that cost far more than their size, and time spent under the lock.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -41,20 +41,20 @@ fn play(line: &Line, items: &[Json]) -> Batch {
     line.play(request::payload(&json!({"items": items})))
 }
 
-/// `count` roots and as many calls that name no run and stand under none.
+/// `count` roots, and as many calls that name no run and are below no root.
 fn crowd(count: u64, trace: impl Fn(u64) -> u64, stray: impl Fn(u64) -> u64) -> Line {
     let line = Line::new(runs());
     for from in (0..count).step_by(500) {
         let mut items: Vec<Json> = (from..from + 500).map(|n| span(trace(n), 1 + n, "invoke_agent")).collect();
         items.extend((from..from + 500).map(|n| {
             let mut call = span(stray(n), 1_000_000 + n, "chat");
-            // in a trace of its own a call with a parent would be of that trace's run
+            // a call with a parent, in a trace of its own, would belong to that trace's run
             if stray(n) == trace(n) {
                 call["parent"] = json!(2_000_000 + n);
             }
             call
         }));
-        // each begins when those before are over: the latest that was under way is the worst to look for
+        // each run starts after the previous ones are over: the worst case of a search for the run under way
         for (n, item) in items.iter_mut().enumerate() {
             let begin = T0 + 2 * (from + n as u64 % 500);
             (item["start"], item["end"]) = (json!(begin), json!(begin + 1));
@@ -64,7 +64,7 @@ fn crowd(count: u64, trace: impl Fn(u64) -> u64, stray: impl Fn(u64) -> u64) -> 
     line
 }
 
-/// Many roots in one trace cost as much as many roots: four times as many, four to five times as much.
+/// Many roots in one trace cost as much as separate roots: four times as many cost four to five times as much.
 #[test]
 fn roots_of_one_trace() {
     let look = |count: u64| {
@@ -79,7 +79,7 @@ fn roots_of_one_trace() {
     assert!(many < 6 * few && many < 100 * 2000, "{few} steps for 500 roots, {many} for 2000");
 }
 
-/// The same in one session: each root a trace of its own, each call too.
+/// The same in one session: each root and each call has a trace of its own.
 #[test]
 fn roots_of_one_session() {
     let look = |count: u64| {
@@ -94,7 +94,7 @@ fn roots_of_one_session() {
     assert!(many < 6 * few && many < 100 * 2000, "{few} steps for 500 roots, {many} for 2000");
 }
 
-/// A heavy group that nobody adds to is looked at once, however often somebody asks.
+/// A heavy group that does not change is evaluated once, however often its runs are requested.
 #[test]
 fn who_asks_again_gets_what_is_known() {
     let line = crowd(500, |_| 1, |_| 1);
@@ -106,8 +106,8 @@ fn who_asks_again_gets_what_is_known() {
     assert_ne!(steps(|| again = line.runs.recent(100)), 0, "it changed");
 }
 
-/// One-span requests into a session of thousands: what all of them look at together is bounded by what the session
-/// holds; the first root still gets its totals.
+/// One-span requests for a session of thousands: all of them together may read only an amount bounded by the session's
+/// size; the first root still gets its totals.
 #[test]
 fn small_requests_into_a_large_session() {
     let line = Line::new(runs());
@@ -129,7 +129,7 @@ fn small_requests_into_a_large_session() {
     assert!(spent < 12 * 4000, "200 requests of one span looked at {spent} items");
 }
 
-/// The turns of a long session, each a trace of its own, get their own totals to the last.
+/// All turns of a long session, each a trace of its own, get their own totals.
 #[test]
 fn turns_of_a_long_session() {
     let line = Line::new(runs());
@@ -144,7 +144,7 @@ fn turns_of_a_long_session() {
     }
 }
 
-/// A tool's name with a secret in it, counted at once: the label is what the rules make of it.
+/// A tool's name that contains a secret is redacted in the label, although it is counted immediately.
 #[test]
 fn a_secret_for_a_tool_name() {
     let meter = Meter::new();
@@ -152,7 +152,7 @@ fn a_secret_for_a_tool_name() {
     let ids = Ids::new(vec![rules.detector], Pseudonymizer::new(&Secret::new("key".into())));
     let line = Line::new(Runs::new("runs".into(), settings(), vocabulary(), Arc::new(ids), &meter));
     line.runs.tick(NOW);
-    // no real key: parts, so that nobody's scanner takes it for one
+    // not a real key: split into parts so that secret scanners ignore it
     let secret = ["sk-ant-", "api03-", &"aB3dE5fG7hJ9kL1m".repeat(5), "-xYz12QAA"].concat();
     let mut tool = span(1, 2, "execute_tool");
     tool["attributes"]["gen_ai.tool.name"] = json!(secret);
@@ -162,7 +162,7 @@ fn a_secret_for_a_tool_name() {
     assert!(!text.contains("api03"), "{text}");
 }
 
-/// Hears whether the state is held while somebody works with ids: that is the slow part of a look.
+/// Records whether the state is locked while ids are processed, the slow part of an evaluation.
 struct Listener {
     ids: PlainIds,
     runs: Mutex<Weak<Runs>>,
@@ -195,8 +195,9 @@ impl IdPolicy for Listener {
     }
 }
 
-/// A look for a run whose id is a pseudonym must not make one of every id that others sent, nor of its own account's
-/// each time: that takes seconds with 20,000 groups. (By counts: a time would depend on the machine.)
+/// A search for a pseudonymous run id must not compute a pseudonym for every id of other accounts, nor repeat it for
+/// its own account's: that takes seconds with 20,000 groups. (Counts are asserted, because times depend on the
+/// machine.)
 #[test]
 fn a_pseudonym_is_looked_up_among_its_own() {
     let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
@@ -226,11 +227,11 @@ fn a_pseudonym_is_looked_up_among_its_own() {
     let few = asked("few");
     assert!(few < 60, "{few} ids of others");
     let (first, again) = (asked("many"), asked("many"));
-    // the ids of the latest groups are looked at in any case
+    // the ids of the latest groups are always checked
     assert!(first >= again + 144, "{first}, then {again}: they are made anew each time");
 }
 
-/// Who owns an entry, and how often that was asked.
+/// An entry's account, with a count of how often it was read.
 struct Asked<'a>(&'a str, &'a AtomicU64);
 
 impl Owned for Asked<'_> {
@@ -240,7 +241,8 @@ impl Owned for Asked<'_> {
     }
 }
 
-/// A full queue must not be walked for each entry that comes: it is under the tracker's lock. (By counts.)
+/// A full queue must not be scanned for each new entry, because this happens under the tracker's lock. (Counts are
+/// asserted.)
 #[test]
 fn making_room_does_not_walk_the_queue() {
     let asked = AtomicU64::new(0);
@@ -255,7 +257,7 @@ fn making_room_does_not_walk_the_queue() {
     assert!(asked.load(Ordering::Relaxed) < 1000, "{}", asked.load(Ordering::Relaxed));
 }
 
-/// Looks, pages, tool calls, measures and groups that make room: none works with names while others wait for the state.
+/// Evaluations, pages, tool calls, measures and evictions: none processes names while it holds the lock.
 #[test]
 fn nobody_waits_for_a_look() {
     let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
@@ -285,8 +287,8 @@ fn nobody_waits_for_a_look() {
     assert!(asked > 20 && held == 0, "of {asked} times {held} with the state held");
 }
 
-/// A batch that comes while somebody looks: what was found counts once, what came is told as more of the same run, and
-/// a group that wakes up stays.
+/// A batch arrives during an evaluation: the results count once, the new items become a revision of the same run, and
+/// a group that becomes active again stays.
 #[test]
 fn a_batch_comes_while_somebody_looks() {
     let line = Line::new(runs());
@@ -318,7 +320,7 @@ fn a_batch_comes_while_somebody_looks() {
     }
     assert_eq!((line.runs.sums().all.runs, line.views()[0].totals.calls()), (1, 1));
     assert_eq!(line.views()[0].state, RunState::Ended);
-    // quiet for so long that the group would go
+    // quiet for so long that the group would become dormant
     let mut passed = now.0.saturating_sub(NOW.0) / 1_000_000_000;
     while line.runs.state.lock().store.len() == 1 && passed < 1900 {
         passed += 50;
@@ -329,7 +331,7 @@ fn a_batch_comes_while_somebody_looks() {
     assert_eq!(line.views()[0].totals.calls(), 2);
 }
 
-/// One account that names hundreds takes nothing from one that names few.
+/// An account with hundreds of names takes none from an account with few.
 #[test]
 fn whoever_has_most_makes_room() {
     let (mut map, mut used) = (BTreeMap::<String, u32>::new(), Used::default());
@@ -343,7 +345,7 @@ fn whoever_has_most_makes_room() {
     assert!(map.contains_key("many\nname-499") && !map.contains_key("many\nname-0"), "the latest stay");
 }
 
-/// What one account's sessions cost says nothing of another's, though they call their feature the same.
+/// The cost of one account's sessions is no baseline for another account, even if their features have the same name.
 #[test]
 fn medians_are_an_accounts_own() {
     let session = |account: &str, usd: i128| {
@@ -365,7 +367,7 @@ fn medians_are_an_accounts_own() {
     assert!(alerts.session(&session("others", 1_000_000), false, &mut 0, rule).is_empty(), "nothing is known of it");
 }
 
-/// Two accounts with a run of one id: both are told, and an outcome reaches the one that was meant.
+/// Two accounts with a run of the same id: both are shown, and an outcome reaches the intended one.
 #[test]
 fn an_id_of_two_accounts() {
     let line = Line::new(runs());

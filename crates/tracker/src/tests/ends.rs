@@ -1,4 +1,4 @@
-//! When a run is over: by its own root, whatever sub-agents do and in whatever order spans come.
+//! When a run is over: its own root decides, whatever sub-agents do and in whatever order spans arrive.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn agent(id: u64, parent: u64, times: [u64; 2]) -> Json {
     span
 }
 
-/// A call of $0.10.
+/// A call that costs $0.10.
 fn chat(id: u64, parent: u64, at: u64) -> Json {
     let mut span = span("chat gpt-4o", "chat", [id, parent], [at, at + 1]);
     span["attributes"]["gen_ai.request.model"] = json!("gpt-4o");
@@ -76,7 +76,7 @@ impl Scene {
         views.into_iter().next().unwrap()
     }
 
-    /// Runs, live ones, iterations, tenths of a dollar.
+    /// Runs, live runs, iterations, tenths of a dollar.
     fn sums(&self) -> (u64, u64, u64, i128) {
         let all = self.line.runs.sums().all;
         (all.runs, all.live, all.iterations, all.atto_usd / 100_000_000_000_000_000)
@@ -86,19 +86,19 @@ impl Scene {
         self.line.runs.alerts()
     }
 
-    /// Runs that are counted.
+    /// Runs counted in the metrics.
     fn counted(&self) -> f64 {
         self.meter.values(&names::RUNS).iter().sum()
     }
 
-    /// Sends it; the effects that are committed.
+    /// Sends items; returns the committed effects.
     fn committed(&mut self, items: &[Json], then: u64) -> Vec<Effect> {
         let effects = self.line.play(request::payload(&json!({"items": items}))).effects;
         self.wait(then);
         effects
     }
 
-    /// The events of these names that connectors are to tell, and the effect that says they were.
+    /// The pending events with this name that a connector emits, and the effect that records the emission.
     fn told(&self, name: &str) -> (Vec<LogRecord>, Vec<Effect>) {
         let Some(portion) = self.line.runs.portion(Signal::Logs, self.now) else { return Default::default() };
         self.line.apply(&portion.effect);
@@ -108,7 +108,7 @@ impl Scene {
         (records.collect(), vec![portion.effect])
     }
 
-    /// Another process after this one was killed: all it has are these effects.
+    /// Another process after this one was killed; it starts from these effects only.
     fn killed(&self, effects: &[Effect]) -> Self {
         let after = Self::new();
         after.line.runs.ask(&[Signal::Logs]);
@@ -121,7 +121,7 @@ impl Scene {
     }
 }
 
-/// Two sub-agents whose spans come, with pauses, before their root's: one run all the time, which ends with its root.
+/// Two sub-agents whose spans arrive, with pauses, before their root's: one run throughout, which ends with its root.
 #[test]
 fn sub_agents_end_no_run() {
     let mut scene = Scene::new();
@@ -141,7 +141,7 @@ fn sub_agents_end_no_run() {
     assert!((counted - 1.0).abs() < f64::EPSILON, "{counted}");
 }
 
-/// After a sub-agent's end its run goes on, and its alerts fire: at most 5 s after it crossed a limit, once each.
+/// After a sub-agent's end its run goes on, and its alerts fire: at most 5 s after a limit was crossed, once each.
 #[test]
 fn alerts_after_a_sub_agent() {
     let mut scene = Scene::new();
@@ -162,7 +162,7 @@ fn alerts_after_a_sub_agent() {
     assert!(scene.meter.render().contains("agent_alert_total{rule=\"iteration_ceiling\",tenant=\"acme\"} 1"));
 }
 
-/// A run crosses a limit and ends before it is looked at again: one alert.
+/// A run crosses a limit and ends before the next evaluation: one alert.
 #[test]
 fn an_alert_fires_once() {
     let mut scene = Scene::new();
@@ -178,7 +178,7 @@ fn an_alert_fires_once() {
     assert!(scene.meter.render().contains("agent_alert_total{rule=\"iteration_ceiling\",tenant=\"acme\"} 1"));
 }
 
-/// An agent whose parent is elsewhere ends its run too, after its trace was quiet for ten times `settle`.
+/// An agent whose parent is elsewhere ends its run too, once its trace was quiet for ten times `settle`.
 #[test]
 fn a_parent_elsewhere() {
     let mut scene = Scene::new();
@@ -186,15 +186,15 @@ fn a_parent_elsewhere() {
     assert_eq!(scene.only().state, RunState::Live);
     scene.wait(300);
     assert_eq!((scene.only().state, scene.sums()), (RunState::Ended, (1, 0, 1, 1)));
-    // it was a sub-agent after all
+    // it turns out to be a sub-agent
     scene.send(&[chat(4, 1, 7), agent(1, 0, [0, 9])], 60);
     let view = scene.only();
     assert_eq!((view.state, view.totals.sub_agents, scene.sums()), (RunState::Ended, 1, (1, 0, 1, 2)));
 }
 
-/// What can't be corrected waits until an end is certain: a sub-agent that failed and was alone in its trace for so
-/// long that its end is shown as the run's is no run in metrics, summaries and sessions; the run is in all of them once
-/// its root came.
+/// Everything that cannot be corrected waits until the end is certain. A failed sub-agent, alone in its trace for so
+/// long that its end is shown as the run's, is not counted in metrics, summaries and sessions; the run is counted in
+/// all of them once its root arrived.
 #[test]
 fn a_presumed_end_is_not_counted() {
     let mut scene = Scene::new();
@@ -225,7 +225,8 @@ fn a_presumed_end_is_not_counted() {
     );
 }
 
-/// What page and API say: state and failure of the only run, failures among the page's runs and in sums.
+/// State and failure of the only run on the page and in the API, and the number of failed runs on the page and in
+/// sums.
 fn told_of_failure(scene: &Scene) -> (RunState, bool, u64, u64) {
     let (view, history) = (scene.only(), History::default());
     history.look(&scene.line.runs, scene.now.0);
@@ -233,8 +234,8 @@ fn told_of_failure(scene: &Scene) -> (RunState, bool, u64, u64) {
     (view.state, view.failed, figures(&history.all(), window).sum.failed, scene.line.runs.sums().all.failed)
 }
 
-/// The session's end ends a run whose only agent failed and may be a sub-agent: surfaces say that it failed when its
-/// trace was quiet for `settle`, all of them, until its root comes.
+/// The session's end ends a run whose only agent failed and may be a sub-agent. Once its trace was quiet for `settle`,
+/// all surfaces show the failure, until the run's root arrives.
 #[test]
 fn a_failure_that_is_presumed_when_the_session_ends() {
     let mut scene = Scene::new();
@@ -256,7 +257,7 @@ fn a_failure_that_is_presumed_when_the_session_ends() {
     assert_eq!(told_of_failure(&scene), (RunState::Ended, false, 0, 0));
 }
 
-/// An agent whose parent was not seen is shown as its run's end, and more comes before the next tick: the run goes on.
+/// A presumed end is shown, and more items arrive before the next tick: the run goes on.
 #[test]
 fn a_presumed_end_is_taken_back_at_once() {
     let mut scene = Scene::new();
@@ -270,7 +271,7 @@ fn a_presumed_end_is_taken_back_at_once() {
     assert_eq!(told_of_failure(&scene), (RunState::Failed, true, 1, 1));
 }
 
-/// Items of one trace of the session `s`.
+/// Items in one trace of the session `s`.
 fn of(trace: u64, mut items: Vec<Json>) -> Vec<Json> {
     items.iter_mut().for_each(|item| {
         item["trace"] = json!(trace);
@@ -279,7 +280,7 @@ fn of(trace: u64, mut items: Vec<Json>) -> Vec<Json> {
     items
 }
 
-/// A root that never comes: the run is in metrics and summaries when its trace was quiet for `idle_timeout`, also where
+/// A root that never arrives: the run is in metrics and summaries once its trace was quiet for `idle_timeout`, even if
 /// other runs of its session go on.
 #[test]
 fn a_presumed_end_is_certain_in_the_end() {
@@ -292,7 +293,7 @@ fn a_presumed_end_is_certain_in_the_end() {
     assert_eq!((scene.meter.values(&names::RUNS), scene.sums().1), (vec![1.0], 1));
 }
 
-/// A span that comes an hour after its run was over, while its session goes on, corrects sums and summary alike.
+/// A span that arrives an hour after its run was over, while its session goes on, corrects both sums and summary.
 #[test]
 fn late_spans_correct_all_that_can_be() {
     let mut scene = Scene::new();
@@ -332,8 +333,8 @@ fn roots_that_never_come() {
     assert_eq!((scene.line.views().len(), scene.sums()), (25, (25, 0, 50, 100)));
 }
 
-/// A sub-agent's clock is a second ahead, so that its run's last call seems to be done within it: both have one parent,
-/// so it is outside. The root never comes.
+/// A sub-agent's clock is a second ahead, so the run's last call seems to lie within it. Both have the same parent, so
+/// the call is outside. The root never arrives.
 #[test]
 fn a_sub_agents_clock_is_ahead() {
     let mut scene = Scene::new();
@@ -342,8 +343,7 @@ fn a_sub_agents_clock_is_ahead() {
     assert_eq!((view.state, view.totals.sub_agents, view.totals.iterations), (RunState::Idle, 1, 1));
 }
 
-/// Two traces of one session at a time are two runs, also while the root of one is still to come, and if it never
-/// comes.
+/// Two concurrent traces of one session are two runs, also before a root arrives and if it never does.
 #[test]
 fn traces_of_one_session_stay_apart() {
     let mut scene = Scene::new();
@@ -361,8 +361,8 @@ fn traces_of_one_session_stay_apart() {
     assert_eq!(each(&scene), [(3, 0, RunState::Ended), (3, 0, RunState::Idle)]);
 }
 
-/// A run that was quiet for longer than `idle_timeout` and goes on is the same run, with all it did: on the page, in
-/// sums and in counters (the page showed its first part alone, sums both, as two runs).
+/// A run that was quiet for longer than `idle_timeout` and then goes on is the same run, complete on the page, in sums
+/// and in counters. Regression test: the page showed its first part alone, sums counted two runs.
 #[test]
 fn a_run_that_goes_on_is_one_run() {
     let (mut scene, history) = (Scene::new(), History::default());
@@ -383,7 +383,7 @@ fn a_run_that_goes_on_is_one_run() {
     assert_eq!((scene.only().state, scene.sums(), scene.counted()), (RunState::Idle, (1, 0, 2, 2), 1.0));
 }
 
-/// Groups that are kept because a run may go on make room first, and no live run goes for them.
+/// Groups that are kept in case a run resumes are evicted first; no live run is evicted instead.
 #[test]
 fn dormant_groups_make_room() {
     let mut scene = Scene::new();
@@ -399,8 +399,8 @@ fn dormant_groups_make_room() {
     assert!(scene.meter.render().contains("tollgate_runs_evicted_total 0"), "{}", scene.meter.render());
 }
 
-/// Nobody told a run's end and its last call failed: it failed, for sums, page and counters alike (these called it
-/// `idle`).
+/// A run without a reported end whose last call failed counts as failed in sums, on the page and in counters.
+/// Regression test: the last two showed `idle`.
 #[test]
 fn a_last_call_that_failed() {
     let mut scene = Scene::new();
@@ -411,8 +411,8 @@ fn a_last_call_that_failed() {
     assert!(scene.meter.render().contains("agent_runs_total{state=\"failed\",tenant=\"acme\""));
 }
 
-/// Spans of Claude Code name no run, its log events do, and may come when the run is over: it is counted once, under
-/// either id, and an alert that fired before holds no longer than the run.
+/// Claude Code's spans name no run, its log events do, and may arrive after the run is over. The run is counted once,
+/// under either id, and an alert that fired before ends with the run.
 #[test]
 fn a_run_that_is_named_late_is_one_run() {
     let mut scene = Scene::new();
@@ -448,7 +448,7 @@ fn a_run_that_is_named_late_is_one_run() {
     assert_eq!(scene.meter.values(&names::SESSIONS), [1.0]);
 }
 
-/// An alert that was told before a crash is not told again, though it fires at another time now.
+/// An alert that was emitted before a crash is not emitted again, although it now fires at another time.
 #[test]
 fn an_alert_is_told_once_over_a_crash() {
     let mut scene = Scene::new();
@@ -463,7 +463,7 @@ fn an_alert_is_told_once_over_a_crash() {
     assert_eq!((after.alerts().len(), after.told("tollgate.alert").0.len()), (1, 0));
 }
 
-/// What came between a summary and a crash corrects the summary after it; what says the same is not told again.
+/// Items between a summary and a crash correct the summary afterwards; an identical summary is not emitted again.
 #[test]
 fn summaries_are_corrected_over_a_crash() {
     let revisions = |records: &[LogRecord]| {
@@ -492,8 +492,8 @@ fn summaries_are_corrected_over_a_crash() {
     assert_eq!((revisions(&last.told("tollgate.run.summary").0), last.sums().2), (vec![true], 3));
 }
 
-/// Time does not pass for runs while no process runs: what was read back is as new as when it came, so what follows a
-/// root has `settle` to come.
+/// Time without a process does not count for runs: replayed items are as recent as when they arrived, so late items
+/// still have `settle` to arrive after a root.
 #[test]
 fn no_time_passes_between_processes() {
     let mut scene = Scene::new();
@@ -509,7 +509,7 @@ fn no_time_passes_between_processes() {
     assert_eq!(after.counted(), 1.0);
 }
 
-/// Tokens of one call do not stop at 2^32.
+/// Token counts of one call are not limited to 2^32.
 #[test]
 fn tokens_beyond_32_bits() {
     let mut scene = Scene::new();
@@ -519,7 +519,7 @@ fn tokens_beyond_32_bits() {
     assert_eq!(scene.only().totals.input_tokens(), 5_000_000_000);
 }
 
-/// A retry is told from a fallback by the price table in force: what an overlay says means one model is one.
+/// The price table in use tells a retry from a fallback: ids that an overlay maps to one model are the same model.
 #[test]
 fn models_of_overlays() {
     let folder = tempfile::tempdir().unwrap();

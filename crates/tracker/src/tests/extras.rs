@@ -1,5 +1,5 @@
-//! What runs tell beyond calls and cost: limits, retries, fallbacks, loops, steps that stand out; nobody waits for who
-//! asks.
+//! Figures beside calls and cost: limits, retries, fallbacks, loops, steps that stand out; and no locking while the
+//! API is used.
 
 use serde_json::{Value as Json, json};
 
@@ -32,7 +32,7 @@ fn failed(at: u64, model: &str, status: u64) -> Json {
     item
 }
 
-/// An answered call whose client reports no usage is counted as one of them, live or not, once; a failed one is not.
+/// An answered call without reported usage is counted as such once, in live and finished runs; a failed call is not.
 #[test]
 fn calls_without_usage_are_counted() {
     let silent = |at: u64| chat(at, "gpt-5-mini", json!({}));
@@ -66,7 +66,7 @@ pub(super) fn root(attributes: Json) -> Json {
     json!({"name": "invoke_agent a", "trace": 1, "span": 1, "start": T0, "end": T0 + 500, "attributes": all})
 }
 
-/// The one run of these items, the same forwards and backwards.
+/// The only run of these items, which must be the same forwards and backwards.
 pub(super) fn run(items: &[Json]) -> RunView {
     let play = |items: &[&Json]| {
         let line = Line::new(runs());
@@ -81,7 +81,8 @@ pub(super) fn run(items: &[Json]) -> RunView {
     there
 }
 
-/// A run that a limit ended says so, whoever tells: a stop reason, a type of error, the exception of a graph.
+/// A run that a limit ended is marked, whichever field reports it: a stop reason, a type of error, the exception of a
+/// graph.
 #[test]
 fn killed_by_a_limit() {
     let stopped = run(&[answered(1, "m", 1), root(json!({"agent.stop_reason": "max_turns"}))]);
@@ -95,7 +96,7 @@ fn killed_by_a_limit() {
     assert_eq!(plain.state, RunState::Ended);
 }
 
-/// A failed call made again with its model is a retry; with another model it is a fallback with its reason.
+/// A failed call repeated with its model is a retry; with another model it is a fallback, with its reason.
 #[test]
 fn retries_and_fallbacks() {
     let view = run(&[failed(1, "big", 429), failed(3, "big", 529), answered(5, "small", 10), root(json!({}))]);
@@ -120,7 +121,7 @@ fn retries_and_fallbacks() {
     assert!(view.totals.fallbacks.is_empty(), "two models are no fallback");
 }
 
-/// `length`, `max_tokens` and `MAX_TOKENS` are one reason.
+/// `length`, `max_tokens` and `MAX_TOKENS` are the same reason.
 #[test]
 fn finish_reasons_are_one() {
     let mut items: Vec<Json> = ["length", "max_tokens", "MAX_TOKENS", "end_turn", "STOP"]
@@ -137,8 +138,8 @@ fn finish_reasons_are_one() {
     assert_eq!((finish["length"], finish["stop"], finish.len()), (3, 2, 2));
 }
 
-/// Equal calls in a row are told by their arguments, in any order of keys; others, and calls without arguments, are
-/// not.
+/// Identical calls in a row are recognised by their arguments, whatever the order of keys; other calls, and calls
+/// without arguments, are not.
 #[test]
 fn equal_calls_in_a_row() {
     let none = || json!({});
@@ -162,7 +163,7 @@ fn equal_calls_in_a_row() {
     assert!(run(&silent).peaks.row.is_none());
 }
 
-/// What stays of arguments is keyed: the same call of two accounts, or under two keys, has two digests.
+/// The digest of arguments is keyed: the same call in two accounts, or under two keys, has two digests.
 #[test]
 fn digests_of_arguments_are_keyed() {
     let digest = |line: &Line, account: &str| {
@@ -181,7 +182,7 @@ fn digests_of_arguments_are_keyed() {
     assert_ne!(digest(&line, "a"), digest(&other, "a"));
 }
 
-/// Calls of one tool in a window of time: those outside it do not add up.
+/// Calls of one tool within a time window; calls outside of it are not added.
 #[test]
 fn a_tool_in_a_window() {
     let at = |n: u64| {
@@ -196,7 +197,8 @@ fn a_tool_in_a_window() {
     assert_eq!(window.count, 3, "of ten calls 200 s apart three fit into 10 minutes");
 }
 
-/// A tool called again after it failed is a retry; the slowest and the most expensive step, and the context, are told.
+/// A tool called again after a failure is a retry; the slowest and the most expensive step and the context are
+/// reported.
 #[test]
 fn steps_that_stand_out() {
     let mut failing = tool(1, "build", "", json!({}));
@@ -215,7 +217,7 @@ fn steps_that_stand_out() {
     assert_eq!(view.trace, format!("{:032}", 1));
 }
 
-/// An answer by another model than was asked for is told; a date behind the name is no other model.
+/// An answer by another model than requested is counted; a date after the name does not make it another model.
 #[test]
 fn changed_models() {
     let ask = |at: u64, asked: &str, got: &str| {
@@ -227,7 +229,7 @@ fn changed_models() {
     assert_eq!(view.totals.swapped, 1);
 }
 
-/// Tool calls count as they come, once each, whatever records tell of them, and not again when they are read back.
+/// Tool calls are counted when they arrive, once each, whichever records report them, and not again on replay.
 #[test]
 fn tools_count_at_once() {
     let meter = Meter::new();
@@ -244,7 +246,7 @@ fn tools_count_at_once() {
     assert!(text.contains("agent_tool_failures_total{tool_name=\"grep\"} 1"), "{text}");
 }
 
-/// A place in a trace gives its span back.
+/// A span id can be recovered from its place.
 #[test]
 fn places_are_spans() {
     for n in 0..1000_u64 {
@@ -259,8 +261,8 @@ fn runs_keyed(key: &str) -> Runs {
     Runs::new("runs".into(), settings(), vocabulary(), std::sync::Arc::new(ids), &Meter::new())
 }
 
-/// The span of a model that stands in for another says why and for which, also where the failed call came in an earlier
-/// request; no other span says so.
+/// The span of a model that replaced another one is stamped with the reason and both models, also if the failed call
+/// was in an earlier request; no other span is stamped.
 #[test]
 fn fallbacks_are_stamped() {
     let line = Line::new(runs());
@@ -280,14 +282,14 @@ fn fallbacks_are_stamped() {
     assert_eq!(words(&both), [vec![], ["rate_limited_429", "small", "other"].map(str::to_owned).to_vec()]);
 }
 
-/// Nobody who commits waits while runs are put together, redacted or looked through for somebody who asks.
+/// No commit waits while runs are resolved, redacted or searched for the API.
 #[test]
 fn who_asks_holds_no_lock() {
     use std::borrow::Cow;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, OnceLock, Weak};
 
-    /// Counts names that were redacted, and those of them while the state was locked.
+    /// Counts names that were redacted, and how many of them while the state was locked.
     #[derive(Default)]
     struct Prying {
         runs: OnceLock<Weak<Runs>>,
@@ -327,7 +329,7 @@ fn who_asks_holds_no_lock() {
     assert_eq!(prying.locked.load(Ordering::Relaxed), 0);
 }
 
-/// A span that ends before it begins lasts no time, and its run does not last less than its other spans.
+/// A span that ends before it begins has no duration, and does not shorten its run.
 #[test]
 fn ends_before_begins() {
     let mut odd = answered(20, "m", 5);

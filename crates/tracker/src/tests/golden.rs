@@ -1,5 +1,5 @@
-//! Runs of recorded sessions are what was counted by hand: a file in `tests/cases/runs` for each session. How to add
-//! one: `tests/cases/runs/README.md`.
+//! The runs of recorded sessions equal the hand counts, in a file in `tests/cases/runs` for each session.
+//! `tests/cases/runs/README.md` says how to add one.
 
 use std::fs;
 
@@ -9,10 +9,10 @@ use super::support::*;
 use genai::testing::request;
 use runs::json;
 
-/// Maps by name, which may hold no more than the file says.
+/// Maps that may contain only the names in the file.
 const WHOLE: [&str; 3] = ["models", "tools", "finish_reasons"];
 
-/// What `got` lacks of `wanted`: other objects may hold more, lists and all else must be equal.
+/// Differences between `wanted` and `got`: other objects may have more keys, lists and values must be equal.
 fn differences(wanted: &Json, got: &Json, at: &str, out: &mut Vec<String>) {
     match (wanted, got) {
         (Json::Object(wanted), Json::Object(got)) => {
@@ -34,7 +34,7 @@ fn differences(wanted: &Json, got: &Json, at: &str, out: &mut Vec<String>) {
     }
 }
 
-/// How many numbers and texts a file wants.
+/// Number of numbers and texts in a file.
 fn leaves(json: &Json) -> usize {
     match json {
         Json::Object(map) => map.values().map(leaves).sum(),
@@ -43,7 +43,7 @@ fn leaves(json: &Json) -> usize {
     }
 }
 
-/// What the API says of a session's runs, by their begin.
+/// A session's runs in the API, by start time.
 fn told(session: &Session) -> Json {
     let line = Line::whole(runs());
     session.payloads.iter().for_each(|payload| drop(line.play(payload.clone())));
@@ -52,7 +52,7 @@ fn told(session: &Session) -> Json {
     json::runs(&views)["runs"].clone()
 }
 
-/// Each file's runs, and no others, with each of its numbers.
+/// Each file's runs are the session's only runs, and all its numbers match.
 #[test]
 fn runs_are_what_was_counted_by_hand() {
     let mut files: Vec<_> =
@@ -79,7 +79,7 @@ fn runs_are_what_was_counted_by_hand() {
     assert!(numbers > 500, "{numbers}");
 }
 
-/// The comparison finds what differs, what is missing and what is too much.
+/// The comparison finds values that differ, are missing or are surplus.
 #[test]
 fn the_comparison_can_fail() {
     let got = serde_json::json!([{"a": 1, "b": {"c": [1, 2]}, "tools": {"x": 1}}]);

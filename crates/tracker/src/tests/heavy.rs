@@ -1,4 +1,4 @@
-//! Groups that take long to look at: their alerts come in time all the same, and what a sender costs stays bounded.
+//! Groups that take long to evaluate: their alerts are still timely, and a sender's cost is bounded.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
 
-/// A live run of a session that is heavy.
+/// A live run of a heavy session.
 struct Scene {
     line: Line,
     meter: Meter,
@@ -32,14 +32,14 @@ impl Scene {
         scene.call(1);
         let mut state = scene.line.runs.state.lock();
         state.store.change(0, |group| {
-            // stands for thousands of items, which would take a test too long
+            // replaces thousands of items, which would make the test too slow
             (1..200_000).for_each(|key| {
                 group.announced.insert(key << 20, Announced::default());
             });
         });
         drop(state);
         scene.call(1);
-        // the look after which nothing is due for a quarter of a minute
+        // after this evaluation nothing is due for a quarter of a minute
         (0..40).for_each(|_| scene.second());
         scene
     }
@@ -68,7 +68,7 @@ impl Scene {
         self.line.runs.alerts().into_iter().find(|alert| alert.rule == rule)
     }
 
-    /// Seconds until an alert holds.
+    /// Seconds until an alert fires.
     fn until(&mut self, rule: &str) -> u64 {
         let waits = |scene: &mut Self| {
             scene.second();
@@ -78,8 +78,8 @@ impl Scene {
     }
 }
 
-/// A ceiling's alert comes within 5 s of the crossing (it came with the group's next look, a quarter of a minute
-/// later), the warning before it too, each once.
+/// A ceiling's alert, and its warning, fire within 5 s of the crossing, once each. Regression test: the alert waited
+/// for the group's next evaluation, a quarter of a minute later.
 #[test]
 fn a_ceiling_is_told_in_time() {
     let mut scene = Scene::new();
@@ -107,13 +107,13 @@ fn a_ceiling_is_told_in_time() {
     }
 }
 
-/// Whoever sends into a heavy group makes it be looked through again only where a ceiling can have been crossed: not
-/// for tools, nor for calls of a run that is far from it or whose alerts fired.
+/// Items sent to a heavy group cause another evaluation only if a ceiling may have been crossed: not for tools, nor
+/// for calls of a run that is far from it or whose alerts fired.
 #[test]
 fn items_do_not_make_a_heavy_group_be_looked_through() {
     let mut scene = Scene::new();
     let each = steps(|| drop(scene.line.runs.recent(1)));
-    // a minute has two looks that come in any case, and a look that was under way when the group became heavy
+    // a minute has two regular evaluations, and one that was in progress when the group became heavy
     let minute = |scene: &mut Scene, calls: u64| {
         steps(|| {
             (0..60).for_each(|second| {
@@ -130,8 +130,7 @@ fn items_do_not_make_a_heavy_group_be_looked_through() {
     assert!(fired <= 6 * (each + 1000), "{fired} steps for 900 calls above it, {each} a pass");
 }
 
-/// Whichever of many runs of a heavy session crosses its ceiling, in whatever order calls come: its alert comes in
-/// time.
+/// Many runs of a heavy session cross their ceilings, with calls in any order: every alert is timely.
 #[test]
 fn every_crossing_is_told_in_time() {
     let mut scene = Scene::new();

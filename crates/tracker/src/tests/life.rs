@@ -1,4 +1,4 @@
-//! How runs and sessions end, what is measured then, what a root is told, and what bounds there are.
+//! How runs and sessions end and are measured, which totals a root is stamped with, and limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use telemetry::Meter;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A run of two calls and a tool under `agent.run`, trace and session by number.
+/// A run of two calls and a tool under `agent.run`, with numbered trace and session.
 fn agent_run(n: u64) -> Vec<Json> {
     let (trace, session) = (n + 1, format!("s{n}"));
     let usage = json!({"session.id": session, "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 100,
@@ -38,7 +38,7 @@ fn play(line: &Line, items: &[Json]) -> pipeline::Batch {
     line.play(request::payload(&json!({"items": items})))
 }
 
-/// A call that came before the span that tells its model is in the run's cost once that comes, and counts once.
+/// A call that arrived before the span with its model is priced in the run once that span arrives, and counts once.
 #[test]
 fn late_prices_reach_the_run() {
     let line = Line::whole(runs());
@@ -72,13 +72,13 @@ fn small(max_runs: u32) -> Settings {
     Config { max_runs, ..Config::default() }.settings().unwrap_or_else(|_| panic!("valid"))
 }
 
-/// A run is measured once, some time after its end, so that stragglers are in; its session when that is over.
+/// A run is measured once, some time after its end, so that late items are included; its session when that is over.
 #[test]
 fn measured_after_the_end() {
     let meter = Meter::new();
     let line = Line::new(runs_with(settings(), &meter));
     let items = agent_run(0);
-    // the last call comes after the root
+    // the last call arrives after the root
     play(&line, &[items[0].clone(), items[1].clone(), items[3].clone()]);
     assert_eq!(states(&line), [RunState::Ended]);
     let now = wait(&line.runs, NOW, Duration::from_secs(20));
@@ -115,7 +115,7 @@ fn measured_after_the_end() {
     assert_eq!(states(&line), [RunState::Ended], "still to be seen");
 }
 
-/// Without an end a run and its session end by being quiet; its time is that of its events, without the wait.
+/// Without a reported end, a run and its session end after being quiet; the duration covers the events, not the wait.
 #[test]
 fn idle_end() {
     let meter = Meter::new();
@@ -132,7 +132,7 @@ fn idle_end() {
     assert_eq!(line.runs.sums().by_model["m"].tokens.input, 200);
 }
 
-/// The end of a session ends its runs and, once quiet, the session; one that goes on afterwards is not cut off.
+/// The end of a session ends its runs and, once quiet, the session; a session that is resumed is not cut off.
 #[test]
 fn session_end() {
     let meter = Meter::new();
@@ -157,7 +157,7 @@ fn session_end() {
     wait(&line.runs, now, 40 * MINUTE);
     assert_eq!(states(&line), [RunState::Ended, RunState::Idle]);
     let text = meter.render();
-    // its second part is measured by itself, not with the first again
+    // its second part is measured by itself, without the first
     assert!(text.contains("agent_sessions_total{feature=\"unattributed\"} 2"), "{text}");
     let tools = "agent_session_tool_calls_sum{feature=\"unattributed\",tool_name=\"Bash\"} 2";
     assert!(text.contains(tools), "{text}");
@@ -165,7 +165,7 @@ fn session_end() {
     assert!(text.contains(seconds), "{text}");
 }
 
-/// A clock that jumps ends nothing, forward or back.
+/// A clock that jumps forwards or backwards ends nothing.
 #[test]
 fn clock_jumps() {
     let meter = Meter::new();
@@ -180,7 +180,8 @@ fn clock_jumps() {
     assert_eq!(states(&line), [RunState::Idle]);
 }
 
-/// A run of 31 days shows its time; one whose begin can't be shows none (it showed the years since 1970).
+/// A run of 31 days shows its duration; one with an implausible start shows none. Regression test: it showed the years
+/// since 1970.
 #[test]
 fn long_runs_show_their_time() {
     let root = |n: u64, begin: u64| {
@@ -194,7 +195,7 @@ fn long_runs_show_their_time() {
     assert_eq!(took, [0, 31 * 86_400]);
 }
 
-/// Times that can't be, and ends before begins, make no absurd durations.
+/// Implausible times, and ends before starts, give no absurd durations.
 #[test]
 fn absurd_times() {
     let line = Line::new(runs());
@@ -217,7 +218,7 @@ fn absurd_times() {
     assert!(views[0].last - views[0].start < 60_000_000_000, "{}", show(&views[0]));
 }
 
-/// A root is told what its run did, from this request and earlier ones; a client's own totals stay.
+/// A root is stamped with its run's totals from this and earlier requests; a client's own totals are kept.
 #[test]
 fn roots_are_told() {
     let line = Line::new(runs());
@@ -230,7 +231,7 @@ fn roots_are_told() {
     assert_eq!(int(1, "agent.total_input_tokens"), Some(200));
     assert_eq!(int(1, "agent.total_output_tokens"), Some(20));
     assert_eq!(int(1, "agent.tool_calls_made"), Some(1));
-    // no step gave a price, so no cost is told
+    // no step set a price, so no cost is stamped
     assert!(payload.get(nodes[1], "agent.estimated_cost_usd").is_none());
     assert_eq!(int(0, "agent.total_input_tokens"), None);
     let trace = format!("{:032}", 1);
@@ -243,7 +244,7 @@ fn roots_are_told() {
     assert!(matches!(batch.payload.get(root, "agent.total_input_tokens"), Some(Value::Int(7))));
 }
 
-/// Spans are told the run that only logs name, once these were committed; turns and iterations as told.
+/// Spans are stamped with the run that only logs name, once the logs were committed; turns and iterations as reported.
 #[test]
 fn stamps_follow_the_state() {
     let session = sessions("claude-code").into_iter().find(|session| session.name == "claude-code/mixed").unwrap();
@@ -260,7 +261,7 @@ fn stamps_follow_the_state() {
             }
         }
     }
-    // all but two spans of the sub-agent, whose parent had not come, and start-up records
+    // all but two spans of the sub-agent, whose parent had not arrived, and start-up records
     assert!(stamped > 60 && of_first > 40, "{of_first} of {stamped}");
     let plain = json!({"items": [{"name": "model", "trace": 9, "span": 1, "attributes": {"model": "m", "iteration": 3,
         "input_tokens": 1, "output_tokens": 1, "turn.id": "t"}}]});
@@ -270,7 +271,7 @@ fn stamps_follow_the_state() {
     assert_eq!(batch.payload.get_str(node, "tollgate.run.turn"), Some("t"));
 }
 
-/// Processing changes nothing that is shared: what is not committed was never there.
+/// Processing changes no shared state: without a commit nothing is recorded.
 #[test]
 fn uncommitted_is_nothing() {
     let line = Line::new(runs());
@@ -293,7 +294,7 @@ fn repeats_count_once() {
     assert!(line.views() == before);
 }
 
-/// Beyond the limit the quietest go first; those that had not ended are counted as lost, not as runs.
+/// Above the limit the longest quiet runs are evicted first; unfinished ones count as evicted, not as runs.
 #[test]
 fn too_many_runs() {
     let meter = Meter::new();
@@ -310,7 +311,7 @@ fn too_many_runs() {
     assert_eq!(views.iter().filter(|view| view.state == RunState::Evicted).count(), 3);
 }
 
-/// Labels are capped, and never hold ids.
+/// Labels are capped, and never contain ids.
 #[test]
 fn labels_are_capped() {
     let meter = Meter::new();
@@ -323,14 +324,14 @@ fn labels_are_capped() {
     }
     wait(&line.runs, NOW, 32 * MINUTE);
     let text = meter.render();
-    // a hundred at once; of the others none came often enough
+    // a hundred values at first; none of the others occurred often enough
     assert!(text.contains("agent_run_iterations_count{tenant=\"other\",feature=\"sre\"} 150"), "{text}");
     assert!(text.contains("tool_name=\"other\""));
     assert!(!text.contains("\"s1\"") && !text.contains("000000000001"));
     assert_eq!(line.runs.sums().by_tenant.len(), 201);
 }
 
-/// Names that the rules call private stand nowhere as they were sent: not in sums, views, metrics or labels.
+/// Names that the rules call private appear nowhere as sent: not in sums, views, metrics or labels.
 #[test]
 fn private_names_are_shown_nowhere() {
     let meter = Meter::new();
@@ -374,7 +375,7 @@ fn names_of_a_run_are_capped() {
     assert!(views[0].totals.tools["other"].ok > 500);
 }
 
-/// Settings say what is wrong with them.
+/// Invalid settings are reported.
 #[test]
 fn bad_settings() {
     let config: Config = serde_json::from_value(json!({"idle_timeout": "0s", "settle": "1h", "max_runs": 0})).unwrap();
@@ -383,7 +384,7 @@ fn bad_settings() {
     assert!(serde_json::from_value::<Config>(json!({"idle": "1m"})).is_err());
 }
 
-/// 100,000 live runs of a usual size fit into 256 MiB. `cargo test -p tracker -- --ignored a_hundred_thousand`
+/// 100,000 live runs of an ordinary size fit into 256 MiB. `cargo test -p tracker -- --ignored a_hundred_thousand`
 #[test]
 #[ignore = "100,000 runs: a figure"]
 #[expect(clippy::print_stderr, reason = "shown with --nocapture")]
@@ -428,7 +429,7 @@ fn a_hundred_thousand_runs() {
     assert!(used <= 256, "{used} MiB");
 }
 
-/// Texts that are no names must reach neither labels nor stamps: an address as tenant, a sentence as turn.
+/// Texts that are not names become neither labels nor stamps: an address as tenant, a sentence as turn.
 #[test]
 fn private_texts_are_no_labels_or_stamps() {
     let meter = Meter::new();

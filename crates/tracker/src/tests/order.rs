@@ -1,4 +1,4 @@
-//! The order and batching of items change nothing; nor does a crash.
+//! The order and batching of items, and a crash, change nothing.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runner, RngSeed, TestRunner};
@@ -14,8 +14,8 @@ fn play_all(payloads: &[Payload]) -> Vec<RunView> {
     line.views()
 }
 
-/// Of two spans of one call in two requests the first is billed, and only the inner one tells cache writes apart: there
-/// the price depends on the order. Everything else does not.
+/// If two spans of one call arrive in two requests, the first is billed, and only the inner one separates cache
+/// writes; so its price depends on the order. Nothing else does.
 fn without_price(session: &str, mut views: Vec<RunView>) -> Vec<RunView> {
     if ["semconv/anthropic", "openinference/anthropic"].contains(&session) {
         let models = views.iter_mut().flat_map(|view| view.totals.models.values_mut());
@@ -30,7 +30,7 @@ fn differ(session: &str, what: &str, got: &[RunView], expected: &[RunView]) -> R
     Ok(())
 }
 
-/// Items of one signal that come together again in other requests: a cut of a shuffled list.
+/// Requests of one signal with the items combined differently: a shuffled list, cut into pieces.
 fn batches(payloads: &[Payload], order: &[usize], cuts: &[bool]) -> Vec<Payload> {
     let mut out = Vec::new();
     for (at, payload) in payloads.iter().enumerate() {
@@ -51,7 +51,7 @@ fn batches(payloads: &[Payload], order: &[usize], cuts: &[bool]) -> Vec<Payload>
     keyed.into_iter().map(|(_, payload)| payload).collect()
 }
 
-/// Every recorded session: requests and single items, in any order, cut anywhere, some twice: the same runs.
+/// Every recorded session gives the same runs: as requests or single items, in any order, cut anywhere, some repeated.
 #[test]
 fn any_order_and_batching() {
     let all: Vec<Session> = CLIENTS.into_iter().flat_map(sessions).collect();
@@ -68,7 +68,7 @@ fn any_order_and_batching() {
         let cuts = prop::collection::vec(any::<bool>(), 1..16);
         let tested = runner.run(&(order, cuts, any::<bool>()), |(order, cuts, single)| {
             let mut payloads = batches(if single { &singles } else { &session.payloads }, &order, &cuts);
-            // a few come again
+            // some are repeated
             let again: Vec<Payload> = payloads.iter().step_by(3).cloned().collect();
             payloads.extend(again);
             let got = without_price(&session.name, play_all(&payloads));
@@ -78,7 +78,7 @@ fn any_order_and_batching() {
     }
 }
 
-/// All sessions at once, mixed up: the same runs as each alone.
+/// All sessions mixed give the same runs as each session alone.
 #[test]
 fn sessions_do_not_mix() {
     let all: Vec<Session> = CLIENTS.into_iter().flat_map(sessions).collect();
@@ -91,7 +91,7 @@ fn sessions_do_not_mix() {
     differ("all", "at once", &line.views(), &expected).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// A crash anywhere: the state of a checkpoint plus the effects behind it is the state without a crash.
+/// A crash at any point: a checkpoint plus the effects after it give the state without a crash.
 #[test]
 fn crash_and_replay() {
     for session in CLIENTS.into_iter().flat_map(sessions) {
@@ -110,7 +110,7 @@ fn crash_and_replay() {
     }
 }
 
-/// What can't be read is no state: a damaged checkpoint or effect is ignored.
+/// A damaged checkpoint or effect is ignored.
 #[test]
 fn damage_is_ignored() {
     let session = sessions("claude-code").into_iter().next().unwrap();
@@ -135,7 +135,7 @@ fn damage_is_ignored() {
     }
 }
 
-/// Numbers of all sizes survive their encoding.
+/// Numbers of all sizes survive encoding.
 #[test]
 fn numbers_survive() {
     use crate::codec::Code;

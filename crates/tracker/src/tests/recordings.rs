@@ -10,11 +10,11 @@ use otlp::Value;
 use rates::Usd;
 use runs::{RunState, RunView, Totals};
 
-/// Where telemetry tells less than the mock model knows; everything else must be equal.
+/// Data that the telemetry lacks but the mock model knows; everything else must be equal.
 struct Gaps {
     /// openai-v2 on the legacy conventions reports no cached and no reasoning tokens.
     cached: bool,
-    /// … and traces no tools.
+    /// … and no tools in traces.
     tools: bool,
 }
 
@@ -23,7 +23,7 @@ fn gaps(session: &str) -> Gaps {
     Gaps { cached: !legacy, tools: !legacy }
 }
 
-/// All runs of a session together.
+/// The totals of all runs of a session.
 fn together(views: &[RunView]) -> Totals {
     let mut totals = Totals::default();
     views.iter().for_each(|view| totals.add(&view.totals));
@@ -51,7 +51,7 @@ fn expected_tokens(session: &Session) -> Buckets {
     Buckets { input, cache_read: read, cache_write_5m, cache_write_1h, output, reasoning }
 }
 
-/// Calls, tokens, tools by name and outcome, sessions and runs of every recording are what was counted by hand.
+/// Calls, tokens, tools by name and outcome, sessions and runs of every recording equal the hand count.
 #[test]
 fn hand_counts() {
     let mut wrong = Vec::new();
@@ -84,7 +84,7 @@ fn hand_counts() {
         }
         check("unpriced", totals.unpriced().to_string(), "0".to_owned());
         check("tools", format!("{:?}", tools_of(&totals)), format!("{:?}", hand_tools(&session)));
-        // which of their traces are runs is counted in `tests/cases/runs`
+        // `tests/cases/runs` says which of their traces are runs
         if !["codex", "gemini-cli"].contains(&session.name.split('/').next().unwrap()) {
             check("sessions", format!("{:?}", ids(&views)), format!("{:?}", hand_ids(&session)));
         }
@@ -93,7 +93,7 @@ fn hand_counts() {
             check("calls of a prompt", view.map_or(0, |view| view.totals.calls()).to_string(), calls.to_string());
         }
         for (model, (calls, output)) in hand_models(hand) {
-            // what answered may be named by its date
+            // the answering model's name may end in a date
             let found = totals.models.iter().find(|(name, _)| name.starts_with(&model));
             let got = found.map(|(_, model)| (model.calls, model.tokens.output));
             check(&model, format!("{got:?}"), format!("{:?}", Some((calls, output))));
@@ -103,7 +103,7 @@ fn hand_counts() {
     assert!(compared > 100, "{compared}");
 }
 
-/// By tool: well, not well.
+/// By tool: successful calls, failed or denied calls.
 fn tools_of(totals: &Totals) -> BTreeMap<String, (u64, u64)> {
     totals.tools.iter().map(|(name, tool)| (name.clone(), (tool.ok, tool.failed + tool.denied))).collect()
 }
@@ -112,7 +112,7 @@ fn hand_tools(session: &Session) -> BTreeMap<String, (u64, u64)> {
     let mut tools: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let calls = session.manifest["tool_calls"].as_array().unwrap();
     for call in calls.iter().filter(|_| gaps(&session.name).tools) {
-        // Codex tells the name of an MCP server's tool without its namespace
+        // Codex reports the name of an MCP server's tool without its namespace
         let name = call["name"].as_str().unwrap().rsplit("::").next().unwrap();
         let tool = tools.entry(name.to_owned()).or_default();
         match call["success"].as_bool().unwrap() {
@@ -123,7 +123,7 @@ fn hand_tools(session: &Session) -> BTreeMap<String, (u64, u64)> {
     tools
 }
 
-/// Session and run of each.
+/// Session and run ids of the views.
 fn ids(views: &[RunView]) -> Vec<(String, String)> {
     views.iter().map(|view| (view.session.clone(), view.run.clone())).collect()
 }
@@ -161,7 +161,7 @@ fn hand_cost_by_prompt(hand: &Json) -> BTreeMap<String, Usd> {
     prompts
 }
 
-/// By model: calls and output.
+/// By model: calls and output tokens.
 fn hand_models(hand: &Json) -> BTreeMap<String, (u64, u64)> {
     let mut models: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for call in hand["calls"].as_array().unwrap().iter().filter(|call| call.get("error").is_none()) {
@@ -181,7 +181,7 @@ fn played(name: &str) -> Vec<RunView> {
     views
 }
 
-/// A root is told the exact cost when every call has a price, and none while one has not.
+/// A root is stamped with the exact cost if every call has a price, and with none otherwise.
 #[test]
 fn roots_are_told_the_cost() {
     let costs = |name: &str| -> Vec<f64> {
@@ -196,13 +196,13 @@ fn roots_are_told_the_cost() {
     assert_eq!(costs("openinference/openai"), [0.00076034]);
     assert_eq!(costs("semconv/anthropic"), [0.0152865]);
     assert_eq!(costs("claude-otel-hooks/articles"), [0.012675, 0.00201]);
-    // the log that bills the last call comes after the root
+    // the log that bills the last call arrives after the root
     assert!(costs("claude-code/plain").is_empty());
-    // its spans came before any log of the session, so they were priced by what spans tell; the logs cost the rest
+    // its spans arrived before any log of the session, so they were priced from the spans; the logs add the rest
     assert_eq!(costs("claude-code/detailed"), [0.025614]);
 }
 
-/// A sub-agent's calls are the run's own, its loop is not; two prompts that share a trace are two runs.
+/// A sub-agent's calls belong to the run, its iterations do not; two prompts that share a trace are two runs.
 #[test]
 fn mixed_session_by_run() {
     let views = played("claude-code/mixed");
@@ -218,11 +218,11 @@ fn mixed_session_by_run() {
     let second = &views[1].totals;
     assert_eq!((second.calls(), second.iterations, second.tool_calls()), (1, 1, 0));
     assert!(views.iter().all(|view| view.state == RunState::Ended && view.tenant.as_deref() == Some("acme")));
-    // by the root's own clock
+    // by the root's own times
     assert_eq!(views[0].duration, 6_177_956_270);
 }
 
-/// A run that nobody calls failed, but whose last call failed, has failed; each failure counts once, on span or log.
+/// A run without a reported failure whose last call failed has failed; each failure counts once, on span or log.
 #[test]
 fn failures_show() {
     let state = |name: &str| -> Vec<_> {
@@ -240,7 +240,8 @@ fn failures_show() {
     assert_eq!(state("semconv/quiet"), [(ended, 3, 0)]);
 }
 
-/// Logs alone and traces alone give the same calls; only a denied tool is no call in logs, and an MCP tool has no name.
+/// Logs alone and traces alone give the same calls, except that logs report no call of a denied tool and no name of an
+/// MCP tool.
 #[test]
 fn one_signal_alone() {
     for session in sessions("claude-code") {

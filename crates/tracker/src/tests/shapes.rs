@@ -1,4 +1,4 @@
-//! Shapes that no recording has: shared traces, late sessions, several roots, layers, rings, ids used twice.
+//! Shapes that no recording has: shared traces, late sessions, several roots, layers, cycles, ids used twice.
 
 use serde_json::{Value as Json, json};
 
@@ -63,7 +63,7 @@ fn trace(n: u64) -> String {
     format!("{n:032}")
 }
 
-/// A sub-agent is a child: its calls are its parent's, counted once, in whatever order the spans come.
+/// A sub-agent is a child: its calls belong to its parent's run and count once, in whatever order spans arrive.
 #[test]
 fn sub_agents_are_children() {
     let items =
@@ -73,7 +73,7 @@ fn sub_agents_are_children() {
     assert_eq!(views[0].totals.iterations, 1);
 }
 
-/// Two invocations under one service's span are two runs of one session, even if no span tells it but one.
+/// Two invocations under one service's span are two runs of one session, even if only one span names the session.
 #[test]
 fn two_roots_of_a_trace() {
     let items = [
@@ -91,7 +91,7 @@ fn two_roots_of_a_trace() {
     assert!(views[1].run.starts_with(&format!("{}-", trace(1))), "{}", views[1].run);
 }
 
-/// A trace without a session is one; it moves to the session that an item tells later.
+/// A trace without a session forms its own; it moves to the session that a later item names.
 #[test]
 fn sessions_told_late() {
     let views = always(&[chat(1, 2, 1), chat(1, 3, 1)]);
@@ -101,7 +101,7 @@ fn sessions_told_late() {
     assert_eq!(brief(&views), [("s", &*trace(1), 2, 0)]);
 }
 
-/// One trace that two sessions share keeps them apart by their roots.
+/// Two sessions that share a trace are separated by their roots.
 #[test]
 fn sessions_that_share_a_trace() {
     let views = always(&[agent(1, 2, 1, "a"), chat(1, 3, 2), agent(1, 4, 1, "b"), chat(1, 5, 4)]);
@@ -109,7 +109,7 @@ fn sessions_that_share_a_trace() {
     assert_eq!(got, [("a", 1), ("b", 1)]);
 }
 
-/// An instrumentation's span over the vendor's: one call, priced or not, also in requests of their own.
+/// An instrumentation's span around the vendor's: one call, priced or not, also in separate requests.
 #[test]
 fn layers_are_one_call() {
     let mut outer = chat(1, 2, 1);
@@ -131,19 +131,19 @@ fn failed_attempts_below_a_call() {
     assert_eq!((views[0].totals.calls(), views[0].totals.failed_calls), (1, 1));
 }
 
-/// Parents in a ring, a span that is its own parent: a call counts once, and nothing hangs.
+/// Parents in a cycle, and a span that is its own parent: each call counts once, and nothing hangs.
 #[test]
 fn rings_of_parents() {
     let mut items = vec![chat(1, 1, 4), agent(1, 2, 1, "s"), chat(1, 3, 2), agent(1, 4, 3, ""), chat(1, 5, 5)];
     let views = always(&items);
     assert_eq!(views.iter().map(|view| view.totals.calls()).sum::<u64>(), 3);
-    // calls directly below each other in a ring are one call, or none
+    // calls directly below each other in a cycle are one call, or none
     items = vec![chat(1, 1, 2), chat(1, 2, 1)];
     let views = always(&items);
     assert!(views.iter().map(|view| view.totals.calls()).sum::<u64>() <= 1);
 }
 
-/// The same ids under two accounts are two sessions.
+/// The same ids in two accounts are two sessions.
 #[test]
 fn accounts_do_not_mix() {
     let line = Line::new(runs());
@@ -161,7 +161,7 @@ fn accounts_do_not_mix() {
     assert!(got.contains(&("a", 1)) && got.contains(&("b", 1)));
 }
 
-/// Bare spans (`model`, `tool`, `iteration`): the trace is the run, told iterations count.
+/// Bare spans (`model`, `tool`, `iteration`): the trace is the run, and reported iterations count.
 #[test]
 fn bare_spans() {
     let model = |at: u64, iteration: u64| {
@@ -190,7 +190,7 @@ fn bare_spans() {
     assert_eq!((views[0].tenant.as_deref(), views[0].failed), (Some("acme"), false));
 }
 
-/// A call that tells no model is its root's, also when the root comes last.
+/// A call without a model takes its root's, also if the root arrives last.
 #[test]
 fn the_roots_model() {
     let chat = span("gen_ai.chat", 1, 2, 1, json!({"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 1}));
@@ -200,7 +200,7 @@ fn the_roots_model() {
     assert_eq!(views[0].totals.models.keys().collect::<Vec<_>>(), ["claude-opus-4-8"]);
 }
 
-/// A run of very many spans is added up in reasonable time, in small requests too.
+/// A run of very many spans is summed up in reasonable time, also if it arrives in small requests.
 #[test]
 fn a_run_of_many_spans() {
     let line = Line::new(runs());

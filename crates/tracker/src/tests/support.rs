@@ -1,4 +1,4 @@
-//! What the tests of runs share.
+//! Helpers for the tests of runs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use processors::{cost, normalize};
 use runs::{Board, RunView};
 use telemetry::Meter;
 
-/// When everything arrives, unless a test says otherwise: 2026-11-20 09:30.
+/// Default time of arrival in tests: 2026-11-20 09:30.
 pub(super) const NOW: UnixNanos = UnixNanos(1_795_167_000_000_000_000);
 
 pub(super) fn settings() -> Settings {
@@ -56,7 +56,7 @@ fn numbered(payload: Payload, number: u64) -> Batch {
     Batch::new(Arc::new(origin), payload)
 }
 
-/// Steps before runs, as a pipeline has them.
+/// The steps before `runs`, in pipeline order.
 pub(super) struct Line {
     steps: Vec<Box<dyn Processor>>,
     pub(super) runs: Runs,
@@ -64,22 +64,22 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Runs alone.
+    /// The `runs` step alone.
     pub(super) fn new(runs: Runs) -> Self {
         Self { steps: Vec::new(), runs, batches: AtomicU64::new(0) }
     }
 
-    /// Normalize, cost (billing logs where calls come on both signals) and runs.
+    /// Normalize, cost (billing logs if calls arrive on both signals) and runs.
     pub(super) fn whole(runs: Runs) -> Self {
         Self::metered(runs, &Meter::new())
     }
 
-    /// The same, whose steps count on `meter`.
+    /// The same, with the steps' metrics in `meter`.
     pub(super) fn metered(runs: Runs, meter: &Meter) -> Self {
         Self::priced(runs, meter, |_| {})
     }
 
-    /// The same with other settings of prices.
+    /// The same with other price settings.
     pub(super) fn priced(runs: Runs, meter: &Meter, change: impl FnOnce(&mut cost::Config)) -> Self {
         let normalize = normalize::Normalize::new(
             "normalize".into(),
@@ -97,7 +97,7 @@ impl Line {
         Self { steps: vec![Box::new(normalize), Box::new(cost)], ..Self::new(runs) }
     }
 
-    /// Processes and commits; the batch as it goes on.
+    /// Processes and commits a payload; returns the batch as forwarded.
     pub(super) fn play(&self, payload: Payload) -> Batch {
         let batch = self.process(payload);
         for effect in &batch.effects {
@@ -124,17 +124,17 @@ impl Line {
         }
     }
 
-    /// What each step saves.
+    /// The checkpoint of each step.
     pub(super) fn checkpoints(&self) -> Vec<Option<Vec<u8>>> {
         self.steps.iter().map(|step| step.checkpoint()).chain([self.runs.checkpoint()]).collect()
     }
 
-    /// Numbers batches on from those of the process before: no two batches have one id.
+    /// Continues the numbering of batches of the previous process, so that batch ids stay unique.
     pub(super) fn number_on_from(&self, before: &Self) {
         self.batches.store(before.batches.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Gives each step what it saved.
+    /// Restores each step's checkpoint.
     pub(super) fn restore(&self, saved: &[Option<Vec<u8>>]) {
         let steps = self.steps.iter().map(AsRef::as_ref).chain([&self.runs as &dyn Processor]);
         for (step, saved) in steps.zip(saved) {
@@ -142,12 +142,12 @@ impl Line {
         }
     }
 
-    /// How ids may be shown.
+    /// The id policy.
     pub(super) fn ids(&self) -> PlainIds {
         PlainIds::clone(&ids())
     }
 
-    /// Every run, in a fixed order.
+    /// All runs, in a fixed order.
     pub(super) fn views(&self) -> Vec<RunView> {
         let mut views = self.runs.recent(usize::MAX);
         views.sort_by(|a, b| (&a.session, &a.run).cmp(&(&b.session, &b.run)));
@@ -156,7 +156,7 @@ impl Line {
 }
 
 impl Runs {
-    /// Lets time begin.
+    /// The first tick.
     pub(super) fn tick_now(&self, now: UnixNanos) {
         self.tick(now);
     }
@@ -199,7 +199,7 @@ pub(super) fn sessions(client: &str) -> Vec<Session> {
 pub(super) const CLIENTS: [&str; 6] =
     ["claude-code", "claude-otel-hooks", "openinference", "semconv", "codex", "gemini-cli"];
 
-/// Every item of spans and logs as a payload of its own.
+/// Every span and log record as a payload of its own.
 pub(super) fn single_items(payloads: &[Payload]) -> Vec<Payload> {
     let mut items = Vec::new();
     for payload in payloads.iter().filter(|payload| payload.signal() != Signal::Metrics) {
@@ -208,7 +208,7 @@ pub(super) fn single_items(payloads: &[Payload]) -> Vec<Payload> {
     items
 }
 
-/// A view as text, for failures that explain themselves.
+/// A view as text, for failure messages.
 pub(super) fn show(view: &RunView) -> String {
     let totals = &view.totals;
     let models: Vec<String> = (totals.models.iter())

@@ -1,4 +1,4 @@
-//! What connectors are told of runs: each once, over crashes too; what it says; what stays out.
+//! Events for connectors: each is emitted once, also across crashes; their contents, and data they must not contain.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -96,7 +96,7 @@ impl Gate {
         scopes.flat_map(|scope| scope.log_records).collect()
     }
 
-    /// By name and attributes: sum or count.
+    /// Sum or count by name and attributes.
     fn metrics(&self) -> BTreeMap<String, f64> {
         let mut all = BTreeMap::new();
         for body in self.bodies(Signal::Metrics) {
@@ -165,7 +165,7 @@ fn run_of(trace: u64) -> Vec<Json> {
     ]
 }
 
-/// A run that is over becomes one log event and its share of the users' metrics; without content.
+/// A finished run becomes one log event and its share of the metrics, without content.
 #[test]
 fn a_run_is_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -233,7 +233,7 @@ fn a_run_is_told() {
     }
 }
 
-/// A crash at any point between the end of a run and what is told of it: it is told once.
+/// A crash at any point between the end of a run and its emission: the run is emitted once.
 #[test]
 fn told_once_over_a_crash() {
     for (closed, told, saved) in
@@ -244,7 +244,7 @@ fn told_once_over_a_crash() {
         gate.put(&run_of(1));
         gate.wait(if closed { 40 } else { 2 });
         if saved {
-            // another batch: only then a checkpoint is written
+            // a checkpoint is written only after another batch
             gate.put(&run_of(2));
             gate.rig.checkpoints.write().unwrap();
         }
@@ -267,7 +267,7 @@ fn told_once_over_a_crash() {
     }
 }
 
-/// Items that come late, however late, make another summary with its revision; equal ones make none.
+/// Late items, however late, cause another summary with a revision; repeated items do not.
 #[test]
 fn late_items_make_a_revision() {
     let folder = tempfile::tempdir().unwrap();
@@ -300,7 +300,7 @@ fn late_items_make_a_revision() {
     assert_eq!(gate.metrics()["agent.run.iterations[tenant=acme,feature=triage]"], 1.0, "measured once");
 }
 
-/// Alerts and overrides are told too, once each.
+/// Alerts and overrides are emitted once each.
 #[test]
 fn alerts_and_overrides_are_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -331,7 +331,7 @@ fn alerts_and_overrides_are_told() {
     assert_eq!(gate.runs.alerts().len(), 1);
 }
 
-/// Without a connector nothing is kept for one; too much for a slow one is dropped, oldest first, and counted.
+/// Without a connector no news are kept; for a slow connector the oldest surplus news are dropped and counted.
 #[test]
 fn what_nobody_asks_for_is_not_kept() {
     let line = Line::new(runs());

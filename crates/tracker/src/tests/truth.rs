@@ -1,8 +1,7 @@
-//! Random sessions whose truth their generator knows: the API's JSON, `/metrics`, OTLP metrics, page, report, run
-//! summaries, session rows and alerts are equal to it and to each other, at any moment and in the end, whatever the
-//! order of delivery, pauses, clocks that are off, a restart or a kill. `TOLLGATE_SEED=n` runs that seed,
-//! `TOLLGATE_SEEDS=n` so many (from that seed); a failure prints what was found first, and the smallest session that
-//! still shows it.
+//! Random sessions with known totals. The API's JSON, `/metrics`, OTLP metrics, page, report, run summaries, session
+//! rows and alerts must equal them and each other, at any moment and in the end, whatever the order of delivery,
+//! pauses, wrong clocks, a restart or a kill. `TOLLGATE_SEED=n` runs that seed, `TOLLGATE_SEEDS=n` that many (from
+//! that seed). A failure prints the first difference and the smallest session that still shows it.
 
 mod make;
 mod read;
@@ -16,7 +15,7 @@ fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// What differs, if anything does.
+/// The differences of a seed, if there are any.
 fn differs(seed: u64, on: &[Feature], most: u64) -> Option<(usize, Vec<String>)> {
     let items = sessions(seed, on, most);
     let found = way::deliver(&items, seed, on);
@@ -46,18 +45,19 @@ fn smallest(seed: u64, on: &[Feature], most: u64) -> String {
     format!("{on:?}, seed {} of at most {most} steps:\n  {}\n{}", best.1, best.2.join("\n  "), lines.join("\n"))
 }
 
-/// Seeds that once found something, by what was wrong. Sessions are others when the generator draws otherwise.
+/// Seeds that once failed; a comment gives the reason for the seeds after it. A change of the generator's draws
+/// changes their sessions.
 const FOUND: &[u64] = &[
-    // a sub-agent failed after its session's end: sums counted its run as failed, the page by its state did not
-    4293, 25427, 32652, // the same when the run was over
+    // a sub-agent failed after its session's end: sums counted its run as failed, the page did not
+    4293, 25427, 32652, // the same after the run was over
     7386, 7475, // a sub-agent whose clock was a second ahead was taken for its run's root
     58843,
 ];
 
-/// So many by `cargo test`, half of them at a time on each of two cores.
+/// Number of seeds in each of the two tests, which run in parallel on two cores.
 const HALF: u64 = 1000;
 
-/// Every surface tells the truth of every session.
+/// Every surface shows the truth of every session.
 #[test]
 fn every_surface_tells_the_truth() {
     let (first, count) = match (from_env("TOLLGATE_SEED"), from_env("TOLLGATE_SEEDS")) {
@@ -67,7 +67,7 @@ fn every_surface_tells_the_truth() {
     tells_the_truth(first, count);
 }
 
-/// The same of other sessions, those first that found something.
+/// The same with other sessions, after those that once failed.
 #[test]
 fn every_surface_tells_the_truth_too() {
     FOUND.iter().for_each(|seed| tells_the_truth(*seed, 1));
@@ -76,7 +76,7 @@ fn every_surface_tells_the_truth_too() {
 
 #[expect(clippy::print_stderr, reason = "the smallest session takes a while to find")]
 fn tells_the_truth(first: u64, count: u64) {
-    // prices are read once for all that are open at a time
+    // keeps the shared price table alive, so that it is parsed once
     let _prices = way::open();
     for seed in first..first + count {
         let most = 1 + seed % 8;
@@ -87,7 +87,7 @@ fn tells_the_truth(first: u64, count: u64) {
     }
 }
 
-/// Each feature alone (with what it needs), to see which faults are open.
+/// Each feature alone (with those it needs), to list open faults.
 #[test]
 #[ignore = "a list for whoever mends"]
 #[expect(clippy::print_stderr, reason = "shown with --nocapture")]

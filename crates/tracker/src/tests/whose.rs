@@ -1,5 +1,4 @@
-//! Whose runs they are and what becomes of them: users, features, incidents, budgets, outcomes, investigations,
-//! measures, sums.
+//! Attribution and outcomes of runs: users, features, incidents, budgets, outcomes, investigations, measures, sums.
 
 use std::time::Duration;
 
@@ -43,8 +42,8 @@ fn with(change: impl FnOnce(&mut Config)) -> Settings {
     config.settings().unwrap_or_else(|_| panic!("valid"))
 }
 
-/// A live run whose root is still to come has the feature that its own calls name, not a sub-agent's that comes first
-/// in the alphabet (pages, alerts and sums named the sub-agent); the root's own name when it comes.
+/// A live run whose root has not arrived has the feature that its own calls name, not that of an alphabetically
+/// earlier sub-agent; once the root arrives, the root's. Regression test: pages, alerts and sums named the sub-agent.
 #[test]
 fn a_live_run_is_not_its_sub_agents() {
     let call = |id: u64, parent: u64, agent: &str| {
@@ -83,7 +82,7 @@ fn a_live_run_is_not_its_sub_agents() {
     assert_eq!(line.views()[0].feature.as_deref(), Some("oncall"));
 }
 
-/// The feature comes from where the user says, in his order, on the item, else on its resource.
+/// The feature comes from the configured attributes, in their order, on the item or else on its resource.
 #[test]
 fn where_features_stand() {
     let settings = with(|config| config.feature_from = vec!["team".into(), "feature".into()]);
@@ -101,7 +100,7 @@ fn where_features_stand() {
     assert!(features.contains(&Some("search".to_owned())), "{features:?}");
 }
 
-/// A budget warns at 80 % and says stop at 100 %; a feature may have its own.
+/// A budget warns at 80 % and is exceeded at 100 %; a feature may have its own.
 #[test]
 fn budgets() {
     let settings = with(|config| {
@@ -169,7 +168,7 @@ fn outcomes_and_investigations() {
     let view = line.views().into_iter().find(|view| view.run == run(3)).unwrap();
     assert!(view.judged.outcome.is_some_and(|outcome| outcome.verdict == Verdict::Confirmed));
     assert_eq!(view.judged.scores.len(), 1);
-    // and stays when the run is but remembered
+    // and is kept when the run is only in the history
     wait(&line.runs, now, Duration::from_secs(40 * 60));
     let view = line.runs.run(&run(1)).unwrap().view;
     assert!(view.judged.outcome.is_some_and(|outcome| outcome.verdict == Verdict::Overridden));
@@ -178,7 +177,7 @@ fn outcomes_and_investigations() {
     assert_eq!(line.runs.accounts(&run(1)), ["default"]);
 }
 
-/// Measures of any span add up by service, tenant and commit; a span counts once, absurd numbers never.
+/// Measures of any span are summed by service, tenant and commit; a span counts once, implausible numbers never.
 #[test]
 fn measures_add_up() {
     let meter = Meter::new();
@@ -212,7 +211,7 @@ fn measures_add_up() {
     );
 }
 
-/// Who asks is added up by pseudonym, the most expensive thousand apart.
+/// Users are summed by pseudonym; only the most expensive thousand have sums of their own.
 #[test]
 fn users_and_sessions_are_capped() {
     let line = Line::new(runs());
@@ -233,7 +232,7 @@ fn users_and_sessions_are_capped() {
     assert_eq!(sums.by_user.values().map(|sum| sum.runs).sum::<u64>(), 1100);
 }
 
-/// Values that are no measures (negative, not finite, beyond all sense) are counted as refused and are in no sum.
+/// Invalid measures (negative, not finite, too large) are counted as refused and are in no sum.
 #[test]
 fn absurd_measures_are_refused() {
     let meter = Meter::new();
@@ -249,7 +248,7 @@ fn absurd_measures_are_refused() {
     assert!(meter.render().contains("tollgate_measures_refused_total 3"), "{}", meter.render());
 }
 
-/// The items of a run as another account would send them.
+/// Plays the items of a run as another account.
 fn play_as(line: &Line, account: &str, items: &[Json]) {
     let mut batch = batch(request::payload(&json!({ "items": items })));
     let mut origin = (*batch.origin).clone();
@@ -259,8 +258,8 @@ fn play_as(line: &Line, account: &str, items: &[Json]) {
     batch.effects.iter().for_each(|effect| line.apply(effect));
 }
 
-/// Tenants of one name are each account's own in sums, and investigations' figures of one account tell nothing of
-/// another's.
+/// Equal tenant names of two accounts have separate sums, and one account's figures of investigations reveal nothing
+/// about another's.
 #[test]
 fn accounts_are_added_up_apart() {
     let line = Line::new(runs());
@@ -288,8 +287,7 @@ fn accounts_are_added_up_apart() {
     assert_eq!(again.sums().by_account["theirs"].all.tool_calls, 40, "after a restart");
 }
 
-/// An account with thousands of names, runs or news takes neither the names, nor the live runs, nor the news of
-/// another.
+/// An account with thousands of names, runs or news displaces neither names, nor live runs, nor news of another.
 #[test]
 fn one_account_takes_nothing_from_another() {
     let settings = with(|config| config.max_runs = 100);
@@ -315,7 +313,7 @@ fn one_account_takes_nothing_from_another() {
     assert_eq!(sums.all.runs, 1510);
 }
 
-/// What connectors have not told yet: of the account with most the oldest makes room.
+/// Pending news for connectors: the account with the most loses its oldest first.
 #[test]
 fn one_account_does_not_crowd_out_anothers_news() {
     let mut outbox = Outbox::default();
@@ -327,7 +325,7 @@ fn one_account_does_not_crowd_out_anothers_news() {
     assert_eq!(outbox.news().filter(|news| news.account() == "few").count(), 10);
 }
 
-/// Of a figure the latest alone waits, also where several of it come at once.
+/// Only the latest value of a gauge is kept, also if several arrive at once.
 #[test]
 fn the_latest_figure_is_told() {
     let mut outbox = Outbox::default();
@@ -339,7 +337,7 @@ fn the_latest_figure_is_told() {
     assert_eq!(told.collect::<Vec<_>>(), [7.0, 3.0]);
 }
 
-/// A fallback says for whom and with which prompt template, on `/metrics` and over OTLP.
+/// A fallback carries tenant and prompt template, on `/metrics` and over OTLP.
 #[test]
 fn fallbacks_name_tenant_and_template() {
     let meter = Meter::new();

@@ -1,22 +1,22 @@
-//! What must not regress: the answers are those of a look at each run, at a logarithm's price.
+//! Regression tests: the timeline gives the answers of a linear search, in logarithmic time.
 
 use std::cell::Cell;
 
 use super::Timeline;
 
 thread_local! {
-    /// Steps that questions took on this thread.
+    /// Steps of searches on this thread.
     pub(in crate) static STEPS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Steps that `what` takes.
+/// Number of steps that `what` takes.
 pub(crate) fn steps(what: impl FnOnce()) -> u64 {
     let before = STEPS.with(Cell::get);
     what();
     STEPS.with(Cell::get) - before
 }
 
-/// The same answers as a look at each run.
+/// The same answers as a linear search.
 #[test]
 fn as_a_look_at_each() {
     let mut seed = 1_u64;
@@ -43,7 +43,7 @@ fn as_a_look_at_each() {
     }
 }
 
-/// Runs that were all over long before: the worst case for a look back.
+/// Runs that were all over long before: the worst case of a backwards search.
 #[test]
 fn a_question_takes_few_steps() {
     let runs: Vec<(u64, u64, usize)> = (0..100_000).map(|run| (run, run + 1, run as usize)).collect();

@@ -1,4 +1,4 @@
-//! Cases: what OTLP/JSON and the protobuf JSON mapping say, one by one.
+//! The rules of OTLP/JSON and of the protobuf JSON mapping, one by one.
 
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
@@ -49,7 +49,7 @@ fn histogram(text: &str) -> Result<HistogramDataPoint, JsonError> {
     }
 }
 
-/// `{}` is an empty request; an empty body, other values, a byte order mark and a tail are refused.
+/// `{}` is an empty request; an empty body, other values, a byte order mark and trailing text are refused.
 #[test]
 fn whole_texts() {
     for text in ["{}", " \t\r\n{ } \n", r#"{"resourceSpans":[]}"#, r#"{"resourceSpans":null}"#] {
@@ -65,7 +65,7 @@ fn whole_texts() {
     assert_eq!(decode(Signal::Logs, b"{\"\xff\":1}").unwrap_err(), JsonError { what: "not UTF-8", at: 2 });
 }
 
-/// Only lowerCamelCase keys count; unknown ones are ignored but must be JSON.
+/// Only lowerCamelCase keys are recognised; unknown keys are ignored, but their values must be JSON.
 #[test]
 fn unknown_fields() {
     let got =
@@ -97,14 +97,15 @@ fn unknown_fields() {
     }
 }
 
-/// Keys are compared after their escapes are taken out.
+/// Keys are compared after unescaping.
 #[test]
 fn escaped_keys() {
     assert_eq!(span(r#"{"n\u0061me":"x"}"#).unwrap().name, "x");
     assert_eq!(what(r#"{"n\u0061me":"x","name":"y"}"#), "a field stands twice in an object");
 }
 
-/// A known field that stands twice could hide a text: refused, also when one is null; unknown ones may repeat.
+/// A known field that occurs twice could hide a text, so it is refused, also if one is null; unknown fields may
+/// repeat.
 #[test]
 fn duplicate_keys() {
     assert_eq!(what(r#"{"name":"a","name":"b"}"#), "a field stands twice in an object");
@@ -113,7 +114,7 @@ fn duplicate_keys() {
     assert_eq!(span(r#"{"new":1,"new":2,"name":"a"}"#).unwrap().name, "a");
 }
 
-/// `null` is an absent field, everywhere but inside lists.
+/// `null` is an absent field, everywhere except inside lists.
 #[test]
 fn null() {
     assert_eq!(
@@ -129,7 +130,7 @@ fn null() {
     assert!(histogram(r#"{"bucketCounts":[null]}"#).is_err());
 }
 
-/// Ids are hexadecimal in either case, empty or of full length.
+/// Ids are hexadecimal in either case; even lengths of up to 128 digits are accepted.
 #[test]
 fn ids() {
     let got = span(r#"{"traceId":"5B8EFFF798038103d269b633813fc60c","spanId":"EEE19B7EC3C1B174","parentSpanId":""}"#)
@@ -151,7 +152,7 @@ fn ids() {
     assert_eq!((link.links[0].trace_id[15], link.links[0].span_id[7]), (1, 2));
 }
 
-/// Enums are integers, open for numbers of a later schema; names are refused.
+/// Enums are integers, including numbers of a later schema; names are refused.
 #[test]
 fn enums() {
     assert_eq!(span(r#"{"kind":2}"#).unwrap().kind, 2);
@@ -165,7 +166,7 @@ fn enums() {
     assert!(span(r#"{"kind":true}"#).is_err());
 }
 
-/// Integers stand as numbers or strings, whole in value, within their range.
+/// Integers may be numbers or strings; they must be whole and in range.
 #[test]
 fn integers() {
     for (text, wanted) in [
@@ -225,7 +226,7 @@ fn integers() {
     assert!(dropped("4294967296").is_err() && dropped("-1").is_err());
 }
 
-/// Doubles take numbers, numeric strings and the three words; what is larger than every double is refused.
+/// Doubles may be numbers, numeric strings or the three words; a number that overflows is refused.
 #[test]
 fn doubles() {
     let double = |text: &str| match value(&format!(r#"{{"doubleValue":{text}}}"#))? {
@@ -278,7 +279,7 @@ fn bytes() {
     }
 }
 
-/// Strings: every escape, pairs of surrogates; half a pair and control characters are refused.
+/// Strings: every escape and surrogate pairs; half a pair and control characters are refused.
 #[test]
 fn strings() {
     let name = |text: &str| span(&format!(r#"{{"name":"{text}"}}"#)).map(|span| span.name);
@@ -296,7 +297,7 @@ fn strings() {
     assert!(span(r#"{"name":1}"#).is_err() && span(r#"{"name":{}}"#).is_err() && span(r#"{"name":true}"#).is_err());
 }
 
-/// Two members of a oneof are refused in every message that has one; one that is not set is no value.
+/// Two members of a oneof are refused in every message that has one; a oneof without a member has no value.
 #[test]
 fn oneofs() {
     assert_eq!(value(r#"{"stringValue":"a","intValue":1}"#).unwrap_err().what, "two members of a oneof are set");
@@ -309,7 +310,7 @@ fn oneofs() {
     assert_eq!(decode(Signal::Metrics, metric.as_bytes()).unwrap_err().what, "two members of a oneof are set");
 }
 
-/// A list where a value belongs and a value where a list belongs are refused.
+/// A list in place of a value, and a value in place of a list, are refused.
 #[test]
 fn shapes() {
     for bad in [
@@ -330,7 +331,7 @@ fn shapes() {
     assert_eq!((got.status.is_some(), got.events.len(), got.attributes.len()), (true, 2, 2));
 }
 
-/// Lengths around the steps of the varint, each inside others, come out canonical.
+/// Lengths around the steps of the varint, nested, are encoded canonically.
 #[test]
 fn lengths() {
     for length in [0, 1, 126, 127, 128, 129, 16_383, 16_384, 16_385, 2_097_151, 2_097_152] {
@@ -347,7 +348,7 @@ fn lengths() {
     }
 }
 
-/// An error names a place and a rule, never a key or a value of the text.
+/// An error contains an offset and a rule, never a key or a value of the text.
 #[test]
 fn errors_show_no_payload() {
     let error = span(r#"{"name":"secret","kind":"secret"}"#).unwrap_err();
@@ -355,7 +356,7 @@ fn errors_show_no_payload() {
     assert!(!format!("{error:?}").contains("secret"));
 }
 
-/// Doubles are read to the nearest, to the last bit (a cost is one): the official types' reader is a bit off here.
+/// Doubles are read exactly, to the last bit (a cost is a double); the reader of the official types is a bit off here.
 #[test]
 fn doubles_are_exact() {
     for text in

@@ -1,4 +1,5 @@
-//! Against opentelemetry-proto, where its JSON is right: random messages, its JSON, our bytes, read by prost.
+//! Differential tests against opentelemetry-proto where its JSON is right: random messages, its JSON, our bytes, read
+//! by prost.
 
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
@@ -20,26 +21,26 @@ fn official<M: Message + Default + serde::Serialize>(signal: Signal, message: &M
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
-    /// JSON written by the official types means the same to us: traces.
+    /// JSON written by the official types decodes to the same traces.
     #[test]
     fn official_json_of_traces(message in strategies::traces()) {
         prop_assert_eq!(official::<ExportTraceServiceRequest>(Signal::Traces, &message), message);
     }
 
-    /// JSON written by the official types means the same to us: logs.
+    /// JSON written by the official types decodes to the same logs.
     #[test]
     fn official_json_of_logs(message in prop_oneof![4 => strategies::logs(), 1 => strategies::indexed()]) {
         prop_assert_eq!(official::<ExportLogsServiceRequest>(Signal::Logs, &message), message);
     }
 
-    /// JSON written by the official types means the same to us: metrics.
+    /// JSON written by the official types decodes to the same metrics.
     #[test]
     fn official_json_of_metrics(message in strategies::metrics()) {
         prop_assert_eq!(official::<ExportMetricsServiceRequest>(Signal::Metrics, &message), message);
     }
 }
 
-/// What the official types make of a text, written as our JSON.
+/// The official types' reading of a text, written as our JSON.
 fn theirs(signal: Signal, text: &str) -> Result<String, ()> {
     let wire = match signal {
         Signal::Traces => serde_json::from_str::<ExportTraceServiceRequest>(text).map(|m| m.encode_to_vec()),
@@ -58,7 +59,7 @@ fn ours(signal: Signal, text: &str) -> Result<String, &'static str> {
     Ok(out)
 }
 
-/// A span, metric or attribute value; what we make of it (`None`: refused); what the official types make of it.
+/// A span, metric or attribute value; our reading (`None`: refused); the official types' reading.
 type Case = (&'static str, Option<&'static str>, Option<&'static str>);
 
 fn compare(signal: Signal, head: &str, tail: &str, cases: &[Case]) {
@@ -70,7 +71,7 @@ fn compare(signal: Signal, head: &str, tail: &str, cases: &[Case]) {
     }
 }
 
-/// Metrics where the official types lose data without an error, and what we do.
+/// Metrics where the official types lose data without an error, and our result.
 #[test]
 fn official_types_lose_metrics() {
     let cases: [Case; 15] = [
@@ -133,7 +134,7 @@ fn official_types_lose_metrics() {
     compare(Signal::Metrics, r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"#, "}]}]}]}", &cases);
 }
 
-/// Spans where the official types refuse what the mapping allows, or take what it forbids.
+/// Spans where the official types refuse what the mapping allows, or accept what it forbids.
 #[test]
 fn official_types_and_spans() {
     let cases: [Case; 10] = [
@@ -151,7 +152,7 @@ fn official_types_and_spans() {
     compare(Signal::Traces, r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"#, "}]}]}]}", &cases);
 }
 
-/// Values where the official types refuse what the mapping allows, or take what it forbids, or lose it.
+/// Values where the official types refuse what the mapping allows, accept what it forbids, or lose data.
 #[test]
 fn official_types_and_values() {
     let cases: [Case; 9] = [
@@ -168,7 +169,7 @@ fn official_types_and_values() {
     compare(Signal::Logs, r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"#, "}}]}]}]}", &cases);
 }
 
-/// 64 values inside each other are read here; the official types stop at the 128 levels of their JSON library.
+/// 64 nested values are accepted here; the official types stop at the 128 levels of their JSON library.
 #[test]
 fn official_types_and_depth() {
     let body = format!("{}{{}}{}", r#"{"arrayValue":{"values":["#.repeat(63), "]}}".repeat(63));

@@ -21,7 +21,7 @@ fn json(signal: Signal, wire: &[u8]) -> Result<String, Malformed> {
     Ok(out)
 }
 
-/// Our JSON is valid, and read back by us it is the same request.
+/// Our JSON is valid, and decodes to the same request.
 fn round_trip<M: Message + Default>(signal: Signal, message: &M) -> M {
     let text = json(signal, &message.encode_to_vec()).unwrap();
     serde_json::from_str::<serde_json::Value>(&text).unwrap();
@@ -40,7 +40,7 @@ fn body(value: Value) -> String {
     text[start..text.len() - "}]}]}]}".len()].to_owned()
 }
 
-/// The spelling: hexadecimal ids, 64-bit integers as strings, enums as integers, base64, words for non-finite doubles.
+/// The format: hexadecimal ids, 64-bit integers as strings, enums as integers, base64, words for non-finite doubles.
 #[test]
 fn spelling() {
     assert_eq!(json(Signal::Traces, b""), Ok("{}".to_owned()));
@@ -79,7 +79,7 @@ fn spelling() {
     );
 }
 
-/// An id of a wrong length is no id: it could hold a text, and no reader of OTLP/JSON would take the request.
+/// An id of a wrong length is dropped: it could contain text, and no reader of OTLP/JSON would accept the request.
 #[test]
 fn ids_of_a_wrong_length() {
     for length in [1, 7, 9, 16] {
@@ -89,7 +89,7 @@ fn ids_of_a_wrong_length() {
     }
 }
 
-/// An error leaves the output as it was.
+/// An error leaves the output unchanged.
 #[test]
 fn errors_write_nothing() {
     let mut out = "before".to_owned();
@@ -115,7 +115,7 @@ fn unknown_fields() {
     assert_eq!(text, r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"eventName":"e"}]}]}]}"#);
 }
 
-/// Values 65 deep are refused, 64 deep written.
+/// Values nested 65 deep are refused, 64 deep written.
 #[test]
 fn depth() {
     let mut value = AnyValue { value: None };
@@ -127,7 +127,7 @@ fn depth() {
     }
 }
 
-/// A singular field, a oneof and lists that stand several times mean what prost says they mean.
+/// Repeated singular fields, oneofs and lists mean the same as in prost.
 #[test]
 fn repeated_occurrences() {
     let value = |value| AnyValue { value: Some(value) };
@@ -151,7 +151,7 @@ fn repeated_occurrences() {
     assert_eq!(ExportLogsServiceRequest::decode(wire.as_slice()).unwrap(), logs(wanted));
 }
 
-/// A number that is not finite survives the way to JSON and back.
+/// A non-finite number survives the round trip.
 #[test]
 fn not_finite() {
     for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
@@ -169,7 +169,7 @@ fn not_finite() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
-    /// Traces survive the way to JSON and back; the official types read the same from it.
+    /// Traces survive the round trip, and the JSON is valid.
     #[test]
     fn traces(message in strategies::traces()) {
         prop_assert_eq!(&round_trip::<ExportTraceServiceRequest>(Signal::Traces, &message), &message);
@@ -177,19 +177,19 @@ proptest! {
         prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
     }
 
-    /// Logs survive the way to JSON and back.
+    /// Logs survive the round trip.
     #[test]
     fn records(message in prop_oneof![4 => strategies::logs(), 1 => strategies::indexed()]) {
         prop_assert_eq!(&round_trip::<ExportLogsServiceRequest>(Signal::Logs, &message), &message);
     }
 
-    /// Metrics survive the way to JSON and back.
+    /// Metrics survive the round trip.
     #[test]
     fn metrics(message in strategies::metrics()) {
         prop_assert_eq!(&round_trip::<ExportMetricsServiceRequest>(Signal::Metrics, &message), &message);
     }
 
-    /// Two requests' bytes in a row are one request with both, as in protobuf.
+    /// The concatenated bytes of two requests are one request with both, as in protobuf.
     #[test]
     fn concatenated(first in strategies::traces(), second in strategies::traces()) {
         let wire = [first.encode_to_vec(), second.encode_to_vec()].concat();
@@ -198,7 +198,7 @@ proptest! {
         prop_assert_eq!(back, ExportTraceServiceRequest::decode(wire.as_slice()).unwrap());
     }
 
-    /// Changed bytes: never a panic, and what comes out is JSON.
+    /// Mutated bytes never cause a panic, and the output is JSON.
     #[test]
     fn mutations(
         message in strategies::logs(),

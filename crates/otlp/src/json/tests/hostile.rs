@@ -17,7 +17,7 @@ fn nested(levels: usize, map: bool) -> String {
     format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{body}}}]}}]}}]}}"#)
 }
 
-/// 64 values inside each other are taken, 65 refused, for maps and lists.
+/// Values nested 64 deep are accepted, 65 deep refused, for maps and lists.
 #[test]
 fn value_depth() {
     for map in [false, true] {
@@ -36,7 +36,7 @@ fn value_depth_counts_nesting_only() {
     assert!(decode(Signal::Logs, text.as_bytes()).is_ok());
 }
 
-/// Unknown values may nest 64 deep, no deeper; brackets without end fail at once.
+/// Unknown values may nest 64 deep, no deeper; endless brackets fail at once.
 #[test]
 fn unknown_depth() {
     let text = |depth: usize| format!(r#"{{"x":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
@@ -52,7 +52,7 @@ fn unknown_depth() {
     assert!(decode(Signal::Logs, &inside).unwrap_err().at < 100);
 }
 
-/// Huge numbers and long runs of escapes take time in proportion and give the right value or an error.
+/// Huge numbers and long runs of escapes take linear time and give the right value or an error.
 #[test]
 fn long_tokens() {
     let million = 1 << 20;
@@ -76,7 +76,7 @@ fn long_tokens() {
     }
 }
 
-/// A text whose lists of numbers would grow past the limit is refused instead.
+/// A text whose lists of numbers would exceed the limit is refused.
 #[test]
 fn growth_is_bounded() {
     let zeros = |count: usize| {
@@ -89,7 +89,7 @@ fn growth_is_bounded() {
     assert!(decode(Signal::Metrics, zeros(9 << 20).as_bytes()).unwrap_err().too_large());
 }
 
-/// A megabyte inside 64 levels: each level's length is written without moving the megabyte per level.
+/// A megabyte inside 64 levels: the lengths are written without moving the megabyte once per level.
 #[test]
 fn deep_and_long() {
     let text = nested(MAX_DEPTH, true).replacen("{}", &format!(r#"{{"stringValue":"{}"}}"#, "a".repeat(1 << 20)), 1);
@@ -97,7 +97,7 @@ fn deep_and_long() {
     assert!(wire.len() > 1 << 20 && wire.len() < text.len());
 }
 
-/// Every prefix of a request is refused, none panics.
+/// Every prefix of a request is refused without a panic.
 #[test]
 fn prefixes() {
     let text = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"a\u0041\ud83d\ude42"},"traceId":"00000000000000000000000000000001","flags":1.0e0,"x":[true,null]}]}]}]}"#;
@@ -110,7 +110,8 @@ fn prefixes() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
-    /// A request with bytes changed, cut out or doubled is read or refused, never a panic; what is read is protobuf.
+    /// A request with bytes changed, removed or duplicated is decoded or refused without a panic; decoded output is
+    /// protobuf.
     #[test]
     fn mutations(
         message in strategies::traces(),
@@ -134,7 +135,7 @@ proptest! {
         }
     }
 
-    /// Any bytes at all: never a panic.
+    /// Arbitrary bytes never cause a panic.
     #[test]
     fn noise(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         for signal in Signal::ALL {
@@ -142,7 +143,7 @@ proptest! {
         }
     }
 
-    /// JSON of any shape under real keys: never a panic; what is read is protobuf.
+    /// Random JSON tokens under real keys never cause a panic; decoded output is protobuf.
     #[test]
     fn shuffled_tokens(tokens in proptest::collection::vec(0..22_usize, 0..60)) {
         const TOKENS: [&str; 22] = [

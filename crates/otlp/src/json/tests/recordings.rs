@@ -28,7 +28,7 @@ fn requests(extension: &str) -> Vec<(Signal, PathBuf)> {
     found
 }
 
-/// By their bytes as the official types write them: a token count that is NaN (a real client sends some) equals itself.
+/// Compares the bytes that the official types write, so that a NaN (some clients send NaN token counts) equals itself.
 fn same<M: Message + Default>(left: &[u8], right: &[u8]) -> bool {
     M::decode(left).unwrap().encode_to_vec() == M::decode(right).unwrap().encode_to_vec()
 }
@@ -41,7 +41,7 @@ fn equal(signal: Signal, left: &[u8], right: &[u8]) -> bool {
     }
 }
 
-/// Protobuf of real clients survives the way to JSON and back.
+/// Protobuf of real clients survives the round trip through JSON.
 #[test]
 fn protobuf_recordings_survive() {
     let requests = requests("pb");
@@ -54,7 +54,7 @@ fn protobuf_recordings_survive() {
     }
 }
 
-/// The same JSON but for the last bit of doubles: serde_json reads them fast, not exactly.
+/// The same JSON except for the last bit of doubles: serde_json parses them quickly, not exactly.
 fn near(signal: Signal, left: &[u8], right: &[u8]) -> bool {
     let text = |wire: &[u8]| {
         let mut out = String::new();
@@ -71,7 +71,7 @@ fn near(signal: Signal, left: &[u8], right: &[u8]) -> bool {
         })
 }
 
-/// JSON of real clients means to us what it means to the official types.
+/// JSON of real clients decodes to the same request as with the official types.
 #[test]
 fn json_recordings_are_read() {
     let requests = requests("json");

@@ -1,4 +1,4 @@
-//! The tables against the descriptors of opentelemetry-proto.
+//! Compares the tables with the descriptors of opentelemetry-proto.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Sessions made up from a seed, and what any part of them adds up to: by simple addition, with no code of the product.
+//! Generates sessions from a seed, and their true totals by simple addition, without product code.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use kernel::rng::SeededRng;
 use otlp::Signal;
 
-/// When sessions begin, unix seconds.
+/// When sessions start, unix seconds.
 const T0: u64 = 1_795_166_000;
-/// Model, cost of a token in and out in 1e-18 USD.
+/// Model, input and output price of a token in 1e-18 USD.
 const PRICES: [(&str, i128, i128); 5] = [
     ("gpt-5-mini", 250_000_000_000, 2_000_000_000_000),
     ("gpt-5", 1_250_000_000_000, 10_000_000_000_000),
@@ -18,22 +18,22 @@ const PRICES: [(&str, i128, i128); 5] = [
     ("gpt-4o-mini", 150_000_000_000, 600_000_000_000),
     ("claude-sonnet-4-5", 3_000_000_000_000, 15_000_000_000_000),
 ];
-/// The one that Claude Code asks.
+/// The model that Claude Code uses.
 const CLAUDE: usize = 4;
-/// A model that no table has.
+/// A model that is in no table.
 const UNKNOWN: &str = "in-house-7b";
-/// Of a session, by its number.
+/// The tenant of each session, by number.
 const TENANTS: [&str; 2] = ["acme", "initech"];
-/// Whose calls some runs make too.
+/// Another tenant, for which some runs also make calls.
 const OTHER_TENANT: &str = "zeta";
-/// Iterations at which a run is to stop.
+/// Iterations at which a run must stop.
 pub(super) const CEILING: u64 = 10;
-/// Seconds by which a clock may be off.
+/// Maximum clock skew, seconds.
 const SKEW: u64 = 3600;
 
 macro_rules! features {
     ($($name:ident),* $(,)?) => {
-        /// What can be special about sessions and their delivery.
+        /// Special features of sessions and their delivery.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Feature { $($name),* }
 
@@ -44,15 +44,15 @@ macro_rules! features {
 features! {
     TwoSessions, Overlap, SessionEnd, ClaudeCode, SubAgents, FailedSubAgent, OpenInference, ParallelTools, FailedTool, Retry,
     FailedWithTokens, Fallback, FallbackAlike, TwoTenants, NoUsage, NoPrice, Resent, FailedRun, FailedEnd, Loop,
-    // clocks that are off: of the host of tools, of single calls, of agents
+    // skewed clocks: of the tools' host, of single calls, of agents
     SkewTools, SkewCalls, SkewAgents,
-    // of the delivery
+    // delivery
     RootNever, RootMissing, RootLast, RootFirst, Shuffled, Reversed, Repeated, Slow, Pause, LongPause, Restart, Kill,
 }
 
 macro_rules! truth {
     ($($name:ident),* $(,)?) => {
-        /// What one item, a run or all of them add up to.
+        /// Totals of one item, a run or all runs.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub(super) struct Truth { $(pub(super) $name: i128),* }
 
@@ -75,10 +75,10 @@ truth! {
     output, atto, unpriced,
 }
 
-/// Numbers by their names, those of [`Truth`].
+/// Numbers by the names of [`Truth`]'s fields.
 pub(super) type Facts = BTreeMap<&'static str, i128>;
 
-/// What an item is to the run it belongs to.
+/// The role of an item in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Root,
@@ -86,7 +86,7 @@ pub(super) enum Role {
     SessionEnd,
 }
 
-/// One span or log record, and what it adds to its run.
+/// One span or log record, and its contribution to its run.
 #[derive(Clone)]
 pub(super) struct Item {
     pub(super) json: Json,
@@ -95,39 +95,39 @@ pub(super) struct Item {
     pub(super) session: usize,
     pub(super) trace: u64,
     pub(super) role: Role,
-    /// When it ends, by a clock that is right: so items come, unless the delivery has it otherwise.
+    /// Its end by a correct clock; items are delivered in this order unless a feature changes it.
     pub(super) end: u64,
-    /// From its begin, seconds.
+    /// Duration from its start, seconds.
     seconds: u64,
-    /// Items that tell of one thing share it; the one with more output counts.
+    /// Items that report the same call share it; the one with more output counts.
     act: u64,
     model: &'static str,
     tenant: &'static str,
     adds: Truth,
 }
 
-/// What a run adds up to.
+/// The true totals of a run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunTruth {
     pub(super) session: usize,
     pub(super) totals: Truth,
     pub(super) models: BTreeMap<&'static str, Truth>,
     pub(super) tenants: BTreeMap<&'static str, Truth>,
-    /// That of its root, if it has one.
+    /// Duration of its root, if it has one.
     pub(super) seconds: Option<u64>,
-    /// Its session's end was told.
+    /// Its session's end was reported.
     pub(super) session_ended: bool,
-    /// Something else than calls of another tenant came of it.
+    /// Some item other than calls of another tenant belongs to it.
     own: bool,
 }
 
 impl RunTruth {
-    /// Whose it is, as far as anything says so.
+    /// The tenant of the run, as far as any item names one.
     pub(super) fn tenant(&self) -> &'static str {
         if self.own { TENANTS[self.session] } else { OTHER_TENANT }
     }
 
-    /// In one word, when nothing comes any more.
+    /// The final state.
     pub(super) fn state(&self) -> &'static str {
         match (self.totals.failed, self.seconds.is_some() || self.session_ended) {
             (0, true) => "ended",
@@ -137,7 +137,7 @@ impl RunTruth {
     }
 }
 
-/// What items add up to, by the trace of their run.
+/// The true totals of items, by the trace of their run.
 pub(super) fn add_up<'i>(items: impl Iterator<Item = &'i Item>) -> BTreeMap<u64, RunTruth> {
     let (mut acts, mut ended): (BTreeMap<u64, &Item>, Vec<usize>) = (BTreeMap::new(), Vec::new());
     for item in items {
@@ -172,7 +172,7 @@ pub(super) fn add_up<'i>(items: impl Iterator<Item = &'i Item>) -> BTreeMap<u64,
     runs
 }
 
-/// Chance and switches.
+/// Random choices, limited to the features that are on.
 pub(super) struct Dice<'a> {
     rng: SeededRng,
     pub(super) on: &'a [Feature],
@@ -187,13 +187,13 @@ impl<'a> Dice<'a> {
         self.rng.next() % most.max(1)
     }
 
-    /// Whether a feature shows up here: drawn whether it is switched on or not, so that the rest stays the same.
+    /// Whether a feature occurs here. Drawn even if it is off, so that all other draws stay the same.
     pub(super) fn has(&self, feature: Feature, share: u64) -> bool {
         let drawn = self.below(100) < share;
         drawn && self.on.contains(&feature)
     }
 
-    /// By how many seconds a clock is off.
+    /// The skew of a clock, seconds.
     fn skew(&self, feature: Feature, share: u64) -> i64 {
         let drawn = self.below(2 * SKEW + 1) as i64 - SKEW as i64;
         if self.has(feature, share) { drawn } else { 0 }
@@ -208,36 +208,36 @@ struct Maker<'a> {
     /// The latest id.
     next: u64,
     now: u64,
-    /// Of the host of tools.
+    /// Clock skew of the tools' host.
     tools_skew: i64,
     openinference: bool,
     claude: bool,
 }
 
-/// Below which agent something is done.
+/// The agent below which a step happens.
 #[derive(Clone, Copy)]
 struct Place {
     parent: u64,
     depth: u64,
-    /// By how much its clock is off.
+    /// Skew of its clock.
     skew: i64,
-    /// No model call fails, and clocks of single calls may be off: only times tell which call follows which.
+    /// No model call fails, and clocks of single calls may be skewed: only times say which call follows which.
     calm: bool,
 }
 
-/// How a model call goes.
+/// The course of a model call.
 #[derive(Clone, Copy)]
 struct Call {
     model: usize,
     failed: bool,
     tokens: bool,
-    /// After one that failed, by which it counts as a retry or a fallback.
+    /// The model of a failed call before, which makes this one a retry or a fallback.
     after: Option<usize>,
 }
 
 const GOOD: Call = Call { model: 0, failed: false, tokens: true, after: None };
 
-/// Makes sessions whose runs have about `most` steps at most.
+/// Generates sessions whose runs have about `most` steps at most.
 pub(super) fn sessions(seed: u64, on: &[Feature], most: u64) -> Vec<Item> {
     let dice = Dice::new(seed, on);
     let mut items = Vec::new();
@@ -279,7 +279,7 @@ impl Maker<'_> {
         if self.dice.has(Feature::Loop, 8) {
             (0..CEILING).for_each(|_| self.call(place, GOOD));
         }
-        // The last call is a good one by a clock that is right, or one that failed and with it the run.
+        // The last call, by a correct clock, is a successful one, or a failed one that makes the run fail.
         let failed = self.dice.has(Feature::FailedEnd, 10) && !calm && !self.claude;
         self.call(Place { calm: false, ..place }, Call { failed, ..GOOD });
         if failed {
@@ -324,7 +324,7 @@ impl Maker<'_> {
             self.tool(place, &format!("tool-{tool}"), (false, false));
         }
         if self.dice.has(Feature::FailedTool, 30) {
-            // a name of its own, so that no call after a failed one is a retry by accident
+            // a unique name, so that no call after a failed one is a retry by accident
             let name = format!("again-{}", self.next);
             self.tool(place, &name, (true, false));
             self.tool(place, &name, (false, true));
@@ -347,7 +347,7 @@ impl Maker<'_> {
         self.span(id, place, begin, (operation, failed), attributes, adds);
     }
 
-    /// A call that fails and what comes after it.
+    /// A call that fails, and its follow-up.
     fn trouble(&mut self, place: Place) {
         let tokens = self.dice.has(Feature::FailedWithTokens, 50);
         let (from, to) = match self.dice.below(3) {
@@ -368,7 +368,7 @@ impl Maker<'_> {
         let unknown = self.dice.has(Feature::NoPrice, 10) && usual && call.after.is_none();
         let usage = call.tokens && !(self.dice.has(Feature::NoUsage, 10) && usual);
         let resent = self.dice.has(Feature::Resent, 10) && usual && usage;
-        // Claude Code tells the tenant in its resource: one for all
+        // Claude Code names the tenant in its resource: one for all
         let other = self.dice.has(Feature::TwoTenants, 30) && !self.claude;
         let tenant = if other { OTHER_TENANT } else { TENANTS[self.session] };
         let skew = self.dice.skew(Feature::SkewCalls, 40);
@@ -426,7 +426,7 @@ impl Maker<'_> {
         self.of_model(2, id, PRICES[CLAUDE].0, tenant);
     }
 
-    /// The last items tell of a call.
+    /// Marks the last items as reports of a call.
     fn of_model(&mut self, items: usize, act: u64, model: &'static str, tenant: &'static str) {
         self.items.iter_mut().rev().take(items).for_each(|item| {
             (item.act, item.model, item.tenant) = (act, model, tenant);
@@ -448,7 +448,7 @@ impl Maker<'_> {
         self.trace = trace;
     }
 
-    /// What every item of the session says.
+    /// The attributes of every item of the session.
     fn whose(&self) -> Json {
         json!({"session.id": format!("s{}", self.session), "tenant.id": TENANTS[self.session], "feature": "triage"})
     }
@@ -499,7 +499,7 @@ impl Maker<'_> {
         self.items.push(Item { json, signal, scope, session, trace, role, end, seconds, act, model, tenant, adds });
     }
 
-    /// A log record that tells of the call `id` too, written in the span above it.
+    /// A log record that also reports the call `id`, written in the parent span.
     fn log(&mut self, place: Place, id: u64, event: &str, more: Json, adds: Truth) {
         let mut attributes = self.whose();
         attributes["event.name"] = json!(event);

@@ -1,5 +1,4 @@
-//! Reads what the surfaces tell: their JSON and text, `/metrics`, and OTLP requests. What is read has the names of the
-//! truth.
+//! Reads the surfaces: JSON and text, `/metrics`, and OTLP requests. The values get the names of the truth.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +15,10 @@ use proto::logs::v1::LogRecord;
 use proto::metrics::v1::{metric::Data, number_data_point::Value as Number};
 use telemetry::{Meter, samples};
 
-/// Name and place in the JSON of one thing.
+/// Name and JSON pointer of each value.
 type Places = [(&'static str, &'static str)];
 
-/// Of one run or session.
+/// For one run or session.
 pub(super) const TOTALS: &Places = &[
     ("iterations", "/totals/iterations"),
     ("calls", "/totals/model_calls"),
@@ -36,7 +35,7 @@ pub(super) const TOTALS: &Places = &[
     ("unpriced", "/totals/unpriced_calls"),
 ];
 
-/// Of `/api/sums`.
+/// For `/api/sums`.
 pub(super) const SUM: &Places = &[
     ("runs", "/runs"),
     ("failed", "/failed"),
@@ -51,7 +50,7 @@ pub(super) const SUM: &Places = &[
     ("unpriced", "/unpriced_calls"),
 ];
 
-/// Of a part of a run: of one model or tenant.
+/// For a part of a run: one model or tenant.
 pub(super) const PART: &Places = &[
     ("calls", "/calls"),
     ("input", "/tokens/input_total"),
@@ -60,7 +59,7 @@ pub(super) const PART: &Places = &[
     ("unpriced", "/unpriced_calls"),
 ];
 
-/// Of the page.
+/// For the page.
 pub(super) const FIGURES: &Places = &[
     ("runs", "/runs"),
     ("failed", "/failed_runs"),
@@ -75,7 +74,7 @@ pub(super) const FIGURES: &Places = &[
     ("unpriced", "/unpriced_calls"),
 ];
 
-/// Of a report's sums, and of the page's tables.
+/// For a report's sums and the page's tables.
 pub(super) const COUNTED: &Places = &[
     ("runs", "/runs"),
     ("failed", "/failed"),
@@ -89,17 +88,17 @@ pub(super) const COUNTED: &Places = &[
     ("unpriced", "/unpriced_calls"),
 ];
 
-/// What of a share adds up: a run counts in each of its shares.
+/// Values that can be added over shares; a run counts in each of its shares.
 pub(super) const SHARED: [&str; 5] = ["calls", "input", "output", "atto", "unpriced"];
 
-/// The facts at these places; a table of a page leaves some out.
+/// The values at these places; some are missing in a table of a page.
 pub(super) fn facts(json: &Json, places: &Places) -> Facts {
     let unpriced = places.iter().find(|(name, _)| *name == "unpriced").and_then(|(_, place)| json.pointer(place));
     let unpriced = unpriced.and_then(Json::as_u64).unwrap_or(0);
     places.iter().filter_map(|(name, place)| Some((*name, number(json.pointer(place)?, unpriced)))).collect()
 }
 
-/// A cost is text, or null where nothing has a price.
+/// A cost is a string, or null if nothing has a price.
 fn number(value: &Json, unpriced: u64) -> i128 {
     match value {
         Json::Number(number) => number.as_u64().map_or(i128::MIN, i128::from),
@@ -117,12 +116,12 @@ pub(super) fn atto(text: &str) -> i128 {
     format!("{whole}{part:0<18}").parse().unwrap_or(i128::MIN)
 }
 
-/// A trace's number of its id in hex, all digits of which are decimal here.
+/// A trace's number from its hex id, in which all digits are decimal here.
 pub(super) fn trace(id: &str) -> u64 {
     id.parse().unwrap_or(0)
 }
 
-/// What the line of a report says that is about runs.
+/// The values in a report's line about runs.
 pub(super) fn report_line(text: &str) -> Facts {
     let line = text.lines().find_map(|line| line.strip_prefix("Runs, live ones up to now: ")).unwrap_or_default();
     let before = |word: &str| {
@@ -143,7 +142,7 @@ pub(super) fn report_line(text: &str) -> Facts {
     facts.into_iter().collect()
 }
 
-/// Series by name and labels; of histograms sum and count.
+/// Series by name and labels; sum and count of histograms.
 pub(super) type Series = BTreeMap<String, f64>;
 
 fn series(name: &str, mut labels: Vec<(String, String)>) -> String {
@@ -152,7 +151,7 @@ fn series(name: &str, mut labels: Vec<(String, String)>) -> String {
     format!("{name}{{{}}}", labels.join(","))
 }
 
-/// What `/metrics` says of agents and cost, without buckets.
+/// The series of agents and cost in `/metrics`, without buckets.
 pub(super) fn metrics(meter: &Meter) -> Series {
     let wanted = |name: &str| name.starts_with("agent_") || name == "tollgate_cost_usd_total";
     let samples = samples::parse(&meter.render()).into_iter();
@@ -160,7 +159,7 @@ pub(super) fn metrics(meter: &Meter) -> Series {
     samples.map(|one| (series(&one.name, one.labels.clone().into_iter().collect()), one.number())).collect()
 }
 
-/// The name in `/metrics` of a metric that is sent.
+/// The name in `/metrics` of an OTLP metric.
 fn exposed(name: &str) -> String {
     match name {
         "agent.runs" => "agent_runs_total".to_owned(),
@@ -172,7 +171,7 @@ fn exposed(name: &str) -> String {
     }
 }
 
-/// Adds what an OTLP request tells under the names of `/metrics`; gauges are of the moment, and left out.
+/// Adds an OTLP request's values under their names in `/metrics`; gauges are left out, because they are momentary.
 pub(super) fn add_metrics(wire: bytes::Bytes, all: &mut Series) {
     let request = ExportMetricsServiceRequest::decode(wire).unwrap();
     let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
@@ -197,7 +196,7 @@ pub(super) fn add_metrics(wire: bytes::Bytes, all: &mut Series) {
     }
 }
 
-/// The sum of all series of a metric whose labels hold this.
+/// The sum of all series of a metric whose labels contain this.
 pub(super) fn total(all: &Series, name: &str, label: &str) -> f64 {
     let head = format!("{name}{{");
     all.iter().filter(|(key, _)| key.starts_with(&head) && key.contains(label)).map(|(_, value)| value).sum()
@@ -219,7 +218,7 @@ pub(super) fn records(wire: bytes::Bytes) -> Vec<LogRecord> {
     scopes.flat_map(|scope| scope.log_records).collect()
 }
 
-/// The trace that a record is about, and one of its attributes.
+/// The trace of a record.
 pub(super) fn trace_of(record: &LogRecord) -> u64 {
     trace(&hex::encode(&record.trace_id))
 }
@@ -228,7 +227,7 @@ pub(super) fn attribute(record: &LogRecord, key: &str) -> String {
     text(record.attributes.iter().find(|one| one.key == key))
 }
 
-/// What a run's summary says.
+/// The values in a run's summary.
 pub(super) fn summary(record: &LogRecord) -> Facts {
     const KEYS: [(&str, &str); 14] = [
         ("failed", "error"),

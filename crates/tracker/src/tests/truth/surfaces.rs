@@ -1,4 +1,4 @@
-//! Compares what each surface tells with the truth, and with the others: in the middle and when all is over.
+//! Compares each surface with the truth and with the others: during delivery and after it.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use runs::json as shape;
 use runs::{Alert, Board};
 
 const DAY: u64 = 86_400_000_000_000;
-/// What is known of a run at any moment: how its calls hang together may be told later.
+/// Values of a run that are final at any moment; those that depend on the order of calls may change later.
 const AT_ONCE: [&str; 9] =
     ["runs", "calls", "failed_calls", "tools", "failed_tools", "input", "output", "atto", "unpriced"];
 
 pub(super) type Runs = BTreeMap<u64, RunTruth>;
 
-/// What a surface differs in.
+/// Describes the differences of a surface.
 fn differs(surface: &str, got: &Facts, wanted: &Facts) -> Option<String> {
     let both = got.iter().filter_map(|(name, got)| Some((name, got, wanted.get(name)?)));
     let off: Vec<String> = both
@@ -47,16 +47,16 @@ fn total<'r>(runs: impl Iterator<Item = &'r RunTruth>) -> Truth {
     sum
 }
 
-/// Whether the call prices that are known are all there are: some come with a log record that is still to come.
+/// Whether all prices are known: some arrive with a later log record.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
     pub(super) prices: bool,
 }
 
-/// What the surfaces said at one moment.
+/// The contents of all surfaces at one moment.
 struct Told {
     rows: Vec<Json>,
-    /// What rows add up to.
+    /// Totals of the rows.
     all: Facts,
     sessions: Json,
     sums: Json,
@@ -87,7 +87,7 @@ impl Told {
         }
     }
 
-    /// All surfaces say the same.
+    /// All surfaces agree.
     fn agree(&self, found: &mut Vec<Option<String>>) {
         found.push(differs("api/sums", &facts(&self.sums["all"], SUM), &self.all));
         found.push(differs("page", &facts(&self.page, FIGURES), &self.all));
@@ -123,7 +123,7 @@ impl Told {
         Some(format!("alerts: {twice:?}"))
     }
 
-    /// Runs and shares of them are the true ones in these names.
+    /// These values of runs and their shares equal the truth.
     fn is_true(&self, runs: &Runs, names: &[&str], found: &mut Vec<Option<String>>) {
         let mut rows = BTreeMap::new();
         for one in &self.rows {
@@ -154,7 +154,7 @@ impl Told {
     }
 }
 
-/// A row of `/api/runs`. A live run may still go well.
+/// A row of `/api/runs`. A live run is not yet counted as failed.
 fn row(row: &Json) -> Facts {
     let failed = row["failed"] == json!(true) && row["state"] != json!("live");
     let more = [("runs", 1), ("failed", i128::from(failed))];
@@ -169,7 +169,7 @@ fn each(map: &Json) -> impl Iterator<Item = (&String, &Json)> {
     map.as_object().into_iter().flatten()
 }
 
-/// While it goes on, of what came so far.
+/// Checks during delivery, against the items delivered so far.
 pub(super) fn live(gate: &Gate, outside: &Outside, runs: &Runs, now: UnixNanos, known: Known) -> Vec<String> {
     let (told, mut found) = (Told::now(gate, outside, now), Vec::new());
     told.agree(&mut found);
@@ -185,7 +185,7 @@ pub(super) fn live(gate: &Gate, outside: &Outside, runs: &Runs, now: UnixNanos, 
     found.into_iter().flatten().map(|one| format!("live, {one}")).collect()
 }
 
-/// Is saved and taken up again, so that a kill changes nothing.
+/// Saved in checkpoints and restored, so a kill does not affect it.
 pub(super) const COST: &str = "tollgate_cost_usd_total";
 
 fn cost_of(meter: &telemetry::Meter) -> f64 {
@@ -197,8 +197,8 @@ fn near(surface: &str, got: f64, wanted: f64) -> Option<String> {
     off.then(|| format!("{surface}: {got}, not {wanted}"))
 }
 
-/// When it is over: all surfaces, in all they tell. `late`: runs that got more after they were over, which counters
-/// can't show.
+/// Checks after the end: all values of all surfaces. `late`: some runs got items after they were over, which counters
+/// cannot show.
 pub(super) fn over(
     gate: &Gate,
     outside: &Outside,
@@ -223,7 +223,7 @@ pub(super) fn over(
         let of = runs.values().filter(|run| one["id"] == json!(format!("s{}", run.session)));
         found.push(differs(&format!("api/sessions {}", one["id"]), &facts(one, TOTALS), &total(of).facts()));
     }
-    // A run that others were told of before a kill by its trace, and that was named since, is another one to them.
+    // A run that was emitted under its trace id before a kill and named since is emitted as another run.
     let renamed = outside.killed && !known.prices;
     for (trace, run) in runs.iter().filter(|_| !renamed) {
         let summary = outside.summaries.get(trace).map(|(_, facts)| facts.clone()).unwrap_or_default();
@@ -246,7 +246,7 @@ pub(super) fn over(
     found.into_iter().flatten().collect()
 }
 
-/// What is no number, and how a run is split.
+/// Checks non-numeric fields, and the shares of a run.
 fn words(row: &Json, trace: u64, run: &RunTruth) -> Vec<Option<String>> {
     let is = |name: &str, wanted: Json| {
         let got = &row[name];
@@ -267,7 +267,7 @@ fn words(row: &Json, trace: u64, run: &RunTruth) -> Vec<Option<String>> {
     found
 }
 
-/// Which alerts there are, and that each was told once.
+/// Checks which alerts fired, and that each was emitted once.
 fn alerts(told: &Told, outside: &Outside, runs: &Runs, renamed: bool, found: &mut Vec<Option<String>>) {
     for ((rule, trace, session), count) in &outside.alerts {
         found
@@ -296,7 +296,7 @@ fn alerts(told: &Told, outside: &Outside, runs: &Runs, renamed: bool, found: &mu
     }
 }
 
-/// Counters and histograms of runs that are over.
+/// Checks counters and histograms of finished runs.
 fn counters(all: &Series, of: &str, runs: &Runs, (late, killed): (bool, bool), found: &mut Vec<Option<String>>) {
     let mut is = |name: &str, label: &str, wanted: f64| {
         found.push(near(&format!("{of}, {name} {label}"), read::total(all, name, label), wanted));
@@ -322,7 +322,7 @@ fn counters(all: &Series, of: &str, runs: &Runs, (late, killed): (bool, bool), f
     }
     for (tenant, cost) in costs {
         is("agent_run_cost_usd_sum", &format!("tenant={tenant}"), cost);
-        // a session that was over before a kill may be over again with what came since
+        // a session that was over before a kill may be over again with the items since
         if !killed {
             is("agent_session_cost_usd_sum", &format!("tenant={tenant}"), cost);
         }
@@ -341,7 +341,7 @@ fn counters(all: &Series, of: &str, runs: &Runs, (late, killed): (bool, bool), f
     }
 }
 
-/// What is counted as it comes.
+/// Checks the metrics that are counted immediately.
 fn at_once(metrics: &Series, runs: &Runs, found: &mut Vec<Option<String>>) {
     let all = total(runs.values());
     let mut is = |name: &str, label: &str, wanted: f64| {
@@ -351,7 +351,7 @@ fn at_once(metrics: &Series, runs: &Runs, found: &mut Vec<Option<String>>) {
     is("agent_tool_failures_total", "", all.failed_tools as f64);
 }
 
-/// What calls cost, by whom and by model.
+/// Checks the cost of calls by tenant and by model.
 fn costs(metrics: &Series, runs: &Runs, found: &mut Vec<Option<String>>) {
     let mut costs = BTreeMap::<String, f64>::new();
     for run in runs.values() {

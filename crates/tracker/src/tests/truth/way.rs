@@ -1,4 +1,4 @@
-//! How sessions come: in which order and requests, with what pauses, what comes twice, where the process ends.
+//! Delivers sessions: order, requests, pauses, repeats, and where the process ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,11 +17,11 @@ use otlp::{Payload, Signal};
 use pipeline::{Effect, Source};
 use telemetry::Meter;
 
-/// A run whose end was told is over after so many quiet seconds, any run after so many: with some to spare.
+/// Quiet seconds after which a run with a reported end is over, and any run; with a margin.
 const SETTLE: u64 = 28;
 const IDLE: u64 = 1790;
 
-/// A process: its steps and what they count on.
+/// A process: its steps and their metrics.
 pub(super) struct Gate {
     pub(super) line: Line,
     pub(super) meter: Meter,
@@ -36,19 +36,19 @@ pub(super) fn open() -> Gate {
     Gate { line, meter }
 }
 
-/// What outlives a process: the page's history, and what was told to others.
+/// State that outlives a process: the page's history, and the emitted events.
 #[derive(Default)]
 pub(super) struct Outside {
     pub(super) history: History,
-    /// By trace the last revision.
+    /// The last revision, by trace.
     pub(super) summaries: BTreeMap<u64, (u64, Facts)>,
-    /// By rule, trace and session, how often.
+    /// Number of events by rule, trace and session.
     pub(super) alerts: BTreeMap<(String, u64, String), u64>,
     /// Metrics over OTLP.
     pub(super) sent: Series,
-    /// `/metrics` of processes that ended.
+    /// `/metrics` of earlier processes.
     pub(super) counted: Series,
-    /// A process was killed: what it counted may be counted again, nobody knows how much of it was read.
+    /// A process was killed, so an unknown part of its counts may be counted again.
     pub(super) killed: bool,
 }
 
@@ -61,7 +61,7 @@ impl Outside {
         all
     }
 
-    /// Takes what a connector would tell; the effects that say so.
+    /// Emits everything that connectors would; returns the effects that record it.
     fn hear(&mut self, gate: &Gate, now: UnixNanos) -> Vec<Effect> {
         let mut effects = Vec::new();
         for signal in [Signal::Logs, Signal::Metrics] {
@@ -94,7 +94,7 @@ impl Outside {
     }
 }
 
-/// The order of items, by their numbers.
+/// The order of items, as indices.
 fn ordered(items: &[Item], dice: &Dice<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_key(|at| items[*at].end);
@@ -147,10 +147,10 @@ fn payload(items: &[Item], request: &[usize]) -> Payload {
     request::payload(&json!({"signal": signal, "groups": groups}))
 }
 
-/// Which runs got more after they may have been over: counters have them as they were.
+/// Runs that got items after they may have been over: counters show them without these items.
 #[derive(Default)]
 struct Late {
-    /// By session and trace, when something came last.
+    /// Time of the last item, by session and trace.
     last: BTreeMap<(usize, u64), u64>,
     rooted: BTreeSet<u64>,
     ended: BTreeSet<usize>,
@@ -186,12 +186,12 @@ struct Way<'a> {
     now: UnixNanos,
     late: Late,
     known: Known,
-    /// The last checkpoint, and what was committed since.
+    /// The last checkpoint, and the effects committed since.
     saved: Option<Vec<Option<Vec<u8>>>>,
     since: Vec<Effect>,
 }
 
-/// Delivers them; what differs from the truth, a line each, which begins with the surface.
+/// Delivers the items; returns the differences from the truth, one line each, starting with the surface.
 pub(super) fn deliver(items: &[Item], seed: u64, on: &[Feature]) -> Vec<String> {
     let dice = Dice::new(seed ^ 0x5eed, on);
     let requests = requests(items, &dice);
@@ -253,7 +253,7 @@ impl Way<'_> {
         self.since.extend(effects);
     }
 
-    /// Time passes; what surfaces tell after two seconds must be true.
+    /// Lets time pass; after two seconds the surfaces must show the truth.
     fn pause(&mut self, seconds: u64) -> Vec<String> {
         self.wait(seconds);
         if self.dice.below(4) == 0 {
@@ -265,7 +265,7 @@ impl Way<'_> {
         surfaces::live(&self.gate, &self.outside, &self.truth(), self.now, self.known)
     }
 
-    /// The process ends, in order or not, and another one goes on.
+    /// Ends the process, orderly or not, and starts another one.
     fn end_process(&mut self, kill: bool) {
         let (state, effects) = match (kill, self.saved.take()) {
             (true, Some(saved)) => (saved, std::mem::take(&mut self.since)),
