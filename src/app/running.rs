@@ -69,7 +69,6 @@ impl App {
     ///
     /// # Errors
     /// The gateway can't start; no task is left running.
-    /// One line and the exit code; nothing is left running.
     pub async fn start(blueprint: Blueprint, seams: Seams) -> Result<Self, StartError> {
         let Blueprint { spool: spool_settings, keys, settings, build } = blueprint;
         let tasks = Tasks::new(&seams.meter);

@@ -405,7 +405,7 @@ async fn requests_come_over_sockets() {
     assert!(tokio::net::TcpStream::connect(otlp_at).await.is_err(), "the port is free again");
 }
 
-/// An empty key file must be refused: pseudonyms and seals made with no key are no secret.
+/// An empty key file must be refused, because pseudonyms and seals made with an empty key protect nothing.
 #[test]
 fn an_empty_key_file_is_refused() {
     let folder = tempfile::tempdir().expect("folder");
@@ -415,7 +415,7 @@ fn an_empty_key_file_is_refused() {
     assert!(made.is_err());
 }
 
-/// Reading a key must not make one: a new key opens nothing.
+/// Reading a key must not generate one: a new key can't open existing data.
 #[test]
 fn a_missing_key_file_is_not_made_by_reading() {
     let folder = tempfile::tempdir().expect("folder");
@@ -424,7 +424,7 @@ fn a_missing_key_file_is_not_made_by_reading() {
     assert!(!path.exists());
 }
 
-/// Every mounted tmpfs must be told apart from every other file system, also below folders that do not exist yet.
+/// Every mounted tmpfs must be distinguished from other file systems, also below folders that do not exist yet.
 #[test]
 fn folders_in_memory_are_known() {
     let (mut memory, mut seen, mut others) = (0, 0, 0);
@@ -432,7 +432,7 @@ fn folders_in_memory_are_known() {
         let mut words = line.split(' ').skip(1);
         let (Some(at), Some(kind)) = (words.next(), words.next()) else { continue };
         let deep = Path::new(at).join("tollgate-is-not-here/spool");
-        // A later mount may lie over this one, and some can't be asked.
+        // A later mount may cover this one, and some can't be queried.
         let known = std::fs::read_dir(at).is_ok() && !at.contains('\\');
         match (kind, known) {
             ("tmpfs", true) => {

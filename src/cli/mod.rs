@@ -97,7 +97,6 @@ enum Command {
     ///
     /// Runs only the processors of the configuration: no network, no spool, nothing written. The output contains the
     /// content of the file.
-    /// file's own content.
     Explain(explain::Options),
     /// Redacts a file of texts (JSON lines), or measures the rules on labelled texts.
     ///

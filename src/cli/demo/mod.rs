@@ -1,17 +1,9 @@
-//! `tollgate demo`: plays a recorded session of a real coding agent into a real gateway, shows and checks what came in,
-//! what went out, what it cost and where the content went, then serves until Ctrl-C. With `--once` it also checks a
-//! build on the machine that will run it. It works offline and needs only the binary, without a HOME. All files are in
-//! one directory that is removed at the end. A reader that goes away ends it in order. The exit code says whether all
+//! `tollgate demo`: plays a recorded session of a coding agent (`session`, `play`) into a real gateway (`gateway`,
+//! `scratch`), shows and checks what came in and went out (`seen`, `check`, `search`, `costs`, `opened`; printed by
+//! `story`, `screen`), then serves until Ctrl-C. With `--once` it checks a build on the machine that will run it;
+//! `chaos` implements `--chaos`. It works offline and needs only the binary, without a HOME. All files are in one
+//! directory that is removed at the end. A reader that goes away ends it in order. The exit code says whether all
 //! checks passed. The recording is from `tests/recordings/claude-code`.
-//!
-//! | question | file |
-//! |---|---|
-//! | what is played | `session` (data in `config/demo`), `play` |
-//! | into what | `gateway`, `scratch` |
-//! | what came in and went out | `seen` |
-//! | what must hold | `check`, `search`, `costs`, `opened` |
-//! | how it looks | `story`, `screen` |
-//! | `--chaos` | `chaos` |
 
 mod chaos;
 mod check;
