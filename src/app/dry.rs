@@ -96,7 +96,7 @@ pub struct Passed {
     pub before: Payload,
     /// The request after all steps; dropped items are still in it.
     pub after: Payload,
-    /// For each item in order, the reason that it is dropped. Empty if the pipeline has no filter.
+    /// For each item in order, the reason that it is dropped. May be empty if nothing is dropped.
     pub dropped: Vec<Option<Verdict>>,
     /// The facts read from the request, with prices.
     pub facts: Option<Arc<Facts>>,

@@ -133,7 +133,7 @@ pub fn pseudonyms(valid: &Valid, rng: &dyn Rng) -> Result<Pseudonymizer, StartEr
 
 /// The key for pseudonyms if the gateway has one. Generates nothing.
 pub fn pseudonym_key(valid: &Valid) -> Option<Secret> {
-    // An unreadable file is treated as a missing one: the caller explains what that means.
+    // An unreadable file is treated as a missing one; the caller prints a note about pseudonyms in both cases.
     let found = || keyfile::read(&place(&PSEUDONYMS, &valid.spool.directory)).ok().flatten();
     valid.pseudonym_key.clone().or_else(found)
 }

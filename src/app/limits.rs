@@ -40,7 +40,7 @@ pub struct Limits {
     pub shutdown: Span,
     /// Largest span, log record or data point, as sent; larger ones are refused one by one (`partial_success`).
     pub max_item_size: ByteSize,
-    /// What each account may send. Default: no limit.
+    /// Rate limit of each account. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_account: Option<AccountRate>,
     /// Limits of single accounts, in place of `per_account`.
@@ -48,7 +48,7 @@ pub struct Limits {
     pub accounts: BTreeMap<String, AccountRate>,
 }
 
-/// What an account may send. Requests above it are refused with the time to wait (429, RESOURCE_EXHAUSTED).
+/// The rate limit of an account. Requests above it are refused with the time to wait (429, RESOURCE_EXHAUSTED).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountRate {

@@ -28,7 +28,7 @@ const SHARE: u64 = 40;
 const MOST_SHARE: u64 = 60;
 /// The default upper bound for requests in flight, in bytes.
 const MOST_IN_FLIGHT: u64 = 768 << 20;
-/// A request of this size in bytes is always accepted.
+/// A request of this size, in bytes, always fits into the share.
 const LEAST_REQUEST: u64 = 1 << 20;
 /// Percent of the limit at which memory becomes short, and below which it is no longer short.
 pub(super) const SHORT: (u64, u64) = (80, 75);

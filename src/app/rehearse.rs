@@ -108,7 +108,7 @@ fn vault_of(settings: &vault::Settings, valid: &Valid) -> Result<(), StartError>
     wrong.or_else(asked).map_or(Ok(()), |why| Err(StartError::new(format!("signing_key: {why}"))))
 }
 
-/// Whether [`faults`] would make a network request, which may be billed or rate-limited.
+/// Whether [`faults`] would make a network request, which the other side may count.
 pub fn asks(valid: &Valid) -> bool {
     valid.processors.iter().any(|placed| match &placed.what {
         ProcessorSettings::Vault(settings) if settings.store.is_some() => {

@@ -130,8 +130,8 @@ async fn what_is_left_is_delivered_after_the_next_start() {
     assert_eq!(again.counted(), tally.counted());
 }
 
-/// A gateway that is dropped, like one that is killed, must not lose accepted data. What the next start replays must be
-/// in a checkpoint at once, so that it is replayed only once even if that gateway is killed soon.
+/// A gateway that is dropped, like one that is killed, must not lose accepted data. The next start writes a checkpoint
+/// of the replayed records at once, so that they are replayed only once even if that gateway is killed soon.
 #[test]
 fn a_crash_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();

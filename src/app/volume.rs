@@ -1,6 +1,6 @@
 //! Checks the volume a folder is on, because an OK promises that the spool survives, and a volume in memory does not
-//! survive a restart. It only reads; if the system doesn't answer, the volume counts as fine. `pipeline/disk` watches
-//! free space while running.
+//! survive a restart. It only reads; if the system doesn't answer, the volume counts as fine. `pipeline/disk` handles
+//! space while running.
 
 use std::path::Path;
 

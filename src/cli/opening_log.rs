@@ -68,7 +68,7 @@ impl OpeningLog {
         Ok(Self { file: file.transpose()?, store: store.to_owned(), auditors })
     }
 
-    /// Records what is about to be opened.
+    /// Writes a line about content that is about to be opened.
     ///
     /// # Errors
     /// The line can't be written, so nothing may be opened.

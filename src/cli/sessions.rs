@@ -90,8 +90,8 @@ pub(super) struct Find {
     /// Bucket of the key objects; not used here, but accepted so that all commands take the same options.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// Tables made by `vault compact`; what they contain is not read from the index. Without `--store`, only the tables
-    /// are read.
+    /// Tables made by `vault compact`, read in place of the index lines that they contain. Without `--store`, only the
+    /// tables are read.
     #[arg(long, value_name = "DIR")]
     parquet: Option<PathBuf>,
     #[command(flatten)]

@@ -76,8 +76,8 @@ fn line(record: &Stored, as_json: bool, now: UnixNanos) -> String {
     )
 }
 
-/// Moves the data waiting for `from` to `to`. Without `to`, quarantined data returns to the exporters that it was sent
-/// by.
+/// Moves the data waiting for `from` to `to`. Without `to`, quarantined data returns to the exporters whose back ends
+/// refused it.
 pub(super) fn reassign(
     spool: &Spool,
     committer: Committer,

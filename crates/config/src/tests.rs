@@ -42,7 +42,7 @@ fn problems_of(text: &str) -> String {
                 .collect();
             let third_party: HashSet<ComponentId> = file.exporters.iter().map(|section| section.id.clone()).collect();
             let not_taken = HashSet::new();
-            // In this test a processor's name says what its settings would say.
+            // In this test the name of a processor determines its settings.
             let named = |name: &str| -> HashSet<ComponentId> {
                 let ids = file.processors.iter().map(|section| section.id.clone());
                 ids.filter(|id| id.name == name).collect()

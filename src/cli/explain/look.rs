@@ -26,7 +26,7 @@ pub(super) struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) privacy: Option<&'static str>,
     pub(super) items: Vec<Item>,
-    /// Resources and scopes that changed or have content.
+    /// Resources and scopes.
     pub(super) shared: Vec<Part>,
 }
 

@@ -197,7 +197,7 @@ async fn locked(ledger: &Ledger<'_>) {
     }
 }
 
-/// The message about what was done.
+/// The message about an execution.
 fn told(done: &Executed, writer: &str, key: &SigningKey) -> String {
     let Executed { keys, objects, resumed, left } = done;
     let again = if *resumed { ", begun by an earlier run" } else { "" };
@@ -278,7 +278,7 @@ fn make(options: &Erase) -> Result<Exit, CommandError> {
     Ok(Exit::Fine)
 }
 
-/// What a request would destroy, with each key's object. Those who sign have no other view of it.
+/// The summary of a request, with the object of each key. Those who sign have no other view of it.
 fn summary(request: &Request) -> String {
     let what = match &request.what {
         Target::Session(session) => format!("session {session}"),

@@ -1,7 +1,7 @@
-//! `tollgate vault …`: commands for auditors, which need no running gateway and mostly no configuration, because
-//! evidence must be readable and provable without the gateway. They only read, except `keygen`, `erase`, `hold` and
-//! `rewrap`, and commands that write a new output file. What is printed was opened with the caller's own keys. Opening
-//! is in `audit/read`; the head of the crate `vault` describes standard tools that do the same.
+//! `tollgate vault …`: commands for auditors, which need no running gateway, because evidence must be readable and
+//! provable without it. They only read, except `keygen`, `erase`, `hold`, `rewrap`, the probes of `doctor`, and new
+//! output files. Content is opened with the caller's own keys, in `audit/read`; the head of the crate `vault` describes
+//! standard tools that do the same.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
